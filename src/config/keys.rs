@@ -1,0 +1,170 @@
+//! Which settings there are, and which of distribution's pounce has no use for.
+//!
+//! The known keys are read off the default configuration, so that no second list can go stale: an
+//! object is a section, an empty object takes any key, everything else is a value.
+
+use serde_json::Value;
+
+use super::Config;
+
+/// distribution's settings that change nothing here, and why. A whole section is named by its root.
+const IGNORED: &[(&str, &str)] = &[
+    ("catalog", "the catalog's page size is fixed"),
+    ("compatibility", "schema 1 manifests are passed on as they are"),
+    ("health", "/healthz needs no configuration"),
+    ("http.http2", "HTTP/2 is always on"),
+    ("http.h2c", "HTTP/2 is always on"),
+    ("http.net", "pounce listens on TCP"),
+    ("http.relativeurls", "the only absolute URLs are those of the bucket"),
+    ("http.secret", "nothing is signed with it before pounce takes pushes"),
+    ("log.fields", "let the collector of the log add them"),
+    ("log.hooks", "send errors from the log"),
+    ("log.reportcaller", "the module stands in every line"),
+    ("loglevel", "use log.level"),
+    ("middleware", "redirects are built in"),
+    ("notifications", "there are none"),
+    ("policy", "there is none"),
+    ("proxy.ttl", "what is in the bucket does not expire; proxy.tagttl says how long tags are fresh"),
+    ("redis", "pounce keeps its cache in memory and shares only the bucket"),
+    ("reporting", "there is none"),
+    ("storage.cache", "pounce keeps its cache in memory"),
+    ("storage.delete", "nothing can be deleted before pounce takes pushes"),
+    ("storage.filesystem.maxthreads", "the number of threads follows the machine"),
+    ("storage.maintenance", "there are no uploads before pounce takes pushes"),
+    ("storage.s3.loglevel", "use log.level"),
+    ("storage.s3.multipartcopychunksize", "nothing is copied inside the bucket"),
+    ("storage.s3.multipartcopymaxconcurrency", "nothing is copied inside the bucket"),
+    ("storage.s3.multipartcopythresholdsize", "nothing is copied inside the bucket"),
+    ("storage.s3.useragent", "the SDK names itself"),
+    ("storage.s3.v4auth", "requests are always signed with Signature V4"),
+    ("storage.tag", "tags are listed by the bucket"),
+    ("validation", "manifests are passed on as they are"),
+];
+
+/// Settings that a registry must not pass over in silence, because somebody relies on them.
+const REFUSED: &[(&str, &str)] = &[
+    ("auth", "this version of pounce cannot check credentials yet; put it behind something that does"),
+    ("http.tls", "this version of pounce does not speak TLS yet; put it behind something that does"),
+    ("proxy.exec", "this version of pounce cannot run credential helpers yet; use proxy.username and password"),
+    ("storage.s3.skipverify", "certificates are always verified; add yours to the system's trusted ones"),
+    ("storage.azure", "pounce keeps blobs in S3"),
+    ("storage.gcs", "pounce keeps blobs in S3"),
+    ("storage.inmemory", "pounce keeps blobs in S3 or in a folder (storage.filesystem)"),
+];
+
+/// What becomes of a key.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Key<'a> {
+    /// A section, with its keys.
+    Section(Vec<&'a str>),
+    /// A setting; its default tells the type.
+    Setting(&'a Value),
+    /// Any key may stand below it.
+    Free,
+    /// Accepted and without effect, with the reason.
+    Ignored(&'static str),
+    /// An error, with what to do instead.
+    Refused(&'static str),
+    /// There is no such key; the nearest one that there is.
+    Unknown(Option<String>),
+}
+
+/// The known keys.
+pub(super) struct Keys(Value);
+
+impl Keys {
+    pub(super) fn new() -> Self {
+        let defaults = serde_json::to_value(Config::default());
+        Self(defaults.unwrap_or_else(|error| unreachable!("the default configuration is plain data: {error}")))
+    }
+
+    /// Says what a path of keys is, in lower case.
+    pub(super) fn find(&self, path: &[&str]) -> Key<'_> {
+        for depth in 1..=path.len() {
+            let dotted = path[..depth].join(".");
+            if let Some((_, why)) = IGNORED.iter().find(|(key, _)| *key == dotted) {
+                return Key::Ignored(why);
+            }
+            if let Some((_, why)) = REFUSED.iter().find(|(key, _)| *key == dotted) {
+                return Key::Refused(why);
+            }
+        }
+        let mut node = &self.0;
+        for (depth, key) in path.iter().enumerate() {
+            match node {
+                Value::Object(section) if section.is_empty() => return Key::Free,
+                Value::Array(_) => return Key::Free,
+                Value::Object(section) => match section.get(*key) {
+                    Some(child) => node = child,
+                    None => return Key::Unknown(self.nearest(&path[..depth], path)),
+                },
+                _ => return Key::Unknown(self.nearest(&path[..depth], path)),
+            }
+        }
+        match node {
+            Value::Object(section) if section.is_empty() => Key::Free,
+            Value::Object(section) => Key::Section(section.keys().map(String::as_str).collect()),
+            value => Key::Setting(value),
+        }
+    }
+
+    /// The known path that looks most like `path`: among its siblings first, then anywhere.
+    fn nearest(&self, section: &[&str], path: &[&str]) -> Option<String> {
+        let wanted = path.join(".");
+        let mut known = Vec::new();
+        collect(&self.0, &mut Vec::new(), &mut known);
+        known.extend(IGNORED.iter().chain(REFUSED).map(|(key, _)| (*key).to_owned()));
+        let here = section.join(".");
+        let score = |key: &String| {
+            let sibling = if !here.is_empty() && key.starts_with(&here) { 0.05 } else { 0.0 };
+            strsim::jaro_winkler(key, &wanted) + sibling
+        };
+        known
+            .into_iter()
+            .map(|key| (score(&key), key))
+            .filter(|(score, _)| *score > 0.75)
+            .max_by(|(a, _), (b, _)| a.total_cmp(b))
+            .map(|(_, key)| key)
+    }
+}
+
+fn collect<'a>(node: &'a Value, path: &mut Vec<&'a str>, known: &mut Vec<String>) {
+    if let Value::Object(section) = node {
+        for (key, child) in section {
+            path.push(key);
+            known.push(path.join("."));
+            collect(child, path, known);
+            path.pop();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_nearest_key_is_named() {
+        let keys = Keys::new();
+        let cases: [(&[&str], &str); 4] = [
+            (&["storage", "s3", "buckt"], "storage.s3.bucket"),
+            (&["storage", "s3", "rootdir"], "storage.s3.rootdirectory"),
+            (&["proxy", "remoteurls"], "proxy.remoteurl"),
+            (&["strage"], "storage"),
+        ];
+        for (path, nearest) in cases {
+            assert_eq!(keys.find(path), Key::Unknown(Some(nearest.to_owned())), "{path:?}");
+        }
+        assert_eq!(keys.find(&["qqq"]), Key::Unknown(None));
+    }
+
+    #[test]
+    fn sections_settings_and_exceptions_are_told_apart() {
+        let keys = Keys::new();
+        assert!(matches!(keys.find(&["storage", "s3"]), Key::Section(_)));
+        assert!(matches!(keys.find(&["storage", "s3", "encrypt"]), Key::Setting(Value::Bool(false))));
+        assert_eq!(keys.find(&["http", "headers", "x-frame-options"]), Key::Free);
+        assert!(matches!(keys.find(&["storage", "cache", "blobdescriptor"]), Key::Ignored(_)));
+        assert!(matches!(keys.find(&["auth", "htpasswd", "path"]), Key::Refused(_)));
+    }
+}

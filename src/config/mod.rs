@@ -1,0 +1,296 @@
+//! What the operator wrote, as a value that is valid by construction.
+//!
+//! The tree below is distribution's YAML schema with pounce's additions; `config/registry.yml` shows
+//! it with every default. Field types check single values, [`load`](Config::load) checks what
+//! concerns several of them, so nobody further in checks anything again.
+
+mod error;
+mod keys;
+mod load;
+mod overrides;
+mod values;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+pub use error::ConfigError;
+pub use load::{Environment, Loaded};
+pub use values::{ListenAddr, Secret, WebUrl};
+
+/// Everything that can be configured.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Of the schema, as distribution writes it; any value is accepted.
+    pub version: serde_json::Value,
+    /// What is logged.
+    pub log: Log,
+    /// Where blobs and manifests are kept.
+    pub storage: Storage,
+    /// How clients reach pounce.
+    pub http: Http,
+    /// The registry that pounce fronts.
+    pub proxy: Proxy,
+}
+
+/// `log`
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Log {
+    /// The least severe events that are logged.
+    pub level: LogLevel,
+    /// How a line looks.
+    pub formatter: LogFormatter,
+    /// The line that every request gets.
+    pub accesslog: AccessLog,
+}
+
+/// `log.level`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+#[expect(missing_docs, reason = "the names are the meaning")]
+pub enum LogLevel {
+    Error,
+    Warn,
+    #[default]
+    Info,
+    Debug,
+}
+
+/// `log.formatter`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormatter {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    #[serde(alias = "logstash")]
+    Json,
+}
+
+/// `log.accesslog`
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AccessLog {
+    /// Requests are not logged.
+    pub disabled: bool,
+}
+
+/// `storage`
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Storage {
+    /// Which of the two below is used. Not a key: naming `s3` or a bucket decides.
+    #[serde(skip)]
+    pub driver: Driver,
+    /// A bucket at Tigris, or any S3.
+    pub s3: S3,
+    /// A folder, served by an S3 server inside pounce.
+    pub filesystem: Filesystem,
+    /// How blob GETs are answered.
+    pub redirect: Redirect,
+}
+
+/// Where the bucket is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Driver {
+    /// `storage.s3`
+    S3,
+    /// `storage.filesystem`
+    #[default]
+    Filesystem,
+}
+
+/// `storage.s3`
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct S3 {
+    /// The bucket's name.
+    pub bucket: Option<String>,
+    /// The access key; without one, the default chain of the AWS SDKs.
+    pub accesskey: Option<String>,
+    /// Its secret.
+    pub secretkey: Option<Secret>,
+    /// The region; `auto` at Tigris.
+    pub region: Option<String>,
+    /// The endpoint, with or without a scheme; without one, AWS in that region.
+    pub regionendpoint: Option<String>,
+    /// The bucket stands in the path instead of the host name.
+    pub forcepathstyle: bool,
+    /// `https` for an endpoint without a scheme.
+    pub secure: bool,
+    /// Objects are encrypted at rest by the store.
+    pub encrypt: bool,
+    /// The KMS key for that; without one, AES256.
+    pub keyid: Option<String>,
+    /// The size of an upload's parts in bytes, at least 5 MiB; grows with the blob.
+    #[serde(deserialize_with = "values::chunk_size")]
+    pub chunksize: u64,
+    /// All keys begin with it.
+    pub rootdirectory: String,
+    /// The storage class of new objects.
+    pub storageclass: Option<String>,
+    /// The canned ACL of new objects.
+    pub objectacl: Option<String>,
+    /// Stands in for the bucket's own scheme and host in the URLs that clients are sent to.
+    pub redirectendpoint: Option<WebUrl>,
+    /// AWS's dual-stack endpoints.
+    pub usedualstack: bool,
+    /// AWS's transfer acceleration.
+    pub accelerate: bool,
+}
+
+impl Default for S3 {
+    fn default() -> Self {
+        Self {
+            bucket: None,
+            accesskey: None,
+            secretkey: None,
+            region: None,
+            regionendpoint: None,
+            forcepathstyle: false,
+            secure: true,
+            encrypt: false,
+            keyid: None,
+            chunksize: 10 << 20,
+            rootdirectory: String::new(),
+            storageclass: None,
+            objectacl: None,
+            redirectendpoint: None,
+            usedualstack: false,
+            accelerate: false,
+        }
+    }
+}
+
+/// `storage.filesystem`
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Filesystem {
+    /// The folder; it is made when it is missing.
+    pub rootdirectory: PathBuf,
+}
+
+impl Default for Filesystem {
+    fn default() -> Self {
+        Self { rootdirectory: "./data".into() }
+    }
+}
+
+/// `storage.redirect`
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Redirect {
+    /// Blobs are streamed through pounce instead.
+    pub disable: bool,
+    /// How long a presigned URL lives: 1 minute to 7 days. It is handed out for less than half of that.
+    #[serde(with = "values::redirect_expiry")]
+    pub expiry: Duration,
+}
+
+impl Default for Redirect {
+    fn default() -> Self {
+        Self { disable: false, expiry: Duration::from_secs(20 * 60) }
+    }
+}
+
+/// `http`
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Http {
+    /// Where pounce listens.
+    pub addr: ListenAddr,
+    /// The base URL that clients use, where it cannot be told from their requests.
+    pub host: Option<WebUrl>,
+    /// A path in front of `/v2/`.
+    pub prefix: String,
+    /// How long requests and fills may go on after SIGTERM.
+    #[serde(with = "values::duration")]
+    pub draintimeout: Duration,
+    /// Added to every response.
+    pub headers: BTreeMap<String, Vec<String>>,
+    /// A second listener, for the operator.
+    pub debug: Debug,
+}
+
+impl Default for Http {
+    fn default() -> Self {
+        Self {
+            addr: ListenAddr::default(),
+            host: None,
+            prefix: String::new(),
+            draintimeout: Duration::from_secs(30),
+            headers: BTreeMap::new(),
+            debug: Debug::default(),
+        }
+    }
+}
+
+/// `http.debug`
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Debug {
+    /// Where it listens; without it, there is none.
+    pub addr: Option<ListenAddr>,
+    /// Metrics.
+    pub prometheus: Prometheus,
+}
+
+/// `http.debug.prometheus`
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Prometheus {
+    /// Metrics are served on the debug listener.
+    pub enabled: bool,
+    /// Where.
+    pub path: String,
+}
+
+impl Default for Prometheus {
+    fn default() -> Self {
+        Self { enabled: false, path: "/metrics".into() }
+    }
+}
+
+/// `proxy`
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Proxy {
+    /// The upstream registry; without one, pounce serves what the bucket has.
+    pub remoteurl: Option<WebUrl>,
+    /// Who pounce is to the upstream; without it, anonymous.
+    pub username: Option<String>,
+    /// Its password or access token.
+    pub password: Option<Secret>,
+    /// How long a tag is served before the upstream is asked whether it still means the same.
+    #[serde(with = "values::duration")]
+    pub tagttl: Duration,
+    /// Where blobs lie while they are copied.
+    pub spool: Spool,
+}
+
+impl Default for Proxy {
+    fn default() -> Self {
+        Self {
+            remoteurl: None,
+            username: None,
+            password: None,
+            tagttl: Duration::from_secs(60),
+            spool: Spool::default(),
+        }
+    }
+}
+
+/// `proxy.spool`
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Spool {
+    /// A folder for scratch files; without one, the system's.
+    pub directory: Option<PathBuf>,
+    /// How many bytes may lie there at once; without it, half of what is free at start.
+    pub maxsize: Option<u64>,
+}

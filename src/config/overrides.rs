@@ -1,0 +1,87 @@
+//! `REGISTRY_…` variables: each one is a path into the configuration, and a value in YAML.
+
+use serde_json::{Map, Value};
+
+use super::ConfigError;
+use super::error::hint;
+use super::keys::{Key, Keys};
+
+/// The file to load when the command line names none; not a setting.
+pub(super) const PATH_VARIABLE: &str = "REGISTRY_CONFIGURATION_PATH";
+
+/// Puts one variable into `document`, over what the file says.
+///
+/// A variable that names no setting is a warning, as it is for distribution: the environment of a
+/// container carries more than one program's variables.
+///
+/// # Errors
+/// The setting is refused, or the value cannot be read as the setting's type.
+pub(super) fn apply(
+    document: &mut Value,
+    keys: &Keys,
+    (name, text): (&str, &str),
+    notices: &mut Vec<String>,
+) -> Result<(), ConfigError> {
+    let Some(rest) = name.strip_prefix("REGISTRY_") else { return Ok(()) };
+    let lower = rest.to_ascii_lowercase();
+    let path: Vec<&str> = lower.split('_').collect();
+    match keys.find(&path) {
+        Key::Ignored(why) => notices.push(format!("{name} is ignored: {why}")),
+        Key::Refused(why) if !text.is_empty() => return Err(ConfigError::value(name, why)),
+        Key::Refused(_) => {}
+        Key::Unknown(nearest) => {
+            let nearest = nearest.map(|key| variable(&key));
+            notices.push(format!("{name} names no setting{}", hint(nearest.as_ref())));
+        }
+        Key::Section(_) => put(document, &path, yaml(name, text)?),
+        Key::Setting(default) => put(document, &path, value(name, text, default)?),
+        Key::Free => put(document, &path, yaml(name, text)?),
+    }
+    Ok(())
+}
+
+/// The variable for a dotted key.
+fn variable(key: &str) -> String {
+    format!("REGISTRY_{}", key.to_ascii_uppercase().replace('.', "_"))
+}
+
+/// Reads a text as the type of a setting. Texts stay as they are, quoted or not: a password of
+/// digits is not a number.
+fn value(name: &str, text: &str, default: &Value) -> Result<Value, ConfigError> {
+    match default {
+        Value::Bool(_) | Value::Number(_) | Value::Array(_) => yaml(name, text),
+        _ => Ok(match yaml(name, text) {
+            Ok(Value::String(unquoted)) if text.starts_with(['"', '\'']) => Value::String(unquoted),
+            _ => Value::String(text.to_owned()),
+        }),
+    }
+}
+
+pub(super) fn yaml(origin: &str, text: &str) -> Result<Value, ConfigError> {
+    serde_saphyr::from_str(text).map_err(|error| ConfigError::Yaml {
+        origin: origin.to_owned(),
+        message: error.to_string(),
+    })
+}
+
+/// Sets the value at `path`, making sections and list elements on the way.
+fn put(node: &mut Value, path: &[&str], value: Value) {
+    let Some((key, rest)) = path.split_first() else {
+        *node = value;
+        return;
+    };
+    if let (Value::Array(list), Ok(index)) = (&mut *node, key.parse::<usize>()) {
+        // Lists here are short; an index far out is taken for the next one.
+        let index = index.min(list.len());
+        if index == list.len() {
+            list.push(Value::Null);
+        }
+        return put(&mut list[index], rest, value);
+    }
+    if !node.is_object() {
+        *node = Value::Object(Map::new());
+    }
+    if let Value::Object(section) = node {
+        put(section.entry(*key).or_insert(Value::Null), rest, value);
+    }
+}

@@ -1,0 +1,163 @@
+//! The registry on the wire: one listener, one fallback handler, one `match`.
+//!
+//! Repository names contain slashes, which a router of fixed path segments cannot match in the middle
+//! of a path. So [`Endpoint`](endpoint::Endpoint) is parsed from method and URL once, and everything
+//! behind it works with valid names and digests.
+
+mod access;
+mod blobs;
+mod debug;
+mod endpoint;
+mod error;
+mod headers;
+mod manifests;
+mod serve;
+mod tags;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::header::{self, HeaderMap, HeaderValue};
+use axum::http::{Method, StatusCode};
+use axum::response::{IntoResponse, Response};
+use url::Url;
+
+use crate::oci::{Error, ErrorCode};
+use crate::registry::Registry;
+use crate::store::Embedded;
+use crate::telemetry::{Metrics, Outcome};
+
+use access::Line;
+use endpoint::{Endpoint, Refused};
+
+pub use debug::router as debug_router;
+pub use serve::serve;
+
+/// Stands on every response under `/v2/`, for clients from before the OCI.
+const API_VERSION: (&str, HeaderValue) =
+    ("docker-distribution-api-version", HeaderValue::from_static("registry/2.0"));
+
+/// What the handlers share.
+#[derive(Debug)]
+pub struct Site {
+    /// What they serve.
+    pub registry: Registry,
+    /// What they count.
+    pub metrics: Arc<Metrics>,
+    /// `http.prefix`, without a slash at its end.
+    pub prefix: String,
+    /// How clients reach pounce, where their requests do not tell.
+    pub base: Url,
+    /// `http.host` is set: it is what clients use, whatever they say.
+    pub fixed_base: bool,
+    /// `http.headers`
+    pub headers: HeaderMap,
+    /// Requests are logged.
+    pub access_log: bool,
+}
+
+/// Everything that is served on the main listener.
+pub fn router(site: Arc<Site>) -> Router {
+    Router::new().fallback(answer).with_state(site)
+}
+
+async fn answer(State(site): State<Arc<Site>>, request: Request) -> Response {
+    let mut response = match route(&site, request.uri().path()) {
+        Route::Registry => registry(&site, request).await,
+        Route::Bucket(bucket) => self::bucket(bucket, request).await,
+        Route::Health => (StatusCode::OK, "ok\n").into_response(),
+        Route::Nowhere => error::respond(&not_an_endpoint()),
+    };
+    for (name, value) in &site.headers {
+        response.headers_mut().append(name, value.clone());
+    }
+    response
+}
+
+enum Route<'a> {
+    Registry,
+    Bucket(&'a Embedded),
+    Health,
+    Nowhere,
+}
+
+fn route<'a>(site: &'a Site, path: &str) -> Route<'a> {
+    if path.strip_prefix(&site.prefix).is_some_and(|rest| rest == "/v2" || rest.starts_with("/v2/")) {
+        return Route::Registry;
+    }
+    let in_bucket = |path: &str| {
+        path.strip_prefix('/').and_then(|path| path.split_once('/')).is_some_and(|(it, _)| it == Embedded::BUCKET)
+    };
+    match site.registry.store().embedded() {
+        Some(embedded) if in_bucket(path) => Route::Bucket(embedded),
+        _ if path == "/healthz" => Route::Health,
+        _ => Route::Nowhere,
+    }
+}
+
+async fn registry(site: &Arc<Site>, request: Request) -> Response {
+    let began = Instant::now();
+    let (parts, _) = request.into_parts();
+    let path = parts.uri.path().strip_prefix(&site.prefix).unwrap_or_default();
+    let endpoint = Endpoint::parse(&parts.method, path, parts.uri.query());
+    let head = parts.method == Method::HEAD;
+    let result = match &endpoint {
+        Ok(Endpoint::Support) => Ok(headers::json("{}").into()),
+        Ok(Endpoint::Blob { name, digest }) => blobs::pull(site, &parts, name, digest).await,
+        Ok(Endpoint::Manifest { name, reference }) => manifests::pull(site, &parts, name, reference).await,
+        Ok(Endpoint::Tags { name, page }) => tags::list(site, name, page).await,
+        Err(Refused::Method(allowed)) => Ok(method_not_allowed(allowed)),
+        Err(Refused::Error(error)) => Ok(error::respond(error).into()),
+    };
+    let answer = result.unwrap_or_else(|error| {
+        let response = error::respond(&error);
+        Answer { error: Some(error), ..response.into() }
+    });
+    let mut response = answer.response;
+    response.headers_mut().insert(API_VERSION.0, API_VERSION.1);
+    if head {
+        response = response.map(|_| Body::empty());
+    }
+    let mut line = Line::new(site, &parts, endpoint.ok(), began);
+    (line.outcome, line.error) = (answer.outcome, answer.error);
+    if answer.is_blob { line.end_of_blob(response) } else { line.end(response) }
+}
+
+/// What a resource answers, and what the log shall say of it.
+struct Answer {
+    response: Response,
+    outcome: Option<Outcome>,
+    /// The body is a blob's, on its way through pounce.
+    is_blob: bool,
+    error: Option<Error>,
+}
+
+impl From<Response> for Answer {
+    fn from(response: Response) -> Self {
+        Self { response, outcome: None, is_blob: false, error: None }
+    }
+}
+
+fn method_not_allowed(allowed: &'static str) -> Answer {
+    let error = Error::new(ErrorCode::Unsupported, "this method is not supported here");
+    let mut response = error::respond(&error);
+    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allowed));
+    response.into()
+}
+
+async fn bucket(bucket: &Embedded, request: Request) -> Response {
+    match bucket.call(request.map(s3s::Body::http_body_unsync)).await {
+        Ok(response) => response.map(Body::new),
+        Err(error) => {
+            tracing::error!(?error, "the embedded S3 server failed");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+    }
+}
+
+fn not_an_endpoint() -> Error {
+    Error::new(ErrorCode::NameUnknown, "this is not an endpoint of the registry, which is found under /v2/")
+}

@@ -1,0 +1,172 @@
+//! pounce: an OCI registry that keeps nothing on its own disk.
+//!
+//! It fronts an upstream registry, copies what is pulled into an S3 bucket once, and from then on
+//! answers blob GETs with a redirect to the bucket.
+//!
+//! # The house
+//!
+//! ```text
+//! main → cli → http → registry → { store, upstream } → oci
+//!              telemetry and config stand beside them
+//! ```
+//!
+//! An arrow means "may use", and nothing points back up; `tests/layers.rs` checks it.
+//!
+//! - [`oci`]: the spec's words as types. No I/O.
+//! - [`store`]: the bucket. The only one that knows S3.
+//! - [`upstream`]: somebody else's registry. The only one that is an HTTP client.
+//! - [`registry`]: pulling through, storing once, redirecting. Speaks OCI, not HTTP.
+//! - [`http`]: the wire. The only one that knows status codes.
+//! - [`config`] and [`telemetry`]: what the operator says and sees; used by constructors.
+//!
+//! The four words that are not the spec's: the **upstream** is the registry in front of which pounce
+//! stands, the **store** is the bucket, a **key** is a path in it, and a **fill** copies one blob from
+//! upstream to store.
+
+pub mod cli;
+pub mod config;
+pub mod http;
+pub mod oci;
+pub mod registry;
+pub mod store;
+pub mod telemetry;
+pub mod upstream;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::http::header::{HeaderMap, HeaderName, HeaderValue};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use url::Url;
+
+use config::{Config, ListenAddr};
+use http::Site;
+use registry::{Options, Registry};
+use store::{ConnectError, Store};
+use telemetry::Metrics;
+use upstream::{Upstream, UpstreamError};
+
+/// Why pounce does not start, in a sentence that names the setting.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The address cannot be listened on.
+    #[error("{setting}: cannot listen on {addr}: {source}")]
+    Listen {
+        /// `http.addr` or `http.debug.addr`.
+        setting: &'static str,
+        /// Its value.
+        addr: ListenAddr,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// The bucket cannot be used.
+    #[error(transparent)]
+    Store(#[from] ConnectError),
+    /// There can be no connection to the upstream.
+    #[error("proxy.remoteurl: {0}")]
+    Upstream(#[from] UpstreamError),
+    /// A header is not one.
+    #[error("http.headers: {0} is not a header with a valid value")]
+    Header(String),
+}
+
+/// A registry that listens, and serves once it [`run`](Self::run)s.
+#[derive(Debug)]
+pub struct Server {
+    site: Arc<Site>,
+    listener: TcpListener,
+    debug: Option<(TcpListener, Router)>,
+    grace: Duration,
+}
+
+impl Server {
+    /// Listens, and connects to the bucket.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub async fn bind(config: &Config) -> Result<Self, StartError> {
+        let http = &config.http;
+        let headers = extra_headers(config)?;
+        let listener = listen("http.addr", &http.addr).await?;
+        let metrics = Arc::new(Metrics::default());
+        let store = Store::connect(&config.storage).await?;
+        let upstream = Upstream::new(&config.proxy, Arc::clone(&metrics))?;
+        let upstream_label = upstream.as_ref().map(|upstream| upstream.label().to_owned());
+        let options = Options::new(&config.proxy, &config.storage.redirect);
+        let registry = Registry::new(store, upstream, options, Arc::clone(&metrics));
+        let debug = match &http.debug.addr {
+            Some(addr) => {
+                let router = http::debug_router(&http.debug, Arc::clone(&metrics));
+                Some((listen("http.debug.addr", addr).await?, router))
+            }
+            None => None,
+        };
+        let local = local_addr(&listener);
+        let base = match &http.host {
+            Some(host) => host.as_url().clone(),
+            None => Url::parse(&format!("http://{local}"))
+                .map_err(|error| UpstreamError::Invalid(error.to_string()))?,
+        };
+        tracing::info!(addr = %local, upstream = upstream_label, store = ?registry.store(), "listening");
+        let site = Site {
+            registry,
+            metrics,
+            prefix: http.prefix.trim_end_matches('/').to_owned(),
+            base,
+            fixed_base: http.host.is_some(),
+            headers,
+            access_log: !config.log.accesslog.disabled,
+        };
+        Ok(Self { site: Arc::new(site), listener, debug, grace: http.draintimeout })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn local_addr(&self) -> SocketAddr {
+        local_addr(&self.listener)
+    }
+
+    /// Where its debug listener listens.
+    #[must_use]
+    pub fn debug_addr(&self) -> Option<SocketAddr> {
+        self.debug.as_ref().map(|(listener, _)| local_addr(listener))
+    }
+
+    /// Serves until `stop`; then requests and fills may go on for `http.draintimeout`.
+    pub async fn run(self, stop: CancellationToken) {
+        if let Some((listener, router)) = self.debug {
+            tokio::spawn(http::serve(listener, router, stop.clone(), Duration::ZERO));
+        }
+        let draining = async {
+            stop.cancelled().await;
+            self.site.registry.drain(self.grace).await;
+        };
+        let router = http::router(Arc::clone(&self.site));
+        tokio::join!(http::serve(self.listener, router, stop.clone(), self.grace), draining);
+    }
+}
+
+async fn listen(setting: &'static str, addr: &ListenAddr) -> Result<TcpListener, StartError> {
+    let bound = TcpListener::bind(addr.to_bind()).await;
+    bound.map_err(|source| StartError::Listen { setting, addr: addr.clone(), source })
+}
+
+fn local_addr(listener: &TcpListener) -> SocketAddr {
+    // A bound socket has an address.
+    listener.local_addr().unwrap_or_else(|_| SocketAddr::from(([127, 0, 0, 1], 0)))
+}
+
+fn extra_headers(config: &Config) -> Result<HeaderMap, StartError> {
+    let mut headers = HeaderMap::new();
+    for (name, values) in &config.http.headers {
+        let wrong = || StartError::Header(name.clone());
+        let parsed = HeaderName::try_from(name.as_str()).map_err(|_| wrong())?;
+        for value in values {
+            headers.append(&parsed, HeaderValue::from_str(value).map_err(|_| wrong())?);
+        }
+    }
+    Ok(headers)
+}

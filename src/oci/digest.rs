@@ -1,0 +1,246 @@
+//! Content digests: `algorithm:hex`, for the two algorithms that the image spec registers.
+
+use std::fmt;
+use std::hash::{Hash, Hasher as StdHasher};
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use sha2::Digest as _;
+
+/// A registered digest algorithm (image-spec, descriptor.md, "Registered Algorithms").
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Algorithm {
+    /// SHA-256, 32 bytes.
+    Sha256,
+    /// SHA-512, 64 bytes.
+    Sha512,
+}
+
+impl Algorithm {
+    /// The name in front of the colon.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Sha256 => "sha256",
+            Self::Sha512 => "sha512",
+        }
+    }
+
+    /// How many bytes a digest of this algorithm has.
+    #[must_use]
+    pub const fn size(self) -> usize {
+        match self {
+            Self::Sha256 => 32,
+            Self::Sha512 => 64,
+        }
+    }
+}
+
+/// The digest of some content.
+///
+/// Invariants: the algorithm is registered, and the value has exactly the algorithm's size. The text
+/// form has lower-case hex only, so equal digests have equal texts.
+#[derive(Clone, Copy)]
+pub struct Digest {
+    algorithm: Algorithm,
+    /// Only the first `algorithm.size()` bytes count; the rest is zero.
+    value: [u8; 64],
+}
+
+/// Why a text is not a [`Digest`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DigestError {
+    /// There is no colon, or nothing beside it.
+    #[error("a digest is written algorithm:hex")]
+    Form,
+    /// The algorithm is neither `sha256` nor `sha512`.
+    #[error("the digest algorithm is not supported, use sha256 or sha512")]
+    Algorithm,
+    /// The encoded part is not lower-case hex of the algorithm's size.
+    #[error("the encoded part of a digest is lower-case hex, 64 digits for sha256 and 128 for sha512")]
+    Encoded,
+}
+
+impl Digest {
+    /// The digest of `content`.
+    #[must_use]
+    pub fn of(algorithm: Algorithm, content: &[u8]) -> Self {
+        let mut hasher = Hasher::new(algorithm);
+        hasher.update(content);
+        hasher.finish()
+    }
+
+    /// The algorithm that made it.
+    #[must_use]
+    pub const fn algorithm(&self) -> Algorithm {
+        self.algorithm
+    }
+
+    /// The encoded part: lower-case hex.
+    #[must_use]
+    pub fn hex(&self) -> String {
+        const_hex::encode(self.value())
+    }
+
+    fn value(&self) -> &[u8] {
+        &self.value[..self.algorithm.size()]
+    }
+}
+
+impl PartialEq for Digest {
+    fn eq(&self, other: &Self) -> bool {
+        self.algorithm == other.algorithm && self.value() == other.value()
+    }
+}
+
+impl Eq for Digest {}
+
+impl PartialOrd for Digest {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Digest {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        (self.algorithm, self.value()).cmp(&(other.algorithm, other.value()))
+    }
+}
+
+impl Hash for Digest {
+    fn hash<H: StdHasher>(&self, state: &mut H) {
+        self.value().hash(state);
+    }
+}
+
+impl FromStr for Digest {
+    type Err = DigestError;
+
+    fn from_str(text: &str) -> Result<Self, DigestError> {
+        let (name, encoded) = text.split_once(':').ok_or(DigestError::Form)?;
+        let algorithm = match name {
+            "sha256" => Algorithm::Sha256,
+            "sha512" => Algorithm::Sha512,
+            _ => return Err(DigestError::Algorithm),
+        };
+        let lower = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
+        if encoded.len() != algorithm.size() * 2 || !encoded.bytes().all(lower) {
+            return Err(DigestError::Encoded);
+        }
+        let mut value = [0; 64];
+        const_hex::decode_to_slice(encoded, &mut value[..algorithm.size()])
+            .map_err(|_| DigestError::Encoded)?;
+        Ok(Self { algorithm, value })
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.algorithm.as_str(), const_hex::display(self.value()))
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl Serialize for Digest {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Digest {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// Computes a [`Digest`] from content that arrives in pieces.
+#[derive(Clone, Debug)]
+pub enum Hasher {
+    /// SHA-256 so far.
+    Sha256(sha2::Sha256),
+    /// SHA-512 so far.
+    Sha512(sha2::Sha512),
+}
+
+impl Hasher {
+    /// A hasher that has seen nothing yet.
+    #[must_use]
+    pub fn new(algorithm: Algorithm) -> Self {
+        match algorithm {
+            Algorithm::Sha256 => Self::Sha256(sha2::Sha256::new()),
+            Algorithm::Sha512 => Self::Sha512(sha2::Sha512::new()),
+        }
+    }
+
+    /// Takes the next piece of the content.
+    pub fn update(&mut self, piece: &[u8]) {
+        match self {
+            Self::Sha256(state) => state.update(piece),
+            Self::Sha512(state) => state.update(piece),
+        }
+    }
+
+    /// The digest of everything that was seen.
+    #[must_use]
+    pub fn finish(self) -> Digest {
+        let mut value = [0; 64];
+        let algorithm = match self {
+            Self::Sha256(state) => {
+                value[..32].copy_from_slice(&state.finalize());
+                Algorithm::Sha256
+            }
+            Self::Sha512(state) => {
+                value.copy_from_slice(&state.finalize());
+                Algorithm::Sha512
+            }
+        };
+        Digest { algorithm, value }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EMPTY: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+
+    #[test]
+    fn text_round_trips() {
+        assert_eq!(EMPTY.parse::<Digest>().unwrap().to_string(), EMPTY);
+        let long = Digest::of(Algorithm::Sha512, b"x");
+        assert_eq!(long.to_string().parse::<Digest>().unwrap(), long);
+        assert_eq!(long.hex().len(), 128);
+    }
+
+    #[test]
+    fn pieces_make_the_same_digest_as_the_whole() {
+        let mut hasher = Hasher::new(Algorithm::Sha256);
+        hasher.update(b"");
+        assert_eq!(hasher.finish().to_string(), EMPTY);
+        assert_eq!(Digest::of(Algorithm::Sha256, b"").to_string(), EMPTY);
+    }
+
+    #[test]
+    fn malformed_texts_are_refused() {
+        let upper = EMPTY.to_uppercase().replace("SHA", "sha");
+        let cases = [
+            ("", DigestError::Form),
+            ("sha256", DigestError::Form),
+            ("md5:d41d8cd98f00b204e9800998ecf8427e", DigestError::Algorithm),
+            ("sha256:", DigestError::Encoded),
+            ("sha256:../../../etc/passwd", DigestError::Encoded),
+            (&EMPTY[..70], DigestError::Encoded),
+            (&upper, DigestError::Encoded),
+            (&EMPTY.replace("sha256", "sha512"), DigestError::Encoded),
+        ];
+        for (text, why) in cases {
+            assert_eq!(text.parse::<Digest>(), Err(why), "{text}");
+        }
+    }
+}

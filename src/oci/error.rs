@@ -1,0 +1,122 @@
+//! What a client is told when something is wrong.
+
+use std::borrow::Cow;
+use std::error::Error as StdError;
+use std::fmt;
+use std::time::Duration;
+
+/// The spec's error codes (code-1 to code-14), and those that distribution adds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ErrorCode {
+    /// code-1: the blob is not in the repository.
+    BlobUnknown,
+    /// code-4: not a digest, or not the digest of the content.
+    DigestInvalid,
+    /// code-6: not a manifest that pounce accepts.
+    ManifestInvalid,
+    /// code-7: the manifest is not in the repository.
+    ManifestUnknown,
+    /// code-8: not a repository name.
+    NameInvalid,
+    /// code-9: there is no such repository.
+    NameUnknown,
+    /// code-12: the caller may not do this.
+    Denied,
+    /// code-13: pounce does not do this.
+    Unsupported,
+    /// code-14: the upstream asks for patience.
+    TooManyRequests,
+    /// distribution's: not a tag.
+    TagInvalid,
+    /// distribution's: `n` is not a number, or is too large.
+    PaginationNumberInvalid,
+    /// distribution's: no byte of the blob lies in the range.
+    RangeInvalid,
+    /// distribution's: the upstream or the bucket cannot be reached.
+    Unavailable,
+    /// distribution's: a fault of pounce's own.
+    Unknown,
+}
+
+impl ErrorCode {
+    /// The code as it stands in the `code` field of an error body.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::BlobUnknown => "BLOB_UNKNOWN",
+            Self::DigestInvalid => "DIGEST_INVALID",
+            Self::ManifestInvalid => "MANIFEST_INVALID",
+            Self::ManifestUnknown => "MANIFEST_UNKNOWN",
+            Self::NameInvalid => "NAME_INVALID",
+            Self::NameUnknown => "NAME_UNKNOWN",
+            Self::Denied => "DENIED",
+            Self::Unsupported => "UNSUPPORTED",
+            Self::TooManyRequests => "TOOMANYREQUESTS",
+            Self::TagInvalid => "TAG_INVALID",
+            Self::PaginationNumberInvalid => "PAGINATION_NUMBER_INVALID",
+            Self::RangeInvalid => "RANGE_INVALID",
+            Self::Unavailable => "UNAVAILABLE",
+            Self::Unknown => "UNKNOWN",
+        }
+    }
+}
+
+/// An error that is ready to be told to a client, with the cause that only the log gets.
+#[derive(Debug)]
+pub struct Error {
+    code: ErrorCode,
+    message: Cow<'static, str>,
+    retry_after: Option<Duration>,
+    cause: Option<Box<dyn StdError + Send + Sync>>,
+}
+
+impl Error {
+    /// An error with a sentence that the client can act on.
+    pub fn new(code: ErrorCode, message: impl Into<Cow<'static, str>>) -> Self {
+        Self { code, message: message.into(), retry_after: None, cause: None }
+    }
+
+    /// Adds what the log shall say about it.
+    #[must_use]
+    pub fn because(mut self, cause: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        self.cause = Some(cause.into());
+        self
+    }
+
+    /// Adds when it is worth trying again (`Retry-After`).
+    #[must_use]
+    pub fn retry_after(mut self, after: Option<Duration>) -> Self {
+        self.retry_after = after;
+        self
+    }
+
+    /// The code.
+    #[must_use]
+    pub const fn code(&self) -> ErrorCode {
+        self.code
+    }
+
+    /// The sentence for the client.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// When it is worth trying again, if anybody said so.
+    #[must_use]
+    pub const fn patience(&self) -> Option<Duration> {
+        self.retry_after
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.code.as_str(), self.message)
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.cause.as_deref().map(|cause| cause as _)
+    }
+}

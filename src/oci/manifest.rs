@@ -1,0 +1,211 @@
+//! Manifests: bytes that are kept as they came, and what they point at.
+
+use bytes::Bytes;
+use serde::Deserialize;
+
+use super::{Algorithm, Descriptor, Digest, MediaType};
+
+/// The largest manifest that is accepted, in bytes: the size that the spec asks every registry to
+/// support, and the limit of most.
+pub const MAX_MANIFEST_BYTES: usize = 4 << 20;
+
+/// A manifest, cheap to clone.
+///
+/// Invariants: `digest` is the digest of `bytes`, and there are at most [`MAX_MANIFEST_BYTES`] of them.
+#[derive(Clone, Debug)]
+pub struct Manifest {
+    bytes: Bytes,
+    media_type: MediaType,
+    digest: Digest,
+}
+
+/// Why bytes do not become a [`Manifest`].
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ManifestError {
+    /// More than [`MAX_MANIFEST_BYTES`].
+    #[error("the manifest has {0} bytes, which is more than 4 MiB")]
+    TooLarge(usize),
+    /// The bytes are not those that were asked for.
+    #[error("the manifest's digest is {actual}, not {expected}")]
+    Digest {
+        /// What was asked for.
+        expected: Digest,
+        /// What came.
+        actual: Digest,
+    },
+    /// The bytes are not a JSON object.
+    #[error("the manifest is not a JSON object")]
+    NotJson,
+}
+
+/// What a manifest points at, within its own repository.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Links {
+    /// Config and layers, without those that clients fetch elsewhere (foreign layers).
+    pub blobs: Vec<Descriptor>,
+    /// The manifests of an index.
+    pub manifests: Vec<Descriptor>,
+}
+
+impl Manifest {
+    /// Takes bytes for a manifest, under the digest they were asked for by, or their SHA-256.
+    ///
+    /// `declared` is the media type that came with them; without one that says anything, the bytes
+    /// themselves tell.
+    ///
+    /// # Errors
+    /// See [`ManifestError`].
+    pub fn new(
+        bytes: Bytes,
+        declared: Option<MediaType>,
+        expected: Option<Digest>,
+    ) -> Result<Self, ManifestError> {
+        if bytes.len() > MAX_MANIFEST_BYTES {
+            return Err(ManifestError::TooLarge(bytes.len()));
+        }
+        let digest = Digest::of(expected.map_or(Algorithm::Sha256, |digest| digest.algorithm()), &bytes);
+        if let Some(expected) = expected
+            && expected != digest
+        {
+            return Err(ManifestError::Digest { expected, actual: digest });
+        }
+        let shape = Shape::read(&bytes).ok_or(ManifestError::NotJson)?;
+        let media_type = declared.filter(says_something).unwrap_or_else(|| shape.media_type());
+        Ok(Self { bytes, media_type, digest })
+    }
+
+    /// The manifest, byte for byte.
+    #[must_use]
+    pub const fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
+    /// Its media type.
+    #[must_use]
+    pub const fn media_type(&self) -> &MediaType {
+        &self.media_type
+    }
+
+    /// Its digest.
+    #[must_use]
+    pub const fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    /// What it points at. Content that is no image manifest or index points at nothing.
+    #[must_use]
+    pub fn links(&self) -> Links {
+        let shape = Shape::read(&self.bytes).unwrap_or_default();
+        let blobs = shape.config.into_iter().chain(shape.layers.unwrap_or_default());
+        Links {
+            blobs: blobs.filter(|layer| !is_foreign(layer.media_type())).collect(),
+            manifests: shape.manifests.unwrap_or_default(),
+        }
+    }
+}
+
+/// Servers that know nothing of manifests declare them as plain JSON, text or bytes.
+fn says_something(declared: &MediaType) -> bool {
+    !matches!(
+        declared.as_str(),
+        "application/octet-stream" | "binary/octet-stream" | "application/json" | "text/plain" | "text/html"
+    )
+}
+
+/// Layers that may not be distributed: clients fetch them from the descriptor's own URLs.
+fn is_foreign(media_type: &MediaType) -> bool {
+    let text = media_type.as_str();
+    text.contains(".nondistributable.") || text.starts_with("application/vnd.docker.image.rootfs.foreign.")
+}
+
+/// The fields of any kind of manifest that tell what it is. Lenient, because pounce passes on what
+/// the upstream has: a field of an unexpected form counts as absent.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Shape {
+    #[serde(deserialize_with = "lenient")]
+    schema_version: Option<u64>,
+    #[serde(deserialize_with = "lenient")]
+    media_type: Option<MediaType>,
+    #[serde(deserialize_with = "lenient")]
+    config: Option<Descriptor>,
+    #[serde(deserialize_with = "lenient")]
+    layers: Option<Vec<Descriptor>>,
+    #[serde(deserialize_with = "lenient")]
+    manifests: Option<Vec<Descriptor>>,
+}
+
+fn lenient<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    T: serde::de::DeserializeOwned,
+{
+    let raw = Box::<serde_json::value::RawValue>::deserialize(deserializer)?;
+    Ok(serde_json::from_str(raw.get()).ok())
+}
+
+impl Shape {
+    fn read(bytes: &[u8]) -> Option<Self> {
+        serde_json::from_slice(bytes).ok()
+    }
+
+    /// The type of a manifest that came without one, as clients guess it too.
+    fn media_type(self) -> MediaType {
+        match self {
+            Self { media_type: Some(media_type), .. } => media_type,
+            Self { schema_version: Some(1), .. } => MediaType::DOCKER_SCHEMA1,
+            Self { manifests: Some(_), .. } => MediaType::OCI_INDEX,
+            _ => MediaType::OCI_MANIFEST,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn manifest(json: &'static str) -> Manifest {
+        Manifest::new(Bytes::from_static(json.as_bytes()), None, None).unwrap()
+    }
+
+    #[test]
+    fn the_declared_type_wins_and_the_bytes_tell_otherwise() {
+        let bytes = Bytes::from_static(br#"{"schemaVersion":2,"manifests":[]}"#);
+        let declared = Some(MediaType::DOCKER_LIST);
+        let vague = Some("application/json".parse().unwrap());
+        let kind = |declared| Manifest::new(bytes.clone(), declared, None).unwrap().media_type().clone();
+        assert_eq!(kind(declared), MediaType::DOCKER_LIST);
+        assert_eq!(kind(vague), MediaType::OCI_INDEX);
+        assert_eq!(kind(None), MediaType::OCI_INDEX);
+        assert_eq!(*manifest(r#"{"schemaVersion":1}"#).media_type(), MediaType::DOCKER_SCHEMA1);
+        assert_eq!(*manifest(r#"{"mediaType":"a/b"}"#).media_type().as_str(), *"a/b");
+    }
+
+    #[test]
+    fn other_bytes_than_asked_for_are_refused() {
+        let expected = Digest::of(Algorithm::Sha512, b"{}");
+        assert_eq!(Manifest::new("{}".into(), None, Some(expected)).unwrap().digest(), expected);
+        let error = Manifest::new("{ }".into(), None, Some(expected)).unwrap_err();
+        assert!(matches!(error, ManifestError::Digest { .. }));
+        assert_eq!(Manifest::new("<html>".into(), None, None).unwrap_err(), ManifestError::NotJson);
+        let large = Bytes::from(vec![b' '; MAX_MANIFEST_BYTES + 1]);
+        assert!(matches!(Manifest::new(large, None, None).unwrap_err(), ManifestError::TooLarge(_)));
+    }
+
+    #[test]
+    fn links_are_config_and_layers_without_the_foreign_ones() {
+        let text = r#"{"config":{"mediaType":"a/c","digest":"DIGEST","size":1},"layers":[
+            {"mediaType":"a/l","digest":"DIGEST","size":2},
+            {"mediaType":"application/vnd.docker.image.rootfs.foreign.diff.tar.gzip","digest":"DIGEST","size":3}]}"#;
+        let text = text.replace("DIGEST", &Digest::of(Algorithm::Sha256, b"").to_string());
+        let links = Manifest::new(text.into(), None, None).unwrap().links();
+        let sizes: Vec<_> = links.blobs.iter().map(Descriptor::size).collect();
+        assert_eq!((sizes, links.manifests.len()), (vec![1, 2], 0));
+    }
+
+    #[test]
+    fn fields_of_unexpected_form_count_as_absent() {
+        let links = manifest(r#"{"config":7,"layers":[{"digest":"sha256:.."}],"manifests":"x"}"#).links();
+        assert_eq!(links, Links::default());
+    }
+}

@@ -1,0 +1,24 @@
+//! The vocabulary of the OCI distribution spec, without any I/O.
+//!
+//! Each type can only be built from text that the spec allows, so that code further in never checks
+//! a name or a digest again.
+
+mod descriptor;
+mod digest;
+mod error;
+mod manifest;
+mod media_type;
+mod name;
+mod range;
+mod reference;
+mod tag;
+
+pub use descriptor::Descriptor;
+pub use digest::{Algorithm, Digest, DigestError, Hasher};
+pub use error::{Error, ErrorCode};
+pub use manifest::{Links, MAX_MANIFEST_BYTES, Manifest, ManifestError};
+pub use media_type::{MediaType, MediaTypeError};
+pub use name::{NameError, RepositoryName};
+pub use range::{ByteRange, RangeRequest, Slice};
+pub use reference::Reference;
+pub use tag::{Tag, TagError};

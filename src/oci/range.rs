@@ -1,0 +1,108 @@
+//! `Range` requests for one range of bytes (RFC 9110, section 14).
+
+use http_range_header::{ParsedRanges, parse_range_header};
+
+/// What a `Range` header asks for, before the size of the blob is known.
+#[derive(Clone, Debug)]
+pub enum RangeRequest {
+    /// Nothing that a server has to honour: no header, or a unit other than bytes.
+    Whole,
+    /// One or several ranges.
+    Bytes(ByteRange),
+    /// The header says `bytes=` and then makes no sense.
+    Malformed,
+}
+
+/// The ranges of a well-formed `bytes=` header.
+#[derive(Clone, Debug)]
+pub struct ByteRange(ParsedRanges);
+
+/// Positions `start..end` in a blob, never empty, never beyond its size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slice {
+    /// The first byte's position.
+    pub start: u64,
+    /// One behind the last byte's position.
+    pub end: u64,
+}
+
+impl RangeRequest {
+    /// Reads the value of a `Range` header.
+    #[must_use]
+    pub fn parse(value: &str) -> Self {
+        let value = value.trim();
+        if !value.starts_with("bytes=") {
+            return Self::Whole;
+        }
+        parse_range_header(value).map_or(Self::Malformed, |ranges| Self::Bytes(ByteRange(ranges)))
+    }
+
+    /// The part of a blob of `size` bytes that the request asks for.
+    ///
+    /// `Ok(None)` is the whole blob, which is also the answer to several ranges: RFC 9110 lets a
+    /// server ignore them. `Err(())` is a `416`.
+    ///
+    /// # Errors
+    /// Nothing of what was asked for lies within the blob, or the header was malformed.
+    #[expect(clippy::result_unit_err, reason = "there is one way to fail and the caller knows the size")]
+    pub fn resolve(&self, size: u64) -> Result<Option<Slice>, ()> {
+        let ranges = match self {
+            Self::Whole => return Ok(None),
+            Self::Malformed => return Err(()),
+            Self::Bytes(ByteRange(ranges)) => ranges,
+        };
+        if ranges.len() > 1 {
+            return Ok(None);
+        }
+        match ranges.validate(size).map_err(|_| ())?.as_slice() {
+            [range] => Ok(Some(Slice { start: *range.start(), end: range.end() + 1 })),
+            _ => Err(()),
+        }
+    }
+}
+
+impl Slice {
+    /// How many bytes it has.
+    #[must_use]
+    pub const fn len(&self) -> u64 {
+        self.end - self.start
+    }
+
+    /// Never: a slice has at least one byte.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of_ten(value: &str) -> Result<Option<(u64, u64)>, ()> {
+        Ok(RangeRequest::parse(value).resolve(10)?.map(|slice| (slice.start, slice.end)))
+    }
+
+    #[test]
+    fn single_ranges_are_measured_against_the_size() {
+        assert_eq!(of_ten("bytes=0-3"), Ok(Some((0, 4))));
+        assert_eq!(of_ten("bytes=4-"), Ok(Some((4, 10))));
+        assert_eq!(of_ten("bytes=4-400"), Ok(Some((4, 10))));
+        assert_eq!(of_ten("bytes=-3"), Ok(Some((7, 10))));
+        assert_eq!(of_ten("bytes=-30"), Ok(Some((0, 10))));
+    }
+
+    #[test]
+    fn what_a_server_may_ignore_is_the_whole() {
+        assert_eq!(of_ten("items=0-3"), Ok(None));
+        assert_eq!(of_ten("bytes=0-1, 4-5"), Ok(None));
+    }
+
+    #[test]
+    fn what_cannot_be_satisfied_is_refused() {
+        for value in ["bytes=10-", "bytes=10-11", "bytes=-0", "bytes=", "bytes=a-b", "bytes=5-2", "bytes=--1"] {
+            assert_eq!(of_ten(value), Err(()), "{value}");
+        }
+        assert_eq!(RangeRequest::parse("bytes=0-0").resolve(0), Err(()));
+    }
+}

@@ -1,0 +1,76 @@
+//! Work that outlives the request that caused it: owned, bounded and stopped in one place.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// How many small tasks (writing a link, asking for a blob's presence) run at once. The next one's
+/// request waits for a place, so that a slow bucket slows its users instead of piling up work.
+const SMALL_TASKS: usize = 64;
+/// How long stopped work may take to tidy up behind itself.
+const TIDY: Duration = Duration::from_secs(5);
+
+/// The tasks of one registry, cheap to clone.
+#[derive(Clone, Debug)]
+pub(super) struct Background {
+    tracker: TaskTracker,
+    places: Arc<Semaphore>,
+    stop: CancellationToken,
+}
+
+impl Default for Background {
+    fn default() -> Self {
+        Self {
+            tracker: TaskTracker::new(),
+            places: Arc::new(Semaphore::new(SMALL_TASKS)),
+            stop: CancellationToken::new(),
+        }
+    }
+}
+
+impl Background {
+    /// Runs a small task when there is a place for it.
+    pub(super) async fn run(&self, work: impl Future<Output = ()> + Send + 'static) {
+        // The semaphore is never closed.
+        let place = Arc::clone(&self.places).acquire_owned().await.ok();
+        self.tracker.spawn(async move {
+            work.await;
+            drop(place);
+        });
+    }
+
+    /// Runs a small task if there is a place for it now, for work that is only an advantage.
+    pub(super) fn try_run(&self, work: impl Future<Output = ()> + Send + 'static) {
+        if let Ok(place) = Arc::clone(&self.places).try_acquire_owned() {
+            self.tracker.spawn(async move {
+                work.await;
+                drop(place);
+            });
+        }
+    }
+
+    /// Runs a task that has a bound of its own, and that ends soon after [`stopped`](Self::stopped).
+    pub(super) fn own(&self, work: impl Future<Output = ()> + Send + 'static) {
+        self.tracker.spawn(work);
+    }
+
+    /// Resolves when it is time to give up.
+    pub(super) async fn stopped(&self) {
+        self.stop.cancelled().await;
+    }
+
+    pub(super) async fn drain(&self, grace: Duration) {
+        self.tracker.close();
+        if tokio::time::timeout(grace, self.tracker.wait()).await.is_ok() {
+            return;
+        }
+        tracing::warn!(tasks = self.tracker.len(), "stopping what did not end within http.draintimeout");
+        self.stop.cancel();
+        if tokio::time::timeout(TIDY, self.tracker.wait()).await.is_err() {
+            tracing::error!(tasks = self.tracker.len(), "some uploads may be left over in the bucket");
+        }
+    }
+}

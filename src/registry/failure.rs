@@ -1,0 +1,40 @@
+//! From what went wrong below to what the client is told.
+
+use crate::oci::{Error, ErrorCode};
+use crate::store::StoreError;
+use crate::upstream::UpstreamError;
+
+/// The bucket failed.
+pub(super) fn of_store(error: StoreError) -> Error {
+    Error::new(ErrorCode::Unavailable, "the registry's storage is not available, try again later").because(error)
+}
+
+/// The upstream did not give what it was asked for; `unknown` is what to say when it has no such
+/// thing.
+///
+/// An upstream that is away or asks for patience is never taken for one that has nothing. One that
+/// refuses an anonymous pounce is: Docker Hub answers this way for repositories that do not exist.
+pub(super) fn of_upstream(error: UpstreamError, unknown: Error) -> Error {
+    match &error {
+        UpstreamError::NotFound => unknown,
+        UpstreamError::Denied { anonymous: true, .. } => unknown.because(error),
+        UpstreamError::Denied { .. } => Error::new(
+            ErrorCode::Denied,
+            "the upstream registry does not let this registry read the repository",
+        )
+        .because(error),
+        UpstreamError::TooManyRequests { retry_after } => {
+            let after = *retry_after;
+            Error::new(ErrorCode::TooManyRequests, "the upstream registry asks for patience, try again later")
+                .retry_after(after)
+                .because(error)
+        }
+        UpstreamError::Unavailable(_) => {
+            Error::new(ErrorCode::Unavailable, "the upstream registry is not available, try again later")
+                .because(error)
+        }
+        UpstreamError::Invalid(_) => {
+            Error::new(ErrorCode::Unavailable, "the upstream registry's answer is not valid").because(error)
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! A blob in the spool: how much of it is there, and how to read along.
+
+use std::io;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::stream::{self, BoxStream};
+use tokio::sync::watch;
+
+use super::spool::Spool;
+use crate::oci::Slice;
+
+/// How many bytes at the end of a blob nobody gets before the whole was verified. One would do;
+/// more makes sure that it is not only a compressed stream's checksum that is missing.
+pub(in crate::registry) const TAIL: u64 = 32 << 10;
+/// How much is read from the spool at once.
+const READ_BYTES: u64 = 256 << 10;
+
+/// A blob that is, or was, being filled.
+#[derive(Debug)]
+pub(in crate::registry) struct Flow {
+    spool: Arc<Spool>,
+    size: Option<u64>,
+    mark: watch::Receiver<Mark>,
+}
+
+/// How far a download is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Mark {
+    /// So many bytes, from the beginning, are in the spool.
+    pub(super) written: u64,
+    pub(super) state: State,
+}
+
+/// What is known about the blob.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    /// More may come.
+    Coming,
+    /// `written` is its size, and its digest is right.
+    Verified,
+    /// It will never be whole.
+    Failed,
+}
+
+impl Mark {
+    /// How many bytes clients may have.
+    fn released(self) -> u64 {
+        match self.state {
+            State::Verified => self.written,
+            State::Coming | State::Failed => self.written.saturating_sub(TAIL),
+        }
+    }
+}
+
+impl Flow {
+    pub(super) fn new(spool: Arc<Spool>, size: Option<u64>) -> (Arc<Self>, watch::Sender<Mark>) {
+        let (mark, watching) = watch::channel(Mark { written: 0, state: State::Coming });
+        (Arc::new(Self { spool, size, mark: watching }), mark)
+    }
+
+    /// The size that the upstream announced.
+    pub(in crate::registry) const fn size(&self) -> Option<u64> {
+        self.size
+    }
+
+    pub(super) fn written(&self) -> u64 {
+        self.mark.borrow().written
+    }
+
+    /// Waits until `len` bytes from `position` are in the spool, or the blob ends; returns how many of
+    /// them there are, and whether the blob ends there. For the uploader, which may have unverified
+    /// bytes.
+    pub(super) async fn available(&self, position: u64, len: u64) -> io::Result<(u64, bool)> {
+        let mark = self.wait(|mark| mark.written >= position + len || mark.state == State::Verified).await?;
+        let there = (mark.written - position).min(len);
+        let ends = mark.state == State::Verified && mark.written == position + there;
+        Ok((there, ends))
+    }
+
+    /// Waits until the blob was verified, and returns its size.
+    pub(super) async fn verified(&self) -> io::Result<u64> {
+        Ok(self.wait(|mark| mark.state == State::Verified).await?.written)
+    }
+
+    async fn wait(&self, reached: impl Fn(&Mark) -> bool) -> io::Result<Mark> {
+        let failed = || io::Error::other("the blob cannot be had whole");
+        let mut mark = self.mark.clone();
+        let reached = mark.wait_for(|mark| reached(mark) || mark.state == State::Failed).await;
+        match reached {
+            Ok(mark) if mark.state != State::Failed => Ok(*mark),
+            _ => Err(failed()),
+        }
+    }
+
+    /// The blob, or a part of it, as it becomes known to be right.
+    pub(in crate::registry) fn read(self: &Arc<Self>, slice: Option<Slice>) -> BoxStream<'static, io::Result<Bytes>> {
+        let (start, end) = slice.map_or((0, None), |slice| (slice.start, Some(slice.end)));
+        let reading = (Arc::clone(self), start);
+        stream::try_unfold(reading, move |(flow, position)| async move {
+            if end.is_some_and(|end| position >= end) {
+                return Ok(None);
+            }
+            let mark = flow.wait(|mark| mark.released() > position || mark.state == State::Verified).await?;
+            let upto = end.unwrap_or(u64::MAX).min(mark.released());
+            if upto <= position {
+                return Ok(None);
+            }
+            let bytes = flow.piece(position, upto).await?;
+            let position = position + bytes.len() as u64;
+            Ok(Some((bytes, (flow, position))))
+        })
+        .boxed()
+    }
+
+    /// A part of the blob that is already in the spool.
+    pub(super) fn read_written(self: &Arc<Self>, start: u64, end: u64) -> BoxStream<'static, io::Result<Bytes>> {
+        stream::try_unfold((Arc::clone(self), start), move |(flow, position)| async move {
+            if position >= end {
+                return Ok(None);
+            }
+            let bytes = flow.piece(position, end).await?;
+            let position = position + bytes.len() as u64;
+            Ok(Some((bytes, (flow, position))))
+        })
+        .boxed()
+    }
+
+    async fn piece(&self, position: u64, upto: u64) -> io::Result<Bytes> {
+        // At most READ_BYTES, which fits any usize.
+        let len = usize::try_from((upto - position).min(READ_BYTES)).map_err(io::Error::other)?;
+        self.spool.read_at(position, len).await
+    }
+}

@@ -1,0 +1,119 @@
+//! Scratch files for blobs on their way, and how much room they may take.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::{Bytes, BytesMut};
+
+/// How much scratch space is in use, of how much.
+#[derive(Debug)]
+pub(super) struct Budget {
+    directory: PathBuf,
+    max: u64,
+    used: AtomicU64,
+}
+
+/// A claim on scratch space; it ends with the value.
+#[derive(Debug)]
+pub(super) struct Room {
+    budget: Arc<Budget>,
+    bytes: u64,
+}
+
+/// An unlinked temporary file: it is gone when the last one who reads it is, or the process.
+#[derive(Debug)]
+pub(super) struct Spool {
+    file: File,
+    /// Held as long as the file is.
+    room: std::sync::Mutex<Option<Room>>,
+}
+
+impl Budget {
+    /// `max` bytes in `directory`; without a `max`, half of what is free now.
+    pub(super) fn new(directory: PathBuf, max: Option<u64>) -> Self {
+        let max = max.unwrap_or_else(|| match rustix::fs::statvfs(&directory) {
+            Ok(found) => found.f_bavail.saturating_mul(found.f_frsize) / 2,
+            Err(error) => {
+                let directory = directory.display();
+                tracing::warn!(%error, %directory, "proxy.spool.directory cannot be used, blobs will not be stored");
+                0
+            }
+        });
+        Self { directory, max, used: AtomicU64::new(0) }
+    }
+
+    /// Claims room for a blob of `bytes`; `None` when there is not so much.
+    pub(super) fn take(self: &Arc<Self>, bytes: u64) -> Option<Room> {
+        let mut room = Room { budget: Arc::clone(self), bytes: 0 };
+        room.grow_to(bytes).then_some(room)
+    }
+}
+
+impl Room {
+    /// Makes the claim at least `bytes` large; `false`, and nothing changes, when that is too much.
+    pub(super) fn grow_to(&mut self, bytes: u64) -> bool {
+        let more = bytes.saturating_sub(self.bytes);
+        let max = self.budget.max;
+        let grown = self.budget.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
+            used.checked_add(more).filter(|used| *used <= max)
+        });
+        if grown.is_ok() {
+            self.bytes += more;
+        }
+        grown.is_ok()
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        self.budget.used.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+impl Spool {
+    pub(super) async fn create(budget: &Arc<Budget>) -> io::Result<Self> {
+        let directory = budget.directory.clone();
+        let file = tokio::task::spawn_blocking(move || tempfile::tempfile_in(directory)).await??;
+        Ok(Self { file, room: std::sync::Mutex::default() })
+    }
+
+    /// Ties the claim to the life of the file.
+    pub(super) fn keep(&self, room: Room) {
+        *self.room.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(room);
+    }
+
+    /// Writes at a position; blocks.
+    pub(super) fn write_at(&self, bytes: &[u8], position: u64) -> io::Result<()> {
+        self.file.write_all_at(bytes, position)
+    }
+
+    /// Reads exactly `len` bytes, which must have been written.
+    pub(super) async fn read_at(self: &Arc<Self>, position: u64, len: usize) -> io::Result<Bytes> {
+        let spool = Arc::clone(self);
+        tokio::task::spawn_blocking(move || {
+            let mut bytes = BytesMut::zeroed(len);
+            spool.file.read_exact_at(&mut bytes, position)?;
+            Ok(bytes.freeze())
+        })
+        .await?
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn room_is_bounded_and_comes_back() {
+        let budget = Arc::new(Budget::new(std::env::temp_dir(), Some(10)));
+        let mut first = budget.take(6).unwrap();
+        assert!(budget.take(5).is_none());
+        assert!(first.grow_to(10) && first.grow_to(3) && !first.grow_to(11));
+        drop(first);
+        assert!(budget.take(10).is_some());
+    }
+}

@@ -1,0 +1,89 @@
+//! From the spool into the bucket, a few parts at a time.
+
+use std::io;
+use std::sync::Arc;
+
+use futures_util::stream::{self, Stream};
+use futures_util::TryStreamExt;
+
+use super::flow::Flow;
+use crate::registry::background::Background;
+use crate::store::{Key, Multipart, Part, PartSource, Store, StoreError, part_size};
+
+/// How many parts of one blob are on their way at once. Their bytes come from the spool as they are
+/// sent, so a part in flight takes a fraction of a MiB of memory.
+const PARALLEL: usize = 4;
+/// After so many parts of a blob of unknown size, parts double: 10,000 are enough for any.
+const DOUBLE_AFTER: u32 = 1000;
+
+/// A stretch of the spool that becomes a part.
+struct Stretch {
+    number: i32,
+    start: u64,
+    len: u64,
+}
+
+/// Uploads the blob as it comes, and makes it appear in the bucket after it was verified. Whatever
+/// else happens, nothing appears, and the parts that were sent are thrown away.
+pub(super) async fn run(
+    store: &Store,
+    key: Key<'_>,
+    flow: &Arc<Flow>,
+    background: &Background,
+) -> Result<(), String> {
+    let whole = part_size(store.part_size(), flow.size().unwrap_or(0));
+    let (there, ends) = flow.available(0, whole).await.map_err(|error| error.to_string())?;
+    if ends {
+        return store.put_blob(key, there, source(flow, 0, there)).await.map_err(|error| error.to_string());
+    }
+    let upload = store.begin(key).await.map_err(|error| error.to_string())?;
+    let uploaded = tokio::select! {
+        uploaded = parts(&upload, flow, whole) => uploaded,
+        () = background.stopped() => Err("the registry is shutting down".to_owned()),
+    };
+    if uploaded.is_err()
+        && let Err(error) = upload.abort().await
+    {
+        tracing::warn!(%error, "an upload was left over in the bucket");
+    }
+    uploaded
+}
+
+async fn parts(upload: &Multipart, flow: &Arc<Flow>, whole: u64) -> Result<(), String> {
+    let sent: Vec<Part> = stretches(flow, whole)
+        .map_err(|error| error.to_string())
+        .map_ok(|stretch| async move {
+            let end = stretch.start + stretch.len;
+            let sent = upload.part(stretch.number, stretch.len, source(flow, stretch.start, end)).await;
+            sent.map_err(|error: StoreError| error.to_string())
+        })
+        .try_buffer_unordered(PARALLEL)
+        .try_collect()
+        .await?;
+    flow.verified().await.map_err(|error| error.to_string())?;
+    upload.complete(sent).await.map_err(|error| error.to_string())
+}
+
+/// The stretches of a blob, each as soon as it is in the spool.
+fn stretches(flow: &Arc<Flow>, whole: u64) -> impl Stream<Item = io::Result<Stretch>> {
+    let first = Stretch { number: 1, start: 0, len: 0 };
+    stream::try_unfold(Some(first), move |next| async move {
+        let Some(Stretch { number, start, .. }) = next else { return Ok(None) };
+        let wanted = match flow.size() {
+            Some(size) => whole.min(size.saturating_sub(start)),
+            None => whole << (number.unsigned_abs() / DOUBLE_AFTER),
+        };
+        let (len, mut ends) = flow.available(start, wanted).await?;
+        ends |= flow.size() == Some(start + len);
+        if len == 0 {
+            return Ok(None);
+        }
+        let following = (!ends).then_some(Stretch { number: number + 1, start: start + len, len: 0 });
+        Ok(Some((Stretch { number, start, len }, following)))
+    })
+}
+
+fn source(flow: &Arc<Flow>, start: u64, end: u64) -> PartSource {
+    let flow = Arc::clone(flow);
+    Arc::new(move || flow.read_written(start, end))
+}

@@ -1,0 +1,179 @@
+//! Pulling manifests (end-3).
+//!
+//! A digest is looked for in memory, in the bucket and upstream, in this order. What is in the
+//! bucket counts for a repository only with a revision link there. `resolve` turns tags into digests.
+
+use bytes::Bytes;
+
+use super::failure::{of_store, of_upstream};
+use super::{Registry, resolve::Resolved};
+use crate::oci::{Digest, Error, ErrorCode, Manifest, MediaType, Reference, RepositoryName};
+use crate::store::{Key, Metadata};
+use crate::telemetry::Outcome;
+use crate::upstream::UpstreamError;
+
+/// A manifest, and how it was come by.
+#[derive(Clone, Debug)]
+pub struct Served {
+    /// The manifest.
+    pub manifest: Manifest,
+    /// Where it came from. [`Outcome::Stale`] deserves a warning to the client.
+    pub outcome: Outcome,
+}
+
+impl Registry {
+    /// The manifest that a reference means. `accept` are media types that the client named; the
+    /// upstream is asked for them besides those that pounce knows.
+    ///
+    /// # Errors
+    /// - `MANIFEST_UNKNOWN`: the repository does not have it, nor does the upstream.
+    /// - `DENIED`: the upstream refuses pounce's credentials.
+    /// - `TOOMANYREQUESTS`, `UNAVAILABLE`: it is not stored, and the upstream cannot be asked.
+    pub async fn manifest(
+        &self,
+        name: &RepositoryName,
+        reference: &Reference,
+        accept: &[MediaType],
+    ) -> Result<Served, Error> {
+        let served = match reference {
+            Reference::Digest(digest) => self.manifest_by_digest(name, *digest, accept).await?,
+            Reference::Tag(tag) => match self.resolve(name, tag, accept).await? {
+                Resolved::Manifest(served) => served,
+                Resolved::Digest(digest, outcome) => {
+                    let served = self.manifest_by_digest(name, digest, accept).await?;
+                    // What was learned about the tag says more than where its bytes were.
+                    let outcome = if served.outcome == Outcome::Hit { outcome } else { served.outcome };
+                    Served { outcome, ..served }
+                }
+            },
+        };
+        self.inner.metrics.manifest(served.outcome);
+        Ok(served)
+    }
+
+    async fn manifest_by_digest(
+        &self,
+        name: &RepositoryName,
+        digest: Digest,
+        accept: &[MediaType],
+    ) -> Result<Served, Error> {
+        let cache = &self.inner.cache;
+        let hit = |manifest| Served { manifest, outcome: Outcome::Hit };
+        if let Some(manifest) = cache.manifest(name, digest) {
+            return Ok(hit(manifest));
+        }
+        let reference = Reference::Digest(digest);
+        let unknown = || manifest_unknown(name, &reference);
+        let _turn = cache.turn(name, &reference).await;
+        if let Some(manifest) = cache.manifest(name, digest) {
+            return Ok(hit(manifest));
+        }
+        if let Some(manifest) = self.stored_manifest(name, digest).await? {
+            self.remember(name, &manifest);
+            return Ok(hit(manifest));
+        }
+        let Some(upstream) = &self.inner.upstream else { return Err(unknown()) };
+        if cache.is_absent(name, &reference) {
+            return Err(unknown());
+        }
+        let fetched = upstream.get_manifest(name, &reference, accept).await.and_then(|it| it.verify(Some(digest)));
+        match fetched {
+            Ok(manifest) => {
+                self.remember(name, &manifest);
+                self.store_manifest(name, &manifest).await;
+                Ok(Served { manifest, outcome: Outcome::Fill })
+            }
+            Err(error) => {
+                if matches!(error, UpstreamError::NotFound) {
+                    cache.keep_absent(name, &reference);
+                }
+                Err(of_upstream(error, unknown()))
+            }
+        }
+    }
+
+    /// The manifest in the bucket, if the repository has it there.
+    async fn stored_manifest(&self, name: &RepositoryName, digest: Digest) -> Result<Option<Manifest>, Error> {
+        let store = &self.inner.store;
+        let (link, blob) =
+            tokio::try_join!(store.head(Key::Revision(name, &digest)), store.get(Key::Blob(&digest)))
+                .map_err(of_store)?;
+        let (Some(_), Some(object)) = (link, blob) else { return Ok(None) };
+        match Manifest::new(object.bytes, object.media_type, Some(digest)) {
+            Ok(manifest) => Ok(Some(manifest)),
+            Err(error) => {
+                tracing::error!(repository = %name, %digest, %error, "the bucket holds other bytes under this digest");
+                Ok(None)
+            }
+        }
+    }
+
+    /// Keeps a manifest in memory, and asks the bucket in the background for those of its blobs of
+    /// which nothing is known: a client that gets a manifest asks for them next.
+    pub(super) fn remember(&self, name: &RepositoryName, manifest: &Manifest) {
+        let links = manifest.links();
+        self.inner.cache.keep_manifest(name, manifest, &links.blobs);
+        for blob in links.blobs {
+            let digest = *blob.digest();
+            if self.inner.cache.present(&digest).is_some() || self.inner.fills.is_running(&digest) {
+                continue;
+            }
+            let registry = self.clone();
+            self.inner.background.try_run(async move {
+                // A failure will be met again, and told, by the request that needs the answer.
+                if let Ok(Some(stored)) = registry.inner.store.head(Key::Blob(&digest)).await {
+                    registry.inner.cache.keep_present(digest, stored.size);
+                }
+            });
+        }
+    }
+
+    /// Stores a manifest of the upstream's behind the client's back.
+    pub(super) async fn store_manifest(&self, name: &RepositoryName, manifest: &Manifest) {
+        let (registry, name, manifest) = (self.clone(), name.clone(), manifest.clone());
+        let work = async move {
+            let digest = manifest.digest();
+            if let Err(error) = registry.write_manifest(&name, &manifest).await {
+                tracing::warn!(repository = %name, %digest, %error, "a manifest was served but not stored");
+            }
+        };
+        self.inner.background.run(work).await;
+    }
+
+    /// The blob first, then the link that makes it the repository's; then links for those of its
+    /// blobs that the bucket has already, so that distribution finds them in this repository too.
+    /// The other blobs get theirs when they are filled.
+    pub(super) async fn write_manifest(
+        &self,
+        name: &RepositoryName,
+        manifest: &Manifest,
+    ) -> Result<(), crate::store::StoreError> {
+        let (store, digest) = (&self.inner.store, manifest.digest());
+        let bytes = manifest.bytes().clone();
+        store.put(Key::Blob(&digest), bytes, manifest.media_type(), Metadata::new()).await?;
+        self.write_link(Key::Revision(name, &digest), &digest, Metadata::new()).await?;
+        for blob in manifest.links().blobs {
+            let digest = *blob.digest();
+            let known = self.inner.cache.present(&digest).is_some();
+            if known || store.head(Key::Blob(&digest)).await?.is_some() {
+                self.write_link(Key::Layer(name, &digest), &digest, Metadata::new()).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A link is an object that holds a digest.
+    pub(super) async fn write_link(
+        &self,
+        key: Key<'_>,
+        digest: &Digest,
+        metadata: Metadata,
+    ) -> Result<(), crate::store::StoreError> {
+        let bytes = Bytes::from(digest.to_string());
+        self.inner.store.put(key, bytes, &MediaType::OCTET_STREAM, metadata).await
+    }
+}
+
+pub(super) fn manifest_unknown(name: &RepositoryName, reference: &Reference) -> Error {
+    Error::new(ErrorCode::ManifestUnknown, format!("{name} has no manifest {reference}"))
+}

@@ -1,0 +1,111 @@
+//! What the registry knows how to do, in the spec's terms and without HTTP.
+//!
+//! [`Registry`] is the whole of it. Manifests and blobs are looked for in the caches, then in the
+//! bucket, then upstream; what comes from upstream is verified, handed on at once and stored behind
+//! the client's back.
+
+mod background;
+mod blobs;
+mod cache;
+mod failure;
+mod fill;
+mod manifests;
+mod pass;
+mod resolve;
+mod tags;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::config::Proxy;
+use crate::store::Store;
+use crate::telemetry::Metrics;
+use crate::upstream::Upstream;
+
+use background::Background;
+use cache::Cache;
+use fill::Fills;
+
+pub use blobs::{BlobAccess, BlobInfo, BlobRequest, BlobStream};
+pub use manifests::Served;
+
+/// The registry, cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Registry {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    store: Store,
+    upstream: Option<Arc<Upstream>>,
+    cache: Cache,
+    fills: Fills,
+    background: Background,
+    tag_ttl: Duration,
+    /// Blobs are streamed from the bucket instead of redirected to it.
+    stream_blobs: bool,
+    metrics: Arc<Metrics>,
+}
+
+/// How a [`Registry`] behaves.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// `storage.redirect.disable`
+    pub stream_blobs: bool,
+    /// `storage.redirect.expiry`
+    pub url_life: Duration,
+    /// `proxy.tagttl`
+    pub tag_ttl: Duration,
+    /// `proxy.spool.directory`, or the system's.
+    pub spool_directory: PathBuf,
+    /// `proxy.spool.maxsize`
+    pub spool_max: Option<u64>,
+}
+
+impl Options {
+    /// Reads them off the configuration.
+    #[must_use]
+    pub fn new(proxy: &Proxy, redirect: &crate::config::Redirect) -> Self {
+        Self {
+            stream_blobs: redirect.disable,
+            url_life: redirect.expiry,
+            tag_ttl: proxy.tagttl,
+            spool_directory: proxy.spool.directory.clone().unwrap_or_else(std::env::temp_dir),
+            spool_max: proxy.spool.maxsize,
+        }
+    }
+}
+
+impl Registry {
+    /// A registry over a bucket, and an upstream if there is one.
+    #[must_use]
+    pub fn new(store: Store, upstream: Option<Upstream>, options: Options, metrics: Arc<Metrics>) -> Self {
+        let background = Background::default();
+        let fills = Fills::new(&options, background.clone());
+        let inner = Inner {
+            store,
+            upstream: upstream.map(Arc::new),
+            cache: Cache::new(options.url_life),
+            fills,
+            background,
+            tag_ttl: options.tag_ttl,
+            stream_blobs: options.stream_blobs,
+            metrics,
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// The bucket, for the listener that passes S3 requests on to it.
+    #[must_use]
+    pub fn store(&self) -> &Store {
+        &self.inner.store
+    }
+
+    /// Waits until fills and other work behind the clients' backs are done, for at most `grace`;
+    /// then stops what is left, which aborts its uploads.
+    pub async fn drain(&self, grace: Duration) {
+        self.inner.background.drain(grace).await;
+    }
+}

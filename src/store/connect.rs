@@ -1,0 +1,181 @@
+//! From the configuration to a bucket that answers.
+
+use std::time::Duration;
+
+use aws_sdk_s3::config::retry::RetryConfig;
+use aws_sdk_s3::config::timeout::TimeoutConfig;
+use aws_sdk_s3::config::{
+    BehaviorVersion, Builder, Credentials, Region, RequestChecksumCalculation, ResponseChecksumValidation,
+};
+use aws_sdk_s3::types::ServerSideEncryption;
+
+use super::{Embedded, Inner, PutOptions, Store, StoreError, error, presign::Presigner};
+use crate::config::{Driver, S3, Storage};
+
+/// Why there is no bucket to work with, in a sentence that names the setting.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// The bucket does not exist.
+    #[error("storage.s3.bucket: there is no bucket {bucket} at {endpoint}")]
+    NoBucket {
+        /// Its name.
+        bucket: String,
+        /// Where it was looked for.
+        endpoint: String,
+    },
+    /// The credentials were refused.
+    #[error(
+        "storage.s3.accesskey, storage.s3.secretkey: {endpoint} refuses these credentials for the bucket \
+         {bucket} (Tigris gives the same answer when storage.s3.bucket names a bucket that does not exist)"
+    )]
+    Denied {
+        /// The bucket's name.
+        bucket: String,
+        /// Who refused.
+        endpoint: String,
+        /// What the SDK says.
+        #[source]
+        cause: StoreError,
+    },
+    /// Nobody answers there, or not as an S3 does.
+    #[error("storage.s3.regionendpoint: the bucket {bucket} at {endpoint} cannot be used: {cause}")]
+    Unavailable {
+        /// The bucket's name.
+        bucket: String,
+        /// Who did not answer.
+        endpoint: String,
+        /// What the SDK says.
+        cause: StoreError,
+    },
+    /// The folder cannot be used.
+    #[error("storage.filesystem.rootdirectory: {0}")]
+    Folder(#[from] std::io::Error),
+}
+
+impl Store {
+    /// Connects to the configured bucket and asks whether it is there.
+    ///
+    /// # Errors
+    /// See [`ConnectError`].
+    pub async fn connect(storage: &Storage) -> Result<Self, ConnectError> {
+        match storage.driver {
+            Driver::S3 => Self::connect_s3(storage).await,
+            Driver::Filesystem => Ok(Self::open_folder(storage)?),
+        }
+    }
+
+    async fn connect_s3(storage: &Storage) -> Result<Self, ConnectError> {
+        let s3 = &storage.s3;
+        let mut builder = base().force_path_style(s3.forcepathstyle);
+        builder = match (&s3.accesskey, &s3.secretkey) {
+            (Some(id), Some(secret)) => {
+                builder.credentials_provider(Credentials::new(id, secret.reveal(), None, None, "configuration"))
+            }
+            _ => {
+                let defaults = aws_config::defaults(BehaviorVersion::latest()).load().await;
+                builder.set_credentials_provider(defaults.credentials_provider());
+                builder
+            }
+        };
+        builder = builder.region(Region::new(s3.region.clone().unwrap_or_else(|| "auto".into())));
+        let endpoint = s3.regionendpoint.as_ref().map(|text| with_scheme(text, s3.secure));
+        if let Some(url) = &endpoint {
+            builder = builder.endpoint_url(url);
+        }
+        if s3.usedualstack {
+            builder = builder.use_dual_stack(true);
+        }
+        if s3.accelerate {
+            builder = builder.accelerate(true);
+        }
+        let bucket = s3.bucket.clone().unwrap_or_default();
+        let endpoint = endpoint.unwrap_or_else(|| "AWS".into());
+        let store = Self::assemble(&builder.build(), &bucket, storage, Presigner::for_bucket(&storage.redirect, s3), None);
+        let asked = store.inner.client.head_bucket().bucket(&bucket).send().await;
+        match asked.map_err(|error| error::translate("HeadBucket", &error)) {
+            Ok(_) => Ok(store),
+            Err(None) => Err(ConnectError::NoBucket { bucket, endpoint }),
+            Err(Some(cause @ StoreError::Denied { .. })) => Err(ConnectError::Denied { bucket, endpoint, cause }),
+            Err(Some(cause)) => Err(ConnectError::Unavailable { bucket, endpoint, cause }),
+        }
+    }
+
+    fn open_folder(storage: &Storage) -> std::io::Result<Self> {
+        let embedded = Embedded::open(&storage.filesystem.rootdirectory)?;
+        let config = base()
+            .force_path_style(true)
+            .region(Region::from_static("auto"))
+            .endpoint_url("http://localhost")
+            .credentials_provider(embedded.credentials())
+            .http_client(embedded.http_client())
+            .build();
+        let presign = Presigner::for_callers_host(&storage.redirect);
+        Ok(Self::assemble(&config, Embedded::BUCKET, storage, presign, Some(embedded)))
+    }
+
+    fn assemble(
+        config: &aws_sdk_s3::Config,
+        bucket: &str,
+        storage: &Storage,
+        presign: Presigner,
+        embedded: Option<Embedded>,
+    ) -> Self {
+        let s3 = &storage.s3;
+        let quick = timeouts().operation_attempt_timeout(Duration::from_secs(10)).build();
+        let bulk = timeouts().read_timeout(Duration::from_secs(120)).build();
+        let client = |timeouts| aws_sdk_s3::Client::from_conf(config.to_builder().timeout_config(timeouts).build());
+        // Only a bucket's own root: the folder's layout is that of distribution's filesystem driver.
+        let root = if embedded.is_some() { "" } else { s3.rootdirectory.trim_matches('/') };
+        let put = if embedded.is_some() { PutOptions::default() } else { put_options(s3) };
+        let endpoint = s3.regionendpoint.as_deref().unwrap_or_default();
+        Self {
+            inner: std::sync::Arc::new(Inner {
+                client: client(quick),
+                bulk: client(bulk),
+                bucket: bucket.to_owned(),
+                root: if root.is_empty() { String::new() } else { format!("{root}/") },
+                put,
+                part_size: s3.chunksize,
+                presign,
+                lags: embedded.is_none() && ["storage.dev", "tigris.dev"].iter().any(|host| endpoint.contains(host)),
+                embedded,
+            }),
+        }
+    }
+}
+
+/// What every client has in common. Checksums only where S3 demands them: otherwise the SDK sends
+/// `aws-chunked` bodies, which Tigris may store as the object's Content-Encoding.
+fn base() -> Builder {
+    aws_sdk_s3::Config::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
+        .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
+        // Exponential backoff with jitter, for 5xx, SlowDown and broken connections.
+        .retry_config(RetryConfig::standard().with_max_attempts(4).with_max_backoff(Duration::from_secs(2)))
+}
+
+fn timeouts() -> aws_smithy_types::timeout::TimeoutConfigBuilder {
+    TimeoutConfig::builder().connect_timeout(Duration::from_secs(3))
+}
+
+fn with_scheme(endpoint: &str, secure: bool) -> String {
+    match endpoint.contains("://") {
+        true => endpoint.to_owned(),
+        false if secure => format!("https://{endpoint}"),
+        false => format!("http://{endpoint}"),
+    }
+}
+
+fn put_options(s3: &S3) -> PutOptions {
+    PutOptions {
+        encryption: s3.encrypt.then(|| match s3.keyid {
+            Some(_) => ServerSideEncryption::AwsKms,
+            None => ServerSideEncryption::Aes256,
+        }),
+        kms_key: s3.keyid.clone().filter(|_| s3.encrypt),
+        // distribution writes NONE for the bucket's own default.
+        storage_class: s3.storageclass.as_deref().filter(|class| *class != "NONE").map(Into::into),
+        acl: s3.objectacl.as_deref().map(Into::into),
+    }
+}

@@ -1,0 +1,310 @@
+//! Objects as files: an object's path is its key.
+//!
+//! ```text
+//! <root>/docker/registry/v2/…          the objects
+//! <root>/.pounce/credentials.json      the server's key pair
+//! <root>/.pounce/tmp/                  what is being written
+//! <root>/.pounce/metadata/<key>.json   an object's attributes, where it has any
+//! <root>/.pounce/uploads/<id>/         parts of uploads that are not complete
+//! ```
+//!
+//! A file is written aside, synced and renamed, so that an object is whole or not there. Attributes
+//! are written before their object: a crash in between leaves new attributes on old content, which
+//! for a tag means that it is asked for upstream a little later.
+
+use std::fs;
+use std::io;
+use std::path::{Component, Path, PathBuf};
+use std::time::UNIX_EPOCH;
+
+use futures_util::StreamExt;
+use s3s::dto::{self, ETag, StreamingBlob, Timestamp};
+use s3s::{S3, S3Error, S3Request, S3Response, S3Result, s3_error};
+use serde::{Deserialize, Serialize};
+use tempfile::NamedTempFile;
+use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
+use tokio_util::io::ReaderStream;
+
+/// How much is read from a file at once.
+const READ_BYTES: usize = 256 << 10;
+
+/// Where pounce keeps what is not an object.
+const STATE: &str = ".pounce";
+
+/// A folder that holds one bucket.
+#[derive(Clone, Debug)]
+pub(super) struct Folder {
+    root: PathBuf,
+}
+
+/// What an object has besides its content.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(super) struct Attributes {
+    pub(super) content_type: Option<String>,
+    pub(super) metadata: Option<dto::Metadata>,
+}
+
+impl Folder {
+    pub(super) fn open(root: &Path) -> io::Result<Self> {
+        let folder = Self { root: std::path::absolute(root)? };
+        for directory in ["tmp", "metadata", "uploads"] {
+            fs::create_dir_all(folder.state().join(directory))?;
+        }
+        // What an earlier process was writing when it ended.
+        for leftover in fs::read_dir(folder.tmp())? {
+            fs::remove_file(leftover?.path())?;
+        }
+        Ok(folder)
+    }
+
+    pub(super) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    pub(super) fn state(&self) -> PathBuf {
+        self.root.join(STATE)
+    }
+
+    pub(super) fn tmp(&self) -> PathBuf {
+        self.state().join("tmp")
+    }
+
+    /// The file of a key: below the root, and not among pounce's own.
+    pub(super) fn file(&self, bucket: &str, key: &str) -> S3Result<PathBuf> {
+        if bucket != super::Embedded::BUCKET {
+            return Err(s3_error!(NoSuchBucket));
+        }
+        let path = Path::new(key);
+        let plain = path.components().all(|part| matches!(part, Component::Normal(_)));
+        // `components` folds `a//b` and `a/./b`; as keys they are other objects, which do not exist.
+        let canonical = path.components().map(|part| part.as_os_str().len() + 1).sum::<usize>() == key.len() + 1;
+        if !plain || !canonical || key.contains('\0') || path.starts_with(STATE) {
+            return Err(s3_error!(InvalidArgument, "not a key that this server has"));
+        }
+        Ok(self.root.join(path))
+    }
+
+    fn attributes_file(&self, key: &str) -> PathBuf {
+        let mut path = self.state().join("metadata").join(key).into_os_string();
+        path.push(".json");
+        path.into()
+    }
+
+    fn attributes(&self, key: &str) -> Attributes {
+        let bytes = fs::read(self.attributes_file(key)).unwrap_or_default();
+        serde_json::from_slice(&bytes).unwrap_or_default()
+    }
+
+    /// Puts a finished file in an object's place.
+    pub(super) fn commit(&self, file: NamedTempFile, path: &Path, key: &str, attributes: &Attributes) -> io::Result<()> {
+        file.as_file().sync_data()?;
+        let described = self.attributes_file(key);
+        if attributes.is_plain() {
+            ignore_missing(fs::remove_file(described))?;
+        } else {
+            fs::create_dir_all(parent(&described))?;
+            let mut aside = NamedTempFile::new_in(self.tmp())?;
+            io::Write::write_all(&mut aside, &serde_json::to_vec(attributes)?)?;
+            aside.persist(described)?;
+        }
+        fs::create_dir_all(parent(path))?;
+        file.persist(path)?;
+        Ok(())
+    }
+
+    /// Writes a body aside.
+    pub(super) async fn receive(&self, body: Option<StreamingBlob>) -> S3Result<NamedTempFile> {
+        let tmp = self.tmp();
+        let file = blocking(move || NamedTempFile::new_in(tmp)).await?;
+        let mut writer = tokio::fs::File::from_std(file.reopen().map_err(internal)?);
+        if let Some(mut body) = body {
+            while let Some(piece) = body.next().await {
+                let piece = piece.map_err(|error| S3Error::with_source(s3s::S3ErrorCode::IncompleteBody, error))?;
+                writer.write_all(&piece).await.map_err(internal)?;
+            }
+        }
+        writer.flush().await.map_err(internal)?;
+        Ok(file)
+    }
+
+    fn look(&self, bucket: &str, key: &str) -> S3Result<(PathBuf, fs::Metadata, Attributes)> {
+        let path = self.file(bucket, key)?;
+        match fs::metadata(&path) {
+            Ok(found) if found.is_file() => Ok((path, found, self.attributes(key))),
+            Ok(_) => Err(s3_error!(NoSuchKey)),
+            Err(error) if is_missing(&error) => Err(s3_error!(NoSuchKey)),
+            Err(error) => Err(internal(error)),
+        }
+    }
+}
+
+impl Attributes {
+    fn is_plain(&self) -> bool {
+        self.metadata.as_ref().is_none_or(std::collections::HashMap::is_empty)
+            && self.content_type.as_deref().is_none_or(|text| text == "application/octet-stream")
+    }
+}
+
+#[async_trait::async_trait]
+impl S3 for Folder {
+    async fn head_bucket(
+        &self,
+        _: S3Request<dto::HeadBucketInput>,
+    ) -> S3Result<S3Response<dto::HeadBucketOutput>> {
+        Ok(S3Response::new(dto::HeadBucketOutput::default()))
+    }
+
+    async fn head_object(
+        &self,
+        request: S3Request<dto::HeadObjectInput>,
+    ) -> S3Result<S3Response<dto::HeadObjectOutput>> {
+        let (folder, input) = (self.clone(), request.input);
+        let (_, found, attributes) = blocking_s3(move || folder.look(&input.bucket, &input.key)).await?;
+        Ok(S3Response::new(dto::HeadObjectOutput {
+            content_length: Some(signed(found.len())),
+            content_type: attributes.content_type,
+            metadata: attributes.metadata,
+            e_tag: Some(etag(&found)),
+            last_modified: found.modified().ok().map(Timestamp::from),
+            ..Default::default()
+        }))
+    }
+
+    async fn get_object(
+        &self,
+        request: S3Request<dto::GetObjectInput>,
+    ) -> S3Result<S3Response<dto::GetObjectOutput>> {
+        let (folder, range) = (self.clone(), request.input.range);
+        let input = request.input;
+        let (path, found, attributes) = blocking_s3(move || folder.look(&input.bucket, &input.key)).await?;
+        let size = found.len();
+        let slice = match range {
+            None => 0..size,
+            Some(range) => range.check(size)?,
+        };
+        let len = slice.end - slice.start;
+        let mut file = tokio::fs::File::open(path).await.map_err(internal)?;
+        file.set_max_buf_size(READ_BYTES);
+        file.seek(io::SeekFrom::Start(slice.start)).await.map_err(internal)?;
+        let body = ReaderStream::with_capacity(file.take(len), READ_BYTES);
+        Ok(S3Response::new(dto::GetObjectOutput {
+            body: Some(StreamingBlob::wrap(body)),
+            content_length: Some(signed(len)),
+            content_range: range.map(|_| format!("bytes {}-{}/{size}", slice.start, slice.end - 1)),
+            accept_ranges: Some("bytes".into()),
+            content_type: attributes.content_type,
+            metadata: attributes.metadata,
+            e_tag: Some(etag(&found)),
+            last_modified: found.modified().ok().map(Timestamp::from),
+            ..Default::default()
+        }))
+    }
+
+    async fn put_object(
+        &self,
+        request: S3Request<dto::PutObjectInput>,
+    ) -> S3Result<S3Response<dto::PutObjectOutput>> {
+        let input = request.input;
+        let path = self.file(&input.bucket, &input.key)?;
+        let attributes = Attributes { content_type: input.content_type, metadata: input.metadata };
+        let file = self.receive(input.body).await?;
+        let folder = self.clone();
+        let tag = blocking(move || {
+            let tag = etag(&file.as_file().metadata()?);
+            folder.commit(file, &path, &input.key, &attributes)?;
+            Ok(tag)
+        })
+        .await?;
+        Ok(S3Response::new(dto::PutObjectOutput { e_tag: Some(tag), ..Default::default() }))
+    }
+
+    async fn list_objects_v2(
+        &self,
+        request: S3Request<dto::ListObjectsV2Input>,
+    ) -> S3Result<S3Response<dto::ListObjectsV2Output>> {
+        let folder = self.clone();
+        blocking_s3(move || folder.list(request.input)).await.map(S3Response::new)
+    }
+
+    async fn create_multipart_upload(
+        &self,
+        request: S3Request<dto::CreateMultipartUploadInput>,
+    ) -> S3Result<S3Response<dto::CreateMultipartUploadOutput>> {
+        let folder = self.clone();
+        blocking_s3(move || folder.begin_upload(request.input)).await.map(S3Response::new)
+    }
+
+    async fn upload_part(
+        &self,
+        request: S3Request<dto::UploadPartInput>,
+    ) -> S3Result<S3Response<dto::UploadPartOutput>> {
+        self.take_part(request.input).await.map(S3Response::new)
+    }
+
+    async fn complete_multipart_upload(
+        &self,
+        request: S3Request<dto::CompleteMultipartUploadInput>,
+    ) -> S3Result<S3Response<dto::CompleteMultipartUploadOutput>> {
+        let folder = self.clone();
+        blocking_s3(move || folder.complete_upload(request.input)).await.map(S3Response::new)
+    }
+
+    async fn abort_multipart_upload(
+        &self,
+        request: S3Request<dto::AbortMultipartUploadInput>,
+    ) -> S3Result<S3Response<dto::AbortMultipartUploadOutput>> {
+        let folder = self.clone();
+        blocking_s3(move || folder.abort_upload(&request.input.upload_id)).await.map(S3Response::new)
+    }
+}
+
+/// Changes whenever the content does. S3 promises no more of it.
+pub(super) fn etag(found: &fs::Metadata) -> ETag {
+    let age = found.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok()).unwrap_or_default();
+    ETag::Strong(format!("{:x}-{:x}", found.len(), age.as_nanos()))
+}
+
+pub(super) fn signed(size: u64) -> i64 {
+    i64::try_from(size).unwrap_or(i64::MAX)
+}
+
+pub(super) fn parent(path: &Path) -> &Path {
+    path.parent().unwrap_or(Path::new("/"))
+}
+
+/// Not there, or below something that is a file, or with a name that no file has.
+pub(super) fn is_missing(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory | io::ErrorKind::InvalidFilename
+    )
+}
+
+fn ignore_missing(result: io::Result<()>) -> io::Result<()> {
+    result.or_else(|error| if is_missing(&error) { Ok(()) } else { Err(error) })
+}
+
+pub(super) fn internal(error: io::Error) -> S3Error {
+    S3Error::with_source(s3s::S3ErrorCode::InternalError, Box::new(error))
+}
+
+/// Runs file work off the async threads.
+pub(super) async fn blocking<T, F>(work: F) -> S3Result<T>
+where
+    T: Send + 'static,
+    F: FnOnce() -> io::Result<T> + Send + 'static,
+{
+    blocking_s3(move || work().map_err(internal)).await
+}
+
+async fn blocking_s3<T, F>(work: F) -> S3Result<T>
+where
+    T: Send + 'static,
+    F: FnOnce() -> S3Result<T> + Send + 'static,
+{
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) => Err(internal(io::Error::other(error))),
+    }
+}
+

@@ -1,0 +1,157 @@
+//! ListObjectsV2 over a folder: keys in order, a page at a time.
+
+use std::fs;
+use std::path::{Component, Path};
+
+use s3s::dto;
+use s3s::{S3Result, s3_error};
+
+use super::folder::{Folder, internal, is_missing, signed};
+
+/// What stands at one place of a listing.
+enum Entry {
+    Object(dto::Object),
+    Prefix(String),
+}
+
+/// One page in the making.
+struct Page<'a> {
+    prefix: &'a str,
+    /// Keys at or before it are left out.
+    after: &'a str,
+    by_directory: bool,
+    limit: usize,
+    entries: Vec<Entry>,
+}
+
+impl Folder {
+    pub(super) fn list(&self, input: dto::ListObjectsV2Input) -> S3Result<dto::ListObjectsV2Output> {
+        let by_directory = match input.delimiter.as_deref() {
+            None | Some("") => false,
+            Some("/") => true,
+            Some(_) => return Err(s3_error!(NotImplemented, "the only delimiter is /")),
+        };
+        let prefix = input.prefix.clone().unwrap_or_default();
+        let after = input.continuation_token.clone().or_else(|| input.start_after.clone()).unwrap_or_default();
+        let limit = input.max_keys.and_then(|keys| usize::try_from(keys).ok()).unwrap_or(1000).min(1000);
+        if Path::new(directory_of(&prefix)).components().any(|part| !matches!(part, Component::Normal(_))) {
+            return Err(s3_error!(InvalidArgument, "not a prefix that this server has"));
+        }
+        let mut page = Page { prefix: &prefix, after: &after, by_directory, limit: limit + 1, entries: Vec::new() };
+        let directory = directory_of(&prefix);
+        page.walk(&self.root().join(directory), directory)?;
+
+        let mut entries = page.entries;
+        let truncated = entries.len() > limit;
+        entries.truncate(limit);
+        let next = entries.last().filter(|_| truncated).map(|entry| match entry {
+            Entry::Object(object) => object.key.clone().unwrap_or_default(),
+            Entry::Prefix(prefix) => prefix.clone(),
+        });
+        let mut output = dto::ListObjectsV2Output {
+            key_count: i32::try_from(entries.len()).ok(),
+            max_keys: i32::try_from(limit).ok(),
+            is_truncated: Some(truncated),
+            next_continuation_token: next,
+            name: Some(input.bucket),
+            prefix: input.prefix,
+            delimiter: input.delimiter,
+            continuation_token: input.continuation_token,
+            start_after: input.start_after,
+            ..Default::default()
+        };
+        let (mut contents, mut prefixes) = (Vec::new(), Vec::new());
+        for entry in entries {
+            match entry {
+                Entry::Object(object) => contents.push(object),
+                Entry::Prefix(prefix) => prefixes.push(dto::CommonPrefix { prefix: Some(prefix) }),
+            }
+        }
+        output.contents = Some(contents);
+        output.common_prefixes = Some(prefixes);
+        Ok(output)
+    }
+}
+
+impl Page<'_> {
+    /// Adds what is below a directory, whose key is empty or ends in a slash.
+    fn walk(&mut self, directory: &Path, key: &str) -> S3Result<()> {
+        let entries = match fs::read_dir(directory) {
+            Ok(entries) => entries,
+            Err(error) if is_missing(&error) => return Ok(()),
+            Err(error) => return Err(internal(error)),
+        };
+        let mut keys = Vec::new();
+        for entry in entries {
+            let entry = entry.map_err(internal)?;
+            let is_directory = entry.file_type().map_err(internal)?.is_dir();
+            let Ok(name) = entry.file_name().into_string() else { continue };
+            if key.is_empty() && name == ".pounce" {
+                continue;
+            }
+            // With its slash a directory sorts where its objects do.
+            keys.push((format!("{key}{name}{}", if is_directory { "/" } else { "" }), entry.path()));
+        }
+        keys.sort_unstable();
+        for (key, path) in keys {
+            if self.entries.len() >= self.limit {
+                break;
+            }
+            // Before the page begins, or beside the prefix.
+            let passed = *key <= *self.after && !self.after.starts_with(&key);
+            let related = key.starts_with(self.prefix) || self.prefix.starts_with(&key);
+            if passed || !related {
+                continue;
+            }
+            if !key.ends_with('/') {
+                if *key > *self.after && key.starts_with(self.prefix) {
+                    self.add(key, &path)?;
+                }
+            } else if self.by_directory && key.starts_with(self.prefix) && key.len() > self.prefix.len() {
+                if *key > *self.after && holds_a_file(&path)? {
+                    self.entries.push(Entry::Prefix(key));
+                }
+            } else {
+                self.walk(&path, &key)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, key: String, path: &Path) -> S3Result<()> {
+        let found = match fs::metadata(path) {
+            Ok(found) => found,
+            // Deleted since the directory was read.
+            Err(error) if is_missing(&error) => return Ok(()),
+            Err(error) => return Err(internal(error)),
+        };
+        self.entries.push(Entry::Object(dto::Object {
+            key: Some(key),
+            size: Some(signed(found.len())),
+            last_modified: found.modified().ok().map(dto::Timestamp::from),
+            ..Default::default()
+        }));
+        Ok(())
+    }
+}
+
+/// The part of a prefix that names a directory: empty, or ending in a slash.
+fn directory_of(prefix: &str) -> &str {
+    prefix.rfind('/').map_or("", |slash| &prefix[..=slash])
+}
+
+/// Empty directories are no prefixes: a bucket does not have them.
+fn holds_a_file(directory: &Path) -> S3Result<bool> {
+    let entries = match fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(error) if is_missing(&error) => return Ok(false),
+        Err(error) => return Err(internal(error)),
+    };
+    for entry in entries {
+        let entry = entry.map_err(internal)?;
+        if !entry.file_type().map_err(internal)?.is_dir() || holds_a_file(&entry.path())? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}

@@ -1,0 +1,103 @@
+//! The bucket of those who have none yet: an S3 server inside the process, over a folder.
+//!
+//! The protocol (signatures, XML, errors) is the `s3s` crate's; pounce uses it through the same SDK
+//! as any other S3, and clients through presigned URLs on pounce's own listener. What the folder
+//! looks like is [`folder`]'s: `s3s-fs`, which was tried first, keeps a side file for each object
+//! that is named by the whole key in base64, so that repository names over some 30 characters do
+//! not fit into a file name; it also reads blobs 4 KiB at a time. Here an object's path is its key,
+//! which makes the folder the one that distribution's filesystem driver has.
+
+mod folder;
+mod listing;
+mod uploads;
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::Path;
+
+use aws_sdk_s3::config::Credentials;
+use s3s::auth::SimpleAuth;
+use s3s::service::{S3Service, S3ServiceBuilder};
+use serde::{Deserialize, Serialize};
+
+use folder::Folder;
+
+/// The server, cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Embedded {
+    service: S3Service,
+    keys: KeyPair,
+}
+
+/// Made at random at the first start, and kept beside the blobs, so that presigned URLs outlive a
+/// restart.
+#[derive(Clone, Serialize, Deserialize)]
+struct KeyPair {
+    accesskey: String,
+    secretkey: String,
+}
+
+impl std::fmt::Debug for KeyPair {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("***")
+    }
+}
+
+impl Embedded {
+    /// The only bucket. Its name is the first path component of every S3 request.
+    pub const BUCKET: &str = "pounce";
+
+    pub(super) fn open(root: &Path) -> io::Result<Self> {
+        let describe = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", root.display()));
+        let folder = Folder::open(root).map_err(describe)?;
+        let keys = KeyPair::load(&folder.state().join("credentials.json")).map_err(describe)?;
+        let mut builder = S3ServiceBuilder::new(folder);
+        builder.set_auth(SimpleAuth::from_single(keys.accesskey.clone(), keys.secretkey.clone()));
+        Ok(Self { service: builder.build(), keys })
+    }
+
+    /// Answers an S3 request that came in through the listener.
+    ///
+    /// # Errors
+    /// A fault of the server's own; S3 errors are responses.
+    pub async fn call(&self, request: s3s::HttpRequest) -> Result<s3s::HttpResponse, s3s::HttpError> {
+        self.service.call(request).await
+    }
+
+    pub(super) fn credentials(&self) -> Credentials {
+        Credentials::new(&self.keys.accesskey, &self.keys.secretkey, None, None, "embedded")
+    }
+
+    pub(super) fn http_client(&self) -> s3s_aws::Client {
+        s3s_aws::Client::from(self.service.clone())
+    }
+}
+
+impl KeyPair {
+    fn load(path: &Path) -> io::Result<Self> {
+        match fs::read(path) {
+            Ok(bytes) => serde_json::from_slice(&bytes).map_err(io::Error::other),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Self::make(path),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn make(path: &Path) -> io::Result<Self> {
+        let mut random = [0; 32];
+        getrandom::fill(&mut random).map_err(io::Error::other)?;
+        let keys = Self {
+            accesskey: format!("pounce_{}", const_hex::encode(&random[..8])),
+            secretkey: const_hex::encode(&random[8..]),
+        };
+        // A temporary file is the owner's alone, and appears under its name only when it is whole.
+        let directory = path.parent().unwrap_or(Path::new("."));
+        let mut file = tempfile::NamedTempFile::new_in(directory)?;
+        file.write_all(&serde_json::to_vec(&keys)?)?;
+        match file.persist_noclobber(path) {
+            Ok(_) => Ok(keys),
+            // Another process was first.
+            Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => Self::load(path),
+            Err(error) => Err(error.error),
+        }
+    }
+}

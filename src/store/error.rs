@@ -1,0 +1,68 @@
+//! The SDK's errors, translated once.
+
+use aws_sdk_s3::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_smithy_types::error::metadata::ErrorMetadata;
+
+/// Why the bucket did not do what was asked. That an object is not there is not among them.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The credentials do not allow it.
+    #[error("{operation} was refused by the bucket: {cause}")]
+    Denied {
+        /// The S3 operation.
+        operation: &'static str,
+        /// What the SDK says.
+        cause: String,
+    },
+    /// The bucket could not be reached, or failed; every attempt was used up.
+    #[error("{operation} failed: {cause}")]
+    Unavailable {
+        /// The S3 operation.
+        operation: &'static str,
+        /// What the SDK says.
+        cause: String,
+    },
+    /// An object is not what pounce writes there.
+    #[error("{key} holds something unexpected: {cause}")]
+    Corrupt {
+        /// The object's key.
+        key: String,
+        /// What is wrong with it.
+        cause: String,
+    },
+}
+
+/// Translates an SDK error; `None` is "not there".
+pub(super) fn translate<E>(
+    operation: &'static str,
+    error: &SdkError<E, aws_sdk_s3::config::http::HttpResponse>,
+) -> Option<StoreError>
+where
+    E: ProvideErrorMetadata + std::error::Error + 'static,
+{
+    let status = error.raw_response().map(|response| response.status().as_u16());
+    let code = error.as_service_error().map(ProvideErrorMetadata::meta).and_then(ErrorMetadata::code);
+    if matches!(code, Some("NoSuchKey" | "NotFound" | "NoSuchUpload")) || (status == Some(404) && code.is_none()) {
+        return None;
+    }
+    let cause = DisplayErrorContext(error).to_string();
+    Some(if status == Some(403) {
+        StoreError::Denied { operation, cause }
+    } else {
+        StoreError::Unavailable { operation, cause }
+    })
+}
+
+/// [`translate`] for operations to which "not there" is a failure like any other.
+pub(super) fn failure<E>(
+    operation: &'static str,
+    error: &SdkError<E, aws_sdk_s3::config::http::HttpResponse>,
+) -> StoreError
+where
+    E: ProvideErrorMetadata + std::error::Error + 'static,
+{
+    translate(operation, error).unwrap_or_else(|| StoreError::Unavailable {
+        operation,
+        cause: DisplayErrorContext(error).to_string(),
+    })
+}

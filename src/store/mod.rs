@@ -1,0 +1,81 @@
+//! The bucket: the only state that pounce has, and the only thing that replicas share.
+//!
+//! One concrete [`Store`] over `aws-sdk-s3`, for Tigris, for any S3, and for the S3 server inside the
+//! process ([`embedded`]) that stands in when no storage is configured. Its seam for tests is the S3
+//! wire. "Not there" is a value here; the caller knows what was missing.
+
+mod connect;
+mod embedded;
+mod error;
+mod key;
+mod multipart;
+mod object;
+mod presign;
+
+use std::fmt;
+use std::sync::Arc;
+
+use aws_sdk_s3::types::{ObjectCannedAcl, ServerSideEncryption, StorageClass};
+
+pub use connect::ConnectError;
+pub use embedded::Embedded;
+pub use error::StoreError;
+pub use key::Key;
+pub use multipart::{Multipart, Part, PartSource, part_size};
+pub use object::{Metadata, Object, ObjectStream, Stored};
+
+/// A bucket, cheap to clone.
+#[derive(Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    /// For what is answered at once: short timeouts, several attempts.
+    client: aws_sdk_s3::Client,
+    /// For bodies of any length: no timeout on the whole.
+    bulk: aws_sdk_s3::Client,
+    bucket: String,
+    /// In front of every key; empty, or ending in a slash.
+    root: String,
+    put: PutOptions,
+    part_size: u64,
+    presign: presign::Presigner,
+    /// The bucket may lag behind other regions: a miss is asked once more (Tigris).
+    lags: bool,
+    embedded: Option<Embedded>,
+}
+
+/// What every new object gets.
+#[derive(Clone, Debug, Default)]
+struct PutOptions {
+    encryption: Option<ServerSideEncryption>,
+    kms_key: Option<String>,
+    storage_class: Option<StorageClass>,
+    acl: Option<ObjectCannedAcl>,
+}
+
+impl Store {
+    /// The S3 server inside this process, where the bucket is a folder: its requests come in through
+    /// pounce's own listener.
+    #[must_use]
+    pub fn embedded(&self) -> Option<&Embedded> {
+        self.inner.embedded.as_ref()
+    }
+
+    /// The configured size of an upload's parts, in bytes.
+    #[must_use]
+    pub fn part_size(&self) -> u64 {
+        self.inner.part_size
+    }
+
+    fn path(&self, key: &Key<'_>) -> String {
+        format!("{}{key}", self.inner.root)
+    }
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store").field("bucket", &self.inner.bucket).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,233 @@
+//! Multipart uploads: how a blob of any size gets into the bucket a few parts at a time.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
+
+use aws_sdk_s3::primitives::{ByteStream, SdkBody};
+use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
+use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::stream::BoxStream;
+use http_body::{Frame, SizeHint};
+
+use super::error::{failure, translate};
+use super::{Key, Store, StoreError};
+use crate::oci::MediaType;
+
+/// S3's limit for the number of parts.
+const MAX_PARTS: u64 = 10_000;
+
+/// Yields a part's bytes anew for every attempt to send them.
+pub type PartSource = Arc<dyn Fn() -> BoxStream<'static, io::Result<Bytes>> + Send + Sync>;
+
+/// An upload that has begun. It must be completed or aborted: the store keeps its parts until then.
+#[derive(Clone, Debug)]
+pub struct Multipart {
+    store: Store,
+    path: String,
+    upload_id: String,
+}
+
+/// A part that the store has.
+#[derive(Clone, Debug)]
+pub struct Part {
+    number: i32,
+    etag: Option<String>,
+}
+
+/// The size of the parts of a blob of `size` bytes, at least `configured`, such that they are at most
+/// 10,000.
+#[must_use]
+pub fn part_size(configured: u64, size: u64) -> u64 {
+    const MIB: u64 = 1 << 20;
+    // Rounded up to whole MiB; 9,000 leaves room for a size that was announced a little too small.
+    let needed = size.div_ceil(MAX_PARTS - 1_000).div_ceil(MIB) * MIB;
+    configured.max(needed)
+}
+
+impl Store {
+    /// Begins an upload to the final key. Nothing can be read there before it is completed.
+    ///
+    /// # Errors
+    /// The bucket did not answer.
+    pub async fn begin(&self, key: Key<'_>) -> Result<Multipart, StoreError> {
+        let path = self.path(&key);
+        let put = self.inner.put.clone();
+        let begun = self
+            .inner
+            .client
+            .create_multipart_upload()
+            .bucket(&self.inner.bucket)
+            .key(&path)
+            .content_type(MediaType::OCTET_STREAM.as_str())
+            .set_server_side_encryption(put.encryption)
+            .set_ssekms_key_id(put.kms_key)
+            .set_storage_class(put.storage_class)
+            .set_acl(put.acl)
+            .send()
+            .await
+            .map_err(|error| failure("CreateMultipartUpload", &error))?;
+        let upload_id = begun.upload_id.unwrap_or_default();
+        Ok(Multipart { store: self.clone(), path, upload_id })
+    }
+}
+
+impl Store {
+    /// Writes a blob of exactly `len` bytes that fits into one request. The bytes were verified.
+    ///
+    /// # Errors
+    /// The bucket did not take it.
+    pub async fn put_blob(&self, key: Key<'_>, len: u64, source: PartSource) -> Result<(), StoreError> {
+        let put = self.inner.put.clone();
+        self.inner
+            .bulk
+            .put_object()
+            .bucket(&self.inner.bucket)
+            .key(self.path(&key))
+            .content_type(MediaType::OCTET_STREAM.as_str())
+            .content_length(signed(len))
+            .set_server_side_encryption(put.encryption)
+            .set_ssekms_key_id(put.kms_key)
+            .set_storage_class(put.storage_class)
+            .set_acl(put.acl)
+            .body(body(len, source))
+            .send()
+            .await
+            .map_err(|error| failure("PutObject", &error))?;
+        Ok(())
+    }
+}
+
+impl Multipart {
+    /// Sends one part of exactly `len` bytes; numbers begin at 1.
+    ///
+    /// # Errors
+    /// The bucket did not take it.
+    pub async fn part(&self, number: i32, len: u64, source: PartSource) -> Result<Part, StoreError> {
+        let inner = &self.store.inner;
+        let taken = inner
+            .bulk
+            .upload_part()
+            .bucket(&inner.bucket)
+            .key(&self.path)
+            .upload_id(&self.upload_id)
+            .part_number(number)
+            .content_length(signed(len))
+            .body(body(len, source))
+            .send()
+            .await
+            .map_err(|error| failure("UploadPart", &error))?;
+        Ok(Part { number, etag: taken.e_tag })
+    }
+
+    /// Makes the object appear, with these parts in the order of their numbers.
+    ///
+    /// # Errors
+    /// The bucket did not do it.
+    pub async fn complete(&self, mut parts: Vec<Part>) -> Result<(), StoreError> {
+        parts.sort_by_key(|part| part.number);
+        let parts = parts
+            .into_iter()
+            .map(|part| CompletedPart::builder().part_number(part.number).set_e_tag(part.etag).build())
+            .collect();
+        let inner = &self.store.inner;
+        let completed = inner
+            .bulk
+            .complete_multipart_upload()
+            .bucket(&inner.bucket)
+            .key(&self.path)
+            .upload_id(&self.upload_id)
+            .multipart_upload(CompletedMultipartUpload::builder().set_parts(Some(parts)).build())
+            .send()
+            .await;
+        let Err(error) = completed else { return Ok(()) };
+        // A retried Complete finds the upload gone when the first attempt did its work unheard.
+        if translate("CompleteMultipartUpload", &error).is_none() {
+            let there = inner.client.head_object().bucket(&inner.bucket).key(&self.path).send().await;
+            if there.is_ok() {
+                return Ok(());
+            }
+        }
+        Err(failure("CompleteMultipartUpload", &error))
+    }
+
+    /// Throws the parts away. An upload that is already gone is fine.
+    ///
+    /// # Errors
+    /// The bucket did not answer; the parts stay until they are swept.
+    pub async fn abort(&self) -> Result<(), StoreError> {
+        let inner = &self.store.inner;
+        let aborted = inner
+            .client
+            .abort_multipart_upload()
+            .bucket(&inner.bucket)
+            .key(&self.path)
+            .upload_id(&self.upload_id)
+            .send()
+            .await;
+        match aborted {
+            Ok(_) => Ok(()),
+            Err(error) => translate("AbortMultipartUpload", &error).map_or(Ok(()), Err),
+        }
+    }
+}
+
+fn body(len: u64, source: PartSource) -> ByteStream {
+    ByteStream::new(SdkBody::retryable(move || {
+        SdkBody::from_body_1_x(Sized { bytes: Mutex::new(source()), left: len })
+    }))
+}
+
+fn signed(len: u64) -> i64 {
+    i64::try_from(len).unwrap_or(i64::MAX)
+}
+
+/// A body whose length is known, so that the SDK sends a Content-Length and no `aws-chunked`.
+struct Sized {
+    /// Never locked: the mutex makes the stream `Sync`, which the SDK asks for.
+    bytes: Mutex<BoxStream<'static, io::Result<Bytes>>>,
+    left: u64,
+}
+
+impl http_body::Body for Sized {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        let this = &mut *self;
+        let stream = match this.bytes.get_mut() {
+            Ok(stream) => stream,
+            Err(poisoned) => poisoned.into_inner(),
+        };
+        stream.poll_next_unpin(cx).map_ok(|piece| {
+            this.left = this.left.saturating_sub(piece.len() as u64);
+            Frame::data(piece)
+        })
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.left == 0
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.left)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_grow_with_the_blob() {
+        const MIB: u64 = 1 << 20;
+        assert_eq!(part_size(10 * MIB, 0), 10 * MIB);
+        assert_eq!(part_size(10 * MIB, 50 << 30), 10 * MIB);
+        assert_eq!(part_size(5 * MIB, 50 << 30), 6 * MIB);
+        for size in [50 << 30, 1 << 40, 5 << 40] {
+            assert!(u64::div_ceil(size, part_size(5 * MIB, size)) <= MAX_PARTS);
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! Single objects: look, read, stream, write, list.
+
+use std::collections::{BTreeSet, HashMap};
+use std::io;
+
+use aws_sdk_s3::primitives::ByteStream;
+use bytes::Bytes;
+use futures_util::stream::BoxStream;
+use futures_util::{StreamExt, TryStreamExt};
+use http_body_util::BodyDataStream;
+
+use super::error::{failure, translate};
+use super::{Key, Store, StoreError};
+use crate::oci::{MAX_MANIFEST_BYTES, MediaType, Slice};
+
+/// The header by which Tigris asks the bucket's leader instead of the nearest region.
+const CONSISTENT: &str = "x-tigris-consistent";
+
+/// User metadata of an object.
+pub type Metadata = HashMap<String, String>;
+
+/// That an object is in the bucket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// Its size in bytes.
+    pub size: u64,
+}
+
+/// A small object, whole. Nothing larger than a manifest is ever read this way.
+#[derive(Clone, Debug)]
+pub struct Object {
+    /// Its content.
+    pub bytes: Bytes,
+    /// Its content type, if it has a well-formed one.
+    pub media_type: Option<MediaType>,
+    /// Its user metadata.
+    pub metadata: Metadata,
+}
+
+/// An object or a part of it, as it comes.
+pub struct ObjectStream {
+    /// How many bytes will come.
+    pub len: u64,
+    /// The bytes.
+    pub bytes: BoxStream<'static, io::Result<Bytes>>,
+}
+
+impl Store {
+    /// Asks for an object's size; `None` when it is not there.
+    ///
+    /// # Errors
+    /// The bucket did not answer.
+    pub async fn head(&self, key: Key<'_>) -> Result<Option<Stored>, StoreError> {
+        let request = self.inner.client.head_object().bucket(&self.inner.bucket).key(self.path(&key));
+        let answer = request.clone().send().await;
+        let answer = match answer {
+            Err(error) if self.inner.lags && translate("HeadObject", &error).is_none() => {
+                request.customize().mutate_request(consistent).send().await
+            }
+            other => other,
+        };
+        match answer {
+            Ok(head) => Ok(Some(Stored { size: unsigned(head.content_length()) })),
+            Err(error) => translate("HeadObject", &error).map_or(Ok(None), Err),
+        }
+    }
+
+    /// Reads a small object; `None` when it is not there.
+    ///
+    /// # Errors
+    /// The bucket did not answer, or the object is larger than a manifest.
+    pub async fn get(&self, key: Key<'_>) -> Result<Option<Object>, StoreError> {
+        let path = self.path(&key);
+        let request = self.inner.client.get_object().bucket(&self.inner.bucket).key(&path);
+        let answer = request.clone().send().await;
+        let answer = match answer {
+            Err(error) if self.inner.lags && translate("GetObject", &error).is_none() => {
+                request.customize().mutate_request(consistent).send().await
+            }
+            other => other,
+        };
+        let object = match answer {
+            Ok(object) => object,
+            Err(error) => return translate("GetObject", &error).map_or(Ok(None), Err),
+        };
+        if unsigned(object.content_length()) > MAX_MANIFEST_BYTES as u64 {
+            return Err(StoreError::Corrupt { key: path, cause: "it is larger than 4 MiB".into() });
+        }
+        let media_type = object.content_type().and_then(|text| text.parse().ok());
+        let metadata = object.metadata().cloned().unwrap_or_default();
+        let bytes = object.body.collect().await.map_err(|error| StoreError::Unavailable {
+            operation: "GetObject",
+            cause: error.to_string(),
+        })?;
+        Ok(Some(Object { bytes: bytes.into_bytes(), media_type, metadata }))
+    }
+
+    /// Streams an object or a part of it; `None` when it is not there.
+    ///
+    /// # Errors
+    /// The bucket did not answer.
+    pub async fn stream(&self, key: Key<'_>, slice: Option<Slice>) -> Result<Option<ObjectStream>, StoreError> {
+        let range = slice.map(|slice| format!("bytes={}-{}", slice.start, slice.end - 1));
+        let request = self.inner.bulk.get_object().bucket(&self.inner.bucket).key(self.path(&key));
+        match request.set_range(range).send().await {
+            Ok(object) => Ok(Some(ObjectStream {
+                len: unsigned(object.content_length()),
+                bytes: BodyDataStream::new(object.body.into_inner()).map_err(io::Error::other).boxed(),
+            })),
+            Err(error) => translate("GetObject", &error).map_or(Ok(None), Err),
+        }
+    }
+
+    /// Writes an object whole.
+    ///
+    /// # Errors
+    /// The bucket did not take it.
+    pub async fn put(
+        &self,
+        key: Key<'_>,
+        bytes: Bytes,
+        media_type: &MediaType,
+        metadata: Metadata,
+    ) -> Result<(), StoreError> {
+        let put = self.inner.put.clone();
+        self.inner
+            .client
+            .put_object()
+            .bucket(&self.inner.bucket)
+            .key(self.path(&key))
+            .content_type(media_type.as_str())
+            .set_metadata(Some(metadata))
+            .set_server_side_encryption(put.encryption)
+            .set_ssekms_key_id(put.kms_key)
+            .set_storage_class(put.storage_class)
+            .set_acl(put.acl)
+            .body(ByteStream::from(bytes))
+            .send()
+            .await
+            .map_err(|error| failure("PutObject", &error))?;
+        Ok(())
+    }
+
+    /// The names directly below a directory key, in order; at most `limit` of them.
+    ///
+    /// # Errors
+    /// The bucket did not answer.
+    pub async fn children(&self, directory: Key<'_>, limit: usize) -> Result<BTreeSet<String>, StoreError> {
+        let prefix = self.path(&directory);
+        let mut names = BTreeSet::new();
+        let mut pages = self
+            .inner
+            .client
+            .list_objects_v2()
+            .bucket(&self.inner.bucket)
+            .prefix(&prefix)
+            .delimiter("/")
+            .into_paginator()
+            .send();
+        while let Some(page) = pages.next().await {
+            let page = page.map_err(|error| failure("ListObjectsV2", &error))?;
+            for common in page.common_prefixes() {
+                let name = common.prefix().and_then(|path| path.strip_prefix(&prefix));
+                names.extend(name.map(|name| name.trim_end_matches('/').to_owned()));
+            }
+            if names.len() >= limit {
+                break;
+            }
+        }
+        Ok(names)
+    }
+}
+
+fn consistent(request: &mut aws_sdk_s3::config::http::HttpRequest) {
+    request.headers_mut().insert(CONSISTENT, "true");
+}
+
+fn unsigned(length: Option<i64>) -> u64 {
+    length.and_then(|length| u64::try_from(length).ok()).unwrap_or(0)
+}

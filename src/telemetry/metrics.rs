@@ -1,0 +1,181 @@
+//! Counters, in Prometheus' terms.
+
+use std::fmt::Write;
+
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+/// How a request for content was answered; stands in the log and in the metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// From the caches or the bucket.
+    Hit,
+    /// From a copy that could not be compared with the upstream.
+    Stale,
+    /// The upstream was asked whether a tag still means the same, and it does.
+    Revalidated,
+    /// From the upstream, and into the bucket.
+    Fill,
+    /// From a fill that another request began.
+    Follow,
+    /// From the upstream, past the bucket: there was no room to keep it.
+    Pass,
+    /// Streamed from the bucket, because redirects are off.
+    Stream,
+}
+
+impl Outcome {
+    /// The word in the log.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Hit => "hit",
+            Self::Stale => "stale",
+            Self::Revalidated => "revalidated",
+            Self::Fill => "fill",
+            Self::Follow => "follow",
+            Self::Pass => "pass",
+            Self::Stream => "stream",
+        }
+    }
+}
+
+/// What the upstream is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[expect(missing_docs, reason = "the names are the meaning")]
+pub enum UpstreamCall {
+    HeadManifest,
+    GetManifest,
+    HeadBlob,
+    GetBlob,
+    ListTags,
+    Token,
+}
+
+impl UpstreamCall {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::HeadManifest => "head_manifest",
+            Self::GetManifest => "get_manifest",
+            Self::HeadBlob => "head_blob",
+            Self::GetBlob => "get_blob",
+            Self::ListTags => "list_tags",
+            Self::Token => "token",
+        }
+    }
+}
+
+macro_rules! label_value {
+    ($kind:ty) => {
+        impl EncodeLabelValue for $kind {
+            fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), std::fmt::Error> {
+                encoder.write_str(self.as_str())
+            }
+        }
+    };
+}
+
+label_value!(Outcome);
+label_value!(UpstreamCall);
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Answer {
+    kind: &'static str,
+    outcome: Outcome,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Asked {
+    call: UpstreamCall,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Ended {
+    result: &'static str,
+}
+
+/// All metrics of one pounce, cheap to share.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    answers: Family<Answer, Counter>,
+    upstream: Family<Asked, Counter>,
+    fills: Family<Ended, Counter>,
+    filling: Gauge,
+    blob_bytes: Counter,
+    filled_bytes: Counter,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut registry = Registry::with_prefix("pounce");
+        let metrics = (
+            Family::default(),
+            Family::default(),
+            Family::default(),
+            Gauge::default(),
+            Counter::default(),
+            Counter::default(),
+        );
+        let (answers, upstream, fills, filling, blob_bytes, filled_bytes) = metrics;
+        registry.register("answers", "Manifests and blobs, by how they were answered", answers.clone());
+        registry.register("upstream_requests", "Requests to the upstream", upstream.clone());
+        registry.register("fills", "Blobs copied from the upstream to the bucket", fills.clone());
+        registry.register("fills_active", "Blobs being copied", filling.clone());
+        registry.register("blob_bytes", "Bytes of blobs sent through pounce to clients", blob_bytes.clone());
+        registry.register("filled_bytes", "Bytes of blobs read from the upstream", filled_bytes.clone());
+        Self { registry, answers, upstream, fills, filling, blob_bytes, filled_bytes }
+    }
+}
+
+impl Metrics {
+    /// A manifest was answered.
+    pub fn manifest(&self, outcome: Outcome) {
+        self.answers.get_or_create(&Answer { kind: "manifest", outcome }).inc();
+    }
+
+    /// A blob was answered.
+    pub fn blob(&self, outcome: Outcome) {
+        self.answers.get_or_create(&Answer { kind: "blob", outcome }).inc();
+    }
+
+    /// The upstream is being asked.
+    pub fn upstream(&self, call: UpstreamCall) {
+        self.upstream.get_or_create(&Asked { call }).inc();
+    }
+
+    /// A fill begins.
+    pub fn fill_begins(&self) {
+        self.filling.inc();
+    }
+
+    /// A fill ended.
+    pub fn fill_ends(&self, stored: bool) {
+        self.filling.dec();
+        self.fills.get_or_create(&Ended { result: if stored { "stored" } else { "failed" } }).inc();
+    }
+
+    /// So many bytes of a blob went through pounce to a client.
+    pub fn blob_bytes(&self, bytes: u64) {
+        self.blob_bytes.inc_by(bytes);
+    }
+
+    /// So many bytes of a blob came from the upstream.
+    pub fn filled_bytes(&self, bytes: u64) {
+        self.filled_bytes.inc_by(bytes);
+    }
+
+    /// All of them, in the `OpenMetrics` text format.
+    #[must_use]
+    pub fn render(&self) -> String {
+        let mut text = String::new();
+        match prometheus_client::encoding::text::encode(&mut text, &self.registry) {
+            Ok(()) => text,
+            // Writing to a String does not fail.
+            Err(std::fmt::Error) => String::new(),
+        }
+    }
+}

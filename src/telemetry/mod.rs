@@ -1,0 +1,7 @@
+//! What the operator sees: logs and metrics.
+
+mod logs;
+mod metrics;
+
+pub use logs::init as init_logs;
+pub use metrics::{Metrics, Outcome, UpstreamCall};

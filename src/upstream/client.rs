@@ -1,0 +1,233 @@
+//! What pounce asks an upstream for: manifests, blobs and tags of a repository.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::stream::BoxStream;
+use futures_util::{StreamExt, TryStreamExt};
+use reqwest::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, LINK};
+use reqwest::{Method, Response};
+use serde::Deserialize;
+use url::Url;
+
+use super::error::UpstreamError;
+use super::session::{Ask, Credentials, Session, read_limited};
+use crate::config::Proxy;
+use crate::oci::{Digest, MAX_MANIFEST_BYTES, Manifest, MediaType, Reference, RepositoryName, Tag};
+use crate::telemetry::{Metrics, UpstreamCall};
+
+/// How long a manifest or a list of tags may take in all. Blobs may take as long as they like.
+const SMALL: Duration = Duration::from_secs(30);
+/// The most pages of tags that are read, each of at most [`MAX_PAGE`] bytes.
+const MAX_PAGES: usize = 100;
+const MAX_PAGE: usize = 4 << 20;
+
+/// A registry to pull from.
+#[derive(Debug)]
+pub struct Upstream {
+    session: Session,
+    /// Docker Hub keeps its official repositories under `library/`, and its clients leave that out.
+    is_docker_hub: bool,
+}
+
+/// What a HEAD for a manifest tells.
+#[derive(Clone, Debug)]
+pub struct ManifestHead {
+    /// Not every registry says it.
+    pub digest: Option<Digest>,
+}
+
+/// A manifest as it came, not yet verified.
+#[derive(Clone, Debug)]
+pub struct UpstreamManifest {
+    /// Its bytes, at most 4 MiB.
+    pub bytes: Bytes,
+    /// The type that the upstream declares.
+    pub media_type: Option<MediaType>,
+}
+
+/// A blob as it comes, not verified.
+pub struct UpstreamBlob {
+    /// Its announced size in bytes.
+    pub size: Option<u64>,
+    /// Its bytes.
+    pub bytes: BoxStream<'static, Result<Bytes, UpstreamError>>,
+}
+
+impl Upstream {
+    /// The configured upstream, or `None` without `proxy.remoteurl`.
+    ///
+    /// # Errors
+    /// The system's TLS certificates cannot be read.
+    pub fn new(proxy: &Proxy, metrics: Arc<Metrics>) -> Result<Option<Self>, UpstreamError> {
+        let Some(base) = &proxy.remoteurl else { return Ok(None) };
+        let mut base = base.as_url().clone();
+        let is_docker_hub =
+            matches!(base.host_str(), Some("docker.io" | "index.docker.io" | "registry-1.docker.io"));
+        if is_docker_hub {
+            // The names that people know answer with a web site.
+            base.set_host(Some("registry-1.docker.io")).map_err(|error| UpstreamError::Invalid(error.to_string()))?;
+        }
+        let credentials = match (&proxy.username, &proxy.password) {
+            (Some(username), Some(password)) => {
+                Some(Credentials { username: username.clone(), password: password.clone() })
+            }
+            _ => None,
+        };
+        Ok(Some(Self { session: Session::new(base, credentials, metrics)?, is_docker_hub }))
+    }
+
+    /// How the upstream is called in the log, and in the metadata of what came from it.
+    #[must_use]
+    pub fn label(&self) -> &str {
+        self.session.base().as_str().trim_end_matches('/')
+    }
+
+    /// Asks which manifest a reference means, without fetching it.
+    ///
+    /// # Errors
+    /// See [`UpstreamError`].
+    pub async fn head_manifest(
+        &self,
+        name: &RepositoryName,
+        reference: &Reference,
+        accept: &[MediaType],
+    ) -> Result<ManifestHead, UpstreamError> {
+        let mut ask = self.ask(UpstreamCall::HeadManifest, Method::HEAD, name, &format!("manifests/{reference}"))?;
+        ask.headers.insert(ACCEPT, accepting(accept));
+        let response = self.within(self.session.send(&ask)).await?;
+        Ok(ManifestHead { digest: header(&response, "docker-content-digest").and_then(|text| text.parse().ok()) })
+    }
+
+    /// Fetches a manifest.
+    ///
+    /// # Errors
+    /// See [`UpstreamError`]; a manifest over 4 MiB is `Invalid`.
+    pub async fn get_manifest(
+        &self,
+        name: &RepositoryName,
+        reference: &Reference,
+        accept: &[MediaType],
+    ) -> Result<UpstreamManifest, UpstreamError> {
+        let mut ask = self.ask(UpstreamCall::GetManifest, Method::GET, name, &format!("manifests/{reference}"))?;
+        ask.headers.insert(ACCEPT, accepting(accept));
+        let fetched = async {
+            let response = self.session.send(&ask).await?;
+            let media_type = header(&response, CONTENT_TYPE.as_str()).and_then(|text| text.parse().ok());
+            Ok(UpstreamManifest { media_type, bytes: read_limited(response, MAX_MANIFEST_BYTES).await? })
+        };
+        self.within(fetched).await
+    }
+
+    /// Asks for a blob's size; `None` when the upstream does not tell.
+    ///
+    /// # Errors
+    /// See [`UpstreamError`].
+    pub async fn head_blob(&self, name: &RepositoryName, digest: &Digest) -> Result<Option<u64>, UpstreamError> {
+        let ask = self.ask(UpstreamCall::HeadBlob, Method::HEAD, name, &format!("blobs/{digest}"))?;
+        let response = self.within(self.session.send(&ask)).await?;
+        // Not `content_length()`, which tells the length of the body that a HEAD does not have.
+        Ok(header(&response, CONTENT_LENGTH.as_str()).and_then(|text| text.parse().ok()))
+    }
+
+    /// Begins to fetch a blob; returns when its headers are here.
+    ///
+    /// # Errors
+    /// See [`UpstreamError`].
+    pub async fn get_blob(&self, name: &RepositoryName, digest: &Digest) -> Result<UpstreamBlob, UpstreamError> {
+        let ask = self.ask(UpstreamCall::GetBlob, Method::GET, name, &format!("blobs/{digest}"))?;
+        let response = self.session.send(&ask).await?;
+        Ok(UpstreamBlob {
+            size: response.content_length(),
+            bytes: response.bytes_stream().map_err(UpstreamError::from).boxed(),
+        })
+    }
+
+    /// All tags of a repository, as far as [`MAX_PAGES`] pages go. Tags that the spec does not know
+    /// are left out.
+    ///
+    /// # Errors
+    /// See [`UpstreamError`].
+    pub async fn tags(&self, name: &RepositoryName) -> Result<BTreeSet<Tag>, UpstreamError> {
+        #[derive(Deserialize)]
+        struct Page {
+            #[serde(default)]
+            tags: Option<Vec<String>>,
+        }
+        let mut ask = self.ask(UpstreamCall::ListTags, Method::GET, name, "tags/list?n=1000")?;
+        let mut tags = BTreeSet::new();
+        for _ in 0..MAX_PAGES {
+            let page = async {
+                let response = self.session.send(&ask).await?;
+                let next = next_page(&response, &ask.url);
+                let bytes = read_limited(response, MAX_PAGE).await?;
+                let page: Page = serde_json::from_slice(&bytes)
+                    .map_err(|error| UpstreamError::Invalid(format!("its list of tags is not JSON: {error}")))?;
+                Ok((page, next))
+            };
+            let (page, next) = self.within(page).await?;
+            tags.extend(page.tags.unwrap_or_default().iter().filter_map(|text| text.parse::<Tag>().ok()));
+            match next {
+                Some(url) if url != ask.url => ask.url = url,
+                _ => break,
+            }
+        }
+        Ok(tags)
+    }
+
+    fn ask(
+        &self,
+        call: UpstreamCall,
+        method: Method,
+        name: &RepositoryName,
+        rest: &str,
+    ) -> Result<Ask, UpstreamError> {
+        let library = if self.is_docker_hub && !name.as_str().contains('/') { "library/" } else { "" };
+        let base = self.label();
+        let url = Url::parse(&format!("{base}/v2/{library}{name}/{rest}"))
+            .map_err(|error| UpstreamError::Invalid(error.to_string()))?;
+        let scope = format!("repository:{library}{name}:pull");
+        Ok(Ask { call, method, url, headers: HeaderMap::new(), scope })
+    }
+
+    async fn within<T>(&self, work: impl Future<Output = Result<T, UpstreamError>>) -> Result<T, UpstreamError> {
+        tokio::time::timeout(SMALL, work)
+            .await
+            .unwrap_or_else(|_| Err(UpstreamError::Unavailable(format!("no answer within {} s", SMALL.as_secs()))))
+    }
+}
+
+/// The types of manifest that pounce knows, and what the client named besides.
+fn accepting(more: &[MediaType]) -> HeaderValue {
+    let known = MediaType::MANIFESTS;
+    let extra = more.iter().filter(|media_type| !known.contains(media_type));
+    let all: Vec<&str> = known.iter().chain(extra).map(MediaType::as_str).collect();
+    // A media type is made of visible ASCII.
+    HeaderValue::from_str(&all.join(", ")).unwrap_or(HeaderValue::from_static("*/*"))
+}
+
+fn header<'a>(response: &'a Response, name: &str) -> Option<&'a str> {
+    response.headers().get(name)?.to_str().ok()
+}
+
+/// The `rel="next"` of a `Link` (RFC 8288), if it stays with this upstream.
+fn next_page(response: &Response, current: &Url) -> Option<Url> {
+    let link = header(response, LINK.as_str())?;
+    let (target, parameters) = link.trim().strip_prefix('<')?.split_once('>')?;
+    let next = parameters.contains("rel=\"next\"") || parameters.contains("rel=next");
+    let url = current.join(target).ok()?;
+    (next && url.origin() == current.origin()).then_some(url)
+}
+
+impl UpstreamManifest {
+    /// Verifies it against the digest it was asked for by, if any.
+    ///
+    /// # Errors
+    /// `Invalid`, with what is wrong.
+    pub fn verify(self, expected: Option<Digest>) -> Result<Manifest, UpstreamError> {
+        Manifest::new(self.bytes, self.media_type, expected)
+            .map_err(|error| UpstreamError::Invalid(error.to_string()))
+    }
+}

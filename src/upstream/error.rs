@@ -1,0 +1,64 @@
+//! What can go wrong with an upstream, by what follows from it.
+
+use std::time::Duration;
+
+/// Why the upstream did not give what it was asked for.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum UpstreamError {
+    /// It says that there is no such thing.
+    #[error("the upstream has no such thing")]
+    NotFound,
+    /// It refuses pounce's credentials, or the lack of them.
+    #[error("the upstream refused {credential}: {cause}")]
+    Denied {
+        /// Which credential was refused.
+        credential: String,
+        /// How.
+        cause: String,
+        /// pounce has no credentials for it.
+        anonymous: bool,
+    },
+    /// It asks for patience.
+    #[error("the upstream limits the rate of requests")]
+    TooManyRequests {
+        /// When to try again.
+        retry_after: Option<Duration>,
+    },
+    /// It cannot be reached, or fails.
+    #[error("the upstream is not available: {0}")]
+    Unavailable(String),
+    /// It answered with something that pounce does not pass on.
+    #[error("the upstream's answer cannot be used: {0}")]
+    Invalid(String),
+}
+
+impl UpstreamError {
+    /// Whether it says nothing about the content: what is stored may be served in its place.
+    #[must_use]
+    pub const fn is_outage(&self) -> bool {
+        matches!(self, Self::TooManyRequests { .. } | Self::Unavailable(_))
+    }
+
+    /// Whether the same request may succeed a moment later.
+    pub(super) const fn is_transient(&self) -> bool {
+        matches!(self, Self::Unavailable(_))
+    }
+}
+
+impl From<reqwest::Error> for UpstreamError {
+    fn from(error: reqwest::Error) -> Self {
+        // Without the URL: it may carry a signature.
+        Self::Unavailable(with_sources(&error.without_url()))
+    }
+}
+
+/// An error and all that lies behind it, in one line.
+pub(super) fn with_sources(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}

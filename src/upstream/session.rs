@@ -1,0 +1,213 @@
+//! Requests to an upstream, with whatever it demands before it answers them.
+
+use std::time::Duration;
+
+use backon::{ExponentialBuilder, Retryable};
+use bytes::{Bytes, BytesMut};
+use reqwest::header::{HeaderMap, RETRY_AFTER, WWW_AUTHENTICATE};
+use reqwest::{Method, RequestBuilder, Response, StatusCode, redirect};
+use tokio::sync::RwLock;
+use url::Url;
+
+use super::challenge::Challenge;
+use super::error::UpstreamError;
+use super::token::{self, Tokens};
+use crate::config::Secret;
+use crate::telemetry::{Metrics, UpstreamCall};
+
+/// How long a connection may take to be made.
+const CONNECT: Duration = Duration::from_secs(5);
+/// How long an upstream may be silent, before its headers and between two pieces of a body.
+const SILENCE: Duration = Duration::from_secs(20);
+/// A registry's own redirect to its storage, and one or two of that storage's.
+const MAX_REDIRECTS: usize = 5;
+
+/// Who pounce is to an upstream.
+#[derive(Clone, Debug)]
+pub(super) struct Credentials {
+    pub(super) username: String,
+    pub(super) password: Secret,
+}
+
+impl Credentials {
+    pub(super) fn attach(&self, request: RequestBuilder) -> RequestBuilder {
+        request.basic_auth(&self.username, Some(self.password.reveal()))
+    }
+}
+
+/// Connections, credentials and tokens for one upstream.
+#[derive(Debug)]
+pub(super) struct Session {
+    http: reqwest::Client,
+    base: Url,
+    credentials: Option<Credentials>,
+    /// What it demanded last; knowing it saves a refused request for every further repository.
+    demand: RwLock<Option<Challenge>>,
+    tokens: Tokens,
+    metrics: std::sync::Arc<Metrics>,
+}
+
+/// One request, in a form that can be sent again.
+#[derive(Clone, Debug)]
+pub(super) struct Ask {
+    pub(super) call: UpstreamCall,
+    pub(super) method: Method,
+    pub(super) url: Url,
+    pub(super) headers: HeaderMap,
+    /// What a token must allow.
+    pub(super) scope: String,
+}
+
+impl Session {
+    pub(super) fn new(
+        base: Url,
+        credentials: Option<Credentials>,
+        metrics: std::sync::Arc<Metrics>,
+    ) -> Result<Self, UpstreamError> {
+        let http = reqwest::Client::builder()
+            .user_agent(concat!("pounce/", env!("CARGO_PKG_VERSION")))
+            .connect_timeout(CONNECT)
+            .read_timeout(SILENCE)
+            .tcp_nodelay(true)
+            .redirect(redirect::Policy::custom(follow))
+            .build()?;
+        let (demand, tokens) = (RwLock::new(None), Tokens::new());
+        Ok(Self { http, base, credentials, demand, tokens, metrics })
+    }
+
+    pub(super) const fn base(&self) -> &Url {
+        &self.base
+    }
+
+    /// Sends a request, again where that may help. The response is a success.
+    pub(super) async fn send(&self, ask: &Ask) -> Result<Response, UpstreamError> {
+        let patience = ExponentialBuilder::default()
+            .with_min_delay(Duration::from_millis(100))
+            .with_max_delay(Duration::from_secs(1))
+            .with_max_times(2)
+            .with_jitter();
+        let attempt = || self.authorized(ask);
+        attempt.retry(patience).when(UpstreamError::is_transient).await
+    }
+
+    /// Sends a request with the credentials that the upstream demanded last, and once more if it
+    /// demands others.
+    async fn authorized(&self, ask: &Ask) -> Result<Response, UpstreamError> {
+        let known = self.demand.read().await.clone();
+        let response = self.once(ask, known.as_ref()).await?;
+        if response.status() != StatusCode::UNAUTHORIZED {
+            return self.judge(response);
+        }
+        let demanded = response.headers().get_all(WWW_AUTHENTICATE).iter();
+        let Some(demanded) = demanded.filter_map(|value| Challenge::parse(value.to_str().ok()?)).next() else {
+            return self.judge(response);
+        };
+        if known.as_ref() == Some(&demanded) && demanded == Challenge::Basic {
+            return self.judge(response);
+        }
+        if known.is_some() {
+            self.tokens.forget(&scope(&demanded, ask)).await;
+        }
+        *self.demand.write().await = Some(demanded.clone());
+        let response = self.once(ask, Some(&demanded)).await?;
+        self.judge(response)
+    }
+
+    async fn once(&self, ask: &Ask, demand: Option<&Challenge>) -> Result<Response, UpstreamError> {
+        let mut request = self.http.request(ask.method.clone(), ask.url.clone()).headers(ask.headers.clone());
+        match (demand, &self.credentials) {
+            (Some(Challenge::Basic), Some(credentials)) => request = credentials.attach(request),
+            (Some(challenge @ Challenge::Bearer { .. }), credentials) => {
+                let scope = scope(challenge, ask);
+                let fetch = async {
+                    self.metrics.upstream(UpstreamCall::Token);
+                    token::fetch(&self.http, challenge, &scope, credentials.as_ref(), self.base.scheme()).await
+                };
+                request = request.bearer_auth(self.tokens.get(&scope, fetch).await?.reveal());
+            }
+            (Some(Challenge::Basic) | None, _) => {}
+        }
+        self.metrics.upstream(ask.call);
+        Ok(request.send().await?)
+    }
+
+    fn judge(&self, response: Response) -> Result<Response, UpstreamError> {
+        if response.status().is_success() {
+            Ok(response)
+        } else {
+            Err(describe_status(&response, self.credentials.as_ref(), "for content"))
+        }
+    }
+}
+
+/// The scope to ask a token for. A challenge that was met before names another repository's, so the
+/// request's own is what counts.
+fn scope(challenge: &Challenge, ask: &Ask) -> String {
+    match challenge {
+        // The scope in a challenge may be spelled in the registry's own way; for this very
+        // repository it is taken as it stands.
+        Challenge::Bearer { scope: Some(scope), .. } if scope.starts_with(ask.scope.trim_end_matches("pull")) => {
+            scope.clone()
+        }
+        _ => ask.scope.clone(),
+    }
+}
+
+/// What a status other than success means.
+pub(super) fn describe_status(response: &Response, credentials: Option<&Credentials>, what: &str) -> UpstreamError {
+    let status = response.status();
+    match status.as_u16() {
+        // 400: a registry with narrower rules for names says so this way.
+        400 | 404 | 410 => UpstreamError::NotFound,
+        401 | 403 => UpstreamError::Denied {
+            credential: credentials.map_or_else(
+                || "anonymous access".to_owned(),
+                |credentials| format!("the credentials of {} (proxy.username)", credentials.username),
+            ),
+            cause: format!("{status} {what}"),
+            anonymous: credentials.is_none(),
+        },
+        429 => UpstreamError::TooManyRequests { retry_after: retry_after(response.headers()) },
+        _ => UpstreamError::Unavailable(format!("it answered {status} {what}")),
+    }
+}
+
+/// `Retry-After` in either form (RFC 9110, section 10.2.3); at most an hour.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    let after = match text.parse() {
+        Ok(seconds) => Duration::from_secs(seconds),
+        Err(_) => httpdate::parse_http_date(text).ok()?.duration_since(std::time::SystemTime::now()).ok()?,
+    };
+    Some(after.min(Duration::from_secs(3600)))
+}
+
+/// Follows a registry to its storage. The client drops credentials on the way to another host; here
+/// it is made sure that TLS is not dropped either.
+fn follow(attempt: redirect::Attempt<'_>) -> redirect::Action {
+    let downgrade = attempt.previous().last().is_some_and(|from| from.scheme() == "https")
+        && attempt.url().scheme() != "https";
+    if downgrade {
+        attempt.error("a redirect from https to http")
+    } else if attempt.previous().len() > MAX_REDIRECTS {
+        attempt.error("too many redirects")
+    } else {
+        attempt.follow()
+    }
+}
+
+/// Reads a whole body that must not be larger than `limit` bytes.
+pub(super) async fn read_limited(mut response: Response, limit: usize) -> Result<Bytes, UpstreamError> {
+    let too_large = || UpstreamError::Invalid(format!("it is larger than {limit} bytes"));
+    if response.content_length().is_some_and(|length| length > limit as u64) {
+        return Err(too_large());
+    }
+    let mut body = BytesMut::new();
+    while let Some(piece) = response.chunk().await? {
+        if body.len() + piece.len() > limit {
+            return Err(too_large());
+        }
+        body.extend_from_slice(&piece);
+    }
+    Ok(body.freeze())
+}

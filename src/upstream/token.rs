@@ -1,0 +1,122 @@
+//! Bearer tokens (distribution's token specification): one for each scope, fetched once however many
+//! ask, kept until shortly before it expires.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use moka::Expiry;
+use moka::future::Cache;
+use serde::Deserialize;
+use url::Url;
+
+use super::challenge::Challenge;
+use super::error::UpstreamError;
+use super::session::{Credentials, describe_status, read_limited};
+use crate::config::Secret;
+
+/// How many tokens are kept; one is a few KB.
+const MAX_TOKENS: u64 = 4096;
+/// The specification's life of a token that says nothing about it.
+const DEFAULT_LIFE: Duration = Duration::from_secs(60);
+/// The largest answer of a token server that is read, in bytes.
+const MAX_ANSWER: usize = 256 << 10;
+
+/// The tokens for one upstream.
+#[derive(Debug)]
+pub(super) struct Tokens {
+    cache: Cache<String, Token>,
+}
+
+/// A token, and when it is time for another.
+#[derive(Clone, Debug)]
+pub(super) struct Token {
+    value: Arc<Secret>,
+    useful: Duration,
+}
+
+/// Each token leaves the cache when its own time is up.
+struct ByToken;
+
+impl Expiry<String, Token> for ByToken {
+    fn expire_after_create(&self, _: &String, token: &Token, _: Instant) -> Option<Duration> {
+        Some(token.useful)
+    }
+}
+
+#[derive(Deserialize)]
+struct Answer {
+    token: Option<Secret>,
+    access_token: Option<Secret>,
+    expires_in: Option<u64>,
+}
+
+impl Token {
+    pub(super) fn reveal(&self) -> &str {
+        self.value.reveal()
+    }
+}
+
+impl Tokens {
+    pub(super) fn new() -> Self {
+        Self { cache: Cache::builder().max_capacity(MAX_TOKENS).expire_after(ByToken).build() }
+    }
+
+    /// A token for `scope`, from the cache or from the realm.
+    pub(super) async fn get<F>(&self, scope: &str, fetch: F) -> Result<Token, UpstreamError>
+    where
+        F: Future<Output = Result<Token, UpstreamError>>,
+    {
+        self.cache.try_get_with_by_ref(scope, fetch).await.map_err(|error| (*error).clone())
+    }
+
+    /// Forgets a token that was refused before its time.
+    pub(super) async fn forget(&self, scope: &str) {
+        self.cache.invalidate(scope).await;
+    }
+}
+
+/// Asks a realm for a token. Credentials go there and nowhere else; `least_scheme` is the upstream's
+/// own, so that one reached by TLS cannot have them sent in the clear.
+pub(super) async fn fetch(
+    http: &reqwest::Client,
+    challenge: &Challenge,
+    scope: &str,
+    credentials: Option<&Credentials>,
+    least_scheme: &str,
+) -> Result<Token, UpstreamError> {
+    let Challenge::Bearer { realm, service, .. } = challenge else {
+        return Err(UpstreamError::Invalid("it demands no token".into()));
+    };
+    let mut url = Url::parse(realm).map_err(|_| UpstreamError::Invalid("its token realm is not a URL".into()))?;
+    if url.scheme() != "https" && !(url.scheme() == "http" && least_scheme == "http") {
+        return Err(UpstreamError::Invalid(format!("its token realm is reached by {}", url.scheme())));
+    }
+    {
+        let mut query = url.query_pairs_mut();
+        query.append_pair("scope", scope);
+        if let Some(service) = service {
+            query.append_pair("service", service);
+        }
+    }
+    let mut request = http.get(url).timeout(Duration::from_secs(20));
+    if let Some(credentials) = credentials {
+        request = credentials.attach(request);
+    }
+    let response = request.send().await?;
+    let status = response.status();
+    if !status.is_success() {
+        return Err(describe_status(&response, credentials, "for a token"));
+    }
+    let bytes = read_limited(response, MAX_ANSWER).await?;
+    let answer: Answer = serde_json::from_slice(&bytes)
+        .map_err(|_| UpstreamError::Invalid("its token server's answer is not the JSON of a token".into()))?;
+    let value = answer
+        .token
+        .or(answer.access_token)
+        .filter(|token| !token.reveal().is_empty())
+        .ok_or_else(|| UpstreamError::Invalid("its token server's answer has no token".into()))?;
+    let life = answer.expires_in.filter(|life| *life > 0).map_or(DEFAULT_LIFE, Duration::from_secs);
+    // A tenth of its life, at most half a minute, is left for the request and for clocks.
+    let margin = (life / 10).min(Duration::from_secs(30));
+    Ok(Token { value: Arc::new(value), useful: life.saturating_sub(margin).min(Duration::from_secs(24 * 3600)) })
+}
