@@ -23,6 +23,14 @@
 //! stands, the **store** is the bucket, a **key** is a path in it, and a **fill** copies one blob from
 //! upstream to store.
 
+#![cfg_attr(
+    test,
+    expect(
+        clippy::unwrap_used,
+        reason = "a test that panics has failed, and says where"
+    )
+)]
+
 pub mod cli;
 pub mod config;
 pub mod http;
@@ -94,9 +102,11 @@ impl Server {
         let metrics = Arc::new(Metrics::default());
         let store = Store::connect(&config.storage).await?;
         let upstream = Upstream::new(&config.proxy, Arc::clone(&metrics))?;
-        let upstream_label = upstream.as_ref().map(|upstream| upstream.label().to_owned());
+        let upstream_label = upstream
+            .as_ref()
+            .map(|upstream| upstream.label().to_owned());
         let options = Options::new(&config.proxy, &config.storage.redirect);
-        let registry = Registry::new(store, upstream, options, Arc::clone(&metrics));
+        let registry = Registry::new(store, upstream, &options, Arc::clone(&metrics));
         let debug = match &http.debug.addr {
             Some(addr) => {
                 let router = http::debug_router(&http.debug, Arc::clone(&metrics));
@@ -120,7 +130,12 @@ impl Server {
             headers,
             access_log: !config.log.accesslog.disabled,
         };
-        Ok(Self { site: Arc::new(site), listener, debug, grace: http.draintimeout })
+        Ok(Self {
+            site: Arc::new(site),
+            listener,
+            debug,
+            grace: http.draintimeout,
+        })
     }
 
     /// Where it listens.
@@ -132,7 +147,9 @@ impl Server {
     /// Where its debug listener listens.
     #[must_use]
     pub fn debug_addr(&self) -> Option<SocketAddr> {
-        self.debug.as_ref().map(|(listener, _)| local_addr(listener))
+        self.debug
+            .as_ref()
+            .map(|(listener, _)| local_addr(listener))
     }
 
     /// Serves until `stop`; then requests and fills may go on for `http.draintimeout`.
@@ -145,18 +162,27 @@ impl Server {
             self.site.registry.drain(self.grace).await;
         };
         let router = http::router(Arc::clone(&self.site));
-        tokio::join!(http::serve(self.listener, router, stop.clone(), self.grace), draining);
+        tokio::join!(
+            http::serve(self.listener, router, stop.clone(), self.grace),
+            draining
+        );
     }
 }
 
 async fn listen(setting: &'static str, addr: &ListenAddr) -> Result<TcpListener, StartError> {
     let bound = TcpListener::bind(addr.to_bind()).await;
-    bound.map_err(|source| StartError::Listen { setting, addr: addr.clone(), source })
+    bound.map_err(|source| StartError::Listen {
+        setting,
+        addr: addr.clone(),
+        source,
+    })
 }
 
 fn local_addr(listener: &TcpListener) -> SocketAddr {
     // A bound socket has an address.
-    listener.local_addr().unwrap_or_else(|_| SocketAddr::from(([127, 0, 0, 1], 0)))
+    listener
+        .local_addr()
+        .unwrap_or_else(|_| SocketAddr::from(([127, 0, 0, 1], 0)))
 }
 
 fn extra_headers(config: &Config) -> Result<HeaderMap, StartError> {

@@ -40,12 +40,17 @@ pub enum ConfigError {
 }
 
 impl ConfigError {
-    pub(super) fn value(key: impl Into<String>, message: impl ToString) -> Self {
-        Self::Value { key: key.into(), message: message.to_string() }
+    pub(super) fn value(key: impl Into<String>, message: impl std::fmt::Display) -> Self {
+        Self::Value {
+            key: key.into(),
+            message: message.to_string(),
+        }
     }
 }
 
 /// `, did you mean …?`, where there is something to suggest.
 pub(super) fn hint(nearest: Option<&String>) -> String {
-    nearest.map(|key| format!(", did you mean {key}?")).unwrap_or_default()
+    nearest
+        .map(|key| format!(", did you mean {key}?"))
+        .unwrap_or_default()
 }

@@ -10,13 +10,22 @@ use super::Config;
 /// distribution's settings that change nothing here, and why. A whole section is named by its root.
 const IGNORED: &[(&str, &str)] = &[
     ("catalog", "the catalog's page size is fixed"),
-    ("compatibility", "schema 1 manifests are passed on as they are"),
+    (
+        "compatibility",
+        "schema 1 manifests are passed on as they are",
+    ),
     ("health", "/healthz needs no configuration"),
     ("http.http2", "HTTP/2 is always on"),
     ("http.h2c", "HTTP/2 is always on"),
     ("http.net", "pounce listens on TCP"),
-    ("http.relativeurls", "the only absolute URLs are those of the bucket"),
-    ("http.secret", "nothing is signed with it before pounce takes pushes"),
+    (
+        "http.relativeurls",
+        "the only absolute URLs are those of the bucket",
+    ),
+    (
+        "http.secret",
+        "nothing is signed with it before pounce takes pushes",
+    ),
     ("log.fields", "let the collector of the log add them"),
     ("log.hooks", "send errors from the log"),
     ("log.reportcaller", "the module stands in every line"),
@@ -24,32 +33,74 @@ const IGNORED: &[(&str, &str)] = &[
     ("middleware", "redirects are built in"),
     ("notifications", "there are none"),
     ("policy", "there is none"),
-    ("proxy.ttl", "what is in the bucket does not expire; proxy.tagttl says how long tags are fresh"),
-    ("redis", "pounce keeps its cache in memory and shares only the bucket"),
+    (
+        "proxy.ttl",
+        "what is in the bucket does not expire; proxy.tagttl says how long tags are fresh",
+    ),
+    (
+        "redis",
+        "pounce keeps its cache in memory and shares only the bucket",
+    ),
     ("reporting", "there is none"),
     ("storage.cache", "pounce keeps its cache in memory"),
-    ("storage.delete", "nothing can be deleted before pounce takes pushes"),
-    ("storage.filesystem.maxthreads", "the number of threads follows the machine"),
-    ("storage.maintenance", "there are no uploads before pounce takes pushes"),
+    (
+        "storage.delete",
+        "nothing can be deleted before pounce takes pushes",
+    ),
+    (
+        "storage.filesystem.maxthreads",
+        "the number of threads follows the machine",
+    ),
+    (
+        "storage.maintenance",
+        "there are no uploads before pounce takes pushes",
+    ),
     ("storage.s3.loglevel", "use log.level"),
-    ("storage.s3.multipartcopychunksize", "nothing is copied inside the bucket"),
-    ("storage.s3.multipartcopymaxconcurrency", "nothing is copied inside the bucket"),
-    ("storage.s3.multipartcopythresholdsize", "nothing is copied inside the bucket"),
+    (
+        "storage.s3.multipartcopychunksize",
+        "nothing is copied inside the bucket",
+    ),
+    (
+        "storage.s3.multipartcopymaxconcurrency",
+        "nothing is copied inside the bucket",
+    ),
+    (
+        "storage.s3.multipartcopythresholdsize",
+        "nothing is copied inside the bucket",
+    ),
     ("storage.s3.useragent", "the SDK names itself"),
-    ("storage.s3.v4auth", "requests are always signed with Signature V4"),
+    (
+        "storage.s3.v4auth",
+        "requests are always signed with Signature V4",
+    ),
     ("storage.tag", "tags are listed by the bucket"),
     ("validation", "manifests are passed on as they are"),
 ];
 
 /// Settings that a registry must not pass over in silence, because somebody relies on them.
 const REFUSED: &[(&str, &str)] = &[
-    ("auth", "this version of pounce cannot check credentials yet; put it behind something that does"),
-    ("http.tls", "this version of pounce does not speak TLS yet; put it behind something that does"),
-    ("proxy.exec", "this version of pounce cannot run credential helpers yet; use proxy.username and password"),
-    ("storage.s3.skipverify", "certificates are always verified; add yours to the system's trusted ones"),
+    (
+        "auth",
+        "this version of pounce cannot check credentials yet; put it behind something that does",
+    ),
+    (
+        "http.tls",
+        "this version of pounce does not speak TLS yet; put it behind something that does",
+    ),
+    (
+        "proxy.exec",
+        "this version of pounce cannot run credential helpers yet; use proxy.username and password",
+    ),
+    (
+        "storage.s3.skipverify",
+        "certificates are always verified; add yours to the system's trusted ones",
+    ),
     ("storage.azure", "pounce keeps blobs in S3"),
     ("storage.gcs", "pounce keeps blobs in S3"),
-    ("storage.inmemory", "pounce keeps blobs in S3 or in a folder (storage.filesystem)"),
+    (
+        "storage.inmemory",
+        "pounce keeps blobs in S3 or in a folder (storage.filesystem)",
+    ),
 ];
 
 /// What becomes of a key.
@@ -75,7 +126,9 @@ pub(super) struct Keys(Value);
 impl Keys {
     pub(super) fn new() -> Self {
         let defaults = serde_json::to_value(Config::default());
-        Self(defaults.unwrap_or_else(|error| unreachable!("the default configuration is plain data: {error}")))
+        Self(defaults.unwrap_or_else(|error| {
+            unreachable!("the default configuration is plain data: {error}")
+        }))
     }
 
     /// Says what a path of keys is, in lower case.
@@ -113,10 +166,19 @@ impl Keys {
         let wanted = path.join(".");
         let mut known = Vec::new();
         collect(&self.0, &mut Vec::new(), &mut known);
-        known.extend(IGNORED.iter().chain(REFUSED).map(|(key, _)| (*key).to_owned()));
+        known.extend(
+            IGNORED
+                .iter()
+                .chain(REFUSED)
+                .map(|(key, _)| (*key).to_owned()),
+        );
         let here = section.join(".");
         let score = |key: &String| {
-            let sibling = if !here.is_empty() && key.starts_with(&here) { 0.05 } else { 0.0 };
+            let sibling = if !here.is_empty() && key.starts_with(&here) {
+                0.05
+            } else {
+                0.0
+            };
             strsim::jaro_winkler(key, &wanted) + sibling
         };
         known
@@ -153,7 +215,11 @@ mod tests {
             (&["strage"], "storage"),
         ];
         for (path, nearest) in cases {
-            assert_eq!(keys.find(path), Key::Unknown(Some(nearest.to_owned())), "{path:?}");
+            assert_eq!(
+                keys.find(path),
+                Key::Unknown(Some(nearest.to_owned())),
+                "{path:?}"
+            );
         }
         assert_eq!(keys.find(&["qqq"]), Key::Unknown(None));
     }
@@ -162,9 +228,21 @@ mod tests {
     fn sections_settings_and_exceptions_are_told_apart() {
         let keys = Keys::new();
         assert!(matches!(keys.find(&["storage", "s3"]), Key::Section(_)));
-        assert!(matches!(keys.find(&["storage", "s3", "encrypt"]), Key::Setting(Value::Bool(false))));
-        assert_eq!(keys.find(&["http", "headers", "x-frame-options"]), Key::Free);
-        assert!(matches!(keys.find(&["storage", "cache", "blobdescriptor"]), Key::Ignored(_)));
-        assert!(matches!(keys.find(&["auth", "htpasswd", "path"]), Key::Refused(_)));
+        assert!(matches!(
+            keys.find(&["storage", "s3", "encrypt"]),
+            Key::Setting(Value::Bool(false))
+        ));
+        assert_eq!(
+            keys.find(&["http", "headers", "x-frame-options"]),
+            Key::Free
+        );
+        assert!(matches!(
+            keys.find(&["storage", "cache", "blobdescriptor"]),
+            Key::Ignored(_)
+        ));
+        assert!(matches!(
+            keys.find(&["auth", "htpasswd", "path"]),
+            Key::Refused(_)
+        ));
     }
 }

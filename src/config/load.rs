@@ -23,13 +23,18 @@ impl Environment {
 
     fn get(&self, name: &str) -> Option<&str> {
         let found = self.0.iter().find(|(key, _)| key == name);
-        found.map(|(_, value)| value.as_str()).filter(|value| !value.is_empty())
+        found
+            .map(|(_, value)| value.as_str())
+            .filter(|value| !value.is_empty())
     }
 }
 
 impl<N: Into<String>, V: Into<String>> FromIterator<(N, V)> for Environment {
     fn from_iter<I: IntoIterator<Item = (N, V)>>(pairs: I) -> Self {
-        let mut pairs: Vec<_> = pairs.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
+        let mut pairs: Vec<_> = pairs
+            .into_iter()
+            .map(|(name, value)| (name.into(), value.into()))
+            .collect();
         // So that REGISTRY_STORAGE comes before REGISTRY_STORAGE_S3_BUCKET.
         pairs.sort();
         Self(pairs)
@@ -53,13 +58,18 @@ impl Config {
     /// See [`ConfigError`].
     pub fn load(file: Option<&Path>, environment: &Environment) -> Result<Loaded, ConfigError> {
         let file = file.or_else(|| environment.get(PATH_VARIABLE).map(Path::new));
-        let Some(path) = file else { return Self::parse("", environment) };
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+        let Some(path) = file else {
+            return Self::parse("", environment);
+        };
+        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
+            path: path.to_owned(),
+            source,
+        })?;
         Self::parse(&text, environment).map_err(|error| match error {
-            ConfigError::Yaml { origin, message } if origin.is_empty() => {
-                ConfigError::Yaml { origin: path.display().to_string(), message }
-            }
+            ConfigError::Yaml { origin, message } if origin.is_empty() => ConfigError::Yaml {
+                origin: path.display().to_string(),
+                message,
+            },
             other => other,
         })
     }
@@ -79,7 +89,10 @@ impl Config {
             document = Value::Object(serde_json::Map::new());
         }
         if !document.is_object() {
-            return Err(ConfigError::value("the configuration", "must be a mapping of settings"));
+            return Err(ConfigError::value(
+                "the configuration",
+                "must be a mapping of settings",
+            ));
         }
         tidy(&mut document, &keys, &mut Vec::new(), &mut notices)?;
 
@@ -100,7 +113,10 @@ impl Config {
             Some("s3") => Driver::S3,
             Some("filesystem") => Driver::Filesystem,
             Some(_) => {
-                return Err(ConfigError::value("REGISTRY_STORAGE", "pounce knows s3 and filesystem"));
+                return Err(ConfigError::value(
+                    "REGISTRY_STORAGE",
+                    "pounce knows s3 and filesystem",
+                ));
             }
             None if config.storage.s3.bucket.is_some() || (names_s3 && !names_folder) => Driver::S3,
             None => Driver::Filesystem,
@@ -112,15 +128,27 @@ impl Config {
     /// Takes what `fly storage create` sets, where nothing else was said. Credentials are not
     /// copied: the SDK's default chain finds them under the same names.
     fn adopt(&mut self, environment: &Environment) {
-        let first = |names: &[&str]| names.iter().find_map(|name| environment.get(name)).map(str::to_owned);
+        let first = |names: &[&str]| {
+            names
+                .iter()
+                .find_map(|name| environment.get(name))
+                .map(str::to_owned)
+        };
         let s3 = &mut self.storage.s3;
-        s3.bucket = s3.bucket.take().filter(|name| !name.is_empty()).or_else(|| first(&["BUCKET_NAME"]));
+        s3.bucket = s3
+            .bucket
+            .take()
+            .filter(|name| !name.is_empty())
+            .or_else(|| first(&["BUCKET_NAME"]));
         s3.regionendpoint = s3
             .regionendpoint
             .take()
             .filter(|url| !url.is_empty())
             .or_else(|| first(&["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"]));
-        s3.region = s3.region.take().or_else(|| first(&["AWS_REGION", "AWS_DEFAULT_REGION"]));
+        s3.region = s3
+            .region
+            .take()
+            .or_else(|| first(&["AWS_REGION", "AWS_DEFAULT_REGION"]));
     }
 
     /// What concerns more than one setting.
@@ -137,17 +165,26 @@ impl Config {
                 ));
             }
             if s3.accesskey.is_some() != s3.secretkey.is_some() {
-                return Err(ConfigError::value("storage.s3.accesskey", "and secretkey must be set together"));
+                return Err(ConfigError::value(
+                    "storage.s3.accesskey",
+                    "and secretkey must be set together",
+                ));
             }
         }
         if self.proxy.username.is_some() != self.proxy.password.is_some() {
-            return Err(ConfigError::value("proxy.username", "and password must be set together"));
+            return Err(ConfigError::value(
+                "proxy.username",
+                "and password must be set together",
+            ));
         }
         if !self.http.prefix.is_empty() && !self.http.prefix.starts_with('/') {
             return Err(ConfigError::value("http.prefix", "must begin with a /"));
         }
         if !self.http.debug.prometheus.path.starts_with('/') {
-            return Err(ConfigError::value("http.debug.prometheus.path", "must begin with a /"));
+            return Err(ConfigError::value(
+                "http.debug.prometheus.path",
+                "must begin with a /",
+            ));
         }
         Ok(())
     }
@@ -160,7 +197,9 @@ fn tidy(
     path: &mut Vec<String>,
     notices: &mut Vec<String>,
 ) -> Result<(), ConfigError> {
-    let Value::Object(section) = node else { return Ok(()) };
+    let Value::Object(section) = node else {
+        return Ok(());
+    };
     let mut drop = Vec::new();
     for (key, child) in section.iter_mut() {
         path.push(key.to_ascii_lowercase());
@@ -170,9 +209,16 @@ fn tidy(
                 notices.push(format!("{} is ignored: {why}", path.join(".")));
                 drop.push(key.clone());
             }
-            Key::Refused(why) if !child.is_null() => return Err(ConfigError::value(path.join("."), why)),
+            Key::Refused(why) if !child.is_null() => {
+                return Err(ConfigError::value(path.join("."), why));
+            }
             Key::Refused(_) => drop.push(key.clone()),
-            Key::Unknown(nearest) => return Err(ConfigError::UnknownKey { key: path.join("."), nearest }),
+            Key::Unknown(nearest) => {
+                return Err(ConfigError::UnknownKey {
+                    key: path.join("."),
+                    nearest,
+                });
+            }
             // An empty section, as in `s3:`, holds nothing but defaults.
             Key::Section(_) if child.is_null() => *child = Value::Object(serde_json::Map::new()),
             Key::Section(_) => tidy(child, keys, path, notices)?,

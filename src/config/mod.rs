@@ -106,6 +106,10 @@ pub enum Driver {
 }
 
 /// `storage.s3`
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "the schema is distribution's"
+)]
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct S3 {
@@ -177,7 +181,9 @@ pub struct Filesystem {
 
 impl Default for Filesystem {
     fn default() -> Self {
-        Self { rootdirectory: "./data".into() }
+        Self {
+            rootdirectory: "./data".into(),
+        }
     }
 }
 
@@ -194,7 +200,10 @@ pub struct Redirect {
 
 impl Default for Redirect {
     fn default() -> Self {
-        Self { disable: false, expiry: Duration::from_secs(20 * 60) }
+        Self {
+            disable: false,
+            expiry: Duration::from_mins(20),
+        }
     }
 }
 
@@ -252,7 +261,10 @@ pub struct Prometheus {
 
 impl Default for Prometheus {
     fn default() -> Self {
-        Self { enabled: false, path: "/metrics".into() }
+        Self {
+            enabled: false,
+            path: "/metrics".into(),
+        }
     }
 }
 
@@ -279,7 +291,7 @@ impl Default for Proxy {
             remoteurl: None,
             username: None,
             password: None,
-            tagttl: Duration::from_secs(60),
+            tagttl: Duration::from_mins(1),
             spool: Spool::default(),
         }
     }
@@ -292,5 +304,6 @@ pub struct Spool {
     /// A folder for scratch files; without one, the system's.
     pub directory: Option<PathBuf>,
     /// How many bytes may lie there at once; without it, half of what is free at start.
+    #[serde(deserialize_with = "values::optional_bytes")]
     pub maxsize: Option<u64>,
 }

@@ -22,7 +22,9 @@ pub(super) fn apply(
     (name, text): (&str, &str),
     notices: &mut Vec<String>,
 ) -> Result<(), ConfigError> {
-    let Some(rest) = name.strip_prefix("REGISTRY_") else { return Ok(()) };
+    let Some(rest) = name.strip_prefix("REGISTRY_") else {
+        return Ok(());
+    };
     let lower = rest.to_ascii_lowercase();
     let path: Vec<&str> = lower.split('_').collect();
     match keys.find(&path) {
@@ -33,9 +35,8 @@ pub(super) fn apply(
             let nearest = nearest.map(|key| variable(&key));
             notices.push(format!("{name} names no setting{}", hint(nearest.as_ref())));
         }
-        Key::Section(_) => put(document, &path, yaml(name, text)?),
         Key::Setting(default) => put(document, &path, value(name, text, default)?),
-        Key::Free => put(document, &path, yaml(name, text)?),
+        Key::Section(_) | Key::Free => put(document, &path, yaml(name, text)?),
     }
     Ok(())
 }
@@ -70,7 +71,11 @@ fn put(node: &mut Value, path: &[&str], value: Value) {
         *node = value;
         return;
     };
-    if let (Value::Array(list), Ok(index)) = (&mut *node, key.parse::<usize>()) {
+    let index = key.parse::<usize>();
+    if node.is_null() && index.is_ok() {
+        *node = Value::Array(Vec::new());
+    }
+    if let (Value::Array(list), Ok(index)) = (&mut *node, index) {
         // Lists here are short; an index far out is taken for the next one.
         let index = index.min(list.len());
         if index == list.len() {
@@ -82,6 +87,17 @@ fn put(node: &mut Value, path: &[&str], value: Value) {
         *node = Value::Object(Map::new());
     }
     if let Value::Object(section) = node {
-        put(section.entry(*key).or_insert(Value::Null), rest, value);
+        // Variables are in capitals, so a key in the file is the same in any case.
+        let written = section
+            .keys()
+            .find(|it| it.eq_ignore_ascii_case(key))
+            .cloned();
+        put(
+            section
+                .entry(written.unwrap_or((*key).to_owned()))
+                .or_insert(Value::Null),
+            rest,
+            value,
+        );
     }
 }

@@ -50,13 +50,23 @@ impl ListenAddr {
     /// The address in the form that `bind` resolves. Every address is `[::]`, which takes IPv4 too.
     #[must_use]
     pub fn to_bind(&self) -> (&str, u16) {
-        (if self.host.is_empty() { "::" } else { &self.host }, self.port)
+        (
+            if self.host.is_empty() {
+                "::"
+            } else {
+                &self.host
+            },
+            self.port,
+        )
     }
 }
 
 impl Default for ListenAddr {
     fn default() -> Self {
-        Self { host: String::new(), port: 5000 }
+        Self {
+            host: String::new(),
+            port: 5000,
+        }
     }
 }
 
@@ -66,8 +76,14 @@ impl FromStr for ListenAddr {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let wrong = "an address to listen on is written host:port or :port";
         let (host, port) = text.rsplit_once(':').ok_or(wrong)?;
-        let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-        Ok(Self { host, port: port.parse().map_err(|_| wrong)? })
+        let host = host
+            .trim_start_matches('[')
+            .trim_end_matches(']')
+            .to_owned();
+        Ok(Self {
+            host,
+            port: port.parse().map_err(|_| wrong)?,
+        })
     }
 }
 
@@ -89,7 +105,9 @@ impl Serialize for ListenAddr {
 
 impl<'de> Deserialize<'de> for ListenAddr {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(D::Error::custom)
     }
 }
 
@@ -110,7 +128,8 @@ impl FromStr for WebUrl {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let url = Url::parse(text).map_err(|_| "not a URL, write https://host or http://host:port")?;
+        let url =
+            Url::parse(text).map_err(|_| "not a URL, write https://host or http://host:port")?;
         if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
             return Err("the URL must begin with http:// or https:// and name a host");
         }
@@ -132,7 +151,9 @@ impl fmt::Display for WebUrl {
 
 impl<'de> Deserialize<'de> for WebUrl {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(D::Error::custom)
     }
 }
 
@@ -153,7 +174,9 @@ pub(super) mod duration {
         }
         match Written::deserialize(deserializer)? {
             Written::Number(0) => Ok(Duration::ZERO),
-            Written::Number(_) => Err(custom::<D>("a duration needs a unit, as in 60s, 20m or 168h")),
+            Written::Number(_) => Err(custom::<D>(
+                "a duration needs a unit, as in 60s, 20m or 168h",
+            )),
             Written::Text(text) if text == "0" => Ok(Duration::ZERO),
             Written::Text(text) => humantime::parse_duration(&text)
                 .map_err(|_| custom::<D>("not a duration, write it as 60s, 20m, 1h30m or 168h")),
@@ -170,11 +193,31 @@ pub(super) mod redirect_expiry {
 
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
         let value = duration::deserialize(deserializer)?;
-        if (Duration::from_secs(60)..=Duration::from_secs(7 * 24 * 3600)).contains(&value) {
+        if (Duration::from_mins(1)..=Duration::from_hours(7 * 24)).contains(&value) {
             Ok(value)
         } else {
             Err(custom::<D>("a presigned URL lives from 1m to 168h"))
         }
+    }
+}
+
+/// A number of bytes that may be left out. From a variable it comes as text.
+pub(super) fn optional_bytes<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<u64>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Written {
+        Number(u64),
+        Text(String),
+    }
+    match Option::<Written>::deserialize(deserializer)? {
+        None => Ok(None),
+        Some(Written::Number(bytes)) => Ok(Some(bytes)),
+        Some(Written::Text(text)) => text
+            .parse()
+            .map(Some)
+            .map_err(|_| custom::<D>("not a number of bytes, write it in digits")),
     }
 }
 
@@ -184,7 +227,9 @@ pub(super) fn chunk_size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u
     if (5 << 20..=5 << 30).contains(&value) {
         Ok(value)
     } else {
-        Err(custom::<D>("a part has from 5242880 (5 MiB) to 5368709120 (5 GiB) bytes"))
+        Err(custom::<D>(
+            "a part has from 5242880 (5 MiB) to 5368709120 (5 GiB) bytes",
+        ))
     }
 }
 

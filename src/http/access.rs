@@ -37,12 +37,19 @@ pub(super) struct Line {
 }
 
 impl Line {
-    pub(super) fn new(site: &Site, request: &Parts, endpoint: Option<Endpoint>, began: Instant) -> Self {
+    pub(super) fn new(
+        site: &Site,
+        request: &Parts,
+        endpoint: Option<Endpoint>,
+        began: Instant,
+    ) -> Self {
         let path = endpoint.is_none().then(|| request.uri.path().to_owned());
         let (repository, reference) = match endpoint {
             Some(Endpoint::Support) | None => (None, None),
             Some(Endpoint::Blob { name, digest }) => (Some(name), Some(digest.to_string())),
-            Some(Endpoint::Manifest { name, reference }) => (Some(name), Some(reference.to_string())),
+            Some(Endpoint::Manifest { name, reference }) => {
+                (Some(name), Some(reference.to_string()))
+            }
             Some(Endpoint::Tags { name, .. }) => (Some(name), None),
         };
         Self {
@@ -71,16 +78,29 @@ impl Line {
     pub(super) fn end_of_blob(self, mut response: Response) -> Response {
         self.put_id(&mut response);
         let line = Some((self, response.status()));
-        response.map(|body| Body::new(Watched { body, line, bytes: 0, whole: false }))
+        response.map(|body| {
+            Body::new(Watched {
+                body,
+                line,
+                bytes: 0,
+                whole: false,
+            })
+        })
     }
 
     fn put_id(&self, response: &mut Response) {
         let id = HeaderValue::from_str(&self.id.to_string());
-        response.headers_mut().insert(REQUEST_ID, id.unwrap_or(HeaderValue::from_static("")));
+        response
+            .headers_mut()
+            .insert(REQUEST_ID, id.unwrap_or(HeaderValue::from_static("")));
     }
 
     fn write(self, status: StatusCode, bytes: u64, whole: bool) {
-        let cause = self.error.as_ref().and_then(std::error::Error::source).map(ToString::to_string);
+        let cause = self
+            .error
+            .as_ref()
+            .and_then(std::error::Error::source)
+            .map(ToString::to_string);
         if !self.on && cause.is_none() {
             return;
         }
@@ -112,10 +132,15 @@ impl HttpBody for Watched {
     type Data = Bytes;
     type Error = axum::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         let polled = Pin::new(&mut self.body).poll_frame(cx);
         match &polled {
-            Poll::Ready(Some(Ok(frame))) => self.bytes += frame.data_ref().map_or(0, Bytes::len) as u64,
+            Poll::Ready(Some(Ok(frame))) => {
+                self.bytes += frame.data_ref().map_or(0, Bytes::len) as u64;
+            }
             Poll::Ready(None) => self.whole = true,
             Poll::Ready(Some(Err(_))) | Poll::Pending => {}
         }

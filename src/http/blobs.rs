@@ -22,15 +22,30 @@ pub(super) async fn pull(
         let info = site.registry.blob_info(name, digest).await?;
         return Ok(whole(digest, Some(info.size), Body::empty()).into());
     }
-    let range = request.headers.get(header::RANGE).and_then(|value| value.to_str().ok());
+    let range = request
+        .headers
+        .get(header::RANGE)
+        .and_then(|value| value.to_str().ok());
     let range = range.map_or(RangeRequest::Whole, RangeRequest::parse);
     let base = base(site, request);
-    let asked = BlobRequest { name, digest, range, base: base.as_ref().unwrap_or(&site.base) };
+    let asked = BlobRequest {
+        name,
+        digest,
+        range,
+        base: base.as_ref().unwrap_or(&site.base),
+    };
     Ok(match site.registry.blob(asked).await? {
-        BlobAccess::Redirect(url) => Answer { outcome: Some(Outcome::Hit), ..redirect(digest, &url).into() },
+        BlobAccess::Redirect(url) => Answer {
+            outcome: Some(Outcome::Hit),
+            ..redirect(digest, &url).into()
+        },
         BlobAccess::Stream(stream) => {
             let outcome = Some(stream.outcome);
-            Answer { outcome, is_blob: true, ..streamed(digest, stream).into() }
+            Answer {
+                outcome,
+                is_blob: true,
+                ..streamed(digest, stream).into()
+            }
         }
     })
 }
@@ -53,21 +68,28 @@ fn streamed(digest: &Digest, stream: BlobStream) -> Response {
     let mut response = whole(digest, Some(slice.len()), body);
     *response.status_mut() = StatusCode::PARTIAL_CONTENT;
     let range = format!("bytes {}-{}/{size}", slice.start, slice.end - 1);
-    response.headers_mut().insert(header::CONTENT_RANGE, headers::value(&range));
+    response
+        .headers_mut()
+        .insert(header::CONTENT_RANGE, headers::value(&range));
     response
 }
 
 fn whole(digest: &Digest, length: Option<u64>, body: Body) -> Response {
     let text = digest.to_string();
     let fields = [
-        (header::CONTENT_TYPE, headers::value(MediaType::OCTET_STREAM.as_str())),
+        (
+            header::CONTENT_TYPE,
+            headers::value(MediaType::OCTET_STREAM.as_str()),
+        ),
         (headers::CONTENT_DIGEST, headers::value(&text)),
         (header::ETAG, headers::value(&format!("\"{text}\""))),
         (header::ACCEPT_RANGES, HeaderValue::from_static("bytes")),
     ];
     let mut response = (fields, body).into_response();
     if let Some(length) = length {
-        response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+        response
+            .headers_mut()
+            .insert(header::CONTENT_LENGTH, HeaderValue::from(length));
     }
     response
 }
@@ -77,10 +99,21 @@ fn base(site: &Site, request: &Parts) -> Option<Url> {
     if site.fixed_base || !site.registry.store().presigns_for_callers_host() {
         return None;
     }
-    let host = request.headers.get(header::HOST).and_then(|value| value.to_str().ok());
+    let host = request
+        .headers
+        .get(header::HOST)
+        .and_then(|value| value.to_str().ok());
     // HTTP/2 has it in the URL.
-    let host = host.or_else(|| request.uri.authority().map(axum::http::uri::Authority::as_str))?;
+    let host = host.or_else(|| {
+        request
+            .uri
+            .authority()
+            .map(axum::http::uri::Authority::as_str)
+    })?;
     let url = Url::parse(&format!("http://{host}/")).ok()?;
-    let plain = url.username().is_empty() && url.path() == "/" && url.query().is_none() && url.fragment().is_none();
+    let plain = url.username().is_empty()
+        && url.path() == "/"
+        && url.query().is_none()
+        && url.fragment().is_none();
     plain.then_some(url)
 }

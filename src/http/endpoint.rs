@@ -12,9 +12,15 @@ pub(super) enum Endpoint {
     /// end-1: `/v2/`
     Support,
     /// end-2: `/v2/<name>/blobs/<digest>`
-    Blob { name: RepositoryName, digest: Digest },
+    Blob {
+        name: RepositoryName,
+        digest: Digest,
+    },
     /// end-3: `/v2/<name>/manifests/<tag-or-digest>`
-    Manifest { name: RepositoryName, reference: Reference },
+    Manifest {
+        name: RepositoryName,
+        reference: Reference,
+    },
     /// end-8a, end-8b: `/v2/<name>/tags/list`
     Tags { name: RepositoryName, page: Page },
 }
@@ -46,7 +52,11 @@ impl Endpoint {
     pub(super) fn parse(method: &Method, path: &str, query: Option<&str>) -> Result<Self, Refused> {
         let path = path.strip_prefix("/v2").unwrap_or_default();
         let reads = |allowed| {
-            if matches!(*method, Method::GET | Method::HEAD) { Ok(()) } else { Err(Refused::Method(allowed)) }
+            if matches!(*method, Method::GET | Method::HEAD) {
+                Ok(())
+            } else {
+                Err(Refused::Method(allowed))
+            }
         };
         let Some(path) = path.strip_prefix('/').filter(|path| !path.is_empty()) else {
             reads("GET, HEAD")?;
@@ -54,7 +64,10 @@ impl Endpoint {
         };
         if let Some(name) = path.strip_suffix("/tags/list") {
             reads("GET, HEAD")?;
-            return Ok(Self::Tags { name: parse_name(name)?, page: Page::parse(query)? });
+            return Ok(Self::Tags {
+                name: parse_name(name)?,
+                page: Page::parse(query)?,
+            });
         }
         if path.contains("/blobs/uploads/") || path.ends_with("/blobs/uploads") {
             // Pushes are not taken, by any method.
@@ -65,11 +78,17 @@ impl Endpoint {
         match (name, kind, last) {
             (Some(name), Some("blobs"), Some(last)) => {
                 reads("GET, HEAD")?;
-                Ok(Self::Blob { name: parse_name(name)?, digest: parse_digest(&decode(last))? })
+                Ok(Self::Blob {
+                    name: parse_name(name)?,
+                    digest: parse_digest(&decode(last))?,
+                })
             }
             (Some(name), Some("manifests"), Some(last)) => {
                 reads("GET, HEAD")?;
-                Ok(Self::Manifest { name: parse_name(name)?, reference: parse_reference(&decode(last))? })
+                Ok(Self::Manifest {
+                    name: parse_name(name)?,
+                    reference: parse_reference(&decode(last))?,
+                })
             }
             _ => Err(super::not_an_endpoint().into()),
         }
@@ -84,7 +103,10 @@ impl Page {
                 "n" if value.is_empty() => {}
                 "n" => {
                     let n = value.parse().map_err(|_| {
-                        Error::new(ErrorCode::PaginationNumberInvalid, "n must be a number, zero or more")
+                        Error::new(
+                            ErrorCode::PaginationNumberInvalid,
+                            "n must be a number, zero or more",
+                        )
                     })?;
                     page.n = Some(n);
                 }
@@ -101,11 +123,15 @@ fn decode(segment: &str) -> String {
 }
 
 fn parse_name(text: &str) -> Result<RepositoryName, Error> {
-    text.parse().map_err(|error: crate::oci::NameError| Error::new(ErrorCode::NameInvalid, error.to_string()))
+    text.parse().map_err(|error: crate::oci::NameError| {
+        Error::new(ErrorCode::NameInvalid, error.to_string())
+    })
 }
 
 fn parse_digest(text: &str) -> Result<Digest, Error> {
-    text.parse().map_err(|error: crate::oci::DigestError| Error::new(ErrorCode::DigestInvalid, error.to_string()))
+    text.parse().map_err(|error: crate::oci::DigestError| {
+        Error::new(ErrorCode::DigestInvalid, error.to_string())
+    })
 }
 
 /// No tag has a colon, and every digest has one.
@@ -114,7 +140,8 @@ fn parse_reference(text: &str) -> Result<Reference, Error> {
         return Ok(Reference::Digest(parse_digest(text)?));
     }
     let tag: Result<Tag, _> = text.parse();
-    tag.map(Reference::Tag).map_err(|error| Error::new(ErrorCode::TagInvalid, error.to_string()))
+    tag.map(Reference::Tag)
+        .map_err(|error| Error::new(ErrorCode::TagInvalid, error.to_string()))
 }
 
 #[cfg(test)]
@@ -124,7 +151,9 @@ mod tests {
     const DIGEST: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
     fn get(path: &str) -> Result<Endpoint, ErrorCode> {
-        let (path, query) = path.split_once('?').map_or((path, None), |(path, query)| (path, Some(query)));
+        let (path, query) = path
+            .split_once('?')
+            .map_or((path, None), |(path, query)| (path, Some(query)));
         Endpoint::parse(&Method::GET, path, query).map_err(|refused| match refused {
             Refused::Error(error) => error.code(),
             Refused::Method(_) => ErrorCode::Unsupported,
@@ -137,14 +166,38 @@ mod tests {
         assert_eq!(get("/v2/"), Ok(Endpoint::Support));
         assert_eq!(get("/v2"), Ok(Endpoint::Support));
         let digest: Digest = DIGEST.parse().unwrap();
-        assert_eq!(get(&format!("/v2/a/blobs/b/blobs/{DIGEST}")), Ok(Endpoint::Blob { name: name(), digest }));
+        assert_eq!(
+            get(&format!("/v2/a/blobs/b/blobs/{DIGEST}")),
+            Ok(Endpoint::Blob {
+                name: name(),
+                digest
+            })
+        );
         let encoded = DIGEST.replace(':', "%3A");
         let reference = Reference::Digest(digest);
-        assert_eq!(get(&format!("/v2/a/blobs/b/manifests/{encoded}")), Ok(Endpoint::Manifest { name: name(), reference }));
+        assert_eq!(
+            get(&format!("/v2/a/blobs/b/manifests/{encoded}")),
+            Ok(Endpoint::Manifest {
+                name: name(),
+                reference
+            })
+        );
         let reference = Reference::Tag("list".parse().unwrap());
-        assert_eq!(get("/v2/a/blobs/b/manifests/list"), Ok(Endpoint::Manifest { name: name(), reference }));
-        let page = Page { n: Some(3), last: Some("a b".into()) };
-        assert_eq!(get("/v2/a/blobs/b/tags/list?n=3&last=a%20b&x"), Ok(Endpoint::Tags { name: name(), page }));
+        assert_eq!(
+            get("/v2/a/blobs/b/manifests/list"),
+            Ok(Endpoint::Manifest {
+                name: name(),
+                reference
+            })
+        );
+        let page = Page {
+            n: Some(3),
+            last: Some("a b".into()),
+        };
+        assert_eq!(
+            get("/v2/a/blobs/b/tags/list?n=3&last=a%20b&x"),
+            Ok(Endpoint::Tags { name: name(), page })
+        );
     }
 
     #[test]

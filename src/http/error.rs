@@ -1,7 +1,7 @@
 //! Errors on the wire: the spec's JSON body, and the status that follows from the code.
 
-use axum::http::header::{self, HeaderValue};
 use axum::http::StatusCode;
+use axum::http::header::{self, HeaderValue};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
@@ -16,7 +16,9 @@ const fn status(code: ErrorCode) -> StatusCode {
         | ErrorCode::PaginationNumberInvalid
         | ErrorCode::TagInvalid => StatusCode::BAD_REQUEST,
         ErrorCode::Denied => StatusCode::FORBIDDEN,
-        ErrorCode::BlobUnknown | ErrorCode::ManifestUnknown | ErrorCode::NameUnknown => StatusCode::NOT_FOUND,
+        ErrorCode::BlobUnknown | ErrorCode::ManifestUnknown | ErrorCode::NameUnknown => {
+            StatusCode::NOT_FOUND
+        }
         ErrorCode::Unsupported => StatusCode::METHOD_NOT_ALLOWED,
         ErrorCode::RangeInvalid => StatusCode::RANGE_NOT_SATISFIABLE,
         ErrorCode::TooManyRequests => StatusCode::TOO_MANY_REQUESTS,
@@ -37,13 +39,21 @@ struct Entry<'a> {
 }
 
 pub(super) fn respond(error: &Error) -> Response {
-    let body = Body { errors: [Entry { code: error.code().as_str(), message: error.message() }] };
+    let body = Body {
+        errors: [Entry {
+            code: error.code().as_str(),
+            message: error.message(),
+        }],
+    };
     // Two texts always serialize.
     let body = serde_json::to_vec(&body).unwrap_or_default();
     let json = HeaderValue::from_static("application/json");
     let mut response = (status(error.code()), [(header::CONTENT_TYPE, json)], body).into_response();
     if let Some(after) = error.patience() {
-        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(after.as_secs().max(1)));
+        response.headers_mut().insert(
+            header::RETRY_AFTER,
+            HeaderValue::from(after.as_secs().max(1)),
+        );
     }
     response
 }

@@ -18,7 +18,14 @@ pub(super) fn digest(digest: &Digest) -> HeaderValue {
 }
 
 pub(super) fn json(body: impl Into<Body>) -> Response {
-    ([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], body.into()).into_response()
+    (
+        [(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/json"),
+        )],
+        body.into(),
+    )
+        .into_response()
 }
 
 /// Every media type in every `Accept` line: clients send several, and order and weights do not matter
@@ -26,14 +33,25 @@ pub(super) fn json(body: impl Into<Body>) -> Response {
 pub(super) fn accepted(headers: &HeaderMap) -> Vec<MediaType> {
     /// More than any client names; what is behind is not passed on to the upstream.
     const MOST: usize = 32;
-    let lines = headers.get_all(header::ACCEPT).iter().filter_map(|line| line.to_str().ok());
-    let texts = lines.flat_map(|line| line.split(',')).filter(|text| !text.contains('*'));
-    texts.filter_map(|text| text.parse().ok()).take(MOST).collect()
+    let lines = headers
+        .get_all(header::ACCEPT)
+        .iter()
+        .filter_map(|line| line.to_str().ok());
+    let texts = lines
+        .flat_map(|line| line.split(','))
+        .filter(|text| !text.contains('*'));
+    texts
+        .filter_map(|text| text.parse().ok())
+        .take(MOST)
+        .collect()
 }
 
 /// Whether an `If-None-Match` names this digest.
 pub(super) fn has_it_already(headers: &HeaderMap, etag: &str) -> bool {
-    let lines = headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|line| line.to_str().ok());
+    let lines = headers
+        .get_all(header::IF_NONE_MATCH)
+        .iter()
+        .filter_map(|line| line.to_str().ok());
     lines.flat_map(|line| line.split(',')).any(|text| {
         let text = text.trim();
         text == "*" || text.trim_start_matches("W/").trim_matches('"') == etag

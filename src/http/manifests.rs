@@ -1,9 +1,9 @@
 //! `/v2/<name>/manifests/<tag-or-digest>` (end-3)
 
 use axum::body::Body;
+use axum::http::StatusCode;
 use axum::http::header::{self, HeaderValue};
 use axum::http::request::Parts;
-use axum::http::StatusCode;
 use axum::response::IntoResponse;
 
 use super::{Answer, Site, headers};
@@ -24,18 +24,27 @@ pub(super) async fn pull(
     let manifest = served.manifest;
     let digest = manifest.digest().to_string();
     let fields = [
-        (header::CONTENT_TYPE, headers::value(manifest.media_type().as_str())),
+        (
+            header::CONTENT_TYPE,
+            headers::value(manifest.media_type().as_str()),
+        ),
         (headers::CONTENT_DIGEST, headers::value(&digest)),
         (header::ETAG, headers::value(&format!("\"{digest}\""))),
     ];
     let mut response = if headers::has_it_already(&request.headers, &digest) {
         (StatusCode::NOT_MODIFIED, fields).into_response()
     } else {
-        let length = [(header::CONTENT_LENGTH, HeaderValue::from(manifest.bytes().len()))];
+        let length = [(
+            header::CONTENT_LENGTH,
+            HeaderValue::from(manifest.bytes().len()),
+        )];
         (fields, length, Body::from(manifest.bytes().clone())).into_response()
     };
     if served.outcome == Outcome::Stale {
         response.headers_mut().insert(header::WARNING, STALE);
     }
-    Ok(Answer { outcome: Some(served.outcome), ..response.into() })
+    Ok(Answer {
+        outcome: Some(served.outcome),
+        ..response.into()
+    })
 }

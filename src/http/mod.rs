@@ -37,8 +37,10 @@ pub use debug::router as debug_router;
 pub use serve::serve;
 
 /// Stands on every response under `/v2/`, for clients from before the OCI.
-const API_VERSION: (&str, HeaderValue) =
-    ("docker-distribution-api-version", HeaderValue::from_static("registry/2.0"));
+const API_VERSION: (&str, HeaderValue) = (
+    "docker-distribution-api-version",
+    HeaderValue::from_static("registry/2.0"),
+);
 
 /// What the handlers share.
 #[derive(Debug)]
@@ -85,11 +87,16 @@ enum Route<'a> {
 }
 
 fn route<'a>(site: &'a Site, path: &str) -> Route<'a> {
-    if path.strip_prefix(&site.prefix).is_some_and(|rest| rest == "/v2" || rest.starts_with("/v2/")) {
+    if path
+        .strip_prefix(&site.prefix)
+        .is_some_and(|rest| rest == "/v2" || rest.starts_with("/v2/"))
+    {
         return Route::Registry;
     }
     let in_bucket = |path: &str| {
-        path.strip_prefix('/').and_then(|path| path.split_once('/')).is_some_and(|(it, _)| it == Embedded::BUCKET)
+        path.strip_prefix('/')
+            .and_then(|path| path.split_once('/'))
+            .is_some_and(|(it, _)| it == Embedded::BUCKET)
     };
     match site.registry.store().embedded() {
         Some(embedded) if in_bucket(path) => Route::Bucket(embedded),
@@ -101,20 +108,29 @@ fn route<'a>(site: &'a Site, path: &str) -> Route<'a> {
 async fn registry(site: &Arc<Site>, request: Request) -> Response {
     let began = Instant::now();
     let (parts, _) = request.into_parts();
-    let path = parts.uri.path().strip_prefix(&site.prefix).unwrap_or_default();
+    let path = parts
+        .uri
+        .path()
+        .strip_prefix(&site.prefix)
+        .unwrap_or_default();
     let endpoint = Endpoint::parse(&parts.method, path, parts.uri.query());
     let head = parts.method == Method::HEAD;
     let result = match &endpoint {
         Ok(Endpoint::Support) => Ok(headers::json("{}").into()),
         Ok(Endpoint::Blob { name, digest }) => blobs::pull(site, &parts, name, digest).await,
-        Ok(Endpoint::Manifest { name, reference }) => manifests::pull(site, &parts, name, reference).await,
+        Ok(Endpoint::Manifest { name, reference }) => {
+            manifests::pull(site, &parts, name, reference).await
+        }
         Ok(Endpoint::Tags { name, page }) => tags::list(site, name, page).await,
         Err(Refused::Method(allowed)) => Ok(method_not_allowed(allowed)),
         Err(Refused::Error(error)) => Ok(error::respond(error).into()),
     };
     let answer = result.unwrap_or_else(|error| {
         let response = error::respond(&error);
-        Answer { error: Some(error), ..response.into() }
+        Answer {
+            error: Some(error),
+            ..response.into()
+        }
     });
     let mut response = answer.response;
     response.headers_mut().insert(API_VERSION.0, API_VERSION.1);
@@ -123,7 +139,11 @@ async fn registry(site: &Arc<Site>, request: Request) -> Response {
     }
     let mut line = Line::new(site, &parts, endpoint.ok(), began);
     (line.outcome, line.error) = (answer.outcome, answer.error);
-    if answer.is_blob { line.end_of_blob(response) } else { line.end(response) }
+    if answer.is_blob {
+        line.end_of_blob(response)
+    } else {
+        line.end(response)
+    }
 }
 
 /// What a resource answers, and what the log shall say of it.
@@ -137,14 +157,21 @@ struct Answer {
 
 impl From<Response> for Answer {
     fn from(response: Response) -> Self {
-        Self { response, outcome: None, is_blob: false, error: None }
+        Self {
+            response,
+            outcome: None,
+            is_blob: false,
+            error: None,
+        }
     }
 }
 
 fn method_not_allowed(allowed: &'static str) -> Answer {
     let error = Error::new(ErrorCode::Unsupported, "this method is not supported here");
     let mut response = error::respond(&error);
-    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allowed));
+    response
+        .headers_mut()
+        .insert(header::ALLOW, HeaderValue::from_static(allowed));
     response.into()
 }
 
@@ -159,5 +186,8 @@ async fn bucket(bucket: &Embedded, request: Request) -> Response {
 }
 
 fn not_an_endpoint() -> Error {
-    Error::new(ErrorCode::NameUnknown, "this is not an endpoint of the registry, which is found under /v2/")
+    Error::new(
+        ErrorCode::NameUnknown,
+        "this is not an endpoint of the registry, which is found under /v2/",
+    )
 }

@@ -8,7 +8,12 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 /// Serves until `stop`, then lets the requests that are under way end within `grace`.
-pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToken, grace: Duration) {
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    stop: CancellationToken,
+    grace: Duration,
+) {
     let listener = listener.tap_io(|connection| {
         // A redirect is one small packet that nothing follows: waiting for more would only delay it.
         if let Err(error) = connection.set_nodelay(true) {
@@ -16,7 +21,8 @@ pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToke
         }
     });
     let stopped = stop.clone();
-    let server = axum::serve(listener, router).with_graceful_shutdown(async move { stopped.cancelled().await });
+    let server = axum::serve(listener, router)
+        .with_graceful_shutdown(async move { stopped.cancelled().await });
     let out_of_time = async {
         stop.cancelled().await;
         tokio::time::sleep(grace).await;

@@ -17,13 +17,12 @@ struct List<'a> {
     tags: Vec<&'a str>,
 }
 
-pub(super) async fn list(
-    site: &Site,
-    name: &RepositoryName,
-    page: &Page,
-) -> Result<Answer, Error> {
+pub(super) async fn list(site: &Site, name: &RepositoryName, page: &Page) -> Result<Answer, Error> {
     let limit = page.n.unwrap_or(MAX_PAGE).min(MAX_PAGE);
-    let listed = site.registry.tags(name, page.last.as_deref(), limit).await?;
+    let listed = site
+        .registry
+        .tags(name, page.last.as_deref(), limit)
+        .await?;
     let tags: Vec<&str> = listed.tags.iter().map(crate::oci::Tag::as_str).collect();
     let last = tags.last().copied();
     let next = last.filter(|_| listed.more).map(|last| {
@@ -31,13 +30,22 @@ pub(super) async fn list(
             .append_pair("n", &limit.to_string())
             .append_pair("last", last)
             .finish();
-        format!("<{}/v2/{name}/tags/list?{query}>; rel=\"next\"", site.prefix)
+        format!(
+            "<{}/v2/{name}/tags/list?{query}>; rel=\"next\"",
+            site.prefix
+        )
     });
     // Texts always serialize.
-    let body = serde_json::to_vec(&List { name: name.as_str(), tags }).unwrap_or_default();
+    let body = serde_json::to_vec(&List {
+        name: name.as_str(),
+        tags,
+    })
+    .unwrap_or_default();
     let mut response = headers::json(body);
     if let Some(link) = next {
-        response.headers_mut().insert(header::LINK, headers::value(&link));
+        response
+            .headers_mut()
+            .insert(header::LINK, headers::value(&link));
     }
     Ok(response.into())
 }

@@ -57,7 +57,9 @@ pub enum DigestError {
     #[error("the digest algorithm is not supported, use sha256 or sha512")]
     Algorithm,
     /// The encoded part is not lower-case hex of the algorithm's size.
-    #[error("the encoded part of a digest is lower-case hex, 64 digits for sha256 and 128 for sha512")]
+    #[error(
+        "the encoded part of a digest is lower-case hex, 64 digits for sha256 and 128 for sha512"
+    )]
     Encoded,
 }
 
@@ -136,7 +138,12 @@ impl FromStr for Digest {
 
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.algorithm.as_str(), const_hex::display(self.value()))
+        write!(
+            f,
+            "{}:{}",
+            self.algorithm.as_str(),
+            const_hex::display(self.value())
+        )
     }
 }
 
@@ -232,7 +239,10 @@ mod tests {
         let cases = [
             ("", DigestError::Form),
             ("sha256", DigestError::Form),
-            ("md5:d41d8cd98f00b204e9800998ecf8427e", DigestError::Algorithm),
+            (
+                "md5:d41d8cd98f00b204e9800998ecf8427e",
+                DigestError::Algorithm,
+            ),
             ("sha256:", DigestError::Encoded),
             ("sha256:../../../etc/passwd", DigestError::Encoded),
             (&EMPTY[..70], DigestError::Encoded),

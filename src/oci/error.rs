@@ -73,7 +73,12 @@ pub struct Error {
 impl Error {
     /// An error with a sentence that the client can act on.
     pub fn new(code: ErrorCode, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { code, message: message.into(), retry_after: None, cause: None }
+        Self {
+            code,
+            message: message.into(),
+            retry_after: None,
+            cause: None,
+        }
     }
 
     /// Adds what the log shall say about it.

@@ -31,7 +31,7 @@ pub enum ManifestError {
         /// What was asked for.
         expected: Digest,
         /// What came.
-        actual: Digest,
+        actual: Box<Digest>,
     },
     /// The bytes are not a JSON object.
     #[error("the manifest is not a JSON object")]
@@ -63,15 +63,27 @@ impl Manifest {
         if bytes.len() > MAX_MANIFEST_BYTES {
             return Err(ManifestError::TooLarge(bytes.len()));
         }
-        let digest = Digest::of(expected.map_or(Algorithm::Sha256, |digest| digest.algorithm()), &bytes);
+        let digest = Digest::of(
+            expected.map_or(Algorithm::Sha256, |digest| digest.algorithm()),
+            &bytes,
+        );
         if let Some(expected) = expected
             && expected != digest
         {
-            return Err(ManifestError::Digest { expected, actual: digest });
+            return Err(ManifestError::Digest {
+                expected,
+                actual: Box::new(digest),
+            });
         }
         let shape = Shape::read(&bytes).ok_or(ManifestError::NotJson)?;
-        let media_type = declared.filter(says_something).unwrap_or_else(|| shape.media_type());
-        Ok(Self { bytes, media_type, digest })
+        let media_type = declared
+            .filter(says_something)
+            .unwrap_or_else(|| shape.media_type());
+        Ok(Self {
+            bytes,
+            media_type,
+            digest,
+        })
     }
 
     /// The manifest, byte for byte.
@@ -96,9 +108,14 @@ impl Manifest {
     #[must_use]
     pub fn links(&self) -> Links {
         let shape = Shape::read(&self.bytes).unwrap_or_default();
-        let blobs = shape.config.into_iter().chain(shape.layers.unwrap_or_default());
+        let blobs = shape
+            .config
+            .into_iter()
+            .chain(shape.layers.unwrap_or_default());
         Links {
-            blobs: blobs.filter(|layer| !is_foreign(layer.media_type())).collect(),
+            blobs: blobs
+                .filter(|layer| !is_foreign(layer.media_type()))
+                .collect(),
             manifests: shape.manifests.unwrap_or_default(),
         }
     }
@@ -108,14 +125,19 @@ impl Manifest {
 fn says_something(declared: &MediaType) -> bool {
     !matches!(
         declared.as_str(),
-        "application/octet-stream" | "binary/octet-stream" | "application/json" | "text/plain" | "text/html"
+        "application/octet-stream"
+            | "binary/octet-stream"
+            | "application/json"
+            | "text/plain"
+            | "text/html"
     )
 }
 
 /// Layers that may not be distributed: clients fetch them from the descriptor's own URLs.
 fn is_foreign(media_type: &MediaType) -> bool {
     let text = media_type.as_str();
-    text.contains(".nondistributable.") || text.starts_with("application/vnd.docker.image.rootfs.foreign.")
+    text.contains(".nondistributable.")
+        || text.starts_with("application/vnd.docker.image.rootfs.foreign.")
 }
 
 /// The fields of any kind of manifest that tell what it is. Lenient, because pounce passes on what
@@ -152,9 +174,17 @@ impl Shape {
     /// The type of a manifest that came without one, as clients guess it too.
     fn media_type(self) -> MediaType {
         match self {
-            Self { media_type: Some(media_type), .. } => media_type,
-            Self { schema_version: Some(1), .. } => MediaType::DOCKER_SCHEMA1,
-            Self { manifests: Some(_), .. } => MediaType::OCI_INDEX,
+            Self {
+                media_type: Some(media_type),
+                ..
+            } => media_type,
+            Self {
+                schema_version: Some(1),
+                ..
+            } => MediaType::DOCKER_SCHEMA1,
+            Self {
+                manifests: Some(_), ..
+            } => MediaType::OCI_INDEX,
             _ => MediaType::OCI_MANIFEST,
         }
     }
@@ -173,23 +203,45 @@ mod tests {
         let bytes = Bytes::from_static(br#"{"schemaVersion":2,"manifests":[]}"#);
         let declared = Some(MediaType::DOCKER_LIST);
         let vague = Some("application/json".parse().unwrap());
-        let kind = |declared| Manifest::new(bytes.clone(), declared, None).unwrap().media_type().clone();
+        let kind = |declared| {
+            Manifest::new(bytes.clone(), declared, None)
+                .unwrap()
+                .media_type()
+                .clone()
+        };
         assert_eq!(kind(declared), MediaType::DOCKER_LIST);
         assert_eq!(kind(vague), MediaType::OCI_INDEX);
         assert_eq!(kind(None), MediaType::OCI_INDEX);
-        assert_eq!(*manifest(r#"{"schemaVersion":1}"#).media_type(), MediaType::DOCKER_SCHEMA1);
-        assert_eq!(*manifest(r#"{"mediaType":"a/b"}"#).media_type().as_str(), *"a/b");
+        assert_eq!(
+            *manifest(r#"{"schemaVersion":1}"#).media_type(),
+            MediaType::DOCKER_SCHEMA1
+        );
+        assert_eq!(
+            *manifest(r#"{"mediaType":"a/b"}"#).media_type().as_str(),
+            *"a/b"
+        );
     }
 
     #[test]
     fn other_bytes_than_asked_for_are_refused() {
         let expected = Digest::of(Algorithm::Sha512, b"{}");
-        assert_eq!(Manifest::new("{}".into(), None, Some(expected)).unwrap().digest(), expected);
+        assert_eq!(
+            Manifest::new("{}".into(), None, Some(expected))
+                .unwrap()
+                .digest(),
+            expected
+        );
         let error = Manifest::new("{ }".into(), None, Some(expected)).unwrap_err();
         assert!(matches!(error, ManifestError::Digest { .. }));
-        assert_eq!(Manifest::new("<html>".into(), None, None).unwrap_err(), ManifestError::NotJson);
+        assert_eq!(
+            Manifest::new("<html>".into(), None, None).unwrap_err(),
+            ManifestError::NotJson
+        );
         let large = Bytes::from(vec![b' '; MAX_MANIFEST_BYTES + 1]);
-        assert!(matches!(Manifest::new(large, None, None).unwrap_err(), ManifestError::TooLarge(_)));
+        assert!(matches!(
+            Manifest::new(large, None, None).unwrap_err(),
+            ManifestError::TooLarge(_)
+        ));
     }
 
     #[test]
@@ -205,7 +257,8 @@ mod tests {
 
     #[test]
     fn fields_of_unexpected_form_count_as_absent() {
-        let links = manifest(r#"{"config":7,"layers":[{"digest":"sha256:.."}],"manifests":"x"}"#).links();
+        let links =
+            manifest(r#"{"config":7,"layers":[{"digest":"sha256:.."}],"manifests":"x"}"#).links();
         assert_eq!(links, Links::default());
     }
 }

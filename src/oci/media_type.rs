@@ -20,22 +20,30 @@ impl MediaType {
     /// Bytes of which nothing is known.
     pub const OCTET_STREAM: Self = Self(Cow::Borrowed("application/octet-stream"));
     /// image-spec, manifest.md.
-    pub const OCI_MANIFEST: Self = Self(Cow::Borrowed("application/vnd.oci.image.manifest.v1+json"));
+    pub const OCI_MANIFEST: Self =
+        Self(Cow::Borrowed("application/vnd.oci.image.manifest.v1+json"));
     /// image-spec, image-index.md.
     pub const OCI_INDEX: Self = Self(Cow::Borrowed("application/vnd.oci.image.index.v1+json"));
     /// Docker image manifest V2, schema 2.
-    pub const DOCKER_MANIFEST: Self =
-        Self(Cow::Borrowed("application/vnd.docker.distribution.manifest.v2+json"));
+    pub const DOCKER_MANIFEST: Self = Self(Cow::Borrowed(
+        "application/vnd.docker.distribution.manifest.v2+json",
+    ));
     /// Docker manifest list.
-    pub const DOCKER_LIST: Self =
-        Self(Cow::Borrowed("application/vnd.docker.distribution.manifest.list.v2+json"));
+    pub const DOCKER_LIST: Self = Self(Cow::Borrowed(
+        "application/vnd.docker.distribution.manifest.list.v2+json",
+    ));
     /// Docker image manifest V2, schema 1, signed.
-    pub const DOCKER_SCHEMA1: Self =
-        Self(Cow::Borrowed("application/vnd.docker.distribution.manifest.v1+prettyjws"));
+    pub const DOCKER_SCHEMA1: Self = Self(Cow::Borrowed(
+        "application/vnd.docker.distribution.manifest.v1+prettyjws",
+    ));
 
     /// The types that pounce asks an upstream for, whatever the client named.
-    pub const MANIFESTS: [Self; 4] =
-        [Self::OCI_INDEX, Self::OCI_MANIFEST, Self::DOCKER_LIST, Self::DOCKER_MANIFEST];
+    pub const MANIFESTS: [Self; 4] = [
+        Self::OCI_INDEX,
+        Self::OCI_MANIFEST,
+        Self::DOCKER_LIST,
+        Self::DOCKER_MANIFEST,
+    ];
 
     /// The type as text.
     #[must_use]
@@ -49,9 +57,15 @@ impl FromStr for MediaType {
 
     /// Parameters behind a `;` are dropped, as the spec recommends for manifests.
     fn from_str(text: &str) -> Result<Self, MediaTypeError> {
-        let essence = text.split_once(';').map_or(text, |(essence, _)| essence).trim();
+        let essence = text
+            .split_once(';')
+            .map_or(text, |(essence, _)| essence)
+            .trim();
         let token = |part: &str| {
-            !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$&^_.+-".contains(&b))
+            !part.is_empty()
+                && part
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || b"!#$&^_.+-".contains(&b))
         };
         match essence.split_once('/') {
             Some((kind, subtype)) if essence.len() <= 255 && token(kind) && token(subtype) => {
@@ -81,8 +95,17 @@ mod tests {
 
     #[test]
     fn parameters_are_dropped_and_nonsense_is_refused() {
-        assert_eq!("application/json; charset=utf-8".parse::<MediaType>().unwrap().as_str(), "application/json");
-        assert_eq!(MediaType::OCI_INDEX.as_str().parse::<MediaType>().unwrap(), MediaType::OCI_INDEX);
+        assert_eq!(
+            "application/json; charset=utf-8"
+                .parse::<MediaType>()
+                .unwrap()
+                .as_str(),
+            "application/json"
+        );
+        assert_eq!(
+            MediaType::OCI_INDEX.as_str().parse::<MediaType>().unwrap(),
+            MediaType::OCI_INDEX
+        );
         for text in ["", "json", "/", "a/", "a/b/c", "a/b\r\nx: y", "a b/c"] {
             assert_eq!(text.parse::<MediaType>(), Err(MediaTypeError), "{text:?}");
         }

@@ -44,7 +44,11 @@ impl FromStr for RepositoryName {
         if text.len() > Self::MAX_LEN {
             return Err(NameError::TooLong);
         }
-        if text.split('/').all(is_component) { Ok(Self(text.into())) } else { Err(NameError::Form) }
+        if text.split('/').all(is_component) {
+            Ok(Self(text.into()))
+        } else {
+            Err(NameError::Form)
+        }
     }
 }
 
@@ -83,19 +87,39 @@ mod tests {
 
     #[test]
     fn names_of_the_field_are_accepted() {
-        for text in ["a", "library/ubuntu", "a/b/c/d", "a.b", "a_b", "a__b", "a---b", "0/1", "ghcr.io/org/app"] {
-            assert_eq!(text.parse::<RepositoryName>().map(|name| name.to_string()), Ok(text.to_owned()));
+        for text in [
+            "a",
+            "library/ubuntu",
+            "a/b/c/d",
+            "a.b",
+            "a_b",
+            "a__b",
+            "a---b",
+            "0/1",
+            "ghcr.io/org/app",
+        ] {
+            assert_eq!(
+                text.parse::<RepositoryName>().map(|name| name.to_string()),
+                Ok(text.to_owned())
+            );
         }
     }
 
     #[test]
     fn everything_else_is_refused() {
         for text in [
-            "", "/", "a/", "/a", "a//b", ".", "..", "a/../b", "a..b", "a.-b", "a___b", "-a", "a-", "_a", "A",
-            "a/B", "a b", "a%2fb", "a\0b", "ä", "a:b", "a@b",
+            "", "/", "a/", "/a", "a//b", ".", "..", "a/../b", "a..b", "a.-b", "a___b", "-a", "a-",
+            "_a", "A", "a/B", "a b", "a%2fb", "a\0b", "ä", "a:b", "a@b",
         ] {
-            assert_eq!(text.parse::<RepositoryName>(), Err(NameError::Form), "{text:?}");
+            assert_eq!(
+                text.parse::<RepositoryName>(),
+                Err(NameError::Form),
+                "{text:?}"
+            );
         }
-        assert_eq!("a".repeat(256).parse::<RepositoryName>(), Err(NameError::TooLong));
+        assert_eq!(
+            "a".repeat(256).parse::<RepositoryName>(),
+            Err(NameError::TooLong)
+        );
     }
 }

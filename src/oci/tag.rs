@@ -39,7 +39,11 @@ impl FromStr for Tag {
             }
             [] => false,
         };
-        if fits { Ok(Self(text.into())) } else { Err(TagError) }
+        if fits {
+            Ok(Self(text.into()))
+        } else {
+            Err(TagError)
+        }
     }
 }
 
@@ -58,7 +62,18 @@ mod tests {
         for text in ["latest", "v1.2.3", "_x", "A-b_C", &"a".repeat(128)] {
             assert!(text.parse::<Tag>().is_ok(), "{text}");
         }
-        for text in ["", ".", "..", "-x", ".x", "a b", "a/b", "a:b", "ä", &"a".repeat(129)] {
+        for text in [
+            "",
+            ".",
+            "..",
+            "-x",
+            ".x",
+            "a b",
+            "a/b",
+            "a:b",
+            "ä",
+            &"a".repeat(129),
+        ] {
             assert_eq!(text.parse::<Tag>(), Err(TagError), "{text}");
         }
     }

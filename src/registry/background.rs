@@ -64,13 +64,25 @@ impl Background {
 
     pub(super) async fn drain(&self, grace: Duration) {
         self.tracker.close();
-        if tokio::time::timeout(grace, self.tracker.wait()).await.is_ok() {
+        if tokio::time::timeout(grace, self.tracker.wait())
+            .await
+            .is_ok()
+        {
             return;
         }
-        tracing::warn!(tasks = self.tracker.len(), "stopping what did not end within http.draintimeout");
+        tracing::warn!(
+            tasks = self.tracker.len(),
+            "stopping what did not end within http.draintimeout"
+        );
         self.stop.cancel();
-        if tokio::time::timeout(TIDY, self.tracker.wait()).await.is_err() {
-            tracing::error!(tasks = self.tracker.len(), "some uploads may be left over in the bucket");
+        if tokio::time::timeout(TIDY, self.tracker.wait())
+            .await
+            .is_err()
+        {
+            tracing::error!(
+                tasks = self.tracker.len(),
+                "some uploads may be left over in the bucket"
+            );
         }
     }
 }

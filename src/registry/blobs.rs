@@ -15,7 +15,7 @@ use super::Registry;
 use super::failure::{of_store, of_upstream};
 use super::fill::{Flow, Refusal};
 use crate::oci::{Digest, Error, ErrorCode, RangeRequest, RepositoryName, Slice};
-use crate::store::Key;
+use crate::store::{Key, Metadata};
 use crate::telemetry::Outcome;
 use crate::upstream::UpstreamError;
 
@@ -82,10 +82,11 @@ impl Registry {
         let known = self.known(request.name, request.digest).await?;
         let access = match known.stored {
             Some(size) => {
-                self.require_member(request.name, request.digest, known, size).await?;
-                self.from_bucket(&request, size).await?
+                self.require_member(request.name, request.digest, known, size)
+                    .await?;
+                self.access_stored(&request, size).await?
             }
-            None => BlobAccess::Stream(self.from_upstream(&request, known).await?),
+            None => BlobAccess::Stream(self.fetch(&request, known).await?),
         };
         self.inner.metrics.blob(match &access {
             BlobAccess::Redirect(_) => Outcome::Hit,
@@ -99,7 +100,11 @@ impl Registry {
     ///
     /// # Errors
     /// As [`blob`](Self::blob), without `RANGE_INVALID`.
-    pub async fn blob_info(&self, name: &RepositoryName, digest: &Digest) -> Result<BlobInfo, Error> {
+    pub async fn blob_info(
+        &self,
+        name: &RepositoryName,
+        digest: &Digest,
+    ) -> Result<BlobInfo, Error> {
         let known = self.known(name, digest).await?;
         if let Some(size) = known.stored {
             self.require_member(name, digest, known, size).await?;
@@ -110,7 +115,10 @@ impl Registry {
         }
         let size = self.upstream_size(name, digest).await?;
         size.map(|size| BlobInfo { size }).ok_or_else(|| {
-            Error::new(ErrorCode::Unavailable, "the upstream registry does not tell the size of this blob")
+            Error::new(
+                ErrorCode::Unavailable,
+                "the upstream registry does not tell the size of this blob",
+            )
         })
     }
 
@@ -119,14 +127,26 @@ impl Registry {
         let cache = &self.inner.cache;
         let (announced, present) = (cache.member(name, digest), cache.present(digest));
         if announced.is_some() && present.is_some() {
-            return Ok(Known { member: true, announced, stored: present });
+            return Ok(Known {
+                member: true,
+                announced,
+                stored: present,
+            });
         }
         let store = &self.inner.store;
         let linked = async {
-            if announced.is_some() { Ok(true) } else { Ok(store.head(Key::Layer(name, digest)).await?.is_some()) }
+            if announced.is_some() {
+                Ok(true)
+            } else {
+                Ok(store.head(Key::Layer(name, digest)).await?.is_some())
+            }
         };
         let stored = async {
-            if present.is_some() { Ok(present) } else { Ok(store.head(Key::Blob(digest)).await?.map(|it| it.size)) }
+            if present.is_some() {
+                Ok(present)
+            } else {
+                Ok(store.head(Key::Blob(digest)).await?.map(|it| it.size))
+            }
         };
         let (member, stored) = tokio::try_join!(linked, stored).map_err(of_store)?;
         if let Some(size) = stored {
@@ -135,7 +155,11 @@ impl Registry {
                 cache.keep_member(name, *digest, size);
             }
         }
-        Ok(Known { member, announced, stored })
+        Ok(Known {
+            member,
+            announced,
+            stored,
+        })
     }
 
     /// A blob that is in the bucket on another repository's account is this repository's only if the
@@ -160,7 +184,9 @@ impl Registry {
     async fn link_layer(&self, name: RepositoryName, digest: Digest) {
         let registry = self.clone();
         let work = async move {
-            let linked = registry.write_link(Key::Layer(&name, &digest), &digest, Default::default()).await;
+            let linked = registry
+                .write_link(Key::Layer(&name, &digest), &digest, Metadata::new())
+                .await;
             if let Err(error) = linked {
                 tracing::warn!(repository = %name, %digest, %error, "the layer link was not written");
             }
@@ -169,9 +195,15 @@ impl Registry {
     }
 
     /// Asks the upstream whether the repository has a blob, and how large it is.
-    async fn upstream_size(&self, name: &RepositoryName, digest: &Digest) -> Result<Option<u64>, Error> {
+    async fn upstream_size(
+        &self,
+        name: &RepositoryName,
+        digest: &Digest,
+    ) -> Result<Option<u64>, Error> {
         let unknown = || blob_unknown(name, digest);
-        let Some(upstream) = &self.inner.upstream else { return Err(unknown()) };
+        let Some(upstream) = &self.inner.upstream else {
+            return Err(unknown());
+        };
         match upstream.head_blob(name, digest).await {
             Ok(size) => Ok(size),
             // public.ecr.aws refuses every HEAD for a blob; a GET that is dropped tells as much.
@@ -183,30 +215,51 @@ impl Registry {
         }
     }
 
-    async fn from_bucket(&self, request: &BlobRequest<'_>, size: u64) -> Result<BlobAccess, Error> {
+    async fn access_stored(
+        &self,
+        request: &BlobRequest<'_>,
+        size: u64,
+    ) -> Result<BlobAccess, Error> {
         let (store, digest) = (&self.inner.store, request.digest);
         if self.inner.stream_blobs {
             let slice = resolve(&request.range, Some(size))?;
-            let stream = store.stream(Key::Blob(digest), slice).await.map_err(of_store)?;
+            let stream = store
+                .stream(Key::Blob(digest), slice)
+                .await
+                .map_err(of_store)?;
             let stream = stream.ok_or_else(|| blob_unknown(request.name, digest))?;
             let outcome = Outcome::Stream;
-            return Ok(BlobAccess::Stream(BlobStream { size: Some(size), slice, bytes: stream.bytes, outcome }));
+            return Ok(BlobAccess::Stream(BlobStream {
+                size: Some(size),
+                slice,
+                bytes: stream.bytes,
+                outcome,
+            }));
         }
-        let base: Arc<str> =
-            if store.presigns_for_callers_host() { request.base.as_str().into() } else { "".into() };
+        let base: Arc<str> = if store.presigns_for_callers_host() {
+            request.base.as_str().into()
+        } else {
+            "".into()
+        };
         if let Some(url) = self.inner.cache.url(digest, &base) {
             return Ok(BlobAccess::Redirect(url));
         }
-        let url: Arc<str> = store.presign(Key::Blob(digest), request.base).await.map_err(of_store)?.into();
+        let url: Arc<str> = store
+            .presign(Key::Blob(digest), request.base)
+            .await
+            .map_err(of_store)?
+            .into();
         self.inner.cache.keep_url(*digest, base, Arc::clone(&url));
         Ok(BlobAccess::Redirect(url))
     }
 
     /// A cold blob: from the one fill of it, or straight from the upstream when there is no room.
-    async fn from_upstream(&self, request: &BlobRequest<'_>, known: Known) -> Result<BlobStream, Error> {
+    async fn fetch(&self, request: &BlobRequest<'_>, known: Known) -> Result<BlobStream, Error> {
         let (name, digest) = (request.name, request.digest);
         let unknown = || blob_unknown(name, digest);
-        let Some(upstream) = &self.inner.upstream else { return Err(unknown()) };
+        let Some(upstream) = &self.inner.upstream else {
+            return Err(unknown());
+        };
         if matches!(request.range, RangeRequest::Malformed) {
             return Err(range_invalid());
         }
@@ -214,7 +267,10 @@ impl Registry {
             // Somebody else's fill does not make it this repository's blob.
             self.upstream_size(name, digest).await?;
         }
-        let joined = self.inner.fills.join(self, Arc::clone(upstream), name, digest, known.announced);
+        let joined =
+            self.inner
+                .fills
+                .join(self, Arc::clone(upstream), name, digest, known.announced);
         match joined.fill.flow().await {
             Ok(flow) => {
                 if !joined.linked {
@@ -225,10 +281,21 @@ impl Registry {
             Err(Refusal::Upstream(error)) => Err(of_upstream(error, unknown())),
             Err(Refusal::NoRoom(why)) => {
                 tracing::warn!(repository = %name, %digest, why, "passing a blob on without storing it");
-                let blob = upstream.get_blob(name, digest).await.map_err(|error| of_upstream(error, unknown()))?;
+                let blob = upstream
+                    .get_blob(name, digest)
+                    .await
+                    .map_err(|error| of_upstream(error, unknown()))?;
                 let metrics = Arc::clone(&self.inner.metrics);
-                let (size, bytes) = (blob.size, super::pass::verified(blob.bytes, *digest, metrics));
-                Ok(BlobStream { size, slice: None, bytes, outcome: Outcome::Pass })
+                let (size, bytes) = (
+                    blob.size,
+                    super::pass::verified(blob.bytes, *digest, metrics),
+                );
+                Ok(BlobStream {
+                    size,
+                    slice: None,
+                    bytes,
+                    outcome: Outcome::Pass,
+                })
             }
         }
     }
@@ -243,21 +310,37 @@ impl Registry {
     }
 }
 
-fn from_flow(flow: &Arc<Flow>, range: &RangeRequest, outcome: Outcome) -> Result<BlobStream, Error> {
+fn from_flow(
+    flow: &Arc<Flow>,
+    range: &RangeRequest,
+    outcome: Outcome,
+) -> Result<BlobStream, Error> {
     let size = flow.size();
     let slice = resolve(range, size)?;
-    Ok(BlobStream { size, slice, bytes: flow.read(slice), outcome })
+    Ok(BlobStream {
+        size,
+        slice,
+        bytes: flow.read(slice),
+        outcome,
+    })
 }
 
 /// With the size unknown, the whole is what any range gets.
 fn resolve(range: &RangeRequest, size: Option<u64>) -> Result<Option<Slice>, Error> {
-    size.map_or(Ok(None), |size| range.resolve(size)).map_err(|()| range_invalid())
+    size.map_or(Ok(None), |size| range.resolve(size))
+        .map_err(|()| range_invalid())
 }
 
 fn range_invalid() -> Error {
-    Error::new(ErrorCode::RangeInvalid, "no byte of the blob lies in the requested range")
+    Error::new(
+        ErrorCode::RangeInvalid,
+        "no byte of the blob lies in the requested range",
+    )
 }
 
 fn blob_unknown(name: &RepositoryName, digest: &Digest) -> Error {
-    Error::new(ErrorCode::BlobUnknown, format!("{name} has no blob {digest}"))
+    Error::new(
+        ErrorCode::BlobUnknown,
+        format!("{name} has no blob {digest}"),
+    )
 }

@@ -19,7 +19,7 @@ const ABSENT: u64 = 100_000;
 /// How long it is believed that the upstream does not have something.
 const ABSENT_LIFE: Duration = Duration::from_secs(10);
 /// How long it is believed that the bucket has a blob. Another replica may have deleted it.
-const PRESENT_LIFE: Duration = Duration::from_secs(600);
+const PRESENT_LIFE: Duration = Duration::from_mins(10);
 /// How long the upstream's list of tags is kept, for clients that read it page by page.
 const TAG_LIST_LIFE: Duration = Duration::from_secs(30);
 const TAG_LISTS: u64 = 1000;
@@ -63,7 +63,9 @@ impl Cache {
         Self {
             manifests: Moka::builder()
                 .max_capacity(MANIFEST_BYTES)
-                .weigher(|_, manifest: &Manifest| u32::try_from(manifest.bytes().len() + 256).unwrap_or(u32::MAX))
+                .weigher(|_, manifest: &Manifest| {
+                    u32::try_from(manifest.bytes().len() + 256).unwrap_or(u32::MAX)
+                })
                 .build(),
             tags: Moka::new(TAGS),
             absent: timed(ABSENT, ABSENT_LIFE),
@@ -72,7 +74,10 @@ impl Cache {
             // A client gets at least half of a URL's life to begin its download.
             urls: timed(BLOBS, url_life.mul_f64(0.45)),
             tag_lists: timed(TAG_LISTS, TAG_LIST_LIFE),
-            turns: Moka::builder().max_capacity(TAGS).time_to_idle(Duration::from_secs(300)).build(),
+            turns: Moka::builder()
+                .max_capacity(TAGS)
+                .time_to_idle(Duration::from_mins(5))
+                .build(),
         }
     }
 
@@ -81,11 +86,17 @@ impl Cache {
     }
 
     /// Remembers a manifest as the repository's, and its blobs as members with their sizes.
-    pub(super) fn keep_manifest(&self, name: &RepositoryName, manifest: &Manifest, blobs: &[crate::oci::Descriptor]) {
+    pub(super) fn keep_manifest(
+        &self,
+        name: &RepositoryName,
+        manifest: &Manifest,
+        blobs: &[crate::oci::Descriptor],
+    ) {
         for blob in blobs {
             self.keep_member(name, *blob.digest(), blob.size());
         }
-        self.manifests.insert((name.clone(), manifest.digest()), manifest.clone());
+        self.manifests
+            .insert((name.clone(), manifest.digest()), manifest.clone());
     }
 
     pub(super) fn tag(&self, name: &RepositoryName, tag: &Tag) -> Option<TagState> {
@@ -141,8 +152,14 @@ impl Cache {
 
     /// Waits for one's turn to look a manifest up, so that many clients that ask for the same thing
     /// cause one lookup. Whoever gets a turn looks into the cache again.
-    pub(super) async fn turn(&self, name: &RepositoryName, reference: &Reference) -> OwnedMutexGuard<()> {
-        let turn = self.turns.get_with((name.clone(), reference.clone()), Arc::default);
+    pub(super) async fn turn(
+        &self,
+        name: &RepositoryName,
+        reference: &Reference,
+    ) -> OwnedMutexGuard<()> {
+        let turn = self
+            .turns
+            .get_with((name.clone(), reference.clone()), Arc::default);
         turn.lock_owned().await
     }
 }
@@ -152,5 +169,8 @@ where
     K: Hash + Eq + Send + Sync + 'static,
     V: Clone + Send + Sync + 'static,
 {
-    Moka::builder().max_capacity(capacity).time_to_live(life).build()
+    Moka::builder()
+        .max_capacity(capacity)
+        .time_to_live(life)
+        .build()
 }

@@ -6,7 +6,11 @@ use crate::upstream::UpstreamError;
 
 /// The bucket failed.
 pub(super) fn of_store(error: StoreError) -> Error {
-    Error::new(ErrorCode::Unavailable, "the registry's storage is not available, try again later").because(error)
+    Error::new(
+        ErrorCode::Unavailable,
+        "the registry's storage is not available, try again later",
+    )
+    .because(error)
 }
 
 /// The upstream did not give what it was asked for; `unknown` is what to say when it has no such
@@ -17,7 +21,9 @@ pub(super) fn of_store(error: StoreError) -> Error {
 pub(super) fn of_upstream(error: UpstreamError, unknown: Error) -> Error {
     match &error {
         UpstreamError::NotFound => unknown,
-        UpstreamError::Denied { anonymous: true, .. } => unknown.because(error),
+        UpstreamError::Denied {
+            anonymous: true, ..
+        } => unknown.because(error),
         UpstreamError::Denied { .. } => Error::new(
             ErrorCode::Denied,
             "the upstream registry does not let this registry read the repository",
@@ -25,16 +31,22 @@ pub(super) fn of_upstream(error: UpstreamError, unknown: Error) -> Error {
         .because(error),
         UpstreamError::TooManyRequests { retry_after } => {
             let after = *retry_after;
-            Error::new(ErrorCode::TooManyRequests, "the upstream registry asks for patience, try again later")
-                .retry_after(after)
-                .because(error)
+            Error::new(
+                ErrorCode::TooManyRequests,
+                "the upstream registry asks for patience, try again later",
+            )
+            .retry_after(after)
+            .because(error)
         }
-        UpstreamError::Unavailable(_) => {
-            Error::new(ErrorCode::Unavailable, "the upstream registry is not available, try again later")
-                .because(error)
-        }
-        UpstreamError::Invalid(_) => {
-            Error::new(ErrorCode::Unavailable, "the upstream registry's answer is not valid").because(error)
-        }
+        UpstreamError::Unavailable(_) => Error::new(
+            ErrorCode::Unavailable,
+            "the upstream registry is not available, try again later",
+        )
+        .because(error),
+        UpstreamError::Invalid(_) => Error::new(
+            ErrorCode::Unavailable,
+            "the upstream registry's answer is not valid",
+        )
+        .because(error),
     }
 }

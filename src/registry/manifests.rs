@@ -42,7 +42,11 @@ impl Registry {
                 Resolved::Digest(digest, outcome) => {
                     let served = self.manifest_by_digest(name, digest, accept).await?;
                     // What was learned about the tag says more than where its bytes were.
-                    let outcome = if served.outcome == Outcome::Hit { outcome } else { served.outcome };
+                    let outcome = if served.outcome == Outcome::Hit {
+                        outcome
+                    } else {
+                        served.outcome
+                    };
                     Served { outcome, ..served }
                 }
             },
@@ -58,7 +62,10 @@ impl Registry {
         accept: &[MediaType],
     ) -> Result<Served, Error> {
         let cache = &self.inner.cache;
-        let hit = |manifest| Served { manifest, outcome: Outcome::Hit };
+        let hit = |manifest| Served {
+            manifest,
+            outcome: Outcome::Hit,
+        };
         if let Some(manifest) = cache.manifest(name, digest) {
             return Ok(hit(manifest));
         }
@@ -72,16 +79,24 @@ impl Registry {
             self.remember(name, &manifest);
             return Ok(hit(manifest));
         }
-        let Some(upstream) = &self.inner.upstream else { return Err(unknown()) };
+        let Some(upstream) = &self.inner.upstream else {
+            return Err(unknown());
+        };
         if cache.is_absent(name, &reference) {
             return Err(unknown());
         }
-        let fetched = upstream.get_manifest(name, &reference, accept).await.and_then(|it| it.verify(Some(digest)));
+        let fetched = upstream
+            .get_manifest(name, &reference, accept)
+            .await
+            .and_then(|it| it.verify(Some(digest)));
         match fetched {
             Ok(manifest) => {
                 self.remember(name, &manifest);
                 self.store_manifest(name, &manifest).await;
-                Ok(Served { manifest, outcome: Outcome::Fill })
+                Ok(Served {
+                    manifest,
+                    outcome: Outcome::Fill,
+                })
             }
             Err(error) => {
                 if matches!(error, UpstreamError::NotFound) {
@@ -93,12 +108,20 @@ impl Registry {
     }
 
     /// The manifest in the bucket, if the repository has it there.
-    async fn stored_manifest(&self, name: &RepositoryName, digest: Digest) -> Result<Option<Manifest>, Error> {
+    async fn stored_manifest(
+        &self,
+        name: &RepositoryName,
+        digest: Digest,
+    ) -> Result<Option<Manifest>, Error> {
         let store = &self.inner.store;
-        let (link, blob) =
-            tokio::try_join!(store.head(Key::Revision(name, &digest)), store.get(Key::Blob(&digest)))
-                .map_err(of_store)?;
-        let (Some(_), Some(object)) = (link, blob) else { return Ok(None) };
+        let (link, blob) = tokio::try_join!(
+            store.head(Key::Revision(name, &digest)),
+            store.get(Key::Blob(&digest))
+        )
+        .map_err(of_store)?;
+        let (Some(_), Some(object)) = (link, blob) else {
+            return Ok(None);
+        };
         match Manifest::new(object.bytes, object.media_type, Some(digest)) {
             Ok(manifest) => Ok(Some(manifest)),
             Err(error) => {
@@ -150,13 +173,22 @@ impl Registry {
     ) -> Result<(), crate::store::StoreError> {
         let (store, digest) = (&self.inner.store, manifest.digest());
         let bytes = manifest.bytes().clone();
-        store.put(Key::Blob(&digest), bytes, manifest.media_type(), Metadata::new()).await?;
-        self.write_link(Key::Revision(name, &digest), &digest, Metadata::new()).await?;
+        store
+            .put(
+                Key::Blob(&digest),
+                bytes,
+                manifest.media_type(),
+                Metadata::new(),
+            )
+            .await?;
+        self.write_link(Key::Revision(name, &digest), &digest, Metadata::new())
+            .await?;
         for blob in manifest.links().blobs {
             let digest = *blob.digest();
             let known = self.inner.cache.present(&digest).is_some();
             if known || store.head(Key::Blob(&digest)).await?.is_some() {
-                self.write_link(Key::Layer(name, &digest), &digest, Metadata::new()).await?;
+                self.write_link(Key::Layer(name, &digest), &digest, Metadata::new())
+                    .await?;
             }
         }
         Ok(())
@@ -170,10 +202,16 @@ impl Registry {
         metadata: Metadata,
     ) -> Result<(), crate::store::StoreError> {
         let bytes = Bytes::from(digest.to_string());
-        self.inner.store.put(key, bytes, &MediaType::OCTET_STREAM, metadata).await
+        self.inner
+            .store
+            .put(key, bytes, &MediaType::OCTET_STREAM, metadata)
+            .await
     }
 }
 
 pub(super) fn manifest_unknown(name: &RepositoryName, reference: &Reference) -> Error {
-    Error::new(ErrorCode::ManifestUnknown, format!("{name} has no manifest {reference}"))
+    Error::new(
+        ErrorCode::ManifestUnknown,
+        format!("{name} has no manifest {reference}"),
+    )
 }

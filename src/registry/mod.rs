@@ -72,7 +72,11 @@ impl Options {
             stream_blobs: redirect.disable,
             url_life: redirect.expiry,
             tag_ttl: proxy.tagttl,
-            spool_directory: proxy.spool.directory.clone().unwrap_or_else(std::env::temp_dir),
+            spool_directory: proxy
+                .spool
+                .directory
+                .clone()
+                .unwrap_or_else(std::env::temp_dir),
             spool_max: proxy.spool.maxsize,
         }
     }
@@ -81,9 +85,14 @@ impl Options {
 impl Registry {
     /// A registry over a bucket, and an upstream if there is one.
     #[must_use]
-    pub fn new(store: Store, upstream: Option<Upstream>, options: Options, metrics: Arc<Metrics>) -> Self {
+    pub fn new(
+        store: Store,
+        upstream: Option<Upstream>,
+        options: &Options,
+        metrics: Arc<Metrics>,
+    ) -> Self {
         let background = Background::default();
-        let fills = Fills::new(&options, background.clone());
+        let fills = Fills::new(options, background.clone());
         let inner = Inner {
             store,
             upstream: upstream.map(Arc::new),
@@ -94,7 +103,9 @@ impl Registry {
             stream_blobs: options.stream_blobs,
             metrics,
         };
-        Self { inner: Arc::new(inner) }
+        Self {
+            inner: Arc::new(inner),
+        }
     }
 
     /// The bucket, for the listener that passes S3 requests on to it.

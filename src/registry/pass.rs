@@ -32,7 +32,14 @@ pub(super) fn verified(
     metrics: Arc<Metrics>,
 ) -> BoxStream<'static, io::Result<Bytes>> {
     let hasher = Some(Hasher::new(expected.algorithm()));
-    let passing = Passing { upstream, expected, hasher, held: VecDeque::new(), held_bytes: 0, metrics };
+    let passing = Passing {
+        upstream,
+        expected,
+        hasher,
+        held: VecDeque::new(),
+        held_bytes: 0,
+        metrics,
+    };
     stream::try_unfold(passing, |mut passing| async move {
         Ok(passing.next().await?.map(|piece| (piece, passing)))
     })
@@ -42,7 +49,9 @@ pub(super) fn verified(
 impl Passing {
     async fn next(&mut self) -> io::Result<Option<Bytes>> {
         loop {
-            let Some(hasher) = &mut self.hasher else { return Ok(self.held.pop_front()) };
+            let Some(hasher) = &mut self.hasher else {
+                return Ok(self.held.pop_front());
+            };
             if let Some(first) = self.held.front()
                 && self.held_bytes - first.len() as u64 >= TAIL
             {

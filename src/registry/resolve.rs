@@ -54,28 +54,40 @@ impl Registry {
         // The bucket is asked again although something is known: another replica may have compared
         // the tag with the upstream a moment ago, and a push may have changed it.
         let known = match (self.stored_tag(name, tag).await, cache.tag(name, tag)) {
-            (Ok(Some(state)), _) => Some(state),
+            (Ok(Some(state)), _) | (Err(_), Some(state)) => Some(state),
             (Ok(None), Some(state)) if state.origin == Origin::Upstream => Some(state),
             (Ok(None), _) => None,
-            (Err(_), Some(state)) => Some(state),
             (Err(error), None) => return Err(error),
         };
         let usable = known.as_ref().is_some_and(|state| {
-            state.origin == Origin::Pushed || self.inner.upstream.is_none() || state.fresh_until > Instant::now()
+            state.origin == Origin::Pushed
+                || self.inner.upstream.is_none()
+                || state.fresh_until > Instant::now()
         });
         if let (true, Some(state)) = (usable, &known) {
             let digest = state.digest;
             cache.keep_tag(name, tag, state.clone());
             return Ok(Resolved::Digest(digest, Outcome::Hit));
         }
-        let Some(upstream) = &self.inner.upstream else { return Err(unknown()) };
-        let asked = self.ask_upstream(upstream, name, tag, known.as_ref(), accept).await;
+        let Some(upstream) = &self.inner.upstream else {
+            return Err(unknown());
+        };
+        let asked = self
+            .ask_upstream(upstream, name, tag, known.as_ref(), accept)
+            .await;
         match (asked, known) {
             (Ok(resolved), _) => Ok(resolved),
             (Err(error), Some(state)) if error.is_outage() => {
                 tracing::warn!(repository = %name, %tag, %error, "serving the stored tag");
                 let fresh_until = Instant::now() + OUTAGE_PAUSE;
-                cache.keep_tag(name, tag, TagState { fresh_until, ..state.clone() });
+                cache.keep_tag(
+                    name,
+                    tag,
+                    TagState {
+                        fresh_until,
+                        ..state.clone()
+                    },
+                );
                 Ok(Resolved::Digest(state.digest, Outcome::Stale))
             }
             (Err(error), _) => {
@@ -109,27 +121,53 @@ impl Registry {
                 return Ok(Resolved::Digest(state.digest, Outcome::Revalidated));
             }
         }
-        let manifest = upstream.get_manifest(name, &reference, accept).await?.verify(None)?;
+        let manifest = upstream
+            .get_manifest(name, &reference, accept)
+            .await?
+            .verify(None)?;
         self.remember(name, &manifest);
-        self.tag_is(name, tag, manifest.digest(), Some(&manifest)).await;
-        Ok(Resolved::Manifest(Served { manifest, outcome: Outcome::Fill }))
+        self.tag_is(name, tag, manifest.digest(), Some(&manifest))
+            .await;
+        Ok(Resolved::Manifest(Served {
+            manifest,
+            outcome: Outcome::Fill,
+        }))
     }
 
     /// Remembers what the upstream says of a tag: at once in memory, and in the bucket behind the
     /// client's back, the manifest before the tag.
-    async fn tag_is(&self, name: &RepositoryName, tag: &Tag, digest: Digest, manifest: Option<&Manifest>) {
+    async fn tag_is(
+        &self,
+        name: &RepositoryName,
+        tag: &Tag,
+        digest: Digest,
+        manifest: Option<&Manifest>,
+    ) {
         let fresh_until = Instant::now() + self.inner.tag_ttl;
-        self.inner.cache.keep_tag(name, tag, TagState { digest, origin: Origin::Upstream, fresh_until });
+        self.inner.cache.keep_tag(
+            name,
+            tag,
+            TagState {
+                digest,
+                origin: Origin::Upstream,
+                fresh_until,
+            },
+        );
         let metadata = self.metadata();
-        let (registry, name, tag, manifest) = (self.clone(), name.clone(), tag.clone(), manifest.cloned());
+        let (registry, name, tag, manifest) =
+            (self.clone(), name.clone(), tag.clone(), manifest.cloned());
         let work = async move {
             let written = async {
                 if let Some(manifest) = &manifest {
                     registry.write_manifest(&name, manifest).await?;
                     let history = Key::TagHistory(&name, &tag, &digest);
-                    registry.write_link(history, &digest, Metadata::new()).await?;
+                    registry
+                        .write_link(history, &digest, Metadata::new())
+                        .await?;
                 }
-                registry.write_link(Key::Tag(&name, &tag), &digest, metadata).await
+                registry
+                    .write_link(Key::Tag(&name, &tag), &digest, metadata)
+                    .await
             };
             if let Err(error) = written.await {
                 tracing::warn!(repository = %name, %tag, %digest, %error, "a tag was served but not stored");
@@ -139,16 +177,32 @@ impl Registry {
     }
 
     fn metadata(&self) -> Metadata {
-        let label = self.inner.upstream.as_ref().map(|upstream| upstream.label().to_owned());
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let label = self
+            .inner
+            .upstream
+            .as_ref()
+            .map(|upstream| upstream.label().to_owned());
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
         Metadata::from([
             (UPSTREAM.to_owned(), label.unwrap_or_default()),
             (VERIFIED.to_owned(), now.as_secs().to_string()),
         ])
     }
 
-    async fn stored_tag(&self, name: &RepositoryName, tag: &Tag) -> Result<Option<TagState>, Error> {
-        let Some(link) = self.inner.store.get(Key::Tag(name, tag)).await.map_err(of_store)? else {
+    async fn stored_tag(
+        &self,
+        name: &RepositoryName,
+        tag: &Tag,
+    ) -> Result<Option<TagState>, Error> {
+        let Some(link) = self
+            .inner
+            .store
+            .get(Key::Tag(name, tag))
+            .await
+            .map_err(of_store)?
+        else {
             return Ok(None);
         };
         let text = String::from_utf8_lossy(&link.bytes);
@@ -162,19 +216,33 @@ impl Registry {
     fn read_history(&self, digest: Digest, link: &Object) -> TagState {
         let now = Instant::now();
         let Some(upstream) = link.metadata.get(UPSTREAM) else {
-            return TagState { digest, origin: Origin::Pushed, fresh_until: now + self.inner.tag_ttl };
+            return TagState {
+                digest,
+                origin: Origin::Pushed,
+                fresh_until: now + self.inner.tag_ttl,
+            };
         };
-        let seconds = link.metadata.get(VERIFIED).and_then(|text| text.parse().ok()).unwrap_or(0);
+        let seconds = link
+            .metadata
+            .get(VERIFIED)
+            .and_then(|text| text.parse().ok())
+            .unwrap_or(0);
         // A clock ahead of ours makes an age of zero, not of centuries.
         let age = SystemTime::now()
             .duration_since(UNIX_EPOCH + Duration::from_secs(seconds))
             .unwrap_or(Duration::ZERO);
         let left = match &self.inner.upstream {
-            Some(configured) if configured.label() == upstream => self.inner.tag_ttl.saturating_sub(age),
+            Some(configured) if configured.label() == upstream => {
+                self.inner.tag_ttl.saturating_sub(age)
+            }
             // It came from another upstream than today's.
             Some(_) => Duration::ZERO,
             None => self.inner.tag_ttl,
         };
-        TagState { digest, origin: Origin::Upstream, fresh_until: now + left }
+        TagState {
+            digest,
+            origin: Origin::Upstream,
+            fresh_until: now + left,
+        }
     }
 }

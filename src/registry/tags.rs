@@ -29,10 +29,25 @@ impl Registry {
     /// # Errors
     /// - `NAME_UNKNOWN`: nothing is stored, and the upstream does not have the repository either.
     /// - `DENIED`, `TOOMANYREQUESTS`, `UNAVAILABLE`: nothing is stored, and the upstream cannot tell.
-    pub async fn tags(&self, name: &RepositoryName, last: Option<&str>, limit: usize) -> Result<TagPage, Error> {
-        let stored = self.inner.store.children(Key::Tags(name), MAX_STORED).await.map_err(of_store)?;
+    pub async fn tags(
+        &self,
+        name: &RepositoryName,
+        last: Option<&str>,
+        limit: usize,
+    ) -> Result<TagPage, Error> {
+        let stored = self
+            .inner
+            .store
+            .children(Key::Tags(name), MAX_STORED)
+            .await
+            .map_err(of_store)?;
         let stored: BTreeSet<Tag> = stored.iter().filter_map(|text| text.parse().ok()).collect();
-        let unknown = || Error::new(ErrorCode::NameUnknown, format!("there is no repository {name}"));
+        let unknown = || {
+            Error::new(
+                ErrorCode::NameUnknown,
+                format!("there is no repository {name}"),
+            )
+        };
         let upstream = match self.upstream_tags(name).await {
             Ok(tags) => tags,
             Err(error) if !stored.is_empty() => {
@@ -45,15 +60,22 @@ impl Registry {
         };
         let mut tags = stored;
         tags.extend(upstream.iter().cloned());
-        let mut tags = tags.into_iter().filter(|tag| last.is_none_or(|last| tag.as_str() > last));
+        let mut tags = tags
+            .into_iter()
+            .filter(|tag| last.is_none_or(|last| tag.as_str() > last));
         let page = tags.by_ref().take(limit).collect();
-        Ok(TagPage { tags: page, more: tags.next().is_some() })
+        Ok(TagPage {
+            tags: page,
+            more: tags.next().is_some(),
+        })
     }
 
     /// The upstream's tags, remembered for the next page. Without an upstream there is no repository
     /// but the stored ones.
     async fn upstream_tags(&self, name: &RepositoryName) -> Result<Arc<Vec<Tag>>, UpstreamError> {
-        let Some(upstream) = &self.inner.upstream else { return Err(UpstreamError::NotFound) };
+        let Some(upstream) = &self.inner.upstream else {
+            return Err(UpstreamError::NotFound);
+        };
         if let Some(tags) = self.inner.cache.tag_list(name) {
             return Ok(tags);
         }

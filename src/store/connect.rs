@@ -5,7 +5,8 @@ use std::time::Duration;
 use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::config::{
-    BehaviorVersion, Builder, Credentials, Region, RequestChecksumCalculation, ResponseChecksumValidation,
+    BehaviorVersion, Builder, Credentials, Region, RequestChecksumCalculation,
+    ResponseChecksumValidation,
 };
 use aws_sdk_s3::types::ServerSideEncryption;
 
@@ -67,18 +68,20 @@ impl Store {
     async fn connect_s3(storage: &Storage) -> Result<Self, ConnectError> {
         let s3 = &storage.s3;
         let mut builder = base().force_path_style(s3.forcepathstyle);
-        builder = match (&s3.accesskey, &s3.secretkey) {
-            (Some(id), Some(secret)) => {
-                builder.credentials_provider(Credentials::new(id, secret.reveal(), None, None, "configuration"))
-            }
-            _ => {
-                let defaults = aws_config::defaults(BehaviorVersion::latest()).load().await;
-                builder.set_credentials_provider(defaults.credentials_provider());
-                builder
-            }
-        };
-        builder = builder.region(Region::new(s3.region.clone().unwrap_or_else(|| "auto".into())));
-        let endpoint = s3.regionendpoint.as_ref().map(|text| with_scheme(text, s3.secure));
+        if let (Some(id), Some(secret)) = (&s3.accesskey, &s3.secretkey) {
+            let keys = Credentials::new(id, secret.reveal(), None, None, "configuration");
+            builder = builder.credentials_provider(keys);
+        } else {
+            let defaults = aws_config::defaults(BehaviorVersion::latest()).load();
+            builder.set_credentials_provider(Box::pin(defaults).await.credentials_provider());
+        }
+        builder = builder.region(Region::new(
+            s3.region.clone().unwrap_or_else(|| "auto".into()),
+        ));
+        let endpoint = s3
+            .regionendpoint
+            .as_ref()
+            .map(|text| with_scheme(text, s3.secure));
         if let Some(url) = &endpoint {
             builder = builder.endpoint_url(url);
         }
@@ -90,13 +93,30 @@ impl Store {
         }
         let bucket = s3.bucket.clone().unwrap_or_default();
         let endpoint = endpoint.unwrap_or_else(|| "AWS".into());
-        let store = Self::assemble(&builder.build(), &bucket, storage, Presigner::for_bucket(&storage.redirect, s3), None);
-        let asked = store.inner.client.head_bucket().bucket(&bucket).send().await;
-        match asked.map_err(|error| error::translate("HeadBucket", &error)) {
+        let store = Self::assemble(
+            &builder.build(),
+            &bucket,
+            storage,
+            Presigner::for_bucket(&storage.redirect, s3),
+            None,
+        );
+        let request = store.inner.client.head_bucket().bucket(&bucket);
+        match Box::pin(request.send())
+            .await
+            .map_err(|error| error::translate("HeadBucket", &error))
+        {
             Ok(_) => Ok(store),
             Err(None) => Err(ConnectError::NoBucket { bucket, endpoint }),
-            Err(Some(cause @ StoreError::Denied { .. })) => Err(ConnectError::Denied { bucket, endpoint, cause }),
-            Err(Some(cause)) => Err(ConnectError::Unavailable { bucket, endpoint, cause }),
+            Err(Some(cause @ StoreError::Denied { .. })) => Err(ConnectError::Denied {
+                bucket,
+                endpoint,
+                cause,
+            }),
+            Err(Some(cause)) => Err(ConnectError::Unavailable {
+                bucket,
+                endpoint,
+                cause,
+            }),
         }
     }
 
@@ -110,7 +130,13 @@ impl Store {
             .http_client(embedded.http_client())
             .build();
         let presign = Presigner::for_callers_host(&storage.redirect);
-        Ok(Self::assemble(&config, Embedded::BUCKET, storage, presign, Some(embedded)))
+        Ok(Self::assemble(
+            &config,
+            Embedded::BUCKET,
+            storage,
+            presign,
+            Some(embedded),
+        ))
     }
 
     fn assemble(
@@ -121,23 +147,42 @@ impl Store {
         embedded: Option<Embedded>,
     ) -> Self {
         let s3 = &storage.s3;
-        let quick = timeouts().operation_attempt_timeout(Duration::from_secs(10)).build();
-        let bulk = timeouts().read_timeout(Duration::from_secs(120)).build();
-        let client = |timeouts| aws_sdk_s3::Client::from_conf(config.to_builder().timeout_config(timeouts).build());
+        let quick = timeouts()
+            .operation_attempt_timeout(Duration::from_secs(10))
+            .build();
+        let bulk = timeouts().read_timeout(Duration::from_mins(2)).build();
+        let client = |timeouts| {
+            aws_sdk_s3::Client::from_conf(config.to_builder().timeout_config(timeouts).build())
+        };
         // Only a bucket's own root: the folder's layout is that of distribution's filesystem driver.
-        let root = if embedded.is_some() { "" } else { s3.rootdirectory.trim_matches('/') };
-        let put = if embedded.is_some() { PutOptions::default() } else { put_options(s3) };
+        let root = if embedded.is_some() {
+            ""
+        } else {
+            s3.rootdirectory.trim_matches('/')
+        };
+        let put = if embedded.is_some() {
+            PutOptions::default()
+        } else {
+            put_options(s3)
+        };
         let endpoint = s3.regionendpoint.as_deref().unwrap_or_default();
         Self {
             inner: std::sync::Arc::new(Inner {
                 client: client(quick),
                 bulk: client(bulk),
                 bucket: bucket.to_owned(),
-                root: if root.is_empty() { String::new() } else { format!("{root}/") },
+                root: if root.is_empty() {
+                    String::new()
+                } else {
+                    format!("{root}/")
+                },
                 put,
                 part_size: s3.chunksize,
                 presign,
-                lags: embedded.is_none() && ["storage.dev", "tigris.dev"].iter().any(|host| endpoint.contains(host)),
+                lags: embedded.is_none()
+                    && ["storage.dev", "tigris.dev"]
+                        .iter()
+                        .any(|host| endpoint.contains(host)),
                 embedded,
             }),
         }
@@ -152,7 +197,11 @@ fn base() -> Builder {
         .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
         .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
         // Exponential backoff with jitter, for 5xx, SlowDown and broken connections.
-        .retry_config(RetryConfig::standard().with_max_attempts(4).with_max_backoff(Duration::from_secs(2)))
+        .retry_config(
+            RetryConfig::standard()
+                .with_max_attempts(4)
+                .with_max_backoff(Duration::from_secs(2)),
+        )
 }
 
 fn timeouts() -> aws_smithy_types::timeout::TimeoutConfigBuilder {
@@ -169,13 +218,18 @@ fn with_scheme(endpoint: &str, secure: bool) -> String {
 
 fn put_options(s3: &S3) -> PutOptions {
     PutOptions {
-        encryption: s3.encrypt.then(|| match s3.keyid {
-            Some(_) => ServerSideEncryption::AwsKms,
-            None => ServerSideEncryption::Aes256,
-        }),
+        encryption: match &s3.keyid {
+            _ if !s3.encrypt => None,
+            Some(_) => Some(ServerSideEncryption::AwsKms),
+            None => Some(ServerSideEncryption::Aes256),
+        },
         kms_key: s3.keyid.clone().filter(|_| s3.encrypt),
         // distribution writes NONE for the bucket's own default.
-        storage_class: s3.storageclass.as_deref().filter(|class| *class != "NONE").map(Into::into),
+        storage_class: s3
+            .storageclass
+            .as_deref()
+            .filter(|class| *class != "NONE")
+            .map(Into::into),
         acl: s3.objectacl.as_deref().map(Into::into),
     }
 }

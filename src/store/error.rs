@@ -40,9 +40,16 @@ pub(super) fn translate<E>(
 where
     E: ProvideErrorMetadata + std::error::Error + 'static,
 {
-    let status = error.raw_response().map(|response| response.status().as_u16());
-    let code = error.as_service_error().map(ProvideErrorMetadata::meta).and_then(ErrorMetadata::code);
-    if matches!(code, Some("NoSuchKey" | "NotFound" | "NoSuchUpload")) || (status == Some(404) && code.is_none()) {
+    let status = error
+        .raw_response()
+        .map(|response| response.status().as_u16());
+    let code = error
+        .as_service_error()
+        .map(ProvideErrorMetadata::meta)
+        .and_then(ErrorMetadata::code);
+    if matches!(code, Some("NoSuchKey" | "NotFound" | "NoSuchUpload"))
+        || (status == Some(404) && code.is_none())
+    {
         return None;
     }
     let cause = DisplayErrorContext(error).to_string();

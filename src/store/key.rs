@@ -29,16 +29,33 @@ impl fmt::Display for Key<'_> {
         match self {
             Self::Blob(digest) => {
                 let hex = digest.hex();
-                write!(f, "blobs/{}/{}/{hex}/data", digest.algorithm().as_str(), &hex[..2])
+                write!(
+                    f,
+                    "blobs/{}/{}/{hex}/data",
+                    digest.algorithm().as_str(),
+                    &hex[..2]
+                )
             }
-            Self::Layer(name, digest) => write!(f, "repositories/{name}/_layers/{}/link", Path(digest)),
+            Self::Layer(name, digest) => {
+                write!(f, "repositories/{name}/_layers/{}/link", Path(digest))
+            }
             Self::Revision(name, digest) => {
-                write!(f, "repositories/{name}/_manifests/revisions/{}/link", Path(digest))
+                write!(
+                    f,
+                    "repositories/{name}/_manifests/revisions/{}/link",
+                    Path(digest)
+                )
             }
             Self::Tags(name) => write!(f, "repositories/{name}/_manifests/tags/"),
-            Self::Tag(name, tag) => write!(f, "repositories/{name}/_manifests/tags/{tag}/current/link"),
+            Self::Tag(name, tag) => {
+                write!(f, "repositories/{name}/_manifests/tags/{tag}/current/link")
+            }
             Self::TagHistory(name, tag, digest) => {
-                write!(f, "repositories/{name}/_manifests/tags/{tag}/index/{}/link", Path(digest))
+                write!(
+                    f,
+                    "repositories/{name}/_manifests/tags/{tag}/index/{}/link",
+                    Path(digest)
+                )
             }
         }
     }
@@ -66,11 +83,23 @@ mod tests {
         let root = "docker/registry/v2";
         let repository = format!("{root}/repositories/org/app");
         let expected = [
-            (Key::Blob(&digest), format!("{root}/blobs/sha256/e3/{hex}/data")),
-            (Key::Layer(&name, &digest), format!("{repository}/_layers/sha256/{hex}/link")),
-            (Key::Revision(&name, &digest), format!("{repository}/_manifests/revisions/sha256/{hex}/link")),
+            (
+                Key::Blob(&digest),
+                format!("{root}/blobs/sha256/e3/{hex}/data"),
+            ),
+            (
+                Key::Layer(&name, &digest),
+                format!("{repository}/_layers/sha256/{hex}/link"),
+            ),
+            (
+                Key::Revision(&name, &digest),
+                format!("{repository}/_manifests/revisions/sha256/{hex}/link"),
+            ),
             (Key::Tags(&name), format!("{repository}/_manifests/tags/")),
-            (Key::Tag(&name, &tag), format!("{repository}/_manifests/tags/v1/current/link")),
+            (
+                Key::Tag(&name, &tag),
+                format!("{repository}/_manifests/tags/v1/current/link"),
+            ),
             (
                 Key::TagHistory(&name, &tag, &digest),
                 format!("{repository}/_manifests/tags/v1/index/sha256/{hex}/link"),

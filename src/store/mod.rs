@@ -76,6 +76,8 @@ impl Store {
 
 impl fmt::Debug for Store {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Store").field("bucket", &self.inner.bucket).finish_non_exhaustive()
+        f.debug_struct("Store")
+            .field("bucket", &self.inner.bucket)
+            .finish_non_exhaustive()
     }
 }

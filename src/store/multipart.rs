@@ -55,7 +55,7 @@ impl Store {
     pub async fn begin(&self, key: Key<'_>) -> Result<Multipart, StoreError> {
         let path = self.path(&key);
         let put = self.inner.put.clone();
-        let begun = self
+        let request = self
             .inner
             .client
             .create_multipart_upload()
@@ -65,12 +65,16 @@ impl Store {
             .set_server_side_encryption(put.encryption)
             .set_ssekms_key_id(put.kms_key)
             .set_storage_class(put.storage_class)
-            .set_acl(put.acl)
-            .send()
+            .set_acl(put.acl);
+        let begun = Box::pin(request.send())
             .await
             .map_err(|error| failure("CreateMultipartUpload", &error))?;
         let upload_id = begun.upload_id.unwrap_or_default();
-        Ok(Multipart { store: self.clone(), path, upload_id })
+        Ok(Multipart {
+            store: self.clone(),
+            path,
+            upload_id,
+        })
     }
 }
 
@@ -79,9 +83,15 @@ impl Store {
     ///
     /// # Errors
     /// The bucket did not take it.
-    pub async fn put_blob(&self, key: Key<'_>, len: u64, source: PartSource) -> Result<(), StoreError> {
+    pub async fn put_blob(
+        &self,
+        key: Key<'_>,
+        len: u64,
+        source: PartSource,
+    ) -> Result<(), StoreError> {
         let put = self.inner.put.clone();
-        self.inner
+        let request = self
+            .inner
             .bulk
             .put_object()
             .bucket(&self.inner.bucket)
@@ -92,8 +102,8 @@ impl Store {
             .set_ssekms_key_id(put.kms_key)
             .set_storage_class(put.storage_class)
             .set_acl(put.acl)
-            .body(body(len, source))
-            .send()
+            .body(body(len, source));
+        Box::pin(request.send())
             .await
             .map_err(|error| failure("PutObject", &error))?;
         Ok(())
@@ -105,9 +115,14 @@ impl Multipart {
     ///
     /// # Errors
     /// The bucket did not take it.
-    pub async fn part(&self, number: i32, len: u64, source: PartSource) -> Result<Part, StoreError> {
+    pub async fn part(
+        &self,
+        number: i32,
+        len: u64,
+        source: PartSource,
+    ) -> Result<Part, StoreError> {
         let inner = &self.store.inner;
-        let taken = inner
+        let request = inner
             .bulk
             .upload_part()
             .bucket(&inner.bucket)
@@ -115,11 +130,14 @@ impl Multipart {
             .upload_id(&self.upload_id)
             .part_number(number)
             .content_length(signed(len))
-            .body(body(len, source))
-            .send()
+            .body(body(len, source));
+        let taken = Box::pin(request.send())
             .await
             .map_err(|error| failure("UploadPart", &error))?;
-        Ok(Part { number, etag: taken.e_tag })
+        Ok(Part {
+            number,
+            etag: taken.e_tag,
+        })
     }
 
     /// Makes the object appear, with these parts in the order of their numbers.
@@ -130,23 +148,36 @@ impl Multipart {
         parts.sort_by_key(|part| part.number);
         let parts = parts
             .into_iter()
-            .map(|part| CompletedPart::builder().part_number(part.number).set_e_tag(part.etag).build())
+            .map(|part| {
+                CompletedPart::builder()
+                    .part_number(part.number)
+                    .set_e_tag(part.etag)
+                    .build()
+            })
             .collect();
         let inner = &self.store.inner;
-        let completed = inner
+        let request = inner
             .bulk
             .complete_multipart_upload()
             .bucket(&inner.bucket)
             .key(&self.path)
             .upload_id(&self.upload_id)
-            .multipart_upload(CompletedMultipartUpload::builder().set_parts(Some(parts)).build())
-            .send()
-            .await;
-        let Err(error) = completed else { return Ok(()) };
+            .multipart_upload(
+                CompletedMultipartUpload::builder()
+                    .set_parts(Some(parts))
+                    .build(),
+            );
+        let Err(error) = Box::pin(request.send()).await else {
+            return Ok(());
+        };
         // A retried Complete finds the upload gone when the first attempt did its work unheard.
         if translate("CompleteMultipartUpload", &error).is_none() {
-            let there = inner.client.head_object().bucket(&inner.bucket).key(&self.path).send().await;
-            if there.is_ok() {
+            let there = inner
+                .client
+                .head_object()
+                .bucket(&inner.bucket)
+                .key(&self.path);
+            if Box::pin(there.send()).await.is_ok() {
                 return Ok(());
             }
         }
@@ -159,15 +190,13 @@ impl Multipart {
     /// The bucket did not answer; the parts stay until they are swept.
     pub async fn abort(&self) -> Result<(), StoreError> {
         let inner = &self.store.inner;
-        let aborted = inner
+        let request = inner
             .client
             .abort_multipart_upload()
             .bucket(&inner.bucket)
             .key(&self.path)
-            .upload_id(&self.upload_id)
-            .send()
-            .await;
-        match aborted {
+            .upload_id(&self.upload_id);
+        match Box::pin(request.send()).await {
             Ok(_) => Ok(()),
             Err(error) => translate("AbortMultipartUpload", &error).map_or(Ok(()), Err),
         }
@@ -176,7 +205,10 @@ impl Multipart {
 
 fn body(len: u64, source: PartSource) -> ByteStream {
     ByteStream::new(SdkBody::retryable(move || {
-        SdkBody::from_body_1_x(Sized { bytes: Mutex::new(source()), left: len })
+        SdkBody::from_body_1_x(Sized {
+            bytes: Mutex::new(source()),
+            left: len,
+        })
     }))
 }
 
@@ -195,7 +227,10 @@ impl http_body::Body for Sized {
     type Data = Bytes;
     type Error = io::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         let this = &mut *self;
         let stream = match this.bytes.get_mut() {
             Ok(stream) => stream,

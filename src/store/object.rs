@@ -1,4 +1,7 @@
 //! Single objects: look, read, stream, write, list.
+//!
+//! The SDK's futures are some 15 KB each; they are boxed here, so that they do not become part of the
+//! future of every request, which a warm one would only carry around.
 
 use std::collections::{BTreeSet, HashMap};
 use std::io;
@@ -51,16 +54,23 @@ impl Store {
     /// # Errors
     /// The bucket did not answer.
     pub async fn head(&self, key: Key<'_>) -> Result<Option<Stored>, StoreError> {
-        let request = self.inner.client.head_object().bucket(&self.inner.bucket).key(self.path(&key));
-        let answer = request.clone().send().await;
+        let request = self
+            .inner
+            .client
+            .head_object()
+            .bucket(&self.inner.bucket)
+            .key(self.path(&key));
+        let answer = Box::pin(request.clone().send()).await;
         let answer = match answer {
             Err(error) if self.inner.lags && translate("HeadObject", &error).is_none() => {
-                request.customize().mutate_request(consistent).send().await
+                Box::pin(request.customize().mutate_request(consistent).send()).await
             }
             other => other,
         };
         match answer {
-            Ok(head) => Ok(Some(Stored { size: unsigned(head.content_length()) })),
+            Ok(head) => Ok(Some(Stored {
+                size: unsigned(head.content_length()),
+            })),
             Err(error) => translate("HeadObject", &error).map_or(Ok(None), Err),
         }
     }
@@ -71,11 +81,16 @@ impl Store {
     /// The bucket did not answer, or the object is larger than a manifest.
     pub async fn get(&self, key: Key<'_>) -> Result<Option<Object>, StoreError> {
         let path = self.path(&key);
-        let request = self.inner.client.get_object().bucket(&self.inner.bucket).key(&path);
-        let answer = request.clone().send().await;
+        let request = self
+            .inner
+            .client
+            .get_object()
+            .bucket(&self.inner.bucket)
+            .key(&path);
+        let answer = Box::pin(request.clone().send()).await;
         let answer = match answer {
             Err(error) if self.inner.lags && translate("GetObject", &error).is_none() => {
-                request.customize().mutate_request(consistent).send().await
+                Box::pin(request.customize().mutate_request(consistent).send()).await
             }
             other => other,
         };
@@ -84,28 +99,50 @@ impl Store {
             Err(error) => return translate("GetObject", &error).map_or(Ok(None), Err),
         };
         if unsigned(object.content_length()) > MAX_MANIFEST_BYTES as u64 {
-            return Err(StoreError::Corrupt { key: path, cause: "it is larger than 4 MiB".into() });
+            return Err(StoreError::Corrupt {
+                key: path,
+                cause: "it is larger than 4 MiB".into(),
+            });
         }
         let media_type = object.content_type().and_then(|text| text.parse().ok());
         let metadata = object.metadata().cloned().unwrap_or_default();
-        let bytes = object.body.collect().await.map_err(|error| StoreError::Unavailable {
-            operation: "GetObject",
-            cause: error.to_string(),
-        })?;
-        Ok(Some(Object { bytes: bytes.into_bytes(), media_type, metadata }))
+        let bytes = object
+            .body
+            .collect()
+            .await
+            .map_err(|error| StoreError::Unavailable {
+                operation: "GetObject",
+                cause: error.to_string(),
+            })?;
+        Ok(Some(Object {
+            bytes: bytes.into_bytes(),
+            media_type,
+            metadata,
+        }))
     }
 
     /// Streams an object or a part of it; `None` when it is not there.
     ///
     /// # Errors
     /// The bucket did not answer.
-    pub async fn stream(&self, key: Key<'_>, slice: Option<Slice>) -> Result<Option<ObjectStream>, StoreError> {
+    pub async fn stream(
+        &self,
+        key: Key<'_>,
+        slice: Option<Slice>,
+    ) -> Result<Option<ObjectStream>, StoreError> {
         let range = slice.map(|slice| format!("bytes={}-{}", slice.start, slice.end - 1));
-        let request = self.inner.bulk.get_object().bucket(&self.inner.bucket).key(self.path(&key));
-        match request.set_range(range).send().await {
+        let request = self
+            .inner
+            .bulk
+            .get_object()
+            .bucket(&self.inner.bucket)
+            .key(self.path(&key));
+        match Box::pin(request.set_range(range).send()).await {
             Ok(object) => Ok(Some(ObjectStream {
                 len: unsigned(object.content_length()),
-                bytes: BodyDataStream::new(object.body.into_inner()).map_err(io::Error::other).boxed(),
+                bytes: BodyDataStream::new(object.body.into_inner())
+                    .map_err(io::Error::other)
+                    .boxed(),
             })),
             Err(error) => translate("GetObject", &error).map_or(Ok(None), Err),
         }
@@ -123,7 +160,8 @@ impl Store {
         metadata: Metadata,
     ) -> Result<(), StoreError> {
         let put = self.inner.put.clone();
-        self.inner
+        let request = self
+            .inner
             .client
             .put_object()
             .bucket(&self.inner.bucket)
@@ -134,8 +172,8 @@ impl Store {
             .set_ssekms_key_id(put.kms_key)
             .set_storage_class(put.storage_class)
             .set_acl(put.acl)
-            .body(ByteStream::from(bytes))
-            .send()
+            .body(ByteStream::from(bytes));
+        Box::pin(request.send())
             .await
             .map_err(|error| failure("PutObject", &error))?;
         Ok(())
@@ -145,7 +183,11 @@ impl Store {
     ///
     /// # Errors
     /// The bucket did not answer.
-    pub async fn children(&self, directory: Key<'_>, limit: usize) -> Result<BTreeSet<String>, StoreError> {
+    pub async fn children(
+        &self,
+        directory: Key<'_>,
+        limit: usize,
+    ) -> Result<BTreeSet<String>, StoreError> {
         let prefix = self.path(&directory);
         let mut names = BTreeSet::new();
         let mut pages = self
@@ -157,7 +199,7 @@ impl Store {
             .delimiter("/")
             .into_paginator()
             .send();
-        while let Some(page) = pages.next().await {
+        while let Some(page) = Box::pin(pages.next()).await {
             let page = page.map_err(|error| failure("ListObjectsV2", &error))?;
             for common in page.common_prefixes() {
                 let name = common.prefix().and_then(|path| path.strip_prefix(&prefix));
@@ -176,5 +218,7 @@ fn consistent(request: &mut aws_sdk_s3::config::http::HttpRequest) {
 }
 
 fn unsigned(length: Option<i64>) -> u64 {
-    length.and_then(|length| u64::try_from(length).ok()).unwrap_or(0)
+    length
+        .and_then(|length| u64::try_from(length).ok())
+        .unwrap_or(0)
 }

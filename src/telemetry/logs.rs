@@ -17,9 +17,13 @@ pub fn init(log: &Log) {
         LogLevel::Debug => "debug",
     };
     let filter = EnvFilter::new(format!("warn,s3s=error,pounce={level}"));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
     let started = match log.formatter {
-        LogFormatter::Text => builder.with_ansi(std::io::stderr().is_terminal()).try_init(),
+        LogFormatter::Text => builder
+            .with_ansi(std::io::stderr().is_terminal())
+            .try_init(),
         LogFormatter::Json => builder.json().flatten_event(true).try_init(),
     };
     if let Err(error) = started {

@@ -121,25 +121,63 @@ impl Default for Metrics {
             Counter::default(),
         );
         let (answers, upstream, fills, filling, blob_bytes, filled_bytes) = metrics;
-        registry.register("answers", "Manifests and blobs, by how they were answered", answers.clone());
-        registry.register("upstream_requests", "Requests to the upstream", upstream.clone());
-        registry.register("fills", "Blobs copied from the upstream to the bucket", fills.clone());
+        registry.register(
+            "answers",
+            "Manifests and blobs, by how they were answered",
+            answers.clone(),
+        );
+        registry.register(
+            "upstream_requests",
+            "Requests to the upstream",
+            upstream.clone(),
+        );
+        registry.register(
+            "fills",
+            "Blobs copied from the upstream to the bucket",
+            fills.clone(),
+        );
         registry.register("fills_active", "Blobs being copied", filling.clone());
-        registry.register("blob_bytes", "Bytes of blobs sent through pounce to clients", blob_bytes.clone());
-        registry.register("filled_bytes", "Bytes of blobs read from the upstream", filled_bytes.clone());
-        Self { registry, answers, upstream, fills, filling, blob_bytes, filled_bytes }
+        registry.register(
+            "blob_bytes",
+            "Bytes of blobs sent through pounce to clients",
+            blob_bytes.clone(),
+        );
+        registry.register(
+            "filled_bytes",
+            "Bytes of blobs read from the upstream",
+            filled_bytes.clone(),
+        );
+        Self {
+            registry,
+            answers,
+            upstream,
+            fills,
+            filling,
+            blob_bytes,
+            filled_bytes,
+        }
     }
 }
 
 impl Metrics {
     /// A manifest was answered.
     pub fn manifest(&self, outcome: Outcome) {
-        self.answers.get_or_create(&Answer { kind: "manifest", outcome }).inc();
+        self.answers
+            .get_or_create(&Answer {
+                kind: "manifest",
+                outcome,
+            })
+            .inc();
     }
 
     /// A blob was answered.
     pub fn blob(&self, outcome: Outcome) {
-        self.answers.get_or_create(&Answer { kind: "blob", outcome }).inc();
+        self.answers
+            .get_or_create(&Answer {
+                kind: "blob",
+                outcome,
+            })
+            .inc();
     }
 
     /// The upstream is being asked.
@@ -155,7 +193,11 @@ impl Metrics {
     /// A fill ended.
     pub fn fill_ends(&self, stored: bool) {
         self.filling.dec();
-        self.fills.get_or_create(&Ended { result: if stored { "stored" } else { "failed" } }).inc();
+        self.fills
+            .get_or_create(&Ended {
+                result: if stored { "stored" } else { "failed" },
+            })
+            .inc();
     }
 
     /// So many bytes of a blob went through pounce to a client.

@@ -28,8 +28,13 @@ impl Challenge {
                 "bearer" => {
                     let mut parameters = parameters;
                     if let Some(realm) = parameters.remove("realm") {
-                        let (service, scope) = (parameters.remove("service"), parameters.remove("scope"));
-                        return Some(Self::Bearer { realm, service, scope });
+                        let (service, scope) =
+                            (parameters.remove("service"), parameters.remove("scope"));
+                        return Some(Self::Bearer {
+                            realm,
+                            service,
+                            scope,
+                        });
                     }
                 }
                 "basic" => basic = Some(Self::Basic),
@@ -105,20 +110,42 @@ mod tests {
             Some("repository:library/busybox:pull,push"),
         );
         assert_eq!(Challenge::parse(hub), Some(expected));
-        assert_eq!(Challenge::parse("Basic realm=\"x\""), Some(Challenge::Basic));
-        assert_eq!(Challenge::parse("bearer REALM=https://a/b , service = c"), Some(bearer("https://a/b", Some("c"), None)));
+        assert_eq!(
+            Challenge::parse("Basic realm=\"x\""),
+            Some(Challenge::Basic)
+        );
+        assert_eq!(
+            Challenge::parse("bearer REALM=https://a/b , service = c"),
+            Some(bearer("https://a/b", Some("c"), None))
+        );
     }
 
     #[test]
     fn several_schemes_and_escapes() {
         let both = r#"Basic realm="a, b", Bearer realm="https://a/\"b""#;
-        assert_eq!(Challenge::parse(both), Some(bearer("https://a/\"b", None, None)));
-        assert_eq!(Challenge::parse("Negotiate abc==, Basic realm=x"), Some(Challenge::Basic));
+        assert_eq!(
+            Challenge::parse(both),
+            Some(bearer("https://a/\"b", None, None))
+        );
+        assert_eq!(
+            Challenge::parse("Negotiate abc==, Basic realm=x"),
+            Some(Challenge::Basic)
+        );
     }
 
     #[test]
     fn nonsense_is_no_challenge() {
-        for value in ["", ",,,", "=", "Bearer", "Bearer service=x", "Digest realm=x", "Bearer realm", "\"", "é=\"é"] {
+        for value in [
+            "",
+            ",,,",
+            "=",
+            "Bearer",
+            "Bearer service=x",
+            "Digest realm=x",
+            "Bearer realm",
+            "\"",
+            "é=\"é",
+        ] {
             assert_eq!(Challenge::parse(value), None, "{value}");
         }
     }

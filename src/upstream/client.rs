@@ -62,21 +62,30 @@ impl Upstream {
     /// # Errors
     /// The system's TLS certificates cannot be read.
     pub fn new(proxy: &Proxy, metrics: Arc<Metrics>) -> Result<Option<Self>, UpstreamError> {
-        let Some(base) = &proxy.remoteurl else { return Ok(None) };
+        let Some(base) = &proxy.remoteurl else {
+            return Ok(None);
+        };
         let mut base = base.as_url().clone();
-        let is_docker_hub =
-            matches!(base.host_str(), Some("docker.io" | "index.docker.io" | "registry-1.docker.io"));
+        let is_docker_hub = matches!(
+            base.host_str(),
+            Some("docker.io" | "index.docker.io" | "registry-1.docker.io")
+        );
         if is_docker_hub {
             // The names that people know answer with a web site.
-            base.set_host(Some("registry-1.docker.io")).map_err(|error| UpstreamError::Invalid(error.to_string()))?;
+            base.set_host(Some("registry-1.docker.io"))
+                .map_err(|error| UpstreamError::Invalid(error.to_string()))?;
         }
         let credentials = match (&proxy.username, &proxy.password) {
-            (Some(username), Some(password)) => {
-                Some(Credentials { username: username.clone(), password: password.clone() })
-            }
+            (Some(username), Some(password)) => Some(Credentials {
+                username: username.clone(),
+                password: password.clone(),
+            }),
             _ => None,
         };
-        Ok(Some(Self { session: Session::new(base, credentials, metrics)?, is_docker_hub }))
+        Ok(Some(Self {
+            session: Session::new(base, credentials, metrics)?,
+            is_docker_hub,
+        }))
     }
 
     /// How the upstream is called in the log, and in the metadata of what came from it.
@@ -95,10 +104,17 @@ impl Upstream {
         reference: &Reference,
         accept: &[MediaType],
     ) -> Result<ManifestHead, UpstreamError> {
-        let mut ask = self.ask(UpstreamCall::HeadManifest, Method::HEAD, name, &format!("manifests/{reference}"))?;
+        let mut ask = self.ask(
+            UpstreamCall::HeadManifest,
+            Method::HEAD,
+            name,
+            &format!("manifests/{reference}"),
+        )?;
         ask.headers.insert(ACCEPT, accepting(accept));
         let response = self.within(self.session.send(&ask)).await?;
-        Ok(ManifestHead { digest: header(&response, "docker-content-digest").and_then(|text| text.parse().ok()) })
+        Ok(ManifestHead {
+            digest: header(&response, "docker-content-digest").and_then(|text| text.parse().ok()),
+        })
     }
 
     /// Fetches a manifest.
@@ -111,12 +127,21 @@ impl Upstream {
         reference: &Reference,
         accept: &[MediaType],
     ) -> Result<UpstreamManifest, UpstreamError> {
-        let mut ask = self.ask(UpstreamCall::GetManifest, Method::GET, name, &format!("manifests/{reference}"))?;
+        let mut ask = self.ask(
+            UpstreamCall::GetManifest,
+            Method::GET,
+            name,
+            &format!("manifests/{reference}"),
+        )?;
         ask.headers.insert(ACCEPT, accepting(accept));
         let fetched = async {
             let response = self.session.send(&ask).await?;
-            let media_type = header(&response, CONTENT_TYPE.as_str()).and_then(|text| text.parse().ok());
-            Ok(UpstreamManifest { media_type, bytes: read_limited(response, MAX_MANIFEST_BYTES).await? })
+            let media_type =
+                header(&response, CONTENT_TYPE.as_str()).and_then(|text| text.parse().ok());
+            Ok(UpstreamManifest {
+                media_type,
+                bytes: read_limited(response, MAX_MANIFEST_BYTES).await?,
+            })
         };
         self.within(fetched).await
     }
@@ -125,8 +150,17 @@ impl Upstream {
     ///
     /// # Errors
     /// See [`UpstreamError`].
-    pub async fn head_blob(&self, name: &RepositoryName, digest: &Digest) -> Result<Option<u64>, UpstreamError> {
-        let ask = self.ask(UpstreamCall::HeadBlob, Method::HEAD, name, &format!("blobs/{digest}"))?;
+    pub async fn head_blob(
+        &self,
+        name: &RepositoryName,
+        digest: &Digest,
+    ) -> Result<Option<u64>, UpstreamError> {
+        let ask = self.ask(
+            UpstreamCall::HeadBlob,
+            Method::HEAD,
+            name,
+            &format!("blobs/{digest}"),
+        )?;
         let response = self.within(self.session.send(&ask)).await?;
         // Not `content_length()`, which tells the length of the body that a HEAD does not have.
         Ok(header(&response, CONTENT_LENGTH.as_str()).and_then(|text| text.parse().ok()))
@@ -136,8 +170,17 @@ impl Upstream {
     ///
     /// # Errors
     /// See [`UpstreamError`].
-    pub async fn get_blob(&self, name: &RepositoryName, digest: &Digest) -> Result<UpstreamBlob, UpstreamError> {
-        let ask = self.ask(UpstreamCall::GetBlob, Method::GET, name, &format!("blobs/{digest}"))?;
+    pub async fn get_blob(
+        &self,
+        name: &RepositoryName,
+        digest: &Digest,
+    ) -> Result<UpstreamBlob, UpstreamError> {
+        let ask = self.ask(
+            UpstreamCall::GetBlob,
+            Method::GET,
+            name,
+            &format!("blobs/{digest}"),
+        )?;
         let response = self.session.send(&ask).await?;
         Ok(UpstreamBlob {
             size: response.content_length(),
@@ -156,19 +199,30 @@ impl Upstream {
             #[serde(default)]
             tags: Option<Vec<String>>,
         }
-        let mut ask = self.ask(UpstreamCall::ListTags, Method::GET, name, "tags/list?n=1000")?;
+        let mut ask = self.ask(
+            UpstreamCall::ListTags,
+            Method::GET,
+            name,
+            "tags/list?n=1000",
+        )?;
         let mut tags = BTreeSet::new();
         for _ in 0..MAX_PAGES {
             let page = async {
                 let response = self.session.send(&ask).await?;
                 let next = next_page(&response, &ask.url);
                 let bytes = read_limited(response, MAX_PAGE).await?;
-                let page: Page = serde_json::from_slice(&bytes)
-                    .map_err(|error| UpstreamError::Invalid(format!("its list of tags is not JSON: {error}")))?;
+                let page: Page = serde_json::from_slice(&bytes).map_err(|error| {
+                    UpstreamError::Invalid(format!("its list of tags is not JSON: {error}"))
+                })?;
                 Ok((page, next))
             };
             let (page, next) = self.within(page).await?;
-            tags.extend(page.tags.unwrap_or_default().iter().filter_map(|text| text.parse::<Tag>().ok()));
+            tags.extend(
+                page.tags
+                    .unwrap_or_default()
+                    .iter()
+                    .filter_map(|text| text.parse::<Tag>().ok()),
+            );
             match next {
                 Some(url) if url != ask.url => ask.url = url,
                 _ => break,
@@ -184,18 +238,34 @@ impl Upstream {
         name: &RepositoryName,
         rest: &str,
     ) -> Result<Ask, UpstreamError> {
-        let library = if self.is_docker_hub && !name.as_str().contains('/') { "library/" } else { "" };
+        let library = if self.is_docker_hub && !name.as_str().contains('/') {
+            "library/"
+        } else {
+            ""
+        };
         let base = self.label();
         let url = Url::parse(&format!("{base}/v2/{library}{name}/{rest}"))
             .map_err(|error| UpstreamError::Invalid(error.to_string()))?;
         let scope = format!("repository:{library}{name}:pull");
-        Ok(Ask { call, method, url, headers: HeaderMap::new(), scope })
+        Ok(Ask {
+            call,
+            method,
+            url,
+            headers: HeaderMap::new(),
+            scope,
+        })
     }
 
-    async fn within<T>(&self, work: impl Future<Output = Result<T, UpstreamError>>) -> Result<T, UpstreamError> {
-        tokio::time::timeout(SMALL, work)
-            .await
-            .unwrap_or_else(|_| Err(UpstreamError::Unavailable(format!("no answer within {} s", SMALL.as_secs()))))
+    async fn within<T>(
+        &self,
+        work: impl Future<Output = Result<T, UpstreamError>>,
+    ) -> Result<T, UpstreamError> {
+        tokio::time::timeout(SMALL, work).await.unwrap_or_else(|_| {
+            Err(UpstreamError::Unavailable(format!(
+                "no answer within {} s",
+                SMALL.as_secs()
+            )))
+        })
     }
 }
 

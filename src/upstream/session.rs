@@ -72,7 +72,14 @@ impl Session {
             .redirect(redirect::Policy::custom(follow))
             .build()?;
         let (demand, tokens) = (RwLock::new(None), Tokens::new());
-        Ok(Self { http, base, credentials, demand, tokens, metrics })
+        Ok(Self {
+            http,
+            base,
+            credentials,
+            demand,
+            tokens,
+            metrics,
+        })
     }
 
     pub(super) const fn base(&self) -> &Url {
@@ -87,7 +94,10 @@ impl Session {
             .with_max_times(2)
             .with_jitter();
         let attempt = || self.authorized(ask);
-        attempt.retry(patience).when(UpstreamError::is_transient).await
+        attempt
+            .retry(patience)
+            .when(UpstreamError::is_transient)
+            .await
     }
 
     /// Sends a request with the credentials that the upstream demanded last, and once more if it
@@ -98,8 +108,9 @@ impl Session {
         if response.status() != StatusCode::UNAUTHORIZED {
             return self.judge(response);
         }
-        let demanded = response.headers().get_all(WWW_AUTHENTICATE).iter();
-        let Some(demanded) = demanded.filter_map(|value| Challenge::parse(value.to_str().ok()?)).next() else {
+        let mut demanded = response.headers().get_all(WWW_AUTHENTICATE).iter();
+        let Some(demanded) = demanded.find_map(|value| Challenge::parse(value.to_str().ok()?))
+        else {
             return self.judge(response);
         };
         if known.as_ref() == Some(&demanded) && demanded == Challenge::Basic {
@@ -114,14 +125,24 @@ impl Session {
     }
 
     async fn once(&self, ask: &Ask, demand: Option<&Challenge>) -> Result<Response, UpstreamError> {
-        let mut request = self.http.request(ask.method.clone(), ask.url.clone()).headers(ask.headers.clone());
+        let mut request = self
+            .http
+            .request(ask.method.clone(), ask.url.clone())
+            .headers(ask.headers.clone());
         match (demand, &self.credentials) {
             (Some(Challenge::Basic), Some(credentials)) => request = credentials.attach(request),
             (Some(challenge @ Challenge::Bearer { .. }), credentials) => {
                 let scope = scope(challenge, ask);
                 let fetch = async {
                     self.metrics.upstream(UpstreamCall::Token);
-                    token::fetch(&self.http, challenge, &scope, credentials.as_ref(), self.base.scheme()).await
+                    token::fetch(
+                        &self.http,
+                        challenge,
+                        &scope,
+                        credentials.as_ref(),
+                        self.base.scheme(),
+                    )
+                    .await
                 };
                 request = request.bearer_auth(self.tokens.get(&scope, fetch).await?.reveal());
             }
@@ -135,7 +156,11 @@ impl Session {
         if response.status().is_success() {
             Ok(response)
         } else {
-            Err(describe_status(&response, self.credentials.as_ref(), "for content"))
+            Err(describe_status(
+                &response,
+                self.credentials.as_ref(),
+                "for content",
+            ))
         }
     }
 }
@@ -146,15 +171,19 @@ fn scope(challenge: &Challenge, ask: &Ask) -> String {
     match challenge {
         // The scope in a challenge may be spelled in the registry's own way; for this very
         // repository it is taken as it stands.
-        Challenge::Bearer { scope: Some(scope), .. } if scope.starts_with(ask.scope.trim_end_matches("pull")) => {
-            scope.clone()
-        }
+        Challenge::Bearer {
+            scope: Some(scope), ..
+        } if scope.starts_with(ask.scope.trim_end_matches("pull")) => scope.clone(),
         _ => ask.scope.clone(),
     }
 }
 
 /// What a status other than success means.
-pub(super) fn describe_status(response: &Response, credentials: Option<&Credentials>, what: &str) -> UpstreamError {
+pub(super) fn describe_status(
+    response: &Response,
+    credentials: Option<&Credentials>,
+    what: &str,
+) -> UpstreamError {
     let status = response.status();
     match status.as_u16() {
         // 400: a registry with narrower rules for names says so this way.
@@ -162,12 +191,19 @@ pub(super) fn describe_status(response: &Response, credentials: Option<&Credenti
         401 | 403 => UpstreamError::Denied {
             credential: credentials.map_or_else(
                 || "anonymous access".to_owned(),
-                |credentials| format!("the credentials of {} (proxy.username)", credentials.username),
+                |credentials| {
+                    format!(
+                        "the credentials of {} (proxy.username)",
+                        credentials.username
+                    )
+                },
             ),
             cause: format!("{status} {what}"),
             anonymous: credentials.is_none(),
         },
-        429 => UpstreamError::TooManyRequests { retry_after: retry_after(response.headers()) },
+        429 => UpstreamError::TooManyRequests {
+            retry_after: retry_after(response.headers()),
+        },
         _ => UpstreamError::Unavailable(format!("it answered {status} {what}")),
     }
 }
@@ -177,15 +213,21 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     let after = match text.parse() {
         Ok(seconds) => Duration::from_secs(seconds),
-        Err(_) => httpdate::parse_http_date(text).ok()?.duration_since(std::time::SystemTime::now()).ok()?,
+        Err(_) => httpdate::parse_http_date(text)
+            .ok()?
+            .duration_since(std::time::SystemTime::now())
+            .ok()?,
     };
-    Some(after.min(Duration::from_secs(3600)))
+    Some(after.min(Duration::from_hours(1)))
 }
 
 /// Follows a registry to its storage. The client drops credentials on the way to another host; here
 /// it is made sure that TLS is not dropped either.
 fn follow(attempt: redirect::Attempt<'_>) -> redirect::Action {
-    let downgrade = attempt.previous().last().is_some_and(|from| from.scheme() == "https")
+    let downgrade = attempt
+        .previous()
+        .last()
+        .is_some_and(|from| from.scheme() == "https")
         && attempt.url().scheme() != "https";
     if downgrade {
         attempt.error("a redirect from https to http")
@@ -197,9 +239,15 @@ fn follow(attempt: redirect::Attempt<'_>) -> redirect::Action {
 }
 
 /// Reads a whole body that must not be larger than `limit` bytes.
-pub(super) async fn read_limited(mut response: Response, limit: usize) -> Result<Bytes, UpstreamError> {
+pub(super) async fn read_limited(
+    mut response: Response,
+    limit: usize,
+) -> Result<Bytes, UpstreamError> {
     let too_large = || UpstreamError::Invalid(format!("it is larger than {limit} bytes"));
-    if response.content_length().is_some_and(|length| length > limit as u64) {
+    if response
+        .content_length()
+        .is_some_and(|length| length > limit as u64)
+    {
         return Err(too_large());
     }
     let mut body = BytesMut::new();

@@ -17,7 +17,7 @@ use crate::config::Secret;
 /// How many tokens are kept; one is a few KB.
 const MAX_TOKENS: u64 = 4096;
 /// The specification's life of a token that says nothing about it.
-const DEFAULT_LIFE: Duration = Duration::from_secs(60);
+const DEFAULT_LIFE: Duration = Duration::from_mins(1);
 /// The largest answer of a token server that is read, in bytes.
 const MAX_ANSWER: usize = 256 << 10;
 
@@ -58,7 +58,12 @@ impl Token {
 
 impl Tokens {
     pub(super) fn new() -> Self {
-        Self { cache: Cache::builder().max_capacity(MAX_TOKENS).expire_after(ByToken).build() }
+        Self {
+            cache: Cache::builder()
+                .max_capacity(MAX_TOKENS)
+                .expire_after(ByToken)
+                .build(),
+        }
     }
 
     /// A token for `scope`, from the cache or from the realm.
@@ -66,7 +71,10 @@ impl Tokens {
     where
         F: Future<Output = Result<Token, UpstreamError>>,
     {
-        self.cache.try_get_with_by_ref(scope, fetch).await.map_err(|error| (*error).clone())
+        self.cache
+            .try_get_with_by_ref(scope, fetch)
+            .await
+            .map_err(|error| (*error).clone())
     }
 
     /// Forgets a token that was refused before its time.
@@ -87,9 +95,13 @@ pub(super) async fn fetch(
     let Challenge::Bearer { realm, service, .. } = challenge else {
         return Err(UpstreamError::Invalid("it demands no token".into()));
     };
-    let mut url = Url::parse(realm).map_err(|_| UpstreamError::Invalid("its token realm is not a URL".into()))?;
+    let mut url = Url::parse(realm)
+        .map_err(|_| UpstreamError::Invalid("its token realm is not a URL".into()))?;
     if url.scheme() != "https" && !(url.scheme() == "http" && least_scheme == "http") {
-        return Err(UpstreamError::Invalid(format!("its token realm is reached by {}", url.scheme())));
+        return Err(UpstreamError::Invalid(format!(
+            "its token realm is reached by {}",
+            url.scheme()
+        )));
     }
     {
         let mut query = url.query_pairs_mut();
@@ -108,15 +120,22 @@ pub(super) async fn fetch(
         return Err(describe_status(&response, credentials, "for a token"));
     }
     let bytes = read_limited(response, MAX_ANSWER).await?;
-    let answer: Answer = serde_json::from_slice(&bytes)
-        .map_err(|_| UpstreamError::Invalid("its token server's answer is not the JSON of a token".into()))?;
+    let answer: Answer = serde_json::from_slice(&bytes).map_err(|_| {
+        UpstreamError::Invalid("its token server's answer is not the JSON of a token".into())
+    })?;
     let value = answer
         .token
         .or(answer.access_token)
         .filter(|token| !token.reveal().is_empty())
         .ok_or_else(|| UpstreamError::Invalid("its token server's answer has no token".into()))?;
-    let life = answer.expires_in.filter(|life| *life > 0).map_or(DEFAULT_LIFE, Duration::from_secs);
+    let life = answer
+        .expires_in
+        .filter(|life| *life > 0)
+        .map_or(DEFAULT_LIFE, Duration::from_secs);
     // A tenth of its life, at most half a minute, is left for the request and for clocks.
     let margin = (life / 10).min(Duration::from_secs(30));
-    Ok(Token { value: Arc::new(value), useful: life.saturating_sub(margin).min(Duration::from_secs(24 * 3600)) })
+    Ok(Token {
+        value: Arc::new(value),
+        useful: life.saturating_sub(margin).min(Duration::from_hours(24)),
+    })
 }

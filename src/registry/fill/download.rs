@@ -34,7 +34,11 @@ pub(super) async fn run(
     mark: watch::Sender<Mark>,
 ) -> Result<u64, String> {
     let result = receive(job, blob, spool, room, &mark).await;
-    let state = if result.is_ok() { State::Verified } else { State::Failed };
+    let state = if result.is_ok() {
+        State::Verified
+    } else {
+        State::Failed
+    };
     mark.send_modify(|mark| mark.state = state);
     result
 }
@@ -46,10 +50,10 @@ async fn receive(
     mut room: Room,
     mark: &watch::Sender<Mark>,
 ) -> Result<u64, String> {
-    let (batches, receiver) = mpsc::channel(BATCHES);
+    let (batches, queue) = mpsc::channel(BATCHES);
     let writer = {
         let (spool, mark, algorithm) = (Arc::clone(spool), mark.clone(), job.digest.algorithm());
-        tokio::task::spawn_blocking(move || write(&spool, receiver, &mark, Hasher::new(algorithm)))
+        tokio::task::spawn_blocking(move || write(&spool, queue, &mark, Hasher::new(algorithm)))
     };
     let mut received = 0_u64;
     let mut broken = None;
@@ -98,7 +102,10 @@ async fn receive(
         return Err(format!("after {received} bytes: {cause}"));
     }
     if written.digest != job.digest {
-        return Err(format!("the upstream sent other bytes than were asked for: their digest is {}", written.digest));
+        return Err(format!(
+            "the upstream sent other bytes than were asked for: their digest is {}",
+            written.digest
+        ));
     }
     Ok(written.bytes)
 }
@@ -122,5 +129,8 @@ fn write(
             hasher.update(piece);
         }
     }
-    Ok(Written { bytes: position, digest: hasher.finish() })
+    Ok(Written {
+        bytes: position,
+        digest: hasher.finish(),
+    })
 }

@@ -56,8 +56,18 @@ impl Mark {
 
 impl Flow {
     pub(super) fn new(spool: Arc<Spool>, size: Option<u64>) -> (Arc<Self>, watch::Sender<Mark>) {
-        let (mark, watching) = watch::channel(Mark { written: 0, state: State::Coming });
-        (Arc::new(Self { spool, size, mark: watching }), mark)
+        let (mark, watching) = watch::channel(Mark {
+            written: 0,
+            state: State::Coming,
+        });
+        (
+            Arc::new(Self {
+                spool,
+                size,
+                mark: watching,
+            }),
+            mark,
+        )
     }
 
     /// The size that the upstream announced.
@@ -73,7 +83,9 @@ impl Flow {
     /// them there are, and whether the blob ends there. For the uploader, which may have unverified
     /// bytes.
     pub(super) async fn available(&self, position: u64, len: u64) -> io::Result<(u64, bool)> {
-        let mark = self.wait(|mark| mark.written >= position + len || mark.state == State::Verified).await?;
+        let mark = self
+            .wait(|mark| mark.written >= position + len || mark.state == State::Verified)
+            .await?;
         let there = (mark.written - position).min(len);
         let ends = mark.state == State::Verified && mark.written == position + there;
         Ok((there, ends))
@@ -81,13 +93,18 @@ impl Flow {
 
     /// Waits until the blob was verified, and returns its size.
     pub(super) async fn verified(&self) -> io::Result<u64> {
-        Ok(self.wait(|mark| mark.state == State::Verified).await?.written)
+        Ok(self
+            .wait(|mark| mark.state == State::Verified)
+            .await?
+            .written)
     }
 
     async fn wait(&self, reached: impl Fn(&Mark) -> bool) -> io::Result<Mark> {
         let failed = || io::Error::other("the blob cannot be had whole");
         let mut mark = self.mark.clone();
-        let reached = mark.wait_for(|mark| reached(mark) || mark.state == State::Failed).await;
+        let reached = mark
+            .wait_for(|mark| reached(mark) || mark.state == State::Failed)
+            .await;
         match reached {
             Ok(mark) if mark.state != State::Failed => Ok(*mark),
             _ => Err(failed()),
@@ -95,14 +112,19 @@ impl Flow {
     }
 
     /// The blob, or a part of it, as it becomes known to be right.
-    pub(in crate::registry) fn read(self: &Arc<Self>, slice: Option<Slice>) -> BoxStream<'static, io::Result<Bytes>> {
+    pub(in crate::registry) fn read(
+        self: &Arc<Self>,
+        slice: Option<Slice>,
+    ) -> BoxStream<'static, io::Result<Bytes>> {
         let (start, end) = slice.map_or((0, None), |slice| (slice.start, Some(slice.end)));
         let reading = (Arc::clone(self), start);
         stream::try_unfold(reading, move |(flow, position)| async move {
             if end.is_some_and(|end| position >= end) {
                 return Ok(None);
             }
-            let mark = flow.wait(|mark| mark.released() > position || mark.state == State::Verified).await?;
+            let mark = flow
+                .wait(|mark| mark.released() > position || mark.state == State::Verified)
+                .await?;
             let upto = end.unwrap_or(u64::MAX).min(mark.released());
             if upto <= position {
                 return Ok(None);
@@ -115,15 +137,22 @@ impl Flow {
     }
 
     /// A part of the blob that is already in the spool.
-    pub(super) fn read_written(self: &Arc<Self>, start: u64, end: u64) -> BoxStream<'static, io::Result<Bytes>> {
-        stream::try_unfold((Arc::clone(self), start), move |(flow, position)| async move {
-            if position >= end {
-                return Ok(None);
-            }
-            let bytes = flow.piece(position, end).await?;
-            let position = position + bytes.len() as u64;
-            Ok(Some((bytes, (flow, position))))
-        })
+    pub(super) fn read_written(
+        self: &Arc<Self>,
+        start: u64,
+        end: u64,
+    ) -> BoxStream<'static, io::Result<Bytes>> {
+        stream::try_unfold(
+            (Arc::clone(self), start),
+            move |(flow, position)| async move {
+                if position >= end {
+                    return Ok(None);
+                }
+                let bytes = flow.piece(position, end).await?;
+                let position = position + bytes.len() as u64;
+                Ok(Some((bytes, (flow, position))))
+            },
+        )
         .boxed()
     }
 

@@ -98,7 +98,10 @@ impl Fills {
     pub(super) fn new(options: &Options, background: Background) -> Self {
         Self {
             running: Mutex::default(),
-            budget: Arc::new(Budget::new(options.spool_directory.clone(), options.spool_max)),
+            budget: Arc::new(Budget::new(
+                options.spool_directory.clone(),
+                options.spool_max,
+            )),
             background,
         }
     }
@@ -118,26 +121,56 @@ impl Fills {
     ) -> Joined {
         let mut running = self.running();
         if let Some(fill) = running.get(digest) {
-            let linked = fill.names().as_mut().map(|names| names.insert(name.clone())).is_some();
-            return Joined { fill: Arc::clone(fill), outcome: Outcome::Follow, linked };
+            let linked = fill
+                .names()
+                .as_mut()
+                .map(|names| names.insert(name.clone()))
+                .is_some();
+            return Joined {
+                fill: Arc::clone(fill),
+                outcome: Outcome::Follow,
+                linked,
+            };
         }
         let (phase, watching) = watch::channel(Phase::Asking);
         let names = Mutex::new(Some(BTreeSet::from([name.clone()])));
-        let fill = Arc::new(Fill { phase: watching, names });
+        let fill = Arc::new(Fill {
+            phase: watching,
+            names,
+        });
         if running.len() >= MAX_FILLS {
-            phase.send_replace(Phase::Refused(Refusal::NoRoom("too many blobs are being fetched")));
-            return Joined { fill, outcome: Outcome::Pass, linked: true };
+            phase.send_replace(Phase::Refused(Refusal::NoRoom(
+                "too many blobs are being fetched",
+            )));
+            return Joined {
+                fill,
+                outcome: Outcome::Pass,
+                linked: true,
+            };
         }
         running.insert(*digest, Arc::clone(&fill));
         drop(running);
-        let job = Job { registry: registry.clone(), upstream, name: name.clone(), digest: *digest, announced };
+        let job = Job {
+            registry: registry.clone(),
+            upstream,
+            name: name.clone(),
+            digest: *digest,
+            announced,
+        };
         self.background.own(job.run(Arc::clone(&fill), phase));
-        Joined { fill, outcome: Outcome::Fill, linked: true }
+        Joined {
+            fill,
+            outcome: Outcome::Fill,
+            linked: true,
+        }
     }
 
     fn ended(&self, digest: &Digest, fill: &Arc<Fill>) {
         let mut running = self.running();
-        if running.get(digest).is_some_and(|other| Arc::ptr_eq(other, fill)) {
+        if running
+            .get(digest)
+            .is_some_and(|other| Arc::ptr_eq(other, fill))
+        {
             running.remove(digest);
         }
     }
@@ -151,7 +184,9 @@ impl Fill {
     /// The bytes, as soon as the upstream's headers are here.
     pub(super) async fn flow(&self) -> Result<Arc<Flow>, Refusal> {
         let mut phase = self.phase.clone();
-        let reached = phase.wait_for(|phase| !matches!(phase, Phase::Asking)).await;
+        let reached = phase
+            .wait_for(|phase| !matches!(phase, Phase::Asking))
+            .await;
         match reached.as_deref() {
             Ok(Phase::Flowing(flow)) => Ok(Arc::clone(flow)),
             Ok(Phase::Refused(refusal)) => Err(refusal.clone()),
@@ -173,7 +208,8 @@ impl Job {
             Ok((blob, room, spool)) => {
                 let (flow, mark) = Flow::new(Arc::clone(&spool), blob.size);
                 phase.send_replace(Phase::Flowing(Arc::clone(&flow)));
-                self.copy(&fill, &flow, download::run(&self, blob, &spool, room, mark)).await
+                self.copy(&fill, &flow, download::run(&self, blob, &spool, room, mark))
+                    .await
             }
             Err(refusal) => {
                 // First, so that nobody joins a fill that has ended.
@@ -183,7 +219,8 @@ impl Job {
             }
         };
         metrics.fill_ends(result.is_ok());
-        let (repository, digest, seconds) = (&self.name, &self.digest, began.elapsed().as_secs_f64());
+        let (repository, digest, seconds) =
+            (&self.name, &self.digest, began.elapsed().as_secs_f64());
         match result {
             Ok(bytes) => tracing::info!(%repository, %digest, bytes, seconds, "stored a blob"),
             Err(cause) => tracing::warn!(%repository, %digest, cause, seconds, "a fill failed"),
@@ -235,10 +272,18 @@ impl Job {
         };
         let uploaded = async {
             let inner = &self.registry.inner;
-            let uploaded = upload::run(&inner.store, Key::Blob(&self.digest), flow, &inner.background).await;
+            let uploaded = upload::run(
+                &inner.store,
+                Key::Blob(&self.digest),
+                flow,
+                &inner.background,
+            )
+            .await;
             if uploaded.is_ok() {
                 let names = fill.names().take().unwrap_or_default();
-                self.registry.blob_stored(names.into_iter().collect(), self.digest, flow.written()).await;
+                self.registry
+                    .blob_stored(names.into_iter().collect(), self.digest, flow.written())
+                    .await;
             }
             // New requests find the blob in the bucket, or begin anew.
             self.ended(fill);
@@ -256,7 +301,9 @@ impl Job {
 
 impl Refusal {
     fn shutting_down() -> Self {
-        Self::Upstream(UpstreamError::Unavailable("this registry is shutting down".into()))
+        Self::Upstream(UpstreamError::Unavailable(
+            "this registry is shutting down".into(),
+        ))
     }
 }
 

@@ -43,12 +43,19 @@ impl Budget {
                 0
             }
         });
-        Self { directory, max, used: AtomicU64::new(0) }
+        Self {
+            directory,
+            max,
+            used: AtomicU64::new(0),
+        }
     }
 
     /// Claims room for a blob of `bytes`; `None` when there is not so much.
     pub(super) fn take(self: &Arc<Self>, bytes: u64) -> Option<Room> {
-        let mut room = Room { budget: Arc::clone(self), bytes: 0 };
+        let mut room = Room {
+            budget: Arc::clone(self),
+            bytes: 0,
+        };
         room.grow_to(bytes).then_some(room)
     }
 }
@@ -58,9 +65,12 @@ impl Room {
     pub(super) fn grow_to(&mut self, bytes: u64) -> bool {
         let more = bytes.saturating_sub(self.bytes);
         let max = self.budget.max;
-        let grown = self.budget.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
-            used.checked_add(more).filter(|used| *used <= max)
-        });
+        let grown = self
+            .budget
+            .used
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
+                used.checked_add(more).filter(|used| *used <= max)
+            });
         if grown.is_ok() {
             self.bytes += more;
         }
@@ -78,12 +88,18 @@ impl Spool {
     pub(super) async fn create(budget: &Arc<Budget>) -> io::Result<Self> {
         let directory = budget.directory.clone();
         let file = tokio::task::spawn_blocking(move || tempfile::tempfile_in(directory)).await??;
-        Ok(Self { file, room: std::sync::Mutex::default() })
+        Ok(Self {
+            file,
+            room: std::sync::Mutex::default(),
+        })
     }
 
     /// Ties the claim to the life of the file.
     pub(super) fn keep(&self, room: Room) {
-        *self.room.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(room);
+        *self
+            .room
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner) = Some(room);
     }
 
     /// Writes at a position; blocks.

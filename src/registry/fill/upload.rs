@@ -3,8 +3,8 @@
 use std::io;
 use std::sync::Arc;
 
-use futures_util::stream::{self, Stream};
 use futures_util::TryStreamExt;
+use futures_util::stream::{self, Stream};
 
 use super::flow::Flow;
 use crate::registry::background::Background;
@@ -32,9 +32,15 @@ pub(super) async fn run(
     background: &Background,
 ) -> Result<(), String> {
     let whole = part_size(store.part_size(), flow.size().unwrap_or(0));
-    let (there, ends) = flow.available(0, whole).await.map_err(|error| error.to_string())?;
+    let (there, ends) = flow
+        .available(0, whole)
+        .await
+        .map_err(|error| error.to_string())?;
     if ends {
-        return store.put_blob(key, there, source(flow, 0, there)).await.map_err(|error| error.to_string());
+        return store
+            .put_blob(key, there, source(flow, 0, there))
+            .await
+            .map_err(|error| error.to_string());
     }
     let upload = store.begin(key).await.map_err(|error| error.to_string())?;
     let uploaded = tokio::select! {
@@ -54,21 +60,36 @@ async fn parts(upload: &Multipart, flow: &Arc<Flow>, whole: u64) -> Result<(), S
         .map_err(|error| error.to_string())
         .map_ok(|stretch| async move {
             let end = stretch.start + stretch.len;
-            let sent = upload.part(stretch.number, stretch.len, source(flow, stretch.start, end)).await;
+            let sent = upload
+                .part(
+                    stretch.number,
+                    stretch.len,
+                    source(flow, stretch.start, end),
+                )
+                .await;
             sent.map_err(|error: StoreError| error.to_string())
         })
         .try_buffer_unordered(PARALLEL)
         .try_collect()
         .await?;
     flow.verified().await.map_err(|error| error.to_string())?;
-    upload.complete(sent).await.map_err(|error| error.to_string())
+    upload
+        .complete(sent)
+        .await
+        .map_err(|error| error.to_string())
 }
 
 /// The stretches of a blob, each as soon as it is in the spool.
 fn stretches(flow: &Arc<Flow>, whole: u64) -> impl Stream<Item = io::Result<Stretch>> {
-    let first = Stretch { number: 1, start: 0, len: 0 };
+    let first = Stretch {
+        number: 1,
+        start: 0,
+        len: 0,
+    };
     stream::try_unfold(Some(first), move |next| async move {
-        let Some(Stretch { number, start, .. }) = next else { return Ok(None) };
+        let Some(Stretch { number, start, .. }) = next else {
+            return Ok(None);
+        };
         let wanted = match flow.size() {
             Some(size) => whole.min(size.saturating_sub(start)),
             None => whole << (number.unsigned_abs() / DOUBLE_AFTER),
@@ -78,7 +99,11 @@ fn stretches(flow: &Arc<Flow>, whole: u64) -> impl Stream<Item = io::Result<Stre
         if len == 0 {
             return Ok(None);
         }
-        let following = (!ends).then_some(Stretch { number: number + 1, start: start + len, len: 0 });
+        let following = (!ends).then_some(Stretch {
+            number: number + 1,
+            start: start + len,
+            len: 0,
+        });
         Ok(Some((Stretch { number, start, len }, following)))
     })
 }

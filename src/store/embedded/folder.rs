@@ -46,7 +46,9 @@ pub(super) struct Attributes {
 
 impl Folder {
     pub(super) fn open(root: &Path) -> io::Result<Self> {
-        let folder = Self { root: std::path::absolute(root)? };
+        let folder = Self {
+            root: std::path::absolute(root)?,
+        };
         for directory in ["tmp", "metadata", "uploads"] {
             fs::create_dir_all(folder.state().join(directory))?;
         }
@@ -75,9 +77,15 @@ impl Folder {
             return Err(s3_error!(NoSuchBucket));
         }
         let path = Path::new(key);
-        let plain = path.components().all(|part| matches!(part, Component::Normal(_)));
+        let plain = path
+            .components()
+            .all(|part| matches!(part, Component::Normal(_)));
         // `components` folds `a//b` and `a/./b`; as keys they are other objects, which do not exist.
-        let canonical = path.components().map(|part| part.as_os_str().len() + 1).sum::<usize>() == key.len() + 1;
+        let canonical = path
+            .components()
+            .map(|part| part.as_os_str().len() + 1)
+            .sum::<usize>()
+            == key.len() + 1;
         if !plain || !canonical || key.contains('\0') || path.starts_with(STATE) {
             return Err(s3_error!(InvalidArgument, "not a key that this server has"));
         }
@@ -96,7 +104,13 @@ impl Folder {
     }
 
     /// Puts a finished file in an object's place.
-    pub(super) fn commit(&self, file: NamedTempFile, path: &Path, key: &str, attributes: &Attributes) -> io::Result<()> {
+    pub(super) fn commit(
+        &self,
+        file: NamedTempFile,
+        path: &Path,
+        key: &str,
+        attributes: &Attributes,
+    ) -> io::Result<()> {
         file.as_file().sync_data()?;
         let described = self.attributes_file(key);
         if attributes.is_plain() {
@@ -119,7 +133,9 @@ impl Folder {
         let mut writer = tokio::fs::File::from_std(file.reopen().map_err(internal)?);
         if let Some(mut body) = body {
             while let Some(piece) = body.next().await {
-                let piece = piece.map_err(|error| S3Error::with_source(s3s::S3ErrorCode::IncompleteBody, error))?;
+                let piece = piece.map_err(|error| {
+                    S3Error::with_source(s3s::S3ErrorCode::IncompleteBody, error)
+                })?;
                 writer.write_all(&piece).await.map_err(internal)?;
             }
         }
@@ -140,8 +156,13 @@ impl Folder {
 
 impl Attributes {
     fn is_plain(&self) -> bool {
-        self.metadata.as_ref().is_none_or(std::collections::HashMap::is_empty)
-            && self.content_type.as_deref().is_none_or(|text| text == "application/octet-stream")
+        self.metadata
+            .as_ref()
+            .is_none_or(std::collections::HashMap::is_empty)
+            && self
+                .content_type
+                .as_deref()
+                .is_none_or(|text| text == "application/octet-stream")
     }
 }
 
@@ -159,7 +180,8 @@ impl S3 for Folder {
         request: S3Request<dto::HeadObjectInput>,
     ) -> S3Result<S3Response<dto::HeadObjectOutput>> {
         let (folder, input) = (self.clone(), request.input);
-        let (_, found, attributes) = blocking_s3(move || folder.look(&input.bucket, &input.key)).await?;
+        let (_, found, attributes) =
+            blocking_s3(move || folder.look(&input.bucket, &input.key)).await?;
         Ok(S3Response::new(dto::HeadObjectOutput {
             content_length: Some(signed(found.len())),
             content_type: attributes.content_type,
@@ -176,7 +198,8 @@ impl S3 for Folder {
     ) -> S3Result<S3Response<dto::GetObjectOutput>> {
         let (folder, range) = (self.clone(), request.input.range);
         let input = request.input;
-        let (path, found, attributes) = blocking_s3(move || folder.look(&input.bucket, &input.key)).await?;
+        let (path, found, attributes) =
+            blocking_s3(move || folder.look(&input.bucket, &input.key)).await?;
         let size = found.len();
         let slice = match range {
             None => 0..size,
@@ -185,7 +208,9 @@ impl S3 for Folder {
         let len = slice.end - slice.start;
         let mut file = tokio::fs::File::open(path).await.map_err(internal)?;
         file.set_max_buf_size(READ_BYTES);
-        file.seek(io::SeekFrom::Start(slice.start)).await.map_err(internal)?;
+        file.seek(io::SeekFrom::Start(slice.start))
+            .await
+            .map_err(internal)?;
         let body = ReaderStream::with_capacity(file.take(len), READ_BYTES);
         Ok(S3Response::new(dto::GetObjectOutput {
             body: Some(StreamingBlob::wrap(body)),
@@ -206,7 +231,10 @@ impl S3 for Folder {
     ) -> S3Result<S3Response<dto::PutObjectOutput>> {
         let input = request.input;
         let path = self.file(&input.bucket, &input.key)?;
-        let attributes = Attributes { content_type: input.content_type, metadata: input.metadata };
+        let attributes = Attributes {
+            content_type: input.content_type,
+            metadata: input.metadata,
+        };
         let file = self.receive(input.body).await?;
         let folder = self.clone();
         let tag = blocking(move || {
@@ -215,7 +243,10 @@ impl S3 for Folder {
             Ok(tag)
         })
         .await?;
-        Ok(S3Response::new(dto::PutObjectOutput { e_tag: Some(tag), ..Default::default() }))
+        Ok(S3Response::new(dto::PutObjectOutput {
+            e_tag: Some(tag),
+            ..Default::default()
+        }))
     }
 
     async fn list_objects_v2(
@@ -223,7 +254,9 @@ impl S3 for Folder {
         request: S3Request<dto::ListObjectsV2Input>,
     ) -> S3Result<S3Response<dto::ListObjectsV2Output>> {
         let folder = self.clone();
-        blocking_s3(move || folder.list(request.input)).await.map(S3Response::new)
+        blocking_s3(move || folder.list(request.input))
+            .await
+            .map(S3Response::new)
     }
 
     async fn create_multipart_upload(
@@ -231,7 +264,9 @@ impl S3 for Folder {
         request: S3Request<dto::CreateMultipartUploadInput>,
     ) -> S3Result<S3Response<dto::CreateMultipartUploadOutput>> {
         let folder = self.clone();
-        blocking_s3(move || folder.begin_upload(request.input)).await.map(S3Response::new)
+        blocking_s3(move || folder.begin_upload(request.input))
+            .await
+            .map(S3Response::new)
     }
 
     async fn upload_part(
@@ -246,7 +281,9 @@ impl S3 for Folder {
         request: S3Request<dto::CompleteMultipartUploadInput>,
     ) -> S3Result<S3Response<dto::CompleteMultipartUploadOutput>> {
         let folder = self.clone();
-        blocking_s3(move || folder.complete_upload(request.input)).await.map(S3Response::new)
+        blocking_s3(move || folder.complete_upload(request.input))
+            .await
+            .map(S3Response::new)
     }
 
     async fn abort_multipart_upload(
@@ -254,13 +291,19 @@ impl S3 for Folder {
         request: S3Request<dto::AbortMultipartUploadInput>,
     ) -> S3Result<S3Response<dto::AbortMultipartUploadOutput>> {
         let folder = self.clone();
-        blocking_s3(move || folder.abort_upload(&request.input.upload_id)).await.map(S3Response::new)
+        blocking_s3(move || folder.abort_upload(&request.input.upload_id))
+            .await
+            .map(S3Response::new)
     }
 }
 
 /// Changes whenever the content does. S3 promises no more of it.
 pub(super) fn etag(found: &fs::Metadata) -> ETag {
-    let age = found.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok()).unwrap_or_default();
+    let age = found
+        .modified()
+        .ok()
+        .and_then(|time| time.duration_since(UNIX_EPOCH).ok())
+        .unwrap_or_default();
     ETag::Strong(format!("{:x}-{:x}", found.len(), age.as_nanos()))
 }
 
@@ -281,7 +324,13 @@ pub(super) fn is_missing(error: &io::Error) -> bool {
 }
 
 fn ignore_missing(result: io::Result<()>) -> io::Result<()> {
-    result.or_else(|error| if is_missing(&error) { Ok(()) } else { Err(error) })
+    result.or_else(|error| {
+        if is_missing(&error) {
+            Ok(())
+        } else {
+            Err(error)
+        }
+    })
 }
 
 pub(super) fn internal(error: io::Error) -> S3Error {
@@ -307,4 +356,3 @@ where
         Err(error) => Err(internal(io::Error::other(error))),
     }
 }
-

@@ -1,4 +1,4 @@
-//! ListObjectsV2 over a folder: keys in order, a page at a time.
+//! `ListObjectsV2` over a folder: keys in order, a page at a time.
 
 use std::fs;
 use std::path::{Component, Path};
@@ -10,7 +10,7 @@ use super::folder::{Folder, internal, is_missing, signed};
 
 /// What stands at one place of a listing.
 enum Entry {
-    Object(dto::Object),
+    Object(Box<dto::Object>),
     Prefix(String),
 }
 
@@ -25,29 +25,55 @@ struct Page<'a> {
 }
 
 impl Folder {
-    pub(super) fn list(&self, input: dto::ListObjectsV2Input) -> S3Result<dto::ListObjectsV2Output> {
+    pub(super) fn list(
+        &self,
+        input: dto::ListObjectsV2Input,
+    ) -> S3Result<dto::ListObjectsV2Output> {
         let by_directory = match input.delimiter.as_deref() {
             None | Some("") => false,
             Some("/") => true,
             Some(_) => return Err(s3_error!(NotImplemented, "the only delimiter is /")),
         };
         let prefix = input.prefix.clone().unwrap_or_default();
-        let after = input.continuation_token.clone().or_else(|| input.start_after.clone()).unwrap_or_default();
-        let limit = input.max_keys.and_then(|keys| usize::try_from(keys).ok()).unwrap_or(1000).min(1000);
-        if Path::new(directory_of(&prefix)).components().any(|part| !matches!(part, Component::Normal(_))) {
-            return Err(s3_error!(InvalidArgument, "not a prefix that this server has"));
+        let after = input
+            .continuation_token
+            .clone()
+            .or_else(|| input.start_after.clone())
+            .unwrap_or_default();
+        let limit = input
+            .max_keys
+            .and_then(|keys| usize::try_from(keys).ok())
+            .unwrap_or(1000)
+            .min(1000);
+        if Path::new(directory_of(&prefix))
+            .components()
+            .any(|part| !matches!(part, Component::Normal(_)))
+        {
+            return Err(s3_error!(
+                InvalidArgument,
+                "not a prefix that this server has"
+            ));
         }
-        let mut page = Page { prefix: &prefix, after: &after, by_directory, limit: limit + 1, entries: Vec::new() };
+        let mut page = Page {
+            prefix: &prefix,
+            after: &after,
+            by_directory,
+            limit: limit + 1,
+            entries: Vec::new(),
+        };
         let directory = directory_of(&prefix);
         page.walk(&self.root().join(directory), directory)?;
 
         let mut entries = page.entries;
         let truncated = entries.len() > limit;
         entries.truncate(limit);
-        let next = entries.last().filter(|_| truncated).map(|entry| match entry {
-            Entry::Object(object) => object.key.clone().unwrap_or_default(),
-            Entry::Prefix(prefix) => prefix.clone(),
-        });
+        let next = entries
+            .last()
+            .filter(|_| truncated)
+            .map(|entry| match entry {
+                Entry::Object(object) => object.key.clone().unwrap_or_default(),
+                Entry::Prefix(prefix) => prefix.clone(),
+            });
         let mut output = dto::ListObjectsV2Output {
             key_count: i32::try_from(entries.len()).ok(),
             max_keys: i32::try_from(limit).ok(),
@@ -63,8 +89,10 @@ impl Folder {
         let (mut contents, mut prefixes) = (Vec::new(), Vec::new());
         for entry in entries {
             match entry {
-                Entry::Object(object) => contents.push(object),
-                Entry::Prefix(prefix) => prefixes.push(dto::CommonPrefix { prefix: Some(prefix) }),
+                Entry::Object(object) => contents.push(*object),
+                Entry::Prefix(prefix) => prefixes.push(dto::CommonPrefix {
+                    prefix: Some(prefix),
+                }),
             }
         }
         output.contents = Some(contents);
@@ -85,12 +113,17 @@ impl Page<'_> {
         for entry in entries {
             let entry = entry.map_err(internal)?;
             let is_directory = entry.file_type().map_err(internal)?.is_dir();
-            let Ok(name) = entry.file_name().into_string() else { continue };
+            let Ok(name) = entry.file_name().into_string() else {
+                continue;
+            };
             if key.is_empty() && name == ".pounce" {
                 continue;
             }
             // With its slash a directory sorts where its objects do.
-            keys.push((format!("{key}{name}{}", if is_directory { "/" } else { "" }), entry.path()));
+            keys.push((
+                format!("{key}{name}{}", if is_directory { "/" } else { "" }),
+                entry.path(),
+            ));
         }
         keys.sort_unstable();
         for (key, path) in keys {
@@ -107,7 +140,10 @@ impl Page<'_> {
                 if *key > *self.after && key.starts_with(self.prefix) {
                     self.add(key, &path)?;
                 }
-            } else if self.by_directory && key.starts_with(self.prefix) && key.len() > self.prefix.len() {
+            } else if self.by_directory
+                && key.starts_with(self.prefix)
+                && key.len() > self.prefix.len()
+            {
                 if *key > *self.after && holds_a_file(&path)? {
                     self.entries.push(Entry::Prefix(key));
                 }
@@ -125,12 +161,12 @@ impl Page<'_> {
             Err(error) if is_missing(&error) => return Ok(()),
             Err(error) => return Err(internal(error)),
         };
-        self.entries.push(Entry::Object(dto::Object {
+        self.entries.push(Entry::Object(Box::new(dto::Object {
             key: Some(key),
             size: Some(signed(found.len())),
             last_modified: found.modified().ok().map(dto::Timestamp::from),
             ..Default::default()
-        }));
+        })));
         Ok(())
     }
 }

@@ -48,24 +48,40 @@ impl Embedded {
     pub const BUCKET: &str = "pounce";
 
     pub(super) fn open(root: &Path) -> io::Result<Self> {
-        let describe = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", root.display()));
+        let describe =
+            |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", root.display()));
         let folder = Folder::open(root).map_err(describe)?;
         let keys = KeyPair::load(&folder.state().join("credentials.json")).map_err(describe)?;
         let mut builder = S3ServiceBuilder::new(folder);
-        builder.set_auth(SimpleAuth::from_single(keys.accesskey.clone(), keys.secretkey.clone()));
-        Ok(Self { service: builder.build(), keys })
+        builder.set_auth(SimpleAuth::from_single(
+            keys.accesskey.clone(),
+            keys.secretkey.clone(),
+        ));
+        Ok(Self {
+            service: builder.build(),
+            keys,
+        })
     }
 
     /// Answers an S3 request that came in through the listener.
     ///
     /// # Errors
     /// A fault of the server's own; S3 errors are responses.
-    pub async fn call(&self, request: s3s::HttpRequest) -> Result<s3s::HttpResponse, s3s::HttpError> {
+    pub async fn call(
+        &self,
+        request: s3s::HttpRequest,
+    ) -> Result<s3s::HttpResponse, s3s::HttpError> {
         self.service.call(request).await
     }
 
     pub(super) fn credentials(&self) -> Credentials {
-        Credentials::new(&self.keys.accesskey, &self.keys.secretkey, None, None, "embedded")
+        Credentials::new(
+            &self.keys.accesskey,
+            &self.keys.secretkey,
+            None,
+            None,
+            "embedded",
+        )
     }
 
     pub(super) fn http_client(&self) -> s3s_aws::Client {

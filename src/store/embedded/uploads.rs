@@ -1,7 +1,7 @@
 //! Multipart uploads in a folder.
 //!
 //! An upload is a directory with `upload.json` and a file for each part, `<number>.<etag>`. A part's
-//! ETag is random, so two parts that race for one number are told apart, and an upload can only be
+//! `ETag` is random, so two parts that race for one number are told apart, and an upload can only be
 //! completed with the very bytes that its caller was told about.
 
 use std::fs::{self, OpenOptions};
@@ -23,7 +23,11 @@ impl Folder {
     fn upload(&self, id: &str) -> S3Result<PathBuf> {
         let id = Uuid::parse_str(id).map_err(|_| s3_error!(NoSuchUpload))?;
         let directory = self.state().join("uploads").join(id.to_string());
-        if directory.is_dir() { Ok(directory) } else { Err(s3_error!(NoSuchUpload)) }
+        if directory.is_dir() {
+            Ok(directory)
+        } else {
+            Err(s3_error!(NoSuchUpload))
+        }
     }
 
     pub(super) fn begin_upload(
@@ -33,7 +37,10 @@ impl Folder {
         self.file(&input.bucket, &input.key)?;
         let id = Uuid::new_v4().to_string();
         let directory = self.state().join("uploads").join(&id);
-        let attributes = Attributes { content_type: input.content_type, metadata: input.metadata };
+        let attributes = Attributes {
+            content_type: input.content_type,
+            metadata: input.metadata,
+        };
         fs::create_dir(&directory).map_err(internal)?;
         let described = serde_json::to_vec(&attributes).map_err(|error| internal(error.into()))?;
         fs::write(directory.join("upload.json"), described).map_err(internal)?;
@@ -45,13 +52,19 @@ impl Folder {
         })
     }
 
-    pub(super) async fn take_part(&self, input: dto::UploadPartInput) -> S3Result<dto::UploadPartOutput> {
+    pub(super) async fn take_part(
+        &self,
+        input: dto::UploadPartInput,
+    ) -> S3Result<dto::UploadPartOutput> {
         let directory = self.upload(&input.upload_id)?;
         let file = self.receive(input.body).await?;
         let tag = Uuid::new_v4().simple().to_string();
         let path = directory.join(format!("{}.{tag}", input.part_number));
         match blocking(move || Ok(file.persist(path))).await? {
-            Ok(_) => Ok(dto::UploadPartOutput { e_tag: Some(ETag::Strong(tag)), ..Default::default() }),
+            Ok(_) => Ok(dto::UploadPartOutput {
+                e_tag: Some(ETag::Strong(tag)),
+                ..Default::default()
+            }),
             // Aborted while the part was on its way.
             Err(error) if is_missing(&error.error) => Err(s3_error!(NoSuchUpload)),
             Err(error) => Err(internal(error.error)),
@@ -64,14 +77,18 @@ impl Folder {
     ) -> S3Result<dto::CompleteMultipartUploadOutput> {
         let path = self.file(&input.bucket, &input.key)?;
         let directory = self.upload(&input.upload_id)?;
-        let listed = input.multipart_upload.and_then(|upload| upload.parts).unwrap_or_default();
+        let listed = input
+            .multipart_upload
+            .and_then(|upload| upload.parts)
+            .unwrap_or_default();
         let parts = self::parts(&directory, &listed)?;
         let attributes = fs::read(directory.join("upload.json")).map_err(internal)?;
         let attributes: Attributes = serde_json::from_slice(&attributes).unwrap_or_default();
 
         let file = self.join(&parts).map_err(internal)?;
         let tag = etag(&file.as_file().metadata().map_err(internal)?);
-        self.commit(file, &path, &input.key, &attributes).map_err(internal)?;
+        self.commit(file, &path, &input.key, &attributes)
+            .map_err(internal)?;
         fs::remove_dir_all(directory).map_err(internal)?;
         Ok(dto::CompleteMultipartUploadOutput {
             bucket: Some(input.bucket),
@@ -87,7 +104,10 @@ impl Folder {
         let mut whole = NamedTempFile::new_in(self.tmp())?;
         if let [first, rest @ ..] = parts {
             fs::rename(first, whole.path())?;
-            *whole.as_file_mut() = OpenOptions::new().read(true).write(true).open(whole.path())?;
+            *whole.as_file_mut() = OpenOptions::new()
+                .read(true)
+                .write(true)
+                .open(whole.path())?;
             io::Seek::seek(whole.as_file_mut(), io::SeekFrom::End(0))?;
             for part in rest {
                 io::copy(&mut fs::File::open(part)?, whole.as_file_mut())?;
@@ -119,11 +139,17 @@ fn parts(directory: &std::path::Path, listed: &[dto::CompletedPart]) -> S3Result
             return Err(s3_error!(InvalidPart));
         }
         let file = directory.join(format!("{number}.{tag}"));
-        let size = fs::metadata(&file).map_err(|_| s3_error!(InvalidPart))?.len();
+        let size = fs::metadata(&file)
+            .map_err(|_| s3_error!(InvalidPart))?
+            .len();
         if size < MIN_PART && index + 1 < listed.len() {
             return Err(s3_error!(EntityTooSmall));
         }
         files.push(file);
     }
-    if files.is_empty() { Err(s3_error!(InvalidPart)) } else { Ok(files) }
+    if files.is_empty() {
+        Err(s3_error!(InvalidPart))
+    } else {
+        Ok(files)
+    }
 }

@@ -1,0 +1,18 @@
+//! pounce from outside: HTTP, processes, files. One module a chapter of the spec, or of our own.
+#![allow(
+    clippy::unwrap_used,
+    missing_docs,
+    reason = "a test that panics has failed, and says where"
+)]
+
+mod support;
+
+mod config;
+mod discovery;
+mod errors;
+mod fill;
+mod layers;
+mod process;
+mod pull;
+mod storage;
+mod upstream;

@@ -1,0 +1,315 @@
+//! Configuration: distribution's schema and variables, and what is wrong with those one wrote.
+
+use pounce::config::{Config, ConfigError, Driver, Environment, Loaded, LogFormatter};
+
+fn load(yaml: &str, variables: &[(&str, &str)]) -> Result<Loaded, ConfigError> {
+    Config::parse(yaml, &variables.iter().copied().collect::<Environment>())
+}
+
+fn refused(yaml: &str, variables: &[(&str, &str)]) -> String {
+    load(yaml, variables).unwrap_err().to_string()
+}
+
+/// The `.env` of Tigris' guide for distribution.
+const GUIDE: &[(&str, &str)] = &[
+    ("REGISTRY_STORAGE_S3_BUCKET", "bucketName"),
+    ("REGISTRY_STORAGE_S3_ACCESSKEY", "tid_accessKey"),
+    ("REGISTRY_STORAGE_S3_SECRETKEY", "tsec_secretAccessKey"),
+    ("REGISTRY_STORAGE", "s3"),
+    ("REGISTRY_STORAGE_S3_REGION", "auto"),
+    (
+        "REGISTRY_STORAGE_S3_REGIONENDPOINT",
+        "https://t3.storage.dev",
+    ),
+    ("REGISTRY_STORAGE_S3_FORCEPATHSTYLE", "false"),
+    ("REGISTRY_STORAGE_S3_ENCRYPT", "false"),
+    ("REGISTRY_STORAGE_S3_SECURE", "true"),
+    ("REGISTRY_STORAGE_S3_V4AUTH", "true"),
+    ("REGISTRY_STORAGE_S3_CHUNKSIZE", "5242880"),
+    ("REGISTRY_STORAGE_S3_ROOTDIRECTORY", "/"),
+    (
+        "REGISTRY_HTTP_SECRET",
+        "0c0ffee0-0000-4000-8000-000000000000",
+    ),
+];
+
+#[test]
+fn the_guides_env_works_unchanged() {
+    let Loaded { config, notices } = load("", GUIDE).unwrap();
+    let s3 = &config.storage.s3;
+    assert_eq!(
+        (config.storage.driver, s3.bucket.as_deref()),
+        (Driver::S3, Some("bucketName"))
+    );
+    assert_eq!(
+        (s3.chunksize, s3.forcepathstyle, s3.secure),
+        (5_242_880, false, true)
+    );
+    assert_eq!(
+        s3.secretkey.as_ref().unwrap().reveal(),
+        "tsec_secretAccessKey"
+    );
+    let ignored: Vec<_> = notices
+        .iter()
+        .filter(|notice| notice.contains("is ignored"))
+        .collect();
+    assert!(
+        notices.len() == ignored.len() && ignored.iter().any(|it| it.contains("V4AUTH")),
+        "{notices:?}"
+    );
+}
+
+#[test]
+fn what_fly_storage_create_sets_is_enough() {
+    let fly = [
+        ("AWS_ACCESS_KEY_ID", "tid_AzureDiamond"),
+        ("AWS_ENDPOINT_URL_S3", "https://fly.storage.tigris.dev"),
+        ("AWS_REGION", "auto"),
+        ("AWS_SECRET_ACCESS_KEY", "tsec_hunter2"),
+        ("BUCKET_NAME", "delicate-sea-639"),
+    ];
+    let config = load("", &fly).unwrap().config;
+    let s3 = &config.storage.s3;
+    assert_eq!(config.storage.driver, Driver::S3);
+    assert_eq!(s3.bucket.as_deref(), Some("delicate-sea-639"));
+    assert_eq!(
+        s3.regionendpoint.as_deref(),
+        Some("https://fly.storage.tigris.dev")
+    );
+    assert_eq!(s3.region.as_deref(), Some("auto"));
+    // What is said in pounce's own terms wins.
+    let mut both = fly.to_vec();
+    both.push(("REGISTRY_STORAGE_S3_BUCKET", "mine"));
+    assert_eq!(
+        load("", &both).unwrap().config.storage.s3.bucket.as_deref(),
+        Some("mine")
+    );
+    let file = "storage: {s3: {bucket: written}}";
+    assert_eq!(
+        load(file, &fly)
+            .unwrap()
+            .config
+            .storage
+            .s3
+            .bucket
+            .as_deref(),
+        Some("written")
+    );
+}
+
+#[test]
+fn the_example_shows_every_setting_with_its_default() {
+    let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/config/registry.yml"))
+        .unwrap();
+    let Loaded { config, notices } = load(&text, &[]).unwrap();
+    assert_eq!(notices, Vec::<String>::new());
+    let shown: serde_json::Value = serde_saphyr::from_str(&text).unwrap();
+    let mut defaults = serde_json::to_value(Config::default()).unwrap();
+    defaults["version"] = shown["version"].clone();
+    assert_eq!(keys(&shown, ""), keys(&defaults, ""));
+    assert_eq!(serde_json::to_value(config).unwrap(), defaults);
+    assert!(
+        text.lines()
+            .filter(|line| line.contains(": ") && !line.trim_start().starts_with('#'))
+            .count()
+            > 25
+    );
+}
+
+fn keys(value: &serde_json::Value, path: &str) -> Vec<String> {
+    let Some(section) = value.as_object() else {
+        return vec![path.to_owned()];
+    };
+    let mut all: Vec<_> = section
+        .iter()
+        .flat_map(|(key, child)| keys(child, &format!("{path}.{key}")))
+        .collect();
+    all.sort();
+    all
+}
+
+#[test]
+fn distributions_own_example_is_accepted() {
+    let text = "
+version: 0.1
+log:
+  fields:
+    service: registry
+storage:
+  cache:
+    blobdescriptor: inmemory
+  filesystem:
+    rootdirectory: /var/lib/registry
+http:
+  addr: :5000
+  headers:
+    X-Content-Type-Options: [nosniff]
+health:
+  storagedriver:
+    enabled: true
+    interval: 10s
+    threshold: 3
+";
+    let Loaded { config, notices } = load(text, &[]).unwrap();
+    assert_eq!(config.storage.driver, Driver::Filesystem);
+    assert_eq!(config.http.headers["X-Content-Type-Options"], ["nosniff"]);
+    assert_eq!(notices.len(), 3, "{notices:?}");
+    // Its image's defaults, with the bucket from the environment.
+    let config = load(text, GUIDE).unwrap().config;
+    assert_eq!(config.storage.driver, Driver::S3);
+}
+
+#[test]
+fn variables_override_the_file() {
+    let file =
+        "proxy: {remoteurl: 'https://one.example.com', tagttl: 5m}\nhttp: {headers: {A: [b]}}";
+    let variables = [
+        ("REGISTRY_PROXY_REMOTEURL", "https://two.example.com"),
+        ("REGISTRY_PROXY_USERNAME", "user"),
+        ("REGISTRY_PROXY_PASSWORD", "0123"),
+        ("REGISTRY_LOG_FORMATTER", "json"),
+        ("REGISTRY_HTTP_HEADERS_A_0", "c"),
+        ("REGISTRY_STORAGE_REDIRECT", "{disable: true}"),
+    ];
+    let config = load(file, &variables).unwrap().config;
+    assert_eq!(
+        config.proxy.remoteurl.unwrap().to_string(),
+        "https://two.example.com"
+    );
+    assert_eq!(
+        config.proxy.password.unwrap().reveal(),
+        "0123",
+        "a password of digits is not a number"
+    );
+    assert_eq!(
+        (config.log.formatter, config.proxy.tagttl.as_secs()),
+        (LogFormatter::Json, 300)
+    );
+    assert!(config.storage.redirect.disable);
+    assert_eq!(config.http.headers["A"], ["c"]);
+}
+
+#[test]
+fn an_unknown_key_in_the_file_names_itself_and_the_nearest() {
+    let cases = [
+        (
+            "storage: {s3: {buckett: x}}",
+            "storage.s3.buckett",
+            "storage.s3.bucket?",
+        ),
+        (
+            "proxy: {remoteUrls: x}",
+            "proxy.remoteurls",
+            "proxy.remoteurl?",
+        ),
+        ("storge: {}", "storge", "storage?"),
+    ];
+    for (yaml, key, nearest) in cases {
+        let message = refused(yaml, &[]);
+        assert!(
+            message.starts_with(key) && message.ends_with(nearest),
+            "{message}"
+        );
+    }
+}
+
+#[test]
+fn an_unknown_variable_is_a_warning_that_names_the_nearest() {
+    let notices = load(
+        "",
+        &[
+            ("REGISTRY_STORAGE_S3_BUCKETT", "x"),
+            ("REGISTRY_QQQ", "y"),
+            ("OTHER", "z"),
+        ],
+    )
+    .unwrap()
+    .notices;
+    assert_eq!(notices.len(), 2, "{notices:?}");
+    assert!(
+        notices
+            .iter()
+            .any(|it| it.contains("REGISTRY_STORAGE_S3_BUCKETT")
+                && it.ends_with("REGISTRY_STORAGE_S3_BUCKET?"))
+    );
+}
+
+/// A file, variables, and the setting that is to be named.
+type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a str);
+
+#[test]
+fn wrong_values_name_their_setting() {
+    let cases: &[Case] = &[
+        ("storage: {s3: {region: auto}}", &[], "storage.s3.bucket"),
+        ("storage: {s3: {bucket: b}}", &[], "storage.s3.region"),
+        (
+            "storage: {s3: {bucket: b, region: auto, accesskey: x}}",
+            &[],
+            "storage.s3.accesskey",
+        ),
+        ("storage: {s3: {chunksize: 5}}", &[], "storage.s3.chunksize"),
+        (
+            "storage: {redirect: {expiry: 8d}}",
+            &[],
+            "storage.redirect.expiry",
+        ),
+        (
+            "storage: {redirect: {expiry: 90}}",
+            &[],
+            "storage.redirect.expiry",
+        ),
+        ("http: {addr: nowhere}", &[], "http.addr"),
+        ("http: {prefix: v}", &[], "http.prefix"),
+        (
+            "proxy: {remoteurl: registry-1.docker.io}",
+            &[],
+            "proxy.remoteurl",
+        ),
+        (
+            "proxy: {remoteurl: 'https://user:secret@host'}",
+            &[],
+            "proxy.remoteurl",
+        ),
+        ("proxy: {username: x}", &[], "proxy.username"),
+        ("log: {level: loud}", &[], "log.level"),
+        ("auth: {htpasswd: {realm: x, path: /y}}", &[], "auth"),
+        ("storage: {azure: {}}", &[], "storage.azure"),
+        ("[1]", &[], "the configuration"),
+        ("", &[("REGISTRY_STORAGE", "gcs")], "REGISTRY_STORAGE"),
+        ("", &[("REGISTRY_AUTH", "htpasswd")], "REGISTRY_AUTH"),
+        (
+            "",
+            &[("REGISTRY_HTTP_TLS_CERTIFICATE", "/x")],
+            "REGISTRY_HTTP_TLS_CERTIFICATE",
+        ),
+        (
+            "",
+            &[("REGISTRY_STORAGE_S3_ENCRYPT", "perhaps")],
+            "storage.s3.encrypt",
+        ),
+    ];
+    for (yaml, variables, named) in cases {
+        let message = refused(yaml, variables);
+        assert!(
+            message.starts_with(named),
+            "{yaml} {variables:?}: {message}"
+        );
+        assert!(!message.contains("secret@"), "{message}");
+    }
+    assert!(matches!(load("a: [", &[]), Err(ConfigError::Yaml { .. })));
+}
+
+#[test]
+fn secrets_do_not_show_themselves() {
+    let mut variables = GUIDE.to_vec();
+    variables.extend([
+        ("REGISTRY_PROXY_USERNAME", "u"),
+        ("REGISTRY_PROXY_PASSWORD", "hunter2"),
+    ]);
+    let config = load("", &variables).unwrap().config;
+    let shown = format!("{config:?} {}", serde_json::to_string(&config).unwrap());
+    assert!(
+        !shown.contains("hunter2") && !shown.contains("tsec_secretAccessKey"),
+        "{shown}"
+    );
+}

@@ -1,0 +1,347 @@
+//! The program as a process: how it starts, what it logs, how it ends.
+
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, Command, Stdio};
+
+use tempfile::TempDir;
+
+use crate::support::image::digest;
+use crate::support::upstream::Manners;
+use crate::support::{Image, Pounce, Upstream};
+
+struct Process {
+    child: Child,
+    log: BufReader<std::process::ChildStderr>,
+    folder: TempDir,
+    /// What was read of the log.
+    seen: String,
+    addr: String,
+}
+
+fn command(folder: &TempDir) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pounce"));
+    command
+        .env_clear()
+        .arg("serve")
+        .stderr(Stdio::piped())
+        .stdout(Stdio::null())
+        .stdin(Stdio::null());
+    command
+        .env("REGISTRY_HTTP_ADDR", "127.0.0.1:0")
+        .env("REGISTRY_LOG_FORMATTER", "json");
+    command.env(
+        "REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY",
+        folder.path().join("data"),
+    );
+    command
+}
+
+impl Process {
+    fn start(variables: &[(&str, &str)]) -> Self {
+        let folder = TempDir::new().unwrap();
+        let mut child = command(&folder)
+            .envs(variables.iter().copied())
+            .spawn()
+            .unwrap();
+        let log = BufReader::new(child.stderr.take().unwrap());
+        let mut process = Self {
+            child,
+            log,
+            folder,
+            seen: String::new(),
+            addr: String::new(),
+        };
+        let line = process.until("\"listening\"");
+        let line: serde_json::Value = serde_json::from_str(&line).unwrap();
+        line["addr"].as_str().unwrap().clone_into(&mut process.addr);
+        process
+    }
+
+    /// Reads the log up to a line with this text.
+    fn until(&mut self, text: &str) -> String {
+        loop {
+            let mut line = String::new();
+            assert_ne!(
+                self.log.read_line(&mut line).unwrap(),
+                0,
+                "the log ended before {text}: {}",
+                self.seen
+            );
+            self.seen.push_str(&line);
+            if line.contains(text) {
+                return line;
+            }
+        }
+    }
+
+    fn terminate(&self) {
+        Command::new("kill")
+            .arg(self.child.id().to_string())
+            .status()
+            .unwrap();
+    }
+
+    fn end(mut self) -> (i32, String) {
+        self.log.read_to_string(&mut self.seen).unwrap();
+        (
+            self.child.wait().unwrap().code().unwrap(),
+            std::mem::take(&mut self.seen),
+        )
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Runs until it gives up, and returns the one sentence that it leaves.
+fn fails(variables: &[(&str, &str)]) -> String {
+    let folder = TempDir::new().unwrap();
+    let output = command(&folder)
+        .envs(variables.iter().copied())
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let text = String::from_utf8(output.stderr).unwrap();
+    let last = text.lines().last().unwrap().to_owned();
+    assert!(last.starts_with("pounce: "), "{text}");
+    last
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_keeps_it_from_starting_is_named_with_its_setting() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = taken.local_addr().unwrap().to_string();
+    let message = fails(&[("REGISTRY_HTTP_ADDR", &taken)]);
+    assert!(
+        message.contains("http.addr") && message.contains(&taken),
+        "{message}"
+    );
+
+    let message = fails(&[("REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY", "/proc/nothing")]);
+    assert!(
+        message.contains("storage.filesystem.rootdirectory: /proc/nothing"),
+        "{message}"
+    );
+
+    let message = fails(&[
+        ("REGISTRY_STORAGE_S3_BUKET", "x"),
+        ("REGISTRY_STORAGE", "s3"),
+    ]);
+    assert!(
+        message.contains("storage.s3.bucket: is missing"),
+        "{message}"
+    );
+
+    let bucket = Pounce::with(&[]).await;
+    let s3 = bucket.as_s3();
+    let with = |name: &str, value: &'static str| -> Vec<(&'static str, String)> {
+        s3.iter()
+            .map(|(key, old)| {
+                (
+                    *key,
+                    if *key == name {
+                        value.to_owned()
+                    } else {
+                        old.clone()
+                    },
+                )
+            })
+            .collect()
+    };
+    let cases = [
+        (
+            "REGISTRY_STORAGE_S3_SECRETKEY",
+            "wrong",
+            "storage.s3.secretkey",
+        ),
+        (
+            "REGISTRY_STORAGE_S3_REGIONENDPOINT",
+            "http://127.0.0.1:9",
+            "storage.s3.regionendpoint",
+        ),
+    ];
+    for (name, value, named) in cases {
+        let variables = with(name, value);
+        let variables: Vec<_> = variables
+            .iter()
+            .map(|(name, value)| (*name, value.as_str()))
+            .collect();
+        let message = fails(&variables);
+        assert!(message.contains(named), "{message}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fly_style_variables_find_the_bucket() {
+    let bucket = Pounce::with(&[]).await;
+    let s3: std::collections::HashMap<_, _> = bucket.as_s3().into_iter().collect();
+    let process = Process::start(&[
+        ("BUCKET_NAME", "pounce"),
+        ("AWS_REGION", "auto"),
+        (
+            "AWS_ENDPOINT_URL_S3",
+            &s3["REGISTRY_STORAGE_S3_REGIONENDPOINT"],
+        ),
+        ("AWS_ACCESS_KEY_ID", &s3["REGISTRY_STORAGE_S3_ACCESSKEY"]),
+        (
+            "AWS_SECRET_ACCESS_KEY",
+            &s3["REGISTRY_STORAGE_S3_SECRETKEY"],
+        ),
+        // A bucket in the host's name needs DNS.
+        ("REGISTRY_STORAGE_S3_FORCEPATHSTYLE", "true"),
+    ]);
+    assert!(!process.folder.path().join("data").exists());
+    let reply = reqwest::get(format!("http://{}/v2/a/manifests/v1", process.addr))
+        .await
+        .unwrap();
+    assert_eq!(reply.status(), 404);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_tells_what_was_served_and_no_secret() {
+    let upstream = Upstream::start().await;
+    let image = Image::new(1, &[1000]);
+    upstream.add("a/b", "v1", &image);
+    let mut process = Process::start(&[
+        ("REGISTRY_PROXY_REMOTEURL", &upstream.url()),
+        ("REGISTRY_PROXY_USERNAME", "somebody"),
+        ("REGISTRY_PROXY_PASSWORD", "hunter2"),
+        ("REGISTRY_LOG_LEVEL", "debug"),
+        ("REGISTRY_STORAGE_CACHE_BLOBDESCRIPTOR", "redis"),
+    ]);
+    assert_eq!(
+        process
+            .seen
+            .matches("REGISTRY_STORAGE_CACHE_BLOBDESCRIPTOR is ignored")
+            .count(),
+        1
+    );
+    let addr = process.addr.clone();
+    let url = |path: &str| format!("http://{addr}{path}");
+    let blob = url(&format!("/v2/a/b/blobs/{}", digest(image.layer())));
+    let client = reqwest::Client::builder()
+        .redirect(reqwest::redirect::Policy::none())
+        .build()
+        .unwrap();
+    let forged = url("/v2/%0a{\"level\":\"ERROR\"}/x");
+    for address in [&blob, &forged] {
+        client
+            .get(address)
+            .send()
+            .await
+            .unwrap()
+            .bytes()
+            .await
+            .unwrap();
+    }
+    process.until("stored a blob");
+    client.get(&blob).send().await.unwrap();
+    upstream.behave(Manners {
+        status: Some(403),
+        ..Manners::default()
+    });
+    client
+        .get(url("/v2/a/b/manifests/v1"))
+        .send()
+        .await
+        .unwrap();
+    process.until("proxy.username");
+    process.terminate();
+    let (status, log) = process.end();
+    assert_eq!(status, 0, "{log}");
+
+    let lines: Vec<serde_json::Value> = log
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let requests: Vec<_> = lines
+        .iter()
+        .filter(|line| line["message"] == "request")
+        .collect();
+    let fill = requests
+        .iter()
+        .find(|line| line["outcome"] == "fill")
+        .unwrap();
+    assert_eq!(
+        (&fill["repository"], &fill["bytes"], &fill["status"]),
+        (&"a/b".into(), &1000.into(), &200.into())
+    );
+    assert_eq!(fill["reference"], digest(image.layer()));
+    assert!(fill["id"].as_str().unwrap().len() > 30);
+    assert!(
+        requests
+            .iter()
+            .any(|line| line["outcome"] == "hit" && line["status"] == 307)
+    );
+    assert!(lines.iter().all(|line| line["level"] != "ERROR"));
+    for secret in ["hunter2", "X-Amz-Signature", "uthorization"] {
+        assert!(!log.contains(secret), "{log}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_blob_is_told_in_the_log() {
+    let upstream = Upstream::start().await;
+    let image = Image::new(1, &[1000]);
+    upstream.add("a", "v1", &image);
+    upstream.behave(Manners {
+        corrupts: true,
+        ..Manners::default()
+    });
+    let mut process = Process::start(&[("REGISTRY_PROXY_REMOTEURL", &upstream.url())]);
+    let url = format!(
+        "http://{}/v2/a/blobs/{}",
+        process.addr,
+        digest(image.layer())
+    );
+    let whole = async { reqwest::get(url).await?.bytes().await };
+    assert!(whole.await.is_err());
+    let line = process.until("a fill failed");
+    assert!(
+        line.contains("other bytes than were asked for") && line.contains(&digest(image.layer())),
+        "{line}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_sigterm_drains_and_the_second_one_does_not() {
+    let upstream = Upstream::start().await;
+    let image = Image::new(1, &[1 << 20]);
+    upstream.add("a", "v1", &image);
+    upstream.behave(Manners {
+        holds_after: Some(500_000),
+        ..Manners::default()
+    });
+    for twice in [false, true] {
+        let mut process = Process::start(&[("REGISTRY_PROXY_REMOTEURL", &upstream.url())]);
+        let url = format!(
+            "http://{}/v2/a/blobs/{}",
+            process.addr,
+            digest(image.layer())
+        );
+        let mut reply = reqwest::get(url).await.unwrap();
+        reply.chunk().await.unwrap().unwrap();
+        process.terminate();
+        process.until("ending: ");
+        if twice {
+            process.terminate();
+            let (status, _) = process.end();
+            assert_eq!(status, 1);
+        } else {
+            upstream.release();
+            while reply.chunk().await.unwrap().is_some() {}
+            let (status, log) = process.end();
+            assert_eq!(status, 0, "{log}");
+            assert!(log.contains("stored a blob"), "{log}");
+        }
+        // The gate stays open; the second round does not need it.
+        upstream.behave(Manners {
+            holds_after: Some(500_000),
+            ..Manners::default()
+        });
+    }
+}

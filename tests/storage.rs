@@ -1,0 +1,356 @@
+//! The bucket: embedded or elsewhere, redirected to or streamed from, shared by replicas.
+
+use crate::support::image::digest;
+use crate::support::{Image, Pounce, Upstream};
+
+async fn warm(variables: &[(&str, &str)]) -> (Upstream, Pounce, Image, String) {
+    let upstream = Upstream::start().await;
+    let image = Image::new(1, &[300_000]);
+    upstream.add("a/b", "v1", &image);
+    let url = upstream.url();
+    let mut all = vec![("REGISTRY_PROXY_REMOTEURL", url.as_str())];
+    all.extend_from_slice(variables);
+    let pounce = Pounce::with(&all).await;
+    let path = format!("/v2/a/b/blobs/{}", digest(image.layer()));
+    pounce.get("/v2/a/b/manifests/v1").await;
+    pounce.get(&path).await;
+    pounce.until_stored(&digest(image.layer())).await;
+    (upstream, pounce, image, path)
+}
+
+#[tokio::test]
+async fn the_layout_is_distributions_and_links_hold_digests() {
+    let (_upstream, pounce, image, _) = warm(&[]).await;
+    let hex = |digest: &str| digest.strip_prefix("sha256:").unwrap().to_owned();
+    let (manifest, layer) = (image.digest(), digest(image.layer()));
+    let blob = |digest: &str| {
+        format!(
+            "docker/registry/v2/blobs/sha256/{}/{}/data",
+            &hex(digest)[..2],
+            hex(digest)
+        )
+    };
+    let repository = "docker/registry/v2/repositories/a/b";
+    let mut expected = vec![
+        blob(&layer),
+        blob(&manifest),
+        format!("{repository}/_layers/sha256/{}/link", hex(&layer)),
+        format!(
+            "{repository}/_manifests/revisions/sha256/{}/link",
+            hex(&manifest)
+        ),
+        format!("{repository}/_manifests/tags/v1/current/link"),
+        format!(
+            "{repository}/_manifests/tags/v1/index/sha256/{}/link",
+            hex(&manifest)
+        ),
+    ];
+    expected.sort();
+    pounce
+        .until("everything is stored", |it| {
+            it.objects().len() >= expected.len()
+        })
+        .await;
+    assert_eq!(pounce.objects(), expected);
+    for (key, content) in [
+        (&expected[2], &layer),
+        (&expected[3], &manifest),
+        (&expected[4], &manifest),
+    ] {
+        assert_eq!(
+            std::fs::read_to_string(pounce.root().join(key)).unwrap(),
+            *content
+        );
+    }
+}
+
+#[tokio::test]
+async fn what_distribution_stored_is_served() {
+    // A folder as distribution's filesystem driver leaves it: no attributes, no metadata.
+    let image = Image::new(5, &[1000]);
+    let pounce = Pounce::with(&[]).await;
+    let write = |key: String, content: &[u8]| {
+        let path = pounce.root().join("docker/registry/v2").join(key);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, content).unwrap();
+    };
+    let hex = |digest: &str| digest.strip_prefix("sha256:").unwrap().to_owned();
+    for content in image.blobs.iter().chain([&image.manifest]) {
+        let hex = hex(&digest(content));
+        write(format!("blobs/sha256/{}/{hex}/data", &hex[..2]), content);
+        write(
+            format!("repositories/x/_layers/sha256/{hex}/link"),
+            digest(content).as_bytes(),
+        );
+    }
+    let revision = hex(&image.digest());
+    write(
+        format!("repositories/x/_manifests/revisions/sha256/{revision}/link"),
+        image.digest().as_bytes(),
+    );
+    write(
+        "repositories/x/_manifests/tags/v1/current/link".into(),
+        image.digest().as_bytes(),
+    );
+
+    let reply = pounce.get("/v2/x/manifests/v1").await;
+    assert_eq!(
+        (reply.status, reply.header("content-type")),
+        (200, image.media_type.as_str())
+    );
+    for blob in &image.blobs {
+        let reply = pounce.get(&format!("/v2/x/blobs/{}", digest(blob))).await;
+        assert_eq!(pounce.follow(&reply).await.body, blob);
+    }
+    // Only in the repository that has them.
+    assert_eq!(
+        pounce
+            .get(&format!("/v2/y/manifests/{}", image.digest()))
+            .await
+            .code(),
+        "MANIFEST_UNKNOWN"
+    );
+    assert_eq!(
+        pounce
+            .get(&format!("/v2/y/blobs/{}", digest(image.layer())))
+            .await
+            .code(),
+        "BLOB_UNKNOWN"
+    );
+}
+
+#[tokio::test]
+async fn a_pushed_tag_is_never_looked_up_upstream() {
+    let (upstream, pounce, image, _) = warm(&[("REGISTRY_PROXY_TAGTTL", "0")]).await;
+    let pushed = pounce
+        .root()
+        .join("docker/registry/v2/repositories/a/b/_manifests/tags/mine/current/link");
+    std::fs::create_dir_all(pushed.parent().unwrap()).unwrap();
+    std::fs::write(pushed, image.digest()).unwrap();
+    upstream.forget();
+    for _ in 0..2 {
+        assert_eq!(
+            pounce.get("/v2/a/b/manifests/mine").await.body,
+            image.manifest
+        );
+    }
+    assert_eq!(upstream.requests(), 0);
+}
+
+#[tokio::test]
+async fn redirects_can_be_turned_off() {
+    let (_upstream, pounce, image, path) =
+        warm(&[("REGISTRY_STORAGE_REDIRECT_DISABLE", "true")]).await;
+    let reply = pounce.get(&path).await;
+    assert_eq!(
+        (reply.status, reply.header("content-length")),
+        (200, "300000")
+    );
+    assert!(reply.body == image.layer());
+    let reply = pounce.range(&path, "bytes=5-9").await;
+    assert_eq!(
+        (reply.status, &reply.body),
+        (206, &image.layer().slice(5..10))
+    );
+    assert_eq!(reply.header("content-range"), "bytes 5-9/300000");
+    assert_eq!(
+        pounce.range(&path, "bytes=300000-").await.code(),
+        "RANGE_INVALID"
+    );
+}
+
+#[tokio::test]
+async fn urls_are_made_for_the_host_that_the_client_called() {
+    let (_upstream, pounce, image, path) = warm(&[]).await;
+    let called = format!("localhost:{}", pounce.addr.port());
+    let reply = pounce
+        .send(pounce.request("GET", &path).header("host", &called))
+        .await;
+    let location = reply.header("location").to_owned();
+    assert!(
+        location.starts_with(&format!("http://{called}/pounce/")),
+        "{location}"
+    );
+    assert_eq!(pounce.follow(&reply).await.body, image.layer());
+    for odd in ["a b", "x/y", "u@h", ""] {
+        let reply = raw_host(&pounce, &path, odd).await;
+        assert!(
+            reply.starts_with("HTTP/1.1 307") || reply.starts_with("HTTP/1.1 400"),
+            "{odd}: {reply}"
+        );
+        assert!(!reply.contains("u@h"), "{reply}");
+    }
+}
+
+async fn raw_host(pounce: &Pounce, path: &str, host: &str) -> String {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let mut connection = tokio::net::TcpStream::connect(pounce.addr).await.unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+    connection.write_all(request.as_bytes()).await.unwrap();
+    let mut reply = String::new();
+    connection.read_to_string(&mut reply).await.unwrap();
+    reply
+}
+
+#[tokio::test]
+async fn http_host_decides_where_it_is_set() {
+    let (_upstream, pounce, _, path) =
+        warm(&[("REGISTRY_HTTP_HOST", "https://registry.example.com")]).await;
+    let reply = pounce.get(&path).await;
+    assert!(
+        reply
+            .header("location")
+            .starts_with("https://registry.example.com/pounce/")
+    );
+}
+
+#[tokio::test]
+async fn the_embedded_bucket_refuses_whoever_has_no_signature() {
+    let (_upstream, pounce, image, path) = warm(&[]).await;
+    let signed = pounce.get(&path).await.header("location").to_owned();
+    let (plain, query) = signed.split_once('?').unwrap();
+    let forged = query.replace("X-Amz-Signature=", "X-Amz-Signature=0");
+    let expired = query.replace("X-Amz-Expires=1200", "X-Amz-Expires=604800");
+    let elsewhere = plain.replace("/data", "/date");
+    let other = [
+        ("GET", plain.to_owned()),
+        ("GET", format!("{plain}?{forged}")),
+        ("GET", format!("{plain}?{expired}")),
+        ("GET", format!("{elsewhere}?{query}")),
+        ("PUT", signed.clone()),
+        ("DELETE", signed.clone()),
+        ("GET", pounce.url("/pounce/.pounce/credentials.json")),
+        ("GET", pounce.url("/pounce/?list-type=2")),
+        ("GET", pounce.url("/pounce/..%2f..%2fetc/passwd")),
+    ];
+    let client = reqwest::Client::new();
+    for (method, url) in other {
+        let reply = pounce
+            .send(client.request(method.parse().unwrap(), &url))
+            .await;
+        assert!(
+            (400..500).contains(&reply.status),
+            "{method} {url}: {reply:?}"
+        );
+    }
+    assert_eq!(pounce.get(&path).await.status, 307);
+    assert!(pounce.send(client.get(signed)).await.body == image.layer());
+}
+
+#[tokio::test]
+async fn names_as_long_as_the_spec_lets_them_be_are_stored() {
+    let upstream = Upstream::start().await;
+    let image = Image::new(6, &[100]);
+    let name = format!("{}/{}/{}", "a".repeat(100), "b".repeat(100), "c".repeat(53));
+    let tag = "t".repeat(128);
+    upstream.add(&name, &tag, &image);
+    let pounce = Pounce::before(&upstream).await;
+    assert_eq!(
+        pounce
+            .get(&format!("/v2/{name}/manifests/{tag}"))
+            .await
+            .status,
+        200
+    );
+    pounce
+        .get(&format!("/v2/{name}/blobs/{}", digest(image.layer())))
+        .await;
+    pounce.until_stored(&digest(image.layer())).await;
+    pounce
+        .until("the tag is stored", |it| {
+            it.objects().iter().any(|key| key.ends_with("current/link"))
+        })
+        .await;
+    drop(upstream);
+    let pounce = pounce.restart(&[]).await;
+    assert_eq!(
+        pounce
+            .get(&format!("/v2/{name}/manifests/{tag}"))
+            .await
+            .body,
+        image.manifest
+    );
+}
+
+#[tokio::test]
+async fn replicas_share_a_bucket_over_the_wire() {
+    let bucket = Pounce::with(&[]).await;
+    let upstream = Upstream::start().await;
+    let image = Image::new(1, &[11 << 20]);
+    upstream.add("a", "v1", &image);
+    let url = upstream.url();
+    let s3 = bucket.as_s3();
+    let mut variables: Vec<_> = s3
+        .iter()
+        .map(|(name, value)| (*name, value.as_str()))
+        .collect();
+    variables.extend([
+        ("REGISTRY_PROXY_REMOTEURL", url.as_str()),
+        ("REGISTRY_STORAGE_S3_ROOTDIRECTORY", "/some/root"),
+    ]);
+    let (one, two) = (
+        Pounce::with(&variables).await,
+        Pounce::with(&variables).await,
+    );
+    let path = format!("/v2/a/blobs/{}", digest(image.layer()));
+    assert_eq!(one.get("/v2/a/manifests/v1").await.body, image.manifest);
+    assert!(one.get(&path).await.body == image.layer());
+    let hex = digest(image.layer())
+        .strip_prefix("sha256:")
+        .unwrap()
+        .to_owned();
+    let link = format!("some/root/docker/registry/v2/repositories/a/_layers/sha256/{hex}/link");
+    let tag = "some/root/docker/registry/v2/repositories/a/_manifests/tags/v1/current/link";
+    bucket
+        .until("all is stored", |it| {
+            it.root().join(&link).is_file() && it.root().join(tag).is_file()
+        })
+        .await;
+    upstream.forget();
+    assert_eq!(two.get("/v2/a/manifests/v1").await.body, image.manifest);
+    let reply = two.get(&path).await;
+    assert!(
+        reply
+            .header("location")
+            .starts_with(&bucket.url("/pounce/some/root/")),
+        "{reply:?}"
+    );
+    assert!(two.follow(&reply).await.body == image.layer());
+    assert_eq!(upstream.requests(), 0);
+}
+
+#[tokio::test]
+async fn a_redirect_endpoint_stands_in_for_the_buckets_own() {
+    let (_upstream, bucket, _, path) = warm(&[]).await;
+    let s3 = bucket.as_s3();
+    let mut variables: Vec<_> = s3
+        .iter()
+        .map(|(name, value)| (*name, value.as_str()))
+        .collect();
+    variables.push((
+        "REGISTRY_STORAGE_S3_REDIRECTENDPOINT",
+        "https://blobs.example.com",
+    ));
+    let pounce = Pounce::with(&variables).await;
+    let reply = pounce.get(&path).await;
+    assert!(
+        reply
+            .header("location")
+            .starts_with("https://blobs.example.com/pounce/docker/"),
+        "{reply:?}"
+    );
+}
+
+#[tokio::test]
+async fn without_its_bucket_pounce_says_so() {
+    let mut bucket = Pounce::with(&[]).await;
+    let s3 = bucket.as_s3();
+    let variables: Vec<_> = s3
+        .iter()
+        .map(|(name, value)| (*name, value.as_str()))
+        .collect();
+    let pounce = Pounce::with(&variables).await;
+    bucket.end().await;
+    let reply = pounce.get("/v2/a/manifests/v1").await;
+    assert_eq!((reply.status, reply.code().as_str()), (503, "UNAVAILABLE"));
+}

@@ -1,0 +1,292 @@
+//! pounce on a port of its own, and what a client sees of it.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use pounce::Server;
+use pounce::config::{Config, Environment};
+use reqwest::header::HeaderMap;
+use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
+
+use super::Upstream;
+
+pub struct Pounce {
+    pub addr: SocketAddr,
+    debug: SocketAddr,
+    folder: TempDir,
+    stop: CancellationToken,
+    task: Option<tokio::task::JoinHandle<()>>,
+    client: reqwest::Client,
+}
+
+/// A response, read to its end if it has one.
+#[derive(Debug)]
+pub struct Reply {
+    pub status: u16,
+    pub headers: HeaderMap,
+    /// What came of the body.
+    pub body: Bytes,
+    /// The body came to its end.
+    pub whole: bool,
+}
+
+impl Reply {
+    pub fn header(&self, name: &str) -> &str {
+        self.headers
+            .get(name)
+            .map_or("", |value| value.to_str().unwrap())
+    }
+
+    /// The code in the first error of the body.
+    pub fn code(&self) -> String {
+        let body: serde_json::Value = serde_json::from_slice(&self.body).unwrap();
+        let error = &body["errors"][0];
+        assert!(
+            error["message"]
+                .as_str()
+                .is_some_and(|text| !text.is_empty()),
+            "{body}"
+        );
+        error["code"].as_str().unwrap().to_owned()
+    }
+}
+
+impl Pounce {
+    /// Over a folder of its own, before `upstream`.
+    pub async fn before(upstream: &Upstream) -> Self {
+        Self::with(&[("REGISTRY_PROXY_REMOTEURL", &upstream.url())]).await
+    }
+
+    /// Over a folder of its own, with these variables.
+    pub async fn with(variables: &[(&str, &str)]) -> Self {
+        Self::over(TempDir::new().unwrap(), variables).await
+    }
+
+    async fn over(folder: TempDir, variables: &[(&str, &str)]) -> Self {
+        let root = folder.path().join("data");
+        let base = [
+            ("REGISTRY_HTTP_ADDR", "127.0.0.1:0"),
+            ("REGISTRY_HTTP_DEBUG_ADDR", "127.0.0.1:0"),
+            ("REGISTRY_HTTP_DEBUG_PROMETHEUS_ENABLED", "true"),
+            ("REGISTRY_HTTP_DRAINTIMEOUT", "5s"),
+            (
+                "REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY",
+                root.to_str().unwrap(),
+            ),
+        ];
+        let kept = base
+            .iter()
+            .filter(|(name, _)| variables.iter().all(|(other, _)| other != name));
+        let environment: Environment = kept.chain(variables).copied().collect();
+        let config = Config::load(None, &environment).unwrap().config;
+        let server = Server::bind(&config).await.unwrap();
+        let (addr, debug, stop) = (
+            server.local_addr(),
+            server.debug_addr().unwrap(),
+            CancellationToken::new(),
+        );
+        let task = Some(tokio::spawn(server.run(stop.clone())));
+        let client = reqwest::Client::builder()
+            .redirect(reqwest::redirect::Policy::none())
+            .build()
+            .unwrap();
+        Self {
+            addr,
+            debug,
+            folder,
+            stop,
+            task,
+            client,
+        }
+    }
+
+    /// Ends in order, and starts anew over the same folder.
+    pub async fn restart(mut self, variables: &[(&str, &str)]) -> Self {
+        self.end().await;
+        let folder = std::mem::replace(&mut self.folder, TempDir::new().unwrap());
+        Self::over(folder, variables).await
+    }
+
+    /// Waits for an orderly end.
+    pub async fn end(&mut self) {
+        self.stop.cancel();
+        if let Some(task) = self.task.take() {
+            task.await.unwrap();
+        }
+    }
+
+    /// Variables for another pounce that uses this one's folder as its S3.
+    pub fn as_s3(&self) -> Vec<(&'static str, String)> {
+        let keys = std::fs::read(self.root().join(".pounce/credentials.json")).unwrap();
+        let keys: serde_json::Value = serde_json::from_slice(&keys).unwrap();
+        let text = |key: &str| keys[key].as_str().unwrap().to_owned();
+        vec![
+            ("REGISTRY_STORAGE", "s3".into()),
+            ("REGISTRY_STORAGE_S3_BUCKET", "pounce".into()),
+            (
+                "REGISTRY_STORAGE_S3_REGIONENDPOINT",
+                format!("http://{}", self.addr),
+            ),
+            ("REGISTRY_STORAGE_S3_FORCEPATHSTYLE", "true".into()),
+            ("REGISTRY_STORAGE_S3_REGION", "auto".into()),
+            ("REGISTRY_STORAGE_S3_ACCESSKEY", text("accesskey")),
+            ("REGISTRY_STORAGE_S3_SECRETKEY", text("secretkey")),
+        ]
+    }
+
+    pub fn root(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    /// The files below the bucket's root that are objects, by their keys.
+    pub fn objects(&self) -> Vec<String> {
+        let mut keys = Vec::new();
+        let mut directories = vec![self.root().join("docker")];
+        while let Some(directory) = directories.pop() {
+            for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+                if entry.file_type().unwrap().is_dir() {
+                    directories.push(entry.path());
+                } else {
+                    let path = entry.path().strip_prefix(self.root()).unwrap().to_owned();
+                    keys.push(path.to_str().unwrap().to_owned());
+                }
+            }
+        }
+        keys.sort();
+        keys
+    }
+
+    /// Uploads that were begun and neither completed nor aborted.
+    pub fn open_uploads(&self) -> usize {
+        std::fs::read_dir(self.root().join(".pounce/uploads"))
+            .unwrap()
+            .count()
+    }
+
+    pub fn has_blob(&self, digest: &str) -> bool {
+        let hex = digest.strip_prefix("sha256:").unwrap();
+        self.root()
+            .join(format!(
+                "docker/registry/v2/blobs/sha256/{}/{hex}/data",
+                &hex[..2]
+            ))
+            .is_file()
+    }
+
+    /// Waits for what happens behind the clients' backs.
+    pub async fn until(&self, what: &str, reached: impl Fn(&Self) -> bool) {
+        let began = Instant::now();
+        while !reached(self) {
+            assert!(
+                began.elapsed() < Duration::from_secs(20),
+                "it never came to this: {what}"
+            );
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    pub async fn until_stored(&self, digest: &str) {
+        self.until("the blob is in the bucket", |pounce| {
+            pounce.has_blob(digest)
+        })
+        .await;
+        // The answer to the next request depends on what comes after: the fill's own end.
+        let began = Instant::now();
+        while self.metric("fills_active").await != 0 {
+            assert!(
+                began.elapsed() < Duration::from_secs(20),
+                "the fill never ends"
+            );
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.addr)
+    }
+
+    pub fn request(&self, method: &str, path: &str) -> reqwest::RequestBuilder {
+        self.client.request(method.parse().unwrap(), self.url(path))
+    }
+
+    pub async fn get(&self, path: &str) -> Reply {
+        self.send(self.request("GET", path)).await
+    }
+
+    pub async fn head(&self, path: &str) -> Reply {
+        self.send(self.request("HEAD", path)).await
+    }
+
+    pub async fn range(&self, path: &str, range: &str) -> Reply {
+        self.send(self.request("GET", path).header("range", range))
+            .await
+    }
+
+    pub async fn send(&self, request: reqwest::RequestBuilder) -> Reply {
+        match request.send().await {
+            Ok(response) => read(response).await,
+            // It broke before the headers had left.
+            Err(_) => Reply {
+                status: 0,
+                headers: HeaderMap::new(),
+                body: Bytes::new(),
+                whole: false,
+            },
+        }
+    }
+
+    /// Follows a redirect as a client does.
+    pub async fn follow(&self, reply: &Reply) -> Reply {
+        assert_eq!(reply.status, 307, "{reply:?}");
+        self.send(self.client.get(reply.header("location"))).await
+    }
+
+    /// The sum of a metric over its labels.
+    pub async fn metric(&self, name: &str) -> u64 {
+        let text = self
+            .client
+            .get(format!("http://{}/metrics", self.debug))
+            .send()
+            .await
+            .unwrap()
+            .text()
+            .await
+            .unwrap();
+        let prefix = format!("pounce_{name}");
+        let values = text.lines().filter(|line| {
+            line.strip_prefix(&prefix)
+                .is_some_and(|rest| rest.starts_with([' ', '{']) || rest.starts_with("_total"))
+        });
+        values
+            .map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap())
+            .sum()
+    }
+}
+
+impl Drop for Pounce {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+pub async fn read(response: reqwest::Response) -> Reply {
+    let (status, headers) = (response.status().as_u16(), response.headers().clone());
+    let (mut body, mut whole) = (Vec::new(), true);
+    let mut pieces = response.bytes_stream();
+    while let Some(piece) = pieces.next().await {
+        match piece {
+            Ok(piece) => body.extend_from_slice(&piece),
+            Err(_) => whole = false,
+        }
+    }
+    Reply {
+        status,
+        headers,
+        body: body.into(),
+        whole,
+    }
+}

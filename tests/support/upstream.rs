@@ -1,0 +1,375 @@
+//! A registry that does what it is told, well or badly, and remembers what it was asked.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use futures_util::stream;
+use serde_json::json;
+use tokio::sync::watch;
+
+use super::image::{Image, digest};
+
+/// What it demands before it answers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Auth {
+    #[default]
+    Nothing,
+    /// `user`, `secret`
+    Basic,
+    /// A token for the repository, from `/token`; for it `user`, `secret`.
+    Bearer,
+    /// A token for the repository, which anybody gets.
+    AnonymousBearer,
+}
+
+/// How it misbehaves.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is one way, and they combine"
+)]
+#[derive(Clone, Debug, Default)]
+pub struct Manners {
+    pub auth: Auth,
+    /// Every request gets this status.
+    pub status: Option<u16>,
+    pub retry_after: Option<String>,
+    /// HEADs for blobs are refused, as public.ecr.aws does.
+    pub refuses_blob_heads: bool,
+    /// Blobs have another first byte than they should.
+    pub corrupts: bool,
+    /// Bodies of blobs end after so many bytes, with the connection.
+    pub cuts_after: Option<usize>,
+    /// Bodies of blobs stop after so many bytes, until `release`.
+    pub holds_after: Option<usize>,
+    /// Blobs come without a Content-Length.
+    pub chunked: bool,
+    /// Manifests come without a Docker-Content-Digest.
+    pub hides_digests: bool,
+    /// Blobs are to be fetched there.
+    pub redirects_blobs_to: Option<String>,
+    pub expires_in: u64,
+}
+
+/// A request that it got.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    pub method: String,
+    pub path: String,
+    pub headers: HeaderMap,
+}
+
+#[derive(Default)]
+struct Repository {
+    manifests: BTreeMap<String, (String, Bytes)>,
+    tags: BTreeMap<String, String>,
+    blobs: BTreeMap<String, Bytes>,
+}
+
+#[derive(Default)]
+struct Content {
+    repositories: BTreeMap<String, Repository>,
+    manners: Manners,
+    seen: Vec<Seen>,
+}
+
+pub struct Upstream {
+    pub addr: SocketAddr,
+    content: Arc<Mutex<Content>>,
+    gate: watch::Sender<bool>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+type Shared = (Arc<Mutex<Content>>, watch::Receiver<bool>, SocketAddr);
+
+impl Upstream {
+    pub async fn start() -> Self {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        let content = Arc::new(Mutex::new(Content::default()));
+        let (gate, watching) = watch::channel(false);
+        let router =
+            Router::new()
+                .fallback(answer)
+                .with_state((Arc::clone(&content), watching, addr));
+        let task = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+        Self {
+            addr,
+            content,
+            gate,
+            task,
+        }
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://{}", self.addr)
+    }
+
+    /// Ends it: connections are refused from now on.
+    pub async fn stop(&mut self) {
+        self.task.abort();
+        let _ = (&mut self.task).await;
+    }
+
+    pub fn add(&self, name: &str, tag: &str, image: &Image) {
+        let mut content = self.content();
+        let repository = content.repositories.entry(name.into()).or_default();
+        repository.manifests.insert(
+            image.digest(),
+            (image.media_type.clone(), image.manifest.clone()),
+        );
+        repository.tags.insert(tag.into(), image.digest());
+        for blob in &image.blobs {
+            repository.blobs.insert(digest(blob), blob.clone());
+        }
+    }
+
+    pub fn add_manifest(
+        &self,
+        name: &str,
+        reference: &str,
+        media_type: &str,
+        bytes: impl Into<Bytes>,
+    ) {
+        let bytes = bytes.into();
+        let mut content = self.content();
+        let repository = content.repositories.entry(name.into()).or_default();
+        repository.tags.insert(reference.into(), digest(&bytes));
+        repository
+            .manifests
+            .insert(digest(&bytes), (media_type.into(), bytes));
+    }
+
+    pub fn behave(&self, manners: Manners) {
+        self.content().manners = manners;
+    }
+
+    /// Lets bodies go on that `holds_after` stopped.
+    pub fn release(&self) {
+        self.gate.send_replace(true);
+    }
+
+    pub fn seen(&self) -> Vec<Seen> {
+        self.content().seen.clone()
+    }
+
+    /// How many requests of this method had this in their path.
+    pub fn count(&self, method: &str, part: &str) -> usize {
+        self.content()
+            .seen
+            .iter()
+            .filter(|seen| seen.method == method && seen.path.contains(part))
+            .count()
+    }
+
+    /// All requests to the registry proper.
+    pub fn requests(&self) -> usize {
+        self.content().seen.len()
+    }
+
+    pub fn forget(&self) {
+        self.content().seen.clear();
+    }
+
+    fn content(&self) -> MutexGuard<'_, Content> {
+        self.content.lock().unwrap()
+    }
+}
+
+impl Drop for Upstream {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn answer(State((content, gate, addr)): State<Shared>, request: Request) -> Response {
+    let mut content = content.lock().unwrap();
+    let path = request.uri().path().to_owned();
+    content.seen.push(Seen {
+        method: request.method().to_string(),
+        path: request.uri().to_string(),
+        headers: request.headers().clone(),
+    });
+    let manners = content.manners.clone();
+    if path == "/token" {
+        return token(&manners, &request);
+    }
+    if let Some(status) = manners.status {
+        let mut response = StatusCode::from_u16(status).unwrap().into_response();
+        if let Some(after) = manners.retry_after {
+            response
+                .headers_mut()
+                .insert(header::RETRY_AFTER, after.parse().unwrap());
+        }
+        return response;
+    }
+    let segments: Vec<&str> = path.trim_start_matches("/v2/").rsplitn(3, '/').collect();
+    let [last, kind, name] = segments[..] else {
+        return StatusCode::OK.into_response();
+    };
+    if let Some(refusal) = demand(&manners.auth, &request, name, addr) {
+        return refusal;
+    }
+    let Some(repository) = content.repositories.get(name) else {
+        return not_found("NAME_UNKNOWN");
+    };
+    match kind {
+        "tags" => tags(repository, name, request.uri().query().unwrap_or_default()),
+        "manifests" => {
+            let wanted = repository.tags.get(last).map_or(last, String::as_str);
+            let Some((media_type, bytes)) = repository.manifests.get(wanted) else {
+                return not_found("MANIFEST_UNKNOWN");
+            };
+            let mut response =
+                ([(header::CONTENT_TYPE, media_type.clone())], bytes.clone()).into_response();
+            if !manners.hides_digests {
+                response
+                    .headers_mut()
+                    .insert("docker-content-digest", wanted.parse().unwrap());
+            }
+            response
+        }
+        _ => match repository.blobs.get(last) {
+            None => not_found("BLOB_UNKNOWN"),
+            Some(_) if manners.refuses_blob_heads && request.method() == "HEAD" => {
+                StatusCode::UNAUTHORIZED.into_response()
+            }
+            Some(_) if manners.redirects_blobs_to.is_some() => {
+                let location = format!("{}{path}", manners.redirects_blobs_to.unwrap());
+                (
+                    StatusCode::TEMPORARY_REDIRECT,
+                    [(header::LOCATION, location)],
+                )
+                    .into_response()
+            }
+            Some(blob) => serve_blob(blob.clone(), &manners, gate),
+        },
+    }
+}
+
+fn serve_blob(blob: Bytes, manners: &Manners, gate: watch::Receiver<bool>) -> Response {
+    let size = blob.len();
+    let mut blob = blob;
+    if manners.corrupts {
+        let mut wrong = blob.to_vec();
+        wrong[0] ^= 1;
+        blob = wrong.into();
+    }
+    let cut = manners.cuts_after;
+    let hold = manners.holds_after.unwrap_or(size);
+    let pieces = stream::unfold((blob, 0), move |(blob, at)| {
+        let mut gate = gate.clone();
+        async move {
+            if at >= size {
+                return None;
+            }
+            if cut.is_some_and(|cut| at >= cut) {
+                return Some((Err(io::Error::other("cut")), (blob, size)));
+            }
+            if at >= hold {
+                gate.wait_for(|open| *open).await.ok()?;
+            }
+            let mut end = size.min(at + 64 * 1024);
+            for stop in [cut.unwrap_or(size), if at < hold { hold } else { size }] {
+                end = end.min(stop);
+            }
+            Some((Ok(blob.slice(at..end)), (blob, end)))
+        }
+    });
+    let mut response = Body::from_stream(pieces).into_response();
+    if !manners.chunked {
+        response
+            .headers_mut()
+            .insert(header::CONTENT_LENGTH, size.into());
+    }
+    response
+}
+
+/// Pages of at most `n`, with a relative Link.
+fn tags(repository: &Repository, name: &str, query: &str) -> Response {
+    let find = |key: &str| {
+        query
+            .split('&')
+            .find_map(|pair| pair.strip_prefix(key)?.strip_prefix('='))
+            .map(ToOwned::to_owned)
+    };
+    let last = find("last").unwrap_or_default();
+    // Smaller than asked for, so that there is always something to follow.
+    let tags: Vec<_> = repository
+        .tags
+        .keys()
+        .filter(|tag| **tag > last)
+        .take(2)
+        .cloned()
+        .collect();
+    let link = tags
+        .last()
+        .map(|last| format!("</v2/{name}/tags/list?n=2&last={last}>; rel=\"next\""));
+    let mut response =
+        axum::body::Body::from(json!({"name": name, "tags": tags}).to_string()).into_response();
+    if let Some(link) = link {
+        response
+            .headers_mut()
+            .insert(header::LINK, link.parse().unwrap());
+    }
+    response
+}
+
+/// `user:secret`
+const BASIC: &str = "Basic dXNlcjpzZWNyZXQ=";
+
+fn demand(auth: &Auth, request: &Request, name: &str, addr: SocketAddr) -> Option<Response> {
+    let given = request
+        .headers()
+        .get(header::AUTHORIZATION)
+        .and_then(|value| value.to_str().ok());
+    let (right, challenge) = match auth {
+        Auth::Nothing => return None,
+        Auth::Basic => (BASIC.to_owned(), "Basic realm=\"upstream\"".to_owned()),
+        Auth::Bearer | Auth::AnonymousBearer => {
+            let scope = format!("repository:{name}:pull");
+            let challenge =
+                format!("Bearer realm=\"http://{addr}/token\",service=\"test\",scope=\"{scope}\"");
+            (format!("Bearer token-for-{scope}"), challenge)
+        }
+    };
+    (given != Some(&right)).then(|| {
+        (
+            StatusCode::UNAUTHORIZED,
+            [(header::WWW_AUTHENTICATE, challenge)],
+        )
+            .into_response()
+    })
+}
+
+fn token(manners: &Manners, request: &Request) -> Response {
+    let given = request
+        .headers()
+        .get(header::AUTHORIZATION)
+        .and_then(|value| value.to_str().ok());
+    if manners.auth == Auth::Bearer && given != Some(BASIC) {
+        return StatusCode::UNAUTHORIZED.into_response();
+    }
+    let query = request.uri().query().unwrap_or_default();
+    let scope = url::form_urlencoded::parse(query.as_bytes())
+        .find(|(key, _)| key == "scope")
+        .unwrap()
+        .1;
+    let answer = json!({"token": format!("token-for-{scope}"), "expires_in": manners.expires_in});
+    axum::body::Body::from(answer.to_string()).into_response()
+}
+
+fn not_found(code: &str) -> Response {
+    (
+        StatusCode::NOT_FOUND,
+        json!({"errors": [{"code": code}]}).to_string(),
+    )
+        .into_response()
+}

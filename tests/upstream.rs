@@ -1,0 +1,323 @@
+//! How pounce behaves towards an upstream: freshness, outages, credentials, redirects.
+
+use futures_util::future::join_all;
+
+use crate::support::image::digest;
+use crate::support::upstream::Manners;
+use crate::support::{Auth, Image, Pounce, Upstream};
+
+async fn with_ttl(upstream: &Upstream, ttl: &str) -> Pounce {
+    Pounce::with(&[
+        ("REGISTRY_PROXY_REMOTEURL", &upstream.url()),
+        ("REGISTRY_PROXY_TAGTTL", ttl),
+    ])
+    .await
+}
+
+async fn until_tagged(pounce: &Pounce) {
+    pounce
+        .until("the tag is stored", |it| {
+            it.objects().iter().any(|key| key.ends_with("current/link"))
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn a_fresh_tag_asks_nobody() {
+    let upstream = Upstream::start().await;
+    upstream.add("a", "v1", &Image::new(1, &[10]));
+    let pounce = Pounce::before(&upstream).await;
+    pounce.get("/v2/a/manifests/v1").await;
+    until_tagged(&pounce).await;
+    upstream.forget();
+    for _ in 0..5 {
+        assert_eq!(pounce.get("/v2/a/manifests/v1").await.status, 200);
+    }
+    // Nor does another process that finds it in the bucket.
+    let pounce = pounce
+        .restart(&[("REGISTRY_PROXY_REMOTEURL", &upstream.url())])
+        .await;
+    assert_eq!(pounce.get("/v2/a/manifests/v1").await.status, 200);
+    assert_eq!(upstream.requests(), 0);
+}
+
+#[tokio::test]
+async fn a_stale_tag_costs_one_head_and_a_manifest_only_when_it_moved() {
+    let upstream = Upstream::start().await;
+    let (old, new) = (Image::new(1, &[10]), Image::new(2, &[10]));
+    upstream.add("a", "v1", &old);
+    let pounce = with_ttl(&upstream, "0").await;
+    assert_eq!(pounce.get("/v2/a/manifests/v1").await.body, old.manifest);
+    until_tagged(&pounce).await;
+    upstream.forget();
+    assert_eq!(pounce.get("/v2/a/manifests/v1").await.body, old.manifest);
+    assert_eq!(
+        (
+            upstream.count("HEAD", "/manifests/"),
+            upstream.count("GET", "/manifests/")
+        ),
+        (1, 0)
+    );
+    upstream.add("a", "v1", &new);
+    upstream.forget();
+    assert_eq!(pounce.get("/v2/a/manifests/v1").await.body, new.manifest);
+    assert_eq!(
+        (
+            upstream.count("HEAD", "/manifests/"),
+            upstream.count("GET", "/manifests/")
+        ),
+        (1, 1)
+    );
+}
+
+#[tokio::test]
+async fn many_clients_of_one_cold_tag_ask_upstream_once() {
+    let upstream = Upstream::start().await;
+    let image = Image::new(1, &[10]);
+    upstream.add("a", "v1", &image);
+    let pounce = Pounce::before(&upstream).await;
+    for reply in join_all((0..20).map(|_| pounce.get("/v2/a/manifests/v1"))).await {
+        assert_eq!(reply.body, image.manifest);
+    }
+    assert_eq!(upstream.requests(), 1);
+}
+
+#[tokio::test]
+async fn an_upstream_that_hides_digests_still_revalidates() {
+    let upstream = Upstream::start().await;
+    let image = Image::new(1, &[10]);
+    upstream.add("a", "v1", &image);
+    upstream.behave(Manners {
+        hides_digests: true,
+        ..Manners::default()
+    });
+    let pounce = with_ttl(&upstream, "0").await;
+    for _ in 0..3 {
+        assert_eq!(pounce.get("/v2/a/manifests/v1").await.body, image.manifest);
+    }
+}
+
+#[tokio::test]
+async fn during_an_outage_the_stored_tag_is_served_with_a_warning() {
+    let mut upstream = Upstream::start().await;
+    let image = Image::new(1, &[10]);
+    upstream.add("a", "v1", &image);
+    let url = upstream.url();
+    let variables = [
+        ("REGISTRY_PROXY_REMOTEURL", url.as_str()),
+        ("REGISTRY_PROXY_TAGTTL", "0"),
+    ];
+    let mut pounce = Pounce::with(&variables).await;
+    pounce.get("/v2/a/manifests/v1").await;
+    until_tagged(&pounce).await;
+    for status in [429, 500, 503] {
+        upstream.behave(Manners {
+            status: Some(status),
+            ..Manners::default()
+        });
+        let reply = pounce.get("/v2/a/manifests/v1").await;
+        assert_eq!((reply.status, &reply.body), (200, &image.manifest));
+        assert_eq!(
+            reply.header("warning"),
+            "110 - \"Response is Stale\"",
+            "{status}"
+        );
+        pounce = pounce.restart(&variables).await;
+    }
+    upstream.stop().await;
+    let reply = pounce.get("/v2/a/manifests/v1").await;
+    assert_eq!(
+        (reply.status, reply.header("warning")),
+        (200, "110 - \"Response is Stale\"")
+    );
+    // What is not stored cannot be served, and that is not the same as not being there.
+    let reply = pounce.get("/v2/a/manifests/v2").await;
+    assert_eq!((reply.status, reply.code().as_str()), (503, "UNAVAILABLE"));
+}
+
+#[tokio::test]
+async fn a_tag_that_is_gone_upstream_is_gone() {
+    let upstream = Upstream::start().await;
+    upstream.add("a", "v1", &Image::new(1, &[10]));
+    let pounce = with_ttl(&upstream, "0").await;
+    pounce.get("/v2/a/manifests/v1").await;
+    until_tagged(&pounce).await;
+    upstream.behave(Manners {
+        status: Some(404),
+        ..Manners::default()
+    });
+    assert_eq!(
+        pounce.get("/v2/a/manifests/v1").await.code(),
+        "MANIFEST_UNKNOWN"
+    );
+}
+
+#[tokio::test]
+async fn basic_and_bearer_credentials_are_sent_where_they_are_demanded() {
+    for auth in [Auth::Basic, Auth::Bearer, Auth::AnonymousBearer] {
+        let upstream = Upstream::start().await;
+        let image = Image::new(1, &[1000]);
+        upstream.add("a/b", "v1", &image);
+        upstream.behave(Manners {
+            auth: auth.clone(),
+            expires_in: 300,
+            ..Manners::default()
+        });
+        let url = upstream.url();
+        let mut variables = vec![("REGISTRY_PROXY_REMOTEURL", url.as_str())];
+        if auth != Auth::AnonymousBearer {
+            variables.extend([
+                ("REGISTRY_PROXY_USERNAME", "user"),
+                ("REGISTRY_PROXY_PASSWORD", "secret"),
+            ]);
+        }
+        let pounce = Pounce::with(&variables).await;
+        assert_eq!(
+            pounce.get("/v2/a/b/manifests/v1").await.body,
+            image.manifest,
+            "{auth:?}"
+        );
+        assert_eq!(
+            pounce
+                .get(&format!("/v2/a/b/blobs/{}", digest(image.layer())))
+                .await
+                .body,
+            image.layer()
+        );
+        // One demand, and one token for all that follows in the repository.
+        let unanswered = upstream
+            .seen()
+            .iter()
+            .filter(|seen| {
+                !seen.headers.contains_key("authorization") && !seen.path.starts_with("/token")
+            })
+            .count();
+        assert_eq!(unanswered, 1, "{auth:?}");
+        assert_eq!(
+            upstream.count("GET", "/token"),
+            usize::from(auth != Auth::Basic)
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_token_is_fetched_once_when_many_ask_and_again_when_it_expires() {
+    let upstream = Upstream::start().await;
+    let image = Image::new(1, &[1000, 1001, 1002, 1003]);
+    upstream.add("a", "v1", &image);
+    upstream.behave(Manners {
+        auth: Auth::AnonymousBearer,
+        expires_in: 1,
+        ..Manners::default()
+    });
+    let pounce = Pounce::before(&upstream).await;
+    let paths: Vec<_> = image
+        .blobs
+        .iter()
+        .map(|blob| format!("/v2/a/blobs/{}", digest(blob)))
+        .collect();
+    for reply in join_all(paths.iter().map(|path| pounce.get(path))).await {
+        assert_eq!(reply.status, 200);
+    }
+    assert_eq!(upstream.count("GET", "/token"), 1);
+    tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
+    assert_eq!(pounce.get("/v2/a/manifests/v1").await.status, 200);
+    assert_eq!(upstream.count("GET", "/token"), 2);
+}
+
+#[tokio::test]
+async fn refused_credentials_are_404_for_an_anonymous_pounce_and_403_otherwise() {
+    for status in [401, 403] {
+        let upstream = Upstream::start().await;
+        upstream.behave(Manners {
+            status: Some(status),
+            ..Manners::default()
+        });
+        let url = upstream.url();
+        let anonymous = Pounce::before(&upstream).await;
+        assert_eq!(
+            anonymous.get("/v2/a/manifests/v1").await.code(),
+            "MANIFEST_UNKNOWN"
+        );
+        let variables = [
+            ("REGISTRY_PROXY_REMOTEURL", url.as_str()),
+            ("REGISTRY_PROXY_USERNAME", "user"),
+            ("REGISTRY_PROXY_PASSWORD", "wrong"),
+        ];
+        let reply = Pounce::with(&variables)
+            .await
+            .get("/v2/a/manifests/v1")
+            .await;
+        assert_eq!((reply.status, reply.code().as_str()), (403, "DENIED"));
+        assert!(
+            !String::from_utf8_lossy(&reply.body).contains("user"),
+            "what the log knows is not for clients"
+        );
+    }
+}
+
+#[tokio::test]
+async fn credentials_stay_behind_when_the_upstream_redirects() {
+    let (upstream, storage) = (Upstream::start().await, Upstream::start().await);
+    let image = Image::new(1, &[1000]);
+    upstream.add("a", "v1", &image);
+    storage.add("a", "v1", &image);
+    let manners = Manners {
+        auth: Auth::Basic,
+        redirects_blobs_to: Some(storage.url()),
+        ..Manners::default()
+    };
+    upstream.behave(manners);
+    let url = upstream.url();
+    let variables = [
+        ("REGISTRY_PROXY_REMOTEURL", url.as_str()),
+        ("REGISTRY_PROXY_USERNAME", "user"),
+        ("REGISTRY_PROXY_PASSWORD", "secret"),
+    ];
+    let pounce = Pounce::with(&variables).await;
+    assert_eq!(
+        pounce
+            .get(&format!("/v2/a/blobs/{}", digest(image.layer())))
+            .await
+            .body,
+        image.layer()
+    );
+    let seen = storage.seen();
+    assert_eq!(seen.len(), 1);
+    assert!(!seen[0].headers.contains_key("authorization"));
+}
+
+#[tokio::test]
+async fn a_redirect_loop_ends() {
+    let upstream = Upstream::start().await;
+    let image = Image::new(1, &[1000]);
+    upstream.add("a", "v1", &image);
+    upstream.behave(Manners {
+        redirects_blobs_to: Some(upstream.url()),
+        ..Manners::default()
+    });
+    let pounce = Pounce::before(&upstream).await;
+    let reply = pounce
+        .get(&format!("/v2/a/blobs/{}", digest(image.layer())))
+        .await;
+    assert_eq!((reply.status, reply.code().as_str()), (503, "UNAVAILABLE"));
+}
+
+#[tokio::test]
+async fn an_upstream_that_refuses_blob_heads_is_asked_by_get() {
+    let upstream = Upstream::start().await;
+    let image = Image::new(1, &[1000]);
+    upstream.add("a", "v1", &image);
+    upstream.behave(Manners {
+        refuses_blob_heads: true,
+        ..Manners::default()
+    });
+    let pounce = Pounce::before(&upstream).await;
+    let reply = pounce
+        .head(&format!("/v2/a/blobs/{}", digest(image.layer())))
+        .await;
+    assert_eq!(
+        (reply.status, reply.header("content-length")),
+        (200, "1000")
+    );
+}
