@@ -120,7 +120,8 @@ impl Server {
             None => Url::parse(&format!("http://{local}"))
                 .map_err(|error| UpstreamError::Invalid(error.to_string()))?,
         };
-        tracing::info!(addr = %local, upstream = upstream_label, store = ?registry.store(), "listening");
+        let operator = debug.as_ref().map(|(listener, _)| local_addr(listener).to_string());
+        tracing::info!(addr = %local, debug = operator, upstream = upstream_label, store = ?registry.store(), "listening");
         let site = Site {
             registry,
             metrics,

@@ -1,106 +1,16 @@
 //! The program as a process: how it starts, what it logs, how it ends.
 
-use std::io::{BufRead, BufReader, Read};
-use std::process::{Child, Command, Stdio};
-
 use tempfile::TempDir;
 
 use crate::support::image::digest;
+use crate::support::process::command;
 use crate::support::upstream::Manners;
-use crate::support::{Image, Pounce, Upstream};
-
-struct Process {
-    child: Child,
-    log: BufReader<std::process::ChildStderr>,
-    folder: TempDir,
-    /// What was read of the log.
-    seen: String,
-    addr: String,
-}
-
-fn command(folder: &TempDir) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_pounce"));
-    command
-        .env_clear()
-        .arg("serve")
-        .stderr(Stdio::piped())
-        .stdout(Stdio::null())
-        .stdin(Stdio::null());
-    command
-        .env("REGISTRY_HTTP_ADDR", "127.0.0.1:0")
-        .env("REGISTRY_LOG_FORMATTER", "json");
-    command.env(
-        "REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY",
-        folder.path().join("data"),
-    );
-    command
-}
-
-impl Process {
-    fn start(variables: &[(&str, &str)]) -> Self {
-        let folder = TempDir::new().unwrap();
-        let mut child = command(&folder)
-            .envs(variables.iter().copied())
-            .spawn()
-            .unwrap();
-        let log = BufReader::new(child.stderr.take().unwrap());
-        let mut process = Self {
-            child,
-            log,
-            folder,
-            seen: String::new(),
-            addr: String::new(),
-        };
-        let line = process.until("\"listening\"");
-        let line: serde_json::Value = serde_json::from_str(&line).unwrap();
-        line["addr"].as_str().unwrap().clone_into(&mut process.addr);
-        process
-    }
-
-    /// Reads the log up to a line with this text.
-    fn until(&mut self, text: &str) -> String {
-        loop {
-            let mut line = String::new();
-            assert_ne!(
-                self.log.read_line(&mut line).unwrap(),
-                0,
-                "the log ended before {text}: {}",
-                self.seen
-            );
-            self.seen.push_str(&line);
-            if line.contains(text) {
-                return line;
-            }
-        }
-    }
-
-    fn terminate(&self) {
-        Command::new("kill")
-            .arg(self.child.id().to_string())
-            .status()
-            .unwrap();
-    }
-
-    fn end(mut self) -> (i32, String) {
-        self.log.read_to_string(&mut self.seen).unwrap();
-        (
-            self.child.wait().unwrap().code().unwrap(),
-            std::mem::take(&mut self.seen),
-        )
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
+use crate::support::{Image, Pounce, Process, Upstream};
 
 /// Runs until it gives up, and returns the one sentence that it leaves.
 fn fails(variables: &[(&str, &str)]) -> String {
     let folder = TempDir::new().unwrap();
-    let output = command(&folder)
+    let output = command(folder.path())
         .envs(variables.iter().copied())
         .output()
         .unwrap();

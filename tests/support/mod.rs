@@ -2,8 +2,19 @@
 
 pub mod image;
 pub mod pounce;
+pub mod process;
 pub mod upstream;
 
 pub use image::Image;
 pub use pounce::{Pounce, Reply};
+pub use process::Process;
 pub use upstream::{Auth, Upstream};
+
+/// The sum of a metric over its labels, on a page of metrics.
+pub fn metric(page: &str, name: &str) -> u64 {
+    let prefix = format!("pounce_{name}");
+    let values = page.lines().filter(|line| {
+        line.strip_prefix(&prefix).is_some_and(|rest| rest.starts_with([' ', '{']) || rest.starts_with("_total"))
+    });
+    values.map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()).sum()
+}

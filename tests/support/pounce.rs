@@ -247,23 +247,8 @@ impl Pounce {
 
     /// The sum of a metric over its labels.
     pub async fn metric(&self, name: &str) -> u64 {
-        let text = self
-            .client
-            .get(format!("http://{}/metrics", self.debug))
-            .send()
-            .await
-            .unwrap()
-            .text()
-            .await
-            .unwrap();
-        let prefix = format!("pounce_{name}");
-        let values = text.lines().filter(|line| {
-            line.strip_prefix(&prefix)
-                .is_some_and(|rest| rest.starts_with([' ', '{']) || rest.starts_with("_total"))
-        });
-        values
-            .map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap())
-            .sum()
+        let page = self.client.get(format!("http://{}/metrics", self.debug)).send().await.unwrap();
+        super::metric(&page.text().await.unwrap(), name)
     }
 }
 

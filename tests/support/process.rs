@@ -1,0 +1,97 @@
+//! The program as a process of its own.
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+/// A running `pounce serve`, killed with the value.
+pub struct Process {
+    child: Child,
+    /// Its log, line by line, read by a thread: a full pipe would stop it.
+    log: Receiver<String>,
+    pub folder: TempDir,
+    /// What was read of the log.
+    pub seen: String,
+    pub addr: String,
+    pub debug: String,
+}
+
+/// `pounce serve` over a folder, with a JSON log and ports that the system chooses.
+pub fn command(folder: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pounce"));
+    command.env_clear().arg("serve").stderr(Stdio::piped()).stdout(Stdio::null()).stdin(Stdio::null());
+    command.env("REGISTRY_HTTP_ADDR", "127.0.0.1:0").env("REGISTRY_LOG_FORMATTER", "json");
+    command.env("REGISTRY_HTTP_DEBUG_ADDR", "127.0.0.1:0");
+    command.env("REGISTRY_HTTP_DEBUG_PROMETHEUS_ENABLED", "true");
+    command.env("REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY", folder.join("data"));
+    command
+}
+
+impl Process {
+    pub fn start(variables: &[(&str, &str)]) -> Self {
+        let folder = TempDir::new().unwrap();
+        let mut child = command(folder.path()).envs(variables.iter().copied()).spawn().unwrap();
+        let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let (sender, log) = channel();
+        std::thread::spawn(move || lines.map_while(Result::ok).all(|line| sender.send(line).is_ok()));
+        let (addr, debug) = (String::new(), String::new());
+        let mut process = Self { child, log, folder, seen: String::new(), addr, debug };
+        let line = process.until("\"listening\"");
+        let line: serde_json::Value = serde_json::from_str(&line).unwrap();
+        line["addr"].as_str().unwrap().clone_into(&mut process.addr);
+        line["debug"].as_str().unwrap().clone_into(&mut process.debug);
+        process
+    }
+
+    /// Reads the log up to a line with this text.
+    pub fn until(&mut self, text: &str) -> String {
+        loop {
+            let Ok(line) = self.log.recv_timeout(Duration::from_secs(20)) else {
+                panic!("the log does not come to {text}: {}", self.seen);
+            };
+            self.seen.push_str(&line);
+            self.seen.push('\n');
+            if line.contains(text) {
+                return line;
+            }
+        }
+    }
+
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.addr)
+    }
+
+    /// The sum of a metric over its labels.
+    pub async fn metric(&self, name: &str) -> u64 {
+        let page = reqwest::get(format!("http://{}/metrics", self.debug)).await.unwrap();
+        super::metric(&page.text().await.unwrap(), name)
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub fn terminate(&self) {
+        Command::new("kill").arg(self.pid().to_string()).status().unwrap();
+    }
+
+    /// Waits for its end; its exit status, and its whole log.
+    pub fn end(mut self) -> (i32, String) {
+        while let Ok(line) = self.log.recv_timeout(Duration::from_secs(20)) {
+            self.seen.push_str(&line);
+            self.seen.push('\n');
+        }
+        (self.child.wait().unwrap().code().unwrap(), std::mem::take(&mut self.seen))
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
