@@ -13,7 +13,7 @@ use std::fs::{self, File};
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use support::Process;
 use support::image::{digest, noise};
@@ -163,7 +163,12 @@ fn curl(url: &str) -> Child {
 }
 
 /// Seconds from the start of a client to its end.
+///
+/// nginx counts whole seconds when it caps a rate, so what a request gets depends on when in a second
+/// it comes: all of them come at the beginning of one.
 fn fetch(url: &str) -> f64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    std::thread::sleep(Duration::from_millis(1050) - Duration::from_nanos(now.subsec_nanos().into()));
     let began = Instant::now();
     assert!(curl(url).wait().unwrap().success(), "{url}");
     began.elapsed().as_secs_f64()
