@@ -3,10 +3,18 @@
 //! The upstream is Debian's `docker-registry`, straight and behind an nginx that caps each connection;
 //! clients are `curl`. distribution (the same `docker-registry`, as a pull-through cache over a folder)
 //! stands in pounce's place for comparison. Rounds alternate; medians are printed.
-#![allow(clippy::unwrap_used, missing_docs, reason = "what goes wrong here ends the measurement")]
+#![allow(
+    clippy::unwrap_used,
+    missing_docs,
+    reason = "what goes wrong here ends the measurement"
+)]
 
 #[path = "../tests/support/mod.rs"]
-#[allow(dead_code, unused_imports, reason = "the benchmark needs less than the tests")]
+#[allow(
+    dead_code,
+    unused_imports,
+    reason = "the benchmark needs less than the tests"
+)]
 mod support;
 
 use std::fs::{self, File};
@@ -45,7 +53,11 @@ struct Origin {
 
 #[tokio::main]
 async fn main() {
-    for (program, package) in [("docker-registry", "docker-registry"), ("nginx", "nginx-light"), ("curl", "curl")] {
+    for (program, package) in [
+        ("docker-registry", "docker-registry"),
+        ("nginx", "nginx-light"),
+        ("curl", "curl"),
+    ] {
         if Command::new(program).arg("--version").output().is_err() {
             eprintln!("{program} is missing: apt-get install {package}");
             std::process::exit(1);
@@ -53,10 +65,19 @@ async fn main() {
     }
     let origin = Origin::start().await;
     let path = format!("/v2/bench/blob/blobs/{}", origin.blob);
-    println!("A blob of {} MiB, cold, median of {ROUNDS} rounds, on {}.\n", SIZE >> 20, machine());
-    println!("| upstream | direct | through pounce | ratio | through distribution | ratio | pounce's peak memory |");
+    println!(
+        "A blob of {} MiB, cold, median of {ROUNDS} rounds, on {}.\n",
+        SIZE >> 20,
+        machine()
+    );
+    println!(
+        "| upstream | direct | through pounce | ratio | through distribution | ratio | pounce's peak memory |"
+    );
     println!("|---|---:|---:|---:|---:|---:|---:|");
-    for (what, upstream) in [("capped at 100 MB/s", &origin.capped), ("uncapped, loopback", &origin.straight)] {
+    for (what, upstream) in [
+        ("capped at 100 MB/s", &origin.capped),
+        ("uncapped, loopback", &origin.straight),
+    ] {
         let (mut direct, mut pounce, mut peer, mut peak) = (Vec::new(), Vec::new(), Vec::new(), 0);
         for _ in 0..ROUNDS {
             direct.push(fetch(&format!("{upstream}{path}")));
@@ -110,18 +131,31 @@ impl Origin {
         );
         fs::write(folder.path().join("nginx.conf"), config).unwrap();
         let mut nginx = Command::new("nginx");
-        nginx.arg("-e").arg("stderr").arg("-c").arg(folder.path().join("nginx.conf"));
+        nginx
+            .arg("-e")
+            .arg("stderr")
+            .arg("-c")
+            .arg(folder.path().join("nginx.conf"));
         let nginx = Running(nginx.stderr(Stdio::null()).spawn().unwrap());
         let capped = format!("http://127.0.0.1:{port}");
         until_up(&format!("{capped}/v2/")).await;
         let blob = push(&straight).await;
-        Self { _registry: registry, _nginx: nginx, folder, straight, capped, blob }
+        Self {
+            _registry: registry,
+            _nginx: nginx,
+            folder,
+            straight,
+            capped,
+            blob,
+        }
     }
 
     /// How many blob GETs its log has.
     fn blob_gets(&self) -> usize {
         let log = fs::read_to_string(self.folder.path().join("log")).unwrap();
-        let gets = log.lines().filter(|line| line.contains("response completed") && line.contains("method=GET"));
+        let gets = log
+            .lines()
+            .filter(|line| line.contains("response completed") && line.contains("method=GET"));
         gets.filter(|line| line.contains("/blobs/sha256:")).count()
     }
 }
@@ -133,7 +167,9 @@ fn start_pounce(upstream: &str) -> Process {
 /// Debian's `docker-registry` over a folder, before an upstream or by itself.
 async fn start_distribution(upstream: Option<&str>) -> (Running, String, TempDir) {
     let (folder, port) = (TempDir::new().unwrap(), free_port());
-    let proxy = upstream.map(|url| format!("proxy:\n  remoteurl: {url}\n")).unwrap_or_default();
+    let proxy = upstream
+        .map(|url| format!("proxy:\n  remoteurl: {url}\n"))
+        .unwrap_or_default();
     let config = format!(
         "version: 0.1\nstorage:\n  filesystem:\n    rootdirectory: {}\nhttp:\n  addr: 127.0.0.1:{port}\n{proxy}",
         folder.path().join("data").display()
@@ -142,7 +178,13 @@ async fn start_distribution(upstream: Option<&str>) -> (Running, String, TempDir
     let log = File::create(folder.path().join("log")).unwrap();
     let mut registry = Command::new("docker-registry");
     registry.arg("serve").arg(folder.path().join("config.yml"));
-    let registry = Running(registry.stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap());
+    let registry = Running(
+        registry
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap(),
+    );
     let url = format!("http://127.0.0.1:{port}");
     until_up(&format!("{url}/v2/")).await;
     (registry, url, folder)
@@ -151,15 +193,27 @@ async fn start_distribution(upstream: Option<&str>) -> (Running, String, TempDir
 async fn push(registry: &str) -> String {
     let (client, blob) = (reqwest::Client::new(), noise(1, SIZE));
     let digest = digest(&blob);
-    let begun = client.post(format!("{registry}/v2/bench/blob/blobs/uploads/")).send().await.unwrap();
+    let begun = client
+        .post(format!("{registry}/v2/bench/blob/blobs/uploads/"))
+        .send()
+        .await
+        .unwrap();
     let location = begun.headers()["location"].to_str().unwrap().to_owned();
-    let put = client.put(format!("{location}&digest={digest}")).body(blob).send().await.unwrap();
+    let put = client
+        .put(format!("{location}&digest={digest}"))
+        .body(blob)
+        .send()
+        .await
+        .unwrap();
     assert_eq!(put.status(), 201);
     digest
 }
 
 fn curl(url: &str) -> Child {
-    Command::new("curl").args(["-sfL", "-o", "/dev/null", url]).spawn().unwrap()
+    Command::new("curl")
+        .args(["-sfL", "-o", "/dev/null", url])
+        .spawn()
+        .unwrap()
 }
 
 /// Seconds from the start of a client to its end.
@@ -168,7 +222,9 @@ fn curl(url: &str) -> Child {
 /// it comes: all of them come at the beginning of one.
 fn fetch(url: &str) -> f64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-    std::thread::sleep(Duration::from_millis(1050) - Duration::from_nanos(now.subsec_nanos().into()));
+    std::thread::sleep(
+        Duration::from_millis(1050) - Duration::from_nanos(now.subsec_nanos().into()),
+    );
     let began = Instant::now();
     assert!(curl(url).wait().unwrap().success(), "{url}");
     began.elapsed().as_secs_f64()
@@ -184,8 +240,16 @@ async fn settle(process: &Process) {
 
 /// MiB, as the kernel counts resident memory.
 fn peak_memory(process: &Process) -> u64 {
-    let status = fs::read_to_string(Path::new("/proc").join(process.pid().to_string()).join("status")).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    let status = fs::read_to_string(
+        Path::new("/proc")
+            .join(process.pid().to_string())
+            .join("status"),
+    )
+    .unwrap();
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))
+        .unwrap();
     line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1024
 }
 
@@ -195,20 +259,33 @@ fn median(mut seconds: Vec<f64>) -> f64 {
 }
 
 fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port()
 }
 
 async fn until_up(url: &str) {
     let began = Instant::now();
     while reqwest::get(url).await.is_err() {
-        assert!(began.elapsed() < Duration::from_secs(20), "{url} does not come up");
+        assert!(
+            began.elapsed() < Duration::from_secs(20),
+            "{url} does not come up"
+        );
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 
 fn machine() -> String {
     let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = cpu.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or("an unknown processor");
+    let model = cpu
+        .lines()
+        .find_map(|line| line.strip_prefix("model name"))
+        .unwrap_or("an unknown processor");
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    format!("{cores} cores of {}", model.trim_start_matches([' ', '\t', ':']))
+    format!(
+        "{cores} cores of {}",
+        model.trim_start_matches([' ', '\t', ':'])
+    )
 }

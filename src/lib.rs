@@ -120,7 +120,9 @@ impl Server {
             None => Url::parse(&format!("http://{local}"))
                 .map_err(|error| UpstreamError::Invalid(error.to_string()))?,
         };
-        let operator = debug.as_ref().map(|(listener, _)| local_addr(listener).to_string());
+        let operator = debug
+            .as_ref()
+            .map(|(listener, _)| local_addr(listener).to_string());
         tracing::info!(addr = %local, debug = operator, upstream = upstream_label, store = ?registry.store(), "listening");
         let site = Site {
             registry,

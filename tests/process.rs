@@ -180,7 +180,10 @@ async fn the_log_tells_what_was_served_and_no_secret() {
         (&fill["repository"], &fill["bytes"], &fill["status"]),
         (&"a/b".into(), &1000.into(), &200.into())
     );
-    assert_eq!(fill["reference"], digest(image.layer()));
+    assert_eq!(
+        (&fill["reference"], &fill["whole"]),
+        (&digest(image.layer()).into(), &true.into())
+    );
     assert!(fill["id"].as_str().unwrap().len() > 30);
     assert!(
         requests

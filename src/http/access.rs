@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use axum::body::{Body, Bytes, HttpBody};
 use axum::http::request::Parts;
-use axum::http::{HeaderValue, Method, StatusCode};
+use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::response::Response;
 use http_body::{Frame, SizeHint};
 use uuid::Uuid;
@@ -78,12 +78,15 @@ impl Line {
     pub(super) fn end_of_blob(self, mut response: Response) -> Response {
         self.put_id(&mut response);
         let line = Some((self, response.status()));
+        let length = response.headers().get(header::CONTENT_LENGTH);
+        let length = length.and_then(|value| value.to_str().ok()?.parse().ok());
         response.map(|body| {
             Body::new(Watched {
                 body,
                 line,
                 bytes: 0,
-                whole: false,
+                length,
+                ended: false,
             })
         })
     }
@@ -125,7 +128,9 @@ struct Watched {
     body: Body,
     line: Option<(Line, StatusCode)>,
     bytes: u64,
-    whole: bool,
+    /// As announced; a server stops asking for more when it has so many.
+    length: Option<u64>,
+    ended: bool,
 }
 
 impl HttpBody for Watched {
@@ -141,7 +146,7 @@ impl HttpBody for Watched {
             Poll::Ready(Some(Ok(frame))) => {
                 self.bytes += frame.data_ref().map_or(0, Bytes::len) as u64;
             }
-            Poll::Ready(None) => self.whole = true,
+            Poll::Ready(None) => self.ended = true,
             Poll::Ready(Some(Err(_))) | Poll::Pending => {}
         }
         polled
@@ -159,7 +164,7 @@ impl HttpBody for Watched {
 impl Drop for Watched {
     fn drop(&mut self) {
         if let Some((line, status)) = self.line.take() {
-            let whole = self.whole || self.body.is_end_stream();
+            let whole = self.ended || self.length == Some(self.bytes);
             line.metrics.blob_bytes(self.bytes);
             line.write(status, self.bytes, whole);
         }

@@ -247,7 +247,12 @@ impl Pounce {
 
     /// The sum of a metric over its labels.
     pub async fn metric(&self, name: &str) -> u64 {
-        let page = self.client.get(format!("http://{}/metrics", self.debug)).send().await.unwrap();
+        let page = self
+            .client
+            .get(format!("http://{}/metrics", self.debug))
+            .send()
+            .await
+            .unwrap();
         super::metric(&page.text().await.unwrap(), name)
     }
 }

@@ -23,27 +23,54 @@ pub struct Process {
 /// `pounce serve` over a folder, with a JSON log and ports that the system chooses.
 pub fn command(folder: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pounce"));
-    command.env_clear().arg("serve").stderr(Stdio::piped()).stdout(Stdio::null()).stdin(Stdio::null());
-    command.env("REGISTRY_HTTP_ADDR", "127.0.0.1:0").env("REGISTRY_LOG_FORMATTER", "json");
+    command
+        .env_clear()
+        .arg("serve")
+        .stderr(Stdio::piped())
+        .stdout(Stdio::null())
+        .stdin(Stdio::null());
+    command
+        .env("REGISTRY_HTTP_ADDR", "127.0.0.1:0")
+        .env("REGISTRY_LOG_FORMATTER", "json");
     command.env("REGISTRY_HTTP_DEBUG_ADDR", "127.0.0.1:0");
     command.env("REGISTRY_HTTP_DEBUG_PROMETHEUS_ENABLED", "true");
-    command.env("REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY", folder.join("data"));
+    command.env(
+        "REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY",
+        folder.join("data"),
+    );
     command
 }
 
 impl Process {
     pub fn start(variables: &[(&str, &str)]) -> Self {
         let folder = TempDir::new().unwrap();
-        let mut child = command(folder.path()).envs(variables.iter().copied()).spawn().unwrap();
+        let mut child = command(folder.path())
+            .envs(variables.iter().copied())
+            .spawn()
+            .unwrap();
         let lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let (sender, log) = channel();
-        std::thread::spawn(move || lines.map_while(Result::ok).all(|line| sender.send(line).is_ok()));
+        std::thread::spawn(move || {
+            lines
+                .map_while(Result::ok)
+                .all(|line| sender.send(line).is_ok())
+        });
         let (addr, debug) = (String::new(), String::new());
-        let mut process = Self { child, log, folder, seen: String::new(), addr, debug };
+        let mut process = Self {
+            child,
+            log,
+            folder,
+            seen: String::new(),
+            addr,
+            debug,
+        };
         let line = process.until("\"listening\"");
         let line: serde_json::Value = serde_json::from_str(&line).unwrap();
         line["addr"].as_str().unwrap().clone_into(&mut process.addr);
-        line["debug"].as_str().unwrap().clone_into(&mut process.debug);
+        line["debug"]
+            .as_str()
+            .unwrap()
+            .clone_into(&mut process.debug);
         process
     }
 
@@ -67,7 +94,9 @@ impl Process {
 
     /// The sum of a metric over its labels.
     pub async fn metric(&self, name: &str) -> u64 {
-        let page = reqwest::get(format!("http://{}/metrics", self.debug)).await.unwrap();
+        let page = reqwest::get(format!("http://{}/metrics", self.debug))
+            .await
+            .unwrap();
         super::metric(&page.text().await.unwrap(), name)
     }
 
@@ -76,7 +105,10 @@ impl Process {
     }
 
     pub fn terminate(&self) {
-        Command::new("kill").arg(self.pid().to_string()).status().unwrap();
+        Command::new("kill")
+            .arg(self.pid().to_string())
+            .status()
+            .unwrap();
     }
 
     /// Waits for its end; its exit status, and its whole log.
@@ -85,7 +117,10 @@ impl Process {
             self.seen.push_str(&line);
             self.seen.push('\n');
         }
-        (self.child.wait().unwrap().code().unwrap(), std::mem::take(&mut self.seen))
+        (
+            self.child.wait().unwrap().code().unwrap(),
+            std::mem::take(&mut self.seen),
+        )
     }
 }
 

@@ -208,19 +208,20 @@ impl Job {
             Ok((blob, room, spool)) => {
                 let (flow, mark) = Flow::new(Arc::clone(&spool), blob.size);
                 phase.send_replace(Phase::Flowing(Arc::clone(&flow)));
-                self.copy(&fill, &flow, download::run(&self, blob, &spool, room, mark))
-                    .await
+                let download = download::run(&self, blob, &spool, room, mark);
+                self.copy(&fill, &flow, download).await
             }
             Err(refusal) => {
-                // First, so that nobody joins a fill that has ended.
+                // First, so that nobody joins a fill that has ended. Those who wait for it tell why.
                 self.ended(&fill);
-                phase.send_replace(Phase::Refused(refusal.clone()));
-                Err(refusal.to_string())
+                phase.send_replace(Phase::Refused(refusal));
+                metrics.fill_ends(false);
+                return;
             }
         };
         metrics.fill_ends(result.is_ok());
-        let (repository, digest, seconds) =
-            (&self.name, &self.digest, began.elapsed().as_secs_f64());
+        let (repository, digest) = (&self.name, &self.digest);
+        let seconds = began.elapsed().as_secs_f64();
         match result {
             Ok(bytes) => tracing::info!(%repository, %digest, bytes, seconds, "stored a blob"),
             Err(cause) => tracing::warn!(%repository, %digest, cause, seconds, "a fill failed"),
@@ -304,14 +305,5 @@ impl Refusal {
         Self::Upstream(UpstreamError::Unavailable(
             "this registry is shutting down".into(),
         ))
-    }
-}
-
-impl std::fmt::Display for Refusal {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Upstream(error) => error.fmt(f),
-            Self::NoRoom(why) => f.write_str(why),
-        }
     }
 }
