@@ -10,11 +10,6 @@
 )]
 
 #[path = "../tests/support/mod.rs"]
-#[allow(
-    dead_code,
-    unused_imports,
-    reason = "the benchmark needs less than the tests"
-)]
 mod support;
 
 use std::fs::{self, File};
@@ -222,9 +217,9 @@ fn curl(url: &str) -> Child {
 /// it comes: all of them come at the beginning of one.
 fn fetch(url: &str) -> f64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-    std::thread::sleep(
-        Duration::from_millis(1050) - Duration::from_nanos(now.subsec_nanos().into()),
-    );
+    std::thread::sleep(Duration::from_nanos(
+        1_050_000_000 - u64::from(now.subsec_nanos()),
+    ));
     let began = Instant::now();
     assert!(curl(url).wait().unwrap().success(), "{url}");
     began.elapsed().as_secs_f64()

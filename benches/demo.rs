@@ -9,11 +9,6 @@
 )]
 
 #[path = "../tests/support/mod.rs"]
-#[allow(
-    dead_code,
-    unused_imports,
-    reason = "the demonstration needs less than the tests"
-)]
 mod support;
 
 use std::time::Instant;

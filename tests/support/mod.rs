@@ -1,4 +1,9 @@
 //! A registry to stand behind pounce, pounce itself, and a client before it.
+#![allow(
+    dead_code,
+    unused_imports,
+    reason = "tests and benches use a part each"
+)]
 
 pub mod image;
 pub mod pounce;
