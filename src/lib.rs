@@ -42,7 +42,7 @@ pub mod upstream;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::http::header::{HeaderMap, HeaderName, HeaderValue};
@@ -105,7 +105,9 @@ impl Server {
         let upstream_label = upstream
             .as_ref()
             .map(|upstream| upstream.label().to_owned());
-        let options = Options::new(&config.proxy, &config.storage.redirect);
+        let mut options = Options::new(&config.proxy, &config.storage.redirect);
+        options.proxied_until = store.last_proxied().await;
+        let store_label = format!("{store:?}");
         let registry = Registry::new(store, upstream, &options, Arc::clone(&metrics));
         let debug = match &http.debug.addr {
             Some(addr) => {
@@ -116,14 +118,15 @@ impl Server {
         };
         let local = local_addr(&listener);
         let base = match &http.host {
-            Some(host) => host.as_url().clone(),
+            // Only its origin counts: the bucket's paths begin at the root.
+            Some(host) => host.as_url().join("/").unwrap_or(host.as_url().clone()),
             None => Url::parse(&format!("http://{local}"))
                 .map_err(|error| UpstreamError::Invalid(error.to_string()))?,
         };
         let operator = debug
             .as_ref()
             .map(|(listener, _)| local_addr(listener).to_string());
-        tracing::info!(addr = %local, debug = operator, upstream = upstream_label, store = ?registry.store(), "listening");
+        tracing::info!(addr = %local, debug = operator, upstream = upstream_label, store = store_label, "listening");
         let site = Site {
             registry,
             metrics,
@@ -157,23 +160,37 @@ impl Server {
 
     /// Serves until `stop`; then requests and fills may go on for `http.draintimeout`.
     pub async fn run(self, stop: CancellationToken) {
+        // The operator's listener stays to the very end, and waits for nobody then.
+        let ended = CancellationToken::new();
         if let Some((listener, router)) = self.debug {
-            tokio::spawn(http::serve(listener, router, stop.clone(), Duration::ZERO));
+            tokio::spawn(http::serve(listener, router, ended.clone(), Duration::ZERO));
         }
-        let draining = async {
+        let deadline = async {
             stop.cancelled().await;
-            self.site.registry.drain(self.grace).await;
+            Instant::now() + self.grace
         };
         let router = http::router(Arc::clone(&self.site));
-        tokio::join!(
-            http::serve(self.listener, router, stop.clone(), self.grace),
-            draining
+        // One after the other: a request that is under way may still begin a fill.
+        let (deadline, ()) = tokio::join!(
+            deadline,
+            http::serve(self.listener, router, stop.clone(), self.grace)
         );
+        let left = deadline.saturating_duration_since(Instant::now());
+        self.site.registry.drain(left).await;
+        ended.cancel();
     }
 }
 
+/// Every address is `[::]`, which takes IPv4 too, or `0.0.0.0` on a machine without IPv6.
 async fn listen(setting: &'static str, addr: &ListenAddr) -> Result<TcpListener, StartError> {
-    let bound = TcpListener::bind(addr.to_bind()).await;
+    let bound = match TcpListener::bind(addr.to_bind()).await {
+        Err(error)
+            if error.kind() == std::io::ErrorKind::Unsupported && addr.is_every_address() =>
+        {
+            TcpListener::bind(("0.0.0.0", addr.to_bind().1)).await
+        }
+        other => other,
+    };
     bound.map_err(|source| StartError::Listen {
         setting,
         addr: addr.clone(),

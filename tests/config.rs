@@ -199,7 +199,7 @@ fn an_unknown_key_in_the_file_names_itself_and_the_nearest() {
         ),
         (
             "proxy: {remoteUrls: x}",
-            "proxy.remoteurls",
+            "proxy.remoteUrls",
             "proxy.remoteurl?",
         ),
         ("storge: {}", "storge", "storage?"),
@@ -258,6 +258,9 @@ fn wrong_values_name_their_setting() {
             &[],
             "storage.redirect.expiry",
         ),
+        ("proxy: {tagttl: 500000000000y}", &[], "proxy.tagttl"),
+        ("storage: inmemory", &[], "storage"),
+        ("HTTP: {addr: ':1'}", &[], "HTTP"),
         ("http: {addr: nowhere}", &[], "http.addr"),
         ("http: {prefix: v}", &[], "http.prefix"),
         (
@@ -275,7 +278,7 @@ fn wrong_values_name_their_setting() {
         ("auth: {htpasswd: {realm: x, path: /y}}", &[], "auth"),
         ("storage: {azure: {}}", &[], "storage.azure"),
         ("[1]", &[], "the configuration"),
-        ("", &[("REGISTRY_STORAGE", "gcs")], "REGISTRY_STORAGE"),
+        ("", &[("REGISTRY_STORAGE", "gcs")], "storage"),
         ("", &[("REGISTRY_AUTH", "htpasswd")], "REGISTRY_AUTH"),
         (
             "",
@@ -297,6 +300,55 @@ fn wrong_values_name_their_setting() {
         assert!(!message.contains("secret@"), "{message}");
     }
     assert!(matches!(load("a: [", &[]), Err(ConfigError::Yaml { .. })));
+}
+
+#[test]
+fn secrets_do_not_show_themselves_in_errors() {
+    let cases: &[(&str, &[(&str, &str)])] = &[
+        (
+            "proxy:\n  username: u\n  password: hunter2\n badly: indented",
+            &[],
+        ),
+        ("proxy:\n  username: u\n  password: @hunter2", &[]),
+        ("proxy: {username: u, password: [hunter2]}", &[]),
+        ("proxy: {username: u, password: 6427782}", &[]),
+        ("", &[("REGISTRY_PROXY", "{username: u, password: hunter2")]),
+    ];
+    for (yaml, variables) in cases {
+        let message = refused(yaml, variables);
+        assert!(
+            !message.contains("hunter2") && !message.contains("6427782"),
+            "{message}"
+        );
+        assert!(message.lines().count() == 1, "{message}");
+    }
+}
+
+#[test]
+fn empty_variables_are_not_set() {
+    let variables = [
+        "PROXY_REMOTEURL",
+        "LOG_LEVEL",
+        "STORAGE_REDIRECT_DISABLE",
+        "STORAGE_S3_BUCKET",
+        "AUTH",
+    ];
+    let variables: Vec<_> = variables
+        .iter()
+        .map(|name| (format!("REGISTRY_{name}"), ""))
+        .collect();
+    let variables: Vec<_> = variables
+        .iter()
+        .map(|(name, value)| (name.as_str(), *value))
+        .collect();
+    let config = load("proxy: {remoteurl: 'https://one.example.com'}", &variables)
+        .unwrap()
+        .config;
+    assert_eq!(
+        config.proxy.remoteurl.unwrap().to_string(),
+        "https://one.example.com"
+    );
+    assert_eq!(config.storage.driver, Driver::Filesystem);
 }
 
 #[test]

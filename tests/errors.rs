@@ -199,6 +199,7 @@ async fn what_the_upstream_does_not_have_is_404_and_remembered() {
     assert_eq!((reply.status, reply.code().as_str()), (404, "BLOB_UNKNOWN"));
     let head = pounce.head(&format!("/v2/a/blobs/{DIGEST}")).await;
     assert_eq!((head.status, head.body.len()), (404, 0));
+    assert_eq!(head.header("content-length"), reply.body.len().to_string());
 }
 
 #[tokio::test]

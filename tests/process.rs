@@ -17,7 +17,7 @@ fn fails(variables: &[(&str, &str)]) -> String {
     assert_eq!(output.status.code(), Some(1));
     let text = String::from_utf8(output.stderr).unwrap();
     let last = text.lines().last().unwrap().to_owned();
-    assert!(last.starts_with("pounce: "), "{text}");
+    assert!(last.starts_with("pounce: ") && last.len() < 400, "{text}");
     last
 }
 
@@ -184,7 +184,14 @@ async fn the_log_tells_what_was_served_and_no_secret() {
         (&fill["reference"], &fill["whole"]),
         (&digest(image.layer()).into(), &true.into())
     );
-    assert!(fill["id"].as_str().unwrap().len() > 30);
+    let id = fill["span"]["id"].as_str().unwrap();
+    assert!(id.len() > 30);
+    // What happened on behalf of a request can be found by its id.
+    let stored = lines
+        .iter()
+        .find(|line| line["message"] == "stored a blob")
+        .unwrap();
+    assert_eq!(stored["span"]["id"], id);
     assert!(
         requests
             .iter()
@@ -222,14 +229,14 @@ async fn a_wrong_blob_is_told_in_the_log() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_first_sigterm_drains_and_the_second_one_does_not() {
-    let upstream = Upstream::start().await;
-    let image = Image::new(1, &[1 << 20]);
-    upstream.add("a", "v1", &image);
-    upstream.behave(Manners {
-        holds_after: Some(500_000),
-        ..Manners::default()
-    });
     for twice in [false, true] {
+        let upstream = Upstream::start().await;
+        let image = Image::new(1, &[1 << 20]);
+        upstream.add("a", "v1", &image);
+        upstream.behave(Manners {
+            holds_after: Some(500_000),
+            ..Manners::default()
+        });
         let mut process = Process::start(&[("REGISTRY_PROXY_REMOTEURL", &upstream.url())]);
         let url = format!(
             "http://{}/v2/a/blobs/{}",
@@ -251,10 +258,30 @@ async fn the_first_sigterm_drains_and_the_second_one_does_not() {
             assert_eq!(status, 0, "{log}");
             assert!(log.contains("stored a blob"), "{log}");
         }
-        // The gate stays open; the second round does not need it.
-        upstream.behave(Manners {
-            holds_after: Some(500_000),
-            ..Manners::default()
-        });
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_belongs_to_one_process_and_leftovers_are_swept() {
+    let pounce = Pounce::with(&[]).await;
+    let root = pounce.root();
+    let message = fails(&[(
+        "REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY",
+        root.to_str().unwrap(),
+    )]);
+    assert!(
+        message.contains("storage.filesystem.rootdirectory") && message.contains("another pounce"),
+        "{message}"
+    );
+    let leftover = root.join(".pounce/uploads/0");
+    std::fs::create_dir(&leftover).unwrap();
+    std::fs::write(root.join(".pounce/tmp/x"), "x").unwrap();
+    let pounce = pounce.restart(&[]).await;
+    assert_eq!(
+        (
+            pounce.open_uploads(),
+            std::fs::read_dir(root.join(".pounce/tmp")).unwrap().count()
+        ),
+        (0, 0)
+    );
 }

@@ -172,13 +172,14 @@ async fn urls_are_made_for_the_host_that_the_client_called() {
         "{location}"
     );
     assert_eq!(pounce.follow(&reply).await.body, image.layer());
-    for odd in ["a b", "x/y", "u@h", ""] {
+    let long = "h".repeat(1000);
+    for odd in ["a b", "x/y", "u@h", "", &long] {
         let reply = raw_host(&pounce, &path, odd).await;
         assert!(
             reply.starts_with("HTTP/1.1 307") || reply.starts_with("HTTP/1.1 400"),
             "{odd}: {reply}"
         );
-        assert!(!reply.contains("u@h"), "{reply}");
+        assert!(!reply.contains("u@h") && !reply.contains(&long), "{reply}");
     }
 }
 
@@ -353,4 +354,81 @@ async fn without_its_bucket_pounce_says_so() {
     bucket.end().await;
     let reply = pounce.get("/v2/a/manifests/v1").await;
     assert_eq!((reply.status, reply.code().as_str()), (503, "UNAVAILABLE"));
+}
+
+#[tokio::test]
+async fn a_layer_that_another_repository_filled_gets_its_own_link() {
+    let (upstream, pounce, image, _) = warm(&[]).await;
+    upstream.add("c/d", "v1", &image);
+    let layer = digest(image.layer());
+    // Named by a manifest of the repository, and in the bucket on another one's account.
+    pounce.get("/v2/c/d/manifests/v1").await;
+    assert_eq!(
+        pounce.get(&format!("/v2/c/d/blobs/{layer}")).await.status,
+        307
+    );
+    let hex = layer.strip_prefix("sha256:").unwrap();
+    let link = format!("docker/registry/v2/repositories/c/d/_layers/sha256/{hex}/link");
+    pounce
+        .until("it has its link", |it| it.objects().contains(&link))
+        .await;
+}
+
+#[tokio::test]
+async fn a_push_wins_over_what_the_upstream_says() {
+    let (upstream, pounce, image, _) = warm(&[("REGISTRY_PROXY_TAGTTL", "0")]).await;
+    let link = pounce
+        .root()
+        .join("docker/registry/v2/repositories/a/b/_manifests/tags/v1/current/link");
+    pounce.until("the tag is stored", |_| link.is_file()).await;
+    let pushed = Image::new(9, &[10]);
+    // distribution pushes a manifest and moves the tag, while pounce waits for the upstream.
+    upstream.add("a/b", "v1", &Image::new(10, &[10]));
+    upstream.behave(crate::support::upstream::Manners {
+        stalls: true,
+        ..Default::default()
+    });
+    let push = async {
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        let replaced = link.with_extension("new");
+        std::fs::write(&replaced, pushed.digest()).unwrap();
+        std::fs::rename(replaced, &link).unwrap();
+        upstream.release();
+    };
+    let (reply, ()) = tokio::join!(pounce.get("/v2/a/b/manifests/v1"), push);
+    assert_eq!(reply.status, 200);
+    assert_ne!(reply.body, image.manifest);
+    let mut pounce = pounce;
+    pounce.end().await;
+    assert_eq!(std::fs::read_to_string(link).unwrap(), pushed.digest());
+}
+
+#[tokio::test]
+async fn tags_that_distribution_mirrored_are_not_taken_for_pushed_ones() {
+    let upstream = Upstream::start().await;
+    let (old, new) = (Image::new(1, &[10]), Image::new(2, &[10]));
+    upstream.add("a", "v1", &new);
+    let pounce = Pounce::with(&[]).await;
+    let tag = pounce
+        .root()
+        .join("docker/registry/v2/repositories/a/_manifests/tags/v1/current/link");
+    std::fs::create_dir_all(tag.parent().unwrap()).unwrap();
+    std::fs::write(tag, old.digest()).unwrap();
+    std::fs::write(pounce.root().join("scheduler-state.json"), "{}").unwrap();
+    let pounce = pounce
+        .restart(&[("REGISTRY_PROXY_REMOTEURL", &upstream.url())])
+        .await;
+    assert_eq!(pounce.get("/v2/a/manifests/v1").await.body, new.manifest);
+}
+
+#[tokio::test]
+async fn a_layer_is_no_manifest() {
+    let (_upstream, pounce, image, _) = warm(&[]).await;
+    let reply = pounce
+        .get(&format!("/v2/a/b/manifests/{}", digest(image.layer())))
+        .await;
+    assert_eq!(
+        (reply.status, reply.code().as_str()),
+        (404, "MANIFEST_UNKNOWN")
+    );
 }

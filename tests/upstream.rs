@@ -122,6 +122,15 @@ async fn during_an_outage_the_stored_tag_is_served_with_a_warning() {
             "110 - \"Response is Stale\"",
             "{status}"
         );
+        // And so it is for those who come while the upstream is not asked again.
+        upstream.forget();
+        let reply = pounce.head("/v2/a/manifests/v1").await;
+        assert_eq!(
+            reply.header("warning"),
+            "110 - \"Response is Stale\"",
+            "{status}"
+        );
+        assert_eq!(upstream.requests(), 0);
         pounce = pounce.restart(&variables).await;
     }
     upstream.stop().await;
@@ -320,4 +329,114 @@ async fn an_upstream_that_refuses_blob_heads_is_asked_by_get() {
         (reply.status, reply.header("content-length")),
         (200, "1000")
     );
+}
+
+#[tokio::test]
+async fn a_realm_that_is_gone_fails_its_own_request_and_no_other() {
+    let upstream = Upstream::start().await;
+    upstream.add("good", "v1", &Image::new(1, &[10]));
+    upstream.add("good", "v2", &Image::new(2, &[10]));
+    upstream.add("bad", "v1", &Image::new(3, &[10]));
+    upstream.behave(Manners {
+        broken_realm_for: Some("bad".into()),
+        ..Manners::default()
+    });
+    let pounce = Pounce::before(&upstream).await;
+    assert_eq!(pounce.get("/v2/good/manifests/v1").await.status, 200);
+    let reply = pounce.get("/v2/bad/manifests/v1").await;
+    assert_eq!((reply.status, reply.code().as_str()), (503, "UNAVAILABLE"));
+    assert_eq!(pounce.get("/v2/good/manifests/v2").await.status, 200);
+}
+
+#[tokio::test]
+async fn an_upstream_that_drops_its_demands_is_believed() {
+    let upstream = Upstream::start().await;
+    for tag in ["v1", "v2"] {
+        upstream.add("a", tag, &Image::new(tag.len() as u64, &[10]));
+    }
+    upstream.behave(Manners {
+        auth: Auth::AnonymousBearer,
+        expires_in: 1,
+        ..Manners::default()
+    });
+    let pounce = Pounce::before(&upstream).await;
+    assert_eq!(pounce.get("/v2/a/manifests/v1").await.status, 200);
+    tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
+    // The token server is gone with the demand.
+    upstream.behave(Manners {
+        auth: Auth::Nothing,
+        status: None,
+        ..Manners::default()
+    });
+    assert_eq!(pounce.get("/v2/a/manifests/v2").await.status, 200);
+}
+
+#[tokio::test]
+async fn one_clients_long_accept_does_not_hide_a_tag_from_others() {
+    let upstream = Upstream::start().await;
+    upstream.add("a", "v1", &Image::new(1, &[10]));
+    upstream.behave(Manners {
+        longest_accept: Some(2000),
+        ..Manners::default()
+    });
+    let pounce = with_ttl(&upstream, "0").await;
+    let mut request = pounce.request("GET", "/v2/a/manifests/v1");
+    for n in 0..40 {
+        request = request.header("accept", format!("application/{}{n}", "a".repeat(200)));
+    }
+    assert_eq!(pounce.send(request).await.status, 200);
+    // A 400 from upstream says nothing about what there is.
+    upstream.behave(Manners {
+        longest_accept: Some(10),
+        ..Manners::default()
+    });
+    let reply = pounce.get("/v2/a/manifests/v2").await;
+    assert_eq!((reply.status, reply.code().as_str()), (503, "UNAVAILABLE"));
+    until_tagged(&pounce).await;
+    assert_eq!(
+        pounce.get("/v2/a/manifests/v1").await.header("warning"),
+        "110 - \"Response is Stale\""
+    );
+}
+
+#[tokio::test]
+async fn those_who_waited_share_a_failure() {
+    let upstream = Upstream::start().await;
+    upstream.behave(Manners {
+        stalls: true,
+        status: Some(500),
+        ..Manners::default()
+    });
+    let pounce = Pounce::before(&upstream).await;
+    let release = async {
+        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+        upstream.release();
+    };
+    let (replies, ()) = tokio::join!(
+        join_all((0..10).map(|_| pounce.get("/v2/a/manifests/v1"))),
+        release
+    );
+    for reply in replies {
+        assert_eq!((reply.status, reply.code().as_str()), (503, "UNAVAILABLE"));
+    }
+    // One attempt, and the two that a 500 is worth.
+    assert_eq!(upstream.requests(), 3);
+}
+
+#[tokio::test]
+async fn many_clients_of_another_repositorys_blob_ask_upstream_once() {
+    let upstream = Upstream::start().await;
+    let image = Image::new(1, &[1000]);
+    upstream.add("a", "v1", &image);
+    upstream.add("b", "v1", &image);
+    let pounce = Pounce::before(&upstream).await;
+    let blob = digest(image.layer());
+    pounce.get(&format!("/v2/a/blobs/{blob}")).await;
+    pounce.until_stored(&blob).await;
+    upstream.forget();
+    let path = format!("/v2/b/blobs/{blob}");
+    for reply in join_all((0..20).map(|_| pounce.get(&path))).await {
+        assert_eq!(reply.status, 307);
+    }
+    assert_eq!(upstream.requests(), 1);
 }

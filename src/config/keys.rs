@@ -163,7 +163,7 @@ impl Keys {
 
     /// The known path that looks most like `path`: among its siblings first, then anywhere.
     fn nearest(&self, section: &[&str], path: &[&str]) -> Option<String> {
-        let wanted = path.join(".");
+        let wanted = path.join(".").to_ascii_lowercase();
         let mut known = Vec::new();
         collect(&self.0, &mut Vec::new(), &mut known);
         known.extend(

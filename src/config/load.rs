@@ -94,9 +94,17 @@ impl Config {
                 "must be a mapping of settings",
             ));
         }
+        // distribution's short form, `storage: filesystem`.
+        let short = document["storage"].as_str().map(str::to_owned);
+        if short.is_some() {
+            document["storage"] = Value::Object(serde_json::Map::new());
+        }
         tidy(&mut document, &keys, &mut Vec::new(), &mut notices)?;
 
-        let choice = environment.get("REGISTRY_STORAGE").map(str::to_owned);
+        let choice = environment
+            .get("REGISTRY_STORAGE")
+            .map(str::to_owned)
+            .or(short);
         for (name, value) in &environment.0 {
             if name == "REGISTRY_STORAGE" || name == PATH_VARIABLE {
                 continue;
@@ -114,7 +122,7 @@ impl Config {
             Some("filesystem") => Driver::Filesystem,
             Some(_) => {
                 return Err(ConfigError::value(
-                    "REGISTRY_STORAGE",
+                    "storage",
                     "pounce knows s3 and filesystem",
                 ));
             }
@@ -202,7 +210,7 @@ fn tidy(
     };
     let mut drop = Vec::new();
     for (key, child) in section.iter_mut() {
-        path.push(key.to_ascii_lowercase());
+        path.push(key.clone());
         let parts: Vec<&str> = path.iter().map(String::as_str).collect();
         match keys.find(&parts) {
             Key::Ignored(why) => {

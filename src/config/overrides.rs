@@ -25,12 +25,15 @@ pub(super) fn apply(
     let Some(rest) = name.strip_prefix("REGISTRY_") else {
         return Ok(());
     };
+    // `NAME=` in a file of variables means that it is not set.
+    if text.is_empty() {
+        return Ok(());
+    }
     let lower = rest.to_ascii_lowercase();
     let path: Vec<&str> = lower.split('_').collect();
     match keys.find(&path) {
         Key::Ignored(why) => notices.push(format!("{name} is ignored: {why}")),
-        Key::Refused(why) if !text.is_empty() => return Err(ConfigError::value(name, why)),
-        Key::Refused(_) => {}
+        Key::Refused(why) => return Err(ConfigError::value(name, why)),
         Key::Unknown(nearest) => {
             let nearest = nearest.map(|key| variable(&key));
             notices.push(format!("{name} names no setting{}", hint(nearest.as_ref())));
@@ -59,7 +62,10 @@ fn value(name: &str, text: &str, default: &Value) -> Result<Value, ConfigError> 
 }
 
 pub(super) fn yaml(origin: &str, text: &str) -> Result<Value, ConfigError> {
-    serde_saphyr::from_str(text).map_err(|error| ConfigError::Yaml {
+    // Without the lines around the mistake: a secret may stand there.
+    let mut options = serde_saphyr::Options::default();
+    options.with_snippet = false;
+    serde_saphyr::from_str_with_options(text, options).map_err(|error| ConfigError::Yaml {
         origin: origin.to_owned(),
         message: error.to_string(),
     })

@@ -9,8 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use url::Url;
 
 /// A text that shows itself to nobody: neither Debug nor Serialize tell it.
-#[derive(Clone, PartialEq, Eq, Deserialize)]
-#[serde(transparent)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
 impl Secret {
@@ -33,6 +32,16 @@ impl fmt::Debug for Secret {
     }
 }
 
+impl<'de> Deserialize<'de> for Secret {
+    /// A value of another type is not repeated in the error, as serde would do.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match serde_json::Value::deserialize(deserializer)? {
+            serde_json::Value::String(text) => Ok(Self(text)),
+            _ => Err(custom::<D>("a secret is a text: put it in quotes")),
+        }
+    }
+}
+
 impl Serialize for Secret {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str("***")
@@ -47,7 +56,13 @@ pub struct ListenAddr {
 }
 
 impl ListenAddr {
-    /// The address in the form that `bind` resolves. Every address is `[::]`, which takes IPv4 too.
+    /// It names no host.
+    #[must_use]
+    pub fn is_every_address(&self) -> bool {
+        self.host.is_empty()
+    }
+
+    /// The address in the form that `bind` resolves.
     #[must_use]
     pub fn to_bind(&self) -> (&str, u16) {
         (
@@ -157,9 +172,12 @@ impl<'de> Deserialize<'de> for WebUrl {
     }
 }
 
+/// A year and more; a point in time that far away can still be told.
+const LONGEST: Duration = Duration::from_hours(10_000);
+
 /// Durations as distribution writes them: `60s`, `20m`, `1h30m`, `168h`, and `0`.
 pub(super) mod duration {
-    use super::{Deserialize, Deserializer, Duration, Serializer, custom};
+    use super::{Deserialize, Deserializer, Duration, LONGEST, Serializer, custom};
 
     pub fn serialize<S: Serializer>(value: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(&humantime::format_duration(*value))
@@ -179,7 +197,9 @@ pub(super) mod duration {
             )),
             Written::Text(text) if text == "0" => Ok(Duration::ZERO),
             Written::Text(text) => humantime::parse_duration(&text)
-                .map_err(|_| custom::<D>("not a duration, write it as 60s, 20m, 1h30m or 168h")),
+                .ok()
+                .filter(|value| *value <= LONGEST)
+                .ok_or_else(|| custom::<D>("not a duration, write it as 60s, 20m, 1h30m or 168h")),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The line that every request gets in the log, written when its last byte is gone.
+//! The line that every request gets in the log, written when its last byte is gone or its client is.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -7,24 +7,26 @@ use std::time::Instant;
 
 use axum::body::{Body, Bytes, HttpBody};
 use axum::http::request::Parts;
-use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::Response;
 use http_body::{Frame, SizeHint};
+use tracing::Span;
 use uuid::Uuid;
 
-use super::Site;
-use super::endpoint::Endpoint;
+use super::endpoint::{Endpoint, Refused};
+use super::{Answer, Site};
 use crate::oci::{Error, RepositoryName};
-use crate::telemetry::{Metrics, Outcome};
+use crate::telemetry::{Metrics, Outcome, causes};
 
-/// Echoed to the client, so that both sides can speak of the same request.
-const REQUEST_ID: &str = "x-request-id";
+/// Sent to the client, so that both sides can speak of the same request.
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// What the log says of a request.
+/// What the log says of a request; it says it when the value is dropped.
 #[derive(Debug)]
 pub(super) struct Line {
     on: bool,
     id: Uuid,
+    span: Span,
     method: Method,
     /// As the client wrote it; only of requests that are for no endpoint.
     path: Option<String>,
@@ -32,82 +34,98 @@ pub(super) struct Line {
     reference: Option<String>,
     metrics: Arc<Metrics>,
     began: Instant,
-    pub(super) outcome: Option<Outcome>,
-    pub(super) error: Option<Error>,
+    outcome: Option<Outcome>,
+    error: Option<Error>,
+    /// None when the client left before there was an answer.
+    status: Option<StatusCode>,
+    bytes: u64,
+    whole: bool,
 }
 
 impl Line {
-    pub(super) fn new(
+    pub(super) fn begin(
         site: &Site,
         request: &Parts,
-        endpoint: Option<Endpoint>,
-        began: Instant,
+        endpoint: &Result<Endpoint, Refused>,
     ) -> Self {
-        let path = endpoint.is_none().then(|| request.uri.path().to_owned());
+        let path = endpoint.is_err().then(|| request.uri.path().to_owned());
         let (repository, reference) = match endpoint {
-            Some(Endpoint::Support) | None => (None, None),
-            Some(Endpoint::Blob { name, digest }) => (Some(name), Some(digest.to_string())),
-            Some(Endpoint::Manifest { name, reference }) => {
-                (Some(name), Some(reference.to_string()))
-            }
-            Some(Endpoint::Tags { name, .. }) => (Some(name), None),
+            Ok(Endpoint::Support) | Err(_) => (None, None),
+            Ok(Endpoint::Blob { name, digest }) => (Some(name), Some(digest.to_string())),
+            Ok(Endpoint::Manifest { name, reference }) => (Some(name), Some(reference.to_string())),
+            Ok(Endpoint::Tags { name, .. }) => (Some(name), None),
         };
+        let id = Uuid::new_v4();
         Self {
             on: site.access_log,
-            id: Uuid::new_v4(),
+            id,
+            span: tracing::info_span!("request", %id),
             method: request.method.clone(),
             path,
-            repository,
+            repository: repository.cloned(),
             reference,
             metrics: Arc::clone(&site.metrics),
-            began,
+            began: Instant::now(),
             outcome: None,
             error: None,
+            status: None,
+            bytes: 0,
+            whole: false,
         }
     }
 
-    /// Writes the line.
-    pub(super) fn end(self, mut response: Response) -> Response {
-        self.put_id(&mut response);
-        let bytes = response.body().size_hint().exact().unwrap_or(0);
-        self.write(response.status(), bytes, true);
-        response
+    /// What everything that is logged on behalf of the request is part of.
+    pub(super) fn span(&self) -> Span {
+        self.span.clone()
     }
 
-    /// Writes the line when the body has been sent, and counts its bytes as a blob's.
-    pub(super) fn end_of_blob(self, mut response: Response) -> Response {
-        self.put_id(&mut response);
-        let line = Some((self, response.status()));
+    /// The answer is on its way: the line is written when a blob's last byte is gone, and at once
+    /// otherwise.
+    pub(super) fn end(mut self, answer: Answer) -> Response {
+        let Answer {
+            mut response,
+            outcome,
+            is_blob,
+            error,
+        } = answer;
+        let id = HeaderValue::from_str(&self.id.to_string());
+        response
+            .headers_mut()
+            .insert(REQUEST_ID, id.unwrap_or(HeaderValue::from_static("")));
+        (self.outcome, self.error, self.status) = (outcome, error, Some(response.status()));
+        if !is_blob {
+            self.bytes = response.body().size_hint().exact().unwrap_or(0);
+            self.whole = true;
+            return response;
+        }
         let length = response.headers().get(header::CONTENT_LENGTH);
         let length = length.and_then(|value| value.to_str().ok()?.parse().ok());
         response.map(|body| {
             Body::new(Watched {
                 body,
-                line,
-                bytes: 0,
+                line: self,
                 length,
-                ended: false,
             })
         })
     }
+}
 
-    fn put_id(&self, response: &mut Response) {
-        let id = HeaderValue::from_str(&self.id.to_string());
-        response
-            .headers_mut()
-            .insert(REQUEST_ID, id.unwrap_or(HeaderValue::from_static("")));
-    }
-
-    fn write(self, status: StatusCode, bytes: u64, whole: bool) {
+impl Drop for Line {
+    fn drop(&mut self) {
         let cause = self
             .error
             .as_ref()
             .and_then(std::error::Error::source)
-            .map(ToString::to_string);
+            .map(causes);
         if !self.on && cause.is_none() {
             return;
         }
-        let (id, method, status) = (self.id, self.method.as_str(), status.as_u16());
+        let _entered = self.span.enter();
+        let (method, status) = (
+            self.method.as_str(),
+            self.status.map(|status| status.as_u16()),
+        );
+        let (bytes, whole) = (self.bytes, self.whole);
         let seconds = self.began.elapsed().as_secs_f64();
         let outcome = self.outcome.map(Outcome::as_str);
         let repository = self.repository.as_ref().map(RepositoryName::as_str);
@@ -116,21 +134,25 @@ impl Line {
         // Texts of the client's that were not parsed are escaped, so that they cannot forge lines.
         let path = self.path.as_deref().map(tracing::field::debug);
         if cause.is_some() {
-            tracing::warn!(%id, method, path, repository, reference, status, code, outcome, bytes, seconds, cause, "request");
+            tracing::warn!(
+                method, path, repository, reference, status, code, outcome, bytes, whole, seconds,
+                cause, "request"
+            );
         } else {
-            tracing::info!(%id, method, path, repository, reference, status, code, outcome, bytes, whole, seconds, "request");
+            tracing::info!(
+                method, path, repository, reference, status, code, outcome, bytes, whole, seconds,
+                "request"
+            );
         }
     }
 }
 
-/// A body that tells its line how many bytes went out, and whether it came to its end.
+/// A blob's body that tells its line how many bytes went out, and whether it came to its end.
 struct Watched {
     body: Body,
-    line: Option<(Line, StatusCode)>,
-    bytes: u64,
+    line: Line,
     /// As announced; a server stops asking for more when it has so many.
     length: Option<u64>,
-    ended: bool,
 }
 
 impl HttpBody for Watched {
@@ -144,9 +166,12 @@ impl HttpBody for Watched {
         let polled = Pin::new(&mut self.body).poll_frame(cx);
         match &polled {
             Poll::Ready(Some(Ok(frame))) => {
-                self.bytes += frame.data_ref().map_or(0, Bytes::len) as u64;
+                let bytes = frame.data_ref().map_or(0, Bytes::len) as u64;
+                self.line.bytes += bytes;
+                self.line.whole = self.length == Some(self.line.bytes);
+                self.line.metrics.blob_bytes(bytes);
             }
-            Poll::Ready(None) => self.ended = true,
+            Poll::Ready(None) => self.line.whole = true,
             Poll::Ready(Some(Err(_))) | Poll::Pending => {}
         }
         polled
@@ -158,15 +183,5 @@ impl HttpBody for Watched {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
-    }
-}
-
-impl Drop for Watched {
-    fn drop(&mut self) {
-        if let Some((line, status)) = self.line.take() {
-            let whole = self.ended || self.length == Some(self.bytes);
-            line.metrics.blob_bytes(self.bytes);
-            line.write(status, self.bytes, whole);
-        }
     }
 }

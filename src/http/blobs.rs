@@ -96,7 +96,7 @@ fn whole(digest: &Digest, length: Option<u64>, body: Body) -> Response {
 
 /// How this client reached pounce, if it says so and it matters.
 fn base(site: &Site, request: &Parts) -> Option<Url> {
-    if site.fixed_base || !site.registry.store().presigns_for_callers_host() {
+    if site.fixed_base || !site.registry.urls_depend_on_caller() {
         return None;
     }
     let host = request
@@ -110,7 +110,10 @@ fn base(site: &Site, request: &Parts) -> Option<Url> {
             .authority()
             .map(axum::http::uri::Authority::as_str)
     })?;
-    let url = Url::parse(&format!("http://{host}/")).ok()?;
+    // A name of the DNS and a port; what is longer would only fill the cache of URLs.
+    let url = Url::parse(&format!("http://{host}/"))
+        .ok()
+        .filter(|_| host.len() <= 260)?;
     let plain = url.username().is_empty()
         && url.path() == "/"
         && url.query().is_none()

@@ -11,7 +11,6 @@ use crate::oci::{Error, ErrorCode};
 const fn status(code: ErrorCode) -> StatusCode {
     match code {
         ErrorCode::DigestInvalid
-        | ErrorCode::ManifestInvalid
         | ErrorCode::NameInvalid
         | ErrorCode::PaginationNumberInvalid
         | ErrorCode::TagInvalid => StatusCode::BAD_REQUEST,
@@ -22,7 +21,6 @@ const fn status(code: ErrorCode) -> StatusCode {
         ErrorCode::Unsupported => StatusCode::METHOD_NOT_ALLOWED,
         ErrorCode::RangeInvalid => StatusCode::RANGE_NOT_SATISFIABLE,
         ErrorCode::TooManyRequests => StatusCode::TOO_MANY_REQUESTS,
-        ErrorCode::Unknown => StatusCode::INTERNAL_SERVER_ERROR,
         ErrorCode::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
     }
 }

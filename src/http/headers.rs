@@ -31,8 +31,9 @@ pub(super) fn json(body: impl Into<Body>) -> Response {
 /// Every media type in every `Accept` line: clients send several, and order and weights do not matter
 /// to a registry that has one form of each manifest. Wildcards name no type.
 pub(super) fn accepted(headers: &HeaderMap) -> Vec<MediaType> {
-    /// More than any client names; what is behind is not passed on to the upstream.
-    const MOST: usize = 32;
+    /// In characters, more than any client needs: upstreams refuse long headers, and one client's
+    /// must not make a tag fail for all.
+    const MOST: usize = 1024;
     let lines = headers
         .get_all(header::ACCEPT)
         .iter()
@@ -40,9 +41,14 @@ pub(super) fn accepted(headers: &HeaderMap) -> Vec<MediaType> {
     let texts = lines
         .flat_map(|line| line.split(','))
         .filter(|text| !text.contains('*'));
+    let mut room = MOST;
     texts
         .filter_map(|text| text.parse().ok())
-        .take(MOST)
+        .take_while(|media_type: &MediaType| {
+            let fits = media_type.as_str().len() < room;
+            room = room.saturating_sub(media_type.as_str().len() + 2);
+            fits
+        })
         .collect()
 }
 

@@ -15,14 +15,14 @@ mod serve;
 mod tags;
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use axum::Router;
-use axum::body::Body;
+use axum::body::{Body, HttpBody};
 use axum::extract::{Request, State};
 use axum::http::header::{self, HeaderMap, HeaderValue};
 use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
+use tracing::Instrument;
 use url::Url;
 
 use crate::oci::{Error, ErrorCode};
@@ -98,7 +98,7 @@ fn route<'a>(site: &'a Site, path: &str) -> Route<'a> {
             .and_then(|path| path.split_once('/'))
             .is_some_and(|(it, _)| it == Embedded::BUCKET)
     };
-    match site.registry.store().embedded() {
+    match site.registry.embedded() {
         Some(embedded) if in_bucket(path) => Route::Bucket(embedded),
         _ if path == "/healthz" => Route::Health,
         _ => Route::Nowhere,
@@ -106,7 +106,6 @@ fn route<'a>(site: &'a Site, path: &str) -> Route<'a> {
 }
 
 async fn registry(site: &Arc<Site>, request: Request) -> Response {
-    let began = Instant::now();
     let (parts, _) = request.into_parts();
     let path = parts
         .uri
@@ -114,36 +113,38 @@ async fn registry(site: &Arc<Site>, request: Request) -> Response {
         .strip_prefix(&site.prefix)
         .unwrap_or_default();
     let endpoint = Endpoint::parse(&parts.method, path, parts.uri.query());
-    let head = parts.method == Method::HEAD;
-    let result = match &endpoint {
-        Ok(Endpoint::Support) => Ok(headers::json("{}").into()),
-        Ok(Endpoint::Blob { name, digest }) => blobs::pull(site, &parts, name, digest).await,
-        Ok(Endpoint::Manifest { name, reference }) => {
-            manifests::pull(site, &parts, name, reference).await
+    let line = Line::begin(site, &parts, &endpoint);
+    let answering = async {
+        match endpoint {
+            Ok(Endpoint::Support) => Ok(headers::json("{}").into()),
+            Ok(Endpoint::Blob { name, digest }) => blobs::pull(site, &parts, &name, &digest).await,
+            Ok(Endpoint::Manifest { name, reference }) => {
+                manifests::pull(site, &parts, &name, &reference).await
+            }
+            Ok(Endpoint::Tags { name, page }) => tags::list(site, &name, &page).await,
+            Err(Refused::Method(allowed)) => Ok(method_not_allowed(allowed)),
+            Err(Refused::Error(error)) => Err(error),
         }
-        Ok(Endpoint::Tags { name, page }) => tags::list(site, name, page).await,
-        Err(Refused::Method(allowed)) => Ok(method_not_allowed(allowed)),
-        Err(Refused::Error(error)) => Ok(error::respond(error).into()),
     };
-    let answer = result.unwrap_or_else(|error| {
+    let result = answering.instrument(line.span()).await;
+    let mut answer = result.unwrap_or_else(|error| {
         let response = error::respond(&error);
         Answer {
             error: Some(error),
             ..response.into()
         }
     });
-    let mut response = answer.response;
+    let response = &mut answer.response;
     response.headers_mut().insert(API_VERSION.0, API_VERSION.1);
-    if head {
-        response = response.map(|_| Body::empty());
+    if parts.method == Method::HEAD {
+        // What a GET would say of its length (RFC 9110, section 8.6), without the body.
+        if let Some(length) = response.body().size_hint().exact() {
+            let entry = response.headers_mut().entry(header::CONTENT_LENGTH);
+            entry.or_insert(HeaderValue::from(length));
+        }
+        *response.body_mut() = Body::empty();
     }
-    let mut line = Line::new(site, &parts, endpoint.ok(), began);
-    (line.outcome, line.error) = (answer.outcome, answer.error);
-    if answer.is_blob {
-        line.end_of_blob(response)
-    } else {
-        line.end(response)
-    }
+    line.end(answer)
 }
 
 /// What a resource answers, and what the log shall say of it.
@@ -176,7 +177,7 @@ fn method_not_allowed(allowed: &'static str) -> Answer {
 }
 
 async fn bucket(bucket: &Embedded, request: Request) -> Response {
-    match bucket.call(request.map(s3s::Body::http_body_unsync)).await {
+    match bucket.call(request).await {
         Ok(response) => response.map(Body::new),
         Err(error) => {
             tracing::error!(?error, "the embedded S3 server failed");

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::error::Error as StdError;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The spec's error codes (code-1 to code-14), and those that distribution adds.
@@ -12,8 +13,6 @@ pub enum ErrorCode {
     BlobUnknown,
     /// code-4: not a digest, or not the digest of the content.
     DigestInvalid,
-    /// code-6: not a manifest that pounce accepts.
-    ManifestInvalid,
     /// code-7: the manifest is not in the repository.
     ManifestUnknown,
     /// code-8: not a repository name.
@@ -34,8 +33,6 @@ pub enum ErrorCode {
     RangeInvalid,
     /// distribution's: the upstream or the bucket cannot be reached.
     Unavailable,
-    /// distribution's: a fault of pounce's own.
-    Unknown,
 }
 
 impl ErrorCode {
@@ -45,7 +42,6 @@ impl ErrorCode {
         match self {
             Self::BlobUnknown => "BLOB_UNKNOWN",
             Self::DigestInvalid => "DIGEST_INVALID",
-            Self::ManifestInvalid => "MANIFEST_INVALID",
             Self::ManifestUnknown => "MANIFEST_UNKNOWN",
             Self::NameInvalid => "NAME_INVALID",
             Self::NameUnknown => "NAME_UNKNOWN",
@@ -56,18 +52,18 @@ impl ErrorCode {
             Self::PaginationNumberInvalid => "PAGINATION_NUMBER_INVALID",
             Self::RangeInvalid => "RANGE_INVALID",
             Self::Unavailable => "UNAVAILABLE",
-            Self::Unknown => "UNKNOWN",
         }
     }
 }
 
-/// An error that is ready to be told to a client, with the cause that only the log gets.
-#[derive(Debug)]
+/// An error that is ready to be told to a client, with the cause that only the log gets. Cheap to
+/// clone, for those who waited for the same answer.
+#[derive(Clone, Debug)]
 pub struct Error {
     code: ErrorCode,
     message: Cow<'static, str>,
     retry_after: Option<Duration>,
-    cause: Option<Box<dyn StdError + Send + Sync>>,
+    cause: Option<Arc<dyn StdError + Send + Sync>>,
 }
 
 impl Error {
@@ -83,8 +79,8 @@ impl Error {
 
     /// Adds what the log shall say about it.
     #[must_use]
-    pub fn because(mut self, cause: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
-        self.cause = Some(cause.into());
+    pub fn because(mut self, cause: impl StdError + Send + Sync + 'static) -> Self {
+        self.cause = Some(Arc::new(cause));
         self
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -32,14 +32,20 @@ impl Default for Background {
 }
 
 impl Background {
-    /// Runs a small task when there is a place for it.
+    /// Runs a small task when there is a place for it, and returns then. The task gets its turn even if
+    /// the caller does not stay to see it.
     pub(super) async fn run(&self, work: impl Future<Output = ()> + Send + 'static) {
-        // The semaphore is never closed.
-        let place = Arc::clone(&self.places).acquire_owned().await.ok();
+        let (begun, begins) = oneshot::channel();
+        let places = Arc::clone(&self.places);
         self.tracker.spawn(async move {
+            // The semaphore is never closed.
+            let place = places.acquire_owned().await.ok();
+            // Nobody may be waiting any more.
+            let _ = begun.send(());
             work.await;
             drop(place);
         });
+        let _ = begins.await;
     }
 
     /// Runs a small task if there is a place for it now, for work that is only an advantage.

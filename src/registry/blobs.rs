@@ -4,6 +4,7 @@
 //! link says so, or the upstream does), and whether the bucket has it. Both known: a redirect without
 //! any I/O. Not known: both are asked for at once. Not in the bucket: a fill.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
 
@@ -12,10 +13,11 @@ use futures_util::stream::BoxStream;
 use url::Url;
 
 use super::Registry;
+use super::cache::{Matter, Member};
 use super::failure::{of_store, of_upstream};
-use super::fill::{Flow, Refusal};
+use super::fill::{Flow, Joined, Refusal};
 use crate::oci::{Digest, Error, ErrorCode, RangeRequest, RepositoryName, Slice};
-use crate::store::{Key, Metadata};
+use crate::store::Key;
 use crate::telemetry::Outcome;
 use crate::upstream::UpstreamError;
 
@@ -64,6 +66,8 @@ pub struct BlobInfo {
 struct Known {
     /// It is the repository's.
     member: bool,
+    /// The bucket says so too.
+    linked: bool,
     /// The size that a manifest of the repository gives it.
     announced: Option<u64>,
     /// Its size in the bucket, if it is there.
@@ -81,12 +85,12 @@ impl Registry {
     pub async fn blob(&self, request: BlobRequest<'_>) -> Result<BlobAccess, Error> {
         let known = self.known(request.name, request.digest).await?;
         let access = match known.stored {
-            Some(size) => {
-                self.require_member(request.name, request.digest, known, size)
-                    .await?;
-                self.access_stored(&request, size).await?
-            }
-            None => BlobAccess::Stream(self.fetch(&request, known).await?),
+            Some(size) => self.access_stored(&request, known, size).await?,
+            None => match self.fetch(&request, known).await? {
+                Fetched::Stream(stream) => BlobAccess::Stream(stream),
+                // A fill ended between the one question and the other.
+                Fetched::Stored(size) => self.access_stored(&request, known, size).await?,
+            },
         };
         self.inner.metrics.blob(match &access {
             BlobAccess::Redirect(_) => Outcome::Hit,
@@ -125,45 +129,46 @@ impl Registry {
     /// What the caches know, or else the bucket: both questions at once, so one round trip.
     async fn known(&self, name: &RepositoryName, digest: &Digest) -> Result<Known, Error> {
         let cache = &self.inner.cache;
-        let (announced, present) = (cache.member(name, digest), cache.present(digest));
-        if announced.is_some() && present.is_some() {
+        let (member, present) = (cache.member(name, digest), cache.present(digest));
+        if let (Some(Member { size, linked }), Some(_)) = (member, present) {
             return Ok(Known {
                 member: true,
-                announced,
+                linked,
+                announced: Some(size),
                 stored: present,
             });
         }
         let store = &self.inner.store;
         let linked = async {
-            if announced.is_some() {
-                Ok(true)
-            } else {
-                Ok(store.head(Key::Layer(name, digest)).await?.is_some())
+            match member {
+                Some(member) => Ok(member.linked),
+                None => Ok(store.head(Key::Layer(name, digest)).await?.is_some()),
             }
         };
         let stored = async {
-            if present.is_some() {
-                Ok(present)
-            } else {
-                Ok(store.head(Key::Blob(digest)).await?.map(|it| it.size))
+            match present {
+                Some(size) => Ok(Some(size)),
+                None => Ok(store.head(Key::Blob(digest)).await?.map(|it| it.size)),
             }
         };
-        let (member, stored) = tokio::try_join!(linked, stored).map_err(of_store)?;
+        let (linked, stored) = tokio::try_join!(linked, stored).map_err(of_store)?;
         if let Some(size) = stored {
             cache.keep_present(*digest, size);
-            if member {
-                cache.keep_member(name, *digest, size);
+            if linked {
+                cache.keep_member(name, *digest, Member { size, linked });
             }
         }
+        let announced = member.map(|member| member.size);
         Ok(Known {
-            member,
+            member: member.is_some() || linked,
+            linked,
             announced,
             stored,
         })
     }
 
-    /// A blob that is in the bucket on another repository's account is this repository's only if the
-    /// upstream says so.
+    /// Makes sure that a blob that is in the bucket is this repository's, and that the bucket says so.
+    /// One that is there on another repository's account is this one's only if the upstream says so.
     async fn require_member(
         &self,
         name: &RepositoryName,
@@ -171,24 +176,61 @@ impl Registry {
         known: Known,
         size: u64,
     ) -> Result<(), Error> {
-        if known.member {
-            return Ok(());
+        if !known.member {
+            self.ask_membership(name, digest).await?;
         }
-        self.upstream_size(name, digest).await?;
-        self.inner.cache.keep_member(name, *digest, size);
-        self.link_layer(name.clone(), *digest).await;
+        if !known.linked {
+            self.link_layer(name.clone(), *digest, size).await;
+        }
         Ok(())
     }
 
+    /// Asks the upstream whether the repository has a blob, once for all who ask at the same time.
+    async fn ask_membership(&self, name: &RepositoryName, digest: &Digest) -> Result<(), Error> {
+        let cache = &self.inner.cache;
+        let ask = async {
+            if cache.member(name, digest).is_none() {
+                let size = self.upstream_size(name, digest).await?;
+                if let Some(size) = size.or_else(|| cache.present(digest)) {
+                    cache.keep_member(
+                        name,
+                        *digest,
+                        Member {
+                            size,
+                            linked: false,
+                        },
+                    );
+                }
+            }
+            Ok(())
+        };
+        cache
+            .in_turn(Matter::Blob(name.clone(), *digest), ask)
+            .await
+    }
+
     /// Writes a layer link behind the client's back.
-    async fn link_layer(&self, name: RepositoryName, digest: Digest) {
+    async fn link_layer(&self, name: RepositoryName, digest: Digest, size: u64) {
         let registry = self.clone();
+        // First, so that the next request does not write it again; if it fails, one after a while will.
+        registry
+            .inner
+            .cache
+            .keep_member(&name, digest, Member { size, linked: true });
         let work = async move {
-            let linked = registry
-                .write_link(Key::Layer(&name, &digest), &digest, Metadata::new())
-                .await;
-            if let Err(error) = linked {
+            if let Err(error) = registry
+                .write_link(Key::Layer(&name, &digest), &digest)
+                .await
+            {
                 tracing::warn!(repository = %name, %digest, %error, "the layer link was not written");
+                registry.inner.cache.keep_member(
+                    &name,
+                    digest,
+                    Member {
+                        size,
+                        linked: false,
+                    },
+                );
             }
         };
         self.inner.background.run(work).await;
@@ -218,21 +260,26 @@ impl Registry {
     async fn access_stored(
         &self,
         request: &BlobRequest<'_>,
+        known: Known,
         size: u64,
     ) -> Result<BlobAccess, Error> {
         let (store, digest) = (&self.inner.store, request.digest);
+        self.require_member(request.name, digest, known, size)
+            .await?;
         if self.inner.stream_blobs {
             let slice = resolve(&request.range, Some(size))?;
             let stream = store
                 .stream(Key::Blob(digest), slice)
                 .await
                 .map_err(of_store)?;
-            let stream = stream.ok_or_else(|| blob_unknown(request.name, digest))?;
+            let bytes = stream
+                .ok_or_else(|| blob_unknown(request.name, digest))?
+                .bytes;
             let outcome = Outcome::Stream;
             return Ok(BlobAccess::Stream(BlobStream {
                 size: Some(size),
                 slice,
-                bytes: stream.bytes,
+                bytes,
                 outcome,
             }));
         }
@@ -254,7 +301,7 @@ impl Registry {
     }
 
     /// A cold blob: from the one fill of it, or straight from the upstream when there is no room.
-    async fn fetch(&self, request: &BlobRequest<'_>, known: Known) -> Result<BlobStream, Error> {
+    async fn fetch(&self, request: &BlobRequest<'_>, known: Known) -> Result<Fetched, Error> {
         let (name, digest) = (request.name, request.digest);
         let unknown = || blob_unknown(name, digest);
         let Some(upstream) = &self.inner.upstream else {
@@ -263,51 +310,66 @@ impl Registry {
         if matches!(request.range, RangeRequest::Malformed) {
             return Err(range_invalid());
         }
-        if !known.member && self.inner.fills.is_running(digest) {
-            // Somebody else's fill does not make it this repository's blob.
-            self.upstream_size(name, digest).await?;
-        }
         let joined =
-            self.inner
+            match self
+                .inner
                 .fills
-                .join(self, Arc::clone(upstream), name, digest, known.announced);
-        match joined.fill.flow().await {
-            Ok(flow) => {
-                if !joined.linked {
-                    self.link_layer(name.clone(), *digest).await;
-                }
-                from_flow(&flow, &request.range, joined.outcome)
+                .join(self, Arc::clone(upstream), name, digest, known.announced)
+            {
+                Joined::Stored(size) => return Ok(Fetched::Stored(size)),
+                Joined::Fill(fill, outcome) => (fill, outcome),
+            };
+        let (fill, outcome) = joined;
+        if outcome == Outcome::Follow {
+            if !known.member {
+                // Somebody else's fill does not make it this repository's blob.
+                self.ask_membership(name, digest).await?;
             }
+            fill.add(name);
+        }
+        match fill.flow().await {
+            Ok(flow) => from_flow(&flow, &request.range, outcome).map(Fetched::Stream),
             Err(Refusal::Upstream(error)) => Err(of_upstream(error, unknown())),
             Err(Refusal::NoRoom(why)) => {
                 tracing::warn!(repository = %name, %digest, why, "passing a blob on without storing it");
-                let blob = upstream
-                    .get_blob(name, digest)
-                    .await
-                    .map_err(|error| of_upstream(error, unknown()))?;
+                let blob = upstream.get_blob(name, digest).await;
+                let blob = blob.map_err(|error| of_upstream(error, unknown()))?;
                 let metrics = Arc::clone(&self.inner.metrics);
                 let (size, bytes) = (
                     blob.size,
                     super::pass::verified(blob.bytes, *digest, metrics),
                 );
-                Ok(BlobStream {
+                let outcome = Outcome::Pass;
+                Ok(Fetched::Stream(BlobStream {
                     size,
                     slice: None,
                     bytes,
-                    outcome: Outcome::Pass,
-                })
+                    outcome,
+                }))
             }
         }
     }
 
     /// A fill put a blob into the bucket: every repository that asked for it gets its link.
-    pub(super) async fn blob_stored(&self, names: Vec<RepositoryName>, digest: Digest, size: u64) {
+    pub(super) async fn blob_stored(
+        &self,
+        names: BTreeSet<RepositoryName>,
+        digest: Digest,
+        size: u64,
+    ) {
         self.inner.cache.keep_present(digest, size);
         for name in names {
-            self.inner.cache.keep_member(&name, digest, size);
-            self.link_layer(name, digest).await;
+            self.link_layer(name, digest, size).await;
         }
     }
+}
+
+/// What became of a blob that was not in the bucket a moment ago.
+enum Fetched {
+    /// It comes.
+    Stream(BlobStream),
+    /// It is there now, with this size.
+    Stored(u64),
 }
 
 fn from_flow(

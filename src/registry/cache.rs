@@ -5,14 +5,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use moka::sync::Cache as Moka;
-use tokio::sync::{Mutex, OwnedMutexGuard};
+use tokio::sync::Mutex;
 
-use crate::oci::{Digest, Manifest, Reference, RepositoryName, Tag};
+use crate::oci::{Descriptor, Digest, Error, Manifest, Reference, RepositoryName, Tag};
 
 /// Manifests, in bytes of their content.
 const MANIFEST_BYTES: u64 = 64 << 20;
 /// Blobs of which something is known; an entry is some 200 bytes.
 const BLOBS: u64 = 500_000;
+/// Presigned URLs, in bytes of their text; one has some 700.
+const URL_BYTES: u64 = 64 << 20;
 const TAGS: u64 = 100_000;
 /// Things that the upstream does not have.
 const ABSENT: u64 = 100_000;
@@ -20,9 +22,10 @@ const ABSENT: u64 = 100_000;
 const ABSENT_LIFE: Duration = Duration::from_secs(10);
 /// How long it is believed that the bucket has a blob. Another replica may have deleted it.
 const PRESENT_LIFE: Duration = Duration::from_mins(10);
-/// How long the upstream's list of tags is kept, for clients that read it page by page.
-const TAG_LIST_LIFE: Duration = Duration::from_secs(30);
-const TAG_LISTS: u64 = 1000;
+/// How long a list of tags is kept, for clients that read it page by page.
+const TAG_LIST_LIFE: Duration = Duration::from_secs(10);
+/// Tags in lists, of which one has some 100 bytes.
+const LISTED_TAGS: u64 = 200_000;
 
 /// A manifest or blob as a repository's own.
 type InRepository<T> = (RepositoryName, T);
@@ -34,7 +37,28 @@ pub(super) struct TagState {
     pub(super) origin: Origin,
     /// Until when it is served without asking anybody.
     pub(super) fresh_until: Instant,
+    /// It is served although the upstream could not be asked.
+    pub(super) stale: bool,
 }
+
+/// A blob that is a repository's.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Member {
+    pub(super) size: u64,
+    /// The bucket says so too: the repository has a layer link there.
+    pub(super) linked: bool,
+}
+
+/// What many may want to find out at once.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Matter {
+    Manifest(RepositoryName, Reference),
+    Blob(RepositoryName, Digest),
+    Tags(RepositoryName),
+}
+
+/// How the last attempt to find something out failed, and when.
+type Turn = Arc<Mutex<Option<(Instant, Error)>>>;
 
 /// Where a tag came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,11 +74,12 @@ pub(super) struct Cache {
     manifests: Moka<InRepository<Digest>, Manifest>,
     tags: Moka<InRepository<Tag>, TagState>,
     absent: Moka<InRepository<Reference>, ()>,
-    members: Moka<InRepository<Digest>, u64>,
+    stored: Moka<InRepository<Digest>, ()>,
+    members: Moka<InRepository<Digest>, Member>,
     present: Moka<Digest, u64>,
     urls: Moka<(Digest, Arc<str>), Arc<str>>,
     tag_lists: Moka<RepositoryName, Arc<Vec<Tag>>>,
-    turns: Moka<InRepository<Reference>, Arc<Mutex<()>>>,
+    turns: Moka<Matter, Turn>,
 }
 
 impl Cache {
@@ -63,17 +88,26 @@ impl Cache {
         Self {
             manifests: Moka::builder()
                 .max_capacity(MANIFEST_BYTES)
-                .weigher(|_, manifest: &Manifest| {
-                    u32::try_from(manifest.bytes().len() + 256).unwrap_or(u32::MAX)
-                })
+                .weigher(|_, manifest: &Manifest| weight(manifest.bytes().len() + 256))
                 .build(),
             tags: Moka::new(TAGS),
             absent: timed(ABSENT, ABSENT_LIFE),
+            stored: timed(TAGS, PRESENT_LIFE),
             members: Moka::new(BLOBS),
             present: timed(BLOBS, PRESENT_LIFE),
             // A client gets at least half of a URL's life to begin its download.
-            urls: timed(BLOBS, url_life.mul_f64(0.45)),
-            tag_lists: timed(TAG_LISTS, TAG_LIST_LIFE),
+            urls: Moka::builder()
+                .max_capacity(URL_BYTES)
+                .weigher(|(_, base): &(Digest, Arc<str>), url: &Arc<str>| {
+                    weight(base.len() + url.len() + 128)
+                })
+                .time_to_live(url_life.mul_f64(0.45))
+                .build(),
+            tag_lists: Moka::builder()
+                .max_capacity(LISTED_TAGS)
+                .weigher(|_, tags: &Arc<Vec<Tag>>| weight(tags.len() + 1))
+                .time_to_live(TAG_LIST_LIFE)
+                .build(),
             turns: Moka::builder()
                 .max_capacity(TAGS)
                 .time_to_idle(Duration::from_mins(5))
@@ -90,13 +124,29 @@ impl Cache {
         &self,
         name: &RepositoryName,
         manifest: &Manifest,
-        blobs: &[crate::oci::Descriptor],
+        blobs: &[Descriptor],
     ) {
         for blob in blobs {
-            self.keep_member(name, *blob.digest(), blob.size());
+            let linked = self
+                .member(name, blob.digest())
+                .is_some_and(|member| member.linked);
+            let member = Member {
+                size: blob.size(),
+                linked,
+            };
+            self.keep_member(name, *blob.digest(), member);
         }
         self.manifests
             .insert((name.clone(), manifest.digest()), manifest.clone());
+    }
+
+    /// Whether the bucket is known to have a manifest, as this repository's.
+    pub(super) fn is_stored(&self, name: &RepositoryName, digest: Digest) -> bool {
+        self.stored.contains_key(&(name.clone(), digest))
+    }
+
+    pub(super) fn keep_stored(&self, name: &RepositoryName, digest: Digest) {
+        self.stored.insert((name.clone(), digest), ());
     }
 
     pub(super) fn tag(&self, name: &RepositoryName, tag: &Tag) -> Option<TagState> {
@@ -115,13 +165,13 @@ impl Cache {
         self.absent.insert((name.clone(), reference.clone()), ());
     }
 
-    /// The size of a blob that is known to be in the repository, whether or not the bucket has it.
-    pub(super) fn member(&self, name: &RepositoryName, digest: &Digest) -> Option<u64> {
+    /// A blob that is known to be the repository's, whether or not the bucket has it.
+    pub(super) fn member(&self, name: &RepositoryName, digest: &Digest) -> Option<Member> {
         self.members.get(&(name.clone(), *digest))
     }
 
-    pub(super) fn keep_member(&self, name: &RepositoryName, digest: Digest, size: u64) {
-        self.members.insert((name.clone(), digest), size);
+    pub(super) fn keep_member(&self, name: &RepositoryName, digest: Digest, member: Member) {
+        self.members.insert((name.clone(), digest), member);
     }
 
     /// The size of a blob that is known to be in the bucket.
@@ -150,18 +200,34 @@ impl Cache {
         self.tag_lists.insert(name.clone(), tags);
     }
 
-    /// Waits for one's turn to look a manifest up, so that many clients that ask for the same thing
-    /// cause one lookup. Whoever gets a turn looks into the cache again.
-    pub(super) async fn turn(
+    /// Finds something out when it is one's turn, so that many who want to know the same cause one
+    /// lookup: `work` looks into the cache first. Whoever waited while it failed shares the failure,
+    /// instead of waiting for it once more.
+    pub(super) async fn in_turn<T>(
         &self,
-        name: &RepositoryName,
-        reference: &Reference,
-    ) -> OwnedMutexGuard<()> {
-        let turn = self
-            .turns
-            .get_with((name.clone(), reference.clone()), Arc::default);
-        turn.lock_owned().await
+        matter: Matter,
+        work: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        let asked = Instant::now();
+        let turn = self.turns.get_with(matter, Turn::default);
+        let mut last = turn.lock().await;
+        if let Some((failed, error)) = &*last
+            && *failed > asked
+        {
+            return Err(error.clone());
+        }
+        let result = work.await;
+        *last = result
+            .as_ref()
+            .err()
+            .map(|error| (Instant::now(), error.clone()));
+        result
     }
+}
+
+/// Sizes beyond 4 GiB do not occur; they would count as that.
+fn weight(size: usize) -> u32 {
+    u32::try_from(size).unwrap_or(u32::MAX)
 }
 
 fn timed<K, V>(capacity: u64, life: Duration) -> Moka<K, V>

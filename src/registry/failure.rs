@@ -1,8 +1,13 @@
 //! From what went wrong below to what the client is told.
 
+use std::time::Duration;
+
 use crate::oci::{Error, ErrorCode};
 use crate::store::StoreError;
 use crate::upstream::UpstreamError;
+
+/// For a client of an upstream that asks for patience without saying how much.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The bucket failed.
 pub(super) fn of_store(error: StoreError) -> Error {
@@ -30,12 +35,12 @@ pub(super) fn of_upstream(error: UpstreamError, unknown: Error) -> Error {
         )
         .because(error),
         UpstreamError::TooManyRequests { retry_after } => {
-            let after = *retry_after;
+            let after = retry_after.unwrap_or(PATIENCE);
             Error::new(
                 ErrorCode::TooManyRequests,
                 "the upstream registry asks for patience, try again later",
             )
-            .retry_after(after)
+            .retry_after(Some(after))
             .because(error)
         }
         UpstreamError::Unavailable(_) => Error::new(

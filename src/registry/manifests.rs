@@ -5,10 +5,11 @@
 
 use bytes::Bytes;
 
+use super::cache::{Matter, Member};
 use super::failure::{of_store, of_upstream};
 use super::{Registry, resolve::Resolved};
 use crate::oci::{Digest, Error, ErrorCode, Manifest, MediaType, Reference, RepositoryName};
-use crate::store::{Key, Metadata};
+use crate::store::{Condition, Key, Metadata, StoreError};
 use crate::telemetry::Outcome;
 use crate::upstream::UpstreamError;
 
@@ -62,6 +63,27 @@ impl Registry {
         accept: &[MediaType],
     ) -> Result<Served, Error> {
         let cache = &self.inner.cache;
+        if let Some(manifest) = cache.manifest(name, digest) {
+            return Ok(Served {
+                manifest,
+                outcome: Outcome::Hit,
+            });
+        }
+        let matter = Matter::Manifest(name.clone(), Reference::Digest(digest));
+        cache
+            .in_turn(matter, self.find_manifest(name, digest, accept))
+            .await
+    }
+
+    async fn find_manifest(
+        &self,
+        name: &RepositoryName,
+        digest: Digest,
+        accept: &[MediaType],
+    ) -> Result<Served, Error> {
+        let cache = &self.inner.cache;
+        let reference = Reference::Digest(digest);
+        let unknown = || manifest_unknown(name, &reference);
         let hit = |manifest| Served {
             manifest,
             outcome: Outcome::Hit,
@@ -69,13 +91,8 @@ impl Registry {
         if let Some(manifest) = cache.manifest(name, digest) {
             return Ok(hit(manifest));
         }
-        let reference = Reference::Digest(digest);
-        let unknown = || manifest_unknown(name, &reference);
-        let _turn = cache.turn(name, &reference).await;
-        if let Some(manifest) = cache.manifest(name, digest) {
-            return Ok(hit(manifest));
-        }
         if let Some(manifest) = self.stored_manifest(name, digest).await? {
+            cache.keep_stored(name, digest);
             self.remember(name, &manifest);
             return Ok(hit(manifest));
         }
@@ -85,11 +102,8 @@ impl Registry {
         if cache.is_absent(name, &reference) {
             return Err(unknown());
         }
-        let fetched = upstream
-            .get_manifest(name, &reference, accept)
-            .await
-            .and_then(|it| it.verify(Some(digest)));
-        match fetched {
+        let fetched = upstream.get_manifest(name, &reference, accept).await;
+        match fetched.and_then(|manifest| manifest.verify(Some(digest))) {
             Ok(manifest) => {
                 self.remember(name, &manifest);
                 self.store_manifest(name, &manifest).await;
@@ -107,19 +121,22 @@ impl Registry {
         }
     }
 
-    /// The manifest in the bucket, if the repository has it there.
+    /// The manifest in the bucket, if the repository has it there. Both are asked for at once, but
+    /// without a link it does not matter what is under the digest: a layer perhaps.
     async fn stored_manifest(
         &self,
         name: &RepositoryName,
         digest: Digest,
     ) -> Result<Option<Manifest>, Error> {
         let store = &self.inner.store;
-        let (link, blob) = tokio::try_join!(
+        let (link, blob) = tokio::join!(
             store.head(Key::Revision(name, &digest)),
             store.get(Key::Blob(&digest))
-        )
-        .map_err(of_store)?;
-        let (Some(_), Some(object)) = (link, blob) else {
+        );
+        if link.map_err(of_store)?.is_none() {
+            return Ok(None);
+        }
+        let Some(object) = blob.map_err(of_store)? else {
             return Ok(None);
         };
         match Manifest::new(object.bytes, object.media_type, Some(digest)) {
@@ -170,42 +187,48 @@ impl Registry {
         &self,
         name: &RepositoryName,
         manifest: &Manifest,
-    ) -> Result<(), crate::store::StoreError> {
-        let (store, digest) = (&self.inner.store, manifest.digest());
-        let bytes = manifest.bytes().clone();
+    ) -> Result<(), StoreError> {
+        let (store, cache, digest) = (&self.inner.store, &self.inner.cache, manifest.digest());
+        let (bytes, media_type) = (manifest.bytes().clone(), manifest.media_type());
         store
             .put(
                 Key::Blob(&digest),
                 bytes,
-                manifest.media_type(),
-                Metadata::new(),
+                media_type,
+                &Metadata::new(),
+                Condition::IfAbsent,
             )
             .await?;
-        self.write_link(Key::Revision(name, &digest), &digest, Metadata::new())
+        self.write_link(Key::Revision(name, &digest), &digest)
             .await?;
+        cache.keep_stored(name, digest);
         for blob in manifest.links().blobs {
             let digest = *blob.digest();
-            let known = self.inner.cache.present(&digest).is_some();
+            let known = cache.present(&digest).is_some();
             if known || store.head(Key::Blob(&digest)).await?.is_some() {
-                self.write_link(Key::Layer(name, &digest), &digest, Metadata::new())
-                    .await?;
+                self.write_link(Key::Layer(name, &digest), &digest).await?;
+                cache.keep_member(
+                    name,
+                    digest,
+                    Member {
+                        size: blob.size(),
+                        linked: true,
+                    },
+                );
             }
         }
         Ok(())
     }
 
     /// A link is an object that holds a digest.
-    pub(super) async fn write_link(
-        &self,
-        key: Key<'_>,
-        digest: &Digest,
-        metadata: Metadata,
-    ) -> Result<(), crate::store::StoreError> {
+    pub(super) async fn write_link(&self, key: Key<'_>, digest: &Digest) -> Result<(), StoreError> {
         let bytes = Bytes::from(digest.to_string());
+        let (media_type, metadata) = (MediaType::OCTET_STREAM, Metadata::new());
         self.inner
             .store
-            .put(key, bytes, &MediaType::OCTET_STREAM, metadata)
-            .await
+            .put(key, bytes, &media_type, &metadata, Condition::Always)
+            .await?;
+        Ok(())
     }
 }
 

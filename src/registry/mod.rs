@@ -16,10 +16,10 @@ mod tags;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use crate::config::Proxy;
-use crate::store::Store;
+use crate::store::{Embedded, Store};
 use crate::telemetry::Metrics;
 use crate::upstream::Upstream;
 
@@ -46,6 +46,8 @@ struct Inner {
     tag_ttl: Duration,
     /// Blobs are streamed from the bucket instead of redirected to it.
     stream_blobs: bool,
+    /// See [`Options::proxied_until`].
+    proxied_until: Option<SystemTime>,
     metrics: Arc<Metrics>,
 }
 
@@ -62,6 +64,9 @@ pub struct Options {
     pub spool_directory: PathBuf,
     /// `proxy.spool.maxsize`
     pub spool_max: Option<u64>,
+    /// When distribution last used the bucket as a pull-through cache: the tags that it wrote until
+    /// then came from upstream.
+    pub proxied_until: Option<SystemTime>,
 }
 
 impl Options {
@@ -78,6 +83,7 @@ impl Options {
                 .clone()
                 .unwrap_or_else(std::env::temp_dir),
             spool_max: proxy.spool.maxsize,
+            proxied_until: None,
         }
     }
 }
@@ -101,6 +107,7 @@ impl Registry {
             background,
             tag_ttl: options.tag_ttl,
             stream_blobs: options.stream_blobs,
+            proxied_until: options.proxied_until,
             metrics,
         };
         Self {
@@ -108,10 +115,16 @@ impl Registry {
         }
     }
 
-    /// The bucket, for the listener that passes S3 requests on to it.
+    /// Whether the URLs that blobs are redirected to depend on how the client reached pounce.
     #[must_use]
-    pub fn store(&self) -> &Store {
-        &self.inner.store
+    pub fn urls_depend_on_caller(&self) -> bool {
+        self.inner.store.presigns_for_callers_host()
+    }
+
+    /// The S3 server inside this process, where the bucket is a folder.
+    #[must_use]
+    pub fn embedded(&self) -> Option<&Embedded> {
+        self.inner.store.embedded()
     }
 
     /// Waits until fills and other work behind the clients' backs are done, for at most `grace`;

@@ -2,16 +2,20 @@
 //!
 //! A tag's `current/link` in the bucket holds the digest, and as user metadata where it came from and
 //! when that was last compared, so that one GET brings both and any replica can go on from there. A
-//! link without metadata was pushed, by pounce or by distribution.
+//! link without metadata was pushed, by pounce or by distribution, and is never overwritten: a link
+//! is only written if it is still the one that was read. The exception is a bucket that distribution
+//! used as a pull-through cache, where nobody could push: what it left there came from upstream.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use super::cache::{Origin, TagState};
+use bytes::Bytes;
+
+use super::cache::{Matter, Origin, TagState};
 use super::failure::{of_store, of_upstream};
 use super::manifests::manifest_unknown;
 use super::{Registry, Served};
 use crate::oci::{Digest, Error, Manifest, MediaType, Reference, RepositoryName, Tag};
-use crate::store::{Key, Metadata, Object};
+use crate::store::{Condition, Key, Metadata, Object, StoreError};
 use crate::telemetry::Outcome;
 use crate::upstream::{Upstream, UpstreamError};
 
@@ -31,6 +35,17 @@ pub(super) enum Resolved {
     Manifest(Served),
 }
 
+/// What is known of a tag's link in the bucket.
+#[derive(Clone, Debug)]
+enum Link {
+    /// There is none.
+    Absent,
+    /// It has this `ETag`.
+    Is(String),
+    /// The bucket could not be asked.
+    Unknown,
+}
+
 impl Registry {
     pub(super) async fn resolve(
         &self,
@@ -38,42 +53,60 @@ impl Registry {
         tag: &Tag,
         accept: &[MediaType],
     ) -> Result<Resolved, Error> {
-        let cache = &self.inner.cache;
-        if let Some(digest) = self.fresh(name, tag) {
-            return Ok(Resolved::Digest(digest, Outcome::Hit));
+        if let Some(resolved) = self.fresh(name, tag) {
+            return Ok(resolved);
         }
+        let matter = Matter::Manifest(name.clone(), Reference::Tag(tag.clone()));
+        self.inner
+            .cache
+            .in_turn(matter, self.find_tag(name, tag, accept))
+            .await
+    }
+
+    /// What the cache says, if nobody has to be asked.
+    fn fresh(&self, name: &RepositoryName, tag: &Tag) -> Option<Resolved> {
+        let state = self
+            .inner
+            .cache
+            .tag(name, tag)
+            .filter(|state| state.fresh_until > Instant::now())?;
+        let outcome = if state.stale {
+            Outcome::Stale
+        } else {
+            Outcome::Hit
+        };
+        Some(Resolved::Digest(state.digest, outcome))
+    }
+
+    async fn find_tag(
+        &self,
+        name: &RepositoryName,
+        tag: &Tag,
+        accept: &[MediaType],
+    ) -> Result<Resolved, Error> {
+        let cache = &self.inner.cache;
         let reference = Reference::Tag(tag.clone());
         let unknown = || manifest_unknown(name, &reference);
-        let _turn = cache.turn(name, &reference).await;
-        if let Some(digest) = self.fresh(name, tag) {
-            return Ok(Resolved::Digest(digest, Outcome::Hit));
+        if let Some(resolved) = self.fresh(name, tag) {
+            return Ok(resolved);
         }
         if cache.is_absent(name, &reference) {
             return Err(unknown());
         }
-        // The bucket is asked again although something is known: another replica may have compared
-        // the tag with the upstream a moment ago, and a push may have changed it.
-        let known = match (self.stored_tag(name, tag).await, cache.tag(name, tag)) {
-            (Ok(Some(state)), _) | (Err(_), Some(state)) => Some(state),
-            (Ok(None), Some(state)) if state.origin == Origin::Upstream => Some(state),
-            (Ok(None), _) => None,
-            (Err(error), None) => return Err(error),
-        };
-        let usable = known.as_ref().is_some_and(|state| {
-            state.origin == Origin::Pushed
-                || self.inner.upstream.is_none()
-                || state.fresh_until > Instant::now()
-        });
-        if let (true, Some(state)) = (usable, &known) {
-            let digest = state.digest;
-            cache.keep_tag(name, tag, state.clone());
-            return Ok(Resolved::Digest(digest, Outcome::Hit));
-        }
+        let (known, link) = self.known_tag(name, tag).await?;
         let Some(upstream) = &self.inner.upstream else {
-            return Err(unknown());
+            let state = known.ok_or_else(unknown)?;
+            cache.keep_tag(name, tag, state.clone());
+            return Ok(Resolved::Digest(state.digest, Outcome::Hit));
         };
+        if let Some(state) = &known
+            && (state.origin == Origin::Pushed || state.fresh_until > Instant::now())
+        {
+            cache.keep_tag(name, tag, state.clone());
+            return Ok(Resolved::Digest(state.digest, Outcome::Hit));
+        }
         let asked = self
-            .ask_upstream(upstream, name, tag, known.as_ref(), accept)
+            .ask_upstream(upstream, name, tag, known.as_ref(), link, accept)
             .await;
         match (asked, known) {
             (Ok(resolved), _) => Ok(resolved),
@@ -85,6 +118,7 @@ impl Registry {
                     tag,
                     TagState {
                         fresh_until,
+                        stale: true,
                         ..state.clone()
                     },
                 );
@@ -99,9 +133,81 @@ impl Registry {
         }
     }
 
-    fn fresh(&self, name: &RepositoryName, tag: &Tag) -> Option<Digest> {
-        let state = self.inner.cache.tag(name, tag)?;
-        (state.fresh_until > Instant::now()).then_some(state.digest)
+    /// What the bucket says of a tag, although something may be known already: another replica may
+    /// have compared it with the upstream a moment ago, and a push may have changed it. Memory stands
+    /// in for a bucket that does not answer, and for a link that is still being written.
+    async fn known_tag(
+        &self,
+        name: &RepositoryName,
+        tag: &Tag,
+    ) -> Result<(Option<TagState>, Link), Error> {
+        let remembered = self.inner.cache.tag(name, tag);
+        match (self.inner.store.get(Key::Tag(name, tag)).await, remembered) {
+            (Ok(Some(object)), _) => {
+                let link = object.etag.clone().map_or(Link::Unknown, Link::Is);
+                Ok((Some(self.read_link(name, tag, &object)?), link))
+            }
+            (Ok(None), remembered) => {
+                let written_soon = remembered.filter(|state| state.origin == Origin::Upstream);
+                Ok((written_soon, Link::Absent))
+            }
+            (Err(error), Some(state)) => {
+                tracing::warn!(repository = %name, %tag, %error, "the bucket cannot be asked for a tag");
+                Ok((Some(state), Link::Unknown))
+            }
+            (Err(error), None) => Err(of_store(error)),
+        }
+    }
+
+    fn read_link(
+        &self,
+        name: &RepositoryName,
+        tag: &Tag,
+        link: &Object,
+    ) -> Result<TagState, Error> {
+        let text = String::from_utf8_lossy(&link.bytes);
+        let Ok(digest) = text.trim().parse::<Digest>() else {
+            let (key, cause) = (
+                Key::Tag(name, tag).to_string(),
+                "it is not a digest".to_owned(),
+            );
+            return Err(of_store(StoreError::Corrupt { key, cause }));
+        };
+        let (now, ttl) = (Instant::now(), self.inner.tag_ttl);
+        let state = |origin, left| TagState {
+            digest,
+            origin,
+            fresh_until: now + left,
+            stale: false,
+        };
+        let Some(upstream) = link.metadata.get(UPSTREAM) else {
+            let mirrored = matches!((link.modified, self.inner.proxied_until), (Some(written), Some(until)) if written <= until);
+            let (origin, left) = if mirrored {
+                (Origin::Upstream, Duration::ZERO)
+            } else {
+                (Origin::Pushed, ttl)
+            };
+            return Ok(state(origin, left));
+        };
+        let seconds = link
+            .metadata
+            .get(VERIFIED)
+            .and_then(|text| text.parse().ok())
+            .unwrap_or(0);
+        // A clock ahead of ours makes an age of zero, not of centuries.
+        let verified = UNIX_EPOCH
+            .checked_add(Duration::from_secs(seconds))
+            .unwrap_or(UNIX_EPOCH);
+        let age = SystemTime::now()
+            .duration_since(verified)
+            .unwrap_or(Duration::ZERO);
+        let left = match &self.inner.upstream {
+            Some(configured) if configured.label() == upstream => ttl.saturating_sub(age),
+            // It came from another upstream than today's.
+            Some(_) => Duration::ZERO,
+            None => ttl,
+        };
+        Ok(state(Origin::Upstream, left))
     }
 
     /// One HEAD where something is known; the manifest itself only when it is another one.
@@ -111,13 +217,14 @@ impl Registry {
         name: &RepositoryName,
         tag: &Tag,
         known: Option<&TagState>,
+        link: Link,
         accept: &[MediaType],
     ) -> Result<Resolved, UpstreamError> {
         let reference = Reference::Tag(tag.clone());
         if let Some(state) = known {
             let head = upstream.head_manifest(name, &reference, accept).await?;
             if head.digest == Some(state.digest) {
-                self.tag_is(name, tag, state.digest, None).await;
+                self.tag_is(name, tag, state.digest, None, link).await;
                 return Ok(Resolved::Digest(state.digest, Outcome::Revalidated));
             }
         }
@@ -126,7 +233,7 @@ impl Registry {
             .await?
             .verify(None)?;
         self.remember(name, &manifest);
-        self.tag_is(name, tag, manifest.digest(), Some(&manifest))
+        self.tag_is(name, tag, manifest.digest(), Some(manifest.clone()), link)
             .await;
         Ok(Resolved::Manifest(Served {
             manifest,
@@ -135,48 +242,79 @@ impl Registry {
     }
 
     /// Remembers what the upstream says of a tag: at once in memory, and in the bucket behind the
-    /// client's back, the manifest before the tag.
+    /// client's back.
     async fn tag_is(
         &self,
         name: &RepositoryName,
         tag: &Tag,
         digest: Digest,
-        manifest: Option<&Manifest>,
+        manifest: Option<Manifest>,
+        link: Link,
     ) {
         let fresh_until = Instant::now() + self.inner.tag_ttl;
-        self.inner.cache.keep_tag(
-            name,
-            tag,
-            TagState {
-                digest,
-                origin: Origin::Upstream,
-                fresh_until,
-            },
-        );
-        let metadata = self.metadata();
-        let (registry, name, tag, manifest) =
-            (self.clone(), name.clone(), tag.clone(), manifest.cloned());
+        let state = TagState {
+            digest,
+            origin: Origin::Upstream,
+            fresh_until,
+            stale: false,
+        };
+        self.inner.cache.keep_tag(name, tag, state);
+        let (registry, name, tag) = (self.clone(), name.clone(), tag.clone());
         let work = async move {
-            let written = async {
-                if let Some(manifest) = &manifest {
-                    registry.write_manifest(&name, manifest).await?;
-                    let history = Key::TagHistory(&name, &tag, &digest);
-                    registry
-                        .write_link(history, &digest, Metadata::new())
-                        .await?;
-                }
-                registry
-                    .write_link(Key::Tag(&name, &tag), &digest, metadata)
-                    .await
-            };
-            if let Err(error) = written.await {
+            if let Err(error) = registry
+                .write_tag(&name, &tag, digest, manifest, link)
+                .await
+            {
                 tracing::warn!(repository = %name, %tag, %digest, %error, "a tag was served but not stored");
             }
         };
         self.inner.background.run(work).await;
     }
 
-    fn metadata(&self) -> Metadata {
+    /// The manifest before the tag, and the tag only if its link is still the one that was read.
+    async fn write_tag(
+        &self,
+        name: &RepositoryName,
+        tag: &Tag,
+        digest: Digest,
+        manifest: Option<Manifest>,
+        link: Link,
+    ) -> Result<(), StoreError> {
+        let (store, cache) = (&self.inner.store, &self.inner.cache);
+        let condition = match &link {
+            Link::Absent => Condition::IfAbsent,
+            Link::Is(etag) => Condition::IfUnchanged(etag),
+            Link::Unknown => return Ok(()),
+        };
+        if !cache.is_stored(name, digest) {
+            // An earlier attempt to store it may have failed.
+            match manifest.or_else(|| cache.manifest(name, digest)) {
+                Some(manifest) => self.write_manifest(name, &manifest).await?,
+                None if store.head(Key::Revision(name, &digest)).await?.is_some() => {
+                    cache.keep_stored(name, digest);
+                }
+                None => return Ok(()),
+            }
+        }
+        self.write_link(Key::TagHistory(name, tag, &digest), &digest)
+            .await?;
+        let (bytes, metadata) = (Bytes::from(digest.to_string()), self.provenance());
+        let written = store
+            .put(
+                Key::Tag(name, tag),
+                bytes,
+                &MediaType::OCTET_STREAM,
+                &metadata,
+                condition,
+            )
+            .await?;
+        if !written {
+            tracing::debug!(repository = %name, %tag, "somebody else wrote the tag meanwhile");
+        }
+        Ok(())
+    }
+
+    fn provenance(&self) -> Metadata {
         let label = self
             .inner
             .upstream
@@ -189,60 +327,5 @@ impl Registry {
             (UPSTREAM.to_owned(), label.unwrap_or_default()),
             (VERIFIED.to_owned(), now.as_secs().to_string()),
         ])
-    }
-
-    async fn stored_tag(
-        &self,
-        name: &RepositoryName,
-        tag: &Tag,
-    ) -> Result<Option<TagState>, Error> {
-        let Some(link) = self
-            .inner
-            .store
-            .get(Key::Tag(name, tag))
-            .await
-            .map_err(of_store)?
-        else {
-            return Ok(None);
-        };
-        let text = String::from_utf8_lossy(&link.bytes);
-        let Ok(digest) = text.trim().parse::<Digest>() else {
-            tracing::error!(repository = %name, %tag, "the tag's link in the bucket holds no digest");
-            return Ok(None);
-        };
-        Ok(Some(self.read_history(digest, &link)))
-    }
-
-    fn read_history(&self, digest: Digest, link: &Object) -> TagState {
-        let now = Instant::now();
-        let Some(upstream) = link.metadata.get(UPSTREAM) else {
-            return TagState {
-                digest,
-                origin: Origin::Pushed,
-                fresh_until: now + self.inner.tag_ttl,
-            };
-        };
-        let seconds = link
-            .metadata
-            .get(VERIFIED)
-            .and_then(|text| text.parse().ok())
-            .unwrap_or(0);
-        // A clock ahead of ours makes an age of zero, not of centuries.
-        let age = SystemTime::now()
-            .duration_since(UNIX_EPOCH + Duration::from_secs(seconds))
-            .unwrap_or(Duration::ZERO);
-        let left = match &self.inner.upstream {
-            Some(configured) if configured.label() == upstream => {
-                self.inner.tag_ttl.saturating_sub(age)
-            }
-            // It came from another upstream than today's.
-            Some(_) => Duration::ZERO,
-            None => self.inner.tag_ttl,
-        };
-        TagState {
-            digest,
-            origin: Origin::Upstream,
-            fresh_until: now + left,
-        }
     }
 }

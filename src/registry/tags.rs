@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::Registry;
+use super::cache::Matter;
 use super::failure::{of_store, of_upstream};
 use crate::oci::{Error, ErrorCode, RepositoryName, Tag};
 use crate::store::Key;
@@ -35,52 +36,59 @@ impl Registry {
         last: Option<&str>,
         limit: usize,
     ) -> Result<TagPage, Error> {
-        let stored = self
-            .inner
-            .store
-            .children(Key::Tags(name), MAX_STORED)
-            .await
-            .map_err(of_store)?;
-        let stored: BTreeSet<Tag> = stored.iter().filter_map(|text| text.parse().ok()).collect();
-        let unknown = || {
-            Error::new(
-                ErrorCode::NameUnknown,
-                format!("there is no repository {name}"),
-            )
-        };
-        let upstream = match self.upstream_tags(name).await {
-            Ok(tags) => tags,
-            Err(error) if !stored.is_empty() => {
-                if !matches!(error, UpstreamError::NotFound) {
-                    tracing::warn!(repository = %name, %error, "listing the stored tags only");
-                }
-                Arc::default()
+        let all = match self.inner.cache.tag_list(name) {
+            Some(tags) => tags,
+            None => {
+                self.inner
+                    .cache
+                    .in_turn(Matter::Tags(name.clone()), self.all_tags(name))
+                    .await?
             }
-            Err(error) => return Err(of_upstream(error, unknown())),
         };
-        let mut tags = stored;
-        tags.extend(upstream.iter().cloned());
-        let mut tags = tags
-            .into_iter()
+        let mut tags = all
+            .iter()
             .filter(|tag| last.is_none_or(|last| tag.as_str() > last));
-        let page = tags.by_ref().take(limit).collect();
+        let page = tags.by_ref().take(limit).cloned().collect();
         Ok(TagPage {
             tags: page,
             more: tags.next().is_some(),
         })
     }
 
-    /// The upstream's tags, remembered for the next page. Without an upstream there is no repository
-    /// but the stored ones.
-    async fn upstream_tags(&self, name: &RepositoryName) -> Result<Arc<Vec<Tag>>, UpstreamError> {
-        let Some(upstream) = &self.inner.upstream else {
-            return Err(UpstreamError::NotFound);
-        };
-        if let Some(tags) = self.inner.cache.tag_list(name) {
+    /// The whole list, remembered for the next page.
+    async fn all_tags(&self, name: &RepositoryName) -> Result<Arc<Vec<Tag>>, Error> {
+        let cache = &self.inner.cache;
+        if let Some(tags) = cache.tag_list(name) {
             return Ok(tags);
         }
-        let tags = Arc::new(upstream.tags(name).await?.into_iter().collect::<Vec<_>>());
-        self.inner.cache.keep_tag_list(name, Arc::clone(&tags));
+        let stored = self
+            .inner
+            .store
+            .children(Key::Tags(name), MAX_STORED)
+            .await
+            .map_err(of_store)?;
+        let mut tags: BTreeSet<Tag> = stored.iter().filter_map(|text| text.parse().ok()).collect();
+        let listed = match &self.inner.upstream {
+            Some(upstream) => upstream.tags(name).await,
+            None => Err(UpstreamError::NotFound),
+        };
+        match listed {
+            Ok(more) => tags.extend(more),
+            Err(UpstreamError::NotFound) if !tags.is_empty() => {}
+            Err(error) if !tags.is_empty() => {
+                tracing::warn!(repository = %name, %error, "listing the stored tags only");
+                return Ok(Arc::new(tags.into_iter().collect()));
+            }
+            Err(error) => {
+                let message = format!("there is no repository {name}");
+                return Err(of_upstream(
+                    error,
+                    Error::new(ErrorCode::NameUnknown, message),
+                ));
+            }
+        }
+        let tags = Arc::new(tags.into_iter().collect::<Vec<_>>());
+        cache.keep_tag_list(name, Arc::clone(&tags));
         Ok(tags)
     }
 }

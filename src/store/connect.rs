@@ -148,7 +148,8 @@ impl Store {
     ) -> Self {
         let s3 = &storage.s3;
         let quick = timeouts()
-            .operation_attempt_timeout(Duration::from_secs(10))
+            .operation_attempt_timeout(Duration::from_secs(5))
+            .operation_timeout(Duration::from_secs(15))
             .build();
         let bulk = timeouts().read_timeout(Duration::from_mins(2)).build();
         let client = |timeouts| {

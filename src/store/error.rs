@@ -1,7 +1,9 @@
 //! The SDK's errors, translated once.
 
-use aws_sdk_s3::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_types::error::metadata::ErrorMetadata;
+
+use crate::telemetry::causes;
 
 /// Why the bucket did not do what was asked. That an object is not there is not among them.
 #[derive(Debug, thiserror::Error)]
@@ -52,7 +54,7 @@ where
     {
         return None;
     }
-    let cause = DisplayErrorContext(error).to_string();
+    let cause = causes(error);
     Some(if status == Some(403) {
         StoreError::Denied { operation, cause }
     } else {
@@ -70,6 +72,6 @@ where
 {
     translate(operation, error).unwrap_or_else(|| StoreError::Unavailable {
         operation,
-        cause: DisplayErrorContext(error).to_string(),
+        cause: causes(error),
     })
 }

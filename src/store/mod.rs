@@ -22,7 +22,7 @@ pub use embedded::Embedded;
 pub use error::StoreError;
 pub use key::Key;
 pub use multipart::{Multipart, Part, PartSource, part_size};
-pub use object::{Metadata, Object, ObjectStream, Stored};
+pub use object::{Condition, Metadata, Object, ObjectStream, Stored};
 
 /// A bucket, cheap to clone.
 #[derive(Clone)]

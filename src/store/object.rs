@@ -5,7 +5,9 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::io;
+use std::time::SystemTime;
 
+use aws_sdk_s3::error::ProvideErrorMetadata;
 use aws_sdk_s3::primitives::ByteStream;
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
@@ -29,6 +31,18 @@ pub struct Stored {
     pub size: u64,
 }
 
+/// When an object may be written. Some stores do not know conditions and write always, so they make
+/// races rarer and correctness may not rest on them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Condition<'a> {
+    /// In any case.
+    Always,
+    /// If there is none yet.
+    IfAbsent,
+    /// If it still has this `ETag`.
+    IfUnchanged(&'a str),
+}
+
 /// A small object, whole. Nothing larger than a manifest is ever read this way.
 #[derive(Clone, Debug)]
 pub struct Object {
@@ -38,12 +52,14 @@ pub struct Object {
     pub media_type: Option<MediaType>,
     /// Its user metadata.
     pub metadata: Metadata,
+    /// Tells this content from any other under the same key.
+    pub etag: Option<String>,
+    /// When it was written.
+    pub modified: Option<SystemTime>,
 }
 
 /// An object or a part of it, as it comes.
 pub struct ObjectStream {
-    /// How many bytes will come.
-    pub len: u64,
     /// The bytes.
     pub bytes: BoxStream<'static, io::Result<Bytes>>,
 }
@@ -106,6 +122,10 @@ impl Store {
         }
         let media_type = object.content_type().and_then(|text| text.parse().ok());
         let metadata = object.metadata().cloned().unwrap_or_default();
+        let etag = object.e_tag().map(str::to_owned);
+        let modified = object
+            .last_modified()
+            .and_then(|time| SystemTime::try_from(*time).ok());
         let bytes = object
             .body
             .collect()
@@ -118,6 +138,8 @@ impl Store {
             bytes: bytes.into_bytes(),
             media_type,
             metadata,
+            etag,
+            modified,
         }))
     }
 
@@ -137,18 +159,25 @@ impl Store {
             .get_object()
             .bucket(&self.inner.bucket)
             .key(self.path(&key));
-        match Box::pin(request.set_range(range).send()).await {
-            Ok(object) => Ok(Some(ObjectStream {
-                len: unsigned(object.content_length()),
-                bytes: BodyDataStream::new(object.body.into_inner())
-                    .map_err(io::Error::other)
-                    .boxed(),
-            })),
+        let request = request.set_range(range);
+        let answer = match Box::pin(request.clone().send()).await {
+            Err(error) if self.inner.lags && translate("GetObject", &error).is_none() => {
+                Box::pin(request.customize().mutate_request(consistent).send()).await
+            }
+            other => other,
+        };
+        match answer {
+            Ok(object) => {
+                let pieces = BodyDataStream::new(object.body.into_inner());
+                Ok(Some(ObjectStream {
+                    bytes: pieces.map_err(io::Error::other).boxed(),
+                }))
+            }
             Err(error) => translate("GetObject", &error).map_or(Ok(None), Err),
         }
     }
 
-    /// Writes an object whole.
+    /// Writes an object whole; `false` when the condition does not hold.
     ///
     /// # Errors
     /// The bucket did not take it.
@@ -157,26 +186,63 @@ impl Store {
         key: Key<'_>,
         bytes: Bytes,
         media_type: &MediaType,
-        metadata: Metadata,
-    ) -> Result<(), StoreError> {
-        let put = self.inner.put.clone();
+        metadata: &Metadata,
+        condition: Condition<'_>,
+    ) -> Result<bool, StoreError> {
+        let put = &self.inner.put;
+        let send = |condition: Condition<'_>| {
+            let request = self
+                .inner
+                .client
+                .put_object()
+                .bucket(&self.inner.bucket)
+                .key(self.path(&key))
+                .content_type(media_type.as_str())
+                .set_metadata(Some(metadata.clone()))
+                .set_server_side_encryption(put.encryption.clone())
+                .set_ssekms_key_id(put.kms_key.clone())
+                .set_storage_class(put.storage_class.clone())
+                .set_acl(put.acl.clone())
+                .body(ByteStream::from(bytes.clone()));
+            Box::pin(match condition {
+                Condition::Always => request.send(),
+                Condition::IfAbsent => request.if_none_match("*").send(),
+                Condition::IfUnchanged(etag) => request.if_match(etag).send(),
+            })
+        };
+        let Err(error) = send(condition).await else {
+            return Ok(true);
+        };
+        match error
+            .as_service_error()
+            .and_then(ProvideErrorMetadata::code)
+        {
+            // 409: another conditional write is under way.
+            Some("PreconditionFailed" | "ConditionalRequestConflict") => Ok(false),
+            Some("NotImplemented") if condition != Condition::Always => {
+                let written = send(Condition::Always).await;
+                written
+                    .map(|_| true)
+                    .map_err(|error| failure("PutObject", &error))
+            }
+            // What was to be unchanged is gone.
+            _ if translate("PutObject", &error).is_none() => Ok(false),
+            _ => Err(failure("PutObject", &error)),
+        }
+    }
+
+    /// When distribution last used this bucket as a pull-through cache, if it ever did: it keeps a
+    /// schedule there then. Failing to find out is not worth failing for.
+    pub async fn last_proxied(&self) -> Option<SystemTime> {
+        let path = format!("{}scheduler-state.json", self.inner.root);
         let request = self
             .inner
             .client
-            .put_object()
+            .head_object()
             .bucket(&self.inner.bucket)
-            .key(self.path(&key))
-            .content_type(media_type.as_str())
-            .set_metadata(Some(metadata))
-            .set_server_side_encryption(put.encryption)
-            .set_ssekms_key_id(put.kms_key)
-            .set_storage_class(put.storage_class)
-            .set_acl(put.acl)
-            .body(ByteStream::from(bytes));
-        Box::pin(request.send())
-            .await
-            .map_err(|error| failure("PutObject", &error))?;
-        Ok(())
+            .key(path);
+        let found = Box::pin(request.send()).await.ok()?;
+        SystemTime::try_from(*found.last_modified()?).ok()
     }
 
     /// The names directly below a directory key, in order; at most `limit` of them.

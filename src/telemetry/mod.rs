@@ -3,5 +3,5 @@
 mod logs;
 mod metrics;
 
-pub use logs::init as init_logs;
+pub use logs::{causes, init as init_logs};
 pub use metrics::{Metrics, Outcome, UpstreamCall};

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::stream::BoxStream;
-use futures_util::{StreamExt, TryStreamExt};
+use futures_util::StreamExt;
+use futures_util::stream::{self, BoxStream};
 use reqwest::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, LINK};
 use reqwest::{Method, Response};
 use serde::Deserialize;
@@ -20,7 +20,13 @@ use crate::telemetry::{Metrics, UpstreamCall};
 
 /// How long a manifest or a list of tags may take in all. Blobs may take as long as they like.
 const SMALL: Duration = Duration::from_secs(30);
-/// The most pages of tags that are read, each of at most [`MAX_PAGE`] bytes.
+/// How long an upstream may be silent before a blob's headers, with all that has to come before them,
+/// and between two pieces of it. containerd waits 30 s for headers.
+const SILENCE: Duration = Duration::from_secs(20);
+/// How long a tag that is stored may take to be compared.
+const COMPARE: Duration = Duration::from_secs(5);
+/// The most tags of a repository, and the most pages of tags that are read, each of at most [`MAX_PAGE`] bytes.
+const MAX_TAGS: usize = 100_000;
 const MAX_PAGES: usize = 100;
 const MAX_PAGE: usize = 4 << 20;
 
@@ -111,7 +117,7 @@ impl Upstream {
             &format!("manifests/{reference}"),
         )?;
         ask.headers.insert(ACCEPT, accepting(accept));
-        let response = self.within(self.session.send(&ask)).await?;
+        let response = within(COMPARE, self.session.send(&ask)).await?;
         Ok(ManifestHead {
             digest: header(&response, "docker-content-digest").and_then(|text| text.parse().ok()),
         })
@@ -143,7 +149,7 @@ impl Upstream {
                 bytes: read_limited(response, MAX_MANIFEST_BYTES).await?,
             })
         };
-        self.within(fetched).await
+        within(SMALL, fetched).await
     }
 
     /// Asks for a blob's size; `None` when the upstream does not tell.
@@ -161,7 +167,7 @@ impl Upstream {
             name,
             &format!("blobs/{digest}"),
         )?;
-        let response = self.within(self.session.send(&ask)).await?;
+        let response = within(SMALL, self.session.send(&ask)).await?;
         // Not `content_length()`, which tells the length of the body that a HEAD does not have.
         Ok(header(&response, CONTENT_LENGTH.as_str()).and_then(|text| text.parse().ok()))
     }
@@ -181,10 +187,18 @@ impl Upstream {
             name,
             &format!("blobs/{digest}"),
         )?;
-        let response = self.session.send(&ask).await?;
+        let response = within(SILENCE, self.session.send(&ask)).await?;
+        let size = response.content_length();
+        let pieces = response.bytes_stream();
+        // Not the client's own timeout, which also counts the time in which nobody asks for more.
+        let bytes = stream::try_unfold(pieces, |mut pieces| async move {
+            let next = async { pieces.next().await.transpose().map_err(UpstreamError::from) };
+            let piece = within(SILENCE, next).await?;
+            Ok(piece.map(|piece| (piece, pieces)))
+        });
         Ok(UpstreamBlob {
-            size: response.content_length(),
-            bytes: response.bytes_stream().map_err(UpstreamError::from).boxed(),
+            size,
+            bytes: bytes.boxed(),
         })
     }
 
@@ -206,29 +220,29 @@ impl Upstream {
             "tags/list?n=1000",
         )?;
         let mut tags = BTreeSet::new();
-        for _ in 0..MAX_PAGES {
-            let page = async {
+        let pages = async {
+            for _ in 0..MAX_PAGES {
                 let response = self.session.send(&ask).await?;
                 let next = next_page(&response, &ask.url);
                 let bytes = read_limited(response, MAX_PAGE).await?;
                 let page: Page = serde_json::from_slice(&bytes).map_err(|error| {
                     UpstreamError::Invalid(format!("its list of tags is not JSON: {error}"))
                 })?;
-                Ok((page, next))
-            };
-            let (page, next) = self.within(page).await?;
-            tags.extend(
-                page.tags
-                    .unwrap_or_default()
-                    .iter()
-                    .filter_map(|text| text.parse::<Tag>().ok()),
-            );
-            match next {
-                Some(url) if url != ask.url => ask.url = url,
-                _ => break,
+                let page = page.tags.unwrap_or_default();
+                let room = MAX_TAGS - tags.len();
+                tags.extend(
+                    page.iter()
+                        .take(room)
+                        .filter_map(|text| text.parse::<Tag>().ok()),
+                );
+                match next {
+                    Some(url) if url != ask.url && tags.len() < MAX_TAGS => ask.url = url,
+                    _ => break,
+                }
             }
-        }
-        Ok(tags)
+            Ok(tags)
+        };
+        within(SMALL, pages).await
     }
 
     fn ask(
@@ -255,18 +269,16 @@ impl Upstream {
             scope,
         })
     }
+}
 
-    async fn within<T>(
-        &self,
-        work: impl Future<Output = Result<T, UpstreamError>>,
-    ) -> Result<T, UpstreamError> {
-        tokio::time::timeout(SMALL, work).await.unwrap_or_else(|_| {
-            Err(UpstreamError::Unavailable(format!(
-                "no answer within {} s",
-                SMALL.as_secs()
-            )))
-        })
-    }
+async fn within<T>(
+    limit: Duration,
+    work: impl Future<Output = Result<T, UpstreamError>>,
+) -> Result<T, UpstreamError> {
+    let late = || UpstreamError::Unavailable(format!("it was silent for {} s", limit.as_secs()));
+    tokio::time::timeout(limit, work)
+        .await
+        .unwrap_or_else(|_| Err(late()))
 }
 
 /// The types of manifest that pounce knows, and what the client named besides.

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::telemetry::causes;
+
 /// Why the upstream did not give what it was asked for.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum UpstreamError {
@@ -36,7 +38,10 @@ impl UpstreamError {
     /// Whether it says nothing about the content: what is stored may be served in its place.
     #[must_use]
     pub const fn is_outage(&self) -> bool {
-        matches!(self, Self::TooManyRequests { .. } | Self::Unavailable(_))
+        matches!(
+            self,
+            Self::TooManyRequests { .. } | Self::Unavailable(_) | Self::Invalid(_)
+        )
     }
 
     /// Whether the same request may succeed a moment later.
@@ -48,17 +53,6 @@ impl UpstreamError {
 impl From<reqwest::Error> for UpstreamError {
     fn from(error: reqwest::Error) -> Self {
         // Without the URL: it may carry a signature.
-        Self::Unavailable(with_sources(&error.without_url()))
+        Self::Unavailable(causes(&error.without_url()))
     }
-}
-
-/// An error and all that lies behind it, in one line.
-pub(super) fn with_sources(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }

@@ -11,14 +11,12 @@ use url::Url;
 
 use super::challenge::Challenge;
 use super::error::UpstreamError;
-use super::token::{self, Tokens};
+use super::token::{self, Token, Tokens};
 use crate::config::Secret;
 use crate::telemetry::{Metrics, UpstreamCall};
 
 /// How long a connection may take to be made.
 const CONNECT: Duration = Duration::from_secs(5);
-/// How long an upstream may be silent, before its headers and between two pieces of a body.
-const SILENCE: Duration = Duration::from_secs(20);
 /// A registry's own redirect to its storage, and one or two of that storage's.
 const MAX_REDIRECTS: usize = 5;
 
@@ -47,6 +45,13 @@ pub(super) struct Session {
     metrics: std::sync::Arc<Metrics>,
 }
 
+/// What goes along with a request.
+enum Credential {
+    Nothing,
+    Basic,
+    Bearer(Token),
+}
+
 /// One request, in a form that can be sent again.
 #[derive(Clone, Debug)]
 pub(super) struct Ask {
@@ -67,7 +72,6 @@ impl Session {
         let http = reqwest::Client::builder()
             .user_agent(concat!("pounce/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(CONNECT)
-            .read_timeout(SILENCE)
             .tcp_nodelay(true)
             .redirect(redirect::Policy::custom(follow))
             .build()?;
@@ -93,7 +97,8 @@ impl Session {
             .with_max_delay(Duration::from_secs(1))
             .with_max_times(2)
             .with_jitter();
-        let attempt = || self.authorized(ask);
+        // Boxed: it is large, and would be part of the future of every request, warm ones too.
+        let attempt = || Box::pin(self.authorized(ask));
         attempt
             .retry(patience)
             .when(UpstreamError::is_transient)
@@ -101,60 +106,86 @@ impl Session {
     }
 
     /// Sends a request with the credentials that the upstream demanded last, and once more if it
-    /// demands others.
+    /// demands others. A demand is remembered only once it was met with success.
     async fn authorized(&self, ask: &Ask) -> Result<Response, UpstreamError> {
         let known = self.demand.read().await.clone();
-        let response = self.once(ask, known.as_ref()).await?;
-        if response.status() != StatusCode::UNAUTHORIZED {
-            return self.judge(response);
+        // A realm that cannot be asked any more may be out of date: without a token the upstream says
+        // what it demands today.
+        let credential = self
+            .credential(ask, known.as_ref())
+            .await
+            .unwrap_or(Credential::Nothing);
+        let response = self.once(ask, &credential).await?;
+        if response.status() != StatusCode::UNAUTHORIZED || elsewhere(&response, ask) {
+            return self.judge(response, ask);
         }
-        let mut demanded = response.headers().get_all(WWW_AUTHENTICATE).iter();
-        let Some(demanded) = demanded.find_map(|value| Challenge::parse(value.to_str().ok()?))
-        else {
-            return self.judge(response);
+        let mut demands = response.headers().get_all(WWW_AUTHENTICATE).iter();
+        let Some(demand) = demands.find_map(|value| Challenge::parse(value.to_str().ok()?)) else {
+            return self.judge(response, ask);
         };
-        if known.as_ref() == Some(&demanded) && demanded == Challenge::Basic {
-            return self.judge(response);
+        match credential {
+            // It was sent and refused; sending it again changes nothing.
+            Credential::Basic if demand == Challenge::Basic => return self.judge(response, ask),
+            Credential::Bearer(_) => self.tokens.forget(&scope(&demand, ask)).await,
+            _ => {}
         }
-        if known.is_some() {
-            self.tokens.forget(&scope(&demanded, ask)).await;
-        }
-        *self.demand.write().await = Some(demanded.clone());
-        let response = self.once(ask, Some(&demanded)).await?;
-        self.judge(response)
+        let credential = self.credential(ask, Some(&demand)).await?;
+        let response = self.judge(self.once(ask, &credential).await?, ask)?;
+        *self.demand.write().await = Some(demand);
+        Ok(response)
     }
 
-    async fn once(&self, ask: &Ask, demand: Option<&Challenge>) -> Result<Response, UpstreamError> {
-        let mut request = self
-            .http
-            .request(ask.method.clone(), ask.url.clone())
-            .headers(ask.headers.clone());
-        match (demand, &self.credentials) {
-            (Some(Challenge::Basic), Some(credentials)) => request = credentials.attach(request),
-            (Some(challenge @ Challenge::Bearer { .. }), credentials) => {
+    /// What meets a demand.
+    async fn credential(
+        &self,
+        ask: &Ask,
+        demand: Option<&Challenge>,
+    ) -> Result<Credential, UpstreamError> {
+        match demand {
+            Some(Challenge::Basic) if self.credentials.is_some() => Ok(Credential::Basic),
+            Some(challenge @ Challenge::Bearer { .. }) => {
                 let scope = scope(challenge, ask);
                 let fetch = async {
                     self.metrics.upstream(UpstreamCall::Token);
+                    let credentials = self.credentials.as_ref();
                     token::fetch(
                         &self.http,
                         challenge,
                         &scope,
-                        credentials.as_ref(),
+                        credentials,
                         self.base.scheme(),
                     )
                     .await
                 };
-                request = request.bearer_auth(self.tokens.get(&scope, fetch).await?.reveal());
+                self.tokens.get(&scope, fetch).await.map(Credential::Bearer)
             }
-            (Some(Challenge::Basic) | None, _) => {}
+            Some(Challenge::Basic) | None => Ok(Credential::Nothing),
         }
+    }
+
+    async fn once(&self, ask: &Ask, credential: &Credential) -> Result<Response, UpstreamError> {
+        let request = self
+            .http
+            .request(ask.method.clone(), ask.url.clone())
+            .headers(ask.headers.clone());
+        let request = match (credential, &self.credentials) {
+            (Credential::Basic, Some(credentials)) => credentials.attach(request),
+            (Credential::Bearer(token), _) => request.bearer_auth(token.reveal()),
+            (Credential::Basic | Credential::Nothing, _) => request,
+        };
         self.metrics.upstream(ask.call);
         Ok(request.send().await?)
     }
 
-    fn judge(&self, response: Response) -> Result<Response, UpstreamError> {
+    fn judge(&self, response: Response, ask: &Ask) -> Result<Response, UpstreamError> {
         if response.status().is_success() {
             Ok(response)
+        } else if elsewhere(&response, ask) && response.status() != StatusCode::TOO_MANY_REQUESTS {
+            // What a storage host says is not the registry's word on what there is, or who may have it.
+            let status = response.status();
+            Err(UpstreamError::Unavailable(format!(
+                "its storage answered {status}"
+            )))
         } else {
             Err(describe_status(
                 &response,
@@ -163,6 +194,11 @@ impl Session {
             ))
         }
     }
+}
+
+/// The response came from another host than the upstream, by way of a redirect.
+fn elsewhere(response: &Response, ask: &Ask) -> bool {
+    response.url().origin() != ask.url.origin()
 }
 
 /// The scope to ask a token for. A challenge that was met before names another repository's, so the
@@ -186,8 +222,7 @@ pub(super) fn describe_status(
 ) -> UpstreamError {
     let status = response.status();
     match status.as_u16() {
-        // 400: a registry with narrower rules for names says so this way.
-        400 | 404 | 410 => UpstreamError::NotFound,
+        404 | 410 => UpstreamError::NotFound,
         401 | 403 => UpstreamError::Denied {
             credential: credentials.map_or_else(
                 || "anonymous access".to_owned(),
@@ -204,6 +239,8 @@ pub(super) fn describe_status(
         429 => UpstreamError::TooManyRequests {
             retry_after: retry_after(response.headers()),
         },
+        // A plain request to a TLS port, say: nothing that another attempt would change.
+        400 => UpstreamError::Invalid(format!("it answered {status} {what}")),
         _ => UpstreamError::Unavailable(format!("it answered {status} {what}")),
     }
 }

@@ -117,7 +117,14 @@ pub(super) async fn fetch(
     let response = request.send().await?;
     let status = response.status();
     if !status.is_success() {
-        return Err(describe_status(&response, credentials, "for a token"));
+        return Err(
+            match describe_status(&response, credentials, "for a token") {
+                UpstreamError::NotFound => {
+                    UpstreamError::Unavailable(format!("its token realm answered {status}"))
+                }
+                other => other,
+            },
+        );
     }
     let bytes = read_limited(response, MAX_ANSWER).await?;
     let answer: Answer = serde_json::from_slice(&bytes).map_err(|_| {

@@ -111,6 +111,11 @@ impl Pounce {
         Self::over(folder, variables).await
     }
 
+    /// Asks for an orderly end.
+    pub fn end_from_outside(&self) {
+        self.stop.cancel();
+    }
+
     /// Waits for an orderly end.
     pub async fn end(&mut self) {
         self.stop.cancel();

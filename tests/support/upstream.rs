@@ -56,6 +56,12 @@ pub struct Manners {
     /// Blobs are to be fetched there.
     pub redirects_blobs_to: Option<String>,
     pub expires_in: u64,
+    /// Requests are not answered, until `release`.
+    pub stalls: bool,
+    /// This repository demands a token from a realm that does not exist.
+    pub broken_realm_for: Option<String>,
+    /// `Accept`s longer than this get a 400, as from servers with a limit for headers.
+    pub longest_accept: Option<usize>,
 }
 
 /// A request that it got.
@@ -189,7 +195,10 @@ impl Drop for Upstream {
     }
 }
 
-async fn answer(State((content, gate, addr)): State<Shared>, request: Request) -> Response {
+async fn answer(State((content, mut gate, addr)): State<Shared>, request: Request) -> Response {
+    if content.lock().unwrap().manners.stalls {
+        gate.wait_for(|open| *open).await.unwrap();
+    }
     let mut content = content.lock().unwrap();
     let path = request.uri().path().to_owned();
     content.seen.push(Seen {
@@ -210,10 +219,31 @@ async fn answer(State((content, gate, addr)): State<Shared>, request: Request) -
         }
         return response;
     }
+    if path == "/nothere" {
+        return StatusCode::NOT_FOUND.into_response();
+    }
+    let accept = request
+        .headers()
+        .get(header::ACCEPT)
+        .map_or(0, axum::http::HeaderValue::len);
+    if manners
+        .longest_accept
+        .is_some_and(|longest| accept > longest)
+    {
+        return StatusCode::BAD_REQUEST.into_response();
+    }
     let segments: Vec<&str> = path.trim_start_matches("/v2/").rsplitn(3, '/').collect();
     let [last, kind, name] = segments[..] else {
         return StatusCode::OK.into_response();
     };
+    if manners.broken_realm_for.as_deref() == Some(name) {
+        let challenge = format!("Bearer realm=\"http://{addr}/nothere\"");
+        return (
+            StatusCode::UNAUTHORIZED,
+            [(header::WWW_AUTHENTICATE, challenge)],
+        )
+            .into_response();
+    }
     if let Some(refusal) = demand(&manners.auth, &request, name, addr) {
         return refusal;
     }

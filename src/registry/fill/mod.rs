@@ -24,6 +24,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use tokio::sync::watch;
+use tracing::Instrument;
 
 use super::background::Background;
 use super::{Options, Registry};
@@ -51,16 +52,17 @@ pub(super) struct Fills {
 #[derive(Debug)]
 pub(super) struct Fill {
     phase: watch::Receiver<Phase>,
-    /// The repositories that get a link to the blob; `None` once they have been read.
-    names: Mutex<Option<BTreeSet<RepositoryName>>>,
+    /// The repositories that get a link to the blob. One that comes too late gets its link when it
+    /// asks for the blob again.
+    names: Mutex<BTreeSet<RepositoryName>>,
 }
 
 /// What a request gets that needs a cold blob.
-pub(super) struct Joined {
-    pub(super) fill: Arc<Fill>,
-    pub(super) outcome: Outcome,
-    /// The fill will write this repository's link. One that is about to end has written its links.
-    pub(super) linked: bool,
+pub(super) enum Joined {
+    /// A fill: its own, somebody else's (`Follow`), or none because there are too many (`Pass`).
+    Fill(Arc<Fill>, Outcome),
+    /// The blob is in the bucket by now, with this size.
+    Stored(u64),
 }
 
 /// How far a fill is.
@@ -110,7 +112,8 @@ impl Fills {
         self.running().contains_key(digest)
     }
 
-    /// The fill of a digest: the running one, or a new one.
+    /// The fill of a digest: the running one, or a new one for this repository. Under the lock it is
+    /// known whether a fill ended a moment ago: what it stored was announced before it left the list.
     pub(super) fn join(
         &self,
         registry: &Registry,
@@ -121,19 +124,13 @@ impl Fills {
     ) -> Joined {
         let mut running = self.running();
         if let Some(fill) = running.get(digest) {
-            let linked = fill
-                .names()
-                .as_mut()
-                .map(|names| names.insert(name.clone()))
-                .is_some();
-            return Joined {
-                fill: Arc::clone(fill),
-                outcome: Outcome::Follow,
-                linked,
-            };
+            return Joined::Fill(Arc::clone(fill), Outcome::Follow);
+        }
+        if let Some(size) = registry.inner.cache.present(digest) {
+            return Joined::Stored(size);
         }
         let (phase, watching) = watch::channel(Phase::Asking);
-        let names = Mutex::new(Some(BTreeSet::from([name.clone()])));
+        let names = Mutex::new(BTreeSet::from([name.clone()]));
         let fill = Arc::new(Fill {
             phase: watching,
             names,
@@ -142,11 +139,7 @@ impl Fills {
             phase.send_replace(Phase::Refused(Refusal::NoRoom(
                 "too many blobs are being fetched",
             )));
-            return Joined {
-                fill,
-                outcome: Outcome::Pass,
-                linked: true,
-            };
+            return Joined::Fill(fill, Outcome::Pass);
         }
         running.insert(*digest, Arc::clone(&fill));
         drop(running);
@@ -157,12 +150,10 @@ impl Fills {
             digest: *digest,
             announced,
         };
-        self.background.own(job.run(Arc::clone(&fill), phase));
-        Joined {
-            fill,
-            outcome: Outcome::Fill,
-            linked: true,
-        }
+        // Its lines in the log belong to the request that began it.
+        self.background
+            .own(job.run(Arc::clone(&fill), phase).in_current_span());
+        Joined::Fill(fill, Outcome::Fill)
     }
 
     fn ended(&self, digest: &Digest, fill: &Arc<Fill>) {
@@ -194,32 +185,54 @@ impl Fill {
         }
     }
 
-    fn names(&self) -> MutexGuard<'_, Option<BTreeSet<RepositoryName>>> {
+    /// Adds a repository that gets a link to the blob.
+    pub(super) fn add(&self, name: &RepositoryName) {
+        self.names().insert(name.clone());
+    }
+
+    fn names(&self) -> MutexGuard<'_, BTreeSet<RepositoryName>> {
         self.names.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Takes a fill off the list when it ends, however it ends.
+struct Listed<'a> {
+    job: &'a Job,
+    fill: &'a Arc<Fill>,
+    stored: bool,
+}
+
+impl Drop for Listed<'_> {
+    fn drop(&mut self) {
+        self.job.ended(self.fill);
+        self.job.registry.inner.metrics.fill_ends(self.stored);
     }
 }
 
 impl Job {
     async fn run(self, fill: Arc<Fill>, phase: watch::Sender<Phase>) {
-        let metrics = Arc::clone(&self.registry.inner.metrics);
         let began = Instant::now();
-        metrics.fill_begins();
-        let result = match self.begin().await {
-            Ok((blob, room, spool)) => {
-                let (flow, mark) = Flow::new(Arc::clone(&spool), blob.size);
-                phase.send_replace(Phase::Flowing(Arc::clone(&flow)));
-                let download = download::run(&self, blob, &spool, room, mark);
-                self.copy(&fill, &flow, download).await
-            }
+        self.registry.inner.metrics.fill_begins();
+        let mut listed = Listed {
+            job: &self,
+            fill: &fill,
+            stored: false,
+        };
+        let (blob, room, spool) = match self.begin().await {
+            Ok(ready) => ready,
             Err(refusal) => {
                 // First, so that nobody joins a fill that has ended. Those who wait for it tell why.
                 self.ended(&fill);
                 phase.send_replace(Phase::Refused(refusal));
-                metrics.fill_ends(false);
                 return;
             }
         };
-        metrics.fill_ends(result.is_ok());
+        let (flow, mark) = Flow::new(Arc::clone(&spool), blob.size);
+        phase.send_replace(Phase::Flowing(Arc::clone(&flow)));
+        let result = self
+            .copy(&fill, &flow, download::run(&self, blob, &spool, room, mark))
+            .await;
+        listed.stored = result.is_ok();
         let (repository, digest) = (&self.name, &self.digest);
         let seconds = began.elapsed().as_secs_f64();
         match result {
@@ -228,11 +241,14 @@ impl Job {
         }
     }
 
-    /// Gets the upstream's headers, and room for what they announce.
+    /// A spool, the upstream's headers, and room for what they announce.
     async fn begin(&self) -> Result<(UpstreamBlob, Room, Arc<Spool>), Refusal> {
         let budget = &self.registry.inner.fills.budget;
         let full = || Refusal::NoRoom("the spool is full");
-        let mut room = budget.take(self.announced.unwrap_or(0)).ok_or_else(full)?;
+        let spool = Spool::create(budget).await.map_err(|error| {
+            tracing::warn!(%error, "proxy.spool.directory cannot be used");
+            Refusal::NoRoom("the spool cannot be written")
+        })?;
         let blob = tokio::select! {
             blob = self.upstream.get_blob(&self.name, &self.digest) => blob.map_err(Refusal::Upstream)?,
             () = self.registry.inner.background.stopped() => return Err(Refusal::shutting_down()),
@@ -240,19 +256,12 @@ impl Job {
         if let (Some(announced), Some(size)) = (self.announced, blob.size)
             && announced != size
         {
-            let wrong = format!("the blob has {size} bytes where the manifest says {announced}");
-            return Err(Refusal::Upstream(UpstreamError::Invalid(wrong)));
+            // One manifest's mistake must not keep others from the blob; its digest decides.
+            let (repository, digest) = (&self.name, &self.digest);
+            tracing::warn!(%repository, %digest, size, announced, "a manifest gives a blob another size than it has");
         }
-        if !room.grow_to(blob.size.unwrap_or(0)) {
-            return Err(full());
-        }
-        match Spool::create(budget).await {
-            Ok(spool) => Ok((blob, room, Arc::new(spool))),
-            Err(error) => {
-                tracing::warn!(%error, "proxy.spool.directory cannot be used");
-                Err(Refusal::NoRoom("the spool cannot be written"))
-            }
-        }
+        let room = budget.take(blob.size.unwrap_or(0)).ok_or_else(full)?;
+        Ok((blob, room, Arc::new(spool)))
     }
 
     /// Downloads and uploads at once; returns the size of the blob that is now in the bucket. An
@@ -281,13 +290,14 @@ impl Job {
             )
             .await;
             if uploaded.is_ok() {
-                let names = fill.names().take().unwrap_or_default();
+                let names = fill.names().clone();
                 self.registry
-                    .blob_stored(names.into_iter().collect(), self.digest, flow.written())
+                    .blob_stored(names, self.digest, flow.written())
                     .await;
+                // New requests find the blob in the bucket. After a failed upload they still follow
+                // the download, until it ends.
+                self.ended(fill);
             }
-            // New requests find the blob in the bucket, or begin anew.
-            self.ended(fill);
             uploaded
         };
         let (downloaded, uploaded) = tokio::join!(downloaded, uploaded);

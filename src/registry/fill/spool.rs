@@ -35,14 +35,14 @@ pub(super) struct Spool {
 impl Budget {
     /// `max` bytes in `directory`; without a `max`, half of what is free now.
     pub(super) fn new(directory: PathBuf, max: Option<u64>) -> Self {
-        let max = max.unwrap_or_else(|| match rustix::fs::statvfs(&directory) {
-            Ok(found) => found.f_bavail.saturating_mul(found.f_frsize) / 2,
+        let max = match rustix::fs::statvfs(&directory) {
+            Ok(found) => max.unwrap_or(found.f_bavail.saturating_mul(found.f_frsize) / 2),
             Err(error) => {
                 let directory = directory.display();
                 tracing::warn!(%error, %directory, "proxy.spool.directory cannot be used, blobs will not be stored");
                 0
             }
-        });
+        };
         Self {
             directory,
             max,

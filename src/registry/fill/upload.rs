@@ -16,6 +16,9 @@ const PARALLEL: usize = 4;
 /// After so many parts of a blob of unknown size, parts double: 10,000 are enough for any.
 const DOUBLE_AFTER: u32 = 1000;
 
+/// S3's limit for a part, in bytes.
+const LARGEST: u64 = 5 << 30;
+
 /// A stretch of the spool that becomes a part.
 struct Stretch {
     number: i32,
@@ -42,7 +45,10 @@ pub(super) async fn run(
             .await
             .map_err(|error| error.to_string());
     }
-    let upload = store.begin(key).await.map_err(|error| error.to_string())?;
+    let upload = tokio::select! {
+        upload = store.begin(key) => upload.map_err(|error| error.to_string())?,
+        () = background.stopped() => return Err("the registry is shutting down".to_owned()),
+    };
     let uploaded = tokio::select! {
         uploaded = parts(&upload, flow, whole) => uploaded,
         () = background.stopped() => Err("the registry is shutting down".to_owned()),
@@ -92,7 +98,7 @@ fn stretches(flow: &Arc<Flow>, whole: u64) -> impl Stream<Item = io::Result<Stre
         };
         let wanted = match flow.size() {
             Some(size) => whole.min(size.saturating_sub(start)),
-            None => whole << (number.unsigned_abs() / DOUBLE_AFTER),
+            None => LARGEST.min(whole << (number.unsigned_abs() / DOUBLE_AFTER)),
         };
         let (len, mut ends) = flow.available(start, wanted).await?;
         ends |= flow.size() == Some(start + len);

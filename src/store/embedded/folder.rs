@@ -1,21 +1,23 @@
 //! Objects as files: an object's path is its key.
 //!
 //! ```text
-//! <root>/docker/registry/v2/…          the objects
-//! <root>/.pounce/credentials.json      the server's key pair
-//! <root>/.pounce/tmp/                  what is being written
-//! <root>/.pounce/metadata/<key>.json   an object's attributes, where it has any
-//! <root>/.pounce/uploads/<id>/         parts of uploads that are not complete
+//! <root>/docker/registry/v2/…                 the objects
+//! <root>/.pounce/lock                         held by the process that uses the folder
+//! <root>/.pounce/credentials.json             the server's key pair
+//! <root>/.pounce/tmp/                         what is being written
+//! <root>/.pounce/metadata/<key>.<etag>.json   an object's attributes, where it has any
+//! <root>/.pounce/uploads/<id>/                parts of uploads that are not complete
 //! ```
 //!
 //! A file is written aside, synced and renamed, so that an object is whole or not there. Attributes
-//! are written before their object: a crash in between leaves new attributes on old content, which
-//! for a tag means that it is asked for upstream a little later.
+//! are written first, under the new content's `ETag`: the rename makes both appear.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
-use std::time::UNIX_EPOCH;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, UNIX_EPOCH};
 
 use futures_util::StreamExt;
 use s3s::dto::{self, ETag, StreamingBlob, Timestamp};
@@ -35,6 +37,10 @@ const STATE: &str = ".pounce";
 #[derive(Clone, Debug)]
 pub(super) struct Folder {
     root: PathBuf,
+    /// Held for what may only happen once at a time: a conditional write, a join of parts.
+    turn: Arc<Mutex<()>>,
+    /// Keeps other processes out as long as it is open.
+    _lock: Arc<File>,
 }
 
 /// What an object has besides its content.
@@ -46,17 +52,34 @@ pub(super) struct Attributes {
 
 impl Folder {
     pub(super) fn open(root: &Path) -> io::Result<Self> {
-        let folder = Self {
-            root: std::path::absolute(root)?,
-        };
+        let root = std::path::absolute(root)?;
+        let state = root.join(STATE);
+        fs::create_dir_all(&state)?;
+        let lock = lock(&state.join("lock"))?;
         for directory in ["tmp", "metadata", "uploads"] {
-            fs::create_dir_all(folder.state().join(directory))?;
+            fs::create_dir_all(state.join(directory))?;
         }
-        // What an earlier process was writing when it ended.
-        for leftover in fs::read_dir(folder.tmp())? {
-            fs::remove_file(leftover?.path())?;
+        // What an earlier process left when it ended: nobody can complete it any more.
+        for directory in ["tmp", "uploads"] {
+            for leftover in fs::read_dir(state.join(directory))? {
+                let path = leftover?.path();
+                if path.is_dir() {
+                    fs::remove_dir_all(path)?
+                } else {
+                    fs::remove_file(path)?
+                }
+            }
         }
-        Ok(folder)
+        Ok(Self {
+            root,
+            turn: Arc::default(),
+            _lock: Arc::new(lock),
+        })
+    }
+
+    /// Waits for one's turn at what may only happen once at a time; blocks.
+    pub(super) fn turn(&self) -> MutexGuard<'_, ()> {
+        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn root(&self) -> &Path {
@@ -92,15 +115,10 @@ impl Folder {
         Ok(self.root.join(path))
     }
 
-    fn attributes_file(&self, key: &str) -> PathBuf {
+    fn attributes_file(&self, key: &str, version: &str) -> PathBuf {
         let mut path = self.state().join("metadata").join(key).into_os_string();
-        path.push(".json");
+        path.push(format!(".{version}.json"));
         path.into()
-    }
-
-    fn attributes(&self, key: &str) -> Attributes {
-        let bytes = fs::read(self.attributes_file(key)).unwrap_or_default();
-        serde_json::from_slice(&bytes).unwrap_or_default()
     }
 
     /// Puts a finished file in an object's place.
@@ -112,18 +130,22 @@ impl Folder {
         attributes: &Attributes,
     ) -> io::Result<()> {
         file.as_file().sync_data()?;
-        let described = self.attributes_file(key);
-        if attributes.is_plain() {
-            ignore_missing(fs::remove_file(described))?;
-        } else {
+        if !attributes.is_plain() {
+            let described = self.attributes_file(key, &version(&file.as_file().metadata()?));
             fs::create_dir_all(parent(&described))?;
             let mut aside = NamedTempFile::new_in(self.tmp())?;
             io::Write::write_all(&mut aside, &serde_json::to_vec(attributes)?)?;
             aside.persist(described)?;
         }
+        let replaced = fs::metadata(path).ok();
         fs::create_dir_all(parent(path))?;
         file.persist(path)?;
-        Ok(())
+        match replaced {
+            Some(replaced) => ignore_missing(fs::remove_file(
+                self.attributes_file(key, &version(&replaced)),
+            )),
+            None => Ok(()),
+        }
     }
 
     /// Writes a body aside.
@@ -143,13 +165,64 @@ impl Folder {
         Ok(file)
     }
 
-    fn look(&self, bucket: &str, key: &str) -> S3Result<(PathBuf, fs::Metadata, Attributes)> {
+    /// Opens an object, with what is known of just this content.
+    fn look(&self, bucket: &str, key: &str) -> S3Result<(File, fs::Metadata, Attributes)> {
         let path = self.file(bucket, key)?;
-        match fs::metadata(&path) {
-            Ok(found) if found.is_file() => Ok((path, found, self.attributes(key))),
-            Ok(_) => Err(s3_error!(NoSuchKey)),
-            Err(error) if is_missing(&error) => Err(s3_error!(NoSuchKey)),
-            Err(error) => Err(internal(error)),
+        let missing_or = |error: io::Error| {
+            if is_missing(&error) {
+                s3_error!(NoSuchKey)
+            } else {
+                internal(error)
+            }
+        };
+        // Its attributes go when it is replaced, so they may be gone by the time they are read.
+        for _ in 0..10 {
+            let file = File::open(&path).map_err(missing_or)?;
+            let found = file.metadata().map_err(internal)?;
+            if !found.is_file() {
+                return Err(s3_error!(NoSuchKey));
+            }
+            match fs::read(self.attributes_file(key, &version(&found))) {
+                Ok(bytes) => {
+                    let attributes =
+                        serde_json::from_slice(&bytes).map_err(|error| internal(error.into()))?;
+                    return Ok((file, found, attributes));
+                }
+                Err(error) if !is_missing(&error) => return Err(internal(error)),
+                Err(_) => {
+                    let now = fs::metadata(&path).map_err(missing_or)?;
+                    if version(&now) == version(&found) {
+                        return Ok((file, found, Attributes::default()));
+                    }
+                }
+            }
+        }
+        Err(s3_error!(
+            OperationAborted,
+            "the object is being replaced again and again"
+        ))
+    }
+
+    /// Whether an object's present state allows a conditional write.
+    fn allows(&self, input: &dto::PutObjectInput) -> S3Result<()> {
+        let found = match self.look(&input.bucket, &input.key) {
+            Ok((_, found, _)) => Some(etag(&found)),
+            Err(error) if *error.code() == s3s::S3ErrorCode::NoSuchKey => None,
+            Err(error) => return Err(error),
+        };
+        let absent = input
+            .if_none_match
+            .as_ref()
+            .is_none_or(|it| it.is_any() && found.is_none());
+        let unchanged = input.if_match.as_ref().is_none_or(|wanted| {
+            found
+                .as_ref()
+                .is_some_and(|found| wanted.is_any() || wanted.as_etag() == Some(found))
+        });
+        if absent && unchanged {
+            Ok(())
+        } else {
+            Err(s3_error!(PreconditionFailed))
         }
     }
 }
@@ -198,7 +271,7 @@ impl S3 for Folder {
     ) -> S3Result<S3Response<dto::GetObjectOutput>> {
         let (folder, range) = (self.clone(), request.input.range);
         let input = request.input;
-        let (path, found, attributes) =
+        let (file, found, attributes) =
             blocking_s3(move || folder.look(&input.bucket, &input.key)).await?;
         let size = found.len();
         let slice = match range {
@@ -206,7 +279,7 @@ impl S3 for Folder {
             Some(range) => range.check(size)?,
         };
         let len = slice.end - slice.start;
-        let mut file = tokio::fs::File::open(path).await.map_err(internal)?;
+        let mut file = tokio::fs::File::from_std(file);
         file.set_max_buf_size(READ_BYTES);
         file.seek(io::SeekFrom::Start(slice.start))
             .await
@@ -229,17 +302,21 @@ impl S3 for Folder {
         &self,
         request: S3Request<dto::PutObjectInput>,
     ) -> S3Result<S3Response<dto::PutObjectOutput>> {
-        let input = request.input;
+        let mut input = request.input;
         let path = self.file(&input.bucket, &input.key)?;
         let attributes = Attributes {
-            content_type: input.content_type,
-            metadata: input.metadata,
+            content_type: input.content_type.take(),
+            metadata: input.metadata.take(),
         };
-        let file = self.receive(input.body).await?;
+        let file = self.receive(input.body.take()).await?;
         let folder = self.clone();
-        let tag = blocking(move || {
-            let tag = etag(&file.as_file().metadata()?);
-            folder.commit(file, &path, &input.key, &attributes)?;
+        let tag = blocking_s3(move || {
+            let _turn = folder.turn();
+            folder.allows(&input)?;
+            let tag = etag(&file.as_file().metadata().map_err(internal)?);
+            folder
+                .commit(file, &path, &input.key, &attributes)
+                .map_err(internal)?;
             Ok(tag)
         })
         .await?;
@@ -297,14 +374,39 @@ impl S3 for Folder {
     }
 }
 
-/// Changes whenever the content does. S3 promises no more of it.
-pub(super) fn etag(found: &fs::Metadata) -> ETag {
+/// Keeps other processes away from a folder. One that is just ending gets a moment to do so.
+fn lock(path: &Path) -> io::Result<File> {
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(path)?;
+    for _ in 0..40 {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(fs::TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(50)),
+            Err(fs::TryLockError::Error(error)) => return Err(error),
+        }
+    }
+    Err(io::Error::new(
+        io::ErrorKind::ResourceBusy,
+        "another pounce uses this folder",
+    ))
+}
+
+/// Changes whenever the content does: a new content is a new file, with an inode of its own as long
+/// as the old one is there. S3 promises no more of an `ETag`.
+fn version(found: &fs::Metadata) -> String {
     let age = found
         .modified()
         .ok()
         .and_then(|time| time.duration_since(UNIX_EPOCH).ok())
         .unwrap_or_default();
-    ETag::Strong(format!("{:x}-{:x}", found.len(), age.as_nanos()))
+    format!("{:x}-{:x}-{:x}", found.len(), age.as_nanos(), found.ino())
+}
+
+pub(super) fn etag(found: &fs::Metadata) -> ETag {
+    ETag::Strong(version(found))
 }
 
 pub(super) fn signed(size: u64) -> i64 {
@@ -333,7 +435,9 @@ fn ignore_missing(result: io::Result<()>) -> io::Result<()> {
     })
 }
 
+/// A fault of the folder's. The S3 error that the client of the server gets does not say which.
 pub(super) fn internal(error: io::Error) -> S3Error {
+    tracing::error!(%error, "storage.filesystem.rootdirectory cannot be used");
     S3Error::with_source(s3s::S3ErrorCode::InternalError, Box::new(error))
 }
 

@@ -16,6 +16,7 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use aws_sdk_s3::config::Credentials;
+use bytes::Bytes;
 use s3s::auth::SimpleAuth;
 use s3s::service::{S3Service, S3ServiceBuilder};
 use serde::{Deserialize, Serialize};
@@ -67,11 +68,18 @@ impl Embedded {
     ///
     /// # Errors
     /// A fault of the server's own; S3 errors are responses.
-    pub async fn call(
+    pub async fn call<B>(
         &self,
-        request: s3s::HttpRequest,
-    ) -> Result<s3s::HttpResponse, s3s::HttpError> {
-        self.service.call(request).await
+        request: http::Request<B>,
+    ) -> Result<http::Response<s3s::Body>, s3s::HttpError>
+    where
+        B: http_body::Body<Data = Bytes, Error: std::error::Error + Send + Sync + 'static>
+            + Send
+            + 'static,
+    {
+        self.service
+            .call(request.map(s3s::Body::http_body_unsync))
+            .await
     }
 
     pub(super) fn credentials(&self) -> Credentials {

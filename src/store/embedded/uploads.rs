@@ -76,6 +76,8 @@ impl Folder {
         input: dto::CompleteMultipartUploadInput,
     ) -> S3Result<dto::CompleteMultipartUploadOutput> {
         let path = self.file(&input.bucket, &input.key)?;
+        // Joining takes the parts away, so a second Complete or an Abort must not come in between.
+        let _turn = self.turn();
         let directory = self.upload(&input.upload_id)?;
         let listed = input
             .multipart_upload
@@ -118,6 +120,7 @@ impl Folder {
     }
 
     pub(super) fn abort_upload(&self, id: &str) -> S3Result<dto::AbortMultipartUploadOutput> {
+        let _turn = self.turn();
         fs::remove_dir_all(self.upload(id)?).map_err(internal)?;
         Ok(dto::AbortMultipartUploadOutput::default())
     }
