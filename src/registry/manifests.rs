@@ -71,7 +71,7 @@ impl Registry {
         }
         let matter = Matter::Manifest(name.clone(), Reference::Digest(digest));
         cache
-            .in_turn(matter, self.find_manifest(name, digest, accept))
+            .in_turn(matter, Box::pin(self.find_manifest(name, digest, accept)))
             .await
     }
 

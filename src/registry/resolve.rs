@@ -59,7 +59,7 @@ impl Registry {
         let matter = Matter::Manifest(name.clone(), Reference::Tag(tag.clone()));
         self.inner
             .cache
-            .in_turn(matter, self.find_tag(name, tag, accept))
+            .in_turn(matter, Box::pin(self.find_tag(name, tag, accept)))
             .await
     }
 
