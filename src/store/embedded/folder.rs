@@ -64,9 +64,9 @@ impl Folder {
             for leftover in fs::read_dir(state.join(directory))? {
                 let path = leftover?.path();
                 if path.is_dir() {
-                    fs::remove_dir_all(path)?
+                    fs::remove_dir_all(path)?;
                 } else {
-                    fs::remove_file(path)?
+                    fs::remove_file(path)?;
                 }
             }
         }
