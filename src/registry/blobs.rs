@@ -4,7 +4,6 @@
 //! link says so, or the upstream does), and whether the bucket has it. Both known: a redirect without
 //! any I/O. Not known: both are asked for at once. Not in the bucket: a fill.
 
-use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
 
@@ -13,13 +12,12 @@ use futures_util::stream::BoxStream;
 use url::Url;
 
 use super::Registry;
-use super::cache::{Matter, Member};
 use super::failure::{of_store, of_upstream};
 use super::fill::{Flow, Joined, Refusal};
+use super::members::{Known, blob_unknown};
 use crate::oci::{Digest, Error, ErrorCode, RangeRequest, RepositoryName, Slice};
 use crate::store::Key;
 use crate::telemetry::Outcome;
-use crate::upstream::UpstreamError;
 
 /// A request for a blob.
 #[derive(Clone, Debug)]
@@ -59,19 +57,6 @@ pub struct BlobStream {
 pub struct BlobInfo {
     /// Its size in bytes.
     pub size: u64,
-}
-
-/// What is known of a blob in a repository.
-#[derive(Clone, Copy, Debug)]
-struct Known {
-    /// It is the repository's.
-    member: bool,
-    /// The bucket says so too.
-    linked: bool,
-    /// The size that a manifest of the repository gives it.
-    announced: Option<u64>,
-    /// Its size in the bucket, if it is there.
-    stored: Option<u64>,
 }
 
 impl Registry {
@@ -124,137 +109,6 @@ impl Registry {
                 "the upstream registry does not tell the size of this blob",
             )
         })
-    }
-
-    /// What the caches know, or else the bucket: both questions at once, so one round trip.
-    async fn known(&self, name: &RepositoryName, digest: &Digest) -> Result<Known, Error> {
-        let cache = &self.inner.cache;
-        let (member, present) = (cache.member(name, digest), cache.present(digest));
-        if let (Some(Member { size, linked }), Some(_)) = (member, present) {
-            return Ok(Known {
-                member: true,
-                linked,
-                announced: Some(size),
-                stored: present,
-            });
-        }
-        let store = &self.inner.store;
-        let linked = async {
-            match member {
-                Some(member) => Ok(member.linked),
-                None => Ok(store.head(Key::Layer(name, digest)).await?.is_some()),
-            }
-        };
-        let stored = async {
-            match present {
-                Some(size) => Ok(Some(size)),
-                None => Ok(store.head(Key::Blob(digest)).await?.map(|it| it.size)),
-            }
-        };
-        let (linked, stored) = tokio::try_join!(linked, stored).map_err(of_store)?;
-        if let Some(size) = stored {
-            cache.keep_present(*digest, size);
-            if linked {
-                cache.keep_member(name, *digest, Member { size, linked });
-            }
-        }
-        let announced = member.map(|member| member.size);
-        Ok(Known {
-            member: member.is_some() || linked,
-            linked,
-            announced,
-            stored,
-        })
-    }
-
-    /// Makes sure that a blob that is in the bucket is this repository's, and that the bucket says so.
-    /// One that is there on another repository's account is this one's only if the upstream says so.
-    async fn require_member(
-        &self,
-        name: &RepositoryName,
-        digest: &Digest,
-        known: Known,
-        size: u64,
-    ) -> Result<(), Error> {
-        if !known.member {
-            self.ask_membership(name, digest).await?;
-        }
-        if !known.linked {
-            self.link_layer(name.clone(), *digest, size).await;
-        }
-        Ok(())
-    }
-
-    /// Asks the upstream whether the repository has a blob, once for all who ask at the same time.
-    async fn ask_membership(&self, name: &RepositoryName, digest: &Digest) -> Result<(), Error> {
-        let cache = &self.inner.cache;
-        let ask = async {
-            if cache.member(name, digest).is_none() {
-                let size = self.upstream_size(name, digest).await?;
-                if let Some(size) = size.or_else(|| cache.present(digest)) {
-                    cache.keep_member(
-                        name,
-                        *digest,
-                        Member {
-                            size,
-                            linked: false,
-                        },
-                    );
-                }
-            }
-            Ok(())
-        };
-        cache
-            .in_turn(Matter::Blob(name.clone(), *digest), ask)
-            .await
-    }
-
-    /// Writes a layer link behind the client's back.
-    async fn link_layer(&self, name: RepositoryName, digest: Digest, size: u64) {
-        let registry = self.clone();
-        // First, so that the next request does not write it again; if it fails, one after a while will.
-        registry
-            .inner
-            .cache
-            .keep_member(&name, digest, Member { size, linked: true });
-        let work = async move {
-            if let Err(error) = registry
-                .write_link(Key::Layer(&name, &digest), &digest)
-                .await
-            {
-                tracing::warn!(repository = %name, %digest, %error, "the layer link was not written");
-                registry.inner.cache.keep_member(
-                    &name,
-                    digest,
-                    Member {
-                        size,
-                        linked: false,
-                    },
-                );
-            }
-        };
-        self.inner.background.run(work).await;
-    }
-
-    /// Asks the upstream whether the repository has a blob, and how large it is.
-    async fn upstream_size(
-        &self,
-        name: &RepositoryName,
-        digest: &Digest,
-    ) -> Result<Option<u64>, Error> {
-        let unknown = || blob_unknown(name, digest);
-        let Some(upstream) = &self.inner.upstream else {
-            return Err(unknown());
-        };
-        match upstream.head_blob(name, digest).await {
-            Ok(size) => Ok(size),
-            // public.ecr.aws refuses every HEAD for a blob; a GET that is dropped tells as much.
-            Err(UpstreamError::Denied { .. }) => match upstream.get_blob(name, digest).await {
-                Ok(blob) => Ok(blob.size),
-                Err(error) => Err(of_upstream(error, unknown())),
-            },
-            Err(error) => Err(of_upstream(error, unknown())),
-        }
     }
 
     async fn access_stored(
@@ -349,19 +203,6 @@ impl Registry {
             }
         }
     }
-
-    /// A fill put a blob into the bucket: every repository that asked for it gets its link.
-    pub(super) async fn blob_stored(
-        &self,
-        names: BTreeSet<RepositoryName>,
-        digest: Digest,
-        size: u64,
-    ) {
-        self.inner.cache.keep_present(digest, size);
-        for name in names {
-            self.link_layer(name, digest, size).await;
-        }
-    }
 }
 
 /// What became of a blob that was not in the bucket a moment ago.
@@ -397,12 +238,5 @@ fn range_invalid() -> Error {
     Error::new(
         ErrorCode::RangeInvalid,
         "no byte of the blob lies in the requested range",
-    )
-}
-
-fn blob_unknown(name: &RepositoryName, digest: &Digest) -> Error {
-    Error::new(
-        ErrorCode::BlobUnknown,
-        format!("{name} has no blob {digest}"),
     )
 }

@@ -10,6 +10,7 @@ mod cache;
 mod failure;
 mod fill;
 mod manifests;
+mod members;
 mod pass;
 mod resolve;
 mod tags;

@@ -20,15 +20,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, UNIX_EPOCH};
 
 use futures_util::StreamExt;
-use s3s::dto::{self, ETag, StreamingBlob, Timestamp};
-use s3s::{S3, S3Error, S3Request, S3Response, S3Result, s3_error};
+use s3s::dto::{self, ETag, StreamingBlob};
+use s3s::{S3Error, S3Result, s3_error};
 use serde::{Deserialize, Serialize};
 use tempfile::NamedTempFile;
-use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
-use tokio_util::io::ReaderStream;
-
-/// How much is read from a file at once.
-const READ_BYTES: usize = 256 << 10;
+use tokio::io::AsyncWriteExt;
 
 /// Where pounce keeps what is not an object.
 const STATE: &str = ".pounce";
@@ -166,7 +162,11 @@ impl Folder {
     }
 
     /// Opens an object, with what is known of just this content.
-    fn look(&self, bucket: &str, key: &str) -> S3Result<(File, fs::Metadata, Attributes)> {
+    pub(super) fn look(
+        &self,
+        bucket: &str,
+        key: &str,
+    ) -> S3Result<(File, fs::Metadata, Attributes)> {
         let path = self.file(bucket, key)?;
         let missing_or = |error: io::Error| {
             if is_missing(&error) {
@@ -202,29 +202,6 @@ impl Folder {
             "the object is being replaced again and again"
         ))
     }
-
-    /// Whether an object's present state allows a conditional write.
-    fn allows(&self, input: &dto::PutObjectInput) -> S3Result<()> {
-        let found = match self.look(&input.bucket, &input.key) {
-            Ok((_, found, _)) => Some(etag(&found)),
-            Err(error) if *error.code() == s3s::S3ErrorCode::NoSuchKey => None,
-            Err(error) => return Err(error),
-        };
-        let absent = input
-            .if_none_match
-            .as_ref()
-            .is_none_or(|it| it.is_any() && found.is_none());
-        let unchanged = input.if_match.as_ref().is_none_or(|wanted| {
-            found
-                .as_ref()
-                .is_some_and(|found| wanted.is_any() || wanted.as_etag() == Some(found))
-        });
-        if absent && unchanged {
-            Ok(())
-        } else {
-            Err(s3_error!(PreconditionFailed))
-        }
-    }
 }
 
 impl Attributes {
@@ -236,141 +213,6 @@ impl Attributes {
                 .content_type
                 .as_deref()
                 .is_none_or(|text| text == "application/octet-stream")
-    }
-}
-
-#[async_trait::async_trait]
-impl S3 for Folder {
-    async fn head_bucket(
-        &self,
-        _: S3Request<dto::HeadBucketInput>,
-    ) -> S3Result<S3Response<dto::HeadBucketOutput>> {
-        Ok(S3Response::new(dto::HeadBucketOutput::default()))
-    }
-
-    async fn head_object(
-        &self,
-        request: S3Request<dto::HeadObjectInput>,
-    ) -> S3Result<S3Response<dto::HeadObjectOutput>> {
-        let (folder, input) = (self.clone(), request.input);
-        let (_, found, attributes) =
-            blocking_s3(move || folder.look(&input.bucket, &input.key)).await?;
-        Ok(S3Response::new(dto::HeadObjectOutput {
-            content_length: Some(signed(found.len())),
-            content_type: attributes.content_type,
-            metadata: attributes.metadata,
-            e_tag: Some(etag(&found)),
-            last_modified: found.modified().ok().map(Timestamp::from),
-            ..Default::default()
-        }))
-    }
-
-    async fn get_object(
-        &self,
-        request: S3Request<dto::GetObjectInput>,
-    ) -> S3Result<S3Response<dto::GetObjectOutput>> {
-        let (folder, range) = (self.clone(), request.input.range);
-        let input = request.input;
-        let (file, found, attributes) =
-            blocking_s3(move || folder.look(&input.bucket, &input.key)).await?;
-        let size = found.len();
-        let slice = match range {
-            None => 0..size,
-            Some(range) => range.check(size)?,
-        };
-        let len = slice.end - slice.start;
-        let mut file = tokio::fs::File::from_std(file);
-        file.set_max_buf_size(READ_BYTES);
-        file.seek(io::SeekFrom::Start(slice.start))
-            .await
-            .map_err(internal)?;
-        let body = ReaderStream::with_capacity(file.take(len), READ_BYTES);
-        Ok(S3Response::new(dto::GetObjectOutput {
-            body: Some(StreamingBlob::wrap(body)),
-            content_length: Some(signed(len)),
-            content_range: range.map(|_| format!("bytes {}-{}/{size}", slice.start, slice.end - 1)),
-            accept_ranges: Some("bytes".into()),
-            content_type: attributes.content_type,
-            metadata: attributes.metadata,
-            e_tag: Some(etag(&found)),
-            last_modified: found.modified().ok().map(Timestamp::from),
-            ..Default::default()
-        }))
-    }
-
-    async fn put_object(
-        &self,
-        request: S3Request<dto::PutObjectInput>,
-    ) -> S3Result<S3Response<dto::PutObjectOutput>> {
-        let mut input = request.input;
-        let path = self.file(&input.bucket, &input.key)?;
-        let attributes = Attributes {
-            content_type: input.content_type.take(),
-            metadata: input.metadata.take(),
-        };
-        let file = self.receive(input.body.take()).await?;
-        let folder = self.clone();
-        let tag = blocking_s3(move || {
-            let _turn = folder.turn();
-            folder.allows(&input)?;
-            let tag = etag(&file.as_file().metadata().map_err(internal)?);
-            folder
-                .commit(file, &path, &input.key, &attributes)
-                .map_err(internal)?;
-            Ok(tag)
-        })
-        .await?;
-        Ok(S3Response::new(dto::PutObjectOutput {
-            e_tag: Some(tag),
-            ..Default::default()
-        }))
-    }
-
-    async fn list_objects_v2(
-        &self,
-        request: S3Request<dto::ListObjectsV2Input>,
-    ) -> S3Result<S3Response<dto::ListObjectsV2Output>> {
-        let folder = self.clone();
-        blocking_s3(move || folder.list(request.input))
-            .await
-            .map(S3Response::new)
-    }
-
-    async fn create_multipart_upload(
-        &self,
-        request: S3Request<dto::CreateMultipartUploadInput>,
-    ) -> S3Result<S3Response<dto::CreateMultipartUploadOutput>> {
-        let folder = self.clone();
-        blocking_s3(move || folder.begin_upload(request.input))
-            .await
-            .map(S3Response::new)
-    }
-
-    async fn upload_part(
-        &self,
-        request: S3Request<dto::UploadPartInput>,
-    ) -> S3Result<S3Response<dto::UploadPartOutput>> {
-        self.take_part(request.input).await.map(S3Response::new)
-    }
-
-    async fn complete_multipart_upload(
-        &self,
-        request: S3Request<dto::CompleteMultipartUploadInput>,
-    ) -> S3Result<S3Response<dto::CompleteMultipartUploadOutput>> {
-        let folder = self.clone();
-        blocking_s3(move || folder.complete_upload(request.input))
-            .await
-            .map(S3Response::new)
-    }
-
-    async fn abort_multipart_upload(
-        &self,
-        request: S3Request<dto::AbortMultipartUploadInput>,
-    ) -> S3Result<S3Response<dto::AbortMultipartUploadOutput>> {
-        let folder = self.clone();
-        blocking_s3(move || folder.abort_upload(&request.input.upload_id))
-            .await
-            .map(S3Response::new)
     }
 }
 
@@ -407,10 +249,6 @@ fn version(found: &fs::Metadata) -> String {
 
 pub(super) fn etag(found: &fs::Metadata) -> ETag {
     ETag::Strong(version(found))
-}
-
-pub(super) fn signed(size: u64) -> i64 {
-    i64::try_from(size).unwrap_or(i64::MAX)
 }
 
 pub(super) fn parent(path: &Path) -> &Path {
@@ -450,7 +288,7 @@ where
     blocking_s3(move || work().map_err(internal)).await
 }
 
-async fn blocking_s3<T, F>(work: F) -> S3Result<T>
+pub(super) async fn blocking_s3<T, F>(work: F) -> S3Result<T>
 where
     T: Send + 'static,
     F: FnOnce() -> S3Result<T> + Send + 'static,

@@ -9,6 +9,7 @@
 
 mod folder;
 mod listing;
+mod server;
 mod uploads;
 
 use std::fs;
