@@ -83,6 +83,7 @@ async fn main() {
             drop(process);
             let (_distribution, url, _folder) = start_distribution(Some(upstream)).await;
             peer.push(fetch(&format!("{url}{path}")));
+            flush();
         }
         let (direct, pounce, peer) = (median(direct), median(pounce), median(peer));
         println!(
@@ -117,7 +118,7 @@ impl Origin {
         let (registry, straight, folder) = start_distribution(None).await;
         let port = free_port();
         let config = format!(
-            "daemon off; pid {root}/nginx.pid; error_log stderr; events {{}}\n\
+            "daemon off; master_process off; pid {root}/nginx.pid; error_log stderr; events {{}}\n\
              http {{ access_log off; client_body_temp_path {root}/b; proxy_temp_path {root}/p; fastcgi_temp_path {root}/f;\n\
              uwsgi_temp_path {root}/u; scgi_temp_path {root}/s;\n\
              server {{ listen 127.0.0.1:{port}; location / {{ proxy_pass {straight}; proxy_buffering on;\n\
@@ -135,6 +136,7 @@ impl Origin {
         let capped = format!("http://127.0.0.1:{port}");
         until_up(&format!("{capped}/v2/")).await;
         let blob = push(&straight).await;
+        flush();
         Self {
             _registry: registry,
             _nginx: nginx,
@@ -231,6 +233,12 @@ async fn settle(process: &Process) {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     assert_eq!(process.metric("fills").await, 1);
+    flush();
+}
+
+/// What one round has left to be written must not slow the next one down.
+fn flush() {
+    assert!(Command::new("sync").status().unwrap().success());
 }
 
 /// MiB, as the kernel counts resident memory.

@@ -220,6 +220,8 @@ fn an_unknown_variable_is_a_warning_that_names_the_nearest() {
         &[
             ("REGISTRY_STORAGE_S3_BUCKETT", "x"),
             ("REGISTRY_QQQ", "y"),
+            // Of podman and its kin.
+            ("REGISTRY_AUTH_FILE", "/x"),
             ("OTHER", "z"),
         ],
     )

@@ -145,6 +145,7 @@ async fn ranges_that_lie_outside_are_416() {
         (reply.status, reply.code().as_str()),
         (416, "RANGE_INVALID")
     );
+    assert_eq!(reply.header("content-range"), "bytes */1000");
     // Another unit, or several ranges: the whole.
     for range in ["lines=1-2", "bytes=0-1,3-4"] {
         let reply = pounce.range(&path, range).await;

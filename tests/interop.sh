@@ -147,8 +147,21 @@ for client in docker podman ctr skopeo; do
   step $client-content-again ${client}_content
   step $client-remove ${client}_remove
 done
+
 step skopeo-inspect skopeo inspect --tls-verify=false "docker://$R/interop/skopeo:1"
 step skopeo-list-tags skopeo list-tags --tls-verify=false "docker://$R/interop/skopeo"
+
+# --- and back: distribution over the folder that pounce filled
+step pounce-ends kill -TERM "${pids[1]}"
+until_ok sh -c "! kill -0 ${pids[1]} 2>/dev/null"
+B=127.0.0.1:$(free_port)
+printf 'version: 0.1\nstorage:\n  filesystem:\n    rootdirectory: %s\nhttp:\n  addr: %s\n' "$W/bucket" "$B" >back.yml
+env -u REGISTRY_AUTH_FILE docker-registry serve back.yml >back.log 2>&1 &
+pids+=($!)
+until_ok curl -sf "http://$B/v2/" || cat back.log
+for client in docker podman ctr skopeo; do
+  step $client-from-distribution skopeo copy -q --src-tls-verify=false "docker://$B/interop/$client:1" "oci:$W/back.$client:1"
+done
 
 grep -E '"?level"?[ :=]+"?ERROR|ERROR' pounce.log && failed=$((failed + 1))
 [ $failed = 0 ] || tail -n 50 pounce.log

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::keys::{Key, Keys};
-use super::overrides::{self, PATH_VARIABLE};
+use super::overrides::{self, FOREIGN_VARIABLE, PATH_VARIABLE};
 use super::{Config, ConfigError, Driver};
 
 /// The variables of a process, in a form that tests can make up.
@@ -106,7 +106,7 @@ impl Config {
             .map(str::to_owned)
             .or(short);
         for (name, value) in &environment.0 {
-            if name == "REGISTRY_STORAGE" || name == PATH_VARIABLE {
+            if ["REGISTRY_STORAGE", PATH_VARIABLE, FOREIGN_VARIABLE].contains(&name.as_str()) {
                 continue;
             }
             overrides::apply(&mut document, &keys, (name, value), &mut notices)?;

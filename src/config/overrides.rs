@@ -8,6 +8,8 @@ use super::keys::{Key, Keys};
 
 /// The file to load when the command line names none; not a setting.
 pub(super) const PATH_VARIABLE: &str = "REGISTRY_CONFIGURATION_PATH";
+/// Where podman, buildah and skopeo keep their credentials; not a setting of any registry's.
+pub(super) const FOREIGN_VARIABLE: &str = "REGISTRY_AUTH_FILE";
 
 /// Puts one variable into `document`, over what the file says.
 ///

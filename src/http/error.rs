@@ -47,6 +47,11 @@ pub(super) fn respond(error: &Error) -> Response {
     let body = serde_json::to_vec(&body).unwrap_or_default();
     let json = HeaderValue::from_static("application/json");
     let mut response = (status(error.code()), [(header::CONTENT_TYPE, json)], body).into_response();
+    if let Some(size) = error.size() {
+        // RFC 9110, section 15.5.17: how large it is, for a client that guessed.
+        let range = super::headers::value(&format!("bytes */{size}"));
+        response.headers_mut().insert(header::CONTENT_RANGE, range);
+    }
     if let Some(after) = error.patience() {
         response.headers_mut().insert(
             header::RETRY_AFTER,

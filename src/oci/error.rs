@@ -63,6 +63,7 @@ pub struct Error {
     code: ErrorCode,
     message: Cow<'static, str>,
     retry_after: Option<Duration>,
+    size: Option<u64>,
     cause: Option<Arc<dyn StdError + Send + Sync>>,
 }
 
@@ -73,6 +74,7 @@ impl Error {
             code,
             message: message.into(),
             retry_after: None,
+            size: None,
             cause: None,
         }
     }
@@ -89,6 +91,19 @@ impl Error {
     pub fn retry_after(mut self, after: Option<Duration>) -> Self {
         self.retry_after = after;
         self
+    }
+
+    /// Adds the size of the blob that a range does not fit into.
+    #[must_use]
+    pub const fn of_size(mut self, size: Option<u64>) -> Self {
+        self.size = size;
+        self
+    }
+
+    /// The size of the blob that a range does not fit into, where it is known.
+    #[must_use]
+    pub const fn size(&self) -> Option<u64> {
+        self.size
     }
 
     /// The code.

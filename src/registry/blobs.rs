@@ -162,7 +162,7 @@ impl Registry {
             return Err(unknown());
         };
         if matches!(request.range, RangeRequest::Malformed) {
-            return Err(range_invalid());
+            return Err(range_invalid(known.announced));
         }
         let joined =
             match self
@@ -231,12 +231,10 @@ fn from_flow(
 /// With the size unknown, the whole is what any range gets.
 fn resolve(range: &RangeRequest, size: Option<u64>) -> Result<Option<Slice>, Error> {
     size.map_or(Ok(None), |size| range.resolve(size))
-        .map_err(|()| range_invalid())
+        .map_err(|()| range_invalid(size))
 }
 
-fn range_invalid() -> Error {
-    Error::new(
-        ErrorCode::RangeInvalid,
-        "no byte of the blob lies in the requested range",
-    )
+fn range_invalid(size: Option<u64>) -> Error {
+    let message = "no byte of the blob lies in the requested range";
+    Error::new(ErrorCode::RangeInvalid, message).of_size(size)
 }

@@ -286,6 +286,7 @@ impl Registry {
             Link::Is(etag) => Condition::IfUnchanged(etag),
             Link::Unknown => return Ok(()),
         };
+        let moved = manifest.is_some();
         if !cache.is_stored(name, digest) {
             // An earlier attempt to store it may have failed.
             match manifest.or_else(|| cache.manifest(name, digest)) {
@@ -296,8 +297,10 @@ impl Registry {
                 None => return Ok(()),
             }
         }
-        self.write_link(Key::TagHistory(name, tag, &digest), &digest)
-            .await?;
+        if moved {
+            self.write_link(Key::TagHistory(name, tag, &digest), &digest)
+                .await?;
+        }
         let (bytes, metadata) = (Bytes::from(digest.to_string()), self.provenance());
         let written = store
             .put(
