@@ -49,8 +49,9 @@ use axum::http::header::{HeaderMap, HeaderName, HeaderValue};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use url::Url;
+use uuid::Uuid;
 
-use config::{Config, ListenAddr};
+use config::{Config, ListenAddr, Secret};
 use http::Site;
 use registry::{Options, Registry};
 use store::{ConnectError, Store};
@@ -105,10 +106,11 @@ impl Server {
         let upstream_label = upstream
             .as_ref()
             .map(|upstream| upstream.label().to_owned());
-        let mut options = Options::new(&config.proxy, &config.storage.redirect);
+        let mut options = Options::new(config, random_secret);
         options.proxied_until = store.last_proxied().await;
         let store_label = format!("{store:?}");
         let registry = Registry::new(store, upstream, &options, Arc::clone(&metrics));
+        registry.sweep_uploads(config.storage.maintenance.uploadpurging.clone());
         let debug = match &http.debug.addr {
             Some(addr) => {
                 let router = http::debug_router(&http.debug, Arc::clone(&metrics));
@@ -179,6 +181,14 @@ impl Server {
         self.site.registry.drain(left).await;
         ended.cancel();
     }
+}
+
+/// A secret that no other replica has.
+fn random_secret() -> Secret {
+    tracing::warn!(
+        "http.secret is not set: an upload must stay with this process, and replicas cannot share uploads"
+    );
+    Secret::from(format!("{}{}", Uuid::new_v4(), Uuid::new_v4()))
 }
 
 /// Every address is `[::]`, which takes IPv4 too, or `0.0.0.0` on a machine without IPv6.

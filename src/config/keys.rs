@@ -22,10 +22,6 @@ const IGNORED: &[(&str, &str)] = &[
         "http.relativeurls",
         "the only absolute URLs are those of the bucket",
     ),
-    (
-        "http.secret",
-        "nothing is signed with it before pounce takes pushes",
-    ),
     ("log.fields", "let the collector of the log add them"),
     ("log.hooks", "send errors from the log"),
     ("log.reportcaller", "the module stands in every line"),
@@ -44,30 +40,10 @@ const IGNORED: &[(&str, &str)] = &[
     ("reporting", "there is none"),
     ("storage.cache", "pounce keeps its cache in memory"),
     (
-        "storage.delete",
-        "nothing can be deleted before pounce takes pushes",
-    ),
-    (
         "storage.filesystem.maxthreads",
         "the number of threads follows the machine",
     ),
-    (
-        "storage.maintenance",
-        "there are no uploads before pounce takes pushes",
-    ),
     ("storage.s3.loglevel", "use log.level"),
-    (
-        "storage.s3.multipartcopychunksize",
-        "nothing is copied inside the bucket",
-    ),
-    (
-        "storage.s3.multipartcopymaxconcurrency",
-        "nothing is copied inside the bucket",
-    ),
-    (
-        "storage.s3.multipartcopythresholdsize",
-        "nothing is copied inside the bucket",
-    ),
     ("storage.s3.useragent", "the SDK names itself"),
     (
         "storage.s3.v4auth",

@@ -93,6 +93,69 @@ pub struct Storage {
     pub filesystem: Filesystem,
     /// How blob GETs are answered.
     pub redirect: Redirect,
+    /// Whether content can be deleted.
+    pub delete: Delete,
+    /// What keeps the bucket in order.
+    pub maintenance: Maintenance,
+}
+
+/// `storage.delete`
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Delete {
+    /// Tags, manifests and blobs can be deleted.
+    pub enabled: bool,
+}
+
+impl Default for Delete {
+    fn default() -> Self {
+        Self { enabled: true }
+    }
+}
+
+/// `storage.maintenance`
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Maintenance {
+    /// What becomes of uploads that nobody ends.
+    pub uploadpurging: UploadPurging,
+    /// Whether anything can be written.
+    pub readonly: ReadOnly,
+}
+
+/// `storage.maintenance.uploadpurging`
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct UploadPurging {
+    /// Abandoned uploads are deleted.
+    pub enabled: bool,
+    /// How old an upload is when it counts as abandoned.
+    #[serde(with = "values::duration")]
+    pub age: Duration,
+    /// How often they are looked for.
+    #[serde(with = "values::duration")]
+    pub interval: Duration,
+    /// They are only counted.
+    pub dryrun: bool,
+}
+
+impl Default for UploadPurging {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            age: Duration::from_hours(168),
+            interval: Duration::from_hours(24),
+            dryrun: false,
+        }
+    }
+}
+
+/// `storage.maintenance.readonly`
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ReadOnly {
+    /// Nothing can be pushed or deleted.
+    pub enabled: bool,
 }
 
 /// Where the bucket is.
@@ -146,6 +209,17 @@ pub struct S3 {
     pub usedualstack: bool,
     /// AWS's transfer acceleration.
     pub accelerate: bool,
+    /// Objects over so many bytes are copied inside the bucket in parts.
+    #[serde(deserialize_with = "values::chunk_size")]
+    pub multipartcopythresholdsize: u64,
+    /// The size of these parts in bytes; grows with the object.
+    #[serde(deserialize_with = "values::chunk_size")]
+    pub multipartcopychunksize: u64,
+    /// How many of these parts are copied at once.
+    pub multipartcopymaxconcurrency: usize,
+    /// The bucket is at Tigris: it renames objects, and may lag behind other regions. Without it, the
+    /// endpoint's name tells.
+    pub tigris: Option<bool>,
 }
 
 impl Default for S3 {
@@ -167,6 +241,10 @@ impl Default for S3 {
             redirectendpoint: None,
             usedualstack: false,
             accelerate: false,
+            multipartcopythresholdsize: 32 << 20,
+            multipartcopychunksize: 32 << 20,
+            multipartcopymaxconcurrency: 100,
+            tigris: None,
         }
     }
 }
@@ -217,6 +295,8 @@ pub struct Http {
     pub host: Option<WebUrl>,
     /// A path in front of `/v2/`.
     pub prefix: String,
+    /// Signs the state of uploads; the same on all replicas. Without it, one is made at start.
+    pub secret: Option<Secret>,
     /// How long requests and fills may go on after SIGTERM.
     #[serde(with = "values::duration")]
     pub draintimeout: Duration,
@@ -232,6 +312,7 @@ impl Default for Http {
             addr: ListenAddr::default(),
             host: None,
             prefix: String::new(),
+            secret: None,
             draintimeout: Duration::from_secs(30),
             headers: BTreeMap::new(),
             debug: Debug::default(),

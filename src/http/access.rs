@@ -50,10 +50,8 @@ impl Line {
     ) -> Self {
         let path = endpoint.is_err().then(|| request.uri.path().to_owned());
         let (repository, reference) = match endpoint {
-            Ok(Endpoint::Support) | Err(_) => (None, None),
-            Ok(Endpoint::Blob { name, digest }) => (Some(name), Some(digest.to_string())),
-            Ok(Endpoint::Manifest { name, reference }) => (Some(name), Some(reference.to_string())),
-            Ok(Endpoint::Tags { name, .. }) => (Some(name), None),
+            Ok(endpoint) => endpoint.subject(),
+            Err(_) => (None, None),
         };
         let id = Uuid::new_v4();
         Self {

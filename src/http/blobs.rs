@@ -1,4 +1,4 @@
-//! `/v2/<name>/blobs/<digest>` (end-2)
+//! `/v2/<name>/blobs/<digest>` (end-2, end-10)
 
 use axum::body::Body;
 use axum::http::header::{self, HeaderValue};
@@ -48,6 +48,15 @@ pub(super) async fn pull(
             }
         }
     })
+}
+
+pub(super) async fn delete(
+    site: &Site,
+    name: &RepositoryName,
+    digest: &Digest,
+) -> Result<Answer, Error> {
+    site.registry.delete_blob(name, digest).await?;
+    Ok(StatusCode::ACCEPTED.into_response().into())
 }
 
 /// The URL expires, so nobody may keep this response for longer than the URL's own life.

@@ -2,34 +2,87 @@
 
 use axum::http::Method;
 use percent_encoding::percent_decode_str;
-use url::form_urlencoded;
+use uuid::Uuid;
 
-use crate::oci::{Digest, Error, ErrorCode, Reference, RepositoryName, Tag};
+use super::query::{Page, Query};
+use crate::oci::{
+    Algorithm, Digest, DigestError, Error, ErrorCode, Reference, RepositoryName, Tag,
+};
 
-/// One variant for each endpoint of the spec that pounce has. HEAD is GET without a body.
+/// One variant for each endpoint of the spec. HEAD is GET without a body.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Endpoint {
-    /// end-1: `/v2/`
+    /// end-1: `GET /v2/`
     Support,
-    /// end-2: `/v2/<name>/blobs/<digest>`
-    Blob {
+    /// end-2: `GET /v2/<name>/blobs/<digest>`
+    PullBlob {
         name: RepositoryName,
         digest: Digest,
     },
-    /// end-3: `/v2/<name>/manifests/<tag-or-digest>`
-    Manifest {
+    /// end-3: `GET /v2/<name>/manifests/<tag-or-digest>`
+    PullManifest {
         name: RepositoryName,
         reference: Reference,
     },
-    /// end-8a, end-8b: `/v2/<name>/tags/list`
-    Tags { name: RepositoryName, page: Page },
+    /// end-4a, end-4c: `POST /v2/<name>/blobs/uploads/`
+    BeginUpload {
+        name: RepositoryName,
+        algorithm: Algorithm,
+    },
+    /// end-4b: `POST /v2/<name>/blobs/uploads/?digest=<digest>`
+    PushBlob {
+        name: RepositoryName,
+        digest: Digest,
+    },
+    /// end-5: `PATCH <blob-push-location>`
+    PushChunk(Upload),
+    /// end-6: `PUT <blob-push-location>?digest=<digest>`
+    CloseUpload { upload: Upload, digest: Digest },
+    /// end-7a, end-7b: `PUT /v2/<name>/manifests/<tag-or-digest>?tag=<tag>`
+    PushManifest {
+        name: RepositoryName,
+        reference: Reference,
+        tags: Vec<Tag>,
+    },
+    /// end-8a, end-8b: `GET /v2/<name>/tags/list`
+    ListTags { name: RepositoryName, page: Page },
+    /// end-9: `DELETE /v2/<name>/manifests/<tag-or-digest>`
+    DeleteManifest {
+        name: RepositoryName,
+        reference: Reference,
+    },
+    /// end-10: `DELETE /v2/<name>/blobs/<digest>`
+    DeleteBlob {
+        name: RepositoryName,
+        digest: Digest,
+    },
+    /// end-11: `POST /v2/<name>/blobs/uploads/?mount=<digest>&from=<other_name>`
+    Mount {
+        name: RepositoryName,
+        digest: Digest,
+        from: Option<RepositoryName>,
+    },
+    /// end-12a, end-12b: `GET /v2/<name>/referrers/<digest>`
+    ListReferrers {
+        name: RepositoryName,
+        subject: Digest,
+        artifact_type: Option<String>,
+        last: Option<Digest>,
+    },
+    /// end-13: `GET <blob-push-location>`
+    UploadStatus(Upload),
+    /// end-14: `DELETE <blob-push-location>`
+    CancelUpload(Upload),
+    /// distribution's: `GET /v2/_catalog`
+    Catalog { page: Page },
 }
 
-/// `n` and `last`
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Page {
-    pub(super) n: Option<usize>,
-    pub(super) last: Option<String>,
+/// A `<blob-push-location>`
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Upload {
+    pub(super) name: RepositoryName,
+    pub(super) id: Uuid,
+    pub(super) state: String,
 }
 
 /// Why a request is for no endpoint.
@@ -51,70 +104,169 @@ impl Endpoint {
     /// clients do with the colon of a digest; a name has no character that needs it.
     pub(super) fn parse(method: &Method, path: &str, query: Option<&str>) -> Result<Self, Refused> {
         let path = path.strip_prefix("/v2").unwrap_or_default();
-        let reads = |allowed| {
-            if matches!(*method, Method::GET | Method::HEAD) {
-                Ok(())
-            } else {
-                Err(Refused::Method(allowed))
-            }
-        };
-        let Some(path) = path.strip_prefix('/').filter(|path| !path.is_empty()) else {
-            reads("GET, HEAD")?;
+        let query = Query::new(query);
+        let path = path.strip_prefix('/').unwrap_or_default();
+        if path.is_empty() {
+            reads(method)?;
             return Ok(Self::Support);
-        };
-        if let Some(name) = path.strip_suffix("/tags/list") {
-            reads("GET, HEAD")?;
-            return Ok(Self::Tags {
-                name: parse_name(name)?,
-                page: Page::parse(query)?,
+        }
+        if path == "_catalog" {
+            reads(method)?;
+            return Ok(Self::Catalog {
+                page: query.page()?,
             });
         }
-        if path.contains("/blobs/uploads/") || path.ends_with("/blobs/uploads") {
-            // Pushes are not taken, by any method.
-            return Err(Refused::Method(""));
+        if let Some(name) = path.trim_end_matches('/').strip_suffix("/blobs/uploads") {
+            return Self::parse_post(method, name, &query);
         }
         let mut segments = path.rsplitn(3, '/');
         let (last, kind, name) = (segments.next(), segments.next(), segments.next());
-        match (name, kind, last) {
-            (Some(name), Some("blobs"), Some(last)) => {
-                reads("GET, HEAD")?;
-                Ok(Self::Blob {
-                    name: parse_name(name)?,
-                    digest: parse_digest(&decode(last))?,
-                })
+        let (Some(name), Some(kind), Some(last)) = (name, kind, last) else {
+            return Err(super::not_an_endpoint().into());
+        };
+        match kind {
+            "uploads" if name.ends_with("/blobs") => {
+                let name = name.trim_end_matches("/blobs");
+                Self::parse_upload(method, name, last, &query)
             }
-            (Some(name), Some("manifests"), Some(last)) => {
-                reads("GET, HEAD")?;
-                Ok(Self::Manifest {
+            "blobs" => Self::parse_blob(method, name, last),
+            "manifests" => Self::parse_manifest(method, name, last, &query),
+            "tags" if last == "list" => {
+                reads(method)?;
+                let name = parse_name(name)?;
+                let page = query.page()?;
+                Ok(Self::ListTags { name, page })
+            }
+            "referrers" => {
+                reads(method)?;
+                Ok(Self::ListReferrers {
                     name: parse_name(name)?,
-                    reference: parse_reference(&decode(last))?,
+                    subject: parse_digest(&decode(last))?,
+                    artifact_type: query.get("artifactType").filter(|text| !text.is_empty()),
+                    last: query.parsed("last", parse_digest)?,
                 })
             }
             _ => Err(super::not_an_endpoint().into()),
         }
     }
-}
 
-impl Page {
-    fn parse(query: Option<&str>) -> Result<Self, Error> {
-        let mut page = Self::default();
-        for (key, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
-            match &*key {
-                "n" if value.is_empty() => {}
-                "n" => {
-                    let n = value.parse().map_err(|_| {
-                        Error::new(
-                            ErrorCode::PaginationNumberInvalid,
-                            "n must be a number, zero or more",
-                        )
-                    })?;
-                    page.n = Some(n);
-                }
-                "last" => page.last = Some(value.into_owned()),
-                _ => {}
+    fn parse_blob(method: &Method, name: &str, last: &str) -> Result<Self, Refused> {
+        let deletes = *method == Method::DELETE;
+        if !deletes && !is_read(method) {
+            return Err(Refused::Method("GET, HEAD, DELETE"));
+        }
+        let (name, digest) = (parse_name(name)?, parse_digest(&decode(last))?);
+        Ok(match deletes {
+            true => Self::DeleteBlob { name, digest },
+            false => Self::PullBlob { name, digest },
+        })
+    }
+
+    fn parse_manifest(
+        method: &Method,
+        name: &str,
+        last: &str,
+        query: &Query<'_>,
+    ) -> Result<Self, Refused> {
+        if !is_read(method) && ![Method::PUT, Method::DELETE].contains(method) {
+            return Err(Refused::Method("GET, HEAD, PUT, DELETE"));
+        }
+        let (name, reference) = (parse_name(name)?, parse_reference(&decode(last))?);
+        Ok(match *method {
+            Method::PUT => Self::PushManifest {
+                name,
+                reference,
+                tags: query.tags()?,
+            },
+            Method::DELETE => Self::DeleteManifest { name, reference },
+            _ => Self::PullManifest { name, reference },
+        })
+    }
+
+    fn parse_post(method: &Method, name: &str, query: &Query<'_>) -> Result<Self, Refused> {
+        if *method != Method::POST {
+            return Err(Refused::Method("POST"));
+        }
+        let name = parse_name(name)?;
+        if let Some(digest) = query.parsed("mount", parse_digest)? {
+            let from = query.parsed("from", parse_name)?;
+            return Ok(Self::Mount { name, digest, from });
+        }
+        if let Some(digest) = query.parsed("digest", parse_digest)? {
+            return Ok(Self::PushBlob { name, digest });
+        }
+        let algorithm = query.parsed("digest-algorithm", |text| {
+            let named = Algorithm::named(text);
+            named.ok_or_else(|| digest_invalid(&DigestError::Algorithm))
+        })?;
+        let algorithm = algorithm.unwrap_or(Algorithm::Sha256);
+        Ok(Self::BeginUpload { name, algorithm })
+    }
+
+    fn parse_upload(
+        method: &Method,
+        name: &str,
+        id: &str,
+        query: &Query<'_>,
+    ) -> Result<Self, Refused> {
+        let methods = [Method::PATCH, Method::PUT, Method::DELETE];
+        if !is_read(method) && !methods.contains(method) {
+            return Err(Refused::Method("GET, HEAD, PATCH, PUT, DELETE"));
+        }
+        let name = parse_name(name)?;
+        let Ok(id) = Uuid::parse_str(id) else {
+            let message = format!("{name} has no such upload");
+            return Err(Error::new(ErrorCode::BlobUploadUnknown, message).into());
+        };
+        let state = query.get("_state").unwrap_or_default();
+        let upload = Upload { name, id, state };
+        Ok(match *method {
+            Method::PATCH => Self::PushChunk(upload),
+            Method::DELETE => Self::CancelUpload(upload),
+            Method::PUT => {
+                let digest = query.parsed("digest", parse_digest)?;
+                let digest = digest.ok_or_else(|| {
+                    let message = "an upload is closed with ?digest=";
+                    Error::new(ErrorCode::DigestInvalid, message)
+                })?;
+                Self::CloseUpload { upload, digest }
+            }
+            _ => Self::UploadStatus(upload),
+        })
+    }
+
+    /// What the log says that a request is about.
+    pub(super) fn subject(&self) -> (Option<&RepositoryName>, Option<String>) {
+        match self {
+            Self::Support | Self::Catalog { .. } => (None, None),
+            Self::PullBlob { name, digest }
+            | Self::PushBlob { name, digest }
+            | Self::DeleteBlob { name, digest }
+            | Self::Mount { name, digest, .. } => (Some(name), Some(digest.to_string())),
+            Self::PullManifest { name, reference }
+            | Self::PushManifest {
+                name, reference, ..
+            }
+            | Self::DeleteManifest { name, reference } => (Some(name), Some(reference.to_string())),
+            Self::ListReferrers { name, subject, .. } => (Some(name), Some(subject.to_string())),
+            Self::BeginUpload { name, .. } | Self::ListTags { name, .. } => (Some(name), None),
+            Self::CloseUpload { upload, digest } => (Some(&upload.name), Some(digest.to_string())),
+            Self::PushChunk(upload) | Self::UploadStatus(upload) | Self::CancelUpload(upload) => {
+                (Some(&upload.name), Some(upload.id.to_string()))
             }
         }
-        Ok(page)
+    }
+}
+
+fn is_read(method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD)
+}
+
+/// For endpoints that can only be read.
+fn reads(method: &Method) -> Result<(), Refused> {
+    match is_read(method) {
+        true => Ok(()),
+        false => Err(Refused::Method("GET, HEAD")),
     }
 }
 
@@ -129,9 +281,11 @@ fn parse_name(text: &str) -> Result<RepositoryName, Error> {
 }
 
 fn parse_digest(text: &str) -> Result<Digest, Error> {
-    text.parse().map_err(|error: crate::oci::DigestError| {
-        Error::new(ErrorCode::DigestInvalid, error.to_string())
-    })
+    text.parse().map_err(|error| digest_invalid(&error))
+}
+
+fn digest_invalid(error: &DigestError) -> Error {
+    Error::new(ErrorCode::DigestInvalid, error.to_string())
 }
 
 /// No tag has a colon, and every digest has one.
@@ -139,9 +293,12 @@ fn parse_reference(text: &str) -> Result<Reference, Error> {
     if text.contains(':') {
         return Ok(Reference::Digest(parse_digest(text)?));
     }
-    let tag: Result<Tag, _> = text.parse();
-    tag.map(Reference::Tag)
-        .map_err(|error| Error::new(ErrorCode::TagInvalid, error.to_string()))
+    parse_tag(text).map(Reference::Tag)
+}
+
+pub(super) fn parse_tag(text: &str) -> Result<Tag, Error> {
+    text.parse()
+        .map_err(|error: crate::oci::TagError| Error::new(ErrorCode::TagInvalid, error.to_string()))
 }
 
 #[cfg(test)]
@@ -150,11 +307,12 @@ mod tests {
 
     const DIGEST: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
-    fn get(path: &str) -> Result<Endpoint, ErrorCode> {
+    fn ask(method: &str, path: &str) -> Result<Endpoint, ErrorCode> {
         let (path, query) = path
             .split_once('?')
             .map_or((path, None), |(path, query)| (path, Some(query)));
-        Endpoint::parse(&Method::GET, path, query).map_err(|refused| match refused {
+        let method = method.parse().unwrap();
+        Endpoint::parse(&method, path, query).map_err(|refused| match refused {
             Refused::Error(error) => error.code(),
             Refused::Method(_) => ErrorCode::Unsupported,
         })
@@ -163,64 +321,230 @@ mod tests {
     #[test]
     fn every_endpoint_is_found() {
         let name = || "a/blobs/b".parse().unwrap();
-        assert_eq!(get("/v2/"), Ok(Endpoint::Support));
-        assert_eq!(get("/v2"), Ok(Endpoint::Support));
         let digest: Digest = DIGEST.parse().unwrap();
-        assert_eq!(
-            get(&format!("/v2/a/blobs/b/blobs/{DIGEST}")),
-            Ok(Endpoint::Blob {
-                name: name(),
-                digest
-            })
-        );
+        let tag = |text: &str| text.parse::<Tag>().unwrap();
         let encoded = DIGEST.replace(':', "%3A");
-        let reference = Reference::Digest(digest);
-        assert_eq!(
-            get(&format!("/v2/a/blobs/b/manifests/{encoded}")),
-            Ok(Endpoint::Manifest {
-                name: name(),
-                reference
-            })
-        );
-        let reference = Reference::Tag("list".parse().unwrap());
-        assert_eq!(
-            get("/v2/a/blobs/b/manifests/list"),
-            Ok(Endpoint::Manifest {
-                name: name(),
-                reference
-            })
-        );
+        let id = Uuid::max();
+        let upload = |state: &str| Upload {
+            name: name(),
+            id,
+            state: state.into(),
+        };
+        let by_digest = Reference::Digest(digest);
+        let by_tag = Reference::Tag(tag("list"));
         let page = Page {
             n: Some(3),
             last: Some("a b".into()),
         };
-        assert_eq!(
-            get("/v2/a/blobs/b/tags/list?n=3&last=a%20b&x"),
-            Ok(Endpoint::Tags { name: name(), page })
-        );
+        let root = "/v2/a/blobs/b";
+        let cases = [
+            ("GET", "/v2/".into(), Endpoint::Support),
+            ("HEAD", "/v2".into(), Endpoint::Support),
+            (
+                "GET",
+                format!("{root}/blobs/{DIGEST}"),
+                Endpoint::PullBlob {
+                    name: name(),
+                    digest,
+                },
+            ),
+            (
+                "DELETE",
+                format!("{root}/blobs/{DIGEST}"),
+                Endpoint::DeleteBlob {
+                    name: name(),
+                    digest,
+                },
+            ),
+            (
+                "GET",
+                format!("{root}/manifests/{encoded}"),
+                Endpoint::PullManifest {
+                    name: name(),
+                    reference: by_digest.clone(),
+                },
+            ),
+            (
+                "GET",
+                format!("{root}/manifests/list"),
+                Endpoint::PullManifest {
+                    name: name(),
+                    reference: by_tag.clone(),
+                },
+            ),
+            (
+                "DELETE",
+                format!("{root}/manifests/list"),
+                Endpoint::DeleteManifest {
+                    name: name(),
+                    reference: by_tag,
+                },
+            ),
+            (
+                "PUT",
+                format!("{root}/manifests/{DIGEST}?tag=x&tag=y"),
+                Endpoint::PushManifest {
+                    name: name(),
+                    reference: by_digest,
+                    tags: vec![tag("x"), tag("y")],
+                },
+            ),
+            (
+                "POST",
+                format!("{root}/blobs/uploads/"),
+                Endpoint::BeginUpload {
+                    name: name(),
+                    algorithm: Algorithm::Sha256,
+                },
+            ),
+            (
+                "POST",
+                format!("{root}/blobs/uploads?digest-algorithm=sha512"),
+                Endpoint::BeginUpload {
+                    name: name(),
+                    algorithm: Algorithm::Sha512,
+                },
+            ),
+            (
+                "POST",
+                format!("{root}/blobs/uploads/?digest={encoded}"),
+                Endpoint::PushBlob {
+                    name: name(),
+                    digest,
+                },
+            ),
+            (
+                "POST",
+                format!("{root}/blobs/uploads/?from=c%2Fd&mount={DIGEST}"),
+                Endpoint::Mount {
+                    name: name(),
+                    digest,
+                    from: Some("c/d".parse().unwrap()),
+                },
+            ),
+            (
+                "POST",
+                format!("{root}/blobs/uploads/?mount={DIGEST}&from="),
+                Endpoint::Mount {
+                    name: name(),
+                    digest,
+                    from: None,
+                },
+            ),
+            (
+                "PATCH",
+                format!("{root}/blobs/uploads/{id}?_state=x"),
+                Endpoint::PushChunk(upload("x")),
+            ),
+            (
+                "GET",
+                format!("{root}/blobs/uploads/{id}"),
+                Endpoint::UploadStatus(upload("")),
+            ),
+            (
+                "DELETE",
+                format!("{root}/blobs/uploads/{id}?_state=x"),
+                Endpoint::CancelUpload(upload("x")),
+            ),
+            (
+                "PUT",
+                format!("{root}/blobs/uploads/{id}?_state=x&digest={DIGEST}"),
+                Endpoint::CloseUpload {
+                    upload: upload("x"),
+                    digest,
+                },
+            ),
+            (
+                "GET",
+                format!("{root}/tags/list?n=3&last=a%20b&x"),
+                Endpoint::ListTags { name: name(), page },
+            ),
+            (
+                "GET",
+                format!("{root}/referrers/{DIGEST}?artifactType=a%2Fb&last={DIGEST}"),
+                Endpoint::ListReferrers {
+                    name: name(),
+                    subject: digest,
+                    artifact_type: Some("a/b".into()),
+                    last: Some(digest),
+                },
+            ),
+            (
+                "GET",
+                "/v2/_catalog?n=1".into(),
+                Endpoint::Catalog {
+                    page: Page {
+                        n: Some(1),
+                        last: None,
+                    },
+                },
+            ),
+        ];
+        for (method, path, endpoint) in cases {
+            assert_eq!(ask(method, &path), Ok(endpoint), "{method} {path}");
+        }
     }
 
     #[test]
     fn everything_else_is_refused_with_its_code() {
+        let id = Uuid::max();
+        let session = format!("/v2/a/blobs/uploads/{id}");
+        let many = "tag=x&".repeat(101);
         let cases = [
-            ("/v2/A/manifests/x", ErrorCode::NameInvalid),
-            ("/v2/a/../b/manifests/x", ErrorCode::NameInvalid),
-            ("/v2/a%2Fb/manifests/x", ErrorCode::NameInvalid),
-            ("/v2//manifests/x", ErrorCode::NameInvalid),
-            ("/v2/a/manifests/", ErrorCode::TagInvalid),
-            ("/v2/a/manifests/..", ErrorCode::TagInvalid),
-            ("/v2/a/manifests/x%2Fy", ErrorCode::TagInvalid),
-            ("/v2/a/manifests/x%00", ErrorCode::TagInvalid),
-            ("/v2/a/manifests/md5:1", ErrorCode::DigestInvalid),
-            ("/v2/a/blobs/latest", ErrorCode::DigestInvalid),
-            ("/v2/a/tags/list?n=-1", ErrorCode::PaginationNumberInvalid),
-            ("/v2/a/tags/list?n=x", ErrorCode::PaginationNumberInvalid),
-            ("/v2/a/x/y", ErrorCode::NameUnknown),
-            ("/v2/manifests/x", ErrorCode::NameUnknown),
-            ("/v2/a/blobs/uploads/", ErrorCode::Unsupported),
+            ("GET /v2/A/manifests/x", ErrorCode::NameInvalid),
+            ("GET /v2/a/../b/manifests/x", ErrorCode::NameInvalid),
+            ("GET /v2/a%2Fb/manifests/x", ErrorCode::NameInvalid),
+            ("GET /v2//manifests/x", ErrorCode::NameInvalid),
+            ("GET /v2/a/manifests/", ErrorCode::TagInvalid),
+            ("GET /v2/a/manifests/..", ErrorCode::TagInvalid),
+            ("GET /v2/a/manifests/x%2Fy", ErrorCode::TagInvalid),
+            ("GET /v2/a/manifests/x%00", ErrorCode::TagInvalid),
+            ("GET /v2/a/manifests/md5:1", ErrorCode::DigestInvalid),
+            ("GET /v2/a/blobs/latest", ErrorCode::DigestInvalid),
+            (
+                "GET /v2/a/tags/list?n=-1",
+                ErrorCode::PaginationNumberInvalid,
+            ),
+            (
+                "GET /v2/a/tags/list?n=x",
+                ErrorCode::PaginationNumberInvalid,
+            ),
+            ("GET /v2/a/x/y", ErrorCode::NameUnknown),
+            ("GET /v2/manifests/x", ErrorCode::NameUnknown),
+            ("GET /v2/a/blobs/uploads/", ErrorCode::Unsupported),
+            ("GET /v2/a/blobs/uploads/1", ErrorCode::BlobUploadUnknown),
+            ("POST /v2/A/blobs/uploads/", ErrorCode::NameInvalid),
+            ("POST /v2/blobs/uploads/", ErrorCode::NameUnknown),
+            (
+                "POST /v2/a/blobs/uploads/?digest=x",
+                ErrorCode::DigestInvalid,
+            ),
+            (
+                "POST /v2/a/blobs/uploads/?mount=x",
+                ErrorCode::DigestInvalid,
+            ),
+            (
+                "POST /v2/a/blobs/uploads/?digest-algorithm=md5",
+                ErrorCode::DigestInvalid,
+            ),
+            (&format!("PUT {session}?_state=x"), ErrorCode::DigestInvalid),
+            (
+                &format!("PUT {session}?digest=sha256:1"),
+                ErrorCode::DigestInvalid,
+            ),
+            (&format!("POST {session}"), ErrorCode::Unsupported),
+            ("PUT /v2/a/manifests/x?tag=.", ErrorCode::TagInvalid),
+            (
+                &format!("PUT /v2/a/manifests/x?{many}"),
+                ErrorCode::TagInvalid,
+            ),
+            ("POST /v2/a/manifests/x", ErrorCode::Unsupported),
+            ("GET /v2/a/referrers/x", ErrorCode::DigestInvalid),
+            ("DELETE /v2/_catalog", ErrorCode::Unsupported),
         ];
-        for (path, code) in cases {
-            assert_eq!(get(path), Err(code), "{path}");
+        for (request, code) in cases {
+            let (method, path) = request.split_once(' ').unwrap();
+            assert_eq!(ask(method, path), Err(code), "{request}");
         }
     }
 }

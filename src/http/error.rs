@@ -5,20 +5,26 @@ use axum::http::header::{self, HeaderValue};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
-use crate::oci::{Error, ErrorCode};
+use crate::oci::{Digest, Error, ErrorCode};
 
 /// The one table of statuses.
 const fn status(code: ErrorCode) -> StatusCode {
     match code {
-        ErrorCode::DigestInvalid
+        ErrorCode::BlobUploadInvalid
+        | ErrorCode::DigestInvalid
+        | ErrorCode::ManifestBlobUnknown
+        | ErrorCode::ManifestInvalid
         | ErrorCode::NameInvalid
         | ErrorCode::PaginationNumberInvalid
+        | ErrorCode::SizeInvalid
         | ErrorCode::TagInvalid => StatusCode::BAD_REQUEST,
         ErrorCode::Denied => StatusCode::FORBIDDEN,
-        ErrorCode::BlobUnknown | ErrorCode::ManifestUnknown | ErrorCode::NameUnknown => {
-            StatusCode::NOT_FOUND
-        }
+        ErrorCode::BlobUnknown
+        | ErrorCode::BlobUploadUnknown
+        | ErrorCode::ManifestUnknown
+        | ErrorCode::NameUnknown => StatusCode::NOT_FOUND,
         ErrorCode::Unsupported => StatusCode::METHOD_NOT_ALLOWED,
+        ErrorCode::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         ErrorCode::RangeInvalid => StatusCode::RANGE_NOT_SATISFIABLE,
         ErrorCode::TooManyRequests => StatusCode::TOO_MANY_REQUESTS,
         ErrorCode::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
@@ -27,24 +33,36 @@ const fn status(code: ErrorCode) -> StatusCode {
 
 #[derive(Serialize)]
 struct Body<'a> {
-    errors: [Entry<'a>; 1],
+    errors: Vec<Entry<'a>>,
 }
 
 #[derive(Serialize)]
 struct Entry<'a> {
     code: &'static str,
     message: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<Detail<'a>>,
+}
+
+#[derive(Serialize)]
+struct Detail<'a> {
+    digest: &'a Digest,
 }
 
 pub(super) fn respond(error: &Error) -> Response {
-    let body = Body {
-        errors: [Entry {
-            code: error.code().as_str(),
-            message: error.message(),
-        }],
+    let entry = |detail| Entry {
+        code: error.code().as_str(),
+        message: error.message(),
+        detail,
     };
-    // Two texts always serialize.
-    let body = serde_json::to_vec(&body).unwrap_or_default();
+    let missing = error.missing().iter().map(|digest| Some(Detail { digest }));
+    let errors = if error.missing().is_empty() {
+        vec![entry(None)]
+    } else {
+        missing.map(entry).collect()
+    };
+    // Texts always serialize.
+    let body = serde_json::to_vec(&Body { errors }).unwrap_or_default();
     let json = HeaderValue::from_static("application/json");
     let mut response = (status(error.code()), [(header::CONTENT_TYPE, json)], body).into_response();
     if let Some(size) = error.size() {

@@ -4,6 +4,8 @@ use axum::body::Body;
 use axum::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use axum::response::{IntoResponse, Response};
 
+use url::form_urlencoded;
+
 use crate::oci::{Digest, MediaType};
 
 pub(super) const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
@@ -26,6 +28,14 @@ pub(super) fn json(body: impl Into<Body>) -> Response {
         body.into(),
     )
         .into_response()
+}
+
+/// A `Link` to the next page (RFC 8288) of what is at `path`.
+pub(super) fn next_page(path: &str, query: &[(&str, &str)]) -> HeaderValue {
+    let query = form_urlencoded::Serializer::new(String::new())
+        .extend_pairs(query)
+        .finish();
+    value(&format!("<{path}?{query}>; rel=\"next\""))
 }
 
 /// Every media type in every `Accept` line: clients send several, and order and weights do not matter

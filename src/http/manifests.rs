@@ -1,14 +1,24 @@
-//! `/v2/<name>/manifests/<tag-or-digest>` (end-3)
+//! `/v2/<name>/manifests/<tag-or-digest>` (end-3, end-7, end-9)
 
-use axum::body::Body;
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
 use axum::http::StatusCode;
-use axum::http::header::{self, HeaderValue};
+use axum::http::header::{self, HeaderName, HeaderValue};
 use axum::http::request::Parts;
 use axum::response::IntoResponse;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
 
 use super::{Answer, Site, headers};
-use crate::oci::{Error, Reference, RepositoryName};
+use crate::oci::{Error, ErrorCode, MAX_MANIFEST_BYTES, Reference, RepositoryName, Tag};
+use crate::registry::ManifestRequest;
 use crate::telemetry::Outcome;
+
+const SUBJECT: HeaderName = HeaderName::from_static("oci-subject");
+const TAG: HeaderName = HeaderName::from_static("oci-tag");
+
+/// How long a manifest may take to come.
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// RFC 7234, section 5.5.1: what follows could not be compared with its origin.
 const STALE: HeaderValue = HeaderValue::from_static("110 - \"Response is Stale\"");
@@ -47,4 +57,69 @@ pub(super) async fn pull(
         outcome: Some(served.outcome),
         ..response.into()
     })
+}
+
+pub(super) async fn push(
+    site: &Site,
+    request: &Parts,
+    body: Body,
+    (name, reference, tags): (&RepositoryName, &Reference, &[Tag]),
+) -> Result<Answer, Error> {
+    let media_type = request.headers.get(header::CONTENT_TYPE).map(|value| {
+        let parsed = value.to_str().ok().and_then(|text| text.parse().ok());
+        parsed.ok_or_else(|| {
+            Error::new(
+                ErrorCode::ManifestInvalid,
+                "the Content-Type is not a media type",
+            )
+        })
+    });
+    let manifest = ManifestRequest {
+        name,
+        reference,
+        tags,
+        media_type: media_type.transpose()?,
+        bytes: read(body).await?,
+    };
+    let published = site.registry.push_manifest(manifest).await?;
+    let digest = published.digest.to_string();
+    let location = format!("{}/v2/{name}/manifests/{digest}", site.prefix);
+    let fields = [
+        (header::LOCATION, headers::value(&location)),
+        (headers::CONTENT_DIGEST, headers::value(&digest)),
+    ];
+    let mut response = (StatusCode::CREATED, fields).into_response();
+    let headers = response.headers_mut();
+    if let Some(subject) = published.subject {
+        headers.insert(SUBJECT, headers::digest(&subject));
+    }
+    for tag in tags {
+        headers.append(TAG, headers::value(tag.as_str()));
+    }
+    Ok(response.into())
+}
+
+pub(super) async fn delete(
+    site: &Site,
+    name: &RepositoryName,
+    reference: &Reference,
+) -> Result<Answer, Error> {
+    site.registry.delete_manifest(name, reference).await?;
+    Ok(StatusCode::ACCEPTED.into_response().into())
+}
+
+/// A manifest's bytes, if they are not too many.
+async fn read(body: Body) -> Result<Bytes, Error> {
+    let collected = Limited::new(body, MAX_MANIFEST_BYTES).collect();
+    match tokio::time::timeout(PATIENCE, collected).await {
+        Ok(Ok(bytes)) => Ok(bytes.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Error::new(
+            ErrorCode::TooLarge,
+            "a manifest has at most 4 MiB",
+        )),
+        Ok(Err(_)) | Err(_) => Err(Error::new(
+            ErrorCode::ManifestInvalid,
+            "the manifest did not come whole",
+        )),
+    }
 }

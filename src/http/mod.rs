@@ -6,13 +6,17 @@
 
 mod access;
 mod blobs;
+mod catalog;
 mod debug;
 mod endpoint;
 mod error;
 mod headers;
 mod manifests;
+mod query;
+mod referrers;
 mod serve;
 mod tags;
+mod uploads;
 
 use std::sync::Arc;
 
@@ -20,6 +24,7 @@ use axum::Router;
 use axum::body::{Body, HttpBody};
 use axum::extract::{Request, State};
 use axum::http::header::{self, HeaderMap, HeaderValue};
+use axum::http::request::Parts;
 use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use tracing::Instrument;
@@ -106,7 +111,7 @@ fn route<'a>(site: &'a Site, path: &str) -> Route<'a> {
 }
 
 async fn registry(site: &Arc<Site>, request: Request) -> Response {
-    let (parts, _) = request.into_parts();
+    let (parts, body) = request.into_parts();
     let path = parts
         .uri
         .path()
@@ -116,12 +121,7 @@ async fn registry(site: &Arc<Site>, request: Request) -> Response {
     let line = Line::begin(site, &parts, &endpoint);
     let answering = async {
         match endpoint {
-            Ok(Endpoint::Support) => Ok(headers::json("{}").into()),
-            Ok(Endpoint::Blob { name, digest }) => blobs::pull(site, &parts, &name, &digest).await,
-            Ok(Endpoint::Manifest { name, reference }) => {
-                manifests::pull(site, &parts, &name, &reference).await
-            }
-            Ok(Endpoint::Tags { name, page }) => tags::list(site, &name, &page).await,
+            Ok(endpoint) => serve_endpoint(site, &parts, body, endpoint).await,
             Err(Refused::Method(allowed)) => Ok(method_not_allowed(allowed)),
             Err(Refused::Error(error)) => Err(error),
         }
@@ -145,6 +145,69 @@ async fn registry(site: &Arc<Site>, request: Request) -> Response {
         *response.body_mut() = Body::empty();
     }
     line.end(answer)
+}
+
+async fn serve_endpoint(
+    site: &Site,
+    parts: &Parts,
+    body: Body,
+    endpoint: Endpoint,
+) -> Result<Answer, Error> {
+    match endpoint {
+        Endpoint::Support => Ok(headers::json("{}").into()),
+        Endpoint::PullBlob { name, digest } => blobs::pull(site, parts, &name, &digest).await,
+        Endpoint::PullManifest { name, reference } => {
+            manifests::pull(site, parts, &name, &reference).await
+        }
+        // What follows is rarer, and larger as a future.
+        other => Box::pin(serve_rarer(site, parts, body, other)).await,
+    }
+}
+
+async fn serve_rarer(
+    site: &Site,
+    parts: &Parts,
+    body: Body,
+    endpoint: Endpoint,
+) -> Result<Answer, Error> {
+    match endpoint {
+        Endpoint::BeginUpload { name, algorithm } => uploads::begin(site, &name, algorithm),
+        Endpoint::PushBlob { name, digest } => {
+            uploads::push_blob(site, parts, body, &name, &digest).await
+        }
+        Endpoint::PushChunk(upload) => uploads::push_chunk(site, parts, body, &upload).await,
+        Endpoint::CloseUpload { upload, digest } => {
+            uploads::close(site, parts, body, &upload, &digest).await
+        }
+        Endpoint::PushManifest {
+            name,
+            reference,
+            tags,
+        } => manifests::push(site, parts, body, (&name, &reference, &tags)).await,
+        Endpoint::ListTags { name, page } => tags::list(site, &name, &page).await,
+        Endpoint::DeleteManifest { name, reference } => {
+            manifests::delete(site, &name, &reference).await
+        }
+        Endpoint::DeleteBlob { name, digest } => blobs::delete(site, &name, &digest).await,
+        Endpoint::Mount { name, digest, from } => {
+            uploads::mount(site, &name, &digest, from.as_ref()).await
+        }
+        Endpoint::ListReferrers {
+            name,
+            subject,
+            artifact_type,
+            last,
+        } => {
+            let (artifact_type, last) = (artifact_type.as_deref(), last.as_ref());
+            referrers::list(site, &name, &subject, artifact_type, last).await
+        }
+        Endpoint::UploadStatus(upload) => uploads::status(site, &upload).await,
+        Endpoint::CancelUpload(upload) => uploads::cancel(site, &upload).await,
+        Endpoint::Catalog { page } => catalog::list(site, &page).await,
+        Endpoint::Support | Endpoint::PullBlob { .. } | Endpoint::PullManifest { .. } => {
+            unreachable!("served before")
+        }
+    }
 }
 
 /// What a resource answers, and what the log shall say of it.

@@ -2,9 +2,8 @@
 
 use axum::http::header;
 use serde::Serialize;
-use url::form_urlencoded;
 
-use super::endpoint::Page;
+use super::query::Page;
 use super::{Answer, Site, headers};
 use crate::oci::{Error, RepositoryName};
 
@@ -26,14 +25,8 @@ pub(super) async fn list(site: &Site, name: &RepositoryName, page: &Page) -> Res
     let tags: Vec<&str> = listed.tags.iter().map(crate::oci::Tag::as_str).collect();
     let last = tags.last().copied();
     let next = last.filter(|_| listed.more).map(|last| {
-        let query = form_urlencoded::Serializer::new(String::new())
-            .append_pair("n", &limit.to_string())
-            .append_pair("last", last)
-            .finish();
-        format!(
-            "<{}/v2/{name}/tags/list?{query}>; rel=\"next\"",
-            site.prefix
-        )
+        let path = format!("{}/v2/{name}/tags/list", site.prefix);
+        headers::next_page(&path, &[("n", &limit.to_string()), ("last", last)])
     });
     // Texts always serialize.
     let body = serde_json::to_vec(&List {
@@ -42,10 +35,8 @@ pub(super) async fn list(site: &Site, name: &RepositoryName, page: &Page) -> Res
     })
     .unwrap_or_default();
     let mut response = headers::json(body);
-    if let Some(link) = next {
-        response
-            .headers_mut()
-            .insert(header::LINK, headers::value(&link));
-    }
+    response
+        .headers_mut()
+        .extend(next.map(|link| (header::LINK, link)));
     Ok(response.into())
 }

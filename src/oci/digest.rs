@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 use sha2::Digest as _;
+use sha2::digest::common::hazmat::{SerializableState, SerializedState};
 
 /// A registered digest algorithm (image-spec, descriptor.md, "Registered Algorithms").
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -24,6 +25,14 @@ impl Algorithm {
             Self::Sha256 => "sha256",
             Self::Sha512 => "sha512",
         }
+    }
+
+    /// The algorithm of this name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        [Self::Sha256, Self::Sha512]
+            .into_iter()
+            .find(|algorithm| algorithm.as_str() == name)
     }
 
     /// How many bytes a digest of this algorithm has.
@@ -120,11 +129,7 @@ impl FromStr for Digest {
 
     fn from_str(text: &str) -> Result<Self, DigestError> {
         let (name, encoded) = text.split_once(':').ok_or(DigestError::Form)?;
-        let algorithm = match name {
-            "sha256" => Algorithm::Sha256,
-            "sha512" => Algorithm::Sha512,
-            _ => return Err(DigestError::Algorithm),
-        };
+        let algorithm = Algorithm::named(name).ok_or(DigestError::Algorithm)?;
         let lower = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
         if encoded.len() != algorithm.size() * 2 || !encoded.bytes().all(lower) {
             return Err(DigestError::Encoded);
@@ -193,6 +198,40 @@ impl Hasher {
         }
     }
 
+    /// Which digest it computes.
+    #[must_use]
+    pub const fn algorithm(&self) -> Algorithm {
+        match self {
+            Self::Sha256(_) => Algorithm::Sha256,
+            Self::Sha512(_) => Algorithm::Sha512,
+        }
+    }
+
+    /// What it needs to go on elsewhere: 104 bytes, or 208 for SHA-512. The last few bytes of the
+    /// content are among them.
+    #[must_use]
+    pub fn save(&self) -> Vec<u8> {
+        match self {
+            Self::Sha256(state) => state.serialize().to_vec(),
+            Self::Sha512(state) => state.serialize().to_vec(),
+        }
+    }
+
+    /// Goes on from what [`save`](Self::save) returned; `None` when the bytes are something else.
+    #[must_use]
+    pub fn restore(algorithm: Algorithm, saved: &[u8]) -> Option<Self> {
+        Some(match algorithm {
+            Algorithm::Sha256 => {
+                let saved = SerializedState::<sha2::Sha256>::try_from(saved).ok()?;
+                Self::Sha256(sha2::Sha256::deserialize(&saved).ok()?)
+            }
+            Algorithm::Sha512 => {
+                let saved = SerializedState::<sha2::Sha512>::try_from(saved).ok()?;
+                Self::Sha512(sha2::Sha512::deserialize(&saved).ok()?)
+            }
+        })
+    }
+
     /// The digest of everything that was seen.
     #[must_use]
     pub fn finish(self) -> Digest {
@@ -231,6 +270,23 @@ mod tests {
         hasher.update(b"");
         assert_eq!(hasher.finish().to_string(), EMPTY);
         assert_eq!(Digest::of(Algorithm::Sha256, b"").to_string(), EMPTY);
+    }
+
+    #[test]
+    fn a_saved_hasher_goes_on_where_it_was() {
+        for (algorithm, size) in [(Algorithm::Sha256, 104), (Algorithm::Sha512, 208)] {
+            for cut in 0..300 {
+                let content = [7; 300];
+                let mut hasher = Hasher::new(algorithm);
+                hasher.update(&content[..cut]);
+                let saved = hasher.save();
+                assert_eq!(saved.len(), size);
+                let mut restored = Hasher::restore(algorithm, &saved).unwrap();
+                restored.update(&content[cut..]);
+                assert_eq!(restored.finish(), Digest::of(algorithm, &content));
+            }
+            assert!(Hasher::restore(algorithm, &[0; 3]).is_none());
+        }
     }
 
     #[test]

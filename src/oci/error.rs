@@ -6,19 +6,33 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::Digest;
+
 /// The spec's error codes (code-1 to code-14), and those that distribution adds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ErrorCode {
     /// code-1: the blob is not in the repository.
     BlobUnknown,
+    /// code-2: the bytes or the range of an upload are not what they should be.
+    BlobUploadInvalid,
+    /// code-3: there is no such upload, or no longer.
+    BlobUploadUnknown,
     /// code-4: not a digest, or not the digest of the content.
     DigestInvalid,
+    /// code-5: the manifest names content that the repository does not have.
+    ManifestBlobUnknown,
+    /// code-6: not a manifest of its media type.
+    ManifestInvalid,
     /// code-7: the manifest is not in the repository.
     ManifestUnknown,
     /// code-8: not a repository name.
     NameInvalid,
     /// code-9: there is no such repository.
     NameUnknown,
+    /// code-10: the length is not the announced one.
+    SizeInvalid,
+    /// code-10 too: more than is accepted.
+    TooLarge,
     /// code-12: the caller may not do this.
     Denied,
     /// code-13: pounce does not do this.
@@ -41,10 +55,15 @@ impl ErrorCode {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::BlobUnknown => "BLOB_UNKNOWN",
+            Self::BlobUploadInvalid => "BLOB_UPLOAD_INVALID",
+            Self::BlobUploadUnknown => "BLOB_UPLOAD_UNKNOWN",
             Self::DigestInvalid => "DIGEST_INVALID",
+            Self::ManifestBlobUnknown => "MANIFEST_BLOB_UNKNOWN",
+            Self::ManifestInvalid => "MANIFEST_INVALID",
             Self::ManifestUnknown => "MANIFEST_UNKNOWN",
             Self::NameInvalid => "NAME_INVALID",
             Self::NameUnknown => "NAME_UNKNOWN",
+            Self::SizeInvalid | Self::TooLarge => "SIZE_INVALID",
             Self::Denied => "DENIED",
             Self::Unsupported => "UNSUPPORTED",
             Self::TooManyRequests => "TOOMANYREQUESTS",
@@ -64,6 +83,7 @@ pub struct Error {
     message: Cow<'static, str>,
     retry_after: Option<Duration>,
     size: Option<u64>,
+    missing: Arc<[Digest]>,
     cause: Option<Arc<dyn StdError + Send + Sync>>,
 }
 
@@ -75,6 +95,7 @@ impl Error {
             message: message.into(),
             retry_after: None,
             size: None,
+            missing: Arc::new([]),
             cause: None,
         }
     }
@@ -98,6 +119,19 @@ impl Error {
     pub const fn of_size(mut self, size: Option<u64>) -> Self {
         self.size = size;
         self
+    }
+
+    /// Adds what is missing: each becomes an entry of its own in the error's body.
+    #[must_use]
+    pub fn naming(mut self, missing: Vec<Digest>) -> Self {
+        self.missing = missing.into();
+        self
+    }
+
+    /// What is missing, if the error is about that.
+    #[must_use]
+    pub fn missing(&self) -> &[Digest] {
+        &self.missing
     }
 
     /// The size of the blob that a range does not fit into, where it is known.

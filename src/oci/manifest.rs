@@ -1,9 +1,11 @@
 //! Manifests: bytes that are kept as they came, and what they point at.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use serde::Deserialize;
 
-use super::{Algorithm, Descriptor, Digest, MediaType};
+use super::{Algorithm, Descriptor, Digest, MediaType, Referrer};
 
 /// The largest manifest that is accepted, in bytes: the size that the spec asks every registry to
 /// support, and the limit of most.
@@ -36,6 +38,31 @@ pub enum ManifestError {
     /// The bytes are not a JSON object.
     #[error("the manifest is not a JSON object")]
     NotJson,
+    /// The bytes are not text.
+    #[error("the manifest is not UTF-8")]
+    NotUtf8,
+    /// The JSON is not a manifest of its media type.
+    #[error("the manifest is not a valid {media_type}: {why}")]
+    Form {
+        /// The type.
+        media_type: MediaType,
+        /// What is wrong.
+        why: String,
+    },
+    /// Two media types are declared.
+    #[error("the manifest's mediaType is {inside}, but its Content-Type is {declared}")]
+    TwoTypes {
+        /// In the `Content-Type`.
+        declared: MediaType,
+        /// In the manifest.
+        inside: MediaType,
+    },
+    /// Nothing is known of the media type.
+    #[error(
+        "{0} is not a type of manifest that this registry takes: push an OCI manifest or index, or a Docker \
+         manifest (version 2, schema 2) or list"
+    )]
+    Unsupported(MediaType),
 }
 
 /// What a manifest points at, within its own repository.
@@ -84,6 +111,28 @@ impl Manifest {
             media_type,
             digest,
         })
+    }
+
+    /// The manifest that it refers to, and its own descriptor in the list of that one's referrers
+    /// (end-12); `None` without a `subject`.
+    #[must_use]
+    pub fn referrer(&self) -> Option<(Digest, Referrer)> {
+        let shape = Shape::read(&self.bytes)?;
+        let subject = *shape.subject?.digest();
+        let config = shape.config.map(|config| config.media_type().to_string());
+        Some((
+            subject,
+            Referrer {
+                media_type: self.media_type.clone(),
+                digest: self.digest,
+                size: self.bytes.len() as u64,
+                artifact_type: shape
+                    .artifact_type
+                    .filter(|text| !text.is_empty())
+                    .or(config),
+                annotations: shape.annotations.unwrap_or_default(),
+            },
+        ))
     }
 
     /// The manifest, byte for byte.
@@ -155,6 +204,12 @@ struct Shape {
     layers: Option<Vec<Descriptor>>,
     #[serde(deserialize_with = "lenient")]
     manifests: Option<Vec<Descriptor>>,
+    #[serde(deserialize_with = "lenient")]
+    subject: Option<Descriptor>,
+    #[serde(deserialize_with = "lenient")]
+    artifact_type: Option<String>,
+    #[serde(deserialize_with = "lenient")]
+    annotations: Option<BTreeMap<String, String>>,
 }
 
 fn lenient<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
@@ -168,7 +223,9 @@ where
 
 impl Shape {
     fn read(bytes: &[u8]) -> Option<Self> {
-        serde_json::from_slice(bytes).ok()
+        // serde takes an array for the fields of a struct, too.
+        let is_object = bytes.trim_ascii_start().first() == Some(&b'{');
+        serde_json::from_slice(bytes).ok().filter(|_| is_object)
     }
 
     /// The type of a manifest that came without one, as clients guess it too.

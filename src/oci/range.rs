@@ -26,6 +26,35 @@ pub struct Slice {
     pub end: u64,
 }
 
+/// The `Content-Range` of a chunk, as end-5 writes it: `start-end`, both inclusive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChunkRange {
+    /// The first byte's position in the blob.
+    pub start: u64,
+    /// How many bytes the chunk has, one or more.
+    pub len: u64,
+}
+
+impl ChunkRange {
+    /// Reads the value of the header, also in RFC 9110's form, `bytes start-end/size`.
+    #[must_use]
+    pub fn parse(value: &str) -> Option<Self> {
+        let value = value.trim();
+        let range = match value.strip_prefix("bytes ") {
+            Some(rest) => rest.split_once('/')?.0,
+            None => value,
+        };
+        let (start, end) = range.split_once('-')?;
+        let digits = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
+        if !digits(start) || !digits(end) {
+            return None;
+        }
+        let (start, end): (u64, u64) = (start.parse().ok()?, end.parse().ok()?);
+        let len = end.checked_sub(start)?.checked_add(1)?;
+        Some(Self { start, len })
+    }
+}
+
 impl RangeRequest {
     /// Reads the value of a `Range` header.
     #[must_use]
@@ -98,6 +127,30 @@ mod tests {
         assert_eq!(of_ten("bytes=4-400"), Ok(Some((4, 10))));
         assert_eq!(of_ten("bytes=-3"), Ok(Some((7, 10))));
         assert_eq!(of_ten("bytes=-30"), Ok(Some((0, 10))));
+    }
+
+    #[test]
+    fn chunks_are_written_without_a_unit() {
+        let range = |start, len| Some(ChunkRange { start, len });
+        assert_eq!(ChunkRange::parse("0-0"), range(0, 1));
+        assert_eq!(ChunkRange::parse("5-9"), range(5, 5));
+        assert_eq!(ChunkRange::parse("bytes 5-9/*"), range(5, 5));
+        for value in [
+            "",
+            "-",
+            "5",
+            "5-",
+            "-5",
+            "9-5",
+            "a-b",
+            "+1-2",
+            "0-18446744073709551615",
+            "0-1-2",
+            "bytes 0-1",
+            "items 0-1/2",
+        ] {
+            assert_eq!(ChunkRange::parse(value), None, "{value}");
+        }
     }
 
     #[test]

@@ -18,6 +18,8 @@ const TIDY: Duration = Duration::from_secs(5);
 pub(super) struct Background {
     tracker: TaskTracker,
     places: Arc<Semaphore>,
+    /// Cancelled when the registry begins to end.
+    closing: CancellationToken,
     stop: CancellationToken,
 }
 
@@ -26,6 +28,7 @@ impl Default for Background {
         Self {
             tracker: TaskTracker::new(),
             places: Arc::new(Semaphore::new(SMALL_TASKS)),
+            closing: CancellationToken::new(),
             stop: CancellationToken::new(),
         }
     }
@@ -63,12 +66,21 @@ impl Background {
         self.tracker.spawn(work);
     }
 
+    /// Runs a task that never ends by itself, and that can be dropped at any point.
+    pub(super) fn forever(&self, work: impl Future<Output = ()> + Send + 'static) {
+        let closing = self.closing.clone();
+        self.tracker.spawn(async move {
+            closing.run_until_cancelled(work).await;
+        });
+    }
+
     /// Resolves when it is time to give up.
     pub(super) async fn stopped(&self) {
         self.stop.cancelled().await;
     }
 
     pub(super) async fn drain(&self, grace: Duration) {
+        self.closing.cancel();
         self.tracker.close();
         if tokio::time::timeout(grace, self.tracker.wait())
             .await

@@ -18,6 +18,7 @@ use super::members::{Known, blob_unknown};
 use crate::oci::{Digest, Error, ErrorCode, RangeRequest, RepositoryName, Slice};
 use crate::store::Key;
 use crate::telemetry::Outcome;
+use crate::upstream::Upstream;
 
 /// A request for a blob.
 #[derive(Clone, Debug)]
@@ -152,6 +153,21 @@ impl Registry {
             .into();
         self.inner.cache.keep_url(*digest, base, Arc::clone(&url));
         Ok(BlobAccess::Redirect(url))
+    }
+
+    /// Begins to copy a cold blob into the bucket, for nobody in particular.
+    pub(super) fn fetch_later(
+        &self,
+        upstream: &Arc<Upstream>,
+        name: &RepositoryName,
+        digest: &Digest,
+        announced: u64,
+    ) {
+        let fills = &self.inner.fills;
+        let joined = fills.join(self, Arc::clone(upstream), name, digest, Some(announced));
+        if let Joined::Fill(fill, Outcome::Follow) = joined {
+            fill.add(name);
+        }
     }
 
     /// A cold blob: from the one fill of it, or straight from the upstream when there is no room.

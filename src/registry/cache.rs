@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use moka::sync::Cache as Moka;
 use tokio::sync::Mutex;
 
-use crate::oci::{Descriptor, Digest, Error, Manifest, Reference, RepositoryName, Tag};
+use crate::oci::{Descriptor, Digest, Error, Manifest, Reference, Referrer, RepositoryName, Tag};
 
 /// Manifests, in bytes of their content.
 const MANIFEST_BYTES: u64 = 64 << 20;
@@ -20,15 +20,19 @@ const TAGS: u64 = 100_000;
 const ABSENT: u64 = 100_000;
 /// How long it is believed that the upstream does not have something.
 const ABSENT_LIFE: Duration = Duration::from_secs(10);
-/// How long it is believed that the bucket has a blob. Another replica may have deleted it.
+/// How long it is believed that the bucket has something. Another replica may have deleted it.
 const PRESENT_LIFE: Duration = Duration::from_mins(10);
 /// How long a list of tags is kept, for clients that read it page by page.
 const TAG_LIST_LIFE: Duration = Duration::from_secs(10);
 /// Tags in lists, of which one has some 100 bytes.
 const LISTED_TAGS: u64 = 200_000;
+/// How long lists of repositories and of referrers are kept.
+const LIST_LIFE: Duration = Duration::from_secs(10);
+/// Referrers in lists, of which one has some 500 bytes.
+const LISTED_REFERRERS: u64 = 50_000;
 
 /// A manifest or blob as a repository's own.
-type InRepository<T> = (RepositoryName, T);
+pub(super) type InRepository<T> = (RepositoryName, T);
 
 /// What a tag means.
 #[derive(Clone, Debug)]
@@ -55,6 +59,8 @@ pub(super) enum Matter {
     Manifest(RepositoryName, Reference),
     Blob(RepositoryName, Digest),
     Tags(RepositoryName),
+    Referrers(RepositoryName, Digest),
+    Catalog,
 }
 
 /// How the last attempt to find something out failed, and when.
@@ -71,14 +77,16 @@ pub(super) enum Origin {
 
 #[derive(Debug)]
 pub(super) struct Cache {
-    manifests: Moka<InRepository<Digest>, Manifest>,
-    tags: Moka<InRepository<Tag>, TagState>,
-    absent: Moka<InRepository<Reference>, ()>,
-    stored: Moka<InRepository<Digest>, ()>,
-    members: Moka<InRepository<Digest>, Member>,
+    pub(super) manifests: Moka<InRepository<Digest>, Manifest>,
+    pub(super) tags: Moka<InRepository<Tag>, TagState>,
+    pub(super) absent: Moka<InRepository<Reference>, ()>,
+    pub(super) stored: Moka<InRepository<Digest>, ()>,
+    pub(super) members: Moka<InRepository<Digest>, Member>,
     present: Moka<Digest, u64>,
     urls: Moka<(Digest, Arc<str>), Arc<str>>,
-    tag_lists: Moka<RepositoryName, Arc<Vec<Tag>>>,
+    pub(super) tag_lists: Moka<RepositoryName, Arc<Vec<Tag>>>,
+    pub(super) referrers: Moka<InRepository<Digest>, Arc<Vec<Referrer>>>,
+    pub(super) catalog: Moka<(), Arc<Vec<RepositoryName>>>,
     turns: Moka<Matter, Turn>,
 }
 
@@ -89,11 +97,12 @@ impl Cache {
             manifests: Moka::builder()
                 .max_capacity(MANIFEST_BYTES)
                 .weigher(|_, manifest: &Manifest| weight(manifest.bytes().len() + 256))
+                .time_to_live(PRESENT_LIFE)
                 .build(),
             tags: Moka::new(TAGS),
             absent: timed(ABSENT, ABSENT_LIFE),
             stored: timed(TAGS, PRESENT_LIFE),
-            members: Moka::new(BLOBS),
+            members: timed(BLOBS, PRESENT_LIFE),
             present: timed(BLOBS, PRESENT_LIFE),
             // A client gets at least half of a URL's life to begin its download.
             urls: Moka::builder()
@@ -108,6 +117,12 @@ impl Cache {
                 .weigher(|_, tags: &Arc<Vec<Tag>>| weight(tags.len() + 1))
                 .time_to_live(TAG_LIST_LIFE)
                 .build(),
+            referrers: Moka::builder()
+                .max_capacity(LISTED_REFERRERS)
+                .weigher(|_, list: &Arc<Vec<Referrer>>| weight(list.len() + 1))
+                .time_to_live(LIST_LIFE)
+                .build(),
+            catalog: timed(1, LIST_LIFE),
             turns: Moka::builder()
                 .max_capacity(TAGS)
                 .time_to_idle(Duration::from_mins(5))
@@ -200,6 +215,31 @@ impl Cache {
         self.tag_lists.insert(name.clone(), tags);
     }
 
+    pub(super) fn referrers(
+        &self,
+        name: &RepositoryName,
+        subject: &Digest,
+    ) -> Option<Arc<Vec<Referrer>>> {
+        self.referrers.get(&(name.clone(), *subject))
+    }
+
+    pub(super) fn keep_referrers(
+        &self,
+        name: &RepositoryName,
+        subject: &Digest,
+        list: Arc<Vec<Referrer>>,
+    ) {
+        self.referrers.insert((name.clone(), *subject), list);
+    }
+
+    pub(super) fn catalog(&self) -> Option<Arc<Vec<RepositoryName>>> {
+        self.catalog.get(&())
+    }
+
+    pub(super) fn keep_catalog(&self, names: Arc<Vec<RepositoryName>>) {
+        self.catalog.insert((), names);
+    }
+
     /// Finds something out when it is one's turn, so that many who want to know the same cause one
     /// lookup: `work` looks into the cache first. Whoever waited while it failed shares the failure,
     /// instead of waiting for it once more.
@@ -222,6 +262,18 @@ impl Cache {
             .err()
             .map(|error| (Instant::now(), error.clone()));
         result
+    }
+
+    /// Changes something when it is one's turn, so that nobody who is just finding it out remembers
+    /// what it was before. Failures are not shared: each change is one of its own.
+    pub(super) async fn alone<T>(
+        &self,
+        matter: Matter,
+        work: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        let turn = self.turns.get_with(matter, Turn::default);
+        let _held = turn.lock().await;
+        work.await
     }
 }
 

@@ -7,11 +7,17 @@ use bytes::Bytes;
 
 use super::cache::{Matter, Member};
 use super::failure::{of_store, of_upstream};
+use super::parallel::a_few;
 use super::{Registry, resolve::Resolved};
-use crate::oci::{Digest, Error, ErrorCode, Manifest, MediaType, Reference, RepositoryName};
+use crate::oci::{
+    Descriptor, Digest, Error, ErrorCode, Manifest, MediaType, Reference, RepositoryName,
+};
 use crate::store::{Condition, Key, Metadata, StoreError};
 use crate::telemetry::Outcome;
 use crate::upstream::UpstreamError;
+
+/// How many layer links of a manifest are written at once.
+const LINKS: usize = 16;
 
 /// A manifest, and how it was come by.
 #[derive(Clone, Debug)]
@@ -123,7 +129,7 @@ impl Registry {
 
     /// The manifest in the bucket, if the repository has it there. Both are asked for at once, but
     /// without a link it does not matter what is under the digest: a layer perhaps.
-    async fn stored_manifest(
+    pub(super) async fn stored_manifest(
         &self,
         name: &RepositoryName,
         digest: Digest,
@@ -152,18 +158,27 @@ impl Registry {
     /// which nothing is known: a client that gets a manifest asks for them next.
     pub(super) fn remember(&self, name: &RepositoryName, manifest: &Manifest) {
         let links = manifest.links();
-        self.inner.cache.keep_manifest(name, manifest, &links.blobs);
-        for blob in links.blobs {
+        let inner = &self.inner;
+        // Without an upstream, what a repository has is linked to it in the bucket, and what is not was
+        // deleted.
+        let members = if inner.upstream.is_some() {
+            &links.blobs[..]
+        } else {
+            &[]
+        };
+        inner.cache.keep_manifest(name, manifest, members);
+        for blob in &links.blobs {
             let digest = *blob.digest();
-            if self.inner.cache.present(&digest).is_some() || self.inner.fills.is_running(&digest) {
+            let known = inner.cache.member(name, &digest).is_some()
+                && inner.cache.present(&digest).is_some();
+            if known || inner.fills.is_running(&digest) {
                 continue;
             }
-            let registry = self.clone();
-            self.inner.background.try_run(async move {
-                // A failure will be met again, and told, by the request that needs the answer.
-                if let Ok(Some(stored)) = registry.inner.store.head(Key::Blob(&digest)).await {
-                    registry.inner.cache.keep_present(digest, stored.size);
-                }
+            let (registry, name) = (self.clone(), name.clone());
+            inner.background.try_run(async move {
+                // It is remembered there; a failure will be met again, and told, by the request that
+                // needs the answer.
+                let _ = registry.known(&name, &digest).await;
             });
         }
     }
@@ -201,21 +216,27 @@ impl Registry {
             .await?;
         self.write_link(Key::Revision(name, &digest), &digest)
             .await?;
+        self.write_referrer(name, manifest).await?;
         cache.keep_stored(name, digest);
-        for blob in manifest.links().blobs {
-            let digest = *blob.digest();
-            let known = cache.present(&digest).is_some();
-            if known || store.head(Key::Blob(&digest)).await?.is_some() {
-                self.write_link(Key::Layer(name, &digest), &digest).await?;
-                cache.keep_member(
-                    name,
-                    digest,
-                    Member {
-                        size: blob.size(),
-                        linked: true,
-                    },
-                );
-            }
+        let blobs = manifest.links().blobs.into_iter();
+        let link = |blob| self.link_stored(name, blob);
+        a_few(LINKS, blobs.map(link).collect()).await.map(drop)
+    }
+
+    /// Writes the layer link of a blob that is in the bucket, unless it has one.
+    async fn link_stored(&self, name: &RepositoryName, blob: Descriptor) -> Result<(), StoreError> {
+        let (store, cache, digest) = (&self.inner.store, &self.inner.cache, *blob.digest());
+        if cache.member(name, &digest).is_some_and(|it| it.linked) {
+            return Ok(());
+        }
+        let known = cache.present(&digest).is_some();
+        if known || store.head(Key::Blob(&digest)).await?.is_some() {
+            self.write_link(Key::Layer(name, &digest), &digest).await?;
+            let member = Member {
+                size: blob.size(),
+                linked: true,
+            };
+            cache.keep_member(name, digest, member);
         }
         Ok(())
     }

@@ -166,6 +166,23 @@ impl Registry {
         }
     }
 
+    /// A push put a blob into the bucket, or found it there: it becomes the repository's before the
+    /// push is acknowledged.
+    pub(super) async fn blob_pushed(
+        &self,
+        name: &RepositoryName,
+        digest: &Digest,
+        size: u64,
+    ) -> Result<(), Error> {
+        self.write_link(Key::Layer(name, digest), digest)
+            .await
+            .map_err(of_store)?;
+        let cache = &self.inner.cache;
+        cache.keep_present(*digest, size);
+        cache.keep_member(name, *digest, Member { size, linked: true });
+        Ok(())
+    }
+
     /// A fill put a blob into the bucket: every repository that asked for it gets its link.
     pub(super) async fn blob_stored(
         &self,

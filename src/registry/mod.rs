@@ -2,24 +2,32 @@
 //!
 //! [`Registry`] is the whole of it. Manifests and blobs are looked for in the caches, then in the
 //! bucket, then upstream; what comes from upstream is verified, handed on at once and stored behind
-//! the client's back.
+//! the client's back. What is pushed is in the bucket before the push is acknowledged.
 
 mod background;
 mod blobs;
 mod cache;
+mod catalog;
+mod deletes;
 mod failure;
 mod fill;
+mod forget;
 mod manifests;
 mod members;
+mod parallel;
 mod pass;
+mod publish;
+mod referrers;
 mod resolve;
 mod tags;
+mod uploads;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use crate::config::Proxy;
+use crate::config::{Config, Secret};
+use crate::oci::{Error, ErrorCode};
 use crate::store::{Embedded, Store};
 use crate::telemetry::Metrics;
 use crate::upstream::Upstream;
@@ -27,9 +35,15 @@ use crate::upstream::Upstream;
 use background::Background;
 use cache::Cache;
 use fill::Fills;
+use uploads::Uploads;
 
 pub use blobs::{BlobAccess, BlobInfo, BlobRequest, BlobStream};
+pub use catalog::CatalogPage;
 pub use manifests::Served;
+pub use publish::{ManifestRequest, Published};
+pub use referrers::ReferrersPage;
+pub use tags::TagPage;
+pub use uploads::{BlobBody, ChunkRequest, Mounted, Progress, Pushed, UploadRequest};
 
 /// The registry, cheap to clone.
 #[derive(Clone, Debug)]
@@ -43,7 +57,12 @@ struct Inner {
     upstream: Option<Arc<Upstream>>,
     cache: Cache,
     fills: Fills,
+    uploads: Uploads,
     background: Background,
+    /// See [`Options::read_only`].
+    read_only: bool,
+    /// See [`Options::deletes`].
+    deletes: bool,
     tag_ttl: Duration,
     /// Blobs are streamed from the bucket instead of redirected to it.
     stream_blobs: bool,
@@ -68,15 +87,22 @@ pub struct Options {
     /// When distribution last used the bucket as a pull-through cache: the tags that it wrote until
     /// then came from upstream.
     pub proxied_until: Option<SystemTime>,
+    /// `storage.maintenance.readonly.enabled`: nothing can be pushed or deleted.
+    pub read_only: bool,
+    /// `storage.delete.enabled`
+    pub deletes: bool,
+    /// `http.secret`, or a random one: signs the state of uploads.
+    pub secret: Secret,
 }
 
 impl Options {
-    /// Reads them off the configuration.
+    /// Reads them off the configuration. `secret` stands in where none is configured.
     #[must_use]
-    pub fn new(proxy: &Proxy, redirect: &crate::config::Redirect) -> Self {
+    pub fn new(config: &Config, secret: impl FnOnce() -> Secret) -> Self {
+        let (proxy, storage) = (&config.proxy, &config.storage);
         Self {
-            stream_blobs: redirect.disable,
-            url_life: redirect.expiry,
+            stream_blobs: storage.redirect.disable,
+            url_life: storage.redirect.expiry,
             tag_ttl: proxy.tagttl,
             spool_directory: proxy
                 .spool
@@ -85,6 +111,9 @@ impl Options {
                 .unwrap_or_else(std::env::temp_dir),
             spool_max: proxy.spool.maxsize,
             proxied_until: None,
+            read_only: storage.maintenance.readonly.enabled,
+            deletes: storage.delete.enabled,
+            secret: config.http.secret.clone().unwrap_or_else(secret),
         }
     }
 }
@@ -105,7 +134,10 @@ impl Registry {
             upstream: upstream.map(Arc::new),
             cache: Cache::new(options.url_life),
             fills,
+            uploads: Uploads::new(options.secret.reveal().as_bytes()),
             background,
+            read_only: options.read_only,
+            deletes: options.deletes,
             tag_ttl: options.tag_ttl,
             stream_blobs: options.stream_blobs,
             proxied_until: options.proxied_until,
@@ -126,6 +158,25 @@ impl Registry {
     #[must_use]
     pub fn embedded(&self) -> Option<&Embedded> {
         self.inner.store.embedded()
+    }
+
+    /// Whether anything may be written on a client's behalf.
+    fn writable(&self) -> Result<(), Error> {
+        if self.inner.read_only {
+            let message = "this registry is read-only";
+            return Err(Error::new(ErrorCode::Unsupported, message));
+        }
+        Ok(())
+    }
+
+    /// Whether anything may be deleted.
+    fn deletable(&self) -> Result<(), Error> {
+        self.writable()?;
+        if !self.inner.deletes {
+            let message = "nothing can be deleted from this registry";
+            return Err(Error::new(ErrorCode::Unsupported, message));
+        }
+        Ok(())
     }
 
     /// Waits until fills and other work behind the clients' backs are done, for at most `grace`;

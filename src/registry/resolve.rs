@@ -165,8 +165,7 @@ impl Registry {
         tag: &Tag,
         link: &Object,
     ) -> Result<TagState, Error> {
-        let text = String::from_utf8_lossy(&link.bytes);
-        let Ok(digest) = text.trim().parse::<Digest>() else {
+        let Some(digest) = link.digest() else {
             let (key, cause) = (
                 Key::Tag(name, tag).to_string(),
                 "it is not a digest".to_owned(),

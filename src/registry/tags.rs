@@ -11,7 +11,7 @@ use crate::store::Key;
 use crate::upstream::UpstreamError;
 
 /// The most stored tags that one list takes in; the upstream's list has a bound of its own.
-const MAX_STORED: usize = 100_000;
+pub(super) const MAX_STORED: usize = 100_000;
 
 /// A page of a repository's tags, in ASCII order.
 #[derive(Clone, Debug)]
@@ -28,7 +28,7 @@ impl Registry {
     /// With the upstream away, the stored ones are the list.
     ///
     /// # Errors
-    /// - `NAME_UNKNOWN`: nothing is stored, and the upstream does not have the repository either.
+    /// - `NAME_UNKNOWN`: nothing of the repository is stored, and the upstream does not have the repository either.
     /// - `DENIED`, `TOOMANYREQUESTS`, `UNAVAILABLE`: nothing is stored, and the upstream cannot tell.
     pub async fn tags(
         &self,
@@ -74,7 +74,7 @@ impl Registry {
         };
         match listed {
             Ok(more) => tags.extend(more),
-            Err(UpstreamError::NotFound) if !tags.is_empty() => {}
+            Err(UpstreamError::NotFound) if !tags.is_empty() || self.exists(name).await? => {}
             Err(error) if !tags.is_empty() => {
                 tracing::warn!(repository = %name, %error, "listing the stored tags only");
                 return Ok(Arc::new(tags.into_iter().collect()));

@@ -10,6 +10,7 @@ use aws_sdk_s3::config::{
 };
 use aws_sdk_s3::types::ServerSideEncryption;
 
+use super::relocate::CopyOptions;
 use super::{Embedded, Inner, PutOptions, Store, StoreError, error, presign::Presigner};
 use crate::config::{Driver, S3, Storage};
 
@@ -167,6 +168,12 @@ impl Store {
             put_options(s3)
         };
         let endpoint = s3.regionendpoint.as_deref().unwrap_or_default();
+        let told = || {
+            ["storage.dev", "tigris.dev"]
+                .iter()
+                .any(|host| endpoint.contains(host))
+        };
+        let is_tigris = embedded.is_none() && s3.tigris.unwrap_or_else(told);
         Self {
             inner: std::sync::Arc::new(Inner {
                 client: client(quick),
@@ -180,10 +187,13 @@ impl Store {
                 put,
                 part_size: s3.chunksize,
                 presign,
-                lags: embedded.is_none()
-                    && ["storage.dev", "tigris.dev"]
-                        .iter()
-                        .any(|host| endpoint.contains(host)),
+                lags: is_tigris,
+                renames: is_tigris || embedded.is_some(),
+                copy: CopyOptions {
+                    threshold: s3.multipartcopythresholdsize,
+                    chunk: s3.multipartcopychunksize,
+                    parallel: s3.multipartcopymaxconcurrency.max(1),
+                },
                 embedded,
             }),
         }

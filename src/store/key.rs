@@ -4,29 +4,54 @@
 
 use std::fmt;
 
+use uuid::Uuid;
+
 use crate::oci::{Digest, RepositoryName, Tag};
 
 /// A key in the bucket, below the root directory.
 #[derive(Clone, Copy, Debug)]
 pub enum Key<'a> {
+    /// The directory of everything.
+    Root,
     /// The bytes of a blob or a manifest. Written once, after they were verified.
     Blob(&'a Digest),
     /// Says that the repository has the blob; holds the digest.
     Layer(&'a RepositoryName, &'a Digest),
     /// Says that the repository has the manifest; holds the digest.
     Revision(&'a RepositoryName, &'a Digest),
+    /// The directory of the repositories whose names begin with these components; empty, or ending
+    /// in a slash. Below it stand further components, and what begins with `_` is a repository's own.
+    Names(&'a str),
+    /// Everything that a repository has.
+    Repository(&'a RepositoryName),
     /// The directory of a repository's tags.
     Tags(&'a RepositoryName),
+    /// Everything that the bucket knows of a tag.
+    TagDirectory(&'a RepositoryName, &'a Tag),
     /// What a tag means now; holds the digest.
     Tag(&'a RepositoryName, &'a Tag),
     /// Says that the tag once meant the manifest; holds the digest.
     TagHistory(&'a RepositoryName, &'a Tag, &'a Digest),
+    /// The directory of the manifests whose subject is this digest. pounce's own.
+    Referrers(&'a RepositoryName, &'a Digest),
+    /// The descriptor of a manifest (last) whose subject is the other. pounce's own.
+    Referrer(&'a RepositoryName, &'a Digest, &'a Digest),
+    /// The directory of the uploads to a repository.
+    Uploads(&'a RepositoryName),
+    /// The directory of an upload.
+    Upload(&'a RepositoryName, &'a Uuid),
+    /// Bytes of an upload, under a random name of their own: an upload that was begun twice must not
+    /// mix with itself.
+    UploadData(&'a RepositoryName, &'a Uuid, &'a Uuid),
+    /// Says that the upload was cancelled.
+    UploadCancelled(&'a RepositoryName, &'a Uuid),
 }
 
 impl fmt::Display for Key<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("docker/registry/v2/")?;
         match self {
+            Self::Root => Ok(()),
             Self::Blob(digest) => {
                 let hex = digest.hex();
                 write!(
@@ -46,9 +71,14 @@ impl fmt::Display for Key<'_> {
                     Path(digest)
                 )
             }
+            Self::Names(components) => write!(f, "repositories/{components}"),
+            Self::Repository(name) => write!(f, "repositories/{name}/_"),
             Self::Tags(name) => write!(f, "repositories/{name}/_manifests/tags/"),
             Self::Tag(name, tag) => {
                 write!(f, "repositories/{name}/_manifests/tags/{tag}/current/link")
+            }
+            Self::TagDirectory(name, tag) => {
+                write!(f, "repositories/{name}/_manifests/tags/{tag}/")
             }
             Self::TagHistory(name, tag, digest) => {
                 write!(
@@ -56,6 +86,28 @@ impl fmt::Display for Key<'_> {
                     "repositories/{name}/_manifests/tags/{tag}/index/{}/link",
                     Path(digest)
                 )
+            }
+            Self::Referrers(name, subject) => {
+                write!(
+                    f,
+                    "repositories/{name}/_manifests/referrers/{}/",
+                    Path(subject)
+                )
+            }
+            Self::Referrer(name, subject, digest) => {
+                let (subject, digest) = (Path(subject), Path(digest));
+                write!(
+                    f,
+                    "repositories/{name}/_manifests/referrers/{subject}/{digest}/descriptor"
+                )
+            }
+            Self::Uploads(name) => write!(f, "repositories/{name}/_uploads/"),
+            Self::Upload(name, id) => write!(f, "repositories/{name}/_uploads/{id}/"),
+            Self::UploadData(name, id, own) => {
+                write!(f, "repositories/{name}/_uploads/{id}/data-{own}")
+            }
+            Self::UploadCancelled(name, id) => {
+                write!(f, "repositories/{name}/_uploads/{id}/cancelled")
             }
         }
     }

@@ -8,9 +8,12 @@ mod connect;
 mod embedded;
 mod error;
 mod key;
+mod listing;
 mod multipart;
 mod object;
 mod presign;
+mod relocate;
+mod remove;
 
 use std::fmt;
 use std::sync::Arc;
@@ -21,7 +24,8 @@ pub use connect::ConnectError;
 pub use embedded::Embedded;
 pub use error::StoreError;
 pub use key::Key;
-pub use multipart::{Multipart, Part, PartSource, part_size};
+pub use listing::Listed;
+pub use multipart::{Completed, MAX_PARTS, Multipart, Part, PartSource, part_size};
 pub use object::{Condition, Metadata, Object, ObjectStream, Stored};
 
 /// A bucket, cheap to clone.
@@ -43,6 +47,9 @@ struct Inner {
     presign: presign::Presigner,
     /// The bucket may lag behind other regions: a miss is asked once more (Tigris).
     lags: bool,
+    /// The bucket can rename an object (Tigris, and the embedded server).
+    renames: bool,
+    copy: relocate::CopyOptions,
     embedded: Option<Embedded>,
 }
 

@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
+use aws_sdk_s3::error::ProvideErrorMetadata;
 use aws_sdk_s3::primitives::{ByteStream, SdkBody};
 use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
 use bytes::Bytes;
@@ -17,7 +18,7 @@ use super::{Key, Store, StoreError};
 use crate::oci::MediaType;
 
 /// S3's limit for the number of parts.
-const MAX_PARTS: u64 = 10_000;
+pub const MAX_PARTS: u64 = 10_000;
 
 /// Yields a part's bytes anew for every attempt to send them.
 pub type PartSource = Arc<dyn Fn() -> BoxStream<'static, io::Result<Bytes>> + Send + Sync>;
@@ -25,16 +26,38 @@ pub type PartSource = Arc<dyn Fn() -> BoxStream<'static, io::Result<Bytes>> + Se
 /// An upload that has begun. It must be completed or aborted: the store keeps its parts until then.
 #[derive(Clone, Debug)]
 pub struct Multipart {
-    store: Store,
-    path: String,
-    upload_id: String,
+    pub(super) store: Store,
+    pub(super) path: String,
+    pub(super) upload_id: String,
 }
 
 /// A part that the store has.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Part {
-    number: i32,
-    etag: Option<String>,
+    /// Its place; the first is 1.
+    pub number: i32,
+    /// Its size in bytes.
+    pub len: u64,
+    /// Tells its bytes from any others under the same number; without quotes.
+    pub etag: String,
+}
+
+/// What became of [`Multipart::complete`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Completed {
+    /// The object is there, of exactly these parts.
+    Done,
+    /// The upload is gone: completed before, perhaps of other parts, or aborted.
+    Gone,
+    /// A part is another one by now.
+    OtherParts,
+}
+
+impl Part {
+    pub(super) fn new(number: i32, len: u64, etag: &str) -> Self {
+        let etag = etag.trim_matches('"').to_owned();
+        Self { number, len, etag }
+    }
 }
 
 /// The size of the parts of a blob of `size` bytes, at least `configured`, such that they are at most
@@ -76,9 +99,17 @@ impl Store {
             upload_id,
         })
     }
-}
 
-impl Store {
+    /// An upload that another process may have begun.
+    #[must_use]
+    pub fn resume(&self, key: Key<'_>, upload_id: String) -> Multipart {
+        Multipart {
+            store: self.clone(),
+            path: self.path(&key),
+            upload_id,
+        }
+    }
+
     /// Writes a blob of exactly `len` bytes that fits into one request. The bytes were verified.
     ///
     /// # Errors
@@ -111,7 +142,7 @@ impl Store {
 }
 
 impl Multipart {
-    /// Sends one part of exactly `len` bytes; numbers begin at 1.
+    /// Sends one part of exactly `len` bytes; numbers begin at 1. `None` when the upload is gone.
     ///
     /// # Errors
     /// The bucket did not take it.
@@ -120,7 +151,7 @@ impl Multipart {
         number: i32,
         len: u64,
         source: PartSource,
-    ) -> Result<Part, StoreError> {
+    ) -> Result<Option<Part>, StoreError> {
         let inner = &self.store.inner;
         let request = inner
             .bulk
@@ -131,27 +162,99 @@ impl Multipart {
             .part_number(number)
             .content_length(signed(len))
             .body(body(len, source));
-        let taken = Box::pin(request.send())
-            .await
-            .map_err(|error| failure("UploadPart", &error))?;
-        Ok(Part {
-            number,
-            etag: taken.e_tag,
-        })
+        match Box::pin(request.send()).await {
+            Ok(taken) => {
+                let etag = taken.e_tag().unwrap_or_default();
+                Ok(Some(Part::new(number, len, etag)))
+            }
+            Err(error) if translate("UploadPart", &error).is_none() => Ok(None),
+            Err(error) => Err(failure("UploadPart", &error)),
+        }
     }
 
-    /// Makes the object appear, with these parts in the order of their numbers.
+    /// What the store calls the upload.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.upload_id
+    }
+
+    /// The parts that the store has, in the order of their numbers, after number `after`, at most
+    /// `limit`; `None` when the upload is gone.
+    ///
+    /// # Errors
+    /// The bucket did not answer.
+    pub async fn parts(&self, after: i32, limit: usize) -> Result<Option<Vec<Part>>, StoreError> {
+        let inner = &self.store.inner;
+        let mut parts = Vec::new();
+        let mut marker = after;
+        loop {
+            let page = i32::try_from((limit - parts.len()).min(1000)).unwrap_or(1000);
+            let request = inner
+                .client
+                .list_parts()
+                .bucket(&inner.bucket)
+                .key(&self.path)
+                .upload_id(&self.upload_id)
+                .part_number_marker(marker.to_string())
+                .max_parts(page);
+            let listed = match Box::pin(request.send()).await {
+                Ok(listed) => listed,
+                Err(error) => return translate("ListParts", &error).map_or(Ok(None), Err),
+            };
+            let before = marker;
+            for part in listed.parts() {
+                let number = part.part_number().unwrap_or_default();
+                let len = u64::try_from(part.size().unwrap_or_default()).unwrap_or_default();
+                parts.push(Part::new(number, len, part.e_tag().unwrap_or_default()));
+                marker = marker.max(number);
+            }
+            if listed.is_truncated() != Some(true) || parts.len() >= limit || marker == before {
+                return Ok(Some(parts));
+            }
+        }
+    }
+
+    /// Makes the object appear, with these parts in the order of their numbers, where the key says
+    /// what its bytes are: an object that is there already is as good.
     ///
     /// # Errors
     /// The bucket did not do it.
-    pub async fn complete(&self, mut parts: Vec<Part>) -> Result<(), StoreError> {
+    pub async fn complete(&self, parts: Vec<Part>) -> Result<(), StoreError> {
+        let unavailable = |cause: &str| StoreError::Unavailable {
+            operation: "CompleteMultipartUpload",
+            cause: cause.into(),
+        };
+        match self.try_complete(parts).await? {
+            Completed::Done => Ok(()),
+            Completed::OtherParts => Err(unavailable("a part is not the one that was sent")),
+            Completed::Gone => {
+                // A retried Complete finds the upload gone when the first attempt did its work unheard.
+                let inner = &self.store.inner;
+                let there = inner
+                    .client
+                    .head_object()
+                    .bucket(&inner.bucket)
+                    .key(&self.path);
+                Box::pin(there.send())
+                    .await
+                    .map(drop)
+                    .map_err(|_| unavailable("the upload is gone"))
+            }
+        }
+    }
+
+    /// Makes the object appear, of exactly these parts in the order of their numbers.
+    ///
+    /// # Errors
+    /// The bucket did not answer; it may have done it.
+    pub async fn try_complete(&self, mut parts: Vec<Part>) -> Result<Completed, StoreError> {
         parts.sort_by_key(|part| part.number);
         let parts = parts
             .into_iter()
             .map(|part| {
                 CompletedPart::builder()
                     .part_number(part.number)
-                    .set_e_tag(part.etag)
+                    .e_tag(format!("\"{}\"", part.etag))
                     .build()
             })
             .collect();
@@ -168,20 +271,15 @@ impl Multipart {
                     .build(),
             );
         let Err(error) = Box::pin(request.send()).await else {
-            return Ok(());
+            return Ok(Completed::Done);
         };
-        // A retried Complete finds the upload gone when the first attempt did its work unheard.
-        if translate("CompleteMultipartUpload", &error).is_none() {
-            let there = inner
-                .client
-                .head_object()
-                .bucket(&inner.bucket)
-                .key(&self.path);
-            if Box::pin(there.send()).await.is_ok() {
-                return Ok(());
-            }
+        let code = error
+            .as_service_error()
+            .and_then(ProvideErrorMetadata::code);
+        if matches!(code, Some("InvalidPart" | "InvalidPartOrder")) {
+            return Ok(Completed::OtherParts);
         }
-        Err(failure("CompleteMultipartUpload", &error))
+        translate("CompleteMultipartUpload", &error).map_or(Ok(Completed::Gone), Err)
     }
 
     /// Throws the parts away. An upload that is already gone is fine.
@@ -189,17 +287,7 @@ impl Multipart {
     /// # Errors
     /// The bucket did not answer; the parts stay until they are swept.
     pub async fn abort(&self) -> Result<(), StoreError> {
-        let inner = &self.store.inner;
-        let request = inner
-            .client
-            .abort_multipart_upload()
-            .bucket(&inner.bucket)
-            .key(&self.path)
-            .upload_id(&self.upload_id);
-        match Box::pin(request.send()).await {
-            Ok(_) => Ok(()),
-            Err(error) => translate("AbortMultipartUpload", &error).map_or(Ok(()), Err),
-        }
+        self.store.abort_path(&self.path, &self.upload_id).await
     }
 }
 

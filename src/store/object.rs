@@ -1,9 +1,9 @@
-//! Single objects: look, read, stream, write, list.
+//! Single objects: look, read, stream, write.
 //!
 //! The SDK's futures are some 15 KB each; they are boxed here, so that they do not become part of the
 //! future of every request, which a warm one would only carry around.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::io;
 use std::time::SystemTime;
 
@@ -16,7 +16,7 @@ use http_body_util::BodyDataStream;
 
 use super::error::{failure, translate};
 use super::{Key, Store, StoreError};
-use crate::oci::{MAX_MANIFEST_BYTES, MediaType, Slice};
+use crate::oci::{Digest, MAX_MANIFEST_BYTES, MediaType, Slice};
 
 /// The header by which Tigris asks the bucket's leader instead of the nearest region.
 const CONSISTENT: &str = "x-tigris-consistent";
@@ -43,7 +43,7 @@ pub enum Condition<'a> {
     IfUnchanged(&'a str),
 }
 
-/// A small object, whole. Nothing larger than a manifest is ever read this way.
+/// A small object, whole.
 #[derive(Clone, Debug)]
 pub struct Object {
     /// Its content.
@@ -56,6 +56,14 @@ pub struct Object {
     pub etag: Option<String>,
     /// When it was written.
     pub modified: Option<SystemTime>,
+}
+
+impl Object {
+    /// The digest that a link holds.
+    #[must_use]
+    pub fn digest(&self) -> Option<Digest> {
+        std::str::from_utf8(&self.bytes).ok()?.trim().parse().ok()
+    }
 }
 
 /// An object or a part of it, as it comes.
@@ -91,11 +99,19 @@ impl Store {
         }
     }
 
-    /// Reads a small object; `None` when it is not there.
+    /// Reads an object that is not larger than a manifest; `None` when it is not there.
     ///
     /// # Errors
-    /// The bucket did not answer, or the object is larger than a manifest.
+    /// The bucket did not answer, or the object is larger.
     pub async fn get(&self, key: Key<'_>) -> Result<Option<Object>, StoreError> {
+        self.get_up_to(key, MAX_MANIFEST_BYTES as u64).await
+    }
+
+    /// Reads an object of at most `limit` bytes; `None` when it is not there.
+    ///
+    /// # Errors
+    /// The bucket did not answer, or the object is larger.
+    pub async fn get_up_to(&self, key: Key<'_>, limit: u64) -> Result<Option<Object>, StoreError> {
         let path = self.path(&key);
         let request = self
             .inner
@@ -114,10 +130,10 @@ impl Store {
             Ok(object) => object,
             Err(error) => return translate("GetObject", &error).map_or(Ok(None), Err),
         };
-        if unsigned(object.content_length()) > MAX_MANIFEST_BYTES as u64 {
+        if unsigned(object.content_length()) > limit {
             return Err(StoreError::Corrupt {
                 key: path,
-                cause: "it is larger than 4 MiB".into(),
+                cause: format!("it is larger than {} MiB", limit >> 20),
             });
         }
         let media_type = object.content_type().and_then(|text| text.parse().ok());
@@ -244,42 +260,9 @@ impl Store {
         let found = Box::pin(request.send()).await.ok()?;
         SystemTime::try_from(*found.last_modified()?).ok()
     }
-
-    /// The names directly below a directory key, in order; at most `limit` of them.
-    ///
-    /// # Errors
-    /// The bucket did not answer.
-    pub async fn children(
-        &self,
-        directory: Key<'_>,
-        limit: usize,
-    ) -> Result<BTreeSet<String>, StoreError> {
-        let prefix = self.path(&directory);
-        let mut names = BTreeSet::new();
-        let mut pages = self
-            .inner
-            .client
-            .list_objects_v2()
-            .bucket(&self.inner.bucket)
-            .prefix(&prefix)
-            .delimiter("/")
-            .into_paginator()
-            .send();
-        while let Some(page) = Box::pin(pages.next()).await {
-            let page = page.map_err(|error| failure("ListObjectsV2", &error))?;
-            for common in page.common_prefixes() {
-                let name = common.prefix().and_then(|path| path.strip_prefix(&prefix));
-                names.extend(name.map(|name| name.trim_end_matches('/').to_owned()));
-            }
-            if names.len() >= limit {
-                break;
-            }
-        }
-        Ok(names)
-    }
 }
 
-fn consistent(request: &mut aws_sdk_s3::config::http::HttpRequest) {
+pub(super) fn consistent(request: &mut aws_sdk_s3::config::http::HttpRequest) {
     request.headers_mut().insert(CONSISTENT, "true");
 }
 

@@ -52,6 +52,7 @@ pub enum UpstreamCall {
     HeadBlob,
     GetBlob,
     ListTags,
+    ListReferrers,
     Token,
 }
 
@@ -63,6 +64,7 @@ impl UpstreamCall {
             Self::HeadBlob => "head_blob",
             Self::GetBlob => "get_blob",
             Self::ListTags => "list_tags",
+            Self::ListReferrers => "list_referrers",
             Self::Token => "token",
         }
     }

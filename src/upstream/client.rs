@@ -19,7 +19,7 @@ use crate::oci::{Digest, MAX_MANIFEST_BYTES, Manifest, MediaType, Reference, Rep
 use crate::telemetry::{Metrics, UpstreamCall};
 
 /// How long a manifest or a list of tags may take in all. Blobs may take as long as they like.
-const SMALL: Duration = Duration::from_secs(30);
+pub(super) const SMALL: Duration = Duration::from_secs(30);
 /// How long an upstream may be silent before a blob's headers, with all that has to come before them,
 /// and between two pieces of it. containerd waits 30 s for headers.
 const SILENCE: Duration = Duration::from_secs(20);
@@ -28,12 +28,12 @@ const COMPARE: Duration = Duration::from_secs(5);
 /// The most tags of a repository, and the most pages of tags that are read, each of at most [`MAX_PAGE`] bytes.
 const MAX_TAGS: usize = 100_000;
 const MAX_PAGES: usize = 100;
-const MAX_PAGE: usize = 4 << 20;
+pub(super) const MAX_PAGE: usize = 4 << 20;
 
 /// A registry to pull from.
 #[derive(Debug)]
 pub struct Upstream {
-    session: Session,
+    pub(super) session: Session,
     /// Docker Hub keeps its official repositories under `library/`, and its clients leave that out.
     is_docker_hub: bool,
 }
@@ -245,7 +245,7 @@ impl Upstream {
         within(SMALL, pages).await
     }
 
-    fn ask(
+    pub(super) fn ask(
         &self,
         call: UpstreamCall,
         method: Method,
@@ -271,7 +271,7 @@ impl Upstream {
     }
 }
 
-async fn within<T>(
+pub(super) async fn within<T>(
     limit: Duration,
     work: impl Future<Output = Result<T, UpstreamError>>,
 ) -> Result<T, UpstreamError> {
@@ -290,12 +290,12 @@ fn accepting(more: &[MediaType]) -> HeaderValue {
     HeaderValue::from_str(&all.join(", ")).unwrap_or(HeaderValue::from_static("*/*"))
 }
 
-fn header<'a>(response: &'a Response, name: &str) -> Option<&'a str> {
+pub(super) fn header<'a>(response: &'a Response, name: &str) -> Option<&'a str> {
     response.headers().get(name)?.to_str().ok()
 }
 
 /// The `rel="next"` of a `Link` (RFC 8288), if it stays with this upstream.
-fn next_page(response: &Response, current: &Url) -> Option<Url> {
+pub(super) fn next_page(response: &Response, current: &Url) -> Option<Url> {
     let link = header(response, LINK.as_str())?;
     let (target, parameters) = link.trim().strip_prefix('<')?.split_once('>')?;
     let next = parameters.contains("rel=\"next\"") || parameters.contains("rel=next");

@@ -6,6 +6,7 @@
 mod challenge;
 mod client;
 mod error;
+mod referrers;
 mod session;
 mod token;
 

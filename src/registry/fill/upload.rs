@@ -73,7 +73,8 @@ async fn parts(upload: &Multipart, flow: &Arc<Flow>, whole: u64) -> Result<(), S
                     source(flow, stretch.start, end),
                 )
                 .await;
-            sent.map_err(|error: StoreError| error.to_string())
+            sent.map_err(|error: StoreError| error.to_string())?
+                .ok_or_else(|| "the upload is gone from the bucket".to_owned())
         })
         .try_buffer_unordered(PARALLEL)
         .try_collect()

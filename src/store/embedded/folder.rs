@@ -55,16 +55,9 @@ impl Folder {
         for directory in ["tmp", "metadata", "uploads"] {
             fs::create_dir_all(state.join(directory))?;
         }
-        // What an earlier process left when it ended: nobody can complete it any more.
-        for directory in ["tmp", "uploads"] {
-            for leftover in fs::read_dir(state.join(directory))? {
-                let path = leftover?.path();
-                if path.is_dir() {
-                    fs::remove_dir_all(path)?;
-                } else {
-                    fs::remove_file(path)?;
-                }
-            }
+        // What an earlier process was writing when it ended. Uploads stay: clients may go on with them.
+        for leftover in fs::read_dir(state.join("tmp"))? {
+            fs::remove_file(leftover?.path())?;
         }
         Ok(Self {
             root,
@@ -137,11 +130,14 @@ impl Folder {
         fs::create_dir_all(parent(path))?;
         file.persist(path)?;
         match replaced {
-            Some(replaced) => ignore_missing(fs::remove_file(
-                self.attributes_file(key, &version(&replaced)),
-            )),
+            Some(replaced) => self.forget_attributes(key, &replaced),
             None => Ok(()),
         }
+    }
+
+    /// Removes what was known of a content that is gone.
+    pub(super) fn forget_attributes(&self, key: &str, gone: &fs::Metadata) -> io::Result<()> {
+        ignore_missing(fs::remove_file(self.attributes_file(key, &version(gone))))
     }
 
     /// Writes a body aside.

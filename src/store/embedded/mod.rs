@@ -7,8 +7,10 @@
 //! not fit into a file name; it also reads blobs 4 KiB at a time. Here an object's path is its key,
 //! which makes the folder the one that distribution's filesystem driver has.
 
+mod copy;
 mod folder;
 mod listing;
+mod pending;
 mod server;
 mod uploads;
 

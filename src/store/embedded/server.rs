@@ -9,6 +9,8 @@ use tokio_util::io::ReaderStream;
 
 use super::folder::{Attributes, Folder, blocking_s3, etag, internal};
 
+/// The header by which Tigris makes a copy a rename; this server does so too.
+const RENAME: &str = "x-tigris-rename";
 /// How much is read from a file at once.
 const READ_BYTES: usize = 256 << 10;
 
@@ -134,6 +136,82 @@ impl S3 for Folder {
         blocking_s3(move || folder.complete_upload(request.input))
             .await
             .map(S3Response::new)
+    }
+
+    async fn list_parts(
+        &self,
+        request: S3Request<dto::ListPartsInput>,
+    ) -> S3Result<S3Response<dto::ListPartsOutput>> {
+        let folder = self.clone();
+        blocking_s3(move || folder.list_parts_of(request.input))
+            .await
+            .map(S3Response::new)
+    }
+
+    async fn list_multipart_uploads(
+        &self,
+        request: S3Request<dto::ListMultipartUploadsInput>,
+    ) -> S3Result<S3Response<dto::ListMultipartUploadsOutput>> {
+        let folder = self.clone();
+        blocking_s3(move || folder.list_uploads(request.input))
+            .await
+            .map(S3Response::new)
+    }
+
+    async fn copy_object(
+        &self,
+        request: S3Request<dto::CopyObjectInput>,
+    ) -> S3Result<S3Response<dto::CopyObjectOutput>> {
+        let folder = self.clone();
+        let rename = request
+            .headers
+            .get(RENAME)
+            .is_some_and(|value| value == "true");
+        blocking_s3(move || folder.copy(&request.input, rename))
+            .await
+            .map(S3Response::new)
+    }
+
+    async fn upload_part_copy(
+        &self,
+        request: S3Request<dto::UploadPartCopyInput>,
+    ) -> S3Result<S3Response<dto::UploadPartCopyOutput>> {
+        let folder = self.clone();
+        blocking_s3(move || folder.copy_part(&request.input))
+            .await
+            .map(S3Response::new)
+    }
+
+    async fn delete_object(
+        &self,
+        request: S3Request<dto::DeleteObjectInput>,
+    ) -> S3Result<S3Response<dto::DeleteObjectOutput>> {
+        let (folder, input) = (self.clone(), request.input);
+        blocking_s3(move || folder.delete(&input.bucket, &[input.key])).await?;
+        Ok(S3Response::new(dto::DeleteObjectOutput::default()))
+    }
+
+    async fn delete_objects(
+        &self,
+        request: S3Request<dto::DeleteObjectsInput>,
+    ) -> S3Result<S3Response<dto::DeleteObjectsOutput>> {
+        let (folder, input) = (self.clone(), request.input);
+        let keys: Vec<String> = input
+            .delete
+            .objects
+            .into_iter()
+            .map(|object| object.key)
+            .collect();
+        let deleted = keys.iter().map(|key| dto::DeletedObject {
+            key: Some(key.clone()),
+            ..Default::default()
+        });
+        let deleted = deleted.collect();
+        blocking_s3(move || folder.delete(&input.bucket, &keys)).await?;
+        Ok(S3Response::new(dto::DeleteObjectsOutput {
+            deleted: Some(deleted),
+            ..Default::default()
+        }))
     }
 
     async fn abort_multipart_upload(

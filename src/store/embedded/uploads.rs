@@ -6,21 +6,40 @@
 
 use std::fs::{self, OpenOptions};
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use s3s::dto::{self, ETag};
 use s3s::{S3Result, s3_error};
+use serde::{Deserialize, Serialize};
 use tempfile::NamedTempFile;
 use uuid::Uuid;
 
-use super::folder::{Attributes, Folder, blocking, etag, internal, is_missing};
+use super::folder::{Attributes, Folder, blocking_s3, etag, internal, is_missing};
 
 /// S3's least size of a part that is not the last, in bytes.
 const MIN_PART: u64 = 5 << 20;
 
+/// The file in an upload's directory that says what it will become.
+const DESCRIBED: &str = "upload.json";
+
+/// What an upload will become.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Described {
+    pub(super) key: String,
+    attributes: Attributes,
+}
+
+impl Described {
+    pub(super) fn read(directory: &Path) -> io::Result<Self> {
+        Ok(serde_json::from_slice(&fs::read(
+            directory.join(DESCRIBED),
+        )?)?)
+    }
+}
+
 impl Folder {
     /// The directory of an upload that is under way.
-    fn upload(&self, id: &str) -> S3Result<PathBuf> {
+    pub(super) fn upload(&self, id: &str) -> S3Result<PathBuf> {
         let id = Uuid::parse_str(id).map_err(|_| s3_error!(NoSuchUpload))?;
         let directory = self.state().join("uploads").join(id.to_string());
         if directory.is_dir() {
@@ -37,13 +56,16 @@ impl Folder {
         self.file(&input.bucket, &input.key)?;
         let id = Uuid::new_v4().to_string();
         let directory = self.state().join("uploads").join(&id);
-        let attributes = Attributes {
-            content_type: input.content_type,
-            metadata: input.metadata,
+        let described = Described {
+            key: input.key.clone(),
+            attributes: Attributes {
+                content_type: input.content_type,
+                metadata: input.metadata,
+            },
         };
         fs::create_dir(&directory).map_err(internal)?;
-        let described = serde_json::to_vec(&attributes).map_err(|error| internal(error.into()))?;
-        fs::write(directory.join("upload.json"), described).map_err(internal)?;
+        let described = serde_json::to_vec(&described).map_err(|error| internal(error.into()))?;
+        fs::write(directory.join(DESCRIBED), described).map_err(internal)?;
         Ok(dto::CreateMultipartUploadOutput {
             bucket: Some(input.bucket),
             key: Some(input.key),
@@ -56,19 +78,39 @@ impl Folder {
         &self,
         input: dto::UploadPartInput,
     ) -> S3Result<dto::UploadPartOutput> {
-        let directory = self.upload(&input.upload_id)?;
+        self.upload(&input.upload_id)?;
         let file = self.receive(input.body).await?;
         let tag = Uuid::new_v4().simple().to_string();
-        let path = directory.join(format!("{}.{tag}", input.part_number));
-        match blocking(move || Ok(file.persist(path))).await? {
-            Ok(_) => Ok(dto::UploadPartOutput {
-                e_tag: Some(ETag::Strong(tag)),
-                ..Default::default()
-            }),
+        let (folder, kept) = (self.clone(), tag.clone());
+        blocking_s3(move || folder.keep_part(&input.upload_id, input.part_number, &kept, file))
+            .await?;
+        Ok(dto::UploadPartOutput {
+            e_tag: Some(ETag::Strong(tag)),
+            ..Default::default()
+        })
+    }
+
+    /// Takes a finished file for a part; an earlier one of the same number is gone then.
+    pub(super) fn keep_part(
+        &self,
+        upload: &str,
+        number: i32,
+        tag: &str,
+        file: NamedTempFile,
+    ) -> S3Result<()> {
+        let _turn = self.turn();
+        let directory = self.upload(upload)?;
+        let earlier = part_files(&directory).map_err(internal)?;
+        match file.persist(directory.join(format!("{number}.{tag}"))) {
+            Ok(_) => {}
             // Aborted while the part was on its way.
-            Err(error) if is_missing(&error.error) => Err(s3_error!(NoSuchUpload)),
-            Err(error) => Err(internal(error.error)),
+            Err(error) if is_missing(&error.error) => return Err(s3_error!(NoSuchUpload)),
+            Err(error) => return Err(internal(error.error)),
         }
+        for (_, _, path) in earlier.iter().filter(|part| part.0 == number) {
+            fs::remove_file(path).map_err(internal)?;
+        }
+        Ok(())
     }
 
     pub(super) fn complete_upload(
@@ -84,12 +126,14 @@ impl Folder {
             .and_then(|upload| upload.parts)
             .unwrap_or_default();
         let parts = self::parts(&directory, &listed)?;
-        let attributes = fs::read(directory.join("upload.json")).map_err(internal)?;
-        let attributes: Attributes = serde_json::from_slice(&attributes).unwrap_or_default();
+        let described = Described::read(&directory).map_err(internal)?;
+        if described.key != input.key {
+            return Err(s3_error!(NoSuchUpload));
+        }
 
         let file = self.join(&parts).map_err(internal)?;
         let tag = etag(&file.as_file().metadata().map_err(internal)?);
-        self.commit(file, &path, &input.key, &attributes)
+        self.commit(file, &path, &input.key, &described.attributes)
             .map_err(internal)?;
         fs::remove_dir_all(directory).map_err(internal)?;
         Ok(dto::CompleteMultipartUploadOutput {
@@ -126,8 +170,23 @@ impl Folder {
     }
 }
 
+/// The parts that an upload has: number, `ETag` and file, in no order.
+pub(super) fn part_files(directory: &Path) -> io::Result<Vec<(i32, String, PathBuf)>> {
+    let mut parts = Vec::new();
+    for entry in fs::read_dir(directory)? {
+        let path = entry?.path();
+        let name = path.file_name().and_then(|name| name.to_str());
+        let part = name.and_then(|name| {
+            let (number, tag) = name.split_once('.')?;
+            Some((number.parse().ok()?, tag.to_owned(), path.clone()))
+        });
+        parts.extend(part);
+    }
+    Ok(parts)
+}
+
 /// The files of the listed parts, all of which must be there and, but for the last, large enough.
-fn parts(directory: &std::path::Path, listed: &[dto::CompletedPart]) -> S3Result<Vec<PathBuf>> {
+fn parts(directory: &Path, listed: &[dto::CompletedPart]) -> S3Result<Vec<PathBuf>> {
     let mut files = Vec::with_capacity(listed.len());
     let mut previous = 0;
     for (index, part) in listed.iter().enumerate() {

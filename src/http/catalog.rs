@@ -1,0 +1,39 @@
+//! `/v2/_catalog`, which is distribution's
+
+use axum::http::header;
+use serde::Serialize;
+
+use super::query::Page;
+use super::{Answer, Site, headers};
+use crate::oci::{Error, ErrorCode, RepositoryName};
+
+/// How many repositories a page has by default, and at most; distribution's figures.
+const DEFAULT_PAGE: usize = 100;
+const MAX_PAGE: usize = 1_000;
+
+#[derive(Serialize)]
+struct List<'a> {
+    repositories: Vec<&'a str>,
+}
+
+pub(super) async fn list(site: &Site, page: &Page) -> Result<Answer, Error> {
+    let limit = page.n.unwrap_or(DEFAULT_PAGE);
+    if limit > MAX_PAGE {
+        let message = "n must be at most 1000";
+        return Err(Error::new(ErrorCode::PaginationNumberInvalid, message));
+    }
+    let listed = site.registry.catalog(page.last.as_deref(), limit).await?;
+    let repositories: Vec<&str> = listed.names.iter().map(RepositoryName::as_str).collect();
+    let last = repositories.last().copied();
+    let next = last.filter(|_| listed.more).map(|last| {
+        let path = format!("{}/v2/_catalog", site.prefix);
+        headers::next_page(&path, &[("n", &limit.to_string()), ("last", last)])
+    });
+    // Texts always serialize.
+    let body = serde_json::to_vec(&List { repositories }).unwrap_or_default();
+    let mut response = headers::json(body);
+    response
+        .headers_mut()
+        .extend(next.map(|link| (header::LINK, link)));
+    Ok(response.into())
+}

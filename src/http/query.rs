@@ -1,0 +1,70 @@
+//! The query of a request.
+
+use url::form_urlencoded;
+
+use super::endpoint::parse_tag;
+use crate::oci::{Error, ErrorCode, Tag};
+
+/// The most tags that a manifest can be pushed to at once; the spec asks for 10.
+const MAX_TAGS: usize = 100;
+
+/// Pairs as the client wrote them.
+pub(super) struct Query<'a>(&'a str);
+
+/// `n` and `last`
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Page {
+    pub(super) n: Option<usize>,
+    pub(super) last: Option<String>,
+}
+
+impl<'a> Query<'a> {
+    pub(super) fn new(query: Option<&'a str>) -> Self {
+        Self(query.unwrap_or_default())
+    }
+
+    /// The last value of a key: clients append to locations that have a query already.
+    pub(super) fn get(&self, key: &str) -> Option<String> {
+        form_urlencoded::parse(self.0.as_bytes())
+            .filter(|(name, _)| name == key)
+            .last()
+            .map(|(_, value)| value.into_owned())
+    }
+
+    /// The value of a key, if it is there and not empty.
+    pub(super) fn parsed<T>(
+        &self,
+        key: &str,
+        parse: impl Fn(&str) -> Result<T, Error>,
+    ) -> Result<Option<T>, Error> {
+        let value = self.get(key).filter(|text| !text.is_empty());
+        value.as_deref().map(parse).transpose()
+    }
+
+    pub(super) fn page(&self) -> Result<Page, Error> {
+        let n = self.parsed("n", |text| {
+            text.parse().map_err(|_| {
+                Error::new(
+                    ErrorCode::PaginationNumberInvalid,
+                    "n must be a number, zero or more",
+                )
+            })
+        })?;
+        let last = self.get("last");
+        Ok(Page { n, last })
+    }
+
+    /// Every `tag`.
+    pub(super) fn tags(&self) -> Result<Vec<Tag>, Error> {
+        let tags: Vec<Tag> = form_urlencoded::parse(self.0.as_bytes())
+            .filter(|(name, _)| name == "tag")
+            .map(|(_, value)| parse_tag(&value))
+            .take(MAX_TAGS + 1)
+            .collect::<Result<_, _>>()?;
+        if tags.len() > MAX_TAGS {
+            let message = "a manifest can be pushed to at most 100 tags at once";
+            return Err(Error::new(ErrorCode::TagInvalid, message));
+        }
+        Ok(tags)
+    }
+}

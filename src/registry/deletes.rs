@@ -1,0 +1,165 @@
+//! Deleting tags, manifests and blobs (end-9, end-10).
+//!
+//! What is deleted are the links that make content a repository's. The bytes stay: other repositories
+//! may have them. This replica forgets at once, others within the time that they remember things.
+
+use super::Registry;
+use super::cache::Matter;
+use super::failure::of_store;
+use super::manifests::manifest_unknown;
+use super::members::blob_unknown;
+use super::parallel::a_few;
+use super::tags::MAX_STORED;
+use crate::oci::{Digest, Error, ErrorCode, Reference, RepositoryName, Tag};
+use crate::store::{Key, StoreError};
+
+/// How many tags are compared at once.
+const PARALLEL: usize = 32;
+
+impl Registry {
+    /// Deletes a tag, or a manifest with all tags that mean it.
+    ///
+    /// # Errors
+    /// - `MANIFEST_UNKNOWN`: the bucket does not have it in this repository.
+    /// - `NAME_UNKNOWN`: nor anything else.
+    /// - `UNSUPPORTED`: `storage.delete.enabled` is off, or the registry is read-only.
+    /// - `UNAVAILABLE`.
+    pub async fn delete_manifest(
+        &self,
+        name: &RepositoryName,
+        reference: &Reference,
+    ) -> Result<(), Error> {
+        self.deletable()?;
+        match reference {
+            Reference::Tag(tag) => self.delete_tag(name, tag).await,
+            Reference::Digest(digest) => {
+                let matter = Matter::Manifest(name.clone(), reference.clone());
+                let delete = Box::pin(self.delete_revision(name, digest));
+                self.inner.cache.alone(matter, delete).await
+            }
+        }
+    }
+
+    /// Takes a blob from a repository. A blob that a manifest of the repository still names can be
+    /// pulled through again, where there is an upstream that has it.
+    ///
+    /// # Errors
+    /// As [`delete_manifest`](Self::delete_manifest), with `BLOB_UNKNOWN`.
+    pub async fn delete_blob(&self, name: &RepositoryName, digest: &Digest) -> Result<(), Error> {
+        self.deletable()?;
+        let delete = async {
+            let key = Key::Layer(name, digest);
+            self.require(name, key, || blob_unknown(name, digest))
+                .await?;
+            self.inner.store.delete(key).await.map_err(of_store)?;
+            self.inner.cache.forget_member(name, digest);
+            Ok(())
+        };
+        let matter = Matter::Blob(name.clone(), *digest);
+        self.inner.cache.alone(matter, delete).await
+    }
+
+    async fn delete_tag(&self, name: &RepositoryName, tag: &Tag) -> Result<(), Error> {
+        let reference = Reference::Tag(tag.clone());
+        let delete = async {
+            self.require(name, Key::Tag(name, tag), || {
+                manifest_unknown(name, &reference)
+            })
+            .await?;
+            self.drop_tag(name, tag).await.map_err(of_store)
+        };
+        let matter = Matter::Manifest(name.clone(), reference.clone());
+        self.inner.cache.alone(matter, delete).await
+    }
+
+    /// The tags first: none of them may mean a manifest that is not there.
+    async fn delete_revision(&self, name: &RepositoryName, digest: &Digest) -> Result<(), Error> {
+        let (store, cache) = (&self.inner.store, &self.inner.cache);
+        let reference = Reference::Digest(*digest);
+        let key = Key::Revision(name, digest);
+        self.require(name, key, || manifest_unknown(name, &reference))
+            .await?;
+        let referrer = self
+            .stored_manifest(name, *digest)
+            .await?
+            .and_then(|manifest| manifest.referrer());
+        let delete = async {
+            self.drop_tags_of(name, digest).await?;
+            store.delete(key).await?;
+            if let Some((subject, _)) = &referrer {
+                store.delete(Key::Referrer(name, subject, digest)).await?;
+                cache.forget_referrers(name, subject);
+            }
+            cache.forget_manifest(name, digest);
+            Ok(())
+        };
+        delete.await.map_err(of_store)
+    }
+
+    async fn drop_tags_of(&self, name: &RepositoryName, digest: &Digest) -> Result<(), StoreError> {
+        let tags = self.inner.store.children(Key::Tags(name), MAX_STORED);
+        let tags = tags.await?;
+        let tags: Vec<Tag> = tags.iter().filter_map(|text| text.parse().ok()).collect();
+        for some in tags.chunks(1000) {
+            let compare = some.iter().map(|tag| self.drop_tag_of(name, tag, digest));
+            a_few(PARALLEL, compare.collect()).await?;
+        }
+        Ok(())
+    }
+
+    /// Deletes a tag if it means this digest.
+    async fn drop_tag_of(
+        &self,
+        name: &RepositoryName,
+        tag: &Tag,
+        digest: &Digest,
+    ) -> Result<(), StoreError> {
+        let link = self.inner.store.get(Key::Tag(name, tag)).await?;
+        let means_it = link.is_some_and(|link| link.digest() == Some(*digest));
+        if means_it {
+            self.drop_tag(name, tag).await?;
+        }
+        Ok(())
+    }
+
+    /// What the tag means first, then what it meant before.
+    async fn drop_tag(&self, name: &RepositoryName, tag: &Tag) -> Result<(), StoreError> {
+        let store = &self.inner.store;
+        store.delete(Key::Tag(name, tag)).await?;
+        let cache = &self.inner.cache;
+        cache.forget_tag(name, tag);
+        cache.forget_tag_list(name);
+        store.delete_directory(Key::TagDirectory(name, tag)).await?;
+        Ok(())
+    }
+
+    /// What is to be deleted must be there.
+    async fn require(
+        &self,
+        name: &RepositoryName,
+        key: Key<'_>,
+        unknown: impl Fn() -> Error,
+    ) -> Result<(), Error> {
+        if self
+            .inner
+            .store
+            .head(key)
+            .await
+            .map_err(of_store)?
+            .is_some()
+        {
+            return Ok(());
+        }
+        if self.exists(name).await? {
+            return Err(unknown());
+        }
+        let message = format!("there is no repository {name}");
+        Err(Error::new(ErrorCode::NameUnknown, message))
+    }
+
+    /// Whether the bucket has anything of a repository.
+    pub(super) async fn exists(&self, name: &RepositoryName) -> Result<bool, Error> {
+        let found = self.inner.store.objects(Key::Repository(name), None, 1);
+        found.await.map(|found| !found.is_empty()).map_err(of_store)
+    }
+}

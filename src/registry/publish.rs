@@ -1,0 +1,197 @@
+//! Pushing manifests (end-7): what a manifest names must be in its repository, and what is written
+//! last is what makes it visible: blob, link, referrer entry, tags.
+
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use super::Registry;
+use super::cache::{Matter, Origin, TagState};
+use super::failure::of_store;
+use super::parallel::a_few;
+use crate::oci::{
+    Descriptor, Digest, Error, ErrorCode, Manifest, ManifestError, MediaType, Reference,
+    RepositoryName, Tag,
+};
+use crate::store::Key;
+
+/// How many of a manifest's blobs and manifests are looked for at once.
+const PARALLEL: usize = 32;
+
+/// A manifest that a client pushes.
+#[derive(Clone, Debug)]
+pub struct ManifestRequest<'a> {
+    /// The repository.
+    pub name: &'a RepositoryName,
+    /// The tag or digest that it is pushed to.
+    pub reference: &'a Reference,
+    /// More tags that it gets.
+    pub tags: &'a [Tag],
+    /// The `Content-Type`.
+    pub media_type: Option<MediaType>,
+    /// The manifest.
+    pub bytes: Bytes,
+}
+
+/// A manifest that is the repository's now.
+#[derive(Clone, Copy, Debug)]
+pub struct Published {
+    /// Its digest.
+    pub digest: Digest,
+    /// What it refers to by its `subject`.
+    pub subject: Option<Digest>,
+}
+
+impl Registry {
+    /// Takes a manifest. Everything that it names is in the repository afterwards, and every tag means
+    /// it.
+    ///
+    /// # Errors
+    /// - `MANIFEST_INVALID`: it is not a manifest of its media type.
+    /// - `DIGEST_INVALID`: it is not the one of the digest that it is pushed to.
+    /// - `SIZE_INVALID`: it has more than 4 MiB.
+    /// - `MANIFEST_BLOB_UNKNOWN`: it names what the repository does not have; all of that is listed.
+    /// - `UNAVAILABLE`, `UNSUPPORTED`.
+    pub async fn push_manifest(&self, request: ManifestRequest<'_>) -> Result<Published, Error> {
+        self.writable()?;
+        let name = request.name;
+        let (expected, tag) = match request.reference {
+            Reference::Digest(digest) => (Some(*digest), None),
+            Reference::Tag(tag) => (None, Some(tag)),
+        };
+        let manifest =
+            Manifest::pushed(request.bytes, request.media_type, expected).map_err(refused)?;
+        self.require_links(name, &manifest).await?;
+
+        let digest = manifest.digest();
+        let reference = Reference::Digest(digest);
+        let matter = Matter::Manifest(name.clone(), reference.clone());
+        let (cache, keep) = (&self.inner.cache, async {
+            self.write_manifest(name, &manifest).await.map_err(of_store)
+        });
+        cache.alone(matter, keep).await?;
+        for tag in tag.into_iter().chain(request.tags) {
+            self.push_tag(name, tag, digest).await?;
+        }
+        cache.forget_absent(name, &reference);
+        cache.forget_catalog();
+        self.remember(name, &manifest);
+        let subject = manifest.referrer().map(|(subject, _)| subject);
+        if let Some(subject) = subject {
+            cache.forget_referrers(name, &subject);
+        }
+        Ok(Published { digest, subject })
+    }
+
+    /// Writes what a tag means. The link has no metadata of pounce's, which says that it was pushed.
+    async fn push_tag(
+        &self,
+        name: &RepositoryName,
+        tag: &Tag,
+        digest: Digest,
+    ) -> Result<(), Error> {
+        let cache = &self.inner.cache;
+        let reference = Reference::Tag(tag.clone());
+        let write = async {
+            self.write_link(Key::TagHistory(name, tag, &digest), &digest)
+                .await
+                .map_err(of_store)?;
+            self.write_link(Key::Tag(name, tag), &digest)
+                .await
+                .map_err(of_store)?;
+            let state = TagState {
+                digest,
+                origin: Origin::Pushed,
+                fresh_until: Instant::now() + self.inner.tag_ttl,
+                stale: false,
+            };
+            cache.keep_tag(name, tag, state);
+            cache.forget_absent(name, &reference);
+            cache.forget_tag_list(name);
+            Ok(())
+        };
+        // In turn with those who look the tag up, so that none of them remembers what it meant before.
+        let matter = Matter::Manifest(name.clone(), reference.clone());
+        cache.alone(matter, write).await
+    }
+
+    /// Whatever a manifest names, except its subject, must be the repository's.
+    async fn require_links(&self, name: &RepositoryName, manifest: &Manifest) -> Result<(), Error> {
+        let links = manifest.links();
+        let blobs = links.blobs.iter().map(|blob| (blob, false));
+        let manifests = links.manifests.iter().map(|manifest| (manifest, true));
+        let look = |(descriptor, is_manifest)| self.missing(name, descriptor, is_manifest);
+        let missing = a_few(PARALLEL, blobs.chain(manifests).map(look).collect()).await?;
+        let missing: Vec<Digest> = missing.into_iter().flatten().collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let message = format!("{name} does not have everything that the manifest names");
+        Err(Error::new(ErrorCode::ManifestBlobUnknown, message).naming(missing))
+    }
+
+    /// What a descriptor points at, if the repository does not have it.
+    async fn missing(
+        &self,
+        name: &RepositoryName,
+        descriptor: &Descriptor,
+        is_manifest: bool,
+    ) -> Result<Option<Digest>, Error> {
+        let there = match is_manifest {
+            true => self.has_manifest(name, descriptor).await?,
+            false => self.has_blob(name, descriptor).await?,
+        };
+        Ok((!there).then_some(*descriptor.digest()))
+    }
+
+    /// A blob that only the upstream has is fetched behind the client's back: a client that asked for
+    /// it was told that the repository has it, and did not push it.
+    async fn has_blob(&self, name: &RepositoryName, blob: &Descriptor) -> Result<bool, Error> {
+        let digest = blob.digest();
+        let known = self.known(name, digest).await?;
+        if known.stored.is_some() && known.linked {
+            return Ok(true);
+        }
+        if !known.member {
+            match self.ask_membership(name, digest).await {
+                Ok(()) => {}
+                Err(error) if error.code() == ErrorCode::BlobUnknown => return Ok(false),
+                Err(error) => return Err(error),
+            }
+        }
+        match (known.stored, &self.inner.upstream) {
+            (Some(size), _) => {
+                self.blob_pushed(name, digest, size).await?;
+                Ok(true)
+            }
+            (None, Some(upstream)) => {
+                self.fetch_later(upstream, name, digest, blob.size());
+                Ok(true)
+            }
+            (None, None) => Ok(false),
+        }
+    }
+
+    async fn has_manifest(
+        &self,
+        name: &RepositoryName,
+        manifest: &Descriptor,
+    ) -> Result<bool, Error> {
+        let reference = Reference::Digest(*manifest.digest());
+        match self.manifest(name, &reference, &[]).await {
+            Ok(_) => Ok(true),
+            Err(error) if error.code() == ErrorCode::ManifestUnknown => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// What the client is told of a manifest that is none.
+fn refused(error: ManifestError) -> Error {
+    let code = match &error {
+        ManifestError::TooLarge(_) => ErrorCode::TooLarge,
+        ManifestError::Digest { .. } => ErrorCode::DigestInvalid,
+        _ => ErrorCode::ManifestInvalid,
+    };
+    Error::new(code, error.to_string())
+}

@@ -1,0 +1,246 @@
+//! Listing referrers (end-12): the manifests whose `subject` is a digest.
+//!
+//! Three lists make one: the entries that are written when such a manifest is stored, the tag that
+//! clients keep on registries without the API (`sha256-<hex>`), and what the upstream says, in either
+//! way. A descriptor of the first two is made from the manifest itself.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::Registry;
+use super::cache::Matter;
+use super::failure::of_store;
+use super::parallel::a_few;
+use crate::oci::{
+    Digest, Error, Manifest, MediaType, Reference, Referrer, Referrers, RepositoryName, Tag,
+};
+use crate::store::{Condition, Key, Metadata, StoreError};
+use crate::upstream::UpstreamError;
+
+/// How many entries are read at once.
+const PARALLEL: usize = 32;
+/// The most referrers of one digest.
+const MAX_REFERRERS: usize = 10_000;
+/// The size of a page in bytes, as far as its descriptors are: an index is a manifest.
+const PAGE_BYTES: usize = 2 << 20;
+/// The most descriptors of a page.
+const PAGE: usize = 1_000;
+
+/// A page of referrers, in the order of their digests.
+#[derive(Clone, Debug)]
+pub struct ReferrersPage {
+    /// The referrers.
+    pub list: Referrers,
+    /// What the next page comes after, if there is one.
+    pub next: Option<Digest>,
+}
+
+impl Registry {
+    /// The referrers of a digest, of one artifact type or of any, after `last`. A digest that nothing
+    /// refers to has none, known or not.
+    ///
+    /// With the upstream away, the stored ones are the list.
+    ///
+    /// # Errors
+    /// `UNAVAILABLE`: the bucket does not answer.
+    pub async fn referrers(
+        &self,
+        name: &RepositoryName,
+        subject: &Digest,
+        artifact_type: Option<&str>,
+        last: Option<&Digest>,
+    ) -> Result<ReferrersPage, Error> {
+        let cache = &self.inner.cache;
+        let all = match cache.referrers(name, subject) {
+            Some(all) => all,
+            None => {
+                let matter = Matter::Referrers(name.clone(), *subject);
+                let find = Box::pin(self.find_referrers(name, subject));
+                cache.in_turn(matter, find).await?
+            }
+        };
+        let wanted = |referrer: &&Referrer| {
+            artifact_type.is_none_or(|wanted| referrer.artifact_type.as_deref() == Some(wanted))
+                && last.is_none_or(|last| referrer.digest > *last)
+        };
+        let mut matching = all.iter().filter(wanted).peekable();
+        let (mut page, mut room) = (Vec::new(), PAGE_BYTES);
+        while let Some(referrer) = matching.peek()
+            && page.len() < PAGE
+            && (page.is_empty() || weight(referrer) <= room)
+        {
+            room = room.saturating_sub(weight(referrer));
+            page.extend(matching.next().cloned());
+        }
+        let next = page
+            .last()
+            .map(|referrer: &Referrer| referrer.digest)
+            .filter(|_| matching.peek().is_some());
+        let list = Referrers::new(page);
+        Ok(ReferrersPage { list, next })
+    }
+
+    /// Enters a manifest into the list of its subject's referrers.
+    pub(super) async fn write_referrer(
+        &self,
+        name: &RepositoryName,
+        manifest: &Manifest,
+    ) -> Result<(), StoreError> {
+        let Some((subject, referrer)) = manifest.referrer() else {
+            return Ok(());
+        };
+        // Texts and numbers always serialize.
+        let bytes = Bytes::from(serde_json::to_vec(&referrer).unwrap_or_default());
+        let (json, plain) = (MediaType::OCTET_STREAM, Metadata::new());
+        let key = Key::Referrer(name, &subject, &referrer.digest);
+        self.inner
+            .store
+            .put(key, bytes, &json, &plain, Condition::Always)
+            .await?;
+        self.inner.cache.forget_referrers(name, &subject);
+        Ok(())
+    }
+
+    async fn find_referrers(
+        &self,
+        name: &RepositoryName,
+        subject: &Digest,
+    ) -> Result<Arc<Vec<Referrer>>, Error> {
+        let cache = &self.inner.cache;
+        if let Some(all) = cache.referrers(name, subject) {
+            return Ok(all);
+        }
+        let (stored, tagged, upstream) = tokio::join!(
+            self.entered(name, subject),
+            self.tagged(name, subject),
+            self.upstream_referrers(name, subject)
+        );
+        // The first of the three that has a digest describes it.
+        let mut all = BTreeMap::new();
+        for referrer in stored?.into_iter().chain(tagged?).chain(upstream) {
+            if all.len() < MAX_REFERRERS {
+                all.entry(referrer.digest).or_insert(referrer);
+            }
+        }
+        let all: Arc<Vec<Referrer>> = Arc::new(all.into_values().collect());
+        cache.keep_referrers(name, subject, Arc::clone(&all));
+        Ok(all)
+    }
+
+    /// The entries of manifests that were stored with their subject.
+    async fn entered(
+        &self,
+        name: &RepositoryName,
+        subject: &Digest,
+    ) -> Result<Vec<Referrer>, Error> {
+        let store = &self.inner.store;
+        let mut found = Vec::new();
+        let mut last: Option<String> = None;
+        while found.len() < MAX_REFERRERS {
+            let directory = Key::Referrers(name, subject);
+            let listed = store.objects(directory, last.as_deref(), 1000).await;
+            let listed = listed.map_err(of_store)?;
+            let Some(end) = listed.last() else { break };
+            last = Some(end.path.clone());
+            // algorithm/hex/descriptor
+            let digests = listed.iter().filter_map(|object| {
+                let path = object.path.strip_suffix("/descriptor")?;
+                path.replacen('/', ":", 1).parse::<Digest>().ok()
+            });
+            let read = digests.map(|digest| self.entry(name, subject, digest));
+            let read = a_few(PARALLEL, read.collect()).await?;
+            found.extend(read.into_iter().flatten());
+        }
+        Ok(found)
+    }
+
+    /// Those that clients listed under a tag, as far as they are stored and refer to the subject.
+    async fn tagged(
+        &self,
+        name: &RepositoryName,
+        subject: &Digest,
+    ) -> Result<Vec<Referrer>, Error> {
+        let store = &self.inner.store;
+        let link = store.get(Key::Tag(name, &schema_tag(subject))).await;
+        let Some(link) = link.map_err(of_store)? else {
+            return Ok(Vec::new());
+        };
+        let Some(index) = link.digest() else {
+            return Ok(Vec::new());
+        };
+        let index = self.stored_manifest(name, index).await?;
+        let listed = index.and_then(|index| Referrers::read(index.bytes()));
+        let listed = listed.map(|index| index.manifests).unwrap_or_default();
+        let read = listed
+            .iter()
+            .take(MAX_REFERRERS)
+            .map(|listed| self.listed(name, subject, listed.digest));
+        let read = a_few(PARALLEL, read.collect()).await?;
+        Ok(read.into_iter().flatten().collect())
+    }
+
+    async fn entry(
+        &self,
+        name: &RepositoryName,
+        subject: &Digest,
+        digest: Digest,
+    ) -> Result<Option<Referrer>, Error> {
+        let key = Key::Referrer(name, subject, &digest);
+        let object = self.inner.store.get(key).await.map_err(of_store)?;
+        Ok(object.and_then(|object| serde_json::from_slice(&object.bytes).ok()))
+    }
+
+    async fn listed(
+        &self,
+        name: &RepositoryName,
+        subject: &Digest,
+        digest: Digest,
+    ) -> Result<Option<Referrer>, Error> {
+        let manifest = self.stored_manifest(name, digest).await?;
+        let found = manifest.and_then(|manifest| manifest.referrer());
+        Ok(found.filter(|(of, _)| of == subject).map(|(_, it)| it))
+    }
+
+    /// What the upstream lists; nothing, when it cannot be asked.
+    async fn upstream_referrers(&self, name: &RepositoryName, subject: &Digest) -> Vec<Referrer> {
+        let Some(upstream) = &self.inner.upstream else {
+            return Vec::new();
+        };
+        let listed = match upstream.referrers(name, subject).await {
+            Err(UpstreamError::NotFound) => {
+                let tag = Reference::Tag(schema_tag(subject));
+                let index = upstream.get_manifest(name, &tag, &[]).await;
+                index.map(|index| {
+                    let index = Referrers::read(&index.bytes);
+                    index.map(|index| index.manifests).unwrap_or_default()
+                })
+            }
+            other => other,
+        };
+        listed.unwrap_or_else(|error| {
+            if !matches!(error, UpstreamError::NotFound) {
+                tracing::warn!(repository = %name, %subject, %error, "listing the stored referrers only");
+            }
+            Vec::new()
+        })
+    }
+}
+
+/// The tag under which clients list referrers where there is no API (spec, "Referrers Tag Schema").
+fn schema_tag(subject: &Digest) -> Tag {
+    let hex = subject.hex();
+    let text = format!("{}-{}", subject.algorithm().as_str(), &hex[..64]);
+    // An algorithm's name and hex are characters of a tag.
+    text.parse().unwrap_or_else(|_| unreachable!())
+}
+
+/// Roughly what a descriptor adds to an index, in bytes.
+fn weight(referrer: &Referrer) -> usize {
+    let annotations = referrer.annotations.iter();
+    let annotations: usize = annotations
+        .map(|(key, value)| key.len() + value.len() + 8)
+        .sum();
+    annotations + referrer.artifact_type.as_ref().map_or(0, String::len) + 256
+}

@@ -1,0 +1,199 @@
+//! Ending an upload whose bytes were collected: its blob appears under its digest, or nothing does.
+//!
+//! What is completed is under a key that only this multipart upload ever had, and consists of the
+//! parts that the state vouches for; so it can be moved to the digest's key without reading it. Where
+//! that is not certain (an answer of the store was lost, or the client closes with another algorithm
+//! than it announced), it is read and hashed once more before it is moved.
+
+use super::chunks::Received;
+use super::state::{Chain, State};
+use super::{ChunkRequest, UploadRequest, upload_unknown};
+use crate::oci::{Digest, Error, ErrorCode, Hasher};
+use crate::registry::Registry;
+use crate::registry::failure::of_store;
+use crate::store::{Completed, Key, MAX_PARTS};
+
+use futures_util::StreamExt;
+
+/// What stands at an upload's own key.
+enum Collected {
+    /// Just what the state vouches for.
+    Vouched,
+    /// Something; or nothing.
+    Unknown,
+}
+
+impl Registry {
+    pub(super) async fn close(
+        &self,
+        upload: UploadRequest<'_>,
+        state: State,
+        digest: &Digest,
+        chunk: ChunkRequest,
+    ) -> Result<(), Error> {
+        let before = state.clone();
+        let stored = async {
+            let received = self.receive(upload, state, chunk).await?;
+            let scratch = received.state.scratch;
+            let size = received.state.offset;
+            self.commit(upload, received, digest).await?;
+            Ok((size, scratch))
+        };
+        let stored: Result<(u64, bool), Error> = stored.await;
+        match stored {
+            Ok((size, scratch)) => {
+                self.blob_pushed(upload.name, digest, size).await?;
+                if scratch {
+                    self.sweep_later(upload);
+                }
+                Ok(())
+            }
+            // Ended before; by the same request perhaps, whose answer was lost.
+            Err(error) if error.code() == ErrorCode::BlobUploadUnknown => {
+                let known = self.known(upload.name, digest).await?;
+                if known.linked && known.stored.is_some() {
+                    Ok(())
+                } else {
+                    Err(error)
+                }
+            }
+            Err(error) => {
+                if error.code() == ErrorCode::DigestInvalid
+                    && let Err(error) = self.discard(upload, &before).await
+                {
+                    tracing::warn!(repository = %upload.name, %error, "an upload was left over in the bucket");
+                }
+                Err(error)
+            }
+        }
+    }
+
+    async fn commit(
+        &self,
+        upload: UploadRequest<'_>,
+        received: Received,
+        digest: &Digest,
+    ) -> Result<(), Error> {
+        let Received { mut state, rest } = received;
+        let store = &self.inner.store;
+        let hashed = state.hasher.algorithm() == digest.algorithm();
+        if hashed {
+            require(digest, state.hasher.clone().finish())?;
+        }
+        let present = self.stored_size(digest).await?.is_some();
+        if state.data.is_none() {
+            if !hashed {
+                let mut hasher = Hasher::new(digest.algorithm());
+                rest.update(&mut hasher);
+                require(digest, hasher.finish())?;
+            }
+            if !present {
+                let (key, len) = (Key::Blob(digest), rest.len());
+                let put = store.put_blob(key, len, rest.into_source()).await;
+                put.map_err(of_store)?;
+            }
+            return Ok(());
+        }
+        if present && hashed {
+            return self.discard(upload, &state).await.map_err(of_store);
+        }
+        if rest.len() > 0 {
+            let sender = self.sender(upload, &state).await?;
+            self.send_rest(upload, sender, &mut state, rest).await?;
+        }
+        let vouched = matches!(self.complete(upload, &state).await?, Collected::Vouched);
+        self.put_in_place(upload, &state, digest, vouched && hashed)
+            .await
+    }
+
+    /// Completes the multipart upload of the parts that the state vouches for, and of no others.
+    async fn complete(&self, upload: UploadRequest<'_>, state: &State) -> Result<Collected, Error> {
+        let data = state.data.as_ref().ok_or_else(|| upload_unknown(upload))?;
+        let key = Key::UploadData(upload.name, &upload.id, &data.key);
+        let multipart = self.inner.store.resume(key, data.upload_id.clone());
+        let limit = usize::try_from(MAX_PARTS).unwrap_or(usize::MAX);
+        let Some(parts) = multipart.parts(0, limit).await.map_err(of_store)? else {
+            return Ok(Collected::Unknown);
+        };
+        let expected = usize::try_from(data.parts).unwrap_or_default();
+        // Parts behind the last one are of a request that failed.
+        let parts: Vec<_> = parts.into_iter().take(expected).collect();
+        if parts.len() != expected || Chain::over(&parts) != data.chain {
+            return Err(other_bytes());
+        }
+        match multipart.try_complete(parts).await.map_err(of_store)? {
+            Completed::Done => Ok(Collected::Vouched),
+            Completed::Gone => Ok(Collected::Unknown),
+            Completed::OtherParts => Err(other_bytes()),
+        }
+    }
+
+    /// Moves what was completed to the digest's key.
+    async fn put_in_place(
+        &self,
+        upload: UploadRequest<'_>,
+        state: &State,
+        digest: &Digest,
+        vouched: bool,
+    ) -> Result<(), Error> {
+        let data = state.data.as_ref().ok_or_else(|| upload_unknown(upload))?;
+        let key = Key::UploadData(upload.name, &upload.id, &data.key);
+        if !vouched {
+            require(digest, self.hash(key, digest, upload).await?)?;
+        }
+        let store = &self.inner.store;
+        let moved = store.relocate(key, Key::Blob(digest), state.offset).await;
+        if moved.map_err(of_store)? {
+            return Ok(());
+        }
+        // A retried rename finds nothing when the first attempt did its work unheard.
+        let there = store.head(Key::Blob(digest)).await.map_err(of_store)?;
+        there.map(drop).ok_or_else(|| upload_unknown(upload))
+    }
+
+    async fn hash(
+        &self,
+        key: Key<'_>,
+        digest: &Digest,
+        upload: UploadRequest<'_>,
+    ) -> Result<Digest, Error> {
+        let found = self.inner.store.stream(key, None).await.map_err(of_store)?;
+        let mut bytes = found.ok_or_else(|| upload_unknown(upload))?.bytes;
+        let mut hasher = Hasher::new(digest.algorithm());
+        while let Some(piece) = bytes.next().await {
+            let piece = piece.map_err(|error| {
+                let message = "the registry's storage is not available, try again later";
+                Error::new(ErrorCode::Unavailable, message).because(error)
+            })?;
+            hasher.update(&piece);
+        }
+        Ok(hasher.finish())
+    }
+
+    /// Deletes the small objects of an upload that has ended, behind the client's back.
+    fn sweep_later(&self, upload: UploadRequest<'_>) {
+        let (registry, name, id) = (self.clone(), upload.name.clone(), upload.id);
+        self.inner.background.try_run(async move {
+            let directory = Key::Upload(&name, &id);
+            if let Err(error) = registry.inner.store.delete_directory(directory).await {
+                tracing::debug!(repository = %name, %error, "an upload's scratch is left over in the bucket");
+            }
+        });
+    }
+}
+
+/// The bytes must have the digest that the client gave.
+pub(super) fn require(expected: &Digest, actual: Digest) -> Result<(), Error> {
+    if *expected == actual {
+        return Ok(());
+    }
+    let message = format!("the bytes that came have the digest {actual}, not {expected}");
+    Err(Error::new(ErrorCode::DigestInvalid, message))
+}
+
+fn other_bytes() -> Error {
+    Error::new(
+        ErrorCode::BlobUploadInvalid,
+        "another request sent other bytes for the same upload, push the blob again",
+    )
+}

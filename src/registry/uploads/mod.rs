@@ -1,0 +1,268 @@
+//! Pushing blobs (end-4 to end-6, end-11, end-13, end-14).
+//!
+//! Where the digest is known before the first byte, a blob goes straight to its final key, as a fill
+//! does ([`direct`]). Otherwise its bytes are collected under the upload's own keys ([`chunks`]) and
+//! moved when the digest is known ([`commit`]). What ties the requests of an upload together is their
+//! URL's [`state`]; a replica remembers nothing of it.
+
+mod body;
+mod chunks;
+mod commit;
+mod direct;
+mod mount;
+mod sender;
+mod state;
+mod sweep;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use uuid::Uuid;
+
+use super::Registry;
+use super::failure::of_store;
+use crate::oci::{Algorithm, ChunkRange, Digest, Error, ErrorCode, RepositoryName};
+use crate::store::Key;
+
+pub use body::BlobBody;
+pub use mount::Mounted;
+
+use sender::PARALLEL_IN_ALL;
+use state::{Seal, State};
+
+/// How many pushes are read from at once; each holds up to 15 MiB that wait to become a part. The
+/// next one waits.
+const MAX_BODIES: usize = 64;
+/// How long it waits.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What all uploads of a registry share.
+#[derive(Debug)]
+pub(super) struct Uploads {
+    seal: Seal,
+    /// Places for parts on their way.
+    parts: Arc<Semaphore>,
+    /// Places for pushes.
+    bodies: Arc<Semaphore>,
+}
+
+/// An upload, as a request's URL names it.
+#[derive(Clone, Copy, Debug)]
+pub struct UploadRequest<'a> {
+    /// The repository.
+    pub name: &'a RepositoryName,
+    /// The upload.
+    pub id: Uuid,
+    /// The sealed state.
+    pub state: &'a str,
+}
+
+/// Bytes for an upload.
+pub struct ChunkRequest {
+    /// Where in the blob they belong, if the client says so.
+    pub range: Option<ChunkRange>,
+    /// How many they are, if the client says so.
+    pub len: Option<u64>,
+    /// The bytes.
+    pub body: BlobBody,
+}
+
+/// How far an upload is, and under which state it goes on.
+#[derive(Clone, Debug)]
+pub struct Progress {
+    /// The upload.
+    pub id: Uuid,
+    /// The sealed state, for the URL.
+    pub state: String,
+    /// How many bytes there are.
+    pub offset: u64,
+}
+
+/// What became of bytes for an upload.
+#[derive(Clone, Debug)]
+pub enum Pushed {
+    /// They were taken, and the upload goes on.
+    Accepted(Progress),
+    /// They belong elsewhere in the blob than where the upload is.
+    OutOfOrder(Progress),
+    /// The blob is the repository's.
+    Stored,
+}
+
+impl Uploads {
+    /// `secret` signs states.
+    pub(super) fn new(secret: &[u8]) -> Self {
+        Self {
+            seal: Seal::new(secret),
+            parts: Arc::new(Semaphore::new(PARALLEL_IN_ALL)),
+            bodies: Arc::new(Semaphore::new(MAX_BODIES)),
+        }
+    }
+
+    /// A place among those whose bodies are read.
+    async fn turn(&self) -> Result<OwnedSemaphorePermit, Error> {
+        let turn = Arc::clone(&self.bodies).acquire_owned();
+        match tokio::time::timeout(PATIENCE, turn).await {
+            Ok(Ok(turn)) => Ok(turn),
+            _ => Err(Error::new(
+                ErrorCode::TooManyRequests,
+                "too many blobs are being pushed, try again later",
+            )
+            .retry_after(Some(PATIENCE))),
+        }
+    }
+}
+
+impl Registry {
+    /// Begins an upload (end-4a, end-4c). Nothing is written for it yet.
+    ///
+    /// # Errors
+    /// `UNSUPPORTED`: the registry is read-only.
+    pub fn begin_upload(
+        &self,
+        name: &RepositoryName,
+        algorithm: Algorithm,
+    ) -> Result<Progress, Error> {
+        self.writable()?;
+        Ok(self.progress(name, Uuid::new_v4(), &State::new(algorithm)))
+    }
+
+    /// Takes the next bytes of an upload (end-5).
+    ///
+    /// # Errors
+    /// - `BLOB_UPLOAD_UNKNOWN`: the state is not one of this upload's, or the upload was ended.
+    /// - `BLOB_UPLOAD_INVALID`, `SIZE_INVALID`: the bytes are not those that were announced.
+    /// - `TOOMANYREQUESTS`, `UNAVAILABLE`, `UNSUPPORTED`.
+    pub async fn push_chunk(
+        &self,
+        upload: UploadRequest<'_>,
+        chunk: ChunkRequest,
+    ) -> Result<Pushed, Error> {
+        self.writable()?;
+        let state = self.opened(upload)?;
+        if out_of_order(&chunk, &state) {
+            let progress = self.progress(upload.name, upload.id, &state);
+            return Ok(Pushed::OutOfOrder(progress));
+        }
+        let state = self.extend(upload, state, chunk).await?;
+        Ok(Pushed::Accepted(self.progress(
+            upload.name,
+            upload.id,
+            &state,
+        )))
+    }
+
+    /// Ends an upload (end-6), perhaps with its last bytes, or all of them. Asked again, it answers the
+    /// same, if the blob is there.
+    ///
+    /// # Errors
+    /// As [`push_chunk`](Self::push_chunk), and `DIGEST_INVALID`: the bytes have another digest; none
+    /// of them is kept.
+    pub async fn close_upload(
+        &self,
+        upload: UploadRequest<'_>,
+        digest: &Digest,
+        chunk: ChunkRequest,
+    ) -> Result<Pushed, Error> {
+        self.writable()?;
+        let state = self.opened(upload)?;
+        if out_of_order(&chunk, &state) {
+            let progress = self.progress(upload.name, upload.id, &state);
+            return Ok(Pushed::OutOfOrder(progress));
+        }
+        if state.offset == 0 {
+            let stored = Box::pin(self.store_direct(upload.name, digest, chunk));
+            tokio::try_join!(stored, self.require_not_cancelled(upload))?;
+        } else {
+            self.close(upload, state, digest, chunk).await?;
+        }
+        Ok(Pushed::Stored)
+    }
+
+    /// Takes a blob in one request (end-4b).
+    ///
+    /// # Errors
+    /// As [`close_upload`](Self::close_upload).
+    pub async fn push_blob(
+        &self,
+        name: &RepositoryName,
+        digest: &Digest,
+        chunk: ChunkRequest,
+    ) -> Result<(), Error> {
+        self.writable()?;
+        self.store_direct(name, digest, chunk).await
+    }
+
+    /// How far an upload is (end-13).
+    ///
+    /// # Errors
+    /// `BLOB_UPLOAD_UNKNOWN`, `UNAVAILABLE`.
+    pub async fn upload_status(&self, upload: UploadRequest<'_>) -> Result<Progress, Error> {
+        let state = self.opened(upload)?;
+        self.require_alive(upload, &state).await?;
+        Ok(self.progress(upload.name, upload.id, &state))
+    }
+
+    /// Gives an upload up (end-14).
+    ///
+    /// # Errors
+    /// `BLOB_UPLOAD_UNKNOWN`, `UNAVAILABLE`, `UNSUPPORTED`.
+    pub async fn cancel_upload(&self, upload: UploadRequest<'_>) -> Result<(), Error> {
+        self.writable()?;
+        let state = self.opened(upload)?;
+        self.require_alive(upload, &state).await?;
+        self.discard(upload, &state).await.map_err(of_store)?;
+        self.mark_cancelled(upload).await.map_err(of_store)
+    }
+
+    fn opened(&self, upload: UploadRequest<'_>) -> Result<State, Error> {
+        let UploadRequest { name, id, state } = upload;
+        let opened = self.inner.uploads.seal.open(state, name, &id);
+        opened.ok_or_else(|| upload_unknown(upload))
+    }
+
+    fn progress(&self, name: &RepositoryName, id: Uuid, state: &State) -> Progress {
+        Progress {
+            id,
+            state: self.inner.uploads.seal.close(state, name, &id),
+            offset: state.offset,
+        }
+    }
+
+    /// An upload is there as long as what its state names is in the bucket.
+    async fn require_alive(&self, upload: UploadRequest<'_>, state: &State) -> Result<(), Error> {
+        let store = &self.inner.store;
+        let alive = match (&state.data, &state.tail) {
+            (Some(data), _) => {
+                let key = Key::UploadData(upload.name, &upload.id, &data.key);
+                let multipart = store.resume(key, data.upload_id.clone());
+                multipart.parts(0, 1).await.map_err(of_store)?.is_some()
+            }
+            (None, Some(tail)) => {
+                let key = Key::UploadData(upload.name, &upload.id, &tail.key);
+                store.head(key).await.map_err(of_store)?.is_some()
+            }
+            (None, None) => return self.require_not_cancelled(upload).await,
+        };
+        alive.then_some(()).ok_or_else(|| upload_unknown(upload))
+    }
+
+    /// Nothing in the bucket tells of an upload without bytes, except that it was cancelled.
+    async fn require_not_cancelled(&self, upload: UploadRequest<'_>) -> Result<(), Error> {
+        let key = Key::UploadCancelled(upload.name, &upload.id);
+        match self.inner.store.head(key).await.map_err(of_store)? {
+            None => Ok(()),
+            Some(_) => Err(upload_unknown(upload)),
+        }
+    }
+}
+
+fn out_of_order(chunk: &ChunkRequest, state: &State) -> bool {
+    chunk.range.is_some_and(|range| range.start != state.offset)
+}
+
+fn upload_unknown(upload: UploadRequest<'_>) -> Error {
+    let message = format!("{} has no upload {} in this state", upload.name, upload.id);
+    Error::new(ErrorCode::BlobUploadUnknown, message)
+}

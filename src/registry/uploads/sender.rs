@@ -1,0 +1,153 @@
+//! Parts of a push on their way to the bucket: a few at a time, while more bytes arrive.
+
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use uuid::Uuid;
+
+use super::body::Buffer;
+use crate::oci::{Error, ErrorCode};
+use crate::registry::background::Background;
+use crate::registry::failure::of_store;
+use crate::store::{MAX_PARTS, Multipart, Part, StoreError};
+
+/// How many parts of one push are on their way at once. Their bytes are in memory.
+const PARALLEL: usize = 2;
+/// How many parts of all pushes together are.
+pub(super) const PARALLEL_IN_ALL: usize = 12;
+/// After so many parts of a push whose size nobody knows, they are four times as large, so that 10,000
+/// suffice for 250 GB with the default of `storage.s3.chunksize`.
+const LARGER_AFTER: i32 = 5_000;
+
+/// Sends the parts of one multipart upload. Dropped early, it stops; an upload that it owns is
+/// aborted then.
+pub(super) struct Sender {
+    upload: Multipart,
+    /// The name of the upload's key.
+    key: Uuid,
+    next: i32,
+    sending: JoinSet<Result<Option<Part>, StoreError>>,
+    sent: Vec<Part>,
+    slots: Arc<Semaphore>,
+    /// Where the upload is aborted, if nobody else is to go on with it.
+    owner: Option<Background>,
+}
+
+/// The size of part `number`, in bytes.
+pub(super) fn part_len(configured: u64, number: i32) -> u64 {
+    if number > LARGER_AFTER {
+        configured.saturating_mul(4).min(5 << 30)
+    } else {
+        configured
+    }
+}
+
+impl Sender {
+    /// Goes on behind `parts` parts.
+    pub(super) fn new(upload: Multipart, parts: i32, slots: Arc<Semaphore>, key: Uuid) -> Self {
+        Self {
+            upload,
+            key,
+            next: parts + 1,
+            sending: JoinSet::new(),
+            sent: Vec::new(),
+            slots,
+            owner: None,
+        }
+    }
+
+    /// The upload was begun for this push alone.
+    pub(super) fn owned(mut self, background: &Background) -> Self {
+        self.owner = Some(background.clone());
+        self
+    }
+
+    /// The number of the next part.
+    pub(super) fn next(&self) -> i32 {
+        self.next
+    }
+
+    pub(super) fn key(&self) -> Uuid {
+        self.key
+    }
+
+    pub(super) fn upload(&self) -> &Multipart {
+        &self.upload
+    }
+
+    /// Sends a part when there is a place for it; returns when it is on its way. `false` when the
+    /// upload is gone.
+    pub(super) async fn send(&mut self, part: Buffer) -> Result<bool, Error> {
+        if u64::from(self.next.unsigned_abs()) > MAX_PARTS {
+            let message = "the blob is too large to be pushed in one upload";
+            return Err(Error::new(ErrorCode::TooLarge, message));
+        }
+        while self.sending.len() >= PARALLEL {
+            if !self.collect().await? {
+                return Ok(false);
+            }
+        }
+        // The semaphore is never closed.
+        let slot = Arc::clone(&self.slots).acquire_owned().await.ok();
+        let (upload, number) = (self.upload.clone(), self.next);
+        let (len, source) = (part.len(), part.into_source());
+        self.next += 1;
+        self.sending.spawn(async move {
+            let sent = upload.part(number, len, source).await;
+            drop(slot);
+            sent
+        });
+        Ok(true)
+    }
+
+    /// Waits for one part.
+    async fn collect(&mut self) -> Result<bool, Error> {
+        match self.sending.join_next().await {
+            None => Ok(true),
+            Some(Ok(Ok(Some(part)))) => {
+                self.sent.push(part);
+                Ok(true)
+            }
+            Some(Ok(Ok(None))) => Ok(false),
+            Some(Ok(Err(error))) => Err(of_store(error)),
+            Some(Err(error)) => Err(of_store(StoreError::Unavailable {
+                operation: "UploadPart",
+                cause: error.to_string(),
+            })),
+        }
+    }
+
+    /// Waits for all parts; returns those that were sent here, in their order, or `None` when the
+    /// upload is gone.
+    pub(super) async fn finish(&mut self) -> Result<Option<Vec<Part>>, Error> {
+        while !self.sending.is_empty() {
+            if !self.collect().await? {
+                return Ok(None);
+            }
+        }
+        let mut parts = std::mem::take(&mut self.sent);
+        parts.sort_by_key(|part| part.number);
+        Ok(Some(parts))
+    }
+
+    /// Somebody else ends the upload from now on.
+    pub(super) fn disown(&mut self) {
+        self.owner = None;
+    }
+}
+
+impl Drop for Sender {
+    fn drop(&mut self) {
+        self.sending.abort_all();
+        let Some(background) = self.owner.take() else {
+            return;
+        };
+        let upload = self.upload.clone();
+        background.own(async move {
+            if let Err(error) = upload.abort().await {
+                tracing::warn!(%error, "an upload was left over in the bucket");
+            }
+        });
+    }
+}

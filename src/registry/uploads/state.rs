@@ -1,0 +1,270 @@
+//! The state of an upload, which travels in its URL: POST, PATCH and PUT may each reach another
+//! replica, and replicas share nothing but the bucket.
+//!
+//! It is signed with `http.secret`, together with the repository and the upload that it is of, so
+//! nobody can make one up, change one, or use one elsewhere. It can be used again: a client that did
+//! not hear an answer goes on from where it was. Two requests may thus race on one state, each with
+//! bytes of its own under the same part number, of which the store keeps one. So a state vouches for
+//! the very parts that were hashed, by a digest chained over their numbers, sizes and `ETag`s, and an
+//! upload is only completed with these. (Where the store's `ETag` is an MD5, somebody who makes two
+//! colliding parts can get the one stored under the digest of the other. Both are his own, and clients
+//! verify what they pull.)
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use hmac::{Hmac, KeyInit, Mac};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+use uuid::Uuid;
+
+use crate::oci::{Algorithm, Hasher, RepositoryName};
+use crate::store::Part;
+
+/// Separates these signatures from any others under the same secret, and from those of other versions.
+const CONTEXT: &[u8] = b"pounce upload state 1\0";
+
+/// How far an upload is.
+#[derive(Clone, Debug)]
+pub(super) struct State {
+    /// Of the bytes so far.
+    pub(super) hasher: Hasher,
+    /// How many bytes there are.
+    pub(super) offset: u64,
+    /// The multipart upload with these bytes, once there are enough for one.
+    pub(super) data: Option<Data>,
+    /// The last bytes, too few for a part.
+    pub(super) tail: Option<Tail>,
+    /// There are small objects of earlier requests in the bucket.
+    pub(super) scratch: bool,
+}
+
+/// A multipart upload, and what is in it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Data {
+    /// Its key's own name: what is completed there is what was begun there.
+    pub(super) key: Uuid,
+    /// What the store calls it.
+    pub(super) upload_id: String,
+    /// How many parts it has.
+    pub(super) parts: i32,
+    /// Vouches for them.
+    pub(super) chain: Chain,
+}
+
+/// A small object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Tail {
+    /// Its key's own name: a request that is repeated must not overwrite what another state vouches for.
+    pub(super) key: Uuid,
+    /// Its size in bytes.
+    pub(super) len: u64,
+}
+
+/// A digest over parts in their order.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(super) struct Chain(#[serde(with = "const_hex")] [u8; 32]);
+
+/// What is signed.
+#[derive(Serialize, Deserialize)]
+struct Payload {
+    algorithm: String,
+    #[serde(with = "const_hex")]
+    midstate: Vec<u8>,
+    offset: u64,
+    data: Option<Data>,
+    tail: Option<Tail>,
+    scratch: bool,
+}
+
+/// Signs states and checks signatures.
+#[derive(Clone)]
+pub(super) struct Seal(Hmac<Sha256>);
+
+impl Chain {
+    pub(super) fn append(&mut self, part: &Part) {
+        let mut hasher = Sha256::new();
+        hasher.update(self.0);
+        hasher.update(part.number.to_be_bytes());
+        hasher.update(part.len.to_be_bytes());
+        hasher.update(part.etag.as_bytes());
+        self.0 = hasher.finalize().into();
+    }
+
+    /// The chain over parts that are given in their order.
+    pub(super) fn over(parts: &[Part]) -> Self {
+        let mut chain = Self::default();
+        parts.iter().for_each(|part| chain.append(part));
+        chain
+    }
+}
+
+impl State {
+    pub(super) fn new(algorithm: Algorithm) -> Self {
+        Self {
+            hasher: Hasher::new(algorithm),
+            offset: 0,
+            data: None,
+            tail: None,
+            scratch: false,
+        }
+    }
+}
+
+impl Seal {
+    /// Any secret will do; a long and random one is better.
+    pub(super) fn new(secret: &[u8]) -> Self {
+        // A key of any length is accepted.
+        Self(Hmac::new_from_slice(secret).unwrap_or_else(|_| unreachable!()))
+    }
+
+    /// The state as text that can stand in a URL, for one upload to one repository.
+    pub(super) fn close(&self, state: &State, name: &RepositoryName, id: &Uuid) -> String {
+        let payload = Payload {
+            algorithm: state.hasher.algorithm().as_str().to_owned(),
+            midstate: state.hasher.save(),
+            offset: state.offset,
+            data: state.data.clone(),
+            tail: state.tail,
+            scratch: state.scratch,
+        };
+        // Texts and numbers always serialize.
+        let payload = serde_json::to_vec(&payload).unwrap_or_default();
+        let mut sealed = self
+            .mac(name, id, &payload)
+            .finalize()
+            .into_bytes()
+            .to_vec();
+        sealed.extend_from_slice(&payload);
+        URL_SAFE_NO_PAD.encode(sealed)
+    }
+
+    /// The state in a text that [`close`](Self::close) made for the same upload to the same repository;
+    /// `None` for any other text.
+    pub(super) fn open(&self, text: &str, name: &RepositoryName, id: &Uuid) -> Option<State> {
+        let sealed = URL_SAFE_NO_PAD.decode(text).ok()?;
+        let (tag, payload) = sealed.split_at_checked(32)?;
+        self.mac(name, id, payload).verify_slice(tag).ok()?;
+        let payload: Payload = serde_json::from_slice(payload).ok()?;
+        let algorithm = Algorithm::named(&payload.algorithm)?;
+        Some(State {
+            hasher: Hasher::restore(algorithm, &payload.midstate)?,
+            offset: payload.offset,
+            data: payload.data,
+            tail: payload.tail,
+            scratch: payload.scratch,
+        })
+    }
+
+    fn mac(&self, name: &RepositoryName, id: &Uuid, payload: &[u8]) -> Hmac<Sha256> {
+        let mut mac = self.0.clone();
+        mac.update(CONTEXT);
+        // A name has no zero byte, so it cannot run into what follows.
+        mac.update(name.as_str().as_bytes());
+        mac.update(b"\0");
+        mac.update(id.as_bytes());
+        mac.update(payload);
+        mac
+    }
+}
+
+impl std::fmt::Debug for Seal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("***")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn state() -> impl Strategy<Value = State> {
+        let chain = any::<[u8; 32]>().prop_map(Chain);
+        let data = (any::<u128>(), ".{0,200}", 1..10_000, chain).prop_map(
+            |(key, upload_id, parts, chain)| Data {
+                key: Uuid::from_u128(key),
+                upload_id,
+                parts,
+                chain,
+            },
+        );
+        let tail = (any::<u128>(), any::<u64>()).prop_map(|(key, len)| Tail {
+            key: Uuid::from_u128(key),
+            len,
+        });
+        let parts = (any::<bool>(), any::<Vec<u8>>(), any::<u64>());
+        (parts, prop::option::of(data), prop::option::of(tail)).prop_map(
+            |((long, seen, offset), data, tail)| {
+                let algorithm = if long {
+                    Algorithm::Sha512
+                } else {
+                    Algorithm::Sha256
+                };
+                let mut hasher = Hasher::new(algorithm);
+                hasher.update(&seen);
+                State {
+                    hasher,
+                    offset,
+                    data,
+                    tail,
+                    scratch: long,
+                }
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn a_state_comes_back_as_it_was(state in state(), id: u128) {
+            let (seal, name, id) = (Seal::new(b"secret"), "a/b".parse().unwrap(), Uuid::from_u128(id));
+            let text = seal.close(&state, &name, &id);
+            prop_assert!(text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_'));
+            let opened = seal.open(&text, &name, &id).unwrap();
+            prop_assert_eq!(opened.offset, state.offset);
+            prop_assert_eq!(opened.data, state.data);
+            prop_assert_eq!(opened.tail, state.tail);
+            prop_assert_eq!(opened.hasher.finish(), state.hasher.finish());
+        }
+
+        #[test]
+        fn no_other_text_is_a_state(state in state(), at: prop::sample::Index, bit in 0..8_u8, cut: prop::sample::Index) {
+            let (seal, name, id) = (Seal::new(b"secret"), "a/b".parse().unwrap(), Uuid::nil());
+            let text = seal.close(&state, &name, &id);
+            let mut bytes = URL_SAFE_NO_PAD.decode(&text).unwrap();
+            let at = at.index(bytes.len());
+            bytes[at] ^= 1 << bit;
+            prop_assert!(seal.open(&URL_SAFE_NO_PAD.encode(&bytes), &name, &id).is_none());
+            prop_assert!(seal.open(&text[..cut.index(text.len())], &name, &id).is_none());
+            prop_assert!(seal.open(&text, &"a/c".parse().unwrap(), &id).is_none());
+            prop_assert!(seal.open(&text, &name, &Uuid::max()).is_none());
+            prop_assert!(Seal::new(b"another").open(&text, &name, &id).is_none());
+        }
+
+        #[test]
+        fn any_text_can_be_tried(text in ".{0,300}") {
+            let seal = Seal::new(b"secret");
+            prop_assert!(seal.open(&text, &"a".parse().unwrap(), &Uuid::nil()).is_none());
+        }
+    }
+
+    #[test]
+    fn a_chain_tells_parts_apart() {
+        let part = |number, len, etag: &str| Part {
+            number,
+            len,
+            etag: etag.into(),
+        };
+        let chain = Chain::over(&[part(1, 5, "a"), part(2, 5, "b")]);
+        for other in [
+            vec![],
+            vec![part(1, 5, "a")],
+            vec![part(2, 5, "b"), part(1, 5, "a")],
+            vec![part(1, 5, "a"), part(2, 5, "c")],
+            vec![part(1, 5, "a"), part(2, 6, "b")],
+        ] {
+            assert_ne!(Chain::over(&other), chain);
+        }
+    }
+}

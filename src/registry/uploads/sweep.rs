@@ -1,0 +1,87 @@
+//! Uploads that nobody ended (`storage.maintenance.uploadpurging`): distribution's, too, and the
+//! multipart uploads of fills whose process was killed.
+//!
+//! Every replica sweeps; what another one deleted meanwhile is fine. Nothing younger than the age is
+//! touched, by the bucket's clock, so an upload that is under way is safe for that long.
+
+use std::time::{Duration, SystemTime};
+
+use crate::config::UploadPurging;
+use crate::oci::RepositoryName;
+use crate::registry::{Registry, catalog};
+use crate::store::{Key, StoreError};
+
+/// The most that a replica waits before its first sweep, so that those which start together do not
+/// sweep together.
+const FIRST: Duration = Duration::from_hours(1);
+
+impl Registry {
+    /// Sweeps now and then, until the registry stops.
+    pub fn sweep_uploads(&self, purging: UploadPurging) {
+        if !purging.enabled || purging.interval.is_zero() {
+            return;
+        }
+        let registry = self.clone();
+        self.inner.background.forever(async move {
+            let first = purging.interval.min(FIRST);
+            tokio::time::sleep(first.mul_f64(random_share())).await;
+            loop {
+                match registry.sweep(&purging).await {
+                    Ok((multipart, scratch)) => {
+                        let dry_run = purging.dryrun;
+                        tracing::info!(multipart, scratch, dry_run, "swept abandoned uploads");
+                    }
+                    Err(error) => tracing::warn!(%error, "abandoned uploads were not swept"),
+                }
+                tokio::time::sleep(purging.interval).await;
+            }
+        });
+    }
+
+    /// Returns how many multipart uploads and how many directories of uploads were given up.
+    async fn sweep(&self, purging: &UploadPurging) -> Result<(usize, usize), StoreError> {
+        let store = &self.inner.store;
+        let limit = SystemTime::now()
+            .checked_sub(purging.age)
+            .unwrap_or(SystemTime::UNIX_EPOCH);
+        let multipart = store.abort_uploads_before(limit, purging.dryrun).await?;
+        let mut directories = 0;
+        for name in catalog::with(store, "_uploads").await? {
+            directories += self.sweep_repository(&name, limit, purging.dryrun).await?;
+        }
+        Ok((multipart, directories))
+    }
+
+    async fn sweep_repository(
+        &self,
+        name: &RepositoryName,
+        limit: SystemTime,
+        dry_run: bool,
+    ) -> Result<usize, StoreError> {
+        let store = &self.inner.store;
+        let mut swept = 0;
+        let uploads = store
+            .children(Key::Uploads(name), usize::MAX)
+            .await?
+            .into_iter()
+            .filter_map(|id| id.parse().ok());
+        for id in uploads {
+            let directory = Key::Upload(name, &id);
+            let objects = store.objects(directory, None, 1000).await?;
+            // distribution goes on writing into an old upload, so its youngest object counts.
+            let youngest = objects.iter().filter_map(|object| object.modified).max();
+            if youngest.is_some_and(|youngest| youngest < limit) {
+                swept += 1;
+                if !dry_run {
+                    store.delete_directory(directory).await?;
+                }
+            }
+        }
+        Ok(swept)
+    }
+}
+
+/// From 0 to 1.
+fn random_share() -> f64 {
+    f64::from(getrandom::u32().unwrap_or(0)) / f64::from(u32::MAX)
+}

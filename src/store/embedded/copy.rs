@@ -1,0 +1,119 @@
+//! Copies inside a folder.
+//!
+//! An object's file is never written to once it is in its place, so a copy of the whole is a second
+//! name for the same file, and Tigris' rename is a rename.
+
+use std::fs::{self, File};
+use std::io::{self, Read, Seek, SeekFrom};
+
+use s3s::dto::{self, CopySource, ETag, Timestamp};
+use s3s::{S3Result, s3_error};
+use tempfile::NamedTempFile;
+use uuid::Uuid;
+
+use super::folder::{Folder, etag, internal, is_missing, parent};
+
+impl Folder {
+    pub(super) fn copy(
+        &self,
+        input: &dto::CopyObjectInput,
+        rename: bool,
+    ) -> S3Result<dto::CopyObjectOutput> {
+        let (source_bucket, source) = source(&input.copy_source)?;
+        let from = self.file(source_bucket, source)?;
+        let to = self.file(&input.bucket, &input.key)?;
+        let _turn = self.turn();
+        let (_, found, attributes) = self.look(source_bucket, source)?;
+        if from != to {
+            let file = self.second_name(&from).map_err(internal)?;
+            self.commit(file, &to, &input.key, &attributes)
+                .map_err(internal)?;
+            if rename {
+                self.take_away(source).map_err(internal)?;
+            }
+        }
+        Ok(dto::CopyObjectOutput {
+            copy_object_result: Some(dto::CopyObjectResult {
+                e_tag: Some(etag(&found)),
+                last_modified: found.modified().ok().map(Timestamp::from),
+                ..Default::default()
+            }),
+            ..Default::default()
+        })
+    }
+
+    /// The same file under a temporary name, or a copy where the file system has no links.
+    fn second_name(&self, path: &std::path::Path) -> io::Result<NamedTempFile> {
+        let linked = tempfile::Builder::new().make_in(self.tmp(), |name| {
+            fs::hard_link(path, name)?;
+            File::open(name)
+        });
+        linked.or_else(|_| {
+            let mut copy = NamedTempFile::new_in(self.tmp())?;
+            io::copy(&mut File::open(path)?, copy.as_file_mut())?;
+            Ok(copy)
+        })
+    }
+
+    pub(super) fn copy_part(
+        &self,
+        input: &dto::UploadPartCopyInput,
+    ) -> S3Result<dto::UploadPartCopyOutput> {
+        let (bucket, source) = source(&input.copy_source)?;
+        let (mut file, found, _) = self.look(bucket, source)?;
+        let slice = match input.copy_source_range.as_deref() {
+            None => 0..found.len(),
+            Some(text) => dto::Range::parse(text)
+                .map_err(|_| s3_error!(InvalidArgument, "not a range of bytes"))?
+                .check(found.len())?,
+        };
+        let mut part = NamedTempFile::new_in(self.tmp()).map_err(internal)?;
+        file.seek(SeekFrom::Start(slice.start)).map_err(internal)?;
+        io::copy(&mut file.take(slice.end - slice.start), part.as_file_mut()).map_err(internal)?;
+        let tag = Uuid::new_v4().simple().to_string();
+        self.keep_part(&input.upload_id, input.part_number, &tag, part)?;
+        Ok(dto::UploadPartCopyOutput {
+            copy_part_result: Some(dto::CopyPartResult {
+                e_tag: Some(ETag::Strong(tag)),
+                ..Default::default()
+            }),
+            ..Default::default()
+        })
+    }
+
+    /// Deletes an object with its attributes, and the directories that it leaves empty. One that is
+    /// not there is fine. The caller holds the turn, so that nobody writes into such a directory.
+    pub(super) fn take_away(&self, key: &str) -> io::Result<()> {
+        let path = self.root().join(key);
+        let found = match fs::metadata(&path) {
+            Ok(found) if found.is_file() => found,
+            Ok(_) => return Ok(()),
+            Err(error) if is_missing(&error) => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        fs::remove_file(&path)?;
+        self.forget_attributes(key, &found)?;
+        let mut directory = parent(&path);
+        // Fails at the first one that is not empty.
+        while directory != self.root() && fs::remove_dir(directory).is_ok() {
+            directory = parent(directory);
+        }
+        Ok(())
+    }
+
+    pub(super) fn delete(&self, bucket: &str, keys: &[String]) -> S3Result<()> {
+        let _turn = self.turn();
+        for key in keys {
+            self.file(bucket, key)?;
+            self.take_away(key).map_err(internal)?;
+        }
+        Ok(())
+    }
+}
+
+fn source(source: &CopySource) -> S3Result<(&str, &str)> {
+    match source {
+        CopySource::Bucket { bucket, key, .. } => Ok((bucket, key)),
+        _ => Err(s3_error!(NotImplemented, "the source is not in a bucket")),
+    }
+}

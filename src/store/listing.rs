@@ -1,0 +1,84 @@
+//! What is in the bucket below a directory key.
+
+use std::collections::BTreeSet;
+use std::time::SystemTime;
+
+use super::error::failure;
+use super::{Key, Store, StoreError};
+
+/// An object below a directory key.
+#[derive(Clone, Debug)]
+pub struct Listed {
+    /// Its path, relative to the directory.
+    pub path: String,
+    /// When it was written.
+    pub modified: Option<SystemTime>,
+}
+
+impl Store {
+    /// The names directly below a directory key, in order; not many more than `limit` of them.
+    ///
+    /// # Errors
+    /// The bucket did not answer.
+    pub async fn children(
+        &self,
+        directory: Key<'_>,
+        limit: usize,
+    ) -> Result<BTreeSet<String>, StoreError> {
+        let prefix = self.path(&directory);
+        let mut names = BTreeSet::new();
+        let mut pages = self
+            .inner
+            .client
+            .list_objects_v2()
+            .bucket(&self.inner.bucket)
+            .prefix(&prefix)
+            .delimiter("/")
+            .into_paginator()
+            .send();
+        while let Some(page) = Box::pin(pages.next()).await {
+            let page = page.map_err(|error| failure("ListObjectsV2", &error))?;
+            for common in page.common_prefixes() {
+                let name = common.prefix().and_then(|path| path.strip_prefix(&prefix));
+                names.extend(name.map(|name| name.trim_end_matches('/').to_owned()));
+            }
+            if names.len() >= limit {
+                break;
+            }
+        }
+        Ok(names)
+    }
+
+    /// The objects below a directory key, in the order of their paths, after `after`; at most
+    /// `limit`, which is at most 1,000.
+    ///
+    /// # Errors
+    /// The bucket did not answer.
+    pub async fn objects(
+        &self,
+        directory: Key<'_>,
+        after: Option<&str>,
+        limit: i32,
+    ) -> Result<Vec<Listed>, StoreError> {
+        let prefix = self.path(&directory);
+        let request = self
+            .inner
+            .client
+            .list_objects_v2()
+            .bucket(&self.inner.bucket)
+            .prefix(&prefix)
+            .set_start_after(after.map(|path| format!("{prefix}{path}")))
+            .max_keys(limit);
+        let page = Box::pin(request.send())
+            .await
+            .map_err(|error| failure("ListObjectsV2", &error))?;
+        let listed = page.contents().iter().filter_map(|object| {
+            let path = object.key()?.strip_prefix(&prefix)?.to_owned();
+            let modified = object
+                .last_modified()
+                .and_then(|time| SystemTime::try_from(*time).ok());
+            Some(Listed { path, modified })
+        });
+        Ok(listed.collect())
+    }
+}

@@ -1,0 +1,119 @@
+//! Taking objects away: single ones, directories, and uploads that were abandoned.
+
+use std::time::SystemTime;
+
+use futures_util::{StreamExt, TryStreamExt, stream};
+
+use super::error::{failure, translate};
+use super::{Key, Store, StoreError};
+
+/// How many objects of a directory are deleted at once.
+const PARALLEL: usize = 16;
+
+impl Store {
+    /// Deletes an object. One that is not there is fine.
+    ///
+    /// # Errors
+    /// The bucket did not do it.
+    pub async fn delete(&self, key: Key<'_>) -> Result<(), StoreError> {
+        self.delete_path(self.path(&key)).await
+    }
+
+    /// Deletes everything below a directory key; returns how many objects that were.
+    ///
+    /// # Errors
+    /// The bucket did not do it, or not all of it.
+    pub async fn delete_directory(&self, directory: Key<'_>) -> Result<usize, StoreError> {
+        let prefix = self.path(&directory);
+        let mut deleted = 0;
+        loop {
+            let listed = self.objects(directory, None, 1000).await?;
+            if listed.is_empty() {
+                return Ok(deleted);
+            }
+            deleted += listed.len();
+            stream::iter(listed)
+                .map(|object| Ok(self.delete_path(format!("{prefix}{}", object.path))))
+                .try_buffer_unordered(PARALLEL)
+                .try_collect::<()>()
+                .await?;
+        }
+    }
+
+    /// Aborts the multipart uploads that were begun before `limit`, whoever began them: one whose
+    /// process ended can be completed by nobody. Returns how many were aborted, or, in a `dry_run`,
+    /// would be.
+    ///
+    /// # Errors
+    /// The bucket did not do it, or not all of it.
+    pub async fn abort_uploads_before(
+        &self,
+        limit: SystemTime,
+        dry_run: bool,
+    ) -> Result<usize, StoreError> {
+        let inner = &self.inner;
+        let mut aborted = 0;
+        let (mut key_marker, mut id_marker) = (None, None);
+        loop {
+            let request = inner
+                .client
+                .list_multipart_uploads()
+                .bucket(&inner.bucket)
+                .prefix(self.path(&Key::Root))
+                .set_key_marker(key_marker)
+                .set_upload_id_marker(id_marker);
+            let page = Box::pin(request.send())
+                .await
+                .map_err(|error| failure("ListMultipartUploads", &error))?;
+            for upload in page.uploads() {
+                let (Some(key), Some(id)) = (upload.key(), upload.upload_id()) else {
+                    continue;
+                };
+                let begun = upload
+                    .initiated()
+                    .and_then(|time| SystemTime::try_from(*time).ok());
+                if begun.is_some_and(|begun| begun < limit) {
+                    aborted += 1;
+                    if !dry_run {
+                        self.abort_path(key, id).await?;
+                    }
+                }
+            }
+            (key_marker, id_marker) = (
+                page.next_key_marker().map(str::to_owned),
+                page.next_upload_id_marker().map(str::to_owned),
+            );
+            if page.is_truncated() != Some(true) || key_marker.is_none() {
+                return Ok(aborted);
+            }
+        }
+    }
+
+    pub(super) async fn delete_path(&self, path: String) -> Result<(), StoreError> {
+        let request = self
+            .inner
+            .client
+            .delete_object()
+            .bucket(&self.inner.bucket)
+            .key(path);
+        match Box::pin(request.send()).await {
+            Ok(_) => Ok(()),
+            Err(error) => translate("DeleteObject", &error).map_or(Ok(()), Err),
+        }
+    }
+
+    /// Throws an upload's parts away. One that is already gone is fine.
+    pub(super) async fn abort_path(&self, path: &str, id: &str) -> Result<(), StoreError> {
+        let request = self
+            .inner
+            .client
+            .abort_multipart_upload()
+            .bucket(&self.inner.bucket)
+            .key(path)
+            .upload_id(id);
+        match Box::pin(request.send()).await {
+            Ok(_) => Ok(()),
+            Err(error) => translate("AbortMultipartUpload", &error).map_or(Ok(()), Err),
+        }
+    }
+}

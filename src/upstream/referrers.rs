@@ -1,0 +1,50 @@
+//! What an upstream lists as a manifest's referrers (end-12).
+
+use reqwest::Method;
+
+use super::Upstream;
+use super::client::{MAX_PAGE, SMALL, next_page, within};
+use super::error::UpstreamError;
+use super::session::read_limited;
+use crate::oci::{Digest, Referrer, Referrers, RepositoryName};
+use crate::telemetry::UpstreamCall;
+
+/// The most pages that are read, each of at most [`MAX_PAGE`] bytes.
+const MAX_PAGES: usize = 10;
+
+impl Upstream {
+    /// The referrers of a digest, as far as [`MAX_PAGES`] pages go.
+    ///
+    /// # Errors
+    /// See [`UpstreamError`]; `NotFound` from an upstream without this API.
+    pub async fn referrers(
+        &self,
+        name: &RepositoryName,
+        subject: &Digest,
+    ) -> Result<Vec<Referrer>, UpstreamError> {
+        let mut ask = self.ask(
+            UpstreamCall::ListReferrers,
+            Method::GET,
+            name,
+            &format!("referrers/{subject}"),
+        )?;
+        let mut referrers = Vec::new();
+        let pages = async {
+            for _ in 0..MAX_PAGES {
+                let response = self.session.send(&ask).await?;
+                let next = next_page(&response, &ask.url);
+                let bytes = read_limited(response, MAX_PAGE).await?;
+                let page = Referrers::read(&bytes).ok_or_else(|| {
+                    UpstreamError::Invalid("its list of referrers is not an index".into())
+                })?;
+                referrers.extend(page.manifests);
+                match next {
+                    Some(url) if url != ask.url => ask.url = url,
+                    _ => break,
+                }
+            }
+            Ok(referrers)
+        };
+        within(SMALL, pages).await
+    }
+}
