@@ -1,4 +1,4 @@
-//! Listing tags (spec, "Content Discovery"): end-8a and end-8b.
+//! Listing tags (spec, "Content Discovery"): end-8a and end-8b; and distribution's catalog.
 
 use serde_json::Value;
 
@@ -95,4 +95,47 @@ async fn a_repository_that_does_not_exist_is_404() {
     let (_upstream, pounce) = listed().await;
     let reply = pounce.get("/v2/no/body/tags/list").await;
     assert_eq!((reply.status, reply.code().as_str()), (404, "NAME_UNKNOWN"));
+}
+
+#[tokio::test]
+async fn the_catalog_lists_repositories_in_ascii_order() {
+    let pounce = Pounce::with(&[]).await;
+    let empty = pounce.get("/v2/_catalog").await;
+    assert_eq!(&empty.body[..], br#"{"repositories":[]}"#);
+    let names = ["a", "a-b", "a/0", "a/b", "a/b/c", "b"];
+    for name in names {
+        pounce.push_image(name, "v1", &Image::new(1, &[10])).await;
+    }
+    // Blobs alone do not make a repository, nor does an upload.
+    pounce.push("c", "x".into()).await;
+    pounce.patch(&pounce.begin("d").await, "x".into()).await;
+    let (mut path, mut all, mut pages) = ("/v2/_catalog?n=4".to_owned(), Vec::new(), 0);
+    loop {
+        let reply = pounce.get(&path).await;
+        let body: Value = serde_json::from_slice(&reply.body).unwrap();
+        let page: Vec<String> = serde_json::from_value(body["repositories"].clone()).unwrap();
+        all.extend(page);
+        pages += 1;
+        let Some(link) = reply.header("link").strip_prefix('<') else {
+            break;
+        };
+        link.split_once('>').unwrap().0.clone_into(&mut path);
+    }
+    assert_eq!((pages, all), (2, names.map(str::to_owned).to_vec()));
+    let reply = pounce.get("/v2/_catalog?n=0").await;
+    assert_eq!(
+        (&reply.body[..], reply.header("link")),
+        (&br#"{"repositories":[]}"#[..], "")
+    );
+    let reply = pounce.get("/v2/_catalog?last=a/b").await;
+    assert_eq!(&reply.body[..], br#"{"repositories":["a/b/c","b"]}"#);
+}
+
+#[tokio::test]
+async fn a_tag_that_is_pushed_is_listed_at_once() {
+    let (_upstream, pounce) = listed().await;
+    let before = tags(&pounce.get("/v2/a/b/tags/list").await.body);
+    pounce.push_image("a/b", "Z", &Image::new(9, &[10])).await;
+    let after = tags(&pounce.get("/v2/a/b/tags/list").await.body);
+    assert_eq!((before.len() + 1, after[1].as_str()), (after.len(), "Z"));
 }

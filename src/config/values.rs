@@ -241,6 +241,26 @@ pub(super) fn optional_bytes<'de, D: Deserializer<'de>>(
     }
 }
 
+/// Yes, no, or left out. From a variable it comes as text.
+pub(super) fn optional_bool<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<bool>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Written {
+        Bool(bool),
+        Text(String),
+    }
+    match Option::<Written>::deserialize(deserializer)? {
+        None => Ok(None),
+        Some(Written::Bool(value)) => Ok(Some(value)),
+        Some(Written::Text(text)) => text
+            .parse()
+            .map(Some)
+            .map_err(|_| custom::<D>("write true or false")),
+    }
+}
+
 /// S3's limits for a part: 5 MiB to 5 GiB.
 pub(super) fn chunk_size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
     let value = u64::deserialize(deserializer)?;

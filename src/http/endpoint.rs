@@ -142,7 +142,11 @@ impl Endpoint {
                 Ok(Self::ListReferrers {
                     name: parse_name(name)?,
                     subject: parse_digest(&decode(last))?,
-                    artifact_type: query.get("artifactType").filter(|text| !text.is_empty()),
+                    // A media type has no blank: that was a + which somebody did not escape.
+                    artifact_type: query
+                        .get("artifactType")
+                        .filter(|text| !text.is_empty())
+                        .map(|text| text.replace(' ', "+")),
                     last: query.parsed("last", parse_digest)?,
                 })
             }

@@ -11,6 +11,7 @@ mod debug;
 mod endpoint;
 mod error;
 mod headers;
+mod linger;
 mod manifests;
 mod query;
 mod referrers;
@@ -37,6 +38,7 @@ use crate::telemetry::{Metrics, Outcome};
 
 use access::Line;
 use endpoint::{Endpoint, Refused};
+use linger::Lingering;
 
 pub use debug::router as debug_router;
 pub use serve::serve;
@@ -121,7 +123,7 @@ async fn registry(site: &Arc<Site>, request: Request) -> Response {
     let line = Line::begin(site, &parts, &endpoint);
     let answering = async {
         match endpoint {
-            Ok(endpoint) => serve_endpoint(site, &parts, body, endpoint).await,
+            Ok(endpoint) => serve_endpoint(site, &parts, Lingering::wrap(body), endpoint).await,
             Err(Refused::Method(allowed)) => Ok(method_not_allowed(allowed)),
             Err(Refused::Error(error)) => Err(error),
         }

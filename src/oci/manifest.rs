@@ -41,6 +41,9 @@ pub enum ManifestError {
     /// The bytes are not text.
     #[error("the manifest is not UTF-8")]
     NotUtf8,
+    /// The JSON is nested without need.
+    #[error("the manifest is nested more than 64 levels deep")]
+    TooDeep,
     /// The JSON is not a manifest of its media type.
     #[error("the manifest is not a valid {media_type}: {why}")]
     Form {

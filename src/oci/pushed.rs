@@ -9,6 +9,10 @@ use serde::de::IgnoredAny;
 
 use super::{Descriptor, Digest, MAX_MANIFEST_BYTES, Manifest, ManifestError, MediaType};
 
+/// The image spec needs some 5 levels; the rest is for fields of others. Clients' parsers have limits
+/// of their own, and what one of them cannot read is not to be kept.
+const MAX_DEPTH: usize = 64;
+
 /// The fields that the image spec gives a meaning. Any others are kept, and mean nothing here.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -45,8 +49,24 @@ impl Manifest {
         if std::str::from_utf8(&bytes).is_err() {
             return Err(ManifestError::NotUtf8);
         }
+        if depth(&bytes) > MAX_DEPTH {
+            return Err(ManifestError::TooDeep);
+        }
         // First, so that a client learns that its bytes were changed on the way.
-        let manifest = Self::new(bytes, declared.clone(), expected)?;
+        let manifest = match Self::new(bytes.clone(), declared.clone(), expected) {
+            // What exactly is wrong with it, if there is more to say.
+            Err(ManifestError::NotJson) => {
+                let why = serde_json::from_slice::<Form>(&bytes).err();
+                let media_type = declared.unwrap_or(MediaType::OCI_MANIFEST);
+                return Err(
+                    why.map_or(ManifestError::NotJson, |why| ManifestError::Form {
+                        media_type,
+                        why: why.to_string(),
+                    }),
+                );
+            }
+            other => other?,
+        };
         let media_type = manifest.media_type();
         let wrong = |why: String| ManifestError::Form {
             media_type: media_type.clone(),
@@ -63,6 +83,25 @@ impl Manifest {
         form.check(media_type)?;
         Ok(manifest)
     }
+}
+
+/// How many arrays and objects stand inside each other, if the bytes are JSON.
+fn depth(bytes: &[u8]) -> usize {
+    let (mut depth, mut deepest, mut in_text, mut escaped) = (0_usize, 0, false, false);
+    for byte in bytes {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_text => escaped = true,
+            b'"' => in_text = !in_text,
+            b'[' | b'{' if !in_text => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            b']' | b'}' if !in_text => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    deepest
 }
 
 impl Form {
@@ -128,14 +167,20 @@ mod tests {
     #[test]
     fn everything_else_is_refused_with_a_reason() {
         let image = Some(MediaType::OCI_MANIFEST);
-        let deep = format!(
-            r#"{{"schemaVersion":2,"config":EMPTY,"annotations":{{"a":{}1{}}}}}"#,
-            "[".repeat(100),
-            "]".repeat(100)
-        );
+        let deep = |levels| {
+            let (open, close) = ("[".repeat(levels), "]".repeat(levels));
+            format!(r#"{{"schemaVersion":2,"config":EMPTY,"x":"[\"{{","y":{open}1{close}}}"#)
+        };
+        assert!(push(&deep(63), None).is_ok());
+        let deep = deep(64);
         let cases = [
-            ("", image.clone(), "not a JSON object"),
-            ("[]", image.clone(), "not a JSON object"),
+            ("", image.clone(), "EOF while parsing"),
+            ("[]", image.clone(), "invalid length"),
+            (
+                "[2,null,null,null,null,null,null,null,null]",
+                image.clone(),
+                "not a JSON object",
+            ),
             ("{}", image.clone(), "schemaVersion"),
             (
                 r#"{"schemaVersion":1,"config":EMPTY}"#,
@@ -183,7 +228,7 @@ mod tests {
                 "a/b".parse().ok(),
                 "not a type of manifest",
             ),
-            (deep.as_str(), image, "invalid type"),
+            (deep.as_str(), image, "64 levels"),
         ];
         for (text, declared, why) in cases {
             let error = push(text, declared).unwrap_err();

@@ -28,15 +28,16 @@ impl Store {
         let mut deleted = 0;
         loop {
             let listed = self.objects(directory, None, 1000).await?;
-            if listed.is_empty() {
-                return Ok(deleted);
-            }
+            let more = listed.len() >= 1000;
             deleted += listed.len();
             stream::iter(listed)
                 .map(|object| Ok(self.delete_path(format!("{prefix}{}", object.path))))
                 .try_buffer_unordered(PARALLEL)
                 .try_collect::<()>()
                 .await?;
+            if !more {
+                return Ok(deleted);
+            }
         }
     }
 

@@ -8,6 +8,7 @@
 pub mod image;
 pub mod pounce;
 pub mod process;
+pub mod push;
 pub mod upstream;
 
 pub use image::Image;

@@ -43,7 +43,8 @@ impl Reply {
 
     /// The code in the first error of the body.
     pub fn code(&self) -> String {
-        let body: serde_json::Value = serde_json::from_slice(&self.body).unwrap();
+        let body: serde_json::Value =
+            serde_json::from_slice(&self.body).unwrap_or_else(|_| panic!("no error: {self:?}"));
         let error = &body["errors"][0];
         assert!(
             error["message"]

@@ -15,7 +15,7 @@ use futures_util::stream;
 use serde_json::json;
 use tokio::sync::watch;
 
-use super::image::{Image, digest};
+use super::image::{Image, OCI_INDEX, digest};
 
 /// What it demands before it answers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -77,6 +77,8 @@ struct Repository {
     manifests: BTreeMap<String, (String, Bytes)>,
     tags: BTreeMap<String, String>,
     blobs: BTreeMap<String, Bytes>,
+    /// By subject, the index of its referrers.
+    referrers: BTreeMap<String, Bytes>,
 }
 
 #[derive(Default)]
@@ -151,6 +153,13 @@ impl Upstream {
         repository
             .manifests
             .insert(digest(&bytes), (media_type.into(), bytes));
+    }
+
+    /// Makes it one with a referrers API, as far as this subject goes.
+    pub fn add_referrers(&self, name: &str, subject: &str, index: impl Into<Bytes>) {
+        let mut content = self.content();
+        let repository = content.repositories.entry(name.into()).or_default();
+        repository.referrers.insert(subject.into(), index.into());
     }
 
     pub fn behave(&self, manners: Manners) {
@@ -252,6 +261,10 @@ async fn answer(State((content, mut gate, addr)): State<Shared>, request: Reques
     };
     match kind {
         "tags" => tags(repository, name, request.uri().query().unwrap_or_default()),
+        "referrers" => match repository.referrers.get(last) {
+            Some(index) => ([(header::CONTENT_TYPE, OCI_INDEX)], index.clone()).into_response(),
+            None => not_found("UNSUPPORTED"),
+        },
         "manifests" => {
             let wanted = repository.tags.get(last).map_or(last, String::as_str);
             let Some((media_type, bytes)) = repository.manifests.get(wanted) else {

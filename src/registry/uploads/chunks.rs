@@ -27,6 +27,8 @@ pub(super) struct Received {
     pub(super) state: State,
     /// The last bytes, not stored anywhere: enough for a part, or fewer.
     pub(super) rest: Buffer,
+    /// Parts were sent, so the upload is there.
+    sent: bool,
 }
 
 impl Registry {
@@ -38,8 +40,15 @@ impl Registry {
         chunk: ChunkRequest,
     ) -> Result<State, Error> {
         let begun = state.data.is_none();
-        let Received { mut state, rest } = self.receive(upload, state, chunk).await?;
+        let Received {
+            mut state,
+            rest,
+            sent,
+        } = self.receive(upload, state, chunk).await?;
         let stored = async {
+            if !sent && rest.len() < MIN_PART && state.data.is_some() {
+                self.require_alive(upload, &state).await?;
+            }
             if rest.len() >= MIN_PART {
                 let sender = self.sender(upload, &state).await?;
                 self.send_rest(upload, sender, &mut state, rest).await?;
@@ -94,10 +103,11 @@ impl Registry {
         }
         state.offset += incoming.len;
         state.hasher = incoming.hasher;
+        let sent = sender.is_some();
         if let Some(sender) = sender {
             self.finish(upload, sender, &mut state).await?;
         }
-        Ok(Received { state, rest })
+        Ok(Received { state, rest, sent })
     }
 
     /// Sends the last bytes as a part, whatever their number.

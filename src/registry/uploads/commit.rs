@@ -74,7 +74,9 @@ impl Registry {
         received: Received,
         digest: &Digest,
     ) -> Result<(), Error> {
-        let Received { mut state, rest } = received;
+        let Received {
+            mut state, rest, ..
+        } = received;
         let store = &self.inner.store;
         let hashed = state.hasher.algorithm() == digest.algorithm();
         if hashed {
@@ -95,6 +97,8 @@ impl Registry {
             return Ok(());
         }
         if present && hashed {
+            // A state can be used again, but not to bring back what was deleted since.
+            self.require_alive(upload, &state).await?;
             return self.discard(upload, &state).await.map_err(of_store);
         }
         if rest.len() > 0 {

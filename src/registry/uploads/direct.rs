@@ -15,11 +15,13 @@ use crate::registry::failure::of_store;
 use crate::store::{Key, StoreError};
 
 impl Registry {
+    /// `allowed` is asked at the same time as whether the blob is there.
     pub(super) async fn store_direct(
         &self,
         name: &RepositoryName,
         digest: &Digest,
         chunk: ChunkRequest,
+        allowed: impl Future<Output = Result<(), Error>>,
     ) -> Result<(), Error> {
         if chunk.range.is_some_and(|range| range.start != 0) {
             let message = "the first byte of a blob is byte 0";
@@ -29,7 +31,8 @@ impl Registry {
         let hasher = Hasher::new(digest.algorithm());
         let incoming = Incoming::new(chunk.body, hasher, announced);
         let _turn = self.inner.uploads.turn().await?;
-        let size = match self.stored_size(digest).await? {
+        let (stored, ()) = tokio::try_join!(self.stored_size(digest), allowed)?;
+        let size = match stored {
             Some(size) => {
                 verify(incoming, digest).await?;
                 size

@@ -172,8 +172,9 @@ impl Registry {
             return Ok(Pushed::OutOfOrder(progress));
         }
         if state.offset == 0 {
-            let stored = Box::pin(self.store_direct(upload.name, digest, chunk));
-            tokio::try_join!(stored, self.require_not_cancelled(upload))?;
+            let allowed = self.require_not_cancelled(upload);
+            self.store_direct(upload.name, digest, chunk, allowed)
+                .await?;
         } else {
             self.close(upload, state, digest, chunk).await?;
         }
@@ -191,7 +192,8 @@ impl Registry {
         chunk: ChunkRequest,
     ) -> Result<(), Error> {
         self.writable()?;
-        self.store_direct(name, digest, chunk).await
+        self.store_direct(name, digest, chunk, async { Ok(()) })
+            .await
     }
 
     /// How far an upload is (end-13).

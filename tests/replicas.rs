@@ -1,0 +1,126 @@
+//! Several replicas on one bucket, over the wire: any of them takes any request.
+
+use bytes::Bytes;
+
+use crate::support::image::{OCI_MANIFEST, digest, noise};
+use crate::support::push::closing;
+use crate::support::{Image, Pounce};
+
+const MIB: usize = 1 << 20;
+
+/// A bucket, and three replicas on it; a store that is `tigris` renames, another one copies.
+async fn three(tigris: &str) -> (Pounce, Vec<Pounce>) {
+    let bucket = Pounce::with(&[]).await;
+    let s3 = bucket.as_s3();
+    let mut variables: Vec<_> = s3
+        .iter()
+        .map(|(name, value)| (*name, value.as_str()))
+        .collect();
+    variables.push(("REGISTRY_HTTP_SECRET", "shared"));
+    variables.push(("REGISTRY_STORAGE_S3_TIGRIS", tigris));
+    variables.push(("REGISTRY_STORAGE_S3_MULTIPARTCOPYTHRESHOLDSIZE", "5242880"));
+    variables.push(("REGISTRY_STORAGE_S3_MULTIPARTCOPYCHUNKSIZE", "5242880"));
+    let mut replicas = Vec::new();
+    for _ in 0..3 {
+        replicas.push(Pounce::with(&variables).await);
+    }
+    (bucket, replicas)
+}
+
+#[tokio::test]
+async fn an_upload_visits_three_replicas() {
+    for tigris in ["true", "false"] {
+        let (bucket, replicas) = three(tigris).await;
+        let sizes = [3 * MIB, 12 * MIB, 1, 6 * MIB];
+        let blob = noise(1, sizes.iter().sum());
+        let mut location = replicas[0].begin("a/b").await;
+        let mut at = 0;
+        for (index, size) in sizes.iter().enumerate() {
+            let replica = &replicas[(index + 1) % 3];
+            let chunk = replica.chunk(&location, at, blob.slice(at..at + size));
+            let reply = replica.send(chunk).await;
+            assert_eq!(reply.status, 202, "{reply:?}");
+            reply.header("location").clone_into(&mut location);
+            at += size;
+            let status = replicas[index % 3].get(&location).await;
+            assert_eq!(status.header("range"), format!("0-{}", at - 1));
+        }
+        let reply = replicas[2]
+            .close(&location, &digest(&blob), Bytes::new())
+            .await;
+        assert_eq!(reply.status, 201, "{reply:?}");
+        for replica in &replicas {
+            assert_eq!(replica.pull("a/b", &digest(&blob)).await, blob);
+        }
+        bucket
+            .until("nothing is left of it", |it| it.scratch().is_empty())
+            .await;
+        // Ended by one, it is ended for all.
+        let again = replicas[0]
+            .close(&location, &digest(&blob), Bytes::new())
+            .await;
+        assert_eq!(again.status, 201);
+        assert_eq!(replicas[1].get(&location).await.status, 404);
+
+        let small = replicas[0]
+            .patch(&replicas[1].begin("a/b").await, noise(2, 100))
+            .await;
+        let small = small.header("location").to_owned();
+        assert_eq!(replicas[2].delete(&small).await.status, 204);
+        assert_eq!(replicas[0].get(&small).await.status, 404);
+    }
+}
+
+#[tokio::test]
+async fn without_a_shared_secret_an_upload_stays_with_its_replica() {
+    let (bucket, replicas) = three("true").await;
+    let s3 = bucket.as_s3();
+    let variables: Vec<_> = s3
+        .iter()
+        .map(|(name, value)| (*name, value.as_str()))
+        .collect();
+    let stranger = Pounce::with(&variables).await;
+    let location = replicas[0].begin("a/b").await;
+    let put = stranger.request("PUT", &closing(&location, &digest(b"x")));
+    let reply = stranger.send(put.body("x")).await;
+    assert_eq!(
+        (reply.status, reply.code().as_str()),
+        (404, "BLOB_UPLOAD_UNKNOWN")
+    );
+}
+
+#[tokio::test]
+async fn what_one_replica_takes_all_of_them_have() {
+    let (_bucket, replicas) = three("true").await;
+    let (old, new) = (Image::new(1, &[1000]), Image::new(2, &[1000]));
+    replicas[0].push_image("a/b", "v1", &old).await;
+    for replica in &replicas {
+        assert_eq!(replica.get("/v2/a/b/manifests/v1").await.body, old.manifest);
+        let catalog = replica.get("/v2/_catalog").await;
+        assert_eq!(&catalog.body[..], br#"{"repositories":["a/b"]}"#);
+    }
+    // A tag is believed for as long as proxy.tagttl; its manifest's digest at once.
+    replicas[1].push_image("a/b", "v1", &new).await;
+    assert_eq!(
+        replicas[1].get("/v2/a/b/manifests/v1").await.body,
+        new.manifest
+    );
+    let by_digest = format!("/v2/a/b/manifests/{}", new.digest());
+    assert_eq!(replicas[2].get(&by_digest).await.body, new.manifest);
+    for blob in &new.blobs {
+        assert_eq!(replicas[2].pull("a/b", &digest(blob)).await, blob);
+    }
+    // A manifest can be pushed to another replica than its blobs.
+    let third = Image::new(3, &[1000]);
+    for blob in &third.blobs {
+        replicas[0].push("a/b", blob.clone()).await;
+    }
+    let reply = replicas[1]
+        .put_manifest("a/b", "v3", OCI_MANIFEST, third.manifest.clone())
+        .await;
+    assert_eq!(reply.status, 201, "{reply:?}");
+    assert_eq!(
+        replicas[2].get("/v2/a/b/manifests/v3").await.body,
+        third.manifest
+    );
+}

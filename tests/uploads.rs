@@ -1,0 +1,315 @@
+//! The life of an upload: its signed state, its end, requests that race, and what is left over.
+
+use bytes::Bytes;
+
+use crate::support::Pounce;
+use crate::support::image::{digest, noise};
+use crate::support::push::closing;
+
+const MIB: usize = 1 << 20;
+
+#[tokio::test]
+async fn end_14_a_cancelled_upload_is_gone() {
+    let pounce = Pounce::with(&[]).await;
+    // Without bytes, with few, and with a multipart upload.
+    for size in [0, 1000, 6 * MIB] {
+        let blob = noise(1, size);
+        let mut location = pounce.begin("a/b").await;
+        if size > 0 {
+            let reply = pounce.patch(&location, blob.clone()).await;
+            reply.header("location").clone_into(&mut location);
+        }
+        let reply = pounce.delete(&location).await;
+        assert_eq!((reply.status, reply.body.len()), (204, 0));
+        assert_eq!(pounce.open_uploads(), 0);
+        for reply in [
+            pounce.get(&location).await,
+            pounce.delete(&location).await,
+            pounce.patch(&location, Bytes::from_static(b"x")).await,
+            pounce.close(&location, &digest(&blob), Bytes::new()).await,
+        ] {
+            assert_eq!(
+                (reply.status, reply.code().as_str()),
+                (404, "BLOB_UPLOAD_UNKNOWN")
+            );
+        }
+        assert!(!pounce.has_blob(&digest(&blob)));
+    }
+}
+
+#[tokio::test]
+async fn a_second_put_is_201_again_if_the_blob_is_there() {
+    let pounce = Pounce::with(&[]).await;
+    for (seed, size) in [(1, 1000), (2, 12 * MIB)] {
+        let blob = noise(seed, size);
+        let digest = digest(&blob);
+        let reply = pounce.patch(&pounce.begin("a/b").await, blob.clone()).await;
+        let location = reply.header("location").to_owned();
+        for _ in 0..3 {
+            let reply = pounce.close(&location, &digest, Bytes::new()).await;
+            assert_eq!(reply.status, 201, "{reply:?}");
+        }
+        pounce
+            .until("nothing is left", |it| it.scratch().is_empty())
+            .await;
+        let reply = pounce.close(&location, &digest, Bytes::new()).await;
+        assert_eq!(reply.status, 201);
+        // More bytes have nowhere to go, and another digest nothing to be of.
+        let more = pounce.patch(&location, noise(3, 6 * MIB)).await;
+        assert_eq!(
+            (more.status, more.code().as_str()),
+            (404, "BLOB_UPLOAD_UNKNOWN")
+        );
+        let other = crate::support::image::digest(b"other");
+        let reply = pounce.close(&location, &other, Bytes::new()).await;
+        assert!([400, 404].contains(&reply.status), "{reply:?}");
+        // Gone from the repository, it is not there again by a replay.
+        pounce.delete(&format!("/v2/a/b/blobs/{digest}")).await;
+        let reply = pounce.close(&location, &digest, Bytes::new()).await;
+        assert_eq!(
+            (reply.status, reply.code().as_str()),
+            (404, "BLOB_UPLOAD_UNKNOWN")
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_state_is_good_for_its_own_upload_only() {
+    let pounce = Pounce::with(&[]).await;
+    let first = pounce
+        .patch(&pounce.begin("a/b").await, noise(1, 1000))
+        .await;
+    let first = first.header("location").to_owned();
+    let second = pounce.begin("a/b").await;
+    let (path, state) = first.split_once("?_state=").unwrap();
+    let (other_path, _) = second.split_once("?_state=").unwrap();
+    let mut forged = state.to_owned();
+    let flipped = if forged.pop() == Some('A') { 'B' } else { 'A' };
+    forged.push(flipped);
+    let mut early = state.to_owned();
+    early.replace_range(3..4, if &state[3..4] == "x" { "y" } else { "x" });
+    for location in [
+        format!("{other_path}?_state={state}"),
+        first.replace("/a/b/", "/a/c/"),
+        format!("{path}?_state={early}"),
+        format!("{path}?_state={}", &state[..state.len() - 5]),
+        format!("{path}?_state="),
+        format!("{path}?_state=%00%ff"),
+        path.to_owned(),
+        "/v2/a/b/blobs/uploads/00000000-0000-0000-0000-000000000000".to_owned(),
+        "/v2/a/b/blobs/uploads/..".to_owned(),
+    ] {
+        let digest = digest(&noise(1, 1000));
+        for reply in [
+            pounce.get(&location).await,
+            pounce.delete(&location).await,
+            pounce.patch(&location, Bytes::from_static(b"x")).await,
+            pounce.close(&location, &digest, Bytes::new()).await,
+        ] {
+            assert!(
+                reply.status == 404 || location.ends_with(".."),
+                "{location}: {reply:?}"
+            );
+        }
+    }
+    // A pounce with another secret does not know it; one with the same does.
+    let pounce = pounce.restart(&[("REGISTRY_HTTP_SECRET", "one")]).await;
+    assert_eq!(pounce.get(&first).await.status, 404);
+    let third = pounce
+        .patch(&pounce.begin("a/b").await, noise(1, 6 * MIB))
+        .await;
+    let third = third.header("location").to_owned();
+    let pounce = pounce.restart(&[("REGISTRY_HTTP_SECRET", "one")]).await;
+    let blob = noise(1, 6 * MIB);
+    let reply = pounce.close(&third, &digest(&blob), Bytes::new()).await;
+    assert_eq!(reply.status, 201);
+    assert_eq!(pounce.pull("a/b", &digest(&blob)).await, blob);
+}
+
+/// Whatever two requests with the same state do to each other, what is stored under a digest has it.
+#[tokio::test(flavor = "multi_thread")]
+async fn racing_patches_never_commit_bytes_that_were_not_hashed() {
+    let pounce = Pounce::with(&[]).await;
+    let mut committed = 0;
+    for round in 0..30_u64 {
+        // Parts, tails, and one of each.
+        let size = [6 * MIB, 1000, 12 * MIB][usize::try_from(round % 3).unwrap()];
+        let prefix = noise(round * 10, if round % 2 == 0 { 0 } else { 5 * MIB + 7 });
+        let mut location = pounce.begin("a/b").await;
+        if !prefix.is_empty() {
+            let reply = pounce.patch(&location, prefix.clone()).await;
+            reply.header("location").clone_into(&mut location);
+        }
+        let tails = [noise(round * 10 + 1, size), noise(round * 10 + 2, size)];
+        let replies = tokio::join!(
+            pounce.patch(&location, tails[0].clone()),
+            pounce.patch(&location, tails[1].clone())
+        );
+        let wholes = tails.map(|tail| Bytes::from([prefix.clone(), tail].concat()));
+        let [first, second] = [&replies.0, &replies.1].map(|reply| {
+            assert_eq!(reply.status, 202, "{reply:?}");
+            reply.header("location").to_owned()
+        });
+        let digests = wholes.clone().map(|whole| digest(&whole));
+        let closed = tokio::join!(
+            pounce.close(&first, &digests[0], Bytes::new()),
+            pounce.close(&second, &digests[1], Bytes::new())
+        );
+        // The one's state with the other's digest.
+        let crossed = pounce.close(&first, &digests[1], Bytes::new()).await;
+        assert_ne!(crossed.status, 500);
+        for (reply, (whole, digest)) in [closed.0, closed.1].iter().zip(wholes.iter().zip(&digests))
+        {
+            assert!([201, 400, 404].contains(&reply.status), "{reply:?}");
+            if reply.status == 201 {
+                committed += 1;
+                assert!(
+                    pounce.pull("a/b", digest).await == *whole,
+                    "wrong bytes under {digest}"
+                );
+            }
+        }
+    }
+    // A begun state races to begin two multipart uploads, so both may win; never none of all.
+    assert!(committed >= 10, "only {committed} of 60 were committed");
+    for key in pounce
+        .objects()
+        .iter()
+        .filter(|key| key.contains("/blobs/"))
+    {
+        let bytes = std::fs::read(pounce.root().join(key)).unwrap();
+        let hex = digest(&bytes);
+        assert!(key.contains(hex.strip_prefix("sha256:").unwrap()), "{key}");
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_half_way_can_go_on() {
+    let pounce = Pounce::with(&[]).await;
+    let blob = noise(1, 20 * MIB);
+    let first = pounce
+        .patch(&pounce.begin("a/b").await, blob.slice(..6 * MIB))
+        .await;
+    let first = first.header("location").to_owned();
+    // A chunk that breaks off: the announced bytes never come.
+    let broken = futures_util::stream::iter([
+        Ok(blob.slice(6 * MIB..19 * MIB)),
+        Err(std::io::Error::other("gone")),
+    ]);
+    let request = pounce
+        .request("PATCH", &first)
+        .body(reqwest::Body::wrap_stream(broken));
+    assert!(![202, 500].contains(&pounce.send(request).await.status));
+    // Where it was before.
+    let status = pounce.get(&first).await;
+    assert_eq!(
+        (status.status, status.header("range")),
+        (204, format!("0-{}", 6 * MIB - 1).as_str())
+    );
+    let location = status.header("location").to_owned();
+    let reply = pounce
+        .close(&location, &digest(&blob), blob.slice(6 * MIB..))
+        .await;
+    assert_eq!(reply.status, 201, "{reply:?}");
+    assert_eq!(pounce.pull("a/b", &digest(&blob)).await, blob);
+}
+
+#[tokio::test]
+async fn a_push_that_breaks_off_leaves_nothing() {
+    let pounce = Pounce::with(&[]).await;
+    let blob = noise(1, 30 * MIB);
+    let location = pounce.begin("a/b").await;
+    for (method, path) in [
+        ("PATCH", location.clone()),
+        ("PUT", closing(&location, &digest(&blob))),
+        ("POST", closing("/v2/a/b/blobs/uploads/", &digest(&blob))),
+    ] {
+        let broken = futures_util::stream::iter([
+            Ok(blob.slice(..29 * MIB)),
+            Err(std::io::Error::other("gone")),
+        ]);
+        let request = pounce
+            .request(method, &path)
+            .body(reqwest::Body::wrap_stream(broken));
+        assert_ne!(pounce.send(request).await.status, 201);
+        pounce
+            .until("the upload is aborted", |it| {
+                it.open_uploads() == 0 && it.objects().is_empty()
+            })
+            .await;
+    }
+}
+
+#[tokio::test]
+async fn uploads_that_nobody_ends_are_swept() {
+    let pounce = Pounce::with(&[]).await;
+    pounce
+        .patch(&pounce.begin("a/b").await, noise(1, 1000))
+        .await;
+    pounce
+        .patch(&pounce.begin("a/c/d").await, noise(1, 6 * MIB))
+        .await;
+    pounce.delete(&pounce.begin("e").await).await;
+    // What distribution leaves.
+    let old = pounce
+        .root()
+        .join("docker/registry/v2/repositories/f/_uploads/6b3c9a93-af5d-473f-a4cf-9710022185cd");
+    std::fs::create_dir_all(&old).unwrap();
+    std::fs::write(old.join("startedat"), "2016-01-01T00:00:00Z").unwrap();
+    let kept = pounce.push("a/b", noise(2, 1000)).await;
+    let purging = "REGISTRY_STORAGE_MAINTENANCE_UPLOADPURGING";
+    let (age, interval, dry_run) = (
+        format!("{purging}_AGE"),
+        format!("{purging}_INTERVAL"),
+        format!("{purging}_DRYRUN"),
+    );
+    let often = [(age.as_str(), "10ms"), (interval.as_str(), "20ms")];
+
+    let pounce = pounce
+        .restart(&[often[0], often[1], (dry_run.as_str(), "true")])
+        .await;
+    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    assert_eq!(pounce.scratch().len(), 4, "{:?}", pounce.scratch());
+
+    let pounce = pounce.restart(&[(age.as_str(), "1h"), often[1]]).await;
+    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    assert_eq!(pounce.scratch().len(), 4, "{:?}", pounce.scratch());
+
+    let pounce = pounce.restart(&often).await;
+    pounce
+        .until("everything is swept", |it| it.scratch().is_empty())
+        .await;
+    assert_eq!(pounce.pull("a/b", &kept).await.len(), 1000);
+}
+
+#[tokio::test]
+async fn a_read_only_registry_refuses_every_write() {
+    let pounce = Pounce::with(&[]).await;
+    let digest = pounce.push("a/b", noise(1, 1000)).await;
+    let upload = pounce.begin("a/b").await;
+    let pounce = pounce
+        .restart(&[
+            ("REGISTRY_STORAGE_MAINTENANCE_READONLY_ENABLED", "true"),
+            ("REGISTRY_HTTP_SECRET", "x"),
+        ])
+        .await;
+    for (method, path) in [
+        ("POST", "/v2/a/b/blobs/uploads/"),
+        ("POST", &format!("/v2/a/c/blobs/uploads/?mount={digest}")),
+        ("POST", &closing("/v2/a/b/blobs/uploads/", &digest)),
+        ("PATCH", upload.as_str()),
+        ("PUT", &closing(&upload, &digest)),
+        ("DELETE", upload.as_str()),
+        ("PUT", "/v2/a/b/manifests/v1"),
+        ("DELETE", "/v2/a/b/manifests/v1"),
+        ("DELETE", &format!("/v2/a/b/blobs/{digest}")),
+    ] {
+        let reply = pounce.send(pounce.request(method, path)).await;
+        assert_eq!(
+            (reply.status, reply.code().as_str()),
+            (405, "UNSUPPORTED"),
+            "{method} {path}"
+        );
+    }
+    assert_eq!(pounce.pull("a/b", &digest).await.len(), 1000);
+}
