@@ -10,7 +10,7 @@ use crate::support::{Image, Pounce, Reply, Upstream};
 const EMPTY: &str = "application/vnd.oci.empty.v1+json";
 
 /// A manifest that refers to another one.
-fn artifact(subject: &str, artifact_type: Option<&str>, annotations: Value) -> Bytes {
+fn artifact(subject: &str, artifact_type: Option<&str>, annotations: &Value) -> Bytes {
     let mut manifest = json!({"schemaVersion": 2, "mediaType": OCI_MANIFEST,
         "config": {"mediaType": EMPTY, "digest": digest(b"{}"), "size": 2}, "layers": [],
         "subject": {"mediaType": OCI_MANIFEST, "digest": subject, "size": 1}, "annotations": annotations});
@@ -57,11 +57,11 @@ async fn end_12a_lists_what_refers_to_a_manifest() {
     assert!(listed(&pounce.get(&path).await).is_empty());
     pounce.push_image("a/b", "v1", &image).await;
     pounce.push("a/b", Bytes::from_static(b"{}")).await;
-    let plain = artifact(&image.digest(), None, json!({}));
+    let plain = artifact(&image.digest(), None, &json!({}));
     let sbom = artifact(
         &image.digest(),
         Some("application/sbom"),
-        json!({"a": "1", "b": "2"}),
+        &json!({"a": "1", "b": "2"}),
     );
     let index = json!({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [],
         "subject": {"mediaType": OCI_MANIFEST, "digest": image.digest(), "size": 1}});
@@ -135,7 +135,7 @@ async fn many_referrers_come_in_pages() {
     let mut pushed = Vec::new();
     for number in 0..5 {
         let note = json!({"note": "x".repeat(900_000), "number": number.to_string()});
-        let bytes = artifact(&subject, Some("x/y+z"), note);
+        let bytes = artifact(&subject, Some("x/y+z"), &note);
         pounce
             .put_manifest("a/b", &digest(&bytes), OCI_MANIFEST, bytes.clone())
             .await;
@@ -167,8 +167,8 @@ async fn referrers_that_clients_listed_under_a_tag_are_listed() {
     pounce.push("a/b", Bytes::from_static(b"{}")).await;
     let (subject, other) = (digest(b"subject"), digest(b"other"));
     let (right, wrong) = (
-        artifact(&subject, None, json!({})),
-        artifact(&other, None, json!({})),
+        artifact(&subject, None, &json!({})),
+        artifact(&other, None, &json!({})),
     );
     let mut descriptors = Vec::new();
     for bytes in [&right, &wrong] {
@@ -200,7 +200,7 @@ async fn the_upstreams_referrers_are_listed_too() {
     let (image, tagged) = (Image::new(1, &[10]), Image::new(2, &[20]));
     upstream.add("a/b", "v1", &image);
     upstream.add("a/b", "v2", &tagged);
-    let theirs = artifact(&image.digest(), Some("x/theirs"), json!({}));
+    let theirs = artifact(&image.digest(), Some("x/theirs"), &json!({}));
     let descriptor = json!({"mediaType": OCI_MANIFEST, "digest": digest(&theirs), "size": theirs.len(), "artifactType": "x/theirs"});
     let index =
         json!({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [descriptor]}).to_string();
@@ -212,7 +212,7 @@ async fn the_upstreams_referrers_are_listed_too() {
     for subject in [image.digest(), tagged.digest()] {
         let path = format!("/v2/a/b/referrers/{subject}");
         assert_eq!(digests(&pounce.get(&path).await), sorted(&[&theirs]));
-        let ours = artifact(&subject, Some("x/ours"), json!({}));
+        let ours = artifact(&subject, Some("x/ours"), &json!({}));
         pounce
             .put_manifest("a/b", &digest(&ours), OCI_MANIFEST, ours.clone())
             .await;

@@ -160,9 +160,10 @@ impl Endpoint {
             return Err(Refused::Method("GET, HEAD, DELETE"));
         }
         let (name, digest) = (parse_name(name)?, parse_digest(&decode(last))?);
-        Ok(match deletes {
-            true => Self::DeleteBlob { name, digest },
-            false => Self::PullBlob { name, digest },
+        Ok(if deletes {
+            Self::DeleteBlob { name, digest }
+        } else {
+            Self::PullBlob { name, digest }
         })
     }
 
@@ -201,7 +202,7 @@ impl Endpoint {
         }
         let algorithm = query.parsed("digest-algorithm", |text| {
             let named = Algorithm::named(text);
-            named.ok_or_else(|| digest_invalid(&DigestError::Algorithm))
+            named.ok_or_else(|| digest_invalid(DigestError::Algorithm))
         })?;
         let algorithm = algorithm.unwrap_or(Algorithm::Sha256);
         Ok(Self::BeginUpload { name, algorithm })
@@ -268,9 +269,10 @@ fn is_read(method: &Method) -> bool {
 
 /// For endpoints that can only be read.
 fn reads(method: &Method) -> Result<(), Refused> {
-    match is_read(method) {
-        true => Ok(()),
-        false => Err(Refused::Method("GET, HEAD")),
+    if is_read(method) {
+        Ok(())
+    } else {
+        Err(Refused::Method("GET, HEAD"))
     }
 }
 
@@ -285,10 +287,10 @@ fn parse_name(text: &str) -> Result<RepositoryName, Error> {
 }
 
 fn parse_digest(text: &str) -> Result<Digest, Error> {
-    text.parse().map_err(|error| digest_invalid(&error))
+    text.parse().map_err(digest_invalid)
 }
 
-fn digest_invalid(error: &DigestError) -> Error {
+fn digest_invalid(error: DigestError) -> Error {
     Error::new(ErrorCode::DigestInvalid, error.to_string())
 }
 
@@ -322,6 +324,7 @@ mod tests {
         })
     }
 
+    #[expect(clippy::too_many_lines, reason = "it is one table")]
     #[test]
     fn every_endpoint_is_found() {
         let name = || "a/blobs/b".parse().unwrap();

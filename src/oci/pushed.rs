@@ -39,24 +39,24 @@ impl Manifest {
     /// # Errors
     /// See [`ManifestError`].
     pub fn pushed(
-        bytes: Bytes,
+        bytes: &Bytes,
         declared: Option<MediaType>,
         expected: Option<Digest>,
     ) -> Result<Self, ManifestError> {
         if bytes.len() > MAX_MANIFEST_BYTES {
             return Err(ManifestError::TooLarge(bytes.len()));
         }
-        if std::str::from_utf8(&bytes).is_err() {
+        if std::str::from_utf8(bytes).is_err() {
             return Err(ManifestError::NotUtf8);
         }
-        if depth(&bytes) > MAX_DEPTH {
+        if depth(bytes) > MAX_DEPTH {
             return Err(ManifestError::TooDeep);
         }
         // First, so that a client learns that its bytes were changed on the way.
         let manifest = match Self::new(bytes.clone(), declared.clone(), expected) {
             // What exactly is wrong with it, if there is more to say.
             Err(ManifestError::NotJson) => {
-                let why = serde_json::from_slice::<Form>(&bytes).err();
+                let why = serde_json::from_slice::<Form>(bytes).err();
                 let media_type = declared.unwrap_or(MediaType::OCI_MANIFEST);
                 return Err(
                     why.map_or(ManifestError::NotJson, |why| ManifestError::Form {
@@ -146,7 +146,7 @@ mod tests {
             "EMPTY",
             &format!(r#"{{"mediaType":"a/b","digest":"{DIGEST}","size":0}}"#),
         );
-        Manifest::pushed(Bytes::from(text), declared, None).map_err(|error| error.to_string())
+        Manifest::pushed(&Bytes::from(text), declared, None).map_err(|error| error.to_string())
     }
 
     #[test]
@@ -236,7 +236,7 @@ mod tests {
         }
         let bytes = Bytes::from_static(b"{\"schemaVersion\":2,\"x\":\"\xff\"}");
         assert_eq!(
-            Manifest::pushed(bytes, None, None).unwrap_err(),
+            Manifest::pushed(&bytes, None, None).unwrap_err(),
             ManifestError::NotUtf8
         );
     }

@@ -59,8 +59,8 @@ impl Registry {
             Reference::Digest(digest) => (Some(*digest), None),
             Reference::Tag(tag) => (None, Some(tag)),
         };
-        let manifest =
-            Manifest::pushed(request.bytes, request.media_type, expected).map_err(refused)?;
+        let manifest = Manifest::pushed(&request.bytes, request.media_type, expected)
+            .map_err(|error| refused(&error))?;
         self.require_links(name, &manifest).await?;
 
         let digest = manifest.digest();
@@ -137,9 +137,10 @@ impl Registry {
         descriptor: &Descriptor,
         is_manifest: bool,
     ) -> Result<Option<Digest>, Error> {
-        let there = match is_manifest {
-            true => self.has_manifest(name, descriptor).await?,
-            false => self.has_blob(name, descriptor).await?,
+        let there = if is_manifest {
+            self.has_manifest(name, descriptor).await?
+        } else {
+            self.has_blob(name, descriptor).await?
         };
         Ok((!there).then_some(*descriptor.digest()))
     }
@@ -187,8 +188,8 @@ impl Registry {
 }
 
 /// What the client is told of a manifest that is none.
-fn refused(error: ManifestError) -> Error {
-    let code = match &error {
+fn refused(error: &ManifestError) -> Error {
+    let code = match error {
         ManifestError::TooLarge(_) => ErrorCode::TooLarge,
         ManifestError::Digest { .. } => ErrorCode::DigestInvalid,
         _ => ErrorCode::ManifestInvalid,

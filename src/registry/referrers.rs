@@ -53,13 +53,12 @@ impl Registry {
         last: Option<&Digest>,
     ) -> Result<ReferrersPage, Error> {
         let cache = &self.inner.cache;
-        let all = match cache.referrers(name, subject) {
-            Some(all) => all,
-            None => {
-                let matter = Matter::Referrers(name.clone(), *subject);
-                let find = Box::pin(self.find_referrers(name, subject));
-                cache.in_turn(matter, find).await?
-            }
+        let all = if let Some(all) = cache.referrers(name, subject) {
+            all
+        } else {
+            let matter = Matter::Referrers(name.clone(), *subject);
+            let find = Box::pin(self.find_referrers(name, subject));
+            cache.in_turn(matter, find).await?
         };
         let wanted = |referrer: &&Referrer| {
             artifact_type.is_none_or(|wanted| referrer.artifact_type.as_deref() == Some(wanted))
@@ -78,8 +77,10 @@ impl Registry {
             .last()
             .map(|referrer: &Referrer| referrer.digest)
             .filter(|_| matching.peek().is_some());
-        let list = Referrers::new(page);
-        Ok(ReferrersPage { list, next })
+        Ok(ReferrersPage {
+            list: Referrers::new(page),
+            next,
+        })
     }
 
     /// Enters a manifest into the list of its subject's referrers.

@@ -85,9 +85,9 @@ impl Registry {
         let present = self.stored_size(digest).await?.is_some();
         if state.data.is_none() {
             if !hashed {
-                let mut hasher = Hasher::new(digest.algorithm());
-                rest.update(&mut hasher);
-                require(digest, hasher.finish())?;
+                let mut again = Hasher::new(digest.algorithm());
+                rest.update(&mut again);
+                require(digest, again.finish())?;
             }
             if !present {
                 let (key, len) = (Key::Blob(digest), rest.len());

@@ -53,14 +53,13 @@ impl Registry {
             let len = part_len(store.part_size(), next);
             // More than one part: a blob that fits into one is put in one request.
             while rest.len() > len {
-                let sender = match &mut sender {
-                    Some(sender) => sender,
-                    None => {
-                        let upload = store.begin(key).await.map_err(of_store)?;
-                        let slots = Arc::clone(&self.inner.uploads.parts);
-                        let begun = Sender::new(upload, 0, slots, Uuid::nil());
-                        sender.insert(begun.owned(&self.inner.background))
-                    }
+                let sender = if let Some(sender) = &mut sender {
+                    sender
+                } else {
+                    let upload = store.begin(key).await.map_err(of_store)?;
+                    let slots = Arc::clone(&self.inner.uploads.parts);
+                    let begun = Sender::new(upload, 0, slots, Uuid::nil());
+                    sender.insert(begun.owned(&self.inner.background))
                 };
                 if !sender.send(rest.take(len)).await? {
                     return Err(gone());

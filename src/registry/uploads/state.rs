@@ -94,7 +94,9 @@ impl Chain {
     /// The chain over parts that are given in their order.
     pub(super) fn over(parts: &[Part]) -> Self {
         let mut chain = Self::default();
-        parts.iter().for_each(|part| chain.append(part));
+        for part in parts {
+            chain.append(part);
+        }
         chain
     }
 }
