@@ -2,7 +2,9 @@
 
 # Debian packages for interop and bench; .ci/run installs them.
 PACKAGES = docker-registry nginx-light curl ca-certificates docker.io containerd runc \
-           podman buildah uidmap skopeo umoci busybox-static
+           podman buildah uidmap skopeo umoci busybox-static python3-venv
+# An S3 for interop, from PyPI.
+MOTO = $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/pounce/moto
 
 .PHONY: run demo test check interop bench image packages
 
@@ -22,7 +24,9 @@ check:
 
 interop: ## real clients; as root, with the Debian packages above
 	cargo build --locked
-	tests/interop.sh "$${CARGO_TARGET_DIR:-target}/debug/pounce"
+	tests/interop/pull.sh "$${CARGO_TARGET_DIR:-target}/debug/pounce"
+	test -x $(MOTO)/bin/moto_server || { python3 -m venv $(MOTO) && $(MOTO)/bin/pip install -q 'moto[server]==5.0.*'; }
+	tests/interop/push.sh "$${CARGO_TARGET_DIR:-target}/debug/pounce" $(MOTO)/bin/moto_server
 
 bench: ## measurements beside the peers; with docker-registry, nginx-light and curl from Debian
 	cargo bench --locked --bench cold

@@ -1,0 +1,122 @@
+#!/usr/bin/env bash
+# What the interop scripts share: steps, servers, clients. Sourced, with POUNCE set.
+set -u
+W=$(mktemp -d "${TMPDIR:-/tmp}/interop.XXXXXX")
+cd "$W" || exit 2
+failed=0 steps=0 pids=()
+
+cleanup() {
+  for pid in "${pids[@]}"; do kill "$pid" 2>/dev/null; done
+  for pid in "${pids[@]}"; do wait "$pid" 2>/dev/null; done
+  umount "$W/dexec/netns/default" 2>/dev/null
+  rm -rf --one-file-system "$W" 2>/dev/null
+}
+trap cleanup EXIT
+
+step() { # step NAME COMMAND...
+  local name=$1 start code
+  shift
+  start=$(date +%s%N)
+  "$@" >out 2>&1
+  code=$?
+  steps=$((steps + 1))
+  printf '%-24s %3d %6d ms  %s\n' "$name" $code $((($(date +%s%N) - start) / 1000000)) \
+    "$(tr '\r' '\n' <out | tail -n1 | cut -c1-100)"
+  if [ $code -ne 0 ]; then failed=$((failed + 1)); sed 's/^/    /' out; fi
+}
+
+until_ok() { # until_ok COMMAND...: at most 20 s
+  for _ in $(seq 200); do "$@" >/dev/null 2>&1 && return; sleep .1; done
+  echo "never succeeded: $*"
+  return 1
+}
+
+free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
+
+# --- servers; each adds its pid to pids
+
+# distribution DIRECTORY-OR-S3 NAME [YAML]: Debian's docker-registry over a folder, or with a storage
+# section of its own; the address is in the variable NAME.
+distribution() {
+  local addr=127.0.0.1:$(free_port)
+  printf 'version: 0.1\n%s\nhttp:\n  addr: %s\n' "$1" "$addr" >"$2.yml"
+  # It stops at start over variables that it does not know, and over this one of the SDK's.
+  env -u REGISTRY_AUTH_FILE -u AWS_CA_BUNDLE docker-registry serve "$2.yml" >"$2.log" 2>&1 &
+  pids+=($!)
+  until_ok curl -sf "http://$addr/v2/" || cat "$2.log"
+  declare -g "$2=$addr"
+}
+in_folder() { printf 'storage:\n  filesystem:\n    rootdirectory: %s' "$1"; }
+
+# pounce NAME [VARIABLE=VALUE...]: the address is in the variable NAME, its pid in NAME_pid.
+pounce() {
+  local name=$1 addr=127.0.0.1:$(free_port)
+  shift
+  env REGISTRY_HTTP_ADDR="$addr" "$@" "$POUNCE" serve >"$name.log" 2>&1 &
+  pids+=($!)
+  declare -g "$name=$addr" "${name}_pid=$!"
+  until_ok curl -sf "http://$addr/healthz" || cat "$name.log"
+}
+ends() { # ends PID: in order
+  kill -TERM "$1"
+  until_ok sh -c "! kill -0 $1 2>/dev/null"
+}
+
+# --- what the clients need
+mkdir -p dcfg
+dockerd --data-root "$W/docker" --exec-root "$W/dexec" --host "unix://$W/docker.sock" --pidfile "$W/dockerd.pid" \
+  --iptables=false --ip-forward=false --bridge=none --storage-driver=overlay2 >dockerd.log 2>&1 &
+pids+=($!)
+export DOCKER_HOST=unix://$W/docker.sock DOCKER_CONFIG=$W/dcfg DOCKER_BUILDKIT=0
+D=/usr/bin/docker
+until_ok curl -sf --unix-socket "$W/docker.sock" http://d/_ping
+cat >containers.conf <<'C'
+[containers]
+default_ulimits = ["nofile=1024:1024", "nproc=4096:4096"]
+[engine]
+runtime = "runc"
+cgroup_manager = "cgroupfs"
+events_logger = "file"
+C
+printf '[storage]\ndriver="overlay"\ngraphroot="%s/cs"\nrunroot="%s/csrun"\n' "$W" "$W" >storage.conf
+echo '{}' >auth.json
+export CONTAINERS_CONF=$W/containers.conf CONTAINERS_STORAGE_CONF=$W/storage.conf REGISTRY_AUTH_FILE=$W/auth.json
+printf 'version=2\nroot="%s/cd"\nstate="%s/cdstate"\ndisabled_plugins=["io.containerd.grpc.v1.cri"]\n[grpc]\n address="%s/c.sock"\n' \
+  "$W" "$W" "$W" >containerd.toml
+containerd -c containerd.toml >containerd.log 2>&1 &
+pids+=($!)
+C="ctr -a $W/c.sock"
+until_ok $C version
+
+# --- an image with a file of random bytes, whose checksum it prints when it runs; Docker's format, or
+# the OCI's. Its name is REGISTRY/interop/NAME:1.
+make_image() { # make_image NAME docker|oci REGISTRY [MORE-LAYERS]
+  mkdir -p "ctx.$1"
+  cp /bin/busybox "ctx.$1/"
+  head -c "${BLOB_BYTES:-20000000}" /dev/urandom >"ctx.$1/blob.bin"
+  printf 'FROM scratch\nCOPY busybox /bin/busybox\nCOPY blob.bin /blob.bin\nENV PATH=/bin\n' >"ctx.$1/Dockerfile"
+  for layer in $(seq "${4:-0}"); do
+    head -c 300000 /dev/urandom >"ctx.$1/layer$layer"
+    echo "COPY layer$layer /layer$layer" >>"ctx.$1/Dockerfile"
+  done
+  echo 'CMD ["/bin/busybox", "sha256sum", "/blob.bin"]' >>"ctx.$1/Dockerfile"
+  sha256sum <"ctx.$1/blob.bin" | cut -d' ' -f1 >"sum.$1"
+  if [ "$2" = docker ]; then
+    $D build -q --no-cache -t "$3/interop/$1:1" "ctx.$1"
+  else
+    podman build -q --isolation chroot --no-cache -t "$3/interop/$1:1" "ctx.$1"
+  fi
+}
+same() { # same NAME COMMAND...: the command prints the image's checksum
+  local name=$1
+  shift
+  "$@" | tee /dev/stderr | grep -q "$(cat "sum.$name")"
+}
+
+# The end of every script.
+verdict() { # verdict LOG...: of pounce's
+  grep -E '"?level"?[ :=]+"?ERROR|ERROR' "$@" && failed=$((failed + 1))
+  [ $failed = 0 ] || tail -n 50 "$@"
+  echo "$(basename "$0"): $((steps - failed)) passed, $failed failed"
+  [ $failed = 0 ]
+}
