@@ -30,6 +30,7 @@ interop: ## real clients; as root, with the Debian packages above
 
 bench: ## measurements beside the peers; with docker-registry, nginx-light and curl from Debian
 	cargo bench --locked --bench cold
+	cargo bench --locked --bench push
 
 image:
 	docker build -t pounce .

@@ -11,30 +11,21 @@
 
 #[path = "../tests/support/mod.rs"]
 mod support;
+#[path = "support/mod.rs"]
+mod tools;
 
-use std::fs::{self, File};
-use std::net::TcpListener;
-use std::path::Path;
+use std::fs;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use support::Process;
 use support::image::{digest, noise};
 use tempfile::TempDir;
+use tools::{Running, flush, free_port, machine, median, peak_memory, until_up};
 
 const SIZE: usize = 1 << 30;
 const ROUNDS: usize = 3;
 const CLIENTS: usize = 8;
-
-/// A program that ends with the value.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
 
 /// The upstream, with the blob in it.
 struct Origin {
@@ -48,16 +39,11 @@ struct Origin {
 
 #[tokio::main]
 async fn main() {
-    for (program, package) in [
+    tools::require(&[
         ("docker-registry", "docker-registry"),
         ("nginx", "nginx-light"),
         ("curl", "curl"),
-    ] {
-        if Command::new(program).arg("--version").output().is_err() {
-            eprintln!("{program} is missing: apt-get install {package}");
-            std::process::exit(1);
-        }
-    }
+    ]);
     let origin = Origin::start().await;
     let path = format!("/v2/bench/blob/blobs/{}", origin.blob);
     println!(
@@ -79,7 +65,7 @@ async fn main() {
             let process = start_pounce(upstream);
             pounce.push(fetch(&process.url(&path)));
             settle(&process).await;
-            peak = peak.max(peak_memory(&process));
+            peak = peak.max(peak_memory(process.pid()));
             drop(process);
             let (_distribution, url, _folder) = start_distribution(Some(upstream)).await;
             peer.push(fetch(&format!("{url}{path}")));
@@ -109,7 +95,7 @@ async fn together(origin: &Origin, path: &str) {
     println!(
         "\n{CLIENTS} clients at once, uncapped: {seconds:.2} s for all, {} GET upstream, peak memory {} MiB.",
         origin.blob_gets() - before,
-        peak_memory(&process)
+        peak_memory(process.pid())
     );
 }
 
@@ -161,30 +147,13 @@ fn start_pounce(upstream: &str) -> Process {
     Process::start(&[("REGISTRY_PROXY_REMOTEURL", upstream)])
 }
 
-/// Debian's `docker-registry` over a folder, before an upstream or by itself.
+/// distribution over a folder, before an upstream or by itself.
 async fn start_distribution(upstream: Option<&str>) -> (Running, String, TempDir) {
-    let (folder, port) = (TempDir::new().unwrap(), free_port());
     let proxy = upstream
         .map(|url| format!("proxy:\n  remoteurl: {url}\n"))
         .unwrap_or_default();
-    let config = format!(
-        "version: 0.1\nstorage:\n  filesystem:\n    rootdirectory: {}\nhttp:\n  addr: 127.0.0.1:{port}\n{proxy}",
-        folder.path().join("data").display()
-    );
-    fs::write(folder.path().join("config.yml"), config).unwrap();
-    let log = File::create(folder.path().join("log")).unwrap();
-    let mut registry = Command::new("docker-registry");
-    registry.arg("serve").arg(folder.path().join("config.yml"));
-    let registry = Running(
-        registry
-            .stdout(log.try_clone().unwrap())
-            .stderr(log)
-            .spawn()
-            .unwrap(),
-    );
-    let url = format!("http://127.0.0.1:{port}");
-    until_up(&format!("{url}/v2/")).await;
-    (registry, url, folder)
+    let storage = "storage:\n  filesystem:\n    rootdirectory: FOLDER/data\n";
+    tools::start_distribution(&format!("{storage}{proxy}")).await
 }
 
 async fn push(registry: &str) -> String {
@@ -234,61 +203,4 @@ async fn settle(process: &Process) {
     }
     assert_eq!(process.metric("fills").await, 1);
     flush();
-}
-
-/// What one round has left to be written must not slow the next one down.
-fn flush() {
-    assert!(Command::new("sync").status().unwrap().success());
-}
-
-/// MiB, as the kernel counts resident memory.
-fn peak_memory(process: &Process) -> u64 {
-    let status = fs::read_to_string(
-        Path::new("/proc")
-            .join(process.pid().to_string())
-            .join("status"),
-    )
-    .unwrap();
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:"))
-        .unwrap();
-    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1024
-}
-
-fn median(mut seconds: Vec<f64>) -> f64 {
-    seconds.sort_by(f64::total_cmp);
-    seconds[seconds.len() / 2]
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port()
-}
-
-async fn until_up(url: &str) {
-    let began = Instant::now();
-    while reqwest::get(url).await.is_err() {
-        assert!(
-            began.elapsed() < Duration::from_secs(20),
-            "{url} does not come up"
-        );
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-}
-
-fn machine() -> String {
-    let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = cpu
-        .lines()
-        .find_map(|line| line.strip_prefix("model name"))
-        .unwrap_or("an unknown processor");
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    format!(
-        "{cores} cores of {}",
-        model.trim_start_matches([' ', '\t', ':'])
-    )
 }

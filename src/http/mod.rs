@@ -100,11 +100,8 @@ fn route<'a>(site: &'a Site, path: &str) -> Route<'a> {
     {
         return Route::Registry;
     }
-    let in_bucket = |path: &str| {
-        path.strip_prefix('/')
-            .and_then(|path| path.split_once('/'))
-            .is_some_and(|(it, _)| it == Embedded::BUCKET)
-    };
+    // Some clients leave the slash behind the bucket's name out.
+    let in_bucket = |path: &str| path.split('/').nth(1) == Some(Embedded::BUCKET);
     match site.registry.embedded() {
         Some(embedded) if in_bucket(path) => Route::Bucket(embedded),
         _ if path == "/healthz" => Route::Health,

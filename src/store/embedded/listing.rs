@@ -1,4 +1,4 @@
-//! `ListObjectsV2` over a folder: keys in order, a page at a time.
+//! `ListObjectsV2`, and its first version, over a folder: keys in order, a page at a time.
 
 use std::fs;
 use std::path::{Component, Path};
@@ -26,6 +26,33 @@ struct Page<'a> {
 }
 
 impl Folder {
+    /// The first version of the operation, which distribution still uses.
+    pub(super) fn list_first(
+        &self,
+        input: dto::ListObjectsInput,
+    ) -> S3Result<dto::ListObjectsOutput> {
+        let page = self.list(dto::ListObjectsV2Input {
+            bucket: input.bucket,
+            prefix: input.prefix,
+            delimiter: input.delimiter,
+            start_after: input.marker.clone(),
+            max_keys: input.max_keys,
+            ..Default::default()
+        })?;
+        Ok(dto::ListObjectsOutput {
+            name: page.name,
+            prefix: page.prefix,
+            delimiter: page.delimiter,
+            max_keys: page.max_keys,
+            marker: input.marker,
+            next_marker: page.next_continuation_token,
+            is_truncated: page.is_truncated,
+            contents: page.contents,
+            common_prefixes: page.common_prefixes,
+            ..Default::default()
+        })
+    }
+
     pub(super) fn list(
         &self,
         input: dto::ListObjectsV2Input,

@@ -111,6 +111,16 @@ impl S3 for Folder {
             .map(S3Response::new)
     }
 
+    async fn list_objects(
+        &self,
+        request: S3Request<dto::ListObjectsInput>,
+    ) -> S3Result<S3Response<dto::ListObjectsOutput>> {
+        let folder = self.clone();
+        blocking_s3(move || folder.list_first(request.input))
+            .await
+            .map(S3Response::new)
+    }
+
     async fn create_multipart_upload(
         &self,
         request: S3Request<dto::CreateMultipartUploadInput>,
