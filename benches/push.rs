@@ -162,8 +162,8 @@ async fn plain(s3: &S3, layers: &[Bytes]) -> f64 {
     let began = Instant::now();
     let uploads = layers.iter().enumerate().map(async |(index, layer)| {
         let key = format!("plain/{index}");
-        let begun = client.create_multipart_upload().bucket("pounce").key(&key);
-        let id = begun.send().await.unwrap().upload_id.unwrap();
+        let created = client.create_multipart_upload().bucket("pounce").key(&key);
+        let id = created.send().await.unwrap().upload_id.unwrap();
         let parts: Vec<CompletedPart> = stream::iter((1..).zip(0..layer.len().div_ceil(PART)))
             .map(|(number, index)| {
                 let part = layer.slice(index * PART..layer.len().min((index + 1) * PART));

@@ -1,7 +1,7 @@
 //! pounce: an OCI registry that keeps nothing on its own disk.
 //!
 //! It fronts an upstream registry, copies what is pulled into an S3 bucket once, and from then on
-//! answers blob GETs with a redirect to the bucket.
+//! answers blob GETs with a redirect to the bucket. What is pushed to it is stored there, too.
 //!
 //! # The house
 //!
@@ -15,7 +15,7 @@
 //! - [`oci`]: the spec's words as types. No I/O.
 //! - [`store`]: the bucket. The only one that knows S3.
 //! - [`upstream`]: somebody else's registry. The only one that is an HTTP client.
-//! - [`registry`]: pulling through, storing once, redirecting. Speaks OCI, not HTTP.
+//! - [`registry`]: pulling through, storing once, redirecting, taking pushes. Speaks OCI, not HTTP.
 //! - [`http`]: the wire. The only one that knows status codes.
 //! - [`config`] and [`telemetry`]: what the operator says and sees; used by constructors.
 //!

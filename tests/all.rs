@@ -8,6 +8,7 @@
 mod support;
 
 mod config;
+mod credentials;
 mod discovery;
 mod errors;
 mod fill;

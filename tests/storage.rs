@@ -1,4 +1,4 @@
-//! The bucket: embedded or elsewhere, redirected to or streamed from, shared by replicas.
+//! The bucket: embedded or elsewhere, redirected to or streamed from.
 
 use crate::support::image::digest;
 use crate::support::{Image, Pounce, Upstream};
@@ -271,53 +271,6 @@ async fn names_as_long_as_the_spec_lets_them_be_are_stored() {
             .body,
         image.manifest
     );
-}
-
-#[tokio::test]
-async fn replicas_share_a_bucket_over_the_wire() {
-    let bucket = Pounce::with(&[]).await;
-    let upstream = Upstream::start().await;
-    let image = Image::new(1, &[11 << 20]);
-    upstream.add("a", "v1", &image);
-    let url = upstream.url();
-    let s3 = bucket.as_s3();
-    let mut variables: Vec<_> = s3
-        .iter()
-        .map(|(name, value)| (*name, value.as_str()))
-        .collect();
-    variables.extend([
-        ("REGISTRY_PROXY_REMOTEURL", url.as_str()),
-        ("REGISTRY_STORAGE_S3_ROOTDIRECTORY", "/some/root"),
-    ]);
-    let (one, two) = (
-        Pounce::with(&variables).await,
-        Pounce::with(&variables).await,
-    );
-    let path = format!("/v2/a/blobs/{}", digest(image.layer()));
-    assert_eq!(one.get("/v2/a/manifests/v1").await.body, image.manifest);
-    assert!(one.get(&path).await.body == image.layer());
-    let hex = digest(image.layer())
-        .strip_prefix("sha256:")
-        .unwrap()
-        .to_owned();
-    let link = format!("some/root/docker/registry/v2/repositories/a/_layers/sha256/{hex}/link");
-    let tag = "some/root/docker/registry/v2/repositories/a/_manifests/tags/v1/current/link";
-    bucket
-        .until("all is stored", |it| {
-            it.root().join(&link).is_file() && it.root().join(tag).is_file()
-        })
-        .await;
-    upstream.forget();
-    assert_eq!(two.get("/v2/a/manifests/v1").await.body, image.manifest);
-    let reply = two.get(&path).await;
-    assert!(
-        reply
-            .header("location")
-            .starts_with(&bucket.url("/pounce/some/root/")),
-        "{reply:?}"
-    );
-    assert!(two.follow(&reply).await.body == image.layer());
-    assert_eq!(upstream.requests(), 0);
 }
 
 #[tokio::test]

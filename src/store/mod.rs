@@ -4,6 +4,7 @@
 //! process ([`embedded`]) that stands in when no storage is configured. Its seam for tests is the S3
 //! wire. "Not there" is a value here; the caller knows what was missing.
 
+mod body;
 mod connect;
 mod embedded;
 mod error;
@@ -20,12 +21,13 @@ use std::sync::Arc;
 
 use aws_sdk_s3::types::{ObjectCannedAcl, ServerSideEncryption, StorageClass};
 
+pub use body::PartSource;
 pub use connect::ConnectError;
 pub use embedded::Embedded;
 pub use error::StoreError;
 pub use key::Key;
 pub use listing::Listed;
-pub use multipart::{Completed, MAX_PARTS, Multipart, Part, PartSource, part_size};
+pub use multipart::{Completed, MAX_PARTS, Multipart, Part, part_size};
 pub use object::{Condition, Metadata, Object, ObjectStream, Stored};
 
 /// A bucket, cheap to clone.

@@ -1,27 +1,15 @@
 //! Multipart uploads: how a blob of any size gets into the bucket a few parts at a time.
 
-use std::io;
-use std::pin::Pin;
-use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll};
-
 use aws_sdk_s3::error::ProvideErrorMetadata;
-use aws_sdk_s3::primitives::{ByteStream, SdkBody};
 use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
-use bytes::Bytes;
-use futures_util::StreamExt;
-use futures_util::stream::BoxStream;
-use http_body::{Frame, SizeHint};
 
+use super::body::{PartSource, body, signed};
 use super::error::{failure, translate};
 use super::{Key, Store, StoreError};
 use crate::oci::MediaType;
 
 /// S3's limit for the number of parts.
 pub const MAX_PARTS: u64 = 10_000;
-
-/// Yields a part's bytes anew for every attempt to send them.
-pub type PartSource = Arc<dyn Fn() -> BoxStream<'static, io::Result<Bytes>> + Send + Sync>;
 
 /// An upload that has begun. It must be completed or aborted: the store keeps its parts until then.
 #[derive(Clone, Debug)]
@@ -288,54 +276,6 @@ impl Multipart {
     /// The bucket did not answer; the parts stay until they are swept.
     pub async fn abort(&self) -> Result<(), StoreError> {
         self.store.abort_path(&self.path, &self.upload_id).await
-    }
-}
-
-fn body(len: u64, source: PartSource) -> ByteStream {
-    ByteStream::new(SdkBody::retryable(move || {
-        SdkBody::from_body_1_x(Sized {
-            bytes: Mutex::new(source()),
-            left: len,
-        })
-    }))
-}
-
-fn signed(len: u64) -> i64 {
-    i64::try_from(len).unwrap_or(i64::MAX)
-}
-
-/// A body whose length is known, so that the SDK sends a Content-Length and no `aws-chunked`.
-struct Sized {
-    /// Never locked: the mutex makes the stream `Sync`, which the SDK asks for.
-    bytes: Mutex<BoxStream<'static, io::Result<Bytes>>>,
-    left: u64,
-}
-
-impl http_body::Body for Sized {
-    type Data = Bytes;
-    type Error = io::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
-        let this = &mut *self;
-        let stream = match this.bytes.get_mut() {
-            Ok(stream) => stream,
-            Err(poisoned) => poisoned.into_inner(),
-        };
-        stream.poll_next_unpin(cx).map_ok(|piece| {
-            this.left = this.left.saturating_sub(piece.len() as u64);
-            Frame::data(piece)
-        })
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.left == 0
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.left)
     }
 }
 

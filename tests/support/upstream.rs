@@ -15,6 +15,7 @@ use futures_util::stream;
 use serde_json::json;
 use tokio::sync::watch;
 
+use super::demands::{demand, token};
 use super::image::{Image, OCI_INDEX, digest};
 
 /// What it demands before it answers.
@@ -363,50 +364,6 @@ fn tags(repository: &Repository, name: &str, query: &str) -> Response {
             .insert(header::LINK, link.parse().unwrap());
     }
     response
-}
-
-/// `user:secret`
-const BASIC: &str = "Basic dXNlcjpzZWNyZXQ=";
-
-fn demand(auth: &Auth, request: &Request, name: &str, addr: SocketAddr) -> Option<Response> {
-    let given = request
-        .headers()
-        .get(header::AUTHORIZATION)
-        .and_then(|value| value.to_str().ok());
-    let (right, challenge) = match auth {
-        Auth::Nothing => return None,
-        Auth::Basic => (BASIC.to_owned(), "Basic realm=\"upstream\"".to_owned()),
-        Auth::Bearer | Auth::AnonymousBearer => {
-            let scope = format!("repository:{name}:pull");
-            let challenge =
-                format!("Bearer realm=\"http://{addr}/token\",service=\"test\",scope=\"{scope}\"");
-            (format!("Bearer token-for-{scope}"), challenge)
-        }
-    };
-    (given != Some(&right)).then(|| {
-        (
-            StatusCode::UNAUTHORIZED,
-            [(header::WWW_AUTHENTICATE, challenge)],
-        )
-            .into_response()
-    })
-}
-
-fn token(manners: &Manners, request: &Request) -> Response {
-    let given = request
-        .headers()
-        .get(header::AUTHORIZATION)
-        .and_then(|value| value.to_str().ok());
-    if manners.auth == Auth::Bearer && given != Some(BASIC) {
-        return StatusCode::UNAUTHORIZED.into_response();
-    }
-    let query = request.uri().query().unwrap_or_default();
-    let scope = url::form_urlencoded::parse(query.as_bytes())
-        .find(|(key, _)| key == "scope")
-        .unwrap()
-        .1;
-    let answer = json!({"token": format!("token-for-{scope}"), "expires_in": manners.expires_in});
-    axum::body::Body::from(answer.to_string()).into_response()
 }
 
 fn not_found(code: &str) -> Response {

@@ -1,0 +1,247 @@
+//! Every endpoint, and what is none.
+
+use super::*;
+
+const DIGEST: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+
+fn ask(method: &str, path: &str) -> Result<Endpoint, ErrorCode> {
+    let (path, query) = path
+        .split_once('?')
+        .map_or((path, None), |(path, query)| (path, Some(query)));
+    let method = method.parse().unwrap();
+    Endpoint::parse(&method, path, query).map_err(|refused| match refused {
+        Refused::Error(error) => error.code(),
+        Refused::Method(_) => ErrorCode::Unsupported,
+    })
+}
+
+#[expect(clippy::too_many_lines, reason = "it is one table")]
+#[test]
+fn every_endpoint_is_found() {
+    let name = || "a/blobs/b".parse().unwrap();
+    let digest: Digest = DIGEST.parse().unwrap();
+    let tag = |text: &str| text.parse::<Tag>().unwrap();
+    let encoded = DIGEST.replace(':', "%3A");
+    let id = Uuid::max();
+    let upload = |state: &str| Upload {
+        name: name(),
+        id,
+        state: state.into(),
+    };
+    let by_digest = Reference::Digest(digest);
+    let by_tag = Reference::Tag(tag("list"));
+    let page = Page {
+        n: Some(3),
+        last: Some("a b".into()),
+    };
+    let root = "/v2/a/blobs/b";
+    let cases = [
+        ("GET", "/v2/".into(), Endpoint::Support),
+        ("HEAD", "/v2".into(), Endpoint::Support),
+        (
+            "GET",
+            format!("{root}/blobs/{DIGEST}"),
+            Endpoint::PullBlob {
+                name: name(),
+                digest,
+            },
+        ),
+        (
+            "DELETE",
+            format!("{root}/blobs/{DIGEST}"),
+            Endpoint::DeleteBlob {
+                name: name(),
+                digest,
+            },
+        ),
+        (
+            "GET",
+            format!("{root}/manifests/{encoded}"),
+            Endpoint::PullManifest {
+                name: name(),
+                reference: by_digest.clone(),
+            },
+        ),
+        (
+            "GET",
+            format!("{root}/manifests/list"),
+            Endpoint::PullManifest {
+                name: name(),
+                reference: by_tag.clone(),
+            },
+        ),
+        (
+            "DELETE",
+            format!("{root}/manifests/list"),
+            Endpoint::DeleteManifest {
+                name: name(),
+                reference: by_tag,
+            },
+        ),
+        (
+            "PUT",
+            format!("{root}/manifests/{DIGEST}?tag=x&tag=y"),
+            Endpoint::PushManifest {
+                name: name(),
+                reference: by_digest,
+                tags: vec![tag("x"), tag("y")],
+            },
+        ),
+        (
+            "POST",
+            format!("{root}/blobs/uploads/"),
+            Endpoint::BeginUpload {
+                name: name(),
+                algorithm: Algorithm::Sha256,
+            },
+        ),
+        (
+            "POST",
+            format!("{root}/blobs/uploads?digest-algorithm=sha512"),
+            Endpoint::BeginUpload {
+                name: name(),
+                algorithm: Algorithm::Sha512,
+            },
+        ),
+        (
+            "POST",
+            format!("{root}/blobs/uploads/?digest={encoded}"),
+            Endpoint::PushBlob {
+                name: name(),
+                digest,
+            },
+        ),
+        (
+            "POST",
+            format!("{root}/blobs/uploads/?from=c%2Fd&mount={DIGEST}"),
+            Endpoint::Mount {
+                name: name(),
+                digest,
+                from: Some("c/d".parse().unwrap()),
+            },
+        ),
+        (
+            "POST",
+            format!("{root}/blobs/uploads/?mount={DIGEST}&from="),
+            Endpoint::Mount {
+                name: name(),
+                digest,
+                from: None,
+            },
+        ),
+        (
+            "PATCH",
+            format!("{root}/blobs/uploads/{id}?_state=x"),
+            Endpoint::PushChunk(upload("x")),
+        ),
+        (
+            "GET",
+            format!("{root}/blobs/uploads/{id}"),
+            Endpoint::UploadStatus(upload("")),
+        ),
+        (
+            "DELETE",
+            format!("{root}/blobs/uploads/{id}?_state=x"),
+            Endpoint::CancelUpload(upload("x")),
+        ),
+        (
+            "PUT",
+            format!("{root}/blobs/uploads/{id}?_state=x&digest={DIGEST}"),
+            Endpoint::CloseUpload {
+                upload: upload("x"),
+                digest,
+            },
+        ),
+        (
+            "GET",
+            format!("{root}/tags/list?n=3&last=a%20b&x"),
+            Endpoint::ListTags { name: name(), page },
+        ),
+        (
+            "GET",
+            format!("{root}/referrers/{DIGEST}?artifactType=a%2Fb&last={DIGEST}"),
+            Endpoint::ListReferrers {
+                name: name(),
+                subject: digest,
+                artifact_type: Some("a/b".into()),
+                last: Some(digest),
+            },
+        ),
+        (
+            "GET",
+            "/v2/_catalog?n=1".into(),
+            Endpoint::Catalog {
+                page: Page {
+                    n: Some(1),
+                    last: None,
+                },
+            },
+        ),
+    ];
+    for (method, path, endpoint) in cases {
+        assert_eq!(ask(method, &path), Ok(endpoint), "{method} {path}");
+    }
+}
+
+#[test]
+fn everything_else_is_refused_with_its_code() {
+    let id = Uuid::max();
+    let session = format!("/v2/a/blobs/uploads/{id}");
+    let many = "tag=x&".repeat(101);
+    let cases = [
+        ("GET /v2/A/manifests/x", ErrorCode::NameInvalid),
+        ("GET /v2/a/../b/manifests/x", ErrorCode::NameInvalid),
+        ("GET /v2/a%2Fb/manifests/x", ErrorCode::NameInvalid),
+        ("GET /v2//manifests/x", ErrorCode::NameInvalid),
+        ("GET /v2/a/manifests/", ErrorCode::TagInvalid),
+        ("GET /v2/a/manifests/..", ErrorCode::TagInvalid),
+        ("GET /v2/a/manifests/x%2Fy", ErrorCode::TagInvalid),
+        ("GET /v2/a/manifests/x%00", ErrorCode::TagInvalid),
+        ("GET /v2/a/manifests/md5:1", ErrorCode::DigestInvalid),
+        ("GET /v2/a/blobs/latest", ErrorCode::DigestInvalid),
+        (
+            "GET /v2/a/tags/list?n=-1",
+            ErrorCode::PaginationNumberInvalid,
+        ),
+        (
+            "GET /v2/a/tags/list?n=x",
+            ErrorCode::PaginationNumberInvalid,
+        ),
+        ("GET /v2/a/x/y", ErrorCode::NameUnknown),
+        ("GET /v2/manifests/x", ErrorCode::NameUnknown),
+        ("GET /v2/a/blobs/uploads/", ErrorCode::Unsupported),
+        ("GET /v2/a/blobs/uploads/1", ErrorCode::BlobUploadUnknown),
+        ("POST /v2/A/blobs/uploads/", ErrorCode::NameInvalid),
+        ("POST /v2/blobs/uploads/", ErrorCode::NameUnknown),
+        (
+            "POST /v2/a/blobs/uploads/?digest=x",
+            ErrorCode::DigestInvalid,
+        ),
+        (
+            "POST /v2/a/blobs/uploads/?mount=x",
+            ErrorCode::DigestInvalid,
+        ),
+        (
+            "POST /v2/a/blobs/uploads/?digest-algorithm=md5",
+            ErrorCode::DigestInvalid,
+        ),
+        (&format!("PUT {session}?_state=x"), ErrorCode::DigestInvalid),
+        (
+            &format!("PUT {session}?digest=sha256:1"),
+            ErrorCode::DigestInvalid,
+        ),
+        (&format!("POST {session}"), ErrorCode::Unsupported),
+        ("PUT /v2/a/manifests/x?tag=.", ErrorCode::TagInvalid),
+        (
+            &format!("PUT /v2/a/manifests/x?{many}"),
+            ErrorCode::TagInvalid,
+        ),
+        ("POST /v2/a/manifests/x", ErrorCode::Unsupported),
+        ("GET /v2/a/referrers/x", ErrorCode::DigestInvalid),
+        ("DELETE /v2/_catalog", ErrorCode::Unsupported),
+    ];
+    for (request, code) in cases {
+        let (method, path) = request.split_once(' ').unwrap();
+        assert_eq!(ask(method, path), Err(code), "{request}");
+    }
+}
