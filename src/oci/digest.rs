@@ -252,7 +252,34 @@ impl Hasher {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn digests_of_anything_round_trip(content: Vec<u8>, long: bool, cut: prop::sample::Index) {
+            let algorithm = if long { Algorithm::Sha512 } else { Algorithm::Sha256 };
+            let digest = Digest::of(algorithm, &content);
+            let text = digest.to_string();
+            prop_assert_eq!(text.parse(), Ok(digest));
+            prop_assert_eq!(serde_json::from_str::<Digest>(&format!("\"{text}\"")).unwrap(), digest);
+            prop_assert!(text[..cut.index(text.len())].parse::<Digest>().is_err());
+            let mut hasher = Hasher::new(algorithm);
+            let cut = cut.index(content.len() + 1);
+            hasher.update(&content[..cut]);
+            let mut hasher = Hasher::restore(algorithm, &hasher.save()).unwrap();
+            hasher.update(&content[cut..]);
+            prop_assert_eq!(hasher.finish(), digest);
+        }
+
+        #[test]
+        fn any_text_can_be_tried_for_a_digest(text in "(sha256|sha512|md5)?:?[0-9a-fA-F]{0,130}|.{0,80}") {
+            if let Ok(digest) = text.parse::<Digest>() {
+                prop_assert_eq!(digest.to_string(), text);
+            }
+        }
+    }
 
     const EMPTY: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 

@@ -83,7 +83,33 @@ impl fmt::Display for RepositoryName {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    /// The spec's expression, for names that are not too long.
+    const NAME: &str = r"[a-z0-9]{1,5}((\.|_|__|-{1,4})[a-z0-9]{1,5}){0,3}(/[a-z0-9]{1,5}((\.|_|__|-{1,4})[a-z0-9]{1,5}){0,3}){0,3}";
+
+    proptest! {
+        #[test]
+        fn whatever_the_specs_expression_makes_is_a_name(text in NAME) {
+            let parsed = text.parse::<RepositoryName>();
+            prop_assert_eq!(parsed.map(|name| name.to_string()), Ok(text));
+        }
+
+        #[test]
+        fn a_name_is_a_path_that_leads_nowhere_else(text in "[a-b0._/-]{0,12}|.{0,20}") {
+            if let Ok(name) = text.parse::<RepositoryName>() {
+                prop_assert_eq!(name.as_str(), &text);
+                for component in text.split('/') {
+                    let edges = [component.chars().next(), component.chars().last()];
+                    let inside = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+                    prop_assert!(edges.into_iter().all(|edge| edge.is_some_and(inside)), "{:?}", text);
+                    prop_assert!(!component.contains("..") && !component.contains("___"));
+                }
+            }
+        }
+    }
 
     #[test]
     fn names_of_the_field_are_accepted() {

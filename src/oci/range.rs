@@ -112,7 +112,38 @@ impl Slice {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn a_slice_is_what_was_asked_for_as_far_as_it_is_there(first in 0..30_u64, last in 0..30_u64, size in 0..20_u64) {
+            let resolved = RangeRequest::parse(&format!("bytes={first}-{last}")).resolve(size);
+            let expected = (first <= last && first < size)
+                .then(|| Slice { start: first, end: size.min(last + 1) });
+            prop_assert_eq!(resolved, expected.map(Some).ok_or(()));
+            let suffix = RangeRequest::parse(&format!("bytes=-{last}")).resolve(size);
+            let expected = (last > 0 && size > 0)
+                .then(|| Slice { start: size.saturating_sub(last), end: size });
+            prop_assert_eq!(suffix, expected.map(Some).ok_or(()));
+        }
+
+        #[test]
+        fn a_chunk_says_where_it_begins_and_how_long_it_is(start: u64, len in 1..u64::MAX) {
+            if let Some(end) = start.checked_add(len - 1) {
+                prop_assert_eq!(ChunkRange::parse(&format!("{start}-{end}")), Some(ChunkRange { start, len }));
+            }
+        }
+
+        #[test]
+        fn any_text_can_be_tried_for_a_range(text in "(bytes[= ])?[0-9*/, -]{0,30}|.{0,30}", size: u64) {
+            if let Ok(Some(slice)) = RangeRequest::parse(&text).resolve(size) {
+                prop_assert!(slice.start < slice.end && slice.end <= size);
+            }
+            let _ = ChunkRange::parse(&text);
+        }
+    }
 
     fn of_ten(value: &str) -> Result<Option<(u64, u64)>, ()> {
         Ok(RangeRequest::parse(value)

@@ -5,6 +5,7 @@ use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
 
 use super::body::{PartSource, body, signed};
 use super::error::{failure, translate};
+use super::object::at_leader;
 use super::{Key, Store, StoreError};
 use crate::oci::MediaType;
 
@@ -184,7 +185,9 @@ impl Multipart {
                 .key(&self.path)
                 .upload_id(&self.upload_id)
                 .part_number_marker(marker.to_string())
-                .max_parts(page);
+                .max_parts(page)
+                .customize()
+                .mutate_request(at_leader(inner.lags));
             let listed = match Box::pin(request.send()).await {
                 Ok(listed) => listed,
                 Err(error) => return translate("ListParts", &error).map_or(Ok(None), Err),
@@ -257,7 +260,9 @@ impl Multipart {
                 CompletedMultipartUpload::builder()
                     .set_parts(Some(parts))
                     .build(),
-            );
+            )
+            .customize()
+            .mutate_request(at_leader(inner.lags));
         let Err(error) = Box::pin(request.send()).await else {
             return Ok(Completed::Done);
         };

@@ -262,7 +262,16 @@ impl Store {
     }
 }
 
-pub(super) fn consistent(request: &mut aws_sdk_s3::config::http::HttpRequest) {
+/// Lets a request see what another region wrote a moment ago, where the bucket `lags`.
+pub(super) fn at_leader(lags: bool) -> impl Fn(&mut aws_sdk_s3::config::http::HttpRequest) {
+    move |request| {
+        if lags {
+            consistent(request);
+        }
+    }
+}
+
+fn consistent(request: &mut aws_sdk_s3::config::http::HttpRequest) {
     request.headers_mut().insert(CONSISTENT, "true");
 }
 

@@ -8,6 +8,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::error::{failure, translate};
+use super::object::at_leader;
 use super::{Key, Multipart, Part, Store, StoreError, part_size};
 
 /// The header by which Tigris makes a copy a rename.
@@ -78,6 +79,7 @@ impl Store {
             .set_storage_class(put.storage_class)
             .set_acl(put.acl)
             .customize()
+            .mutate_request(at_leader(self.inner.lags))
             .mutate_request(move |request| {
                 if rename {
                     request.headers_mut().insert(RENAME, "true");

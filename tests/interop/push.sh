@@ -71,6 +71,7 @@ step distribution-lists in_catalog "$B" interop/skopeo
 step distribution-pushes skopeo copy -q --dest-tls-verify=false "oci:$W/oci:1" "docker://$B/interop/theirs:1"
 step distribution-retags skopeo copy -q --src-tls-verify=false --dest-tls-verify=false "docker://$B/interop/podman:1" "docker://$B/interop/docker:1"
 step distribution-ends ends "${pids[-1]}"
+step distribution-collects env -u REGISTRY_AUTH_FILE -u AWS_CA_BUNDLE docker-registry garbage-collect B.yml
 
 # --- and back again
 pounce R "${one[@]}"
