@@ -367,3 +367,15 @@ fn secrets_do_not_show_themselves() {
         "{shown}"
     );
 }
+
+#[test]
+fn an_empty_secret_is_none() {
+    for (yaml, variables) in [
+        ("http: {secret: ''}", vec![]),
+        ("", vec![("REGISTRY_HTTP_SECRET", "")]),
+    ] {
+        assert!(load(yaml, &variables).unwrap().config.http.secret.is_none());
+    }
+    let config = load("", &[("REGISTRY_HTTP_SECRET", "x")]).unwrap().config;
+    assert_eq!(config.http.secret.unwrap().reveal(), "x");
+}

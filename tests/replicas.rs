@@ -171,3 +171,81 @@ async fn replicas_share_a_bucket_over_the_wire() {
     assert!(two.follow(&reply).await.body == image.layer());
     assert_eq!(upstream.requests(), 0);
 }
+
+#[tokio::test]
+async fn what_another_state_completed_is_not_stored_in_part() {
+    for tigris in ["true", "false"] {
+        let (bucket, replicas) = three(tigris).await;
+        let blob = noise(1, 40 * MIB);
+        let path = "/v2/a/b/blobs/uploads/?digest-algorithm=sha512";
+        let begun = replicas[0].send(replicas[0].request("POST", path)).await;
+        let first = replicas[0]
+            .patch(begun.header("location"), blob.slice(..12 * MIB))
+            .await;
+        let second = replicas[0]
+            .patch(first.header("location"), blob.slice(12 * MIB..))
+            .await;
+        // Of another algorithm than the upload's, so that it is completed before it is read; the digest
+        // is wrong, and the client does not stay to hear that.
+        let wrong = digest(b"wrong");
+        let closing = replicas[1].close(second.header("location"), &wrong, Bytes::new());
+        let _ = tokio::time::timeout(std::time::Duration::from_millis(30), closing).await;
+        // The state before, with the digest of all.
+        let reply = replicas[2]
+            .close(first.header("location"), &digest(&blob), Bytes::new())
+            .await;
+        assert!([400, 404].contains(&reply.status), "{reply:?}");
+        assert!(!bucket.has_blob(&digest(&blob)));
+        bucket
+            .until("nothing is left of it", |it| it.scratch().is_empty())
+            .await;
+    }
+}
+
+#[tokio::test]
+async fn a_push_is_not_acknowledged_on_the_word_of_memory() {
+    let (bucket, replicas) = three("true").await;
+    let image = Image::new(1, &[1000]);
+    replicas[0].push_image("a/b", "v1", &image).await;
+    // This one remembers that the repository has the layer, while another one takes it away.
+    let layer = format!("/v2/a/b/blobs/{}", digest(image.layer()));
+    replicas[1].get("/v2/a/b/manifests/v1").await;
+    assert_eq!(replicas[1].head(&layer).await.status, 200);
+    assert_eq!(replicas[2].delete(&layer).await.status, 202);
+    let manifest = image.manifest.clone();
+    let reply = replicas[1].put_manifest("a/b", "v2", OCI_MANIFEST, manifest.clone());
+    assert_eq!(reply.await.code(), "MANIFEST_BLOB_UNKNOWN");
+    let mount = format!(
+        "/v2/c/d/blobs/uploads/?mount={}&from=a/b",
+        digest(image.layer())
+    );
+    let mounted = replicas[1].send(replicas[1].request("POST", &mount)).await;
+    assert_eq!(mounted.status, 202);
+    // As somebody who collects garbage does.
+    std::fs::remove_dir_all(bucket.root().join("docker/registry/v2/blobs")).unwrap();
+    let reply = replicas[0].put_manifest("a/b", "v3", OCI_MANIFEST, manifest);
+    assert_eq!(reply.await.code(), "MANIFEST_BLOB_UNKNOWN");
+    let pushed = replicas[0].push("a/b", image.layer().clone()).await;
+    assert_eq!(replicas[1].pull("a/b", &pushed).await, image.layer());
+}
+
+#[tokio::test]
+async fn a_tag_pushed_to_one_replica_is_at_once_with_those_that_missed_it() {
+    let upstream = Upstream::start().await;
+    upstream.add("a/b", "theirs", &Image::new(9, &[10]));
+    let bucket = Pounce::with(&[]).await;
+    let (s3, url) = (bucket.as_s3(), upstream.url());
+    let mut variables: Vec<_> = s3
+        .iter()
+        .map(|(name, value)| (*name, value.as_str()))
+        .collect();
+    variables.push(("REGISTRY_PROXY_REMOTEURL", &url));
+    let (one, two) = (
+        Pounce::with(&variables).await,
+        Pounce::with(&variables).await,
+    );
+    assert_eq!(two.get("/v2/a/b/manifests/ours").await.status, 404);
+    let image = Image::new(1, &[10]);
+    one.push_image("a/b", "ours", &image).await;
+    assert_eq!(two.get("/v2/a/b/manifests/ours").await.body, image.manifest);
+}

@@ -38,6 +38,78 @@ async fn end_14_a_cancelled_upload_is_gone() {
 }
 
 #[tokio::test]
+async fn any_of_its_states_cancels_an_upload() {
+    let pounce = Pounce::with(&[]).await;
+    let first = pounce.begin("a/b").await;
+    let second = pounce.patch(&first, noise(1, 6 * MIB)).await;
+    let second = second.header("location").to_owned();
+    assert_eq!(pounce.open_uploads(), 1);
+    assert_eq!(pounce.delete(&first).await.status, 204);
+    assert_eq!(pounce.open_uploads(), 0);
+    let digest = digest(&noise(1, 6 * MIB));
+    let reply = pounce.close(&second, &digest, Bytes::new()).await;
+    assert_eq!(
+        (reply.status, reply.code().as_str()),
+        (404, "BLOB_UPLOAD_UNKNOWN")
+    );
+}
+
+#[tokio::test]
+async fn a_put_that_fails_leaves_nothing_of_what_it_began() {
+    let pounce = Pounce::with(&[]).await;
+    let few = pounce
+        .patch(&pounce.begin("a/b").await, noise(1, 1000))
+        .await;
+    let reply = pounce
+        .close(
+            few.header("location"),
+            &digest(b"other"),
+            noise(2, 30 * MIB),
+        )
+        .await;
+    assert_eq!(
+        (reply.status, reply.code().as_str()),
+        (400, "DIGEST_INVALID")
+    );
+    pounce
+        .until("nothing is left", |it| it.scratch().is_empty())
+        .await;
+}
+
+/// Each piece of a chunked body is one of its own; they must not cost more than their bytes.
+#[tokio::test]
+async fn a_body_of_single_bytes_is_a_body() {
+    let pounce = Pounce::with(&[]).await;
+    let blob = noise(1, 20_000);
+    let pieces = blob
+        .iter()
+        .map(|byte| Bytes::copy_from_slice(&[*byte]))
+        .collect();
+    let request = pounce.request("PATCH", &pounce.begin("a/b").await);
+    let body = crate::support::push::streamed(pieces);
+    let reply = pounce.send(request.body(body)).await;
+    let reply = pounce
+        .close(reply.header("location"), &digest(&blob), Bytes::new())
+        .await;
+    assert_eq!(reply.status, 201, "{reply:?}");
+    assert_eq!(pounce.pull("a/b", &digest(&blob)).await, blob);
+}
+
+/// More clients than there are places and memory for: each has its turn.
+#[tokio::test(flavor = "multi_thread")]
+async fn forty_pushes_at_once_all_succeed() {
+    let pounce = Pounce::with(&[]).await;
+    let push = |seed| pounce.push("a/b", noise(seed, 11 * MIB));
+    let pushed = futures_util::future::join_all((0..40).map(push)).await;
+    for (seed, digest) in (0..40).zip(pushed) {
+        assert_eq!(pounce.pull("a/b", &digest).await, noise(seed, 11 * MIB));
+    }
+    pounce
+        .until("nothing is left", |it| it.scratch().is_empty())
+        .await;
+}
+
+#[tokio::test]
 async fn a_second_put_is_201_again_if_the_blob_is_there() {
     let pounce = Pounce::with(&[]).await;
     for (seed, size) in [(1, 1000), (2, 12 * MIB)] {

@@ -117,6 +117,11 @@ impl Config {
         let mut config: Self = serde_path_to_error::deserialize(&document)
             .map_err(|error| ConfigError::value(error.path().to_string(), error.inner()))?;
         config.adopt(environment);
+        // An empty key would sign what anybody can sign.
+        config.http.secret = config
+            .http
+            .secret
+            .filter(|secret| !secret.reveal().is_empty());
         config.storage.driver = match choice.as_deref() {
             Some("s3") => Driver::S3,
             Some("filesystem") => Driver::Filesystem,

@@ -126,7 +126,7 @@ impl Endpoint {
         };
         match kind {
             "uploads" if name.ends_with("/blobs") => {
-                let name = name.trim_end_matches("/blobs");
+                let name = name.strip_suffix("/blobs").unwrap_or(name);
                 Self::parse_upload(method, name, last, &query)
             }
             "blobs" => Self::parse_blob(method, name, last),

@@ -6,6 +6,9 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tracing::Instrument;
+
+use crate::oci::{Error, ErrorCode};
 
 /// How many small tasks (writing a link, asking for a blob's presence) run at once. The next one's
 /// request waits for a place, so that a slow bucket slows its users instead of piling up work.
@@ -64,6 +67,19 @@ impl Background {
     /// Runs a task that has a bound of its own, and that ends soon after [`stopped`](Self::stopped).
     pub(super) fn own(&self, work: impl Future<Output = ()> + Send + 'static) {
         self.tracker.spawn(work);
+    }
+
+    /// Runs work to its end, whether or not its client stays to hear of it: what is half written or
+    /// half deleted would be nobody's to repair.
+    pub(super) async fn to_its_end<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, Error>> + Send + 'static,
+    ) -> Result<T, Error> {
+        let ended = self.tracker.spawn(work.in_current_span()).await;
+        ended.unwrap_or_else(|error| {
+            let message = "the registry failed, try again later";
+            Err(Error::new(ErrorCode::Unavailable, message).because(error))
+        })
     }
 
     /// Runs a task that never ends by itself, and that can be dropped at any point.

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use moka::sync::Cache as Moka;
 use tokio::sync::Mutex;
+use uuid::Uuid;
 
 use crate::oci::{Descriptor, Digest, Error, Manifest, Reference, Referrer, RepositoryName, Tag};
 
@@ -28,8 +29,8 @@ const TAG_LIST_LIFE: Duration = Duration::from_secs(10);
 const LISTED_TAGS: u64 = 200_000;
 /// How long lists of repositories and of referrers are kept.
 const LIST_LIFE: Duration = Duration::from_secs(10);
-/// Referrers in lists, of which one has some 500 bytes.
-const LISTED_REFERRERS: u64 = 50_000;
+/// Referrers in lists, in bytes.
+const REFERRERS_BYTES: u64 = 64 << 20;
 
 /// A manifest or blob as a repository's own.
 pub(super) type InRepository<T> = (RepositoryName, T);
@@ -60,6 +61,7 @@ pub(super) enum Matter {
     Blob(RepositoryName, Digest),
     Tags(RepositoryName),
     Referrers(RepositoryName, Digest),
+    Upload(Uuid),
     Catalog,
 }
 
@@ -82,7 +84,7 @@ pub(super) struct Cache {
     pub(super) absent: Moka<InRepository<Reference>, ()>,
     pub(super) stored: Moka<InRepository<Digest>, ()>,
     pub(super) members: Moka<InRepository<Digest>, Member>,
-    present: Moka<Digest, u64>,
+    pub(super) present: Moka<Digest, u64>,
     urls: Moka<(Digest, Arc<str>), Arc<str>>,
     pub(super) tag_lists: Moka<RepositoryName, Arc<Vec<Tag>>>,
     pub(super) referrers: Moka<InRepository<Digest>, Arc<Vec<Referrer>>>,
@@ -118,8 +120,10 @@ impl Cache {
                 .time_to_live(TAG_LIST_LIFE)
                 .build(),
             referrers: Moka::builder()
-                .max_capacity(LISTED_REFERRERS)
-                .weigher(|_, list: &Arc<Vec<Referrer>>| weight(list.len() + 1))
+                .max_capacity(REFERRERS_BYTES)
+                .weigher(|_, list: &Arc<Vec<Referrer>>| {
+                    weight(list.iter().map(super::referrers::weight).sum::<usize>() + 64)
+                })
                 .time_to_live(LIST_LIFE)
                 .build(),
             catalog: timed(1, LIST_LIFE),
@@ -266,11 +270,7 @@ impl Cache {
 
     /// Changes something when it is one's turn, so that nobody who is just finding it out remembers
     /// what it was before. Failures are not shared: each change is one of its own.
-    pub(super) async fn alone<T>(
-        &self,
-        matter: Matter,
-        work: impl Future<Output = Result<T, Error>>,
-    ) -> Result<T, Error> {
+    pub(super) async fn alone<T>(&self, matter: Matter, work: impl Future<Output = T>) -> T {
         let turn = self.turns.get_with(matter, Turn::default);
         let _held = turn.lock().await;
         work.await

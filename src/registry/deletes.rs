@@ -30,14 +30,18 @@ impl Registry {
         reference: &Reference,
     ) -> Result<(), Error> {
         self.deletable()?;
-        match reference {
-            Reference::Tag(tag) => self.delete_tag(name, tag).await,
-            Reference::Digest(digest) => {
-                let matter = Matter::Manifest(name.clone(), reference.clone());
-                let delete = Box::pin(self.delete_revision(name, digest));
-                self.inner.cache.alone(matter, delete).await
+        let (registry, name, reference) = (self.clone(), name.clone(), reference.clone());
+        let delete = async move {
+            match &reference {
+                Reference::Tag(tag) => registry.delete_tag(&name, tag).await,
+                Reference::Digest(digest) => {
+                    let matter = Matter::Manifest(name.clone(), reference.clone());
+                    let delete = Box::pin(registry.delete_revision(&name, digest));
+                    registry.inner.cache.alone(matter, delete).await
+                }
             }
-        }
+        };
+        self.inner.background.to_its_end(delete).await
     }
 
     /// Takes a blob from a repository. A blob that a manifest of the repository still names can be
@@ -47,16 +51,17 @@ impl Registry {
     /// As [`delete_manifest`](Self::delete_manifest), with `BLOB_UNKNOWN`.
     pub async fn delete_blob(&self, name: &RepositoryName, digest: &Digest) -> Result<(), Error> {
         self.deletable()?;
-        let delete = async {
-            let key = Key::Layer(name, digest);
-            self.require(name, key, || blob_unknown(name, digest))
+        let (registry, name, digest) = (self.clone(), name.clone(), *digest);
+        let delete = async move {
+            let (key, inner) = (Key::Layer(&name, &digest), &registry.inner);
+            registry
+                .require(&name, key, || blob_unknown(&name, &digest))
                 .await?;
-            self.inner.store.delete(key).await.map_err(of_store)?;
-            self.inner.cache.forget_member(name, digest);
+            inner.store.delete(key).await.map_err(of_store)?;
+            inner.cache.forget_member(&name, &digest);
             Ok(())
         };
-        let matter = Matter::Blob(name.clone(), *digest);
-        self.inner.cache.alone(matter, delete).await
+        self.inner.background.to_its_end(delete).await
     }
 
     async fn delete_tag(&self, name: &RepositoryName, tag: &Tag) -> Result<(), Error> {
@@ -85,11 +90,12 @@ impl Registry {
             .and_then(|manifest| manifest.referrer());
         let delete = async {
             self.drop_tags_of(name, digest).await?;
-            store.delete(key).await?;
             if let Some((subject, _)) = &referrer {
                 store.delete(Key::Referrer(name, subject, digest)).await?;
-                cache.forget_referrers(name, subject);
+                self.forget_referrers(name, subject).await;
             }
+            // Last: without it, nobody could ask for this again.
+            store.delete(key).await?;
             cache.forget_manifest(name, digest);
             Ok(())
         };
@@ -107,29 +113,31 @@ impl Registry {
         Ok(())
     }
 
-    /// Deletes a tag if it means this digest.
+    /// Deletes a tag if it means this digest; in its turn, so that no push comes in between.
     async fn drop_tag_of(
         &self,
         name: &RepositoryName,
         tag: &Tag,
         digest: &Digest,
     ) -> Result<(), StoreError> {
-        let link = self.inner.store.get(Key::Tag(name, tag)).await?;
-        let means_it = link.is_some_and(|link| link.digest() == Some(*digest));
-        if means_it {
-            self.drop_tag(name, tag).await?;
-        }
-        Ok(())
+        let drop = async {
+            let link = self.inner.store.get(Key::Tag(name, tag)).await?;
+            if link.is_some_and(|link| link.digest() == Some(*digest)) {
+                self.drop_tag(name, tag).await?;
+            }
+            Ok(())
+        };
+        let matter = Matter::Manifest(name.clone(), Reference::Tag(tag.clone()));
+        self.inner.cache.alone(matter, drop).await
     }
 
-    /// What the tag means first, then what it meant before.
+    /// What the tag meant before first: what is left of it must be a tag that can be deleted.
     async fn drop_tag(&self, name: &RepositoryName, tag: &Tag) -> Result<(), StoreError> {
-        let store = &self.inner.store;
+        let (store, cache) = (&self.inner.store, &self.inner.cache);
+        store.delete_directory(Key::TagHistories(name, tag)).await?;
         store.delete(Key::Tag(name, tag)).await?;
-        let cache = &self.inner.cache;
         cache.forget_tag(name, tag);
-        cache.forget_tag_list(name);
-        store.delete_directory(Key::TagDirectory(name, tag)).await?;
+        self.forget_tag_list(name).await;
         Ok(())
     }
 
@@ -160,6 +168,9 @@ impl Registry {
     /// Whether the bucket has anything of a repository.
     pub(super) async fn exists(&self, name: &RepositoryName) -> Result<bool, Error> {
         let found = self.inner.store.objects(Key::Repository(name), None, 1);
-        found.await.map(|found| !found.is_empty()).map_err(of_store)
+        found
+            .await
+            .map(|(found, _)| !found.is_empty())
+            .map_err(of_store)
     }
 }

@@ -1,6 +1,7 @@
 //! What a push or a delete makes this process forget at once. Other replicas forget it in time.
 
-use super::cache::Cache;
+use super::Registry;
+use super::cache::{Cache, Matter};
 use crate::oci::{Digest, Reference, RepositoryName, Tag};
 
 impl Cache {
@@ -19,20 +20,39 @@ impl Cache {
         self.members.invalidate(&(name.clone(), *digest));
     }
 
+    pub(super) fn forget_present(&self, digest: &Digest) {
+        self.present.invalidate(digest);
+    }
+
     /// That the upstream does not have it.
     pub(super) fn forget_absent(&self, name: &RepositoryName, reference: &Reference) {
         self.absent.invalidate(&(name.clone(), reference.clone()));
     }
 
-    pub(super) fn forget_tag_list(&self, name: &RepositoryName) {
-        self.tag_lists.invalidate(name);
+    /// If the repository is not in it.
+    pub(super) fn forget_catalog_without(&self, name: &RepositoryName) {
+        if self
+            .catalog()
+            .is_some_and(|names| names.binary_search(name).is_err())
+        {
+            self.catalog.invalidate(&());
+        }
+    }
+}
+
+/// Lists are forgotten in turn with those who make them: one that is being made may lack the change.
+impl Registry {
+    pub(super) async fn forget_tag_list(&self, name: &RepositoryName) {
+        let cache = &self.inner.cache;
+        let forget = async { cache.tag_lists.invalidate(name) };
+        cache.alone(Matter::Tags(name.clone()), forget).await;
     }
 
-    pub(super) fn forget_referrers(&self, name: &RepositoryName, subject: &Digest) {
-        self.referrers.invalidate(&(name.clone(), *subject));
-    }
-
-    pub(super) fn forget_catalog(&self) {
-        self.catalog.invalidate(&());
+    pub(super) async fn forget_referrers(&self, name: &RepositoryName, subject: &Digest) {
+        let cache = &self.inner.cache;
+        let key = (name.clone(), *subject);
+        let matter = Matter::Referrers(name.clone(), *subject);
+        let forget = async { cache.referrers.invalidate(&key) };
+        cache.alone(matter, forget).await;
     }
 }

@@ -205,15 +205,12 @@ impl Registry {
     ) -> Result<(), StoreError> {
         let (store, cache, digest) = (&self.inner.store, &self.inner.cache, manifest.digest());
         let (bytes, media_type) = (manifest.bytes().clone(), manifest.media_type());
-        store
-            .put(
-                Key::Blob(&digest),
-                bytes,
-                media_type,
-                &Metadata::new(),
-                Condition::IfAbsent,
-            )
-            .await?;
+        let (key, plain) = (Key::Blob(&digest), Metadata::new());
+        let put = |condition| store.put(key, bytes.clone(), media_type, &plain, condition);
+        // Not written because it is there, or because somebody else is just writing it, perhaps in vain.
+        if !put(Condition::IfAbsent).await? && store.head(key).await?.is_none() {
+            put(Condition::Always).await?;
+        }
         self.write_link(Key::Revision(name, &digest), &digest)
             .await?;
         self.write_referrer(name, manifest).await?;

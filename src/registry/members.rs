@@ -43,7 +43,34 @@ impl Registry {
                 stored: present,
             });
         }
-        let store = &self.inner.store;
+        self.ask_bucket(name, digest, member, present).await
+    }
+
+    /// What the bucket says now, for a push that is acknowledged on its word. What was remembered
+    /// otherwise is forgotten.
+    pub(super) async fn known_now(
+        &self,
+        name: &RepositoryName,
+        digest: &Digest,
+    ) -> Result<Known, Error> {
+        let known = self.ask_bucket(name, digest, None, None).await?;
+        if !known.linked {
+            self.inner.cache.forget_member(name, digest);
+        }
+        if known.stored.is_none() {
+            self.inner.cache.forget_present(digest);
+        }
+        Ok(known)
+    }
+
+    async fn ask_bucket(
+        &self,
+        name: &RepositoryName,
+        digest: &Digest,
+        member: Option<Member>,
+        present: Option<u64>,
+    ) -> Result<Known, Error> {
+        let (store, cache) = (&self.inner.store, &self.inner.cache);
         let linked = async {
             match member {
                 Some(member) => Ok(member.linked),

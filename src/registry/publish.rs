@@ -63,24 +63,37 @@ impl Registry {
             .map_err(|error| refused(&error))?;
         self.require_links(name, &manifest).await?;
 
-        let digest = manifest.digest();
+        let subject = manifest.referrer().map(|(subject, _)| subject);
+        let published = Published {
+            digest: manifest.digest(),
+            subject,
+        };
+        let (registry, name) = (self.clone(), name.clone());
+        let tags: Vec<Tag> = tag.into_iter().chain(request.tags).cloned().collect();
+        let write = async move { registry.publish(&name, &manifest, &tags).await };
+        self.inner.background.to_its_end(write).await?;
+        Ok(published)
+    }
+
+    /// Writes a manifest and its tags.
+    async fn publish(
+        &self,
+        name: &RepositoryName,
+        manifest: &Manifest,
+        tags: &[Tag],
+    ) -> Result<(), Error> {
+        let (cache, digest) = (&self.inner.cache, manifest.digest());
         let reference = Reference::Digest(digest);
         let matter = Matter::Manifest(name.clone(), reference.clone());
-        let (cache, keep) = (&self.inner.cache, async {
-            self.write_manifest(name, &manifest).await.map_err(of_store)
-        });
-        cache.alone(matter, keep).await?;
-        for tag in tag.into_iter().chain(request.tags) {
+        let keep = cache.alone(matter, self.write_manifest(name, manifest));
+        keep.await.map_err(of_store)?;
+        for tag in tags {
             self.push_tag(name, tag, digest).await?;
         }
         cache.forget_absent(name, &reference);
-        cache.forget_catalog();
-        self.remember(name, &manifest);
-        let subject = manifest.referrer().map(|(subject, _)| subject);
-        if let Some(subject) = subject {
-            cache.forget_referrers(name, &subject);
-        }
-        Ok(Published { digest, subject })
+        cache.forget_catalog_without(name);
+        self.remember(name, manifest);
+        Ok(())
     }
 
     /// Writes what a tag means. The link has no metadata of pounce's, which says that it was pushed.
@@ -93,12 +106,10 @@ impl Registry {
         let cache = &self.inner.cache;
         let reference = Reference::Tag(tag.clone());
         let write = async {
-            self.write_link(Key::TagHistory(name, tag, &digest), &digest)
-                .await
-                .map_err(of_store)?;
-            self.write_link(Key::Tag(name, tag), &digest)
-                .await
-                .map_err(of_store)?;
+            // What it means before that it ever meant it: a tag in the list is one that can be pulled.
+            for key in [Key::Tag(name, tag), Key::TagHistory(name, tag, &digest)] {
+                self.write_link(key, &digest).await.map_err(of_store)?;
+            }
             let state = TagState {
                 digest,
                 origin: Origin::Pushed,
@@ -107,7 +118,7 @@ impl Registry {
             };
             cache.keep_tag(name, tag, state);
             cache.forget_absent(name, &reference);
-            cache.forget_tag_list(name);
+            self.forget_tag_list(name).await;
             Ok(())
         };
         // In turn with those who look the tag up, so that none of them remembers what it meant before.
@@ -117,7 +128,11 @@ impl Registry {
 
     /// Whatever a manifest names, except its subject, must be the repository's.
     async fn require_links(&self, name: &RepositoryName, manifest: &Manifest) -> Result<(), Error> {
-        let links = manifest.links();
+        let mut links = manifest.links();
+        for named in [&mut links.blobs, &mut links.manifests] {
+            named.sort_unstable_by_key(|descriptor| *descriptor.digest());
+            named.dedup_by_key(|descriptor| *descriptor.digest());
+        }
         let blobs = links.blobs.iter().map(|blob| (blob, false));
         let manifests = links.manifests.iter().map(|manifest| (manifest, true));
         let look = |(descriptor, is_manifest)| self.missing(name, descriptor, is_manifest);
@@ -149,7 +164,7 @@ impl Registry {
     /// it was told that the repository has it, and did not push it.
     async fn has_blob(&self, name: &RepositoryName, blob: &Descriptor) -> Result<bool, Error> {
         let digest = blob.digest();
-        let known = self.known(name, digest).await?;
+        let known = self.known_now(name, digest).await?;
         if known.stored.is_some() && known.linked {
             return Ok(true);
         }
@@ -178,7 +193,18 @@ impl Registry {
         name: &RepositoryName,
         manifest: &Descriptor,
     ) -> Result<bool, Error> {
-        let reference = Reference::Digest(*manifest.digest());
+        let (store, digest) = (&self.inner.store, manifest.digest());
+        let (link, blob) = tokio::try_join!(
+            store.head(Key::Revision(name, digest)),
+            store.head(Key::Blob(digest))
+        )
+        .map_err(of_store)?;
+        if link.is_some() && blob.is_some() {
+            return Ok(true);
+        }
+        // Nor is what this process remembers in the bucket.
+        self.inner.cache.forget_manifest(name, digest);
+        let reference = Reference::Digest(*digest);
         match self.manifest(name, &reference, &[]).await {
             Ok(_) => Ok(true),
             Err(error) if error.code() == ErrorCode::ManifestUnknown => Ok(false),

@@ -23,6 +23,8 @@ use crate::upstream::UpstreamError;
 const PARALLEL: usize = 32;
 /// The most referrers of one digest.
 const MAX_REFERRERS: usize = 10_000;
+/// The most that the list of one digest's referrers takes, in bytes.
+const MAX_BYTES: usize = 64 << 20;
 /// The size of a page in bytes, as far as its descriptors are: an index is a manifest.
 const PAGE_BYTES: usize = 2 << 20;
 /// The most descriptors of a page.
@@ -94,13 +96,13 @@ impl Registry {
         };
         // Texts and numbers always serialize.
         let bytes = Bytes::from(serde_json::to_vec(&referrer).unwrap_or_default());
-        let (json, plain) = (MediaType::OCTET_STREAM, Metadata::new());
+        let (media_type, metadata) = (MediaType::OCTET_STREAM, Metadata::new());
         let key = Key::Referrer(name, &subject, &referrer.digest);
         self.inner
             .store
-            .put(key, bytes, &json, &plain, Condition::Always)
+            .put(key, bytes, &media_type, &metadata, Condition::Always)
             .await?;
-        self.inner.cache.forget_referrers(name, &subject);
+        self.forget_referrers(name, &subject).await;
         Ok(())
     }
 
@@ -119,11 +121,14 @@ impl Registry {
             self.upstream_referrers(name, subject)
         );
         // The first of the three that has a digest describes it.
-        let mut all = BTreeMap::new();
+        let (mut all, mut room) = (BTreeMap::new(), MAX_BYTES);
         for referrer in stored?.into_iter().chain(tagged?).chain(upstream) {
-            if all.len() < MAX_REFERRERS {
-                all.entry(referrer.digest).or_insert(referrer);
+            if all.len() >= MAX_REFERRERS || weight(&referrer) > room {
+                tracing::warn!(repository = %name, %subject, "there are more referrers than are listed");
+                break;
             }
+            room -= weight(&referrer);
+            all.entry(referrer.digest).or_insert(referrer);
         }
         let all: Arc<Vec<Referrer>> = Arc::new(all.into_values().collect());
         cache.keep_referrers(name, subject, Arc::clone(&all));
@@ -142,9 +147,8 @@ impl Registry {
         while found.len() < MAX_REFERRERS {
             let directory = Key::Referrers(name, subject);
             let listed = store.objects(directory, last.as_deref(), 1000).await;
-            let listed = listed.map_err(of_store)?;
-            let Some(end) = listed.last() else { break };
-            last = Some(end.path.clone());
+            let (listed, more) = listed.map_err(of_store)?;
+            last = listed.last().map(|object| object.path.clone());
             // algorithm/hex/descriptor
             let digests = listed.iter().filter_map(|object| {
                 let path = object.path.strip_suffix("/descriptor")?;
@@ -153,6 +157,9 @@ impl Registry {
             let read = digests.map(|digest| self.entry(name, subject, digest));
             let read = a_few(PARALLEL, read.collect()).await?;
             found.extend(read.into_iter().flatten());
+            if !more || last.is_none() {
+                break;
+            }
         }
         Ok(found)
     }
@@ -189,7 +196,9 @@ impl Registry {
         digest: Digest,
     ) -> Result<Option<Referrer>, Error> {
         let key = Key::Referrer(name, subject, &digest);
-        let object = self.inner.store.get(key).await.map_err(of_store)?;
+        // A little more than the manifest whose annotations it has.
+        let object = self.inner.store.get_up_to(key, 8 << 20).await;
+        let object = object.map_err(of_store)?;
         Ok(object.and_then(|object| serde_json::from_slice(&object.bytes).ok()))
     }
 
@@ -238,7 +247,7 @@ fn schema_tag(subject: &Digest) -> Tag {
 }
 
 /// Roughly what a descriptor adds to an index, in bytes.
-fn weight(referrer: &Referrer) -> usize {
+pub(super) fn weight(referrer: &Referrer) -> usize {
     let annotations = referrer.annotations.iter();
     let annotations: usize = annotations
         .map(|(key, value)| key.len() + value.len() + 8)

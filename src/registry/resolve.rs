@@ -90,9 +90,7 @@ impl Registry {
         if let Some(resolved) = self.fresh(name, tag) {
             return Ok(resolved);
         }
-        if cache.is_absent(name, &reference) {
-            return Err(unknown());
-        }
+        // The bucket first: somebody may have pushed the tag to another replica.
         let (known, link) = self.known_tag(name, tag).await?;
         let Some(upstream) = &self.inner.upstream else {
             let state = known.ok_or_else(unknown)?;
@@ -104,6 +102,9 @@ impl Registry {
         {
             cache.keep_tag(name, tag, state.clone());
             return Ok(Resolved::Digest(state.digest, Outcome::Hit));
+        }
+        if known.is_none() && cache.is_absent(name, &reference) {
+            return Err(unknown());
         }
         let asked = self
             .ask_upstream(upstream, name, tag, known.as_ref(), link, accept)
@@ -260,10 +261,10 @@ impl Registry {
         self.inner.cache.keep_tag(name, tag, state);
         let (registry, name, tag) = (self.clone(), name.clone(), tag.clone());
         let work = async move {
-            if let Err(error) = registry
-                .write_tag(&name, &tag, digest, manifest, link)
-                .await
-            {
+            let matter = Matter::Manifest(name.clone(), Reference::Tag(tag.clone()));
+            let write = registry.write_tag(&name, &tag, digest, manifest, link);
+            let written = registry.inner.cache.alone(matter, Box::pin(write)).await;
+            if let Err(error) = written {
                 tracing::warn!(repository = %name, %tag, %digest, %error, "a tag was served but not stored");
             }
         };
@@ -280,6 +281,11 @@ impl Registry {
         link: Link,
     ) -> Result<(), StoreError> {
         let (store, cache) = (&self.inner.store, &self.inner.cache);
+        // An ETag does not tell: a push of the same digest leaves the same content.
+        let pushed = |state: TagState| state.origin == Origin::Pushed;
+        if cache.tag(name, tag).is_some_and(pushed) {
+            return Ok(());
+        }
         let condition = match &link {
             Link::Absent => Condition::IfAbsent,
             Link::Is(etag) => Condition::IfUnchanged(etag),

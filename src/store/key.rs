@@ -26,8 +26,8 @@ pub enum Key<'a> {
     Repository(&'a RepositoryName),
     /// The directory of a repository's tags.
     Tags(&'a RepositoryName),
-    /// Everything that the bucket knows of a tag.
-    TagDirectory(&'a RepositoryName, &'a Tag),
+    /// The directory of what a tag ever meant.
+    TagHistories(&'a RepositoryName, &'a Tag),
     /// What a tag means now; holds the digest.
     Tag(&'a RepositoryName, &'a Tag),
     /// Says that the tag once meant the manifest; holds the digest.
@@ -77,8 +77,8 @@ impl fmt::Display for Key<'_> {
             Self::Tag(name, tag) => {
                 write!(f, "repositories/{name}/_manifests/tags/{tag}/current/link")
             }
-            Self::TagDirectory(name, tag) => {
-                write!(f, "repositories/{name}/_manifests/tags/{tag}/")
+            Self::TagHistories(name, tag) => {
+                write!(f, "repositories/{name}/_manifests/tags/{tag}/index/")
             }
             Self::TagHistory(name, tag, digest) => {
                 write!(

@@ -50,7 +50,7 @@ impl Store {
     }
 
     /// The objects below a directory key, in the order of their paths, after `after`; at most
-    /// `limit`, which is at most 1,000.
+    /// `limit`, which is at most 1,000; and whether there are more.
     ///
     /// # Errors
     /// The bucket did not answer.
@@ -59,7 +59,7 @@ impl Store {
         directory: Key<'_>,
         after: Option<&str>,
         limit: i32,
-    ) -> Result<Vec<Listed>, StoreError> {
+    ) -> Result<(Vec<Listed>, bool), StoreError> {
         let prefix = self.path(&directory);
         let request = self
             .inner
@@ -79,6 +79,6 @@ impl Store {
                 .and_then(|time| SystemTime::try_from(*time).ok());
             Some(Listed { path, modified })
         });
-        Ok(listed.collect())
+        Ok((listed.collect(), page.is_truncated() == Some(true)))
     }
 }

@@ -77,7 +77,9 @@ impl Store {
             .set_server_side_encryption(put.encryption)
             .set_ssekms_key_id(put.kms_key)
             .set_storage_class(put.storage_class)
-            .set_acl(put.acl);
+            .set_acl(put.acl)
+            .customize()
+            .mutate_request(at_leader(self.inner.lags));
         let begun = Box::pin(request.send())
             .await
             .map_err(|error| failure("CreateMultipartUpload", &error))?;
@@ -153,7 +155,7 @@ impl Multipart {
             .body(body(len, source));
         match Box::pin(request.send()).await {
             Ok(taken) => {
-                let etag = taken.e_tag().unwrap_or_default();
+                let etag = taken.e_tag().ok_or_else(|| unnamed("UploadPart"))?;
                 Ok(Some(Part::new(number, len, etag)))
             }
             Err(error) if translate("UploadPart", &error).is_none() => Ok(None),
@@ -196,7 +198,8 @@ impl Multipart {
             for part in listed.parts() {
                 let number = part.part_number().unwrap_or_default();
                 let len = u64::try_from(part.size().unwrap_or_default()).unwrap_or_default();
-                parts.push(Part::new(number, len, part.e_tag().unwrap_or_default()));
+                let etag = part.e_tag().ok_or_else(|| unnamed("ListParts"))?;
+                parts.push(Part::new(number, len, etag));
                 marker = marker.max(number);
             }
             if listed.is_truncated() != Some(true) || parts.len() >= limit || marker == before {
@@ -281,6 +284,14 @@ impl Multipart {
     /// The bucket did not answer; the parts stay until they are swept.
     pub async fn abort(&self) -> Result<(), StoreError> {
         self.store.abort_path(&self.path, &self.upload_id).await
+    }
+}
+
+/// A part without an `ETag` could be any part.
+pub(super) fn unnamed(operation: &'static str) -> StoreError {
+    StoreError::Unavailable {
+        operation,
+        cause: "the store did not name the part's ETag".into(),
     }
 }
 

@@ -8,6 +8,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::error::{failure, translate};
+use super::multipart::unnamed;
 use super::object::at_leader;
 use super::{Key, Multipart, Part, Store, StoreError, part_size};
 
@@ -149,10 +150,7 @@ impl Multipart {
                 let etag = copied
                     .copy_part_result()
                     .and_then(|result| result.e_tag())
-                    .ok_or_else(|| StoreError::Unavailable {
-                        operation: "UploadPartCopy",
-                        cause: "the store did not name the part's ETag".into(),
-                    })?;
+                    .ok_or_else(|| unnamed("UploadPartCopy"))?;
                 Ok(Some(Part::new(number, len, etag)))
             }
             Err(error) if translate("UploadPartCopy", &error).is_none() => Ok(None),

@@ -27,8 +27,7 @@ impl Store {
         let prefix = self.path(&directory);
         let mut deleted = 0;
         loop {
-            let listed = self.objects(directory, None, 1000).await?;
-            let more = listed.len() >= 1000;
+            let (listed, more) = self.objects(directory, None, 1000).await?;
             deleted += listed.len();
             stream::iter(listed)
                 .map(|object| Ok(self.delete_path(format!("{prefix}{}", object.path))))
@@ -41,26 +40,27 @@ impl Store {
         }
     }
 
-    /// Aborts the multipart uploads that were begun before `limit`, whoever began them: one whose
-    /// process ended can be completed by nobody. Returns how many were aborted, or, in a `dry_run`,
-    /// would be.
+    /// Aborts the multipart uploads below a directory key that were begun before `limit`, whoever began
+    /// them. Returns how many were aborted, or, in a `dry_run`, would be. Some stores list an upload only
+    /// by its whole key (`MinIO`): nothing is found there.
     ///
     /// # Errors
-    /// The bucket did not do it, or not all of it.
+    /// The bucket did not list them, or did not abort one; the others are aborted all the same.
     pub async fn abort_uploads_before(
         &self,
+        directory: Key<'_>,
         limit: SystemTime,
         dry_run: bool,
     ) -> Result<usize, StoreError> {
         let inner = &self.inner;
-        let mut aborted = 0;
+        let (mut aborted, mut failed) = (0, None);
         let (mut key_marker, mut id_marker) = (None, None);
         loop {
             let request = inner
                 .client
                 .list_multipart_uploads()
                 .bucket(&inner.bucket)
-                .prefix(self.path(&Key::Root))
+                .prefix(self.path(&directory))
                 .set_key_marker(key_marker)
                 .set_upload_id_marker(id_marker);
             let page = Box::pin(request.send())
@@ -75,8 +75,8 @@ impl Store {
                     .and_then(|time| SystemTime::try_from(*time).ok());
                 if begun.is_some_and(|begun| begun < limit) {
                     aborted += 1;
-                    if !dry_run {
-                        self.abort_path(key, id).await?;
+                    if !dry_run && let Err(error) = self.abort_path(key, id).await {
+                        failed = Some(error);
                     }
                 }
             }
@@ -85,7 +85,7 @@ impl Store {
                 page.next_upload_id_marker().map(str::to_owned),
             );
             if page.is_truncated() != Some(true) || key_marker.is_none() {
-                return Ok(aborted);
+                return failed.map_or(Ok(aborted), Err);
             }
         }
     }

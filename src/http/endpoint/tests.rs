@@ -184,6 +184,33 @@ fn every_endpoint_is_found() {
 }
 
 #[test]
+fn a_name_may_end_in_words_of_the_path() {
+    for name in [
+        "a/blobs",
+        "a/uploads",
+        "a/blobs/uploads",
+        "a/manifests",
+        "a/tags",
+    ] {
+        let named = |endpoint: Endpoint| endpoint.subject().0.map(ToString::to_string);
+        for (method, rest) in [
+            ("POST", "blobs/uploads/".to_owned()),
+            ("PATCH", format!("blobs/uploads/{}", Uuid::max())),
+            ("GET", format!("blobs/{DIGEST}")),
+            ("GET", "manifests/list".to_owned()),
+            ("GET", "tags/list".to_owned()),
+        ] {
+            let path = format!("/v2/{name}/{rest}");
+            assert_eq!(
+                ask(method, &path).map(named),
+                Ok(Some(name.to_owned())),
+                "{path}"
+            );
+        }
+    }
+}
+
+#[test]
 fn everything_else_is_refused_with_its_code() {
     let id = Uuid::max();
     let session = format!("/v2/a/blobs/uploads/{id}");

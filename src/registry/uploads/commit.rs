@@ -10,6 +10,7 @@ use super::state::{Chain, State};
 use super::{ChunkRequest, UploadRequest, upload_unknown};
 use crate::oci::{Digest, Error, ErrorCode, Hasher};
 use crate::registry::Registry;
+use crate::registry::cache::Matter;
 use crate::registry::failure::of_store;
 use crate::store::{Completed, Key, MAX_PARTS};
 
@@ -32,14 +33,38 @@ impl Registry {
         chunk: ChunkRequest,
     ) -> Result<(), Error> {
         let before = state.clone();
-        let stored = async {
-            let received = self.receive(upload, state, chunk).await?;
-            let scratch = received.state.scratch;
-            let size = received.state.offset;
-            self.commit(upload, received, digest).await?;
-            Ok((size, scratch))
+        let received = self.receive(upload, state, chunk).await;
+        let (registry, name, id) = (self.clone(), upload.name.clone(), upload.id);
+        let digest = *digest;
+        // In turn with whoever repeats the request: a client that gave up waiting, say.
+        let end = async move {
+            let upload = UploadRequest {
+                name: &name,
+                id,
+                state: "",
+            };
+            let end = registry.end(upload, &before, received, &digest);
+            let matter = Matter::Upload(id);
+            registry.inner.cache.alone(matter, Box::pin(end)).await
         };
-        let stored: Result<(u64, bool), Error> = stored.await;
+        self.inner.background.to_its_end(end).await
+    }
+
+    async fn end(
+        &self,
+        upload: UploadRequest<'_>,
+        before: &State,
+        received: Result<Received, Error>,
+        digest: &Digest,
+    ) -> Result<(), Error> {
+        let stored = match received {
+            Ok(received) => {
+                let (size, scratch) = (received.state.offset, received.state.scratch);
+                let committed = self.commit(upload, received, digest).await;
+                committed.map(|()| (size, scratch))
+            }
+            Err(error) => Err(error),
+        };
         match stored {
             Ok((size, scratch)) => {
                 self.blob_pushed(upload.name, digest, size).await?;
@@ -50,7 +75,7 @@ impl Registry {
             }
             // Ended before; by the same request perhaps, whose answer was lost.
             Err(error) if error.code() == ErrorCode::BlobUploadUnknown => {
-                let known = self.known(upload.name, digest).await?;
+                let known = self.known_now(upload.name, digest).await?;
                 if known.linked && known.stored.is_some() {
                     Ok(())
                 } else {
@@ -59,7 +84,7 @@ impl Registry {
             }
             Err(error) => {
                 if error.code() == ErrorCode::DigestInvalid
-                    && let Err(error) = self.discard(upload, &before).await
+                    && let Err(error) = self.discard(upload, before).await
                 {
                     tracing::warn!(repository = %upload.name, %error, "an upload was left over in the bucket");
                 }
@@ -75,7 +100,9 @@ impl Registry {
         digest: &Digest,
     ) -> Result<(), Error> {
         let Received {
-            mut state, rest, ..
+            mut state,
+            rest,
+            mut sender,
         } = received;
         let store = &self.inner.store;
         let hashed = state.hasher.algorithm() == digest.algorithm();
@@ -86,12 +113,12 @@ impl Registry {
         if state.data.is_none() {
             if !hashed {
                 let mut again = Hasher::new(digest.algorithm());
-                rest.update(&mut again);
+                rest.pieces().for_each(|piece| again.update(piece));
                 require(digest, again.finish())?;
             }
             if !present {
-                let (key, len) = (Key::Blob(digest), rest.len());
-                let put = store.put_blob(key, len, rest.into_source()).await;
+                let (len, (source, _room)) = (rest.len(), rest.into_source());
+                let put = store.put_blob(Key::Blob(digest), len, source).await;
                 put.map_err(of_store)?;
             }
             return Ok(());
@@ -102,10 +129,13 @@ impl Registry {
             return self.discard(upload, &state).await.map_err(of_store);
         }
         if rest.len() > 0 {
-            let sender = self.sender(upload, &state).await?;
-            self.send_rest(upload, sender, &mut state, rest).await?;
+            self.send_rest(upload, &mut sender, &mut state, rest)
+                .await?;
         }
         let vouched = matches!(self.complete(upload, &state).await?, Collected::Vouched);
+        if let Some(mut sender) = sender {
+            sender.disown();
+        }
         self.put_in_place(upload, &state, digest, vouched && hashed)
             .await
     }
@@ -142,10 +172,18 @@ impl Registry {
     ) -> Result<(), Error> {
         let data = state.data.as_ref().ok_or_else(|| upload_unknown(upload))?;
         let key = Key::UploadData(upload.name, &upload.id, &data.key);
-        if !vouched {
-            require(digest, self.hash(key, digest, upload).await?)?;
-        }
         let store = &self.inner.store;
+        if !vouched {
+            let (actual, len) = self.hash(key, digest, upload).await?;
+            require(digest, actual)?;
+            // It was completed by another state than this one, of more bytes or fewer.
+            if len != state.offset {
+                return Err(upload_unknown(upload));
+            }
+            if self.stored_size(digest).await?.is_some() {
+                return store.delete(key).await.map_err(of_store);
+            }
+        }
         let moved = store.relocate(key, Key::Blob(digest), state.offset).await;
         if moved.map_err(of_store)? {
             return Ok(());
@@ -160,18 +198,19 @@ impl Registry {
         key: Key<'_>,
         digest: &Digest,
         upload: UploadRequest<'_>,
-    ) -> Result<Digest, Error> {
+    ) -> Result<(Digest, u64), Error> {
         let found = self.inner.store.stream(key, None).await.map_err(of_store)?;
         let mut bytes = found.ok_or_else(|| upload_unknown(upload))?.bytes;
-        let mut hasher = Hasher::new(digest.algorithm());
+        let (mut hasher, mut len) = (Hasher::new(digest.algorithm()), 0);
         while let Some(piece) = bytes.next().await {
             let piece = piece.map_err(|error| {
                 let message = "the registry's storage is not available, try again later";
                 Error::new(ErrorCode::Unavailable, message).because(error)
             })?;
             hasher.update(&piece);
+            len += piece.len() as u64;
         }
-        Ok(hasher.finish())
+        Ok((hasher.finish(), len))
     }
 
     /// Deletes the small objects of an upload that has ended, behind the client's back.

@@ -6,8 +6,10 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::ChunkRequest;
-use super::body::{Buffer, Incoming};
+use super::body::Incoming;
+use super::buffer::Buffer;
 use super::commit::require;
+use super::intake::Intake;
 use super::sender::{Sender, part_len};
 use crate::oci::{Digest, Error, ErrorCode, Hasher, RepositoryName};
 use crate::registry::Registry;
@@ -32,53 +34,77 @@ impl Registry {
         let incoming = Incoming::new(chunk.body, hasher, announced);
         let _turn = self.inner.uploads.turn().await?;
         let (stored, ()) = tokio::try_join!(self.stored_size(digest), allowed)?;
-        let size = match stored {
+        let ready = match stored {
             Some(size) => {
                 verify(incoming, digest).await?;
-                size
+                (None, size)
             }
-            None => self.store_blob(incoming, digest).await?,
+            None => self.receive_blob(incoming, digest).await?,
         };
-        self.blob_pushed(name, digest, size).await
+        let (registry, name, digest) = (self.clone(), name.clone(), *digest);
+        let keep = async move {
+            let (arrived, size) = ready;
+            if let Some(arrived) = arrived {
+                registry.put_in_bucket(arrived, &digest).await?;
+            }
+            registry.blob_pushed(&name, &digest, size).await
+        };
+        self.inner.background.to_its_end(keep).await
     }
 
-    /// Returns the blob's size.
-    async fn store_blob(&self, mut incoming: Incoming, digest: &Digest) -> Result<u64, Error> {
-        let (store, key) = (&self.inner.store, Key::Blob(digest));
-        let mut rest = Buffer::default();
+    /// Reads and verifies a blob, and sends all but its last bytes; tells its size, too.
+    async fn receive_blob(
+        &self,
+        incoming: Incoming,
+        digest: &Digest,
+    ) -> Result<(Option<Arrived>, u64), Error> {
+        let (store, uploads) = (&self.inner.store, &self.inner.uploads);
+        let memory = Arc::clone(&uploads.memory);
+        let mut intake = Intake::new(incoming, Buffer::default(), memory, 1);
         let mut sender: Option<Sender> = None;
-        while let Some(piece) = incoming.next().await? {
-            rest.push(piece);
+        loop {
             let next = sender.as_ref().map_or(1, Sender::next);
-            let len = part_len(store.part_size(), next);
-            // More than one part: a blob that fits into one is put in one request.
-            while rest.len() > len {
-                let sender = if let Some(sender) = &mut sender {
-                    sender
-                } else {
-                    let upload = store.begin(key).await.map_err(of_store)?;
-                    let slots = Arc::clone(&self.inner.uploads.parts);
-                    let begun = Sender::new(upload, 0, slots, Uuid::nil());
-                    sender.insert(begun.owned(&self.inner.background))
-                };
-                if !sender.send(rest.take(len)).await? {
-                    return Err(gone());
-                }
+            let Some(part) = intake.part(part_len(store.part_size(), next)).await? else {
+                break;
+            };
+            let sender = if let Some(sender) = &mut sender {
+                sender
+            } else {
+                let upload = store.begin(Key::Blob(digest)).await.map_err(of_store)?;
+                let begun = Sender::new(upload, 0, Arc::clone(&uploads.parts), Uuid::nil());
+                sender.insert(begun.owned(&self.inner.background))
+            };
+            if !sender.send(part).await? {
+                return Err(gone());
             }
         }
-        require(digest, incoming.hasher.finish())?;
+        let (rest, size, hasher) = intake.end();
+        require(digest, hasher.finish())?;
+        Ok((Some(Arrived { sender, rest }), size))
+    }
+
+    /// Makes a verified blob appear.
+    async fn put_in_bucket(&self, arrived: Arrived, digest: &Digest) -> Result<(), Error> {
+        let Arrived { sender, rest } = arrived;
         let Some(mut sender) = sender else {
-            let put = store.put_blob(key, rest.len(), rest.into_source()).await;
-            return put.map(|()| incoming.len).map_err(of_store);
+            let (len, (source, _room)) = (rest.len(), rest.into_source());
+            let put = self.inner.store.put_blob(Key::Blob(digest), len, source);
+            return put.await.map_err(of_store);
         };
-        if !sender.send(rest).await? {
+        if rest.len() > 0 && !sender.send(rest).await? {
             return Err(gone());
         }
         let parts = sender.finish().await?.ok_or_else(gone)?;
         sender.upload().complete(parts).await.map_err(of_store)?;
         sender.disown();
-        Ok(incoming.len)
+        Ok(())
     }
+}
+
+/// A verified blob that is on its way, but for its last bytes.
+struct Arrived {
+    sender: Option<Sender>,
+    rest: Buffer,
 }
 
 /// Reads a blob that is stored already: who pushes it must have it.

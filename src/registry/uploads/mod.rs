@@ -6,9 +6,11 @@
 //! URL's [`state`]; a replica remembers nothing of it.
 
 mod body;
+mod buffer;
 mod chunks;
 mod commit;
 mod direct;
+mod intake;
 mod mount;
 mod sender;
 mod state;
@@ -31,9 +33,11 @@ pub use mount::Mounted;
 use sender::PARALLEL_IN_ALL;
 use state::{Seal, State};
 
-/// How many pushes are read from at once; each holds up to 15 MiB that wait to become a part. The
-/// next one waits.
-const MAX_BODIES: usize = 64;
+/// How many pushes are read from at once. The next one waits.
+const MAX_BODIES: usize = 32;
+/// The most bytes of all pushes that are in memory. More than [`MAX_BODIES`] times what makes a part, so
+/// that some of them can always go on.
+const MAX_MEMORY: usize = 192 << 20;
 /// How long it waits.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -43,6 +47,8 @@ pub(super) struct Uploads {
     seal: Seal,
     /// Places for parts on their way.
     parts: Arc<Semaphore>,
+    /// Room for bytes.
+    memory: Arc<Semaphore>,
     /// Places for pushes.
     bodies: Arc<Semaphore>,
 }
@@ -96,6 +102,7 @@ impl Uploads {
         Self {
             seal: Seal::new(secret),
             parts: Arc::new(Semaphore::new(PARALLEL_IN_ALL)),
+            memory: Arc::new(Semaphore::new(MAX_MEMORY)),
             bodies: Arc::new(Semaphore::new(MAX_BODIES)),
         }
     }
@@ -173,8 +180,8 @@ impl Registry {
         }
         if state.offset == 0 {
             let allowed = self.require_not_cancelled(upload);
-            self.store_direct(upload.name, digest, chunk, allowed)
-                .await?;
+            let stored = self.store_direct(upload.name, digest, chunk, allowed);
+            Box::pin(stored).await?;
         } else {
             self.close(upload, state, digest, chunk).await?;
         }
@@ -214,8 +221,16 @@ impl Registry {
         self.writable()?;
         let state = self.opened(upload)?;
         self.require_alive(upload, &state).await?;
-        self.discard(upload, &state).await.map_err(of_store)?;
-        self.mark_cancelled(upload).await.map_err(of_store)
+        let (registry, name, id) = (self.clone(), upload.name.clone(), upload.id);
+        let cancel = async move {
+            let upload = UploadRequest {
+                name: &name,
+                id,
+                state: "",
+            };
+            registry.cancel(upload, &state).await.map_err(of_store)
+        };
+        self.inner.background.to_its_end(cancel).await
     }
 
     fn opened(&self, upload: UploadRequest<'_>) -> Result<State, Error> {

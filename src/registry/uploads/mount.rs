@@ -31,7 +31,7 @@ impl Registry {
             // A repository has a blob only if it is in the bucket: what it could pull from the upstream
             // is not there to be mounted.
             Some(source) => {
-                let known = self.known(source, digest).await?;
+                let known = self.known_now(source, digest).await?;
                 known.stored.filter(|_| known.member)
             }
             None => self.stored_size(digest).await?,

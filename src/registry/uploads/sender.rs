@@ -6,7 +6,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
-use super::body::Buffer;
+use super::buffer::Buffer;
 use crate::oci::{Error, ErrorCode};
 use crate::registry::background::Background;
 use crate::registry::failure::of_store;
@@ -16,8 +16,8 @@ use crate::store::{MAX_PARTS, Multipart, Part, StoreError};
 const PARALLEL: usize = 2;
 /// How many parts of all pushes together are.
 pub(super) const PARALLEL_IN_ALL: usize = 12;
-/// After so many parts of a push whose size nobody knows, they are four times as large, so that 10,000
-/// suffice for 250 GB with the default of `storage.s3.chunksize`.
+/// After so many parts of a push whose size nobody knows, they are four times as large: 10,000 full ones
+/// make 250 GB with the default of `storage.s3.chunksize`.
 const LARGER_AFTER: i32 = 5_000;
 
 /// Sends the parts of one multipart upload. Dropped early, it stops; an upload that it owns is
@@ -34,12 +34,15 @@ pub(super) struct Sender {
     owner: Option<Background>,
 }
 
+/// The most bytes of a part: all pushes share the memory that parts come from.
+const LARGEST: u64 = 64 << 20;
+
 /// The size of part `number`, in bytes.
 pub(super) fn part_len(configured: u64, number: i32) -> u64 {
     if number > LARGER_AFTER {
-        configured.saturating_mul(4).min(5 << 30)
+        configured.saturating_mul(4).min(LARGEST)
     } else {
-        configured
+        configured.min(LARGEST)
     }
 }
 
@@ -91,11 +94,11 @@ impl Sender {
         // The semaphore is never closed.
         let slot = Arc::clone(&self.slots).acquire_owned().await.ok();
         let (upload, number) = (self.upload.clone(), self.next);
-        let (len, source) = (part.len(), part.into_source());
+        let (len, (source, room)) = (part.len(), part.into_source());
         self.next += 1;
         self.sending.spawn(async move {
             let sent = upload.part(number, len, source).await;
-            drop(slot);
+            drop((slot, room));
             sent
         });
         Ok(true)

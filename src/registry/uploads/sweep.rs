@@ -2,7 +2,8 @@
 //! multipart uploads of fills whose process was killed.
 //!
 //! Every replica sweeps; what another one deleted meanwhile is fine. Nothing younger than the age is
-//! touched, by the bucket's clock, so an upload that is under way is safe for that long.
+//! touched, so an upload that is under way is safe for that long, as far as the clocks of bucket and
+//! replica agree.
 
 use std::time::{Duration, SystemTime};
 
@@ -44,7 +45,11 @@ impl Registry {
         let limit = SystemTime::now()
             .checked_sub(purging.age)
             .unwrap_or(SystemTime::UNIX_EPOCH);
-        let multipart = store.abort_uploads_before(limit, purging.dryrun).await?;
+        let aborted = store.abort_uploads_before(Key::Root, limit, purging.dryrun);
+        let multipart = aborted.await.unwrap_or_else(|error| {
+            tracing::warn!(%error, "some abandoned multipart uploads were not swept");
+            0
+        });
         let mut directories = 0;
         for name in catalog::with(store, "_uploads").await? {
             directories += self.sweep_repository(&name, limit, purging.dryrun).await?;
@@ -67,7 +72,7 @@ impl Registry {
             .filter_map(|id| id.parse().ok());
         for id in uploads {
             let directory = Key::Upload(name, &id);
-            let objects = store.objects(directory, None, 1000).await?;
+            let (objects, _) = store.objects(directory, None, 1000).await?;
             // distribution goes on writing into an old upload, so its youngest object counts.
             let youngest = objects.iter().filter_map(|object| object.modified).max();
             if youngest.is_some_and(|youngest| youngest < limit) {
