@@ -51,6 +51,7 @@ impl Folder {
         linked.or_else(|_| {
             let mut copy = NamedTempFile::new_in(self.tmp())?;
             io::copy(&mut File::open(path)?, copy.as_file_mut())?;
+            copy.as_file().sync_data()?;
             Ok(copy)
         })
     }

@@ -7,6 +7,7 @@
 //! <root>/.pounce/tmp/                         what is being written
 //! <root>/.pounce/metadata/<key>.<etag>.json   an object's attributes, where it has any
 //! <root>/.pounce/uploads/<id>/                parts of uploads that are not complete
+//! <root>/.pounce/joining/                     parts of uploads that are being completed
 //! ```
 //!
 //! A file is written aside, synced and renamed, so that an object is whole or not there. Attributes
@@ -52,12 +53,15 @@ impl Folder {
         let state = root.join(STATE);
         fs::create_dir_all(&state)?;
         let lock = lock(&state.join("lock"))?;
-        for directory in ["tmp", "metadata", "uploads"] {
+        for directory in ["tmp", "joining", "metadata", "uploads"] {
             fs::create_dir_all(state.join(directory))?;
         }
         // What an earlier process was writing when it ended. Uploads stay: clients may go on with them.
         for leftover in fs::read_dir(state.join("tmp"))? {
             fs::remove_file(leftover?.path())?;
+        }
+        for leftover in fs::read_dir(state.join("joining"))? {
+            fs::remove_dir_all(leftover?.path())?;
         }
         Ok(Self {
             root,
@@ -81,6 +85,11 @@ impl Folder {
 
     pub(super) fn tmp(&self) -> PathBuf {
         self.state().join("tmp")
+    }
+
+    /// Where the parts of uploads lie that are being completed.
+    pub(super) fn joining(&self) -> PathBuf {
+        self.state().join("joining")
     }
 
     /// The file of a key: below the root, and not among pounce's own.
@@ -110,7 +119,7 @@ impl Folder {
         path.into()
     }
 
-    /// Puts a finished file in an object's place.
+    /// Puts a finished file in an object's place; it must be synced. The caller holds the turn.
     pub(super) fn commit(
         &self,
         file: NamedTempFile,
@@ -118,7 +127,6 @@ impl Folder {
         key: &str,
         attributes: &Attributes,
     ) -> io::Result<()> {
-        file.as_file().sync_data()?;
         if !attributes.is_plain() {
             let described = self.attributes_file(key, &version(&file.as_file().metadata()?));
             fs::create_dir_all(parent(&described))?;

@@ -86,6 +86,7 @@ impl S3 for Folder {
         let file = self.receive(input.body.take()).await?;
         let folder = self.clone();
         let tag = blocking_s3(move || {
+            file.as_file().sync_data().map_err(internal)?;
             let _turn = folder.turn();
             folder.allows(&input)?;
             let tag = etag(&file.as_file().metadata().map_err(internal)?);

@@ -118,24 +118,33 @@ impl Folder {
         input: dto::CompleteMultipartUploadInput,
     ) -> S3Result<dto::CompleteMultipartUploadOutput> {
         let path = self.file(&input.bucket, &input.key)?;
-        // Joining takes the parts away, so a second Complete or an Abort must not come in between.
-        let _turn = self.turn();
-        let directory = self.upload(&input.upload_id)?;
         let listed = input
             .multipart_upload
             .and_then(|upload| upload.parts)
             .unwrap_or_default();
-        let parts = self::parts(&directory, &listed)?;
-        let described = Described::read(&directory).map_err(internal)?;
-        if described.key != input.key {
-            return Err(s3_error!(NoSuchUpload));
-        }
-
-        let file = self.join(&parts).map_err(internal)?;
-        let tag = etag(&file.as_file().metadata().map_err(internal)?);
-        self.commit(file, &path, &input.key, &described.attributes)
-            .map_err(internal)?;
-        fs::remove_dir_all(directory).map_err(internal)?;
+        let aside = self.joining().join(Uuid::new_v4().to_string());
+        // Joining takes a while and takes the parts away, so the upload is gone for others from here on.
+        let (parts, described) = {
+            let _turn = self.turn();
+            let directory = self.upload(&input.upload_id)?;
+            let parts = self::parts(&directory, &listed)?;
+            let described = Described::read(&directory).map_err(internal)?;
+            if described.key != input.key {
+                return Err(s3_error!(NoSuchUpload));
+            }
+            fs::rename(directory, &aside).map_err(internal)?;
+            (parts, described)
+        };
+        let parts = parts.iter().filter_map(|part| part.file_name());
+        let joined = self.join(&parts.map(|part| aside.join(part)).collect::<Vec<_>>());
+        let committed = joined.and_then(|file| {
+            let tag = etag(&file.as_file().metadata()?);
+            let _turn = self.turn();
+            self.commit(file, &path, &input.key, &described.attributes)?;
+            Ok(tag)
+        });
+        fs::remove_dir_all(aside).map_err(internal)?;
+        let tag = committed.map_err(internal)?;
         Ok(dto::CompleteMultipartUploadOutput {
             bucket: Some(input.bucket),
             key: Some(input.key),
@@ -160,6 +169,7 @@ impl Folder {
                 fs::remove_file(part)?;
             }
         }
+        whole.as_file().sync_data()?;
         Ok(whole)
     }
 
