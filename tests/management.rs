@@ -1,6 +1,6 @@
 //! Deleting (spec, "Content Management"): end-9 and end-10.
 
-use crate::support::image::{OCI_MANIFEST, digest};
+use crate::support::image::{OCI_MANIFEST, digest, noise};
 use crate::support::{Image, Pounce, Upstream};
 
 async fn tags(pounce: &Pounce) -> Vec<String> {
@@ -197,4 +197,54 @@ async fn a_manifest_of_ten_thousand_tags_is_deleted_with_all_of_them() {
     let path = format!("/v2/a/b/manifests/{}", image.digest());
     assert_eq!(pounce.delete(&path).await.status, 202);
     assert_eq!(tags(&pounce).await, ["other"]);
+}
+
+/// A new `latest` is published while the old one is cleaned up.
+#[tokio::test(flavor = "multi_thread")]
+async fn deleting_what_a_tag_meant_does_not_delete_what_it_means() {
+    let pounce = Pounce::with(&[]).await;
+    let images = [Image::new(1, &[10]), Image::new(2, &[10])];
+    for image in &images {
+        pounce.push_image("a/b", "latest", image).await;
+    }
+    for round in 0..40 {
+        let (old, new) = (&images[round % 2], &images[(round + 1) % 2]);
+        pounce.push_image("a/b", "latest", old).await;
+        let path = format!("/v2/a/b/manifests/{}", old.digest());
+        let push = pounce.put_manifest("a/b", "latest", OCI_MANIFEST, new.manifest.clone());
+        let (pushed, deleted) = tokio::join!(push, pounce.delete(&path));
+        assert_eq!((pushed.status, deleted.status), (201, 202));
+        let pulled = pounce.get("/v2/a/b/manifests/latest").await;
+        assert_eq!(
+            (pulled.status, &pulled.body),
+            (200, &new.manifest),
+            "{round}"
+        );
+    }
+}
+
+/// A blob is looked for while it is deleted; nobody remembers what was.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_blob_that_is_asked_for_while_it_is_deleted_is_gone_afterwards() {
+    let pounce = Pounce::with(&[]).await;
+    for seed in 0..40 {
+        let digest = pounce.push("a/b", noise(seed, 100)).await;
+        let path = format!("/v2/a/b/blobs/{digest}");
+        // Memory without it, as after a while.
+        let key = format!(
+            "_layers/sha256/{}/link",
+            digest.strip_prefix("sha256:").unwrap()
+        );
+        let link = pounce
+            .root()
+            .join("docker/registry/v2/repositories/a/b")
+            .join(key);
+        pounce.delete(&path).await;
+        std::fs::create_dir_all(link.parent().unwrap()).unwrap();
+        std::fs::write(&link, &digest).unwrap();
+        let heads = futures_util::future::join_all((0..6).map(|_| pounce.head(&path)));
+        let (_, deleted) = tokio::join!(heads, pounce.delete(&path));
+        assert_eq!(deleted.status, 202);
+        assert_eq!(pounce.head(&path).await.status, 404);
+    }
 }

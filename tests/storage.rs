@@ -239,6 +239,19 @@ async fn the_embedded_bucket_refuses_whoever_has_no_signature() {
 }
 
 #[tokio::test]
+async fn the_embedded_bucket_takes_no_forms() {
+    let pounce = Pounce::with(&[]).await;
+    let pieces = vec![crate::support::image::noise(1, 1 << 20); 40];
+    let form = "multipart/form-data; boundary=x";
+    for path in ["/pounce/", "/pounce"] {
+        let request = pounce.request("POST", path).header("content-type", form);
+        let body = crate::support::push::streamed(pieces.clone());
+        let reply = pounce.send(request.body(body)).await;
+        assert!([0, 501].contains(&reply.status), "{reply:?}");
+    }
+}
+
+#[tokio::test]
 async fn names_as_long_as_the_spec_lets_them_be_are_stored() {
     let upstream = Upstream::start().await;
     let image = Image::new(6, &[100]);

@@ -74,6 +74,7 @@ pub(super) async fn push(
             )
         })
     });
+    let turn = site.registry.turn_to_push().await?;
     let manifest = ManifestRequest {
         name,
         reference,
@@ -81,6 +82,7 @@ pub(super) async fn push(
         media_type: media_type.transpose()?,
         bytes: read(body).await?,
     };
+    drop(turn);
     let published = site.registry.push_manifest(manifest).await?;
     let digest = published.digest.to_string();
     let location = format!("{}/v2/{name}/manifests/{digest}", site.prefix);
@@ -93,8 +95,10 @@ pub(super) async fn push(
     if let Some(subject) = published.subject {
         headers.insert(SUBJECT, headers::digest(&subject));
     }
-    for tag in tags {
-        headers.append(TAG, headers::value(tag.as_str()));
+    // A few to a line: some clients take no more than a hundred lines.
+    for some in tags.chunks(10) {
+        let texts: Vec<&str> = some.iter().map(Tag::as_str).collect();
+        headers.append(TAG, headers::value(&texts.join(", ")));
     }
     Ok(response.into())
 }

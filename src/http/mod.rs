@@ -239,6 +239,20 @@ fn method_not_allowed(allowed: &'static str) -> Answer {
 }
 
 async fn bucket(bucket: &Embedded, request: Request) -> Response {
+    // Uploads by a browser's form, whose signature stands in the body: pounce makes none of them, and
+    // the server would read the body into memory to find it.
+    let kind = request.headers().get(header::CONTENT_TYPE);
+    let kind = kind
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
+    if request.method() == Method::POST
+        && kind
+            .trim_start()
+            .to_ascii_lowercase()
+            .starts_with("multipart/")
+    {
+        return StatusCode::NOT_IMPLEMENTED.into_response();
+    }
     match bucket.call(request).await {
         Ok(response) => response.map(Body::new),
         Err(error) => {

@@ -11,6 +11,20 @@ pub struct Descriptor {
     media_type: MediaType,
     digest: Digest,
     size: u64,
+    /// Makes an array of the three something else than a descriptor, which serde would take for one.
+    #[serde(flatten)]
+    _others: Others,
+}
+
+/// Fields that mean nothing here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Others;
+
+impl<'de> Deserialize<'de> for Others {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_ignored_any(serde::de::IgnoredAny)?;
+        Ok(Self)
+    }
 }
 
 impl Descriptor {

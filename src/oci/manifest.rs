@@ -1,7 +1,5 @@
 //! Manifests: bytes that are kept as they came, and what they point at.
 
-use std::collections::BTreeMap;
-
 use bytes::Bytes;
 use serde::Deserialize;
 
@@ -133,7 +131,9 @@ impl Manifest {
                     .artifact_type
                     .filter(|text| !text.is_empty())
                     .or(config),
-                annotations: shape.annotations.unwrap_or_default(),
+                annotations: shape
+                    .annotations
+                    .filter(|raw| raw.get().starts_with('{') && raw.get() != "{}"),
             },
         ))
     }
@@ -212,7 +212,7 @@ struct Shape {
     #[serde(deserialize_with = "lenient")]
     artifact_type: Option<String>,
     #[serde(deserialize_with = "lenient")]
-    annotations: Option<BTreeMap<String, String>>,
+    annotations: Option<Box<serde_json::value::RawValue>>,
 }
 
 fn lenient<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>

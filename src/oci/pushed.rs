@@ -13,6 +13,19 @@ use super::{Descriptor, Digest, MAX_MANIFEST_BYTES, Manifest, ManifestError, Med
 /// of their own, and what one of them cannot read is not to be kept.
 const MAX_DEPTH: usize = 64;
 
+/// The names of the fields that mean something.
+const FIELDS: [&str; 9] = [
+    "schemaVersion",
+    "mediaType",
+    "config",
+    "layers",
+    "manifests",
+    "subject",
+    "artifactType",
+    "annotations",
+    "fsLayers",
+];
+
 /// The fields that the image spec gives a meaning. Any others are kept, and mean nothing here.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -38,6 +51,10 @@ impl Manifest {
     ///
     /// # Errors
     /// See [`ManifestError`].
+    #[expect(
+        clippy::zero_sized_map_values,
+        reason = "serde reads a set from an array, and the keys of an object only as a map"
+    )]
     pub fn pushed(
         bytes: &Bytes,
         declared: Option<MediaType>,
@@ -80,7 +97,20 @@ impl Manifest {
             let inside = inside.clone();
             return Err(ManifestError::TwoTypes { declared, inside });
         }
+        let keys: BTreeMap<String, IgnoredAny> =
+            serde_json::from_slice(manifest.bytes()).map_err(|error| wrong(error.to_string()))?;
+        // Some clients' parsers do not tell capitals from small letters.
+        let other = keys.keys().find(|key| {
+            let meant = FIELDS.iter().find(|field| field.eq_ignore_ascii_case(key));
+            meant.is_some_and(|field| field != key)
+        });
+        if let Some(other) = other {
+            return Err(wrong(format!("{other} is written in another way")));
+        }
         form.check(media_type)?;
+        if Form::is_index(media_type) && !keys.contains_key("manifests") {
+            return Err(wrong("manifests is missing".into()));
+        }
         Ok(manifest)
     }
 }
@@ -105,12 +135,16 @@ fn depth(bytes: &[u8]) -> usize {
 }
 
 impl Form {
+    fn is_index(media_type: &MediaType) -> bool {
+        [MediaType::OCI_INDEX, MediaType::DOCKER_LIST].contains(media_type)
+    }
+
     fn check(&self, media_type: &MediaType) -> Result<(), ManifestError> {
         let wrong = |why: &str| ManifestError::Form {
             media_type: media_type.clone(),
             why: why.into(),
         };
-        let is_index = [MediaType::OCI_INDEX, MediaType::DOCKER_LIST].contains(media_type);
+        let is_index = Self::is_index(media_type);
         let is_image = [MediaType::OCI_MANIFEST, MediaType::DOCKER_MANIFEST].contains(media_type);
         if !is_index && !is_image {
             return Err(ManifestError::Unsupported(media_type.clone()));
@@ -182,6 +216,21 @@ mod tests {
                 "not a JSON object",
             ),
             ("{}", image.clone(), "schemaVersion"),
+            (
+                r#"{"schemaVersion":2,"config":["a/b","DIGEST",0]}"#,
+                image.clone(),
+                "expected",
+            ),
+            (
+                r#"{"schemaVersion":2,"config":EMPTY,"Config":EMPTY}"#,
+                image.clone(),
+                "Config is written",
+            ),
+            (
+                r#"{"schemaVersion":2}"#,
+                Some(MediaType::OCI_INDEX),
+                "manifests is missing",
+            ),
             (
                 r#"{"schemaVersion":1,"config":EMPTY}"#,
                 image.clone(),

@@ -1,13 +1,12 @@
 //! Descriptors in a list of referrers (end-12).
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 use super::{Digest, MediaType};
 
 /// A manifest that refers to another one by its `subject`, as the referrers API lists it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Referrer {
     /// The manifest's media type.
@@ -19,14 +18,14 @@ pub struct Referrer {
     /// What the manifest says that it is, or its config's media type.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub artifact_type: Option<String>,
-    /// The manifest's own annotations.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub annotations: BTreeMap<String, String>,
+    /// The manifest's own annotations, as they stand there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub annotations: Option<Box<RawValue>>,
 }
 
 /// An image index that lists referrers: what the API answers, and what stands under the tag that
 /// clients of older registries keep instead.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Referrers {
     schema_version: u8,

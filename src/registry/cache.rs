@@ -58,9 +58,12 @@ pub(super) struct Member {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Matter {
     Manifest(RepositoryName, Reference),
+    /// Whether the upstream says that the blob is the repository's.
     Blob(RepositoryName, Digest),
     Tags(RepositoryName),
     Referrers(RepositoryName, Digest),
+    /// Whether the bucket says that the blob is the repository's.
+    Membership(RepositoryName, Digest),
     Upload(Uuid),
     Catalog,
 }

@@ -57,9 +57,13 @@ impl Registry {
             registry
                 .require(&name, key, || blob_unknown(&name, &digest))
                 .await?;
-            inner.store.delete(key).await.map_err(of_store)?;
-            inner.cache.forget_member(&name, &digest);
-            Ok(())
+            let delete = async {
+                inner.store.delete(key).await.map_err(of_store)?;
+                inner.cache.forget_member(&name, &digest);
+                Ok(())
+            };
+            let matter = Matter::Membership(name.clone(), digest);
+            inner.cache.alone(matter, delete).await
         };
         self.inner.background.to_its_end(delete).await
     }

@@ -43,7 +43,13 @@ impl Registry {
                 stored: present,
             });
         }
-        self.ask_bucket(name, digest, member, present).await
+        // In turn with those who change it, so that nobody remembers what it was before.
+        let ask = async {
+            let (member, present) = (cache.member(name, digest), cache.present(digest));
+            self.ask_bucket(name, digest, member, present).await
+        };
+        let matter = Matter::Membership(name.clone(), *digest);
+        cache.in_turn(matter, ask).await
     }
 
     /// What the bucket says now, for a push that is acknowledged on its word. What was remembered
@@ -53,14 +59,19 @@ impl Registry {
         name: &RepositoryName,
         digest: &Digest,
     ) -> Result<Known, Error> {
-        let known = self.ask_bucket(name, digest, None, None).await?;
-        if !known.linked {
-            self.inner.cache.forget_member(name, digest);
-        }
-        if known.stored.is_none() {
-            self.inner.cache.forget_present(digest);
-        }
-        Ok(known)
+        let cache = &self.inner.cache;
+        let ask = async {
+            let known = self.ask_bucket(name, digest, None, None).await?;
+            if !known.linked {
+                cache.forget_member(name, digest);
+            }
+            if known.stored.is_none() {
+                cache.forget_present(digest);
+            }
+            Ok(known)
+        };
+        let matter = Matter::Membership(name.clone(), *digest);
+        cache.alone(matter, ask).await
     }
 
     async fn ask_bucket(
@@ -201,13 +212,16 @@ impl Registry {
         digest: &Digest,
         size: u64,
     ) -> Result<(), Error> {
-        self.write_link(Key::Layer(name, digest), digest)
-            .await
-            .map_err(of_store)?;
         let cache = &self.inner.cache;
-        cache.keep_present(*digest, size);
-        cache.keep_member(name, *digest, Member { size, linked: true });
-        Ok(())
+        let link = async {
+            let written = self.write_link(Key::Layer(name, digest), digest).await;
+            written.map_err(of_store)?;
+            cache.keep_present(*digest, size);
+            cache.keep_member(name, *digest, Member { size, linked: true });
+            Ok(())
+        };
+        let matter = Matter::Membership(name.clone(), *digest);
+        cache.alone(matter, link).await
     }
 
     /// A fill put a blob into the bucket: every repository that asked for it gets its link.

@@ -85,11 +85,17 @@ impl Registry {
         let (cache, digest) = (&self.inner.cache, manifest.digest());
         let reference = Reference::Digest(digest);
         let matter = Matter::Manifest(name.clone(), reference.clone());
-        let keep = cache.alone(matter, self.write_manifest(name, manifest));
-        keep.await.map_err(of_store)?;
-        for tag in tags {
-            self.push_tag(name, tag, digest).await?;
-        }
+        let write = async {
+            let written = self.write_manifest(name, manifest).await;
+            written.map_err(of_store)?;
+            for tag in tags {
+                self.push_tag(name, tag, digest).await?;
+            }
+            Ok(())
+        };
+        // Tags and all, so that no delete of the manifest comes before its tags. A delete takes the two
+        // turns in the same order.
+        cache.alone(matter, Box::pin(write)).await?;
         cache.forget_absent(name, &reference);
         cache.forget_catalog_without(name);
         self.remember(name, manifest);

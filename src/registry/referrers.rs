@@ -19,8 +19,8 @@ use crate::oci::{
 use crate::store::{Condition, Key, Metadata, StoreError};
 use crate::upstream::UpstreamError;
 
-/// How many entries are read at once.
-const PARALLEL: usize = 32;
+/// How many entries, of up to 4 MiB, are read at once.
+const PARALLEL: usize = 16;
 /// The most referrers of one digest.
 const MAX_REFERRERS: usize = 10_000;
 /// The most that the list of one digest's referrers takes, in bytes.
@@ -154,9 +154,15 @@ impl Registry {
                 let path = object.path.strip_suffix("/descriptor")?;
                 path.replacen('/', ":", 1).parse::<Digest>().ok()
             });
-            let read = digests.map(|digest| self.entry(name, subject, digest));
-            let read = a_few(PARALLEL, read.collect()).await?;
-            found.extend(read.into_iter().flatten());
+            let digests: Vec<Digest> = digests.collect();
+            for some in digests.chunks(PARALLEL) {
+                let read = some.iter().map(|digest| self.entry(name, subject, *digest));
+                let read = a_few(PARALLEL, read.collect()).await?;
+                found.extend(read.into_iter().flatten());
+                if found.iter().map(weight).sum::<usize>() > MAX_BYTES {
+                    return Ok(found);
+                }
+            }
             if !more || last.is_none() {
                 break;
             }
@@ -248,9 +254,8 @@ fn schema_tag(subject: &Digest) -> Tag {
 
 /// Roughly what a descriptor adds to an index, in bytes.
 pub(super) fn weight(referrer: &Referrer) -> usize {
-    let annotations = referrer.annotations.iter();
-    let annotations: usize = annotations
-        .map(|(key, value)| key.len() + value.len() + 8)
-        .sum();
-    annotations + referrer.artifact_type.as_ref().map_or(0, String::len) + 256
+    let annotations = referrer.annotations.as_ref();
+    annotations.map_or(0, |raw| raw.get().len())
+        + referrer.artifact_type.as_ref().map_or(0, String::len)
+        + 256
 }

@@ -12,7 +12,7 @@ use crate::oci::{Error, ErrorCode, Hasher};
 /// How long a client may take for [`LEAST`] bytes in the middle of a body.
 const PATIENCE: Duration = Duration::from_mins(1);
 /// A client that sends fewer only keeps a place from others.
-const LEAST: u64 = 64 << 10;
+const LEAST: u64 = 1 << 20;
 
 /// The body of a push.
 pub type BlobBody = BoxStream<'static, io::Result<Bytes>>;

@@ -122,6 +122,14 @@ impl Uploads {
 }
 
 impl Registry {
+    /// A place among those whose bodies are read, for a manifest.
+    ///
+    /// # Errors
+    /// `TOOMANYREQUESTS`: there was none for a while.
+    pub async fn turn_to_push(&self) -> Result<OwnedSemaphorePermit, Error> {
+        self.inner.uploads.turn().await
+    }
+
     /// Begins an upload (end-4a, end-4c). Nothing is written for it yet.
     ///
     /// # Errors
