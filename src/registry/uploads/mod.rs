@@ -35,11 +35,11 @@ use state::{Seal, State};
 
 /// How many pushes are read from at once. The next one waits.
 const MAX_BODIES: usize = 32;
+/// How long it waits.
+const PATIENCE: Duration = Duration::from_secs(20);
 /// The most bytes of all pushes that are in memory. More than [`MAX_BODIES`] times what makes a part, so
 /// that some of them can always go on.
 const MAX_MEMORY: usize = 192 << 20;
-/// How long it waits.
-const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What all uploads of a registry share.
 #[derive(Debug)]
