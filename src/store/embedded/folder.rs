@@ -25,10 +25,12 @@ use s3s::dto::{self, ETag, StreamingBlob};
 use s3s::{S3Error, S3Result, s3_error};
 use serde::{Deserialize, Serialize};
 use tempfile::NamedTempFile;
-use tokio::io::AsyncWriteExt;
 
 /// Where pounce keeps what is not an object.
 const STATE: &str = ".pounce";
+
+/// How much of a body is written at once.
+const WRITE_BYTES: usize = 1 << 20;
 
 /// A folder that holds one bucket.
 #[derive(Clone, Debug)]
@@ -151,18 +153,37 @@ impl Folder {
     /// Writes a body aside.
     pub(super) async fn receive(&self, body: Option<StreamingBlob>) -> S3Result<NamedTempFile> {
         let tmp = self.tmp();
-        let file = blocking(move || NamedTempFile::new_in(tmp)).await?;
-        let mut writer = tokio::fs::File::from_std(file.reopen().map_err(internal)?);
-        if let Some(mut body) = body {
-            while let Some(piece) = body.next().await {
-                let piece = piece.map_err(|error| {
-                    S3Error::with_source(s3s::S3ErrorCode::IncompleteBody, error)
-                })?;
-                writer.write_all(&piece).await.map_err(internal)?;
+        let mut file = blocking(move || NamedTempFile::new_in(tmp)).await?;
+        let Some(mut body) = body else {
+            return Ok(file);
+        };
+        loop {
+            let (mut pieces, mut len, mut more) = (Vec::new(), 0, true);
+            while more && len < WRITE_BYTES {
+                match body.next().await {
+                    Some(Ok(piece)) => {
+                        len += piece.len();
+                        pieces.push(piece);
+                    }
+                    Some(Err(error)) => {
+                        let code = s3s::S3ErrorCode::IncompleteBody;
+                        return Err(S3Error::with_source(code, error));
+                    }
+                    None => more = false,
+                }
+            }
+            // Straight from the pieces: an async file would copy each of them first.
+            file = blocking(move || {
+                for piece in &pieces {
+                    io::Write::write_all(file.as_file_mut(), piece)?;
+                }
+                Ok(file)
+            })
+            .await?;
+            if !more {
+                return Ok(file);
             }
         }
-        writer.flush().await.map_err(internal)?;
-        Ok(file)
     }
 
     /// Opens an object, with what is known of just this content.
