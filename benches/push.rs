@@ -44,7 +44,7 @@ struct S3 {
 /// How a client pushes.
 #[derive(Clone, Copy)]
 enum Client {
-    /// POST, PUT with the bytes.
+    /// POST, PUT with the bytes, in pieces and with their length.
     Containerd,
     /// POST, PATCH without a length, PUT.
     Docker,
@@ -241,13 +241,19 @@ async fn push_all(registry: &str, layers: &[Bytes], client: Client) -> f64 {
     let began = Instant::now();
     let pushes = layers.iter().zip(&digests).map(async |(layer, digest)| {
         let mut location = begin(&http, registry).await;
-        let mut last = layer.clone();
-        if let Client::Docker = client {
-            let pieces = layer.chunks(64 << 10).map(|piece| layer.slice_ref(piece));
-            location = patch(&http, registry, &location, streamed(pieces.collect())).await;
-            last = Bytes::new();
-        }
-        let closing = http.put(closing(&location, digest)).body(last);
+        // As these clients do: they copy a file to the connection, piece by piece.
+        let pieces = layer.chunks(64 << 10).map(|piece| layer.slice_ref(piece));
+        let body = streamed(pieces.collect());
+        let closing = match client {
+            Client::Docker => {
+                location = patch(&http, registry, &location, body).await;
+                http.put(closing(&location, digest))
+            }
+            Client::Containerd => http
+                .put(closing(&location, digest))
+                .header("content-length", layer.len())
+                .body(body),
+        };
         assert_eq!(closing.send().await.unwrap().status(), 201);
     });
     future::join_all(pushes).await;

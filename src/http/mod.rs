@@ -146,6 +146,8 @@ async fn registry(site: &Arc<Site>, request: Request) -> Response {
     line.end(answer)
 }
 
+/// One call a variant. What is not part of a pull is boxed: it would only make the future of every
+/// warm request larger.
 async fn serve_endpoint(
     site: &Site,
     parts: &Parts,
@@ -158,38 +160,33 @@ async fn serve_endpoint(
         Endpoint::PullManifest { name, reference } => {
             manifests::pull(site, parts, &name, &reference).await
         }
-        // What follows is rarer, and larger as a future.
-        other => Box::pin(serve_rarer(site, parts, body, other)).await,
-    }
-}
-
-async fn serve_rarer(
-    site: &Site,
-    parts: &Parts,
-    body: Body,
-    endpoint: Endpoint,
-) -> Result<Answer, Error> {
-    match endpoint {
         Endpoint::BeginUpload { name, algorithm } => uploads::begin(site, &name, algorithm),
         Endpoint::PushBlob { name, digest } => {
-            uploads::push_blob(site, parts, body, &name, &digest).await
+            Box::pin(uploads::push_blob(site, parts, body, &name, &digest)).await
         }
-        Endpoint::PushChunk(upload) => uploads::push_chunk(site, parts, body, &upload).await,
+        Endpoint::PushChunk(upload) => {
+            Box::pin(uploads::push_chunk(site, parts, body, &upload)).await
+        }
         Endpoint::CloseUpload { upload, digest } => {
-            uploads::close(site, parts, body, &upload, &digest).await
+            Box::pin(uploads::close(site, parts, body, &upload, &digest)).await
         }
         Endpoint::PushManifest {
             name,
             reference,
             tags,
-        } => manifests::push(site, parts, body, (&name, &reference, &tags)).await,
-        Endpoint::ListTags { name, page } => tags::list(site, &name, &page).await,
-        Endpoint::DeleteManifest { name, reference } => {
-            manifests::delete(site, &name, &reference).await
+        } => {
+            let named = (&name, &reference, &tags[..]);
+            Box::pin(manifests::push(site, parts, body, named)).await
         }
-        Endpoint::DeleteBlob { name, digest } => blobs::delete(site, &name, &digest).await,
+        Endpoint::ListTags { name, page } => Box::pin(tags::list(site, &name, &page)).await,
+        Endpoint::DeleteManifest { name, reference } => {
+            Box::pin(manifests::delete(site, &name, &reference)).await
+        }
+        Endpoint::DeleteBlob { name, digest } => {
+            Box::pin(blobs::delete(site, &name, &digest)).await
+        }
         Endpoint::Mount { name, digest, from } => {
-            uploads::mount(site, &name, &digest, from.as_ref()).await
+            Box::pin(uploads::mount(site, &name, &digest, from.as_ref())).await
         }
         Endpoint::ListReferrers {
             name,
@@ -198,14 +195,11 @@ async fn serve_rarer(
             last,
         } => {
             let (artifact_type, last) = (artifact_type.as_deref(), last.as_ref());
-            referrers::list(site, &name, &subject, artifact_type, last).await
+            Box::pin(referrers::list(site, &name, &subject, artifact_type, last)).await
         }
-        Endpoint::UploadStatus(upload) => uploads::status(site, &upload).await,
-        Endpoint::CancelUpload(upload) => uploads::cancel(site, &upload).await,
-        Endpoint::Catalog { page } => catalog::list(site, &page).await,
-        Endpoint::Support | Endpoint::PullBlob { .. } | Endpoint::PullManifest { .. } => {
-            unreachable!("served before")
-        }
+        Endpoint::UploadStatus(upload) => Box::pin(uploads::status(site, &upload)).await,
+        Endpoint::CancelUpload(upload) => Box::pin(uploads::cancel(site, &upload)).await,
+        Endpoint::Catalog { page } => Box::pin(catalog::list(site, &page)).await,
     }
 }
 

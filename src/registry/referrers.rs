@@ -249,7 +249,8 @@ fn schema_tag(subject: &Digest) -> Tag {
     let hex = subject.hex();
     let text = format!("{}-{}", subject.algorithm().as_str(), &hex[..64]);
     // An algorithm's name and hex are characters of a tag.
-    text.parse().unwrap_or_else(|_| unreachable!())
+    text.parse()
+        .unwrap_or_else(|_| unreachable!("{text} is a tag"))
 }
 
 /// Roughly what a descriptor adds to an index, in bytes.

@@ -116,8 +116,8 @@ impl State {
 impl Seal {
     /// Any secret will do; a long and random one is better.
     pub(super) fn new(secret: &[u8]) -> Self {
-        // A key of any length is accepted.
-        Self(Hmac::new_from_slice(secret).unwrap_or_else(|_| unreachable!()))
+        let keyed = Hmac::new_from_slice(secret);
+        Self(keyed.unwrap_or_else(|_| unreachable!("HMAC takes keys of any length")))
     }
 
     /// The state as text that can stand in a URL, for one upload to one repository.
