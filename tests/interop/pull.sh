@@ -38,7 +38,7 @@ podman_content() { same podman podman run --rm --network none "$R/interop/podman
 podman_remove() { podman rmi -a -f; }
 ctr_pull() { $C i pull --hosts-dir hosts docker.io/interop/ctr:1; }
 ctr_content() { same ctr $C run --rm docker.io/interop/ctr:1 "c$RANDOM"; }
-ctr_remove() { $C i rm docker.io/interop/ctr:1 && $C content prune references; }
+ctr_remove() { $C i rm --sync docker.io/interop/ctr:1 && $C content prune references; }
 skopeo_pull() { skopeo copy -q --src-tls-verify=false "docker://$R/interop/skopeo:1" "oci:$W/oci:1"; }
 skopeo_content() { umoci unpack --image "$W/oci:1" bundle && same skopeo sha256sum bundle/rootfs/blob.bin; }
 skopeo_remove() { rm -rf "$W/oci" bundle; }

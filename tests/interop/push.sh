@@ -34,7 +34,7 @@ buildah_push() { make_image buildah oci "$R" && buildah push -q --tls-verify=fal
 buildah_pull() { buildah pull -q --tls-verify=false "$R/interop/buildah:1" && buildah rmi -a -f; }
 ctr_push() {
   $C i pull --plain-http "$R/interop/docker:1" && $C i tag "$R/interop/docker:1" "$R/other/ctr:1" &&
-    $C i push --plain-http "$R/other/ctr:1" && $C i rm "$R/other/ctr:1" "$R/interop/docker:1" && $C content prune references
+    $C i push --plain-http "$R/other/ctr:1" && $C i rm --sync "$R/other/ctr:1" "$R/interop/docker:1" && $C content prune references
 }
 ctr_pull() { $C i pull --plain-http "$R/other/ctr:1" && same docker $C run --rm "$R/other/ctr:1" c1; }
 skopeo_push() {
