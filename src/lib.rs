@@ -56,7 +56,7 @@ use http::Site;
 use registry::{Options, Registry};
 use store::{ConnectError, Store};
 use telemetry::Metrics;
-use upstream::{Upstream, UpstreamError};
+use upstream::{UpstreamError, Upstreams};
 
 /// Why pounce does not start, in a sentence that names the setting.
 #[derive(Debug, thiserror::Error)]
@@ -102,14 +102,12 @@ impl Server {
         let listener = listen("http.addr", &http.addr).await?;
         let metrics = Arc::new(Metrics::default());
         let store = Store::connect(&config.storage).await?;
-        let upstream = Upstream::new(&config.proxy, Arc::clone(&metrics))?;
-        let upstream_label = upstream
-            .as_ref()
-            .map(|upstream| upstream.label().to_owned());
+        let upstreams = Upstreams::new(&config.proxy, &metrics)?;
+        let labels: Vec<String> = upstreams.all().map(|upstream| upstream.label().to_owned()).collect();
         let mut options = Options::new(config, random_secret);
         options.proxied_until = store.last_proxied().await;
         let store_label = format!("{store:?}");
-        let registry = Registry::new(store, upstream, &options, Arc::clone(&metrics));
+        let registry = Registry::new(store, upstreams, &options, Arc::clone(&metrics));
         registry.sweep_uploads(config.storage.maintenance.uploadpurging.clone());
         let debug = match &http.debug.addr {
             Some(addr) => {
@@ -128,7 +126,7 @@ impl Server {
         let operator = debug
             .as_ref()
             .map(|(listener, _)| local_addr(listener).to_string());
-        tracing::info!(addr = %local, debug = operator, upstream = upstream_label, store = store_label, "listening");
+        tracing::info!(addr = %local, debug = operator, upstream = labels.join(" "), store = store_label, "listening");
         let site = Site {
             registry,
             metrics,

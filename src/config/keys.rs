@@ -1,11 +1,12 @@
 //! Which settings there are, and which of distribution's pounce has no use for.
 //!
 //! The known keys are read off the default configuration, so that no second list can go stale: an
-//! object is a section, an empty object takes any key, everything else is a value.
+//! object is a section, an empty object takes any key, a list of sections shows one of them, everything
+//! else is a value.
 
 use serde_json::Value;
 
-use super::Config;
+use super::{Config, Remote};
 
 /// distribution's settings that change nothing here, and why. A whole section is named by its root.
 const IGNORED: &[(&str, &str)] = &[
@@ -64,10 +65,6 @@ const REFUSED: &[(&str, &str)] = &[
         "this version of pounce does not speak TLS yet; put it behind something that does",
     ),
     (
-        "proxy.exec",
-        "this version of pounce cannot run credential helpers yet; use proxy.username and password",
-    ),
-    (
         "storage.s3.skipverify",
         "certificates are always verified; add yours to the system's trusted ones",
     ),
@@ -86,6 +83,8 @@ pub(super) enum Key<'a> {
     Section(Vec<&'a str>),
     /// A setting; its default tells the type.
     Setting(&'a Value),
+    /// A list of sections.
+    List,
     /// Any key may stand below it.
     Free,
     /// Accepted and without effect, with the reason.
@@ -101,7 +100,9 @@ pub(super) struct Keys(Value);
 
 impl Keys {
     pub(super) fn new() -> Self {
-        let defaults = serde_json::to_value(Config::default());
+        let mut shown = Config::default();
+        shown.proxy.upstreams.push(Remote::default());
+        let defaults = serde_json::to_value(shown);
         Self(defaults.unwrap_or_else(|error| {
             unreachable!("the default configuration is plain data: {error}")
         }))
@@ -122,7 +123,12 @@ impl Keys {
         for (depth, key) in path.iter().enumerate() {
             match node {
                 Value::Object(section) if section.is_empty() => return Key::Free,
-                Value::Array(_) => return Key::Free,
+                Value::Array(list) => match list.first() {
+                    // An element is named by its index.
+                    Some(shown) if key.parse::<usize>().is_ok() => node = shown,
+                    Some(_) => return Key::Unknown(self.nearest(&path[..depth], path)),
+                    None => return Key::Free,
+                },
                 Value::Object(section) => match section.get(*key) {
                     Some(child) => node = child,
                     None => return Key::Unknown(self.nearest(&path[..depth], path)),
@@ -132,6 +138,7 @@ impl Keys {
         }
         match node {
             Value::Object(section) if section.is_empty() => Key::Free,
+            Value::Array(list) if !list.is_empty() => Key::List,
             Value::Object(section) => Key::Section(section.keys().map(String::as_str).collect()),
             value => Key::Setting(value),
         }

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::keys::{Key, Keys};
 use super::overrides::{self, FOREIGN_VARIABLE, PATH_VARIABLE};
-use super::{Config, ConfigError, Driver};
+use super::{Config, ConfigError, Driver, Remote, UpstreamHost};
 
 /// The variables of a process, in a form that tests can make up.
 #[derive(Clone, Debug, Default)]
@@ -184,12 +184,7 @@ impl Config {
                 ));
             }
         }
-        if self.proxy.username.is_some() != self.proxy.password.is_some() {
-            return Err(ConfigError::value(
-                "proxy.username",
-                "and password must be set together",
-            ));
-        }
+        self.check_upstreams()?;
         if !self.http.prefix.is_empty() && !self.http.prefix.starts_with('/') {
             return Err(ConfigError::value("http.prefix", "must begin with a /"));
         }
@@ -201,6 +196,37 @@ impl Config {
         }
         Ok(())
     }
+
+    fn check_upstreams(&self) -> Result<(), ConfigError> {
+        let proxy = &self.proxy;
+        check_credentials("proxy", &proxy.own())?;
+        let mut known: Vec<&str> = proxy.host.iter().map(UpstreamHost::as_str).collect();
+        for (index, remote) in proxy.upstreams.iter().enumerate() {
+            let at = format!("proxy.upstreams.{index}");
+            check_credentials(&at, remote)?;
+            let Some(host) = &remote.host else {
+                return Err(ConfigError::value(format!("{at}.host"), "is missing"));
+            };
+            if known.contains(&host.as_str()) {
+                let message = format!("{} is an upstream already", host.as_str());
+                return Err(ConfigError::value(format!("{at}.host"), message));
+            }
+            known.push(host.as_str());
+        }
+        Ok(())
+    }
+}
+
+fn check_credentials(at: &str, remote: &Remote) -> Result<(), ConfigError> {
+    if remote.username.is_some() != remote.password.is_some() {
+        let message = "and password must be set together";
+        return Err(ConfigError::value(format!("{at}.username"), message));
+    }
+    if remote.username.is_some() && remote.exec.command.is_some() {
+        let message = "is one way to get credentials, username and password are another: choose";
+        return Err(ConfigError::value(format!("{at}.exec.command"), message));
+    }
+    Ok(())
 }
 
 /// Takes out of a file what is ignored, and refuses what is unknown.
@@ -210,6 +236,14 @@ fn tidy(
     path: &mut Vec<String>,
     notices: &mut Vec<String>,
 ) -> Result<(), ConfigError> {
+    if let Value::Array(list) = node {
+        for (index, element) in list.iter_mut().enumerate() {
+            path.push(index.to_string());
+            tidy(element, keys, path, notices)?;
+            path.pop();
+        }
+        return Ok(());
+    }
     let Value::Object(section) = node else {
         return Ok(());
     };
@@ -235,6 +269,7 @@ fn tidy(
             // An empty section, as in `s3:`, holds nothing but defaults.
             Key::Section(_) if child.is_null() => *child = Value::Object(serde_json::Map::new()),
             Key::Section(_) => tidy(child, keys, path, notices)?,
+            Key::List => tidy(child, keys, path, notices)?,
             Key::Setting(_) | Key::Free => {}
         }
         path.pop();

@@ -8,21 +8,22 @@ mod error;
 mod keys;
 mod load;
 mod overrides;
+mod proxy;
 mod storage;
 mod values;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 pub use error::ConfigError;
 pub use load::{Environment, Loaded};
+pub use proxy::{Exec, Fill, OnMiss, Proxy, Remote, Spool};
 pub use storage::{
     Delete, Driver, Filesystem, Maintenance, ReadOnly, Redirect, S3, Storage, UploadPurging,
 };
-pub use values::{ListenAddr, Secret, WebUrl};
+pub use values::{ListenAddr, Secret, UpstreamHost, WebUrl};
 
 /// Everything that can be configured.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
@@ -146,44 +147,4 @@ impl Default for Prometheus {
             path: "/metrics".into(),
         }
     }
-}
-
-/// `proxy`
-#[derive(Clone, Debug, Deserialize, Serialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Proxy {
-    /// The upstream registry; without one, pounce serves what the bucket has.
-    pub remoteurl: Option<WebUrl>,
-    /// Who pounce is to the upstream; without it, anonymous.
-    pub username: Option<String>,
-    /// Its password or access token.
-    pub password: Option<Secret>,
-    /// How long a tag is served before the upstream is asked whether it still means the same.
-    #[serde(with = "values::duration")]
-    pub tagttl: Duration,
-    /// Where blobs lie while they are copied.
-    pub spool: Spool,
-}
-
-impl Default for Proxy {
-    fn default() -> Self {
-        Self {
-            remoteurl: None,
-            username: None,
-            password: None,
-            tagttl: Duration::from_mins(1),
-            spool: Spool::default(),
-        }
-    }
-}
-
-/// `proxy.spool`
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Spool {
-    /// A folder for scratch files; without one, the system's.
-    pub directory: Option<PathBuf>,
-    /// How many bytes may lie there at once; without it, half of what is free at start.
-    #[serde(deserialize_with = "values::optional_bytes")]
-    pub maxsize: Option<u64>,
 }

@@ -41,7 +41,7 @@ pub(super) fn apply(
             notices.push(format!("{name} names no setting{}", hint(nearest.as_ref())));
         }
         Key::Setting(default) => put(document, &path, value(name, text, default)?),
-        Key::Section(_) | Key::Free => put(document, &path, yaml(name, text)?),
+        Key::Section(_) | Key::List | Key::Free => put(document, &path, yaml(name, text)?),
     }
     Ok(())
 }

@@ -172,6 +172,65 @@ impl<'de> Deserialize<'de> for WebUrl {
     }
 }
 
+/// The name by which clients know an upstream: `ghcr.io`, `registry.internal:5000`, `localhost`.
+///
+/// Invariants: a host name in lower case or an IPv4 address, with a port or not; and it has a dot or a
+/// port or is `localhost`, which is how image references tell a host from a repository.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct UpstreamHost(String);
+
+impl UpstreamHost {
+    /// The name.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The name as a component of repository names, which have no colon. No host name has an
+    /// underscore, so two hosts never share one.
+    #[must_use]
+    pub fn component(&self) -> String {
+        self.0.replace(':', "_")
+    }
+}
+
+impl FromStr for UpstreamHost {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let text = text.to_ascii_lowercase();
+        let (host, port) = match text.split_once(':') {
+            Some((host, port)) => (host, Some(port)),
+            None => (&text[..], None),
+        };
+        let edge = |label: &str| {
+            label.starts_with(|c: char| c.is_ascii_alphanumeric())
+                && label.ends_with(|c: char| c.is_ascii_alphanumeric())
+        };
+        let inside = |c: char| c.is_ascii_alphanumeric() || c == '-';
+        let is_name = host
+            .split('.')
+            .all(|label| edge(label) && label.chars().all(inside));
+        let is_port = |port: &str| port.parse::<u16>().is_ok_and(|number| number.to_string() == port);
+        if !is_name || port.is_some_and(|port| !is_port(port)) || text.len() > 128 {
+            return Err("not a host, write it as ghcr.io or registry.internal:5000");
+        }
+        if !host.contains('.') && port.is_none() && host != "localhost" {
+            return Err("a host has a dot or a port, as in ghcr.io or registry:5000");
+        }
+        Ok(Self(text))
+    }
+}
+
+impl<'de> Deserialize<'de> for UpstreamHost {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(D::Error::custom)
+    }
+}
+
 /// A year and more; a point in time that far away can still be told.
 const LONGEST: Duration = Duration::from_hours(10_000);
 
@@ -200,6 +259,45 @@ pub(super) mod duration {
                 .ok()
                 .filter(|value| *value <= LONGEST)
                 .ok_or_else(|| custom::<D>("not a duration, write it as 60s, 20m, 1h30m or 168h")),
+        }
+    }
+}
+
+/// A duration that may be left out.
+pub(super) mod optional_duration {
+    use super::{Deserialize, Deserializer, Duration, Serialize, Serializer, duration};
+
+    #[derive(Deserialize, Serialize)]
+    struct Written(#[serde(with = "duration")] Duration);
+
+    #[expect(clippy::ref_option, reason = "serde passes a reference to the field")]
+    pub fn serialize<S: Serializer>(
+        value: &Option<Duration>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        value.map(Written).serialize(serializer)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Duration>, D::Error> {
+        Ok(Option::<Written>::deserialize(deserializer)?.map(|written| written.0))
+    }
+}
+
+/// How long an upstream may be silent. No less than what a slow one needs between two packets; no
+/// more than the half minute after which containerd gives up.
+pub(super) mod stall_timeout {
+    use super::{Deserializer, Duration, custom, duration};
+
+    pub use super::duration::serialize;
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+        let value = duration::deserialize(deserializer)?;
+        if (Duration::from_millis(100)..=Duration::from_secs(30)).contains(&value) {
+            Ok(value)
+        } else {
+            Err(custom::<D>("an upstream may be silent from 100ms to 30s"))
         }
     }
 }
@@ -270,6 +368,29 @@ pub(super) fn chunk_size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u
         Err(custom::<D>(
             "a part has from 5242880 (5 MiB) to 5368709120 (5 GiB) bytes",
         ))
+    }
+}
+
+/// The connections of one fill.
+pub(super) fn connections<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
+    number(deserializer, 16, "a fill has from 1 to 16 connections")
+}
+
+/// The fills that run before further ones wait.
+pub(super) fn concurrency<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
+    number(deserializer, 64, "from 1 to 64 fills can run at once")
+}
+
+fn number<'de, D: Deserializer<'de>>(
+    deserializer: D,
+    most: usize,
+    message: &str,
+) -> Result<usize, D::Error> {
+    let value = usize::deserialize(deserializer)?;
+    if (1..=most).contains(&value) {
+        Ok(value)
+    } else {
+        Err(custom::<D>(message))
     }
 }
 

@@ -10,7 +10,6 @@ use url::Url;
 use super::{Answer, Site, headers};
 use crate::oci::{Digest, Error, MediaType, RangeRequest, RepositoryName};
 use crate::registry::{BlobAccess, BlobRequest, BlobStream};
-use crate::telemetry::Outcome;
 
 pub(super) async fn pull(
     site: &Site,
@@ -35,8 +34,8 @@ pub(super) async fn pull(
         base: base.as_ref().unwrap_or(&site.base),
     };
     Ok(match site.registry.blob(asked).await? {
-        BlobAccess::Redirect(url) => Answer {
-            outcome: Some(Outcome::Hit),
+        BlobAccess::Redirect(url, outcome) => Answer {
+            outcome: Some(outcome),
             ..redirect(digest, &url).into()
         },
         BlobAccess::Stream(stream) => {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use axum::http::StatusCode;
+use axum::http::{Method, StatusCode};
 use axum::http::header::{self, HeaderName, HeaderValue};
 use axum::http::request::Parts;
 use axum::response::IntoResponse;
@@ -30,7 +30,11 @@ pub(super) async fn pull(
     reference: &Reference,
 ) -> Result<Answer, Error> {
     let accept = headers::accepted(&request.headers);
-    let served = site.registry.manifest(name, reference, &accept).await?;
+    let served = if request.method == Method::HEAD {
+        site.registry.manifest(name, reference, &accept).await?
+    } else {
+        site.registry.pull_manifest(name, reference, &accept).await?
+    };
     let manifest = served.manifest;
     let digest = manifest.digest().to_string();
     let fields = [

@@ -13,6 +13,7 @@ mod error;
 mod headers;
 mod linger;
 mod manifests;
+mod namespace;
 mod query;
 mod referrers;
 mod serve;
@@ -116,7 +117,11 @@ async fn registry(site: &Arc<Site>, request: Request) -> Response {
         .path()
         .strip_prefix(&site.prefix)
         .unwrap_or_default();
-    let endpoint = Endpoint::parse(&parts.method, path, parts.uri.query());
+    let query = parts.uri.query();
+    let endpoint = Endpoint::parse(&parts.method, path, query).and_then(|mut endpoint| {
+        namespace::settle(site, &mut endpoint, query)?;
+        Ok(endpoint)
+    });
     let line = Line::begin(site, &parts, &endpoint);
     let answering = async {
         match endpoint {

@@ -90,6 +90,11 @@ impl Background {
         });
     }
 
+    /// The registry has begun to end.
+    pub(super) fn is_closing(&self) -> bool {
+        self.closing.is_cancelled()
+    }
+
     /// Resolves when it is time to give up.
     pub(super) async fn stopped(&self) {
         self.stop.cancelled().await;

@@ -2,7 +2,7 @@
 //!
 //! Two facts decide: whether the blob is the repository's (a manifest of it names the blob, a layer
 //! link says so, or the upstream does), and whether the bucket has it. Both known: a redirect without
-//! any I/O. Not known: both are asked for at once. Not in the bucket: a fill.
+//! any I/O. Not known: both are asked for at once. Not in the bucket: [`cold`](super::cold).
 
 use std::io;
 use std::sync::Arc;
@@ -12,13 +12,12 @@ use futures_util::stream::BoxStream;
 use url::Url;
 
 use super::Registry;
-use super::failure::{of_store, of_upstream};
-use super::fill::{Flow, Joined, Refusal};
+use super::cold::Fetched;
+use super::failure::of_store;
 use super::members::{Known, blob_unknown};
 use crate::oci::{Digest, Error, ErrorCode, RangeRequest, RepositoryName, Slice};
 use crate::store::Key;
 use crate::telemetry::Outcome;
-use crate::upstream::Upstream;
 
 /// A request for a blob.
 #[derive(Clone, Debug)]
@@ -35,8 +34,9 @@ pub struct BlobRequest<'a> {
 
 /// How a blob gets to a client.
 pub enum BlobAccess {
-    /// The client fetches it there, Range and all.
-    Redirect(Arc<str>),
+    /// The client fetches it there, Range and all: from the bucket (`Hit`), or where the upstream has it
+    /// (`Redirect`).
+    Redirect(Arc<str>, Outcome),
     /// It comes through pounce.
     Stream(BlobStream),
 }
@@ -74,12 +74,13 @@ impl Registry {
             Some(size) => self.access_stored(&request, known, size).await?,
             None => match self.fetch(&request, known).await? {
                 Fetched::Stream(stream) => BlobAccess::Stream(stream),
+                Fetched::Elsewhere(url) => BlobAccess::Redirect(url, Outcome::Redirect),
                 // A fill ended between the one question and the other.
                 Fetched::Stored(size) => self.access_stored(&request, known, size).await?,
             },
         };
         self.inner.metrics.blob(match &access {
-            BlobAccess::Redirect(_) => Outcome::Hit,
+            BlobAccess::Redirect(_, outcome) => *outcome,
             BlobAccess::Stream(stream) => stream.outcome,
         });
         Ok(access)
@@ -144,7 +145,7 @@ impl Registry {
             "".into()
         };
         if let Some(url) = self.inner.cache.url(digest, &base) {
-            return Ok(BlobAccess::Redirect(url));
+            return Ok(BlobAccess::Redirect(url, Outcome::Hit));
         }
         let url: Arc<str> = store
             .presign(Key::Blob(digest), request.base)
@@ -152,105 +153,17 @@ impl Registry {
             .map_err(of_store)?
             .into();
         self.inner.cache.keep_url(*digest, base, Arc::clone(&url));
-        Ok(BlobAccess::Redirect(url))
+        Ok(BlobAccess::Redirect(url, Outcome::Hit))
     }
-
-    /// Begins to copy a cold blob into the bucket, for nobody in particular.
-    pub(super) fn fetch_later(
-        &self,
-        upstream: &Arc<Upstream>,
-        name: &RepositoryName,
-        digest: &Digest,
-        announced: u64,
-    ) {
-        let fills = &self.inner.fills;
-        let joined = fills.join(self, Arc::clone(upstream), name, digest, Some(announced));
-        if let Joined::Fill(fill, Outcome::Follow) = joined {
-            fill.add(name);
-        }
-    }
-
-    /// A cold blob: from the one fill of it, or straight from the upstream when there is no room.
-    async fn fetch(&self, request: &BlobRequest<'_>, known: Known) -> Result<Fetched, Error> {
-        let (name, digest) = (request.name, request.digest);
-        let unknown = || blob_unknown(name, digest);
-        let Some(upstream) = &self.inner.upstream else {
-            return Err(unknown());
-        };
-        if matches!(request.range, RangeRequest::Malformed) {
-            return Err(range_invalid(known.announced));
-        }
-        let joined =
-            match self
-                .inner
-                .fills
-                .join(self, Arc::clone(upstream), name, digest, known.announced)
-            {
-                Joined::Stored(size) => return Ok(Fetched::Stored(size)),
-                Joined::Fill(fill, outcome) => (fill, outcome),
-            };
-        let (fill, outcome) = joined;
-        if outcome == Outcome::Follow {
-            if !known.member {
-                // Somebody else's fill does not make it this repository's blob.
-                self.ask_membership(name, digest).await?;
-            }
-            fill.add(name);
-        }
-        match fill.flow().await {
-            Ok(flow) => from_flow(&flow, &request.range, outcome).map(Fetched::Stream),
-            Err(Refusal::Upstream(error)) => Err(of_upstream(error, unknown())),
-            Err(Refusal::NoRoom(why)) => {
-                tracing::warn!(repository = %name, %digest, why, "passing a blob on without storing it");
-                let blob = upstream.get_blob(name, digest).await;
-                let blob = blob.map_err(|error| of_upstream(error, unknown()))?;
-                let metrics = Arc::clone(&self.inner.metrics);
-                let (size, bytes) = (
-                    blob.size,
-                    super::pass::verified(blob.bytes, *digest, metrics),
-                );
-                let outcome = Outcome::Pass;
-                Ok(Fetched::Stream(BlobStream {
-                    size,
-                    slice: None,
-                    bytes,
-                    outcome,
-                }))
-            }
-        }
-    }
-}
-
-/// What became of a blob that was not in the bucket a moment ago.
-enum Fetched {
-    /// It comes.
-    Stream(BlobStream),
-    /// It is there now, with this size.
-    Stored(u64),
-}
-
-fn from_flow(
-    flow: &Arc<Flow>,
-    range: &RangeRequest,
-    outcome: Outcome,
-) -> Result<BlobStream, Error> {
-    let size = flow.size();
-    let slice = resolve(range, size)?;
-    Ok(BlobStream {
-        size,
-        slice,
-        bytes: flow.read(slice),
-        outcome,
-    })
 }
 
 /// With the size unknown, the whole is what any range gets.
-fn resolve(range: &RangeRequest, size: Option<u64>) -> Result<Option<Slice>, Error> {
+pub(super) fn resolve(range: &RangeRequest, size: Option<u64>) -> Result<Option<Slice>, Error> {
     size.map_or(Ok(None), |size| range.resolve(size))
         .map_err(|()| range_invalid(size))
 }
 
-fn range_invalid(size: Option<u64>) -> Error {
+pub(super) fn range_invalid(size: Option<u64>) -> Error {
     let message = "no byte of the blob lies in the requested range";
     Error::new(ErrorCode::RangeInvalid, message).of_size(size)
 }

@@ -2,6 +2,7 @@
 
 use std::hash::Hash;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use moka::sync::Cache as Moka;
@@ -23,6 +24,11 @@ const ABSENT: u64 = 100_000;
 const ABSENT_LIFE: Duration = Duration::from_secs(10);
 /// How long it is believed that the bucket has something. Another replica may have deleted it.
 const PRESENT_LIFE: Duration = Duration::from_mins(10);
+/// Where the upstream keeps blobs.
+const LOCATIONS: u64 = 10_000;
+/// How long clients are sent to such a place before the upstream is asked for another: long enough for a
+/// fleet that starts at once, and a small part of the life of anybody's URLs.
+const LOCATION_LIFE: Duration = Duration::from_secs(10);
 /// How long a list of tags is kept, for clients that read it page by page.
 const TAG_LIST_LIFE: Duration = Duration::from_secs(10);
 /// Tags in lists, of which one has some 100 bytes.
@@ -54,12 +60,21 @@ pub(super) struct Member {
     pub(super) linked: bool,
 }
 
+/// A manifest, and whether somebody pulled it since it is here.
+#[derive(Clone, Debug)]
+pub(super) struct Kept {
+    manifest: Manifest,
+    pulled: Arc<AtomicBool>,
+}
+
 /// What many may want to find out at once.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Matter {
     Manifest(RepositoryName, Reference),
     /// Whether the upstream says that the blob is the repository's.
     Blob(RepositoryName, Digest),
+    /// Where the upstream keeps the blob.
+    Location(RepositoryName, Digest),
     Tags(RepositoryName),
     Referrers(RepositoryName, Digest),
     /// Whether the bucket says that the blob is the repository's.
@@ -82,13 +97,14 @@ pub(super) enum Origin {
 
 #[derive(Debug)]
 pub(super) struct Cache {
-    pub(super) manifests: Moka<InRepository<Digest>, Manifest>,
+    pub(super) manifests: Moka<InRepository<Digest>, Kept>,
     pub(super) tags: Moka<InRepository<Tag>, TagState>,
     pub(super) absent: Moka<InRepository<Reference>, ()>,
     pub(super) stored: Moka<InRepository<Digest>, ()>,
     pub(super) members: Moka<InRepository<Digest>, Member>,
     pub(super) present: Moka<Digest, u64>,
     urls: Moka<(Digest, Arc<str>), Arc<str>>,
+    locations: Moka<InRepository<Digest>, Option<Arc<str>>>,
     pub(super) tag_lists: Moka<RepositoryName, Arc<Vec<Tag>>>,
     pub(super) referrers: Moka<InRepository<Digest>, Arc<Vec<Referrer>>>,
     pub(super) catalog: Moka<(), Arc<Vec<RepositoryName>>>,
@@ -101,7 +117,7 @@ impl Cache {
         Self {
             manifests: Moka::builder()
                 .max_capacity(MANIFEST_BYTES)
-                .weigher(|_, manifest: &Manifest| weight(manifest.bytes().len() + 256))
+                .weigher(|_, kept: &Kept| weight(kept.manifest.bytes().len() + 256))
                 .time_to_live(PRESENT_LIFE)
                 .build(),
             tags: Moka::new(TAGS),
@@ -117,6 +133,7 @@ impl Cache {
                 })
                 .time_to_live(url_life.mul_f64(0.45))
                 .build(),
+            locations: timed(LOCATIONS, LOCATION_LIFE),
             tag_lists: Moka::builder()
                 .max_capacity(LISTED_TAGS)
                 .weigher(|_, tags: &Arc<Vec<Tag>>| weight(tags.len() + 1))
@@ -138,7 +155,17 @@ impl Cache {
     }
 
     pub(super) fn manifest(&self, name: &RepositoryName, digest: Digest) -> Option<Manifest> {
-        self.manifests.get(&(name.clone(), digest))
+        let kept = self.manifests.get(&(name.clone(), digest))?;
+        Some(kept.manifest)
+    }
+
+    /// Whether nobody pulled the manifest since it is here; once.
+    pub(super) fn is_first_pull(&self, name: &RepositoryName, manifest: &Manifest) -> bool {
+        let kept = self.manifests.get(&(name.clone(), manifest.digest()));
+        // Looked at first: a write would be seen by every processor that serves the manifest.
+        kept.is_some_and(|kept| {
+            !kept.pulled.load(Ordering::Relaxed) && !kept.pulled.swap(true, Ordering::Relaxed)
+        })
     }
 
     /// Remembers a manifest as the repository's, and its blobs as members with their sizes.
@@ -158,8 +185,12 @@ impl Cache {
             };
             self.keep_member(name, *blob.digest(), member);
         }
+        let kept = Kept {
+            manifest: manifest.clone(),
+            pulled: Arc::default(),
+        };
         self.manifests
-            .insert((name.clone(), manifest.digest()), manifest.clone());
+            .insert((name.clone(), manifest.digest()), kept);
     }
 
     /// Whether the bucket is known to have a manifest, as this repository's.
@@ -212,6 +243,24 @@ impl Cache {
 
     pub(super) fn keep_url(&self, digest: Digest, base: Arc<str>, url: Arc<str>) {
         self.urls.insert((digest, base), url);
+    }
+
+    /// Where the upstream sends its own clients for a blob, or that it does not.
+    pub(super) fn location(
+        &self,
+        name: &RepositoryName,
+        digest: &Digest,
+    ) -> Option<Option<Arc<str>>> {
+        self.locations.get(&(name.clone(), *digest))
+    }
+
+    pub(super) fn keep_location(
+        &self,
+        name: &RepositoryName,
+        digest: &Digest,
+        location: Option<Arc<str>>,
+    ) {
+        self.locations.insert((name.clone(), *digest), location);
     }
 
     pub(super) fn tag_list(&self, name: &RepositoryName) -> Option<Arc<Vec<Tag>>> {

@@ -102,7 +102,7 @@ impl Registry {
             self.remember(name, &manifest);
             return Ok(hit(manifest));
         }
-        let Some(upstream) = &self.inner.upstream else {
+        let Some(upstream) = self.upstream(name) else {
             return Err(unknown());
         };
         if cache.is_absent(name, &reference) {
@@ -154,33 +154,17 @@ impl Registry {
         }
     }
 
-    /// Keeps a manifest in memory, and asks the bucket in the background for those of its blobs of
-    /// which nothing is known: a client that gets a manifest asks for them next.
+    /// Keeps a manifest in memory.
     pub(super) fn remember(&self, name: &RepositoryName, manifest: &Manifest) {
         let links = manifest.links();
-        let inner = &self.inner;
         // Without an upstream, what a repository has is linked to it in the bucket, and what is not was
         // deleted.
-        let members = if inner.upstream.is_some() {
+        let members = if self.upstream(name).is_some() {
             &links.blobs[..]
         } else {
             &[]
         };
-        inner.cache.keep_manifest(name, manifest, members);
-        for blob in &links.blobs {
-            let digest = *blob.digest();
-            let known = inner.cache.member(name, &digest).is_some()
-                && inner.cache.present(&digest).is_some();
-            if known || inner.fills.is_running(&digest) {
-                continue;
-            }
-            let (registry, name) = (self.clone(), name.clone());
-            inner.background.try_run(async move {
-                // It is remembered there; a failure will be met again, and told, by the request that
-                // needs the answer.
-                let _ = registry.known(&name, &digest).await;
-            });
-        }
+        self.inner.cache.keep_manifest(name, manifest, members);
     }
 
     /// Stores a manifest of the upstream's behind the client's back.

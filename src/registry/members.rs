@@ -190,13 +190,13 @@ impl Registry {
         digest: &Digest,
     ) -> Result<Option<u64>, Error> {
         let unknown = || blob_unknown(name, digest);
-        let Some(upstream) = &self.inner.upstream else {
+        let Some(upstream) = self.upstream(name) else {
             return Err(unknown());
         };
         match upstream.head_blob(name, digest).await {
             Ok(size) => Ok(size),
             // public.ecr.aws refuses every HEAD for a blob; a GET that is dropped tells as much.
-            Err(UpstreamError::Denied { .. }) => match upstream.get_blob(name, digest).await {
+            Err(UpstreamError::Denied { .. }) => match upstream.get_blob(name, digest, None).await {
                 Ok(blob) => Ok(blob.size),
                 Err(error) => Err(of_upstream(error, unknown())),
             },

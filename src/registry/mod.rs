@@ -8,6 +8,7 @@ mod background;
 mod blobs;
 mod cache;
 mod catalog;
+mod cold;
 mod deletes;
 mod failure;
 mod fill;
@@ -16,6 +17,7 @@ mod manifests;
 mod members;
 mod parallel;
 mod pass;
+mod prefetch;
 mod publish;
 mod referrers;
 mod resolve;
@@ -26,11 +28,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use crate::config::{Config, Secret};
-use crate::oci::{Error, ErrorCode};
+use crate::config::{Config, OnMiss, Secret, UpstreamHost};
+use crate::oci::{Error, ErrorCode, RepositoryName};
 use crate::store::{Embedded, Store};
 use crate::telemetry::Metrics;
-use crate::upstream::Upstream;
+use crate::upstream::{Upstream, Upstreams};
 
 use background::Background;
 use cache::Cache;
@@ -54,7 +56,7 @@ pub struct Registry {
 #[derive(Debug)]
 struct Inner {
     store: Store,
-    upstream: Option<Arc<Upstream>>,
+    upstreams: Upstreams,
     cache: Cache,
     fills: Fills,
     uploads: Uploads,
@@ -64,6 +66,10 @@ struct Inner {
     /// See [`Options::deletes`].
     deletes: bool,
     tag_ttl: Duration,
+    /// See [`Options::prefetch`].
+    prefetch: bool,
+    /// See [`Options::on_miss`].
+    on_miss: OnMiss,
     /// Blobs are streamed from the bucket instead of redirected to it.
     stream_blobs: bool,
     /// See [`Options::proxied_until`].
@@ -84,6 +90,14 @@ pub struct Options {
     pub spool_directory: PathBuf,
     /// `proxy.spool.maxsize`
     pub spool_max: Option<u64>,
+    /// `proxy.prefetch`
+    pub prefetch: bool,
+    /// `proxy.onmiss`
+    pub on_miss: OnMiss,
+    /// `proxy.fill.connections`
+    pub connections: usize,
+    /// `proxy.fill.concurrency`
+    pub concurrency: usize,
     /// When distribution last used the bucket as a pull-through cache: the tags that it wrote until
     /// then came from upstream.
     pub proxied_until: Option<SystemTime>,
@@ -110,6 +124,10 @@ impl Options {
                 .clone()
                 .unwrap_or_else(std::env::temp_dir),
             spool_max: proxy.spool.maxsize,
+            prefetch: proxy.prefetch,
+            on_miss: proxy.onmiss,
+            connections: proxy.fill.connections,
+            concurrency: proxy.fill.concurrency,
             proxied_until: None,
             read_only: storage.maintenance.readonly.enabled,
             deletes: storage.delete.enabled,
@@ -119,11 +137,11 @@ impl Options {
 }
 
 impl Registry {
-    /// A registry over a bucket, and an upstream if there is one.
+    /// A registry over a bucket, and the upstreams that there are.
     #[must_use]
     pub fn new(
         store: Store,
-        upstream: Option<Upstream>,
+        upstreams: Upstreams,
         options: &Options,
         metrics: Arc<Metrics>,
     ) -> Self {
@@ -131,7 +149,7 @@ impl Registry {
         let fills = Fills::new(options, background.clone());
         let inner = Inner {
             store,
-            upstream: upstream.map(Arc::new),
+            upstreams,
             cache: Cache::new(options.url_life),
             fills,
             uploads: Uploads::new(options.secret.reveal().as_bytes()),
@@ -139,6 +157,8 @@ impl Registry {
             read_only: options.read_only,
             deletes: options.deletes,
             tag_ttl: options.tag_ttl,
+            prefetch: options.prefetch,
+            on_miss: options.on_miss,
             stream_blobs: options.stream_blobs,
             proxied_until: options.proxied_until,
             metrics,
@@ -158,6 +178,33 @@ impl Registry {
     #[must_use]
     pub fn embedded(&self) -> Option<&Embedded> {
         self.inner.store.embedded()
+    }
+
+    /// The repository that a client means by `name`, to which it adds, as containerd does with `?ns=`,
+    /// the host that its reference begins with.
+    ///
+    /// # Errors
+    /// `NAME_UNKNOWN`: no upstream is configured for that host.
+    pub fn repository(
+        &self,
+        name: RepositoryName,
+        ns: Option<&str>,
+    ) -> Result<RepositoryName, Error> {
+        self.inner.upstreams.repository(name, ns).ok_or_else(|| {
+            // Only what looks like a host is repeated.
+            let host = ns.and_then(|ns| ns.parse().ok());
+            let host = host.as_ref().map_or("this host", UpstreamHost::as_str);
+            let message = format!(
+                "this registry has no upstream for {host}: its operator can add one to proxy.upstreams, or name \
+                 the default one in proxy.host"
+            );
+            Error::new(ErrorCode::NameUnknown, message)
+        })
+    }
+
+    /// The upstream of a repository, if there is one.
+    fn upstream(&self, name: &RepositoryName) -> Option<&Arc<Upstream>> {
+        self.inner.upstreams.of(name)
     }
 
     /// Whether anything may be written on a client's behalf.

@@ -11,10 +11,9 @@ use futures_util::stream::{self, BoxStream};
 use super::fill::TAIL;
 use crate::oci::{Digest, Hasher};
 use crate::telemetry::Metrics;
-use crate::upstream::UpstreamError;
 
 struct Passing {
-    upstream: BoxStream<'static, Result<Bytes, UpstreamError>>,
+    upstream: BoxStream<'static, io::Result<Bytes>>,
     expected: Digest,
     /// Gone once the digest was verified.
     hasher: Option<Hasher>,
@@ -27,7 +26,7 @@ struct Passing {
 /// Hands a blob on as it comes, except for its tail, which waits until the whole was verified: nobody
 /// receives a complete wrong blob.
 pub(super) fn verified(
-    upstream: BoxStream<'static, Result<Bytes, UpstreamError>>,
+    upstream: BoxStream<'static, io::Result<Bytes>>,
     expected: Digest,
     metrics: Arc<Metrics>,
 ) -> BoxStream<'static, io::Result<Bytes>> {
@@ -65,7 +64,7 @@ impl Passing {
                     self.held_bytes += piece.len() as u64;
                     self.held.push_back(piece);
                 }
-                Some(Err(error)) => return Err(io::Error::other(error)),
+                Some(Err(error)) => return Err(error),
                 None => {
                     let actual = self.hasher.take().map(Hasher::finish);
                     if actual != Some(self.expected) {

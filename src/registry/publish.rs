@@ -181,13 +181,13 @@ impl Registry {
                 Err(error) => return Err(error),
             }
         }
-        match (known.stored, &self.inner.upstream) {
+        match (known.stored, self.upstream(name)) {
             (Some(size), _) => {
                 self.blob_pushed(name, digest, size).await?;
                 Ok(true)
             }
             (None, Some(upstream)) => {
-                self.fetch_later(upstream, name, digest, blob.size());
+                self.fetch_later(upstream, name, digest, Some(blob.size()));
                 Ok(true)
             }
             (None, None) => Ok(false),

@@ -221,7 +221,7 @@ impl Registry {
 
     /// What the upstream lists; nothing, when it cannot be asked.
     async fn upstream_referrers(&self, name: &RepositoryName, subject: &Digest) -> Vec<Referrer> {
-        let Some(upstream) = &self.inner.upstream else {
+        let Some(upstream) = self.upstream(name) else {
             return Vec::new();
         };
         let listed = match upstream.referrers(name, subject).await {

@@ -92,7 +92,7 @@ impl Registry {
         }
         // The bucket first: somebody may have pushed the tag to another replica.
         let (known, link) = self.known_tag(name, tag).await?;
-        let Some(upstream) = &self.inner.upstream else {
+        let Some(upstream) = self.upstream(name) else {
             let state = known.ok_or_else(unknown)?;
             cache.keep_tag(name, tag, state.clone());
             return Ok(Resolved::Digest(state.digest, Outcome::Hit));
@@ -201,7 +201,7 @@ impl Registry {
         let age = SystemTime::now()
             .duration_since(verified)
             .unwrap_or(Duration::ZERO);
-        let left = match &self.inner.upstream {
+        let left = match self.upstream(name) {
             Some(configured) if configured.label() == upstream => ttl.saturating_sub(age),
             // It came from another upstream than today's.
             Some(_) => Duration::ZERO,
@@ -306,7 +306,7 @@ impl Registry {
             self.write_link(Key::TagHistory(name, tag, &digest), &digest)
                 .await?;
         }
-        let (bytes, metadata) = (Bytes::from(digest.to_string()), self.provenance());
+        let (bytes, metadata) = (Bytes::from(digest.to_string()), self.provenance(name));
         let written = store
             .put(
                 Key::Tag(name, tag),
@@ -322,12 +322,8 @@ impl Registry {
         Ok(())
     }
 
-    fn provenance(&self) -> Metadata {
-        let label = self
-            .inner
-            .upstream
-            .as_ref()
-            .map(|upstream| upstream.label().to_owned());
+    fn provenance(&self, name: &RepositoryName) -> Metadata {
+        let label = self.upstream(name).map(|upstream| upstream.label().to_owned());
         let now = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default();

@@ -68,7 +68,7 @@ impl Registry {
             .await
             .map_err(of_store)?;
         let mut tags: BTreeSet<Tag> = stored.iter().filter_map(|text| text.parse().ok()).collect();
-        let listed = match &self.inner.upstream {
+        let listed = match self.upstream(name) {
             Some(upstream) => upstream.tags(name).await,
             None => Err(UpstreamError::NotFound),
         };

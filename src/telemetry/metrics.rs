@@ -21,8 +21,11 @@ pub enum Outcome {
     Fill,
     /// From a fill that another request began.
     Follow,
-    /// From the upstream, past the bucket: there was no room to keep it.
+    /// From the upstream, past the bucket: a part that the fill does not have yet, or there was no room
+    /// to keep the blob.
     Pass,
+    /// The client was sent to where the upstream keeps it.
+    Redirect,
     /// Streamed from the bucket, because redirects are off.
     Stream,
 }
@@ -38,6 +41,7 @@ impl Outcome {
             Self::Fill => "fill",
             Self::Follow => "follow",
             Self::Pass => "pass",
+            Self::Redirect => "redirect",
             Self::Stream => "stream",
         }
     }

@@ -1,28 +1,28 @@
-//! What pounce asks an upstream for: manifests, blobs and tags of a repository.
+//! What pounce asks an upstream for: manifests, tags, and the sizes of blobs.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::StreamExt;
-use futures_util::stream::{self, BoxStream};
 use reqwest::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, LINK};
 use reqwest::{Method, Response};
 use serde::Deserialize;
 use url::Url;
 
 use super::error::UpstreamError;
-use super::session::{Ask, Credentials, Session, read_limited};
-use crate::config::Proxy;
-use crate::oci::{Digest, MAX_MANIFEST_BYTES, Manifest, MediaType, Reference, RepositoryName, Tag};
+use super::session::{Ask, Session, read_limited};
+use super::credentials::Source;
+use crate::config::{Remote, UpstreamHost};
+use crate::oci::{
+    Digest, MAX_MANIFEST_BYTES, Manifest, MediaType, Reference, RepositoryName, Tag,
+};
 use crate::telemetry::{Metrics, UpstreamCall};
 
+/// Docker Hub's names: the one in references, and those of its API.
+pub(super) const DOCKER_HUB: [&str; 3] = ["docker.io", "index.docker.io", "registry-1.docker.io"];
 /// How long a manifest or a list of tags may take in all. Blobs may take as long as they like.
 pub(super) const SMALL: Duration = Duration::from_secs(30);
-/// How long an upstream may be silent before a blob's headers, with all that has to come before them,
-/// and between two pieces of it. containerd waits 30 s for headers.
-const SILENCE: Duration = Duration::from_secs(20);
 /// How long a tag that is stored may take to be compared.
 const COMPARE: Duration = Duration::from_secs(5);
 /// The most tags of a repository, and the most pages of tags that are read, each of at most [`MAX_PAGE`] bytes.
@@ -36,6 +36,11 @@ pub struct Upstream {
     pub(super) session: Session,
     /// Docker Hub keeps its official repositories under `library/`, and its clients leave that out.
     is_docker_hub: bool,
+    /// What stands before the names of its repositories here.
+    component: Option<String>,
+    /// How long it may be silent before a blob's headers, with all that has to come before them, and
+    /// between two pieces of it.
+    pub(super) stall: Duration,
 }
 
 /// What a HEAD for a manifest tells.
@@ -54,44 +59,44 @@ pub struct UpstreamManifest {
     pub media_type: Option<MediaType>,
 }
 
-/// A blob as it comes, not verified.
-pub struct UpstreamBlob {
-    /// Its announced size in bytes.
-    pub size: Option<u64>,
-    /// Its bytes.
-    pub bytes: BoxStream<'static, Result<Bytes, UpstreamError>>,
-}
-
 impl Upstream {
-    /// The configured upstream, or `None` without `proxy.remoteurl`.
+    /// A configured upstream. The names of its repositories begin with `component`, if there is one; it
+    /// may be silent for `stall` while it sends a blob.
     ///
     /// # Errors
     /// The system's TLS certificates cannot be read.
-    pub fn new(proxy: &Proxy, metrics: Arc<Metrics>) -> Result<Option<Self>, UpstreamError> {
-        let Some(base) = &proxy.remoteurl else {
-            return Ok(None);
+    pub(super) fn new(
+        remote: &Remote,
+        component: Option<String>,
+        stall: Duration,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, UpstreamError> {
+        let mut base = match (&remote.remoteurl, &remote.host) {
+            (Some(url), _) => url.as_url().clone(),
+            (None, host) => {
+                let host = host.as_ref().map_or("", UpstreamHost::as_str);
+                Url::parse(&format!("https://{host}"))
+                    .map_err(|error| UpstreamError::Invalid(error.to_string()))?
+            }
         };
-        let mut base = base.as_url().clone();
-        let is_docker_hub = matches!(
-            base.host_str(),
-            Some("docker.io" | "index.docker.io" | "registry-1.docker.io")
-        );
+        let is_docker_hub = base.host_str().is_some_and(|host| DOCKER_HUB.contains(&host));
         if is_docker_hub {
             // The names that people know answer with a web site.
             base.set_host(Some("registry-1.docker.io"))
                 .map_err(|error| UpstreamError::Invalid(error.to_string()))?;
         }
-        let credentials = match (&proxy.username, &proxy.password) {
-            (Some(username), Some(password)) => Some(Credentials {
-                username: username.clone(),
-                password: password.clone(),
-            }),
-            _ => None,
-        };
-        Ok(Some(Self {
+        let credentials = Source::new(remote, host(&base));
+        Ok(Self {
             session: Session::new(base, credentials, metrics)?,
             is_docker_hub,
-        }))
+            component,
+            stall,
+        })
+    }
+
+    /// Its host, with the port if it is not the scheme's own.
+    pub(super) fn host(&self) -> String {
+        host(self.session.base())
     }
 
     /// How the upstream is called in the log, and in the metadata of what came from it.
@@ -172,36 +177,6 @@ impl Upstream {
         Ok(header(&response, CONTENT_LENGTH.as_str()).and_then(|text| text.parse().ok()))
     }
 
-    /// Begins to fetch a blob; returns when its headers are here.
-    ///
-    /// # Errors
-    /// See [`UpstreamError`].
-    pub async fn get_blob(
-        &self,
-        name: &RepositoryName,
-        digest: &Digest,
-    ) -> Result<UpstreamBlob, UpstreamError> {
-        let ask = self.ask(
-            UpstreamCall::GetBlob,
-            Method::GET,
-            name,
-            &format!("blobs/{digest}"),
-        )?;
-        let response = within(SILENCE, self.session.send(&ask)).await?;
-        let size = response.content_length();
-        let pieces = response.bytes_stream();
-        // Not the client's own timeout, which also counts the time in which nobody asks for more.
-        let bytes = stream::try_unfold(pieces, |mut pieces| async move {
-            let next = async { pieces.next().await.transpose().map_err(UpstreamError::from) };
-            let piece = within(SILENCE, next).await?;
-            Ok(piece.map(|piece| (piece, pieces)))
-        });
-        Ok(UpstreamBlob {
-            size,
-            bytes: bytes.boxed(),
-        })
-    }
-
     /// All tags of a repository, as far as [`MAX_PAGES`] pages go. Tags that the spec does not know
     /// are left out.
     ///
@@ -252,7 +227,8 @@ impl Upstream {
         name: &RepositoryName,
         rest: &str,
     ) -> Result<Ask, UpstreamError> {
-        let library = if self.is_docker_hub && !name.as_str().contains('/') {
+        let name = self.own_name(name);
+        let library = if self.is_docker_hub && !name.contains('/') {
             "library/"
         } else {
             ""
@@ -267,8 +243,21 @@ impl Upstream {
             url,
             headers: HeaderMap::new(),
             scope,
+            stays: false,
         })
     }
+
+    /// The repository's name there.
+    fn own_name<'a>(&self, name: &'a RepositoryName) -> &'a str {
+        let without = |component: &String| name.as_str().strip_prefix(component)?.strip_prefix('/');
+        let own = self.component.as_ref().and_then(without);
+        own.unwrap_or(name.as_str())
+    }
+}
+
+fn host(base: &Url) -> String {
+    let port = base.port().map(|port| format!(":{port}"));
+    format!("{}{}", base.host_str().unwrap_or_default(), port.unwrap_or_default())
 }
 
 pub(super) async fn within<T>(

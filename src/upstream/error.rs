@@ -46,7 +46,7 @@ impl UpstreamError {
 
     /// Whether the same request may succeed a moment later.
     pub(super) const fn is_transient(&self) -> bool {
-        matches!(self, Self::Unavailable(_))
+        matches!(self, Self::Unavailable(_) | Self::TooManyRequests { .. })
     }
 }
 

@@ -1,14 +1,20 @@
 //! Somebody else's registry, as its client.
 //!
 //! [`Upstream`] asks for manifests, blobs and tags and does what a registry demands first: Basic
-//! credentials, or the token dance of Docker Hub and its kin. It keeps nothing but tokens.
+//! credentials, or the token dance of Docker Hub and its kin. It keeps nothing but tokens. [`Upstreams`]
+//! are all that the configuration names, and knows which repository belongs to which.
 
+mod blob;
 mod challenge;
+mod choice;
 mod client;
+mod credentials;
 mod error;
 mod referrers;
 mod session;
 mod token;
 
-pub use client::{ManifestHead, Upstream, UpstreamBlob, UpstreamManifest};
+pub use blob::UpstreamBlob;
+pub use choice::Upstreams;
+pub use client::{ManifestHead, Upstream, UpstreamManifest};
 pub use error::UpstreamError;

@@ -5,40 +5,31 @@ use std::time::Duration;
 use backon::{ExponentialBuilder, Retryable};
 use bytes::{Bytes, BytesMut};
 use reqwest::header::{HeaderMap, RETRY_AFTER, WWW_AUTHENTICATE};
-use reqwest::{Method, RequestBuilder, Response, StatusCode, redirect};
+use reqwest::{Method, Response, StatusCode, redirect};
 use tokio::sync::RwLock;
 use url::Url;
 
 use super::challenge::Challenge;
+use super::credentials::{Credentials, Source};
 use super::error::UpstreamError;
 use super::token::{self, Token, Tokens};
-use crate::config::Secret;
 use crate::telemetry::{Metrics, UpstreamCall};
 
 /// How long a connection may take to be made.
 const CONNECT: Duration = Duration::from_secs(5);
+/// The longest `Retry-After` that is waited for on behalf of a client.
+const SHORT: Duration = Duration::from_secs(2);
 /// A registry's own redirect to its storage, and one or two of that storage's.
 const MAX_REDIRECTS: usize = 5;
-
-/// Who pounce is to an upstream.
-#[derive(Clone, Debug)]
-pub(super) struct Credentials {
-    pub(super) username: String,
-    pub(super) password: Secret,
-}
-
-impl Credentials {
-    pub(super) fn attach(&self, request: RequestBuilder) -> RequestBuilder {
-        request.basic_auth(&self.username, Some(self.password.reveal()))
-    }
-}
 
 /// Connections, credentials and tokens for one upstream.
 #[derive(Debug)]
 pub(super) struct Session {
     http: reqwest::Client,
+    /// Follows no redirects.
+    stays: reqwest::Client,
     base: Url,
-    credentials: Option<Credentials>,
+    credentials: Source,
     /// What it demanded last; knowing it saves a refused request for every further repository.
     demand: RwLock<Option<Challenge>>,
     tokens: Tokens,
@@ -48,7 +39,7 @@ pub(super) struct Session {
 /// What goes along with a request.
 enum Credential {
     Nothing,
-    Basic,
+    Basic(Credentials),
     Bearer(Token),
 }
 
@@ -61,23 +52,30 @@ pub(super) struct Ask {
     pub(super) headers: HeaderMap,
     /// What a token must allow.
     pub(super) scope: String,
+    /// A redirect is an answer too.
+    pub(super) stays: bool,
 }
 
 impl Session {
     pub(super) fn new(
         base: Url,
-        credentials: Option<Credentials>,
+        credentials: Source,
         metrics: std::sync::Arc<Metrics>,
     ) -> Result<Self, UpstreamError> {
-        let http = reqwest::Client::builder()
-            .user_agent(concat!("pounce/", env!("CARGO_PKG_VERSION")))
-            .connect_timeout(CONNECT)
-            .tcp_nodelay(true)
-            .redirect(redirect::Policy::custom(follow))
-            .build()?;
+        let client = |redirects| {
+            reqwest::Client::builder()
+                .user_agent(concat!("pounce/", env!("CARGO_PKG_VERSION")))
+                .connect_timeout(CONNECT)
+                .tcp_nodelay(true)
+                .redirect(redirects)
+                .build()
+        };
+        let http = client(redirect::Policy::custom(follow))?;
+        let stays = client(redirect::Policy::none())?;
         let (demand, tokens) = (RwLock::new(None), Tokens::new());
         Ok(Self {
             http,
+            stays,
             base,
             credentials,
             demand,
@@ -90,7 +88,8 @@ impl Session {
         &self.base
     }
 
-    /// Sends a request, again where that may help. The response is a success.
+    /// Sends a request, again where that may help. The response is a success, or a redirect if that is
+    /// an answer.
     pub(super) async fn send(&self, ask: &Ask) -> Result<Response, UpstreamError> {
         let patience = ExponentialBuilder::default()
             .with_min_delay(Duration::from_millis(100))
@@ -102,6 +101,14 @@ impl Session {
         attempt
             .retry(patience)
             .when(UpstreamError::is_transient)
+            // Who asks for more patience than a client has is not asked again.
+            .adjust(|error, pause| match error {
+                UpstreamError::TooManyRequests { retry_after } => {
+                    let after = retry_after.filter(|after| *after <= SHORT)?;
+                    pause.map(|pause| pause.max(after))
+                }
+                _ => pause,
+            })
             .await
     }
 
@@ -125,7 +132,11 @@ impl Session {
         };
         match credential {
             // It was sent and refused; sending it again changes nothing.
-            Credential::Basic if demand == Challenge::Basic => return self.judge(response, ask),
+            Credential::Basic(_)
+                if demand == Challenge::Basic && !self.credentials.renew().await =>
+            {
+                return self.judge(response, ask);
+            }
             Credential::Bearer(_) => self.tokens.forget(&scope(&demand, ask)).await,
             _ => {}
         }
@@ -142,43 +153,55 @@ impl Session {
         demand: Option<&Challenge>,
     ) -> Result<Credential, UpstreamError> {
         match demand {
-            Some(Challenge::Basic) if self.credentials.is_some() => Ok(Credential::Basic),
+            Some(Challenge::Basic) => Ok(match self.credentials.get().await? {
+                Some(credentials) => Credential::Basic(credentials),
+                None => Credential::Nothing,
+            }),
             Some(challenge @ Challenge::Bearer { .. }) => {
                 let scope = scope(challenge, ask);
                 let fetch = async {
-                    self.metrics.upstream(UpstreamCall::Token);
-                    let credentials = self.credentials.as_ref();
-                    token::fetch(
-                        &self.http,
-                        challenge,
-                        &scope,
-                        credentials,
-                        self.base.scheme(),
-                    )
-                    .await
+                    let fetched = self.fetch_token(challenge, &scope).await;
+                    match fetched {
+                        // Those of a helper may have been good for some hours only.
+                        Err(UpstreamError::Denied { .. }) if self.credentials.renew().await => {
+                            self.fetch_token(challenge, &scope).await
+                        }
+                        other => other,
+                    }
                 };
                 self.tokens.get(&scope, fetch).await.map(Credential::Bearer)
             }
-            Some(Challenge::Basic) | None => Ok(Credential::Nothing),
+            None => Ok(Credential::Nothing),
         }
     }
 
+    async fn fetch_token(
+        &self,
+        challenge: &Challenge,
+        scope: &str,
+    ) -> Result<Token, UpstreamError> {
+        self.metrics.upstream(UpstreamCall::Token);
+        let (source, scheme) = (&self.credentials, self.base.scheme());
+        token::fetch(&self.http, challenge, scope, source, scheme).await
+    }
+
     async fn once(&self, ask: &Ask, credential: &Credential) -> Result<Response, UpstreamError> {
-        let request = self
-            .http
+        let client = if ask.stays { &self.stays } else { &self.http };
+        let request = client
             .request(ask.method.clone(), ask.url.clone())
             .headers(ask.headers.clone());
-        let request = match (credential, &self.credentials) {
-            (Credential::Basic, Some(credentials)) => credentials.attach(request),
-            (Credential::Bearer(token), _) => request.bearer_auth(token.reveal()),
-            (Credential::Basic | Credential::Nothing, _) => request,
+        let request = match credential {
+            Credential::Basic(credentials) => credentials.attach(request),
+            Credential::Bearer(token) => request.bearer_auth(token.reveal()),
+            Credential::Nothing => request,
         };
         self.metrics.upstream(ask.call);
         Ok(request.send().await?)
     }
 
     fn judge(&self, response: Response, ask: &Ask) -> Result<Response, UpstreamError> {
-        if response.status().is_success() {
+        let is_answer = response.status().is_success();
+        if is_answer || (ask.stays && response.status().is_redirection()) {
             Ok(response)
         } else if elsewhere(&response, ask) && response.status() != StatusCode::TOO_MANY_REQUESTS {
             // What a storage host says is not the registry's word on what there is, or who may have it.
@@ -187,11 +210,7 @@ impl Session {
                 "its storage answered {status}"
             )))
         } else {
-            Err(describe_status(
-                &response,
-                self.credentials.as_ref(),
-                "for content",
-            ))
+            Err(describe_status(&response, &self.credentials, "for content"))
         }
     }
 }
@@ -217,30 +236,25 @@ fn scope(challenge: &Challenge, ask: &Ask) -> String {
 /// What a status other than success means.
 pub(super) fn describe_status(
     response: &Response,
-    credentials: Option<&Credentials>,
+    source: &Source,
     what: &str,
 ) -> UpstreamError {
     let status = response.status();
     match status.as_u16() {
         404 | 410 => UpstreamError::NotFound,
-        401 | 403 => UpstreamError::Denied {
-            credential: credentials.map_or_else(
-                || "anonymous access".to_owned(),
-                |credentials| {
-                    format!(
-                        "the credentials of {} (proxy.username)",
-                        credentials.username
-                    )
-                },
-            ),
-            cause: format!("{status} {what}"),
-            anonymous: credentials.is_none(),
-        },
+        401 | 403 => {
+            let described = source.describe();
+            UpstreamError::Denied {
+                anonymous: described.is_none(),
+                credential: described.unwrap_or_else(|| "anonymous access".to_owned()),
+                cause: format!("{status} {what}"),
+            }
+        }
         429 => UpstreamError::TooManyRequests {
             retry_after: retry_after(response.headers()),
         },
         // A plain request to a TLS port, say: nothing that another attempt would change.
-        400 => UpstreamError::Invalid(format!("it answered {status} {what}")),
+        400 | 416 => UpstreamError::Invalid(format!("it answered {status} {what}")),
         _ => UpstreamError::Unavailable(format!("it answered {status} {what}")),
     }
 }

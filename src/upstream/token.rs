@@ -6,12 +6,14 @@ use std::time::{Duration, Instant};
 
 use moka::Expiry;
 use moka::future::Cache;
+use reqwest::header::CONTENT_TYPE;
 use serde::Deserialize;
-use url::Url;
+use url::{Url, form_urlencoded};
 
 use super::challenge::Challenge;
 use super::error::UpstreamError;
-use super::session::{Credentials, describe_status, read_limited};
+use super::credentials::Source;
+use super::session::{describe_status, read_limited};
 use crate::config::Secret;
 
 /// How many tokens are kept; one is a few KB.
@@ -89,7 +91,7 @@ pub(super) async fn fetch(
     http: &reqwest::Client,
     challenge: &Challenge,
     scope: &str,
-    credentials: Option<&Credentials>,
+    source: &Source,
     least_scheme: &str,
 ) -> Result<Token, UpstreamError> {
     let Challenge::Bearer { realm, service, .. } = challenge else {
@@ -103,22 +105,37 @@ pub(super) async fn fetch(
             url.scheme()
         )));
     }
-    {
-        let mut query = url.query_pairs_mut();
-        query.append_pair("scope", scope);
-        if let Some(service) = service {
-            query.append_pair("service", service);
+    let credentials = source.get().await?;
+    let mut parameters = vec![("scope", scope)];
+    parameters.extend(service.as_deref().map(|service| ("service", service)));
+    let request = match &credentials {
+        // distribution's "Token Authentication via OAuth2"
+        Some(identity) if identity.is_identity_token() => {
+            parameters.push(("grant_type", "refresh_token"));
+            parameters.push(("client_id", "pounce"));
+            parameters.push(("refresh_token", identity.password.reveal()));
+            let form = form_urlencoded::Serializer::new(String::new())
+                .extend_pairs(parameters)
+                .finish();
+            http.post(url)
+                .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
+                .body(form)
         }
-    }
-    let mut request = http.get(url).timeout(Duration::from_secs(20));
-    if let Some(credentials) = credentials {
-        request = credentials.attach(request);
-    }
+        other => {
+            url.query_pairs_mut().extend_pairs(parameters);
+            let request = http.get(url);
+            match other {
+                Some(credentials) => credentials.attach(request),
+                None => request,
+            }
+        }
+    };
+    let request = request.timeout(Duration::from_secs(20));
     let response = request.send().await?;
     let status = response.status();
     if !status.is_success() {
         return Err(
-            match describe_status(&response, credentials, "for a token") {
+            match describe_status(&response, source, "for a token") {
                 UpstreamError::NotFound => {
                     UpstreamError::Unavailable(format!("its token realm answered {status}"))
                 }

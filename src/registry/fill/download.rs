@@ -1,39 +1,35 @@
-//! From the upstream into the spool, hashing on the way.
+//! From the upstream into the spool, over one connection or several.
 
-use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use futures_util::StreamExt;
-use futures_util::future::FutureExt;
-use tokio::sync::{mpsc, watch};
+use futures_util::stream::FuturesUnordered;
+use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 
-use super::Job;
 use super::flow::{Mark, State};
+use super::job::Job;
+use super::plan::{Plan, Segment};
+use super::source::Source;
 use super::spool::{Room, Spool};
-use crate::oci::{Digest, Hasher};
-use crate::upstream::UpstreamBlob;
+use super::writer::{self, Batch};
+use crate::oci::Hasher;
+use crate::upstream::{UpstreamBlob, UpstreamError};
 
 /// How many bytes are handed to the writing thread at once, when so many are there.
-const BATCH_BYTES: usize = 512 << 10;
+const BATCH_BYTES: usize = 256 << 10;
 /// How many batches may wait for it: one is written while the next is received.
 const BATCHES: usize = 1;
-
-/// What the writing thread reports.
-struct Written {
-    bytes: u64,
-    digest: Digest,
-}
 
 /// Downloads, verifies, and says so in `mark`. Returns the blob's size.
 pub(super) async fn run(
     job: &Job,
-    blob: UpstreamBlob,
+    begun: UpstreamBlob,
     spool: &Arc<Spool>,
     room: Room,
     mark: watch::Sender<Mark>,
 ) -> Result<u64, String> {
-    let result = receive(job, blob, spool, room, &mark).await;
+    let result = receive(job, begun, spool, room, &mark).await;
     let state = if result.is_ok() {
         State::Verified
     } else {
@@ -43,65 +39,59 @@ pub(super) async fn run(
     result
 }
 
+/// What the connections of one fill share.
+struct Connections<'a> {
+    job: &'a Job,
+    plan: &'a Mutex<Plan>,
+    batches: mpsc::Sender<Batch>,
+    room: &'a Mutex<Room>,
+}
+
 async fn receive(
     job: &Job,
-    mut blob: UpstreamBlob,
+    begun: UpstreamBlob,
     spool: &Arc<Spool>,
-    mut room: Room,
+    room: Room,
     mark: &watch::Sender<Mark>,
 ) -> Result<u64, String> {
+    let first = begun.part.map_or(u64::MAX, |part| part.end);
+    let knows_ranges = begun.part.is_some();
+    let (plan, segment) = Plan::new(begun.size.unwrap_or(u64::MAX), first);
+    let more = if knows_ranges { plan.waiting() } else { 0 };
+    let plan = Arc::new(Mutex::new(plan));
     let (batches, queue) = mpsc::channel(BATCHES);
     let writer = {
-        let (spool, mark, algorithm) = (Arc::clone(spool), mark.clone(), job.digest.algorithm());
-        tokio::task::spawn_blocking(move || write(&spool, queue, &mark, Hasher::new(algorithm)))
+        let (spool, plan, mark) = (Arc::clone(spool), Arc::clone(&plan), mark.clone());
+        let hasher = Hasher::new(job.wanted.digest.algorithm());
+        tokio::task::spawn_blocking(move || writer::run(&spool, &plan, queue, &mark, hasher))
     };
-    let mut received = 0_u64;
-    let mut broken = None;
-    loop {
-        let first = tokio::select! {
-            first = blob.bytes.next() => first,
-            () = job.registry.inner.background.stopped() => {
-                broken = Some("this registry is shutting down".to_owned());
-                break;
-            }
-        };
-        let Some(first) = first else { break };
-        let (mut batch, mut len) = (Vec::new(), 0);
-        let mut next = Some(first);
-        // What is there already is taken along, up to a batch.
-        while let Some(piece) = next.take() {
-            match piece {
-                Ok(piece) => {
-                    len += piece.len();
-                    batch.push(piece);
-                }
-                Err(error) => broken = Some(error.to_string()),
-            }
-            if len < BATCH_BYTES && broken.is_none() {
-                next = blob.bytes.next().now_or_never().flatten();
-            }
-        }
-        received += len as u64;
-        job.registry.inner.metrics.filled_bytes(len as u64);
-        if !room.grow_to(received) {
-            broken = Some("the spool is full".to_owned());
-        }
-        // A writer that is gone has failed, and tells why below.
-        if broken.is_some() || batches.send(batch).await.is_err() {
-            break;
-        }
-    }
-    drop(batches);
-    spool.keep(room);
+    let room = Mutex::new(room);
+    let connections = Connections {
+        job,
+        plan: &plan,
+        batches,
+        room: &room,
+    };
+    let source = job.wanted.go_on(begun);
+    let received = tokio::select! {
+        received = connections.run(source, segment, more) => received,
+        () = job.registry.inner.background.stopped() => Err("this registry is shutting down".to_owned()),
+    };
+    // The thread ends when nobody can send to it any more.
+    drop(connections);
+    spool.keep(room.into_inner().unwrap_or_else(PoisonError::into_inner));
     let written = match writer.await {
         Ok(Ok(written)) => written,
-        Ok(Err(error)) => return Err(format!("writing the spool: {error}")),
+        Ok(Err(error)) => {
+            job.registry.inner.fills.distrust_spool();
+            return Err(format!("writing the spool: {error}"));
+        }
         Err(error) => return Err(format!("writing the spool: {error}")),
     };
-    if let Some(cause) = broken {
-        return Err(format!("after {received} bytes: {cause}"));
+    if let Err(cause) = received {
+        return Err(format!("after {} bytes: {cause}", written.bytes));
     }
-    if written.digest != job.digest {
+    if written.digest != job.wanted.digest {
         return Err(format!(
             "the upstream sent other bytes than were asked for: their digest is {}",
             written.digest
@@ -110,27 +100,122 @@ async fn receive(
     Ok(written.bytes)
 }
 
-/// Writes and hashes batches until there are no more; blocks. Readers get to know of a batch before
-/// it is hashed, since they do not get the tail anyway.
-fn write(
-    spool: &Spool,
-    mut batches: mpsc::Receiver<Vec<Bytes>>,
-    mark: &watch::Sender<Mark>,
-    mut hasher: Hasher,
-) -> io::Result<Written> {
-    let mut position = 0;
-    while let Some(batch) = batches.blocking_recv() {
-        for piece in &batch {
-            spool.write_at(piece, position)?;
-            position += piece.len() as u64;
+impl Connections<'_> {
+    /// Fetches the whole: goes on with the first connection, and makes up to `more` further ones, as far
+    /// as `proxy.fill.connections` and the bound on all of them allow. The blob fails with the last of
+    /// them.
+    async fn run(&self, source: Source, segment: Segment, more: u64) -> Result<(), String> {
+        let fills = &self.job.registry.inner.fills;
+        let mut connections = FuturesUnordered::new();
+        connections.push(self.connection(Some((source, segment)), None));
+        for _ in (1..fills.connections).zip(0..more) {
+            if let Some(place) = fills.extra_connection() {
+                connections.push(self.connection(None, Some(place)));
+            }
         }
-        mark.send_modify(|mark| mark.written = position);
-        for piece in &batch {
-            hasher.update(piece);
+        let mut failed = None;
+        while let Some(ended) = connections.next().await {
+            failed = ended.err().or(failed);
+            if connections.is_empty() && !self.plan().is_complete() {
+                let cause = failed.unwrap_or_else(|| "it was given up".to_owned());
+                return Err(cause);
+            }
+        }
+        Ok(())
+    }
+
+    /// Fetches one segment after the other until none is left.
+    async fn connection(
+        &self,
+        begun: Option<(Source, Segment)>,
+        _place: Option<OwnedSemaphorePermit>,
+    ) -> Result<(), String> {
+        let mut next = begun;
+        loop {
+            let (source, segment) = match next.take() {
+                Some(begun) => begun,
+                None => match self.plan().take() {
+                    Some(segment) => (self.job.wanted.stretch(segment.part()), segment),
+                    None => return Ok(()),
+                },
+            };
+            if let Err(cause) = self.fetch(source, segment).await {
+                self.plan().give_up(segment);
+                return Err(cause);
+            }
         }
     }
-    Ok(Written {
-        bytes: position,
-        digest: hasher.finish(),
-    })
+
+    async fn fetch(&self, mut source: Source, segment: Segment) -> Result<(), String> {
+        let describe = |error: UpstreamError| error.to_string();
+        let mut position = segment.start;
+        loop {
+            let Some(first) = source.next().await.map_err(describe)? else {
+                if segment.end == u64::MAX {
+                    self.plan().end(segment);
+                }
+                return Ok(());
+            };
+            let mut batch = Pieces::default();
+            let mut next = Some(first);
+            // What is there already is taken along, up to a batch.
+            while let Some(piece) = next {
+                batch.add(piece);
+                next = (batch.len < BATCH_BYTES).then(|| source.ready()).flatten();
+            }
+            let own = self.plan().receive(segment, batch.len as u64);
+            batch.truncate(own);
+            self.job.registry.inner.metrics.filled_bytes(own);
+            if segment.end == u64::MAX && !self.grow_to(position + own) {
+                return Err("the spool is full".to_owned());
+            }
+            let pieces = batch.pieces;
+            let sent = Batch {
+                segment,
+                position,
+                pieces,
+            };
+            position += own;
+            // A writer that is gone has failed, and tells why.
+            if self.batches.send(sent).await.is_err() {
+                return Err("the spool cannot be written".to_owned());
+            }
+            if self.plan().is_received(segment) {
+                return Ok(());
+            }
+        }
+    }
+
+    fn grow_to(&self, bytes: u64) -> bool {
+        let mut room = self.room.lock().unwrap_or_else(PoisonError::into_inner);
+        room.grow_to(bytes)
+    }
+
+    fn plan(&self) -> MutexGuard<'_, Plan> {
+        self.plan.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Bytes that arrived one behind the other.
+#[derive(Default)]
+struct Pieces {
+    pieces: Vec<Bytes>,
+    len: usize,
+}
+
+impl Pieces {
+    fn add(&mut self, piece: Bytes) {
+        self.len += piece.len();
+        self.pieces.push(piece);
+    }
+
+    /// Keeps the first `len` bytes.
+    fn truncate(&mut self, len: u64) {
+        // At most what there is.
+        let mut left = usize::try_from(len).unwrap_or(self.len);
+        for piece in &mut self.pieces {
+            piece.truncate(left);
+            left -= piece.len();
+        }
+    }
 }

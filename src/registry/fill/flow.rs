@@ -14,6 +14,8 @@ use crate::oci::Slice;
 /// How many bytes at the end of a blob nobody gets before the whole was verified. One would do;
 /// more makes sure that it is not only a compressed stream's checksum that is missing.
 pub(in crate::registry) const TAIL: u64 = 32 << 10;
+/// A range that begins so close to what is there is waited for.
+const NEAR: u64 = 4 << 20;
 /// How much is read from the spool at once.
 const READ_BYTES: u64 = 256 << 10;
 
@@ -79,6 +81,20 @@ impl Flow {
         self.mark.borrow().written
     }
 
+    /// Whether a part is in the spool, or begins where the download will be in a moment.
+    pub(in crate::registry) fn is_near(&self, slice: Slice) -> bool {
+        let mark = *self.mark.borrow();
+        mark.state == State::Verified || slice.start <= mark.written + NEAR
+    }
+
+    /// Waits until more than `bytes` are in the spool; `None` when that is all.
+    pub(in crate::registry) async fn beyond(&self, bytes: u64) -> Option<u64> {
+        let mut mark = self.mark.clone();
+        let moved = |mark: &Mark| mark.written > bytes || mark.state != State::Coming;
+        let mark = *mark.wait_for(moved).await.ok()?;
+        (mark.written > bytes).then_some(mark.written)
+    }
+
     /// Waits until `len` bytes from `position` are in the spool, or the blob ends; returns how many of
     /// them there are, and whether the blob ends there. For the uploader, which may have unverified
     /// bytes.
@@ -92,7 +108,7 @@ impl Flow {
     }
 
     /// Waits until the blob was verified, and returns its size.
-    pub(super) async fn verified(&self) -> io::Result<u64> {
+    pub(in crate::registry) async fn verified(&self) -> io::Result<u64> {
         Ok(self
             .wait(|mark| mark.state == State::Verified)
             .await?

@@ -1,57 +1,84 @@
 //! Fills: copying a blob from the upstream to the bucket, with any number of clients watching.
 //!
-//! There is at most one fill of a digest in a process. It is a task of its own that no client can
-//! stop:
+//! There is at most one fill of a digest in a process. It is a task of its own ([`job`]) that no client
+//! can stop:
 //!
 //! ```text
-//! upstream ──▶ spool file ──▶ parts ──▶ bucket
-//!                 │   └─▶ digest
-//!                 └─▶ every client, each at its own pace
+//! upstream ──(connections)──▶ spool file ──▶ parts ──▶ bucket
+//!                                │   └─▶ digest
+//!                                └─▶ every client, each at its own pace
 //! ```
 //!
-//! What is readable in the spool is announced through a watched mark; clients and the uploader follow
-//! it. The bucket shows the blob only after its digest was verified, and so do the clients get its
-//! last bytes only then. What goes wrong ends the fill for everybody, and the next request begins a
-//! new one.
+//! Connections share the blob by a [`plan`], and each goes on where it broke ([`source`]). What is readable
+//! in the spool without a gap is announced through a watched mark; clients and the uploader follow it. The
+//! bucket shows the blob only after its digest was verified, and so do the clients get its last bytes only
+//! then. What goes wrong for good ends the fill for everybody, and the next request begins a new one.
+//!
+//! A blob for which the spool has no room is copied without one ([`unspooled`]).
 
 mod download;
 mod flow;
+mod job;
+mod plan;
+mod source;
 mod spool;
+pub(super) mod unspooled;
 mod upload;
+mod waiting;
+mod writer;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
 
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tracing::Instrument;
 
 use super::background::Background;
 use super::{Options, Registry};
-use crate::oci::{Digest, RepositoryName};
-use crate::store::Key;
+use crate::oci::{Digest, Error, ErrorCode, RepositoryName};
 use crate::telemetry::Outcome;
-use crate::upstream::{Upstream, UpstreamBlob, UpstreamError};
+use crate::upstream::UpstreamError;
 
 pub(super) use flow::{Flow, TAIL};
-use spool::{Budget, Room, Spool};
+use job::Job;
+pub(super) use source::Wanted;
+use spool::Budget;
+pub(super) use waiting::Waiting;
 
 /// How many fills run at once. Each has a connection to the upstream, a thread that hashes and a few
 /// parts under way; more would not be faster.
 const MAX_FILLS: usize = 128;
+/// How many connections there are beyond the first of each fill: one takes up to a MiB of memory.
+const EXTRA_CONNECTIONS: usize = 24;
 
 /// The fills of one process.
 #[derive(Debug)]
 pub(super) struct Fills {
-    running: Mutex<HashMap<Digest, Arc<Fill>>>,
+    running: Mutex<Running>,
     budget: Arc<Budget>,
     background: Background,
+    /// `proxy.fill.connections`
+    connections: usize,
+    /// `proxy.fill.concurrency`
+    concurrency: usize,
+    extra: Arc<Semaphore>,
+}
+
+#[derive(Debug, Default)]
+struct Running {
+    fills: HashMap<Digest, Arc<Fill>>,
+    /// Blobs that nobody has asked for yet.
+    waiting: Waiting,
+    /// Blobs that are copied without a spool.
+    unspooled: HashSet<Digest>,
 }
 
 /// One fill, as those see it who wait for it.
 #[derive(Debug)]
 pub(super) struct Fill {
     phase: watch::Receiver<Phase>,
+    /// The size of the blob in the bucket, or why it is not there.
+    ended: watch::Receiver<Option<Result<u64, Error>>>,
     /// The repositories that get a link to the blob. One that comes too late gets its link when it
     /// asks for the blob again.
     names: Mutex<BTreeSet<RepositoryName>>,
@@ -85,15 +112,10 @@ pub(super) enum Refusal {
     NoRoom(&'static str),
 }
 
-/// What a fill works on.
-#[derive(Clone)]
-struct Job {
-    registry: Registry,
-    upstream: Arc<Upstream>,
-    name: RepositoryName,
-    digest: Digest,
-    /// The size that a manifest gives the blob.
-    announced: Option<u64>,
+/// A fill's side of what others watch.
+struct Announcements {
+    phase: watch::Sender<Phase>,
+    ended: watch::Sender<Option<Result<u64, Error>>>,
 }
 
 impl Fills {
@@ -105,73 +127,122 @@ impl Fills {
                 options.spool_max,
             )),
             background,
+            connections: options.connections,
+            concurrency: options.concurrency,
+            extra: Arc::new(Semaphore::new(EXTRA_CONNECTIONS)),
         }
     }
 
-    pub(super) fn is_running(&self, digest: &Digest) -> bool {
-        self.running().contains_key(digest)
-    }
-
-    /// The fill of a digest: the running one, or a new one for this repository. Under the lock it is
-    /// known whether a fill ended a moment ago: what it stored was announced before it left the list.
+    /// The fill of a blob: the running one, or a new one. Under the lock it is known whether a fill ended a
+    /// moment ago: what it stored was announced before it left the list. `announced` is the size that a
+    /// manifest gives the blob.
     pub(super) fn join(
         &self,
         registry: &Registry,
-        upstream: Arc<Upstream>,
-        name: &RepositoryName,
-        digest: &Digest,
+        wanted: Wanted,
         announced: Option<u64>,
     ) -> Joined {
         let mut running = self.running();
-        if let Some(fill) = running.get(digest) {
+        let digest = &wanted.digest;
+        if let Some(fill) = running.fills.get(digest) {
             return Joined::Fill(Arc::clone(fill), Outcome::Follow);
         }
         if let Some(size) = registry.inner.cache.present(digest) {
             return Joined::Stored(size);
         }
-        let (phase, watching) = watch::channel(Phase::Asking);
-        let names = Mutex::new(BTreeSet::from([name.clone()]));
-        let fill = Arc::new(Fill {
-            phase: watching,
-            names,
-        });
-        if running.len() >= MAX_FILLS {
-            phase.send_replace(Phase::Refused(Refusal::NoRoom(
-                "too many blobs are being fetched",
-            )));
+        let (fill, announcements) = Fill::new(&wanted.name);
+        if running.fills.len() >= MAX_FILLS {
+            let why = Refusal::NoRoom("too many blobs are being fetched");
+            announcements.phase.send_replace(Phase::Refused(why));
             return Joined::Fill(fill, Outcome::Pass);
         }
-        running.insert(*digest, Arc::clone(&fill));
-        drop(running);
-        let job = Job {
-            registry: registry.clone(),
-            upstream,
-            name: name.clone(),
-            digest: *digest,
-            announced,
-        };
-        // Its lines in the log belong to the request that began it.
-        self.background
-            .own(job.run(Arc::clone(&fill), phase).in_current_span());
+        self.start(&mut running, registry, wanted, announced, &fill, announcements);
         Joined::Fill(fill, Outcome::Fill)
     }
 
-    fn ended(&self, digest: &Digest, fill: &Arc<Fill>) {
+    /// Copies a blob that nobody has asked for yet, when there is a place for it.
+    pub(super) fn prefetch(&self, registry: &Registry, wanted: Wanted, announced: u64) {
         let mut running = self.running();
-        if running
-            .get(digest)
-            .is_some_and(|other| Arc::ptr_eq(other, fill))
-        {
-            running.remove(digest);
+        if let Some(fill) = running.fills.get(&wanted.digest) {
+            fill.add(&wanted.name);
+            return;
+        }
+        running.waiting.push(wanted, announced);
+        self.start_waiting(&mut running, registry);
+    }
+
+    /// Starts what waits, as far as `proxy.fill.concurrency` allows.
+    fn start_waiting(&self, running: &mut Running, registry: &Registry) {
+        while running.fills.len() < self.concurrency && !self.background.is_closing() {
+            let Some((wanted, announced)) = running.waiting.pop() else {
+                return;
+            };
+            let digest = &wanted.digest;
+            let known = running.fills.contains_key(digest)
+                || registry.inner.cache.present(digest).is_some();
+            if !known {
+                let (fill, announcements) = Fill::new(&wanted.name);
+                self.start(running, registry, wanted, Some(announced), &fill, announcements);
+            }
         }
     }
 
-    fn running(&self) -> MutexGuard<'_, HashMap<Digest, Arc<Fill>>> {
+    fn start(
+        &self,
+        running: &mut Running,
+        registry: &Registry,
+        wanted: Wanted,
+        announced: Option<u64>,
+        fill: &Arc<Fill>,
+        announcements: Announcements,
+    ) {
+        running.fills.insert(wanted.digest, Arc::clone(fill));
+        let job = Job {
+            registry: registry.clone(),
+            wanted,
+            announced,
+        };
+        // Its lines in the log belong to the request that began it.
+        let run = job.run(Arc::clone(fill), announcements);
+        self.background.own(run.in_current_span());
+    }
+
+    fn ended(&self, registry: &Registry, digest: &Digest, fill: &Arc<Fill>) {
+        let mut running = self.running();
+        let listed = running.fills.get(digest);
+        if listed.is_some_and(|other| Arc::ptr_eq(other, fill)) {
+            running.fills.remove(digest);
+            self.start_waiting(&mut running, registry);
+        }
+    }
+
+    /// A place for one more connection of a fill, if there is one.
+    fn extra_connection(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.extra).try_acquire_owned().ok()
+    }
+
+    /// Something could not be written into the spool: it is not used for a while.
+    fn distrust_spool(&self) {
+        self.budget.distrust();
+    }
+
+    fn running(&self) -> MutexGuard<'_, Running> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Fill {
+    fn new(name: &RepositoryName) -> (Arc<Self>, Announcements) {
+        let (phase, watching) = watch::channel(Phase::Asking);
+        let (ended, ends) = watch::channel(None);
+        let fill = Arc::new(Self {
+            phase: watching,
+            ended: ends,
+            names: Mutex::new(BTreeSet::from([name.clone()])),
+        });
+        (fill, Announcements { phase, ended })
+    }
+
     /// The bytes, as soon as the upstream's headers are here.
     pub(super) async fn flow(&self) -> Result<Arc<Flow>, Refusal> {
         let mut phase = self.phase.clone();
@@ -185,6 +256,22 @@ impl Fill {
         }
     }
 
+    /// The size of the blob, once it is in the bucket.
+    ///
+    /// # Errors
+    /// It was not stored.
+    pub(super) async fn stored(&self) -> Result<u64, Error> {
+        let mut ended = self.ended.clone();
+        let reached = ended.wait_for(Option::is_some).await;
+        match reached.as_deref() {
+            Ok(Some(result)) => result.clone(),
+            Ok(None) | Err(_) => Err(Error::new(
+                ErrorCode::Unavailable,
+                "the registry is shutting down",
+            )),
+        }
+    }
+
     /// Adds a repository that gets a link to the blob.
     pub(super) fn add(&self, name: &RepositoryName) {
         self.names().insert(name.clone());
@@ -192,121 +279,6 @@ impl Fill {
 
     fn names(&self) -> MutexGuard<'_, BTreeSet<RepositoryName>> {
         self.names.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Takes a fill off the list when it ends, however it ends.
-struct Listed<'a> {
-    job: &'a Job,
-    fill: &'a Arc<Fill>,
-    stored: bool,
-}
-
-impl Drop for Listed<'_> {
-    fn drop(&mut self) {
-        self.job.ended(self.fill);
-        self.job.registry.inner.metrics.fill_ends(self.stored);
-    }
-}
-
-impl Job {
-    async fn run(self, fill: Arc<Fill>, phase: watch::Sender<Phase>) {
-        let began = Instant::now();
-        self.registry.inner.metrics.fill_begins();
-        let mut listed = Listed {
-            job: &self,
-            fill: &fill,
-            stored: false,
-        };
-        let (blob, room, spool) = match self.begin().await {
-            Ok(ready) => ready,
-            Err(refusal) => {
-                // First, so that nobody joins a fill that has ended. Those who wait for it tell why.
-                self.ended(&fill);
-                phase.send_replace(Phase::Refused(refusal));
-                return;
-            }
-        };
-        let (flow, mark) = Flow::new(Arc::clone(&spool), blob.size);
-        phase.send_replace(Phase::Flowing(Arc::clone(&flow)));
-        let result = self
-            .copy(&fill, &flow, download::run(&self, blob, &spool, room, mark))
-            .await;
-        listed.stored = result.is_ok();
-        let (repository, digest) = (&self.name, &self.digest);
-        let seconds = began.elapsed().as_secs_f64();
-        match result {
-            Ok(bytes) => tracing::info!(%repository, %digest, bytes, seconds, "stored a blob"),
-            Err(cause) => tracing::warn!(%repository, %digest, cause, seconds, "a fill failed"),
-        }
-    }
-
-    /// A spool, the upstream's headers, and room for what they announce.
-    async fn begin(&self) -> Result<(UpstreamBlob, Room, Arc<Spool>), Refusal> {
-        let budget = &self.registry.inner.fills.budget;
-        let full = || Refusal::NoRoom("the spool is full");
-        let spool = Spool::create(budget).await.map_err(|error| {
-            tracing::warn!(%error, "proxy.spool.directory cannot be used");
-            Refusal::NoRoom("the spool cannot be written")
-        })?;
-        let blob = tokio::select! {
-            blob = self.upstream.get_blob(&self.name, &self.digest) => blob.map_err(Refusal::Upstream)?,
-            () = self.registry.inner.background.stopped() => return Err(Refusal::shutting_down()),
-        };
-        if let (Some(announced), Some(size)) = (self.announced, blob.size)
-            && announced != size
-        {
-            // One manifest's mistake must not keep others from the blob; its digest decides.
-            let (repository, digest) = (&self.name, &self.digest);
-            tracing::warn!(%repository, %digest, size, announced, "a manifest gives a blob another size than it has");
-        }
-        let room = budget.take(blob.size.unwrap_or(0)).ok_or_else(full)?;
-        Ok((blob, room, Arc::new(spool)))
-    }
-
-    /// Downloads and uploads at once; returns the size of the blob that is now in the bucket. An
-    /// upload that fails does not stop the download: clients are following it.
-    async fn copy(
-        &self,
-        fill: &Arc<Fill>,
-        flow: &Arc<Flow>,
-        download: impl Future<Output = Result<u64, String>>,
-    ) -> Result<u64, String> {
-        let downloaded = async {
-            let downloaded = download.await;
-            if downloaded.is_err() {
-                // The next request begins anew, while this fill still tidies up.
-                self.ended(fill);
-            }
-            downloaded
-        };
-        let uploaded = async {
-            let inner = &self.registry.inner;
-            let uploaded = upload::run(
-                &inner.store,
-                Key::Blob(&self.digest),
-                flow,
-                &inner.background,
-            )
-            .await;
-            if uploaded.is_ok() {
-                let names = fill.names().clone();
-                self.registry
-                    .blob_stored(names, self.digest, flow.written())
-                    .await;
-                // New requests find the blob in the bucket. After a failed upload they still follow
-                // the download, until it ends.
-                self.ended(fill);
-            }
-            uploaded
-        };
-        let (downloaded, uploaded) = tokio::join!(downloaded, uploaded);
-        let size = downloaded?;
-        uploaded.map(|()| size)
-    }
-
-    fn ended(&self, fill: &Arc<Fill>) {
-        self.registry.inner.fills.ended(&self.digest, fill);
     }
 }
 

@@ -4,10 +4,15 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
+
+/// How long a directory is not used in which something could not be written: blobs go past it
+/// meanwhile.
+const PAUSE: Duration = Duration::from_mins(1);
 
 /// How much scratch space is in use, of how much.
 #[derive(Debug)]
@@ -15,6 +20,7 @@ pub(super) struct Budget {
     directory: PathBuf,
     max: u64,
     used: AtomicU64,
+    distrusted: Mutex<Option<Instant>>,
 }
 
 /// A claim on scratch space; it ends with the value.
@@ -29,7 +35,7 @@ pub(super) struct Room {
 pub(super) struct Spool {
     file: File,
     /// Held as long as the file is.
-    room: std::sync::Mutex<Option<Room>>,
+    room: Mutex<Option<Room>>,
 }
 
 impl Budget {
@@ -39,7 +45,7 @@ impl Budget {
             Ok(found) => max.unwrap_or(found.f_bavail.saturating_mul(found.f_frsize) / 2),
             Err(error) => {
                 let directory = directory.display();
-                tracing::warn!(%error, %directory, "proxy.spool.directory cannot be used, blobs will not be stored");
+                tracing::warn!(%error, %directory, "proxy.spool.directory cannot be used, blobs are copied without it");
                 0
             }
         };
@@ -47,7 +53,24 @@ impl Budget {
             directory,
             max,
             used: AtomicU64::new(0),
+            distrusted: Mutex::default(),
         }
+    }
+
+    /// Something could not be written there.
+    pub(super) fn distrust(&self) {
+        *self.distrusted() = Some(Instant::now());
+    }
+
+    /// Whether it makes sense to try a blob of `bytes`.
+    pub(super) fn may_take(&self, bytes: u64) -> bool {
+        let used = self.used.load(Ordering::Relaxed);
+        let fits = used.checked_add(bytes).is_some_and(|used| used <= self.max);
+        fits && self.distrusted().is_none_or(|since| since.elapsed() >= PAUSE)
+    }
+
+    fn distrusted(&self) -> std::sync::MutexGuard<'_, Option<Instant>> {
+        self.distrusted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Claims room for a blob of `bytes`; `None` when there is not so much.
@@ -90,7 +113,7 @@ impl Spool {
         let file = tokio::task::spawn_blocking(move || tempfile::tempfile_in(directory)).await??;
         Ok(Self {
             file,
-            room: std::sync::Mutex::default(),
+            room: Mutex::default(),
         })
     }
 
@@ -99,7 +122,16 @@ impl Spool {
         *self
             .room
             .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner) = Some(room);
+            .unwrap_or_else(PoisonError::into_inner) = Some(room);
+    }
+
+    /// Whether there is room for `bytes` on the disk now: better asked before than met in the middle of
+    /// a blob that clients follow.
+    pub(super) async fn has_space(self: &Arc<Self>, bytes: u64) -> bool {
+        let spool = Arc::clone(self);
+        let found = tokio::task::spawn_blocking(move || rustix::fs::fstatvfs(&spool.file)).await;
+        // What cannot be told will show.
+        !matches!(found, Ok(Ok(found)) if found.f_bavail.saturating_mul(found.f_frsize) < bytes)
     }
 
     /// Writes at a position; blocks.
@@ -107,13 +139,22 @@ impl Spool {
         self.file.write_all_at(bytes, position)
     }
 
-    /// Reads exactly `len` bytes, which must have been written.
+    /// Reads what must have been written; blocks.
+    pub(super) fn read_exact_at(&self, bytes: &mut [u8], position: u64) -> io::Result<()> {
+        self.file.read_exact_at(bytes, position)
+    }
+
+    /// Reads at most `len` bytes, at least one, from where something must have been written.
     pub(super) async fn read_at(self: &Arc<Self>, position: u64, len: usize) -> io::Result<Bytes> {
         let spool = Arc::clone(self);
         tokio::task::spawn_blocking(move || {
-            let mut bytes = BytesMut::zeroed(len);
-            spool.file.read_exact_at(&mut bytes, position)?;
-            Ok(bytes.freeze())
+            // Filling the buffer with zeros first would take as long as reading it from the page cache.
+            let mut bytes = Vec::with_capacity(len);
+            let room = rustix::buffer::spare_capacity(&mut bytes);
+            match rustix::io::pread(&spool.file, room, position)? {
+                0 => Err(io::Error::from(io::ErrorKind::UnexpectedEof)),
+                _ => Ok(Bytes::from(bytes)),
+            }
         })
         .await?
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::ChunkRequest;
-use super::body::Incoming;
+use super::body::{BlobBody, Incoming};
 use super::buffer::Buffer;
 use super::commit::require;
 use super::intake::Intake;
@@ -41,9 +41,35 @@ impl Registry {
             }
             None => self.receive_blob(incoming, digest).await?,
         };
+        self.keep_blob(name, digest, ready).await
+    }
+
+    /// Stores a blob of the upstream's that comes as a push would, if there is a place for it.
+    pub(in crate::registry) async fn store_passing(
+        &self,
+        name: &RepositoryName,
+        digest: &Digest,
+        size: Option<u64>,
+        body: BlobBody,
+    ) -> Result<(), Error> {
+        let Some(_turn) = self.inner.uploads.turn_now() else {
+            let message = "too many blobs are being pushed, try again later";
+            return Err(Error::new(ErrorCode::TooManyRequests, message));
+        };
+        let incoming = Incoming::new(body, Hasher::new(digest.algorithm()), size);
+        let ready = self.receive_blob(incoming, digest).await?;
+        self.keep_blob(name, digest, ready).await
+    }
+
+    /// Makes a verified blob appear, as the repository's.
+    async fn keep_blob(
+        &self,
+        name: &RepositoryName,
+        digest: &Digest,
+        (arrived, size): (Option<Arrived>, u64),
+    ) -> Result<(), Error> {
         let (registry, name, digest) = (self.clone(), name.clone(), *digest);
         let keep = async move {
-            let (arrived, size) = ready;
             if let Some(arrived) = arrived {
                 registry.put_in_bucket(arrived, &digest).await?;
             }

@@ -107,6 +107,11 @@ impl Uploads {
         }
     }
 
+    /// A place among those whose bodies are read, if there is one now.
+    fn turn_now(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.bodies).try_acquire_owned().ok()
+    }
+
     /// A place among those whose bodies are read.
     async fn turn(&self) -> Result<OwnedSemaphorePermit, Error> {
         let turn = Arc::clone(&self.bodies).acquire_owned();

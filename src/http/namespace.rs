@@ -1,0 +1,46 @@
+//! containerd's `?ns=`: the host that an image's reference begins with, as containerd tells it to a mirror
+//! that may stand for several. From here on, a repository has the one name that it has in the bucket.
+
+use super::Site;
+use super::endpoint::Endpoint;
+use super::query::Query;
+use crate::oci::{Error, RepositoryName};
+
+/// Gives every repository that an endpoint names its own name.
+///
+/// # Errors
+/// `NAME_UNKNOWN`: there is no upstream for the host.
+pub(super) fn settle(
+    site: &Site,
+    endpoint: &mut Endpoint,
+    query: Option<&str>,
+) -> Result<(), Error> {
+    let ns = query.and_then(|query| Query::new(Some(query)).get("ns"));
+    // pounce itself, under its own name.
+    let own = site.base.host_str().filter(|_| site.fixed_base);
+    let ns = ns.filter(|ns| !ns.is_empty() && Some(&ns[..]) != own);
+    for name in names(endpoint).into_iter().flatten() {
+        *name = site.registry.repository(name.clone(), ns.as_deref())?;
+    }
+    Ok(())
+}
+
+fn names(endpoint: &mut Endpoint) -> [Option<&mut RepositoryName>; 2] {
+    match endpoint {
+        Endpoint::Support | Endpoint::Catalog { .. } => [None, None],
+        Endpoint::PullBlob { name, .. }
+        | Endpoint::PullManifest { name, .. }
+        | Endpoint::BeginUpload { name, .. }
+        | Endpoint::PushBlob { name, .. }
+        | Endpoint::PushManifest { name, .. }
+        | Endpoint::ListTags { name, .. }
+        | Endpoint::DeleteManifest { name, .. }
+        | Endpoint::DeleteBlob { name, .. }
+        | Endpoint::ListReferrers { name, .. } => [Some(name), None],
+        Endpoint::Mount { name, from, .. } => [Some(name), from.as_mut()],
+        Endpoint::PushChunk(upload)
+        | Endpoint::UploadStatus(upload)
+        | Endpoint::CancelUpload(upload)
+        | Endpoint::CloseUpload { upload, .. } => [Some(&mut upload.name), None],
+    }
+}

@@ -1,0 +1,184 @@
+//! One fill from its beginning to its end.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::flow::Flow;
+use super::plan::SEGMENT;
+use super::source::Wanted;
+use super::spool::{Room, Spool};
+use super::{Announcements, Fill, Phase, Refusal, download, upload};
+use crate::oci::{Error, ErrorCode};
+use crate::registry::Registry;
+use crate::registry::failure::of_upstream;
+use crate::registry::members::blob_unknown;
+use crate::store::Key;
+use crate::upstream::{UpstreamBlob, UpstreamError};
+
+/// What a fill works on.
+#[derive(Clone)]
+pub(super) struct Job {
+    pub(super) registry: Registry,
+    pub(super) wanted: Wanted,
+    /// The size that a manifest gives the blob.
+    pub(super) announced: Option<u64>,
+}
+
+/// Takes a fill off the list when it ends, however it ends.
+struct Listed<'a> {
+    job: &'a Job,
+    fill: &'a Arc<Fill>,
+    stored: bool,
+}
+
+impl Drop for Listed<'_> {
+    fn drop(&mut self) {
+        self.job.ended(self.fill);
+        self.job.registry.inner.metrics.fill_ends(self.stored);
+    }
+}
+
+impl Job {
+    pub(super) async fn run(self, fill: Arc<Fill>, announcements: Announcements) {
+        let began = Instant::now();
+        self.registry.inner.metrics.fill_begins();
+        let Announcements { phase, ended } = announcements;
+        let mut listed = Listed {
+            job: &self,
+            fill: &fill,
+            stored: false,
+        };
+        let (repository, digest) = (&self.wanted.name, &self.wanted.digest);
+        let (blob, room, spool) = match self.begin().await {
+            Ok(ready) => ready,
+            Err(refusal) => {
+                tracing::debug!(%repository, %digest, ?refusal, "a fill did not begin");
+                // First, so that nobody joins a fill that has ended. Those who wait for it tell why.
+                self.ended(&fill);
+                ended.send_replace(Some(Err(refusal.clone().describe(&self.wanted))));
+                phase.send_replace(Phase::Refused(refusal));
+                return;
+            }
+        };
+        let (flow, mark) = Flow::new(Arc::clone(&spool), blob.size);
+        phase.send_replace(Phase::Flowing(Arc::clone(&flow)));
+        let result = self
+            .copy(&fill, &flow, download::run(&self, blob, &spool, room, mark))
+            .await;
+        listed.stored = result.is_ok();
+        let seconds = began.elapsed().as_secs_f64();
+        let result = match result {
+            Ok(bytes) => {
+                tracing::info!(%repository, %digest, bytes, seconds, "stored a blob");
+                Ok(bytes)
+            }
+            Err(cause) => {
+                tracing::warn!(%repository, %digest, cause, seconds, "a fill failed");
+                let message = format!("{digest} could not be stored, the log tells why");
+                Err(Error::new(ErrorCode::Unavailable, message).because(io::Error::other(cause)))
+            }
+        };
+        drop(listed);
+        ended.send_replace(Some(result));
+    }
+
+    /// A spool, the upstream's headers, and room for what they announce.
+    async fn begin(&self) -> Result<(UpstreamBlob, Room, Arc<Spool>), Refusal> {
+        let fills = &self.registry.inner.fills;
+        let full = || Refusal::NoRoom("the spool is full");
+        if !fills.budget.may_take(self.announced.unwrap_or(0)) {
+            return Err(full());
+        }
+        let spool = Arc::new(Spool::create(&fills.budget).await.map_err(|error| {
+            tracing::warn!(%error, "proxy.spool.directory cannot be used");
+            fills.budget.distrust();
+            Refusal::NoRoom("the spool cannot be written")
+        })?);
+        let is_large = self.announced.is_none_or(|announced| announced > SEGMENT);
+        let first = (is_large && fills.connections > 1).then_some(SEGMENT);
+        let blob = tokio::select! {
+            blob = self.wanted.begin(first) => blob.map_err(Refusal::Upstream)?,
+            () = self.registry.inner.background.stopped() => return Err(Refusal::shutting_down()),
+        };
+        self.judge(&blob)?;
+        let size = blob.size.unwrap_or(0);
+        let room = fills.budget.take(size).ok_or_else(full)?;
+        if !spool.has_space(size).await {
+            tracing::warn!(size, "there is no room for a blob in proxy.spool.directory");
+            return Err(full());
+        }
+        Ok((blob, room, spool))
+    }
+
+    /// What the headers tell, compared with what a manifest says.
+    fn judge(&self, blob: &UpstreamBlob) -> Result<(), Refusal> {
+        let as_announced = self.announced.is_some() && self.announced == blob.size;
+        if blob.is_html && !as_announced {
+            let message = "it sent a web page in place of a blob";
+            return Err(Refusal::Upstream(UpstreamError::Invalid(message.into())));
+        }
+        if let (Some(announced), Some(size)) = (self.announced, blob.size)
+            && announced != size
+        {
+            // One manifest's mistake must not keep others from the blob; its digest decides.
+            let (repository, digest) = (&self.wanted.name, &self.wanted.digest);
+            tracing::warn!(%repository, %digest, size, announced, "a manifest gives a blob another size than it has");
+        }
+        Ok(())
+    }
+
+    /// Downloads and uploads at once; returns the size of the blob that is now in the bucket. An
+    /// upload that fails does not stop the download: clients are following it.
+    async fn copy(
+        &self,
+        fill: &Arc<Fill>,
+        flow: &Arc<Flow>,
+        download: impl Future<Output = Result<u64, String>>,
+    ) -> Result<u64, String> {
+        let downloaded = async {
+            let downloaded = download.await;
+            if downloaded.is_err() {
+                // The next request begins anew, while this fill still tidies up.
+                self.ended(fill);
+            }
+            downloaded
+        };
+        let uploaded = async {
+            let (inner, digest) = (&self.registry.inner, self.wanted.digest);
+            let uploaded =
+                upload::run(&inner.store, Key::Blob(&digest), flow, &inner.background).await;
+            if uploaded.is_ok() {
+                let names = fill.names().clone();
+                self.registry
+                    .blob_stored(names, digest, flow.written())
+                    .await;
+                // New requests find the blob in the bucket. After a failed upload they still follow
+                // the download, until it ends.
+                self.ended(fill);
+            }
+            uploaded
+        };
+        let (downloaded, uploaded) = tokio::join!(downloaded, uploaded);
+        let size = downloaded?;
+        uploaded.map(|()| size)
+    }
+
+    fn ended(&self, fill: &Arc<Fill>) {
+        let (fills, digest) = (&self.registry.inner.fills, &self.wanted.digest);
+        fills.ended(&self.registry, digest, fill);
+    }
+}
+
+impl Refusal {
+    /// What the client is told.
+    pub(in crate::registry) fn describe(self, wanted: &Wanted) -> Error {
+        match self {
+            Self::Upstream(error) => of_upstream(error, blob_unknown(&wanted.name, &wanted.digest)),
+            Self::NoRoom(why) => {
+                let message = "there is no room to copy the blob, try again later";
+                Error::new(ErrorCode::Unavailable, message).because(io::Error::other(why))
+            }
+        }
+    }
+}

@@ -1,0 +1,286 @@
+//! Which connection fetches what of a blob, and how far the whole is. No I/O.
+//!
+//! A blob is cut into segments, of which each connection takes the first that nobody has: the bytes
+//! that everybody waits for come first. When there are none left, whoever is done takes over half of what
+//! the slowest has before it, so that one slow connection does not hold up the end.
+
+use std::collections::BTreeMap;
+
+use crate::oci::Slice;
+
+/// The first segment, which is asked for before the size is known; and the least of all, but for
+/// the last of a blob.
+pub(super) const SEGMENT: u64 = 8 << 20;
+/// The largest: what comes before the segment of the slowest connection waits in the spool.
+const LARGEST: u64 = 64 << 20;
+/// Into how many segments a blob is cut, between the two bounds.
+const SEGMENTS: u64 = 64;
+/// The least that is worth a request of its own when the end is near.
+const WORTH: u64 = 2 << 20;
+
+/// The state of all segments.
+#[derive(Debug)]
+pub(super) struct Plan {
+    size: u64,
+    segment: u64,
+    /// Nobody had anything from here on yet.
+    next: u64,
+    /// What is being fetched, by its beginning.
+    open: BTreeMap<u64, Open>,
+    /// What was given up, from and to.
+    left: BTreeMap<u64, u64>,
+}
+
+#[derive(Debug)]
+struct Open {
+    /// So far its connection has received.
+    received: u64,
+    /// So far it is in the spool.
+    written: u64,
+    end: u64,
+    /// Its connection is through with it.
+    closed: bool,
+}
+
+/// A segment that a connection took, known by its beginning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Segment {
+    pub(super) start: u64,
+    /// It may turn out to be shorter.
+    pub(super) end: u64,
+}
+
+impl Segment {
+    pub(super) const fn part(self) -> Slice {
+        Slice {
+            start: self.start,
+            end: self.end,
+        }
+    }
+}
+
+impl Plan {
+    /// For a blob of `size` bytes (`u64::MAX`: nobody knows) whose first `begun` bytes, or all of it, come
+    /// from one connection.
+    pub(super) fn new(size: u64, begun: u64) -> (Self, Segment) {
+        let end = begun.min(size);
+        let mut plan = Self {
+            size,
+            segment: (size / SEGMENTS).clamp(SEGMENT, LARGEST),
+            next: end,
+            open: BTreeMap::new(),
+            left: BTreeMap::new(),
+        };
+        let first = plan.begin(0, end);
+        (plan, first)
+    }
+
+    /// How many segments nobody has yet.
+    pub(super) const fn waiting(&self) -> u64 {
+        (self.size - self.next).div_ceil(self.segment)
+    }
+
+    /// Takes what shall be fetched next; `None` when all of it is being fetched.
+    pub(super) fn take(&mut self) -> Option<Segment> {
+        if let Some((start, end)) = self.left.pop_first() {
+            return Some(self.begin(start, end));
+        }
+        if self.next < self.size {
+            let start = self.next;
+            self.next = self.size.min(start + self.segment);
+            return Some(self.begin(start, self.next));
+        }
+        let ahead = |open: &Open| open.end - open.received;
+        let fetching = self.open.values_mut().filter(|open| !open.closed);
+        let slowest = fetching.max_by_key(|open| ahead(open))?;
+        if ahead(slowest) < 2 * WORTH {
+            return None;
+        }
+        let (middle, end) = (slowest.received + ahead(slowest) / 2, slowest.end);
+        slowest.end = middle;
+        Some(self.begin(middle, end))
+    }
+
+    fn begin(&mut self, start: u64, end: u64) -> Segment {
+        let open = Open {
+            received: start,
+            written: start,
+            end,
+            closed: start == end,
+        };
+        self.open.insert(start, open);
+        Segment { start, end }
+    }
+
+    /// A connection received `len` more bytes of its segment: how many of them are still its own. Fewer
+    /// than `len` means that the segment is complete.
+    pub(super) fn receive(&mut self, segment: Segment, len: u64) -> u64 {
+        let Some(open) = self.open.get_mut(&segment.start) else {
+            return 0;
+        };
+        let own = len.min(open.end - open.received);
+        open.received += own;
+        open.closed |= open.received == open.end;
+        own
+    }
+
+    /// Whether all of a segment was received.
+    pub(super) fn is_received(&self, segment: Segment) -> bool {
+        let open = self.open.get(&segment.start);
+        open.is_none_or(|open| open.received == open.end)
+    }
+
+    /// A connection is gone: what it did not receive is for others.
+    pub(super) fn give_up(&mut self, segment: Segment) {
+        let Some(open) = self.open.get_mut(&segment.start) else {
+            return;
+        };
+        open.closed = true;
+        if open.received < open.end {
+            self.left.insert(open.received, open.end);
+            open.end = open.received;
+        }
+        self.tidy(segment.start);
+    }
+
+    /// The blob, whose size nobody told, ends where its one connection is.
+    pub(super) fn end(&mut self, segment: Segment) {
+        if let Some(open) = self.open.get_mut(&segment.start) {
+            self.size = open.received;
+            self.next = self.size;
+            open.end = self.size;
+            open.closed = true;
+        }
+        self.tidy(segment.start);
+    }
+
+    /// `len` more bytes of a segment are in the spool. Returns how many bytes from the beginning of the
+    /// blob are there without a gap.
+    pub(super) fn write(&mut self, segment: Segment, len: u64) -> u64 {
+        if let Some(open) = self.open.get_mut(&segment.start) {
+            open.written += len;
+        }
+        self.tidy(segment.start);
+        self.written()
+    }
+
+    fn tidy(&mut self, start: u64) {
+        let done = |open: &Open| open.closed && open.written == open.end;
+        if self.open.get(&start).is_some_and(done) {
+            self.open.remove(&start);
+        }
+    }
+
+    fn written(&self) -> u64 {
+        let open = self.open.values().map(|open| open.written).min();
+        let left = self.left.keys().next().copied();
+        let gaps = open.into_iter().chain(left);
+        gaps.min().unwrap_or(self.next).min(self.next)
+    }
+
+    /// Everything was received.
+    pub(super) fn is_complete(&self) -> bool {
+        self.next == self.size && self.left.is_empty() && self.open.values().all(|open| open.closed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const MIB: u64 = 1 << 20;
+
+    #[test]
+    fn segments_are_taken_in_order_and_the_mark_moves_with_the_first() {
+        let (mut plan, first) = Plan::new(30 * MIB, SEGMENT);
+        assert_eq!((first.end, plan.waiting()), (8 * MIB, 3));
+        let second = plan.take().unwrap();
+        assert_eq!((second.start, second.end), (8 * MIB, 16 * MIB));
+        assert_eq!(plan.receive(second, 8 * MIB), 8 * MIB);
+        assert_eq!(plan.write(second, 8 * MIB), 0);
+        plan.receive(first, MIB);
+        assert_eq!(plan.write(first, MIB), MIB);
+        plan.receive(first, 7 * MIB);
+        assert_eq!(plan.write(first, 7 * MIB), 16 * MIB);
+        assert!(!plan.is_complete());
+    }
+
+    #[test]
+    fn large_blobs_have_large_segments() {
+        for (size, segment) in [(MIB, 8 * MIB), (1 << 30, 16 * MIB), (20 << 30, 64 * MIB)] {
+            assert_eq!(Plan::new(size, SEGMENT).0.segment, segment);
+        }
+    }
+
+    #[test]
+    fn what_is_given_up_comes_first_again() {
+        let (mut plan, first) = Plan::new(20 * MIB, SEGMENT);
+        let second = plan.take().unwrap();
+        plan.receive(first, MIB);
+        plan.give_up(first);
+        let again = plan.take().unwrap();
+        assert_eq!((again.start, again.end), (MIB, 8 * MIB));
+        assert_eq!(plan.write(first, MIB), MIB);
+        assert_eq!(plan.receive(second, 100 * MIB), 8 * MIB);
+    }
+
+    #[test]
+    fn the_slowest_shares_what_it_has_before_it() {
+        let (mut plan, first) = Plan::new(8 * MIB, SEGMENT);
+        let half = plan.take().unwrap();
+        assert_eq!((half.start, half.end), (4 * MIB, 8 * MIB));
+        assert_eq!(plan.receive(first, 8 * MIB), 4 * MIB);
+        assert!(plan.is_received(first));
+        plan.receive(half, 3 * MIB);
+        assert_eq!(plan.take(), None);
+    }
+
+    proptest! {
+        /// Connections that do whatever they like: every byte is received once, and the mark never
+        /// passes one that was not written.
+        #[test]
+        fn every_byte_comes_once(
+            size in 1..200_u64,
+            begun in 1..20_u64,
+            moves in prop::collection::vec((0..4_usize, 0..5_u8, 1..12_u64), 0..300),
+        ) {
+            let size = size * MIB;
+            let (mut plan, first) = Plan::new(size, begun * MIB);
+            let mut taken = [Some((first, 0)), None, None, None];
+            let mut pieces = BTreeMap::new();
+            let mut step = |plan: &mut Plan, who: usize, what: u8, len: u64| {
+                let Some((segment, position)) = taken[who] else {
+                    taken[who] = plan.take().map(|segment| (segment, segment.start));
+                    return Ok(());
+                };
+                if what == 0 {
+                    plan.give_up(segment);
+                    taken[who] = None;
+                    return Ok(());
+                }
+                let own = plan.receive(segment, len * MIB);
+                if own > 0 {
+                    prop_assert_eq!(pieces.insert(position, position + own), None);
+                }
+                let there = pieces.iter().fold(0, |there, (start, end)| if *start == there { *end } else { there });
+                prop_assert_eq!(plan.write(segment, own), there);
+                taken[who] = (!plan.is_received(segment)).then_some((segment, position + own));
+                Ok(())
+            };
+            for (who, what, len) in moves {
+                step(&mut plan, who, what, len)?;
+            }
+            // In the end, somebody fetches the rest.
+            for round in 0..10_000 {
+                if plan.is_complete() {
+                    break;
+                }
+                step(&mut plan, round % 4, 1, 7)?;
+            }
+            prop_assert!(plan.is_complete());
+            prop_assert_eq!(plan.written(), size);
+        }
+    }
+}

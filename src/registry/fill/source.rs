@@ -1,0 +1,222 @@
+//! A stretch of a blob from the upstream, through as many connections as it takes, one after the other.
+//!
+//! A connection that breaks, that is silent for too long or that ends too early is made anew, and goes
+//! on where it was: with a range, or, at an upstream that knows none, from the beginning, past the bytes
+//! that are here already.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use backon::{BackoffBuilder, ExponentialBuilder};
+use bytes::{Buf, Bytes};
+use futures_util::StreamExt;
+use futures_util::future::FutureExt;
+use futures_util::stream::{self, BoxStream};
+
+use crate::oci::{Digest, RepositoryName, Slice};
+use crate::upstream::{Upstream, UpstreamBlob, UpstreamError};
+
+/// How many times in a row a connection is made anew without that a single byte comes. With the pauses
+/// in between, some ten seconds.
+const ATTEMPTS: usize = 5;
+/// The longest pause between two of them, which is also the longest `Retry-After` that is waited for.
+const LONGEST_PAUSE: Duration = Duration::from_secs(4);
+
+/// What is asked for, and of whom.
+#[derive(Clone, Debug)]
+pub(in crate::registry) struct Wanted {
+    pub(in crate::registry) upstream: Arc<Upstream>,
+    pub(in crate::registry) name: RepositoryName,
+    pub(in crate::registry) digest: Digest,
+}
+
+/// A stretch that is being read.
+pub(in crate::registry) struct Source {
+    wanted: Wanted,
+    position: u64,
+    /// Where it ends, if that is known.
+    end: Option<u64>,
+    /// What of the present connection lies before `position`.
+    skip: u64,
+    bytes: Option<BoxStream<'static, Result<Bytes, UpstreamError>>>,
+    /// How the present connection ended, where `ready` met it.
+    ended: Option<Result<Option<Bytes>, UpstreamError>>,
+    /// An upstream without ranges may send everything again.
+    may_skip: bool,
+    pauses: <ExponentialBuilder as BackoffBuilder>::Backoff,
+}
+
+impl Wanted {
+    /// Begins to fetch the blob, the whole or the beginning of it. `None` for `first`: the upstream need
+    /// not know ranges.
+    pub(in crate::registry) async fn begin(
+        &self,
+        first: Option<u64>,
+    ) -> Result<UpstreamBlob, UpstreamError> {
+        let part = first.map(|end| Slice { start: 0, end });
+        let begun = self.get(part).await;
+        match begun {
+            // An empty blob has no range, and some upstreams take none at all.
+            Err(UpstreamError::Invalid(_)) if part.is_some() => self.get(None).await,
+            other => other,
+        }
+    }
+
+    /// Goes on with what `begin` began.
+    pub(in crate::registry) fn go_on(&self, begun: UpstreamBlob) -> Source {
+        let end = begun.part.map(|part| part.end).or(begun.size);
+        Source {
+            bytes: Some(begun.bytes),
+            may_skip: begun.part.is_none(),
+            ..self.source(0, end)
+        }
+    }
+
+    /// A stretch from an upstream that knows ranges.
+    pub(in crate::registry) fn stretch(&self, part: Slice) -> Source {
+        self.source(part.start, Some(part.end))
+    }
+
+    /// A stretch from any upstream: one that knows no ranges has to send what comes before, too.
+    pub(in crate::registry) fn stretch_of_any(&self, part: Slice) -> Source {
+        Source {
+            may_skip: true,
+            ..self.stretch(part)
+        }
+    }
+
+    fn source(&self, position: u64, end: Option<u64>) -> Source {
+        Source {
+            wanted: self.clone(),
+            position,
+            end,
+            skip: 0,
+            bytes: None,
+            ended: None,
+            may_skip: false,
+            pauses: pauses(),
+        }
+    }
+
+    async fn get(&self, part: Option<Slice>) -> Result<UpstreamBlob, UpstreamError> {
+        self.upstream.get_blob(&self.name, &self.digest, part).await
+    }
+}
+
+impl Source {
+    /// Connects, unless it is connected.
+    ///
+    /// # Errors
+    /// See [`UpstreamError`]; `Invalid` from an upstream that does not know ranges.
+    pub(in crate::registry) async fn connect(&mut self) -> Result<(), UpstreamError> {
+        if self.bytes.is_some() {
+            return Ok(());
+        }
+        let part = self.end.map(|end| Slice {
+            start: self.position,
+            end,
+        });
+        let got = match self.wanted.get(part).await {
+            Err(UpstreamError::Invalid(_)) if self.may_skip => self.wanted.get(None).await?,
+            other => other?,
+        };
+        self.skip = match got.part {
+            Some(_) => 0,
+            None if self.may_skip || self.position == 0 => self.position,
+            None => return Err(UpstreamError::Invalid("it knows no ranges".into())),
+        };
+        self.bytes = Some(got.bytes);
+        Ok(())
+    }
+
+    /// The next bytes, or `None` at the end.
+    ///
+    /// # Errors
+    /// The upstream refuses, or nothing came in [`ATTEMPTS`] connections.
+    pub(in crate::registry) async fn next(&mut self) -> Result<Option<Bytes>, UpstreamError> {
+        loop {
+            if self.end.is_some_and(|end| self.position >= end) {
+                return Ok(None);
+            }
+            let error = match self.piece().await {
+                Ok(Some(piece)) if piece.is_empty() => continue,
+                Ok(Some(piece)) => {
+                    self.pauses = pauses();
+                    return Ok(Some(piece));
+                }
+                Ok(None) if self.end.is_none() => return Ok(None),
+                Ok(None) => UpstreamError::Unavailable("its connection ended too early".into()),
+                Err(error) => error,
+            };
+            (self.bytes, self.ended) = (None, None);
+            let asked = match &error {
+                UpstreamError::Unavailable(_) => Duration::ZERO,
+                UpstreamError::TooManyRequests { retry_after } => retry_after.unwrap_or_default(),
+                _ => return Err(error),
+            };
+            let Some(pause) = self.pauses.next().filter(|_| asked <= LONGEST_PAUSE) else {
+                return Err(error);
+            };
+            let (digest, position) = (&self.wanted.digest, self.position);
+            tracing::debug!(%digest, position, %error, "going on with another connection");
+            tokio::time::sleep(pause.max(asked)).await;
+        }
+    }
+
+    /// The whole stretch.
+    pub(in crate::registry) fn into_stream(self) -> BoxStream<'static, io::Result<Bytes>> {
+        stream::try_unfold(self, |mut source| async move {
+            let piece = source.next().await.map_err(io::Error::other)?;
+            Ok(piece.map(|piece| (piece, source)))
+        })
+        .boxed()
+    }
+
+    /// The next bytes of the present connection, or of a new one; empty where they were here before.
+    async fn piece(&mut self) -> Result<Option<Bytes>, UpstreamError> {
+        self.connect().await?;
+        let next = match (self.ended.take(), &mut self.bytes) {
+            (Some(ended), _) => ended?,
+            (None, Some(bytes)) => bytes.next().await.transpose()?,
+            (None, None) => None,
+        };
+        Ok(next.map(|piece| self.cut(piece)))
+    }
+
+    /// What is here already, without waiting for it.
+    pub(in crate::registry) fn ready(&mut self) -> Option<Bytes> {
+        let at_end = self.end.is_some_and(|end| self.position >= end);
+        if at_end || self.skip > 0 || self.ended.is_some() {
+            return None;
+        }
+        match self.bytes.as_mut()?.next().now_or_never()? {
+            Some(Ok(piece)) => Some(self.cut(piece)),
+            ended => {
+                self.ended = Some(ended.transpose());
+                None
+            }
+        }
+    }
+
+    /// The part of a piece that lies between where the stretch is and where it ends.
+    fn cut(&mut self, mut piece: Bytes) -> Bytes {
+        let old = self.skip.min(piece.len() as u64);
+        self.skip -= old;
+        // No more than the piece has.
+        piece.advance(usize::try_from(old).unwrap_or(piece.len()));
+        let left = self.end.map_or(u64::MAX, |end| end - self.position);
+        piece.truncate(usize::try_from(left).unwrap_or(usize::MAX));
+        self.position += piece.len() as u64;
+        piece
+    }
+}
+
+fn pauses() -> <ExponentialBuilder as BackoffBuilder>::Backoff {
+    ExponentialBuilder::default()
+        .with_min_delay(Duration::from_millis(200))
+        .with_max_delay(LONGEST_PAUSE)
+        .with_max_times(ATTEMPTS)
+        .with_jitter()
+        .build()
+}

@@ -1,0 +1,91 @@
+//! The thread that writes a blob into the spool and hashes it.
+//!
+//! Batches come from several connections in any order. What comes in order is hashed as it is in
+//! memory; what came too early is read back when its turn has come, from the page cache.
+
+use std::io;
+use std::sync::{Mutex, PoisonError};
+
+use bytes::Bytes;
+use tokio::sync::{mpsc, watch};
+
+use super::flow::Mark;
+use super::plan::{Plan, Segment};
+use super::spool::Spool;
+use crate::oci::{Digest, Hasher};
+
+/// How much is read back at once, in bytes: it stays in the processor's cache.
+const READ_BYTES: usize = 256 << 10;
+
+/// Bytes that go to the spool.
+pub(super) struct Batch {
+    /// The segment that they belong to.
+    pub(super) segment: Segment,
+    /// Where the first of them lies in the blob.
+    pub(super) position: u64,
+    pub(super) pieces: Vec<Bytes>,
+}
+
+/// What the thread reports at the end.
+pub(super) struct Written {
+    pub(super) bytes: u64,
+    pub(super) digest: Digest,
+}
+
+/// Writes and hashes batches until there are no more; blocks. Readers get to know of a batch before it
+/// is hashed, since they do not get the tail anyway.
+///
+/// # Errors
+/// The spool cannot be written or read.
+pub(super) fn run(
+    spool: &Spool,
+    plan: &Mutex<Plan>,
+    mut batches: mpsc::Receiver<Batch>,
+    mark: &watch::Sender<Mark>,
+    hasher: Hasher,
+) -> io::Result<Written> {
+    let mut hashed = Hashed { hasher, bytes: 0 };
+    let mut buffer = Vec::new();
+    while let Some(batch) = batches.blocking_recv() {
+        let mut position = batch.position;
+        for piece in &batch.pieces {
+            spool.write_at(piece, position)?;
+            position += piece.len() as u64;
+        }
+        let len = position - batch.position;
+        let written = {
+            let mut plan = plan.lock().unwrap_or_else(PoisonError::into_inner);
+            plan.write(batch.segment, len)
+        };
+        mark.send_if_modified(|mark| {
+            let moves = mark.written < written;
+            mark.written = mark.written.max(written);
+            moves
+        });
+        if hashed.bytes == batch.position {
+            batch.pieces.iter().for_each(|piece| hashed.add(piece));
+        }
+        while hashed.bytes < written {
+            let left = usize::try_from(written - hashed.bytes).unwrap_or(READ_BYTES);
+            buffer.resize(left.min(READ_BYTES), 0);
+            spool.read_exact_at(&mut buffer, hashed.bytes)?;
+            hashed.add(&buffer);
+        }
+    }
+    Ok(Written {
+        bytes: hashed.bytes,
+        digest: hashed.hasher.finish(),
+    })
+}
+
+struct Hashed {
+    hasher: Hasher,
+    bytes: u64,
+}
+
+impl Hashed {
+    fn add(&mut self, bytes: &[u8]) {
+        self.hasher.update(bytes);
+        self.bytes += bytes.len() as u64;
+    }
+}

@@ -1,0 +1,74 @@
+//! What a client that pulled a manifest is going to ask for next.
+
+use super::Registry;
+use super::parallel::a_few;
+use crate::oci::{Descriptor, Error, Manifest, MediaType, Reference, RepositoryName};
+use crate::registry::fill::Wanted;
+use crate::registry::manifests::Served;
+
+/// How many blobs of one manifest the bucket is asked for at once.
+const PARALLEL: usize = 16;
+
+impl Registry {
+    /// [`manifest`](Self::manifest), for a client that is going to pull its blobs: the bucket is asked in the
+    /// background for those of which nothing is known, and, with `proxy.prefetch`, the fills of those that
+    /// it does not have begin. An index has no blobs: nothing begins until a platform is chosen.
+    ///
+    /// # Errors
+    /// As [`manifest`](Self::manifest).
+    pub async fn pull_manifest(
+        &self,
+        name: &RepositoryName,
+        reference: &Reference,
+        accept: &[MediaType],
+    ) -> Result<Served, Error> {
+        let served = self.manifest(name, reference, accept).await?;
+        if self.inner.cache.is_first_pull(name, &served.manifest) {
+            self.anticipate(name, &served.manifest);
+        }
+        Ok(served)
+    }
+
+    fn anticipate(&self, name: &RepositoryName, manifest: &Manifest) {
+        let inner = &self.inner;
+        let known = |blob: &Descriptor| {
+            inner.cache.member(name, blob.digest()).is_some()
+                && inner.cache.present(blob.digest()).is_some()
+        };
+        let blobs = manifest.links().blobs;
+        let blobs: Vec<_> = blobs.into_iter().filter(|blob| !known(blob)).collect();
+        if blobs.is_empty() {
+            return;
+        }
+        let (registry, name) = (self.clone(), name.clone());
+        inner.background.try_run(async move {
+            let upstream = registry.upstream(&name).filter(|_| registry.inner.prefetch);
+            let absent = blobs.iter().map(|blob| registry.is_absent(&name, blob));
+            let Ok(absent) = a_few(PARALLEL, absent.collect()).await else {
+                return;
+            };
+            let Some(upstream) = upstream else {
+                return;
+            };
+            for blob in absent.into_iter().flatten() {
+                let wanted = Wanted {
+                    upstream: upstream.clone(),
+                    name: name.clone(),
+                    digest: *blob.digest(),
+                };
+                registry.inner.fills.prefetch(&registry, wanted, blob.size());
+            }
+        });
+    }
+
+    /// Hands a blob back that the bucket does not have. What it answers is remembered; a failure
+    /// will be met again, and told, by the request that needs the answer.
+    async fn is_absent<'a>(
+        &self,
+        name: &RepositoryName,
+        blob: &'a Descriptor,
+    ) -> Result<Option<&'a Descriptor>, Error> {
+        let known = self.known(name, blob.digest()).await?;
+        Ok(known.stored.is_none().then_some(blob))
+    }
+}

@@ -1,0 +1,188 @@
+//! Who pounce is to an upstream: nobody, what the configuration says, or what a credential helper says.
+//!
+//! A helper is a program in the manner of Docker's (docker-credential-helpers, "Development"): it is run
+//! with the argument `get`, reads the registry's host, and prints a JSON object with `Username` and
+//! `Secret`. The user name `<token>` says that the secret is an identity token.
+
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use reqwest::RequestBuilder;
+use serde::Deserialize;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::process::Command;
+use tokio::sync::Mutex;
+
+use super::error::UpstreamError;
+use crate::config::{Remote, Secret};
+
+/// How long a helper may take. They ask a cloud's own API.
+const PATIENCE: Duration = Duration::from_secs(15);
+/// The most that is read of what it prints, in bytes.
+const MAX_ANSWER: u64 = 256 << 10;
+/// How long a failure is taken for the answer, and credentials that were refused are not fetched again.
+const PAUSE: Duration = Duration::from_secs(5);
+/// The user name that stands for an identity token.
+const IDENTITY: &str = "<token>";
+
+/// A name and a password.
+#[derive(Clone, Debug)]
+pub(super) struct Credentials {
+    pub(super) username: String,
+    pub(super) password: Secret,
+}
+
+/// Where credentials for one upstream come from.
+#[derive(Debug)]
+pub(super) enum Source {
+    /// pounce is anonymous.
+    Nowhere,
+    /// `username` and `password`
+    Configured(Credentials),
+    /// `exec`
+    Helper(Helper),
+}
+
+/// A program that tells credentials. It runs once at a time.
+#[derive(Debug)]
+pub(super) struct Helper {
+    command: PathBuf,
+    lifetime: Option<Duration>,
+    host: String,
+    last: Mutex<Option<(Instant, Result<Credentials, UpstreamError>)>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Printed {
+    username: String,
+    secret: Secret,
+}
+
+impl Credentials {
+    pub(super) fn attach(&self, request: RequestBuilder) -> RequestBuilder {
+        request.basic_auth(&self.username, Some(self.password.reveal()))
+    }
+
+    /// The password is a refresh token, to be exchanged for access tokens.
+    pub(super) fn is_identity_token(&self) -> bool {
+        self.username == IDENTITY
+    }
+}
+
+impl Source {
+    /// What the configuration says of the upstream on `host`.
+    pub(super) fn new(remote: &Remote, host: String) -> Self {
+        match (&remote.username, &remote.password, &remote.exec.command) {
+            (Some(username), Some(password), _) => Self::Configured(Credentials {
+                username: username.clone(),
+                password: password.clone(),
+            }),
+            (_, _, Some(command)) => Self::Helper(Helper {
+                command: command.clone(),
+                lifetime: remote.exec.lifetime,
+                host,
+                last: Mutex::default(),
+            }),
+            _ => Self::Nowhere,
+        }
+    }
+
+    pub(super) async fn get(&self) -> Result<Option<Credentials>, UpstreamError> {
+        match self {
+            Self::Nowhere => Ok(None),
+            Self::Configured(credentials) => Ok(Some(credentials.clone())),
+            Self::Helper(helper) => helper.get().await.map(Some),
+        }
+    }
+
+    /// The upstream refused the credentials: whether there are, or may be, others by now.
+    pub(super) async fn renew(&self) -> bool {
+        match self {
+            Self::Nowhere | Self::Configured(_) => false,
+            Self::Helper(helper) => helper.renew().await,
+        }
+    }
+
+    /// How the log calls them; `None` for an anonymous pounce.
+    pub(super) fn describe(&self) -> Option<String> {
+        match self {
+            Self::Nowhere => None,
+            Self::Configured(credentials) => Some(format!(
+                "the credentials of {} (proxy.username)",
+                credentials.username
+            )),
+            Self::Helper(helper) => Some(format!(
+                "the credentials that {} tells (proxy.exec)",
+                helper.command.display()
+            )),
+        }
+    }
+}
+
+impl Helper {
+    async fn get(&self) -> Result<Credentials, UpstreamError> {
+        let mut last = self.last.lock().await;
+        if let Some((when, answer)) = &*last {
+            let life = match answer {
+                Ok(_) => self.lifetime.unwrap_or(Duration::MAX),
+                Err(_) => PAUSE,
+            };
+            if when.elapsed() < life {
+                return answer.clone();
+            }
+        }
+        let answer = match tokio::time::timeout(PATIENCE, self.run()).await {
+            Ok(answer) => answer,
+            Err(_) => Err(format!("it took more than {} s", PATIENCE.as_secs())),
+        };
+        let answer = answer.map_err(|cause| {
+            let command = self.command.display();
+            UpstreamError::Unavailable(format!("proxy.exec.command: {command}: {cause}"))
+        });
+        *last = Some((Instant::now(), answer.clone()));
+        answer
+    }
+
+    async fn renew(&self) -> bool {
+        let mut last = self.last.lock().await;
+        let old = last.as_ref().is_none_or(|(when, _)| when.elapsed() >= PAUSE);
+        if old {
+            *last = None;
+        }
+        old
+    }
+
+    async fn run(&self) -> Result<Credentials, String> {
+        let mut child = Command::new(&self.command)
+            .arg("get")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            // What it says of its troubles belongs into the log of whoever runs pounce.
+            .stderr(Stdio::inherit())
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(|error| error.to_string())?;
+        if let Some(mut input) = child.stdin.take() {
+            // A program that does not read it is told nothing, and may know without.
+            let _ = input.write_all(self.host.as_bytes()).await;
+        }
+        let mut printed = Vec::new();
+        if let Some(output) = child.stdout.take() {
+            let read = output.take(MAX_ANSWER).read_to_end(&mut printed).await;
+            read.map_err(|error| error.to_string())?;
+        }
+        let status = child.wait().await.map_err(|error| error.to_string())?;
+        if !status.success() {
+            return Err(format!("it ended with {status}"));
+        }
+        // Not the parser's own words, which may repeat the secret.
+        let printed: Printed = serde_json::from_slice(&printed)
+            .map_err(|_| "it printed no JSON object with Username and Secret".to_owned())?;
+        Ok(Credentials {
+            username: printed.username,
+            password: printed.secret,
+        })
+    }
+}
