@@ -125,6 +125,11 @@ async fn wrong_bytes_break_the_connection_and_leave_nothing() {
             ..Manners::default()
         });
         for reply in join_all((0..3).map(|_| pounce.get(&path))).await {
+            if size == 40 {
+                // Nothing of it could leave before all of it was verified, so it can be told.
+                assert_eq!((reply.status, &reply.code()[..]), (503, "UNAVAILABLE"));
+                continue;
+            }
             assert!(
                 !reply.whole && reply.body.len() < size,
                 "{} of {size} bytes came",
@@ -198,32 +203,6 @@ async fn one_manifests_wrong_size_does_not_keep_anybody_from_the_blob() {
     assert_eq!(pounce.get(&path).await.body, image.layer());
     pounce.until_stored(&layer).await;
     assert_eq!(pounce.head(&path).await.header("content-length"), "1000");
-}
-
-#[tokio::test]
-async fn without_room_in_the_spool_blobs_pass_through_verified() {
-    let upstream = Upstream::start().await;
-    let image = Image::new(8, &[500_000]);
-    upstream.add("a", "v1", &image);
-    let path = format!("/v2/a/blobs/{}", digest(image.layer()));
-    let missing = std::env::temp_dir().join("pounce-no-such-directory");
-    for (name, value) in [
-        ("REGISTRY_PROXY_SPOOL_MAXSIZE", "1000"),
-        ("REGISTRY_PROXY_SPOOL_DIRECTORY", missing.to_str().unwrap()),
-    ] {
-        let pounce =
-            Pounce::with(&[("REGISTRY_PROXY_REMOTEURL", &upstream.url()), (name, value)]).await;
-        upstream.behave(Manners::default());
-        let reply = pounce.get(&path).await;
-        assert!(reply.whole && reply.body == image.layer());
-        upstream.behave(Manners {
-            corrupts: true,
-            ..Manners::default()
-        });
-        let reply = pounce.get(&path).await;
-        assert!(!reply.whole && reply.body.len() < 500_000);
-        assert_eq!(pounce.objects(), Vec::<String>::new());
-    }
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@
     reason = "tests and benches use a part each"
 )]
 
+pub mod blob;
 pub mod demands;
 pub mod image;
 pub mod pounce;

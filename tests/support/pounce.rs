@@ -74,6 +74,8 @@ impl Pounce {
             ("REGISTRY_HTTP_DEBUG_ADDR", "127.0.0.1:0"),
             ("REGISTRY_HTTP_DEBUG_PROMETHEUS_ENABLED", "true"),
             ("REGISTRY_HTTP_DRAINTIMEOUT", "5s"),
+            // What is fetched shall be what the test asks for; it has tests of its own.
+            ("REGISTRY_PROXY_PREFETCH", "false"),
             (
                 "REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY",
                 root.to_str().unwrap(),

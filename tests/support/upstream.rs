@@ -1,20 +1,19 @@
 //! A registry that does what it is told, well or badly, and remembers what it was asked.
 
 use std::collections::BTreeMap;
-use std::io;
 use std::net::SocketAddr;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use axum::Router;
-use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use futures_util::stream;
 use serde_json::json;
 use tokio::sync::watch;
 
+use super::blob::{self, Counts};
 use super::demands::{demand, token};
 use super::image::{Image, OCI_INDEX, digest};
 
@@ -36,7 +35,7 @@ pub enum Auth {
     clippy::struct_excessive_bools,
     reason = "each is one way, and they combine"
 )]
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Manners {
     pub auth: Auth,
     /// Every request gets this status.
@@ -46,10 +45,25 @@ pub struct Manners {
     pub refuses_blob_heads: bool,
     /// Blobs have another first byte than they should.
     pub corrupts: bool,
-    /// Bodies of blobs end after so many bytes, with the connection.
+    /// Bodies of the first `cuts` GETs for blobs end after so many bytes, with the connection.
     pub cuts_after: Option<usize>,
-    /// Bodies of blobs stop after so many bytes, until `release`.
+    pub cuts: usize,
+    /// Bodies of the first `holds` GETs for blobs stop at this byte of the blob, until `release`.
     pub holds_after: Option<usize>,
+    pub holds: usize,
+    /// The first `first` GETs for blobs get this status, with this `Retry-After`.
+    pub first_blobs_get: Option<(u16, &'static str)>,
+    pub first: usize,
+    /// Blobs come in part to those who ask for a part; without it, a range is ignored.
+    pub ranges: bool,
+    /// A range is an error.
+    pub refuses_ranges: bool,
+    /// A range comes with the wrong `Content-Range`.
+    pub shifts_ranges: bool,
+    /// The `Content-Length` of blobs.
+    pub claims: Option<usize>,
+    /// Blobs are a web page.
+    pub sends_html: bool,
     /// Blobs come without a Content-Length.
     pub chunked: bool,
     /// Manifests come without a Docker-Content-Digest.
@@ -63,6 +77,36 @@ pub struct Manners {
     pub broken_realm_for: Option<String>,
     /// `Accept`s longer than this get a 400, as from servers with a limit for headers.
     pub longest_accept: Option<usize>,
+}
+
+impl Default for Manners {
+    fn default() -> Self {
+        Self {
+            auth: Auth::default(),
+            status: None,
+            retry_after: None,
+            refuses_blob_heads: false,
+            corrupts: false,
+            cuts_after: None,
+            cuts: usize::MAX,
+            holds_after: None,
+            holds: usize::MAX,
+            first_blobs_get: None,
+            first: 1,
+            ranges: false,
+            refuses_ranges: false,
+            shifts_ranges: false,
+            claims: None,
+            sends_html: false,
+            chunked: false,
+            hides_digests: false,
+            redirects_blobs_to: None,
+            expires_in: 0,
+            stalls: false,
+            broken_realm_for: None,
+            longest_accept: None,
+        }
+    }
 }
 
 /// A request that it got.
@@ -87,6 +131,7 @@ struct Content {
     repositories: BTreeMap<String, Repository>,
     manners: Manners,
     seen: Vec<Seen>,
+    counts: Counts,
 }
 
 pub struct Upstream {
@@ -164,7 +209,9 @@ impl Upstream {
     }
 
     pub fn behave(&self, manners: Manners) {
-        self.content().manners = manners;
+        let mut content = self.content();
+        content.manners = manners;
+        content.counts = Counts::default();
     }
 
     /// Lets bodies go on that `holds_after` stopped.
@@ -188,6 +235,21 @@ impl Upstream {
     /// All requests to the registry proper.
     pub fn requests(&self) -> usize {
         self.content().seen.len()
+    }
+
+    /// What was counted of blobs since it behaves as it does.
+    pub fn counts(&self) -> Counts {
+        self.content().counts.clone()
+    }
+
+    /// Bytes of blobs that it sent since it behaves as it does.
+    pub fn blob_bytes(&self) -> usize {
+        self.counts().bytes.load(Ordering::SeqCst)
+    }
+
+    /// The most bodies of blobs that it was sending at once.
+    pub fn most_open(&self) -> usize {
+        self.counts().most_open.load(Ordering::SeqCst)
     }
 
     pub fn forget(&self) {
@@ -216,7 +278,7 @@ async fn answer(State((content, mut gate, addr)): State<Shared>, request: Reques
         path: request.uri().to_string(),
         headers: request.headers().clone(),
     });
-    let manners = content.manners.clone();
+    let (manners, counts) = (content.manners.clone(), content.counts.clone());
     if path == "/token" {
         return token(&manners, &request);
     }
@@ -293,47 +355,9 @@ async fn answer(State((content, mut gate, addr)): State<Shared>, request: Reques
                 )
                     .into_response()
             }
-            Some(blob) => serve_blob(blob.clone(), &manners, gate),
+            Some(blob) => blob::serve(blob.clone(), &request, &manners, &counts, gate),
         },
     }
-}
-
-fn serve_blob(blob: Bytes, manners: &Manners, gate: watch::Receiver<bool>) -> Response {
-    let size = blob.len();
-    let mut blob = blob;
-    if manners.corrupts {
-        let mut wrong = blob.to_vec();
-        wrong[0] ^= 1;
-        blob = wrong.into();
-    }
-    let cut = manners.cuts_after;
-    let hold = manners.holds_after.unwrap_or(size);
-    let pieces = stream::unfold((blob, 0), move |(blob, at)| {
-        let mut gate = gate.clone();
-        async move {
-            if at >= size {
-                return None;
-            }
-            if cut.is_some_and(|cut| at >= cut) {
-                return Some((Err(io::Error::other("cut")), (blob, size)));
-            }
-            if at >= hold {
-                gate.wait_for(|open| *open).await.ok()?;
-            }
-            let mut end = size.min(at + 64 * 1024);
-            for stop in [cut.unwrap_or(size), if at < hold { hold } else { size }] {
-                end = end.min(stop);
-            }
-            Some((Ok(blob.slice(at..end)), (blob, end)))
-        }
-    });
-    let mut response = Body::from_stream(pieces).into_response();
-    if !manners.chunked {
-        response
-            .headers_mut()
-            .insert(header::CONTENT_LENGTH, size.into());
-    }
-    response
 }
 
 /// Pages of at most `n`, with a relative Link.

@@ -1,6 +1,7 @@
 //! From the upstream into the spool, over one connection or several.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
@@ -56,7 +57,7 @@ async fn receive(
 ) -> Result<u64, String> {
     let first = begun.part.map_or(u64::MAX, |part| part.end);
     let knows_ranges = begun.part.is_some();
-    let (plan, segment) = Plan::new(begun.size.unwrap_or(u64::MAX), first);
+    let (plan, segment) = Plan::new(begun.size.unwrap_or(u64::MAX), first, Instant::now());
     let more = if knows_ranges { plan.waiting() } else { 0 };
     let plan = Arc::new(Mutex::new(plan));
     let (batches, queue) = mpsc::channel(BATCHES);
@@ -134,7 +135,7 @@ impl Connections<'_> {
         loop {
             let (source, segment) = match next.take() {
                 Some(begun) => begun,
-                None => match self.plan().take() {
+                None => match self.plan().take(Instant::now()) {
                     Some(segment) => (self.job.wanted.stretch(segment.part()), segment),
                     None => return Ok(()),
                 },

@@ -2,9 +2,10 @@
 //!
 //! A blob is cut into segments, of which each connection takes the first that nobody has: the bytes
 //! that everybody waits for come first. When there are none left, whoever is done takes over half of what
-//! the slowest has before it, so that one slow connection does not hold up the end.
+//! a slow one has before it, so that one slow connection does not hold up the end.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use crate::oci::Slice;
 
@@ -17,6 +18,9 @@ const LARGEST: u64 = 64 << 20;
 const SEGMENTS: u64 = 64;
 /// The least that is worth a request of its own when the end is near.
 const WORTH: u64 = 2 << 20;
+/// A segment that is not complete after so long may be shared. What the slow connection had under way
+/// already is lost.
+const SLOW: Duration = Duration::from_secs(2);
 
 /// The state of all segments.
 #[derive(Debug)]
@@ -40,6 +44,7 @@ struct Open {
     end: u64,
     /// Its connection is through with it.
     closed: bool,
+    since: Instant,
 }
 
 /// A segment that a connection took, known by its beginning.
@@ -62,7 +67,7 @@ impl Segment {
 impl Plan {
     /// For a blob of `size` bytes (`u64::MAX`: nobody knows) whose first `begun` bytes, or all of it, come
     /// from one connection.
-    pub(super) fn new(size: u64, begun: u64) -> (Self, Segment) {
+    pub(super) fn new(size: u64, begun: u64, now: Instant) -> (Self, Segment) {
         let end = begun.min(size);
         let mut plan = Self {
             size,
@@ -71,7 +76,7 @@ impl Plan {
             open: BTreeMap::new(),
             left: BTreeMap::new(),
         };
-        let first = plan.begin(0, end);
+        let first = plan.begin(0, end, now);
         (plan, first)
     }
 
@@ -81,32 +86,32 @@ impl Plan {
     }
 
     /// Takes what shall be fetched next; `None` when all of it is being fetched.
-    pub(super) fn take(&mut self) -> Option<Segment> {
+    pub(super) fn take(&mut self, now: Instant) -> Option<Segment> {
         if let Some((start, end)) = self.left.pop_first() {
-            return Some(self.begin(start, end));
+            return Some(self.begin(start, end, now));
         }
         if self.next < self.size {
             let start = self.next;
             self.next = self.size.min(start + self.segment);
-            return Some(self.begin(start, self.next));
+            return Some(self.begin(start, self.next, now));
         }
         let ahead = |open: &Open| open.end - open.received;
-        let fetching = self.open.values_mut().filter(|open| !open.closed);
-        let slowest = fetching.max_by_key(|open| ahead(open))?;
-        if ahead(slowest) < 2 * WORTH {
-            return None;
-        }
+        let is_slow = |open: &Open| now.duration_since(open.since) >= SLOW;
+        let worth = |open: &Open| !open.closed && ahead(open) >= 2 * WORTH && is_slow(open);
+        let slow = self.open.values_mut().filter(|open| worth(open));
+        let slowest = slow.max_by_key(|open| ahead(open))?;
         let (middle, end) = (slowest.received + ahead(slowest) / 2, slowest.end);
         slowest.end = middle;
-        Some(self.begin(middle, end))
+        Some(self.begin(middle, end, now))
     }
 
-    fn begin(&mut self, start: u64, end: u64) -> Segment {
+    fn begin(&mut self, start: u64, end: u64, since: Instant) -> Segment {
         let open = Open {
             received: start,
             written: start,
             end,
             closed: start == end,
+            since,
         };
         self.open.insert(start, open);
         Segment { start, end }
@@ -194,9 +199,10 @@ mod tests {
 
     #[test]
     fn segments_are_taken_in_order_and_the_mark_moves_with_the_first() {
-        let (mut plan, first) = Plan::new(30 * MIB, SEGMENT);
+        let now = Instant::now();
+        let (mut plan, first) = Plan::new(30 * MIB, SEGMENT, now);
         assert_eq!((first.end, plan.waiting()), (8 * MIB, 3));
-        let second = plan.take().unwrap();
+        let second = plan.take(now).unwrap();
         assert_eq!((second.start, second.end), (8 * MIB, 16 * MIB));
         assert_eq!(plan.receive(second, 8 * MIB), 8 * MIB);
         assert_eq!(plan.write(second, 8 * MIB), 0);
@@ -210,31 +216,34 @@ mod tests {
     #[test]
     fn large_blobs_have_large_segments() {
         for (size, segment) in [(MIB, 8 * MIB), (1 << 30, 16 * MIB), (20 << 30, 64 * MIB)] {
-            assert_eq!(Plan::new(size, SEGMENT).0.segment, segment);
+            assert_eq!(Plan::new(size, SEGMENT, Instant::now()).0.segment, segment);
         }
     }
 
     #[test]
     fn what_is_given_up_comes_first_again() {
-        let (mut plan, first) = Plan::new(20 * MIB, SEGMENT);
-        let second = plan.take().unwrap();
+        let now = Instant::now();
+        let (mut plan, first) = Plan::new(20 * MIB, SEGMENT, now);
+        let second = plan.take(now).unwrap();
         plan.receive(first, MIB);
         plan.give_up(first);
-        let again = plan.take().unwrap();
+        let again = plan.take(now).unwrap();
         assert_eq!((again.start, again.end), (MIB, 8 * MIB));
         assert_eq!(plan.write(first, MIB), MIB);
         assert_eq!(plan.receive(second, 100 * MIB), 8 * MIB);
     }
 
     #[test]
-    fn the_slowest_shares_what_it_has_before_it() {
-        let (mut plan, first) = Plan::new(8 * MIB, SEGMENT);
-        let half = plan.take().unwrap();
+    fn a_slow_one_shares_what_it_has_before_it() {
+        let now = Instant::now();
+        let (mut plan, first) = Plan::new(8 * MIB, SEGMENT, now);
+        assert_eq!(plan.take(now), None);
+        let half = plan.take(now + SLOW).unwrap();
         assert_eq!((half.start, half.end), (4 * MIB, 8 * MIB));
         assert_eq!(plan.receive(first, 8 * MIB), 4 * MIB);
         assert!(plan.is_received(first));
         plan.receive(half, 3 * MIB);
-        assert_eq!(plan.take(), None);
+        assert_eq!(plan.take(now + SLOW), None);
     }
 
     proptest! {
@@ -247,12 +256,13 @@ mod tests {
             moves in prop::collection::vec((0..4_usize, 0..5_u8, 1..12_u64), 0..300),
         ) {
             let size = size * MIB;
-            let (mut plan, first) = Plan::new(size, begun * MIB);
+            let mut now = Instant::now();
+            let (mut plan, first) = Plan::new(size, begun * MIB, now);
             let mut taken = [Some((first, 0)), None, None, None];
             let mut pieces = BTreeMap::new();
-            let mut step = |plan: &mut Plan, who: usize, what: u8, len: u64| {
+            let mut step = |plan: &mut Plan, now, who: usize, what: u8, len: u64| {
                 let Some((segment, position)) = taken[who] else {
-                    taken[who] = plan.take().map(|segment| (segment, segment.start));
+                    taken[who] = plan.take(now).map(|segment| (segment, segment.start));
                     return Ok(());
                 };
                 if what == 0 {
@@ -270,14 +280,16 @@ mod tests {
                 Ok(())
             };
             for (who, what, len) in moves {
-                step(&mut plan, who, what, len)?;
+                now += Duration::from_millis(200);
+                step(&mut plan, now, who, what, len)?;
             }
             // In the end, somebody fetches the rest.
             for round in 0..10_000 {
                 if plan.is_complete() {
                     break;
                 }
-                step(&mut plan, round % 4, 1, 7)?;
+                now += Duration::from_millis(200);
+                step(&mut plan, now, round % 4, 1, 7)?;
             }
             prop_assert!(plan.is_complete());
             prop_assert_eq!(plan.written(), size);

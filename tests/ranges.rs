@@ -1,0 +1,152 @@
+//! Parts of a cold blob: from the spool where it has them, from the upstream where it does not.
+
+use crate::support::image::digest;
+use crate::support::upstream::Manners;
+use crate::support::{Image, Pounce, Upstream};
+
+const MIB: usize = 1 << 20;
+const SIZE: usize = 20 * MIB;
+
+/// A layer whose first connection stands still after so many bytes.
+async fn held(after: usize, manners: Manners, more: &[(&str, &str)]) -> (Upstream, Pounce, Image) {
+    let upstream = Upstream::start().await;
+    let image = Image::new(4, &[SIZE]);
+    upstream.add("a/b", "v1", &image);
+    upstream.behave(Manners {
+        holds_after: Some(after),
+        holds: 1,
+        ..manners
+    });
+    let url = upstream.url();
+    let variables = [
+        ("REGISTRY_PROXY_REMOTEURL", &url[..]),
+        ("REGISTRY_PROXY_FILL_CONNECTIONS", "1"),
+    ];
+    let pounce = Pounce::with(&[&variables, more].concat()).await;
+    (upstream, pounce, image)
+}
+
+fn ranges() -> Manners {
+    Manners {
+        ranges: true,
+        ..Manners::default()
+    }
+}
+
+fn path(image: &Image) -> String {
+    format!("/v2/a/b/blobs/{}", digest(image.layer()))
+}
+
+#[tokio::test]
+async fn what_the_spool_has_comes_from_there_and_the_rest_from_the_upstream() {
+    let (upstream, pounce, image) = held(MIB, ranges(), &[]).await;
+    let (path, layer) = (path(&image), image.layer());
+    // From the spool, in any form, as soon as it is there.
+    let near = pounce.range(&path, "bytes=1000-1999").await;
+    assert_eq!((near.status, &near.body), (206, &layer.slice(1000..2000)));
+    assert_eq!(near.header("content-range"), format!("bytes 1000-1999/{SIZE}"));
+    assert_eq!(upstream.count("GET", "/blobs/"), 1);
+    // A footer, as lazy pullers read it first; the middle; to the end.
+    let last = SIZE - 1;
+    let cases = [
+        ("bytes=-100", SIZE - 100..SIZE),
+        ("bytes=10000000-10000099", 10_000_000..10_000_100),
+        (&format!("bytes={}-", SIZE - 50_000)[..], SIZE - 50_000..SIZE),
+        (&format!("bytes={last}-{last}")[..], last..SIZE),
+        ("bytes=19000000-99999999", 19_000_000..SIZE),
+    ];
+    for (range, slice) in cases {
+        let reply = pounce.range(&path, range).await;
+        assert_eq!(reply.status, 206, "{range}");
+        let (start, last) = (slice.start, slice.end - 1);
+        assert_eq!(reply.header("content-range"), format!("bytes {start}-{last}/{SIZE}"));
+        assert!(reply.whole && reply.body == layer.slice(slice), "{range}");
+    }
+    assert_eq!(upstream.count("GET", "/blobs/"), 1 + 5);
+    // The fill went on meanwhile, and ends.
+    upstream.release();
+    pounce.until_stored(&digest(layer)).await;
+    let warm = pounce.range(&path, "bytes=5-9").await;
+    assert_eq!(warm.status, 307);
+}
+
+#[tokio::test]
+async fn several_ranges_get_the_whole_and_none_a_416() {
+    let (upstream, pounce, image) = held(SIZE, ranges(), &[]).await;
+    let path = path(&image);
+    for range in [format!("bytes={SIZE}-"), "bytes=-0".into(), "bytes=9-2".into()] {
+        let reply = pounce.range(&path, &range).await;
+        assert_eq!((reply.status, &reply.code()[..]), (416, "RANGE_INVALID"), "{range}");
+    }
+    let reply = pounce.range(&path, "bytes=0-1,5-6").await;
+    let whole = reply.status == 200 && reply.body == image.layer();
+    assert!(whole || reply.status == 307, "{}", reply.status);
+    upstream.release();
+}
+
+#[tokio::test]
+async fn an_upstream_without_ranges_is_waited_for() {
+    let (upstream, pounce, image) = held(MIB, Manners::default(), &[]).await;
+    let path = path(&image);
+    let (reply, ()) = tokio::join!(pounce.range(&path, "bytes=-100"), async {
+        while upstream.count("GET", "/blobs/") < 2 {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+        upstream.release();
+    });
+    assert_eq!((reply.status, &reply.body), (206, &image.layer().slice(SIZE - 100..)));
+}
+
+#[tokio::test]
+async fn a_size_that_only_the_manifest_tells_is_good_enough() {
+    let chunked = Manners {
+        chunked: true,
+        ..Manners::default()
+    };
+    let (upstream, pounce, image) = held(SIZE, chunked, &[]).await;
+    pounce.get("/v2/a/b/manifests/v1").await;
+    let reply = pounce.range(&path(&image), "bytes=10-19").await;
+    assert_eq!((reply.status, &reply.body), (206, &image.layer().slice(10..20)));
+    assert_eq!(reply.header("content-range"), format!("bytes 10-19/{SIZE}"));
+    upstream.release();
+}
+
+#[tokio::test]
+async fn without_a_spool_ranges_pass_through() {
+    for manners in [ranges(), Manners::default()] {
+        let (_upstream, pounce, image) =
+            held(SIZE, manners, &[("REGISTRY_PROXY_SPOOL_MAXSIZE", "1000")]).await;
+        let path = path(&image);
+        for (range, slice) in [("bytes=-100", SIZE - 100..SIZE), ("bytes=5-9", 5..10)] {
+            let reply = pounce.range(&path, range).await;
+            assert_eq!((reply.status, &reply.body), (206, &image.layer().slice(slice)));
+        }
+        assert_eq!(pounce.range(&path, "bytes=99999999-").await.status, 416);
+        assert_eq!(pounce.objects(), Vec::<String>::new());
+    }
+}
+
+#[tokio::test]
+async fn ranged_clients_together_make_one_blob() {
+    let (upstream, pounce, image) = held(SIZE, ranges(), &[]).await;
+    let path = path(&image);
+    let part = SIZE / 4;
+    let parts = (0..4).map(|index| {
+        let range = format!("bytes={}-{}", index * part, (index + 1) * part - 1);
+        let (pounce, path) = (&pounce, &path);
+        async move {
+            let reply = pounce.range(path, &range).await;
+            match reply.status {
+                206 => reply.body,
+                _ => {
+                    let url = reply.header("location").to_owned();
+                    let request = reqwest::Client::new().get(url).header("range", range);
+                    request.send().await.unwrap().bytes().await.unwrap()
+                }
+            }
+        }
+    });
+    let whole = futures_util::future::join_all(parts).await.concat();
+    assert!(whole == image.layer());
+    upstream.release();
+}
