@@ -102,12 +102,10 @@ impl Server {
         let listener = listen("http.addr", &http.addr).await?;
         let metrics = Arc::new(Metrics::default());
         let store = Store::connect(&config.storage).await?;
-        let upstreams = Upstreams::new(&config.proxy, &metrics)?;
-        let labels: Vec<String> = upstreams.all().map(|upstream| upstream.label().to_owned()).collect();
-        let mut options = Options::new(config, random_secret);
-        options.proxied_until = store.last_proxied().await;
         let store_label = format!("{store:?}");
-        let registry = Registry::new(store, upstreams, &options, Arc::clone(&metrics));
+        let options = Options::new(config, random_secret);
+        let registry = open(config, store, options, &metrics).await?;
+        let upstreams = registry.upstreams().join(" ");
         registry.sweep_uploads(config.storage.maintenance.uploadpurging.clone());
         let debug = match &http.debug.addr {
             Some(addr) => {
@@ -126,7 +124,7 @@ impl Server {
         let operator = debug
             .as_ref()
             .map(|(listener, _)| local_addr(listener).to_string());
-        tracing::info!(addr = %local, debug = operator, upstream = labels.join(" "), store = store_label, "listening");
+        tracing::info!(addr = %local, debug = operator, upstreams, store = store_label, "listening");
         let site = Site {
             registry,
             metrics,
@@ -179,6 +177,26 @@ impl Server {
         self.site.registry.drain(left).await;
         ended.cancel();
     }
+}
+
+/// The registry that a configuration describes, over its bucket.
+///
+/// # Errors
+/// The system's TLS certificates cannot be read.
+pub(crate) async fn open(
+    config: &Config,
+    store: Store,
+    mut options: Options,
+    metrics: &Arc<Metrics>,
+) -> Result<Registry, StartError> {
+    let upstreams = Upstreams::new(&config.proxy, metrics)?;
+    options.proxied_until = store.last_proxied().await;
+    Ok(Registry::new(
+        store,
+        upstreams,
+        &options,
+        Arc::clone(metrics),
+    ))
 }
 
 /// A secret that no other replica has.

@@ -15,7 +15,11 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
     // The store only for the type of the S3 server that shares the listener.
     ("http", &["oci", "config", "telemetry", "registry", "store"]),
-    ("cli", &["config", "telemetry", "http"]),
+    // What a command does without serving.
+    (
+        "cli",
+        &["oci", "config", "telemetry", "http", "registry", "store"],
+    ),
 ];
 
 /// Words that stay behind one wall.
@@ -27,6 +31,7 @@ const WALLED: &[(&str, &[&str])] = &[
     ("reqwest", &["upstream"]),
     ("s3s", &["store"]),
     ("moka", &["registry", "upstream"]),
+    ("indicatif", &["cli"]),
 ];
 
 fn sources(directory: &Path, found: &mut Vec<PathBuf>) {

@@ -47,7 +47,10 @@ impl Cold {
     async fn arrives(&self) {
         let reply = self.pounce.get(&self.path).await;
         let len = reply.body.len();
-        assert!(reply.whole && reply.body == self.image.layer(), "{len} came");
+        assert!(
+            reply.whole && reply.body == self.image.layer(),
+            "{len} came"
+        );
         self.pounce.until_stored(&digest(self.image.layer())).await;
         assert_eq!(self.pounce.open_uploads(), 0);
     }
@@ -58,7 +61,12 @@ impl Cold {
         for reply in join_all((0..3).map(|_| self.pounce.get(&self.path))).await {
             let told = reply.status == 503 && reply.code() == "UNAVAILABLE";
             let broken = !reply.whole && reply.body.len() < size.max(1);
-            assert!(told || broken, "{} with {} bytes", reply.status, reply.body.len());
+            assert!(
+                told || broken,
+                "{} with {} bytes",
+                reply.status,
+                reply.body.len()
+            );
         }
         self.pounce
             .until("its upload is gone", |pounce| pounce.open_uploads() == 0)
@@ -297,7 +305,11 @@ async fn a_zero_length_layer_and_a_layer_named_twice() {
         assert_eq!(pounce.get("/v2/a/manifests/twice").await.status, 200);
         for digest in [&layer, &empty, &layer] {
             let reply = pounce.get(&format!("/v2/a/blobs/{digest}")).await;
-            let reply = if reply.status == 307 { pounce.follow(&reply).await } else { reply };
+            let reply = if reply.status == 307 {
+                pounce.follow(&reply).await
+            } else {
+                reply
+            };
             assert!(reply.whole && crate::support::image::digest(&reply.body) == **digest);
         }
         pounce.until_stored(&layer).await;

@@ -31,7 +31,9 @@ async fn a_blob_beyond_the_budget_is_stored_on_its_way() {
         let reply = pounce.get(&path).await;
         assert!(reply.whole && reply.body == image.layer());
         let layer = digest(image.layer());
-        pounce.until("it is stored", |pounce| pounce.has_blob(&layer)).await;
+        pounce
+            .until("it is stored", |pounce| pounce.has_blob(&layer))
+            .await;
         assert_eq!(upstream.blob_bytes(), size);
         let warm = pounce.get(&path).await;
         assert!(pounce.follow(&warm).await.body == image.layer());
@@ -56,7 +58,9 @@ async fn whoever_comes_meanwhile_gets_it_from_the_upstream() {
     upstream.release();
     while first.chunk().await.unwrap().is_some() {}
     let layer = digest(image.layer());
-    pounce.until("it is stored", |pounce| pounce.has_blob(&layer)).await;
+    pounce
+        .until("it is stored", |pounce| pounce.has_blob(&layer))
+        .await;
     assert_eq!(pounce.open_uploads(), 0);
 }
 
@@ -73,7 +77,9 @@ async fn a_client_that_leaves_does_not_stop_it() {
     drop(reply);
     upstream.release();
     let layer = digest(image.layer());
-    pounce.until("it is stored", |pounce| pounce.has_blob(&layer)).await;
+    pounce
+        .until("it is stored", |pounce| pounce.has_blob(&layer))
+        .await;
 }
 
 #[tokio::test]

@@ -1,8 +1,12 @@
 //! The command line.
 
+mod image;
+mod progress;
 mod serve;
+mod warm;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
@@ -18,6 +22,8 @@ pub struct Arguments {
 enum Command {
     /// Serve the registry until SIGTERM.
     Serve(serve::Arguments),
+    /// Copy images into the bucket before anybody asks for them.
+    Warm(warm::Arguments),
 }
 
 /// Does what the command line says.
@@ -25,5 +31,27 @@ enum Command {
 pub fn run(arguments: Arguments) -> ExitCode {
     match arguments.command {
         Command::Serve(arguments) => serve::run(&arguments),
+        Command::Warm(arguments) => warm::run(&arguments),
     }
+}
+
+/// Runs what a command does, on a runtime of its own.
+fn on_runtime(work: impl Future<Output = ExitCode>) -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&error),
+    };
+    let code = runtime.block_on(work);
+    // A thread that is stuck in a lookup or on a disk must not keep the process.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    code
+}
+
+/// One sentence, whether or not logging has begun.
+fn fail(error: &dyn std::error::Error) -> ExitCode {
+    eprintln!("pounce: {error}");
+    ExitCode::FAILURE
 }

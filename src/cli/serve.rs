@@ -2,11 +2,11 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+use super::{fail, on_runtime};
 use crate::config::{Config, Environment, Loaded};
 use crate::{Server, telemetry};
 
@@ -24,17 +24,7 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
         Err(error) => return fail(&error),
     };
     telemetry::init_logs(&loaded.config.log);
-    let runtime = match tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-    {
-        Ok(runtime) => runtime,
-        Err(error) => return fail(&error),
-    };
-    let code = runtime.block_on(serve(loaded));
-    // A thread that is stuck in a lookup or on a disk must not keep the process.
-    runtime.shutdown_timeout(Duration::from_secs(1));
-    code
+    on_runtime(serve(loaded))
 }
 
 async fn serve(Loaded { config, notices }: Loaded) -> ExitCode {
@@ -73,10 +63,4 @@ fn watch_signals(stop: CancellationToken) -> std::io::Result<()> {
         }
     });
     Ok(())
-}
-
-/// One sentence, whether or not logging has begun.
-fn fail(error: &dyn std::error::Error) -> ExitCode {
-    eprintln!("pounce: {error}");
-    ExitCode::FAILURE
 }

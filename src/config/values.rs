@@ -212,7 +212,10 @@ impl FromStr for UpstreamHost {
         let is_name = host
             .split('.')
             .all(|label| edge(label) && label.chars().all(inside));
-        let is_port = |port: &str| port.parse::<u16>().is_ok_and(|number| number.to_string() == port);
+        let is_port = |port: &str| {
+            port.parse::<u16>()
+                .is_ok_and(|number| number.to_string() == port)
+        };
         if !is_name || port.is_some_and(|port| !is_port(port)) || text.len() > 128 {
             return Err("not a host, write it as ghcr.io or registry.internal:5000");
         }

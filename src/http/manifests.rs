@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use axum::http::{Method, StatusCode};
 use axum::http::header::{self, HeaderName, HeaderValue};
 use axum::http::request::Parts;
+use axum::http::{Method, StatusCode};
 use axum::response::IntoResponse;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 
@@ -33,7 +33,9 @@ pub(super) async fn pull(
     let served = if request.method == Method::HEAD {
         site.registry.manifest(name, reference, &accept).await?
     } else {
-        site.registry.pull_manifest(name, reference, &accept).await?
+        site.registry
+            .pull_manifest(name, reference, &accept)
+            .await?
     };
     let manifest = served.manifest;
     let digest = manifest.digest().to_string();

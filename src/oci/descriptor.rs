@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::{Digest, MediaType};
+use super::{Digest, MediaType, Platform};
 
 /// Points at a blob or a manifest (image-spec, descriptor.md).
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -11,6 +11,8 @@ pub struct Descriptor {
     media_type: MediaType,
     digest: Digest,
     size: u64,
+    #[serde(default, deserialize_with = "Platform::lenient")]
+    platform: Option<Platform>,
     /// Makes an array of the three something else than a descriptor, which serde would take for one.
     #[serde(flatten)]
     _others: Others,
@@ -38,6 +40,12 @@ impl Descriptor {
     #[must_use]
     pub const fn digest(&self) -> &Digest {
         &self.digest
+    }
+
+    /// What the manifest that it points at runs on, where an index tells.
+    #[must_use]
+    pub const fn platform(&self) -> Option<&Platform> {
+        self.platform.as_ref()
     }
 
     /// The size of what it points at, in bytes.

@@ -7,6 +7,8 @@
 
 use std::sync::Arc;
 
+use futures_util::StreamExt;
+
 use super::Registry;
 use super::blobs::{BlobRequest, BlobStream, range_invalid, resolve};
 use super::cache::Matter;
@@ -181,14 +183,43 @@ impl Registry {
         }
         let begun = wanted.begin(None).await.map_err(refused)?;
         let size = begun.size;
-        let (bytes, outcome) = fill::unspooled::begin(self, wanted, wanted.go_on(begun), size);
+        let passing = fill::unspooled::begin(self, wanted, wanted.go_on(begun), size);
         let metrics = Arc::clone(&self.inner.metrics);
         Ok(BlobStream {
             size,
             slice: None,
-            bytes: pass::verified(bytes, *digest, metrics),
-            outcome,
+            bytes: pass::verified(passing.bytes, *digest, metrics),
+            outcome: passing.outcome,
         })
+    }
+
+    /// Copies a blob for which the spool has no room, for nobody in particular; tells `progress` how many
+    /// bytes are here.
+    pub(super) async fn copy_without_spool(
+        &self,
+        wanted: &Wanted,
+        progress: impl Fn(u64),
+    ) -> Result<(), Error> {
+        let (name, digest) = (&wanted.name, &wanted.digest);
+        let failed = || {
+            let message = format!("{digest} could not be stored, the log tells why");
+            Error::new(ErrorCode::Unavailable, message)
+        };
+        let begun = wanted.begin(None).await;
+        let begun = begun.map_err(|error| of_upstream(error, blob_unknown(name, digest)))?;
+        let size = begun.size;
+        let mut passing = fill::unspooled::begin(self, wanted, wanted.go_on(begun), size);
+        let mut bytes = 0;
+        while let Some(piece) = passing.bytes.next().await {
+            bytes += piece.map_err(|error| failed().because(error))?.len() as u64;
+            progress(bytes);
+        }
+        match passing.stored {
+            Some(stored) => stored.await.unwrap_or_else(|_| Err(failed())),
+            // Somebody else was copying it.
+            None if self.inner.cache.present(digest).is_some() => Ok(()),
+            None => Err(failed()),
+        }
     }
 
     /// Where the upstream sends its own clients for a blob, asked once for all who want to know.
@@ -218,7 +249,7 @@ impl Registry {
     }
 }
 
-fn wanted(upstream: &Arc<Upstream>, name: &RepositoryName, digest: &Digest) -> Wanted {
+pub(super) fn wanted(upstream: &Arc<Upstream>, name: &RepositoryName, digest: &Digest) -> Wanted {
     Wanted {
         upstream: Arc::clone(upstream),
         name: name.clone(),

@@ -196,10 +196,12 @@ impl Registry {
         match upstream.head_blob(name, digest).await {
             Ok(size) => Ok(size),
             // public.ecr.aws refuses every HEAD for a blob; a GET that is dropped tells as much.
-            Err(UpstreamError::Denied { .. }) => match upstream.get_blob(name, digest, None).await {
-                Ok(blob) => Ok(blob.size),
-                Err(error) => Err(of_upstream(error, unknown())),
-            },
+            Err(UpstreamError::Denied { .. }) => {
+                match upstream.get_blob(name, digest, None).await {
+                    Ok(blob) => Ok(blob.size),
+                    Err(error) => Err(of_upstream(error, unknown())),
+                }
+            }
             Err(error) => Err(of_upstream(error, unknown())),
         }
     }

@@ -23,6 +23,7 @@ mod referrers;
 mod resolve;
 mod tags;
 mod uploads;
+mod warm;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -46,6 +47,7 @@ pub use publish::{ManifestRequest, Published};
 pub use referrers::ReferrersPage;
 pub use tags::TagPage;
 pub use uploads::{BlobBody, ChunkRequest, Mounted, Progress, Pushed, UploadRequest};
+pub use warm::{WarmManifest, Warmed};
 
 /// The registry, cheap to clone.
 #[derive(Clone, Debug)]
@@ -200,6 +202,16 @@ impl Registry {
             );
             Error::new(ErrorCode::NameUnknown, message)
         })
+    }
+
+    /// Where the upstreams are, the default one first.
+    #[must_use]
+    pub fn upstreams(&self) -> Vec<&str> {
+        self.inner
+            .upstreams
+            .all()
+            .map(|upstream| upstream.label())
+            .collect()
     }
 
     /// The upstream of a repository, if there is one.

@@ -56,7 +56,10 @@ impl Registry {
                     name: name.clone(),
                     digest: *blob.digest(),
                 };
-                registry.inner.fills.prefetch(&registry, wanted, blob.size());
+                registry
+                    .inner
+                    .fills
+                    .prefetch(&registry, wanted, blob.size());
             }
         });
     }

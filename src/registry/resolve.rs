@@ -323,7 +323,9 @@ impl Registry {
     }
 
     fn provenance(&self, name: &RepositoryName) -> Metadata {
-        let label = self.upstream(name).map(|upstream| upstream.label().to_owned());
+        let label = self
+            .upstream(name)
+            .map(|upstream| upstream.label().to_owned());
         let now = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default();

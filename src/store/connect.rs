@@ -1,5 +1,6 @@
 //! From the configuration to a bucket that answers.
 
+use std::io::ErrorKind;
 use std::time::Duration;
 
 use aws_sdk_s3::config::retry::RetryConfig;
@@ -66,6 +67,31 @@ impl Store {
         }
     }
 
+    /// As [`connect`](Self::connect), for a process beside one that serves: a folder belongs to that one, and
+    /// is used through the S3 that it serves at `addr`.
+    ///
+    /// # Errors
+    /// See [`ConnectError`].
+    pub async fn connect_beside(storage: &Storage, addr: &str) -> Result<Self, ConnectError> {
+        match Self::connect(storage).await {
+            Err(ConnectError::Folder(error)) if error.kind() == ErrorKind::ResourceBusy => {}
+            other => return other,
+        }
+        let root = &storage.filesystem.rootdirectory;
+        let endpoint = format!("http://{addr}");
+        let config = base()
+            .force_path_style(true)
+            .region(Region::from_static("auto"))
+            .endpoint_url(&endpoint)
+            .credentials_provider(Embedded::credentials_of(root)?)
+            .build();
+        let mut storage = storage.clone();
+        storage.s3 = S3::default();
+        let presign = Presigner::for_callers_host(&storage.redirect);
+        let store = Self::assemble(&config, Embedded::BUCKET, &storage, presign, None);
+        store.is_there(endpoint).await
+    }
+
     async fn connect_s3(storage: &Storage) -> Result<Self, ConnectError> {
         let s3 = &storage.s3;
         let mut builder = base().force_path_style(s3.forcepathstyle);
@@ -101,12 +127,18 @@ impl Store {
             Presigner::for_bucket(&storage.redirect, s3),
             None,
         );
-        let request = store.inner.client.head_bucket().bucket(&bucket);
+        store.is_there(endpoint).await
+    }
+
+    /// Asks for the bucket at `endpoint`.
+    async fn is_there(self, endpoint: String) -> Result<Self, ConnectError> {
+        let bucket = self.inner.bucket.clone();
+        let request = self.inner.client.head_bucket().bucket(&bucket);
         match Box::pin(request.send())
             .await
             .map_err(|error| error::translate("HeadBucket", &error))
         {
-            Ok(_) => Ok(store),
+            Ok(_) => Ok(self),
             Err(None) => Err(ConnectError::NoBucket { bucket, endpoint }),
             Err(Some(cause @ StoreError::Denied { .. })) => Err(ConnectError::Denied {
                 bucket,

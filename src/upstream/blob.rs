@@ -3,9 +3,7 @@
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
-use reqwest::header::{
-    ACCEPT_ENCODING, CONTENT_RANGE, CONTENT_TYPE, HeaderValue, LOCATION, RANGE,
-};
+use reqwest::header::{ACCEPT_ENCODING, CONTENT_RANGE, CONTENT_TYPE, HeaderValue, LOCATION, RANGE};
 use reqwest::{Method, Response, StatusCode};
 use url::Url;
 
@@ -67,8 +65,11 @@ impl Upstream {
             }
             _ => (response.content_length(), None),
         };
-        let is_html = header(&response, CONTENT_TYPE.as_str())
-            .is_some_and(|text| text.trim_start().to_ascii_lowercase().starts_with("text/html"));
+        let is_html = header(&response, CONTENT_TYPE.as_str()).is_some_and(|text| {
+            text.trim_start()
+                .to_ascii_lowercase()
+                .starts_with("text/html")
+        });
         let (pieces, stall) = (response.bytes_stream(), self.stall);
         // Not the client's own timeout, which also counts the time in which nobody asks for more.
         let bytes = stream::try_unfold(pieces, move |mut pieces| async move {

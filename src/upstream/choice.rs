@@ -98,11 +98,18 @@ impl Upstreams {
     }
 
     fn in_namespace(&self, name: RepositoryName, ns: &str) -> Option<RepositoryName> {
-        if let Some(other) = self.others.iter().find(|it| canonical(it.host.as_str()) == ns) {
+        if let Some(other) = self
+            .others
+            .iter()
+            .find(|it| canonical(it.host.as_str()) == ns)
+        {
             return format!("{}/{name}", other.component).parse().ok();
         }
         let default = self.default.as_ref()?;
-        let is_default = default.hosts.iter().any(|host| canonical(host.as_str()) == ns);
+        let is_default = default
+            .hosts
+            .iter()
+            .any(|host| canonical(host.as_str()) == ns);
         // Such a name would be another upstream's repository.
         (is_default && self.other_named(&name).is_none()).then_some(name)
     }
@@ -131,9 +138,10 @@ impl Upstreams {
 /// address or a host of some private network, stands for Docker Hub, as plain names do in references.
 fn hosts_of(upstream: &Upstream) -> Vec<UpstreamHost> {
     let own = upstream.host();
-    let is_public = own.split(':').next().is_some_and(|host| {
-        host.contains('.') && host.parse::<std::net::IpAddr>().is_err()
-    });
+    let is_public = own
+        .split(':')
+        .next()
+        .is_some_and(|host| host.contains('.') && host.parse::<std::net::IpAddr>().is_err());
     let mut names = vec![own.as_str()];
     if !is_public || DOCKER_HUB.contains(&own.as_str()) {
         names.extend(DOCKER_HUB);

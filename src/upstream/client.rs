@@ -10,13 +10,11 @@ use reqwest::{Method, Response};
 use serde::Deserialize;
 use url::Url;
 
+use super::credentials::Source;
 use super::error::UpstreamError;
 use super::session::{Ask, Session, read_limited};
-use super::credentials::Source;
 use crate::config::{Remote, UpstreamHost};
-use crate::oci::{
-    Digest, MAX_MANIFEST_BYTES, Manifest, MediaType, Reference, RepositoryName, Tag,
-};
+use crate::oci::{Digest, MAX_MANIFEST_BYTES, Manifest, MediaType, Reference, RepositoryName, Tag};
 use crate::telemetry::{Metrics, UpstreamCall};
 
 /// Docker Hub's names: the one in references, and those of its API.
@@ -79,7 +77,9 @@ impl Upstream {
                     .map_err(|error| UpstreamError::Invalid(error.to_string()))?
             }
         };
-        let is_docker_hub = base.host_str().is_some_and(|host| DOCKER_HUB.contains(&host));
+        let is_docker_hub = base
+            .host_str()
+            .is_some_and(|host| DOCKER_HUB.contains(&host));
         if is_docker_hub {
             // The names that people know answer with a web site.
             base.set_host(Some("registry-1.docker.io"))
@@ -247,6 +247,22 @@ impl Upstream {
         })
     }
 
+    /// The name of a repository as clients spell it: Docker Hub's official ones with `library/`.
+    #[must_use]
+    pub fn full_name(&self, name: &RepositoryName) -> RepositoryName {
+        let own = self.own_name(name);
+        if !self.is_docker_hub || own.contains('/') {
+            return name.clone();
+        }
+        let component = self
+            .component
+            .as_ref()
+            .map(|component| format!("{component}/"));
+        let full = format!("{}library/{own}", component.unwrap_or_default());
+        // Only a name that is almost too long becomes too long.
+        full.parse().unwrap_or_else(|_| name.clone())
+    }
+
     /// The repository's name there.
     fn own_name<'a>(&self, name: &'a RepositoryName) -> &'a str {
         let without = |component: &String| name.as_str().strip_prefix(component)?.strip_prefix('/');
@@ -257,7 +273,11 @@ impl Upstream {
 
 fn host(base: &Url) -> String {
     let port = base.port().map(|port| format!(":{port}"));
-    format!("{}{}", base.host_str().unwrap_or_default(), port.unwrap_or_default())
+    format!(
+        "{}{}",
+        base.host_str().unwrap_or_default(),
+        port.unwrap_or_default()
+    )
 }
 
 pub(super) async fn within<T>(

@@ -147,7 +147,9 @@ impl Helper {
 
     async fn renew(&self) -> bool {
         let mut last = self.last.lock().await;
-        let old = last.as_ref().is_none_or(|(when, _)| when.elapsed() >= PAUSE);
+        let old = last
+            .as_ref()
+            .is_none_or(|(when, _)| when.elapsed() >= PAUSE);
         if old {
             *last = None;
         }

@@ -234,11 +234,7 @@ fn scope(challenge: &Challenge, ask: &Ask) -> String {
 }
 
 /// What a status other than success means.
-pub(super) fn describe_status(
-    response: &Response,
-    source: &Source,
-    what: &str,
-) -> UpstreamError {
+pub(super) fn describe_status(response: &Response, source: &Source, what: &str) -> UpstreamError {
     let status = response.status();
     match status.as_u16() {
         404 | 410 => UpstreamError::NotFound,

@@ -11,8 +11,8 @@ use serde::Deserialize;
 use url::{Url, form_urlencoded};
 
 use super::challenge::Challenge;
-use super::error::UpstreamError;
 use super::credentials::Source;
+use super::error::UpstreamError;
 use super::session::{describe_status, read_limited};
 use crate::config::Secret;
 
@@ -134,14 +134,12 @@ pub(super) async fn fetch(
     let response = request.send().await?;
     let status = response.status();
     if !status.is_success() {
-        return Err(
-            match describe_status(&response, source, "for a token") {
-                UpstreamError::NotFound => {
-                    UpstreamError::Unavailable(format!("its token realm answered {status}"))
-                }
-                other => other,
-            },
-        );
+        return Err(match describe_status(&response, source, "for a token") {
+            UpstreamError::NotFound => {
+                UpstreamError::Unavailable(format!("its token realm answered {status}"))
+            }
+            other => other,
+        });
     }
     let bytes = read_limited(response, MAX_ANSWER).await?;
     let answer: Answer = serde_json::from_slice(&bytes).map_err(|_| {

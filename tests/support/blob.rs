@@ -82,7 +82,9 @@ pub fn serve(
     if range.is_some() && manners.refuses_ranges {
         return StatusCode::RANGE_NOT_SATISFIABLE.into_response();
     }
-    let range = range.filter(|_| manners.ranges).map(|text| part(&text, size));
+    let range = range
+        .filter(|_| manners.ranges)
+        .map(|text| part(&text, size));
     let (start, end) = range.unwrap_or((0, size));
     if start >= end && size > 0 {
         return StatusCode::RANGE_NOT_SATISFIABLE.into_response();
@@ -94,7 +96,11 @@ pub fn serve(
         headers.insert(header::CONTENT_LENGTH, length.into());
     }
     if range.is_some() {
-        let start = if manners.shifts_ranges { start + 1 } else { start };
+        let start = if manners.shifts_ranges {
+            start + 1
+        } else {
+            start
+        };
         let text = format!("bytes {start}-{}/{size}", end - 1);
         headers.insert(header::CONTENT_RANGE, text.parse().unwrap());
         *response.status_mut() = StatusCode::PARTIAL_CONTENT;
@@ -103,7 +109,11 @@ pub fn serve(
 }
 
 fn part(text: &str, size: usize) -> (usize, usize) {
-    let (start, end) = text.strip_prefix("bytes=").unwrap().split_once('-').unwrap();
+    let (start, end) = text
+        .strip_prefix("bytes=")
+        .unwrap()
+        .split_once('-')
+        .unwrap();
     let start = start.parse().unwrap();
     (start, (end.parse::<usize>().unwrap() + 1).min(size))
 }

@@ -156,7 +156,14 @@ impl Fills {
             announcements.phase.send_replace(Phase::Refused(why));
             return Joined::Fill(fill, Outcome::Pass);
         }
-        self.start(&mut running, registry, wanted, announced, &fill, announcements);
+        self.start(
+            &mut running,
+            registry,
+            wanted,
+            announced,
+            &fill,
+            announcements,
+        );
         Joined::Fill(fill, Outcome::Fill)
     }
 
@@ -182,7 +189,14 @@ impl Fills {
                 || registry.inner.cache.present(digest).is_some();
             if !known {
                 let (fill, announcements) = Fill::new(&wanted.name);
-                self.start(running, registry, wanted, Some(announced), &fill, announcements);
+                self.start(
+                    running,
+                    registry,
+                    wanted,
+                    Some(announced),
+                    &fill,
+                    announcements,
+                );
             }
         }
     }

@@ -66,11 +66,15 @@ impl Budget {
     pub(super) fn may_take(&self, bytes: u64) -> bool {
         let used = self.used.load(Ordering::Relaxed);
         let fits = used.checked_add(bytes).is_some_and(|used| used <= self.max);
-        fits && self.distrusted().is_none_or(|since| since.elapsed() >= PAUSE)
+        fits && self
+            .distrusted()
+            .is_none_or(|since| since.elapsed() >= PAUSE)
     }
 
     fn distrusted(&self) -> std::sync::MutexGuard<'_, Option<Instant>> {
-        self.distrusted.lock().unwrap_or_else(PoisonError::into_inner)
+        self.distrusted
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Claims room for a blob of `bytes`; `None` when there is not so much.
@@ -119,10 +123,7 @@ impl Spool {
 
     /// Ties the claim to the life of the file.
     pub(super) fn keep(&self, room: Room) {
-        *self
-            .room
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = Some(room);
+        *self.room.lock().unwrap_or_else(PoisonError::into_inner) = Some(room);
     }
 
     /// Whether there is room for `bytes` on the disk now: better asked before than met in the middle of

@@ -8,13 +8,14 @@ use std::io;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tracing::Instrument;
 
 use super::source::{Source, Wanted};
+use crate::oci::Error;
 use crate::registry::Registry;
 use crate::registry::background::Background;
-use crate::telemetry::Outcome;
+use crate::telemetry::{Outcome, causes};
 use crate::upstream::UpstreamError;
 
 /// How many pieces, of some 100 KiB, may wait for each of the two.
@@ -33,16 +34,29 @@ impl Drop for Copying {
     }
 }
 
+/// A blob on its way through memory.
+pub(in crate::registry) struct Passing {
+    pub(in crate::registry) bytes: BoxStream<'static, io::Result<Bytes>>,
+    /// Whether it is stored on the way (`Fill`) or not (`Pass`).
+    pub(in crate::registry) outcome: Outcome,
+    /// How the storing ended, if it is done here.
+    pub(in crate::registry) stored: Option<oneshot::Receiver<Result<(), Error>>>,
+}
+
 /// Reads a whole blob of `size` bytes; stores it on the way, unless somebody is doing so.
 pub(in crate::registry) fn begin(
     registry: &Registry,
     wanted: &Wanted,
     source: Source,
     size: Option<u64>,
-) -> (BoxStream<'static, io::Result<Bytes>>, Outcome) {
+) -> Passing {
     let fills = &registry.inner.fills;
     if !fills.running().unspooled.insert(wanted.digest) {
-        return (source.into_stream(), Outcome::Pass);
+        return Passing {
+            bytes: source.into_stream(),
+            outcome: Outcome::Pass,
+            stored: None,
+        };
     }
     let copying = Copying {
         registry: registry.clone(),
@@ -50,24 +64,39 @@ pub(in crate::registry) fn begin(
     };
     let (to_client, client) = mpsc::channel(PIECES);
     let (to_bucket, bucket) = mpsc::channel(PIECES);
+    let (ended, ends) = oneshot::channel();
     let bytes = received(bucket);
-    let copied = copy(registry.inner.background.clone(), source, to_client, to_bucket);
+    let copied = copy(
+        registry.inner.background.clone(),
+        source,
+        to_client,
+        to_bucket,
+    );
     let store = async move {
         let Copying { registry, wanted } = &copying;
         let (repository, digest) = (&wanted.name, &wanted.digest);
-        match registry.store_passing(repository, digest, size, bytes).await {
+        let stored = registry
+            .store_passing(repository, digest, size, bytes)
+            .await;
+        match &stored {
             Ok(()) => tracing::info!(%repository, %digest, "stored a blob without the spool"),
             Err(error) => {
-                let cause = crate::telemetry::causes(&error);
+                let cause = causes(error);
                 tracing::warn!(%repository, %digest, cause, "a blob was not stored");
             }
         }
+        // Mostly nobody asks.
+        let _ = ended.send(stored);
     };
     let work = async move {
         tokio::join!(copied, store);
     };
     fills.background.own(work.in_current_span());
-    (received(client), Outcome::Fill)
+    Passing {
+        bytes: received(client),
+        outcome: Outcome::Fill,
+        stored: Some(ends),
+    }
 }
 
 /// Gives each piece to both, as long as they are there.
@@ -101,9 +130,7 @@ async fn copy(
     }
 }
 
-fn received(
-    pieces: mpsc::Receiver<io::Result<Bytes>>,
-) -> BoxStream<'static, io::Result<Bytes>> {
+fn received(pieces: mpsc::Receiver<io::Result<Bytes>>) -> BoxStream<'static, io::Result<Bytes>> {
     stream::unfold(pieces, |mut pieces| async move {
         pieces.recv().await.map(|piece| (piece, pieces))
     })

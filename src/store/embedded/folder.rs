@@ -50,9 +50,14 @@ pub(super) struct Attributes {
 }
 
 impl Folder {
+    /// Where the server keeps what is no object.
+    pub(super) fn state_of(root: &Path) -> PathBuf {
+        root.join(STATE)
+    }
+
     pub(super) fn open(root: &Path) -> io::Result<Self> {
         let root = std::path::absolute(root)?;
-        let state = root.join(STATE);
+        let state = Self::state_of(&root);
         fs::create_dir_all(&state)?;
         let lock = lock(&state.join("lock"))?;
         for directory in ["tmp", "joining", "metadata", "uploads"] {

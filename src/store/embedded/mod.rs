@@ -86,13 +86,13 @@ impl Embedded {
     }
 
     pub(super) fn credentials(&self) -> Credentials {
-        Credentials::new(
-            &self.keys.accesskey,
-            &self.keys.secretkey,
-            None,
-            None,
-            "embedded",
-        )
+        self.keys.credentials()
+    }
+
+    /// Those of the server that has this folder.
+    pub(super) fn credentials_of(root: &Path) -> io::Result<Credentials> {
+        let keys = KeyPair::load(&Folder::state_of(root).join("credentials.json"))?;
+        Ok(keys.credentials())
     }
 
     pub(super) fn http_client(&self) -> s3s_aws::Client {
@@ -107,6 +107,10 @@ impl KeyPair {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Self::make(path),
             Err(error) => Err(error),
         }
+    }
+
+    fn credentials(&self) -> Credentials {
+        Credentials::new(&self.accesskey, &self.secretkey, None, None, "embedded")
     }
 
     fn make(path: &Path) -> io::Result<Self> {

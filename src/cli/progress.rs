@@ -1,0 +1,65 @@
+//! What `pounce warm` shows while it works: bars on a terminal, nothing elsewhere; and lines in both.
+
+use std::time::Duration;
+
+use indicatif::{HumanBytes, MultiProgress, ProgressBar, ProgressStyle};
+
+/// All bars.
+pub(super) struct Progress {
+    bars: MultiProgress,
+    shown: bool,
+}
+
+/// The bar of one blob. It goes with the value.
+pub(super) struct Bar(ProgressBar);
+
+impl Progress {
+    /// `shown`: standard error is a terminal.
+    pub(super) fn new(shown: bool) -> Self {
+        let bars = MultiProgress::new();
+        Self { bars, shown }
+    }
+
+    /// A bar for a blob of so many bytes.
+    pub(super) fn bar(&self, name: String, bytes: u64) -> Bar {
+        if !self.shown {
+            return Bar(ProgressBar::hidden());
+        }
+        let form =
+            "{msg:20} {bar:30} {bytes:>10} of {total_bytes:10} {binary_bytes_per_sec:>12} {eta:>4}";
+        let style = ProgressStyle::with_template(form);
+        let bar = ProgressBar::new(bytes).with_message(name);
+        // Its form is a valid one; without it the bar has the library's own.
+        let bar = bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+        let bar = self.bars.add(bar);
+        bar.enable_steady_tick(Duration::from_millis(200));
+        Bar(bar)
+    }
+
+    /// A line that stays: on standard output, above the bars.
+    pub(super) fn line(&self, line: &str) {
+        self.bars.suspend(|| println!("{line}"));
+    }
+
+    /// A line about trouble: on standard error.
+    pub(super) fn trouble(&self, line: &str) {
+        self.bars.suspend(|| eprintln!("pounce: {line}"));
+    }
+}
+
+impl Bar {
+    pub(super) fn at(&self, bytes: u64) {
+        self.0.set_position(bytes);
+    }
+}
+
+impl Drop for Bar {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
+    }
+}
+
+/// `1.5 GiB`
+pub(super) fn bytes(bytes: u64) -> String {
+    HumanBytes(bytes).to_string()
+}

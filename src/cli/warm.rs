@@ -1,0 +1,340 @@
+//! `pounce warm IMAGE…`: copies images into the bucket before the nodes ask for them.
+//!
+//! It is the registry itself, without the listener: names, upstreams, credentials and bucket are those of
+//! the configuration. It can run beside replicas that serve.
+
+use std::cell::OnceCell;
+use std::collections::HashSet;
+use std::io::{IsTerminal, Read};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::{StreamExt, stream};
+
+use super::image::ImageReference;
+use super::progress::{Progress, bytes};
+use super::{fail, on_runtime};
+use crate::config::{Config, Environment, Loaded, LogLevel, Secret};
+use crate::oci::{
+    Descriptor, Digest, Error, ErrorCode, Manifest, Platform, Reference, RepositoryName,
+};
+use crate::registry::{Options, Registry, WarmManifest, Warmed};
+use crate::store::Store;
+use crate::telemetry::{self, Metrics, causes};
+
+/// What `warm` takes.
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// The images, as in ghcr.io/org/app:1.2; one without a host is the default upstream's
+    #[arg(value_name = "IMAGE", required_unless_present = "from")]
+    images: Vec<ImageReference>,
+    /// Only the manifests of an index for this platform, as in linux/amd64 (can be repeated)
+    #[arg(long, value_name = "OS/ARCH")]
+    platform: Vec<Platform>,
+    /// Further images, one a line, from a file or from standard input (-); # begins a comment
+    #[arg(long, value_name = "FILE")]
+    from: Option<PathBuf>,
+    /// How many blobs are copied at once
+    #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u16).range(1..=64))]
+    jobs: u16,
+    /// The configuration, as `serve` takes it
+    #[arg(long, value_name = "FILE.yml")]
+    config: Option<PathBuf>,
+}
+
+/// How deep indexes may lie in indexes.
+const MAX_DEPTH: usize = 4;
+/// The most manifests of one image.
+const MAX_MANIFESTS: usize = 1000;
+/// How long links may take to be written at the end.
+const GRACE: Duration = Duration::from_mins(1);
+
+pub(super) fn run(arguments: &Arguments) -> ExitCode {
+    let mut images = arguments.images.clone();
+    if let Some(file) = &arguments.from {
+        match read(file) {
+            Ok(more) => images.extend(more),
+            Err(message) => {
+                eprintln!("pounce: {}: {message}", file.display());
+                return ExitCode::FAILURE;
+            }
+        }
+    }
+    let loaded = Config::load(arguments.config.as_deref(), &Environment::of_process());
+    let Loaded { mut config, .. } = match loaded {
+        Ok(loaded) => loaded,
+        Err(error) => return fail(&error),
+    };
+    // What goes well is told by this command's own lines.
+    if config.log.level == LogLevel::Info {
+        config.log.level = LogLevel::Error;
+    }
+    telemetry::init_logs(&config.log);
+    on_runtime(async {
+        match Warming::begin(&config, arguments).await {
+            Ok(warming) => warming.run(&images).await,
+            Err(error) => fail(&*error),
+        }
+    })
+}
+
+/// The images that a file names.
+fn read(file: &Path) -> Result<Vec<ImageReference>, String> {
+    let text = if file == Path::new("-") {
+        let mut text = String::new();
+        std::io::stdin().read_to_string(&mut text).map(|_| text)
+    } else {
+        std::fs::read_to_string(file)
+    };
+    let text = text.map_err(|error| error.to_string())?;
+    let lines = text
+        .lines()
+        .map(|line| line.split('#').next().unwrap_or_default().trim());
+    lines
+        .filter(|line| !line.is_empty())
+        .map(str::parse)
+        .collect()
+}
+
+/// What all images share.
+struct Warming {
+    registry: Registry,
+    platforms: Vec<Platform>,
+    jobs: usize,
+    progress: Progress,
+}
+
+/// A manifest of an image, under the reference that leads to it.
+struct Found {
+    reference: Reference,
+    warm: WarmManifest,
+}
+
+/// What has to be in the bucket in the end.
+type Kept = (RepositoryName, Reference, Digest);
+
+/// What was done.
+#[derive(Default)]
+struct Done {
+    manifests: usize,
+    blobs: usize,
+    copied_manifests: usize,
+    copied_blobs: usize,
+    copied_bytes: u64,
+    failed: usize,
+}
+
+impl Done {
+    fn is_nothing(&self) -> bool {
+        self.copied_manifests + self.copied_blobs == 0
+    }
+
+    fn add(&mut self, other: &Self) {
+        self.manifests += other.manifests;
+        self.blobs += other.blobs;
+        self.copied_manifests += other.copied_manifests;
+        self.copied_blobs += other.copied_blobs;
+        self.copied_bytes += other.copied_bytes;
+        self.failed += other.failed;
+    }
+}
+
+impl Warming {
+    async fn begin(
+        config: &Config,
+        arguments: &Arguments,
+    ) -> Result<Self, Box<dyn std::error::Error>> {
+        let (host, port) = config.http.addr.to_bind();
+        let host = if config.http.addr.is_every_address() {
+            "127.0.0.1"
+        } else {
+            host
+        };
+        let store = Store::connect_beside(&config.storage, &format!("{host}:{port}")).await?;
+        // It takes no uploads, so it signs none.
+        let mut options = Options::new(config, || Secret::from(String::new()));
+        options.prefetch = false;
+        let metrics = Arc::new(Metrics::default());
+        Ok(Self {
+            registry: crate::open(config, store, options, &metrics).await?,
+            platforms: arguments.platform.clone(),
+            jobs: usize::from(arguments.jobs),
+            progress: Progress::new(std::io::stderr().is_terminal()),
+        })
+    }
+
+    async fn run(self, images: &[ImageReference]) -> ExitCode {
+        let (mut done, mut kept) = (Done::default(), Vec::new());
+        for image in images {
+            let began = Instant::now();
+            match self.image(image, &mut kept).await {
+                Ok(own) => {
+                    if own.failed == 0 {
+                        self.progress.line(&describe(image, &own, began.elapsed()));
+                    }
+                    done.add(&own);
+                }
+                Err(error) => {
+                    done.failed += 1;
+                    self.progress
+                        .trouble(&format!("{image}: {}", causes(&error)));
+                }
+            }
+        }
+        // Links are written behind everybody's back.
+        self.registry.drain(GRACE).await;
+        for (name, reference, digest) in kept {
+            let is_warm = self.registry.is_warm(&name, &reference, digest).await;
+            if !matches!(is_warm, Ok(true)) {
+                done.failed += 1;
+                let line = format!("{name}: {reference} is not in the bucket");
+                self.progress.trouble(&line);
+            }
+        }
+        self.tell(&done)
+    }
+
+    fn tell(&self, done: &Done) -> ExitCode {
+        let Done {
+            manifests,
+            blobs,
+            failed,
+            ..
+        } = done;
+        if *failed > 0 {
+            let line = format!("not everything is in the bucket: {failed} failed");
+            self.progress.trouble(&line);
+            return ExitCode::FAILURE;
+        }
+        let line = if done.is_nothing() {
+            format!("nothing to do: {manifests} manifests and {blobs} blobs are in the bucket")
+        } else {
+            let size = bytes(done.copied_bytes);
+            format!(
+                "everything is in the bucket: {manifests} manifests and {blobs} blobs, {size} copied"
+            )
+        };
+        self.progress.line(&line);
+        ExitCode::SUCCESS
+    }
+
+    /// Warms one image.
+    async fn image(&self, image: &ImageReference, kept: &mut Vec<Kept>) -> Result<Done, Error> {
+        let name = self
+            .registry
+            .referenced(image.name.clone(), image.host.as_deref())?;
+        let found = self.manifests(&name, &image.reference).await?;
+        let (mut done, mut blobs, mut known) = (Done::default(), Vec::new(), HashSet::new());
+        for Found { reference, warm } in found {
+            done.manifests += 1;
+            done.copied_manifests += usize::from(!warm.already);
+            if warm.stale {
+                let line =
+                    format!("{image}: the upstream cannot be asked whether it is still the same");
+                self.progress.trouble(&line);
+            }
+            let links = warm.manifest.links();
+            blobs.extend(
+                links
+                    .blobs
+                    .into_iter()
+                    .filter(|blob| known.insert(*blob.digest())),
+            );
+            kept.push((name.clone(), reference, warm.manifest.digest()));
+        }
+        done.blobs = blobs.len();
+        let mut copies = stream::iter(&blobs)
+            .map(|blob| self.blob(&name, blob))
+            .buffer_unordered(self.jobs);
+        while let Some((blob, result)) = copies.next().await {
+            match result {
+                Ok(Warmed::Already) => {}
+                Ok(Warmed::Copied) => {
+                    done.copied_blobs += 1;
+                    done.copied_bytes += blob.size();
+                }
+                Err(error) => {
+                    done.failed += 1;
+                    let digest = blob.digest();
+                    self.progress
+                        .trouble(&format!("{image}: {digest}: {}", causes(&error)));
+                }
+            }
+        }
+        Ok(done)
+    }
+
+    async fn blob<'a>(
+        &self,
+        name: &RepositoryName,
+        blob: &'a Descriptor,
+    ) -> (&'a Descriptor, Result<Warmed, Error>) {
+        // Most blobs are there already: a bar appears with the first byte.
+        let bar = OnceCell::new();
+        let progress = |bytes| {
+            let label = || blob.digest().to_string().chars().take(19).collect();
+            bar.get_or_init(|| self.progress.bar(label(), blob.size()))
+                .at(bytes);
+        };
+        (blob, self.registry.warm_blob(name, blob, progress).await)
+    }
+
+    /// The manifest that a reference means and, if it is an index, those of the wanted platforms.
+    async fn manifests(
+        &self,
+        name: &RepositoryName,
+        reference: &Reference,
+    ) -> Result<Vec<Found>, Error> {
+        let mut found = Vec::new();
+        let mut known = HashSet::new();
+        let mut next = vec![(reference.clone(), 0)];
+        while let Some((reference, depth)) = next.pop() {
+            let warm = self.registry.warm_manifest(name, &reference).await?;
+            if depth < MAX_DEPTH {
+                let wanted = self.wanted(&warm.manifest)?;
+                let new = wanted.into_iter().filter(|digest| known.insert(*digest));
+                next.extend(new.map(|digest| (Reference::Digest(digest), depth + 1)));
+            }
+            found.push(Found { reference, warm });
+            if found.len() > MAX_MANIFESTS {
+                break;
+            }
+        }
+        Ok(found)
+    }
+
+    /// The manifests of an index for the wanted platforms. What is no index has none.
+    fn wanted(&self, index: &Manifest) -> Result<Vec<Digest>, Error> {
+        let listed = index.links().manifests;
+        let is = |entry: &Descriptor, wanted: &Platform| {
+            entry.platform().is_some_and(|platform| platform.is(wanted))
+        };
+        let lacks = |wanted: &&Platform| !listed.iter().any(|entry| is(entry, wanted));
+        if let Some(lacking) = self
+            .platforms
+            .iter()
+            .find(lacks)
+            .filter(|_| !listed.is_empty())
+        {
+            let message = format!("there is no manifest for {lacking}");
+            return Err(Error::new(ErrorCode::ManifestUnknown, message));
+        }
+        let wanted = listed.iter().filter(|entry| {
+            self.platforms.is_empty() || self.platforms.iter().any(|wanted| is(entry, wanted))
+        });
+        Ok(wanted.map(|entry| *entry.digest()).collect())
+    }
+}
+
+fn describe(image: &ImageReference, done: &Done, took: Duration) -> String {
+    if done.is_nothing() {
+        return format!("{image}: is in the bucket already");
+    }
+    let (blobs, size) = (done.copied_blobs, bytes(done.copied_bytes));
+    format!(
+        "{image}: copied {blobs} blobs, {size} in {:.1} s",
+        took.as_secs_f64()
+    )
+}
