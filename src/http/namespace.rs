@@ -17,12 +17,24 @@ pub(super) fn settle(
 ) -> Result<(), Error> {
     let ns = query.and_then(|query| Query::new(Some(query)).get("ns"));
     // pounce itself, under its own name.
-    let own = site.base.host_str().filter(|_| site.fixed_base);
-    let ns = ns.filter(|ns| !ns.is_empty() && Some(&ns[..]) != own);
+    let ns = ns.filter(|ns| !ns.is_empty() && !is_own(site, ns));
     for name in names(endpoint).into_iter().flatten() {
         *name = site.registry.repository(name.clone(), ns.as_deref())?;
     }
     Ok(())
+}
+
+/// Whether a host, with a port or without, is `http.host`'s.
+fn is_own(site: &Site, ns: &str) -> bool {
+    let Some(own) = site.base.host_str().filter(|_| site.fixed_base) else {
+        return false;
+    };
+    let port = ns.strip_prefix(own).map(|rest| rest.strip_prefix(':'));
+    match (port, site.base.port_or_known_default()) {
+        (Some(Some(port)), known) => port.parse().ok() == known,
+        (Some(None), _) => ns == own,
+        (None, _) => false,
+    }
 }
 
 fn names(endpoint: &mut Endpoint) -> [Option<&mut RepositoryName>; 2] {

@@ -20,7 +20,7 @@ pub fn demand(auth: &Auth, request: &Request, name: &str, addr: SocketAddr) -> O
     let (right, challenge) = match auth {
         Auth::Nothing => return None,
         Auth::Basic => (BASIC.to_owned(), "Basic realm=\"upstream\"".to_owned()),
-        Auth::Bearer | Auth::AnonymousBearer => {
+        Auth::Bearer | Auth::AnonymousBearer | Auth::Identity => {
             let scope = format!("repository:{name}:pull");
             let challenge =
                 format!("Bearer realm=\"http://{addr}/token\",service=\"test\",scope=\"{scope}\"");
@@ -36,7 +36,7 @@ pub fn demand(auth: &Auth, request: &Request, name: &str, addr: SocketAddr) -> O
     })
 }
 
-pub fn token(manners: &Manners, request: &Request) -> Response {
+pub async fn token(manners: &Manners, request: Request) -> Response {
     let given = request
         .headers()
         .get(header::AUTHORIZATION)
@@ -44,11 +44,30 @@ pub fn token(manners: &Manners, request: &Request) -> Response {
     if manners.auth == Auth::Bearer && given != Some(BASIC) {
         return StatusCode::UNAUTHORIZED.into_response();
     }
-    let query = request.uri().query().unwrap_or_default();
-    let scope = url::form_urlencoded::parse(query.as_bytes())
-        .find(|(key, _)| key == "scope")
-        .unwrap()
-        .1;
+    let query = request.uri().query().unwrap_or_default().to_owned();
+    let form = axum::body::to_bytes(request.into_body(), 10_000)
+        .await
+        .unwrap();
+    let parameters = if manners.auth == Auth::Identity {
+        &form
+    } else {
+        query.as_bytes()
+    };
+    let find = |wanted: &str| {
+        let mut pairs = url::form_urlencoded::parse(parameters);
+        pairs
+            .find(|(key, _)| key == wanted)
+            .map(|(_, value)| value.into_owned())
+    };
+    let is_right = || {
+        find("grant_type").as_deref() == Some("refresh_token")
+            && find("refresh_token").as_deref() == Some("refresh me")
+            && find("service").as_deref() == Some("test")
+    };
+    if manners.auth == Auth::Identity && !is_right() {
+        return StatusCode::UNAUTHORIZED.into_response();
+    }
+    let scope = find("scope").unwrap();
     let answer = json!({"token": format!("token-for-{scope}"), "expires_in": manners.expires_in});
     axum::body::Body::from(answer.to_string()).into_response()
 }

@@ -81,10 +81,9 @@ impl Pounce {
                 root.to_str().unwrap(),
             ),
         ];
-        let kept = base
-            .iter()
-            .filter(|(name, _)| variables.iter().all(|(other, _)| other != name));
-        let environment: Environment = kept.chain(variables).copied().collect();
+        // Of several values for one name, the last one counts.
+        let all: std::collections::BTreeMap<_, _> = base.iter().chain(variables).copied().collect();
+        let environment: Environment = all.into_iter().collect();
         let config = Config::load(None, &environment).unwrap().config;
         let server = Server::bind(&config).await.unwrap();
         let (addr, debug, stop) = (

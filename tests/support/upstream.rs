@@ -26,6 +26,8 @@ pub enum Auth {
     Basic,
     /// A token for the repository, from `/token`; for it `user`, `secret`.
     Bearer,
+    /// A token for the repository, in exchange for the identity token `refresh me`.
+    Identity,
     /// A token for the repository, which anybody gets.
     AnonymousBearer,
 }
@@ -271,17 +273,26 @@ async fn answer(State((content, mut gate, addr)): State<Shared>, request: Reques
     if content.lock().unwrap().manners.stalls {
         gate.wait_for(|open| *open).await.unwrap();
     }
-    let mut content = content.lock().unwrap();
-    let path = request.uri().path().to_owned();
-    content.seen.push(Seen {
+    content.lock().unwrap().seen.push(Seen {
         method: request.method().to_string(),
         path: request.uri().to_string(),
         headers: request.headers().clone(),
     });
-    let (manners, counts) = (content.manners.clone(), content.counts.clone());
-    if path == "/token" {
-        return token(&manners, &request);
+    if request.uri().path() == "/token" {
+        let manners = content.lock().unwrap().manners.clone();
+        return token(&manners, request).await;
     }
+    reply(&content.lock().unwrap(), &request, gate, addr)
+}
+
+fn reply(
+    content: &Content,
+    request: &Request,
+    gate: watch::Receiver<bool>,
+    addr: SocketAddr,
+) -> Response {
+    let path = request.uri().path().to_owned();
+    let (manners, counts) = (content.manners.clone(), content.counts.clone());
     if let Some(status) = manners.status {
         let mut response = StatusCode::from_u16(status).unwrap().into_response();
         if let Some(after) = manners.retry_after {
@@ -316,7 +327,7 @@ async fn answer(State((content, mut gate, addr)): State<Shared>, request: Reques
         )
             .into_response();
     }
-    if let Some(refusal) = demand(&manners.auth, &request, name, addr) {
+    if let Some(refusal) = demand(&manners.auth, request, name, addr) {
         return refusal;
     }
     let Some(repository) = content.repositories.get(name) else {
@@ -355,7 +366,7 @@ async fn answer(State((content, mut gate, addr)): State<Shared>, request: Reques
                 )
                     .into_response()
             }
-            Some(blob) => blob::serve(blob.clone(), &request, &manners, &counts, gate),
+            Some(blob) => blob::serve(blob.clone(), request, &manners, &counts, gate),
         },
     }
 }
