@@ -162,13 +162,12 @@ async fn ranged_clients_together_make_one_blob() {
         let (pounce, path) = (&pounce, &path);
         async move {
             let reply = pounce.range(path, &range).await;
-            match reply.status {
-                206 => reply.body,
-                _ => {
-                    let url = reply.header("location").to_owned();
-                    let request = reqwest::Client::new().get(url).header("range", range);
-                    request.send().await.unwrap().bytes().await.unwrap()
-                }
+            if reply.status == 206 {
+                reply.body
+            } else {
+                let url = reply.header("location").to_owned();
+                let request = reqwest::Client::new().get(url).header("range", range);
+                request.send().await.unwrap().bytes().await.unwrap()
             }
         }
     });

@@ -99,7 +99,7 @@ async fn a_large_blob_comes_over_several_connections_each_byte_once() {
         }
         cold.upstream.release();
     };
-    let (_, ()) = tokio::join!(cold.arrives(), release);
+    let ((), ()) = tokio::join!(cold.arrives(), release);
     assert_eq!(cold.upstream.blob_bytes(), 40 * MIB + 7);
     assert_eq!(cold.upstream.most_open(), 4);
 }

@@ -268,8 +268,7 @@ fn tidy(
             }
             // An empty section, as in `s3:`, holds nothing but defaults.
             Key::Section(_) if child.is_null() => *child = Value::Object(serde_json::Map::new()),
-            Key::Section(_) => tidy(child, keys, path, notices)?,
-            Key::List => tidy(child, keys, path, notices)?,
+            Key::Section(_) | Key::List => tidy(child, keys, path, notices)?,
             Key::Setting(_) | Key::Free => {}
         }
         path.pop();

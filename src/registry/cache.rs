@@ -67,6 +67,15 @@ pub(super) struct Kept {
     pulled: Arc<AtomicBool>,
 }
 
+/// Where an upstream has its clients fetch a blob.
+#[derive(Clone, Debug)]
+pub(super) enum Location {
+    /// From itself.
+    Upstream,
+    /// From this URL.
+    Elsewhere(Arc<str>),
+}
+
 /// What many may want to find out at once.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Matter {
@@ -104,7 +113,7 @@ pub(super) struct Cache {
     pub(super) members: Moka<InRepository<Digest>, Member>,
     pub(super) present: Moka<Digest, u64>,
     urls: Moka<(Digest, Arc<str>), Arc<str>>,
-    locations: Moka<InRepository<Digest>, Option<Arc<str>>>,
+    locations: Moka<InRepository<Digest>, Location>,
     pub(super) tag_lists: Moka<RepositoryName, Arc<Vec<Tag>>>,
     pub(super) referrers: Moka<InRepository<Digest>, Arc<Vec<Referrer>>>,
     pub(super) catalog: Moka<(), Arc<Vec<RepositoryName>>>,
@@ -245,21 +254,12 @@ impl Cache {
         self.urls.insert((digest, base), url);
     }
 
-    /// Where the upstream sends its own clients for a blob, or that it does not.
-    pub(super) fn location(
-        &self,
-        name: &RepositoryName,
-        digest: &Digest,
-    ) -> Option<Option<Arc<str>>> {
+    /// Where the upstream has its own clients fetch a blob.
+    pub(super) fn location(&self, name: &RepositoryName, digest: &Digest) -> Option<Location> {
         self.locations.get(&(name.clone(), *digest))
     }
 
-    pub(super) fn keep_location(
-        &self,
-        name: &RepositoryName,
-        digest: &Digest,
-        location: Option<Arc<str>>,
-    ) {
+    pub(super) fn keep_location(&self, name: &RepositoryName, digest: &Digest, location: Location) {
         self.locations.insert((name.clone(), *digest), location);
     }
 

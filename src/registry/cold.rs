@@ -11,7 +11,7 @@ use futures_util::StreamExt;
 
 use super::Registry;
 use super::blobs::{BlobRequest, BlobStream, range_invalid, resolve};
-use super::cache::Matter;
+use super::cache::{Location, Matter};
 use super::failure::of_upstream;
 use super::fill::{self, Fill, Flow, Joined, Refusal, TAIL, Wanted};
 use super::members::{Known, blob_unknown};
@@ -61,7 +61,8 @@ impl Registry {
             return Err(range_invalid(known.announced));
         }
         if self.inner.on_miss == OnMiss::Redirect
-            && let Some(url) = Box::pin(self.location(upstream, name, digest)).await?
+            && let Location::Elsewhere(url) =
+                Box::pin(self.location(upstream, name, digest)).await?
         {
             self.fetch_later(upstream, name, digest, known.announced);
             return Ok(Fetched::Elsewhere(url));
@@ -222,13 +223,13 @@ impl Registry {
         }
     }
 
-    /// Where the upstream sends its own clients for a blob, asked once for all who want to know.
+    /// Where the upstream has its own clients fetch a blob, asked once for all who want to know.
     async fn location(
         &self,
         upstream: &Arc<Upstream>,
         name: &RepositoryName,
         digest: &Digest,
-    ) -> Result<Option<Arc<str>>, Error> {
+    ) -> Result<Location, Error> {
         let cache = &self.inner.cache;
         if let Some(location) = cache.location(name, digest) {
             return Ok(location);
@@ -238,10 +239,13 @@ impl Registry {
                 return Ok(location);
             }
             let location = upstream.blob_location(name, digest).await;
-            let location = location
-                .map_err(|error| of_upstream(error, blob_unknown(name, digest)))?
-                .map(|url| Arc::from(url.as_str()));
-            cache.keep_location(name, digest, Option::clone(&location));
+            let location =
+                location.map_err(|error| of_upstream(error, blob_unknown(name, digest)))?;
+            let location = match location {
+                Some(url) => Location::Elsewhere(url.as_str().into()),
+                None => Location::Upstream,
+            };
+            cache.keep_location(name, digest, location.clone());
             Ok(location)
         };
         let matter = Matter::Location(name.clone(), *digest);

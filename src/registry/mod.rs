@@ -63,10 +63,8 @@ struct Inner {
     fills: Fills,
     uploads: Uploads,
     background: Background,
-    /// See [`Options::read_only`].
-    read_only: bool,
-    /// See [`Options::deletes`].
-    deletes: bool,
+    /// See [`Options::changes`].
+    changes: Changes,
     tag_ttl: Duration,
     /// See [`Options::prefetch`].
     prefetch: bool,
@@ -77,6 +75,17 @@ struct Inner {
     /// See [`Options::proxied_until`].
     proxied_until: Option<SystemTime>,
     metrics: Arc<Metrics>,
+}
+
+/// What clients may change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Changes {
+    /// Nothing can be pushed or deleted.
+    Nothing,
+    /// What is pushed stays.
+    Pushes,
+    /// Things can be pushed and deleted.
+    Everything,
 }
 
 /// How a [`Registry`] behaves.
@@ -103,10 +112,8 @@ pub struct Options {
     /// When distribution last used the bucket as a pull-through cache: the tags that it wrote until
     /// then came from upstream.
     pub proxied_until: Option<SystemTime>,
-    /// `storage.maintenance.readonly.enabled`: nothing can be pushed or deleted.
-    pub read_only: bool,
-    /// `storage.delete.enabled`
-    pub deletes: bool,
+    /// `storage.maintenance.readonly.enabled`, `storage.delete.enabled`
+    pub changes: Changes,
     /// `http.secret`, or a random one: signs the state of uploads.
     pub secret: Secret,
 }
@@ -131,8 +138,13 @@ impl Options {
             connections: proxy.fill.connections,
             concurrency: proxy.fill.concurrency,
             proxied_until: None,
-            read_only: storage.maintenance.readonly.enabled,
-            deletes: storage.delete.enabled,
+            changes: if storage.maintenance.readonly.enabled {
+                Changes::Nothing
+            } else if storage.delete.enabled {
+                Changes::Everything
+            } else {
+                Changes::Pushes
+            },
             secret: config.http.secret.clone().unwrap_or_else(secret),
         }
     }
@@ -156,8 +168,7 @@ impl Registry {
             fills,
             uploads: Uploads::new(options.secret.reveal().as_bytes()),
             background,
-            read_only: options.read_only,
-            deletes: options.deletes,
+            changes: options.changes,
             tag_ttl: options.tag_ttl,
             prefetch: options.prefetch,
             on_miss: options.on_miss,
@@ -221,7 +232,7 @@ impl Registry {
 
     /// Whether anything may be written on a client's behalf.
     fn writable(&self) -> Result<(), Error> {
-        if self.inner.read_only {
+        if self.inner.changes == Changes::Nothing {
             let message = "this registry is read-only";
             return Err(Error::new(ErrorCode::Unsupported, message));
         }
@@ -231,7 +242,7 @@ impl Registry {
     /// Whether anything may be deleted.
     fn deletable(&self) -> Result<(), Error> {
         self.writable()?;
-        if !self.inner.deletes {
+        if self.inner.changes != Changes::Everything {
             let message = "nothing can be deleted from this registry";
             return Err(Error::new(ErrorCode::Unsupported, message));
         }

@@ -89,7 +89,7 @@ impl Store {
         storage.s3 = S3::default();
         let presign = Presigner::for_callers_host(&storage.redirect);
         let store = Self::assemble(&config, Embedded::BUCKET, &storage, presign, None);
-        store.is_there(endpoint).await
+        store.found_at(endpoint).await
     }
 
     async fn connect_s3(storage: &Storage) -> Result<Self, ConnectError> {
@@ -127,11 +127,11 @@ impl Store {
             Presigner::for_bucket(&storage.redirect, s3),
             None,
         );
-        store.is_there(endpoint).await
+        store.found_at(endpoint).await
     }
 
-    /// Asks for the bucket at `endpoint`.
-    async fn is_there(self, endpoint: String) -> Result<Self, ConnectError> {
+    /// Asks `endpoint` for the bucket.
+    async fn found_at(self, endpoint: String) -> Result<Self, ConnectError> {
         let bucket = self.inner.bucket.clone();
         let request = self.inner.client.head_bucket().bucket(&bucket);
         match Box::pin(request.send())

@@ -55,18 +55,17 @@ impl Upstreams {
                 component,
             });
         }
-        let default = match &proxy.remoteurl {
-            None => None,
-            Some(_) => {
-                let upstream = Upstream::new(&proxy.own(), None, stall, Arc::clone(metrics))?;
-                let mut hosts = match &proxy.host {
-                    Some(host) => vec![host.clone()],
-                    None => hosts_of(&upstream),
-                };
-                hosts.retain(|host| others.iter().all(|other| other.host != *host));
-                let upstream = Arc::new(upstream);
-                Some(Default { upstream, hosts })
-            }
+        let default = if proxy.remoteurl.is_some() {
+            let upstream = Upstream::new(&proxy.own(), None, stall, Arc::clone(metrics))?;
+            let mut hosts = match &proxy.host {
+                Some(host) => vec![host.clone()],
+                None => hosts_of(&upstream),
+            };
+            hosts.retain(|host| others.iter().all(|other| other.host != *host));
+            let upstream = Arc::new(upstream);
+            Some(Default { upstream, hosts })
+        } else {
+            None
         };
         Ok(Self { default, others })
     }

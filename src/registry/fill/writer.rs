@@ -44,7 +44,7 @@ pub(super) fn run(
     mark: &watch::Sender<Mark>,
     hasher: Hasher,
 ) -> io::Result<Written> {
-    let mut hashed = Hashed { hasher, bytes: 0 };
+    let mut done = Hashed { hasher, bytes: 0 };
     let mut buffer = Vec::new();
     while let Some(batch) = batches.blocking_recv() {
         let mut position = batch.position;
@@ -62,19 +62,19 @@ pub(super) fn run(
             mark.written = mark.written.max(written);
             moves
         });
-        if hashed.bytes == batch.position {
-            batch.pieces.iter().for_each(|piece| hashed.add(piece));
+        if done.bytes == batch.position {
+            batch.pieces.iter().for_each(|piece| done.add(piece));
         }
-        while hashed.bytes < written {
-            let left = usize::try_from(written - hashed.bytes).unwrap_or(READ_BYTES);
+        while done.bytes < written {
+            let left = usize::try_from(written - done.bytes).unwrap_or(READ_BYTES);
             buffer.resize(left.min(READ_BYTES), 0);
-            spool.read_exact_at(&mut buffer, hashed.bytes)?;
-            hashed.add(&buffer);
+            spool.read_exact_at(&mut buffer, done.bytes)?;
+            done.add(&buffer);
         }
     }
     Ok(Written {
-        bytes: hashed.bytes,
-        digest: hashed.hasher.finish(),
+        bytes: done.bytes,
+        digest: done.hasher.finish(),
     })
 }
 
