@@ -2,7 +2,7 @@
 
 # Debian packages for interop and bench; .ci/run installs them.
 PACKAGES = docker-registry nginx-light curl ca-certificates docker.io containerd runc \
-           podman buildah uidmap skopeo umoci busybox-static python3-venv
+           podman buildah uidmap skopeo umoci busybox-static python3-venv openssl
 # An S3 for interop, from PyPI.
 MOTO = $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/pounce/moto
 
@@ -27,6 +27,7 @@ interop: ## real clients; as root, with the Debian packages above
 	tests/interop/pull.sh "$${CARGO_TARGET_DIR:-target}/debug/pounce"
 	test -x $(MOTO)/bin/moto_server || { python3 -m venv $(MOTO) && $(MOTO)/bin/pip install -q 'moto[server]==5.0.*'; }
 	tests/interop/push.sh "$${CARGO_TARGET_DIR:-target}/debug/pounce" $(MOTO)/bin/moto_server
+	tests/interop/cold.sh "$${CARGO_TARGET_DIR:-target}/debug/pounce" $(MOTO)/bin/python
 
 bench: ## measurements beside the peers; with docker-registry, nginx-light and curl from Debian
 	cargo bench --locked --bench cold

@@ -1,27 +1,22 @@
 //! Credential helpers: programs that tell who pounce is to an upstream.
 
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::time::Duration;
 
 use tempfile::TempDir;
 
 use crate::support::upstream::Manners;
 use crate::support::{Auth, Image, Pounce, Upstream};
 
-/// A helper that runs these lines of shell, and counts how often it is run.
-fn helper(folder: &Path, lines: &str) -> PathBuf {
-    let path = folder.join("docker-credential-test");
-    let count = folder.join("count");
-    let text = format!(
-        "#!/bin/sh\necho \"$1 $(cat)\" >>{}\n{lines}\n",
-        count.display()
+/// A helper that runs these lines of shell, and counts how often it is run. The program itself is not
+/// written here: one that is just being written cannot be run.
+fn helper(folder: &Path, lines: &str) {
+    let program = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/tests/support/credential-helper"
     );
-    // Under another name first: a program that is being written cannot be run.
-    let draft = folder.join("draft");
-    std::fs::write(&draft, text).unwrap();
-    std::fs::set_permissions(&draft, std::fs::Permissions::from_mode(0o755)).unwrap();
-    std::fs::rename(draft, &path).unwrap();
-    path
+    std::fs::write(folder.join("answer"), format!("{lines}\n")).unwrap();
+    std::os::unix::fs::symlink(program, folder.join("docker-credential-test")).unwrap();
 }
 
 fn runs(folder: &Path) -> Vec<String> {
@@ -170,4 +165,50 @@ async fn credentials_that_the_upstream_refuses_are_denied() {
         assert_eq!((reply.status, &reply.code()[..]), (403, "DENIED"));
         assert_eq!(stage.runs().len(), 1);
     }
+}
+
+#[tokio::test]
+async fn credentials_that_expire_are_asked_for_again() {
+    for auth in [Auth::Basic, Auth::Bearer] {
+        let stage = Stage::new(auth.clone(), RIGHT).await;
+        let pounce = stage.pounce(&[]).await;
+        assert_eq!(pounce.get("/v2/a/manifests/v1").await.status, 200);
+        // Not before they have been good for a moment: a helper is not run for every refused request.
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        stage.upstream.behave(Manners {
+            auth,
+            secret: "fresh",
+            expires_in: 300,
+            ..Manners::default()
+        });
+        let fresh = RIGHT.replace("\"secret\"", "\"fresh\"");
+        std::fs::write(stage.folder.path().join("answer"), fresh).unwrap();
+        let paths = [
+            "/v2/b/manifests/v1",
+            "/v2/b/manifests/v2",
+            "/v2/a/manifests/v2",
+        ];
+        let replies = paths.iter().map(|path| pounce.get(path));
+        for reply in futures_util::future::join_all(replies).await {
+            assert_eq!(reply.status, 200);
+        }
+        assert_eq!(stage.runs().len(), 2);
+    }
+}
+
+#[tokio::test]
+async fn an_identity_token_does_not_follow_a_redirect() {
+    let token = r#"echo '{"Username":"<token>","Secret":"refresh me"}'"#;
+    let (stage, elsewhere) = (
+        Stage::new(Auth::Identity, token).await,
+        Upstream::start().await,
+    );
+    stage.upstream.behave(Manners {
+        auth: Auth::Identity,
+        redirects_tokens_to: Some(elsewhere.url()),
+        ..Manners::default()
+    });
+    let pounce = stage.pounce(&[]).await;
+    assert_eq!(pounce.get("/v2/a/manifests/v1").await.status, 503);
+    assert_eq!(elsewhere.requests(), 0);
 }

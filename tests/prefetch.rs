@@ -84,9 +84,11 @@ async fn nobody_has_to_ask() {
 
 #[tokio::test]
 async fn it_can_be_turned_off() {
-    let (upstream, pounce, _image) = stage(&[100], &[("REGISTRY_PROXY_PREFETCH", "false")]).await;
+    let off = [("REGISTRY_PROXY_PREFETCH", "false")];
+    let (upstream, mut pounce, _image) = stage(&[100], &off).await;
     pounce.get("/v2/a/manifests/v1").await;
-    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    // Which waits for everything that has begun.
+    pounce.end().await;
     assert_eq!(upstream.count("GET", "/blobs/"), 0);
 }
 
@@ -129,10 +131,10 @@ async fn blobs_that_the_bucket_has_are_not_fetched_again() {
         ("REGISTRY_PROXY_REMOTEURL", &url[..]),
         ("REGISTRY_PROXY_PREFETCH", "true"),
     ];
-    let pounce = pounce.restart(&variables).await;
+    let mut pounce = pounce.restart(&variables).await;
     upstream.forget();
     pounce.get("/v2/b/manifests/v1").await;
-    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    pounce.end().await;
     assert_eq!(upstream.count("GET", "/blobs/"), 0);
 }
 
@@ -188,6 +190,23 @@ async fn on_a_miss_clients_can_be_sent_to_the_upstreams_own_place() {
     );
     assert!(pounce.follow(&warm).await.body == image.layer());
     assert_eq!(upstream.count("GET", "/blobs/"), 2);
+}
+
+#[tokio::test]
+async fn behind_a_redirect_the_bucket_is_filled_even_without_a_spool() {
+    let (upstream, storage, pounce, image) = with_storage().await;
+    let (layer, storage) = (digest(image.layer()), storage.url());
+    let variables = [
+        ("REGISTRY_PROXY_REMOTEURL", &upstream.url()[..]),
+        ("REGISTRY_PROXY_ONMISS", "redirect"),
+        ("REGISTRY_PROXY_SPOOL_MAXSIZE", "1000"),
+    ];
+    let pounce = pounce.restart(&variables).await;
+    let reply = pounce.get(&format!("/v2/a/blobs/{layer}")).await;
+    assert!(reply.header("location").starts_with(&storage));
+    pounce
+        .until("it is stored", |pounce| pounce.has_blob(&layer))
+        .await;
 }
 
 #[tokio::test]

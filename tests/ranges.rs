@@ -135,6 +135,43 @@ async fn a_size_that_only_the_manifest_tells_is_good_enough() {
 }
 
 #[tokio::test]
+async fn a_far_part_of_a_blob_whose_size_only_the_manifest_tells() {
+    let chunked = Manners {
+        chunked: true,
+        ..ranges()
+    };
+    let (upstream, pounce, image) = held(MIB, chunked, &[]).await;
+    pounce.get("/v2/a/b/manifests/v1").await;
+    let reply = pounce.range(&path(&image), "bytes=-100").await;
+    assert_eq!(
+        (reply.status, &reply.body),
+        (206, &image.layer().slice(SIZE - 100..))
+    );
+    assert_eq!(reply.header("content-length"), "100");
+    upstream.release();
+}
+
+#[tokio::test]
+async fn without_a_spool_a_range_of_everything_is_verified() {
+    let corrupts = Manners {
+        corrupts: true,
+        ..ranges()
+    };
+    let (upstream, pounce, image) =
+        held(SIZE, corrupts, &[("REGISTRY_PROXY_SPOOL_MAXSIZE", "1000")]).await;
+    let path = path(&image);
+    let wrong = pounce.range(&path, "bytes=0-").await;
+    assert!(!wrong.whole && wrong.body.len() < SIZE);
+    upstream.behave(ranges());
+    let reply = pounce.range(&path, "bytes=0-").await;
+    assert_eq!(
+        reply.header("content-range"),
+        format!("bytes 0-{}/{SIZE}", SIZE - 1)
+    );
+    assert!(reply.status == 206 && reply.body == image.layer());
+}
+
+#[tokio::test]
 async fn without_a_spool_ranges_pass_through() {
     for manners in [ranges(), Manners::default()] {
         let (_upstream, pounce, image) =

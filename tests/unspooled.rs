@@ -16,7 +16,7 @@ async fn small_spool(size: usize) -> (Upstream, Pounce, Image, String) {
     upstream.add("a", "v1", &image);
     let pounce = Pounce::with(&[
         ("REGISTRY_PROXY_REMOTEURL", &upstream.url()),
-        ("REGISTRY_PROXY_SPOOL_MAXSIZE", "1000"),
+        ("REGISTRY_PROXY_SPOOL_MAXSIZE", "30"),
     ])
     .await;
     let path = format!("/v2/a/blobs/{}", digest(image.layer()));
@@ -93,18 +93,40 @@ async fn broken_connections_are_resumed_here_too() {
     });
     let reply = pounce.get(&path).await;
     assert!(reply.whole && reply.body == image.layer());
+    let bytes = upstream.blob_bytes();
+    // What is under way when a connection breaks is sent again.
+    assert!((LARGE..LARGE * 3 / 2).contains(&bytes), "{bytes} bytes");
+    let layer = digest(image.layer());
+    pounce
+        .until("it is stored", |pounce| pounce.has_blob(&layer))
+        .await;
+}
+
+#[tokio::test]
+async fn a_size_that_nobody_tells_may_be_too_large() {
+    let (upstream, pounce, image, path) = small_spool(LARGE).await;
+    upstream.behave(Manners {
+        chunked: true,
+        ..Manners::default()
+    });
+    // It is met in the middle; the next time, the blob goes past the spool.
+    assert!(!pounce.get(&path).await.whole);
+    let reply = pounce.get(&path).await;
+    assert!(reply.whole && reply.body == image.layer());
 }
 
 #[tokio::test]
 async fn wrong_bytes_are_neither_served_whole_nor_stored() {
-    for size in [500_000, LARGE] {
+    for size in [40, 500_000, LARGE] {
         let (upstream, pounce, _image, path) = small_spool(size).await;
         upstream.behave(Manners {
             corrupts: true,
             ..Manners::default()
         });
         for reply in join_all((0..2).map(|_| pounce.get(&path))).await {
-            assert!(!reply.whole && reply.body.len() < size);
+            let told = reply.status == 503 && reply.code() == "UNAVAILABLE";
+            assert!(told == (size == 40), "{}", reply.status);
+            assert!(told || (!reply.whole && reply.body.len() < size));
         }
         pounce
             .until("its upload is gone", |pounce| pounce.open_uploads() == 0)
@@ -152,7 +174,7 @@ async fn a_disk_that_is_full_is_passed_by() {
     });
     let reply = reqwest::get(&small).await.unwrap();
     assert!(reply.bytes().await.is_err());
-    process.until("there is no room for a blob in proxy.spool.directory");
+    process.until("there is no room for it in proxy.spool.directory");
     upstream.behave(Manners::default());
     let bytes = reqwest::get(&small).await.unwrap().bytes().await.unwrap();
     assert!(bytes == image.layer());

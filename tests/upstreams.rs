@@ -113,6 +113,66 @@ async fn a_blob_of_one_upstream_is_not_the_others() {
 }
 
 #[tokio::test]
+async fn what_one_upstream_refuses_another_one_may_have() {
+    let two = Two::new().await;
+    let pounce = two.pounce(&[]).await;
+    two.ghcr.behave(Manners {
+        stalls: true,
+        ..Manners::default()
+    });
+    let ours = format!("org/app/blobs/{}", digest(two.ours.layer()));
+    // The first fill asks an upstream that does not have the blob, and is not answered yet.
+    let (refused, served, ()) = tokio::join!(
+        async { pounce.get(&format!("/v2/ghcr.io/{ours}")).await },
+        async {
+            pounce.until_metric("fills_active", 1).await;
+            pounce.get(&format!("/v2/{ours}")).await
+        },
+        async {
+            while two.default.count("HEAD", "/blobs/") == 0 {
+                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            }
+            two.ghcr.release();
+        }
+    );
+    assert_eq!((refused.status, &refused.code()[..]), (404, "BLOB_UNKNOWN"));
+    assert!(served.status == 200 && served.body == two.ours.layer());
+}
+
+#[tokio::test]
+async fn more_than_ten_upstreams_from_variables() {
+    let two = Two::new().await;
+    let url = two.ghcr.url();
+    let names: Vec<_> = (0..12)
+        .map(|index| format!("REGISTRY_PROXY_UPSTREAMS_{index}_"))
+        .collect();
+    let mut variables = Vec::new();
+    for (index, name) in names.iter().enumerate() {
+        let url = if index == 11 {
+            url.clone()
+        } else {
+            "http://127.0.0.1:1".to_owned()
+        };
+        variables.push((format!("{name}HOST"), format!("r{index}.example.com")));
+        variables.push((format!("{name}REMOTEURL"), url));
+    }
+    let variables: Vec<_> = variables
+        .iter()
+        .map(|(name, value)| (&name[..], &value[..]))
+        .collect();
+    let pounce = Pounce::with(&variables).await;
+    let reply = pounce.get("/v2/r11.example.com/org/app/manifests/v1").await;
+    assert_eq!(reply.body, two.theirs.manifest);
+    assert_eq!(
+        pounce
+            .get("/v2/r10.example.com/org/app/manifests/v1")
+            .await
+            .status,
+        503
+    );
+}
+
+#[tokio::test]
 async fn a_host_that_nobody_configured_is_never_asked() {
     let two = Two::new().await;
     let elsewhere = Upstream::start().await;
@@ -147,10 +207,13 @@ async fn a_host_that_nobody_configured_is_never_asked() {
         (0, 0, 0)
     );
     // The default's name in front of another's is neither's repository.
-    let reply = pounce
-        .get("/v2/ghcr.io/org/app/manifests/v1?ns=docker.io")
-        .await;
-    assert_eq!((reply.status, &reply.code()[..]), (404, "NAME_UNKNOWN"));
+    for path in [
+        "ghcr.io/org/app/manifests/v1?ns=docker.io",
+        "docker.io/ghcr.io/org/app/manifests/v1",
+    ] {
+        let reply = pounce.get(&format!("/v2/{path}")).await;
+        assert_eq!((reply.status, &reply.code()[..]), (404, "NAME_UNKNOWN"));
+    }
 }
 
 #[tokio::test]

@@ -96,8 +96,10 @@ async fn pass(
 async fn wait(clock: &Clock, len: usize, rate: f64) {
     let turn = {
         let mut next = clock.lock().await;
-        *next = (*next).max(Instant::now() - Duration::from_secs_f64(BURST))
-            + Duration::from_secs_f64(len as f64 / rate);
+        let earliest = Instant::now()
+            .checked_sub(Duration::from_secs_f64(BURST))
+            .unwrap();
+        *next = (*next).max(earliest) + Duration::from_secs_f64(len as f64 / rate);
         *next
     };
     tokio::time::sleep_until(turn.into()).await;

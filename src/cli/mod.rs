@@ -3,6 +3,7 @@
 mod image;
 mod progress;
 mod serve;
+mod signals;
 mod warm;
 
 use std::process::ExitCode;

@@ -3,12 +3,14 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use super::{fail, on_runtime};
+use super::{fail, on_runtime, signals};
 use crate::config::{Config, Environment, Loaded};
 use crate::{Server, telemetry};
+
+/// What happens at the end.
+const HOW: &str = "requests and fills may go on for http.draintimeout";
 
 /// What `serve` takes.
 #[derive(Debug, clap::Args)]
@@ -32,7 +34,7 @@ async fn serve(Loaded { config, notices }: Loaded) -> ExitCode {
         tracing::warn!("{notice}");
     }
     let stop = CancellationToken::new();
-    if let Err(error) = watch_signals(stop.clone()) {
+    if let Err(error) = signals::watch(stop.clone(), HOW) {
         return fail(&error);
     }
     let server = match Server::bind(&config).await {
@@ -42,25 +44,4 @@ async fn serve(Loaded { config, notices }: Loaded) -> ExitCode {
     server.run(stop).await;
     tracing::info!("ended");
     ExitCode::SUCCESS
-}
-
-/// The first SIGTERM or SIGINT asks for an orderly end, the second one for an immediate one.
-fn watch_signals(stop: CancellationToken) -> std::io::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    tokio::spawn(async move {
-        loop {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
-            if stop.is_cancelled() {
-                tracing::warn!("ending at once");
-                std::process::exit(1);
-            }
-            tracing::info!("ending: requests and fills may go on for http.draintimeout");
-            stop.cancel();
-        }
-    });
-    Ok(())
 }

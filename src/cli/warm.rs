@@ -12,10 +12,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt, stream};
+use tokio_util::sync::CancellationToken;
 
 use super::image::ImageReference;
 use super::progress::{Progress, bytes};
-use super::{fail, on_runtime};
+use super::{fail, on_runtime, signals};
 use crate::config::{Config, Environment, Loaded, LogLevel, Secret};
 use crate::oci::{
     Descriptor, Digest, Error, ErrorCode, Manifest, Platform, Reference, RepositoryName,
@@ -73,9 +74,21 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
     }
     telemetry::init_logs(&config.log);
     on_runtime(async {
-        match Warming::begin(&config, arguments).await {
-            Ok(warming) => warming.run(&images).await,
-            Err(error) => fail(&*error),
+        let stop = CancellationToken::new();
+        if let Err(error) = signals::watch(stop.clone(), "what is half copied is thrown away") {
+            return fail(&error);
+        }
+        let warming = match Warming::begin(&config, arguments).await {
+            Ok(warming) => warming,
+            Err(error) => return fail(&*error),
+        };
+        tokio::select! {
+            code = warming.run(&images) => code,
+            () = stop.cancelled() => {
+                warming.registry.drain(Duration::ZERO).await;
+                warming.progress.trouble("interrupted: not everything is in the bucket");
+                ExitCode::FAILURE
+            }
         }
     })
 }
@@ -146,13 +159,13 @@ impl Warming {
         config: &Config,
         arguments: &Arguments,
     ) -> Result<Self, Box<dyn std::error::Error>> {
-        let (host, port) = config.http.addr.to_bind();
-        let host = if config.http.addr.is_every_address() {
-            "127.0.0.1"
+        let addr = &config.http.addr;
+        let addr = if addr.is_every_address() {
+            format!("127.0.0.1{addr}")
         } else {
-            host
+            addr.to_string()
         };
-        let store = Store::connect_beside(&config.storage, &format!("{host}:{port}")).await?;
+        let store = Store::connect_beside(&config.storage, &addr).await?;
         // It takes no uploads, so it signs none.
         let mut options = Options::new(config, || Secret::from(String::new()));
         options.prefetch = false;
@@ -165,7 +178,7 @@ impl Warming {
         })
     }
 
-    async fn run(self, images: &[ImageReference]) -> ExitCode {
+    async fn run(&self, images: &[ImageReference]) -> ExitCode {
         let (mut done, mut kept) = (Done::default(), Vec::new());
         for image in images {
             let began = Instant::now();
@@ -251,9 +264,9 @@ impl Warming {
         while let Some((blob, result)) = copies.next().await {
             match result {
                 Ok(Warmed::Already) => {}
-                Ok(Warmed::Copied) => {
+                Ok(Warmed::Copied(bytes)) => {
                     done.copied_blobs += 1;
-                    done.copied_bytes += blob.size();
+                    done.copied_bytes += bytes;
                 }
                 Err(error) => {
                     done.failed += 1;
@@ -292,15 +305,16 @@ impl Warming {
         let mut next = vec![(reference.clone(), 0)];
         while let Some((reference, depth)) = next.pop() {
             let warm = self.registry.warm_manifest(name, &reference).await?;
-            if depth < MAX_DEPTH {
-                let wanted = self.wanted(&warm.manifest)?;
-                let new = wanted.into_iter().filter(|digest| known.insert(*digest));
-                next.extend(new.map(|digest| (Reference::Digest(digest), depth + 1)));
-            }
+            let wanted = self.wanted(&warm.manifest)?;
             found.push(Found { reference, warm });
-            if found.len() > MAX_MANIFESTS {
-                break;
+            if found.len() + next.len() + wanted.len() > MAX_MANIFESTS
+                || (depth == MAX_DEPTH && !wanted.is_empty())
+            {
+                let message = "the image has more manifests than are followed";
+                return Err(Error::new(ErrorCode::ManifestInvalid, message));
             }
+            let new = wanted.into_iter().filter(|digest| known.insert(*digest));
+            next.extend(new.map(|digest| (Reference::Digest(digest), depth + 1)));
         }
         Ok(found)
     }

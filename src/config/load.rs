@@ -35,8 +35,13 @@ impl<N: Into<String>, V: Into<String>> FromIterator<(N, V)> for Environment {
             .into_iter()
             .map(|(name, value)| (name.into(), value.into()))
             .collect();
-        // So that REGISTRY_STORAGE comes before REGISTRY_STORAGE_S3_BUCKET.
-        pairs.sort();
+        // So that REGISTRY_STORAGE comes before REGISTRY_STORAGE_S3_BUCKET, and …_2_… before …_10_….
+        pairs.sort_by_cached_key(|(name, value)| {
+            let parts = name
+                .split('_')
+                .map(|part| (part.parse::<u64>().ok(), part.to_owned()));
+            (parts.collect::<Vec<_>>(), value.clone())
+        });
         Self(pairs)
     }
 }

@@ -37,7 +37,7 @@ pub struct Config {
     pub storage: Storage,
     /// How clients reach pounce.
     pub http: Http,
-    /// The registry that pounce fronts.
+    /// The registries that pounce fronts.
     pub proxy: Proxy,
 }
 

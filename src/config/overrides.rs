@@ -40,8 +40,8 @@ pub(super) fn apply(
             let nearest = nearest.map(|key| variable(&key));
             notices.push(format!("{name} names no setting{}", hint(nearest.as_ref())));
         }
-        Key::Setting(default) => put(document, &path, value(name, text, default)?),
-        Key::Section(_) | Key::List | Key::Free => put(document, &path, yaml(name, text)?),
+        Key::Setting(default) => put(document, name, &path, value(name, text, default)?)?,
+        Key::Section(_) | Key::List | Key::Free => put(document, name, &path, yaml(name, text)?)?,
     }
     Ok(())
 }
@@ -74,22 +74,27 @@ pub(super) fn yaml(origin: &str, text: &str) -> Result<Value, ConfigError> {
 }
 
 /// Sets the value at `path`, making sections and list elements on the way.
-fn put(node: &mut Value, path: &[&str], value: Value) {
+///
+/// # Errors
+/// There is no list element before the one that is named.
+fn put(node: &mut Value, name: &str, path: &[&str], value: Value) -> Result<(), ConfigError> {
     let Some((key, rest)) = path.split_first() else {
         *node = value;
-        return;
+        return Ok(());
     };
     let index = key.parse::<usize>();
     if node.is_null() && index.is_ok() {
         *node = Value::Array(Vec::new());
     }
     if let (Value::Array(list), Ok(index)) = (&mut *node, index) {
-        // Lists here are short; an index far out is taken for the next one.
-        let index = index.min(list.len());
+        if index > list.len() {
+            let message = format!("there is no element {} before it", list.len());
+            return Err(ConfigError::value(name, message));
+        }
         if index == list.len() {
             list.push(Value::Null);
         }
-        return put(&mut list[index], rest, value);
+        return put(&mut list[index], name, rest, value);
     }
     if !node.is_object() {
         *node = Value::Object(Map::new());
@@ -100,12 +105,8 @@ fn put(node: &mut Value, path: &[&str], value: Value) {
             .keys()
             .find(|it| it.eq_ignore_ascii_case(key))
             .cloned();
-        put(
-            section
-                .entry(written.unwrap_or((*key).to_owned()))
-                .or_insert(Value::Null),
-            rest,
-            value,
-        );
+        let entry = section.entry(written.unwrap_or((*key).to_owned()));
+        put(entry.or_insert(Value::Null), name, rest, value)?;
     }
+    Ok(())
 }

@@ -181,6 +181,9 @@ impl<'de> Deserialize<'de> for WebUrl {
 pub struct UpstreamHost(String);
 
 impl UpstreamHost {
+    /// Docker Hub's names, which are all taken for the first: the one in references, and those of its API.
+    pub const DOCKER_HUB: [&str; 3] = ["docker.io", "index.docker.io", "registry-1.docker.io"];
+
     /// The name.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -221,6 +224,9 @@ impl FromStr for UpstreamHost {
         }
         if !host.contains('.') && port.is_none() && host != "localhost" {
             return Err("a host has a dot or a port, as in ghcr.io or registry:5000");
+        }
+        if Self::DOCKER_HUB.contains(&text.as_str()) {
+            return Ok(Self(Self::DOCKER_HUB[0].to_owned()));
         }
         Ok(Self(text))
     }

@@ -9,7 +9,7 @@ use url::Url;
 
 use super::{Answer, Site, headers};
 use crate::oci::{Digest, Error, MediaType, RangeRequest, RepositoryName};
-use crate::registry::{BlobAccess, BlobRequest, BlobStream};
+use crate::registry::{BlobAccess, BlobPart, BlobRequest, BlobStream};
 
 pub(super) async fn pull(
     site: &Site,
@@ -70,12 +70,12 @@ fn redirect(digest: &Digest, url: &str) -> Response {
 
 fn streamed(digest: &Digest, stream: BlobStream) -> Response {
     let body = Body::from_stream(stream.bytes);
-    let (Some(slice), Some(size)) = (stream.slice, stream.size) else {
+    let Some(BlobPart { slice, of }) = stream.part else {
         return whole(digest, stream.size, body);
     };
     let mut response = whole(digest, Some(slice.len()), body);
     *response.status_mut() = StatusCode::PARTIAL_CONTENT;
-    let range = format!("bytes {}-{}/{size}", slice.start, slice.end - 1);
+    let range = format!("bytes {}-{}/{of}", slice.start, slice.end - 1);
     response
         .headers_mut()
         .insert(header::CONTENT_RANGE, headers::value(&range));

@@ -46,11 +46,26 @@ pub struct BlobStream {
     /// The size of the whole blob, where the upstream tells.
     pub size: Option<u64>,
     /// The part that comes, if it is not the whole.
-    pub slice: Option<Slice>,
+    pub part: Option<BlobPart>,
     /// The bytes. An error means that the blob cannot be had whole: the connection has to break.
     pub bytes: BoxStream<'static, io::Result<Bytes>>,
     /// Where they come from.
     pub outcome: Outcome,
+}
+
+/// A part of a blob whose size is known.
+#[derive(Clone, Copy, Debug)]
+pub struct BlobPart {
+    /// From where to where.
+    pub slice: Slice,
+    /// The size of the whole blob in bytes.
+    pub of: u64,
+}
+
+impl BlobPart {
+    pub(super) const fn is_whole(self) -> bool {
+        self.slice.len() == self.of
+    }
 }
 
 /// What a HEAD tells of a blob.
@@ -123,9 +138,9 @@ impl Registry {
         self.require_member(request.name, digest, known, size)
             .await?;
         if self.inner.stream_blobs {
-            let slice = resolve(&request.range, Some(size))?;
+            let part = resolve(&request.range, Some(size))?;
             let stream = store
-                .stream(Key::Blob(digest), slice)
+                .stream(Key::Blob(digest), part.map(|part| part.slice))
                 .await
                 .map_err(of_store)?;
             let bytes = stream
@@ -134,7 +149,7 @@ impl Registry {
             let outcome = Outcome::Stream;
             return Ok(BlobAccess::Stream(BlobStream {
                 size: Some(size),
-                slice,
+                part,
                 bytes,
                 outcome,
             }));
@@ -158,9 +173,12 @@ impl Registry {
 }
 
 /// With the size unknown, the whole is what any range gets.
-pub(super) fn resolve(range: &RangeRequest, size: Option<u64>) -> Result<Option<Slice>, Error> {
-    size.map_or(Ok(None), |size| range.resolve(size))
-        .map_err(|()| range_invalid(size))
+pub(super) fn resolve(range: &RangeRequest, size: Option<u64>) -> Result<Option<BlobPart>, Error> {
+    let Some(of) = size else {
+        return Ok(None);
+    };
+    let slice = range.resolve(of).map_err(|()| range_invalid(size))?;
+    Ok(slice.map(|slice| BlobPart { slice, of }))
 }
 
 pub(super) fn range_invalid(size: Option<u64>) -> Error {

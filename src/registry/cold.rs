@@ -5,21 +5,23 @@
 //! passes through memory. With `proxy.onmiss: redirect`, clients are sent to where the upstream keeps the
 //! blob, and the fill is nobody's.
 
+use std::pin::Pin;
 use std::sync::Arc;
 
 use futures_util::StreamExt;
+use tracing::Instrument;
 
 use super::Registry;
-use super::blobs::{BlobRequest, BlobStream, range_invalid, resolve};
+use super::blobs::{BlobPart, BlobRequest, BlobStream, range_invalid, resolve};
 use super::cache::{Location, Matter};
 use super::failure::of_upstream;
-use super::fill::{self, Fill, Flow, Joined, Refusal, TAIL, Wanted};
+use super::fill::{Copying, Fill, Flow, Joined, Refusal, TAIL, Wanted};
 use super::members::{Known, blob_unknown};
 use super::pass;
 use crate::config::OnMiss;
-use crate::oci::{Digest, Error, ErrorCode, RangeRequest, RepositoryName, Slice};
+use crate::oci::{Digest, Error, ErrorCode, RangeRequest, RepositoryName};
 use crate::telemetry::Outcome;
-use crate::upstream::{Upstream, UpstreamError};
+use crate::upstream::Upstream;
 
 /// What became of a blob that was not in the bucket a moment ago.
 pub(super) enum Fetched {
@@ -31,6 +33,20 @@ pub(super) enum Fetched {
     Stored(u64),
 }
 
+/// A fill that one may follow.
+pub(super) enum Begun {
+    /// Its bytes come.
+    Flow(Arc<Flow>, Arc<Fill>, Outcome),
+    /// There is no room to spool the blob, and why.
+    NoRoom(Arc<str>),
+    /// The blob is in the bucket now, with this size.
+    Stored(u64),
+}
+
+/// How many fills that somebody else began and that were refused are passed by before one's own: the
+/// upstream of another repository may not have the blob.
+const REFUSED: usize = 3;
+
 impl Registry {
     /// Begins to copy a cold blob into the bucket, for nobody in particular.
     pub(super) fn fetch_later(
@@ -41,10 +57,19 @@ impl Registry {
         announced: Option<u64>,
     ) {
         let wanted = wanted(upstream, name, digest);
-        let joined = self.inner.fills.join(self, wanted, announced);
-        if let Joined::Fill(fill, Outcome::Follow) = joined {
-            fill.add(name);
-        }
+        let fill = match self.inner.fills.join(self, wanted.clone(), announced) {
+            Joined::Stored(_) => return,
+            Joined::Fill(fill, Outcome::Follow) => return fill.add(name),
+            Joined::Fill(fill, _) => fill,
+        };
+        let registry = self.clone();
+        let work = async move {
+            if let Err(Refusal::NoRoom(why)) = fill.flow().await {
+                // What comes of it is in the log.
+                let _ = registry.copy_without_spool(&wanted, &why, |_| {}).await;
+            }
+        };
+        self.inner.background.own(work.in_current_span());
     }
 
     /// A cold blob, or a part of it.
@@ -68,40 +93,43 @@ impl Registry {
             return Ok(Fetched::Elsewhere(url));
         }
         let wanted = wanted(upstream, name, digest);
-        let (fill, outcome) = match self.join(&wanted, known).await? {
-            Ok(joined) => joined,
-            Err(size) => return Ok(Fetched::Stored(size)),
-        };
-        let stream = match fill.flow().await {
-            Ok(flow) => self.follow(&flow, request, known, &wanted, outcome).await,
-            Err(Refusal::NoRoom(why)) => {
-                tracing::warn!(repository = %name, %digest, why, "a blob goes past the spool");
+        let stream = match self.join(&wanted, known).await? {
+            Begun::Stored(size) => return Ok(Fetched::Stored(size)),
+            Begun::Flow(flow, _, outcome) => {
+                self.follow(&flow, request, known, &wanted, outcome).await
+            }
+            Begun::NoRoom(why) => {
+                tracing::warn!(repository = %name, %digest, %why, "a blob goes past the spool");
                 Box::pin(self.without_spool(request, known, &wanted)).await
             }
-            Err(refusal) => Err(refusal.describe(&wanted)),
         };
         stream.map(Fetched::Stream)
     }
 
-    /// The fill of a blob, or, as the other result, its size in the bucket.
-    async fn join(
-        &self,
-        wanted: &Wanted,
-        known: Known,
-    ) -> Result<Result<(Arc<Fill>, Outcome), u64>, Error> {
-        let joined = self.inner.fills.join(self, wanted.clone(), known.announced);
-        let (fill, outcome) = match joined {
-            Joined::Stored(size) => return Ok(Err(size)),
-            Joined::Fill(fill, outcome) => (fill, outcome),
-        };
-        if outcome == Outcome::Follow {
-            if !known.member {
-                // Somebody else's fill does not make it this repository's blob.
-                self.ask_membership(&wanted.name, &wanted.digest).await?;
+    /// The fill of a blob, as soon as its bytes come.
+    pub(super) async fn join(&self, wanted: &Wanted, known: Known) -> Result<Begun, Error> {
+        let mut attempts = 0..REFUSED;
+        loop {
+            let joined = self.inner.fills.join(self, wanted.clone(), known.announced);
+            let (fill, outcome) = match joined {
+                Joined::Stored(size) => return Ok(Begun::Stored(size)),
+                Joined::Fill(fill, outcome) => (fill, outcome),
+            };
+            if outcome == Outcome::Follow {
+                if !known.member {
+                    // Somebody else's fill does not make it this repository's blob.
+                    self.ask_membership(&wanted.name, &wanted.digest).await?;
+                }
+                fill.add(&wanted.name);
             }
-            fill.add(&wanted.name);
+            match fill.flow().await {
+                Ok(flow) => return Ok(Begun::Flow(flow, fill, outcome)),
+                Err(Refusal::NoRoom(why)) => return Ok(Begun::NoRoom(why)),
+                Err(Refusal::Upstream(_))
+                    if outcome == Outcome::Follow && attempts.next().is_some() => {}
+                Err(refusal) => return Err(refusal.describe(wanted)),
+            }
         }
-        Ok(Ok((fill, outcome)))
     }
 
     async fn follow(
@@ -114,42 +142,35 @@ impl Registry {
     ) -> Result<BlobStream, Error> {
         let size = flow.size();
         // A part needs a size to be a part of.
-        let slice = resolve(&request.range, size.or(known.announced))?;
+        let part = resolve(&request.range, size.or(known.announced))?;
         if size.is_some_and(|size| size <= TAIL) && flow.verified().await.is_err() {
-            // Nothing of it leaves before the whole was verified, so that it can still be told.
-            let message = "the upstream registry did not send this blob, the log tells why";
-            return Err(Error::new(ErrorCode::Unavailable, message));
+            return Err(not_sent());
         }
-        if let Some(slice) = slice
-            && !flow.is_near(slice)
-            && let Some(stream) = self.part(wanted, slice, size).await?
+        if let Some(part) = part
+            && !flow.is_near(part.slice)
+            && let Some(stream) = self.part(wanted, part).await?
         {
             return Ok(stream);
         }
         Ok(BlobStream {
-            size: size.or(slice.and(known.announced)),
-            slice,
-            bytes: flow.read(slice),
+            size,
+            part,
+            bytes: flow.read(part.map(|part| part.slice)),
             outcome,
         })
     }
 
-    /// A part straight from the upstream, unless it knows no ranges.
-    async fn part(
-        &self,
-        wanted: &Wanted,
-        slice: Slice,
-        size: Option<u64>,
-    ) -> Result<Option<BlobStream>, Error> {
-        let mut source = wanted.stretch(slice);
+    /// A part straight from the upstream, unless it knows no ranges, or has none to give now.
+    async fn part(&self, wanted: &Wanted, part: BlobPart) -> Result<Option<BlobStream>, Error> {
+        let mut source = wanted.stretch(part.slice);
         match source.connect().await {
             Ok(()) => Ok(Some(BlobStream {
-                size,
-                slice: Some(slice),
+                size: Some(part.of),
+                part: Some(part),
                 bytes: source.into_stream(),
                 outcome: Outcome::Pass,
             })),
-            Err(UpstreamError::Invalid(_)) => Ok(None),
+            Err(error) if error.is_outage() => Ok(None),
             Err(error) => Err(of_upstream(
                 error,
                 blob_unknown(&wanted.name, &wanted.digest),
@@ -166,31 +187,43 @@ impl Registry {
     ) -> Result<BlobStream, Error> {
         let (name, digest) = (&wanted.name, &wanted.digest);
         let refused = |error| of_upstream(error, blob_unknown(name, digest));
+        let mut part = None;
         if !matches!(request.range, RangeRequest::Whole) {
             let size = match known.announced {
                 Some(size) => Some(size),
                 None => self.upstream_size(name, digest).await?,
             };
-            if let Some(slice) = resolve(&request.range, size)? {
-                let mut source = wanted.stretch_of_any(slice);
-                source.connect().await.map_err(refused)?;
-                return Ok(BlobStream {
-                    size,
-                    slice: Some(slice),
-                    bytes: source.into_stream(),
-                    outcome: Outcome::Pass,
-                });
-            }
+            part = resolve(&request.range, size)?;
         }
-        let begun = wanted.begin(None).await.map_err(refused)?;
-        let size = begun.size;
-        let passing = fill::unspooled::begin(self, wanted, wanted.go_on(begun), size);
+        if let Some(part) = part.filter(|part| !part.is_whole()) {
+            let mut source = wanted.stretch_of_any(part.slice);
+            source.connect().await.map_err(refused)?;
+            return Ok(BlobStream {
+                size: Some(part.of),
+                part: Some(part),
+                bytes: source.into_stream(),
+                outcome: Outcome::Pass,
+            });
+        }
+        let begun = wanted.begin(None, known.announced).await.map_err(refused)?;
+        let (size, source) = (begun.size, wanted.go_on(begun));
+        let (bytes, outcome) = match Copying::now(self, wanted) {
+            Some(copying) => (copying.begin(source, size).bytes, Outcome::Fill),
+            None => (source.into_stream(), Outcome::Pass),
+        };
         let metrics = Arc::clone(&self.inner.metrics);
+        let mut bytes = pass::verified(bytes, *digest, metrics).peekable();
+        // Nothing of a small one leaves before the whole was verified, so that it can still be told.
+        if size.is_some_and(|size| size <= TAIL)
+            && let Some(Err(_)) = Pin::new(&mut bytes).peek().await
+        {
+            return Err(not_sent());
+        }
         Ok(BlobStream {
             size,
-            slice: None,
-            bytes: pass::verified(passing.bytes, *digest, metrics),
-            outcome: passing.outcome,
+            part,
+            bytes: bytes.boxed(),
+            outcome,
         })
     }
 
@@ -199,28 +232,30 @@ impl Registry {
     pub(super) async fn copy_without_spool(
         &self,
         wanted: &Wanted,
+        why: &str,
         progress: impl Fn(u64),
-    ) -> Result<(), Error> {
+    ) -> Result<u64, Error> {
         let (name, digest) = (&wanted.name, &wanted.digest);
         let failed = || {
             let message = format!("{digest} could not be stored, the log tells why");
             Error::new(ErrorCode::Unavailable, message)
         };
-        let begun = wanted.begin(None).await;
+        let Some(copying) = Copying::later(self, wanted).await else {
+            // Somebody copies it, or did so.
+            return self.inner.cache.present(digest).ok_or_else(failed);
+        };
+        tracing::warn!(repository = %name, %digest, %why, "a blob goes past the spool");
+        let begun = wanted.begin(None, None).await;
         let begun = begun.map_err(|error| of_upstream(error, blob_unknown(name, digest)))?;
         let size = begun.size;
-        let mut passing = fill::unspooled::begin(self, wanted, wanted.go_on(begun), size);
+        let mut copied = copying.begin(wanted.go_on(begun), size);
         let mut bytes = 0;
-        while let Some(piece) = passing.bytes.next().await {
+        while let Some(piece) = copied.bytes.next().await {
             bytes += piece.map_err(|error| failed().because(error))?.len() as u64;
             progress(bytes);
         }
-        match passing.stored {
-            Some(stored) => stored.await.unwrap_or_else(|_| Err(failed())),
-            // Somebody else was copying it.
-            None if self.inner.cache.present(digest).is_some() => Ok(()),
-            None => Err(failed()),
-        }
+        let stored = copied.stored.await.unwrap_or_else(|_| Err(failed()));
+        stored.map(|()| bytes)
     }
 
     /// Where the upstream has its own clients fetch a blob, asked once for all who want to know.
@@ -251,6 +286,11 @@ impl Registry {
         let matter = Matter::Location(name.clone(), *digest);
         cache.in_turn(matter, ask).await
     }
+}
+
+fn not_sent() -> Error {
+    let message = "the upstream registry did not send this blob, the log tells why";
+    Error::new(ErrorCode::Unavailable, message)
 }
 
 pub(super) fn wanted(upstream: &Arc<Upstream>, name: &RepositoryName, digest: &Digest) -> Wanted {

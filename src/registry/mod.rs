@@ -40,7 +40,7 @@ use cache::Cache;
 use fill::Fills;
 use uploads::Uploads;
 
-pub use blobs::{BlobAccess, BlobInfo, BlobRequest, BlobStream};
+pub use blobs::{BlobAccess, BlobInfo, BlobPart, BlobRequest, BlobStream};
 pub use catalog::CatalogPage;
 pub use manifests::Served;
 pub use publish::{ManifestRequest, Published};
@@ -211,7 +211,9 @@ impl Registry {
                 "this registry has no upstream for {host}: its operator can add one to proxy.upstreams, or name \
                  the default one in proxy.host"
             );
-            Error::new(ErrorCode::NameUnknown, message)
+            let asked = ns.unwrap_or_default().chars().take(256).collect::<String>();
+            let cause = std::io::Error::other(format!("ns={asked:?}"));
+            Error::new(ErrorCode::NameUnknown, message).because(cause)
         })
     }
 

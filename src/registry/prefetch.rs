@@ -1,5 +1,7 @@
 //! What a client that pulled a manifest is going to ask for next.
 
+use tracing::Instrument;
+
 use super::Registry;
 use super::parallel::a_few;
 use crate::oci::{Descriptor, Error, Manifest, MediaType, Reference, RepositoryName};
@@ -41,7 +43,7 @@ impl Registry {
             return;
         }
         let (registry, name) = (self.clone(), name.clone());
-        inner.background.try_run(async move {
+        let ask = async move {
             let upstream = registry.upstream(&name).filter(|_| registry.inner.prefetch);
             let absent = blobs.iter().map(|blob| registry.is_absent(&name, blob));
             let Ok(absent) = a_few(PARALLEL, absent.collect()).await else {
@@ -61,7 +63,8 @@ impl Registry {
                     .fills
                     .prefetch(&registry, wanted, blob.size());
             }
-        });
+        };
+        inner.background.try_run(ask.in_current_span());
     }
 
     /// Hands a blob back that the bucket does not have. What it answers is remembered; a failure

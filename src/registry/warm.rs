@@ -1,10 +1,9 @@
 //! Making things warm before somebody asks for them.
 
 use super::Registry;
-use super::cold::wanted;
+use super::cold::{Begun, wanted};
 use super::failure::of_store;
-use super::fill::{Joined, Refusal};
-use super::members::blob_unknown;
+use super::members::{Known, blob_unknown};
 use crate::oci::{Descriptor, Digest, Error, Manifest, Reference, RepositoryName};
 use crate::store::Key;
 use crate::telemetry::Outcome;
@@ -14,8 +13,8 @@ use crate::telemetry::Outcome;
 pub enum Warmed {
     /// Nothing: the bucket had it.
     Already,
-    /// It was copied.
-    Copied,
+    /// It was copied, so many bytes.
+    Copied(u64),
 }
 
 /// A manifest that is going to be warm.
@@ -119,28 +118,25 @@ impl Registry {
         let Some(upstream) = self.upstream(name) else {
             return Err(blob_unknown(name, digest));
         };
-        let wanted = wanted(upstream, name, digest);
-        let fill = match self
-            .inner
-            .fills
-            .join(self, wanted.clone(), Some(blob.size()))
-        {
-            Joined::Stored(_) => return Ok(Warmed::Already),
-            Joined::Fill(fill, _) => fill,
+        let known = Known {
+            announced: Some(blob.size()),
+            ..known
         };
-        fill.add(name);
-        match fill.flow().await {
-            Ok(flow) => {
+        let wanted = wanted(upstream, name, digest);
+        match self.join(&wanted, known).await? {
+            Begun::Stored(_) => Ok(Warmed::Already),
+            Begun::Flow(flow, fill, _) => {
                 let mut bytes = 0;
                 while let Some(more) = flow.beyond(bytes).await {
                     bytes = more;
                     progress(bytes);
                 }
-                fill.stored().await?;
+                fill.stored().await.map(Warmed::Copied)
             }
-            Err(Refusal::NoRoom(_)) => self.copy_without_spool(&wanted, &progress).await?,
-            Err(refusal) => return Err(refusal.describe(&wanted)),
+            Begun::NoRoom(why) => {
+                let copied = self.copy_without_spool(&wanted, &why, progress).await;
+                copied.map(Warmed::Copied)
+            }
         }
-        Ok(Warmed::Copied)
     }
 }

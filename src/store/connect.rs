@@ -15,6 +15,9 @@ use super::relocate::CopyOptions;
 use super::{Embedded, Inner, PutOptions, Store, StoreError, error, presign::Presigner};
 use crate::config::{Driver, S3, Storage};
 
+/// How long a process that is about to end may keep a folder from the next one.
+const PATIENCE: Duration = Duration::from_secs(2);
+
 /// Why there is no bucket to work with, in a sentence that names the setting.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
@@ -63,7 +66,7 @@ impl Store {
     pub async fn connect(storage: &Storage) -> Result<Self, ConnectError> {
         match storage.driver {
             Driver::S3 => Self::connect_s3(storage).await,
-            Driver::Filesystem => Ok(Self::open_folder(storage)?),
+            Driver::Filesystem => Ok(Self::open_folder(storage, PATIENCE)?),
         }
     }
 
@@ -73,9 +76,12 @@ impl Store {
     /// # Errors
     /// See [`ConnectError`].
     pub async fn connect_beside(storage: &Storage, addr: &str) -> Result<Self, ConnectError> {
-        match Self::connect(storage).await {
-            Err(ConnectError::Folder(error)) if error.kind() == ErrorKind::ResourceBusy => {}
-            other => return other,
+        if storage.driver == Driver::S3 {
+            return Self::connect_s3(storage).await;
+        }
+        match Self::open_folder(storage, Duration::ZERO) {
+            Err(error) if error.kind() == ErrorKind::ResourceBusy => {}
+            other => return Ok(other?),
         }
         let root = &storage.filesystem.rootdirectory;
         let endpoint = format!("http://{addr}");
@@ -153,8 +159,8 @@ impl Store {
         }
     }
 
-    fn open_folder(storage: &Storage) -> std::io::Result<Self> {
-        let embedded = Embedded::open(&storage.filesystem.rootdirectory)?;
+    fn open_folder(storage: &Storage, patience: Duration) -> std::io::Result<Self> {
+        let embedded = Embedded::open(&storage.filesystem.rootdirectory, patience)?;
         let config = base()
             .force_path_style(true)
             .region(Region::from_static("auto"))

@@ -107,8 +107,9 @@ impl Upstream {
         // On its own host it may ask for credentials again; and TLS is not given up.
         Ok(url.filter(|url| {
             let secure = url.scheme() == "https" || ask.url.scheme() == "http";
+            let has_no_credentials = url.username().is_empty() && url.password().is_none();
             let is_web = matches!(url.scheme(), "http" | "https");
-            is_web && secure && url.origin() != ask.url.origin() && url.password().is_none()
+            is_web && secure && url.origin() != ask.url.origin() && has_no_credentials
         }))
     }
 }

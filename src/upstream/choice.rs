@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use super::client::{DOCKER_HUB, Upstream};
+use super::client::Upstream;
 use super::error::UpstreamError;
 use crate::config::{Proxy, UpstreamHost};
 use crate::oci::RepositoryName;
@@ -15,19 +15,21 @@ use crate::telemetry::Metrics;
 /// The configured upstreams.
 #[derive(Debug, Default)]
 pub struct Upstreams {
-    default: Option<Default>,
-    others: Vec<Other>,
+    /// The default one.
+    plain: Option<Plain>,
+    /// `proxy.upstreams`
+    named: Vec<Named>,
 }
 
 #[derive(Debug)]
-struct Default {
+struct Plain {
     upstream: Arc<Upstream>,
     /// What clients call it.
     hosts: Vec<UpstreamHost>,
 }
 
 #[derive(Debug)]
-struct Other {
+struct Named {
     upstream: Arc<Upstream>,
     host: UpstreamHost,
     component: String,
@@ -40,7 +42,7 @@ impl Upstreams {
     /// The system's TLS certificates cannot be read.
     pub fn new(proxy: &Proxy, metrics: &Arc<Metrics>) -> Result<Self, UpstreamError> {
         let stall = proxy.fill.stalltimeout;
-        let mut others = Vec::new();
+        let mut named: Vec<Named> = Vec::new();
         for remote in &proxy.upstreams {
             // A loaded configuration has one for each.
             let Some(host) = remote.host.clone() else {
@@ -49,33 +51,33 @@ impl Upstreams {
             let component = host.component();
             let metrics = Arc::clone(metrics);
             let upstream = Upstream::new(remote, Some(component.clone()), stall, metrics)?;
-            others.push(Other {
+            named.push(Named {
                 upstream: Arc::new(upstream),
                 host,
                 component,
             });
         }
-        let default = if proxy.remoteurl.is_some() {
+        let plain = if proxy.remoteurl.is_some() {
             let upstream = Upstream::new(&proxy.own(), None, stall, Arc::clone(metrics))?;
             let mut hosts = match &proxy.host {
                 Some(host) => vec![host.clone()],
                 None => hosts_of(&upstream),
             };
-            hosts.retain(|host| others.iter().all(|other| other.host != *host));
+            hosts.retain(|host| named.iter().all(|named| named.host != *host));
             let upstream = Arc::new(upstream);
-            Some(Default { upstream, hosts })
+            Some(Plain { upstream, hosts })
         } else {
             None
         };
-        Ok(Self { default, others })
+        Ok(Self { plain, named })
     }
 
     /// The upstream of a repository, if there is one.
     #[must_use]
     pub fn of(&self, name: &RepositoryName) -> Option<&Arc<Upstream>> {
-        match self.other_named(name) {
-            Some(other) => Some(&other.upstream),
-            None => self.default.as_ref().map(|default| &default.upstream),
+        match self.named(name) {
+            Some(named) => Some(&named.upstream),
+            None => self.plain.as_ref().map(|plain| &plain.upstream),
         }
     }
 
@@ -84,52 +86,50 @@ impl Upstreams {
     #[must_use]
     pub fn repository(&self, name: RepositoryName, ns: Option<&str>) -> Option<RepositoryName> {
         match ns {
-            _ if self.default.is_none() && self.others.is_empty() => Some(name),
-            None => Some(self.without_default_host(name)),
-            Some(ns) => self.in_namespace(name, &canonical(ns)),
+            _ if self.plain.is_none() && self.named.is_empty() => Some(name),
+            None => self.without_default_host(name),
+            Some(ns) => self.in_namespace(name, &ns.parse().ok()?),
         }
     }
 
     /// Every upstream, the default one first.
     pub fn all(&self) -> impl Iterator<Item = &Arc<Upstream>> {
-        let default = self.default.iter().map(|default| &default.upstream);
-        default.chain(self.others.iter().map(|other| &other.upstream))
+        let plain = self.plain.iter().map(|plain| &plain.upstream);
+        plain.chain(self.named.iter().map(|named| &named.upstream))
     }
 
-    fn in_namespace(&self, name: RepositoryName, ns: &str) -> Option<RepositoryName> {
-        if let Some(other) = self
-            .others
-            .iter()
-            .find(|it| canonical(it.host.as_str()) == ns)
-        {
-            return format!("{}/{name}", other.component).parse().ok();
+    fn in_namespace(&self, name: RepositoryName, ns: &UpstreamHost) -> Option<RepositoryName> {
+        if let Some(named) = self.named.iter().find(|named| named.host == *ns) {
+            return format!("{}/{name}", named.component).parse().ok();
         }
-        let default = self.default.as_ref()?;
-        let is_default = default
+        let plain = self.plain.as_ref()?;
+        plain
             .hosts
-            .iter()
-            .any(|host| canonical(host.as_str()) == ns);
-        // Such a name would be another upstream's repository.
-        (is_default && self.other_named(&name).is_none()).then_some(name)
+            .contains(ns)
+            .then_some(name)
+            .filter(|name| self.is_plain(name))
     }
 
-    /// `docker.io/library/alpine` is `library/alpine` where Docker Hub is the default.
-    fn without_default_host(&self, name: RepositoryName) -> RepositoryName {
+    /// `docker.io/library/alpine` is `library/alpine` where Docker Hub has the plain names.
+    fn without_default_host(&self, name: RepositoryName) -> Option<RepositoryName> {
         let Some((first, rest)) = name.as_str().split_once('/') else {
-            return name;
+            return Some(name);
         };
-        let mut hosts = self.default.iter().flat_map(|default| &default.hosts);
-        if hosts.any(|host| host.component() == first)
-            && let Ok(rest) = rest.parse()
-        {
-            return rest;
+        let mut hosts = self.plain.iter().flat_map(|plain| &plain.hosts);
+        if hosts.any(|host| host.component() == first) {
+            return rest.parse().ok().filter(|name| self.is_plain(name));
         }
-        name
+        Some(name)
     }
 
-    fn other_named(&self, name: &RepositoryName) -> Option<&Other> {
+    /// A name is no other upstream's.
+    fn is_plain(&self, name: &RepositoryName) -> bool {
+        self.named(name).is_none()
+    }
+
+    fn named(&self, name: &RepositoryName) -> Option<&Named> {
         let (first, _) = name.as_str().split_once('/')?;
-        self.others.iter().find(|other| other.component == first)
+        self.named.iter().find(|named| named.component == first)
     }
 }
 
@@ -141,18 +141,7 @@ fn hosts_of(upstream: &Upstream) -> Vec<UpstreamHost> {
         .split(':')
         .next()
         .is_some_and(|host| host.contains('.') && host.parse::<std::net::IpAddr>().is_err());
-    let mut names = vec![own.as_str()];
-    if !is_public || DOCKER_HUB.contains(&own.as_str()) {
-        names.extend(DOCKER_HUB);
-    }
-    names.iter().filter_map(|name| name.parse().ok()).collect()
-}
-
-/// Hosts are compared in lower case, and Docker Hub's are all one.
-fn canonical(host: &str) -> String {
-    let host = host.to_ascii_lowercase();
-    if DOCKER_HUB.contains(&host.as_str()) {
-        return DOCKER_HUB[0].to_owned();
-    }
-    host
+    let hub = UpstreamHost::DOCKER_HUB.iter().filter(|_| !is_public);
+    let names = std::iter::once(own.as_str()).chain(hub.copied());
+    names.filter_map(|name| name.parse().ok()).collect()
 }

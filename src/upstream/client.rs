@@ -17,8 +17,6 @@ use crate::config::{Remote, UpstreamHost};
 use crate::oci::{Digest, MAX_MANIFEST_BYTES, Manifest, MediaType, Reference, RepositoryName, Tag};
 use crate::telemetry::{Metrics, UpstreamCall};
 
-/// Docker Hub's names: the one in references, and those of its API.
-pub(super) const DOCKER_HUB: [&str; 3] = ["docker.io", "index.docker.io", "registry-1.docker.io"];
 /// How long a manifest or a list of tags may take in all. Blobs may take as long as they like.
 pub(super) const SMALL: Duration = Duration::from_secs(30);
 /// How long a tag that is stored may take to be compared.
@@ -79,7 +77,7 @@ impl Upstream {
         };
         let is_docker_hub = base
             .host_str()
-            .is_some_and(|host| DOCKER_HUB.contains(&host));
+            .is_some_and(|host| UpstreamHost::DOCKER_HUB.contains(&host));
         if is_docker_hub {
             // The names that people know answer with a web site.
             base.set_host(Some("registry-1.docker.io"))

@@ -6,6 +6,7 @@
 
 use std::path::PathBuf;
 use std::process::Stdio;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use reqwest::RequestBuilder;
@@ -27,7 +28,7 @@ const PAUSE: Duration = Duration::from_secs(5);
 const IDENTITY: &str = "<token>";
 
 /// A name and a password.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Credentials {
     pub(super) username: String,
     pub(super) password: Secret,
@@ -41,7 +42,7 @@ pub(super) enum Source {
     /// `username` and `password`
     Configured(Credentials),
     /// `exec`
-    Helper(Helper),
+    Helper(Arc<Helper>),
 }
 
 /// A program that tells credentials. It runs once at a time.
@@ -50,8 +51,11 @@ pub(super) struct Helper {
     command: PathBuf,
     lifetime: Option<Duration>,
     host: String,
-    last: Mutex<Option<(Instant, Result<Credentials, UpstreamError>)>>,
+    last: Mutex<Option<Answer>>,
 }
+
+/// What a helper told, and when.
+type Answer = (Instant, Result<Credentials, UpstreamError>);
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -79,12 +83,12 @@ impl Source {
                 username: username.clone(),
                 password: password.clone(),
             }),
-            (_, _, Some(command)) => Self::Helper(Helper {
+            (_, _, Some(command)) => Self::Helper(Arc::new(Helper {
                 command: command.clone(),
                 lifetime: remote.exec.lifetime,
                 host,
                 last: Mutex::default(),
-            }),
+            })),
             _ => Self::Nowhere,
         }
     }
@@ -97,11 +101,11 @@ impl Source {
         }
     }
 
-    /// The upstream refused the credentials: whether there are, or may be, others by now.
-    pub(super) async fn renew(&self) -> bool {
+    /// The upstream refused these: whether there are, or may be, others by now.
+    pub(super) async fn renew(&self, refused: &Credentials) -> bool {
         match self {
             Self::Nowhere | Self::Configured(_) => false,
-            Self::Helper(helper) => helper.renew().await,
+            Self::Helper(helper) => helper.renew(refused).await,
         }
     }
 
@@ -122,16 +126,30 @@ impl Source {
 }
 
 impl Helper {
-    async fn get(&self) -> Result<Credentials, UpstreamError> {
+    async fn get(self: &Arc<Self>) -> Result<Credentials, UpstreamError> {
+        if let Some(answer) = self.known(self.last.lock().await.as_ref()) {
+            return answer;
+        }
+        // A task of its own: what it finds out serves others even if this request is given up.
+        let helper = Arc::clone(self);
+        let asked = tokio::spawn(async move { helper.ask().await }).await;
+        asked.unwrap_or_else(|error| Err(UpstreamError::Unavailable(error.to_string())))
+    }
+
+    /// What was found out before, as long as it is good.
+    fn known(&self, last: Option<&Answer>) -> Option<Result<Credentials, UpstreamError>> {
+        let (when, answer) = last?;
+        let life = match answer {
+            Ok(_) => self.lifetime.unwrap_or(Duration::MAX),
+            Err(_) => PAUSE,
+        };
+        (when.elapsed() < life).then(|| answer.clone())
+    }
+
+    async fn ask(&self) -> Result<Credentials, UpstreamError> {
         let mut last = self.last.lock().await;
-        if let Some((when, answer)) = &*last {
-            let life = match answer {
-                Ok(_) => self.lifetime.unwrap_or(Duration::MAX),
-                Err(_) => PAUSE,
-            };
-            if when.elapsed() < life {
-                return answer.clone();
-            }
+        if let Some(answer) = self.known(last.as_ref()) {
+            return answer;
         }
         let answer = match tokio::time::timeout(PATIENCE, self.run()).await {
             Ok(answer) => answer,
@@ -145,15 +163,19 @@ impl Helper {
         answer
     }
 
-    async fn renew(&self) -> bool {
+    async fn renew(&self, refused: &Credentials) -> bool {
         let mut last = self.last.lock().await;
-        let old = last
-            .as_ref()
-            .is_none_or(|(when, _)| when.elapsed() >= PAUSE);
-        if old {
-            *last = None;
+        match &*last {
+            Some((when, Ok(present))) if present == refused => {
+                let old = when.elapsed() >= PAUSE;
+                if old {
+                    *last = None;
+                }
+                old
+            }
+            // Others were fetched meanwhile, or are to be fetched.
+            _ => true,
         }
-        old
     }
 
     async fn run(&self) -> Result<Credentials, String> {

@@ -132,8 +132,8 @@ impl Session {
         };
         match credential {
             // It was sent and refused; sending it again changes nothing.
-            Credential::Basic(_)
-                if demand == Challenge::Basic && !self.credentials.renew().await =>
+            Credential::Basic(refused)
+                if demand == Challenge::Basic && !self.credentials.renew(&refused).await =>
             {
                 return self.judge(response, ask);
             }
@@ -160,13 +160,17 @@ impl Session {
             Some(challenge @ Challenge::Bearer { .. }) => {
                 let scope = scope(challenge, ask);
                 let fetch = async {
-                    let fetched = self.fetch_token(challenge, &scope).await;
-                    match fetched {
+                    let credentials = self.credentials.get().await?;
+                    let fetched = self.fetch_token(challenge, &scope, credentials.as_ref());
+                    match (fetched.await, &credentials) {
                         // Those of a helper may have been good for some hours only.
-                        Err(UpstreamError::Denied { .. }) if self.credentials.renew().await => {
-                            self.fetch_token(challenge, &scope).await
+                        (Err(UpstreamError::Denied { .. }), Some(refused))
+                            if self.credentials.renew(refused).await =>
+                        {
+                            let fresh = self.credentials.get().await?;
+                            self.fetch_token(challenge, &scope, fresh.as_ref()).await
                         }
-                        other => other,
+                        (fetched, _) => fetched,
                     }
                 };
                 self.tokens.get(&scope, fetch).await.map(Credential::Bearer)
@@ -179,10 +183,16 @@ impl Session {
         &self,
         challenge: &Challenge,
         scope: &str,
+        credentials: Option<&Credentials>,
     ) -> Result<Token, UpstreamError> {
         self.metrics.upstream(UpstreamCall::Token);
-        let (source, scheme) = (&self.credentials, self.base.scheme());
-        token::fetch(&self.http, challenge, scope, source, scheme).await
+        let realm = token::Realm {
+            follows: &self.http,
+            stays: &self.stays,
+            least_scheme: self.base.scheme(),
+            source: &self.credentials,
+        };
+        realm.fetch(challenge, scope, credentials).await
     }
 
     async fn once(&self, ask: &Ask, credential: &Credential) -> Result<Response, UpstreamError> {

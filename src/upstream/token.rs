@@ -11,7 +11,7 @@ use serde::Deserialize;
 use url::{Url, form_urlencoded};
 
 use super::challenge::Challenge;
-use super::credentials::Source;
+use super::credentials::{Credentials, Source};
 use super::error::UpstreamError;
 use super::session::{describe_status, read_limited};
 use crate::config::Secret;
@@ -85,79 +85,95 @@ impl Tokens {
     }
 }
 
-/// Asks a realm for a token. Credentials go there and nowhere else; `least_scheme` is the upstream's
-/// own, so that one reached by TLS cannot have them sent in the clear.
-pub(super) async fn fetch(
-    http: &reqwest::Client,
-    challenge: &Challenge,
-    scope: &str,
-    source: &Source,
-    least_scheme: &str,
-) -> Result<Token, UpstreamError> {
-    let Challenge::Bearer { realm, service, .. } = challenge else {
-        return Err(UpstreamError::Invalid("it demands no token".into()));
-    };
-    let mut url = Url::parse(realm)
-        .map_err(|_| UpstreamError::Invalid("its token realm is not a URL".into()))?;
-    if url.scheme() != "https" && !(url.scheme() == "http" && least_scheme == "http") {
-        return Err(UpstreamError::Invalid(format!(
-            "its token realm is reached by {}",
-            url.scheme()
-        )));
-    }
-    let credentials = source.get().await?;
-    let mut parameters = vec![("scope", scope)];
-    parameters.extend(service.as_deref().map(|service| ("service", service)));
-    let request = match &credentials {
-        // distribution's "Token Authentication via OAuth2"
-        Some(identity) if identity.is_identity_token() => {
-            parameters.push(("grant_type", "refresh_token"));
-            parameters.push(("client_id", "pounce"));
-            parameters.push(("refresh_token", identity.password.reveal()));
-            let form = form_urlencoded::Serializer::new(String::new())
-                .extend_pairs(parameters)
-                .finish();
-            http.post(url)
-                .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
-                .body(form)
+/// How a realm is asked for a token.
+pub(super) struct Realm<'a> {
+    pub(super) follows: &'a reqwest::Client,
+    /// Follows no redirects.
+    pub(super) stays: &'a reqwest::Client,
+    /// The upstream's own scheme: one reached by TLS cannot have credentials sent in the clear.
+    pub(super) least_scheme: &'a str,
+    /// Where the credentials come from.
+    pub(super) source: &'a Source,
+}
+
+impl Realm<'_> {
+    /// Asks for a token. Credentials go to the realm and nowhere else.
+    pub(super) async fn fetch(
+        &self,
+        challenge: &Challenge,
+        scope: &str,
+        credentials: Option<&Credentials>,
+    ) -> Result<Token, UpstreamError> {
+        let Challenge::Bearer { realm, service, .. } = challenge else {
+            return Err(UpstreamError::Invalid("it demands no token".into()));
+        };
+        let mut url = Url::parse(realm)
+            .map_err(|_| UpstreamError::Invalid("its token realm is not a URL".into()))?;
+        if url.scheme() != "https" && !(url.scheme() == "http" && self.least_scheme == "http") {
+            return Err(UpstreamError::Invalid(format!(
+                "its token realm is reached by {}",
+                url.scheme()
+            )));
         }
-        other => {
-            url.query_pairs_mut().extend_pairs(parameters);
-            let request = http.get(url);
-            match other {
-                Some(credentials) => credentials.attach(request),
-                None => request,
+        let mut parameters = vec![("scope", scope)];
+        parameters.extend(service.as_deref().map(|service| ("service", service)));
+        let request = match credentials {
+            // distribution's "Token Authentication via OAuth2"
+            Some(identity) if identity.is_identity_token() => {
+                parameters.push(("grant_type", "refresh_token"));
+                parameters.push(("client_id", "pounce"));
+                parameters.push(("refresh_token", identity.password.reveal()));
+                let form = form_urlencoded::Serializer::new(String::new())
+                    .extend_pairs(parameters)
+                    .finish();
+                // Wherever a redirect leads, a form would go along.
+                self.stays
+                    .post(url)
+                    .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
+                    .body(form)
             }
+            other => {
+                url.query_pairs_mut().extend_pairs(parameters);
+                let request = self.follows.get(url);
+                match other {
+                    Some(credentials) => credentials.attach(request),
+                    None => request,
+                }
+            }
+        };
+        let request = request.timeout(Duration::from_secs(20));
+        let response = request.send().await?;
+        let status = response.status();
+        if !status.is_success() {
+            return Err(
+                match describe_status(&response, self.source, "for a token") {
+                    UpstreamError::NotFound => {
+                        UpstreamError::Unavailable(format!("its token realm answered {status}"))
+                    }
+                    other => other,
+                },
+            );
         }
-    };
-    let request = request.timeout(Duration::from_secs(20));
-    let response = request.send().await?;
-    let status = response.status();
-    if !status.is_success() {
-        return Err(match describe_status(&response, source, "for a token") {
-            UpstreamError::NotFound => {
-                UpstreamError::Unavailable(format!("its token realm answered {status}"))
-            }
-            other => other,
-        });
+        let bytes = read_limited(response, MAX_ANSWER).await?;
+        let answer: Answer = serde_json::from_slice(&bytes).map_err(|_| {
+            UpstreamError::Invalid("its token server's answer is not the JSON of a token".into())
+        })?;
+        let value = answer
+            .token
+            .or(answer.access_token)
+            .filter(|token| !token.reveal().is_empty())
+            .ok_or_else(|| {
+                UpstreamError::Invalid("its token server's answer has no token".into())
+            })?;
+        let life = answer
+            .expires_in
+            .filter(|life| *life > 0)
+            .map_or(DEFAULT_LIFE, Duration::from_secs);
+        // A tenth of its life, at most half a minute, is left for the request and for clocks.
+        let margin = (life / 10).min(Duration::from_secs(30));
+        Ok(Token {
+            value: Arc::new(value),
+            useful: life.saturating_sub(margin).min(Duration::from_hours(24)),
+        })
     }
-    let bytes = read_limited(response, MAX_ANSWER).await?;
-    let answer: Answer = serde_json::from_slice(&bytes).map_err(|_| {
-        UpstreamError::Invalid("its token server's answer is not the JSON of a token".into())
-    })?;
-    let value = answer
-        .token
-        .or(answer.access_token)
-        .filter(|token| !token.reveal().is_empty())
-        .ok_or_else(|| UpstreamError::Invalid("its token server's answer has no token".into()))?;
-    let life = answer
-        .expires_in
-        .filter(|life| *life > 0)
-        .map_or(DEFAULT_LIFE, Duration::from_secs);
-    // A tenth of its life, at most half a minute, is left for the request and for clocks.
-    let margin = (life / 10).min(Duration::from_secs(30));
-    Ok(Token {
-        value: Arc::new(value),
-        useful: life.saturating_sub(margin).min(Duration::from_hours(24)),
-    })
 }

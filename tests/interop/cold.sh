@@ -129,28 +129,27 @@ unknown() { ! $C i pull --hosts-dir hosts example.com/interop/app:1 && grep -q '
 at_rest unknown-host unknown
 
 # --- skopeo and docker, by path: the same repositories
-skopeo_pull() { skopeo copy -q --src-tls-verify=false "docker://$R/$1.io/interop/app:1" "oci:$W/oci.$1:1"; }
-skopeo_content() { umoci unpack --image "$W/oci.$1:1" "bundle.$1" && same "$1" sha256sum "bundle.$1/rootfs/blob.bin"; }
-docker_pull() { $D pull -q "$R/$1.io/interop/app:1" && same "$1" $D run --rm --network none "$R/$1.io/interop/app:1"; }
+skopeo_pull() { # skopeo_pull IMAGE NAME, and so the others: pulls NAME, which has to be IMAGE
+  skopeo copy -q --src-tls-verify=false "docker://$R/$2:1" "oci:$W/oci.$1:1" &&
+    umoci unpack --image "$W/oci.$1:1" "bundle.$1" && same "$1" sha256sum "bundle.$1/rootfs/blob.bin"
+}
+docker_pull() { $D pull -q "$R/$2:1" && same "$1" $D run --rm --network none "$R/$2:1"; }
+podman_pull() { podman pull -q --tls-verify=false "$R/$2:1" && same "$1" podman run --rm --network none "$R/$2:1"; }
 for host in ghcr quay; do
-  at_rest $host-skopeo skopeo_pull $host
-  step $host-skopeo-content skopeo_content $host
-  at_rest $host-docker docker_pull $host
+  at_rest $host-skopeo skopeo_pull $host $host.io/interop/app
+  at_rest $host-docker docker_pull $host $host.io/interop/app
 done
 
 # --- pounce warm, beside the pounce that serves
-warm() { env REGISTRY_HTTP_ADDR="$R" REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY="$W/bucket.R" "${two[@]}" \
-  "$POUNCE" warm ghcr.io/interop/more:1 quay.io/interop/more:1; }
-again() { warm && grep -q 'nothing to do' out; }
-docker_more() { $D pull -q "$R/ghcr.io/interop/more:1" && same ghcr-more $D run --rm --network none "$R/ghcr.io/interop/more:1"; }
-podman_more() {
-  podman pull -q --tls-verify=false "$R/quay.io/interop/more:1" &&
-    same quay-more podman run --rm --network none "$R/quay.io/interop/more:1"
+warm() {
+  env REGISTRY_HTTP_ADDR="$R" REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY="$W/bucket.R" "${two[@]}" \
+    "$POUNCE" warm ghcr.io/interop/more:1 quay.io/interop/more:1
 }
+again() { warm && grep -q 'nothing to do' out; }
 step warm warm
 at_rest warm-again again
-at_rest warm-docker docker_more
-at_rest warm-podman podman_more
+at_rest warm-docker docker_pull ghcr-more ghcr.io/interop/more
+at_rest warm-podman podman_pull quay-more quay.io/interop/more
 
 # --- a credential helper
 cat >helper <<H
@@ -181,9 +180,8 @@ many() {
   [ "$(wc -l <rights)" = 20 ]
 }
 sent() { awk -v digest="$big" 'index($2, digest) { sum += $1 } END { print sum + 0 }' nginx.sent; }
-all_sent() { [ "$(sent)" -ge $SIZE ]; }
+all_sent() { idle MANY && [ "$(sent)" -ge $SIZE ]; }
 once() {
-  until_ok idle MANY
   until_ok all_sent # nginx writes a line when it is through with a request
   echo "upstream sent $(sent) of $SIZE bytes"
   [ "$(sent)" = $SIZE ]
@@ -195,16 +193,15 @@ step many-one-download once
 metered DYING REGISTRY_PROXY_REMOTEURL="http://$SLOW"
 asked_since() { [ "$(metric DYING upstream_requests)" -gt "$1" ]; }
 dies() {
-  local client here
   curl -sf --max-time 60 -o dying "http://$DYING$path/$big" &
-  client=$!
+  local client=$! here
   pids+=($client)
   until_ok test -s dying || return
   kill -KILL $nginx_pid
   wait $nginx_pid
   here=$(stat -c %s dying)
   until_ok asked_since "$(metric DYING upstream_requests)" # in vain
-  sed -i 's/limit_rate 1m/limit_rate 20m/' nginx.conf # it took seconds enough to be met
+  sed -i 's/limit_rate 1m/limit_rate 20m/' nginx.conf # it was slow to be hit, and may hurry now
   nginx_starts
   wait $client || { echo "the client ended with $?"; return 1; }
   cmp big dying && echo "it died after $here of $SIZE bytes" && [ "$here" -lt $SIZE ]

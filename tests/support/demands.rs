@@ -5,21 +5,29 @@ use std::net::SocketAddr;
 use axum::extract::Request;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use serde_json::json;
 
 use super::upstream::{Auth, Manners};
 
-/// `user:secret`
-const BASIC: &str = "Basic dXNlcjpzZWNyZXQ=";
+fn basic(manners: &Manners) -> String {
+    let pair = format!("user:{}", manners.secret);
+    format!("Basic {}", BASE64_STANDARD.encode(pair))
+}
 
-pub fn demand(auth: &Auth, request: &Request, name: &str, addr: SocketAddr) -> Option<Response> {
+pub fn demand(
+    manners: &Manners,
+    request: &Request,
+    name: &str,
+    addr: SocketAddr,
+) -> Option<Response> {
     let given = request
         .headers()
         .get(header::AUTHORIZATION)
         .and_then(|value| value.to_str().ok());
-    let (right, challenge) = match auth {
+    let (right, challenge) = match manners.auth {
         Auth::Nothing => return None,
-        Auth::Basic => (BASIC.to_owned(), "Basic realm=\"upstream\"".to_owned()),
+        Auth::Basic => (basic(manners), "Basic realm=\"upstream\"".to_owned()),
         Auth::Bearer | Auth::AnonymousBearer | Auth::Identity => {
             let scope = format!("repository:{name}:pull");
             let challenge =
@@ -41,8 +49,12 @@ pub async fn token(manners: &Manners, request: Request) -> Response {
         .headers()
         .get(header::AUTHORIZATION)
         .and_then(|value| value.to_str().ok());
-    if manners.auth == Auth::Bearer && given != Some(BASIC) {
+    if manners.auth == Auth::Bearer && given != Some(&basic(manners)[..]) {
         return StatusCode::UNAUTHORIZED.into_response();
+    }
+    if let Some(elsewhere) = &manners.redirects_tokens_to {
+        let location = [(header::LOCATION, format!("{elsewhere}/token"))];
+        return (StatusCode::TEMPORARY_REDIRECT, location).into_response();
     }
     let query = request.uri().query().unwrap_or_default().to_owned();
     let form = axum::body::to_bytes(request.into_body(), 10_000)

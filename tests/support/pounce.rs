@@ -202,11 +202,15 @@ impl Pounce {
         })
         .await;
         // The answer to the next request depends on what comes after: the fill's own end.
+        self.until_metric("fills_active", 0).await;
+    }
+
+    pub async fn until_metric(&self, name: &str, value: u64) {
         let began = Instant::now();
-        while self.metric("fills_active").await != 0 {
+        while self.metric(name).await != value {
             assert!(
                 began.elapsed() < Duration::from_secs(20),
-                "the fill never ends"
+                "{name} never is {value}"
             );
             tokio::time::sleep(Duration::from_millis(5)).await;
         }

@@ -64,6 +64,10 @@ pub struct Manners {
     pub shifts_ranges: bool,
     /// The `Content-Length` of blobs.
     pub claims: Option<usize>,
+    /// Who asks for a token is sent there.
+    pub redirects_tokens_to: Option<String>,
+    /// The password for `user`.
+    pub secret: &'static str,
     /// Blobs are a web page.
     pub sends_html: bool,
     /// Blobs come without a Content-Length.
@@ -99,6 +103,8 @@ impl Default for Manners {
             refuses_ranges: false,
             shifts_ranges: false,
             claims: None,
+            redirects_tokens_to: None,
+            secret: "secret",
             sends_html: false,
             chunked: false,
             hides_digests: false,
@@ -327,7 +333,7 @@ fn reply(
         )
             .into_response();
     }
-    if let Some(refusal) = demand(&manners.auth, request, name, addr) {
+    if let Some(refusal) = demand(&manners, request, name, addr) {
         return refusal;
     }
     let Some(repository) = content.repositories.get(name) else {

@@ -6,11 +6,11 @@ use std::time::Instant;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, mpsc, watch};
 
 use super::flow::{Mark, State};
 use super::job::Job;
-use super::plan::{Plan, Segment};
+use super::plan::{Plan, SLOW, Segment};
 use super::source::Source;
 use super::spool::{Room, Spool};
 use super::writer::{self, Batch};
@@ -46,6 +46,8 @@ struct Connections<'a> {
     plan: &'a Mutex<Plan>,
     batches: mpsc::Sender<Batch>,
     room: &'a Mutex<Room>,
+    /// A segment was completed or given up.
+    changed: Notify,
 }
 
 async fn receive(
@@ -72,6 +74,7 @@ async fn receive(
         plan: &plan,
         batches,
         room: &room,
+        changed: Notify::new(),
     };
     let source = job.wanted.go_on(begun);
     let received = tokio::select! {
@@ -117,15 +120,14 @@ impl Connections<'_> {
         let mut failed = None;
         while let Some(ended) = connections.next().await {
             failed = ended.err().or(failed);
-            if connections.is_empty() && !self.plan().is_complete() {
-                let cause = failed.unwrap_or_else(|| "it was given up".to_owned());
-                return Err(cause);
-            }
         }
-        Ok(())
+        match failed {
+            Some(cause) if !self.plan().is_complete() => Err(cause),
+            _ => Ok(()),
+        }
     }
 
-    /// Fetches one segment after the other until none is left.
+    /// Fetches one segment after the other until the blob is complete.
     async fn connection(
         &self,
         begun: Option<(Source, Segment)>,
@@ -135,15 +137,38 @@ impl Connections<'_> {
         loop {
             let (source, segment) = match next.take() {
                 Some(begun) => begun,
-                None => match self.plan().take(Instant::now()) {
+                None => match self.segment().await {
                     Some(segment) => (self.job.wanted.stretch(segment.part()), segment),
                     None => return Ok(()),
                 },
             };
-            if let Err(cause) = self.fetch(source, segment).await {
+            let fetched = self.fetch(source, segment).await;
+            if fetched.is_err() {
                 self.plan().give_up(segment);
-                return Err(cause);
             }
+            self.changed.notify_waiters();
+            fetched?;
+        }
+    }
+
+    /// What is to be fetched next, now or when another connection turns out to be slow, or breaks;
+    /// `None` when everything is here.
+    async fn segment(&self) -> Option<Segment> {
+        loop {
+            let mut changed = std::pin::pin!(self.changed.notified());
+            // From now on nothing is missed.
+            changed.as_mut().enable();
+            {
+                let mut plan = self.plan();
+                if plan.is_complete() {
+                    return None;
+                }
+                if let Some(segment) = plan.take(Instant::now()) {
+                    return Some(segment);
+                }
+            }
+            // Nothing may change but the time.
+            let _ = tokio::time::timeout(SLOW, changed).await;
         }
     }
 
@@ -168,6 +193,8 @@ impl Connections<'_> {
             batch.truncate(own);
             self.job.registry.inner.metrics.filled_bytes(own);
             if segment.end == u64::MAX && !self.grow_to(position + own) {
+                // Nobody knew how large it is. It will pass by the spool when it is asked for again.
+                self.job.registry.inner.fills.distrust_spool();
                 return Err("the spool is full".to_owned());
             }
             let pieces = batch.pieces;

@@ -14,7 +14,7 @@ use crate::registry::Registry;
 use crate::registry::failure::of_upstream;
 use crate::registry::members::blob_unknown;
 use crate::store::Key;
-use crate::upstream::{UpstreamBlob, UpstreamError};
+use crate::upstream::UpstreamBlob;
 
 /// What a fill works on.
 #[derive(Clone)]
@@ -86,46 +86,29 @@ impl Job {
     /// A spool, the upstream's headers, and room for what they announce.
     async fn begin(&self) -> Result<(UpstreamBlob, Room, Arc<Spool>), Refusal> {
         let fills = &self.registry.inner.fills;
-        let full = || Refusal::NoRoom("the spool is full");
+        let full = || Refusal::NoRoom("the spool is full (proxy.spool.maxsize)".into());
         if !fills.budget.may_take(self.announced.unwrap_or(0)) {
             return Err(full());
         }
-        let spool = Arc::new(Spool::create(&fills.budget).await.map_err(|error| {
-            tracing::warn!(%error, "proxy.spool.directory cannot be used");
+        let spool = Spool::create(&fills.budget).await.map_err(|error| {
             fills.budget.distrust();
-            Refusal::NoRoom("the spool cannot be written")
-        })?);
+            let why = format!("proxy.spool.directory cannot be used: {error}");
+            Refusal::NoRoom(why.into())
+        })?;
+        let spool = Arc::new(spool);
         let is_large = self.announced.is_none_or(|announced| announced > SEGMENT);
         let first = (is_large && fills.connections > 1).then_some(SEGMENT);
         let blob = tokio::select! {
-            blob = self.wanted.begin(first) => blob.map_err(Refusal::Upstream)?,
+            blob = self.wanted.begin(first, self.announced) => blob.map_err(Refusal::Upstream)?,
             () = self.registry.inner.background.stopped() => return Err(Refusal::shutting_down()),
         };
-        self.judge(&blob)?;
-        let size = blob.size.unwrap_or(0);
+        let size = blob.size.or(self.announced).unwrap_or(0);
         let room = fills.budget.take(size).ok_or_else(full)?;
         if !spool.has_space(size).await {
-            tracing::warn!(size, "there is no room for a blob in proxy.spool.directory");
-            return Err(full());
+            let why = "there is no room for it in proxy.spool.directory";
+            return Err(Refusal::NoRoom(why.into()));
         }
         Ok((blob, room, spool))
-    }
-
-    /// What the headers tell, compared with what a manifest says.
-    fn judge(&self, blob: &UpstreamBlob) -> Result<(), Refusal> {
-        let as_announced = self.announced.is_some() && self.announced == blob.size;
-        if blob.is_html && !as_announced {
-            let message = "it sent a web page in place of a blob";
-            return Err(Refusal::Upstream(UpstreamError::Invalid(message.into())));
-        }
-        if let (Some(announced), Some(size)) = (self.announced, blob.size)
-            && announced != size
-        {
-            // One manifest's mistake must not keep others from the blob; its digest decides.
-            let (repository, digest) = (&self.wanted.name, &self.wanted.digest);
-            tracing::warn!(%repository, %digest, size, announced, "a manifest gives a blob another size than it has");
-        }
-        Ok(())
     }
 
     /// Downloads and uploads at once; returns the size of the blob that is now in the bucket. An
@@ -177,7 +160,8 @@ impl Refusal {
             Self::Upstream(error) => of_upstream(error, blob_unknown(&wanted.name, &wanted.digest)),
             Self::NoRoom(why) => {
                 let message = "there is no room to copy the blob, try again later";
-                Error::new(ErrorCode::Unavailable, message).because(io::Error::other(why))
+                Error::new(ErrorCode::Unavailable, message)
+                    .because(io::Error::other(String::from(&*why)))
             }
         }
     }

@@ -22,7 +22,7 @@ mod job;
 mod plan;
 mod source;
 mod spool;
-pub(super) mod unspooled;
+mod unspooled;
 mod upload;
 mod waiting;
 mod writer;
@@ -43,7 +43,8 @@ pub(super) use flow::{Flow, TAIL};
 use job::Job;
 pub(super) use source::Wanted;
 use spool::Budget;
-pub(super) use waiting::Waiting;
+pub(super) use unspooled::Copying;
+use waiting::Waiting;
 
 /// How many fills run at once. Each has a connection to the upstream, a thread that hashes and a few
 /// parts under way; more would not be faster.
@@ -109,7 +110,7 @@ pub(super) enum Refusal {
     /// The upstream does not give the blob.
     Upstream(UpstreamError),
     /// There is no room to keep it.
-    NoRoom(&'static str),
+    NoRoom(Arc<str>),
 }
 
 /// A fill's side of what others watch.
@@ -152,7 +153,7 @@ impl Fills {
         }
         let (fill, announcements) = Fill::new(&wanted.name);
         if running.fills.len() >= MAX_FILLS {
-            let why = Refusal::NoRoom("too many blobs are being fetched");
+            let why = Refusal::NoRoom("too many blobs are being fetched".into());
             announcements.phase.send_replace(Phase::Refused(why));
             return Joined::Fill(fill, Outcome::Pass);
         }
@@ -181,9 +182,10 @@ impl Fills {
     /// Starts what waits, as far as `proxy.fill.concurrency` allows.
     fn start_waiting(&self, running: &mut Running, registry: &Registry) {
         while running.fills.len() < self.concurrency && !self.background.is_closing() {
-            let Some((wanted, announced)) = running.waiting.pop() else {
+            let Some(next) = running.waiting.pop() else {
                 return;
             };
+            let (wanted, announced, _span) = (next.wanted, next.announced, next.span.entered());
             let digest = &wanted.digest;
             let known = running.fills.contains_key(digest)
                 || registry.inner.cache.present(digest).is_some();

@@ -1,8 +1,9 @@
 //! Which connection fetches what of a blob, and how far the whole is. No I/O.
 //!
 //! A blob is cut into segments, of which each connection takes the first that nobody has: the bytes
-//! that everybody waits for come first. When there are none left, whoever is done takes over half of what
-//! a slow one has before it, so that one slow connection does not hold up the end.
+//! that everybody waits for come first. Whoever is done takes over half of what a slow connection has before
+//! it, when all others are far ahead of that one, or when there is nothing else left: one slow connection
+//! must hold up neither the middle nor the end.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -14,13 +15,15 @@ use crate::oci::Slice;
 pub(super) const SEGMENT: u64 = 8 << 20;
 /// The largest: what comes before the segment of the slowest connection waits in the spool.
 const LARGEST: u64 = 64 << 20;
+/// So many segments behind the others, a slow connection holds everybody up.
+const BEHIND: u64 = 4;
 /// Into how many segments a blob is cut, between the two bounds.
 const SEGMENTS: u64 = 64;
 /// The least that is worth a request of its own when the end is near.
 const WORTH: u64 = 2 << 20;
 /// A segment that is not complete after so long may be shared. What the slow connection had under way
 /// already is lost.
-const SLOW: Duration = Duration::from_secs(2);
+pub(super) const SLOW: Duration = Duration::from_secs(2);
 
 /// The state of all segments.
 #[derive(Debug)]
@@ -90,15 +93,25 @@ impl Plan {
         if let Some((start, end)) = self.left.pop_first() {
             return Some(self.begin(start, end, now));
         }
+        let behind = self.next.saturating_sub(BEHIND * self.segment);
+        if let Some(half) = self.share(now, |open| open.end <= behind) {
+            return Some(half);
+        }
         if self.next < self.size {
             let start = self.next;
             self.next = self.size.min(start + self.segment);
             return Some(self.begin(start, self.next, now));
         }
+        self.share(now, |_| true)
+    }
+
+    /// Half of what one of the slow connections that `may` be helped has before it, if it is worth it.
+    fn share(&mut self, now: Instant, may: impl Fn(&Open) -> bool) -> Option<Segment> {
         let ahead = |open: &Open| open.end - open.received;
-        let is_slow = |open: &Open| now.duration_since(open.since) >= SLOW;
-        let worth = |open: &Open| !open.closed && ahead(open) >= 2 * WORTH && is_slow(open);
-        let slow = self.open.values_mut().filter(|open| worth(open));
+        let slow = self.open.values_mut().filter(|open| {
+            let is_slow = now.duration_since(open.since) >= SLOW;
+            !open.closed && is_slow && ahead(open) >= 2 * WORTH && may(open)
+        });
         let slowest = slow.max_by_key(|open| ahead(open))?;
         let (middle, end) = (slowest.received + ahead(slowest) / 2, slowest.end);
         slowest.end = middle;
@@ -244,6 +257,20 @@ mod tests {
         assert!(plan.is_received(first));
         plan.receive(half, 3 * MIB);
         assert_eq!(plan.take(now + SLOW), None);
+    }
+
+    #[test]
+    fn one_that_is_far_behind_is_helped_before_anything_new_begins() {
+        let now = Instant::now();
+        let (mut plan, first) = Plan::new(1 << 30, SEGMENT, now);
+        let others: Vec<_> = (0..4).map(|_| plan.take(now).unwrap()).collect();
+        for other in others {
+            assert_eq!(plan.receive(other, 1 << 30), 16 * MIB);
+        }
+        let later = plan.take(now + SLOW).unwrap();
+        assert_eq!((later.start, later.end), (4 * MIB, 8 * MIB));
+        assert_eq!(plan.receive(first, 8 * MIB), 4 * MIB);
+        assert_eq!(plan.take(now + SLOW).unwrap().start, (8 + 4 * 16) * MIB);
     }
 
     proptest! {

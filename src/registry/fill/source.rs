@@ -6,7 +6,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use backon::{BackoffBuilder, ExponentialBuilder};
 use bytes::{Buf, Bytes};
@@ -17,9 +17,14 @@ use futures_util::stream::{self, BoxStream};
 use crate::oci::{Digest, RepositoryName, Slice};
 use crate::upstream::{Upstream, UpstreamBlob, UpstreamError};
 
-/// How many times in a row a connection is made anew without that a single byte comes. With the pauses
-/// in between, some ten seconds.
+/// How many times in a row a connection is made anew without that [`PROGRESS`] comes. With the pauses in
+/// between that is some ten seconds, and `proxy.fill.stalltimeout` for each connection that is silent.
 const ATTEMPTS: usize = 5;
+/// So many bytes are worth as many attempts again.
+const PROGRESS: u64 = 1 << 20;
+/// In how much time of waiting for the upstream how many bytes have to come, at least.
+const PATIENCE: Duration = Duration::from_mins(1);
+const LEAST: u64 = 64 << 10;
 /// The longest pause between two of them, which is also the longest `Retry-After` that is waited for.
 const LONGEST_PAUSE: Duration = Duration::from_secs(4);
 
@@ -45,22 +50,48 @@ pub(in crate::registry) struct Source {
     /// An upstream without ranges may send everything again.
     may_skip: bool,
     pauses: <ExponentialBuilder as BackoffBuilder>::Backoff,
+    /// Where `pauses` began anew.
+    since: u64,
+    /// How long it was waited for the upstream, from which position on.
+    waited: (Duration, u64),
 }
 
 impl Wanted {
-    /// Begins to fetch the blob, the whole or the beginning of it. `None` for `first`: the upstream need
-    /// not know ranges.
+    /// Begins to fetch the blob: its first bytes, or all of it without `first` and at an upstream that
+    /// knows no ranges. `announced` is the size that a manifest gives it.
+    ///
+    /// # Errors
+    /// See [`UpstreamError`]; `Invalid` too for a web page.
     pub(in crate::registry) async fn begin(
         &self,
         first: Option<u64>,
+        announced: Option<u64>,
     ) -> Result<UpstreamBlob, UpstreamError> {
         let part = first.map(|end| Slice { start: 0, end });
-        let begun = self.get(part).await;
-        match begun {
+        let begun = match self.get(part).await {
             // An empty blob has no range, and some upstreams take none at all.
-            Err(UpstreamError::Invalid(_)) if part.is_some() => self.get(None).await,
-            other => other,
+            Err(UpstreamError::Invalid(_)) if part.is_some() => self.get(None).await?,
+            other => other?,
+        };
+        self.judge(&begun, announced)?;
+        Ok(begun)
+    }
+
+    /// What the headers tell, compared with what a manifest says.
+    fn judge(&self, begun: &UpstreamBlob, announced: Option<u64>) -> Result<(), UpstreamError> {
+        let as_announced = announced.is_some() && announced == begun.size;
+        if begun.is_html && !as_announced {
+            let message = "it sent a web page in place of a blob";
+            return Err(UpstreamError::Invalid(message.into()));
         }
+        if let (Some(announced), Some(size)) = (announced, begun.size)
+            && announced != size
+        {
+            // One manifest's mistake must not keep others from the blob; its digest decides.
+            let (repository, digest) = (&self.name, &self.digest);
+            tracing::warn!(%repository, %digest, size, announced, "a manifest gives a blob another size than it has");
+        }
+        Ok(())
     }
 
     /// Goes on with what `begin` began.
@@ -96,6 +127,8 @@ impl Wanted {
             ended: None,
             may_skip: false,
             pauses: pauses(),
+            since: position,
+            waited: (Duration::ZERO, position),
         }
     }
 
@@ -142,7 +175,9 @@ impl Source {
             let error = match self.piece().await {
                 Ok(Some(piece)) if piece.is_empty() => continue,
                 Ok(Some(piece)) => {
-                    self.pauses = pauses();
+                    if self.position - self.since >= PROGRESS {
+                        (self.pauses, self.since) = (pauses(), self.position);
+                    }
                     return Ok(Some(piece));
                 }
                 Ok(None) if self.end.is_none() => return Ok(None),
@@ -176,11 +211,20 @@ impl Source {
     /// The next bytes of the present connection, or of a new one; empty where they were here before.
     async fn piece(&mut self) -> Result<Option<Bytes>, UpstreamError> {
         self.connect().await?;
+        let began = Instant::now();
         let next = match (self.ended.take(), &mut self.bytes) {
             (Some(ended), _) => ended?,
             (None, Some(bytes)) => bytes.next().await.transpose()?,
             (None, None) => None,
         };
+        self.waited.0 += began.elapsed();
+        if self.waited.0 > PATIENCE {
+            let came = self.position - self.waited.1;
+            self.waited = (Duration::ZERO, self.position);
+            if came < LEAST && self.skip == 0 {
+                return Err(UpstreamError::Unavailable("it sends too slowly".into()));
+            }
+        }
         Ok(next.map(|piece| self.cut(piece)))
     }
 

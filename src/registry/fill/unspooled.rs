@@ -4,80 +4,129 @@
 //! Either may leave, and the other goes on. Whoever asks for the blob meanwhile gets it from the upstream.
 
 use std::io;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tracing::Instrument;
 
 use super::source::{Source, Wanted};
 use crate::oci::Error;
 use crate::registry::Registry;
-use crate::registry::background::Background;
-use crate::telemetry::{Outcome, causes};
-use crate::upstream::UpstreamError;
+use crate::telemetry::causes;
 
 /// How many pieces, of some 100 KiB, may wait for each of the two.
 const PIECES: usize = 4;
+/// How many blobs are, or wait to be, copied in this way.
+const MAX_COPIES: usize = 1024;
+/// How long a client may take for a piece before the bucket goes on without it.
+const PATIENCE: Duration = Duration::from_mins(1);
 
-/// Ends when the bucket has the blob, or does not take it.
-struct Copying {
+/// The right to copy one blob; it ends when the bucket has the blob, or does not take it.
+pub(in crate::registry) struct Copying {
     registry: Registry,
     wanted: Wanted,
+    turn: OwnedSemaphorePermit,
+    _claim: Claim,
 }
 
-impl Drop for Copying {
+/// A blob's place among those that are copied.
+struct Claim(Registry, Wanted);
+
+impl Drop for Claim {
     fn drop(&mut self) {
-        let mut running = self.registry.inner.fills.running();
-        running.unspooled.remove(&self.wanted.digest);
+        self.0
+            .inner
+            .fills
+            .running()
+            .unspooled
+            .remove(&self.1.digest);
     }
 }
 
-/// A blob on its way through memory.
-pub(in crate::registry) struct Passing {
+/// What a copy gives its client.
+pub(in crate::registry) struct Copied {
+    /// The blob, not verified.
     pub(in crate::registry) bytes: BoxStream<'static, io::Result<Bytes>>,
-    /// Whether it is stored on the way (`Fill`) or not (`Pass`).
-    pub(in crate::registry) outcome: Outcome,
-    /// How the storing ended, if it is done here.
-    pub(in crate::registry) stored: Option<oneshot::Receiver<Result<(), Error>>>,
+    /// How the storing ended.
+    pub(in crate::registry) stored: oneshot::Receiver<Result<(), Error>>,
 }
 
-/// Reads a whole blob of `size` bytes; stores it on the way, unless somebody is doing so.
-pub(in crate::registry) fn begin(
-    registry: &Registry,
-    wanted: &Wanted,
-    source: Source,
-    size: Option<u64>,
-) -> Passing {
-    let fills = &registry.inner.fills;
-    if !fills.running().unspooled.insert(wanted.digest) {
-        return Passing {
-            bytes: source.into_stream(),
-            outcome: Outcome::Pass,
-            stored: None,
-        };
+impl Claim {
+    /// `None` if somebody copies the blob, if it is stored, or if there are too many.
+    fn new(registry: &Registry, wanted: &Wanted) -> Option<Self> {
+        let mut running = registry.inner.fills.running();
+        let may = registry.inner.cache.present(&wanted.digest).is_none()
+            && running.unspooled.len() < MAX_COPIES
+            && running.unspooled.insert(wanted.digest);
+        may.then(|| Self(registry.clone(), wanted.clone()))
     }
-    let copying = Copying {
-        registry: registry.clone(),
-        wanted: wanted.clone(),
-    };
-    let (to_client, client) = mpsc::channel(PIECES);
-    let (to_bucket, bucket) = mpsc::channel(PIECES);
-    let (ended, ends) = oneshot::channel();
-    let bytes = received(bucket);
-    let copied = copy(
-        registry.inner.background.clone(),
-        source,
-        to_client,
-        to_bucket,
-    );
-    let store = async move {
-        let Copying { registry, wanted } = &copying;
-        let (repository, digest) = (&wanted.name, &wanted.digest);
-        let stored = registry
-            .store_passing(repository, digest, size, bytes)
-            .await;
+}
+
+impl Copying {
+    /// For a client that waits: `None` if it cannot be now.
+    pub(in crate::registry) fn now(registry: &Registry, wanted: &Wanted) -> Option<Self> {
+        let claim = Claim::new(registry, wanted)?;
+        let turn = registry.inner.uploads.turn_now()?;
+        Some(Self::new(registry, wanted, turn, claim))
+    }
+
+    /// For nobody in particular: waits for its turn. `None` if somebody else copies the blob.
+    pub(in crate::registry) async fn later(registry: &Registry, wanted: &Wanted) -> Option<Self> {
+        let claim = Claim::new(registry, wanted)?;
+        let turn = registry.inner.uploads.turn_at_last().await?;
+        Some(Self::new(registry, wanted, turn, claim))
+    }
+
+    fn new(registry: &Registry, wanted: &Wanted, turn: OwnedSemaphorePermit, claim: Claim) -> Self {
+        Self {
+            registry: registry.clone(),
+            wanted: wanted.clone(),
+            turn,
+            _claim: claim,
+        }
+    }
+
+    /// Reads the whole blob, of `size` bytes, and stores it on the way.
+    pub(in crate::registry) fn begin(self, source: Source, size: Option<u64>) -> Copied {
+        let (to_client, client) = mpsc::channel(PIECES);
+        let (to_bucket, bucket) = mpsc::channel(PIECES);
+        let (ended, ends) = oneshot::channel();
+        let background = self.registry.inner.background.clone();
+        let stops = background.clone();
+        let copy = async move {
+            tokio::select! {
+                () = copy(source, to_client, to_bucket) => {}
+                // Both see that bytes are missing.
+                () = stops.stopped() => {}
+            }
+        };
+        let store = async move {
+            let stored = self.store(size, received(bucket)).await;
+            // Mostly nobody asks.
+            let _ = ended.send(stored);
+        };
+        let work = async move {
+            tokio::join!(copy, store);
+        };
+        background.own(work.in_current_span());
+        Copied {
+            bytes: received(client),
+            stored: ends,
+        }
+    }
+
+    async fn store(
+        self,
+        size: Option<u64>,
+        bytes: BoxStream<'static, io::Result<Bytes>>,
+    ) -> Result<(), Error> {
+        let (repository, digest) = (&self.wanted.name, &self.wanted.digest);
+        let store = self.registry.store_passing(repository, digest, size, bytes);
+        let stored = store.await;
+        drop(self.turn);
         match &stored {
             Ok(()) => tracing::info!(%repository, %digest, "stored a blob without the spool"),
             Err(error) => {
@@ -85,46 +134,33 @@ pub(in crate::registry) fn begin(
                 tracing::warn!(%repository, %digest, cause, "a blob was not stored");
             }
         }
-        // Mostly nobody asks.
-        let _ = ended.send(stored);
-    };
-    let work = async move {
-        tokio::join!(copied, store);
-    };
-    fills.background.own(work.in_current_span());
-    Passing {
-        bytes: received(client),
-        outcome: Outcome::Fill,
-        stored: Some(ends),
+        stored
     }
 }
 
 /// Gives each piece to both, as long as they are there.
 async fn copy(
-    background: Background,
     mut source: Source,
     client: mpsc::Sender<io::Result<Bytes>>,
     bucket: mpsc::Sender<io::Result<Bytes>>,
 ) {
+    let mut client = Some(client);
     loop {
-        let next = tokio::select! {
-            next = source.next() => next,
-            () = background.stopped() => {
-                Err(UpstreamError::Unavailable("this registry is shutting down".into()))
-            }
-        };
-        let piece = match next {
+        let piece = match source.next().await {
             Ok(None) => return,
             Ok(Some(piece)) => Ok(piece),
             Err(error) => Err(error.to_string()),
         };
         let ends = piece.is_err();
-        let mut wanted = false;
-        for receiver in [&client, &bucket] {
-            let piece = piece.clone().map_err(io::Error::other);
-            wanted |= receiver.send(piece).await.is_ok();
+        let again = || piece.clone().map_err(io::Error::other);
+        if let Some(here) = &client {
+            let sent = tokio::time::timeout(PATIENCE, here.send(again())).await;
+            if !matches!(sent, Ok(Ok(()))) {
+                client = None;
+            }
         }
-        if ends || !wanted {
+        let stored = bucket.send(again()).await.is_ok();
+        if ends || (client.is_none() && !stored) {
             return;
         }
     }

@@ -2,6 +2,8 @@
 
 use std::collections::{HashSet, VecDeque};
 
+use tracing::Span;
+
 use super::Wanted;
 use crate::oci::Digest;
 
@@ -10,22 +12,37 @@ const MAX_WAITING: usize = 4096;
 
 /// A queue in which each blob stands once.
 #[derive(Debug, Default)]
-pub(in crate::registry) struct Waiting {
-    queue: VecDeque<(Wanted, u64)>,
+pub(super) struct Waiting {
+    queue: VecDeque<Next>,
     digests: HashSet<Digest>,
 }
 
+/// A blob that waits.
+#[derive(Debug)]
+pub(super) struct Next {
+    pub(super) wanted: Wanted,
+    /// The size that a manifest gives it, in bytes.
+    pub(super) announced: u64,
+    /// The request that named it.
+    pub(super) span: Span,
+}
+
 impl Waiting {
-    /// Adds a blob of so many bytes, unless it is there or there are too many.
+    /// Adds a blob, unless it is there or there are too many.
     pub(super) fn push(&mut self, wanted: Wanted, announced: u64) {
         if self.queue.len() < MAX_WAITING && self.digests.insert(wanted.digest) {
-            self.queue.push_back((wanted, announced));
+            let span = Span::current();
+            self.queue.push_back(Next {
+                wanted,
+                announced,
+                span,
+            });
         }
     }
 
-    pub(super) fn pop(&mut self) -> Option<(Wanted, u64)> {
+    pub(super) fn pop(&mut self) -> Option<Next> {
         let first = self.queue.pop_front()?;
-        self.digests.remove(&first.0.digest);
+        self.digests.remove(&first.wanted.digest);
         Some(first)
     }
 }

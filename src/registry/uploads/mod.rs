@@ -108,8 +108,14 @@ impl Uploads {
     }
 
     /// A place among those whose bodies are read, if there is one now.
-    fn turn_now(&self) -> Option<OwnedSemaphorePermit> {
+    pub(super) fn turn_now(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.bodies).try_acquire_owned().ok()
+    }
+
+    /// A place among those whose bodies are read, for somebody who can wait. The semaphore is never
+    /// closed.
+    pub(super) async fn turn_at_last(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.bodies).acquire_owned().await.ok()
     }
 
     /// A place among those whose bodies are read.

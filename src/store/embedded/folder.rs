@@ -18,7 +18,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use futures_util::StreamExt;
 use s3s::dto::{self, ETag, StreamingBlob};
@@ -55,11 +55,12 @@ impl Folder {
         root.join(STATE)
     }
 
-    pub(super) fn open(root: &Path) -> io::Result<Self> {
+    /// `patience`: another process may be about to end.
+    pub(super) fn open(root: &Path, patience: Duration) -> io::Result<Self> {
         let root = std::path::absolute(root)?;
         let state = Self::state_of(&root);
         fs::create_dir_all(&state)?;
-        let lock = lock(&state.join("lock"))?;
+        let lock = lock(&state.join("lock"), patience)?;
         for directory in ["tmp", "joining", "metadata", "uploads"] {
             fs::create_dir_all(state.join(directory))?;
         }
@@ -247,16 +248,20 @@ impl Attributes {
 }
 
 /// Keeps other processes away from a folder. One that is just ending gets a moment to do so.
-fn lock(path: &Path) -> io::Result<File> {
+fn lock(path: &Path, patience: Duration) -> io::Result<File> {
     let file = File::options()
         .create(true)
         .truncate(false)
         .write(true)
         .open(path)?;
-    for _ in 0..40 {
+    let began = Instant::now();
+    loop {
         match file.try_lock() {
             Ok(()) => return Ok(file),
-            Err(fs::TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(50)),
+            Err(fs::TryLockError::WouldBlock) if began.elapsed() < patience => {
+                std::thread::sleep(Duration::from_millis(50));
+            }
+            Err(fs::TryLockError::WouldBlock) => break,
             Err(fs::TryLockError::Error(error)) => return Err(error),
         }
     }

@@ -17,6 +17,7 @@ mod uploads;
 use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
+use std::time::Duration;
 
 use aws_sdk_s3::config::Credentials;
 use bytes::Bytes;
@@ -51,10 +52,11 @@ impl Embedded {
     /// The only bucket. Its name is the first path component of every S3 request.
     pub const BUCKET: &str = "pounce";
 
-    pub(super) fn open(root: &Path) -> io::Result<Self> {
+    /// Another process may have the folder for `patience`.
+    pub(super) fn open(root: &Path, patience: Duration) -> io::Result<Self> {
         let describe =
             |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", root.display()));
-        let folder = Folder::open(root).map_err(describe)?;
+        let folder = Folder::open(root, patience).map_err(describe)?;
         let keys = KeyPair::load(&folder.state().join("credentials.json")).map_err(describe)?;
         let mut builder = S3ServiceBuilder::new(folder);
         builder.set_auth(SimpleAuth::from_single(
