@@ -1,18 +1,19 @@
 //! From the upstream into the spool, over one connection or several.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::{Notify, OwnedSemaphorePermit, mpsc, watch};
+use tokio::time::MissedTickBehavior;
 
-use super::flow::{Mark, State};
+use super::flow::{Flow, Mark, State};
 use super::job::Job;
 use super::plan::{Plan, SLOW, Segment};
 use super::source::Source;
-use super::spool::{Room, Spool};
+use super::spool::Room;
 use super::writer::{self, Batch};
 use crate::oci::Hasher;
 use crate::upstream::{UpstreamBlob, UpstreamError};
@@ -21,16 +22,20 @@ use crate::upstream::{UpstreamBlob, UpstreamError};
 const BATCH_BYTES: usize = 256 << 10;
 /// How many batches may wait for it: one is written while the next is received.
 const BATCHES: usize = 1;
+/// How often it is looked whether they do, and how many times in a row they must not for one more
+/// connection: more of them than the disk can take would only cost time.
+const LOOK: Duration = Duration::from_millis(10);
+const IDLE: u32 = 4;
 
 /// Downloads, verifies, and says so in `mark`. Returns the blob's size.
 pub(super) async fn run(
     job: &Job,
     begun: UpstreamBlob,
-    spool: &Arc<Spool>,
+    flow: &Arc<Flow>,
     room: Room,
     mark: watch::Sender<Mark>,
 ) -> Result<u64, String> {
-    let result = receive(job, begun, spool, room, &mark).await;
+    let result = receive(job, begun, flow, room, &mark).await;
     let state = if result.is_ok() {
         State::Verified
     } else {
@@ -53,20 +58,19 @@ struct Connections<'a> {
 async fn receive(
     job: &Job,
     begun: UpstreamBlob,
-    spool: &Arc<Spool>,
+    flow: &Arc<Flow>,
     room: Room,
     mark: &watch::Sender<Mark>,
 ) -> Result<u64, String> {
     let first = begun.part.map_or(u64::MAX, |part| part.end);
-    let knows_ranges = begun.part.is_some();
+    let parallel = begun.part.is_some();
     let (plan, segment) = Plan::new(begun.size.unwrap_or(u64::MAX), first, Instant::now());
-    let more = if knows_ranges { plan.waiting() } else { 0 };
     let plan = Arc::new(Mutex::new(plan));
     let (batches, queue) = mpsc::channel(BATCHES);
     let writer = {
-        let (spool, plan, mark) = (Arc::clone(spool), Arc::clone(&plan), mark.clone());
+        let (flow, plan, mark) = (Arc::clone(flow), Arc::clone(&plan), mark.clone());
         let hasher = Hasher::new(job.wanted.digest.algorithm());
-        tokio::task::spawn_blocking(move || writer::run(&spool, &plan, queue, &mark, hasher))
+        tokio::task::spawn_blocking(move || writer::run(&flow, &plan, queue, &mark, hasher))
     };
     let room = Mutex::new(room);
     let connections = Connections {
@@ -78,12 +82,13 @@ async fn receive(
     };
     let source = job.wanted.go_on(begun);
     let received = tokio::select! {
-        received = connections.run(source, segment, more) => received,
+        received = connections.run(source, segment, parallel) => received,
         () = job.registry.inner.background.stopped() => Err("this registry is shutting down".to_owned()),
     };
     // The thread ends when nobody can send to it any more.
     drop(connections);
-    spool.keep(room.into_inner().unwrap_or_else(PoisonError::into_inner));
+    flow.spool()
+        .keep(room.into_inner().unwrap_or_else(PoisonError::into_inner));
     let written = match writer.await {
         Ok(Ok(written)) => written,
         Ok(Err(error)) => {
@@ -105,21 +110,37 @@ async fn receive(
 }
 
 impl Connections<'_> {
-    /// Fetches the whole: goes on with the first connection, and makes up to `more` further ones, as far
-    /// as `proxy.fill.connections` and the bound on all of them allow. The blob fails with the last of
-    /// them.
-    async fn run(&self, source: Source, segment: Segment, more: u64) -> Result<(), String> {
+    /// Fetches the whole: goes on with the first connection, and makes a further one whenever the disk
+    /// has had nothing to do for a while, as far as `proxy.fill.connections` and the bound on all of
+    /// them allow. The blob fails with the last of them.
+    async fn run(&self, source: Source, segment: Segment, parallel: bool) -> Result<(), String> {
         let fills = &self.job.registry.inner.fills;
         let mut connections = FuturesUnordered::new();
         connections.push(self.connection(Some((source, segment)), None));
-        for _ in (1..fills.connections).zip(0..more) {
-            if let Some(place) = fills.extra_connection() {
-                connections.push(self.connection(None, Some(place)));
-            }
-        }
+        let mut most = if parallel { fills.connections } else { 1 };
+        let (mut looks, mut idle) = (tokio::time::interval(LOOK), 0);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut failed = None;
-        while let Some(ended) = connections.next().await {
-            failed = ended.err().or(failed);
+        loop {
+            tokio::select! {
+                ended = connections.next() => {
+                    let Some(ended) = ended else { break };
+                    if let Err(cause) = ended {
+                        failed = Some(cause);
+                        // An upstream may not like so many.
+                        most = connections.len();
+                    }
+                }
+                _ = looks.tick(), if connections.len() < most => {
+                    idle = if self.batches.capacity() == BATCHES { idle + 1 } else { 0 };
+                    if idle >= IDLE && self.plan().waiting() > 0
+                        && let Some(place) = fills.extra_connection()
+                    {
+                        idle = 0;
+                        connections.push(self.connection(None, Some(place)));
+                    }
+                }
+            }
         }
         match failed {
             Some(cause) if !self.plan().is_complete() => Err(cause),

@@ -1,13 +1,14 @@
 //! A blob in the spool: how much of it is there, and how to read along.
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
 use tokio::sync::watch;
 
+use super::recent::{Kept, Recent};
 use super::spool::Spool;
 use crate::oci::Slice;
 
@@ -25,6 +26,7 @@ pub(in crate::registry) struct Flow {
     spool: Arc<Spool>,
     size: Option<u64>,
     mark: watch::Receiver<Mark>,
+    recent: Mutex<Recent>,
 }
 
 /// How far a download is.
@@ -57,7 +59,11 @@ impl Mark {
 }
 
 impl Flow {
-    pub(super) fn new(spool: Arc<Spool>, size: Option<u64>) -> (Arc<Self>, watch::Sender<Mark>) {
+    pub(super) fn new(
+        spool: Arc<Spool>,
+        size: Option<u64>,
+        kept: Arc<Kept>,
+    ) -> (Arc<Self>, watch::Sender<Mark>) {
         let (mark, watching) = watch::channel(Mark {
             written: 0,
             state: State::Coming,
@@ -67,6 +73,7 @@ impl Flow {
                 spool,
                 size,
                 mark: watching,
+                recent: Mutex::new(Recent::new(kept)),
             }),
             mark,
         )
@@ -75,6 +82,15 @@ impl Flow {
     /// The size that the upstream announced.
     pub(in crate::registry) const fn size(&self) -> Option<u64> {
         self.size
+    }
+
+    pub(super) fn spool(&self) -> &Spool {
+        &self.spool
+    }
+
+    /// The last bytes that came in order.
+    pub(super) fn recent(&self) -> MutexGuard<'_, Recent> {
+        self.recent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn written(&self) -> u64 {
@@ -145,7 +161,13 @@ impl Flow {
             if upto <= position {
                 return Ok(None);
             }
-            let bytes = flow.piece(position, upto).await?;
+            let recent = flow.recent().get(position);
+            let bytes = if let Some(mut recent) = recent {
+                recent.truncate(usize::try_from(upto - position).unwrap_or(usize::MAX));
+                recent
+            } else {
+                flow.piece(position, upto).await?
+            };
             let position = position + bytes.len() as u64;
             Ok(Some((bytes, (flow, position))))
         })

@@ -61,10 +61,11 @@ impl Job {
                 return;
             }
         };
-        let (flow, mark) = Flow::new(Arc::clone(&spool), blob.size);
+        let kept = Arc::clone(&self.registry.inner.fills.kept);
+        let (flow, mark) = Flow::new(spool, blob.size, kept);
         phase.send_replace(Phase::Flowing(Arc::clone(&flow)));
         let result = self
-            .copy(&fill, &flow, download::run(&self, blob, &spool, room, mark))
+            .copy(&fill, &flow, download::run(&self, blob, &flow, room, mark))
             .await;
         listed.stored = result.is_ok();
         let seconds = began.elapsed().as_secs_f64();

@@ -20,6 +20,7 @@ mod download;
 mod flow;
 mod job;
 mod plan;
+mod recent;
 mod source;
 mod spool;
 mod unspooled;
@@ -41,6 +42,7 @@ use crate::upstream::UpstreamError;
 
 pub(super) use flow::{Flow, TAIL};
 use job::Job;
+use recent::Kept;
 pub(super) use source::Wanted;
 use spool::Budget;
 pub(super) use unspooled::Copying;
@@ -63,6 +65,7 @@ pub(super) struct Fills {
     /// `proxy.fill.concurrency`
     concurrency: usize,
     extra: Arc<Semaphore>,
+    kept: Arc<Kept>,
 }
 
 #[derive(Debug, Default)]
@@ -131,6 +134,7 @@ impl Fills {
             connections: options.connections,
             concurrency: options.concurrency,
             extra: Arc::new(Semaphore::new(EXTRA_CONNECTIONS)),
+            kept: Arc::default(),
         }
     }
 

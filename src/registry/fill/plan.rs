@@ -30,6 +30,9 @@ pub(super) const SLOW: Duration = Duration::from_secs(2);
 pub(super) struct Plan {
     size: u64,
     segment: u64,
+    /// The size of the last segment of a connection that had no other beside it: they double, since
+    /// there each new request is a pause.
+    alone: u64,
     /// Nobody had anything from here on yet.
     next: u64,
     /// What is being fetched, by its beginning.
@@ -75,6 +78,7 @@ impl Plan {
         let mut plan = Self {
             size,
             segment: (size / SEGMENTS).clamp(SEGMENT, LARGEST),
+            alone: SEGMENT,
             next: end,
             open: BTreeMap::new(),
             left: BTreeMap::new(),
@@ -98,8 +102,12 @@ impl Plan {
             return Some(half);
         }
         if self.next < self.size {
-            let start = self.next;
-            self.next = self.size.min(start + self.segment);
+            let (start, mut len) = (self.next, self.segment);
+            if self.open.values().all(|open| open.closed) {
+                self.alone = LARGEST.min(self.alone * 2);
+                len = len.max(self.alone);
+            }
+            self.next = self.size.min(start + len);
             return Some(self.begin(start, self.next, now));
         }
         self.share(now, |_| true)

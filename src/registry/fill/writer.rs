@@ -9,9 +9,8 @@ use std::sync::{Mutex, PoisonError};
 use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
 
-use super::flow::Mark;
+use super::flow::{Flow, Mark};
 use super::plan::{Plan, Segment};
-use super::spool::Spool;
 use crate::oci::{Digest, Hasher};
 
 /// How much is read back at once, in bytes: it stays in the processor's cache.
@@ -38,7 +37,7 @@ pub(super) struct Written {
 /// # Errors
 /// The spool cannot be written or read.
 pub(super) fn run(
-    spool: &Spool,
+    flow: &Flow,
     plan: &Mutex<Plan>,
     mut batches: mpsc::Receiver<Batch>,
     mark: &watch::Sender<Mark>,
@@ -46,6 +45,8 @@ pub(super) fn run(
 ) -> io::Result<Written> {
     let mut done = Hashed { hasher, bytes: 0 };
     let mut buffer = Vec::new();
+    let spool = flow.spool();
+    let mut in_order = 0;
     while let Some(batch) = batches.blocking_recv() {
         let mut position = batch.position;
         for piece in &batch.pieces {
@@ -57,6 +58,15 @@ pub(super) fn run(
             let mut plan = plan.lock().unwrap_or_else(PoisonError::into_inner);
             plan.write(batch.segment, len)
         };
+        if batch.position == in_order {
+            let mut recent = flow.recent();
+            let mut position = batch.position;
+            for piece in batch.pieces.iter().filter(|piece| !piece.is_empty()) {
+                recent.push(position, piece);
+                position += piece.len() as u64;
+            }
+        }
+        in_order = written;
         mark.send_if_modified(|mark| {
             let moves = mark.written < written;
             mark.written = mark.written.max(written);
