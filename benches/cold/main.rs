@@ -26,9 +26,11 @@ use containerd::Containerd;
 use front::Front;
 use origin::Origin;
 use support::Process;
-use tools::{flush, machine, median, peak_memory};
+use tools::{flush, machine, median, peak_memory, touch_memory};
 
 const MIB: usize = 1 << 20;
+/// The spool, the bucket's parts and the bucket's blob.
+const ROOM: usize = 7 << 29;
 
 #[tokio::main]
 async fn main() {
@@ -64,8 +66,10 @@ async fn one_client(origin: &Origin) {
     ] {
         let (mut direct, mut pounce, mut peer, mut peak) = (Vec::new(), Vec::new(), Vec::new(), 0);
         for round in 0..rounds {
+            touch_memory(ROOM);
             direct.push(fetch(&format!("{upstream}{path}")));
             let process = start_pounce(upstream, &[]);
+            touch_memory(ROOM);
             pounce.push(fetch(&process.url(&path)));
             settle(&process, 1).await;
             peak = peak.max(peak_memory(process.pid()));
@@ -73,6 +77,7 @@ async fn one_client(origin: &Origin) {
             // Slow rows say enough of it in one round.
             if round == 0 || what.starts_with("uncapped") {
                 let (_distribution, url, _folder) = start_distribution(upstream).await;
+                touch_memory(ROOM);
                 peer.push(fetch(&format!("{url}{path}")));
             }
             flush();
@@ -92,6 +97,7 @@ async fn many_clients(origin: &Origin) {
     let path = origin.blob(2, 256 * MIB);
     let file = origin.as_file(&path);
     flush();
+    touch_memory(ROOM);
     let alone = {
         let process = start_pounce(&format!("http://{}", origin.straight), &[]);
         let seconds = together(&process.url(&path), 1);
@@ -154,6 +160,7 @@ async fn many_fills(origin: &Origin) {
         .map(|seed| origin.blob(200 + seed, 256 * MIB))
         .collect();
     flush();
+    touch_memory(2 * ROOM);
     let process = start_pounce(&format!("http://{}", origin.straight), &[]);
     let began = Instant::now();
     let clients: Vec<Child> = paths.iter().map(|path| curl(&process.url(path))).collect();

@@ -63,6 +63,17 @@ pub fn flush() {
     assert!(Command::new("sync").status().unwrap().success());
 }
 
+/// Has `bytes` of memory before the clock runs: a virtual machine's host takes back what nobody uses, and to
+/// give it again takes longer than a pull.
+pub fn touch_memory(bytes: usize) {
+    let folder = TempDir::new().unwrap();
+    let mut file = File::create(folder.path().join("touched")).unwrap();
+    let some = vec![0; 1 << 20];
+    for _ in 0..bytes >> 20 {
+        std::io::Write::write_all(&mut file, &some).unwrap();
+    }
+}
+
 /// MiB, as the kernel counts resident memory.
 pub fn peak_memory(pid: u32) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
