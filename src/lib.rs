@@ -1,6 +1,6 @@
 //! pounce: an OCI registry that keeps nothing on its own disk.
 //!
-//! It fronts an upstream registry, copies what is pulled into an S3 bucket once, and from then on
+//! It fronts other registries, copies what is pulled into an S3 bucket once, and from then on
 //! answers blob GETs with a redirect to the bucket. What is pushed to it is stored there, too.
 //!
 //! # The house
@@ -17,9 +17,10 @@
 //! - [`upstream`]: somebody else's registry. The only one that is an HTTP client.
 //! - [`registry`]: pulling through, storing once, redirecting, taking pushes. Speaks OCI, not HTTP.
 //! - [`http`]: the wire. The only one that knows status codes.
+//! - [`cli`]: one file a command. One that does not serve (`warm`) uses the registry itself.
 //! - [`config`] and [`telemetry`]: what the operator says and sees; used by constructors.
 //!
-//! The four words that are not the spec's: the **upstream** is the registry in front of which pounce
+//! The four words that are not the spec's: an **upstream** is a registry in front of which pounce
 //! stands, the **store** is the bucket, a **key** is a path in it, and a **fill** copies one blob from
 //! upstream to store.
 
