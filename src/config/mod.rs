@@ -4,7 +4,9 @@
 //! it with every default. Field types check single values, [`load`](Config::load) checks what
 //! concerns several of them, so nobody further in checks anything again.
 
+mod durations;
 mod error;
+mod hosts;
 mod keys;
 mod load;
 mod overrides;
@@ -18,12 +20,13 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use error::ConfigError;
+pub use hosts::{ListenAddr, UpstreamHost, WebUrl};
 pub use load::{Environment, Loaded};
 pub use proxy::{Exec, Fill, OnMiss, Proxy, Remote, Spool};
 pub use storage::{
     Delete, Driver, Filesystem, Maintenance, ReadOnly, Redirect, S3, Storage, UploadPurging,
 };
-pub use values::{ListenAddr, Secret, UpstreamHost, WebUrl};
+pub use values::Secret;
 
 /// Everything that can be configured.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
@@ -98,7 +101,7 @@ pub struct Http {
     /// Signs the state of uploads; the same on all replicas. Without it, one is made at start.
     pub secret: Option<Secret>,
     /// How long requests and fills may go on after SIGTERM.
-    #[serde(with = "values::duration")]
+    #[serde(with = "durations::duration")]
     pub draintimeout: Duration,
     /// Added to every response.
     pub headers: BTreeMap<String, Vec<String>>,

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::values::{self, Secret, UpstreamHost, WebUrl};
+use super::durations;
+use super::hosts::{UpstreamHost, WebUrl};
+use super::values::{self, Secret};
 
 /// `proxy`
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -25,7 +27,7 @@ pub struct Proxy {
     /// Further upstreams, each by its host.
     pub upstreams: Vec<Remote>,
     /// How long a tag is served before the upstream is asked whether it still means the same.
-    #[serde(with = "values::duration")]
+    #[serde(with = "durations::duration")]
     pub tagttl: Duration,
     /// A manifest that is pulled begins the fills of its blobs.
     pub prefetch: bool,
@@ -78,7 +80,7 @@ pub struct Exec {
     /// The program. It is run with the argument `get` and the upstream's host on its standard input.
     pub command: Option<PathBuf>,
     /// How long its answer is used: without it until it is refused, with 0 for one request.
-    #[serde(with = "values::optional_duration")]
+    #[serde(with = "durations::optional_duration")]
     pub lifetime: Option<Duration>,
 }
 
@@ -104,7 +106,7 @@ pub struct Fill {
     #[serde(deserialize_with = "values::concurrency")]
     pub concurrency: usize,
     /// How long an upstream may send nothing before a connection is made anew.
-    #[serde(with = "values::stall_timeout")]
+    #[serde(with = "durations::stall_timeout")]
     pub stalltimeout: Duration,
 }
 

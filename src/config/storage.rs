@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::values::{self, Secret, WebUrl};
+use super::durations;
+use super::hosts::WebUrl;
+use super::values::{self, Secret};
 
 /// `storage`
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
@@ -57,10 +59,10 @@ pub struct UploadPurging {
     /// Abandoned uploads are deleted.
     pub enabled: bool,
     /// How old an upload is when it counts as abandoned.
-    #[serde(with = "values::duration")]
+    #[serde(with = "durations::duration")]
     pub age: Duration,
     /// How often they are looked for.
-    #[serde(with = "values::duration")]
+    #[serde(with = "durations::duration")]
     pub interval: Duration,
     /// They are only counted.
     pub dryrun: bool,
@@ -200,7 +202,7 @@ pub struct Redirect {
     /// Blobs are streamed through pounce instead.
     pub disable: bool,
     /// How long a presigned URL lives: 1 minute to 7 days. It is handed out for less than half of that.
-    #[serde(with = "values::redirect_expiry")]
+    #[serde(with = "durations::redirect_expiry")]
     pub expiry: Duration,
 }
 

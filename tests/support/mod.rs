@@ -8,6 +8,7 @@
 pub mod blob;
 pub mod demands;
 pub mod image;
+pub mod manners;
 pub mod pounce;
 pub mod process;
 pub mod push;

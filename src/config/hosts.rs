@@ -1,0 +1,200 @@
+//! The types of settings that name a place in a network.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use url::Url;
+
+/// Where to listen: `host:port`, or `:port` for every address of the machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListenAddr {
+    host: String,
+    port: u16,
+}
+
+impl ListenAddr {
+    /// It names no host.
+    #[must_use]
+    pub fn is_every_address(&self) -> bool {
+        self.host.is_empty()
+    }
+
+    /// The address in the form that `bind` resolves.
+    #[must_use]
+    pub fn to_bind(&self) -> (&str, u16) {
+        (
+            if self.host.is_empty() {
+                "::"
+            } else {
+                &self.host
+            },
+            self.port,
+        )
+    }
+}
+
+impl Default for ListenAddr {
+    fn default() -> Self {
+        Self {
+            host: String::new(),
+            port: 5000,
+        }
+    }
+}
+
+impl FromStr for ListenAddr {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let wrong = "an address to listen on is written host:port or :port";
+        let (host, port) = text.rsplit_once(':').ok_or(wrong)?;
+        let host = host
+            .trim_start_matches('[')
+            .trim_end_matches(']')
+            .to_owned();
+        Ok(Self {
+            host,
+            port: port.parse().map_err(|_| wrong)?,
+        })
+    }
+}
+
+impl fmt::Display for ListenAddr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.host.contains(':') {
+            write!(f, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{}:{}", self.host, self.port)
+        }
+    }
+}
+
+impl Serialize for ListenAddr {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for ListenAddr {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(D::Error::custom)
+    }
+}
+
+/// An `http` or `https` URL with a host, and without credentials, query or fragment.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(transparent)]
+pub struct WebUrl(Url);
+
+impl WebUrl {
+    /// The URL.
+    #[must_use]
+    pub const fn as_url(&self) -> &Url {
+        &self.0
+    }
+}
+
+impl FromStr for WebUrl {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let url =
+            Url::parse(text).map_err(|_| "not a URL, write https://host or http://host:port")?;
+        if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
+            return Err("the URL must begin with http:// or https:// and name a host");
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err("the URL must not contain credentials, they have settings of their own");
+        }
+        if url.query().is_some() || url.fragment().is_some() {
+            return Err("the URL must not have a query or a fragment");
+        }
+        Ok(Self(url))
+    }
+}
+
+impl fmt::Display for WebUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.as_str().trim_end_matches('/'))
+    }
+}
+
+impl<'de> Deserialize<'de> for WebUrl {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(D::Error::custom)
+    }
+}
+
+/// The name by which clients know an upstream: `ghcr.io`, `registry.internal:5000`, `localhost`.
+///
+/// Invariants: a host name in lower case or an IPv4 address, with a port or not; and it has a dot or a
+/// port or is `localhost`, which is how image references tell a host from a repository.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct UpstreamHost(String);
+
+impl UpstreamHost {
+    /// Docker Hub's names, which are all taken for the first: the one in references, and those of its API.
+    pub const DOCKER_HUB: [&str; 3] = ["docker.io", "index.docker.io", "registry-1.docker.io"];
+
+    /// The name.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The name as a component of repository names, which have no colon. No host name has an
+    /// underscore, so two hosts never share one.
+    #[must_use]
+    pub fn component(&self) -> String {
+        self.0.replace(':', "_")
+    }
+}
+
+impl FromStr for UpstreamHost {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let text = text.to_ascii_lowercase();
+        let (host, port) = match text.split_once(':') {
+            Some((host, port)) => (host, Some(port)),
+            None => (&text[..], None),
+        };
+        let edge = |label: &str| {
+            label.starts_with(|c: char| c.is_ascii_alphanumeric())
+                && label.ends_with(|c: char| c.is_ascii_alphanumeric())
+        };
+        let inside = |c: char| c.is_ascii_alphanumeric() || c == '-';
+        let is_name = host
+            .split('.')
+            .all(|label| edge(label) && label.chars().all(inside));
+        let is_port = |port: &str| {
+            port.parse::<u16>()
+                .is_ok_and(|number| number.to_string() == port)
+        };
+        if !is_name || port.is_some_and(|port| !is_port(port)) || text.len() > 128 {
+            return Err("not a host, write it as ghcr.io or registry.internal:5000");
+        }
+        if !host.contains('.') && port.is_none() && host != "localhost" {
+            return Err("a host has a dot or a port, as in ghcr.io or registry:5000");
+        }
+        if Self::DOCKER_HUB.contains(&text.as_str()) {
+            return Ok(Self(Self::DOCKER_HUB[0].to_owned()));
+        }
+        Ok(Self(text))
+    }
+}
+
+impl<'de> Deserialize<'de> for UpstreamHost {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(D::Error::custom)
+    }
+}

@@ -1,0 +1,101 @@
+//! How the upstream of the tests behaves, well or badly.
+
+/// What it demands before it answers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Auth {
+    #[default]
+    Nothing,
+    /// `user`, `secret`
+    Basic,
+    /// A token for the repository, from `/token`; for it `user`, `secret`.
+    Bearer,
+    /// A token for the repository, in exchange for the identity token `refresh me`.
+    Identity,
+    /// A token for the repository, which anybody gets.
+    AnonymousBearer,
+}
+
+/// How it misbehaves.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is one way, and they combine"
+)]
+#[derive(Clone, Debug)]
+pub struct Manners {
+    pub auth: Auth,
+    /// Every request gets this status.
+    pub status: Option<u16>,
+    pub retry_after: Option<String>,
+    /// HEADs for blobs are refused, as public.ecr.aws does.
+    pub refuses_blob_heads: bool,
+    /// Blobs have another first byte than they should.
+    pub corrupts: bool,
+    /// Bodies of the first `cuts` GETs for blobs end after so many bytes, with the connection.
+    pub cuts_after: Option<usize>,
+    pub cuts: usize,
+    /// Bodies of the first `holds` GETs for blobs stop at this byte of the blob, until `release`.
+    pub holds_after: Option<usize>,
+    pub holds: usize,
+    /// The first `first` GETs for blobs get this status, with this `Retry-After`.
+    pub first_blobs_get: Option<(u16, &'static str)>,
+    pub first: usize,
+    /// Blobs come in part to those who ask for a part; without it, a range is ignored.
+    pub ranges: bool,
+    /// A range is an error.
+    pub refuses_ranges: bool,
+    /// A range comes with the wrong `Content-Range`.
+    pub shifts_ranges: bool,
+    /// The `Content-Length` of blobs.
+    pub claims: Option<usize>,
+    /// Who asks for a token is sent there.
+    pub redirects_tokens_to: Option<String>,
+    /// The password for `user`.
+    pub secret: &'static str,
+    /// Blobs are a web page.
+    pub sends_html: bool,
+    /// Blobs come without a Content-Length.
+    pub chunked: bool,
+    /// Manifests come without a Docker-Content-Digest.
+    pub hides_digests: bool,
+    /// Blobs are to be fetched there.
+    pub redirects_blobs_to: Option<String>,
+    pub expires_in: u64,
+    /// Requests are not answered, until `release`.
+    pub stalls: bool,
+    /// This repository demands a token from a realm that does not exist.
+    pub broken_realm_for: Option<String>,
+    /// `Accept`s longer than this get a 400, as from servers with a limit for headers.
+    pub longest_accept: Option<usize>,
+}
+
+impl Default for Manners {
+    fn default() -> Self {
+        Self {
+            auth: Auth::default(),
+            status: None,
+            retry_after: None,
+            refuses_blob_heads: false,
+            corrupts: false,
+            cuts_after: None,
+            cuts: usize::MAX,
+            holds_after: None,
+            holds: usize::MAX,
+            first_blobs_get: None,
+            first: 1,
+            ranges: false,
+            refuses_ranges: false,
+            shifts_ranges: false,
+            claims: None,
+            redirects_tokens_to: None,
+            secret: "secret",
+            sends_html: false,
+            chunked: false,
+            hides_digests: false,
+            redirects_blobs_to: None,
+            expires_in: 0,
+            stalls: false,
+            broken_realm_for: None,
+            longest_accept: None,
+        }
+    }
+}
