@@ -43,8 +43,8 @@ pub(super) enum Begun {
     Stored(u64),
 }
 
-/// How many fills that somebody else began and that were refused are passed by before one's own: the
-/// upstream of another repository may not have the blob.
+/// How many fills of other repositories that were refused are passed by before one's own: their upstream
+/// may not have the blob.
 const REFUSED: usize = 3;
 
 impl Registry {
@@ -126,7 +126,7 @@ impl Registry {
                 Ok(flow) => return Ok(Begun::Flow(flow, fill, outcome)),
                 Err(Refusal::NoRoom(why)) => return Ok(Begun::NoRoom(why)),
                 Err(Refusal::Upstream(_))
-                    if outcome == Outcome::Follow && attempts.next().is_some() => {}
+                    if !fill.is_for(&wanted.name) && attempts.next().is_some() => {}
                 Err(refusal) => return Err(refusal.describe(wanted)),
             }
         }

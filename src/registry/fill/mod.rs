@@ -80,6 +80,8 @@ struct Running {
 /// One fill, as those see it who wait for it.
 #[derive(Debug)]
 pub(super) struct Fill {
+    /// The repository for which the upstream was asked.
+    asked_for: RepositoryName,
     phase: watch::Receiver<Phase>,
     /// The size of the blob in the bucket, or why it is not there.
     ended: watch::Receiver<Option<Result<u64, Error>>>,
@@ -256,6 +258,7 @@ impl Fill {
         let (phase, watching) = watch::channel(Phase::Asking);
         let (ended, ends) = watch::channel(None);
         let fill = Arc::new(Self {
+            asked_for: name.clone(),
             phase: watching,
             ended: ends,
             names: Mutex::new(BTreeSet::from([name.clone()])),
@@ -290,6 +293,11 @@ impl Fill {
                 "the registry is shutting down",
             )),
         }
+    }
+
+    /// Whether the upstream's answer is one about this repository.
+    pub(super) fn is_for(&self, name: &RepositoryName) -> bool {
+        self.asked_for == *name
     }
 
     /// Adds a repository that gets a link to the blob.
