@@ -293,6 +293,82 @@ fn wrong_values_name_their_setting() {
             "storage.s3.encrypt",
         ),
     ];
+    name_their_setting(cases);
+}
+
+#[test]
+fn wrong_upstreams_name_their_setting() {
+    let cases: &[Case] = &[
+        (
+            "proxy: {upstreams: [{remoteurl: 'http://a'}]}",
+            &[],
+            "proxy.upstreams.0.host",
+        ),
+        (
+            "proxy: {upstreams: [{host: ghcr}]}",
+            &[],
+            "proxy.upstreams.0.host",
+        ),
+        (
+            "proxy: {upstreams: [{host: 'ghcr.io/org'}]}",
+            &[],
+            "proxy.upstreams.0.host",
+        ),
+        (
+            "proxy: {upstreams: [{host: ghcr.io}, {host: GHCR.io}]}",
+            &[],
+            "proxy.upstreams.1.host",
+        ),
+        (
+            "proxy: {upstreams: [{host: docker.io}, {host: index.docker.io}]}",
+            &[],
+            "proxy.upstreams.1.host",
+        ),
+        (
+            "proxy: {upstreams: [{host: ghcr.io, username: x}]}",
+            &[],
+            "proxy.upstreams.0.username",
+        ),
+        (
+            "proxy: {upstreams: [{hots: ghcr.io}]}",
+            &[],
+            "proxy.upstreams.0.hots",
+        ),
+        ("proxy: {host: ghcr.io}", &[], "proxy.host"),
+        ("proxy: {exec: {lifetime: 5s}}", &[], "proxy.exec.lifetime"),
+        (
+            "proxy: {username: a, password: b, exec: {command: c}}",
+            &[],
+            "proxy.exec.command",
+        ),
+        (
+            "proxy: {fill: {connections: 0}}",
+            &[],
+            "proxy.fill.connections",
+        ),
+        (
+            "proxy: {fill: {concurrency: 65}}",
+            &[],
+            "proxy.fill.concurrency",
+        ),
+        (
+            "proxy: {fill: {stalltimeout: 31s}}",
+            &[],
+            "proxy.fill.stalltimeout",
+        ),
+        ("proxy: {onmiss: guess}", &[], "proxy.onmiss"),
+        ("proxy: {spool: {maxsize: -1}}", &[], "proxy.spool.maxsize"),
+        (
+            "",
+            &[("REGISTRY_PROXY_UPSTREAMS_1_HOST", "ghcr.io")],
+            "REGISTRY_PROXY_UPSTREAMS_1_HOST",
+        ),
+    ];
+    name_their_setting(cases);
+}
+
+/// A file, variables, and the setting that is wrong.
+fn name_their_setting(cases: &[Case]) {
     for (yaml, variables, named) in cases {
         let message = refused(yaml, variables);
         assert!(

@@ -135,6 +135,64 @@ async fn a_size_that_only_the_manifest_tells_is_good_enough() {
 }
 
 #[tokio::test]
+async fn a_size_that_a_manifest_makes_up_cuts_nothing_off() {
+    let chunked = Manners {
+        chunked: true,
+        ..Manners::default()
+    };
+    for (said, range) in [
+        (10_000, "bytes=0-"),
+        (10_000, "bytes=-100"),
+        (SIZE + 9, "bytes=0-"),
+    ] {
+        let (upstream, pounce, image) = held(SIZE, chunked.clone(), &[]).await;
+        let layer = digest(image.layer());
+        let manifest = format!(
+            r#"{{"schemaVersion":2,"layers":[{{"mediaType":"a/b","digest":"{layer}","size":{said}}}]}}"#
+        );
+        let media_type = "application/vnd.oci.image.manifest.v1+json";
+        upstream.add_manifest("a/b", "lie", media_type, manifest);
+        pounce.get("/v2/a/b/manifests/lie").await;
+        let reply = pounce.range(&path(&image), range).await;
+        assert!(
+            !reply.whole,
+            "{} bytes of what was said to be {said}",
+            reply.body.len()
+        );
+        // Nor is anything refused because of it.
+        let (upstream, pounce, image) = held(SIZE, chunked.clone(), &[]).await;
+        upstream.add_manifest("a/b", "lie", media_type, format!(
+            r#"{{"schemaVersion":2,"layers":[{{"mediaType":"a/b","digest":"{layer}","size":10}}]}}"#
+        ));
+        pounce.get("/v2/a/b/manifests/lie").await;
+        let reply = pounce.range(&path(&image), "bytes=5000-5009").await;
+        assert!(reply.status == 200 && reply.body == image.layer());
+    }
+}
+
+#[tokio::test]
+async fn no_byte_of_an_empty_blob_lies_in_a_range() {
+    let upstream = Upstream::start().await;
+    let image = Image::new(4, &[0]);
+    upstream.add("a/b", "v1", &image);
+    let pounce = Pounce::before(&upstream).await;
+    pounce.get("/v2/a/b/manifests/v1").await;
+    let path = path(&image);
+    assert_eq!(pounce.range(&path, "bytes=-1").await.status, 416);
+    pounce.until_stored(&digest(image.layer())).await;
+    let url = pounce.get(&path).await.header("location").to_owned();
+    for range in ["bytes=-1", "bytes=0-", "bytes=0-0"] {
+        let reply = reqwest::Client::new()
+            .get(&url)
+            .header("range", range)
+            .send()
+            .await
+            .unwrap();
+        assert_eq!(reply.status(), 416, "{range}");
+    }
+}
+
+#[tokio::test]
 async fn a_far_part_of_a_blob_whose_size_only_the_manifest_tells() {
     let chunked = Manners {
         chunked: true,

@@ -109,6 +109,14 @@ async fn a_size_that_nobody_tells_may_be_too_large() {
         chunked: true,
         ..Manners::default()
     });
+    let reply = pounce.get(&path).await;
+    assert!(reply.whole && reply.body == image.layer());
+    // A spool that could hold many another one.
+    let variables = [
+        ("REGISTRY_PROXY_REMOTEURL", &upstream.url()[..]),
+        ("REGISTRY_PROXY_SPOOL_MAXSIZE", "20000000"),
+    ];
+    let pounce = Pounce::with(&variables).await;
     // It is met in the middle; the next time, the blob goes past the spool.
     assert!(!pounce.get(&path).await.whole);
     let reply = pounce.get(&path).await;

@@ -181,6 +181,51 @@ async fn images_from_a_file_and_from_standard_input() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn nobody_has_to_listen_and_no_list_is_endless() {
+    let stage = Stage::new().await;
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pounce"));
+    let command = command
+        .env_clear()
+        .env("REGISTRY_PROXY_REMOTEURL", stage.upstream.url())
+        .env("REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY", stage.root())
+        .args(["warm", "org/app:v1", "org/multi:v1"]);
+    let full = || {
+        std::fs::File::options()
+            .write(true)
+            .open("/dev/full")
+            .unwrap()
+    };
+    let status = command.stdout(full()).stderr(full()).status().unwrap();
+    assert_eq!(status.code(), Some(0));
+    assert!(has(&stage.root(), stage.arm64.layer()));
+    let (status, said) = stage.warm(&["--from", "/dev/zero"]);
+    assert!(status == 1 && said.contains("too long"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_at_once_do_not_fall_over_each_other() {
+    let stage = Stage::new().await;
+    stage.upstream.behave(Manners {
+        stalls: true,
+        ..Manners::default()
+    });
+    std::thread::scope(|scope| {
+        let first = scope.spawn(|| stage.warm(&["org/app:v1"]));
+        // The first one has the folder, and waits for the upstream.
+        while !stage.root().join(".pounce/credentials.json").is_file() {
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        let (status, said) = stage.warm(&["org/app:v1"]);
+        assert!(
+            status == 1 && said.contains("another pounce uses"),
+            "{said}"
+        );
+        stage.upstream.release();
+        assert_eq!(first.join().unwrap().0, 0);
+    });
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_fails_is_told_and_the_rest_is_done() {
     let stage = Stage::new().await;
     let (status, said) = stage.warm(&["org/none:v1", "quay.io/org/app", "org/app:v1"]);

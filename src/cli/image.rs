@@ -20,8 +20,9 @@ impl FromStr for ImageReference {
 
     /// A tag besides a digest says nothing more; without either, it is `latest`.
     fn from_str(text: &str) -> Result<Self, String> {
+        let shown: String = text.chars().take(100).collect();
         let wrong =
-            |why: &dyn fmt::Display| format!("{text} is not a reference to an image: {why}");
+            |why: &dyn fmt::Display| format!("{shown:?} is not a reference to an image: {why}");
         let (rest, digest) = match text.split_once('@') {
             Some((rest, digest)) => (rest, Some(digest)),
             None => (text, None),

@@ -1,5 +1,6 @@
 //! What `pounce warm` shows while it works: bars on a terminal, nothing elsewhere; and lines in both.
 
+use std::io::Write;
 use std::time::Duration;
 
 use indicatif::{HumanBytes, MultiProgress, ProgressBar, ProgressStyle};
@@ -38,12 +39,17 @@ impl Progress {
 
     /// A line that stays: on standard output, above the bars.
     pub(super) fn line(&self, line: &str) {
-        self.bars.suspend(|| println!("{line}"));
+        // Whoever does not listen any more does not stop the work.
+        self.bars.suspend(|| {
+            let _ = writeln!(std::io::stdout(), "{line}");
+        });
     }
 
     /// A line about trouble: on standard error.
     pub(super) fn trouble(&self, line: &str) {
-        self.bars.suspend(|| eprintln!("pounce: {line}"));
+        self.bars.suspend(|| {
+            let _ = writeln!(std::io::stderr(), "pounce: {line}");
+        });
     }
 }
 

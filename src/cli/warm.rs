@@ -5,6 +5,7 @@
 
 use std::cell::OnceCell;
 use std::collections::HashSet;
+use std::fs::File;
 use std::io::{IsTerminal, Read};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -49,6 +50,8 @@ pub(super) struct Arguments {
 const MAX_DEPTH: usize = 4;
 /// The most manifests of one image.
 const MAX_MANIFESTS: usize = 1000;
+/// The longest list of images, in bytes.
+const MAX_LIST: u64 = 4 << 20;
 /// How long links may take to be written at the end.
 const GRACE: Duration = Duration::from_mins(1);
 
@@ -95,13 +98,17 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
 
 /// The images that a file names.
 fn read(file: &Path) -> Result<Vec<ImageReference>, String> {
-    let text = if file == Path::new("-") {
-        let mut text = String::new();
-        std::io::stdin().read_to_string(&mut text).map(|_| text)
+    let mut text = String::new();
+    let read = if file == Path::new("-") {
+        std::io::stdin().take(MAX_LIST).read_to_string(&mut text)
     } else {
-        std::fs::read_to_string(file)
+        let opened = File::open(file).map_err(|error| error.to_string())?;
+        opened.take(MAX_LIST).read_to_string(&mut text)
     };
-    let text = text.map_err(|error| error.to_string())?;
+    read.map_err(|error| error.to_string())?;
+    if text.len() as u64 == MAX_LIST {
+        return Err("the list is too long".to_owned());
+    }
     let lines = text
         .lines()
         .map(|line| line.split('#').next().unwrap_or_default().trim());

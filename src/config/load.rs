@@ -119,8 +119,11 @@ impl Config {
 
         let named = |driver: &str| document["storage"].get(driver).is_some();
         let (names_s3, names_folder) = (named("s3"), named("filesystem"));
-        let mut config: Self = serde_path_to_error::deserialize(&document)
-            .map_err(|error| ConfigError::value(error.path().to_string(), error.inner()))?;
+        let mut config: Self = serde_path_to_error::deserialize(&document).map_err(|error| {
+            // As in the names of variables.
+            let path = error.path().to_string().replace('[', ".").replace(']', "");
+            ConfigError::value(path, error.inner())
+        })?;
         config.adopt(environment);
         // An empty key would sign what anybody can sign.
         config.http.secret = config
@@ -205,6 +208,10 @@ impl Config {
     fn check_upstreams(&self) -> Result<(), ConfigError> {
         let proxy = &self.proxy;
         check_credentials("proxy", &proxy.own())?;
+        if proxy.remoteurl.is_none() && proxy.host.is_some() {
+            let message = "names the upstream at proxy.remoteurl, and there is none";
+            return Err(ConfigError::value("proxy.host", message));
+        }
         let mut known: Vec<&str> = proxy.host.iter().map(UpstreamHost::as_str).collect();
         for (index, remote) in proxy.upstreams.iter().enumerate() {
             let at = format!("proxy.upstreams.{index}");
@@ -227,7 +234,15 @@ fn check_credentials(at: &str, remote: &Remote) -> Result<(), ConfigError> {
         let message = "and password must be set together";
         return Err(ConfigError::value(format!("{at}.username"), message));
     }
-    if remote.username.is_some() && remote.exec.command.is_some() {
+    let command = remote.exec.command.as_ref();
+    if command.is_some_and(|command| command.as_os_str().is_empty()) {
+        return Err(ConfigError::value(format!("{at}.exec.command"), "is empty"));
+    }
+    if command.is_none() && remote.exec.lifetime.is_some() {
+        let message = "is the life of what proxy.exec.command tells, and there is no command";
+        return Err(ConfigError::value(format!("{at}.exec.lifetime"), message));
+    }
+    if remote.username.is_some() && command.is_some() {
         let message = "is one way to get credentials, username and password are another: choose";
         return Err(ConfigError::value(format!("{at}.exec.command"), message));
     }

@@ -49,20 +49,14 @@ impl Serialize for Secret {
 pub(super) fn optional_bytes<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<u64>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Written {
-        Number(u64),
-        Text(String),
-    }
-    match Option::<Written>::deserialize(deserializer)? {
-        None => Ok(None),
-        Some(Written::Number(bytes)) => Ok(Some(bytes)),
-        Some(Written::Text(text)) => text
-            .parse()
-            .map(Some)
-            .map_err(|_| custom::<D>("not a number of bytes, write it in digits")),
-    }
+    let bytes = match serde_json::Value::deserialize(deserializer)? {
+        serde_json::Value::Null => return Ok(None),
+        serde_json::Value::Number(number) => number.as_u64(),
+        serde_json::Value::String(text) => text.parse().ok(),
+        _ => None,
+    };
+    let wrong = || custom::<D>("not a number of bytes, write it in digits");
+    bytes.ok_or_else(wrong).map(Some)
 }
 
 /// Yes, no, or left out. From a variable it comes as text.

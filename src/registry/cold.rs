@@ -7,6 +7,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::StreamExt;
 use tracing::Instrument;
@@ -43,6 +44,9 @@ pub(super) enum Begun {
     Stored(u64),
 }
 
+/// How long a client of a small blob waits for its headers, so that it can still be told that the blob
+/// is wrong. containerd waits for 30 s.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// How many fills of other repositories that were refused are passed by before one's own: their upstream
 /// may not have the blob.
 const REFUSED: usize = 3;
@@ -141,9 +145,14 @@ impl Registry {
         outcome: Outcome,
     ) -> Result<BlobStream, Error> {
         let size = flow.size();
-        // A part needs a size to be a part of.
-        let part = resolve(&request.range, size.or(known.announced))?;
-        if size.is_some_and(|size| size <= TAIL) && flow.verified().await.is_err() {
+        // A part needs a size to be a part of. Where only a manifest tells it, it may be wrong: no range
+        // is refused for that, and the end of the blob is not believed to be there before it is.
+        let part = match size {
+            Some(_) => resolve(&request.range, size)?,
+            None => resolve(&request.range, known.announced).unwrap_or_default(),
+        };
+        let verified = tokio::time::timeout(PATIENCE, flow.verified());
+        if size.is_some_and(|size| size <= TAIL) && matches!(verified.await, Ok(Err(_))) {
             return Err(not_sent());
         }
         if let Some(part) = part
@@ -155,7 +164,7 @@ impl Registry {
         Ok(BlobStream {
             size,
             part,
-            bytes: flow.read(part.map(|part| part.slice)),
+            bytes: flow.read(part),
             outcome,
         })
     }
@@ -215,7 +224,8 @@ impl Registry {
         let mut bytes = pass::verified(bytes, *digest, metrics).peekable();
         // Nothing of a small one leaves before the whole was verified, so that it can still be told.
         if size.is_some_and(|size| size <= TAIL)
-            && let Some(Err(_)) = Pin::new(&mut bytes).peek().await
+            && let Ok(Some(Err(_))) =
+                tokio::time::timeout(PATIENCE, Pin::new(&mut bytes).peek()).await
         {
             return Err(not_sent());
         }

@@ -95,7 +95,13 @@ impl Store {
         storage.s3 = S3::default();
         let presign = Presigner::for_callers_host(&storage.redirect);
         let store = Self::assemble(&config, Embedded::BUCKET, &storage, presign, None);
-        store.found_at(endpoint).await
+        store.found_at(endpoint).await.map_err(|_| {
+            let message = format!(
+                "another pounce uses {}, and does not answer at http.addr, {addr}",
+                root.display()
+            );
+            std::io::Error::new(ErrorKind::ResourceBusy, message).into()
+        })
     }
 
     async fn connect_s3(storage: &Storage) -> Result<Self, ConnectError> {

@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use super::recent::{Kept, Recent};
 use super::spool::Spool;
 use crate::oci::Slice;
+use crate::registry::BlobPart;
 
 /// How many bytes at the end of a blob nobody gets before the whole was verified. One would do;
 /// more makes sure that it is not only a compressed stream's checksum that is missing.
@@ -146,18 +147,30 @@ impl Flow {
     /// The blob, or a part of it, as it becomes known to be right.
     pub(in crate::registry) fn read(
         self: &Arc<Self>,
-        slice: Option<Slice>,
+        part: Option<BlobPart>,
     ) -> BoxStream<'static, io::Result<Bytes>> {
+        let slice = part.map(|part| part.slice);
         let (start, end) = slice.map_or((0, None), |slice| (slice.start, Some(slice.end)));
+        // From here on, it is the end of the blob that is meant.
+        let last = part.filter(|part| part.slice.end == part.of);
         let reading = (Arc::clone(self), start);
         stream::try_unfold(reading, move |(flow, position)| async move {
             if end.is_some_and(|end| position >= end) {
                 return Ok(None);
             }
-            let mark = flow
+            let mut mark = flow
                 .wait(|mark| mark.released() > position || mark.state == State::Verified)
                 .await?;
-            let upto = end.unwrap_or(u64::MAX).min(mark.released());
+            let mut upto = end.unwrap_or(u64::MAX).min(mark.released());
+            if let Some(part) = last
+                && upto == part.of
+            {
+                mark = flow.wait(|mark| mark.state == State::Verified).await?;
+                if mark.written != part.of {
+                    return Err(io::Error::other("the blob has another size than was said"));
+                }
+                upto = part.of;
+            }
             if upto <= position {
                 return Ok(None);
             }

@@ -16,6 +16,9 @@ use crate::registry::members::blob_unknown;
 use crate::store::Key;
 use crate::upstream::UpstreamBlob;
 
+/// The room that is claimed for a blob whose size nobody tells, in bytes; the claim grows with the blob.
+const UNKNOWN: u64 = 16 << 20;
+
 /// What a fill works on.
 #[derive(Clone)]
 pub(super) struct Job {
@@ -103,7 +106,7 @@ impl Job {
             blob = self.wanted.begin(first, self.announced) => blob.map_err(Refusal::Upstream)?,
             () = self.registry.inner.background.stopped() => return Err(Refusal::shutting_down()),
         };
-        let size = blob.size.or(self.announced).unwrap_or(0);
+        let size = blob.size.or(self.announced).unwrap_or(UNKNOWN);
         let room = fills.budget.take(size).ok_or_else(full)?;
         if !spool.has_space(size).await {
             let why = "there is no room for it in proxy.spool.directory";

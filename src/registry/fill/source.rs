@@ -25,8 +25,8 @@ const PROGRESS: u64 = 1 << 20;
 /// The longest pause between two of them, which is also the longest `Retry-After` that is waited for.
 const LONGEST_PAUSE: Duration = Duration::from_secs(4);
 /// In how much time of waiting for the upstream how many bytes have to come, at least.
-const PATIENCE: Duration = Duration::from_mins(1);
-const LEAST: u64 = 64 << 10;
+const PATIENCE: Duration = Duration::from_secs(20);
+const LEAST: u64 = 16 << 10;
 
 /// What is asked for, and of whom.
 #[derive(Clone, Debug)]

@@ -51,6 +51,8 @@ impl S3 for Folder {
         let size = found.len();
         let slice = match range {
             None => 0..size,
+            // The last bytes of nothing are a range to the crate.
+            Some(_) if size == 0 => return Err(s3_error!(InvalidRange)),
             Some(range) => range.check(size)?,
         };
         let len = slice.end - slice.start;
