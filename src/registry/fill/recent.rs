@@ -10,7 +10,7 @@ use bytes::Bytes;
 /// The most that one fill keeps.
 const MAX_BYTES: usize = 4 << 20;
 /// The most that all fills keep together.
-const MAX_IN_ALL: usize = 32 << 20;
+const MAX_IN_ALL: usize = 16 << 20;
 
 /// How much all fills keep.
 #[derive(Debug, Default)]
