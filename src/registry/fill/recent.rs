@@ -44,8 +44,9 @@ impl Recent {
         self.bytes += piece.len();
         self.pieces.push_back((position, piece.clone()));
         if before + piece.len() > MAX_IN_ALL {
-            let fair = self.bytes.saturating_sub(2 * piece.len());
-            self.drop_until(fair);
+            // Whoever adds gives way, but keeps what came just now.
+            let less = self.bytes.saturating_sub(2 * piece.len());
+            self.drop_until(less.max(piece.len()));
         }
     }
 
