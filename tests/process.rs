@@ -1,5 +1,8 @@
 //! The program as a process: how it starts, what it logs, how it ends.
 
+use std::io::{BufRead, BufReader};
+use std::process::Command;
+
 use tempfile::TempDir;
 
 use crate::support::image::digest;
@@ -258,6 +261,27 @@ async fn the_first_sigterm_drains_and_the_second_one_does_not() {
             assert!(log.contains("stored a blob"), "{log}");
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_nobody_reads_stops_nothing() {
+    let folder = TempDir::new().unwrap();
+    let mut child = command(folder.path()).spawn().unwrap();
+    let mut log = BufReader::new(child.stderr.take().unwrap());
+    let mut line = String::new();
+    while !line.contains("\"listening\"") {
+        line.clear();
+        assert_ne!(log.read_line(&mut line).unwrap(), 0);
+    }
+    let line: serde_json::Value = serde_json::from_str(&line).unwrap();
+    drop(log);
+    let url = format!("http://{}/v2/", line["addr"].as_str().unwrap());
+    for _ in 0..2 {
+        assert_eq!(reqwest::get(&url).await.unwrap().status(), 200);
+    }
+    let pid = child.id().to_string();
+    Command::new("kill").arg(pid).status().unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0));
 }
 
 #[tokio::test(flavor = "multi_thread")]

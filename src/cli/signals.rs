@@ -21,8 +21,8 @@ pub(super) fn watch(stop: CancellationToken, how: &'static str) -> std::io::Resu
                 tracing::warn!("ending at once");
                 std::process::exit(1);
             }
-            tracing::info!("ending: {how}");
             stop.cancel();
+            tracing::info!("ending: {how}");
         }
     });
     Ok(())

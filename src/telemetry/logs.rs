@@ -22,6 +22,8 @@ pub fn init(log: &Log) {
     ));
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
+        // Whoever read the log may be gone: the crate would say so on standard error, and panic there.
+        .log_internal_errors(false)
         .with_writer(std::io::stderr);
     let started = match log.formatter {
         LogFormatter::Text => builder
