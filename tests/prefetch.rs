@@ -210,6 +210,34 @@ async fn behind_a_redirect_the_bucket_is_filled_even_without_a_spool() {
 }
 
 #[tokio::test]
+async fn an_upstream_that_fails_meanwhile_takes_nobody_off_the_fill() {
+    let (upstream, storage, pounce, image) = with_storage().await;
+    storage.behave(Manners {
+        holds_after: Some(100),
+        holds: 1,
+        ..Manners::default()
+    });
+    upstream.add("b", "v1", &image);
+    pounce.get("/v2/b/manifests/v1").await;
+    let layer = digest(image.layer());
+    pounce.get(&format!("/v2/a/blobs/{layer}")).await;
+    pounce
+        .until("the fill has begun", |_| {
+            storage.count("GET", "/blobs/") == 1
+        })
+        .await;
+    upstream.behave(Manners {
+        status: Some(503),
+        ..Manners::default()
+    });
+    let path = format!("/v2/b/blobs/{layer}");
+    let reply = pounce.request("GET", &path).send().await.unwrap();
+    storage.release();
+    assert_eq!(reply.status().as_u16(), 200);
+    assert!(reply.bytes().await.unwrap() == *image.layer());
+}
+
+#[tokio::test]
 async fn an_upstream_that_does_not_redirect_is_streamed_from() {
     let (upstream, _storage, pounce, image) = with_storage().await;
     // No redirect; and one to itself, which would ask for credentials again.

@@ -283,12 +283,12 @@ impl Registry {
             if let Some(location) = cache.location(name, digest) {
                 return Ok(location);
             }
-            let location = upstream.blob_location(name, digest).await;
-            let location =
-                location.map_err(|error| of_upstream(error, blob_unknown(name, digest)))?;
-            let location = match location {
-                Some(url) => Location::Elsewhere(url.as_str().into()),
-                None => Location::Upstream,
+            let location = match upstream.blob_location(name, digest).await {
+                Ok(Some(url)) => Location::Elsewhere(url.as_str().into()),
+                Ok(None) => Location::Upstream,
+                // A fill that is under way may have the blob.
+                Err(error) if error.is_outage() => return Ok(Location::Upstream),
+                Err(error) => return Err(of_upstream(error, blob_unknown(name, digest))),
             };
             cache.keep_location(name, digest, location.clone());
             Ok(location)

@@ -3,10 +3,10 @@
 use tracing::Instrument;
 
 use super::Registry;
+use super::cold::wanted;
+use super::manifests::Served;
 use super::parallel::a_few;
 use crate::oci::{Descriptor, Error, Manifest, MediaType, Reference, RepositoryName};
-use crate::registry::fill::Wanted;
-use crate::registry::manifests::Served;
 
 /// How many blobs of one manifest the bucket is asked for at once.
 const PARALLEL: usize = 16;
@@ -53,11 +53,7 @@ impl Registry {
                 return;
             };
             for blob in absent.into_iter().flatten() {
-                let wanted = Wanted {
-                    upstream: upstream.clone(),
-                    name: name.clone(),
-                    digest: *blob.digest(),
-                };
+                let wanted = wanted(upstream, &name, blob.digest());
                 registry
                     .inner
                     .fills

@@ -219,7 +219,7 @@ impl Source {
         };
         self.waited.0 += began.elapsed();
         if self.waited.0 > PATIENCE {
-            let came = self.position - self.waited.1;
+            let came = self.position - self.waited.1 + next.as_ref().map_or(0, Bytes::len) as u64;
             self.waited = (Duration::ZERO, self.position);
             if came < LEAST && self.skip == 0 {
                 return Err(UpstreamError::Unavailable("it sends too slowly".into()));
