@@ -32,9 +32,12 @@
     )
 )]
 
+pub mod auth;
 pub mod cli;
 pub mod config;
+mod descriptors;
 pub mod http;
+mod live;
 pub mod oci;
 pub mod registry;
 pub mod store;
@@ -52,8 +55,9 @@ use tokio_util::sync::CancellationToken;
 use url::Url;
 use uuid::Uuid;
 
-use config::{Config, ListenAddr, Secret};
-use http::Site;
+use auth::{Access, AuthError};
+use config::{Config, Limits, ListenAddr, Secret};
+use http::{Listening, Site, Tls, TlsError};
 use registry::{Options, Registry};
 use store::{ConnectError, Store};
 use telemetry::Metrics;
@@ -78,6 +82,12 @@ pub enum StartError {
     /// There can be no connection to the upstream.
     #[error("proxy.remoteurl: {0}")]
     Upstream(#[from] UpstreamError),
+    /// Nobody can be let in.
+    #[error(transparent)]
+    Auth(#[from] AuthError),
+    /// Connections cannot be encrypted.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// A header is not one.
     #[error("http.headers: {0} is not a header with a valid value")]
     Header(String),
@@ -87,8 +97,8 @@ pub enum StartError {
 #[derive(Debug)]
 pub struct Server {
     site: Arc<Site>,
-    listener: TcpListener,
-    debug: Option<(TcpListener, Router)>,
+    listening: Listening,
+    debug: Option<(Listening, Router)>,
     grace: Duration,
 }
 
@@ -100,18 +110,25 @@ impl Server {
     pub async fn bind(config: &Config) -> Result<Self, StartError> {
         let http = &config.http;
         let headers = extra_headers(config)?;
+        let tls = Tls::open(&http.tls)?;
+        let options = Options::new(config, random_secret);
+        let access = Access::open(&config.auth, &options.secret)?;
         let listener = listen("http.addr", &http.addr).await?;
         let metrics = Arc::new(Metrics::default());
         let store = Store::connect(&config.storage).await?;
         let store_label = format!("{store:?}");
-        let options = Options::new(config, random_secret);
         let registry = open(config, store, options, &metrics).await?;
         let upstreams = registry.upstreams().join(" ");
         registry.sweep_uploads(config.storage.maintenance.uploadpurging.clone());
         let debug = match &http.debug.addr {
             Some(addr) => {
                 let router = http::debug_router(&http.debug, Arc::clone(&metrics));
-                Some((listen("http.debug.addr", addr).await?, router))
+                let listening = Listening {
+                    listener: listen("http.debug.addr", addr).await?,
+                    tls: None,
+                    limits: Limits::default(),
+                };
+                Some((listening, router))
             }
             None => None,
         };
@@ -119,25 +136,47 @@ impl Server {
         let base = match &http.host {
             // Only its origin counts: the bucket's paths begin at the root.
             Some(host) => host.as_url().join("/").unwrap_or(host.as_url().clone()),
+            None if tls.is_some() => Url::parse(&format!("https://{local}"))
+                .map_err(|error| UpstreamError::Invalid(error.to_string()))?,
             None => Url::parse(&format!("http://{local}"))
                 .map_err(|error| UpstreamError::Invalid(error.to_string()))?,
         };
         let operator = debug
             .as_ref()
-            .map(|(listener, _)| local_addr(listener).to_string());
-        tracing::info!(addr = %local, debug = operator, upstreams, store = store_label, "listening");
+            .map(|(listening, _)| local_addr(&listening.listener).to_string());
+        let limits = Limits {
+            connections: descriptors::connections(http.limits.connections),
+            ..http.limits.clone()
+        };
+        tracing::info!(
+            addr = %local, tls = tls.is_some(), auth = ?config.auth.scheme, debug = operator, upstreams,
+            store = store_label, "listening"
+        );
+        if access.is_open() {
+            tracing::warn!(
+                "there is no auth: whoever reaches this registry can pull, push and delete"
+            );
+        }
         let site = Site {
             registry,
+            access,
             metrics,
             prefix: http.prefix.trim_end_matches('/').to_owned(),
             base,
             fixed_base: http.host.is_some(),
+            relative_urls: http.relativeurls,
+            trusted_proxies: http.trustedproxies.clone(),
+            unredirected: config.storage.redirect.exclude.clone(),
             headers,
             access_log: !config.log.accesslog.disabled,
         };
         Ok(Self {
             site: Arc::new(site),
-            listener,
+            listening: Listening {
+                listener,
+                tls,
+                limits,
+            },
             debug,
             grace: http.draintimeout,
         })
@@ -146,7 +185,7 @@ impl Server {
     /// Where it listens.
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
-        local_addr(&self.listener)
+        local_addr(&self.listening.listener)
     }
 
     /// Where its debug listener listens.
@@ -154,15 +193,20 @@ impl Server {
     pub fn debug_addr(&self) -> Option<SocketAddr> {
         self.debug
             .as_ref()
-            .map(|(listener, _)| local_addr(listener))
+            .map(|(listening, _)| local_addr(&listening.listener))
     }
 
     /// Serves until `stop`; then requests and fills may go on for `http.draintimeout`.
     pub async fn run(self, stop: CancellationToken) {
         // The operator's listener stays to the very end, and waits for nobody then.
         let ended = CancellationToken::new();
-        if let Some((listener, router)) = self.debug {
-            tokio::spawn(http::serve(listener, router, ended.clone(), Duration::ZERO));
+        if let Some((listening, router)) = self.debug {
+            tokio::spawn(http::serve(
+                listening,
+                router,
+                ended.clone(),
+                Duration::ZERO,
+            ));
         }
         let deadline = async {
             stop.cancelled().await;
@@ -172,7 +216,7 @@ impl Server {
         // One after the other: a request that is under way may still begin a fill.
         let (deadline, ()) = tokio::join!(
             deadline,
-            http::serve(self.listener, router, stop.clone(), self.grace)
+            http::serve(self.listening, router, stop.clone(), self.grace)
         );
         let left = deadline.saturating_duration_since(Instant::now());
         self.site.registry.drain(left).await;

@@ -1,6 +1,6 @@
 //! Configuration: distribution's schema and variables, and what is wrong with those one wrote.
 
-use pounce::config::{Config, ConfigError, Driver, Environment, Loaded, LogFormatter};
+use pounce::config::{Config, ConfigError, Driver, Environment, Loaded, LogFormatter, Scheme};
 
 fn load(yaml: &str, variables: &[(&str, &str)]) -> Result<Loaded, ConfigError> {
     Config::parse(yaml, &variables.iter().copied().collect::<Environment>())
@@ -35,7 +35,9 @@ const GUIDE: &[(&str, &str)] = &[
 
 #[test]
 fn the_guides_env_works_unchanged() {
-    let Loaded { config, notices } = load("", GUIDE).unwrap();
+    let Loaded {
+        config, notices, ..
+    } = load("", GUIDE).unwrap();
     let s3 = &config.storage.s3;
     assert_eq!(
         (config.storage.driver, s3.bucket.as_deref()),
@@ -101,7 +103,9 @@ fn what_fly_storage_create_sets_is_enough() {
 fn the_example_shows_every_setting_with_its_default() {
     let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/config/registry.yml"))
         .unwrap();
-    let Loaded { config, notices } = load(&text, &[]).unwrap();
+    let Loaded {
+        config, notices, ..
+    } = load(&text, &[]).unwrap();
     assert_eq!(notices, Vec::<String>::new());
     let shown: serde_json::Value = serde_saphyr::from_str(&text).unwrap();
     let mut defaults = serde_json::to_value(Config::default()).unwrap();
@@ -150,7 +154,9 @@ health:
     interval: 10s
     threshold: 3
 ";
-    let Loaded { config, notices } = load(text, &[]).unwrap();
+    let Loaded {
+        config, notices, ..
+    } = load(text, &[]).unwrap();
     assert_eq!(config.storage.driver, Driver::Filesystem);
     assert_eq!(config.http.headers["X-Content-Type-Options"], ["nosniff"]);
     assert_eq!(notices.len(), 3, "{notices:?}");
@@ -277,16 +283,9 @@ fn wrong_values_name_their_setting() {
         ),
         ("proxy: {username: x}", &[], "proxy.username"),
         ("log: {level: loud}", &[], "log.level"),
-        ("auth: {htpasswd: {realm: x, path: /y}}", &[], "auth"),
         ("storage: {azure: {}}", &[], "storage.azure"),
         ("[1]", &[], "the configuration"),
         ("", &[("REGISTRY_STORAGE", "gcs")], "storage"),
-        ("", &[("REGISTRY_AUTH", "htpasswd")], "REGISTRY_AUTH"),
-        (
-            "",
-            &[("REGISTRY_HTTP_TLS_CERTIFICATE", "/x")],
-            "REGISTRY_HTTP_TLS_CERTIFICATE",
-        ),
         (
             "",
             &[("REGISTRY_STORAGE_S3_ENCRYPT", "perhaps")],
@@ -294,6 +293,140 @@ fn wrong_values_name_their_setting() {
         ),
     ];
     name_their_setting(cases);
+}
+
+#[test]
+fn wrong_access_settings_name_themselves() {
+    let token = "auth: {token: {realm: 'https://a/t', service: s, issuer: i, jwks: /k}}";
+    load(token, &[]).unwrap();
+    let cases: &[Case] = &[
+        ("auth: {silly: {realm: x}}", &[], "auth.silly"),
+        ("auth: {htpasswd: }", &[], "auth.htpasswd.users"),
+        (
+            "auth: {htpasswd: {realm: pounce}}",
+            &[],
+            "auth.htpasswd.users",
+        ),
+        ("", &[("REGISTRY_AUTH", "htpasswd")], "auth.htpasswd.users"),
+        (
+            "",
+            &[("REGISTRY_AUTH_HTPASSWD_REALM", "x")],
+            "auth.htpasswd.users",
+        ),
+        ("", &[("REGISTRY_AUTH", "ldap")], "auth"),
+        (token, &[("REGISTRY_AUTH_HTPASSWD_PATH", "/x")], "auth"),
+        (
+            token,
+            &[("REGISTRY_AUTH_TOKEN_SERVICE", "a\"b")],
+            "auth.token.service",
+        ),
+        (
+            token,
+            &[("REGISTRY_AUTH_TOKEN_ISSUER", "a\u{e9}")],
+            "auth.token.issuer",
+        ),
+        (
+            token,
+            &[("REGISTRY_AUTH_TOKEN_SIGNINGALGORITHMS", "[HS256]")],
+            "auth.token.signingalgorithms",
+        ),
+        (
+            "auth: {token: {service: s, issuer: i, jwks: /k}}",
+            &[],
+            "auth.token.realm",
+        ),
+        (
+            "auth: {token: {autoredirect: true, service: s, issuer: i}}",
+            &[],
+            "auth.token.rootcertbundle",
+        ),
+        ("auth: {rules: [{users: [a]}]}", &[], "auth.rules"),
+        (
+            "auth: {htpasswd: {path: /x}, rules: [{actions: [pull]}]}",
+            &[],
+            "auth.rules.0.users",
+        ),
+        (
+            "auth: {htpasswd: {path: /x}, rules: [{users: [a], actions: [read]}]}",
+            &[],
+            "auth.rules.0.actions",
+        ),
+        (
+            "auth: {htpasswd: {path: /x}, rules: [{users: ['[a']}]}",
+            &[],
+            "auth.rules.0.users",
+        ),
+        (
+            "",
+            &[("REGISTRY_HTTP_TLS_CERTIFICATE", "/x")],
+            "http.tls.certificate",
+        ),
+        ("http: {tls: {clientcas: [/x]}}", &[], "http.tls.clientcas"),
+        (
+            "http: {tls: {minimumtls: ssl3}}",
+            &[],
+            "http.tls.minimumtls",
+        ),
+        (
+            "http: {tls: {letsencrypt: {}}}",
+            &[],
+            "http.tls.letsencrypt",
+        ),
+        (
+            "http: {trustedproxies: [10.0.0.0/33]}",
+            &[],
+            "http.trustedproxies",
+        ),
+        (
+            "http: {limits: {connections: 0}}",
+            &[],
+            "http.limits.connections",
+        ),
+        (
+            "http: {limits: {headertimeout: 1h}}",
+            &[],
+            "http.limits.headertimeout",
+        ),
+        (
+            "storage: {redirect: {exclude: here}}",
+            &[],
+            "storage.redirect.exclude",
+        ),
+    ];
+    name_their_setting(cases);
+}
+
+#[test]
+fn naming_a_way_to_log_in_chooses_it() {
+    let scheme =
+        |yaml: &str, variables: &[(&str, &str)]| load(yaml, variables).unwrap().config.auth.scheme;
+    let users = ("REGISTRY_AUTH_HTPASSWD_USERS", "a:b");
+    assert_eq!(scheme("", &[users]), Scheme::Htpasswd);
+    assert_eq!(
+        scheme("auth: {htpasswd: {path: /x}}", &[]),
+        Scheme::Htpasswd
+    );
+    assert_eq!(
+        scheme("", &[users, ("REGISTRY_AUTH", "htpasswd")]),
+        Scheme::Htpasswd
+    );
+    assert_eq!(scheme("auth: none", &[]), Scheme::Open);
+    assert_eq!(
+        scheme("", &[users, ("REGISTRY_AUTH", "none")]),
+        Scheme::Open
+    );
+    assert_eq!(scheme("auth: {htpasswd: {realm: null}}", &[]), Scheme::Open);
+    // Lists from variables, with commas or as YAML.
+    let networks = |text| {
+        let config = load("", &[("REGISTRY_HTTP_TRUSTEDPROXIES", text)])
+            .unwrap()
+            .config;
+        config.http.trustedproxies.len()
+    };
+    assert_eq!(
+        (networks("10.0.0.0/8, fd00::/8"), networks("[10.0.0.0/8]")),
+        (2, 1)
+    );
 }
 
 #[test]

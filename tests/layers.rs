@@ -13,8 +13,21 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "registry",
         &["oci", "config", "telemetry", "store", "upstream"],
     ),
+    ("auth", &["oci", "config", "live"]),
+    ("live", &[]),
     // The store only for the type of the S3 server that shares the listener.
-    ("http", &["oci", "config", "telemetry", "registry", "store"]),
+    (
+        "http",
+        &[
+            "oci",
+            "config",
+            "telemetry",
+            "live",
+            "registry",
+            "auth",
+            "store",
+        ],
+    ),
     // What a command does without serving.
     (
         "cli",
@@ -30,7 +43,10 @@ const WALLED: &[(&str, &[&str])] = &[
     ("aws_config", &["store"]),
     ("reqwest", &["upstream"]),
     ("s3s", &["store"]),
-    ("moka", &["registry", "upstream"]),
+    ("moka", &["registry", "upstream", "auth"]),
+    ("bcrypt", &["auth"]),
+    ("jsonwebtoken", &["auth"]),
+    ("tokio_rustls", &["http", "auth"]),
     ("indicatif", &["cli"]),
 ];
 

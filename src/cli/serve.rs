@@ -29,7 +29,11 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
     on_runtime(serve(loaded))
 }
 
-async fn serve(Loaded { config, notices }: Loaded) -> ExitCode {
+async fn serve(
+    Loaded {
+        config, notices, ..
+    }: Loaded,
+) -> ExitCode {
     for notice in notices {
         tracing::warn!("{notice}");
     }

@@ -60,36 +60,55 @@ pub(super) mod optional_duration {
     }
 }
 
-/// How long an upstream may be silent. No less than what a slow one needs between two packets; no
-/// more than the half minute after which containerd gives up.
-pub(super) mod stall_timeout {
-    use super::{Deserializer, Duration, custom, duration};
+/// A duration between two others: what serde needs to read it, and to say so when it is not.
+macro_rules! bounded {
+    ($(#[$doc:meta])* $name:ident, $range:expr, $message:literal) => {
+        $(#[$doc])*
+        pub(super) mod $name {
+            use super::{Deserializer, Duration, custom, duration};
 
-    pub use super::duration::serialize;
+            pub use super::duration::serialize;
 
-    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-        let value = duration::deserialize(deserializer)?;
-        if (Duration::from_millis(100)..=Duration::from_secs(30)).contains(&value) {
-            Ok(value)
-        } else {
-            Err(custom::<D>("an upstream may be silent from 100ms to 30s"))
+            pub fn deserialize<'de, D: Deserializer<'de>>(
+                deserializer: D,
+            ) -> Result<Duration, D::Error> {
+                let value = duration::deserialize(deserializer)?;
+                if ($range).contains(&value) {
+                    Ok(value)
+                } else {
+                    Err(custom::<D>($message))
+                }
+            }
         }
-    }
+    };
 }
 
-/// The life of a presigned URL: Signature V4 knows no longer ones than seven days, and a client
-/// needs some time to follow a redirect.
-pub(super) mod redirect_expiry {
-    use super::{Deserializer, Duration, custom, duration};
+bounded!(
+    /// How long an upstream may be silent. No less than what a slow one needs between two packets; no
+    /// more than the half minute after which containerd gives up.
+    stall_timeout,
+    Duration::from_millis(100)..=Duration::from_secs(30),
+    "an upstream may be silent from 100ms to 30s"
+);
 
-    pub use super::duration::serialize;
+bounded!(
+    /// The life of a presigned URL: Signature V4 knows no longer ones than seven days, and a client
+    /// needs some time to follow a redirect.
+    redirect_expiry,
+    Duration::from_mins(1)..=Duration::from_hours(7 * 24),
+    "a presigned URL lives from 1m to 168h"
+);
 
-    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-        let value = duration::deserialize(deserializer)?;
-        if (Duration::from_mins(1)..=Duration::from_hours(7 * 24)).contains(&value) {
-            Ok(value)
-        } else {
-            Err(custom::<D>("a presigned URL lives from 1m to 168h"))
-        }
-    }
-}
+bounded!(
+    /// How long a client may take to say what it wants.
+    patience,
+    Duration::from_secs(1)..=Duration::from_mins(5),
+    "a header may take from 1s to 5m"
+);
+
+bounded!(
+    /// How long a connection may lie idle.
+    idleness,
+    Duration::from_secs(1)..=Duration::from_hours(1),
+    "a connection may be idle from 1s to 1h"
+);

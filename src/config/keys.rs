@@ -6,7 +6,7 @@
 
 use serde_json::Value;
 
-use super::{Config, Remote};
+use super::{Config, Remote, Rule};
 
 /// distribution's settings that change nothing here, and why. A whole section is named by its root.
 const IGNORED: &[(&str, &str)] = &[
@@ -20,8 +20,8 @@ const IGNORED: &[(&str, &str)] = &[
     ("http.h2c", "HTTP/2 is always on"),
     ("http.net", "pounce listens on TCP"),
     (
-        "http.relativeurls",
-        "the only absolute URLs are those of the bucket",
+        "http.tls.ciphersuites",
+        "all those that are spoken are safe",
     ),
     ("log.fields", "let the collector of the log add them"),
     ("log.hooks", "send errors from the log"),
@@ -57,12 +57,12 @@ const IGNORED: &[(&str, &str)] = &[
 /// Settings that a registry must not pass over in silence, because somebody relies on them.
 const REFUSED: &[(&str, &str)] = &[
     (
-        "auth",
-        "this version of pounce cannot check credentials yet; put it behind something that does",
+        "auth.silly",
+        "it lets everybody in who sends anything; use auth.htpasswd",
     ),
     (
-        "http.tls",
-        "this version of pounce does not speak TLS yet; put it behind something that does",
+        "http.tls.letsencrypt",
+        "pounce keeps no state to hold certificates; let something else get them, and name the files",
     ),
     (
         "storage.s3.skipverify",
@@ -102,6 +102,7 @@ impl Keys {
     pub(super) fn new() -> Self {
         let mut shown = Config::default();
         shown.proxy.upstreams.push(Remote::default());
+        shown.auth.rules.push(Rule::default());
         let defaults = serde_json::to_value(shown);
         Self(defaults.unwrap_or_else(|error| {
             unreachable!("the default configuration is plain data: {error}")
@@ -224,7 +225,7 @@ mod tests {
             Key::Ignored(_)
         ));
         assert!(matches!(
-            keys.find(&["auth", "htpasswd", "path"]),
+            keys.find(&["auth", "silly", "realm"]),
             Key::Refused(_)
         ));
     }

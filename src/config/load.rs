@@ -5,8 +5,9 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::keys::{Key, Keys};
-use super::overrides::{self, FOREIGN_VARIABLE, PATH_VARIABLE};
-use super::{Config, ConfigError, Driver, Remote, UpstreamHost};
+use super::origins::Origins;
+use super::overrides::{self, AUTH_VARIABLE, FOREIGN_VARIABLE, PATH_VARIABLE, STORAGE_VARIABLE};
+use super::{Config, ConfigError, Driver, Scheme};
 
 /// The variables of a process, in a form that tests can make up.
 #[derive(Clone, Debug, Default)]
@@ -53,6 +54,8 @@ pub struct Loaded {
     pub config: Config,
     /// Settings that were passed over, a sentence each.
     pub notices: Vec<String>,
+    /// Where each setting comes from.
+    pub origins: Origins,
 }
 
 impl Config {
@@ -99,38 +102,56 @@ impl Config {
                 "must be a mapping of settings",
             ));
         }
-        // distribution's short form, `storage: filesystem`.
-        let short = document["storage"].as_str().map(str::to_owned);
-        if short.is_some() {
-            document["storage"] = Value::Object(serde_json::Map::new());
-        }
+        let storage = choice(&mut document, "storage", environment);
+        let auth = choice(&mut document, "auth", environment);
         tidy(&mut document, &keys, &mut Vec::new(), &mut notices)?;
-
-        let choice = environment
-            .get("REGISTRY_STORAGE")
-            .map(str::to_owned)
-            .or(short);
+        let mut origins = Origins::of_file(&document);
         for (name, value) in &environment.0 {
-            if ["REGISTRY_STORAGE", PATH_VARIABLE, FOREIGN_VARIABLE].contains(&name.as_str()) {
+            let not_one = [
+                STORAGE_VARIABLE,
+                AUTH_VARIABLE,
+                PATH_VARIABLE,
+                FOREIGN_VARIABLE,
+            ];
+            if not_one.contains(&name.as_str()) {
                 continue;
             }
-            overrides::apply(&mut document, &keys, (name, value), &mut notices)?;
+            if let Some(path) = overrides::apply(&mut document, &keys, (name, value), &mut notices)?
+            {
+                origins.overridden(path, name);
+            }
         }
 
         let named = |driver: &str| document["storage"].get(driver).is_some();
         let (names_s3, names_folder) = (named("s3"), named("filesystem"));
+        let asked = |scheme: &str| document["auth"].get(scheme).is_some_and(says_something);
+        let (names_htpasswd, names_token) = (asked("htpasswd"), asked("token"));
         let mut config: Self = serde_path_to_error::deserialize(&document).map_err(|error| {
             // As in the names of variables.
             let path = error.path().to_string().replace('[', ".").replace(']', "");
             ConfigError::value(path, error.inner())
         })?;
-        config.adopt(environment);
+        config.adopt(environment, &mut origins);
         // An empty key would sign what anybody can sign.
         config.http.secret = config
             .http
             .secret
             .filter(|secret| !secret.reveal().is_empty());
-        config.storage.driver = match choice.as_deref() {
+        config.auth.scheme = match (auth.as_deref(), names_htpasswd, names_token) {
+            (Some("htpasswd"), ..) | (None, true, false) => Scheme::Htpasswd,
+            (Some("token"), ..) | (None, false, true) => Scheme::Token,
+            (Some("none"), ..) | (None, false, false) => Scheme::Open,
+            (Some(_), ..) => {
+                let message = "pounce knows htpasswd and token, and none";
+                return Err(ConfigError::value("auth", message));
+            }
+            (None, true, true) => {
+                let message =
+                    "htpasswd and token are both there: choose with REGISTRY_AUTH, or take one out";
+                return Err(ConfigError::value("auth", message));
+            }
+        };
+        config.storage.driver = match storage.as_deref() {
             Some("s3") => Driver::S3,
             Some("filesystem") => Driver::Filesystem,
             Some(_) => {
@@ -143,110 +164,64 @@ impl Config {
             None => Driver::Filesystem,
         };
         config.check()?;
-        Ok(Loaded { config, notices })
+        Ok(Loaded {
+            config,
+            notices,
+            origins,
+        })
     }
 
     /// Takes what `fly storage create` sets, where nothing else was said. Credentials are not
     /// copied: the SDK's default chain finds them under the same names.
-    fn adopt(&mut self, environment: &Environment) {
-        let first = |names: &[&str]| {
-            names
-                .iter()
-                .find_map(|name| environment.get(name))
-                .map(str::to_owned)
-        };
+    fn adopt(&mut self, environment: &Environment, origins: &mut Origins) {
         let s3 = &mut self.storage.s3;
-        s3.bucket = s3
-            .bucket
-            .take()
-            .filter(|name| !name.is_empty())
-            .or_else(|| first(&["BUCKET_NAME"]));
-        s3.regionendpoint = s3
-            .regionendpoint
-            .take()
-            .filter(|url| !url.is_empty())
-            .or_else(|| first(&["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"]));
-        s3.region = s3
-            .region
-            .take()
-            .or_else(|| first(&["AWS_REGION", "AWS_DEFAULT_REGION"]));
-    }
-
-    /// What concerns more than one setting.
-    fn check(&self) -> Result<(), ConfigError> {
-        let s3 = &self.storage.s3;
-        if self.storage.driver == Driver::S3 {
-            if s3.bucket.is_none() {
-                return Err(ConfigError::value("storage.s3.bucket", "is missing"));
-            }
-            if s3.region.is_none() && s3.regionendpoint.is_none() {
-                return Err(ConfigError::value(
-                    "storage.s3.region",
-                    "is missing; for Tigris, set it to auto and storage.s3.regionendpoint to https://t3.storage.dev",
-                ));
-            }
-            if s3.accesskey.is_some() != s3.secretkey.is_some() {
-                return Err(ConfigError::value(
-                    "storage.s3.accesskey",
-                    "and secretkey must be set together",
-                ));
+        let adopted: [(&str, &mut Option<String>, &[&str]); 3] = [
+            ("bucket", &mut s3.bucket, &["BUCKET_NAME"]),
+            (
+                "regionendpoint",
+                &mut s3.regionendpoint,
+                &["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"],
+            ),
+            (
+                "region",
+                &mut s3.region,
+                &["AWS_REGION", "AWS_DEFAULT_REGION"],
+            ),
+        ];
+        for (key, setting, names) in adopted {
+            *setting = setting.take().filter(|text| !text.is_empty());
+            let mut found = names
+                .iter()
+                .filter_map(|name| Some((*name, environment.get(name)?)));
+            if let (None, Some((name, value))) = (&setting, found.next()) {
+                *setting = Some(value.to_owned());
+                origins.overridden(format!("storage.s3.{key}"), name);
             }
         }
-        self.check_upstreams()?;
-        if !self.http.prefix.is_empty() && !self.http.prefix.starts_with('/') {
-            return Err(ConfigError::value("http.prefix", "must begin with a /"));
-        }
-        if !self.http.debug.prometheus.path.starts_with('/') {
-            return Err(ConfigError::value(
-                "http.debug.prometheus.path",
-                "must begin with a /",
-            ));
-        }
-        Ok(())
-    }
-
-    fn check_upstreams(&self) -> Result<(), ConfigError> {
-        let proxy = &self.proxy;
-        check_credentials("proxy", &proxy.own())?;
-        if proxy.remoteurl.is_none() && proxy.host.is_some() {
-            let message = "names the upstream at proxy.remoteurl, and there is none";
-            return Err(ConfigError::value("proxy.host", message));
-        }
-        let mut known: Vec<&str> = proxy.host.iter().map(UpstreamHost::as_str).collect();
-        for (index, remote) in proxy.upstreams.iter().enumerate() {
-            let at = format!("proxy.upstreams.{index}");
-            check_credentials(&at, remote)?;
-            let Some(host) = &remote.host else {
-                return Err(ConfigError::value(format!("{at}.host"), "is missing"));
-            };
-            if known.contains(&host.as_str()) {
-                let message = format!("{} is an upstream already", host.as_str());
-                return Err(ConfigError::value(format!("{at}.host"), message));
-            }
-            known.push(host.as_str());
-        }
-        Ok(())
     }
 }
 
-fn check_credentials(at: &str, remote: &Remote) -> Result<(), ConfigError> {
-    if remote.username.is_some() != remote.password.is_some() {
-        let message = "and password must be set together";
-        return Err(ConfigError::value(format!("{at}.username"), message));
+/// Which of a section's alternatives is named outright: by its variable, or in distribution's short
+/// form, `storage: filesystem`, which is taken out.
+fn choice(document: &mut Value, section: &str, environment: &Environment) -> Option<String> {
+    let short = document[section].as_str().map(str::to_owned);
+    if short.is_some() {
+        document[section] = Value::Object(serde_json::Map::new());
     }
-    let command = remote.exec.command.as_ref();
-    if command.is_some_and(|command| command.as_os_str().is_empty()) {
-        return Err(ConfigError::value(format!("{at}.exec.command"), "is empty"));
-    }
-    if command.is_none() && remote.exec.lifetime.is_some() {
-        let message = "is the life of what proxy.exec.command tells, and there is no command";
-        return Err(ConfigError::value(format!("{at}.exec.lifetime"), message));
-    }
-    if remote.username.is_some() && command.is_some() {
-        let message = "is one way to get credentials, username and password are another: choose";
-        return Err(ConfigError::value(format!("{at}.exec.command"), message));
-    }
-    Ok(())
+    let variable = format!("REGISTRY_{}", section.to_ascii_uppercase());
+    environment.get(&variable).map(str::to_owned).or(short)
+}
+
+/// Whether somebody wants this section: it is there without any setting, or one of them is set.
+fn says_something(section: &Value) -> bool {
+    let set = |value: &Value| match value {
+        Value::Null | Value::Bool(false) => false,
+        Value::String(text) => !text.is_empty(),
+        Value::Array(list) => !list.is_empty(),
+        _ => true,
+    };
+    let settings = section.as_object();
+    settings.is_none_or(|settings| settings.is_empty() || settings.values().any(set))
 }
 
 /// Takes out of a file what is ignored, and refuses what is unknown.

@@ -4,24 +4,29 @@
 //! it with every default. Field types check single values, [`load`](Config::load) checks what
 //! concerns several of them, so nobody further in checks anything again.
 
+mod auth;
+mod check;
 mod durations;
 mod error;
 mod hosts;
+mod http;
 mod keys;
+mod lists;
 mod load;
+mod origins;
 mod overrides;
 mod proxy;
 mod storage;
 mod values;
 
-use std::collections::BTreeMap;
-use std::time::Duration;
-
 use serde::{Deserialize, Serialize};
 
+pub use auth::{Action, Auth, Htpasswd, Pattern, Rule, Scheme, SigningAlgorithm, Token};
 pub use error::ConfigError;
 pub use hosts::{ListenAddr, UpstreamHost, WebUrl};
+pub use http::{ClientAuth, Debug, Http, Limits, MinimumTls, Prometheus, Tls};
 pub use load::{Environment, Loaded};
+pub use origins::{Origin, Origins};
 pub use proxy::{Exec, Fill, OnMiss, Proxy, Remote, Spool};
 pub use storage::{
     Delete, Driver, Filesystem, Maintenance, ReadOnly, Redirect, S3, Storage, UploadPurging,
@@ -38,6 +43,8 @@ pub struct Config {
     pub log: Log,
     /// Where blobs and manifests are kept.
     pub storage: Storage,
+    /// Who may do what.
+    pub auth: Auth,
     /// How clients reach pounce.
     pub http: Http,
     /// The registries that pounce fronts.
@@ -86,68 +93,4 @@ pub enum LogFormatter {
 pub struct AccessLog {
     /// Requests are not logged.
     pub disabled: bool,
-}
-
-/// `http`
-#[derive(Clone, Debug, Deserialize, Serialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Http {
-    /// Where pounce listens.
-    pub addr: ListenAddr,
-    /// The base URL that clients use, where it cannot be told from their requests.
-    pub host: Option<WebUrl>,
-    /// A path in front of `/v2/`.
-    pub prefix: String,
-    /// Signs the state of uploads; the same on all replicas. Without it, one is made at start.
-    pub secret: Option<Secret>,
-    /// How long requests and fills may go on after SIGTERM.
-    #[serde(with = "durations::duration")]
-    pub draintimeout: Duration,
-    /// Added to every response.
-    pub headers: BTreeMap<String, Vec<String>>,
-    /// A second listener, for the operator.
-    pub debug: Debug,
-}
-
-impl Default for Http {
-    fn default() -> Self {
-        Self {
-            addr: ListenAddr::default(),
-            host: None,
-            prefix: String::new(),
-            secret: None,
-            draintimeout: Duration::from_secs(30),
-            headers: BTreeMap::new(),
-            debug: Debug::default(),
-        }
-    }
-}
-
-/// `http.debug`
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Debug {
-    /// Where it listens; without it, there is none.
-    pub addr: Option<ListenAddr>,
-    /// Metrics.
-    pub prometheus: Prometheus,
-}
-
-/// `http.debug.prometheus`
-#[derive(Clone, Debug, Deserialize, Serialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Prometheus {
-    /// Metrics are served on the debug listener.
-    pub enabled: bool,
-    /// Where.
-    pub path: String,
-}
-
-impl Default for Prometheus {
-    fn default() -> Self {
-        Self {
-            enabled: false,
-            path: "/metrics".into(),
-        }
-    }
 }

@@ -8,10 +8,14 @@ use super::keys::{Key, Keys};
 
 /// The file to load when the command line names none; not a setting.
 pub(super) const PATH_VARIABLE: &str = "REGISTRY_CONFIGURATION_PATH";
+/// Which of the alternatives in a section is used; not settings, since nothing is called that.
+pub(super) const STORAGE_VARIABLE: &str = "REGISTRY_STORAGE";
+/// See [`STORAGE_VARIABLE`].
+pub(super) const AUTH_VARIABLE: &str = "REGISTRY_AUTH";
 /// Where podman, buildah and skopeo keep their credentials; not a setting of any registry's.
 pub(super) const FOREIGN_VARIABLE: &str = "REGISTRY_AUTH_FILE";
 
-/// Puts one variable into `document`, over what the file says.
+/// Puts one variable into `document`, over what the file says, and tells the setting's path.
 ///
 /// A variable that names no setting is a warning, as it is for distribution: the environment of a
 /// container carries more than one program's variables.
@@ -23,27 +27,31 @@ pub(super) fn apply(
     keys: &Keys,
     (name, text): (&str, &str),
     notices: &mut Vec<String>,
-) -> Result<(), ConfigError> {
+) -> Result<Option<String>, ConfigError> {
     let Some(rest) = name.strip_prefix("REGISTRY_") else {
-        return Ok(());
+        return Ok(None);
     };
     // `NAME=` in a file of variables means that it is not set.
     if text.is_empty() {
-        return Ok(());
+        return Ok(None);
     }
     let lower = rest.to_ascii_lowercase();
     let path: Vec<&str> = lower.split('_').collect();
     match keys.find(&path) {
-        Key::Ignored(why) => notices.push(format!("{name} is ignored: {why}")),
+        Key::Ignored(why) => {
+            notices.push(format!("{name} is ignored: {why}"));
+            return Ok(None);
+        }
         Key::Refused(why) => return Err(ConfigError::value(name, why)),
         Key::Unknown(nearest) => {
             let nearest = nearest.map(|key| variable(&key));
             notices.push(format!("{name} names no setting{}", hint(nearest.as_ref())));
+            return Ok(None);
         }
         Key::Setting(default) => put(document, name, &path, value(name, text, default)?)?,
         Key::Section(_) | Key::List | Key::Free => put(document, name, &path, yaml(name, text)?)?,
     }
-    Ok(())
+    Ok(Some(path.join(".")))
 }
 
 /// The variable for a dotted key.

@@ -3,11 +3,12 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::durations;
 use super::hosts::WebUrl;
 use super::values::{self, Secret};
+use super::{durations, lists};
 
 /// `storage`
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
@@ -204,6 +205,9 @@ pub struct Redirect {
     /// How long a presigned URL lives: 1 minute to 7 days. It is handed out for less than half of that.
     #[serde(with = "durations::redirect_expiry")]
     pub expiry: Duration,
+    /// Networks of clients that cannot reach the bucket: blobs are streamed to them.
+    #[serde(deserialize_with = "lists::list")]
+    pub exclude: Vec<IpNet>,
 }
 
 impl Default for Redirect {
@@ -211,6 +215,7 @@ impl Default for Redirect {
         Self {
             disable: false,
             expiry: Duration::from_mins(20),
+            exclude: Vec::new(),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Secrets, numbers and choices, each checked when it is read.
 
 use std::fmt;
+use std::ops::RangeInclusive;
 
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -93,21 +94,29 @@ pub(super) fn chunk_size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u
 
 /// The connections of one fill.
 pub(super) fn connections<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
-    number(deserializer, 16, "a fill has from 1 to 16 connections")
+    number(deserializer, 1..=16, "a fill has from 1 to 16 connections")
 }
 
 /// The fills that run before further ones wait.
 pub(super) fn concurrency<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
-    number(deserializer, 64, "from 1 to 64 fills can run at once")
+    number(deserializer, 1..=64, "from 1 to 64 fills can run at once")
+}
+
+/// The connections of all clients.
+pub(super) fn open_connections<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<usize, D::Error> {
+    let message = "from 16 to 1000000 connections can be open at once";
+    number(deserializer, 16..=1_000_000, message)
 }
 
 fn number<'de, D: Deserializer<'de>>(
     deserializer: D,
-    most: usize,
+    range: RangeInclusive<usize>,
     message: &str,
 ) -> Result<usize, D::Error> {
     let value = usize::deserialize(deserializer)?;
-    if (1..=most).contains(&value) {
+    if range.contains(&value) {
         Ok(value)
     } else {
         Err(custom::<D>(message))

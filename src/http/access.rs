@@ -1,185 +1,220 @@
-//! The line that every request gets in the log, written when its last byte is gone or its client is.
+//! Who asks, and whether they may: `Authorization`, and what it takes to be let in (RFC 9110, section 11).
 
-use std::pin::Pin;
-use std::sync::Arc;
-use std::task::{Context, Poll};
-use std::time::Instant;
+use std::borrow::Cow;
+use std::net::IpAddr;
+use std::time::SystemTime;
 
-use axum::body::{Body, Bytes, HttpBody};
+use axum::http::header::{self, HeaderMap, HeaderValue};
 use axum::http::request::Parts;
-use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
-use axum::response::Response;
-use http_body::{Frame, SizeHint};
-use tracing::Span;
-use uuid::Uuid;
+use base64::Engine;
+use base64::engine::DecodePaddingMode;
+use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
+use serde::Serialize;
+use url::Url;
 
 use super::endpoint::{Endpoint, Refused};
-use super::{Answer, Site};
-use crate::oci::{Error, RepositoryName};
-use crate::telemetry::{Metrics, Outcome, causes};
+use super::reached::Reached;
+use super::{Answer, Site, headers};
+use crate::auth::{Challenge, Credentials, Identity, Realm, Refusal, Scope, Verdict};
+use crate::config::Action;
+use crate::oci::{Error, ErrorCode, RepositoryName};
 
-/// Sent to the client, so that both sides can speak of the same request.
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// Some clients leave the padding out.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &base64::alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
 
-/// What the log says of a request; it says it when the value is dropped.
-#[derive(Debug)]
-pub(super) struct Line {
-    on: bool,
-    id: Uuid,
-    span: Span,
-    method: Method,
-    /// As the client wrote it; only of requests that are for no endpoint.
-    path: Option<String>,
-    repository: Option<RepositoryName>,
-    reference: Option<String>,
-    metrics: Arc<Metrics>,
-    began: Instant,
-    outcome: Option<Outcome>,
-    error: Option<Error>,
-    /// None when the client left before there was an answer.
-    status: Option<StatusCode>,
-    bytes: u64,
-    whole: bool,
-}
-
-impl Line {
-    pub(super) fn begin(
-        site: &Site,
-        request: &Parts,
-        endpoint: &Result<Endpoint, Refused>,
-    ) -> Self {
-        let path = endpoint.is_err().then(|| request.uri.path().to_owned());
-        let (repository, reference) = match endpoint {
-            Ok(endpoint) => endpoint.subject(),
-            Err(_) => (None, None),
+/// Says who asks.
+///
+/// # Errors
+/// `UNAUTHORIZED`: the credentials are wrong. `TOOMANYREQUESTS`: they were not looked at.
+pub(super) async fn identify(
+    site: &Site,
+    request: &Parts,
+    from: IpAddr,
+) -> Result<Identity, Error> {
+    if site.access.is_open() {
+        let nobody = site.access.identify(Credentials::None, from).await;
+        return nobody.map_err(refused);
+    }
+    let wrong = || refused(Refusal::Wrong);
+    let mut lines = request.headers.get_all(header::AUTHORIZATION).iter();
+    let (line, more) = (lines.next(), lines.next());
+    let Some(line) = line else {
+        let nobody = site.access.identify(Credentials::None, from).await;
+        return nobody.map_err(refused);
+    };
+    if more.is_some() {
+        return Err(wrong());
+    }
+    let (scheme, value) = line
+        .to_str()
+        .ok()
+        .and_then(|line| line.split_once(' '))
+        .ok_or_else(wrong)?;
+    let value = value.trim();
+    let identified = if scheme.eq_ignore_ascii_case("basic") {
+        let decoded = BASE64.decode(value).map_err(|_| wrong())?;
+        let colon = decoded.iter().position(|byte| *byte == b':');
+        let (user, password) = decoded.split_at(colon.ok_or_else(wrong)?);
+        let shown = Credentials::Password {
+            user: str::from_utf8(user).map_err(|_| wrong())?,
+            password: &password[1..],
         };
-        let id = Uuid::new_v4();
-        Self {
-            on: site.access_log,
-            id,
-            span: tracing::info_span!("request", %id),
-            method: request.method.clone(),
-            path,
-            repository: repository.cloned(),
-            reference,
-            metrics: Arc::clone(&site.metrics),
-            began: Instant::now(),
-            outcome: None,
-            error: None,
-            status: None,
-            bytes: 0,
-            whole: false,
-        }
-    }
-
-    /// What everything that is logged on behalf of the request is part of.
-    pub(super) fn span(&self) -> Span {
-        self.span.clone()
-    }
-
-    /// The answer is on its way: the line is written when a blob's last byte is gone, and at once
-    /// otherwise.
-    pub(super) fn end(mut self, answer: Answer) -> Response {
-        let Answer {
-            mut response,
-            outcome,
-            is_blob,
-            error,
-        } = answer;
-        let id = HeaderValue::from_str(&self.id.to_string());
-        response
-            .headers_mut()
-            .insert(REQUEST_ID, id.unwrap_or(HeaderValue::from_static("")));
-        (self.outcome, self.error, self.status) = (outcome, error, Some(response.status()));
-        if !is_blob {
-            self.bytes = response.body().size_hint().exact().unwrap_or(0);
-            self.whole = true;
-            return response;
-        }
-        let length = response.headers().get(header::CONTENT_LENGTH);
-        let length = length.and_then(|value| value.to_str().ok()?.parse().ok());
-        response.map(|body| {
-            Body::new(Watched {
-                body,
-                line: self,
-                length,
-            })
-        })
-    }
+        site.access.identify(shown, from).await
+    } else if scheme.eq_ignore_ascii_case("bearer") {
+        site.access.identify(Credentials::Token(value), from).await
+    } else {
+        return Err(wrong());
+    };
+    identified.map_err(refused)
 }
 
-impl Drop for Line {
-    fn drop(&mut self) {
-        let cause = self
-            .error
-            .as_ref()
-            .and_then(std::error::Error::source)
-            .map(causes);
-        if !self.on && cause.is_none() {
-            return;
+fn refused(refusal: Refusal) -> Error {
+    match refusal {
+        Refusal::Wrong => {
+            let message = "these credentials are wrong, or not valid any more: log in again";
+            Error::new(ErrorCode::Unauthorized, message)
         }
-        let _entered = self.span.enter();
-        let (method, status) = (
-            self.method.as_str(),
-            self.status.map(|status| status.as_u16()),
-        );
-        let (bytes, whole) = (self.bytes, self.whole);
-        let seconds = self.began.elapsed().as_secs_f64();
-        let outcome = self.outcome.map(Outcome::as_str);
-        let repository = self.repository.as_ref().map(RepositoryName::as_str);
-        let reference = self.reference.as_deref();
-        let code = self.error.as_ref().map(|error| error.code().as_str());
-        // Texts of the client's that were not parsed are escaped, so that they cannot forge lines.
-        let path = self.path.as_deref().map(tracing::field::debug);
-        if cause.is_some() {
-            tracing::warn!(
-                method, path, repository, reference, status, code, outcome, bytes, whole, seconds,
-                cause, "request"
-            );
-        } else {
-            tracing::info!(
-                method, path, repository, reference, status, code, outcome, bytes, whole, seconds,
-                "request"
-            );
+        Refusal::TooMany(after) => {
+            let message = "too many passwords were tried: wait, then log in again";
+            Error::new(ErrorCode::TooManyRequests, message).retry_after(Some(after))
         }
     }
 }
 
-/// A blob's body that tells its line how many bytes went out, and whether it came to its end.
-struct Watched {
-    body: Body,
-    line: Line,
-    /// As announced; a server stops asking for more when it has so many.
-    length: Option<u64>,
+/// Whether somebody may have what they ask for.
+///
+/// # Errors
+/// `UNAUTHORIZED`: not before they say who they are, or get a better token. `DENIED`: they may not.
+pub(super) fn permit(site: &Site, who: &Identity, endpoint: &Endpoint) -> Result<(), Error> {
+    let verdict = endpoint.scope().map(|scope| site.access.judge(who, scope));
+    match verdict {
+        None | Some(Verdict::Allowed) => Ok(()),
+        Some(Verdict::Unauthorized) => {
+            let message = if who.user().is_some() {
+                "the token is not good for this: get one for the scope in WWW-Authenticate"
+            } else {
+                "log in first"
+            };
+            Err(Error::new(ErrorCode::Unauthorized, message))
+        }
+        Some(Verdict::Denied) => {
+            let what = match endpoint.scope() {
+                Some(Scope::Repository(name, action)) => format!("{} {name}", action.as_str()),
+                Some(Scope::Mount { name, .. }) => format!("push {name}"),
+                _ => "see this".to_owned(),
+            };
+            let message =
+                format!("you may not {what}: the registry's operator can allow it in auth.rules");
+            Err(Error::new(ErrorCode::Denied, message))
+        }
+    }
 }
 
-impl HttpBody for Watched {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        let polled = Pin::new(&mut self.body).poll_frame(cx);
-        match &polled {
-            Poll::Ready(Some(Ok(frame))) => {
-                let bytes = frame.data_ref().map_or(0, Bytes::len) as u64;
-                self.line.bytes += bytes;
-                self.line.whole = self.length == Some(self.line.bytes);
-                self.line.metrics.blob_bytes(bytes);
+/// A mount from where somebody may not pull becomes an upload, as if the blob were not there (end-11).
+pub(super) fn without_forbidden_mount(site: &Site, who: &Identity, endpoint: Endpoint) -> Endpoint {
+    match endpoint {
+        Endpoint::Mount { name, digest, from } if !may_mount(site, who, from.as_ref()) => {
+            Endpoint::BeginUpload {
+                name,
+                algorithm: digest.algorithm(),
             }
-            Poll::Ready(None) => self.line.whole = true,
-            Poll::Ready(Some(Err(_))) | Poll::Pending => {}
         }
-        polled
+        endpoint => endpoint,
     }
+}
 
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+fn may_mount(site: &Site, who: &Identity, from: Option<&RepositoryName>) -> bool {
+    match from {
+        Some(from) => {
+            let pull = Scope::Repository(from, Action::Pull);
+            site.access.judge(who, pull) == Verdict::Allowed
+        }
+        None => site.access.may_mount_from_anywhere(who),
     }
+}
 
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
+/// Adds to an error what the client has to do to be let in.
+pub(super) fn challenge(
+    site: &Site,
+    request: &Parts,
+    reached: &Reached,
+    endpoint: Option<&Endpoint>,
+    error: Error,
+) -> Refused {
+    let challenge = site.access.challenge();
+    let (ErrorCode::Unauthorized, Some(challenge)) = (error.code(), challenge) else {
+        return Refused::Error(error);
+    };
+    let text = match challenge {
+        Challenge::Basic { realm } => format!("Basic realm=\"{realm}\""),
+        // Who asks pounce for a token has to show a password.
+        Challenge::Bearer { service, .. } if matches!(endpoint, Some(Endpoint::Token)) => {
+            format!("Basic realm=\"{service}\"")
+        }
+        Challenge::Bearer { realm, service } => {
+            let base = || reached.base(site, request).unwrap_or(site.base.clone());
+            let realm: Cow<'_, str> = match realm {
+                Realm::At(url) => url.into(),
+                Realm::Beside(path) => beside(base(), path).into(),
+                Realm::Own => beside(base(), &format!("{}/v2/token", site.prefix)).into(),
+            };
+            let mut text = format!("Bearer realm=\"{realm}\",service=\"{service}\"");
+            let scope = endpoint.and_then(Endpoint::scope).map(|it| it.to_string());
+            if let Some(scope) = scope.filter(|scope| !scope.is_empty()) {
+                text = format!("{text},scope=\"{scope}\"");
+            }
+            if request.headers.contains_key(header::AUTHORIZATION) {
+                let why = match error.message() {
+                    message if message.starts_with("these") => "invalid_token",
+                    _ => "insufficient_scope",
+                };
+                text = format!("{text},error=\"{why}\"");
+            }
+            text
+        }
+    };
+    Refused::Unauthorized(error, headers::value(&text))
+}
+
+fn beside(mut base: Url, path: &str) -> String {
+    base.set_path(path);
+    base.into()
+}
+
+#[derive(Serialize)]
+struct Token<'a> {
+    token: &'a str,
+    access_token: &'a str,
+    /// In seconds.
+    expires_in: u64,
+    issued_at: String,
+}
+
+/// `GET /v2/token`: <https://distribution.github.io/distribution/spec/auth/token/>. It is good for what its
+/// user may do, whatever scope was asked for.
+pub(super) fn token(site: &Site, who: &Identity) -> Result<Answer, Error> {
+    let pass = site.access.pass(who).ok_or_else(super::not_an_endpoint)?;
+    let pass = pass.map_err(|error| {
+        let message = "no token can be made";
+        Error::new(ErrorCode::Unavailable, message).because(error)
+    })?;
+    let body = Token {
+        token: &pass.token,
+        access_token: &pass.token,
+        expires_in: pass.life.as_secs(),
+        issued_at: rfc3339(pass.issued),
+    };
+    // Texts and numbers always serialize.
+    let mut response = headers::json(serde_json::to_vec(&body).unwrap_or_default());
+    let no_store = HeaderValue::from_static("no-store");
+    let fields: &mut HeaderMap = response.headers_mut();
+    fields.insert(header::CACHE_CONTROL, no_store);
+    Ok(response.into())
+}
+
+fn rfc3339(time: SystemTime) -> String {
+    humantime::format_rfc3339_seconds(time).to_string()
 }

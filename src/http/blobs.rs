@@ -5,15 +5,15 @@ use axum::http::header::{self, HeaderValue};
 use axum::http::request::Parts;
 use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
-use url::Url;
 
-use super::{Answer, Site, headers};
+use super::{Answer, Client, Site, headers, reached};
 use crate::oci::{Digest, Error, MediaType, RangeRequest, RepositoryName};
 use crate::registry::{BlobAccess, BlobPart, BlobRequest, BlobStream};
 
 pub(super) async fn pull(
     site: &Site,
     request: &Parts,
+    client: &Client,
     name: &RepositoryName,
     digest: &Digest,
 ) -> Result<Answer, Error> {
@@ -26,12 +26,14 @@ pub(super) async fn pull(
         .get(header::RANGE)
         .and_then(|value| value.to_str().ok());
     let range = range.map_or(RangeRequest::Whole, RangeRequest::parse);
-    let base = base(site, request);
+    let base = site.registry.urls_depend_on_caller();
+    let base = base.then(|| client.reached.base(site, request)).flatten();
     let asked = BlobRequest {
         name,
         digest,
         range,
         base: base.as_ref().unwrap_or(&site.base),
+        redirect: !reached::lies_in(&site.unredirected, client.reached.client),
     };
     Ok(match site.registry.blob(asked).await? {
         BlobAccess::Redirect(url, outcome) => Answer {
@@ -100,31 +102,4 @@ fn whole(digest: &Digest, length: Option<u64>, body: Body) -> Response {
             .insert(header::CONTENT_LENGTH, HeaderValue::from(length));
     }
     response
-}
-
-/// How this client reached pounce, if it says so and it matters.
-fn base(site: &Site, request: &Parts) -> Option<Url> {
-    if site.fixed_base || !site.registry.urls_depend_on_caller() {
-        return None;
-    }
-    let host = request
-        .headers
-        .get(header::HOST)
-        .and_then(|value| value.to_str().ok());
-    // HTTP/2 has it in the URL.
-    let host = host.or_else(|| {
-        request
-            .uri
-            .authority()
-            .map(axum::http::uri::Authority::as_str)
-    })?;
-    // A name of the DNS and a port; what is longer would only fill the cache of URLs.
-    let url = Url::parse(&format!("http://{host}/"))
-        .ok()
-        .filter(|_| host.len() <= 260)?;
-    let plain = url.username().is_empty()
-        && url.path() == "/"
-        && url.query().is_none()
-        && url.fragment().is_none();
-    plain.then_some(url)
 }

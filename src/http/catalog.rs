@@ -4,7 +4,7 @@ use axum::http::header;
 use serde::Serialize;
 
 use super::query::Page;
-use super::{Answer, Site, headers};
+use super::{Answer, Client, Site, headers};
 use crate::oci::{Error, ErrorCode, RepositoryName};
 
 /// How many repositories a page has by default, and at most; distribution's figures.
@@ -16,13 +16,17 @@ struct List<'a> {
     repositories: Vec<&'a str>,
 }
 
-pub(super) async fn list(site: &Site, page: &Page) -> Result<Answer, Error> {
+pub(super) async fn list(site: &Site, client: &Client, page: &Page) -> Result<Answer, Error> {
     let limit = page.n.unwrap_or(DEFAULT_PAGE);
     if limit > MAX_PAGE {
         let message = "n must be at most 1000";
         return Err(Error::new(ErrorCode::PaginationNumberInvalid, message));
     }
-    let listed = site.registry.catalog(page.last.as_deref(), limit).await?;
+    let shown = |name: &RepositoryName| site.access.shows(&client.who, name);
+    let listed = site
+        .registry
+        .catalog(page.last.as_deref(), limit, shown)
+        .await?;
     let repositories: Vec<&str> = listed.names.iter().map(RepositoryName::as_str).collect();
     let last = repositories.last().copied();
     let next = last.filter(|_| listed.more).map(|last| {

@@ -1,10 +1,12 @@
 //! Method and URL of a request, parsed once into what it asks for.
 
-use axum::http::Method;
+use axum::http::{HeaderValue, Method};
 use percent_encoding::percent_decode_str;
 use uuid::Uuid;
 
 use super::query::{Page, Query};
+use crate::auth::Scope;
+use crate::config::Action;
 use crate::oci::{
     Algorithm, Digest, DigestError, Error, ErrorCode, Reference, RepositoryName, Tag,
 };
@@ -75,6 +77,8 @@ pub(super) enum Endpoint {
     CancelUpload(Upload),
     /// distribution's: `GET /v2/_catalog`
     Catalog { page: Page },
+    /// distribution's token server, where pounce is one itself: `GET /v2/token`
+    Token,
 }
 
 /// A `<blob-push-location>`
@@ -85,12 +89,14 @@ pub(super) struct Upload {
     pub(super) state: String,
 }
 
-/// Why a request is for no endpoint.
+/// Why a request is not served.
 #[derive(Debug)]
 pub(super) enum Refused {
     Error(Error),
     /// The endpoint has only these methods.
     Method(&'static str),
+    /// The client has to say who it is, in this way (`WWW-Authenticate`).
+    Unauthorized(Error, HeaderValue),
 }
 
 impl From<Error> for Refused {
@@ -109,6 +115,10 @@ impl Endpoint {
         if path.is_empty() {
             reads(method)?;
             return Ok(Self::Support);
+        }
+        if path == "token" {
+            reads(method)?;
+            return Ok(Self::Token);
         }
         if path == "_catalog" {
             reads(method)?;
@@ -240,10 +250,50 @@ impl Endpoint {
         })
     }
 
+    /// What a request needs; `None` where it is for asking who one is.
+    pub(super) fn scope(&self) -> Option<Scope<'_>> {
+        let (name, action) = match self {
+            Self::Token => return None,
+            Self::Support => return Some(Scope::Login),
+            Self::Catalog { .. } => return Some(Scope::Catalog),
+            Self::Mount { name, from, .. } => {
+                let from = from.as_ref();
+                return Some(Scope::Mount { name, from });
+            }
+            Self::PullBlob { name, .. }
+            | Self::PullManifest { name, .. }
+            | Self::ListTags { name, .. }
+            | Self::ListReferrers { name, .. } => (name, Action::Pull),
+            Self::BeginUpload { name, .. }
+            | Self::PushBlob { name, .. }
+            | Self::PushManifest { name, .. } => (name, Action::Push),
+            // What was begun can be ended by whoever could begin it.
+            Self::PushChunk(upload)
+            | Self::CloseUpload { upload, .. }
+            | Self::UploadStatus(upload)
+            | Self::CancelUpload(upload) => (&upload.name, Action::Push),
+            Self::DeleteManifest { name, .. } | Self::DeleteBlob { name, .. } => {
+                (name, Action::Delete)
+            }
+        };
+        Some(Scope::Repository(name, action))
+    }
+
+    /// Whether a request's body is for anything.
+    pub(super) const fn takes_body(&self) -> bool {
+        matches!(
+            self,
+            Self::PushBlob { .. }
+                | Self::PushChunk(_)
+                | Self::CloseUpload { .. }
+                | Self::PushManifest { .. }
+        )
+    }
+
     /// What the log says that a request is about.
     pub(super) fn subject(&self) -> (Option<&RepositoryName>, Option<String>) {
         match self {
-            Self::Support | Self::Catalog { .. } => (None, None),
+            Self::Support | Self::Token | Self::Catalog { .. } => (None, None),
             Self::PullBlob { name, digest }
             | Self::PushBlob { name, digest }
             | Self::DeleteBlob { name, digest }

@@ -18,6 +18,7 @@ const fn status(code: ErrorCode) -> StatusCode {
         | ErrorCode::PaginationNumberInvalid
         | ErrorCode::SizeInvalid
         | ErrorCode::TagInvalid => StatusCode::BAD_REQUEST,
+        ErrorCode::Unauthorized => StatusCode::UNAUTHORIZED,
         ErrorCode::Denied => StatusCode::FORBIDDEN,
         ErrorCode::BlobUnknown
         | ErrorCode::BlobUploadUnknown

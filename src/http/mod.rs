@@ -7,17 +7,21 @@
 mod access;
 mod blobs;
 mod catalog;
+mod connection;
 mod debug;
 mod endpoint;
 mod error;
 mod headers;
+mod line;
 mod linger;
 mod manifests;
 mod namespace;
 mod query;
+mod reached;
 mod referrers;
 mod serve;
 mod tags;
+mod tls;
 mod uploads;
 
 use std::sync::Arc;
@@ -29,20 +33,24 @@ use axum::http::header::{self, HeaderMap, HeaderValue};
 use axum::http::request::Parts;
 use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
+use ipnet::IpNet;
 use tracing::Instrument;
 use url::Url;
 
+use crate::auth::{Access, Identity};
 use crate::oci::{Error, ErrorCode};
 use crate::registry::Registry;
 use crate::store::Embedded;
 use crate::telemetry::{Metrics, Outcome};
 
-use access::Line;
 use endpoint::{Endpoint, Refused};
+use line::Line;
 use linger::Lingering;
+use reached::Reached;
 
 pub use debug::router as debug_router;
-pub use serve::serve;
+pub use serve::{Listening, serve};
+pub use tls::{Tls, TlsError};
 
 /// Stands on every response under `/v2/`, for clients from before the OCI.
 const API_VERSION: (&str, HeaderValue) = (
@@ -55,6 +63,8 @@ const API_VERSION: (&str, HeaderValue) = (
 pub struct Site {
     /// What they serve.
     pub registry: Registry,
+    /// Who may have it.
+    pub access: Access,
     /// What they count.
     pub metrics: Arc<Metrics>,
     /// `http.prefix`, without a slash at its end.
@@ -63,6 +73,12 @@ pub struct Site {
     pub base: Url,
     /// `http.host` is set: it is what clients use, whatever they say.
     pub fixed_base: bool,
+    /// `http.relativeurls`
+    pub relative_urls: Option<bool>,
+    /// `http.trustedproxies`
+    pub trusted_proxies: Vec<IpNet>,
+    /// `storage.redirect.exclude`
+    pub unredirected: Vec<IpNet>,
     /// `http.headers`
     pub headers: HeaderMap,
     /// Requests are logged.
@@ -118,19 +134,24 @@ async fn registry(site: &Arc<Site>, request: Request) -> Response {
         .strip_prefix(&site.prefix)
         .unwrap_or_default();
     let query = parts.uri.query();
-    let endpoint = Endpoint::parse(&parts.method, path, query).and_then(|mut endpoint| {
-        namespace::settle(site, &mut endpoint, query)?;
-        Ok(endpoint)
-    });
-    let line = Line::begin(site, &parts, &endpoint);
+    let reached = Reached::of(site, &parts);
+    let mut line = Line::begin(site, &parts, reached.client);
+    let span = line.span();
     let answering = async {
-        match endpoint {
-            Ok(endpoint) => serve_endpoint(site, &parts, Lingering::wrap(body), endpoint).await,
+        let admitted = admit(site, &parts, &reached, (path, query), &mut line).await;
+        let is_push = matches!(&admitted, Ok((endpoint, _)) if endpoint.takes_body());
+        let body = Lingering::wrap(body, is_push);
+        match admitted {
+            Ok((endpoint, who)) => {
+                let client = Client { reached, who };
+                serve_endpoint(site, &parts, body, &client, endpoint).await
+            }
             Err(Refused::Method(allowed)) => Ok(method_not_allowed(allowed)),
             Err(Refused::Error(error)) => Err(error),
+            Err(Refused::Unauthorized(error, challenge)) => Ok(unauthorized(error, challenge)),
         }
     };
-    let result = answering.instrument(line.span()).await;
+    let result = answering.instrument(span).await;
     let mut answer = result.unwrap_or_else(|error| {
         let response = error::respond(&error);
         Answer {
@@ -139,8 +160,46 @@ async fn registry(site: &Arc<Site>, request: Request) -> Response {
         }
     });
     let response = &mut answer.response;
+    finish(site, &parts, &reached, response);
+    line.end(answer)
+}
+
+/// Whose request it is.
+struct Client {
+    reached: Reached,
+    who: Identity,
+}
+
+/// What a request is for, and who may have it.
+async fn admit(
+    site: &Site,
+    request: &Parts,
+    reached: &Reached,
+    (path, query): (&str, Option<&str>),
+    line: &mut Line,
+) -> Result<(Endpoint, Identity), Refused> {
+    let challenge = |endpoint: Option<&Endpoint>, error| {
+        access::challenge(site, request, reached, endpoint, error)
+    };
+    let parsed = Endpoint::parse(&request.method, path, query);
+    line.about(&parsed, path);
+    let mut endpoint = parsed?;
+    // Before anything is said about what there is.
+    let who = access::identify(site, request, reached.client).await;
+    let who = who.map_err(|error| challenge(Some(&endpoint), error))?;
+    line.by(who.user());
+    namespace::settle(site, &mut endpoint, query)?;
+    let scoped = access::permit(site, &who, &endpoint);
+    scoped.map_err(|error| challenge(Some(&endpoint), error))?;
+    let endpoint = access::without_forbidden_mount(site, &who, endpoint);
+    Ok((endpoint, who))
+}
+
+/// What every response of the registry has in common.
+fn finish(site: &Site, request: &Parts, reached: &Reached, response: &mut Response) {
     response.headers_mut().insert(API_VERSION.0, API_VERSION.1);
-    if parts.method == Method::HEAD {
+    reached::locate(site, request, reached, response.headers_mut());
+    if request.method == Method::HEAD {
         // What a GET would say of its length (RFC 9110, section 8.6), without the body.
         if let Some(length) = response.body().size_hint().exact() {
             let entry = response.headers_mut().entry(header::CONTENT_LENGTH);
@@ -148,7 +207,12 @@ async fn registry(site: &Arc<Site>, request: Request) -> Response {
         }
         *response.body_mut() = Body::empty();
     }
-    line.end(answer)
+    if request.headers.contains_key(header::TRANSFER_ENCODING) {
+        // It may have had a length besides, which the server left out by now, and something in front may
+        // have believed that: nothing behind such a body is a request (RFC 9112, section 6.3).
+        let close = HeaderValue::from_static("close");
+        response.headers_mut().insert(header::CONNECTION, close);
+    }
 }
 
 /// One call a variant. What is not part of a pull is boxed: it would only make the future of every
@@ -157,11 +221,15 @@ async fn serve_endpoint(
     site: &Site,
     parts: &Parts,
     body: Body,
+    client: &Client,
     endpoint: Endpoint,
 ) -> Result<Answer, Error> {
     match endpoint {
         Endpoint::Support => Ok(headers::json("{}").into()),
-        Endpoint::PullBlob { name, digest } => blobs::pull(site, parts, &name, &digest).await,
+        Endpoint::Token => access::token(site, &client.who),
+        Endpoint::PullBlob { name, digest } => {
+            blobs::pull(site, parts, client, &name, &digest).await
+        }
         Endpoint::PullManifest { name, reference } => {
             manifests::pull(site, parts, &name, &reference).await
         }
@@ -204,7 +272,7 @@ async fn serve_endpoint(
         }
         Endpoint::UploadStatus(upload) => Box::pin(uploads::status(site, &upload)).await,
         Endpoint::CancelUpload(upload) => Box::pin(uploads::cancel(site, &upload)).await,
-        Endpoint::Catalog { page } => Box::pin(catalog::list(site, &page)).await,
+        Endpoint::Catalog { page } => Box::pin(catalog::list(site, client, &page)).await,
     }
 }
 
@@ -235,6 +303,17 @@ fn method_not_allowed(allowed: &'static str) -> Answer {
         .headers_mut()
         .insert(header::ALLOW, HeaderValue::from_static(allowed));
     response.into()
+}
+
+fn unauthorized(error: Error, challenge: HeaderValue) -> Answer {
+    let mut response = error::respond(&error);
+    response
+        .headers_mut()
+        .insert(header::WWW_AUTHENTICATE, challenge);
+    Answer {
+        error: Some(error),
+        ..response.into()
+    }
 }
 
 async fn bucket(bucket: &Embedded, request: Request) -> Response {

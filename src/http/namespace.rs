@@ -39,7 +39,7 @@ fn is_own(site: &Site, ns: &str) -> bool {
 
 fn names(endpoint: &mut Endpoint) -> [Option<&mut RepositoryName>; 2] {
     match endpoint {
-        Endpoint::Support | Endpoint::Catalog { .. } => [None, None],
+        Endpoint::Support | Endpoint::Token | Endpoint::Catalog { .. } => [None, None],
         Endpoint::PullBlob { name, .. }
         | Endpoint::PullManifest { name, .. }
         | Endpoint::BeginUpload { name, .. }

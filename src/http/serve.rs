@@ -1,35 +1,232 @@
 //! Accepting connections, and ending well.
 
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::serve::ListenerExt;
-use tokio::net::TcpListener;
+use axum::body::{Body, HttpBody};
+use axum::extract::Request;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tower::ServiceExt;
+
+use super::connection::{Activity, Answering, Open, Watched};
+use super::reached::Peer;
+use super::tls::Tls;
+use crate::config::Limits;
+
+/// The most bytes of a request's header, all lines together: tokens have a few thousand.
+const MAX_HEADER: usize = 64 << 10;
+/// Requests at once on one HTTP/2 connection; clients have some ten.
+const MAX_STREAMS: u32 = 200;
+/// How often a silent HTTP/2 connection is asked whether anybody is there, and how long it has to answer.
+const PING: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(20));
+/// How long to wait when the system gives no more connections.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// A listener, and how it treats its clients.
+#[derive(Debug)]
+pub struct Listening {
+    /// Where connections come from.
+    pub listener: TcpListener,
+    /// What encrypts them.
+    pub tls: Option<Tls>,
+    /// What one client can take from others.
+    pub limits: Limits,
+}
+
+/// What every connection needs.
+struct Server {
+    router: Router,
+    tls: Option<Tls>,
+    limits: Limits,
+    http: Builder<TokioExecutor>,
+    open: Arc<Open>,
+    places: Arc<Semaphore>,
+    stop: CancellationToken,
+}
 
 /// Serves until `stop`, then lets the requests that are under way end within `grace`.
-pub async fn serve(
-    listener: TcpListener,
-    router: Router,
-    stop: CancellationToken,
-    grace: Duration,
-) {
-    let listener = listener.tap_io(|connection| {
-        // A redirect is one small packet that nothing follows: waiting for more would only delay it.
-        if let Err(error) = connection.set_nodelay(true) {
-            tracing::debug!(%error, "TCP_NODELAY");
-        }
+pub async fn serve(listening: Listening, router: Router, stop: CancellationToken, grace: Duration) {
+    let Listening {
+        listener,
+        tls,
+        limits,
+    } = listening;
+    let server = Arc::new(Server {
+        router,
+        tls,
+        http: protocols(),
+        open: Arc::default(),
+        places: Arc::new(Semaphore::new(limits.connections)),
+        limits,
+        stop: stop.clone(),
     });
-    let stopped = stop.clone();
-    let server = axum::serve(listener, router)
-        .with_graceful_shutdown(async move { stopped.cancelled().await });
-    let out_of_time = async {
-        stop.cancelled().await;
-        tokio::time::sleep(grace).await;
+    let connections = TaskTracker::new();
+    let accepting = async {
+        loop {
+            let place = server.place().await;
+            let (connection, addr) = server.accept(&listener).await;
+            let server = Arc::clone(&server);
+            connections.spawn(server.connection(connection, addr, place));
+        }
     };
     tokio::select! {
-        // It retries failed accepts by itself and ends only after a shutdown.
-        _ = server => {}
-        () = out_of_time => tracing::warn!("cutting off requests that did not end within http.draintimeout"),
+        () = accepting => {}
+        () = stop.cancelled() => {}
     }
+    drop(listener);
+    connections.close();
+    if tokio::time::timeout(grace, connections.wait())
+        .await
+        .is_err()
+    {
+        tracing::warn!("cutting off requests that did not end within http.draintimeout");
+    }
+}
+
+/// HTTP/1.1, and HTTP/2 for those who begin with it.
+fn protocols() -> Builder<TokioExecutor> {
+    let mut http = Builder::new(TokioExecutor::new());
+    // How long a header may take, `connection` says.
+    http.http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(None)
+        .max_buf_size(MAX_HEADER);
+    http.http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(PING.0)
+        .keep_alive_timeout(PING.1)
+        .max_concurrent_streams(MAX_STREAMS)
+        .max_header_list_size(u32::try_from(MAX_HEADER).unwrap_or(u32::MAX));
+    http
+}
+
+impl Server {
+    /// A place for one more connection. Where all are taken, one that is idle is closed.
+    async fn place(&self) -> OwnedSemaphorePermit {
+        loop {
+            if let Ok(place) = Arc::clone(&self.places).try_acquire_owned() {
+                return place;
+            }
+            self.open.make_room();
+            let place = Arc::clone(&self.places).acquire_owned();
+            // It is never closed.
+            if let Ok(Ok(place)) = tokio::time::timeout(PAUSE, place).await {
+                return place;
+            }
+        }
+    }
+
+    async fn accept(&self, listener: &TcpListener) -> (TcpStream, SocketAddr) {
+        loop {
+            match listener.accept().await {
+                Ok((connection, addr)) => {
+                    // A redirect is one small packet that nothing follows: waiting for more would only
+                    // delay it.
+                    if let Err(error) = connection.set_nodelay(true) {
+                        tracing::debug!(%error, "TCP_NODELAY");
+                    }
+                    return (connection, addr);
+                }
+                // A client that left again.
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        std::io::ErrorKind::ConnectionAborted | std::io::ErrorKind::ConnectionReset
+                    ) => {}
+                Err(error) => {
+                    tracing::warn!(%error, "a connection cannot be accepted");
+                    self.open.make_room();
+                    tokio::time::sleep(PAUSE).await;
+                }
+            }
+        }
+    }
+
+    async fn connection(
+        self: Arc<Self>,
+        connection: TcpStream,
+        addr: SocketAddr,
+        _place: OwnedSemaphorePermit,
+    ) {
+        let activity = Activity::new();
+        let _entered = self.open.enter(&activity);
+        let connection = Watched::new(connection, Arc::clone(&activity));
+        let peer = Peer {
+            addr,
+            tls: self.tls.is_some(),
+        };
+        let Some(tls) = &self.tls else {
+            return self.requests(connection, peer, &activity).await;
+        };
+        let handshake = TlsAcceptor::from(tls.config()).accept(connection);
+        let handshake = tokio::time::timeout(self.limits.headertimeout, handshake);
+        let encrypted = tokio::select! {
+            encrypted = handshake => encrypted,
+            () = activity.evict.notified() => return,
+            () = self.stop.cancelled() => return,
+        };
+        match encrypted {
+            Ok(Ok(encrypted)) => self.requests(encrypted, peer, &activity).await,
+            Ok(Err(error)) => tracing::debug!(client = %addr, %error, "a TLS handshake failed"),
+            Err(_) => tracing::debug!(client = %addr, "a TLS handshake took too long"),
+        }
+    }
+
+    /// Serves the requests of one connection until either side has had enough.
+    async fn requests<T>(self: &Arc<Self>, connection: T, peer: Peer, activity: &Arc<Activity>)
+    where
+        T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let (server, busy) = (Arc::clone(self), Arc::clone(activity));
+        let service = service_fn(move |request| {
+            let (router, busy) = (server.router.clone(), Arc::clone(&busy));
+            answer(router, request, peer, busy)
+        });
+        let connection = self
+            .http
+            .serve_connection(TokioIo::new(connection), service);
+        let mut connection = std::pin::pin!(connection);
+        tokio::select! {
+            // How a client leaves is its own affair.
+            _ = connection.as_mut() => return,
+            () = activity.overdue(&self.limits) => return,
+            () = activity.evict.notified() => {}
+            () = self.stop.cancelled() => {}
+        }
+        connection.as_mut().graceful_shutdown();
+        tokio::select! {
+            _ = connection => {}
+            () = activity.idle() => {}
+        }
+    }
+}
+
+async fn answer(
+    router: Router,
+    mut request: hyper::Request<Incoming>,
+    peer: Peer,
+    activity: Arc<Activity>,
+) -> Result<hyper::Response<Body>, Infallible> {
+    let busy = activity.request(request.version());
+    request.extensions_mut().insert(peer);
+    let request: Request = request.map(Body::new);
+    let response = router.oneshot(request).await?;
+    Ok(response.map(|body| {
+        if body.is_end_stream() {
+            return body;
+        }
+        Body::new(Answering { body, _busy: busy })
+    }))
 }

@@ -33,6 +33,8 @@ pub enum ErrorCode {
     SizeInvalid,
     /// code-10 too: more than is accepted.
     TooLarge,
+    /// code-11: the caller has to say who it is.
+    Unauthorized,
     /// code-12: the caller may not do this.
     Denied,
     /// code-13: pounce does not do this.
@@ -64,6 +66,7 @@ impl ErrorCode {
             Self::NameInvalid => "NAME_INVALID",
             Self::NameUnknown => "NAME_UNKNOWN",
             Self::SizeInvalid | Self::TooLarge => "SIZE_INVALID",
+            Self::Unauthorized => "UNAUTHORIZED",
             Self::Denied => "DENIED",
             Self::Unsupported => "UNSUPPORTED",
             Self::TooManyRequests => "TOOMANYREQUESTS",

@@ -30,6 +30,8 @@ pub struct BlobRequest<'a> {
     pub range: RangeRequest,
     /// How the client reached pounce, for URLs that lead back to it.
     pub base: &'a Url,
+    /// Whether the client can be sent elsewhere for it. If not, the blob comes through pounce.
+    pub redirect: bool,
 }
 
 /// How a blob gets to a client.
@@ -137,7 +139,7 @@ impl Registry {
         let (store, digest) = (&self.inner.store, request.digest);
         self.require_member(request.name, digest, known, size)
             .await?;
-        if self.inner.stream_blobs {
+        if self.inner.stream_blobs || !request.redirect {
             let part = resolve(&request.range, Some(size))?;
             let stream = store
                 .stream(Key::Blob(digest), part.map(|part| part.slice))

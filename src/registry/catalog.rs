@@ -28,11 +28,17 @@ pub struct CatalogPage {
 }
 
 impl Registry {
-    /// The repositories with manifests in the bucket, after `last`, at most `limit`.
+    /// The repositories with manifests in the bucket, after `last`, at most `limit`, of those that are
+    /// `shown`.
     ///
     /// # Errors
     /// `UNAVAILABLE`: the bucket does not answer.
-    pub async fn catalog(&self, last: Option<&str>, limit: usize) -> Result<CatalogPage, Error> {
+    pub async fn catalog(
+        &self,
+        last: Option<&str>,
+        limit: usize,
+        shown: impl Fn(&RepositoryName) -> bool,
+    ) -> Result<CatalogPage, Error> {
         let cache = &self.inner.cache;
         let all = match cache.catalog() {
             Some(names) => names,
@@ -40,7 +46,7 @@ impl Registry {
         };
         let mut names = all
             .iter()
-            .filter(|name| last.is_none_or(|last| name.as_str() > last));
+            .filter(|name| last.is_none_or(|last| name.as_str() > last) && shown(name));
         let page = names.by_ref().take(limit).cloned().collect();
         Ok(CatalogPage {
             names: page,

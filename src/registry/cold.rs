@@ -89,7 +89,8 @@ impl Registry {
         if matches!(request.range, RangeRequest::Malformed) {
             return Err(range_invalid(known.announced));
         }
-        if self.inner.on_miss == OnMiss::Redirect
+        if request.redirect
+            && self.inner.on_miss == OnMiss::Redirect
             && let Location::Elsewhere(url) =
                 Box::pin(self.location(upstream, name, digest)).await?
         {

@@ -1,0 +1,180 @@
+//! Checking passwords: bcrypt once, and then what was seen.
+//!
+//! bcrypt takes a core for some 50 ms. So a verdict is remembered under a keyed digest of user, password and
+//! hash; comparisons run beside the async threads, a few at once; and how many a client can ask for is
+//! limited. Requests with a password that was found right meanwhile pass all that by.
+
+use std::net::IpAddr;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use governor::clock::{Clock, DefaultClock};
+use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
+use hmac::{Hmac, KeyInit, Mac};
+use moka::future::Cache;
+use moka::sync::Cache as SyncCache;
+use sha2::Sha256;
+use tokio::sync::Semaphore;
+
+use super::users::Users;
+use super::{AuthError, Refusal};
+use crate::config::Htpasswd;
+use crate::live::Live;
+
+/// Verdicts that are remembered; one has some 200 bytes.
+const VERDICTS: u64 = 10_000;
+/// For how long. A changed hash is another entry, so this is no time in which an old password works.
+const VERDICT_LIFE: Duration = Duration::from_mins(5);
+/// How many requests may wait for a comparison: some seconds' worth.
+const QUEUE: usize = 64;
+/// Clients whose comparisons are counted.
+const CLIENTS: u64 = 20_000;
+/// Comparisons for one user from one address: so many at once, and one more each time this has passed.
+const OF_USER: (u32, Duration) = (10, Duration::from_secs(6));
+/// Comparisons from one address: many users may share it.
+const OF_ADDRESS: (u32, Duration) = (60, Duration::from_millis(500));
+
+/// The users, and what is known of their passwords.
+#[derive(Debug)]
+pub(super) struct Passwords {
+    users: Live<Users>,
+    key: Hmac<Sha256>,
+    verdicts: Cache<[u8; 32], bool>,
+    limits: SyncCache<Client, Arc<DefaultDirectRateLimiter>>,
+    clock: DefaultClock,
+    turns: Arc<Semaphore>,
+    queue: Arc<Semaphore>,
+}
+
+/// Whose comparisons are counted together.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Client {
+    Address(IpAddr),
+    User(IpAddr, Box<str>),
+}
+
+impl Passwords {
+    /// # Errors
+    /// The users cannot be read.
+    pub(super) fn open(config: &Htpasswd) -> Result<Self, AuthError> {
+        let (path, text) = (config.path.clone(), config.users.clone());
+        let files = path.clone().into_iter().collect();
+        let read = move || Users::read(path.as_deref(), text.as_ref().map(|text| text.reveal()));
+        let users = Live::of("auth.htpasswd.path", files, read)?;
+        if users.get().len() == 0 {
+            tracing::warn!("auth.htpasswd names no user with a bcrypt hash: nobody can log in");
+        }
+        let mut key = [0; 32];
+        getrandom::fill(&mut key).map_err(|error| AuthError::Random(error.to_string()))?;
+        // Any length will do for a key.
+        let key = Hmac::new_from_slice(&key).unwrap_or_else(|_| unreachable!("32 bytes are a key"));
+        // Half of the machine at most: the rest is for those who are in.
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Ok(Self {
+            users,
+            key,
+            verdicts: Cache::builder()
+                .max_capacity(VERDICTS)
+                .time_to_live(VERDICT_LIFE)
+                .build(),
+            limits: SyncCache::builder()
+                .max_capacity(CLIENTS)
+                .time_to_idle(OF_USER.1 * OF_USER.0)
+                .build(),
+            clock: DefaultClock::default(),
+            turns: Arc::new(Semaphore::new((cores / 2).max(1))),
+            queue: Arc::new(Semaphore::new(QUEUE)),
+        })
+    }
+
+    /// The user of this name, if this is the password.
+    pub(super) async fn verify(
+        &self,
+        user: &str,
+        password: &[u8],
+        from: IpAddr,
+    ) -> Result<Arc<str>, Refusal> {
+        let users = self.users.get();
+        let found = users.get(user);
+        let hash = found.map_or_else(|| users.nobodys_hash(), |(_, hash)| hash);
+        let seen = self.digest(user, password, hash);
+        let verdict = match self.verdicts.get(&seen).await {
+            Some(verdict) => verdict,
+            None => {
+                // Those who ask the same at once share one comparison.
+                let compared = self.compare(user, password, hash, from);
+                let compared = self.verdicts.try_get_with(seen, compared).await;
+                compared.map_err(|refusal| (*refusal).clone())?
+            }
+        };
+        match found {
+            Some((name, _)) if verdict => Ok(Arc::clone(name)),
+            _ => Err(Refusal::Wrong),
+        }
+    }
+
+    /// Whether this user exists, and what a pass of theirs is bound to: it changes with the password.
+    pub(super) fn known(&self, user: &str) -> Option<(Arc<str>, [u8; 32])> {
+        let users = self.users.get();
+        let (name, hash) = users.get(user)?;
+        // Not keyed by the process: other replicas have the same users.
+        let bound = <Sha256 as sha2::Digest>::digest(hash.as_bytes());
+        Some((Arc::clone(name), bound.into()))
+    }
+
+    async fn compare(
+        &self,
+        user: &str,
+        password: &[u8],
+        hash: &Arc<str>,
+        from: IpAddr,
+    ) -> Result<bool, Refusal> {
+        let address = network(from);
+        self.count(Client::User(address, user.into()), OF_USER)?;
+        self.count(Client::Address(address), OF_ADDRESS)?;
+        let place = Arc::clone(&self.queue).try_acquire_owned();
+        let place = place.map_err(|_| Refusal::TooMany(Duration::from_secs(2)))?;
+        // Neither is ever closed.
+        let turn = Arc::clone(&self.turns).acquire_owned().await;
+        let turn = turn.map_err(|_| Refusal::TooMany(Duration::from_secs(2)))?;
+        let (password, hash) = (password.to_vec(), Arc::clone(hash));
+        let compared = tokio::task::spawn_blocking(move || {
+            // bcrypt's own form ends at a NUL.
+            let right = || bcrypt::verify(&password, &hash).unwrap_or(false);
+            let verdict = !password.contains(&0) && right();
+            drop((turn, place));
+            verdict
+        });
+        Ok(compared.await.unwrap_or(false))
+    }
+
+    fn count(&self, client: Client, (burst, period): (u32, Duration)) -> Result<(), Refusal> {
+        let limit = self.limits.get_with(client, || {
+            let burst = NonZeroU32::new(burst).unwrap_or(NonZeroU32::MIN);
+            // The period is not zero; if it were, so many a second would do.
+            let quota = Quota::with_period(period).unwrap_or(Quota::per_second(burst));
+            Arc::new(RateLimiter::direct(quota.allow_burst(burst)))
+        });
+        limit
+            .check()
+            .map_err(|until| Refusal::TooMany(until.wait_time_from(self.clock.now())))
+    }
+
+    fn digest(&self, user: &str, password: &[u8], hash: &str) -> [u8; 32] {
+        let mut digest = self.key.clone();
+        for part in [user.as_bytes(), password, hash.as_bytes()] {
+            digest.update(&(part.len() as u64).to_be_bytes());
+            digest.update(part);
+        }
+        digest.finalize().into_bytes().into()
+    }
+}
+
+/// Those who can choose among addresses, as everybody can with IPv6, count as one.
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => IpAddr::V6((u128::from(address) >> 64 << 64).into()),
+        v4 @ IpAddr::V4(_) => v4,
+    }
+}

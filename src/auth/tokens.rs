@@ -1,0 +1,186 @@
+//! Tokens of a server that knows the users, as distribution's
+//! (<https://distribution.github.io/distribution/spec/auth/jwt/>): JWTs with the rights of who shows them.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use jsonwebtoken::{Algorithm, Validation};
+use moka::sync::Cache;
+use serde::Deserialize;
+use sha2::{Digest, Sha256};
+
+use super::keys::Keys;
+use super::{AuthError, Refusal};
+use crate::config::{Action, SigningAlgorithm, Token};
+use crate::live::Live;
+use crate::oci::RepositoryName;
+
+/// How far the clocks of pounce and of the server may be apart, in seconds.
+const SKEW: u64 = 60;
+/// Tokens that are remembered; the rights in one have some hundred bytes.
+const TOKENS: u64 = 10_000;
+/// For how long, so that keys that are taken back count soon.
+const TOKEN_LIFE: Duration = Duration::from_mins(1);
+/// The most rights in one token.
+const MAX_ACCESS: usize = 1_000;
+
+/// Checks tokens.
+pub(super) struct Tokens {
+    keys: Live<Keys>,
+    algorithms: Vec<Algorithm>,
+    issuer: String,
+    service: String,
+    seen: Cache<[u8; 32], Arc<Grants>>,
+}
+
+/// Who shows a token, and what it is good for.
+#[derive(Debug)]
+pub(super) struct Grants {
+    pub(super) user: Option<Arc<str>>,
+    repositories: HashMap<String, Vec<String>>,
+    catalog: bool,
+    /// In seconds since 1970.
+    expires: u64,
+}
+
+#[derive(Deserialize)]
+struct Claims {
+    #[serde(default)]
+    sub: Option<String>,
+    exp: u64,
+    #[serde(default)]
+    access: Option<Vec<Access>>,
+}
+
+#[derive(Deserialize)]
+struct Access {
+    r#type: String,
+    name: String,
+    #[serde(default)]
+    actions: Option<Vec<String>>,
+}
+
+impl Grants {
+    pub(super) fn allow(&self, name: &RepositoryName, action: Action) -> bool {
+        let actions = self.repositories.get(name.as_str()).into_iter().flatten();
+        let mut actions = actions.map(String::as_str);
+        actions.any(|granted| granted == action.as_str() || granted == "*")
+    }
+
+    pub(super) const fn allow_catalog(&self) -> bool {
+        self.catalog
+    }
+
+    fn new(claims: Claims) -> Self {
+        let mut grants = Self {
+            user: claims.sub.filter(|sub| !sub.is_empty()).map(Arc::from),
+            repositories: HashMap::new(),
+            catalog: false,
+            expires: claims.exp,
+        };
+        for Access {
+            r#type,
+            name,
+            actions,
+        } in claims.access.into_iter().flatten().take(MAX_ACCESS)
+        {
+            let actions = actions.unwrap_or_default();
+            match (&r#type[..], &name[..]) {
+                ("repository", _) => grants.repositories.entry(name).or_default().extend(actions),
+                ("registry", "catalog") => {
+                    grants.catalog |= actions.iter().any(|action| action == "*");
+                }
+                _ => {}
+            }
+        }
+        grants
+    }
+}
+
+impl Tokens {
+    /// # Errors
+    /// The keys cannot be read.
+    pub(super) fn open(config: &Token) -> Result<Self, AuthError> {
+        let (bundle, jwks) = (config.rootcertbundle.clone(), config.jwks.clone());
+        let files = bundle.iter().chain(&jwks).cloned().collect();
+        let read = move || Keys::read(bundle.as_deref(), jwks.as_deref());
+        let accepted = match &config.signingalgorithms[..] {
+            [] => &SigningAlgorithm::ALL[..],
+            some => some,
+        };
+        Ok(Self {
+            keys: Live::of("auth.token.rootcertbundle or jwks", files, read)?,
+            algorithms: accepted.iter().copied().map(algorithm).collect(),
+            issuer: config.issuer.clone().unwrap_or_default(),
+            service: config.service.clone().unwrap_or_default(),
+            seen: Cache::builder()
+                .max_capacity(TOKENS)
+                .time_to_live(TOKEN_LIFE)
+                .build(),
+        })
+    }
+
+    /// What a token is good for.
+    pub(super) fn verify(&self, token: &str) -> Result<Arc<Grants>, Refusal> {
+        let digest: [u8; 32] = Sha256::digest(token.as_bytes()).into();
+        if let Some(grants) = self.seen.get(&digest) {
+            let now = SystemTime::now().duration_since(UNIX_EPOCH);
+            let now = now.map_or(0, |now| now.as_secs());
+            return if grants.expires.saturating_add(SKEW) > now {
+                Ok(grants)
+            } else {
+                Err(Refusal::Wrong)
+            };
+        }
+        let claims = self.claims(token).ok_or(Refusal::Wrong)?;
+        let grants = Arc::new(Grants::new(claims));
+        self.seen.insert(digest, Arc::clone(&grants));
+        Ok(grants)
+    }
+
+    /// The claims of a token that is signed with a trusted key, for pounce, and neither too old nor too
+    /// young. Only keys of the algorithm's own family are tried, and secrets are none of them: a public key
+    /// that is taken for a secret signs nothing (RFC 8725, section 2.1).
+    fn claims(&self, token: &str) -> Option<Claims> {
+        let header = jsonwebtoken::decode_header(token).ok()?;
+        if !self.algorithms.contains(&header.alg) {
+            return None;
+        }
+        let mut validation = Validation::new(header.alg);
+        validation.leeway = SKEW;
+        validation.validate_nbf = true;
+        validation.set_issuer(&[&self.issuer]);
+        validation.set_audience(&[&self.service]);
+        validation.set_required_spec_claims(&["exp", "iss", "aud"]);
+        let keys = self.keys.get();
+        let mut candidates = keys.of(&header).into_iter();
+        let decoded = |key| jsonwebtoken::decode(token, &key, &validation).ok();
+        let claims: jsonwebtoken::TokenData<Claims> = candidates.find_map(decoded)?;
+        Some(claims.claims)
+    }
+}
+
+impl fmt::Debug for Tokens {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tokens")
+            .field("issuer", &self.issuer)
+            .field("service", &self.service)
+            .finish_non_exhaustive()
+    }
+}
+
+const fn algorithm(configured: SigningAlgorithm) -> Algorithm {
+    match configured {
+        SigningAlgorithm::RS256 => Algorithm::RS256,
+        SigningAlgorithm::RS384 => Algorithm::RS384,
+        SigningAlgorithm::RS512 => Algorithm::RS512,
+        SigningAlgorithm::PS256 => Algorithm::PS256,
+        SigningAlgorithm::PS384 => Algorithm::PS384,
+        SigningAlgorithm::PS512 => Algorithm::PS512,
+        SigningAlgorithm::ES256 => Algorithm::ES256,
+        SigningAlgorithm::ES384 => Algorithm::ES384,
+        SigningAlgorithm::EdDSA => Algorithm::EdDSA,
+    }
+}

@@ -1,0 +1,152 @@
+//! The lines of an htpasswd file: who there is.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use bcrypt::HashParts;
+
+use super::AuthError;
+use super::rules::ANONYMOUS;
+
+/// The highest cost: a comparison takes some seconds.
+const MAX_COST: u32 = 15;
+
+/// Users with their bcrypt hashes.
+#[derive(Debug)]
+pub(super) struct Users {
+    known: HashMap<Arc<str>, Arc<str>>,
+    /// What the passwords of those are compared with who are not known.
+    nobody: Arc<str>,
+}
+
+impl Users {
+    /// Reads lines `user:hash` from a file, and from a text that wins over it, and in which commas end lines
+    /// too.
+    ///
+    /// # Errors
+    /// The file cannot be read, a line has no `:`, or a name or a cost is out of the question.
+    pub(super) fn read(file: Option<&Path>, text: Option<&str>) -> Result<Self, AuthError> {
+        let mut users = Self {
+            known: HashMap::new(),
+            nobody: "".into(),
+        };
+        if let Some(path) = file {
+            let lines = std::fs::read_to_string(path).map_err(|source| AuthError::Read {
+                setting: "auth.htpasswd.path",
+                path: path.to_owned(),
+                source,
+            })?;
+            users.take(lines.lines(), &path.display().to_string())?;
+        }
+        let lines = text.unwrap_or_default().split(['\n', ',']);
+        users.take(lines, "auth.htpasswd.users")?;
+        let costs = users.known.values().filter_map(|hash| cost(hash));
+        users.nobody = impossible(costs.max().unwrap_or(bcrypt::DEFAULT_COST)).into();
+        Ok(users)
+    }
+
+    fn take<'a>(
+        &mut self,
+        lines: impl Iterator<Item = &'a str>,
+        origin: &str,
+    ) -> Result<(), AuthError> {
+        for (index, line) in lines.enumerate() {
+            let line = line.trim();
+            if line.is_empty() || line.starts_with('#') {
+                continue;
+            }
+            let wrong = |message| AuthError::Line {
+                origin: origin.to_owned(),
+                line: index + 1,
+                message,
+            };
+            let (user, hash) = line
+                .split_once(':')
+                .ok_or_else(|| wrong("is not user:hash, as `pounce htpasswd USER` prints it"))?;
+            if user.is_empty() || user == ANONYMOUS {
+                return Err(wrong("no user can be called that"));
+            }
+            match cost(hash) {
+                None => {
+                    tracing::warn!(
+                        line = index + 1,
+                        "{origin}: a hash that is not bcrypt's: its user cannot log in. Use `pounce htpasswd` or `htpasswd -B`"
+                    );
+                    continue;
+                }
+                Some(cost) if cost > MAX_COST => {
+                    return Err(wrong("a cost over 15 keeps a core busy for seconds"));
+                }
+                Some(_) => {}
+            }
+            self.known.insert(user.into(), hash.into());
+        }
+        Ok(())
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.known.len()
+    }
+
+    /// A user's name and hash.
+    pub(super) fn get(&self, user: &str) -> Option<(&Arc<str>, &Arc<str>)> {
+        self.known.get_key_value(user)
+    }
+
+    /// A hash that no password has, and that takes as long to compare with as a user's.
+    pub(super) fn nobodys_hash(&self) -> &Arc<str> {
+        &self.nobody
+    }
+}
+
+/// The cost of a bcrypt hash, if it is one.
+fn cost(hash: &str) -> Option<u32> {
+    let cost = HashParts::from_str(hash).ok()?.get_cost();
+    // The crate reads any number.
+    (hash.len() == 60 && (4..=31).contains(&cost)).then_some(cost)
+}
+
+/// A hash of the right form that was not made from any password.
+fn impossible(cost: u32) -> String {
+    format!("$2b${cost:02}$......................{}", ".".repeat(31))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_read_as_htpasswd_writes_them() {
+        let hash = bcrypt::hash("secret", 4).unwrap();
+        let md5 = "old:$apr1$abc$def";
+        let text = format!(
+            "# users\r\n\nalice:{hash}\r\n{md5}\n bob:{} ,carol:{hash}",
+            hash.replace("$2b$", "$2y$")
+        );
+        let users = Users::read(None, Some(&text)).unwrap();
+        assert_eq!(users.len(), 3);
+        for user in ["alice", "bob", "carol"] {
+            let (_, found) = users.get(user).unwrap();
+            assert!(bcrypt::verify("secret", found).unwrap(), "{user}");
+        }
+        assert!(users.get("old").is_none() && users.get("").is_none());
+        assert!(!bcrypt::verify("", users.nobodys_hash()).unwrap());
+        assert_eq!(cost(users.nobodys_hash()), Some(4));
+    }
+
+    #[test]
+    fn wrong_lines_are_named_without_what_they_say() {
+        for text in ["alice", "a:b\nbob", ":x", "anonymous:x"] {
+            let error = Users::read(None, Some(text)).unwrap_err().to_string();
+            assert!(
+                error.contains("auth.htpasswd.users") && error.contains("line"),
+                "{error}"
+            );
+            assert!(!error.contains("bob"), "{error}");
+        }
+        let costly = format!("a:{}", impossible(31));
+        assert!(Users::read(None, Some(&costly)).is_err());
+    }
+}

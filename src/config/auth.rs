@@ -1,0 +1,232 @@
+//! Who may do what: how clients say who they are, and the rules.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use globset::{GlobBuilder, GlobMatcher};
+use serde::{Deserialize, Serialize, Serializer};
+
+use super::hosts::WebUrl;
+use super::lists;
+use super::values::Secret;
+
+/// `auth`
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Auth {
+    /// Which of the two below is used. Not a key: naming one of them decides, or `REGISTRY_AUTH`.
+    #[serde(skip)]
+    pub scheme: Scheme,
+    /// Users and passwords.
+    pub htpasswd: Htpasswd,
+    /// Tokens of somebody who knows the users.
+    pub token: Token,
+    /// What users may do; the first rule that fits decides. Without any, a valid user may do everything.
+    pub rules: Vec<Rule>,
+}
+
+/// How clients say who they are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Scheme {
+    /// Nobody is asked, and everybody may do everything.
+    #[default]
+    Open,
+    /// By a name and a password.
+    Htpasswd,
+    /// By a token.
+    Token,
+}
+
+/// `auth.htpasswd`
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Htpasswd {
+    /// What clients show when they ask for a password; without it, the program's name.
+    pub realm: Option<String>,
+    /// A file of lines `user:bcrypt`. It is made, with a user, when it is missing.
+    pub path: Option<PathBuf>,
+    /// Such lines themselves, or with commas between them.
+    pub users: Option<Secret>,
+}
+
+/// `auth.token`
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Token {
+    /// The URL where clients get tokens.
+    pub realm: Option<WebUrl>,
+    /// What the registry is called there; the `aud` of tokens.
+    pub service: Option<String>,
+    /// The `iss` of tokens.
+    pub issuer: Option<String>,
+    /// A PEM file with certificates or public keys that sign tokens, or lead to those that do.
+    pub rootcertbundle: Option<PathBuf>,
+    /// A JSON file with such keys (RFC 7517).
+    pub jwks: Option<PathBuf>,
+    /// The algorithms that are accepted; without any, all those of public keys.
+    #[serde(deserialize_with = "lists::list")]
+    pub signingalgorithms: Vec<SigningAlgorithm>,
+    /// Tokens are got where clients reach pounce, at `autoredirectpath`, instead of at `realm`.
+    pub autoredirect: bool,
+    /// See above; without it, distribution's `/auth/token/`.
+    pub autoredirectpath: Option<String>,
+}
+
+impl Htpasswd {
+    /// The realm that clients are shown.
+    #[must_use]
+    pub fn realm(&self) -> &str {
+        self.realm.as_deref().unwrap_or("pounce")
+    }
+}
+
+impl Token {
+    /// The path at which tokens are got with `autoredirect`.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        self.autoredirectpath.as_deref().unwrap_or("/auth/token/")
+    }
+}
+
+/// An algorithm of RFC 7518 or RFC 8037 that takes a public key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[expect(missing_docs, reason = "the names are the RFCs'")]
+pub enum SigningAlgorithm {
+    RS256,
+    RS384,
+    RS512,
+    PS256,
+    PS384,
+    PS512,
+    ES256,
+    ES384,
+    EdDSA,
+}
+
+impl SigningAlgorithm {
+    /// All of them.
+    pub const ALL: [Self; 9] = [
+        Self::RS256,
+        Self::RS384,
+        Self::RS512,
+        Self::PS256,
+        Self::PS384,
+        Self::PS512,
+        Self::ES256,
+        Self::ES384,
+        Self::EdDSA,
+    ];
+}
+
+impl FromStr for SigningAlgorithm {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::ALL
+            .into_iter()
+            .find(|algorithm| format!("{algorithm:?}") == text)
+            .ok_or("pounce knows RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384 and EdDSA")
+    }
+}
+
+/// One of `auth.rules`.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Rule {
+    /// The users that it is about: names, `*` in them; or `anonymous`.
+    #[serde(deserialize_with = "lists::list")]
+    pub users: Vec<Pattern>,
+    /// The repositories that it is about: `*` is within a component of the name, `**` any components.
+    /// Without any, all.
+    #[serde(deserialize_with = "lists::list")]
+    pub repositories: Vec<Pattern>,
+    /// What they may do there; without any, nothing.
+    #[serde(deserialize_with = "lists::list")]
+    pub actions: Vec<Action>,
+}
+
+/// What can be done in a repository, in the words of distribution's tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Action {
+    /// Manifests, blobs, tags and referrers can be read.
+    Pull,
+    /// They can be added.
+    Push,
+    /// They can be deleted.
+    Delete,
+}
+
+impl Action {
+    /// The word for it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pull => "pull",
+            Self::Push => "push",
+            Self::Delete => "delete",
+        }
+    }
+}
+
+impl FromStr for Action {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        [Self::Pull, Self::Push, Self::Delete]
+            .into_iter()
+            .find(|action| action.as_str() == text)
+            .ok_or("an action is pull, push or delete")
+    }
+}
+
+/// A pattern for names: `*`, `?` and `[a-z]` within a component, `**` for any number of components,
+/// `{a,b}` for one of several.
+#[derive(Clone)]
+pub struct Pattern {
+    text: String,
+    matcher: GlobMatcher,
+}
+
+impl Pattern {
+    /// Whether a name fits.
+    #[must_use]
+    pub fn matches(&self, name: &str) -> bool {
+        self.matcher.is_match(name)
+    }
+
+    /// As it was written.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+}
+
+impl FromStr for Pattern {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let glob = GlobBuilder::new(text)
+            .literal_separator(true)
+            .backslash_escape(true)
+            .build()
+            .map_err(|error| error.kind().to_string())?;
+        Ok(Self {
+            text: text.to_owned(),
+            matcher: glob.compile_matcher(),
+        })
+    }
+}
+
+impl fmt::Debug for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.text.fmt(f)
+    }
+}
+
+impl Serialize for Pattern {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.text)
+    }
+}

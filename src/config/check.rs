@@ -1,0 +1,162 @@
+//! What concerns more than one setting.
+
+use super::{Auth, Config, ConfigError, Driver, Remote, Scheme, UpstreamHost};
+
+impl Config {
+    /// What concerns more than one setting.
+    pub(super) fn check(&self) -> Result<(), ConfigError> {
+        let s3 = &self.storage.s3;
+        if self.storage.driver == Driver::S3 {
+            if s3.bucket.is_none() {
+                return Err(ConfigError::value("storage.s3.bucket", "is missing"));
+            }
+            if s3.region.is_none() && s3.regionendpoint.is_none() {
+                return Err(ConfigError::value(
+                    "storage.s3.region",
+                    "is missing; for Tigris, set it to auto and storage.s3.regionendpoint to https://t3.storage.dev",
+                ));
+            }
+            if s3.accesskey.is_some() != s3.secretkey.is_some() {
+                return Err(ConfigError::value(
+                    "storage.s3.accesskey",
+                    "and secretkey must be set together",
+                ));
+            }
+        }
+        self.check_upstreams()?;
+        self.check_auth()?;
+        self.check_tls()?;
+        if !self.http.prefix.is_empty() && !self.http.prefix.starts_with('/') {
+            return Err(ConfigError::value("http.prefix", "must begin with a /"));
+        }
+        if !self.http.debug.prometheus.path.starts_with('/') {
+            return Err(ConfigError::value(
+                "http.debug.prometheus.path",
+                "must begin with a /",
+            ));
+        }
+        Ok(())
+    }
+
+    fn check_upstreams(&self) -> Result<(), ConfigError> {
+        let proxy = &self.proxy;
+        check_credentials("proxy", &proxy.own())?;
+        if proxy.remoteurl.is_none() && proxy.host.is_some() {
+            let message = "names the upstream at proxy.remoteurl, and there is none";
+            return Err(ConfigError::value("proxy.host", message));
+        }
+        let mut known: Vec<&str> = proxy.host.iter().map(UpstreamHost::as_str).collect();
+        for (index, remote) in proxy.upstreams.iter().enumerate() {
+            let at = format!("proxy.upstreams.{index}");
+            check_credentials(&at, remote)?;
+            let Some(host) = &remote.host else {
+                return Err(ConfigError::value(format!("{at}.host"), "is missing"));
+            };
+            if known.contains(&host.as_str()) {
+                let message = format!("{} is an upstream already", host.as_str());
+                return Err(ConfigError::value(format!("{at}.host"), message));
+            }
+            known.push(host.as_str());
+        }
+        Ok(())
+    }
+
+    fn check_auth(&self) -> Result<(), ConfigError> {
+        let Auth {
+            scheme,
+            htpasswd,
+            token,
+            rules,
+        } = &self.auth;
+        match scheme {
+            Scheme::Open => {
+                if !rules.is_empty() {
+                    let message = "need auth.htpasswd or auth.token, which tell who asks";
+                    return Err(ConfigError::value("auth.rules", message));
+                }
+            }
+            Scheme::Htpasswd => {
+                if htpasswd.path.is_none() && htpasswd.users.is_none() {
+                    let message = "or path is missing: lines as `pounce htpasswd USER` prints them";
+                    return Err(ConfigError::value("auth.htpasswd.users", message));
+                }
+                // It stands in quotes in a header.
+                if !is_quotable(htpasswd.realm()) {
+                    return Err(ConfigError::value("auth.htpasswd.realm", QUOTABLE));
+                }
+            }
+            Scheme::Token => {
+                if token.realm.is_none() && !token.autoredirect {
+                    return Err(ConfigError::value("auth.token.realm", "is missing"));
+                }
+                if !token.path().starts_with('/') || !is_quotable(token.path()) {
+                    let message = "must begin with a /, and have no quotes";
+                    return Err(ConfigError::value("auth.token.autoredirectpath", message));
+                }
+                for (key, value) in [("service", &token.service), ("issuer", &token.issuer)] {
+                    let key = format!("auth.token.{key}");
+                    match value.as_deref() {
+                        None | Some("") => return Err(ConfigError::value(key, "is missing")),
+                        Some(value) if !is_quotable(value) => {
+                            return Err(ConfigError::value(key, QUOTABLE));
+                        }
+                        Some(_) => {}
+                    }
+                }
+                if token.rootcertbundle.is_none() && token.jwks.is_none() {
+                    let message = "or jwks is missing: the keys that tokens are signed with";
+                    return Err(ConfigError::value("auth.token.rootcertbundle", message));
+                }
+            }
+        }
+        let without_users = rules.iter().position(|rule| rule.users.is_empty());
+        match without_users {
+            Some(index) => Err(ConfigError::value(
+                format!("auth.rules.{index}.users"),
+                "is missing: names of users, \"*\" for all of them, or anonymous",
+            )),
+            None => Ok(()),
+        }
+    }
+
+    fn check_tls(&self) -> Result<(), ConfigError> {
+        let tls = &self.http.tls;
+        if tls.certificate.is_some() != tls.key.is_some() {
+            let message = "and key must be set together";
+            return Err(ConfigError::value("http.tls.certificate", message));
+        }
+        if tls.certificate.is_none() && !tls.clientcas.is_empty() {
+            let message = "needs http.tls.certificate and key";
+            return Err(ConfigError::value("http.tls.clientcas", message));
+        }
+        Ok(())
+    }
+}
+
+fn check_credentials(at: &str, remote: &Remote) -> Result<(), ConfigError> {
+    if remote.username.is_some() != remote.password.is_some() {
+        let message = "and password must be set together";
+        return Err(ConfigError::value(format!("{at}.username"), message));
+    }
+    let command = remote.exec.command.as_ref();
+    if command.is_some_and(|command| command.as_os_str().is_empty()) {
+        return Err(ConfigError::value(format!("{at}.exec.command"), "is empty"));
+    }
+    if command.is_none() && remote.exec.lifetime.is_some() {
+        let message = "is the life of what proxy.exec.command tells, and there is no command";
+        return Err(ConfigError::value(format!("{at}.exec.lifetime"), message));
+    }
+    if remote.username.is_some() && command.is_some() {
+        let message = "is one way to get credentials, username and password are another: choose";
+        return Err(ConfigError::value(format!("{at}.exec.command"), message));
+    }
+    Ok(())
+}
+
+const QUOTABLE: &str = "must be visible ASCII or blanks, without quotes and backslashes";
+
+/// Whether a text can stand in a quoted string of a header (RFC 9110, section 5.6.4).
+fn is_quotable(text: &str) -> bool {
+    text.bytes()
+        .all(|byte| matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\')
+}

@@ -1,0 +1,289 @@
+//! One connection: what it does just now, and how long it may do nothing.
+//!
+//! hyper has one time for a header and for the pause before it. Proxies keep connections open for a minute
+//! and more without using them, while nobody needs that long for a header; so both are kept here.
+
+use std::collections::HashMap;
+use std::io;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use axum::body::{Body, Bytes, HttpBody};
+use axum::http::Version;
+use http_body::{Frame, SizeHint};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::Notify;
+use tokio::time::Sleep;
+
+use crate::config::Limits;
+
+/// How long a client may take for the next bytes of an answer.
+const WRITE_PATIENCE: Duration = Duration::from_mins(1);
+
+/// What a connection does just now.
+#[derive(Debug)]
+pub(super) struct Activity {
+    opened: Instant,
+    /// Requests whose answer has not left whole.
+    busy: AtomicUsize,
+    /// Since when it is idle, in milliseconds since it was opened.
+    idle_since: AtomicU64,
+    /// When the header that is being read began, likewise; 0: there is none.
+    header_since: AtomicU64,
+    /// It had a request.
+    used: AtomicBool,
+    /// Its requests overlap, and not all that comes is one (HTTP/2).
+    multiplexed: AtomicBool,
+    /// It has to make room.
+    pub(super) evict: Notify,
+    evicted: AtomicBool,
+}
+
+impl Activity {
+    pub(super) fn new() -> Arc<Self> {
+        Arc::new(Self {
+            opened: Instant::now(),
+            busy: AtomicUsize::new(0),
+            idle_since: AtomicU64::new(0),
+            header_since: AtomicU64::new(0),
+            used: AtomicBool::new(false),
+            multiplexed: AtomicBool::new(false),
+            evict: Notify::new(),
+            evicted: AtomicBool::new(false),
+        })
+    }
+
+    fn now(&self) -> u64 {
+        // A thousandth more, so that it is never 0.
+        u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX - 1) + 1
+    }
+
+    /// A request begins; it ends when the result is dropped.
+    pub(super) fn request(self: &Arc<Self>, version: Version) -> Busy {
+        self.used.store(true, Ordering::Release);
+        self.multiplexed
+            .store(version == Version::HTTP_2, Ordering::Release);
+        self.busy.fetch_add(1, Ordering::AcqRel);
+        self.header_since.store(0, Ordering::Release);
+        Busy(Arc::clone(self))
+    }
+
+    /// Bytes came.
+    fn came(&self) {
+        let between_requests = self.busy.load(Ordering::Acquire) == 0
+            && self.header_since.load(Ordering::Acquire) == 0
+            && !self.multiplexed.load(Ordering::Acquire);
+        if between_requests {
+            self.header_since.store(self.now(), Ordering::Release);
+        }
+    }
+
+    /// When it became idle, if it is.
+    pub(super) fn idle_since(&self) -> Option<Instant> {
+        let idle = self.busy.load(Ordering::Acquire) == 0;
+        let since = Duration::from_millis(self.idle_since.load(Ordering::Acquire));
+        idle.then(|| self.opened + since)
+    }
+
+    /// When it will have been idle, or at reading a header, for too long; `None` while it is neither.
+    fn deadline(&self, limits: &Limits) -> Option<Instant> {
+        let idle = self.idle_since()?;
+        Some(match self.header_since.load(Ordering::Acquire) {
+            // Who connects has something to say.
+            0 if !self.used.load(Ordering::Acquire) => self.opened + limits.headertimeout,
+            0 => idle + limits.idletimeout,
+            began => self.opened + Duration::from_millis(began) + limits.headertimeout,
+        })
+    }
+
+    /// Returns once it was idle, or at reading a header, for too long.
+    pub(super) async fn overdue(&self, limits: &Limits) {
+        loop {
+            let now = Instant::now();
+            // A header that begins meanwhile has at least so long.
+            let look = now + limits.headertimeout;
+            let deadline = self.deadline(limits).unwrap_or(look);
+            if deadline <= now {
+                return;
+            }
+            tokio::time::sleep_until(deadline.min(look).into()).await;
+        }
+    }
+
+    /// Returns once it is idle, looked at now and then.
+    pub(super) async fn idle(&self) {
+        loop {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            if self.idle_since().is_some() {
+                return;
+            }
+        }
+    }
+}
+
+/// A request that is under way.
+pub(super) struct Busy(Arc<Activity>);
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.idle_since.store(self.0.now(), Ordering::Release);
+        self.0.busy.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// The body of an answer, which ends its request.
+pub(super) struct Answering {
+    pub(super) body: Body,
+    pub(super) _busy: Busy,
+}
+
+impl HttpBody for Answering {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// The bytes of a connection. A client that does not take what it asked for loses it.
+#[derive(Debug)]
+pub(super) struct Watched<T> {
+    io: T,
+    activity: Arc<Activity>,
+    stalled: Option<Pin<Box<Sleep>>>,
+}
+
+impl<T> Watched<T> {
+    pub(super) const fn new(io: T, activity: Arc<Activity>) -> Self {
+        Self {
+            io,
+            activity,
+            stalled: None,
+        }
+    }
+
+    fn written<R>(
+        &mut self,
+        cx: &mut Context<'_>,
+        polled: Poll<io::Result<R>>,
+    ) -> Poll<io::Result<R>> {
+        if polled.is_ready() {
+            self.stalled = None;
+            return polled;
+        }
+        let patience = || Box::pin(tokio::time::sleep(WRITE_PATIENCE));
+        let stalled = self.stalled.get_or_insert_with(patience);
+        ready!(stalled.as_mut().poll(cx));
+        Poll::Ready(Err(io::Error::new(
+            io::ErrorKind::TimedOut,
+            "the client takes no more",
+        )))
+    }
+}
+
+impl<T: AsyncRead + Unpin> AsyncRead for Watched<T> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let polled = Pin::new(&mut self.io).poll_read(cx, buffer);
+        if buffer.filled().len() > before {
+            self.activity.came();
+        }
+        polled
+    }
+}
+
+impl<T: AsyncWrite + Unpin> AsyncWrite for Watched<T> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.io).poll_write(cx, bytes);
+        self.written(cx, polled)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        pieces: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.io).poll_write_vectored(cx, pieces);
+        self.written(cx, polled)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let polled = Pin::new(&mut self.io).poll_flush(cx);
+        self.written(cx, polled)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let polled = Pin::new(&mut self.io).poll_shutdown(cx);
+        self.written(cx, polled)
+    }
+}
+
+/// Every open connection, so that one that is idle can make room for another.
+#[derive(Debug, Default)]
+pub(super) struct Open {
+    connections: Mutex<HashMap<u64, Arc<Activity>>>,
+    next: AtomicU64,
+}
+
+impl Open {
+    pub(super) fn enter(self: &Arc<Self>, activity: &Arc<Activity>) -> Entered {
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        self.lock().insert(id, Arc::clone(activity));
+        Entered(Arc::clone(self), id)
+    }
+
+    /// Closes the connection that has been idle for longest; if none is, nothing.
+    pub(super) fn make_room(&self) {
+        let connections = self.lock();
+        let idle = connections
+            .values()
+            .filter(|activity| !activity.evicted.load(Ordering::Acquire))
+            .filter_map(|activity| Some((activity.idle_since()?, activity)));
+        if let Some((_, activity)) = idle.min_by_key(|(since, _)| *since) {
+            activity.evicted.store(true, Ordering::Release);
+            activity.evict.notify_one();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Arc<Activity>>> {
+        self.connections
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// An open connection's place among all of them.
+pub(super) struct Entered(Arc<Open>, u64);
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        self.0.lock().remove(&self.1);
+    }
+}

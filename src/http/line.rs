@@ -1,0 +1,199 @@
+//! The line that every request gets in the log, written when its last byte is gone or its client is.
+
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use axum::body::{Body, Bytes, HttpBody};
+use axum::http::request::Parts;
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::response::Response;
+use http_body::{Frame, SizeHint};
+use tracing::Span;
+use uuid::Uuid;
+
+use super::endpoint::{Endpoint, Refused};
+use super::{Answer, Site};
+use crate::oci::{Error, RepositoryName};
+use crate::telemetry::{Metrics, Outcome, causes};
+
+/// Sent to the client, so that both sides can speak of the same request.
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// What the log says of a request; it says it when the value is dropped.
+#[derive(Debug)]
+pub(super) struct Line {
+    on: bool,
+    id: Uuid,
+    span: Span,
+    method: Method,
+    /// As the client wrote it; only of requests that are for no endpoint.
+    path: Option<String>,
+    repository: Option<RepositoryName>,
+    reference: Option<String>,
+    client: IpAddr,
+    user: Option<Arc<str>>,
+    metrics: Arc<Metrics>,
+    began: Instant,
+    outcome: Option<Outcome>,
+    error: Option<Error>,
+    /// None when the client left before there was an answer.
+    status: Option<StatusCode>,
+    bytes: u64,
+    whole: bool,
+}
+
+impl Line {
+    pub(super) fn begin(site: &Site, request: &Parts, client: IpAddr) -> Self {
+        let id = Uuid::new_v4();
+        Self {
+            on: site.access_log,
+            id,
+            span: tracing::info_span!("request", %id),
+            method: request.method.clone(),
+            path: None,
+            repository: None,
+            reference: None,
+            client,
+            user: None,
+            metrics: Arc::clone(&site.metrics),
+            began: Instant::now(),
+            outcome: None,
+            error: None,
+            status: None,
+            bytes: 0,
+            whole: false,
+        }
+    }
+
+    /// What the request is for, or its path where it is for nothing.
+    pub(super) fn about(&mut self, endpoint: &Result<Endpoint, Refused>, path: &str) {
+        match endpoint {
+            Ok(endpoint) => {
+                let (repository, reference) = endpoint.subject();
+                (self.repository, self.reference) = (repository.cloned(), reference);
+            }
+            Err(_) => self.path = Some(path.to_owned()),
+        }
+    }
+
+    /// Who asks.
+    pub(super) fn by(&mut self, user: Option<&Arc<str>>) {
+        self.user = user.cloned();
+    }
+
+    /// What everything that is logged on behalf of the request is part of.
+    pub(super) fn span(&self) -> Span {
+        self.span.clone()
+    }
+
+    /// The answer is on its way: the line is written when a blob's last byte is gone, and at once
+    /// otherwise.
+    pub(super) fn end(mut self, answer: Answer) -> Response {
+        let Answer {
+            mut response,
+            outcome,
+            is_blob,
+            error,
+        } = answer;
+        let id = HeaderValue::from_str(&self.id.to_string());
+        response
+            .headers_mut()
+            .insert(REQUEST_ID, id.unwrap_or(HeaderValue::from_static("")));
+        (self.outcome, self.error, self.status) = (outcome, error, Some(response.status()));
+        if !is_blob {
+            self.bytes = response.body().size_hint().exact().unwrap_or(0);
+            self.whole = true;
+            return response;
+        }
+        let length = response.headers().get(header::CONTENT_LENGTH);
+        let length = length.and_then(|value| value.to_str().ok()?.parse().ok());
+        response.map(|body| {
+            Body::new(Watched {
+                body,
+                line: self,
+                length,
+            })
+        })
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        let cause = self
+            .error
+            .as_ref()
+            .and_then(std::error::Error::source)
+            .map(causes);
+        if !self.on && cause.is_none() {
+            return;
+        }
+        let _entered = self.span.enter();
+        let (method, status) = (
+            self.method.as_str(),
+            self.status.map(|status| status.as_u16()),
+        );
+        let (bytes, whole) = (self.bytes, self.whole);
+        let seconds = self.began.elapsed().as_secs_f64();
+        let outcome = self.outcome.map(Outcome::as_str);
+        let repository = self.repository.as_ref().map(RepositoryName::as_str);
+        let reference = self.reference.as_deref();
+        let client = tracing::field::display(self.client);
+        let user = self.user.as_deref();
+        let code = self.error.as_ref().map(|error| error.code().as_str());
+        // Texts of the client's that were not parsed are escaped, so that they cannot forge lines.
+        let path = self.path.as_deref().map(tracing::field::debug);
+        if cause.is_some() {
+            tracing::warn!(
+                method, path, repository, reference, client, user, status, code, outcome, bytes,
+                whole, seconds, cause, "request"
+            );
+        } else {
+            tracing::info!(
+                method, path, repository, reference, client, user, status, code, outcome, bytes,
+                whole, seconds, "request"
+            );
+        }
+    }
+}
+
+/// A blob's body that tells its line how many bytes went out, and whether it came to its end.
+struct Watched {
+    body: Body,
+    line: Line,
+    /// As announced; a server stops asking for more when it has so many.
+    length: Option<u64>,
+}
+
+impl HttpBody for Watched {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(cx);
+        match &polled {
+            Poll::Ready(Some(Ok(frame))) => {
+                let bytes = frame.data_ref().map_or(0, Bytes::len) as u64;
+                self.line.bytes += bytes;
+                self.line.whole = self.length == Some(self.line.bytes);
+                self.line.metrics.blob_bytes(bytes);
+            }
+            Poll::Ready(None) => self.line.whole = true,
+            Poll::Ready(Some(Err(_))) | Poll::Pending => {}
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

@@ -1,0 +1,163 @@
+//! How a client reached pounce: its address, and the URL under which it knows the registry.
+//!
+//! What a proxy says of that (`X-Forwarded-For`, `-Proto`, `-Host`) is believed of those in
+//! `http.trustedproxies` only: everybody else could say anything.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Once;
+
+use axum::http::HeaderMap;
+use axum::http::header::{self, HeaderName, HeaderValue};
+use axum::http::request::Parts;
+use axum::http::uri::Authority;
+use ipnet::IpNet;
+use url::Url;
+
+use super::Site;
+
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+
+/// The other end of a connection; every request has it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Peer {
+    pub(super) addr: SocketAddr,
+    /// The connection is encrypted.
+    pub(super) tls: bool,
+}
+
+/// How a request came.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Reached {
+    peer: Peer,
+    by_proxy: bool,
+    /// Whose request it is.
+    pub(super) client: IpAddr,
+}
+
+impl Reached {
+    pub(super) fn of(site: &Site, request: &Parts) -> Self {
+        // Every connection tells its own.
+        let peer = request.extensions.get().copied().unwrap_or(Peer {
+            addr: SocketAddr::from(([0, 0, 0, 0], 0)),
+            tls: false,
+        });
+        let address = peer.addr.ip().to_canonical();
+        let by_proxy = lies_in(&site.trusted_proxies, address);
+        if !by_proxy && request.headers.contains_key(FORWARDED_PROTO) {
+            static SAID: Once = Once::new();
+            SAID.call_once(|| {
+                tracing::info!(
+                    proxy = %address,
+                    "a proxy says how clients reach pounce, and is not in http.trustedproxies: it is not believed. \
+                     http.host does as well"
+                );
+            });
+        }
+        let client = if by_proxy {
+            behind(site, address, &request.headers)
+        } else {
+            address
+        };
+        Self {
+            peer,
+            by_proxy,
+            client,
+        }
+    }
+
+    /// The URL that clients use, up to the first slash of its path, if anything says so for certain:
+    /// `http.host`, or a proxy that is trusted.
+    pub(super) fn certain(&self, site: &Site, request: &Parts) -> Option<Url> {
+        if site.fixed_base {
+            return Some(site.base.clone());
+        }
+        if self.by_proxy && request.headers.contains_key(FORWARDED_PROTO) {
+            return self.base(site, request);
+        }
+        None
+    }
+
+    /// The URL that this client seems to use.
+    pub(super) fn base(&self, site: &Site, request: &Parts) -> Option<Url> {
+        if site.fixed_base {
+            return Some(site.base.clone());
+        }
+        let forwarded = |name| last(&request.headers, name).filter(|_| self.by_proxy);
+        let tls = match forwarded(FORWARDED_PROTO) {
+            Some(scheme) => scheme.eq_ignore_ascii_case("https"),
+            None => self.peer.tls,
+        };
+        let host = request.headers.get(header::HOST).and_then(text);
+        // HTTP/2 has it in the URL.
+        let host = host.or_else(|| request.uri.authority().map(Authority::as_str));
+        let host = forwarded(FORWARDED_HOST).or(host)?;
+        // A name of the DNS and a port; what is longer would only fill the cache of URLs.
+        if host.len() > 260 {
+            return None;
+        }
+        let scheme = if tls { "https" } else { "http" };
+        let url = Url::parse(&format!("{scheme}://{host}/")).ok()?;
+        let plain = url.username().is_empty()
+            && url.password().is_none()
+            && url.path() == "/"
+            && url.query().is_none()
+            && url.fragment().is_none();
+        plain.then_some(url)
+    }
+}
+
+/// Makes a `Location` inside the registry absolute, where that is certain to be right, or asked for
+/// (`http.relativeurls`). Otherwise it stays relative: a client knows better than pounce how it got here.
+pub(super) fn locate(site: &Site, request: &Parts, reached: &Reached, headers: &mut HeaderMap) {
+    let Some(path) = headers.get(header::LOCATION).and_then(text) else {
+        return;
+    };
+    let base = match site.relative_urls {
+        _ if !path.starts_with('/') => None,
+        Some(true) => None,
+        Some(false) => reached.base(site, request),
+        None => reached.certain(site, request),
+    };
+    if let Some(url) = base.and_then(|base| base.join(path).ok()) {
+        let url = super::headers::value(url.as_str());
+        headers.insert(header::LOCATION, url);
+    }
+}
+
+pub(super) fn lies_in(networks: &[IpNet], address: IpAddr) -> bool {
+    networks.iter().any(|network| network.contains(&address))
+}
+
+/// The last address in `X-Forwarded-For` that is not a trusted proxy's own: what stands before it, its
+/// owner may have made up.
+fn behind(site: &Site, proxy: IpAddr, headers: &HeaderMap) -> IpAddr {
+    let lines = headers.get_all(FORWARDED_FOR).iter().rev().filter_map(text);
+    let mut client = proxy;
+    for entry in lines.flat_map(|line| line.rsplit(',')) {
+        let entry = entry.trim();
+        let address = entry.parse::<IpAddr>().ok();
+        // Some proxies add the port.
+        let address = address.or_else(|| Some(entry.parse::<SocketAddr>().ok()?.ip()));
+        let Some(address) = address else {
+            break;
+        };
+        client = address.to_canonical();
+        if !lies_in(&site.trusted_proxies, client) {
+            break;
+        }
+    }
+    client
+}
+
+/// The last of several values: the one that the nearest proxy wrote.
+fn last(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
+    let line = headers.get_all(name).iter().next_back().and_then(text)?;
+    let value = line.rsplit(',').next().unwrap_or(line).trim();
+    (!value.is_empty()).then_some(value)
+}
+
+fn text(value: &HeaderValue) -> Option<&str> {
+    value.to_str().ok()
+}
