@@ -112,9 +112,9 @@ impl Server {
         let headers = extra_headers(config)?;
         let tls = Tls::open(&http.tls)?;
         let options = Options::new(config, random_secret);
-        let access = Access::open(&config.auth, &options.secret)?;
-        let listener = listen("http.addr", &http.addr).await?;
         let metrics = Arc::new(Metrics::default());
+        let access = Access::open(&config.auth, &options.secret, &metrics)?;
+        let listener = listen("http.addr", &http.addr).await?;
         let store = Store::connect(&config.storage).await?;
         let store_label = format!("{store:?}");
         let registry = open(config, store, options, &metrics).await?;
@@ -127,6 +127,7 @@ impl Server {
                     listener: listen("http.debug.addr", addr).await?,
                     tls: None,
                     limits: Limits::default(),
+                    metrics: None,
                 };
                 Some((listening, router))
             }
@@ -160,7 +161,7 @@ impl Server {
         let site = Site {
             registry,
             access,
-            metrics,
+            metrics: Arc::clone(&metrics),
             prefix: http.prefix.trim_end_matches('/').to_owned(),
             base,
             fixed_base: http.host.is_some(),
@@ -176,6 +177,7 @@ impl Server {
                 listener,
                 tls,
                 limits,
+                metrics: Some(metrics),
             },
             debug,
             grace: http.draintimeout,

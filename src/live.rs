@@ -46,14 +46,14 @@ impl<T: Send + Sync + 'static> Live<T> {
                 // A network's file system may take its time.
                 let looked = tokio::task::spawn_blocking(move || {
                     let now = state(&files);
-                    let made = (now != before).then(|| make().map_err(|error| error.to_string()));
-                    (now, made)
+                    let anew = (now != before).then(|| make().map_err(|error| error.to_string()));
+                    (now, anew)
                 });
-                let Ok((now, made)) = looked.await else {
+                let Ok((now, anew)) = looked.await else {
                     return;
                 };
                 seen = now;
-                match made {
+                match anew {
                     None => {}
                     Some(Ok(value)) => {
                         tracing::info!("{what} changed and was read again");

@@ -13,7 +13,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "registry",
         &["oci", "config", "telemetry", "store", "upstream"],
     ),
-    ("auth", &["oci", "config", "live"]),
+    ("auth", &["oci", "config", "telemetry", "live"]),
     ("live", &[]),
     // The store only for the type of the S3 server that shares the listener.
     (
@@ -28,10 +28,19 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "store",
         ],
     ),
-    // What a command does without serving.
+    // What a command does without serving; `check` tries each layer by itself.
     (
         "cli",
-        &["oci", "config", "telemetry", "http", "registry", "store"],
+        &[
+            "oci",
+            "config",
+            "telemetry",
+            "http",
+            "registry",
+            "auth",
+            "store",
+            "upstream",
+        ],
     ),
 ];
 

@@ -21,6 +21,7 @@ use std::time::Duration;
 
 use crate::config::{Action, Auth, Scheme, Secret};
 use crate::oci::RepositoryName;
+use crate::telemetry::Metrics;
 
 use passes::Passes;
 use passwords::Passwords;
@@ -29,6 +30,7 @@ use tokens::{Grants, Tokens};
 
 pub use passes::Pass;
 pub use scope::Scope;
+pub use start::{UserError, check_user, line, random_password};
 
 /// Why nobody can be let in, in a sentence that names the setting.
 #[derive(Debug, thiserror::Error)]
@@ -111,7 +113,7 @@ impl Identity {
 }
 
 /// Why credentials are not accepted.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
     /// They are not right, or not any more.
     Wrong,
@@ -188,7 +190,7 @@ impl Access {
     ///
     /// # Errors
     /// See [`AuthError`].
-    pub fn open(config: &Auth, secret: &Secret) -> Result<Self, AuthError> {
+    pub fn open(config: &Auth, secret: &Secret, metrics: &Arc<Metrics>) -> Result<Self, AuthError> {
         let rules = Rules::new(&config.rules);
         let how = match config.scheme {
             Scheme::Open => How::Open,
@@ -197,7 +199,7 @@ impl Access {
                 let passes = rules.admit_anonymous().then(|| Passes::new(secret));
                 How::Htpasswd {
                     realm: config.htpasswd.realm().to_owned(),
-                    passwords: Box::new(Passwords::open(&config.htpasswd)?),
+                    passwords: Box::new(Passwords::open(&config.htpasswd, Arc::clone(metrics))?),
                     passes: passes.map(Box::new),
                 }
             }
@@ -256,7 +258,7 @@ impl Access {
                 },
                 Credentials::Token(token),
             ) => {
-                let name = passes.read(token, passwords).ok_or(Refusal::Wrong)?;
+                let name = passes.read(token, passwords)?;
                 Ok(user(name, true))
             }
             (How::Token { tokens, .. }, Credentials::Token(token)) => {
@@ -298,15 +300,14 @@ impl Access {
 
     fn in_repository(&self, who: &Identity, name: &RepositoryName, action: Action) -> Verdict {
         let by_rule = self.rules.allow(who.user.as_deref(), name, action);
-        match &who.grants {
-            // The token says what it is good for, and the rules may say less.
-            Some(grants) if !grants.allow(name, action) => Verdict::Unauthorized,
-            Some(_) if self.rules.is_empty() || by_rule => Verdict::Allowed,
-            Some(_) => Verdict::Denied,
-            None if by_rule => Verdict::Allowed,
-            None if who.user.is_none() => Verdict::Unauthorized,
-            None if self.rules.is_empty() => Verdict::Allowed,
-            None => Verdict::Denied,
+        // The token says what it is good for, and the rules may say less.
+        let by_token = who.grants.as_ref().map(|it| it.allow(name, action));
+        let is_somebody = who.user.is_some() || who.grants.is_some();
+        match by_token {
+            Some(false) => Verdict::Unauthorized,
+            _ if by_rule || (is_somebody && self.rules.is_empty()) => Verdict::Allowed,
+            None if !is_somebody => Verdict::Unauthorized,
+            _ => Verdict::Denied,
         }
     }
 
@@ -355,6 +356,7 @@ impl Access {
     ///
     /// # Errors
     /// It cannot be signed.
+    #[must_use]
     pub fn pass(&self, who: &Identity) -> Option<Result<Pass, AuthError>> {
         match &self.how {
             How::Htpasswd {

@@ -11,8 +11,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
 
-use super::AuthError;
 use super::passwords::Passwords;
+use super::{AuthError, Refusal};
 use crate::config::Secret;
 
 /// How long a token is good for.
@@ -90,16 +90,25 @@ impl Passes {
         })
     }
 
-    /// Whose token it is; `None` if it is nobody's, or not one any more.
-    pub(super) fn read(&self, token: &str, passwords: &Passwords) -> Option<Option<Arc<str>>> {
-        let claims: Claims = jsonwebtoken::decode(token, &self.verify, &self.validation)
-            .ok()?
-            .claims;
+    /// Whose token it is; nobody's, if it was given to an anonymous client.
+    ///
+    /// # Errors
+    /// It is not one, or not any more.
+    pub(super) fn read(
+        &self,
+        token: &str,
+        passwords: &Passwords,
+    ) -> Result<Option<Arc<str>>, Refusal> {
+        let decoded = jsonwebtoken::decode(token, &self.verify, &self.validation);
+        let claims: Claims = decoded.map_err(|_| Refusal::Wrong)?.claims;
         let Some(user) = claims.sub else {
-            return Some(None);
+            return Ok(None);
         };
-        let (name, bound) = passwords.known(&user)?;
-        (claims.bound? == const_hex::encode(bound)).then_some(Some(name))
+        let (name, bound) = passwords.known(&user).ok_or(Refusal::Wrong)?;
+        match claims.bound {
+            Some(text) if text == const_hex::encode(bound) => Ok(Some(name)),
+            _ => Err(Refusal::Wrong),
+        }
     }
 }
 

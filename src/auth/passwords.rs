@@ -19,8 +19,9 @@ use tokio::sync::Semaphore;
 
 use super::users::Users;
 use super::{AuthError, Refusal};
-use crate::config::Htpasswd;
+use crate::config::{Htpasswd, Secret};
 use crate::live::Live;
+use crate::telemetry::Metrics;
 
 /// Verdicts that are remembered; one has some 200 bytes.
 const VERDICTS: u64 = 10_000;
@@ -39,6 +40,7 @@ const OF_ADDRESS: (u32, Duration) = (60, Duration::from_millis(500));
 #[derive(Debug)]
 pub(super) struct Passwords {
     users: Live<Users>,
+    metrics: Arc<Metrics>,
     key: Hmac<Sha256>,
     verdicts: Cache<[u8; 32], bool>,
     limits: SyncCache<Client, Arc<DefaultDirectRateLimiter>>,
@@ -57,10 +59,10 @@ enum Client {
 impl Passwords {
     /// # Errors
     /// The users cannot be read.
-    pub(super) fn open(config: &Htpasswd) -> Result<Self, AuthError> {
+    pub(super) fn open(config: &Htpasswd, metrics: Arc<Metrics>) -> Result<Self, AuthError> {
         let (path, text) = (config.path.clone(), config.users.clone());
         let files = path.clone().into_iter().collect();
-        let read = move || Users::read(path.as_deref(), text.as_ref().map(|text| text.reveal()));
+        let read = move || Users::read(path.as_deref(), text.as_ref().map(Secret::reveal));
         let users = Live::of("auth.htpasswd.path", files, read)?;
         if users.get().len() == 0 {
             tracing::warn!("auth.htpasswd names no user with a bcrypt hash: nobody can log in");
@@ -73,6 +75,7 @@ impl Passwords {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Ok(Self {
             users,
+            metrics,
             key,
             verdicts: Cache::builder()
                 .max_capacity(VERDICTS)
@@ -99,14 +102,13 @@ impl Passwords {
         let found = users.get(user);
         let hash = found.map_or_else(|| users.nobodys_hash(), |(_, hash)| hash);
         let seen = self.digest(user, password, hash);
-        let verdict = match self.verdicts.get(&seen).await {
-            Some(verdict) => verdict,
-            None => {
-                // Those who ask the same at once share one comparison.
-                let compared = self.compare(user, password, hash, from);
-                let compared = self.verdicts.try_get_with(seen, compared).await;
-                compared.map_err(|refusal| (*refusal).clone())?
-            }
+        let verdict = if let Some(verdict) = self.verdicts.get(&seen).await {
+            verdict
+        } else {
+            // Those who ask the same at once share one comparison.
+            let compared = self.compare(user, password, hash, from);
+            let compared = self.verdicts.try_get_with(seen, compared).await;
+            compared.map_err(|refusal| *refusal)?
         };
         match found {
             Some((name, _)) if verdict => Ok(Arc::clone(name)),
@@ -146,7 +148,9 @@ impl Passwords {
             drop((turn, place));
             verdict
         });
-        Ok(compared.await.unwrap_or(false))
+        let verdict = compared.await.unwrap_or(false);
+        self.metrics.password(verdict);
+        Ok(verdict)
     }
 
     fn count(&self, client: Client, (burst, period): (u32, Duration)) -> Result<(), Refusal> {

@@ -1,11 +1,12 @@
-//! The first user, where an htpasswd file is missing: as distribution does, one is made, and the password
-//! said once.
+//! Making users: lines of an htpasswd file, and the first one, where such a file is missing. As distribution
+//! does, that one is made, and its password said once.
 
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
 use super::AuthError;
+use super::rules::ANONYMOUS;
 use crate::config::Htpasswd;
 
 /// distribution's name for that user.
@@ -23,13 +24,47 @@ pub fn random_password() -> Result<String, AuthError> {
     Ok(bytes.map(letter).into_iter().collect())
 }
 
+/// Why there can be no such user.
+#[derive(Debug, thiserror::Error)]
+pub enum UserError {
+    /// The name would not come out of the line again.
+    #[error(
+        "the name of a user has no colons, commas, blanks or control characters, does not begin with #, and is not anonymous"
+    )]
+    Name,
+    /// The password cannot be one.
+    #[error("a password has from 1 to 72 bytes, which is what bcrypt takes, and no NUL")]
+    Password,
+    /// It was not typed the same twice.
+    #[error("the two passwords differ")]
+    Differs,
+    /// bcrypt does not work.
+    #[error(transparent)]
+    Bcrypt(#[from] bcrypt::BcryptError),
+}
+
+/// Whether a user can be called that.
+///
+/// # Errors
+/// The name has what ends it in a line.
+pub fn check_user(user: &str) -> Result<(), UserError> {
+    let ends_it = |c: char| c.is_control() || c.is_whitespace() || ":,".contains(c);
+    if user.is_empty() || user.starts_with('#') || user == ANONYMOUS || user.contains(ends_it) {
+        return Err(UserError::Name);
+    }
+    Ok(())
+}
+
 /// A line of an htpasswd file.
 ///
 /// # Errors
-/// The password is longer than bcrypt takes, has a NUL in it, or the cost is not one.
-pub fn line(user: &str, password: &[u8], cost: u32) -> Result<String, bcrypt::BcryptError> {
-    let hash = bcrypt::non_truncating_hash(password, cost)?;
-    Ok(format!("{user}:{hash}"))
+/// See [`UserError`].
+pub fn line(user: &str, password: &str, cost: u32) -> Result<String, UserError> {
+    check_user(user)?;
+    if !(1..=72).contains(&password.len()) || password.contains('\0') {
+        return Err(UserError::Password);
+    }
+    Ok(format!("{user}:{}", bcrypt::hash(password, cost)?))
 }
 
 /// Makes the file if it is missing, and is the only place where users are named.
@@ -64,7 +99,7 @@ fn make(path: &Path) -> Result<(), AuthError> {
         other => other.map_err(wrong)?,
     };
     let password = random_password()?;
-    let line = line(USER, password.as_bytes(), bcrypt::DEFAULT_COST)
+    let line = line(USER, &password, bcrypt::DEFAULT_COST)
         .map_err(|error| wrong(std::io::Error::other(error)))?;
     writeln!(file, "{line}").map_err(wrong)?;
     tracing::warn!(

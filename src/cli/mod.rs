@@ -1,7 +1,10 @@
 //! The command line.
 
+mod check;
+mod htpasswd;
 mod image;
 mod progress;
+mod report;
 mod serve;
 mod signals;
 mod warm;
@@ -23,6 +26,10 @@ pub struct Arguments {
 enum Command {
     /// Serve the registry until SIGTERM.
     Serve(serve::Arguments),
+    /// Print the configuration, and try the bucket and the upstreams.
+    Check(check::Arguments),
+    /// Print a line with a user's password for auth.htpasswd.
+    Htpasswd(htpasswd::Arguments),
     /// Copy images into the bucket before anybody asks for them.
     Warm(warm::Arguments),
 }
@@ -32,6 +39,8 @@ enum Command {
 pub fn run(arguments: Arguments) -> ExitCode {
     match arguments.command {
         Command::Serve(arguments) => serve::run(&arguments),
+        Command::Check(arguments) => check::run(&arguments),
+        Command::Htpasswd(arguments) => htpasswd::run(&arguments),
         Command::Warm(arguments) => warm::run(&arguments),
     }
 }

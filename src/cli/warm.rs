@@ -166,12 +166,7 @@ impl Warming {
         config: &Config,
         arguments: &Arguments,
     ) -> Result<Self, Box<dyn std::error::Error>> {
-        let addr = &config.http.addr;
-        let addr = if addr.is_every_address() {
-            format!("127.0.0.1{addr}")
-        } else {
-            addr.to_string()
-        };
+        let addr = config.http.addr.to_reach();
         let store = Store::connect_beside(&config.storage, &addr).await?;
         // It takes no uploads, so it signs none.
         let mut options = Options::new(config, || Secret::from(String::new()));

@@ -21,6 +21,16 @@ impl ListenAddr {
         self.host.is_empty()
     }
 
+    /// Where a process on the same machine reaches what listens here.
+    #[must_use]
+    pub fn to_reach(&self) -> String {
+        if self.is_every_address() {
+            format!("127.0.0.1{self}")
+        } else {
+            self.to_string()
+        }
+    }
+
     /// The address in the form that `bind` resolves.
     #[must_use]
     pub fn to_bind(&self) -> (&str, u16) {

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use super::Loaded;
+
 /// Where a setting comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
@@ -45,8 +47,31 @@ impl Origins {
     }
 }
 
+impl Loaded {
+    /// Every setting: its path, its value, secrets masked, and where it comes from.
+    #[must_use]
+    pub fn settings(&self) -> Vec<(String, String, Origin)> {
+        // It is plain data.
+        let document = serde_json::to_value(&self.config).unwrap_or_default();
+        let mut found = Vec::new();
+        leaves(&document, "", &mut found);
+        let settings = found.into_iter();
+        settings
+            .map(|(path, value)| {
+                let shown = match value {
+                    Value::Null => "-".to_owned(),
+                    Value::String(text) => text.clone(),
+                    value => value.to_string(),
+                };
+                let origin = self.origins.of(&path);
+                (path, shown, origin)
+            })
+            .collect()
+    }
+}
+
 /// Every single setting of a document with its path, in order.
-pub(super) fn leaves<'a>(node: &'a Value, path: &str, found: &mut Vec<(String, &'a Value)>) {
+fn leaves<'a>(node: &'a Value, path: &str, found: &mut Vec<(String, &'a Value)>) {
     let below = |key: &str| match path {
         "" => key.to_owned(),
         path => format!("{path}.{key}"),

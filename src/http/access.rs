@@ -176,7 +176,7 @@ pub(super) fn challenge(
             text
         }
     };
-    Refused::Unauthorized(error, headers::value(&text))
+    Refused::Unauthorized(Box::new((error, headers::value(&text))))
 }
 
 fn beside(mut base: Url, path: &str) -> String {
@@ -185,7 +185,7 @@ fn beside(mut base: Url, path: &str) -> String {
 }
 
 #[derive(Serialize)]
-struct Token<'a> {
+struct Answered<'a> {
     token: &'a str,
     access_token: &'a str,
     /// In seconds.
@@ -201,7 +201,7 @@ pub(super) fn token(site: &Site, who: &Identity) -> Result<Answer, Error> {
         let message = "no token can be made";
         Error::new(ErrorCode::Unavailable, message).because(error)
     })?;
-    let body = Token {
+    let body = Answered {
         token: &pass.token,
         access_token: &pass.token,
         expires_in: pass.life.as_secs(),

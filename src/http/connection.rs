@@ -19,6 +19,7 @@ use tokio::sync::Notify;
 use tokio::time::Sleep;
 
 use crate::config::Limits;
+use crate::telemetry::Metrics;
 
 /// How long a client may take for the next bytes of an answer.
 const WRITE_PATIENCE: Duration = Duration::from_mins(1);
@@ -246,16 +247,28 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Watched<T> {
 }
 
 /// Every open connection, so that one that is idle can make room for another.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Open {
     connections: Mutex<HashMap<u64, Arc<Activity>>>,
     next: AtomicU64,
+    metrics: Option<Arc<Metrics>>,
 }
 
 impl Open {
+    pub(super) fn new(metrics: Option<Arc<Metrics>>) -> Self {
+        Self {
+            connections: Mutex::default(),
+            next: AtomicU64::new(0),
+            metrics,
+        }
+    }
+
     pub(super) fn enter(self: &Arc<Self>, activity: &Arc<Activity>) -> Entered {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         self.lock().insert(id, Arc::clone(activity));
+        if let Some(metrics) = &self.metrics {
+            metrics.connection_opens();
+        }
         Entered(Arc::clone(self), id)
     }
 
@@ -285,5 +298,8 @@ pub(super) struct Entered(Arc<Open>, u64);
 impl Drop for Entered {
     fn drop(&mut self) {
         self.0.lock().remove(&self.1);
+        if let Some(metrics) = &self.0.metrics {
+            metrics.connection_ends();
+        }
     }
 }

@@ -96,7 +96,7 @@ pub(super) enum Refused {
     /// The endpoint has only these methods.
     Method(&'static str),
     /// The client has to say who it is, in this way (`WWW-Authenticate`).
-    Unauthorized(Error, HeaderValue),
+    Unauthorized(Box<(Error, HeaderValue)>),
 }
 
 impl From<Error> for Refused {

@@ -148,7 +148,7 @@ async fn registry(site: &Arc<Site>, request: Request) -> Response {
             }
             Err(Refused::Method(allowed)) => Ok(method_not_allowed(allowed)),
             Err(Refused::Error(error)) => Err(error),
-            Err(Refused::Unauthorized(error, challenge)) => Ok(unauthorized(error, challenge)),
+            Err(Refused::Unauthorized(refused)) => Ok(unauthorized(*refused)),
         }
     };
     let result = answering.instrument(span).await;
@@ -305,7 +305,7 @@ fn method_not_allowed(allowed: &'static str) -> Answer {
     response.into()
 }
 
-fn unauthorized(error: Error, challenge: HeaderValue) -> Answer {
+fn unauthorized((error, challenge): (Error, HeaderValue)) -> Answer {
     let mut response = error::respond(&error);
     response
         .headers_mut()

@@ -24,6 +24,7 @@ use super::connection::{Activity, Answering, Open, Watched};
 use super::reached::Peer;
 use super::tls::Tls;
 use crate::config::Limits;
+use crate::telemetry::Metrics;
 
 /// The most bytes of a request's header, all lines together: tokens have a few thousand.
 const MAX_HEADER: usize = 64 << 10;
@@ -43,6 +44,8 @@ pub struct Listening {
     pub tls: Option<Tls>,
     /// What one client can take from others.
     pub limits: Limits,
+    /// Where its connections are counted.
+    pub metrics: Option<Arc<Metrics>>,
 }
 
 /// What every connection needs.
@@ -62,12 +65,13 @@ pub async fn serve(listening: Listening, router: Router, stop: CancellationToken
         listener,
         tls,
         limits,
+        metrics,
     } = listening;
     let server = Arc::new(Server {
         router,
         tls,
         http: protocols(),
-        open: Arc::default(),
+        open: Arc::new(Open::new(metrics)),
         places: Arc::new(Semaphore::new(limits.connections)),
         limits,
         stop: stop.clone(),

@@ -45,6 +45,8 @@ pub enum Key<'a> {
     UploadData(&'a RepositoryName, &'a Uuid, &'a Uuid),
     /// Says that the upload was cancelled.
     UploadCancelled(&'a RepositoryName, &'a Uuid),
+    /// What `pounce check` writes, and takes away again. pounce's own.
+    Check(&'a Uuid),
 }
 
 impl fmt::Display for Key<'_> {
@@ -52,6 +54,7 @@ impl fmt::Display for Key<'_> {
         f.write_str("docker/registry/v2/")?;
         match self {
             Self::Root => Ok(()),
+            Self::Check(id) => write!(f, "_check/{id}"),
             Self::Blob(digest) => {
                 let hex = digest.hex();
                 write!(

@@ -34,6 +34,12 @@ pub(super) struct CopyOptions {
 }
 
 impl Store {
+    /// Whether the bucket renames objects, instead of copying them.
+    #[must_use]
+    pub fn renames(&self) -> bool {
+        self.inner.renames
+    }
+
     /// Moves an object of `size` bytes; `false` when it is not there.
     ///
     /// # Errors

@@ -57,6 +57,7 @@ pub enum UpstreamCall {
     GetBlob,
     ListTags,
     ListReferrers,
+    Support,
     Token,
 }
 
@@ -69,6 +70,7 @@ impl UpstreamCall {
             Self::GetBlob => "get_blob",
             Self::ListTags => "list_tags",
             Self::ListReferrers => "list_referrers",
+            Self::Support => "support",
             Self::Token => "token",
         }
     }
@@ -113,6 +115,8 @@ pub struct Metrics {
     filling: Gauge,
     blob_bytes: Counter,
     filled_bytes: Counter,
+    passwords: Family<Ended, Counter>,
+    connections: Gauge,
 }
 
 impl Default for Metrics {
@@ -127,6 +131,17 @@ impl Default for Metrics {
             Counter::default(),
         );
         let (answers, upstream, fills, filling, blob_bytes, filled_bytes) = metrics;
+        let (passwords, connections) = (Family::default(), Gauge::default());
+        registry.register(
+            "password_checks",
+            "Comparisons of a password with a user's hash; what is remembered needs none",
+            passwords.clone(),
+        );
+        registry.register(
+            "connections",
+            "Open connections of clients",
+            connections.clone(),
+        );
         registry.register(
             "answers",
             "Manifests and blobs, by how they were answered",
@@ -161,6 +176,8 @@ impl Default for Metrics {
             filling,
             blob_bytes,
             filled_bytes,
+            passwords,
+            connections,
         }
     }
 }
@@ -204,6 +221,22 @@ impl Metrics {
                 result: if stored { "stored" } else { "failed" },
             })
             .inc();
+    }
+
+    /// A password was compared.
+    pub fn password(&self, right: bool) {
+        let result = if right { "right" } else { "wrong" };
+        self.passwords.get_or_create(&Ended { result }).inc();
+    }
+
+    /// A connection was made.
+    pub fn connection_opens(&self) {
+        self.connections.inc();
+    }
+
+    /// A connection ended.
+    pub fn connection_ends(&self) {
+        self.connections.dec();
     }
 
     /// So many bytes of a blob went through pounce to a client.

@@ -10,11 +10,15 @@ mod choice;
 mod client;
 mod credentials;
 mod error;
+mod greet;
 mod referrers;
 mod session;
 mod token;
+mod visit;
 
 pub use blob::UpstreamBlob;
 pub use choice::Upstreams;
 pub use client::{ManifestHead, Upstream, UpstreamManifest};
 pub use error::UpstreamError;
+pub use greet::Greeting;
+pub use visit::{Visited, visit};

@@ -88,6 +88,15 @@ impl Session {
         &self.base
     }
 
+    /// What the upstream demanded last, if anything.
+    pub(super) async fn demanded(&self) -> Option<Challenge> {
+        self.demand.read().await.clone()
+    }
+
+    pub(super) const fn is_anonymous(&self) -> bool {
+        matches!(self.credentials, Source::Nowhere)
+    }
+
     /// Sends a request, again where that may help. The response is a success, or a redirect if that is
     /// an answer.
     pub(super) async fn send(&self, ask: &Ask) -> Result<Response, UpstreamError> {

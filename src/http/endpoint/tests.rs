@@ -12,7 +12,7 @@ fn ask(method: &str, path: &str) -> Result<Endpoint, ErrorCode> {
     Endpoint::parse(&method, path, query).map_err(|refused| match refused {
         Refused::Error(error) => error.code(),
         Refused::Method(_) => ErrorCode::Unsupported,
-        Refused::Unauthorized(error, _) => error.code(),
+        Refused::Unauthorized(_) => ErrorCode::Unauthorized,
     })
 }
 

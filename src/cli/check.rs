@@ -1,0 +1,374 @@
+//! `pounce check [FILE.yml]`: what is configured and where that comes from, and whether it works.
+//!
+//! Everything that serving needs is tried once against the real bucket and the real upstreams. What is written
+//! to the bucket is taken away again.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use futures_util::{StreamExt, stream};
+use url::Url;
+use uuid::Uuid;
+
+use super::report::Report;
+use super::{fail, on_runtime};
+use crate::auth::Access;
+use crate::config::{Config, Driver, Environment, Loaded, LogLevel, Origin, Scheme, Secret};
+use crate::http::Tls;
+use crate::oci::MediaType;
+use crate::store::{Condition, Key, Metadata, PartSource, Store};
+use crate::telemetry::{self, Metrics, causes};
+use crate::upstream::{Greeting, UpstreamError, Upstreams, visit};
+
+/// What `check` takes.
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// The configuration, as `serve` takes it
+    file: Option<PathBuf>,
+}
+
+/// What is written to the bucket, in bytes.
+const SIZE: usize = 64 << 10;
+/// How far clocks may be apart before it is worth saying; S3 refuses what is signed 15 minutes off.
+const SKEW: Duration = Duration::from_mins(1);
+
+pub(super) fn run(arguments: &Arguments) -> ExitCode {
+    let loaded = Config::load(arguments.file.as_deref(), &Environment::of_process());
+    let loaded = match loaded {
+        Ok(loaded) => loaded,
+        Err(error) => return fail(&error),
+    };
+    let mut log = loaded.config.log.clone();
+    // What goes wrong is told by this command's own lines.
+    log.level = LogLevel::Error;
+    telemetry::init_logs(&log);
+    on_runtime(async {
+        let mut report = Report::default();
+        settings(&loaded);
+        let config = &loaded.config;
+        println!();
+        files(config, &mut report);
+        bucket(config, &mut report).await;
+        upstreams(config, &mut report).await;
+        report.end()
+    })
+}
+
+/// Every setting, its value, and where it comes from.
+fn settings(loaded: &Loaded) {
+    let chosen = match loaded.config.storage.driver {
+        Driver::S3 => "s3",
+        Driver::Filesystem => "filesystem",
+    };
+    let scheme = match loaded.config.auth.scheme {
+        Scheme::Open => "none",
+        Scheme::Htpasswd => "htpasswd",
+        Scheme::Token => "token",
+    };
+    println!("storage: {chosen}\nauth: {scheme}\n");
+    for (path, value, origin) in loaded.settings() {
+        let origin = match origin {
+            Origin::Default => "default".to_owned(),
+            Origin::File => "file".to_owned(),
+            Origin::Variable(name) => name,
+        };
+        println!("{:<58} {origin}", format!("{path}: {value}"));
+    }
+    for notice in &loaded.notices {
+        println!("! {notice}");
+    }
+}
+
+/// What is read at start.
+fn files(config: &Config, report: &mut Report) {
+    let htpasswd = &config.auth.htpasswd;
+    let missing = htpasswd.path.as_ref().filter(|path| !path.exists());
+    match (config.auth.scheme, missing) {
+        (Scheme::Open, _) => report.right("auth", "there is none: everybody may do everything"),
+        (Scheme::Htpasswd, Some(path)) if htpasswd.users.is_none() => {
+            let path = path.display();
+            report.right(
+                "auth",
+                &format!("{path} will be made, with a user called docker"),
+            );
+        }
+        _ => match Access::open(&config.auth, &Secret::from(String::new()), &Arc::default()) {
+            Ok(_) => report.right("auth", "users or keys can be read"),
+            Err(error) => report.wrong("auth", &error.to_string(), "mend that file or setting"),
+        },
+    }
+    if config.http.secret.is_none() {
+        println!("! http.secret is not set: replicas cannot share uploads");
+    }
+    match Tls::open(&config.http.tls) {
+        Ok(None) => {}
+        Ok(Some(_)) => report.right("http.tls", "certificate and key fit"),
+        Err(error) => report.wrong("http.tls", &error.to_string(), "mend that file or setting"),
+    }
+}
+
+/// What the registry does with its bucket, one after the other.
+async fn bucket(config: &Config, report: &mut Report) {
+    let addr = config.http.addr.to_reach();
+    let store = match Store::connect_beside(&config.storage, &addr).await {
+        Ok(store) => store,
+        Err(error) => {
+            let why = causes(&error);
+            return report.wrong("bucket", &why, advice(&why));
+        }
+    };
+    report.right("bucket", "it is there, and the credentials are accepted");
+    let trial = Trial {
+        store,
+        first: Uuid::new_v4(),
+        second: Uuid::new_v4(),
+        bytes: (0..=u8::MAX).cycle().take(SIZE).collect(),
+    };
+    if trial.write_and_read(report).await {
+        trial.presigned(&addr, report).await;
+    }
+    trial.multipart(report).await;
+    trial.delete(report).await;
+}
+
+/// Two objects of `pounce check`'s own.
+struct Trial {
+    store: Store,
+    first: Uuid,
+    second: Uuid,
+    bytes: Bytes,
+}
+
+impl Trial {
+    async fn write_and_read(&self, report: &mut Report) -> bool {
+        let key = Key::Check(&self.first);
+        let (bytes, none) = (self.bytes.clone(), Metadata::new());
+        let kind = &MediaType::OCTET_STREAM;
+        let written = self.store.put(key, bytes, kind, &none, Condition::Always);
+        match written.await {
+            Ok(_) => report.right("write", "an object was written"),
+            Err(error) => {
+                let why = causes(&error);
+                report.wrong("write", &why, advice(&why));
+                return false;
+            }
+        }
+        match self.store.get(key).await {
+            Ok(Some(object)) if object.bytes == self.bytes => {
+                report.right("read", "it was read back");
+                true
+            }
+            Ok(_) => {
+                let advice =
+                    "whatever stands between pounce and the bucket must not change objects";
+                report.wrong("read", "what came back is not what was written", advice);
+                false
+            }
+            Err(error) => {
+                let why = causes(&error);
+                report.wrong("read", &why, advice(&why));
+                false
+            }
+        }
+    }
+
+    /// What clients are sent to. A folder that nobody serves has nowhere to send them.
+    async fn presigned(&self, addr: &str, report: &mut Report) {
+        if self.store.embedded().is_some() {
+            return report.right(
+                "presigned GET",
+                "not tried: pounce itself serves the folder",
+            );
+        }
+        let base = Url::parse(&format!("http://{addr}/"));
+        let Ok(base) = base.or_else(|_| Url::parse("http://localhost/")) else {
+            return;
+        };
+        let presigned = self.store.presign(Key::Check(&self.first), &base).await;
+        let url = presigned
+            .map_err(|error| causes(&error))
+            .and_then(|url| Url::parse(&url).map_err(|error| error.to_string()));
+        let url = match url {
+            Ok(url) => url,
+            Err(why) => return report.wrong("presigned GET", &why, advice(&why)),
+        };
+        let cases = [
+            ("presigned GET", None, 200, &self.bytes[..]),
+            (
+                "presigned Range",
+                Some("bytes=16-31"),
+                206,
+                &self.bytes[16..32],
+            ),
+        ];
+        let mut date = None;
+        for (name, range, status, expected) in cases {
+            match visit(&url, range).await {
+                Ok(seen) if seen.status == status && seen.bytes == expected => {
+                    date = seen.date.or(date);
+                    report.right(name, "a client gets it without credentials");
+                }
+                Ok(seen) => {
+                    date = seen.date.or(date);
+                    let why = format!("it answered {} instead of {status}", seen.status);
+                    let advice = "check storage.s3.redirectendpoint, and that the bucket's key may read; or set \
+                                  storage.redirect.disable";
+                    report.wrong(name, &why, advice);
+                }
+                Err(error) => {
+                    let advice = "clients that cannot reach the bucket either need storage.redirect.disable, or to \
+                                  be in storage.redirect.exclude";
+                    report.wrong(name, &causes(&error), advice);
+                }
+            }
+        }
+        if let Some(date) = date {
+            clock(date, report);
+        }
+    }
+
+    async fn multipart(&self, report: &mut Report) {
+        let (from, to) = (Key::Check(&self.second), Key::Check(&self.first));
+        let size = self.bytes.len() as u64;
+        let sent = async {
+            let upload = self.store.begin(from).await?;
+            let bytes = self.bytes.clone();
+            let source: PartSource = Arc::new(move || {
+                let piece = Ok(bytes.clone());
+                stream::iter([piece]).boxed()
+            });
+            match upload.part(1, size, source).await? {
+                Some(part) => upload.complete(vec![part]).await.map(|()| true),
+                None => Ok(false),
+            }
+        };
+        match sent.await {
+            Ok(true) => report.right("multipart", "an upload in parts was completed"),
+            Ok(false) => {
+                return report.wrong("multipart", "the bucket forgot the upload", advice(""));
+            }
+            Err(error) => {
+                let why = causes(&error);
+                return report.wrong("multipart", &why, advice(&why));
+            }
+        }
+        let how = if self.store.renames() {
+            "rename"
+        } else {
+            "copy"
+        };
+        match self.store.relocate(from, to, size).await {
+            Ok(true) => report.right(how, "it was moved to another key"),
+            Ok(false) => report.wrong(how, "the bucket does not find what it has", advice("")),
+            Err(error) => {
+                let why = causes(&error);
+                report.wrong(how, &why, advice(&why));
+            }
+        }
+    }
+
+    async fn delete(&self, report: &mut Report) {
+        for id in [&self.first, &self.second] {
+            let key = Key::Check(id);
+            let left = match self.store.delete(key).await {
+                Ok(()) => self.store.head(key).await,
+                Err(error) => Err(error),
+            };
+            match left {
+                Ok(None) => {}
+                Ok(Some(_)) => {
+                    let why = "an object is still there after it was deleted";
+                    return report.wrong("delete", why, "wait, and look for _check/ in the bucket");
+                }
+                Err(error) => {
+                    let why = causes(&error);
+                    return report.wrong("delete", &why, advice(&why));
+                }
+            }
+        }
+        report.right("delete", "nothing is left over");
+    }
+}
+
+fn clock(there: SystemTime, report: &mut Report) {
+    let here = SystemTime::now();
+    let skew = here
+        .duration_since(there)
+        .or_else(|_| there.duration_since(here))
+        .unwrap_or_default();
+    let seconds = skew.as_secs();
+    if skew > SKEW {
+        let why = format!("this machine's clock and the bucket's are {seconds} s apart");
+        report.wrong("clock", &why, "set this machine's clock, by NTP");
+    } else {
+        report.right("clock", &format!("{seconds} s from the bucket's"));
+    }
+}
+
+/// What to change, by what S3 says (its API reference, "Error responses").
+fn advice(why: &str) -> &'static str {
+    let says = |codes: &[&str]| codes.iter().any(|code| why.contains(code));
+    if says(&[
+        "InvalidAccessKeyId",
+        "SignatureDoesNotMatch",
+        "no providers",
+    ]) {
+        "check storage.s3.accesskey and secretkey"
+    } else if says(&["RequestTimeTooSkewed"]) {
+        "set this machine's clock, by NTP"
+    } else if says(&["NoSuchBucket", "no bucket"]) {
+        "check storage.s3.bucket, region and regionendpoint"
+    } else if says(&["AccessDenied", "refused", "Forbidden", "403"]) {
+        "check the keys, and that they may read, write, list and delete in this bucket (an Editor, at Tigris)"
+    } else {
+        "check storage.s3.regionendpoint, and that this machine reaches it"
+    }
+}
+
+async fn upstreams(config: &Config, report: &mut Report) {
+    let metrics = Arc::new(Metrics::default());
+    let all = match Upstreams::new(&config.proxy, &metrics) {
+        Ok(all) => all,
+        Err(error) => {
+            let advice = "install the package with the system's certificates (ca-certificates)";
+            return report.wrong("upstreams", &causes(&error), advice);
+        }
+    };
+    for upstream in all.all() {
+        let name = upstream.label();
+        match upstream.greet().await {
+            Ok(greeting) => {
+                let how = match greeting {
+                    Greeting::Open => "reached; it asks for no credentials",
+                    Greeting::Password => "reached; the credentials are accepted",
+                    Greeting::Token { anonymous: true } => "reached; it gives anonymous tokens",
+                    Greeting::Token { anonymous: false } => {
+                        "reached; the credentials are accepted, and it gives tokens"
+                    }
+                };
+                report.right(name, how);
+            }
+            Err(error) => {
+                let advice = match &error {
+                    UpstreamError::Denied {
+                        anonymous: true, ..
+                    } => {
+                        "it wants credentials: set username and password, or exec.command, beside remoteurl"
+                    }
+                    UpstreamError::Denied { .. } => "check username and password, or exec.command",
+                    UpstreamError::NotFound | UpstreamError::Invalid(_) => {
+                        "check remoteurl: there is no registry at that address"
+                    }
+                    UpstreamError::TooManyRequests { .. } => "wait, or give pounce credentials",
+                    UpstreamError::Unavailable(_) => {
+                        "check remoteurl, and that this machine reaches it"
+                    }
+                };
+                report.wrong(name, &causes(&error), advice);
+            }
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! `pounce htpasswd USER`: a line for `auth.htpasswd`.
+
+use std::io::{IsTerminal, Read};
+use std::process::ExitCode;
+
+use super::fail;
+use crate::auth::{self, UserError};
+
+/// What `htpasswd` takes.
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// The user's name
+    user: String,
+    /// How much work a comparison is: each step doubles it; 10 takes some 50 ms
+    #[arg(
+        short,
+        long,
+        default_value_t = 10,
+        value_parser = clap::value_parser!(u32).range(4..=15)
+    )]
+    cost: u32,
+    /// Make a password, and say it on standard error
+    #[arg(short, long)]
+    generate: bool,
+}
+
+/// The longest input that is read for a password, in bytes; bcrypt takes 72.
+const MAX_INPUT: u64 = 1024;
+
+pub(super) fn run(arguments: &Arguments) -> ExitCode {
+    match line(arguments) {
+        Ok(line) => {
+            println!("{line}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => fail(&*error),
+    }
+}
+
+fn line(arguments: &Arguments) -> Result<String, Box<dyn std::error::Error>> {
+    // Before anybody types a password in vain.
+    auth::check_user(&arguments.user)?;
+    let password = if arguments.generate {
+        let password = auth::random_password()?;
+        eprintln!("password of {}: {password}", arguments.user);
+        password
+    } else if std::io::stdin().is_terminal() {
+        let password = rpassword::prompt_password("Password: ")?;
+        if password != rpassword::prompt_password("Again: ")? {
+            return Err(Box::new(UserError::Differs));
+        }
+        password
+    } else {
+        let mut text = String::new();
+        std::io::stdin().take(MAX_INPUT).read_to_string(&mut text)?;
+        // What `echo` adds is not part of it.
+        let line = text.strip_suffix('\n').unwrap_or(&text);
+        line.strip_suffix('\r').unwrap_or(line).to_owned()
+    };
+    Ok(auth::line(&arguments.user, &password, arguments.cost)?)
+}

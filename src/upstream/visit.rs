@@ -1,0 +1,49 @@
+//! A URL as a client sees it that was redirected there: without credentials.
+
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use reqwest::header::{DATE, RANGE};
+use url::Url;
+
+use super::error::UpstreamError;
+use super::session::read_limited;
+
+/// How long it may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// The most that is read, in bytes.
+const MOST: usize = 1 << 20;
+
+/// What was found there.
+#[derive(Clone, Debug)]
+pub struct Visited {
+    /// The status of the answer.
+    pub status: u16,
+    /// The clock of who answered.
+    pub date: Option<SystemTime>,
+    /// What came: at most 1 MiB.
+    pub bytes: Bytes,
+}
+
+/// Fetches what is at a URL, or so many bytes of it.
+///
+/// # Errors
+/// `Unavailable`: it cannot be reached; the URL itself is not repeated. `Invalid`: it is more than 1 MiB.
+pub async fn visit(url: &Url, range: Option<&str>) -> Result<Visited, UpstreamError> {
+    let client = reqwest::Client::builder().timeout(PATIENCE).build()?;
+    let request = client.get(url.clone());
+    let request = match range {
+        Some(range) => request.header(RANGE, range),
+        None => request,
+    };
+    let response = request.send().await?;
+    let status = response.status().as_u16();
+    let date = response.headers().get(DATE);
+    let date = date.and_then(|date| httpdate::parse_http_date(date.to_str().ok()?).ok());
+    let bytes = read_limited(response, MOST).await?;
+    Ok(Visited {
+        status,
+        date,
+        bytes,
+    })
+}
