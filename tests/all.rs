@@ -26,6 +26,7 @@ mod referrers;
 mod replicas;
 mod resume;
 mod storage;
+mod tokens;
 mod unspooled;
 mod uploads;
 mod upstream;
