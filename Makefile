@@ -3,10 +3,17 @@
 # Debian packages for interop and bench; .ci/run installs them.
 PACKAGES = docker-registry nginx-light curl ca-certificates docker.io containerd runc \
            podman buildah uidmap skopeo umoci busybox-static python3-venv openssl
+# What is installed once, and used by every clone.
+CACHE = $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/pounce
 # An S3 for interop, from PyPI.
-MOTO = $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/pounce/moto
+MOTO = $(CACHE)/moto
+# cargo-deny and cargo-fuzz, built from their crates.
+TOOLS = $(CACHE)/tools
+# What is fuzzed, and for how long each.
+FUZZ = challenge configuration digest endpoint manifest range state
+SECONDS = 60
 
-.PHONY: run demo test check interop bench image packages
+.PHONY: run demo test check interop fuzz bench image packages
 
 run: ## a registry on :5000 in front of Docker Hub, keeping what it fetched in ./data
 	REGISTRY_PROXY_REMOTEURL=$${REGISTRY_PROXY_REMOTEURL:-https://registry-1.docker.io} \
@@ -21,6 +28,8 @@ test:
 check:
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
+	test -x $(TOOLS)/bin/cargo-deny || cargo install -q --locked --root $(TOOLS) cargo-deny@0.20.2
+	$(TOOLS)/bin/cargo-deny --offline --log-level warn check --hide-inclusion-graph bans licenses sources
 
 interop: ## real clients; as root, with the Debian packages above
 	cargo build --locked
@@ -28,6 +37,13 @@ interop: ## real clients; as root, with the Debian packages above
 	test -x $(MOTO)/bin/moto_server || { python3 -m venv $(MOTO) && $(MOTO)/bin/pip install -q 'moto[server]==5.0.*'; }
 	tests/interop/push.sh "$${CARGO_TARGET_DIR:-target}/debug/pounce" $(MOTO)/bin/moto_server
 	tests/interop/cold.sh "$${CARGO_TARGET_DIR:-target}/debug/pounce" $(MOTO)/bin/python
+	tests/interop/access.sh "$${CARGO_TARGET_DIR:-target}/debug/pounce" $(MOTO)/bin/python
+
+fuzz: ## everything that reads what others wrote, a minute each; with a nightly toolchain
+	test -x $(TOOLS)/bin/cargo-fuzz || cargo install -q --locked --root $(TOOLS) cargo-fuzz
+	for target in $(FUZZ); do mkdir -p $(CACHE)/fuzz/$$target && \
+	  CARGO_TARGET_DIR=$(CACHE)/fuzz-target PATH="$(TOOLS)/bin:$$PATH" cargo +nightly fuzz run --fuzz-dir fuzz $$target \
+	    $(CACHE)/fuzz/$$target fuzz/seeds/$$target -- -max_total_time=$(SECONDS) -timeout=10 -max_len=65536 || exit 1; done
 
 bench: ## measurements beside the peers; with docker-registry, nginx-light and curl from Debian
 	cargo bench --locked --bench cold

@@ -36,6 +36,8 @@ pub mod auth;
 pub mod cli;
 pub mod config;
 mod descriptors;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 pub mod http;
 mod live;
 pub mod oci;

@@ -59,11 +59,11 @@ impl Signer {
     }
 
     fn sign(&self, claims: &Value) -> String {
-        self.sign_with(Header::new(self.algorithm), claims)
+        self.sign_with(&Header::new(self.algorithm), claims)
     }
 
-    fn sign_with(&self, header: Header, claims: &Value) -> String {
-        jsonwebtoken::encode(&header, claims, &self.secret()).unwrap()
+    fn sign_with(&self, header: &Header, claims: &Value) -> String {
+        jsonwebtoken::encode(header, claims, &self.secret()).unwrap()
     }
 }
 
@@ -150,7 +150,10 @@ async fn every_algorithm_of_public_keys_is_accepted() {
         // Servers name their keys in several ways.
         let mut header = Header::new(algorithm);
         header.kid = Some("PYYO:TEWU:V7JH:26JV:AQTZ".to_owned());
-        assert_eq!(status(&pounce, &signer.sign_with(header, &good)).await, 200);
+        assert_eq!(
+            status(&pounce, &signer.sign_with(&header, &good)).await,
+            200
+        );
     }
 }
 
@@ -169,7 +172,7 @@ async fn keys_come_as_a_set_too_and_the_named_one_counts() {
     let named = |signer: &Signer, id: &str| {
         let mut header = Header::new(Algorithm::EdDSA);
         header.kid = Some(id.to_owned());
-        signer.sign_with(header, &claims(&json!([])))
+        signer.sign_with(&header, &claims(&json!([])))
     };
     assert_eq!(status(&pounce, &named(&signer, "one")).await, 200);
     assert_eq!(status(&pounce, &named(&other, "other")).await, 200);
@@ -200,14 +203,14 @@ async fn a_certificate_that_comes_along_must_lead_to_a_trusted_one() {
     let token = |signer: &Signer| {
         let mut header = Header::new(Algorithm::ES256);
         header.x5c = Some(vec![STANDARD.encode(signer.certificate.der())]);
-        signer.sign_with(header, &claims(&json!([])))
+        signer.sign_with(&header, &claims(&json!([])))
     };
     assert_eq!(status(&pounce, &token(&leaf)).await, 200);
     assert_eq!(status(&pounce, &token(&alone)).await, 401);
     // Somebody else's certificate does not make it their token.
     let mut header = Header::new(Algorithm::ES256);
     header.x5c = Some(vec![STANDARD.encode(leaf.certificate.der())]);
-    let forged = alone.sign_with(header, &claims(&json!([])));
+    let forged = alone.sign_with(&header, &claims(&json!([])));
     assert_eq!(status(&pounce, &forged).await, 401);
 }
 
@@ -253,8 +256,8 @@ async fn what_is_no_good_token_is_refused() {
         let key = EncodingKey::from_secret(secret);
         jsonwebtoken::encode(&Header::new(Algorithm::HS256), &good, &key).unwrap()
     };
-    let signed = signer.sign(&good);
-    let (head, signature) = signed.rsplit_once('.').unwrap();
+    let genuine = signer.sign(&good);
+    let (head, signature) = genuine.rsplit_once('.').unwrap();
     let (head, _) = head.split_once('.').unwrap();
     let mut more = good.clone();
     more["access"] = right("a", &["pull"]);
@@ -276,9 +279,9 @@ async fn what_is_no_good_token_is_refused() {
         hmac(signer.certificate.der()),
         hmac(&[]),
         // The algorithm is a good one, and is not among those that are configured.
-        signer.sign_with(Header::new(Algorithm::RS512), &good),
+        signer.sign_with(&Header::new(Algorithm::RS512), &good),
         format!("{head}.{}.{signature}", encoded(&more)),
-        format!("{signed}x"),
+        format!("{genuine}x"),
         "..".to_owned(),
         "a.b.c".to_owned(),
         String::new(),

@@ -94,7 +94,7 @@ pub enum Credentials<'a> {
 pub struct Identity {
     user: Option<Arc<str>>,
     grants: Option<Arc<Grants>>,
-    /// It came by a token, where tokens are what clients are asked for.
+    /// It came by a token, be it an anonymous one.
     has_token: bool,
 }
 
@@ -109,6 +109,12 @@ impl Identity {
     #[must_use]
     pub const fn user(&self) -> Option<&Arc<str>> {
         self.user.as_ref()
+    }
+
+    /// Whether it came by a token.
+    #[must_use]
+    pub const fn has_token(&self) -> bool {
+        self.has_token
     }
 }
 

@@ -58,9 +58,11 @@ pub(super) async fn identify(
         let decoded = BASE64.decode(value).map_err(|_| wrong())?;
         let colon = decoded.iter().position(|byte| *byte == b':');
         let (user, password) = decoded.split_at(colon.ok_or_else(wrong)?);
-        let shown = Credentials::Password {
-            user: str::from_utf8(user).map_err(|_| wrong())?,
-            password: &password[1..],
+        let user = str::from_utf8(user).map_err(|_| wrong())?;
+        let shown = match (user, &password[1..]) {
+            // What podman and skopeo send that have nothing to show.
+            ("", b"") => Credentials::None,
+            (user, password) => Credentials::Password { user, password },
         };
         site.access.identify(shown, from).await
     } else if scheme.eq_ignore_ascii_case("bearer") {
@@ -89,6 +91,11 @@ fn refused(refusal: Refusal) -> Error {
 /// # Errors
 /// `UNAUTHORIZED`: not before they say who they are, or get a better token. `DENIED`: they may not.
 pub(super) fn permit(site: &Site, who: &Identity, endpoint: &Endpoint) -> Result<(), Error> {
+    // Otherwise one that was stolen would be good for ever.
+    if matches!(endpoint, Endpoint::Token) && who.has_token() {
+        let message = "a token is given for a password, or to anybody, and not for another token";
+        return Err(Error::new(ErrorCode::Unauthorized, message));
+    }
     let verdict = endpoint.scope().map(|scope| site.access.judge(who, scope));
     match verdict {
         None | Some(Verdict::Allowed) => Ok(()),

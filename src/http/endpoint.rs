@@ -313,6 +313,25 @@ impl Endpoint {
     }
 }
 
+/// Parses a method, a path and a query with blanks between them, and asks what it all means.
+#[cfg(fuzzing)]
+pub(crate) fn fuzz(text: &str) {
+    let mut words = text.splitn(3, ' ');
+    let method = words.next().unwrap_or_default().parse();
+    let (path, query) = (words.next().unwrap_or_default(), words.next());
+    let Ok(Ok(endpoint)) = method.map(|method| Endpoint::parse(&method, path, query)) else {
+        return;
+    };
+    let (name, _) = endpoint.subject();
+    if let Some(name) = name {
+        let name = name.as_str();
+        let safe = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "._-/".contains(c);
+        assert!(name.chars().all(safe) && !name.contains("..") && !name.contains("//"));
+    }
+    let scope = endpoint.scope().map(|scope| scope.to_string());
+    assert!(scope.is_none_or(|scope| !scope.contains(['"', '\r', '\n'])));
+}
+
 fn is_read(method: &Method) -> bool {
     matches!(*method, Method::GET | Method::HEAD)
 }

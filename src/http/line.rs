@@ -14,7 +14,7 @@ use http_body::{Frame, SizeHint};
 use tracing::Span;
 use uuid::Uuid;
 
-use super::endpoint::{Endpoint, Refused};
+use super::endpoint::Endpoint;
 use super::{Answer, Site};
 use crate::oci::{Error, RepositoryName};
 use crate::telemetry::{Metrics, Outcome, causes};
@@ -29,7 +29,7 @@ pub(super) struct Line {
     id: Uuid,
     span: Span,
     method: Method,
-    /// As the client wrote it; only of requests that are for no endpoint.
+    /// As the client wrote it; only of requests that are for no endpoint, or refused before that was looked at.
     path: Option<String>,
     repository: Option<RepositoryName>,
     reference: Option<String>,
@@ -68,15 +68,16 @@ impl Line {
         }
     }
 
-    /// What the request is for, or its path where it is for nothing.
-    pub(super) fn about(&mut self, endpoint: &Result<Endpoint, Refused>, path: &str) {
-        match endpoint {
-            Ok(endpoint) => {
-                let (repository, reference) = endpoint.subject();
-                (self.repository, self.reference) = (repository.cloned(), reference);
-            }
-            Err(_) => self.path = Some(path.to_owned()),
-        }
+    /// The path of the request, which is told where nothing better is known.
+    pub(super) fn at(&mut self, path: &str) {
+        self.path = Some(path.to_owned());
+    }
+
+    /// What the request is for.
+    pub(super) fn about(&mut self, endpoint: &Endpoint) {
+        let (repository, reference) = endpoint.subject();
+        (self.repository, self.reference) = (repository.cloned(), reference);
+        self.path = None;
     }
 
     /// Who asks.

@@ -48,6 +48,9 @@ use line::Line;
 use linger::Lingering;
 use reached::Reached;
 
+#[cfg(fuzzing)]
+pub(crate) use endpoint::fuzz as fuzz_endpoint;
+
 pub use debug::router as debug_router;
 pub use serve::{Listening, serve};
 pub use tls::{Tls, TlsError};
@@ -93,7 +96,7 @@ pub fn router(site: Arc<Site>) -> Router {
 async fn answer(State(site): State<Arc<Site>>, request: Request) -> Response {
     let mut response = match route(&site, request.uri().path()) {
         Route::Registry => registry(&site, request).await,
-        Route::Bucket(bucket) => self::bucket(bucket, request).await,
+        Route::Bucket(bucket) => self::bucket(&site, bucket, request).await,
         Route::Health => (StatusCode::OK, "ok\n").into_response(),
         Route::Nowhere => error::respond(&not_an_endpoint()),
     };
@@ -181,14 +184,14 @@ async fn admit(
     let challenge = |endpoint: Option<&Endpoint>, error| {
         access::challenge(site, request, reached, endpoint, error)
     };
-    let parsed = Endpoint::parse(&request.method, path, query);
-    line.about(&parsed, path);
-    let mut endpoint = parsed?;
+    line.at(path);
+    let mut endpoint = Endpoint::parse(&request.method, path, query)?;
     // Before anything is said about what there is.
     let who = access::identify(site, request, reached.client).await;
     let who = who.map_err(|error| challenge(Some(&endpoint), error))?;
     line.by(who.user());
     namespace::settle(site, &mut endpoint, query)?;
+    line.about(&endpoint);
     let scoped = access::permit(site, &who, &endpoint);
     scoped.map_err(|error| challenge(Some(&endpoint), error))?;
     let endpoint = access::without_forbidden_mount(site, &who, endpoint);
@@ -316,7 +319,15 @@ fn unauthorized((error, challenge): (Error, HeaderValue)) -> Answer {
     }
 }
 
-async fn bucket(bucket: &Embedded, request: Request) -> Response {
+async fn bucket(site: &Site, bucket: &Embedded, request: Request) -> Response {
+    let (mut parts, body) = request.into_parts();
+    let reached = Reached::of(site, &parts);
+    if let Some(host) = reached.forwarded_host(&parts.headers) {
+        // What the URL was signed for.
+        let host = headers::value(host);
+        parts.headers.insert(header::HOST, host);
+    }
+    let request = Request::from_parts(parts, body);
     // Uploads by a browser's form, whose signature stands in the body: pounce makes none of them, and
     // the server would read the body into memory to find it.
     let kind = request.headers().get(header::CONTENT_TYPE);

@@ -92,19 +92,17 @@ impl Reached {
         let host = request.headers.get(header::HOST).and_then(text);
         // HTTP/2 has it in the URL.
         let host = host.or_else(|| request.uri.authority().map(Authority::as_str));
-        let host = forwarded(FORWARDED_HOST).or(host)?;
-        // A name of the DNS and a port; what is longer would only fill the cache of URLs.
-        if host.len() > 260 {
+        let host = self.forwarded_host(&request.headers).or(host)?;
+        if !is_host(host) {
             return None;
         }
         let scheme = if tls { "https" } else { "http" };
-        let url = Url::parse(&format!("{scheme}://{host}/")).ok()?;
-        let plain = url.username().is_empty()
-            && url.password().is_none()
-            && url.path() == "/"
-            && url.query().is_none()
-            && url.fragment().is_none();
-        plain.then_some(url)
+        Url::parse(&format!("{scheme}://{host}/")).ok()
+    }
+
+    /// The host that the client called, where a trusted proxy put another one in its place.
+    pub(super) fn forwarded_host<'a>(&self, headers: &'a HeaderMap) -> Option<&'a str> {
+        last(headers, FORWARDED_HOST).filter(|host| self.by_proxy && is_host(host))
     }
 }
 
@@ -124,6 +122,13 @@ pub(super) fn locate(site: &Site, request: &Parts, reached: &Reached, headers: &
         let url = super::headers::value(url.as_str());
         headers.insert(header::LOCATION, url);
     }
+}
+
+/// A name of the DNS or an address, with a port or not. It becomes part of URLs and of headers; and what is
+/// longer would only fill the cache of URLs.
+fn is_host(text: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b".-_:[]".contains(&byte);
+    (1..=260).contains(&text.len()) && text.bytes().all(allowed)
 }
 
 pub(super) fn lies_in(networks: &[IpNet], address: IpAddr) -> bool {

@@ -206,7 +206,12 @@ impl Server {
             // How a client leaves is its own affair.
             _ = connection.as_mut() => return,
             () = activity.overdue(&self.limits) => return,
-            () = activity.evict.notified() => {}
+            () = activity.evict.notified() => {
+                // Otherwise a request was quicker.
+                if activity.idle_since().is_some() {
+                    return;
+                }
+            }
             () = self.stop.cancelled() => {}
         }
         connection.as_mut().graceful_shutdown();

@@ -40,6 +40,9 @@ use cache::Cache;
 use fill::Fills;
 use uploads::Uploads;
 
+#[cfg(fuzzing)]
+pub(crate) use uploads::fuzz_state;
+
 pub use blobs::{BlobAccess, BlobInfo, BlobPart, BlobRequest, BlobStream};
 pub use catalog::CatalogPage;
 pub use manifests::Served;

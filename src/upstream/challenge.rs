@@ -45,6 +45,11 @@ impl Challenge {
     }
 }
 
+#[cfg(fuzzing)]
+pub(crate) fn fuzz(text: &str) {
+    let _ = Challenge::parse(text);
+}
+
 /// Splits a header value into schemes in lower case, each with its parameters.
 fn challenges(value: &str) -> Vec<(String, HashMap<String, String>)> {
     let mut found: Vec<(String, HashMap<String, String>)> = Vec::new();

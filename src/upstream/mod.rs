@@ -16,6 +16,9 @@ mod session;
 mod token;
 mod visit;
 
+#[cfg(fuzzing)]
+pub(crate) use challenge::fuzz as fuzz_challenge;
+
 pub use blob::UpstreamBlob;
 pub use choice::Upstreams;
 pub use client::{ManifestHead, Upstream, UpstreamManifest};

@@ -12,7 +12,9 @@ pub mod manners;
 pub mod pounce;
 pub mod process;
 pub mod push;
+pub mod tls;
 pub mod upstream;
+pub mod wire;
 
 pub use image::Image;
 pub use pounce::{Pounce, Reply};

@@ -64,13 +64,8 @@ impl Process {
             addr,
             debug,
         };
-        let line = process.until("\"listening\"");
-        let line: serde_json::Value = serde_json::from_str(&line).unwrap();
-        line["addr"].as_str().unwrap().clone_into(&mut process.addr);
-        line["debug"]
-            .as_str()
-            .unwrap()
-            .clone_into(&mut process.debug);
+        let line = process.until("listening");
+        (process.addr, process.debug) = (said(&line, "addr"), said(&line, "debug"));
         process
     }
 
@@ -122,6 +117,15 @@ impl Process {
             std::mem::take(&mut self.seen),
         )
     }
+}
+
+/// The address that a line of the log says under this name, in either format.
+fn said(line: &str, name: &str) -> String {
+    let quoted = |c: char| c == '"' || c == ':' || c == '=';
+    let (_, rest) = line.split_once(name).unwrap();
+    let rest = rest.trim_start_matches(quoted);
+    let end = rest.find(['"', ' ']).unwrap();
+    rest[..end].to_owned()
 }
 
 impl Drop for Process {

@@ -27,6 +27,9 @@ use super::failure::of_store;
 use crate::oci::{Algorithm, ChunkRange, Digest, Error, ErrorCode, RepositoryName};
 use crate::store::Key;
 
+#[cfg(fuzzing)]
+pub(crate) use state::fuzz as fuzz_state;
+
 pub use body::BlobBody;
 pub use mount::Mounted;
 

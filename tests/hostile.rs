@@ -1,0 +1,560 @@
+//! Input that means harm: on the wire, in names, from proxies that are none, and from upstreams.
+
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::support::image::digest;
+use crate::support::wire::{canned, exchange, responses, to_the_end};
+use crate::support::{Pounce, Process, Upstream};
+
+const UPLOAD: &str = "/v2/a/blobs/uploads/0c0ffee0-0000-4000-8000-000000000000";
+
+/// A header of one request.
+fn head(method: &str, path: &str, fields: &[&str]) -> String {
+    let line = format!("{method} {path} HTTP/1.1");
+    let lines = [&[&line[..], "Host: x"], fields, &["", ""]].concat();
+    lines.join("\r\n")
+}
+
+#[tokio::test]
+async fn one_request_is_not_two() {
+    let pounce = Pounce::with(&[]).await;
+    let smuggled = head("GET", "/v2/smuggled/tags/list", &[]);
+    let ambiguous = [
+        // Two lengths.
+        (
+            vec!["Content-Length: 5", "Content-Length: 6"],
+            "aaaaa".to_owned(),
+            400,
+        ),
+        (vec!["Content-Length: 5, 6"], "aaaaa".to_owned(), 400),
+        (vec!["Content-Length: +5"], "aaaaa".to_owned(), 400),
+        (vec!["Content-Length: -1"], String::new(), 400),
+        (vec!["Content-Length: 0x5"], "aaaaa".to_owned(), 400),
+        (
+            vec!["Content-Length: 99999999999999999999"],
+            String::new(),
+            400,
+        ),
+        // What is behind a chunked body is no request, whatever its length is said to be.
+        (
+            vec!["Transfer-Encoding: chunked", "Content-Length: 4"],
+            format!("0\r\n\r\n{smuggled}"),
+            202,
+        ),
+        (
+            vec!["Content-Length: 4", "Transfer-Encoding: chunked"],
+            format!("0\r\n\r\n{smuggled}"),
+            202,
+        ),
+        // Codings that something in front may read in another way.
+        (
+            vec!["Transfer-Encoding: xchunked"],
+            "0\r\n\r\n".to_owned(),
+            400,
+        ),
+        (
+            vec!["Transfer-Encoding: chunked, identity"],
+            "0\r\n\r\n".to_owned(),
+            400,
+        ),
+        (
+            vec!["Transfer-Encoding : chunked"],
+            "0\r\n\r\n".to_owned(),
+            400,
+        ),
+        (
+            vec!["Transfer-Encoding: chunked"],
+            "-1\r\n\r\n".to_owned(),
+            202,
+        ),
+        (vec!["Content-Length : 4"], "aaaa".to_owned(), 400),
+        // A header that goes on in the next line, and lines that end in half an end.
+        (vec!["X: a", " Content-Length: 4"], "aaaa".to_owned(), 400),
+        (vec!["X: a\rContent-Length: 4"], "aaaa".to_owned(), 400),
+        (vec!["X: a\0b"], String::new(), 400),
+    ];
+    for (fields, body, status) in ambiguous {
+        let request = head("POST", "/v2/a/blobs/uploads/", &fields) + &body;
+        let reply = exchange(pounce.addr, request.as_bytes()).await;
+        // One answer, and then the connection is closed.
+        assert!(
+            reply.starts_with(&format!("HTTP/1.1 {status} ")) && responses(&reply) == 1,
+            "{fields:?}: {reply}"
+        );
+        assert!(!reply.contains("smuggled"), "{fields:?}: {reply}");
+    }
+}
+
+#[tokio::test]
+async fn no_path_leads_out_of_a_repository() {
+    let upstream = Upstream::start().await;
+    let pounce = Pounce::before(&upstream).await;
+    let paths = [
+        "/v2/../../../etc/passwd/manifests/v1",
+        "/v2/a/../b/manifests/v1",
+        "/v2/a/./b/manifests/v1",
+        "/v2/%2e%2e/a/manifests/v1",
+        "/v2/a%2f..%2fb/manifests/v1",
+        "/v2/a%5c..%5cb/manifests/v1",
+        "/v2/a\\..\\b/manifests/v1",
+        "/v2/a/manifests/..%2f..%2fx",
+        "/v2/a/manifests/%00",
+        "/v2/a/manifests/v1%00.json",
+        "/v2/a%00/manifests/v1",
+        "/v2/a/manifests/v1%0d%0aX-Injected:%20yes",
+        "/v2/a%0d%0aX-Injected:%20yes/manifests/v1",
+        "/v2/a/blobs/sha256:..%2f..%2f..%2fetc%2fpasswd",
+        "/v2/a/blobs/sha256:%00",
+        "/v2/_uploads/manifests/v1",
+        "/v2/a/_manifests/manifests/v1",
+        "/v2/a/blobs/uploads/..%2f..%2fx",
+        "/v2/a/blobs/uploads/%00",
+        "/v2/a/blobs/uploads/0c0ffee0-0000-4000-8000-000000000000%2f..",
+        "/v2/a/referrers/..%2fx",
+        "/v2//manifests/v1",
+        "/v2/\u{202e}a/manifests/v1",
+    ];
+    for path in paths {
+        for method in ["GET", "PUT", "DELETE", "PATCH"] {
+            let request = head(method, path, &["Connection: close", "Content-Length: 0"]);
+            let reply = exchange(pounce.addr, request.as_bytes()).await;
+            let status = reply.split(' ').nth(1).unwrap_or_default();
+            assert!(
+                ["400", "404", "405"].contains(&status),
+                "{method} {path}: {reply}"
+            );
+            assert!(
+                !reply.to_ascii_lowercase().contains("\r\nx-injected"),
+                "{reply}"
+            );
+        }
+    }
+    assert_eq!(upstream.requests(), 0);
+    assert!(pounce.objects().is_empty());
+}
+
+#[tokio::test]
+async fn nothing_of_a_client_becomes_a_header() {
+    let pounce = Pounce::with(&[]).await;
+    let queries = [
+        "/v2/a/referrers/sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855?artifactType=a%0d%0aX-Injected:%20yes",
+        "/v2/_catalog?n=1&last=%0d%0aX-Injected:%20yes",
+        "/v2/a/manifests/v1?ns=%0d%0aX-Injected:%20yes",
+        "/v2/?ns=x%0d%0aX-Injected:%20yes",
+    ];
+    for query in queries {
+        let request = head("GET", query, &["Connection: close"]);
+        let reply = exchange(pounce.addr, request.as_bytes()).await;
+        assert!(
+            !reply.to_ascii_lowercase().contains("\r\nx-injected"),
+            "{reply}"
+        );
+    }
+    // Hosts that are none: they become part of URLs for the folder's blobs.
+    let blob = pounce.push("a", bytes::Bytes::from_static(b"x")).await;
+    for host in [
+        "a b",
+        "user@evil",
+        "evil/x?",
+        "evil#",
+        "\"",
+        "evil\\x",
+        "a\",service=\"evil",
+    ] {
+        let path = format!("/v2/a/blobs/{blob}");
+        let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+        let reply = exchange(pounce.addr, request.as_bytes()).await;
+        assert!(!reply.contains("evil"), "{host}: {reply}");
+    }
+}
+
+#[tokio::test]
+async fn ten_thousand_idle_connections_keep_nobody_out() {
+    // As many descriptors as the process may have; the other ends are another process's.
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    let raised = rustix::process::Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    rustix::process::setrlimit(rustix::process::Resource::Nofile, raised).unwrap();
+    let process = Process::start(&[("REGISTRY_HTTP_LIMITS_CONNECTIONS", "9000")]);
+    let mut idle = Vec::new();
+    for _ in 0..10_000 {
+        idle.push(TcpStream::connect(&process.addr).await.unwrap());
+        if idle.len() % 100 == 0 {
+            tokio::task::yield_now().await;
+        }
+    }
+    for _ in 0..20 {
+        assert_eq!(
+            reqwest::get(process.url("/v2/")).await.unwrap().status(),
+            200
+        );
+    }
+    let open = process.metric("connections").await;
+    assert!(open <= 9000, "{open}");
+}
+
+#[tokio::test]
+async fn a_connection_that_is_idle_makes_room_and_a_busy_one_does_not() {
+    let upstream = Upstream::start().await;
+    let pounce = Pounce::with(&[
+        ("REGISTRY_PROXY_REMOTEURL", &upstream.url()),
+        ("REGISTRY_HTTP_LIMITS_CONNECTIONS", "16"),
+    ])
+    .await;
+    let begun = pounce.begin("a").await;
+    // One that is in the middle of a push.
+    let mut busy = TcpStream::connect(pounce.addr).await.unwrap();
+    let blob = vec![7; 1000];
+    let path = format!("{begun}&digest={}", digest(&blob));
+    let request = head("PUT", &path, &["Content-Length: 1000", "Connection: close"]);
+    busy.write_all(request.as_bytes()).await.unwrap();
+    busy.write_all(&blob[..500]).await.unwrap();
+    let mut idle = Vec::new();
+    for _ in 0..40 {
+        idle.push(TcpStream::connect(pounce.addr).await.unwrap());
+        let reply = exchange(
+            pounce.addr,
+            head("GET", "/v2/", &["Connection: close"]).as_bytes(),
+        )
+        .await;
+        assert!(reply.starts_with("HTTP/1.1 200"), "{reply}");
+    }
+    // The first of them is gone.
+    assert_eq!(idle[0].read(&mut [0; 1]).await.unwrap_or(0), 0);
+    busy.write_all(&blob[500..]).await.unwrap();
+    let reply = to_the_end(busy).await;
+    assert!(reply.starts_with("HTTP/1.1 201"), "{reply}");
+}
+
+#[tokio::test]
+async fn slow_headers_and_silence_end_a_connection() {
+    let pounce = Pounce::with(&[
+        ("REGISTRY_HTTP_LIMITS_HEADERTIMEOUT", "1s"),
+        ("REGISTRY_HTTP_LIMITS_IDLETIMEOUT", "2s"),
+    ])
+    .await;
+    // Nothing at all, and a request that ended.
+    let silent = TcpStream::connect(pounce.addr).await.unwrap();
+    assert_eq!(to_the_end(silent).await, "");
+    let mut kept = TcpStream::connect(pounce.addr).await.unwrap();
+    kept.write_all(head("GET", "/v2/", &[]).as_bytes())
+        .await
+        .unwrap();
+    let reply = to_the_end(kept).await;
+    assert_eq!(responses(&reply), 1);
+    // A byte now and then, in the first header and in the second one.
+    for first in ["", &head("GET", "/v2/", &[])] {
+        let (mut reading, mut writing) =
+            TcpStream::connect(pounce.addr).await.unwrap().into_split();
+        writing.write_all(first.as_bytes()).await.unwrap();
+        let dripping = tokio::spawn(async move {
+            let mut sent = 0;
+            while sent < 200 && writing.write_all(b"G").await.is_ok() {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                sent += 1;
+            }
+            sent
+        });
+        let mut reply = Vec::new();
+        let _ = reading.read_to_end(&mut reply).await;
+        let sent = dripping.await.unwrap();
+        assert!(sent < 150, "{sent} bytes of a header were waited for");
+    }
+    // Who takes long over a body is not concerned: a byte every 100 ms, for longer than both.
+    let begun = pounce.begin("a").await;
+    let mut slow = TcpStream::connect(pounce.addr).await.unwrap();
+    let blob = vec![7; 30];
+    let path = format!("{begun}&digest={}", digest(&blob));
+    let request = head("PUT", &path, &["Content-Length: 30", "Connection: close"]);
+    slow.write_all(request.as_bytes()).await.unwrap();
+    for byte in &blob {
+        slow.write_all(&[*byte]).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert!(to_the_end(slow).await.starts_with("HTTP/1.1 201"));
+}
+
+/// What a process ever had in memory, in MiB.
+fn peak(process: &Process) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", process.pid())).unwrap();
+    let line = status
+        .lines()
+        .find(|line| line.starts_with("VmHWM"))
+        .unwrap();
+    let kib: u64 = line.split_whitespace().nth(1).unwrap().parse().unwrap();
+    kib / 1024
+}
+
+#[tokio::test]
+async fn a_header_or_a_manifest_of_any_size_takes_no_memory() {
+    let process = Process::start(&[("REGISTRY_LOG_ACCESSLOG_DISABLED", "true")]);
+    reqwest::get(process.url("/v2/")).await.unwrap();
+    let before = peak(&process);
+    let line = format!("X-Filler: {}\r\n", "a".repeat(8000));
+    let (one, megabyte) = ("a".repeat(1 << 20), "a".repeat(1 << 20));
+    let starts = [
+        // 100 MB of lines, of one line, of a path, and of credentials.
+        (
+            head("GET", "/v2/", &[]).trim_end().to_owned() + "\r\n",
+            line.repeat(125),
+        ),
+        (
+            "GET /v2/ HTTP/1.1\r\nHost: x\r\nX: ".to_owned(),
+            one.clone(),
+        ),
+        ("GET /v2/".to_owned(), one.clone()),
+        (
+            "GET /v2/ HTTP/1.1\r\nHost: x\r\nAuthorization: Basic ".to_owned(),
+            one,
+        ),
+        // A manifest of 1 GB, announced and not.
+        (
+            head("PUT", "/v2/a/manifests/v1", &["Content-Length: 1000000000"]),
+            megabyte.clone(),
+        ),
+        (
+            head("PUT", "/v2/a/manifests/v1", &["Transfer-Encoding: chunked"]),
+            format!("{:x}\r\n{megabyte}\r\n", megabyte.len()),
+        ),
+        // A body where none is wanted.
+        (
+            head("GET", "/v2/", &["Content-Length: 1000000000"]),
+            megabyte.clone(),
+        ),
+        (
+            head(
+                "POST",
+                "/v2/a/blobs/uploads/",
+                &["Content-Length: 1000000000"],
+            ),
+            megabyte,
+        ),
+    ];
+    for (start, piece) in starts {
+        let (mut reading, mut writing) = TcpStream::connect(&process.addr)
+            .await
+            .unwrap()
+            .into_split();
+        let piece = piece.into_bytes();
+        let label = start.lines().next().unwrap().to_owned();
+        let sending = tokio::spawn(async move {
+            let mut sent = 0;
+            if writing.write_all(start.as_bytes()).await.is_err() {
+                return sent;
+            }
+            // 100 MB of a header, and of a body what is thrown away behind an answer.
+            while sent < 100_000_000 && writing.write_all(&piece).await.is_ok() {
+                sent += piece.len();
+            }
+            sent
+        });
+        let mut reply = Vec::new();
+        let _ =
+            tokio::time::timeout(Duration::from_secs(20), reading.read_to_end(&mut reply)).await;
+        drop(reading);
+        let sent = sending.await.unwrap();
+        assert!(sent < 100_000_000, "{label}: all was taken");
+        // Who is still sending may not see it; who does sees the right one.
+        let status = String::from_utf8_lossy(&reply)
+            .split(' ')
+            .nth(1)
+            .map(str::to_owned);
+        let right = ["413", "431", "414", "200", "202", "400"];
+        assert!(
+            status.is_none_or(|it| right.contains(&&*it)),
+            "{label}: {reply:.200?}"
+        );
+    }
+    let grown = peak(&process) - before;
+    assert!(grown < 48, "{grown} MiB");
+    assert_eq!(
+        reqwest::get(process.url("/v2/")).await.unwrap().status(),
+        200
+    );
+}
+
+#[tokio::test]
+async fn realms_of_an_upstream_lead_nowhere_else_than_to_a_web_server() {
+    let realms = [
+        "file:///etc/passwd",
+        "gopher://127.0.0.1:6379/_FLUSHALL",
+        "ftp://127.0.0.1/",
+        "unix:///var/run/docker.sock",
+        "javascript:alert(1)",
+        "//127.0.0.1/x",
+        "data:application/json,{}",
+        "http://",
+        "",
+    ];
+    for realm in realms {
+        let upstream = canned(format!(
+            "HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\nConnection: close\r\n\
+             WWW-Authenticate: Bearer realm=\"{realm}\",service=\"s\"\r\n\r\n"
+        ))
+        .await;
+        let url = format!("http://{upstream}");
+        let pounce = Pounce::with(&[("REGISTRY_PROXY_REMOTEURL", &url)]).await;
+        let reply = pounce.get("/v2/a/b/manifests/v1").await;
+        assert!([404, 503].contains(&reply.status), "{realm}: {reply:?}");
+        assert!(!reply.body.windows(4).any(|it| it == b"root"), "{realm}");
+    }
+}
+
+#[tokio::test]
+async fn an_upstream_puts_nothing_into_the_headers_or_the_log() {
+    let manifest = br#"{"schemaVersion":2,"layers":[]}"#;
+    let upstream = canned(format!(
+        "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\nContent-Type: text/html; x=\"\x01\"\r\n\
+         Docker-Content-Digest: sha256:\x1b[31mred\r\nX-Injected: yes\r\n\r\n{}",
+        manifest.len(),
+        String::from_utf8_lossy(manifest)
+    ))
+    .await;
+    let url = format!("http://{upstream}");
+    let process = Process::start(&[("REGISTRY_PROXY_REMOTEURL", &url)]);
+    let reply = reqwest::get(process.url("/v2/a/b/manifests/v1"))
+        .await
+        .unwrap();
+    assert!(!reply.headers().contains_key("x-injected"));
+    process.terminate();
+    let (_, log) = process.end();
+    assert!(
+        !log.contains('\x1b') && !log.contains("X-Injected"),
+        "{log}"
+    );
+    for line in log.lines() {
+        serde_json::from_str::<serde_json::Value>(line).unwrap();
+    }
+}
+
+/// Nothing that lets somebody in is in the log, at any level, and nothing that somebody sent forges a line.
+#[tokio::test]
+async fn the_log_keeps_passwords_and_forgers_out() {
+    let line = pounce::auth::line("alice", "correct horse", 4).unwrap();
+    let hash = line.split_once(':').unwrap().1.to_owned();
+    let mut process = Process::start(&[
+        ("REGISTRY_AUTH_HTPASSWD_USERS", &line),
+        (
+            "REGISTRY_AUTH_RULES",
+            "[{users: [anonymous, alice], actions: [pull, push]}]",
+        ),
+        ("REGISTRY_LOG_LEVEL", "debug"),
+        ("REGISTRY_LOG_FORMATTER", "text"),
+        ("REGISTRY_HTTP_SECRET", "battery staple"),
+    ]);
+    let client = reqwest::Client::builder()
+        .redirect(reqwest::redirect::Policy::none())
+        .build()
+        .unwrap();
+    let ask = |user: &'static str, password: &'static str, path: &str| {
+        let request = client
+            .get(process.url(path))
+            .basic_auth(user, Some(password));
+        async move { request.send().await.unwrap() }
+    };
+    let issued = ask("alice", "correct horse", "/v2/token")
+        .await
+        .text()
+        .await
+        .unwrap();
+    let issued: serde_json::Value = serde_json::from_str(&issued).unwrap();
+    let token = issued["token"].as_str().unwrap().to_owned();
+    ask("alice", "wrong guess", "/v2/").await;
+    ask(
+        "mallory\n2026-01-01T00:00:00Z ERROR forged",
+        "wrong guess",
+        "/v2/",
+    )
+    .await;
+    ask(
+        "alice",
+        "correct horse",
+        "/v2/%0a2026-01-01T00:00:00Z%20ERROR%20forged/x",
+    )
+    .await;
+    ask(
+        "alice",
+        "correct horse",
+        "/v2/a/manifests/v1?ns=x%0aERROR%20forged",
+    )
+    .await;
+    let blob = b"content".to_vec();
+    let push = format!("/v2/a/blobs/uploads/?digest={}", digest(&blob));
+    let pushed = client
+        .post(process.url(&push))
+        .bearer_auth(&token)
+        .body(blob.clone());
+    assert_eq!(pushed.send().await.unwrap().status(), 201);
+    let pulled = ask(
+        "alice",
+        "correct horse",
+        &format!("/v2/a/blobs/{}", digest(&blob)),
+    )
+    .await;
+    let location = pulled.headers()["location"].to_str().unwrap().to_owned();
+    let signature = location
+        .split("X-Amz-Signature=")
+        .nth(1)
+        .unwrap()
+        .to_owned();
+    process.terminate();
+    process.until("ended");
+    let (_, log) = process.end();
+    let encoded = "YWxpY2U6Y29ycmVjdCBob3JzZQ==";
+    for secret in [
+        "correct horse",
+        "wrong guess",
+        "battery staple",
+        encoded,
+        &hash,
+        &token,
+        &signature,
+        "X-Amz-Signature",
+        "uthorization",
+    ] {
+        assert!(!log.contains(secret), "{secret}: {log}");
+    }
+    assert!(
+        log.lines().all(|line| !line.starts_with("2026-01-01")),
+        "{log}"
+    );
+    assert!(
+        !log.lines()
+            .any(|line| line.trim_start().starts_with("ERROR")),
+        "{log}"
+    );
+    // Who asked is there.
+    assert!(log.contains("alice") && log.contains("127.0.0.1"), "{log}");
+}
+
+#[tokio::test]
+async fn a_state_of_one_repository_is_none_of_another_whoever_asks() {
+    let lines: Vec<String> = ["alice", "bob"]
+        .map(|name| pounce::auth::line(name, name, 4).unwrap())
+        .into();
+    let rules = "[{users: [alice], repositories: [a], actions: [pull, push]}, \
+                 {users: [bob], repositories: [b], actions: [pull, push]}]";
+    let pounce = Pounce::with(&[
+        ("REGISTRY_AUTH_HTPASSWD_USERS", &lines.join(",")),
+        ("REGISTRY_AUTH_RULES", rules),
+    ])
+    .await;
+    let ask = |user: &'static str, method: &str, path: &str| {
+        pounce.send(pounce.request(method, path).basic_auth(user, Some(user)))
+    };
+    let begun = ask("alice", "POST", "/v2/a/blobs/uploads/").await;
+    let location = begun.header("location").to_owned();
+    for method in ["GET", "PATCH", "DELETE"] {
+        assert_eq!(ask("bob", method, &location).await.status, 403, "{method}");
+        // Moved to one's own repository, it is not signed for that.
+        let moved = location.replace("/v2/a/", "/v2/b/");
+        assert_eq!(ask("bob", method, &moved).await.status, 404, "{method}");
+    }
+    assert_eq!(ask("alice", "GET", UPLOAD).await.status, 404);
+    assert_eq!(ask("alice", "GET", &location).await.status, 204);
+}

@@ -1,0 +1,53 @@
+//! Bytes on the wire, as no well-behaved client sends them.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+/// How long pounce may take to answer, or to close a connection.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Sends this, and reads until the other side closes the connection.
+pub async fn exchange(addr: impl tokio::net::ToSocketAddrs, request: &[u8]) -> String {
+    let mut connection = TcpStream::connect(addr).await.unwrap();
+    // Who was refused half way sees its connection break.
+    let _ = connection.write_all(request).await;
+    to_the_end(connection).await
+}
+
+/// Reads until the other side closes the connection.
+pub async fn to_the_end(mut connection: TcpStream) -> String {
+    let mut reply = Vec::new();
+    let read = connection.read_to_end(&mut reply);
+    let closed = tokio::time::timeout(PATIENCE, read).await;
+    assert!(
+        closed.is_ok(),
+        "the connection stays open: {}",
+        String::from_utf8_lossy(&reply)
+    );
+    String::from_utf8_lossy(&reply).into_owned()
+}
+
+/// How many responses there are in what came.
+pub fn responses(reply: &str) -> usize {
+    reply.matches("HTTP/1.1 ").count()
+}
+
+/// A server that answers every request with the same bytes.
+pub async fn canned(response: String) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut connection, _)) = listener.accept().await {
+            let response = response.clone();
+            tokio::spawn(async move {
+                let mut request = [0; 4096];
+                let _ = connection.read(&mut request).await;
+                let _ = connection.write_all(response.as_bytes()).await;
+            });
+        }
+    });
+    addr
+}
