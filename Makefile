@@ -48,6 +48,7 @@ fuzz: ## everything that reads what others wrote, a minute each; with a nightly 
 bench: ## measurements beside the peers; with docker-registry, nginx-light and curl from Debian
 	cargo bench --locked --bench cold
 	cargo bench --locked --bench push
+	cargo bench --locked --bench access
 
 image:
 	docker build -t pounce .

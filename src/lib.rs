@@ -6,7 +6,7 @@
 //! # The house
 //!
 //! ```text
-//! main → cli → http → registry → { store, upstream } → oci
+//! main → cli → http → { registry, auth } → { store, upstream } → oci
 //!              telemetry and config stand beside them
 //! ```
 //!
@@ -16,8 +16,9 @@
 //! - [`store`]: the bucket. The only one that knows S3.
 //! - [`upstream`]: somebody else's registry. The only one that is an HTTP client.
 //! - [`registry`]: pulling through, storing once, redirecting, taking pushes. Speaks OCI, not HTTP.
+//! - [`auth`]: who is asking, and may they. The only one that knows passwords and tokens of clients.
 //! - [`http`]: the wire. The only one that knows status codes.
-//! - [`cli`]: one file a command. One that does not serve (`warm`) uses the registry itself.
+//! - [`cli`]: one file a command. Those that do not serve use the layers themselves.
 //! - [`config`] and [`telemetry`]: what the operator says and sees; used by constructors.
 //!
 //! The four words that are not the spec's: an **upstream** is a registry in front of which pounce
@@ -169,6 +170,7 @@ impl Server {
             fixed_base: http.host.is_some(),
             relative_urls: http.relativeurls,
             trusted_proxies: http.trustedproxies.clone(),
+            forwarded_for: http.forwardedfor.clone(),
             unredirected: config.storage.redirect.exclude.clone(),
             headers,
             access_log: !config.log.accesslog.disabled,

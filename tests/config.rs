@@ -377,6 +377,7 @@ fn wrong_access_settings_name_themselves() {
             &[],
             "http.trustedproxies",
         ),
+        ("http: {forwardedfor: 'a b'}", &[], "http.forwardedfor"),
         (
             "http: {limits: {connections: 0}}",
             &[],

@@ -153,6 +153,15 @@ async fn blobs_are_streamed_to_those_who_cannot_reach_the_bucket() {
             "{outside:?}"
         );
     }
+    // As on Fly.io, where the last one in X-Forwarded-For is not the client.
+    let header = ("REGISTRY_HTTP_FORWARDEDFOR", "Fly-Client-IP");
+    let pounce = Pounce::with(&[TRUST, exclude, header]).await;
+    let digest = pounce.push("a", blob.clone()).await;
+    let request = pounce.request("GET", &format!("/v2/a/blobs/{digest}"));
+    let request = request.header("x-forwarded-for", "10.1.2.3, 8.8.8.8");
+    let request = request.header("fly-client-ip", "10.1.2.3");
+    assert_eq!(pounce.send(request).await.status, 200);
+    assert_eq!(pull(&pounce, &digest, &["10.1.2.3"]).await.status, 307);
     // Who is no proxy cannot choose an address.
     let pounce = Pounce::with(&[exclude]).await;
     let digest = pounce.push("a", blob.clone()).await;

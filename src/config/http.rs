@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use http::HeaderName;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
@@ -26,6 +27,9 @@ pub struct Http {
     /// Networks whose `X-Forwarded-Proto`, `-Host` and `-For` are believed.
     #[serde(deserialize_with = "lists::list")]
     pub trustedproxies: Vec<IpNet>,
+    /// The header in which these say whose request it is.
+    #[serde(with = "values::header_name")]
+    pub forwardedfor: HeaderName,
     /// A path in front of `/v2/`.
     pub prefix: String,
     /// Signs the state of uploads; the same on all replicas. Without it, one is made at start.
@@ -50,6 +54,7 @@ impl Default for Http {
             host: None,
             relativeurls: None,
             trustedproxies: Vec::new(),
+            forwardedfor: HeaderName::from_static("x-forwarded-for"),
             prefix: String::new(),
             secret: None,
             draintimeout: Duration::from_secs(30),

@@ -80,6 +80,24 @@ pub(super) fn optional_bool<'de, D: Deserializer<'de>>(
     }
 }
 
+/// The name of a header, in any case.
+pub(super) mod header_name {
+    use http::HeaderName;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use super::custom;
+
+    pub fn serialize<S: Serializer>(name: &HeaderName, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(name.as_str())
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<HeaderName, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse()
+            .map_err(|_| custom::<D>("not the name of a header, as in X-Forwarded-For"))
+    }
+}
+
 /// S3's limits for a part: 5 MiB to 5 GiB.
 pub(super) fn chunk_size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
     let value = u64::deserialize(deserializer)?;

@@ -29,7 +29,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::{Body, HttpBody};
 use axum::extract::{Request, State};
-use axum::http::header::{self, HeaderMap, HeaderValue};
+use axum::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use axum::http::request::Parts;
 use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -80,6 +80,8 @@ pub struct Site {
     pub relative_urls: Option<bool>,
     /// `http.trustedproxies`
     pub trusted_proxies: Vec<IpNet>,
+    /// `http.forwardedfor`
+    pub forwarded_for: HeaderName,
     /// `storage.redirect.exclude`
     pub unredirected: Vec<IpNet>,
     /// `http.headers`

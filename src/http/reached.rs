@@ -1,6 +1,6 @@
 //! How a client reached pounce: its address, and the URL under which it knows the registry.
 //!
-//! What a proxy says of that (`X-Forwarded-For`, `-Proto`, `-Host`) is believed of those in
+//! What a proxy says of that (`X-Forwarded-Proto`, `-Host`, `-For`) is believed of those in
 //! `http.trustedproxies` only: everybody else could say anything.
 
 use std::net::{IpAddr, SocketAddr};
@@ -15,7 +15,6 @@ use url::Url;
 
 use super::Site;
 
-const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
@@ -135,10 +134,14 @@ pub(super) fn lies_in(networks: &[IpNet], address: IpAddr) -> bool {
     networks.iter().any(|network| network.contains(&address))
 }
 
-/// The last address in `X-Forwarded-For` that is not a trusted proxy's own: what stands before it, its
+/// The last address in the header for it (`http.forwardedfor`) that is not a trusted proxy's own: what stands before it, its
 /// owner may have made up.
 fn behind(site: &Site, proxy: IpAddr, headers: &HeaderMap) -> IpAddr {
-    let lines = headers.get_all(FORWARDED_FOR).iter().rev().filter_map(text);
+    let lines = headers
+        .get_all(&site.forwarded_for)
+        .iter()
+        .rev()
+        .filter_map(text);
     let mut client = proxy;
     for entry in lines.flat_map(|line| line.rsplit(',')) {
         let entry = entry.trim();
