@@ -172,8 +172,8 @@ async fn push(addr: &str, blob: &Bytes, user: Option<&str>) {
         Some(user) => request.basic_auth(user, Some("secret")),
         None => request,
     };
-    let begin = authorized(client.post(format!("http://{addr}/v2/a/b/blobs/uploads/")));
-    let begun = begin.send().await.unwrap();
+    let asking = authorized(client.post(format!("http://{addr}/v2/a/b/blobs/uploads/")));
+    let begun = asking.send().await.unwrap();
     let location = begun.headers()["location"].to_str().unwrap();
     let location = match location.strip_prefix('/') {
         Some(path) => format!("http://{addr}/{path}"),

@@ -34,7 +34,7 @@ const CLIENTS: u64 = 20_000;
 /// Comparisons for one user from one address: so many at once, and one more each time this has passed.
 const OF_USER: (u32, Duration) = (10, Duration::from_secs(6));
 /// Comparisons from one address: many users may share it.
-const OF_ADDRESS: (u32, Duration) = (60, Duration::from_millis(500));
+const OF_ADDRESS: (u32, Duration) = (30, Duration::from_secs(1));
 
 /// The users, and what is known of their passwords.
 #[derive(Debug)]
