@@ -116,11 +116,12 @@ impl Server {
         let tls = Tls::open(&http.tls)?;
         let options = Options::new(config, random_secret);
         let metrics = Arc::new(Metrics::default());
-        let access = Access::open(&config.auth, &options.secret, &metrics)?;
         let listener = listen("http.addr", &http.addr).await?;
         let store = Store::connect(&config.storage).await?;
         let store_label = format!("{store:?}");
+        let secret = options.secret.clone();
         let registry = open(config, store, options, &metrics).await?;
+        let access = Access::open(&config.auth, &secret, &registry.default_hosts(), &metrics)?;
         let upstreams = registry.upstreams().join(" ");
         registry.sweep_uploads(config.storage.maintenance.uploadpurging.clone());
         let debug = match &http.debug.addr {
@@ -129,7 +130,11 @@ impl Server {
                 let listening = Listening {
                     listener: listen("http.debug.addr", addr).await?,
                     tls: None,
-                    limits: Limits::default(),
+                    limits: Limits {
+                        // Of an operator's collectors.
+                        connections: 64,
+                        ..Limits::default()
+                    },
                     metrics: None,
                 };
                 Some((listening, router))
@@ -253,7 +258,8 @@ pub(crate) async fn open(
 /// A secret that no other replica has.
 fn random_secret() -> Secret {
     tracing::warn!(
-        "http.secret is not set: an upload must stay with this process, and replicas cannot share uploads"
+        "http.secret is not set: uploads, and tokens that pounce gives, must stay with this process, and replicas \
+         cannot share them"
     );
     Secret::from(format!("{}{}", Uuid::new_v4(), Uuid::new_v4()))
 }

@@ -198,8 +198,9 @@ async fn guessing_is_limited_by_user_and_address() {
     }
     // Ten at once, and one more every six seconds.
     assert!(refused >= 20, "{refused}");
-    // Who is in stays in, and another user is not concerned.
-    assert_eq!(ask(&pounce, "alice", "GET", "/v2/").await.status, 200);
+    // The right guess must not stand out: nobody at that address is told anything about alice for a while.
+    assert_eq!(ask(&pounce, "alice", "GET", "/v2/").await.status, 429);
+    // Another user is not concerned.
     assert_eq!(ask(&pounce, "bob", "GET", "/v2/").await.status, 200);
     // Many names from one address do not help either.
     let mut compared = 0;
@@ -554,6 +555,75 @@ async fn tokens_die_with_the_password_and_are_good_at_every_replica() {
     assert_eq!(ask(&plain, "alice", "GET", "/v2/token").await.status, 404);
     let open = Pounce::with(&[]).await;
     assert_eq!(open.get("/v2/token").await.status, 404);
+}
+
+#[tokio::test]
+async fn rules_know_the_default_upstreams_host() {
+    let rules = "
+- {users: [alice], repositories: ['docker.io/private/**'], actions: []}
+- {users: [alice], repositories: ['docker.io/**', 'quay.io/**'], actions: [pull]}";
+    let upstream = Upstream::start().await;
+    let pounce = Pounce::with(&[
+        ("REGISTRY_PROXY_REMOTEURL", &upstream.url()),
+        ("REGISTRY_PROXY_UPSTREAMS_0_HOST", "quay.io"),
+        ("REGISTRY_PROXY_UPSTREAMS_0_REMOTEURL", &upstream.url()),
+        ("REGISTRY_AUTH_HTPASSWD_USERS", &user("alice")),
+        ("REGISTRY_AUTH_RULES", rules),
+    ])
+    .await;
+    let cases = [
+        ("private/app", "", 403),
+        ("docker.io/private/app", "", 403),
+        ("private/app", "?ns=docker.io", 403),
+        ("private/app", "?ns=quay.io", 404),
+        ("quay.io/private/app", "", 404),
+    ];
+    for (name, ns, status) in cases {
+        let path = format!("/v2/{name}/manifests/v1{ns}");
+        assert_eq!(
+            ask(&pounce, "alice", "GET", &path).await.status,
+            status,
+            "{path}"
+        );
+    }
+    // Which hosts there are is not for everybody to know.
+    for ns in ["quay.io", "docker.io", "ghcr.io", "169.254.169.254"] {
+        let reply = pounce.get(&format!("/v2/a/b/manifests/v1?ns={ns}")).await;
+        assert_eq!(
+            (reply.status, reply.code().as_str()),
+            (401, "UNAUTHORIZED"),
+            "{ns}"
+        );
+    }
+    assert_eq!(
+        ask(&pounce, "alice", "GET", "/v2/a/b/manifests/v1?ns=ghcr.io")
+            .await
+            .status,
+        404
+    );
+}
+
+/// An index has no layers, whatever it says: a blob does not become a repository's because somebody could
+/// push a list to its upstream.
+#[tokio::test]
+async fn an_upstreams_index_gives_away_nothing() {
+    let upstream = Upstream::start().await;
+    let pounce = Pounce::before(&upstream).await;
+    let secret = pounce
+        .push("secret", bytes::Bytes::from_static(b"secret"))
+        .await;
+    let index = "application/vnd.oci.image.index.v1+json";
+    let layer = serde_json::json!({
+        "mediaType": "application/vnd.oci.image.layer.v1.tar", "digest": secret, "size": 6,
+    });
+    let forged = serde_json::json!({
+        "schemaVersion": 2, "mediaType": index, "manifests": [], "layers": [layer], "config": layer,
+    });
+    upstream.add_manifest("mine", "v1", index, forged.to_string().into_bytes());
+    assert_eq!(pounce.get("/v2/mine/manifests/v1").await.status, 200);
+    let path = format!("/v2/mine/blobs/{secret}");
+    assert_eq!(pounce.get(&path).await.status, 404);
+    assert_eq!(pounce.head(&path).await.status, 404);
 }
 
 #[tokio::test]

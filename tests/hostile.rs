@@ -235,18 +235,12 @@ async fn a_connection_that_is_idle_makes_room_and_a_busy_one_does_not() {
 async fn slow_headers_and_silence_end_a_connection() {
     let pounce = Pounce::with(&[
         ("REGISTRY_HTTP_LIMITS_HEADERTIMEOUT", "1s"),
-        ("REGISTRY_HTTP_LIMITS_IDLETIMEOUT", "2s"),
+        ("REGISTRY_HTTP_LIMITS_IDLETIMEOUT", "1h"),
     ])
     .await;
-    // Nothing at all, and a request that ended.
+    // Nothing at all.
     let silent = TcpStream::connect(pounce.addr).await.unwrap();
     assert_eq!(to_the_end(silent).await, "");
-    let mut kept = TcpStream::connect(pounce.addr).await.unwrap();
-    kept.write_all(head("GET", "/v2/", &[]).as_bytes())
-        .await
-        .unwrap();
-    let reply = to_the_end(kept).await;
-    assert_eq!(responses(&reply), 1);
     // A byte now and then, in the first header and in the second one.
     for first in ["", &head("GET", "/v2/", &[])] {
         let (mut reading, mut writing) =
@@ -265,6 +259,14 @@ async fn slow_headers_and_silence_end_a_connection() {
         let sent = dripping.await.unwrap();
         assert!(sent < 150, "{sent} bytes of a header were waited for");
     }
+    // Nothing after a request that ended.
+    let pounce = pounce
+        .restart(&[("REGISTRY_HTTP_LIMITS_IDLETIMEOUT", "1s")])
+        .await;
+    let mut kept = TcpStream::connect(pounce.addr).await.unwrap();
+    let request = head("GET", "/v2/", &[]);
+    kept.write_all(request.as_bytes()).await.unwrap();
+    assert_eq!(responses(&to_the_end(kept).await), 1);
     // Who takes long over a body is not concerned: a byte every 100 ms, for longer than both.
     let begun = pounce.begin("a").await;
     let mut slow = TcpStream::connect(pounce.addr).await.unwrap();
@@ -277,6 +279,29 @@ async fn slow_headers_and_silence_end_a_connection() {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     assert!(to_the_end(slow).await.starts_with("HTTP/1.1 201"));
+}
+
+/// A client of HTTP/2 that asks, and has no room for any byte of the answer.
+#[tokio::test]
+async fn an_answer_that_nobody_takes_ends_its_connection() {
+    let pounce = Pounce::with(&[("REGISTRY_HTTP_LIMITS_WRITETIMEOUT", "1s")]).await;
+    let frame = |kind: u8, flags: u8, stream: u32, payload: &[u8]| {
+        let mut frame = u32::try_from(payload.len()).unwrap().to_be_bytes()[1..].to_vec();
+        frame.extend([kind, flags]);
+        frame.extend(stream.to_be_bytes());
+        frame.extend(payload);
+        frame
+    };
+    // SETTINGS_INITIAL_WINDOW_SIZE is 0; then GET /v2/ of the host x, as HPACK writes it.
+    let settings = frame(4, 0, 0, &[0, 4, 0, 0, 0, 0]);
+    let headers = frame(1, 5, 1, b"\x82\x86\x04\x04/v2/\x01\x01x");
+    let mut connection = TcpStream::connect(pounce.addr).await.unwrap();
+    let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    for bytes in [&preface[..], &settings, &headers] {
+        connection.write_all(bytes).await.unwrap();
+    }
+    to_the_end(connection).await;
+    pounce.until_metric("connections", 0).await;
 }
 
 /// What a process ever had in memory, in MiB.

@@ -2,12 +2,14 @@
 //!
 //! bcrypt takes a core for some 50 ms. So a verdict is remembered under a keyed digest of user, password and
 //! hash; comparisons run beside the async threads, a few at once; and how many a client can ask for is
-//! limited. Requests with a password that was found right meanwhile pass all that by.
+//! limited. Who is over the limit for a user gets no verdict at all for a while, not even one that is
+//! remembered: the right guess would stand out.
 
 use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use governor::clock::{Clock, DefaultClock};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
@@ -31,6 +33,8 @@ const VERDICT_LIFE: Duration = Duration::from_mins(5);
 const QUEUE: usize = 64;
 /// Clients whose comparisons are counted.
 const CLIENTS: u64 = 20_000;
+/// The longest name of a user, in bytes.
+const MAX_NAME: usize = 255;
 /// Comparisons for one user from one address: so many at once, and one more each time this has passed.
 const OF_USER: (u32, Duration) = (10, Duration::from_secs(6));
 /// Comparisons from one address: many users may share it.
@@ -43,17 +47,15 @@ pub(super) struct Passwords {
     metrics: Arc<Metrics>,
     key: Hmac<Sha256>,
     verdicts: Cache<[u8; 32], bool>,
-    limits: SyncCache<Client, Arc<DefaultDirectRateLimiter>>,
+    limits: SyncCache<[u8; 32], Arc<DefaultDirectRateLimiter>>,
+    /// Who is over the limit for a user, and until when.
+    barred: SyncCache<[u8; 32], Instant>,
+    /// Until when anybody is, in milliseconds since `began`: nobody else has to be looked up.
+    some_barred: AtomicU64,
+    began: Instant,
     clock: DefaultClock,
     turns: Arc<Semaphore>,
     queue: Arc<Semaphore>,
-}
-
-/// Whose comparisons are counted together.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum Client {
-    Address(IpAddr),
-    User(IpAddr, Box<str>),
 }
 
 impl Passwords {
@@ -85,6 +87,12 @@ impl Passwords {
                 .max_capacity(CLIENTS)
                 .time_to_idle(OF_USER.1 * OF_USER.0)
                 .build(),
+            barred: SyncCache::builder()
+                .max_capacity(CLIENTS)
+                .time_to_live(OF_USER.1)
+                .build(),
+            some_barred: AtomicU64::new(0),
+            began: Instant::now(),
             clock: DefaultClock::default(),
             turns: Arc::new(Semaphore::new((cores / 2).max(1))),
             queue: Arc::new(Semaphore::new(QUEUE)),
@@ -98,10 +106,15 @@ impl Passwords {
         password: &[u8],
         from: IpAddr,
     ) -> Result<Arc<str>, Refusal> {
+        if user.len() > MAX_NAME {
+            return Err(Refusal::Wrong);
+        }
+        self.not_barred(user, from)?;
         let users = self.users.get();
         let found = users.get(user);
-        let hash = found.map_or_else(|| users.nobodys_hash(), |(_, hash)| hash);
-        let seen = self.digest(user, password, hash);
+        let nobodys = || users.nobodys_hash(first_bytes(self.digest(&[user.as_bytes()])));
+        let hash = found.map_or_else(nobodys, |(_, hash)| hash);
+        let seen = self.digest(&[user.as_bytes(), password, hash.as_bytes()]);
         let verdict = if let Some(verdict) = self.verdicts.get(&seen).await {
             verdict
         } else {
@@ -132,9 +145,12 @@ impl Passwords {
         hash: &Arc<str>,
         from: IpAddr,
     ) -> Result<bool, Refusal> {
-        let address = network(from);
-        self.count(Client::User(address, user.into()), OF_USER)?;
-        self.count(Client::Address(address), OF_ADDRESS)?;
+        let (one, all) = (self.client(user, from), self.client("", from));
+        if let Err(after) = self.count(one, OF_USER) {
+            self.bar(one, after);
+            return Err(Refusal::TooMany(after));
+        }
+        self.count(all, OF_ADDRESS).map_err(Refusal::TooMany)?;
         let place = Arc::clone(&self.queue).try_acquire_owned();
         let place = place.map_err(|_| Refusal::TooMany(Duration::from_secs(2)))?;
         // Neither is ever closed.
@@ -153,7 +169,8 @@ impl Passwords {
         Ok(verdict)
     }
 
-    fn count(&self, client: Client, (burst, period): (u32, Duration)) -> Result<(), Refusal> {
+    /// One comparison more; if that is one too many, how long to wait.
+    fn count(&self, client: [u8; 32], (burst, period): (u32, Duration)) -> Result<(), Duration> {
         let limit = self.limits.get_with(client, || {
             let burst = NonZeroU32::new(burst).unwrap_or(NonZeroU32::MIN);
             // The period is not zero; if it were, so many a second would do.
@@ -162,17 +179,52 @@ impl Passwords {
         });
         limit
             .check()
-            .map_err(|until| Refusal::TooMany(until.wait_time_from(self.clock.now())))
+            .map_err(|until| until.wait_time_from(self.clock.now()))
     }
 
-    fn digest(&self, user: &str, password: &[u8], hash: &str) -> [u8; 32] {
+    fn bar(&self, client: [u8; 32], after: Duration) {
+        let until = Instant::now() + after;
+        self.barred.insert(client, until);
+        let millis = until.saturating_duration_since(self.began).as_millis();
+        let millis = u64::try_from(millis).unwrap_or(u64::MAX);
+        self.some_barred.fetch_max(millis, Ordering::Relaxed);
+    }
+
+    fn not_barred(&self, user: &str, from: IpAddr) -> Result<(), Refusal> {
+        let last = Duration::from_millis(self.some_barred.load(Ordering::Relaxed));
+        if last.is_zero() || self.began.elapsed() > last {
+            return Ok(());
+        }
+        let until = self.barred.get(&self.client(user, from));
+        let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+        match left {
+            Some(left) if !left.is_zero() => Err(Refusal::TooMany(left)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whose comparisons are counted together: those for a user from an address; without a user, all from
+    /// the address.
+    fn client(&self, user: &str, from: IpAddr) -> [u8; 32] {
+        let address = match network(from) {
+            IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
+            IpAddr::V6(address) => address.octets(),
+        };
+        self.digest(&[&address, user.as_bytes()])
+    }
+
+    fn digest(&self, parts: &[&[u8]]) -> [u8; 32] {
         let mut digest = self.key.clone();
-        for part in [user.as_bytes(), password, hash.as_bytes()] {
+        for part in parts {
             digest.update(&(part.len() as u64).to_be_bytes());
             digest.update(part);
         }
         digest.finalize().into_bytes().into()
     }
+}
+
+fn first_bytes(digest: [u8; 32]) -> usize {
+    usize::from_be_bytes(std::array::from_fn(|at| digest[at]))
 }
 
 /// Those who can choose among addresses, as everybody can with IPv6, count as one.

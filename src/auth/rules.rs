@@ -1,6 +1,6 @@
 //! `auth.rules`: the first one that fits user and repository decides.
 
-use crate::config::{Action, Rule};
+use crate::config::{Action, RepositoryPattern, Rule};
 use crate::oci::RepositoryName;
 
 /// In a rule's users: everybody, those too who do not say who they are. No user can be called that.
@@ -11,8 +11,17 @@ pub(super) const ANONYMOUS: &str = "anonymous";
 pub(super) struct Rules(Vec<Rule>);
 
 impl Rules {
-    pub(super) fn new(rules: &[Rule]) -> Self {
-        Self(rules.to_vec())
+    /// `hosts`: see [`Access::open`](super::Access::open).
+    pub(super) fn new(rules: &[Rule], hosts: &[String]) -> Self {
+        let mut rules = rules.to_vec();
+        let patterns = rules.iter_mut().filter_map(|it| it.repositories.as_mut());
+        for pattern in patterns.flatten() {
+            // A part of a valid pattern, from a slash on, is a valid one.
+            if let Ok(settled) = plain(pattern.as_str(), hosts).parse() {
+                *pattern = settled;
+            }
+        }
+        Self(rules)
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -42,10 +51,15 @@ fn fits(rule: &Rule, user: Option<&str>, name: &RepositoryName) -> bool {
         None => pattern.as_str() == ANONYMOUS,
         Some(user) => pattern.matches(user),
     });
-    let mut repositories = rule.repositories.iter();
-    user_fits
-        && (rule.repositories.is_empty()
-            || repositories.any(|pattern| pattern.matches(name.as_str())))
+    let fits = |pattern: &RepositoryPattern| pattern.matches(name.as_str());
+    let repositories = rule.repositories.as_ref();
+    user_fits && repositories.is_none_or(|patterns| patterns.iter().any(fits))
+}
+
+/// The name without the host of the default upstream, which repositories do not have here.
+pub(super) fn plain<'a>(name: &'a str, hosts: &[String]) -> &'a str {
+    let rest = |host: &String| name.strip_prefix(host.as_str())?.strip_prefix('/');
+    hosts.iter().find_map(rest).unwrap_or(name)
 }
 
 #[cfg(test)]
@@ -54,7 +68,8 @@ mod tests {
 
     fn rules(yaml: &[&str]) -> Rules {
         let rule = |text: &&str| serde_saphyr::from_str(text).unwrap();
-        Rules(yaml.iter().map(rule).collect())
+        let rules: Vec<Rule> = yaml.iter().map(rule).collect();
+        Rules::new(&rules, &["docker.io".to_owned()])
     }
 
     #[test]
@@ -86,6 +101,19 @@ mod tests {
             assert!(!rules.allow(None, &name, action));
         }
         assert!(!rules.admit_anonymous());
+    }
+
+    #[test]
+    fn names_are_settled_as_those_of_requests_are() {
+        let rules = rules(&[
+            "{users: ['*'], repositories: ['docker.io/private/**'], actions: []}",
+            "{users: ['*'], actions: [pull]}",
+        ]);
+        let allow = |name: &str| {
+            let name = name.parse().unwrap();
+            rules.allow(Some("org/alice"), &name, Action::Pull)
+        };
+        assert!(!allow("private/app") && allow("library/alpine") && allow("ghcr.io/private/app"));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! does, that one is made, and its password said once.
 
 use std::io::{ErrorKind, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
 use super::AuthError;
@@ -81,10 +81,12 @@ fn make(path: &Path) -> Result<(), AuthError> {
         path: path.to_owned(),
         source,
     };
-    if let Some(folder) = path
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty())
-    {
+    if path.exists() {
+        return Ok(());
+    }
+    let folder = path.parent();
+    let folder = folder.filter(|folder| !folder.as_os_str().is_empty());
+    if let Some(folder) = folder {
         let mut builder = std::fs::DirBuilder::new();
         builder
             .recursive(true)
@@ -92,16 +94,17 @@ fn make(path: &Path) -> Result<(), AuthError> {
             .create(folder)
             .map_err(wrong)?;
     }
-    let mut options = std::fs::OpenOptions::new();
-    let file = options.write(true).create_new(true).mode(0o600).open(path);
-    let mut file = match file {
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => return Ok(()),
-        other => other.map_err(wrong)?,
-    };
     let password = random_password()?;
     let line = line(USER, &password, bcrypt::DEFAULT_COST)
         .map_err(|error| wrong(std::io::Error::other(error)))?;
+    // Whole or not at all: a file without users would lock everybody out.
+    let folder = folder.unwrap_or(Path::new("."));
+    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(wrong)?;
     writeln!(file, "{line}").map_err(wrong)?;
+    match file.persist_noclobber(path) {
+        Err(error) if error.error.kind() == ErrorKind::AlreadyExists => return Ok(()),
+        other => other.map_err(|error| wrong(error.error))?,
+    };
     tracing::warn!(
         user = USER,
         password,

@@ -6,12 +6,14 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Algorithm, Validation};
 use moka::sync::Cache;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 use super::keys::Keys;
+use super::rules::plain;
 use super::{AuthError, Refusal};
 use crate::config::{Action, SigningAlgorithm, Token};
 use crate::live::Live;
@@ -19,8 +21,8 @@ use crate::oci::RepositoryName;
 
 /// How far the clocks of pounce and of the server may be apart, in seconds.
 const SKEW: u64 = 60;
-/// Tokens that are remembered; the rights in one have some hundred bytes.
-const TOKENS: u64 = 10_000;
+/// Tokens that are remembered, in bytes of the rights in them.
+const TOKEN_BYTES: u64 = 16 << 20;
 /// For how long, so that keys that are taken back count soon.
 const TOKEN_LIFE: Duration = Duration::from_mins(1);
 /// The most rights in one token.
@@ -32,6 +34,7 @@ pub(super) struct Tokens {
     algorithms: Vec<Algorithm>,
     issuer: String,
     service: String,
+    hosts: Vec<String>,
     seen: Cache<[u8; 32], Arc<Grants>>,
 }
 
@@ -69,11 +72,20 @@ impl Grants {
         actions.any(|granted| granted == action.as_str() || granted == "*")
     }
 
+    /// In bytes, about.
+    fn weight(&self) -> u32 {
+        let actions = |actions: &Vec<String>| actions.iter().map(|it| it.len() + 24).sum::<usize>();
+        let rights = self.repositories.iter();
+        let rights = rights.map(|(name, some)| 100 + name.len() + actions(some));
+        u32::try_from(200 + rights.sum::<usize>()).unwrap_or(u32::MAX)
+    }
+
     pub(super) const fn allow_catalog(&self) -> bool {
         self.catalog
     }
 
-    fn new(claims: Claims) -> Self {
+    /// `hosts`: see [`Access::open`](super::Access::open).
+    fn new(claims: Claims, hosts: &[String]) -> Self {
         let mut grants = Self {
             user: claims.sub.filter(|sub| !sub.is_empty()).map(Arc::from),
             repositories: HashMap::new(),
@@ -88,7 +100,10 @@ impl Grants {
         {
             let actions = actions.unwrap_or_default();
             match (&r#type[..], &name[..]) {
-                ("repository", _) => grants.repositories.entry(name).or_default().extend(actions),
+                ("repository", _) => {
+                    let name = plain(&name, hosts).to_owned();
+                    grants.repositories.entry(name).or_default().extend(actions);
+                }
                 ("registry", "catalog") => {
                     grants.catalog |= actions.iter().any(|action| action == "*");
                 }
@@ -102,7 +117,7 @@ impl Grants {
 impl Tokens {
     /// # Errors
     /// The keys cannot be read.
-    pub(super) fn open(config: &Token) -> Result<Self, AuthError> {
+    pub(super) fn open(config: &Token, hosts: &[String]) -> Result<Self, AuthError> {
         let (bundle, jwks) = (config.rootcertbundle.clone(), config.jwks.clone());
         let files = bundle.iter().chain(&jwks).cloned().collect();
         let read = move || Keys::read(bundle.as_deref(), jwks.as_deref());
@@ -115,8 +130,10 @@ impl Tokens {
             algorithms: accepted.iter().copied().map(algorithm).collect(),
             issuer: config.issuer.clone().unwrap_or_default(),
             service: config.service.clone().unwrap_or_default(),
+            hosts: hosts.to_vec(),
             seen: Cache::builder()
-                .max_capacity(TOKENS)
+                .max_capacity(TOKEN_BYTES)
+                .weigher(|_, grants: &Arc<Grants>| grants.weight())
                 .time_to_live(TOKEN_LIFE)
                 .build(),
         })
@@ -134,8 +151,11 @@ impl Tokens {
                 Err(Refusal::Wrong)
             };
         }
-        let claims = self.claims(token).ok_or(Refusal::Wrong)?;
-        let grants = Arc::new(Grants::new(claims));
+        let claims = self.claims(token).map_err(|error| {
+            tracing::info!(%error, "a token is refused");
+            Refusal::Wrong
+        })?;
+        let grants = Arc::new(Grants::new(claims, &self.hosts));
         self.seen.insert(digest, Arc::clone(&grants));
         Ok(grants)
     }
@@ -143,10 +163,10 @@ impl Tokens {
     /// The claims of a token that is signed with a trusted key, for pounce, and neither too old nor too
     /// young. Only keys of the algorithm's own family are tried, and secrets are none of them: a public key
     /// that is taken for a secret signs nothing (RFC 8725, section 2.1).
-    fn claims(&self, token: &str) -> Option<Claims> {
-        let header = jsonwebtoken::decode_header(token).ok()?;
+    fn claims(&self, token: &str) -> Result<Claims, jsonwebtoken::errors::Error> {
+        let header = jsonwebtoken::decode_header(token)?;
         if !self.algorithms.contains(&header.alg) {
-            return None;
+            return Err(ErrorKind::InvalidAlgorithm.into());
         }
         let mut validation = Validation::new(header.alg);
         validation.leeway = SKEW;
@@ -155,10 +175,14 @@ impl Tokens {
         validation.set_audience(&[&self.service]);
         validation.set_required_spec_claims(&["exp", "iss", "aud"]);
         let keys = self.keys.get();
-        let mut candidates = keys.of(&header).into_iter();
-        let decoded = |key| jsonwebtoken::decode(token, &key, &validation).ok();
-        let claims: jsonwebtoken::TokenData<Claims> = candidates.find_map(decoded)?;
-        Some(claims.claims)
+        let mut refused = ErrorKind::InvalidSignature.into();
+        for key in keys.of(&header) {
+            match jsonwebtoken::decode::<Claims>(token, &key, &validation) {
+                Ok(data) => return Ok(data.claims),
+                Err(error) => refused = error,
+            }
+        }
+        Err(refused)
     }
 }
 

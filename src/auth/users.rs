@@ -17,8 +17,8 @@ const MAX_COST: u32 = 15;
 #[derive(Debug)]
 pub(super) struct Users {
     known: HashMap<Arc<str>, Arc<str>>,
-    /// What the passwords of those are compared with who are not known.
-    nobody: Arc<str>,
+    /// What the passwords of those are compared with who are not known: of every user's cost, one.
+    nobodies: Vec<Arc<str>>,
 }
 
 impl Users {
@@ -30,7 +30,7 @@ impl Users {
     pub(super) fn read(file: Option<&Path>, text: Option<&str>) -> Result<Self, AuthError> {
         let mut users = Self {
             known: HashMap::new(),
-            nobody: "".into(),
+            nobodies: Vec::new(),
         };
         if let Some(path) = file {
             let lines = std::fs::read_to_string(path).map_err(|source| AuthError::Read {
@@ -42,8 +42,13 @@ impl Users {
         }
         let lines = text.unwrap_or_default().split(['\n', ',']);
         users.take(lines, "auth.htpasswd.users")?;
-        let costs = users.known.values().filter_map(|hash| cost(hash));
-        users.nobody = impossible(costs.max().unwrap_or(bcrypt::DEFAULT_COST)).into();
+        let mut costs: Vec<u32> = users.known.values().filter_map(|it| cost(it)).collect();
+        if costs.is_empty() {
+            costs.push(bcrypt::DEFAULT_COST);
+        }
+        costs.sort_unstable();
+        let nobodies = costs.into_iter().map(|cost| impossible(cost).into());
+        users.nobodies = nobodies.collect();
         Ok(users)
     }
 
@@ -95,9 +100,11 @@ impl Users {
         self.known.get_key_value(user)
     }
 
-    /// A hash that no password has, and that takes as long to compare with as a user's.
-    pub(super) fn nobodys_hash(&self) -> &Arc<str> {
-        &self.nobody
+    /// A hash that no password has, and that takes as long to compare with as some user's: which one's,
+    /// `name` says, a number that stands for the name of nobody.
+    pub(super) fn nobodys_hash(&self, name: usize) -> &Arc<str> {
+        // There is always one.
+        &self.nobodies[name % self.nobodies.len()]
     }
 }
 
@@ -132,8 +139,8 @@ mod tests {
             assert!(bcrypt::verify("secret", found).unwrap(), "{user}");
         }
         assert!(users.get("old").is_none() && users.get("").is_none());
-        assert!(!bcrypt::verify("", users.nobodys_hash()).unwrap());
-        assert_eq!(cost(users.nobodys_hash()), Some(4));
+        assert!(!bcrypt::verify("", users.nobodys_hash(7)).unwrap());
+        assert_eq!(cost(users.nobodys_hash(7)), Some(4));
     }
 
     #[test]

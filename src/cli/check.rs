@@ -95,13 +95,18 @@ fn files(config: &Config, report: &mut Report) {
                 &format!("{path} will be made, with a user called docker"),
             );
         }
-        _ => match Access::open(&config.auth, &Secret::from(String::new()), &Arc::default()) {
+        _ => match Access::open(
+            &config.auth,
+            &Secret::from(String::new()),
+            &[],
+            &Arc::default(),
+        ) {
             Ok(_) => report.right("auth", "users or keys can be read"),
             Err(error) => report.wrong("auth", &error.to_string(), "mend that file or setting"),
         },
     }
     if config.http.secret.is_none() {
-        println!("! http.secret is not set: replicas cannot share uploads");
+        println!("! http.secret is not set: replicas cannot share uploads and tokens");
     }
     match Tls::open(&config.http.tls) {
         Ok(None) => {}

@@ -136,11 +136,11 @@ impl FromStr for SigningAlgorithm {
 pub struct Rule {
     /// The users that it is about: names, `*` in them; or `anonymous`.
     #[serde(deserialize_with = "lists::list")]
-    pub users: Vec<Pattern>,
+    pub users: Vec<UserPattern>,
     /// The repositories that it is about: `*` is within a component of the name, `**` any components.
-    /// Without any, all.
-    #[serde(deserialize_with = "lists::list")]
-    pub repositories: Vec<Pattern>,
+    /// Left out, all.
+    #[serde(deserialize_with = "lists::some")]
+    pub repositories: Option<Vec<RepositoryPattern>>,
     /// What they may do there; without any, nothing.
     #[serde(deserialize_with = "lists::list")]
     pub actions: Vec<Action>,
@@ -181,34 +181,25 @@ impl FromStr for Action {
     }
 }
 
-/// A pattern for names: `*`, `?` and `[a-z]` within a component, `**` for any number of components,
-/// `{a,b}` for one of several.
+/// A pattern for names of repositories: `*`, `?` and `[a-z]` within a component, `**` for any number of
+/// components, `{a,b}` for one of several.
 #[derive(Clone)]
-pub struct Pattern {
+pub struct RepositoryPattern(Pattern);
+
+/// A pattern for names of users, in which a slash is a letter as any other.
+#[derive(Clone)]
+pub struct UserPattern(Pattern);
+
+#[derive(Clone)]
+struct Pattern {
     text: String,
     matcher: GlobMatcher,
 }
 
 impl Pattern {
-    /// Whether a name fits.
-    #[must_use]
-    pub fn matches(&self, name: &str) -> bool {
-        self.matcher.is_match(name)
-    }
-
-    /// As it was written.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.text
-    }
-}
-
-impl FromStr for Pattern {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
+    fn new(text: &str, components: bool) -> Result<Self, String> {
         let glob = GlobBuilder::new(text)
-            .literal_separator(true)
+            .literal_separator(components)
             .backslash_escape(true)
             .build()
             .map_err(|error| error.kind().to_string())?;
@@ -219,14 +210,43 @@ impl FromStr for Pattern {
     }
 }
 
-impl fmt::Debug for Pattern {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.text.fmt(f)
-    }
+macro_rules! pattern {
+    ($name:ident, $components:literal) => {
+        impl $name {
+            /// Whether a name fits.
+            #[must_use]
+            pub fn matches(&self, name: &str) -> bool {
+                self.0.matcher.is_match(name)
+            }
+
+            /// As it was written.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0.text
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = String;
+
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                Pattern::new(text, $components).map(Self)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Debug::fmt(self.as_str(), f)
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(self.as_str())
+            }
+        }
+    };
 }
 
-impl Serialize for Pattern {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&self.text)
-    }
-}
+pattern!(RepositoryPattern, true);
+pattern!(UserPattern, false);

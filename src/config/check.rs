@@ -1,6 +1,6 @@
 //! What concerns more than one setting.
 
-use super::{Auth, Config, ConfigError, Driver, Remote, Scheme, UpstreamHost};
+use super::{Auth, Config, ConfigError, Driver, Remote, Rule, Scheme, UpstreamHost};
 
 impl Config {
     /// What concerns more than one setting.
@@ -80,6 +80,13 @@ impl Config {
                     let message = "or path is missing: lines as `pounce htpasswd USER` prints them";
                     return Err(ConfigError::value("auth.htpasswd.users", message));
                 }
+                if htpasswd
+                    .path
+                    .as_ref()
+                    .is_some_and(|path| path.as_os_str().is_empty())
+                {
+                    return Err(ConfigError::value("auth.htpasswd.path", "is empty"));
+                }
                 // It stands in quotes in a header.
                 if !is_quotable(htpasswd.realm()) {
                     return Err(ConfigError::value("auth.htpasswd.realm", QUOTABLE));
@@ -109,6 +116,7 @@ impl Config {
                 }
             }
         }
+        self.check_forbidding()?;
         let without_users = rules.iter().position(|rule| rule.users.is_empty());
         match without_users {
             Some(index) => Err(ConfigError::value(
@@ -117,6 +125,24 @@ impl Config {
             )),
             None => Ok(()),
         }
+    }
+
+    /// What is forbidden to all users, and then allowed to anybody, is not forbidden.
+    fn check_forbidding(&self) -> Result<(), ConfigError> {
+        let names = |rule: &Rule, text: &str| rule.users.iter().any(|user| user.as_str() == text);
+        let rules = &self.auth.rules;
+        for (index, rule) in rules.iter().enumerate() {
+            let forbids_users =
+                rule.actions.is_empty() && names(rule, "*") && !names(rule, "anonymous");
+            let allows = |rule: &Rule| !rule.actions.is_empty() && names(rule, "anonymous");
+            if forbids_users && rules[index + 1..].iter().any(allows) {
+                let message = "* is those who log in: a later rule allows anonymous clients what this one forbids; \
+                               write [\"*\", anonymous]";
+                let setting = format!("auth.rules.{index}.users");
+                return Err(ConfigError::value(setting, message));
+            }
+        }
+        Ok(())
     }
 
     fn check_tls(&self) -> Result<(), ConfigError> {

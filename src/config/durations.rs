@@ -110,5 +110,5 @@ bounded!(
     /// How long a connection may lie idle.
     idleness,
     Duration::from_secs(1)..=Duration::from_hours(1),
-    "a connection may be idle from 1s to 1h"
+    "a client may do nothing from 1s to 1h"
 );

@@ -119,6 +119,9 @@ pub struct Limits {
     /// How long a connection may be idle: 1s to 1h. No shorter than that of the proxies in front.
     #[serde(with = "durations::idleness")]
     pub idletimeout: Duration,
+    /// How long a client may take nothing of an answer: 1s to 1h.
+    #[serde(with = "durations::idleness")]
+    pub writetimeout: Duration,
 }
 
 impl Default for Limits {
@@ -127,6 +130,7 @@ impl Default for Limits {
             connections: 10_000,
             headertimeout: Duration::from_secs(20),
             idletimeout: Duration::from_mins(3),
+            writetimeout: Duration::from_mins(2),
         }
     }
 }

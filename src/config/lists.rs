@@ -26,12 +26,28 @@ where
         Some(Written::List(texts)) => texts,
         Some(Written::Text(text)) => text.split(',').map(str::to_owned).collect(),
     };
-    let texts = texts.iter().map(|text| text.trim());
-    texts
-        .filter(|text| !text.is_empty())
-        .map(|text| {
-            let wrong = |error| D::Error::custom(format_args!("{text}: {error}"));
-            text.parse().map_err(wrong)
-        })
-        .collect()
+    let parsed = texts.iter().map(|text| {
+        let text = text.trim();
+        // What a variable that is not set leaves behind would make the list say something else.
+        if text.is_empty() {
+            return Err(D::Error::custom("an element of the list is empty"));
+        }
+        let wrong = |error| D::Error::custom(format_args!("{text}: {error}"));
+        text.parse().map_err(wrong)
+    });
+    parsed.collect()
+}
+
+/// A list that may be left out, and otherwise has something in it.
+pub(super) fn some<'de, D, T>(deserializer: D) -> Result<Option<Vec<T>>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: FromStr<Err: Display>,
+{
+    let found = list(deserializer)?;
+    if found.is_empty() {
+        let message = "the list is empty: leave it out, or say what it is about";
+        return Err(D::Error::custom(message));
+    }
+    Ok(Some(found))
 }

@@ -14,11 +14,15 @@ use super::{Config, ConfigError, Driver, Scheme};
 pub struct Environment(Vec<(String, String)>);
 
 impl Environment {
-    /// This process's own. Variables that are not UTF-8 are left out: no setting is.
+    /// This process's own.
     #[must_use]
     pub fn of_process() -> Self {
         std::env::vars_os()
-            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .filter_map(|(name, value)| {
+                let name = name.into_string().ok()?;
+                // One that is not UTF-8 is no good value, and must not count as not set.
+                Some((name, value.to_string_lossy().into_owned()))
+            })
             .collect()
     }
 
@@ -216,7 +220,6 @@ fn choice(document: &mut Value, section: &str, environment: &Environment) -> Opt
 fn says_something(section: &Value) -> bool {
     let set = |value: &Value| match value {
         Value::Null | Value::Bool(false) => false,
-        Value::String(text) => !text.is_empty(),
         Value::Array(list) => !list.is_empty(),
         _ => true,
     };

@@ -21,7 +21,9 @@ mod values;
 
 use serde::{Deserialize, Serialize};
 
-pub use auth::{Action, Auth, Htpasswd, Pattern, Rule, Scheme, SigningAlgorithm, Token};
+pub use auth::{
+    Action, Auth, Htpasswd, RepositoryPattern, Rule, Scheme, SigningAlgorithm, Token, UserPattern,
+};
 pub use error::ConfigError;
 pub use hosts::{ListenAddr, UpstreamHost, WebUrl};
 pub use http::{ClientAuth, Debug, Http, Limits, MinimumTls, Prometheus, Tls};

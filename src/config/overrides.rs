@@ -15,6 +15,9 @@ pub(super) const AUTH_VARIABLE: &str = "REGISTRY_AUTH";
 /// Where podman, buildah and skopeo keep their credentials; not a setting of any registry's.
 pub(super) const FOREIGN_VARIABLE: &str = "REGISTRY_AUTH_FILE";
 
+/// Variables that say who may do what: mistakes in them are errors.
+const ACCESS: &str = "REGISTRY_AUTH_";
+
 /// Puts one variable into `document`, over what the file says, and tells the setting's path.
 ///
 /// A variable that names no setting is a warning, as it is for distribution: the environment of a
@@ -33,6 +36,11 @@ pub(super) fn apply(
     };
     // `NAME=` in a file of variables means that it is not set.
     if text.is_empty() {
+        // A registry that somebody meant to close does not open because a secret is missing.
+        if name.starts_with(ACCESS) {
+            let message = "is empty: give it a value, or take it out";
+            return Err(ConfigError::value(name, message));
+        }
         return Ok(None);
     }
     let lower = rest.to_ascii_lowercase();
@@ -45,6 +53,10 @@ pub(super) fn apply(
         Key::Refused(why) => return Err(ConfigError::value(name, why)),
         Key::Unknown(nearest) => {
             let nearest = nearest.map(|key| variable(&key));
+            if name.starts_with(ACCESS) {
+                let message = format!("names no setting{}", hint(nearest.as_ref()));
+                return Err(ConfigError::value(name, message));
+            }
             notices.push(format!("{name} names no setting{}", hint(nearest.as_ref())));
             return Ok(None);
         }

@@ -11,18 +11,18 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use axum::body::{Body, Bytes, HttpBody};
 use axum::http::Version;
-use http_body::{Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Notify;
 use tokio::time::Sleep;
 
+use super::observed::{Observer, Polled};
 use crate::config::Limits;
 use crate::telemetry::Metrics;
 
-/// How long a client may take for the next bytes of an answer.
-const WRITE_PATIENCE: Duration = Duration::from_mins(1);
+/// Since when a piece of an answer waits for the client to take it, in milliseconds since the connection was
+/// opened; 0: the client waits for the next one.
+type Offered = Arc<AtomicU64>;
 
 /// What a connection does just now.
 #[derive(Debug)]
@@ -38,6 +38,10 @@ pub(super) struct Activity {
     used: AtomicBool,
     /// Its requests overlap, and not all that comes is one (HTTP/2).
     multiplexed: AtomicBool,
+    /// The system takes no more bytes just now.
+    writing: AtomicBool,
+    /// Answers on their way.
+    offers: Mutex<Vec<Offered>>,
     /// It has to make room.
     pub(super) evict: Notify,
     evicted: AtomicBool,
@@ -52,6 +56,8 @@ impl Activity {
             header_since: AtomicU64::new(0),
             used: AtomicBool::new(false),
             multiplexed: AtomicBool::new(false),
+            writing: AtomicBool::new(false),
+            offers: Mutex::default(),
             evict: Notify::new(),
             evicted: AtomicBool::new(false),
         })
@@ -76,7 +82,7 @@ impl Activity {
     fn came(&self) {
         let between_requests = self.busy.load(Ordering::Acquire) == 0
             && self.header_since.load(Ordering::Acquire) == 0
-            && !self.multiplexed.load(Ordering::Acquire);
+            && !self.is_multiplexed();
         if between_requests {
             self.header_since.store(self.now(), Ordering::Release);
         }
@@ -84,14 +90,33 @@ impl Activity {
 
     /// When it became idle, if it is.
     pub(super) fn idle_since(&self) -> Option<Instant> {
-        let idle = self.busy.load(Ordering::Acquire) == 0;
+        let idle = self.busy.load(Ordering::Acquire) == 0 && !self.writing.load(Ordering::Acquire);
         let since = Duration::from_millis(self.idle_since.load(Ordering::Acquire));
         idle.then(|| self.opened + since)
     }
 
-    /// When it will have been idle, or at reading a header, for too long; `None` while it is neither.
+    /// Whether requests overlap on it.
+    pub(super) fn is_multiplexed(&self) -> bool {
+        self.multiplexed.load(Ordering::Acquire)
+    }
+
+    fn lock_offers(&self) -> MutexGuard<'_, Vec<Offered>> {
+        self.offers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// When it will have been idle, at reading a header, or at not taking an answer, for too long; `None`
+    /// while it is neither.
     fn deadline(&self, limits: &Limits) -> Option<Instant> {
-        let idle = self.idle_since()?;
+        let Some(idle) = self.idle_since() else {
+            // Of those that share a connection, each has a window of its own. What does not overlap is
+            // watched by its bytes.
+            let offers = self.lock_offers();
+            let offers = offers.iter().map(|offered| offered.load(Ordering::Acquire));
+            let oldest = offers
+                .filter(|since| *since > 0 && self.is_multiplexed())
+                .min()?;
+            return Some(self.opened + Duration::from_millis(oldest) + limits.writetimeout);
+        };
         Some(match self.header_since.load(Ordering::Acquire) {
             // Who connects has something to say.
             0 if !self.used.load(Ordering::Acquire) => self.opened + limits.headertimeout,
@@ -104,8 +129,8 @@ impl Activity {
     pub(super) async fn overdue(&self, limits: &Limits) {
         loop {
             let now = Instant::now();
-            // A header that begins meanwhile has at least so long.
-            let look = now + limits.headertimeout;
+            // What begins meanwhile has at least so long.
+            let look = now + limits.headertimeout.min(limits.writetimeout);
             let deadline = self.deadline(limits).unwrap_or(look);
             if deadline <= now {
                 return;
@@ -114,10 +139,10 @@ impl Activity {
         }
     }
 
-    /// Returns once it is idle, looked at now and then.
-    pub(super) async fn idle(&self) {
+    /// Returns once it is idle, looked at every so often.
+    pub(super) async fn idle(&self, often: Duration) {
         loop {
-            tokio::time::sleep(Duration::from_millis(100)).await;
+            tokio::time::sleep(often).await;
             if self.idle_since().is_some() {
                 return;
             }
@@ -135,45 +160,56 @@ impl Drop for Busy {
     }
 }
 
-/// The body of an answer, which ends its request.
+/// The body of an answer: its request ends with it.
 pub(super) struct Answering {
-    pub(super) body: Body,
-    pub(super) _busy: Busy,
+    activity: Arc<Activity>,
+    offered: Offered,
+    _busy: Busy,
 }
 
-impl HttpBody for Answering {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
+impl Answering {
+    pub(super) fn new(activity: Arc<Activity>, busy: Busy) -> Self {
+        let offered = Offered::default();
+        activity.lock_offers().push(Arc::clone(&offered));
+        Self {
+            activity,
+            offered,
+            _busy: busy,
+        }
     }
+}
 
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+impl Observer for Answering {
+    fn polled(&mut self, polled: &Polled) {
+        let waits = matches!(polled, Poll::Ready(Some(Ok(_))));
+        let since = if waits { self.activity.now() } else { 0 };
+        self.offered.store(since, Ordering::Release);
     }
+}
 
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+impl Drop for Answering {
+    fn drop(&mut self) {
+        let mut offers = self.activity.lock_offers();
+        offers.retain(|offered| !Arc::ptr_eq(offered, &self.offered));
     }
 }
 
 /// The bytes of a connection. A client that does not take what it asked for loses it.
 #[derive(Debug)]
-pub(super) struct Watched<T> {
+pub(super) struct Socket<T> {
     io: T,
     activity: Arc<Activity>,
+    /// How long a client may take for the next bytes of an answer.
+    patience: Duration,
     stalled: Option<Pin<Box<Sleep>>>,
 }
 
-impl<T> Watched<T> {
-    pub(super) const fn new(io: T, activity: Arc<Activity>) -> Self {
+impl<T> Socket<T> {
+    pub(super) const fn new(io: T, activity: Arc<Activity>, patience: Duration) -> Self {
         Self {
             io,
             activity,
+            patience,
             stalled: None,
         }
     }
@@ -183,12 +219,15 @@ impl<T> Watched<T> {
         cx: &mut Context<'_>,
         polled: Poll<io::Result<R>>,
     ) -> Poll<io::Result<R>> {
-        if polled.is_ready() {
+        let writing = polled.is_pending();
+        self.activity.writing.store(writing, Ordering::Release);
+        if !writing {
             self.stalled = None;
             return polled;
         }
-        let patience = || Box::pin(tokio::time::sleep(WRITE_PATIENCE));
-        let stalled = self.stalled.get_or_insert_with(patience);
+        let patience = self.patience;
+        let sleep = || Box::pin(tokio::time::sleep(patience));
+        let stalled = self.stalled.get_or_insert_with(sleep);
         ready!(stalled.as_mut().poll(cx));
         Poll::Ready(Err(io::Error::new(
             io::ErrorKind::TimedOut,
@@ -197,7 +236,7 @@ impl<T> Watched<T> {
     }
 }
 
-impl<T: AsyncRead + Unpin> AsyncRead for Watched<T> {
+impl<T: AsyncRead + Unpin> AsyncRead for Socket<T> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -212,7 +251,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for Watched<T> {
     }
 }
 
-impl<T: AsyncWrite + Unpin> AsyncWrite for Watched<T> {
+impl<T: AsyncWrite + Unpin> AsyncWrite for Socket<T> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,

@@ -1,20 +1,19 @@
 //! The line that every request gets in the log, written when its last byte is gone or its client is.
 
 use std::net::IpAddr;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::Poll;
 use std::time::Instant;
 
 use axum::body::{Body, Bytes, HttpBody};
 use axum::http::request::Parts;
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::Response;
-use http_body::{Frame, SizeHint};
 use tracing::Span;
 use uuid::Uuid;
 
 use super::endpoint::Endpoint;
+use super::observed::{Observed, Observer, Polled};
 use super::{Answer, Site};
 use crate::oci::{Error, RepositoryName};
 use crate::telemetry::{Metrics, Outcome, causes};
@@ -68,16 +67,18 @@ impl Line {
         }
     }
 
-    /// The path of the request, which is told where nothing better is known.
+    /// The path of a request that is refused, which is told where nothing better is known.
     pub(super) fn at(&mut self, path: &str) {
-        self.path = Some(path.to_owned());
+        if self.repository.is_none() {
+            // As much as tells one mistake from another.
+            self.path = Some(path.chars().take(256).collect());
+        }
     }
 
     /// What the request is for.
     pub(super) fn about(&mut self, endpoint: &Endpoint) {
         let (repository, reference) = endpoint.subject();
         (self.repository, self.reference) = (repository.cloned(), reference);
-        self.path = None;
     }
 
     /// Who asks.
@@ -112,11 +113,8 @@ impl Line {
         let length = response.headers().get(header::CONTENT_LENGTH);
         let length = length.and_then(|value| value.to_str().ok()?.parse().ok());
         response.map(|body| {
-            Body::new(Watched {
-                body,
-                line: self,
-                length,
-            })
+            let observer = Counted { line: self, length };
+            Body::new(Observed { body, observer })
         })
     }
 }
@@ -160,41 +158,25 @@ impl Drop for Line {
     }
 }
 
-/// A blob's body that tells its line how many bytes went out, and whether it came to its end.
-struct Watched {
-    body: Body,
+/// Tells the line of a blob's body how many bytes went out, and whether it came to its end.
+struct Counted {
     line: Line,
     /// As announced; a server stops asking for more when it has so many.
     length: Option<u64>,
 }
 
-impl HttpBody for Watched {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        let polled = Pin::new(&mut self.body).poll_frame(cx);
-        match &polled {
+impl Observer for Counted {
+    fn polled(&mut self, polled: &Polled) {
+        let line = &mut self.line;
+        match polled {
             Poll::Ready(Some(Ok(frame))) => {
                 let bytes = frame.data_ref().map_or(0, Bytes::len) as u64;
-                self.line.bytes += bytes;
-                self.line.whole = self.length == Some(self.line.bytes);
-                self.line.metrics.blob_bytes(bytes);
+                line.bytes += bytes;
+                line.whole = self.length == Some(line.bytes);
+                line.metrics.blob_bytes(bytes);
             }
-            Poll::Ready(None) => self.line.whole = true,
+            Poll::Ready(None) => line.whole = true,
             Poll::Ready(Some(Err(_))) | Poll::Pending => {}
         }
-        polled
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }

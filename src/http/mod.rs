@@ -16,12 +16,14 @@ mod line;
 mod linger;
 mod manifests;
 mod namespace;
+mod observed;
 mod query;
 mod reached;
 mod referrers;
 mod serve;
 mod tags;
 mod tls;
+mod token;
 mod uploads;
 
 use std::sync::Arc;
@@ -143,7 +145,10 @@ async fn registry(site: &Arc<Site>, request: Request) -> Response {
     let mut line = Line::begin(site, &parts, reached.client);
     let span = line.span();
     let answering = async {
-        let admitted = admit(site, &parts, &reached, (path, query), &mut line).await;
+        let admitted = access::admit(site, &parts, &reached, (path, query), &mut line).await;
+        if admitted.is_err() {
+            line.at(path);
+        }
         let is_push = matches!(&admitted, Ok((endpoint, _)) if endpoint.takes_body());
         let body = Lingering::wrap(body, is_push);
         match admitted {
@@ -175,31 +180,6 @@ struct Client {
     who: Identity,
 }
 
-/// What a request is for, and who may have it.
-async fn admit(
-    site: &Site,
-    request: &Parts,
-    reached: &Reached,
-    (path, query): (&str, Option<&str>),
-    line: &mut Line,
-) -> Result<(Endpoint, Identity), Refused> {
-    let challenge = |endpoint: Option<&Endpoint>, error| {
-        access::challenge(site, request, reached, endpoint, error)
-    };
-    line.at(path);
-    let mut endpoint = Endpoint::parse(&request.method, path, query)?;
-    // Before anything is said about what there is.
-    let who = access::identify(site, request, reached.client).await;
-    let who = who.map_err(|error| challenge(Some(&endpoint), error))?;
-    line.by(who.user());
-    namespace::settle(site, &mut endpoint, query)?;
-    line.about(&endpoint);
-    let scoped = access::permit(site, &who, &endpoint);
-    scoped.map_err(|error| challenge(Some(&endpoint), error))?;
-    let endpoint = access::without_forbidden_mount(site, &who, endpoint);
-    Ok((endpoint, who))
-}
-
 /// What every response of the registry has in common.
 fn finish(site: &Site, request: &Parts, reached: &Reached, response: &mut Response) {
     response.headers_mut().insert(API_VERSION.0, API_VERSION.1);
@@ -211,12 +191,6 @@ fn finish(site: &Site, request: &Parts, reached: &Reached, response: &mut Respon
             entry.or_insert(HeaderValue::from(length));
         }
         *response.body_mut() = Body::empty();
-    }
-    if request.headers.contains_key(header::TRANSFER_ENCODING) {
-        // It may have had a length besides, which the server left out by now, and something in front may
-        // have believed that: nothing behind such a body is a request (RFC 9112, section 6.3).
-        let close = HeaderValue::from_static("close");
-        response.headers_mut().insert(header::CONNECTION, close);
     }
 }
 
@@ -231,7 +205,7 @@ async fn serve_endpoint(
 ) -> Result<Answer, Error> {
     match endpoint {
         Endpoint::Support => Ok(headers::json("{}").into()),
-        Endpoint::Token => access::token(site, &client.who),
+        Endpoint::Token => token::issue(site, &client.who),
         Endpoint::PullBlob { name, digest } => {
             blobs::pull(site, parts, client, &name, &digest).await
         }

@@ -47,10 +47,10 @@ impl Reached {
         if !by_proxy && request.headers.contains_key(FORWARDED_PROTO) {
             static SAID: Once = Once::new();
             SAID.call_once(|| {
-                tracing::info!(
+                tracing::warn!(
                     proxy = %address,
-                    "a proxy says how clients reach pounce, and is not in http.trustedproxies: it is not believed. \
-                     http.host does as well"
+                    "a proxy says how clients reach pounce, and is not in http.trustedproxies: it is not believed, \
+                     and all its clients count as one"
                 );
             });
         }
@@ -97,6 +97,19 @@ impl Reached {
         }
         let scheme = if tls { "https" } else { "http" };
         Url::parse(&format!("{scheme}://{host}/")).ok()
+    }
+
+    /// The URL under which clients get tokens, for which they show passwords: never one in the clear where
+    /// anybody says that it is not, trusted or not.
+    pub(super) fn realm(&self, site: &Site, request: &Parts) -> Url {
+        let mut url = self.base(site, request).unwrap_or(site.base.clone());
+        let says_https = last(&request.headers, FORWARDED_PROTO)
+            .is_some_and(|scheme| scheme.eq_ignore_ascii_case("https"));
+        if says_https && !site.fixed_base {
+            // The one web scheme in place of the other.
+            let _ = url.set_scheme("https");
+        }
+        url
     }
 
     /// The host that the client called, where a trusted proxy put another one in its place.

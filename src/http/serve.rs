@@ -20,7 +20,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
-use super::connection::{Activity, Answering, Open, Watched};
+use super::connection::{Activity, Answering, Open, Socket};
+use super::observed::Observed;
 use super::reached::Peer;
 use super::tls::Tls;
 use crate::config::Limits;
@@ -32,6 +33,8 @@ const MAX_HEADER: usize = 64 << 10;
 const MAX_STREAMS: u32 = 200;
 /// How often a silent HTTP/2 connection is asked whether anybody is there, and how long it has to answer.
 const PING: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(20));
+/// How long an HTTP/2 client has to hear that its connection ends, so that it sends what it has elsewhere.
+const GOODBYE: Duration = Duration::from_secs(1);
 /// How long to wait when the system gives no more connections.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -166,7 +169,7 @@ impl Server {
     ) {
         let activity = Activity::new();
         let _entered = self.open.enter(&activity);
-        let connection = Watched::new(connection, Arc::clone(&activity));
+        let connection = Socket::new(connection, Arc::clone(&activity), self.limits.writetimeout);
         let peer = Peer {
             addr,
             tls: self.tls.is_some(),
@@ -202,22 +205,28 @@ impl Server {
             .http
             .serve_connection(TokioIo::new(connection), service);
         let mut connection = std::pin::pin!(connection);
-        tokio::select! {
+        let stops = tokio::select! {
             // How a client leaves is its own affair.
             _ = connection.as_mut() => return,
-            () = activity.overdue(&self.limits) => return,
-            () = activity.evict.notified() => {
-                // Otherwise a request was quicker.
-                if activity.idle_since().is_some() {
-                    return;
-                }
-            }
-            () = self.stop.cancelled() => {}
+            () = activity.overdue(&self.limits) => false,
+            () = activity.evict.notified() => false,
+            () = self.stop.cancelled() => true,
+        };
+        // With HTTP/1.1, there is nothing to say to somebody who is silent; unless a request was quicker.
+        if !stops && !activity.is_multiplexed() && activity.idle_since().is_some() {
+            return;
         }
         connection.as_mut().graceful_shutdown();
+        let often = if activity.is_multiplexed() {
+            GOODBYE
+        } else {
+            PAUSE
+        };
         tokio::select! {
             _ = connection => {}
-            () = activity.idle() => {}
+            () = activity.idle(often) => {}
+            () = activity.overdue(&self.limits), if stops => {}
+            () = tokio::time::sleep(GOODBYE), if !stops && activity.is_multiplexed() => {}
         }
     }
 }
@@ -236,6 +245,7 @@ async fn answer(
         if body.is_end_stream() {
             return body;
         }
-        Body::new(Answering { body, _busy: busy })
+        let observer = Answering::new(activity, busy);
+        Body::new(Observed { body, observer })
     }))
 }

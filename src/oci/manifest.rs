@@ -156,10 +156,14 @@ impl Manifest {
         self.digest
     }
 
-    /// What it points at. Content that is no image manifest or index points at nothing.
+    /// What it points at. Content that is no image manifest or index points at nothing; an index has no layers,
+    /// whatever it says, and nobody asks whether a repository has those.
     #[must_use]
     pub fn links(&self) -> Links {
-        let shape = Shape::read(&self.bytes).unwrap_or_default();
+        let mut shape = Shape::read(&self.bytes).unwrap_or_default();
+        if self.media_type.is_index() || shape.manifests.is_some() {
+            (shape.config, shape.layers) = (None, None);
+        }
         let blobs = shape
             .config
             .into_iter()

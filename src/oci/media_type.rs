@@ -45,6 +45,12 @@ impl MediaType {
         Self::DOCKER_MANIFEST,
     ];
 
+    /// Whether it is a list of manifests.
+    #[must_use]
+    pub fn is_index(&self) -> bool {
+        [Self::OCI_INDEX, Self::DOCKER_LIST].contains(self)
+    }
+
     /// The type as text.
     #[must_use]
     pub fn as_str(&self) -> &str {

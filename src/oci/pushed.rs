@@ -108,7 +108,7 @@ impl Manifest {
             return Err(wrong(format!("{other} is written in another way")));
         }
         form.check(media_type)?;
-        if Form::is_index(media_type) && !keys.contains_key("manifests") {
+        if media_type.is_index() && !keys.contains_key("manifests") {
             return Err(wrong("manifests is missing".into()));
         }
         Ok(manifest)
@@ -135,16 +135,12 @@ fn depth(bytes: &[u8]) -> usize {
 }
 
 impl Form {
-    fn is_index(media_type: &MediaType) -> bool {
-        [MediaType::OCI_INDEX, MediaType::DOCKER_LIST].contains(media_type)
-    }
-
     fn check(&self, media_type: &MediaType) -> Result<(), ManifestError> {
         let wrong = |why: &str| ManifestError::Form {
             media_type: media_type.clone(),
             why: why.into(),
         };
-        let is_index = Self::is_index(media_type);
+        let is_index = media_type.is_index();
         let is_image = [MediaType::OCI_MANIFEST, MediaType::DOCKER_MANIFEST].contains(media_type);
         if !is_index && !is_image {
             return Err(ManifestError::Unsupported(media_type.clone()));

@@ -220,6 +220,13 @@ impl Registry {
         })
     }
 
+    /// The names that clients may write before those of the default upstream's repositories, and that
+    /// [`repository`](Self::repository) takes away.
+    #[must_use]
+    pub fn default_hosts(&self) -> Vec<String> {
+        self.inner.upstreams.default_hosts()
+    }
+
     /// Where the upstreams are, the default one first.
     #[must_use]
     pub fn upstreams(&self) -> Vec<&str> {

@@ -92,6 +92,13 @@ impl Upstreams {
         }
     }
 
+    /// The names that clients may write before those of the default upstream's repositories.
+    #[must_use]
+    pub fn default_hosts(&self) -> Vec<String> {
+        let hosts = self.plain.iter().flat_map(|plain| &plain.hosts);
+        hosts.map(UpstreamHost::component).collect()
+    }
+
     /// Every upstream, the default one first.
     pub fn all(&self) -> impl Iterator<Item = &Arc<Upstream>> {
         let plain = self.plain.iter().map(|plain| &plain.upstream);
