@@ -8,6 +8,7 @@
 mod support;
 
 mod access;
+mod check;
 mod config;
 mod credentials;
 mod discovery;

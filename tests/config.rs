@@ -379,6 +379,33 @@ fn wrong_access_settings_name_themselves() {
         ),
         ("http: {forwardedfor: 'a b'}", &[], "http.forwardedfor"),
         (
+            "",
+            &[("REGISTRY_AUTH_HTPASSWD_USERS", "")],
+            "REGISTRY_AUTH_HTPASSWD_USERS",
+        ),
+        (
+            "",
+            &[("REGISTRY_AUTH_HTPASSWD_USER", "a:b")],
+            "REGISTRY_AUTH_HTPASSWD_USER",
+        ),
+        ("auth: {htpasswd: {path: ''}}", &[], "auth.htpasswd.path"),
+        (
+            "auth: {htpasswd: {path: /x}, rules: [{users: [a], repositories: []}]}",
+            &[],
+            "auth.rules.0.repositories",
+        ),
+        (
+            "auth: {htpasswd: {path: /x}, rules: [{users: [a], repositories: ['']}]}",
+            &[],
+            "auth.rules.0.repositories",
+        ),
+        (
+            "auth: {htpasswd: {path: /x}, rules: [{users: ['*']}, {users: [anonymous], actions: [pull]}]}",
+            &[],
+            "auth.rules.0.users",
+        ),
+        ("http: {tls: {clientcas: ['']}}", &[], "http.tls.clientcas"),
+        (
             "http: {limits: {connections: 0}}",
             &[],
             "http.limits.connections",

@@ -115,7 +115,10 @@ impl Realm<'_> {
                 url.scheme()
             )));
         }
-        let mut parameters = vec![("scope", scope)];
+        let mut parameters = Vec::new();
+        if !scope.is_empty() {
+            parameters.push(("scope", scope));
+        }
         parameters.extend(service.as_deref().map(|service| ("service", service)));
         let request = match credentials {
             // distribution's "Token Authentication via OAuth2"

@@ -29,9 +29,12 @@ pub fn demand(
         Auth::Nothing => return None,
         Auth::Basic => (basic(manners), "Basic realm=\"upstream\"".to_owned()),
         Auth::Bearer | Auth::AnonymousBearer | Auth::Identity => {
-            let scope = format!("repository:{name}:pull");
-            let challenge =
-                format!("Bearer realm=\"http://{addr}/token\",service=\"test\",scope=\"{scope}\"");
+            let mut challenge = format!("Bearer realm=\"http://{addr}/token\",service=\"test\"");
+            let mut scope = String::new();
+            if !name.is_empty() {
+                scope = format!("repository:{name}:pull");
+                challenge = format!("{challenge},scope=\"{scope}\"");
+            }
             (format!("Bearer token-for-{scope}"), challenge)
         }
     };
@@ -79,7 +82,7 @@ pub async fn token(manners: &Manners, request: Request) -> Response {
     if manners.auth == Auth::Identity && !is_right() {
         return StatusCode::UNAUTHORIZED.into_response();
     }
-    let scope = find("scope").unwrap();
+    let scope = find("scope").unwrap_or_default();
     let answer = json!({"token": format!("token-for-{scope}"), "expires_in": manners.expires_in});
     axum::body::Body::from(answer.to_string()).into_response()
 }

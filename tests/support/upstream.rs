@@ -224,7 +224,8 @@ fn reply(
     }
     let segments: Vec<&str> = path.trim_start_matches("/v2/").rsplitn(3, '/').collect();
     let [last, kind, name] = segments[..] else {
-        return StatusCode::OK.into_response();
+        let refusal = demand(&manners, request, "", addr);
+        return refusal.unwrap_or(StatusCode::OK.into_response());
     };
     if manners.broken_realm_for.as_deref() == Some(name) {
         let challenge = format!("Bearer realm=\"http://{addr}/nothere\"");
