@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::Router;
 use axum::extract::{RawQuery, State};
@@ -12,79 +11,14 @@ use axum::routing::get;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
-use rcgen::{
-    BasicConstraints, Certificate, CertificateParams, IsCa, Issuer, KeyPair, SignatureAlgorithm,
-};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use reqwest::RequestBuilder;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::support::image::digest;
+use crate::support::signer::{Signer, claims, now, right};
 use crate::support::{Image, Pounce, Reply};
-
-/// Who signs tokens: a key, and its certificate.
-struct Signer {
-    algorithm: Algorithm,
-    key: KeyPair,
-    certificate: Certificate,
-}
-
-impl Signer {
-    fn new(algorithm: Algorithm) -> Self {
-        let kind: &'static SignatureAlgorithm = match algorithm {
-            Algorithm::ES256 => &rcgen::PKCS_ECDSA_P256_SHA256,
-            Algorithm::ES384 => &rcgen::PKCS_ECDSA_P384_SHA384,
-            Algorithm::EdDSA => &rcgen::PKCS_ED25519,
-            _ => &rcgen::PKCS_RSA_SHA256,
-        };
-        let key = KeyPair::generate_for(kind).unwrap();
-        let mut parameters = CertificateParams::new(vec!["token".to_owned()]).unwrap();
-        parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let certificate = parameters.self_signed(&key).unwrap();
-        Self {
-            algorithm,
-            key,
-            certificate,
-        }
-    }
-
-    fn secret(&self) -> EncodingKey {
-        let pem = self.key.serialize_pem();
-        match self.algorithm {
-            Algorithm::ES256 | Algorithm::ES384 => EncodingKey::from_ec_pem(pem.as_bytes()),
-            Algorithm::EdDSA => EncodingKey::from_ed_pem(pem.as_bytes()),
-            _ => EncodingKey::from_rsa_pem(pem.as_bytes()),
-        }
-        .unwrap()
-    }
-
-    fn sign(&self, claims: &Value) -> String {
-        self.sign_with(&Header::new(self.algorithm), claims)
-    }
-
-    fn sign_with(&self, header: &Header, claims: &Value) -> String {
-        jsonwebtoken::encode(header, claims, &self.secret()).unwrap()
-    }
-}
-
-fn now() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap()
-        .as_secs()
-}
-
-/// What a good token says.
-fn claims(access: &Value) -> Value {
-    json!({
-        "iss": "the issuer", "aud": "the registry", "sub": "alice", "jti": "1", "access": access,
-        "iat": now(), "nbf": now(), "exp": now() + 300,
-    })
-}
-
-fn right(name: &str, actions: &[&str]) -> Value {
-    json!([{"type": "repository", "name": name, "actions": actions}])
-}
 
 /// A pounce that trusts what is in these files.
 async fn pounce_with(

@@ -4,7 +4,6 @@ mod check;
 mod htpasswd;
 mod image;
 mod progress;
-mod report;
 mod serve;
 mod signals;
 mod warm;

@@ -130,7 +130,8 @@ impl Activity {
         loop {
             let now = Instant::now();
             // What begins meanwhile has at least so long.
-            let look = now + limits.headertimeout.min(limits.writetimeout);
+            let least = limits.headertimeout.min(limits.writetimeout);
+            let look = now + least.min(limits.idletimeout);
             let deadline = self.deadline(limits).unwrap_or(look);
             if deadline <= now {
                 return;

@@ -1,12 +1,12 @@
 //! Method and URL of a request, parsed once into what it asks for.
 
+mod meaning;
+
 use axum::http::{HeaderValue, Method};
 use percent_encoding::percent_decode_str;
 use uuid::Uuid;
 
 use super::query::{Page, Query};
-use crate::auth::Scope;
-use crate::config::Action;
 use crate::oci::{
     Algorithm, Digest, DigestError, Error, ErrorCode, Reference, RepositoryName, Tag,
 };
@@ -248,68 +248,6 @@ impl Endpoint {
             }
             _ => Self::UploadStatus(upload),
         })
-    }
-
-    /// What a request needs; `None` where it is for asking who one is.
-    pub(super) fn scope(&self) -> Option<Scope<'_>> {
-        let (name, action) = match self {
-            Self::Token => return None,
-            Self::Support => return Some(Scope::Login),
-            Self::Catalog { .. } => return Some(Scope::Catalog),
-            Self::Mount { name, from, .. } => {
-                let from = from.as_ref();
-                return Some(Scope::Mount { name, from });
-            }
-            Self::PullBlob { name, .. }
-            | Self::PullManifest { name, .. }
-            | Self::ListTags { name, .. }
-            | Self::ListReferrers { name, .. } => (name, Action::Pull),
-            Self::BeginUpload { name, .. }
-            | Self::PushBlob { name, .. }
-            | Self::PushManifest { name, .. } => (name, Action::Push),
-            // What was begun can be ended by whoever could begin it.
-            Self::PushChunk(upload)
-            | Self::CloseUpload { upload, .. }
-            | Self::UploadStatus(upload)
-            | Self::CancelUpload(upload) => (&upload.name, Action::Push),
-            Self::DeleteManifest { name, .. } | Self::DeleteBlob { name, .. } => {
-                (name, Action::Delete)
-            }
-        };
-        Some(Scope::Repository(name, action))
-    }
-
-    /// Whether a request's body is for anything.
-    pub(super) const fn takes_body(&self) -> bool {
-        matches!(
-            self,
-            Self::PushBlob { .. }
-                | Self::PushChunk(_)
-                | Self::CloseUpload { .. }
-                | Self::PushManifest { .. }
-        )
-    }
-
-    /// What the log says that a request is about.
-    pub(super) fn subject(&self) -> (Option<&RepositoryName>, Option<String>) {
-        match self {
-            Self::Support | Self::Token | Self::Catalog { .. } => (None, None),
-            Self::PullBlob { name, digest }
-            | Self::PushBlob { name, digest }
-            | Self::DeleteBlob { name, digest }
-            | Self::Mount { name, digest, .. } => (Some(name), Some(digest.to_string())),
-            Self::PullManifest { name, reference }
-            | Self::PushManifest {
-                name, reference, ..
-            }
-            | Self::DeleteManifest { name, reference } => (Some(name), Some(reference.to_string())),
-            Self::ListReferrers { name, subject, .. } => (Some(name), Some(subject.to_string())),
-            Self::BeginUpload { name, .. } | Self::ListTags { name, .. } => (Some(name), None),
-            Self::CloseUpload { upload, digest } => (Some(&upload.name), Some(digest.to_string())),
-            Self::PushChunk(upload) | Self::UploadStatus(upload) | Self::CancelUpload(upload) => {
-                (Some(&upload.name), Some(upload.id.to_string()))
-            }
-        }
     }
 }
 

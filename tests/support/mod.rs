@@ -12,8 +12,10 @@ pub mod manners;
 pub mod pounce;
 pub mod process;
 pub mod push;
+pub mod signer;
 pub mod tls;
 pub mod upstream;
+pub mod users;
 pub mod wire;
 
 pub use image::Image;

@@ -9,6 +9,13 @@ use tokio::net::{TcpListener, TcpStream};
 /// How long pounce may take to answer, or to close a connection.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// A header of one request.
+pub fn head(method: &str, path: &str, fields: &[&str]) -> String {
+    let line = format!("{method} {path} HTTP/1.1");
+    let lines = [&[&line[..], "Host: x"], fields, &["", ""]].concat();
+    lines.join("\r\n")
+}
+
 /// Sends this, and reads until the other side closes the connection.
 pub async fn exchange(addr: impl tokio::net::ToSocketAddrs, request: &[u8]) -> String {
     let mut connection = TcpStream::connect(addr).await.unwrap();

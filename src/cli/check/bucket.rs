@@ -1,10 +1,5 @@
-//! `pounce check [FILE.yml]`: what is configured and where that comes from, and whether it works.
-//!
-//! Everything that serving needs is tried once against the real bucket and the real upstreams. What is written
-//! to the bucket is taken away again.
+//! What the registry does with its bucket, tried once.
 
-use std::path::PathBuf;
-use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -14,109 +9,19 @@ use url::Url;
 use uuid::Uuid;
 
 use super::report::Report;
-use super::{fail, on_runtime};
-use crate::auth::Access;
-use crate::config::{Config, Driver, Environment, Loaded, LogLevel, Origin, Scheme, Secret};
-use crate::http::Tls;
+use crate::config::Config;
 use crate::oci::MediaType;
 use crate::store::{Condition, Key, Metadata, PartSource, Store};
-use crate::telemetry::{self, Metrics, causes};
-use crate::upstream::{Greeting, UpstreamError, Upstreams, visit};
-
-/// What `check` takes.
-#[derive(Debug, clap::Args)]
-pub(super) struct Arguments {
-    /// The configuration, as `serve` takes it
-    file: Option<PathBuf>,
-}
+use crate::telemetry::causes;
+use crate::upstream::visit;
 
 /// What is written to the bucket, in bytes.
 const SIZE: usize = 64 << 10;
 /// How far clocks may be apart before it is worth saying; S3 refuses what is signed 15 minutes off.
 const SKEW: Duration = Duration::from_mins(1);
 
-pub(super) fn run(arguments: &Arguments) -> ExitCode {
-    let loaded = Config::load(arguments.file.as_deref(), &Environment::of_process());
-    let loaded = match loaded {
-        Ok(loaded) => loaded,
-        Err(error) => return fail(&error),
-    };
-    let mut log = loaded.config.log.clone();
-    // What goes wrong is told by this command's own lines.
-    log.level = LogLevel::Error;
-    telemetry::init_logs(&log);
-    on_runtime(async {
-        let mut report = Report::default();
-        settings(&loaded);
-        let config = &loaded.config;
-        println!();
-        files(config, &mut report);
-        bucket(config, &mut report).await;
-        upstreams(config, &mut report).await;
-        report.end()
-    })
-}
-
-/// Every setting, its value, and where it comes from.
-fn settings(loaded: &Loaded) {
-    let chosen = match loaded.config.storage.driver {
-        Driver::S3 => "s3",
-        Driver::Filesystem => "filesystem",
-    };
-    let scheme = match loaded.config.auth.scheme {
-        Scheme::Open => "none",
-        Scheme::Htpasswd => "htpasswd",
-        Scheme::Token => "token",
-    };
-    println!("storage: {chosen}\nauth: {scheme}\n");
-    for (path, value, origin) in loaded.settings() {
-        let origin = match origin {
-            Origin::Default => "default".to_owned(),
-            Origin::File => "file".to_owned(),
-            Origin::Variable(name) => name,
-        };
-        println!("{:<58} {origin}", format!("{path}: {value}"));
-    }
-    for notice in &loaded.notices {
-        println!("! {notice}");
-    }
-}
-
-/// What is read at start.
-fn files(config: &Config, report: &mut Report) {
-    let htpasswd = &config.auth.htpasswd;
-    let missing = htpasswd.path.as_ref().filter(|path| !path.exists());
-    match (config.auth.scheme, missing) {
-        (Scheme::Open, _) => report.right("auth", "there is none: everybody may do everything"),
-        (Scheme::Htpasswd, Some(path)) if htpasswd.users.is_none() => {
-            let path = path.display();
-            report.right(
-                "auth",
-                &format!("{path} will be made, with a user called docker"),
-            );
-        }
-        _ => match Access::open(
-            &config.auth,
-            &Secret::from(String::new()),
-            &[],
-            &Arc::default(),
-        ) {
-            Ok(_) => report.right("auth", "users or keys can be read"),
-            Err(error) => report.wrong("auth", &error.to_string(), "mend that file or setting"),
-        },
-    }
-    if config.http.secret.is_none() {
-        println!("! http.secret is not set: replicas cannot share uploads and tokens");
-    }
-    match Tls::open(&config.http.tls) {
-        Ok(None) => {}
-        Ok(Some(_)) => report.right("http.tls", "certificate and key fit"),
-        Err(error) => report.wrong("http.tls", &error.to_string(), "mend that file or setting"),
-    }
-}
-
-/// What the registry does with its bucket, one after the other.
-async fn bucket(config: &Config, report: &mut Report) {
+/// One after the other.
+pub(super) async fn check(config: &Config, report: &mut Report) {
     let addr = config.http.addr.to_reach();
     let store = match Store::connect_beside(&config.storage, &addr).await {
         Ok(store) => store,
@@ -330,50 +235,5 @@ fn advice(why: &str) -> &'static str {
         "check the keys, and that they may read, write, list and delete in this bucket (an Editor, at Tigris)"
     } else {
         "check storage.s3.regionendpoint, and that this machine reaches it"
-    }
-}
-
-async fn upstreams(config: &Config, report: &mut Report) {
-    let metrics = Arc::new(Metrics::default());
-    let all = match Upstreams::new(&config.proxy, &metrics) {
-        Ok(all) => all,
-        Err(error) => {
-            let advice = "install the package with the system's certificates (ca-certificates)";
-            return report.wrong("upstreams", &causes(&error), advice);
-        }
-    };
-    for upstream in all.all() {
-        let name = upstream.label();
-        match upstream.greet().await {
-            Ok(greeting) => {
-                let how = match greeting {
-                    Greeting::Open => "reached; it asks for no credentials",
-                    Greeting::Password => "reached; the credentials are accepted",
-                    Greeting::Token { anonymous: true } => "reached; it gives anonymous tokens",
-                    Greeting::Token { anonymous: false } => {
-                        "reached; the credentials are accepted, and it gives tokens"
-                    }
-                };
-                report.right(name, how);
-            }
-            Err(error) => {
-                let advice = match &error {
-                    UpstreamError::Denied {
-                        anonymous: true, ..
-                    } => {
-                        "it wants credentials: set username and password, or exec.command, beside remoteurl"
-                    }
-                    UpstreamError::Denied { .. } => "check username and password, or exec.command",
-                    UpstreamError::NotFound | UpstreamError::Invalid(_) => {
-                        "check remoteurl: there is no registry at that address"
-                    }
-                    UpstreamError::TooManyRequests { .. } => "wait, or give pounce credentials",
-                    UpstreamError::Unavailable(_) => {
-                        "check remoteurl, and that this machine reaches it"
-                    }
-                };
-                report.wrong(name, &causes(&error), advice);
-            }
-        }
     }
 }

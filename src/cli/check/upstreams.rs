@@ -1,0 +1,54 @@
+//! Whether every upstream lets pounce in.
+
+use std::sync::Arc;
+
+use super::report::Report;
+use crate::config::Config;
+use crate::telemetry::{Metrics, causes};
+use crate::upstream::{Greeting, UpstreamError, Upstreams};
+
+/// One after the other.
+pub(super) async fn check(config: &Config, report: &mut Report) {
+    let metrics = Arc::new(Metrics::default());
+    let all = match Upstreams::new(&config.proxy, &metrics) {
+        Ok(all) => all,
+        Err(error) => {
+            let advice = "install the package with the system's certificates (ca-certificates)";
+            return report.wrong("upstreams", &causes(&error), advice);
+        }
+    };
+    for upstream in all.all() {
+        let name = upstream.label();
+        match upstream.greet().await {
+            Ok(greeting) => {
+                let how = match greeting {
+                    Greeting::Open => "reached; it asks for no credentials",
+                    Greeting::Password => "reached; the credentials are accepted",
+                    Greeting::Token { anonymous: true } => "reached; it gives anonymous tokens",
+                    Greeting::Token { anonymous: false } => {
+                        "reached; the credentials are accepted, and it gives tokens"
+                    }
+                };
+                report.right(name, how);
+            }
+            Err(error) => {
+                let advice = match &error {
+                    UpstreamError::Denied {
+                        anonymous: true, ..
+                    } => {
+                        "it wants credentials: set username and password, or exec.command, beside remoteurl"
+                    }
+                    UpstreamError::Denied { .. } => "check username and password, or exec.command",
+                    UpstreamError::NotFound | UpstreamError::Invalid(_) => {
+                        "check remoteurl: there is no registry at that address"
+                    }
+                    UpstreamError::TooManyRequests { .. } => "wait, or give pounce credentials",
+                    UpstreamError::Unavailable(_) => {
+                        "check remoteurl, and that this machine reaches it"
+                    }
+                };
+                report.wrong(name, &causes(&error), advice);
+            }
+        }
+    }
+}

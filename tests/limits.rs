@@ -1,0 +1,242 @@
+//! What one client can take from others: connections, time, memory.
+
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::support::image::digest;
+use crate::support::wire::{exchange, head, responses, to_the_end};
+use crate::support::{Pounce, Process, Upstream};
+
+#[tokio::test]
+async fn ten_thousand_idle_connections_keep_nobody_out() {
+    // As many descriptors as the process may have; the other ends are another process's.
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    let raised = rustix::process::Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    rustix::process::setrlimit(rustix::process::Resource::Nofile, raised).unwrap();
+    let process = Process::start(&[("REGISTRY_HTTP_LIMITS_CONNECTIONS", "9000")]);
+    let mut idle = Vec::new();
+    for _ in 0..10_000 {
+        idle.push(TcpStream::connect(&process.addr).await.unwrap());
+        if idle.len() % 100 == 0 {
+            tokio::task::yield_now().await;
+        }
+    }
+    for _ in 0..20 {
+        assert_eq!(
+            reqwest::get(process.url("/v2/")).await.unwrap().status(),
+            200
+        );
+    }
+    let open = process.metric("connections").await;
+    assert!(open <= 9000, "{open}");
+}
+
+#[tokio::test]
+async fn a_connection_that_is_idle_makes_room_and_a_busy_one_does_not() {
+    let upstream = Upstream::start().await;
+    let pounce = Pounce::with(&[
+        ("REGISTRY_PROXY_REMOTEURL", &upstream.url()),
+        ("REGISTRY_HTTP_LIMITS_CONNECTIONS", "16"),
+    ])
+    .await;
+    let begun = pounce.begin("a").await;
+    // One that is in the middle of a push.
+    let mut busy = TcpStream::connect(pounce.addr).await.unwrap();
+    let blob = vec![7; 1000];
+    let path = format!("{begun}&digest={}", digest(&blob));
+    let request = head("PUT", &path, &["Content-Length: 1000", "Connection: close"]);
+    busy.write_all(request.as_bytes()).await.unwrap();
+    busy.write_all(&blob[..500]).await.unwrap();
+    let mut idle = Vec::new();
+    for _ in 0..40 {
+        idle.push(TcpStream::connect(pounce.addr).await.unwrap());
+        let reply = exchange(
+            pounce.addr,
+            head("GET", "/v2/", &["Connection: close"]).as_bytes(),
+        )
+        .await;
+        assert!(reply.starts_with("HTTP/1.1 200"), "{reply}");
+    }
+    // The first of them is gone.
+    assert_eq!(idle[0].read(&mut [0; 1]).await.unwrap_or(0), 0);
+    busy.write_all(&blob[500..]).await.unwrap();
+    let reply = to_the_end(busy).await;
+    assert!(reply.starts_with("HTTP/1.1 201"), "{reply}");
+}
+
+#[tokio::test]
+async fn slow_headers_and_silence_end_a_connection() {
+    let pounce = Pounce::with(&[
+        ("REGISTRY_HTTP_LIMITS_HEADERTIMEOUT", "1s"),
+        ("REGISTRY_HTTP_LIMITS_IDLETIMEOUT", "1h"),
+    ])
+    .await;
+    // Nothing at all.
+    let silent = TcpStream::connect(pounce.addr).await.unwrap();
+    assert_eq!(to_the_end(silent).await, "");
+    // A byte now and then, in the first header and in the second one.
+    for first in ["", &head("GET", "/v2/", &[])] {
+        let (mut reading, mut writing) =
+            TcpStream::connect(pounce.addr).await.unwrap().into_split();
+        writing.write_all(first.as_bytes()).await.unwrap();
+        let dripping = tokio::spawn(async move {
+            let mut sent = 0;
+            while sent < 200 && writing.write_all(b"G").await.is_ok() {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                sent += 1;
+            }
+            sent
+        });
+        let mut reply = Vec::new();
+        let _ = reading.read_to_end(&mut reply).await;
+        let sent = dripping.await.unwrap();
+        assert!(sent < 150, "{sent} bytes of a header were waited for");
+    }
+    // Nothing after a request that ended.
+    let pounce = pounce
+        .restart(&[("REGISTRY_HTTP_LIMITS_IDLETIMEOUT", "1s")])
+        .await;
+    let mut kept = TcpStream::connect(pounce.addr).await.unwrap();
+    let request = head("GET", "/v2/", &[]);
+    kept.write_all(request.as_bytes()).await.unwrap();
+    assert_eq!(responses(&to_the_end(kept).await), 1);
+    // Who takes long over a body is not concerned: a byte every 100 ms, for longer than both.
+    let begun = pounce.begin("a").await;
+    let mut slow = TcpStream::connect(pounce.addr).await.unwrap();
+    let blob = vec![7; 30];
+    let path = format!("{begun}&digest={}", digest(&blob));
+    let request = head("PUT", &path, &["Content-Length: 30", "Connection: close"]);
+    slow.write_all(request.as_bytes()).await.unwrap();
+    for byte in &blob {
+        slow.write_all(&[*byte]).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert!(to_the_end(slow).await.starts_with("HTTP/1.1 201"));
+}
+
+/// A client of HTTP/2 that asks, and has no room for any byte of the answer.
+#[tokio::test]
+async fn an_answer_that_nobody_takes_ends_its_connection() {
+    let pounce = Pounce::with(&[("REGISTRY_HTTP_LIMITS_WRITETIMEOUT", "1s")]).await;
+    let frame = |kind: u8, flags: u8, stream: u32, payload: &[u8]| {
+        let mut frame = u32::try_from(payload.len()).unwrap().to_be_bytes()[1..].to_vec();
+        frame.extend([kind, flags]);
+        frame.extend(stream.to_be_bytes());
+        frame.extend(payload);
+        frame
+    };
+    // SETTINGS_INITIAL_WINDOW_SIZE is 0; then GET /v2/ of the host x, as HPACK writes it.
+    let settings = frame(4, 0, 0, &[0, 4, 0, 0, 0, 0]);
+    let headers = frame(1, 5, 1, b"\x82\x86\x04\x04/v2/\x01\x01x");
+    let mut connection = TcpStream::connect(pounce.addr).await.unwrap();
+    let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    for bytes in [&preface[..], &settings, &headers] {
+        connection.write_all(bytes).await.unwrap();
+    }
+    to_the_end(connection).await;
+    pounce.until_metric("connections", 0).await;
+}
+
+/// What a process ever had in memory, in MiB.
+fn peak(process: &Process) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", process.pid())).unwrap();
+    let line = status
+        .lines()
+        .find(|line| line.starts_with("VmHWM"))
+        .unwrap();
+    let kib: u64 = line.split_whitespace().nth(1).unwrap().parse().unwrap();
+    kib / 1024
+}
+
+#[tokio::test]
+async fn a_header_or_a_manifest_of_any_size_takes_no_memory() {
+    let process = Process::start(&[("REGISTRY_LOG_ACCESSLOG_DISABLED", "true")]);
+    reqwest::get(process.url("/v2/")).await.unwrap();
+    let before = peak(&process);
+    let line = format!("X-Filler: {}\r\n", "a".repeat(8000));
+    let (one, megabyte) = ("a".repeat(1 << 20), "a".repeat(1 << 20));
+    let starts = [
+        // 100 MB of lines, of one line, of a path, and of credentials.
+        (
+            head("GET", "/v2/", &[]).trim_end().to_owned() + "\r\n",
+            line.repeat(125),
+        ),
+        (
+            "GET /v2/ HTTP/1.1\r\nHost: x\r\nX: ".to_owned(),
+            one.clone(),
+        ),
+        ("GET /v2/".to_owned(), one.clone()),
+        (
+            "GET /v2/ HTTP/1.1\r\nHost: x\r\nAuthorization: Basic ".to_owned(),
+            one,
+        ),
+        // A manifest of 1 GB, announced and not.
+        (
+            head("PUT", "/v2/a/manifests/v1", &["Content-Length: 1000000000"]),
+            megabyte.clone(),
+        ),
+        (
+            head("PUT", "/v2/a/manifests/v1", &["Transfer-Encoding: chunked"]),
+            format!("{:x}\r\n{megabyte}\r\n", megabyte.len()),
+        ),
+        // A body where none is wanted.
+        (
+            head("GET", "/v2/", &["Content-Length: 1000000000"]),
+            megabyte.clone(),
+        ),
+        (
+            head(
+                "POST",
+                "/v2/a/blobs/uploads/",
+                &["Content-Length: 1000000000"],
+            ),
+            megabyte,
+        ),
+    ];
+    for (start, piece) in starts {
+        let (mut reading, mut writing) = TcpStream::connect(&process.addr)
+            .await
+            .unwrap()
+            .into_split();
+        let piece = piece.into_bytes();
+        let label = start.lines().next().unwrap().to_owned();
+        let sending = tokio::spawn(async move {
+            let mut sent = 0;
+            if writing.write_all(start.as_bytes()).await.is_err() {
+                return sent;
+            }
+            // 100 MB of a header, and of a body what is thrown away behind an answer.
+            while sent < 100_000_000 && writing.write_all(&piece).await.is_ok() {
+                sent += piece.len();
+            }
+            sent
+        });
+        let mut reply = Vec::new();
+        let _ =
+            tokio::time::timeout(Duration::from_secs(20), reading.read_to_end(&mut reply)).await;
+        drop(reading);
+        let sent = sending.await.unwrap();
+        assert!(sent < 100_000_000, "{label}: all was taken");
+        // Who is still sending may not see it; who does sees the right one.
+        let status = String::from_utf8_lossy(&reply)
+            .split(' ')
+            .nth(1)
+            .map(str::to_owned);
+        let right = ["413", "431", "414", "200", "202", "400"];
+        assert!(
+            status.is_none_or(|it| right.contains(&&*it)),
+            "{label}: {reply:.200?}"
+        );
+    }
+    let grown = peak(&process) - before;
+    assert!(grown < 48, "{grown} MiB");
+    assert_eq!(
+        reqwest::get(process.url("/v2/")).await.unwrap().status(),
+        200
+    );
+}
