@@ -2,8 +2,8 @@
 //!
 //! bcrypt takes a core for some 50 ms. So a verdict is remembered under a keyed digest of user, password and
 //! hash; comparisons run beside the async threads, a few at once; and how many a client can ask for is
-//! limited. Who is over the limit for a user gets no verdict at all for a while, not even one that is
-//! remembered: the right guess would stand out.
+//! limited. What is remembered is told even then, so that nobody can lock a user out by guessing; but not to
+//! somebody who goes on and on, since the right guess would stand out.
 
 use std::net::IpAddr;
 use std::num::NonZeroU32;
@@ -29,6 +29,8 @@ use crate::telemetry::Metrics;
 const VERDICTS: u64 = 10_000;
 /// For how long. A changed hash is another entry, so this is no time in which an old password works.
 const VERDICT_LIFE: Duration = Duration::from_mins(5);
+/// How long a client's count is kept that asks nothing more: until it would be full again, or nearly.
+const LONGEST: Duration = Duration::from_mins(15);
 /// How many requests may wait for a comparison: some seconds' worth.
 const QUEUE: usize = 64;
 /// Clients whose comparisons are counted.
@@ -37,6 +39,9 @@ const CLIENTS: u64 = 20_000;
 const MAX_NAME: usize = 255;
 /// Comparisons for one user from one address: so many at once, and one more each time this has passed.
 const OF_USER: (u32, Duration) = (10, Duration::from_secs(6));
+/// Refusals beyond that, before nothing is told any more; and for how long.
+const REFUSALS: (u32, Duration) = (5_000, Duration::from_secs(1));
+const BAR: Duration = Duration::from_mins(1);
 /// Comparisons from one address: many users may share it.
 const OF_ADDRESS: (u32, Duration) = (30, Duration::from_secs(1));
 
@@ -85,11 +90,11 @@ impl Passwords {
                 .build(),
             limits: SyncCache::builder()
                 .max_capacity(CLIENTS)
-                .time_to_idle(OF_USER.1 * OF_USER.0)
+                .time_to_idle(LONGEST)
                 .build(),
             barred: SyncCache::builder()
                 .max_capacity(CLIENTS)
-                .time_to_live(OF_USER.1)
+                .time_to_live(BAR)
                 .build(),
             some_barred: AtomicU64::new(0),
             began: Instant::now(),
@@ -147,7 +152,10 @@ impl Passwords {
     ) -> Result<bool, Refusal> {
         let (one, all) = (self.client(user, from), self.client("", from));
         if let Err(after) = self.count(one, OF_USER) {
-            self.bar(one, after);
+            let refusals = self.digest(&[b"refused", &one]);
+            if self.count(refusals, REFUSALS).is_err() {
+                self.bar(one, BAR);
+            }
             return Err(Refusal::TooMany(after));
         }
         self.count(all, OF_ADDRESS).map_err(Refusal::TooMany)?;
