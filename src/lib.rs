@@ -19,6 +19,7 @@
 //! - [`auth`]: who is asking, and may they. The only one that knows passwords and tokens of clients.
 //! - [`http`]: the wire. The only one that knows status codes.
 //! - [`cli`]: one file a command. Those that do not serve use the layers themselves.
+//! - `live` and `descriptors`: files that change, and how many of them there may be.
 //! - [`config`] and [`telemetry`]: what the operator says and sees; used by constructors.
 //!
 //! The four words that are not the spec's: an **upstream** is a registry in front of which pounce
@@ -142,12 +143,11 @@ impl Server {
             None => None,
         };
         let local = local_addr(&listener);
+        let scheme = if tls.is_some() { "https" } else { "http" };
         let base = match &http.host {
             // Only its origin counts: the bucket's paths begin at the root.
             Some(host) => host.as_url().join("/").unwrap_or(host.as_url().clone()),
-            None if tls.is_some() => Url::parse(&format!("https://{local}"))
-                .map_err(|error| UpstreamError::Invalid(error.to_string()))?,
-            None => Url::parse(&format!("http://{local}"))
+            None => Url::parse(&format!("{scheme}://{local}"))
                 .map_err(|error| UpstreamError::Invalid(error.to_string()))?,
         };
         let operator = debug

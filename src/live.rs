@@ -49,8 +49,12 @@ impl<T: Send + Sync + 'static> Live<T> {
                     let anew = (now != before).then(|| make().map_err(|error| error.to_string()));
                     (now, anew)
                 });
-                let Ok((now, anew)) = looked.await else {
-                    return;
+                let (now, anew) = match looked.await {
+                    Ok(looked) => looked,
+                    Err(error) => {
+                        tracing::error!(%error, "{what} is not looked at any more");
+                        return;
+                    }
                 };
                 seen = now;
                 match anew {

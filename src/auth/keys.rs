@@ -17,7 +17,8 @@ use super::AuthError;
 #[derive(Debug)]
 pub(super) struct Keys {
     known: Vec<Known>,
-    /// Who vouches for the certificates that tokens bring along (`x5c`).
+    /// Who vouches for the certificates that tokens bring along (`x5c`): as for those of TLS clients, so one
+    /// that names purposes has to name that of a client.
     roots: Option<Arc<dyn ClientCertVerifier>>,
 }
 
