@@ -76,6 +76,26 @@ async fn one_request_is_not_two() {
     }
 }
 
+/// Who asks before they send is not told to send what is thrown away.
+#[tokio::test]
+async fn a_body_that_is_refused_is_not_asked_for() {
+    let users = pounce::auth::line("alice", "secret", 4).unwrap();
+    let pounce = Pounce::with(&[("REGISTRY_AUTH_HTPASSWD_USERS", &users)]).await;
+    let fields = ["Expect: 100-continue", "Content-Length: 1000"];
+    for path in ["/v2/a/manifests/v1", "/v2/A/manifests/v1"] {
+        let reply = exchange(pounce.addr, head("PUT", path, &fields).as_bytes()).await;
+        assert!(reply.starts_with("HTTP/1.1 40"), "{reply}");
+    }
+    let credentials = "Authorization: Basic YWxpY2U6c2VjcmV0";
+    let fields = [&fields[..], &[credentials, "Connection: close"]].concat();
+    let request = head("PUT", "/v2/a/manifests/v1", &fields) + &"x".repeat(1000);
+    let reply = exchange(pounce.addr, request.as_bytes()).await;
+    assert!(
+        reply.starts_with("HTTP/1.1 100") && reply.contains("HTTP/1.1 400"),
+        "{reply}"
+    );
+}
+
 #[tokio::test]
 async fn no_path_leads_out_of_a_repository() {
     let upstream = Upstream::start().await;

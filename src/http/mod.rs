@@ -150,7 +150,13 @@ async fn registry(site: &Arc<Site>, request: Request) -> Response {
             line.at(path);
         }
         let is_push = matches!(&admitted, Ok((endpoint, _)) if endpoint.takes_body());
-        let body = Lingering::wrap(body, is_push);
+        // Who waits to be told to send a body is better told why not (RFC 9110, section 10.1.1).
+        let waits = !is_push && parts.headers.contains_key(header::EXPECT);
+        let body = if waits {
+            Body::empty()
+        } else {
+            Lingering::wrap(body, is_push)
+        };
         match admitted {
             Ok((endpoint, who)) => {
                 let client = Client { reached, who };
