@@ -158,20 +158,18 @@ async fn guessing_is_limited_by_user_and_address() {
 }
 
 /// The right guess would stand out among refusals: thousands of them end with no answer for anybody at that
-/// address who says that they are alice.
+/// address.
 #[tokio::test]
 async fn guessing_on_and_on_tells_nothing() {
-    let pounce = with_users(&["alice", "bob"]).await;
+    let pounce = with_users(&["alice"]).await;
     assert_eq!(ask(&pounce, "alice", "GET", "/v2/").await.status, 200);
-    assert_eq!(ask(&pounce, "bob", "GET", "/v2/").await.status, 200);
-    for guess in 0..5_200 {
+    for guess in 0..20_300 {
         let guess = pounce
             .request("GET", "/v2/")
             .basic_auth("alice", Some(guess));
         assert!([401, 429].contains(&pounce.send(guess).await.status));
     }
     assert_eq!(ask(&pounce, "alice", "GET", "/v2/").await.status, 429);
-    assert_eq!(ask(&pounce, "bob", "GET", "/v2/").await.status, 200);
 }
 
 #[tokio::test]

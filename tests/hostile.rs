@@ -76,6 +76,18 @@ async fn one_request_is_not_two() {
     }
 }
 
+#[tokio::test]
+async fn a_request_is_for_one_host() {
+    let pounce = Pounce::with(&[]).await;
+    for fields in ["", "Host: a\r\nHost: b\r\n", "Host: a\r\nHost: a\r\n"] {
+        let request = format!("GET /v2/ HTTP/1.1\r\n{fields}Connection: close\r\n\r\n");
+        let reply = exchange(pounce.addr, request.as_bytes()).await;
+        assert!(reply.starts_with("HTTP/1.1 400"), "{reply}");
+    }
+    let reply = exchange(pounce.addr, b"GET /v2/ HTTP/1.0\r\n\r\n").await;
+    assert!(reply.starts_with("HTTP/1.0 200"), "{reply}");
+}
+
 /// Who asks before they send is not told to send what is thrown away.
 #[tokio::test]
 async fn a_body_that_is_refused_is_not_asked_for() {

@@ -7,7 +7,10 @@ fn load(yaml: &str, variables: &[(&str, &str)]) -> Result<Loaded, ConfigError> {
 }
 
 fn refused(yaml: &str, variables: &[(&str, &str)]) -> String {
-    load(yaml, variables).unwrap_err().to_string()
+    match load(yaml, variables) {
+        Ok(_) => panic!("{yaml} {variables:?}"),
+        Err(error) => error.to_string(),
+    }
 }
 
 /// A file, variables, and the setting that is to be named.
@@ -176,6 +179,38 @@ fn wrong_access_settings_name_themselves() {
 }
 
 #[test]
+fn a_pattern_that_nothing_fits_is_a_mistake() {
+    let rule = |users: &str, repositories: &str| {
+        let rules = format!("[{{users: [{users}], repositories: [{repositories}], actions: []}}]");
+        load(
+            &format!("auth: {{htpasswd: {{path: /x}}, rules: {rules}}}"),
+            &[],
+        )
+        .map(|_| ())
+    };
+    rule(
+        "'*', ci-*, 'org/alice', '{a,b}'",
+        "'secret/**', 'a_b/c.d/*', '{a,b}/**', 'x[0-9]'",
+    )
+    .unwrap();
+    for users in ["'mallory,bob'", "'a b'", "'a:b'"] {
+        let error = rule(users, "a").unwrap_err().to_string();
+        assert!(error.contains("auth.rules.0.users"), "{error}");
+    }
+    for names in [
+        "'Secret/**'",
+        "/secret",
+        "secret/",
+        "a//b",
+        "'a, b'",
+        "'host:5000/a'",
+    ] {
+        let error = rule("a", names).unwrap_err().to_string();
+        assert!(error.contains("auth.rules.0.repositories"), "{error}");
+    }
+}
+
+#[test]
 fn wrong_settings_of_the_listener_name_themselves() {
     let cases: &[Case] = &[
         (
@@ -201,6 +236,12 @@ fn wrong_settings_of_the_listener_name_themselves() {
         ),
         ("http: {forwardedfor: 'a b'}", &[], "http.forwardedfor"),
         (
+            "storage: {s3: {regionendpoint: 'http://AK:SECRET@host'}}",
+            &[],
+            "storage.s3.regionendpoint",
+        ),
+        ("storage: {inmemory: }", &[], "storage.inmemory"),
+        (
             "",
             &[("REGISTRY_AUTH_HTPASSWD_USERS", "")],
             "REGISTRY_AUTH_HTPASSWD_USERS",
@@ -211,6 +252,17 @@ fn wrong_settings_of_the_listener_name_themselves() {
             "REGISTRY_AUTH_HTPASSWD_USER",
         ),
         ("auth: {htpasswd: {path: ''}}", &[], "auth.htpasswd.path"),
+        ("auth: {htpasswd: {users: ''}}", &[], "auth.htpasswd"),
+        ("auth: {token: {autoredirect: false}}", &[], "auth.token"),
+        ("auth: {silly: }", &[], "auth.silly"),
+        ("auth: []", &[], "auth"),
+        ("auth: {htpasswd: 'alice:hunter2'}", &[], "auth.htpasswd"),
+        ("auth: {rules: [pull]}", &[], "auth.rules.0"),
+        (
+            "",
+            &[("REGISTRY_AUTH_HTPASSWD", "alice:hunter2")],
+            "auth.htpasswd",
+        ),
         (
             "auth: {htpasswd: {path: /x}, rules: [{users: [a], repositories: []}]}",
             &[],

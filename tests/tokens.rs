@@ -185,6 +185,9 @@ async fn what_is_no_good_token_is_refused() {
         encoded(&json!({"alg": "none", "typ": "JWT"})),
         encoded(&good)
     );
+    let mut critical = Header::new(Algorithm::RS256);
+    critical.crit = Some(vec!["b64".to_owned()]);
+    let critical = signer.sign_with(&critical, &good);
     // The public key, in the forms in which somebody may have taken it for a secret.
     let hmac = |secret: &[u8]| {
         let key = EncodingKey::from_secret(secret);
@@ -207,6 +210,7 @@ async fn what_is_no_good_token_is_refused() {
         without("iss"),
         without("aud"),
         none.clone(),
+        critical,
         format!("{none}{signature}"),
         hmac(signer.certificate.pem().as_bytes()),
         hmac(signer.key.public_key_pem().as_bytes()),

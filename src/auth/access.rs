@@ -66,7 +66,7 @@ impl Access {
                     .token
                     .realm
                     .as_ref()
-                    .filter(|_| !config.token.autoredirect)
+                    .filter(|_| !config.token.is_beside())
                     .map(|realm| realm.as_url().to_string()),
                 beside: config.token.path().to_owned(),
                 service: config.token.service.clone().unwrap_or_default(),
@@ -79,6 +79,15 @@ impl Access {
     #[must_use]
     pub const fn is_open(&self) -> bool {
         matches!(self.how, How::Open)
+    }
+
+    /// How many users with passwords there are, where users have passwords.
+    #[must_use]
+    pub fn users(&self) -> Option<usize> {
+        match &self.how {
+            How::Htpasswd { passwords, .. } => Some(passwords.users()),
+            How::Open | How::Token { .. } => None,
+        }
     }
 
     /// Whether anything is allowed to those who do not say who they are.

@@ -15,6 +15,7 @@ use governor::clock::{Clock, DefaultClock};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use hmac::{Hmac, KeyInit, Mac};
 use moka::future::Cache;
+use moka::policy::EvictionPolicy;
 use moka::sync::Cache as SyncCache;
 use sha2::Sha256;
 use tokio::sync::Semaphore;
@@ -29,7 +30,7 @@ use crate::telemetry::Metrics;
 const VERDICTS: u64 = 10_000;
 /// For how long. A changed hash is another entry, so this is no time in which an old password works.
 const VERDICT_LIFE: Duration = Duration::from_mins(5);
-/// How long a client's count is kept that asks nothing more: until it would be full again, or nearly.
+/// How long a client's count is kept that asks nothing more.
 const LONGEST: Duration = Duration::from_mins(15);
 /// How many requests may wait for a comparison: some seconds' worth.
 const QUEUE: usize = 64;
@@ -39,8 +40,8 @@ const CLIENTS: u64 = 20_000;
 const MAX_NAME: usize = 255;
 /// Comparisons for one user from one address: so many at once, and one more each time this has passed.
 const OF_USER: (u32, Duration) = (10, Duration::from_secs(6));
-/// Refusals beyond that, before nothing is told any more; and for how long.
-const REFUSALS: (u32, Duration) = (5_000, Duration::from_secs(1));
+/// Refusals to an address beyond that, before it is told nothing any more; and for how long.
+const REFUSALS: (u32, Duration) = (20_000, Duration::from_millis(500));
 const BAR: Duration = Duration::from_mins(1);
 /// Comparisons from one address: many users may share it.
 const OF_ADDRESS: (u32, Duration) = (30, Duration::from_secs(1));
@@ -53,7 +54,7 @@ pub(super) struct Passwords {
     key: Hmac<Sha256>,
     verdicts: Cache<[u8; 32], bool>,
     limits: SyncCache<[u8; 32], Arc<DefaultDirectRateLimiter>>,
-    /// Who is over the limit for a user, and until when.
+    /// Addresses that go on and on, and until when they are told nothing.
     barred: SyncCache<[u8; 32], Instant>,
     /// Until when anybody is, in milliseconds since `began`: nobody else has to be looked up.
     some_barred: AtomicU64,
@@ -89,6 +90,8 @@ impl Passwords {
                 .time_to_live(VERDICT_LIFE)
                 .build(),
             limits: SyncCache::builder()
+                // A count that is not kept limits nobody.
+                .eviction_policy(EvictionPolicy::lru())
                 .max_capacity(CLIENTS)
                 .time_to_idle(LONGEST)
                 .build(),
@@ -104,6 +107,11 @@ impl Passwords {
         })
     }
 
+    /// How many users there are.
+    pub(super) fn users(&self) -> usize {
+        self.users.get().len()
+    }
+
     /// The user of this name, if this is the password.
     pub(super) async fn verify(
         &self,
@@ -114,7 +122,7 @@ impl Passwords {
         if user.len() > MAX_NAME {
             return Err(Refusal::Wrong);
         }
-        self.not_barred(user, from)?;
+        self.not_barred(from)?;
         let users = self.users.get();
         let found = users.get(user);
         let nobodys = || users.nobodys_hash(first_bytes(self.digest(&[user.as_bytes()])));
@@ -151,14 +159,21 @@ impl Passwords {
         from: IpAddr,
     ) -> Result<bool, Refusal> {
         let (one, all) = (self.client(user, from), self.client("", from));
-        if let Err(after) = self.count(one, OF_USER) {
-            let refusals = self.digest(&[b"refused", &one]);
-            if self.count(refusals, REFUSALS).is_err() {
-                self.bar(one, BAR);
+        // A name is counted only where its address may ask: otherwise one could fill the table with names, and so
+        // empty it of counts. And guesses for one user are no guesses for others.
+        let counted = if self.limits.contains_key(&one) {
+            self.count(one, OF_USER)
+                .and_then(|()| self.count(all, OF_ADDRESS))
+        } else {
+            self.count(all, OF_ADDRESS)
+                .and_then(|()| self.count(one, OF_USER))
+        };
+        if let Err(after) = counted {
+            if self.count(self.client("refused:", from), REFUSALS).is_err() {
+                self.bar(all);
             }
             return Err(Refusal::TooMany(after));
         }
-        self.count(all, OF_ADDRESS).map_err(Refusal::TooMany)?;
         let place = Arc::clone(&self.queue).try_acquire_owned();
         let place = place.map_err(|_| Refusal::TooMany(Duration::from_secs(2)))?;
         // Neither is ever closed.
@@ -190,20 +205,20 @@ impl Passwords {
             .map_err(|until| until.wait_time_from(self.clock.now()))
     }
 
-    fn bar(&self, client: [u8; 32], after: Duration) {
-        let until = Instant::now() + after;
+    fn bar(&self, client: [u8; 32]) {
+        let until = Instant::now() + BAR;
         self.barred.insert(client, until);
         let millis = until.saturating_duration_since(self.began).as_millis();
         let millis = u64::try_from(millis).unwrap_or(u64::MAX);
         self.some_barred.fetch_max(millis, Ordering::Relaxed);
     }
 
-    fn not_barred(&self, user: &str, from: IpAddr) -> Result<(), Refusal> {
+    fn not_barred(&self, from: IpAddr) -> Result<(), Refusal> {
         let last = Duration::from_millis(self.some_barred.load(Ordering::Relaxed));
         if last.is_zero() || self.began.elapsed() > last {
             return Ok(());
         }
-        let until = self.barred.get(&self.client(user, from));
+        let until = self.barred.get(&self.client("", from));
         let left = until.map(|until| until.saturating_duration_since(Instant::now()));
         match left {
             Some(left) if !left.is_zero() => Err(Refusal::TooMany(left)),
@@ -212,7 +227,7 @@ impl Passwords {
     }
 
     /// Whose comparisons are counted together: those for a user from an address; without a user, all from
-    /// the address.
+    /// the address. No user's name has a colon.
     fn client(&self, user: &str, from: IpAddr) -> [u8; 32] {
         let address = match network(from) {
             IpAddr::V4(address) => address.to_ipv6_mapped().octets(),

@@ -168,6 +168,10 @@ impl Tokens {
         if !self.algorithms.contains(&header.alg) {
             return Err(ErrorKind::InvalidAlgorithm.into());
         }
+        // RFC 7515, section 4.1.11: extensions that have to be understood, and are not.
+        if header.crit.is_some() {
+            return Err(ErrorKind::InvalidToken.into());
+        }
         let mut validation = Validation::new(header.alg);
         validation.leeway = SKEW;
         validation.validate_nbf = true;

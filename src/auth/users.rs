@@ -58,7 +58,7 @@ impl Users {
         origin: &str,
     ) -> Result<(), AuthError> {
         for (index, line) in lines.enumerate() {
-            let line = line.trim();
+            let line = line.trim_start_matches('\u{feff}').trim();
             if line.is_empty() || line.starts_with('#') {
                 continue;
             }
@@ -70,7 +70,7 @@ impl Users {
             let (user, hash) = line
                 .split_once(':')
                 .ok_or_else(|| wrong("is not user:hash, as `pounce htpasswd USER` prints it"))?;
-            if user.is_empty() || user == ANONYMOUS {
+            if user.is_empty() || user == ANONYMOUS || user.contains(char::is_whitespace) {
                 return Err(wrong("no user can be called that"));
             }
             match cost(hash) {

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use super::hosts::WebUrl;
 use super::lists;
-use super::values::Secret;
+use super::values::{self, Secret};
 
 /// `auth`
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
@@ -68,7 +68,8 @@ pub struct Token {
     #[serde(deserialize_with = "lists::list")]
     pub signingalgorithms: Vec<SigningAlgorithm>,
     /// Tokens are got where clients reach pounce, at `autoredirectpath`, instead of at `realm`.
-    pub autoredirect: bool,
+    #[serde(deserialize_with = "values::optional_bool")]
+    pub autoredirect: Option<bool>,
     /// See above; without it, distribution's `/auth/token/`.
     pub autoredirectpath: Option<String>,
 }
@@ -82,6 +83,12 @@ impl Htpasswd {
 }
 
 impl Token {
+    /// Whether tokens are got beside pounce, instead of at `realm`.
+    #[must_use]
+    pub fn is_beside(&self) -> bool {
+        self.autoredirect.unwrap_or(false)
+    }
+
     /// The path at which tokens are got with `autoredirect`.
     #[must_use]
     pub fn path(&self) -> &str {
@@ -211,7 +218,7 @@ impl Pattern {
 }
 
 macro_rules! pattern {
-    ($name:ident, $components:literal) => {
+    ($name:ident, $components:literal, $impossible:expr, $why:literal) => {
         impl $name {
             /// Whether a name fits.
             #[must_use]
@@ -229,7 +236,11 @@ macro_rules! pattern {
         impl FromStr for $name {
             type Err = String;
 
+            /// One that no name can fit would forbid nothing.
             fn from_str(text: &str) -> Result<Self, Self::Err> {
+                if $impossible(text) {
+                    return Err($why.to_owned());
+                }
                 Pattern::new(text, $components).map(Self)
             }
         }
@@ -248,5 +259,21 @@ macro_rules! pattern {
     };
 }
 
-pattern!(RepositoryPattern, true);
-pattern!(UserPattern, false);
+pattern!(
+    RepositoryPattern,
+    true,
+    |text: &str| {
+        let odd = |c: char| c.is_ascii_uppercase() || c.is_whitespace() || c == ':';
+        text.contains(odd) || text.starts_with('/') || text.ends_with('/') || text.contains("//")
+    },
+    "no name of a repository fits: they have lower case, digits, and components between single slashes"
+);
+pattern!(
+    UserPattern,
+    false,
+    |text: &str| {
+        let odd = |c: char| c.is_whitespace() || c == ':';
+        text.contains(odd) || (text.contains(',') && !text.contains('{'))
+    },
+    "no name of a user fits: they have no blanks, colons or commas; write several as a list"
+);

@@ -6,6 +6,14 @@ impl Config {
     /// What concerns more than one setting.
     pub(super) fn check(&self) -> Result<(), ConfigError> {
         let s3 = &self.storage.s3;
+        if s3
+            .regionendpoint
+            .as_ref()
+            .is_some_and(|it| it.contains('@'))
+        {
+            let message = "must not contain credentials, they have settings of their own";
+            return Err(ConfigError::value("storage.s3.regionendpoint", message));
+        }
         if self.storage.driver == Driver::S3 {
             if s3.bucket.is_none() {
                 return Err(ConfigError::value("storage.s3.bucket", "is missing"));
@@ -76,7 +84,9 @@ impl Config {
                 }
             }
             Scheme::Htpasswd => {
-                if htpasswd.path.is_none() && htpasswd.users.is_none() {
+                let users = htpasswd.users.as_ref();
+                let no_users = users.is_none_or(|text| text.reveal().trim().is_empty());
+                if htpasswd.path.is_none() && no_users {
                     let message = "or path is missing: lines as `pounce htpasswd USER` prints them";
                     return Err(ConfigError::value("auth.htpasswd.users", message));
                 }
@@ -93,7 +103,7 @@ impl Config {
                 }
             }
             Scheme::Token => {
-                if token.realm.is_none() && !token.autoredirect {
+                if token.realm.is_none() && !token.is_beside() {
                     return Err(ConfigError::value("auth.token.realm", "is missing"));
                 }
                 if !token.path().starts_with('/') || !is_quotable(token.path()) {

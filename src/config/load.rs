@@ -126,6 +126,7 @@ impl Config {
             }
         }
 
+        shape(&document, &keys, &mut Vec::new())?;
         let named = |driver: &str| document["storage"].get(driver).is_some();
         let (names_s3, names_folder) = (named("s3"), named("filesystem"));
         let asked = |scheme: &str| document["auth"].get(scheme).is_some_and(says_something);
@@ -219,12 +220,52 @@ fn choice(document: &mut Value, section: &str, environment: &Environment) -> Opt
 /// Whether somebody wants this section: it is there without any setting, or one of them is set.
 fn says_something(section: &Value) -> bool {
     let set = |value: &Value| match value {
-        Value::Null | Value::Bool(false) => false,
+        Value::Null => false,
         Value::Array(list) => !list.is_empty(),
         _ => true,
     };
     let settings = section.as_object();
     settings.is_none_or(|settings| settings.is_empty() || settings.values().any(set))
+}
+
+/// Sections have to be mappings, and some lists have to be lists of them. serde would repeat what stands there
+/// instead, which may be a secret; and it takes an empty list for a section.
+fn shape(node: &Value, keys: &Keys, path: &mut Vec<String>) -> Result<(), ConfigError> {
+    let parts: Vec<&str> = path.iter().map(String::as_str).collect();
+    let children: Vec<(String, &Value)> = match (keys.find(&parts), node) {
+        _ if path.is_empty() => node.as_object().into_iter().flatten().map(own).collect(),
+        (Key::Section(_), Value::Object(section)) => section.iter().map(own).collect(),
+        (Key::List, Value::Array(list)) => {
+            let elements = list.iter().enumerate();
+            elements
+                .map(|(index, child)| (index.to_string(), child))
+                .collect()
+        }
+        (Key::Section(_) | Key::List, Value::Null) => return Ok(()),
+        (Key::Section(_), _) => {
+            return Err(ConfigError::value(
+                path.join("."),
+                "must be a mapping of settings",
+            ));
+        }
+        (Key::List, _) => {
+            return Err(ConfigError::value(
+                path.join("."),
+                "must be a list of mappings",
+            ));
+        }
+        _ => return Ok(()),
+    };
+    for (key, child) in children {
+        path.push(key);
+        shape(child, keys, path)?;
+        path.pop();
+    }
+    Ok(())
+}
+
+fn own<'a>((key, child): (&String, &'a Value)) -> (String, &'a Value) {
+    (key.clone(), child)
 }
 
 /// Takes out of a file what is ignored, and refuses what is unknown.
@@ -254,10 +295,7 @@ fn tidy(
                 notices.push(format!("{} is ignored: {why}", path.join(".")));
                 drop.push(key.clone());
             }
-            Key::Refused(why) if !child.is_null() => {
-                return Err(ConfigError::value(path.join("."), why));
-            }
-            Key::Refused(_) => drop.push(key.clone()),
+            Key::Refused(why) => return Err(ConfigError::value(path.join("."), why)),
             Key::Unknown(nearest) => {
                 return Err(ConfigError::UnknownKey {
                     key: path.join("."),

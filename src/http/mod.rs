@@ -99,6 +99,8 @@ pub fn router(site: Arc<Site>) -> Router {
 
 async fn answer(State(site): State<Arc<Site>>, request: Request) -> Response {
     let mut response = match route(&site, request.uri().path()) {
+        // RFC 9112, section 3.2: in front, another line may be the one that counts.
+        _ if reached::has_wrong_host(&request) => StatusCode::BAD_REQUEST.into_response(),
         Route::Registry => registry(&site, request).await,
         Route::Bucket(bucket) => self::bucket(&site, bucket, request).await,
         Route::Health => (StatusCode::OK, "ok\n").into_response(),

@@ -6,10 +6,11 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Once;
 
-use axum::http::HeaderMap;
+use axum::extract::Request;
 use axum::http::header::{self, HeaderName, HeaderValue};
 use axum::http::request::Parts;
 use axum::http::uri::Authority;
+use axum::http::{HeaderMap, Version};
 use ipnet::IpNet;
 use url::Url;
 
@@ -134,6 +135,12 @@ pub(super) fn locate(site: &Site, request: &Parts, reached: &Reached, headers: &
         let url = super::headers::value(url.as_str());
         headers.insert(header::LOCATION, url);
     }
+}
+
+/// Whether a request of HTTP/1.1 has no `Host`, or several.
+pub(super) fn has_wrong_host(request: &Request) -> bool {
+    let hosts = request.headers().get_all(header::HOST).iter().count();
+    request.version() == Version::HTTP_11 && hosts != 1
 }
 
 /// A name of the DNS or an address, with a port or not. It becomes part of URLs and of headers; and what is

@@ -30,7 +30,9 @@ use crate::telemetry::Metrics;
 /// The most bytes of a request's header, all lines together: tokens have a few thousand.
 const MAX_HEADER: usize = 64 << 10;
 /// Requests at once on one HTTP/2 connection; clients have some ten.
-const MAX_STREAMS: u32 = 200;
+const MAX_STREAMS: u32 = 100;
+/// Bytes of an answer that wait for an HTTP/2 client to take them.
+const MAX_WAITING: usize = 64 << 10;
 /// How often a silent HTTP/2 connection is asked whether anybody is there, and how long it has to answer.
 const PING: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(20));
 /// How long an HTTP/2 client has to hear that its connection ends, so that it sends what it has elsewhere.
@@ -115,6 +117,7 @@ fn protocols() -> Builder<TokioExecutor> {
         .keep_alive_interval(PING.0)
         .keep_alive_timeout(PING.1)
         .max_concurrent_streams(MAX_STREAMS)
+        .max_send_buf_size(MAX_WAITING)
         .max_header_list_size(u32::try_from(MAX_HEADER).unwrap_or(u32::MAX));
     http
 }

@@ -9,11 +9,11 @@ use url::Url;
 use uuid::Uuid;
 
 use super::report::Report;
-use crate::config::Config;
+use crate::config::{Config, Driver};
 use crate::oci::MediaType;
 use crate::store::{Condition, Key, Metadata, PartSource, Store};
 use crate::telemetry::causes;
-use crate::upstream::visit;
+use crate::upstream::{UpstreamError, visit};
 
 /// What is written to the bucket, in bytes.
 const SIZE: usize = 64 << 10;
@@ -27,7 +27,13 @@ pub(super) async fn check(config: &Config, report: &mut Report) {
         Ok(store) => store,
         Err(error) => {
             let why = causes(&error);
-            return report.wrong("bucket", &why, advice(&why));
+            let advice = match config.storage.driver {
+                Driver::S3 => advice(&why),
+                Driver::Filesystem => {
+                    "check storage.filesystem.rootdirectory: pounce must be able to write there"
+                }
+            };
+            return report.wrong("bucket", &why, advice);
         }
     };
     report.right("bucket", "it is there, and the credentials are accepted");
@@ -131,7 +137,11 @@ impl Trial {
                 Err(error) => {
                     let advice = "clients that cannot reach the bucket either need storage.redirect.disable, or to \
                                   be in storage.redirect.exclude";
-                    report.wrong(name, &causes(&error), advice);
+                    let why = match &error {
+                        UpstreamError::Unavailable(cause) => cause.clone(),
+                        error => causes(error),
+                    };
+                    report.wrong(name, &why, advice);
                 }
             }
         }
@@ -221,7 +231,9 @@ fn clock(there: SystemTime, report: &mut Report) {
 /// What to change, by what S3 says (its API reference, "Error responses").
 fn advice(why: &str) -> &'static str {
     let says = |codes: &[&str]| codes.iter().any(|code| why.contains(code));
-    if says(&[
+    if says(&["Connection refused", "dns error", "timed out", "timeout"]) {
+        "check storage.s3.regionendpoint, and that this machine reaches it"
+    } else if says(&[
         "InvalidAccessKeyId",
         "SignatureDoesNotMatch",
         "no providers",

@@ -92,6 +92,11 @@ fn files(config: &Config, report: &mut Report) {
             &[],
             &Arc::default(),
         ) {
+            Ok(access) if access.users() == Some(0) => report.wrong(
+                "auth",
+                "no user has a bcrypt hash: nobody can log in",
+                "make lines with `pounce htpasswd USER`; mind what eats a $",
+            ),
             Ok(_) => report.right("auth", "users or keys can be read"),
             Err(error) => report.wrong("auth", &error.to_string(), "mend that file or setting"),
         },
