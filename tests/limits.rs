@@ -140,6 +140,21 @@ async fn an_answer_that_nobody_takes_ends_its_connection() {
     }
     to_the_end(connection).await;
     pounce.until_metric("connections", 0).await;
+
+    // Nor can many of them keep others out until then.
+    let places = ("REGISTRY_HTTP_LIMITS_CONNECTIONS", "16");
+    let pounce = Pounce::with(&[places]).await;
+    let mut stalled = Vec::new();
+    for _ in 0..16 {
+        let mut connection = TcpStream::connect(pounce.addr).await.unwrap();
+        for bytes in [&preface[..], &settings, &headers] {
+            connection.write_all(bytes).await.unwrap();
+        }
+        stalled.push(connection);
+    }
+    let request = head("GET", "/v2/", &["Connection: close"]);
+    let reply = exchange(pounce.addr, request.as_bytes()).await;
+    assert!(reply.starts_with("HTTP/1.1 200"), "{reply}");
 }
 
 /// What a process ever had in memory, in MiB.

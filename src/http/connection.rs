@@ -3,7 +3,6 @@
 //! hyper has one time for a header and for the pause before it. Proxies keep connections open for a minute
 //! and more without using them, while nobody needs that long for a header; so both are kept here.
 
-use std::collections::HashMap;
 use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -18,7 +17,6 @@ use tokio::time::Sleep;
 
 use super::observed::{Observer, Polled};
 use crate::config::Limits;
-use crate::telemetry::Metrics;
 
 /// Since when a piece of an answer waits for the client to take it, in milliseconds since the connection was
 /// opened; 0: the client waits for the next one.
@@ -44,7 +42,7 @@ pub(super) struct Activity {
     offers: Mutex<Vec<Offered>>,
     /// It has to make room.
     pub(super) evict: Notify,
-    evicted: AtomicBool,
+    pub(super) evicted: AtomicBool,
 }
 
 impl Activity {
@@ -104,18 +102,22 @@ impl Activity {
         self.offers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Since when an answer waits for the client to take it, where each has a window of its own. What does not
+    /// overlap is watched by its bytes.
+    pub(super) fn stalled_since(&self) -> Option<Instant> {
+        let offers = self.lock_offers();
+        let offers = offers.iter().map(|offered| offered.load(Ordering::Acquire));
+        let waiting = offers.filter(|since| *since > 0 && self.is_multiplexed());
+        waiting
+            .min()
+            .map(|since| self.opened + Duration::from_millis(since))
+    }
+
     /// When it will have been idle, at reading a header, or at not taking an answer, for too long; `None`
     /// while it is neither.
     fn deadline(&self, limits: &Limits) -> Option<Instant> {
         let Some(idle) = self.idle_since() else {
-            // Of those that share a connection, each has a window of its own. What does not overlap is
-            // watched by its bytes.
-            let offers = self.lock_offers();
-            let offers = offers.iter().map(|offered| offered.load(Ordering::Acquire));
-            let oldest = offers
-                .filter(|since| *since > 0 && self.is_multiplexed())
-                .min()?;
-            return Some(self.opened + Duration::from_millis(oldest) + limits.writetimeout);
+            return Some(self.stalled_since()? + limits.writetimeout);
         };
         Some(match self.header_since.load(Ordering::Acquire) {
             // Who connects has something to say.
@@ -283,63 +285,5 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Socket<T> {
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let polled = Pin::new(&mut self.io).poll_shutdown(cx);
         self.written(cx, polled)
-    }
-}
-
-/// Every open connection, so that one that is idle can make room for another.
-#[derive(Debug)]
-pub(super) struct Open {
-    connections: Mutex<HashMap<u64, Arc<Activity>>>,
-    next: AtomicU64,
-    metrics: Option<Arc<Metrics>>,
-}
-
-impl Open {
-    pub(super) fn new(metrics: Option<Arc<Metrics>>) -> Self {
-        Self {
-            connections: Mutex::default(),
-            next: AtomicU64::new(0),
-            metrics,
-        }
-    }
-
-    pub(super) fn enter(self: &Arc<Self>, activity: &Arc<Activity>) -> Entered {
-        let id = self.next.fetch_add(1, Ordering::Relaxed);
-        self.lock().insert(id, Arc::clone(activity));
-        if let Some(metrics) = &self.metrics {
-            metrics.connection_opens();
-        }
-        Entered(Arc::clone(self), id)
-    }
-
-    /// Closes the connection that has been idle for longest; if none is, nothing.
-    pub(super) fn make_room(&self) {
-        let connections = self.lock();
-        let idle = connections
-            .values()
-            .filter(|activity| !activity.evicted.load(Ordering::Acquire))
-            .filter_map(|activity| Some((activity.idle_since()?, activity)));
-        if let Some((_, activity)) = idle.min_by_key(|(since, _)| *since) {
-            activity.evicted.store(true, Ordering::Release);
-            activity.evict.notify_one();
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Arc<Activity>>> {
-        self.connections
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// An open connection's place among all of them.
-pub(super) struct Entered(Arc<Open>, u64);
-
-impl Drop for Entered {
-    fn drop(&mut self) {
-        self.0.lock().remove(&self.1);
-        if let Some(metrics) = &self.0.metrics {
-            metrics.connection_ends();
-        }
     }
 }

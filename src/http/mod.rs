@@ -20,6 +20,7 @@ mod observed;
 mod query;
 mod reached;
 mod referrers;
+mod room;
 mod serve;
 mod tags;
 mod tls;

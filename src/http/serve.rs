@@ -20,9 +20,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
-use super::connection::{Activity, Answering, Open, Socket};
+use super::connection::{Activity, Answering, Socket};
 use super::observed::Observed;
 use super::reached::Peer;
+use super::room::Open;
 use super::tls::Tls;
 use crate::config::Limits;
 use crate::telemetry::Metrics;
