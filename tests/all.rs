@@ -8,6 +8,7 @@
 mod support;
 
 mod access;
+mod challenges;
 mod check;
 mod config;
 mod credentials;

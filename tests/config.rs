@@ -210,7 +210,9 @@ fn naming_a_way_to_log_in_chooses_it() {
         scheme("", &[users, ("REGISTRY_AUTH", "none")]),
         Scheme::Open
     );
-    assert_eq!(scheme("auth: {htpasswd: {realm: null}}", &[]), Scheme::Open);
+    // As the example lists them.
+    let listed = "auth: {htpasswd: {realm: null, path: null, users: null}}";
+    assert_eq!(scheme(listed, &[]), Scheme::Open);
     // Lists from variables, with commas or as YAML.
     let networks = |text| {
         let config = load("", &[("REGISTRY_HTTP_TRUSTEDPROXIES", text)])

@@ -253,6 +253,9 @@ fn wrong_settings_of_the_listener_name_themselves() {
         ),
         ("auth: {htpasswd: {path: ''}}", &[], "auth.htpasswd.path"),
         ("auth: {htpasswd: {users: ''}}", &[], "auth.htpasswd"),
+        // What a template makes whose variable is missing.
+        ("auth: {htpasswd: {path: }}", &[], "auth.htpasswd"),
+        ("auth: {token: {jwks: }}", &[], "auth.token"),
         ("auth: {token: {autoredirect: false}}", &[], "auth.token"),
         ("auth: {silly: }", &[], "auth.silly"),
         ("auth: []", &[], "auth"),

@@ -4,10 +4,10 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::keys::{Key, Keys};
+use super::keys::Keys;
 use super::origins::Origins;
 use super::overrides::{self, AUTH_VARIABLE, FOREIGN_VARIABLE, PATH_VARIABLE, STORAGE_VARIABLE};
-use super::{Config, ConfigError, Driver, Scheme};
+use super::{Config, ConfigError, Driver, Scheme, document};
 
 /// The variables of a process, in a form that tests can make up.
 #[derive(Clone, Debug, Default)]
@@ -108,7 +108,7 @@ impl Config {
         }
         let storage = choice(&mut document, "storage", environment);
         let auth = choice(&mut document, "auth", environment);
-        tidy(&mut document, &keys, &mut Vec::new(), &mut notices)?;
+        document::tidy(&mut document, &keys, &mut Vec::new(), &mut notices)?;
         let mut origins = Origins::of_file(&document);
         for (name, value) in &environment.0 {
             let not_one = [
@@ -126,10 +126,13 @@ impl Config {
             }
         }
 
-        shape(&document, &keys, &mut Vec::new())?;
+        document::shape(&document, &keys, &mut Vec::new())?;
         let named = |driver: &str| document["storage"].get(driver).is_some();
         let (names_s3, names_folder) = (named("s3"), named("filesystem"));
-        let asked = |scheme: &str| document["auth"].get(scheme).is_some_and(says_something);
+        let asked = |scheme: &str| {
+            let section = document["auth"].get(scheme);
+            section.is_some_and(|section| document::is_wanted(section, &keys, &["auth", scheme]))
+        };
         let (names_htpasswd, names_token) = (asked("htpasswd"), asked("token"));
         let mut config: Self = serde_path_to_error::deserialize(&document).map_err(|error| {
             // As in the names of variables.
@@ -215,102 +218,4 @@ fn choice(document: &mut Value, section: &str, environment: &Environment) -> Opt
     }
     let variable = format!("REGISTRY_{}", section.to_ascii_uppercase());
     environment.get(&variable).map(str::to_owned).or(short)
-}
-
-/// Whether somebody wants this section: it is there without any setting, or one of them is set.
-fn says_something(section: &Value) -> bool {
-    let set = |value: &Value| match value {
-        Value::Null => false,
-        Value::Array(list) => !list.is_empty(),
-        _ => true,
-    };
-    let settings = section.as_object();
-    settings.is_none_or(|settings| settings.is_empty() || settings.values().any(set))
-}
-
-/// Sections have to be mappings, and some lists have to be lists of them. serde would repeat what stands there
-/// instead, which may be a secret; and it takes an empty list for a section.
-fn shape(node: &Value, keys: &Keys, path: &mut Vec<String>) -> Result<(), ConfigError> {
-    let parts: Vec<&str> = path.iter().map(String::as_str).collect();
-    let children: Vec<(String, &Value)> = match (keys.find(&parts), node) {
-        _ if path.is_empty() => node.as_object().into_iter().flatten().map(own).collect(),
-        (Key::Section(_), Value::Object(section)) => section.iter().map(own).collect(),
-        (Key::List, Value::Array(list)) => {
-            let elements = list.iter().enumerate();
-            elements
-                .map(|(index, child)| (index.to_string(), child))
-                .collect()
-        }
-        (Key::Section(_) | Key::List, Value::Null) => return Ok(()),
-        (Key::Section(_), _) => {
-            return Err(ConfigError::value(
-                path.join("."),
-                "must be a mapping of settings",
-            ));
-        }
-        (Key::List, _) => {
-            return Err(ConfigError::value(
-                path.join("."),
-                "must be a list of mappings",
-            ));
-        }
-        _ => return Ok(()),
-    };
-    for (key, child) in children {
-        path.push(key);
-        shape(child, keys, path)?;
-        path.pop();
-    }
-    Ok(())
-}
-
-fn own<'a>((key, child): (&String, &'a Value)) -> (String, &'a Value) {
-    (key.clone(), child)
-}
-
-/// Takes out of a file what is ignored, and refuses what is unknown.
-fn tidy(
-    node: &mut Value,
-    keys: &Keys,
-    path: &mut Vec<String>,
-    notices: &mut Vec<String>,
-) -> Result<(), ConfigError> {
-    if let Value::Array(list) = node {
-        for (index, element) in list.iter_mut().enumerate() {
-            path.push(index.to_string());
-            tidy(element, keys, path, notices)?;
-            path.pop();
-        }
-        return Ok(());
-    }
-    let Value::Object(section) = node else {
-        return Ok(());
-    };
-    let mut drop = Vec::new();
-    for (key, child) in section.iter_mut() {
-        path.push(key.clone());
-        let parts: Vec<&str> = path.iter().map(String::as_str).collect();
-        match keys.find(&parts) {
-            Key::Ignored(why) => {
-                notices.push(format!("{} is ignored: {why}", path.join(".")));
-                drop.push(key.clone());
-            }
-            Key::Refused(why) => return Err(ConfigError::value(path.join("."), why)),
-            Key::Unknown(nearest) => {
-                return Err(ConfigError::UnknownKey {
-                    key: path.join("."),
-                    nearest,
-                });
-            }
-            // An empty section, as in `s3:`, holds nothing but defaults.
-            Key::Section(_) if child.is_null() => *child = Value::Object(serde_json::Map::new()),
-            Key::Section(_) | Key::List => tidy(child, keys, path, notices)?,
-            Key::Setting(_) | Key::Free => {}
-        }
-        path.pop();
-    }
-    for key in drop {
-        section.remove(&key);
-    }
-    Ok(())
 }

@@ -6,6 +6,7 @@
 
 mod auth;
 mod check;
+mod document;
 mod durations;
 mod error;
 mod hosts;

@@ -43,18 +43,13 @@ pub(super) async fn admit(
     (path, query): (&str, Option<&str>),
     line: &mut Line,
 ) -> Result<(Endpoint, Identity), Refused> {
+    let lacks = |endpoint: &Endpoint, lacking| challenge(site, request, reached, endpoint, lacking);
     let mut endpoint = Endpoint::parse(&request.method, path, query)?;
     let settled = namespace::settle(site, &mut endpoint, query);
     let who = match identify(site, request, reached).await {
         Ok(who) => who,
         Err(Refusal::Wrong) => {
-            return Err(challenge(
-                site,
-                request,
-                reached,
-                &endpoint,
-                Lacking::Validity,
-            ));
+            return Err(lacks(&endpoint, Lacking::Validity));
         }
         Err(Refusal::TooMany(after)) => {
             let message = "too many passwords were tried: wait, then log in again";
@@ -65,26 +60,14 @@ pub(super) async fn admit(
     line.by(who.user());
     if let Err(error) = settled {
         if who.user().is_none() && !site.access.admits_anonymous() {
-            return Err(challenge(
-                site,
-                request,
-                reached,
-                &endpoint,
-                Lacking::Credentials,
-            ));
+            return Err(lacks(&endpoint, Lacking::Credentials));
         }
         return Err(error.into());
     }
     line.about(&endpoint);
     // Otherwise one that was stolen would be good for ever.
     if matches!(endpoint, Endpoint::Token) && who.has_token() {
-        return Err(challenge(
-            site,
-            request,
-            reached,
-            &endpoint,
-            Lacking::Password,
-        ));
+        return Err(lacks(&endpoint, Lacking::Password));
     }
     let scope = endpoint.scope();
     match scope.map(|scope| site.access.judge(&who, scope)) {
@@ -96,7 +79,7 @@ pub(super) async fn admit(
             } else {
                 Lacking::Credentials
             };
-            return Err(challenge(site, request, reached, &endpoint, lacking));
+            return Err(lacks(&endpoint, lacking));
         }
     }
     Ok((without_forbidden_mount(site, &who, endpoint), who))
@@ -156,7 +139,7 @@ fn denied(scope: Option<Scope<'_>>) -> Error {
 }
 
 /// A mount from where somebody may not pull becomes an upload, as if the blob were not there (end-11).
-pub(super) fn without_forbidden_mount(site: &Site, who: &Identity, endpoint: Endpoint) -> Endpoint {
+fn without_forbidden_mount(site: &Site, who: &Identity, endpoint: Endpoint) -> Endpoint {
     match endpoint {
         Endpoint::Mount { name, digest, from } if !may_mount(site, who, from.as_ref()) => {
             Endpoint::BeginUpload {

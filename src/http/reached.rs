@@ -154,8 +154,8 @@ pub(super) fn lies_in(networks: &[IpNet], address: IpAddr) -> bool {
     networks.iter().any(|network| network.contains(&address))
 }
 
-/// The last address in the header for it (`http.forwardedfor`) that is not a trusted proxy's own: what stands before it, its
-/// owner may have made up.
+/// Whose request it is that a proxy passes on (`http.forwardedfor`): the last address that is no trusted
+/// proxy's own. What stands before it, its owner may have made up.
 fn behind(site: &Site, proxy: IpAddr, headers: &HeaderMap) -> IpAddr {
     let lines = headers
         .get_all(&site.forwarded_for)

@@ -1,10 +1,14 @@
 //! Tokens, as a token server signs them.
 
+use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use rcgen::{BasicConstraints, Certificate, CertificateParams, IsCa, KeyPair, SignatureAlgorithm};
 use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::Pounce;
 
 /// Who signs tokens: a key, and its certificate.
 pub struct Signer {
@@ -68,4 +72,33 @@ pub fn claims(access: &Value) -> Value {
 
 pub fn right(name: &str, actions: &[&str]) -> Value {
     json!([{"type": "repository", "name": name, "actions": actions}])
+}
+
+/// A pounce that trusts what is in these files.
+pub async fn pounce_with(
+    folder: &TempDir,
+    setting: &str,
+    content: &str,
+    more: &[(&str, &str)],
+) -> Pounce {
+    let path: PathBuf = folder.path().join(setting);
+    std::fs::write(&path, content).unwrap();
+    let setting = format!("REGISTRY_AUTH_TOKEN_{setting}");
+    let mut variables = vec![
+        ("REGISTRY_AUTH", "token"),
+        (
+            "REGISTRY_AUTH_TOKEN_REALM",
+            "https://auth.example.com/token",
+        ),
+        ("REGISTRY_AUTH_TOKEN_SERVICE", "the registry"),
+        ("REGISTRY_AUTH_TOKEN_ISSUER", "the issuer"),
+        (&setting, path.to_str().unwrap()),
+    ];
+    variables.extend(more);
+    Pounce::with(&variables).await
+}
+
+pub async fn trusting(signer: &Signer, more: &[(&str, &str)]) -> Pounce {
+    let folder = TempDir::new().unwrap();
+    pounce_with(&folder, "ROOTCERTBUNDLE", &signer.certificate.pem(), more).await
 }

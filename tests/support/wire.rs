@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 /// How long pounce may take to answer, or to close a connection.
@@ -25,7 +25,7 @@ pub async fn exchange(addr: impl tokio::net::ToSocketAddrs, request: &[u8]) -> S
 }
 
 /// Reads until the other side closes the connection.
-pub async fn to_the_end(mut connection: TcpStream) -> String {
+pub async fn to_the_end(mut connection: impl AsyncRead + Unpin) -> String {
     let mut reply = Vec::new();
     let read = connection.read_to_end(&mut reply);
     let closed = tokio::time::timeout(PATIENCE, read).await;
