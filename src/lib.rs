@@ -52,7 +52,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use axum::Router;
 use axum::http::header::{HeaderMap, HeaderName, HeaderValue};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -102,7 +101,7 @@ pub enum StartError {
 pub struct Server {
     site: Arc<Site>,
     listening: Listening,
-    debug: Option<(Listening, Router)>,
+    debug: Option<(Listening, config::Debug)>,
     grace: Duration,
 }
 
@@ -127,7 +126,6 @@ impl Server {
         registry.sweep_uploads(config.storage.maintenance.uploadpurging.clone());
         let debug = match &http.debug.addr {
             Some(addr) => {
-                let router = http::debug_router(&http.debug, Arc::clone(&metrics));
                 let listening = Listening {
                     listener: listen("http.debug.addr", addr).await?,
                     tls: None,
@@ -138,7 +136,7 @@ impl Server {
                     },
                     metrics: None,
                 };
-                Some((listening, router))
+                Some((listening, http.debug.clone()))
             }
             None => None,
         };
@@ -211,23 +209,25 @@ impl Server {
     pub async fn run(self, stop: CancellationToken) {
         // The operator's listener stays to the very end, and waits for nobody then.
         let ended = CancellationToken::new();
-        if let Some((listening, router)) = self.debug {
-            tokio::spawn(http::serve(
-                listening,
-                router,
-                ended.clone(),
-                Duration::ZERO,
-            ));
+        if let Some((listening, config)) = self.debug {
+            let (metrics, ended) = (Arc::clone(&self.site.metrics), ended.clone());
+            tokio::spawn(async move {
+                http::serve_debug(listening, &config, metrics, ended).await;
+            });
         }
         let deadline = async {
             stop.cancelled().await;
             Instant::now() + self.grace
         };
-        let router = http::router(Arc::clone(&self.site));
         // One after the other: a request that is under way may still begin a fill.
         let (deadline, ()) = tokio::join!(
             deadline,
-            http::serve(self.listening, router, stop.clone(), self.grace)
+            http::serve(
+                self.listening,
+                Arc::clone(&self.site),
+                stop.clone(),
+                self.grace
+            )
         );
         let left = deadline.saturating_duration_since(Instant::now());
         self.site.registry.drain(left).await;

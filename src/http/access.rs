@@ -7,6 +7,7 @@ use axum::http::request::Parts;
 use base64::Engine;
 use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
+use tracing::{Instrument, Span};
 
 use super::endpoint::{Endpoint, Refused};
 use super::line::Line;
@@ -46,7 +47,7 @@ pub(super) async fn admit(
     let lacks = |endpoint: &Endpoint, lacking| challenge(site, request, reached, endpoint, lacking);
     let mut endpoint = Endpoint::parse(&request.method, path, query)?;
     let settled = namespace::settle(site, &mut endpoint, query);
-    let who = match identify(site, request, reached).await {
+    let who = match identify(site, request, reached, line).await {
         Ok(who) => who,
         Err(Refusal::Wrong) => {
             return Err(lacks(&endpoint, Lacking::Validity));
@@ -86,7 +87,12 @@ pub(super) async fn admit(
 }
 
 /// Says who asks.
-async fn identify(site: &Site, request: &Parts, reached: &Reached) -> Result<Identity, Refusal> {
+async fn identify(
+    site: &Site,
+    request: &Parts,
+    reached: &Reached,
+    line: &mut Line,
+) -> Result<Identity, Refusal> {
     if site.access.is_open() {
         return site
             .access
@@ -110,7 +116,13 @@ async fn identify(site: &Site, request: &Parts, reached: &Reached) -> Result<Ide
         Some((scheme, value)) if scheme.eq_ignore_ascii_case("bearer") => Credentials::Token(value),
         Some(_) => return Err(Refusal::Wrong),
     };
-    site.access.identify(shown, reached.client).await
+    // What is wrong with a token is logged.
+    let span = match shown {
+        Credentials::Token(_) => line.span(),
+        Credentials::None | Credentials::Password { .. } => Span::none(),
+    };
+    let identifying = site.access.identify(shown, reached.client);
+    identifying.instrument(span).await
 }
 
 /// Scheme and value of the one line that there may be.

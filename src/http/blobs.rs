@@ -1,14 +1,34 @@
 //! `/v2/<name>/blobs/<digest>` (end-2, end-10)
 
+use std::borrow::Cow;
+
 use axum::body::Body;
 use axum::http::header::{self, HeaderValue};
 use axum::http::request::Parts;
 use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
+use url::Url;
 
 use super::{Answer, Client, Site, headers, reached};
-use crate::oci::{Digest, Error, MediaType, RangeRequest, RepositoryName};
-use crate::registry::{BlobAccess, BlobPart, BlobRequest, BlobStream};
+use crate::oci::{Digest, Error, RangeRequest, RepositoryName};
+use crate::registry::{BlobAccess, BlobInfo, BlobPart, BlobRequest, BlobStream};
+
+/// The answer, if it is known.
+pub(super) fn known(
+    site: &Site,
+    request: &Parts,
+    client: &Client,
+    name: &RepositoryName,
+    digest: &Digest,
+) -> Option<Answer> {
+    if request.method == Method::HEAD {
+        let info = site.registry.known_blob_info(name, digest)?;
+        return Some(described(digest, info));
+    }
+    let base = base(site, request, client);
+    let asked = asked(site, request, client, &base, name, digest);
+    Some(answer(digest, site.registry.known_blob(&asked)?))
+}
 
 pub(super) async fn pull(
     site: &Site,
@@ -19,36 +39,56 @@ pub(super) async fn pull(
 ) -> Result<Answer, Error> {
     if request.method == Method::HEAD {
         let info = site.registry.blob_info(name, digest).await?;
-        return Ok(whole(digest, Some(info.size), Body::empty()).into());
+        return Ok(described(digest, info));
     }
-    let range = request
-        .headers
-        .get(header::RANGE)
-        .and_then(|value| value.to_str().ok());
-    let range = range.map_or(RangeRequest::Whole, RangeRequest::parse);
-    let base = site.registry.urls_depend_on_caller();
-    let base = base.then(|| client.reached.base(site, request)).flatten();
-    let asked = BlobRequest {
+    let base = base(site, request, client);
+    let asked = asked(site, request, client, &base, name, digest);
+    Ok(answer(digest, site.registry.blob(asked).await?))
+}
+
+/// The URL that the client uses, where others lead it back here.
+fn base<'a>(site: &'a Site, request: &Parts, client: &Client) -> Cow<'a, Url> {
+    let depends = site.registry.urls_depend_on_caller();
+    let base = depends.then(|| client.reached.base(site, request));
+    base.flatten()
+        .map_or(Cow::Borrowed(&site.base), Cow::Owned)
+}
+
+fn asked<'a>(
+    site: &Site,
+    request: &Parts,
+    client: &Client,
+    base: &'a Url,
+    name: &'a RepositoryName,
+    digest: &'a Digest,
+) -> BlobRequest<'a> {
+    let range = request.headers.get(header::RANGE);
+    let range = range.and_then(|value| value.to_str().ok());
+    BlobRequest {
         name,
         digest,
-        range,
-        base: base.as_ref().unwrap_or(&site.base),
+        range: range.map_or(RangeRequest::Whole, RangeRequest::parse),
+        base,
         redirect: !reached::lies_in(&site.unredirected, client.reached.client),
-    };
-    Ok(match site.registry.blob(asked).await? {
+    }
+}
+
+fn answer(digest: &Digest, access: BlobAccess) -> Answer {
+    match access {
         BlobAccess::Redirect(url, outcome) => Answer {
             outcome: Some(outcome),
             ..redirect(digest, &url).into()
         },
-        BlobAccess::Stream(stream) => {
-            let outcome = Some(stream.outcome);
-            Answer {
-                outcome,
-                is_blob: true,
-                ..streamed(digest, stream).into()
-            }
-        }
-    })
+        BlobAccess::Stream(stream) => Answer {
+            outcome: Some(stream.outcome),
+            is_blob: true,
+            ..streamed(digest, stream).into()
+        },
+    }
+}
+
+fn described(digest: &Digest, info: BlobInfo) -> Answer {
+    whole(digest, Some(info.size), Body::empty()).into()
 }
 
 pub(super) async fn delete(
@@ -67,7 +107,7 @@ fn redirect(digest: &Digest, url: &str) -> Response {
         (headers::CONTENT_DIGEST, headers::digest(digest)),
         (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
     ];
-    (StatusCode::TEMPORARY_REDIRECT, fields).into_response()
+    headers::response(StatusCode::TEMPORARY_REDIRECT, fields, Body::empty())
 }
 
 fn streamed(digest: &Digest, stream: BlobStream) -> Response {
@@ -85,17 +125,16 @@ fn streamed(digest: &Digest, stream: BlobStream) -> Response {
 }
 
 fn whole(digest: &Digest, length: Option<u64>, body: Body) -> Response {
-    let text = digest.to_string();
     let fields = [
         (
             header::CONTENT_TYPE,
-            headers::value(MediaType::OCTET_STREAM.as_str()),
+            HeaderValue::from_static("application/octet-stream"),
         ),
-        (headers::CONTENT_DIGEST, headers::value(&text)),
-        (header::ETAG, headers::value(&format!("\"{text}\""))),
+        (headers::CONTENT_DIGEST, headers::digest(digest)),
+        (header::ETAG, headers::etag(digest)),
         (header::ACCEPT_RANGES, HeaderValue::from_static("bytes")),
     ];
-    let mut response = (fields, body).into_response();
+    let mut response = headers::response(StatusCode::OK, fields, body);
     if let Some(length) = length {
         response
             .headers_mut()

@@ -165,34 +165,29 @@ impl Drop for Busy {
 
 /// The body of an answer: its request ends with it.
 pub(super) struct Answering {
-    activity: Arc<Activity>,
     offered: Offered,
-    _busy: Busy,
+    busy: Busy,
 }
 
 impl Answering {
-    pub(super) fn new(activity: Arc<Activity>, busy: Busy) -> Self {
+    pub(super) fn new(busy: Busy) -> Self {
         let offered = Offered::default();
-        activity.lock_offers().push(Arc::clone(&offered));
-        Self {
-            activity,
-            offered,
-            _busy: busy,
-        }
+        busy.0.lock_offers().push(Arc::clone(&offered));
+        Self { offered, busy }
     }
 }
 
 impl Observer for Answering {
     fn polled(&mut self, polled: &Polled) {
         let waits = matches!(polled, Poll::Ready(Some(Ok(_))));
-        let since = if waits { self.activity.now() } else { 0 };
+        let since = if waits { self.busy.0.now() } else { 0 };
         self.offered.store(since, Ordering::Release);
     }
 }
 
 impl Drop for Answering {
     fn drop(&mut self) {
-        let mut offers = self.activity.lock_offers();
+        let mut offers = self.busy.0.lock_offers();
         offers.retain(|offered| !Arc::ptr_eq(offered, &self.offered));
     }
 }
@@ -269,7 +264,12 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Socket<T> {
         cx: &mut Context<'_>,
         pieces: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let polled = Pin::new(&mut self.io).poll_write_vectored(cx, pieces);
+        let io = Pin::new(&mut self.io);
+        let polled = match pieces {
+            // The way through the system is shorter for one piece.
+            [piece] => io.poll_write(cx, piece),
+            pieces => io.poll_write_vectored(cx, pieces),
+        };
         self.written(cx, polled)
     }
 

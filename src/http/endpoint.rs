@@ -2,9 +2,13 @@
 
 mod meaning;
 
+use std::borrow::Cow;
+
 use axum::http::{HeaderValue, Method};
 use percent_encoding::percent_decode_str;
 use uuid::Uuid;
+
+pub(super) use meaning::Subject;
 
 use super::query::{Page, Query};
 use crate::oci::{
@@ -283,8 +287,8 @@ fn reads(method: &Method) -> Result<(), Refused> {
     }
 }
 
-fn decode(segment: &str) -> String {
-    percent_decode_str(segment).decode_utf8_lossy().into_owned()
+fn decode(segment: &str) -> Cow<'_, str> {
+    percent_decode_str(segment).decode_utf8_lossy()
 }
 
 fn parse_name(text: &str) -> Result<RepositoryName, Error> {

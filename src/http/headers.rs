@@ -2,8 +2,8 @@
 
 use axum::body::Body;
 use axum::http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-
 use url::form_urlencoded;
 
 use crate::oci::{Digest, MediaType};
@@ -16,7 +16,27 @@ pub(super) fn value(text: &str) -> HeaderValue {
 }
 
 pub(super) fn digest(digest: &Digest) -> HeaderValue {
-    value(&digest.to_string())
+    value(digest.text().as_str())
+}
+
+/// The `ETag` of what has this digest.
+pub(super) fn etag(digest: &Digest) -> HeaderValue {
+    value(&format!("\"{digest}\""))
+}
+
+/// A response with these fields, and room for those that every response gets: a map that has to grow is
+/// built twice.
+pub(super) fn response<const N: usize>(
+    status: StatusCode,
+    fields: [(HeaderName, HeaderValue); N],
+    body: Body,
+) -> Response {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    let mut headers = HeaderMap::with_capacity(N + 3);
+    headers.extend(fields.map(|(name, value)| (Some(name), value)));
+    *response.headers_mut() = headers;
+    response
 }
 
 pub(super) fn json(body: impl Into<Body>) -> Response {
@@ -63,13 +83,14 @@ pub(super) fn accepted(headers: &HeaderMap) -> Vec<MediaType> {
 }
 
 /// Whether an `If-None-Match` names this digest.
-pub(super) fn has_it_already(headers: &HeaderMap, etag: &str) -> bool {
+pub(super) fn has_it_already(headers: &HeaderMap, digest: &Digest) -> bool {
+    let digest = digest.text();
     let lines = headers
         .get_all(header::IF_NONE_MATCH)
         .iter()
         .filter_map(|line| line.to_str().ok());
     lines.flat_map(|line| line.split(',')).any(|text| {
         let text = text.trim();
-        text == "*" || text.trim_start_matches("W/").trim_matches('"') == etag
+        text == "*" || text.trim_start_matches("W/").trim_matches('"') == digest.as_str()
     })
 }

@@ -11,7 +11,7 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 
 use super::{Answer, Site, headers};
 use crate::oci::{Error, ErrorCode, MAX_MANIFEST_BYTES, Reference, RepositoryName, Tag};
-use crate::registry::ManifestRequest;
+use crate::registry::{ManifestRequest, Served};
 use crate::telemetry::Outcome;
 
 const SUBJECT: HeaderName = HeaderName::from_static("oci-subject");
@@ -22,6 +22,21 @@ const PATIENCE: Duration = Duration::from_mins(1);
 
 /// RFC 7234, section 5.5.1: what follows could not be compared with its origin.
 const STALE: HeaderValue = HeaderValue::from_static("110 - \"Response is Stale\"");
+
+/// The answer, if it is known.
+pub(super) fn known(
+    site: &Site,
+    request: &Parts,
+    name: &RepositoryName,
+    reference: &Reference,
+) -> Option<Answer> {
+    let served = if request.method == Method::HEAD {
+        site.registry.known_manifest(name, reference)?
+    } else {
+        site.registry.known_pulled_manifest(name, reference)?
+    };
+    Some(answer(request, served))
+}
 
 pub(super) async fn pull(
     site: &Site,
@@ -37,32 +52,38 @@ pub(super) async fn pull(
             .pull_manifest(name, reference, &accept)
             .await?
     };
+    Ok(answer(request, served))
+}
+
+fn answer(request: &Parts, served: Served) -> Answer {
     let manifest = served.manifest;
-    let digest = manifest.digest().to_string();
+    let digest = &manifest.digest();
     let fields = [
         (
             header::CONTENT_TYPE,
             headers::value(manifest.media_type().as_str()),
         ),
-        (headers::CONTENT_DIGEST, headers::value(&digest)),
-        (header::ETAG, headers::value(&format!("\"{digest}\""))),
+        (headers::CONTENT_DIGEST, headers::digest(digest)),
+        (header::ETAG, headers::etag(digest)),
     ];
-    let mut response = if headers::has_it_already(&request.headers, &digest) {
-        (StatusCode::NOT_MODIFIED, fields).into_response()
+    let mut response = if headers::has_it_already(&request.headers, digest) {
+        headers::response(StatusCode::NOT_MODIFIED, fields, Body::empty())
     } else {
-        let length = [(
-            header::CONTENT_LENGTH,
-            HeaderValue::from(manifest.bytes().len()),
-        )];
-        (fields, length, Body::from(manifest.bytes().clone())).into_response()
+        let bytes = manifest.bytes().clone();
+        let length = HeaderValue::from(bytes.len());
+        let mut response = headers::response(StatusCode::OK, fields, Body::from(bytes));
+        response
+            .headers_mut()
+            .insert(header::CONTENT_LENGTH, length);
+        response
     };
     if served.outcome == Outcome::Stale {
         response.headers_mut().insert(header::WARNING, STALE);
     }
-    Ok(Answer {
+    Answer {
         outcome: Some(served.outcome),
         ..response.into()
-    })
+    }
 }
 
 pub(super) async fn push(

@@ -12,6 +12,7 @@ mod debug;
 mod endpoint;
 mod error;
 mod headers;
+mod known;
 mod line;
 mod linger;
 mod manifests;
@@ -28,19 +29,22 @@ mod token;
 mod uploads;
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use axum::Router;
 use axum::body::{Body, HttpBody};
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use axum::http::request::Parts;
 use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use ipnet::IpNet;
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
 use tracing::Instrument;
 use url::Url;
 
 use crate::auth::{Access, Identity};
+use crate::config::Debug;
 use crate::oci::{Error, ErrorCode};
 use crate::registry::Registry;
 use crate::store::Embedded;
@@ -49,13 +53,12 @@ use crate::telemetry::{Metrics, Outcome};
 use endpoint::{Endpoint, Refused};
 use line::Line;
 use linger::Lingering;
-use reached::Reached;
+use reached::{Peer, Reached};
 
 #[cfg(fuzzing)]
 pub(crate) use endpoint::fuzz as fuzz_endpoint;
 
-pub use debug::router as debug_router;
-pub use serve::{Listening, serve};
+pub use serve::Listening;
 pub use tls::{Tls, TlsError};
 
 /// Stands on every response under `/v2/`, for clients from before the OCI.
@@ -93,17 +96,38 @@ pub struct Site {
     pub access_log: bool,
 }
 
-/// Everything that is served on the main listener.
-pub fn router(site: Arc<Site>) -> Router {
-    Router::new().fallback(answer).with_state(site)
+/// Serves a site until `stop`; then the requests that are under way have `grace` to end.
+pub async fn serve(
+    listening: Listening,
+    site: Arc<Site>,
+    stop: CancellationToken,
+    grace: Duration,
+) {
+    let answer = move |request, peer| answer(Arc::clone(&site), request, peer);
+    serve::serve(listening, answer, stop, grace).await;
 }
 
-async fn answer(State(site): State<Arc<Site>>, request: Request) -> Response {
+/// Serves the operator's listener until `stop`, and waits for nobody then.
+pub async fn serve_debug(
+    listening: Listening,
+    config: &Debug,
+    metrics: Arc<Metrics>,
+    stop: CancellationToken,
+) {
+    let router = debug::router(config, metrics);
+    let answer = move |request, _| {
+        let answer = router.clone().oneshot(request);
+        async { answer.await.unwrap_or_else(|never| match never {}) }
+    };
+    serve::serve(listening, answer, stop, Duration::ZERO).await;
+}
+
+async fn answer(site: Arc<Site>, request: Request, peer: Peer) -> Response {
     let mut response = match route(&site, request.uri().path()) {
         // RFC 9112, section 3.2: in front, another line may be the one that counts.
         _ if reached::has_wrong_host(&request) => StatusCode::BAD_REQUEST.into_response(),
-        Route::Registry => registry(&site, request).await,
-        Route::Bucket(bucket) => self::bucket(&site, bucket, request).await,
+        Route::Registry => registry(&site, request, peer).await,
+        Route::Bucket(bucket) => Box::pin(self::bucket(&site, bucket, request, peer)).await,
         Route::Health => (StatusCode::OK, "ok\n").into_response(),
         Route::Nowhere => error::respond(&not_an_endpoint()),
     };
@@ -136,7 +160,7 @@ fn route<'a>(site: &'a Site, path: &str) -> Route<'a> {
     }
 }
 
-async fn registry(site: &Arc<Site>, request: Request) -> Response {
+async fn registry(site: &Site, request: Request, peer: Peer) -> Response {
     let (parts, body) = request.into_parts();
     let path = parts
         .uri
@@ -144,33 +168,35 @@ async fn registry(site: &Arc<Site>, request: Request) -> Response {
         .strip_prefix(&site.prefix)
         .unwrap_or_default();
     let query = parts.uri.query();
-    let reached = Reached::of(site, &parts);
+    let reached = Reached::of(site, &parts, peer);
     let mut line = Line::begin(site, &parts, reached.client);
-    let span = line.span();
-    let answering = async {
-        let admitted = access::admit(site, &parts, &reached, (path, query), &mut line).await;
-        if admitted.is_err() {
-            line.at(path);
-        }
-        let is_push = matches!(&admitted, Ok((endpoint, _)) if endpoint.takes_body());
-        // Who waits to be told to send a body is better told why not (RFC 9110, section 10.1.1).
-        let waits = !is_push && parts.headers.contains_key(header::EXPECT);
-        let body = if waits {
-            Body::empty()
-        } else {
-            Lingering::wrap(body, is_push)
-        };
-        match admitted {
-            Ok((endpoint, who)) => {
-                let client = Client { reached, who };
-                serve_endpoint(site, &parts, body, &client, endpoint).await
-            }
-            Err(Refused::Method(allowed)) => Ok(method_not_allowed(allowed)),
-            Err(Refused::Error(error)) => Err(error),
-            Err(Refused::Unauthorized(refused)) => Ok(unauthorized(*refused)),
-        }
+    let admitted = access::admit(site, &parts, &reached, (path, query), &mut line).await;
+    if admitted.is_err() {
+        line.at(path);
+    }
+    let is_push = matches!(&admitted, Ok((endpoint, _)) if endpoint.takes_body());
+    // Who waits to be told to send a body is better told why not (RFC 9110, section 10.1.1).
+    let waits = !is_push && parts.headers.contains_key(header::EXPECT);
+    let body = if waits {
+        Body::empty()
+    } else {
+        Lingering::wrap(body, is_push)
     };
-    let result = answering.instrument(span).await;
+    let result = match admitted {
+        Ok((endpoint, who)) => {
+            let client = Client { reached, who };
+            match known::answer(site, &parts, &client, &endpoint) {
+                Some(answer) => Ok(answer),
+                None => {
+                    let answering = serve_endpoint(site, &parts, body, &client, endpoint);
+                    Box::pin(answering.instrument(line.span())).await
+                }
+            }
+        }
+        Err(Refused::Method(allowed)) => Ok(method_not_allowed(allowed)),
+        Err(Refused::Error(error)) => Err(error),
+        Err(Refused::Unauthorized(refused)) => Ok(unauthorized(*refused)),
+    };
     let mut answer = result.unwrap_or_else(|error| {
         let response = error::respond(&error);
         Answer {
@@ -180,7 +206,7 @@ async fn registry(site: &Arc<Site>, request: Request) -> Response {
     });
     let response = &mut answer.response;
     finish(site, &parts, &reached, response);
-    line.end(answer)
+    line.end(site, answer)
 }
 
 /// Whose request it is.
@@ -204,7 +230,7 @@ fn finish(site: &Site, request: &Parts, reached: &Reached, response: &mut Respon
 }
 
 /// One call a variant. What is not part of a pull is boxed: it would only make the future of every
-/// warm request larger.
+/// cold request larger.
 async fn serve_endpoint(
     site: &Site,
     parts: &Parts,
@@ -304,9 +330,9 @@ fn unauthorized((error, challenge): (Error, HeaderValue)) -> Answer {
     }
 }
 
-async fn bucket(site: &Site, bucket: &Embedded, request: Request) -> Response {
+async fn bucket(site: &Site, bucket: &Embedded, request: Request, peer: Peer) -> Response {
     let (mut parts, body) = request.into_parts();
-    let reached = Reached::of(site, &parts);
+    let reached = Reached::of(site, &parts, peer);
     if let Some(host) = reached.forwarded_host(&parts.headers) {
         // What the URL was signed for.
         let host = headers::value(host);

@@ -19,7 +19,7 @@ use super::Site;
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
-/// The other end of a connection; every request has it.
+/// The other end of a connection.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Peer {
     pub(super) addr: SocketAddr,
@@ -37,12 +37,7 @@ pub(super) struct Reached {
 }
 
 impl Reached {
-    pub(super) fn of(site: &Site, request: &Parts) -> Self {
-        // Every connection tells its own.
-        let peer = request.extensions.get().copied().unwrap_or(Peer {
-            addr: SocketAddr::from(([0, 0, 0, 0], 0)),
-            tls: false,
-        });
+    pub(super) fn of(site: &Site, request: &Parts, peer: Peer) -> Self {
         let address = peer.addr.ip().to_canonical();
         let by_proxy = lies_in(&site.trusted_proxies, address);
         if !by_proxy && request.headers.contains_key(FORWARDED_PROTO) {

@@ -5,9 +5,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::{Body, HttpBody};
 use axum::extract::Request;
+use axum::response::Response;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -18,9 +18,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tower::ServiceExt;
 
-use super::connection::{Activity, Answering, Socket};
+use super::connection::{Activity, Answering, Busy, Socket};
 use super::observed::Observed;
 use super::reached::Peer;
 use super::room::Open;
@@ -55,8 +54,8 @@ pub struct Listening {
 }
 
 /// What every connection needs.
-struct Server {
-    router: Router,
+struct Server<A> {
+    answer: A,
     tls: Option<Tls>,
     limits: Limits,
     http: Builder<TokioExecutor>,
@@ -66,7 +65,15 @@ struct Server {
 }
 
 /// Serves until `stop`, then lets the requests that are under way end within `grace`.
-pub async fn serve(listening: Listening, router: Router, stop: CancellationToken, grace: Duration) {
+pub(super) async fn serve<A, F>(
+    listening: Listening,
+    answer: A,
+    stop: CancellationToken,
+    grace: Duration,
+) where
+    A: Fn(Request, Peer) -> F + Send + Sync + 'static,
+    F: Future<Output = Response> + Send + 'static,
+{
     let Listening {
         listener,
         tls,
@@ -74,7 +81,7 @@ pub async fn serve(listening: Listening, router: Router, stop: CancellationToken
         metrics,
     } = listening;
     let server = Arc::new(Server {
-        router,
+        answer,
         tls,
         http: protocols(),
         open: Arc::new(Open::new(metrics)),
@@ -123,7 +130,11 @@ fn protocols() -> Builder<TokioExecutor> {
     http
 }
 
-impl Server {
+impl<A, F> Server<A>
+where
+    A: Fn(Request, Peer) -> F + Send + Sync + 'static,
+    F: Future<Output = Response> + Send + 'static,
+{
     /// A place for one more connection. Where all are taken, one that is idle is closed.
     async fn place(&self) -> OwnedSemaphorePermit {
         loop {
@@ -201,9 +212,18 @@ impl Server {
         T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let (server, busy) = (Arc::clone(self), Arc::clone(activity));
-        let service = service_fn(move |request| {
-            let (router, busy) = (server.router.clone(), Arc::clone(&busy));
-            answer(router, request, peer, busy)
+        let service = service_fn(move |request: hyper::Request<Incoming>| {
+            let busy = busy.request(request.version());
+            // Most requests have none, and a box for that would be one of a redirect's few allocations.
+            let request = request.map(|body| {
+                if body.is_end_stream() {
+                    Body::empty()
+                } else {
+                    Body::new(body)
+                }
+            });
+            let answer = (server.answer)(request, peer);
+            async move { Ok::<_, Infallible>(observed(answer.await, busy)) }
         });
         let connection = self
             .http
@@ -235,21 +255,13 @@ impl Server {
     }
 }
 
-async fn answer(
-    router: Router,
-    mut request: hyper::Request<Incoming>,
-    peer: Peer,
-    activity: Arc<Activity>,
-) -> Result<hyper::Response<Body>, Infallible> {
-    let busy = activity.request(request.version());
-    request.extensions_mut().insert(peer);
-    let request: Request = request.map(Body::new);
-    let response = router.oneshot(request).await?;
-    Ok(response.map(|body| {
+/// A request ends with the last byte of its answer.
+fn observed(response: Response, busy: Busy) -> Response {
+    response.map(|body| {
         if body.is_end_stream() {
             return body;
         }
-        let observer = Answering::new(activity, busy);
+        let observer = Answering::new(busy);
         Body::new(Observed { body, observer })
-    }))
+    })
 }

@@ -87,6 +87,20 @@ impl Digest {
         self.algorithm
     }
 
+    /// The whole text, without allocating.
+    #[must_use]
+    pub fn text(&self) -> DigestText {
+        let mut bytes = [0; DigestText::MAX_LEN];
+        let name = self.algorithm.as_str();
+        let start = name.len() + 1;
+        let len = start + self.algorithm.size() * 2;
+        bytes[..name.len()].copy_from_slice(name.as_bytes());
+        bytes[name.len()] = b':';
+        // The slice has just the room that the value needs.
+        let _ = const_hex::encode_to_slice(self.value(), &mut bytes[start..len]);
+        DigestText { bytes, len }
+    }
+
     /// The encoded part: lower-case hex.
     #[must_use]
     pub fn hex(&self) -> String {
@@ -95,6 +109,25 @@ impl Digest {
 
     fn value(&self) -> &[u8] {
         &self.value[..self.algorithm.size()]
+    }
+}
+
+/// The text of a [`Digest`].
+#[derive(Clone, Copy, Debug)]
+pub struct DigestText {
+    bytes: [u8; Self::MAX_LEN],
+    len: usize,
+}
+
+impl DigestText {
+    /// `sha512:` and 128 digits.
+    const MAX_LEN: usize = 7 + 128;
+
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        // An algorithm's name and hex are ASCII.
+        str::from_utf8(&self.bytes[..self.len]).unwrap_or_default()
     }
 }
 
@@ -143,12 +176,7 @@ impl FromStr for Digest {
 
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{}:{}",
-            self.algorithm.as_str(),
-            const_hex::display(self.value())
-        )
+        f.write_str(self.text().as_str())
     }
 }
 

@@ -130,6 +130,38 @@ impl Registry {
         })
     }
 
+    /// [`blob`](Self::blob), where everything that it takes is in memory: a redirect to a URL that was made
+    /// already.
+    #[must_use]
+    pub fn known_blob(&self, request: &BlobRequest<'_>) -> Option<BlobAccess> {
+        if self.inner.stream_blobs || !request.redirect {
+            return None;
+        }
+        self.known_blob_info(request.name, request.digest)?;
+        let url = self
+            .inner
+            .cache
+            .url(request.digest, self.url_base(request))?;
+        self.inner.metrics.blob(Outcome::Hit);
+        Some(BlobAccess::Redirect(url, Outcome::Hit))
+    }
+
+    /// [`blob_info`](Self::blob_info), where it is in memory that the repository has the blob and the bucket too.
+    #[must_use]
+    pub fn known_blob_info(&self, name: &RepositoryName, digest: &Digest) -> Option<BlobInfo> {
+        let cache = &self.inner.cache;
+        // A member without a link is about to get one.
+        cache.member(name, digest).filter(|member| member.linked)?;
+        let size = cache.present(digest)?;
+        Some(BlobInfo { size })
+    }
+
+    /// What a blob's URL depends on besides its digest.
+    fn url_base(&self, request: &BlobRequest<'_>) -> Option<Arc<str>> {
+        let depends = self.inner.store.presigns_for_callers_host();
+        depends.then(|| request.base.as_str().into())
+    }
+
     async fn access_stored(
         &self,
         request: &BlobRequest<'_>,
@@ -156,12 +188,8 @@ impl Registry {
                 outcome,
             }));
         }
-        let base: Arc<str> = if store.presigns_for_callers_host() {
-            request.base.as_str().into()
-        } else {
-            "".into()
-        };
-        if let Some(url) = self.inner.cache.url(digest, &base) {
+        let base = self.url_base(request);
+        if let Some(url) = self.inner.cache.url(digest, base.clone()) {
             return Ok(BlobAccess::Redirect(url, Outcome::Hit));
         }
         let url: Arc<str> = store

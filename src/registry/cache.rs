@@ -112,7 +112,7 @@ pub(super) struct Cache {
     pub(super) stored: Moka<InRepository<Digest>, ()>,
     pub(super) members: Moka<InRepository<Digest>, Member>,
     pub(super) present: Moka<Digest, u64>,
-    urls: Moka<(Digest, Arc<str>), Arc<str>>,
+    urls: Moka<(Digest, Option<Arc<str>>), Arc<str>>,
     locations: Moka<InRepository<Digest>, Location>,
     pub(super) tag_lists: Moka<RepositoryName, Arc<Vec<Tag>>>,
     pub(super) referrers: Moka<InRepository<Digest>, Arc<Vec<Referrer>>>,
@@ -137,8 +137,9 @@ impl Cache {
             // A client gets at least half of a URL's life to begin its download.
             urls: Moka::builder()
                 .max_capacity(URL_BYTES)
-                .weigher(|(_, base): &(Digest, Arc<str>), url: &Arc<str>| {
-                    weight(base.len() + url.len() + 128)
+                .weigher(|(_, base): &(Digest, Option<Arc<str>>), url: &Arc<str>| {
+                    let base = base.as_deref().map_or(0, str::len);
+                    weight(base + url.len() + 128)
                 })
                 .time_to_live(url_life.mul_f64(0.45))
                 .build(),
@@ -166,6 +167,14 @@ impl Cache {
     pub(super) fn manifest(&self, name: &RepositoryName, digest: Digest) -> Option<Manifest> {
         let kept = self.manifests.get(&(name.clone(), digest))?;
         Some(kept.manifest)
+    }
+
+    /// A manifest that somebody pulled already.
+    pub(super) fn pulled_manifest(&self, name: &RepositoryName, digest: Digest) -> Option<Manifest> {
+        let kept = self.manifests.get(&(name.clone(), digest))?;
+        kept.pulled
+            .load(Ordering::Relaxed)
+            .then_some(kept.manifest)
     }
 
     /// Whether nobody pulled the manifest since it is here; once.
@@ -245,12 +254,12 @@ impl Cache {
         self.present.insert(digest, size);
     }
 
-    /// A presigned URL with enough life left. `base` is empty where URLs do not depend on it.
-    pub(super) fn url(&self, digest: &Digest, base: &Arc<str>) -> Option<Arc<str>> {
-        self.urls.get(&(*digest, Arc::clone(base)))
+    /// A presigned URL with enough life left. There is no `base` where URLs do not depend on it.
+    pub(super) fn url(&self, digest: &Digest, base: Option<Arc<str>>) -> Option<Arc<str>> {
+        self.urls.get(&(*digest, base))
     }
 
-    pub(super) fn keep_url(&self, digest: Digest, base: Arc<str>, url: Arc<str>) {
+    pub(super) fn keep_url(&self, digest: Digest, base: Option<Arc<str>>, url: Arc<str>) {
         self.urls.insert((digest, base), url);
     }
 

@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 
-use super::cache::{Matter, Member};
+use super::cache::{Cache, Matter, Member};
 use super::failure::{of_store, of_upstream};
 use super::parallel::a_few;
 use super::{Registry, resolve::Resolved};
@@ -60,6 +60,37 @@ impl Registry {
         };
         self.inner.metrics.manifest(served.outcome);
         Ok(served)
+    }
+
+    /// [`manifest`](Self::manifest), where it is in memory.
+    #[must_use]
+    pub fn known_manifest(&self, name: &RepositoryName, reference: &Reference) -> Option<Served> {
+        self.from_memory(name, reference, Cache::manifest)
+    }
+
+    /// [`pull_manifest`](Self::pull_manifest), where it is in memory and was pulled before.
+    #[must_use]
+    pub fn known_pulled_manifest(
+        &self,
+        name: &RepositoryName,
+        reference: &Reference,
+    ) -> Option<Served> {
+        self.from_memory(name, reference, Cache::pulled_manifest)
+    }
+
+    fn from_memory(
+        &self,
+        name: &RepositoryName,
+        reference: &Reference,
+        look: impl Fn(&Cache, &RepositoryName, Digest) -> Option<Manifest>,
+    ) -> Option<Served> {
+        let (digest, outcome) = match reference {
+            Reference::Digest(digest) => (*digest, Outcome::Hit),
+            Reference::Tag(tag) => self.fresh(name, tag)?,
+        };
+        let manifest = look(&self.inner.cache, name, digest)?;
+        self.inner.metrics.manifest(outcome);
+        Some(Served { manifest, outcome })
     }
 
     async fn manifest_by_digest(

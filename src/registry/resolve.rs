@@ -53,8 +53,8 @@ impl Registry {
         tag: &Tag,
         accept: &[MediaType],
     ) -> Result<Resolved, Error> {
-        if let Some(resolved) = self.fresh(name, tag) {
-            return Ok(resolved);
+        if let Some((digest, outcome)) = self.fresh(name, tag) {
+            return Ok(Resolved::Digest(digest, outcome));
         }
         let matter = Matter::Manifest(name.clone(), Reference::Tag(tag.clone()));
         self.inner
@@ -64,7 +64,7 @@ impl Registry {
     }
 
     /// What the cache says, if nobody has to be asked.
-    fn fresh(&self, name: &RepositoryName, tag: &Tag) -> Option<Resolved> {
+    pub(super) fn fresh(&self, name: &RepositoryName, tag: &Tag) -> Option<(Digest, Outcome)> {
         let state = self
             .inner
             .cache
@@ -75,7 +75,7 @@ impl Registry {
         } else {
             Outcome::Hit
         };
-        Some(Resolved::Digest(state.digest, outcome))
+        Some((state.digest, outcome))
     }
 
     async fn find_tag(
@@ -87,8 +87,8 @@ impl Registry {
         let cache = &self.inner.cache;
         let reference = Reference::Tag(tag.clone());
         let unknown = || manifest_unknown(name, &reference);
-        if let Some(resolved) = self.fresh(name, tag) {
-            return Ok(resolved);
+        if let Some((digest, outcome)) = self.fresh(name, tag) {
+            return Ok(Resolved::Digest(digest, outcome));
         }
         // The bucket first: somebody may have pushed the tag to another replica.
         let (known, link) = self.known_tag(name, tag).await?;

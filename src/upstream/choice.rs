@@ -26,6 +26,8 @@ struct Plain {
     upstream: Arc<Upstream>,
     /// What clients call it.
     hosts: Vec<UpstreamHost>,
+    /// The same, as they write it before a repository's name.
+    components: Vec<String>,
 }
 
 #[derive(Debug)]
@@ -64,8 +66,12 @@ impl Upstreams {
                 None => hosts_of(&upstream),
             };
             hosts.retain(|host| named.iter().all(|named| named.host != *host));
-            let upstream = Arc::new(upstream);
-            Some(Plain { upstream, hosts })
+            let components = hosts.iter().map(UpstreamHost::component).collect();
+            Some(Plain {
+                upstream: Arc::new(upstream),
+                hosts,
+                components,
+            })
         } else {
             None
         };
@@ -95,8 +101,8 @@ impl Upstreams {
     /// The names that clients may write before those of the default upstream's repositories.
     #[must_use]
     pub fn default_hosts(&self) -> Vec<String> {
-        let hosts = self.plain.iter().flat_map(|plain| &plain.hosts);
-        hosts.map(UpstreamHost::component).collect()
+        let plain = self.plain.as_ref();
+        plain.map_or_else(Vec::new, |plain| plain.components.clone())
     }
 
     /// Every upstream, the default one first.
@@ -122,8 +128,8 @@ impl Upstreams {
         let Some((first, rest)) = name.as_str().split_once('/') else {
             return Some(name);
         };
-        let mut hosts = self.plain.iter().flat_map(|plain| &plain.hosts);
-        if hosts.any(|host| host.component() == first) {
+        let mut components = self.plain.iter().flat_map(|plain| &plain.components);
+        if components.any(|component| component == first) {
             return rest.parse().ok().filter(|name| self.is_plain(name));
         }
         Some(name)

@@ -1,9 +1,13 @@
 //! What follows from what a request asks for.
 
+use std::fmt;
+
+use uuid::Uuid;
+
 use super::Endpoint;
 use crate::auth::Scope;
 use crate::config::Action;
-use crate::oci::RepositoryName;
+use crate::oci::{Digest, Reference, RepositoryName};
 
 impl Endpoint {
     /// What a request needs; `None` where it is for asking who one is.
@@ -47,24 +51,49 @@ impl Endpoint {
     }
 
     /// What the log says that a request is about.
-    pub(in crate::http) fn subject(&self) -> (Option<&RepositoryName>, Option<String>) {
+    pub(in crate::http) fn subject(&self) -> (Option<&RepositoryName>, Option<Subject>) {
+        let digest = |digest: &Digest| Some(Subject::Reference(Reference::Digest(*digest)));
         match self {
             Self::Support | Self::Token | Self::Catalog { .. } => (None, None),
-            Self::PullBlob { name, digest }
-            | Self::PushBlob { name, digest }
-            | Self::DeleteBlob { name, digest }
-            | Self::Mount { name, digest, .. } => (Some(name), Some(digest.to_string())),
+            Self::PullBlob { name, digest: of }
+            | Self::PushBlob { name, digest: of }
+            | Self::DeleteBlob { name, digest: of }
+            | Self::ListReferrers {
+                name, subject: of, ..
+            }
+            | Self::Mount {
+                name, digest: of, ..
+            } => (Some(name), digest(of)),
             Self::PullManifest { name, reference }
             | Self::PushManifest {
                 name, reference, ..
             }
-            | Self::DeleteManifest { name, reference } => (Some(name), Some(reference.to_string())),
-            Self::ListReferrers { name, subject, .. } => (Some(name), Some(subject.to_string())),
-            Self::BeginUpload { name, .. } | Self::ListTags { name, .. } => (Some(name), None),
-            Self::CloseUpload { upload, digest } => (Some(&upload.name), Some(digest.to_string())),
-            Self::PushChunk(upload) | Self::UploadStatus(upload) | Self::CancelUpload(upload) => {
-                (Some(&upload.name), Some(upload.id.to_string()))
+            | Self::DeleteManifest { name, reference } => {
+                (Some(name), Some(Subject::Reference(reference.clone())))
             }
+            Self::BeginUpload { name, .. } | Self::ListTags { name, .. } => (Some(name), None),
+            Self::CloseUpload { upload, digest: of } => (Some(&upload.name), digest(of)),
+            Self::PushChunk(upload) | Self::UploadStatus(upload) | Self::CancelUpload(upload) => {
+                (Some(&upload.name), Some(Subject::Upload(upload.id)))
+            }
+        }
+    }
+}
+
+/// What a request is about, in a repository.
+#[derive(Clone, Debug)]
+pub(in crate::http) enum Subject {
+    /// A manifest or a blob.
+    Reference(Reference),
+    /// An upload.
+    Upload(Uuid),
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Reference(reference) => reference.fmt(f),
+            Self::Upload(id) => id.fmt(f),
         }
     }
 }
