@@ -1,0 +1,126 @@
+//! How often memory is allocated for what a node asks for when an image is warm.
+//!
+//! Counted on the thread of a server, from the first byte of a request to the last of its answer, hyper and
+//! tokio included; the client has a thread of its own.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+
+use crate::support::image::digest;
+use crate::support::{Image, Pounce};
+
+/// The system's allocator, and how often each thread called it.
+struct Counting;
+
+thread_local! {
+    static CALLS: Cell<u64> = const { Cell::new(0) };
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+#[expect(
+    unsafe_code,
+    reason = "an allocator is one; this one passes everything on"
+)]
+// SAFETY: every call is the system allocator's, with the arguments of the caller.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        CALLS.set(CALLS.get() + 1);
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
+        unsafe { System.dealloc(memory, layout) }
+    }
+
+    unsafe fn realloc(&self, memory: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        CALLS.set(CALLS.get() + 1);
+        unsafe { System.realloc(memory, layout, size) }
+    }
+}
+
+/// More than what is done only now and then, by caches above all, adds up to.
+const REQUESTS: u64 = 2_000;
+
+/// Asks for a path over and over on one connection; how many allocations each request took here, on the
+/// thread that serves it.
+async fn allocations(addr: SocketAddr, path: &str, status: &'static str) -> f64 {
+    let request = format!("GET {path} HTTP/1.1\r\nHost: registry.example.com\r\n\r\n");
+    let ask = move |times: u64| {
+        let mut connection = TcpStream::connect(addr).unwrap();
+        let mut answer = vec![0; 64 << 10];
+        let mut length = None;
+        for _ in 0..times {
+            connection.write_all(request.as_bytes()).unwrap();
+            let mut read = 0;
+            while length.is_none_or(|length| read < length) {
+                let more = connection.read(&mut answer[read..]).unwrap();
+                assert!(more > 0);
+                read += more;
+                length = length.or_else(|| whole(&answer[..read]));
+            }
+            assert!(answer.starts_with(format!("HTTP/1.1 {status}").as_bytes()));
+        }
+    };
+    // Everything that is done once is done before.
+    tokio::task::spawn_blocking({
+        let ask = ask.clone();
+        move || ask(100)
+    })
+    .await
+    .unwrap();
+    let before = CALLS.get();
+    tokio::task::spawn_blocking(move || ask(REQUESTS))
+        .await
+        .unwrap();
+    #[expect(clippy::cast_precision_loss, reason = "some thousands")]
+    let each = (CALLS.get() - before) as f64 / REQUESTS as f64;
+    println!("{path}: {each:.2} allocations");
+    each
+}
+
+/// How long an answer is, if its header is here.
+fn whole(answer: &[u8]) -> Option<usize> {
+    let header = answer.windows(4).position(|it| it == b"\r\n\r\n")? + 4;
+    let text = str::from_utf8(&answer[..header]).unwrap();
+    let (_, length) = text.split_once("content-length: ").unwrap();
+    let (length, _) = length.split_once('\r').unwrap();
+    Some(header + length.parse::<usize>().unwrap())
+}
+
+/// A bucket with an image in it, and a registry over it that has pulled it.
+async fn warm() -> (Pounce, Pounce, Image) {
+    let bucket = Pounce::with(&[]).await;
+    let s3 = bucket.as_s3();
+    let mut variables: Vec<_> = s3.iter().map(|(name, value)| (*name, &value[..])).collect();
+    variables.push(("REGISTRY_LOG_ACCESSLOG_DISABLED", "true"));
+    let pounce = Pounce::with(&variables).await;
+    let image = Image::new(1, &[1000, 2000, 3000]);
+    pounce.push_image("a/b", "1", &image).await;
+    for blob in &image.blobs {
+        assert_eq!(pounce.pull("a/b", &digest(blob)).await, *blob);
+    }
+    assert_eq!(pounce.get("/v2/a/b/manifests/1").await.status, 200);
+    (bucket, pounce, image)
+}
+
+#[tokio::test]
+async fn a_warm_redirect_allocates_twelve_times_at_most() {
+    let (_bucket, pounce, image) = warm().await;
+    let path = format!("/v2/a/b/blobs/{}", digest(&image.blobs[0]));
+    let each = allocations(pounce.addr, &path, "307").await;
+    assert!(each <= 12.0, "{each}");
+}
+
+#[tokio::test]
+async fn a_warm_manifest_allocates_sixteen_times_at_most() {
+    let (_bucket, pounce, image) = warm().await;
+    for reference in ["1", &image.digest()] {
+        let path = format!("/v2/a/b/manifests/{reference}");
+        let each = allocations(pounce.addr, &path, "200").await;
+        assert!(each <= 16.0, "{each}");
+    }
+}

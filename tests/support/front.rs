@@ -1,0 +1,102 @@
+//! A front before an S3 that counts what the S3 is asked for, by the names of its API.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, Method, Uri, header};
+use axum::response::Response;
+
+/// Calls, by operation.
+pub type Calls = BTreeMap<&'static str, usize>;
+
+pub struct Front {
+    pub addr: SocketAddr,
+    calls: Arc<Mutex<Calls>>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+struct Behind {
+    s3: String,
+    client: reqwest::Client,
+    calls: Arc<Mutex<Calls>>,
+}
+
+impl Front {
+    /// Before the S3 at a host and port.
+    pub async fn before(s3: impl ToString) -> Self {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        let calls = Arc::new(Mutex::default());
+        let behind = Behind {
+            s3: s3.to_string(),
+            client: reqwest::Client::new(),
+            calls: Arc::clone(&calls),
+        };
+        let router = Router::new().fallback(pass).with_state(Arc::new(behind));
+        let task = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+        Self { addr, calls, task }
+    }
+
+    /// What was asked since the last time that somebody took it.
+    pub fn take(&self) -> Calls {
+        std::mem::take(&mut self.calls.lock().unwrap())
+    }
+}
+
+impl Drop for Front {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn pass(State(behind): State<Arc<Behind>>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let operation = operation(&parts.method, &parts.uri, &parts.headers);
+    *behind.calls.lock().unwrap().entry(operation).or_default() += 1;
+    let url = format!("http://{}{}", behind.s3, parts.uri);
+    // The host stays as it was signed.
+    let passed = behind
+        .client
+        .request(parts.method, url)
+        .headers(parts.headers)
+        .body(reqwest::Body::wrap_stream(body.into_data_stream()));
+    let answer = passed.send().await.unwrap();
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = answer.status();
+    response.headers_mut().clone_from(answer.headers());
+    // It is the connection's own affair.
+    response.headers_mut().remove(header::TRANSFER_ENCODING);
+    *response.body_mut() = Body::from_stream(answer.bytes_stream());
+    response
+}
+
+fn operation(method: &Method, uri: &Uri, headers: &HeaderMap) -> &'static str {
+    let query = uri.query().unwrap_or_default();
+    let asks = |name: &str| {
+        let mut pairs = query.split('&');
+        pairs.any(|pair| pair.split('=').next() == Some(name))
+    };
+    let copies = headers.contains_key("x-amz-copy-source");
+    match method.as_str() {
+        "HEAD" if uri.path().trim_matches('/').contains('/') => "HeadObject",
+        "HEAD" => "HeadBucket",
+        "GET" if asks("list-type") => "ListObjectsV2",
+        "GET" if asks("uploads") => "ListMultipartUploads",
+        "GET" if asks("uploadId") => "ListParts",
+        "GET" => "GetObject",
+        "PUT" if asks("partNumber") && copies => "UploadPartCopy",
+        "PUT" if asks("partNumber") => "UploadPart",
+        "PUT" if copies => "CopyObject",
+        "PUT" => "PutObject",
+        "POST" if asks("uploads") => "CreateMultipartUpload",
+        "POST" if asks("uploadId") => "CompleteMultipartUpload",
+        "POST" if asks("delete") => "DeleteObjects",
+        "DELETE" if asks("uploadId") => "AbortMultipartUpload",
+        "DELETE" => "DeleteObject",
+        _ => "something else",
+    }
+}
