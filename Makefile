@@ -3,6 +3,8 @@
 # Debian packages for interop and bench; .ci/run installs them.
 PACKAGES = docker-registry nginx-light curl ca-certificates docker.io containerd runc \
            podman buildah uidmap skopeo umoci busybox-static python3-venv openssl
+# The same for bench: what is measured, and what measures.
+BENCH_PACKAGES = wrk nginx-light docker-registry curl containerd
 # What is installed once, and used by every clone.
 CACHE = $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/pounce
 # An S3 for interop, from PyPI.
@@ -13,7 +15,7 @@ TOOLS = $(CACHE)/tools
 FUZZ = challenge configuration digest endpoint manifest range state
 SECONDS = 60
 
-.PHONY: run demo test check interop fuzz bench image packages
+.PHONY: run demo test check interop fuzz bench micro image packages bench-packages
 
 run: ## a registry on :5000 in front of Docker Hub, keeping what it fetched in ./data
 	REGISTRY_PROXY_REMOTEURL=$${REGISTRY_PROXY_REMOTEURL:-https://registry-1.docker.io} \
@@ -45,13 +47,20 @@ fuzz: ## everything that reads what others wrote, a minute each; with a nightly 
 	  CARGO_TARGET_DIR=$(CACHE)/fuzz-target PATH="$(TOOLS)/bin:$$PATH" cargo +nightly fuzz run --fuzz-dir fuzz $$target \
 	    $(CACHE)/fuzz/$$target fuzz/seeds/$$target -- -max_total_time=$(SECONDS) -timeout=10 -max_len=65536 || exit 1; done
 
-bench: ## measurements beside the peers; with docker-registry, nginx-light and curl from Debian
-	cargo bench --locked --bench cold
-	cargo bench --locked --bench push
-	cargo bench --locked --bench access
+bench: bench-packages ## measurements beside the peers, one table; SCENARIO=warm, start, calls, siege, push or cold for one
+	cargo bench --locked --bench peers -- $(SCENARIO)
+
+micro: ## measurements of single functions, by criterion
+	cargo bench --locked --features internals --bench micro
 
 image:
 	docker build -t pounce .
+
+# What cannot be installed has a row that says so.
+bench-packages:
+	-@dpkg -s $(BENCH_PACKAGES) >/dev/null 2>&1 || { apt-get update -q && \
+	  for package in $(BENCH_PACKAGES); do \
+	  DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends $$package; done; } >/dev/null
 
 packages: ## as root, on Debian
 	dpkg -s $(PACKAGES) >/dev/null 2>&1 || { apt-get update -q && \

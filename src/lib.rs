@@ -26,6 +26,7 @@
 //! stands, the **store** is the bucket, a **key** is a path in it, and a **fill** copies one blob from
 //! upstream to store.
 
+#![forbid(unsafe_code)]
 #![cfg_attr(
     test,
     expect(

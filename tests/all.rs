@@ -8,6 +8,8 @@
 mod support;
 
 mod access;
+mod allocations;
+mod calls;
 mod challenges;
 mod check;
 mod config;

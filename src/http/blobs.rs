@@ -50,8 +50,7 @@ pub(super) async fn pull(
 fn base<'a>(site: &'a Site, request: &Parts, client: &Client) -> Cow<'a, Url> {
     let depends = site.registry.urls_depend_on_caller();
     let base = depends.then(|| client.reached.base(site, request));
-    base.flatten()
-        .map_or(Cow::Borrowed(&site.base), Cow::Owned)
+    base.flatten().map_or(Cow::Borrowed(&site.base), Cow::Owned)
 }
 
 fn asked<'a>(

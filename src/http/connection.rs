@@ -156,6 +156,13 @@ impl Activity {
 /// A request that is under way.
 pub(super) struct Busy(Arc<Activity>);
 
+impl Busy {
+    /// Whether requests overlap on its connection.
+    pub(super) fn is_multiplexed(&self) -> bool {
+        self.0.is_multiplexed()
+    }
+}
+
 impl Drop for Busy {
     fn drop(&mut self) {
         self.0.idle_since.store(self.0.now(), Ordering::Release);

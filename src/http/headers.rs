@@ -1,8 +1,8 @@
 //! Header values that several resources share.
 
 use axum::body::Body;
-use axum::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use axum::http::StatusCode;
+use axum::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use axum::response::{IntoResponse, Response};
 use url::form_urlencoded;
 
@@ -21,7 +21,11 @@ pub(super) fn digest(digest: &Digest) -> HeaderValue {
 
 /// The `ETag` of what has this digest.
 pub(super) fn etag(digest: &Digest) -> HeaderValue {
-    value(&format!("\"{digest}\""))
+    let digest = digest.text();
+    let mut text = String::with_capacity(digest.as_str().len() + 2);
+    text.extend(["\"", digest.as_str(), "\""]);
+    // It is kept as it is, where a borrowed text would be copied.
+    HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static(""))
 }
 
 /// A response with these fields, and room for those that every response gets: a map that has to grow is

@@ -69,13 +69,8 @@ fn answer(request: &Parts, served: Served) -> Answer {
     let mut response = if headers::has_it_already(&request.headers, digest) {
         headers::response(StatusCode::NOT_MODIFIED, fields, Body::empty())
     } else {
-        let bytes = manifest.bytes().clone();
-        let length = HeaderValue::from(bytes.len());
-        let mut response = headers::response(StatusCode::OK, fields, Body::from(bytes));
-        response
-            .headers_mut()
-            .insert(header::CONTENT_LENGTH, length);
-        response
+        let body = Body::from(manifest.bytes().clone());
+        headers::response(StatusCode::OK, fields, body)
     };
     if served.outcome == Outcome::Stale {
         response.headers_mut().insert(header::WARNING, STALE);

@@ -185,12 +185,11 @@ async fn registry(site: &Site, request: Request, peer: Peer) -> Response {
     let result = match admitted {
         Ok((endpoint, who)) => {
             let client = Client { reached, who };
-            match known::answer(site, &parts, &client, &endpoint) {
-                Some(answer) => Ok(answer),
-                None => {
-                    let answering = serve_endpoint(site, &parts, body, &client, endpoint);
-                    Box::pin(answering.instrument(line.span())).await
-                }
+            if let Some(answer) = known::answer(site, &parts, &client, &endpoint) {
+                Ok(answer)
+            } else {
+                let answering = serve_endpoint(site, &parts, body, &client, endpoint);
+                Box::pin(answering.instrument(line.span())).await
             }
         }
         Err(Refused::Method(allowed)) => Ok(method_not_allowed(allowed)),

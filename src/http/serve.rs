@@ -33,6 +33,8 @@ const MAX_HEADER: usize = 64 << 10;
 const MAX_STREAMS: u32 = 100;
 /// Bytes of an answer that wait for an HTTP/2 client to take them.
 const MAX_WAITING: usize = 64 << 10;
+/// Bytes of an answer that is not worth watching: most manifests have less.
+const SMALL: u64 = 64 << 10;
 /// How often a silent HTTP/2 connection is asked whether anybody is there, and how long it has to answer.
 const PING: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(20));
 /// How long an HTTP/2 client has to hear that its connection ends, so that it sends what it has elsewhere.
@@ -258,7 +260,9 @@ where
 /// A request ends with the last byte of its answer.
 fn observed(response: Response, busy: Busy) -> Response {
     response.map(|body| {
-        if body.is_end_stream() {
+        // It is in memory, and hyper takes it at once; with HTTP/2, when the client lets it.
+        let is_small = body.size_hint().exact().is_some_and(|size| size <= SMALL);
+        if body.is_end_stream() || (is_small && !busy.is_multiplexed()) {
             return body;
         }
         let observer = Answering::new(busy);

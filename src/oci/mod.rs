@@ -17,7 +17,7 @@ mod referrer;
 mod tag;
 
 pub use descriptor::Descriptor;
-pub use digest::{DigestText, Algorithm, Digest, DigestError, Hasher};
+pub use digest::{Algorithm, Digest, DigestError, DigestText, Hasher};
 pub use error::{Error, ErrorCode};
 pub use manifest::{Links, MAX_MANIFEST_BYTES, Manifest, ManifestError};
 pub use media_type::{MediaType, MediaTypeError};

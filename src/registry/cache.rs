@@ -170,11 +170,13 @@ impl Cache {
     }
 
     /// A manifest that somebody pulled already.
-    pub(super) fn pulled_manifest(&self, name: &RepositoryName, digest: Digest) -> Option<Manifest> {
+    pub(super) fn pulled_manifest(
+        &self,
+        name: &RepositoryName,
+        digest: Digest,
+    ) -> Option<Manifest> {
         let kept = self.manifests.get(&(name.clone(), digest))?;
-        kept.pulled
-            .load(Ordering::Relaxed)
-            .then_some(kept.manifest)
+        kept.pulled.load(Ordering::Relaxed).then_some(kept.manifest)
     }
 
     /// Whether nobody pulled the manifest since it is here; once.

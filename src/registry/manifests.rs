@@ -65,7 +65,7 @@ impl Registry {
     /// [`manifest`](Self::manifest), where it is in memory.
     #[must_use]
     pub fn known_manifest(&self, name: &RepositoryName, reference: &Reference) -> Option<Served> {
-        self.from_memory(name, reference, Cache::manifest)
+        self.in_memory(name, reference, Cache::manifest)
     }
 
     /// [`pull_manifest`](Self::pull_manifest), where it is in memory and was pulled before.
@@ -75,10 +75,10 @@ impl Registry {
         name: &RepositoryName,
         reference: &Reference,
     ) -> Option<Served> {
-        self.from_memory(name, reference, Cache::pulled_manifest)
+        self.in_memory(name, reference, Cache::pulled_manifest)
     }
 
-    fn from_memory(
+    fn in_memory(
         &self,
         name: &RepositoryName,
         reference: &Reference,
@@ -130,7 +130,7 @@ impl Registry {
         }
         if let Some(manifest) = self.stored_manifest(name, digest).await? {
             cache.keep_stored(name, digest);
-            self.remember(name, &manifest);
+            self.remember_stored(name, &manifest);
             return Ok(hit(manifest));
         }
         let Some(upstream) = self.upstream(name) else {
@@ -196,6 +196,19 @@ impl Registry {
             &[]
         };
         self.inner.cache.keep_manifest(name, manifest, members);
+    }
+
+    /// Keeps a manifest of the bucket's in memory. Whoever wrote it saw to its blobs' links, then or when they
+    /// were filled: to ask for each again, or to write it, would be a request for every blob of every replica.
+    fn remember_stored(&self, name: &RepositoryName, manifest: &Manifest) {
+        self.remember(name, manifest);
+        let cache = &self.inner.cache;
+        for blob in manifest.links().blobs {
+            if let Some(member) = cache.member(name, blob.digest()) {
+                let linked = true;
+                cache.keep_member(name, *blob.digest(), Member { linked, ..member });
+            }
+        }
     }
 
     /// Stores a manifest of the upstream's behind the client's back.

@@ -45,6 +45,11 @@ impl Front {
     pub fn take(&self) -> Calls {
         std::mem::take(&mut self.calls.lock().unwrap())
     }
+
+    /// How much was asked since then.
+    pub fn total(&self) -> usize {
+        self.calls.lock().unwrap().values().sum()
+    }
 }
 
 impl Drop for Front {

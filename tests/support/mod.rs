@@ -7,6 +7,7 @@
 
 pub mod blob;
 pub mod demands;
+pub mod front;
 pub mod image;
 pub mod manners;
 pub mod pounce;

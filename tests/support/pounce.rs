@@ -13,6 +13,7 @@ use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
 use super::Upstream;
+use super::process::as_s3;
 
 pub struct Pounce {
     pub addr: SocketAddr,
@@ -128,21 +129,7 @@ impl Pounce {
 
     /// Variables for another pounce that uses this one's folder as its S3.
     pub fn as_s3(&self) -> Vec<(&'static str, String)> {
-        let keys = std::fs::read(self.root().join(".pounce/credentials.json")).unwrap();
-        let keys: serde_json::Value = serde_json::from_slice(&keys).unwrap();
-        let text = |key: &str| keys[key].as_str().unwrap().to_owned();
-        vec![
-            ("REGISTRY_STORAGE", "s3".into()),
-            ("REGISTRY_STORAGE_S3_BUCKET", "pounce".into()),
-            (
-                "REGISTRY_STORAGE_S3_REGIONENDPOINT",
-                format!("http://{}", self.addr),
-            ),
-            ("REGISTRY_STORAGE_S3_FORCEPATHSTYLE", "true".into()),
-            ("REGISTRY_STORAGE_S3_REGION", "auto".into()),
-            ("REGISTRY_STORAGE_S3_ACCESSKEY", text("accesskey")),
-            ("REGISTRY_STORAGE_S3_SECRETKEY", text("secretkey")),
-        ]
+        as_s3(&self.root(), &self.addr.to_string())
     }
 
     pub fn root(&self) -> PathBuf {

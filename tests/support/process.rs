@@ -83,6 +83,11 @@ impl Process {
         }
     }
 
+    /// Variables for another pounce that uses this one's folder as its S3.
+    pub fn as_s3(&self) -> Vec<(&'static str, String)> {
+        as_s3(&self.folder.path().join("data"), &self.addr)
+    }
+
     pub fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.addr)
     }
@@ -117,6 +122,25 @@ impl Process {
             std::mem::take(&mut self.seen),
         )
     }
+}
+
+/// Variables for a pounce that uses the folder of another one, which listens on `addr`, as its S3.
+pub fn as_s3(root: &Path, addr: &str) -> Vec<(&'static str, String)> {
+    let keys = std::fs::read(root.join(".pounce/credentials.json")).unwrap();
+    let keys: serde_json::Value = serde_json::from_slice(&keys).unwrap();
+    let text = |key: &str| keys[key].as_str().unwrap().to_owned();
+    vec![
+        ("REGISTRY_STORAGE", "s3".into()),
+        ("REGISTRY_STORAGE_S3_BUCKET", "pounce".into()),
+        (
+            "REGISTRY_STORAGE_S3_REGIONENDPOINT",
+            format!("http://{addr}"),
+        ),
+        ("REGISTRY_STORAGE_S3_FORCEPATHSTYLE", "true".into()),
+        ("REGISTRY_STORAGE_S3_REGION", "auto".into()),
+        ("REGISTRY_STORAGE_S3_ACCESSKEY", text("accesskey")),
+        ("REGISTRY_STORAGE_S3_SECRETKEY", text("secretkey")),
+    ]
 }
 
 /// The address that a line of the log says under this name, in either format.

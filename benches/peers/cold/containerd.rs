@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::origin::Origin;
+use super::origin::Origin;
 use crate::support::image::{OCI_MANIFEST, digest, noise};
 use crate::tools::Running;
 

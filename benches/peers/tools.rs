@@ -1,5 +1,4 @@
-//! What the benches share: peers, and the figures of the machine.
-#![allow(dead_code, reason = "each bench uses a part")]
+//! The figures of the machine, and what keeps rounds apart.
 
 use std::fs::{self, File};
 use std::net::TcpListener;
@@ -12,8 +11,8 @@ use tempfile::TempDir;
 pub struct Running(pub Child);
 
 impl Running {
-    pub fn pid(&self) -> u32 {
-        self.0.id()
+    pub fn start(command: &mut Command) -> Self {
+        Self(command.spawn().unwrap())
     }
 }
 
@@ -24,35 +23,32 @@ impl Drop for Running {
     }
 }
 
-/// Ends the bench if a program is missing; each comes with its Debian package.
-pub fn require(programs: &[(&str, &str)]) {
-    for (program, package) in programs {
-        let found = Command::new(program)
-            .arg("--version")
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .status();
-        if found.is_err() {
-            eprintln!("{program} is missing: apt-get install {package}");
-            std::process::exit(1);
-        }
-    }
+/// The first program that is not there, in a sentence; each comes with its Debian package.
+pub fn missing(programs: &[(&str, &str)]) -> Option<String> {
+    let is_missing = |program: &str| {
+        let mut command = Command::new(program);
+        let silent = command.arg("--version").stdout(Stdio::null());
+        silent.stderr(Stdio::null()).status().is_err()
+    };
+    let mut programs = programs.iter();
+    let (program, package) = programs.find(|(program, _)| is_missing(program))?;
+    Some(format!("{program} is missing: install {package}"))
 }
 
-/// Debian's `docker-registry`, with these sections in its configuration: the process, its URL, and its
-/// folder, in which `log` is its log.
-pub async fn start_distribution(sections: &str) -> (Running, String, TempDir) {
+/// Debian's `docker-registry` over a folder of its own: the process, its URL, and that folder.
+pub async fn start_distribution() -> (Running, String, TempDir) {
     let (folder, port) = (TempDir::new().unwrap(), free_port());
-    let sections = sections.replace("FOLDER", folder.path().to_str().unwrap());
-    let config = format!("version: 0.1\nhttp:\n  addr: 127.0.0.1:{port}\n{sections}");
+    let root = folder.path().join("data");
+    let config = format!(
+        "version: 0.1\nlog: {{level: error, accesslog: {{disabled: true}}}}\n\
+         http: {{addr: \"127.0.0.1:{port}\"}}\nstorage: {{filesystem: {{rootdirectory: {}}}}}\n",
+        root.display()
+    );
     fs::write(folder.path().join("config.yml"), config).unwrap();
-    let log = File::create(folder.path().join("log")).unwrap();
     let mut registry = Command::new("docker-registry");
-    // Its SDK stops at start over a bundle of certificates.
-    registry.env_remove("AWS_CA_BUNDLE");
     registry.arg("serve").arg(folder.path().join("config.yml"));
-    let registry = registry.stdout(log.try_clone().unwrap()).stderr(log);
-    let registry = Running(registry.spawn().unwrap());
+    let registry = registry.stdout(Stdio::null()).stderr(Stdio::null());
+    let registry = Running::start(registry);
     let url = format!("http://127.0.0.1:{port}");
     until_up(&format!("{url}/v2/")).await;
     (registry, url, folder)
@@ -74,14 +70,7 @@ pub fn touch_memory(bytes: usize) {
     }
 }
 
-/// MiB, as the kernel counts resident memory.
-pub fn peak_memory(pid: u32) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let kib = line.unwrap().trim().trim_end_matches(" kB");
-    kib.parse::<u64>().unwrap() / 1024
-}
-
+/// The value in the middle.
 pub fn median(mut seconds: Vec<f64>) -> f64 {
     seconds.sort_by(f64::total_cmp);
     seconds[seconds.len() / 2]

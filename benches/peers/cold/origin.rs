@@ -24,8 +24,7 @@ pub struct Origin {
 
 impl Origin {
     pub async fn start() -> Self {
-        let storage = "storage:\n  filesystem:\n    rootdirectory: FOLDER/data\n";
-        let (registry, straight, folder) = tools::start_distribution(storage).await;
+        let (registry, straight, folder) = tools::start_distribution().await;
         let port = free_port();
         let config = format!(
             "daemon off; master_process off; pid {root}/nginx.pid; error_log stderr; events {{}}\n\
@@ -41,7 +40,7 @@ impl Origin {
         let mut nginx = Command::new("nginx");
         nginx.args(["-e", "stderr", "-c"]);
         nginx.arg(folder.path().join("nginx.conf"));
-        let nginx = Running(nginx.stderr(Stdio::null()).spawn().unwrap());
+        let nginx = Running::start(nginx.stderr(Stdio::null()));
         let per_connection = format!("127.0.0.1:{port}");
         until_up(&format!("http://{per_connection}/v2/")).await;
         fs::create_dir(folder.path().join("static")).unwrap();

@@ -1,0 +1,123 @@
+//! What each operation asks of the S3, counted by a front before it.
+
+use std::fmt::Write;
+
+use crate::report::Report;
+use crate::support::front::{Calls, Front};
+use crate::support::image::digest;
+use crate::support::{Image, Process, Upstream};
+use crate::world::{push_blob, push_manifest};
+
+const NAME: &str = "bench/calls";
+
+pub async fn measure(report: &mut Report) {
+    let mut table = String::from(
+        "What one operation asks of the S3, behind the answer too, on an image of three layers:\n\n\
+         | operation | calls | which |\n|---|---:|---|\n",
+    );
+    let mut row = |operation: &str, calls: &Calls| {
+        let which = calls.iter().map(|(name, times)| format!("{name} {times}"));
+        let which = which.collect::<Vec<_>>().join(", ");
+        let sum: usize = calls.values().sum();
+        let _ = writeln!(table, "| {operation} | {sum} | {which} |");
+    };
+
+    let s3 = Process::start(&[]);
+    let front = Front::before(&s3.addr).await;
+    let (image, upstream) = (Image::new(3, &[50_000; 3]), Upstream::start().await);
+    upstream.add(NAME, "1", &image);
+    let upstream = upstream.url();
+    let over = |upstream: Option<&str>| {
+        let mut variables = s3.as_s3();
+        let front = format!("http://{}", front.addr);
+        variables.push(("REGISTRY_STORAGE_S3_REGIONENDPOINT", front));
+        variables.push(("REGISTRY_PROXY_PREFETCH", "false".to_owned()));
+        let upstream = upstream.map(|url| ("REGISTRY_PROXY_REMOTEURL", url.to_owned()));
+        variables.extend(upstream);
+        let variables: Vec<_> = variables
+            .iter()
+            .map(|(name, value)| (*name, &value[..]))
+            .collect();
+        Process::start(&variables)
+    };
+    let manifest = format!("/v2/{NAME}/manifests/1");
+    let blob = format!("/v2/{NAME}/blobs/{}", digest(&image.blobs[1]));
+
+    let pounce = over(Some(&upstream));
+    front.take();
+    for (operation, path) in [
+        ("pull a manifest by tag, from the upstream", &manifest),
+        ("the same again", &manifest),
+        ("pull a blob, from the upstream", &blob),
+        ("the same again", &blob),
+    ] {
+        get(&pounce, path).await;
+        settle(&pounce, &front).await;
+        row(operation, &front.take());
+    }
+    for blob in &image.blobs {
+        get(&pounce, &format!("/v2/{NAME}/blobs/{}", digest(blob))).await;
+        settle(&pounce, &front).await;
+    }
+    drop(pounce);
+    let pounce = over(Some(&upstream));
+    front.take();
+    for (operation, path) in [
+        ("a fresh replica: a blob, nothing else known", &blob),
+        (
+            "a fresh replica: the manifest by tag, and its blobs asked after",
+            &manifest,
+        ),
+        ("a fresh replica: a blob of it", &blob),
+    ] {
+        get(&pounce, path).await;
+        settle(&pounce, &front).await;
+        row(operation, &front.take());
+    }
+    drop(pounce);
+
+    let pounce = over(None);
+    front.take();
+    let other = Image::new(4, &[50_000]);
+    push_blob(&pounce.url(""), NAME, &other.blobs[1]).await;
+    settle(&pounce, &front).await;
+    row("push a blob: POST, PUT", &front.take());
+    push_blob(&pounce.url(""), NAME, &other.blobs[1]).await;
+    settle(&pounce, &front).await;
+    row("push a blob that is there", &front.take());
+    push_blob(&pounce.url(""), NAME, &other.blobs[0]).await;
+    settle(&pounce, &front).await;
+    front.take();
+    push_manifest(&pounce.url(""), NAME, "2", &other).await;
+    settle(&pounce, &front).await;
+    row("push a manifest by tag, with two blobs", &front.take());
+    report.note(table);
+}
+
+async fn get(pounce: &Process, path: &str) {
+    let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none());
+    let answer = client
+        .build()
+        .unwrap()
+        .get(pounce.url(path))
+        .send()
+        .await
+        .unwrap();
+    assert!(
+        matches!(answer.status().as_u16(), 200 | 307),
+        "{path}: {}",
+        answer.status()
+    );
+    answer.bytes().await.unwrap();
+}
+
+/// Until nothing has been asked for a while.
+async fn settle(pounce: &Process, front: &Front) {
+    loop {
+        let before = front.total();
+        tokio::time::sleep(std::time::Duration::from_millis(150)).await;
+        if front.total() == before && pounce.metric("fills_active").await == 0 {
+            return;
+        }
+    }
+}

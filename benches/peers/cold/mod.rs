@@ -1,0 +1,303 @@
+//! Blobs pulled cold, beside the same pulls without anybody between.
+//!
+//! The upstream is Debian's `docker-registry`: straight, behind a front that caps all connections
+//! together, and behind an nginx that caps each; clients are `curl` and containerd.
+
+mod containerd;
+mod front;
+mod origin;
+
+use std::process::{Child, Command};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use containerd::Containerd;
+use front::Front;
+use origin::Origin;
+
+use crate::peers::{self, Peer, Running, Words};
+use crate::plot::Lines;
+use crate::report::Report;
+use crate::support::Process;
+use crate::tools::{flush, missing, touch_memory};
+
+const MIB: usize = 1 << 20;
+/// The spool, the bucket's parts and the bucket's blob.
+const ROOM: usize = 5 << 29;
+
+pub async fn measure(report: &mut Report) {
+    let tools = [
+        ("docker-registry", "docker-registry"),
+        ("nginx", "nginx-light"),
+        ("curl", "curl"),
+    ];
+    if let Some(missing) = missing(&tools) {
+        report.add("cold pulls", "the upstream", "s", Err(missing));
+        return;
+    }
+    let origin = Origin::start().await;
+    one_client(report, &origin).await;
+    sizes(report, &origin).await;
+    many_clients(report, &origin).await;
+    first_byte(report, &origin).await;
+    many_fills(report, &origin).await;
+    prefetch(report, &origin).await;
+}
+
+/// One blob of 1 GiB and one client, over three kinds of wire.
+async fn one_client(report: &mut Report, origin: &Origin) {
+    let path = origin.blob(1, 1 << 30);
+    flush();
+    let capped = Front::start(&origin.straight, Some(100e6)).await;
+    let per_connection = format!("http://{}", origin.per_connection);
+    let uncapped = format!("http://{}", origin.straight);
+    for (what, upstream, rounds) in [
+        ("100 MB/s in all", &capped.url, 1),
+        ("40 MB/s a connection", &per_connection, 1),
+        ("uncapped, loopback", &uncapped, 5),
+    ] {
+        let scenario = &format!("cold blob of 1 GiB, upstream {what}");
+        for _ in 0..rounds {
+            pull_once(report, scenario, upstream, &path).await;
+        }
+    }
+}
+
+/// Blobs of all sizes.
+async fn sizes(report: &mut Report, origin: &Origin) {
+    let upstream = format!("http://{}", origin.straight);
+    let mut lines = Lines::new("cold blob, MB a second, upstream uncapped", "MiB");
+    for (seed, mib) in [(3, 1), (4, 16), (5, 128), (6, 512)] {
+        let path = origin.blob(seed, mib * MIB);
+        let scenario = &format!("cold blob of {mib} MiB");
+        for _ in 0..3 {
+            pull_once(report, scenario, &upstream, &path).await;
+        }
+        for who in contestants() {
+            if let Some(seconds) = report.median(scenario, &who) {
+                #[expect(clippy::cast_precision_loss, reason = "some hundred millions")]
+                lines.point(&who, mib, (mib * MIB) as f64 / 1e6 / seconds);
+            }
+        }
+    }
+    lines.save("cold-sizes");
+}
+
+const DIRECT: &str = "the upstream itself";
+
+fn contestants() -> Vec<String> {
+    let peers = peers::of("cold").into_iter().map(|peer| peer.name);
+    std::iter::once(DIRECT.to_owned()).chain(peers).collect()
+}
+
+/// A round: the blob from the upstream itself, and through each peer, which has never seen it.
+async fn pull_once(report: &mut Report, scenario: &str, upstream: &str, path: &str) {
+    for peer in peers::of("cold") {
+        let running = match start(&peer, upstream).await {
+            Ok(running) => running,
+            Err(why) => {
+                report.add(scenario, &peer.name, "s", Err(why));
+                continue;
+            }
+        };
+        touch_memory(ROOM);
+        report.one(
+            scenario,
+            &peer.name,
+            "s",
+            fetch(&format!("{}{path}", running.url)),
+        );
+        settle(&running).await;
+        if peer.is_pounce() {
+            let scenario = &format!("{scenario}: peak memory");
+            report.one(scenario, &peer.name, "MiB", running.peak());
+        }
+        drop(running);
+        flush();
+    }
+    touch_memory(ROOM);
+    report.one(scenario, DIRECT, "s", fetch(&format!("{upstream}{path}")));
+}
+
+/// Many clients at once, one blob of 256 MiB.
+async fn many_clients(report: &mut Report, origin: &Origin) {
+    const SIZE: usize = 256 * MIB;
+    let path = origin.blob(2, SIZE);
+    let file = origin.as_file(&path);
+    flush();
+    let mut lines = Lines::new(
+        "one cold blob of 256 MiB: seconds until the last client has it",
+        "clients",
+    );
+    for clients in [1, 10, 50] {
+        let scenario = &format!("{clients} clients at once, one cold blob of 256 MiB");
+        for peer in peers::of("cold") {
+            let front = Front::start(&origin.straight, None).await;
+            let running = match start(&peer, &front.url).await {
+                Ok(running) => running,
+                Err(why) => {
+                    report.add(scenario, &peer.name, "s", Err(why));
+                    continue;
+                }
+            };
+            let seconds = together(&format!("{}{path}", running.url), clients);
+            settle(&running).await;
+            report.one(scenario, &peer.name, "s", seconds);
+            lines.point(&peer.name, clients, seconds);
+            #[expect(clippy::cast_precision_loss, reason = "a ratio for people")]
+            let ratio = front.sent() as f64 / SIZE as f64;
+            let bytes = &format!("{scenario}: bytes from the upstream");
+            report.one(bytes, &peer.name, "× the blob", ratio);
+            if peer.is_pounce() {
+                let scenario = &format!("{scenario}: peak memory");
+                report.one(scenario, &peer.name, "MiB", running.peak());
+            }
+            drop(running);
+            flush();
+        }
+        let seconds = together(&file, clients);
+        report.one(scenario, "nginx, from a file", "s", seconds);
+        lines.point("nginx, from a file", clients, seconds);
+    }
+    lines.save("cold-clients");
+}
+
+/// From the request to the first byte of the body.
+async fn first_byte(report: &mut Report, origin: &Origin) {
+    const BLOBS: u64 = 21;
+    let scenario = "first byte of a cold blob of 1 MiB";
+    let upstream = format!("http://{}", origin.straight);
+    let paths: Vec<String> = (0..BLOBS)
+        .map(|seed| origin.blob(100 + seed, MIB))
+        .collect();
+    let mut contestants = Vec::new();
+    for peer in peers::of("cold") {
+        match start(&peer, &upstream).await {
+            Ok(running) => contestants.push((peer.name, running.url.clone(), Some(running))),
+            Err(why) => report.add(scenario, &peer.name, "ms", Err(why)),
+        }
+    }
+    contestants.push((DIRECT.to_owned(), upstream, None));
+    let client = reqwest::Client::new();
+    for path in &paths {
+        for (name, url, _running) in &contestants {
+            let began = Instant::now();
+            let mut reply = client.get(format!("{url}{path}")).send().await.unwrap();
+            reply.chunk().await.unwrap().unwrap();
+            let seconds = began.elapsed().as_secs_f64();
+            while reply.chunk().await.unwrap().is_some() {}
+            report.one(scenario, name, "ms", seconds * 1000.0);
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// The memory that 20 fills of 256 MiB take.
+async fn many_fills(report: &mut Report, origin: &Origin) {
+    const FILLS: u64 = 20;
+    let scenario = "20 cold blobs of 256 MiB at once";
+    let paths: Vec<String> = (0..FILLS)
+        .map(|seed| origin.blob(200 + seed, 256 * MIB))
+        .collect();
+    flush();
+    for peer in peers::of("cold").into_iter().filter(Peer::is_pounce) {
+        let running = match start(&peer, &format!("http://{}", origin.straight)).await {
+            Ok(running) => running,
+            Err(why) => {
+                report.add(scenario, &peer.name, "s", Err(why));
+                continue;
+            }
+        };
+        let began = Instant::now();
+        let urls = paths.iter().map(|path| format!("{}{path}", running.url));
+        all_succeed(urls.map(|url| curl(&url)).collect());
+        report.one(scenario, &peer.name, "s", began.elapsed().as_secs_f64());
+        settle(&running).await;
+        let scenario = &format!("{scenario}: peak memory");
+        report.one(scenario, &peer.name, "MiB", running.peak());
+        drop(running);
+        flush();
+    }
+}
+
+/// An image of six layers, by containerd, from an upstream that caps each connection.
+async fn prefetch(report: &mut Report, origin: &Origin) {
+    let scenario =
+        "cold image of 6 layers of 40 MiB by containerd, 40 MB/s a connection, one a blob";
+    let Some(containerd) = Containerd::start() else {
+        let why = "containerd does not run here".to_owned();
+        report.add(scenario, "pounce", "s", Err(why));
+        return;
+    };
+    containerd::add_image(origin, 6, 40 * MIB);
+    flush();
+    let upstream = format!("http://{}", origin.per_connection);
+    for _ in 0..3 {
+        for (prefetch, who) in [("true", "pounce"), ("false", "pounce, without prefetch")] {
+            // One connection a blob: what parallel ones gain stands above.
+            let process = Process::start(&[
+                ("REGISTRY_PROXY_REMOTEURL", &upstream),
+                ("REGISTRY_PROXY_PREFETCH", prefetch),
+                ("REGISTRY_PROXY_FILL_CONNECTIONS", "1"),
+            ]);
+            let image = format!("{}/bench/image:1", process.addr);
+            report.one(scenario, who, "s", containerd.pull(&image));
+            containerd.remove(&image);
+            while process.metric("fills").await < 7 {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            drop(process);
+            flush();
+        }
+        let image = format!("{}/bench/image:1", origin.per_connection);
+        report.one(scenario, DIRECT, "s", containerd.pull(&image));
+        containerd.remove(&image);
+    }
+}
+
+async fn start(peer: &Peer, upstream: &str) -> Result<Running, String> {
+    peer.start(&Words::from([("upstream", upstream.to_owned())]))
+        .await
+}
+
+fn curl(url: &str) -> Child {
+    Command::new("curl")
+        .args(["-sfL", "-o", "/dev/null", url])
+        .spawn()
+        .unwrap()
+}
+
+fn all_succeed(clients: Vec<Child>) {
+    for mut client in clients {
+        assert!(client.wait().unwrap().success());
+    }
+}
+
+/// Seconds until the last of so many clients is done.
+fn together(url: &str, clients: usize) -> f64 {
+    let began = Instant::now();
+    all_succeed((0..clients).map(|_| curl(url)).collect());
+    began.elapsed().as_secs_f64()
+}
+
+/// Seconds from the start of a client to its end.
+///
+/// nginx counts whole seconds when it caps a rate, so what a request gets depends on when in a second
+/// it comes: all of them come at the beginning of one.
+fn fetch(url: &str) -> f64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    std::thread::sleep(Duration::from_nanos(
+        1_050_000_000 - u64::from(now.subsec_nanos()),
+    ));
+    together(url, 1)
+}
+
+/// Waits until a peer has nothing more to do: the next round must not share the machine with it.
+async fn settle(running: &Running) {
+    loop {
+        let before = running.processor();
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        if running.processor() - before < 0.015 {
+            return;
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! `make bench`: pounce beside its peers, on this machine, in one run.
+//!
+//! Who takes part stands in `benches/peers.toml`. Rounds alternate between the contestants; the medians of all
+//! of them are printed as one table, and what has an axis is drawn into `benches/results/`. A contestant that
+//! does not start has a row that says why. The clients share the machine.
+//!
+//! `make bench SCENARIO=warm` runs one of the scenarios.
+#![allow(
+    clippy::unwrap_used,
+    missing_docs,
+    reason = "what goes wrong here ends the measurement"
+)]
+
+#[path = "../../tests/support/mod.rs"]
+mod support;
+
+mod calls;
+mod cold;
+mod load;
+mod peers;
+mod plot;
+mod push;
+mod report;
+mod siege;
+mod start;
+mod tools;
+mod warm;
+mod world;
+
+use std::time::Instant;
+
+use report::Report;
+
+const SCENARIOS: [&str; 6] = ["warm", "start", "calls", "siege", "push", "cold"];
+
+#[tokio::main]
+async fn main() {
+    // cargo adds `--bench`.
+    let chosen = std::env::args()
+        .skip(1)
+        .find(|argument| !argument.starts_with('-'));
+    if let Some(chosen) = &chosen
+        && !SCENARIOS.contains(&chosen.as_str())
+    {
+        eprintln!(
+            "there is no scenario {chosen}: there are {}",
+            SCENARIOS.join(", ")
+        );
+        std::process::exit(2);
+    }
+    let (mut report, began) = (Report::default(), Instant::now());
+    for scenario in SCENARIOS {
+        if chosen.as_deref().is_some_and(|chosen| chosen != scenario) {
+            continue;
+        }
+        match scenario {
+            "warm" => warm::measure(&mut report).await,
+            "start" => start::measure(&mut report).await,
+            "calls" => calls::measure(&mut report).await,
+            "siege" => siege::measure(&mut report).await,
+            "push" => push::measure(&mut report).await,
+            _ => cold::measure(&mut report).await,
+        }
+        let minutes = began.elapsed().as_secs_f64() / 60.0;
+        eprintln!("{scenario}: done after {minutes:.1} minutes");
+    }
+    let table = report.table();
+    println!("{table}");
+    if chosen.is_none() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/results/table.md");
+        std::fs::write(path, table).unwrap();
+    }
+}

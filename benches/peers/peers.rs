@@ -1,0 +1,244 @@
+//! Those who are measured: `benches/peers.toml`, and how they are started.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde::Deserialize;
+use tempfile::TempDir;
+
+use crate::tools::free_port;
+
+/// How long a peer may take to answer for the first time.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Peers {
+    peer: Vec<Peer>,
+}
+
+/// Somebody who can be measured.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Peer {
+    pub name: String,
+    /// Another peer, which it is like.
+    like: Option<String>,
+    #[serde(default)]
+    command: Vec<String>,
+    #[serde(default)]
+    env: BTreeMap<String, String>,
+    /// What Debian calls it.
+    package: Option<String>,
+    scenarios: Vec<String>,
+    /// What it answers once it is ready.
+    ready: Option<String>,
+    #[serde(default)]
+    files: BTreeMap<String, String>,
+}
+
+/// What the words in braces stand for.
+pub type Words = BTreeMap<&'static str, String>;
+
+/// A peer that runs. It ends with the value.
+pub struct Running {
+    child: Child,
+    /// `http://127.0.0.1:port`
+    pub url: String,
+    folder: TempDir,
+    /// From its start to its first answer.
+    pub took: Duration,
+}
+
+/// Those who take part in a scenario.
+pub fn of(scenario: &str) -> Vec<Peer> {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/peers.toml");
+    let text = fs::read_to_string(path).unwrap();
+    let all: Peers = toml::from_str(&text).unwrap_or_else(|error| panic!("{path}: {error}"));
+    let takes_part = |peer: &&Peer| peer.scenarios.iter().any(|it| it == scenario);
+    let chosen = all.peer.iter().filter(takes_part);
+    chosen.map(|peer| peer.completed(&all.peer)).collect()
+}
+
+impl Peer {
+    /// With what it has of the peer that it is like.
+    fn completed(&self, all: &[Self]) -> Self {
+        let Some(like) = &self.like else {
+            return self.clone();
+        };
+        let other = all.iter().find(|peer| peer.name == *like);
+        let other = other.unwrap_or_else(|| panic!("{}: there is no {like}", self.name));
+        let Self {
+            mut env, mut files, ..
+        } = other.completed(all);
+        env.extend(self.env.clone());
+        files.extend(self.files.clone());
+        Self {
+            name: self.name.clone(),
+            scenarios: self.scenarios.clone(),
+            command: if self.command.is_empty() {
+                other.command.clone()
+            } else {
+                self.command.clone()
+            },
+            package: self.package.clone().or(other.package.clone()),
+            ready: self.ready.clone().or(other.ready.clone()),
+            like: None,
+            env,
+            files,
+        }
+    }
+
+    pub fn is_pounce(&self) -> bool {
+        self.command[0] == "{pounce}"
+    }
+
+    /// Where it says that it is ready.
+    pub fn ready(&self) -> &str {
+        self.ready.as_deref().unwrap_or("/healthz")
+    }
+
+    /// Starts it, and waits for its first answer.
+    ///
+    /// # Errors
+    /// It does not start; in a sentence for the table.
+    pub async fn start(&self, words: &Words) -> Result<Running, String> {
+        let folder = TempDir::new().unwrap();
+        let port = free_port();
+        let mut words = words.clone();
+        words.insert("port", port.to_string());
+        words.insert("folder", folder.path().display().to_string());
+        words.insert("pounce", env!("CARGO_BIN_EXE_pounce").to_owned());
+        for (name, text) in &self.files {
+            fs::write(folder.path().join(name), filled(text, &words)).unwrap();
+        }
+        let log = File::create(folder.path().join("log")).unwrap();
+        let mut command = Command::new(filled(&self.command[0], &words));
+        command.args(self.command[1..].iter().map(|text| filled(text, &words)));
+        command
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("HOME", folder.path())
+            .envs(
+                self.env
+                    .iter()
+                    .map(|(name, text)| (name, filled(text, &words))),
+            )
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log);
+        let began = Instant::now();
+        let child = command.spawn().map_err(|error| {
+            let package = self.package.as_deref().unwrap_or("what has it");
+            format!("{}: {error}: install {package}", self.command[0])
+        })?;
+        let url = format!("http://127.0.0.1:{port}");
+        let mut running = Running {
+            child,
+            url,
+            folder,
+            took: Duration::ZERO,
+        };
+        let client = reqwest::Client::new();
+        let ready = format!("{}{}", running.url, self.ready());
+        while client.get(&ready).send().await.is_err() {
+            if let Ok(Some(status)) = running.child.try_wait() {
+                return Err(format!("it ended with {status}: {}", running.last_words()));
+            }
+            if began.elapsed() > PATIENCE {
+                let seconds = PATIENCE.as_secs();
+                return Err(format!(
+                    "it did not answer within {seconds} s: {}",
+                    running.last_words()
+                ));
+            }
+            tokio::time::sleep(Duration::from_micros(500)).await;
+        }
+        running.took = began.elapsed();
+        Ok(running)
+    }
+}
+
+impl Running {
+    fn last_words(&self) -> String {
+        let log = fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
+        let line = log.lines().rfind(|line| !line.trim().is_empty());
+        let line = line.unwrap_or("it said nothing");
+        line.chars().filter(|c| *c != '|').take(160).collect()
+    }
+
+    /// Resident memory, of its children too, in MiB.
+    pub fn memory(&self) -> f64 {
+        self.status("VmRSS:")
+    }
+
+    /// The most that it was since [`forget_peak`](Self::forget_peak).
+    pub fn peak(&self) -> f64 {
+        self.status("VmHWM:")
+    }
+
+    pub fn forget_peak(&self) {
+        for pid in self.pids() {
+            // Where the system does not let us, the peak is that of the whole run.
+            let _ = fs::write(format!("/proc/{pid}/clear_refs"), "5");
+        }
+    }
+
+    /// Processor time that it has used, of its children too, in seconds.
+    pub fn processor(&self) -> f64 {
+        let ticks = self.pids().into_iter().map(|pid| {
+            let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            // The name may have blanks; what follows it does not.
+            let (_, rest) = stat.rsplit_once(')').unwrap_or_default();
+            let fields = rest.split_whitespace().skip(11).take(2);
+            fields.filter_map(|it| it.parse::<f64>().ok()).sum::<f64>()
+        });
+        ticks.sum::<f64>() / 100.0
+    }
+
+    fn pids(&self) -> Vec<u32> {
+        let own = self.child.id();
+        let children = fs::read_to_string(format!("/proc/{own}/task/{own}/children"));
+        let children = children.unwrap_or_default();
+        let children = children.split_whitespace().filter_map(|it| it.parse().ok());
+        std::iter::once(own).chain(children).collect()
+    }
+
+    fn status(&self, name: &str) -> f64 {
+        let kib = self.pids().into_iter().map(|pid| {
+            let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+            let line = status.lines().find_map(|line| line.strip_prefix(name));
+            let number = line.unwrap_or("0").trim().trim_end_matches(" kB");
+            number.parse::<f64>().unwrap_or_default()
+        });
+        kib.sum::<f64>() / 1024.0
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // In order, so that nginx ends its workers.
+        let _ = Command::new("kill")
+            .arg(self.child.id().to_string())
+            .status();
+        let asked = Instant::now();
+        while asked.elapsed() < Duration::from_secs(2) {
+            if let Ok(Some(_)) = self.child.try_wait() {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn filled(text: &str, words: &Words) -> String {
+    let mut text = text.to_owned();
+    for (word, value) in words {
+        text = text.replace(&format!("{{{word}}}"), value);
+    }
+    text
+}

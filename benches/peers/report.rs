@@ -1,0 +1,146 @@
+//! What was measured: one table, with the machine and the day.
+
+use std::fmt::Write;
+
+use crate::tools::{machine, median};
+
+/// The figures of one contestant in one scenario.
+struct Row {
+    scenario: String,
+    who: String,
+    unit: &'static str,
+    /// One a round; or why there is none.
+    values: Result<Vec<f64>, String>,
+}
+
+/// All rows, in the order in which they came.
+#[derive(Default)]
+pub struct Report {
+    rows: Vec<Row>,
+    /// What does not fit into a table of figures.
+    notes: Vec<String>,
+}
+
+impl Report {
+    /// Takes figures, or why there are none. Those of one scenario and contestant are rounds.
+    pub fn add(
+        &mut self,
+        scenario: &str,
+        who: &str,
+        unit: &'static str,
+        values: Result<Vec<f64>, String>,
+    ) {
+        match &values {
+            Ok(values) => eprintln!("{scenario}: {who}: {values:.3?} {unit}"),
+            Err(why) => eprintln!("{scenario}: {who}: {why}"),
+        }
+        let same = |row: &&mut Row| row.scenario == scenario && row.who == who && row.unit == unit;
+        match (self.rows.iter_mut().find(same), values) {
+            (
+                Some(Row {
+                    values: Ok(all), ..
+                }),
+                Ok(values),
+            ) => all.extend(values),
+            // The first failure says it.
+            (Some(Row { values: Err(_), .. }), _) => {}
+            (Some(row), Err(why)) => row.values = Err(why),
+            (None, values) => self.rows.push(Row {
+                scenario: scenario.to_owned(),
+                who: who.to_owned(),
+                unit,
+                values,
+            }),
+        }
+    }
+
+    /// Takes one figure.
+    pub fn one(&mut self, scenario: &str, who: &str, unit: &'static str, value: f64) {
+        self.add(scenario, who, unit, Ok(vec![value]));
+    }
+
+    /// Takes a text for below the table.
+    pub fn note(&mut self, text: String) {
+        self.notes.push(text);
+    }
+
+    /// The median of what was measured, if there is one.
+    pub fn median(&self, scenario: &str, who: &str) -> Option<f64> {
+        let mut rows = self.rows.iter();
+        let row = rows.find(|row| row.scenario == scenario && row.who == who)?;
+        row.values.as_ref().ok().cloned().map(median)
+    }
+
+    /// The table, in Markdown.
+    pub fn table(&self) -> String {
+        let mut text = format!(
+            "{}; `make bench`, {}. Medians; the spread is that of all rounds. The last column is pounce's figure, \
+             the first of its scenario, divided by that of the row.\n\n\
+             | scenario | who | median | spread | pounce's ÷ this |\n|---|---|---:|---:|---:|\n",
+            machine(),
+            today()
+        );
+        let mut above = "";
+        for row in &self.rows {
+            let scenario = if row.scenario == above {
+                ""
+            } else {
+                &row.scenario
+            };
+            above = &row.scenario;
+            let _ = match &row.values {
+                Err(why) => writeln!(text, "| {scenario} | {} | {why} | | |", row.who),
+                Ok(values) => {
+                    let (unit, middle) = (row.unit, median(values.clone()));
+                    let (least, most) = (fold(values, f64::min), fold(values, f64::max));
+                    let spread = match values.len() {
+                        1 => String::new(),
+                        _ => format!("{}–{}", number(least), number(most)),
+                    };
+                    let pounce = self
+                        .pounce(row)
+                        .filter(|pounce| !std::ptr::eq(*pounce, row));
+                    let pounce = pounce.and_then(|row| row.values.as_ref().ok().cloned());
+                    let ratio = pounce.map_or(String::new(), |it| number(median(it) / middle));
+                    let (who, middle) = (&row.who, number(middle));
+                    writeln!(
+                        text,
+                        "| {scenario} | {who} | {middle} {unit} | {spread} | {ratio} |"
+                    )
+                }
+            };
+        }
+        for note in &self.notes {
+            let _ = write!(text, "\n{note}\n");
+        }
+        text
+    }
+
+    /// The row of pounce that another one is compared with.
+    fn pounce(&self, with: &Row) -> Option<&Row> {
+        let mut rows = self.rows.iter();
+        let is = |row: &&Row| row.scenario == with.scenario && row.unit == with.unit;
+        rows.find(|row| is(row) && row.who.starts_with("pounce"))
+    }
+}
+
+fn fold(values: &[f64], choose: fn(f64, f64) -> f64) -> f64 {
+    values.iter().copied().reduce(choose).unwrap_or_default()
+}
+
+/// Three digits that count.
+fn number(value: f64) -> String {
+    match value.abs() {
+        0.0 => "0".to_owned(),
+        size if size >= 100.0 => format!("{value:.0}"),
+        size if size >= 10.0 => format!("{value:.1}"),
+        size if size >= 0.1 => format!("{value:.2}"),
+        _ => format!("{value:.4}"),
+    }
+}
+
+fn today() -> String {
+    let now = httpdate::fmt_http_date(std::time::SystemTime::now());
+    // "Sun, 06 Nov 1994 08:49:37 GMT"
+    now.get(5..16).unwrap_or_default().to_owned()
+}

@@ -1,0 +1,146 @@
+//! What pulls of users with passwords take while somebody guesses passwords from the same address.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::peers::{self, Peer};
+use crate::report::Report;
+use crate::tools::median;
+use crate::world::{USER, World};
+
+/// Wrong passwords a second, and for how long.
+const GUESSES: u32 = 200;
+const SIEGE: Duration = Duration::from_secs(8);
+/// Connections whose latency is measured: as many requests at once as a node pulls layers.
+const PULLS: usize = 3;
+
+pub async fn measure(report: &mut Report) {
+    let world = World::build().await;
+    for peer in peers::of("htpasswd").into_iter().filter(Peer::is_pounce) {
+        let scenario = "blob GET with htpasswd, 3 connections: median latency";
+        let running = match peer.start(&world.words).await {
+            Ok(running) => running,
+            Err(why) => {
+                report.add(scenario, &peer.name, "ms", Err(why));
+                continue;
+            }
+        };
+        let addr: SocketAddr = running.url.trim_start_matches("http://").parse().unwrap();
+        let shown = request(&world.blob(), USER.0, USER.1);
+        // Once, so that the password is known.
+        assert_eq!(Connection::to(addr).await.ask(&shown).await, 307);
+        report.one(scenario, &peer.name, "ms", latency(addr, &shown).await);
+        for (users, whom) in [(false, "one user"), (true, "many users")] {
+            let who =
+                format!("the same, while {GUESSES} passwords a second are guessed for {whom}");
+            let (latency, (wrong, limited)) =
+                tokio::join!(latency(addr, &shown), guess(addr, users));
+            report.one(scenario, &who, "ms", latency);
+            let answers = format!(
+                "Guesses for {whom}: {wrong} were compared (401), {limited} were not (429)."
+            );
+            report.note(answers);
+        }
+    }
+}
+
+/// One request, written out.
+fn request(path: &str, user: &str, password: &str) -> Vec<u8> {
+    let shown = STANDARD.encode(format!("{user}:{password}"));
+    format!("GET {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Basic {shown}\r\n\r\n").into_bytes()
+}
+
+/// A connection that reads answers as fast as they come.
+struct Connection {
+    stream: TcpStream,
+    buffer: Vec<u8>,
+}
+
+impl Connection {
+    async fn to(addr: SocketAddr) -> Self {
+        let stream = TcpStream::connect(addr).await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        let buffer = Vec::with_capacity(16 << 10);
+        Self { stream, buffer }
+    }
+
+    /// The status of the answer, whose body is thrown away.
+    async fn ask(&mut self, request: &[u8]) -> u16 {
+        self.stream.write_all(request).await.unwrap();
+        self.buffer.clear();
+        let end = loop {
+            let read = self.stream.read_buf(&mut self.buffer).await.unwrap();
+            assert!(read > 0, "the connection was closed");
+            if let Some(end) = self.buffer.windows(4).position(|it| it == b"\r\n\r\n") {
+                break end + 4;
+            }
+        };
+        let head = str::from_utf8(&self.buffer[..end])
+            .unwrap()
+            .to_ascii_lowercase();
+        let length = head.split("content-length: ").nth(1).unwrap_or("0");
+        let length: usize = length.split('\r').next().unwrap().parse().unwrap();
+        while self.buffer.len() < end + length {
+            assert!(self.stream.read_buf(&mut self.buffer).await.unwrap() > 0);
+        }
+        head[9..12].parse().unwrap()
+    }
+}
+
+/// The median latency of pulls in milliseconds, for a while.
+async fn latency(addr: SocketAddr, request: &[u8]) -> f64 {
+    let until = Instant::now() + SIEGE;
+    let asking: Vec<_> = (0..PULLS)
+        .map(|_| {
+            let request = request.to_vec();
+            tokio::spawn(async move {
+                let (mut connection, mut times) = (Connection::to(addr).await, Vec::new());
+                while Instant::now() < until {
+                    let began = Instant::now();
+                    assert_eq!(connection.ask(&request).await, 307);
+                    times.push(began.elapsed().as_secs_f64() * 1000.0);
+                }
+                times
+            })
+        })
+        .collect();
+    let mut all = Vec::new();
+    for task in asking {
+        all.extend(task.await.unwrap());
+    }
+    median(all)
+}
+
+/// Guesses passwords for as long as it is let; how many were answered with 401, and with 429.
+async fn guess(addr: SocketAddr, users: bool) -> (usize, usize) {
+    let (mut wrong, mut limited) = (0, 0);
+    let began = Instant::now();
+    let mut connections = Vec::new();
+    for at in 0..GUESSES * u32::try_from(SIEGE.as_secs()).unwrap() {
+        let due = began + Duration::from_secs(1) * at / GUESSES;
+        tokio::time::sleep_until(due.into()).await;
+        // A guess that is compared takes its time; the next one does not wait for it.
+        connections.push(tokio::spawn(async move {
+            let user = if users {
+                format!("user-{at}")
+            } else {
+                "alice".to_owned()
+            };
+            let guess = request("/v2/", &user, &format!("guess {at}"));
+            Connection::to(addr).await.ask(&guess).await
+        }));
+    }
+    for status in connections {
+        match status.await.unwrap() {
+            401 => wrong += 1,
+            429 => limited += 1,
+            other => panic!("{other}"),
+        }
+    }
+    (wrong, limited)
+}

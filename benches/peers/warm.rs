@@ -1,0 +1,226 @@
+//! What a node asks for when an image is warm, asked for as often as it goes.
+
+use std::path::Path;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use futures_util::{StreamExt, stream};
+
+use crate::load::Load;
+use crate::peers::{self, Peer, Running};
+use crate::plot::Lines;
+use crate::report::Report;
+use crate::world::{USER, World};
+
+const ROUNDS: usize = 5;
+const SECONDS: u32 = 2;
+/// How many distinct blobs a busy registry has.
+const MANY: u32 = 100_000;
+
+/// One thing to ask for.
+struct Question<'a> {
+    scenario: &'a str,
+    path: &'a str,
+    connections: usize,
+    header: Option<&'a str>,
+    script: Option<&'a Path>,
+}
+
+fn ask<'a>(scenario: &'a str, path: &'a str) -> Question<'a> {
+    Question {
+        scenario,
+        path,
+        connections: 32,
+        header: None,
+        script: None,
+    }
+}
+
+/// Somebody who runs, or does not.
+type Contestant = (Peer, Result<Running, String>);
+
+pub async fn measure(report: &mut Report) {
+    let world = World::build().await;
+    let contestants = start("warm", &world).await;
+    let (blob, manifest, digest) = (world.blob(), World::by_tag(), world.by_digest());
+    let mut lines = Lines::new("warm blob GETs a second", "connections");
+    for connections in [1, 8, 32, 128, 256] {
+        let scenario = &format!("blob GET, {connections} connections");
+        let question = Question {
+            connections,
+            ..ask(scenario, &blob)
+        };
+        rounds(report, &contestants, &question).await;
+        for (peer, _) in &contestants {
+            if let Some(rate) = report.median(scenario, &peer.name) {
+                lines.point(&peer.name, connections, rate);
+            }
+        }
+    }
+    lines.save("warm");
+    let logging = start("logging", &world).await;
+    rounds(report, &logging, &ask("blob GET, 32 connections", &blob)).await;
+    drop(logging);
+    rounds(
+        report,
+        &contestants,
+        &ask("manifest GET by tag, 2.5 KB", &manifest),
+    )
+    .await;
+    rounds(
+        report,
+        &contestants,
+        &ask("manifest GET by digest", &digest),
+    )
+    .await;
+    let head = world.head();
+    let question = Question {
+        script: Some(&head),
+        ..ask("manifest HEAD by tag", &manifest)
+    };
+    rounds(report, &contestants, &question).await;
+    rounds(report, &contestants, &ask("GET /v2/", "/v2/")).await;
+    drop(contestants);
+
+    let basic = STANDARD.encode(format!("{}:{}", USER.0, USER.1));
+    let header = format!("Authorization: Basic {basic}");
+    let contestants = start("htpasswd", &world).await;
+    let question = Question {
+        header: Some(&header),
+        ..ask("blob GET with htpasswd", &blob)
+    };
+    rounds(report, &contestants, &question).await;
+    drop(contestants);
+    many(report, &world).await;
+}
+
+/// A registry that knows many blobs: how fast it is, and what that takes of memory.
+async fn many(report: &mut Report, world: &World) {
+    let contestants = start("warm", world).await;
+    for (peer, running) in &contestants {
+        if let Ok(running) = running {
+            let scenario = "memory at rest";
+            report.one(scenario, &peer.name, "MiB", running.memory());
+        }
+    }
+    let paths = world.many(MANY);
+    let scenario = &format!("blob GET, 32 connections, {MANY} blobs");
+    let script = world.script(&paths);
+    for (peer, running) in &contestants {
+        let Ok(running) = running else { continue };
+        if !peer.is_pounce() {
+            continue;
+        }
+        let before = running.memory();
+        visit(&running.url, &paths).await;
+        let (scenario, after) = (&format!("memory for {MANY} blobs"), running.memory());
+        report.one(scenario, &peer.name, "MiB", after - before);
+    }
+    let blob = world.blob();
+    let question = Question {
+        script: Some(&script),
+        ..ask(scenario, &blob)
+    };
+    rounds(report, &contestants, &question).await;
+}
+
+async fn start(scenario: &str, world: &World) -> Vec<Contestant> {
+    let mut contestants = Vec::new();
+    for peer in peers::of(scenario) {
+        let running = peer.start(&world.words).await;
+        contestants.push((peer, running));
+    }
+    contestants
+}
+
+/// Asks everybody in turn, round after round.
+async fn rounds(report: &mut Report, contestants: &[Contestant], question: &Question<'_>) {
+    let scenario = question.scenario;
+    let tail = &format!("{scenario}: p99");
+    let memory = &format!("{scenario}: peak memory");
+    let mut figures = vec![(Vec::new(), Vec::new()); contestants.len()];
+    for round in 0..ROUNDS {
+        for ((peer, running), (rates, tails)) in contestants.iter().zip(&mut figures) {
+            let running = match running {
+                Ok(running) => running,
+                Err(why) => {
+                    report.add(scenario, &peer.name, "/s", Err(why.clone()));
+                    continue;
+                }
+            };
+            if round == 0 {
+                running.forget_peak();
+            }
+            // What takes a hundred times as long is told from one round.
+            if round > 0 && rates.first().is_some_and(|rate| *rate < 5_000.0) {
+                continue;
+            }
+            let url = format!("{}{}", running.url, question.path);
+            let load = Load {
+                url: &url,
+                connections: question.connections,
+                seconds: SECONDS,
+                header: question.header,
+                script: question.script,
+            };
+            // Once, so that what is remembered is.
+            if let Err(why) = ask_once(&load).await {
+                report.add(scenario, &peer.name, "/s", Err(why));
+                continue;
+            }
+            let processor = running.processor();
+            match tokio::task::block_in_place(|| load.run()) {
+                Ok(made) => {
+                    rates.push(made.rate);
+                    tails.push(made.p99);
+                    let spent = (running.processor() - processor) * 1e6 / made.requests;
+                    eprintln!("{scenario}: {}: {spent:.2} µs of processor each", peer.name);
+                }
+                Err(why) => report.add(scenario, &peer.name, "/s", Err(why)),
+            }
+        }
+    }
+    for ((peer, _), (rates, _)) in contestants.iter().zip(&figures) {
+        if !rates.is_empty() {
+            report.add(scenario, &peer.name, "/s", Ok(rates.clone()));
+        }
+    }
+    for ((peer, running), (_, tails)) in contestants.iter().zip(&figures) {
+        if let (Ok(running), false) = (running, tails.is_empty()) {
+            if question.connections == 32 {
+                report.add(tail, &peer.name, "ms", Ok(tails.clone()));
+            }
+            if peer.is_pounce() {
+                report.one(memory, &peer.name, "MiB", running.peak());
+            }
+        }
+    }
+}
+
+async fn ask_once(load: &Load<'_>) -> Result<(), String> {
+    let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none());
+    let mut request = client.build().unwrap().get(load.url);
+    if let Some((name, value)) = load.header.and_then(|line| line.split_once(": ")) {
+        request = request.header(name, value);
+    }
+    let answer = request.send().await.map_err(|error| error.to_string())?;
+    match answer.status().as_u16() {
+        200 | 307 => Ok(()),
+        other => Err(format!("{} is answered with {other}", load.url)),
+    }
+}
+
+/// Asks for every path once.
+async fn visit(url: &str, paths: &[String]) {
+    let client = reqwest::Client::builder()
+        .redirect(reqwest::redirect::Policy::none())
+        .timeout(Duration::from_secs(20))
+        .build()
+        .unwrap();
+    let asks = stream::iter(paths).for_each_concurrent(64, |path| {
+        let asking = client.get(format!("{url}{path}")).send();
+        async move { assert_eq!(asking.await.unwrap().status(), 307) }
+    });
+    asks.await;
+}

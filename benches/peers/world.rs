@@ -1,0 +1,179 @@
+//! What the warm scenarios are about: an S3, and an image in it.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use sha2::{Digest as _, Sha256};
+use tempfile::TempDir;
+
+use crate::peers::{self, Words};
+use crate::support::Process;
+use crate::support::image::{Image, digest};
+use crate::support::push::closing;
+
+/// The repository.
+pub const NAME: &str = "bench/warm";
+/// Who may pull, where somebody asks.
+pub const USER: (&str, &str) = ("alice", "secret");
+
+/// An S3 that is the one inside another pounce, an image in it, and what peers need to know of both.
+pub struct World {
+    pub s3: Process,
+    pub words: Words,
+    folder: TempDir,
+    image: Image,
+}
+
+impl World {
+    pub async fn build() -> Self {
+        // A config and eleven layers: a manifest of some 2 KB.
+        let (s3, image) = (Process::start(&[]), Image::new(7, &[1000; 11]));
+        let folder = TempDir::new().unwrap();
+        let path = |name: &str| folder.path().join(name).display().to_string();
+        let mut words = s3_words(&s3);
+        words.extend([
+            ("digest", digest(&image.blobs[1])),
+            ("manifest", path("manifest")),
+            ("manifestdigest", image.digest()),
+            ("htpasswd", path("htpasswd")),
+        ]);
+        fs::write(path("manifest"), &image.manifest).unwrap();
+        let line = pounce::auth::line(USER.0, USER.1, 10).unwrap();
+        fs::write(path("htpasswd"), format!("{line}\n")).unwrap();
+
+        let pounce = peers::of("warm").into_iter().find(peers::Peer::is_pounce);
+        let pounce = pounce.unwrap().start(&words).await.unwrap();
+        push(&pounce.url, &image).await;
+        let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none());
+        let url = format!("{}/v2/{NAME}/blobs/{}", pounce.url, words["digest"]);
+        let answer = client.build().unwrap().get(url).send().await.unwrap();
+        let url = answer.headers()["location"].to_str().unwrap().to_owned();
+        words.insert("url", url);
+        Self {
+            s3,
+            words,
+            folder,
+            image,
+        }
+    }
+
+    pub fn blob(&self) -> String {
+        format!("/v2/{NAME}/blobs/{}", self.words["digest"])
+    }
+
+    pub fn by_tag() -> String {
+        format!("/v2/{NAME}/manifests/latest")
+    }
+
+    pub fn by_digest(&self) -> String {
+        format!("/v2/{NAME}/manifests/{}", self.image.digest())
+    }
+
+    /// Puts so many further blobs into the bucket, straight into its folder; their paths.
+    pub fn many(&self, blobs: u32) -> Vec<String> {
+        let root = self.s3.folder.path().join("data/docker/registry/v2");
+        let links = root.join(format!("repositories/{NAME}/_layers/sha256"));
+        let mut made = BTreeSet::new();
+        (0..blobs)
+            .map(|number| {
+                let content = number.to_be_bytes();
+                let hex = const_hex::encode(Sha256::digest(content));
+                let group = root.join("blobs/sha256").join(&hex[..2]);
+                if made.insert(hex[..2].to_owned()) {
+                    fs::create_dir_all(&group).unwrap();
+                }
+                write(&group.join(&hex).join("data"), &content);
+                write(
+                    &links.join(&hex).join("link"),
+                    format!("sha256:{hex}").as_bytes(),
+                );
+                format!("/v2/{NAME}/blobs/sha256:{hex}")
+            })
+            .collect()
+    }
+
+    /// A script for wrk that asks for one path after the other.
+    pub fn script(&self, paths: &[String]) -> PathBuf {
+        let list = self.folder.path().join("paths");
+        fs::write(&list, paths.join("\n")).unwrap();
+        let script = format!(
+            "local requests = {{}}\n\
+             local at = 0\n\
+             function init(args)\n\
+               for path in io.lines(\"{}\") do requests[#requests + 1] = wrk.format(\"GET\", path) end\n\
+               math.randomseed(os.time())\n\
+               at = math.random(#requests)\n\
+             end\n\
+             function request() at = at % #requests + 1; return requests[at] end\n",
+            list.display()
+        );
+        self.lua("many.lua", &script)
+    }
+
+    /// A script for wrk with HEAD in the place of GET.
+    pub fn head(&self) -> PathBuf {
+        self.lua("head.lua", "wrk.method = \"HEAD\"\n")
+    }
+
+    fn lua(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.folder.path().join(name);
+        fs::write(&path, text).unwrap();
+        path
+    }
+}
+
+/// What a peer has to know of an S3.
+pub fn s3_words(s3: &Process) -> Words {
+    let variables = s3.as_s3();
+    let names = [
+        ("REGISTRY_STORAGE_S3_REGIONENDPOINT", "s3"),
+        ("REGISTRY_STORAGE_S3_ACCESSKEY", "accesskey"),
+        ("REGISTRY_STORAGE_S3_SECRETKEY", "secretkey"),
+    ];
+    let word = |(variable, word)| {
+        let (_, value) = variables
+            .iter()
+            .find(|(name, _)| *name == variable)
+            .unwrap();
+        (word, value.clone())
+    };
+    names.into_iter().map(word).collect()
+}
+
+async fn push(registry: &str, image: &Image) {
+    for blob in &image.blobs {
+        push_blob(registry, NAME, blob).await;
+    }
+    push_manifest(registry, NAME, "latest", image).await;
+}
+
+/// POST and PUT.
+pub async fn push_blob(registry: &str, name: &str, blob: &Bytes) {
+    let client = reqwest::Client::new();
+    let post = client.post(format!("{registry}/v2/{name}/blobs/uploads/"));
+    let begun = post.send().await.unwrap();
+    let location = begun.headers()["location"].to_str().unwrap();
+    let registry = reqwest::Url::parse(registry).unwrap();
+    let location = registry.join(location).unwrap();
+    let put = client.put(closing(location.as_str(), &digest(blob)));
+    let closed = put.body(blob.clone()).send().await.unwrap();
+    assert_eq!(closed.status(), 201);
+}
+
+/// PUT, of an image whose blobs are there.
+pub async fn push_manifest(registry: &str, name: &str, tag: &str, image: &Image) {
+    let client = reqwest::Client::new();
+    let put = client.put(format!("{registry}/v2/{name}/manifests/{tag}"));
+    let put = put.header("content-type", &image.media_type);
+    let pushed = put.body(image.manifest.clone()).send().await.unwrap();
+    assert_eq!(pushed.status(), 201);
+}
+
+fn write(path: &Path, content: &[u8]) {
+    fs::create_dir(path.parent().unwrap())
+        .or_else(|_| fs::create_dir_all(path.parent().unwrap()))
+        .unwrap();
+    fs::write(path, content).unwrap();
+}

@@ -1,0 +1,167 @@
+//! How often the bucket and the upstream are asked: what nobody should have to wait for, or to pay.
+
+use crate::support::front::Front;
+use crate::support::image::digest;
+use crate::support::{Image, Pounce, Upstream};
+
+const MANIFEST: &str = "/v2/a/b/manifests/1";
+
+/// A bucket behind a front, and an upstream with an image.
+struct Site {
+    bucket: Pounce,
+    front: Front,
+    upstream: Upstream,
+    image: Image,
+}
+
+impl Site {
+    async fn start() -> Self {
+        let bucket = Pounce::with(&[]).await;
+        let front = Front::before(bucket.addr).await;
+        let (upstream, image) = (Upstream::start().await, Image::new(1, &[5000, 6000, 7000]));
+        upstream.add("a/b", "1", &image);
+        Self {
+            bucket,
+            front,
+            upstream,
+            image,
+        }
+    }
+
+    /// A replica that knows nothing yet.
+    async fn replica(&self) -> Pounce {
+        let mut variables = self.bucket.as_s3();
+        let front = format!("http://{}", self.front.addr);
+        variables.push(("REGISTRY_STORAGE_S3_REGIONENDPOINT", front));
+        variables.push(("REGISTRY_PROXY_REMOTEURL", self.upstream.url()));
+        let variables: Vec<_> = variables
+            .iter()
+            .map(|(name, value)| (*name, &value[..]))
+            .collect();
+        Pounce::with(&variables).await
+    }
+
+    fn blob(&self, index: usize) -> String {
+        format!("/v2/a/b/blobs/{}", digest(&self.image.blobs[index]))
+    }
+
+    /// Pulls all of it, and waits until the bucket has it.
+    async fn pull(&self, pounce: &Pounce) {
+        assert_eq!(pounce.get(MANIFEST).await.status, 200);
+        for blob in &self.image.blobs {
+            assert_eq!(pounce.pull("a/b", &digest(blob)).await, *blob);
+            self.bucket.until_stored(&digest(blob)).await;
+        }
+        self.quiet(pounce).await;
+    }
+
+    /// Waits until nobody asks for anything any more.
+    async fn quiet(&self, pounce: &Pounce) {
+        pounce.until_metric("fills_active", 0).await;
+        loop {
+            let before = self.front.total();
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+            if self.front.total() == before {
+                return;
+            }
+        }
+    }
+
+    /// What was asked of the bucket and of the upstream for a path, behind the answer too.
+    async fn asked(
+        &self,
+        pounce: &Pounce,
+        method: &str,
+        path: &str,
+        status: u16,
+    ) -> (usize, usize) {
+        self.front.take();
+        let before = self.upstream.requests();
+        let reply = pounce.send(pounce.request(method, path)).await;
+        assert_eq!(reply.status, status, "{path}: {reply:?}");
+        self.quiet(pounce).await;
+        let bucket = self.front.take().values().sum();
+        (bucket, self.upstream.requests() - before)
+    }
+}
+
+#[tokio::test]
+async fn a_warm_pull_asks_nobody() {
+    let site = Site::start().await;
+    let pounce = site.replica().await;
+    site.pull(&pounce).await;
+    // The first redirect of each.
+    for index in 0..site.image.blobs.len() {
+        assert_eq!(pounce.get(&site.blob(index)).await.status, 307);
+    }
+    site.quiet(&pounce).await;
+    let by_digest = format!("/v2/a/b/manifests/{}", site.image.digest());
+    for method in ["GET", "HEAD"] {
+        for path in [MANIFEST, &by_digest] {
+            assert_eq!(
+                site.asked(&pounce, method, path, 200).await,
+                (0, 0),
+                "{method} {path}"
+            );
+        }
+    }
+    for index in 0..site.image.blobs.len() {
+        let path = site.blob(index);
+        assert_eq!(site.asked(&pounce, "GET", &path, 307).await, (0, 0));
+        assert_eq!(site.asked(&pounce, "HEAD", &path, 200).await, (0, 0));
+    }
+}
+
+#[tokio::test]
+async fn a_fresh_replica_asks_the_bucket_once_for_a_blob_of_a_manifest() {
+    let site = Site::start().await;
+    site.pull(&site.replica().await).await;
+    // The manifest asks after its blobs, behind the answer: for each once, and for itself three times.
+    let second = site.replica().await;
+    let (bucket, upstream) = site.asked(&second, "GET", MANIFEST, 200).await;
+    assert_eq!((bucket, upstream), (3 + site.image.blobs.len(), 0));
+    for index in 0..site.image.blobs.len() {
+        assert_eq!(
+            site.asked(&second, "GET", &site.blob(index), 307).await,
+            (0, 0)
+        );
+    }
+    // A HEAD does not; then every blob asks for itself.
+    let third = site.replica().await;
+    assert_eq!(third.head(MANIFEST).await.status, 200);
+    site.quiet(&third).await;
+    for index in 0..site.image.blobs.len() {
+        assert_eq!(
+            site.asked(&third, "GET", &site.blob(index), 307).await,
+            (1, 0)
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_fresh_replica_asks_the_bucket_twice_at_once_for_a_blob_of_which_it_knows_nothing() {
+    let site = Site::start().await;
+    site.pull(&site.replica().await).await;
+    // Whether it is there, and whether it is the repository's: there is no one question for both.
+    let second = site.replica().await;
+    assert_eq!(site.asked(&second, "GET", &site.blob(1), 307).await, (2, 0));
+    assert_eq!(site.asked(&second, "GET", &site.blob(1), 307).await, (0, 0));
+}
+
+#[tokio::test]
+async fn forty_clients_of_a_cold_image_cost_the_upstream_one() {
+    let site = Site::start().await;
+    let pounce = site.replica().await;
+    let clients = (0..40).map(|_| async {
+        assert_eq!(pounce.get(MANIFEST).await.status, 200);
+        for blob in &site.image.blobs {
+            assert_eq!(pounce.pull("a/b", &digest(blob)).await, *blob);
+        }
+    });
+    futures_util::future::join_all(clients).await;
+    assert_eq!(site.upstream.count("GET", "/manifests/"), 1);
+    assert_eq!(
+        site.upstream.count("GET", "/blobs/"),
+        site.image.blobs.len()
+    );
+}
