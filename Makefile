@@ -29,7 +29,7 @@ test:
 
 check:
 	cargo fmt --check
-	cargo clippy --locked --all-targets -- -D warnings
+	cargo clippy --locked --all-targets --all-features -- -D warnings
 	test -x $(TOOLS)/bin/cargo-deny || cargo install -q --locked --root $(TOOLS) cargo-deny@0.20.2
 	$(TOOLS)/bin/cargo-deny --offline --log-level warn check --hide-inclusion-graph bans licenses sources
 

@@ -39,9 +39,9 @@ pub mod auth;
 pub mod cli;
 pub mod config;
 mod descriptors;
-#[cfg(fuzzing)]
-pub mod fuzzing;
 pub mod http;
+#[cfg(feature = "internals")]
+pub mod internals;
 mod live;
 pub mod oci;
 pub mod registry;

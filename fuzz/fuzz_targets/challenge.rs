@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|text: &str| pounce::fuzzing::challenge(text));
+libfuzzer_sys::fuzz_target!(|text: &str| pounce::internals::challenge(text));

@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|text: &str| pounce::fuzzing::endpoint(text));
+libfuzzer_sys::fuzz_target!(|text: &str| pounce::internals::endpoint(text));

@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|input: (Option<&str>, &[u8])| pounce::fuzzing::manifest(input.0, input.1));
+libfuzzer_sys::fuzz_target!(|input: (Option<&str>, &[u8])| pounce::internals::manifest(input.0, input.1));

@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| pounce::fuzzing::state(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| pounce::internals::state(data));

@@ -76,7 +76,7 @@ fn answer(digest: &Digest, access: BlobAccess) -> Answer {
     match access {
         BlobAccess::Redirect(url, outcome) => Answer {
             outcome: Some(outcome),
-            ..redirect(digest, &url).into()
+            ..redirect(digest, url).into()
         },
         BlobAccess::Stream(stream) => Answer {
             outcome: Some(stream.outcome),
@@ -100,9 +100,9 @@ pub(super) async fn delete(
 }
 
 /// The URL expires, so nobody may keep this response for longer than the URL's own life.
-fn redirect(digest: &Digest, url: &str) -> Response {
+fn redirect(digest: &Digest, url: String) -> Response {
     let fields = [
-        (header::LOCATION, headers::value(url)),
+        (header::LOCATION, headers::owned(url)),
         (headers::CONTENT_DIGEST, headers::digest(digest)),
         (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
     ];

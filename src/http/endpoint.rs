@@ -255,8 +255,14 @@ impl Endpoint {
     }
 }
 
+/// Whether a GET is for an endpoint.
+#[cfg(feature = "internals")]
+pub(crate) fn is_endpoint(path: &str, query: Option<&str>) -> bool {
+    Endpoint::parse(&Method::GET, path, query).is_ok()
+}
+
 /// Parses a method, a path and a query with blanks between them, and asks what it all means.
-#[cfg(fuzzing)]
+#[cfg(feature = "internals")]
 pub(crate) fn fuzz(text: &str) {
     let mut words = text.splitn(3, ' ');
     let method = words.next().unwrap_or_default().parse();

@@ -15,6 +15,11 @@ pub(super) fn value(text: &str) -> HeaderValue {
     HeaderValue::from_str(text).unwrap_or(HeaderValue::from_static(""))
 }
 
+/// The same of a text that nobody else needs, and that is not copied.
+pub(super) fn owned(text: String) -> HeaderValue {
+    HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static(""))
+}
+
 pub(super) fn digest(digest: &Digest) -> HeaderValue {
     value(digest.text().as_str())
 }
@@ -24,8 +29,7 @@ pub(super) fn etag(digest: &Digest) -> HeaderValue {
     let digest = digest.text();
     let mut text = String::with_capacity(digest.as_str().len() + 2);
     text.extend(["\"", digest.as_str(), "\""]);
-    // It is kept as it is, where a borrowed text would be copied.
-    HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static(""))
+    owned(text)
 }
 
 /// A response with these fields, and room for those that every response gets: a map that has to grow is

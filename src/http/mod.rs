@@ -55,8 +55,8 @@ use line::Line;
 use linger::Lingering;
 use reached::{Peer, Reached};
 
-#[cfg(fuzzing)]
-pub(crate) use endpoint::fuzz as fuzz_endpoint;
+#[cfg(feature = "internals")]
+pub(crate) use endpoint::{fuzz as fuzz_endpoint, is_endpoint};
 
 pub use serve::Listening;
 pub use tls::{Tls, TlsError};

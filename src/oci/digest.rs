@@ -123,6 +123,12 @@ impl DigestText {
     /// `sha512:` and 128 digits.
     const MAX_LEN: usize = 7 + 128;
 
+    /// The encoded part.
+    #[must_use]
+    pub fn hex(&self) -> &str {
+        self.as_str().split_once(':').map_or("", |(_, hex)| hex)
+    }
+
     /// The text.
     #[must_use]
     pub fn as_str(&self) -> &str {

@@ -5,13 +5,13 @@
 //! any I/O. Not known: both are asked for at once. Not in the bucket: [`cold`](super::cold).
 
 use std::io;
-use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
 use url::Url;
 
 use super::Registry;
+use super::cache::KnownBlob;
 use super::cold::Fetched;
 use super::failure::of_store;
 use super::members::{Known, blob_unknown};
@@ -38,7 +38,7 @@ pub struct BlobRequest<'a> {
 pub enum BlobAccess {
     /// The client fetches it there, Range and all: from the bucket (`Hit`), or where the upstream has it
     /// (`Redirect`).
-    Redirect(Arc<str>, Outcome),
+    Redirect(String, Outcome),
     /// It comes through pounce.
     Stream(BlobStream),
 }
@@ -91,7 +91,7 @@ impl Registry {
             Some(size) => self.access_stored(&request, known, size).await?,
             None => match self.fetch(&request, known).await? {
                 Fetched::Stream(stream) => BlobAccess::Stream(stream),
-                Fetched::Elsewhere(url) => BlobAccess::Redirect(url, Outcome::Redirect),
+                Fetched::Elsewhere(url) => BlobAccess::Redirect(url.to_string(), Outcome::Redirect),
                 // A fill ended between the one question and the other.
                 Fetched::Stored(size) => self.access_stored(&request, known, size).await?,
             },
@@ -137,11 +137,9 @@ impl Registry {
         if self.inner.stream_blobs || !request.redirect {
             return None;
         }
-        self.known_blob_info(request.name, request.digest)?;
-        let url = self
-            .inner
-            .cache
-            .url(request.digest, self.url_base(request))?;
+        let (cache, base) = (&self.inner.cache, self.url_base(request));
+        let known = cache.blob(request.name, request.digest, base)?;
+        let url = known.url?.url(request.digest);
         self.inner.metrics.blob(Outcome::Hit);
         Some(BlobAccess::Redirect(url, Outcome::Hit))
     }
@@ -149,17 +147,14 @@ impl Registry {
     /// [`blob_info`](Self::blob_info), where it is in memory that the repository has the blob and the bucket too.
     #[must_use]
     pub fn known_blob_info(&self, name: &RepositoryName, digest: &Digest) -> Option<BlobInfo> {
-        let cache = &self.inner.cache;
-        // A member without a link is about to get one.
-        cache.member(name, digest).filter(|member| member.linked)?;
-        let size = cache.present(digest)?;
+        let KnownBlob { size, .. } = self.inner.cache.blob(name, digest, None)?;
         Some(BlobInfo { size })
     }
 
     /// What a blob's URL depends on besides its digest.
-    fn url_base(&self, request: &BlobRequest<'_>) -> Option<Arc<str>> {
+    fn url_base<'a>(&self, request: &BlobRequest<'a>) -> Option<&'a str> {
         let depends = self.inner.store.presigns_for_callers_host();
-        depends.then(|| request.base.as_str().into())
+        depends.then(|| request.base.as_str())
     }
 
     async fn access_stored(
@@ -189,16 +184,16 @@ impl Registry {
             }));
         }
         let base = self.url_base(request);
-        if let Some(url) = self.inner.cache.url(digest, base.clone()) {
-            return Ok(BlobAccess::Redirect(url, Outcome::Hit));
-        }
-        let url: Arc<str> = store
-            .presign(Key::Blob(digest), request.base)
-            .await
-            .map_err(of_store)?
-            .into();
-        self.inner.cache.keep_url(*digest, base, Arc::clone(&url));
-        Ok(BlobAccess::Redirect(url, Outcome::Hit))
+        let presigned = if let Some(presigned) = self.inner.cache.url(digest, base) {
+            presigned
+        } else {
+            let made = store.presign_blob(digest, request.base).await;
+            let presigned = made.map_err(of_store)?;
+            let kept = (base.map(Into::into), presigned.clone());
+            self.inner.cache.keep_url(*digest, kept.0, kept.1);
+            presigned
+        };
+        Ok(BlobAccess::Redirect(presigned.url(digest), Outcome::Hit))
     }
 }
 

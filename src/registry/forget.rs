@@ -16,14 +16,6 @@ impl Cache {
         self.catalog.invalidate(&());
     }
 
-    pub(super) fn forget_member(&self, name: &RepositoryName, digest: &Digest) {
-        self.members.invalidate(&(name.clone(), *digest));
-    }
-
-    pub(super) fn forget_present(&self, digest: &Digest) {
-        self.present.invalidate(digest);
-    }
-
     /// That the upstream does not have it.
     pub(super) fn forget_absent(&self, name: &RepositoryName, reference: &Reference) {
         self.absent.invalidate(&(name.clone(), reference.clone()));

@@ -40,8 +40,8 @@ use cache::Cache;
 use fill::Fills;
 use uploads::Uploads;
 
-#[cfg(fuzzing)]
-pub(crate) use uploads::fuzz_state;
+#[cfg(feature = "internals")]
+pub(crate) use uploads::{fuzz_state, measured_state};
 
 pub use blobs::{BlobAccess, BlobInfo, BlobPart, BlobRequest, BlobStream};
 pub use catalog::CatalogPage;

@@ -13,6 +13,7 @@ mod listing;
 mod multipart;
 mod object;
 mod presign;
+mod presigned;
 mod relocate;
 mod remove;
 
@@ -29,6 +30,7 @@ pub use key::Key;
 pub use listing::Listed;
 pub use multipart::{Completed, MAX_PARTS, Multipart, Part, part_size};
 pub use object::{Condition, Metadata, Object, ObjectStream, Stored};
+pub use presigned::Presigned;
 
 /// A bucket, cheap to clone.
 #[derive(Clone)]

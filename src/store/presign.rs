@@ -6,17 +6,20 @@ use aws_sdk_s3::presigning::PresigningConfig;
 use url::Url;
 
 use super::error::failure;
+use super::presigned::{Frames, Presigned};
 use super::{Key, Store, StoreError};
 use crate::config::{Redirect, S3, WebUrl};
+use crate::oci::Digest;
 
 /// How URLs are made for this bucket.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Presigner {
     life: Duration,
     /// Put in place of the bucket's own scheme and host after signing.
     redirect_endpoint: Option<WebUrl>,
     /// The bucket is behind pounce's own listener: URLs are made for the host the client called.
     callers_host: bool,
+    frames: Frames,
 }
 
 impl Presigner {
@@ -25,6 +28,7 @@ impl Presigner {
             life: redirect.expiry,
             redirect_endpoint: s3.redirectendpoint.clone(),
             callers_host: false,
+            frames: Frames::default(),
         }
     }
 
@@ -33,6 +37,7 @@ impl Presigner {
             life: redirect.expiry,
             redirect_endpoint: None,
             callers_host: true,
+            frames: Frames::default(),
         }
     }
 }
@@ -42,6 +47,15 @@ impl Store {
     #[must_use]
     pub fn presigns_for_callers_host(&self) -> bool {
         self.inner.presign.callers_host
+    }
+
+    /// A URL for fetching a blob, Range included. `base` is how the client reached pounce.
+    ///
+    /// # Errors
+    /// There are no credentials to sign with.
+    pub async fn presign_blob(&self, digest: &Digest, base: &Url) -> Result<Presigned, StoreError> {
+        let url = self.presign(Key::Blob(digest), base).await?;
+        Ok(self.inner.presign.frames.keep(&url, digest))
     }
 
     /// A URL for fetching an object, Range included. It refuses HEAD: each method has a signature of

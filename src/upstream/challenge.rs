@@ -45,7 +45,7 @@ impl Challenge {
     }
 }
 
-#[cfg(fuzzing)]
+#[cfg(feature = "internals")]
 pub(crate) fn fuzz(text: &str) {
     let _ = Challenge::parse(text);
 }

@@ -16,7 +16,7 @@ mod session;
 mod token;
 mod visit;
 
-#[cfg(fuzzing)]
+#[cfg(feature = "internals")]
 pub(crate) use challenge::fuzz as fuzz_challenge;
 
 pub use blob::UpstreamBlob;

@@ -27,8 +27,8 @@ use super::failure::of_store;
 use crate::oci::{Algorithm, ChunkRange, Digest, Error, ErrorCode, RepositoryName};
 use crate::store::Key;
 
-#[cfg(fuzzing)]
-pub(crate) use state::fuzz as fuzz_state;
+#[cfg(feature = "internals")]
+pub(crate) use state::{fuzz as fuzz_state, measured as measured_state};
 
 pub use body::BlobBody;
 pub use mount::Mounted;

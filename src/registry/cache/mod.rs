@@ -1,5 +1,7 @@
 //! What this process remembers. Everything here can be lost at any time, and is bounded.
 
+mod blobs;
+
 use std::hash::Hash;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,14 +11,14 @@ use moka::sync::Cache as Moka;
 use tokio::sync::Mutex;
 use uuid::Uuid;
 
+use blobs::Blobs;
+
+pub(super) use blobs::{KnownBlob, Member};
+
 use crate::oci::{Descriptor, Digest, Error, Manifest, Reference, Referrer, RepositoryName, Tag};
 
 /// Manifests, in bytes of their content.
 const MANIFEST_BYTES: u64 = 64 << 20;
-/// Blobs of which something is known; an entry is some 200 bytes.
-const BLOBS: u64 = 500_000;
-/// Presigned URLs, in bytes of their text; one has some 700.
-const URL_BYTES: u64 = 64 << 20;
 const TAGS: u64 = 100_000;
 /// Things that the upstream does not have.
 const ABSENT: u64 = 100_000;
@@ -50,14 +52,6 @@ pub(super) struct TagState {
     pub(super) fresh_until: Instant,
     /// It is served although the upstream could not be asked.
     pub(super) stale: bool,
-}
-
-/// A blob that is a repository's.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Member {
-    pub(super) size: u64,
-    /// The bucket says so too: the repository has a layer link there.
-    pub(super) linked: bool,
 }
 
 /// A manifest, and whether somebody pulled it since it is here.
@@ -110,9 +104,7 @@ pub(super) struct Cache {
     pub(super) tags: Moka<InRepository<Tag>, TagState>,
     pub(super) absent: Moka<InRepository<Reference>, ()>,
     pub(super) stored: Moka<InRepository<Digest>, ()>,
-    pub(super) members: Moka<InRepository<Digest>, Member>,
-    pub(super) present: Moka<Digest, u64>,
-    urls: Moka<(Digest, Option<Arc<str>>), Arc<str>>,
+    blobs: Blobs,
     locations: Moka<InRepository<Digest>, Location>,
     pub(super) tag_lists: Moka<RepositoryName, Arc<Vec<Tag>>>,
     pub(super) referrers: Moka<InRepository<Digest>, Arc<Vec<Referrer>>>,
@@ -132,17 +124,8 @@ impl Cache {
             tags: Moka::new(TAGS),
             absent: timed(ABSENT, ABSENT_LIFE),
             stored: timed(TAGS, PRESENT_LIFE),
-            members: timed(BLOBS, PRESENT_LIFE),
-            present: timed(BLOBS, PRESENT_LIFE),
             // A client gets at least half of a URL's life to begin its download.
-            urls: Moka::builder()
-                .max_capacity(URL_BYTES)
-                .weigher(|(_, base): &(Digest, Option<Arc<str>>), url: &Arc<str>| {
-                    let base = base.as_deref().map_or(0, str::len);
-                    weight(base + url.len() + 128)
-                })
-                .time_to_live(url_life.mul_f64(0.45))
-                .build(),
+            blobs: Blobs::new(url_life.mul_f64(0.45)),
             locations: timed(LOCATIONS, LOCATION_LIFE),
             tag_lists: Moka::builder()
                 .max_capacity(LISTED_TAGS)
@@ -196,14 +179,7 @@ impl Cache {
         blobs: &[Descriptor],
     ) {
         for blob in blobs {
-            let linked = self
-                .member(name, blob.digest())
-                .is_some_and(|member| member.linked);
-            let member = Member {
-                size: blob.size(),
-                linked,
-            };
-            self.keep_member(name, *blob.digest(), member);
+            self.keep_named(name, blob);
         }
         let kept = Kept {
             manifest: manifest.clone(),
@@ -236,33 +212,6 @@ impl Cache {
 
     pub(super) fn keep_absent(&self, name: &RepositoryName, reference: &Reference) {
         self.absent.insert((name.clone(), reference.clone()), ());
-    }
-
-    /// A blob that is known to be the repository's, whether or not the bucket has it.
-    pub(super) fn member(&self, name: &RepositoryName, digest: &Digest) -> Option<Member> {
-        self.members.get(&(name.clone(), *digest))
-    }
-
-    pub(super) fn keep_member(&self, name: &RepositoryName, digest: Digest, member: Member) {
-        self.members.insert((name.clone(), digest), member);
-    }
-
-    /// The size of a blob that is known to be in the bucket.
-    pub(super) fn present(&self, digest: &Digest) -> Option<u64> {
-        self.present.get(digest)
-    }
-
-    pub(super) fn keep_present(&self, digest: Digest, size: u64) {
-        self.present.insert(digest, size);
-    }
-
-    /// A presigned URL with enough life left. There is no `base` where URLs do not depend on it.
-    pub(super) fn url(&self, digest: &Digest, base: Option<Arc<str>>) -> Option<Arc<str>> {
-        self.urls.get(&(*digest, base))
-    }
-
-    pub(super) fn keep_url(&self, digest: Digest, base: Option<Arc<str>>, url: Arc<str>) {
-        self.urls.insert((digest, base), url);
     }
 
     /// Where the upstream has its own clients fetch a blob.

@@ -1,6 +1,9 @@
-//! What `fuzz/` tries: everything that reads what others wrote. Only there when fuzzing.
+//! What `fuzz/` tries and `benches/micro.rs` measures, with the feature `internals`: everything that reads
+//! what others wrote, and that nobody outside needs otherwise.
 //!
-//! Each takes any bytes, and panics if what comes of them is not as it should be.
+//! Most take any bytes, and panic if what comes of them is not as it should be.
+
+#![expect(clippy::missing_panics_doc, reason = "that is how a fuzzer is told")]
 
 use crate::config::{Config, Environment};
 use crate::oci::{ChunkRange, Digest, Manifest, RangeRequest};
@@ -8,6 +11,18 @@ use crate::oci::{ChunkRange, Digest, Manifest, RangeRequest};
 /// `METHOD /path query`
 pub fn endpoint(text: &str) {
     crate::http::fuzz_endpoint(text);
+}
+
+/// Parses `GET`, a path and a query, as every request is; whether it is an endpoint.
+#[must_use]
+pub fn parse_endpoint(path: &str, query: Option<&str>) -> bool {
+    crate::http::is_endpoint(path, query)
+}
+
+/// Makes the `_state` of an upload that has a few parts, and reads it; how long it is.
+#[must_use]
+pub fn upload_state() -> usize {
+    crate::registry::measured_state()
 }
 
 /// A digest that is one is written as it was read.

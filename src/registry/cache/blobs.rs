@@ -1,0 +1,206 @@
+//! What is known of blobs: whether the bucket has them, whose they are, and URLs for them.
+//!
+//! All of it is one entry for each digest. So a redirect takes one look, and 100,000 blobs take less than
+//! 60 MiB; most of which is the cache's own, for each entry.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use moka::sync::Cache as Moka;
+
+use super::{Cache, PRESENT_LIFE};
+use crate::oci::{Descriptor, Digest, RepositoryName};
+use crate::store::Presigned;
+
+/// Blobs of which something is known; an entry is some 500 bytes.
+const BLOBS: u64 = 250_000;
+/// Repositories in which a blob is known to be. Base layers may be in more; those that asked last are kept.
+const MEMBERS: usize = 64;
+/// URLs for a blob: there is one, or one for each name that clients have for pounce.
+const URLS: usize = 8;
+
+/// A blob that is a repository's.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::registry) struct Member {
+    pub(in crate::registry) size: u64,
+    /// The bucket says so too: the repository has a layer link there.
+    pub(in crate::registry) linked: bool,
+}
+
+/// The cache of blobs.
+#[derive(Debug)]
+pub(super) struct Blobs {
+    /// An entry is forgotten some time after it was made, whatever was added to it meanwhile.
+    entries: Moka<Digest, Arc<Mutex<Facts>>>,
+    /// How long a URL is given to clients.
+    url_life: Duration,
+}
+
+#[derive(Debug, Default)]
+struct Facts {
+    /// Its size, if the bucket has it.
+    present: Option<u64>,
+    members: Vec<(RepositoryName, Member)>,
+    urls: Vec<Url>,
+}
+
+#[derive(Debug)]
+struct Url {
+    /// The URL that the client called pounce by, where it matters.
+    base: Option<Arc<str>>,
+    presigned: Presigned,
+    until: Instant,
+}
+
+/// What a blob request comes to, if nobody has to be asked.
+pub(in crate::registry) struct KnownBlob {
+    /// Its size in the bucket.
+    pub(in crate::registry) size: u64,
+    /// Where it can be fetched, if there is a URL with enough life left.
+    pub(in crate::registry) url: Option<Presigned>,
+}
+
+impl Blobs {
+    pub(super) fn new(url_life: Duration) -> Self {
+        Self {
+            entries: Moka::builder()
+                .max_capacity(BLOBS)
+                .time_to_live(PRESENT_LIFE)
+                .build(),
+            url_life,
+        }
+    }
+
+    fn read<T>(&self, digest: &Digest, look: impl FnOnce(&mut Facts) -> Option<T>) -> Option<T> {
+        look(&mut lock(&self.entries.get(digest)?))
+    }
+
+    fn write(&self, digest: Digest, add: impl FnOnce(&mut Facts)) {
+        add(&mut lock(&self.entries.get_with(digest, Arc::default)));
+    }
+}
+
+impl Facts {
+    fn member(&self, name: &RepositoryName) -> Option<Member> {
+        let mut members = self.members.iter();
+        let (_, member) = members.find(|(known, _)| known == name)?;
+        Some(*member)
+    }
+
+    fn keep_member(&mut self, name: &RepositoryName, member: Member) {
+        self.members.retain(|(known, _)| known != name);
+        push(&mut self.members, MEMBERS, (name.clone(), member));
+    }
+
+    fn url(&self, base: Option<&str>) -> Option<Presigned> {
+        let mut urls = self.urls.iter();
+        let url = urls.find(|url| url.base.as_deref() == base)?;
+        (url.until > Instant::now()).then(|| url.presigned.clone())
+    }
+}
+
+impl Cache {
+    /// A blob that is the repository's, has its link, and is in the bucket: all that it takes, at one look.
+    pub(in crate::registry) fn blob(
+        &self,
+        name: &RepositoryName,
+        digest: &Digest,
+        base: Option<&str>,
+    ) -> Option<KnownBlob> {
+        self.blobs.read(digest, |facts| {
+            let size = facts.present?;
+            // One without a link is about to get one.
+            facts.member(name).filter(|member| member.linked)?;
+            let url = facts.url(base);
+            Some(KnownBlob { size, url })
+        })
+    }
+
+    /// A blob that is known to be the repository's, whether or not the bucket has it.
+    pub(in crate::registry) fn member(
+        &self,
+        name: &RepositoryName,
+        digest: &Digest,
+    ) -> Option<Member> {
+        self.blobs.read(digest, |facts| facts.member(name))
+    }
+
+    pub(in crate::registry) fn keep_member(
+        &self,
+        name: &RepositoryName,
+        digest: Digest,
+        member: Member,
+    ) {
+        self.blobs
+            .write(digest, |facts| facts.keep_member(name, member));
+    }
+
+    /// Remembers that a manifest of the repository names a blob.
+    pub(super) fn keep_named(&self, name: &RepositoryName, blob: &Descriptor) {
+        self.blobs.write(*blob.digest(), |facts| {
+            let linked = facts.member(name).is_some_and(|member| member.linked);
+            let size = blob.size();
+            facts.keep_member(name, Member { size, linked });
+        });
+    }
+
+    pub(in crate::registry) fn forget_member(&self, name: &RepositoryName, digest: &Digest) {
+        self.blobs.read(digest, |facts| {
+            facts.members.retain(|(known, _)| known != name);
+            Some(())
+        });
+    }
+
+    /// The size of a blob that is known to be in the bucket.
+    pub(in crate::registry) fn present(&self, digest: &Digest) -> Option<u64> {
+        self.blobs.read(digest, |facts| facts.present)
+    }
+
+    pub(in crate::registry) fn keep_present(&self, digest: Digest, size: u64) {
+        self.blobs.write(digest, |facts| facts.present = Some(size));
+    }
+
+    pub(in crate::registry) fn forget_present(&self, digest: &Digest) {
+        self.blobs.read(digest, |facts| facts.present.take());
+    }
+
+    /// A presigned URL with enough life left. There is no `base` where URLs do not depend on it.
+    pub(in crate::registry) fn url(
+        &self,
+        digest: &Digest,
+        base: Option<&str>,
+    ) -> Option<Presigned> {
+        self.blobs.read(digest, |facts| facts.url(base))
+    }
+
+    pub(in crate::registry) fn keep_url(
+        &self,
+        digest: Digest,
+        base: Option<Arc<str>>,
+        presigned: Presigned,
+    ) {
+        let until = Instant::now() + self.blobs.url_life;
+        self.blobs.write(digest, |facts| {
+            facts.urls.retain(|url| url.base != base);
+            let url = Url {
+                base,
+                presigned,
+                until,
+            };
+            push(&mut facts.urls, URLS, url);
+        });
+    }
+}
+
+fn lock(facts: &Mutex<Facts>) -> MutexGuard<'_, Facts> {
+    facts.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Most lists have one entry, and a list that grows by itself makes room for four.
+fn push<T>(list: &mut Vec<T>, most: usize, entry: T) {
+    if list.len() >= most {
+        list.remove(0);
+    }
+    list.reserve_exact(1);
+    list.push(entry);
+}
