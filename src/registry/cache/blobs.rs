@@ -72,7 +72,8 @@ impl Blobs {
     }
 
     fn read<T>(&self, digest: &Digest, look: impl FnOnce(&mut Facts) -> Option<T>) -> Option<T> {
-        look(&mut lock(&self.entries.get(digest)?))
+        let facts = self.entries.get(digest)?;
+        look(&mut lock(&facts))
     }
 
     fn write(&self, digest: Digest, add: impl FnOnce(&mut Facts)) {
