@@ -93,7 +93,8 @@ pub struct Identity {
 }
 
 impl Identity {
-    const ANONYMOUS: Self = Self {
+    /// Somebody who has not said who they are.
+    pub const ANONYMOUS: Self = Self {
         user: None,
         grants: None,
         has_token: false,

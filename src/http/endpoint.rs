@@ -294,7 +294,11 @@ fn reads(method: &Method) -> Result<(), Refused> {
 }
 
 fn decode(segment: &str) -> Cow<'_, str> {
-    percent_decode_str(segment).decode_utf8_lossy()
+    if segment.contains('%') {
+        percent_decode_str(segment).decode_utf8_lossy()
+    } else {
+        segment.into()
+    }
 }
 
 fn parse_name(text: &str) -> Result<RepositoryName, Error> {

@@ -1,14 +1,39 @@
 //! What can be answered from memory, at once.
 //!
-//! This is what most requests are. Without a future, a box and a span of their own for them, a redirect
-//! takes two thirds of the time.
+//! This is what most requests are. So there is a way for them that has no future, no box and no span, beside the
+//! one that every request can take, and to the same answers.
 
+use axum::body::{Body, HttpBody};
 use axum::http::request::Parts;
+use axum::response::Response;
 
 use super::endpoint::Endpoint;
-use super::{Answer, Client, Site, blobs, headers, manifests};
+use super::line::Line;
+use super::reached::{self, Peer, Reached};
+use super::{Answer, Client, Site, blobs, finish, headers, manifests, namespace, own_path};
+use crate::auth::Identity;
 
-/// The answer, if nobody has to be asked for it and there is nothing to log.
+/// The response, if it is to a request of nobody in particular, for what is known.
+pub(super) fn respond(site: &Site, request: &Parts, body: &Body, peer: Peer) -> Option<Response> {
+    let path = own_path(site, request);
+    let is_plain = path.starts_with("/v2/") && body.is_end_stream() && site.access.is_open();
+    if !is_plain || reached::has_wrong_host(request) {
+        return None;
+    }
+    let query = request.uri.query();
+    let mut endpoint = Endpoint::parse(&request.method, path, query).ok()?;
+    namespace::settle(site, &mut endpoint, query).ok()?;
+    let client = Client {
+        reached: Reached::of(site, request, peer),
+        who: Identity::ANONYMOUS,
+    };
+    let answer = answer(site, request, &client, &endpoint)?;
+    let mut line = Line::begin(site, request, client.reached.client);
+    line.about(&endpoint);
+    Some(finish(site, request, &client.reached, line, answer))
+}
+
+/// The answer, if nobody has to be asked for it and there is nothing to log besides.
 pub(super) fn answer(
     site: &Site,
     request: &Parts,

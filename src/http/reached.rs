@@ -6,7 +6,6 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Once;
 
-use axum::extract::Request;
 use axum::http::header::{self, HeaderName, HeaderValue};
 use axum::http::request::Parts;
 use axum::http::uri::Authority;
@@ -117,11 +116,13 @@ impl Reached {
 /// Makes a `Location` inside the registry absolute, where that is certain to be right, or asked for
 /// (`http.relativeurls`). Otherwise it stays relative: a client knows better than pounce how it got here.
 pub(super) fn locate(site: &Site, request: &Parts, reached: &Reached, headers: &mut HeaderMap) {
-    let Some(path) = headers.get(header::LOCATION).and_then(text) else {
+    let location = headers.get(header::LOCATION);
+    // Most are URLs of the bucket, and long.
+    let path = location.filter(|value| value.as_bytes().starts_with(b"/"));
+    let Some(path) = path.and_then(text) else {
         return;
     };
     let base = match site.relative_urls {
-        _ if !path.starts_with('/') => None,
         Some(true) => None,
         Some(false) => reached.base(site, request),
         None => reached.certain(site, request),
@@ -133,9 +134,9 @@ pub(super) fn locate(site: &Site, request: &Parts, reached: &Reached, headers: &
 }
 
 /// Whether a request of HTTP/1.1 has no `Host`, or several.
-pub(super) fn has_wrong_host(request: &Request) -> bool {
-    let hosts = request.headers().get_all(header::HOST).iter().count();
-    request.version() == Version::HTTP_11 && hosts != 1
+pub(super) fn has_wrong_host(request: &Parts) -> bool {
+    let hosts = request.headers.get_all(header::HOST).iter().count();
+    request.version == Version::HTTP_11 && hosts != 1
 }
 
 /// A name of the DNS or an address, with a port or not. It becomes part of URLs and of headers; and what is

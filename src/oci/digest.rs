@@ -169,8 +169,8 @@ impl FromStr for Digest {
     fn from_str(text: &str) -> Result<Self, DigestError> {
         let (name, encoded) = text.split_once(':').ok_or(DigestError::Form)?;
         let algorithm = Algorithm::named(name).ok_or(DigestError::Algorithm)?;
-        let lower = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
-        if encoded.len() != algorithm.size() * 2 || !encoded.bytes().all(lower) {
+        let has_upper = || encoded.bytes().any(|b| b.is_ascii_uppercase());
+        if encoded.len() != algorithm.size() * 2 || has_upper() {
             return Err(DigestError::Encoded);
         }
         let mut value = [0; 64];
