@@ -2,8 +2,8 @@ FROM rust:1.95-slim-bookworm AS build
 WORKDIR /pounce
 COPY . .
 RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,target=/target \
-    CARGO_TARGET_DIR=/target cargo build --release --locked && \
-    cp /target/release/pounce /usr/local/bin/pounce && \
+    CARGO_TARGET_DIR=/target cargo build --profile dist --locked && \
+    cp /target/dist/pounce /usr/local/bin/pounce && \
     mkdir -p /empty
 
 # The C library, certificates and nothing to log in to; it runs as "nonroot" (65532).

@@ -22,7 +22,7 @@ use crate::world::s3_words;
 const LAYERS: usize = 3;
 const LAYER: usize = 128 << 20;
 const PART: usize = 10 << 20;
-const ROUNDS: usize = 3;
+const ROUNDS: usize = 2;
 /// Of the large blob, in pieces of 1 MiB.
 const LARGE: usize = 6 << 10;
 
