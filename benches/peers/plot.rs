@@ -56,7 +56,9 @@ impl Lines {
             "legend_margin": {"top": 45},
         });
         let svg = LineChart::from_json(&chart.to_string()).and_then(|chart| chart.svg());
-        let path = format!("{}/benches/results/{name}.svg", env!("CARGO_MANIFEST_DIR"));
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/results");
+        fs::create_dir_all(folder).unwrap();
+        let path = format!("{folder}/{name}.svg");
         match svg {
             Ok(svg) => fs::write(path, svg).unwrap(),
             Err(error) => eprintln!("{path}: {error}"),

@@ -35,7 +35,8 @@ pub(super) struct Line {
     subject: Option<Subject>,
     client: IpAddr,
     user: Option<Arc<str>>,
-    began: Instant,
+    /// Not taken where most requests leave no line: the clock is read often enough.
+    began: Option<Instant>,
     outcome: Option<Outcome>,
     error: Option<Error>,
     /// None when the client left before there was an answer.
@@ -56,7 +57,7 @@ impl Line {
             subject: None,
             client,
             user: None,
-            began: Instant::now(),
+            began: site.access_log.then(Instant::now),
             outcome: None,
             error: None,
             status: None,
@@ -151,7 +152,7 @@ impl Drop for Line {
             self.status.map(|status| status.as_u16()),
         );
         let (bytes, whole) = (self.bytes, self.whole);
-        let seconds = self.began.elapsed().as_secs_f64();
+        let seconds = self.began.map(|began| began.elapsed().as_secs_f64());
         let outcome = self.outcome.map(Outcome::as_str);
         let repository = self.repository.as_ref().map(RepositoryName::as_str);
         let reference = self.subject.as_ref().map(tracing::field::display);
