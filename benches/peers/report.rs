@@ -80,8 +80,15 @@ impl Report {
             machine(),
             today()
         );
-        let mut above = "";
+        let mut scenarios: Vec<&str> = Vec::new();
         for row in &self.rows {
+            if !scenarios.contains(&&row.scenario[..]) {
+                scenarios.push(&row.scenario);
+            }
+        }
+        let of = |scenario| self.rows.iter().filter(move |row| row.scenario == scenario);
+        let mut above = "";
+        for row in scenarios.into_iter().flat_map(of) {
             let scenario = if row.scenario == above {
                 ""
             } else {

@@ -73,7 +73,8 @@ pub fn touch_memory(bytes: usize) {
 /// The value in the middle.
 pub fn median(mut seconds: Vec<f64>) -> f64 {
     seconds.sort_by(f64::total_cmp);
-    seconds[seconds.len() / 2]
+    let (upper, lower) = (seconds.len() / 2, (seconds.len() - 1) / 2);
+    f64::midpoint(seconds[lower], seconds[upper])
 }
 
 pub fn free_port() -> u16 {

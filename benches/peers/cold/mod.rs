@@ -45,18 +45,30 @@ pub async fn measure(report: &mut Report) {
 
 /// One blob and one client, over three kinds of wire.
 async fn one_client(report: &mut Report, origin: &Origin) {
-    let (half, whole) = (origin.blob(7, 1 << 29), origin.blob(1, 1 << 30));
+    let blob = |seed, mib| origin.blob(seed, mib * MIB);
+    let (quarter, half, whole) = (blob(8, 256), blob(7, 512), blob(1, 1024));
     flush();
     let capped = Front::start(&origin.straight, Some(100e6)).await;
     let per_connection = format!("http://{}", origin.per_connection);
     let uncapped = format!("http://{}", origin.straight);
     for (what, upstream, path, rounds) in [
-        ("512 MiB, upstream 100 MB/s in all", &capped.url, &half, 1),
-        ("512 MiB, upstream 40 MB/s a connection", &per_connection, &half, 1),
+        (
+            "256 MiB, upstream 100 MB/s in all",
+            &capped.url,
+            &quarter,
+            3,
+        ),
+        (
+            "512 MiB, upstream 40 MB/s a connection",
+            &per_connection,
+            &half,
+            1,
+        ),
         ("1024 MiB, upstream uncapped", &uncapped, &whole, 3),
     ] {
         let scenario = &format!("cold blob of {what}");
         for _ in 0..rounds {
+            touch_memory(ROOM);
             pull_once(report, scenario, upstream, path).await;
         }
     }
@@ -69,7 +81,7 @@ async fn sizes(report: &mut Report, origin: &Origin) {
     for (seed, mib) in [(3, 1), (4, 16), (5, 128)] {
         let path = origin.blob(seed, mib * MIB);
         let scenario = &format!("cold blob of {mib} MiB");
-        for _ in 0..2 {
+        for _ in 0..3 {
             pull_once(report, scenario, &upstream, &path).await;
         }
         for who in contestants() {
@@ -114,7 +126,6 @@ async fn pull_once(report: &mut Report, scenario: &str, upstream: &str, path: &s
         drop(running);
         flush();
     }
-    touch_memory(ROOM);
     report.one(scenario, DIRECT, "s", fetch(&format!("{upstream}{path}")));
 }
 
@@ -191,12 +202,12 @@ async fn first_byte(report: &mut Report, origin: &Origin) {
     }
 }
 
-/// The memory that 20 fills of 256 MiB take.
+/// The memory that 20 fills take at once.
 async fn many_fills(report: &mut Report, origin: &Origin) {
     const FILLS: u64 = 20;
-    let scenario = "20 cold blobs of 256 MiB at once";
+    let scenario = "20 cold blobs of 64 MiB at once";
     let paths: Vec<String> = (0..FILLS)
-        .map(|seed| origin.blob(200 + seed, 256 * MIB))
+        .map(|seed| origin.blob(200 + seed, 64 * MIB))
         .collect();
     flush();
     for peer in peers::of("cold").into_iter().filter(Peer::is_pounce) {
