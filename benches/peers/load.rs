@@ -1,7 +1,12 @@
-//! Load, made by wrk.
+//! Load, made by wrk; for HEAD, whose answers wrk cannot read, by connections of our own.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 /// What is asked for, over and over.
 pub struct Load<'a> {
@@ -80,4 +85,89 @@ fn milliseconds(text: &str) -> Option<f64> {
         .iter()
         .find_map(|(unit, factor)| Some((text.strip_suffix(unit)?, factor)))?;
     Some(number.parse::<f64>().ok()? * unit)
+}
+
+/// A connection that reads answers as fast as they come.
+pub struct Connection {
+    stream: TcpStream,
+    buffer: Vec<u8>,
+}
+
+impl Connection {
+    pub async fn to(addr: SocketAddr) -> Self {
+        let stream = TcpStream::connect(addr).await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        let buffer = Vec::with_capacity(16 << 10);
+        Self { stream, buffer }
+    }
+
+    /// The status of the answer, whose body is thrown away.
+    pub async fn ask(&mut self, request: &[u8]) -> u16 {
+        self.stream.write_all(request).await.unwrap();
+        self.buffer.clear();
+        let end = loop {
+            let read = self.stream.read_buf(&mut self.buffer).await.unwrap();
+            assert!(read > 0, "the connection was closed");
+            if let Some(end) = self.buffer.windows(4).position(|it| it == b"\r\n\r\n") {
+                break end + 4;
+            }
+        };
+        let head = str::from_utf8(&self.buffer[..end])
+            .unwrap()
+            .to_ascii_lowercase();
+        if request.starts_with(b"HEAD") {
+            return head[9..12].parse().unwrap();
+        }
+        let length = head.split("content-length: ").nth(1).unwrap_or("0");
+        let length: usize = length.split('\r').next().unwrap().parse().unwrap();
+        while self.buffer.len() < end + length {
+            assert!(self.stream.read_buf(&mut self.buffer).await.unwrap() > 0);
+        }
+        head[9..12].parse().unwrap()
+    }
+}
+
+impl Load<'_> {
+    /// The same with HEAD, and without wrk.
+    ///
+    /// # Errors
+    /// Not all answers were as they should be.
+    pub async fn heads(&self) -> Result<Figures, String> {
+        let (host, path) = self.url["http://".len()..].split_once('/').unwrap();
+        let addr: SocketAddr = host.parse().unwrap();
+        let header = self
+            .header
+            .map_or(String::new(), |line| format!("{line}\r\n"));
+        let request = format!("HEAD /{path} HTTP/1.1\r\nHost: {host}\r\n{header}\r\n");
+        let request = request.into_bytes();
+        let (began, length) = (Instant::now(), Duration::from_secs(self.seconds.into()));
+        let asking = (0..self.connections).map(|_| {
+            let request = request.clone();
+            tokio::spawn(async move {
+                let (mut connection, mut times) = (Connection::to(addr).await, Vec::new());
+                while began.elapsed() < length {
+                    let asked = Instant::now();
+                    let status = connection.ask(&request).await;
+                    if status != 200 {
+                        return Err(format!("HEAD is answered with {status}"));
+                    }
+                    times.push(asked.elapsed().as_secs_f64() * 1000.0);
+                }
+                Ok(times)
+            })
+        });
+        let asking: Vec<_> = asking.collect();
+        let mut times = Vec::new();
+        for task in asking {
+            times.extend(task.await.unwrap()?);
+        }
+        times.sort_by(f64::total_cmp);
+        #[expect(clippy::cast_precision_loss, reason = "some hundred thousand")]
+        let requests = times.len() as f64;
+        Ok(Figures {
+            rate: requests / began.elapsed().as_secs_f64(),
+            p99: times[times.len() * 99 / 100],
+            requests,
+        })
+    }
 }

@@ -5,9 +5,8 @@ use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
+use crate::load::Connection;
 use crate::peers::{self, Peer};
 use crate::report::Report;
 use crate::tools::median;
@@ -53,43 +52,6 @@ pub async fn measure(report: &mut Report) {
 fn request(path: &str, user: &str, password: &str) -> Vec<u8> {
     let shown = STANDARD.encode(format!("{user}:{password}"));
     format!("GET {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Basic {shown}\r\n\r\n").into_bytes()
-}
-
-/// A connection that reads answers as fast as they come.
-struct Connection {
-    stream: TcpStream,
-    buffer: Vec<u8>,
-}
-
-impl Connection {
-    async fn to(addr: SocketAddr) -> Self {
-        let stream = TcpStream::connect(addr).await.unwrap();
-        stream.set_nodelay(true).unwrap();
-        let buffer = Vec::with_capacity(16 << 10);
-        Self { stream, buffer }
-    }
-
-    /// The status of the answer, whose body is thrown away.
-    async fn ask(&mut self, request: &[u8]) -> u16 {
-        self.stream.write_all(request).await.unwrap();
-        self.buffer.clear();
-        let end = loop {
-            let read = self.stream.read_buf(&mut self.buffer).await.unwrap();
-            assert!(read > 0, "the connection was closed");
-            if let Some(end) = self.buffer.windows(4).position(|it| it == b"\r\n\r\n") {
-                break end + 4;
-            }
-        };
-        let head = str::from_utf8(&self.buffer[..end])
-            .unwrap()
-            .to_ascii_lowercase();
-        let length = head.split("content-length: ").nth(1).unwrap_or("0");
-        let length: usize = length.split('\r').next().unwrap().parse().unwrap();
-        while self.buffer.len() < end + length {
-            assert!(self.stream.read_buf(&mut self.buffer).await.unwrap() > 0);
-        }
-        head[9..12].parse().unwrap()
-    }
 }
 
 /// The median latency of pulls in milliseconds, for a while.

@@ -13,7 +13,7 @@ use crate::plot::Lines;
 use crate::report::Report;
 use crate::world::{USER, World};
 
-const ROUNDS: usize = 4;
+const ROUNDS: usize = 3;
 const SECONDS: u32 = 2;
 /// How many distinct blobs a busy registry has.
 const MANY: u32 = 100_000;
@@ -25,15 +25,21 @@ struct Question<'a> {
     connections: usize,
     header: Option<&'a str>,
     script: Option<&'a Path>,
+    /// HEAD in the place of GET.
+    heads: bool,
 }
+
+/// Without it, distribution says that it has no OCI manifests.
+const ACCEPT: &str = "Accept: application/vnd.oci.image.manifest.v1+json";
 
 fn ask<'a>(scenario: &'a str, path: &'a str) -> Question<'a> {
     Question {
         scenario,
         path,
         connections: 32,
-        header: None,
+        header: Some(ACCEPT),
         script: None,
+        heads: false,
     }
 }
 
@@ -74,9 +80,8 @@ pub async fn measure(report: &mut Report) {
         &ask("manifest GET by digest", &digest),
     )
     .await;
-    let head = world.head();
     let question = Question {
-        script: Some(&head),
+        heads: true,
         ..ask("manifest HEAD by tag", &manifest)
     };
     rounds(report, &contestants, &question).await;
@@ -170,7 +175,12 @@ async fn rounds(report: &mut Report, contestants: &[Contestant], question: &Ques
                 continue;
             }
             let processor = running.processor();
-            match tokio::task::block_in_place(|| load.run()) {
+            let made = if question.heads {
+                load.heads().await
+            } else {
+                tokio::task::block_in_place(|| load.run())
+            };
+            match made {
                 Ok(made) => {
                     rates.push(made.rate);
                     tails.push(made.p99);

@@ -112,11 +112,6 @@ impl World {
         self.lua("many.lua", &script)
     }
 
-    /// A script for wrk with HEAD in the place of GET.
-    pub fn head(&self) -> PathBuf {
-        self.lua("head.lua", "wrk.method = \"HEAD\"\n")
-    }
-
     fn lua(&self, name: &str, text: &str) -> PathBuf {
         let path = self.folder.path().join(name);
         fs::write(&path, text).unwrap();

@@ -96,6 +96,22 @@ impl Access {
         self.is_open() || self.rules.admit_anonymous()
     }
 
+    /// Who shows these credentials, where nothing has to be compared, and nothing is to be said against them.
+    #[must_use]
+    pub fn known(&self, shown: &Credentials<'_>, from: IpAddr) -> Option<Identity> {
+        match (&self.how, shown) {
+            (How::Open, _) | (_, Credentials::None) => Some(Identity::ANONYMOUS),
+            (How::Htpasswd { passwords, .. }, Credentials::Password { user, password }) => {
+                let name = passwords.remembered(user, password, from)?.ok()?;
+                Some(Identity {
+                    user: Some(name),
+                    ..Identity::ANONYMOUS
+                })
+            }
+            _ => None,
+        }
+    }
+
     /// Who shows these credentials, from this address.
     ///
     /// # Errors

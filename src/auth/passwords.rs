@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt;
 use governor::clock::{Clock, DefaultClock};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use hmac::{Hmac, KeyInit, Mac};
@@ -112,6 +113,27 @@ impl Passwords {
         self.users.get().len()
     }
 
+    /// What [`verify`](Self::verify) says, if it needs no comparison.
+    pub(super) fn remembered(
+        &self,
+        user: &str,
+        password: &[u8],
+        from: IpAddr,
+    ) -> Option<Result<Arc<str>, Refusal>> {
+        if user.len() > MAX_NAME {
+            return Some(Err(Refusal::Wrong));
+        }
+        if let Err(refusal) = self.not_barred(from) {
+            return Some(Err(refusal));
+        }
+        let users = self.users.get();
+        let (found, hash) = self.find(&users, user);
+        let seen = self.digest(&[user.as_bytes(), password, hash.as_bytes()]);
+        // It is a cache in memory.
+        let verdict = self.verdicts.get(&seen).now_or_never()??;
+        Some(told(found, verdict))
+    }
+
     /// The user of this name, if this is the password.
     pub(super) async fn verify(
         &self,
@@ -119,27 +141,25 @@ impl Passwords {
         password: &[u8],
         from: IpAddr,
     ) -> Result<Arc<str>, Refusal> {
-        if user.len() > MAX_NAME {
-            return Err(Refusal::Wrong);
+        if let Some(remembered) = self.remembered(user, password, from) {
+            return remembered;
         }
-        self.not_barred(from)?;
         let users = self.users.get();
-        let found = users.get(user);
-        let nobodys = || users.nobodys_hash(first_bytes(self.digest(&[user.as_bytes()])));
-        let hash = found.map_or_else(nobodys, |(_, hash)| hash);
+        let (found, hash) = self.find(&users, user);
         let seen = self.digest(&[user.as_bytes(), password, hash.as_bytes()]);
-        let verdict = if let Some(verdict) = self.verdicts.get(&seen).await {
-            verdict
-        } else {
-            // Those who ask the same at once share one comparison.
-            let compared = self.compare(user, password, hash, from);
-            let compared = self.verdicts.try_get_with(seen, compared).await;
-            compared.map_err(|refusal| *refusal)?
-        };
-        match found {
-            Some((name, _)) if verdict => Ok(Arc::clone(name)),
-            _ => Err(Refusal::Wrong),
+        // Those who ask the same at once share one comparison.
+        let compared = self.compare(user, password, hash, from);
+        let compared = self.verdicts.try_get_with(seen, compared).await;
+        told(found, compared.map_err(|refusal| *refusal)?)
+    }
+
+    /// The user of this name as it is written, and the hash that a password is compared with.
+    fn find<'a>(&self, users: &'a Users, user: &str) -> (Option<&'a Arc<str>>, &'a Arc<str>) {
+        if let Some((name, hash)) = users.get(user) {
+            return (Some(name), hash);
         }
+        let any = first_bytes(self.digest(&[user.as_bytes()]));
+        (None, users.nobodys_hash(any))
     }
 
     /// Whether this user exists, and what a pass of theirs is bound to: it changes with the password.
@@ -244,6 +264,11 @@ impl Passwords {
         }
         digest.finalize().into_bytes().into()
     }
+}
+
+fn told(found: Option<&Arc<str>>, verdict: bool) -> Result<Arc<str>, Refusal> {
+    let found = found.filter(|_| verdict);
+    found.cloned().ok_or(Refusal::Wrong)
 }
 
 fn first_bytes(digest: [u8; 32]) -> usize {

@@ -86,6 +86,16 @@ pub(super) async fn admit(
     Ok((without_forbidden_mount(site, &who, endpoint), who))
 }
 
+/// Who asks, where that is remembered.
+pub(super) fn known(site: &Site, request: &Parts, reached: &Reached) -> Option<Identity> {
+    if site.access.is_open() {
+        return Some(Identity::ANONYMOUS);
+    }
+    let mut decoded = Vec::new();
+    let shown = credentials(&request.headers, &mut decoded).ok()?;
+    site.access.known(&shown, reached.client)
+}
+
 /// Says who asks.
 async fn identify(
     site: &Site,
@@ -96,11 +106,26 @@ async fn identify(
     if site.access.is_open() {
         return Ok(Identity::ANONYMOUS);
     }
-    let decoded;
-    let shown = match authorization(&request.headers)? {
+    let mut decoded = Vec::new();
+    let shown = credentials(&request.headers, &mut decoded)?;
+    // What is wrong with a token is logged.
+    let span = match shown {
+        Credentials::Token(_) => line.span(),
+        Credentials::None | Credentials::Password { .. } => Span::none(),
+    };
+    let identifying = site.access.identify(shown, reached.client);
+    identifying.instrument(span).await
+}
+
+/// What somebody shows; `decoded` is where it is kept.
+fn credentials<'a>(
+    headers: &'a HeaderMap,
+    decoded: &'a mut Vec<u8>,
+) -> Result<Credentials<'a>, Refusal> {
+    Ok(match authorization(headers)? {
         None => Credentials::None,
         Some((scheme, value)) if scheme.eq_ignore_ascii_case("basic") => {
-            decoded = BASE64.decode(value).map_err(|_| Refusal::Wrong)?;
+            *decoded = BASE64.decode(value).map_err(|_| Refusal::Wrong)?;
             let colon = decoded.iter().position(|byte| *byte == b':');
             let (user, password) = decoded.split_at(colon.ok_or(Refusal::Wrong)?);
             let user = str::from_utf8(user).map_err(|_| Refusal::Wrong)?;
@@ -112,14 +137,7 @@ async fn identify(
         }
         Some((scheme, value)) if scheme.eq_ignore_ascii_case("bearer") => Credentials::Token(value),
         Some(_) => return Err(Refusal::Wrong),
-    };
-    // What is wrong with a token is logged.
-    let span = match shown {
-        Credentials::Token(_) => line.span(),
-        Credentials::None | Credentials::Password { .. } => Span::none(),
-    };
-    let identifying = site.access.identify(shown, reached.client);
-    identifying.instrument(span).await
+    })
 }
 
 /// Scheme and value of the one line that there may be.

@@ -10,26 +10,30 @@ use axum::response::Response;
 use super::endpoint::Endpoint;
 use super::line::Line;
 use super::reached::{self, Peer, Reached};
-use super::{Answer, Client, Site, blobs, finish, headers, manifests, namespace, own_path};
-use crate::auth::Identity;
+use super::{Answer, Client, Site, access, blobs, finish, headers, manifests, namespace, own_path};
+use crate::auth::Verdict;
 
-/// The response, if it is to a request of nobody in particular, for what is known.
+/// The response, if it is to a request for what is known, of somebody who is.
 pub(super) fn respond(site: &Site, request: &Parts, body: &Body, peer: Peer) -> Option<Response> {
     let path = own_path(site, request);
-    let is_plain = path.starts_with("/v2/") && body.is_end_stream() && site.access.is_open();
+    let is_plain = path.starts_with("/v2/") && body.is_end_stream();
     if !is_plain || reached::has_wrong_host(request) {
         return None;
     }
     let query = request.uri.query();
     let mut endpoint = Endpoint::parse(&request.method, path, query).ok()?;
     namespace::settle(site, &mut endpoint, query).ok()?;
-    let client = Client {
-        reached: Reached::of(site, request, peer),
-        who: Identity::ANONYMOUS,
-    };
+    let reached = Reached::of(site, request, peer);
+    let who = access::known(site, request, &reached)?;
+    let verdict = site.access.judge(&who, endpoint.scope()?);
+    if verdict != Verdict::Allowed {
+        return None;
+    }
+    let client = Client { reached, who };
     let answer = answer(site, request, &client, &endpoint)?;
     let mut line = Line::begin(site, request, client.reached.client);
     line.about(&endpoint);
+    line.by(client.who.user());
     Some(finish(site, request, &client.reached, line, answer))
 }
 

@@ -6,9 +6,11 @@
 
 mod access;
 mod blobs;
+mod bucket;
 mod catalog;
 mod connection;
 mod debug;
+mod dispatch;
 mod endpoint;
 mod error;
 mod headers;
@@ -51,7 +53,7 @@ use crate::registry::Registry;
 use crate::store::Embedded;
 use crate::telemetry::{Metrics, Outcome};
 
-use endpoint::{Endpoint, Refused};
+use endpoint::Refused;
 use line::Line;
 use linger::Lingering;
 use reached::{Peer, Reached};
@@ -142,7 +144,7 @@ async fn find(site: Arc<Site>, parts: Parts, body: Body, peer: Peer) -> Response
         // RFC 9112, section 3.2: in front, another line may be the one that counts.
         _ if reached::has_wrong_host(&parts) => StatusCode::BAD_REQUEST.into_response(),
         Route::Registry => registry(&site, parts, body, peer).await,
-        Route::Bucket(bucket) => self::bucket(&site, bucket, parts, body, peer).await,
+        Route::Bucket(bucket) => bucket::pass(&site, bucket, parts, body, peer).await,
         Route::Health => (StatusCode::OK, "ok\n").into_response(),
         Route::Nowhere => error::respond(&not_an_endpoint()),
     };
@@ -199,13 +201,8 @@ async fn registry(site: &Site, parts: Parts, body: Body, peer: Peer) -> Response
     let result = match admitted {
         Ok((endpoint, who)) => {
             let client = Client { reached, who };
-            // Who had to log in may ask for what is known, too.
-            if let Some(answer) = known::answer(site, &parts, &client, &endpoint) {
-                Ok(answer)
-            } else {
-                let answering = serve_endpoint(site, &parts, body, &client, endpoint);
-                answering.instrument(line.span()).await
-            }
+            let answering = dispatch::serve(site, &parts, body, &client, endpoint);
+            answering.instrument(line.span()).await
         }
         Err(Refused::Method(allowed)) => Ok(method_not_allowed(allowed)),
         Err(Refused::Error(error)) => Err(error),
@@ -255,67 +252,6 @@ fn finish(
     line.end(site, answer)
 }
 
-/// One call a variant. What is not part of a pull is boxed: it would only make the future of every
-/// cold request larger.
-async fn serve_endpoint(
-    site: &Site,
-    parts: &Parts,
-    body: Body,
-    client: &Client,
-    endpoint: Endpoint,
-) -> Result<Answer, Error> {
-    match endpoint {
-        Endpoint::Support => Ok(headers::json("{}").into()),
-        Endpoint::Token => token::issue(site, &client.who),
-        Endpoint::PullBlob { name, digest } => {
-            blobs::pull(site, parts, client, &name, &digest).await
-        }
-        Endpoint::PullManifest { name, reference } => {
-            manifests::pull(site, parts, &name, &reference).await
-        }
-        Endpoint::BeginUpload { name, algorithm } => uploads::begin(site, &name, algorithm),
-        Endpoint::PushBlob { name, digest } => {
-            Box::pin(uploads::push_blob(site, parts, body, &name, &digest)).await
-        }
-        Endpoint::PushChunk(upload) => {
-            Box::pin(uploads::push_chunk(site, parts, body, &upload)).await
-        }
-        Endpoint::CloseUpload { upload, digest } => {
-            Box::pin(uploads::close(site, parts, body, &upload, &digest)).await
-        }
-        Endpoint::PushManifest {
-            name,
-            reference,
-            tags,
-        } => {
-            let named = (&name, &reference, &tags[..]);
-            Box::pin(manifests::push(site, parts, body, named)).await
-        }
-        Endpoint::ListTags { name, page } => Box::pin(tags::list(site, &name, &page)).await,
-        Endpoint::DeleteManifest { name, reference } => {
-            Box::pin(manifests::delete(site, &name, &reference)).await
-        }
-        Endpoint::DeleteBlob { name, digest } => {
-            Box::pin(blobs::delete(site, &name, &digest)).await
-        }
-        Endpoint::Mount { name, digest, from } => {
-            Box::pin(uploads::mount(site, &name, &digest, from.as_ref())).await
-        }
-        Endpoint::ListReferrers {
-            name,
-            subject,
-            artifact_type,
-            last,
-        } => {
-            let (artifact_type, last) = (artifact_type.as_deref(), last.as_ref());
-            Box::pin(referrers::list(site, &name, &subject, artifact_type, last)).await
-        }
-        Endpoint::UploadStatus(upload) => Box::pin(uploads::status(site, &upload)).await,
-        Endpoint::CancelUpload(upload) => Box::pin(uploads::cancel(site, &upload)).await,
-        Endpoint::Catalog { page } => Box::pin(catalog::list(site, client, &page)).await,
-    }
-}
-
 /// What a resource answers, and what the log shall say of it.
 struct Answer {
     response: Response,
@@ -353,43 +289,6 @@ fn unauthorized((error, challenge): (Error, HeaderValue)) -> Answer {
     Answer {
         error: Some(error),
         ..response.into()
-    }
-}
-
-async fn bucket(
-    site: &Site,
-    bucket: &Embedded,
-    mut parts: Parts,
-    body: Body,
-    peer: Peer,
-) -> Response {
-    let reached = Reached::of(site, &parts, peer);
-    if let Some(host) = reached.forwarded_host(&parts.headers) {
-        // What the URL was signed for.
-        let host = headers::value(host);
-        parts.headers.insert(header::HOST, host);
-    }
-    let request = Request::from_parts(parts, body);
-    // Uploads by a browser's form, whose signature stands in the body: pounce makes none of them, and
-    // the server would read the body into memory to find it.
-    let kind = request.headers().get(header::CONTENT_TYPE);
-    let kind = kind
-        .and_then(|value| value.to_str().ok())
-        .unwrap_or_default();
-    if request.method() == Method::POST
-        && kind
-            .trim_start()
-            .to_ascii_lowercase()
-            .starts_with("multipart/")
-    {
-        return StatusCode::NOT_IMPLEMENTED.into_response();
-    }
-    match bucket.call(request).await {
-        Ok(response) => response.map(Body::new),
-        Err(error) => {
-            tracing::error!(?error, "the embedded S3 server failed");
-            StatusCode::INTERNAL_SERVER_ERROR.into_response()
-        }
     }
 }
 

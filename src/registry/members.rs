@@ -49,7 +49,7 @@ impl Registry {
             self.ask_bucket(name, digest, member, present).await
         };
         let matter = Matter::Membership(name.clone(), *digest);
-        cache.in_turn(matter, ask).await
+        cache.in_turn(matter, Box::pin(ask)).await
     }
 
     /// What the bucket says now, for a push that is acknowledged on its word. What was remembered
@@ -71,7 +71,7 @@ impl Registry {
             Ok(known)
         };
         let matter = Matter::Membership(name.clone(), *digest);
-        cache.alone(matter, ask).await
+        cache.alone(matter, Box::pin(ask)).await
     }
 
     async fn ask_bucket(

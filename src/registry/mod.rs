@@ -22,6 +22,7 @@ mod publish;
 mod referrers;
 mod resolve;
 mod tags;
+mod turns;
 mod uploads;
 mod warm;
 

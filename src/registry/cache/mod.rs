@@ -8,12 +8,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use moka::sync::Cache as Moka;
-use tokio::sync::Mutex;
-use uuid::Uuid;
 
 use blobs::Blobs;
 
+pub(super) use super::turns::Matter;
 pub(super) use blobs::{KnownBlob, Member};
+
+use super::turns::Turns;
 
 use crate::oci::{Descriptor, Digest, Error, Manifest, Reference, Referrer, RepositoryName, Tag};
 
@@ -70,25 +71,6 @@ pub(super) enum Location {
     Elsewhere(Arc<str>),
 }
 
-/// What many may want to find out at once.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Matter {
-    Manifest(RepositoryName, Reference),
-    /// Whether the upstream says that the blob is the repository's.
-    Blob(RepositoryName, Digest),
-    /// Where the upstream keeps the blob.
-    Location(RepositoryName, Digest),
-    Tags(RepositoryName),
-    Referrers(RepositoryName, Digest),
-    /// Whether the bucket says that the blob is the repository's.
-    Membership(RepositoryName, Digest),
-    Upload(Uuid),
-    Catalog,
-}
-
-/// How the last attempt to find something out failed, and when.
-type Turn = Arc<Mutex<Option<(Instant, Error)>>>;
-
 /// Where a tag came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Origin {
@@ -109,7 +91,7 @@ pub(super) struct Cache {
     pub(super) tag_lists: Moka<RepositoryName, Arc<Vec<Tag>>>,
     pub(super) referrers: Moka<InRepository<Digest>, Arc<Vec<Referrer>>>,
     pub(super) catalog: Moka<(), Arc<Vec<RepositoryName>>>,
-    turns: Moka<Matter, Turn>,
+    turns: Turns,
 }
 
 impl Cache {
@@ -140,10 +122,7 @@ impl Cache {
                 .time_to_live(LIST_LIFE)
                 .build(),
             catalog: timed(1, LIST_LIFE),
-            turns: Moka::builder()
-                .max_capacity(TAGS)
-                .time_to_idle(Duration::from_mins(5))
-                .build(),
+            turns: Turns::default(),
         }
     }
 
@@ -256,36 +235,22 @@ impl Cache {
         self.catalog.insert((), names);
     }
 
-    /// Finds something out when it is one's turn, so that many who want to know the same cause one
-    /// lookup: `work` looks into the cache first. Whoever waited while it failed shares the failure,
-    /// instead of waiting for it once more.
-    pub(super) async fn in_turn<T>(
+    /// See [`Turns::in_turn`].
+    pub(super) fn in_turn<T>(
         &self,
         matter: Matter,
         work: impl Future<Output = Result<T, Error>>,
-    ) -> Result<T, Error> {
-        let asked = Instant::now();
-        let turn = self.turns.get_with(matter, Turn::default);
-        let mut last = turn.lock().await;
-        if let Some((failed, error)) = &*last
-            && *failed > asked
-        {
-            return Err(error.clone());
-        }
-        let result = work.await;
-        *last = result
-            .as_ref()
-            .err()
-            .map(|error| (Instant::now(), error.clone()));
-        result
+    ) -> impl Future<Output = Result<T, Error>> {
+        self.turns.in_turn(matter, work)
     }
 
-    /// Changes something when it is one's turn, so that nobody who is just finding it out remembers
-    /// what it was before. Failures are not shared: each change is one of its own.
-    pub(super) async fn alone<T>(&self, matter: Matter, work: impl Future<Output = T>) -> T {
-        let turn = self.turns.get_with(matter, Turn::default);
-        let _held = turn.lock().await;
-        work.await
+    /// See [`Turns::alone`].
+    pub(super) fn alone<T>(
+        &self,
+        matter: Matter,
+        work: impl Future<Output = T>,
+    ) -> impl Future<Output = T> {
+        self.turns.alone(matter, work)
     }
 }
 

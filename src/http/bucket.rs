@@ -1,0 +1,49 @@
+//! The embedded S3's paths, which share the registry's listener.
+
+use axum::body::Body;
+use axum::extract::Request;
+use axum::http::header;
+use axum::http::request::Parts;
+use axum::http::{Method, StatusCode};
+use axum::response::{IntoResponse, Response};
+
+use super::reached::{Peer, Reached};
+use super::{Site, headers};
+use crate::store::Embedded;
+
+pub(super) async fn pass(
+    site: &Site,
+    bucket: &Embedded,
+    mut parts: Parts,
+    body: Body,
+    peer: Peer,
+) -> Response {
+    let reached = Reached::of(site, &parts, peer);
+    if let Some(host) = reached.forwarded_host(&parts.headers) {
+        // What the URL was signed for.
+        let host = headers::value(host);
+        parts.headers.insert(header::HOST, host);
+    }
+    let request = Request::from_parts(parts, body);
+    // Uploads by a browser's form, whose signature stands in the body: pounce makes none of them, and
+    // the server would read the body into memory to find it.
+    let kind = request.headers().get(header::CONTENT_TYPE);
+    let kind = kind
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
+    if request.method() == Method::POST
+        && kind
+            .trim_start()
+            .to_ascii_lowercase()
+            .starts_with("multipart/")
+    {
+        return StatusCode::NOT_IMPLEMENTED.into_response();
+    }
+    match bucket.call(request).await {
+        Ok(response) => response.map(Body::new),
+        Err(error) => {
+            tracing::error!(?error, "the embedded S3 server failed");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+    }
+}
