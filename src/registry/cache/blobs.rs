@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use moka::sync::Cache as Moka;
+use smallvec::SmallVec;
 
 use super::{Cache, PRESENT_LIFE};
 use crate::oci::{Descriptor, Digest, RepositoryName};
@@ -16,6 +17,8 @@ use crate::store::Presigned;
 const BLOBS: u64 = 250_000;
 /// Repositories in which a blob is known to be. Base layers may be in more; those that asked last are kept.
 const MEMBERS: usize = 64;
+/// Repositories whose names are kept once.
+const NAMES: u64 = 10_000;
 /// URLs for a blob: there is one, or one for each name that clients have for pounce.
 const URLS: usize = 8;
 
@@ -30,18 +33,23 @@ pub(in crate::registry) struct Member {
 /// The cache of blobs.
 #[derive(Debug)]
 pub(super) struct Blobs {
-    /// An entry is forgotten some time after it was made, whatever was added to it meanwhile.
+    /// What nobody asks for is forgotten. (With a time to live, an entry would have a place in another list
+    /// besides: 64 bytes.)
     entries: Moka<Digest, Arc<Mutex<Facts>>>,
+    /// Names of repositories, so that each is kept once.
+    names: Moka<RepositoryName, RepositoryName>,
     /// How long a URL is given to clients.
     url_life: Duration,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Facts {
+    /// They are believed for [`PRESENT_LIFE`], whatever was added meanwhile.
+    since: Instant,
     /// Its size, if the bucket has it.
     present: Option<u64>,
-    members: Vec<(RepositoryName, Member)>,
-    urls: Vec<Url>,
+    members: SmallVec<[(RepositoryName, Member); 1]>,
+    urls: SmallVec<[Url; 1]>,
 }
 
 #[derive(Debug)]
@@ -65,32 +73,58 @@ impl Blobs {
         Self {
             entries: Moka::builder()
                 .max_capacity(BLOBS)
-                .time_to_live(PRESENT_LIFE)
+                .time_to_idle(PRESENT_LIFE)
                 .build(),
+            names: Moka::new(NAMES),
             url_life,
         }
     }
 
     fn read<T>(&self, digest: &Digest, look: impl FnOnce(&mut Facts) -> Option<T>) -> Option<T> {
-        let facts = self.entries.get(digest)?;
-        look(&mut lock(&facts))
+        let entry = self.entries.get(digest)?;
+        let mut facts = lock(&entry);
+        facts.believable().then(|| look(&mut facts))?
     }
 
     fn write(&self, digest: Digest, add: impl FnOnce(&mut Facts)) {
-        add(&mut lock(&self.entries.get_with(digest, Arc::default)));
+        let entry = self.entries.get_with(digest, Arc::default);
+        let mut facts = lock(&entry);
+        if !facts.believable() {
+            *facts = Facts::default();
+        }
+        add(&mut facts);
+    }
+
+    fn name(&self, name: &RepositoryName) -> RepositoryName {
+        self.names.get_with_by_ref(name, || name.clone())
+    }
+}
+
+impl Default for Facts {
+    fn default() -> Self {
+        Self {
+            since: Instant::now(),
+            present: None,
+            members: SmallVec::new(),
+            urls: SmallVec::new(),
+        }
     }
 }
 
 impl Facts {
+    fn believable(&self) -> bool {
+        self.since.elapsed() < PRESENT_LIFE
+    }
+
     fn member(&self, name: &RepositoryName) -> Option<Member> {
         let mut members = self.members.iter();
         let (_, member) = members.find(|(known, _)| known == name)?;
         Some(*member)
     }
 
-    fn keep_member(&mut self, name: &RepositoryName, member: Member) {
-        self.members.retain(|(known, _)| known != name);
-        push(&mut self.members, MEMBERS, (name.clone(), member));
+    fn keep_member(&mut self, name: RepositoryName, member: Member) {
+        self.members.retain(|(known, _)| *known != name);
+        push(&mut self.members, MEMBERS, (name, member));
     }
 
     fn url(&self, base: Option<&str>) -> Option<Presigned> {
@@ -132,14 +166,16 @@ impl Cache {
         digest: Digest,
         member: Member,
     ) {
+        let name = self.blobs.name(name);
         self.blobs
             .write(digest, |facts| facts.keep_member(name, member));
     }
 
     /// Remembers that a manifest of the repository names a blob.
     pub(super) fn keep_named(&self, name: &RepositoryName, blob: &Descriptor) {
+        let name = self.blobs.name(name);
         self.blobs.write(*blob.digest(), |facts| {
-            let linked = facts.member(name).is_some_and(|member| member.linked);
+            let linked = facts.member(&name).is_some_and(|member| member.linked);
             let size = blob.size();
             facts.keep_member(name, Member { size, linked });
         });
@@ -197,11 +233,10 @@ fn lock(facts: &Mutex<Facts>) -> MutexGuard<'_, Facts> {
     facts.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Most lists have one entry, and a list that grows by itself makes room for four.
-fn push<T>(list: &mut Vec<T>, most: usize, entry: T) {
+/// Most lists have one entry, which has its place in the list itself.
+fn push<T>(list: &mut SmallVec<[T; 1]>, most: usize, entry: T) {
     if list.len() >= most {
         list.remove(0);
     }
-    list.reserve_exact(1);
     list.push(entry);
 }
