@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use serde::Deserialize;
@@ -100,11 +101,28 @@ impl Peer {
         self.ready.as_deref().unwrap_or("/healthz")
     }
 
-    /// Starts it, and waits for its first answer.
+    /// Starts it, and waits for its first answer. Where that failed once, it is not tried again: every round
+    /// would wait for it.
     ///
     /// # Errors
     /// It does not start; in a sentence for the table.
     pub async fn start(&self, words: &Words) -> Result<Running, String> {
+        static FAILED: Mutex<BTreeMap<String, String>> = Mutex::new(BTreeMap::new());
+        let failed = FAILED.lock().unwrap().get(&self.name).cloned();
+        if let Some(why) = failed {
+            return Err(why);
+        }
+        let started = self.try_start(words).await;
+        if let Err(why) = &started {
+            FAILED
+                .lock()
+                .unwrap()
+                .insert(self.name.clone(), why.clone());
+        }
+        started
+    }
+
+    async fn try_start(&self, words: &Words) -> Result<Running, String> {
         let folder = TempDir::new().unwrap();
         let port = free_port();
         let mut words = words.clone();
@@ -219,6 +237,9 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
+        if let Ok(Some(_)) = self.child.try_wait() {
+            return;
+        }
         // In order, so that nginx ends its workers.
         let _ = Command::new("kill")
             .arg(self.child.id().to_string())
