@@ -47,7 +47,7 @@ fuzz: ## everything that reads what others wrote, a minute each; with a nightly 
 	  CARGO_TARGET_DIR=$(CACHE)/fuzz-target PATH="$(TOOLS)/bin:$$PATH" cargo +nightly fuzz run --fuzz-dir fuzz $$target \
 	    $(CACHE)/fuzz/$$target fuzz/seeds/$$target -- -max_total_time=$(SECONDS) -timeout=10 -max_len=65536 || exit 1; done
 
-bench: bench-packages ## measurements beside the peers, one table; SCENARIO=warm, start, calls, siege, push or cold for one
+bench: bench-packages ## measurements beside the peers, one table; SCENARIO=warm, start, calls, siege, push, cold or large for one
 	cargo bench --locked --bench peers -- $(SCENARIO)
 
 micro: ## measurements of single functions, by criterion

@@ -86,7 +86,7 @@ impl Line {
     }
 
     /// What everything that is logged on behalf of the request is part of. It is made when it is needed: at
-    /// every request, it would take a twentieth of a redirect's time.
+    /// every request, it took 3 % of a redirect's time.
     pub(super) fn span(&mut self) -> Span {
         let id = self.id;
         let span = || tracing::info_span!("request", %id);
