@@ -107,7 +107,9 @@ impl Digest {
         const_hex::encode(self.value())
     }
 
-    fn value(&self) -> &[u8] {
+    /// The bytes that the encoded part stands for.
+    #[must_use]
+    pub fn value(&self) -> &[u8] {
         &self.value[..self.algorithm.size()]
     }
 }

@@ -7,6 +7,7 @@
 //! not fit into a file name; it also reads blobs 4 KiB at a time. Here an object's path is its key,
 //! which makes the folder the one that distribution's filesystem driver has.
 
+mod connector;
 mod copy;
 mod folder;
 mod listing;
@@ -19,7 +20,7 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::time::Duration;
 
-use aws_sdk_s3::config::Credentials;
+use aws_sdk_s3::config::{Credentials, SharedHttpClient};
 use bytes::Bytes;
 use s3s::auth::SimpleAuth;
 use s3s::service::{S3Service, S3ServiceBuilder};
@@ -97,8 +98,8 @@ impl Embedded {
         Ok(keys.credentials())
     }
 
-    pub(super) fn http_client(&self) -> s3s_aws::Client {
-        s3s_aws::Client::from(self.service.clone())
+    pub(super) fn http_client(&self) -> SharedHttpClient {
+        connector::to(self.service.clone())
     }
 }
 
