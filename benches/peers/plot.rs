@@ -47,10 +47,13 @@ impl Lines {
         let series = self.drawn.iter().map(|(name, values)| {
             let mut values = values.clone();
             values.resize(self.places.len(), None);
+            // Up to what tells it from others of its kind: there is only one of them in a picture.
+            let name = name.split(',').next();
             json!({"name": name, "data": values})
         });
         let chart = json!({
-            "width": 720, "height": 400, "title_text": self.title, "sub_title_text": self.axis,
+            "width": 720, "height": 400, "margin": {"right": 20, "top": 5},
+            "title_text": self.title, "title_font_size": 15, "sub_title_text": self.axis,
             "x_axis_data": self.places, "series_list": series.collect::<Vec<_>>(),
             "y_axis_configs": [{"axis_scale": "log"}],
             "legend_margin": {"top": 45},

@@ -52,7 +52,8 @@ pub async fn measure(report: &mut Report) {
     let (blob, manifest, digest) = (world.blob(), World::by_tag(), world.by_digest());
     let mut lines = Lines::new("warm blob GETs a second", "connections");
     for connections in [1, 32, 256] {
-        let scenario = &format!("blob GET, {connections} connections");
+        let plural = if connections == 1 { "" } else { "s" };
+        let scenario = &format!("blob GET, {connections} connection{plural}");
         let question = Question {
             connections,
             ..ask(scenario, &blob)
