@@ -15,7 +15,7 @@ TOOLS = $(CACHE)/tools
 FUZZ = challenge configuration digest endpoint manifest range state
 SECONDS = 60
 
-.PHONY: run demo test check interop fuzz bench micro image packages bench-packages
+.PHONY: run demo test check interop fuzz bench micro torture image packages bench-packages
 
 run: ## a registry on :5000 in front of Docker Hub, keeping what it fetched in ./data
 	REGISTRY_PROXY_REMOTEURL=$${REGISTRY_PROXY_REMOTEURL:-https://registry-1.docker.io} \
@@ -49,6 +49,9 @@ fuzz: ## everything that reads what others wrote, a minute each; with a nightly 
 
 bench: bench-packages ## measurements beside the peers, one table; SCENARIO=warm, start, calls, siege, push, cold or large for one
 	cargo bench --locked --bench peers -- $(SCENARIO)
+
+torture: packages ## what is broken on purpose, half an hour of it; FAULT=kills, bucket, upstream, outages, races, replicas, ending or soak for one
+	cargo bench --locked --bench torture -- $(FAULT)
 
 micro: ## measurements of single functions, by criterion
 	cargo bench --locked --features internals --bench micro

@@ -211,13 +211,14 @@ impl Server {
         // The operator's listener stays to the very end, and waits for nobody then.
         let ended = CancellationToken::new();
         if let Some((listening, config)) = self.debug {
-            let (metrics, ended) = (Arc::clone(&self.site.metrics), ended.clone());
+            let (site, ended) = (Arc::clone(&self.site), ended.clone());
             tokio::spawn(async move {
-                http::serve_debug(listening, &config, metrics, ended).await;
+                http::serve_debug(listening, &config, &site, ended).await;
             });
         }
         let deadline = async {
             stop.cancelled().await;
+            self.site.registry.stop_beginning();
             Instant::now() + self.grace
         };
         // One after the other: a request that is under way may still begin a fill.

@@ -15,7 +15,7 @@ const IGNORED: &[(&str, &str)] = &[
         "compatibility",
         "schema 1 manifests are passed on as they are",
     ),
-    ("health", "/healthz needs no configuration"),
+    ("health", "/healthz and /readyz need no configuration"),
     ("http.http2", "HTTP/2 is always on"),
     ("http.h2c", "HTTP/2 is always on"),
     ("http.net", "pounce listens on TCP"),

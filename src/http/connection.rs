@@ -142,11 +142,12 @@ impl Activity {
         }
     }
 
-    /// Returns once it is idle, looked at every so often.
+    /// Returns once it is idle, looked at every so often; what has begun to come is a request.
     pub(super) async fn idle(&self, often: Duration) {
         loop {
             tokio::time::sleep(often).await;
-            if self.idle_since().is_some() {
+            let begun = self.header_since.load(Ordering::Acquire) > 0;
+            if self.idle_since().is_some() && !begun {
                 return;
             }
         }

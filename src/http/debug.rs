@@ -6,14 +6,18 @@ use axum::Router;
 use axum::http::header;
 use axum::routing::get;
 
+use super::health;
 use crate::config::Debug;
+use crate::registry::Registry;
 use crate::telemetry::Metrics;
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Metrics, if they are enabled, and health.
-pub fn router(config: &Debug, metrics: Arc<Metrics>) -> Router {
-    let router = Router::new().route("/healthz", get(async || "ok\n"));
+pub fn router(config: &Debug, metrics: Arc<Metrics>, registry: Registry) -> Router {
+    let router = Router::new()
+        .route("/healthz", get(async || health::alive()))
+        .route("/readyz", get(async move || health::ready(&registry).await));
     if !config.prometheus.enabled {
         return router;
     }

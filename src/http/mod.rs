@@ -14,6 +14,7 @@ mod dispatch;
 mod endpoint;
 mod error;
 mod headers;
+mod health;
 mod known;
 mod line;
 mod linger;
@@ -114,10 +115,10 @@ pub async fn serve(
 pub async fn serve_debug(
     listening: Listening,
     config: &Debug,
-    metrics: Arc<Metrics>,
+    site: &Site,
     stop: CancellationToken,
 ) {
-    let router = debug::router(config, metrics);
+    let router = debug::router(config, Arc::clone(&site.metrics), site.registry.clone());
     let answer = move |request, _| {
         let answer = router.clone().oneshot(request);
         async { answer.await.unwrap_or_else(|never| match never {}) }
@@ -145,7 +146,8 @@ async fn find(site: Arc<Site>, parts: Parts, body: Body, peer: Peer) -> Response
         _ if reached::has_wrong_host(&parts) => StatusCode::BAD_REQUEST.into_response(),
         Route::Registry => registry(&site, parts, body, peer).await,
         Route::Bucket(bucket) => bucket::pass(&site, bucket, parts, body, peer).await,
-        Route::Health => (StatusCode::OK, "ok\n").into_response(),
+        Route::Alive => health::alive(),
+        Route::Ready => health::ready(&site.registry).await,
         Route::Nowhere => error::respond(&not_an_endpoint()),
     };
     extended(&site, response)
@@ -162,7 +164,8 @@ fn extended(site: &Site, mut response: Response) -> Response {
 enum Route<'a> {
     Registry,
     Bucket(&'a Embedded),
-    Health,
+    Alive,
+    Ready,
     Nowhere,
 }
 
@@ -177,7 +180,8 @@ fn route<'a>(site: &'a Site, path: &str) -> Route<'a> {
     let in_bucket = |path: &str| path.split('/').nth(1) == Some(Embedded::BUCKET);
     match site.registry.embedded() {
         Some(embedded) if in_bucket(path) => Route::Bucket(embedded),
-        _ if path == "/healthz" => Route::Health,
+        _ if path == "/healthz" => Route::Alive,
+        _ if path == "/readyz" => Route::Ready,
         _ => Route::Nowhere,
     }
 }

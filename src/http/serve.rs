@@ -3,11 +3,15 @@
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::body::{Body, HttpBody};
 use axum::extract::Request;
+use axum::http::HeaderValue;
+use axum::http::header::CONNECTION;
 use axum::response::Response;
+use futures_util::FutureExt;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -37,7 +41,7 @@ const MAX_WAITING: usize = 64 << 10;
 const SMALL: u64 = 64 << 10;
 /// How often a silent HTTP/2 connection is asked whether anybody is there, and how long it has to answer.
 const PING: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(20));
-/// How long an HTTP/2 client has to hear that its connection ends, so that it sends what it has elsewhere.
+/// How long a client has to hear that its connection ends, so that what it has already sent is answered.
 const GOODBYE: Duration = Duration::from_secs(1);
 /// How long to wait when the system gives no more connections.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -64,6 +68,8 @@ struct Server<A> {
     open: Arc<Open>,
     places: Arc<Semaphore>,
     stop: CancellationToken,
+    /// `stop` is cancelled: to ask it takes a lock.
+    stopping: AtomicBool,
 }
 
 /// Serves until `stop`, then lets the requests that are under way end within `grace`.
@@ -90,6 +96,7 @@ pub(super) async fn serve<A, F>(
         places: Arc::new(Semaphore::new(limits.connections)),
         limits,
         stop: stop.clone(),
+        stopping: AtomicBool::new(false),
     });
     let connections = TaskTracker::new();
     let accepting = async {
@@ -103,6 +110,13 @@ pub(super) async fn serve<A, F>(
     tokio::select! {
         () = accepting => {}
         () = stop.cancelled() => {}
+    }
+    server.stopping.store(true, Ordering::Release);
+    // Who waits to be accepted may have sent a request already.
+    while let Ok(place) = Arc::clone(&server.places).try_acquire_owned()
+        && let Some(Ok((connection, addr))) = listener.accept().now_or_never()
+    {
+        connections.spawn(Arc::clone(&server).connection(connection, addr, place));
     }
     drop(listener);
     connections.close();
@@ -199,13 +213,19 @@ where
         let encrypted = tokio::select! {
             encrypted = handshake => encrypted,
             () = activity.evict.notified() => return,
-            () = self.stop.cancelled() => return,
+            () = self.goodbye() => return,
         };
         match encrypted {
             Ok(Ok(encrypted)) => self.requests(encrypted, peer, &activity).await,
             Ok(Err(error)) => tracing::debug!(client = %addr, %error, "a TLS handshake failed"),
             Err(_) => tracing::debug!(client = %addr, "a TLS handshake took too long"),
         }
+    }
+
+    /// Returns when clients have had the time to hear that this ends.
+    async fn goodbye(&self) {
+        self.stop.cancelled().await;
+        tokio::time::sleep(GOODBYE).await;
     }
 
     /// Serves the requests of one connection until either side has had enough.
@@ -216,6 +236,7 @@ where
         let (server, busy) = (Arc::clone(self), Arc::clone(activity));
         let service = service_fn(move |request: hyper::Request<Incoming>| {
             let busy = busy.request(request.version());
+            let last = server.stopping.load(Ordering::Acquire) && !busy.is_multiplexed();
             // Most requests have none, and a box for that would be one of a redirect's few allocations.
             let request = request.map(|body| {
                 if body.is_end_stream() {
@@ -225,7 +246,14 @@ where
                 }
             });
             let answer = (server.answer)(request, peer);
-            async move { Ok::<_, Infallible>(observed(answer.await, busy)) }
+            async move {
+                let mut response = observed(answer.await, busy);
+                if last {
+                    let close = HeaderValue::from_static("close");
+                    response.headers_mut().insert(CONNECTION, close);
+                }
+                Ok::<_, Infallible>(response)
+            }
         });
         let connection = self
             .http
@@ -242,15 +270,14 @@ where
         if !stops && !activity.is_multiplexed() && activity.idle_since().is_some() {
             return;
         }
-        connection.as_mut().graceful_shutdown();
-        let often = if activity.is_multiplexed() {
-            GOODBYE
-        } else {
-            PAUSE
-        };
+        // With HTTP/1.1, this closes it at once if it is idle: a request may be on its way to us, and its answer
+        // says that it is the last one.
+        if !stops || activity.is_multiplexed() {
+            connection.as_mut().graceful_shutdown();
+        }
         tokio::select! {
             _ = connection => {}
-            () = activity.idle(often) => {}
+            () = activity.idle(GOODBYE) => {}
             () = activity.overdue(&self.limits), if stops => {}
             () = tokio::time::sleep(GOODBYE), if !stops && activity.is_multiplexed() => {}
         }

@@ -100,8 +100,13 @@ impl Background {
         self.stop.cancelled().await;
     }
 
-    pub(super) async fn drain(&self, grace: Duration) {
+    /// Nothing is begun any more that nobody waits for.
+    pub(super) fn close(&self) {
         self.closing.cancel();
+    }
+
+    pub(super) async fn drain(&self, grace: Duration) {
+        self.close();
         self.tracker.close();
         if tokio::time::timeout(grace, self.tracker.wait())
             .await

@@ -189,8 +189,7 @@ impl Registry {
         } else {
             let made = store.presign_blob(digest, request.base).await;
             let presigned = made.map_err(of_store)?;
-            let kept = (base.map(Into::into), presigned.clone());
-            self.inner.cache.keep_url(*digest, kept.0, kept.1);
+            self.inner.cache.keep_url(*digest, base, presigned.clone());
             presigned
         };
         Ok(BlobAccess::Redirect(presigned.url(digest), Outcome::Hit))

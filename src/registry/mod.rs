@@ -19,6 +19,7 @@ mod parallel;
 mod pass;
 mod prefetch;
 mod publish;
+mod ready;
 mod referrers;
 mod resolve;
 mod tags;
@@ -39,6 +40,7 @@ use crate::upstream::{Upstream, Upstreams};
 use background::Background;
 use cache::Cache;
 use fill::Fills;
+use ready::Readiness;
 use uploads::Uploads;
 
 #[cfg(feature = "internals")]
@@ -48,6 +50,7 @@ pub use blobs::{BlobAccess, BlobInfo, BlobPart, BlobRequest, BlobStream};
 pub use catalog::CatalogPage;
 pub use manifests::Served;
 pub use publish::{ManifestRequest, Published};
+pub use ready::Unready;
 pub use referrers::ReferrersPage;
 pub use tags::TagPage;
 pub use uploads::{BlobBody, ChunkRequest, Mounted, Progress, Pushed, UploadRequest};
@@ -67,6 +70,7 @@ struct Inner {
     fills: Fills,
     uploads: Uploads,
     background: Background,
+    readiness: Readiness,
     /// See [`Options::changes`].
     changes: Changes,
     tag_ttl: Duration,
@@ -172,6 +176,7 @@ impl Registry {
             fills,
             uploads: Uploads::new(options.secret.reveal().as_bytes()),
             background,
+            readiness: Readiness::default(),
             changes: options.changes,
             tag_ttl: options.tag_ttl,
             prefetch: options.prefetch,

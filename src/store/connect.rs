@@ -142,6 +142,27 @@ impl Store {
         store.found_at(endpoint).await
     }
 
+    /// Asks once whether the bucket is there, for at most `patience`.
+    ///
+    /// # Errors
+    /// It is not, or does not say.
+    pub async fn reach(&self, patience: Duration) -> Result<(), StoreError> {
+        let operation = "HeadBucket";
+        let unavailable = |cause: &str| StoreError::Unavailable {
+            operation,
+            cause: cause.to_owned(),
+        };
+        let once = aws_sdk_s3::config::Builder::new().retry_config(RetryConfig::disabled());
+        let request = self.inner.client.head_bucket().bucket(&self.inner.bucket);
+        let request = Box::pin(request.customize().config_override(once).send());
+        match tokio::time::timeout(patience, request).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => Err(error::translate(operation, &error)
+                .unwrap_or_else(|| unavailable("there is no such bucket"))),
+            Err(_) => Err(unavailable("it takes too long")),
+        }
+    }
+
     /// Asks `endpoint` for the bucket.
     async fn found_at(self, endpoint: String) -> Result<Self, ConnectError> {
         let bucket = self.inner.bucket.clone();

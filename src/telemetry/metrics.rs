@@ -117,8 +117,7 @@ struct Ended {
     result: &'static str,
 }
 
-/// A counter for each outcome, made once: to look one up, behind a lock, would take as long as the rest of what
-/// a redirect does to the metrics.
+/// A counter for each outcome, made once: to look one up takes a lock.
 #[derive(Debug)]
 struct Outcomes([Counter; Outcome::ALL.len()]);
 
@@ -145,6 +144,7 @@ pub struct Metrics {
     filled_bytes: Counter,
     passwords: Family<Ended, Counter>,
     connections: Gauge,
+    tasks: Gauge,
 }
 
 impl Default for Metrics {
@@ -159,7 +159,8 @@ impl Default for Metrics {
             Counter::default(),
         );
         let (answers, upstream, fills, filling, blob_bytes, filled_bytes) = metrics;
-        let (passwords, connections) = (Family::default(), Gauge::default());
+        let (passwords, connections, tasks) =
+            (Family::default(), Gauge::default(), Gauge::default());
         registry.register(
             "password_checks",
             "Comparisons of a password with a user's hash; what is remembered needs none",
@@ -169,6 +170,11 @@ impl Default for Metrics {
             "connections",
             "Open connections of clients",
             connections.clone(),
+        );
+        registry.register(
+            "tasks",
+            "What the process is at: a few, and one or two for each connection and fill",
+            tasks.clone(),
         );
         registry.register(
             "answers",
@@ -207,6 +213,7 @@ impl Default for Metrics {
             filled_bytes,
             passwords,
             connections,
+            tasks,
         }
     }
 }
@@ -271,6 +278,10 @@ impl Metrics {
     /// All of them, in the `OpenMetrics` text format.
     #[must_use]
     pub fn render(&self) -> String {
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            let alive = runtime.metrics().num_alive_tasks();
+            self.tasks.set(i64::try_from(alive).unwrap_or(i64::MAX));
+        }
         let mut text = String::new();
         match prometheus_client::encoding::text::encode(&mut text, &self.registry) {
             Ok(()) => text,

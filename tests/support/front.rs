@@ -59,27 +59,37 @@ impl Drop for Front {
 }
 
 async fn pass(State(behind): State<Arc<Behind>>, request: Request) -> Response {
-    let (parts, body) = request.into_parts();
-    let operation = operation(&parts.method, &parts.uri, &parts.headers);
+    let operation = operation(request.method(), request.uri(), request.headers());
     *behind.calls.lock().unwrap().entry(operation).or_default() += 1;
-    let url = format!("http://{}{}", behind.s3, parts.uri);
+    let passed = forward(&behind.client, &behind.s3, request).await;
+    passed.unwrap()
+}
+
+/// Asks the S3 at a host and port the same.
+pub async fn forward(
+    client: &reqwest::Client,
+    s3: &str,
+    request: Request,
+) -> reqwest::Result<Response> {
+    let (parts, body) = request.into_parts();
+    let url = format!("http://{s3}{}", parts.uri);
     // The host stays as it was signed.
-    let passed = behind
-        .client
+    let passed = client
         .request(parts.method, url)
         .headers(parts.headers)
         .body(reqwest::Body::wrap_stream(body.into_data_stream()));
-    let answer = passed.send().await.unwrap();
+    let answer = passed.send().await?;
     let mut response = Response::new(Body::empty());
     *response.status_mut() = answer.status();
     response.headers_mut().clone_from(answer.headers());
     // It is the connection's own affair.
     response.headers_mut().remove(header::TRANSFER_ENCODING);
     *response.body_mut() = Body::from_stream(answer.bytes_stream());
-    response
+    Ok(response)
 }
 
-fn operation(method: &Method, uri: &Uri, headers: &HeaderMap) -> &'static str {
+/// What a request asks of an S3.
+pub fn operation(method: &Method, uri: &Uri, headers: &HeaderMap) -> &'static str {
     let query = uri.query().unwrap_or_default();
     let asks = |name: &str| {
         let mut pairs = query.split('&');

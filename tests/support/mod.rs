@@ -7,6 +7,8 @@
 
 pub mod blob;
 pub mod demands;
+pub mod dice;
+pub mod faults;
 pub mod front;
 pub mod image;
 pub mod manners;

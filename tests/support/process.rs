@@ -43,7 +43,11 @@ pub fn command(folder: &Path) -> Command {
 
 impl Process {
     pub fn start(variables: &[(&str, &str)]) -> Self {
-        let folder = TempDir::new().unwrap();
+        Self::over(TempDir::new().unwrap(), variables)
+    }
+
+    /// Over a folder that another one may have had before.
+    pub fn over(folder: TempDir, variables: &[(&str, &str)]) -> Self {
         let mut child = command(folder.path())
             .envs(variables.iter().copied())
             .spawn()
@@ -109,6 +113,13 @@ impl Process {
             .arg(self.pid().to_string())
             .status()
             .unwrap();
+    }
+
+    /// SIGKILL, and what is left of it.
+    pub fn kill(mut self) -> TempDir {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        std::mem::replace(&mut self.folder, TempDir::new().unwrap())
     }
 
     /// Waits for its end; its exit status, and its whole log.

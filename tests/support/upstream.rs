@@ -15,6 +15,7 @@ use tokio::sync::watch;
 
 use super::blob::{self, Counts};
 use super::demands::{demand, token};
+use super::dice::Dice;
 use super::image::{Image, OCI_INDEX, digest};
 pub use super::manners::{Auth, Manners};
 
@@ -39,8 +40,33 @@ struct Repository {
 struct Content {
     repositories: BTreeMap<String, Repository>,
     manners: Manners,
+    moods: Option<Moods>,
     seen: Vec<Seen>,
     counts: Counts,
+}
+
+/// Ways to behave that come and go.
+struct Moods {
+    all: Vec<Manners>,
+    percent: u64,
+    dice: Dice,
+    /// How often it was in one of them.
+    times: usize,
+}
+
+impl Content {
+    /// How the next request is treated.
+    fn settle(&mut self) -> Manners {
+        let Some(moods) = &mut self.moods else {
+            return self.manners.clone();
+        };
+        let happens = |_: &&Manners| moods.dice.percent(moods.percent);
+        let Some(mood) = moods.all.iter().find(happens) else {
+            return self.manners.clone();
+        };
+        moods.times += 1;
+        mood.clone()
+    }
 }
 
 pub struct Upstream {
@@ -123,6 +149,23 @@ impl Upstream {
         content.counts = Counts::default();
     }
 
+    /// From now on, each of these ways happens to so many of a hundred requests.
+    pub fn behave_at_random(&self, all: Vec<Manners>, percent: u64, seed: u64) {
+        let dice = Dice::new(seed);
+        let times = 0;
+        self.content().moods = Some(Moods {
+            all,
+            percent,
+            dice,
+            times,
+        });
+    }
+
+    /// Behaves again; how often it did not.
+    pub fn recover(&self) -> usize {
+        self.content().moods.take().map_or(0, |moods| moods.times)
+    }
+
     /// Lets bodies go on that `holds_after` stopped.
     pub fn release(&self) {
         self.gate.send_replace(true);
@@ -177,7 +220,8 @@ impl Drop for Upstream {
 }
 
 async fn answer(State((content, mut gate, addr)): State<Shared>, request: Request) -> Response {
-    if content.lock().unwrap().manners.stalls {
+    let manners = content.lock().unwrap().settle();
+    if manners.stalls {
         gate.wait_for(|open| *open).await.unwrap();
     }
     content.lock().unwrap().seen.push(Seen {
@@ -186,20 +230,20 @@ async fn answer(State((content, mut gate, addr)): State<Shared>, request: Reques
         headers: request.headers().clone(),
     });
     if request.uri().path() == "/token" {
-        let manners = content.lock().unwrap().manners.clone();
         return token(&manners, request).await;
     }
-    reply(&content.lock().unwrap(), &request, gate, addr)
+    reply(&content.lock().unwrap(), manners, &request, gate, addr)
 }
 
 fn reply(
     content: &Content,
+    manners: Manners,
     request: &Request,
     gate: watch::Receiver<bool>,
     addr: SocketAddr,
 ) -> Response {
     let path = request.uri().path().to_owned();
-    let (manners, counts) = (content.manners.clone(), content.counts.clone());
+    let counts = content.counts.clone();
     if let Some(status) = manners.status {
         let mut response = StatusCode::from_u16(status).unwrap().into_response();
         if let Some(after) = manners.retry_after {

@@ -52,10 +52,10 @@ async fn one_client(report: &mut Report, origin: &Origin) {
     for (mib, what, upstream, path, rounds) in [
         (256, "upstream 100 MB/s in all", &capped.url, &quarter, 2),
         (
-            512,
+            256,
             "upstream 40 MB/s a connection",
             &per_connection,
-            &half,
+            &quarter,
             1,
         ),
         (512, "upstream uncapped", &uncapped, &half, 3),

@@ -3,6 +3,7 @@
 //! All of it is one entry for each digest. So a redirect takes one look, and 100,000 blobs take 68 MiB
 //! (`make bench`); most of which is the cache's own, for each entry.
 
+use std::num::NonZeroU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -59,18 +60,26 @@ struct Facts {
     /// They are believed for [`PRESENT_LIFE`], whatever was added meanwhile.
     since: Second,
     /// Its size, if the bucket has it.
-    present: Option<u64>,
-    members: SmallVec<[(RepositoryName, Member); 1]>,
+    present: Option<Size>,
+    members: SmallVec<[(RepositoryName, Packed); 1]>,
     urls: SmallVec<[Url; 1]>,
 }
 
 #[derive(Debug)]
 struct Url {
-    /// The URL that the client called pounce by, where it matters.
-    base: Option<Arc<str>>,
+    /// The URL that the client called pounce by, where it matters. (A pointer of 8 bytes, that to a `str` has 16.)
+    base: Option<Arc<String>>,
     presigned: Presigned,
     until: Second,
 }
+
+/// A size in bytes, and one more: so there can be none of it in the same 8 bytes.
+#[derive(Clone, Copy, Debug)]
+struct Size(NonZeroU64);
+
+/// A [`Member`] in 8 bytes: its size, and in the lowest bit whether it is linked.
+#[derive(Clone, Copy, Debug)]
+struct Packed(u64);
 
 /// What a blob request comes to, if nobody has to be asked.
 pub(in crate::registry) struct KnownBlob {
@@ -143,6 +152,37 @@ impl Second {
     }
 }
 
+impl Url {
+    fn is_for(&self, base: Option<&str>) -> bool {
+        self.base.as_ref().map(|known| known.as_str()) == base
+    }
+}
+
+impl Size {
+    /// No object is as large as the largest number.
+    fn new(bytes: u64) -> Self {
+        Self(NonZeroU64::MIN.saturating_add(bytes))
+    }
+
+    fn bytes(self) -> u64 {
+        self.0.get() - 1
+    }
+}
+
+impl Packed {
+    /// Sizes are those of manifests, which are signed.
+    fn new(Member { size, linked }: Member) -> Self {
+        Self(size.min(u64::MAX >> 1) << 1 | u64::from(linked))
+    }
+
+    fn member(self) -> Member {
+        Member {
+            size: self.0 >> 1,
+            linked: self.0 & 1 == 1,
+        }
+    }
+}
+
 impl Facts {
     fn new(since: Second) -> Self {
         Self {
@@ -159,18 +199,18 @@ impl Facts {
 
     fn member(&self, name: &RepositoryName) -> Option<Member> {
         let mut members = self.members.iter();
-        let (_, member) = members.find(|(known, _)| known == name)?;
-        Some(*member)
+        let (_, packed) = members.find(|(known, _)| known == name)?;
+        Some(packed.member())
     }
 
     fn keep_member(&mut self, name: RepositoryName, member: Member) {
         self.members.retain(|(known, _)| *known != name);
-        push(&mut self.members, MEMBERS, (name, member));
+        push(&mut self.members, MEMBERS, (name, Packed::new(member)));
     }
 
     fn url(&self, base: Option<&str>, now: Second) -> Option<Presigned> {
         let mut urls = self.urls.iter();
-        let url = urls.find(|url| url.base.as_deref() == base)?;
+        let url = urls.find(|url| url.is_for(base))?;
         (now < url.until).then(|| url.presigned.clone())
     }
 }
@@ -184,7 +224,7 @@ impl Cache {
         base: Option<&str>,
     ) -> Option<KnownBlob> {
         self.blobs.read(digest, |facts, now| {
-            let size = facts.present?;
+            let size = facts.present?.bytes();
             // One without a link is about to get one.
             facts.member(name).filter(|member| member.linked)?;
             let url = facts.url(base, now);
@@ -231,12 +271,13 @@ impl Cache {
 
     /// The size of a blob that is known to be in the bucket.
     pub(in crate::registry) fn present(&self, digest: &Digest) -> Option<u64> {
-        self.blobs.read(digest, |facts, _| facts.present)
+        self.blobs
+            .read(digest, |facts, _| facts.present.map(Size::bytes))
     }
 
     pub(in crate::registry) fn keep_present(&self, digest: Digest, size: u64) {
         self.blobs
-            .write(&digest, |facts| facts.present = Some(size));
+            .write(&digest, |facts| facts.present = Some(Size::new(size)));
     }
 
     pub(in crate::registry) fn forget_present(&self, digest: &Digest) {
@@ -255,14 +296,14 @@ impl Cache {
     pub(in crate::registry) fn keep_url(
         &self,
         digest: Digest,
-        base: Option<Arc<str>>,
+        base: Option<&str>,
         presigned: Presigned,
     ) {
         let until = self.blobs.now().plus(self.blobs.url_life);
         self.blobs.write(&digest, |facts| {
-            facts.urls.retain(|url| url.base != base);
+            facts.urls.retain(|url| !url.is_for(base));
             let url = Url {
-                base,
+                base: base.map(|base| Arc::new(base.to_owned())),
                 presigned,
                 until,
             };

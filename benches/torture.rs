@@ -1,0 +1,142 @@
+//! `make torture`: the long form of what is broken on purpose in the tests. It prints a table, and fails if
+//! anything was lost or wrong or had no end.
+//!
+//! `make torture FAULT=kills` runs one kind; the seed is printed, and `SEED=…` takes the same one again.
+#![allow(
+    clippy::unwrap_used,
+    missing_docs,
+    reason = "what goes wrong here ends the run"
+)]
+
+#[path = "../tests/support/mod.rs"]
+mod support;
+#[path = "../tests/torture/mod.rs"]
+mod torture;
+
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use support::faults::Fault;
+use torture::kills::Moment;
+use torture::races::Race;
+use torture::report::{Row, table};
+use torture::{bucket, ending, fleet, kills, outages, races, soak};
+
+const KINDS: [&str; 8] = [
+    "kills", "bucket", "upstream", "outages", "races", "replicas", "ending", "soak",
+];
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let mut arguments = std::env::args()
+        .skip(1)
+        .filter(|argument| !argument.starts_with('-'));
+    let chosen = arguments.next();
+    if let Some(chosen) = &chosen
+        && !KINDS.contains(&&chosen[..])
+    {
+        eprintln!("there is no {chosen}: there are {}", KINDS.join(", "));
+        return ExitCode::from(2);
+    }
+    let seed = std::env::var("SEED")
+        .ok()
+        .and_then(|seed| seed.parse().ok());
+    let seed = seed.unwrap_or_else(|| u64::from(std::process::id()));
+    eprintln!("SEED={seed}");
+    let (began, mut rows) = (Instant::now(), Vec::new());
+    for kind in KINDS {
+        if chosen.as_deref().is_some_and(|chosen| chosen != kind) {
+            continue;
+        }
+        let made = match kind {
+            "kills" => kill(seed).await,
+            "bucket" => break_bucket(seed).await,
+            "upstream" => vec![fleet::misled(50, 20, 10, seed).await],
+            "outages" => away().await,
+            "races" => race(seed).await,
+            "replicas" => fleet_of_replicas(),
+            "ending" => vec![ending::under_load(50).await],
+            _ => vec![soak::soak(Duration::from_mins(10), 500, true).await],
+        };
+        let minutes = began.elapsed().as_secs_f64() / 60.0;
+        eprintln!("{kind}: done after {minutes:.1} minutes");
+        for row in made.iter().filter(|row| !row.is_clean()) {
+            eprintln!("{row:#?}");
+        }
+        rows.extend(made);
+    }
+    println!("{}", table(&rows));
+    match rows.iter().all(Row::is_clean) {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
+    }
+}
+
+/// 200 rounds.
+async fn kill(seed: u64) -> Vec<Row> {
+    let mut rows = Vec::new();
+    for moment in Moment::ALL {
+        rows.push(kills::at(moment, 30, seed).await);
+    }
+    rows
+}
+
+/// Each fault alone, and all of them together.
+async fn break_bucket(seed: u64) -> Vec<Row> {
+    let mut rows = Vec::new();
+    for fault in Fault::ALL {
+        let name = format!("S3: {}, 5 %", fault.describe());
+        rows.push(bucket::with(&name, &[fault], 5, 250, seed).await);
+    }
+    rows.push(bucket::with("S3: all of these, 5 % each", &Fault::ALL, 5, 2000, seed).await);
+    rows
+}
+
+async fn away() -> Vec<Row> {
+    let mut rows = vec![
+        outages::upstream(20, false).await,
+        outages::upstream(20, true).await,
+        outages::bucket(20, false).await,
+        outages::bucket(20, true).await,
+    ];
+    match outages::disk(20).await {
+        Some(row) => rows.push(row),
+        None => eprintln!("outages: nothing can be mounted here: no full disk"),
+    }
+    rows
+}
+
+async fn race(seed: u64) -> Vec<Row> {
+    let mut rows = Vec::new();
+    for kind in Race::ALL {
+        rows.push(races::run(kind, 100, seed).await);
+    }
+    rows
+}
+
+/// Real clients, behind a front, while replicas die; a script, which says its figures at its end.
+fn fleet_of_replicas() -> Vec<Row> {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/interop/torture.sh");
+    let mut row = Row::new("kill -9 of one of three replicas every 3 s, with docker and skopeo");
+    let output = std::process::Command::new(script)
+        .arg(env!("CARGO_BIN_EXE_pounce"))
+        .output();
+    let output = output.unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    let figures = text.lines().find_map(|line| line.strip_prefix("figures: "));
+    let figures: Vec<usize> = figures
+        .unwrap_or_default()
+        .split(' ')
+        .filter_map(|figure| figure.parse().ok())
+        .collect();
+    if let [kills, operations, failed] = figures[..] {
+        (row.injected, row.operations) = (kills, operations);
+        row.failed
+            .extend((0..failed).map(|_| "see above".to_owned()));
+    }
+    if figures.len() != 3 || !output.status.success() {
+        row.failed
+            .push(format!("{text}{}", String::from_utf8_lossy(&output.stderr)));
+    }
+    vec![row]
+}

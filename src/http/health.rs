@@ -1,0 +1,19 @@
+//! What probes ask: whether this process is alive, and whether it should be sent requests.
+
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+
+use crate::registry::Registry;
+
+/// `/healthz`: it answers.
+pub(super) fn alive() -> Response {
+    (StatusCode::OK, "ok\n").into_response()
+}
+
+/// `/readyz`: 503 while it drains, or its bucket does not answer.
+pub(super) async fn ready(registry: &Registry) -> Response {
+    match registry.ready().await {
+        Ok(()) => alive(),
+        Err(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")).into_response(),
+    }
+}

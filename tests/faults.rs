@@ -1,0 +1,62 @@
+//! What is broken on purpose: a few rounds of everything that `make torture` does much of.
+
+use std::time::Duration;
+
+use crate::support::faults::Fault;
+use crate::torture::kills::Moment;
+use crate::torture::races::Race;
+use crate::torture::{bucket, ending, fleet, kills, outages, races, soak};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_acknowledged_outlives_a_kill() {
+    for moment in Moment::ALL {
+        kills::at(moment, 4, 11).await.assert_clean();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_faulty_bucket_loses_nothing() {
+    // Without those that have to be waited for.
+    let faults: Vec<Fault> = Fault::ALL
+        .into_iter()
+        .filter(|fault| ![Fault::Hang, Fault::Delay].contains(fault))
+        .collect();
+    bucket::with("all", &faults, 5, 150, 11)
+        .await
+        .assert_clean();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_faulty_upstream_gets_nothing_wrong_into_anything() {
+    fleet::misled(8, 6, 10, 11).await.assert_clean();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_warm_outlives_its_upstream() {
+    outages::upstream(2, false).await.assert_clean();
+    outages::upstream(2, true).await.assert_clean();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bucket_that_was_away_is_used_again() {
+    outages::bucket(2, false).await.assert_clean();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn replicas_race_into_states_that_make_sense() {
+    for race in Race::ALL {
+        races::run(race, 5, 11).await.assert_clean();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_end_under_load_loses_no_request() {
+    ending::under_load(3).await.assert_clean();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mixed_work_leaves_nothing_behind() {
+    soak::soak(Duration::from_secs(3), 200, false)
+        .await
+        .assert_clean();
+}

@@ -1,0 +1,251 @@
+//! A front before an S3 that breaks what it is told to break, and counts it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use axum::body::Body;
+use axum::http::header::HeaderMap;
+use axum::http::{Method, Request, Response};
+use futures_util::{StreamExt, stream};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::net::{TcpListener, TcpStream};
+
+use super::dice::Dice;
+use super::front::{forward, operation};
+
+/// What goes wrong with a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Fault {
+    /// 503 `SlowDown`.
+    SlowDown,
+    /// 500 `InternalError`.
+    Internal,
+    /// The connection is closed before the store hears of the request.
+    LostRequest,
+    /// It is closed when the store has done what was asked.
+    LostAnswer,
+    /// There is no answer.
+    Hang,
+    /// Half of a body, of the request's or of the answer's.
+    Cut,
+    /// It takes two seconds.
+    Delay,
+    /// As `LostAnswer`, for a `CompleteMultipartUpload`: a second one finds no upload.
+    LostComplete,
+    /// What was written is not seen for a second by those who do not ask for consistency.
+    Lag,
+}
+
+impl Fault {
+    pub const ALL: [Self; 9] = [
+        Self::SlowDown,
+        Self::Internal,
+        Self::LostRequest,
+        Self::LostAnswer,
+        Self::Hang,
+        Self::Cut,
+        Self::Delay,
+        Self::LostComplete,
+        Self::Lag,
+    ];
+
+    pub fn describe(self) -> &'static str {
+        match self {
+            Self::SlowDown => "503 SlowDown",
+            Self::Internal => "500 InternalError",
+            Self::LostRequest => "reset before the S3 heard of it",
+            Self::LostAnswer => "reset after the S3 did it",
+            Self::Hang => "no answer",
+            Self::Cut => "half a body, then a reset",
+            Self::Delay => "2 s late",
+            Self::LostComplete => "CompleteMultipartUpload done, its answer lost",
+            Self::Lag => "not seen in another region for 1 s",
+        }
+    }
+}
+
+#[derive(Default)]
+struct Mood {
+    faults: Vec<Fault>,
+    percent: u64,
+    away: bool,
+}
+
+struct Behind {
+    s3: String,
+    client: reqwest::Client,
+    mood: Mutex<Mood>,
+    dice: Dice,
+    injected: Mutex<BTreeMap<Fault, usize>>,
+    /// Paths that are not seen until then.
+    unseen: Mutex<HashMap<String, Instant>>,
+}
+
+/// The front; it ends with the value.
+pub struct Faulty {
+    pub addr: SocketAddr,
+    behind: Arc<Behind>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Faulty {
+    /// Before the S3 at a host and port, at first without faults.
+    pub async fn before(s3: impl ToString, seed: u64) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        let behind = Arc::new(Behind {
+            s3: s3.to_string(),
+            client: reqwest::Client::new(),
+            mood: Mutex::default(),
+            dice: Dice::new(seed),
+            injected: Mutex::default(),
+            unseen: Mutex::default(),
+        });
+        let task = tokio::spawn(accept(listener, Arc::clone(&behind)));
+        Self { addr, behind, task }
+    }
+
+    /// From now on, each of these happens to so many of a hundred requests.
+    pub fn inject(&self, faults: &[Fault], percent: u64) {
+        let mut mood = self.behind.mood.lock().unwrap();
+        (mood.faults, mood.percent) = (faults.to_vec(), percent);
+    }
+
+    /// Whether every connection is closed as soon as it says something.
+    pub fn away(&self, away: bool) {
+        self.behind.mood.lock().unwrap().away = away;
+    }
+
+    /// How often each fault happened since the last time that somebody took it.
+    pub fn take(&self) -> BTreeMap<Fault, usize> {
+        std::mem::take(&mut self.behind.injected.lock().unwrap())
+    }
+}
+
+impl Drop for Faulty {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn accept(listener: TcpListener, behind: Arc<Behind>) {
+    loop {
+        let (connection, _) = listener.accept().await.unwrap();
+        tokio::spawn(serve(connection, Arc::clone(&behind)));
+    }
+}
+
+async fn serve(connection: TcpStream, behind: Arc<Behind>) {
+    let answer = service_fn(move |request: Request<Incoming>| {
+        let behind = Arc::clone(&behind);
+        async move { behind.answer(request.map(Body::new)).await }
+    });
+    // How it ends is what this is for.
+    let _ = http1::Builder::new()
+        .serve_connection(TokioIo::new(connection), answer)
+        .await;
+}
+
+impl Behind {
+    /// An error closes the connection.
+    async fn answer(&self, request: Request<Body>) -> io::Result<Response<Body>> {
+        if self.mood.lock().unwrap().away {
+            return Err(reset());
+        }
+        let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+        let named = operation(&method, request.uri(), request.headers());
+        if self.is_unseen(&method, &path, request.headers()) {
+            return Ok(refusal(404, "NoSuchKey"));
+        }
+        let Some(fault) = self.choose(named) else {
+            return self.forward(request).await;
+        };
+        *self.injected.lock().unwrap().entry(fault).or_default() += 1;
+        match fault {
+            Fault::SlowDown => Ok(refusal(503, "SlowDown")),
+            Fault::Internal => Ok(refusal(500, "InternalError")),
+            Fault::LostRequest => Err(reset()),
+            Fault::LostAnswer | Fault::LostComplete => {
+                self.forward(request).await?;
+                Err(reset())
+            }
+            Fault::Hang => {
+                // Longer than anybody waits.
+                tokio::time::sleep(Duration::from_mins(4)).await;
+                Err(reset())
+            }
+            Fault::Cut if method == Method::GET => Ok(self.forward(request).await?.map(half)),
+            Fault::Cut => {
+                let _ = self.forward(request.map(half)).await;
+                Err(reset())
+            }
+            Fault::Delay => {
+                tokio::time::sleep(Duration::from_secs(2)).await;
+                self.forward(request).await
+            }
+            Fault::Lag => {
+                let written = self.forward(request).await?;
+                let until = Instant::now() + Duration::from_secs(1);
+                self.unseen.lock().unwrap().insert(path, until);
+                Ok(written)
+            }
+        }
+    }
+
+    fn choose(&self, operation: &str) -> Option<Fault> {
+        let mood = self.mood.lock().unwrap();
+        let happens = |fault: &&Fault| {
+            let applies = match fault {
+                Fault::LostComplete => operation == "CompleteMultipartUpload",
+                Fault::Lag => {
+                    let writes = ["PutObject", "CopyObject", "CompleteMultipartUpload"];
+                    writes.contains(&operation)
+                }
+                _ => true,
+            };
+            applies && self.dice.percent(mood.percent)
+        };
+        mood.faults.iter().find(happens).copied()
+    }
+
+    fn is_unseen(&self, method: &Method, path: &str, headers: &HeaderMap) -> bool {
+        let reads = [Method::GET, Method::HEAD].contains(method);
+        let until = self.unseen.lock().unwrap().get(path).copied();
+        reads
+            && until.is_some_and(|until| Instant::now() < until)
+            && !headers.contains_key("x-tigris-consistent")
+    }
+
+    async fn forward(&self, request: Request<Body>) -> io::Result<Response<Body>> {
+        forward(&self.client, &self.s3, request)
+            .await
+            .map_err(io::Error::other)
+    }
+}
+
+fn reset() -> io::Error {
+    io::ErrorKind::ConnectionReset.into()
+}
+
+fn refusal(status: u16, code: &str) -> Response<Body> {
+    let text = format!("<?xml version=\"1.0\"?><Error><Code>{code}</Code></Error>");
+    let mut response = Response::new(Body::from(text));
+    *response.status_mut() = status.try_into().unwrap();
+    response
+}
+
+/// The first half of what comes, piece by piece, and an error.
+fn half(body: Body) -> Body {
+    let pieces = body.into_data_stream().map(|piece| {
+        let piece = piece.map_err(io::Error::other)?;
+        Ok(piece.slice(..piece.len() / 2))
+    });
+    let cut = stream::once(async { Err(reset()) });
+    Body::from_stream(pieces.take(1).chain(cut))
+}

@@ -1,0 +1,262 @@
+//! A client that says how it went, where the others insist that all goes well.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use reqwest::RequestBuilder;
+use serde_json::Value;
+
+use crate::support::Image;
+use crate::support::image::digest;
+use crate::support::push::{closing, streamed};
+
+/// Why an operation did not succeed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// An error of the registry's, with its code.
+    Refused(u16, String),
+    /// No answer, or half of one.
+    Broken(String),
+    /// An answer that is none: a status without the error that belongs to it.
+    Odd(u16, String),
+    /// Bytes that are not those of the digest.
+    Wrong(String),
+}
+
+impl Trouble {
+    /// The client knows what to make of it.
+    pub fn is_clear(&self) -> bool {
+        matches!(self, Self::Refused(..))
+    }
+
+    pub fn is_wrong(&self) -> bool {
+        matches!(self, Self::Wrong(_))
+    }
+
+    pub fn is_absence(&self) -> bool {
+        matches!(self, Self::Refused(404, _))
+    }
+}
+
+pub type Outcome<T = ()> = Result<T, Trouble>;
+
+/// How a blob is pushed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// POST, PUT: containerd.
+    Whole,
+    /// POST, PATCH without a length, PUT: docker.
+    Streamed,
+    /// POST, several PATCHes, PUT.
+    Chunks,
+}
+
+impl Way {
+    pub const ALL: [Self; 3] = [Self::Whole, Self::Streamed, Self::Chunks];
+}
+
+struct Reply {
+    status: u16,
+    location: Option<String>,
+    body: Bytes,
+}
+
+#[derive(Clone)]
+pub struct Client {
+    pub base: String,
+    http: reqwest::Client,
+}
+
+impl Client {
+    /// Of the registry at a host and port; no request takes longer than `patience`.
+    pub fn of(addr: impl std::fmt::Display, patience: Duration) -> Self {
+        let http = reqwest::Client::builder()
+            .redirect(reqwest::redirect::Policy::none())
+            .timeout(patience)
+            .build();
+        Self {
+            base: format!("http://{addr}"),
+            http: http.unwrap(),
+        }
+    }
+
+    fn request(&self, method: &str, path: &str) -> RequestBuilder {
+        let url = if path.starts_with('/') {
+            format!("{}{path}", self.base)
+        } else {
+            path.to_owned()
+        };
+        self.http.request(method.parse().unwrap(), url)
+    }
+
+    /// The answer, if it has one of these statuses.
+    async fn ask(&self, request: RequestBuilder, fine: &[u16]) -> Outcome<Reply> {
+        let broken = |error: reqwest::Error| Trouble::Broken(format!("{error:?}"));
+        let response = request.send().await.map_err(broken)?;
+        let status = response.status().as_u16();
+        let location = response.headers().get("location");
+        let location = location.map(|value| value.to_str().unwrap().to_owned());
+        let mut body = Vec::new();
+        let mut pieces = response.bytes_stream();
+        while let Some(piece) = pieces.next().await {
+            body.extend_from_slice(&piece.map_err(broken)?);
+        }
+        if fine.contains(&status) {
+            return Ok(Reply {
+                status,
+                location,
+                body: body.into(),
+            });
+        }
+        let parsed: Option<Value> = serde_json::from_slice(&body).ok();
+        let code = parsed.and_then(|body| Some(body["errors"][0]["code"].as_str()?.to_owned()));
+        Err(code.map_or_else(
+            || Trouble::Odd(status, String::from_utf8_lossy(&body).into_owned()),
+            |code| Trouble::Refused(status, code),
+        ))
+    }
+
+    pub async fn push_blob(&self, name: &str, blob: &Bytes, way: Way) -> Outcome {
+        let digest = digest(blob);
+        let begin = self.request("POST", &format!("/v2/{name}/blobs/uploads/"));
+        let mut location = located(self.ask(begin, &[202]).await?)?;
+        let chunks: Vec<Bytes> = match way {
+            Way::Whole => vec![],
+            Way::Streamed => vec![blob.clone()],
+            Way::Chunks => {
+                let size = blob.len().div_ceil(3).max(1);
+                let starts = (0..blob.len()).step_by(size);
+                starts
+                    .map(|at| blob.slice(at..blob.len().min(at + size)))
+                    .collect()
+            }
+        };
+        let rest = if chunks.is_empty() {
+            blob.clone()
+        } else {
+            Bytes::new()
+        };
+        for chunk in chunks {
+            let patch = self.request("PATCH", &location);
+            let patch = patch.body(streamed(vec![chunk]));
+            location = located(self.ask(patch, &[202]).await?)?;
+        }
+        let put = self.request("PUT", &closing(&location, &digest)).body(rest);
+        self.ask(put, &[201]).await.map(drop)
+    }
+
+    pub async fn push_manifest(&self, name: &str, tag: &str, image: &Image) -> Outcome {
+        let put = self.request("PUT", &format!("/v2/{name}/manifests/{tag}"));
+        let put = put.header("content-type", &image.media_type);
+        let put = put.body(image.manifest.clone());
+        self.ask(put, &[201]).await.map(drop)
+    }
+
+    /// Blobs and manifest.
+    pub async fn push(&self, name: &str, tag: &str, image: &Image, way: Way) -> Outcome {
+        for blob in &image.blobs {
+            self.push_blob(name, blob, way).await?;
+        }
+        self.push_manifest(name, tag, image).await
+    }
+
+    /// A manifest, whose bytes have the digest that it is asked for by.
+    pub async fn manifest(&self, name: &str, reference: &str) -> Outcome<Bytes> {
+        let get = self.request("GET", &format!("/v2/{name}/manifests/{reference}"));
+        let body = self.ask(get, &[200]).await?.body;
+        let is_digest = reference.starts_with("sha256:");
+        if is_digest && digest(&body) != reference {
+            return Err(Trouble::Wrong(format!("{name} {reference}")));
+        }
+        Ok(body)
+    }
+
+    /// A blob, wherever it comes from, whose bytes have the digest.
+    pub async fn blob(&self, name: &str, wanted: &str) -> Outcome<Bytes> {
+        let get = self.request("GET", &format!("/v2/{name}/blobs/{wanted}"));
+        let mut reply = self.ask(get, &[200, 307]).await?;
+        if reply.status == 307 {
+            reply = self
+                .ask(self.request("GET", &located(reply)?), &[200])
+                .await?;
+        }
+        if digest(&reply.body) != wanted {
+            return Err(Trouble::Wrong(format!("{name} {wanted}")));
+        }
+        Ok(reply.body)
+    }
+
+    /// The redirect alone, or a status of another answer.
+    pub async fn redirect(&self, name: &str, wanted: &str) -> Outcome<String> {
+        let get = self.request("GET", &format!("/v2/{name}/blobs/{wanted}"));
+        located(self.ask(get, &[307]).await?)
+    }
+
+    /// An image whole: its manifest by tag, and what that names.
+    pub async fn pull(&self, name: &str, tag: &str) -> Outcome<Bytes> {
+        let manifest = self.manifest(name, tag).await?;
+        let parsed: Value = serde_json::from_slice(&manifest)
+            .map_err(|error| Trouble::Wrong(format!("{name}:{tag}: {error}")))?;
+        let layers = parsed["layers"].as_array().cloned().unwrap_or_default();
+        for blob in std::iter::once(&parsed["config"]).chain(&layers) {
+            let wanted = blob["digest"].as_str().unwrap_or_default();
+            self.blob(name, wanted).await?;
+        }
+        Ok(manifest)
+    }
+
+    pub async fn delete(&self, name: &str, reference: &str) -> Outcome {
+        let delete = self.request("DELETE", &format!("/v2/{name}/manifests/{reference}"));
+        self.ask(delete, &[202]).await.map(drop)
+    }
+
+    pub async fn tags(&self, name: &str) -> Outcome {
+        let list = self.request("GET", &format!("/v2/{name}/tags/list"));
+        self.ask(list, &[200, 404]).await.map(drop)
+    }
+
+    /// The status of a probe, or 0.
+    pub async fn probe(&self, path: &str) -> u16 {
+        let answer = self.request("GET", path).send().await;
+        answer.map_or(0, |answer| answer.status().as_u16())
+    }
+}
+
+fn located(reply: Reply) -> Outcome<String> {
+    let Reply {
+        status, location, ..
+    } = reply;
+    location.ok_or_else(|| Trouble::Odd(status, "no Location".to_owned()))
+}
+
+/// As clients do: again a few times, as long as it breaks or the registry says that it cannot now.
+pub async fn with_retries<T, F>(times: usize, operation: impl Fn() -> F) -> Outcome<T>
+where
+    F: Future<Output = Outcome<T>>,
+{
+    let mut pause = Duration::from_millis(100);
+    for _ in 1..times {
+        match operation().await {
+            Err(Trouble::Broken(_) | Trouble::Refused(429 | 500..=599, _)) => {}
+            // An upload that is gone is begun anew.
+            Err(Trouble::Refused(404, code)) if code == "BLOB_UPLOAD_UNKNOWN" => {}
+            other => return other,
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(Duration::from_secs(2));
+    }
+    operation().await
+}
+
+/// Waits until a process answers this probe with this status.
+pub async fn until_probe(client: &Client, path: &str, status: u16) {
+    let began = Instant::now();
+    while client.probe(path).await != status {
+        assert!(
+            began.elapsed() < Duration::from_secs(30),
+            "{path} never is {status}"
+        );
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}

@@ -1,0 +1,118 @@
+//! SIGTERM, while requests come as fast as they can.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use super::client::{Client, Way};
+use super::report::Row;
+use crate::support::image::digest;
+use crate::support::{Image, Process};
+
+/// Clients of each kind.
+const CLIENTS: usize = 8;
+
+/// What clients saw.
+#[derive(Default)]
+struct Seen {
+    answered: AtomicUsize,
+    /// A request was sent on a connection, and no whole answer came.
+    lost: AtomicUsize,
+    over: AtomicBool,
+}
+
+/// So many processes, each told to end under load.
+pub async fn under_load(rounds: usize) -> Row {
+    let mut row = Row::new("SIGTERM under load");
+    let image = Image::new(1, &[5000]);
+    for round in 0..rounds {
+        let process = Process::start(&[]);
+        let client = Client::of(&process.addr, Duration::from_secs(20));
+        client.push("a/b", "1", &image, Way::Whole).await.unwrap();
+        let addr: SocketAddr = process.addr.parse().unwrap();
+        let paths = [
+            format!("/v2/a/b/blobs/{}", digest(image.layer())),
+            "/v2/a/b/manifests/1".to_owned(),
+            // Not from memory.
+            "/v2/a/b/tags/list".to_owned(),
+        ];
+        let seen = Arc::new(Seen::default());
+        let clients: Vec<_> = (0..CLIENTS * 2)
+            .map(|number| {
+                let (seen, path) = (Arc::clone(&seen), paths[number % paths.len()].clone());
+                std::thread::spawn(move || ask_on(addr, &path, number < CLIENTS, &seen))
+            })
+            .collect();
+        tokio::time::sleep(Duration::from_millis(100 + 7 * (round as u64 % 10))).await;
+        process.terminate();
+        row.injected += 1;
+        let (status, log) = process.end();
+        seen.over.store(true, Ordering::SeqCst);
+        for client in clients {
+            client.join().unwrap();
+        }
+        row.operations += seen.answered.load(Ordering::SeqCst);
+        let lost = seen.lost.load(Ordering::SeqCst);
+        if lost > 0 {
+            row.failed
+                .push(format!("round {round}: {lost} requests had no answer"));
+        }
+        if status != 0 {
+            row.failed
+                .push(format!("round {round}: it ended with {status}: {log}"));
+        }
+    }
+    row
+}
+
+/// Asks until nobody listens any more, on one connection as long as it lasts, or on a new one each time.
+fn ask_on(addr: SocketAddr, path: &str, keeps: bool, seen: &Seen) {
+    let last = if keeps { "" } else { "Connection: close\r\n" };
+    let request = format!(
+        "GET {path} HTTP/1.1\r\nHost: {addr}\r\n{last}Accept: application/vnd.oci.image.manifest.v1+json\r\n\r\n"
+    );
+    while !seen.over.load(Ordering::SeqCst) {
+        let Ok(mut connection) = TcpStream::connect(addr) else {
+            return;
+        };
+        connection.set_nodelay(true).unwrap();
+        connection
+            .set_read_timeout(Some(Duration::from_secs(20)))
+            .unwrap();
+        loop {
+            match ask(&mut connection, &request) {
+                Some(closes) => {
+                    seen.answered.fetch_add(1, Ordering::SeqCst);
+                    if closes || !keeps {
+                        break;
+                    }
+                }
+                None => {
+                    seen.lost.fetch_add(1, Ordering::SeqCst);
+                    break;
+                }
+            }
+        }
+    }
+}
+
+/// Whether the answer was the connection's last one; `None`: there was none.
+fn ask(connection: &mut TcpStream, request: &str) -> Option<bool> {
+    connection.write_all(request.as_bytes()).ok()?;
+    let (mut answer, mut piece) = (Vec::new(), [0; 4096]);
+    loop {
+        let read = connection.read(&mut piece).ok().filter(|read| *read > 0)?;
+        answer.extend_from_slice(&piece[..read]);
+        let text = String::from_utf8_lossy(&answer).to_ascii_lowercase();
+        let Some((head, body)) = text.split_once("\r\n\r\n") else {
+            continue;
+        };
+        let length = head.split("content-length: ").nth(1)?;
+        let length: usize = length.split('\r').next()?.parse().ok()?;
+        if body.len() >= length {
+            return Some(head.contains("connection: close"));
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! An upstream that misbehaves in every way it knows, while a fleet pulls.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+
+use super::client::{Client, Trouble, with_retries};
+use super::ledger::audit;
+use super::report::Row;
+use crate::support::dice::Dice;
+use crate::support::image::digest;
+use crate::support::upstream::Manners;
+use crate::support::{Image, Pounce, Upstream};
+
+const PATIENCE: Duration = Duration::from_mins(5);
+const NAME: &str = "tortured/image";
+/// What a client does before it gives up; docker and containerd try five times.
+const ATTEMPTS: usize = 5;
+
+/// So many clients, each of which pulls so many images.
+pub async fn misled(clients: usize, images: usize, percent: u64, seed: u64) -> Row {
+    let mut row = Row::new(format!(
+        "upstream misbehaving in {} ways, {percent} % each; {clients} clients, {images} images",
+        moods().len()
+    ));
+    let upstream = Upstream::start().await;
+    let images: Vec<Image> = (0..images as u64)
+        .map(|number| Image::new(seed * 1000 + number, &[300_000, 100, 2_500_000, 70_000]))
+        .collect();
+    for (number, image) in images.iter().enumerate() {
+        upstream.add(NAME, &format!("v{number}"), image);
+    }
+    upstream.behave(Manners {
+        ranges: true,
+        ..Manners::default()
+    });
+    let pounce = Pounce::with(&[
+        ("REGISTRY_PROXY_REMOTEURL", &upstream.url()),
+        ("REGISTRY_PROXY_STALLTIMEOUT", "1s"),
+        ("REGISTRY_PROXY_PREFETCH", "true"),
+        // Several connections for the larger layers.
+        ("REGISTRY_PROXY_FILL_CONNECTIONS", "3"),
+    ])
+    .await;
+    upstream.behave_at_random(moods(), percent, seed);
+    let (shared, dice) = (Arc::new(images), Arc::new(Dice::new(seed)));
+    let mut fleet = JoinSet::new();
+    for _ in 0..clients {
+        let client = Client::of(pounce.addr, PATIENCE);
+        let (images, dice) = (Arc::clone(&shared), Arc::clone(&dice));
+        fleet.spawn(async move {
+            let mut outcomes = Vec::new();
+            for _ in 0..images.len() {
+                let number = usize::try_from(dice.below(images.len() as u64)).unwrap();
+                outcomes.push(pull(&client, number, &images[number]).await);
+            }
+            outcomes
+        });
+    }
+    for outcome in fleet.join_all().await.into_iter().flatten() {
+        row.operations += 1;
+        match outcome {
+            Ok(()) => {}
+            Err(trouble) if trouble.is_wrong() => row.wrong.push(format!("{trouble:?}")),
+            // A connection that breaks is all that can be done when the bytes were wrong.
+            Err(Trouble::Refused(..) | Trouble::Broken(_)) => row.refused += 1,
+            Err(trouble) => row.failed.push(format!("{trouble:?}")),
+        }
+    }
+    row.injected = upstream.recover();
+    // Once it behaves, everything can be had.
+    let client = Client::of(pounce.addr, PATIENCE);
+    for (number, image) in shared.iter().enumerate() {
+        row.operations += 1;
+        if let Err(trouble) = pull(&client, number, image).await {
+            row.failed
+                .push(format!("v{number}, afterwards: {trouble:?}"));
+        }
+    }
+    audit(&pounce.root(), &mut row);
+    row
+}
+
+async fn pull(client: &Client, number: usize, image: &Image) -> Result<(), Trouble> {
+    let tag = format!("v{number}");
+    let manifest = with_retries(ATTEMPTS, || client.pull(NAME, &tag)).await?;
+    match digest(&manifest) == image.digest() {
+        true => Ok(()),
+        false => Err(Trouble::Wrong(format!("{tag} is {}", digest(&manifest)))),
+    }
+}
+
+/// All the ways there are.
+fn moods() -> Vec<Manners> {
+    let well = || Manners {
+        ranges: true,
+        ..Manners::default()
+    };
+    vec![
+        Manners {
+            status: Some(500),
+            ..well()
+        },
+        Manners {
+            status: Some(503),
+            retry_after: Some("1".into()),
+            ..well()
+        },
+        Manners {
+            status: Some(429),
+            retry_after: Some("1".into()),
+            ..well()
+        },
+        Manners {
+            status: Some(404),
+            ..well()
+        },
+        Manners {
+            corrupts: true,
+            ..well()
+        },
+        Manners {
+            cuts_after: Some(40_000),
+            ..well()
+        },
+        Manners {
+            holds_after: Some(30_000),
+            ..well()
+        },
+        Manners {
+            ranges: false,
+            ..well()
+        },
+        Manners {
+            refuses_ranges: true,
+            ..well()
+        },
+        Manners {
+            shifts_ranges: true,
+            ..well()
+        },
+        Manners {
+            claims: Some(50),
+            ..well()
+        },
+        Manners {
+            claims: Some(5_000_000),
+            ..well()
+        },
+        Manners {
+            sends_html: true,
+            ..well()
+        },
+        Manners {
+            chunked: true,
+            ..well()
+        },
+        Manners {
+            hides_digests: true,
+            ..well()
+        },
+    ]
+}

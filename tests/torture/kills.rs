@@ -1,0 +1,287 @@
+//! `kill -9` at any moment.
+//!
+//! Each round lets a process begin something, kills it at a random moment, starts another one over the same
+//! bucket, and looks: what was acknowledged reads back right, nothing is half there, and the client that tries
+//! again succeeds.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use super::client::{Client, Outcome, Trouble, Way};
+use super::ledger::{Ledger, audit, audit_manifests, leftovers};
+use super::report::Row;
+use crate::support::dice::Dice;
+use crate::support::{Image, Pounce, Process, Upstream};
+
+const MIB: usize = 1 << 20;
+const PATIENCE: Duration = Duration::from_secs(60);
+const NAME: &str = "tortured/image";
+
+/// What is under way when the process is killed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moment {
+    Push(Way),
+    Fill,
+    Warm,
+    Delete,
+    Sweep,
+}
+
+impl Moment {
+    pub const ALL: [Self; 7] = [
+        Self::Push(Way::Whole),
+        Self::Push(Way::Streamed),
+        Self::Push(Way::Chunks),
+        Self::Fill,
+        Self::Warm,
+        Self::Delete,
+        Self::Sweep,
+    ];
+
+    /// What is there came from an upstream.
+    fn pulls(self) -> bool {
+        matches!(self, Self::Fill | Self::Warm)
+    }
+
+    fn describe(self) -> &'static str {
+        match self {
+            Self::Push(Way::Whole) => "kill -9 during a push as containerd's",
+            Self::Push(Way::Streamed) => "kill -9 during a push as docker's",
+            Self::Push(Way::Chunks) => "kill -9 during a push in chunks",
+            Self::Fill => "kill -9 during fills",
+            Self::Warm => "kill -9 of pounce warm",
+            Self::Delete => "kill -9 during deletes",
+            Self::Sweep => "kill -9 during sweeps",
+        }
+    }
+}
+
+/// Where blobs are: in a folder of the process that is killed, or in an S3 that goes on.
+struct Place {
+    bucket: Option<Pounce>,
+    folder: Option<TempDir>,
+    spool: TempDir,
+    upstream: Upstream,
+}
+
+impl Place {
+    async fn new(in_s3: bool) -> Self {
+        let bucket = if in_s3 {
+            Some(Pounce::with(&[]).await)
+        } else {
+            None
+        };
+        Self {
+            bucket,
+            folder: Some(TempDir::new().unwrap()),
+            spool: TempDir::new().unwrap(),
+            upstream: Upstream::start().await,
+        }
+    }
+
+    fn root(&self) -> PathBuf {
+        match (&self.bucket, &self.folder) {
+            (Some(bucket), _) => bucket.root(),
+            (None, Some(folder)) => folder.path().join("data"),
+            (None, None) => unreachable!("it is running"),
+        }
+    }
+
+    fn variables(&self) -> Vec<(&'static str, String)> {
+        let mut variables = self.bucket.as_ref().map(Pounce::as_s3).unwrap_or_default();
+        let spool = self.spool.path().to_str().unwrap().to_owned();
+        variables.extend([
+            ("REGISTRY_HTTP_SECRET", "shared".to_owned()),
+            ("REGISTRY_STORAGE_DELETE_ENABLED", "true".to_owned()),
+            ("REGISTRY_PROXY_SPOOL_DIRECTORY", spool),
+        ]);
+        variables
+    }
+
+    fn start(&mut self, more: &[(&str, &str)]) -> Process {
+        let variables = self.variables();
+        let mut all: Vec<_> = variables
+            .iter()
+            .map(|(name, value)| (*name, &value[..]))
+            .collect();
+        all.extend(more);
+        Process::over(self.folder.take().unwrap(), &all)
+    }
+
+    /// Looks at what a killed process leaves.
+    fn look(&self, row: &mut Row) {
+        audit(&self.root(), row);
+        let spooled = std::fs::read_dir(self.spool.path()).unwrap().count();
+        if spooled > 0 {
+            row.wrong.push(format!("{spooled} files in the spool"));
+        }
+    }
+}
+
+/// So many rounds at one moment, over a folder and over an S3.
+pub async fn at(moment: Moment, rounds: usize, seed: u64) -> Row {
+    let mut row = Row::new(moment.describe());
+    let dice = Dice::new(seed);
+    for in_s3 in [false, true] {
+        let (mut place, mut ledgers) = (Place::new(in_s3).await, Vec::new());
+        // How long it takes if nobody interferes; every round learns from it.
+        let mut usual = Duration::from_millis(300);
+        for number in 0..rounds.div_ceil(2) {
+            let round = Round {
+                moment,
+                tag: format!("r{number}"),
+                image: Image::new(seed * 1000 + number as u64, &[12 * MIB, 20_000, 3 * MIB]),
+                ledger: Ledger::default(),
+            };
+            let ended = round.run(&mut place, dice.up_to(usual), &mut row).await;
+            usual = if ended { usual * 3 / 4 } else { usual * 5 / 4 };
+            usual = usual.clamp(Duration::from_millis(30), Duration::from_secs(2));
+            ledgers.push(round.ledger);
+        }
+        if !moment.pulls() {
+            audit_manifests(&place.root(), &mut row);
+        }
+        let root = place.root();
+        let process = place.start(&SWEEPING);
+        swept(&root, &mut row).await;
+        let client = Client::of(&process.addr, PATIENCE);
+        for ledger in &ledgers {
+            ledger.verify(&client, &mut row).await;
+        }
+    }
+    row
+}
+
+/// Sweeps all the time, what is a second old.
+const SWEEPING: [(&str, &str); 2] = [
+    ("REGISTRY_STORAGE_MAINTENANCE_UPLOADPURGING_AGE", "1s"),
+    (
+        "REGISTRY_STORAGE_MAINTENANCE_UPLOADPURGING_INTERVAL",
+        "100ms",
+    ),
+];
+
+/// Waits until nothing is left of uploads.
+async fn swept(root: &Path, row: &mut Row) {
+    let began = Instant::now();
+    while !leftovers(root).is_empty() {
+        if began.elapsed() > Duration::from_secs(20) {
+            row.wrong.push(format!("left over: {:?}", leftovers(root)));
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+struct Round {
+    moment: Moment,
+    tag: String,
+    image: Image,
+    ledger: Ledger,
+}
+
+impl Round {
+    /// Whether what was to be killed had ended before.
+    async fn run(&self, place: &mut Place, after: Duration, row: &mut Row) -> bool {
+        let upstream = place.upstream.url();
+        let mut variables = vec![];
+        if self.moment.pulls() {
+            place.upstream.add(NAME, &self.tag, &self.image);
+            variables.push(("REGISTRY_PROXY_REMOTEURL", &upstream[..]));
+        }
+        let ended = if self.moment == Moment::Warm {
+            warm(place, &upstream, &self.tag, after).await
+        } else {
+            let sweeps = self.moment == Moment::Sweep;
+            if sweeps {
+                self.abandon(place, after).await;
+                variables.extend(SWEEPING);
+            }
+            let process = place.start(&variables);
+            let client = Client::of(&process.addr, PATIENCE);
+            if self.moment == Moment::Delete {
+                self.push(&client, Way::Whole).await.unwrap();
+            }
+            let ended = tokio::time::timeout(after, self.work(&client)).await;
+            place.folder = Some(process.kill());
+            ended.is_ok()
+        };
+        row.injected += 1;
+        row.operations += 1;
+        place.look(row);
+
+        let process = place.start(&variables);
+        let client = Client::of(&process.addr, PATIENCE);
+        self.ledger.verify(&client, row).await;
+        row.operations += 1;
+        if let Err(trouble) = self.try_again(&client).await {
+            let tag = &self.tag;
+            row.failed.push(format!("{tag}, tried again: {trouble:?}"));
+        }
+        place.folder = Some(process.kill());
+        ended
+    }
+
+    async fn push(&self, client: &Client, way: Way) -> Outcome {
+        let place = (NAME, &self.tag[..]);
+        self.ledger.push(client, place, &self.image, way).await
+    }
+
+    /// What is to be interrupted.
+    async fn work(&self, client: &Client) -> Outcome {
+        match self.moment {
+            Moment::Push(way) => self.push(client, way).await,
+            Moment::Sweep => self.push(client, Way::Chunks).await,
+            Moment::Delete => self.ledger.delete(client, (NAME, &self.tag)).await,
+            Moment::Fill | Moment::Warm => client.pull(NAME, &self.tag).await.map(drop),
+        }
+    }
+
+    async fn try_again(&self, client: &Client) -> Outcome {
+        if self.moment != Moment::Delete {
+            return self.work(client).await;
+        }
+        match client.delete(NAME, &self.image.digest()).await {
+            Err(trouble) if !trouble.is_absence() => return Err(trouble),
+            _ => {}
+        }
+        match client.manifest(NAME, &self.tag).await {
+            Err(trouble) if trouble.is_absence() => Ok(()),
+            other => Err(Trouble::Wrong(format!("it is still there: {other:?}"))),
+        }
+    }
+
+    /// An upload that nobody ends, old enough to be swept.
+    async fn abandon(&self, place: &mut Place, after: Duration) {
+        let process = place.start(&[]);
+        let client = Client::of(&process.addr, PATIENCE);
+        let push = client.push(NAME, &self.tag, &self.image, Way::Chunks);
+        let _ = tokio::time::timeout(after, push).await;
+        place.folder = Some(process.kill());
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+}
+
+/// Kills a `pounce warm`; whether it had ended before.
+async fn warm(place: &Place, upstream: &str, tag: &str, after: Duration) -> bool {
+    let root = place.root();
+    let mut warm = Command::new(env!("CARGO_BIN_EXE_pounce"))
+        .env_clear()
+        .args(["warm", &format!("{NAME}:{tag}")])
+        .env("REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY", root)
+        .envs(place.variables())
+        .env("REGISTRY_PROXY_REMOTEURL", upstream)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    tokio::time::sleep(after).await;
+    let ended = warm.try_wait().unwrap().is_some();
+    warm.kill().unwrap();
+    warm.wait().unwrap();
+    ended
+}

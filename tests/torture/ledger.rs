@@ -1,0 +1,192 @@
+//! What clients were told that it is done, and whether it still is.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use serde_json::Value;
+
+use super::client::{Client, Outcome, Trouble, Way, with_retries};
+use super::report::Row;
+use crate::support::Image;
+use crate::support::image::digest;
+
+/// Everything that was acknowledged.
+#[derive(Default)]
+pub struct Ledger {
+    blobs: Mutex<BTreeSet<(String, String)>>,
+    /// By repository and tag, the manifest's digest.
+    tags: Mutex<BTreeMap<(String, String), String>>,
+    deleted: Mutex<BTreeSet<(String, String)>>,
+}
+
+impl Ledger {
+    /// Pushes an image, and writes down every answer as it comes.
+    pub async fn push(
+        &self,
+        client: &Client,
+        (name, tag): (&str, &str),
+        image: &Image,
+        way: Way,
+    ) -> Outcome {
+        for blob in &image.blobs {
+            client.push_blob(name, blob, way).await?;
+            self.blobs
+                .lock()
+                .unwrap()
+                .insert((name.to_owned(), digest(blob)));
+        }
+        client.push_manifest(name, tag, image).await?;
+        let key = (name.to_owned(), tag.to_owned());
+        self.tags.lock().unwrap().insert(key, image.digest());
+        Ok(())
+    }
+
+    /// Deletes an image by its digest.
+    pub async fn delete(&self, client: &Client, (name, tag): (&str, &str)) -> Outcome {
+        let key = (name.to_owned(), tag.to_owned());
+        // From now on, it may be gone.
+        let Some(digest) = self.tags.lock().unwrap().remove(&key) else {
+            return Ok(());
+        };
+        client.delete(name, &digest).await?;
+        self.deleted.lock().unwrap().insert(key);
+        Ok(())
+    }
+
+    pub fn tags(&self) -> Vec<(String, String)> {
+        self.tags.lock().unwrap().keys().cloned().collect()
+    }
+
+    /// Reads everything back.
+    pub async fn verify(&self, client: &Client, row: &mut Row) {
+        let blobs = self.blobs.lock().unwrap().clone();
+        for (name, wanted) in &blobs {
+            let read = with_retries(5, || client.blob(name, wanted)).await;
+            note(row, &format!("blob {wanted} of {name}"), read.map(drop));
+        }
+        let tags = self.tags.lock().unwrap().clone();
+        for ((name, tag), wanted) in &tags {
+            let what = format!("{name}:{tag}");
+            let read = with_retries(5, || client.manifest(name, tag)).await;
+            let read = read.and_then(|bytes| match digest(&bytes) == *wanted {
+                true => Ok(()),
+                false => Err(Trouble::Wrong(format!("{what} is {}", digest(&bytes)))),
+            });
+            note(row, &what, read);
+            let read = with_retries(5, || client.manifest(name, wanted)).await;
+            note(row, &format!("{wanted} of {name}"), read.map(drop));
+        }
+        let deleted = self.deleted.lock().unwrap().clone();
+        for (name, tag) in &deleted {
+            match with_retries(5, || client.manifest(name, tag)).await {
+                Err(trouble) if trouble.is_absence() => {}
+                other => row
+                    .wrong
+                    .push(format!("{name}:{tag} was deleted: {other:?}")),
+            }
+            row.operations += 1;
+        }
+    }
+}
+
+/// What became of reading something that was acknowledged.
+fn note(row: &mut Row, what: &str, read: Outcome) {
+    row.operations += 1;
+    match read {
+        Ok(()) => {}
+        Err(trouble) if trouble.is_absence() => row.lost.push(format!("{what}: {trouble:?}")),
+        Err(trouble) if trouble.is_wrong() => row.wrong.push(format!("{what}: {trouble:?}")),
+        Err(trouble) => row.failed.push(format!("{what}: {trouble:?}")),
+    }
+}
+
+/// Looks into a bucket's folder: every blob has its digest, and nothing points at what is not there.
+pub fn audit(root: &Path, row: &mut Row) {
+    let base = root.join("docker/registry/v2");
+    let blob = |digest: &str| {
+        let hex = digest.trim_start_matches("sha256:");
+        base.join(format!(
+            "blobs/sha256/{}/{hex}/data",
+            hex.get(..2).unwrap_or("")
+        ))
+    };
+    for path in files(&base.join("blobs")) {
+        let hex = path.parent().unwrap().file_name().unwrap();
+        let actual = digest(&fs::read(&path).unwrap());
+        if actual != format!("sha256:{}", hex.to_str().unwrap()) {
+            row.wrong.push(format!("{} holds {actual}", path.display()));
+        }
+    }
+    for path in files(&base.join("repositories")) {
+        let (shown, text) = (path.display(), fs::read_to_string(&path).unwrap());
+        let place = shown.to_string();
+        if !place.ends_with("/link") {
+            continue;
+        }
+        if !blob(&text).is_file() {
+            row.wrong
+                .push(format!("{shown} points at {text}, which is not there"));
+            continue;
+        }
+        let Some((repository, _)) = place.split_once("/_manifests/tags/") else {
+            continue;
+        };
+        let hex = text.trim_start_matches("sha256:");
+        let revision = format!("{repository}/_manifests/revisions/sha256/{hex}/link");
+        if place.ends_with("/current/link") && !Path::new(&revision).is_file() {
+            row.wrong
+                .push(format!("{shown} points at {text}, which has no revision"));
+        }
+    }
+}
+
+/// Looks for manifests whose blobs are not all there; where nothing is pulled through.
+pub fn audit_manifests(root: &Path, row: &mut Row) {
+    let base = root.join("docker/registry/v2");
+    let links = files(&base.join("repositories")).into_iter();
+    for path in links.filter(|path| path.to_string_lossy().contains("/_manifests/revisions/")) {
+        let text = fs::read_to_string(&path).unwrap();
+        let hex = text.trim_start_matches("sha256:");
+        let stored = base.join(format!("blobs/sha256/{}/{hex}/data", &hex[..2]));
+        let manifest: Value = serde_json::from_slice(&fs::read(stored).unwrap()).unwrap();
+        let layers = manifest["layers"].as_array().cloned().unwrap_or_default();
+        for blob in std::iter::once(&manifest["config"]).chain(&layers) {
+            let hex = blob["digest"]
+                .as_str()
+                .unwrap()
+                .trim_start_matches("sha256:");
+            let data = base.join(format!("blobs/sha256/{}/{hex}/data", &hex[..2]));
+            if !data.is_file() {
+                row.wrong.push(format!(
+                    "{} names {hex}, which is not there",
+                    path.display()
+                ));
+            }
+        }
+    }
+}
+
+/// What uploads left behind: parts, and small objects.
+pub fn leftovers(root: &Path) -> Vec<PathBuf> {
+    let mut left = files(&root.join(".pounce/uploads"));
+    let objects = files(&root.join("docker")).into_iter();
+    left.extend(objects.filter(|path| path.to_string_lossy().contains("/_uploads/")));
+    left
+}
+
+fn files(directory: &Path) -> Vec<PathBuf> {
+    let (mut found, mut directories) = (Vec::new(), vec![directory.to_owned()]);
+    while let Some(directory) = directories.pop() {
+        // It may be deleted meanwhile.
+        for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+            match entry.file_type() {
+                Ok(kind) if kind.is_dir() => directories.push(entry.path()),
+                Ok(_) => found.push(entry.path()),
+                Err(_) => {}
+            }
+        }
+    }
+    found
+}

@@ -1,0 +1,216 @@
+//! What is away for a while: the upstream, the bucket, names, room on the disk.
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use super::client::{Client, Trouble, until_probe, with_retries};
+use super::ledger::audit;
+use super::report::Row;
+use crate::support::faults::{Fault, Faulty};
+use crate::support::image::digest;
+use crate::support::{Image, Pounce, Upstream};
+
+const PATIENCE: Duration = Duration::from_mins(2);
+/// "In seconds": what a request for what cannot be had may take.
+const SOON: Duration = Duration::from_secs(30);
+const NAME: &str = "tortured/image";
+
+fn images(count: u64) -> Vec<Image> {
+    let image = |number| Image::new(7000 + number, &[50_000, 3_000_000]);
+    (0..count).map(image).collect()
+}
+
+fn tag(number: usize) -> String {
+    format!("v{number}")
+}
+
+/// Pulls them all.
+async fn pull_all(client: &Client, images: &[Image], row: &mut Row) {
+    for (number, image) in images.iter().enumerate() {
+        row.operations += 1;
+        match client.pull(NAME, &tag(number)).await {
+            Ok(bytes) if bytes == image.manifest => {}
+            Ok(bytes) => row.wrong.push(format!("v{number} is {}", digest(&bytes))),
+            Err(trouble) => row.failed.push(format!("v{number}: {trouble:?}")),
+        }
+    }
+}
+
+/// What nobody has yet is refused, soon, and with a reason.
+async fn cold_is_refused(client: &Client, wanted: &str, row: &mut Row) {
+    let began = Instant::now();
+    row.operations += 1;
+    match client.manifest(NAME, wanted).await {
+        Err(Trouble::Refused(503, _)) if began.elapsed() < SOON => row.refused += 1,
+        other => row
+            .failed
+            .push(format!("{wanted}: {other:?} after {:?}", began.elapsed())),
+    }
+}
+
+/// The upstream is away from before a process starts; or its name cannot be looked up.
+pub async fn upstream(count: u64, nameless: bool) -> Row {
+    let what = if nameless {
+        "name cannot be resolved"
+    } else {
+        "refuses connections"
+    };
+    let mut row = Row::new(format!("the upstream's {what}"));
+    let (images, mut upstream) = (images(count), Upstream::start().await);
+    for (number, image) in images.iter().enumerate() {
+        upstream.add(NAME, &tag(number), image);
+    }
+    let pounce = Pounce::before(&upstream).await;
+    pull_all(&Client::of(pounce.addr, PATIENCE), &images, &mut row).await;
+    for blob in images.iter().flat_map(|image| &image.blobs) {
+        pounce.until_stored(&digest(blob)).await;
+    }
+    let url = if nameless {
+        "http://registry.invalid".to_owned()
+    } else {
+        upstream.url()
+    };
+    upstream.stop().await;
+    row.injected = 1;
+    let fresh = pounce
+        .restart(&[
+            ("REGISTRY_PROXY_REMOTEURL", &url),
+            ("REGISTRY_PROXY_TAGTTL", "1s"),
+        ])
+        .await;
+    let client = Client::of(fresh.addr, PATIENCE);
+    for _ in 0..2 {
+        pull_all(&client, &images, &mut row).await;
+        // So long that every tag has to be looked up anew.
+        tokio::time::sleep(Duration::from_millis(1100)).await;
+    }
+    cold_is_refused(&client, "never-pulled", &mut row).await;
+    audit(&fresh.root(), &mut row);
+    row
+}
+
+/// The bucket is away, for connections or without an answer, and comes back.
+pub async fn bucket(count: u64, silent: bool) -> Row {
+    let what = if silent {
+        "does not answer"
+    } else {
+        "closes connections"
+    };
+    let mut row = Row::new(format!("the bucket {what}"));
+    let (images, upstream) = (images(count), Upstream::start().await);
+    for (number, image) in images.iter().enumerate() {
+        upstream.add(NAME, &tag(number), image);
+    }
+    let later = Image::new(7999, &[1000]);
+    upstream.add(NAME, "later", &later);
+    let bucket = Pounce::with(&[]).await;
+    let front = Faulty::before(bucket.addr, 1).await;
+    let mut variables = bucket.as_s3();
+    variables.push((
+        "REGISTRY_STORAGE_S3_REGIONENDPOINT",
+        format!("http://{}", front.addr),
+    ));
+    variables.push(("REGISTRY_PROXY_REMOTEURL", upstream.url()));
+    let variables: Vec<_> = variables
+        .iter()
+        .map(|(name, value)| (*name, &value[..]))
+        .collect();
+    let pounce = Pounce::with(&variables).await;
+    let client = Client::of(pounce.addr, PATIENCE);
+    for _ in 0..2 {
+        pull_all(&client, &images, &mut row).await;
+        pounce.until_metric("fills_active", 0).await;
+    }
+    until_probe(&client, "/readyz", 200).await;
+
+    row.injected = 1;
+    match silent {
+        true => front.inject(&[Fault::Hang], 100),
+        false => front.away(true),
+    }
+    until_probe(&client, "/readyz", 503).await;
+    assert_eq!(client.probe("/healthz").await, 200);
+    for (number, image) in images.iter().enumerate() {
+        row.operations += 1;
+        if let Err(trouble) = client.manifest(NAME, &tag(number)).await {
+            row.failed.push(format!("v{number}: {trouble:?}"));
+        }
+        for blob in &image.blobs {
+            row.operations += 1;
+            if let Err(trouble) = client.redirect(NAME, &digest(blob)).await {
+                row.failed.push(format!("v{number}: {trouble:?}"));
+            }
+        }
+    }
+    cold_is_refused(&client, &format!("sha256:{}", "5".repeat(64)), &mut row).await;
+
+    front.inject(&[], 0);
+    front.away(false);
+    until_probe(&client, "/readyz", 200).await;
+    row.operations += 1;
+    if let Err(trouble) = client.pull(NAME, "later").await {
+        row.failed.push(format!("afterwards: {trouble:?}"));
+    }
+    pull_all(&client, &images, &mut row).await;
+    audit(&bucket.root(), &mut row);
+    row
+}
+
+/// A file system of two MiB, unmounted with the value.
+struct Tiny(TempDir);
+
+impl Tiny {
+    fn mount() -> Option<Self> {
+        let folder = TempDir::new().unwrap();
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", "size=2m", "tmpfs"])
+            .arg(folder.path())
+            .status();
+        mounted
+            .is_ok_and(|status| status.success())
+            .then(|| Self(folder))
+    }
+}
+
+impl Drop for Tiny {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(self.0.path()).status();
+    }
+}
+
+/// There is no room for the spool; `None` where nothing can be mounted.
+pub async fn disk(count: u64) -> Option<Row> {
+    let mut row = Row::new("the disk is full under the spool");
+    let tiny = Tiny::mount()?;
+    let (images, upstream) = (images(count), Upstream::start().await);
+    for (number, image) in images.iter().enumerate() {
+        upstream.add(NAME, &tag(number), image);
+    }
+    let pounce = Pounce::with(&[
+        ("REGISTRY_PROXY_REMOTEURL", &upstream.url()),
+        (
+            "REGISTRY_PROXY_SPOOL_DIRECTORY",
+            tiny.0.path().to_str().unwrap(),
+        ),
+        // It does not know that there is less.
+        ("REGISTRY_PROXY_SPOOL_MAXSIZE", "1GB"),
+    ])
+    .await;
+    row.injected = 1;
+    let client = Client::of(pounce.addr, PATIENCE);
+    for _ in 0..2 {
+        for (number, image) in images.iter().enumerate() {
+            row.operations += 1;
+            let tag = tag(number);
+            match with_retries(5, || client.pull(NAME, &tag)).await {
+                Ok(bytes) if bytes == image.manifest => {}
+                Ok(bytes) => row.wrong.push(format!("v{number} is {}", digest(&bytes))),
+                Err(trouble) => row.failed.push(format!("v{number}: {trouble:?}")),
+            }
+        }
+    }
+    audit(&pounce.root(), &mut row);
+    Some(row)
+}

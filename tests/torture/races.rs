@@ -1,0 +1,202 @@
+//! Replicas that do the same at the same time, over one bucket.
+
+use std::pin::Pin;
+use std::time::Duration;
+
+use super::client::{Client, Outcome, Way};
+use super::ledger::{audit, audit_manifests};
+use super::report::Row;
+use crate::support::dice::Dice;
+use crate::support::image::digest;
+use crate::support::{Image, Pounce, Upstream};
+
+const PATIENCE: Duration = Duration::from_mins(1);
+const NAME: &str = "tortured/race";
+
+/// What two replicas do at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Race {
+    /// They fill the same blobs.
+    Fills,
+    /// They push different images to one tag.
+    Tag,
+    /// They push the same blob.
+    Blob,
+    /// One deletes what the other pushes.
+    DeleteAndPush,
+}
+
+impl Race {
+    pub const ALL: [Self; 4] = [Self::Fills, Self::Tag, Self::Blob, Self::DeleteAndPush];
+
+    fn describe(self) -> &'static str {
+        match self {
+            Self::Fills => "two replicas fill the same blobs",
+            Self::Tag => "two replicas push the same tag",
+            Self::Blob => "two replicas push the same blob",
+            Self::DeleteAndPush => "one replica deletes what another one pushes",
+        }
+    }
+}
+
+struct Pair {
+    bucket: Pounce,
+    upstream: Upstream,
+    _replicas: [Pounce; 2],
+    clients: [Client; 2],
+}
+
+impl Pair {
+    async fn start(pulls: bool) -> Self {
+        let (bucket, upstream) = (Pounce::with(&[]).await, Upstream::start().await);
+        let url = upstream.url();
+        let mut variables = bucket.as_s3();
+        variables.push(("REGISTRY_HTTP_SECRET", "shared".into()));
+        variables.push(("REGISTRY_STORAGE_DELETE_ENABLED", "true".into()));
+        if pulls {
+            variables.push(("REGISTRY_PROXY_REMOTEURL", url));
+        }
+        let variables: Vec<_> = variables
+            .iter()
+            .map(|(name, value)| (*name, &value[..]))
+            .collect();
+        let replicas = [
+            Pounce::with(&variables).await,
+            Pounce::with(&variables).await,
+        ];
+        let clients =
+            [&replicas[0], &replicas[1]].map(|replica| Client::of(replica.addr, PATIENCE));
+        Self {
+            bucket,
+            upstream,
+            _replicas: replicas,
+            clients,
+        }
+    }
+
+    /// What a process says that knows nothing yet.
+    async fn fresh(&self) -> Pounce {
+        let variables = self.bucket.as_s3();
+        let variables: Vec<_> = variables
+            .iter()
+            .map(|(name, value)| (*name, &value[..]))
+            .collect();
+        Pounce::with(&variables).await
+    }
+}
+
+/// So many rounds of a race.
+pub async fn run(race: Race, rounds: usize, seed: u64) -> Row {
+    let mut row = Row::new(race.describe());
+    let pair = Pair::start(race == Race::Fills).await;
+    let dice = Dice::new(seed);
+    for round in 0..rounds {
+        let tag = format!("r{round}");
+        let image = |number| {
+            Image::new(
+                seed * 10_000 + round as u64 * 2 + number,
+                &[200_000, 6 << 20],
+            )
+        };
+        let images = [image(0), image(1)];
+        let late = dice.up_to(Duration::from_millis(30));
+        let outcomes = once(race, &pair, &tag, &images, late).await;
+        row.injected += 1;
+        row.operations += 2;
+        for outcome in &outcomes {
+            match outcome {
+                Ok(()) => {}
+                Err(trouble) if trouble.is_clear() => row.refused += 1,
+                Err(trouble) => row.failed.push(format!("{tag}: {trouble:?}")),
+            }
+        }
+        settle(race, &pair, &tag, &images, &outcomes, &mut row).await;
+    }
+    audit(&pair.bucket.root(), &mut row);
+    if race != Race::Fills {
+        audit_manifests(&pair.bucket.root(), &mut row);
+    }
+    row
+}
+
+async fn once(
+    race: Race,
+    pair: &Pair,
+    tag: &str,
+    images: &[Image; 2],
+    late: Duration,
+) -> [Outcome; 2] {
+    let [first, second] = &pair.clients;
+    let (one, other): (Boxed<'_>, Boxed<'_>) = match race {
+        Race::Fills => {
+            pair.upstream.add(NAME, tag, &images[0]);
+            (Box::pin(pulled(first, tag)), Box::pin(pulled(second, tag)))
+        }
+        Race::Tag => (
+            Box::pin(first.push(NAME, tag, &images[0], Way::Whole)),
+            Box::pin(second.push(NAME, tag, &images[1], Way::Whole)),
+        ),
+        Race::Blob => (
+            Box::pin(first.push(NAME, tag, &images[0], Way::Chunks)),
+            Box::pin(second.push(NAME, tag, &images[0], Way::Streamed)),
+        ),
+        Race::DeleteAndPush => {
+            first.push(NAME, tag, &images[0], Way::Whole).await.unwrap();
+            let digest = images[0].digest();
+            (
+                Box::pin(async move { first.delete(NAME, &digest).await }),
+                Box::pin(second.push_manifest(NAME, tag, &images[0])),
+            )
+        }
+    };
+    let other = async {
+        tokio::time::sleep(late).await;
+        other.await
+    };
+    tokio::join!(one, other).into()
+}
+
+type Boxed<'a> = Pin<Box<dyn Future<Output = Outcome> + 'a>>;
+
+async fn pulled(client: &Client, tag: &str) -> Outcome {
+    client.pull(NAME, tag).await.map(drop)
+}
+
+/// What may be there afterwards, as a process sees it that knows nothing.
+async fn settle(
+    race: Race,
+    pair: &Pair,
+    tag: &str,
+    images: &[Image; 2],
+    outcomes: &[Outcome; 2],
+    row: &mut Row,
+) {
+    let fresh = pair.fresh().await;
+    let client = Client::of(fresh.addr, PATIENCE);
+    row.operations += 1;
+    let read = client.manifest(NAME, tag).await.map(|bytes| digest(&bytes));
+    let fine = match race {
+        // Its members, the bucket knows.
+        Race::Fills | Race::Blob => read == Ok(images[0].digest()),
+        Race::Tag => images.iter().any(|image| read == Ok(image.digest())),
+        Race::DeleteAndPush => match &read {
+            Ok(found) => *found == images[0].digest(),
+            Err(trouble) => trouble.is_absence(),
+        },
+    };
+    if !fine {
+        let text = format!("{race:?} {tag}: {read:?} after {outcomes:?}");
+        match read {
+            Err(trouble) if trouble.is_absence() => row.lost.push(text),
+            _ => row.wrong.push(text),
+        }
+        return;
+    }
+    if read.is_ok() && race != Race::Fills {
+        row.operations += 1;
+        if let Err(trouble) = client.pull(NAME, tag).await {
+            row.wrong
+                .push(format!("{race:?} {tag}: {trouble:?} after {outcomes:?}"));
+        }
+    }
+}
