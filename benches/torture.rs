@@ -66,9 +66,10 @@ async fn main() -> ExitCode {
         rows.extend(made);
     }
     println!("{}", table(&rows));
-    match rows.iter().all(Row::is_clean) {
-        true => ExitCode::SUCCESS,
-        false => ExitCode::FAILURE,
+    if rows.iter().all(Row::is_clean) {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
     }
 }
 

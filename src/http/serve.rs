@@ -11,7 +11,6 @@ use axum::extract::Request;
 use axum::http::HeaderValue;
 use axum::http::header::CONNECTION;
 use axum::response::Response;
-use futures_util::FutureExt;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -109,18 +108,17 @@ pub(super) async fn serve<A, F>(
     };
     tokio::select! {
         () = accepting => {}
-        () = stop.cancelled() => {}
-    }
-    server.stopping.store(true, Ordering::Release);
-    // Who waits to be accepted may have sent a request already.
-    while let Ok(place) = Arc::clone(&server.places).try_acquire_owned()
-        && let Some(Ok((connection, addr))) = listener.accept().now_or_never()
-    {
-        connections.spawn(Arc::clone(&server).connection(connection, addr, place));
+        () = async {
+            stop.cancelled().await;
+            server.stopping.store(true, Ordering::Release);
+            // Who sends requests here hears of the end a little later, and may have connected meanwhile.
+            tokio::time::sleep(GOODBYE.min(grace)).await;
+        } => {}
     }
     drop(listener);
     connections.close();
-    if tokio::time::timeout(grace, connections.wait())
+    let left = grace.saturating_sub(GOODBYE);
+    if tokio::time::timeout(left, connections.wait())
         .await
         .is_err()
     {

@@ -2,6 +2,12 @@
 //!
 //! What is deleted are the links that make content a repository's. The bytes stay: other repositories
 //! may have them. This replica forgets at once, others within the time that they remember things.
+//!
+//! Where one replica deletes a manifest while another one pushes it under a tag, both look again when they have
+//! written: whoever is last sees what the other one did. Then the tag and the manifest are there, or neither is,
+//! or the manifest is there without the tag, as after a push of it alone; no tag means what is not there
+//! (`tests/models/deletes.rs` looks at all orders). Two replicas that push one tag at once write it one after the
+//! other, and the last one counts.
 
 use super::Registry;
 use super::cache::Matter;
@@ -101,6 +107,10 @@ impl Registry {
             // Last: without it, nobody could ask for this again.
             store.delete(key).await?;
             cache.forget_manifest(name, digest);
+            // Another replica may have written a tag after they were listed, while it still saw the manifest.
+            if store.head(key).await?.is_none() {
+                self.drop_tags_of(name, digest).await?;
+            }
             Ok(())
         };
         delete.await.map_err(of_store)

@@ -91,6 +91,14 @@ impl Registry {
             for tag in tags {
                 self.push_tag(name, tag, digest).await?;
             }
+            if !tags.is_empty() && self.deletable().is_ok() {
+                // Another replica may have deleted it before it could see the tags.
+                let link = self.inner.store.head(Key::Revision(name, &digest)).await;
+                if link.map_err(of_store)?.is_none() {
+                    let written = self.write_manifest(name, manifest).await;
+                    written.map_err(of_store)?;
+                }
+            }
             Ok(())
         };
         // Tags and all, so that no delete of the manifest comes before its tags. A delete takes the two

@@ -20,10 +20,10 @@ enum Deleter {
     /// It drops the tag if it means the manifest.
     DropsTag,
     DropsRevision,
-    /// Lists them once more.
-    ListsAgain,
     /// Whether somebody pushed it meanwhile.
     LooksAgain,
+    /// Lists the tags once more.
+    ListsAgain,
     DropsTagAgain,
     Done,
 }
@@ -84,13 +84,13 @@ impl World {
             Deleter::DropsRevision => {
                 self.revision = false;
                 if self.guarded {
-                    Deleter::ListsAgain
+                    Deleter::LooksAgain
                 } else {
                     Deleter::Done
                 }
             }
-            Deleter::ListsAgain if self.tag => Deleter::LooksAgain,
-            Deleter::LooksAgain if !self.revision => Deleter::DropsTagAgain,
+            Deleter::LooksAgain if !self.revision => Deleter::ListsAgain,
+            Deleter::ListsAgain if self.tag => Deleter::DropsTagAgain,
             Deleter::DropsTagAgain => {
                 self.tag = false;
                 Deleter::Done
@@ -123,10 +123,10 @@ impl Model for World {
     }
 
     fn finally(&self) -> Result<(), String> {
-        match self.tag && !self.revision {
-            true => Err("a tag means what is not there".to_owned()),
-            false => Ok(()),
+        if self.tag && !self.revision {
+            return Err("a tag means what is not there".to_owned());
         }
+        Ok(())
     }
 }
 

@@ -83,13 +83,15 @@ impl World {
         }
         let verified = fill.verified || !self.guards.release;
         let readable = fill.spool.len() - usize::from(whole && !verified);
-        when(fill.read < readable, "is read", &|fill, _| fill.read += 1);
+        when(fill.read < readable, "is read", &|fill, _| {
+            fill.read += 1;
+        });
         when(fill.sent < fill.spool.len(), "sends a part", &|fill, _| {
-            fill.sent += 1
+            fill.sent += 1;
         });
         let right = fill.spool.iter().all(|piece| *piece);
         when(whole && right && !fill.verified, "verifies", &|fill, _| {
-            fill.verified = true
+            fill.verified = true;
         });
         when(whole && !right, "aborts", &|fill, _| {
             (fill.open, fill.end) = (false, End::Failed);
@@ -99,7 +101,7 @@ impl World {
             (fill.open, *blob) = (false, Some(fill.spool.clone()));
         });
         when(!fill.open && fill.read == PIECES, "ends", &|fill, _| {
-            fill.end = End::Stored
+            fill.end = End::Stored;
         });
         when(true, "dies", &|fill, _| fill.end = End::Died);
         steps
@@ -120,10 +122,10 @@ impl Model for World {
             return Err("the bucket shows a wrong blob".to_owned());
         }
         let served = |fill: &Fill| fill.read == PIECES && fill.spool.contains(&false);
-        match self.fills.iter().any(served) {
-            true => Err("a client has the whole of a wrong blob".to_owned()),
-            false => Ok(()),
+        if self.fills.iter().any(served) {
+            return Err("a client has the whole of a wrong blob".to_owned());
         }
+        Ok(())
     }
 
     fn finally(&self) -> Result<(), String> {

@@ -1,7 +1,7 @@
 //! Two requests race on one state of an upload, each with bytes of its own under the same part number
 //! (`registry/uploads`): whatever happens, a digest's key holds what has that digest, or nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Model, explore};
 
@@ -38,13 +38,13 @@ struct Client {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct World {
-    /// The multipart upload, while it is open: its second part.
-    open: Option<Option<Byte>>,
+    /// The multipart upload, while it is open: its second part, if there is one.
+    open: Option<Vec<Byte>>,
     /// What it was completed to.
     data: Option<Byte>,
     /// Blobs, by what their digest says they are.
     blobs: BTreeMap<Byte, Byte>,
-    links: BTreeMap<Byte, ()>,
+    links: BTreeSet<Byte>,
     clients: Vec<Client>,
     /// Somebody may sweep once more.
     sweeps: bool,
@@ -60,10 +60,10 @@ impl World {
             mortal: true,
         };
         Self {
-            open: Some(None),
+            open: Some(Vec::new()),
             data: None,
             blobs: BTreeMap::new(),
-            links: BTreeMap::new(),
+            links: BTreeSet::new(),
             clients: bytes.iter().map(client).collect(),
             sweeps: true,
             guarded,
@@ -76,23 +76,23 @@ impl World {
         let then = match at {
             At::Sending => match &mut self.open {
                 Some(part) => {
-                    *part = Some(byte);
+                    *part = vec![byte];
                     At::Listing
                 }
                 None => At::Failed,
             },
-            At::Listing => match self.open {
+            At::Listing => match &self.open {
                 None => At::Hashing,
-                Some(part) if part == Some(byte) || !self.guarded => At::Completing,
+                Some(part) if *part == [byte] || !self.guarded => At::Completing,
                 Some(_) => At::Failed,
             },
-            At::Completing => match self.open {
+            At::Completing => match &self.open {
                 None => At::Hashing,
                 // It names the ETags of its parts.
-                Some(part) if self.guarded && part != Some(byte) => At::Failed,
+                Some(part) if self.guarded && *part != [byte] => At::Failed,
                 Some(part) => {
+                    self.data = part.first().copied();
                     self.open = None;
-                    self.data = part;
                     At::Renaming
                 }
             },
@@ -113,7 +113,7 @@ impl World {
                 At::Failed
             }
             At::Linking => {
-                self.links.insert(byte, ());
+                self.links.insert(byte);
                 At::Acknowledged
             }
             At::Acknowledged | At::Failed => at,
@@ -123,9 +123,10 @@ impl World {
 
     /// A retried rename finds nothing when the first one did its work unheard.
     fn if_there(&self, byte: Byte) -> At {
-        match self.blobs.contains_key(&byte) {
-            true => At::Linking,
-            false => At::Failed,
+        if self.blobs.contains_key(&byte) {
+            At::Linking
+        } else {
+            At::Failed
         }
     }
 }
@@ -167,7 +168,7 @@ impl Model for World {
             .iter()
             .filter(|client| client.at == At::Acknowledged);
         for client in acknowledged {
-            if !self.blobs.contains_key(&client.byte) || !self.links.contains_key(&client.byte) {
+            if !self.blobs.contains_key(&client.byte) || !self.links.contains(&client.byte) {
                 return Err("what was acknowledged is not there".to_owned());
             }
         }
@@ -175,7 +176,7 @@ impl Model for World {
     }
 
     fn finally(&self) -> Result<(), String> {
-        match (self.open, self.data) {
+        match (&self.open, self.data) {
             (None, None) => Ok(()),
             _ => Err("something is left over after the sweep".to_owned()),
         }

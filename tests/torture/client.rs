@@ -39,6 +39,9 @@ impl Trouble {
     }
 }
 
+/// What an answer of the S3 may take.
+const FETCH: Duration = Duration::from_secs(10);
+
 pub type Outcome<T = ()> = Result<T, Trouble>;
 
 /// How a blob is pushed.
@@ -48,7 +51,7 @@ pub enum Way {
     Whole,
     /// POST, PATCH without a length, PUT: docker.
     Streamed,
-    /// POST, several PATCHes, PUT.
+    /// POST, PATCH a few times, PUT.
     Chunks,
 }
 
@@ -177,14 +180,26 @@ impl Client {
         let get = self.request("GET", &format!("/v2/{name}/blobs/{wanted}"));
         let mut reply = self.ask(get, &[200, 307]).await?;
         if reply.status == 307 {
-            reply = self
-                .ask(self.request("GET", &located(reply)?), &[200])
-                .await?;
+            let location = located(reply)?;
+            reply = self.fetch(&location).await?;
         }
         if digest(&reply.body) != wanted {
             return Err(Trouble::Wrong(format!("{name} {wanted}")));
         }
         Ok(reply.body)
+    }
+
+    /// From the S3, which is none of the registry's doing: as often as it takes, within reason.
+    async fn fetch(&self, location: &str) -> Outcome<Reply> {
+        let mut last = Trouble::Broken("it was never tried".to_owned());
+        for _ in 0..10 {
+            let get = self.request("GET", location).timeout(FETCH);
+            match self.ask(get, &[200]).await {
+                Err(trouble @ (Trouble::Odd(500.., _) | Trouble::Broken(_))) => last = trouble,
+                other => return other,
+            }
+        }
+        Err(last)
     }
 
     /// The redirect alone, or a status of another answer.

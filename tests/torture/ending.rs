@@ -18,8 +18,10 @@ const CLIENTS: usize = 8;
 #[derive(Default)]
 struct Seen {
     answered: AtomicUsize,
-    /// A request was sent on a connection, and no whole answer came.
+    /// A request was sent on a connection that had answered before, and no whole answer came.
     lost: AtomicUsize,
+    /// A request was sent on a new connection, which nobody had accepted when the process ended.
+    refused: AtomicUsize,
     over: AtomicBool,
 }
 
@@ -38,10 +40,10 @@ pub async fn under_load(rounds: usize) -> Row {
             // Not from memory.
             "/v2/a/b/tags/list".to_owned(),
         ];
-        let seen = Arc::new(Seen::default());
+        let counts = Arc::new(Seen::default());
         let clients: Vec<_> = (0..CLIENTS * 2)
             .map(|number| {
-                let (seen, path) = (Arc::clone(&seen), paths[number % paths.len()].clone());
+                let (seen, path) = (Arc::clone(&counts), paths[number % paths.len()].clone());
                 std::thread::spawn(move || ask_on(addr, &path, number < CLIENTS, &seen))
             })
             .collect();
@@ -49,12 +51,13 @@ pub async fn under_load(rounds: usize) -> Row {
         process.terminate();
         row.injected += 1;
         let (status, log) = process.end();
-        seen.over.store(true, Ordering::SeqCst);
+        counts.over.store(true, Ordering::SeqCst);
         for client in clients {
             client.join().unwrap();
         }
-        row.operations += seen.answered.load(Ordering::SeqCst);
-        let lost = seen.lost.load(Ordering::SeqCst);
+        row.operations += counts.answered.load(Ordering::SeqCst);
+        row.refused += counts.refused.load(Ordering::SeqCst);
+        let lost = counts.lost.load(Ordering::SeqCst);
         if lost > 0 {
             row.failed
                 .push(format!("round {round}: {lost} requests had no answer"));
@@ -68,12 +71,12 @@ pub async fn under_load(rounds: usize) -> Row {
 }
 
 /// Asks until nobody listens any more, on one connection as long as it lasts, or on a new one each time.
-fn ask_on(addr: SocketAddr, path: &str, keeps: bool, seen: &Seen) {
+fn ask_on(addr: SocketAddr, path: &str, keeps: bool, counts: &Seen) {
     let last = if keeps { "" } else { "Connection: close\r\n" };
     let request = format!(
         "GET {path} HTTP/1.1\r\nHost: {addr}\r\n{last}Accept: application/vnd.oci.image.manifest.v1+json\r\n\r\n"
     );
-    while !seen.over.load(Ordering::SeqCst) {
+    while !counts.over.load(Ordering::SeqCst) {
         let Ok(mut connection) = TcpStream::connect(addr) else {
             return;
         };
@@ -81,18 +84,16 @@ fn ask_on(addr: SocketAddr, path: &str, keeps: bool, seen: &Seen) {
         connection
             .set_read_timeout(Some(Duration::from_secs(20)))
             .unwrap();
+        let mut lost = &counts.refused;
         loop {
-            match ask(&mut connection, &request) {
-                Some(closes) => {
-                    seen.answered.fetch_add(1, Ordering::SeqCst);
-                    if closes || !keeps {
-                        break;
-                    }
-                }
-                None => {
-                    seen.lost.fetch_add(1, Ordering::SeqCst);
-                    break;
-                }
+            let Some(is_last) = ask(&mut connection, &request) else {
+                lost.fetch_add(1, Ordering::SeqCst);
+                break;
+            };
+            lost = &counts.lost;
+            counts.answered.fetch_add(1, Ordering::SeqCst);
+            if is_last || !keeps {
+                break;
             }
         }
     }

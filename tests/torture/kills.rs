@@ -17,7 +17,7 @@ use crate::support::dice::Dice;
 use crate::support::{Image, Pounce, Process, Upstream};
 
 const MIB: usize = 1 << 20;
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 const NAME: &str = "tortured/image";
 
 /// What is under way when the process is killed.

@@ -70,9 +70,12 @@ impl Ledger {
         for ((name, tag), wanted) in &tags {
             let what = format!("{name}:{tag}");
             let read = with_retries(5, || client.manifest(name, tag)).await;
-            let read = read.and_then(|bytes| match digest(&bytes) == *wanted {
-                true => Ok(()),
-                false => Err(Trouble::Wrong(format!("{what} is {}", digest(&bytes)))),
+            let read = read.and_then(|bytes| {
+                if digest(&bytes) == *wanted {
+                    Ok(())
+                } else {
+                    Err(Trouble::Wrong(format!("{what} is {}", digest(&bytes))))
+                }
             });
             note(row, &what, read);
             let read = with_retries(5, || client.manifest(name, wanted)).await;
@@ -120,11 +123,12 @@ pub fn audit(root: &Path, row: &mut Row) {
         }
     }
     for path in files(&base.join("repositories")) {
-        let (shown, text) = (path.display(), fs::read_to_string(&path).unwrap());
+        let shown = path.display();
         let place = shown.to_string();
         if !place.ends_with("/link") {
             continue;
         }
+        let text = fs::read_to_string(&path).unwrap();
         if !blob(&text).is_file() {
             row.wrong
                 .push(format!("{shown} points at {text}, which is not there"));

@@ -126,9 +126,10 @@ pub async fn bucket(count: u64, silent: bool) -> Row {
     until_probe(&client, "/readyz", 200).await;
 
     row.injected = 1;
-    match silent {
-        true => front.inject(&[Fault::Hang], 100),
-        false => front.away(true),
+    if silent {
+        front.inject(&[Fault::Hang], 100);
+    } else {
+        front.away(true);
     }
     until_probe(&client, "/readyz", 503).await;
     assert_eq!(client.probe("/healthz").await, 200);

@@ -45,9 +45,10 @@ async fn held(process: &Process) -> Held {
     }
 }
 
-/// So many requests a second for so long. `flat`: the memory of the last tenth is held against that of the third
-/// one, of which it may be ten percent more.
-pub async fn soak(length: Duration, rate: u32, flat: bool) -> Row {
+/// So many requests a second for so long. If it is `long`, the memory of the last tenth is held against that of
+/// the third one, of which it may be ten percent more; and so are descriptors and tasks once idle connections have
+/// been closed.
+pub async fn soak(length: Duration, rate: u32, long: bool) -> Row {
     let mut row = Row::new(format!("nothing: {rate} requests a second for {length:?}"));
     let (bucket, upstream) = (Process::start(&[]), Upstream::start().await);
     let mut variables = bucket.as_s3();
@@ -102,21 +103,31 @@ pub async fn soak(length: Duration, rate: u32, flat: bool) -> Row {
     }
     let all = u32::try_from(AT_ONCE).unwrap();
     drop(places.acquire_many(all).await.unwrap());
-    let after = rested(&process, before).await;
-    row.injected = 1;
     let made = shared.row.lock().await.clone();
+    // And with it, its connections.
+    drop(shared);
+    row.injected = 1;
     (row.operations, row.wrong, row.failed) = (made.operations, made.wrong, made.failed);
     let tenth = |number: usize| {
         let most = samples.iter().skip(number * 6).take(6);
         most.copied().fold(0.0, f64::max)
     };
     let (third, last) = (tenth(2), tenth(9));
-    row.fault += &format!("; memory {third:.1} MiB, at the end {last:.1} MiB");
-    if flat && last > third * 1.1 {
+    let grown = format!("; memory {third:.1} MiB, at the end {last:.1} MiB");
+    row.fault.push_str(&grown);
+    if long && last > third * 1.1 {
         row.failed.push(format!("memory grew: {samples:?}"));
     }
-    if after.descriptors > before.descriptors || after.tasks > before.tasks {
-        row.failed.push(format!("left over: {before:?}, {after:?}"));
+    let after = if long {
+        rested(&process, before).await
+    } else {
+        Held { tasks: 0, ..before }
+    };
+    let connections = process.metric("connections").await;
+    if after.descriptors > before.descriptors || after.tasks > before.tasks || connections > 0 {
+        row.failed.push(format!(
+            "left over: {before:?}, {after:?}, {connections} connections"
+        ));
     }
     row
 }
@@ -127,8 +138,8 @@ async fn rested(process: &Process, before: Held) -> Held {
     loop {
         let after = held(process).await;
         let rests = after.descriptors <= before.descriptors && after.tasks <= before.tasks;
-        // Clients and SDK keep connections for up to 90 s.
-        if rests || began.elapsed() > Duration::from_secs(120) {
+        // Those to the S3 and the upstream are kept for 90 s.
+        if rests || began.elapsed() > Duration::from_mins(4) {
             return after;
         }
         tokio::time::sleep(Duration::from_secs(1)).await;
