@@ -73,11 +73,20 @@ async fn main() -> ExitCode {
     }
 }
 
-/// 200 rounds.
+/// Says how it went as soon as it did.
+fn said(row: Row) -> Row {
+    eprintln!(
+        "{}",
+        table(std::slice::from_ref(&row)).lines().last().unwrap()
+    );
+    row
+}
+
+/// 210 rounds.
 async fn kill(seed: u64) -> Vec<Row> {
     let mut rows = Vec::new();
     for moment in Moment::ALL {
-        rows.push(kills::at(moment, 30, seed).await);
+        rows.push(said(kills::at(moment, 30, seed).await));
     }
     rows
 }
@@ -87,7 +96,7 @@ async fn break_bucket(seed: u64) -> Vec<Row> {
     let mut rows = Vec::new();
     for fault in Fault::ALL {
         let name = format!("S3: {}, 5 %", fault.describe());
-        rows.push(bucket::with(&name, &[fault], 5, 250, seed).await);
+        rows.push(said(bucket::with(&name, &[fault], 5, 250, seed).await));
     }
     rows.push(bucket::with("S3: all of these, 5 % each", &Fault::ALL, 5, 2000, seed).await);
     rows
@@ -110,7 +119,7 @@ async fn away() -> Vec<Row> {
 async fn race(seed: u64) -> Vec<Row> {
     let mut rows = Vec::new();
     for kind in Race::ALL {
-        rows.push(races::run(kind, 100, seed).await);
+        rows.push(said(races::run(kind, 100, seed).await));
     }
     rows
 }

@@ -12,6 +12,10 @@ use crate::oci::MediaType;
 /// S3's limit for the number of parts.
 pub const MAX_PARTS: u64 = 10_000;
 
+/// As many bytes are there within the few seconds that a request without any has, too, in bytes: whoever waits for
+/// them hears as soon that the bucket does not answer.
+const SMALL: u64 = 1 << 20;
+
 /// An upload that has begun. It must be completed or aborted: the store keeps its parts until then.
 #[derive(Clone, Debug)]
 pub struct Multipart {
@@ -112,9 +116,12 @@ impl Store {
         source: PartSource,
     ) -> Result<(), StoreError> {
         let put = self.inner.put.clone();
-        let request = self
-            .inner
-            .bulk
+        let client = if len <= SMALL {
+            &self.inner.client
+        } else {
+            &self.inner.bulk
+        };
+        let request = client
             .put_object()
             .bucket(&self.inner.bucket)
             .key(self.path(&key))
@@ -228,7 +235,9 @@ impl Multipart {
                     .client
                     .head_object()
                     .bucket(&inner.bucket)
-                    .key(&self.path);
+                    .key(&self.path)
+                    .customize()
+                    .mutate_request(at_leader(inner.lags));
                 Box::pin(there.send())
                     .await
                     .map(drop)

@@ -72,9 +72,9 @@ pub async fn under_load(rounds: usize) -> Row {
 
 /// Asks until nobody listens any more, on one connection as long as it lasts, or on a new one each time.
 fn ask_on(addr: SocketAddr, path: &str, keeps: bool, counts: &Seen) {
-    let last = if keeps { "" } else { "Connection: close\r\n" };
+    let ending = if keeps { "" } else { "Connection: close\r\n" };
     let request = format!(
-        "GET {path} HTTP/1.1\r\nHost: {addr}\r\n{last}Accept: application/vnd.oci.image.manifest.v1+json\r\n\r\n"
+        "GET {path} HTTP/1.1\r\nHost: {addr}\r\n{ending}Accept: application/vnd.oci.image.manifest.v1+json\r\n\r\n"
     );
     while !counts.over.load(Ordering::SeqCst) {
         let Ok(mut connection) = TcpStream::connect(addr) else {
@@ -86,13 +86,13 @@ fn ask_on(addr: SocketAddr, path: &str, keeps: bool, counts: &Seen) {
             .unwrap();
         let mut lost = &counts.refused;
         loop {
-            let Some(is_last) = ask(&mut connection, &request) else {
+            let Some(ends) = ask(&mut connection, &request) else {
                 lost.fetch_add(1, Ordering::SeqCst);
                 break;
             };
             lost = &counts.lost;
             counts.answered.fetch_add(1, Ordering::SeqCst);
-            if is_last || !keeps {
+            if ends || !keeps {
                 break;
             }
         }
