@@ -21,9 +21,9 @@ async fn a_faulty_bucket_loses_nothing() {
         .into_iter()
         .filter(|fault| ![Fault::Hang, Fault::Delay].contains(fault))
         .collect();
-    bucket::with("all", &faults, 5, 150, 11)
-        .await
-        .assert_clean();
+    let row = bucket::with("all", &faults, 5, 150, 11).await;
+    eprintln!("{row:#?}");
+    row.assert_clean();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -17,9 +17,13 @@ use http_body_util::BodyDataStream;
 use super::error::{failure, translate};
 use super::{Key, Store, StoreError};
 use crate::oci::{Digest, MAX_MANIFEST_BYTES, MediaType, Slice};
+use crate::telemetry::causes;
 
 /// The header by which Tigris asks the bucket's leader instead of the nearest region.
 const CONSISTENT: &str = "x-tigris-consistent";
+
+/// How often a small object is read whose bytes break off.
+const ATTEMPTS: u32 = 3;
 
 /// User metadata of an object.
 pub type Metadata = HashMap<String, String>;
@@ -72,6 +76,14 @@ pub struct ObjectStream {
     pub bytes: BoxStream<'static, io::Result<Bytes>>,
 }
 
+/// What came of reading a small object once.
+enum Read {
+    Whole(Box<Object>),
+    Absent,
+    /// It broke off.
+    Cut(String),
+}
+
 impl Store {
     /// Asks for an object's size; `None` when it is not there.
     ///
@@ -112,6 +124,24 @@ impl Store {
     /// # Errors
     /// The bucket did not answer, or the object is larger.
     pub async fn get_up_to(&self, key: Key<'_>, limit: u64) -> Result<Option<Object>, StoreError> {
+        let mut attempts = 1;
+        loop {
+            match self.get_once(key, limit).await? {
+                Read::Whole(object) => return Ok(Some(*object)),
+                Read::Absent => return Ok(None),
+                // The SDK tries what has no answer again, and not what has half of one.
+                Read::Cut(_) if attempts < ATTEMPTS => attempts += 1,
+                Read::Cut(cause) => {
+                    return Err(StoreError::Unavailable {
+                        operation: "GetObject",
+                        cause,
+                    });
+                }
+            }
+        }
+    }
+
+    async fn get_once(&self, key: Key<'_>, limit: u64) -> Result<Read, StoreError> {
         let path = self.path(&key);
         let request = self
             .inner
@@ -128,7 +158,7 @@ impl Store {
         };
         let object = match answer {
             Ok(object) => object,
-            Err(error) => return translate("GetObject", &error).map_or(Ok(None), Err),
+            Err(error) => return translate("GetObject", &error).map_or(Ok(Read::Absent), Err),
         };
         if unsigned(object.content_length()) > limit {
             return Err(StoreError::Corrupt {
@@ -142,21 +172,17 @@ impl Store {
         let modified = object
             .last_modified()
             .and_then(|time| SystemTime::try_from(*time).ok());
-        let bytes = object
-            .body
-            .collect()
-            .await
-            .map_err(|error| StoreError::Unavailable {
-                operation: "GetObject",
-                cause: error.to_string(),
-            })?;
-        Ok(Some(Object {
-            bytes: bytes.into_bytes(),
+        let bytes = match object.body.collect().await {
+            Ok(bytes) => bytes.into_bytes(),
+            Err(error) => return Ok(Read::Cut(causes(&error))),
+        };
+        Ok(Read::Whole(Box::new(Object {
+            bytes,
             media_type,
             metadata,
             etag,
             modified,
-        }))
+        })))
     }
 
     /// Streams an object or a part of it; `None` when it is not there.

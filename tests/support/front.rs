@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
-use axum::body::Body;
+use axum::body::{Body, HttpBody};
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, Method, Uri, header};
 use axum::response::Response;
@@ -74,10 +74,11 @@ pub async fn forward(
     let (parts, body) = request.into_parts();
     let url = format!("http://{s3}{}", parts.uri);
     // The host stays as it was signed.
-    let passed = client
-        .request(parts.method, url)
-        .headers(parts.headers)
-        .body(reqwest::Body::wrap_stream(body.into_data_stream()));
+    let mut passed = client.request(parts.method, url).headers(parts.headers);
+    // One that is a stream has no length, and to have none is not the same.
+    if !body.is_end_stream() {
+        passed = passed.body(reqwest::Body::wrap_stream(body.into_data_stream()));
+    }
     let answer = passed.send().await?;
     let mut response = Response::new(Body::empty());
     *response.status_mut() = answer.status();

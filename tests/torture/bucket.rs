@@ -62,8 +62,11 @@ pub async fn with(name: &str, faults: &[Fault], percent: u64, operations: usize,
     front.inject(&[], 0);
 
     let made = shared.row.lock().await.clone();
-    (row.operations, row.refused) = (made.operations, made.refused);
-    (row.wrong, row.failed) = (made.wrong, made.failed);
+    row = Row {
+        injected: row.injected,
+        fault: row.fault,
+        ..made
+    };
     // Another process has nothing in memory.
     let fresh = Pounce::with(&variables).await;
     let fresh = Client::of(fresh.addr, PATIENCE);
@@ -119,7 +122,10 @@ impl Shared {
         row.operations += 1;
         match outcome {
             Ok(()) => {}
-            Err(trouble) if trouble.is_clear() => row.refused += 1,
+            Err(trouble) if trouble.is_clear() => {
+                let operation = what.split(' ').next().unwrap_or_default();
+                row.refuse(operation, &trouble);
+            }
             Err(trouble) if trouble.is_wrong() => row.wrong.push(format!("{what}: {trouble:?}")),
             Err(trouble) => row
                 .failed

@@ -196,7 +196,7 @@ pub async fn disk(count: u64) -> Option<Row> {
             tiny.0.path().to_str().unwrap(),
         ),
         // It does not know that there is less.
-        ("REGISTRY_PROXY_SPOOL_MAXSIZE", "1GB"),
+        ("REGISTRY_PROXY_SPOOL_MAXSIZE", "1000000000"),
     ])
     .await;
     row.injected = 1;
