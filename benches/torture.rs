@@ -95,8 +95,12 @@ async fn kill(seed: u64) -> Vec<Row> {
 async fn break_bucket(seed: u64) -> Vec<Row> {
     let mut rows = Vec::new();
     for fault in Fault::ALL {
-        let name = format!("S3: {}, 5 %", fault.describe());
-        rows.push(said(bucket::with(&name, &[fault], 5, 250, seed).await));
+        // There are few to lose.
+        let percent = if fault == Fault::LostComplete { 50 } else { 5 };
+        let name = format!("S3: {}, {percent} %", fault.describe());
+        rows.push(said(
+            bucket::with(&name, &[fault], percent, 250, seed).await,
+        ));
     }
     rows.push(bucket::with("S3: all of these, 5 % each", &Fault::ALL, 5, 2000, seed).await);
     rows
@@ -142,7 +146,7 @@ fn fleet_of_replicas() -> Vec<Row> {
     if let [kills, operations, failed] = figures[..] {
         (row.injected, row.operations) = (kills, operations);
         row.failed
-            .extend((0..failed).map(|_| "see above".to_owned()));
+            .extend((0..failed).map(|_| text.clone().into_owned()));
     }
     if figures.len() != 3 || !output.status.success() {
         row.failed

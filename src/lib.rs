@@ -211,9 +211,10 @@ impl Server {
         // The operator's listener stays to the very end, and waits for nobody then.
         let ended = CancellationToken::new();
         if let Some((listening, config)) = self.debug {
-            let (site, ended) = (Arc::clone(&self.site), ended.clone());
+            let (metrics, ended) = (Arc::clone(&self.site.metrics), ended.clone());
+            let site = Arc::downgrade(&self.site);
             tokio::spawn(async move {
-                http::serve_debug(listening, &config, &site, ended).await;
+                http::serve_debug(listening, &config, metrics, site, ended).await;
             });
         }
         let deadline = async {

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use crate::support::faults::Fault;
+use crate::support::faults::{Fault, Faulty};
+use crate::support::image::digest;
+use crate::support::{Image, Pounce};
 use crate::torture::kills::Moment;
 use crate::torture::races::Race;
 use crate::torture::{bucket, ending, fleet, kills, outages, races, soak};
@@ -22,8 +24,37 @@ async fn a_faulty_bucket_loses_nothing() {
         .filter(|fault| ![Fault::Hang, Fault::Delay].contains(fault))
         .collect();
     let row = bucket::with("all", &faults, 5, 150, 11).await;
-    eprintln!("{row:#?}");
     row.assert_clean();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_breaks_a_few_times_is_tried_again() {
+    let bucket = Pounce::with(&[]).await;
+    let front = Faulty::before(bucket.addr, 1).await;
+    let mut variables = bucket.as_s3();
+    let endpoint = format!("http://{}", front.addr);
+    variables.push(("REGISTRY_STORAGE_S3_REGIONENDPOINT", endpoint));
+    let variables: Vec<_> = variables
+        .iter()
+        .map(|(name, value)| (*name, &value[..]))
+        .collect();
+    let pounce = Pounce::with(&variables).await;
+    let image = Image::new(1, &[12 << 20, 100]);
+    for fault in [Fault::LostComplete, Fault::LostAnswer, Fault::Internal] {
+        let tag = format!("{fault:?}");
+        front.inject_few(fault, 2);
+        pounce.push_image("a/b", &tag, &image).await;
+        // What is in memory would need no reading.
+        let fresh = Pounce::with(&variables).await;
+        front.inject_few(Fault::Cut, 2);
+        let read = fresh.get(&format!("/v2/a/b/manifests/{tag}")).await;
+        assert_eq!((read.status, &read.body), (200, &image.manifest));
+        front.inject(&[], 0);
+        assert_eq!(
+            fresh.pull("a/b", &digest(image.layer())).await,
+            image.layer()
+        );
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

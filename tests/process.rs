@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::process::Command;
+use std::time::Duration;
 
 use tempfile::TempDir;
 
@@ -9,6 +10,7 @@ use crate::support::image::digest;
 use crate::support::process::command;
 use crate::support::upstream::Manners;
 use crate::support::{Image, Pounce, Process, Upstream};
+use crate::torture::client::{Client, until_probe};
 
 /// Runs until it gives up, and returns the one sentence that it leaves.
 fn fails(variables: &[(&str, &str)]) -> String {
@@ -249,6 +251,9 @@ async fn the_first_sigterm_drains_and_the_second_one_does_not() {
         reply.chunk().await.unwrap().unwrap();
         process.terminate();
         process.until("ending: ");
+        let client = Client::of(&process.debug, Duration::from_secs(5));
+        until_probe(&client, "/readyz", 503).await;
+        assert_eq!(client.probe("/healthz").await, 200);
         if twice {
             process.terminate();
             let (status, _) = process.end();

@@ -41,7 +41,15 @@ async fn serve(
     if let Err(error) = signals::watch(stop.clone(), HOW) {
         return fail(&error);
     }
-    let server = match Server::bind(&config).await {
+    let bound = tokio::select! {
+        bound = Server::bind(&config) => bound,
+        // The bucket may take its time to answer.
+        () = stop.cancelled() => {
+            tracing::info!("ended before it began");
+            return ExitCode::SUCCESS;
+        }
+    };
+    let server = match bound {
         Ok(server) => server,
         Err(error) => return fail(&error),
     };

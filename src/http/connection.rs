@@ -86,6 +86,12 @@ impl Activity {
         }
     }
 
+    /// What its handshake settled on.
+    pub(super) fn speaks(&self, protocol: Option<&[u8]>) {
+        let is_http2 = protocol == Some(b"h2");
+        self.multiplexed.store(is_http2, Ordering::Release);
+    }
+
     /// When it became idle, if it is.
     pub(super) fn idle_since(&self) -> Option<Instant> {
         let idle = self.busy.load(Ordering::Acquire) == 0 && !self.writing.load(Ordering::Acquire);
@@ -142,12 +148,18 @@ impl Activity {
         }
     }
 
-    /// Returns once it is idle, looked at every so often; what has begun to come is a request.
+    /// How much longer it has to rest until it did for so long; what has begun to come is a request.
+    pub(super) fn rests(&self, length: Duration) -> Duration {
+        let idle = self.idle_since();
+        let idle = idle.filter(|_| self.header_since.load(Ordering::Acquire) == 0);
+        idle.map_or(length, |since| length.saturating_sub(since.elapsed()))
+    }
+
+    /// Returns once it is idle, looked at every so often.
     pub(super) async fn idle(&self, often: Duration) {
         loop {
             tokio::time::sleep(often).await;
-            let begun = self.header_since.load(Ordering::Acquire) > 0;
-            if self.idle_since().is_some() && !begun {
+            if self.idle_since().is_some() {
                 return;
             }
         }

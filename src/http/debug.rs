@@ -1,23 +1,28 @@
 //! The operator's listener (`http.debug.addr`).
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use axum::Router;
 use axum::http::header;
 use axum::routing::get;
 
-use super::health;
+use super::{Site, health};
 use crate::config::Debug;
-use crate::registry::Registry;
 use crate::telemetry::Metrics;
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// Metrics, if they are enabled, and health.
-pub fn router(config: &Debug, metrics: Arc<Metrics>, registry: Registry) -> Router {
+/// Metrics, if they are enabled, and health. A client who keeps a connection here does not keep the site.
+pub fn router(config: &Debug, metrics: Arc<Metrics>, site: Weak<Site>) -> Router {
     let router = Router::new()
         .route("/healthz", get(async || health::alive()))
-        .route("/readyz", get(async move || health::ready(&registry).await));
+        .route(
+            "/readyz",
+            get(async move || match site.upgrade() {
+                Some(site) => health::ready(&site.registry).await,
+                None => health::ended(),
+            }),
+        );
     if !config.prometheus.enabled {
         return router;
     }

@@ -3,7 +3,7 @@
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 
-use crate::registry::Registry;
+use crate::registry::{Registry, Unready};
 
 /// `/healthz`: it answers.
 pub(super) fn alive() -> Response {
@@ -14,6 +14,15 @@ pub(super) fn alive() -> Response {
 pub(super) async fn ready(registry: &Registry) -> Response {
     match registry.ready().await {
         Ok(()) => alive(),
-        Err(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")).into_response(),
+        Err(why) => unready(why),
     }
+}
+
+/// `/readyz` once there is nothing left.
+pub(super) fn ended() -> Response {
+    unready(Unready::Draining)
+}
+
+fn unready(why: Unready) -> Response {
+    (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")).into_response()
 }

@@ -31,7 +31,7 @@ mod tls;
 mod token;
 mod uploads;
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use axum::body::{Body, HttpBody};
@@ -115,10 +115,11 @@ pub async fn serve(
 pub async fn serve_debug(
     listening: Listening,
     config: &Debug,
-    site: &Site,
+    metrics: Arc<Metrics>,
+    site: Weak<Site>,
     stop: CancellationToken,
 ) {
-    let router = debug::router(config, Arc::clone(&site.metrics), site.registry.clone());
+    let router = debug::router(config, metrics, site);
     let answer = move |request, _| {
         let answer = router.clone().oneshot(request);
         async { answer.await.unwrap_or_else(|never| match never {}) }

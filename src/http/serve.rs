@@ -11,6 +11,7 @@ use axum::extract::Request;
 use axum::http::HeaderValue;
 use axum::http::header::CONNECTION;
 use axum::response::Response;
+use futures_util::FutureExt;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -115,6 +116,11 @@ pub(super) async fn serve<A, F>(
             tokio::time::sleep(GOODBYE.min(grace)).await;
         } => {}
     }
+    while let Ok(place) = Arc::clone(&server.places).try_acquire_owned()
+        && let Some(Ok((connection, addr))) = listener.accept().now_or_never()
+    {
+        connections.spawn(Arc::clone(&server).connection(connection, addr, place));
+    }
     drop(listener);
     connections.close();
     let left = grace.saturating_sub(GOODBYE);
@@ -214,7 +220,10 @@ where
             () = self.goodbye() => return,
         };
         match encrypted {
-            Ok(Ok(encrypted)) => self.requests(encrypted, peer, &activity).await,
+            Ok(Ok(encrypted)) => {
+                activity.speaks(encrypted.get_ref().1.alpn_protocol());
+                self.requests(encrypted, peer, &activity).await;
+            }
             Ok(Err(error)) => tracing::debug!(client = %addr, %error, "a TLS handshake failed"),
             Err(_) => tracing::debug!(client = %addr, "a TLS handshake took too long"),
         }
@@ -234,7 +243,6 @@ where
         let (server, busy) = (Arc::clone(self), Arc::clone(activity));
         let service = service_fn(move |request: hyper::Request<Incoming>| {
             let busy = busy.request(request.version());
-            let last = server.stopping.load(Ordering::Acquire) && !busy.is_multiplexed();
             // Most requests have none, and a box for that would be one of a redirect's few allocations.
             let request = request.map(|body| {
                 if body.is_end_stream() {
@@ -243,9 +251,11 @@ where
                     Body::new(body)
                 }
             });
-            let answer = (server.answer)(request, peer);
+            let (answer, server) = ((server.answer)(request, peer), Arc::clone(&server));
             async move {
-                let mut response = observed(answer.await, busy);
+                let answer = answer.await;
+                let last = server.stopping.load(Ordering::Acquire) && !busy.is_multiplexed();
+                let mut response = observed(answer, busy);
                 if last {
                     let close = HeaderValue::from_static("close");
                     response.headers_mut().insert(CONNECTION, close);
@@ -268,14 +278,24 @@ where
         if !stops && !activity.is_multiplexed() && activity.idle_since().is_some() {
             return;
         }
-        // With HTTP/1.1, this closes it at once if it is idle: a request may be on its way to us, and its answer
-        // says that it is the last one.
-        if !stops || activity.is_multiplexed() {
-            connection.as_mut().graceful_shutdown();
+        // With HTTP/1.1, it would close an idle connection at once, while a request may be on its way to us: there,
+        // an answer says that it is the last one. Whether it is that, the first request tells.
+        while stops && !activity.is_multiplexed() {
+            let rests = activity.rests(GOODBYE);
+            tokio::select! {
+                _ = connection.as_mut() => return,
+                () = activity.overdue(&self.limits) => return,
+                () = tokio::time::sleep(rests.min(PAUSE)) => {}
+            }
+            if rests.is_zero() {
+                return;
+            }
         }
+        connection.as_mut().graceful_shutdown();
         tokio::select! {
             _ = connection => {}
-            () = activity.idle(GOODBYE) => {}
+            // With HTTP/2, the last bytes of an answer may wait in its own buffers, which are not seen from here.
+            () = activity.idle(GOODBYE), if !activity.is_multiplexed() => {}
             () = activity.overdue(&self.limits), if stops => {}
             () = tokio::time::sleep(GOODBYE), if !stops && activity.is_multiplexed() => {}
         }

@@ -5,9 +5,12 @@
 //!
 //! Where one replica deletes a manifest while another one pushes it under a tag, both look again when they have
 //! written: whoever is last sees what the other one did. Then the tag and the manifest are there, or neither is,
-//! or the manifest is there without the tag, as after a push of it alone; no tag means what is not there
-//! (`tests/models/deletes.rs` looks at all orders). Two replicas that push one tag at once write it one after the
-//! other, and the last one counts.
+//! or the manifest is there without the tag, as after a push of it alone; no tag means what is not there, and a
+//! delete that dies half-way is finished by the next one (`tests/models/deletes.rs` looks at all orders). Those who
+//! push look only where `storage.delete.enabled` is on: it has to be the same on all replicas. Two replicas that
+//! push one tag at once write it one after the other, and the last one counts. A bucket has no locks: who pushes
+//! another manifest to a tag in the moment between a delete's last look at it and its deletion loses the tag, unless
+//! he still looks himself.
 
 use super::Registry;
 use super::cache::Matter;
@@ -77,11 +80,15 @@ impl Registry {
     async fn delete_tag(&self, name: &RepositoryName, tag: &Tag) -> Result<(), Error> {
         let reference = Reference::Tag(tag.clone());
         let delete = async {
-            self.require(name, Key::Tag(name, tag), || {
-                manifest_unknown(name, &reference)
-            })
-            .await?;
-            self.drop_tag(name, tag).await.map_err(of_store)
+            let unknown = || manifest_unknown(name, &reference);
+            let required = self.require(name, Key::Tag(name, tag), unknown).await;
+            match &required {
+                Ok(()) => self.drop_tag(name, tag).await,
+                // Another delete may have come no further than to here.
+                Err(_) => self.drop_history(name, tag).await,
+            }
+            .map_err(of_store)?;
+            required
         };
         let matter = Matter::Manifest(name.clone(), reference.clone());
         self.inner.cache.alone(matter, delete).await
@@ -92,8 +99,12 @@ impl Registry {
         let (store, cache) = (&self.inner.store, &self.inner.cache);
         let reference = Reference::Digest(*digest);
         let key = Key::Revision(name, digest);
-        self.require(name, key, || manifest_unknown(name, &reference))
-            .await?;
+        let required = self.require(name, key, || manifest_unknown(name, &reference));
+        if let Err(error) = required.await {
+            // Another delete may have come no further than to here.
+            self.drop_tags_of(name, digest).await.map_err(of_store)?;
+            return Err(error);
+        }
         let referrer = self
             .stored_manifest(name, *digest)
             .await?
@@ -108,7 +119,7 @@ impl Registry {
             store.delete(key).await?;
             cache.forget_manifest(name, digest);
             // Another replica may have written a tag after they were listed, while it still saw the manifest.
-            if store.head(key).await?.is_none() {
+            if !store.is_there_now(key).await? {
                 self.drop_tags_of(name, digest).await?;
             }
             Ok(())
@@ -135,22 +146,28 @@ impl Registry {
         digest: &Digest,
     ) -> Result<(), StoreError> {
         let drop = async {
-            let link = self.inner.store.get(Key::Tag(name, tag)).await?;
-            if link.is_some_and(|link| link.digest() == Some(*digest)) {
-                self.drop_tag(name, tag).await?;
+            match self.inner.store.get(Key::Tag(name, tag)).await? {
+                // It was listed for its history: another delete may have come no further than to here.
+                None => self.drop_history(name, tag).await,
+                Some(link) if link.digest() == Some(*digest) => self.drop_tag(name, tag).await,
+                Some(_) => Ok(()),
             }
-            Ok(())
         };
         let matter = Matter::Manifest(name.clone(), Reference::Tag(tag.clone()));
         self.inner.cache.alone(matter, drop).await
     }
 
-    /// What the tag meant before first: what is left of it must be a tag that can be deleted.
+    /// What it means before what it meant: who pushes it meanwhile, writes in this order, too, and misses the link
+    /// when he looks again.
     async fn drop_tag(&self, name: &RepositoryName, tag: &Tag) -> Result<(), StoreError> {
-        let (store, cache) = (&self.inner.store, &self.inner.cache);
-        store.delete_directory(Key::TagHistories(name, tag)).await?;
-        store.delete(Key::Tag(name, tag)).await?;
-        cache.forget_tag(name, tag);
+        self.inner.store.delete(Key::Tag(name, tag)).await?;
+        self.inner.cache.forget_tag(name, tag);
+        self.drop_history(name, tag).await
+    }
+
+    async fn drop_history(&self, name: &RepositoryName, tag: &Tag) -> Result<(), StoreError> {
+        let history = Key::TagHistories(name, tag);
+        self.inner.store.delete_directory(history).await?;
         self.forget_tag_list(name).await;
         Ok(())
     }

@@ -18,6 +18,9 @@ use crate::store::Key;
 /// How many of a manifest's blobs and manifests are looked for at once.
 const PARALLEL: usize = 32;
 
+/// How often a manifest is written that others delete at the same time.
+const ATTEMPTS: usize = 3;
+
 /// A manifest that a client pushes.
 #[derive(Clone, Debug)]
 pub struct ManifestRequest<'a> {
@@ -86,20 +89,18 @@ impl Registry {
         let reference = Reference::Digest(digest);
         let matter = Matter::Manifest(name.clone(), reference.clone());
         let write = async {
-            let written = self.write_manifest(name, manifest).await;
-            written.map_err(of_store)?;
-            for tag in tags {
-                self.push_tag(name, tag, digest).await?;
-            }
-            if !tags.is_empty() && self.deletable().is_ok() {
-                // Another replica may have deleted it before it could see the tags.
-                let link = self.inner.store.head(Key::Revision(name, &digest)).await;
-                if link.map_err(of_store)?.is_none() {
-                    let written = self.write_manifest(name, manifest).await;
-                    written.map_err(of_store)?;
+            for _ in 0..ATTEMPTS {
+                let written = self.write_manifest(name, manifest).await;
+                written.map_err(of_store)?;
+                for tag in tags {
+                    self.push_tag(name, tag, digest).await?;
+                }
+                if self.is_whole(name, &digest, tags).await? {
+                    return Ok(());
                 }
             }
-            Ok(())
+            let message = "somebody deletes what is being pushed, push it again";
+            Err(Error::new(ErrorCode::Unavailable, message))
         };
         // Tags and all, so that no delete of the manifest comes before its tags. A delete takes the two
         // turns in the same order.
@@ -108,6 +109,23 @@ impl Registry {
         cache.forget_catalog_without(name);
         self.remember(name, manifest);
         Ok(())
+    }
+
+    /// Whether all that was written is still there: another replica may be deleting it.
+    async fn is_whole(
+        &self,
+        name: &RepositoryName,
+        digest: &Digest,
+        tags: &[Tag],
+    ) -> Result<bool, Error> {
+        if tags.is_empty() || self.deletable().is_err() {
+            return Ok(true);
+        }
+        let tags = tags.iter().map(|tag| Key::Tag(name, tag));
+        let keys = tags.chain([Key::Revision(name, digest)]);
+        let look = keys.map(|key| self.inner.store.is_there_now(key)).collect();
+        let there = a_few(PARALLEL, look).await.map_err(of_store)?;
+        Ok(there.into_iter().all(|is_there| is_there))
     }
 
     /// Writes what a tag means. The link has no metadata of pounce's, which says that it was pushed.

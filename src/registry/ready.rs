@@ -1,15 +1,16 @@
 //! Whether this process should be sent requests.
 
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::Mutex;
+use tokio::sync::watch;
 
 use super::Registry;
 
 /// How long the bucket's answer is believed: probes come from many places, and need not each ask.
 const BELIEVED: Duration = Duration::from_secs(2);
-/// How long the bucket has to answer.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// How long the bucket has to answer: less than the second that probes wait for.
+const PATIENCE: Duration = Duration::from_millis(800);
 
 /// Why a process should not be sent requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -18,38 +19,84 @@ pub enum Unready {
     #[error("draining: this process is about to end")]
     Draining,
     /// What is in memory is served, and nothing else.
-    #[error("the bucket does not answer")]
+    #[error("the bucket cannot be used, the log tells why")]
     Bucket,
 }
 
-/// What the bucket answered last, and when.
-pub(super) type Readiness = Mutex<Option<(Instant, Result<(), Unready>)>>;
+/// What the bucket was asked last.
+#[derive(Debug)]
+struct Question {
+    at: Instant,
+    answer: watch::Receiver<Option<Result<(), Unready>>>,
+}
+
+/// The last question, for all who ask.
+#[derive(Debug, Default)]
+pub(super) struct Readiness(Mutex<Option<Question>>);
 
 impl Registry {
-    /// Whether requests should be sent here rather than to another replica. The bucket is asked for at most two
-    /// seconds, by one caller at a time, and its answer believed for two more.
+    /// Whether requests should be sent here rather than to another replica. The bucket is asked at most every two
+    /// seconds, and has not quite one to answer; whoever asks meanwhile waits for the same answer.
     ///
     /// # Errors
     /// See [`Unready`].
     pub async fn ready(&self) -> Result<(), Unready> {
-        let mut last = self.inner.readiness.lock().await;
+        let mut answer = self.question();
+        let answered = answer.wait_for(Option::is_some);
+        let answer = match answered.await.as_deref() {
+            Ok(Some(answer)) => *answer,
+            Ok(None) | Err(_) => Err(Unready::Draining),
+        };
         if self.inner.background.is_closing() {
             return Err(Unready::Draining);
         }
-        if let Some((at, answer)) = *last
-            && at.elapsed() < BELIEVED
-        {
+        answer
+    }
+
+    /// The question that is asked just now, or was a moment ago.
+    fn question(&self) -> watch::Receiver<Option<Result<(), Unready>>> {
+        let last = self.inner.readiness.0.lock();
+        let mut last = last.unwrap_or_else(PoisonError::into_inner);
+        let (answers, answer) = watch::channel(None);
+        if self.inner.background.is_closing() {
+            answers.send_replace(Some(Err(Unready::Draining)));
             return answer;
         }
-        let answer = match self.inner.store.reach(PATIENCE).await {
-            Ok(()) => Ok(()),
+        if let Some(question) = &*last
+            && question.at.elapsed() < BELIEVED
+        {
+            return question.answer.clone();
+        }
+        let before = last.as_ref().and_then(|last| *last.answer.borrow());
+        let registry = self.clone();
+        // Those who wait for it may leave before it is answered.
+        self.inner.background.own(async move {
+            let answer = registry.ask(before).await;
+            answers.send_replace(Some(answer));
+        });
+        *last = Some(Question {
+            at: Instant::now(),
+            answer: answer.clone(),
+        });
+        answer
+    }
+
+    /// What changes is logged once.
+    async fn ask(&self, before: Option<Result<(), Unready>>) -> Result<(), Unready> {
+        match self.inner.store.reach(PATIENCE).await {
+            Ok(()) => {
+                if before == Some(Err(Unready::Bucket)) {
+                    tracing::info!("ready again: the bucket answers");
+                }
+                Ok(())
+            }
             Err(error) => {
-                tracing::warn!(%error, "not ready: the bucket does not answer");
+                if before != Some(Err(Unready::Bucket)) {
+                    tracing::warn!(%error, "not ready: the bucket cannot be used");
+                }
                 Err(Unready::Bucket)
             }
-        };
-        *last = Some((Instant::now(), answer));
-        answer
+        }
     }
 
     /// Nothing is begun any more that nobody asked for, and [`ready`](Self::ready) says why.

@@ -36,7 +36,7 @@ pub(super) enum Resolved {
 }
 
 /// What is known of a tag's link in the bucket.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Link {
     /// There is none.
     Absent,
@@ -292,7 +292,9 @@ impl Registry {
             Link::Unknown => return Ok(()),
         };
         let moved = manifest.is_some();
-        if !cache.is_stored(name, digest) {
+        // A tag that is gone was perhaps deleted elsewhere, and its manifest with it.
+        let believed = link != Link::Absent && cache.is_stored(name, digest);
+        if !believed {
             // An earlier attempt to store it may have failed.
             match manifest.or_else(|| cache.manifest(name, digest)) {
                 Some(manifest) => self.write_manifest(name, &manifest).await?,

@@ -142,7 +142,8 @@ impl Store {
         store.found_at(endpoint).await
     }
 
-    /// Asks once whether the bucket is there, for at most `patience`.
+    /// Asks whether the bucket is there, for at most `patience`: twice, since the first connection may be one that
+    /// the other side has closed.
     ///
     /// # Errors
     /// It is not, or does not say.
@@ -152,9 +153,12 @@ impl Store {
             operation,
             cause: cause.to_owned(),
         };
-        let once = aws_sdk_s3::config::Builder::new().retry_config(RetryConfig::disabled());
+        let retries = RetryConfig::standard()
+            .with_max_attempts(2)
+            .with_initial_backoff(Duration::from_millis(50));
+        let twice = aws_sdk_s3::config::Builder::new().retry_config(retries);
         let request = self.inner.client.head_bucket().bucket(&self.inner.bucket);
-        let request = Box::pin(request.customize().config_override(once).send());
+        let request = Box::pin(request.customize().config_override(twice).send());
         match tokio::time::timeout(patience, request).await {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(error)) => Err(error::translate(operation, &error)

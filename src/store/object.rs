@@ -111,6 +111,25 @@ impl Store {
         }
     }
 
+    /// Whether an object is there, whatever another region has just done to it.
+    ///
+    /// # Errors
+    /// The bucket did not answer.
+    pub async fn is_there_now(&self, key: Key<'_>) -> Result<bool, StoreError> {
+        let request = self
+            .inner
+            .client
+            .head_object()
+            .bucket(&self.inner.bucket)
+            .key(self.path(&key))
+            .customize()
+            .mutate_request(at_leader(self.inner.lags));
+        match Box::pin(request.send()).await {
+            Ok(_) => Ok(true),
+            Err(error) => translate("HeadObject", &error).map_or(Ok(false), Err),
+        }
+    }
+
     /// Reads an object that is not larger than a manifest; `None` when it is not there.
     ///
     /// # Errors

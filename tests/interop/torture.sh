@@ -15,6 +15,7 @@ for _ in 1 2 3; do addrs+=("127.0.0.1:$(free_port)"); done
 replica() { # replica NUMBER: starts it; its pid is in its file
   env REGISTRY_HTTP_ADDR="${addrs[$1]}" "${shared[@]}" "$POUNCE" serve >>"R$1.log" 2>&1 &
   echo $! >"R$1.pid"
+  pids+=($!)
 }
 for number in 0 1 2; do replica $number; done
 for number in 0 1 2; do until_ok curl -sf "http://${addrs[$number]}/readyz"; done
@@ -101,6 +102,5 @@ sleep "$SECONDS_LONG"
 touch stop
 wait "${work[@]}"
 for number in 0 1 2; do kill "$(cat "R$number.pid")"; done
-errors=$(grep -hcE '"?level"?[ :=]+"?ERROR|panicked' R0.log R1.log R2.log | paste -sd+ | bc)
-[ "$errors" = 0 ] || { echo "$errors errors in the logs"; grep -hE 'ERROR|panicked' R?.log | head; echo >>failures; }
+if grep -hE ' ERROR |panicked' R?.log; then echo >>failures; fi
 echo "figures: $(wc -l <kills) $(wc -l <operations) $(wc -l <failures)"

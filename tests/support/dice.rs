@@ -25,6 +25,11 @@ impl Dice {
         self.next() % bound
     }
 
+    /// A place in a list, or the end of an empty one.
+    pub fn index(&self, len: usize) -> usize {
+        usize::try_from(self.below(len.max(1) as u64)).unwrap()
+    }
+
     pub fn percent(&self, percent: u64) -> bool {
         self.below(100) < percent
     }
@@ -36,6 +41,6 @@ impl Dice {
     }
 
     pub fn of<'a, T>(&self, all: &'a [T]) -> &'a T {
-        &all[usize::try_from(self.below(all.len() as u64)).unwrap()]
+        &all[self.index(all.len())]
     }
 }

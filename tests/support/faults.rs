@@ -74,6 +74,8 @@ impl Fault {
 struct Mood {
     faults: Vec<Fault>,
     percent: u64,
+    /// How many more there are to be.
+    left: usize,
     away: bool,
 }
 
@@ -114,7 +116,13 @@ impl Faulty {
     /// From now on, each of these happens to so many of a hundred requests.
     pub fn inject(&self, faults: &[Fault], percent: u64) {
         let mut mood = self.behind.mood.lock().unwrap();
-        (mood.faults, mood.percent) = (faults.to_vec(), percent);
+        (mood.faults, mood.percent, mood.left) = (faults.to_vec(), percent, usize::MAX);
+    }
+
+    /// This happens to the next so many requests that it can happen to, and then nothing any more.
+    pub fn inject_few(&self, fault: Fault, times: usize) {
+        let mut mood = self.behind.mood.lock().unwrap();
+        (mood.faults, mood.percent, mood.left) = (vec![fault], 100, times);
     }
 
     /// Whether every connection is closed as soon as it says something.
@@ -199,7 +207,7 @@ impl Behind {
     }
 
     fn choose(&self, operation: &str) -> Option<Fault> {
-        let mood = self.mood.lock().unwrap();
+        let mut mood = self.mood.lock().unwrap();
         let happens = |fault: &&Fault| {
             let applies = match fault {
                 Fault::LostComplete => operation == "CompleteMultipartUpload",
@@ -211,7 +219,11 @@ impl Behind {
             };
             applies && self.dice.percent(mood.percent)
         };
-        mood.faults.iter().find(happens).copied()
+        // Nobody is always first.
+        let (before, after) = mood.faults.split_at(self.dice.index(mood.faults.len()));
+        let chosen = after.iter().chain(before).find(happens).copied()?;
+        mood.left = mood.left.checked_sub(1)?;
+        Some(chosen)
     }
 
     fn is_unseen(&self, method: &Method, path: &str, headers: &HeaderMap) -> bool {

@@ -61,7 +61,9 @@ impl Content {
             return self.manners.clone();
         };
         let happens = |_: &&Manners| moods.dice.percent(moods.percent);
-        let Some(mood) = moods.all.iter().find(happens) else {
+        // Nobody is always first.
+        let (before, after) = moods.all.split_at(moods.dice.index(moods.all.len()));
+        let Some(mood) = after.iter().chain(before).find(happens) else {
             return self.manners.clone();
         };
         moods.times += 1;

@@ -17,8 +17,8 @@ const MIB: usize = 1 << 20;
 /// How long any operation may take: the SDK's four attempts at bytes that are not answered have two minutes
 /// each.
 const PATIENCE: Duration = Duration::from_mins(10);
-/// Clients at once.
-const CLIENTS: usize = 16;
+/// Operations of each client, one after the other: what is not answered takes minutes.
+const IN_TURN: usize = 25;
 
 /// So many operations, while each of these faults happens to so many of a hundred requests.
 pub async fn with(name: &str, faults: &[Fault], percent: u64, operations: usize, seed: u64) -> Row {
@@ -49,10 +49,10 @@ pub async fn with(name: &str, faults: &[Fault], percent: u64, operations: usize,
 
     front.inject(faults, percent);
     let mut clients = JoinSet::new();
-    for client in 0..CLIENTS {
+    for client in 0..operations.div_ceil(IN_TURN) {
         let shared = Arc::clone(&shared);
         clients.spawn(async move {
-            for number in 0..operations.div_ceil(CLIENTS) {
+            for number in 0..IN_TURN {
                 shared.one(client, number).await;
             }
         });
@@ -100,9 +100,9 @@ impl Shared {
             }
             4..8 if !known.is_empty() => {
                 let (name, tag) = self.dice.of(&known);
-                // Whoever deletes it meanwhile is right.
                 let pulled = match self.client.pull(name, tag).await {
-                    Err(trouble) if trouble.is_absence() => Ok(()),
+                    // Whoever deletes it meanwhile is right.
+                    Err(trouble) if trouble.is_absence() && !self.ledger.has(name, tag) => Ok(()),
                     other => other.map(drop),
                 };
                 (format!("pull {name}:{tag}"), pulled)

@@ -25,9 +25,9 @@ pub enum Trouble {
 }
 
 impl Trouble {
-    /// The client knows what to make of it.
+    /// The client knows what to make of it: try again later.
     pub fn is_clear(&self) -> bool {
-        matches!(self, Self::Refused(..))
+        matches!(self, Self::Refused(429 | 500..=599, _))
     }
 
     pub fn is_wrong(&self) -> bool {
@@ -196,6 +196,11 @@ impl Client {
             let get = self.request("GET", location).timeout(FETCH);
             match self.ask(get, &[200]).await {
                 Err(trouble @ (Trouble::Odd(500.., _) | Trouble::Broken(_))) => last = trouble,
+                // Where another region lags, it is not there yet.
+                Err(trouble @ Trouble::Odd(404, _)) => {
+                    last = trouble;
+                    tokio::time::sleep(Duration::from_millis(200)).await;
+                }
                 other => return other,
             }
         }

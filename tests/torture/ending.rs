@@ -2,15 +2,17 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use super::client::{Client, Way};
 use super::report::Row;
 use crate::support::image::digest;
 use crate::support::{Image, Process};
 
+/// How long new connections are taken after the end was asked for, at least.
+const TAKEN: Duration = Duration::from_millis(900);
 /// Clients of each kind.
 const CLIENTS: usize = 8;
 
@@ -18,10 +20,13 @@ const CLIENTS: usize = 8;
 #[derive(Default)]
 struct Seen {
     answered: AtomicUsize,
-    /// A request was sent on a connection that had answered before, and no whole answer came.
+    /// A request was sent on a connection that had answered before, or within the time in which new ones are still
+    /// taken, and no whole answer came.
     lost: AtomicUsize,
-    /// A request was sent on a new connection, which nobody had accepted when the process ended.
+    /// A request was sent on a new connection after that.
     refused: AtomicUsize,
+    /// When the process was told to end.
+    told: OnceLock<Instant>,
     over: AtomicBool,
 }
 
@@ -48,6 +53,7 @@ pub async fn under_load(rounds: usize) -> Row {
             })
             .collect();
         tokio::time::sleep(Duration::from_millis(100 + 7 * (round as u64 % 10))).await;
+        counts.told.set(Instant::now()).unwrap();
         process.terminate();
         row.injected += 1;
         let (status, log) = process.end();
@@ -77,14 +83,22 @@ fn ask_on(addr: SocketAddr, path: &str, keeps: bool, counts: &Seen) {
         "GET {path} HTTP/1.1\r\nHost: {addr}\r\n{ending}Accept: application/vnd.oci.image.manifest.v1+json\r\n\r\n"
     );
     while !counts.over.load(Ordering::SeqCst) {
+        // So long, new connections are still taken; not quite a second.
+        let is_early = counts.told.get().is_none_or(|told| told.elapsed() < TAKEN);
+        let failure = if is_early {
+            &counts.lost
+        } else {
+            &counts.refused
+        };
         let Ok(mut connection) = TcpStream::connect(addr) else {
+            failure.fetch_add(1, Ordering::SeqCst);
             return;
         };
         connection.set_nodelay(true).unwrap();
         connection
             .set_read_timeout(Some(Duration::from_secs(20)))
             .unwrap();
-        let mut lost = &counts.refused;
+        let mut lost = failure;
         loop {
             let Some(ends) = ask(&mut connection, &request) else {
                 lost.fetch_add(1, Ordering::SeqCst);
@@ -110,6 +124,9 @@ fn ask(connection: &mut TcpStream, request: &str) -> Option<bool> {
         let Some((head, body)) = text.split_once("\r\n\r\n") else {
             continue;
         };
+        if !["200", "307"].contains(&head.get(9..12)?) {
+            return None;
+        }
         let length = head.split("content-length: ").nth(1)?;
         let length: usize = length.split('\r').next()?.parse().ok()?;
         if body.len() >= length {

@@ -64,7 +64,8 @@ pub async fn misled(clients: usize, images: usize, percent: u64, seed: u64) -> R
             Ok(()) => {}
             Err(trouble) if trouble.is_wrong() => row.wrong.push(format!("{trouble:?}")),
             // A connection that breaks is all that can be done when the bytes were wrong.
-            Err(Trouble::Refused(..) | Trouble::Broken(_)) => row.refused += 1,
+            Err(trouble) if trouble.is_clear() => row.refuse("pull", &trouble),
+            Err(Trouble::Broken(_)) => row.refused += 1,
             Err(trouble) => row.failed.push(format!("{trouble:?}")),
         }
     }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use super::client::{Client, Outcome, Trouble, Way};
+use super::client::{Client, Outcome, Trouble, Way, with_retries};
 use super::ledger::{Ledger, audit, audit_manifests, leftovers};
 use super::report::Row;
 use crate::support::dice::Dice;
@@ -138,7 +138,7 @@ pub async fn at(moment: Moment, rounds: usize, seed: u64) -> Row {
             };
             let ended = round.run(&mut place, dice.up_to(usual), &mut row).await;
             usual = if ended { usual * 3 / 4 } else { usual * 5 / 4 };
-            usual = usual.clamp(Duration::from_millis(30), Duration::from_secs(2));
+            usual = usual.clamp(Duration::from_millis(2), Duration::from_secs(2));
             ledgers.push(round.ledger);
         }
         if !moment.pulls() {
@@ -193,7 +193,14 @@ impl Round {
             variables.push(("REGISTRY_PROXY_REMOTEURL", &upstream[..]));
         }
         let ended = if self.moment == Moment::Warm {
-            warm(place, &upstream, &self.tag, after).await
+            match warm(place, &upstream, &self.tag, after).await {
+                Some(true) => true,
+                Some(false) => {
+                    row.failed.push(format!("{}: warm failed", self.tag));
+                    true
+                }
+                None => false,
+            }
         } else {
             let sweeps = self.moment == Moment::Sweep;
             if sweeps {
@@ -209,7 +216,8 @@ impl Round {
             place.folder = Some(process.kill());
             ended.is_ok()
         };
-        row.injected += 1;
+        // One that had ended was killed at rest.
+        row.injected += usize::from(!ended);
         row.operations += 1;
         place.look(row);
 
@@ -242,7 +250,8 @@ impl Round {
 
     async fn try_again(&self, client: &Client) -> Outcome {
         if self.moment != Moment::Delete {
-            return self.work(client).await;
+            // Where everything is swept that is a second old, it may take more than one attempt.
+            return with_retries(5, || self.work(client)).await;
         }
         match client.delete(NAME, &self.image.digest()).await {
             Err(trouble) if !trouble.is_absence() => return Err(trouble),
@@ -265,8 +274,8 @@ impl Round {
     }
 }
 
-/// Kills a `pounce warm`; whether it had ended before.
-async fn warm(place: &Place, upstream: &str, tag: &str, after: Duration) -> bool {
+/// Kills a `pounce warm`; how it had ended before, if it had.
+async fn warm(place: &Place, upstream: &str, tag: &str, after: Duration) -> Option<bool> {
     let root = place.root();
     let mut warm = Command::new(env!("CARGO_BIN_EXE_pounce"))
         .env_clear()
@@ -280,8 +289,8 @@ async fn warm(place: &Place, upstream: &str, tag: &str, after: Duration) -> bool
         .spawn()
         .unwrap();
     tokio::time::sleep(after).await;
-    let ended = warm.try_wait().unwrap().is_some();
+    let ended = warm.try_wait().unwrap();
     warm.kill().unwrap();
     warm.wait().unwrap();
-    ended
+    ended.map(|status| status.success())
 }

@@ -55,6 +55,11 @@ impl Ledger {
         Ok(())
     }
 
+    pub fn has(&self, name: &str, tag: &str) -> bool {
+        let key = (name.to_owned(), tag.to_owned());
+        self.tags.lock().unwrap().contains_key(&key)
+    }
+
     pub fn tags(&self) -> Vec<(String, String)> {
         self.tags.lock().unwrap().keys().cloned().collect()
     }

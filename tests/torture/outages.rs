@@ -3,6 +3,7 @@
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
 use tempfile::TempDir;
 
 use super::client::{Client, Trouble, until_probe, with_retries};
@@ -53,11 +54,11 @@ async fn cold_is_refused(client: &Client, wanted: &str, row: &mut Row) {
 /// The upstream is away from before a process starts; or its name cannot be looked up.
 pub async fn upstream(count: u64, nameless: bool) -> Row {
     let what = if nameless {
-        "name cannot be resolved"
+        "has a name that cannot be resolved"
     } else {
         "refuses connections"
     };
-    let mut row = Row::new(format!("the upstream's {what}"));
+    let mut row = Row::new(format!("the upstream {what}"));
     let (images, mut upstream) = (images(count), Upstream::start().await);
     for (number, image) in images.iter().enumerate() {
         upstream.add(NAME, &tag(number), image);
@@ -185,7 +186,10 @@ impl Drop for Tiny {
 pub async fn disk(count: u64) -> Option<Row> {
     let mut row = Row::new("the disk is full under the spool");
     let tiny = Tiny::mount()?;
-    let (images, upstream) = (images(count), Upstream::start().await);
+    // Each has room, and they have not together.
+    let image = |number| Image::new(8000 + number, &[1_500_000, 1_500_000]);
+    let images: Vec<Image> = (0..count).map(image).collect();
+    let upstream = Upstream::start().await;
     for (number, image) in images.iter().enumerate() {
         upstream.add(NAME, &tag(number), image);
     }
@@ -195,20 +199,23 @@ pub async fn disk(count: u64) -> Option<Row> {
             "REGISTRY_PROXY_SPOOL_DIRECTORY",
             tiny.0.path().to_str().unwrap(),
         ),
-        // It does not know that there is less.
         ("REGISTRY_PROXY_SPOOL_MAXSIZE", "1000000000"),
     ])
     .await;
     row.injected = 1;
     let client = Client::of(pounce.addr, PATIENCE);
+    let client = &client;
     for _ in 0..2 {
-        for (number, image) in images.iter().enumerate() {
-            row.operations += 1;
+        let pulls = images.iter().enumerate().map(|(number, image)| async move {
             let tag = tag(number);
-            match with_retries(5, || client.pull(NAME, &tag)).await {
+            (image, with_retries(5, || client.pull(NAME, &tag)).await)
+        });
+        for (image, pulled) in join_all(pulls).await {
+            row.operations += 1;
+            match pulled {
                 Ok(bytes) if bytes == image.manifest => {}
-                Ok(bytes) => row.wrong.push(format!("v{number} is {}", digest(&bytes))),
-                Err(trouble) => row.failed.push(format!("v{number}: {trouble:?}")),
+                Ok(bytes) => row.wrong.push(digest(&bytes)),
+                Err(trouble) => row.failed.push(format!("{trouble:?}")),
             }
         }
     }

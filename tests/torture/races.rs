@@ -3,7 +3,7 @@
 use std::pin::Pin;
 use std::time::Duration;
 
-use super::client::{Client, Outcome, Way};
+use super::client::{Client, Outcome, Way, until_probe};
 use super::ledger::{audit, audit_manifests};
 use super::report::Row;
 use crate::support::dice::Dice;
@@ -106,7 +106,9 @@ pub async fn run(race: Race, rounds: usize, seed: u64) -> Row {
         for outcome in &outcomes {
             match outcome {
                 Ok(()) => {}
-                Err(trouble) if trouble.is_clear() => row.refused += 1,
+                Err(trouble) if trouble.is_clear() && race == Race::DeleteAndPush => {
+                    row.refuse("push or delete", trouble);
+                }
                 Err(trouble) => row.failed.push(format!("{tag}: {trouble:?}")),
             }
         }
@@ -174,6 +176,11 @@ async fn settle(
     let fresh = pair.fresh().await;
     let client = Client::of(fresh.addr, PATIENCE);
     row.operations += 1;
+    if race == Race::Fills {
+        // It is written behind the client's back.
+        let tag = format!("/v2/{NAME}/manifests/{tag}");
+        until_probe(&client, &tag, 200).await;
+    }
     let read = client.manifest(NAME, tag).await.map(|bytes| digest(&bytes));
     let fine = match race {
         // Its members, the bucket knows.

@@ -123,7 +123,15 @@ pub async fn soak(length: Duration, rate: u32, long: bool) -> Row {
     } else {
         Held { tasks: 0, ..before }
     };
-    let connections = process.metric("connections").await;
+    let (asked, mut connections) = (Instant::now(), 1);
+    while connections > 0 && asked.elapsed() < Duration::from_secs(20) {
+        connections = process.metric("connections").await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let wanted = length.as_secs() * u64::from(rate) * 95 / 100;
+    if (row.operations as u64) < wanted {
+        row.failed.push(format!("only {} requests", row.operations));
+    }
     if after.descriptors > before.descriptors || after.tasks > before.tasks || connections > 0 {
         row.failed.push(format!(
             "left over: {before:?}, {after:?}, {connections} connections"

@@ -20,7 +20,14 @@ impl S3 for Folder {
         &self,
         _: S3Request<dto::HeadBucketInput>,
     ) -> S3Result<S3Response<dto::HeadBucketOutput>> {
-        Ok(S3Response::new(dto::HeadBucketOutput::default()))
+        let folder = self.clone();
+        blocking_s3(move || {
+            if folder.state().is_dir() {
+                return Ok(S3Response::new(dto::HeadBucketOutput::default()));
+            }
+            Err(s3_error!(InternalError, "the folder is not there any more"))
+        })
+        .await
     }
 
     async fn head_object(
