@@ -82,11 +82,11 @@ fn said(row: Row) -> Row {
     row
 }
 
-/// 210 rounds.
+/// 420 rounds, of which about half end before they are killed.
 async fn kill(seed: u64) -> Vec<Row> {
     let mut rows = Vec::new();
     for moment in Moment::ALL {
-        rows.push(said(kills::at(moment, 30, seed).await));
+        rows.push(said(kills::at(moment, 60, seed).await));
     }
     rows
 }

@@ -15,6 +15,7 @@ mod check;
 mod config;
 mod credentials;
 mod discovery;
+mod draining;
 mod errors;
 mod faults;
 mod fill;

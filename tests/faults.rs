@@ -23,7 +23,7 @@ async fn a_faulty_bucket_loses_nothing() {
         .into_iter()
         .filter(|fault| ![Fault::Hang, Fault::Delay].contains(fault))
         .collect();
-    let row = bucket::with("all", &faults, 5, 150, 11).await;
+    let row = bucket::with("all", &faults, 5, 60, 11).await;
     row.assert_clean();
 }
 
