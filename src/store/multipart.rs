@@ -12,8 +12,8 @@ use crate::oci::MediaType;
 /// S3's limit for the number of parts.
 pub const MAX_PARTS: u64 = 10_000;
 
-/// As many bytes are there within the few seconds that a request without any has, too, in bytes: whoever waits for
-/// them hears as soon that the bucket does not answer.
+/// Up to so many bytes are sent within the 5 seconds that small requests have for an attempt, so that whoever waits
+/// hears soon of a bucket that does not answer.
 const SMALL: u64 = 1 << 20;
 
 /// An upload that has begun. It must be completed or aborted: the store keeps its parts until then.

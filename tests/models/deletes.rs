@@ -176,6 +176,11 @@ impl Model for World {
         }
         Ok(())
     }
+
+    fn succeeded(&self) -> bool {
+        let pushed = self.pushers.iter().all(|it| *it == Pusher::Acknowledged);
+        pushed && self.deleter == Deleter::Done
+    }
 }
 
 const BOTH: Guards = Guards {

@@ -29,17 +29,20 @@ trait Model: Clone + Debug + Eq + Hash {
     /// # Errors
     /// It is; in a few words.
     fn finally(&self) -> Result<(), String>;
+
+    /// Whether everybody got what he wanted; there must be a way to that.
+    fn succeeded(&self) -> bool;
 }
 
 /// Looks at every state that can be reached; how many there are.
 ///
 /// # Errors
-/// One of them must not be: why, and the shortest way to it.
+/// One of them must not be: why, and the shortest way to it; or nobody can succeed.
 fn explore<M: Model>(start: M) -> Result<usize, String> {
     let mut known = HashMap::from([(start.clone(), 0)]);
     // Each with where it came from, and by what.
     let mut states = vec![(start, 0, String::new())];
-    let mut at = 0;
+    let (mut at, mut succeeded) = (0, false);
     while at < states.len() {
         let state = states[at].0.clone();
         let steps = state.next();
@@ -47,6 +50,7 @@ fn explore<M: Model>(start: M) -> Result<usize, String> {
         if steps.is_empty() {
             verdict = verdict.and_then(|()| state.finally());
         }
+        succeeded |= state.succeeded();
         if let Err(why) = verdict {
             let (mut way, mut place) = (Vec::new(), at);
             while place > 0 {
@@ -64,6 +68,9 @@ fn explore<M: Model>(start: M) -> Result<usize, String> {
         }
         at += 1;
         assert!(at < 5_000_000, "this model is too large");
+    }
+    if !succeeded {
+        return Err("nobody can succeed".to_owned());
     }
     Ok(states.len())
 }

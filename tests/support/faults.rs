@@ -32,7 +32,7 @@ pub enum Fault {
     LostAnswer,
     /// There is no answer.
     Hang,
-    /// Half of a body, of the request's or of the answer's.
+    /// The beginning of a body, of the request's or of the answer's.
     Cut,
     /// It takes two seconds.
     Delay,
@@ -62,7 +62,7 @@ impl Fault {
             Self::LostRequest => "reset before the S3 heard of it",
             Self::LostAnswer => "reset after the S3 did it",
             Self::Hang => "no answer",
-            Self::Cut => "half a body, then a reset",
+            Self::Cut => "the beginning of a body, then a reset",
             Self::Delay => "2 s late",
             Self::LostComplete => "CompleteMultipartUpload done, its answer lost",
             Self::Lag => "not seen in another region for 1 s",
@@ -252,7 +252,7 @@ fn refusal(status: u16, code: &str) -> Response<Body> {
     response
 }
 
-/// The first half of what comes, piece by piece, and an error.
+/// Half of the first piece that comes, and an error.
 fn half(body: Body) -> Body {
     let pieces = body.into_data_stream().map(|piece| {
         let piece = piece.map_err(io::Error::other)?;
