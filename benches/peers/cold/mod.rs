@@ -62,7 +62,14 @@ async fn one_client(report: &mut Report, origin: &Origin) {
     ] {
         let scenario = &format!("cold blob of {mib} MiB, {what}");
         for _ in 0..rounds {
-            pull_once(report, scenario, upstream, path, mib * MIB).await;
+            pull_once(
+                report,
+                scenario,
+                (upstream, *upstream == per_connection),
+                path,
+                mib * MIB,
+            )
+            .await;
         }
     }
 }
@@ -75,7 +82,7 @@ async fn sizes(report: &mut Report, origin: &Origin) {
         let path = origin.blob(seed, mib * MIB);
         let scenario = &format!("cold blob of {mib} MiB");
         for _ in 0..3 {
-            pull_once(report, scenario, &upstream, &path, mib * MIB).await;
+            pull_once(report, scenario, (&upstream, false), &path, mib * MIB).await;
         }
         for who in contestants() {
             if let Some(seconds) = report.median(scenario, &who) {
@@ -95,7 +102,13 @@ fn contestants() -> Vec<String> {
 }
 
 /// A round: the blob from the upstream itself, and through each peer, which has never seen it.
-async fn pull_once(report: &mut Report, scenario: &str, upstream: &str, path: &str, size: usize) {
+async fn pull_once(
+    report: &mut Report,
+    scenario: &str,
+    (upstream, capped): (&str, bool),
+    path: &str,
+    size: usize,
+) {
     for peer in peers::of("cold") {
         let running = match start(&peer, upstream).await {
             Ok(running) => running,
@@ -110,7 +123,7 @@ async fn pull_once(report: &mut Report, scenario: &str, upstream: &str, path: &s
             scenario,
             &peer.name,
             "s",
-            fetch(&format!("{}{path}", running.url)),
+            fetch(&format!("{}{path}", running.url), capped),
         );
         settle(&running).await;
         if peer.is_pounce() {
@@ -120,7 +133,12 @@ async fn pull_once(report: &mut Report, scenario: &str, upstream: &str, path: &s
         drop(running);
         flush();
     }
-    report.one(scenario, DIRECT, "s", fetch(&format!("{upstream}{path}")));
+    report.one(
+        scenario,
+        DIRECT,
+        "s",
+        fetch(&format!("{upstream}{path}"), capped),
+    );
 }
 
 /// Several clients at once, one blob of 256 MiB.
@@ -288,8 +306,11 @@ fn together(url: &str, clients: usize) -> f64 {
 /// Seconds from the start of a client to its end.
 ///
 /// nginx counts whole seconds when it caps a rate, so what a request gets depends on when in a second
-/// it comes: all of them come at the beginning of one.
-fn fetch(url: &str) -> f64 {
+/// it comes: where it does, all of them come at the beginning of one.
+fn fetch(url: &str, capped: bool) -> f64 {
+    if !capped {
+        return together(url, 1);
+    }
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     std::thread::sleep(Duration::from_nanos(
         1_050_000_000 - u64::from(now.subsec_nanos()),

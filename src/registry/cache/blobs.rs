@@ -1,6 +1,6 @@
 //! What is known of blobs: whether the bucket has them, whose they are, and URLs for them.
 //!
-//! All of it is one entry for each digest. So a redirect takes one look, and 100,000 blobs take 68 MiB
+//! All of it is one entry for each digest. So a redirect takes one look, and 100,000 blobs take 60 MiB
 //! (`make bench`); most of which is the cache's own, for each entry.
 
 use std::num::NonZeroU64;
@@ -14,7 +14,7 @@ use super::{Cache, PRESENT_LIFE};
 use crate::oci::{Descriptor, Digest, RepositoryName};
 use crate::store::Presigned;
 
-/// Blobs of which something is known; an entry is some 700 bytes, most of them the cache's own.
+/// Blobs of which something is known; an entry is some 600 bytes, most of them the cache's own.
 const BLOBS: u64 = 250_000;
 /// Repositories in which a blob is known to be. Base layers may be in more; those that asked last are kept.
 const MEMBERS: usize = 64;
