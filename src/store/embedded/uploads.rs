@@ -55,7 +55,6 @@ impl Folder {
     ) -> S3Result<dto::CreateMultipartUploadOutput> {
         self.file(&input.bucket, &input.key)?;
         let id = Uuid::new_v4().to_string();
-        let directory = self.state().join("uploads").join(&id);
         let described = Described {
             key: input.key.clone(),
             attributes: Attributes {
@@ -63,9 +62,12 @@ impl Folder {
                 metadata: input.metadata,
             },
         };
-        fs::create_dir(&directory).map_err(internal)?;
         let described = serde_json::to_vec(&described).map_err(|error| internal(error.into()))?;
-        fs::write(directory.join(DESCRIBED), described).map_err(internal)?;
+        // It is there whole, or not at all.
+        let joining = self.state().join("joining").join(&id);
+        fs::create_dir(&joining).map_err(internal)?;
+        fs::write(joining.join(DESCRIBED), described).map_err(internal)?;
+        fs::rename(joining, self.state().join("uploads").join(&id)).map_err(internal)?;
         Ok(dto::CreateMultipartUploadOutput {
             bucket: Some(input.bucket),
             key: Some(input.key),
@@ -175,7 +177,13 @@ impl Folder {
 
     pub(super) fn abort_upload(&self, id: &str) -> S3Result<dto::AbortMultipartUploadOutput> {
         let _turn = self.turn();
-        fs::remove_dir_all(self.upload(id)?).map_err(internal)?;
+        // Whoever dies at this leaves nothing that looks like an upload.
+        let joining = self
+            .state()
+            .join("joining")
+            .join(Uuid::new_v4().to_string());
+        fs::rename(self.upload(id)?, &joining).map_err(internal)?;
+        fs::remove_dir_all(joining).map_err(internal)?;
         Ok(dto::AbortMultipartUploadOutput::default())
     }
 }
