@@ -50,7 +50,7 @@ fuzz: ## everything that reads what others wrote, a minute each; with a nightly 
 bench: bench-packages ## measurements beside the peers, one table; SCENARIO=warm, start, calls, siege, push, cold or large for one
 	cargo bench --locked --bench peers -- $(SCENARIO)
 
-torture: packages ## what is broken on purpose, half an hour of it; FAULT=kills, bucket, upstream, outages, races, replicas, ending or soak for one
+torture: packages ## what is broken on purpose, some forty minutes of it; FAULT=kills, bucket, upstream, outages, races, replicas, ending or soak for one
 	cargo bench --locked --bench torture -- $(FAULT)
 
 micro: ## measurements of single functions, by criterion

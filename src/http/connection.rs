@@ -36,6 +36,8 @@ pub(super) struct Activity {
     used: AtomicBool,
     /// Its requests overlap, and not all that comes is one (HTTP/2).
     multiplexed: AtomicBool,
+    /// The process ends: the next answer is the last one.
+    ending: AtomicBool,
     /// The system takes no more bytes just now.
     writing: AtomicBool,
     /// Answers on their way.
@@ -54,6 +56,7 @@ impl Activity {
             header_since: AtomicU64::new(0),
             used: AtomicBool::new(false),
             multiplexed: AtomicBool::new(false),
+            ending: AtomicBool::new(false),
             writing: AtomicBool::new(false),
             offers: Mutex::default(),
             evict: Notify::new(),
@@ -84,6 +87,11 @@ impl Activity {
         if between_requests {
             self.header_since.store(self.now(), Ordering::Release);
         }
+    }
+
+    /// From now on, an answer is the last one.
+    pub(super) fn end(&self) {
+        self.ending.store(true, Ordering::Release);
     }
 
     /// What its handshake settled on.
@@ -173,6 +181,11 @@ impl Busy {
     /// Whether requests overlap on its connection.
     pub(super) fn is_multiplexed(&self) -> bool {
         self.0.is_multiplexed()
+    }
+
+    /// Whether its answer has to say that the connection ends. (HTTP/2 says it otherwise.)
+    pub(super) fn is_last(&self) -> bool {
+        self.0.ending.load(Ordering::Acquire) && !self.is_multiplexed()
     }
 }
 

@@ -3,7 +3,6 @@
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::body::{Body, HttpBody};
@@ -68,8 +67,6 @@ struct Server<A> {
     open: Arc<Open>,
     places: Arc<Semaphore>,
     stop: CancellationToken,
-    /// `stop` is cancelled: to ask it takes a lock.
-    stopping: AtomicBool,
 }
 
 /// Serves until `stop`, then lets the requests that are under way end within `grace`.
@@ -96,7 +93,6 @@ pub(super) async fn serve<A, F>(
         places: Arc::new(Semaphore::new(limits.connections)),
         limits,
         stop: stop.clone(),
-        stopping: AtomicBool::new(false),
     });
     let connections = TaskTracker::new();
     let accepting = async {
@@ -111,7 +107,6 @@ pub(super) async fn serve<A, F>(
         () = accepting => {}
         () = async {
             stop.cancelled().await;
-            server.stopping.store(true, Ordering::Release);
             // Who sends requests here hears of the end a little later, and may have connected meanwhile.
             tokio::time::sleep(GOODBYE.min(grace)).await;
         } => {}
@@ -251,18 +246,21 @@ where
                     Body::new(body)
                 }
             });
-            let (answer, server) = ((server.answer)(request, peer), Arc::clone(&server));
+            let answer = (server.answer)(request, peer);
             async move {
                 let answer = answer.await;
-                let last = server.stopping.load(Ordering::Acquire) && !busy.is_multiplexed();
+                let is_last = busy.is_last();
                 let mut response = observed(answer, busy);
-                if last {
+                if is_last {
                     let close = HeaderValue::from_static("close");
                     response.headers_mut().insert(CONNECTION, close);
                 }
                 Ok::<_, Infallible>(response)
             }
         });
+        if self.stop.is_cancelled() {
+            activity.end();
+        }
         let connection = self
             .http
             .serve_connection(TokioIo::new(connection), service);
@@ -274,6 +272,9 @@ where
             () = activity.evict.notified() => false,
             () = self.stop.cancelled() => true,
         };
+        if stops {
+            activity.end();
+        }
         // With HTTP/1.1, there is nothing to say to somebody who is silent; unless a request was quicker.
         if !stops && !activity.is_multiplexed() && activity.idle_since().is_some() {
             return;

@@ -230,18 +230,11 @@ impl Multipart {
             Completed::OtherParts => Err(unavailable("a part is not the one that was sent")),
             Completed::Gone => {
                 // A retried Complete finds the upload gone when the first attempt did its work unheard.
-                let inner = &self.store.inner;
-                let there = inner
-                    .client
-                    .head_object()
-                    .bucket(&inner.bucket)
-                    .key(&self.path)
-                    .customize()
-                    .mutate_request(at_leader(inner.lags));
-                Box::pin(there.send())
-                    .await
-                    .map(drop)
-                    .map_err(|_| unavailable("the upload is gone"))
+                if self.store.path_is_there_now(&self.path).await? {
+                    Ok(())
+                } else {
+                    Err(unavailable("the upload is gone"))
+                }
             }
         }
     }

@@ -116,12 +116,16 @@ impl Store {
     /// # Errors
     /// The bucket did not answer.
     pub async fn is_there_now(&self, key: Key<'_>) -> Result<bool, StoreError> {
+        self.path_is_there_now(&self.path(&key)).await
+    }
+
+    pub(super) async fn path_is_there_now(&self, path: &str) -> Result<bool, StoreError> {
         let request = self
             .inner
             .client
             .head_object()
             .bucket(&self.inner.bucket)
-            .key(self.path(&key))
+            .key(path)
             .customize()
             .mutate_request(at_leader(self.inner.lags));
         match Box::pin(request.send()).await {

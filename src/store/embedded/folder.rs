@@ -7,7 +7,7 @@
 //! <root>/.pounce/tmp/                         what is being written
 //! <root>/.pounce/metadata/<key>.<etag>.json   an object's attributes, where it has any
 //! <root>/.pounce/uploads/<id>/                parts of uploads that are not complete
-//! <root>/.pounce/joining/                     parts of uploads that are being completed
+//! <root>/.pounce/joining/                     uploads that are being begun, completed or thrown away
 //! ```
 //!
 //! A file is written aside, synced and renamed, so that an object is whole or not there. Attributes
@@ -71,6 +71,7 @@ impl Folder {
         for leftover in fs::read_dir(state.join("joining"))? {
             fs::remove_dir_all(leftover?.path())?;
         }
+        super::uploads::remove_broken(&state.join("uploads"))?;
         Ok(Self {
             root,
             turn: Arc::default(),
@@ -95,7 +96,7 @@ impl Folder {
         self.state().join("tmp")
     }
 
-    /// Where the parts of uploads lie that are being completed.
+    /// Where uploads lie that are being begun, completed or thrown away.
     pub(super) fn joining(&self) -> PathBuf {
         self.state().join("joining")
     }

@@ -64,7 +64,7 @@ impl Folder {
         };
         let described = serde_json::to_vec(&described).map_err(|error| internal(error.into()))?;
         // It is there whole, or not at all.
-        let joining = self.state().join("joining").join(&id);
+        let joining = self.joining().join(&id);
         fs::create_dir(&joining).map_err(internal)?;
         fs::write(joining.join(DESCRIBED), described).map_err(internal)?;
         fs::rename(joining, self.state().join("uploads").join(&id)).map_err(internal)?;
@@ -178,14 +178,27 @@ impl Folder {
     pub(super) fn abort_upload(&self, id: &str) -> S3Result<dto::AbortMultipartUploadOutput> {
         let _turn = self.turn();
         // Whoever dies at this leaves nothing that looks like an upload.
-        let joining = self
-            .state()
-            .join("joining")
-            .join(Uuid::new_v4().to_string());
+        let joining = self.joining().join(Uuid::new_v4().to_string());
         fs::rename(self.upload(id)?, &joining).map_err(internal)?;
         fs::remove_dir_all(joining).map_err(internal)?;
         Ok(dto::AbortMultipartUploadOutput::default())
     }
+}
+
+/// Removes what looks like an upload and says nothing of itself, which nobody could go on with, or sweep: a process
+/// of an earlier version was killed when it wrote it.
+pub(super) fn remove_broken(uploads: &Path) -> io::Result<()> {
+    for upload in fs::read_dir(uploads)? {
+        let directory = upload?.path();
+        let described = match fs::read(directory.join(DESCRIBED)) {
+            Err(error) if !is_missing(&error) => return Err(error),
+            described => described.unwrap_or_default(),
+        };
+        if serde_json::from_slice::<Described>(&described).is_err() {
+            fs::remove_dir_all(directory)?;
+        }
+    }
+    Ok(())
 }
 
 /// The parts that an upload has: number, `ETag` and file, in no order.
