@@ -9,7 +9,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
 use crate::support::image::digest;
-use crate::support::{Image, Pounce};
+use crate::support::{Image, Pounce, borrowed};
 
 /// The system's allocator, and how often each thread called it.
 struct Counting;
@@ -95,7 +95,7 @@ fn whole(answer: &[u8]) -> Option<usize> {
 async fn warm() -> (Pounce, Pounce, Image) {
     let bucket = Pounce::with(&[]).await;
     let s3 = bucket.as_s3();
-    let mut variables: Vec<_> = s3.iter().map(|(name, value)| (*name, &value[..])).collect();
+    let mut variables = borrowed(&s3);
     variables.push(("REGISTRY_LOG_ACCESSLOG_DISABLED", "true"));
     let pounce = Pounce::with(&variables).await;
     let image = Image::new(1, &[1000, 2000, 3000]);

@@ -2,7 +2,7 @@
 
 use crate::support::front::Front;
 use crate::support::image::digest;
-use crate::support::{Image, Pounce, Upstream};
+use crate::support::{Image, Pounce, Upstream, borrowed};
 
 const MANIFEST: &str = "/v2/a/b/manifests/1";
 
@@ -30,15 +30,9 @@ impl Site {
 
     /// A replica that knows nothing yet.
     async fn replica(&self) -> Pounce {
-        let mut variables = self.bucket.as_s3();
-        let front = format!("http://{}", self.front.addr);
-        variables.push(("REGISTRY_STORAGE_S3_REGIONENDPOINT", front));
+        let mut variables = self.bucket.as_s3_behind(self.front.addr);
         variables.push(("REGISTRY_PROXY_REMOTEURL", self.upstream.url()));
-        let variables: Vec<_> = variables
-            .iter()
-            .map(|(name, value)| (*name, &value[..]))
-            .collect();
-        Pounce::with(&variables).await
+        Pounce::with(&borrowed(&variables)).await
     }
 
     fn blob(&self, index: usize) -> String {

@@ -6,7 +6,7 @@ use std::process::{Command, Output, Stdio};
 use tempfile::TempDir;
 
 use crate::support::upstream::Manners;
-use crate::support::{Auth, Pounce, Upstream};
+use crate::support::{Auth, Pounce, Upstream, borrowed};
 
 async fn run(arguments: &[&str], variables: &[(&str, &str)], input: &str) -> (i32, String, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pounce"));
@@ -37,10 +37,7 @@ fn as_s3(pounce: &Pounce) -> Vec<(&'static str, String)> {
 }
 
 async fn check(variables: &[(&'static str, String)]) -> (i32, String) {
-    let variables: Vec<_> = variables
-        .iter()
-        .map(|(name, value)| (*name, value.as_str()))
-        .collect();
+    let variables = borrowed(variables);
     let (status, said, errors) = run(&["check"], &variables, "").await;
     assert_eq!(errors, "");
     (status, said)
@@ -144,10 +141,7 @@ async fn what_does_not_work_is_said_with_what_to_change() {
         ),
     ];
     for (variables, line, advice) in cases {
-        let told: Vec<_> = variables
-            .iter()
-            .map(|(name, value)| (*name, value.as_str()))
-            .collect();
+        let told = borrowed(&variables);
         let (status, said, errors) = run(&["check"], &told, "").await;
         assert_eq!(status, 1, "{said}");
         let lines = format!("{said}{errors}");

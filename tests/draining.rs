@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 use crate::support::faults::{Fault, Faulty};
 use crate::support::image::{OCI_MANIFEST, digest, noise};
 use crate::support::upstream::Manners;
-use crate::support::{Image, Pounce, Upstream};
+use crate::support::{Image, Pounce, Upstream, borrowed};
 
 fn get(pounce: &Pounce, path: &str) -> Request<Body> {
     let request = Request::get(pounce.url(path)).header("host", pounce.addr.to_string());
@@ -110,13 +110,8 @@ async fn an_http2_client_that_comes_late_is_told() {
 async fn probes_that_leave_do_not_ask_again() {
     let bucket = Pounce::with(&[]).await;
     let front = Faulty::before(bucket.addr, 1).await;
-    let mut variables = bucket.as_s3();
-    let endpoint = format!("http://{}", front.addr);
-    variables.push(("REGISTRY_STORAGE_S3_REGIONENDPOINT", endpoint));
-    let variables: Vec<_> = variables
-        .iter()
-        .map(|(name, value)| (*name, &value[..]))
-        .collect();
+    let variables = bucket.as_s3_behind(front.addr);
+    let variables = borrowed(&variables);
     let pounce = Pounce::with(&variables).await;
     front.inject(&[Fault::Hang], 100);
     for _ in 0..20 {

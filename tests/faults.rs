@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::support::faults::{Fault, Faulty};
 use crate::support::image::digest;
-use crate::support::{Image, Pounce};
+use crate::support::{Image, Pounce, borrowed};
 use crate::torture::kills::Moment;
 use crate::torture::races::Race;
 use crate::torture::{bucket, ending, fleet, kills, outages, races, soak};
@@ -31,13 +31,8 @@ async fn a_faulty_bucket_loses_nothing() {
 async fn what_breaks_a_few_times_is_tried_again() {
     let bucket = Pounce::with(&[]).await;
     let front = Faulty::before(bucket.addr, 1).await;
-    let mut variables = bucket.as_s3();
-    let endpoint = format!("http://{}", front.addr);
-    variables.push(("REGISTRY_STORAGE_S3_REGIONENDPOINT", endpoint));
-    let variables: Vec<_> = variables
-        .iter()
-        .map(|(name, value)| (*name, &value[..]))
-        .collect();
+    let variables = bucket.as_s3_behind(front.addr);
+    let variables = borrowed(&variables);
     let pounce = Pounce::with(&variables).await;
     let image = Image::new(1, &[12 << 20, 100]);
     for fault in [Fault::LostComplete, Fault::LostAnswer, Fault::Internal] {

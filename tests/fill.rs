@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 
 use crate::support::image::digest;
 use crate::support::upstream::Manners;
-use crate::support::{Image, Pounce, Upstream};
+use crate::support::{Image, Pounce, Upstream, borrowed};
 
 /// Large enough for a multipart upload of several parts: they have 10 MiB.
 const LARGE: usize = 25 << 20;
@@ -232,12 +232,7 @@ async fn a_fill_that_outlasts_the_drain_is_aborted() {
         ("REGISTRY_PROXY_REMOTEURL", upstream.url()),
         ("REGISTRY_HTTP_DRAINTIMEOUT", "100ms".into()),
     ];
-    let mut pounce = Pounce::with(
-        &variables
-            .each_ref()
-            .map(|(name, value)| (*name, value.as_str())),
-    )
-    .await;
+    let mut pounce = Pounce::with(&borrowed(&variables)).await;
     upstream.behave(Manners {
         holds_after: Some(LARGE / 2),
         ..Manners::default()

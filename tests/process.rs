@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use crate::support::image::digest;
 use crate::support::process::command;
 use crate::support::upstream::Manners;
-use crate::support::{Image, Pounce, Process, Upstream};
+use crate::support::{Image, Pounce, Process, Upstream, borrowed};
 use crate::torture::client::{Client, until_probe};
 
 /// Runs until it gives up, and returns the one sentence that it leaves.
@@ -80,12 +80,7 @@ async fn what_keeps_it_from_starting_is_named_with_its_setting() {
         ),
     ];
     for (name, value, named) in cases {
-        let variables = with(name, value);
-        let variables: Vec<_> = variables
-            .iter()
-            .map(|(name, value)| (*name, value.as_str()))
-            .collect();
-        let message = fails(&variables);
+        let message = fails(&borrowed(&with(name, value)));
         assert!(message.contains(named), "{message}");
     }
 }

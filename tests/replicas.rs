@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use crate::support::image::{OCI_MANIFEST, digest, noise};
 use crate::support::push::closing;
-use crate::support::{Image, Pounce, Upstream};
+use crate::support::{Image, Pounce, Upstream, borrowed};
 
 const MIB: usize = 1 << 20;
 
@@ -12,10 +12,7 @@ const MIB: usize = 1 << 20;
 async fn three(tigris: &str) -> (Pounce, Vec<Pounce>) {
     let bucket = Pounce::with(&[]).await;
     let s3 = bucket.as_s3();
-    let mut variables: Vec<_> = s3
-        .iter()
-        .map(|(name, value)| (*name, value.as_str()))
-        .collect();
+    let mut variables = borrowed(&s3);
     variables.push(("REGISTRY_HTTP_SECRET", "shared"));
     variables.push(("REGISTRY_STORAGE_S3_TIGRIS", tigris));
     variables.push(("REGISTRY_STORAGE_S3_MULTIPARTCOPYTHRESHOLDSIZE", "5242880"));
@@ -74,12 +71,7 @@ async fn an_upload_visits_three_replicas() {
 #[tokio::test]
 async fn without_a_shared_secret_an_upload_stays_with_its_replica() {
     let (bucket, replicas) = three("true").await;
-    let s3 = bucket.as_s3();
-    let variables: Vec<_> = s3
-        .iter()
-        .map(|(name, value)| (*name, value.as_str()))
-        .collect();
-    let stranger = Pounce::with(&variables).await;
+    let stranger = Pounce::with(&borrowed(&bucket.as_s3())).await;
     let location = replicas[0].begin("a/b").await;
     let put = stranger.request("PUT", &closing(&location, &digest(b"x")));
     let reply = stranger.send(put.body("x")).await;
@@ -133,10 +125,7 @@ async fn replicas_share_a_bucket_over_the_wire() {
     upstream.add("a", "v1", &image);
     let url = upstream.url();
     let s3 = bucket.as_s3();
-    let mut variables: Vec<_> = s3
-        .iter()
-        .map(|(name, value)| (*name, value.as_str()))
-        .collect();
+    let mut variables = borrowed(&s3);
     variables.extend([
         ("REGISTRY_PROXY_REMOTEURL", url.as_str()),
         ("REGISTRY_STORAGE_S3_ROOTDIRECTORY", "/some/root"),
@@ -235,10 +224,7 @@ async fn a_tag_pushed_to_one_replica_is_at_once_with_those_that_missed_it() {
     upstream.add("a/b", "theirs", &Image::new(9, &[10]));
     let bucket = Pounce::with(&[]).await;
     let (s3, url) = (bucket.as_s3(), upstream.url());
-    let mut variables: Vec<_> = s3
-        .iter()
-        .map(|(name, value)| (*name, value.as_str()))
-        .collect();
+    let mut variables = borrowed(&s3);
     variables.push(("REGISTRY_PROXY_REMOTEURL", &url));
     let (one, two) = (
         Pounce::with(&variables).await,

@@ -1,7 +1,7 @@
 //! The bucket: embedded or elsewhere, redirected to or streamed from.
 
 use crate::support::image::digest;
-use crate::support::{Image, Pounce, Upstream};
+use crate::support::{Image, Pounce, Upstream, borrowed};
 
 async fn warm(variables: &[(&str, &str)]) -> (Upstream, Pounce, Image, String) {
     let upstream = Upstream::start().await;
@@ -290,10 +290,7 @@ async fn names_as_long_as_the_spec_lets_them_be_are_stored() {
 async fn a_redirect_endpoint_stands_in_for_the_buckets_own() {
     let (_upstream, bucket, _, path) = warm(&[]).await;
     let s3 = bucket.as_s3();
-    let mut variables: Vec<_> = s3
-        .iter()
-        .map(|(name, value)| (*name, value.as_str()))
-        .collect();
+    let mut variables = borrowed(&s3);
     variables.push((
         "REGISTRY_STORAGE_S3_REDIRECTENDPOINT",
         "https://blobs.example.com",
@@ -311,12 +308,7 @@ async fn a_redirect_endpoint_stands_in_for_the_buckets_own() {
 #[tokio::test]
 async fn without_its_bucket_pounce_says_so() {
     let mut bucket = Pounce::with(&[]).await;
-    let s3 = bucket.as_s3();
-    let variables: Vec<_> = s3
-        .iter()
-        .map(|(name, value)| (*name, value.as_str()))
-        .collect();
-    let pounce = Pounce::with(&variables).await;
+    let pounce = Pounce::with(&borrowed(&bucket.as_s3())).await;
     bucket.end().await;
     let reply = pounce.get("/v2/a/manifests/v1").await;
     assert_eq!((reply.status, reply.code().as_str()), (503, "UNAVAILABLE"));

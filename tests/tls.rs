@@ -11,14 +11,10 @@ use tokio_rustls::rustls::version::{TLS12, TLS13};
 
 use crate::support::image::digest;
 use crate::support::tls::Authority;
-use crate::support::{Image, Pounce, Process};
+use crate::support::{Image, Pounce, Process, borrowed};
 
 async fn pounce(variables: &[(&'static str, String)]) -> Pounce {
-    let variables: Vec<_> = variables
-        .iter()
-        .map(|(name, value)| (*name, value.as_str()))
-        .collect();
-    Pounce::with(&variables).await
+    Pounce::with(&borrowed(variables)).await
 }
 
 /// The first line of the answer to a request over HTTP/1.1.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::support::image::digest;
 use crate::support::upstream::Manners;
-use crate::support::{Auth, Image, Pounce, Upstream};
+use crate::support::{Auth, Image, Pounce, Upstream, borrowed};
 
 /// A default upstream and one called ghcr.io, each with its own image under the same name.
 struct Two {
@@ -156,11 +156,7 @@ async fn more_than_ten_upstreams_from_variables() {
         variables.push((format!("{name}HOST"), format!("r{index}.example.com")));
         variables.push((format!("{name}REMOTEURL"), url));
     }
-    let variables: Vec<_> = variables
-        .iter()
-        .map(|(name, value)| (&name[..], &value[..]))
-        .collect();
-    let pounce = Pounce::with(&variables).await;
+    let pounce = Pounce::with(&borrowed(&variables)).await;
     let reply = pounce.get("/v2/r11.example.com/org/app/manifests/v1").await;
     assert_eq!(reply.body, two.theirs.manifest);
     assert_eq!(

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use crate::report::Report;
 use crate::support::front::{Calls, Front};
 use crate::support::image::digest;
-use crate::support::{Image, Process, Upstream};
+use crate::support::{Image, Process, Upstream, borrowed};
 use crate::world::{push_blob, push_manifest};
 
 const NAME: &str = "bench/calls";
@@ -28,17 +28,11 @@ pub async fn measure(report: &mut Report) {
     upstream.add(NAME, "1", &image);
     let upstream = upstream.url();
     let over = |upstream: Option<&str>| {
-        let mut variables = s3.as_s3();
-        let front = format!("http://{}", front.addr);
-        variables.push(("REGISTRY_STORAGE_S3_REGIONENDPOINT", front));
+        let mut variables = s3.as_s3_behind(front.addr);
         variables.push(("REGISTRY_PROXY_PREFETCH", "false".to_owned()));
         let upstream = upstream.map(|url| ("REGISTRY_PROXY_REMOTEURL", url.to_owned()));
         variables.extend(upstream);
-        let variables: Vec<_> = variables
-            .iter()
-            .map(|(name, value)| (*name, &value[..]))
-            .collect();
-        Process::start(&variables)
+        Process::start(&borrowed(&variables))
     };
     let manifest = format!("/v2/{NAME}/manifests/1");
     let blob = format!("/v2/{NAME}/blobs/{}", digest(&image.blobs[1]));

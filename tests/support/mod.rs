@@ -23,7 +23,7 @@ pub mod wire;
 
 pub use image::Image;
 pub use pounce::{Pounce, Reply};
-pub use process::Process;
+pub use process::{Process, borrowed};
 pub use upstream::{Auth, Upstream};
 
 /// The sum of a metric over its labels, on a page of metrics.

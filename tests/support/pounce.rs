@@ -132,6 +132,11 @@ impl Pounce {
         as_s3(&self.root(), &self.addr.to_string())
     }
 
+    /// The same behind a front.
+    pub fn as_s3_behind(&self, front: SocketAddr) -> Vec<(&'static str, String)> {
+        as_s3(&self.root(), &front.to_string())
+    }
+
     pub fn root(&self) -> PathBuf {
         self.folder.path().join("data")
     }

@@ -1,6 +1,7 @@
 //! The program as a process of its own.
 
 use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
@@ -92,6 +93,11 @@ impl Process {
         as_s3(&self.folder.path().join("data"), &self.addr)
     }
 
+    /// The same behind a front.
+    pub fn as_s3_behind(&self, front: SocketAddr) -> Vec<(&'static str, String)> {
+        as_s3(&self.folder.path().join("data"), &front.to_string())
+    }
+
     pub fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.addr)
     }
@@ -152,6 +158,14 @@ pub fn as_s3(root: &Path, addr: &str) -> Vec<(&'static str, String)> {
         ("REGISTRY_STORAGE_S3_ACCESSKEY", text("accesskey")),
         ("REGISTRY_STORAGE_S3_SECRETKEY", text("secretkey")),
     ]
+}
+
+/// Variables as they are given to a process.
+pub fn borrowed<N: AsRef<str>>(variables: &[(N, String)]) -> Vec<(&str, &str)> {
+    let pairs = variables.iter();
+    pairs
+        .map(|(name, value)| (name.as_ref(), &value[..]))
+        .collect()
 }
 
 /// The address that a line of the log says under this name, in either format.

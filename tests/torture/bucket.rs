@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 
-use super::client::{Client, Outcome, Way};
+use super::client::{Client, Way};
 use super::ledger::{Ledger, audit, audit_manifests};
 use super::report::Row;
 use crate::support::dice::Dice;
 use crate::support::faults::{Fault, Faulty};
-use crate::support::{Image, Pounce};
+use crate::support::{Image, Pounce, borrowed};
 
 const MIB: usize = 1 << 20;
 /// How long any operation may take: the SDK's four attempts at bytes that are not answered have two minutes
@@ -25,19 +25,12 @@ pub async fn with(name: &str, faults: &[Fault], percent: u64, operations: usize,
     let mut row = Row::new(name);
     let bucket = Pounce::with(&[]).await;
     let front = Faulty::before(bucket.addr, seed).await;
-    let mut variables = bucket.as_s3();
-    variables.push((
-        "REGISTRY_STORAGE_S3_REGIONENDPOINT",
-        format!("http://{}", front.addr),
-    ));
+    let mut variables = bucket.as_s3_behind(front.addr);
     variables.extend([
         ("REGISTRY_STORAGE_DELETE_ENABLED", "true".to_owned()),
         ("REGISTRY_STORAGE_S3_TIGRIS", "true".to_owned()),
     ]);
-    let variables: Vec<_> = variables
-        .iter()
-        .map(|(name, value)| (*name, &value[..]))
-        .collect();
+    let variables = borrowed(&variables);
     let pounce = Pounce::with(&variables).await;
     let client = Client::of(pounce.addr, PATIENCE);
     let shared = Arc::new(Shared {
@@ -114,22 +107,7 @@ impl Shared {
             }
             _ => (format!("tags of {name}"), self.client.tags(&name).await),
         };
-        self.note(&what, outcome, began.elapsed()).await;
-    }
-
-    async fn note(&self, what: &str, outcome: Outcome, took: Duration) {
-        let mut row = self.row.lock().await;
-        row.operations += 1;
-        match outcome {
-            Ok(()) => {}
-            Err(trouble) if trouble.is_clear() => {
-                let operation = what.split(' ').next().unwrap_or_default();
-                row.refuse(operation, &trouble);
-            }
-            Err(trouble) if trouble.is_wrong() => row.wrong.push(format!("{what}: {trouble:?}")),
-            Err(trouble) => row
-                .failed
-                .push(format!("{what}: {trouble:?} after {took:?}")),
-        }
+        let what = format!("{what} after {:?}", began.elapsed());
+        self.row.lock().await.count_refusable(&what, outcome);
     }
 }

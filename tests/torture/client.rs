@@ -1,11 +1,13 @@
 //! A client that says how it went, where the others insist that all goes well.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::StreamExt;
 use reqwest::RequestBuilder;
 use serde_json::Value;
+use tokio::sync::watch;
 
 use crate::support::Image;
 use crate::support::image::digest;
@@ -69,6 +71,8 @@ struct Reply {
 pub struct Client {
     pub base: String,
     http: reqwest::Client,
+    /// How many requests were begun, and which was the last one.
+    begun: Arc<watch::Sender<(usize, String)>>,
 }
 
 impl Client {
@@ -81,7 +85,20 @@ impl Client {
         Self {
             base: format!("http://{addr}"),
             http: http.unwrap(),
+            begun: Arc::default(),
         }
+    }
+
+    /// Waits until so many requests were begun.
+    pub async fn until_begun(&self, count: usize) {
+        let mut begun = self.begun.subscribe();
+        // It cannot be closed: this has a sender.
+        let _ = begun.wait_for(|(reached, _)| *reached >= count).await;
+    }
+
+    /// How many requests were begun, and what the last one was: a method, and what it is about.
+    pub fn begun(&self) -> (usize, String) {
+        self.begun.borrow().clone()
     }
 
     fn request(&self, method: &str, path: &str) -> RequestBuilder {
@@ -90,6 +107,13 @@ impl Client {
         } else {
             path.to_owned()
         };
+        let about = ["manifests", "blobs/uploads", "blobs"];
+        let about = about
+            .iter()
+            .find(|about| path.contains(&format!("/{about}/")));
+        self.begun.send_modify(|begun| {
+            *begun = (begun.0 + 1, format!("{method} {}", about.unwrap_or(&path)));
+        });
         self.http.request(method.parse().unwrap(), url)
     }
 
@@ -224,6 +248,12 @@ impl Client {
             self.blob(name, wanted).await?;
         }
         Ok(manifest)
+    }
+
+    /// Whether a manifest is there.
+    pub async fn head(&self, name: &str, reference: &str) -> Outcome {
+        let head = self.request("HEAD", &format!("/v2/{name}/manifests/{reference}"));
+        self.ask(head, &[200]).await.map(drop)
     }
 
     pub async fn delete(&self, name: &str, reference: &str) -> Outcome {

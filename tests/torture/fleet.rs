@@ -59,25 +59,21 @@ pub async fn misled(clients: usize, images: usize, percent: u64, seed: u64) -> R
         });
     }
     for outcome in fleet.join_all().await.into_iter().flatten() {
-        row.operations += 1;
         match outcome {
-            Ok(()) => {}
-            Err(trouble) if trouble.is_wrong() => row.wrong.push(format!("{trouble:?}")),
             // A connection that breaks is all that can be done when the bytes were wrong.
-            Err(trouble) if trouble.is_clear() => row.refuse("pull", &trouble),
-            Err(Trouble::Broken(_)) => row.refused += 1,
-            Err(trouble) => row.failed.push(format!("{trouble:?}")),
+            Err(Trouble::Broken(_)) => {
+                row.operations += 1;
+                row.refused += 1;
+            }
+            outcome => row.count_refusable("pull", outcome),
         }
     }
     row.injected = upstream.recover();
     // Once it behaves, everything can be had.
     let client = Client::of(pounce.addr, PATIENCE);
     for (number, image) in shared.iter().enumerate() {
-        row.operations += 1;
-        if let Err(trouble) = pull(&client, number, image).await {
-            row.failed
-                .push(format!("v{number}, afterwards: {trouble:?}"));
-        }
+        let pulled = pull(&client, number, image).await;
+        row.count(&format!("v{number}, afterwards"), pulled);
     }
     audit(&pounce.root(), &mut row);
     row

@@ -2,7 +2,7 @@
 //!
 //! Each round lets a process begin something, kills it at a random moment, starts another one over the same
 //! bucket, and looks: what was acknowledged reads back right, nothing is half there, and the client that tries
-//! again succeeds.
+//! again succeeds. Every other round picks the request first and then a moment in it, so that short ones are met too.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -14,7 +14,7 @@ use super::client::{Client, Outcome, Trouble, Way, with_retries};
 use super::ledger::{Ledger, audit, audit_manifests, leftovers};
 use super::report::Row;
 use crate::support::dice::Dice;
-use crate::support::{Image, Pounce, Process, Upstream};
+use crate::support::{Image, Pounce, Process, Upstream, borrowed};
 
 const MIB: usize = 1 << 20;
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -103,10 +103,7 @@ impl Place {
 
     fn start(&mut self, more: &[(&str, &str)]) -> Process {
         let variables = self.variables();
-        let mut all: Vec<_> = variables
-            .iter()
-            .map(|(name, value)| (*name, &value[..]))
-            .collect();
+        let mut all = borrowed(&variables);
         all.extend(more);
         Process::over(self.folder.take().unwrap(), &all)
     }
@@ -130,6 +127,8 @@ pub async fn at(moment: Moment, rounds: usize, seed: u64) -> Row {
         // How long it takes if nobody interferes; every round learns from it.
         let guess = if moment == Moment::Delete { 20 } else { 300 };
         let mut usual = Duration::from_millis(guess);
+        // And how many requests.
+        let mut requests = 1;
         for number in 0..rounds.div_ceil(2) {
             let round = Round {
                 moment,
@@ -137,9 +136,25 @@ pub async fn at(moment: Moment, rounds: usize, seed: u64) -> Row {
                 image: Image::new(seed * 1000 + number as u64, &[12 * MIB, 20_000, 3 * MIB]),
                 ledger: Ledger::default(),
             };
-            let ended = round.run(&mut place, dice.up_to(usual), &mut row).await;
-            usual = if ended { usual * 3 / 4 } else { usual * 5 / 4 };
-            usual = usual.clamp(Duration::from_millis(2), Duration::from_secs(2));
+            let picks = number % 2 == 1 && moment != Moment::Warm;
+            let when = if picks {
+                let share = usual / u32::try_from(requests).unwrap();
+                When {
+                    request: 1 + dice.index(requests),
+                    after: dice.up_to(share),
+                }
+            } else {
+                When {
+                    request: 0,
+                    after: dice.up_to(usual),
+                }
+            };
+            let (ended, begun) = round.run(&mut place, when, &mut row).await;
+            requests = requests.max(begun);
+            if !picks {
+                usual = if ended { usual * 3 / 4 } else { usual * 5 / 4 };
+                usual = usual.clamp(Duration::from_millis(2), Duration::from_secs(2));
+            }
             ledgers.push(round.ledger);
         }
         if !moment.pulls() {
@@ -177,6 +192,20 @@ async fn swept(root: &Path, row: &mut Row) {
     }
 }
 
+/// When it is killed: so long after this request was begun; with 0, after the beginning.
+#[derive(Clone, Copy)]
+struct When {
+    request: usize,
+    after: Duration,
+}
+
+impl When {
+    async fn comes(self, client: &Client) {
+        client.until_begun(self.request).await;
+        tokio::time::sleep(self.after).await;
+    }
+}
+
 struct Round {
     moment: Moment,
     tag: String,
@@ -185,16 +214,17 @@ struct Round {
 }
 
 impl Round {
-    /// Whether what was to be killed had ended before.
-    async fn run(&self, place: &mut Place, after: Duration, row: &mut Row) -> bool {
+    /// Whether what was to be killed had ended before, and how many requests it had begun.
+    async fn run(&self, place: &mut Place, when: When, row: &mut Row) -> (bool, usize) {
         let upstream = place.upstream.url();
         let mut variables = vec![];
         if self.moment.pulls() {
             place.upstream.add(NAME, &self.tag, &self.image);
             variables.push(("REGISTRY_PROXY_REMOTEURL", &upstream[..]));
         }
+        let (mut begun, mut met) = (0, "pounce warm".to_owned());
         let ended = if self.moment == Moment::Warm {
-            match warm(place, &upstream, &self.tag, after).await {
+            match warm(place, &upstream, &self.tag, when.after).await {
                 Some(true) => true,
                 Some(false) => {
                     row.failed.push(format!("{}: warm failed", self.tag));
@@ -205,20 +235,35 @@ impl Round {
         } else {
             let sweeps = self.moment == Moment::Sweep;
             if sweeps {
-                self.abandon(place, after).await;
+                self.abandon(place, when.after).await;
                 variables.extend(SWEEPING);
             }
             let process = place.start(&variables);
-            let client = Client::of(&process.addr, PATIENCE);
             if self.moment == Moment::Delete {
+                let client = Client::of(&process.addr, PATIENCE);
                 self.push(&client, Way::Whole).await.unwrap();
             }
-            let ended = tokio::time::timeout(after, self.work(&client)).await;
+            let client = Client::of(&process.addr, PATIENCE);
+            let ended = tokio::select! {
+                outcome = self.work(&client) => {
+                    // Where everything is swept that is a second old, it may be refused.
+                    match outcome {
+                        Err(trouble) if !sweeps => row.failed.push(format!("{}: {trouble:?}", self.tag)),
+                        _ => {}
+                    }
+                    true
+                }
+                () = when.comes(&client) => false,
+            };
             place.folder = Some(process.kill());
-            ended.is_ok()
+            (begun, met) = client.begun();
+            ended
         };
         // One that had ended was killed at rest.
-        row.injected += usize::from(!ended);
+        if !ended {
+            row.injected += 1;
+            *row.met.entry(met).or_default() += 1;
+        }
         row.operations += 1;
         place.look(row);
 
@@ -231,7 +276,7 @@ impl Round {
             row.failed.push(format!("{tag}, tried again: {trouble:?}"));
         }
         place.folder = Some(process.kill());
-        ended
+        (ended, begun)
     }
 
     async fn push(&self, client: &Client, way: Way) -> Outcome {

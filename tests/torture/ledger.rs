@@ -69,7 +69,7 @@ impl Ledger {
         let blobs = self.blobs.lock().unwrap().clone();
         for (name, wanted) in &blobs {
             let read = with_retries(5, || client.blob(name, wanted)).await;
-            note(row, &format!("blob {wanted} of {name}"), read.map(drop));
+            row.count_acknowledged(&format!("blob {wanted} of {name}"), read.map(drop));
         }
         let tags = self.tags.lock().unwrap().clone();
         for ((name, tag), wanted) in &tags {
@@ -82,9 +82,9 @@ impl Ledger {
                     Err(Trouble::Wrong(format!("{what} is {}", digest(&bytes))))
                 }
             });
-            note(row, &what, read);
+            row.count_acknowledged(&what, read);
             let read = with_retries(5, || client.manifest(name, wanted)).await;
-            note(row, &format!("{wanted} of {name}"), read.map(drop));
+            row.count_acknowledged(&format!("{wanted} of {name}"), read.map(drop));
         }
         let deleted = self.deleted.lock().unwrap().clone();
         for (name, tag) in &deleted {
@@ -99,27 +99,9 @@ impl Ledger {
     }
 }
 
-/// What became of reading something that was acknowledged.
-fn note(row: &mut Row, what: &str, read: Outcome) {
-    row.operations += 1;
-    match read {
-        Ok(()) => {}
-        Err(trouble) if trouble.is_absence() => row.lost.push(format!("{what}: {trouble:?}")),
-        Err(trouble) if trouble.is_wrong() => row.wrong.push(format!("{what}: {trouble:?}")),
-        Err(trouble) => row.failed.push(format!("{what}: {trouble:?}")),
-    }
-}
-
 /// Looks into a bucket's folder: every blob has its digest, and nothing points at what is not there.
 pub fn audit(root: &Path, row: &mut Row) {
     let base = root.join("docker/registry/v2");
-    let blob = |digest: &str| {
-        let hex = digest.trim_start_matches("sha256:");
-        base.join(format!(
-            "blobs/sha256/{}/{hex}/data",
-            hex.get(..2).unwrap_or("")
-        ))
-    };
     for path in files(&base.join("blobs")) {
         let hex = path.parent().unwrap().file_name().unwrap();
         let actual = digest(&fs::read(&path).unwrap());
@@ -134,7 +116,7 @@ pub fn audit(root: &Path, row: &mut Row) {
             continue;
         }
         let text = fs::read_to_string(&path).unwrap();
-        if !blob(&text).is_file() {
+        if !data(&base, &text).is_file() {
             row.wrong
                 .push(format!("{shown} points at {text}, which is not there"));
             continue;
@@ -157,24 +139,26 @@ pub fn audit_manifests(root: &Path, row: &mut Row) {
     let links = files(&base.join("repositories")).into_iter();
     for path in links.filter(|path| path.to_string_lossy().contains("/_manifests/revisions/")) {
         let text = fs::read_to_string(&path).unwrap();
-        let hex = text.trim_start_matches("sha256:");
-        let stored = base.join(format!("blobs/sha256/{}/{hex}/data", &hex[..2]));
-        let manifest: Value = serde_json::from_slice(&fs::read(stored).unwrap()).unwrap();
+        let manifest = fs::read(data(&base, &text)).unwrap();
+        let manifest: Value = serde_json::from_slice(&manifest).unwrap();
         let layers = manifest["layers"].as_array().cloned().unwrap_or_default();
         for blob in std::iter::once(&manifest["config"]).chain(&layers) {
-            let hex = blob["digest"]
-                .as_str()
-                .unwrap()
-                .trim_start_matches("sha256:");
-            let data = base.join(format!("blobs/sha256/{}/{hex}/data", &hex[..2]));
-            if !data.is_file() {
+            let named = blob["digest"].as_str().unwrap();
+            if !data(&base, named).is_file() {
                 row.wrong.push(format!(
-                    "{} names {hex}, which is not there",
+                    "{} names {named}, which is not there",
                     path.display()
                 ));
             }
         }
     }
+}
+
+/// Where the bytes of a digest are.
+fn data(base: &Path, digest: &str) -> PathBuf {
+    let hex = digest.trim_start_matches("sha256:");
+    let first = hex.get(..2).unwrap_or("");
+    base.join(format!("blobs/sha256/{first}/{hex}/data"))
 }
 
 /// What uploads left behind: parts, and small objects.

@@ -1,20 +1,20 @@
 //! What is away for a while: the upstream, the bucket, names, room on the disk.
 
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use tempfile::TempDir;
 
-use super::client::{Client, Trouble, until_probe, with_retries};
+use super::client::{Client, Outcome, Trouble, until_probe, with_retries};
 use super::ledger::audit;
 use super::report::Row;
 use crate::support::faults::{Fault, Faulty};
 use crate::support::image::digest;
-use crate::support::{Image, Pounce, Upstream};
+use crate::support::{Image, Pounce, Upstream, borrowed};
 
 const PATIENCE: Duration = Duration::from_mins(2);
-/// "In seconds": what a request for what cannot be had may take.
+/// "In seconds": how long a client waits here for what cannot be had.
 const SOON: Duration = Duration::from_secs(30);
 const NAME: &str = "tortured/image";
 
@@ -27,27 +27,30 @@ fn tag(number: usize) -> String {
     format!("v{number}")
 }
 
+/// Whether these are the bytes of its manifest.
+fn is(bytes: &[u8], image: &Image) -> Outcome {
+    if bytes == image.manifest {
+        Ok(())
+    } else {
+        Err(Trouble::Wrong(digest(bytes)))
+    }
+}
+
 /// Pulls them all.
 async fn pull_all(client: &Client, images: &[Image], row: &mut Row) {
     for (number, image) in images.iter().enumerate() {
-        row.operations += 1;
-        match client.pull(NAME, &tag(number)).await {
-            Ok(bytes) if bytes == image.manifest => {}
-            Ok(bytes) => row.wrong.push(format!("v{number} is {}", digest(&bytes))),
-            Err(trouble) => row.failed.push(format!("v{number}: {trouble:?}")),
-        }
+        let pulled = client.pull(NAME, &tag(number)).await;
+        row.count(&tag(number), pulled.and_then(|bytes| is(&bytes, image)));
     }
 }
 
 /// What nobody has yet is refused, soon, and with a reason.
-async fn cold_is_refused(client: &Client, wanted: &str, row: &mut Row) {
-    let began = Instant::now();
+async fn cold_is_refused(pounce: &Pounce, wanted: &str, row: &mut Row) {
+    let impatient = Client::of(pounce.addr, SOON);
     row.operations += 1;
-    match client.manifest(NAME, wanted).await {
-        Err(Trouble::Refused(503, _)) if began.elapsed() < SOON => row.refused += 1,
-        other => row
-            .failed
-            .push(format!("{wanted}: {other:?} after {:?}", began.elapsed())),
+    match impatient.manifest(NAME, wanted).await {
+        Err(Trouble::Refused(503, _)) => row.refused += 1,
+        other => row.failed.push(format!("{wanted}: {other:?}")),
     }
 }
 
@@ -87,7 +90,7 @@ pub async fn upstream(count: u64, nameless: bool) -> Row {
         // So long that every tag has to be looked up anew.
         tokio::time::sleep(Duration::from_millis(1100)).await;
     }
-    cold_is_refused(&client, "never-pulled", &mut row).await;
+    cold_is_refused(&fresh, "never-pulled", &mut row).await;
     audit(&fresh.root(), &mut row);
     row
 }
@@ -108,17 +111,9 @@ pub async fn bucket(count: u64, silent: bool) -> Row {
     upstream.add(NAME, "later", &later);
     let bucket = Pounce::with(&[]).await;
     let front = Faulty::before(bucket.addr, 1).await;
-    let mut variables = bucket.as_s3();
-    variables.push((
-        "REGISTRY_STORAGE_S3_REGIONENDPOINT",
-        format!("http://{}", front.addr),
-    ));
+    let mut variables = bucket.as_s3_behind(front.addr);
     variables.push(("REGISTRY_PROXY_REMOTEURL", upstream.url()));
-    let variables: Vec<_> = variables
-        .iter()
-        .map(|(name, value)| (*name, &value[..]))
-        .collect();
-    let pounce = Pounce::with(&variables).await;
+    let pounce = Pounce::with(&borrowed(&variables)).await;
     let client = Client::of(pounce.addr, PATIENCE);
     for _ in 0..2 {
         pull_all(&client, &images, &mut row).await;
@@ -135,26 +130,23 @@ pub async fn bucket(count: u64, silent: bool) -> Row {
     until_probe(&client, "/readyz", 503).await;
     assert_eq!(client.probe("/healthz").await, 200);
     for (number, image) in images.iter().enumerate() {
-        row.operations += 1;
-        if let Err(trouble) = client.manifest(NAME, &tag(number)).await {
-            row.failed.push(format!("v{number}: {trouble:?}"));
-        }
+        let read = client.manifest(NAME, &tag(number)).await;
+        row.count(&tag(number), read.and_then(|bytes| is(&bytes, image)));
         for blob in &image.blobs {
-            row.operations += 1;
-            if let Err(trouble) = client.redirect(NAME, &digest(blob)).await {
-                row.failed.push(format!("v{number}: {trouble:?}"));
-            }
+            let redirect = client.redirect(NAME, &digest(blob)).await;
+            row.count(&tag(number), redirect.map(drop));
         }
     }
-    cold_is_refused(&client, &format!("sha256:{}", "5".repeat(64)), &mut row).await;
+    cold_is_refused(&pounce, &format!("sha256:{}", "5".repeat(64)), &mut row).await;
 
     front.inject(&[], 0);
     front.away(false);
     until_probe(&client, "/readyz", 200).await;
-    row.operations += 1;
-    if let Err(trouble) = client.pull(NAME, "later").await {
-        row.failed.push(format!("afterwards: {trouble:?}"));
-    }
+    let afterwards = client.pull(NAME, "later").await;
+    row.count(
+        "afterwards",
+        afterwards.and_then(|bytes| is(&bytes, &later)),
+    );
     pull_all(&client, &images, &mut row).await;
     audit(&bucket.root(), &mut row);
     row
@@ -211,12 +203,7 @@ pub async fn disk(count: u64) -> Option<Row> {
             (image, with_retries(5, || client.pull(NAME, &tag)).await)
         });
         for (image, pulled) in join_all(pulls).await {
-            row.operations += 1;
-            match pulled {
-                Ok(bytes) if bytes == image.manifest => {}
-                Ok(bytes) => row.wrong.push(digest(&bytes)),
-                Err(trouble) => row.failed.push(format!("{trouble:?}")),
-            }
+            row.count("pull", pulled.and_then(|bytes| is(&bytes, image)));
         }
     }
     audit(&pounce.root(), &mut row);

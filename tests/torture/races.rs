@@ -8,7 +8,7 @@ use super::ledger::{audit, audit_manifests};
 use super::report::Row;
 use crate::support::dice::Dice;
 use crate::support::image::digest;
-use crate::support::{Image, Pounce, Upstream};
+use crate::support::{Image, Pounce, Upstream, borrowed};
 
 const PATIENCE: Duration = Duration::from_mins(1);
 const NAME: &str = "tortured/race";
@@ -56,10 +56,7 @@ impl Pair {
         if pulls {
             variables.push(("REGISTRY_PROXY_REMOTEURL", url));
         }
-        let variables: Vec<_> = variables
-            .iter()
-            .map(|(name, value)| (*name, &value[..]))
-            .collect();
+        let variables = borrowed(&variables);
         let replicas = [
             Pounce::with(&variables).await,
             Pounce::with(&variables).await,
@@ -76,12 +73,7 @@ impl Pair {
 
     /// What a process says that knows nothing yet.
     async fn fresh(&self) -> Pounce {
-        let variables = self.bucket.as_s3();
-        let variables: Vec<_> = variables
-            .iter()
-            .map(|(name, value)| (*name, &value[..]))
-            .collect();
-        Pounce::with(&variables).await
+        Pounce::with(&borrowed(&self.bucket.as_s3())).await
     }
 }
 
@@ -102,14 +94,11 @@ pub async fn run(race: Race, rounds: usize, seed: u64) -> Row {
         let late = dice.up_to(Duration::from_millis(30));
         let outcomes = once(race, &pair, &tag, &images, late).await;
         row.injected += 1;
-        row.operations += 2;
-        for outcome in &outcomes {
-            match outcome {
-                Ok(()) => {}
-                Err(trouble) if trouble.is_clear() && race == Race::DeleteAndPush => {
-                    row.refuse("push or delete", trouble);
-                }
-                Err(trouble) => row.failed.push(format!("{tag}: {trouble:?}")),
+        for outcome in outcomes.clone() {
+            if race == Race::DeleteAndPush {
+                row.count_refusable("push or delete", outcome);
+            } else {
+                row.count(&tag, outcome);
             }
         }
         settle(race, &pair, &tag, &images, &outcomes, &mut row).await;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use super::client::Trouble;
+use super::client::{Outcome, Trouble};
 
 /// One fault.
 #[derive(Clone, Debug, Default)]
@@ -23,6 +23,8 @@ pub struct Row {
     pub refused: usize,
     /// How often each of these was said.
     pub reasons: BTreeMap<String, usize>,
+    /// What was under way when it happened, and how often.
+    pub met: BTreeMap<String, usize>,
 }
 
 impl Row {
@@ -34,12 +36,45 @@ impl Row {
     }
 
     /// Counts an error that says why.
-    pub fn refuse(&mut self, operation: &str, why: &Trouble) {
+    fn refuse(&mut self, operation: &str, why: &Trouble) {
         self.refused += 1;
         *self
             .reasons
             .entry(format!("{operation}: {why:?}"))
             .or_default() += 1;
+    }
+
+    /// Counts an operation that only its own mistakes can keep from succeeding.
+    pub fn count(&mut self, what: &str, outcome: Outcome) {
+        self.operations += 1;
+        match outcome {
+            Ok(()) => {}
+            Err(trouble) if trouble.is_wrong() => self.wrong.push(format!("{what}: {trouble:?}")),
+            Err(trouble) => self.failed.push(format!("{what}: {trouble:?}")),
+        }
+    }
+
+    /// The same where it may also be told, with a reason, that it cannot be done now.
+    pub fn count_refusable(&mut self, what: &str, outcome: Outcome) {
+        match outcome {
+            Err(trouble) if trouble.is_clear() => {
+                self.operations += 1;
+                let operation = what.split(' ').next().unwrap_or_default();
+                self.refuse(operation, &trouble);
+            }
+            other => self.count(what, other),
+        }
+    }
+
+    /// The same for what was acknowledged, and has to be there.
+    pub fn count_acknowledged(&mut self, what: &str, read: Outcome) {
+        match read {
+            Err(trouble) if trouble.is_absence() => {
+                self.operations += 1;
+                self.lost.push(format!("{what}: {trouble:?}"));
+            }
+            other => self.count(what, other),
+        }
     }
 
     pub fn is_clean(&self) -> bool {
@@ -67,10 +102,20 @@ pub fn table(rows: &[Row]) -> String {
             refused,
             ..
         } = row;
+        let met: Vec<String> = row
+            .met
+            .iter()
+            .map(|(what, times)| format!("{times} {what}"))
+            .collect();
+        let met = if met.is_empty() {
+            String::new()
+        } else {
+            format!(", at {}", met.join(", "))
+        };
         // Nothing can fail to be written into a string.
         let _ = writeln!(
             text,
-            "| {fault} | {injected} | {operations} | {refused} | {lost} | {wrong} | {failed} |"
+            "| {fault}{met} | {injected} | {operations} | {refused} | {lost} | {wrong} | {failed} |"
         );
     }
     text

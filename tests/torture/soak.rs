@@ -10,7 +10,7 @@ use super::client::{Client, Outcome, Way, until_probe};
 use super::report::Row;
 use crate::support::dice::Dice;
 use crate::support::image::digest;
-use crate::support::{Image, Process, Upstream};
+use crate::support::{Image, Process, Upstream, borrowed};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 const NAME: &str = "tortured/soak";
@@ -58,10 +58,7 @@ pub async fn soak(length: Duration, rate: u32, long: bool) -> Row {
         ("REGISTRY_STORAGE_DELETE_ENABLED", "true".into()),
         ("REGISTRY_LOG_ACCESSLOG_DISABLED", "true".into()),
     ]);
-    let variables: Vec<_> = variables
-        .iter()
-        .map(|(name, value)| (*name, &value[..]))
-        .collect();
+    let variables = borrowed(&variables);
     let process = Process::start(&variables);
     let images: Vec<Image> = (0..IMAGES)
         .map(|seed| Image::new(seed, &[30_000, 2000]))
@@ -174,7 +171,8 @@ impl Shared {
                     .await
                     .map(drop),
             ),
-            600..850 => ("manifest", self.client.manifest(NAME, &tag).await.map(drop)),
+            600..800 => ("manifest", self.client.manifest(NAME, &tag).await.map(drop)),
+            800..850 => ("HEAD", self.client.head(NAME, &tag).await),
             850..950 => (
                 "blob",
                 self.client
@@ -182,23 +180,26 @@ impl Shared {
                     .await
                     .map(drop),
             ),
-            950..970 => (
+            950..965 => (
                 "push",
                 self.client
                     .push(NAME, &tag, image, *self.dice.of(&Way::ALL))
                     .await,
             ),
+            965..970 => ("delete", self.delete(number).await),
             970..990 => ("tags", self.client.tags(NAME).await),
             990..998 => ("absent", self.absent(number).await),
             _ => ("cold", self.cold(number).await),
         };
-        let mut row = self.row.lock().await;
-        row.operations += 1;
-        match outcome {
-            Ok(()) => {}
-            Err(trouble) if trouble.is_wrong() => row.wrong.push(format!("{what}: {trouble:?}")),
-            Err(trouble) => row.failed.push(format!("{what}: {trouble:?}")),
-        }
+        self.row.lock().await.count(what, outcome);
+    }
+
+    /// Something that is pushed only to be deleted.
+    async fn delete(&self, number: u64) -> Outcome {
+        let (image, name) = (Image::new(2_000_000 + number, &[2000]), "tortured/deleted");
+        let tag = format!("d{number}");
+        self.client.push(name, &tag, &image, Way::Whole).await?;
+        self.client.delete(name, &image.digest()).await
     }
 
     /// Something that nobody has.
