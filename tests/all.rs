@@ -7,8 +7,10 @@
 
 mod support;
 
+mod abandoned;
 mod access;
 mod allocations;
+mod anonymous;
 mod calls;
 mod challenges;
 mod check;
@@ -33,10 +35,12 @@ mod pull;
 mod push;
 mod ranges;
 mod reached;
+mod redirects;
 mod referrers;
 mod replicas;
 mod resume;
 mod rules;
+mod settings;
 mod storage;
 mod tls;
 mod tokens;

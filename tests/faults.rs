@@ -53,6 +53,21 @@ async fn what_breaks_a_few_times_is_tried_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_complete_that_was_not_heard_is_looked_up_where_it_was_done() {
+    let bucket = Pounce::with(&[]).await;
+    let front = Faulty::before(bucket.addr, 1).await;
+    let mut variables = bucket.as_s3_behind(front.addr);
+    variables.push(("REGISTRY_STORAGE_S3_TIGRIS", "true".into()));
+    let pounce = Pounce::with(&borrowed(&variables)).await;
+    front.lag(true);
+    front.inject_few(Fault::LostComplete, 1);
+    pounce
+        .push_image("a/b", "v1", &Image::new(1, &[12 << 20]))
+        .await;
+    assert_eq!(front.take(), [(Fault::LostComplete, 1)].into());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_faulty_upstream_gets_nothing_wrong_into_anything() {
     fleet::misled(8, 6, 10, 11).await.assert_clean();
 }

@@ -70,6 +70,9 @@ impl Fault {
     }
 }
 
+/// Operations after which there is an object.
+const WRITES: [&str; 3] = ["PutObject", "CopyObject", "CompleteMultipartUpload"];
+
 #[derive(Default)]
 struct Mood {
     faults: Vec<Fault>,
@@ -77,6 +80,8 @@ struct Mood {
     /// How many more there are to be.
     left: usize,
     away: bool,
+    /// Every write is as with `Lag`, whatever else happens to it.
+    lags: bool,
 }
 
 struct Behind {
@@ -130,6 +135,11 @@ impl Faulty {
         self.behind.mood.lock().unwrap().away = away;
     }
 
+    /// Whether whatever is written is not seen for a second, as with [`Fault::Lag`], also if the answer is lost.
+    pub fn lag(&self, lags: bool) {
+        self.behind.mood.lock().unwrap().lags = lags;
+    }
+
     /// How often each fault happened since the last time that somebody took it.
     pub fn take(&self) -> BTreeMap<Fault, usize> {
         std::mem::take(&mut self.behind.injected.lock().unwrap())
@@ -171,6 +181,9 @@ impl Behind {
         if self.is_unseen(&method, &path, request.headers()) {
             return Ok(refusal(404, "NoSuchKey"));
         }
+        if WRITES.contains(&named) && self.mood.lock().unwrap().lags {
+            self.hide(&path);
+        }
         let Some(fault) = self.choose(named) else {
             return self.forward(request).await;
         };
@@ -199,8 +212,7 @@ impl Behind {
             }
             Fault::Lag => {
                 let written = self.forward(request).await?;
-                let until = Instant::now() + Duration::from_secs(1);
-                self.unseen.lock().unwrap().insert(path, until);
+                self.hide(&path);
                 Ok(written)
             }
         }
@@ -211,10 +223,7 @@ impl Behind {
         let happens = |fault: &&Fault| {
             let applies = match fault {
                 Fault::LostComplete => operation == "CompleteMultipartUpload",
-                Fault::Lag => {
-                    let writes = ["PutObject", "CopyObject", "CompleteMultipartUpload"];
-                    writes.contains(&operation)
-                }
+                Fault::Lag => WRITES.contains(&operation),
                 _ => true,
             };
             applies && self.dice.percent(mood.percent)
@@ -224,6 +233,11 @@ impl Behind {
         let chosen = after.iter().chain(before).find(happens).copied()?;
         mood.left = mood.left.checked_sub(1)?;
         Some(chosen)
+    }
+
+    fn hide(&self, path: &str) {
+        let until = Instant::now() + Duration::from_secs(1);
+        self.unseen.lock().unwrap().insert(path.to_owned(), until);
     }
 
     fn is_unseen(&self, method: &Method, path: &str, headers: &HeaderMap) -> bool {

@@ -1,0 +1,146 @@
+//! Anonymous clients, and the tokens that they and users get of pounce itself.
+
+use pounce::auth;
+use tempfile::TempDir;
+
+use crate::support::users::{ask, by, push, until, user, with_rules, with_users};
+use crate::support::{Pounce, Reply};
+
+/// What clients do with a Bearer challenge: they fetch the token that it names.
+async fn token(pounce: &Pounce, challenge: &Reply, name: Option<&str>) -> Reply {
+    let text = challenge.header("www-authenticate");
+    let parameter = |key: &str| {
+        let (_, rest) = text.split_once(&format!("{key}=\"")).unwrap_or(("", "\""));
+        rest.split('"').next().unwrap().to_owned()
+    };
+    let realm = parameter("realm");
+    let path = realm.strip_prefix(&pounce.url("")).unwrap();
+    let query = format!(
+        "?service={}&scope={}",
+        parameter("service"),
+        parameter("scope")
+    );
+    let request = pounce.request("GET", &format!("{path}{query}"));
+    pounce
+        .send(match name {
+            Some(name) => by(name, request),
+            None => request,
+        })
+        .await
+}
+
+fn value(reply: &Reply) -> String {
+    let body: serde_json::Value = serde_json::from_slice(&reply.body).unwrap();
+    assert!(body["expires_in"].as_u64().unwrap() >= 60);
+    assert_eq!(body["token"], body["access_token"]);
+    body["token"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn anybody_may_pull_where_the_rules_say_so_and_users_push_all_the_same() {
+    let rules = "
+- {users: [anonymous], repositories: ['public/**'], actions: [pull]}
+- {users: [alice], actions: [pull, push]}";
+    let pounce = with_rules(&["alice", "bob"], rules).await;
+    push(&pounce, "alice", "public/app", 5).await;
+    push(&pounce, "alice", "private", 6).await;
+    let (public, private) = ("/v2/public/app/manifests/v1", "/v2/private/manifests/v1");
+    assert_eq!(pounce.get(public).await.status, 200);
+    let catalog = pounce.get("/v2/_catalog").await;
+    assert_eq!(&catalog.body[..], br#"{"repositories":["public/app"]}"#);
+
+    // docker asks here first, and then does for every request what it was told.
+    let hello = pounce.get("/v2/").await;
+    assert_eq!(hello.status, 401);
+    assert!(
+        hello
+            .header("www-authenticate")
+            .starts_with("Bearer realm=\"http://")
+    );
+    let anonymous = value(&token(&pounce, &hello, None).await);
+    let with = |token: &str, method: &str, path: &str| {
+        let request = pounce.request(method, path).bearer_auth(token);
+        pounce.send(request)
+    };
+    assert_eq!(with(&anonymous, "GET", "/v2/").await.status, 200);
+    assert_eq!(with(&anonymous, "GET", public).await.status, 200);
+    for (method, path) in [("GET", private), ("POST", "/v2/public/app/blobs/uploads/")] {
+        let refused = with(&anonymous, method, path).await;
+        assert_eq!(refused.status, 401);
+        let challenge = refused.header("www-authenticate");
+        assert!(
+            challenge.contains("error=\"insufficient_scope\""),
+            "{challenge}"
+        );
+        assert!(challenge.contains("scope=\"repository:"), "{challenge}");
+        let alices = value(&token(&pounce, &refused, Some("alice")).await);
+        assert!(with(&alices, method, path).await.status < 300);
+        // bob is somebody, and may not.
+        let bobs = value(&token(&pounce, &refused, Some("bob")).await);
+        assert_eq!(with(&bobs, method, path).await.status, 403);
+        assert_eq!(with(&bobs, "GET", public).await.status, 200);
+    }
+    // A password is as good as the token for it, and a wrong one is neither.
+    assert_eq!(ask(&pounce, "alice", "GET", private).await.status, 200);
+    let wrong = pounce
+        .request("GET", "/v2/token")
+        .basic_auth("alice", Some("x"));
+    let reply = pounce.send(wrong).await;
+    assert_eq!(reply.status, 401);
+    assert!(reply.header("www-authenticate").starts_with("Basic "));
+    // Nor is a token one for another: a stolen one would never die.
+    let again = with(&anonymous, "GET", "/v2/token").await;
+    assert_eq!(again.status, 401);
+    // containerd tries the other way first.
+    assert_eq!(ask(&pounce, "alice", "POST", "/v2/token").await.status, 405);
+    for token in [
+        "",
+        "a.b.c",
+        &format!("{anonymous}x"),
+        &anonymous[..anonymous.len() - 2],
+    ] {
+        assert_eq!(with(token, "GET", "/v2/").await.status, 401, "{token}");
+    }
+}
+
+#[tokio::test]
+async fn tokens_die_with_the_password_and_are_good_at_every_replica() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("htpasswd");
+    std::fs::write(&path, user("alice")).unwrap();
+    let variables = [
+        ("REGISTRY_AUTH_HTPASSWD_PATH", path.to_str().unwrap()),
+        (
+            "REGISTRY_AUTH_RULES",
+            "[{users: [anonymous], actions: [pull]}]",
+        ),
+        ("REGISTRY_HTTP_SECRET", "shared"),
+    ];
+    let (one, other) = (
+        Pounce::with(&variables).await,
+        Pounce::with(&variables).await,
+    );
+    let stranger = Pounce::with(&[variables[0], variables[1]]).await;
+    let issued = value(&ask(&one, "alice", "GET", "/v2/token").await);
+    let status = |pounce: &Pounce| {
+        let request = pounce.request("GET", "/v2/").bearer_auth(&issued);
+        let sent = request.send();
+        async move { sent.await.unwrap().status().as_u16() }
+    };
+    assert_eq!(
+        (
+            status(&one).await,
+            status(&other).await,
+            status(&stranger).await
+        ),
+        (200, 200, 401)
+    );
+    std::fs::write(&path, auth::line("alice", "new", 4).unwrap()).unwrap();
+    until(&one, "alice", 401).await;
+    assert_eq!(status(&one).await, 401);
+    // Where nobody gets tokens, there is no such endpoint.
+    let plain = with_users(&["alice"]).await;
+    assert_eq!(ask(&plain, "alice", "GET", "/v2/token").await.status, 404);
+    let open = Pounce::with(&[]).await;
+    assert_eq!(open.get("/v2/token").await.status, 404);
+}

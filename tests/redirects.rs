@@ -1,0 +1,137 @@
+//! Where a blob's redirect leads, and what the embedded bucket answers there.
+
+use crate::storage::warm;
+use crate::support::{Pounce, borrowed};
+
+#[tokio::test]
+async fn redirects_can_be_turned_off() {
+    let (_upstream, pounce, image, path) =
+        warm(&[("REGISTRY_STORAGE_REDIRECT_DISABLE", "true")]).await;
+    let reply = pounce.get(&path).await;
+    assert_eq!(
+        (reply.status, reply.header("content-length")),
+        (200, "300000")
+    );
+    assert!(reply.body == image.layer());
+    let reply = pounce.range(&path, "bytes=5-9").await;
+    assert_eq!(
+        (reply.status, &reply.body),
+        (206, &image.layer().slice(5..10))
+    );
+    assert_eq!(reply.header("content-range"), "bytes 5-9/300000");
+    assert_eq!(
+        pounce.range(&path, "bytes=300000-").await.code(),
+        "RANGE_INVALID"
+    );
+}
+
+#[tokio::test]
+async fn urls_are_made_for_the_host_that_the_client_called() {
+    let (_upstream, pounce, image, path) = warm(&[]).await;
+    let called = format!("localhost:{}", pounce.addr.port());
+    let reply = pounce
+        .send(pounce.request("GET", &path).header("host", &called))
+        .await;
+    let location = reply.header("location").to_owned();
+    assert!(
+        location.starts_with(&format!("http://{called}/pounce/")),
+        "{location}"
+    );
+    assert_eq!(pounce.follow(&reply).await.body, image.layer());
+    let long = "h".repeat(1000);
+    for odd in ["a b", "x/y", "u@h", "", &long] {
+        let reply = raw_host(&pounce, &path, odd).await;
+        assert!(
+            reply.starts_with("HTTP/1.1 307") || reply.starts_with("HTTP/1.1 400"),
+            "{odd}: {reply}"
+        );
+        assert!(!reply.contains("u@h") && !reply.contains(&long), "{reply}");
+    }
+}
+
+async fn raw_host(pounce: &Pounce, path: &str, host: &str) -> String {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let mut connection = tokio::net::TcpStream::connect(pounce.addr).await.unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+    connection.write_all(request.as_bytes()).await.unwrap();
+    let mut reply = String::new();
+    connection.read_to_string(&mut reply).await.unwrap();
+    reply
+}
+
+#[tokio::test]
+async fn http_host_decides_where_it_is_set() {
+    let (_upstream, pounce, _, path) =
+        warm(&[("REGISTRY_HTTP_HOST", "https://registry.example.com")]).await;
+    let reply = pounce.get(&path).await;
+    assert!(
+        reply
+            .header("location")
+            .starts_with("https://registry.example.com/pounce/")
+    );
+}
+
+#[tokio::test]
+async fn the_embedded_bucket_refuses_whoever_has_no_signature() {
+    let (_upstream, pounce, image, path) = warm(&[]).await;
+    let signed = pounce.get(&path).await.header("location").to_owned();
+    let (plain, query) = signed.split_once('?').unwrap();
+    let forged = query.replace("X-Amz-Signature=", "X-Amz-Signature=0");
+    let expired = query.replace("X-Amz-Expires=1200", "X-Amz-Expires=604800");
+    let elsewhere = plain.replace("/data", "/date");
+    let other = [
+        ("GET", plain.to_owned()),
+        ("GET", format!("{plain}?{forged}")),
+        ("GET", format!("{plain}?{expired}")),
+        ("GET", format!("{elsewhere}?{query}")),
+        ("PUT", signed.clone()),
+        ("DELETE", signed.clone()),
+        ("GET", pounce.url("/pounce/.pounce/credentials.json")),
+        ("GET", pounce.url("/pounce/?list-type=2")),
+        ("GET", pounce.url("/pounce/..%2f..%2fetc/passwd")),
+    ];
+    let client = reqwest::Client::new();
+    for (method, url) in other {
+        let reply = pounce
+            .send(client.request(method.parse().unwrap(), &url))
+            .await;
+        assert!(
+            (400..500).contains(&reply.status),
+            "{method} {url}: {reply:?}"
+        );
+    }
+    assert_eq!(pounce.get(&path).await.status, 307);
+    assert!(pounce.send(client.get(signed)).await.body == image.layer());
+}
+
+#[tokio::test]
+async fn the_embedded_bucket_takes_no_forms() {
+    let pounce = Pounce::with(&[]).await;
+    let pieces = vec![crate::support::image::noise(1, 1 << 20); 40];
+    let form = "multipart/form-data; boundary=x";
+    for path in ["/pounce/", "/pounce"] {
+        let request = pounce.request("POST", path).header("content-type", form);
+        let body = crate::support::push::streamed(pieces.clone());
+        let reply = pounce.send(request.body(body)).await;
+        assert!([0, 501].contains(&reply.status), "{reply:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_redirect_endpoint_stands_in_for_the_buckets_own() {
+    let (_upstream, bucket, _, path) = warm(&[]).await;
+    let s3 = bucket.as_s3();
+    let mut variables = borrowed(&s3);
+    variables.push((
+        "REGISTRY_STORAGE_S3_REDIRECTENDPOINT",
+        "https://blobs.example.com",
+    ));
+    let pounce = Pounce::with(&variables).await;
+    let reply = pounce.get(&path).await;
+    assert!(
+        reply
+            .header("location")
+            .starts_with("https://blobs.example.com/pounce/docker/"),
+        "{reply:?}"
+    );
+}
