@@ -35,9 +35,22 @@ pub fn missing(programs: &[(&str, &str)]) -> Option<String> {
     Some(format!("{program} is missing: install {package}"))
 }
 
+/// A temporary folder for so many bytes, in memory where there is room: to create and to remove what a scenario
+/// starts from would otherwise take longer than to measure.
+pub fn folder(bytes: u64) -> TempDir {
+    const IN_MEMORY: &str = "/dev/shm";
+    let room = rustix::fs::statvfs(IN_MEMORY);
+    // Twice as much: it is memory that contestants need, too.
+    if room.is_ok_and(|room| room.f_bavail * room.f_frsize > 2 * bytes) {
+        TempDir::new_in(IN_MEMORY).unwrap()
+    } else {
+        TempDir::new().unwrap()
+    }
+}
+
 /// Debian's `docker-registry` over a folder of its own: the process, its URL, and that folder.
 pub async fn start_distribution() -> (Running, String, TempDir) {
-    let (folder, port) = (TempDir::new().unwrap(), free_port());
+    let (folder, port) = (folder(4 << 30), free_port());
     let root = folder.path().join("data");
     let config = format!(
         "version: 0.1\nlog: {{level: error, accesslog: {{disabled: true}}}}\n\

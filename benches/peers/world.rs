@@ -12,6 +12,7 @@ use crate::peers::{self, Words};
 use crate::support::Process;
 use crate::support::image::{Image, digest};
 use crate::support::push::closing;
+use crate::tools;
 
 /// The repository.
 pub const NAME: &str = "bench/warm";
@@ -29,7 +30,8 @@ pub struct World {
 impl World {
     pub async fn build() -> Self {
         // A config and eleven layers: a manifest of some 2 KB.
-        let (s3, image) = (Process::start(&[]), Image::new(7, &[1000; 11]));
+        let s3 = Process::over(tools::folder(2 << 30), &[]);
+        let image = Image::new(7, &[1000; 11]);
         let folder = TempDir::new().unwrap();
         let path = |name: &str| folder.path().join(name).display().to_string();
         let mut words = s3_words(&s3);
