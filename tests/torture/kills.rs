@@ -222,7 +222,7 @@ impl Round {
             place.upstream.add(NAME, &self.tag, &self.image);
             variables.push(("REGISTRY_PROXY_REMOTEURL", &upstream[..]));
         }
-        let (mut begun, mut met) = (0, "pounce warm".to_owned());
+        let (mut begun, mut met) = (0, String::new());
         let ended = if self.moment == Moment::Warm {
             match warm(place, &upstream, &self.tag, when.after).await {
                 Some(true) => true,
@@ -245,6 +245,8 @@ impl Round {
             }
             let client = Client::of(&process.addr, PATIENCE);
             let ended = tokio::select! {
+                // It begins, also if there is no time at all.
+                biased;
                 outcome = self.work(&client) => {
                     // Where everything is swept that is a second old, it may be refused.
                     match outcome {
@@ -262,7 +264,9 @@ impl Round {
         // One that had ended was killed at rest.
         if !ended {
             row.injected += 1;
-            *row.met.entry(met).or_default() += 1;
+            if !met.is_empty() {
+                *row.met.entry(met).or_default() += 1;
+            }
         }
         row.operations += 1;
         place.look(row);
