@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use crate::support::faults::{Fault, Faulty};
 use crate::support::image::{OCI_MANIFEST, digest, noise};
 use crate::support::push::closing;
 use crate::support::{Image, Pounce, Upstream, borrowed};
@@ -234,4 +235,33 @@ async fn a_tag_pushed_to_one_replica_is_at_once_with_those_that_missed_it() {
     let image = Image::new(1, &[10]);
     one.push_image("a/b", "ours", &image).await;
     assert_eq!(two.get("/v2/a/b/manifests/ours").await.body, image.manifest);
+}
+
+#[tokio::test]
+async fn a_delete_does_not_take_a_tag_that_another_replica_moves_meanwhile() {
+    let bucket = Pounce::with(&[]).await;
+    let front = Faulty::before(bucket.addr, 1).await;
+    let deletes = ("REGISTRY_STORAGE_DELETE_ENABLED", "true".to_owned());
+    let start = |mut variables: Vec<(&'static str, String)>| {
+        variables.push(deletes.clone());
+        async move { Pounce::with(&borrowed(&variables)).await }
+    };
+    let (one, two) = (
+        start(bucket.as_s3_behind(front.addr)).await,
+        start(bucket.as_s3()).await,
+    );
+    let (old, new) = (Image::new(1, &[10]), Image::new(2, &[10]));
+    one.push_image("a/b", "v1", &old).await;
+    // It has seen that the tag is the old one's, and is slow to delete it.
+    front.inject_at(Fault::Delay, "DeleteObject");
+    let delete = one.request("DELETE", &format!("/v2/a/b/manifests/{}", old.digest()));
+    let delete = tokio::spawn(delete.send());
+    front.until_injected().await;
+    two.push_image("a/b", "v1", &new).await;
+    assert_eq!(delete.await.unwrap().unwrap().status(), 202);
+    let fresh = start(bucket.as_s3()).await;
+    let tagged = fresh.get("/v2/a/b/manifests/v1").await;
+    assert_eq!(tagged.body, new.manifest);
+    let gone = format!("/v2/a/b/manifests/{}", old.digest());
+    assert_eq!(fresh.get(&gone).await.status, 404);
 }

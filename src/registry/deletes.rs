@@ -8,9 +8,10 @@
 //! or the manifest is there without the tag, as after a push of it alone; no tag means what is not there, and a
 //! delete that dies half-way is finished by the next one (`tests/models/deletes.rs` looks at all orders). Those who
 //! push look only where `storage.delete.enabled` is on: it has to be the same on all replicas. Two replicas that
-//! push one tag at once write it one after the other, and the last one counts. A bucket has no locks: who pushes
-//! another manifest to a tag in the moment between a delete's last look at it and its deletion loses the tag, unless
-//! he still looks himself.
+//! push one tag at once write it one after the other, and the last one counts. A tag that another manifest is pushed to
+//! in the moment between a delete's last look at it and its deletion stays: it is deleted on the condition that it is
+//! unchanged (`If-Match`: AWS, Tigris, Ceph and the embedded bucket; on a store that does not know that, it is lost,
+//! unless who pushed it still looks himself).
 
 use super::Registry;
 use super::cache::Matter;
@@ -24,6 +25,9 @@ use crate::store::{Key, StoreError};
 
 /// How many tags are compared at once.
 const PARALLEL: usize = 32;
+
+/// How often a tag is looked at that others push between the look and its deletion.
+const ATTEMPTS: usize = 5;
 
 impl Registry {
     /// Deletes a tag, or a manifest with all tags that mean it.
@@ -145,13 +149,25 @@ impl Registry {
         tag: &Tag,
         digest: &Digest,
     ) -> Result<(), StoreError> {
+        let (store, key) = (&self.inner.store, Key::Tag(name, tag));
         let drop = async {
-            match self.inner.store.get(Key::Tag(name, tag)).await? {
-                // It was listed for its history: another delete may have come no further than to here.
-                None => self.drop_history(name, tag).await,
-                Some(link) if link.digest() == Some(*digest) => self.drop_tag(name, tag).await,
-                Some(_) => Ok(()),
+            for _ in 0..ATTEMPTS {
+                let Some(link) = store.get_now(key).await? else {
+                    // It was listed for its history: another delete may have come no further than to here.
+                    return self.drop_history(name, tag).await;
+                };
+                if link.digest() != Some(*digest) {
+                    return Ok(());
+                }
+                if store.delete_unchanged(key, &link).await? {
+                    self.inner.cache.forget_tag(name, tag);
+                    return self.drop_history(name, tag).await;
+                }
             }
+            Err(StoreError::Unavailable {
+                operation: "DeleteObject",
+                cause: format!("others push {name}:{tag} all the time"),
+            })
         };
         let matter = Matter::Manifest(name.clone(), Reference::Tag(tag.clone()));
         self.inner.cache.alone(matter, drop).await

@@ -16,6 +16,7 @@ mod presign;
 mod presigned;
 mod relocate;
 mod remove;
+mod write;
 
 use std::fmt;
 use std::sync::Arc;
@@ -29,8 +30,9 @@ pub use error::StoreError;
 pub use key::Key;
 pub use listing::Listed;
 pub use multipart::{Completed, MAX_PARTS, Multipart, Part, part_size};
-pub use object::{Condition, Metadata, Object, ObjectStream, Stored};
+pub use object::{Metadata, Object, ObjectStream, Stored};
 pub use presigned::Presigned;
+pub use write::Condition;
 
 /// A bucket, cheap to clone.
 #[derive(Clone)]

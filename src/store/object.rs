@@ -1,4 +1,4 @@
-//! Single objects: look, read, stream, write.
+//! Single objects: look, read, stream.
 //!
 //! The SDK's futures are some 15 KB each; they are boxed here, so that they do not become part of the
 //! future of every request, which a warm one would only carry around.
@@ -7,14 +7,12 @@ use std::collections::HashMap;
 use std::io;
 use std::time::SystemTime;
 
-use aws_sdk_s3::error::ProvideErrorMetadata;
-use aws_sdk_s3::primitives::ByteStream;
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, TryStreamExt};
 use http_body_util::BodyDataStream;
 
-use super::error::{failure, translate};
+use super::error::translate;
 use super::{Key, Store, StoreError};
 use crate::oci::{Digest, MAX_MANIFEST_BYTES, MediaType, Slice};
 use crate::telemetry::causes;
@@ -33,18 +31,6 @@ pub type Metadata = HashMap<String, String>;
 pub struct Stored {
     /// Its size in bytes.
     pub size: u64,
-}
-
-/// When an object may be written. Some stores do not know conditions and write always, so they make
-/// races rarer and correctness may not rest on them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Condition<'a> {
-    /// In any case.
-    Always,
-    /// If there is none yet.
-    IfAbsent,
-    /// If it still has this `ETag`.
-    IfUnchanged(&'a str),
 }
 
 /// A small object, whole.
@@ -142,14 +128,31 @@ impl Store {
         self.get_up_to(key, MAX_MANIFEST_BYTES as u64).await
     }
 
+    /// The same, whatever another region has just done to it.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub async fn get_now(&self, key: Key<'_>) -> Result<Option<Object>, StoreError> {
+        self.read(key, MAX_MANIFEST_BYTES as u64, true).await
+    }
+
     /// Reads an object of at most `limit` bytes; `None` when it is not there.
     ///
     /// # Errors
     /// The bucket did not answer, or the object is larger.
     pub async fn get_up_to(&self, key: Key<'_>, limit: u64) -> Result<Option<Object>, StoreError> {
+        self.read(key, limit, false).await
+    }
+
+    async fn read(
+        &self,
+        key: Key<'_>,
+        limit: u64,
+        now: bool,
+    ) -> Result<Option<Object>, StoreError> {
         let mut attempts = 1;
         loop {
-            match self.get_once(key, limit).await? {
+            match self.get_once(key, limit, now).await? {
                 Read::Whole(object) => return Ok(Some(*object)),
                 Read::Absent => return Ok(None),
                 // The SDK tries what has no answer again, and not what has half of one.
@@ -164,7 +167,7 @@ impl Store {
         }
     }
 
-    async fn get_once(&self, key: Key<'_>, limit: u64) -> Result<Read, StoreError> {
+    async fn get_once(&self, key: Key<'_>, limit: u64, now: bool) -> Result<Read, StoreError> {
         let path = self.path(&key);
         let request = self
             .inner
@@ -172,9 +175,10 @@ impl Store {
             .get_object()
             .bucket(&self.inner.bucket)
             .key(&path);
-        let answer = Box::pin(request.clone().send()).await;
-        let answer = match answer {
-            Err(error) if self.inner.lags && translate("GetObject", &error).is_none() => {
+        let first = request.clone().customize();
+        let first = first.mutate_request(at_leader(self.inner.lags && now));
+        let answer = match Box::pin(first.send()).await {
+            Err(error) if self.inner.lags && !now && translate("GetObject", &error).is_none() => {
                 Box::pin(request.customize().mutate_request(consistent).send()).await
             }
             other => other,
@@ -239,60 +243,6 @@ impl Store {
                 }))
             }
             Err(error) => translate("GetObject", &error).map_or(Ok(None), Err),
-        }
-    }
-
-    /// Writes an object whole; `false` when the condition does not hold.
-    ///
-    /// # Errors
-    /// The bucket did not take it.
-    pub async fn put(
-        &self,
-        key: Key<'_>,
-        bytes: Bytes,
-        media_type: &MediaType,
-        metadata: &Metadata,
-        condition: Condition<'_>,
-    ) -> Result<bool, StoreError> {
-        let put = &self.inner.put;
-        let send = |condition: Condition<'_>| {
-            let request = self
-                .inner
-                .client
-                .put_object()
-                .bucket(&self.inner.bucket)
-                .key(self.path(&key))
-                .content_type(media_type.as_str())
-                .set_metadata(Some(metadata.clone()))
-                .set_server_side_encryption(put.encryption.clone())
-                .set_ssekms_key_id(put.kms_key.clone())
-                .set_storage_class(put.storage_class.clone())
-                .set_acl(put.acl.clone())
-                .body(ByteStream::from(bytes.clone()));
-            Box::pin(match condition {
-                Condition::Always => request.send(),
-                Condition::IfAbsent => request.if_none_match("*").send(),
-                Condition::IfUnchanged(etag) => request.if_match(etag).send(),
-            })
-        };
-        let Err(error) = send(condition).await else {
-            return Ok(true);
-        };
-        match error
-            .as_service_error()
-            .and_then(ProvideErrorMetadata::code)
-        {
-            // 409: another conditional write is under way.
-            Some("PreconditionFailed" | "ConditionalRequestConflict") => Ok(false),
-            Some("NotImplemented") if condition != Condition::Always => {
-                let written = send(Condition::Always).await;
-                written
-                    .map(|_| true)
-                    .map_err(|error| failure("PutObject", &error))
-            }
-            // What was to be unchanged is gone.
-            _ if translate("PutObject", &error).is_none() => Ok(false),
-            _ => Err(failure("PutObject", &error)),
         }
     }
 

@@ -2,9 +2,11 @@
 
 use std::time::SystemTime;
 
+use aws_sdk_s3::error::ProvideErrorMetadata;
 use futures_util::{StreamExt, TryStreamExt, stream};
 
 use super::error::{failure, translate};
+use super::object::{Object, at_leader};
 use super::{Key, Store, StoreError};
 
 /// How many objects of a directory are deleted at once.
@@ -17,6 +19,34 @@ impl Store {
     /// The bucket did not do it.
     pub async fn delete(&self, key: Key<'_>) -> Result<(), StoreError> {
         self.delete_path(self.path(&key)).await
+    }
+
+    /// Deletes an object if it still is the one that was read; `false` when it is another one. One that is not
+    /// there is fine. A store that does not know conditions deletes it always.
+    ///
+    /// # Errors
+    /// The bucket did not do it.
+    pub async fn delete_unchanged(&self, key: Key<'_>, read: &Object) -> Result<bool, StoreError> {
+        let request = self
+            .inner
+            .client
+            .delete_object()
+            .bucket(&self.inner.bucket)
+            .key(self.path(&key))
+            .set_if_match(read.etag.clone())
+            .customize()
+            .mutate_request(at_leader(self.inner.lags));
+        let Err(error) = Box::pin(request.send()).await else {
+            return Ok(true);
+        };
+        match error
+            .as_service_error()
+            .and_then(ProvideErrorMetadata::code)
+        {
+            Some("PreconditionFailed" | "ConditionalRequestConflict") => Ok(false),
+            Some("NotImplemented") => self.delete(key).await.map(|()| true),
+            _ => translate("DeleteObject", &error).map_or(Ok(true), Err),
+        }
     }
 
     /// Deletes everything below a directory key; returns how many objects that were.

@@ -1,13 +1,21 @@
 //! One replica deletes a manifest by its digest, while others push it under a tag (`registry/deletes`,
 //! `registry/publish`): in the end, no tag means a manifest that is not there, and no tag is listed that cannot be
-//! pulled.
+//! pulled. And if it is another manifest that they push under it, that one stays.
 
 use super::{Model, explore};
+
+/// What a tag can mean.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Image {
+    Deleted,
+    /// Nobody deletes it.
+    Other,
+}
 
 /// What a tag is in the bucket: a link, and an entry in its history, which makes it be listed too.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 struct Tag {
-    link: bool,
+    link: Option<Image>,
     history: bool,
 }
 
@@ -37,17 +45,20 @@ enum Deleter {
     Done,
 }
 
-/// Who looks again when he has written.
+/// Who looks again when he has written; and whether a link is deleted only if it still is what was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Guards {
     pusher: bool,
     deleter: bool,
+    condition: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct World {
+    /// Whether that of the image is there which is deleted.
     revision: bool,
     tag: Tag,
+    pushed: Image,
     pushers: Vec<Pusher>,
     deleter: Deleter,
     /// The deleter's replica may die; its client deletes again.
@@ -58,13 +69,14 @@ struct World {
 }
 
 impl World {
-    fn start(pushers: usize, there: bool, guards: Guards) -> Self {
+    fn start(pushers: usize, pushed: Image, there: bool, guards: Guards) -> Self {
         Self {
             revision: true,
             tag: Tag {
-                link: there,
+                link: there.then_some(Image::Deleted),
                 history: there,
             },
+            pushed,
             pushers: vec![Pusher::WritesRevision; pushers],
             deleter: Deleter::Begins,
             mortal: true,
@@ -76,11 +88,11 @@ impl World {
     fn push(&mut self, number: usize) {
         self.pushers[number] = match self.pushers[number] {
             Pusher::WritesRevision => {
-                self.revision = true;
+                self.revision |= self.pushed == Image::Deleted;
                 Pusher::WritesLink
             }
             Pusher::WritesLink => {
-                self.tag.link = true;
+                self.tag.link = Some(self.pushed);
                 Pusher::WritesHistory
             }
             Pusher::WritesHistory => {
@@ -91,8 +103,10 @@ impl World {
                     Pusher::Acknowledged
                 }
             }
-            Pusher::LooksAtLink if self.tag.link => Pusher::LooksAtRevision,
-            Pusher::LooksAtRevision if self.revision => Pusher::Acknowledged,
+            Pusher::LooksAtLink if self.tag.link.is_some() => Pusher::LooksAtRevision,
+            Pusher::LooksAtRevision if self.revision || self.pushed == Image::Other => {
+                Pusher::Acknowledged
+            }
             Pusher::LooksAtLink | Pusher::LooksAtRevision => Pusher::WritesRevision,
             Pusher::Acknowledged => Pusher::Acknowledged,
         };
@@ -104,11 +118,16 @@ impl World {
                 self.last_pass = !self.revision;
                 Deleter::Reads
             }
-            Deleter::Reads if self.tag.link => Deleter::DropsLink,
-            Deleter::Reads if self.tag.history => Deleter::DropsHistory,
-            Deleter::Reads => self.after_tags(),
+            Deleter::Reads => match self.tag.link {
+                Some(Image::Deleted) => Deleter::DropsLink,
+                None if self.tag.history => Deleter::DropsHistory,
+                Some(Image::Other) | None => self.after_tags(),
+            },
+            Deleter::DropsLink if self.guards.condition && self.tag.link == Some(Image::Other) => {
+                Deleter::Reads
+            }
             Deleter::DropsLink => {
-                self.tag.link = false;
+                self.tag.link = None;
                 Deleter::DropsHistory
             }
             Deleter::DropsHistory => {
@@ -168,11 +187,14 @@ impl Model for World {
     }
 
     fn finally(&self) -> Result<(), String> {
-        if self.tag.link && !self.revision {
+        if self.tag.link == Some(Image::Deleted) && !self.revision {
             return Err("a tag means what is not there".to_owned());
         }
-        if self.tag.history && !self.tag.link {
+        if self.tag.history && self.tag.link.is_none() {
             return Err("a tag is listed that cannot be pulled".to_owned());
+        }
+        if self.pushed == Image::Other && self.tag.link != Some(Image::Other) {
+            return Err("a tag that was pushed is gone".to_owned());
         }
         Ok(())
     }
@@ -183,19 +205,35 @@ impl Model for World {
     }
 }
 
-const BOTH: Guards = Guards {
+const ALL: Guards = Guards {
     pusher: true,
     deleter: true,
+    condition: true,
 };
 
 #[test]
-fn no_tag_means_what_is_not_there() {
-    for there in [false, true] {
-        for pushers in [1, 2] {
-            let states = explore(World::start(pushers, there, BOTH)).unwrap();
+fn no_tag_means_what_is_not_there_and_no_other_push_is_lost() {
+    for (pushers, pushed) in [
+        (1, Image::Deleted),
+        (2, Image::Deleted),
+        (1, Image::Other),
+        (2, Image::Other),
+    ] {
+        for there in [false, true] {
+            let states = explore(World::start(pushers, pushed, there, ALL)).unwrap();
             assert!(states > 50, "{states}");
         }
     }
+}
+
+#[test]
+fn without_a_condition_another_push_would_be_lost() {
+    let guards = Guards {
+        condition: false,
+        ..ALL
+    };
+    let found = explore(World::start(1, Image::Other, true, guards)).unwrap_err();
+    assert!(found.contains("is gone"), "{found}");
 }
 
 #[test]
@@ -203,14 +241,14 @@ fn if_either_did_not_look_again_one_would() {
     for guards in [
         Guards {
             pusher: false,
-            ..BOTH
+            ..ALL
         },
         Guards {
             deleter: false,
-            ..BOTH
+            ..ALL
         },
     ] {
-        let found = explore(World::start(1, true, guards)).unwrap_err();
+        let found = explore(World::start(1, Image::Deleted, true, guards)).unwrap_err();
         assert!(found.contains("a tag "), "{found}");
     }
 }

@@ -79,6 +79,8 @@ struct Mood {
     percent: u64,
     /// How many more there are to be.
     left: usize,
+    /// What these can happen to, if not to everything: an operation of S3.
+    only: Option<&'static str>,
     away: bool,
     /// Every write is as with `Lag`, whatever else happens to it.
     lags: bool,
@@ -122,12 +124,27 @@ impl Faulty {
     pub fn inject(&self, faults: &[Fault], percent: u64) {
         let mut mood = self.behind.mood.lock().unwrap();
         (mood.faults, mood.percent, mood.left) = (faults.to_vec(), percent, usize::MAX);
+        mood.only = None;
     }
 
     /// This happens to the next so many requests that it can happen to, and then nothing any more.
     pub fn inject_few(&self, fault: Fault, times: usize) {
         let mut mood = self.behind.mood.lock().unwrap();
         (mood.faults, mood.percent, mood.left) = (vec![fault], 100, times);
+        mood.only = None;
+    }
+
+    /// This happens to the next one of these operations, and then nothing any more.
+    pub fn inject_at(&self, fault: Fault, operation: &'static str) {
+        self.inject_few(fault, 1);
+        self.behind.mood.lock().unwrap().only = Some(operation);
+    }
+
+    /// Waits until something has happened.
+    pub async fn until_injected(&self) {
+        while self.behind.injected.lock().unwrap().is_empty() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     }
 
     /// Whether every connection is closed as soon as it says something.
@@ -226,6 +243,7 @@ impl Behind {
                 Fault::Lag => WRITES.contains(&operation),
                 _ => true,
             };
+            let applies = applies && mood.only.is_none_or(|only| only == operation);
             applies && self.dice.percent(mood.percent)
         };
         // Nobody is always first.

@@ -24,10 +24,18 @@ pub enum Race {
     Blob,
     /// One deletes what the other pushes.
     DeleteAndPush,
+    /// One deletes what a tag means, while the other one pushes another image to it.
+    DeleteAndMove,
 }
 
 impl Race {
-    pub const ALL: [Self; 4] = [Self::Fills, Self::Tag, Self::Blob, Self::DeleteAndPush];
+    pub const ALL: [Self; 5] = [
+        Self::Fills,
+        Self::Tag,
+        Self::Blob,
+        Self::DeleteAndPush,
+        Self::DeleteAndMove,
+    ];
 
     fn describe(self) -> &'static str {
         match self {
@@ -35,6 +43,9 @@ impl Race {
             Self::Tag => "two replicas push the same tag",
             Self::Blob => "two replicas push the same blob",
             Self::DeleteAndPush => "one replica deletes what another one pushes",
+            Self::DeleteAndMove => {
+                "one replica deletes what a tag meant that another one pushes to"
+            }
         }
     }
 }
@@ -95,7 +106,7 @@ pub async fn run(race: Race, rounds: usize, seed: u64) -> Row {
         let outcomes = once(race, &pair, &tag, &images, late).await;
         row.injected += 1;
         for outcome in outcomes.clone() {
-            if race == Race::DeleteAndPush {
+            if [Race::DeleteAndPush, Race::DeleteAndMove].contains(&race) {
                 row.count_refusable("push or delete", outcome);
             } else {
                 row.count(&tag, outcome);
@@ -139,6 +150,17 @@ async fn once(
                 Box::pin(second.push_manifest(NAME, tag, &images[0])),
             )
         }
+        Race::DeleteAndMove => {
+            first.push(NAME, tag, &images[0], Way::Whole).await.unwrap();
+            for blob in &images[1].blobs {
+                second.push_blob(NAME, blob, Way::Whole).await.unwrap();
+            }
+            let digest = images[0].digest();
+            (
+                Box::pin(async move { first.delete(NAME, &digest).await }),
+                Box::pin(second.push_manifest(NAME, tag, &images[1])),
+            )
+        }
     };
     let other = async {
         tokio::time::sleep(late).await;
@@ -175,6 +197,7 @@ async fn settle(
         // Its members, the bucket knows.
         Race::Fills | Race::Blob => read == Ok(images[0].digest()),
         Race::Tag => images.iter().any(|image| read == Ok(image.digest())),
+        Race::DeleteAndMove => read == Ok(images[1].digest()) || outcomes[1].is_err(),
         Race::DeleteAndPush => match &read {
             Ok(found) => *found == images[0].digest(),
             Err(trouble) => trouble.is_absence(),

@@ -102,8 +102,8 @@ impl Folder {
         Ok(())
     }
 
+    /// Deletes objects, in the caller's [`turn`](Self::turn).
     pub(super) fn delete(&self, bucket: &str, keys: &[String]) -> S3Result<()> {
-        let _turn = self.turn();
         for key in keys {
             self.file(bucket, key)?;
             self.take_away(key).map_err(internal)?;

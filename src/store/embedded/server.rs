@@ -97,7 +97,8 @@ impl S3 for Folder {
         let tag = blocking_s3(move || {
             file.as_file().sync_data().map_err(internal)?;
             let _turn = folder.turn();
-            folder.allows(&input)?;
+            let conditions = (input.if_none_match.as_ref(), input.if_match.as_ref());
+            folder.allows(&input.bucket, &input.key, conditions)?;
             let tag = etag(&file.as_file().metadata().map_err(internal)?);
             folder
                 .commit(file, &path, &input.key, &attributes)
@@ -207,7 +208,12 @@ impl S3 for Folder {
         request: S3Request<dto::DeleteObjectInput>,
     ) -> S3Result<S3Response<dto::DeleteObjectOutput>> {
         let (folder, input) = (self.clone(), request.input);
-        blocking_s3(move || folder.delete(&input.bucket, &[input.key])).await?;
+        blocking_s3(move || {
+            let _turn = folder.turn();
+            folder.allows(&input.bucket, &input.key, (None, input.if_match.as_ref()))?;
+            folder.delete(&input.bucket, &[input.key])
+        })
+        .await?;
         Ok(S3Response::new(dto::DeleteObjectOutput::default()))
     }
 
@@ -227,7 +233,11 @@ impl S3 for Folder {
             ..Default::default()
         });
         let deleted = deleted.collect();
-        blocking_s3(move || folder.delete(&input.bucket, &keys)).await?;
+        blocking_s3(move || {
+            let _turn = folder.turn();
+            folder.delete(&input.bucket, &keys)
+        })
+        .await?;
         Ok(S3Response::new(dto::DeleteObjectsOutput {
             deleted: Some(deleted),
             ..Default::default()
@@ -246,18 +256,24 @@ impl S3 for Folder {
 }
 
 impl Folder {
-    /// Whether an object's present state allows a conditional write.
-    fn allows(&self, input: &dto::PutObjectInput) -> S3Result<()> {
-        let found = match self.look(&input.bucket, &input.key) {
+    /// Whether an object's present state allows a write or a delete with these conditions, `If-None-Match` and
+    /// `If-Match`.
+    fn allows(
+        &self,
+        bucket: &str,
+        key: &str,
+        (absent, unchanged): (Option<&dto::IfNoneMatch>, Option<&dto::IfMatch>),
+    ) -> S3Result<()> {
+        if absent.is_none() && unchanged.is_none() {
+            return Ok(());
+        }
+        let found = match self.look(bucket, key) {
             Ok((_, found, _)) => Some(etag(&found)),
             Err(error) if *error.code() == s3s::S3ErrorCode::NoSuchKey => None,
             Err(error) => return Err(error),
         };
-        let absent = input
-            .if_none_match
-            .as_ref()
-            .is_none_or(|it| it.is_any() && found.is_none());
-        let unchanged = input.if_match.as_ref().is_none_or(|wanted| {
+        let absent = absent.is_none_or(|it| it.is_any() && found.is_none());
+        let unchanged = unchanged.is_none_or(|wanted| {
             found
                 .as_ref()
                 .is_some_and(|found| wanted.is_any() || wanted.as_etag() == Some(found))

@@ -1,0 +1,82 @@
+//! Writing small objects, on conditions.
+
+use aws_sdk_s3::error::ProvideErrorMetadata;
+use aws_sdk_s3::primitives::ByteStream;
+use bytes::Bytes;
+
+use super::error::{failure, translate};
+use super::object::{Metadata, at_leader};
+use super::{Key, Store, StoreError};
+use crate::oci::MediaType;
+
+/// When an object may be written. Some stores do not know conditions and write always, so they make
+/// races rarer and correctness may not rest on them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Condition<'a> {
+    /// In any case.
+    Always,
+    /// If there is none yet.
+    IfAbsent,
+    /// If it still has this `ETag`.
+    IfUnchanged(&'a str),
+}
+
+impl Store {
+    /// Writes an object whole; `false` when the condition does not hold.
+    ///
+    /// # Errors
+    /// The bucket did not take it.
+    pub async fn put(
+        &self,
+        key: Key<'_>,
+        bytes: Bytes,
+        media_type: &MediaType,
+        metadata: &Metadata,
+        condition: Condition<'_>,
+    ) -> Result<bool, StoreError> {
+        let put = &self.inner.put;
+        let send = |condition: Condition<'_>| {
+            let request = self
+                .inner
+                .client
+                .put_object()
+                .bucket(&self.inner.bucket)
+                .key(self.path(&key))
+                .content_type(media_type.as_str())
+                .set_metadata(Some(metadata.clone()))
+                .set_server_side_encryption(put.encryption.clone())
+                .set_ssekms_key_id(put.kms_key.clone())
+                .set_storage_class(put.storage_class.clone())
+                .set_acl(put.acl.clone())
+                .body(ByteStream::from(bytes.clone()));
+            let request = match condition {
+                Condition::Always => request,
+                Condition::IfAbsent => request.if_none_match("*"),
+                Condition::IfUnchanged(etag) => request.if_match(etag),
+            };
+            // Another region may not know yet what the condition is about.
+            let asks = self.inner.lags && condition != Condition::Always;
+            let request = request.customize().mutate_request(at_leader(asks));
+            Box::pin(request.send())
+        };
+        let Err(error) = send(condition).await else {
+            return Ok(true);
+        };
+        match error
+            .as_service_error()
+            .and_then(ProvideErrorMetadata::code)
+        {
+            // 409: another conditional write is under way.
+            Some("PreconditionFailed" | "ConditionalRequestConflict") => Ok(false),
+            Some("NotImplemented") if condition != Condition::Always => {
+                let written = send(Condition::Always).await;
+                written
+                    .map(|_| true)
+                    .map_err(|error| failure("PutObject", &error))
+            }
+            // What was to be unchanged is gone.
+            _ if translate("PutObject", &error).is_none() => Ok(false),
+            _ => Err(failure("PutObject", &error)),
+        }
+    }
+}
