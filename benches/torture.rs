@@ -16,6 +16,7 @@ mod torture;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use futures_util::{StreamExt, stream};
 use support::faults::Fault;
 use torture::kills::Moment;
 use torture::races::Race;
@@ -93,15 +94,14 @@ async fn kill(seed: u64) -> Vec<Row> {
 
 /// Each fault alone, and all of them together.
 async fn break_bucket(seed: u64) -> Vec<Row> {
-    let mut rows = Vec::new();
-    for fault in Fault::ALL {
+    let alone = Fault::ALL.into_iter().map(|fault| async move {
         // There are few to lose.
         let percent = if fault == Fault::LostComplete { 50 } else { 5 };
         let name = format!("S3: {}, {percent} %", fault.describe());
-        rows.push(said(
-            bucket::with(&name, &[fault], percent, 250, seed).await,
-        ));
-    }
+        said(bucket::with(&name, &[fault], percent, 250, seed).await)
+    });
+    // Most of it is waiting.
+    let mut rows: Vec<Row> = stream::iter(alone).buffered(3).collect().await;
     rows.push(bucket::with("S3: all of these, 5 % each", &Fault::ALL, 5, 2000, seed).await);
     rows
 }

@@ -252,16 +252,27 @@ async fn a_delete_does_not_take_a_tag_that_another_replica_moves_meanwhile() {
     );
     let (old, new) = (Image::new(1, &[10]), Image::new(2, &[10]));
     one.push_image("a/b", "v1", &old).await;
-    // It has seen that the tag is the old one's, and is slow to delete it.
-    front.inject_at(Fault::Delay, "DeleteObject");
+    // It has seen that the tag is the old one's, and does not delete it yet.
+    let held = front.hold("DeleteObject");
     let delete = one.request("DELETE", &format!("/v2/a/b/manifests/{}", old.digest()));
     let delete = tokio::spawn(delete.send());
-    front.until_injected().await;
+    held.came().await;
     two.push_image("a/b", "v1", &new).await;
+    held.release();
     assert_eq!(delete.await.unwrap().unwrap().status(), 202);
     let fresh = start(bucket.as_s3()).await;
-    let tagged = fresh.get("/v2/a/b/manifests/v1").await;
-    assert_eq!(tagged.body, new.manifest);
     let gone = format!("/v2/a/b/manifests/{}", old.digest());
+    for replica in [&fresh, &one, &two] {
+        let tagged = replica.get("/v2/a/b/manifests/v1").await;
+        assert_eq!(tagged.body, new.manifest);
+    }
     assert_eq!(fresh.get(&gone).await.status, 404);
+    assert_eq!(one.get(&gone).await.status, 404);
+
+    // The answer to the first deletion, which is of the tag, is not heard: the second one finds nothing.
+    front.inject_at(Fault::LostAnswer, "DeleteObject");
+    let delete = one.request("DELETE", &format!("/v2/a/b/manifests/{}", new.digest()));
+    assert_eq!(one.send(delete).await.status, 202);
+    assert_eq!(front.take(), [(Fault::LostAnswer, 1)].into());
+    assert_eq!(one.get("/v2/a/b/manifests/v1").await.status, 404);
 }

@@ -10,8 +10,9 @@
 //! push look only where `storage.delete.enabled` is on: it has to be the same on all replicas. Two replicas that
 //! push one tag at once write it one after the other, and the last one counts. A tag that another manifest is pushed to
 //! in the moment between a delete's last look at it and its deletion stays: it is deleted on the condition that it is
-//! unchanged (`If-Match`: AWS, Tigris, Ceph and the embedded bucket; on a store that does not know that, it is lost,
-//! unless who pushed it still looks himself).
+//! unchanged (`If-Match`, which Tigris, AWS and the embedded bucket know; on a store that does not, it is lost, unless
+//! who pushed it still looks himself). All that this reads, lists and writes goes to the bucket's leader, where the
+//! bucket has other regions.
 
 use super::Registry;
 use super::cache::Matter;
@@ -142,14 +143,15 @@ impl Registry {
         Ok(())
     }
 
-    /// Deletes a tag if it means this digest; in its turn, so that no push comes in between.
+    /// Deletes a tag if it means this digest; in its turn, and on condition: no push comes in between, neither to
+    /// this replica nor to another one.
     async fn drop_tag_of(
         &self,
         name: &RepositoryName,
         tag: &Tag,
         digest: &Digest,
     ) -> Result<(), StoreError> {
-        let (store, key) = (&self.inner.store, Key::Tag(name, tag));
+        let (store, cache, key) = (&self.inner.store, &self.inner.cache, Key::Tag(name, tag));
         let drop = async {
             for _ in 0..ATTEMPTS {
                 let Some(link) = store.get_now(key).await? else {
@@ -157,16 +159,16 @@ impl Registry {
                     return self.drop_history(name, tag).await;
                 };
                 if link.digest() != Some(*digest) {
+                    cache.forget_tag_of(name, tag, digest);
                     return Ok(());
                 }
                 if store.delete_unchanged(key, &link).await? {
-                    self.inner.cache.forget_tag(name, tag);
                     return self.drop_history(name, tag).await;
                 }
             }
             Err(StoreError::Unavailable {
                 operation: "DeleteObject",
-                cause: format!("others push {name}:{tag} all the time"),
+                cause: format!("{name}:{tag} changes all the time, or its ETag is never the same"),
             })
         };
         let matter = Matter::Manifest(name.clone(), Reference::Tag(tag.clone()));
@@ -177,11 +179,12 @@ impl Registry {
     /// when he looks again.
     async fn drop_tag(&self, name: &RepositoryName, tag: &Tag) -> Result<(), StoreError> {
         self.inner.store.delete(Key::Tag(name, tag)).await?;
-        self.inner.cache.forget_tag(name, tag);
         self.drop_history(name, tag).await
     }
 
+    /// Of a tag that is gone.
     async fn drop_history(&self, name: &RepositoryName, tag: &Tag) -> Result<(), StoreError> {
+        self.inner.cache.forget_tag(name, tag);
         let history = Key::TagHistories(name, tag);
         self.inner.store.delete_directory(history).await?;
         self.forget_tag_list(name).await;

@@ -9,6 +9,16 @@ impl Cache {
         self.tags.invalidate(&(name.clone(), tag.clone()));
     }
 
+    /// If it is remembered to mean this digest.
+    pub(super) fn forget_tag_of(&self, name: &RepositoryName, tag: &Tag, digest: &Digest) {
+        if self
+            .tag(name, tag)
+            .is_some_and(|state| state.digest == *digest)
+        {
+            self.forget_tag(name, tag);
+        }
+    }
+
     pub(super) fn forget_manifest(&self, name: &RepositoryName, digest: &Digest) {
         let key = (name.clone(), *digest);
         self.manifests.invalidate(&key);

@@ -62,6 +62,38 @@ where
     })
 }
 
+/// Why a request with a condition was not carried out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// The condition does not hold, or another such request is under way.
+    Unmet,
+    /// The store does not know it.
+    Unknown,
+}
+
+/// What an SDK error says of a request's condition, if it is about that.
+pub(super) fn refusal<E>(
+    error: &SdkError<E, aws_sdk_s3::config::http::HttpResponse>,
+) -> Option<Refusal>
+where
+    E: ProvideErrorMetadata,
+{
+    let status = error
+        .raw_response()
+        .map(|response| response.status().as_u16());
+    let code = error
+        .as_service_error()
+        .and_then(ProvideErrorMetadata::code);
+    match (status, code) {
+        (Some(412), _)
+        | (_, Some("PreconditionFailed" | "ConditionalRequestConflict" | "OperationAborted")) => {
+            Some(Refusal::Unmet)
+        }
+        (Some(501), _) | (_, Some("NotImplemented")) => Some(Refusal::Unknown),
+        _ => None,
+    }
+}
+
 /// [`translate`] for operations to which "not there" is a failure like any other.
 pub(super) fn failure<E>(
     operation: &'static str,

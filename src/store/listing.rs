@@ -1,9 +1,10 @@
-//! What is in the bucket below a directory key.
+//! What is in the bucket below a directory key, as its leader knows it.
 
 use std::collections::BTreeSet;
 use std::time::SystemTime;
 
 use super::error::failure;
+use super::object::at_leader;
 use super::{Key, Store, StoreError};
 
 /// An object below a directory key.
@@ -27,26 +28,30 @@ impl Store {
     ) -> Result<BTreeSet<String>, StoreError> {
         let prefix = self.path(&directory);
         let mut names = BTreeSet::new();
-        let mut pages = self
-            .inner
-            .client
-            .list_objects_v2()
-            .bucket(&self.inner.bucket)
-            .prefix(&prefix)
-            .delimiter("/")
-            .into_paginator()
-            .send();
-        while let Some(page) = Box::pin(pages.next()).await {
-            let page = page.map_err(|error| failure("ListObjectsV2", &error))?;
+        let mut next = None;
+        loop {
+            let request = self
+                .inner
+                .client
+                .list_objects_v2()
+                .bucket(&self.inner.bucket)
+                .prefix(&prefix)
+                .delimiter("/")
+                .set_continuation_token(next)
+                .customize()
+                .mutate_request(at_leader(self.inner.lags));
+            let page = Box::pin(request.send())
+                .await
+                .map_err(|error| failure("ListObjectsV2", &error))?;
             for common in page.common_prefixes() {
                 let name = common.prefix().and_then(|path| path.strip_prefix(&prefix));
                 names.extend(name.map(|name| name.trim_end_matches('/').to_owned()));
             }
-            if names.len() >= limit {
-                break;
+            next = page.next_continuation_token;
+            if names.len() >= limit || next.is_none() {
+                return Ok(names);
             }
         }
-        Ok(names)
     }
 
     /// The objects below a directory key, in the order of their paths, after `after`; at most
@@ -68,7 +73,9 @@ impl Store {
             .bucket(&self.inner.bucket)
             .prefix(&prefix)
             .set_start_after(after.map(|path| format!("{prefix}{path}")))
-            .max_keys(limit);
+            .max_keys(limit)
+            .customize()
+            .mutate_request(at_leader(self.inner.lags));
         let page = Box::pin(request.send())
             .await
             .map_err(|error| failure("ListObjectsV2", &error))?;

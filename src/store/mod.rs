@@ -51,7 +51,8 @@ struct Inner {
     put: PutOptions,
     part_size: u64,
     presign: presign::Presigner,
-    /// The bucket may lag behind other regions: a miss is asked once more (Tigris).
+    /// The bucket's regions may lag behind each other: its leader is asked to write, to delete and to list, and asked
+    /// once more what another one does not have (Tigris).
     lags: bool,
     /// The bucket can rename an object (Tigris, and the embedded server).
     renames: bool,

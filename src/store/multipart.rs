@@ -131,7 +131,9 @@ impl Store {
             .set_ssekms_key_id(put.kms_key)
             .set_storage_class(put.storage_class)
             .set_acl(put.acl)
-            .body(body(len, source));
+            .body(body(len, source))
+            .customize()
+            .mutate_request(at_leader(self.inner.lags));
         Box::pin(request.send())
             .await
             .map_err(|error| failure("PutObject", &error))?;

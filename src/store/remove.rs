@@ -2,10 +2,9 @@
 
 use std::time::SystemTime;
 
-use aws_sdk_s3::error::ProvideErrorMetadata;
 use futures_util::{StreamExt, TryStreamExt, stream};
 
-use super::error::{failure, translate};
+use super::error::{Refusal, failure, refusal, translate};
 use super::object::{Object, at_leader};
 use super::{Key, Store, StoreError};
 
@@ -39,13 +38,10 @@ impl Store {
         let Err(error) = Box::pin(request.send()).await else {
             return Ok(true);
         };
-        match error
-            .as_service_error()
-            .and_then(ProvideErrorMetadata::code)
-        {
-            Some("PreconditionFailed" | "ConditionalRequestConflict") => Ok(false),
-            Some("NotImplemented") => self.delete(key).await.map(|()| true),
-            _ => translate("DeleteObject", &error).map_or(Ok(true), Err),
+        match refusal(&error) {
+            Some(Refusal::Unmet) => Ok(false),
+            Some(Refusal::Unknown) => self.delete(key).await.map(|()| true),
+            None => translate("DeleteObject", &error).map_or(Ok(true), Err),
         }
     }
 
@@ -126,7 +122,9 @@ impl Store {
             .client
             .delete_object()
             .bucket(&self.inner.bucket)
-            .key(path);
+            .key(path)
+            .customize()
+            .mutate_request(at_leader(self.inner.lags));
         match Box::pin(request.send()).await {
             Ok(_) => Ok(()),
             Err(error) => translate("DeleteObject", &error).map_or(Ok(()), Err),
@@ -141,7 +139,9 @@ impl Store {
             .abort_multipart_upload()
             .bucket(&self.inner.bucket)
             .key(path)
-            .upload_id(id);
+            .upload_id(id)
+            .customize()
+            .mutate_request(at_leader(self.inner.lags));
         match Box::pin(request.send()).await {
             Ok(_) => Ok(()),
             Err(error) => translate("AbortMultipartUpload", &error).map_or(Ok(()), Err),

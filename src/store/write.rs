@@ -1,10 +1,9 @@
 //! Writing small objects, on conditions.
 
-use aws_sdk_s3::error::ProvideErrorMetadata;
 use aws_sdk_s3::primitives::ByteStream;
 use bytes::Bytes;
 
-use super::error::{failure, translate};
+use super::error::{Refusal, failure, refusal, translate};
 use super::object::{Metadata, at_leader};
 use super::{Key, Store, StoreError};
 use crate::oci::MediaType;
@@ -54,29 +53,28 @@ impl Store {
                 Condition::IfAbsent => request.if_none_match("*"),
                 Condition::IfUnchanged(etag) => request.if_match(etag),
             };
-            // Another region may not know yet what the condition is about.
-            let asks = self.inner.lags && condition != Condition::Always;
-            let request = request.customize().mutate_request(at_leader(asks));
+            // What is written here is what replicas in other regions look for.
+            let request = request
+                .customize()
+                .mutate_request(at_leader(self.inner.lags));
             Box::pin(request.send())
         };
         let Err(error) = send(condition).await else {
             return Ok(true);
         };
-        match error
-            .as_service_error()
-            .and_then(ProvideErrorMetadata::code)
-        {
-            // 409: another conditional write is under way.
-            Some("PreconditionFailed" | "ConditionalRequestConflict") => Ok(false),
-            Some("NotImplemented") if condition != Condition::Always => {
+        if condition == Condition::Always {
+            return Err(failure("PutObject", &error));
+        }
+        match refusal(&error) {
+            Some(Refusal::Unmet) => Ok(false),
+            Some(Refusal::Unknown) => {
                 let written = send(Condition::Always).await;
                 written
                     .map(|_| true)
                     .map_err(|error| failure("PutObject", &error))
             }
             // What was to be unchanged is gone.
-            _ if translate("PutObject", &error).is_none() => Ok(false),
-            _ => Err(failure("PutObject", &error)),
+            None => translate("PutObject", &error).map_or(Ok(false), Err),
         }
     }
 }

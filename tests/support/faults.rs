@@ -15,6 +15,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
 
 use super::dice::Dice;
 use super::front::{forward, operation};
@@ -38,7 +39,8 @@ pub enum Fault {
     Delay,
     /// As `LostAnswer`, for a `CompleteMultipartUpload`: a second one finds no upload.
     LostComplete,
-    /// What was written is not seen for a second by those who do not ask for consistency.
+    /// What was written is not seen for a second by those who do not ask for consistency, or by anybody if it was
+    /// written without.
     Lag,
 }
 
@@ -70,6 +72,16 @@ impl Fault {
     }
 }
 
+/// Until when others do not see what was written; the leader does, if it was asked to write it.
+#[derive(Clone, Copy)]
+struct Unseen {
+    until: Instant,
+    at_leader: bool,
+}
+
+/// The header with which the leader is asked.
+const CONSISTENT: &str = "x-tigris-consistent";
+
 /// Operations after which there is an object.
 const WRITES: [&str; 3] = ["PutObject", "CopyObject", "CompleteMultipartUpload"];
 
@@ -79,11 +91,31 @@ struct Mood {
     percent: u64,
     /// How many more there are to be.
     left: usize,
+    hold: Option<(&'static str, Arc<Held>)>,
     /// What these can happen to, if not to everything: an operation of S3.
     only: Option<&'static str>,
     away: bool,
     /// Every write is as with `Lag`, whatever else happens to it.
     lags: bool,
+}
+
+/// A request that waits.
+#[derive(Default)]
+pub struct Held {
+    came: Notify,
+    released: Notify,
+}
+
+impl Held {
+    /// Waits until it is there.
+    pub async fn came(&self) {
+        let came = tokio::time::timeout(Duration::from_secs(20), self.came.notified());
+        came.await.unwrap();
+    }
+
+    pub fn release(&self) {
+        self.released.notify_one();
+    }
 }
 
 struct Behind {
@@ -92,8 +124,8 @@ struct Behind {
     mood: Mutex<Mood>,
     dice: Dice,
     injected: Mutex<BTreeMap<Fault, usize>>,
-    /// Paths that are not seen until then.
-    unseen: Mutex<HashMap<String, Instant>>,
+    /// By path.
+    unseen: Mutex<HashMap<String, Unseen>>,
 }
 
 /// The front; it ends with the value.
@@ -136,15 +168,16 @@ impl Faulty {
 
     /// This happens to the next one of these operations, and then nothing any more.
     pub fn inject_at(&self, fault: Fault, operation: &'static str) {
-        self.inject_few(fault, 1);
-        self.behind.mood.lock().unwrap().only = Some(operation);
+        let mut mood = self.behind.mood.lock().unwrap();
+        (mood.faults, mood.percent, mood.left) = (vec![fault], 100, 1);
+        mood.only = Some(operation);
     }
 
-    /// Waits until something has happened.
-    pub async fn until_injected(&self) {
-        while self.behind.injected.lock().unwrap().is_empty() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+    /// The next one of these operations waits to be released.
+    pub fn hold(&self, operation: &'static str) -> Arc<Held> {
+        let held = Arc::new(Held::default());
+        self.behind.mood.lock().unwrap().hold = Some((operation, Arc::clone(&held)));
+        held
     }
 
     /// Whether every connection is closed as soon as it says something.
@@ -198,8 +231,16 @@ impl Behind {
         if self.is_unseen(&method, &path, request.headers()) {
             return Ok(refusal(404, "NoSuchKey"));
         }
+        let held = {
+            let hold = &mut self.mood.lock().unwrap().hold;
+            hold.take_if(|(operation, _)| *operation == named)
+        };
+        if let Some((_, held)) = held {
+            held.came.notify_one();
+            held.released.notified().await;
+        }
         if WRITES.contains(&named) && self.mood.lock().unwrap().lags {
-            self.hide(&path);
+            self.hide(&path, request.headers());
         }
         let Some(fault) = self.choose(named) else {
             return self.forward(request).await;
@@ -228,8 +269,9 @@ impl Behind {
                 self.forward(request).await
             }
             Fault::Lag => {
+                let headers = request.headers().clone();
                 let written = self.forward(request).await?;
-                self.hide(&path);
+                self.hide(&path, &headers);
                 Ok(written)
             }
         }
@@ -253,17 +295,22 @@ impl Behind {
         Some(chosen)
     }
 
-    fn hide(&self, path: &str) {
-        let until = Instant::now() + Duration::from_secs(1);
-        self.unseen.lock().unwrap().insert(path.to_owned(), until);
+    fn hide(&self, path: &str, headers: &HeaderMap) {
+        let unseen = Unseen {
+            until: Instant::now() + Duration::from_secs(1),
+            at_leader: headers.contains_key(CONSISTENT),
+        };
+        self.unseen.lock().unwrap().insert(path.to_owned(), unseen);
     }
 
     fn is_unseen(&self, method: &Method, path: &str, headers: &HeaderMap) -> bool {
         let reads = [Method::GET, Method::HEAD].contains(method);
-        let until = self.unseen.lock().unwrap().get(path).copied();
+        let unseen = self.unseen.lock().unwrap().get(path).copied();
+        let asks_leader = headers.contains_key(CONSISTENT);
         reads
-            && until.is_some_and(|until| Instant::now() < until)
-            && !headers.contains_key("x-tigris-consistent")
+            && unseen.is_some_and(|unseen| {
+                Instant::now() < unseen.until && !(unseen.at_leader && asks_leader)
+            })
     }
 
     async fn forward(&self, request: Request<Body>) -> io::Result<Response<Body>> {

@@ -137,17 +137,16 @@ pub async fn at(moment: Moment, rounds: usize, seed: u64) -> Row {
                 ledger: Ledger::default(),
             };
             let picks = number % 2 == 1 && moment != Moment::Warm;
-            let when = if picks {
-                let share = usual / u32::try_from(requests).unwrap();
-                When {
-                    request: 1 + dice.index(requests),
-                    after: dice.up_to(share),
-                }
+            let share = usual / u32::try_from(requests).unwrap();
+            let (request, most) = if picks {
+                (1 + dice.index(requests), share)
             } else {
-                When {
-                    request: 0,
-                    after: dice.up_to(usual),
-                }
+                (0, usual)
+            };
+            let when = When {
+                request,
+                after: dice.up_to(most),
+                abandoned: dice.up_to(usual),
             };
             let (ended, begun) = round.run(&mut place, when, &mut row).await;
             requests = requests.max(begun);
@@ -197,6 +196,8 @@ async fn swept(root: &Path, row: &mut Row) {
 struct When {
     request: usize,
     after: Duration,
+    /// When the upload is abandoned that is to be swept.
+    abandoned: Duration,
 }
 
 impl When {
@@ -235,7 +236,7 @@ impl Round {
         } else {
             let sweeps = self.moment == Moment::Sweep;
             if sweeps {
-                self.abandon(place, when.after).await;
+                self.abandon(place, when.abandoned).await;
                 variables.extend(SWEEPING);
             }
             let process = place.start(&variables);

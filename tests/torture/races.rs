@@ -105,12 +105,13 @@ pub async fn run(race: Race, rounds: usize, seed: u64) -> Row {
         let late = dice.up_to(Duration::from_millis(30));
         let outcomes = once(race, &pair, &tag, &images, late).await;
         row.injected += 1;
-        for outcome in outcomes.clone() {
-            if [Race::DeleteAndPush, Race::DeleteAndMove].contains(&race) {
-                row.count_refusable("push or delete", outcome);
-            } else {
-                row.count(&tag, outcome);
-            }
+        let [one, other] = outcomes.clone();
+        if [Race::DeleteAndPush, Race::DeleteAndMove].contains(&race) {
+            row.count_refusable("delete", one);
+            row.count_refusable("push", other);
+        } else {
+            row.count(&tag, one);
+            row.count(&tag, other);
         }
         settle(race, &pair, &tag, &images, &outcomes, &mut row).await;
     }
@@ -210,6 +211,13 @@ async fn settle(
             _ => row.wrong.push(text),
         }
         return;
+    }
+    if race == Race::DeleteAndMove && outcomes[0].is_ok() {
+        row.operations += 1;
+        match client.manifest(NAME, &images[0].digest()).await {
+            Err(trouble) if trouble.is_absence() => {}
+            other => row.wrong.push(format!("{tag} was deleted: {other:?}")),
+        }
     }
     if read.is_ok() && race != Race::Fills {
         row.operations += 1;

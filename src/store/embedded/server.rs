@@ -272,6 +272,9 @@ impl Folder {
             Err(error) if *error.code() == s3s::S3ErrorCode::NoSuchKey => None,
             Err(error) => return Err(error),
         };
+        if unchanged.is_some() && found.is_none() {
+            return Err(s3_error!(NoSuchKey));
+        }
         let absent = absent.is_none_or(|it| it.is_any() && found.is_none());
         let unchanged = unchanged.is_none_or(|wanted| {
             found

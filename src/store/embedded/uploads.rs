@@ -63,7 +63,7 @@ impl Folder {
             },
         };
         let described = serde_json::to_vec(&described).map_err(|error| internal(error.into()))?;
-        // It is there whole, or not at all.
+        // Whoever is killed leaves it whole, or not at all.
         let joining = self.joining().join(&id);
         fs::create_dir(&joining).map_err(internal)?;
         fs::write(joining.join(DESCRIBED), described).map_err(internal)?;
@@ -185,11 +185,15 @@ impl Folder {
     }
 }
 
-/// Removes what looks like an upload and says nothing of itself, which nobody could go on with, or sweep: a process
-/// of an earlier version was killed when it wrote it.
+/// Removes what looks like an upload and says nothing of itself, which nobody could go on with, or sweep: the machine
+/// lost its power, or a process of an earlier version was killed, when it was written.
 pub(super) fn remove_broken(uploads: &Path) -> io::Result<()> {
     for upload in fs::read_dir(uploads)? {
-        let directory = upload?.path();
+        let upload = upload?;
+        if !upload.file_type()?.is_dir() {
+            continue;
+        }
+        let directory = upload.path();
         let described = match fs::read(directory.join(DESCRIBED)) {
             Err(error) if !is_missing(&error) => return Err(error),
             described => described.unwrap_or_default(),
