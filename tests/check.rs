@@ -67,6 +67,7 @@ async fn a_bucket_and_an_upstream_that_work() {
         "✓ clock",
         "✓ multipart",
         "✓ copy",
+        "✓ conditional delete: an object stays",
         "✓ delete",
         "✓ http://127.0.0.1",
     ] {

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::report::Report;
 use crate::config::{Config, Driver};
 use crate::oci::MediaType;
-use crate::store::{Condition, Key, Metadata, PartSource, Store};
+use crate::store::{Condition, Key, Metadata, PartSource, Store, StoreError};
 use crate::telemetry::causes;
 use crate::upstream::{UpstreamError, visit};
 
@@ -47,6 +47,7 @@ pub(super) async fn check(config: &Config, report: &mut Report) {
         trial.presigned(&addr, report).await;
     }
     trial.multipart(report).await;
+    trial.condition(report).await;
     trial.delete(report).await;
 }
 
@@ -186,6 +187,42 @@ impl Trial {
             Err(error) => {
                 let why = causes(&error);
                 report.wrong(how, &why, advice(&why));
+            }
+        }
+    }
+
+    /// A delete of a manifest takes a tag only if nobody has moved it meanwhile.
+    async fn condition(&self, report: &mut Report) {
+        let (key, name) = (Key::Check(&self.first), "conditional delete");
+        let tried = async {
+            // That it could not be written was said already.
+            let Some(object) = self.store.get_now(key).await? else {
+                return Ok(true);
+            };
+            let mut other = object.clone();
+            other.etag = Some("\"of another one\"".to_owned());
+            if self.store.delete_unchanged(key, &other).await? {
+                let how = "the bucket does not know it: a tag that is pushed while what it meant is deleted can be lost";
+                report.right(name, how);
+                return Ok(true);
+            }
+            let deleted = self.store.delete_unchanged(key, &object).await?;
+            if deleted {
+                report.right(name, "an object stays that is not the one to be deleted");
+            }
+            Ok::<_, StoreError>(deleted)
+        };
+        match tried.await {
+            Ok(true) => {}
+            Ok(false) => {
+                let why = "the bucket takes an object's own ETag for another one";
+                let advice = "whatever stands between pounce and the bucket must not change ETags; until then, manifests \
+                              that have tags cannot be deleted";
+                report.wrong(name, why, advice);
+            }
+            Err(error) => {
+                let why = causes(&error);
+                report.wrong(name, &why, advice(&why));
             }
         }
     }
