@@ -68,6 +68,24 @@ async fn a_complete_that_was_not_heard_is_looked_up_where_it_was_done() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_replica_deleted_is_gone_for_it_wherever_it_reads() {
+    let bucket = Pounce::with(&[]).await;
+    let front = Faulty::before(bucket.addr, 1).await;
+    let mut variables = bucket.as_s3_behind(front.addr);
+    variables.push(("REGISTRY_STORAGE_S3_TIGRIS", "true".into()));
+    variables.push(("REGISTRY_STORAGE_DELETE_ENABLED", "true".into()));
+    let pounce = Pounce::with(&borrowed(&variables)).await;
+    let image = Image::new(1, &[10]);
+    pounce.push_image("a/b", "v1", &image).await;
+    front.lag(true);
+    let path = format!("/v2/a/b/manifests/{}", image.digest());
+    let deleted = pounce.send(pounce.request("DELETE", &path)).await;
+    assert_eq!(deleted.status, 202);
+    assert_eq!(pounce.get(&path).await.status, 404);
+    assert_eq!(pounce.get("/v2/a/b/manifests/v1").await.status, 404);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_faulty_upstream_gets_nothing_wrong_into_anything() {
     fleet::misled(8, 6, 10, 11).await.assert_clean();
 }

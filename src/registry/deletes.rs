@@ -11,8 +11,7 @@
 //! push one tag at once write it one after the other, and the last one counts. A tag that another manifest is pushed to
 //! in the moment between a delete's last look at it and its deletion stays: it is deleted on the condition that it is
 //! unchanged (`If-Match`, which Tigris, AWS and the embedded bucket know; on a store that does not, it is lost, unless
-//! who pushed it still looks himself). All that this reads, lists and writes goes to the bucket's leader, where the
-//! bucket has other regions.
+//! who pushed it still looks himself). Where the bucket has other regions, all of this is the leader's (`store/leader`).
 
 use super::Registry;
 use super::cache::Matter;
@@ -120,7 +119,8 @@ impl Registry {
                 store.delete(Key::Referrer(name, subject, digest)).await?;
                 self.forget_referrers(name, subject).await;
             }
-            // Last: without it, nobody could ask for this again.
+            // Last: without it, nobody could ask for this again. Forgotten also if the answer is lost.
+            cache.forget_manifest(name, digest);
             store.delete(key).await?;
             cache.forget_manifest(name, digest);
             // Another replica may have written a tag after they were listed, while it still saw the manifest.
@@ -162,6 +162,8 @@ impl Registry {
                     cache.forget_tag_of(name, tag, digest);
                     return Ok(());
                 }
+                // Also if the answer is lost.
+                cache.forget_tag(name, tag);
                 if store.delete_unchanged(key, &link).await? {
                     return self.drop_history(name, tag).await;
                 }
@@ -178,6 +180,7 @@ impl Registry {
     /// What it means before what it meant: who pushes it meanwhile, writes in this order, too, and misses the link
     /// when he looks again.
     async fn drop_tag(&self, name: &RepositoryName, tag: &Tag) -> Result<(), StoreError> {
+        self.inner.cache.forget_tag(name, tag);
         self.inner.store.delete(Key::Tag(name, tag)).await?;
         self.drop_history(name, tag).await
     }
@@ -198,14 +201,8 @@ impl Registry {
         key: Key<'_>,
         unknown: impl Fn() -> Error,
     ) -> Result<(), Error> {
-        if self
-            .inner
-            .store
-            .head(key)
-            .await
-            .map_err(of_store)?
-            .is_some()
-        {
+        let is_there = self.inner.store.is_there_now(key);
+        if is_there.await.map_err(of_store)? {
             return Ok(());
         }
         if self.exists(name).await? {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::SystemTime;
 
 use super::error::failure;
-use super::object::at_leader;
+use super::leader::at_leader;
 use super::{Key, Store, StoreError};
 
 /// An object below a directory key.
@@ -28,8 +28,9 @@ impl Store {
     ) -> Result<BTreeSet<String>, StoreError> {
         let prefix = self.path(&directory);
         let mut names = BTreeSet::new();
-        let mut next = None;
+        let mut next: Option<String> = None;
         loop {
+            let token = next.take();
             let request = self
                 .inner
                 .client
@@ -37,7 +38,7 @@ impl Store {
                 .bucket(&self.inner.bucket)
                 .prefix(&prefix)
                 .delimiter("/")
-                .set_continuation_token(next)
+                .set_continuation_token(token.clone())
                 .customize()
                 .mutate_request(at_leader(self.inner.lags));
             let page = Box::pin(request.send())
@@ -47,7 +48,10 @@ impl Store {
                 let name = common.prefix().and_then(|path| path.strip_prefix(&prefix));
                 names.extend(name.map(|name| name.trim_end_matches('/').to_owned()));
             }
-            next = page.next_continuation_token;
+            // Some stores end with an empty one.
+            next = page
+                .next_continuation_token
+                .filter(|next| !next.is_empty() && token.as_ref() != Some(next));
             if names.len() >= limit || next.is_none() {
                 return Ok(names);
             }

@@ -9,6 +9,7 @@ mod connect;
 mod embedded;
 mod error;
 mod key;
+mod leader;
 mod listing;
 mod multipart;
 mod object;
@@ -51,9 +52,9 @@ struct Inner {
     put: PutOptions,
     part_size: u64,
     presign: presign::Presigner,
-    /// The bucket's regions may lag behind each other: its leader is asked to write, to delete and to list, and asked
-    /// once more what another one does not have (Tigris).
+    /// The bucket's regions may lag behind each other (Tigris).
     lags: bool,
+    changed: leader::Changed,
     /// The bucket can rename an object (Tigris, and the embedded server).
     renames: bool,
     copy: relocate::CopyOptions,

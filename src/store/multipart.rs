@@ -5,7 +5,7 @@ use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
 
 use super::body::{PartSource, body, signed};
 use super::error::{failure, translate};
-use super::object::at_leader;
+use super::leader::at_leader;
 use super::{Key, Store, StoreError};
 use crate::oci::MediaType;
 

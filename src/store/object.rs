@@ -13,12 +13,10 @@ use futures_util::{StreamExt, TryStreamExt};
 use http_body_util::BodyDataStream;
 
 use super::error::translate;
+use super::leader::at_leader;
 use super::{Key, Store, StoreError};
 use crate::oci::{Digest, MAX_MANIFEST_BYTES, MediaType, Slice};
 use crate::telemetry::causes;
-
-/// The header by which Tigris asks the bucket's leader instead of the nearest region.
-const CONSISTENT: &str = "x-tigris-consistent";
 
 /// How often a small object is read whose bytes break off.
 const ATTEMPTS: u32 = 3;
@@ -76,16 +74,18 @@ impl Store {
     /// # Errors
     /// The bucket did not answer.
     pub async fn head(&self, key: Key<'_>) -> Result<Option<Stored>, StoreError> {
+        let path = self.path(&key);
+        let now = self.has_changed(&path);
         let request = self
             .inner
             .client
             .head_object()
             .bucket(&self.inner.bucket)
-            .key(self.path(&key));
-        let answer = Box::pin(request.clone().send()).await;
-        let answer = match answer {
-            Err(error) if self.inner.lags && translate("HeadObject", &error).is_none() => {
-                Box::pin(request.customize().mutate_request(consistent).send()).await
+            .key(path);
+        let first = request.clone().customize().mutate_request(at_leader(now));
+        let answer = match Box::pin(first.send()).await {
+            Err(error) if self.inner.lags && !now && translate("HeadObject", &error).is_none() => {
+                Box::pin(request.customize().mutate_request(at_leader(true)).send()).await
             }
             other => other,
         };
@@ -169,17 +169,17 @@ impl Store {
 
     async fn get_once(&self, key: Key<'_>, limit: u64, now: bool) -> Result<Read, StoreError> {
         let path = self.path(&key);
+        let now = self.inner.lags && now || self.has_changed(&path);
         let request = self
             .inner
             .client
             .get_object()
             .bucket(&self.inner.bucket)
             .key(&path);
-        let first = request.clone().customize();
-        let first = first.mutate_request(at_leader(self.inner.lags && now));
+        let first = request.clone().customize().mutate_request(at_leader(now));
         let answer = match Box::pin(first.send()).await {
             Err(error) if self.inner.lags && !now && translate("GetObject", &error).is_none() => {
-                Box::pin(request.customize().mutate_request(consistent).send()).await
+                Box::pin(request.customize().mutate_request(at_leader(true)).send()).await
             }
             other => other,
         };
@@ -231,7 +231,7 @@ impl Store {
         let request = request.set_range(range);
         let answer = match Box::pin(request.clone().send()).await {
             Err(error) if self.inner.lags && translate("GetObject", &error).is_none() => {
-                Box::pin(request.customize().mutate_request(consistent).send()).await
+                Box::pin(request.customize().mutate_request(at_leader(true)).send()).await
             }
             other => other,
         };
@@ -259,19 +259,6 @@ impl Store {
         let found = Box::pin(request.send()).await.ok()?;
         SystemTime::try_from(*found.last_modified()?).ok()
     }
-}
-
-/// Lets a request see what another region wrote a moment ago, where the bucket `lags`.
-pub(super) fn at_leader(lags: bool) -> impl Fn(&mut aws_sdk_s3::config::http::HttpRequest) {
-    move |request| {
-        if lags {
-            consistent(request);
-        }
-    }
-}
-
-fn consistent(request: &mut aws_sdk_s3::config::http::HttpRequest) {
-    request.headers_mut().insert(CONSISTENT, "true");
 }
 
 fn unsigned(length: Option<i64>) -> u64 {

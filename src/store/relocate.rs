@@ -8,8 +8,8 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::error::{failure, translate};
+use super::leader::at_leader;
 use super::multipart::unnamed;
-use super::object::at_leader;
 use super::{Key, Multipart, Part, Store, StoreError, part_size};
 
 /// The header by which Tigris makes a copy a rename.

@@ -5,7 +5,8 @@ use std::time::SystemTime;
 use futures_util::{StreamExt, TryStreamExt, stream};
 
 use super::error::{Refusal, failure, refusal, translate};
-use super::object::{Object, at_leader};
+use super::leader::at_leader;
+use super::object::Object;
 use super::{Key, Store, StoreError};
 
 /// How many objects of a directory are deleted at once.
@@ -26,12 +27,14 @@ impl Store {
     /// # Errors
     /// The bucket did not do it.
     pub async fn delete_unchanged(&self, key: Key<'_>, read: &Object) -> Result<bool, StoreError> {
+        let path = self.path(&key);
+        self.changes(&path);
         let request = self
             .inner
             .client
             .delete_object()
             .bucket(&self.inner.bucket)
-            .key(self.path(&key))
+            .key(path)
             .set_if_match(read.etag.clone())
             .customize()
             .mutate_request(at_leader(self.inner.lags));
@@ -88,7 +91,9 @@ impl Store {
                 .bucket(&inner.bucket)
                 .prefix(self.path(&directory))
                 .set_key_marker(key_marker)
-                .set_upload_id_marker(id_marker);
+                .set_upload_id_marker(id_marker)
+                .customize()
+                .mutate_request(at_leader(inner.lags));
             let page = Box::pin(request.send())
                 .await
                 .map_err(|error| failure("ListMultipartUploads", &error))?;
@@ -117,6 +122,7 @@ impl Store {
     }
 
     pub(super) async fn delete_path(&self, path: String) -> Result<(), StoreError> {
+        self.changes(&path);
         let request = self
             .inner
             .client

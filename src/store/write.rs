@@ -4,7 +4,8 @@ use aws_sdk_s3::primitives::ByteStream;
 use bytes::Bytes;
 
 use super::error::{Refusal, failure, refusal, translate};
-use super::object::{Metadata, at_leader};
+use super::leader::at_leader;
+use super::object::Metadata;
 use super::{Key, Store, StoreError};
 use crate::oci::MediaType;
 
@@ -33,14 +34,15 @@ impl Store {
         metadata: &Metadata,
         condition: Condition<'_>,
     ) -> Result<bool, StoreError> {
-        let put = &self.inner.put;
+        let (path, put) = (self.path(&key), &self.inner.put);
+        self.changes(&path);
         let send = |condition: Condition<'_>| {
             let request = self
                 .inner
                 .client
                 .put_object()
                 .bucket(&self.inner.bucket)
-                .key(self.path(&key))
+                .key(&path)
                 .content_type(media_type.as_str())
                 .set_metadata(Some(metadata.clone()))
                 .set_server_side_encryption(put.encryption.clone())

@@ -72,11 +72,13 @@ impl Fault {
     }
 }
 
-/// Until when others do not see what was written; the leader does, if it was asked to write it.
+/// Until when others do not see what was written or deleted; the leader does, if it was asked to.
 #[derive(Clone, Copy)]
 struct Unseen {
     until: Instant,
     at_leader: bool,
+    /// It is a deletion: a HEAD still finds the object.
+    deleted: bool,
 }
 
 /// The header with which the leader is asked.
@@ -185,7 +187,7 @@ impl Faulty {
         self.behind.mood.lock().unwrap().away = away;
     }
 
-    /// Whether whatever is written is not seen for a second, as with [`Fault::Lag`], also if the answer is lost.
+    /// Whether whatever is written or deleted is not seen for a second, as with [`Fault::Lag`], also if the answer is lost.
     pub fn lag(&self, lags: bool) {
         self.behind.mood.lock().unwrap().lags = lags;
     }
@@ -228,8 +230,8 @@ impl Behind {
         }
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
         let named = operation(&method, request.uri(), request.headers());
-        if self.is_unseen(&method, &path, request.headers()) {
-            return Ok(refusal(404, "NoSuchKey"));
+        if let Some(stale) = self.stale(&method, &path, request.headers()) {
+            return Ok(stale);
         }
         let held = {
             let hold = &mut self.mood.lock().unwrap().hold;
@@ -239,8 +241,9 @@ impl Behind {
             held.came.notify_one();
             held.released.notified().await;
         }
-        if WRITES.contains(&named) && self.mood.lock().unwrap().lags {
-            self.hide(&path, request.headers());
+        let deletes = named == "DeleteObject";
+        if (deletes || WRITES.contains(&named)) && self.mood.lock().unwrap().lags {
+            self.hide(&path, request.headers(), deletes);
         }
         let Some(fault) = self.choose(named) else {
             return self.forward(request).await;
@@ -271,7 +274,7 @@ impl Behind {
             Fault::Lag => {
                 let headers = request.headers().clone();
                 let written = self.forward(request).await?;
-                self.hide(&path, &headers);
+                self.hide(&path, &headers, false);
                 Ok(written)
             }
         }
@@ -295,22 +298,27 @@ impl Behind {
         Some(chosen)
     }
 
-    fn hide(&self, path: &str, headers: &HeaderMap) {
+    fn hide(&self, path: &str, headers: &HeaderMap, deleted: bool) {
         let unseen = Unseen {
             until: Instant::now() + Duration::from_secs(1),
             at_leader: headers.contains_key(CONSISTENT),
+            deleted,
         };
         self.unseen.lock().unwrap().insert(path.to_owned(), unseen);
     }
 
-    fn is_unseen(&self, method: &Method, path: &str, headers: &HeaderMap) -> bool {
-        let reads = [Method::GET, Method::HEAD].contains(method);
-        let unseen = self.unseen.lock().unwrap().get(path).copied();
-        let asks_leader = headers.contains_key(CONSISTENT);
-        reads
-            && unseen.is_some_and(|unseen| {
-                Instant::now() < unseen.until && !(unseen.at_leader && asks_leader)
-            })
+    /// What a region says that has not heard of it yet.
+    fn stale(&self, method: &Method, path: &str, headers: &HeaderMap) -> Option<Response<Body>> {
+        let unseen = self.unseen.lock().unwrap().get(path).copied()?;
+        let sees = unseen.at_leader && headers.contains_key(CONSISTENT);
+        if sees || Instant::now() >= unseen.until {
+            return None;
+        }
+        match (method, unseen.deleted) {
+            (&Method::HEAD, true) => Some(Response::new(Body::empty())),
+            (&Method::HEAD | &Method::GET, false) => Some(refusal(404, "NoSuchKey")),
+            _ => None,
+        }
     }
 
     async fn forward(&self, request: Request<Body>) -> io::Result<Response<Body>> {

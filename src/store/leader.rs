@@ -1,0 +1,54 @@
+//! The leader of a bucket whose regions lag behind each other (Tigris, "Consistency"): what it is asked to write, to
+//! delete and to list is seen by whoever asks it; other regions follow, in about a second.
+//!
+//! Reads ask the nearest region, and the leader what that does not have. What this process has just written or
+//! deleted itself it reads from the leader, too: nearby, it could still be as it was.
+
+use std::time::Duration;
+
+use aws_sdk_s3::config::http::HttpRequest;
+use moka::sync::Cache;
+
+use super::Store;
+
+/// The header by which Tigris asks the bucket's leader instead of the nearest region.
+const CONSISTENT: &str = "x-tigris-consistent";
+
+/// How long other regions may lag behind: a write takes at most half of it, and Tigris says a second.
+const LAG: Duration = Duration::from_secs(30);
+
+/// How many keys are remembered for that; those of a registry that writes some hundred a second.
+const KEYS: u64 = 10_000;
+
+/// Keys that were written or deleted a moment ago.
+pub(super) type Changed = Cache<String, ()>;
+
+pub(super) fn changed() -> Changed {
+    Cache::builder()
+        .max_capacity(KEYS)
+        .time_to_live(LAG)
+        .build()
+}
+
+impl Store {
+    /// Remembers that this process writes or deletes this key now.
+    pub(super) fn changes(&self, path: &str) {
+        if self.inner.lags {
+            self.inner.changed.insert(path.to_owned(), ());
+        }
+    }
+
+    /// Whether the nearest region may still show what was there before.
+    pub(super) fn has_changed(&self, path: &str) -> bool {
+        self.inner.lags && self.inner.changed.contains_key(path)
+    }
+}
+
+/// Lets a request see what another region wrote a moment ago, and others what it writes, if it `asks` for that.
+pub(super) fn at_leader(asks: bool) -> impl Fn(&mut HttpRequest) {
+    move |request| {
+        if asks {
+            request.headers_mut().insert(CONSISTENT, "true");
+        }
+    }
+}
