@@ -83,9 +83,8 @@ async fn slow_headers_and_silence_end_a_connection() {
         ("REGISTRY_HTTP_LIMITS_IDLETIMEOUT", "1h"),
     ])
     .await;
-    // Nothing at all.
-    let silent = TcpStream::connect(pounce.addr).await.unwrap();
-    assert_eq!(to_the_end(silent).await, "");
+    // Clients open connections in advance, and send on them later.
+    let mut spare = TcpStream::connect(pounce.addr).await.unwrap();
     // A byte now and then, for ever, in the first header and in the second one.
     for first in ["", &head("GET", "/v2/", &[])] {
         let connection = TcpStream::connect(pounce.addr).await.unwrap();
@@ -99,10 +98,15 @@ async fn slow_headers_and_silence_end_a_connection() {
         to_the_end(reading).await;
         dripping.await.unwrap();
     }
-    // Nothing after a request that ended.
+    let request = head("GET", "/v2/", &["Connection: close"]);
+    spare.write_all(request.as_bytes()).await.unwrap();
+    assert_eq!(responses(&to_the_end(spare).await), 1);
+    // Nothing at all, and nothing after a request that ended.
     let pounce = pounce
         .restart(&[("REGISTRY_HTTP_LIMITS_IDLETIMEOUT", "1s")])
         .await;
+    let silent = TcpStream::connect(pounce.addr).await.unwrap();
+    assert_eq!(to_the_end(silent).await, "");
     let mut kept = TcpStream::connect(pounce.addr).await.unwrap();
     let request = head("GET", "/v2/", &[]);
     kept.write_all(request.as_bytes()).await.unwrap();

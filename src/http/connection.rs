@@ -32,8 +32,6 @@ pub(super) struct Activity {
     idle_since: AtomicU64,
     /// When the header that is being read began, likewise; 0: there is none.
     header_since: AtomicU64,
-    /// It had a request.
-    used: AtomicBool,
     /// Its requests overlap, and not all that comes is one (HTTP/2).
     multiplexed: AtomicBool,
     /// The process ends: the next answer is the last one.
@@ -54,7 +52,6 @@ impl Activity {
             busy: AtomicUsize::new(0),
             idle_since: AtomicU64::new(0),
             header_since: AtomicU64::new(0),
-            used: AtomicBool::new(false),
             multiplexed: AtomicBool::new(false),
             ending: AtomicBool::new(false),
             writing: AtomicBool::new(false),
@@ -71,7 +68,6 @@ impl Activity {
 
     /// A request begins; it ends when the result is dropped.
     pub(super) fn request(self: &Arc<Self>, version: Version) -> Busy {
-        self.used.store(true, Ordering::Release);
         self.multiplexed
             .store(version == Version::HTTP_2, Ordering::Release);
         self.busy.fetch_add(1, Ordering::AcqRel);
@@ -134,8 +130,7 @@ impl Activity {
             return Some(self.stalled_since()? + limits.writetimeout);
         };
         Some(match self.header_since.load(Ordering::Acquire) {
-            // Who connects has something to say.
-            0 if !self.used.load(Ordering::Acquire) => self.opened + limits.headertimeout,
+            // Also before the first request: clients open connections in advance, and send on them later.
             0 => idle + limits.idletimeout,
             began => self.opened + Duration::from_millis(began) + limits.headertimeout,
         })
