@@ -257,7 +257,7 @@ impl Store {
                 part_size: s3.chunksize,
                 presign,
                 lags: is_tigris,
-                changed: super::leader::changed(),
+                changed: super::leader::Changed::default(),
                 renames: is_tigris || embedded.is_some(),
                 copy: CopyOptions {
                     threshold: s3.multipartcopythresholdsize,

@@ -4,10 +4,11 @@
 //! Reads ask the nearest region, and the leader what that does not have. What this process has just written or
 //! deleted itself it reads from the leader, too: nearby, it could still be as it was.
 
-use std::time::Duration;
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use aws_sdk_s3::config::http::HttpRequest;
-use moka::sync::Cache;
 
 use super::Store;
 
@@ -17,30 +18,47 @@ const CONSISTENT: &str = "x-tigris-consistent";
 /// How long other regions may lag behind: a write takes at most half of it, and Tigris says a second.
 const LAG: Duration = Duration::from_secs(30);
 
-/// How many keys are remembered for that; those of a registry that writes some hundred a second.
-const KEYS: u64 = 10_000;
+/// How many keys are remembered for that, at some 200 bytes each. Whoever writes more than that in so short a time
+/// reads some of it from the nearest region.
+const KEYS: usize = 10_000;
 
-/// Keys that were written or deleted a moment ago.
-pub(super) type Changed = Cache<String, ()>;
+/// Keys that were written or deleted a moment ago, and when.
+#[derive(Default)]
+pub(super) struct Changed(Mutex<HashMap<String, Instant>>);
 
-pub(super) fn changed() -> Changed {
-    Cache::builder()
-        .max_capacity(KEYS)
-        .time_to_live(LAG)
-        .build()
+impl Changed {
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Instant>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn insert(&self, path: &str) {
+        let mut keys = self.lock();
+        if keys.len() >= KEYS {
+            keys.retain(|_, changed| changed.elapsed() < LAG);
+        }
+        if keys.len() >= KEYS {
+            keys.clear();
+        }
+        keys.insert(path.to_owned(), Instant::now());
+    }
+
+    fn contains(&self, path: &str) -> bool {
+        let changed = self.lock().get(path).copied();
+        changed.is_some_and(|changed| changed.elapsed() < LAG)
+    }
 }
 
 impl Store {
     /// Remembers that this process writes or deletes this key now.
     pub(super) fn changes(&self, path: &str) {
         if self.inner.lags {
-            self.inner.changed.insert(path.to_owned(), ());
+            self.inner.changed.insert(path);
         }
     }
 
     /// Whether the nearest region may still show what was there before.
     pub(super) fn has_changed(&self, path: &str) -> bool {
-        self.inner.lags && self.inner.changed.contains_key(path)
+        self.inner.lags && self.inner.changed.contains(path)
     }
 }
 
