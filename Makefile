@@ -31,6 +31,7 @@ check:
 	cargo fmt --check
 	cargo clippy --locked --all-targets --all-features -- -D warnings
 	test -x $(TOOLS)/bin/cargo-deny || cargo install -q --locked --root $(TOOLS) cargo-deny@0.20.2
+	cargo fetch -q --locked # those of other platforms, too: cargo-deny looks at all of them, and asks no network
 	$(TOOLS)/bin/cargo-deny --offline --log-level warn check --hide-inclusion-graph bans licenses sources
 
 interop: ## real clients; as root, with the Debian packages above

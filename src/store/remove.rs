@@ -2,6 +2,8 @@
 
 use std::time::SystemTime;
 
+use aws_sdk_s3::error::SdkError;
+use aws_sdk_s3::operation::delete_object::{DeleteObjectError, DeleteObjectOutput};
 use futures_util::{StreamExt, TryStreamExt, stream};
 
 use super::error::{Refusal, failure, refusal, translate};
@@ -28,17 +30,7 @@ impl Store {
     /// The bucket did not do it.
     pub async fn delete_unchanged(&self, key: Key<'_>, read: &Object) -> Result<bool, StoreError> {
         let path = self.path(&key);
-        self.changes(&path);
-        let request = self
-            .inner
-            .client
-            .delete_object()
-            .bucket(&self.inner.bucket)
-            .key(path)
-            .set_if_match(read.etag.clone())
-            .customize()
-            .mutate_request(at_leader(self.inner.lags));
-        let Err(error) = Box::pin(request.send()).await else {
+        let Err(error) = self.send_delete(path, read.etag.clone()).await else {
             return Ok(true);
         };
         match refusal(&error) {
@@ -122,6 +114,18 @@ impl Store {
     }
 
     pub(super) async fn delete_path(&self, path: String) -> Result<(), StoreError> {
+        match self.send_delete(path, None).await {
+            Ok(_) => Ok(()),
+            Err(error) => translate("DeleteObject", &error).map_or(Ok(()), Err),
+        }
+    }
+
+    /// On the condition, if there is one, that it has this `ETag`.
+    async fn send_delete(
+        &self,
+        path: String,
+        etag: Option<String>,
+    ) -> Result<DeleteObjectOutput, SdkError<DeleteObjectError>> {
         self.changes(&path);
         let request = self
             .inner
@@ -129,12 +133,10 @@ impl Store {
             .delete_object()
             .bucket(&self.inner.bucket)
             .key(path)
+            .set_if_match(etag)
             .customize()
             .mutate_request(at_leader(self.inner.lags));
-        match Box::pin(request.send()).await {
-            Ok(_) => Ok(()),
-            Err(error) => translate("DeleteObject", &error).map_or(Ok(()), Err),
-        }
+        Box::pin(request.send()).await
     }
 
     /// Throws an upload's parts away. One that is already gone is fine.
