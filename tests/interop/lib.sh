@@ -4,6 +4,7 @@ set -u
 W=$(mktemp -d "${TMPDIR:-/tmp}/interop.XXXXXX")
 cd "$W" || exit 2
 failed=0 steps=0 pids=()
+: >failures
 
 cleanup() {
   for pid in "${pids[@]}"; do kill "$pid" 2>/dev/null; done
@@ -22,7 +23,7 @@ step() { # step NAME COMMAND...
   steps=$((steps + 1))
   printf '%-24s %3d %6d ms  %s\n' "$name" $code $((($(date +%s%N) - start) / 1000000)) \
     "$(tr '\r' '\n' <out | tail -n1 | cut -c1-100)"
-  if [ $code -ne 0 ]; then failed=$((failed + 1)); sed 's/^/    /' out; fi
+  if [ $code -ne 0 ]; then failed=$((failed + 1)) && (echo "failed: $name" && sed 's/^/    /' out) | tee -a failures; fi
 }
 
 until_ok() { # until_ok COMMAND...: at most 20 s
@@ -113,10 +114,12 @@ same() { # same NAME COMMAND...: the command prints the image's checksum
   "$@" | tee /dev/stderr | grep -q "$(cat "sum.$name")"
 }
 
+no_error() { ! grep ERROR "$@"; }
 # The end of every script.
 verdict() { # verdict LOG...: of pounce's
-  grep -E '"?level"?[ :=]+"?ERROR|ERROR' "$@" && failed=$((failed + 1))
-  [ $failed = 0 ] || tail -n 50 "$@"
+  step no-error-logged no_error "$@"
+  # What failed comes last: of a long output, the end is what is looked at.
+  [ $failed = 0 ] || { tail -n 50 "$@" && cat failures; }
   echo "$(basename "$0"): $((steps - failed)) passed, $failed failed"
   [ $failed = 0 ]
 }
