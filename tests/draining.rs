@@ -53,6 +53,26 @@ async fn a_request_after_a_long_one_is_answered_and_is_the_last() {
 }
 
 #[tokio::test]
+async fn a_connection_that_was_idle_for_long_has_a_second_too() {
+    let mut pounce = Pounce::with(&[]).await;
+    let stream = TcpStream::connect(pounce.addr).await.unwrap();
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
+    tokio::spawn(connection);
+    let before = sender.send_request(get(&pounce, "/v2/")).await.unwrap();
+    before.into_body().collect().await.unwrap();
+    // As a proxy's pool has many.
+    pause(1500).await;
+    pounce.end_from_outside();
+    pause(300).await;
+    sender.ready().await.unwrap();
+    let last = sender.send_request(get(&pounce, "/v2/")).await.unwrap();
+    assert_eq!(last.status(), 200);
+    assert_eq!(last.headers()["connection"], "close");
+    drop(last);
+    pounce.end().await;
+}
+
+#[tokio::test]
 async fn an_http2_client_that_reads_slowly_gets_all_of_its_answer() {
     let mut pounce = Pounce::with(&[]).await;
     let filler = const_hex::encode(noise(1, 100_000));

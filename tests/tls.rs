@@ -70,6 +70,29 @@ async fn both_versions_of_http_are_spoken_over_tls() {
 }
 
 #[tokio::test]
+async fn a_connection_may_be_opened_in_advance() {
+    let authority = Authority::new();
+    authority.sign("server");
+    let mut variables = authority.variables("server");
+    variables.push(("REGISTRY_HTTP_LIMITS_HEADERTIMEOUT", "1s".to_owned()));
+    let pounce = pounce(&variables).await;
+    for protocols in [&["http/1.1"][..], &["h2"]] {
+        let mut spare = authority
+            .connect(pounce.addr, &[&TLS13], protocols, None)
+            .await
+            .unwrap();
+        // A handshake is no header. (The server of HTTP/2 says something first.)
+        let mut first = [0; 1024];
+        let closed = async { while spare.read(&mut first).await.is_ok_and(|read| read > 0) {} };
+        let closed = tokio::time::timeout(Duration::from_secs(2), closed).await;
+        assert!(closed.is_err(), "{protocols:?}");
+        if protocols == ["http/1.1"] {
+            assert_eq!(hello(spare).await.unwrap(), OK);
+        }
+    }
+}
+
+#[tokio::test]
 async fn the_lowest_version_is_the_configured_one() {
     let authority = Authority::new();
     authority.sign("server");

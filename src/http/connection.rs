@@ -85,15 +85,18 @@ impl Activity {
         }
     }
 
-    /// From now on, an answer is the last one.
+    /// From now on, an answer is the last one; and however long it was idle, it begins to rest now.
     pub(super) fn end(&self) {
         self.ending.store(true, Ordering::Release);
+        self.idle_since.store(self.now(), Ordering::Release);
     }
 
-    /// What its handshake settled on.
+    /// What its handshake settled on. What came so far was no header.
     pub(super) fn speaks(&self, protocol: Option<&[u8]>) {
         let is_http2 = protocol == Some(b"h2");
         self.multiplexed.store(is_http2, Ordering::Release);
+        self.idle_since.store(self.now(), Ordering::Release);
+        self.header_since.store(0, Ordering::Release);
     }
 
     /// When it became idle, if it is.
@@ -112,15 +115,18 @@ impl Activity {
         self.offers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Since when an answer waits for the client to take it, where each has a window of its own. What does not
-    /// overlap is watched by its bytes.
+    /// Since when all that goes on is answers that wait for the client to take them, where each has a window of its
+    /// own: as long as one request makes progress, it is not cut off for what others do. What does not overlap is
+    /// watched by its bytes.
     pub(super) fn stalled_since(&self) -> Option<Instant> {
         let offers = self.lock_offers();
+        if !self.is_multiplexed() || offers.len() < self.busy.load(Ordering::Acquire) {
+            return None;
+        }
         let offers = offers.iter().map(|offered| offered.load(Ordering::Acquire));
-        let waiting = offers.filter(|since| *since > 0 && self.is_multiplexed());
-        waiting
-            .min()
-            .map(|since| self.opened + Duration::from_millis(since))
+        let waiting: Option<Vec<_>> = offers.map(|since| (since > 0).then_some(since)).collect();
+        let last = waiting?.into_iter().max()?;
+        Some(self.opened + Duration::from_millis(last))
     }
 
     /// When it will have been idle, at reading a header, or at not taking an answer, for too long; `None`
@@ -158,11 +164,12 @@ impl Activity {
         idle.map_or(length, |since| length.saturating_sub(since.elapsed()))
     }
 
-    /// Returns once it is idle, looked at every so often.
+    /// Returns once it is idle, or takes nothing for so long, which is how often it is looked at.
     pub(super) async fn idle(&self, often: Duration) {
         loop {
             tokio::time::sleep(often).await;
-            if self.idle_since().is_some() {
+            let stalled = || self.stalled_since();
+            if self.idle_since().is_some() || stalled().is_some_and(|it| it.elapsed() >= often) {
                 return;
             }
         }

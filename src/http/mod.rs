@@ -247,8 +247,11 @@ fn finish(
     response.headers_mut().insert(API_VERSION.0, API_VERSION.1);
     reached::locate(site, request, reached, response.headers_mut());
     if request.method == Method::HEAD {
-        // What a GET would say of its length (RFC 9110, section 8.6), without the body.
-        if let Some(length) = response.body().size_hint().exact() {
+        // What a GET would say of its length, without the body; where there is one to speak of (RFC 9110, section
+        // 8.6).
+        let has_length =
+            ![StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED].contains(&response.status());
+        if let Some(length) = response.body().size_hint().exact().filter(|_| has_length) {
             let entry = response.headers_mut().entry(header::CONTENT_LENGTH);
             entry.or_insert(HeaderValue::from(length));
         }

@@ -282,13 +282,14 @@ where
         // With HTTP/1.1, it would close an idle connection at once, while a request may be on its way to us: there,
         // an answer says that it is the last one. Whether it is that, the first request tells.
         while stops && !activity.is_multiplexed() {
-            let rests = activity.rests(GOODBYE);
             tokio::select! {
+                biased;
                 _ = connection.as_mut() => return,
                 () = activity.overdue(&self.limits) => return,
-                () = tokio::time::sleep(rests.min(PAUSE)) => {}
+                () = tokio::time::sleep(activity.rests(GOODBYE).min(PAUSE)) => {}
             }
-            if rests.is_zero() {
+            // What came last has been seen: it rests, or not, after that.
+            if activity.rests(GOODBYE).is_zero() {
                 return;
             }
         }
@@ -296,9 +297,8 @@ where
         tokio::select! {
             _ = connection => {}
             // With HTTP/2, the last bytes of an answer may wait in its own buffers, which are not seen from here.
-            () = activity.idle(GOODBYE), if !activity.is_multiplexed() => {}
+            () = activity.idle(GOODBYE), if !stops || !activity.is_multiplexed() => {}
             () = activity.overdue(&self.limits), if stops => {}
-            () = tokio::time::sleep(GOODBYE), if !stops && activity.is_multiplexed() => {}
         }
     }
 }
