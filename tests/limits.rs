@@ -2,6 +2,10 @@
 
 use std::time::Duration;
 
+use axum::body::Body;
+use bytes::Bytes;
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -161,6 +165,34 @@ async fn an_answer_that_nobody_takes_ends_its_connection() {
     let request = head("GET", "/v2/", &["Connection: close"]);
     let reply = exchange(pounce.addr, request.as_bytes()).await;
     assert!(reply.starts_with("HTTP/1.1 200"), "{reply}");
+}
+
+#[tokio::test]
+async fn an_answer_that_nobody_takes_ends_nothing_that_goes_on_beside_it() {
+    let mut pounce = Pounce::with(&[("REGISTRY_HTTP_LIMITS_WRITETIMEOUT", "1s")]).await;
+    let stream = TcpStream::connect(pounce.addr).await.unwrap();
+    let (mut sender, connection) = http2::Builder::new(TokioExecutor::new())
+        // No answer has a byte.
+        .initial_stream_window_size(0)
+        .handshake(TokioIo::new(stream))
+        .await
+        .unwrap();
+    tokio::spawn(connection);
+    let get = hyper::Request::get(pounce.url("/v2/")).body(Body::empty());
+    let stalled = sender.send_request(get.unwrap()).await.unwrap();
+    // A byte every 100 ms, for longer than the other answer waits.
+    let pieces = futures_util::stream::unfold(0, |sent| async move {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        (sent < 30).then(|| (Ok::<_, std::io::Error>(Bytes::from_static(b"a")), sent + 1))
+    });
+    let path = pounce.begin("a").await;
+    let url = format!("{}&digest={}", pounce.url(&path), digest(&[b'a'; 30]));
+    let put = hyper::Request::put(url).body(Body::from_stream(pieces));
+    let pushed = sender.send_request(put.unwrap()).await.unwrap();
+    assert_eq!(pushed.status(), 201);
+    drop(stalled);
+    drop(sender);
+    pounce.end().await;
 }
 
 /// What a process ever had in memory, in MiB.
