@@ -83,6 +83,19 @@ async fn many_clients_of_one_cold_tag_ask_upstream_once() {
 }
 
 #[tokio::test]
+async fn many_clients_of_a_tag_that_is_never_fresh_all_get_it() {
+    let upstream = Upstream::start().await;
+    let image = Image::new(1, &[10]);
+    upstream.add("a", "v1", &image);
+    let pounce = with_ttl(&upstream, "0").await;
+    // More than there are places for what is written behind clients' backs.
+    for reply in join_all((0..200).map(|_| pounce.get("/v2/a/manifests/v1"))).await {
+        assert_eq!(reply.body, image.manifest);
+    }
+    until_tagged(&pounce).await;
+}
+
+#[tokio::test]
 async fn an_upstream_that_hides_digests_still_revalidates() {
     let upstream = Upstream::start().await;
     let image = Image::new(1, &[10]);

@@ -13,6 +13,8 @@ use crate::oci::{Error, ErrorCode};
 /// How many small tasks (writing a link, asking for a blob's presence) run at once. The next one's
 /// request waits for a place, so that a slow bucket slows its users instead of piling up work.
 const SMALL_TASKS: usize = 64;
+/// How many wait for a place, whose clients may have left meanwhile; each may hold a manifest.
+const WAITING: usize = 256;
 /// How long stopped work may take to tidy up behind itself.
 const TIDY: Duration = Duration::from_secs(5);
 
@@ -21,6 +23,7 @@ const TIDY: Duration = Duration::from_secs(5);
 pub(super) struct Background {
     tracker: TaskTracker,
     places: Arc<Semaphore>,
+    waiting: Arc<Semaphore>,
     /// Cancelled when the registry begins to end.
     closing: CancellationToken,
     stop: CancellationToken,
@@ -31,6 +34,7 @@ impl Default for Background {
         Self {
             tracker: TaskTracker::new(),
             places: Arc::new(Semaphore::new(SMALL_TASKS)),
+            waiting: Arc::new(Semaphore::new(WAITING)),
             closing: CancellationToken::new(),
             stop: CancellationToken::new(),
         }
@@ -39,19 +43,26 @@ impl Default for Background {
 
 impl Background {
     /// Runs a small task when there is a place for it, and returns then. The task gets its turn even if
-    /// the caller does not stay to see it.
-    pub(super) async fn run(&self, work: impl Future<Output = ()> + Send + 'static) {
+    /// the caller does not stay to see it; unless too many wait already, as they do when the bucket hangs: it is for
+    /// work that can be lost; `false` then. Whoever has a turn (`turns`) that such tasks take must not wait here.
+    pub(super) async fn run(&self, work: impl Future<Output = ()> + Send + 'static) -> bool {
         let (begun, begins) = oneshot::channel();
         let places = Arc::clone(&self.places);
+        let Ok(waits) = Arc::clone(&self.waiting).try_acquire_owned() else {
+            tracing::warn!("the bucket is too slow: something that was served is not stored");
+            return false;
+        };
         self.tracker.spawn(async move {
             // The semaphore is never closed.
             let place = places.acquire_owned().await.ok();
+            drop(waits);
             // Nobody may be waiting any more.
             let _ = begun.send(());
             work.await;
             drop(place);
         });
         let _ = begins.await;
+        true
     }
 
     /// Runs a small task if there is a place for it now, for work that is only an advantage.

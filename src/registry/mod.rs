@@ -15,6 +15,7 @@ mod fill;
 mod forget;
 mod manifests;
 mod members;
+mod news;
 mod parallel;
 mod pass;
 mod prefetch;

@@ -2,26 +2,21 @@
 //!
 //! A tag's `current/link` in the bucket holds the digest, and as user metadata where it came from and
 //! when that was last compared, so that one GET brings both and any replica can go on from there. A
-//! link without metadata was pushed, by pounce or by distribution, and is never overwritten: a link
-//! is only written if it is still the one that was read. The exception is a bucket that distribution
+//! link without metadata was pushed, by pounce or by distribution, and is not overwritten: a link is only written
+//! if it is still the one that was read, and was not pushed meanwhile. The exception is a bucket that distribution
 //! used as a pull-through cache, where nobody could push: what it left there came from upstream.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use bytes::Bytes;
-
 use super::cache::{Matter, Origin, TagState};
 use super::failure::{of_store, of_upstream};
 use super::manifests::manifest_unknown;
+use super::news::{Link, News, UPSTREAM, VERIFIED};
 use super::{Registry, Served};
 use crate::oci::{Digest, Error, Manifest, MediaType, Reference, RepositoryName, Tag};
-use crate::store::{Condition, Key, Metadata, Object, StoreError};
+use crate::store::{Key, Object, StoreError};
 use crate::telemetry::Outcome;
 use crate::upstream::{Upstream, UpstreamError};
-
-/// The metadata of a tag's link.
-const UPSTREAM: &str = "pounce-upstream";
-const VERIFIED: &str = "pounce-verified";
 
 /// After an outage was met, how long the stored tag is served before the upstream is asked again.
 /// Waiting for the timeouts of a dead upstream on every pull would be an outage of our own.
@@ -35,16 +30,8 @@ pub(super) enum Resolved {
     Manifest(Served),
 }
 
-/// What is known of a tag's link in the bucket.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Link {
-    /// There is none.
-    Absent,
-    /// It has this `ETag`.
-    Is(String),
-    /// The bucket could not be asked.
-    Unknown,
-}
+/// The same, and what is to be written of it.
+type Found = (Resolved, Option<News>);
 
 impl Registry {
     pub(super) async fn resolve(
@@ -57,10 +44,13 @@ impl Registry {
             return Ok(Resolved::Digest(digest, outcome));
         }
         let matter = Matter::Manifest(name.clone(), Reference::Tag(tag.clone()));
-        self.inner
-            .cache
-            .in_turn(matter, Box::pin(self.find_tag(name, tag, accept)))
-            .await
+        let find = Box::pin(self.find_tag(name, tag, accept));
+        let (resolved, news) = self.inner.cache.in_turn(matter, find).await?;
+        if let Some(news) = news {
+            // Not before the turn is over: those who have places may be waiting for it.
+            self.write_behind(name, tag, news).await;
+        }
+        Ok(resolved)
     }
 
     /// What the cache says, if nobody has to be asked.
@@ -83,25 +73,26 @@ impl Registry {
         name: &RepositoryName,
         tag: &Tag,
         accept: &[MediaType],
-    ) -> Result<Resolved, Error> {
+    ) -> Result<Found, Error> {
         let cache = &self.inner.cache;
+        let known_to_be = |digest, outcome| Ok((Resolved::Digest(digest, outcome), None));
         let reference = Reference::Tag(tag.clone());
         let unknown = || manifest_unknown(name, &reference);
         if let Some((digest, outcome)) = self.fresh(name, tag) {
-            return Ok(Resolved::Digest(digest, outcome));
+            return known_to_be(digest, outcome);
         }
         // The bucket first: somebody may have pushed the tag to another replica.
         let (known, link) = self.known_tag(name, tag).await?;
         let Some(upstream) = self.upstream(name) else {
             let state = known.ok_or_else(unknown)?;
             cache.keep_tag(name, tag, state.clone());
-            return Ok(Resolved::Digest(state.digest, Outcome::Hit));
+            return known_to_be(state.digest, Outcome::Hit);
         };
         if let Some(state) = &known
             && (state.origin == Origin::Pushed || state.fresh_until > Instant::now())
         {
             cache.keep_tag(name, tag, state.clone());
-            return Ok(Resolved::Digest(state.digest, Outcome::Hit));
+            return known_to_be(state.digest, Outcome::Hit);
         }
         if known.is_none() && cache.is_absent(name, &reference) {
             return Err(unknown());
@@ -110,7 +101,7 @@ impl Registry {
             .ask_upstream(upstream, name, tag, known.as_ref(), link, accept)
             .await;
         match (asked, known) {
-            (Ok(resolved), _) => Ok(resolved),
+            (Ok((resolved, news)), _) => Ok((resolved, Some(news))),
             (Err(error), Some(state)) if error.is_outage() => {
                 tracing::warn!(repository = %name, %tag, %error, "serving the stored tag");
                 let fresh_until = Instant::now() + OUTAGE_PAUSE;
@@ -123,7 +114,7 @@ impl Registry {
                         ..state.clone()
                     },
                 );
-                Ok(Resolved::Digest(state.digest, Outcome::Stale))
+                known_to_be(state.digest, Outcome::Stale)
             }
             (Err(error), _) => {
                 if matches!(error, UpstreamError::NotFound) {
@@ -160,7 +151,7 @@ impl Registry {
         }
     }
 
-    fn read_link(
+    pub(super) fn read_link(
         &self,
         name: &RepositoryName,
         tag: &Tag,
@@ -219,13 +210,13 @@ impl Registry {
         known: Option<&TagState>,
         link: Link,
         accept: &[MediaType],
-    ) -> Result<Resolved, UpstreamError> {
+    ) -> Result<(Resolved, News), UpstreamError> {
         let reference = Reference::Tag(tag.clone());
         if let Some(state) = known {
             let head = upstream.head_manifest(name, &reference, accept).await?;
             if head.digest == Some(state.digest) {
-                self.tag_is(name, tag, state.digest, None, link).await;
-                return Ok(Resolved::Digest(state.digest, Outcome::Revalidated));
+                let resolved = Resolved::Digest(state.digest, Outcome::Revalidated);
+                return Ok((resolved, self.tag_is(name, tag, state.digest, None, link)));
             }
         }
         let manifest = upstream
@@ -233,24 +224,24 @@ impl Registry {
             .await?
             .verify(None)?;
         self.remember(name, &manifest);
-        self.tag_is(name, tag, manifest.digest(), Some(manifest.clone()), link)
-            .await;
-        Ok(Resolved::Manifest(Served {
+        let (digest, fetched) = (manifest.digest(), Some(manifest.clone()));
+        let news = self.tag_is(name, tag, digest, fetched, link);
+        let served = Served {
             manifest,
             outcome: Outcome::Fill,
-        }))
+        };
+        Ok((Resolved::Manifest(served), news))
     }
 
-    /// Remembers what the upstream says of a tag: at once in memory, and in the bucket behind the
-    /// client's back.
-    async fn tag_is(
+    /// Remembers what the upstream says of a tag: at once in memory, and as news for the bucket.
+    fn tag_is(
         &self,
         name: &RepositoryName,
         tag: &Tag,
         digest: Digest,
         manifest: Option<Manifest>,
         link: Link,
-    ) {
+    ) -> News {
         let fresh_until = Instant::now() + self.inner.tag_ttl;
         let state = TagState {
             digest,
@@ -259,81 +250,10 @@ impl Registry {
             stale: false,
         };
         self.inner.cache.keep_tag(name, tag, state);
-        let (registry, name, tag) = (self.clone(), name.clone(), tag.clone());
-        let work = async move {
-            let matter = Matter::Manifest(name.clone(), Reference::Tag(tag.clone()));
-            let write = registry.write_tag(&name, &tag, digest, manifest, link);
-            let written = registry.inner.cache.alone(matter, Box::pin(write)).await;
-            if let Err(error) = written {
-                tracing::warn!(repository = %name, %tag, %digest, %error, "a tag was served but not stored");
-            }
-        };
-        self.inner.background.run(work).await;
-    }
-
-    /// The manifest before the tag, and the tag only if its link is still the one that was read.
-    async fn write_tag(
-        &self,
-        name: &RepositoryName,
-        tag: &Tag,
-        digest: Digest,
-        manifest: Option<Manifest>,
-        link: Link,
-    ) -> Result<(), StoreError> {
-        let (store, cache) = (&self.inner.store, &self.inner.cache);
-        // An ETag does not tell: a push of the same digest leaves the same content.
-        let pushed = |state: TagState| state.origin == Origin::Pushed;
-        if cache.tag(name, tag).is_some_and(pushed) {
-            return Ok(());
+        News {
+            digest,
+            manifest,
+            link,
         }
-        let condition = match &link {
-            Link::Absent => Condition::IfAbsent,
-            Link::Is(etag) => Condition::IfUnchanged(etag),
-            Link::Unknown => return Ok(()),
-        };
-        let moved = manifest.is_some();
-        // A tag that is gone was perhaps deleted elsewhere, and its manifest with it.
-        let believed = link != Link::Absent && cache.is_stored(name, digest);
-        if !believed {
-            // An earlier attempt to store it may have failed.
-            match manifest.or_else(|| cache.manifest(name, digest)) {
-                Some(manifest) => self.write_manifest(name, &manifest).await?,
-                None if store.head(Key::Revision(name, &digest)).await?.is_some() => {
-                    cache.keep_stored(name, digest);
-                }
-                None => return Ok(()),
-            }
-        }
-        if moved {
-            self.write_link(Key::TagHistory(name, tag, &digest), &digest)
-                .await?;
-        }
-        let (bytes, metadata) = (Bytes::from(digest.to_string()), self.provenance(name));
-        let written = store
-            .put(
-                Key::Tag(name, tag),
-                bytes,
-                &MediaType::OCTET_STREAM,
-                &metadata,
-                condition,
-            )
-            .await?;
-        if !written {
-            tracing::debug!(repository = %name, %tag, "somebody else wrote the tag meanwhile");
-        }
-        Ok(())
-    }
-
-    fn provenance(&self, name: &RepositoryName) -> Metadata {
-        let label = self
-            .upstream(name)
-            .map(|upstream| upstream.label().to_owned());
-        let now = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
-        Metadata::from([
-            (UPSTREAM.to_owned(), label.unwrap_or_default()),
-            (VERIFIED.to_owned(), now.as_secs().to_string()),
-        ])
     }
 }
