@@ -1,7 +1,7 @@
 //! How often the bucket and the upstream are asked: what nobody should have to wait for, or to pay.
 
 use crate::support::front::Front;
-use crate::support::image::digest;
+use crate::support::image::{OCI_INDEX, OCI_MANIFEST, digest};
 use crate::support::{Image, Pounce, Upstream, borrowed};
 
 const MANIFEST: &str = "/v2/a/b/manifests/1";
@@ -158,4 +158,32 @@ async fn forty_clients_of_a_cold_image_cost_the_upstream_one() {
         site.upstream.count("GET", "/blobs/"),
         site.image.blobs.len()
     );
+}
+
+#[tokio::test]
+async fn a_referrer_that_is_listed_a_thousand_times_is_read_once() {
+    let bucket = Pounce::with(&[]).await;
+    let front = Front::before(bucket.addr).await;
+    let variables = bucket.as_s3_behind(front.addr);
+    let pounce = Pounce::with(&borrowed(&variables)).await;
+    let image = Image::new(1, &[10]);
+    pounce.push_image("a/b", "1", &image).await;
+    let subject = image.digest();
+    let referrer = serde_json::json!({"schemaVersion": 2, "mediaType": OCI_MANIFEST, "layers": [],
+        "config": {"mediaType": "application/vnd.oci.empty.v1+json", "digest": digest(&image.blobs[0]), "size": 10},
+        "subject": {"mediaType": OCI_MANIFEST, "digest": subject, "size": 1}});
+    let referrer = referrer.to_string();
+    let named = digest(referrer.as_bytes());
+    let put = pounce.put_manifest("a/b", "2", OCI_MANIFEST, referrer);
+    assert_eq!(put.await.status, 201);
+    let entry = serde_json::json!({"mediaType": OCI_MANIFEST, "digest": named, "size": 1});
+    let index = serde_json::json!({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": vec![entry; 1000]});
+    let tag = subject.replace(':', "-");
+    let put = pounce.put_manifest("a/b", &tag, OCI_INDEX, index.to_string());
+    assert_eq!(put.await.status, 201);
+    front.take();
+    let listed = pounce.get(&format!("/v2/a/b/referrers/{subject}")).await;
+    let listed: serde_json::Value = serde_json::from_slice(&listed.body).unwrap();
+    assert_eq!(listed["manifests"].as_array().unwrap().len(), 1);
+    assert!(front.total() < 10, "{}", front.total());
 }

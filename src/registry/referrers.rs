@@ -4,7 +4,7 @@
 //! clients keep on registries without the API (`sha256-<hex>`), and what the upstream says, in either
 //! way. A descriptor of the first two is made from the manifest itself.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -155,15 +155,9 @@ impl Registry {
                 path.replacen('/', ":", 1).parse::<Digest>().ok()
             });
             let digests: Vec<Digest> = digests.collect();
-            for some in digests.chunks(PARALLEL) {
-                let read = some.iter().map(|digest| self.entry(name, subject, *digest));
-                let read = a_few(PARALLEL, read.collect()).await?;
-                found.extend(read.into_iter().flatten());
-                if found.iter().map(weight).sum::<usize>() > MAX_BYTES {
-                    return Ok(found);
-                }
-            }
-            if !more || last.is_none() {
+            let read = |digest| self.entry(name, subject, digest);
+            let has_room = read_some(&mut found, &digests, read).await?;
+            if !has_room || !more || last.is_none() {
                 break;
             }
         }
@@ -187,12 +181,13 @@ impl Registry {
         let index = self.stored_manifest(name, index).await?;
         let listed = index.and_then(|index| Referrers::read(index.bytes()));
         let listed = listed.map(|index| index.manifests).unwrap_or_default();
-        let read = listed
-            .iter()
-            .take(MAX_REFERRERS)
-            .map(|listed| self.listed(name, subject, listed.digest));
-        let read = a_few(PARALLEL, read.collect()).await?;
-        Ok(read.into_iter().flatten().collect())
+        let digests = listed.iter().take(MAX_REFERRERS).map(|it| it.digest);
+        // An index may name one several times.
+        let digests: Vec<Digest> = digests.collect::<BTreeSet<_>>().into_iter().collect();
+        let mut found = Vec::new();
+        let read = |digest| self.listed(name, subject, digest);
+        read_some(&mut found, &digests, read).await?;
+        Ok(found)
     }
 
     async fn entry(
@@ -242,6 +237,25 @@ impl Registry {
             Vec::new()
         })
     }
+}
+
+/// Reads descriptors, a few at once, until they are too many bytes; whether there is room for more.
+async fn read_some<F>(
+    found: &mut Vec<Referrer>,
+    digests: &[Digest],
+    read: impl Fn(Digest) -> F,
+) -> Result<bool, Error>
+where
+    F: Future<Output = Result<Option<Referrer>, Error>>,
+{
+    for some in digests.chunks(PARALLEL) {
+        let some = some.iter().map(|digest| read(*digest)).collect();
+        found.extend(a_few(PARALLEL, some).await?.into_iter().flatten());
+        if found.iter().map(weight).sum::<usize>() > MAX_BYTES {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// The tag under which clients list referrers where there is no API (spec, "Referrers Tag Schema").
