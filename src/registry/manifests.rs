@@ -223,9 +223,9 @@ impl Registry {
         self.inner.background.run(work).await;
     }
 
-    /// The blob first, then the link that makes it the repository's; then links for those of its
-    /// blobs that the bucket has already, so that distribution finds them in this repository too.
-    /// The other blobs get theirs when they are filled.
+    /// The manifest's bytes first, then links for those of its blobs that the bucket has already, so that
+    /// distribution finds them in this repository too; the other blobs get theirs when they are filled. Then the link
+    /// that makes it the repository's: who finds that believes that the others are there.
     pub(super) async fn write_manifest(
         &self,
         name: &RepositoryName,
@@ -239,13 +239,14 @@ impl Registry {
         if !put(Condition::IfAbsent).await? && store.head(key).await?.is_none() {
             put(Condition::Always).await?;
         }
+        let blobs = manifest.links().blobs.into_iter();
+        let link = |blob| self.link_stored(name, blob);
+        a_few(LINKS, blobs.map(link).collect()).await?;
         self.write_link(Key::Revision(name, &digest), &digest)
             .await?;
         self.write_referrer(name, manifest).await?;
         cache.keep_stored(name, digest);
-        let blobs = manifest.links().blobs.into_iter();
-        let link = |blob| self.link_stored(name, blob);
-        a_few(LINKS, blobs.map(link).collect()).await.map(drop)
+        Ok(())
     }
 
     /// Writes the layer link of a blob that is in the bucket, unless it has one.

@@ -158,29 +158,25 @@ impl Registry {
 
     /// Writes a layer link behind the client's back.
     async fn link_layer(&self, name: RepositoryName, digest: Digest, size: u64) {
-        let registry = self.clone();
+        let (registry, repository) = (self.clone(), name.clone());
+        let keep = move |registry: &Self, name: &RepositoryName, linked| {
+            let cache = &registry.inner.cache;
+            cache.keep_member(name, digest, Member { size, linked });
+        };
         // First, so that the next request does not write it again; if it fails, one after a while will.
-        registry
-            .inner
-            .cache
-            .keep_member(&name, digest, Member { size, linked: true });
+        keep(self, &name, true);
         let work = async move {
             if let Err(error) = registry
-                .write_link(Key::Layer(&name, &digest), &digest)
+                .write_link(Key::Layer(&repository, &digest), &digest)
                 .await
             {
-                tracing::warn!(repository = %name, %digest, %error, "the layer link was not written");
-                registry.inner.cache.keep_member(
-                    &name,
-                    digest,
-                    Member {
-                        size,
-                        linked: false,
-                    },
-                );
+                tracing::warn!(%repository, %digest, %error, "the layer link was not written");
+                keep(&registry, &repository, false);
             }
         };
-        self.inner.background.run(work).await;
+        if !self.inner.background.run(work).await {
+            keep(self, &name, false);
+        }
     }
 
     /// Asks the upstream whether the repository has a blob, and how large it is.
@@ -226,16 +222,42 @@ impl Registry {
         cache.alone(matter, link).await
     }
 
-    /// A fill put a blob into the bucket: every repository that asked for it gets its link.
+    /// A fill's blob is verified, and about to appear in the bucket: every repository that asked for it gets its link
+    /// before. A process that dies in between leaves a link to what the next request brings, and not a blob of which
+    /// whoever knows its manifest believes that it has a link.
+    pub(super) async fn link_filled(
+        &self,
+        names: BTreeSet<RepositoryName>,
+        digest: Digest,
+        size: u64,
+    ) {
+        let cache = &self.inner.cache;
+        for name in names {
+            if cache.member(&name, &digest).is_some_and(|it| it.linked) {
+                continue;
+            }
+            match self.write_link(Key::Layer(&name, &digest), &digest).await {
+                Ok(()) => cache.keep_member(&name, digest, Member { size, linked: true }),
+                Err(error) => {
+                    tracing::warn!(repository = %name, %digest, %error, "the layer link was not written");
+                }
+            }
+        }
+    }
+
+    /// A fill put a blob into the bucket: repositories that asked for it meanwhile get their links.
     pub(super) async fn blob_stored(
         &self,
         names: BTreeSet<RepositoryName>,
         digest: Digest,
         size: u64,
     ) {
-        self.inner.cache.keep_present(digest, size);
+        let cache = &self.inner.cache;
+        cache.keep_present(digest, size);
         for name in names {
-            self.link_layer(name, digest, size).await;
+            if !cache.member(&name, &digest).is_some_and(|it| it.linked) {
+                self.link_layer(name, digest, size).await;
+            }
         }
     }
 }

@@ -133,8 +133,12 @@ impl Job {
         };
         let uploaded = async {
             let (inner, digest) = (&self.registry.inner, self.wanted.digest);
-            let uploaded =
-                upload::run(&inner.store, Key::Blob(&digest), flow, &inner.background).await;
+            let (key, registry) = (Key::Blob(&digest), &self.registry);
+            let announced = async {
+                let names = fill.names().clone();
+                registry.link_filled(names, digest, flow.written()).await;
+            };
+            let uploaded = upload::run(&inner.store, key, flow, announced, &inner.background).await;
             if uploaded.is_ok() {
                 let names = fill.names().clone();
                 self.registry

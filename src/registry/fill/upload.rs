@@ -26,12 +26,13 @@ struct Stretch {
     len: u64,
 }
 
-/// Uploads the blob as it comes, and makes it appear in the bucket after it was verified. Whatever
-/// else happens, nothing appears, and the parts that were sent are thrown away.
+/// Uploads the blob as it comes, and makes it appear in the bucket after it was verified, and `announced` then.
+/// Whatever else happens, nothing appears, and the parts that were sent are thrown away.
 pub(super) async fn run(
     store: &Store,
     key: Key<'_>,
     flow: &Arc<Flow>,
+    announced: impl Future<Output = ()>,
     background: &Background,
 ) -> Result<(), String> {
     let whole = part_size(store.part_size(), flow.size().unwrap_or(0));
@@ -40,6 +41,7 @@ pub(super) async fn run(
         .await
         .map_err(|error| error.to_string())?;
     if ends {
+        announced.await;
         return store
             .put_blob(key, there, source(flow, 0, there))
             .await
@@ -50,7 +52,7 @@ pub(super) async fn run(
         () = background.stopped() => return Err("the registry is shutting down".to_owned()),
     };
     let uploaded = tokio::select! {
-        uploaded = parts(&upload, flow, whole) => uploaded,
+        uploaded = parts(&upload, flow, whole, announced) => uploaded,
         () = background.stopped() => Err("the registry is shutting down".to_owned()),
     };
     if uploaded.is_err()
@@ -61,7 +63,12 @@ pub(super) async fn run(
     uploaded
 }
 
-async fn parts(upload: &Multipart, flow: &Arc<Flow>, whole: u64) -> Result<(), String> {
+async fn parts(
+    upload: &Multipart,
+    flow: &Arc<Flow>,
+    whole: u64,
+    announced: impl Future<Output = ()>,
+) -> Result<(), String> {
     let sent: Vec<Part> = stretches(flow, whole)
         .map_err(|error| error.to_string())
         .map_ok(|stretch| async move {
@@ -80,6 +87,7 @@ async fn parts(upload: &Multipart, flow: &Arc<Flow>, whole: u64) -> Result<(), S
         .try_collect()
         .await?;
     flow.verified().await.map_err(|error| error.to_string())?;
+    announced.await;
     upload
         .complete(sent)
         .await
