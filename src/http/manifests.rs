@@ -104,8 +104,9 @@ pub(super) async fn push(
         media_type: media_type.transpose()?,
         bytes: read(body).await?,
     };
-    drop(turn);
+    // The turn is that of whoever holds its bytes.
     let published = site.registry.push_manifest(manifest).await?;
+    drop(turn);
     let digest = published.digest.to_string();
     let location = format!("{}/v2/{name}/manifests/{digest}", site.prefix);
     let fields = [

@@ -172,9 +172,12 @@ impl Registry {
                 .stream(Key::Blob(digest), part.map(|part| part.slice))
                 .await
                 .map_err(of_store)?;
-            let bytes = stream
-                .ok_or_else(|| blob_unknown(request.name, digest))?
-                .bytes;
+            let Some(stream) = stream else {
+                // Somebody took it out of the bucket: the next request may have it filled again.
+                self.inner.cache.forget_present(digest);
+                return Err(blob_unknown(request.name, digest));
+            };
+            let bytes = stream.bytes;
             let outcome = Outcome::Stream;
             return Ok(BlobAccess::Stream(BlobStream {
                 size: Some(size),

@@ -10,7 +10,7 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, TryStreamExt};
-use http_body_util::BodyDataStream;
+use http_body_util::{BodyDataStream, BodyExt, LengthLimitError, Limited};
 
 use super::error::translate;
 use super::leader::at_leader;
@@ -187,11 +187,12 @@ impl Store {
             Ok(object) => object,
             Err(error) => return translate("GetObject", &error).map_or(Ok(Read::Absent), Err),
         };
+        let too_large = || StoreError::Corrupt {
+            key: path.clone(),
+            cause: format!("it is larger than {} MiB", limit >> 20),
+        };
         if unsigned(object.content_length()) > limit {
-            return Err(StoreError::Corrupt {
-                key: path,
-                cause: format!("it is larger than {} MiB", limit >> 20),
-            });
+            return Err(too_large());
         }
         let media_type = object.content_type().and_then(|text| text.parse().ok());
         let metadata = object.metadata().cloned().unwrap_or_default();
@@ -199,9 +200,12 @@ impl Store {
         let modified = object
             .last_modified()
             .and_then(|time| SystemTime::try_from(*time).ok());
-        let bytes = match object.body.collect().await {
-            Ok(bytes) => bytes.into_bytes(),
-            Err(error) => return Ok(Read::Cut(causes(&error))),
+        // Also where it does not say how long it is.
+        let most = usize::try_from(limit).unwrap_or(usize::MAX);
+        let bytes = match Limited::new(object.body.into_inner(), most).collect().await {
+            Ok(bytes) => bytes.to_bytes(),
+            Err(error) if error.is::<LengthLimitError>() => return Err(too_large()),
+            Err(error) => return Ok(Read::Cut(causes(&*error))),
         };
         Ok(Read::Whole(Box::new(Object {
             bytes,
@@ -222,12 +226,13 @@ impl Store {
         slice: Option<Slice>,
     ) -> Result<Option<ObjectStream>, StoreError> {
         let range = slice.map(|slice| format!("bytes={}-{}", slice.start, slice.end - 1));
+        let (path, is_part) = (self.path(&key), range.is_some());
         let request = self
             .inner
             .bulk
             .get_object()
             .bucket(&self.inner.bucket)
-            .key(self.path(&key));
+            .key(&path);
         let request = request.set_range(range);
         let answer = match Box::pin(request.clone().send()).await {
             Err(error) if self.inner.lags && translate("GetObject", &error).is_none() => {
@@ -236,6 +241,11 @@ impl Store {
             other => other,
         };
         match answer {
+            // Another part of it would be taken for the one that was asked for.
+            Ok(object) if is_part && object.content_range().is_none() => Err(StoreError::Corrupt {
+                key: path,
+                cause: "the bucket sent the whole in the place of a part".to_owned(),
+            }),
             Ok(object) => {
                 let pieces = BodyDataStream::new(object.body.into_inner());
                 Ok(Some(ObjectStream {
