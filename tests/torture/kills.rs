@@ -10,10 +10,11 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use super::client::{Client, Outcome, Trouble, Way, with_retries};
+use super::client::{Client, Outcome, Trouble, Way, until_probe, with_retries};
 use super::ledger::{Ledger, audit, audit_manifests, leftovers};
 use super::report::Row;
 use crate::support::dice::Dice;
+use crate::support::image::digest;
 use crate::support::{Image, Pounce, Process, Upstream, borrowed};
 
 const MIB: usize = 1 << 20;
@@ -249,10 +250,13 @@ impl Round {
                 // It begins, also if there is no time at all.
                 biased;
                 outcome = self.work(&client) => {
-                    // Where everything is swept that is a second old, it may be refused.
                     match outcome {
-                        Err(trouble) if !sweeps => row.failed.push(format!("{}: {trouble:?}", self.tag)),
-                        _ => {}
+                        // Where everything is swept that is a second old, it may be gone.
+                        Err(Trouble::Refused(404, code)) if sweeps && code == "BLOB_UPLOAD_UNKNOWN" => {
+                            row.refused += 1;
+                        }
+                        Err(trouble) => row.failed.push(format!("{}: {trouble:?}", self.tag)),
+                        Ok(()) => {}
                     }
                     true
                 }
@@ -279,6 +283,14 @@ impl Round {
         if let Err(trouble) = self.try_again(&client).await {
             let tag = &self.tag;
             row.failed.push(format!("{tag}, tried again: {trouble:?}"));
+        }
+        if self.moment.pulls() {
+            for blob in &self.image.blobs {
+                let path = format!("/v2/{NAME}/blobs/{}", digest(blob));
+                until_probe(&client, &path, 307).await;
+            }
+            self.until_tagged(&place.root()).await;
+            self.ledger.pulled((NAME, &self.tag), &self.image);
         }
         place.folder = Some(process.kill());
         (ended, begun)
@@ -311,6 +323,21 @@ impl Round {
         match client.manifest(NAME, &self.tag).await {
             Err(trouble) if trouble.is_absence() => Ok(()),
             other => Err(Trouble::Wrong(format!("it is still there: {other:?}"))),
+        }
+    }
+
+    /// Waits until the bucket knows what the tag means: it is written behind the client's back.
+    async fn until_tagged(&self, root: &Path) {
+        let tags = format!("docker/registry/v2/repositories/{NAME}/_manifests/tags");
+        let link = root.join(tags).join(&self.tag).join("current/link");
+        let began = Instant::now();
+        while !link.is_file() {
+            assert!(
+                began.elapsed() < Duration::from_secs(20),
+                "{}",
+                link.display()
+            );
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
 

@@ -15,7 +15,7 @@ use crate::support::{Image, Pounce, Upstream, borrowed};
 
 const PATIENCE: Duration = Duration::from_mins(2);
 /// "In seconds": how long a client waits here for what cannot be had.
-const SOON: Duration = Duration::from_secs(30);
+const SOON: Duration = Duration::from_secs(16);
 const NAME: &str = "tortured/image";
 
 fn images(count: u64) -> Vec<Image> {

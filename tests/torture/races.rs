@@ -195,13 +195,13 @@ async fn settle(
     }
     let read = client.manifest(NAME, tag).await.map(|bytes| digest(&bytes));
     let fine = match race {
-        // Its members, the bucket knows.
         Race::Fills | Race::Blob => read == Ok(images[0].digest()),
         Race::Tag => images.iter().any(|image| read == Ok(image.digest())),
         Race::DeleteAndMove => read == Ok(images[1].digest()) || outcomes[1].is_err(),
         Race::DeleteAndPush => match &read {
             Ok(found) => *found == images[0].digest(),
-            Err(trouble) => trouble.is_absence(),
+            // Only a delete that may have happened explains it, or a push that did not.
+            Err(trouble) => trouble.is_absence() && (outcomes[0].is_ok() || outcomes[1].is_err()),
         },
     };
     if !fine {
@@ -219,7 +219,13 @@ async fn settle(
             other => row.wrong.push(format!("{tag} was deleted: {other:?}")),
         }
     }
-    if read.is_ok() && race != Race::Fills {
+    if read.is_ok() {
+        if race == Race::Fills {
+            // It has no upstream: what is not stored in the end cannot be pulled.
+            for blob in &images[0].blobs {
+                until_probe(&client, &format!("/v2/{NAME}/blobs/{}", digest(blob)), 307).await;
+            }
+        }
         row.operations += 1;
         if let Err(trouble) = client.pull(NAME, tag).await {
             row.wrong

@@ -27,7 +27,7 @@ impl Origin {
         let (registry, straight, folder) = tools::start_distribution().await;
         let port = free_port();
         let config = format!(
-            "daemon off; master_process off; pid {root}/nginx.pid; error_log stderr; events {{}}\n\
+            "daemon off; worker_processes auto; user root; pid {root}/nginx.pid; error_log stderr; events {{}}\n\
              http {{ access_log off; client_body_temp_path {root}/b; proxy_temp_path {root}/p; fastcgi_temp_path {root}/f;\n\
              uwsgi_temp_path {root}/u; scgi_temp_path {root}/s; sendfile on;\n\
              server {{ listen 127.0.0.1:{port};\n\
