@@ -83,7 +83,7 @@ fn said(row: Row) -> Row {
     row
 }
 
-/// 420 rounds, of which about half end before they are killed.
+/// 420 rounds; some of the work ends before it is killed, which the row does not count.
 async fn kill(seed: u64) -> Vec<Row> {
     let mut rows = Vec::new();
     for moment in Moment::ALL {

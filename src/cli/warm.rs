@@ -81,7 +81,12 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
         if let Err(error) = signals::watch(stop.clone(), "what is half copied is thrown away") {
             return fail(&error);
         }
-        let warming = match Warming::begin(&config, arguments).await {
+        let begun = tokio::select! {
+            begun = Warming::begin(&config, arguments) => begun,
+            // The bucket may take its time to answer.
+            () = stop.cancelled() => return ExitCode::FAILURE,
+        };
+        let warming = match begun {
             Ok(warming) => warming,
             Err(error) => return fail(&*error),
         };

@@ -6,7 +6,9 @@
 //! Where one replica deletes a manifest while another one pushes it under a tag, both look again when they have
 //! written: whoever is last sees what the other one did. Then the tag and the manifest are there, or neither is,
 //! or the manifest is there without the tag, as after a push of it alone; no tag means what is not there, and a
-//! delete that dies half-way is finished by the next one (`tests/models/deletes.rs` looks at all orders). Those who
+//! delete that dies half-way is finished by the next one (`tests/models/deletes.rs` looks at all orders). A push that
+//! dies between its tag and its last look, and was not acknowledged, can leave a tag whose manifest was just deleted: it
+//! is a 404 until the push is tried again, or the tag is deleted. Those who
 //! push look only where `storage.delete.enabled` is on: it has to be the same on all replicas. Two replicas that
 //! push one tag at once write it one after the other, and the last one counts. A tag that another manifest is pushed to
 //! in the moment between a delete's last look at it and its deletion stays: it is deleted on the condition that it is

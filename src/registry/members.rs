@@ -224,25 +224,28 @@ impl Registry {
 
     /// A fill's blob is verified, and about to appear in the bucket: every repository that asked for it gets its link
     /// before. A process that dies in between leaves a link to what the next request brings, and not a blob of which
-    /// whoever knows its manifest believes that it has a link.
+    /// whoever knows its manifest believes that it has a link. (So does this cache, where the manifest was there
+    /// before the blob: it is not asked.) Returns those that have one.
     pub(super) async fn link_filled(
         &self,
         names: BTreeSet<RepositoryName>,
         digest: Digest,
         size: u64,
-    ) {
-        let cache = &self.inner.cache;
+    ) -> BTreeSet<RepositoryName> {
+        let mut linked = BTreeSet::new();
         for name in names {
-            if cache.member(&name, &digest).is_some_and(|it| it.linked) {
-                continue;
-            }
             match self.write_link(Key::Layer(&name, &digest), &digest).await {
-                Ok(()) => cache.keep_member(&name, digest, Member { size, linked: true }),
+                Ok(()) => {
+                    let member = Member { size, linked: true };
+                    self.inner.cache.keep_member(&name, digest, member);
+                    linked.insert(name);
+                }
                 Err(error) => {
                     tracing::warn!(repository = %name, %digest, %error, "the layer link was not written");
                 }
             }
         }
+        linked
     }
 
     /// A fill put a blob into the bucket: repositories that asked for it meanwhile get their links.
@@ -252,12 +255,9 @@ impl Registry {
         digest: Digest,
         size: u64,
     ) {
-        let cache = &self.inner.cache;
-        cache.keep_present(digest, size);
+        self.inner.cache.keep_present(digest, size);
         for name in names {
-            if !cache.member(&name, &digest).is_some_and(|it| it.linked) {
-                self.link_layer(name, digest, size).await;
-            }
+            self.link_layer(name, digest, size).await;
         }
     }
 }

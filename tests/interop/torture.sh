@@ -46,13 +46,15 @@ killing() { # kills one after the other, and starts it again half a second later
   done
 }
 tally() { # tally NAME COMMAND...: an operation
+  echo >>operations
+  holds "$@"
+}
+holds() { # holds NAME COMMAND...: what has to be so, and asks no registry
   local name=$1
   shift
-  if "$@" >"$name.out" 2>&1; then echo >>operations; else
-    echo >>operations
-    echo >>failures
-    echo "$name failed:" "$(tail -n 3 "$name.out")"
-  fi
+  "$@" >"$name.out" 2>&1 && return
+  echo >>failures
+  echo "$name failed:" "$(tail -n 3 "$name.out")"
 }
 by_docker() { # a new image, pushed, thrown away, pulled and run
   local number=0
@@ -62,7 +64,7 @@ by_docker() { # a new image, pushed, thrown away, pulled and run
     tally docker-push $D push -q "$R/interop/docker$number:1"
     $D rmi -f "$R/interop/docker$number:1" >/dev/null 2>&1
     tally docker-pull $D pull -q "$R/interop/docker$number:1"
-    tally docker-run same "docker$number" $D run --rm "$R/interop/docker$number:1"
+    holds docker-run same "docker$number" $D run --rm "$R/interop/docker$number:1"
   done
 }
 by_skopeo() { # the same image to new names, and back
@@ -72,7 +74,7 @@ by_skopeo() { # the same image to new names, and back
     tally skopeo-push skopeo copy -q --retry-times 5 --dest-tls-verify=false "oci:$W/oci:1" "docker://$R/interop/skopeo$number:1"
     rm -rf back
     tally skopeo-pull skopeo copy -q --retry-times 5 --src-tls-verify=false "docker://$R/interop/skopeo$number:1" "oci:$W/back:1"
-    tally skopeo-same diff -r oci/blobs back/blobs
+    holds skopeo-same diff -r oci/blobs back/blobs
   done
 }
 by_curl() { # by_curl NUMBER: one of many who pull a blob

@@ -53,6 +53,10 @@ struct Guards {
     condition: bool,
 }
 
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact of its own, and all combinations are looked at"
+)]
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct World {
     /// Whether that of the image is there which is deleted.
@@ -63,6 +67,8 @@ struct World {
     deleter: Deleter,
     /// The deleter's replica may die; its client deletes again.
     mortal: bool,
+    /// A pusher's may; its client, who heard nothing, pushes again.
+    mortal_push: bool,
     /// The deleter is at its second pass over the tags, or at a delete of what is gone.
     last_pass: bool,
     guards: Guards,
@@ -80,6 +86,7 @@ impl World {
             pushers: vec![Pusher::WritesRevision; pushers],
             deleter: Deleter::Begins,
             mortal: true,
+            mortal_push: true,
             last_pass: false,
             guards,
         }
@@ -167,6 +174,11 @@ impl Model for World {
                 let mut pushed = self.clone();
                 pushed.push(number);
                 next.push((format!("{number} {pusher:?}"), pushed));
+                if self.mortal_push {
+                    let mut died = self.clone();
+                    (died.mortal_push, died.pushers[number]) = (false, Pusher::WritesRevision);
+                    next.push((format!("{number} dies"), died));
+                }
             }
         }
         if self.deleter != Deleter::Done {

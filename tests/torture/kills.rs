@@ -276,6 +276,7 @@ impl Round {
         row.operations += 1;
         place.look(row);
 
+        let root = place.root();
         let process = place.start(&variables);
         let client = Client::of(&process.addr, PATIENCE);
         self.ledger.verify(&client, row).await;
@@ -289,7 +290,7 @@ impl Round {
                 let path = format!("/v2/{NAME}/blobs/{}", digest(blob));
                 until_probe(&client, &path, 307).await;
             }
-            self.until_tagged(&place.root()).await;
+            self.until_tagged(&root).await;
             self.ledger.pulled((NAME, &self.tag), &self.image);
         }
         place.folder = Some(process.kill());

@@ -1,5 +1,6 @@
 //! One fill from its beginning to its end.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
 use std::time::Instant;
@@ -134,16 +135,15 @@ impl Job {
         let uploaded = async {
             let (inner, digest) = (&self.registry.inner, self.wanted.digest);
             let (key, registry) = (Key::Blob(&digest), &self.registry);
+            let mut linked = BTreeSet::new();
             let announced = async {
                 let names = fill.names().clone();
-                registry.link_filled(names, digest, flow.written()).await;
+                linked = registry.link_filled(names, digest, flow.written()).await;
             };
             let uploaded = upload::run(&inner.store, key, flow, announced, &inner.background).await;
             if uploaded.is_ok() {
-                let names = fill.names().clone();
-                self.registry
-                    .blob_stored(names, digest, flow.written())
-                    .await;
+                let late = &*fill.names() - &linked;
+                registry.blob_stored(late, digest, flow.written()).await;
                 // New requests find the blob in the bucket. After a failed upload they still follow
                 // the download, until it ends.
                 self.ended(fill);

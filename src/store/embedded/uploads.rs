@@ -3,6 +3,9 @@
 //! An upload is a directory with `upload.json` and a file for each part, `<number>.<etag>`. A part's
 //! `ETag` is random, so two parts that race for one number are told apart, and an upload can only be
 //! completed with the very bytes that its caller was told about.
+//!
+//! Unlike an S3, joining the parts consumes them: where it fails, or the process is killed at it, the upload is gone,
+//! and its client begins anew. Nothing was acknowledged as a blob by then.
 
 use std::fs::{self, OpenOptions};
 use std::io;
