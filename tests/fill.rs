@@ -276,3 +276,23 @@ async fn a_fill_that_begins_during_the_drain_is_waited_for() {
     assert!(pounce.has_blob(&digest(image.layer())));
     assert_eq!(pounce.open_uploads(), 0);
 }
+
+#[tokio::test]
+async fn a_blob_gets_its_link_whoever_stored_the_manifest() {
+    let (upstream, image) = (Upstream::start().await, Image::new(1, &[10_000]));
+    upstream.add("a/b", "1", &image);
+    let pounce = Pounce::before(&upstream).await;
+    assert_eq!(pounce.get("/v2/a/b/manifests/1").await.status, 200);
+    let tagged = |it: &Pounce| it.objects().iter().any(|key| key.ends_with("current/link"));
+    pounce.until("the tag is stored", tagged).await;
+    // Another process finds the manifest in the bucket, and fills the blob.
+    let url = upstream.url();
+    let pounce = pounce.restart(&[("REGISTRY_PROXY_REMOTEURL", &url)]).await;
+    assert_eq!(pounce.get("/v2/a/b/manifests/1").await.status, 200);
+    let layer = digest(image.layer());
+    assert_eq!(pounce.pull("a/b", &layer).await, image.layer());
+    pounce.until_stored(&layer).await;
+    // One without an upstream believes in links only.
+    let pounce = pounce.restart(&[]).await;
+    assert_eq!(pounce.pull("a/b", &layer).await, image.layer());
+}

@@ -168,8 +168,8 @@ impl Activity {
     pub(super) async fn idle(&self, often: Duration) {
         loop {
             tokio::time::sleep(often).await;
-            let stalled = || self.stalled_since();
-            if self.idle_since().is_some() || stalled().is_some_and(|it| it.elapsed() >= often) {
+            let stalled = self.stalled_since().map(|since| since.elapsed());
+            if self.idle_since().is_some() || stalled.is_some_and(|length| length >= often) {
                 return;
             }
         }
