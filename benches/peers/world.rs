@@ -1,8 +1,9 @@
 //! What the warm scenarios are about: an S3, and an image in it.
 
-use std::collections::BTreeSet;
 use std::fs;
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
+use std::thread;
 
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
@@ -73,27 +74,29 @@ impl World {
         format!("/v2/{NAME}/manifests/{}", self.image.digest())
     }
 
-    /// Puts so many further blobs into the bucket, straight into its folder; their paths.
+    /// Puts so many further blobs into the bucket, straight into its folder, with a thread a core; their paths.
     pub fn many(&self, blobs: u32) -> Vec<String> {
         let root = self.s3.folder.path().join("data/docker/registry/v2");
         let links = root.join(format!("repositories/{NAME}/_layers/sha256"));
-        let mut made = BTreeSet::new();
-        (0..blobs)
-            .map(|number| {
-                let content = number.to_be_bytes();
-                let hex = const_hex::encode(Sha256::digest(content));
-                let group = root.join("blobs/sha256").join(&hex[..2]);
-                if made.insert(hex[..2].to_owned()) {
-                    fs::create_dir_all(&group).unwrap();
-                }
-                write(&group.join(&hex).join("data"), &content);
-                write(
-                    &links.join(&hex).join("link"),
-                    format!("sha256:{hex}").as_bytes(),
-                );
-                format!("/v2/{NAME}/blobs/sha256:{hex}")
-            })
-            .collect()
+        let put = |number: u32| {
+            let content = number.to_be_bytes();
+            let hex = const_hex::encode(Sha256::digest(content));
+            let blob = root.join("blobs/sha256").join(&hex[..2]).join(&hex);
+            write(&blob.join("data"), &content);
+            let link = links.join(&hex).join("link");
+            write(&link, format!("sha256:{hex}").as_bytes());
+            format!("/v2/{NAME}/blobs/sha256:{hex}")
+        };
+        let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
+        let numbers: Vec<u32> = (0..blobs).collect();
+        thread::scope(|scope| {
+            let shares = numbers.chunks(numbers.len().div_ceil(threads).max(1));
+            let shares =
+                shares.map(|share| scope.spawn(|| share.iter().copied().map(put).collect()));
+            let shares: Vec<thread::ScopedJoinHandle<Vec<_>>> = shares.collect();
+            let paths = shares.into_iter().map(|share| share.join().unwrap());
+            paths.flatten().collect()
+        })
     }
 
     /// A script for wrk that asks for one path after the other.
