@@ -87,7 +87,7 @@ impl World {
             write(&link, format!("sha256:{hex}").as_bytes());
             format!("/v2/{NAME}/blobs/sha256:{hex}")
         };
-        let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
+        let threads = thread::available_parallelism().map_or(1, NonZero::get);
         let numbers: Vec<u32> = (0..blobs).collect();
         thread::scope(|scope| {
             let shares = numbers.chunks(numbers.len().div_ceil(threads).max(1));
