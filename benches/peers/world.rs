@@ -93,6 +93,7 @@ impl World {
             let shares = numbers.chunks(numbers.len().div_ceil(threads).max(1));
             let shares =
                 shares.map(|share| scope.spawn(|| share.iter().copied().map(put).collect()));
+            // All of them begin before the first is waited for.
             let shares: Vec<thread::ScopedJoinHandle<Vec<_>>> = shares.collect();
             let paths = shares.into_iter().map(|share| share.join().unwrap());
             paths.flatten().collect()
