@@ -47,7 +47,7 @@ pub fn demand(
     })
 }
 
-pub async fn token(manners: &Manners, request: Request) -> Response {
+pub(crate) async fn token(manners: &Manners, request: Request) -> Response {
     let given = request
         .headers()
         .get(header::AUTHORIZATION)

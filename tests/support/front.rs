@@ -66,7 +66,7 @@ async fn pass(State(behind): State<Arc<Behind>>, request: Request) -> Response {
 }
 
 /// Asks the S3 at a host and port the same.
-pub async fn forward(
+pub(crate) async fn forward(
     client: &reqwest::Client,
     s3: &str,
     request: Request,

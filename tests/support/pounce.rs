@@ -266,7 +266,7 @@ impl Drop for Pounce {
     }
 }
 
-pub async fn read(response: reqwest::Response) -> Reply {
+pub(crate) async fn read(response: reqwest::Response) -> Reply {
     let (status, headers) = (response.status().as_u16(), response.headers().clone());
     let (mut body, mut whole) = (Vec::new(), true);
     let mut pieces = response.bytes_stream();

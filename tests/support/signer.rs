@@ -75,7 +75,7 @@ pub fn right(name: &str, actions: &[&str]) -> Value {
 }
 
 /// A pounce that trusts what is in these files.
-pub async fn pounce_with(
+pub(crate) async fn pounce_with(
     folder: &TempDir,
     setting: &str,
     content: &str,
@@ -98,7 +98,7 @@ pub async fn pounce_with(
     Pounce::with(&variables).await
 }
 
-pub async fn trusting(signer: &Signer, more: &[(&str, &str)]) -> Pounce {
+pub(crate) async fn trusting(signer: &Signer, more: &[(&str, &str)]) -> Pounce {
     let folder = TempDir::new().unwrap();
     pounce_with(&folder, "ROOTCERTBUNDLE", &signer.certificate.pem(), more).await
 }

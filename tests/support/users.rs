@@ -16,13 +16,13 @@ pub fn password(name: &str) -> String {
 }
 
 /// Some users, who may do everything.
-pub async fn with_users(names: &[&str]) -> Pounce {
+pub(crate) async fn with_users(names: &[&str]) -> Pounce {
     let lines: Vec<String> = names.iter().map(|name| user(name)).collect();
     Pounce::with(&[("REGISTRY_AUTH_HTPASSWD_USERS", &lines.join(","))]).await
 }
 
 /// Some users, and rules for them.
-pub async fn with_rules(names: &[&str], rules: &str) -> Pounce {
+pub(crate) async fn with_rules(names: &[&str], rules: &str) -> Pounce {
     let lines: Vec<String> = names.iter().map(|name| user(name)).collect();
     Pounce::with(&[
         ("REGISTRY_AUTH_HTPASSWD_USERS", &lines.join(",")),
@@ -35,13 +35,13 @@ pub fn by(name: &str, request: RequestBuilder) -> RequestBuilder {
     request.basic_auth(name, Some(password(name)))
 }
 
-pub async fn ask(pounce: &Pounce, name: &str, method: &str, path: &str) -> Reply {
+pub(crate) async fn ask(pounce: &Pounce, name: &str, method: &str, path: &str) -> Reply {
     let request = pounce.request(method, path);
     pounce.send(by(name, request)).await
 }
 
 /// Pushes a blob and a manifest, and tells the digests of both.
-pub async fn push(pounce: &Pounce, name: &str, repository: &str, seed: u64) -> (String, String) {
+pub(crate) async fn push(pounce: &Pounce, name: &str, repository: &str, seed: u64) -> (String, String) {
     let image = Image::new(seed, &[1000]);
     for blob in &image.blobs {
         let path = format!("/v2/{repository}/blobs/uploads/?digest={}", digest(blob));
@@ -59,7 +59,7 @@ pub async fn push(pounce: &Pounce, name: &str, repository: &str, seed: u64) -> (
 }
 
 /// Waits until a user gets this status.
-pub async fn until(pounce: &Pounce, name: &str, status: u16) {
+pub(crate) async fn until(pounce: &Pounce, name: &str, status: u16) {
     for _ in 0..200 {
         if ask(pounce, name, "GET", "/v2/").await.status == status {
             return;

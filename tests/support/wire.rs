@@ -17,7 +17,7 @@ pub fn head(method: &str, path: &str, fields: &[&str]) -> String {
 }
 
 /// Sends this, and reads until the other side closes the connection.
-pub async fn exchange(addr: impl tokio::net::ToSocketAddrs, request: &[u8]) -> String {
+pub(crate) async fn exchange(addr: impl tokio::net::ToSocketAddrs, request: &[u8]) -> String {
     let mut connection = TcpStream::connect(addr).await.unwrap();
     // Who was refused half way sees its connection break.
     let _ = connection.write_all(request).await;
@@ -25,7 +25,7 @@ pub async fn exchange(addr: impl tokio::net::ToSocketAddrs, request: &[u8]) -> S
 }
 
 /// Reads until the other side closes the connection.
-pub async fn to_the_end(mut connection: impl AsyncRead + Unpin) -> String {
+pub(crate) async fn to_the_end(mut connection: impl AsyncRead + Unpin) -> String {
     let mut reply = Vec::new();
     let read = connection.read_to_end(&mut reply);
     let closed = tokio::time::timeout(PATIENCE, read).await;
@@ -43,7 +43,7 @@ pub fn responses(reply: &str) -> usize {
 }
 
 /// A server that answers every request with the same bytes.
-pub async fn canned(response: String) -> SocketAddr {
+pub(crate) async fn canned(response: String) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
     tokio::spawn(async move {
