@@ -28,8 +28,8 @@ test:
 	@if cargo nextest --version >/dev/null 2>&1; then cargo nextest run --locked; else cargo test --locked; fi
 
 check:
-	cargo fmt --check
-	cargo clippy --locked --all-targets --all-features -- -D warnings
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets --all-features -- -D warnings
 	test -x $(TOOLS)/bin/cargo-deny || cargo install -q --locked --root $(TOOLS) cargo-deny@0.20.2
 	cargo fetch -q --locked # those of other platforms, too: cargo-deny looks at all of them, and asks no network
 	$(TOOLS)/bin/cargo-deny --offline --log-level warn check --hide-inclusion-graph bans licenses sources
@@ -55,7 +55,7 @@ torture: packages ## what is broken on purpose, some forty minutes of it; FAULT=
 	cargo bench --locked --bench torture -- $(FAULT)
 
 micro: ## measurements of single functions, by criterion
-	cargo bench --locked --features internals --bench micro
+	cargo bench --locked --package pounce-micro
 
 image:
 	docker build -t pounce .

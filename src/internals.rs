@@ -1,4 +1,4 @@
-//! What `fuzz/` tries and `benches/micro.rs` measures, with the feature `internals`: everything that reads
+//! What `fuzz/` tries and `benches/micro` measures, with the feature `internals`: everything that reads
 //! what others wrote, and that nobody outside needs otherwise.
 //!
 //! Most take any bytes, and panic if what comes of them is not as it should be.

@@ -240,16 +240,18 @@ impl Drop for Running {
         if let Ok(Some(_)) = self.child.try_wait() {
             return;
         }
-        // In order, so that nginx ends its workers.
-        let _ = Command::new("kill")
-            .arg(self.child.id().to_string())
-            .status();
-        let asked = Instant::now();
-        while asked.elapsed() < Duration::from_secs(2) {
-            if let Ok(Some(_)) = self.child.try_wait() {
-                return;
+        // In order where there are children to end, as nginx has. Others would wait for our idle connections first.
+        if self.pids().len() > 1 {
+            let _ = Command::new("kill")
+                .arg(self.child.id().to_string())
+                .status();
+            let asked = Instant::now();
+            while asked.elapsed() < Duration::from_secs(2) {
+                if let Ok(Some(_)) = self.child.try_wait() {
+                    return;
+                }
+                std::thread::sleep(Duration::from_millis(5));
             }
-            std::thread::sleep(Duration::from_millis(5));
         }
         let _ = self.child.kill();
         let _ = self.child.wait();

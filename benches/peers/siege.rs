@@ -14,7 +14,7 @@ use crate::world::{USER, World};
 
 /// Wrong passwords a second, and for how long.
 const GUESSES: u32 = 200;
-const SIEGE: Duration = Duration::from_secs(8);
+const SIEGE: Duration = Duration::from_secs(5);
 /// Connections whose latency is measured: as many requests at once as a node pulls layers.
 const PULLS: usize = 3;
 

@@ -15,7 +15,7 @@ use crate::world::{USER, World};
 
 /// How many seconds each round takes: many short ones, since the machine has good and bad moments; the first is the
 /// only one of those who are slow.
-const ROUNDS: [u32; 4] = [2, 1, 1, 1];
+const ROUNDS: [u32; 3] = [2, 1, 1];
 /// How many distinct blobs a busy registry has.
 const MANY: u32 = 100_000;
 

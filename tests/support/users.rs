@@ -41,7 +41,12 @@ pub(crate) async fn ask(pounce: &Pounce, name: &str, method: &str, path: &str) -
 }
 
 /// Pushes a blob and a manifest, and tells the digests of both.
-pub(crate) async fn push(pounce: &Pounce, name: &str, repository: &str, seed: u64) -> (String, String) {
+pub(crate) async fn push(
+    pounce: &Pounce,
+    name: &str,
+    repository: &str,
+    seed: u64,
+) -> (String, String) {
     let image = Image::new(seed, &[1000]);
     for blob in &image.blobs {
         let path = format!("/v2/{repository}/blobs/uploads/?digest={}", digest(blob));
