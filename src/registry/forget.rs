@@ -20,10 +20,10 @@ impl Cache {
     }
 
     pub(super) fn forget_manifest(&self, name: &RepositoryName, digest: &Digest) {
-        let key = (name.clone(), *digest);
-        self.manifests.invalidate(&key);
-        self.stored.invalidate(&key);
-        self.catalog.invalidate(&());
+        self.manifests.invalidate(&(name.clone(), *digest));
+        self.stored
+            .invalidate(&(name.clone(), Reference::Digest(*digest)));
+        self.forget_catalog();
     }
 
     /// That the upstream does not have it.
@@ -37,7 +37,7 @@ impl Cache {
             .catalog()
             .is_some_and(|names| names.binary_search(name).is_err())
         {
-            self.catalog.invalidate(&());
+            self.forget_catalog();
         }
     }
 }
@@ -46,15 +46,14 @@ impl Cache {
 impl Registry {
     pub(super) async fn forget_tag_list(&self, name: &RepositoryName) {
         let cache = &self.inner.cache;
-        let forget = async { cache.tag_lists.invalidate(name) };
+        let forget = async { cache.forget_tag_list(name) };
         cache.alone(Matter::Tags(name.clone()), forget).await;
     }
 
     pub(super) async fn forget_referrers(&self, name: &RepositoryName, subject: &Digest) {
         let cache = &self.inner.cache;
-        let key = (name.clone(), *subject);
         let matter = Matter::Referrers(name.clone(), *subject);
-        let forget = async { cache.referrers.invalidate(&key) };
+        let forget = async { cache.forget_referrers(name, subject) };
         cache.alone(matter, forget).await;
     }
 }

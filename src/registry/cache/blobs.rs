@@ -3,6 +3,7 @@
 //! All of it is one entry for each digest. So a redirect takes one look, and 100,000 blobs take 60 MiB
 //! (`make bench`); most of which is the cache's own, for each entry.
 
+use std::collections::HashSet;
 use std::num::NonZeroU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -19,7 +20,7 @@ const BLOBS: u64 = 250_000;
 /// Repositories in which a blob is known to be. Base layers may be in more; those that asked last are kept.
 const MEMBERS: usize = 64;
 /// Repositories whose names are kept once.
-const NAMES: u64 = 10_000;
+const NAMES: usize = 10_000;
 /// URLs for a blob: there is one, or one for each name that clients have for pounce.
 const URLS: usize = 8;
 
@@ -38,7 +39,7 @@ pub(super) struct Blobs {
     /// besides: 64 bytes.)
     entries: Moka<Key, Arc<Mutex<Facts>>>,
     /// Names of repositories, so that each is kept once.
-    names: Moka<RepositoryName, RepositoryName>,
+    names: Mutex<HashSet<RepositoryName>>,
     /// How long a URL is given to clients.
     url_life: Duration,
     began: Instant,
@@ -96,7 +97,7 @@ impl Blobs {
                 .max_capacity(BLOBS)
                 .time_to_idle(PRESENT_LIFE)
                 .build(),
-            names: Moka::new(NAMES),
+            names: Mutex::default(),
             url_life,
             began: Instant::now(),
         }
@@ -128,7 +129,16 @@ impl Blobs {
     }
 
     fn name(&self, name: &RepositoryName) -> RepositoryName {
-        self.names.get_with_by_ref(name, || name.clone())
+        let mut names = lock(&self.names);
+        if let Some(kept) = names.get(name) {
+            return kept.clone();
+        }
+        if names.len() >= NAMES {
+            // Entries go on with the names that they have.
+            names.clear();
+        }
+        names.insert(name.clone());
+        name.clone()
     }
 }
 
@@ -312,8 +322,8 @@ impl Cache {
     }
 }
 
-fn lock(facts: &Mutex<Facts>) -> MutexGuard<'_, Facts> {
-    facts.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Most lists have one entry, which has its place in the list itself.

@@ -1,6 +1,7 @@
 //! What this process remembers. Everything here can be lost at any time, and is bounded.
 
 mod blobs;
+mod lists;
 
 use std::hash::Hash;
 use std::sync::Arc;
@@ -10,13 +11,14 @@ use std::time::{Duration, Instant};
 use moka::sync::Cache as Moka;
 
 use blobs::Blobs;
+use lists::{List, Subject};
 
 pub(super) use super::turns::Matter;
 pub(super) use blobs::{KnownBlob, Member};
 
 use super::turns::Turns;
 
-use crate::oci::{Descriptor, Digest, Error, Manifest, Reference, Referrer, RepositoryName, Tag};
+use crate::oci::{Descriptor, Digest, Error, Manifest, Reference, RepositoryName, Tag};
 
 /// Manifests, in bytes of their content.
 const MANIFEST_BYTES: u64 = 64 << 20;
@@ -32,14 +34,6 @@ const LOCATIONS: u64 = 10_000;
 /// How long clients are sent to such a place before the upstream is asked for another: long enough for a
 /// fleet that starts at once, and a small part of the life of anybody's URLs.
 const LOCATION_LIFE: Duration = Duration::from_secs(10);
-/// How long a list of tags is kept, for clients that read it page by page.
-const TAG_LIST_LIFE: Duration = Duration::from_secs(10);
-/// Tags in lists, of which one has some 100 bytes.
-const LISTED_TAGS: u64 = 200_000;
-/// How long lists of repositories and of referrers are kept.
-const LIST_LIFE: Duration = Duration::from_secs(10);
-/// Referrers in lists, in bytes.
-const REFERRERS_BYTES: u64 = 64 << 20;
 
 /// A manifest or blob as a repository's own.
 pub(super) type InRepository<T> = (RepositoryName, T);
@@ -85,12 +79,11 @@ pub(super) struct Cache {
     pub(super) manifests: Moka<InRepository<Digest>, Kept>,
     pub(super) tags: Moka<InRepository<Tag>, TagState>,
     pub(super) absent: Moka<InRepository<Reference>, ()>,
-    pub(super) stored: Moka<InRepository<Digest>, ()>,
+    /// Manifests; of the same type as what is absent.
+    pub(super) stored: Moka<InRepository<Reference>, ()>,
     blobs: Blobs,
     locations: Moka<InRepository<Digest>, Location>,
-    pub(super) tag_lists: Moka<RepositoryName, Arc<Vec<Tag>>>,
-    pub(super) referrers: Moka<InRepository<Digest>, Arc<Vec<Referrer>>>,
-    pub(super) catalog: Moka<(), Arc<Vec<RepositoryName>>>,
+    lists: Moka<Subject, List>,
     turns: Turns,
 }
 
@@ -109,19 +102,7 @@ impl Cache {
             // A client gets at least half of a URL's life to begin its download.
             blobs: Blobs::new(url_life.mul_f64(0.45)),
             locations: timed(LOCATIONS, LOCATION_LIFE),
-            tag_lists: Moka::builder()
-                .max_capacity(LISTED_TAGS)
-                .weigher(|_, tags: &Arc<Vec<Tag>>| weight(tags.len() + 1))
-                .time_to_live(TAG_LIST_LIFE)
-                .build(),
-            referrers: Moka::builder()
-                .max_capacity(REFERRERS_BYTES)
-                .weigher(|_, list: &Arc<Vec<Referrer>>| {
-                    weight(list.iter().map(super::referrers::weight).sum::<usize>() + 64)
-                })
-                .time_to_live(LIST_LIFE)
-                .build(),
-            catalog: timed(1, LIST_LIFE),
+            lists: lists::new(),
             turns: Turns::default(),
         }
     }
@@ -170,11 +151,13 @@ impl Cache {
 
     /// Whether the bucket is known to have a manifest, as this repository's.
     pub(super) fn is_stored(&self, name: &RepositoryName, digest: Digest) -> bool {
-        self.stored.contains_key(&(name.clone(), digest))
+        self.stored
+            .contains_key(&(name.clone(), Reference::Digest(digest)))
     }
 
     pub(super) fn keep_stored(&self, name: &RepositoryName, digest: Digest) {
-        self.stored.insert((name.clone(), digest), ());
+        self.stored
+            .insert((name.clone(), Reference::Digest(digest)), ());
     }
 
     pub(super) fn tag(&self, name: &RepositoryName, tag: &Tag) -> Option<TagState> {
@@ -200,39 +183,6 @@ impl Cache {
 
     pub(super) fn keep_location(&self, name: &RepositoryName, digest: &Digest, location: Location) {
         self.locations.insert((name.clone(), *digest), location);
-    }
-
-    pub(super) fn tag_list(&self, name: &RepositoryName) -> Option<Arc<Vec<Tag>>> {
-        self.tag_lists.get(name)
-    }
-
-    pub(super) fn keep_tag_list(&self, name: &RepositoryName, tags: Arc<Vec<Tag>>) {
-        self.tag_lists.insert(name.clone(), tags);
-    }
-
-    pub(super) fn referrers(
-        &self,
-        name: &RepositoryName,
-        subject: &Digest,
-    ) -> Option<Arc<Vec<Referrer>>> {
-        self.referrers.get(&(name.clone(), *subject))
-    }
-
-    pub(super) fn keep_referrers(
-        &self,
-        name: &RepositoryName,
-        subject: &Digest,
-        list: Arc<Vec<Referrer>>,
-    ) {
-        self.referrers.insert((name.clone(), *subject), list);
-    }
-
-    pub(super) fn catalog(&self) -> Option<Arc<Vec<RepositoryName>>> {
-        self.catalog.get(&())
-    }
-
-    pub(super) fn keep_catalog(&self, names: Arc<Vec<RepositoryName>>) {
-        self.catalog.insert((), names);
     }
 
     /// See [`Turns::in_turn`].

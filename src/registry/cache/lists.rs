@@ -1,0 +1,118 @@
+//! Lists, which clients read page by page: of repositories, of tags and of referrers.
+//!
+//! They are one cache. (Each type of moka's has some 80 KB of program, and takes seconds to compile.)
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use moka::sync::Cache as Moka;
+
+use super::{Cache, weight};
+use crate::oci::{Digest, Referrer, RepositoryName, Tag};
+use crate::registry::referrers;
+
+/// How much lists may take together, in bytes: the longest of each kind has its place.
+const BYTES: u64 = 128 << 20;
+/// How long one is kept, for its next page.
+const LIFE: Duration = Duration::from_secs(10);
+/// What a name or a tag takes besides its text, in bytes; and a list besides its entries.
+const EACH: usize = 40;
+
+/// What a list is of.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Subject {
+    Catalog,
+    Tags(RepositoryName),
+    Referrers(RepositoryName, Digest),
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum List {
+    Catalog(Arc<Vec<RepositoryName>>),
+    Tags(Arc<Vec<Tag>>),
+    Referrers(Arc<Vec<Referrer>>),
+}
+
+pub(super) fn new() -> Moka<Subject, List> {
+    Moka::builder()
+        .max_capacity(BYTES)
+        .weigher(|_, list: &List| weight(list.bytes()))
+        .time_to_live(LIFE)
+        .build()
+}
+
+impl List {
+    fn bytes(&self) -> usize {
+        let texts = |texts: &mut dyn Iterator<Item = &str>| -> usize {
+            texts.map(|text| text.len() + EACH).sum()
+        };
+        let entries = match self {
+            Self::Catalog(names) => texts(&mut names.iter().map(RepositoryName::as_str)),
+            Self::Tags(tags) => texts(&mut tags.iter().map(Tag::as_str)),
+            Self::Referrers(list) => list.iter().map(referrers::weight).sum(),
+        };
+        entries + EACH
+    }
+}
+
+impl Cache {
+    pub(in crate::registry) fn catalog(&self) -> Option<Arc<Vec<RepositoryName>>> {
+        match self.lists.get(&Subject::Catalog)? {
+            List::Catalog(names) => Some(names),
+            _ => None,
+        }
+    }
+
+    pub(in crate::registry) fn keep_catalog(&self, names: Arc<Vec<RepositoryName>>) {
+        self.lists.insert(Subject::Catalog, List::Catalog(names));
+    }
+
+    pub(in crate::registry) fn forget_catalog(&self) {
+        self.lists.invalidate(&Subject::Catalog);
+    }
+
+    pub(in crate::registry) fn tag_list(&self, name: &RepositoryName) -> Option<Arc<Vec<Tag>>> {
+        match self.lists.get(&Subject::Tags(name.clone()))? {
+            List::Tags(tags) => Some(tags),
+            _ => None,
+        }
+    }
+
+    pub(in crate::registry) fn keep_tag_list(&self, name: &RepositoryName, tags: Arc<Vec<Tag>>) {
+        self.lists
+            .insert(Subject::Tags(name.clone()), List::Tags(tags));
+    }
+
+    pub(in crate::registry) fn forget_tag_list(&self, name: &RepositoryName) {
+        self.lists.invalidate(&Subject::Tags(name.clone()));
+    }
+
+    pub(in crate::registry) fn referrers(
+        &self,
+        name: &RepositoryName,
+        subject: &Digest,
+    ) -> Option<Arc<Vec<Referrer>>> {
+        match self
+            .lists
+            .get(&Subject::Referrers(name.clone(), *subject))?
+        {
+            List::Referrers(list) => Some(list),
+            _ => None,
+        }
+    }
+
+    pub(in crate::registry) fn keep_referrers(
+        &self,
+        name: &RepositoryName,
+        subject: &Digest,
+        list: Arc<Vec<Referrer>>,
+    ) {
+        let subject = Subject::Referrers(name.clone(), *subject);
+        self.lists.insert(subject, List::Referrers(list));
+    }
+
+    pub(in crate::registry) fn forget_referrers(&self, name: &RepositoryName, subject: &Digest) {
+        let subject = Subject::Referrers(name.clone(), *subject);
+        self.lists.invalidate(&subject);
+    }
+}
