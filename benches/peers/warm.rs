@@ -1,13 +1,13 @@
 //! What a node asks for when an image is warm, asked for as often as it goes.
 
+use std::net::SocketAddr;
 use std::path::Path;
-use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use futures_util::{StreamExt, stream};
+use futures_util::future;
 
-use crate::load::Load;
+use crate::load::{Connection, Load};
 use crate::peers::{self, Peer, Running};
 use crate::plot::Lines;
 use crate::report::Report;
@@ -18,6 +18,8 @@ use crate::world::{USER, World};
 const ROUNDS: [u32; 3] = [2, 1, 1];
 /// How many distinct blobs a busy registry has.
 const MANY: u32 = 100_000;
+/// How many connections ask for all of them once.
+const VISITORS: usize = 64;
 
 /// One thing to ask for.
 struct Question<'a> {
@@ -225,14 +227,14 @@ async fn ask_once(load: &Load<'_>) -> Result<(), String> {
 
 /// Asks for every path once.
 async fn visit(url: &str, paths: &[String]) {
-    let client = reqwest::Client::builder()
-        .redirect(reqwest::redirect::Policy::none())
-        .timeout(Duration::from_secs(20))
-        .build()
-        .unwrap();
-    let asks = stream::iter(paths).for_each_concurrent(64, |path| {
-        let asking = client.get(format!("{url}{path}")).send();
-        async move { assert_eq!(asking.await.unwrap().status(), 307) }
+    let addr: SocketAddr = url["http://".len()..].parse().unwrap();
+    let shares = paths.chunks(paths.len().div_ceil(VISITORS));
+    let asks = shares.map(async |share| {
+        let mut connection = Connection::to(addr).await;
+        for path in share {
+            let request = format!("GET {path} HTTP/1.1\r\nHost: {addr}\r\n\r\n");
+            assert_eq!(connection.ask(request.as_bytes()).await, 307, "{path}");
+        }
     });
-    asks.await;
+    future::join_all(asks).await;
 }

@@ -40,7 +40,8 @@ use axum::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use axum::http::request::Parts;
 use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
-use futures_util::future::{Either, Ready, ready};
+use futures_util::FutureExt;
+use futures_util::future::{Either, ready};
 use ipnet::IpNet;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
@@ -58,6 +59,7 @@ use endpoint::Refused;
 use line::Line;
 use linger::Lingering;
 use reached::{Peer, Reached};
+use serve::Responding;
 
 #[cfg(feature = "internals")]
 pub(crate) use endpoint::{fuzz as fuzz_endpoint, is_endpoint};
@@ -107,8 +109,8 @@ pub async fn serve(
     stop: CancellationToken,
     grace: Duration,
 ) {
-    let answer = move |request, peer| answer(&site, request, peer);
-    serve::serve(listening, answer, stop, grace).await;
+    let respond = Box::new(move |request, peer| respond(&site, request, peer));
+    serve::serve(listening, respond, stop, grace).await;
 }
 
 /// Serves the operator's listener until `stop`, and waits for nobody then.
@@ -120,20 +122,17 @@ pub async fn serve_debug(
     stop: CancellationToken,
 ) {
     let router = debug::router(config, metrics, site);
-    let answer = move |request, _| {
-        let answer = router.clone().oneshot(request);
-        async { answer.await.unwrap_or_else(|never| match never {}) }
-    };
-    serve::serve(listening, answer, stop, Duration::ZERO).await;
+    let respond = Box::new(move |request, _| {
+        let response = router.clone().oneshot(request);
+        let response = response.map(|it| it.unwrap_or_else(|never| match never {}));
+        Either::Right(response.boxed())
+    });
+    serve::serve(listening, respond, stop, Duration::ZERO).await;
 }
 
 /// What memory can answer is answered without a future: to make one and to move it was a twentieth of what a
 /// redirect takes.
-fn answer(
-    site: &Arc<Site>,
-    request: Request,
-    peer: Peer,
-) -> Either<Ready<Response>, impl Future<Output = Response> + Send + use<>> {
+fn respond(site: &Arc<Site>, request: Request, peer: Peer) -> Responding {
     let (parts, body) = request.into_parts();
     match known::respond(site, &parts, &body, peer) {
         Some(response) => Either::Left(ready(extended(site, response))),

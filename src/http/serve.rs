@@ -11,6 +11,7 @@ use axum::http::HeaderValue;
 use axum::http::header::CONNECTION;
 use axum::response::Response;
 use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, Either, Ready};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -58,9 +59,16 @@ pub struct Listening {
     pub metrics: Option<Arc<Metrics>>,
 }
 
+/// A response, at once or in time.
+pub(super) type Responding = Either<Ready<Response>, BoxFuture<'static, Response>>;
+
+/// What answers requests. It is of one type for all listeners: each one more would have hyper and h2 in the program
+/// twice more, over TCP and over TLS.
+pub(super) type Respond = Box<dyn Fn(Request, Peer) -> Responding + Send + Sync>;
+
 /// What every connection needs.
-struct Server<A> {
-    answer: A,
+struct Server {
+    respond: Respond,
     tls: Option<Tls>,
     limits: Limits,
     http: Builder<TokioExecutor>,
@@ -70,15 +78,12 @@ struct Server<A> {
 }
 
 /// Serves until `stop`, then lets the requests that are under way end within `grace`.
-pub(super) async fn serve<A, F>(
+pub(super) async fn serve(
     listening: Listening,
-    answer: A,
+    respond: Respond,
     stop: CancellationToken,
     grace: Duration,
-) where
-    A: Fn(Request, Peer) -> F + Send + Sync + 'static,
-    F: Future<Output = Response> + Send + 'static,
-{
+) {
     let Listening {
         listener,
         tls,
@@ -86,7 +91,7 @@ pub(super) async fn serve<A, F>(
         metrics,
     } = listening;
     let server = Arc::new(Server {
-        answer,
+        respond,
         tls,
         http: protocols(),
         open: Arc::new(Open::new(metrics)),
@@ -145,11 +150,7 @@ fn protocols() -> Builder<TokioExecutor> {
     http
 }
 
-impl<A, F> Server<A>
-where
-    A: Fn(Request, Peer) -> F + Send + Sync + 'static,
-    F: Future<Output = Response> + Send + 'static,
-{
+impl Server {
     /// A place for one more connection. Where all are taken, one that is idle is closed.
     async fn place(&self) -> OwnedSemaphorePermit {
         loop {
@@ -246,11 +247,11 @@ where
                     Body::new(body)
                 }
             });
-            let answer = (server.answer)(request, peer);
+            let responding = (server.respond)(request, peer);
             async move {
-                let answer = answer.await;
+                let response = responding.await;
                 let is_last = busy.is_last();
-                let mut response = observed(answer, busy);
+                let mut response = observed(response, busy);
                 if is_last {
                     let close = HeaderValue::from_static("close");
                     response.headers_mut().insert(CONNECTION, close);
