@@ -1,4 +1,7 @@
 //! A registry to stand behind pounce, pounce itself, and a client before it.
+//!
+//! Async functions are `pub(crate)` here: those that are `pub` are compiled into each test or bench that has this
+//! module, called or not, and with them all of pounce.
 #![allow(
     dead_code,
     unused_imports,

@@ -20,7 +20,7 @@ const EACH: usize = 40;
 
 /// What a list is of.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Subject {
+pub(super) enum Listed {
     Catalog,
     Tags(RepositoryName),
     Referrers(RepositoryName, Digest),
@@ -33,7 +33,7 @@ pub(super) enum List {
     Referrers(Arc<Vec<Referrer>>),
 }
 
-pub(super) fn new() -> Moka<Subject, List> {
+pub(super) fn new() -> Moka<Listed, List> {
     Moka::builder()
         .max_capacity(BYTES)
         .weigher(|_, list: &List| weight(list.bytes()))
@@ -57,22 +57,22 @@ impl List {
 
 impl Cache {
     pub(in crate::registry) fn catalog(&self) -> Option<Arc<Vec<RepositoryName>>> {
-        match self.lists.get(&Subject::Catalog)? {
+        match self.lists.get(&Listed::Catalog)? {
             List::Catalog(names) => Some(names),
             _ => None,
         }
     }
 
     pub(in crate::registry) fn keep_catalog(&self, names: Arc<Vec<RepositoryName>>) {
-        self.lists.insert(Subject::Catalog, List::Catalog(names));
+        self.lists.insert(Listed::Catalog, List::Catalog(names));
     }
 
     pub(in crate::registry) fn forget_catalog(&self) {
-        self.lists.invalidate(&Subject::Catalog);
+        self.lists.invalidate(&Listed::Catalog);
     }
 
     pub(in crate::registry) fn tag_list(&self, name: &RepositoryName) -> Option<Arc<Vec<Tag>>> {
-        match self.lists.get(&Subject::Tags(name.clone()))? {
+        match self.lists.get(&Listed::Tags(name.clone()))? {
             List::Tags(tags) => Some(tags),
             _ => None,
         }
@@ -80,11 +80,11 @@ impl Cache {
 
     pub(in crate::registry) fn keep_tag_list(&self, name: &RepositoryName, tags: Arc<Vec<Tag>>) {
         self.lists
-            .insert(Subject::Tags(name.clone()), List::Tags(tags));
+            .insert(Listed::Tags(name.clone()), List::Tags(tags));
     }
 
     pub(in crate::registry) fn forget_tag_list(&self, name: &RepositoryName) {
-        self.lists.invalidate(&Subject::Tags(name.clone()));
+        self.lists.invalidate(&Listed::Tags(name.clone()));
     }
 
     pub(in crate::registry) fn referrers(
@@ -92,10 +92,7 @@ impl Cache {
         name: &RepositoryName,
         subject: &Digest,
     ) -> Option<Arc<Vec<Referrer>>> {
-        match self
-            .lists
-            .get(&Subject::Referrers(name.clone(), *subject))?
-        {
+        match self.lists.get(&Listed::Referrers(name.clone(), *subject))? {
             List::Referrers(list) => Some(list),
             _ => None,
         }
@@ -107,12 +104,12 @@ impl Cache {
         subject: &Digest,
         list: Arc<Vec<Referrer>>,
     ) {
-        let subject = Subject::Referrers(name.clone(), *subject);
+        let subject = Listed::Referrers(name.clone(), *subject);
         self.lists.insert(subject, List::Referrers(list));
     }
 
     pub(in crate::registry) fn forget_referrers(&self, name: &RepositoryName, subject: &Digest) {
-        let subject = Subject::Referrers(name.clone(), *subject);
+        let subject = Listed::Referrers(name.clone(), *subject);
         self.lists.invalidate(&subject);
     }
 }

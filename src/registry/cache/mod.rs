@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use moka::sync::Cache as Moka;
 
 use blobs::Blobs;
-use lists::{List, Subject};
+use lists::{List, Listed};
 
 pub(super) use super::turns::Matter;
 pub(super) use blobs::{KnownBlob, Member};
@@ -83,7 +83,7 @@ pub(super) struct Cache {
     pub(super) stored: Moka<InRepository<Reference>, ()>,
     blobs: Blobs,
     locations: Moka<InRepository<Digest>, Location>,
-    lists: Moka<Subject, List>,
+    lists: Moka<Listed, List>,
     turns: Turns,
 }
 
