@@ -58,7 +58,7 @@ async fn one_client(report: &mut Report, origin: &Origin) {
             &quarter,
             1,
         ),
-        (512, "upstream uncapped", &uncapped, &half, 3),
+        (512, "upstream uncapped", &uncapped, &half, 2),
     ] {
         let scenario = &format!("cold blob of {mib} MiB, {what}");
         for _ in 0..rounds {
