@@ -38,7 +38,8 @@ impl Load<'_> {
         let mut wrk = Command::new("wrk");
         // As many threads as cores: with fewer, wrk is what is measured.
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        wrk.arg("--latency")
+        // Its own patience is two seconds, which who compares a password for each request may need.
+        wrk.args(["--latency", "--timeout", "10s"])
             .arg(format!("-t{}", threads.min(self.connections)))
             .arg(format!("-c{}", self.connections))
             .arg(format!("-d{}s", self.seconds));
