@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use serde::Deserialize;
 use tempfile::TempDir;
 
-use crate::tools::free_port;
+use crate::tools::{self, free_port};
 
 /// How long a peer may take to answer for the first time.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -217,11 +217,7 @@ impl Running {
     }
 
     fn pids(&self) -> Vec<u32> {
-        let own = self.child.id();
-        let children = fs::read_to_string(format!("/proc/{own}/task/{own}/children"));
-        let children = children.unwrap_or_default();
-        let children = children.split_whitespace().filter_map(|it| it.parse().ok());
-        std::iter::once(own).chain(children).collect()
+        tools::pids(&self.child)
     }
 
     fn status(&self, name: &str) -> f64 {
@@ -237,24 +233,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        if let Ok(Some(_)) = self.child.try_wait() {
-            return;
-        }
-        // In order where there are children to end, as nginx has. Others would wait for our idle connections first.
-        if self.pids().len() > 1 {
-            let _ = Command::new("kill")
-                .arg(self.child.id().to_string())
-                .status();
-            let asked = Instant::now();
-            while asked.elapsed() < Duration::from_secs(2) {
-                if let Ok(Some(_)) = self.child.try_wait() {
-                    return;
-                }
-                std::thread::sleep(Duration::from_millis(5));
-            }
-        }
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        tools::end(&mut self.child);
     }
 }
 

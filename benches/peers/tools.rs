@@ -18,9 +18,37 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        end(&mut self.0);
     }
+}
+
+/// A process, and those that it has started itself.
+pub fn pids(child: &Child) -> Vec<u32> {
+    let own = child.id();
+    let children = fs::read_to_string(format!("/proc/{own}/task/{own}/children"));
+    let children = children.unwrap_or_default();
+    let children = children.split_whitespace().filter_map(|it| it.parse().ok());
+    std::iter::once(own).chain(children).collect()
+}
+
+/// Ends a process: in order where it has children to end, as nginx has; others would wait for our idle connections
+/// first.
+pub fn end(child: &mut Child) {
+    if let Ok(Some(_)) = child.try_wait() {
+        return;
+    }
+    if pids(child).len() > 1 {
+        let _ = Command::new("kill").arg(child.id().to_string()).status();
+        let asked = Instant::now();
+        while asked.elapsed() < Duration::from_secs(2) {
+            if let Ok(Some(_)) = child.try_wait() {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+    let _ = child.kill();
+    let _ = child.wait();
 }
 
 /// The first program that is not there, in a sentence; each comes with its Debian package.
