@@ -47,9 +47,7 @@ async fn main() {
             "| {pull} | {:.2} | {} | {} |",
             warm.seconds, warm.through, warm.upstream
         );
-        while pounce.metric("fills_active").await > 0 {
-            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-        }
+        pounce.until_quiet().await;
     }
     println!(
         "\nThe warm pull's bytes came from presigned URLs of the bucket, which here is a folder behind"

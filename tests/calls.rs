@@ -46,19 +46,7 @@ impl Site {
             assert_eq!(pounce.pull("a/b", &digest(blob)).await, *blob);
             self.bucket.until_stored(&digest(blob)).await;
         }
-        self.quiet(pounce).await;
-    }
-
-    /// Waits until nobody asks for anything any more.
-    async fn quiet(&self, pounce: &Pounce) {
-        pounce.until_metric("fills_active", 0).await;
-        loop {
-            let before = self.front.total();
-            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-            if self.front.total() == before {
-                return;
-            }
-        }
+        pounce.until_quiet().await;
     }
 
     /// What was asked of the bucket and of the upstream for a path, behind the answer too.
@@ -73,7 +61,7 @@ impl Site {
         let before = self.upstream.requests();
         let reply = pounce.send(pounce.request(method, path)).await;
         assert_eq!(reply.status, status, "{path}: {reply:?}");
-        self.quiet(pounce).await;
+        pounce.until_quiet().await;
         let bucket = self.front.take().values().sum();
         (bucket, self.upstream.requests() - before)
     }
@@ -88,7 +76,7 @@ async fn a_warm_pull_asks_nobody() {
     for index in 0..site.image.blobs.len() {
         assert_eq!(pounce.get(&site.blob(index)).await.status, 307);
     }
-    site.quiet(&pounce).await;
+    pounce.until_quiet().await;
     let by_digest = format!("/v2/a/b/manifests/{}", site.image.digest());
     for method in ["GET", "HEAD"] {
         for path in [MANIFEST, &by_digest] {
@@ -123,7 +111,7 @@ async fn a_fresh_replica_asks_the_bucket_once_for_a_blob_of_a_manifest() {
     // A HEAD does not; then every blob asks for itself.
     let third = site.replica().await;
     assert_eq!(third.head(MANIFEST).await.status, 200);
-    site.quiet(&third).await;
+    third.until_quiet().await;
     for index in 0..site.image.blobs.len() {
         assert_eq!(
             site.asked(&third, "GET", &site.blob(index), 307).await,

@@ -46,12 +46,12 @@ pub async fn measure(report: &mut Report) {
         ("the same again", &blob),
     ] {
         get(&pounce, path).await;
-        settle(&pounce, &front).await;
+        pounce.until_quiet().await;
         row(operation, &front.take());
     }
     for blob in &image.blobs {
         get(&pounce, &format!("/v2/{NAME}/blobs/{}", digest(blob))).await;
-        settle(&pounce, &front).await;
+        pounce.until_quiet().await;
     }
     drop(pounce);
     let pounce = over(Some(&upstream));
@@ -65,7 +65,7 @@ pub async fn measure(report: &mut Report) {
         ("a fresh replica: a blob of it", &blob),
     ] {
         get(&pounce, path).await;
-        settle(&pounce, &front).await;
+        pounce.until_quiet().await;
         row(operation, &front.take());
     }
     drop(pounce);
@@ -74,16 +74,16 @@ pub async fn measure(report: &mut Report) {
     front.take();
     let other = Image::new(4, &[50_000]);
     push_blob(&pounce.url(""), NAME, &other.blobs[1]).await;
-    settle(&pounce, &front).await;
+    pounce.until_quiet().await;
     row("push a blob: POST, PUT", &front.take());
     push_blob(&pounce.url(""), NAME, &other.blobs[1]).await;
-    settle(&pounce, &front).await;
+    pounce.until_quiet().await;
     row("push a blob that is there", &front.take());
     push_blob(&pounce.url(""), NAME, &other.blobs[0]).await;
-    settle(&pounce, &front).await;
+    pounce.until_quiet().await;
     front.take();
     push_manifest(&pounce.url(""), NAME, "2", &other).await;
-    settle(&pounce, &front).await;
+    pounce.until_quiet().await;
     row("push a manifest by tag, with two blobs", &front.take());
     report.note(table);
 }
@@ -103,15 +103,4 @@ async fn get(pounce: &Process, path: &str) {
         answer.status()
     );
     answer.bytes().await.unwrap();
-}
-
-/// Until nothing has been asked for a while.
-async fn settle(pounce: &Process, front: &Front) {
-    loop {
-        let before = front.total();
-        tokio::time::sleep(std::time::Duration::from_millis(150)).await;
-        if front.total() == before && pounce.metric("fills_active").await == 0 {
-            return;
-        }
-    }
 }

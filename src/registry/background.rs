@@ -4,11 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, oneshot};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
 use crate::oci::{Error, ErrorCode};
+use crate::telemetry::Metrics;
 
 /// How many small tasks (writing a link, asking for a blob's presence) run at once. The next one's
 /// request waits for a place, so that a slow bucket slows its users instead of piling up work.
@@ -27,21 +29,34 @@ pub(super) struct Background {
     /// Cancelled when the registry begins to end.
     closing: CancellationToken,
     stop: CancellationToken,
+    metrics: Arc<Metrics>,
 }
 
-impl Default for Background {
-    fn default() -> Self {
+impl Background {
+    pub(super) fn new(metrics: Arc<Metrics>) -> Self {
         Self {
             tracker: TaskTracker::new(),
             places: Arc::new(Semaphore::new(SMALL_TASKS)),
             waiting: Arc::new(Semaphore::new(WAITING)),
             closing: CancellationToken::new(),
             stop: CancellationToken::new(),
+            metrics,
         }
     }
-}
 
-impl Background {
+    /// Counts what ends by itself until it does.
+    fn spawn<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> JoinHandle<T> {
+        let counted = self.metrics.in_background();
+        self.tracker.spawn(async move {
+            let ended = work.await;
+            drop(counted);
+            ended
+        })
+    }
+
     /// Runs a small task when there is a place for it, and returns then. The task gets its turn even if
     /// the caller does not stay to see it; unless too many wait already, as they do when the bucket hangs: it is for
     /// work that can be lost; `false` then. Whoever has a turn (`turns`) that such tasks take must not wait here.
@@ -52,7 +67,7 @@ impl Background {
             tracing::warn!("the bucket is too slow: something that was served is not stored");
             return false;
         };
-        self.tracker.spawn(async move {
+        self.spawn(async move {
             // The semaphore is never closed.
             let place = places.acquire_owned().await.ok();
             drop(waits);
@@ -68,7 +83,7 @@ impl Background {
     /// Runs a small task if there is a place for it now, for work that is only an advantage.
     pub(super) fn try_run(&self, work: impl Future<Output = ()> + Send + 'static) {
         if let Ok(place) = Arc::clone(&self.places).try_acquire_owned() {
-            self.tracker.spawn(async move {
+            self.spawn(async move {
                 work.await;
                 drop(place);
             });
@@ -77,7 +92,7 @@ impl Background {
 
     /// Runs a task that has a bound of its own, and that ends soon after [`stopped`](Self::stopped).
     pub(super) fn own(&self, work: impl Future<Output = ()> + Send + 'static) {
-        self.tracker.spawn(work);
+        self.spawn(work);
     }
 
     /// Runs work to its end, whether or not its client stays to hear of it: what is half written or
@@ -86,7 +101,7 @@ impl Background {
         &self,
         work: impl Future<Output = Result<T, Error>> + Send + 'static,
     ) -> Result<T, Error> {
-        let ended = self.tracker.spawn(work.in_current_span()).await;
+        let ended = self.spawn(work.in_current_span()).await;
         ended.unwrap_or_else(|error| {
             let message = "the registry failed, try again later";
             Err(Error::new(ErrorCode::Unavailable, message).because(error))

@@ -168,7 +168,7 @@ impl Registry {
         options: &Options,
         metrics: Arc<Metrics>,
     ) -> Self {
-        let background = Background::default();
+        let background = Background::new(Arc::clone(&metrics));
         let fills = Fills::new(options, background.clone());
         let inner = Inner {
             store,

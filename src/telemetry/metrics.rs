@@ -145,6 +145,17 @@ pub struct Metrics {
     passwords: Family<Ended, Counter>,
     connections: Gauge,
     tasks: Gauge,
+    background: Gauge,
+}
+
+/// Counts a task behind the answers until it is dropped.
+#[derive(Debug)]
+pub struct InBackground(Gauge);
+
+impl Drop for InBackground {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
 }
 
 impl Default for Metrics {
@@ -159,8 +170,8 @@ impl Default for Metrics {
             Counter::default(),
         );
         let (answers, upstream, fills, filling, blob_bytes, filled_bytes) = metrics;
-        let (passwords, connections, tasks) =
-            (Family::default(), Gauge::default(), Gauge::default());
+        let (passwords, connections) = (Family::default(), Gauge::default());
+        let (tasks, background) = (Gauge::default(), Gauge::default());
         registry.register(
             "password_checks",
             "Comparisons of a password with a user's hash; what is remembered needs none",
@@ -175,6 +186,11 @@ impl Default for Metrics {
             "tasks",
             "What the process is at: a few, and one or two for each connection and fill",
             tasks.clone(),
+        );
+        registry.register(
+            "background_tasks",
+            "Work behind the answers: what is being copied, written or asked for",
+            background.clone(),
         );
         registry.register(
             "answers",
@@ -214,6 +230,7 @@ impl Default for Metrics {
             passwords,
             connections,
             tasks,
+            background,
         }
     }
 }
@@ -263,6 +280,13 @@ impl Metrics {
     /// A connection ended.
     pub fn connection_ends(&self) {
         self.connections.dec();
+    }
+
+    /// A task behind the answers begins; it ends when what this returns is dropped.
+    #[must_use]
+    pub fn in_background(&self) -> InBackground {
+        self.background.inc();
+        InBackground(self.background.clone())
     }
 
     /// So many bytes of a blob went through pounce to a client.

@@ -63,7 +63,7 @@ metric() { # metric POUNCE NAME
   local at=$1_metrics
   curl -sf "http://${!at}/metrics" | awk -v m="pounce_$2" 'index($1, m) == 1 { sum += $2 } END { print sum + 0 }'
 }
-idle() { [ "$(metric "$1" fills_active)" = 0 ]; }
+idle() { [ "$(metric "$1" background_tasks)" = 0 ]; }
 # A tag must not get too old for a machine that is busy.
 two=(REGISTRY_PROXY_TAGTTL=1h
   REGISTRY_PROXY_UPSTREAMS_0_HOST=ghcr.io "REGISTRY_PROXY_UPSTREAMS_0_REMOTEURL=http://$A"

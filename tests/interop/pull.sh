@@ -17,7 +17,7 @@ M=127.0.0.1:$(free_port)
 pounce R REGISTRY_HTTP_DEBUG_ADDR="$M" REGISTRY_HTTP_DEBUG_PROMETHEUS_ENABLED=true \
   REGISTRY_PROXY_REMOTEURL="http://$U" REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY="$W/bucket"
 metric() { curl -sf "http://$M/metrics" | awk -v m="pounce_$1" 'index($1, m) == 1 { sum += $2 } END { print sum + 0 }'; }
-idle() { [ "$(metric fills_active)" = 0 ]; }
+idle() { [ "$(metric background_tasks)" = 0 ]; }
 mkdir -p hosts/docker.io
 printf 'server="https://registry-1.docker.io"\n[host."http://%s"]\n capabilities=["pull","resolve"]\n' "$R" >hosts/docker.io/hosts.toml
 

@@ -194,7 +194,12 @@ impl Pounce {
         })
         .await;
         // The answer to the next request depends on what comes after: the fill's own end.
-        self.until_metric("fills_active", 0).await;
+        self.until_quiet().await;
+    }
+
+    /// Waits until nothing is at work behind the answers.
+    pub async fn until_quiet(&self) {
+        self.until_metric("background_tasks", 0).await;
     }
 
     pub async fn until_metric(&self, name: &str, value: u64) {

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
@@ -108,6 +108,15 @@ impl Process {
             .await
             .unwrap();
         super::metric(&page.text().await.unwrap(), name)
+    }
+
+    /// Waits until nothing is at work behind the answers.
+    pub async fn until_quiet(&self) {
+        let began = Instant::now();
+        while self.metric("background_tasks").await > 0 {
+            assert!(began.elapsed() < Duration::from_mins(1), "never quiet");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
     }
 
     pub fn pid(&self) -> u32 {

@@ -117,7 +117,7 @@ pub async fn bucket(count: u64, silent: bool) -> Row {
     let client = Client::of(pounce.addr, PATIENCE);
     for _ in 0..2 {
         pull_all(&client, &images, &mut row).await;
-        pounce.until_metric("fills_active", 0).await;
+        pounce.until_quiet().await;
     }
     until_probe(&client, "/readyz", 200).await;
 
