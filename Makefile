@@ -49,7 +49,8 @@ fuzz: ## everything that reads what others wrote, a minute each; with a nightly 
 	    $(CACHE)/fuzz/$$target fuzz/seeds/$$target -- -max_total_time=$(SECONDS) -timeout=10 -max_len=65536 || exit 1; done
 
 bench: bench-packages ## measurements beside the peers, one table; SCENARIO=warm, start, calls, siege, push, cold or large for one
-	cargo bench --locked --bench peers -- $(SCENARIO)
+	cargo build --release --locked --package pounce --package pounce-peers
+	"$${CARGO_TARGET_DIR:-target}/release/peers" $(SCENARIO)
 
 torture: packages ## what is broken on purpose, some forty minutes of it; FAULT=kills, bucket, upstream, outages, races, replicas, ending or soak for one
 	cargo bench --locked --bench torture -- $(FAULT)

@@ -133,7 +133,7 @@ fn fleet_of_replicas() -> Vec<Row> {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/interop/torture.sh");
     let mut row = Row::new("kill -9 of one of three replicas every 3 s, with docker and skopeo");
     let output = std::process::Command::new(script)
-        .arg(env!("CARGO_BIN_EXE_pounce"))
+        .arg(support::program())
         .output();
     let output = output.unwrap();
     let text = String::from_utf8_lossy(&output.stdout);

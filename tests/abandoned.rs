@@ -2,7 +2,7 @@
 
 use crate::support::Pounce;
 use crate::support::image::{digest, noise};
-use crate::support::push::closing;
+use crate::support::requests::closing;
 
 const MIB: usize = 1 << 20;
 

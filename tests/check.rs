@@ -9,7 +9,7 @@ use crate::support::upstream::Manners;
 use crate::support::{Auth, Pounce, Upstream, borrowed};
 
 async fn run(arguments: &[&str], variables: &[(&str, &str)], input: &str) -> (i32, String, String) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_pounce"));
+    let mut command = Command::new(crate::support::program());
     command.args(arguments).env_clear();
     command.envs(variables.iter().copied());
     let input = input.to_owned();

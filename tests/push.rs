@@ -4,7 +4,7 @@ use bytes::Bytes;
 use sha2::{Digest as _, Sha512};
 
 use crate::support::image::{digest, noise};
-use crate::support::push::{closing, streamed};
+use crate::support::requests::{closing, streamed};
 use crate::support::{Pounce, Reply};
 
 const MIB: usize = 1 << 20;

@@ -111,7 +111,7 @@ async fn the_embedded_bucket_takes_no_forms() {
     let form = "multipart/form-data; boundary=x";
     for path in ["/pounce/", "/pounce"] {
         let request = pounce.request("POST", path).header("content-type", form);
-        let body = crate::support::push::streamed(pieces.clone());
+        let body = crate::support::requests::streamed(pieces.clone());
         let reply = pounce.send(request.body(body)).await;
         assert!([0, 501].contains(&reply.status), "{reply:?}");
     }

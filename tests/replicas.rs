@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use crate::support::faults::{Fault, Faulty};
 use crate::support::image::{OCI_MANIFEST, digest, noise};
-use crate::support::push::closing;
+use crate::support::requests::closing;
 use crate::support::{Image, Pounce, Upstream, borrowed};
 
 const MIB: usize = 1 << 20;

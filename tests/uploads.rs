@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use crate::support::Pounce;
 use crate::support::image::{digest, noise};
-use crate::support::push::closing;
+use crate::support::requests::closing;
 
 const MIB: usize = 1 << 20;
 
@@ -86,7 +86,7 @@ async fn a_body_of_single_bytes_is_a_body() {
         .map(|byte| Bytes::copy_from_slice(&[*byte]))
         .collect();
     let request = pounce.request("PATCH", &pounce.begin("a/b").await);
-    let body = crate::support::push::streamed(pieces);
+    let body = crate::support::requests::streamed(pieces);
     let reply = pounce.send(request.body(body)).await;
     let reply = pounce
         .close(reply.header("location"), &digest(&blob), Bytes::new())

@@ -58,7 +58,7 @@ impl Stage {
         variables: &[(&str, &str)],
         input: &str,
     ) -> (i32, String) {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_pounce"))
+        let mut child = Command::new(crate::support::program())
             .env_clear()
             .env("REGISTRY_PROXY_REMOTEURL", self.upstream.url())
             .env("REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY", self.root())
@@ -183,7 +183,7 @@ async fn images_from_a_file_and_from_standard_input() {
 #[tokio::test(flavor = "multi_thread")]
 async fn nobody_has_to_listen_and_no_list_is_endless() {
     let stage = Stage::new().await;
-    let mut command = Command::new(env!("CARGO_BIN_EXE_pounce"));
+    let mut command = Command::new(crate::support::program());
     let command = command
         .env_clear()
         .env("REGISTRY_PROXY_REMOTEURL", stage.upstream.url())

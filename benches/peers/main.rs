@@ -11,9 +11,6 @@
     reason = "what goes wrong here ends the measurement"
 )]
 
-#[path = "../../tests/support/mod.rs"]
-mod support;
-
 mod calls;
 mod cold;
 mod load;
@@ -23,6 +20,7 @@ mod push;
 mod report;
 mod siege;
 mod start;
+mod support;
 mod tools;
 mod warm;
 mod world;
@@ -37,10 +35,7 @@ const LARGE: &str = "large";
 
 #[tokio::main]
 async fn main() {
-    // cargo adds `--bench`.
-    let chosen = std::env::args()
-        .skip(1)
-        .find(|argument| !argument.starts_with('-'));
+    let chosen = std::env::args().nth(1);
     if let Some(chosen) = &chosen
         && !SCENARIOS.contains(&chosen.as_str())
     {
@@ -72,7 +67,7 @@ async fn main() {
     let table = report.table();
     println!("{table}");
     if chosen.is_none() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/results/table.md");
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../results/table.md");
         std::fs::write(path, table).unwrap();
     }
 }

@@ -55,7 +55,7 @@ pub struct Running {
 
 /// Those who take part in a scenario.
 pub fn of(scenario: &str) -> Vec<Peer> {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/peers.toml");
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../peers.toml");
     let text = fs::read_to_string(path).unwrap();
     let all: Peers = toml::from_str(&text).unwrap_or_else(|error| panic!("{path}: {error}"));
     let takes_part = |peer: &&Peer| peer.scenarios.iter().any(|it| it == scenario);
@@ -128,7 +128,7 @@ impl Peer {
         let mut words = words.clone();
         words.insert("port", port.to_string());
         words.insert("folder", folder.path().display().to_string());
-        words.insert("pounce", env!("CARGO_BIN_EXE_pounce").to_owned());
+        words.insert("pounce", crate::support::program().display().to_string());
         for (name, text) in &self.files {
             fs::write(folder.path().join(name), filled(text, &words)).unwrap();
         }

@@ -59,7 +59,7 @@ impl Lines {
             "legend_margin": {"top": 45},
         });
         let svg = LineChart::from_json(&chart.to_string()).and_then(|chart| chart.svg());
-        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/results");
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../results");
         fs::create_dir_all(folder).unwrap();
         let path = format!("{folder}/{name}.svg");
         match svg {

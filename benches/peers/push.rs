@@ -15,7 +15,7 @@ use crate::peers::{self, Words};
 use crate::report::Report;
 use crate::support::Process;
 use crate::support::image::{digest, noise};
-use crate::support::push::{closing, streamed};
+use crate::support::requests::{closing, streamed};
 use crate::tools::flush;
 use crate::world::s3_words;
 

@@ -52,6 +52,6 @@ pub async fn measure(report: &mut Report) {
         }
     }
     #[expect(clippy::cast_precision_loss, reason = "some millions")]
-    let size = fs::metadata(env!("CARGO_BIN_EXE_pounce")).unwrap().len() as f64;
+    let size = fs::metadata(crate::support::program()).unwrap().len() as f64;
     report.one("program on disk", "pounce", "MB", size / 1e6);
 }

@@ -1,8 +1,10 @@
 //! What the warm scenarios are about: an S3, and an image in it.
 
 use std::fs;
+use std::io::Write;
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::thread;
 
 use bytes::Bytes;
@@ -10,9 +12,9 @@ use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 
 use crate::peers::{self, Words};
-use crate::support::Process;
 use crate::support::image::{Image, digest};
-use crate::support::push::closing;
+use crate::support::requests::closing;
+use crate::support::{Process, program};
 use crate::tools;
 
 /// The repository.
@@ -43,8 +45,7 @@ impl World {
             ("htpasswd", path("htpasswd")),
         ]);
         fs::write(path("manifest"), &image.manifest).unwrap();
-        let line = pounce::auth::line(USER.0, USER.1, 10).unwrap();
-        fs::write(path("htpasswd"), format!("{line}\n")).unwrap();
+        fs::write(path("htpasswd"), htpasswd()).unwrap();
 
         let pounce = peers::of("warm").into_iter().find(peers::Peer::is_pounce);
         let pounce = pounce.unwrap().start(&words).await.unwrap();
@@ -123,6 +124,22 @@ impl World {
         fs::write(&path, text).unwrap();
         path
     }
+}
+
+/// The line of the one user.
+fn htpasswd() -> Vec<u8> {
+    let mut asked = Command::new(program())
+        .args(["htpasswd", USER.0])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut password = asked.stdin.take().unwrap();
+    password.write_all(USER.1.as_bytes()).unwrap();
+    drop(password);
+    let told = asked.wait_with_output().unwrap();
+    assert!(told.status.success(), "pounce htpasswd");
+    told.stdout
 }
 
 /// What a peer has to know of an S3.

@@ -15,28 +15,26 @@ pub mod faults;
 pub mod front;
 pub mod image;
 pub mod manners;
+pub mod metric;
 pub mod pounce;
 pub mod process;
 pub mod push;
+pub mod requests;
 pub mod signer;
 pub mod tls;
 pub mod upstream;
 pub mod users;
 pub mod wire;
 
+use std::path::PathBuf;
+
 pub use image::Image;
+pub use metric::metric;
 pub use pounce::{Pounce, Reply};
 pub use process::{Process, borrowed};
 pub use upstream::{Auth, Upstream};
 
-/// The sum of a metric over its labels, on a page of metrics.
-pub fn metric(page: &str, name: &str) -> u64 {
-    let prefix = format!("pounce_{name}");
-    let values = page.lines().filter(|line| {
-        line.strip_prefix(&prefix)
-            .is_some_and(|rest| rest.starts_with([' ', '{']) || rest.starts_with("_total"))
-    });
-    values
-        .map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap())
-        .sum()
+/// The program.
+pub fn program() -> PathBuf {
+    env!("CARGO_BIN_EXE_pounce").into()
 }

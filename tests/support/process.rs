@@ -23,7 +23,7 @@ pub struct Process {
 
 /// `pounce serve` over a folder, with a JSON log and ports that the system chooses.
 pub fn command(folder: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_pounce"));
+    let mut command = Command::new(super::program());
     command
         .env_clear()
         .arg("serve")

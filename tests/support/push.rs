@@ -6,18 +6,7 @@ use reqwest::RequestBuilder;
 use super::Image;
 use super::image::digest;
 use super::pounce::{Pounce, Reply};
-
-/// The query that a location gets for its last request.
-pub fn closing(location: &str, digest: &str) -> String {
-    let join = if location.contains('?') { '&' } else { '?' };
-    format!("{location}{join}digest={digest}")
-}
-
-/// A body that comes without a length.
-pub fn streamed(pieces: Vec<Bytes>) -> reqwest::Body {
-    let pieces = pieces.into_iter().map(Ok::<_, std::io::Error>);
-    reqwest::Body::wrap_stream(futures_util::stream::iter(pieces))
-}
+use super::requests::{closing, streamed};
 
 impl Pounce {
     /// end-4a; the location.

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 
 use crate::support::Image;
 use crate::support::image::digest;
-use crate::support::push::{closing, streamed};
+use crate::support::requests::{closing, streamed};
 
 /// Why an operation did not succeed.
 #[derive(Clone, Debug, PartialEq, Eq)]

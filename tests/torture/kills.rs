@@ -356,7 +356,7 @@ impl Round {
 /// Kills a `pounce warm`; how it had ended before, if it had.
 async fn warm(place: &Place, upstream: &str, tag: &str, after: Duration) -> Option<bool> {
     let root = place.root();
-    let mut warm = Command::new(env!("CARGO_BIN_EXE_pounce"))
+    let mut warm = Command::new(crate::support::program())
         .env_clear()
         .args(["warm", &format!("{NAME}:{tag}")])
         .env("REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY", root)

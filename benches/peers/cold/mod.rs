@@ -43,33 +43,21 @@ pub async fn measure(report: &mut Report) {
 
 /// One blob and one client, over three kinds of wire.
 async fn one_client(report: &mut Report, origin: &Origin) {
-    let blob = |seed, mib| origin.blob(seed, mib * MIB);
-    let (quarter, half) = (blob(8, 256), blob(7, 512));
+    const SIZE: usize = 256 * MIB;
+    let path = origin.blob(8, SIZE);
     flush();
     let capped = Front::start(&origin.straight, Some(100e6)).await;
     let per_connection = format!("http://{}", origin.per_connection);
     let uncapped = format!("http://{}", origin.straight);
-    for (mib, what, upstream, path, rounds) in [
-        (256, "upstream 100 MB/s in all", &capped.url, &quarter, 1),
-        (
-            256,
-            "upstream 40 MB/s a connection",
-            &per_connection,
-            &quarter,
-            1,
-        ),
-        (512, "upstream uncapped", &uncapped, &half, 2),
+    for (what, upstream, rounds) in [
+        ("upstream 100 MB/s in all", &capped.url, 1),
+        ("upstream 40 MB/s a connection", &per_connection, 1),
+        ("upstream uncapped", &uncapped, 3),
     ] {
-        let scenario = &format!("cold blob of {mib} MiB, {what}");
+        let scenario = &format!("cold blob of 256 MiB, {what}");
+        let wire = (upstream.as_str(), *upstream == per_connection);
         for _ in 0..rounds {
-            pull_once(
-                report,
-                scenario,
-                (upstream, *upstream == per_connection),
-                path,
-                mib * MIB,
-            )
-            .await;
+            pull_once(report, scenario, wire, &path, SIZE).await;
         }
     }
 }
@@ -141,19 +129,19 @@ async fn pull_once(
     );
 }
 
-/// Several clients at once, one blob of 256 MiB.
+/// Several clients at once, one blob of 128 MiB.
 async fn many_clients(report: &mut Report, origin: &Origin) {
-    const SIZE: usize = 256 * MIB;
+    const SIZE: usize = 128 * MIB;
     let path = origin.blob(2, SIZE);
     let file = origin.as_file(&path);
     flush();
     let mut lines = Lines::new(
-        "one cold blob of 256 MiB: seconds until the last client has it",
+        "one cold blob of 128 MiB: seconds until the last client has it",
         "clients",
     );
     for clients in [1, 10, 50] {
         let plural = if clients == 1 { "" } else { "s" };
-        let scenario = &format!("{clients} client{plural} at once, one cold blob of 256 MiB");
+        let scenario = &format!("{clients} client{plural} at once, one cold blob of 128 MiB");
         for peer in peers::of("cold") {
             let front = Front::start(&origin.straight, None).await;
             let running = match start(&peer, &front.url).await {
