@@ -148,7 +148,7 @@ pub struct Metrics {
     background: Gauge,
 }
 
-/// Counts a task behind the answers until it is dropped.
+/// Counts a task that may outlive its request, until it is dropped.
 #[derive(Debug)]
 pub struct InBackground(Gauge);
 
@@ -189,7 +189,7 @@ impl Default for Metrics {
         );
         registry.register(
             "background_tasks",
-            "Work behind the answers: what is being copied, written or asked for",
+            "Work that outlives its request: what is being copied, written or asked for",
             background.clone(),
         );
         registry.register(
@@ -282,7 +282,7 @@ impl Metrics {
         self.connections.dec();
     }
 
-    /// A task behind the answers begins; it ends when what this returns is dropped.
+    /// A task begins that may outlive its request; it ends when what this returns is dropped.
     #[must_use]
     pub fn in_background(&self) -> InBackground {
         self.background.inc();
