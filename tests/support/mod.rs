@@ -20,6 +20,7 @@ pub mod pounce;
 pub mod process;
 pub mod push;
 pub mod requests;
+pub mod scripted;
 pub mod signer;
 pub mod tls;
 pub mod upstream;
@@ -32,6 +33,7 @@ pub use image::Image;
 pub use metric::metric;
 pub use pounce::{Pounce, Reply};
 pub use process::{Process, borrowed};
+pub use scripted::{Said, Scripted};
 pub use upstream::{Auth, Upstream};
 
 /// The program.

@@ -1,0 +1,82 @@
+//! A server that answers as a test says: an upstream, a token server or a storage host with one habit.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::response::Response;
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+
+use super::upstream::Seen;
+
+/// A status, headers, and a body.
+pub type Said = (u16, Vec<(&'static str, String)>, Bytes);
+
+type Script = dyn Fn(Seen) -> BoxFuture<'static, Said> + Send + Sync;
+
+pub struct Scripted {
+    pub addr: SocketAddr,
+    seen: Arc<Mutex<Vec<Seen>>>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Scripted {
+    /// `script` answers every request.
+    pub async fn start<F>(script: impl Fn(Seen) -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = Said> + Send + 'static,
+    {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let script: Arc<Script> = Arc::new(move |request| Box::pin(script(request)));
+        let router = Router::new()
+            .fallback(answer)
+            .with_state((script, Arc::clone(&seen)));
+        let task = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+        Self { addr, seen, task }
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://{}", self.addr)
+    }
+
+    /// What it was asked so far.
+    pub fn seen(&self) -> Vec<Seen> {
+        self.seen.lock().unwrap().clone()
+    }
+
+    /// How many requests of this method had this in their path.
+    pub fn count(&self, method: &str, part: &str) -> usize {
+        let seen = self.seen();
+        let fits = |it: &&Seen| it.method == method && it.path.contains(part);
+        seen.iter().filter(fits).count()
+    }
+}
+
+impl Drop for Scripted {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn answer(
+    State((script, seen)): State<(Arc<Script>, Arc<Mutex<Vec<Seen>>>)>,
+    request: Request,
+) -> Response {
+    let request = Seen {
+        method: request.method().to_string(),
+        path: request.uri().to_string(),
+        headers: request.headers().clone(),
+    };
+    seen.lock().unwrap().push(request.clone());
+    let (status, headers, body) = script(request).await;
+    let mut response = Response::builder().status(status);
+    for (name, value) in headers {
+        response = response.header(name, value);
+    }
+    response.body(Body::from(body)).unwrap()
+}
