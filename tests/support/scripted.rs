@@ -16,6 +16,7 @@ use super::upstream::Seen;
 pub type Said = (u16, Vec<(&'static str, String)>, Bytes);
 
 type Script = dyn Fn(Seen) -> BoxFuture<'static, Said> + Send + Sync;
+type Shared = (Arc<Script>, Arc<Mutex<Vec<Seen>>>);
 
 pub struct Scripted {
     pub addr: SocketAddr,
@@ -63,10 +64,7 @@ impl Drop for Scripted {
     }
 }
 
-async fn answer(
-    State((script, seen)): State<(Arc<Script>, Arc<Mutex<Vec<Seen>>>)>,
-    request: Request,
-) -> Response {
+async fn answer(State((script, seen)): State<Shared>, request: Request) -> Response {
     let request = Seen {
         method: request.method().to_string(),
         path: request.uri().to_string(),
