@@ -164,10 +164,7 @@ async fn a_tag_that_is_gone_upstream_is_gone() {
     let pounce = with_ttl(&upstream, "0").await;
     pounce.get("/v2/a/manifests/v1").await;
     until_tagged(&pounce).await;
-    upstream.behave(Manners {
-        status: Some(404),
-        ..Manners::default()
-    });
+    upstream.remove("a", "v1");
     assert_eq!(
         pounce.get("/v2/a/manifests/v1").await.code(),
         "MANIFEST_UNKNOWN"

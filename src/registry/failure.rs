@@ -22,13 +22,15 @@ pub(super) fn of_store(error: StoreError) -> Error {
 /// thing.
 ///
 /// An upstream that is away or asks for patience is never taken for one that has nothing. One that
-/// refuses an anonymous pounce is: Docker Hub answers this way for repositories that do not exist.
+/// refuses an anonymous pounce is: Docker Hub answers this way for repositories that do not exist. A 404 that
+/// is no registry's hides nothing that is stored (it is an outage), so what is not stored may be told as missing.
 pub(super) fn of_upstream(error: UpstreamError, unknown: Error) -> Error {
     match &error {
         UpstreamError::NotFound => unknown,
         UpstreamError::Denied {
             anonymous: true, ..
-        } => unknown.because(error),
+        }
+        | UpstreamError::Unrecognized(_) => unknown.because(error),
         UpstreamError::Denied { .. } => Error::new(
             ErrorCode::Denied,
             "the upstream registry does not let this registry read the repository",

@@ -220,7 +220,7 @@ impl Registry {
             return Vec::new();
         };
         let listed = match upstream.referrers(name, subject).await {
-            Err(UpstreamError::NotFound) => {
+            Err(UpstreamError::NotFound | UpstreamError::Unrecognized(_)) => {
                 let tag = Reference::Tag(schema_tag(subject));
                 let index = upstream.get_manifest(name, &tag, &[]).await;
                 index.map(|index| {
@@ -231,7 +231,7 @@ impl Registry {
             other => other,
         };
         listed.unwrap_or_else(|error| {
-            if !matches!(error, UpstreamError::NotFound) {
+            if !matches!(error, UpstreamError::NotFound | UpstreamError::Unrecognized(_)) {
                 tracing::warn!(repository = %name, %subject, %error, "listing the stored referrers only");
             }
             Vec::new()

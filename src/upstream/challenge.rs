@@ -3,6 +3,8 @@
 
 use std::collections::HashMap;
 
+use reqwest::header::{HeaderMap, WWW_AUTHENTICATE};
+
 /// What a registry demands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Challenge {
@@ -20,34 +22,45 @@ pub(super) enum Challenge {
 }
 
 impl Challenge {
-    /// The challenge of one header value that pounce can meet, Bearer before Basic.
-    pub(super) fn parse(value: &str) -> Option<Self> {
-        let mut basic = None;
-        for (scheme, parameters) in challenges(value) {
-            match scheme.as_str() {
-                "bearer" => {
-                    let mut parameters = parameters;
-                    if let Some(realm) = parameters.remove("realm") {
-                        let (service, scope) =
-                            (parameters.remove("service"), parameters.remove("scope"));
-                        return Some(Self::Bearer {
-                            realm,
-                            service,
-                            scope,
-                        });
-                    }
-                }
-                "basic" => basic = Some(Self::Basic),
-                _ => {}
-            }
-        }
-        basic
+    /// The challenge of a response that pounce can meet, if there is one: Bearer before Basic, in
+    /// whichever line it stands.
+    pub(super) fn of(headers: &HeaderMap) -> Option<Self> {
+        let lines = headers.get_all(WWW_AUTHENTICATE).iter();
+        Self::best(lines.map(|value| String::from_utf8_lossy(value.as_bytes())))
     }
+
+    fn best(lines: impl Iterator<Item = impl AsRef<str>>) -> Option<Self> {
+        let all = lines.flat_map(|line| challenges(line.as_ref()));
+        let all = all.filter_map(Self::known);
+        // The first of the best.
+        all.min_by_key(|challenge| match challenge {
+            Self::Bearer { realm, .. } if is_web(realm) => 0,
+            Self::Basic => 1,
+            // Nothing can be got there; it is good for saying so.
+            Self::Bearer { .. } => 2,
+        })
+    }
+
+    fn known((scheme, mut parameters): (String, HashMap<String, String>)) -> Option<Self> {
+        match scheme.as_str() {
+            "bearer" => Some(Self::Bearer {
+                realm: parameters.remove("realm")?,
+                service: parameters.remove("service"),
+                scope: parameters.remove("scope"),
+            }),
+            "basic" => Some(Self::Basic),
+            _ => None,
+        }
+    }
+}
+
+fn is_web(realm: &str) -> bool {
+    url::Url::parse(realm).is_ok_and(|url| matches!(url.scheme(), "http" | "https"))
 }
 
 #[cfg(feature = "internals")]
 pub(crate) fn fuzz(text: &str) {
-    let _ = Challenge::parse(text);
+    let _ = Challenge::best(text.lines());
 }
 
 /// Splits a header value into schemes in lower case, each with its parameters.
@@ -64,7 +77,7 @@ fn challenges(value: &str) -> Vec<(String, HashMap<String, String>)> {
         }
         let after = after.trim_start_matches([' ', '\t']);
         if let Some(text) = after.strip_prefix('=') {
-            let (text, behind) = parameter(text.trim_start_matches([' ', '\t']));
+            let (text, behind) = parameter(text.trim_start_matches([' ', '\t']), ',');
             if let Some((_, parameters)) = found.last_mut() {
                 parameters.entry(word.to_ascii_lowercase()).or_insert(text);
             }
@@ -76,10 +89,12 @@ fn challenges(value: &str) -> Vec<(String, HashMap<String, String>)> {
     }
 }
 
-/// A parameter's value, quoted or not, and what comes behind it.
-fn parameter(text: &str) -> (String, &str) {
+/// A parameter's value, quoted or not, and what comes behind it. One without quotes ends with the list's
+/// element, with a blank, or at `separator`.
+pub(super) fn parameter(text: &str, separator: char) -> (String, &str) {
     let Some(quoted) = text.strip_prefix('"') else {
-        let end = text.find([',', ' ', '\t']).unwrap_or(text.len());
+        let ends = [separator, ',', ' ', '\t'];
+        let end = text.find(ends).unwrap_or(text.len());
         return (text[..end].to_owned(), &text[end..]);
     };
     let mut value = String::new();
@@ -98,6 +113,10 @@ fn parameter(text: &str) -> (String, &str) {
 mod tests {
     use super::*;
 
+    fn parse(lines: &str) -> Option<Challenge> {
+        Challenge::best(lines.lines())
+    }
+
     fn bearer(realm: &str, service: Option<&str>, scope: Option<&str>) -> Challenge {
         Challenge::Bearer {
             realm: realm.into(),
@@ -114,13 +133,10 @@ mod tests {
             Some("registry.docker.io"),
             Some("repository:library/busybox:pull,push"),
         );
-        assert_eq!(Challenge::parse(hub), Some(expected));
+        assert_eq!(parse(hub), Some(expected));
+        assert_eq!(parse("Basic realm=\"x\""), Some(Challenge::Basic));
         assert_eq!(
-            Challenge::parse("Basic realm=\"x\""),
-            Some(Challenge::Basic)
-        );
-        assert_eq!(
-            Challenge::parse("bearer REALM=https://a/b , service = c"),
+            parse("bearer REALM=https://a/b , service = c"),
             Some(bearer("https://a/b", Some("c"), None))
         );
     }
@@ -128,13 +144,29 @@ mod tests {
     #[test]
     fn several_schemes_and_escapes() {
         let both = r#"Basic realm="a, b", Bearer realm="https://a/\"b""#;
+        assert_eq!(parse(both), Some(bearer("https://a/\"b", None, None)));
         assert_eq!(
-            Challenge::parse(both),
-            Some(bearer("https://a/\"b", None, None))
-        );
-        assert_eq!(
-            Challenge::parse("Negotiate abc==, Basic realm=x"),
+            parse("Negotiate abc==, Basic realm=x"),
             Some(Challenge::Basic)
+        );
+    }
+
+    #[test]
+    fn a_token_comes_before_a_password_in_any_line() {
+        let token = bearer("https://a/b", None, None);
+        for lines in [
+            "Basic realm=x\nBearer realm=\"https://a/b\"",
+            "Bearer realm=\"https://a/b\"\nBasic realm=x",
+            "Negotiate\nBearer service=x\nBasic realm=x,Bearer realm=\"https://a/b\"",
+        ] {
+            assert_eq!(parse(lines), Some(token.clone()), "{lines}");
+        }
+        // A realm that leads nowhere does not hide a password that would do.
+        let lines = "Bearer realm=\"/token\"\nBasic realm=x";
+        assert_eq!(parse(lines), Some(Challenge::Basic));
+        assert_eq!(
+            parse("Bearer realm=\"/token\""),
+            Some(bearer("/token", None, None))
         );
     }
 
@@ -151,7 +183,7 @@ mod tests {
             "\"",
             "é=\"é",
         ] {
-            assert_eq!(Challenge::parse(value), None, "{value}");
+            assert_eq!(parse(value), None, "{value}");
         }
     }
 }

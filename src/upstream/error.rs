@@ -29,6 +29,10 @@ pub enum UpstreamError {
     /// It cannot be reached, or fails.
     #[error("the upstream is not available: {0}")]
     Unavailable(String),
+    /// It says that there is no such thing, in a way that is no registry's: the status, the type and the
+    /// first words of what answered.
+    #[error("no registry answered for the upstream, but something else: {0}")]
+    Unrecognized(String),
     /// It answered with something that pounce does not pass on.
     #[error("the upstream's answer cannot be used: {0}")]
     Invalid(String),
@@ -40,7 +44,10 @@ impl UpstreamError {
     pub const fn is_outage(&self) -> bool {
         matches!(
             self,
-            Self::TooManyRequests { .. } | Self::Unavailable(_) | Self::Invalid(_)
+            Self::TooManyRequests { .. }
+                | Self::Unavailable(_)
+                | Self::Unrecognized(_)
+                | Self::Invalid(_)
         )
     }
 

@@ -10,10 +10,11 @@ use reqwest::header::CONTENT_TYPE;
 use serde::Deserialize;
 use url::{Url, form_urlencoded};
 
+use super::answer::{denied, describe_status};
 use super::challenge::Challenge;
 use super::credentials::{Credentials, Source};
 use super::error::UpstreamError;
-use super::session::{describe_status, read_limited};
+use super::session::read_limited;
 use crate::config::Secret;
 
 /// How many tokens are kept; one is a few KB.
@@ -49,7 +50,27 @@ impl Expiry<String, Token> for ByToken {
 struct Answer {
     token: Option<Secret>,
     access_token: Option<Secret>,
-    expires_in: Option<u64>,
+    expires_in: Option<serde_json::Value>,
+}
+
+impl Answer {
+    /// `token`, or, from servers that speak OAuth 2 only, `access_token`; some send both, one of them empty.
+    fn take_token(&mut self) -> Option<Secret> {
+        let both = [self.token.take(), self.access_token.take()];
+        let mut usable = both.into_iter().flatten();
+        usable.find(|token| !token.reveal().is_empty())
+    }
+
+    /// In whole seconds, however they are written.
+    fn life(&self) -> Option<Duration> {
+        let seconds = match self.expires_in.as_ref()? {
+            serde_json::Value::String(text) => text.trim().parse().ok()?,
+            value => value.as_f64()?,
+        };
+        Duration::try_from_secs_f64(seconds.trunc())
+            .ok()
+            .filter(|life| !life.is_zero())
+    }
 }
 
 impl Token {
@@ -68,20 +89,20 @@ impl Tokens {
         }
     }
 
-    /// A token for `scope`, from the cache or from the realm.
-    pub(super) async fn get<F>(&self, scope: &str, fetch: F) -> Result<Token, UpstreamError>
+    /// The token that is kept by `key`, and whether it had to be fetched first.
+    pub(super) async fn get<F>(&self, key: &str, fetch: F) -> Result<(Token, bool), UpstreamError>
     where
         F: Future<Output = Result<Token, UpstreamError>>,
     {
-        self.cache
-            .try_get_with_by_ref(scope, fetch)
-            .await
-            .map_err(|error| (*error).clone())
+        let entry = self.cache.entry_by_ref(key).or_try_insert_with(fetch).await;
+        let entry = entry.map_err(|error| (*error).clone())?;
+        let is_fresh = entry.is_fresh();
+        Ok((entry.into_value(), is_fresh))
     }
 
     /// Forgets a token that was refused before its time.
-    pub(super) async fn forget(&self, scope: &str) {
-        self.cache.invalidate(scope).await;
+    pub(super) async fn forget(&self, key: &str) {
+        self.cache.invalidate(key).await;
     }
 }
 
@@ -90,7 +111,7 @@ pub(super) struct Realm<'a> {
     pub(super) follows: &'a reqwest::Client,
     /// Follows no redirects.
     pub(super) stays: &'a reqwest::Client,
-    /// The upstream's own scheme: one reached by TLS cannot have credentials sent in the clear.
+    /// The scheme of the host that demands a token: one reached by TLS cannot have it fetched in the clear.
     pub(super) least_scheme: &'a str,
     /// Where the credentials come from.
     pub(super) source: &'a Source,
@@ -148,30 +169,26 @@ impl Realm<'_> {
         let response = request.send().await?;
         let status = response.status();
         if !status.is_success() {
-            return Err(
-                match describe_status(&response, self.source, "for a token") {
-                    UpstreamError::NotFound => {
-                        UpstreamError::Unavailable(format!("its token realm answered {status}"))
-                    }
-                    other => other,
-                },
-            );
+            let refused = describe_status(&response, self.source, "for a token");
+            return Err(match (status.as_u16(), refused) {
+                (404 | 410, _) => {
+                    UpstreamError::Unavailable(format!("its token realm answered {status}"))
+                }
+                // RFC 6749, section 5.2: `invalid_grant`, for a refresh token that expired.
+                (400, _) if credentials.is_some() => {
+                    denied(self.source, format!("{status} for a token"))
+                }
+                (_, refused) => refused,
+            });
         }
         let bytes = read_limited(response, MAX_ANSWER).await?;
-        let answer: Answer = serde_json::from_slice(&bytes).map_err(|_| {
+        let mut answer: Answer = serde_json::from_slice(&bytes).map_err(|_| {
             UpstreamError::Invalid("its token server's answer is not the JSON of a token".into())
         })?;
-        let value = answer
-            .token
-            .or(answer.access_token)
-            .filter(|token| !token.reveal().is_empty())
-            .ok_or_else(|| {
-                UpstreamError::Invalid("its token server's answer has no token".into())
-            })?;
-        let life = answer
-            .expires_in
-            .filter(|life| *life > 0)
-            .map_or(DEFAULT_LIFE, Duration::from_secs);
+        let value = answer.take_token().ok_or_else(|| {
+            UpstreamError::Invalid("its token server's answer has no token".into())
+        })?;
+        let life = answer.life().unwrap_or(DEFAULT_LIFE);
         // A tenth of its life, at most half a minute, is left for the request and for clocks.
         let margin = (life / 10).min(Duration::from_secs(30));
         Ok(Token {

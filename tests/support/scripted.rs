@@ -10,10 +10,48 @@ use axum::response::Response;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
+use super::image::{Image, digest};
 use super::upstream::Seen;
 
 /// A status, headers, and a body.
 pub type Said = (u16, Vec<(&'static str, String)>, Bytes);
+
+/// The manifest of an image, as registries answer with it.
+pub fn manifest(image: &Image) -> Said {
+    let headers = vec![
+        ("content-type", image.media_type.clone()),
+        ("docker-content-digest", image.digest()),
+    ];
+    (200, headers, image.manifest.clone())
+}
+
+/// What an image has at a path that ends in a digest, of it or of a blob of it.
+pub fn by_digest(image: &Image, path: &str) -> Option<Said> {
+    if path.ends_with(&image.digest()) {
+        return Some(manifest(image));
+    }
+    let blob = image.blobs.iter().find(|it| path.ends_with(&digest(it)))?;
+    let headers = vec![("content-type", "application/octet-stream".to_owned())];
+    Some((200, headers, blob.clone()))
+}
+
+/// A registry's refusal.
+pub fn refusal(status: u16, code: &str) -> Said {
+    let body = serde_json::json!({"errors": [{"code": code, "message": "no"}]});
+    json(status, &body)
+}
+
+/// A status and JSON.
+pub fn json(status: u16, body: &serde_json::Value) -> Said {
+    let headers = vec![("content-type", "application/json".to_owned())];
+    (status, headers, body.to_string().into())
+}
+
+/// A status and a text of some type.
+pub fn text(status: u16, media_type: &str, body: &str) -> Said {
+    let headers = vec![("content-type", media_type.to_owned())];
+    (status, headers, Bytes::copy_from_slice(body.as_bytes()))
+}
 
 type Script = dyn Fn(Seen) -> BoxFuture<'static, Said> + Send + Sync;
 type Shared = (Arc<Script>, Arc<Mutex<Vec<Seen>>>);

@@ -122,6 +122,12 @@ impl Upstream {
         }
     }
 
+    pub fn remove(&self, name: &str, tag: &str) {
+        let mut content = self.content();
+        let repository = content.repositories.get_mut(name).unwrap();
+        repository.tags.remove(tag).unwrap();
+    }
+
     pub fn add_manifest(
         &self,
         name: &str,

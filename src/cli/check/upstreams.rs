@@ -39,7 +39,9 @@ pub(super) async fn check(config: &Config, report: &mut Report) {
                         "it wants credentials: set username and password, or exec.command, beside remoteurl"
                     }
                     UpstreamError::Denied { .. } => "check username and password, or exec.command",
-                    UpstreamError::NotFound | UpstreamError::Invalid(_) => {
+                    UpstreamError::NotFound
+                    | UpstreamError::Unrecognized(_)
+                    | UpstreamError::Invalid(_) => {
                         "check remoteurl: there is no registry at that address"
                     }
                     UpstreamError::TooManyRequests { .. } => "wait, or give pounce credentials",
