@@ -192,6 +192,12 @@ impl Server {
         })
     }
 
+    /// Greets every upstream in the background, and warns of what is wrong with it. The first request to it
+    /// then knows what it demands.
+    pub fn greet_upstreams(&self) {
+        self.site.registry.greet_upstreams();
+    }
+
     /// Where it listens.
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {

@@ -27,6 +27,7 @@ mod layers;
 mod limits;
 mod management;
 mod manifests;
+mod missing;
 mod mistakes;
 mod models;
 mod prefetch;

@@ -53,6 +53,7 @@ async fn serve(
         Ok(server) => server,
         Err(error) => return fail(&error),
     };
+    server.greet_upstreams();
     server.run(stop).await;
     tracing::info!("ended");
     ExitCode::SUCCESS

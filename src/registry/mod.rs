@@ -244,6 +244,12 @@ impl Registry {
             .collect()
     }
 
+    /// Greets every upstream in the background, and warns of those that do not answer as registries do.
+    pub fn greet_upstreams(&self) {
+        let registry = self.clone();
+        tokio::spawn(async move { registry.inner.upstreams.greet().await });
+    }
+
     /// The upstream of a repository, if there is one.
     fn upstream(&self, name: &RepositoryName) -> Option<&Arc<Upstream>> {
         self.inner.upstreams.of(name)

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::report::Report;
 use crate::config::Config;
 use crate::telemetry::{Metrics, causes};
-use crate::upstream::{Greeting, UpstreamError, Upstreams};
+use crate::upstream::{Greeting, Upstreams};
 
 /// One after the other.
 pub(super) async fn check(config: &Config, report: &mut Report) {
@@ -31,26 +31,7 @@ pub(super) async fn check(config: &Config, report: &mut Report) {
                 };
                 report.right(name, how);
             }
-            Err(error) => {
-                let advice = match &error {
-                    UpstreamError::Denied {
-                        anonymous: true, ..
-                    } => {
-                        "it wants credentials: set username and password, or exec.command, beside remoteurl"
-                    }
-                    UpstreamError::Denied { .. } => "check username and password, or exec.command",
-                    UpstreamError::NotFound
-                    | UpstreamError::Unrecognized(_)
-                    | UpstreamError::Invalid(_) => {
-                        "check remoteurl: there is no registry at that address"
-                    }
-                    UpstreamError::TooManyRequests { .. } => "wait, or give pounce credentials",
-                    UpstreamError::Unavailable(_) => {
-                        "check remoteurl, and that this machine reaches it"
-                    }
-                };
-                report.wrong(name, &causes(&error), advice);
-            }
+            Err(error) => report.wrong(name, &causes(&error), error.advice()),
         }
     }
 }
