@@ -21,6 +21,7 @@ mod draining;
 mod errors;
 mod faults;
 mod fill;
+mod heads;
 mod helpers;
 mod hostile;
 mod layers;

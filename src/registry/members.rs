@@ -11,7 +11,6 @@ use super::cache::{Matter, Member};
 use super::failure::{of_store, of_upstream};
 use crate::oci::{Digest, Error, ErrorCode, RepositoryName};
 use crate::store::Key;
-use crate::upstream::UpstreamError;
 
 /// What is known of a blob in a repository.
 #[derive(Clone, Copy, Debug)]
@@ -189,17 +188,8 @@ impl Registry {
         let Some(upstream) = self.upstream(name) else {
             return Err(unknown());
         };
-        match upstream.head_blob(name, digest).await {
-            Ok(size) => Ok(size),
-            // public.ecr.aws refuses every HEAD for a blob; a GET that is dropped tells as much.
-            Err(UpstreamError::Denied { .. }) => {
-                match upstream.get_blob(name, digest, None).await {
-                    Ok(blob) => Ok(blob.size),
-                    Err(error) => Err(of_upstream(error, unknown())),
-                }
-            }
-            Err(error) => Err(of_upstream(error, unknown())),
-        }
+        let asked = upstream.head_blob(name, digest).await;
+        asked.map_err(|error| of_upstream(error, unknown()))
     }
 
     /// A push put a blob into the bucket, or found it there: it becomes the repository's before the

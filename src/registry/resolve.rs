@@ -94,7 +94,8 @@ impl Registry {
             cache.keep_tag(name, tag, state.clone());
             return known_to_be(state.digest, Outcome::Hit);
         }
-        if known.is_none() && cache.is_absent(name, &reference) {
+        // A stored one, too: the upstream said a moment ago that it is gone.
+        if cache.is_absent(name, &reference) {
             return Err(unknown());
         }
         let asked = self

@@ -85,6 +85,25 @@ impl Upstream {
         })
     }
 
+    /// A blob's size, of an upstream that answers no HEAD for it. What comes of the blob is dropped.
+    pub(super) async fn size_by_get(
+        &self,
+        name: &RepositoryName,
+        digest: &Digest,
+    ) -> Result<Option<u64>, UpstreamError> {
+        let first = Some(Slice { start: 0, end: 1 });
+        let blob = match self.get_blob(name, digest, first).await {
+            // An empty blob has no first byte, and some upstreams know no ranges.
+            Err(UpstreamError::Invalid(_)) => self.get_blob(name, digest, None).await?,
+            other => other?,
+        };
+        if blob.is_html {
+            let message = "it sent a web page in place of a blob";
+            return Err(UpstreamError::Invalid(message.into()));
+        }
+        Ok(blob.size)
+    }
+
     /// Where the upstream sends its own clients for a blob; `None` if it serves the blob itself, or in a
     /// way that pounce's clients could not follow.
     ///
@@ -104,6 +123,11 @@ impl Upstream {
         }
         let location = header(&response, LOCATION.as_str());
         let url = location.and_then(|text| ask.url.join(text).ok());
+        if let Some(url) = &url
+            && self.session.demands.is_known_elsewhere(url).await
+        {
+            return Ok(None);
+        }
         // On its own host it may ask for credentials again; and TLS is not given up.
         Ok(url.filter(|url| {
             let secure = url.scheme() == "https" || ask.url.scheme() == "http";

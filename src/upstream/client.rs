@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use reqwest::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, LINK};
-use reqwest::{Method, Response};
+use reqwest::{Method, Response, StatusCode};
 use serde::Deserialize;
 use url::Url;
 
 use super::credentials::Source;
 use super::error::UpstreamError;
+use super::heads::Heads;
 use super::session::{Ask, Session, read_limited};
 use crate::config::{Remote, UpstreamHost};
 use crate::oci::{Digest, MAX_MANIFEST_BYTES, Manifest, MediaType, Reference, RepositoryName, Tag};
@@ -37,9 +38,11 @@ pub struct Upstream {
     /// How long it may be silent before a blob's headers, with all that has to come before them, and
     /// between two pieces of it.
     pub(super) stall: Duration,
+    manifest_heads: Heads,
+    blob_heads: Heads,
 }
 
-/// What a HEAD for a manifest tells.
+/// What a HEAD for a manifest tells, or what a GET does where HEAD is of no use.
 #[derive(Clone, Debug)]
 pub struct ManifestHead {
     /// Not every registry says it.
@@ -89,6 +92,8 @@ impl Upstream {
             is_docker_hub,
             component,
             stall,
+            manifest_heads: Heads::default(),
+            blob_heads: Heads::default(),
         })
     }
 
@@ -103,7 +108,7 @@ impl Upstream {
         self.session.base().as_str().trim_end_matches('/')
     }
 
-    /// Asks which manifest a reference means, without fetching it.
+    /// Asks which manifest a reference means, without fetching it where that is possible.
     ///
     /// # Errors
     /// See [`UpstreamError`].
@@ -120,9 +125,25 @@ impl Upstream {
             &format!("manifests/{reference}"),
         )?;
         ask.headers.insert(ACCEPT, accepting(accept));
-        let response = within(COMPARE, self.session.send(&ask)).await?;
+        let heads = &self.manifest_heads;
+        let may_ask = !heads.are_refused();
+        if may_ask {
+            let response = within(COMPARE, self.session.send(&ask)).await?;
+            if response.status().is_success() {
+                let digest = header(&response, "docker-content-digest");
+                return Ok(ManifestHead {
+                    digest: digest.and_then(|text| text.parse().ok()),
+                });
+            }
+        }
+        // A tag is known here: a HEAD alone does not make it gone.
+        let fetched = self.get_manifest(name, reference, accept).await?;
+        let digest = fetched.verify(None)?.digest();
+        if may_ask {
+            heads.refused();
+        }
         Ok(ManifestHead {
-            digest: header(&response, "docker-content-digest").and_then(|text| text.parse().ok()),
+            digest: Some(digest),
         })
     }
 
@@ -170,9 +191,29 @@ impl Upstream {
             name,
             &format!("blobs/{digest}"),
         )?;
-        let response = within(SMALL, self.session.send(&ask)).await?;
-        // Not `content_length()`, which tells the length of the body that a HEAD does not have.
-        Ok(header(&response, CONTENT_LENGTH.as_str()).and_then(|text| text.parse().ok()))
+        let heads = &self.blob_heads;
+        let may_ask = !heads.are_refused();
+        if may_ask {
+            match within(SMALL, self.session.send(&ask)).await {
+                Ok(response) if response.status().is_success() => {
+                    heads.worked();
+                    // Not `content_length()`, which tells the length of the body that a HEAD does not have.
+                    let size = header(&response, CONTENT_LENGTH.as_str());
+                    return Ok(size.and_then(|text| text.parse().ok()));
+                }
+                Ok(response) if heads.work() && is_registrys_404(&response) => {
+                    return Err(UpstreamError::NotFound);
+                }
+                // public.ecr.aws demands what no token of its own meets.
+                Ok(_) | Err(UpstreamError::Denied { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let size = self.size_by_get(name, digest).await?;
+        if may_ask {
+            heads.refused();
+        }
+        Ok(size)
     }
 
     /// All tags of a repository, as far as [`MAX_PAGES`] pages go. Tags that the spec does not know
@@ -267,6 +308,15 @@ impl Upstream {
         let own = self.component.as_ref().and_then(without);
         own.unwrap_or(name.as_str())
     }
+}
+
+/// A HEAD has no body to tell; a registry's has the headers of its errors.
+fn is_registrys_404(response: &Response) -> bool {
+    let is_json = || {
+        let media_type = header(response, CONTENT_TYPE.as_str());
+        media_type.is_some_and(|text| text.trim_start().starts_with("application/json"))
+    };
+    response.status() == StatusCode::NOT_FOUND && is_json()
 }
 
 fn host(base: &Url) -> String {

@@ -17,6 +17,7 @@ mod client;
 mod credentials;
 mod error;
 mod greet;
+mod heads;
 mod redirect;
 mod referrers;
 mod session;
