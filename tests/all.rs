@@ -26,6 +26,7 @@ mod helpers;
 mod hostile;
 mod layers;
 mod limits;
+mod lists;
 mod management;
 mod manifests;
 mod missing;

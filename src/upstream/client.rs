@@ -1,13 +1,11 @@
-//! What pounce asks an upstream for: manifests, tags, and the sizes of blobs.
+//! What pounce asks an upstream for: manifests, and the sizes of blobs.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use reqwest::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, LINK};
+use reqwest::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::{Method, Response, StatusCode};
-use serde::Deserialize;
 use url::Url;
 
 use super::credentials::Source;
@@ -15,16 +13,14 @@ use super::error::UpstreamError;
 use super::heads::Heads;
 use super::session::{Ask, Session, read_limited};
 use crate::config::{Remote, UpstreamHost};
-use crate::oci::{Digest, MAX_MANIFEST_BYTES, Manifest, MediaType, Reference, RepositoryName, Tag};
+use crate::oci::{Digest, MAX_MANIFEST_BYTES, Manifest, MediaType, Reference, RepositoryName};
 use crate::telemetry::{Metrics, UpstreamCall};
 
 /// How long a manifest or a list of tags may take in all. Blobs may take as long as they like.
 pub(super) const SMALL: Duration = Duration::from_secs(30);
 /// How long a tag that is stored may take to be compared.
 const COMPARE: Duration = Duration::from_secs(5);
-/// The most tags of a repository, and the most pages of tags that are read, each of at most [`MAX_PAGE`] bytes.
-const MAX_TAGS: usize = 100_000;
-const MAX_PAGES: usize = 100;
+/// The largest page of a list that is read, in bytes.
 pub(super) const MAX_PAGE: usize = 4 << 20;
 
 /// A registry to pull from.
@@ -216,49 +212,6 @@ impl Upstream {
         Ok(size)
     }
 
-    /// All tags of a repository, as far as [`MAX_PAGES`] pages go. Tags that the spec does not know
-    /// are left out.
-    ///
-    /// # Errors
-    /// See [`UpstreamError`].
-    pub async fn tags(&self, name: &RepositoryName) -> Result<BTreeSet<Tag>, UpstreamError> {
-        #[derive(Deserialize)]
-        struct Page {
-            #[serde(default)]
-            tags: Option<Vec<String>>,
-        }
-        let mut ask = self.ask(
-            UpstreamCall::ListTags,
-            Method::GET,
-            name,
-            "tags/list?n=1000",
-        )?;
-        let mut tags = BTreeSet::new();
-        let pages = async {
-            for _ in 0..MAX_PAGES {
-                let response = self.session.send(&ask).await?;
-                let next = next_page(&response, &ask.url);
-                let bytes = read_limited(response, MAX_PAGE).await?;
-                let page: Page = serde_json::from_slice(&bytes).map_err(|error| {
-                    UpstreamError::Invalid(format!("its list of tags is not JSON: {error}"))
-                })?;
-                let page = page.tags.unwrap_or_default();
-                let room = MAX_TAGS - tags.len();
-                tags.extend(
-                    page.iter()
-                        .take(room)
-                        .filter_map(|text| text.parse::<Tag>().ok()),
-                );
-                match next {
-                    Some(url) if url != ask.url && tags.len() < MAX_TAGS => ask.url = url,
-                    _ => break,
-                }
-            }
-            Ok(tags)
-        };
-        within(SMALL, pages).await
-    }
-
     pub(super) fn ask(
         &self,
         call: UpstreamCall,
@@ -349,15 +302,6 @@ fn accepting(more: &[MediaType]) -> HeaderValue {
 
 pub(super) fn header<'a>(response: &'a Response, name: &str) -> Option<&'a str> {
     response.headers().get(name)?.to_str().ok()
-}
-
-/// The `rel="next"` of a `Link` (RFC 8288), if it stays with this upstream.
-pub(super) fn next_page(response: &Response, current: &Url) -> Option<Url> {
-    let link = header(response, LINK.as_str())?;
-    let (target, parameters) = link.trim().strip_prefix('<')?.split_once('>')?;
-    let next = parameters.contains("rel=\"next\"") || parameters.contains("rel=next");
-    let url = current.join(target).ok()?;
-    (next && url.origin() == current.origin()).then_some(url)
 }
 
 impl UpstreamManifest {

@@ -18,9 +18,11 @@ mod credentials;
 mod error;
 mod greet;
 mod heads;
+mod links;
 mod redirect;
 mod referrers;
 mod session;
+mod tags;
 mod token;
 mod visit;
 

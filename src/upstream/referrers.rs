@@ -3,14 +3,16 @@
 use reqwest::Method;
 
 use super::Upstream;
-use super::client::{MAX_PAGE, SMALL, next_page, within};
+use super::client::{MAX_PAGE, SMALL, within};
 use super::error::UpstreamError;
+use super::links::Pages;
 use super::session::read_limited;
 use crate::oci::{Digest, Referrer, Referrers, RepositoryName};
 use crate::telemetry::UpstreamCall;
 
-/// The most pages that are read, each of at most [`MAX_PAGE`] bytes.
-const MAX_PAGES: usize = 10;
+/// The most pages that are read, each of at most [`MAX_PAGE`] bytes, and the most bytes of all of them.
+const MAX_PAGES: usize = 1000;
+const MAX_BYTES: usize = 10 * MAX_PAGE;
 
 impl Upstream {
     /// The referrers of a digest, as far as [`MAX_PAGES`] pages go.
@@ -28,21 +30,24 @@ impl Upstream {
             name,
             &format!("referrers/{subject}"),
         )?;
-        let mut referrers = Vec::new();
+        let (mut referrers, mut room, mut all) = (Vec::new(), MAX_BYTES, Pages::default());
         let pages = async {
             for _ in 0..MAX_PAGES {
                 let response = self.session.send(&ask).await?;
-                let next = next_page(&response, &ask.url);
+                let next = all.next(&response, &ask.url)?;
                 let bytes = read_limited(response, MAX_PAGE).await?;
+                room = room.saturating_sub(bytes.len());
                 let page = Referrers::read(&bytes).ok_or_else(|| {
                     UpstreamError::Invalid("its list of referrers is not an index".into())
                 })?;
                 referrers.extend(page.manifests);
                 match next {
-                    Some(url) if url != ask.url => ask.url = url,
-                    _ => break,
+                    Some(url) if room > 0 => ask.url = url,
+                    Some(_) => break,
+                    None => return Ok(referrers),
                 }
             }
+            tracing::warn!(repository = %name, %subject, "the upstream has more referrers than are listed");
             Ok(referrers)
         };
         within(SMALL, pages).await

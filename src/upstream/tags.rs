@@ -1,0 +1,62 @@
+//! What an upstream lists as a repository's tags (end-8a, end-8b).
+
+use std::collections::BTreeSet;
+
+use reqwest::Method;
+use serde::Deserialize;
+
+use super::client::{MAX_PAGE, SMALL, Upstream, within};
+use super::error::UpstreamError;
+use super::links::Pages;
+use super::session::read_limited;
+use crate::oci::{RepositoryName, Tag};
+use crate::telemetry::UpstreamCall;
+
+/// The most tags of a repository, and the most pages of tags that are read, each of at most [`MAX_PAGE`]
+/// bytes: some registries have fifty tags on a page.
+const MAX_TAGS: usize = 100_000;
+const MAX_PAGES: usize = 2000;
+
+#[derive(Deserialize)]
+struct Page {
+    #[serde(default)]
+    tags: Option<Vec<String>>,
+}
+
+impl Upstream {
+    /// All tags of a repository, as far as [`MAX_PAGES`] pages go. Tags that the spec does not know
+    /// are left out.
+    ///
+    /// # Errors
+    /// See [`UpstreamError`]; `Invalid` too for a list that goes on at another host.
+    pub async fn tags(&self, name: &RepositoryName) -> Result<BTreeSet<Tag>, UpstreamError> {
+        let list = "tags/list?n=1000";
+        let mut ask = self.ask(UpstreamCall::ListTags, Method::GET, name, list)?;
+        let (mut tags, mut all) = (BTreeSet::new(), Pages::default());
+        let pages = async {
+            for _ in 0..MAX_PAGES {
+                let response = self.session.send(&ask).await?;
+                let next = all.next(&response, &ask.url)?;
+                let bytes = read_limited(response, MAX_PAGE).await?;
+                let page: Page = serde_json::from_slice(&bytes).map_err(|error| {
+                    UpstreamError::Invalid(format!("its list of tags is not JSON: {error}"))
+                })?;
+                let page = page.tags.unwrap_or_default();
+                let room = MAX_TAGS - tags.len();
+                tags.extend(
+                    page.iter()
+                        .take(room)
+                        .filter_map(|text| text.parse::<Tag>().ok()),
+                );
+                match next {
+                    Some(url) if tags.len() < MAX_TAGS => ask.url = url,
+                    Some(_) => break,
+                    None => return Ok(tags),
+                }
+            }
+            tracing::warn!(repository = %name, tags = tags.len(), "the upstream has more tags than are listed");
+            Ok(tags)
+        };
+        within(SMALL, pages).await
+    }
+}
