@@ -33,6 +33,7 @@ mod missing;
 mod mistakes;
 mod models;
 mod prefetch;
+mod prefixes;
 mod process;
 mod pull;
 mod push;

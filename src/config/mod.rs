@@ -17,6 +17,7 @@ mod load;
 mod origins;
 mod overrides;
 mod proxy;
+mod remote;
 mod storage;
 mod values;
 
@@ -31,6 +32,7 @@ pub use http::{ClientAuth, Debug, Http, Limits, MinimumTls, Prometheus, Tls};
 pub use load::{Environment, Loaded};
 pub use origins::{Origin, Origins};
 pub use proxy::{Exec, Fill, OnMiss, Proxy, Remote, Spool};
+pub use remote::RemoteUrl;
 pub use storage::{
     Delete, Driver, Filesystem, Maintenance, ReadOnly, Redirect, S3, Storage, UploadPurging,
 };

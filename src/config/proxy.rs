@@ -6,7 +6,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::durations;
-use super::hosts::{UpstreamHost, WebUrl};
+use super::hosts::UpstreamHost;
+use super::remote::RemoteUrl;
 use super::values::{self, Secret};
 
 /// `proxy`
@@ -15,7 +16,7 @@ use super::values::{self, Secret};
 pub struct Proxy {
     /// The upstream registry of every repository that is not one of `upstreams`; without it, those are
     /// what the bucket has.
-    pub remoteurl: Option<WebUrl>,
+    pub remoteurl: Option<RemoteUrl>,
     /// The name by which clients know it, where that is not `remoteurl`'s.
     pub host: Option<UpstreamHost>,
     /// Who pounce is to the upstream; without it, anonymous.
@@ -64,7 +65,7 @@ pub struct Remote {
     /// The name by which clients know it, which is also the first component of its repositories' names.
     pub host: Option<UpstreamHost>,
     /// Where it is; without it, `https://` and the host.
-    pub remoteurl: Option<WebUrl>,
+    pub remoteurl: Option<RemoteUrl>,
     /// Who pounce is to it; without it, anonymous.
     pub username: Option<String>,
     /// Its password or access token.

@@ -1,5 +1,6 @@
 //! What pounce asks an upstream for: manifests, and the sizes of blobs.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,6 +28,9 @@ pub(super) const MAX_PAGE: usize = 4 << 20;
 #[derive(Debug)]
 pub struct Upstream {
     pub(super) session: Session,
+    label: String,
+    /// What stands before the names of its repositories there.
+    prefix: Option<String>,
     /// Docker Hub keeps its official repositories under `library/`, and its clients leave that out.
     is_docker_hub: bool,
     /// What stands before the names of its repositories here.
@@ -67,7 +71,7 @@ impl Upstream {
         metrics: Arc<Metrics>,
     ) -> Result<Self, UpstreamError> {
         let mut base = match (&remote.remoteurl, &remote.host) {
-            (Some(url), _) => url.as_url().clone(),
+            (Some(url), _) => url.base().clone(),
             (None, host) => {
                 let host = host.as_ref().map_or("", UpstreamHost::as_str);
                 Url::parse(&format!("https://{host}"))
@@ -83,7 +87,18 @@ impl Upstream {
                 .map_err(|error| UpstreamError::Invalid(error.to_string()))?;
         }
         let credentials = Source::new(remote, host(&base));
+        let prefix = remote.remoteurl.as_ref().and_then(|url| url.prefix());
+        let (root, prefix) = (
+            base.as_str().trim_end_matches('/'),
+            prefix.map(ToOwned::to_owned),
+        );
+        let label = match &prefix {
+            Some(prefix) => format!("{root}/v2/{prefix}"),
+            None => root.to_owned(),
+        };
         Ok(Self {
+            label,
+            prefix,
             session: Session::new(base, credentials, metrics)?,
             is_docker_hub,
             component,
@@ -98,10 +113,11 @@ impl Upstream {
         host(self.session.base())
     }
 
-    /// How the upstream is called in the log, and in the metadata of what came from it.
+    /// How the upstream is called in the log, and in the metadata of what came from it: where it is, and
+    /// which part of it is meant.
     #[must_use]
     pub fn label(&self) -> &str {
-        self.session.base().as_str().trim_end_matches('/')
+        &self.label
     }
 
     /// Asks which manifest a reference means, without fetching it where that is possible.
@@ -219,16 +235,11 @@ impl Upstream {
         name: &RepositoryName,
         rest: &str,
     ) -> Result<Ask, UpstreamError> {
-        let name = self.own_name(name);
-        let library = if self.is_docker_hub && !name.contains('/') {
-            "library/"
-        } else {
-            ""
-        };
-        let base = self.label();
-        let url = Url::parse(&format!("{base}/v2/{library}{name}/{rest}"))
+        let name = self.remote_name(name);
+        let root = self.session.base().as_str().trim_end_matches('/');
+        let url = Url::parse(&format!("{root}/v2/{name}/{rest}"))
             .map_err(|error| UpstreamError::Invalid(error.to_string()))?;
-        let scope = format!("repository:{library}{name}:pull");
+        let scope = format!("repository:{name}:pull");
         Ok(Ask {
             call,
             method,
@@ -243,7 +254,7 @@ impl Upstream {
     #[must_use]
     pub fn full_name(&self, name: &RepositoryName) -> RepositoryName {
         let own = self.own_name(name);
-        if !self.is_docker_hub || own.contains('/') {
+        if !self.is_official(own) {
             return name.clone();
         }
         let component = self
@@ -255,7 +266,22 @@ impl Upstream {
         full.parse().unwrap_or_else(|_| name.clone())
     }
 
-    /// The repository's name there.
+    /// The repository's name as the upstream knows it.
+    fn remote_name<'a>(&self, name: &'a RepositoryName) -> Cow<'a, str> {
+        let own = self.own_name(name);
+        match &self.prefix {
+            Some(prefix) => format!("{prefix}/{own}").into(),
+            None if self.is_official(own) => format!("library/{own}").into(),
+            None => own.into(),
+        }
+    }
+
+    /// Whether it is one of Docker Hub's official repositories, without the `library/`.
+    fn is_official(&self, own: &str) -> bool {
+        self.is_docker_hub && self.prefix.is_none() && !own.contains('/')
+    }
+
+    /// The repository's name there, as clients spell it.
     fn own_name<'a>(&self, name: &'a RepositoryName) -> &'a str {
         let without = |component: &String| name.as_str().strip_prefix(component)?.strip_prefix('/');
         let own = self.component.as_ref().and_then(without);
