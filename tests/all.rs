@@ -46,6 +46,7 @@ mod renewals;
 mod replicas;
 mod resume;
 mod rules;
+mod schema1;
 mod settings;
 mod storage;
 mod tls;

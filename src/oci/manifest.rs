@@ -33,6 +33,9 @@ pub enum ManifestError {
         /// What came.
         actual: Box<Digest>,
     },
+    /// It was asked for by the digest of a part of it, as manifests of schema 1 have it.
+    #[error("the manifest is one of schema 1, whose digest leaves out its signatures")]
+    Schema1,
     /// The bytes are not a JSON object.
     #[error("the manifest is not a JSON object")]
     NotJson,
@@ -78,8 +81,8 @@ pub struct Links {
 impl Manifest {
     /// Takes bytes for a manifest, under the digest they were asked for by, or their SHA-256.
     ///
-    /// `declared` is the media type that came with them; without one that says anything, the bytes
-    /// themselves tell.
+    /// `declared` is the media type that came with them; without one that is a manifest's, the bytes
+    /// themselves tell: upstreams and buckets declare anything.
     ///
     /// # Errors
     /// See [`ManifestError`].
@@ -95,21 +98,22 @@ impl Manifest {
             expected.map_or(Algorithm::Sha256, |digest| digest.algorithm()),
             &bytes,
         );
+        let shape = Shape::read(&bytes);
         if let Some(expected) = expected
             && expected != digest
         {
+            if shape.is_some_and(|shape| shape.schema_version == Some(1)) {
+                return Err(ManifestError::Schema1);
+            }
             return Err(ManifestError::Digest {
                 expected,
                 actual: Box::new(digest),
             });
         }
-        let shape = Shape::read(&bytes).ok_or(ManifestError::NotJson)?;
-        let media_type = declared
-            .filter(says_something)
-            .unwrap_or_else(|| shape.media_type());
+        let shape = shape.ok_or(ManifestError::NotJson)?;
         Ok(Self {
             bytes,
-            media_type,
+            media_type: shape.media_type(declared.as_ref()),
             digest,
         })
     }
@@ -177,8 +181,17 @@ impl Manifest {
     }
 }
 
+/// Whether it is a type of nothing else than manifests.
+fn is_manifests(declared: &MediaType) -> bool {
+    let schema1 = "application/vnd.docker.distribution.manifest.v1+json";
+    let artifact = "application/vnd.oci.artifact.manifest.v1+json";
+    MediaType::MANIFESTS.contains(declared)
+        || *declared == MediaType::DOCKER_SCHEMA1
+        || [schema1, artifact].contains(&declared.as_str())
+}
+
 /// Servers that know nothing of manifests declare them as plain JSON, text or bytes.
-fn says_something(declared: &MediaType) -> bool {
+pub(super) fn says_something(declared: &MediaType) -> bool {
     !matches!(
         declared.as_str(),
         "application/octet-stream"
@@ -235,22 +248,33 @@ impl Shape {
         serde_json::from_slice(bytes).ok().filter(|_| is_object)
     }
 
-    /// The type of a manifest that came without one, as clients guess it too.
-    fn media_type(self) -> MediaType {
-        match self {
-            Self {
-                media_type: Some(media_type),
-                ..
-            } => media_type,
+    /// The type of a manifest that came with `declared`: what is declared, where that is a manifest's type,
+    /// then what the manifest says of itself, then a vendor's type, then what clients would guess.
+    fn media_type(self, declared: Option<&MediaType>) -> MediaType {
+        let guess = match &self {
             Self {
                 schema_version: Some(1),
                 ..
-            } => MediaType::DOCKER_SCHEMA1,
+            } => Some(MediaType::DOCKER_SCHEMA1),
             Self {
                 manifests: Some(_), ..
-            } => MediaType::OCI_INDEX,
-            _ => MediaType::OCI_MANIFEST,
-        }
+            } => Some(MediaType::OCI_INDEX),
+            Self {
+                config: Some(_), ..
+            }
+            | Self {
+                layers: Some(_), ..
+            } => Some(MediaType::OCI_MANIFEST),
+            _ => None,
+        };
+        let declared_if = |fits: fn(&MediaType) -> bool| declared.cloned().filter(fits);
+        let is_vendors = |declared: &MediaType| declared.as_str().starts_with("application/vnd.");
+        declared_if(is_manifests)
+            .or(self.media_type)
+            .or_else(|| declared_if(is_vendors))
+            .or(guess)
+            .or_else(|| declared_if(says_something))
+            .unwrap_or(MediaType::OCI_MANIFEST)
     }
 }
 
@@ -284,6 +308,44 @@ mod tests {
             *manifest(r#"{"mediaType":"a/b"}"#).media_type().as_str(),
             *"a/b"
         );
+    }
+
+    #[test]
+    fn a_type_that_is_no_manifests_gives_way_to_the_manifests_own() {
+        let kind = |declared: &str, json: &'static str| {
+            let declared = declared.parse().ok();
+            let manifest = Manifest::new(json.into(), declared, None).unwrap();
+            manifest.media_type().clone()
+        };
+        let (docker, layers) = (
+            r#"{"mediaType":"application/vnd.docker.distribution.manifest.v2+json","layers":[]}"#,
+            r#"{"schemaVersion":2,"layers":[]}"#,
+        );
+        for odd in [
+            "",
+            "text/plain",
+            "text/html",
+            "image/png",
+            "application/x-tar",
+        ] {
+            assert_eq!(kind(odd, docker), MediaType::DOCKER_MANIFEST, "{odd}");
+            assert_eq!(kind(odd, layers), MediaType::OCI_MANIFEST, "{odd}");
+        }
+        let vendors = "application/vnd.example.thing.v1+json";
+        assert_eq!(kind(vendors, layers).as_str(), vendors);
+        assert_eq!(kind("a/b", "{}").as_str(), "a/b");
+    }
+
+    #[test]
+    fn a_digest_that_leaves_out_signatures_is_told_from_a_wrong_one() {
+        let expected = Some(Digest::of(Algorithm::Sha256, b"payload"));
+        let asked = |json: &'static str| Manifest::new(json.into(), None, expected).unwrap_err();
+        assert_eq!(
+            asked(r#"{"schemaVersion":1,"signatures":[]}"#),
+            ManifestError::Schema1
+        );
+        let other = asked(r#"{"schemaVersion":2}"#);
+        assert!(matches!(other, ManifestError::Digest { .. }));
     }
 
     #[test]

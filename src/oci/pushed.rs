@@ -7,6 +7,7 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
+use super::manifest::says_something;
 use super::{Descriptor, Digest, MAX_MANIFEST_BYTES, Manifest, ManifestError, MediaType};
 
 /// The image spec needs some 5 levels; the rest is for fields of others. Clients' parsers have limits
@@ -91,11 +92,16 @@ impl Manifest {
         };
         let form: Form =
             serde_json::from_slice(manifest.bytes()).map_err(|error| wrong(error.to_string()))?;
-        if let (Some(declared), Some(inside)) = (declared, &form.media_type)
-            && declared != *inside
-        {
-            let inside = inside.clone();
-            return Err(ManifestError::TwoTypes { declared, inside });
+        match (declared, &form.media_type) {
+            (Some(declared), Some(inside)) if declared != *inside => {
+                let inside = inside.clone();
+                return Err(ManifestError::TwoTypes { declared, inside });
+            }
+            // What an upstream is forgiven is not made up for a client.
+            (Some(declared), None) if declared != *media_type && says_something(&declared) => {
+                return Err(ManifestError::Unsupported(declared));
+            }
+            _ => {}
         }
         let keys: BTreeMap<String, IgnoredAny> =
             serde_json::from_slice(manifest.bytes()).map_err(|error| wrong(error.to_string()))?;

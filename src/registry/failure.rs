@@ -50,6 +50,13 @@ pub(super) fn of_upstream(error: UpstreamError, unknown: Error) -> Error {
             "the upstream registry is not available, try again later",
         )
         .because(error),
+        // As distribution answers for such a manifest.
+        UpstreamError::Unsupported(_) => Error::new(
+            ErrorCode::ManifestInvalid,
+            "this is a manifest of schema 1, which this registry does not support by digest: pull it by tag, or \
+             have the image pushed anew",
+        )
+        .because(error),
         UpstreamError::Invalid(_) => Error::new(
             ErrorCode::Unavailable,
             "the upstream registry's answer is not valid",

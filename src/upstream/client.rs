@@ -14,7 +14,9 @@ use super::error::UpstreamError;
 use super::heads::Heads;
 use super::session::{Ask, Session, read_limited};
 use crate::config::{Remote, UpstreamHost};
-use crate::oci::{Digest, MAX_MANIFEST_BYTES, Manifest, MediaType, Reference, RepositoryName};
+use crate::oci::{
+    Digest, MAX_MANIFEST_BYTES, Manifest, ManifestError, MediaType, Reference, RepositoryName,
+};
 use crate::telemetry::{Metrics, UpstreamCall};
 
 /// How long a manifest or a list of tags may take in all. Blobs may take as long as they like.
@@ -334,9 +336,11 @@ impl UpstreamManifest {
     /// Verifies it against the digest it was asked for by, if any.
     ///
     /// # Errors
-    /// `Invalid`, with what is wrong.
+    /// `Unsupported`: it is one of schema 1, asked for by digest. `Invalid`, with what is wrong, otherwise.
     pub fn verify(self, expected: Option<Digest>) -> Result<Manifest, UpstreamError> {
-        Manifest::new(self.bytes, self.media_type, expected)
-            .map_err(|error| UpstreamError::Invalid(error.to_string()))
+        Manifest::new(self.bytes, self.media_type, expected).map_err(|error| match error {
+            ManifestError::Schema1 => UpstreamError::Unsupported(error.to_string()),
+            _ => UpstreamError::Invalid(error.to_string()),
+        })
     }
 }

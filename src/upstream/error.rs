@@ -33,6 +33,9 @@ pub enum UpstreamError {
     /// first words of what answered.
     #[error("no registry answered for the upstream, but something else: {0}")]
     Unrecognized(String),
+    /// It has the content in a form that pounce does not support.
+    #[error("the upstream has it in a form that is not supported: {0}")]
+    Unsupported(String),
     /// It answered with something that pounce does not pass on.
     #[error("the upstream's answer cannot be used: {0}")]
     Invalid(String),

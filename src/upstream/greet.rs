@@ -62,7 +62,7 @@ impl UpstreamError {
                 "it wants credentials: set username and password, or exec.command, beside remoteurl"
             }
             Self::Denied { .. } => "check username and password, or exec.command",
-            Self::NotFound | Self::Unrecognized(_) | Self::Invalid(_) => {
+            Self::NotFound | Self::Unrecognized(_) | Self::Unsupported(_) | Self::Invalid(_) => {
                 "check remoteurl: there is no registry at that address"
             }
             Self::TooManyRequests { .. } => "wait, or give pounce credentials",
