@@ -11,6 +11,7 @@ mod abandoned;
 mod access;
 mod allocations;
 mod anonymous;
+mod browsers;
 mod calls;
 mod challenges;
 mod check;

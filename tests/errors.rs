@@ -120,14 +120,17 @@ async fn methods_that_do_not_exist_are_405_with_allow() {
     let pounce = Pounce::before(&upstream).await;
     let upload = "/v2/a/blobs/uploads/00000000-0000-0000-0000-000000000000";
     for (path, allowed) in [
-        ("/v2/", "GET, HEAD"),
-        ("/v2/_catalog", "GET, HEAD"),
-        ("/v2/a/tags/list", "GET, HEAD"),
-        (&format!("/v2/a/referrers/{DIGEST}"), "GET, HEAD"),
-        (&format!("/v2/a/blobs/{DIGEST}"), "GET, HEAD, DELETE"),
-        ("/v2/a/manifests/v1", "GET, HEAD, PUT, DELETE"),
-        ("/v2/a/blobs/uploads/", "POST"),
-        (upload, "GET, HEAD, PATCH, PUT, DELETE"),
+        ("/v2/", "GET, HEAD, OPTIONS"),
+        ("/v2/_catalog", "GET, HEAD, OPTIONS"),
+        ("/v2/a/tags/list", "GET, HEAD, OPTIONS"),
+        (&format!("/v2/a/referrers/{DIGEST}"), "GET, HEAD, OPTIONS"),
+        (
+            &format!("/v2/a/blobs/{DIGEST}"),
+            "GET, HEAD, DELETE, OPTIONS",
+        ),
+        ("/v2/a/manifests/v1", "GET, HEAD, PUT, DELETE, OPTIONS"),
+        ("/v2/a/blobs/uploads/", "POST, OPTIONS"),
+        (upload, "GET, HEAD, PATCH, PUT, DELETE, OPTIONS"),
     ] {
         let methods = [
             "GET",
@@ -138,6 +141,8 @@ async fn methods_that_do_not_exist_are_405_with_allow() {
             "OPTIONS",
             "FROBNICATE",
         ];
+        let reply = pounce.send(pounce.request("OPTIONS", path)).await;
+        assert_eq!((reply.status, reply.header("allow")), (200, allowed));
         let allows = |method: &&str| !allowed.split(", ").any(|it| it == *method);
         for method in methods.into_iter().filter(allows) {
             let reply = pounce.send(pounce.request(method, path)).await;

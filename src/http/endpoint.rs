@@ -85,6 +85,9 @@ pub(super) enum Endpoint {
     Token,
 }
 
+/// The methods of an endpoint that can only be read.
+pub(super) const READS: &str = "GET, HEAD, OPTIONS";
+
 /// A `<blob-push-location>`
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Upload {
@@ -97,7 +100,8 @@ pub(super) struct Upload {
 #[derive(Debug)]
 pub(super) enum Refused {
     Error(Error),
-    /// The endpoint has only these methods.
+    /// The endpoint has only these methods. It depends on the path's form alone, and no endpoint has `OPTIONS`: that
+    /// always ends here, or at a path that is no endpoint.
     Method(&'static str),
     /// The client has to say who it is, in this way (`WWW-Authenticate`).
     Unauthorized(Box<(Error, HeaderValue)>),
@@ -171,7 +175,7 @@ impl Endpoint {
     fn parse_blob(method: &Method, name: &str, last: &str) -> Result<Self, Refused> {
         let deletes = *method == Method::DELETE;
         if !deletes && !is_read(method) {
-            return Err(Refused::Method("GET, HEAD, DELETE"));
+            return Err(Refused::Method("GET, HEAD, DELETE, OPTIONS"));
         }
         let (name, digest) = (parse_name(name)?, parse_digest(&decode(last))?);
         Ok(if deletes {
@@ -188,7 +192,7 @@ impl Endpoint {
         query: &Query<'_>,
     ) -> Result<Self, Refused> {
         if !is_read(method) && ![Method::PUT, Method::DELETE].contains(method) {
-            return Err(Refused::Method("GET, HEAD, PUT, DELETE"));
+            return Err(Refused::Method("GET, HEAD, PUT, DELETE, OPTIONS"));
         }
         let (name, reference) = (parse_name(name)?, parse_reference(&decode(last))?);
         Ok(match *method {
@@ -204,7 +208,7 @@ impl Endpoint {
 
     fn parse_post(method: &Method, name: &str, query: &Query<'_>) -> Result<Self, Refused> {
         if *method != Method::POST {
-            return Err(Refused::Method("POST"));
+            return Err(Refused::Method("POST, OPTIONS"));
         }
         let name = parse_name(name)?;
         if let Some(digest) = query.parsed("mount", parse_digest)? {
@@ -230,7 +234,7 @@ impl Endpoint {
     ) -> Result<Self, Refused> {
         let methods = [Method::PATCH, Method::PUT, Method::DELETE];
         if !is_read(method) && !methods.contains(method) {
-            return Err(Refused::Method("GET, HEAD, PATCH, PUT, DELETE"));
+            return Err(Refused::Method("GET, HEAD, PATCH, PUT, DELETE, OPTIONS"));
         }
         let name = parse_name(name)?;
         let Ok(id) = Uuid::parse_str(id) else {
@@ -289,7 +293,7 @@ fn reads(method: &Method) -> Result<(), Refused> {
     if is_read(method) {
         Ok(())
     } else {
-        Err(Refused::Method("GET, HEAD"))
+        Err(Refused::Method(READS))
     }
 }
 

@@ -21,6 +21,7 @@ mod linger;
 mod manifests;
 mod namespace;
 mod observed;
+mod preflight;
 mod query;
 mod reached;
 mod referrers;
@@ -145,7 +146,10 @@ async fn find(site: Arc<Site>, parts: Parts, body: Body, peer: Peer) -> Response
         // RFC 9112, section 3.2: in front, another line may be the one that counts.
         _ if reached::has_wrong_host(&parts) => StatusCode::BAD_REQUEST.into_response(),
         Route::Registry => registry(&site, parts, body, peer).await,
+        // Not the store's own answer: its rules for other origins are `http.headers`.
+        Route::Bucket(_) if parts.method == Method::OPTIONS => preflight::of_bucket(),
         Route::Bucket(bucket) => bucket::pass(&site, bucket, parts, body, peer).await,
+        Route::Root => preflight::root(&parts.method),
         Route::Alive => health::alive(),
         Route::Ready => health::ready(&site.registry).await,
         Route::Nowhere => error::respond(&not_an_endpoint()),
@@ -164,17 +168,19 @@ fn extended(site: &Site, mut response: Response) -> Response {
 enum Route<'a> {
     Registry,
     Bucket(&'a Embedded),
+    /// `/`, `http.prefix` itself, and the `*` of `OPTIONS *`.
+    Root,
     Alive,
     Ready,
     Nowhere,
 }
 
 fn route<'a>(site: &'a Site, path: &str) -> Route<'a> {
-    if path
-        .strip_prefix(&site.prefix)
-        .is_some_and(|rest| rest == "/v2" || rest.starts_with("/v2/"))
-    {
-        return Route::Registry;
+    match path.strip_prefix(&site.prefix) {
+        Some(rest) if rest == "/v2" || rest.starts_with("/v2/") => return Route::Registry,
+        Some("" | "/") => return Route::Root,
+        _ if matches!(path, "/" | "*") => return Route::Root,
+        _ => {}
     }
     // Some clients leave the slash behind the bucket's name out.
     let in_bucket = |path: &str| path.split('/').nth(1) == Some(Embedded::BUCKET);
@@ -208,6 +214,7 @@ async fn registry(site: &Site, parts: Parts, body: Body, peer: Peer) -> Response
             let answering = dispatch::serve(site, &parts, body, &client, endpoint);
             answering.instrument(line.span()).await
         }
+        Err(refused) if parts.method == Method::OPTIONS => Ok(preflight::respond(&refused).into()),
         Err(Refused::Method(allowed)) => Ok(method_not_allowed(allowed)),
         Err(Refused::Error(error)) => Err(error),
         Err(Refused::Unauthorized(refused)) => Ok(unauthorized(*refused)),
