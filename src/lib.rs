@@ -177,6 +177,8 @@ impl Server {
             forwarded_for: http.forwardedfor.clone(),
             unredirected: config.storage.redirect.exclude.clone(),
             headers,
+            catalog_page: config.catalog.maxentries,
+            tags_page: config.tags.maxtags,
             access_log: !config.log.accesslog.disabled,
         };
         Ok(Self {

@@ -162,6 +162,20 @@ health:
 }
 
 #[test]
+fn a_page_of_no_length_is_the_default() {
+    let page = |text: &str| {
+        let config = load(&format!("catalog: {{maxentries: {text}}}"), &[]).unwrap();
+        config.config.catalog.maxentries
+    };
+    assert_eq!([page("0"), page("-5"), page("7")], [1000, 1000, 7]);
+    let tags = |text: &str| load(&format!("tags: {{maxtags: {text}}}"), &[]);
+    assert_eq!(tags("0").unwrap().config.tags.maxtags, 10_000);
+    assert_eq!(tags("100").unwrap().config.tags.maxtags, 100);
+    let error = tags("-1").unwrap_err().to_string();
+    assert!(error.starts_with("tags.maxtags"), "{error}");
+}
+
+#[test]
 fn variables_override_the_file() {
     let file =
         "proxy: {remoteurl: 'https://one.example.com', tagttl: 5m}\nhttp: {headers: {A: [b]}}";

@@ -131,6 +131,78 @@ async fn the_catalog_lists_repositories_in_ascii_order() {
     assert_eq!(&reply.body[..], br#"{"repositories":["a/b/c","b"]}"#);
 }
 
+/// Pages from this path on, by their links.
+async fn pages(pounce: &Pounce, path: &str, list: &str) -> Vec<Vec<String>> {
+    let (mut path, mut pages) = (path.to_owned(), Vec::new());
+    loop {
+        let reply = pounce.get(&path).await;
+        assert_eq!(reply.status, 200, "{path}: {reply:?}");
+        let body: Value = serde_json::from_slice(&reply.body).unwrap();
+        pages.push(serde_json::from_value(body[list].clone()).unwrap());
+        let Some(link) = reply.header("link").strip_prefix('<') else {
+            return pages;
+        };
+        link.split_once('>').unwrap().0.clone_into(&mut path);
+    }
+}
+
+/// A page's size is an upper bound: a client that asks for more is not refused (spec, "Listing Tags": "The response to
+/// such a request MAY return fewer than `<int>` results, but only when [...] a `Link` header is provided").
+#[tokio::test]
+async fn a_page_is_never_longer_than_configured() {
+    let limits = [
+        ("REGISTRY_CATALOG_MAXENTRIES", "2"),
+        ("REGISTRY_TAGS_MAXTAGS", "3"),
+    ];
+    let pounce = Pounce::with(&limits).await;
+    let names = ["a", "b", "c", "d", "e"];
+    for name in names {
+        pounce.push_image(name, "v1", &Image::new(1, &[10])).await;
+    }
+    for tag in names {
+        pounce.push_image("a", tag, &Image::new(1, &[10])).await;
+    }
+    let queries = [
+        "",
+        "?n=",
+        "?n=2",
+        "?n=1001",
+        "?n=18446744073709551616",
+        "?n=002",
+    ];
+    for query in queries {
+        let found = pages(&pounce, &format!("/v2/_catalog{query}"), "repositories").await;
+        assert_eq!(
+            (found.len(), found.concat()),
+            (3, names.map(str::to_owned).to_vec()),
+            "{query}"
+        );
+    }
+    for query in ["", "?n=", "?n=3", "?n=4", "?n=99999999999999999999999"] {
+        let found = pages(&pounce, &format!("/v2/a/tags/list{query}"), "tags").await;
+        assert_eq!((found.len(), found.concat().len()), (2, 6), "{query}");
+    }
+    assert_eq!(pages(&pounce, "/v2/a/tags/list?n=2", "tags").await.len(), 3);
+    // "When `n` is zero, this endpoint MUST return an empty list, and MUST NOT include a `Link` header."
+    for query in ["?n=0", "?n=00"] {
+        for (path, list) in [("_catalog", "repositories"), ("a/tags/list", "tags")] {
+            let found = pages(&pounce, &format!("/v2/{path}{query}"), list).await;
+            assert_eq!(found, [Vec::<String>::new()]);
+        }
+    }
+    for n in ["-1", "x", "1.5", "0x10", "%20", "1%20", "1,2"] {
+        for path in ["_catalog", "a/tags/list"] {
+            let reply = pounce.get(&format!("/v2/{path}?n={n}")).await;
+            let got = (reply.status, reply.code());
+            assert_eq!(
+                got,
+                (400, "PAGINATION_NUMBER_INVALID".to_owned()),
+                "{path} {n}"
+            );
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_tag_that_is_pushed_is_listed_at_once() {
     let (_upstream, pounce) = listed().await;

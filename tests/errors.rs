@@ -76,7 +76,12 @@ async fn malformed_requests_get_their_code_and_reach_nobody() {
         ("GET /v2/manifests/v1".into(), 404, "NAME_UNKNOWN"),
         ("GET /v3/".into(), 404, "NAME_UNKNOWN"),
         (
-            "GET /v2/_catalog?n=1001".into(),
+            "GET /v2/_catalog?n=-1".into(),
+            400,
+            "PAGINATION_NUMBER_INVALID",
+        ),
+        (
+            "GET /v2/_catalog?n=1.5".into(),
             400,
             "PAGINATION_NUMBER_INVALID",
         ),

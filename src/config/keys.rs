@@ -10,7 +10,6 @@ use super::{Config, Remote, Rule};
 
 /// distribution's settings that change nothing here, and why. A whole section is named by its root.
 const IGNORED: &[(&str, &str)] = &[
-    ("catalog", "the catalog's page size is fixed"),
     (
         "compatibility",
         "schema 1 manifests are passed on as they are",

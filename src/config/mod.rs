@@ -16,6 +16,7 @@ mod lists;
 mod load;
 mod origins;
 mod overrides;
+mod pages;
 mod proxy;
 mod remote;
 mod storage;
@@ -31,6 +32,7 @@ pub use hosts::{ListenAddr, UpstreamHost, WebUrl};
 pub use http::{ClientAuth, Debug, Http, Limits, MinimumTls, Prometheus, Tls};
 pub use load::{Environment, Loaded};
 pub use origins::{Origin, Origins};
+pub use pages::{Catalog, Tags};
 pub use proxy::{Exec, Fill, OnMiss, Proxy, Remote, Spool};
 pub use remote::RemoteUrl;
 pub use storage::{
@@ -54,6 +56,10 @@ pub struct Config {
     pub http: Http,
     /// The registries that pounce fronts.
     pub proxy: Proxy,
+    /// How long a page of `/v2/_catalog` is.
+    pub catalog: Catalog,
+    /// How long a page of `/v2/<name>/tags/list` is.
+    pub tags: Tags,
 }
 
 /// `log`

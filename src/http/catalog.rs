@@ -5,11 +5,10 @@ use serde::Serialize;
 
 use super::query::Page;
 use super::{Answer, Client, Site, headers};
-use crate::oci::{Error, ErrorCode, RepositoryName};
+use crate::oci::{Error, RepositoryName};
 
-/// How many repositories a page has by default, and at most; distribution's figures.
+/// How many repositories a page has where the client does not say; distribution's figure.
 const DEFAULT_PAGE: usize = 100;
-const MAX_PAGE: usize = 1_000;
 
 #[derive(Serialize)]
 struct List<'a> {
@@ -17,11 +16,8 @@ struct List<'a> {
 }
 
 pub(super) async fn list(site: &Site, client: &Client, page: &Page) -> Result<Answer, Error> {
-    let limit = page.n.unwrap_or(DEFAULT_PAGE);
-    if limit > MAX_PAGE {
-        let message = "n must be at most 1000";
-        return Err(Error::new(ErrorCode::PaginationNumberInvalid, message));
-    }
+    // A client that asks for more gets a page and a Link; distribution refuses it.
+    let limit = page.n.unwrap_or(DEFAULT_PAGE).min(site.catalog_page);
     let shown = |name: &RepositoryName| site.access.shows(&client.who, name);
     let listed = site
         .registry

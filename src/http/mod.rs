@@ -99,6 +99,10 @@ pub struct Site {
     pub unredirected: Vec<IpNet>,
     /// `http.headers`
     pub headers: HeaderMap,
+    /// `catalog.maxentries`
+    pub catalog_page: usize,
+    /// `tags.maxtags`
+    pub tags_page: usize,
     /// Requests are logged.
     pub access_log: bool,
 }

@@ -43,6 +43,10 @@ impl<'a> Query<'a> {
 
     pub(super) fn page(&self) -> Result<Page, Error> {
         let n = self.parsed("n", |text| {
+            // A number that is too large for a page may well be too large for the type.
+            if text.bytes().all(|byte| byte.is_ascii_digit()) {
+                return Ok(text.parse().unwrap_or(usize::MAX));
+            }
             text.parse().map_err(|_| {
                 Error::new(
                     ErrorCode::PaginationNumberInvalid,

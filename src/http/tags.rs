@@ -7,9 +7,6 @@ use super::query::Page;
 use super::{Answer, Site, headers};
 use crate::oci::{Error, RepositoryName};
 
-/// The most tags of one response; the rest is behind a Link.
-const MAX_PAGE: usize = 10_000;
-
 #[derive(Serialize)]
 struct List<'a> {
     name: &'a str,
@@ -17,7 +14,8 @@ struct List<'a> {
 }
 
 pub(super) async fn list(site: &Site, name: &RepositoryName, page: &Page) -> Result<Answer, Error> {
-    let limit = page.n.unwrap_or(MAX_PAGE).min(MAX_PAGE);
+    // The rest is behind a Link.
+    let limit = page.n.map_or(site.tags_page, |n| n.min(site.tags_page));
     let listed = site
         .registry
         .tags(name, page.last.as_deref(), limit)

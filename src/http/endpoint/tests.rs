@@ -239,6 +239,10 @@ fn everything_else_is_refused_with_its_code() {
         ("GET /v2/manifests/x", ErrorCode::NameUnknown),
         ("GET /v2/a/blobs/uploads/", ErrorCode::Unsupported),
         ("GET /v2/a/blobs/uploads/1", ErrorCode::BlobUploadUnknown),
+        (
+            "GET /v2/_catalog?n=0x10",
+            ErrorCode::PaginationNumberInvalid,
+        ),
         ("POST /v2/A/blobs/uploads/", ErrorCode::NameInvalid),
         ("POST /v2/blobs/uploads/", ErrorCode::NameUnknown),
         (
