@@ -84,7 +84,9 @@ async fn a_preflight_needs_no_login_and_tells_nothing() {
         assert!(has_cors(&reply.headers), "{path}: {reply:?}");
         assert!(!reply.headers.contains_key("www-authenticate"));
         // The same of what is not there, to the last header but the request's own id.
-        let absent = path.replace("me/app", "no/body").replace("sha256:", "sha256:0");
+        let absent = path
+            .replace("me/app", "no/body")
+            .replace("sha256:", "sha256:0");
         let mut other = preflight(&pounce, &absent).await.headers;
         let mut reply = reply.headers;
         for headers in [&mut other, &mut reply] {
@@ -136,7 +138,9 @@ async fn answers_and_refusals_have_the_headers_that_a_browser_wants() {
     let absent = preflight(&pounce, "/pounce/no/such/key").await;
     assert_eq!(absent.header("allow"), reply.header("allow"));
     // It stays at one origin, so that the browser sends the password along.
-    let reply = pounce.send(by("alice", pounce.request("GET", bucket))).await;
+    let reply = pounce
+        .send(by("alice", pounce.request("GET", bucket)))
+        .await;
     assert_eq!(reply.status, 200, "{reply:?}");
     assert!(has_cors(&reply.headers), "{reply:?}");
     assert_eq!(digest(&reply.body), blob);
@@ -154,13 +158,16 @@ async fn the_root_is_200_for_probes() {
             assert!(get.body.is_empty() && has_cors(&get.headers), "{get:?}");
             assert_eq!(preflight(&pounce, path).await.status, 200);
             let posted = pounce.send(pounce.request("POST", path)).await;
-            assert_eq!((posted.status, posted.code().as_str()), (405, "UNSUPPORTED"));
+            assert_eq!(
+                (posted.status, posted.code().as_str()),
+                (405, "UNSUPPORTED")
+            );
         }
         let path = format!("{prefix}/v2/me/app/manifests/v1");
         let reply = preflight(&pounce, &path).await;
         assert_eq!(reply.status, 200, "{prefix}");
         assert!(reply.header("allow").contains("DELETE"));
-        assert_eq!(pounce.get(&format!("{prefix}x")).await.status, 404);
+        assert_eq!(pounce.get(&format!("{prefix}/x")).await.status, 404);
         let request = b"OPTIONS * HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
         let reply = exchange(pounce.addr, request).await;
         assert!(reply.starts_with("HTTP/1.1 200"), "{reply}");

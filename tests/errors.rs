@@ -42,15 +42,52 @@ async fn malformed_requests_get_their_code_and_reach_nobody() {
         ("GET /v2/UPPER/manifests/v1".into(), 400, "NAME_INVALID"),
         ("GET /v2/a//b/manifests/v1".into(), 400, "NAME_INVALID"),
         ("GET /v2/a%00b/manifests/v1".into(), 400, "NAME_INVALID"),
-        ("GET /v2/a/manifests/%2e%2e".into(), 400, "TAG_INVALID"),
-        (format!("GET /v2/a/manifests/{long}"), 400, "TAG_INVALID"),
-        ("GET /v2/a/manifests/v%201".into(), 400, "TAG_INVALID"),
+        // end-3 has one failure, 404: what cannot be a reference is found nowhere.
+        ("GET /v2/a/manifests/%2e%2e".into(), 404, "MANIFEST_UNKNOWN"),
+        (
+            format!("GET /v2/a/manifests/{long}"),
+            404,
+            "MANIFEST_UNKNOWN",
+        ),
+        ("GET /v2/a/manifests/v%201".into(), 404, "MANIFEST_UNKNOWN"),
         (
             "GET /v2/a/manifests/sha256:beef".into(),
+            404,
+            "MANIFEST_UNKNOWN",
+        ),
+        (
+            "GET /v2/a/manifests/sha256:".into(),
+            404,
+            "MANIFEST_UNKNOWN",
+        ),
+        (
+            format!("GET /v2/a/manifests/{}", DIGEST.to_uppercase()),
+            404,
+            "MANIFEST_UNKNOWN",
+        ),
+        (
+            format!("GET /v2/a/manifests/{}", DIGEST.replace("sha256", "md5")),
+            404,
+            "MANIFEST_UNKNOWN",
+        ),
+        // end-7 and end-9: what a client writes is refused instead, and told why.
+        (format!("PUT /v2/a/manifests/{long}"), 400, "TAG_INVALID"),
+        (
+            "PUT /v2/a/manifests/sha256:beef".into(),
             400,
             "DIGEST_INVALID",
         ),
-        ("GET /v2/a/manifests/sha256:".into(), 400, "DIGEST_INVALID"),
+        (
+            "DELETE /v2/a/manifests/sha256:beef".into(),
+            400,
+            "DIGEST_INVALID",
+        ),
+        ("DELETE /v2/a/manifests/v%201".into(), 400, "TAG_INVALID"),
+        (
+            "DELETE /v2/a/blobs/sha256:beef".into(),
+            400,
+            "DIGEST_INVALID",
+        ),
         ("GET /v2/a/blobs/latest".into(), 400, "DIGEST_INVALID"),
         (
             format!("GET /v2/a/blobs/{}", DIGEST.to_uppercase()),
@@ -115,6 +152,19 @@ async fn malformed_requests_get_their_code_and_reach_nobody() {
             "{request}: {reply}"
         );
         assert!(reply.contains("content-type: application/json"), "{reply}");
+    }
+    assert_eq!(upstream.requests(), 0);
+}
+
+/// Spec, "Checking if content exists in the registry": "If the blob or manifest is not found in the repository, the
+/// response code MUST be `404 Not Found`."
+#[tokio::test]
+async fn a_head_by_no_reference_is_404() {
+    let upstream = Upstream::start().await;
+    let pounce = Pounce::before(&upstream).await;
+    for reference in ["sha256:beef", "md5:beef", "v%201", &"a".repeat(129)] {
+        let reply = pounce.head(&format!("/v2/a/manifests/{reference}")).await;
+        assert_eq!((reply.status, reply.body.len()), (404, 0), "{reference}");
     }
     assert_eq!(upstream.requests(), 0);
 }

@@ -1,6 +1,7 @@
 //! Where a blob's redirect leads, and what the embedded bucket answers there.
 
 use crate::storage::warm;
+use crate::support::image::digest;
 use crate::support::{Pounce, borrowed};
 
 #[tokio::test]
@@ -23,6 +24,69 @@ async fn redirects_can_be_turned_off() {
         pounce.range(&path, "bytes=300000-").await.code(),
         "RANGE_INVALID"
     );
+}
+
+/// RFC 9110, section 13.1.2, of a blob that pounce itself sends.
+#[tokio::test]
+async fn a_client_that_has_a_streamed_blob_gets_304() {
+    let everywhere = ("REGISTRY_STORAGE_REDIRECT_DISABLE", "true");
+    let here = ("REGISTRY_STORAGE_REDIRECT_EXCLUDE", "127.0.0.0/8");
+    for streams in [everywhere, here] {
+        let (_upstream, pounce, image, path) = warm(&[streams]).await;
+        let etag = format!("\"{}\"", digest(image.layer()));
+        let conditions = [
+            (etag.clone(), true),
+            (format!("W/{etag}"), true),
+            (format!("\"x\", {etag}"), true),
+            ("*".to_owned(), true),
+            (etag.replace("sha256:", "sha256:0"), false),
+            ("\"\"".to_owned(), false),
+        ];
+        for (condition, matches) in &conditions {
+            for range in [None, Some("bytes=5-9"), Some("bytes=999999999-")] {
+                let asked = |method| {
+                    let request = pounce.request(method, &path);
+                    let request = request.header("if-none-match", condition);
+                    match range {
+                        Some(range) => request.header("range", range),
+                        None => request,
+                    }
+                };
+                let reply = pounce.send(asked("GET")).await;
+                let expected = match range {
+                    _ if *matches => 304,
+                    None => 200,
+                    Some("bytes=5-9") => 206,
+                    Some(_) => 416,
+                };
+                assert_eq!(reply.status, expected, "{condition} {range:?}");
+                if *matches {
+                    assert_eq!((reply.header("etag"), reply.body.len()), (&etag[..], 0));
+                    assert!(!reply.headers.contains_key("content-length"));
+                }
+                let expected = if *matches { 304 } else { 200 };
+                assert_eq!(pounce.send(asked("HEAD")).await.status, expected);
+            }
+        }
+        // Two lines are one list.
+        let request = pounce
+            .request("GET", &path)
+            .header("if-none-match", "\"x\"");
+        let reply = pounce.send(request.header("if-none-match", &etag)).await;
+        assert_eq!(reply.status, 304);
+        // A blob that is nowhere is not the one that the client has.
+        let request = pounce.request("GET", &path.replace("sha256:", "sha256:0")[..path.len()]);
+        let reply = pounce.send(request.header("if-none-match", "*")).await;
+        assert_eq!(reply.status, 404);
+    }
+}
+
+#[tokio::test]
+async fn a_condition_of_a_redirect_is_the_buckets() {
+    let (_upstream, pounce, image, path) = warm(&[]).await;
+    let etag = format!("\"{}\"", digest(image.layer()));
+    let request = pounce.request("GET", &path).header("if-none-match", etag);
+    assert_eq!(pounce.send(request).await.status, 307);
 }
 
 #[tokio::test]

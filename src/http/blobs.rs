@@ -23,11 +23,11 @@ pub(super) fn known(
 ) -> Option<Answer> {
     if request.method == Method::HEAD {
         let info = site.registry.known_blob_info(name, digest)?;
-        return Some(described(digest, info));
+        return Some(described(request, digest, info));
     }
     let base = base(site, request, client);
     let asked = asked(site, request, client, &base, name, digest);
-    Some(answer(digest, site.registry.known_blob(&asked)?))
+    Some(answer(request, digest, site.registry.known_blob(&asked)?))
 }
 
 pub(super) async fn pull(
@@ -37,13 +37,16 @@ pub(super) async fn pull(
     name: &RepositoryName,
     digest: &Digest,
 ) -> Result<Answer, Error> {
-    if request.method == Method::HEAD {
+    // A client that has the blob already needs no stream from the bucket to be told so.
+    let streams = site.registry.streams_blobs() || !may_redirect(site, client);
+    let is_asked_for = !headers::has_it_already(&request.headers, digest);
+    if request.method == Method::HEAD || (streams && !is_asked_for) {
         let info = site.registry.blob_info(name, digest).await?;
-        return Ok(described(digest, info));
+        return Ok(described(request, digest, info));
     }
     let base = base(site, request, client);
     let asked = asked(site, request, client, &base, name, digest);
-    Ok(answer(digest, site.registry.blob(asked).await?))
+    Ok(answer(request, digest, site.registry.blob(asked).await?))
 }
 
 /// The URL that the client uses, where others lead it back here.
@@ -62,21 +65,32 @@ fn asked<'a>(
     digest: &'a Digest,
 ) -> BlobRequest<'a> {
     let range = request.headers.get(header::RANGE);
+    // RFC 9110, section 13.2.2: the condition counts before the range.
+    let range = range.filter(|_| !headers::has_it_already(&request.headers, digest));
     let range = range.and_then(|value| value.to_str().ok());
     BlobRequest {
         name,
         digest,
         range: range.map_or(RangeRequest::Whole, RangeRequest::parse),
         base,
-        redirect: !reached::lies_in(&site.unredirected, client.reached.client),
+        redirect: may_redirect(site, client),
     }
 }
 
-fn answer(digest: &Digest, access: BlobAccess) -> Answer {
+fn may_redirect(site: &Site, client: &Client) -> bool {
+    !reached::lies_in(&site.unredirected, client.reached.client)
+}
+
+fn answer(request: &Parts, digest: &Digest, access: BlobAccess) -> Answer {
     match access {
         BlobAccess::Redirect(url, outcome) => Answer {
             outcome: Some(outcome),
             ..redirect(digest, url).into()
+        },
+        // On its way into the bucket.
+        BlobAccess::Stream(stream) if headers::has_it_already(&request.headers, digest) => Answer {
+            outcome: Some(stream.outcome),
+            ..not_modified(digest).into()
         },
         BlobAccess::Stream(stream) => Answer {
             outcome: Some(stream.outcome),
@@ -86,7 +100,10 @@ fn answer(digest: &Digest, access: BlobAccess) -> Answer {
     }
 }
 
-fn described(digest: &Digest, info: BlobInfo) -> Answer {
+fn described(request: &Parts, digest: &Digest, info: BlobInfo) -> Answer {
+    if headers::has_it_already(&request.headers, digest) {
+        return not_modified(digest).into();
+    }
     whole(digest, Some(info.size), Body::empty()).into()
 }
 
@@ -121,6 +138,15 @@ fn streamed(digest: &Digest, stream: BlobStream) -> Response {
         .headers_mut()
         .insert(header::CONTENT_RANGE, headers::value(&range));
     response
+}
+
+/// What a client keeps under this digest is right for ever.
+fn not_modified(digest: &Digest) -> Response {
+    let fields = [
+        (headers::CONTENT_DIGEST, headers::digest(digest)),
+        (header::ETAG, headers::etag(digest)),
+    ];
+    headers::response(StatusCode::NOT_MODIFIED, fields, Body::empty())
 }
 
 fn whole(digest: &Digest, length: Option<u64>, body: Body) -> Response {

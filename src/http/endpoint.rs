@@ -194,15 +194,22 @@ impl Endpoint {
         if !is_read(method) && ![Method::PUT, Method::DELETE].contains(method) {
             return Err(Refused::Method("GET, HEAD, PUT, DELETE, OPTIONS"));
         }
-        let (name, reference) = (parse_name(name)?, parse_reference(&decode(last))?);
-        Ok(match *method {
-            Method::PUT => Self::PushManifest {
+        let name = parse_name(name)?;
+        let reference = parse_reference(&decode(last));
+        if is_read(method) {
+            let reference = reference.map_err(|error| no_such_manifest(&name, &error))?;
+            return Ok(Self::PullManifest { name, reference });
+        }
+        let reference = reference?;
+        Ok(if *method == Method::PUT {
+            let tags = query.tags()?;
+            Self::PushManifest {
                 name,
                 reference,
-                tags: query.tags()?,
-            },
-            Method::DELETE => Self::DeleteManifest { name, reference },
-            _ => Self::PullManifest { name, reference },
+                tags,
+            }
+        } else {
+            Self::DeleteManifest { name, reference }
         })
     }
 
@@ -325,6 +332,13 @@ fn parse_reference(text: &str) -> Result<Reference, Error> {
         return Ok(Reference::Digest(parse_digest(text)?));
     }
     parse_tag(text).map(Reference::Tag)
+}
+
+/// Spec, "Pulling manifests": "If the manifest is not found in the repository, the response code MUST be `404 Not
+/// Found`", and no manifest is found by what cannot be a reference; 404 is also the only failure of end-3.
+fn no_such_manifest(name: &RepositoryName, error: &Error) -> Error {
+    let message = format!("{name} has no such manifest: {}", error.message());
+    Error::new(ErrorCode::ManifestUnknown, message)
 }
 
 pub(super) fn parse_tag(text: &str) -> Result<Tag, Error> {

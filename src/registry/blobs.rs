@@ -151,6 +151,12 @@ impl Registry {
         Some(BlobInfo { size })
     }
 
+    /// Whether every stored blob comes through pounce (`storage.redirect.disable`).
+    #[must_use]
+    pub fn streams_blobs(&self) -> bool {
+        self.inner.stream_blobs
+    }
+
     /// What a blob's URL depends on besides its digest.
     fn url_base<'a>(&self, request: &BlobRequest<'a>) -> Option<&'a str> {
         let depends = self.inner.store.presigns_for_callers_host();
