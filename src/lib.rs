@@ -124,6 +124,7 @@ impl Server {
         let registry = open(config, store, options, &metrics).await?;
         let access = Access::open(&config.auth, &secret, &registry.default_hosts(), &metrics)?;
         let upstreams = registry.upstreams().join(" ");
+        let hosts = registry.hosts().join(" ");
         registry.sweep_uploads(config.storage.maintenance.uploadpurging.clone());
         let debug = match &http.debug.addr {
             Some(addr) => {
@@ -158,7 +159,7 @@ impl Server {
         };
         tracing::info!(
             addr = %local, tls = tls.is_some(), auth = ?config.auth.scheme, debug = operator, upstreams,
-            store = store_label, "listening"
+            hosts, store = store_label, "listening"
         );
         if access.is_open() {
             tracing::warn!(
@@ -177,6 +178,7 @@ impl Server {
             forwarded_for: http.forwardedfor.clone(),
             unredirected: config.storage.redirect.exclude.clone(),
             headers,
+            bypass: http::Bypass::default(),
             catalog_page: config.catalog.maxentries,
             tags_page: config.tags.maxtags,
             access_log: !config.log.accesslog.disabled,

@@ -49,7 +49,7 @@ impl Config {
     fn check_upstreams(&self) -> Result<(), ConfigError> {
         let proxy = &self.proxy;
         check_credentials("proxy", &proxy.own())?;
-        if proxy.remoteurl.is_none() && proxy.host.is_some() {
+        if proxy.remoteurl.is_none() && !proxy.host.is_empty() {
             let message = "names the upstream at proxy.remoteurl, and there is none";
             return Err(ConfigError::value("proxy.host", message));
         }

@@ -145,7 +145,7 @@ impl<'de> Deserialize<'de> for WebUrl {
 ///
 /// Invariants: a host name in lower case or an IPv4 address, with a port or not; and it has a dot or a
 /// port or is `localhost`, which is how image references tell a host from a repository.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(transparent)]
 pub struct UpstreamHost(String);
 

@@ -103,8 +103,13 @@ fn put(node: &mut Value, name: &str, path: &[&str], value: Value) -> Result<(), 
         return Ok(());
     };
     let index = key.parse::<usize>();
-    if node.is_null() && index.is_ok() {
-        *node = Value::Array(Vec::new());
+    if index.is_ok() {
+        match node {
+            Value::Null => *node = Value::Array(Vec::new()),
+            // One text is a list of one.
+            Value::String(_) => *node = Value::Array(vec![node.take()]),
+            _ => {}
+        }
     }
     if let (Value::Array(list), Ok(index)) = (&mut *node, index) {
         if index > list.len() {

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::durations;
 use super::hosts::UpstreamHost;
 use super::remote::RemoteUrl;
 use super::values::{self, Secret};
+use super::{durations, lists};
 
 /// `proxy`
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -17,8 +17,9 @@ pub struct Proxy {
     /// The upstream registry of every repository that is not one of `upstreams`; without it, those are
     /// what the bucket has.
     pub remoteurl: Option<RemoteUrl>,
-    /// The name by which clients know it, where that is not `remoteurl`'s.
-    pub host: Option<UpstreamHost>,
+    /// The names by which clients know it, where those are not `remoteurl`'s; without any, `remoteurl`'s.
+    #[serde(deserialize_with = "lists::list")]
+    pub host: Vec<UpstreamHost>,
     /// Who pounce is to the upstream; without it, anonymous.
     pub username: Option<String>,
     /// Its password or access token.
@@ -44,7 +45,7 @@ impl Default for Proxy {
     fn default() -> Self {
         Self {
             remoteurl: None,
-            host: None,
+            host: Vec::new(),
             username: None,
             password: None,
             exec: Exec::default(),
@@ -137,7 +138,7 @@ impl Proxy {
     #[must_use]
     pub fn own(&self) -> Remote {
         Remote {
-            host: self.host.clone(),
+            host: self.host.first().cloned(),
             remoteurl: self.remoteurl.clone(),
             username: self.username.clone(),
             password: self.password.clone(),

@@ -12,7 +12,7 @@ use tracing::{Instrument, Span};
 use super::endpoint::{Endpoint, Refused};
 use super::line::Line;
 use super::reached::Reached;
-use super::{Site, headers, namespace};
+use super::{Site, bypass, headers, namespace};
 use crate::auth::{Challenge, Credentials, Identity, Realm, Refusal, Scope, Verdict};
 use crate::config::Action;
 use crate::oci::{Error, ErrorCode, RepositoryName};
@@ -63,6 +63,7 @@ pub(super) async fn admit(
         if who.user().is_none() && !site.access.admits_anonymous() {
             return Err(lacks(&endpoint, Lacking::Credentials));
         }
+        bypass::note(site, query, &error);
         return Err(error.into());
     }
     line.about(&endpoint);

@@ -7,6 +7,7 @@
 mod access;
 mod blobs;
 mod bucket;
+mod bypass;
 mod catalog;
 mod connection;
 mod debug;
@@ -65,6 +66,7 @@ use serve::Responding;
 #[cfg(feature = "internals")]
 pub(crate) use endpoint::{fuzz as fuzz_endpoint, is_endpoint};
 
+pub use bypass::Bypass;
 pub use serve::Listening;
 pub use tls::{Tls, TlsError};
 
@@ -99,6 +101,8 @@ pub struct Site {
     pub unredirected: Vec<IpNet>,
     /// `http.headers`
     pub headers: HeaderMap,
+    /// The hosts that clients wrongly take it for a mirror of.
+    pub bypass: Bypass,
     /// `catalog.maxentries`
     pub catalog_page: usize,
     /// `tags.maxtags`

@@ -221,10 +221,14 @@ impl Registry {
                 "this registry has no upstream for {host}: its operator can add one to proxy.upstreams, or name \
                  the default one in proxy.host"
             );
-            let asked = ns.unwrap_or_default().chars().take(256).collect::<String>();
-            let cause = std::io::Error::other(format!("ns={asked:?}"));
-            Error::new(ErrorCode::NameUnknown, message).because(cause)
+            Error::new(ErrorCode::NameUnknown, message)
         })
+    }
+
+    /// Every host by which clients may name an upstream, in containerd's `?ns=` too.
+    #[must_use]
+    pub fn hosts(&self) -> Vec<&str> {
+        self.inner.upstreams.hosts()
     }
 
     /// The names that clients may write before those of the default upstream's repositories, and that

@@ -143,6 +143,7 @@ pub struct Metrics {
     blob_bytes: Counter,
     filled_bytes: Counter,
     passwords: Family<Ended, Counter>,
+    unknown_hosts: Counter,
     connections: Gauge,
     tasks: Gauge,
     background: Gauge,
@@ -171,11 +172,17 @@ impl Default for Metrics {
         );
         let (answers, upstream, fills, filling, blob_bytes, filled_bytes) = metrics;
         let (passwords, connections) = (Family::default(), Gauge::default());
+        let unknown_hosts = Counter::default();
         let (tasks, background) = (Gauge::default(), Gauge::default());
         registry.register(
             "password_checks",
             "Comparisons of a password with a user's hash; what is remembered needs none",
             passwords.clone(),
+        );
+        registry.register(
+            "unknown_host_requests",
+            "Requests whose ?ns= names a host without an upstream: these clients pull past this registry",
+            unknown_hosts.clone(),
         );
         registry.register(
             "connections",
@@ -228,6 +235,7 @@ impl Default for Metrics {
             blob_bytes,
             filled_bytes,
             passwords,
+            unknown_hosts,
             connections,
             tasks,
             background,
@@ -270,6 +278,11 @@ impl Metrics {
     pub fn password(&self, right: bool) {
         let result = if right { "right" } else { "wrong" };
         self.passwords.get_or_create(&Ended { result }).inc();
+    }
+
+    /// A client named a host (`?ns=`) that has no upstream.
+    pub fn unknown_host(&self) {
+        self.unknown_hosts.inc();
     }
 
     /// A connection was made.

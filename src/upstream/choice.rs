@@ -61,9 +61,10 @@ impl Upstreams {
         }
         let plain = if proxy.remoteurl.is_some() {
             let upstream = Upstream::new(&proxy.own(), None, stall, Arc::clone(metrics))?;
-            let mut hosts = match &proxy.host {
-                Some(host) => vec![host.clone()],
-                None => hosts_of(&upstream),
+            let mut hosts = if proxy.host.is_empty() {
+                hosts_of(&upstream)
+            } else {
+                proxy.host.clone()
             };
             hosts.retain(|host| named.iter().all(|named| named.host != *host));
             let components = hosts.iter().map(UpstreamHost::component).collect();
@@ -103,6 +104,17 @@ impl Upstreams {
     pub fn default_hosts(&self) -> Vec<String> {
         let plain = self.plain.as_ref();
         plain.map_or_else(Vec::new, |plain| plain.components.clone())
+    }
+
+    /// Every host by which clients may name an upstream: those of the default one first. More than one of Docker
+    /// Hub's names is one.
+    #[must_use]
+    pub fn hosts(&self) -> Vec<&str> {
+        let plain = self.plain.iter().flat_map(|plain| &plain.hosts);
+        let named = self.named.iter().map(|named| &named.host);
+        let mut hosts: Vec<&str> = plain.chain(named).map(UpstreamHost::as_str).collect();
+        hosts.dedup();
+        hosts
     }
 
     /// Every upstream, the default one first.
