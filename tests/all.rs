@@ -47,6 +47,7 @@ mod renewals;
 mod replicas;
 mod resume;
 mod rules;
+mod scalars;
 mod schema1;
 mod settings;
 mod storage;

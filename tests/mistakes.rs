@@ -107,8 +107,36 @@ fn wrong_values_name_their_setting() {
         (
             "",
             &[("REGISTRY_STORAGE_S3_ENCRYPT", "perhaps")],
+            "storage.s3.encrypt (in REGISTRY_STORAGE_S3_ENCRYPT)",
+        ),
+        (
+            "storage: {s3: {encrypt: perhaps}}",
+            &[],
             "storage.s3.encrypt",
         ),
+        (
+            "",
+            &[("REGISTRY_STORAGE_S3_CHUNKSIZE", "10Mi")],
+            "storage.s3.chunksize (in REGISTRY_STORAGE_S3_CHUNKSIZE)",
+        ),
+        (
+            "",
+            &[("REGISTRY_STORAGE_S3", "{chunksize: 5}")],
+            "storage.s3.chunksize (in REGISTRY_STORAGE_S3)",
+        ),
+        ("catalog: {maxentries: 1.5}", &[], "catalog.maxentries"),
+        ("http: {prefix: [/a]}", &[], "http.prefix"),
+        ("http: {trustedproxies: {a: b}}", &[], "http.trustedproxies"),
+        ("http: {trustedproxies: [~]}", &[], "http.trustedproxies"),
+        ("http: {headers: {A: {b: c}}}", &[], "http.headers.A"),
+        (
+            "storage: {maintenance: {uploadpurging: {age: 168}}}",
+            &[],
+            "storage.maintenance.uploadpurging.age",
+        ),
+        ("", &[("REGISTRY_PROXY_TAGTTL", "60")], "proxy.tagttl"),
+        ("http: {draintimeout: -5s}", &[], "http.draintimeout"),
+        ("log: {level: true}", &[], "log.level"),
     ];
     name_their_setting(cases);
 }
@@ -135,7 +163,12 @@ fn secrets_do_not_show_themselves_in_errors() {
         ),
         ("proxy:\n  username: u\n  password: @hunter2", &[]),
         ("proxy: {username: u, password: [hunter2]}", &[]),
-        ("proxy: {username: u, password: 6427782}", &[]),
+        ("proxy: {username: u, password: {a: 6427782}}", &[]),
+        ("auth: {htpasswd: {users: [hunter2]}}", &[]),
+        ("http: {secret: [hunter2]}", &[]),
+        ("storage: {s3: {secretkey: {hunter2: x}}}", &[]),
+        ("storage: {s3: {chunksize: hunter2, encrypt: hunter2}}", &[]),
+        ("", &[("REGISTRY_STORAGE_S3_ENCRYPT", "hunter2")]),
         ("", &[("REGISTRY_PROXY", "{username: u, password: hunter2")]),
     ];
     for (yaml, variables) in cases {

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use super::hosts::WebUrl;
 use super::lists;
-use super::values::{self, Secret};
+use super::values::Secret;
 
 /// `auth`
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
@@ -68,7 +68,6 @@ pub struct Token {
     #[serde(deserialize_with = "lists::list")]
     pub signingalgorithms: Vec<SigningAlgorithm>,
     /// Tokens are got where clients reach pounce, at `autoredirectpath`, instead of at `realm`.
-    #[serde(deserialize_with = "values::optional_bool")]
     pub autoredirect: Option<bool>,
     /// See above; without it, distribution's `/auth/token/`.
     pub autoredirectpath: Option<String>,

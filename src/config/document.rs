@@ -90,7 +90,10 @@ pub(super) fn tidy(
                 notices.push(format!("{} is ignored: {why}", path.join(".")));
                 drop.push(key.clone());
             }
-            Key::Refused(why) => return Err(ConfigError::value(path.join("."), why)),
+            Key::Refused(refused) if refused.is_harmless(&parts, child) => drop.push(key.clone()),
+            Key::Refused(refused) => {
+                return Err(ConfigError::value(path.join("."), refused.why));
+            }
             Key::Unknown(nearest) => {
                 return Err(ConfigError::UnknownKey {
                     key: path.join("."),

@@ -9,7 +9,7 @@ use super::values::custom;
 /// A year and more; a point in time that far away can still be told.
 const LONGEST: Duration = Duration::from_hours(10_000);
 
-/// Durations as distribution writes them: `60s`, `20m`, `1h30m`, `168h`, and `0`.
+/// Durations as distribution writes them: `60s`, `20m`, `1h30m`, `168h`, `0`, and numbers of nanoseconds.
 pub(super) mod duration {
     use super::{Deserialize, Deserializer, Duration, LONGEST, Serializer, custom};
 
@@ -18,24 +18,53 @@ pub(super) mod duration {
     }
 
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(untagged)]
-        enum Written {
-            Number(u64),
-            Text(String),
-        }
-        match Written::deserialize(deserializer)? {
-            Written::Number(0) => Ok(Duration::ZERO),
-            Written::Number(_) => Err(custom::<D>(
-                "a duration needs a unit, as in 60s, 20m or 168h",
-            )),
-            Written::Text(text) if text == "0" => Ok(Duration::ZERO),
-            Written::Text(text) => humantime::parse_duration(&text)
-                .ok()
-                .filter(|value| *value <= LONGEST)
-                .ok_or_else(|| custom::<D>("not a duration, write it as 60s, 20m, 1h30m or 168h")),
-        }
+        let text = String::deserialize(deserializer)?;
+        let parsed = super::parse(&text).filter(|value| *value <= LONGEST);
+        parsed.ok_or_else(|| custom::<D>("not a duration, write it as 60s, 20m, 1h30m or 168h"))
     }
+}
+
+/// As Go's `time.ParseDuration`, with days and more besides.
+fn parse(text: &str) -> Option<Duration> {
+    if text == "0" || is_in_nanoseconds(text) {
+        return text.parse().ok().map(Duration::from_nanos);
+    }
+    let known = humantime::parse_duration(text).ok();
+    known.or_else(|| with_fractions(text))
+}
+
+/// `1.5h`
+fn with_fractions(text: &str) -> Option<Duration> {
+    let is_number = |c: char| c.is_ascii_digit() || c == '.';
+    let mut rest = text.strip_prefix('+').unwrap_or(text);
+    let mut total = Duration::ZERO;
+    while !rest.is_empty() {
+        let (number, behind) = rest.split_at(rest.find(|c| !is_number(c))?);
+        let (unit, behind) = behind.split_at(behind.find(is_number).unwrap_or(behind.len()));
+        let unit = match unit {
+            "ns" => 1e-9,
+            "us" | "\u{b5}s" | "\u{3bc}s" => 1e-6,
+            "ms" => 1e-3,
+            "s" => 1.0,
+            "m" => 60.0,
+            "h" => 3600.0,
+            _ => return None,
+        };
+        let seconds = number.parse::<f64>().ok()? * unit;
+        total = total.checked_add(Duration::try_from_secs_f64(seconds).ok()?)?;
+        rest = behind;
+    }
+    (!text.is_empty()).then_some(total)
+}
+
+/// Whether a default is a length of time.
+pub(super) fn is_one(text: &str) -> bool {
+    text.starts_with(|c: char| c.is_ascii_digit()) && humantime::parse_duration(text).is_ok()
+}
+
+/// Whether a length of time has no unit: it is a number of Go's `time.Duration`.
+pub(super) fn is_in_nanoseconds(text: &str) -> bool {
+    text != "0" && !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// A duration that may be left out.
@@ -112,3 +141,43 @@ bounded!(
     Duration::from_secs(1)..=Duration::from_hours(1),
     "a client may do nothing from 1s to 1h"
 );
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_gos() {
+        let cases = [
+            ("0", 0),
+            ("60s", 60_000_000_000),
+            ("1h30m", 5_400_000_000_000),
+            ("1.5h", 5_400_000_000_000),
+            ("1h0.5m", 3_630_000_000_000),
+            (".5s", 500_000_000),
+            ("+2ms", 2_000_000),
+            ("3\u{b5}s", 3_000),
+            ("3600", 3_600),
+        ];
+        for (text, nanoseconds) in cases {
+            assert_eq!(
+                parse(text),
+                Some(Duration::from_nanos(nanoseconds)),
+                "{text}"
+            );
+        }
+        for text in [
+            "",
+            "-1s",
+            "x",
+            "1.5",
+            "s",
+            ".s",
+            "1..5s",
+            "99999999999999999999h",
+            "1e3s",
+        ] {
+            assert_eq!(parse(text), None, "{text}");
+        }
+    }
+}

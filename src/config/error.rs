@@ -1,6 +1,8 @@
 //! What can be wrong with a configuration, in a sentence that names the setting.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use super::{Origin, Origins};
 
 /// Why a configuration was refused.
 #[derive(Debug, thiserror::Error)]
@@ -30,10 +32,12 @@ pub enum ConfigError {
         nearest: Option<String>,
     },
     /// A value cannot be used.
-    #[error("{key}: {message}")]
+    #[error("{key}{}: {message}", from(origin.as_ref()))]
     Value {
         /// Where it stands, in dotted form.
         key: String,
+        /// The file or the variable that says it.
+        origin: Option<String>,
         /// What is wrong with it.
         message: String,
     },
@@ -43,9 +47,28 @@ impl ConfigError {
     pub(super) fn value(key: impl Into<String>, message: impl std::fmt::Display) -> Self {
         Self::Value {
             key: key.into(),
+            origin: None,
             message: message.to_string(),
         }
     }
+
+    /// The same error with where the setting comes from: its variable, or `file`.
+    pub(super) fn located(mut self, origins: &Origins, file: Option<&Path>) -> Self {
+        if let Self::Value { key, origin, .. } = &mut self {
+            *origin = match (origins.of(key), file) {
+                (Origin::Variable(name), _) => Some(name),
+                (Origin::File, Some(path)) => Some(path.display().to_string()),
+                _ => None,
+            };
+        }
+        self
+    }
+}
+
+fn from(origin: Option<&String>) -> String {
+    origin
+        .map(|origin| format!(" (in {origin})"))
+        .unwrap_or_default()
 }
 
 /// `, did you mean …?`, where there is something to suggest.

@@ -22,7 +22,6 @@ pub struct Http {
     pub host: Option<WebUrl>,
     /// Whether `Location`s are relative: always, never, or, left out, unless `host` or a trusted proxy
     /// tells how clients reach pounce.
-    #[serde(deserialize_with = "values::optional_bool")]
     pub relativeurls: Option<bool>,
     /// Networks whose `X-Forwarded-Proto`, `-Host` and `-For` are believed.
     #[serde(deserialize_with = "lists::list")]

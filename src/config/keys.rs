@@ -4,9 +4,11 @@
 //! object is a section, an empty object takes any key, a list of sections shows one of them, everything
 //! else is a value.
 
+use std::time::Duration;
+
 use serde_json::Value;
 
-use super::{Config, Remote, Rule};
+use super::{Config, Rule, scalars};
 
 /// distribution's settings that change nothing here, and why. A whole section is named by its root.
 const IGNORED: &[(&str, &str)] = &[
@@ -53,27 +55,80 @@ const IGNORED: &[(&str, &str)] = &[
     ("validation", "manifests are passed on as they are"),
 ];
 
-/// Settings that a registry must not pass over in silence, because somebody relies on them.
-const REFUSED: &[(&str, &str)] = &[
-    (
-        "auth.silly",
-        "it lets everybody in who sends anything; use auth.htpasswd",
-    ),
-    (
-        "http.tls.letsencrypt",
-        "pounce keeps no state to hold certificates; let something else get them, and name the files",
-    ),
-    (
-        "storage.s3.skipverify",
-        "certificates are always verified; add yours to the system's trusted ones",
-    ),
-    ("storage.azure", "pounce keeps blobs in S3"),
-    ("storage.gcs", "pounce keeps blobs in S3"),
-    (
-        "storage.inmemory",
-        "pounce keeps blobs in S3 or in a folder (storage.filesystem)",
-    ),
+/// Settings that a registry must not pass over in silence, because an operator relies on them; unless they are switched
+/// off, which is what pounce does anyway.
+const REFUSED: &[Refused] = &[
+    Refused {
+        key: "auth.silly",
+        why: "it lets everybody in who sends anything; use auth.htpasswd",
+        harmless: Harmless::Never,
+    },
+    Refused {
+        key: "http.tls.letsencrypt",
+        why: "pounce keeps no state to hold certificates; let something else get them, and name the files",
+        // As in distribution, which gets none without it.
+        harmless: Harmless::Without("cachefile"),
+    },
+    Refused {
+        key: "storage.s3.skipverify",
+        why: "certificates are always verified; add yours to the system's trusted ones",
+        harmless: Harmless::False,
+    },
+    Refused {
+        key: "storage.azure",
+        why: "pounce keeps blobs in S3",
+        harmless: Harmless::Never,
+    },
+    Refused {
+        key: "storage.gcs",
+        why: "pounce keeps blobs in S3",
+        harmless: Harmless::Never,
+    },
+    Refused {
+        key: "storage.inmemory",
+        why: "pounce keeps blobs in S3 or in a folder (storage.filesystem)",
+        harmless: Harmless::Never,
+    },
 ];
+
+/// A refused setting.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Refused {
+    key: &'static str,
+    /// What to do instead.
+    pub(super) why: &'static str,
+    harmless: Harmless,
+}
+
+impl Refused {
+    /// Whether `value`, at `path`, which may lie below the setting, changes nothing. It has no types yet.
+    pub(super) fn is_harmless(&self, path: &[&str], value: &Value) -> bool {
+        let below = &path[self.key.split('.').count()..];
+        let says_nothing = |value: &Value| value.is_null() || value.as_str() == Some("");
+        match (self.harmless, below, value) {
+            (Harmless::Never, ..) => false,
+            (Harmless::False, [], Value::String(text)) if scalars::boolean(text) == Some(false) => {
+                true
+            }
+            (Harmless::Without(key), [], Value::Object(section)) => {
+                section.get(key).is_none_or(says_nothing)
+            }
+            (Harmless::Without(key), [first, ..], _) if *first != key => true,
+            (_, _, value) => says_nothing(value),
+        }
+    }
+}
+
+/// When a refused setting changes nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Harmless {
+    /// Its name alone chooses something.
+    Never,
+    /// It is false.
+    False,
+    /// It is a section without a value for this key.
+    Without(&'static str),
+}
 
 /// What becomes of a key.
 #[derive(Debug, PartialEq, Eq)]
@@ -88,8 +143,8 @@ pub(super) enum Key<'a> {
     Free,
     /// Accepted and without effect, with the reason.
     Ignored(&'static str),
-    /// An error, with what to do instead.
-    Refused(&'static str),
+    /// An error, unless its value is harmless; or something in it.
+    Refused(&'static Refused),
     /// There is no such key; the nearest one that there is.
     Unknown(Option<String>),
 }
@@ -100,8 +155,17 @@ pub(super) struct Keys(Value);
 impl Keys {
     pub(super) fn new() -> Self {
         let mut shown = Config::default();
-        shown.proxy.upstreams.push(Remote::default());
-        shown.auth.rules.push(Rule::default());
+        // What may be left out shows its type, too.
+        shown.http.relativeurls = Some(false);
+        shown.storage.s3.tigris = Some(false);
+        shown.auth.token.autoredirect = Some(false);
+        shown.proxy.spool.maxsize = Some(0);
+        shown.proxy.exec.lifetime = Some(Duration::ZERO);
+        shown.proxy.upstreams.push(shown.proxy.own());
+        shown.auth.rules.push(Rule {
+            repositories: Some(Vec::new()),
+            ..Rule::default()
+        });
         let defaults = serde_json::to_value(shown);
         Self(defaults.unwrap_or_else(|error| {
             unreachable!("the default configuration is plain data: {error}")
@@ -115,8 +179,8 @@ impl Keys {
             if let Some((_, why)) = IGNORED.iter().find(|(key, _)| *key == dotted) {
                 return Key::Ignored(why);
             }
-            if let Some((_, why)) = REFUSED.iter().find(|(key, _)| *key == dotted) {
-                return Key::Refused(why);
+            if let Some(refused) = REFUSED.iter().find(|refused| refused.key == dotted) {
+                return Key::Refused(refused);
             }
         }
         let mut node = &self.0;
@@ -149,12 +213,9 @@ impl Keys {
         let wanted = path.join(".").to_ascii_lowercase();
         let mut known = Vec::new();
         collect(&self.0, &mut Vec::new(), &mut known);
-        known.extend(
-            IGNORED
-                .iter()
-                .chain(REFUSED)
-                .map(|(key, _)| (*key).to_owned()),
-        );
+        let exceptions = IGNORED.iter().map(|(key, _)| *key);
+        let exceptions = exceptions.chain(REFUSED.iter().map(|refused| refused.key));
+        known.extend(exceptions.map(str::to_owned));
         let here = section.join(".");
         let score = |key: &String| {
             let sibling = if !here.is_empty() && key.starts_with(&here) {

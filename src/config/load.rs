@@ -6,8 +6,10 @@ use serde_json::Value;
 
 use super::keys::Keys;
 use super::origins::Origins;
-use super::overrides::{self, AUTH_VARIABLE, FOREIGN_VARIABLE, PATH_VARIABLE, STORAGE_VARIABLE};
-use super::{Config, ConfigError, Driver, Scheme, document};
+use super::overrides::{
+    self, AUTH_VARIABLE, Applied, FOREIGN_VARIABLE, PATH_VARIABLE, STORAGE_VARIABLE,
+};
+use super::{Config, ConfigError, Driver, Scheme, document, scalars, service_links, yaml};
 
 /// The variables of a process, in a form that tests can make up.
 #[derive(Clone, Debug, Default)]
@@ -26,7 +28,7 @@ impl Environment {
             .collect()
     }
 
-    fn get(&self, name: &str) -> Option<&str> {
+    pub(super) fn get(&self, name: &str) -> Option<&str> {
         let found = self.0.iter().find(|(key, _)| key == name);
         found
             .map(|(_, value)| value.as_str())
@@ -77,13 +79,7 @@ impl Config {
             path: path.to_owned(),
             source,
         })?;
-        Self::parse(&text, environment).map_err(|error| match error {
-            ConfigError::Yaml { origin, message } if origin.is_empty() => ConfigError::Yaml {
-                origin: path.display().to_string(),
-                message,
-            },
-            other => other,
-        })
+        Self::parse_file(&text, Some(path), environment)
     }
 
     /// [`load`](Self::load), with the text of the file.
@@ -91,11 +87,20 @@ impl Config {
     /// # Errors
     /// See [`ConfigError`].
     pub fn parse(text: &str, environment: &Environment) -> Result<Loaded, ConfigError> {
+        Self::parse_file(text, None, environment)
+    }
+
+    fn parse_file(
+        text: &str,
+        file: Option<&Path>,
+        environment: &Environment,
+    ) -> Result<Loaded, ConfigError> {
         let keys = Keys::new();
         let mut notices = Vec::new();
+        let origin = file.map(|path| path.display().to_string());
         let mut document = match text.trim() {
             "" => Value::Null,
-            text => overrides::yaml("", text)?,
+            _ => yaml::parse(&origin.unwrap_or_default(), text)?,
         };
         if document.is_null() {
             document = Value::Object(serde_json::Map::new());
@@ -110,6 +115,7 @@ impl Config {
         let auth = choice(&mut document, "auth", environment);
         document::tidy(&mut document, &keys, &mut Vec::new(), &mut notices)?;
         let mut origins = Origins::of_file(&document);
+        let mut service_links = Vec::new();
         for (name, value) in &environment.0 {
             let not_one = [
                 STORAGE_VARIABLE,
@@ -120,31 +126,54 @@ impl Config {
             if not_one.contains(&name.as_str()) {
                 continue;
             }
-            if let Some(path) = overrides::apply(&mut document, &keys, (name, value), &mut notices)?
-            {
-                origins.overridden(path, name);
+            match overrides::apply(&mut document, &keys, (name, value), &mut notices)? {
+                Applied::Setting(path) => origins.overridden(path, name),
+                Applied::ServiceLink => service_links.push(name.as_str()),
+                Applied::Nothing => {}
             }
         }
+        notices.extend(service_links::notice(&service_links));
+        let chosen = (storage, auth);
+        let config = Self::of(
+            document,
+            &keys,
+            chosen,
+            environment,
+            &mut origins,
+            &mut notices,
+        )
+        .map_err(|error| error.located(&origins, file))?;
+        Ok(Loaded {
+            config,
+            notices,
+            origins,
+        })
+    }
 
-        document::shape(&document, &keys, &mut Vec::new())?;
+    /// The configuration that a document is, with the alternatives in `storage` and `auth` that are named outright.
+    fn of(
+        mut document: Value,
+        keys: &Keys,
+        (storage, auth): (Option<String>, Option<String>),
+        environment: &Environment,
+        origins: &mut Origins,
+        notices: &mut Vec<String>,
+    ) -> Result<Self, ConfigError> {
+        document::shape(&document, keys, &mut Vec::new())?;
         let named = |driver: &str| document["storage"].get(driver).is_some();
         let (names_s3, names_folder) = (named("s3"), named("filesystem"));
         let asked = |scheme: &str| {
             let section = document["auth"].get(scheme);
-            section.is_some_and(|section| document::is_wanted(section, &keys, &["auth", scheme]))
+            section.is_some_and(|section| document::is_wanted(section, keys, &["auth", scheme]))
         };
         let (names_htpasswd, names_token) = (asked("htpasswd"), asked("token"));
+        scalars::convert(&mut document, keys, &mut Vec::new(), notices)?;
         let mut config: Self = serde_path_to_error::deserialize(&document).map_err(|error| {
             // As in the names of variables.
             let path = error.path().to_string().replace('[', ".").replace(']', "");
             ConfigError::value(path, error.inner())
         })?;
-        config.adopt(environment, &mut origins);
-        // An empty key would sign what anybody can sign.
-        config.http.secret = config
-            .http
-            .secret
-            .filter(|secret| !secret.reveal().is_empty());
+        config.adopt(environment, origins);
         config.auth.scheme = match (auth.as_deref(), names_htpasswd, names_token) {
             (Some("htpasswd"), ..) | (None, true, false) => Scheme::Htpasswd,
             (Some("token"), ..) | (None, false, true) => Scheme::Token,
@@ -172,11 +201,7 @@ impl Config {
             None => Driver::Filesystem,
         };
         config.check()?;
-        Ok(Loaded {
-            config,
-            notices,
-            origins,
-        })
+        Ok(config)
     }
 
     /// Takes what `fly storage create` sets, where nothing else was said. Credentials are not
@@ -197,7 +222,6 @@ impl Config {
             ),
         ];
         for (key, setting, names) in adopted {
-            *setting = setting.take().filter(|text| !text.is_empty());
             let mut found = names
                 .iter()
                 .filter_map(|name| Some((*name, environment.get(name)?)));

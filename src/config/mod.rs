@@ -19,8 +19,11 @@ mod overrides;
 mod pages;
 mod proxy;
 mod remote;
+mod scalars;
+mod service_links;
 mod storage;
 mod values;
+mod yaml;
 
 use serde::{Deserialize, Serialize};
 
@@ -67,6 +70,7 @@ pub struct Config {
 #[serde(default, deny_unknown_fields)]
 pub struct Log {
     /// The least severe events that are logged.
+    #[serde(deserialize_with = "values::any_case")]
     pub level: LogLevel,
     /// How a line looks.
     pub formatter: LogFormatter,

@@ -2,9 +2,9 @@
 
 use serde_json::{Map, Value};
 
-use super::ConfigError;
 use super::error::hint;
 use super::keys::{Key, Keys};
+use super::{ConfigError, service_links, yaml};
 
 /// The file to load when the command line names none; not a setting.
 pub(super) const PATH_VARIABLE: &str = "REGISTRY_CONFIGURATION_PATH";
@@ -18,7 +18,19 @@ pub(super) const FOREIGN_VARIABLE: &str = "REGISTRY_AUTH_FILE";
 /// Variables that say who may do what: mistakes in them are errors.
 const ACCESS: &str = "REGISTRY_AUTH_";
 
-/// Puts one variable into `document`, over what the file says, and tells the setting's path.
+const EMPTY: &str = "is empty: give it a value, or take it out";
+
+/// What a variable was.
+pub(super) enum Applied {
+    /// A setting, at this path.
+    Setting(String),
+    /// Kubernetes' (see [`service_links`]).
+    ServiceLink,
+    /// Nothing, or nothing that counts.
+    Nothing,
+}
+
+/// Puts one variable into `document`, over what the file says.
 ///
 /// A variable that names no setting is a warning, as it is for distribution: the environment of a
 /// container carries more than one program's variables.
@@ -30,27 +42,36 @@ pub(super) fn apply(
     keys: &Keys,
     (name, text): (&str, &str),
     notices: &mut Vec<String>,
-) -> Result<Option<String>, ConfigError> {
+) -> Result<Applied, ConfigError> {
     let Some(rest) = name.strip_prefix("REGISTRY_") else {
-        return Ok(None);
+        return Ok(Applied::Nothing);
     };
     // `NAME=` in a file of variables means that it is not set.
     if text.is_empty() {
         // A registry that somebody meant to close does not open because a secret is missing.
         if name.starts_with(ACCESS) {
-            let message = "is empty: give it a value, or take it out";
-            return Err(ConfigError::value(name, message));
+            return Err(ConfigError::value(name, EMPTY));
         }
-        return Ok(None);
+        return Ok(Applied::Nothing);
     }
     let lower = rest.to_ascii_lowercase();
     let path: Vec<&str> = lower.split('_').collect();
-    match keys.find(&path) {
+    let key = keys.find(&path);
+    // A setting is one whatever its value looks like.
+    if !matches!(key, Key::Setting(_)) && service_links::is_one(rest, text) {
+        return Ok(Applied::ServiceLink);
+    }
+    match key {
         Key::Ignored(why) => {
             notices.push(format!("{name} is ignored: {why}"));
-            return Ok(None);
+            return Ok(Applied::Nothing);
         }
-        Key::Refused(why) => return Err(ConfigError::value(name, why)),
+        Key::Refused(refused) => {
+            if refused.is_harmless(&path, &yaml::parse(name, text)?) {
+                return Ok(Applied::Nothing);
+            }
+            return Err(ConfigError::value(name, refused.why));
+        }
         Key::Unknown(nearest) => {
             let nearest = nearest.map(|key| variable(&key));
             if name.starts_with(ACCESS) {
@@ -58,12 +79,20 @@ pub(super) fn apply(
                 return Err(ConfigError::value(name, message));
             }
             notices.push(format!("{name} names no setting{}", hint(nearest.as_ref())));
-            return Ok(None);
+            return Ok(Applied::Nothing);
         }
-        Key::Setting(default) => put(document, name, &path, value(name, text, default)?)?,
-        Key::Section(_) | Key::List | Key::Free => put(document, name, &path, yaml(name, text)?)?,
+        Key::Setting(default) => {
+            let value = value(name, text, default)?;
+            if value.is_null() && name.starts_with(ACCESS) {
+                return Err(ConfigError::value(name, EMPTY));
+            }
+            put(document, name, &path, value)?;
+        }
+        Key::Section(_) | Key::List | Key::Free => {
+            put(document, name, &path, yaml::parse(name, text)?)?;
+        }
     }
-    Ok(Some(path.join(".")))
+    Ok(Applied::Setting(path.join(".")))
 }
 
 /// The variable for a dotted key.
@@ -71,26 +100,17 @@ fn variable(key: &str) -> String {
     format!("REGISTRY_{}", key.to_ascii_uppercase().replace('.', "_"))
 }
 
-/// Reads a text as the type of a setting. Texts stay as they are, quoted or not: a password of
-/// digits is not a number.
+/// Reads a variable's text. That of a setting that is a text stays as it is, quoted or not: a password may have a `#`.
 fn value(name: &str, text: &str, default: &Value) -> Result<Value, ConfigError> {
     match default {
-        Value::Bool(_) | Value::Number(_) | Value::Array(_) => yaml(name, text),
-        _ => Ok(match yaml(name, text) {
+        Value::Bool(_) | Value::Number(_) | Value::Array(_) => yaml::parse(name, text),
+        // Not all that YAML takes for nothing: a comment is a password, too.
+        _ if matches!(text, "~" | "null" | "Null" | "NULL") => Ok(Value::Null),
+        _ => Ok(match yaml::parse(name, text) {
             Ok(Value::String(unquoted)) if text.starts_with(['"', '\'']) => Value::String(unquoted),
             _ => Value::String(text.to_owned()),
         }),
     }
-}
-
-pub(super) fn yaml(origin: &str, text: &str) -> Result<Value, ConfigError> {
-    // Without the lines around the mistake: a secret may stand there.
-    let mut options = serde_saphyr::Options::default();
-    options.with_snippet = false;
-    serde_saphyr::from_str_with_options(text, options).map_err(|error| ConfigError::Yaml {
-        origin: origin.to_owned(),
-        message: error.to_string(),
-    })
 }
 
 /// Sets the value at `path`, making sections and list elements on the way.

@@ -129,7 +129,6 @@ pub struct Spool {
     /// A folder for scratch files; without one, the system's.
     pub directory: Option<PathBuf>,
     /// How many bytes may lie there at once; without it, half of what is free at start.
-    #[serde(deserialize_with = "values::optional_bytes")]
     pub maxsize: Option<u64>,
 }
 

@@ -149,7 +149,6 @@ pub struct S3 {
     pub multipartcopymaxconcurrency: usize,
     /// The bucket is at Tigris: it renames objects, and may lag behind other regions. Without it, the
     /// endpoint's name tells.
-    #[serde(deserialize_with = "values::optional_bool")]
     pub tigris: Option<bool>,
 }
 

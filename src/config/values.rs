@@ -3,7 +3,7 @@
 use std::fmt;
 use std::ops::RangeInclusive;
 
-use serde::de::Error as _;
+use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A text that shows itself to nobody: neither Debug nor Serialize tell it.
@@ -31,12 +31,9 @@ impl fmt::Debug for Secret {
 }
 
 impl<'de> Deserialize<'de> for Secret {
-    /// A value of another type is not repeated in the error, as serde would do.
+    /// Of a text: what has another form was refused before, since serde would repeat it in the error.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        match serde_json::Value::deserialize(deserializer)? {
-            serde_json::Value::String(text) => Ok(Self(text)),
-            _ => Err(custom::<D>("a secret is a text: put it in quotes")),
-        }
+        String::deserialize(deserializer).map(Self)
     }
 }
 
@@ -46,38 +43,14 @@ impl Serialize for Secret {
     }
 }
 
-/// A number of bytes that may be left out. From a variable it comes as text.
-pub(super) fn optional_bytes<'de, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<Option<u64>, D::Error> {
-    let bytes = match serde_json::Value::deserialize(deserializer)? {
-        serde_json::Value::Null => return Ok(None),
-        serde_json::Value::Number(number) => number.as_u64(),
-        serde_json::Value::String(text) => text.parse().ok(),
-        _ => None,
-    };
-    let wrong = || custom::<D>("not a number of bytes, write it in digits");
-    bytes.ok_or_else(wrong).map(Some)
-}
-
-/// Yes, no, or left out. From a variable it comes as text.
-pub(super) fn optional_bool<'de, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<Option<bool>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Written {
-        Bool(bool),
-        Text(String),
-    }
-    match Option::<Written>::deserialize(deserializer)? {
-        None => Ok(None),
-        Some(Written::Bool(value)) => Ok(Some(value)),
-        Some(Written::Text(text)) => text
-            .parse()
-            .map(Some)
-            .map_err(|_| custom::<D>("write true or false")),
-    }
+/// One of several words, in any case.
+pub(super) fn any_case<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: DeserializeOwned,
+{
+    let word = String::deserialize(deserializer)?.to_ascii_lowercase();
+    T::deserialize(serde_json::Value::String(word)).map_err(D::Error::custom)
 }
 
 /// The name of a header, in any case.
