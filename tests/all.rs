@@ -36,6 +36,7 @@ mod models;
 mod prefetch;
 mod prefixes;
 mod process;
+mod proxies;
 mod pull;
 mod push;
 mod ranges;

@@ -1,11 +1,25 @@
 //! The types of settings that name a place in a network.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::str::FromStr;
 
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use url::Url;
+
+/// Whether a host is this machine itself, or a service of the machine at a link-local address, as the credentials of an
+/// instance are. None is ever reached through a proxy: Go's clients, distribution among them, have this rule for
+/// loopback.
+#[must_use]
+pub fn is_local(host: &str) -> bool {
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    match bare.parse::<IpAddr>().map(|address| address.to_canonical()) {
+        Ok(IpAddr::V4(address)) => address.is_loopback() || address.is_link_local(),
+        Ok(IpAddr::V6(address)) => address.is_loopback() || address.is_unicast_link_local(),
+        Err(_) => bare.eq_ignore_ascii_case("localhost"),
+    }
+}
 
 /// Where to listen: `host:port`, or `:port` for every address of the machine.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -9,7 +9,7 @@ use super::origins::Origins;
 use super::overrides::{
     self, AUTH_VARIABLE, Applied, FOREIGN_VARIABLE, PATH_VARIABLE, STORAGE_VARIABLE,
 };
-use super::{Config, ConfigError, Driver, Scheme, document, scalars, service_links, yaml};
+use super::{Config, ConfigError, Driver, Scheme, document, network, scalars, service_links, yaml};
 
 /// The variables of a process, in a form that tests can make up.
 #[derive(Clone, Debug, Default)]
@@ -133,6 +133,7 @@ impl Config {
             }
         }
         notices.extend(service_links::notice(&service_links));
+        notices.extend(network::notices(environment));
         let chosen = (storage, auth);
         let config = Self::of(
             document,

@@ -14,6 +14,7 @@ mod http;
 mod keys;
 mod lists;
 mod load;
+mod network;
 mod origins;
 mod overrides;
 mod pages;
@@ -31,7 +32,7 @@ pub use auth::{
     Action, Auth, Htpasswd, RepositoryPattern, Rule, Scheme, SigningAlgorithm, Token, UserPattern,
 };
 pub use error::ConfigError;
-pub use hosts::{ListenAddr, UpstreamHost, WebUrl};
+pub use hosts::{ListenAddr, UpstreamHost, WebUrl, is_local};
 pub use http::{ClientAuth, Debug, Http, Limits, MinimumTls, Prometheus, Tls};
 pub use load::{Environment, Loaded};
 pub use origins::{Origin, Origins};

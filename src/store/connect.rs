@@ -111,8 +111,12 @@ impl Store {
             let keys = Credentials::new(id, secret.reveal(), None, None, "configuration");
             builder = builder.credentials_provider(keys);
         } else {
-            let defaults = aws_config::defaults(BehaviorVersion::latest()).load();
-            builder.set_credentials_provider(Box::pin(defaults).await.credentials_provider());
+            let mut defaults = aws_config::defaults(BehaviorVersion::latest());
+            if let Some(client) = super::proxy::client() {
+                defaults = defaults.http_client(client);
+            }
+            let defaults = Box::pin(defaults.load()).await;
+            builder.set_credentials_provider(defaults.credentials_provider());
         }
         builder = builder.region(Region::new(
             s3.region.clone().unwrap_or_else(|| "auto".into()),
@@ -273,7 +277,9 @@ impl Store {
 /// What every client has in common. Checksums only where S3 demands them: otherwise the SDK sends
 /// `aws-chunked` bodies, which Tigris may store as the object's Content-Encoding.
 fn base() -> Builder {
-    aws_sdk_s3::Config::builder()
+    let mut builder = aws_sdk_s3::Config::builder();
+    builder.set_http_client(super::proxy::client());
+    builder
         .behavior_version(BehaviorVersion::latest())
         .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
         .response_checksum_validation(ResponseChecksumValidation::WhenRequired)

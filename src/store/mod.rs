@@ -15,6 +15,7 @@ mod multipart;
 mod object;
 mod presign;
 mod presigned;
+mod proxy;
 mod relocate;
 mod remove;
 mod write;

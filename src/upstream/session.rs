@@ -15,6 +15,7 @@ use super::credentials::Source;
 use super::error::UpstreamError;
 use super::redirect;
 use super::token::Tokens;
+use crate::config::is_local;
 use crate::telemetry::{Metrics, UpstreamCall};
 
 /// How long a connection may take to be made.
@@ -58,6 +59,16 @@ pub(super) struct Hop {
     pub(super) is_home: bool,
 }
 
+/// A client for a host, and for where that leads. The environment's proxies are between, unless it is this machine.
+pub(super) fn client_to(url: &Url) -> reqwest::ClientBuilder {
+    let builder = reqwest::Client::builder();
+    if url.host_str().is_some_and(is_local) {
+        builder.no_proxy()
+    } else {
+        builder
+    }
+}
+
 impl Session {
     pub(super) fn new(
         base: Url,
@@ -65,7 +76,7 @@ impl Session {
         metrics: std::sync::Arc<Metrics>,
     ) -> Result<Self, UpstreamError> {
         let client = |redirects| {
-            reqwest::Client::builder()
+            client_to(&base)
                 .user_agent(concat!("pounce/", env!("CARGO_PKG_VERSION")))
                 .connect_timeout(CONNECT)
                 .tcp_nodelay(true)

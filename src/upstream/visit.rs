@@ -7,7 +7,7 @@ use reqwest::header::{DATE, RANGE};
 use url::Url;
 
 use super::error::UpstreamError;
-use super::session::read_limited;
+use super::session::{client_to, read_limited};
 
 /// How long it may take.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -30,7 +30,7 @@ pub struct Visited {
 /// # Errors
 /// `Unavailable`: it cannot be reached; the URL itself is not repeated. `Invalid`: it is more than 1 MiB.
 pub async fn visit(url: &Url, range: Option<&str>) -> Result<Visited, UpstreamError> {
-    let client = reqwest::Client::builder().timeout(PATIENCE).build()?;
+    let client = client_to(url).timeout(PATIENCE).build()?;
     let request = client.get(url.clone());
     let request = match range {
         Some(range) => request.header(RANGE, range),

@@ -47,11 +47,12 @@ impl Authority {
         self.path(name).to_str().unwrap().to_owned()
     }
 
-    /// Signs a certificate for `localhost` and 127.0.0.1, with this common name, and writes it and its key to
-    /// files.
+    /// Signs a certificate for `localhost`, 127.0.0.1 and two names that only a proxy resolves, with this common name, and
+    /// writes it and its key to files.
     pub fn sign(&self, name: &str) {
         let key = KeyPair::generate().unwrap();
-        let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
+        let names = ["localhost", "127.0.0.1", "registry.test", "bucket.test"];
+        let names = names.map(str::to_owned).to_vec();
         let mut parameters = CertificateParams::new(names).unwrap();
         parameters.distinguished_name.push(DnType::CommonName, name);
         let certificate = parameters.signed_by(&key, &self.issuer).unwrap();
