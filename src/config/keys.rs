@@ -32,6 +32,10 @@ const IGNORED: &[(&str, &str)] = &[
     ("notifications", "there are none"),
     ("policy", "there is none"),
     (
+        "proxy.cachewritetimeout",
+        "clients do not wait for the bucket",
+    ),
+    (
         "proxy.ttl",
         "what is in the bucket does not expire; proxy.tagttl says how long tags are fresh",
     ),

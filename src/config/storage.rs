@@ -137,6 +137,8 @@ pub struct S3 {
     pub redirectendpoint: Option<WebUrl>,
     /// AWS's dual-stack endpoints.
     pub usedualstack: bool,
+    /// AWS's endpoints with FIPS 140.
+    pub usefipsendpoint: bool,
     /// AWS's transfer acceleration.
     pub accelerate: bool,
     /// Objects over so many bytes are copied inside the bucket in parts.
@@ -170,6 +172,7 @@ impl Default for S3 {
             objectacl: None,
             redirectendpoint: None,
             usedualstack: false,
+            usefipsendpoint: false,
             accelerate: false,
             multipartcopythresholdsize: 32 << 20,
             multipartcopychunksize: 32 << 20,

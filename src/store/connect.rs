@@ -131,6 +131,9 @@ impl Store {
         if s3.usedualstack {
             builder = builder.use_dual_stack(true);
         }
+        if s3.usefipsendpoint {
+            builder = builder.use_fips(true);
+        }
         if s3.accelerate {
             builder = builder.accelerate(true);
         }
