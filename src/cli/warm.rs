@@ -52,6 +52,8 @@ const MAX_DEPTH: usize = 4;
 const MAX_MANIFESTS: usize = 1000;
 /// The longest list of images, in bytes.
 const MAX_LIST: u64 = 4 << 20;
+/// How long the upstream may take to tell whether a tag is still the same: as long as it is asked.
+const COMPARED: Duration = Duration::from_mins(2);
 /// How long links may take to be written at the end.
 const GRACE: Duration = Duration::from_mins(1);
 
@@ -176,6 +178,8 @@ impl Warming {
         // It takes no uploads, so it signs none.
         let mut options = Options::new(config, || Secret::from(String::new()));
         options.prefetch = false;
+        // No client waits for it.
+        options.client_wait = COMPARED;
         let metrics = Arc::new(Metrics::default());
         Ok(Self {
             registry: crate::open(config, store, options, &metrics).await?,

@@ -95,6 +95,26 @@ impl Background {
         self.spawn(work);
     }
 
+    /// Runs a task that has a bound of its own, and whose outcome can be lost: it has `grace` when the registry begins to
+    /// end.
+    pub(super) fn unless_closing(
+        &self,
+        grace: Duration,
+        work: impl Future<Output = ()> + Send + 'static,
+    ) {
+        let closing = self.closing.clone();
+        self.spawn(async move {
+            let over = async {
+                closing.cancelled().await;
+                tokio::time::sleep(grace).await;
+            };
+            tokio::select! {
+                () = work => {}
+                () = over => {}
+            }
+        });
+    }
+
     /// Runs work to its end, whether or not its client stays to hear of it: what is half written or
     /// half deleted would be nobody's to repair.
     pub(super) async fn to_its_end<T: Send + 'static>(

@@ -1,7 +1,7 @@
 //! What a push or a delete makes this process forget at once. Other replicas forget it in time.
 
 use super::Registry;
-use super::cache::{Cache, Matter};
+use super::cache::{Cache, Matter, Origin};
 use crate::oci::{Digest, Reference, RepositoryName, Tag};
 
 impl Cache {
@@ -14,6 +14,16 @@ impl Cache {
         if self
             .tag(name, tag)
             .is_some_and(|state| state.digest == *digest)
+        {
+            self.forget_tag(name, tag);
+        }
+    }
+
+    /// If it is remembered to be pushed.
+    pub(super) fn forget_pushed_tag(&self, name: &RepositoryName, tag: &Tag) {
+        if self
+            .tag(name, tag)
+            .is_some_and(|state| state.origin == Origin::Pushed)
         {
             self.forget_tag(name, tag);
         }

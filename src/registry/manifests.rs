@@ -8,7 +8,8 @@ use bytes::Bytes;
 use super::cache::{Cache, Matter, Member};
 use super::failure::{of_store, of_upstream};
 use super::parallel::a_few;
-use super::{Registry, resolve::Resolved};
+use super::resolve::Resolved;
+use super::{Registry, Staleness};
 use crate::oci::{
     Descriptor, Digest, Error, ErrorCode, Manifest, MediaType, Reference, RepositoryName,
 };
@@ -24,8 +25,20 @@ const LINKS: usize = 16;
 pub struct Served {
     /// The manifest.
     pub manifest: Manifest,
-    /// Where it came from. [`Outcome::Stale`] deserves a warning to the client.
+    /// Where it came from.
     pub outcome: Outcome,
+    /// Why its tag may mean another one by now, with [`Outcome::Stale`]: deserves a warning to the client.
+    pub stale: Option<Staleness>,
+}
+
+impl Served {
+    pub(super) const fn new(manifest: Manifest, outcome: Outcome) -> Self {
+        Self {
+            manifest,
+            outcome,
+            stale: None,
+        }
+    }
 }
 
 impl Registry {
@@ -44,9 +57,9 @@ impl Registry {
     ) -> Result<Served, Error> {
         let served = match reference {
             Reference::Digest(digest) => self.manifest_by_digest(name, *digest, accept).await?,
-            Reference::Tag(tag) => match self.resolve(name, tag, accept).await? {
+            Reference::Tag(tag) => match self.resolve(name, tag, accept, None).await? {
                 Resolved::Manifest(served) => served,
-                Resolved::Digest(digest, outcome) => {
+                Resolved::Digest(digest, outcome, stale) => {
                     let served = self.manifest_by_digest(name, digest, accept).await?;
                     // What was learned about the tag says more than where its bytes were.
                     let outcome = if served.outcome == Outcome::Hit {
@@ -54,7 +67,11 @@ impl Registry {
                     } else {
                         served.outcome
                     };
-                    Served { outcome, ..served }
+                    Served {
+                        outcome,
+                        stale,
+                        ..served
+                    }
                 }
             },
         };
@@ -84,13 +101,21 @@ impl Registry {
         reference: &Reference,
         look: impl Fn(&Cache, &RepositoryName, Digest) -> Option<Manifest>,
     ) -> Option<Served> {
-        let (digest, outcome) = match reference {
-            Reference::Digest(digest) => (*digest, Outcome::Hit),
-            Reference::Tag(tag) => self.fresh(name, tag)?,
+        let (digest, stale) = match reference {
+            Reference::Digest(digest) => (*digest, None),
+            Reference::Tag(tag) => {
+                let state = self.fresh(name, tag)?;
+                (state.digest, state.stale)
+            }
         };
         let manifest = look(&self.inner.cache, name, digest)?;
+        let outcome = stale.map_or(Outcome::Hit, |_| Outcome::Stale);
         self.inner.metrics.manifest(outcome);
-        Some(Served { manifest, outcome })
+        Some(Served {
+            manifest,
+            outcome,
+            stale,
+        })
     }
 
     async fn manifest_by_digest(
@@ -101,10 +126,7 @@ impl Registry {
     ) -> Result<Served, Error> {
         let cache = &self.inner.cache;
         if let Some(manifest) = cache.manifest(name, digest) {
-            return Ok(Served {
-                manifest,
-                outcome: Outcome::Hit,
-            });
+            return Ok(Served::new(manifest, Outcome::Hit));
         }
         let matter = Matter::Manifest(name.clone(), Reference::Digest(digest));
         cache
@@ -121,10 +143,7 @@ impl Registry {
         let cache = &self.inner.cache;
         let reference = Reference::Digest(digest);
         let unknown = || manifest_unknown(name, &reference);
-        let hit = |manifest| Served {
-            manifest,
-            outcome: Outcome::Hit,
-        };
+        let hit = |manifest| Served::new(manifest, Outcome::Hit);
         if let Some(manifest) = cache.manifest(name, digest) {
             return Ok(hit(manifest));
         }
@@ -144,10 +163,7 @@ impl Registry {
             Ok(manifest) => {
                 self.remember(name, &manifest);
                 self.store_manifest(name, &manifest).await;
-                Ok(Served {
-                    manifest,
-                    outcome: Outcome::Fill,
-                })
+                Ok(Served::new(manifest, Outcome::Fill))
             }
             Err(error) => {
                 if matches!(error, UpstreamError::NotFound) {

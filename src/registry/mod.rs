@@ -23,6 +23,7 @@ mod publish;
 mod ready;
 mod referrers;
 mod resolve;
+mod revalidate;
 mod tags;
 mod turns;
 mod uploads;
@@ -42,6 +43,7 @@ use background::Background;
 use cache::Cache;
 use fill::Fills;
 use ready::Readiness;
+use revalidate::Revalidations;
 use uploads::Uploads;
 
 #[cfg(feature = "internals")]
@@ -53,6 +55,7 @@ pub use manifests::Served;
 pub use publish::{ManifestRequest, Published};
 pub use ready::Unready;
 pub use referrers::ReferrersPage;
+pub use revalidate::Staleness;
 pub use tags::TagPage;
 pub use uploads::{BlobBody, ChunkRequest, Mounted, Progress, Pushed, UploadRequest};
 pub use warm::{WarmManifest, Warmed};
@@ -71,6 +74,7 @@ struct Inner {
     fills: Fills,
     uploads: Uploads,
     background: Background,
+    revalidations: Revalidations,
     readiness: Readiness,
     /// See [`Options::changes`].
     changes: Changes,
@@ -106,6 +110,8 @@ pub struct Options {
     pub url_life: Duration,
     /// `proxy.tagttl`
     pub tag_ttl: Duration,
+    /// How long a client of a stored tag waits for the upstream before it gets the stored one.
+    pub client_wait: Duration,
     /// `proxy.spool.directory`, or the system's.
     pub spool_directory: PathBuf,
     /// `proxy.spool.maxsize`
@@ -136,6 +142,7 @@ impl Options {
             stream_blobs: storage.redirect.disable,
             url_life: storage.redirect.expiry,
             tag_ttl: proxy.tagttl,
+            client_wait: revalidate::CLIENT_WAIT,
             spool_directory: proxy
                 .spool
                 .directory
@@ -177,6 +184,7 @@ impl Registry {
             fills,
             uploads: Uploads::new(options.secret.reveal().as_bytes()),
             background,
+            revalidations: Revalidations::new(options.client_wait),
             readiness: Readiness::default(),
             changes: options.changes,
             tag_ttl: options.tag_ttl,

@@ -146,7 +146,7 @@ impl Registry {
                 digest,
                 origin: Origin::Pushed,
                 fresh_until: Instant::now() + self.inner.tag_ttl,
-                stale: false,
+                stale: None,
             };
             cache.keep_tag(name, tag, state);
             cache.forget_absent(name, &reference);

@@ -6,66 +6,96 @@
 //! if it is still the one that was read, and was not pushed meanwhile. The exception is a bucket that distribution
 //! used as a pull-through cache, where nobody could push: what it left there came from upstream.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::cache::{Matter, Origin, TagState};
 use super::failure::{of_store, of_upstream};
 use super::manifests::manifest_unknown;
 use super::news::{Link, News, UPSTREAM, VERIFIED};
+use super::revalidate::{Revalidation, Staleness};
 use super::{Registry, Served};
-use crate::oci::{Digest, Error, Manifest, MediaType, Reference, RepositoryName, Tag};
+use crate::oci::{Digest, Error, MediaType, Reference, RepositoryName, Tag};
 use crate::store::{Key, Object, StoreError};
 use crate::telemetry::Outcome;
 use crate::upstream::{Upstream, UpstreamError};
 
-/// After an outage was met, how long the stored tag is served before the upstream is asked again.
-/// Waiting for the timeouts of a dead upstream on every pull would be an outage of our own.
-const OUTAGE_PAUSE: Duration = Duration::from_secs(10);
-
 /// What a tag turned out to mean.
+#[derive(Clone, Debug)]
 pub(super) enum Resolved {
-    /// This digest, and how that is known.
-    Digest(Digest, Outcome),
+    /// This digest, how that is known, and why it may be out of date.
+    Digest(Digest, Outcome, Option<Staleness>),
     /// This manifest, which came with the answer.
     Manifest(Served),
 }
 
-/// The same, and what is to be written of it.
-type Found = (Resolved, Option<News>);
+/// What a lookup comes to.
+enum Found {
+    /// This, and what is to be written of it.
+    Settled(Resolved, Option<News>),
+    /// What a comparison tells.
+    Compared(Revalidation),
+}
+
+impl From<(Resolved, Option<News>)> for Found {
+    fn from((resolved, news): (Resolved, Option<News>)) -> Self {
+        Self::Settled(resolved, news)
+    }
+}
+
+impl Found {
+    const fn hit(digest: Digest) -> Self {
+        Self::Settled(Resolved::Digest(digest, Outcome::Hit, None), None)
+    }
+}
 
 impl Registry {
+    /// What a tag means. `gone` is what it was said to mean, and what turned out not to be there.
     pub(super) async fn resolve(
         &self,
         name: &RepositoryName,
         tag: &Tag,
         accept: &[MediaType],
+        gone: Option<Digest>,
     ) -> Result<Resolved, Error> {
-        if let Some((digest, outcome)) = self.fresh(name, tag) {
-            return Ok(Resolved::Digest(digest, outcome));
+        let found = match self.remembered(name, tag, gone) {
+            Some(found) => found,
+            None => {
+                let matter = Matter::Manifest(name.clone(), Reference::Tag(tag.clone()));
+                let find = Box::pin(self.find_tag(name, tag, accept, gone));
+                self.inner.cache.in_turn(matter, find).await?
+            }
+        };
+        // Not before the turn is over: a comparison waits for it, and so may those who have places.
+        match found {
+            Found::Settled(resolved, None) => Ok(resolved),
+            Found::Settled(resolved, Some(news)) => {
+                self.write_behind(name, tag, news).await;
+                Ok(resolved)
+            }
+            Found::Compared(running) => self.compared(name, tag, running).await,
         }
-        let matter = Matter::Manifest(name.clone(), Reference::Tag(tag.clone()));
-        let find = Box::pin(self.find_tag(name, tag, accept));
-        let (resolved, news) = self.inner.cache.in_turn(matter, find).await?;
-        if let Some(news) = news {
-            // Not before the turn is over: those who have places may be waiting for it.
-            self.write_behind(name, tag, news).await;
-        }
-        Ok(resolved)
     }
 
     /// What the cache says, if nobody has to be asked.
-    pub(super) fn fresh(&self, name: &RepositoryName, tag: &Tag) -> Option<(Digest, Outcome)> {
-        let state = self
-            .inner
-            .cache
-            .tag(name, tag)
-            .filter(|state| state.fresh_until > Instant::now())?;
-        let outcome = if state.stale {
-            Outcome::Stale
-        } else {
-            Outcome::Hit
-        };
-        Some((state.digest, outcome))
+    pub(super) fn fresh(&self, name: &RepositoryName, tag: &Tag) -> Option<TagState> {
+        self.inner.cache.tag(name, tag).filter(TagState::is_fresh)
+    }
+
+    /// The same, or what is just being asked.
+    fn remembered(&self, name: &RepositoryName, tag: &Tag, gone: Option<Digest>) -> Option<Found> {
+        let state = self.inner.cache.tag(name, tag);
+        if let Some(state) = &state
+            && state.is_fresh()
+            && Some(state.digest) != gone
+        {
+            return Some(Found::Settled(state.resolved(), None));
+        }
+        if state.is_some_and(|state| state.origin == Origin::Pushed) {
+            return None;
+        }
+        let running = self.inner.revalidations.awaited(name, tag)?;
+        (Some(running.digest()) != gone).then_some(Found::Compared(running))
     }
 
     async fn find_tag(
@@ -73,51 +103,50 @@ impl Registry {
         name: &RepositoryName,
         tag: &Tag,
         accept: &[MediaType],
+        gone: Option<Digest>,
     ) -> Result<Found, Error> {
         let cache = &self.inner.cache;
-        let known_to_be = |digest, outcome| Ok((Resolved::Digest(digest, outcome), None));
         let reference = Reference::Tag(tag.clone());
         let unknown = || manifest_unknown(name, &reference);
-        if let Some((digest, outcome)) = self.fresh(name, tag) {
-            return known_to_be(digest, outcome);
+        if let Some(found) = self.remembered(name, tag, gone) {
+            return Ok(found);
         }
         // The bucket first: somebody may have pushed the tag to another replica.
         let (known, link) = self.known_tag(name, tag).await?;
         let Some(upstream) = self.upstream(name) else {
             let state = known.ok_or_else(unknown)?;
             cache.keep_tag(name, tag, state.clone());
-            return known_to_be(state.digest, Outcome::Hit);
+            return Ok(Found::hit(state.digest));
         };
+        // What came from the upstream and is not there is fetched as if nothing were known of it.
+        let known =
+            known.filter(|state| state.origin == Origin::Pushed || Some(state.digest) != gone);
         if let Some(state) = &known
-            && (state.origin == Origin::Pushed || state.fresh_until > Instant::now())
+            && (state.origin == Origin::Pushed || state.is_fresh())
         {
             cache.keep_tag(name, tag, state.clone());
-            return known_to_be(state.digest, Outcome::Hit);
+            return Ok(Found::hit(state.digest));
         }
+        // It was pushed here, and deleted at another replica.
+        cache.forget_pushed_tag(name, tag);
         // A stored one, too: the upstream said a moment ago that it is gone.
         if cache.is_absent(name, &reference) {
             return Err(unknown());
         }
-        let asked = self
-            .ask_upstream(upstream, name, tag, known.as_ref(), link, accept)
-            .await;
-        match (asked, known) {
-            (Ok((resolved, news)), _) => Ok((resolved, Some(news))),
-            (Err(error), Some(state)) if error.is_outage() => {
-                tracing::warn!(repository = %name, %tag, %error, "serving the stored tag");
-                let fresh_until = Instant::now() + OUTAGE_PAUSE;
-                cache.keep_tag(
-                    name,
-                    tag,
-                    TagState {
-                        fresh_until,
-                        stale: true,
-                        ..state.clone()
-                    },
-                );
-                known_to_be(state.digest, Outcome::Stale)
-            }
-            (Err(error), _) => {
+        if let Some(state) = known {
+            let stored = (state.clone(), link);
+            let running = self.revalidate(upstream, (name, tag), stored, accept);
+            return Ok(match running.await {
+                Some(running) => Found::Compared(running),
+                None => Found::Settled(state.stale(Staleness::Slow), None),
+            });
+        }
+        match self
+            .ask_upstream(upstream, name, tag, (None, link), accept)
+            .await
+        {
+            Ok(news) => Ok(self.tag_is(name, tag, news).into()),
+            Err(error) => {
                 if matches!(error, UpstreamError::NotFound) {
                     cache.keep_absent(name, &reference);
                 }
@@ -129,7 +158,7 @@ impl Registry {
     /// What the bucket says of a tag, although something may be known already: another replica may
     /// have compared it with the upstream a moment ago, and a push may have changed it. Memory stands
     /// in for a bucket that does not answer, and for a link that is still being written.
-    async fn known_tag(
+    pub(super) async fn known_tag(
         &self,
         name: &RepositoryName,
         tag: &Tag,
@@ -170,7 +199,7 @@ impl Registry {
             digest,
             origin,
             fresh_until: now + left,
-            stale: false,
+            stale: None,
         };
         let Some(upstream) = link.metadata.get(UPSTREAM) else {
             let mirrored = matches!((link.modified, self.inner.proxied_until), (Some(written), Some(until)) if written <= until);
@@ -202,22 +231,26 @@ impl Registry {
         Ok(state(Origin::Upstream, left))
     }
 
-    /// One HEAD where something is known; the manifest itself only when it is another one.
-    async fn ask_upstream(
+    /// What the upstream says of a tag: one HEAD where something is known, the manifest itself only when it is another
+    /// one.
+    pub(super) async fn ask_upstream(
         &self,
-        upstream: &Upstream,
+        upstream: &Arc<Upstream>,
         name: &RepositoryName,
         tag: &Tag,
-        known: Option<&TagState>,
-        link: Link,
+        (known, link): (Option<Digest>, Link),
         accept: &[MediaType],
-    ) -> Result<(Resolved, News), UpstreamError> {
+    ) -> Result<News, UpstreamError> {
         let reference = Reference::Tag(tag.clone());
-        if let Some(state) = known {
+        if let Some(digest) = known {
             let head = upstream.head_manifest(name, &reference, accept).await?;
-            if head.digest == Some(state.digest) {
-                let resolved = Resolved::Digest(state.digest, Outcome::Revalidated);
-                return Ok((resolved, self.tag_is(name, tag, state.digest, None, link)));
+            if head.digest == Some(digest) {
+                let manifest = None;
+                return Ok(News {
+                    digest,
+                    manifest,
+                    link,
+                });
             }
         }
         let manifest = upstream
@@ -225,36 +258,42 @@ impl Registry {
             .await?
             .verify(None)?;
         self.remember(name, &manifest);
-        let (digest, fetched) = (manifest.digest(), Some(manifest.clone()));
-        let news = self.tag_is(name, tag, digest, fetched, link);
-        let served = Served {
-            manifest,
-            outcome: Outcome::Fill,
-        };
-        Ok((Resolved::Manifest(served), news))
+        Ok(News {
+            digest: manifest.digest(),
+            manifest: Some(manifest),
+            link,
+        })
     }
 
-    /// Remembers what the upstream says of a tag: at once in memory, and as news for the bucket.
-    fn tag_is(
+    /// Remembers what the upstream says of a tag, at once; what comes back is for the bucket, unless the tag was pushed
+    /// meanwhile.
+    pub(super) fn tag_is(
         &self,
         name: &RepositoryName,
         tag: &Tag,
-        digest: Digest,
-        manifest: Option<Manifest>,
-        link: Link,
-    ) -> News {
-        let fresh_until = Instant::now() + self.inner.tag_ttl;
+        news: News,
+    ) -> (Resolved, Option<News>) {
         let state = TagState {
-            digest,
+            digest: news.digest,
             origin: Origin::Upstream,
-            fresh_until,
-            stale: false,
+            fresh_until: Instant::now() + self.inner.tag_ttl,
+            stale: None,
         };
-        self.inner.cache.keep_tag(name, tag, state);
-        News {
-            digest,
-            manifest,
-            link,
+        let resolved = match &news.manifest {
+            Some(manifest) => Resolved::Manifest(Served::new(manifest.clone(), Outcome::Fill)),
+            None => Resolved::Digest(news.digest, Outcome::Revalidated, None),
+        };
+        let is_kept = self.inner.cache.keep_upstream_tag(name, tag, state);
+        (resolved, Some(news).filter(|_| is_kept))
+    }
+}
+
+impl TagState {
+    /// What it says to those who ask while it is fresh.
+    pub(super) fn resolved(&self) -> Resolved {
+        match self.stale {
+            Some(why) => self.stale(why),
+            None => Resolved::Digest(self.digest, Outcome::Hit, None),
         }
     }
 }

@@ -6,7 +6,6 @@ use super::failure::of_store;
 use super::members::{Known, blob_unknown};
 use crate::oci::{Descriptor, Digest, Error, Manifest, Reference, RepositoryName};
 use crate::store::Key;
-use crate::telemetry::Outcome;
 
 /// What was done for a blob.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,7 +64,7 @@ impl Registry {
         Ok(WarmManifest {
             manifest,
             already,
-            stale: served.outcome == Outcome::Stale,
+            stale: served.stale.is_some(),
         })
     }
 

@@ -21,8 +21,6 @@ use crate::telemetry::{Metrics, UpstreamCall};
 
 /// How long a manifest or a list of tags may take in all. Blobs may take as long as they like.
 pub(super) const SMALL: Duration = Duration::from_secs(30);
-/// How long a tag that is stored may take to be compared.
-const COMPARE: Duration = Duration::from_secs(5);
 /// The largest page of a list that is read, in bytes.
 pub(super) const MAX_PAGE: usize = 4 << 20;
 
@@ -142,7 +140,7 @@ impl Upstream {
         let heads = &self.manifest_heads;
         let may_ask = !heads.are_refused();
         if may_ask {
-            let response = within(COMPARE, self.session.send(&ask)).await?;
+            let response = within(SMALL, self.session.send(&ask)).await?;
             if response.status().is_success() {
                 let digest = header(&response, "docker-content-digest");
                 return Ok(ManifestHead {

@@ -4,8 +4,8 @@ mod blobs;
 mod lists;
 
 use std::hash::Hash;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use moka::sync::Cache as Moka;
@@ -16,6 +16,7 @@ use lists::{List, Listed};
 pub(super) use super::turns::Matter;
 pub(super) use blobs::{KnownBlob, Member};
 
+use super::revalidate::Staleness;
 use super::turns::Turns;
 
 use crate::oci::{Descriptor, Digest, Error, Manifest, Reference, RepositoryName, Tag};
@@ -45,8 +46,8 @@ pub(super) struct TagState {
     pub(super) origin: Origin,
     /// Until when it is served without asking anybody.
     pub(super) fresh_until: Instant,
-    /// It is served although the upstream could not be asked.
-    pub(super) stale: bool,
+    /// Why it is served without the upstream's word, where it is.
+    pub(super) stale: Option<Staleness>,
 }
 
 /// A manifest, and whether somebody pulled it since it is here.
@@ -78,6 +79,8 @@ pub(super) enum Origin {
 pub(super) struct Cache {
     pub(super) manifests: Moka<InRepository<Digest>, Kept>,
     pub(super) tags: Moka<InRepository<Tag>, TagState>,
+    /// Held while a tag's state is replaced.
+    tag_lock: Mutex<()>,
     pub(super) absent: Moka<InRepository<Reference>, ()>,
     /// Manifests; of the same type as what is absent.
     pub(super) stored: Moka<InRepository<Reference>, ()>,
@@ -97,6 +100,7 @@ impl Cache {
                 .time_to_live(PRESENT_LIFE)
                 .build(),
             tags: Moka::new(TAGS),
+            tag_lock: Mutex::default(),
             absent: timed(ABSENT, ABSENT_LIFE),
             stored: timed(TAGS, PRESENT_LIFE),
             // A client gets at least half of a URL's life to begin its download.
@@ -165,7 +169,24 @@ impl Cache {
     }
 
     pub(super) fn keep_tag(&self, name: &RepositoryName, tag: &Tag, state: TagState) {
+        let _lock = self.tag_lock.lock().unwrap_or_else(PoisonError::into_inner);
         self.tags.insert((name.clone(), tag.clone()), state);
+    }
+
+    /// The same of what an upstream's tag means, unless it was pushed meanwhile: whether it is kept.
+    pub(super) fn keep_upstream_tag(
+        &self,
+        name: &RepositoryName,
+        tag: &Tag,
+        state: TagState,
+    ) -> bool {
+        let _lock = self.tag_lock.lock().unwrap_or_else(PoisonError::into_inner);
+        let pushed = |known: TagState| known.origin == Origin::Pushed;
+        if self.tag(name, tag).is_some_and(pushed) {
+            return false;
+        }
+        self.tags.insert((name.clone(), tag.clone()), state);
+        true
     }
 
     pub(super) fn is_absent(&self, name: &RepositoryName, reference: &Reference) -> bool {
