@@ -51,6 +51,7 @@ mod rules;
 mod scalars;
 mod schema1;
 mod settings;
+mod stale;
 mod storage;
 mod tls;
 mod token_servers;

@@ -66,6 +66,16 @@ pub(super) fn next_page(path: &str, query: &[(&str, &str)]) -> HeaderValue {
     value(&format!("<{path}?{query}>; rel=\"next\""))
 }
 
+/// Says that an answer is stale, and why: to caches (RFC 7234, section 5.5.1), and in a sentence to people (the
+/// distribution spec, "Warnings"). Two lines, because containerd reads a line as one warning, and shows it if it is
+/// `299 - "..."` from its beginning to its end. The text is ASCII without quotes, backslashes and percent signs, which
+/// mean something there, and has far less than the 4096 bytes that are allowed.
+pub(super) fn warn(headers: &mut HeaderMap, text: &str) {
+    const STALE: HeaderValue = HeaderValue::from_static("110 - \"Response is Stale\"");
+    headers.append(header::WARNING, STALE);
+    headers.append(header::WARNING, owned(format!("299 - \"{text}\"")));
+}
+
 /// Every media type in every `Accept` line: clients send several, and order and weights do not matter
 /// to a registry that has one form of each manifest. Wildcards name no type.
 pub(super) fn accepted(headers: &HeaderMap) -> Vec<MediaType> {

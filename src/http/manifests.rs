@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use axum::http::header::{self, HeaderName, HeaderValue};
+use axum::http::header::{self, HeaderName};
 use axum::http::request::Parts;
 use axum::http::{Method, StatusCode};
 use axum::response::IntoResponse;
@@ -11,17 +11,13 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 
 use super::{Answer, Site, headers};
 use crate::oci::{Error, ErrorCode, MAX_MANIFEST_BYTES, Reference, RepositoryName, Tag};
-use crate::registry::{ManifestRequest, Served};
-use crate::telemetry::Outcome;
+use crate::registry::{ManifestRequest, Served, Staleness};
 
 const SUBJECT: HeaderName = HeaderName::from_static("oci-subject");
 const TAG: HeaderName = HeaderName::from_static("oci-tag");
 
 /// How long a manifest may take to come.
 const PATIENCE: Duration = Duration::from_mins(1);
-
-/// RFC 7234, section 5.5.1: what follows could not be compared with its origin.
-const STALE: HeaderValue = HeaderValue::from_static("110 - \"Response is Stale\"");
 
 /// The answer, if it is known.
 pub(super) fn known(
@@ -35,7 +31,7 @@ pub(super) fn known(
     } else {
         site.registry.known_pulled_manifest(name, reference)?
     };
-    Some(answer(request, served))
+    Some(answer(request, (name, reference), served))
 }
 
 pub(super) async fn pull(
@@ -52,10 +48,14 @@ pub(super) async fn pull(
             .pull_manifest(name, reference, &accept)
             .await?
     };
-    Ok(answer(request, served))
+    Ok(answer(request, (name, reference), served))
 }
 
-fn answer(request: &Parts, served: Served) -> Answer {
+fn answer(
+    request: &Parts,
+    (name, reference): (&RepositoryName, &Reference),
+    served: Served,
+) -> Answer {
     let manifest = served.manifest;
     let digest = &manifest.digest();
     let fields = [
@@ -72,13 +72,25 @@ fn answer(request: &Parts, served: Served) -> Answer {
         let body = Body::from(manifest.bytes().clone());
         headers::response(StatusCode::OK, fields, body)
     };
-    if served.outcome == Outcome::Stale {
-        response.headers_mut().insert(header::WARNING, STALE);
+    if let Some(why) = served.stale {
+        headers::warn(response.headers_mut(), &out_of_date(name, reference, why));
     }
     Answer {
         outcome: Some(served.outcome),
         ..response.into()
     }
+}
+
+/// What people read whose client shows warnings: which tag may be out of date, and why.
+fn out_of_date(name: &RepositoryName, reference: &Reference, why: Staleness) -> String {
+    let why = match why {
+        Staleness::Away => "is not available",
+        Staleness::Slow => "takes too long to answer",
+        Staleness::Refused => "does not let this registry read the repository",
+    };
+    format!(
+        "{name}:{reference} may be out of date: the upstream registry {why}, so this is what was stored before"
+    )
 }
 
 pub(super) async fn push(
