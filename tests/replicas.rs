@@ -276,3 +276,76 @@ async fn a_delete_does_not_take_a_tag_that_another_replica_moves_meanwhile() {
     assert_eq!(front.take(), [(Fault::LostAnswer, 1)].into());
     assert_eq!(one.get("/v2/a/b/manifests/v1").await.status, 404);
 }
+
+#[tokio::test]
+async fn a_tag_whose_manifest_another_replica_deleted_is_looked_up_again() {
+    let (_bucket, replicas) = three("true").await;
+    let (one, two) = (&replicas[0], &replicas[1]);
+    let (old, new) = (Image::new(1, &[10]), Image::new(2, &[10]));
+    for (number, method) in ["GET", "HEAD", "GET", "HEAD"].into_iter().enumerate() {
+        let name = format!("a/b{number}");
+        let path = |reference: &str| format!("/v2/{name}/manifests/{reference}");
+        let (tag, gone) = (path("v1"), path(&old.digest()));
+        // This replica remembers for a minute what the tag means.
+        one.push_image(&name, "v1", &old).await;
+        assert_eq!(one.get(&tag).await.body, old.manifest);
+        if number < 2 {
+            assert_eq!(two.delete(&gone).await.status, 202);
+            assert_eq!(one.delete(&gone).await.code(), "MANIFEST_UNKNOWN");
+        } else {
+            assert_eq!(two.delete(&tag).await.status, 202);
+            assert_eq!(one.delete(&gone).await.status, 202);
+        }
+        assert_eq!(one.get(&gone).await.status, 404);
+        two.push_image(&name, "v1", &new).await;
+        let reply = one.send(one.request(method, &tag)).await;
+        assert_eq!(reply.status, 200, "{reply:?}");
+        assert_eq!(reply.header("docker-content-digest"), new.digest());
+        // And where there is none any more, it is none.
+        assert_eq!(two.delete(&path(&new.digest())).await.status, 202);
+        assert_eq!(one.delete(&path(&new.digest())).await.status, 404);
+        assert_eq!(one.send(one.request(method, &tag)).await.status, 404);
+    }
+}
+
+#[tokio::test]
+async fn a_delete_forgets_a_blob_that_another_replica_deleted() {
+    let (_bucket, replicas) = three("true").await;
+    replicas[0].push("a/b", noise(2, 100)).await;
+    let blob = replicas[0].push("a/b", noise(1, 100)).await;
+    let path = format!("/v2/a/b/blobs/{blob}");
+    assert_eq!(replicas[0].get(&path).await.status, 307);
+    assert_eq!(replicas[1].delete(&path).await.status, 202);
+    assert_eq!(replicas[0].delete(&path).await.code(), "BLOB_UNKNOWN");
+    assert_eq!(replicas[0].get(&path).await.code(), "BLOB_UNKNOWN");
+    assert_eq!(replicas[0].head(&path).await.status, 404);
+}
+
+#[tokio::test]
+async fn a_tag_of_an_upstream_whose_manifest_is_gone_is_asked_for_again() {
+    let upstream = Upstream::start().await;
+    let (old, new) = (Image::new(1, &[10]), Image::new(2, &[10]));
+    upstream.add("a", "v1", &old);
+    let bucket = Pounce::with(&[]).await;
+    let mut variables = bucket.as_s3();
+    variables.push(("REGISTRY_PROXY_REMOTEURL", upstream.url()));
+    let one = Pounce::with(&borrowed(&variables)).await;
+    assert_eq!(one.get("/v2/a/manifests/v1").await.body, old.manifest);
+    one.until_quiet().await;
+    // The bucket loses it, and the upstream has another one now.
+    let revisions = "docker/registry/v2/repositories/a/_manifests/revisions";
+    std::fs::remove_dir_all(bucket.root().join(revisions)).unwrap();
+    upstream.drop_manifest("a", &old.digest());
+    upstream.add("a", "v1", &new);
+    // One that knows nothing finds a tag in the bucket that was compared a moment ago.
+    let two = Pounce::with(&borrowed(&variables)).await;
+    for replica in [&two, &one] {
+        if std::ptr::eq(replica, &one) {
+            let gone = format!("/v2/a/manifests/{}", old.digest());
+            assert_eq!(replica.delete(&gone).await.status, 404);
+        }
+        let reply = replica.get("/v2/a/manifests/v1").await;
+        assert_eq!(reply.body, new.manifest, "{reply:?}");
+        replica.until_quiet().await;
+    }
+}

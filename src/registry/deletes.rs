@@ -1,7 +1,8 @@
 //! Deleting tags, manifests and blobs (end-9, end-10).
 //!
 //! What is deleted are the links that make content a repository's. The bytes stay: other repositories
-//! may have them. This replica forgets at once, others within the time that they remember things.
+//! may have them. This replica forgets at once, also what another one deleted already; others within the time that they
+//! remember things.
 //!
 //! Where one replica deletes a manifest while another one pushes it under a tag, both look again when they have
 //! written: whoever is last sees what the other one did. Then the tag and the manifest are there, or neither is,
@@ -69,13 +70,17 @@ impl Registry {
         let (registry, name, digest) = (self.clone(), name.clone(), *digest);
         let delete = async move {
             let (key, inner) = (Key::Layer(&name, &digest), &registry.inner);
-            registry
-                .require(&name, key, || blob_unknown(&name, &digest))
-                .await?;
             let delete = async {
-                inner.store.delete(key).await.map_err(of_store)?;
+                registry
+                    .require(&name, key, || blob_unknown(&name, &digest))
+                    .await?;
+                inner.store.delete(key).await.map_err(of_store)
+            };
+            let delete = async {
+                let deleted = delete.await;
+                // Also what another replica deleted already.
                 inner.cache.forget_member(&name, &digest);
-                Ok(())
+                deleted
             };
             let matter = Matter::Membership(name.clone(), digest);
             inner.cache.alone(matter, delete).await
@@ -109,6 +114,7 @@ impl Registry {
         if let Err(error) = required.await {
             // Another delete may have come no further than to here.
             self.drop_tags_of(name, digest).await.map_err(of_store)?;
+            self.forget_deleted(name, digest).await;
             return Err(error);
         }
         let referrer = self
@@ -132,6 +138,18 @@ impl Registry {
             Ok(())
         };
         delete.await.map_err(of_store)
+    }
+
+    /// Forgets a manifest that another replica deleted. A tag that is remembered to mean it is looked up when it is
+    /// pulled (`manifests`).
+    async fn forget_deleted(&self, name: &RepositoryName, digest: &Digest) {
+        let cache = &self.inner.cache;
+        let referrer = cache.manifest(name, *digest).and_then(|it| it.referrer());
+        cache.forget_manifest(name, digest);
+        self.forget_tag_list(name).await;
+        if let Some((subject, _)) = referrer {
+            self.forget_referrers(name, &subject).await;
+        }
     }
 
     async fn drop_tags_of(&self, name: &RepositoryName, digest: &Digest) -> Result<(), StoreError> {

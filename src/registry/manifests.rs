@@ -11,7 +11,7 @@ use super::parallel::a_few;
 use super::resolve::Resolved;
 use super::{Registry, Staleness};
 use crate::oci::{
-    Descriptor, Digest, Error, ErrorCode, Manifest, MediaType, Reference, RepositoryName,
+    Descriptor, Digest, Error, ErrorCode, Manifest, MediaType, Reference, RepositoryName, Tag,
 };
 use crate::store::{Condition, Key, Metadata, StoreError};
 use crate::telemetry::Outcome;
@@ -57,23 +57,7 @@ impl Registry {
     ) -> Result<Served, Error> {
         let served = match reference {
             Reference::Digest(digest) => self.manifest_by_digest(name, *digest, accept).await?,
-            Reference::Tag(tag) => match self.resolve(name, tag, accept, None).await? {
-                Resolved::Manifest(served) => served,
-                Resolved::Digest(digest, outcome, stale) => {
-                    let served = self.manifest_by_digest(name, digest, accept).await?;
-                    // What was learned about the tag says more than where its bytes were.
-                    let outcome = if served.outcome == Outcome::Hit {
-                        outcome
-                    } else {
-                        served.outcome
-                    };
-                    Served {
-                        outcome,
-                        stale,
-                        ..served
-                    }
-                }
-            },
+            Reference::Tag(tag) => self.manifest_by_tag(name, tag, accept).await?,
         };
         self.inner.metrics.manifest(served.outcome);
         Ok(served)
@@ -116,6 +100,44 @@ impl Registry {
             outcome,
             stale,
         })
+    }
+
+    /// A tag that means a manifest that is gone is resolved once more, past what is remembered: another replica may have
+    /// deleted the manifest, and the tag may have been pushed anew or moved.
+    async fn manifest_by_tag(
+        &self,
+        name: &RepositoryName,
+        tag: &Tag,
+        accept: &[MediaType],
+    ) -> Result<Served, Error> {
+        let mut gone = None;
+        loop {
+            let resolved = self.resolve(name, tag, accept, gone).await?;
+            let (digest, outcome, stale) = match resolved {
+                Resolved::Manifest(served) => return Ok(served),
+                Resolved::Digest(digest, outcome, stale) => (digest, outcome, stale),
+            };
+            match self.manifest_by_digest(name, digest, accept).await {
+                Ok(served) => {
+                    // What was learned about the tag says more than where its bytes were.
+                    let outcome = if served.outcome == Outcome::Hit {
+                        outcome
+                    } else {
+                        served.outcome
+                    };
+                    return Ok(Served {
+                        outcome,
+                        stale,
+                        ..served
+                    });
+                }
+                Err(error) if error.code() == ErrorCode::ManifestUnknown && gone.is_none() => {
+                    self.inner.cache.forget_tag_of(name, tag, &digest);
+                    gone = Some(digest);
+                }
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     async fn manifest_by_digest(

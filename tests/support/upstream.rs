@@ -144,6 +144,13 @@ impl Upstream {
             .insert(digest(&bytes), (media_type.into(), bytes));
     }
 
+    /// It does not have a manifest any more.
+    pub fn drop_manifest(&self, name: &str, digest: &str) {
+        let mut content = self.content();
+        let repository = content.repositories.get_mut(name).unwrap();
+        repository.manifests.remove(digest);
+    }
+
     /// Makes it one with a referrers API, as far as this subject goes.
     pub fn add_referrers(&self, name: &str, subject: &str, index: impl Into<Bytes>) {
         let mut content = self.content();
