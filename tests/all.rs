@@ -25,6 +25,7 @@ mod fill;
 mod heads;
 mod helpers;
 mod hostile;
+mod indexes;
 mod layers;
 mod limits;
 mod lists;

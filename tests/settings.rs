@@ -375,3 +375,35 @@ fn wrong_upstreams_name_their_setting() {
     ];
     name_their_setting(cases);
 }
+
+#[test]
+fn what_manifests_must_fulfil_is_distributions_setting() {
+    let cases: &[Case] = &[
+        (
+            "validation: {manifests: {indexes: {platforms: some}}}",
+            &[],
+            "validation.manifests.indexes.platforms",
+        ),
+        (
+            "validation: {manifests: {indexes: {platformlist: [{cpu: amd64}]}}}",
+            &[],
+            "validation.manifests.indexes.platformlist.0.cpu",
+        ),
+        ("validation: {disabled: 7}", &[], "validation.disabled"),
+    ];
+    name_their_setting(cases);
+    let text = "validation: {disabled: false, enabled: true, manifests: {urls: {allow: ['^https://'], deny: []}, \
+                indexes: {platforms: List, platformlist: [{os: linux, architecture: amd64}]}}}";
+    let loaded = load(text, &[]).unwrap();
+    let [notice] = &loaded.notices[..] else {
+        panic!("{:?}", loaded.notices);
+    };
+    assert!(
+        notice.starts_with("validation.manifests.urls is ignored"),
+        "{notice}"
+    );
+    let validation = loaded.config.validation;
+    assert!(validation.requires(Some(("linux", "amd64"))));
+    assert!(!validation.requires(Some(("linux", "arm64"))));
+    assert!(!validation.requires(None));
+}

@@ -298,3 +298,40 @@ async fn it_runs_beside_a_pounce_that_has_the_folder() {
     );
     assert_eq!(stage.upstream.requests(), 0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_cache_of_a_build_is_warmed() {
+    let stage = Stage::new().await;
+    let entry = |media_type: &str, content: &[u8]| json!({"mediaType": media_type, "digest": digest(content), "size": content.len()});
+    let mut cache = Image::new(7, &[1000, 2000]);
+    let blobs = cache.blobs.clone();
+    // A layer, one that is called a manifest, a config, and a manifest of a type that nobody knows.
+    let index = json!({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [
+        entry("application/vnd.oci.image.layer.v1.tar+gzip", &blobs[1]),
+        entry("application/vnd.oci.image.manifest.v1+json", &blobs[2]),
+        entry("application/vnd.buildkit.cacheconfig.v0", &blobs[0]),
+        entry("application/vnd.example.thing", &stage.image.manifest),
+    ]});
+    cache.manifest = index.to_string().into();
+    OCI_INDEX.clone_into(&mut cache.media_type);
+    stage.upstream.add("org/app", "buildcache", &cache);
+    let (status, output) = stage.warm(&["org/app:buildcache"]);
+    assert_eq!(status, 0, "{output}");
+    for content in blobs.iter().chain([&stage.image.manifest, &cache.manifest]) {
+        let hex = digest(content).replace("sha256:", "");
+        let key = format!("docker/registry/v2/blobs/sha256/{}/{hex}/data", &hex[..2]);
+        assert!(stage.root().join(key).is_file(), "{output}");
+    }
+    let (status, output) = stage.warm(&["org/app:buildcache"]);
+    assert!(status == 0 && output.contains("nothing to do"), "{output}");
+    // What is neither is told.
+    let index = json!({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [entry(OCI_INDEX, b"neither")]});
+    stage
+        .upstream
+        .add_manifest("org/app", "broken", OCI_INDEX, index.to_string());
+    let (status, output) = stage.warm(&["org/app:broken"]);
+    assert!(
+        status == 1 && output.contains(&digest(b"neither")),
+        "{output}"
+    );
+}

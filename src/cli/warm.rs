@@ -3,6 +3,8 @@
 //! It is the registry itself, without the listener: names, upstreams, credentials and bucket are those of
 //! the configuration. It can run beside replicas that serve.
 
+mod manifests;
+
 use std::cell::OnceCell;
 use std::collections::HashSet;
 use std::fs::File;
@@ -19,12 +21,12 @@ use super::image::ImageReference;
 use super::progress::{Progress, bytes};
 use super::{fail, on_runtime, signals};
 use crate::config::{Config, Environment, Loaded, LogLevel, Secret};
-use crate::oci::{
-    Descriptor, Digest, Error, ErrorCode, Manifest, Platform, Reference, RepositoryName,
-};
-use crate::registry::{Options, Registry, WarmManifest, Warmed};
+use crate::oci::{Descriptor, Digest, Error, ErrorCode, Platform, Reference, RepositoryName};
+use crate::registry::{Options, Registry, Warmed};
 use crate::store::Store;
 use crate::telemetry::{self, Metrics, causes};
+
+use manifests::{Found, Tree};
 
 /// What `warm` takes.
 #[derive(Debug, clap::Args)]
@@ -46,10 +48,6 @@ pub(super) struct Arguments {
     config: Option<PathBuf>,
 }
 
-/// How deep indexes may lie in indexes.
-const MAX_DEPTH: usize = 4;
-/// The most manifests of one image.
-const MAX_MANIFESTS: usize = 1000;
 /// The longest list of images, in bytes.
 const MAX_LIST: u64 = 4 << 20;
 /// How long the upstream may take to tell whether a tag is still the same: as long as it is asked.
@@ -131,12 +129,6 @@ struct Warming {
     platforms: Vec<Platform>,
     jobs: usize,
     progress: Progress,
-}
-
-/// A manifest of an image, under the reference that leads to it.
-struct Found {
-    reference: Reference,
-    warm: WarmManifest,
 }
 
 /// What has to be in the bucket in the end.
@@ -249,8 +241,10 @@ impl Warming {
         let name = self
             .registry
             .referenced(image.name.clone(), image.host.as_deref())?;
-        let found = self.manifests(&name, &image.reference).await?;
-        let (mut done, mut blobs, mut known) = (Done::default(), Vec::new(), HashSet::new());
+        let Tree { found, entries } = self.manifests(&name, &image.reference).await?;
+        let (mut done, mut known) = (Done::default(), HashSet::new());
+        let mut blobs = entries;
+        blobs.retain(|blob| known.insert(*blob.digest()));
         for Found { reference, warm } in found {
             done.manifests += 1;
             done.copied_manifests += usize::from(!warm.already);
@@ -302,54 +296,14 @@ impl Warming {
             bar.get_or_init(|| self.progress.bar(label(), blob.size()))
                 .at(bytes);
         };
-        (blob, self.registry.warm_blob(name, blob, progress).await)
-    }
-
-    /// The manifest that a reference means and, if it is an index, those of the wanted platforms.
-    async fn manifests(
-        &self,
-        name: &RepositoryName,
-        reference: &Reference,
-    ) -> Result<Vec<Found>, Error> {
-        let mut found = Vec::new();
-        let mut known = HashSet::new();
-        let mut next = vec![(reference.clone(), 0)];
-        while let Some((reference, depth)) = next.pop() {
-            let warm = self.registry.warm_manifest(name, &reference).await?;
-            let wanted = self.wanted(&warm.manifest)?;
-            found.push(Found { reference, warm });
-            if found.len() + next.len() + wanted.len() > MAX_MANIFESTS
-                || (depth == MAX_DEPTH && !wanted.is_empty())
-            {
-                let message = "the image has more manifests than are followed";
-                return Err(Error::new(ErrorCode::ManifestInvalid, message));
+        let warmed = match self.registry.warm_blob(name, blob, progress).await {
+            Err(error) if error.code() == ErrorCode::BlobUnknown => {
+                let manifest = self.manifest_instead(name, blob).await;
+                manifest.ok_or(error)
             }
-            let new = wanted.into_iter().filter(|digest| known.insert(*digest));
-            next.extend(new.map(|digest| (Reference::Digest(digest), depth + 1)));
-        }
-        Ok(found)
-    }
-
-    /// The manifests of an index for the wanted platforms. What is no index has none.
-    fn wanted(&self, index: &Manifest) -> Result<Vec<Digest>, Error> {
-        let listed = index.links().manifests;
-        let is = |entry: &Descriptor, wanted: &Platform| {
-            entry.platform().is_some_and(|platform| platform.is(wanted))
+            warmed => warmed,
         };
-        let lacks = |wanted: &&Platform| !listed.iter().any(|entry| is(entry, wanted));
-        if let Some(lacking) = self
-            .platforms
-            .iter()
-            .find(lacks)
-            .filter(|_| !listed.is_empty())
-        {
-            let message = format!("there is no manifest for {lacking}");
-            return Err(Error::new(ErrorCode::ManifestUnknown, message));
-        }
-        let wanted = listed.iter().filter(|entry| {
-            self.platforms.is_empty() || self.platforms.iter().any(|wanted| is(entry, wanted))
-        });
-        Ok(wanted.map(|entry| *entry.digest()).collect())
+        (blob, warmed)
     }
 }
 

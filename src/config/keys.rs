@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::{Config, Rule, scalars};
+use super::{Config, RequiredPlatform, Rule, scalars};
 
 /// distribution's settings that change nothing here, and why. A whole section is named by its root.
 const IGNORED: &[(&str, &str)] = &[
@@ -56,7 +56,10 @@ const IGNORED: &[(&str, &str)] = &[
         "requests are always signed with Signature V4",
     ),
     ("storage.tag", "tags are listed by the bucket"),
-    ("validation", "manifests are passed on as they are"),
+    (
+        "validation.manifests.urls",
+        "URLs in manifests are neither followed nor restricted, so that any can be pushed",
+    ),
 ];
 
 /// Settings that a registry must not pass over in silence, because an operator relies on them; unless they are switched
@@ -170,6 +173,10 @@ impl Keys {
             repositories: Some(Vec::new()),
             ..Rule::default()
         });
+        let validation = &mut shown.validation;
+        (validation.disabled, validation.enabled) = (Some(false), Some(false));
+        let indexes = &mut validation.manifests.indexes;
+        indexes.platformlist.push(RequiredPlatform::default());
         let defaults = serde_json::to_value(shown);
         Self(defaults.unwrap_or_else(|error| {
             unreachable!("the default configuration is plain data: {error}")

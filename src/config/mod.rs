@@ -23,6 +23,7 @@ mod remote;
 mod scalars;
 mod service_links;
 mod storage;
+mod validation;
 mod values;
 mod yaml;
 
@@ -41,6 +42,9 @@ pub use proxy::{Exec, Fill, OnMiss, Proxy, Remote, Spool};
 pub use remote::RemoteUrl;
 pub use storage::{
     Delete, Driver, Filesystem, Maintenance, ReadOnly, Redirect, S3, Storage, UploadPurging,
+};
+pub use validation::{
+    IndexValidation, ManifestValidation, Platforms, RequiredPlatform, Validation,
 };
 pub use values::Secret;
 
@@ -64,6 +68,8 @@ pub struct Config {
     pub catalog: Catalog,
     /// How long a page of `/v2/<name>/tags/list` is.
     pub tags: Tags,
+    /// What a manifest that is pushed must fulfil.
+    pub validation: Validation,
 }
 
 /// `log`

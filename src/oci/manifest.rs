@@ -72,9 +72,10 @@ pub enum ManifestError {
 /// What a manifest points at, within its own repository.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Links {
-    /// Config and layers, without those that clients fetch elsewhere (foreign layers).
+    /// Config and layers, without those that clients fetch elsewhere (foreign layers). Of an index, the entries whose
+    /// media type is no manifest's: `BuildKit` keeps its cache in an index of layers and a config.
     pub blobs: Vec<Descriptor>,
-    /// The manifests of an index.
+    /// The other entries of an index. One that is wrongly called a manifest may be a blob all the same.
     pub manifests: Vec<Descriptor>,
 }
 
@@ -164,9 +165,11 @@ impl Manifest {
     /// whatever it says, and nobody asks whether a repository has those.
     #[must_use]
     pub fn links(&self) -> Links {
-        let mut shape = Shape::read(&self.bytes).unwrap_or_default();
+        let shape = Shape::read(&self.bytes).unwrap_or_default();
         if self.media_type.is_index() || shape.manifests.is_some() {
-            (shape.config, shape.layers) = (None, None);
+            let entries = shape.manifests.unwrap_or_default().into_iter();
+            let (manifests, blobs) = entries.partition(|entry| entry.media_type().is_manifest());
+            return Links { blobs, manifests };
         }
         let blobs = shape
             .config
@@ -176,7 +179,7 @@ impl Manifest {
             blobs: blobs
                 .filter(|layer| !is_foreign(layer.media_type()))
                 .collect(),
-            manifests: shape.manifests.unwrap_or_default(),
+            manifests: Vec::new(),
         }
     }
 }

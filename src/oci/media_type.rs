@@ -37,6 +37,12 @@ impl MediaType {
         "application/vnd.docker.distribution.manifest.v1+prettyjws",
     ));
 
+    /// The types of image manifests.
+    pub const IMAGES: [Self; 2] = [Self::OCI_MANIFEST, Self::DOCKER_MANIFEST];
+
+    /// The types of lists of manifests.
+    pub const INDEXES: [Self; 2] = [Self::OCI_INDEX, Self::DOCKER_LIST];
+
     /// The types that pounce asks an upstream for, whatever the client named.
     pub const MANIFESTS: [Self; 4] = [
         Self::OCI_INDEX,
@@ -48,7 +54,20 @@ impl MediaType {
     /// Whether it is a list of manifests.
     #[must_use]
     pub fn is_index(&self) -> bool {
-        [Self::OCI_INDEX, Self::DOCKER_LIST].contains(self)
+        Self::INDEXES.contains(self)
+    }
+
+    /// Whether it is an image manifest.
+    #[must_use]
+    pub fn is_image(&self) -> bool {
+        Self::IMAGES.contains(self)
+    }
+
+    /// Whether it is a type of manifest: one that is known, or one that is called so, as those of schema 1 and of
+    /// artifacts are.
+    #[must_use]
+    pub fn is_manifest(&self) -> bool {
+        self.is_index() || self.as_str().contains(".manifest.")
     }
 
     /// The type as text.

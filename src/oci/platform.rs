@@ -20,6 +20,18 @@ pub struct Platform {
 pub struct PlatformError;
 
 impl Platform {
+    /// The operating system, as in `linux`.
+    #[must_use]
+    pub fn os(&self) -> &str {
+        &self.os
+    }
+
+    /// The processor, as in `amd64`.
+    #[must_use]
+    pub fn architecture(&self) -> &str {
+        &self.architecture
+    }
+
     /// Whether an image for `self` is what somebody wants who asks for `wanted`. Without a variant, any
     /// will do; arm64 has the variant v8, said or not.
     #[must_use]

@@ -223,13 +223,21 @@ impl Registry {
         }
     }
 
-    /// Keeps a manifest in memory.
+    /// Keeps a manifest of the upstream's in memory.
     pub(super) fn remember(&self, name: &RepositoryName, manifest: &Manifest) {
-        let links = manifest.links();
+        self.keep(name, manifest, &manifest.links().blobs);
+    }
+
+    /// Keeps a manifest in memory that was pushed.
+    pub(super) fn remember_pushed(&self, name: &RepositoryName, manifest: &Manifest) {
+        self.keep(name, manifest, &vouched(manifest));
+    }
+
+    fn keep(&self, name: &RepositoryName, manifest: &Manifest, blobs: &[Descriptor]) {
         // Without an upstream, what a repository has is linked to it in the bucket, and what is not was
         // deleted.
         let members = if self.upstream(name).is_some() {
-            &links.blobs[..]
+            blobs
         } else {
             &[]
         };
@@ -239,9 +247,9 @@ impl Registry {
     /// Keeps a manifest of the bucket's in memory. Whoever wrote it saw to its blobs' links, then or when they
     /// were filled: to ask for each again, or to write it, would be a request for every blob of every replica.
     fn remember_stored(&self, name: &RepositoryName, manifest: &Manifest) {
-        self.remember(name, manifest);
-        let cache = &self.inner.cache;
-        for blob in manifest.links().blobs {
+        let (cache, blobs) = (&self.inner.cache, vouched(manifest));
+        self.keep(name, manifest, &blobs);
+        for blob in blobs {
             if let Some(member) = cache.member(name, blob.digest()) {
                 let linked = true;
                 cache.keep_member(name, *blob.digest(), Member { linked, ..member });
@@ -269,6 +277,24 @@ impl Registry {
         name: &RepositoryName,
         manifest: &Manifest,
     ) -> Result<(), StoreError> {
+        self.write(name, manifest, manifest.links().blobs).await
+    }
+
+    /// The same of a manifest that was pushed.
+    pub(super) async fn write_pushed(
+        &self,
+        name: &RepositoryName,
+        manifest: &Manifest,
+    ) -> Result<(), StoreError> {
+        self.write(name, manifest, vouched(manifest)).await
+    }
+
+    async fn write(
+        &self,
+        name: &RepositoryName,
+        manifest: &Manifest,
+        blobs: Vec<Descriptor>,
+    ) -> Result<(), StoreError> {
         let (store, cache, digest) = (&self.inner.store, &self.inner.cache, manifest.digest());
         let (bytes, media_type) = (manifest.bytes().clone(), manifest.media_type());
         let (key, plain) = (Key::Blob(&digest), Metadata::new());
@@ -277,9 +303,8 @@ impl Registry {
         if !put(Condition::IfAbsent).await? && store.head(key).await?.is_none() {
             put(Condition::Always).await?;
         }
-        let blobs = manifest.links().blobs.into_iter();
         let link = |blob| self.link_stored(name, blob);
-        a_few(LINKS, blobs.map(link).collect()).await?;
+        a_few(LINKS, blobs.into_iter().map(link).collect()).await?;
         self.write_link(Key::Revision(name, &digest), &digest)
             .await?;
         self.write_referrer(name, manifest).await?;
@@ -315,6 +340,16 @@ impl Registry {
             .await?;
         Ok(())
     }
+}
+
+/// The blobs that belong to a repository because a manifest that was pushed to it names them. An index makes no blob the
+/// repository's: with `validation.manifests.indexes` it may name what nobody looked for, and what only another
+/// repository has. What was looked for has its own link.
+fn vouched(manifest: &Manifest) -> Vec<Descriptor> {
+    if manifest.media_type().is_index() {
+        return Vec::new();
+    }
+    manifest.links().blobs
 }
 
 pub(super) fn manifest_unknown(name: &RepositoryName, reference: &Reference) -> Error {

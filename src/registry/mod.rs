@@ -33,7 +33,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use crate::config::{Config, OnMiss, Secret, UpstreamHost};
+use crate::config::{Config, OnMiss, Secret, UpstreamHost, Validation};
 use crate::oci::{Error, ErrorCode, RepositoryName};
 use crate::store::{Embedded, Store};
 use crate::telemetry::Metrics;
@@ -78,6 +78,8 @@ struct Inner {
     readiness: Readiness,
     /// See [`Options::changes`].
     changes: Changes,
+    /// See [`Options::validation`].
+    validation: Validation,
     tag_ttl: Duration,
     /// See [`Options::prefetch`].
     prefetch: bool,
@@ -108,6 +110,8 @@ pub struct Options {
     pub stream_blobs: bool,
     /// `storage.redirect.expiry`
     pub url_life: Duration,
+    /// `validation`
+    pub validation: Validation,
     /// `proxy.tagttl`
     pub tag_ttl: Duration,
     /// How long a client of a stored tag waits for the upstream before it gets the stored one.
@@ -141,6 +145,7 @@ impl Options {
         Self {
             stream_blobs: storage.redirect.disable,
             url_life: storage.redirect.expiry,
+            validation: config.validation.clone(),
             tag_ttl: proxy.tagttl,
             client_wait: revalidate::CLIENT_WAIT,
             spool_directory: proxy
@@ -187,6 +192,7 @@ impl Registry {
             revalidations: Revalidations::new(options.client_wait),
             readiness: Readiness::default(),
             changes: options.changes,
+            validation: options.validation.clone(),
             tag_ttl: options.tag_ttl,
             prefetch: options.prefetch,
             on_miss: options.on_miss,

@@ -14,7 +14,7 @@ const PARALLEL: usize = 16;
 impl Registry {
     /// [`manifest`](Self::manifest), for a client that is going to pull its blobs: the bucket is asked in the
     /// background for those of which nothing is known, and, with `proxy.prefetch`, the fills of those that
-    /// it does not have begin. An index has no blobs: nothing begins until a platform is chosen.
+    /// it does not have begin. For an index, nothing begins until a platform is chosen, or of a build's cache, a layer.
     ///
     /// # Errors
     /// As [`manifest`](Self::manifest).
@@ -37,6 +37,9 @@ impl Registry {
             inner.cache.member(name, blob.digest()).is_some()
                 && inner.cache.present(blob.digest()).is_some()
         };
+        if manifest.media_type().is_index() {
+            return;
+        }
         let blobs = manifest.links().blobs;
         let blobs: Vec<_> = blobs.into_iter().filter(|blob| !known(blob)).collect();
         if blobs.is_empty() {

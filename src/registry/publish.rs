@@ -10,12 +10,12 @@ use super::cache::{Matter, Origin, TagState};
 use super::failure::of_store;
 use super::parallel::a_few;
 use crate::oci::{
-    Descriptor, Digest, Error, ErrorCode, Manifest, ManifestError, MediaType, Reference,
+    Descriptor, Digest, Error, ErrorCode, Links, Manifest, ManifestError, MediaType, Reference,
     RepositoryName, Tag,
 };
 use crate::store::Key;
 
-/// How many of a manifest's blobs and manifests are looked for at once.
+/// How many of the things that a manifest names are looked for at once.
 const PARALLEL: usize = 32;
 
 /// How often a manifest is written that others delete at the same time.
@@ -90,7 +90,7 @@ impl Registry {
         let matter = Matter::Manifest(name.clone(), reference.clone());
         let write = async {
             for _ in 0..ATTEMPTS {
-                let written = self.write_manifest(name, manifest).await;
+                let written = self.write_pushed(name, manifest).await;
                 written.map_err(of_store)?;
                 for tag in tags {
                     self.push_tag(name, tag, digest).await?;
@@ -107,7 +107,7 @@ impl Registry {
         cache.alone(matter, Box::pin(write)).await?;
         cache.forget_absent(name, &reference);
         cache.forget_catalog_without(name);
-        self.remember(name, manifest);
+        self.remember_pushed(name, manifest);
         Ok(())
     }
 
@@ -158,17 +158,23 @@ impl Registry {
         cache.alone(matter, write).await
     }
 
-    /// Whatever a manifest names, except its subject, must be the repository's.
+    /// Whatever a manifest names, except its subject, must be the repository's; of an index, as far as
+    /// `validation.manifests.indexes` says so.
     async fn require_links(&self, name: &RepositoryName, manifest: &Manifest) -> Result<(), Error> {
-        let mut links = manifest.links();
-        for named in [&mut links.blobs, &mut links.manifests] {
-            named.sort_unstable_by_key(|descriptor| *descriptor.digest());
-            named.dedup_by_key(|descriptor| *descriptor.digest());
+        let is_index = manifest.media_type().is_index();
+        let Links { blobs, manifests } = manifest.links();
+        let mut named: Vec<Descriptor> = blobs.into_iter().chain(manifests).collect();
+        if is_index {
+            let validation = &self.inner.validation;
+            named.retain(|entry| {
+                let platform = entry.platform();
+                validation.requires(platform.map(|it| (it.os(), it.architecture())))
+            });
         }
-        let blobs = links.blobs.iter().map(|blob| (blob, false));
-        let manifests = links.manifests.iter().map(|manifest| (manifest, true));
-        let look = |(descriptor, is_manifest)| self.missing(name, descriptor, is_manifest);
-        let missing = a_few(PARALLEL, blobs.chain(manifests).map(look).collect()).await?;
+        named.sort_unstable_by_key(|descriptor| *descriptor.digest());
+        named.dedup_by_key(|descriptor| *descriptor.digest());
+        let look = |descriptor| self.missing(name, descriptor, is_index);
+        let missing = a_few(PARALLEL, named.iter().map(look).collect()).await?;
         let missing: Vec<Digest> = missing.into_iter().flatten().collect();
         if missing.is_empty() {
             return Ok(());
@@ -182,10 +188,10 @@ impl Registry {
         &self,
         name: &RepositoryName,
         descriptor: &Descriptor,
-        is_manifest: bool,
+        is_entry: bool,
     ) -> Result<Option<Digest>, Error> {
-        let there = if is_manifest {
-            self.has_manifest(name, descriptor).await?
+        let there = if is_entry {
+            self.has_entry(name, descriptor).await?
         } else {
             self.has_blob(name, descriptor).await?
         };
@@ -220,24 +226,40 @@ impl Registry {
         }
     }
 
-    async fn has_manifest(
-        &self,
-        name: &RepositoryName,
-        manifest: &Descriptor,
-    ) -> Result<bool, Error> {
-        let (store, digest) = (&self.inner.store, manifest.digest());
-        let (link, blob) = tokio::try_join!(
+    /// Whether the repository has an entry of an index, a manifest or a blob: as distribution does it, whichever it is
+    /// called.
+    async fn has_entry(&self, name: &RepositoryName, entry: &Descriptor) -> Result<bool, Error> {
+        let (store, digest) = (&self.inner.store, entry.digest());
+        let (revision, layer, blob) = tokio::try_join!(
             store.head(Key::Revision(name, digest)),
+            store.head(Key::Layer(name, digest)),
             store.head(Key::Blob(digest))
         )
         .map_err(of_store)?;
-        if link.is_some() && blob.is_some() {
+        if blob.is_some() && (revision.is_some() || layer.is_some()) {
             return Ok(true);
         }
         // Nor is what this process remembers in the bucket.
         self.inner.cache.forget_manifest(name, digest);
-        let reference = Reference::Digest(*digest);
-        match self.manifest(name, &reference, &[]).await {
+        if self.upstream(name).is_none() {
+            return Ok(false);
+        }
+        // What it is called is asked for first, and most things are what they are called.
+        if entry.media_type().is_manifest() {
+            Ok(self.upstream_has_manifest(name, digest).await?
+                || self.has_blob(name, entry).await?)
+        } else {
+            Ok(self.has_blob(name, entry).await?
+                || self.upstream_has_manifest(name, digest).await?)
+        }
+    }
+
+    async fn upstream_has_manifest(
+        &self,
+        name: &RepositoryName,
+        digest: &Digest,
+    ) -> Result<bool, Error> {
+        match self.manifest(name, &Reference::Digest(*digest), &[]).await {
             Ok(_) => Ok(true),
             Err(error) if error.code() == ErrorCode::ManifestUnknown => Ok(false),
             Err(error) => Err(error),

@@ -1,0 +1,203 @@
+//! Indexes that are more, or less, than a list of images: a build's cache, an index of which only some images are there,
+//! and one that is asked for by clients from before there were indexes.
+
+use bytes::Bytes;
+use serde_json::{Value, json};
+
+use crate::support::image::{OCI_INDEX, OCI_MANIFEST, digest, noise};
+use crate::support::{Image, Pounce, Reply, Upstream, borrowed};
+
+const LAYER: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
+const CONFIG: &str = "application/vnd.buildkit.cacheconfig.v0";
+const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
+const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
+
+fn entry(media_type: &str, content: &[u8]) -> Value {
+    json!({"mediaType": media_type, "digest": digest(content), "size": content.len()})
+}
+
+fn index(entries: &[Value]) -> Bytes {
+    let index = json!({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries});
+    index.to_string().into()
+}
+
+/// What `BuildKit` exports: an index of layers and of a config.
+fn cache(seed: u64) -> Image {
+    let (layer, config) = (noise(seed, 5000), noise(seed + 1, 200));
+    Image {
+        manifest: index(&[entry(LAYER, &layer), entry(CONFIG, &config)]),
+        media_type: OCI_INDEX.to_owned(),
+        blobs: vec![layer, config],
+    }
+}
+
+/// An index of images for linux, one for each of these processors.
+fn multi(media_type: &str, images: &[(&Image, &str)]) -> Bytes {
+    let entries = images.iter().map(|(image, architecture)| {
+        let mut entry = entry(&image.media_type, &image.manifest);
+        entry["platform"] = json!({"os": "linux", "architecture": architecture});
+        entry
+    });
+    let entries: Vec<Value> = entries.collect();
+    let index = json!({"schemaVersion": 2, "mediaType": media_type, "manifests": entries});
+    index.to_string().into()
+}
+
+async fn before(upstream: &Upstream, more: &[(&str, &str)]) -> Pounce {
+    let url = upstream.url();
+    let mut variables = vec![("REGISTRY_PROXY_REMOTEURL", url.as_str())];
+    variables.extend(more);
+    Pounce::with(&variables).await
+}
+
+#[tokio::test]
+async fn the_entries_of_an_index_may_be_blobs() {
+    let upstream = Upstream::start().await;
+    for pounce in [Pounce::with(&[]).await, before(&upstream, &[]).await] {
+        let cache = cache(1);
+        pounce.push_image("a/b", "buildcache", &cache).await;
+        let reply = pounce.get("/v2/a/b/manifests/buildcache").await;
+        assert_eq!((reply.status, &reply.body), (200, &cache.manifest));
+        // Whatever they are called.
+        let misnamed = index(&[entry(OCI_MANIFEST, &cache.blobs[0])]);
+        let put = pounce
+            .put_manifest("a/b", "misnamed", OCI_INDEX, misnamed)
+            .await;
+        assert_eq!(put.status, 201, "{put:?}");
+        // But they have to be there, in this repository.
+        for media_type in [LAYER, OCI_MANIFEST] {
+            let missing = index(&[
+                entry(media_type, b"missing"),
+                entry(media_type, &cache.blobs[0]),
+            ]);
+            let put = pounce
+                .put_manifest("a/b", "v1", OCI_INDEX, missing.clone())
+                .await;
+            assert_eq!(
+                (put.status, put.code().as_str()),
+                (400, "MANIFEST_BLOB_UNKNOWN")
+            );
+            let body: Value = serde_json::from_slice(&put.body).unwrap();
+            assert_eq!(body["errors"].as_array().unwrap().len(), 1, "{body}");
+            assert_eq!(body["errors"][0]["detail"]["digest"], digest(b"missing"));
+            let put = pounce
+                .put_manifest("another", "v1", OCI_INDEX, missing)
+                .await;
+            let body: Value = serde_json::from_slice(&put.body).unwrap();
+            assert_eq!(body["errors"].as_array().unwrap().len(), 2, "{body}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_pushed_index_may_name_blobs_that_only_the_upstream_has() {
+    let upstream = Upstream::start().await;
+    let cache = cache(1);
+    upstream.add("a", "buildcache", &cache);
+    let pounce = before(&upstream, &[]).await;
+    let other = index(&[
+        entry(LAYER, &cache.blobs[0]),
+        entry(OCI_MANIFEST, &cache.blobs[1]),
+    ]);
+    let put = pounce.put_manifest("a", "other", OCI_INDEX, other).await;
+    assert_eq!(put.status, 201, "{put:?}");
+    pounce.until_quiet().await;
+    for blob in &cache.blobs {
+        assert!(pounce.has_blob(&digest(blob)));
+    }
+}
+
+#[tokio::test]
+async fn the_blobs_of_an_upstreams_index_are_the_repositorys() {
+    let upstream = Upstream::start().await;
+    let cache = cache(1);
+    upstream.add("a", "buildcache", &cache);
+    upstream.add("b", "buildcache", &cache);
+    let pounce = before(&upstream, &[("REGISTRY_PROXY_PREFETCH", "true")]).await;
+    for name in ["a", "b"] {
+        let path = format!("/v2/{name}/manifests/buildcache");
+        assert_eq!(pounce.get(&path).await.body, cache.manifest);
+        pounce.until_quiet().await;
+        // A build fetches the config, and those few layers that it can use.
+        let before = upstream.count("GET", "/blobs/");
+        assert_eq!(before, if name == "a" { 0 } else { 2 });
+        for blob in &cache.blobs {
+            assert_eq!(pounce.pull(name, &digest(blob)).await, blob);
+            pounce.until_stored(&digest(blob)).await;
+        }
+    }
+    assert_eq!(upstream.count("HEAD", "/blobs/"), 0);
+    assert_eq!(upstream.count("GET", "/blobs/"), 2);
+}
+
+#[tokio::test]
+async fn what_an_index_may_leave_out() {
+    let (amd64, arm64) = (Image::new(1, &[10]), Image::new(2, &[10]));
+    let index = multi(OCI_INDEX, &[(&amd64, "amd64"), (&arm64, "arm64")]);
+    let blobs = cache(5).manifest;
+    let platforms = "REGISTRY_VALIDATION_MANIFESTS_INDEXES_PLATFORMS";
+    let list = "REGISTRY_VALIDATION_MANIFESTS_INDEXES_PLATFORMLIST";
+    let amd = "[{architecture: amd64, os: linux}]";
+    let arm = "[{architecture: arm64, os: linux}, {architecture: amd64, os: windows}]";
+    let (disabled, enabled) = (
+        "REGISTRY_VALIDATION_DISABLED",
+        "REGISTRY_VALIDATION_ENABLED",
+    );
+    // The image for amd64 is there. What is for no platform is in no list.
+    let cases: [(&[(&str, &str)], u16, u16); 9] = [
+        (&[], 400, 400),
+        (&[(platforms, "all"), (list, amd)], 400, 400),
+        (&[(platforms, "none")], 201, 201),
+        (&[(platforms, "None"), (list, arm)], 201, 201),
+        (&[(platforms, "list"), (list, amd)], 201, 201),
+        (&[(platforms, "list"), (list, arm)], 400, 201),
+        (&[(platforms, "list")], 400, 400),
+        (&[(disabled, "true")], 201, 201),
+        (&[(disabled, "true"), (enabled, "true")], 400, 400),
+    ];
+    for (variables, images, cached) in cases {
+        let pounce = Pounce::with(variables).await;
+        pounce.push_image("a/b", "amd64", &amd64).await;
+        let put = pounce
+            .put_manifest("a/b", "v1", OCI_INDEX, index.clone())
+            .await;
+        assert_eq!(put.status, images, "{variables:?} {put:?}");
+        let put = pounce
+            .put_manifest("a/b", "v2", OCI_INDEX, blobs.clone())
+            .await;
+        assert_eq!(put.status, cached, "{variables:?} {put:?}");
+        // An image manifest may leave out nothing.
+        let put = pounce.put_manifest("a/b", "v3", OCI_MANIFEST, arm64.manifest.clone());
+        assert_eq!(put.await.code(), "MANIFEST_BLOB_UNKNOWN", "{variables:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_index_that_may_name_anything_makes_no_blob_its_repositorys() {
+    let upstream = Upstream::start().await;
+    let bucket = Pounce::with(&[]).await;
+    let mut variables = bucket.as_s3();
+    variables.push((
+        "REGISTRY_VALIDATION_MANIFESTS_INDEXES_PLATFORMS",
+        "none".to_owned(),
+    ));
+    let without = Pounce::with(&borrowed(&variables)).await;
+    variables.push(("REGISTRY_PROXY_REMOTEURL", upstream.url()));
+    let with = Pounce::with(&borrowed(&variables)).await;
+    let secret = with.push("secret", noise(1, 100)).await;
+    let names_it = index(&[entry(LAYER, &noise(1, 100))]);
+    let path = format!("/v2/thief/blobs/{secret}");
+    for pounce in [&without, &with] {
+        let put = pounce
+            .put_manifest("thief", "v1", OCI_INDEX, names_it.clone())
+            .await;
+        assert_eq!(put.status, 201, "{put:?}");
+        let fresh = Pounce::with(&borrowed(&variables)).await;
+        for pounce in [pounce, &fresh] {
+            assert_eq!(pounce.get("/v2/thief/manifests/v1").await.status, 200);
+            pounce.until_quiet().await;
+            assert_eq!(pounce.get(&path).await.code(), "BLOB_UNKNOWN");
+            assert_eq!(pounce.head(&path).await.status, 404);
+        }
+    }
+}
