@@ -4,7 +4,9 @@
 use bytes::Bytes;
 use serde_json::{Value, json};
 
+use crate::support::front::Front;
 use crate::support::image::{OCI_INDEX, OCI_MANIFEST, digest, noise};
+use crate::support::upstream::Manners;
 use crate::support::{Image, Pounce, Reply, Upstream, borrowed};
 
 const LAYER: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
@@ -199,5 +201,163 @@ async fn an_index_that_may_name_anything_makes_no_blob_its_repositorys() {
             assert_eq!(pounce.get(&path).await.code(), "BLOB_UNKNOWN");
             assert_eq!(pounce.head(&path).await.status, 404);
         }
+    }
+}
+
+/// What a client gets that names these media types.
+async fn asked(pounce: &Pounce, method: &str, path: &str, accept: &[&str]) -> Reply {
+    let mut request = pounce.request(method, path);
+    for line in accept {
+        request = request.header("accept", *line);
+    }
+    pounce.send(request).await
+}
+
+#[tokio::test]
+async fn a_client_from_before_indexes_gets_the_image_for_amd64() {
+    let (arm64, amd64) = (Image::new(1, &[10]), Image::new(2, &[10]));
+    let only_images: [&[&str]; 5] = [
+        &[OCI_MANIFEST],
+        &[DOCKER_MANIFEST],
+        &["Application/vnd.oci.image.manifest.v1+JSON;q=0.5 , application/json"],
+        &[
+            "application/vnd.docker.distribution.manifest.v1+prettyjws",
+            DOCKER_MANIFEST,
+        ],
+        &["", OCI_MANIFEST],
+    ];
+    let all: [&[&str]; 6] = [
+        &[],
+        &["*/*"],
+        &[OCI_MANIFEST, "*/*"],
+        &[OCI_MANIFEST, OCI_INDEX],
+        &[
+            DOCKER_MANIFEST,
+            "application/vnd.docker.distribution.manifest.list.V2+json",
+        ],
+        &["application/json"],
+    ];
+    for media_type in [OCI_INDEX, DOCKER_LIST] {
+        let index = multi(media_type, &[(&arm64, "arm64"), (&amd64, "amd64")]);
+        let upstream = Upstream::start().await;
+        upstream.add("a", "amd64", &amd64);
+        upstream.add("a", "arm64", &arm64);
+        upstream.add_manifest("a", "v1", media_type, index.clone());
+        upstream.add_manifest(
+            "a",
+            "arm",
+            media_type,
+            multi(media_type, &[(&arm64, "arm64")]),
+        );
+        let through = before(&upstream, &[]).await;
+        let pushed = Pounce::with(&[]).await;
+        for (tag, image) in [("1", &amd64), ("2", &arm64)] {
+            pushed.push_image("a", tag, image).await;
+        }
+        let put = pushed
+            .put_manifest("a", "v1", media_type, index.clone())
+            .await;
+        assert_eq!(put.status, 201);
+        let arm = multi(media_type, &[(&arm64, "arm64")]);
+        pushed.put_manifest("a", "arm", media_type, arm).await;
+        for pounce in [&through, &pushed] {
+            for method in ["HEAD", "GET", "GET"] {
+                for accept in only_images {
+                    let reply = asked(pounce, method, "/v2/a/manifests/v1", accept).await;
+                    assert_eq!(reply.status, 200, "{accept:?} {reply:?}");
+                    assert_eq!(reply.header("docker-content-digest"), amd64.digest());
+                    assert_eq!(reply.header("content-type"), OCI_MANIFEST);
+                    assert_eq!(reply.header("vary"), "Accept");
+                    let length = amd64.manifest.len().to_string();
+                    assert_eq!(reply.header("content-length"), length);
+                    let reply = asked(pounce, method, "/v2/a/manifests/arm", accept).await;
+                    assert_eq!(reply.status, 404, "{accept:?} {reply:?}");
+                    // By its digest, it is what it is.
+                    let by_digest = format!("/v2/a/manifests/{}", digest(&index));
+                    let reply = asked(pounce, method, &by_digest, accept).await;
+                    assert_eq!(reply.header("content-type"), media_type);
+                    assert!(!reply.headers.contains_key("vary"));
+                    // And an image is an image.
+                    let by_digest = format!("/v2/a/manifests/{}", arm64.digest());
+                    let reply = asked(pounce, method, &by_digest, accept).await;
+                    assert_eq!(reply.header("docker-content-digest"), arm64.digest());
+                }
+                for accept in all {
+                    let reply = asked(pounce, method, "/v2/a/manifests/v1", accept).await;
+                    assert_eq!(
+                        reply.header("docker-content-digest"),
+                        digest(&index),
+                        "{accept:?}"
+                    );
+                    assert_eq!(
+                        (reply.header("content-type"), reply.header("vary")),
+                        (media_type, "Accept")
+                    );
+                }
+            }
+            let request = pounce.request("GET", "/v2/a/manifests/v1");
+            let request = request.header("if-none-match", format!("\"{}\"", amd64.digest()));
+            assert_eq!(
+                pounce
+                    .send(request.header("accept", OCI_MANIFEST))
+                    .await
+                    .status,
+                304
+            );
+            let unknown = asked(pounce, "GET", "/v2/a/manifests/arm", &[OCI_MANIFEST]).await;
+            assert_eq!(unknown.code(), "MANIFEST_UNKNOWN");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_image_for_a_client_from_before_indexes_comes_from_memory() {
+    let bucket = Pounce::with(&[]).await;
+    let front = Front::before(bucket.addr).await;
+    let pounce = Pounce::with(&borrowed(&bucket.as_s3_behind(front.addr))).await;
+    let (amd64, other) = (Image::new(1, &[10]), Image::new(2, &[10]));
+    pounce.push_image("a", "1", &amd64).await;
+    pounce.push_image("a", "2", &other).await;
+    // Of two for the platform, the one whose type the client names.
+    let mut docker = other.clone();
+    docker.media_type = DOCKER_MANIFEST.to_owned();
+    let index = multi(OCI_INDEX, &[(&docker, "amd64"), (&amd64, "amd64")]);
+    let put = pounce
+        .put_manifest("a", "v1", OCI_INDEX, index.clone())
+        .await;
+    assert_eq!(put.status, 201);
+    for _ in 0..2 {
+        for (accept, image) in [(OCI_MANIFEST, &amd64), (DOCKER_MANIFEST, &other)] {
+            let reply = asked(&pounce, "GET", "/v2/a/manifests/v1", &[accept]).await;
+            assert_eq!(reply.header("docker-content-digest"), image.digest());
+        }
+        pounce.until_quiet().await;
+        front.take();
+    }
+    for accept in [OCI_MANIFEST, DOCKER_MANIFEST, OCI_INDEX] {
+        for method in ["GET", "HEAD"] {
+            asked(&pounce, method, "/v2/a/manifests/v1", &[accept]).await;
+        }
+    }
+    pounce.until_quiet().await;
+    assert_eq!(front.total(), 0);
+}
+
+#[tokio::test]
+async fn an_image_that_stands_in_for_a_stale_index_is_stale() {
+    let upstream = Upstream::start().await;
+    let amd64 = Image::new(1, &[10]);
+    upstream.add("a", "amd64", &amd64);
+    upstream.add_manifest("a", "v1", OCI_INDEX, multi(OCI_INDEX, &[(&amd64, "amd64")]));
+    let pounce = before(&upstream, &[("REGISTRY_PROXY_TAGTTL", "0")]).await;
+    for warning in ["", "110 - \"Response is Stale\""] {
+        let reply = asked(&pounce, "GET", "/v2/a/manifests/v1", &[OCI_MANIFEST]).await;
+        assert_eq!(reply.header("docker-content-digest"), amd64.digest());
+        assert_eq!(reply.header("warning"), warning);
+        pounce.until_quiet().await;
+        upstream.behave(Manners {
+            status: Some(500),
+            ..Manners::default()
+        });
     }
 }

@@ -76,28 +76,47 @@ pub(super) fn warn(headers: &mut HeaderMap, text: &str) {
     headers.append(header::WARNING, owned(format!("299 - \"{text}\"")));
 }
 
-/// Every media type in every `Accept` line: clients send several, and order and weights do not matter
-/// to a registry that has one form of each manifest. Wildcards name no type.
+/// The texts in every `Accept` line: clients send several, and order and weights do not matter to a registry.
+fn accept_texts(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    let lines = headers.get_all(header::ACCEPT).iter();
+    let lines = lines.filter_map(|line| line.to_str().ok());
+    lines.flat_map(|line| line.split(','))
+}
+
+/// Every media type that a client names. A wildcard names no type, but takes an index.
 pub(super) fn accepted(headers: &HeaderMap) -> Vec<MediaType> {
     /// In characters, more than any client needs: upstreams refuse long headers, and one client's
     /// must not make a tag fail for all.
     const MOST: usize = 1024;
-    let lines = headers
-        .get_all(header::ACCEPT)
-        .iter()
-        .filter_map(|line| line.to_str().ok());
-    let texts = lines
-        .flat_map(|line| line.split(','))
-        .filter(|text| !text.contains('*'));
     let mut room = MOST;
-    texts
-        .filter_map(|text| text.parse().ok())
-        .take_while(|media_type: &MediaType| {
-            let fits = media_type.as_str().len() < room;
-            room = room.saturating_sub(media_type.as_str().len() + 2);
+    let named = accept_texts(headers).filter_map(|text| match text {
+        text if text.contains('*') => Some(MediaType::OCI_INDEX),
+        text => text.parse().ok(),
+    });
+    named
+        .filter(|media_type: &MediaType| {
+            let length = media_type.as_str().len();
+            // Those that are asked for in any case take no room.
+            let fits = MediaType::MANIFESTS.contains(media_type) || length < room;
+            room = room.saturating_sub(length + 2);
             fits
         })
         .collect()
+}
+
+/// Whether a client takes image manifests, and no index. It is asked before anything is looked up, without an
+/// allocation.
+pub(super) fn accepts_only_images(headers: &HeaderMap) -> bool {
+    let mut named = false;
+    for text in accept_texts(headers) {
+        let essence = text.split(';').next().unwrap_or_default().trim();
+        let is = |media_type: &MediaType| media_type.as_str().eq_ignore_ascii_case(essence);
+        if text.contains('*') || MediaType::INDEXES.iter().any(is) {
+            return false;
+        }
+        named |= MediaType::IMAGES.iter().any(is);
+    }
+    named
 }
 
 /// Whether an `If-None-Match` names this digest.

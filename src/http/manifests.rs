@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use axum::http::header::{self, HeaderName};
+use axum::http::header::{self, HeaderName, HeaderValue};
 use axum::http::request::Parts;
 use axum::http::{Method, StatusCode};
 use axum::response::IntoResponse;
@@ -26,6 +26,9 @@ pub(super) fn known(
     name: &RepositoryName,
     reference: &Reference,
 ) -> Option<Answer> {
+    if takes_only_images(request, reference) {
+        return None;
+    }
     let served = if request.method == Method::HEAD {
         site.registry.known_manifest(name, reference)?
     } else {
@@ -58,7 +61,7 @@ fn answer(
 ) -> Answer {
     let manifest = served.manifest;
     let digest = &manifest.digest();
-    let fields = [
+    let [content_type, content_digest, etag] = [
         (
             header::CONTENT_TYPE,
             headers::value(manifest.media_type().as_str()),
@@ -66,11 +69,21 @@ fn answer(
         (headers::CONTENT_DIGEST, headers::digest(digest)),
         (header::ETAG, headers::etag(digest)),
     ];
-    let mut response = if headers::has_it_already(&request.headers, digest) {
-        headers::response(StatusCode::NOT_MODIFIED, fields, Body::empty())
+    let (status, body) = if headers::has_it_already(&request.headers, digest) {
+        (StatusCode::NOT_MODIFIED, Body::empty())
     } else {
-        let body = Body::from(manifest.bytes().clone());
-        headers::response(StatusCode::OK, fields, body)
+        (StatusCode::OK, Body::from(manifest.bytes().clone()))
+    };
+    let is_tag = matches!(reference, Reference::Tag(_));
+    let varies =
+        (is_tag && manifest.media_type().is_index()) || takes_only_images(request, reference);
+    let mut response = if varies {
+        let vary = (header::VARY, HeaderValue::from_static("Accept"));
+        let fields = [content_type, content_digest, etag, vary];
+        headers::response(status, fields, body)
+    } else {
+        let fields = [content_type, content_digest, etag];
+        headers::response(status, fields, body)
     };
     if let Some(why) = served.stale {
         headers::warn(response.headers_mut(), &out_of_date(name, reference, why));
@@ -79,6 +92,11 @@ fn answer(
         outcome: Some(served.outcome),
         ..response.into()
     }
+}
+
+/// Whether an index under this reference would be answered with an image.
+fn takes_only_images(request: &Parts, reference: &Reference) -> bool {
+    matches!(reference, Reference::Tag(_)) && headers::accepts_only_images(&request.headers)
 }
 
 /// What people read whose client shows warnings: which tag may be out of date, and why.

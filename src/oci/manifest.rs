@@ -161,6 +161,22 @@ impl Manifest {
         self.digest
     }
 
+    /// What stands in for an index at a client that takes image manifests only: its first image for linux/amd64, one of
+    /// a type that the client named before any other. `None` where there is none.
+    #[must_use]
+    pub fn default_image(&self, accept: &[MediaType]) -> Option<Digest> {
+        let images = self.links().manifests.into_iter().filter(|entry| {
+            let platform = entry.platform();
+            entry.media_type().is_image()
+                && platform.is_some_and(|it| it.os() == "linux" && it.architecture() == "amd64")
+        });
+        let images: Vec<Descriptor> = images.collect();
+        let named = images
+            .iter()
+            .find(|image| accept.contains(image.media_type()));
+        named.or(images.first()).map(|image| *image.digest())
+    }
+
     /// What it points at. Content that is no image manifest or index points at nothing; an index has no layers,
     /// whatever it says, and nobody asks whether a repository has those.
     #[must_use]

@@ -43,10 +43,12 @@ impl Served {
 
 impl Registry {
     /// The manifest that a reference means. `accept` are media types that the client named; the
-    /// upstream is asked for them besides those that pounce knows.
+    /// upstream is asked for them besides those that pounce knows. A client that named image manifests and no index
+    /// gets the image for linux/amd64 where a tag means an index, as from distribution: it is from before there were
+    /// indexes. By a digest, everybody gets what has it.
     ///
     /// # Errors
-    /// - `MANIFEST_UNKNOWN`: the repository does not have it, nor does the upstream.
+    /// - `MANIFEST_UNKNOWN`: the repository does not have it, nor does the upstream; or not for linux/amd64.
     /// - `DENIED`: the upstream refuses pounce's credentials.
     /// - `TOOMANYREQUESTS`, `UNAVAILABLE`: it is not stored, and the upstream cannot be asked.
     pub async fn manifest(
@@ -57,7 +59,16 @@ impl Registry {
     ) -> Result<Served, Error> {
         let served = match reference {
             Reference::Digest(digest) => self.manifest_by_digest(name, *digest, accept).await?,
-            Reference::Tag(tag) => self.manifest_by_tag(name, tag, accept).await?,
+            Reference::Tag(tag) => {
+                let tagged = self.manifest_by_tag(name, tag, accept).await?;
+                let takes_no_index = accept.iter().any(MediaType::is_image)
+                    && !accept.iter().any(MediaType::is_index);
+                if takes_no_index && tagged.manifest.media_type().is_index() {
+                    self.image_of(name, tag, tagged, accept).await?
+                } else {
+                    tagged
+                }
+            }
         };
         self.inner.metrics.manifest(served.outcome);
         Ok(served)
@@ -99,6 +110,29 @@ impl Registry {
             manifest,
             outcome,
             stale,
+        })
+    }
+
+    /// The image that stands in for an index.
+    async fn image_of(
+        &self,
+        name: &RepositoryName,
+        tag: &Tag,
+        index: Served,
+        accept: &[MediaType],
+    ) -> Result<Served, Error> {
+        let Some(digest) = index.manifest.default_image(accept) else {
+            let message = format!(
+                "{name}:{tag} is an index without an image for linux/amd64, and the request's Accept names no index: \
+                 name {} too",
+                index.manifest.media_type()
+            );
+            return Err(Error::new(ErrorCode::ManifestUnknown, message));
+        };
+        let image = self.manifest_by_digest(name, digest, accept).await?;
+        Ok(Served {
+            manifest: image.manifest,
+            ..index
         })
     }
 
