@@ -20,6 +20,7 @@ mod credentials;
 mod discovery;
 mod draining;
 mod errors;
+mod fake_s3;
 mod faults;
 mod fill;
 mod heads;

@@ -118,6 +118,12 @@ impl Held {
     pub fn release(&self) {
         self.released.notify_one();
     }
+
+    /// The request is there, and waits.
+    pub async fn wait(&self) {
+        self.came.notify_one();
+        self.released.notified().await;
+    }
 }
 
 struct Behind {
@@ -238,8 +244,7 @@ impl Behind {
             hold.take_if(|(operation, _)| *operation == named)
         };
         if let Some((_, held)) = held {
-            held.came.notify_one();
-            held.released.notified().await;
+            held.wait().await;
         }
         let deletes = named == "DeleteObject";
         if (deletes || WRITES.contains(&named)) && self.mood.lock().unwrap().lags {

@@ -11,6 +11,7 @@
 pub mod blob;
 pub mod demands;
 pub mod dice;
+pub mod fake_s3;
 pub mod faults;
 pub mod front;
 pub mod image;
@@ -29,6 +30,7 @@ pub mod wire;
 
 use std::path::PathBuf;
 
+pub use fake_s3::{FakeS3, Rule};
 pub use image::Image;
 pub use metric::metric;
 pub use pounce::{Pounce, Reply};
