@@ -55,6 +55,7 @@ mod schema1;
 mod settings;
 mod stale;
 mod storage;
+mod stores;
 mod tls;
 mod token_servers;
 mod tokens;

@@ -11,6 +11,7 @@ use aws_sdk_s3::config::{
 };
 use aws_sdk_s3::types::ServerSideEncryption;
 
+use super::content_length::ContentLength;
 use super::relocate::CopyOptions;
 use super::{Embedded, Inner, PutOptions, Store, StoreError, error, presign::Presigner};
 use crate::config::{Driver, S3, Storage};
@@ -286,6 +287,7 @@ fn base() -> Builder {
         .behavior_version(BehaviorVersion::latest())
         .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
         .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
+        .interceptor(ContentLength)
         // Exponential backoff with jitter, for 5xx, SlowDown and broken connections.
         .retry_config(
             RetryConfig::standard()

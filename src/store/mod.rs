@@ -6,6 +6,7 @@
 
 mod body;
 mod connect;
+mod content_length;
 mod embedded;
 mod error;
 mod key;
