@@ -12,7 +12,7 @@ const MIB: usize = 1 << 20;
 async fn end_14_a_cancelled_upload_is_gone() {
     let pounce = Pounce::with(&[]).await;
     // Without bytes, with few, and with a multipart upload.
-    for size in [0, 1000, 6 * MIB] {
+    for size in [0, 1000, 12 * MIB] {
         let blob = noise(1, size);
         let mut location = pounce.begin("a/b").await;
         if size > 0 {
@@ -41,12 +41,12 @@ async fn end_14_a_cancelled_upload_is_gone() {
 async fn any_of_its_states_cancels_an_upload() {
     let pounce = Pounce::with(&[]).await;
     let first = pounce.begin("a/b").await;
-    let second = pounce.patch(&first, noise(1, 6 * MIB)).await;
+    let second = pounce.patch(&first, noise(1, 12 * MIB)).await;
     let second = second.header("location").to_owned();
     assert_eq!(pounce.open_uploads(), 1);
     assert_eq!(pounce.delete(&first).await.status, 204);
     assert_eq!(pounce.open_uploads(), 0);
-    let digest = digest(&noise(1, 6 * MIB));
+    let digest = digest(&noise(1, 12 * MIB));
     let reply = pounce.close(&second, &digest, Bytes::new()).await;
     assert_eq!(
         (reply.status, reply.code().as_str()),
@@ -205,7 +205,7 @@ async fn racing_patches_never_commit_bytes_that_were_not_hashed() {
     let mut committed = 0;
     for round in 0..30_u64 {
         // Parts, tails, and one of each.
-        let size = [6 * MIB, 1000, 12 * MIB][usize::try_from(round % 3).unwrap()];
+        let size = [11 * MIB, 1000, 22 * MIB][usize::try_from(round % 3).unwrap()];
         let prefix = noise(round * 10, if round % 2 == 0 { 0 } else { 5 * MIB + 7 });
         let mut location = pounce.begin("a/b").await;
         if !prefix.is_empty() {

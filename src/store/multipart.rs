@@ -35,15 +35,16 @@ pub struct Part {
     pub etag: String,
 }
 
-/// What became of [`Multipart::complete`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What became of [`Multipart::try_complete`].
+#[derive(Debug)]
 pub enum Completed {
     /// The object is there, of exactly these parts.
     Done,
     /// The upload is gone: completed before, perhaps of other parts, or aborted.
     Gone,
-    /// A part is another one by now.
-    OtherParts,
+    /// `InvalidPart`: a part is another one by now, or the parts are not as this store wants them. Only
+    /// [`Multipart::parts`] tells.
+    Refused(StoreError),
 }
 
 impl Part {
@@ -229,7 +230,7 @@ impl Multipart {
         };
         match self.try_complete(parts).await? {
             Completed::Done => Ok(()),
-            Completed::OtherParts => Err(unavailable("a part is not the one that was sent")),
+            Completed::Refused(error) => Err(error),
             Completed::Gone => {
                 // A retried Complete finds the upload gone when the first attempt did its work unheard.
                 if self.store.path_is_there_now(&self.path).await? {
@@ -277,7 +278,10 @@ impl Multipart {
             .as_service_error()
             .and_then(ProvideErrorMetadata::code);
         if matches!(code, Some("InvalidPart" | "InvalidPartOrder")) {
-            return Ok(Completed::OtherParts);
+            return Ok(Completed::Refused(failure(
+                "CompleteMultipartUpload",
+                &error,
+            )));
         }
         translate("CompleteMultipartUpload", &error).map_or(Ok(Completed::Gone), Err)
     }

@@ -13,8 +13,11 @@ use crate::store::{Key, Multipart, Part, PartSource, Store, StoreError, part_siz
 /// How many parts of one blob are on their way at once. Their bytes come from the spool as they are
 /// sent, so a part in flight takes a fraction of a MiB of memory.
 const PARALLEL: usize = 4;
-/// After so many parts of a blob of unknown size, parts double: 10,000 are enough for any.
-const DOUBLE_AFTER: u32 = 1000;
+/// After so many parts of a blob of unknown size, and then after every [`DOUBLE_EVERY`], parts double: 10,000 are enough
+/// for any. A store that wants equal parts refuses such a blob: it is 48 GiB with the default of
+/// `storage.s3.chunksize`, and each fill of it begins anew.
+const DOUBLE_AFTER: u32 = 5_000;
+const DOUBLE_EVERY: u32 = 500;
 
 /// S3's limit for a part, in bytes.
 const LARGEST: u64 = 5 << 30;
@@ -107,7 +110,7 @@ fn stretches(flow: &Arc<Flow>, whole: u64) -> impl Stream<Item = io::Result<Stre
         };
         let wanted = match flow.size() {
             Some(size) => whole.min(size.saturating_sub(start)),
-            None => LARGEST.min(whole << (number.unsigned_abs() / DOUBLE_AFTER)),
+            None => LARGEST.min(whole << doublings(number.unsigned_abs())),
         };
         let (len, mut ends) = flow.available(start, wanted).await?;
         ends |= flow.size() == Some(start + len);
@@ -123,7 +126,32 @@ fn stretches(flow: &Arc<Flow>, whole: u64) -> impl Stream<Item = io::Result<Stre
     })
 }
 
+/// How often parts have doubled by part `number`.
+fn doublings(number: u32) -> u32 {
+    match number.checked_sub(DOUBLE_AFTER + 1) {
+        Some(behind) => 1 + behind / DOUBLE_EVERY,
+        None => 0,
+    }
+}
+
 fn source(flow: &Arc<Flow>, start: u64, end: u64) -> PartSource {
     let flow = Arc::clone(flow);
     Arc::new(move || flow.read_written(start, end))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_of_a_blob_of_unknown_size_double_late_and_are_enough() {
+        assert_eq!((doublings(1), doublings(5_000)), (0, 0));
+        assert_eq!(
+            (doublings(5_001), doublings(5_500), doublings(5_501)),
+            (1, 1, 2)
+        );
+        let sizes = (1..=10_000).map(|number| (10_u64 << 20) << doublings(number));
+        // The largest object that S3 takes.
+        assert!(sizes.map(|size| size.min(LARGEST)).sum::<u64>() >= 5 << 40);
+    }
 }

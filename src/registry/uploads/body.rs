@@ -76,6 +76,12 @@ impl Incoming {
         Ok(Some(piece))
     }
 
+    /// How many bytes are still to come, if that was announced.
+    pub(super) fn left(&self) -> Option<u64> {
+        let announced = self.announced?;
+        Some(announced.saturating_sub(self.len))
+    }
+
     /// Time in which nobody asked for more is not the client's.
     pub(super) fn waited(&mut self) {
         self.minute = (Instant::now(), self.len);

@@ -1,8 +1,8 @@
 //! Collecting an upload's bytes, request by request.
 //!
-//! They become parts of a multipart upload under the upload's own key. The store takes no part below
-//! 5 MiB except the last, so a request's last bytes, if they are fewer, are kept as a small object
-//! until the next request; a blob that is smaller than that never becomes a multipart upload.
+//! They become parts of a multipart upload under the upload's own key. All parts but the last are of one size, because
+//! some stores take no others (Cloudflare R2); so a request's last bytes, a part at most, are kept as an object of their
+//! own until the next request, and a blob that is smaller than that never becomes a multipart upload.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -12,8 +12,8 @@ use uuid::Uuid;
 
 use super::body::Incoming;
 use super::buffer::Buffer;
-use super::intake::{Intake, MIN_PART, take};
-use super::sender::{Sender, part_len};
+use super::intake::Intake;
+use super::sender::{LARGEST, Sender, first_part_len, part_len};
 use super::state::{Chain, Data, State, Tail};
 use super::{ChunkRequest, UploadRequest, upload_unknown};
 use crate::oci::{Error, MediaType};
@@ -25,7 +25,7 @@ use crate::store::{Condition, Key, Metadata, StoreError};
 pub(super) struct Received {
     /// Without the bytes in `rest`, except for hasher and offset.
     pub(super) state: State,
-    /// The last bytes, not stored anywhere: enough for a part, or fewer.
+    /// The last bytes, not stored anywhere: at most a part.
     pub(super) rest: Buffer,
     /// Parts were sent, so the upload is there. Where this request began it, dropping this aborts it.
     pub(super) sender: Option<Sender>,
@@ -43,19 +43,14 @@ impl Registry {
         let Received {
             mut state,
             rest,
-            mut sender,
+            sender,
         } = received;
-        if rest.len() >= MIN_PART {
-            self.send_rest(upload, &mut sender, &mut state, rest)
-                .await?;
-        } else {
-            if sender.is_none() && state.data.is_some() {
-                self.require_alive(upload, &state).await?;
-            }
-            if rest.len() > 0 {
-                state.tail = Some(self.keep_tail(upload, rest).await.map_err(of_store)?);
-                state.scratch = true;
-            }
+        if sender.is_none() && state.data.is_some() {
+            self.require_alive(upload, &state).await?;
+        }
+        if rest.len() > 0 {
+            state.tail = Some(self.keep_tail(upload, rest).await.map_err(of_store)?);
+            state.scratch = true;
         }
         if let Some(mut sender) = sender {
             sender.disown();
@@ -71,19 +66,21 @@ impl Registry {
         chunk: ChunkRequest,
     ) -> Result<Received, Error> {
         let _turn = self.inner.uploads.turn().await?;
-        let rest = self.take_up(upload, &mut state).await?;
         let announced = chunk.range.map(|range| range.len).or(chunk.len);
+        let first = state.data.as_ref().map_or_else(
+            || first_part_len(self.inner.store.part_size(), announced),
+            |data| data.part_len,
+        );
         let incoming = Incoming::new(chunk.body, state.hasher.clone(), announced);
-        let memory = Arc::clone(&self.inner.uploads.memory);
-        // What is left must be enough for a part, too.
-        let mut intake = Intake::new(incoming, rest, memory, MIN_PART);
+        let mut intake = Intake::new(incoming, Arc::clone(&self.inner.uploads.memory));
+        self.take_up(upload, &mut state, &mut intake, first).await?;
         let mut sender = None;
         loop {
             let next = sender.as_ref().map_or_else(
                 || state.data.as_ref().map_or(1, |data| data.parts + 1),
                 Sender::next,
             );
-            let len = part_len(self.inner.store.part_size(), next);
+            let len = part_len(first, next);
             let Some(part) = intake.part(len).await? else {
                 break;
             };
@@ -99,7 +96,7 @@ impl Registry {
         state.offset += len;
         state.hasher = hasher;
         if let Some(sender) = &mut sender {
-            finish(upload, sender, &mut state).await?;
+            finish(upload, sender, &mut state, first).await?;
         }
         Ok(Received {
             state,
@@ -120,10 +117,11 @@ impl Registry {
             Some(sender) => sender,
             None => sender.insert(self.sender(upload, state).await?),
         };
+        let len = rest.len();
         if !sender.send(rest).await? {
             return Err(upload_unknown(upload));
         }
-        finish(upload, sender, state).await
+        finish(upload, sender, state, len).await
     }
 
     /// Continues the state's multipart upload, or begins one.
@@ -144,25 +142,28 @@ impl Registry {
         Ok(Sender::new(multipart, 0, slots, own).owned(&self.inner.background))
     }
 
-    /// The last bytes of the request before. They stay in the bucket, since the request that takes
-    /// them up may fail, and its client try again.
-    async fn take_up(&self, upload: UploadRequest<'_>, state: &mut State) -> Result<Buffer, Error> {
+    /// Takes the last bytes of the request before into a body whose parts are of `first` bytes. They stay in the bucket,
+    /// since the request that takes them up may fail, and its client try again.
+    async fn take_up(
+        &self,
+        upload: UploadRequest<'_>,
+        state: &mut State,
+        intake: &mut Intake,
+        first: u64,
+    ) -> Result<(), Error> {
         let Some(tail) = state.tail.take() else {
-            self.require_not_cancelled(upload).await?;
-            return Ok(Buffer::default());
+            return self.require_not_cancelled(upload).await;
         };
+        intake.reserve_for(tail.len, first).await;
         let key = Key::UploadData(upload.name, &upload.id, &tail.key);
         let ((), found) = tokio::try_join!(self.require_not_cancelled(upload), async {
-            let found = self.inner.store.get_up_to(key, MIN_PART).await;
+            let found = self.inner.store.get_up_to(key, LARGEST).await;
             found.map_err(of_store)
         })?;
         let found = found.filter(|object| object.bytes.len() as u64 == tail.len);
         let bytes = found.ok_or_else(|| upload_unknown(upload))?.bytes;
-        let mut buffer = Buffer::default();
-        if let Some(room) = take(&self.inner.uploads.memory, bytes.len()).await {
-            buffer.push(bytes, room);
-        }
-        Ok(buffer)
+        intake.put_in_front(bytes).await;
+        Ok(())
     }
 
     async fn keep_tail(&self, upload: UploadRequest<'_>, rest: Buffer) -> Result<Tail, StoreError> {
@@ -216,11 +217,12 @@ impl Registry {
     }
 }
 
-/// Waits for the parts, and makes the state vouch for them.
+/// Waits for the parts, of which the upload's first is of `first` bytes, and makes the state vouch for them.
 async fn finish(
     upload: UploadRequest<'_>,
     sender: &mut Sender,
     state: &mut State,
+    first: u64,
 ) -> Result<(), Error> {
     let sent = sender.finish().await?;
     let sent = sent.ok_or_else(|| upload_unknown(upload))?;
@@ -228,6 +230,7 @@ async fn finish(
         key: sender.key(),
         upload_id: sender.upload().id().to_owned(),
         parts: 0,
+        part_len: first,
         chain: Chain::default(),
     });
     for part in &sent {

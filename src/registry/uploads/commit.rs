@@ -6,13 +6,13 @@
 //! than it announced), it is read and hashed once more before it is moved.
 
 use super::chunks::Received;
-use super::state::{Chain, State};
+use super::state::{Chain, Data, State};
 use super::{ChunkRequest, UploadRequest, upload_unknown};
 use crate::oci::{Digest, Error, ErrorCode, Hasher};
 use crate::registry::Registry;
 use crate::registry::cache::Matter;
 use crate::registry::failure::of_store;
-use crate::store::{Completed, Key, MAX_PARTS};
+use crate::store::{Completed, Key, MAX_PARTS, Multipart, Part};
 
 use futures_util::StreamExt;
 
@@ -145,20 +145,17 @@ impl Registry {
         let data = state.data.as_ref().ok_or_else(|| upload_unknown(upload))?;
         let key = Key::UploadData(upload.name, &upload.id, &data.key);
         let multipart = self.inner.store.resume(key, data.upload_id.clone());
-        let limit = usize::try_from(MAX_PARTS).unwrap_or(usize::MAX);
-        let Some(parts) = multipart.parts(0, limit).await.map_err(of_store)? else {
+        let Some(parts) = vouched_parts(&multipart, data).await? else {
             return Ok(Collected::Unknown);
         };
-        let expected = usize::try_from(data.parts).unwrap_or_default();
-        // Parts behind the last one are of a request that failed.
-        let parts: Vec<_> = parts.into_iter().take(expected).collect();
-        if parts.len() != expected || Chain::over(&parts) != data.chain {
-            return Err(other_bytes());
-        }
         match multipart.try_complete(parts).await.map_err(of_store)? {
             Completed::Done => Ok(Collected::Vouched),
             Completed::Gone => Ok(Collected::Unknown),
-            Completed::OtherParts => Err(other_bytes()),
+            Completed::Refused(error) => {
+                // Another request's part since we looked, or a rule of the store's own, which the client cannot meet.
+                vouched_parts(&multipart, data).await?;
+                Err(of_store(error))
+            }
         }
     }
 
@@ -234,9 +231,18 @@ pub(super) fn require(expected: &Digest, actual: Digest) -> Result<(), Error> {
     Err(Error::new(ErrorCode::DigestInvalid, message))
 }
 
-fn other_bytes() -> Error {
-    Error::new(
-        ErrorCode::BlobUploadInvalid,
-        "another request sent other bytes for the same upload, push the blob again",
-    )
+/// The parts that the bucket has, if they are the very ones that the state vouches for; `None` when the upload is gone.
+async fn vouched_parts(multipart: &Multipart, data: &Data) -> Result<Option<Vec<Part>>, Error> {
+    let limit = usize::try_from(MAX_PARTS).unwrap_or(usize::MAX);
+    let Some(mut parts) = multipart.parts(0, limit).await.map_err(of_store)? else {
+        return Ok(None);
+    };
+    let expected = usize::try_from(data.parts).unwrap_or_default();
+    // Parts behind the last one are of a request that failed.
+    parts.truncate(expected);
+    if parts.len() == expected && Chain::over(&parts) == data.chain {
+        return Ok(Some(parts));
+    }
+    let message = "another request sent other bytes for the same upload, push the blob again";
+    Err(Error::new(ErrorCode::BlobUploadInvalid, message))
 }

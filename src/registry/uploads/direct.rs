@@ -10,7 +10,7 @@ use super::body::{BlobBody, Incoming};
 use super::buffer::Buffer;
 use super::commit::require;
 use super::intake::Intake;
-use super::sender::{Sender, part_len};
+use super::sender::{Sender, first_part_len, part_len};
 use crate::oci::{Digest, Error, ErrorCode, Hasher, RepositoryName};
 use crate::registry::Registry;
 use crate::registry::failure::of_store;
@@ -81,12 +81,12 @@ impl Registry {
         digest: &Digest,
     ) -> Result<(Option<Arrived>, u64), Error> {
         let (store, uploads) = (&self.inner.store, &self.inner.uploads);
-        let memory = Arc::clone(&uploads.memory);
-        let mut intake = Intake::new(incoming, Buffer::default(), memory, 1);
+        let first = first_part_len(store.part_size(), incoming.left());
+        let mut intake = Intake::new(incoming, Arc::clone(&uploads.memory));
         let mut sender: Option<Sender> = None;
         loop {
             let next = sender.as_ref().map_or(1, Sender::next);
-            let Some(part) = intake.part(part_len(store.part_size(), next)).await? else {
+            let Some(part) = intake.part(part_len(first, next)).await? else {
                 break;
             };
             let sender = if let Some(sender) = &mut sender {

@@ -40,8 +40,8 @@ use state::{Seal, State};
 const MAX_BODIES: usize = 32;
 /// How long it waits.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// The most bytes of all pushes that are in memory. More than [`MAX_BODIES`] times what makes a part, so
-/// that some of them can always go on.
+/// The most bytes of all pushes that are in memory: a push reserves a part of it at a time, so that at least three go on
+/// with the largest parts, and 19 with those of the default.
 const MAX_MEMORY: usize = 192 << 20;
 
 /// What all uploads of a registry share.

@@ -10,14 +10,15 @@ use super::buffer::Buffer;
 use crate::oci::{Error, ErrorCode};
 use crate::registry::background::Background;
 use crate::registry::failure::of_store;
-use crate::store::{MAX_PARTS, Multipart, Part, StoreError};
+use crate::store::{MAX_PARTS, Multipart, Part, StoreError, part_size};
 
 /// How many parts of one push are on their way at once. Their bytes are in memory.
 const PARALLEL: usize = 2;
 /// How many parts of all pushes together are.
 pub(super) const PARALLEL_IN_ALL: usize = 12;
 /// After so many parts of a push whose size nobody knows, they are four times as large: 10,000 full ones
-/// make 250 GB with the default of `storage.s3.chunksize`.
+/// make 250 GB with the default of `storage.s3.chunksize`. A store that wants equal parts refuses such a push; one
+/// whose size is announced, or with a `storage.s3.chunksize` of [`LARGEST`], never comes to that.
 const LARGER_AFTER: i32 = 5_000;
 
 /// Sends the parts of one multipart upload. Dropped early, it stops; an upload that it owns is
@@ -35,14 +36,21 @@ pub(super) struct Sender {
 }
 
 /// The most bytes of a part: all pushes share the memory that parts come from.
-const LARGEST: u64 = 64 << 20;
+pub(super) const LARGEST: u64 = 64 << 20;
 
-/// The size of part `number`, in bytes.
-pub(super) fn part_len(configured: u64, number: i32) -> u64 {
+/// The size of the parts of a push, in bytes, of which so many bytes are announced: all parts but the last are of one
+/// size then.
+pub(super) fn first_part_len(configured: u64, announced: Option<u64>) -> u64 {
+    // Twice as many bytes in 9,000 parts: these in fewer than make them larger.
+    part_size(configured, announced.unwrap_or(0).saturating_mul(2)).min(LARGEST)
+}
+
+/// The size of part `number` of a push whose first is of `first` bytes.
+pub(super) fn part_len(first: u64, number: i32) -> u64 {
     if number > LARGER_AFTER {
-        configured.saturating_mul(4).min(LARGEST)
+        first.saturating_mul(4).min(LARGEST)
     } else {
-        configured.min(LARGEST)
+        first
     }
 }
 
@@ -152,5 +160,33 @@ impl Drop for Sender {
                 tracing::warn!(%error, "an upload was left over in the bucket");
             }
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: u64 = 1 << 20;
+
+    #[test]
+    fn announced_parts_are_of_one_size_and_never_too_many() {
+        for announced in [0, 1, 10 * MIB, 48 << 30, 100 << 30, 312 << 30] {
+            let first = first_part_len(10 * MIB, Some(announced));
+            let parts = announced.div_ceil(first);
+            assert!((10 * MIB..=LARGEST).contains(&first), "{announced}");
+            assert!(parts <= LARGER_AFTER.unsigned_abs().into(), "{announced}");
+        }
+        // As many as there can be of the largest.
+        let first = first_part_len(10 * MIB, Some(600 << 30));
+        assert_eq!((first, part_len(first, 9_000)), (LARGEST, LARGEST));
+    }
+
+    #[test]
+    fn parts_grow_late_where_nothing_is_announced() {
+        let first = first_part_len(10 * MIB, None);
+        assert_eq!((first, part_len(first, 5_000)), (10 * MIB, 10 * MIB));
+        assert_eq!(part_len(first, 5_001), 40 * MIB);
+        assert_eq!(part_len(20 * MIB, 10_000), LARGEST);
     }
 }

@@ -21,7 +21,7 @@ use crate::oci::{Algorithm, Hasher, RepositoryName};
 use crate::store::Part;
 
 /// Separates these signatures from any others under the same secret, and from those of other versions.
-const CONTEXT: &[u8] = b"pounce upload state 1\0";
+const CONTEXT: &[u8] = b"pounce upload state 2\0";
 
 /// How far an upload is.
 #[derive(Clone, Debug)]
@@ -32,7 +32,7 @@ pub(super) struct State {
     pub(super) offset: u64,
     /// The multipart upload with these bytes, once there are enough for one.
     pub(super) data: Option<Data>,
-    /// The last bytes, too few for a part.
+    /// The last bytes: at most a part.
     pub(super) tail: Option<Tail>,
     /// There are small objects of earlier requests in the bucket.
     pub(super) scratch: bool,
@@ -47,6 +47,8 @@ pub(super) struct Data {
     pub(super) upload_id: String,
     /// How many parts it has.
     pub(super) parts: i32,
+    /// The size of its first part in bytes, which decides on that of the others.
+    pub(super) part_len: u64,
     /// Vouches for them.
     pub(super) chain: Chain,
 }
@@ -181,6 +183,7 @@ pub(crate) fn measured() -> usize {
         key: id,
         upload_id: "an upload".to_owned(),
         parts: 7,
+        part_len: 10 << 20,
         chain: Chain::default(),
     };
     let state = State {
@@ -224,6 +227,7 @@ mod tests {
                 key: Uuid::from_u128(key),
                 upload_id,
                 parts,
+                part_len: 5 << 20,
                 chain,
             },
         );
