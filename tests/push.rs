@@ -14,7 +14,7 @@ fn sha512(bytes: &[u8]) -> String {
 }
 
 /// The answer to a blob that is stored: end-6's, end-4b's and end-11's.
-async fn assert_stored(pounce: &Pounce, reply: &Reply, digest: &str, bytes: &Bytes) {
+pub(crate) async fn assert_stored(pounce: &Pounce, reply: &Reply, digest: &str, bytes: &Bytes) {
     assert_eq!(
         (reply.status, reply.header("docker-content-digest")),
         (201, digest),
@@ -323,33 +323,4 @@ async fn a_blob_that_is_there_is_hashed_and_not_stored_again() {
     pounce
         .until("nothing is left", |it| it.scratch().is_empty())
         .await;
-}
-
-#[tokio::test]
-async fn end_11_mounts_what_is_there_and_begins_an_upload_otherwise() {
-    let pounce = Pounce::with(&[]).await;
-    let blob = noise(1, 1000);
-    let digest = pounce.push("c/d", blob.clone()).await;
-    let mount = |from: &str| {
-        let path = format!("/v2/a/b/blobs/uploads/?mount={digest}{from}");
-        pounce.send(pounce.request("POST", &path))
-    };
-    let reply = mount("&from=no/body").await;
-    assert_eq!((reply.status, reply.header("range")), (202, "0-0"));
-    assert!(reply.header("location").contains("/blobs/uploads/"));
-    assert_eq!(
-        pounce.get(&format!("/v2/a/b/blobs/{digest}")).await.status,
-        404
-    );
-
-    let reply = mount("&from=c/d").await;
-    assert_stored(&pounce, &reply, &digest, &blob).await;
-    pounce.delete(&format!("/v2/a/b/blobs/{digest}")).await;
-    // Without `from`, wherever it is.
-    let reply = mount("").await;
-    assert_stored(&pounce, &reply, &digest, &blob).await;
-
-    let unknown = crate::support::image::digest(b"nobody has it");
-    let path = format!("/v2/a/b/blobs/uploads/?mount={unknown}&from=c/d");
-    assert_eq!(pounce.send(pounce.request("POST", &path)).await.status, 202);
 }

@@ -219,7 +219,8 @@ async fn racing_patches_never_commit_bytes_that_were_not_hashed() {
         );
         let wholes = tails.map(|tail| Bytes::from([prefix.clone(), tail].concat()));
         let [first, second] = [&replies.0, &replies.1].map(|reply| {
-            assert_eq!(reply.status, 202, "{reply:?}");
+            // The one may have ended before the other was looked at.
+            assert!([202, 416].contains(&reply.status), "{reply:?}");
             reply.header("location").to_owned()
         });
         let digests = wholes.clone().map(|whole| digest(&whole));

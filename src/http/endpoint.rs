@@ -218,8 +218,9 @@ impl Endpoint {
             return Err(Refused::Method("POST, OPTIONS"));
         }
         let name = parse_name(name)?;
-        if let Some(digest) = query.parsed("mount", parse_digest)? {
-            let from = query.parsed("from", parse_name)?;
+        // A mount that cannot be is an upload, as distribution has it: the client has the blob.
+        let mount = query.parsed("mount", parse_digest);
+        if let (Ok(Some(digest)), Ok(from)) = (mount, query.parsed("from", parse_name)) {
             return Ok(Self::Mount { name, digest, from });
         }
         if let Some(digest) = query.parsed("digest", parse_digest)? {

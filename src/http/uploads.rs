@@ -2,7 +2,7 @@
 
 use std::io;
 
-use axum::body::Body;
+use axum::body::{Body, HttpBody};
 use axum::http::header::{self, HeaderName, HeaderValue};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode};
@@ -105,6 +105,8 @@ fn chunk(headers: &HeaderMap, body: Body) -> Result<ChunkRequest, Error> {
     });
     let range = range.transpose()?;
     let len = text(header::CONTENT_LENGTH).and_then(|text| text.parse().ok());
+    // Without the header there may be no body, which is known, too.
+    let len = len.or_else(|| body.size_hint().exact());
     if let (Some(range), Some(len)) = (range, len)
         && range.len != len
     {

@@ -43,10 +43,24 @@ pub enum Key<'a> {
     /// Bytes of an upload, under a random name of their own: an upload that was begun twice must not
     /// mix with itself.
     UploadData(&'a RepositoryName, &'a Uuid, &'a Uuid),
+    /// The last bytes of a request that brought an upload to this offset, under a random name of their own. The farther
+    /// an upload came, the earlier it is listed.
+    UploadTail(&'a RepositoryName, &'a Uuid, u64, &'a Uuid),
     /// Says that the upload was cancelled.
     UploadCancelled(&'a RepositoryName, &'a Uuid),
     /// What `pounce check` writes, and takes away again. pounce's own.
     Check(&'a Uuid),
+}
+
+/// The digest in the path of a [`Key::Blob`], wherever the bucket's root is.
+#[must_use]
+pub fn blob_digest(path: &str) -> Option<Digest> {
+    let (_, path) = path.rsplit_once("docker/registry/v2/blobs/")?;
+    let mut parts = path.split('/');
+    let (algorithm, start, hex) = (parts.next()?, parts.next()?, parts.next()?);
+    let is_blob = parts.eq(["data"]) && hex.starts_with(start);
+    let digest = format!("{algorithm}:{hex}");
+    digest.parse().ok().filter(|_| is_blob)
 }
 
 impl fmt::Display for Key<'_> {
@@ -109,10 +123,39 @@ impl fmt::Display for Key<'_> {
             Self::UploadData(name, id, own) => {
                 write!(f, "repositories/{name}/_uploads/{id}/data-{own}")
             }
+            Self::UploadTail(name, id, offset, own) => {
+                let left = u64::MAX - offset;
+                write!(
+                    f,
+                    "repositories/{name}/_uploads/{id}/chunk-{left:016x}-{own}"
+                )
+            }
             Self::UploadCancelled(name, id) => {
                 write!(f, "repositories/{name}/_uploads/{id}/cancelled")
             }
         }
+    }
+}
+
+/// What an object in the directory of an upload says of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UploadMark {
+    /// [`Key::UploadCancelled`], which is listed before all others.
+    Cancelled,
+    /// [`Key::UploadTail`]: the offset, and the own name. These are listed next.
+    Tail(u64, Uuid),
+}
+
+impl UploadMark {
+    /// Reads a path below the directory of an upload; `None` for anything else that is there.
+    #[must_use]
+    pub fn parse(path: &str) -> Option<Self> {
+        if path == "cancelled" {
+            return Some(Self::Cancelled);
+        }
+        let (left, own) = path.strip_prefix("chunk-")?.split_once('-')?;
+        let left = u64::from_str_radix(left, 16).ok()?;
+        Some(Self::Tail(u64::MAX - left, own.parse().ok()?))
     }
 }
 
@@ -162,6 +205,52 @@ mod tests {
         ];
         for (key, path) in expected {
             assert_eq!(key.to_string(), path);
+        }
+    }
+
+    #[test]
+    fn a_blobs_path_has_its_digest() {
+        let hex = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+        let digest: Digest = format!("sha256:{hex}").parse().unwrap();
+        let path = Key::Blob(&digest).to_string();
+        assert_eq!(blob_digest(&path), Some(digest));
+        assert_eq!(blob_digest(&format!("/pounce/root/{path}")), Some(digest));
+        for other in [
+            "",
+            "docker/registry/v2/blobs/",
+            "docker/registry/v2/blobs/sha256/e3/e3/data",
+            &path.replace("/e3/", "/e4/"),
+            &path.replace("/data", "/other"),
+            &format!("{path}/data"),
+        ] {
+            assert_eq!(blob_digest(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn what_matters_most_of_an_upload_is_listed_first() {
+        let (name, id, own) = ("a/b".parse().unwrap(), Uuid::nil(), Uuid::max());
+        let directory = Key::Upload(&name, &id).to_string();
+        let path = |key: Key<'_>| key.to_string()[directory.len()..].to_owned();
+        let tail = |offset| path(Key::UploadTail(&name, &id, offset, &own));
+        let paths = [
+            path(Key::UploadCancelled(&name, &id)),
+            tail(u64::MAX),
+            tail(1 << 40),
+            tail(11),
+            tail(10),
+            tail(9),
+            path(Key::UploadData(&name, &id, &id)),
+            "hashstates/sha256/0".to_owned(),
+            "startedat".to_owned(),
+        ];
+        assert!(paths.is_sorted());
+        let marks = paths.iter().map(|path| UploadMark::parse(path));
+        let tails = [u64::MAX, 1 << 40, 11, 10, 9].map(|offset| UploadMark::Tail(offset, own));
+        let expected = [UploadMark::Cancelled].into_iter().chain(tails);
+        assert!(marks.flatten().eq(expected));
+        for path in ["", "chunk-", "chunk-x-y", "data", "chunk-0000000000000001"] {
+            assert_eq!(UploadMark::parse(path), None, "{path}");
         }
     }
 }

@@ -30,7 +30,7 @@ pub use body::PartSource;
 pub use connect::ConnectError;
 pub use embedded::Embedded;
 pub use error::StoreError;
-pub use key::Key;
+pub use key::{Key, UploadMark, blob_digest};
 pub use listing::Listed;
 pub use multipart::{Completed, MAX_PARTS, Multipart, Part, part_size};
 pub use object::{Metadata, Object, ObjectStream, Stored};

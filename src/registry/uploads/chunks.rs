@@ -13,10 +13,10 @@ use uuid::Uuid;
 use super::body::Incoming;
 use super::buffer::Buffer;
 use super::intake::Intake;
-use super::sender::{LARGEST, Sender, first_part_len, part_len};
-use super::state::{Chain, Data, State, Tail};
-use super::{ChunkRequest, UploadRequest, upload_unknown};
-use crate::oci::{Error, MediaType};
+use super::sender::{Sender, first_part_len, part_len};
+use super::state::{Chain, Data, State};
+use super::{ChunkRequest, Halt, UploadRequest, upload_unknown};
+use crate::oci::{Digest, Error, MediaType};
 use crate::registry::Registry;
 use crate::registry::failure::of_store;
 use crate::store::{Condition, Key, Metadata, StoreError};
@@ -38,8 +38,8 @@ impl Registry {
         upload: UploadRequest<'_>,
         state: State,
         chunk: ChunkRequest,
-    ) -> Result<State, Error> {
-        let received = self.receive(upload, state, chunk).await?;
+    ) -> Result<State, Halt> {
+        let received = self.receive(upload, state, chunk, None).await?;
         let Received {
             mut state,
             rest,
@@ -49,8 +49,7 @@ impl Registry {
             self.require_alive(upload, &state).await?;
         }
         if rest.len() > 0 {
-            state.tail = Some(self.keep_tail(upload, rest).await.map_err(of_store)?);
-            state.scratch = true;
+            self.keep_tail(upload, &mut state, rest).await?;
         }
         if let Some(mut sender) = sender {
             sender.disown();
@@ -58,13 +57,14 @@ impl Registry {
         Ok(state)
     }
 
-    /// Reads a chunk, and sends what makes parts.
+    /// Reads a chunk, and sends what makes parts. `end` is what the client ends the upload with.
     pub(super) async fn receive(
         &self,
         upload: UploadRequest<'_>,
         mut state: State,
         chunk: ChunkRequest,
-    ) -> Result<Received, Error> {
+        end: Option<&Digest>,
+    ) -> Result<Received, Halt> {
         let _turn = self.inner.uploads.turn().await?;
         let announced = chunk.range.map(|range| range.len).or(chunk.len);
         let first = state.data.as_ref().map_or_else(
@@ -73,7 +73,12 @@ impl Registry {
         );
         let incoming = Incoming::new(chunk.body, state.hasher.clone(), announced);
         let mut intake = Intake::new(incoming, Arc::clone(&self.inner.uploads.memory));
-        self.take_up(upload, &mut state, &mut intake, first).await?;
+        // What the client ends is the state that has its digest, whatever another request did since.
+        let stands = end.is_some_and(|digest| state.hasher.clone().finish() == *digest);
+        let newer = self.take_up(upload, &mut state, &mut intake, first, stands);
+        if let Some(newer) = newer.await? {
+            return Err(Halt::Superseded(Box::new(newer)));
+        }
         let mut sender = None;
         loop {
             let next = sender.as_ref().map_or_else(
@@ -89,7 +94,7 @@ impl Registry {
                 None => sender.insert(self.sender(upload, &state).await?),
             };
             if !sender.send(part).await? {
-                return Err(upload_unknown(upload));
+                return Err(upload_unknown(upload).into());
             }
         }
         let (rest, len, hasher) = intake.end();
@@ -140,38 +145,6 @@ impl Registry {
         let key = Key::UploadData(upload.name, &upload.id, &own);
         let multipart = store.begin(key).await.map_err(of_store)?;
         Ok(Sender::new(multipart, 0, slots, own).owned(&self.inner.background))
-    }
-
-    /// Takes the last bytes of the request before into a body whose parts are of `first` bytes. They stay in the bucket,
-    /// since the request that takes them up may fail, and its client try again.
-    async fn take_up(
-        &self,
-        upload: UploadRequest<'_>,
-        state: &mut State,
-        intake: &mut Intake,
-        first: u64,
-    ) -> Result<(), Error> {
-        let Some(tail) = state.tail.take() else {
-            return self.require_not_cancelled(upload).await;
-        };
-        intake.reserve_for(tail.len, first).await;
-        let key = Key::UploadData(upload.name, &upload.id, &tail.key);
-        let ((), found) = tokio::try_join!(self.require_not_cancelled(upload), async {
-            let found = self.inner.store.get_up_to(key, LARGEST).await;
-            found.map_err(of_store)
-        })?;
-        let found = found.filter(|object| object.bytes.len() as u64 == tail.len);
-        let bytes = found.ok_or_else(|| upload_unknown(upload))?.bytes;
-        intake.put_in_front(bytes).await;
-        Ok(())
-    }
-
-    async fn keep_tail(&self, upload: UploadRequest<'_>, rest: Buffer) -> Result<Tail, StoreError> {
-        let (key, len) = (Uuid::new_v4(), rest.len());
-        let place = Key::UploadData(upload.name, &upload.id, &key);
-        let (source, _room) = rest.into_source();
-        self.inner.store.put_blob(place, len, source).await?;
-        Ok(Tail { key, len })
     }
 
     /// Deletes all that the bucket has of an upload.

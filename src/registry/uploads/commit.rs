@@ -7,7 +7,7 @@
 
 use super::chunks::Received;
 use super::state::{Chain, Data, State};
-use super::{ChunkRequest, UploadRequest, upload_unknown};
+use super::{ChunkRequest, Halt, UploadRequest, upload_unknown};
 use crate::oci::{Digest, Error, ErrorCode, Hasher};
 use crate::registry::Registry;
 use crate::registry::cache::Matter;
@@ -31,9 +31,13 @@ impl Registry {
         state: State,
         digest: &Digest,
         chunk: ChunkRequest,
-    ) -> Result<(), Error> {
+    ) -> Result<(), Halt> {
         let before = state.clone();
-        let received = self.receive(upload, state, chunk).await;
+        let received = match self.receive(upload, state, chunk, Some(digest)).await {
+            Ok(received) => Ok(received),
+            Err(Halt::Failed(error)) => Err(error),
+            Err(superseded) => return Err(superseded),
+        };
         let (registry, name, id) = (self.clone(), upload.name.clone(), upload.id);
         let digest = *digest;
         // In turn with whoever repeats the request: a client that gave up waiting, say.
@@ -47,7 +51,7 @@ impl Registry {
             let matter = Matter::Upload(id);
             registry.inner.cache.alone(matter, Box::pin(end)).await
         };
-        self.inner.background.to_its_end(end).await
+        Ok(self.inner.background.to_its_end(end).await?)
     }
 
     async fn end(

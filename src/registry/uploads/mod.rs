@@ -3,7 +3,7 @@
 //! Where the digest is known before the first byte, a blob goes straight to its final key, as a fill
 //! does ([`direct`]). Otherwise its bytes are collected under the upload's own keys ([`chunks`]) and
 //! moved when the digest is known ([`commit`]). What ties the requests of an upload together is their
-//! URL's [`state`]; a replica remembers nothing of it.
+//! URL's [`state`]; a replica remembers nothing of it. The latest of them is found in the bucket ([`tail`]).
 
 mod body;
 mod buffer;
@@ -15,17 +15,18 @@ mod mount;
 mod sender;
 mod state;
 mod sweep;
+mod tail;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::StreamExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use uuid::Uuid;
 
 use super::Registry;
 use super::failure::of_store;
 use crate::oci::{Algorithm, ChunkRange, Digest, Error, ErrorCode, RepositoryName};
-use crate::store::Key;
 
 #[cfg(feature = "internals")]
 pub(crate) use state::{fuzz as fuzz_state, measured as measured_state};
@@ -77,6 +78,17 @@ pub struct ChunkRequest {
     pub body: BlobBody,
 }
 
+impl ChunkRequest {
+    /// No bytes.
+    fn empty() -> Self {
+        Self {
+            range: None,
+            len: Some(0),
+            body: futures_util::stream::empty().boxed(),
+        }
+    }
+}
+
 /// How far an upload is, and under which state it goes on.
 #[derive(Clone, Debug)]
 pub struct Progress {
@@ -97,6 +109,19 @@ pub enum Pushed {
     OutOfOrder(Progress),
     /// The blob is the repository's.
     Stored,
+}
+
+/// Why a request adds nothing to an upload.
+enum Halt {
+    /// A later request brought the upload to this state.
+    Superseded(Box<State>),
+    Failed(Error),
+}
+
+impl From<Error> for Halt {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
 }
 
 impl Uploads {
@@ -169,21 +194,25 @@ impl Registry {
         chunk: ChunkRequest,
     ) -> Result<Pushed, Error> {
         self.writable()?;
-        let state = self.opened(upload)?;
+        let mut state = self.opened(upload)?;
         if out_of_order(&chunk, &state) {
-            let progress = self.progress(upload.name, upload.id, &state);
-            return Ok(Pushed::OutOfOrder(progress));
+            state = self.newest(upload, state).await?;
+            if out_of_order(&chunk, &state) {
+                return Ok(self.out_of_order(upload, &state));
+            }
         }
-        let state = self.extend(upload, state, chunk).await?;
-        Ok(Pushed::Accepted(self.progress(
-            upload.name,
-            upload.id,
-            &state,
-        )))
+        match self.extend(upload, state, chunk).await {
+            Ok(state) => {
+                let progress = self.progress(upload.name, upload.id, &state);
+                Ok(Pushed::Accepted(progress))
+            }
+            Err(Halt::Superseded(newer)) => Ok(self.out_of_order(upload, &newer)),
+            Err(Halt::Failed(error)) => Err(error),
+        }
     }
 
     /// Ends an upload (end-6), perhaps with its last bytes, or all of them. Asked again, it answers the
-    /// same, if the blob is there.
+    /// same, if the blob is there. Without bytes, it may be asked at any of the upload's locations.
     ///
     /// # Errors
     /// As [`push_chunk`](Self::push_chunk), and `DIGEST_INVALID`: the bytes have another digest; none
@@ -195,19 +224,42 @@ impl Registry {
         chunk: ChunkRequest,
     ) -> Result<Pushed, Error> {
         self.writable()?;
-        let state = self.opened(upload)?;
-        if out_of_order(&chunk, &state) {
-            let progress = self.progress(upload.name, upload.id, &state);
-            return Ok(Pushed::OutOfOrder(progress));
+        let mut state = self.opened(upload)?;
+        let is_empty = chunk.range.is_none() && chunk.len == Some(0);
+        // All bytes at the first location are a whole blob, unless the client says that they are a chunk.
+        let looks = state.offset == 0 && (is_empty || chunk.range.is_some());
+        if looks || out_of_order(&chunk, &state) {
+            state = self.newest(upload, state).await?;
+            if out_of_order(&chunk, &state) {
+                return Ok(self.out_of_order(upload, &state));
+            }
         }
         if state.offset == 0 {
-            let allowed = self.require_not_cancelled(upload);
+            let allowed = async {
+                if looks {
+                    return Ok(());
+                }
+                self.require_not_cancelled(upload).await
+            };
             let stored = self.store_direct(upload.name, digest, chunk, allowed);
             Box::pin(stored).await?;
-        } else {
-            self.close(upload, state, digest, chunk).await?;
+            return Ok(Pushed::Stored);
         }
-        Ok(Pushed::Stored)
+        match self.close(upload, state, digest, chunk).await {
+            Ok(()) => Ok(Pushed::Stored),
+            Err(Halt::Superseded(newer)) if is_empty => {
+                match self
+                    .close(upload, *newer, digest, ChunkRequest::empty())
+                    .await
+                {
+                    Ok(()) => Ok(Pushed::Stored),
+                    Err(Halt::Superseded(newer)) => Ok(self.out_of_order(upload, &newer)),
+                    Err(Halt::Failed(error)) => Err(error),
+                }
+            }
+            Err(Halt::Superseded(newer)) => Ok(self.out_of_order(upload, &newer)),
+            Err(Halt::Failed(error)) => Err(error),
+        }
     }
 
     /// Takes a blob in one request (end-4b).
@@ -225,13 +277,15 @@ impl Registry {
             .await
     }
 
-    /// How far an upload is (end-13).
+    /// How far an upload is (end-13), at whichever of its locations that is asked.
     ///
     /// # Errors
     /// `BLOB_UPLOAD_UNKNOWN`, `UNAVAILABLE`.
     pub async fn upload_status(&self, upload: UploadRequest<'_>) -> Result<Progress, Error> {
-        let state = self.opened(upload)?;
-        self.require_alive(upload, &state).await?;
+        let state = self.newest(upload, self.opened(upload)?).await?;
+        if state.offset > 0 {
+            self.require_alive(upload, &state).await?;
+        }
         Ok(self.progress(upload.name, upload.id, &state))
     }
 
@@ -261,38 +315,15 @@ impl Registry {
         opened.ok_or_else(|| upload_unknown(upload))
     }
 
+    fn out_of_order(&self, upload: UploadRequest<'_>, state: &State) -> Pushed {
+        Pushed::OutOfOrder(self.progress(upload.name, upload.id, state))
+    }
+
     fn progress(&self, name: &RepositoryName, id: Uuid, state: &State) -> Progress {
         Progress {
             id,
             state: self.inner.uploads.seal.close(state, name, &id),
             offset: state.offset,
-        }
-    }
-
-    /// An upload is there as long as what its state names is in the bucket.
-    async fn require_alive(&self, upload: UploadRequest<'_>, state: &State) -> Result<(), Error> {
-        let store = &self.inner.store;
-        let alive = match (&state.data, &state.tail) {
-            (Some(data), _) => {
-                let key = Key::UploadData(upload.name, &upload.id, &data.key);
-                let multipart = store.resume(key, data.upload_id.clone());
-                multipart.parts(0, 1).await.map_err(of_store)?.is_some()
-            }
-            (None, Some(tail)) => {
-                let key = Key::UploadData(upload.name, &upload.id, &tail.key);
-                store.head(key).await.map_err(of_store)?.is_some()
-            }
-            (None, None) => return self.require_not_cancelled(upload).await,
-        };
-        alive.then_some(()).ok_or_else(|| upload_unknown(upload))
-    }
-
-    /// Nothing in the bucket tells of an upload without bytes, except that it was cancelled.
-    async fn require_not_cancelled(&self, upload: UploadRequest<'_>) -> Result<(), Error> {
-        let key = Key::UploadCancelled(upload.name, &upload.id);
-        match self.inner.store.head(key).await.map_err(of_store)? {
-            None => Ok(()),
-            Some(_) => Err(upload_unknown(upload)),
         }
     }
 }

@@ -2,11 +2,16 @@
 //! replica, and replicas share nothing but the bucket.
 //!
 //! It is signed with `http.secret`, together with the repository and the upload that it is of, so
-//! nobody can make one up, change one, or use one elsewhere. It can be used again: a client that did
-//! not hear an answer goes on from where it was. Two requests may thus race on one state, each with
-//! bytes of its own under the same part number, of which the store keeps one. So a state vouches for
+//! nobody can make one up, change one, or use one elsewhere. The newest one is in the bucket, too, in front of
+//! the last bytes that it vouches for ([`tail`](super::tail)), signed just so: a client that did not hear an
+//! answer is given it at any older location of the same upload, and goes on from there.
+//!
+//! That a state is superseded is found by looking, before a request is read: two requests that come at the same
+//! time may thus still race on one state, each with bytes of its own under the same part number, of which the
+//! store keeps one. So a state vouches for
 //! the very parts that were hashed, by a digest chained over their numbers, sizes and `ETag`s, and an
-//! upload is only completed with these. (Where the store's `ETag` is an MD5, somebody who makes two
+//! upload is only completed with these; the last bytes are under a key that only one request ever writes. (Where the
+//! store's `ETag` is an MD5, somebody who makes two
 //! colliding parts can get the one stored under the digest of the other. Both are his own, and clients
 //! verify what they pull.)
 
