@@ -199,3 +199,91 @@ async fn a_redirect_endpoint_stands_in_for_the_buckets_own() {
         "{reply:?}"
     );
 }
+
+/// As S3 does: 416 where nothing is in the range, and the whole where it is no range, or several; never a 400.
+#[tokio::test]
+async fn odd_ranges_get_what_s3_gives() {
+    let (_upstream, pounce, image, path) = warm(&[]).await;
+    let layer = image.layer();
+    let url = pounce.get(&path).await.header("location").to_owned();
+    let client = reqwest::Client::new();
+    let ask = |ranges: &[&str]| {
+        let mut request = client.get(&url);
+        for range in ranges {
+            request = request.header("range", *range);
+        }
+        async move {
+            let answer = request.send().await.unwrap();
+            let status = answer.status().as_u16();
+            let field = |name| {
+                let value = answer.headers().get(name);
+                value.map(|value: &reqwest::header::HeaderValue| value.to_str().unwrap().to_owned())
+            };
+            let (part, named) = (field("content-range"), field("docker-content-digest"));
+            (status, part, named, answer.bytes().await.unwrap())
+        }
+    };
+    let named = Some(digest(layer));
+    for whole in [
+        "bytes=5-2",
+        "bytes=abc",
+        "bytes=",
+        "bytes=-",
+        "bytes=1",
+        "bytes=a-b",
+        "bytes=--5",
+        "bytes=0-1,5-6",
+        "bytes=0-0,-1",
+        "bytes= 0-1",
+        "bytes 0-1",
+        "items=0-1",
+        "0-1",
+        "",
+    ] {
+        let (status, part, digest, body) = ask(&[whole]).await;
+        assert_eq!((status, part, &digest), (200, None, &named), "{whole}");
+        assert!(body == layer, "{whole}");
+    }
+    let (status, part, _, body) = ask(&["bytes=0-1", "bytes=2-3"]).await;
+    assert_eq!((status, part), (200, None));
+    assert!(body == layer);
+    for nothing in [
+        "bytes=-0",
+        "bytes=300000-",
+        "bytes=300000-300001",
+        "bytes=999999999999-",
+    ] {
+        let (status, _, digest, _) = ask(&[nothing]).await;
+        assert_eq!((status, digest), (416, None), "{nothing}");
+    }
+    for (range, start, end) in [
+        ("bytes=0-0", 0, 1),
+        ("bytes=-1", 299_999, 300_000),
+        ("bytes=-999999", 0, 300_000),
+        ("bytes=299999-", 299_999, 300_000),
+        ("bytes=10-999999", 10, 300_000),
+    ] {
+        let (status, part, digest, body) = ask(&[range]).await;
+        let expected = format!("bytes {start}-{}/300000", end - 1);
+        assert_eq!((status, part, &digest), (206, Some(expected), &named));
+        assert!(body == layer.slice(start..end), "{range}");
+    }
+    for huge in [
+        "bytes=0-99999999999999999999",
+        "bytes=-99999999999999999999",
+    ] {
+        let (status, ..) = ask(&[huge]).await;
+        assert!([200, 206].contains(&status), "{huge}: {status}");
+    }
+}
+
+/// The bucket's other objects have no digest in their names, and what is refused has none.
+#[tokio::test]
+async fn only_a_blob_that_is_served_has_a_digest() {
+    let (_upstream, pounce, _, path) = warm(&[]).await;
+    let url = pounce.get(&path).await.header("location").to_owned();
+    let refused = reqwest::get(url.replace("Signature=", "Signature=0")).await;
+    let refused = refused.unwrap();
+    assert!(refused.status().is_client_error(), "{refused:?}");
+    assert!(!refused.headers().contains_key("docker-content-digest"));
+}

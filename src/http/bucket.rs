@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 
 use super::reached::{Peer, Reached};
 use super::{Site, headers};
-use crate::store::Embedded;
+use crate::store::{Embedded, blob_digest};
 
 pub(super) async fn pass(
     site: &Site,
@@ -39,8 +39,20 @@ pub(super) async fn pass(
     {
         return StatusCode::NOT_IMPLEMENTED.into_response();
     }
+    // As the registry itself would answer: clients that are redirected look for it.
+    let reads = matches!(*request.method(), Method::GET | Method::HEAD);
+    let digest = blob_digest(request.uri().path()).filter(|_| reads);
     match bucket.call(request).await {
-        Ok(response) => response.map(Body::new),
+        Ok(response) => {
+            let mut response = response.map(Body::new);
+            if let Some(digest) = digest.filter(|_| response.status().is_success()) {
+                let digest = headers::digest(&digest);
+                response
+                    .headers_mut()
+                    .insert(headers::CONTENT_DIGEST, digest);
+            }
+            response
+        }
         Err(error) => {
             tracing::error!(?error, "the embedded S3 server failed");
             StatusCode::INTERNAL_SERVER_ERROR.into_response()

@@ -22,6 +22,7 @@ use std::time::Duration;
 
 use aws_sdk_s3::config::{Credentials, SharedHttpClient};
 use bytes::Bytes;
+use http::header::{HeaderMap, RANGE};
 use s3s::auth::SimpleAuth;
 use s3s::service::{S3Service, S3ServiceBuilder};
 use serde::{Deserialize, Serialize};
@@ -76,13 +77,14 @@ impl Embedded {
     /// A fault of the server's own; S3 errors are responses.
     pub async fn call<B>(
         &self,
-        request: http::Request<B>,
+        mut request: http::Request<B>,
     ) -> Result<http::Response<s3s::Body>, s3s::HttpError>
     where
         B: http_body::Body<Data = Bytes, Error: std::error::Error + Send + Sync + 'static>
             + Send
             + 'static,
     {
+        drop_odd_range(request.headers_mut());
         self.service
             .call(request.map(s3s::Body::http_body_unsync))
             .await
@@ -100,6 +102,21 @@ impl Embedded {
 
     pub(super) fn http_client(&self) -> SharedHttpClient {
         connector::to(self.service.clone())
+    }
+}
+
+/// S3 answers a `Range` that it does not understand, and one of several ranges, with the whole object; the crate answers
+/// with a 400. A presigned URL does not sign the header.
+fn drop_odd_range(headers: &mut HeaderMap) {
+    let mut values = headers.get_all(RANGE).iter();
+    let is_plain = |value: &http::HeaderValue| {
+        // The crate takes a suffix without a length for one of no bytes.
+        let text = value.to_str().unwrap_or_default();
+        text != "bytes=-" && s3s::dto::Range::parse(text).is_ok()
+    };
+    let is_one = values.next().is_some_and(is_plain) && values.next().is_none();
+    if !is_one {
+        headers.remove(RANGE);
     }
 }
 
