@@ -198,3 +198,115 @@ async fn a_stores_rule_about_parts_is_no_other_request() {
         .unwrap();
     assert_eq!(closed.status(), 201);
 }
+
+/// A store that has every rule with which pounce can work.
+#[tokio::test]
+async fn all_rules_at_once() {
+    let rules = [
+        Rule::NeedsContentLength,
+        Rule::IgnoresConditions,
+        Rule::EqualParts,
+        Rule::RefusesAuthorization,
+        Rule::NoDelimiter,
+    ];
+    let s3 = FakeS3::start(&rules).await;
+    let pounce = over(&s3, &[]).await;
+    let image = Image::new(1, &[0, 1, 10 * MIB, 43 * MIB]);
+    pounce.push_image("me/app", "v1", &image).await;
+    push_in_chunks(&pounce, &noise(2, 67 * MIB), &[33 * MIB, 1, 33 * MIB]).await;
+    for blob in &image.blobs {
+        assert_eq!(&pounce.pull("me/app", &digest(blob)).await, blob);
+    }
+    let manifest = pounce.get("/v2/me/app/manifests/v1").await;
+    assert_eq!(manifest.body, image.manifest);
+    assert_equal_parts(&s3);
+}
+
+/// A chunk that a full disk refused is taken when it is sent again.
+#[tokio::test]
+async fn a_chunk_that_the_store_refused_can_come_again() {
+    for trouble in [Rule::FullDisk(507), Rule::FullDisk(500)] {
+        let s3 = FakeS3::start(&[Rule::EqualParts]).await;
+        let pounce = over(&s3, &[]).await;
+        let blob = noise(1, 36 * MIB);
+        let (mut location, mut at) = (pounce.begin("me/app").await, 0);
+        for size in [3 * MIB, 20 * MIB, 13 * MIB] {
+            let bytes = blob.slice(at..at + size);
+            s3.rules(&[Rule::EqualParts, trouble]);
+            let reply = pounce
+                .send(pounce.chunk(&location, at, bytes.clone()))
+                .await;
+            assert_eq!(reply.status, 503, "{trouble:?}: {reply:?}");
+            s3.rules(&[Rule::EqualParts]);
+            let status = pounce.get(&location).await;
+            let range = format!("0-{}", at.saturating_sub(1));
+            assert_eq!((status.status, status.header("range")), (204, &range[..]));
+            let reply = pounce.send(pounce.chunk(&location, at, bytes)).await;
+            assert_eq!(reply.status, 202, "{trouble:?}: {reply:?}");
+            reply.header("location").clone_into(&mut location);
+            at += size;
+        }
+        s3.rules(&[Rule::EqualParts, trouble]);
+        let reply = pounce.close(&location, &digest(&blob), Bytes::new()).await;
+        assert_eq!(reply.status, 503, "{trouble:?}: {reply:?}");
+        s3.rules(&[Rule::EqualParts]);
+        let reply = pounce.close(&location, &digest(&blob), Bytes::new()).await;
+        assert_eq!(reply.status, 201, "{trouble:?}: {reply:?}");
+        assert_eq!(pounce.pull("me/app", &digest(&blob)).await, blob);
+        assert_equal_parts(&s3);
+    }
+}
+
+/// The parts of an upload are what its first replica made them.
+#[tokio::test]
+async fn replicas_with_other_part_sizes_go_on_with_the_upload() {
+    let s3 = FakeS3::start(&[Rule::EqualParts]).await;
+    let sizes = ["10485760", "5242880", "20971520"];
+    let mut replicas = Vec::new();
+    for size in sizes {
+        let secret = ("REGISTRY_HTTP_SECRET", "shared");
+        replicas.push(over(&s3, &[("REGISTRY_STORAGE_S3_CHUNKSIZE", size), secret]).await);
+    }
+    for start in 0..3 {
+        let blob = noise(start as u64, 73 * MIB);
+        let (mut location, mut at) = (replicas[start].begin("me/app").await, 0);
+        // The first bytes are fewer than a part of one replica, and more than one of another.
+        for (index, size) in [9, 13, 26, 25].into_iter().enumerate() {
+            let pounce = &replicas[(start + index) % 3];
+            let bytes = blob.slice(at..at + size * MIB);
+            let reply = pounce.send(pounce.chunk(&location, at, bytes)).await;
+            assert_eq!(reply.status, 202, "{reply:?}");
+            reply.header("location").clone_into(&mut location);
+            at += size * MIB;
+        }
+        let closes = &replicas[(start + 1) % 3];
+        let reply = closes.close(&location, &digest(&blob), Bytes::new()).await;
+        assert_eq!(reply.status, 201, "{reply:?}");
+        assert_eq!(closes.pull("me/app", &digest(&blob)).await, blob);
+    }
+    assert_equal_parts(&s3);
+}
+
+/// An upload that is cancelled while a chunk is on its way stays cancelled, and leaves no parts behind.
+#[tokio::test]
+async fn a_chunk_that_is_overtaken_by_a_cancellation_is_lost() {
+    let s3 = FakeS3::start(&[Rule::EqualParts, Rule::NeedsContentLength]).await;
+    let pounce = over(&s3, &[]).await;
+    let blob = noise(1, 40 * MIB);
+    let first = pounce.begin("me/app").await;
+    let reply = pounce.patch(&first, blob.slice(..12 * MIB)).await;
+    let second = reply.header("location").to_owned();
+    let held = s3.hold("UploadPart");
+    let (patched, ()) = tokio::join!(pounce.patch(&second, blob.slice(12 * MIB..)), async {
+        held.came().await;
+        assert_eq!(pounce.delete(&first).await.status, 204);
+        held.release();
+    });
+    assert_eq!(patched.status, 404, "{patched:?}");
+    for location in [&first, &second] {
+        assert_eq!(pounce.get(location).await.status, 404);
+        let reply = pounce.close(location, &digest(&blob), blob.clone()).await;
+        assert_eq!(reply.status, 404, "{reply:?}");
+    }
+    assert_eq!(s3.open_uploads(), [""; 0]);
+}
