@@ -210,6 +210,15 @@ impl FakeS3 {
         }
     }
 
+    /// All objects with this in their keys are dated so far ahead of their time.
+    pub fn dated_ahead(&self, part: &str, by: Duration) {
+        for (key, object) in &mut self.bucket().objects {
+            if key.contains(part) {
+                object.modified += by;
+            }
+        }
+    }
+
     /// A lifecycle moves all objects with this in their keys to GLACIER.
     pub fn freeze(&self, part: &str) {
         for (key, object) in &mut self.bucket().objects {

@@ -70,6 +70,8 @@ pub struct Asked<'a> {
     pub headers: &'a HeaderMap,
     pub body: &'a Bytes,
     pub rules: &'a [Rule],
+    /// The store's clock.
+    pub now: SystemTime,
 }
 
 impl Asked<'_> {
@@ -124,6 +126,7 @@ impl Bucket {
             headers: &parts.headers,
             body,
             rules,
+            now,
         };
         let writes = matches!(parts.method.as_str(), "PUT" | "POST");
         let said = if bucket != FakeS3::BUCKET {
@@ -165,6 +168,7 @@ impl Bucket {
         let old = match object {
             Some(mut object) => {
                 object.frozen |= asked.has(Rule::Freezes);
+                object.modified = asked.now;
                 self.objects.insert(key.to_owned(), object)
             }
             None => self.objects.remove(key),

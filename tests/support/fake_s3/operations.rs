@@ -1,7 +1,6 @@
 //! What the store does when it is asked.
 
 use std::collections::BTreeMap;
-use std::time::SystemTime;
 
 use axum::http::HeaderName;
 
@@ -158,7 +157,7 @@ impl Bucket {
             Ok(found) => found,
             Err(said) => return said,
         };
-        object.modified = SystemTime::now();
+        object.modified = asked.now;
         if asked.header("x-amz-metadata-directive") == Some("REPLACE") {
             object.headers = asked.stored_headers();
         }
