@@ -67,3 +67,4 @@ mod uploads;
 mod upstream;
 mod upstreams;
 mod warm;
+mod young;

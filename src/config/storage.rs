@@ -207,6 +207,10 @@ pub struct Redirect {
     /// How long a presigned URL lives: 1 minute to 7 days. It is handed out for less than half of that.
     #[serde(with = "durations::redirect_expiry")]
     pub expiry: Duration,
+    /// How old a blob in the bucket must be before clients are redirected to it; until then it is streamed. Without
+    /// it, 10 seconds where the bucket's regions lag behind each other (Tigris), else none.
+    #[serde(with = "durations::optional_duration")]
+    pub minage: Option<Duration>,
     /// Networks of clients that cannot reach the bucket: blobs are streamed to them.
     #[serde(deserialize_with = "lists::list")]
     pub exclude: Vec<IpNet>,
@@ -217,6 +221,7 @@ impl Default for Redirect {
         Self {
             disable: false,
             expiry: Duration::from_mins(20),
+            minage: None,
             exclude: Vec::new(),
         }
     }

@@ -2,7 +2,9 @@
 //!
 //! Two facts decide: whether the blob is the repository's (a manifest of it names the blob, a layer
 //! link says so, or the upstream does), and whether the bucket has it. Both known: a redirect without
-//! any I/O. Not known: both are asked for at once. Not in the bucket: [`cold`](super::cold).
+//! any I/O. Not known: both are asked for at once. Not in the bucket: [`cold`](super::cold). In the bucket only just
+//! now, where its regions lag behind each other: streamed from the leader, because the client's region may answer a
+//! redirect with a 404.
 
 use std::io;
 
@@ -172,12 +174,16 @@ impl Registry {
         let (store, digest) = (&self.inner.store, request.digest);
         self.require_member(request.name, digest, known, size)
             .await?;
-        if self.inner.stream_blobs || !request.redirect {
+        let is_young = self.inner.cache.is_young(digest);
+        if self.inner.stream_blobs || !request.redirect || is_young {
             let part = resolve(&request.range, Some(size))?;
-            let stream = store
-                .stream(Key::Blob(digest), part.map(|part| part.slice))
-                .await
-                .map_err(of_store)?;
+            let (key, slice) = (Key::Blob(digest), part.map(|part| part.slice));
+            let stream = if is_young {
+                store.stream_now(key, slice).await
+            } else {
+                store.stream(key, slice).await
+            };
+            let stream = stream.map_err(of_store)?;
             let Some(stream) = stream else {
                 // Somebody took it out of the bucket: the next request may have it filled again.
                 self.inner.cache.forget_present(digest);

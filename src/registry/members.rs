@@ -10,7 +10,7 @@ use super::Registry;
 use super::cache::{Matter, Member};
 use super::failure::{of_store, of_upstream};
 use crate::oci::{Digest, Error, ErrorCode, RepositoryName};
-use crate::store::Key;
+use crate::store::{Key, Stored};
 
 /// What is known of a blob in a repository.
 #[derive(Clone, Copy, Debug)]
@@ -90,15 +90,20 @@ impl Registry {
         let stored = async {
             match present {
                 Some(size) => Ok(Some(size)),
-                None => Ok(store.head(Key::Blob(digest)).await?.map(|it| it.size)),
+                None => {
+                    let found = store.head(Key::Blob(digest)).await?;
+                    Ok(found.map(|found| {
+                        cache.keep_present(*digest, found);
+                        found.size
+                    }))
+                }
             }
         };
         let (linked, stored) = tokio::try_join!(linked, stored).map_err(of_store)?;
-        if let Some(size) = stored {
-            cache.keep_present(*digest, size);
-            if linked {
-                cache.keep_member(name, *digest, Member { size, linked });
-            }
+        if let Some(size) = stored
+            && linked
+        {
+            cache.keep_member(name, *digest, Member { size, linked });
         }
         let announced = member.map(|member| member.size);
         Ok(Known {
@@ -193,7 +198,7 @@ impl Registry {
     }
 
     /// A push put a blob into the bucket, or found it there: it becomes the repository's before the
-    /// push is acknowledged.
+    /// push is acknowledged. One that was found is in the cache with its age.
     pub(super) async fn blob_pushed(
         &self,
         name: &RepositoryName,
@@ -204,7 +209,7 @@ impl Registry {
         let link = async {
             let written = self.write_link(Key::Layer(name, digest), digest).await;
             written.map_err(of_store)?;
-            cache.keep_present(*digest, size);
+            cache.keep_present(*digest, Stored::just_now(size));
             cache.keep_member(name, *digest, Member { size, linked: true });
             Ok(())
         };
@@ -245,7 +250,8 @@ impl Registry {
         digest: Digest,
         size: u64,
     ) {
-        self.inner.cache.keep_present(digest, size);
+        let stored = Stored::just_now(size);
+        self.inner.cache.keep_present(digest, stored);
         for name in names {
             self.link_layer(name, digest, size).await;
         }

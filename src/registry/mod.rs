@@ -182,10 +182,11 @@ impl Registry {
     ) -> Self {
         let background = Background::new(Arc::clone(&metrics));
         let fills = Fills::new(options, background.clone());
+        let cache = Cache::new(options.url_life, store.redirect_min_age());
         let inner = Inner {
             store,
             upstreams,
-            cache: Cache::new(options.url_life),
+            cache,
             fills,
             uploads: Uploads::new(options.secret.reveal().as_bytes()),
             background,

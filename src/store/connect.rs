@@ -11,10 +11,15 @@ use aws_sdk_s3::config::{
 };
 use aws_sdk_s3::types::ServerSideEncryption;
 
+use super::answers::Answers;
 use super::content_length::ContentLength;
 use super::relocate::CopyOptions;
 use super::{Embedded, Inner, PutOptions, Store, StoreError, error, presign::Presigner};
 use crate::config::{Driver, S3, Storage};
+
+/// How long a bucket that lags needs, and some more, until each region knows of an object: Tigris says about a second
+/// for 99 of 100.
+const LAG: Duration = Duration::from_secs(10);
 
 /// How long a process that is about to end may keep a folder from the next one.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -230,8 +235,10 @@ impl Store {
             .operation_timeout(Duration::from_secs(15))
             .build();
         let bulk = timeouts().read_timeout(Duration::from_mins(2)).build();
+        let answers = Answers::default();
         let client = |timeouts| {
-            aws_sdk_s3::Client::from_conf(config.to_builder().timeout_config(timeouts).build())
+            let config = config.to_builder().timeout_config(timeouts);
+            aws_sdk_s3::Client::from_conf(config.interceptor(answers.clone()).build())
         };
         // Only a bucket's own root: the folder's layout is that of distribution's filesystem driver.
         let root = if embedded.is_some() {
@@ -251,6 +258,7 @@ impl Store {
                 .any(|host| endpoint.contains(host))
         };
         let is_tigris = embedded.is_none() && s3.tigris.unwrap_or_else(told);
+        let lag = if is_tigris { LAG } else { Duration::ZERO };
         Self {
             inner: std::sync::Arc::new(Inner {
                 client: client(quick),
@@ -265,6 +273,8 @@ impl Store {
                 part_size: s3.chunksize,
                 presign,
                 lags: is_tigris,
+                redirect_min_age: storage.redirect.minage.unwrap_or(lag),
+                answers: answers.clone(),
                 changed: super::leader::Changed::default(),
                 renames: is_tigris || embedded.is_some(),
                 copy: CopyOptions {

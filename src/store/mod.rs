@@ -4,6 +4,7 @@
 //! process ([`embedded`]) that stands in when no storage is configured. Its seam for tests is the S3
 //! wire. "Not there" is a value here; the caller knows what was missing.
 
+mod answers;
 mod body;
 mod connect;
 mod content_length;
@@ -23,6 +24,7 @@ mod write;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use aws_sdk_s3::types::{ObjectCannedAcl, ServerSideEncryption, StorageClass};
 
@@ -56,6 +58,9 @@ struct Inner {
     presign: presign::Presigner,
     /// The bucket's regions may lag behind each other (Tigris).
     lags: bool,
+    /// See [`Store::redirect_min_age`].
+    redirect_min_age: Duration,
+    answers: answers::Answers,
     changed: leader::Changed,
     /// The bucket can rename an object (Tigris, and the embedded server).
     renames: bool,
@@ -84,6 +89,13 @@ impl Store {
     #[must_use]
     pub fn part_size(&self) -> u64 {
         self.inner.part_size
+    }
+
+    /// How old a blob in the bucket must be before clients are sent there for it (`storage.redirect.minage`): nearer to
+    /// them, the bucket may not have heard of it yet. Zero: any age will do.
+    #[must_use]
+    pub fn redirect_min_age(&self) -> Duration {
+        self.inner.redirect_min_age
     }
 
     fn path(&self, key: &Key<'_>) -> String {

@@ -5,8 +5,9 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
+use aws_sdk_s3::primitives::DateTime;
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, TryStreamExt};
@@ -29,6 +30,17 @@ pub type Metadata = HashMap<String, String>;
 pub struct Stored {
     /// Its size in bytes.
     pub size: u64,
+    /// How long ago it was written, by the bucket's clock and to a second; never too long.
+    pub age: Duration,
+}
+
+impl Stored {
+    /// An object that was written just now.
+    #[must_use]
+    pub const fn just_now(size: u64) -> Self {
+        let age = Duration::ZERO;
+        Self { size, age }
+    }
 }
 
 /// A small object, whole.
@@ -69,7 +81,8 @@ enum Read {
 }
 
 impl Store {
-    /// Asks for an object's size; `None` when it is not there.
+    /// Asks for an object's size and age; `None` when it is not there. One that only the leader has is new, whatever
+    /// its date says: AWS dates what comes in parts by the moment at which the upload began.
     ///
     /// # Errors
     /// The bucket did not answer.
@@ -83,8 +96,10 @@ impl Store {
             .bucket(&self.inner.bucket)
             .key(path);
         let first = request.clone().customize().mutate_request(at_leader(now));
+        let mut is_everywhere = true;
         let answer = match Box::pin(first.send()).await {
             Err(error) if self.inner.lags && !now && translate("HeadObject", &error).is_none() => {
+                is_everywhere = false;
                 Box::pin(request.customize().mutate_request(at_leader(true)).send()).await
             }
             other => other,
@@ -92,9 +107,21 @@ impl Store {
         match answer {
             Ok(head) => Ok(Some(Stored {
                 size: unsigned(head.content_length()),
+                age: match head.last_modified() {
+                    Some(modified) if is_everywhere => self.age(*modified),
+                    _ => Duration::ZERO,
+                },
             })),
             Err(error) => translate("HeadObject", &error).map_or(Ok(None), Err),
         }
+    }
+
+    /// How long ago that was, by the bucket's own clock. Both dates are cut to seconds.
+    fn age(&self, modified: DateTime) -> Duration {
+        let modified = SystemTime::try_from(modified).unwrap_or(SystemTime::UNIX_EPOCH);
+        let age = self.inner.answers.bucket_time().duration_since(modified);
+        age.unwrap_or_default()
+            .saturating_sub(Duration::from_secs(1))
     }
 
     /// Whether an object is there, whatever another region has just done to it.
@@ -225,6 +252,27 @@ impl Store {
         key: Key<'_>,
         slice: Option<Slice>,
     ) -> Result<Option<ObjectStream>, StoreError> {
+        self.stream_from(key, slice, false).await
+    }
+
+    /// The same from the leader, for what other regions may not have yet.
+    ///
+    /// # Errors
+    /// As [`stream`](Self::stream).
+    pub async fn stream_now(
+        &self,
+        key: Key<'_>,
+        slice: Option<Slice>,
+    ) -> Result<Option<ObjectStream>, StoreError> {
+        self.stream_from(key, slice, true).await
+    }
+
+    async fn stream_from(
+        &self,
+        key: Key<'_>,
+        slice: Option<Slice>,
+        now: bool,
+    ) -> Result<Option<ObjectStream>, StoreError> {
         let range = slice.map(|slice| format!("bytes={}-{}", slice.start, slice.end - 1));
         let (path, is_part) = (self.path(&key), range.is_some());
         let request = self
@@ -234,8 +282,10 @@ impl Store {
             .bucket(&self.inner.bucket)
             .key(&path);
         let request = request.set_range(range);
-        let answer = match Box::pin(request.clone().send()).await {
-            Err(error) if self.inner.lags && translate("GetObject", &error).is_none() => {
+        let now = self.inner.lags && now;
+        let first = request.clone().customize().mutate_request(at_leader(now));
+        let answer = match Box::pin(first.send()).await {
+            Err(error) if self.inner.lags && !now && translate("GetObject", &error).is_none() => {
                 Box::pin(request.customize().mutate_request(at_leader(true)).send()).await
             }
             other => other,

@@ -13,7 +13,7 @@ use smallvec::SmallVec;
 
 use super::{Cache, PRESENT_LIFE};
 use crate::oci::{Descriptor, Digest, RepositoryName};
-use crate::store::Presigned;
+use crate::store::{Presigned, Stored};
 
 /// Blobs of which something is known; an entry is some 600 bytes, most of them the cache's own.
 const BLOBS: u64 = 250_000;
@@ -42,6 +42,8 @@ pub(super) struct Blobs {
     names: Mutex<HashSet<RepositoryName>>,
     /// How long a URL is given to clients.
     url_life: Duration,
+    /// How old a blob must be before a URL for it is given to clients.
+    min_age: Duration,
     began: Instant,
 }
 
@@ -60,6 +62,9 @@ struct Second(u32);
 struct Facts {
     /// They are believed for [`PRESENT_LIFE`], whatever was added meanwhile.
     since: Second,
+    /// Until then, clients are not sent to the bucket for it. (It takes no memory: between `since` and what follows,
+    /// there would be as many bytes of nothing.)
+    young_until: Second,
     /// Its size, if the bucket has it.
     present: Option<Size>,
     members: SmallVec<[(RepositoryName, Packed); 1]>,
@@ -86,12 +91,12 @@ struct Packed(u64);
 pub(in crate::registry) struct KnownBlob {
     /// Its size in the bucket.
     pub(in crate::registry) size: u64,
-    /// Where it can be fetched, if there is a URL with enough life left.
+    /// Where it can be fetched, if there is a URL with enough life left, and every region of the bucket has it.
     pub(in crate::registry) url: Option<Presigned>,
 }
 
 impl Blobs {
-    pub(super) fn new(url_life: Duration) -> Self {
+    pub(super) fn new(url_life: Duration, min_age: Duration) -> Self {
         Self {
             entries: Moka::builder()
                 .max_capacity(BLOBS)
@@ -99,6 +104,7 @@ impl Blobs {
                 .build(),
             names: Mutex::default(),
             url_life,
+            min_age,
             began: Instant::now(),
         }
     }
@@ -126,6 +132,14 @@ impl Blobs {
 
     fn now(&self) -> Second {
         Second::after(self.began.elapsed())
+    }
+
+    /// Until when a blob of this age is young: for at most a second longer than it is, and never if it is old enough.
+    fn young_until(&self, age: Duration) -> Second {
+        match self.min_age.saturating_sub(age) {
+            Duration::ZERO => Second(0),
+            left => Second::after(self.began.elapsed() + left + Duration::from_secs(1)),
+        }
     }
 
     fn name(&self, name: &RepositoryName) -> RepositoryName {
@@ -197,6 +211,7 @@ impl Facts {
     fn new(since: Second) -> Self {
         Self {
             since,
+            young_until: Second(0),
             present: None,
             members: SmallVec::new(),
             urls: SmallVec::new(),
@@ -205,6 +220,10 @@ impl Facts {
 
     fn believable(&self, now: Second) -> bool {
         now < self.since.plus(PRESENT_LIFE)
+    }
+
+    fn is_young(&self, now: Second) -> bool {
+        now < self.young_until
     }
 
     fn member(&self, name: &RepositoryName) -> Option<Member> {
@@ -237,7 +256,7 @@ impl Cache {
             let size = facts.present?.bytes();
             // One without a link is about to get one.
             facts.member(name).filter(|member| member.linked)?;
-            let url = facts.url(base, now);
+            let url = facts.url(base, now).filter(|_| !facts.is_young(now));
             Some(KnownBlob { size, url })
         })
     }
@@ -285,9 +304,24 @@ impl Cache {
             .read(digest, |facts, _| facts.present.map(Size::bytes))
     }
 
-    pub(in crate::registry) fn keep_present(&self, digest: Digest, size: u64) {
-        self.blobs
-            .write(&digest, |facts| facts.present = Some(Size::new(size)));
+    /// Whether other regions of the bucket may not have heard yet of a blob that is known to be there.
+    pub(in crate::registry) fn is_young(&self, digest: &Digest) -> bool {
+        let young = self
+            .blobs
+            .read(digest, |facts, now| Some(facts.is_young(now)));
+        young == Some(true)
+    }
+
+    /// Remembers that the bucket has a blob. One of which that was known does not become young again, not even by a
+    /// bucket whose clock is wrong.
+    pub(in crate::registry) fn keep_present(&self, digest: Digest, stored: Stored) {
+        let young_until = self.blobs.young_until(stored.age);
+        self.blobs.write(&digest, |facts| {
+            if facts.present.is_none() || young_until < facts.young_until {
+                facts.young_until = young_until;
+            }
+            facts.present = Some(Size::new(stored.size));
+        });
     }
 
     pub(in crate::registry) fn forget_present(&self, digest: &Digest) {

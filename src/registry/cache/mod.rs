@@ -91,8 +91,8 @@ pub(super) struct Cache {
 }
 
 impl Cache {
-    /// `url_life` is how long a presigned URL lives.
-    pub(super) fn new(url_life: Duration) -> Self {
+    /// `url_life` is how long a presigned URL lives, `min_age` how old a blob must be before clients get one.
+    pub(super) fn new(url_life: Duration, min_age: Duration) -> Self {
         Self {
             manifests: Moka::builder()
                 .max_capacity(MANIFEST_BYTES)
@@ -104,7 +104,7 @@ impl Cache {
             absent: timed(ABSENT, ABSENT_LIFE),
             stored: timed(TAGS, PRESENT_LIFE),
             // A client gets at least half of a URL's life to begin its download.
-            blobs: Blobs::new(url_life.mul_f64(0.45)),
+            blobs: Blobs::new(url_life.mul_f64(0.45), min_age),
             locations: timed(LOCATIONS, LOCATION_LIFE),
             lists: lists::new(),
             turns: Turns::default(),

@@ -56,8 +56,10 @@ impl Registry {
             .head(Key::Blob(digest))
             .await
             .map_err(of_store)?;
-        if let Some(found) = found {
-            inner.cache.keep_present(*digest, found.size);
+        match found {
+            Some(found) => inner.cache.keep_present(*digest, found),
+            // What a push writes now is new, whatever was there before.
+            None => inner.cache.forget_present(digest),
         }
         Ok(found.map(|found| found.size))
     }
