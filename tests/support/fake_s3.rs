@@ -190,6 +190,14 @@ impl FakeS3 {
         self.bucket().objects.insert(key.to_owned(), object);
     }
 
+    /// Writes an object with headers of its own.
+    pub fn put_with(&self, key: &str, bytes: impl Into<Bytes>, headers: &[(&str, &str)]) {
+        let headers = headers.iter();
+        let headers = headers.map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let object = bucket::Object::new(bytes.into(), headers.collect());
+        self.bucket().objects.insert(key.to_owned(), object);
+    }
+
     /// Deletes an object as another program would.
     pub fn remove(&self, key: &str) -> bool {
         self.bucket().objects.remove(key).is_some()
