@@ -126,6 +126,7 @@ impl Server {
         let upstreams = registry.upstreams().join(" ");
         let hosts = registry.hosts().join(" ");
         registry.sweep_uploads(config.storage.maintenance.uploadpurging.clone());
+        registry.find_out_conditions();
         let debug = match &http.debug.addr {
             Some(addr) => {
                 let listening = Listening {

@@ -62,6 +62,7 @@ mod tls;
 mod token_servers;
 mod tokens;
 mod torture;
+mod unconditional;
 mod unspooled;
 mod uploads;
 mod upstream;

@@ -272,8 +272,9 @@ async fn a_delete_does_not_take_a_tag_that_another_replica_moves_meanwhile() {
     assert_eq!(fresh.get(&gone).await.status, 404);
     assert_eq!(one.get(&gone).await.status, 404);
 
-    // The answer to the first deletion, which is of the tag, is not heard: the second one finds nothing.
-    front.inject_at(Fault::LostAnswer, "DeleteObject");
+    // The answers to the first deletions are not heard, of the tag's marker, and of the tag: the second one of each finds
+    // nothing.
+    front.inject_at(Fault::LostAnswer, "DeleteObject", 1);
     let delete = one.request("DELETE", &format!("/v2/a/b/manifests/{}", new.digest()));
     assert_eq!(one.send(delete).await.status, 202);
     assert_eq!(front.take(), [(Fault::LostAnswer, 1)].into());

@@ -13,8 +13,9 @@
 //! push look only where `storage.delete.enabled` is on: it has to be the same on all replicas. Two replicas that
 //! push one tag at once write it one after the other, and the last one counts. A tag that another manifest is pushed to
 //! in the moment between a delete's last look at it and its deletion stays: it is deleted on the condition that it is
-//! unchanged (`If-Match`, which Tigris, AWS and the embedded bucket know; on a store that does not, it is lost, unless
-//! who pushed it still looks himself). Where the bucket has other regions, all of this is the leader's (`store/leader`).
+//! unchanged (`If-Match`, which Tigris, AWS and the embedded bucket know; on a store that keeps no conditions, the
+//! delete restores it: `unconditional`). Where the bucket has other regions, all of this is the leader's
+//! (`store/leader`).
 
 use super::Registry;
 use super::cache::Matter;
@@ -182,9 +183,18 @@ impl Registry {
                     cache.forget_tag_of(name, tag, digest);
                     return Ok(());
                 }
+                let is_kept = store.keeps_conditions().await;
+                if is_kept {
+                    self.unmark_pushed(name, tag).await?;
+                } else if !self.may_delete(name, tag, digest).await? {
+                    continue;
+                }
                 // Also if the answer is lost.
                 cache.forget_tag(name, tag);
                 if store.delete_unchanged(key, &link).await? {
+                    if !is_kept && self.restore_pushed(name, tag).await? {
+                        return Ok(());
+                    }
                     return self.drop_history(name, tag).await;
                 }
             }
@@ -201,7 +211,11 @@ impl Registry {
     /// when he looks again.
     async fn drop_tag(&self, name: &RepositoryName, tag: &Tag) -> Result<(), StoreError> {
         self.inner.cache.forget_tag(name, tag);
+        self.unmark_pushed(name, tag).await?;
         self.inner.store.delete(Key::Tag(name, tag)).await?;
+        if !self.inner.store.keeps_conditions().await && self.restore_pushed(name, tag).await? {
+            return Ok(());
+        }
         self.drop_history(name, tag).await
     }
 

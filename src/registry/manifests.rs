@@ -333,8 +333,10 @@ impl Registry {
         let (bytes, media_type) = (manifest.bytes().clone(), manifest.media_type());
         let (key, plain) = (Key::Blob(&digest), Metadata::new());
         let put = |condition| store.put(key, bytes.clone(), media_type, &plain, condition);
+        // One that is there is not written again, by whatever media type it went.
+        let is_there = !store.keeps_conditions().await && store.head(key).await?.is_some();
         // Not written because it is there, or because somebody else is just writing it, perhaps in vain.
-        if !put(Condition::IfAbsent).await? && store.head(key).await?.is_none() {
+        if !is_there && !put(Condition::IfAbsent).await? && store.head(key).await?.is_none() {
             put(Condition::Always).await?;
         }
         let link = |blob| self.link_stored(name, blob);

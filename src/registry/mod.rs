@@ -26,6 +26,7 @@ mod resolve;
 mod revalidate;
 mod tags;
 mod turns;
+mod unconditional;
 mod uploads;
 mod warm;
 
@@ -291,6 +292,18 @@ impl Registry {
             return Err(Error::new(ErrorCode::Unsupported, message));
         }
         Ok(())
+    }
+
+    /// Finds out in the background whether the bucket keeps conditions, unless nothing is ever written there. What is
+    /// written before that is known waits for it.
+    pub fn find_out_conditions(&self) {
+        if self.inner.changes == Changes::Nothing && self.upstreams().is_empty() {
+            return;
+        }
+        let store = self.inner.store.clone();
+        self.inner.background.own(async move {
+            store.keeps_conditions().await;
+        });
     }
 
     /// Waits until fills and other work behind the clients' backs are done, for at most `grace`;

@@ -1,6 +1,7 @@
 //! Writing down what the upstream says of a tag, behind the client's back.
 //!
-//! The manifest before the tag, and the tag only if it still is what was compared with the upstream.
+//! The manifest before the tag, and the tag only if it still is what was compared with the upstream: the bucket sees to
+//! that by a condition, or, where it keeps none, `unconditional` does.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -90,7 +91,15 @@ impl Registry {
             self.write_link(Key::TagHistory(name, tag, &digest), &digest)
                 .await?;
         }
-        if matches!(link, Link::Is(_)) && self.was_pushed(name, tag).await? {
+        let is_kept = store.keeps_conditions().await;
+        let may_write = if is_kept {
+            link == Link::Absent || !self.was_pushed(name, tag).await?
+        } else {
+            self.is_unpushed(name, tag, &link).await?
+        };
+        if !may_write {
+            // Somebody pushed it meanwhile, or wrote it down.
+            cache.forget_tag(name, tag);
             return Ok(());
         }
         let (bytes, metadata) = (Bytes::from(digest.to_string()), self.provenance(name));
@@ -103,8 +112,10 @@ impl Registry {
                 condition,
             )
             .await?;
-        if !written {
+        let is_pushed = !is_kept && self.restore_pushed(name, tag).await?;
+        if !written || is_pushed {
             tracing::debug!(repository = %name, %tag, "somebody else wrote the tag meanwhile");
+            cache.forget_tag(name, tag);
         }
         Ok(())
     }
@@ -113,11 +124,8 @@ impl Registry {
     /// which no `ETag` tells. (Who pushes just that between this look and the write loses the mark of a push, not
     /// what the tag means; a bucket has no condition on metadata.)
     async fn was_pushed(&self, name: &RepositoryName, tag: &Tag) -> Result<bool, StoreError> {
-        let Some(link) = self.inner.store.get_now(Key::Tag(name, tag)).await? else {
-            return Ok(false);
-        };
-        let state = self.read_link(name, tag, &link);
-        Ok(state.is_ok_and(|state| state.origin == Origin::Pushed))
+        let link = self.inner.store.get_now(Key::Tag(name, tag)).await?;
+        Ok(link.is_some_and(|link| self.is_pushed(name, tag, &link)))
     }
 
     fn provenance(&self, name: &RepositoryName) -> Metadata {

@@ -137,10 +137,19 @@ impl Registry {
     ) -> Result<(), Error> {
         let cache = &self.inner.cache;
         let reference = Reference::Tag(tag.clone());
+        let is_kept = self.inner.store.keeps_conditions().await;
         let write = async {
+            if !is_kept {
+                let marked = self.mark_pushed(name, tag, &digest).await;
+                marked.map_err(of_store)?;
+            }
             // What it means before that it ever meant it: a tag in the list is one that can be pulled.
             for key in [Key::Tag(name, tag), Key::TagHistory(name, tag, &digest)] {
                 self.write_link(key, &digest).await.map_err(of_store)?;
+            }
+            if !is_kept {
+                let held = self.hold_pushed(name, tag, &digest).await;
+                held.map_err(of_store)?;
             }
             let state = TagState {
                 digest,

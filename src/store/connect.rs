@@ -11,6 +11,8 @@ use aws_sdk_s3::config::{
 };
 use aws_sdk_s3::types::ServerSideEncryption;
 
+use tokio::sync::OnceCell;
+
 use super::answers::Answers;
 use super::content_length::ContentLength;
 use super::relocate::CopyOptions;
@@ -275,6 +277,7 @@ impl Store {
                 lags: is_tigris,
                 redirect_min_age: storage.redirect.minage.unwrap_or(lag),
                 answers: answers.clone(),
+                conditions: OnceCell::new(),
                 changed: super::leader::Changed::default(),
                 renames: is_tigris || embedded.is_some(),
                 copy: CopyOptions {

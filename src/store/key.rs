@@ -32,6 +32,9 @@ pub enum Key<'a> {
     Tag(&'a RepositoryName, &'a Tag),
     /// Says that the tag once meant the manifest; holds the digest.
     TagHistory(&'a RepositoryName, &'a Tag, &'a Digest),
+    /// Says that the tag was pushed, where the bucket keeps no conditions; holds the digest. pounce's own, and not below
+    /// the tag's directory: whatever is there makes it be listed.
+    TagPush(&'a RepositoryName, &'a Tag),
     /// The directory of the manifests whose subject is this digest. pounce's own.
     Referrers(&'a RepositoryName, &'a Digest),
     /// The descriptor of a manifest (last) whose subject is the other. pounce's own.
@@ -103,6 +106,9 @@ impl fmt::Display for Key<'_> {
                     "repositories/{name}/_manifests/tags/{tag}/index/{}/link",
                     Path(digest)
                 )
+            }
+            Self::TagPush(name, tag) => {
+                write!(f, "repositories/{name}/_manifests/pushed/{tag}/link")
             }
             Self::Referrers(name, subject) => {
                 write!(

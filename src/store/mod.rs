@@ -6,6 +6,7 @@
 
 mod answers;
 mod body;
+mod conditions;
 mod connect;
 mod content_length;
 mod embedded;
@@ -28,7 +29,10 @@ use std::time::Duration;
 
 use aws_sdk_s3::types::{ObjectCannedAcl, ServerSideEncryption, StorageClass};
 
+use tokio::sync::OnceCell;
+
 pub use body::PartSource;
+pub use conditions::Conditions;
 pub use connect::ConnectError;
 pub use embedded::Embedded;
 pub use error::StoreError;
@@ -61,6 +65,8 @@ struct Inner {
     /// See [`Store::redirect_min_age`].
     redirect_min_age: Duration,
     answers: answers::Answers,
+    /// See [`Store::keeps_conditions`].
+    conditions: OnceCell<bool>,
     changed: leader::Changed,
     /// The bucket can rename an object (Tigris, and the embedded server).
     renames: bool,

@@ -107,19 +107,22 @@ impl Store {
         match answer {
             Ok(head) => Ok(Some(Stored {
                 size: unsigned(head.content_length()),
-                age: match head.last_modified() {
-                    Some(modified) if is_everywhere => self.age(*modified),
-                    _ => Duration::ZERO,
+                age: if is_everywhere {
+                    self.age(system_time(head.last_modified()))
+                } else {
+                    Duration::ZERO
                 },
             })),
             Err(error) => translate("HeadObject", &error).map_or(Ok(None), Err),
         }
     }
 
-    /// How long ago that was, by the bucket's own clock. Both dates are cut to seconds.
-    fn age(&self, modified: DateTime) -> Duration {
-        let modified = SystemTime::try_from(modified).unwrap_or(SystemTime::UNIX_EPOCH);
-        let age = self.inner.answers.bucket_time().duration_since(modified);
+    /// How long ago that was, by the bucket's own clock, to a second, and never too long; zero where it is not known.
+    #[must_use]
+    pub fn age(&self, modified: Option<SystemTime>) -> Duration {
+        let now = self.inner.answers.bucket_time();
+        let age = modified.and_then(|modified| now.duration_since(modified).ok());
+        // Both dates are cut to seconds.
         age.unwrap_or_default()
             .saturating_sub(Duration::from_secs(1))
     }
@@ -224,9 +227,7 @@ impl Store {
         let media_type = object.content_type().and_then(|text| text.parse().ok());
         let metadata = object.metadata().cloned().unwrap_or_default();
         let etag = object.e_tag().map(str::to_owned);
-        let modified = object
-            .last_modified()
-            .and_then(|time| SystemTime::try_from(*time).ok());
+        let modified = system_time(object.last_modified());
         // Also where it does not say how long it is.
         let most = usize::try_from(limit).unwrap_or(usize::MAX);
         let bytes = match Limited::new(object.body.into_inner(), most).collect().await {
@@ -317,8 +318,12 @@ impl Store {
             .bucket(&self.inner.bucket)
             .key(path);
         let found = Box::pin(request.send()).await.ok()?;
-        SystemTime::try_from(*found.last_modified()?).ok()
+        system_time(found.last_modified())
     }
+}
+
+fn system_time(time: Option<&DateTime>) -> Option<SystemTime> {
+    SystemTime::try_from(*time?).ok()
 }
 
 fn unsigned(length: Option<i64>) -> u64 {

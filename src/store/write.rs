@@ -9,8 +9,8 @@ use super::object::Metadata;
 use super::{Key, Store, StoreError};
 use crate::oci::MediaType;
 
-/// When an object may be written. Some stores do not know conditions and write always, so they make
-/// races rarer and correctness may not rest on them.
+/// When an object may be written. Some stores do not know conditions and write always: see
+/// [`Store::keeps_conditions`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Condition<'a> {
     /// In any case.

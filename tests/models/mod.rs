@@ -8,6 +8,7 @@
 mod deletes;
 mod fill;
 mod upload;
+mod writeback;
 
 use std::collections::HashMap;
 use std::fmt::Debug;

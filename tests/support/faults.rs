@@ -174,10 +174,10 @@ impl Faulty {
         mood.only = None;
     }
 
-    /// This happens to the next one of these operations, and then nothing any more.
-    pub fn inject_at(&self, fault: Fault, operation: &'static str) {
+    /// This happens to the next so many of these operations, and then nothing any more.
+    pub fn inject_at(&self, fault: Fault, operation: &'static str, times: usize) {
         let mut mood = self.behind.mood.lock().unwrap();
-        (mood.faults, mood.percent, mood.left) = (vec![fault], 100, 1);
+        (mood.faults, mood.percent, mood.left) = (vec![fault], 100, times);
         mood.only = Some(operation);
     }
 
