@@ -114,7 +114,7 @@ impl Manifest {
         let shape = shape.ok_or(ManifestError::NotJson)?;
         Ok(Self {
             bytes,
-            media_type: shape.media_type(declared.as_ref()),
+            media_type: shape.media_type(declared),
             digest,
         })
     }
@@ -269,7 +269,7 @@ impl Shape {
 
     /// The type of a manifest that came with `declared`: what is declared, where that is a manifest's type,
     /// then what the manifest says of itself, then a vendor's type, then what clients would guess.
-    fn media_type(self, declared: Option<&MediaType>) -> MediaType {
+    fn media_type(self, declared: Option<MediaType>) -> MediaType {
         let guess = match &self {
             Self {
                 schema_version: Some(1),
@@ -286,14 +286,13 @@ impl Shape {
             } => Some(MediaType::OCI_MANIFEST),
             _ => None,
         };
-        let declared_if = |fits: fn(&MediaType) -> bool| declared.cloned().filter(fits);
-        let is_vendors = |declared: &MediaType| declared.as_str().starts_with("application/vnd.");
-        declared_if(is_manifests)
-            .or(self.media_type)
-            .or_else(|| declared_if(is_vendors))
-            .or(guess)
-            .or_else(|| declared_if(says_something))
-            .unwrap_or(MediaType::OCI_MANIFEST)
+        match (declared, self.media_type) {
+            (Some(declared), _) if is_manifests(&declared) => declared,
+            (_, Some(own)) => own,
+            (Some(declared), None) if declared.as_str().starts_with("application/vnd.") => declared,
+            (Some(declared), None) if says_something(&declared) => guess.unwrap_or(declared),
+            _ => guess.unwrap_or(MediaType::OCI_MANIFEST),
+        }
     }
 }
 
