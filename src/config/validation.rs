@@ -2,17 +2,13 @@
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::values;
-
 /// `validation`
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Validation {
     /// Older than `disabled`, and stronger, as in distribution.
-    #[serde(deserialize_with = "values::optional_bool")]
     pub enabled: Option<bool>,
     /// Indexes may name what is not there, whatever stands below.
-    #[serde(deserialize_with = "values::optional_bool")]
     pub disabled: Option<bool>,
     /// What manifests must fulfil.
     pub manifests: ManifestValidation,

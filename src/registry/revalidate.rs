@@ -54,6 +54,8 @@ impl Staleness {
             UpstreamError::Denied { .. } => Some(Self::Refused),
             UpstreamError::TooManyRequests { .. }
             | UpstreamError::Unavailable(_)
+            | UpstreamError::Unrecognized(_)
+            | UpstreamError::Unsupported(_)
             | UpstreamError::Invalid(_) => Some(Self::Away),
         }
     }
