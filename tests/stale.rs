@@ -384,3 +384,38 @@ async fn an_upstream_that_refuses_leaves_the_stored_tag_with_one_error() {
         assert!(!log.contains("\"secret\""), "{log}");
     }
 }
+
+#[tokio::test]
+async fn a_list_without_the_upstreams_part_says_so() {
+    let upstream = Upstream::start().await;
+    let image = Image::new(1, &[10]);
+    upstream.add("a", "v1", &image);
+    upstream.add("a", "v2", &image);
+    let pounce = Pounce::before(&upstream).await;
+    assert_eq!(pounce.get(TAG).await.status, 200);
+    pounce.until_quiet().await;
+    let referrers = format!("/v2/a/referrers/{}", image.digest());
+    upstream.behave(Manners {
+        status: Some(500),
+        ..Manners::default()
+    });
+    for _ in 0..2 {
+        let reply = pounce.get("/v2/a/tags/list").await;
+        assert_eq!(&reply.body[..], br#"{"name":"a","tags":["v1"]}"#);
+        assert!(
+            shown(&reply)[0].starts_with("tags may be missing: "),
+            "{reply:?}"
+        );
+        let reply = pounce.get(&referrers).await;
+        assert_eq!(reply.status, 200);
+        assert!(
+            shown(&reply)[0].starts_with("referrers may be missing: "),
+            "{reply:?}"
+        );
+    }
+    // As soon as it is there again, the list is whole.
+    upstream.behave(Manners::default());
+    let reply = pounce.get("/v2/a/tags/list").await;
+    assert_eq!(&reply.body[..], br#"{"name":"a","tags":["v1","v2"]}"#);
+    assert!(shown(&reply).is_empty());
+}

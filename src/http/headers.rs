@@ -7,6 +7,7 @@ use axum::response::{IntoResponse, Response};
 use url::form_urlencoded;
 
 use crate::oci::{Digest, MediaType};
+use crate::registry::Staleness;
 
 pub(super) const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
 
@@ -74,6 +75,28 @@ pub(super) fn warn(headers: &mut HeaderMap, text: &str) {
     const STALE: HeaderValue = HeaderValue::from_static("110 - \"Response is Stale\"");
     headers.append(header::WARNING, STALE);
     headers.append(header::WARNING, owned(format!("299 - \"{text}\"")));
+}
+
+/// Says that a list is not the whole one, if it is not.
+pub(super) fn warn_of_list(headers: &mut HeaderMap, list: &str, why: Option<Staleness>) {
+    if let Some(why) = why {
+        let why = reason(why);
+        warn(
+            headers,
+            &format!(
+                "{list} may be missing: the upstream registry {why}, so these are the stored ones"
+            ),
+        );
+    }
+}
+
+/// Why the upstream did not tell, in words that follow its name.
+pub(super) const fn reason(why: Staleness) -> &'static str {
+    match why {
+        Staleness::Away => "is not available",
+        Staleness::Slow => "takes too long to answer",
+        Staleness::Refused => "does not let this registry read the repository",
+    }
 }
 
 /// The texts in every `Accept` line: clients send several, and order and weights do not matter to a registry.

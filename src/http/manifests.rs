@@ -101,11 +101,7 @@ fn takes_only_images(request: &Parts, reference: &Reference) -> bool {
 
 /// What people read whose client shows warnings: which tag may be out of date, and why.
 fn out_of_date(name: &RepositoryName, reference: &Reference, why: Staleness) -> String {
-    let why = match why {
-        Staleness::Away => "is not available",
-        Staleness::Slow => "takes too long to answer",
-        Staleness::Refused => "does not let this registry read the repository",
-    };
+    let why = headers::reason(why);
     format!(
         "{name}:{reference} may be out of date: the upstream registry {why}, so this is what was stored before"
     )

@@ -25,6 +25,7 @@ pub(super) async fn list(
     if artifact_type.is_some() {
         fields.insert(FILTERS, HeaderValue::from_static("artifactType"));
     }
+    headers::warn_of_list(fields, "referrers", page.stale);
     if let Some(next) = page.next {
         let (path, last) = (
             format!("{}/v2/{name}/referrers/{subject}", site.prefix),

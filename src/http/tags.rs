@@ -36,5 +36,6 @@ pub(super) async fn list(site: &Site, name: &RepositoryName, page: &Page) -> Res
     response
         .headers_mut()
         .extend(next.map(|link| (header::LINK, link)));
+    headers::warn_of_list(response.headers_mut(), "tags", listed.stale);
     Ok(response.into())
 }

@@ -8,10 +8,9 @@ use bytes::Bytes;
 use super::cache::{Cache, Matter, Member};
 use super::failure::{of_store, of_upstream};
 use super::parallel::a_few;
-use super::resolve::Resolved;
 use super::{Registry, Staleness};
 use crate::oci::{
-    Descriptor, Digest, Error, ErrorCode, Manifest, MediaType, Reference, RepositoryName, Tag,
+    Descriptor, Digest, Error, ErrorCode, Manifest, MediaType, Reference, RepositoryName,
 };
 use crate::store::{Condition, Key, Metadata, StoreError};
 use crate::telemetry::Outcome;
@@ -61,13 +60,7 @@ impl Registry {
             Reference::Digest(digest) => self.manifest_by_digest(name, *digest, accept).await?,
             Reference::Tag(tag) => {
                 let tagged = self.manifest_by_tag(name, tag, accept).await?;
-                let takes_no_index = accept.iter().any(MediaType::is_image)
-                    && !accept.iter().any(MediaType::is_index);
-                if takes_no_index && tagged.manifest.media_type().is_index() {
-                    self.image_of(name, tag, tagged, accept).await?
-                } else {
-                    tagged
-                }
+                self.image_instead(name, tag, tagged, accept).await?
             }
         };
         self.inner.metrics.manifest(served.outcome);
@@ -113,68 +106,7 @@ impl Registry {
         })
     }
 
-    /// The image that stands in for an index.
-    async fn image_of(
-        &self,
-        name: &RepositoryName,
-        tag: &Tag,
-        index: Served,
-        accept: &[MediaType],
-    ) -> Result<Served, Error> {
-        let Some(digest) = index.manifest.default_image(accept) else {
-            let message = format!(
-                "{name}:{tag} is an index without an image for linux/amd64, and the request's Accept names no index: \
-                 name {} too",
-                index.manifest.media_type()
-            );
-            return Err(Error::new(ErrorCode::ManifestUnknown, message));
-        };
-        let image = self.manifest_by_digest(name, digest, accept).await?;
-        Ok(Served {
-            manifest: image.manifest,
-            ..index
-        })
-    }
-
-    /// A tag that means a manifest that is gone is resolved once more, past what is remembered: another replica may have
-    /// deleted the manifest, and the tag may have been pushed anew or moved.
-    async fn manifest_by_tag(
-        &self,
-        name: &RepositoryName,
-        tag: &Tag,
-        accept: &[MediaType],
-    ) -> Result<Served, Error> {
-        let mut gone = None;
-        loop {
-            let resolved = self.resolve(name, tag, accept, gone).await?;
-            let (digest, outcome, stale) = match resolved {
-                Resolved::Manifest(served) => return Ok(served),
-                Resolved::Digest(digest, outcome, stale) => (digest, outcome, stale),
-            };
-            match self.manifest_by_digest(name, digest, accept).await {
-                Ok(served) => {
-                    // What was learned about the tag says more than where its bytes were.
-                    let outcome = if served.outcome == Outcome::Hit {
-                        outcome
-                    } else {
-                        served.outcome
-                    };
-                    return Ok(Served {
-                        outcome,
-                        stale,
-                        ..served
-                    });
-                }
-                Err(error) if error.code() == ErrorCode::ManifestUnknown && gone.is_none() => {
-                    self.inner.cache.forget_tag_of(name, tag, &digest);
-                    gone = Some(digest);
-                }
-                Err(error) => return Err(error),
-            }
-        }
-    }
-
-    async fn manifest_by_digest(
+    pub(super) async fn manifest_by_digest(
         &self,
         name: &RepositoryName,
         digest: Digest,

@@ -254,13 +254,18 @@ impl Registry {
             return Ok(false);
         }
         // What it is called is asked for first, and most things are what they are called.
-        if entry.media_type().is_manifest() {
-            Ok(self.upstream_has_manifest(name, digest).await?
-                || self.has_blob(name, entry).await?)
-        } else {
-            Ok(self.has_blob(name, entry).await?
-                || self.upstream_has_manifest(name, digest).await?)
+        let is_manifest = entry.media_type().is_manifest();
+        for as_manifest in [is_manifest, !is_manifest] {
+            let there = if as_manifest {
+                self.upstream_has_manifest(name, digest).await?
+            } else {
+                self.has_blob(name, entry).await?
+            };
+            if there {
+                return Ok(true);
+            }
         }
+        Ok(false)
     }
 
     async fn upstream_has_manifest(

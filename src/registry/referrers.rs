@@ -9,10 +9,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::Registry;
 use super::cache::Matter;
 use super::failure::of_store;
 use super::parallel::a_few;
+use super::tags::in_time;
+use super::{Registry, Staleness};
 use crate::oci::{
     Digest, Error, Manifest, MediaType, Reference, Referrer, Referrers, RepositoryName, Tag,
 };
@@ -37,6 +38,8 @@ pub struct ReferrersPage {
     pub list: Referrers,
     /// What the next page comes after, if there is one.
     pub next: Option<Digest>,
+    /// Why those that only the upstream has are missing, where they are.
+    pub stale: Option<Staleness>,
 }
 
 impl Registry {
@@ -55,7 +58,7 @@ impl Registry {
         last: Option<&Digest>,
     ) -> Result<ReferrersPage, Error> {
         let cache = &self.inner.cache;
-        let all = if let Some(all) = cache.referrers(name, subject) {
+        let (all, stale) = if let Some(all) = cache.referrers(name, subject) {
             all
         } else {
             let matter = Matter::Referrers(name.clone(), *subject);
@@ -82,6 +85,7 @@ impl Registry {
         Ok(ReferrersPage {
             list: Referrers::new(page),
             next,
+            stale,
         })
     }
 
@@ -110,7 +114,7 @@ impl Registry {
         &self,
         name: &RepositoryName,
         subject: &Digest,
-    ) -> Result<Arc<Vec<Referrer>>, Error> {
+    ) -> Result<(Arc<Vec<Referrer>>, Option<Staleness>), Error> {
         let cache = &self.inner.cache;
         if let Some(all) = cache.referrers(name, subject) {
             return Ok(all);
@@ -118,8 +122,18 @@ impl Registry {
         let (stored, tagged, upstream) = tokio::join!(
             self.entered(name, subject),
             self.tagged(name, subject),
-            self.upstream_referrers(name, subject)
+            in_time(self.upstream_referrers(name, subject))
         );
+        let (upstream, stale) = match upstream {
+            Ok(upstream) => (upstream, None),
+            Err(error) => {
+                let stale = Staleness::of(&error);
+                if stale.is_some() {
+                    tracing::warn!(repository = %name, %subject, %error, "listing the stored referrers only");
+                }
+                (Vec::new(), stale)
+            }
+        };
         // The first of the three that has a digest describes it.
         let (mut all, mut room) = (BTreeMap::new(), MAX_BYTES);
         for referrer in stored?.into_iter().chain(tagged?).chain(upstream) {
@@ -131,8 +145,8 @@ impl Registry {
             all.entry(referrer.digest).or_insert(referrer);
         }
         let all: Arc<Vec<Referrer>> = Arc::new(all.into_values().collect());
-        cache.keep_referrers(name, subject, Arc::clone(&all));
-        Ok(all)
+        cache.keep_referrers(name, subject, (Arc::clone(&all), stale));
+        Ok((all, stale))
     }
 
     /// The entries of manifests that were stored with their subject.
@@ -214,28 +228,29 @@ impl Registry {
         Ok(found.filter(|(of, _)| of == subject).map(|(_, it)| it))
     }
 
-    /// What the upstream lists; nothing, when it cannot be asked.
-    async fn upstream_referrers(&self, name: &RepositoryName, subject: &Digest) -> Vec<Referrer> {
+    /// What the upstream lists.
+    async fn upstream_referrers(
+        &self,
+        name: &RepositoryName,
+        subject: &Digest,
+    ) -> Result<Vec<Referrer>, UpstreamError> {
         let Some(upstream) = self.upstream(name) else {
-            return Vec::new();
+            return Ok(Vec::new());
         };
-        let listed = match upstream.referrers(name, subject).await {
-            Err(UpstreamError::NotFound | UpstreamError::Unrecognized(_)) => {
-                let tag = Reference::Tag(schema_tag(subject));
-                let index = upstream.get_manifest(name, &tag, &[]).await;
-                index.map(|index| {
-                    let index = Referrers::read(&index.bytes);
-                    index.map(|index| index.manifests).unwrap_or_default()
-                })
+        // Many registries have no such list, and say so each in its own way.
+        match upstream.referrers(name, subject).await {
+            Err(UpstreamError::NotFound | UpstreamError::Unrecognized(_)) => {}
+            other => return other,
+        }
+        let tag = Reference::Tag(schema_tag(subject));
+        match upstream.get_manifest(name, &tag, &[]).await {
+            Ok(index) => {
+                let index = Referrers::read(&index.bytes);
+                Ok(index.map(|index| index.manifests).unwrap_or_default())
             }
-            other => other,
-        };
-        listed.unwrap_or_else(|error| {
-            if !matches!(error, UpstreamError::NotFound | UpstreamError::Unrecognized(_)) {
-                tracing::warn!(repository = %name, %subject, %error, "listing the stored referrers only");
-            }
-            Vec::new()
-        })
+            Err(UpstreamError::NotFound | UpstreamError::Unrecognized(_)) => Ok(Vec::new()),
+            Err(error) => Err(error),
+        }
     }
 }
 

@@ -13,8 +13,8 @@ use super::cache::{Matter, Origin, TagState};
 use super::failure::{of_store, of_upstream};
 use super::manifests::manifest_unknown;
 use super::news::{Link, News, UPSTREAM, VERIFIED};
-use super::revalidate::{Revalidation, Staleness};
-use super::{Registry, Served};
+use super::revalidate::Revalidation;
+use super::{Registry, Served, Staleness};
 use crate::oci::{Digest, Error, MediaType, Reference, RepositoryName, Tag};
 use crate::store::{Key, Object, StoreError};
 use crate::telemetry::Outcome;
@@ -30,6 +30,10 @@ pub(super) enum Resolved {
 }
 
 /// What a lookup comes to.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly all are of the large one, and none is kept"
+)]
 enum Found {
     /// This, and what is to be written of it.
     Settled(Resolved, Option<News>),
@@ -58,13 +62,12 @@ impl Registry {
         accept: &[MediaType],
         gone: Option<Digest>,
     ) -> Result<Resolved, Error> {
-        let found = match self.remembered(name, tag, gone) {
-            Some(found) => found,
-            None => {
-                let matter = Matter::Manifest(name.clone(), Reference::Tag(tag.clone()));
-                let find = Box::pin(self.find_tag(name, tag, accept, gone));
-                self.inner.cache.in_turn(matter, find).await?
-            }
+        let found = if let Some(found) = self.remembered(name, tag, gone) {
+            found
+        } else {
+            let matter = Matter::Manifest(name.clone(), Reference::Tag(tag.clone()));
+            let find = Box::pin(self.find_tag(name, tag, accept, gone));
+            self.inner.cache.in_turn(matter, find).await?
         };
         // Not before the turn is over: a comparison waits for it, and so may those who have places.
         match found {

@@ -11,12 +11,12 @@ use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tracing::Instrument;
 
-use super::Registry;
 use super::cache::{InRepository, Matter, Origin, TagState};
 use super::failure::of_upstream;
 use super::manifests::manifest_unknown;
 use super::news::{Link, News};
 use super::resolve::Resolved;
+use super::{Registry, Staleness};
 use crate::oci::{Digest, Error, MediaType, Reference, RepositoryName, Tag};
 use crate::telemetry::Outcome;
 use crate::upstream::{Upstream, UpstreamError};
@@ -30,36 +30,6 @@ const COMPARISONS: usize = 128;
 const OUTAGE_PAUSE: Duration = Duration::from_secs(10);
 /// How often the log tells that an upstream refuses its credential.
 const REFUSAL_PAUSE: Duration = Duration::from_mins(5);
-
-/// Why a stored tag is served without the upstream's word on it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Staleness {
-    /// The upstream cannot be reached, fails, or limits the rate of requests.
-    Away,
-    /// The upstream takes longer than a client should wait.
-    Slow,
-    /// The upstream refuses pounce's credentials, or anonymous access.
-    Refused,
-}
-
-impl Staleness {
-    /// What follows from a failed comparison; `None` where the upstream says that the tag is gone.
-    ///
-    /// A refusal says nothing about the tag, not even to an anonymous pounce, which Docker Hub refuses when a
-    /// repository became private or vanished: the content was public when it was stored, and is served by its digest
-    /// in any case. An operator can delete it.
-    const fn of(error: &UpstreamError) -> Option<Self> {
-        match error {
-            UpstreamError::NotFound => None,
-            UpstreamError::Denied { .. } => Some(Self::Refused),
-            UpstreamError::TooManyRequests { .. }
-            | UpstreamError::Unavailable(_)
-            | UpstreamError::Unrecognized(_)
-            | UpstreamError::Unsupported(_)
-            | UpstreamError::Invalid(_) => Some(Self::Away),
-        }
-    }
-}
 
 /// A comparison that is under way.
 #[derive(Clone, Debug)]
@@ -197,18 +167,17 @@ impl Registry {
                 return Ok(running.stored.stale(Staleness::Slow));
             }
         };
-        match answer {
-            Some(Ok(resolved)) => Ok(resolved),
-            Some(Err(error)) => match Staleness::of(&error) {
-                Some(why) => Ok(running.stored.stale(why)),
-                None => {
-                    let reference = Reference::Tag(tag.clone());
-                    Err(of_upstream(error, manifest_unknown(name, &reference)))
-                }
-            },
+        let error = match answer {
+            Some(Ok(resolved)) => return Ok(resolved),
+            Some(Err(error)) => error,
             // The process is about to end.
-            None => Ok(running.stored.stale(Staleness::Away)),
+            None => return Ok(running.stored.stale(Staleness::Away)),
+        };
+        if let Some(why) = Staleness::of(&error) {
+            return Ok(running.stored.stale(why));
         }
+        let reference = Reference::Tag(tag.clone());
+        Err(of_upstream(error, manifest_unknown(name, &reference)))
     }
 
     /// Serves the stored tag for a while, unless the answer came just now.
@@ -316,18 +285,18 @@ impl Subject {
             Err(error) => error,
         };
         running.end(|| match Staleness::of(&error) {
-            Some(why) => cache.keep_upstream_tag(name, tag, self.stored.kept(why)),
-            None => {
-                cache.keep_absent(name, &Reference::Tag(tag.clone()));
-                cache.forget_tag_of(name, tag, &self.stored.digest);
-                true
+            Some(why) => {
+                cache.keep_upstream_tag(name, tag, self.stored.kept(why));
             }
+            None => cache.forget_tag_of(name, tag, &self.stored.digest),
         });
-        if error.is_outage() {
+        if matches!(error, UpstreamError::NotFound) {
+            cache.keep_absent(name, &Reference::Tag(tag.clone()));
+        }
+        if Staleness::of(&error).is_some() {
             tracing::warn!(repository = %name, %tag, %error, "serving the stored tag");
         }
         if let UpstreamError::Denied { credential, .. } = &error {
-            tracing::warn!(repository = %name, %tag, %error, "serving the stored tag");
             let label = self.upstream.label();
             if registry.inner.revalidations.is_refusal_news(label) {
                 tracing::error!(

@@ -2,16 +2,21 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
-use super::Registry;
 use super::cache::Matter;
 use super::failure::{of_store, of_upstream};
+use super::{Registry, Staleness};
 use crate::oci::{Error, ErrorCode, RepositoryName, Tag};
 use crate::store::Key;
 use crate::upstream::UpstreamError;
 
 /// The most stored tags that one list takes in; the upstream's list has a bound of its own.
 pub(super) const MAX_STORED: usize = 100_000;
+
+/// How long the upstream may take to list what the bucket has a list of, too: more than what a pull waits for, because
+/// a list that lacks something is worse than one that is late, and less than the 30 s after which clients give up.
+const LIST_WAIT: Duration = Duration::from_secs(20);
 
 /// A page of a repository's tags, in ASCII order.
 #[derive(Clone, Debug)]
@@ -20,6 +25,8 @@ pub struct TagPage {
     pub tags: Vec<Tag>,
     /// There are more behind the last one.
     pub more: bool,
+    /// Why those that only the upstream has are missing, where they are.
+    pub stale: Option<Staleness>,
 }
 
 impl Registry {
@@ -36,8 +43,8 @@ impl Registry {
         last: Option<&str>,
         limit: usize,
     ) -> Result<TagPage, Error> {
-        let all = match self.inner.cache.tag_list(name) {
-            Some(tags) => tags,
+        let (all, stale) = match self.inner.cache.tag_list(name) {
+            Some(tags) => (tags, None),
             None => {
                 self.inner
                     .cache
@@ -52,14 +59,18 @@ impl Registry {
         Ok(TagPage {
             tags: page,
             more: tags.next().is_some(),
+            stale,
         })
     }
 
-    /// The whole list, remembered for the next page.
-    async fn all_tags(&self, name: &RepositoryName) -> Result<Arc<Vec<Tag>>, Error> {
+    /// The whole list, remembered for the next page; or the stored part of it, and why.
+    async fn all_tags(
+        &self,
+        name: &RepositoryName,
+    ) -> Result<(Arc<Vec<Tag>>, Option<Staleness>), Error> {
         let cache = &self.inner.cache;
         if let Some(tags) = cache.tag_list(name) {
-            return Ok(tags);
+            return Ok((tags, None));
         }
         let stored = self
             .inner
@@ -69,7 +80,8 @@ impl Registry {
             .map_err(of_store)?;
         let mut tags: BTreeSet<Tag> = stored.iter().filter_map(|text| text.parse().ok()).collect();
         let listed = match self.upstream(name) {
-            Some(upstream) => upstream.tags(name).await,
+            Some(upstream) if tags.is_empty() => upstream.tags(name).await,
+            Some(upstream) => in_time(upstream.tags(name)).await,
             None => Err(UpstreamError::NotFound),
         };
         match listed {
@@ -77,7 +89,8 @@ impl Registry {
             Err(UpstreamError::NotFound) if !tags.is_empty() || self.exists(name).await? => {}
             Err(error) if !tags.is_empty() => {
                 tracing::warn!(repository = %name, %error, "listing the stored tags only");
-                return Ok(Arc::new(tags.into_iter().collect()));
+                let stored = tags.into_iter().collect();
+                return Ok((Arc::new(stored), Staleness::of(&error)));
             }
             Err(error) => {
                 let message = format!("there is no repository {name}");
@@ -89,6 +102,16 @@ impl Registry {
         }
         let tags = Arc::new(tags.into_iter().collect::<Vec<_>>());
         cache.keep_tag_list(name, Arc::clone(&tags));
-        Ok(tags)
+        Ok((tags, None))
     }
+}
+
+/// What an upstream lists, if it does not take too long.
+pub(super) async fn in_time<T>(
+    list: impl Future<Output = Result<T, UpstreamError>>,
+) -> Result<T, UpstreamError> {
+    let late = || UpstreamError::Unavailable(format!("no list came in {} s", LIST_WAIT.as_secs()));
+    tokio::time::timeout(LIST_WAIT, list)
+        .await
+        .unwrap_or_else(|_| Err(late()))
 }

@@ -9,7 +9,7 @@ use moka::sync::Cache as Moka;
 
 use super::{Cache, weight};
 use crate::oci::{Digest, Referrer, RepositoryName, Tag};
-use crate::registry::referrers;
+use crate::registry::{Staleness, referrers};
 
 /// How much lists may take together, in bytes: the longest of each kind has its place.
 const BYTES: u64 = 128 << 20;
@@ -30,7 +30,8 @@ pub(super) enum Listed {
 pub(super) enum List {
     Catalog(Arc<Vec<RepositoryName>>),
     Tags(Arc<Vec<Tag>>),
-    Referrers(Arc<Vec<Referrer>>),
+    /// With the reason why the upstream's are missing, where they are.
+    Referrers(Arc<Vec<Referrer>>, Option<Staleness>),
 }
 
 pub(super) fn new() -> Moka<Listed, List> {
@@ -49,7 +50,7 @@ impl List {
         let entries = match self {
             Self::Catalog(names) => texts(&mut names.iter().map(RepositoryName::as_str)),
             Self::Tags(tags) => texts(&mut tags.iter().map(Tag::as_str)),
-            Self::Referrers(list) => list.iter().map(referrers::weight).sum(),
+            Self::Referrers(list, _) => list.iter().map(referrers::weight).sum(),
         };
         entries + EACH
     }
@@ -91,9 +92,9 @@ impl Cache {
         &self,
         name: &RepositoryName,
         subject: &Digest,
-    ) -> Option<Arc<Vec<Referrer>>> {
+    ) -> Option<(Arc<Vec<Referrer>>, Option<Staleness>)> {
         match self.lists.get(&Listed::Referrers(name.clone(), *subject))? {
-            List::Referrers(list) => Some(list),
+            List::Referrers(list, stale) => Some((list, stale)),
             _ => None,
         }
     }
@@ -102,10 +103,10 @@ impl Cache {
         &self,
         name: &RepositoryName,
         subject: &Digest,
-        list: Arc<Vec<Referrer>>,
+        (list, stale): (Arc<Vec<Referrer>>, Option<Staleness>),
     ) {
         let subject = Listed::Referrers(name.clone(), *subject);
-        self.lists.insert(subject, List::Referrers(list));
+        self.lists.insert(subject, List::Referrers(list, stale));
     }
 
     pub(in crate::registry) fn forget_referrers(&self, name: &RepositoryName, subject: &Digest) {

@@ -16,7 +16,7 @@ use lists::{List, Listed};
 pub(super) use super::turns::Matter;
 pub(super) use blobs::{KnownBlob, Member};
 
-use super::revalidate::Staleness;
+use super::staleness::Staleness;
 use super::turns::Turns;
 
 use crate::oci::{Descriptor, Digest, Error, Manifest, Reference, RepositoryName, Tag};
