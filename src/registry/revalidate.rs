@@ -119,7 +119,8 @@ impl Registry {
     ) -> Option<Revalidation> {
         let all = &self.inner.revalidations;
         if let Some(running) = all.get(name, tag) {
-            return Some(running);
+            // What the bucket says by now is what its clients get.
+            return Some(Revalidation { stored, ..running });
         }
         let began = Instant::now();
         let permit = Arc::clone(&all.permits).acquire_owned();
@@ -243,7 +244,7 @@ impl Subject {
             let settle = Box::pin(self.settle_late(running, said));
             registry.inner.cache.alone(matter, settle).await
         } else {
-            self.settle(running, said)
+            self.settle(running, said, &self.stored)
         };
         sender.send_replace(Some(answer));
         if let Some(news) = news {
@@ -264,8 +265,15 @@ impl Subject {
                 running.end(|| cache.keep_tag(&self.name, &self.tag, state));
                 (Ok(Resolved::Digest(digest, Outcome::Hit, None)), None)
             }
-            Ok((_, link)) => self.settle(running, said.map(|news| News { link, ..news })),
-            Err(_) => self.settle(running, said),
+            Ok((known, link)) => {
+                // One that was deleted meanwhile is not written again.
+                let said = said.map(|news| match link {
+                    Link::Absent => news,
+                    link => News { link, ..news },
+                });
+                self.settle(running, said, known.as_ref().unwrap_or(&self.stored))
+            }
+            Err(_) => self.settle(running, said, &self.stored),
         }
     }
 
@@ -274,6 +282,7 @@ impl Subject {
         &self,
         running: Running<'_>,
         said: Result<News, UpstreamError>,
+        stored: &TagState,
     ) -> (Result<Resolved, UpstreamError>, Option<News>) {
         let (registry, name, tag) = (&self.registry, &self.name, &self.tag);
         let cache = &registry.inner.cache;
@@ -286,9 +295,9 @@ impl Subject {
         };
         running.end(|| match Staleness::of(&error) {
             Some(why) => {
-                cache.keep_upstream_tag(name, tag, self.stored.kept(why));
+                cache.keep_upstream_tag(name, tag, stored.kept(why));
             }
-            None => cache.forget_tag_of(name, tag, &self.stored.digest),
+            None => cache.forget_tag_of(name, tag, &stored.digest),
         });
         if matches!(error, UpstreamError::NotFound) {
             cache.keep_absent(name, &Reference::Tag(tag.clone()));
