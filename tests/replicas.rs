@@ -318,7 +318,8 @@ async fn a_delete_forgets_a_blob_that_another_replica_deleted() {
     replicas[0].push("a/b", noise(2, 100)).await;
     let blob = replicas[0].push("a/b", noise(1, 100)).await;
     let path = format!("/v2/a/b/blobs/{blob}");
-    assert_eq!(replicas[0].get(&path).await.status, 307);
+    // Streamed, because it is young and this bucket's regions lag.
+    assert_eq!(replicas[0].get(&path).await.status, 200);
     assert_eq!(replicas[1].delete(&path).await.status, 202);
     assert_eq!(replicas[0].delete(&path).await.code(), "BLOB_UNKNOWN");
     assert_eq!(replicas[0].get(&path).await.code(), "BLOB_UNKNOWN");
