@@ -162,10 +162,10 @@ async fn parts_are_equal_where_memory_is_short() {
 async fn a_stores_rule_about_parts_is_no_other_request() {
     let s3 = FakeS3::start(&[]).await;
     let variables = s3.variables();
-    let mut process = Process::start(&borrowed(&variables));
+    let mut pounce = Process::start(&borrowed(&variables));
     let client = reqwest::Client::new();
     let ask = |method: reqwest::Method, path: &str| {
-        let request = client.request(method, process.url(path));
+        let request = client.request(method, pounce.url(path));
         request.header("content-length", "0")
     };
     let begun = ask(Method::POST, "/v2/me/app/blobs/uploads/").send().await;
@@ -174,7 +174,7 @@ async fn a_stores_rule_about_parts_is_no_other_request() {
         .unwrap()
         .to_owned();
     let blob = noise(1, 25 * MIB);
-    let patch = client.patch(process.url(&location)).body(blob.clone());
+    let patch = client.patch(pounce.url(&location)).body(blob.clone());
     let patched = patch.send().await.unwrap();
     let location = patched.headers()["location"].to_str().unwrap().to_owned();
     s3.on("CompleteMultipartUpload", 1, |_| async {
@@ -187,15 +187,10 @@ async fn a_stores_rule_about_parts_is_no_other_request() {
     assert_eq!(refused.status(), 503);
     let text = refused.text().await.unwrap();
     assert!(!text.contains("another request"), "{text}");
-    let line = process.until("CompleteMultipartUpload failed");
+    let line = pounce.until("CompleteMultipartUpload failed");
     assert!(line.contains("Parts must be of one size"), "{line}");
     // And what was only for once is over.
-    let closed = client
-        .put(process.url(&path))
-        .body("")
-        .send()
-        .await
-        .unwrap();
+    let closed = client.put(pounce.url(&path)).body("").send().await.unwrap();
     assert_eq!(closed.status(), 201);
 }
 
@@ -309,4 +304,34 @@ async fn a_chunk_that_is_overtaken_by_a_cancellation_is_lost() {
         assert_eq!(reply.status, 404, "{reply:?}");
     }
     assert_eq!(s3.open_uploads(), [""; 0]);
+}
+
+/// What was completed, and could not be copied, is copied when the client asks again.
+#[tokio::test]
+async fn an_upload_whose_copy_failed_can_be_closed_again() {
+    let s3 = FakeS3::start(&[Rule::EqualParts]).await;
+    let pounce = over(&s3, &[]).await;
+    for (seed, size, operation) in [
+        (1, 12 * MIB, "CopyObject"),
+        (2, 20 * MIB, "CopyObject"),
+        (3, 43 * MIB, "UploadPartCopy"),
+    ] {
+        let blob = noise(seed, size);
+        let reply = pounce
+            .patch(&pounce.begin("me/app").await, blob.clone())
+            .await;
+        let location = reply.header("location").to_owned();
+        s3.on(operation, 8, |_| async {
+            let text = "<Error><Code>AccessDenied</Code></Error>";
+            Some((403, Vec::new(), Bytes::from(text)))
+        });
+        let reply = pounce.close(&location, &digest(&blob), Bytes::new()).await;
+        assert_eq!(reply.status, 503, "{size}: {reply:?}");
+        s3.forget_hooks();
+        let reply = pounce.close(&location, &digest(&blob), Bytes::new()).await;
+        assert_eq!(reply.status, 201, "{size}: {reply:?}");
+        assert_eq!(pounce.pull("me/app", &digest(&blob)).await, blob);
+    }
+    pounce.until_quiet().await;
+    assert!(!s3.keys().iter().any(|key| key.contains("_uploads")));
 }

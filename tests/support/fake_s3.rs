@@ -152,6 +152,11 @@ impl FakeS3 {
         });
     }
 
+    /// No more requests are answered by hooks.
+    pub fn forget_hooks(&self) {
+        self.inside.hooks.lock().unwrap().clear();
+    }
+
     /// The next one of these operations waits to be released.
     pub fn hold(&self, operation: &'static str) -> Arc<Held> {
         let held = Arc::new(Held::default());
@@ -278,17 +283,16 @@ async fn answer(State(inside): State<Arc<Inside>>, request: Request) -> Response
         Rule::Clock(skew) => Some(*skew),
         _ => None,
     });
-    let (status, headers, body) = match hooked {
-        Some(said) => said,
-        None => {
-            let (parts, body) = request.into_parts();
-            match axum::body::to_bytes(body, usize::MAX).await {
-                Ok(body) => {
-                    let mut bucket = inside.bucket.lock().unwrap();
-                    bucket.answer(named, &parts, &body, &rules, now(skew))
-                }
-                Err(_) => xml::error(400, "IncompleteBody", "The body is cut off."),
+    let (status, headers, body) = if let Some(said) = hooked {
+        said
+    } else {
+        let (parts, body) = request.into_parts();
+        match axum::body::to_bytes(body, usize::MAX).await {
+            Ok(body) => {
+                let mut bucket = inside.bucket.lock().unwrap();
+                bucket.answer(named, &parts, &body, &rules, now(skew))
             }
+            Err(_) => xml::error(400, "IncompleteBody", "The body is cut off."),
         }
     };
     let mut response = Response::builder().status(status);

@@ -132,11 +132,17 @@ impl Registry {
             self.require_alive(upload, &state).await?;
             return self.discard(upload, &state).await.map_err(of_store);
         }
-        if rest.len() > 0 {
-            self.send_rest(upload, &mut sender, &mut state, rest)
-                .await?;
-        }
-        let vouched = matches!(self.complete(upload, &state).await?, Collected::Vouched);
+        let sent = match rest.len() {
+            0 => Ok(()),
+            _ => self.send_rest(upload, &mut sender, &mut state, rest).await,
+        };
+        let collected = match sent {
+            Ok(()) => self.complete(upload, &state).await?,
+            // A request before completed it, and did not come to the end.
+            Err(error) if error.code() == ErrorCode::BlobUploadUnknown => Collected::Unknown,
+            Err(error) => return Err(error),
+        };
+        let vouched = matches!(collected, Collected::Vouched);
         if let Some(mut sender) = sender {
             sender.disown();
         }
