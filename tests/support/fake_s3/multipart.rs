@@ -1,12 +1,13 @@
 //! What the store does with uploads in parts.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::time::SystemTime;
 
 use bytes::Bytes;
 
 use super::bucket::{Asked, Bucket, Object, Upload, etag};
-use super::operations::range_of;
+use super::operations::{Range, range_of};
 use super::xml::{document, element, empty, error, texts, time};
 use super::{Rule, Said};
 
@@ -35,7 +36,7 @@ impl Bucket {
                 element("UploadId", id),
                 element("Initiated", time(upload.begun)),
             ];
-            body += &format!("<Upload>{}</Upload>", fields.concat());
+            write!(body, "<Upload>{}</Upload>", fields.concat()).unwrap();
         }
         document(&format!(
             "<ListMultipartUploadsResult>{body}</ListMultipartUploadsResult>"
@@ -80,7 +81,7 @@ impl Bucket {
                     let text = asked
                         .header("x-amz-copy-source-range")
                         .unwrap_or("bytes=0-");
-                    let Some(Some((start, end))) = range_of(text, object.bytes.len()) else {
+                    let Range::Part(start, end) = range_of(text, object.bytes.len()) else {
                         return error(400, "InvalidArgument", "The range is not valid.");
                     };
                     let bytes = object.bytes.slice(start..end);
@@ -115,15 +116,14 @@ impl Bucket {
             }
             last = number;
             let taken = upload.parts.get(&number);
-            match taken.filter(|bytes| etag(bytes).trim_matches('"') == named.trim_matches('"')) {
-                Some(bytes) => parts.push(bytes.clone()),
-                None => {
-                    let message = "One or more of the specified parts could not be found. The \
-                                   part may not have been uploaded, or the specified entity tag \
-                                   may not match the part's entity tag.";
-                    return error(400, "InvalidPart", message);
-                }
-            }
+            let taken = taken.filter(|it| etag(it).trim_matches('"') == named.trim_matches('"'));
+            let Some(bytes) = taken else {
+                let message = "One or more of the specified parts could not be found. The part \
+                               may not have been uploaded, or the specified entity tag may not \
+                               match the part's entity tag.";
+                return error(400, "InvalidPart", message);
+            };
+            parts.push(bytes.clone());
         }
         let sizes: Vec<_> = parts.iter().map(Bytes::len).collect();
         let Some((trailing, others)) = sizes.split_last() else {
@@ -166,7 +166,7 @@ fn list_parts(upload: &Upload, asked: &Asked<'_>) -> Said {
             element("ETag", etag(bytes)),
             element("Size", bytes.len()),
         ];
-        body += &format!("<Part>{}</Part>", fields.concat());
+        write!(body, "<Part>{}</Part>", fields.concat()).unwrap();
     }
     document(&format!("<ListPartsResult>{body}</ListPartsResult>"))
 }

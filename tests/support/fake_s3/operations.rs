@@ -89,19 +89,19 @@ impl Bucket {
             return unmet();
         }
         let mut headers = about(object);
-        let range = asked
+        let size = object.bytes.len();
+        match asked
             .header("range")
-            .and_then(|text| range_of(text, object.bytes.len()));
-        match range {
-            None => (200, headers, object.bytes.clone()),
-            Some(None) => error(
-                416,
-                "InvalidRange",
-                "The requested range is not satisfiable",
-            ),
-            Some(Some((start, end))) => {
-                let size = object.bytes.len();
-                headers.push(("content-range", format!("bytes {start}-{}/{size}", end - 1)));
+            .map_or(Range::Whole, |text| range_of(text, size))
+        {
+            Range::Whole => (200, headers, object.bytes.clone()),
+            Range::Nothing => {
+                let message = "The requested range is not satisfiable";
+                error(416, "InvalidRange", message)
+            }
+            Range::Part(start, end) => {
+                let part = format!("bytes {start}-{}/{size}", end - 1);
+                headers.push(("content-range", part));
                 (206, headers, object.bytes.slice(start..end))
             }
         }
@@ -270,23 +270,33 @@ fn contents(key: &str, object: &Object) -> String {
     format!("<Contents>{}</Contents>", fields.concat())
 }
 
-/// Start and end of a range of so many bytes: `None` where it is none, or several, and the whole is meant;
-/// `Some(None)` where nothing is in it.
-pub fn range_of(text: &str, size: usize) -> Option<Option<(usize, usize)>> {
-    let (first, last) = text.strip_prefix("bytes=")?.split_once('-')?;
-    match (first.trim(), last.trim()) {
-        ("", last) => {
-            let last: usize = last.parse().ok()?;
-            Some((last > 0 && size > 0).then(|| (size.saturating_sub(last), size)))
-        }
-        (first, "") => {
-            let first = first.parse().ok()?;
-            Some((first < size).then_some((first, size)))
-        }
-        (first, last) => {
-            let (first, last): (usize, usize) = (first.parse().ok()?, last.parse().ok()?);
-            (first <= last).then(|| (first < size).then(|| (first, size.min(last + 1))))
-        }
+/// What a `Range` asks for.
+pub enum Range {
+    /// It is none, or several.
+    Whole,
+    /// No byte is in it.
+    Nothing,
+    /// From the one to before the other.
+    Part(usize, usize),
+}
+
+/// A range of so many bytes.
+pub fn range_of(text: &str, size: usize) -> Range {
+    let number = |text: &str| text.trim().parse::<usize>().ok();
+    let pair = text.strip_prefix("bytes=");
+    let Some((first, last)) = pair.and_then(|pair| pair.split_once('-')) else {
+        return Range::Whole;
+    };
+    let (start, end) = match (number(first), number(last)) {
+        (None, Some(last)) if first.is_empty() => (size - last.min(size), size),
+        (Some(first), None) if last.is_empty() => (first, size),
+        (Some(first), Some(last)) if first <= last => (first, size.min(last.saturating_add(1))),
+        _ => return Range::Whole,
+    };
+    if start < end {
+        Range::Part(start, end)
+    } else {
+        Range::Nothing
     }
 }
 
