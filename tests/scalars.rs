@@ -8,8 +8,8 @@ use crate::mistakes::load;
 /// The same setting in a file and as a variable.
 fn both(path: &str, value: &str) -> [Config; 2] {
     let keys: Vec<&str> = path.split('.').collect();
-    let opening: String = keys.iter().map(|key| format!("{{{key}: ")).collect();
-    let file = format!("{opening}{value}{}", "}".repeat(keys.len()));
+    let opening = keys.join(": {");
+    let file = format!("{opening}: {value}{}", "}".repeat(keys.len() - 1));
     let variable = format!("REGISTRY_{}", keys.join("_").to_uppercase());
     // Whatever is said of a bucket.
     let driver = ("REGISTRY_STORAGE", "filesystem");

@@ -67,84 +67,6 @@ fn wrong_access_settings_name_themselves() {
     name_their_setting(cases);
 }
 
-/// What a refused setting would change is not changed.
-#[test]
-fn a_refused_setting_that_is_off_is_accepted() {
-    let files = [
-        "storage: {s3: {skipverify: false}}",
-        "storage: {s3: {skipverify: 'False'}}",
-        "storage: {s3: {skipverify: ~}}",
-        "storage: {s3: {v4auth: true, accelerate: false, usedualstack: false}}",
-        "http: {tls: {letsencrypt: {}}}",
-        "http: {tls: {letsencrypt: ~}}",
-        "http: {tls: {letsencrypt: {cachefile: '', email: a@example.com, hosts: [a]}}}",
-    ];
-    let driver = ("REGISTRY_STORAGE", "filesystem");
-    for file in files {
-        if let Err(error) = load(file, &[driver]) {
-            panic!("{file}: {error}");
-        }
-    }
-    for variable in [
-        ("REGISTRY_STORAGE_S3_SKIPVERIFY", "false"),
-        ("REGISTRY_STORAGE_S3_SKIPVERIFY", "\"no\""),
-        ("REGISTRY_HTTP_TLS_LETSENCRYPT_EMAIL", "a@example.com"),
-        ("REGISTRY_HTTP_TLS_LETSENCRYPT", "{hosts: [a]}"),
-    ] {
-        if let Err(error) = load("", &[driver, variable]) {
-            panic!("{variable:?}: {error}");
-        }
-    }
-}
-
-/// Of Services that are called registry, registry-auth, registry-auth-token, registry-storage-gcs, registry-redis and
-/// registry-http-headers.
-#[test]
-fn kubernetes_service_links_are_warned_of_once() {
-    let mut variables = Vec::new();
-    for service in [
-        "",
-        "AUTH_",
-        "AUTH_TOKEN_",
-        "STORAGE_GCS_",
-        "REDIS_",
-        "HTTP_HEADERS_",
-    ] {
-        let url = "tcp://10.96.7.7:5000";
-        for (name, value) in [
-            ("SERVICE_HOST", "10.96.7.7"),
-            ("SERVICE_PORT", "5000"),
-            ("SERVICE_PORT_HTTP", "5000"),
-            ("PORT", url),
-            ("PORT_5000_TCP", url),
-            ("PORT_5000_TCP_PROTO", "tcp"),
-            ("PORT_5000_TCP_PORT", "5000"),
-            ("PORT_5000_TCP_ADDR", "10.96.7.7"),
-        ] {
-            variables.push((format!("REGISTRY_{service}{name}"), value));
-        }
-    }
-    let mut given: Vec<_> = variables
-        .iter()
-        .map(|(name, value)| (&name[..], *value))
-        .collect();
-    // Settings, whatever they look like.
-    given.push(("REGISTRY_AUTH_TOKEN_SERVICE", "10.96.7.7"));
-    given.push(("REGISTRY_PROXY_REMOTEURL", "http://10.96.7.7:5000"));
-    given.push(("REGISTRY_PROXY_HOST", "10.96.7.7"));
-    let token = "auth: {token: {realm: 'https://a/t', issuer: i, jwks: /k}}";
-    let loaded = load(token, &given).unwrap();
-    assert_eq!(loaded.notices.len(), 1, "{:?}", loaded.notices);
-    assert!(
-        loaded.notices[0].contains("and 45 more")
-            && loaded.notices[0].contains("enableServiceLinks")
-    );
-    let config = loaded.config;
-    assert_eq!(config.auth.token.service.as_deref(), Some("10.96.7.7"));
-    assert_eq!(config.proxy.host[0].as_str(), "10.96.7.7");
-    assert!(config.http.headers.is_empty(), "{:?}", config.http.headers);
-}
-
 #[test]
 fn a_pattern_that_nothing_fits_is_a_mistake() {
     let rule = |users: &str, repositories: &str| {
@@ -177,6 +99,7 @@ fn a_pattern_that_nothing_fits_is_a_mistake() {
     }
 }
 
+#[expect(clippy::too_many_lines, reason = "it is one table")]
 #[test]
 fn wrong_settings_of_the_listener_name_themselves() {
     let cases: &[Case] = &[

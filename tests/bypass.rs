@@ -1,0 +1,58 @@
+//! Mirrors that are passed by: a host in `?ns=` that has no upstream.
+
+use crate::support::{Process, Upstream, borrowed};
+
+/// containerd goes on to the origin when a mirror answers 404, so that only the log and the metrics tell.
+#[tokio::test]
+async fn a_mirror_of_an_unknown_host_is_warned_of() {
+    let upstream = Upstream::start().await;
+    let variables = [
+        ("REGISTRY_PROXY_REMOTEURL", upstream.url()),
+        ("REGISTRY_PROXY_HOST", "quay.io,docker.io".into()),
+        ("REGISTRY_PROXY_UPSTREAMS_0_HOST", "ghcr.io".into()),
+    ];
+    let mut process = Process::start(&borrowed(&variables));
+    let listening = process.seen.lines().last().unwrap().to_owned();
+    assert!(
+        listening.contains("quay.io docker.io ghcr.io"),
+        "{listening}"
+    );
+    let asked = [
+        "ns=registry.internal:5000",
+        "ns=Registry.internal:5000",
+        "ns=10.0.0.7:5000",
+        // None of these is a bypass that its operator could mend.
+        "ns=%0aERROR+forged",
+        "ns=",
+        "ns=quay.io",
+    ];
+    for query in asked {
+        for _ in 0..3 {
+            let path = format!("/v2/org/app/manifests/v1?{query}");
+            let status = reqwest::get(process.url(&path)).await.unwrap().status();
+            assert_eq!(status, 404, "{query}");
+        }
+    }
+    assert_eq!(process.metric("unknown_host_requests").await, 12);
+    let line = process.until("10.0.0.7:5000");
+    assert!(
+        line.contains("proxy.upstreams") && line.contains("proxy.host"),
+        "{line}"
+    );
+    process.terminate();
+    let (_, log) = process.end();
+    let warned = |host: &str| {
+        let about = log
+            .lines()
+            .filter(|line| line.contains("\"WARN\"") && line.contains("pull past it"));
+        about.filter(|line| line.contains(host)).count()
+    };
+    let counts = [
+        "registry.internal:5000",
+        "10.0.0.7:5000",
+        "forged",
+        "quay.io",
+    ]
+    .map(warned);
+    assert_eq!(counts, [1, 1, 0, 0], "{log}");
+}
