@@ -10,7 +10,8 @@ use super::Environment;
 /// A sentence for each variable that does not do what it seems to.
 pub(super) fn notices(environment: &Environment) -> Vec<String> {
     let mut notices = Vec::new();
-    if environment.get("AWS_CA_BUNDLE").is_some() {
+    let bundle = environment.get("AWS_CA_BUNDLE");
+    if bundle.is_some() && bundle != environment.get("SSL_CERT_FILE") {
         notices.push(
             "AWS_CA_BUNDLE is not read: name its file in SSL_CERT_FILE, which counts for bucket and upstreams, and the \
              system's certificates in SSL_CERT_DIR, because either takes the place of the default ones"
