@@ -8,7 +8,11 @@ use tempfile::TempDir;
 use crate::support::upstream::Manners;
 use crate::support::{Auth, Pounce, Upstream, borrowed};
 
-async fn run(arguments: &[&str], variables: &[(&str, &str)], input: &str) -> (i32, String, String) {
+pub async fn run(
+    arguments: &[&str],
+    variables: &[(&str, &str)],
+    input: &str,
+) -> (i32, String, String) {
     let mut command = Command::new(crate::support::program());
     command.args(arguments).env_clear();
     command.envs(variables.iter().copied());
@@ -36,7 +40,7 @@ fn as_s3(pounce: &Pounce) -> Vec<(&'static str, String)> {
     variables
 }
 
-async fn check(variables: &[(&'static str, String)]) -> (i32, String) {
+pub async fn check(variables: &[(&'static str, String)]) -> (i32, String) {
     let variables = borrowed(variables);
     let (status, said, errors) = run(&["check"], &variables, "").await;
     assert_eq!(errors, "");

@@ -56,7 +56,8 @@ impl Store {
         let copied = if size <= self.inner.copy.threshold {
             self.copy_whole(from, to, false).await?
         } else {
-            self.copy_parts(from, to, size).await?
+            let chunk = part_size(self.inner.copy.chunk, size);
+            self.copy_in_parts(from, to, size, chunk).await?
         };
         if copied {
             // What is left over is swept with its upload.
@@ -98,9 +99,18 @@ impl Store {
         }
     }
 
-    async fn copy_parts(&self, from: Key<'_>, to: Key<'_>, size: u64) -> Result<bool, StoreError> {
+    /// Copies an object of `size` bytes in parts of `chunk`; `false` when it is not there.
+    ///
+    /// # Errors
+    /// The bucket did not do it.
+    pub async fn copy_in_parts(
+        &self,
+        from: Key<'_>,
+        to: Key<'_>,
+        size: u64,
+        chunk: u64,
+    ) -> Result<bool, StoreError> {
         let upload = self.begin(to).await?;
-        let chunk = part_size(self.inner.copy.chunk, size);
         let source = self.source(&from);
         let parts: Result<Vec<Option<Part>>, StoreError> =
             stream::iter((0..size.div_ceil(chunk)).zip(1_i32..))

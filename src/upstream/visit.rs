@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use reqwest::header::{DATE, RANGE};
+use reqwest::header::DATE;
 use url::Url;
 
 use super::error::UpstreamError;
@@ -25,15 +25,15 @@ pub struct Visited {
     pub bytes: Bytes,
 }
 
-/// Fetches what is at a URL, or so many bytes of it.
+/// Fetches what is at a URL, with a header: so many bytes of it, say.
 ///
 /// # Errors
 /// `Unavailable`: it cannot be reached; the URL itself is not repeated. `Invalid`: it is more than 1 MiB.
-pub async fn visit(url: &Url, range: Option<&str>) -> Result<Visited, UpstreamError> {
+pub async fn visit(url: &Url, header: Option<(&str, &str)>) -> Result<Visited, UpstreamError> {
     let client = client_to(url).timeout(PATIENCE).build()?;
     let request = client.get(url.clone());
-    let request = match range {
-        Some(range) => request.header(RANGE, range),
+    let request = match header {
+        Some((name, value)) => request.header(name, value),
         None => request,
     };
     let response = request.send().await?;

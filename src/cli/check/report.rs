@@ -15,6 +15,12 @@ impl Report {
         println!("✓ {what}: {how}");
     }
 
+    /// Something that need not matter.
+    #[expect(clippy::unused_self, reason = "beside `wrong`, it reads as what it is")]
+    pub(super) fn note(&self, what: &str, how: &str) {
+        println!("! {what}: {how}");
+    }
+
     /// Something does not, for this reason, and this is what to do about it.
     pub(super) fn wrong(&mut self, what: &str, why: &str, advice: &str) {
         self.wrong += 1;
