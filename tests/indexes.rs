@@ -132,6 +132,9 @@ async fn the_blobs_of_an_upstreams_index_are_the_repositorys() {
     assert_eq!(upstream.count("GET", "/blobs/"), 2);
 }
 
+/// Variables, and the answers to an index of images, and of a build's cache.
+type Case<'a> = (&'a [(&'a str, &'a str)], u16, u16);
+
 #[tokio::test]
 async fn what_an_index_may_leave_out() {
     let (amd64, arm64) = (Image::new(1, &[10]), Image::new(2, &[10]));
@@ -146,7 +149,7 @@ async fn what_an_index_may_leave_out() {
         "REGISTRY_VALIDATION_ENABLED",
     );
     // The image for amd64 is there. What is for no platform is in no list.
-    let cases: [(&[(&str, &str)], u16, u16); 9] = [
+    let cases: [Case; 9] = [
         (&[], 400, 400),
         (&[(platforms, "all"), (list, amd)], 400, 400),
         (&[(platforms, "none")], 201, 201),

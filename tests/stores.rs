@@ -182,15 +182,20 @@ async fn a_stores_rule_about_parts_is_no_other_request() {
             "<Error><Code>InvalidPart</Code><Message>Parts must be of one size.</Message></Error>";
         Some((400, Vec::new(), Bytes::from(text)))
     });
-    let path = closing(&location, &digest(&blob));
-    let refused = ask(Method::PUT, &path).send().await.unwrap();
+    let close = closing(&location, &digest(&blob));
+    let refused = ask(Method::PUT, &close).send().await.unwrap();
     assert_eq!(refused.status(), 503);
     let text = refused.text().await.unwrap();
     assert!(!text.contains("another request"), "{text}");
     let line = pounce.until("CompleteMultipartUpload failed");
     assert!(line.contains("Parts must be of one size"), "{line}");
     // And what was only for once is over.
-    let closed = client.put(pounce.url(&path)).body("").send().await.unwrap();
+    let closed = client
+        .put(pounce.url(&close))
+        .body("")
+        .send()
+        .await
+        .unwrap();
     assert_eq!(closed.status(), 201);
 }
 

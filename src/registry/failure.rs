@@ -11,11 +11,13 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The bucket failed.
 pub(super) fn of_store(error: StoreError) -> Error {
-    Error::new(
-        ErrorCode::Unavailable,
-        "the registry's storage is not available, try again later",
-    )
-    .because(error)
+    let message = match &error {
+        StoreError::Full { .. } => {
+            "the registry's storage is full, or may not be written to: its operator has to make room"
+        }
+        _ => "the registry's storage is not available, try again later",
+    };
+    Error::new(ErrorCode::Unavailable, message).because(error)
 }
 
 /// The upstream did not give what it was asked for; `unknown` is what to say when it has no such

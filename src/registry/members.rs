@@ -88,16 +88,14 @@ impl Registry {
             }
         };
         let stored = async {
-            match present {
-                Some(size) => Ok(Some(size)),
-                None => {
-                    let found = store.head(Key::Blob(digest)).await?;
-                    Ok(found.map(|found| {
-                        cache.keep_present(*digest, found);
-                        found.size
-                    }))
-                }
+            if present.is_some() {
+                return Ok(present);
             }
+            let found = store.head(Key::Blob(digest)).await?;
+            Ok(found.map(|found| {
+                cache.keep_present(*digest, found);
+                found.size
+            }))
         };
         let (linked, stored) = tokio::try_join!(linked, stored).map_err(of_store)?;
         if let Some(size) = stored

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 use super::Registry;
+use crate::store::StoreError;
 
 /// How long the bucket's answer is believed: probes come from many places, and need not each ask.
 const BELIEVED: Duration = Duration::from_secs(2);
@@ -21,6 +22,9 @@ pub enum Unready {
     /// What is in memory is served, and nothing else.
     #[error("the bucket cannot be used, the log tells why")]
     Bucket,
+    /// What is stored is served, and nothing is stored any more.
+    #[error("the storage takes no writes: it is full, or read-only; the log tells more")]
+    Full,
 }
 
 /// What the bucket was asked last.
@@ -83,20 +87,21 @@ impl Registry {
 
     /// What changes is logged once.
     async fn ask(&self, before: Option<Result<(), Unready>>) -> Result<(), Unready> {
-        match self.inner.store.reach(PATIENCE).await {
-            Ok(()) => {
-                if before == Some(Err(Unready::Bucket)) {
-                    tracing::info!("ready again: the bucket answers");
-                }
-                Ok(())
+        let (answer, error) = match self.inner.store.reach(PATIENCE).await {
+            Ok(()) => (Ok(()), None),
+            Err(error @ StoreError::Full { .. }) => (Err(Unready::Full), Some(error)),
+            Err(error) => (Err(Unready::Bucket), Some(error)),
+        };
+        match error {
+            Some(error) if before != Some(answer) => {
+                tracing::warn!(%error, "not ready: the bucket cannot be used");
             }
-            Err(error) => {
-                if before != Some(Err(Unready::Bucket)) {
-                    tracing::warn!(%error, "not ready: the bucket cannot be used");
-                }
-                Err(Unready::Bucket)
+            None if before.is_some_and(|before| before.is_err()) => {
+                tracing::info!("ready again: the bucket answers, and takes writes");
             }
+            _ => {}
         }
+        answer
     }
 
     /// Nothing is begun any more that nobody asked for, and [`ready`](Self::ready) says why.

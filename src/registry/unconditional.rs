@@ -141,13 +141,13 @@ impl Registry {
         tag: &Tag,
         digest: &Digest,
     ) -> Result<bool, StoreError> {
-        let marker = self.marker(name, tag).await?;
+        let marker = Box::pin(self.marker(name, tag)).await?;
         if marker.is_some_and(|marker| marker.digest != *digest && marker.age <= IN_FLIGHT) {
             self.restore_pushed(name, tag).await?;
             return Ok(false);
         }
         self.unmark_pushed(name, tag).await?;
-        let Some(link) = self.inner.store.get_now(Key::Tag(name, tag)).await? else {
+        let Some(link) = Box::pin(self.inner.store.get_now(Key::Tag(name, tag))).await? else {
             return Ok(true);
         };
         if link.digest() == Some(*digest) {
@@ -173,8 +173,9 @@ impl Registry {
         name: &RepositoryName,
         tag: &Tag,
     ) -> Result<(Option<Marker>, Option<Object>), StoreError> {
-        let link = self.inner.store.get_now(Key::Tag(name, tag));
-        tokio::try_join!(self.marker(name, tag), link)
+        // Boxed: they are large, and would be part of the future of every push and delete, several times.
+        let link = Box::pin(self.inner.store.get_now(Key::Tag(name, tag)));
+        tokio::try_join!(Box::pin(self.marker(name, tag)), link)
     }
 
     async fn marker(&self, name: &RepositoryName, tag: &Tag) -> Result<Option<Marker>, StoreError> {

@@ -28,7 +28,9 @@ impl Store {
         if self.inner.embedded.is_some() {
             return true;
         }
-        let found = self.inner.conditions.get_or_try_init(|| self.find_out());
+        let conditions = &self.inner.conditions;
+        // Boxed: it is large, and would be part of the future of every push.
+        let found = conditions.get_or_try_init(|| Box::pin(self.find_out()));
         matches!(found.await, Ok(true))
     }
 

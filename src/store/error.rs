@@ -1,9 +1,16 @@
 //! The SDK's errors, translated once.
 
+use std::time::Duration;
+
+use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_types::error::metadata::ErrorMetadata;
 
+use super::answers::{FULL, seconds_ahead};
 use crate::telemetry::causes;
+
+/// How far clocks must be apart to explain a refusal: S3 allows 15 minutes, and some stores a little less.
+const SKEW: Duration = Duration::from_mins(10);
 
 /// Why the bucket did not do what was asked. That an object is not there is not among them.
 #[derive(Debug, thiserror::Error)]
@@ -11,6 +18,22 @@ pub enum StoreError {
     /// The credentials do not allow it.
     #[error("{operation} was refused by the bucket: {cause}")]
     Denied {
+        /// The S3 operation.
+        operation: &'static str,
+        /// What the SDK says.
+        cause: String,
+    },
+    /// The credentials may be right: what this machine's clock signs is not valid.
+    #[error("{operation} was refused by the bucket: {}", describe_clock(*.ahead))]
+    Clock {
+        /// The S3 operation.
+        operation: &'static str,
+        /// How many seconds the bucket's clock is ahead of this machine's, if it tells.
+        ahead: Option<i64>,
+    },
+    /// There is no room, or nothing may be written there. It does not help to try again.
+    #[error("{operation} was not done, the storage takes no writes: {cause}")]
+    Full {
         /// The S3 operation.
         operation: &'static str,
         /// What the SDK says.
@@ -55,11 +78,27 @@ where
         return None;
     }
     let cause = causes(error);
-    Some(if status == Some(403) {
-        StoreError::Denied { operation, cause }
-    } else {
-        StoreError::Unavailable { operation, cause }
+    let date = error.raw_response().map(HttpResponse::headers);
+    let ahead = date.and_then(|headers| seconds_ahead(headers.get("date")));
+    let is_apart = ahead.is_some_and(|ahead| ahead.unsigned_abs() >= SKEW.as_secs());
+    Some(match (status, code) {
+        (_, Some("RequestTimeTooSkewed")) => StoreError::Clock { operation, ahead },
+        // The answer to a HEAD has no code. Other codes tell of something else.
+        (Some(403), None) if is_apart => StoreError::Clock { operation, ahead },
+        (Some(FULL), _) | (_, Some("QuotaExceeded")) => StoreError::Full { operation, cause },
+        (Some(403), _) => StoreError::Denied { operation, cause },
+        _ => StoreError::Unavailable { operation, cause },
     })
+}
+
+/// How wrong this machine's clock is.
+pub(super) fn describe_clock(ahead: Option<i64>) -> String {
+    let Some(ahead) = ahead.filter(|ahead| ahead.unsigned_abs() >= 60) else {
+        return "this machine's clock and the bucket's are too far apart".to_owned();
+    };
+    let minutes = (ahead.unsigned_abs() + 30) / 60;
+    let side = if ahead > 0 { "behind" } else { "ahead of" };
+    format!("this machine's clock is {minutes} minutes {side} the bucket's")
 }
 
 /// Why a request with a condition was not carried out.

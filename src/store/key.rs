@@ -51,7 +51,10 @@ pub enum Key<'a> {
     UploadTail(&'a RepositoryName, &'a Uuid, u64, &'a Uuid),
     /// Says that the upload was cancelled.
     UploadCancelled(&'a RepositoryName, &'a Uuid),
-    /// What `pounce check` writes, and takes away again. pounce's own.
+    /// The directory of what is tried with the bucket.
+    Checks,
+    /// What `pounce check` writes, and takes away again; so does a process that finds out what its bucket can do.
+    /// pounce's own.
     Check(&'a Uuid),
 }
 
@@ -71,7 +74,8 @@ impl fmt::Display for Key<'_> {
         f.write_str("docker/registry/v2/")?;
         match self {
             Self::Root => Ok(()),
-            Self::Check(id) => write!(f, "_check/{id}"),
+            Self::Checks => write!(f, "_check/"),
+            Self::Check(id) => write!(f, "_check/{id}/data"),
             Self::Blob(digest) => {
                 let hex = digest.hex();
                 write!(

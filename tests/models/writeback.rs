@@ -50,6 +50,10 @@ enum Deleter {
     Done,
 }
 
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is one fact of a state, and all of them combine"
+)]
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct World {
     marker: Marker,

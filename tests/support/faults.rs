@@ -96,6 +96,8 @@ struct Mood {
     hold: Option<(&'static str, Arc<Held>)>,
     /// What these can happen to, if not to everything: an operation of S3.
     only: Option<&'static str>,
+    /// How many of those it does not happen to before.
+    after: usize,
     away: bool,
     /// Every write is as with `Lag`, whatever else happens to it.
     lags: bool,
@@ -174,10 +176,11 @@ impl Faulty {
         mood.only = None;
     }
 
-    /// This happens to the next so many of these operations, and then nothing any more.
-    pub fn inject_at(&self, fault: Fault, operation: &'static str, times: usize) {
+    /// This happens to one of these operations, after so many others of them, and then nothing any more.
+    pub fn inject_at(&self, fault: Fault, operation: &'static str, after: usize) {
         let mut mood = self.behind.mood.lock().unwrap();
-        (mood.faults, mood.percent, mood.left) = (vec![fault], 100, times);
+        (mood.faults, mood.percent, mood.left) = (vec![fault], 100, 1);
+        mood.after = after;
         mood.only = Some(operation);
     }
 
@@ -299,6 +302,10 @@ impl Behind {
         // Nobody is always first.
         let (before, after) = mood.faults.split_at(self.dice.index(mood.faults.len()));
         let chosen = after.iter().chain(before).find(happens).copied()?;
+        if mood.after > 0 {
+            mood.after -= 1;
+            return None;
+        }
         mood.left = mood.left.checked_sub(1)?;
         Some(chosen)
     }

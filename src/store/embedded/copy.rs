@@ -11,7 +11,8 @@ use s3s::{S3Result, s3_error};
 use tempfile::NamedTempFile;
 use uuid::Uuid;
 
-use super::folder::{Folder, etag, internal, is_missing, parent};
+use super::faults::internal;
+use super::folder::{Folder, etag, is_missing, parent};
 
 impl Folder {
     pub(super) fn copy(

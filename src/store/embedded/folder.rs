@@ -26,6 +26,8 @@ use s3s::{S3Error, S3Result, s3_error};
 use serde::{Deserialize, Serialize};
 use tempfile::NamedTempFile;
 
+use super::faults::{Faults, internal};
+
 /// Where pounce keeps what is not an object.
 const STATE: &str = ".pounce";
 
@@ -38,6 +40,7 @@ pub(super) struct Folder {
     root: PathBuf,
     /// Held for what may only happen once at a time: a conditional write, a join of parts.
     turn: Arc<Mutex<()>>,
+    faults: Faults,
     /// Keeps other processes out as long as it is open.
     _lock: Arc<File>,
 }
@@ -75,6 +78,7 @@ impl Folder {
         Ok(Self {
             root,
             turn: Arc::default(),
+            faults: Faults::default(),
             _lock: Arc::new(lock),
         })
     }
@@ -82,6 +86,10 @@ impl Folder {
     /// Waits for one's turn at what may only happen once at a time; blocks.
     pub(super) fn turn(&self) -> MutexGuard<'_, ()> {
         self.turn.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn faults(&self) -> &Faults {
+        &self.faults
     }
 
     pub(super) fn root(&self) -> &Path {
@@ -160,7 +168,7 @@ impl Folder {
     /// Writes a body aside.
     pub(super) async fn receive(&self, body: Option<StreamingBlob>) -> S3Result<NamedTempFile> {
         let tmp = self.tmp();
-        let mut file = blocking(move || NamedTempFile::new_in(tmp)).await?;
+        let mut file = self.blocking(move || NamedTempFile::new_in(tmp)).await?;
         let Some(mut body) = body else {
             return Ok(file);
         };
@@ -180,13 +188,14 @@ impl Folder {
                 }
             }
             // Straight from the pieces: an async file would copy each of them first.
-            file = blocking(move || {
-                for piece in &pieces {
-                    io::Write::write_all(file.as_file_mut(), piece)?;
-                }
-                Ok(file)
-            })
-            .await?;
+            file = self
+                .blocking(move || {
+                    for piece in &pieces {
+                        io::Write::write_all(file.as_file_mut(), piece)?;
+                    }
+                    Ok(file)
+                })
+                .await?;
             if !more {
                 return Ok(file);
             }
@@ -307,30 +316,4 @@ fn ignore_missing(result: io::Result<()>) -> io::Result<()> {
             Err(error)
         }
     })
-}
-
-/// A fault of the folder's. The S3 error that the client of the server gets does not say which.
-pub(super) fn internal(error: io::Error) -> S3Error {
-    tracing::error!(%error, "storage.filesystem.rootdirectory cannot be used");
-    S3Error::with_source(s3s::S3ErrorCode::InternalError, Box::new(error))
-}
-
-/// Runs file work off the async threads.
-pub(super) async fn blocking<T, F>(work: F) -> S3Result<T>
-where
-    T: Send + 'static,
-    F: FnOnce() -> io::Result<T> + Send + 'static,
-{
-    blocking_s3(move || work().map_err(internal)).await
-}
-
-pub(super) async fn blocking_s3<T, F>(work: F) -> S3Result<T>
-where
-    T: Send + 'static,
-    F: FnOnce() -> S3Result<T> + Send + 'static,
-{
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result,
-        Err(error) => Err(internal(io::Error::other(error))),
-    }
 }

@@ -6,7 +6,8 @@ use std::path::{Component, Path};
 use s3s::dto;
 use s3s::{S3Result, s3_error};
 
-use super::folder::{Folder, internal, is_missing};
+use super::faults::internal;
+use super::folder::{Folder, is_missing};
 use super::server::signed;
 
 /// What stands at one place of a listing.

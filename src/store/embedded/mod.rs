@@ -9,6 +9,7 @@
 
 mod connector;
 mod copy;
+mod faults;
 mod folder;
 mod listing;
 mod pending;

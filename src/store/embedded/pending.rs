@@ -5,7 +5,8 @@ use std::fs;
 use s3s::dto::{self, ETag, Timestamp};
 use s3s::{S3Result, s3_error};
 
-use super::folder::{Folder, internal, is_missing};
+use super::faults::internal;
+use super::folder::{Folder, is_missing};
 use super::server::signed;
 use super::uploads::{Described, part_files};
 

@@ -7,7 +7,8 @@ use s3s::{S3, S3Request, S3Response, S3Result, s3_error};
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 use tokio_util::io::ReaderStream;
 
-use super::folder::{Attributes, Folder, blocking_s3, etag, internal};
+use super::faults::internal;
+use super::folder::{Attributes, Folder, etag};
 
 /// The header by which Tigris makes a copy a rename; this server does so too.
 const RENAME: &str = "x-tigris-rename";
@@ -21,7 +22,7 @@ impl S3 for Folder {
         _: S3Request<dto::HeadBucketInput>,
     ) -> S3Result<S3Response<dto::HeadBucketOutput>> {
         let folder = self.clone();
-        blocking_s3(move || {
+        self.blocking_s3(move || {
             if folder.state().is_dir() {
                 return Ok(S3Response::new(dto::HeadBucketOutput::default()));
             }
@@ -35,8 +36,9 @@ impl S3 for Folder {
         request: S3Request<dto::HeadObjectInput>,
     ) -> S3Result<S3Response<dto::HeadObjectOutput>> {
         let (folder, input) = (self.clone(), request.input);
-        let (_, found, attributes) =
-            blocking_s3(move || folder.look(&input.bucket, &input.key)).await?;
+        let (_, found, attributes) = self
+            .blocking_s3(move || folder.look(&input.bucket, &input.key))
+            .await?;
         Ok(S3Response::new(dto::HeadObjectOutput {
             content_length: Some(signed(found.len())),
             content_type: attributes.content_type,
@@ -53,8 +55,9 @@ impl S3 for Folder {
     ) -> S3Result<S3Response<dto::GetObjectOutput>> {
         let (folder, range) = (self.clone(), request.input.range);
         let input = request.input;
-        let (file, found, attributes) =
-            blocking_s3(move || folder.look(&input.bucket, &input.key)).await?;
+        let (file, found, attributes) = self
+            .blocking_s3(move || folder.look(&input.bucket, &input.key))
+            .await?;
         let size = found.len();
         let slice = match range {
             None => 0..size,
@@ -94,18 +97,19 @@ impl S3 for Folder {
         };
         let file = self.receive(input.body.take()).await?;
         let folder = self.clone();
-        let tag = blocking_s3(move || {
-            file.as_file().sync_data().map_err(internal)?;
-            let _turn = folder.turn();
-            let conditions = (input.if_none_match.as_ref(), input.if_match.as_ref());
-            folder.allows(&input.bucket, &input.key, conditions)?;
-            let tag = etag(&file.as_file().metadata().map_err(internal)?);
-            folder
-                .commit(file, &path, &input.key, &attributes)
-                .map_err(internal)?;
-            Ok(tag)
-        })
-        .await?;
+        let tag = self
+            .blocking_s3(move || {
+                file.as_file().sync_data().map_err(internal)?;
+                let _turn = folder.turn();
+                let conditions = (input.if_none_match.as_ref(), input.if_match.as_ref());
+                folder.allows(&input.bucket, &input.key, conditions)?;
+                let tag = etag(&file.as_file().metadata().map_err(internal)?);
+                folder
+                    .commit(file, &path, &input.key, &attributes)
+                    .map_err(internal)?;
+                Ok(tag)
+            })
+            .await?;
         Ok(S3Response::new(dto::PutObjectOutput {
             e_tag: Some(tag),
             ..Default::default()
@@ -117,7 +121,7 @@ impl S3 for Folder {
         request: S3Request<dto::ListObjectsV2Input>,
     ) -> S3Result<S3Response<dto::ListObjectsV2Output>> {
         let folder = self.clone();
-        blocking_s3(move || folder.list(request.input))
+        self.blocking_s3(move || folder.list(request.input))
             .await
             .map(S3Response::new)
     }
@@ -127,7 +131,7 @@ impl S3 for Folder {
         request: S3Request<dto::ListObjectsInput>,
     ) -> S3Result<S3Response<dto::ListObjectsOutput>> {
         let folder = self.clone();
-        blocking_s3(move || folder.list_first(request.input))
+        self.blocking_s3(move || folder.list_first(request.input))
             .await
             .map(S3Response::new)
     }
@@ -137,7 +141,7 @@ impl S3 for Folder {
         request: S3Request<dto::CreateMultipartUploadInput>,
     ) -> S3Result<S3Response<dto::CreateMultipartUploadOutput>> {
         let folder = self.clone();
-        blocking_s3(move || folder.begin_upload(request.input))
+        self.blocking_s3(move || folder.begin_upload(request.input))
             .await
             .map(S3Response::new)
     }
@@ -154,7 +158,7 @@ impl S3 for Folder {
         request: S3Request<dto::CompleteMultipartUploadInput>,
     ) -> S3Result<S3Response<dto::CompleteMultipartUploadOutput>> {
         let folder = self.clone();
-        blocking_s3(move || folder.complete_upload(request.input))
+        self.blocking_s3(move || folder.complete_upload(request.input))
             .await
             .map(S3Response::new)
     }
@@ -164,7 +168,7 @@ impl S3 for Folder {
         request: S3Request<dto::ListPartsInput>,
     ) -> S3Result<S3Response<dto::ListPartsOutput>> {
         let folder = self.clone();
-        blocking_s3(move || folder.list_parts_of(request.input))
+        self.blocking_s3(move || folder.list_parts_of(request.input))
             .await
             .map(S3Response::new)
     }
@@ -174,7 +178,7 @@ impl S3 for Folder {
         request: S3Request<dto::ListMultipartUploadsInput>,
     ) -> S3Result<S3Response<dto::ListMultipartUploadsOutput>> {
         let folder = self.clone();
-        blocking_s3(move || folder.list_uploads(request.input))
+        self.blocking_s3(move || folder.list_uploads(request.input))
             .await
             .map(S3Response::new)
     }
@@ -188,7 +192,7 @@ impl S3 for Folder {
             .headers
             .get(RENAME)
             .is_some_and(|value| value == "true");
-        blocking_s3(move || folder.copy(&request.input, rename))
+        self.blocking_s3(move || folder.copy(&request.input, rename))
             .await
             .map(S3Response::new)
     }
@@ -198,7 +202,7 @@ impl S3 for Folder {
         request: S3Request<dto::UploadPartCopyInput>,
     ) -> S3Result<S3Response<dto::UploadPartCopyOutput>> {
         let folder = self.clone();
-        blocking_s3(move || folder.copy_part(&request.input))
+        self.blocking_s3(move || folder.copy_part(&request.input))
             .await
             .map(S3Response::new)
     }
@@ -208,7 +212,7 @@ impl S3 for Folder {
         request: S3Request<dto::DeleteObjectInput>,
     ) -> S3Result<S3Response<dto::DeleteObjectOutput>> {
         let (folder, input) = (self.clone(), request.input);
-        blocking_s3(move || {
+        self.blocking_s3(move || {
             let _turn = folder.turn();
             folder.allows(&input.bucket, &input.key, (None, input.if_match.as_ref()))?;
             folder.delete(&input.bucket, &[input.key])
@@ -233,7 +237,7 @@ impl S3 for Folder {
             ..Default::default()
         });
         let deleted = deleted.collect();
-        blocking_s3(move || {
+        self.blocking_s3(move || {
             let _turn = folder.turn();
             folder.delete(&input.bucket, &keys)
         })
@@ -249,7 +253,7 @@ impl S3 for Folder {
         request: S3Request<dto::AbortMultipartUploadInput>,
     ) -> S3Result<S3Response<dto::AbortMultipartUploadOutput>> {
         let folder = self.clone();
-        blocking_s3(move || folder.abort_upload(&request.input.upload_id))
+        self.blocking_s3(move || folder.abort_upload(&request.input.upload_id))
             .await
             .map(S3Response::new)
     }

@@ -17,7 +17,8 @@ use serde::{Deserialize, Serialize};
 use tempfile::NamedTempFile;
 use uuid::Uuid;
 
-use super::folder::{Attributes, Folder, blocking_s3, etag, internal, is_missing};
+use super::faults::internal;
+use super::folder::{Attributes, Folder, etag, is_missing};
 
 /// S3's least size of a part that is not the last, in bytes.
 const MIN_PART: u64 = 5 << 20;
@@ -87,8 +88,10 @@ impl Folder {
         let file = self.receive(input.body).await?;
         let tag = Uuid::new_v4().simple().to_string();
         let (folder, kept) = (self.clone(), tag.clone());
-        blocking_s3(move || folder.keep_part(&input.upload_id, input.part_number, &kept, file))
-            .await?;
+        self.blocking_s3(move || {
+            folder.keep_part(&input.upload_id, input.part_number, &kept, file)
+        })
+        .await?;
         Ok(dto::UploadPartOutput {
             e_tag: Some(ETag::Strong(tag)),
             ..Default::default()
