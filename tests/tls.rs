@@ -69,6 +69,43 @@ async fn both_versions_of_http_are_spoken_over_tls() {
     assert!(!plain.contains("HTTP/1.1 200"), "{plain}");
 }
 
+/// A body after the header of such an answer breaks its stream (RFC 9113, section 8.1.1).
+#[tokio::test]
+async fn a_head_over_http_2_has_no_body() {
+    let authority = Authority::new();
+    authority.sign("server");
+    let pounce = pounce(&authority.variables("server")).await;
+    let connection = authority
+        .connect(pounce.addr, &[&TLS13], &["h2"], None)
+        .await
+        .unwrap();
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(connection))
+            .await
+            .unwrap();
+    let connection = tokio::spawn(connection);
+    for (path, status) in [
+        ("/", 200),
+        ("/v2/", 200),
+        ("/v2/a/manifests/v1", 404),
+        ("/healthz", 200),
+        ("/nowhere", 404),
+        // The embedded S3, whose client the SDK is, too: it took each for a broken connection, and tried four times.
+        ("/pounce", 403),
+        ("/pounce/docker/no/such/key", 403),
+    ] {
+        let url = format!("https://localhost:{}{path}", pounce.addr.port());
+        let request = hyper::Request::head(url);
+        let request = request.body(Empty::<bytes::Bytes>::new()).unwrap();
+        let response = sender.send_request(request).await.unwrap();
+        assert_eq!(response.status().as_u16(), status, "{path}");
+        let body = response.collect().await;
+        assert!(body.is_ok_and(|body| body.to_bytes().is_empty()), "{path}");
+    }
+    drop(sender);
+    connection.await.unwrap().unwrap();
+}
+
 #[tokio::test]
 async fn a_connection_may_be_opened_in_advance() {
     let authority = Authority::new();

@@ -150,10 +150,14 @@ fn respond(site: &Arc<Site>, request: Request, peer: Peer) -> Responding {
 }
 
 async fn find(site: Arc<Site>, parts: Parts, body: Body, peer: Peer) -> Response {
-    let response = match route(&site, parts.uri.path()) {
+    let is_head = parts.method == Method::HEAD;
+    let mut response = match route(&site, parts.uri.path()) {
         // RFC 9112, section 3.2: in front, another line may be the one that counts.
         _ if reached::has_wrong_host(&parts) => StatusCode::BAD_REQUEST.into_response(),
-        Route::Registry => registry(&site, parts, body, peer).await,
+        Route::Registry => {
+            let response = registry(&site, parts, body, peer).await;
+            return extended(&site, response);
+        }
         // Not the store's own answer: its rules for other origins are `http.headers`.
         Route::Bucket(_) if parts.method == Method::OPTIONS => preflight::of_bucket(),
         Route::Bucket(bucket) => bucket::pass(&site, bucket, parts, body, peer).await,
@@ -162,6 +166,9 @@ async fn find(site: Arc<Site>, parts: Parts, body: Body, peer: Peer) -> Response
         Route::Ready => health::ready(&site.registry).await,
         Route::Nowhere => error::respond(&not_an_endpoint()),
     };
+    if is_head {
+        without_body(&mut response);
+    }
     extended(&site, response)
 }
 
@@ -261,17 +268,23 @@ fn finish(
     response.headers_mut().insert(API_VERSION.0, API_VERSION.1);
     reached::locate(site, request, reached, response.headers_mut());
     if request.method == Method::HEAD {
-        // What a GET would say of its length, without the body; where there is one to speak of (RFC 9110, section
-        // 8.6).
-        let has_length =
-            ![StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED].contains(&response.status());
-        if let Some(length) = response.body().size_hint().exact().filter(|_| has_length) {
-            let entry = response.headers_mut().entry(header::CONTENT_LENGTH);
-            entry.or_insert(HeaderValue::from(length));
-        }
-        *response.body_mut() = Body::empty();
+        without_body(response);
     }
     line.end(site, answer)
+}
+
+/// The answer to a HEAD: what a GET would say of its length, where there is one to speak of (RFC 9110, section 8.6). A
+/// server of HTTP/2 would send a body that is there, and break the stream by it.
+fn without_body(response: &mut Response) {
+    let has_length =
+        ![StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED].contains(&response.status());
+    let length = response.body().size_hint().exact();
+    // That of a body without a known length may be in its header.
+    if let Some(length) = length.filter(|_| has_length) {
+        let entry = response.headers_mut().entry(header::CONTENT_LENGTH);
+        entry.or_insert(HeaderValue::from(length));
+    }
+    *response.body_mut() = Body::empty();
 }
 
 /// What a resource answers, and what the log shall say of it.
