@@ -3,6 +3,9 @@
 use crate::check::check;
 use crate::support::{FakeS3, Rule};
 
+/// What a line is about, and words that are in it.
+type Lines = &'static [(&'static str, &'static str)];
+
 /// What `check` says of a bucket with these rules.
 async fn said(s3: &FakeS3, more: &[(&'static str, &str)]) -> (i32, String) {
     let mut variables = s3.variables();
@@ -51,12 +54,9 @@ async fn a_bucket_that_has_everything() {
     }
 }
 
-/// A store's rules, and for each ✗ its name and a part of what it says.
-type Case<'a> = (&'a [Rule], &'a [(&'a str, &'a str)]);
-
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_bucket_lacks_is_said_with_what_will_not_work() {
-    let cases: [Case; 8] = [
+    let cases: [(&[Rule], Lines); 8] = [
         (&[Rule::NoDelimiter], &[("list", "cannot be listed")]),
         (&[Rule::IgnoresDelimiter], &[("list", "cannot be listed")]),
         (&[Rule::NoListParts], &[("list of parts", "in chunks")]),

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use crate::support::faults::{Fault, Faulty};
 use crate::support::image::{digest, noise};
 use crate::support::{FakeS3, Image, Pounce, Reply, Rule, Upstream, borrowed};
 
@@ -254,4 +255,27 @@ async fn a_folder_has_nothing_that_is_young() {
     let blob = noise(1, 1000);
     pounce.push("a/b", blob.clone()).await;
     assert_eq!(pounce.get(&path(&blob)).await.status, 307);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_the_bucket_breaks_goes_on_where_it_broke() {
+    let bucket = Pounce::with(&[]).await;
+    let front = Faulty::before(bucket.addr, 1).await;
+    let mut variables = bucket.as_s3_behind(front.addr);
+    variables.push(("REGISTRY_STORAGE_REDIRECT_DISABLE", "true".into()));
+    let pounce = Pounce::with(&borrowed(&variables)).await;
+    let blob = noise(1, 3 << 20);
+    pounce.push("a/b", blob.clone()).await;
+    front.inject_few(Fault::Cut, 3);
+    assert_eq!(pounce.pull("a/b", &digest(&blob)).await, blob);
+    assert_eq!(front.take(), [(Fault::Cut, 3)].into());
+    front.inject_few(Fault::Cut, 1);
+    let part = pounce.range(&path(&blob), "bytes=1000-1999999").await;
+    assert_eq!((part.status, part.whole), (206, true));
+    assert_eq!(part.body, blob.slice(1000..2_000_000));
+    assert_eq!(front.take(), [(Fault::Cut, 1)].into());
+    // One that is gone meanwhile, or broken for good, breaks for the client, too.
+    front.inject_few(Fault::Cut, 1_000);
+    let broken = pounce.get(&path(&blob)).await;
+    assert!(broken.status == 503 || !broken.whole, "{broken:?}");
 }

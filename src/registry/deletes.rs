@@ -186,13 +186,13 @@ impl Registry {
                 let is_kept = store.keeps_conditions().await;
                 if is_kept {
                     self.unmark_pushed(name, tag).await?;
-                } else if !self.may_delete(name, tag, digest).await? {
+                } else if !Box::pin(self.may_delete(name, tag, digest)).await? {
                     continue;
                 }
                 // Also if the answer is lost.
                 cache.forget_tag(name, tag);
                 if store.delete_unchanged(key, &link).await? {
-                    if !is_kept && self.restore_pushed(name, tag).await? {
+                    if !is_kept && Box::pin(self.restore_pushed(name, tag)).await? {
                         return Ok(());
                     }
                     return self.drop_history(name, tag).await;
@@ -213,7 +213,9 @@ impl Registry {
         self.inner.cache.forget_tag(name, tag);
         self.unmark_pushed(name, tag).await?;
         self.inner.store.delete(Key::Tag(name, tag)).await?;
-        if !self.inner.store.keeps_conditions().await && self.restore_pushed(name, tag).await? {
+        if !self.inner.store.keeps_conditions().await
+            && Box::pin(self.restore_pushed(name, tag)).await?
+        {
             return Ok(());
         }
         self.drop_history(name, tag).await

@@ -95,7 +95,7 @@ impl Registry {
         let may_write = if is_kept {
             link == Link::Absent || !self.was_pushed(name, tag).await?
         } else {
-            self.is_unpushed(name, tag, &link).await?
+            Box::pin(self.is_unpushed(name, tag, &link)).await?
         };
         if !may_write {
             // Somebody pushed it meanwhile, or wrote it down.
@@ -112,7 +112,7 @@ impl Registry {
                 condition,
             )
             .await?;
-        let is_pushed = !is_kept && self.restore_pushed(name, tag).await?;
+        let is_pushed = !is_kept && Box::pin(self.restore_pushed(name, tag)).await?;
         if !written || is_pushed {
             tracing::debug!(repository = %name, %tag, "somebody else wrote the tag meanwhile");
             cache.forget_tag(name, tag);

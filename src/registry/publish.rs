@@ -148,7 +148,7 @@ impl Registry {
                 self.write_link(key, &digest).await.map_err(of_store)?;
             }
             if !is_kept {
-                let held = self.hold_pushed(name, tag, &digest).await;
+                let held = Box::pin(self.hold_pushed(name, tag, &digest)).await;
                 held.map_err(of_store)?;
             }
             let state = TagState {

@@ -22,6 +22,7 @@ mod presigned;
 mod proxy;
 mod relocate;
 mod remove;
+mod stream;
 mod write;
 
 use std::fmt;
@@ -41,8 +42,9 @@ pub use key::{Key, UploadMark, blob_digest};
 pub use lifecycle::{Freeze, Lifecycle};
 pub use listing::Listed;
 pub use multipart::{Completed, MAX_PARTS, Multipart, Part, part_size};
-pub use object::{Metadata, Object, ObjectStream, Stored};
+pub use object::{Metadata, Object, Stored};
 pub use presigned::Presigned;
+pub use stream::ObjectStream;
 pub use write::Condition;
 
 /// A bucket, cheap to clone.

@@ -1,22 +1,19 @@
-//! Single objects: look, read, stream.
+//! Single objects: look, read.
 //!
 //! The SDK's futures are some 15 KB each; they are boxed here, so that they do not become part of the
 //! future of every request, which a warm one would only carry around.
 
 use std::collections::HashMap;
-use std::io;
 use std::time::{Duration, SystemTime};
 
 use aws_sdk_s3::primitives::DateTime;
 use bytes::Bytes;
-use futures_util::stream::BoxStream;
-use futures_util::{StreamExt, TryStreamExt};
-use http_body_util::{BodyDataStream, BodyExt, LengthLimitError, Limited};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
 
 use super::error::translate;
 use super::leader::at_leader;
 use super::{Key, Store, StoreError};
-use crate::oci::{Digest, MAX_MANIFEST_BYTES, MediaType, Slice};
+use crate::oci::{Digest, MAX_MANIFEST_BYTES, MediaType};
 use crate::telemetry::causes;
 
 /// How often a small object is read whose bytes break off.
@@ -64,12 +61,6 @@ impl Object {
     pub fn digest(&self) -> Option<Digest> {
         std::str::from_utf8(&self.bytes).ok()?.trim().parse().ok()
     }
-}
-
-/// An object or a part of it, as it comes.
-pub struct ObjectStream {
-    /// The bytes.
-    pub bytes: BoxStream<'static, io::Result<Bytes>>,
 }
 
 /// What came of reading a small object once.
@@ -244,69 +235,6 @@ impl Store {
         })))
     }
 
-    /// Streams an object or a part of it; `None` when it is not there.
-    ///
-    /// # Errors
-    /// The bucket did not answer.
-    pub async fn stream(
-        &self,
-        key: Key<'_>,
-        slice: Option<Slice>,
-    ) -> Result<Option<ObjectStream>, StoreError> {
-        self.stream_from(key, slice, false).await
-    }
-
-    /// The same from the leader, for what other regions may not have yet.
-    ///
-    /// # Errors
-    /// As [`stream`](Self::stream).
-    pub async fn stream_now(
-        &self,
-        key: Key<'_>,
-        slice: Option<Slice>,
-    ) -> Result<Option<ObjectStream>, StoreError> {
-        self.stream_from(key, slice, true).await
-    }
-
-    async fn stream_from(
-        &self,
-        key: Key<'_>,
-        slice: Option<Slice>,
-        now: bool,
-    ) -> Result<Option<ObjectStream>, StoreError> {
-        let range = slice.map(|slice| format!("bytes={}-{}", slice.start, slice.end - 1));
-        let (path, is_part) = (self.path(&key), range.is_some());
-        let request = self
-            .inner
-            .bulk
-            .get_object()
-            .bucket(&self.inner.bucket)
-            .key(&path);
-        let request = request.set_range(range);
-        let now = self.inner.lags && now;
-        let first = request.clone().customize().mutate_request(at_leader(now));
-        let answer = match Box::pin(first.send()).await {
-            Err(error) if self.inner.lags && !now && translate("GetObject", &error).is_none() => {
-                Box::pin(request.customize().mutate_request(at_leader(true)).send()).await
-            }
-            other => other,
-        };
-        match answer {
-            // Another part of it would be taken for the one that was asked for.
-            Ok(object) if is_part && object.content_range().is_none() => Err(StoreError::Corrupt {
-                key: path,
-                cause: "the bucket sent the whole in the place of a part".to_owned(),
-            }),
-            Ok(object) => {
-                let pieces = BodyDataStream::new(object.body.into_inner());
-                Ok(Some(ObjectStream {
-                    bytes: pieces.map_err(io::Error::other).boxed(),
-                }))
-            }
-            Err(error) => translate("GetObject", &error).map_or(Ok(None), Err),
-        }
-    }
-
     /// When distribution last used this bucket as a pull-through cache, if it ever did: it keeps a
     /// schedule there then. Failing to find out is not worth failing for.
     pub async fn last_proxied(&self) -> Option<SystemTime> {
@@ -326,7 +254,7 @@ fn system_time(time: Option<&DateTime>) -> Option<SystemTime> {
     SystemTime::try_from(*time?).ok()
 }
 
-fn unsigned(length: Option<i64>) -> u64 {
+pub(super) fn unsigned(length: Option<i64>) -> u64 {
     length
         .and_then(|length| u64::try_from(length).ok())
         .unwrap_or(0)

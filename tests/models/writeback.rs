@@ -52,7 +52,7 @@ enum Deleter {
 
 #[expect(
     clippy::struct_excessive_bools,
-    reason = "each is one fact of a state, and all of them combine"
+    reason = "each is a fact of its own, and all combinations are looked at"
 )]
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct World {
