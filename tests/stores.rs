@@ -85,7 +85,7 @@ async fn parts_are_equal_whatever_the_chunks() {
         vec![2 * part],
         vec![part + 1],
         vec![6 * MIB, 31 * MIB, 1],
-        vec![70 * MIB, 3],
+        vec![35 * MIB, 3],
     ]
     .into_iter()
     .enumerate()
@@ -174,8 +174,8 @@ async fn a_stores_rule_about_parts_is_no_other_request() {
         .unwrap()
         .to_owned();
     let blob = noise(1, 25 * MIB);
-    let patch = client.patch(pounce.url(&location)).body(blob.clone());
-    let patched = patch.send().await.unwrap();
+    let chunk = client.patch(pounce.url(&location)).body(blob.clone());
+    let patched = chunk.send().await.unwrap();
     let location = patched.headers()["location"].to_str().unwrap().to_owned();
     s3.on("CompleteMultipartUpload", 1, |_| async {
         let text =
