@@ -32,6 +32,7 @@ async fn a_bucket_that_has_everything() {
             "✓ presigned GET with a login",
             "✓ multipart",
             "✓ list of parts",
+            "✓ list of uploads",
             "✓ conditional write",
             "✓ conditional delete",
             "✓ lifecycle",

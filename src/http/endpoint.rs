@@ -220,7 +220,8 @@ impl Endpoint {
         let name = parse_name(name)?;
         // A mount that cannot be is an upload, as distribution has it: the client has the blob.
         let mount = query.parsed("mount", parse_digest);
-        if let (Ok(Some(digest)), Ok(from)) = (mount, query.parsed("from", parse_name)) {
+        let from = query.get("from").map(|from| parse_name(&from)).transpose();
+        if let (Ok(Some(digest)), Ok(from)) = (mount, from) {
             return Ok(Self::Mount { name, digest, from });
         }
         if let Some(digest) = query.parsed("digest", parse_digest)? {

@@ -1,4 +1,4 @@
-//! Whether the bucket keeps the conditions of a PUT, `If-None-Match` and `If-Match`.
+//! Whether the bucket keeps the conditions of a PUT, `If-None-Match` and `If-Match`, and of a DELETE.
 //!
 //! Some stores do not know them and answer 200 (Garage 2, `MinIO` of 2019), so only an object that must not be written,
 //! and then is not, tells that they do. It is found out once in a process, by the first call that needs to know.
@@ -6,24 +6,27 @@
 use bytes::Bytes;
 use uuid::Uuid;
 
+use super::error::{Refusal, failure, refusal};
 use super::{Condition, Key, Metadata, Store, StoreError};
 use crate::oci::MediaType;
 
 /// An `ETag` that no object has.
 const NO_ETAG: &str = "\"00000000000000000000000000000000\"";
 
-/// Which conditions of a PUT a bucket keeps.
+/// Which conditions a bucket keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Conditions {
     /// `If-None-Match: *`
     pub if_absent: bool,
     /// `If-Match`
     pub if_unchanged: bool,
+    /// `If-Match` of a DELETE. Ceph RGW 16 keeps those of a PUT only.
+    pub delete_unchanged: bool,
 }
 
 impl Store {
-    /// Whether a PUT with a [`Condition`] is refused where the condition does not hold. `false` as well where that
-    /// cannot be found out: the credentials may only read, or the bucket does not answer now.
+    /// Whether a PUT with a [`Condition`], and a DELETE with one, is refused where the condition does not hold. `false` as
+    /// well where that cannot be found out: the credentials may only read, or the bucket does not answer now.
     pub async fn keeps_conditions(&self) -> bool {
         if self.inner.embedded.is_some() {
             return true;
@@ -40,12 +43,21 @@ impl Store {
             Ok(Conditions {
                 if_absent: true,
                 if_unchanged: true,
+                delete_unchanged: true,
             }) => Ok(true),
-            Ok(_) => {
+            Ok(found) => {
+                let Conditions {
+                    if_absent,
+                    if_unchanged,
+                    delete_unchanged,
+                } = found;
                 tracing::warn!(
-                    "the bucket ignores conditions of writes (If-None-Match, If-Match): pounce looks again around \
-                     each tag that it writes, which costs every push two requests more; and distribution must not \
-                     push to a bucket of this kind while pounce pulls through it, or its tags can be overwritten"
+                    if_absent,
+                    if_unchanged,
+                    delete_unchanged,
+                    "the bucket ignores conditions of writes or deletes: pounce looks again around each tag that it \
+                     writes, which costs every push two requests more; and distribution must not push to a bucket of \
+                     this kind while pounce pulls through it or deletes, or its tags can be lost"
                 );
                 Ok(false)
             }
@@ -76,6 +88,7 @@ impl Store {
             Ok(Conditions {
                 if_absent: !put(Condition::IfAbsent).await?,
                 if_unchanged: !put(Condition::IfUnchanged(NO_ETAG)).await?,
+                delete_unchanged: self.is_delete_refused(key).await?,
             })
         };
         let found = tried.await;
@@ -83,5 +96,16 @@ impl Store {
             tracing::debug!(%error, "an object below _check/ is left over in the bucket");
         }
         found
+    }
+
+    async fn is_delete_refused(&self, key: Key<'_>) -> Result<bool, StoreError> {
+        let deleted = self.send_delete(self.path(&key), Some(NO_ETAG.to_owned()));
+        match deleted.await {
+            Ok(_) => Ok(false),
+            Err(error) => match refusal(&error) {
+                Some(refusal) => Ok(refusal == Refusal::Unmet),
+                None => Err(failure("DeleteObject", &error)),
+            },
+        }
     }
 }

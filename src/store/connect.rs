@@ -80,6 +80,21 @@ pub enum ConnectError {
         /// How many seconds the bucket's clock is ahead of this machine's, if it tells.
         ahead: Option<i64>,
     },
+    /// The bucket is in another region.
+    #[error(
+        "storage.s3.region: {endpoint} does not take requests for the bucket {bucket} in the region {region}{}",
+        told.as_ref().map(|told| format!("; it is in {told}")).unwrap_or_default()
+    )]
+    Region {
+        /// The bucket's name.
+        bucket: String,
+        /// What refused.
+        endpoint: String,
+        /// The region that is configured.
+        region: String,
+        /// The region that the bucket is in, if it tells.
+        told: Option<String>,
+    },
     /// The credentials were refused.
     #[error(
         "storage.s3.accesskey, storage.s3.secretkey: {endpoint} refuses these credentials for the bucket \
@@ -246,10 +261,9 @@ impl Store {
     async fn found_at(self, endpoint: String) -> Result<Self, ConnectError> {
         let bucket = self.inner.bucket.clone();
         let request = self.inner.client.head_bucket().bucket(&bucket);
-        match Box::pin(request.send())
-            .await
-            .map_err(|error| error::translate("HeadBucket", &error))
-        {
+        let answer = Box::pin(request.send()).await;
+        let elsewhere = answer.as_ref().err().and_then(error::other_region);
+        match answer.map_err(|error| error::translate("HeadBucket", &error)) {
             Ok(_) => {
                 let ahead = self.inner.answers.seconds_ahead();
                 if ahead.unsigned_abs() >= NOTABLE_SKEW.as_secs() {
@@ -265,6 +279,12 @@ impl Store {
                 endpoint,
                 ahead,
             }),
+            Err(Some(_)) if elsewhere.is_some() => Err(ConnectError::Region {
+                bucket,
+                endpoint,
+                region: self.region(),
+                told: elsewhere.flatten(),
+            }),
             Err(None) => Err(ConnectError::NoBucket { bucket, endpoint }),
             Err(Some(cause @ StoreError::Denied { .. })) => Err(ConnectError::Denied {
                 bucket,
@@ -277,6 +297,12 @@ impl Store {
                 cause,
             }),
         }
+    }
+
+    /// The region that requests are signed for.
+    fn region(&self) -> String {
+        let region = self.inner.client.config().region();
+        region.map_or_else(String::new, ToString::to_string)
     }
 
     fn open_folder(storage: &Storage, patience: Duration) -> std::io::Result<Self> {

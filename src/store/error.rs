@@ -77,18 +77,31 @@ where
     {
         return None;
     }
-    let cause = causes(error);
+    // The answer to a HEAD has no code, and the SDK's words for it say nothing.
+    let cause = match (status, code) {
+        (Some(status), None) => format!("it answered {status}"),
+        _ => causes(error),
+    };
     let date = error.raw_response().map(HttpResponse::headers);
     let ahead = date.and_then(|headers| seconds_ahead(headers.get("date")));
     let is_apart = ahead.is_some_and(|ahead| ahead.unsigned_abs() >= SKEW.as_secs());
     Some(match (status, code) {
         (_, Some("RequestTimeTooSkewed")) => StoreError::Clock { operation, ahead },
-        // The answer to a HEAD has no code. Other codes tell of something else.
-        (Some(403), None) if is_apart => StoreError::Clock { operation, ahead },
+        // Codes tell of something else.
+        (Some(400 | 401 | 403), None) if is_apart => StoreError::Clock { operation, ahead },
         (Some(FULL), _) | (_, Some("QuotaExceeded")) => StoreError::Full { operation, cause },
-        (Some(403), _) => StoreError::Denied { operation, cause },
+        (Some(401 | 403), _) => StoreError::Denied { operation, cause },
         _ => StoreError::Unavailable { operation, cause },
     })
+}
+
+/// That the bucket is in another region than the one that a request is signed for, and in which, if the answer to
+/// a HEAD tells: 301 and 307 of AWS, and the 400 of stores that look at the region first (Garage).
+pub(super) fn other_region<E>(error: &SdkError<E, HttpResponse>) -> Option<Option<String>> {
+    let response = error.raw_response()?;
+    let told = response.headers().get("x-amz-bucket-region");
+    let elsewhere = matches!(response.status().as_u16(), 301 | 307 | 400);
+    elsewhere.then(|| told.map(str::to_owned))
 }
 
 /// How wrong this machine's clock is.
@@ -129,6 +142,10 @@ where
             Some(Refusal::Unmet)
         }
         (Some(501), _) | (_, Some("NotImplemented")) => Some(Refusal::Unknown),
+        // A store that reads only headers that it knows. Without the condition, any other reason shows.
+        (Some(400 | 405), Some("InvalidArgument" | "InvalidRequest" | "MethodNotAllowed")) => {
+            Some(Refusal::Unknown)
+        }
         _ => None,
     }
 }

@@ -123,7 +123,7 @@ impl Store {
                 .try_collect()
                 .await;
         let completed = match parts.map(|parts| parts.into_iter().collect::<Option<Vec<_>>>()) {
-            Ok(Some(parts)) => upload.complete(parts).await.map(|()| true),
+            Ok(Some(parts)) => upload.complete_copied(parts).await,
             Ok(None) => Ok(false),
             Err(error) => Err(error),
         };
@@ -143,6 +143,23 @@ impl Store {
 }
 
 impl Multipart {
+    /// Makes the object appear if the bucket copied what it was asked to: one that does not know ranges copies the whole
+    /// for each part.
+    async fn complete_copied(&self, mut parts: Vec<Part>) -> Result<bool, StoreError> {
+        parts.sort_by_key(|part| part.number);
+        let Some(listed) = self.parts(0, parts.len()).await? else {
+            return Ok(false);
+        };
+        let sizes = |parts: &[Part]| -> Vec<u64> { parts.iter().map(|part| part.len).collect() };
+        if sizes(&listed) != sizes(&parts) {
+            return Err(StoreError::Corrupt {
+                key: self.path.clone(),
+                cause: "the bucket copied other parts than it was asked for".to_owned(),
+            });
+        }
+        self.complete(parts).await.map(|()| true)
+    }
+
     /// Makes one part of `len` bytes from another object's; `None` when that object is not there.
     async fn part_copy(
         &self,

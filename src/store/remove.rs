@@ -121,7 +121,7 @@ impl Store {
     }
 
     /// On the condition, if there is one, that it has this `ETag`.
-    async fn send_delete(
+    pub(super) async fn send_delete(
         &self,
         path: String,
         etag: Option<String>,

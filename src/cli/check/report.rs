@@ -24,7 +24,8 @@ impl Report {
     /// Something does not, for this reason, and this is what to do about it.
     pub(super) fn wrong(&mut self, what: &str, why: &str, advice: &str) {
         self.wrong += 1;
-        println!("✗ {what}: {why}. {advice}");
+        let advice = format!(". {advice}");
+        println!("✗ {what}: {why}{}", advice.trim_end_matches([' ', '.']));
     }
 
     /// The exit status.

@@ -9,6 +9,7 @@ pub(super) fn of(config: &Config, why: &str) -> String {
         let folder = config.storage.filesystem.rootdirectory.display();
         return if says(&[
             "No space left",
+            "Read-only file system",
             "quota",
             "FolderUnwritable",
             "takes no writes",
@@ -21,7 +22,9 @@ pub(super) fn of(config: &Config, why: &str) -> String {
         };
     }
     let advice = if says(&["there are no credentials"]) {
-        "or give this machine a role that has some"
+        "A role of this machine does as well"
+    } else if says(&["by NTP", "storage.s3.region:"]) {
+        ""
     } else if says(&["Connection refused", "dns error", "timed out", "timeout"]) {
         REACH
     } else if says(&["clock", "RequestTimeTooSkewed"]) {
@@ -38,7 +41,7 @@ pub(super) fn of(config: &Config, why: &str) -> String {
         "storage.s3.storageclass, or a lifecycle, puts objects where they cannot be read"
     } else if says(&["AccessDenied", "refused", "Forbidden", "403"]) {
         "check the keys, and that they may read, write, list and delete in this bucket (an Editor, at Tigris)"
-    } else if says(&["service error"]) {
+    } else if says(&["service error", "it answered"]) {
         "this S3 does not do what pounce needs of it"
     } else {
         REACH

@@ -17,6 +17,7 @@ impl Trial<'_> {
             Ok(Conditions {
                 if_absent: true,
                 if_unchanged: true,
+                ..
             }) => return report.right(name, "what must not be overwritten stays"),
             Ok(Conditions {
                 if_absent: true, ..
@@ -25,7 +26,7 @@ impl Trial<'_> {
                 if_unchanged: true, ..
             }) => "If-None-Match",
             Ok(_) => "If-None-Match and If-Match",
-            Err(error) => return self.failed(report, name, &error, lost),
+            Err(error) => return self.failed(report, name, &error, "manifests cannot be stored"),
         };
         let why = format!("the bucket ignores {ignored}");
         report.wrong(name, &why, lost);
@@ -49,7 +50,8 @@ impl Trial<'_> {
             other.etag = Some(format!("\"{}\"", "0".repeat(32)));
             if self.store.delete_unchanged(key, &other).await? {
                 let why = "the bucket ignores If-Match";
-                let lost = "a tag that is pushed just while the manifest that it meant is deleted can be lost";
+                let lost = "a tag that distribution pushes just while the manifest that it meant is deleted can be lost; \
+                            what pounce itself pushes is safe, at two requests more for each push";
                 return Ok(Some((why, lost)));
             }
             if self.store.delete_unchanged(key, &object).await? {

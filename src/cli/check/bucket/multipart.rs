@@ -1,6 +1,7 @@
 //! Uploads in parts, and how they get to their place: by a rename, or by copies.
 
 use std::sync::Arc;
+use std::time::UNIX_EPOCH;
 
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
@@ -31,6 +32,7 @@ impl Trial<'_> {
             Ok((Sent::Done, listed)) => {
                 report.right("multipart", "an upload in parts was completed");
                 self.listed(report, listed);
+                self.list_uploads(report).await;
             }
             Ok((Sent::Forgotten, _)) => {
                 return report.wrong("multipart", "the bucket forgot the upload", LOST);
@@ -104,6 +106,19 @@ impl Trial<'_> {
         match listed {
             Ok(()) => report.right("list of parts", "the bucket tells which parts it has"),
             Err(error) => self.failed(report, "list of parts", &error, "pushes in chunks fail"),
+        }
+    }
+
+    /// Nothing is aborted: no upload is that old.
+    async fn list_uploads(&self, report: &mut Report) {
+        let name = "list of uploads";
+        let listed = self.store.abort_uploads_before(Key::Root, UNIX_EPOCH, true);
+        match listed.await {
+            Ok(_) => report.right(name, "uploads that are abandoned can be found"),
+            Err(error) => {
+                let lost = "uploads that are abandoned stay in the bucket, and are paid for";
+                self.failed(report, name, &error, lost);
+            }
         }
     }
 
