@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use crate::support::image::digest;
+use crate::support::image::{digest, noise};
 use crate::support::scripted::{by_digest, manifest, refusal, text};
 use crate::support::{Image, Pounce, Process, Said, Scripted};
 
@@ -209,4 +209,57 @@ async fn each_upstream_is_greeted_at_start() {
     // Its own root, whatever is the part that is meant.
     let paths: Vec<String> = fine.seen().into_iter().map(|seen| seen.path).collect();
     assert_eq!(paths, ["/v2/"]);
+}
+
+#[tokio::test]
+async fn json_that_is_no_manifest_is_not_taken_for_one() {
+    for body in [
+        "{}",
+        "{\"message\":\"maintenance\"}",
+        "{\"errors\":[{\"code\":\"UNAVAILABLE\"}]}",
+    ] {
+        let image = Image::new(1, &[10]);
+        let (upstream, answers) = changing(&image).await;
+        let pounce = with_tag(&upstream).await;
+        let page = || text(200, "application/json", body);
+        *answers.lock().unwrap() = Some((page(), page()));
+        let reply = pounce.get("/v2/a/manifests/v1").await;
+        assert_eq!(
+            (reply.status, &reply.body),
+            (200, &image.manifest),
+            "{body}"
+        );
+        assert!(reply.headers.contains_key("warning"), "{body}");
+        // And one that is not stored is not made of it.
+        let cold = pounce.get("/v2/a/manifests/v2").await;
+        assert_eq!(cold.status, 503, "{body}");
+    }
+}
+
+#[tokio::test]
+async fn a_page_for_everything_makes_no_blob_a_repositorys() {
+    let blob = noise(1, 5000);
+    let digest = digest(&blob);
+    for kind in ["text/html", "application/json"] {
+        let (blob, path) = (blob.clone(), format!("/v2/pub/blobs/{digest}"));
+        let upstream = Scripted::start(move |seen| {
+            let (blob, path) = (blob.clone(), path.clone());
+            async move {
+                match seen.path == path {
+                    true => (200, vec![], blob),
+                    false => text(200, kind, "{\"sign\":\"in\"}"),
+                }
+            }
+        })
+        .await;
+        let pounce = Pounce::with(&[("REGISTRY_PROXY_REMOTEURL", &upstream.url())]).await;
+        assert_eq!(
+            pounce.get(&format!("/v2/pub/blobs/{digest}")).await.status,
+            200
+        );
+        pounce.until_stored(&digest).await;
+        let other = format!("/v2/other/blobs/{digest}");
+        assert_eq!(pounce.get(&other).await.status, 503, "{kind}");
+        assert_eq!(pounce.head(&other).await.status, 503, "{kind}");
+    }
 }

@@ -67,6 +67,31 @@ async fn no_credentials_are_one_sentence() {
     );
 }
 
+/// As AWS answers (301 and 400 with the region), and Garage (400 without).
+#[tokio::test(flavor = "multi_thread")]
+async fn another_region_is_not_taken_for_a_bucket_that_cannot_be_reached() {
+    for (status, told) in [
+        (301, Some("eu-west-1")),
+        (400, Some("eu-west-1")),
+        (400, None),
+    ] {
+        let s3 = FakeS3::start(&[]).await;
+        s3.on("HeadBucket", 10, move |_| async move {
+            let told = told.map(|region| ("x-amz-bucket-region", region.to_owned()));
+            Some((status, told.into_iter().collect(), "".into()))
+        });
+        let mut variables = s3.variables();
+        variables.push(("REGISTRY_HTTP_ADDR", "127.0.0.1:0".into()));
+        for command in ["serve", "check"] {
+            let (_, said, errors) = run(&[command], &borrowed(&variables), "").await;
+            let all = format!("{said}{errors}");
+            assert!(all.contains("storage.s3.region:"), "{all}");
+            assert_eq!(all.contains("it is in eu-west-1"), told.is_some(), "{all}");
+            assert!(!all.contains("regionendpoint:"), "{all}");
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_clock_that_is_off_is_not_taken_for_wrong_credentials() {
     for (skew, words) in [(3600, "60 minutes behind"), (-1200, "20 minutes ahead of")] {

@@ -353,3 +353,40 @@ async fn a_tag_of_an_upstream_whose_manifest_is_gone_is_asked_for_again() {
         replica.until_quiet().await;
     }
 }
+
+#[tokio::test]
+async fn a_tag_that_was_pushed_anew_is_served_while_the_upstream_is_away() {
+    let mut upstream = Upstream::start().await;
+    let (old, new) = (Image::new(1, &[10]), Image::new(2, &[10]));
+    let bucket = Pounce::with(&[]).await;
+    let mut variables = bucket.as_s3();
+    variables.push(("REGISTRY_PROXY_REMOTEURL", upstream.url()));
+    let one = Pounce::with(&borrowed(&variables)).await;
+    let two = Pounce::with(&borrowed(&variables)).await;
+    one.push_image("a/b", "v1", &old).await;
+    assert_eq!(two.get("/v2/a/b/manifests/v1").await.body, old.manifest);
+    let gone = format!("/v2/a/b/manifests/{}", old.digest());
+    assert_eq!(one.delete(&gone).await.status, 202);
+    assert_eq!(two.delete(&gone).await.status, 404);
+    one.push_image("a/b", "v1", &new).await;
+    upstream.stop().await;
+    assert_eq!(two.get("/v2/a/b/manifests/v1").await.body, new.manifest);
+}
+
+#[tokio::test]
+async fn what_another_replica_stored_counts_more_than_a_404_that_is_older() {
+    let upstream = Upstream::start().await;
+    let image = Image::new(1, &[10]);
+    upstream.add("a", "other", &image);
+    let bucket = Pounce::with(&[]).await;
+    let mut variables = bucket.as_s3();
+    variables.push(("REGISTRY_PROXY_REMOTEURL", upstream.url()));
+    variables.push(("REGISTRY_PROXY_TAGTTL", "0".into()));
+    let one = Pounce::with(&borrowed(&variables)).await;
+    let two = Pounce::with(&borrowed(&variables)).await;
+    assert_eq!(two.get("/v2/a/manifests/v1").await.status, 404);
+    upstream.add("a", "v1", &image);
+    assert_eq!(one.get("/v2/a/manifests/v1").await.status, 200);
+    one.until_quiet().await;
+    assert_eq!(two.get("/v2/a/manifests/v1").await.status, 200);
+}

@@ -296,12 +296,17 @@ async fn a_tag_that_is_deleted_is_the_upstreams_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_delete_does_not_take_a_tag_that_is_pushed_meanwhile() {
-    for point in [
+    let points = [
         point("GetObject", MARKER, None),
         point("DeleteObject", MARKER, None),
         point("DeleteObject", LINK, None),
-    ] {
-        let s3 = FakeS3::start(&[Rule::IgnoresConditions]).await;
+    ];
+    let rules = [Rule::IgnoresConditions, Rule::IgnoresConditionsOfDeletes];
+    for (point, rule) in points
+        .into_iter()
+        .flat_map(|it| rules.map(|rule| (it, rule)))
+    {
+        let s3 = FakeS3::start(&[rule]).await;
         let variables = s3.variables();
         let variables = borrowed(&variables);
         let (one, two) = (

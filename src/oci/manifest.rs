@@ -119,6 +119,20 @@ impl Manifest {
         })
     }
 
+    /// Whether JSON that nothing else vouches for is a manifest: its type is one's, or it has a field that only manifests
+    /// have. What is no JSON at all is for [`new`](Self::new) to refuse.
+    #[must_use]
+    pub fn is_recognizable(bytes: &[u8], declared: Option<&MediaType>) -> bool {
+        declared.is_some_and(is_manifests)
+            || Shape::read(bytes).is_none_or(|shape| {
+                shape.schema_version.is_some()
+                    || shape.media_type.is_some()
+                    || shape.config.is_some()
+                    || shape.layers.is_some()
+                    || shape.manifests.is_some()
+            })
+    }
+
     /// The manifest that it refers to, and its own descriptor in the list of that one's referrers
     /// (end-12); `None` without a `subject`.
     #[must_use]

@@ -11,6 +11,7 @@ use super::cache::{Matter, Member};
 use super::failure::{of_store, of_upstream};
 use crate::oci::{Digest, Error, ErrorCode, RepositoryName};
 use crate::store::{Key, Stored};
+use crate::upstream::UpstreamError;
 
 /// What is known of a blob in a repository.
 #[derive(Clone, Copy, Debug)]
@@ -140,6 +141,16 @@ impl Registry {
         let ask = async {
             if cache.member(name, digest).is_none() {
                 let size = self.upstream_size(name, digest).await?;
+                if let (Some(size), Some(stored)) = (size, cache.present(digest))
+                    && size != stored
+                {
+                    // Something in front of the upstream answers everything.
+                    let cause = format!("it gives {digest} {size} bytes, of {stored}");
+                    return Err(of_upstream(
+                        UpstreamError::Invalid(cause),
+                        blob_unknown(name, digest),
+                    ));
+                }
                 if let Some(size) = size.or_else(|| cache.present(digest)) {
                     cache.keep_member(
                         name,

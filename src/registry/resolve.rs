@@ -133,7 +133,7 @@ impl Registry {
         // It was pushed here, and deleted at another replica.
         cache.forget_pushed_tag(name, tag);
         // A stored one, too: the upstream said a moment ago that it is gone.
-        if cache.is_absent(name, &reference) {
+        if cache.is_gone(name, tag, known.as_ref().map(|state| state.digest)) {
             return Err(unknown());
         }
         if let Some(state) = known {

@@ -300,7 +300,7 @@ impl Subject {
             None => cache.forget_tag_of(name, tag, &stored.digest),
         });
         if matches!(error, UpstreamError::NotFound) {
-            cache.keep_absent(name, &Reference::Tag(tag.clone()));
+            cache.keep_gone(name, tag, stored.digest);
         }
         if Staleness::of(&error).is_some() {
             tracing::warn!(repository = %name, %tag, %error, "serving the stored tag");

@@ -36,8 +36,9 @@ impl Registry {
         })
     }
 
-    /// A tag that means a manifest that is gone is resolved once more, past what is remembered: another replica may have
-    /// deleted the manifest, and the tag may have been pushed anew or moved.
+    /// A tag that means a manifest that cannot be had is resolved once more, past what is remembered: another replica may
+    /// have deleted the manifest, and the tag may have been pushed anew or moved. An upstream that is away or refuses
+    /// says nothing of what the bucket has.
     pub(super) async fn manifest_by_tag(
         &self,
         name: &RepositoryName,
@@ -65,8 +66,10 @@ impl Registry {
                         ..served
                     });
                 }
-                Err(error) if error.code() == ErrorCode::ManifestUnknown && gone.is_none() => {
-                    self.inner.cache.forget_tag_of(name, tag, &digest);
+                Err(error) if gone.is_none() => {
+                    if error.code() == ErrorCode::ManifestUnknown {
+                        self.inner.cache.forget_tag_of(name, tag, &digest);
+                    }
                     gone = Some(digest);
                 }
                 Err(error) => return Err(error),

@@ -65,11 +65,7 @@ impl Upstream {
             }
             _ => (response.content_length(), None),
         };
-        let is_html = header(&response, CONTENT_TYPE.as_str()).is_some_and(|text| {
-            text.trim_start()
-                .to_ascii_lowercase()
-                .starts_with("text/html")
-        });
+        let is_html = is_html(&response);
         let (pieces, stall) = (response.bytes_stream(), self.stall);
         // Not the client's own timeout, which also counts the time in which nobody asks for more.
         let bytes = stream::try_unfold(pieces, move |mut pieces| async move {
@@ -147,4 +143,13 @@ fn content_range(response: &Response) -> Option<(Slice, u64)> {
     let (start, last): (u64, u64) = (start.parse().ok()?, last.parse().ok()?);
     let (end, size) = (last.checked_add(1)?, size.parse().ok()?);
     (start < end && end <= size).then_some((Slice { start, end }, size))
+}
+
+/// Whether an answer is a web page: a login, or that of something in front of the upstream.
+pub(super) fn is_html(response: &Response) -> bool {
+    header(response, CONTENT_TYPE.as_str()).is_some_and(|text| {
+        text.trim_start()
+            .to_ascii_lowercase()
+            .starts_with("text/html")
+    })
 }

@@ -9,6 +9,7 @@ use reqwest::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderVal
 use reqwest::{Method, Response, StatusCode};
 use url::Url;
 
+use super::blob::is_html;
 use super::credentials::Source;
 use super::error::UpstreamError;
 use super::heads::Heads;
@@ -207,7 +208,7 @@ impl Upstream {
         let may_ask = !heads.are_refused();
         if may_ask {
             match within(SMALL, self.session.send(&ask)).await {
-                Ok(response) if response.status().is_success() => {
+                Ok(response) if response.status().is_success() && !is_html(&response) => {
                     heads.worked();
                     // Not `content_length()`, which tells the length of the body that a HEAD does not have.
                     let size = header(&response, CONTENT_LENGTH.as_str());
@@ -331,11 +332,16 @@ pub(super) fn header<'a>(response: &'a Response, name: &str) -> Option<&'a str> 
 }
 
 impl UpstreamManifest {
-    /// Verifies it against the digest it was asked for by, if any.
+    /// Verifies it against the digest it was asked for by, if any. Without one, it must look like a manifest where its
+    /// type does not say that it is one: a page of something in front of the upstream is JSON at times.
     ///
     /// # Errors
     /// `Unsupported`: it is one of schema 1, asked for by digest. `Invalid`, with what is wrong, otherwise.
     pub fn verify(self, expected: Option<Digest>) -> Result<Manifest, UpstreamError> {
+        if expected.is_none() && !Manifest::is_recognizable(&self.bytes, self.media_type.as_ref()) {
+            let message = "it is JSON, and no manifest".to_owned();
+            return Err(UpstreamError::Invalid(message));
+        }
         Manifest::new(self.bytes, self.media_type, expected).map_err(|error| match error {
             ManifestError::Schema1 => UpstreamError::Unsupported(error.to_string()),
             _ => UpstreamError::Invalid(error.to_string()),

@@ -31,6 +31,8 @@ pub enum Rule {
     NeedsContentLength,
     /// `If-Match` and `If-None-Match` of a PUT or a DELETE are not looked at (Garage 2, `MinIO` of 2019).
     IgnoresConditions,
+    /// The same of a DELETE only (Ceph RGW 16).
+    IgnoresConditionsOfDeletes,
     /// All parts but the last are of one size, and the last is not larger: else Complete is a 400 (Cloudflare R2).
     EqualParts,
     /// `UploadPartCopy` is a 501.

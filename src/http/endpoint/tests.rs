@@ -123,11 +123,20 @@ fn every_endpoint_is_found() {
         ),
         (
             "POST",
-            format!("{root}/blobs/uploads/?mount={DIGEST}&from="),
+            format!("{root}/blobs/uploads/?mount={DIGEST}"),
             Endpoint::Mount {
                 name: name(),
                 digest,
                 from: None,
+            },
+        ),
+        // An empty name is none, and distribution mounts from one that is named only.
+        (
+            "POST",
+            format!("{root}/blobs/uploads/?mount={DIGEST}&from="),
+            Endpoint::BeginUpload {
+                name: name(),
+                algorithm: Algorithm::Sha256,
             },
         ),
         // end-11: "if a registry does not support cross-repository mounting or is unable to mount the requested blob, it

@@ -81,9 +81,10 @@ pub(super) struct Cache {
     pub(super) tags: Moka<InRepository<Tag>, TagState>,
     /// Held while a tag's state is replaced.
     tag_lock: Mutex<()>,
-    pub(super) absent: Moka<InRepository<Reference>, ()>,
+    /// With the digest of the tag's link in the bucket, where the tag was stored when the upstream said that it is gone.
+    pub(super) absent: Moka<InRepository<Reference>, Option<Digest>>,
     /// Manifests; of the same type as what is absent.
-    pub(super) stored: Moka<InRepository<Reference>, ()>,
+    pub(super) stored: Moka<InRepository<Reference>, Option<Digest>>,
     blobs: Blobs,
     locations: Moka<InRepository<Digest>, Location>,
     lists: Moka<Listed, List>,
@@ -161,7 +162,7 @@ impl Cache {
 
     pub(super) fn keep_stored(&self, name: &RepositoryName, digest: Digest) {
         self.stored
-            .insert((name.clone(), Reference::Digest(digest)), ());
+            .insert((name.clone(), Reference::Digest(digest)), None);
     }
 
     pub(super) fn tag(&self, name: &RepositoryName, tag: &Tag) -> Option<TagState> {
@@ -193,8 +194,23 @@ impl Cache {
         self.absent.contains_key(&(name.clone(), reference.clone()))
     }
 
+    /// The same of a tag whose link in the bucket holds `stored`: one that came there since is another replica's word,
+    /// and newer.
+    pub(super) fn is_gone(&self, name: &RepositoryName, tag: &Tag, stored: Option<Digest>) -> bool {
+        let key = (name.clone(), Reference::Tag(tag.clone()));
+        let absent = self.absent.get(&key);
+        absent.is_some_and(|then| stored.is_none() || then == stored)
+    }
+
+    /// The upstream says that a stored tag is gone.
+    pub(super) fn keep_gone(&self, name: &RepositoryName, tag: &Tag, stored: Digest) {
+        let key = (name.clone(), Reference::Tag(tag.clone()));
+        self.absent.insert(key, Some(stored));
+    }
+
     pub(super) fn keep_absent(&self, name: &RepositoryName, reference: &Reference) {
-        self.absent.insert((name.clone(), reference.clone()), ());
+        let key = (name.clone(), reference.clone());
+        self.absent.insert(key, None);
     }
 
     /// Where the upstream has its own clients fetch a blob.
