@@ -6,41 +6,26 @@ use std::time::Duration;
 use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::config::{
-    BehaviorVersion, Builder, Credentials, ProvideCredentials, Region, RequestChecksumCalculation,
-    ResponseChecksumValidation, SharedCredentialsProvider,
+    BehaviorVersion, Builder, Credentials, Region, RequestChecksumCalculation,
+    ResponseChecksumValidation,
 };
 use aws_sdk_s3::types::ServerSideEncryption;
-use bytes::Bytes;
 
 use tokio::sync::OnceCell;
-use uuid::Uuid;
 
 use super::answers::Answers;
 use super::content_length::ContentLength;
+use super::credentials::found_credentials;
 use super::relocate::CopyOptions;
-use super::{
-    Condition, Embedded, Inner, Key, Metadata, PutOptions, Store, StoreError, error,
-    presign::Presigner,
-};
+use super::{Embedded, Inner, PutOptions, Store, StoreError, error, presign::Presigner};
 use crate::config::{Driver, S3, Storage};
-use crate::oci::MediaType;
-use crate::telemetry::causes;
 
 /// How long a bucket that lags needs, and some more, until each region knows of an object: Tigris says about a second
 /// for 99 of 100.
 const LAG: Duration = Duration::from_secs(10);
 
-/// How long credentials are looked for: a machine that is no cloud's does not answer for its role at all.
-const SEARCH: Duration = Duration::from_secs(5);
-
-/// How much is repeated of why what was found in the place of credentials is none, in characters.
-const MOST_FOUND: usize = 300;
-
 /// How wrong this machine's clock may be without a word.
 const NOTABLE_SKEW: Duration = Duration::from_mins(5);
-
-/// How many bytes are written to find out whether there is room again: about as much as a manifest and its links.
-const PROBE: usize = 64 << 10;
 
 /// How long a process that is about to end may keep a folder from the next one.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -211,52 +196,6 @@ impl Store {
         store.found_at(endpoint).await
     }
 
-    /// Asks whether the bucket is there, for at most `patience`: twice, since the first connection may be one that
-    /// the other side has closed. If the last write found no room, a small one is tried.
-    ///
-    /// # Errors
-    /// It is not, or does not say; `Full`: it takes no writes.
-    pub async fn reach(&self, patience: Duration) -> Result<(), StoreError> {
-        let operation = "HeadBucket";
-        let unavailable = |cause: &str| StoreError::Unavailable {
-            operation,
-            cause: cause.to_owned(),
-        };
-        let retries = RetryConfig::standard()
-            .with_max_attempts(2)
-            .with_initial_backoff(Duration::from_millis(50));
-        let twice = aws_sdk_s3::config::Builder::new().retry_config(retries);
-        let request = self.inner.client.head_bucket().bucket(&self.inner.bucket);
-        let request = Box::pin(request.customize().config_override(twice).send());
-        let reached = async {
-            request.await.map_err(|error| {
-                error::translate(operation, &error)
-                    .unwrap_or_else(|| unavailable("there is no such bucket"))
-            })?;
-            if self.inner.answers.is_in_doubt() {
-                self.try_write().await?;
-            }
-            Ok(())
-        };
-        let reached = tokio::time::timeout(patience, reached).await;
-        reached.unwrap_or_else(|_| Err(unavailable("it takes too long")))
-    }
-
-    /// Whether there is room by now. That it may not write is not the bucket's fault.
-    async fn try_write(&self) -> Result<(), StoreError> {
-        let id = Uuid::new_v4();
-        let (key, bytes) = (Key::Check(&id), Bytes::from(vec![0; PROBE]));
-        let (kind, metadata) = (MediaType::OCTET_STREAM, Metadata::new());
-        match self
-            .put(key, bytes, &kind, &metadata, Condition::Always)
-            .await
-        {
-            Ok(_) => self.delete(key).await,
-            Err(error @ StoreError::Full { .. }) => Err(error),
-            Err(_) => Ok(()),
-        }
-    }
-
     /// Asks `endpoint` for the bucket.
     async fn found_at(self, endpoint: String) -> Result<Self, ConnectError> {
         let bucket = self.inner.bucket.clone();
@@ -411,37 +350,6 @@ fn base() -> Builder {
                 .with_max_attempts(4)
                 .with_max_backoff(Duration::from_secs(2)),
         )
-}
-
-/// Those of the AWS SDKs' default chain.
-async fn found_credentials(bucket: &str) -> Result<SharedCredentialsProvider, ConnectError> {
-    let none = |found| ConnectError::NoCredentials {
-        bucket: bucket.to_owned(),
-        found,
-    };
-    let search = async {
-        let mut defaults = aws_config::defaults(BehaviorVersion::latest());
-        if let Some(client) = super::proxy::client() {
-            defaults = defaults.http_client(client);
-        }
-        let defaults = Box::pin(defaults.load()).await;
-        let provider = defaults.credentials_provider().ok_or_else(|| none(None))?;
-        match provider.provide_credentials().await {
-            Ok(_) => Ok(provider),
-            Err(error) => {
-                // Its type has no name that the SDK's crates hand on. What is not found needs no further words, and
-                // lists every place that was looked at.
-                let kind = format!("{error:?}");
-                let is_absent = ["CredentialsNotLoaded", "ProviderTimedOut"]
-                    .iter()
-                    .any(|absent| kind.starts_with(absent));
-                let found: String = causes(&error).chars().take(MOST_FOUND).collect();
-                Err(none((!is_absent).then_some(found)))
-            }
-        }
-    };
-    let found = tokio::time::timeout(SEARCH, search).await;
-    found.unwrap_or_else(|_| Err(none(None)))
 }
 
 fn timeouts() -> aws_smithy_types::timeout::TimeoutConfigBuilder {

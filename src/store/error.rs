@@ -77,11 +77,7 @@ where
     {
         return None;
     }
-    // The answer to a HEAD has no code, and the SDK's words for it say nothing.
-    let cause = match (status, code) {
-        (Some(status), None) => format!("it answered {status}"),
-        _ => causes(error),
-    };
+    let cause = in_words(error);
     let date = error.raw_response().map(HttpResponse::headers);
     let ahead = date.and_then(|headers| seconds_ahead(headers.get("date")));
     let is_apart = ahead.is_some_and(|ahead| ahead.unsigned_abs() >= SKEW.as_secs());
@@ -102,6 +98,24 @@ pub(super) fn other_region<E>(error: &SdkError<E, HttpResponse>) -> Option<Optio
     let told = response.headers().get("x-amz-bucket-region");
     let elsewhere = matches!(response.status().as_u16(), 301 | 307 | 400);
     elsewhere.then(|| told.map(str::to_owned))
+}
+
+/// What the bucket says, if it says anything; else what the SDK does.
+fn in_words<E>(error: &SdkError<E, HttpResponse>) -> String
+where
+    E: ProvideErrorMetadata + std::error::Error + 'static,
+{
+    let meta = error.as_service_error().map(ProvideErrorMetadata::meta);
+    match meta.map(|meta| (meta.code(), meta.message())) {
+        Some((Some(code), Some(message))) => format!("it answered {code}: {message}"),
+        Some((Some(code), None)) => format!("it answered {code}"),
+        // The answer to a HEAD has no code, and the SDK's words for it say nothing.
+        Some(_) => error.raw_response().map_or_else(
+            || causes(error),
+            |response| format!("it answered {}", response.status()),
+        ),
+        None => causes(error),
+    }
 }
 
 /// How wrong this machine's clock is.
@@ -160,6 +174,6 @@ where
 {
     translate(operation, error).unwrap_or_else(|| StoreError::Unavailable {
         operation,
-        cause: causes(error),
+        cause: in_words(error),
     })
 }

@@ -41,7 +41,7 @@ pub(super) fn of(config: &Config, why: &str) -> String {
         "storage.s3.storageclass, or a lifecycle, puts objects where they cannot be read"
     } else if says(&["AccessDenied", "refused", "Forbidden", "403"]) {
         "check the keys, and that they may read, write, list and delete in this bucket (an Editor, at Tigris)"
-    } else if says(&["service error", "it answered"]) {
+    } else if says(&["it answered"]) {
         "this S3 does not do what pounce needs of it"
     } else {
         REACH

@@ -63,7 +63,8 @@ impl Trial<'_> {
     fn failed(&self, report: &mut Report, what: &str, error: &StoreError, lost: &str) {
         let why = causes(error);
         let advice = advice::of(self.config, &why);
-        let advice = if lost.is_empty() {
+        let is_full = matches!(error, StoreError::Full { .. });
+        let advice = if lost.is_empty() || is_full {
             advice
         } else {
             format!("{lost}; {advice}")
