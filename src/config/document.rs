@@ -36,8 +36,11 @@ pub(super) fn shape(node: &Value, keys: &Keys, path: &mut Vec<String>) -> Result
                 .map(|(index, child)| (index.to_string(), child))
                 .collect()
         }
-        (Key::Section(_) | Key::List, Value::Null) => return Ok(()),
-        (Key::Section(_), _) => {
+        (Key::Section(_) | Key::List | Key::Free, Value::Null) | (Key::Free, Value::Object(_)) => {
+            return Ok(());
+        }
+        // Here it begins: what is below is not looked at.
+        (Key::Section(_) | Key::Free, _) => {
             return Err(ConfigError::value(
                 path.join("."),
                 "must be a mapping of settings",

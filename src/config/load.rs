@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::keys::Keys;
 use super::origins::Origins;
 use super::overrides::{
-    self, AUTH_VARIABLE, Applied, FOREIGN_VARIABLE, PATH_VARIABLE, STORAGE_VARIABLE,
+    self, AUTH_VARIABLE, Applied, EMPTY, FOREIGN_VARIABLE, PATH_VARIABLE, S3AWS, STORAGE_VARIABLE,
 };
 use super::{Config, ConfigError, Driver, Scheme, document, network, scalars, service_links, yaml};
 
@@ -100,7 +100,7 @@ impl Config {
         let origin = file.map(|path| path.display().to_string());
         let mut document = match text.trim() {
             "" => Value::Null,
-            _ => yaml::parse(&origin.unwrap_or_default(), text)?,
+            _ => yaml::parse(&origin.unwrap_or_default(), text, &mut notices)?,
         };
         if document.is_null() {
             document = Value::Object(serde_json::Map::new());
@@ -111,10 +111,24 @@ impl Config {
                 "must be a mapping of settings",
             ));
         }
-        let storage = choice(&mut document, "storage", environment);
-        let auth = choice(&mut document, "auth", environment);
+        let storage = choice(&mut document, STORAGE_VARIABLE, environment, &mut notices)?;
+        let auth = choice(&mut document, AUTH_VARIABLE, environment, &mut notices)?;
+        if let Some(Value::Object(storage)) = document.get_mut("storage")
+            && !storage.contains_key("s3")
+            && let Some(section) = storage.remove(S3AWS)
+        {
+            storage.insert("s3".to_owned(), section);
+        }
         document::tidy(&mut document, &keys, &mut Vec::new(), &mut notices)?;
         let mut origins = Origins::of_file(&document);
+        for (section, chosen, variable) in [
+            ("storage", &storage, STORAGE_VARIABLE),
+            ("auth", &auth, AUTH_VARIABLE),
+        ] {
+            if matches!(chosen, Choice::Whole) {
+                origins.overridden(section.to_owned(), variable);
+            }
+        }
         let mut service_links = Vec::new();
         for (name, value) in &environment.0 {
             let not_one = [
@@ -134,7 +148,7 @@ impl Config {
         }
         notices.extend(service_links::notice(&service_links));
         notices.extend(network::notices(environment));
-        let chosen = (storage, auth);
+        let chosen = (storage.name(), auth.name());
         let config = Self::of(
             document,
             &keys,
@@ -190,7 +204,7 @@ impl Config {
             }
         };
         config.storage.driver = match storage.as_deref() {
-            Some("s3") => Driver::S3,
+            Some("s3" | S3AWS) => Driver::S3,
             Some("filesystem") => Driver::Filesystem,
             Some(_) => {
                 return Err(ConfigError::value(
@@ -234,13 +248,64 @@ impl Config {
     }
 }
 
-/// Which of a section's alternatives is named outright: by its variable, or in distribution's short
-/// form, `storage: filesystem`, which is taken out.
-fn choice(document: &mut Value, section: &str, environment: &Environment) -> Option<String> {
-    let short = document[section].as_str().map(str::to_owned);
-    if short.is_some() {
-        document[section] = Value::Object(serde_json::Map::new());
+/// What is said of a section's alternatives.
+enum Choice {
+    /// None is named outright.
+    Open,
+    /// This one is.
+    Named(String),
+    /// The variable has the whole section.
+    Whole,
+}
+
+impl Choice {
+    fn name(self) -> Option<String> {
+        match self {
+            Self::Named(name) => Some(name),
+            Self::Open | Self::Whole => None,
+        }
     }
-    let variable = format!("REGISTRY_{}", section.to_ascii_uppercase());
-    environment.get(&variable).map(str::to_owned).or(short)
+}
+
+/// Which of a section's alternatives is named outright: by its variable, or in distribution's short
+/// form, `storage: filesystem`, which is taken out. A variable may have the section itself, in place of the file's.
+///
+/// # Errors
+/// It is empty, or a list.
+fn choice(
+    document: &mut Value,
+    variable: &str,
+    environment: &Environment,
+    notices: &mut Vec<String>,
+) -> Result<Choice, ConfigError> {
+    let section = variable
+        .trim_start_matches("REGISTRY_")
+        .to_ascii_lowercase();
+    let short = document[&section]
+        .as_str()
+        .map(|name| name.trim().to_owned());
+    if short.is_some() {
+        document[&section] = Value::Object(serde_json::Map::new());
+    }
+    let named = |place: &str, name: &str| match name.trim() {
+        "" => Err(ConfigError::value(place, EMPTY)),
+        name => Ok(Choice::Named(name.to_owned())),
+    };
+    match environment.get(variable) {
+        // Blanks are no value, either.
+        Some(text) if !text.trim().is_empty() => match yaml::parse(variable, text, notices)? {
+            Value::Null => {}
+            Value::String(name) => return named(variable, &name),
+            whole @ Value::Object(_) => {
+                document[&section] = whole;
+                return Ok(Choice::Whole);
+            }
+            _ => {
+                let message = "write one name, or a mapping of settings";
+                return Err(ConfigError::value(variable, message));
+            }
+        },
+        _ => {}
+    }
+    short.map_or(Ok(Choice::Open), |name| named(&section, &name))
 }

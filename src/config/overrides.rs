@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 use super::error::hint;
 use super::keys::{Key, Keys};
-use super::{ConfigError, service_links, yaml};
+use super::{ConfigError, document, service_links, yaml};
 
 /// The file to load when the command line names none; not a setting.
 pub(super) const PATH_VARIABLE: &str = "REGISTRY_CONFIGURATION_PATH";
@@ -18,7 +18,10 @@ pub(super) const FOREIGN_VARIABLE: &str = "REGISTRY_AUTH_FILE";
 /// Variables that say who may do what: mistakes in them are errors.
 const ACCESS: &str = "REGISTRY_AUTH_";
 
-const EMPTY: &str = "is empty: give it a value, or take it out";
+/// distribution's other name for the driver `s3`.
+pub(super) const S3AWS: &str = "s3aws";
+
+pub(super) const EMPTY: &str = "is empty: give it a value, or take it out";
 
 /// What a variable was.
 pub(super) enum Applied {
@@ -46,17 +49,21 @@ pub(super) fn apply(
     let Some(rest) = name.strip_prefix("REGISTRY_") else {
         return Ok(Applied::Nothing);
     };
+    let lower = rest.to_ascii_lowercase();
+    let mut path: Vec<&str> = lower.split('_').collect();
+    if path.starts_with(&["storage", S3AWS]) {
+        path[1] = "s3";
+    }
+    let key = keys.find(&path);
     // `NAME=` in a file of variables means that it is not set.
     if text.is_empty() {
         // A registry that somebody meant to close does not open because a secret is missing.
-        if name.starts_with(ACCESS) {
+        // One that names no setting may be Docker's or Kubernetes'.
+        if name.starts_with(ACCESS) && !matches!(key, Key::Unknown(_)) {
             return Err(ConfigError::value(name, EMPTY));
         }
         return Ok(Applied::Nothing);
     }
-    let lower = rest.to_ascii_lowercase();
-    let path: Vec<&str> = lower.split('_').collect();
-    let key = keys.find(&path);
     // A setting is one whatever its value looks like.
     if !matches!(key, Key::Setting(_)) && service_links::is_one(rest, text) {
         return Ok(Applied::ServiceLink);
@@ -67,7 +74,7 @@ pub(super) fn apply(
             return Ok(Applied::Nothing);
         }
         Key::Refused(refused) => {
-            if refused.is_harmless(&path, &yaml::parse(name, text)?) {
+            if refused.is_harmless(&path, &yaml::parse(name, text, notices)?) {
                 return Ok(Applied::Nothing);
             }
             return Err(ConfigError::value(name, refused.why));
@@ -82,14 +89,19 @@ pub(super) fn apply(
             return Ok(Applied::Nothing);
         }
         Key::Setting(default) => {
-            let value = value(name, text, default)?;
+            let value = value(name, text, default, notices)?;
             if value.is_null() && name.starts_with(ACCESS) {
                 return Err(ConfigError::value(name, EMPTY));
             }
             put(document, name, &path, value)?;
         }
         Key::Section(_) | Key::List | Key::Free => {
-            put(document, name, &path, yaml::parse(name, text)?)?;
+            let mut value = yaml::parse(name, text, notices)?;
+            if key != Key::Free {
+                let mut path = path.iter().map(|&key| key.to_owned()).collect();
+                document::tidy(&mut value, keys, &mut path, notices)?;
+            }
+            put(document, name, &path, value)?;
         }
     }
     Ok(Applied::Setting(path.join(".")))
@@ -101,12 +113,17 @@ fn variable(key: &str) -> String {
 }
 
 /// Reads a variable's text. That of a setting that is a text stays as it is, quoted or not: a password may have a `#`.
-fn value(name: &str, text: &str, default: &Value) -> Result<Value, ConfigError> {
+fn value(
+    name: &str,
+    text: &str,
+    default: &Value,
+    notices: &mut Vec<String>,
+) -> Result<Value, ConfigError> {
     match default {
-        Value::Bool(_) | Value::Number(_) | Value::Array(_) => yaml::parse(name, text),
+        Value::Bool(_) | Value::Number(_) | Value::Array(_) => yaml::parse(name, text, notices),
         // Not all that YAML takes for nothing: a comment is a password, too.
         _ if matches!(text, "~" | "null" | "Null" | "NULL") => Ok(Value::Null),
-        _ => Ok(match yaml::parse(name, text) {
+        _ => Ok(match yaml::parse(name, text, &mut Vec::new()) {
             Ok(Value::String(unquoted)) if text.starts_with(['"', '\'']) => Value::String(unquoted),
             _ => Value::String(text.to_owned()),
         }),

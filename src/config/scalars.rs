@@ -71,6 +71,7 @@ fn one(
     let wrong = |message: &str| ConfigError::value(parts.join("."), message);
     *node = match (default, node.take()) {
         (_, Value::Null) => Value::Null,
+        (_, Value::String(_)) if says_nothing => Value::Null,
         (Value::Bool(_), Value::String(text)) => {
             let found = boolean(&text).map(Value::Bool);
             found.ok_or_else(|| wrong("write true or false"))?
@@ -79,7 +80,6 @@ fn one(
             let found = integer(&text).map(Value::Number);
             found.ok_or_else(|| wrong("write a whole number"))?
         }
-        (_, Value::String(_)) if says_nothing => Value::Null,
         (Value::Array(_), list @ Value::Array(_)) => list,
         (default, Value::String(text)) => {
             let is_duration = default.as_str().is_some_and(durations::is_one);

@@ -9,25 +9,78 @@ use std::fmt;
 use serde::de::{MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
-use serde_saphyr::{NonFiniteFloatPolicy, Options, Spanned};
+use serde_saphyr::{DuplicateKeyPolicy, NonFiniteFloatPolicy, Options, Spanned};
 
 use super::ConfigError;
 
-/// Parses a document into mappings, lists, texts and nulls.
+/// Parses the first document of a text into mappings, lists, texts and nulls, as distribution does: of several equal
+/// keys of a mapping, the last one counts, with a notice.
 ///
 /// # Errors
-/// It is not YAML; `origin` is the file or the variable that it stands in.
-pub(super) fn parse(origin: &str, text: &str) -> Result<Value, ConfigError> {
+/// It is not YAML; `origin` is the file or the variable that it stands in. The error says where, and no more, because
+/// the parser's own sentences repeat what stands there.
+pub(super) fn parse(
+    origin: &str,
+    text: &str,
+    notices: &mut Vec<String>,
+) -> Result<Value, ConfigError> {
+    let text = first(text);
     let mut options = Options::default();
     // Without the lines around the mistake: a secret may stand there.
     options.with_snippet = false;
     options.non_finite_float_policy = NonFiniteFloatPolicy::AsString;
+    // Each of them comes here, so that they can be told.
+    options.duplicate_keys = DuplicateKeyPolicy::PassThrough;
     let node: Spanned<Node> =
-        serde_saphyr::from_str_with_options(text, options).map_err(|error| ConfigError::Yaml {
-            origin: origin.to_owned(),
-            message: error.to_string(),
+        serde_saphyr::from_str_with_options(text, options).map_err(|error| {
+            let place = error.location().map(|place| {
+                let (line, column) = (place.line(), place.column());
+                format!(", at line {line}, column {column}")
+            });
+            let place = place.unwrap_or_default();
+            ConfigError::Yaml {
+                origin: origin.to_owned(),
+                message: format!(
+                    "is not valid YAML{place}: look at the indentation, and quote texts with special characters"
+                ),
+            }
         })?;
-    Ok(into_value(node, text))
+    let mut twice = Vec::new();
+    let value = into_value(node, text, "", &mut twice);
+    let origin = if origin.is_empty() {
+        String::new()
+    } else {
+        format!("{origin}: ")
+    };
+    notices.extend(
+        twice
+            .into_iter()
+            .map(|path| format!("{origin}{path} is there more than once: the last one counts")),
+    );
+    Ok(value)
+}
+
+/// The first of the documents in a text. The others are not looked at, as in distribution, and need not be YAML.
+fn first(text: &str) -> &str {
+    let mut begun = false;
+    let mut from = 0;
+    for line in text.split_inclusive('\n') {
+        let content = line.trim_start_matches('\u{feff}');
+        let is_marker = |marker| {
+            let rest = content.strip_prefix(marker);
+            rest.is_some_and(|rest: &str| {
+                rest.is_empty() || rest.starts_with([' ', '\t', '\r', '\n'])
+            })
+        };
+        let (starts, ends) = (is_marker("---"), is_marker("..."));
+        if begun && (starts || ends) {
+            return &text[..from];
+        }
+        let is_content = !content.trim().is_empty() && !content.trim_start().starts_with('#');
+        begun |= starts || (is_content && !ends && !content.starts_with('%'));
+        from += line.len();
+    }
+    text
 }
 
 enum Node {
@@ -40,8 +93,12 @@ enum Node {
     Map(Vec<(String, Spanned<Node>)>),
 }
 
-/// `text` is the document.
-fn into_value(node: Spanned<Node>, text: &str) -> Value {
+/// `text` is the document, and `path` where the node stands in it; `twice` gets the paths of repeated keys.
+fn into_value(node: Spanned<Node>, text: &str, path: &str, twice: &mut Vec<String>) -> Value {
+    let below = |key: &str| match path {
+        "" => key.to_owned(),
+        path => format!("{path}.{key}"),
+    };
     let span = node.defined.span();
     match node.value {
         Node::Null => Value::Null,
@@ -57,12 +114,19 @@ fn into_value(node: Spanned<Node>, text: &str) -> Value {
         }
         Node::List(list) => list
             .into_iter()
-            .map(|node| into_value(node, text))
+            .enumerate()
+            .map(|(index, node)| into_value(node, text, &below(&index.to_string()), twice))
             .collect(),
         Node::Map(map) => {
-            let pairs = map.into_iter();
-            let pairs = pairs.map(|(key, node)| (key, into_value(node, text)));
-            Value::Object(pairs.collect())
+            let mut section = serde_json::Map::new();
+            for (key, node) in map {
+                let path = below(&key);
+                let value = into_value(node, text, &path, twice);
+                if section.insert(key, value).is_some() && !twice.contains(&path) {
+                    twice.push(path);
+                }
+            }
+            Value::Object(section)
         }
     }
 }
@@ -150,8 +214,12 @@ mod tests {
                 "# \u{e9}\nk: [\"\u{e9}\", {text} , {text}] # x\nb:\n  - {text}\nc: {text}"
             );
             let expected = json!({"k": ["\u{e9}", text, text], "b": [text], "c": text});
-            assert_eq!(parse("", &list).unwrap(), expected, "{text}");
-            assert_eq!(parse("", text).unwrap(), json!(text));
+            assert_eq!(
+                parse("", &list, &mut Vec::new()).unwrap(),
+                expected,
+                "{text}"
+            );
+            assert_eq!(parse("", text, &mut Vec::new()).unwrap(), json!(text));
         }
     }
 
@@ -162,10 +230,62 @@ mod tests {
             "a": {"p": "0x1", "q": null}, "b": {"p": "0x1", "q": null}, "c": {"p": "0x1", "q": null, "r": "~"},
             "d": null, "e": null, "f": "1\n2\n", "g": "1",
         });
-        assert_eq!(parse("", text).unwrap(), expected);
+        assert_eq!(parse("", text, &mut Vec::new()).unwrap(), expected);
         assert_eq!(parse("", "# nothing").unwrap(), Value::Null);
-        for wrong in ["a: [", "a: 1\na: 2", "*x"] {
-            parse("", wrong).unwrap_err();
+        for wrong in [
+            "a: [",
+            "*SECRET",
+            "a: *SECRET",
+            "\"SECRET\"x: [",
+            "a: &",
+            "a: SECRET: b",
+        ] {
+            let error = parse("", wrong, &mut Vec::new()).unwrap_err().to_string();
+            assert!(!error.contains("SECRET"), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_last_of_equal_keys_counts() {
+        let mut notices = Vec::new();
+        let text = "a: SECRET1\nb: {c: [{d: 1, d: SECRET2, d: 3}]}\na: 2";
+        let expected = json!({"a": "2", "b": {"c": [{"d": "3"}]}});
+        assert_eq!(parse("f", text, &mut notices).unwrap(), expected);
+        let said = |path| format!("f: {path} is there more than once: the last one counts");
+        assert_eq!(notices, [said("b.c.0.d"), said("a")]);
+        notices.clear();
+        // A merged key is no second one.
+        let text = "x: &x {a: 1, b: 1}\ny: {a: 2, <<: *x}";
+        let expected = json!({"x": {"a": "1", "b": "1"}, "y": {"a": "2", "b": "1"}});
+        assert_eq!(parse("", text, &mut notices).unwrap(), expected);
+        assert!(notices.is_empty(), "{notices:?}");
+    }
+
+    #[test]
+    fn the_first_document_counts() {
+        for text in [
+            "a: 1\n---\nb: 2",
+            "---\na: 1\n---\nb: [",
+            "# x\n---\na: 1\n...\n}}",
+            "%YAML 1.1\n---\na: 1\r\n--- # x\r\nb: *c",
+            "\u{feff}---\na: 1\n---\n",
+            "--- {a: 1}\n--- {a: 2}",
+            "a: 1\n---",
+        ] {
+            let value = parse("", text, &mut Vec::new()).unwrap();
+            assert_eq!(value, json!({"a": "1"}), "{text}");
+        }
+        for (text, expected) in [
+            ("---\n---\na: 1", Value::Null),
+            ("a: ---", json!({"a": "---"})),
+            ("a: |\n  ---\n  b", json!({"a": "---\nb"})),
+            ("---x: 1", json!({"---x": "1"})),
+        ] {
+            assert_eq!(
+                parse("", text, &mut Vec::new()).unwrap(),
+                expected,
+                "{text}"
+            );
         }
     }
 }
