@@ -84,7 +84,9 @@ pub enum StartError {
     #[error(transparent)]
     Store(#[from] ConnectError),
     /// There can be no connection to the upstream.
-    #[error("proxy.remoteurl: {0}")]
+    #[error(
+        "the clients of upstreams cannot be made: {0}; SSL_CERT_FILE and SSL_CERT_DIR, if set, must have certificates"
+    )]
     Upstream(#[from] UpstreamError),
     /// Nobody can be let in.
     #[error(transparent)]
@@ -151,6 +153,14 @@ impl Server {
             None => Url::parse(&format!("{scheme}://{local}"))
                 .map_err(|error| UpstreamError::Invalid(error.to_string()))?,
         };
+        // Up to the last slash, as for distribution.
+        let base_path = http
+            .host
+            .as_ref()
+            .and_then(|host| host.as_url().join("./").ok());
+        let base_path = base_path.map_or_else(String::new, |url| {
+            url.path().trim_end_matches('/').to_owned()
+        });
         let operator = debug
             .as_ref()
             .map(|(listening, _)| local_addr(&listening.listener).to_string());
@@ -173,6 +183,7 @@ impl Server {
             metrics: Arc::clone(&metrics),
             prefix: http.prefix.trim_end_matches('/').to_owned(),
             base,
+            base_path,
             fixed_base: http.host.is_some(),
             relative_urls: http.relativeurls,
             trusted_proxies: http.trustedproxies.clone(),

@@ -196,3 +196,118 @@ fn kubernetes_service_links_are_warned_of_once() {
     assert_eq!(config.proxy.host[0].as_str(), "10.96.7.7");
     assert!(config.http.headers.is_empty(), "{:?}", config.http.headers);
 }
+
+/// distribution unmarshals a variable into whatever it names.
+#[test]
+fn a_variable_may_have_a_whole_section() {
+    let storages = [
+        "{filesystem: {rootdirectory: /d}, delete: {enabled: true}}",
+        r#"{"filesystem": {"rootdirectory": "/d", "maxthreads": 100}, "delete": {"enabled": true}}"#,
+        "filesystem:\n  rootdirectory: /d\ndelete:\n  enabled: true\n",
+    ];
+    for storage in storages {
+        let file = "storage: {s3: {bucket: b}}";
+        let loaded = load(file, &[("REGISTRY_STORAGE", storage)]).unwrap();
+        assert_eq!(loaded.config.storage.driver, Driver::Filesystem);
+        assert!(loaded.config.storage.delete.enabled);
+        assert!(loaded.config.storage.s3.bucket.is_none());
+    }
+    for auth in [
+        "{htpasswd: {realm: x, path: /p}}",
+        "htpasswd:\n  realm: x\n  path: /p",
+    ] {
+        let loaded = load("", &[("REGISTRY_AUTH", auth)]).unwrap();
+        assert_eq!(loaded.config.auth.scheme, Scheme::Htpasswd);
+        assert!(loaded.settings().iter().any(|(path, _, origin)| {
+            path == "auth.htpasswd.realm"
+                && *origin == pounce::config::Origin::Variable("REGISTRY_AUTH".to_owned())
+        }));
+    }
+    let file = "auth: {htpasswd: {realm: x, path: /p}}";
+    for (auth, scheme) in [
+        ("\"htpasswd\"", Scheme::Htpasswd),
+        (" htpasswd\n", Scheme::Htpasswd),
+        ("~", Scheme::Htpasswd),
+        (" ", Scheme::Htpasswd),
+        ("{}", Scheme::Open),
+    ] {
+        let loaded = load(file, &[("REGISTRY_AUTH", auth)]).unwrap();
+        assert_eq!(loaded.config.auth.scheme, scheme, "{auth}");
+    }
+    for (file, variables, said) in [
+        ("auth: ''", &[][..], "auth: is empty"),
+        ("", &[("REGISTRY_AUTH", "''")], "REGISTRY_AUTH: is empty"),
+        (
+            "",
+            &[("REGISTRY_AUTH", "[a]")],
+            "REGISTRY_AUTH: write one name",
+        ),
+    ] {
+        let error = load(file, variables).unwrap_err().to_string();
+        assert!(error.starts_with(said), "{error}");
+    }
+}
+
+#[test]
+fn what_is_ignored_in_a_file_is_ignored_in_a_variable() {
+    let driver = ("REGISTRY_STORAGE", "filesystem");
+    for variable in [
+        ("REGISTRY_LOG", "{level: debug, fields: {service: x}}"),
+        ("REGISTRY_HTTP", "{addr: ':5000', http2: {disabled: true}}"),
+        (
+            "REGISTRY_STORAGE_FILESYSTEM",
+            "{rootdirectory: /d, maxthreads: 100}",
+        ),
+        (
+            "REGISTRY_PROXY",
+            "{remoteurl: 'https://r.example.com', ttl: 168h}",
+        ),
+        (
+            "REGISTRY_STORAGE_S3",
+            "{bucket: b, v4auth: true, skipverify: false}",
+        ),
+        ("REGISTRY_STORAGE_S3AWS_BUCKET", "b"),
+    ] {
+        if let Err(error) = load("", &[driver, variable]) {
+            panic!("{variable:?}: {error}");
+        }
+    }
+    let wrong = ("REGISTRY_STORAGE_S3", "{skipverify: true}");
+    let error = load("", &[driver, wrong]).unwrap_err().to_string();
+    assert!(error.starts_with("storage.s3.skipverify"), "{error}");
+}
+
+#[test]
+fn s3aws_is_s3() {
+    for (file, variables) in [
+        ("storage: {s3aws: {bucket: b}}", &[][..]),
+        ("storage: s3aws", &[("REGISTRY_STORAGE_S3_BUCKET", "b")]),
+        (
+            "storage: {s3: {bucket: b}}",
+            &[("REGISTRY_STORAGE", "s3aws")],
+        ),
+        ("", &[("REGISTRY_STORAGE", "{s3aws: {bucket: b}}")]),
+        ("", &[("REGISTRY_STORAGE_S3AWS_BUCKET", "b")]),
+    ] {
+        let config = load(file, variables).unwrap().config;
+        assert_eq!(config.storage.driver, Driver::S3, "{file} {variables:?}");
+        assert_eq!(config.storage.s3.bucket.as_deref(), Some("b"));
+    }
+}
+
+/// Of `docker run --link`.
+#[test]
+fn docker_links_do_not_end_the_start() {
+    let loaded = load(
+        "",
+        &[
+            ("REGISTRY_AUTH_ENV_FOO", "bar"),
+            ("REGISTRY_AUTH_NAME", "/a/b"),
+            ("REGISTRY_AUTH_PORT_5001_TCP_NAME", "/a/b"),
+            ("REGISTRY_AUTH_PORT", ""),
+        ],
+    )
+    .unwrap();
+    assert_eq!(loaded.notices.len(), 1, "{:?}", loaded.notices);
+    load("", &[("REGISTRY_AUTH_HTPASSWD_REALM", "")]).unwrap_err();
+}

@@ -189,3 +189,38 @@ async fn configured_headers_are_on_every_response() {
         );
     }
 }
+
+/// As distribution does: the path of `http.host`, up to its last slash, stands before `/v2/`.
+#[tokio::test]
+async fn the_path_of_the_host_is_part_of_locations() {
+    let prefix = ("REGISTRY_HTTP_PREFIX", "/pfx/");
+    for (host, prefix, expected) in [
+        (
+            "https://r.example.com/pfx/",
+            None,
+            "https://r.example.com/pfx/v2/a/",
+        ),
+        (
+            "https://r.example.com/a/pfx/",
+            Some(prefix),
+            "https://r.example.com/a/pfx/v2/a/",
+        ),
+        (
+            "https://r.example.com/pfx",
+            None,
+            "https://r.example.com/v2/a/",
+        ),
+    ] {
+        let mut variables = vec![("REGISTRY_HTTP_HOST", host)];
+        variables.extend(prefix);
+        let pounce = Pounce::with(&variables).await;
+        let path = match prefix {
+            Some(_) => "/pfx/v2/a/blobs/uploads/",
+            None => "/v2/a/blobs/uploads/",
+        };
+        let reply = pounce.send(pounce.request("POST", path)).await;
+        assert_eq!(reply.status, 202);
+        let location = reply.header("location");
+        assert!(location.starts_with(expected), "{location}");
+    }
+}

@@ -215,3 +215,63 @@ fn an_error_names_the_file() {
     let expected = format!("storage.s3.encrypt (in {}): ", path.display());
     assert!(error.to_string().starts_with(&expected), "{error}");
 }
+
+#[test]
+fn an_empty_scalar_is_the_default() {
+    for file in [
+        "storage: {delete: {enabled: ''}}",
+        "storage: {s3: {chunksize: ''}, delete: {enabled: \"\"}}",
+        "proxy: {spool: {maxsize: ''}}",
+    ] {
+        let config = load(file, &[("REGISTRY_STORAGE", "filesystem")])
+            .unwrap()
+            .config;
+        assert!(!config.storage.delete.enabled);
+        assert_eq!(config.storage.s3.chunksize, 10 << 20);
+        assert!(config.proxy.spool.maxsize.is_none());
+    }
+}
+
+#[test]
+fn several_documents_and_repeated_keys_are_read() {
+    let file = "log: {level: warn}\nhttp: {secret: SECRET1, secret: SECRET2}\n---\nlog: [";
+    let loaded = load(file, &[]).unwrap();
+    assert_eq!(loaded.config.log.level, LogLevel::Warn);
+    assert_eq!(
+        loaded.config.http.secret.as_ref().map(Secret::reveal),
+        Some("SECRET2")
+    );
+    assert_eq!(
+        loaded.notices,
+        ["http.secret is there more than once: the last one counts"]
+    );
+}
+
+#[test]
+fn thresholds_of_copies_begin_at_nothing() {
+    for (value, expected) in [("0", 0), ("1", 1), ("5368709120", 5 << 30)] {
+        for config in both("storage.s3.multipartcopythresholdsize", value) {
+            assert_eq!(config.storage.s3.multipartcopythresholdsize, expected);
+        }
+    }
+    let variable = (
+        "REGISTRY_STORAGE_S3_MULTIPARTCOPYTHRESHOLDSIZE",
+        "5368709121",
+    );
+    load("", &[variable]).unwrap_err();
+}
+
+#[test]
+fn headers_that_are_no_mapping_are_not_repeated() {
+    for (file, variables) in [
+        ("", &[("REGISTRY_HTTP_HEADERS", "SECRETPW")][..]),
+        ("", &[("REGISTRY_HTTP", "{headers: SECRETPW}")]),
+        ("http: {headers: [SECRETPW]}", &[]),
+    ] {
+        let error = load(file, variables).unwrap_err().to_string();
+        assert!(
+            error.starts_with("http.headers") && !error.contains("SECRETPW"),
+            "{error}"
+        );
+    }
+}

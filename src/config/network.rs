@@ -30,6 +30,24 @@ pub(super) fn notices(environment: &Environment) -> Vec<String> {
             ));
         }
     }
+    let file = environment.get("SSL_CERT_FILE");
+    if file
+        .and_then(|path| std::fs::read(path).ok())
+        .is_some_and(|text| !has_certificate(&text))
+    {
+        notices.push(
+            "SSL_CERT_FILE names a file without a certificate in PEM, so that nothing is trusted"
+                .to_owned(),
+        );
+    }
+    for name in ["NO_PROXY", "no_proxy"] {
+        let entries = environment.get(name).unwrap_or_default().split(',');
+        for (entry, instead) in entries.filter_map(|entry| plain(entry.trim())) {
+            notices.push(format!(
+                "{name}: {entry} is not understood for upstreams: write {instead}"
+            ));
+        }
+    }
     for name in ["HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY"] {
         for name in [name.to_owned(), name.to_ascii_lowercase()] {
             // Not the whole, which may have a password.
@@ -41,6 +59,25 @@ pub(super) fn notices(environment: &Environment) -> Vec<String> {
         }
     }
     notices
+}
+
+fn has_certificate(text: &[u8]) -> bool {
+    // One with OpenSSL's trust settings (BEGIN TRUSTED CERTIFICATE) is not read.
+    let begins = b"-----BEGIN CERTIFICATE-----";
+    text.windows(begins.len()).any(|window| window == begins)
+}
+
+/// An entry of `NO_PROXY` that Go's clients know and the upstreams' does not, with what says nearly the same.
+fn plain(entry: &str) -> Option<(&str, &str)> {
+    let domain = entry.strip_prefix("*.");
+    let host = domain.unwrap_or(entry);
+    // Not the colons of an address.
+    let port = host.rsplit_once(':').filter(|(host, port)| {
+        let one = !host.contains(':') || host.ends_with(']');
+        one && port.parse::<u16>().is_ok()
+    });
+    let host = port.map_or(host, |(host, _)| host);
+    (domain.is_some() || port.is_some()).then_some((entry, host))
 }
 
 fn is_proxy(value: &str) -> bool {

@@ -1,4 +1,5 @@
-//! Kubernetes' service links: for each Service of a namespace, variables that begin with its name. A Service that is
+//! Kubernetes' service links: for each Service of a namespace, variables that begin with its name. Docker makes such
+//! ones for a linked container (`--link`). A Service that is
 //! called `registry`, or `registry-auth`, makes some that look like settings.
 
 use std::net::IpAddr;
@@ -23,6 +24,12 @@ pub(super) fn is_one(name: &str, value: &str) -> bool {
             is_protocol(scheme) && is_address(host) && is_port(port)
         })
     };
+    let is_link = |text: &str| {
+        let names = text
+            .strip_prefix('/')
+            .and_then(|names| names.split_once('/'));
+        names.is_some_and(|(one, other)| !one.is_empty() && !other.is_empty())
+    };
     // What stands before these is the rest of the Service's name.
     match parts.as_slice() {
         [.., "SERVICE", "HOST"] => is_address(value),
@@ -31,12 +38,17 @@ pub(super) fn is_one(name: &str, value: &str) -> bool {
             "PROTO" => is_protocol(value),
             "PORT" => is_port(value),
             "ADDR" => is_address(value),
+            // Docker's, as in /web/registry.
+            "NAME" => is_link(value),
             _ => false,
         },
         [.., "PORT", port, protocol] if is_port(port) && is_protocol(protocol) => is_url(value),
         // A port has a name or not.
         parts if parts.windows(2).any(|pair| pair == ["SERVICE", "PORT"]) => is_port(value),
         [.., "PORT"] => is_url(value),
+        [.., "NAME"] => is_link(value),
+        // Docker's: the variables of the linked container, with any name and any value.
+        parts if parts.iter().rev().skip(1).any(|part| *part == "ENV") => true,
         _ => false,
     }
 }
@@ -55,8 +67,8 @@ pub(super) fn notice(names: &[&str]) -> Option<String> {
         more => format!(" and {more} more"),
     };
     let notice = format!(
-        "{shown}{more}: ignored, because Kubernetes makes them for a Service of that name; enableServiceLinks: false in \
-         the pod's spec takes them out"
+        "{shown}{more}: ignored, because Kubernetes makes them for a Service of that name, or Docker for a linked container; \
+         enableServiceLinks: false in the pod's spec, and a network in place of --link, take them out"
     );
     (!names.is_empty()).then_some(notice)
 }
@@ -83,6 +95,9 @@ mod tests {
             ("AUTH_SERVICE_PORT_HTTP", "5001"),
             ("AUTH_TOKEN_SERVICE_HOST", "10.96.0.1"),
             ("STORAGE_S3_PORT_9000_TCP_ADDR", "10.96.0.1"),
+            ("AUTH_NAME", "/a/b"),
+            ("AUTH_ENV_FOO", "anything"),
+            ("PORT_5000_TCP_NAME", "/a/b"),
         ];
         for (name, value) in links {
             assert!(is_one(name, value), "{name}={value}");
@@ -96,6 +111,9 @@ mod tests {
             ("SERVICE_PORT", "http"),
             ("PROXY_HOST", "10.96.0.1"),
             ("PORT_5000_TCP_NAME", "x"),
+            ("AUTH_NAME", "/a"),
+            ("AUTH_NAME", "a/b"),
+            ("AUTH_ENV", "x"),
             ("PORT_X_TCP_ADDR", "10.96.0.1"),
             ("", ""),
         ];

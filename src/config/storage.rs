@@ -141,8 +141,8 @@ pub struct S3 {
     pub usefipsendpoint: bool,
     /// AWS's transfer acceleration.
     pub accelerate: bool,
-    /// Objects over so many bytes are copied inside the bucket in parts.
-    #[serde(deserialize_with = "values::chunk_size")]
+    /// Objects over so many bytes, at most 5 GiB, are copied inside the bucket in parts.
+    #[serde(deserialize_with = "values::copy_threshold")]
     pub multipartcopythresholdsize: u64,
     /// The size of these parts in bytes; grows with the object.
     #[serde(deserialize_with = "values::chunk_size")]

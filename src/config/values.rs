@@ -83,6 +83,16 @@ pub(super) fn chunk_size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u
     }
 }
 
+/// S3 copies up to 5 GiB at once; 0 has every object copied in parts.
+pub(super) fn copy_threshold<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    let value = u64::deserialize(deserializer)?;
+    if value <= 5 << 30 {
+        Ok(value)
+    } else {
+        Err(custom::<D>("it is from 0 to 5368709120 (5 GiB) bytes"))
+    }
+}
+
 /// The connections of one fill.
 pub(super) fn connections<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
     number(deserializer, 1..=16, "a fill has from 1 to 16 connections")

@@ -231,7 +231,10 @@ mod tests {
             "d": null, "e": null, "f": "1\n2\n", "g": "1",
         });
         assert_eq!(parse("", text, &mut Vec::new()).unwrap(), expected);
-        assert_eq!(parse("", "# nothing").unwrap(), Value::Null);
+        assert_eq!(
+            parse("", "# nothing", &mut Vec::new()).unwrap(),
+            Value::Null
+        );
         for wrong in [
             "a: [",
             "*SECRET",

@@ -11,7 +11,7 @@ use tracing::{Instrument, Span};
 
 use super::endpoint::{Endpoint, Refused};
 use super::line::Line;
-use super::reached::Reached;
+use super::reached::{self, Reached};
 use super::{Site, bypass, headers, namespace};
 use crate::auth::{Challenge, Credentials, Identity, Realm, Refusal, Scope, Verdict};
 use crate::config::Action;
@@ -229,7 +229,10 @@ fn challenge(
             let realm: Cow<'_, str> = match realm {
                 Realm::At(url) => url.into(),
                 Realm::Beside(path) => beside(path).into(),
-                Realm::Own => beside(&format!("{}/v2/token", site.prefix)).into(),
+                Realm::Own => {
+                    let path = format!("{}/v2/token", site.prefix);
+                    beside(&reached::public_path(site, &path)).into()
+                }
             };
             let mut text = format!("Bearer realm=\"{realm}\",service=\"{service}\"");
             let scope = endpoint.scope().map(|scope| scope.to_string());

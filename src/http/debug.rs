@@ -14,15 +14,15 @@ const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset
 
 /// Metrics, if they are enabled, and health. A client who keeps a connection here does not keep the site.
 pub fn router(config: &Debug, metrics: Arc<Metrics>, site: Weak<Site>) -> Router {
+    let ready = get(async move || match site.upgrade() {
+        Some(site) => health::ready(&site.registry).await,
+        None => health::ended(),
+    });
     let router = Router::new()
         .route("/healthz", get(async || health::alive()))
-        .route(
-            "/readyz",
-            get(async move || match site.upgrade() {
-                Some(site) => health::ready(&site.registry).await,
-                None => health::ended(),
-            }),
-        );
+        .route("/readyz", ready.clone())
+        // distribution's name for it.
+        .route("/debug/health", ready);
     if !config.prometheus.enabled {
         return router;
     }

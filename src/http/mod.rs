@@ -89,6 +89,8 @@ pub struct Site {
     pub prefix: String,
     /// How clients reach pounce, where their requests do not tell.
     pub base: Url,
+    /// The path of `http.host` that stands before `/v2/` in absolute URLs, without a slash at its end.
+    pub base_path: String,
     /// `http.host` is set: it is what clients use, whatever they say.
     pub fixed_base: bool,
     /// `http.relativeurls`

@@ -29,12 +29,15 @@ fn is_own(site: &Site, ns: &str) -> bool {
     let Some(own) = site.base.host_str().filter(|_| site.fixed_base) else {
         return false;
     };
-    let port = ns.strip_prefix(own).map(|rest| rest.strip_prefix(':'));
-    match (port, site.base.port_or_known_default()) {
-        (Some(Some(port)), known) => port.parse().ok() == known,
-        (Some(None), _) => ns == own,
-        (None, _) => false,
-    }
+    let Some((host, rest)) = ns.split_at_checked(own.len()) else {
+        return false;
+    };
+    // Names of hosts are the same in any case.
+    host.eq_ignore_ascii_case(own)
+        && match rest.strip_prefix(':') {
+            Some(port) => port.parse().ok() == site.base.port_or_known_default(),
+            None => rest.is_empty(),
+        }
 }
 
 fn names(endpoint: &mut Endpoint) -> [Option<&mut RepositoryName>; 2] {

@@ -3,6 +3,7 @@
 //! What a proxy says of that (`X-Forwarded-Proto`, `-Host`, `-For`) is believed of those in
 //! `http.trustedproxies` only: everybody else could say anything.
 
+use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Once;
 
@@ -127,10 +128,20 @@ pub(super) fn locate(site: &Site, request: &Parts, reached: &Reached, headers: &
         Some(false) => reached.base(site, request),
         None => reached.certain(site, request),
     };
-    if let Some(url) = base.and_then(|base| base.join(path).ok()) {
+    if let Some(url) = base.and_then(|base| base.join(&public_path(site, path)).ok()) {
         let url = super::headers::value(url.as_str());
         headers.insert(header::LOCATION, url);
     }
+}
+
+/// The path under which clients reach one of pounce's own: that of `http.host` takes the place of `http.prefix`.
+pub(super) fn public_path<'a>(site: &Site, path: &'a str) -> Cow<'a, str> {
+    if site.base_path.is_empty() {
+        return Cow::Borrowed(path);
+    }
+    let inside = path.strip_prefix(site.prefix.as_str());
+    let inside = inside.filter(|rest| rest.starts_with('/')).unwrap_or(path);
+    Cow::Owned(format!("{}{inside}", site.base_path))
 }
 
 /// Whether a request of HTTP/1.1 has no `Host`, or several.

@@ -376,8 +376,9 @@ fn put_options(s3: &S3) -> PutOptions {
         storage_class: s3
             .storageclass
             .as_deref()
-            .filter(|class| *class != "NONE")
-            .map(Into::into),
+            .filter(|class| !class.eq_ignore_ascii_case("NONE"))
+            // As distribution sends it.
+            .map(|class| class.to_ascii_uppercase().as_str().into()),
         acl: s3.objectacl.as_deref().map(Into::into),
     }
 }
