@@ -237,9 +237,9 @@ impl Registry {
         let Some(upstream) = self.upstream(name) else {
             return Ok(Vec::new());
         };
-        // Many registries have no such list, and say so each in its own way.
+        // Many registries have no such list.
         match upstream.referrers(name, subject).await {
-            Err(UpstreamError::NotFound | UpstreamError::Unrecognized(_)) => {}
+            Err(UpstreamError::NotFound) => {}
             other => return other,
         }
         let tag = Reference::Tag(schema_tag(subject));

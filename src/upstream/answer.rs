@@ -24,8 +24,10 @@ const MAX_REFUSAL: usize = 64 << 10;
 const READ: Duration = Duration::from_secs(5);
 /// How many characters of a refusal the log shows.
 const SHOWN: usize = 80;
-/// How long it is known whether the upstream answers `/v2/` as a registry does.
-const REGISTRY_LIFE: Duration = Duration::from_mins(1);
+/// How long the upstream is known to answer `/v2/` as a registry does, and not to. A yes counts for the
+/// requests of a moment only: what stands in front of a registry may answer in its place at any time.
+const YES_LIFE: Duration = Duration::from_secs(2);
+const NO_LIFE: Duration = Duration::from_mins(1);
 /// What a registry calls itself in its answers (distribution, "API Version Check").
 const API_VERSION: &str = "docker-distribution-api-version";
 
@@ -76,7 +78,7 @@ impl Session {
     async fn is_registry(&self) -> bool {
         let mut greeted = self.greeted.0.lock().await;
         if let Some((when, is)) = *greeted
-            && when.elapsed() < REGISTRY_LIFE
+            && when.elapsed() < if is { YES_LIFE } else { NO_LIFE }
         {
             return is;
         }
@@ -116,16 +118,19 @@ async fn of_elsewhere(response: Response) -> UpstreamError {
         Challenge::of(response.headers()),
         Some(Challenge::Bearer { .. })
     );
+    let names_itself = names_itself(&response);
     let refusal = Refusal::read(response).await;
-    let is_registry = wants_token || refusal.is_oci();
+    let is_registry = wants_token || refusal.is_oci() || (names_itself && !refusal.is_page());
     match status.as_u16() {
         404 | 410 if is_registry => UpstreamError::NotFound,
         401 | 403 if is_registry => {
             let cause = format!("{status} from the host that the upstream redirects to");
             denied(&Source::Nowhere, cause)
         }
-        // An empty blob has no ranges.
-        416 => UpstreamError::Invalid(format!("its storage answered {refusal}")),
+        // An empty blob has no ranges; and what is not supported stays so. A storage's 400 may pass.
+        code @ (400 | 405 | 406 | 416 | 501) if code != 400 || is_registry => {
+            UpstreamError::Invalid(format!("its storage answered {refusal}"))
+        }
         _ => UpstreamError::Unavailable(format!("its storage answered {refusal}")),
     }
 }
@@ -139,8 +144,11 @@ pub(super) fn describe_status(response: &Response, source: &Source, what: &str) 
         429 => UpstreamError::TooManyRequests {
             retry_after: retry_after(response.headers()),
         },
-        // A plain request to a TLS port, say: nothing that another attempt would change.
-        400 | 416 => UpstreamError::Invalid(format!("it answered {status} {what}")),
+        // A plain request to a TLS port, or a request that it does not support: nothing that another
+        // attempt would change.
+        400 | 405 | 406 | 416 | 501 => {
+            UpstreamError::Invalid(format!("it answered {status} {what}"))
+        }
         _ => UpstreamError::Unavailable(format!("it answered {status} {what}")),
     }
 }

@@ -18,10 +18,13 @@ use crate::telemetry::UpstreamCall;
 /// Of how many hosts that upstreams redirect to the demands are known, and for how long.
 const MAX_HOSTS: u64 = 64;
 const HOST_LIFE: Duration = Duration::from_hours(1);
-/// How long a refusal that fresh credentials did not change is the last word on a scope, and of how many
-/// scopes: a forbidden repository must not cost a token, or a run of the credential helper, a request.
+/// How long a refusal that fresh credentials did not change is the last word on what was asked for, and on a
+/// scope in which nothing was allowed since; and of how many of them: a forbidden repository must not cost a
+/// token, or a run of the credential helper, a request.
 const BELIEVED: Duration = Duration::from_secs(30);
 const MAX_BELIEVED: u64 = 4096;
+/// How long a scope in which something was allowed is known.
+const ALLOWED: Duration = Duration::from_hours(1);
 
 /// What hosts demanded. Knowing it saves a refused request for every further repository.
 #[derive(Debug)]
@@ -29,8 +32,10 @@ pub(super) struct Demands {
     home: RwLock<Option<Challenge>>,
     /// Of hosts that the upstream redirects to, by origin.
     elsewhere: Cache<String, Challenge>,
-    /// Scopes that are refused to fresh credentials, as keys of tokens.
+    /// What is refused to fresh credentials: scopes, as keys of tokens, and with a path behind it one resource.
     believed: Cache<String, ()>,
+    /// Scopes in which something was allowed since the last refusal that was believed, as keys of tokens.
+    allowed: Cache<String, ()>,
 }
 
 /// What goes along with a request.
@@ -54,7 +59,29 @@ impl Demands {
                 .max_capacity(MAX_BELIEVED)
                 .time_to_live(BELIEVED)
                 .build(),
+            allowed: Cache::builder()
+                .max_capacity(MAX_BELIEVED)
+                .time_to_live(ALLOWED)
+                .build(),
         }
+    }
+
+    /// Fresh credentials are refused. Where something else was allowed, that is one resource's matter, and the
+    /// next refusal may be that of a token which has died.
+    async fn believe(&self, key: &str, hop: &Hop) {
+        self.believed.insert(resource_key(key, hop), ()).await;
+        if self.allowed.remove(key).await.is_none() {
+            self.believed.insert(key.to_owned(), ()).await;
+        }
+    }
+
+    fn are_believed(&self, key: &str, hop: &Hop) -> bool {
+        self.believed.contains_key(key) || self.believed.contains_key(&resource_key(key, hop))
+    }
+
+    async fn allow(&self, key: String) {
+        self.believed.invalidate(&key).await;
+        self.allowed.insert(key, ()).await;
     }
 
     pub(super) async fn of_home(&self) -> Option<Challenge> {
@@ -98,17 +125,24 @@ impl Session {
             .unwrap_or(Credential::Nothing);
         let response = self.once(ask, hop, &sent).await?;
         let demand = match response.status() {
-            StatusCode::UNAUTHORIZED => Challenge::of(response.headers()),
+            // Some proxies take the challenge of an expired token away.
+            StatusCode::UNAUTHORIZED => Challenge::of(response.headers()).or_else(|| known.clone()),
             // ECR answers expired credentials with 403, public.ecr.aws with either of these.
             StatusCode::FORBIDDEN | StatusCode::BAD_REQUEST => known.clone(),
             _ => None,
         };
         let Some(demand) = demand else {
+            if let Some(known) = &known
+                && !matches!(sent, Credential::Nothing)
+                && matches!(response.status().as_u16(), 200..=399)
+            {
+                self.demands.allow(token_key(known, ask, hop)).await;
+            }
             return Ok(response);
         };
         let key = token_key(&demand, ask, hop);
         let is_known = known.as_ref() == Some(&demand);
-        if !self.may_change(&sent, &demand, is_known, &key).await {
+        if !self.may_change(&sent, &demand, is_known, hop, &key).await {
             return Ok(response);
         }
         let credential = self.credential(ask, hop, Some(&demand)).await?;
@@ -117,8 +151,11 @@ impl Session {
         }
         let response = self.once(ask, hop, &credential).await?;
         match response.status().as_u16() {
-            200..=399 => self.demands.met(hop, demand).await,
-            400 | 401 | 403 => self.demands.believed.insert(key, ()).await,
+            200..=399 => {
+                self.demands.met(hop, demand).await;
+                self.demands.allow(key).await;
+            }
+            400 | 401 | 403 => self.demands.believe(&key, hop).await,
             _ => {}
         }
         Ok(response)
@@ -131,16 +168,17 @@ impl Session {
         sent: &Credential,
         demand: &Challenge,
         is_known: bool,
+        hop: &Hop,
         key: &str,
     ) -> bool {
-        if is_known && self.demands.believed.contains_key(key) {
+        if is_known && self.demands.are_believed(key, hop) {
             return false;
         }
         match (sent, demand) {
             // It was sent and refused; sending it again changes nothing.
             (Credential::Basic(refused), Challenge::Basic) => self.credentials.renew(refused).await,
             (Credential::Bearer { is_fresh: true, .. }, _) if is_known => {
-                self.demands.believed.insert(key.to_owned(), ()).await;
+                self.demands.believe(key, hop).await;
                 false
             }
             (Credential::Bearer { .. }, _) => {
@@ -251,6 +289,11 @@ fn token_key(challenge: &Challenge, ask: &Ask, hop: &Hop) -> String {
     } else {
         format!("{} {scope}", origin(&hop.url))
     }
+}
+
+/// One resource of what a token is for.
+fn resource_key(key: &str, hop: &Hop) -> String {
+    format!("{key} {}", hop.url.path())
 }
 
 fn origin(url: &Url) -> String {

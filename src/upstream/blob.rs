@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
-use reqwest::header::{ACCEPT_ENCODING, CONTENT_RANGE, CONTENT_TYPE, HeaderValue, LOCATION, RANGE};
+use reqwest::header::{CONTENT_RANGE, CONTENT_TYPE, HeaderValue, LOCATION, RANGE};
 use reqwest::{Method, Response, StatusCode};
 use url::Url;
 
@@ -40,9 +40,6 @@ impl Upstream {
     ) -> Result<UpstreamBlob, UpstreamError> {
         let path = format!("blobs/{digest}");
         let mut ask = self.ask(UpstreamCall::GetBlob, Method::GET, name, &path)?;
-        // What is counted and hashed are the bytes of the blob.
-        ask.headers
-            .insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         if let Some(part) = part {
             let range = format!("bytes={}-{}", part.start, part.end - 1);
             // Digits are valid.

@@ -22,6 +22,8 @@ use crate::telemetry::{Metrics, UpstreamCall};
 
 /// How long a manifest or a list of tags may take in all. Blobs may take as long as they like.
 pub(super) const SMALL: Duration = Duration::from_secs(30);
+/// How long a HEAD may take in all: the GET that follows one without an answer has to fit, too.
+const HEAD: Duration = Duration::from_secs(10);
 /// The largest page of a list that is read, in bytes.
 pub(super) const MAX_PAGE: usize = 4 << 20;
 
@@ -140,20 +142,29 @@ impl Upstream {
         ask.headers.insert(ACCEPT, accepting(accept));
         let heads = &self.manifest_heads;
         let may_ask = !heads.are_refused();
+        let mut has_failed = false;
         if may_ask {
-            let response = within(SMALL, self.session.send(&ask)).await?;
-            if response.status().is_success() {
-                let digest = header(&response, "docker-content-digest");
-                return Ok(ManifestHead {
-                    digest: digest.and_then(|text| text.parse().ok()),
-                });
+            match within(HEAD, self.session.send(&ask)).await {
+                Ok(response) if response.status().is_success() => {
+                    heads.worked();
+                    let digest = header(&response, "docker-content-digest");
+                    return Ok(ManifestHead {
+                        digest: digest.and_then(|text| text.parse().ok()),
+                    });
+                }
+                // Some proxies allow, or survive, no other method than GET.
+                Ok(_) | Err(UpstreamError::Denied { .. }) => {}
+                Err(UpstreamError::Unavailable(_)) => has_failed = true,
+                Err(error) => return Err(error),
             }
         }
         // A tag is known here: a HEAD alone does not make it gone.
         let fetched = self.get_manifest(name, reference, accept).await?;
         let digest = fetched.verify(None)?.digest();
-        if may_ask {
-            heads.refused();
+        match (may_ask, has_failed) {
+            (true, false) => heads.refused(),
+            (true, true) => heads.failed(),
+            (false, _) => {}
         }
         Ok(ManifestHead {
             digest: Some(digest),
@@ -206,25 +217,31 @@ impl Upstream {
         )?;
         let heads = &self.blob_heads;
         let may_ask = !heads.are_refused();
+        let mut has_failed = false;
         if may_ask {
-            match within(SMALL, self.session.send(&ask)).await {
+            match within(HEAD, self.session.send(&ask)).await {
                 Ok(response) if response.status().is_success() && !is_html(&response) => {
-                    heads.worked();
                     // Not `content_length()`, which tells the length of the body that a HEAD does not have.
                     let size = header(&response, CONTENT_LENGTH.as_str());
-                    return Ok(size.and_then(|text| text.parse().ok()));
+                    if let Some(size) = size.and_then(|text| text.parse().ok()) {
+                        heads.worked();
+                        return Ok(Some(size));
+                    }
                 }
                 Ok(response) if heads.work() && is_registrys_404(&response) => {
                     return Err(UpstreamError::NotFound);
                 }
                 // public.ecr.aws demands what no token of its own meets.
                 Ok(_) | Err(UpstreamError::Denied { .. }) => {}
+                Err(UpstreamError::Unavailable(_)) => has_failed = true,
                 Err(error) => return Err(error),
             }
         }
         let size = self.size_by_get(name, digest).await?;
-        if may_ask {
-            heads.refused();
+        match (may_ask, has_failed) {
+            (true, false) => heads.refused(),
+            (true, true) => heads.failed(),
+            (false, _) => {}
         }
         Ok(size)
     }

@@ -1,5 +1,5 @@
-//! Whether an upstream answers HEAD as it answers GET: one may not know the method, or refuse it, or answer
-//! 404 for what is there.
+//! Whether an upstream answers HEAD as it answers GET: one may not know the method, or refuse it, or fail, or
+//! answer 404 for what is there.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -17,6 +17,8 @@ struct Seen {
     refused: Option<Instant>,
     /// A HEAD told about something that is there.
     worked: Option<Instant>,
+    /// The last HEAD failed, and a GET for the same did not.
+    failed: bool,
 }
 
 impl Heads {
@@ -34,11 +36,24 @@ impl Heads {
         *self.seen() = Seen {
             refused: Some(Instant::now()),
             worked: None,
+            failed: false,
         };
     }
 
+    /// A HEAD failed, and a GET for the same did not. Once may be an outage that just ended; the second time
+    /// in a row it is a habit.
+    pub(super) fn failed(&self) {
+        if self.seen().failed {
+            self.refused();
+        } else {
+            self.seen().failed = true;
+        }
+    }
+
     pub(super) fn worked(&self) {
-        self.seen().worked = Some(Instant::now());
+        let mut seen = self.seen();
+        seen.worked = Some(Instant::now());
+        seen.failed = false;
     }
 
     fn seen(&self) -> MutexGuard<'_, Seen> {

@@ -18,8 +18,9 @@ struct Unreadable;
 pub(super) struct Pages(HashSet<Url>);
 
 impl Pages {
-    /// The page after the one at `current`, which answered with `response`. It is asked for where `current`
-    /// was: behind a proxy, a registry may not know by which scheme and port it is reached.
+    /// The page after the one at `current`, which answered with `response`, perhaps by way of redirects. It
+    /// is asked for where `current` was: behind a proxy, a registry may not know by which scheme and port it
+    /// is reached.
     ///
     /// # Errors
     /// `Invalid`: the list goes on at another host, or in a way that cannot be understood. To end it here
@@ -36,30 +37,65 @@ impl Pages {
             let target = target
                 .map_err(|Unreadable| UpstreamError::Invalid("its Link cannot be read".into()))?;
             if let Some(target) = target {
-                let next = here(target, current)?;
+                let next = here(target, current, response.url())?;
                 return Ok(Some(next).filter(|next| !self.0.contains(next)));
             }
         }
         Ok(None)
     }
+
+    /// Whether no page came yet.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Why the list has no further page. After its first page, a refusal does not mean that there is no such
+    /// list: then the rest of it is missing.
+    pub(super) fn failed(&self, error: UpstreamError) -> UpstreamError {
+        use UpstreamError::{Denied, Invalid, NotFound, Unrecognized};
+        match error {
+            NotFound | Unrecognized(_) | Denied { .. } if !self.0.is_empty() => {
+                Invalid(format!("its list breaks off: {error}"))
+            }
+            error => error,
+        }
+    }
 }
 
-/// The target, read with the origin of `current`.
-fn here(target: &str, current: &Url) -> Result<Url, UpstreamError> {
-    let next = current.join(target);
+/// The target, resolved against the resource that answered (RFC 8288, section 3.1), with the origin of
+/// `current`, which is what was asked for and may redirect to that resource.
+fn here(target: &str, current: &Url, answered: &Url) -> Result<Url, UpstreamError> {
+    let next = answered.join(target);
     let next = next.map_err(|error| UpstreamError::Invalid(format!("its Link: {error}")))?;
-    if next.host_str() != current.host_str() {
+    let elsewhere = |next: &Url| {
         let host = next.host_str().unwrap_or("no host");
         let message = format!("its list goes on at {host}, which is not its own host");
-        return Err(UpstreamError::Invalid(message));
+        UpstreamError::Invalid(message)
+    };
+    let is_home = next.host_str() == current.host_str();
+    if !is_home && next.host_str() != answered.host_str() {
+        return Err(elsewhere(&next));
     }
     let mut url = current.clone();
     url.set_query(next.query());
-    // A proxy may have put the registry below a path of which the registry knows nothing.
-    if !current.path().ends_with(next.path()) {
-        url.set_path(next.path());
+    if is_same_list(next.path(), current) || is_same_list(next.path(), answered) {
+        return Ok(url);
     }
+    if !is_home {
+        return Err(elsewhere(&next));
+    }
+    url.set_path(next.path());
     Ok(url)
+}
+
+/// Whether the path is that of the list at `url`. A proxy may have put the registry below a path, or its
+/// repositories below a name, of which the registry knows nothing.
+fn is_same_list(path: &str, url: &Url) -> bool {
+    let has_longer_name = |(_, list): (&str, &str)| {
+        let before = url.path().strip_suffix(list);
+        before.is_some_and(|before| before.contains("/v2/") && before.ends_with('/'))
+    };
+    url.path().ends_with(path) || path.split_once("/v2/").is_some_and(has_longer_name)
 }
 
 /// The target of the first link of a header value that leads to the next page.
@@ -99,7 +135,13 @@ fn relation(parameters: &str) -> (bool, &str) {
         rest = after.trim_start_matches(blank);
         let mut value = String::new();
         if let Some(text) = rest.strip_prefix('=') {
-            (value, rest) = parameter(text.trim_start_matches(blank), ';');
+            let text = text.trim_start_matches(blank);
+            // Some registries take single quotes for quotes.
+            let quoted = text.strip_prefix('\'').and_then(|it| it.split_once('\''));
+            (value, rest) = match quoted {
+                Some((value, rest)) => (value.to_owned(), rest),
+                None => parameter(text, ';'),
+            };
             rest = rest.trim_start_matches(blank);
         }
         // The first one counts (section 3.3).
@@ -127,6 +169,8 @@ mod tests {
             r#"</y>; title="</z>; rel=next"; rel=prev,,</x?a,b;c>; rel="next"; rel="prev""#,
             "</y>; rel=first; flag, </x?a,b;c>; flag; rel=next",
             "</x?a,b;c>",
+            "</x?a,b;c>; rel='next'",
+            "</y>; rel='first prev', </x?a,b;c>; title='x; y'; rel='prev next'; type=x",
         ] {
             assert_eq!(next_target(value), Ok(Some("/x?a,b;c")), "{value}");
         }
@@ -164,7 +208,7 @@ mod tests {
                 "/base/v2/a/tags/list?last=x",
             ),
         ] {
-            let url = here(target, &current).unwrap();
+            let url = here(target, &current, &current).unwrap();
             let expected = format!("https://r.example.com{expected}");
             assert_eq!(url.as_str(), expected, "{target}");
         }
@@ -174,7 +218,36 @@ mod tests {
             "mailto:x",
             "http://",
         ] {
-            assert!(here(target, &current).is_err(), "{target}");
+            assert!(here(target, &current, &current).is_err(), "{target}");
         }
+    }
+
+    #[test]
+    fn a_list_of_which_a_proxy_shows_another_name() {
+        let home = Url::parse("https://r.example.com/base/v2/team/a/tags/list?n=10").unwrap();
+        let answered = Url::parse("https://s.example.com/v2/proj/a/tags/list?n=10").unwrap();
+        let expected = "https://r.example.com/base/v2/team/a/tags/list?last=x";
+        for target in [
+            "?last=x",
+            "list?last=x",
+            "/v2/proj/a/tags/list?last=x",
+            "https://s.example.com/v2/proj/a/tags/list?last=x",
+            "http://s.example.com:5000/v2/proj/a/tags/list?last=x",
+            "https://r.example.com/v2/team/a/tags/list?last=x",
+            "/v2/a/tags/list?last=x",
+            "/base/v2/a/tags/list?last=x",
+        ] {
+            let url = here(target, &home, &answered).unwrap();
+            assert_eq!(url.as_str(), expected, "{target}");
+        }
+        for target in [
+            "https://third.example.com/v2/proj/a/tags/list?last=x",
+            "/v2/proj/b/tags/list?last=x",
+        ] {
+            assert!(here(target, &home, &answered).is_err(), "{target}");
+        }
+        // A name that only ends alike is another's.
+        let other = Url::parse("https://r/v2/team/ba/tags/list").unwrap();
+        assert!(!is_same_list("/v2/a/tags/list", &other));
     }
 }

@@ -1,13 +1,14 @@
 //! What an upstream lists as a manifest's referrers (end-12).
 
 use reqwest::Method;
+use reqwest::header::CONTENT_TYPE;
 
 use super::Upstream;
-use super::client::{MAX_PAGE, SMALL, within};
+use super::client::{MAX_PAGE, SMALL, header, within};
 use super::error::UpstreamError;
 use super::links::Pages;
 use super::session::read_limited;
-use crate::oci::{Digest, Referrer, Referrers, RepositoryName};
+use crate::oci::{Digest, MediaType, Referrer, Referrers, RepositoryName};
 use crate::telemetry::UpstreamCall;
 
 /// The most pages that are read, each of at most [`MAX_PAGE`] bytes, and the most bytes of all of them.
@@ -18,7 +19,7 @@ impl Upstream {
     /// The referrers of a digest, as far as [`MAX_PAGES`] pages go.
     ///
     /// # Errors
-    /// See [`UpstreamError`]; `NotFound` from an upstream without this API.
+    /// See [`UpstreamError`]; `NotFound` from an upstream without this API, in whichever way it says so.
     pub async fn referrers(
         &self,
         name: &RepositoryName,
@@ -33,11 +34,26 @@ impl Upstream {
         let (mut referrers, mut room, mut all) = (Vec::new(), MAX_BYTES, Pages::default());
         let pages = async {
             for _ in 0..MAX_PAGES {
-                let response = self.session.send(&ask).await?;
+                let response = self.session.send(&ask).await;
+                let response = response.map_err(|error| {
+                    if all.is_empty() {
+                        without_api(error)
+                    } else {
+                        all.failed(error)
+                    }
+                })?;
+                let is_first = all.is_empty();
+                let is_index = header(&response, CONTENT_TYPE.as_str()).is_some_and(|text| {
+                    text.trim_start().starts_with(MediaType::OCI_INDEX.as_str())
+                });
                 let next = all.next(&response, &ask.url)?;
                 let bytes = read_limited(response, MAX_PAGE).await?;
                 room = room.saturating_sub(bytes.len());
                 let page = Referrers::read(&bytes).ok_or_else(|| {
+                    // A web page, or another API's answer.
+                    if is_first && !is_index {
+                        return UpstreamError::NotFound;
+                    }
                     UpstreamError::Invalid("its list of referrers is not an index".into())
                 })?;
                 referrers.extend(page.manifests);
@@ -51,5 +67,14 @@ impl Upstream {
             Ok(referrers)
         };
         within(SMALL, pages).await
+    }
+}
+
+/// What a refusal of the first page means. Registries that do not know the API refuse its path each in their
+/// own way; one that fails, or asks for patience, may know it.
+fn without_api(error: UpstreamError) -> UpstreamError {
+    match error {
+        error @ (UpstreamError::TooManyRequests { .. } | UpstreamError::Unavailable(_)) => error,
+        _ => UpstreamError::NotFound,
     }
 }

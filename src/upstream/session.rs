@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use backon::{ExponentialBuilder, Retryable};
 use bytes::{Bytes, BytesMut};
-use reqwest::header::HeaderMap;
+use reqwest::header::{ACCEPT_ENCODING, HeaderMap, HeaderValue};
 use reqwest::{Method, Response};
 use url::Url;
 
@@ -75,8 +75,12 @@ impl Session {
         credentials: Source,
         metrics: std::sync::Arc<Metrics>,
     ) -> Result<Self, UpstreamError> {
+        // What is counted and hashed are the bytes themselves, and a proxy must not pack them.
+        let identity = (ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        let headers = HeaderMap::from_iter([identity]);
         let client = |redirects| {
             client_to(&base)
+                .default_headers(headers.clone())
                 .user_agent(concat!("pounce/", env!("CARGO_PKG_VERSION")))
                 .connect_timeout(CONNECT)
                 .tcp_nodelay(true)
@@ -109,7 +113,8 @@ impl Session {
     }
 
     /// Sends a request, again where that may help. The response is a success, or a redirect if that is
-    /// an answer, or, to a HEAD, a refusal that says nothing of what a GET would get.
+    /// an answer, or, to a HEAD, a refusal that says nothing of what a GET would get. A HEAD that fails is
+    /// not sent again, because a GET follows it, which is.
     pub(super) async fn send(&self, ask: &Ask) -> Result<Response, UpstreamError> {
         let patience = ExponentialBuilder::default()
             .with_min_delay(Duration::from_millis(100))
@@ -120,7 +125,10 @@ impl Session {
         let attempt = || Box::pin(self.follow(ask));
         attempt
             .retry(patience)
-            .when(UpstreamError::is_transient)
+            .when(|error| {
+                let is_limit = matches!(error, UpstreamError::TooManyRequests { .. });
+                error.is_transient() && (is_limit || ask.method != Method::HEAD)
+            })
             // Who asks for more patience than a client has is not asked again.
             .adjust(|error, pause| match error {
                 UpstreamError::TooManyRequests { retry_after } => {

@@ -35,7 +35,8 @@ impl Upstream {
         let (mut tags, mut all) = (BTreeSet::new(), Pages::default());
         let pages = async {
             for _ in 0..MAX_PAGES {
-                let response = self.session.send(&ask).await?;
+                let response = self.session.send(&ask).await;
+                let response = response.map_err(|error| all.failed(error))?;
                 let next = all.next(&response, &ask.url)?;
                 let bytes = read_limited(response, MAX_PAGE).await?;
                 let page: Page = serde_json::from_slice(&bytes).map_err(|error| {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use moka::Expiry;
 use moka::future::Cache;
-use reqwest::header::CONTENT_TYPE;
+use reqwest::header::{CONTENT_TYPE, HeaderValue};
 use serde::Deserialize;
 use url::{Url, form_urlencoded};
 
@@ -54,11 +54,17 @@ struct Answer {
 }
 
 impl Answer {
-    /// `token`, or, from servers that speak OAuth 2 only, `access_token`; some send both, one of them empty.
+    /// `token`, or, from servers that speak OAuth 2 only, `access_token`, without white space around it; some
+    /// send both, one of them empty.
     fn take_token(&mut self) -> Option<Secret> {
         let both = [self.token.take(), self.access_token.take()];
-        let mut usable = both.into_iter().flatten();
-        usable.find(|token| !token.reveal().is_empty())
+        let trimmed = both
+            .into_iter()
+            .flatten()
+            .map(|token| token.reveal().trim().to_owned());
+        trimmed
+            .map(Secret::from)
+            .find(|token| !token.reveal().is_empty())
     }
 
     /// In whole seconds, however they are written.
@@ -188,6 +194,10 @@ impl Realm<'_> {
         let value = answer.take_token().ok_or_else(|| {
             UpstreamError::Invalid("its token server's answer has no token".into())
         })?;
+        if HeaderValue::from_str(value.reveal()).is_err() {
+            let message = "its token server's answer has a token that no header can carry";
+            return Err(UpstreamError::Invalid(message.into()));
+        }
         let life = answer.life().unwrap_or(DEFAULT_LIFE);
         // A tenth of its life, at most half a minute, is left for the request and for clocks.
         let margin = (life / 10).min(Duration::from_secs(30));
