@@ -27,7 +27,7 @@ async fn without_head(image: &Arc<Mutex<Image>>, status: u16) -> Scripted {
 
 #[tokio::test]
 async fn a_moved_tag_is_noticed_without_head() {
-    for status in [400, 403, 404, 405, 406, 410, 501] {
+    for status in [400, 401, 403, 404, 405, 406, 410, 501] {
         let image = Arc::new(Mutex::new(Image::new(1, &[10])));
         let upstream = without_head(&image, status).await;
         let pounce = Pounce::with(&[
@@ -151,4 +151,54 @@ async fn a_blob_that_is_not_there_costs_one_head_where_heads_work() {
     }
     assert_eq!(upstream.count("HEAD", "/blobs/"), 4);
     assert_eq!(upstream.count("GET", "/blobs/"), 0);
+}
+
+#[tokio::test]
+async fn a_head_that_fails_hides_no_moved_tag() {
+    for status in [500, 502, 503] {
+        let image = Arc::new(Mutex::new(Image::new(1, &[10])));
+        let upstream = without_head(&image, status).await;
+        let pounce = Pounce::with(&[
+            ("REGISTRY_PROXY_REMOTEURL", &upstream.url()),
+            ("REGISTRY_PROXY_TAGTTL", "0"),
+        ])
+        .await;
+        let path = "/v2/a/manifests/v1";
+        assert_eq!(pounce.get(path).await.status, 200);
+        pounce.until_quiet().await;
+        let moved = Image::new(2, &[10]);
+        *image.lock().unwrap() = moved.clone();
+        for _ in 0..4 {
+            let reply = pounce.get(path).await;
+            assert_eq!(reply.body, moved.manifest, "{status}: {reply:?}");
+            assert_eq!(reply.header("warning"), "");
+            pounce.until_quiet().await;
+        }
+        // The first failure may pass, the second is a habit.
+        assert_eq!(upstream.count("HEAD", path), 2, "{status}");
+        let layer = digest(moved.layer());
+        assert_eq!(pounce.pull("a", &layer).await, *moved.layer());
+        pounce.until_stored(&layer).await;
+        let head = pounce.head(&format!("/v2/b/blobs/{layer}")).await;
+        assert_eq!((head.status, head.header("content-length")), (200, "10"));
+    }
+}
+
+#[tokio::test]
+async fn a_head_that_is_limited_costs_no_get() {
+    let image = Arc::new(Mutex::new(Image::new(1, &[10])));
+    let upstream = without_head(&image, 429).await;
+    let pounce = Pounce::with(&[
+        ("REGISTRY_PROXY_REMOTEURL", &upstream.url()),
+        ("REGISTRY_PROXY_TAGTTL", "0"),
+    ])
+    .await;
+    let path = "/v2/a/manifests/v1";
+    assert_eq!(pounce.get(path).await.status, 200);
+    pounce.until_quiet().await;
+    let gets = upstream.count("GET", path);
+    let reply = pounce.get(path).await;
+    assert_eq!(reply.status, 200);
+    assert!(reply.header("warning").starts_with("110 "));
+    assert_eq!(upstream.count("GET", path), gets);
 }

@@ -41,7 +41,9 @@ async fn list(links: &'static [&'static str]) -> Reply {
 
 #[tokio::test]
 async fn every_form_of_a_link_leads_to_the_next_page() {
-    let forms: [&[&str]; 12] = [
+    let forms: [&[&str]; 14] = [
+        &["<?last=NEXT>; rel='next'"],
+        &["<?last=NEXT>; title='x'; rel='prev next'"],
         &["</v2/a/b/tags/list?last=NEXT&n=1>; rel=\"next\""],
         &["</v2/a/b/tags/list?n=1&last=NEXT>;rel=next"],
         &["<?last=NEXT>; REL=\"Next\""],
@@ -132,4 +134,92 @@ async fn referrers_come_in_pages_too() {
         21,
         "{listed}"
     );
+}
+
+#[tokio::test]
+async fn a_list_that_breaks_off_is_no_missing_repository() {
+    for status in [401, 403, 404, 410] {
+        let upstream = Scripted::start(move |seen| async move {
+            if !seen.path.contains("last=") {
+                let (status, mut headers, body) = json(200, &object!({"tags": ["one"]}));
+                headers.push(("link", "<?last=one>; rel=next".to_owned()));
+                return (status, headers, body);
+            }
+            refusal(status, "NAME_UNKNOWN")
+        })
+        .await;
+        let pounce = Pounce::with(&[("REGISTRY_PROXY_REMOTEURL", &upstream.url())]).await;
+        let reply = pounce.get("/v2/a/b/tags/list").await;
+        assert_eq!(
+            (reply.status, &reply.code()[..]),
+            (503, "UNAVAILABLE"),
+            "{status}"
+        );
+    }
+}
+
+/// A registry with two pages of tags of `proj/pause` alone.
+async fn pause(link: &'static str) -> Scripted {
+    Scripted::start(move |seen| async move {
+        let host = seen.headers["host"].to_str().unwrap().to_owned();
+        if !seen.path.starts_with("/v2/proj/pause/tags/list") {
+            return refusal(404, "NAME_UNKNOWN");
+        }
+        if seen.path.contains("last=a") {
+            return json(200, &object!({"tags": ["b"]}));
+        }
+        let (status, mut headers, body) = json(200, &object!({"tags": ["a"]}));
+        headers.push(("link", link.replace("HOST", &host)));
+        (status, headers, body)
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_list_below_a_prefix_goes_on_there() {
+    for link in [
+        "</v2/pause/tags/list?last=a>; rel=\"next\"",
+        "<http://HOST/v2/pause/tags/list?last=a>; rel=\"next\"",
+        "</v2/proj/pause/tags/list?last=a>; rel=\"next\"",
+    ] {
+        let upstream = pause(link).await;
+        let url = format!("{}/v2/proj", upstream.url());
+        let pounce = Pounce::with(&[("REGISTRY_PROXY_REMOTEURL", &url)]).await;
+        let reply = pounce.get("/v2/pause/tags/list").await;
+        let listed: serde_json::Value = serde_json::from_slice(&reply.body).unwrap();
+        assert_eq!(listed["tags"], object!(["a", "b"]), "{link}");
+    }
+}
+
+#[tokio::test]
+async fn a_list_behind_a_redirect_goes_on_there() {
+    for (link, expected) in [
+        ("<?last=a>; rel=\"next\"", 200),
+        ("</v2/proj/pause/tags/list?last=a>; rel=\"next\"", 200),
+        (
+            "<http://HOST/v2/proj/pause/tags/list?last=a>; rel=\"next\"",
+            200,
+        ),
+        ("</v2/pause/tags/list?last=a>; rel=\"next\"", 200),
+        (
+            "<http://127.0.0.3/v2/proj/pause/tags/list?last=a>; rel=\"next\"",
+            503,
+        ),
+    ] {
+        let upstream = pause(link).await;
+        // Another host's name for the same machine.
+        let there = upstream.url().replace("127.0.0.1", "localhost");
+        let front = Scripted::start(move |seen| {
+            let location = format!("{there}{}", seen.path.replacen("/v2/", "/v2/proj/", 1));
+            async move { (307, vec![("location", location)], "".into()) }
+        })
+        .await;
+        let pounce = Pounce::with(&[("REGISTRY_PROXY_REMOTEURL", &front.url())]).await;
+        let reply = pounce.get("/v2/pause/tags/list").await;
+        assert_eq!(reply.status, expected, "{link}: {reply:?}");
+        if expected == 200 {
+            let listed: serde_json::Value = serde_json::from_slice(&reply.body).unwrap();
+            assert_eq!(listed["tags"], object!(["a", "b"]), "{link}");
+        }
+    }
 }

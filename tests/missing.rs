@@ -245,9 +245,10 @@ async fn a_page_for_everything_makes_no_blob_a_repositorys() {
         let upstream = Scripted::start(move |seen| {
             let (blob, path) = (blob.clone(), path.clone());
             async move {
-                match seen.path == path {
-                    true => (200, vec![], blob),
-                    false => text(200, kind, "{\"sign\":\"in\"}"),
+                if seen.path == path {
+                    (200, vec![], blob)
+                } else {
+                    text(200, kind, "{\"sign\":\"in\"}")
                 }
             }
         })
@@ -261,5 +262,47 @@ async fn a_page_for_everything_makes_no_blob_a_repositorys() {
         let other = format!("/v2/other/blobs/{digest}");
         assert_eq!(pounce.get(&other).await.status, 503, "{kind}");
         assert_eq!(pounce.head(&other).await.status, 503, "{kind}");
+    }
+}
+
+#[tokio::test]
+async fn a_page_that_comes_in_front_of_a_registry_is_noticed_soon() {
+    let image = Image::new(1, &[10]);
+    let (upstream, answers) = changing(&image).await;
+    let pounce = with_tag(&upstream).await;
+    let missing = text(404, "text/plain", "manifest unknown");
+    *answers.lock().unwrap() = Some((registry(), missing));
+    assert_eq!(pounce.get("/v2/a/manifests/v2").await.status, 404);
+    let ingress = || text(404, "text/plain", "default backend - 404");
+    *answers.lock().unwrap() = Some((ingress(), ingress()));
+    tokio::time::sleep(std::time::Duration::from_millis(2200)).await;
+    let reply = pounce.get("/v2/a/manifests/v1").await;
+    assert_eq!((reply.status, &reply.body), (200, &image.manifest));
+    assert!(reply.header("warning").starts_with("110 "));
+}
+
+#[tokio::test]
+async fn a_registry_behind_a_redirect_is_believed_by_its_name() {
+    let version = || ("docker-distribution-api-version", "registry/2.0".to_owned());
+    for (headers, body, expected) in [
+        (vec![version()], "404 page not found", 404),
+        (vec![version()], "", 404),
+        (vec![version()], "<html>", 503),
+        (vec![], "", 503),
+    ] {
+        let target = Scripted::start(move |_| {
+            let headers = headers.clone();
+            async move { (404, headers, body.into()) }
+        })
+        .await;
+        let there = target.url();
+        let front = Scripted::start(move |seen| {
+            let location = format!("{there}{}", seen.path);
+            async move { (307, vec![("location", location)], "".into()) }
+        })
+        .await;
+        let pounce = Pounce::with(&[("REGISTRY_PROXY_REMOTEURL", &front.url())]).await;
+        let reply = pounce.get("/v2/a/manifests/v1").await;
+        assert_eq!(reply.status, expected, "{body}: {reply:?}");
     }
 }

@@ -4,8 +4,9 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 
 use crate::support::image::{OCI_INDEX, OCI_MANIFEST, digest};
+use crate::support::scripted::{refusal, text};
 use crate::support::upstream::Manners;
-use crate::support::{Image, Pounce, Reply, Upstream};
+use crate::support::{Image, Pounce, Reply, Said, Scripted, Upstream};
 
 const EMPTY: &str = "application/vnd.oci.empty.v1+json";
 
@@ -235,4 +236,56 @@ async fn the_upstreams_referrers_are_listed_too() {
         .get(&format!("/v2/a/b/referrers/{}", image.digest()))
         .await;
     assert_eq!(digests(&reply).len(), 1);
+}
+
+/// An upstream that answers so to the referrers API, and has a list under a tag.
+async fn with_tag_schema(api: Said, subject: &str) -> Scripted {
+    let tag = subject.replace(':', "-");
+    Scripted::start(move |seen| {
+        let (api, tag) = (api.clone(), tag.clone());
+        async move {
+            if seen.path.contains("/referrers/") {
+                return api;
+            }
+            if !seen.path.ends_with(&format!("/manifests/{tag}")) {
+                return refusal(404, "MANIFEST_UNKNOWN");
+            }
+            let entry = json!({"mediaType": OCI_MANIFEST, "digest": digest(b"r"), "size": 1});
+            let index = json!({"schemaVersion": 2, "manifests": [entry, {"digest": "?"}]});
+            text(200, OCI_INDEX, &index.to_string())
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn an_upstream_without_the_api_says_so_in_many_ways() {
+    let subject = digest(b"subject");
+    let null = json!({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": null}).to_string();
+    let mut cases: Vec<(Said, usize, bool)> = [400, 401, 403, 404, 405, 406, 501]
+        .map(|status| (refusal(status, "UNSUPPORTED"), 1, true))
+        .into();
+    cases.extend([
+        (text(405, "text/html", "<html>"), 1, true),
+        (text(200, "text/html", "<html>"), 1, true),
+        (
+            text(200, "application/json", "{\"message\":\"no\"}"),
+            1,
+            true,
+        ),
+        (text(200, OCI_INDEX, &null), 0, true),
+        (text(200, OCI_INDEX, "{\"manif"), 0, false),
+        (refusal(500, "UNKNOWN"), 0, false),
+        (refusal(429, "TOOMANYREQUESTS"), 0, false),
+    ]);
+    for (api, expected, is_whole) in cases {
+        let upstream = with_tag_schema(api.clone(), &subject).await;
+        let pounce = Pounce::with(&[("REGISTRY_PROXY_REMOTEURL", &upstream.url())]).await;
+        let reply = pounce.get(&format!("/v2/a/b/referrers/{subject}")).await;
+        assert_eq!(listed(&reply).len(), expected, "{api:?}");
+        assert_eq!(reply.header("warning").is_empty(), is_whole, "{api:?}");
+        if is_whole {
+            assert_eq!(upstream.count("GET", "/referrers/"), 1, "{api:?}");
+        }
+    }
 }

@@ -12,8 +12,9 @@ use crate::support::upstream::Seen;
 use crate::support::{Image, Pounce, Said, Scripted};
 
 /// An upstream whose tokens are numbered; the valid one is the last that was given, or the next one after
-/// `expire`. Repositories called `secret` are forbidden. What is wrong is refused with `status`.
-async fn with_tokens(valid: &Arc<AtomicUsize>, status: u16) -> Scripted {
+/// `expire`. What is called `secret` is forbidden. What is wrong is refused with `status`, and the demand again
+/// if it `demands`.
+async fn with_tokens(valid: &Arc<AtomicUsize>, status: u16, demands: bool) -> Scripted {
     let valid = Arc::clone(valid);
     let image = Image::new(1, &[10]);
     Scripted::start(move |seen: Seen| {
@@ -34,7 +35,7 @@ async fn with_tokens(valid: &Arc<AtomicUsize>, status: u16) -> Scripted {
                     if given != &format!("Bearer t{valid}") || seen.path.contains("secret") =>
                 {
                     let (status, mut headers, body) = refusal(status, "DENIED");
-                    if status == 401 {
+                    if demands {
                         headers.extend(challenge());
                     }
                     (status, headers, body)
@@ -49,9 +50,9 @@ async fn with_tokens(valid: &Arc<AtomicUsize>, status: u16) -> Scripted {
 
 #[tokio::test]
 async fn a_token_that_died_early_is_fetched_anew_however_it_is_refused() {
-    for status in [400, 401, 403] {
+    for (status, demands) in [(400, false), (401, true), (401, false), (403, false)] {
         let valid = Arc::new(AtomicUsize::new(1));
-        let upstream = with_tokens(&valid, status).await;
+        let upstream = with_tokens(&valid, status, demands).await;
         let pounce = Pounce::with(&[
             ("REGISTRY_PROXY_REMOTEURL", &upstream.url()),
             ("REGISTRY_PROXY_TAGTTL", "0"),
@@ -72,7 +73,7 @@ async fn a_token_that_died_early_is_fetched_anew_however_it_is_refused() {
 #[tokio::test]
 async fn a_forbidden_repository_does_not_cost_a_token_a_request() {
     for status in [401, 403] {
-        let upstream = with_tokens(&Arc::new(AtomicUsize::new(1)), status).await;
+        let upstream = with_tokens(&Arc::new(AtomicUsize::new(1)), status, status == 401).await;
         let pounce = Pounce::with(&[("REGISTRY_PROXY_REMOTEURL", &upstream.url())]).await;
         assert_eq!(pounce.get("/v2/a/manifests/v1").await.status, 200);
         for tag in 0..10 {
@@ -159,5 +160,67 @@ fn with_password(seen: &Seen, password: &str, status: u16, image: &Image) -> Sai
         ),
         Some(true) if !seen.path.contains("secret") => manifest(image),
         Some(_) => refusal(status, "DENIED"),
+    }
+}
+
+#[tokio::test]
+async fn one_forbidden_resource_does_not_stop_the_renewal_for_others() {
+    for status in [400, 401, 403] {
+        for first in ["v0", "secret"] {
+            let valid = Arc::new(AtomicUsize::new(1));
+            let upstream = with_tokens(&valid, status, status == 401).await;
+            let pounce = Pounce::with(&[("REGISTRY_PROXY_REMOTEURL", &upstream.url())]).await;
+            for tag in [first, "v1"] {
+                pounce.get(&format!("/v2/a/manifests/{tag}")).await;
+            }
+            for tag in 0..5 {
+                let secret = format!("/v2/a/manifests/secret{tag}");
+                assert_ne!(pounce.get(&secret).await.status, 200);
+            }
+            // One for the repository, one more for the first refusal.
+            assert!(upstream.count("GET", "/token") <= 3, "{status} {first}");
+            assert_eq!(pounce.get("/v2/a/manifests/v2").await.status, 200);
+            pounce.get("/v2/a/manifests/secret").await;
+            valid.fetch_add(1, Ordering::SeqCst);
+            let reply = pounce.get("/v2/a/manifests/v3").await;
+            assert_eq!(reply.status, 200, "{status} {first}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn tokens_as_servers_write_them() {
+    for (answer, is_good) in [
+        (object!({"token": " t1\n"}), true),
+        (object!({"token": " ", "access_token": "t1"}), true),
+        (object!({"token": "", "access_token": "\tt1 "}), true),
+        (object!({"token": null, "access_token": "t1"}), true),
+        (object!({"token": "t\n1"}), false),
+        (object!({"token": " "}), false),
+    ] {
+        let image = Image::new(1, &[10]);
+        let said = answer.clone();
+        let upstream = Scripted::start(move |seen: Seen| {
+            let (said, image) = (said.clone(), image.clone());
+            async move {
+                if seen.path.starts_with("/token") {
+                    return json(200, &said);
+                }
+                let host = seen.headers["host"].to_str().unwrap().to_owned();
+                let challenge = format!("Bearer realm=\"http://{host}/token\"");
+                match seen.headers.get("authorization") {
+                    Some(given) if given == "Bearer t1" => manifest(&image),
+                    _ => (401, vec![("www-authenticate", challenge)], "{}".into()),
+                }
+            }
+        })
+        .await;
+        let pounce = Pounce::with(&[("REGISTRY_PROXY_REMOTEURL", &upstream.url())]).await;
+        let reply = pounce.get("/v2/a/manifests/v1").await;
+        assert_eq!(reply.status == 200, is_good, "{answer}: {reply:?}");
+        // What cannot be used is not asked for again.
+        assert_eq!(upstream.count("GET", "/token"), 1, "{answer}");
+        let plain = |seen: &Seen| seen.headers["accept-encoding"] == "identity";
+        assert!(upstream.seen().iter().all(plain));
     }
 }

@@ -222,7 +222,7 @@ impl Store {
                 bucket,
                 endpoint,
                 region: self.region(),
-                told: elsewhere.flatten(),
+                told: elsewhere.and_then(|it| it.told),
             }),
             Err(None) => Err(ConnectError::NoBucket { bucket, endpoint }),
             Err(Some(cause @ StoreError::Denied { .. })) => Err(ConnectError::Denied {

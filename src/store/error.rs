@@ -91,13 +91,19 @@ where
     })
 }
 
-/// That the bucket is in another region than the one that a request is signed for, and in which, if the answer to
-/// a HEAD tells: 301 and 307 of AWS, and the 400 of stores that look at the region first (Garage).
-pub(super) fn other_region<E>(error: &SdkError<E, HttpResponse>) -> Option<Option<String>> {
+/// The bucket is in another region than the one that a request is signed for.
+pub(super) struct OtherRegion {
+    /// In which, if the bucket tells.
+    pub(super) told: Option<String>,
+}
+
+/// What the answer to a HEAD tells of the region: 301 and 307 of AWS, and the 400 of stores that look at the region first (Garage).
+pub(super) fn other_region<E>(error: &SdkError<E, HttpResponse>) -> Option<OtherRegion> {
     let response = error.raw_response()?;
     let told = response.headers().get("x-amz-bucket-region");
     let elsewhere = matches!(response.status().as_u16(), 301 | 307 | 400);
-    elsewhere.then(|| told.map(str::to_owned))
+    let told = told.map(str::to_owned);
+    elsewhere.then_some(OtherRegion { told })
 }
 
 /// What the bucket says, if it says anything; else what the SDK does.
