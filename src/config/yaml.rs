@@ -281,7 +281,7 @@ mod tests {
         for (text, expected) in [
             ("---\n---\na: 1", Value::Null),
             ("a: ---", json!({"a": "---"})),
-            ("a: |\n  ---\n  b", json!({"a": "---\nb"})),
+            ("a: |\n  ---\n  b\n", json!({"a": "---\nb\n"})),
             ("---x: 1", json!({"---x": "1"})),
         ] {
             assert_eq!(
