@@ -289,7 +289,9 @@ fn s3aws_is_s3() {
         ("", &[("REGISTRY_STORAGE", "{s3aws: {bucket: b}}")]),
         ("", &[("REGISTRY_STORAGE_S3AWS_BUCKET", "b")]),
     ] {
-        let config = load(file, variables).unwrap().config;
+        let region = [("REGISTRY_STORAGE_S3_REGION", "auto")];
+        let variables = [variables, &region[..]].concat();
+        let config = load(file, &variables).unwrap().config;
         assert_eq!(config.storage.driver, Driver::S3, "{file} {variables:?}");
         assert_eq!(config.storage.s3.bucket.as_deref(), Some("b"));
     }

@@ -226,7 +226,7 @@ fn an_empty_scalar_is_the_default() {
         let config = load(file, &[("REGISTRY_STORAGE", "filesystem")])
             .unwrap()
             .config;
-        assert!(!config.storage.delete.enabled);
+        assert!(config.storage.delete.enabled);
         assert_eq!(config.storage.s3.chunksize, 10 << 20);
         assert!(config.proxy.spool.maxsize.is_none());
     }

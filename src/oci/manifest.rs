@@ -119,11 +119,14 @@ impl Manifest {
         })
     }
 
-    /// Whether JSON that nothing else vouches for is a manifest: its type is one's, or it has a field that only manifests
-    /// have. What is no JSON at all is for [`new`](Self::new) to refuse.
+    /// Whether JSON that nothing else vouches for is a manifest: its type is one's or a vendor's, or it has a field that
+    /// only manifests have. What is no JSON at all is for [`new`](Self::new) to refuse.
     #[must_use]
     pub fn is_recognizable(bytes: &[u8], declared: Option<&MediaType>) -> bool {
-        declared.is_some_and(is_manifests)
+        let is_declared = |declared: &MediaType| {
+            is_manifests(declared) || declared.as_str().starts_with("application/vnd.")
+        };
+        declared.is_some_and(is_declared)
             || Shape::read(bytes).is_none_or(|shape| {
                 shape.schema_version.is_some()
                     || shape.media_type.is_some()
