@@ -311,7 +311,7 @@ impl Registry {
 }
 
 /// The blobs that belong to a repository because a manifest that was pushed to it names them. An index makes no blob the
-/// repository's: with `validation.manifests.indexes` it may name what nobody looked for, and what only another
+/// repository's: with `validation.manifests.indexes` it may name what no check looked for, and what only another
 /// repository has. What was looked for has its own link.
 fn vouched(manifest: &Manifest) -> Vec<Descriptor> {
     if manifest.media_type().is_index() {

@@ -98,7 +98,7 @@ impl Registry {
             Box::pin(self.is_unpushed(name, tag, &link)).await?
         };
         if !may_write {
-            // Somebody pushed it meanwhile, or wrote it down.
+            // A push came in between, or another replica wrote it down.
             cache.forget_tag(name, tag);
             return Ok(());
         }

@@ -6,7 +6,7 @@ use crate::oci::MediaType;
 use crate::store::{Condition, Conditions, Key, Metadata, StoreError};
 
 impl Trial<'_> {
-    /// What the upstream says of a tag is written only if nobody pushed it meanwhile.
+    /// What the upstream says of a tag is written only if no push came in between.
     pub(super) async fn conditional_write(&self, report: &mut Report) {
         let (name, lost) = (
             "conditional write",
@@ -32,7 +32,7 @@ impl Trial<'_> {
         report.wrong(name, &why, lost);
     }
 
-    /// A delete of a manifest takes a tag only if nobody has moved it meanwhile.
+    /// A delete of a manifest takes a tag only if no push has moved it meanwhile.
     pub(super) async fn conditional_delete(&self, report: &mut Report) {
         let (key, name) = (Key::Check(&self.second), "conditional delete");
         let tried = async {

@@ -18,7 +18,7 @@ const SKEW: Duration = Duration::from_mins(1);
 const LOGIN: (&str, &str) = ("authorization", "Basic Y2hlY2s6Y2hlY2s=");
 
 impl Trial<'_> {
-    /// A folder that nobody serves has nowhere to send clients.
+    /// The folder's S3 listens only while pounce serves, so that there is no URL to try before.
     pub(super) async fn presigned(&self, addr: &str, report: &mut Report) {
         if self.store.embedded().is_some() {
             return report.right(
@@ -83,7 +83,7 @@ impl Trial<'_> {
         }
     }
 
-    /// Ceph and AWS answer 400 to two ways of saying who asks. That does not matter to clients that send their login
+    /// Ceph and AWS answer 400 to a request with two signatures or logins. That does not matter to clients that send their login
     /// to the registry alone.
     async fn with_login(&self, url: &Url, report: &mut Report) {
         let name = "presigned GET with a login";
