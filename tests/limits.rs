@@ -195,22 +195,11 @@ async fn an_answer_that_nobody_takes_ends_nothing_that_goes_on_beside_it() {
     pounce.end().await;
 }
 
-/// What a process ever had in memory, in MiB.
-fn peak(process: &Process) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", process.pid())).unwrap();
-    let line = status
-        .lines()
-        .find(|line| line.starts_with("VmHWM"))
-        .unwrap();
-    let kib: u64 = line.split_whitespace().nth(1).unwrap().parse().unwrap();
-    kib / 1024
-}
-
 #[tokio::test]
 async fn a_header_or_a_manifest_of_any_size_takes_no_memory() {
     let process = Process::start(&[("REGISTRY_LOG_ACCESSLOG_DISABLED", "true")]);
     reqwest::get(process.url("/v2/")).await.unwrap();
-    let before = peak(&process);
+    let before = process.peak();
     let line = format!("X-Filler: {}\r\n", "a".repeat(8000));
     let (one, megabyte) = ("a".repeat(1 << 20), "a".repeat(1 << 20));
     let starts = [
@@ -286,7 +275,7 @@ async fn a_header_or_a_manifest_of_any_size_takes_no_memory() {
             "{label}: {reply:.200?}"
         );
     }
-    let grown = peak(&process) - before;
+    let grown = process.peak() - before;
     assert!(grown < 48, "{grown} MiB");
     assert_eq!(
         reqwest::get(process.url("/v2/")).await.unwrap().status(),

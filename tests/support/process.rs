@@ -123,6 +123,23 @@ impl Process {
         self.child.id()
     }
 
+    /// The most that it ever had in memory (`VmHWM`), in MiB.
+    pub fn peak(&self) -> u64 {
+        self.memory("VmHWM")
+    }
+
+    /// What it has in memory now (`VmRSS`), in MiB.
+    pub fn resident(&self) -> u64 {
+        self.memory("VmRSS")
+    }
+
+    fn memory(&self, field: &str) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find(|line| line.starts_with(field)).unwrap();
+        let kib: u64 = line.split_whitespace().nth(1).unwrap().parse().unwrap();
+        kib / 1024
+    }
+
     pub fn terminate(&self) {
         Command::new("kill")
             .arg(self.pid().to_string())
