@@ -21,10 +21,11 @@ use support::faults::Fault;
 use torture::kills::Moment;
 use torture::races::Race;
 use torture::report::{Row, table};
+use torture::siege::Target;
 use torture::{bucket, ending, fleet, kills, outages, races, soak};
 
-const KINDS: [&str; 8] = [
-    "kills", "bucket", "upstream", "outages", "races", "replicas", "ending", "soak",
+const KINDS: [&str; 9] = [
+    "kills", "bucket", "upstream", "outages", "races", "replicas", "ending", "hostile", "soak",
 ];
 
 #[tokio::main]
@@ -57,6 +58,7 @@ async fn main() -> ExitCode {
             "races" => race(seed).await,
             "replicas" => fleet_of_replicas(),
             "ending" => vec![ending::under_load(50).await],
+            "hostile" => attack().await,
             _ => vec![soak::soak(Duration::from_mins(10), 500, true).await],
         };
         let minutes = began.elapsed().as_secs_f64() / 60.0;
@@ -126,6 +128,15 @@ async fn race(seed: u64) -> Vec<Row> {
         rows.push(said(races::run(kind, 100, seed).await));
     }
     rows
+}
+
+/// One attack after the other, each on a process of its own that a fleet pulls from meanwhile.
+async fn attack() -> Vec<Row> {
+    let target = Target::start(&[]).await;
+    let siege = target
+        .besiege("nothing", std::future::pending())
+        .await;
+    vec![said(siege.row())]
 }
 
 /// Real clients, behind a front, while replicas die; a script, which says its figures at its end.

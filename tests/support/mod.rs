@@ -38,7 +38,7 @@ pub use process::{Process, borrowed};
 pub use scripted::{Said, Scripted};
 pub use upstream::{Auth, Upstream};
 
-/// The program.
+/// The program; `POUNCE` names another one, to see what a change makes of something.
 pub fn program() -> PathBuf {
-    env!("CARGO_BIN_EXE_pounce").into()
+    std::env::var_os("POUNCE").map_or_else(|| env!("CARGO_BIN_EXE_pounce").into(), PathBuf::from)
 }

@@ -15,4 +15,5 @@ pub mod ledger;
 pub mod outages;
 pub mod races;
 pub mod report;
+pub mod siege;
 pub mod soak;
