@@ -139,6 +139,7 @@ impl Server {
                         connections: 64,
                         ..Limits::default()
                     },
+                    proxies: Vec::new(),
                     metrics: None,
                 };
                 Some((listening, http.debug.clone()))
@@ -194,6 +195,7 @@ impl Server {
             catalog_page: config.catalog.maxentries,
             tags_page: config.tags.maxtags,
             access_log: !config.log.accesslog.disabled,
+            answers: http::Answers::default(),
         };
         Ok(Self {
             site: Arc::new(site),
@@ -201,6 +203,7 @@ impl Server {
                 listener,
                 tls,
                 limits,
+                proxies: http.trustedproxies.clone(),
                 metrics: Some(metrics),
             },
             debug,

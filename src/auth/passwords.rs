@@ -21,6 +21,7 @@ use moka::sync::Cache as SyncCache;
 use sha2::Sha256;
 use tokio::sync::Semaphore;
 
+use super::network::network;
 use super::users::Users;
 use super::{AuthError, Refusal};
 use crate::config::{Htpasswd, Secret};
@@ -273,12 +274,4 @@ fn told(found: Option<&Arc<str>>, verdict: bool) -> Result<Arc<str>, Refusal> {
 
 fn first_bytes(digest: [u8; 32]) -> usize {
     usize::from_be_bytes(std::array::from_fn(|at| digest[at]))
-}
-
-/// Those who can choose among addresses, as everybody can with IPv6, count as one.
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => IpAddr::V6((u128::from(address) >> 64 << 64).into()),
-        v4 @ IpAddr::V4(_) => v4,
-    }
 }

@@ -112,6 +112,9 @@ pub struct Limits {
     /// How many connections are open at once: 16 to 1,000,000. Over it, one that is idle makes room.
     #[serde(deserialize_with = "values::open_connections")]
     pub connections: usize,
+    /// How many of them one address may have open, of IPv6 one /64; 0 is no bound, and left out a quarter of all.
+    /// Those of `trustedproxies` are not bounded. Over it, one that is idle or stalled makes room.
+    pub connectionsperaddress: Option<usize>,
     /// How long a TLS handshake, and how long a request's header, may take: 1s to 5m.
     #[serde(with = "durations::patience")]
     pub headertimeout: Duration,
@@ -127,10 +130,21 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections: 10_000,
+            connectionsperaddress: None,
             headertimeout: Duration::from_secs(20),
             idletimeout: Duration::from_mins(3),
             writetimeout: Duration::from_mins(2),
         }
+    }
+}
+
+impl Limits {
+    /// How many connections one address may have open; 0: as many as there are. A quarter of all is more than the
+    /// nodes of a data center need behind one address, and a fourth of what could lock others out; few are not shared.
+    #[must_use]
+    pub fn connections_per_address(&self) -> usize {
+        let share = (self.connections / 4).max(64);
+        self.connectionsperaddress.unwrap_or(share)
     }
 }
 

@@ -8,7 +8,7 @@ use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 
 use super::reached::{Peer, Reached};
-use super::{Site, headers};
+use super::{Site, error, headers};
 use crate::store::{Embedded, blob_digest};
 
 pub(super) async fn pass(
@@ -24,6 +24,14 @@ pub(super) async fn pass(
         let host = headers::value(host);
         parts.headers.insert(header::HOST, host);
     }
+    let memory = if parts.method == Method::GET {
+        match site.answers.reserve_stream(reached.client).await {
+            Ok(memory) => Some(memory),
+            Err(error) => return error::respond(&error),
+        }
+    } else {
+        None
+    };
     let request = Request::from_parts(parts, body);
     // Uploads by a browser's form, whose signature stands in the body: pounce makes none of them, and
     // the server would read the body into memory to find it.
@@ -44,7 +52,10 @@ pub(super) async fn pass(
     let digest = blob_digest(request.uri().path()).filter(|_| reads);
     match bucket.call(request).await {
         Ok(response) => {
-            let mut response = response.map(Body::new);
+            let mut response = response.map(|body| match memory {
+                Some(memory) => memory.keep_with(Body::new(body)),
+                None => Body::new(body),
+            });
             if let Some(digest) = digest.filter(|_| response.status().is_success()) {
                 let digest = headers::digest(&digest);
                 response

@@ -3,24 +3,27 @@
 //! hyper has one time for a header and for the pause before it. Proxies keep connections open for a minute
 //! and more without using them, while nobody needs that long for a header; so both are kept here.
 
-use std::io;
-use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, ready};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use axum::http::Version;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Notify;
-use tokio::time::Sleep;
 
+use super::header_bytes::HeaderBytes;
 use super::observed::{Observer, Polled};
 use crate::config::Limits;
 
 /// Since when a piece of an answer waits for the client to take it, in milliseconds since the connection was
 /// opened; 0: the client waits for the next one.
 type Offered = Arc<AtomicU64>;
+
+/// So many bytes a second, a client takes at least, or its connection may have to make room for another one: less
+/// than the slowest network, and more than a client that only keeps its place.
+const LEAST: u64 = 1 << 10;
+/// For how long that is measured, at least.
+const MEASURED: Duration = Duration::from_secs(15);
 
 /// What a connection does just now.
 #[derive(Debug)]
@@ -36,17 +39,22 @@ pub(super) struct Activity {
     multiplexed: AtomicBool,
     /// The process ends: the next answer is the last one.
     ending: AtomicBool,
-    /// The system takes no more bytes just now.
-    writing: AtomicBool,
+    /// Since when the system takes no more bytes, likewise; 0: it takes them.
+    writing_since: AtomicU64,
+    /// Bytes that the system took.
+    written: AtomicU64,
+    /// Its client takes answers more slowly than [`LEAST`].
+    slow: AtomicBool,
+    /// Bytes of the header that is being read.
+    header: HeaderBytes,
     /// Answers on their way.
     offers: Mutex<Vec<Offered>>,
     /// It has to make room.
     pub(super) evict: Notify,
-    pub(super) evicted: AtomicBool,
 }
 
 impl Activity {
-    pub(super) fn new() -> Arc<Self> {
+    pub(super) fn new(header: HeaderBytes) -> Arc<Self> {
         Arc::new(Self {
             opened: Instant::now(),
             busy: AtomicUsize::new(0),
@@ -54,10 +62,12 @@ impl Activity {
             header_since: AtomicU64::new(0),
             multiplexed: AtomicBool::new(false),
             ending: AtomicBool::new(false),
-            writing: AtomicBool::new(false),
+            writing_since: AtomicU64::new(0),
+            written: AtomicU64::new(0),
+            slow: AtomicBool::new(false),
+            header,
             offers: Mutex::default(),
             evict: Notify::new(),
-            evicted: AtomicBool::new(false),
         })
     }
 
@@ -72,17 +82,62 @@ impl Activity {
             .store(version == Version::HTTP_2, Ordering::Release);
         self.busy.fetch_add(1, Ordering::AcqRel);
         self.header_since.store(0, Ordering::Release);
+        self.header.end();
         Busy(Arc::clone(self))
     }
 
     /// Bytes came.
-    fn came(&self) {
-        let between_requests = self.busy.load(Ordering::Acquire) == 0
-            && self.header_since.load(Ordering::Acquire) == 0
-            && !self.is_multiplexed();
-        if between_requests {
+    pub(super) fn came(&self, bytes: usize) {
+        if self.busy.load(Ordering::Acquire) > 0 {
+            return;
+        }
+        self.header.add(bytes);
+        if self.header_since.load(Ordering::Acquire) == 0 && !self.is_multiplexed() {
             self.header_since.store(self.now(), Ordering::Release);
         }
+    }
+
+    /// The system took bytes of answers, or (`None`) takes no more.
+    pub(super) fn went(&self, bytes: Option<usize>) {
+        match bytes {
+            Some(bytes) => {
+                self.written.fetch_add(bytes as u64, Ordering::Relaxed);
+                if self.writing_since.load(Ordering::Relaxed) > 0 {
+                    self.writing_since.store(0, Ordering::Release);
+                }
+            }
+            None if self.writing_since.load(Ordering::Relaxed) == 0 => {
+                self.writing_since.store(self.now(), Ordering::Release);
+            }
+            None => {}
+        }
+    }
+
+    /// Since when a header is being read that takes memory, if one is.
+    pub(super) fn header_since(&self) -> Option<Instant> {
+        let since = match self.header_since.load(Ordering::Acquire) {
+            // With HTTP/2, it may be any frame's.
+            0 => self.idle_since.load(Ordering::Acquire),
+            began => began,
+        };
+        let takes_memory = self.header.takes_memory();
+        takes_memory.then(|| self.opened + Duration::from_millis(since))
+    }
+
+    /// The header does not count any more: its connection is about to be closed.
+    pub(super) fn forget_header(&self) {
+        self.header.end();
+    }
+
+    /// Whether its client took nothing of an answer for so long, or takes too little.
+    pub(super) fn is_stuck(&self, length: Duration) -> bool {
+        let stalled = self.stalled_since();
+        self.is_slow() || stalled.is_some_and(|since| since.elapsed() >= length)
+    }
+
+    /// Whether its client takes answers more slowly than [`LEAST`].
+    pub(super) fn is_slow(&self) -> bool {
+        self.slow.load(Ordering::Acquire)
     }
 
     /// From now on, an answer is the last one; and however long it was idle, it begins to rest now.
@@ -97,11 +152,13 @@ impl Activity {
         self.multiplexed.store(is_http2, Ordering::Release);
         self.idle_since.store(self.now(), Ordering::Release);
         self.header_since.store(0, Ordering::Release);
+        self.header.end();
     }
 
     /// When it became idle, if it is.
     pub(super) fn idle_since(&self) -> Option<Instant> {
-        let idle = self.busy.load(Ordering::Acquire) == 0 && !self.writing.load(Ordering::Acquire);
+        let idle = self.busy.load(Ordering::Acquire) == 0
+            && self.writing_since.load(Ordering::Acquire) == 0;
         let since = Duration::from_millis(self.idle_since.load(Ordering::Acquire));
         idle.then(|| self.opened + since)
     }
@@ -115,12 +172,15 @@ impl Activity {
         self.offers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Since when all that goes on is answers that wait for the client to take them, where each has a window of its
-    /// own: as long as one request makes progress, it is not cut off for what others do. What does not overlap is
-    /// watched by its bytes.
+    /// Since when the client takes nothing of its answers. With HTTP/2, where each has a window of its own, all that
+    /// goes on must be answers that wait: as long as one request makes progress, none is cut off for what others do.
     pub(super) fn stalled_since(&self) -> Option<Instant> {
+        let writing = self.writing_since.load(Ordering::Acquire);
+        if !self.is_multiplexed() || writing > 0 {
+            return (writing > 0).then(|| self.opened + Duration::from_millis(writing));
+        }
         let offers = self.lock_offers();
-        if !self.is_multiplexed() || offers.len() < self.busy.load(Ordering::Acquire) {
+        if offers.len() < self.busy.load(Ordering::Acquire) {
             return None;
         }
         let offers = offers.iter().map(|offered| offered.load(Ordering::Acquire));
@@ -144,8 +204,10 @@ impl Activity {
 
     /// Returns once it was idle, or at reading a header, for too long.
     pub(super) async fn overdue(&self, limits: &Limits) {
+        let mut last = (Instant::now(), self.written.load(Ordering::Relaxed));
         loop {
             let now = Instant::now();
+            last = self.measure(last);
             // What begins meanwhile has at least so long.
             let least = limits.headertimeout.min(limits.writetimeout);
             let look = now + least.min(limits.idletimeout);
@@ -155,6 +217,18 @@ impl Activity {
             }
             tokio::time::sleep_until(deadline.min(look).into()).await;
         }
+    }
+
+    /// Looks how much the client took since the last time, if that is long enough ago.
+    fn measure(&self, last: (Instant, u64)) -> (Instant, u64) {
+        let (length, written) = (last.0.elapsed(), self.written.load(Ordering::Relaxed));
+        if length < MEASURED {
+            return last;
+        }
+        let least = LEAST.saturating_mul(length.as_secs());
+        let slow = self.stalled_since().is_some() && written - last.1 < least;
+        self.slow.store(slow, Ordering::Release);
+        (Instant::now(), written)
     }
 
     /// How much longer it has to rest until it did for so long; what has begun to come is a request.
@@ -224,101 +298,5 @@ impl Drop for Answering {
     fn drop(&mut self) {
         let mut offers = self.busy.0.lock_offers();
         offers.retain(|offered| !Arc::ptr_eq(offered, &self.offered));
-    }
-}
-
-/// The bytes of a connection. A client that does not take what it asked for loses it.
-#[derive(Debug)]
-pub(super) struct Socket<T> {
-    io: T,
-    activity: Arc<Activity>,
-    /// How long a client may take for the next bytes of an answer.
-    patience: Duration,
-    stalled: Option<Pin<Box<Sleep>>>,
-}
-
-impl<T> Socket<T> {
-    pub(super) const fn new(io: T, activity: Arc<Activity>, patience: Duration) -> Self {
-        Self {
-            io,
-            activity,
-            patience,
-            stalled: None,
-        }
-    }
-
-    fn written<R>(
-        &mut self,
-        cx: &mut Context<'_>,
-        polled: Poll<io::Result<R>>,
-    ) -> Poll<io::Result<R>> {
-        let writing = polled.is_pending();
-        self.activity.writing.store(writing, Ordering::Release);
-        if !writing {
-            self.stalled = None;
-            return polled;
-        }
-        let patience = self.patience;
-        let sleep = || Box::pin(tokio::time::sleep(patience));
-        let stalled = self.stalled.get_or_insert_with(sleep);
-        ready!(stalled.as_mut().poll(cx));
-        Poll::Ready(Err(io::Error::new(
-            io::ErrorKind::TimedOut,
-            "the client takes no more",
-        )))
-    }
-}
-
-impl<T: AsyncRead + Unpin> AsyncRead for Socket<T> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        let polled = Pin::new(&mut self.io).poll_read(cx, buffer);
-        if buffer.filled().len() > before {
-            self.activity.came();
-        }
-        polled
-    }
-}
-
-impl<T: AsyncWrite + Unpin> AsyncWrite for Socket<T> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let polled = Pin::new(&mut self.io).poll_write(cx, bytes);
-        self.written(cx, polled)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        pieces: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let io = Pin::new(&mut self.io);
-        let polled = match pieces {
-            // The way through the system is shorter for one piece.
-            [piece] => io.poll_write(cx, piece),
-            pieces => io.poll_write_vectored(cx, pieces),
-        };
-        self.written(cx, polled)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.io.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let polled = Pin::new(&mut self.io).poll_flush(cx);
-        self.written(cx, polled)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let polled = Pin::new(&mut self.io).poll_shutdown(cx);
-        self.written(cx, polled)
     }
 }

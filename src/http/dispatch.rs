@@ -16,44 +16,40 @@ pub(super) async fn serve(
     parts: &Parts,
     body: Body,
     client: &Client,
-    endpoint: Endpoint,
+    endpoint: &Endpoint,
 ) -> Result<Answer, Error> {
     match endpoint {
         Endpoint::Support => Ok(headers::json("{}").into()),
         Endpoint::Token => token::issue(site, &client.who),
-        Endpoint::PullBlob { name, digest } => {
-            blobs::pull(site, parts, client, &name, &digest).await
-        }
+        Endpoint::PullBlob { name, digest } => blobs::pull(site, parts, client, name, digest).await,
         Endpoint::PullManifest { name, reference } => {
-            manifests::pull(site, parts, &name, &reference).await
+            manifests::pull(site, parts, name, reference).await
         }
-        Endpoint::BeginUpload { name, algorithm } => uploads::begin(site, &name, algorithm),
+        Endpoint::BeginUpload { name, algorithm } => uploads::begin(site, name, *algorithm),
         Endpoint::PushBlob { name, digest } => {
-            Box::pin(uploads::push_blob(site, parts, body, &name, &digest)).await
+            Box::pin(uploads::push_blob(site, parts, body, name, digest)).await
         }
         Endpoint::PushChunk(upload) => {
-            Box::pin(uploads::push_chunk(site, parts, body, &upload)).await
+            Box::pin(uploads::push_chunk(site, parts, body, upload)).await
         }
         Endpoint::CloseUpload { upload, digest } => {
-            Box::pin(uploads::close(site, parts, body, &upload, &digest)).await
+            Box::pin(uploads::close(site, parts, body, upload, digest)).await
         }
         Endpoint::PushManifest {
             name,
             reference,
             tags,
         } => {
-            let named = (&name, &reference, &tags[..]);
+            let named = (name, reference, &tags[..]);
             Box::pin(manifests::push(site, parts, body, named)).await
         }
-        Endpoint::ListTags { name, page } => Box::pin(tags::list(site, &name, &page)).await,
+        Endpoint::ListTags { name, page } => Box::pin(tags::list(site, name, page)).await,
         Endpoint::DeleteManifest { name, reference } => {
-            Box::pin(manifests::delete(site, &name, &reference)).await
+            Box::pin(manifests::delete(site, name, reference)).await
         }
-        Endpoint::DeleteBlob { name, digest } => {
-            Box::pin(blobs::delete(site, &name, &digest)).await
-        }
+        Endpoint::DeleteBlob { name, digest } => Box::pin(blobs::delete(site, name, digest)).await,
         Endpoint::Mount { name, digest, from } => {
-            Box::pin(uploads::mount(site, &name, &digest, from.as_ref())).await
+            Box::pin(uploads::mount(site, name, digest, from.as_ref())).await
         }
         Endpoint::ListReferrers {
             name,
@@ -62,10 +58,10 @@ pub(super) async fn serve(
             last,
         } => {
             let (artifact_type, last) = (artifact_type.as_deref(), last.as_ref());
-            Box::pin(referrers::list(site, &name, &subject, artifact_type, last)).await
+            Box::pin(referrers::list(site, name, subject, artifact_type, last)).await
         }
-        Endpoint::UploadStatus(upload) => Box::pin(uploads::status(site, &upload)).await,
-        Endpoint::CancelUpload(upload) => Box::pin(uploads::cancel(site, &upload)).await,
-        Endpoint::Catalog { page } => Box::pin(catalog::list(site, client, &page)).await,
+        Endpoint::UploadStatus(upload) => Box::pin(uploads::status(site, upload)).await,
+        Endpoint::CancelUpload(upload) => Box::pin(uploads::cancel(site, upload)).await,
+        Endpoint::Catalog { page } => Box::pin(catalog::list(site, client, page)).await,
     }
 }

@@ -31,6 +31,7 @@ pub(super) fn respond(site: &Site, request: &Parts, body: &Body, peer: Peer) -> 
     }
     let client = Client { reached, who };
     let answer = answer(site, request, &client, &endpoint)?;
+    let answer = site.answers.hold_now(request, &client, answer)?;
     let mut line = Line::begin(site, request, client.reached.client);
     line.about(&endpoint);
     line.by(client.who.user());

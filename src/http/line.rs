@@ -13,6 +13,7 @@ use axum::response::Response;
 use tracing::Span;
 use uuid::Uuid;
 
+use super::budget::Reservation;
 use super::endpoint::{Endpoint, Subject};
 use super::observed::{Observed, Observer, Polled};
 use super::{Answer, Site, headers};
@@ -101,6 +102,7 @@ impl Line {
             outcome,
             is_blob,
             error,
+            memory,
         } = answer;
         let mut id = Uuid::encode_buffer();
         let id = headers::value(self.id.hyphenated().encode_lower(&mut id));
@@ -119,6 +121,7 @@ impl Line {
                 line,
                 metrics,
                 length,
+                _memory: memory,
             };
             Body::new(Observed { body, observer })
         })
@@ -181,6 +184,7 @@ struct Counted {
     metrics: Arc<Metrics>,
     /// As announced; a server stops asking for more when it has so many.
     length: Option<u64>,
+    _memory: Option<Reservation>,
 }
 
 impl Observer for Counted {

@@ -5,8 +5,10 @@
 //! behind it works with valid names and digests.
 
 mod access;
+mod answers;
 mod blobs;
 mod bucket;
+mod budget;
 mod bypass;
 mod catalog;
 mod connection;
@@ -14,6 +16,7 @@ mod debug;
 mod dispatch;
 mod endpoint;
 mod error;
+mod header_bytes;
 mod headers;
 mod health;
 mod known;
@@ -26,8 +29,10 @@ mod preflight;
 mod query;
 mod reached;
 mod referrers;
+mod refusal;
 mod room;
 mod serve;
+mod socket;
 mod tags;
 mod tls;
 mod token;
@@ -57,6 +62,7 @@ use crate::registry::Registry;
 use crate::store::Embedded;
 use crate::telemetry::{Metrics, Outcome};
 
+use budget::Reservation;
 use endpoint::Refused;
 use line::Line;
 use linger::Lingering;
@@ -66,6 +72,7 @@ use serve::Responding;
 #[cfg(feature = "internals")]
 pub(crate) use endpoint::{fuzz as fuzz_endpoint, is_endpoint};
 
+pub use answers::Answers;
 pub use bypass::Bypass;
 pub use serve::Listening;
 pub use tls::{Tls, TlsError};
@@ -111,6 +118,8 @@ pub struct Site {
     pub tags_page: usize,
     /// Requests are logged.
     pub access_log: bool,
+    /// The memory of answers.
+    pub answers: Answers,
 }
 
 /// Serves a site until `stop`; then the requests that are under way have `grace` to end.
@@ -120,8 +129,9 @@ pub async fn serve(
     stop: CancellationToken,
     grace: Duration,
 ) {
+    let short = site.answers.shortage();
     let respond = Box::new(move |request, peer| respond(&site, request, peer));
-    serve::serve(listening, respond, stop, grace).await;
+    serve::serve(listening, respond, short, stop, grace).await;
 }
 
 /// Serves the operator's listener until `stop`, and waits for nobody then.
@@ -138,7 +148,8 @@ pub async fn serve_debug(
         let response = response.map(|it| it.unwrap_or_else(|never| match never {}));
         Either::Right(response.boxed())
     });
-    serve::serve(listening, respond, stop, Duration::ZERO).await;
+    let short = Answers::default().shortage();
+    serve::serve(listening, respond, short, stop, Duration::ZERO).await;
 }
 
 /// What memory can answer is answered without a future: to make one and to move it was a twentieth of what a
@@ -220,15 +231,19 @@ async fn registry(site: &Site, parts: Parts, body: Body, peer: Peer) -> Response
     let is_push = matches!(&admitted, Ok((endpoint, _)) if endpoint.takes_body());
     // Who waits to be told to send a body is better told why not (RFC 9110, section 10.1.1).
     let waits = !is_push && parts.headers.contains_key(header::EXPECT);
-    let body = if waits {
-        Body::empty()
-    } else {
-        Lingering::wrap(body, is_push)
+    let body = match is_push {
+        true => Lingering::wrap(body, true),
+        false if waits => Body::empty(),
+        false => {
+            // What is discarded is discarded at once: unread, it would take a window of memory until the answer.
+            drop(Lingering::wrap(body, false));
+            Body::empty()
+        }
     };
     let result = match admitted {
         Ok((endpoint, who)) => {
             let client = Client { reached, who };
-            let answering = dispatch::serve(site, &parts, body, &client, endpoint);
+            let answering = answers::serve(site, &parts, body, &client, &endpoint);
             answering.instrument(line.span()).await
         }
         Err(refused) if parts.method == Method::OPTIONS => Ok(preflight::respond(&refused).into()),
@@ -296,6 +311,8 @@ struct Answer {
     /// The body is a blob's, on its way through pounce.
     is_blob: bool,
     error: Option<Error>,
+    /// The memory of a blob's body, until its last byte is gone.
+    memory: Option<Reservation>,
 }
 
 impl From<Response> for Answer {
@@ -305,6 +322,7 @@ impl From<Response> for Answer {
             outcome: None,
             is_blob: false,
             error: None,
+            memory: None,
         }
     }
 }

@@ -1,6 +1,7 @@
-//! All open connections, and which of them makes room for another.
+//! All open connections, how many each client has, and which of them make room for others.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -10,70 +11,175 @@ use crate::telemetry::Metrics;
 
 /// How long an answer may wait before its connection can be asked to make room: longer than a packet that is
 /// lost and sent again.
-const STALLED: Duration = Duration::from_secs(5);
+pub(super) const STALLED: Duration = Duration::from_secs(5);
 
 /// Every open connection, so that one that is idle can make room for another.
 #[derive(Debug)]
 pub(super) struct Open {
-    connections: Mutex<HashMap<u64, Arc<Activity>>>,
+    table: Mutex<Table>,
     next: AtomicU64,
     metrics: Option<Arc<Metrics>>,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    connections: HashMap<u64, Connection>,
+    /// How many connections each network has that were not asked to make room.
+    counts: HashMap<IpAddr, usize>,
+}
+
+#[derive(Debug)]
+struct Connection {
+    activity: Arc<Activity>,
+    /// `None` where its connections are not bounded.
+    network: Option<IpAddr>,
+    /// It was asked to make room.
+    evicted: bool,
 }
 
 impl Open {
     pub(super) fn new(metrics: Option<Arc<Metrics>>) -> Self {
         Self {
-            connections: Mutex::default(),
+            table: Mutex::default(),
             next: AtomicU64::new(0),
             metrics,
         }
     }
 
-    pub(super) fn enter(self: &Arc<Self>, activity: &Arc<Activity>) -> Entered {
+    /// Enters a connection. A network that has `most` of them has to close one for it, as in
+    /// [`make_room`](Self::make_room): `None` if there is none to be closed.
+    pub(super) fn enter(
+        self: &Arc<Self>,
+        activity: &Arc<Activity>,
+        network: Option<IpAddr>,
+        most: usize,
+    ) -> Option<Entered> {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
-        self.lock().insert(id, Arc::clone(activity));
+        let mut table = self.lock();
+        if let Some(network) = network {
+            let count = table.counts.get(&network);
+            if count.is_some_and(|count| *count >= most) && !table.make_room(Some(network)) {
+                return None;
+            }
+            *table.counts.entry(network).or_default() += 1;
+        }
+        let connection = Connection {
+            activity: Arc::clone(activity),
+            network,
+            evicted: false,
+        };
+        table.connections.insert(id, connection);
+        drop(table);
         if let Some(metrics) = &self.metrics {
             metrics.connection_opens();
         }
-        Entered(Arc::clone(self), id)
+        Some(Entered(Arc::clone(self), id))
     }
 
-    /// Closes the connection that has been idle for longest; if none is, the one that takes nothing of an
-    /// answer for longest; if there is none either, nothing.
+    /// Closes the connection that has been idle for longest; if none is, the one that takes nothing of its answers for
+    /// longest; if there is none either, one that takes them too slowly; or else nothing.
     pub(super) fn make_room(&self) {
-        let connections = self.lock();
-        let open = || {
-            let open = connections.values();
-            open.filter(|activity| !activity.evicted.load(Ordering::Acquire))
-        };
-        let idle = open().filter_map(|activity| Some((activity.idle_since()?, activity)));
-        let idle = idle.min_by_key(|(since, _)| *since);
-        let stalled = || {
-            let some_time_ago = Instant::now().checked_sub(STALLED)?;
-            let stalled = open().filter_map(|it| Some((it.stalled_since()?, it)));
-            stalled
-                .filter(|(since, _)| *since < some_time_ago)
-                .min_by_key(|(since, _)| *since)
-        };
-        if let Some((_, activity)) = idle.or_else(stalled) {
-            activity.evicted.store(true, Ordering::Release);
-            activity.evict.notify_one();
+        self.lock().make_room(None);
+    }
+
+    /// Closes the connection that takes nothing of its answers for longest, or one that takes them too slowly: they
+    /// hold memory that others wait for.
+    pub(super) fn free_memory(&self) {
+        let mut table = self.lock();
+        if let Some(id) = table.stalled(None).or_else(|| table.slow(None)) {
+            table.evict(id);
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Arc<Activity>>> {
-        self.connections
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+    /// Closes the connection whose header began to come first, and is not here yet; whether there is one.
+    pub(super) fn close_oldest_header(&self) -> bool {
+        let mut table = self.lock();
+        let oldest = table.first(None, Activity::header_since);
+        if let Some(id) = oldest {
+            table.evict(id);
+        }
+        oldest.is_some()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// An open connection's place among all of them.
+impl Table {
+    fn make_room(&mut self, network: Option<IpAddr>) -> bool {
+        let idle = self.first(network, Activity::idle_since);
+        let found = idle
+            .or_else(|| self.stalled(network))
+            .or_else(|| self.slow(network));
+        if let Some(id) = found {
+            self.evict(id);
+        }
+        found.is_some()
+    }
+
+    fn stalled(&self, network: Option<IpAddr>) -> Option<u64> {
+        let some_time_ago = Instant::now().checked_sub(STALLED)?;
+        let stalled = |activity: &Activity| {
+            let since = activity.stalled_since();
+            since.filter(|since| *since < some_time_ago)
+        };
+        self.first(network, stalled)
+    }
+
+    fn slow(&self, network: Option<IpAddr>) -> Option<u64> {
+        self.first(network, |activity| activity.is_slow().then_some(()))
+    }
+
+    /// The connection, of one network or of any, for which `since` is the least.
+    fn first<T: Ord>(
+        &self,
+        network: Option<IpAddr>,
+        since: impl Fn(&Activity) -> Option<T>,
+    ) -> Option<u64> {
+        let open = self.connections.iter().filter(|(_, connection)| {
+            !connection.evicted && (network.is_none() || connection.network == network)
+        });
+        let found = open.filter_map(|(id, connection)| Some((since(&connection.activity)?, *id)));
+        found.min().map(|(_, id)| id)
+    }
+
+    fn evict(&mut self, id: u64) {
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return;
+        };
+        connection.evicted = true;
+        connection.activity.forget_header();
+        connection.activity.evict.notify_one();
+        let network = connection.network;
+        self.leave(network);
+    }
+
+    /// A connection of this network does not count any more.
+    fn leave(&mut self, network: Option<IpAddr>) {
+        if let Some(network) = network
+            && let Some(count) = self.counts.get_mut(&network)
+        {
+            *count -= 1;
+            if *count == 0 {
+                self.counts.remove(&network);
+            }
+        }
+    }
+}
+
+/// An open connection's entry among all of them.
 pub(super) struct Entered(Arc<Open>, u64);
 
 impl Drop for Entered {
     fn drop(&mut self) {
-        self.0.lock().remove(&self.1);
+        let mut table = self.0.lock();
+        if let Some(connection) = table.connections.remove(&self.1)
+            && !connection.evicted
+        {
+            table.leave(connection.network);
+        }
+        drop(table);
         if let Some(metrics) = &self.0.metrics {
             metrics.connection_ends();
         }

@@ -1,9 +1,9 @@
 //! Accepting connections, and ending well.
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::body::{Body, HttpBody};
 use axum::extract::Request;
@@ -16,6 +16,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
+use ipnet::IpNet;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -23,11 +24,16 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::connection::{Activity, Answering, Busy, Socket};
+use super::answers::Shortage;
+use super::connection::{Activity, Answering, Busy};
+use super::header_bytes::{AllHeaderBytes, HeaderBytes};
 use super::observed::Observed;
-use super::reached::Peer;
-use super::room::Open;
+use super::reached::{Peer, lies_in};
+use super::refusal::Refusals;
+use super::room::{Entered, Open, STALLED};
+use super::socket::Socket;
 use super::tls::Tls;
+use crate::auth::network;
 use crate::config::Limits;
 use crate::telemetry::Metrics;
 
@@ -35,6 +41,8 @@ use crate::telemetry::Metrics;
 const MAX_HEADER: usize = 64 << 10;
 /// Requests at once on one HTTP/2 connection; clients have some ten.
 const MAX_STREAMS: u32 = 100;
+/// The same for HTTP/2, which keeps what came of it where it cannot be told how much that is.
+const MAX_HEADER_LIST: u32 = 32 << 10;
 /// Bytes of an answer that wait for an HTTP/2 client to take them.
 const MAX_WAITING: usize = 64 << 10;
 /// Bytes of an answer that is not worth watching: most manifests have less.
@@ -55,6 +63,8 @@ pub struct Listening {
     pub tls: Option<Tls>,
     /// What one client can take from others.
     pub limits: Limits,
+    /// Proxies, whose connections are many clients': `http.trustedproxies`.
+    pub proxies: Vec<IpNet>,
     /// Where its connections are counted.
     pub metrics: Option<Arc<Metrics>>,
 }
@@ -73,14 +83,19 @@ struct Server {
     limits: Limits,
     http: Builder<TokioExecutor>,
     open: Arc<Open>,
+    headers: Arc<AllHeaderBytes>,
+    proxies: Vec<IpNet>,
+    refusals: Refusals,
     places: Arc<Semaphore>,
     stop: CancellationToken,
 }
 
-/// Serves until `stop`, then lets the requests that are under way end within `grace`.
+/// Serves until `stop`, then lets the requests that are under way end within `grace`. Where answers wait for memory,
+/// connections that hold some and do not go on are closed.
 pub(super) async fn serve(
     listening: Listening,
     respond: Respond,
+    short: Shortage,
     stop: CancellationToken,
     grace: Duration,
 ) {
@@ -88,6 +103,7 @@ pub(super) async fn serve(
         listener,
         tls,
         limits,
+        proxies,
         metrics,
     } = listening;
     let server = Arc::new(Server {
@@ -95,6 +111,9 @@ pub(super) async fn serve(
         tls,
         http: protocols(),
         open: Arc::new(Open::new(metrics)),
+        headers: Arc::default(),
+        proxies,
+        refusals: Refusals::default(),
         places: Arc::new(Semaphore::new(limits.connections)),
         limits,
         stop: stop.clone(),
@@ -110,6 +129,8 @@ pub(super) async fn serve(
     };
     tokio::select! {
         () = accepting => {}
+        () = server.free_memory(&short) => {}
+        () = server.close_old_headers() => {}
         () = async {
             stop.cancelled().await;
             // Who sends requests here hears of the end a little later, and may have connected meanwhile.
@@ -146,7 +167,7 @@ fn protocols() -> Builder<TokioExecutor> {
         .keep_alive_timeout(PING.1)
         .max_concurrent_streams(MAX_STREAMS)
         .max_send_buf_size(MAX_WAITING)
-        .max_header_list_size(u32::try_from(MAX_HEADER).unwrap_or(u32::MAX));
+        .max_header_list_size(MAX_HEADER_LIST);
     http
 }
 
@@ -192,14 +213,67 @@ impl Server {
         }
     }
 
+    /// Frees memory that answers wait for.
+    async fn free_memory(&self, short: &Shortage) {
+        loop {
+            short.begins().await;
+            while short.lasts() {
+                self.open.free_memory();
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+
+    /// Closes connections whose headers take too much memory.
+    async fn close_old_headers(&self) {
+        loop {
+            self.headers.exceeded().await;
+            while self.headers.are_too_many() && self.open.close_oldest_header() {}
+        }
+    }
+
+    /// The connection's entry. A client that has as many connections as it may waits until one of them makes room.
+    async fn enter(
+        &self,
+        activity: &Arc<Activity>,
+        client: SocketAddr,
+        place: OwnedSemaphorePermit,
+    ) -> Option<(Entered, OwnedSemaphorePermit)> {
+        let network = self.counted_network(client.ip());
+        let most = self.limits.connections_per_address();
+        if let Some(entered) = self.open.enter(activity, network, most) {
+            return Some((entered, place));
+        }
+        // It takes no place from others meanwhile.
+        drop(place);
+        let _waits = self.refusals.wait()?;
+        let until = Instant::now() + 2 * STALLED;
+        while Instant::now() < until && !self.stop.is_cancelled() {
+            // All connections are looked at each time.
+            tokio::time::sleep(5 * PAUSE).await;
+            if let Some(entered) = self.open.enter(activity, network, most) {
+                return Some((entered, self.place().await));
+            }
+        }
+        None
+    }
+
+    /// As what a client counts; `None` if it does not.
+    fn counted_network(&self, client: IpAddr) -> Option<IpAddr> {
+        let is_proxy = lies_in(&self.proxies, client.to_canonical());
+        (!is_proxy && self.limits.connections_per_address() > 0).then(|| network(client))
+    }
+
     async fn connection(
         self: Arc<Self>,
         connection: TcpStream,
         addr: SocketAddr,
-        _place: OwnedSemaphorePermit,
+        place: OwnedSemaphorePermit,
     ) {
-        let activity = Activity::new();
-        let _entered = self.open.enter(&activity);
+        let activity = Activity::new(HeaderBytes::new(Arc::clone(&self.headers)));
+        let Some(_entered) = self.enter(&activity, addr, place).await else {
+            return self.refusals.refuse(connection, self.tls.is_some()).await;
+        };
         let connection = Socket::new(connection, Arc::clone(&activity), self.limits.writetimeout);
         let peer = Peer {
             addr,
@@ -275,6 +349,9 @@ impl Server {
         };
         if stops {
             activity.end();
+        } else if activity.is_stuck(STALLED) {
+            // It would not hear that its connection ends.
+            return;
         }
         // With HTTP/1.1, there is nothing to say to somebody who is silent; unless a request was quicker.
         if !stops && !activity.is_multiplexed() && activity.idle_since().is_some() {

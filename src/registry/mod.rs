@@ -13,6 +13,7 @@ mod deletes;
 mod failure;
 mod fill;
 mod forget;
+mod list_memory;
 mod manifests;
 mod members;
 mod news;
@@ -45,6 +46,7 @@ use crate::upstream::{Upstream, Upstreams};
 use background::Background;
 use cache::Cache;
 use fill::Fills;
+use list_memory::ListMemory;
 use ready::Readiness;
 use revalidate::Revalidations;
 use uploads::Uploads;
@@ -79,6 +81,7 @@ struct Inner {
     background: Background,
     revalidations: Revalidations,
     readiness: Readiness,
+    list_memory: ListMemory,
     /// See [`Options::changes`].
     changes: Changes,
     /// See [`Options::validation`].
@@ -195,6 +198,7 @@ impl Registry {
             background,
             revalidations: Revalidations::new(options.client_wait),
             readiness: Readiness::default(),
+            list_memory: ListMemory::default(),
             changes: options.changes,
             validation: options.validation.clone(),
             tag_ttl: options.tag_ttl,

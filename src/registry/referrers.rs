@@ -11,21 +11,25 @@ use bytes::Bytes;
 
 use super::cache::Matter;
 use super::failure::of_store;
+use super::list_memory::Taken;
 use super::parallel::a_few;
 use super::tags::in_time;
 use super::{Registry, Staleness};
 use crate::oci::{
-    Digest, Error, Manifest, MediaType, Reference, Referrer, Referrers, RepositoryName, Tag,
+    Digest, Error, MAX_MANIFEST_BYTES, Manifest, MediaType, Reference, Referrer, Referrers,
+    RepositoryName, Tag,
 };
 use crate::store::{Condition, Key, Metadata, StoreError};
 use crate::upstream::UpstreamError;
 
-/// How many entries, of up to 4 MiB, are read at once.
+/// How many entries of one list are read at once.
 const PARALLEL: usize = 16;
+/// The most bytes of an entry: a little more than the manifest whose annotations it has.
+const MAX_ENTRY: u64 = 8 << 20;
 /// The most referrers of one digest.
 const MAX_REFERRERS: usize = 10_000;
 /// The most that the list of one digest's referrers takes, in bytes.
-const MAX_BYTES: usize = 64 << 20;
+const MAX_BYTES: usize = 16 << 20;
 /// The size of a page in bytes, as far as its descriptors are: an index is a manifest.
 const PAGE_BYTES: usize = 2 << 20;
 /// The most descriptors of a page.
@@ -49,7 +53,7 @@ impl Registry {
     /// With the upstream away, the stored ones are the list.
     ///
     /// # Errors
-    /// `UNAVAILABLE`: the bucket does not answer.
+    /// `UNAVAILABLE`: the bucket does not answer, or too many long lists are being made.
     pub async fn referrers(
         &self,
         name: &RepositoryName,
@@ -119,11 +123,13 @@ impl Registry {
         if let Some(all) = cache.referrers(name, subject) {
             return Ok(all);
         }
+        let memory = self.inner.list_memory.begin();
         let (stored, tagged, upstream) = tokio::join!(
-            self.entered(name, subject),
-            self.tagged(name, subject),
-            in_time(self.upstream_referrers(name, subject))
+            self.entered(name, subject, &memory),
+            self.tagged(name, subject, &memory),
+            in_time(self.upstream_referrers(name, subject, &memory))
         );
+        memory.was_enough()?;
         let (upstream, stale) = match upstream {
             Ok(upstream) => (upstream, None),
             Err(error) => {
@@ -154,6 +160,7 @@ impl Registry {
         &self,
         name: &RepositoryName,
         subject: &Digest,
+        memory: &Taken,
     ) -> Result<Vec<Referrer>, Error> {
         let store = &self.inner.store;
         let mut found = Vec::new();
@@ -164,13 +171,14 @@ impl Registry {
             let (listed, more) = listed.map_err(of_store)?;
             last = listed.last().map(|object| object.path.clone());
             // algorithm/hex/descriptor
-            let digests = listed.iter().filter_map(|object| {
+            let entries = listed.iter().filter_map(|object| {
                 let path = object.path.strip_suffix("/descriptor")?;
-                path.replacen('/', ":", 1).parse::<Digest>().ok()
+                let digest = path.replacen('/', ":", 1).parse::<Digest>().ok()?;
+                Some((digest, object.size))
             });
-            let digests: Vec<Digest> = digests.collect();
-            let read = |digest| self.entry(name, subject, digest);
-            let has_room = read_some(&mut found, &digests, read).await?;
+            let entries: Vec<_> = entries.collect();
+            let read = |(digest, size)| self.entry(name, subject, digest, size);
+            let has_room = read_some(&mut found, &entries, memory, read).await?;
             if !has_room || !more || last.is_none() {
                 break;
             }
@@ -183,6 +191,7 @@ impl Registry {
         &self,
         name: &RepositoryName,
         subject: &Digest,
+        memory: &Taken,
     ) -> Result<Vec<Referrer>, Error> {
         let store = &self.inner.store;
         let link = store.get(Key::Tag(name, &schema_tag(subject))).await;
@@ -200,7 +209,7 @@ impl Registry {
         let digests: Vec<Digest> = digests.collect::<BTreeSet<_>>().into_iter().collect();
         let mut found = Vec::new();
         let read = |digest| self.listed(name, subject, digest);
-        read_some(&mut found, &digests, read).await?;
+        read_some(&mut found, &digests, memory, read).await?;
         Ok(found)
     }
 
@@ -209,10 +218,12 @@ impl Registry {
         name: &RepositoryName,
         subject: &Digest,
         digest: Digest,
+        size: u64,
     ) -> Result<Option<Referrer>, Error> {
         let key = Key::Referrer(name, subject, &digest);
-        // A little more than the manifest whose annotations it has.
-        let object = self.inner.store.get_up_to(key, 8 << 20).await;
+        let size = usize::try_from(size.min(MAX_ENTRY)).unwrap_or(usize::MAX);
+        let _reads = self.inner.list_memory.read(size).await;
+        let object = self.inner.store.get_up_to(key, MAX_ENTRY).await;
         let object = object.map_err(of_store)?;
         Ok(object.and_then(|object| serde_json::from_slice(&object.bytes).ok()))
     }
@@ -223,6 +234,7 @@ impl Registry {
         subject: &Digest,
         digest: Digest,
     ) -> Result<Option<Referrer>, Error> {
+        let _reads = self.inner.list_memory.read(MAX_MANIFEST_BYTES).await;
         let manifest = self.stored_manifest(name, digest).await?;
         let found = manifest.and_then(|manifest| manifest.referrer());
         Ok(found.filter(|(of, _)| of == subject).map(|(_, it)| it))
@@ -233,17 +245,20 @@ impl Registry {
         &self,
         name: &RepositoryName,
         subject: &Digest,
+        memory: &Taken,
     ) -> Result<Vec<Referrer>, UpstreamError> {
         let Some(upstream) = self.upstream(name) else {
             return Ok(Vec::new());
         };
         // Many registries have no such list.
-        match upstream.referrers(name, subject).await {
+        let take = |bytes| memory.take(bytes);
+        match upstream.referrers(name, subject, &take).await {
             Err(UpstreamError::NotFound) => {}
             other => return other,
         }
         let tag = Reference::Tag(schema_tag(subject));
         match upstream.get_manifest(name, &tag, &[]).await {
+            Ok(index) if !take(index.bytes.len()) => Ok(Vec::new()),
             Ok(index) => {
                 let index = Referrers::read(&index.bytes);
                 Ok(index.map(|index| index.manifests).unwrap_or_default())
@@ -255,17 +270,23 @@ impl Registry {
 }
 
 /// Reads descriptors, a few at once, until they are too many bytes; whether there is room for more.
-async fn read_some<F>(
+async fn read_some<T: Copy, F>(
     found: &mut Vec<Referrer>,
-    digests: &[Digest],
-    read: impl Fn(Digest) -> F,
+    entries: &[T],
+    memory: &Taken,
+    read: impl Fn(T) -> F,
 ) -> Result<bool, Error>
 where
     F: Future<Output = Result<Option<Referrer>, Error>>,
 {
-    for some in digests.chunks(PARALLEL) {
-        let some = some.iter().map(|digest| read(*digest)).collect();
-        found.extend(a_few(PARALLEL, some).await?.into_iter().flatten());
+    for some in entries.chunks(PARALLEL) {
+        let some = some.iter().map(|entry| read(*entry)).collect();
+        let some = a_few(PARALLEL, some).await?;
+        let some: Vec<Referrer> = some.into_iter().flatten().collect();
+        if !memory.take(some.iter().map(weight).sum()) {
+            return Ok(false);
+        }
+        found.extend(some);
         if found.iter().map(weight).sum::<usize>() > MAX_BYTES {
             return Ok(false);
         }

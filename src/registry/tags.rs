@@ -37,6 +37,7 @@ impl Registry {
     /// # Errors
     /// - `NAME_UNKNOWN`: nothing of the repository is stored, and the upstream does not have the repository either.
     /// - `DENIED`, `TOOMANYREQUESTS`, `UNAVAILABLE`: nothing is stored, and the upstream cannot tell.
+    /// - `UNAVAILABLE`: too many long lists are being made.
     pub async fn tags(
         &self,
         name: &RepositoryName,
@@ -72,18 +73,22 @@ impl Registry {
         if let Some(tags) = cache.tag_list(name) {
             return Ok((tags, None));
         }
+        let memory = self.inner.list_memory.begin();
+        let take = |bytes| memory.take(bytes);
         let stored = self
             .inner
             .store
-            .children(Key::Tags(name), MAX_STORED)
-            .await
-            .map_err(of_store)?;
+            .children_within(Key::Tags(name), MAX_STORED, &take)
+            .await;
+        memory.was_enough()?;
+        let stored = stored.map_err(of_store)?;
         let mut tags: BTreeSet<Tag> = stored.iter().filter_map(|text| text.parse().ok()).collect();
         let listed = match self.upstream(name) {
-            Some(upstream) if tags.is_empty() => upstream.tags(name).await,
-            Some(upstream) => in_time(upstream.tags(name)).await,
+            Some(upstream) if tags.is_empty() => upstream.tags(name, &take).await,
+            Some(upstream) => in_time(upstream.tags(name, &take)).await,
             None => Err(UpstreamError::NotFound),
         };
+        memory.was_enough()?;
         match listed {
             Ok(more) => tags.extend(more),
             Err(UpstreamError::NotFound) if !tags.is_empty() || self.exists(name).await? => {}

@@ -7,6 +7,9 @@ use super::error::failure;
 use super::leader::at_leader;
 use super::{Key, Store, StoreError};
 
+/// What a name takes in a list besides its text, roughly, in bytes.
+const EACH: usize = 64;
+
 /// An object below a directory key.
 #[derive(Clone, Debug)]
 pub struct Listed {
@@ -14,6 +17,8 @@ pub struct Listed {
     pub path: String,
     /// When it was written.
     pub modified: Option<SystemTime>,
+    /// How many bytes it has.
+    pub size: u64,
 }
 
 impl Store {
@@ -25,6 +30,19 @@ impl Store {
         &self,
         directory: Key<'_>,
         limit: usize,
+    ) -> Result<BTreeSet<String>, StoreError> {
+        self.children_within(directory, limit, &|_| true).await
+    }
+
+    /// The same, as long as `take` allows so many bytes more.
+    ///
+    /// # Errors
+    /// As [`children`](Self::children); `Unavailable` too where `take` does not allow it.
+    pub async fn children_within(
+        &self,
+        directory: Key<'_>,
+        limit: usize,
+        take: &(dyn Fn(usize) -> bool + Sync),
     ) -> Result<BTreeSet<String>, StoreError> {
         let prefix = self.path(&directory);
         let mut names = BTreeSet::new();
@@ -44,6 +62,16 @@ impl Store {
             let page = Box::pin(request.send())
                 .await
                 .map_err(|error| failure("ListObjectsV2", &error))?;
+            let prefixes = page.common_prefixes().iter();
+            let bytes = prefixes.filter_map(|common| {
+                Some(common.prefix()?.len().saturating_sub(prefix.len()) + EACH)
+            });
+            if !take(bytes.sum()) {
+                return Err(StoreError::Unavailable {
+                    operation: "ListObjectsV2",
+                    cause: "there is no memory for so long a list".to_owned(),
+                });
+            }
             for common in page.common_prefixes() {
                 let name = common.prefix().and_then(|path| path.strip_prefix(&prefix));
                 names.extend(name.map(|name| name.trim_end_matches('/').to_owned()));
@@ -88,7 +116,11 @@ impl Store {
             let modified = object
                 .last_modified()
                 .and_then(|time| SystemTime::try_from(*time).ok());
-            Some(Listed { path, modified })
+            Some(Listed {
+                path,
+                modified,
+                size: super::object::unsigned(object.size()),
+            })
         });
         Ok((listed.collect(), page.is_truncated() == Some(true)))
     }

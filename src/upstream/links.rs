@@ -62,6 +62,11 @@ impl Pages {
     }
 }
 
+/// There is no memory for a further page.
+pub(super) fn no_memory() -> UpstreamError {
+    UpstreamError::Unavailable("its list is too long for the memory that there is now".into())
+}
+
 /// The target, resolved against the resource that answered (RFC 8288, section 3.1), with the origin of
 /// `current`, which is what was asked for and may redirect to that resource.
 fn here(target: &str, current: &Url, answered: &Url) -> Result<Url, UpstreamError> {

@@ -6,24 +6,26 @@ use reqwest::header::CONTENT_TYPE;
 use super::Upstream;
 use super::client::{MAX_PAGE, SMALL, header, within};
 use super::error::UpstreamError;
-use super::links::Pages;
+use super::links::{Pages, no_memory};
 use super::session::read_limited;
 use crate::oci::{Digest, MediaType, Referrer, Referrers, RepositoryName};
 use crate::telemetry::UpstreamCall;
 
 /// The most pages that are read, each of at most [`MAX_PAGE`] bytes, and the most bytes of all of them.
 const MAX_PAGES: usize = 1000;
-const MAX_BYTES: usize = 10 * MAX_PAGE;
+const MAX_BYTES: usize = 4 * MAX_PAGE;
 
 impl Upstream {
-    /// The referrers of a digest, as far as [`MAX_PAGES`] pages go.
+    /// The referrers of a digest, as far as [`MAX_PAGES`] pages go, and as long as `take` allows so many bytes more.
     ///
     /// # Errors
-    /// See [`UpstreamError`]; `NotFound` from an upstream without this API, in whichever way it says so.
+    /// See [`UpstreamError`]; `NotFound` from an upstream without this API, in whichever way it says so, and
+    /// `Unavailable` too where `take` does not allow a page.
     pub async fn referrers(
         &self,
         name: &RepositoryName,
         subject: &Digest,
+        take: &(dyn Fn(usize) -> bool + Sync),
     ) -> Result<Vec<Referrer>, UpstreamError> {
         let mut ask = self.ask(
             UpstreamCall::ListReferrers,
@@ -47,7 +49,12 @@ impl Upstream {
                     text.trim_start().starts_with(MediaType::OCI_INDEX.as_str())
                 });
                 let next = all.next(&response, &ask.url)?;
+                let _page = self.session.pages.acquire().await;
                 let bytes = read_limited(response, MAX_PAGE).await?;
+                // Their descriptors take about as much as their text.
+                if !take(bytes.len()) {
+                    return Err(no_memory());
+                }
                 room = room.saturating_sub(bytes.len());
                 let page = Referrers::read(&bytes).ok_or_else(|| {
                     // A web page, or another API's answer.

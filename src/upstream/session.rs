@@ -6,6 +6,7 @@ use backon::{ExponentialBuilder, Retryable};
 use bytes::{Bytes, BytesMut};
 use reqwest::header::{ACCEPT_ENCODING, HeaderMap, HeaderValue};
 use reqwest::{Method, Response};
+use tokio::sync::Semaphore;
 use url::Url;
 
 use super::answer::Greeted;
@@ -36,7 +37,12 @@ pub(super) struct Session {
     pub(super) tokens: Tokens,
     pub(super) greeted: Greeted,
     pub(super) metrics: std::sync::Arc<Metrics>,
+    /// Pages of lists that may be read now: each is up to 4 MiB in memory until it is parsed.
+    pub(super) pages: Semaphore,
 }
+
+/// How many pages of an upstream's lists are read at once.
+const PAGES: usize = 8;
 
 /// One request, in a form that can be sent again.
 #[derive(Clone, Debug)]
@@ -96,6 +102,7 @@ impl Session {
             tokens: Tokens::new(),
             greeted: Greeted::default(),
             metrics,
+            pages: Semaphore::new(PAGES),
         })
     }
 

@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::client::{MAX_PAGE, SMALL, Upstream, within};
 use super::error::UpstreamError;
-use super::links::Pages;
+use super::links::{Pages, no_memory};
 use super::session::read_limited;
 use crate::oci::{RepositoryName, Tag};
 use crate::telemetry::UpstreamCall;
@@ -17,6 +17,9 @@ use crate::telemetry::UpstreamCall;
 const MAX_TAGS: usize = 100_000;
 const MAX_PAGES: usize = 2000;
 
+/// What a tag takes in a list besides its text, roughly, in bytes.
+const EACH: usize = 64;
+
 #[derive(Deserialize)]
 struct Page {
     #[serde(default)]
@@ -25,11 +28,16 @@ struct Page {
 
 impl Upstream {
     /// All tags of a repository, as far as [`MAX_PAGES`] pages go. Tags that the spec does not know
-    /// are left out.
+    /// are left out. It goes on as long as `take` allows so many bytes more.
     ///
     /// # Errors
-    /// See [`UpstreamError`]; `Invalid` too for a list that goes on at another host.
-    pub async fn tags(&self, name: &RepositoryName) -> Result<BTreeSet<Tag>, UpstreamError> {
+    /// See [`UpstreamError`]; `Invalid` too for a list that goes on at another host, and `Unavailable` where `take`
+    /// does not allow a page.
+    pub async fn tags(
+        &self,
+        name: &RepositoryName,
+        take: &(dyn Fn(usize) -> bool + Sync),
+    ) -> Result<BTreeSet<Tag>, UpstreamError> {
         let list = "tags/list?n=1000";
         let mut ask = self.ask(UpstreamCall::ListTags, Method::GET, name, list)?;
         let (mut tags, mut all) = (BTreeSet::new(), Pages::default());
@@ -38,12 +46,17 @@ impl Upstream {
                 let response = self.session.send(&ask).await;
                 let response = response.map_err(|error| all.failed(error))?;
                 let next = all.next(&response, &ask.url)?;
+                let _page = self.session.pages.acquire().await;
                 let bytes = read_limited(response, MAX_PAGE).await?;
                 let page: Page = serde_json::from_slice(&bytes).map_err(|error| {
                     UpstreamError::Invalid(format!("its list of tags is not JSON: {error}"))
                 })?;
                 let page = page.tags.unwrap_or_default();
                 let room = MAX_TAGS - tags.len();
+                let texts = page.iter().take(room).map(|text| text.len() + EACH);
+                if !take(texts.sum()) {
+                    return Err(no_memory());
+                }
                 tags.extend(
                     page.iter()
                         .take(room)

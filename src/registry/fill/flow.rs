@@ -18,8 +18,9 @@ use crate::registry::BlobPart;
 pub(in crate::registry) const TAIL: u64 = 32 << 10;
 /// A range that begins so close to what is there is waited for.
 const NEAR: u64 = 4 << 20;
-/// How much is read from the spool at once.
-const READ_BYTES: u64 = 256 << 10;
+/// How much is read from the spool at once. A client that stops reading keeps up to three of them in memory: the
+/// server takes the next one until it has 64 KiB that it cannot send.
+const READ_BYTES: u64 = 32 << 10;
 
 /// A blob that is, or was, being filled.
 #[derive(Debug)]
@@ -175,9 +176,9 @@ impl Flow {
                 return Ok(None);
             }
             let recent = flow.recent().get(position);
-            let bytes = if let Some(mut recent) = recent {
-                recent.truncate(usize::try_from(upto - position).unwrap_or(usize::MAX));
-                recent
+            let bytes = if let Some(recent) = recent {
+                // Copied, because a slice would keep all of the buffer that the upstream's bytes came in.
+                Bytes::copy_from_slice(&recent[..recent.len().min(piece_len(position, upto))])
             } else {
                 flow.piece(position, upto).await?
             };
@@ -208,8 +209,13 @@ impl Flow {
     }
 
     async fn piece(&self, position: u64, upto: u64) -> io::Result<Bytes> {
-        // At most READ_BYTES, which fits any usize.
-        let len = usize::try_from((upto - position).min(READ_BYTES)).map_err(io::Error::other)?;
-        self.spool.read_at(position, len).await
+        self.spool
+            .read_at(position, piece_len(position, upto))
+            .await
     }
+}
+
+/// How long the next piece is at most: [`READ_BYTES`] fits any usize.
+fn piece_len(position: u64, upto: u64) -> usize {
+    usize::try_from((upto - position).min(READ_BYTES)).unwrap_or(usize::MAX)
 }

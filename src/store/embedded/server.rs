@@ -12,8 +12,8 @@ use super::folder::{Attributes, Folder, etag};
 
 /// The header by which Tigris makes a copy a rename; this server does so too.
 const RENAME: &str = "x-tigris-rename";
-/// How much is read from a file at once.
-const READ_BYTES: usize = 256 << 10;
+/// How much is read from a file at once: a client that stops reading keeps some such pieces in memory.
+const READ_BYTES: usize = 64 << 10;
 
 #[async_trait::async_trait]
 impl S3 for Folder {

@@ -1,0 +1,181 @@
+//! Answers, and the memory that they take until their clients have them.
+//!
+//! What is answered from memory and small takes none of it: most manifests are, and all redirects.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use axum::body::{Body, HttpBody};
+use axum::http::Method;
+use axum::http::request::Parts;
+use futures_util::FutureExt;
+use http_body_util::BodyExt;
+use tokio::sync::Notify;
+
+use super::budget::{Budget, Reservation};
+use super::endpoint::Endpoint;
+use super::observed::{Observed, Observer, Polled};
+use super::{Answer, Client, Site, dispatch};
+use crate::oci::Error;
+
+/// Bytes of requests that are under way and of blobs that are streamed, in all and for one client: a thousand clients
+/// behind one address can follow a cold blob.
+const REQUESTS: (usize, usize) = (128 << 20, 64 << 20);
+/// Bytes of manifests and lists, the same; of the largest manifests, eight for one client.
+const BODIES: (usize, usize) = (64 << 20, 32 << 20);
+/// Roughly what a streamed blob takes: pieces of it, and the buffers of its connection.
+const STREAM: usize = 64 << 10;
+/// Roughly what any other request takes.
+const REQUEST: usize = 16 << 10;
+/// Bodies of so many bytes are not counted.
+const SMALL: u64 = 64 << 10;
+
+/// The memory of answers.
+#[derive(Debug)]
+pub struct Answers {
+    requests: Arc<Budget>,
+    bodies: Arc<Budget>,
+    short: Arc<Notify>,
+}
+
+/// Tells when answers wait for memory.
+pub(super) struct Shortage {
+    budgets: [Arc<Budget>; 2],
+    begins: Arc<Notify>,
+}
+
+impl Default for Answers {
+    fn default() -> Self {
+        let short = Arc::default();
+        let budget = |(all, share)| Budget::new(all, share, Arc::clone(&short));
+        Self {
+            requests: budget(REQUESTS),
+            bodies: budget(BODIES),
+            short,
+        }
+    }
+}
+
+impl Answers {
+    pub(super) fn shortage(&self) -> Shortage {
+        Shortage {
+            budgets: [Arc::clone(&self.requests), Arc::clone(&self.bodies)],
+            begins: Arc::clone(&self.short),
+        }
+    }
+
+    /// Reserves the memory of a streamed blob.
+    ///
+    /// # Errors
+    /// `UNAVAILABLE`: there is none.
+    pub(super) async fn reserve_stream(&self, client: IpAddr) -> Result<Reservation, Error> {
+        self.requests.reserve(client, STREAM).await
+    }
+
+    /// An answer from memory, if it is small or there is memory for it now.
+    pub(super) fn hold_now(
+        &self,
+        request: &Parts,
+        client: &Client,
+        answer: Answer,
+    ) -> Option<Answer> {
+        match counted(request, &answer) {
+            None => Some(answer),
+            Some(_) => self.hold(client.reached.client, answer, None),
+        }
+    }
+
+    /// The answer with its body's memory, if there is some.
+    fn hold(
+        &self,
+        client: IpAddr,
+        mut answer: Answer,
+        reserved: Option<Reservation>,
+    ) -> Option<Answer> {
+        let body = std::mem::take(answer.response.body_mut());
+        // It is in memory, in one piece.
+        let bytes = body.collect().now_or_never()?.ok()?.to_bytes();
+        let held = self.bodies.hold(client, bytes, reserved)?;
+        *answer.response.body_mut() = Body::from(held);
+        Some(answer)
+    }
+}
+
+impl Shortage {
+    /// Returns when an answer begins to wait.
+    pub(super) async fn begins(&self) {
+        self.begins.notified().await;
+    }
+
+    /// Whether an answer waits.
+    pub(super) fn lasts(&self) -> bool {
+        self.budgets.iter().any(|budget| budget.is_short())
+    }
+}
+
+/// What an endpoint answers, within the memory of answers.
+pub(super) async fn serve(
+    site: &Site,
+    parts: &Parts,
+    body: Body,
+    client: &Client,
+    endpoint: &Endpoint,
+) -> Result<Answer, Error> {
+    let (answers, address) = (&site.answers, client.reached.client);
+    let is_stream = parts.method == Method::GET && matches!(endpoint, Endpoint::PullBlob { .. });
+    let cost = if is_stream { STREAM } else { REQUEST };
+    let cost = cost + header_bytes(parts);
+    let memory = answers.requests.reserve(address, cost).await?;
+    let mut answer = dispatch::serve(site, parts, body, client, endpoint).await?;
+    if answer.is_blob {
+        answer.memory = Some(memory);
+        return Ok(answer);
+    }
+    let Some(size) = counted(parts, &answer) else {
+        return Ok(answer);
+    };
+    if let Some(answer) = answers.hold(address, answer, None) {
+        return Ok(answer);
+    }
+    // Its bytes are gone while it waits, and made again.
+    let reserved = answers.bodies.reserve(address, size).await?;
+    let again = dispatch::serve(site, parts, Body::empty(), client, endpoint).await?;
+    if counted(parts, &again).is_none() {
+        return Ok(again);
+    }
+    let unavailable = super::budget::exhausted;
+    answers
+        .hold(address, again, Some(reserved))
+        .ok_or_else(unavailable)
+}
+
+/// The size of a body that is in memory, and not small.
+fn counted(request: &Parts, answer: &Answer) -> Option<usize> {
+    if request.method != Method::GET || answer.is_blob {
+        return None;
+    }
+    let size = answer.response.body().size_hint().exact()?;
+    usize::try_from(size).ok().filter(|_| size > SMALL)
+}
+
+/// How many bytes a request's header keeps in memory.
+fn header_bytes(parts: &Parts) -> usize {
+    let lines = parts.headers.iter();
+    lines
+        .map(|(name, value)| name.as_str().len() + value.len())
+        .sum()
+}
+
+impl Reservation {
+    /// The body with its memory, which ends with it.
+    pub(super) fn keep_with(self, body: Body) -> Body {
+        Body::new(Observed {
+            body,
+            observer: self,
+        })
+    }
+}
+
+impl Observer for Reservation {
+    fn polled(&mut self, _: &Polled) {}
+}
