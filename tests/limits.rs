@@ -13,9 +13,9 @@ use crate::support::image::digest;
 use crate::support::wire::{exchange, head, responses, to_the_end};
 use crate::support::{Pounce, Process, Upstream};
 
-#[tokio::test]
-async fn ten_thousand_idle_connections_keep_nobody_out() {
-    // As many descriptors as the process may have; the other ends are another process's.
+/// Gives this process as many descriptors as it may have; how many connections it can then have. The other ends are
+/// another process's.
+pub fn raise_descriptors() -> usize {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
     let raised = rustix::process::Rlimit {
         current: limit.maximum,
@@ -28,6 +28,12 @@ async fn ten_thousand_idle_connections_keep_nobody_out() {
         most >= 3_000,
         "the hard limit of descriptors (ulimit -Hn) is too low"
     );
+    usize::try_from(most).unwrap()
+}
+
+#[tokio::test]
+async fn ten_thousand_idle_connections_keep_nobody_out() {
+    let most = raise_descriptors();
     let places = most * 9 / 10;
     let process = Process::start(&[("REGISTRY_HTTP_LIMITS_CONNECTIONS", &places.to_string())]);
     let mut idle = Vec::new();
@@ -44,7 +50,7 @@ async fn ten_thousand_idle_connections_keep_nobody_out() {
         );
     }
     let open = process.metric("connections").await;
-    assert!(open <= places, "{open}");
+    assert!(open <= places as u64, "{open}");
 }
 
 #[tokio::test]

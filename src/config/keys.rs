@@ -164,6 +164,7 @@ impl Keys {
         let mut shown = Config::default();
         // What may be left out shows its type, too.
         shown.http.relativeurls = Some(false);
+        shown.http.limits.connectionsperaddress = Some(0);
         shown.storage.s3.tigris = Some(false);
         shown.auth.token.autoredirect = Some(false);
         shown.proxy.spool.maxsize = Some(0);

@@ -1,6 +1,6 @@
 //! All open connections, how many each client has, and which of them make room for others.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,6 +12,9 @@ use crate::telemetry::Metrics;
 /// How long an answer may wait before its connection can be asked to make room: longer than a packet that is
 /// lost and sent again.
 pub(super) const STALLED: Duration = Duration::from_secs(5);
+
+/// How many idle connections are remembered of one look at all.
+const REMEMBERED: usize = 256;
 
 /// Every open connection, so that one that is idle can make room for another.
 #[derive(Debug)]
@@ -26,6 +29,9 @@ struct Table {
     connections: HashMap<u64, Connection>,
     /// How many connections each network has that were not asked to make room.
     counts: HashMap<IpAddr, usize>,
+    /// Of this network, or of any, those that were idle for longest when all were last looked at, and since when.
+    /// Others became idle later, so thousands need not be looked at for each one that makes room.
+    idle: (Option<IpAddr>, VecDeque<(Instant, u64)>),
 }
 
 #[derive(Debug)]
@@ -108,7 +114,7 @@ impl Open {
 
 impl Table {
     fn make_room(&mut self, network: Option<IpAddr>) -> bool {
-        let idle = self.first(network, Activity::idle_since);
+        let idle = self.longest_idle(network);
         let found = idle
             .or_else(|| self.stalled(network))
             .or_else(|| self.slow(network));
@@ -116,6 +122,23 @@ impl Table {
             self.evict(id);
         }
         found.is_some()
+    }
+
+    fn longest_idle(&mut self, network: Option<IpAddr>) -> Option<u64> {
+        if self.idle.0 != network {
+            self.idle = (network, VecDeque::new());
+        }
+        while let Some((since, id)) = self.idle.1.pop_front() {
+            let connection = self.connections.get(&id).filter(|it| !it.evicted);
+            if connection.is_some_and(|it| it.activity.idle_since() == Some(since)) {
+                return Some(id);
+            }
+        }
+        let mut idle: Vec<_> = self.all(network, Activity::idle_since).collect();
+        idle.sort_unstable();
+        idle.truncate(REMEMBERED);
+        self.idle.1 = idle.into();
+        Some(self.idle.1.pop_front()?.1)
     }
 
     fn stalled(&self, network: Option<IpAddr>) -> Option<u64> {
@@ -137,11 +160,19 @@ impl Table {
         network: Option<IpAddr>,
         since: impl Fn(&Activity) -> Option<T>,
     ) -> Option<u64> {
-        let open = self.connections.iter().filter(|(_, connection)| {
+        self.all(network, since).min().map(|(_, id)| id)
+    }
+
+    /// The connections, of one network or of any, that `since` tells something of.
+    fn all<T>(
+        &self,
+        network: Option<IpAddr>,
+        since: impl Fn(&Activity) -> Option<T>,
+    ) -> impl Iterator<Item = (T, u64)> {
+        let open = self.connections.iter().filter(move |(_, connection)| {
             !connection.evicted && (network.is_none() || connection.network == network)
         });
-        let found = open.filter_map(|(id, connection)| Some((since(&connection.activity)?, *id)));
-        found.min().map(|(_, id)| id)
+        open.filter_map(move |(id, connection)| Some((since(&connection.activity)?, *id)))
     }
 
     fn evict(&mut self, id: u64) {

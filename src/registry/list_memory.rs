@@ -1,7 +1,8 @@
 //! Memory for lists that are being made: of tags and of referrers, of all requests together.
 //!
-//! How long a list is, pushes and upstreams decide. So each takes memory from one budget as it grows, and fails where
-//! there is none: it holds some already, and two that waited for each other would wait for ever.
+//! How long a list is, pushes and upstreams decide. So each takes memory from one budget as it grows. Where there is
+//! none, it cannot wait, because it holds some already, and two would wait for each other: it is given up, waits for as
+//! much as the longest list takes while it holds nothing, and is made anew.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -11,8 +12,12 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::oci::{Error, ErrorCode};
 
-/// What all lists take together that are being made, in bytes: three of the longest, and thousands as they are.
-const LISTS: usize = 64 << 20;
+/// What all lists take together that are being made, in bytes: two of the longest, and thousands as they are.
+const LISTS: usize = 48 << 20;
+/// What the longest list takes: a hundred thousand long tags, or all referrers.
+const LONGEST: usize = 24 << 20;
+/// How long a list waits for memory: less than the 30 s after which clients give up.
+const WAIT: Duration = Duration::from_secs(10);
 /// What entries take together while they are read, in bytes: some are manifests of 4 MiB.
 const ENTRIES: usize = 32 << 20;
 /// When it is worth trying again: lists are made within seconds.
@@ -29,7 +34,9 @@ pub(super) struct ListMemory {
 #[derive(Debug)]
 pub(super) struct Taken {
     lists: Arc<Semaphore>,
+    /// What it has, and what of that is not used yet.
     bytes: AtomicUsize,
+    spare: AtomicUsize,
     short: AtomicBool,
 }
 
@@ -43,13 +50,37 @@ impl Default for ListMemory {
 }
 
 impl ListMemory {
-    /// Begins a list.
-    pub(super) fn begin(&self) -> Taken {
-        Taken {
-            lists: Arc::clone(&self.lists),
-            bytes: AtomicUsize::new(0),
-            short: AtomicBool::new(false),
+    /// Makes a list; where there is not enough memory, once more when there is.
+    ///
+    /// # Errors
+    /// Those of `make`, which has to ask [`Taken::was_enough`]. `UNAVAILABLE` too: there was no memory for a while.
+    pub(super) async fn make<T, F>(&self, make: impl Fn(Arc<Taken>) -> F) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
+        let taken = self.begin(0);
+        let made = make(Arc::clone(&taken)).await;
+        if taken.was_enough().is_ok() {
+            return made;
         }
+        drop((taken, made));
+        let longest = u32::try_from(LONGEST).unwrap_or(u32::MAX);
+        let memory = self.lists.acquire_many(longest);
+        match tokio::time::timeout(WAIT, memory).await {
+            Ok(Ok(memory)) => memory.forget(),
+            Ok(Err(_)) | Err(_) => return Err(exhausted()),
+        }
+        make(self.begin(LONGEST)).await
+    }
+
+    /// A list that has so many bytes already.
+    fn begin(&self, bytes: usize) -> Arc<Taken> {
+        Arc::new(Taken {
+            lists: Arc::clone(&self.lists),
+            bytes: AtomicUsize::new(bytes),
+            spare: AtomicUsize::new(bytes),
+            short: AtomicBool::new(false),
+        })
     }
 
     /// Waits until an entry of at most so many bytes may be read. One that is being read waits for nothing else.
@@ -63,6 +94,13 @@ impl ListMemory {
 impl Taken {
     /// Takes so many bytes more; `false` if there are none.
     pub(super) fn take(&self, bytes: usize) -> bool {
+        let relaxed = Ordering::Relaxed;
+        let spent = self
+            .spare
+            .fetch_update(relaxed, relaxed, |spare| spare.checked_sub(bytes));
+        if spent.is_ok() {
+            return true;
+        }
         let permits = u32::try_from(bytes).unwrap_or(u32::MAX);
         match self.lists.try_acquire_many(permits) {
             Ok(permit) => {
@@ -80,11 +118,10 @@ impl Taken {
     /// # Errors
     /// `UNAVAILABLE`: there was not enough memory for the list.
     pub(super) fn was_enough(&self) -> Result<(), Error> {
-        if !self.short.load(Ordering::Relaxed) {
-            return Ok(());
+        if self.short.load(Ordering::Relaxed) {
+            return Err(exhausted());
         }
-        let message = "this registry makes as many long lists at once as its memory allows: try again in a moment";
-        Err(Error::new(ErrorCode::Unavailable, message).retry_after(Some(RETRY)))
+        Ok(())
     }
 }
 
@@ -94,21 +131,38 @@ impl Drop for Taken {
     }
 }
 
+fn exhausted() -> Error {
+    let message = "this registry makes as many long lists at once as its memory allows: try again in a moment";
+    Error::new(ErrorCode::Unavailable, message).retry_after(Some(RETRY))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn lists_take_what_there_is_and_give_it_back() {
+    #[tokio::test]
+    async fn a_list_without_memory_waits_and_is_made_anew() {
         let memory = ListMemory::default();
-        let (first, second) = (memory.begin(), memory.begin());
+        let (first, second) = (memory.begin(0), memory.begin(0));
         assert!(first.take(LISTS - 10) && second.take(10) && !second.take(1));
         assert!(first.was_enough().is_ok());
         let error = second.was_enough().unwrap_err();
         assert_eq!(error.code(), ErrorCode::Unavailable);
-        drop(first);
-        assert!(memory.begin().take(LISTS - 10));
         drop(second);
+        let attempts = AtomicUsize::new(0);
+        let make = memory.make(|taken| {
+            attempts.fetch_add(1, Ordering::Relaxed);
+            async move {
+                taken.take(20);
+                taken.was_enough()
+            }
+        });
+        let (made, ()) = tokio::join!(make, async {
+            tokio::task::yield_now().await;
+            drop(first);
+        });
+        made.unwrap();
+        assert_eq!(attempts.load(Ordering::Relaxed), 2);
         assert_eq!(memory.lists.available_permits(), LISTS);
     }
 }

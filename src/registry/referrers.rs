@@ -119,11 +119,19 @@ impl Registry {
         name: &RepositoryName,
         subject: &Digest,
     ) -> Result<(Arc<Vec<Referrer>>, Option<Staleness>), Error> {
-        let cache = &self.inner.cache;
-        if let Some(all) = cache.referrers(name, subject) {
+        if let Some(all) = self.inner.cache.referrers(name, subject) {
             return Ok(all);
         }
-        let memory = self.inner.list_memory.begin();
+        let make = |memory| self.make_referrers(name, subject, memory);
+        self.inner.list_memory.make(make).await
+    }
+
+    async fn make_referrers(
+        &self,
+        name: &RepositoryName,
+        subject: &Digest,
+        memory: Arc<Taken>,
+    ) -> Result<(Arc<Vec<Referrer>>, Option<Staleness>), Error> {
         let (stored, tagged, upstream) = tokio::join!(
             self.entered(name, subject, &memory),
             self.tagged(name, subject, &memory),
@@ -151,6 +159,7 @@ impl Registry {
             all.entry(referrer.digest).or_insert(referrer);
         }
         let all: Arc<Vec<Referrer>> = Arc::new(all.into_values().collect());
+        let cache = &self.inner.cache;
         cache.keep_referrers(name, subject, (Arc::clone(&all), stale));
         Ok((all, stale))
     }

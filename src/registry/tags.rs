@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::cache::Matter;
 use super::failure::{of_store, of_upstream};
+use super::list_memory::Taken;
 use super::{Registry, Staleness};
 use crate::oci::{Error, ErrorCode, RepositoryName, Tag};
 use crate::store::Key;
@@ -69,11 +70,18 @@ impl Registry {
         &self,
         name: &RepositoryName,
     ) -> Result<(Arc<Vec<Tag>>, Option<Staleness>), Error> {
-        let cache = &self.inner.cache;
-        if let Some(tags) = cache.tag_list(name) {
+        if let Some(tags) = self.inner.cache.tag_list(name) {
             return Ok((tags, None));
         }
-        let memory = self.inner.list_memory.begin();
+        let make = |memory| self.make_tag_list(name, memory);
+        self.inner.list_memory.make(make).await
+    }
+
+    async fn make_tag_list(
+        &self,
+        name: &RepositoryName,
+        memory: Arc<Taken>,
+    ) -> Result<(Arc<Vec<Tag>>, Option<Staleness>), Error> {
         let take = |bytes| memory.take(bytes);
         let stored = self
             .inner
@@ -106,7 +114,7 @@ impl Registry {
             }
         }
         let tags = Arc::new(tags.into_iter().collect::<Vec<_>>());
-        cache.keep_tag_list(name, Arc::clone(&tags));
+        self.inner.cache.keep_tag_list(name, Arc::clone(&tags));
         Ok((tags, None))
     }
 }

@@ -42,7 +42,7 @@ pub(super) struct Session {
 }
 
 /// How many pages of an upstream's lists are read at once.
-const PAGES: usize = 8;
+const PAGES: usize = 4;
 
 /// One request, in a form that can be sent again.
 #[derive(Clone, Debug)]
@@ -200,13 +200,12 @@ pub(super) async fn read_limited(
     limit: usize,
 ) -> Result<Bytes, UpstreamError> {
     let too_large = || UpstreamError::Invalid(format!("it is larger than {limit} bytes"));
-    if response
-        .content_length()
-        .is_some_and(|length| length > limit as u64)
-    {
+    let length = response.content_length().unwrap_or(0);
+    if length > limit as u64 {
         return Err(too_large());
     }
-    let mut body = BytesMut::new();
+    // A buffer that grows ends up to twice as large as what is in it. No more than the limit.
+    let mut body = BytesMut::with_capacity(usize::try_from(length).unwrap_or(limit));
     while let Some(piece) = response.chunk().await? {
         if body.len() + piece.len() > limit {
             return Err(too_large());

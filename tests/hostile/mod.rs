@@ -1,4 +1,7 @@
 //! Input that means harm, one file a kind. Each test counts what an attack takes: requests, bytes, objects, places, or
 //! the memory of a process that is attacked; and that others are served meanwhile.
 
+mod answers;
+mod connections;
+mod headers;
 mod wire;

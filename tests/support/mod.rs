@@ -8,6 +8,7 @@
     reason = "tests and benches use a part each"
 )]
 
+pub mod attacks;
 pub mod blob;
 pub mod demands;
 pub mod dice;

@@ -11,8 +11,8 @@ use super::{Cache, weight};
 use crate::oci::{Digest, Referrer, RepositoryName, Tag};
 use crate::registry::{Staleness, referrers};
 
-/// How much lists may take together, in bytes: the longest of each kind has its place.
-const BYTES: u64 = 64 << 20;
+/// How much lists may take together, in bytes: the longest of any kind has its place.
+const BYTES: u64 = 48 << 20;
 /// How long one is kept, for its next page.
 const LIFE: Duration = Duration::from_secs(10);
 /// What a name or a tag takes besides its text, in bytes; and a list besides its entries.

@@ -21,8 +21,8 @@ use super::turns::Turns;
 
 use crate::oci::{Descriptor, Digest, Error, Manifest, Reference, RepositoryName, Tag};
 
-/// Manifests, in bytes of their content.
-const MANIFEST_BYTES: u64 = 64 << 20;
+/// Manifests, in bytes of their content: some thousands as they are, and eight of the largest.
+const MANIFEST_BYTES: u64 = 32 << 20;
 const TAGS: u64 = 100_000;
 /// Things that the upstream does not have.
 const ABSENT: u64 = 100_000;

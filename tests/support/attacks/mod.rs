@@ -1,0 +1,4 @@
+//! What attackers send, one file a kind: a test sends a little of it, and `make torture FAULT=hostile` a lot.
+
+pub mod answers;
+pub mod headers;
