@@ -17,7 +17,9 @@ SECONDS = 60
 
 .PHONY: run demo test check interop fuzz bench micro torture image packages bench-packages
 
-run: ## a registry on :5000 in front of Docker Hub, keeping what it fetched in ./data
+run: ## a registry on 127.0.0.1:5000 in front of Docker Hub, open to this machine, keeping what it has in ./data
+	REGISTRY_HTTP_ADDR=$${REGISTRY_HTTP_ADDR:-127.0.0.1:5000} \
+	REGISTRY_AUTH_ANONYMOUS=$${REGISTRY_AUTH_ANONYMOUS:-pull,push,delete} \
 	REGISTRY_PROXY_REMOTEURL=$${REGISTRY_PROXY_REMOTEURL:-https://registry-1.docker.io} \
 	  cargo run --release --locked -- serve
 

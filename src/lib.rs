@@ -174,9 +174,7 @@ impl Server {
             hosts, store = store_label, "listening"
         );
         if access.is_open() {
-            tracing::warn!(
-                "there is no auth: whoever reaches this registry can pull, push and delete"
-            );
+            say_what_is_open(&config.auth);
         }
         let site = Site {
             registry,
@@ -189,6 +187,8 @@ impl Server {
             relative_urls: http.relativeurls,
             trusted_proxies: http.trustedproxies.clone(),
             forwarded_for: http.forwardedfor.clone(),
+            forwarded_host: http.forwardedhost.clone(),
+            forwarded_proto: http.forwardedproto.clone(),
             unredirected: config.storage.redirect.exclude.clone(),
             headers,
             bypass: http::Bypass::default(),
@@ -260,6 +260,20 @@ impl Server {
         let left = deadline.saturating_duration_since(Instant::now());
         self.site.registry.drain(left).await;
         ended.cancel();
+    }
+}
+
+/// What clients may do that do not log in, where none can.
+fn say_what_is_open(auth: &config::Auth) {
+    let actions = auth.without_login();
+    let listed = config::Action::list(actions);
+    if actions == [config::Action::Pull] {
+        tracing::info!(
+            "there is no auth: every client can {listed}, and nothing more; `pounce htpasswd USER` makes users for \
+             auth.htpasswd"
+        );
+    } else {
+        tracing::warn!("there is no auth: every client that reaches this registry can {listed}");
     }
 }
 

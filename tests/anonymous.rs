@@ -4,7 +4,7 @@ use pounce::auth;
 use tempfile::TempDir;
 
 use crate::support::users::{ask, by, push, until, user, with_rules, with_users};
-use crate::support::{Pounce, Reply};
+use crate::support::{Image, Pounce, Reply, Upstream};
 
 /// What clients do with a Bearer challenge: they fetch the token that it names.
 async fn token(pounce: &Pounce, challenge: &Reply, name: Option<&str>) -> Reply {
@@ -143,4 +143,92 @@ async fn tokens_die_with_the_password_and_are_good_at_every_replica() {
     assert_eq!(ask(&plain, "alice", "GET", "/v2/token").await.status, 404);
     let open = Pounce::with(&[]).await;
     assert_eq!(open.get("/v2/token").await.status, 404);
+}
+
+/// Every request by which something could be added or deleted without a login, and what it is called in the refusal.
+fn changes() -> [(&'static str, String, &'static str); 9] {
+    let digest = format!("sha256:{}", "0".repeat(64));
+    let upload = "/v2/a/blobs/uploads/0c0ffee0-0000-4000-8000-000000000000";
+    [
+        ("POST", "/v2/a/blobs/uploads/".to_owned(), "pushes"),
+        (
+            "POST",
+            format!("/v2/a/blobs/uploads/?digest={digest}"),
+            "pushes",
+        ),
+        (
+            "POST",
+            format!("/v2/a/blobs/uploads/?mount={digest}&from=b"),
+            "pushes",
+        ),
+        ("PATCH", upload.to_owned(), "pushes"),
+        ("GET", upload.to_owned(), "pushes"),
+        ("DELETE", upload.to_owned(), "pushes"),
+        ("PUT", "/v2/a/manifests/v1".to_owned(), "pushes"),
+        ("DELETE", "/v2/a/manifests/v1".to_owned(), "deletes"),
+        ("DELETE", format!("/v2/a/blobs/{digest}"), "deletes"),
+    ]
+}
+
+#[tokio::test]
+async fn a_registry_with_an_upstream_takes_no_anonymous_pushes_unless_it_says_so() {
+    let (upstream, image) = (Upstream::start().await, Image::new(1, &[1000]));
+    upstream.add("a", "v1", &image);
+    let url = upstream.url();
+    // To name a scheme is to have none of the harness's own settings.
+    let plain = ("REGISTRY_AUTH", "none");
+    let default = [plain, ("REGISTRY_PROXY_REMOTEURL", &url)];
+    let further = [
+        plain,
+        ("REGISTRY_PROXY_UPSTREAMS_0_HOST", "r.example"),
+        ("REGISTRY_PROXY_UPSTREAMS_0_REMOTEURL", &url),
+    ];
+    for variables in [&default[..], &further] {
+        let pounce = Pounce::with(variables).await;
+        for (method, path, what) in changes() {
+            let refused = pounce.send(pounce.request(method, &path).body("x")).await;
+            assert_eq!(
+                (refused.status, refused.code().as_str()),
+                (403, "DENIED"),
+                "{method} {path}"
+            );
+            let said = String::from_utf8(refused.body.to_vec()).unwrap();
+            assert!(
+                said.contains(&format!("no anonymous {what}"))
+                    && said.contains("pounce htpasswd USER")
+                    && said.contains("auth.anonymous"),
+                "{said}"
+            );
+        }
+        assert_eq!(pounce.get("/v2/").await.status, 200);
+        assert_eq!(pounce.get("/v2/_catalog").await.status, 200);
+        let path = if variables.len() == 2 {
+            "a"
+        } else {
+            "r.example/a"
+        };
+        let pulled = pounce.get(&format!("/v2/{path}/manifests/v1")).await;
+        assert_eq!(pulled.status, 200, "{pulled:?}");
+        assert!(!pounce.objects().iter().any(|key| key.contains("_uploads")));
+    }
+
+    let begin = "/v2/a/blobs/uploads/";
+    for (more, upstreamed, status) in [
+        (None, false, 202),
+        (Some("pull"), false, 403),
+        (Some("[pull, push, delete]"), true, 202),
+        (Some("push,pull"), true, 202),
+    ] {
+        let mut variables = vec![plain];
+        variables.extend(more.map(|actions| ("REGISTRY_AUTH_ANONYMOUS", actions)));
+        variables.extend(upstreamed.then_some(("REGISTRY_PROXY_REMOTEURL", &url[..])));
+        let pounce = Pounce::with(&variables).await;
+        let began = pounce.send(pounce.request("POST", begin)).await;
+        assert_eq!(began.status, status, "{variables:?}");
+    }
+    // Who may not pull may not see what there is, either.
+    let pounce = Pounce::with(&[plain, ("REGISTRY_AUTH_ANONYMOUS", "push")]).await;
+    for path in ["/v2/a/manifests/v1", "/v2/_catalog", "/v2/a/tags/list"] {
+        assert_eq!(pounce.get(path).await.status, 403, "{path}");
+    }
 }

@@ -106,6 +106,43 @@ async fn a_folders_blobs_are_found_behind_a_proxy_that_changes_the_host() {
     assert_eq!((reply.status, reply.body), (200, blob));
 }
 
+/// As `fly.toml` has it: a proxy that passes `X-Forwarded-*` on as clients send them, and writes headers of its own.
+#[tokio::test]
+async fn headers_that_a_proxy_passes_on_say_nothing_where_others_are_named() {
+    let pounce = Pounce::with(&[
+        TRUST,
+        ("REGISTRY_HTTP_FORWARDEDFOR", "Fly-Client-IP"),
+        ("REGISTRY_HTTP_FORWARDEDHOST", "Host"),
+        ("REGISTRY_HTTP_FORWARDEDPROTO", "Fly-Forwarded-Proto"),
+        ("REGISTRY_STORAGE_REDIRECT_EXCLUDE", "10.0.0.0/8"),
+    ])
+    .await;
+    let blob = Bytes::from_static(b"content");
+    let digest = pounce.push("a", blob.clone()).await;
+    let ask = |method: &str, path: &str| {
+        let request = pounce.request(method, path);
+        let request = request.header("host", "app.fly.dev");
+        forwarded(request, "http", "evil.example")
+            .header("x-forwarded-for", "10.0.0.1")
+            .header("fly-forwarded-proto", "https")
+            .header("fly-client-ip", "192.0.2.1")
+    };
+    let begun = pounce.send(ask("POST", "/v2/a/blobs/uploads/")).await;
+    let location = begun.header("location");
+    assert!(
+        location.starts_with("https://app.fly.dev/v2/"),
+        "{location}"
+    );
+    // The client's own X-Forwarded-For does not make it one that is not redirected.
+    let path = format!("/v2/a/blobs/{digest}");
+    let reply = pounce.send(ask("GET", &path)).await;
+    assert_eq!(reply.status, 307);
+    let location = reply.header("location");
+    let path = location.strip_prefix("https://app.fly.dev").unwrap();
+    let reply = pounce.send(ask("GET", path)).await;
+    assert_eq!((reply.status, reply.body), (200, blob));
+}
+
 async fn pull(pounce: &Pounce, blob: &str, forwarded_for: &[&str]) -> Reply {
     let request = pounce.request("GET", &format!("/v2/a/blobs/{blob}"));
     let request = forwarded_for.iter().fold(request, |request, value| {

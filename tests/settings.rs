@@ -208,6 +208,23 @@ fn wrong_settings_of_the_listener_name_themselves() {
             &[],
             "auth.rules.0.users",
         ),
+        ("auth: {anonymous: []}", &[], "auth.anonymous"),
+        ("auth: {anonymous: [read]}", &[], "auth.anonymous"),
+        (
+            "",
+            &[("REGISTRY_AUTH_ANONYMOUS", "")],
+            "REGISTRY_AUTH_ANONYMOUS",
+        ),
+        (
+            "",
+            &[("REGISTRY_AUTH_ANONYMOUS", "pull push")],
+            "auth.anonymous (in REGISTRY_AUTH_ANONYMOUS)",
+        ),
+        (
+            "auth: {htpasswd: {path: /x}, anonymous: [pull]}",
+            &[],
+            "auth.anonymous: is for a registry without htpasswd and token: write a rule in auth.rules",
+        ),
         ("http: {tls: {clientcas: ['']}}", &[], "http.tls.clientcas"),
         (
             "http: {limits: {connections: 0}}",

@@ -21,7 +21,8 @@ pub struct Access {
 
 #[derive(Debug)]
 enum How {
-    Open,
+    /// No client is asked, and all may do the same.
+    Open(Vec<Action>),
     Htpasswd {
         realm: String,
         passwords: Box<Passwords>,
@@ -50,7 +51,7 @@ impl Access {
     ) -> Result<Self, AuthError> {
         let rules = Rules::new(&config.rules, hosts);
         let how = match config.scheme {
-            Scheme::Open => How::Open,
+            Scheme::Open => How::Open(config.without_login().to_vec()),
             Scheme::Htpasswd => {
                 start::first_user(&config.htpasswd)?;
                 let passes = rules.admit_anonymous().then(|| Passes::new(secret));
@@ -75,10 +76,15 @@ impl Access {
         Ok(Self { how, rules })
     }
 
-    /// Whether everybody may do everything.
+    /// Whether no client is asked to log in, because nothing could tell users apart.
     #[must_use]
     pub const fn is_open(&self) -> bool {
-        matches!(self.how, How::Open)
+        matches!(self.how, How::Open(_))
+    }
+
+    /// Whether no client is asked to log in, and all may do this.
+    fn is_open_to(&self, action: Action) -> bool {
+        matches!(&self.how, How::Open(actions) if actions.contains(&action))
     }
 
     /// How many users with passwords there are, where users have passwords.
@@ -86,7 +92,7 @@ impl Access {
     pub fn users(&self) -> Option<usize> {
         match &self.how {
             How::Htpasswd { passwords, .. } => Some(passwords.users()),
-            How::Open | How::Token { .. } => None,
+            How::Open(_) | How::Token { .. } => None,
         }
     }
 
@@ -100,7 +106,7 @@ impl Access {
     #[must_use]
     pub fn known(&self, shown: &Credentials<'_>, from: IpAddr) -> Option<Identity> {
         match (&self.how, shown) {
-            (How::Open, _) | (_, Credentials::None) => Some(Identity::ANONYMOUS),
+            (How::Open(_), _) | (_, Credentials::None) => Some(Identity::ANONYMOUS),
             (How::Htpasswd { passwords, .. }, Credentials::Password { user, password }) => {
                 let name = passwords.remembered(user, password, from)?.ok()?;
                 Some(Identity {
@@ -127,7 +133,7 @@ impl Access {
             has_token,
         };
         match (&self.how, shown) {
-            (How::Open, _) | (_, Credentials::None) => Ok(Identity::ANONYMOUS),
+            (How::Open(_), _) | (_, Credentials::None) => Ok(Identity::ANONYMOUS),
             (
                 How::Htpasswd { passwords, .. },
                 Credentials::Password {
@@ -172,7 +178,7 @@ impl Access {
             (false, true, None) => Verdict::Denied,
         };
         match (&self.how, scope) {
-            (How::Open, _) => Verdict::Allowed,
+            (How::Open(_), scope) => self.without_login(scope),
             (_, Scope::Login) if known => Verdict::Allowed,
             (_, Scope::Login) => Verdict::Unauthorized,
             (How::Token { .. }, Scope::Catalog) => told(
@@ -183,6 +189,21 @@ impl Access {
             (How::Htpasswd { .. }, Scope::Catalog) => told(known || self.rules.admit_anonymous()),
             (_, Scope::Repository(name, action)) => self.in_repository(who, name, action),
             (_, Scope::Mount { name, .. }) => self.in_repository(who, name, Action::Push),
+        }
+    }
+
+    /// What is allowed where no login could change it.
+    fn without_login(&self, scope: Scope<'_>) -> Verdict {
+        let needed = match scope {
+            Scope::Login => return Verdict::Allowed,
+            Scope::Catalog => Action::Pull,
+            Scope::Repository(_, action) => action,
+            Scope::Mount { .. } => Action::Push,
+        };
+        if self.is_open_to(needed) {
+            Verdict::Allowed
+        } else {
+            Verdict::Denied
         }
     }
 
@@ -203,14 +224,15 @@ impl Access {
     /// for those who may pull everything.
     #[must_use]
     pub fn may_mount_from_anywhere(&self, who: &Identity) -> bool {
-        self.is_open() || (who.user.is_some() && who.grants.is_none() && self.rules.is_empty())
+        self.is_open_to(Action::Pull)
+            || (who.user.is_some() && who.grants.is_none() && self.rules.is_empty())
     }
 
     /// Whether a repository is shown to somebody who may see the catalog.
     #[must_use]
     pub fn shows(&self, who: &Identity, name: &RepositoryName) -> bool {
-        self.is_open()
-            || self.rules.is_empty()
+        self.is_open_to(Action::Pull)
+            || (!self.is_open() && self.rules.is_empty())
             || self.rules.allow(who.user.as_deref(), name, Action::Pull)
     }
 
@@ -218,7 +240,7 @@ impl Access {
     #[must_use]
     pub fn challenge(&self) -> Option<Challenge<'_>> {
         match &self.how {
-            How::Open => None,
+            How::Open(_) => None,
             How::Htpasswd {
                 realm,
                 passes: Some(_),

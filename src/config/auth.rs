@@ -24,12 +24,33 @@ pub struct Auth {
     pub token: Token,
     /// What users may do; the first rule that fits decides. Without any, a valid user may do everything.
     pub rules: Vec<Rule>,
+    /// What clients may do in a registry that has neither htpasswd nor token; see
+    /// [`without_login`](Self::without_login).
+    #[serde(deserialize_with = "lists::optional")]
+    pub anonymous: Option<Vec<Action>>,
+    /// Whether the registry has an upstream. Not a key: loading finds it out.
+    #[serde(skip)]
+    pub beside_upstream: bool,
+}
+
+impl Auth {
+    /// What clients may do that do not log in, in a registry that has neither htpasswd nor token: `anonymous`;
+    /// without that, everything in a registry of its own, and only pulls in one that stands in front of an upstream,
+    /// because a cache is often put on a public name by operators that push nothing to it.
+    #[must_use]
+    pub fn without_login(&self) -> &[Action] {
+        match &self.anonymous {
+            Some(actions) => actions,
+            None if self.beside_upstream => &[Action::Pull],
+            None => &Action::ALL,
+        }
+    }
 }
 
 /// How clients say who they are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Scheme {
-    /// Nobody is asked, and everybody may do everything.
+    /// No client is asked; what all of them may do, [`Auth::without_login`] says.
     #[default]
     Open,
     /// By a name and a password.
@@ -165,6 +186,9 @@ pub enum Action {
 }
 
 impl Action {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Pull, Self::Push, Self::Delete];
+
     /// The word for it.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -176,11 +200,24 @@ impl Action {
     }
 }
 
+impl Action {
+    /// Several of them in a sentence.
+    #[must_use]
+    pub fn list(actions: &[Self]) -> String {
+        let words: Vec<&str> = actions.iter().map(|action| action.as_str()).collect();
+        match words.split_last() {
+            Some((last, [])) => (*last).to_owned(),
+            Some((last, before)) => format!("{} and {last}", before.join(", ")),
+            None => "do nothing".to_owned(),
+        }
+    }
+}
+
 impl FromStr for Action {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        [Self::Pull, Self::Push, Self::Delete]
+        Self::ALL
             .into_iter()
             .find(|action| action.as_str() == text)
             .ok_or("an action is pull, push or delete")

@@ -75,11 +75,19 @@ impl Config {
             htpasswd,
             token,
             rules,
+            anonymous,
+            ..
         } = &self.auth;
+        if anonymous.is_some() && *scheme != Scheme::Open {
+            let message = "is for a registry without htpasswd and token: write a rule in auth.rules, with \
+                           users: [anonymous]";
+            return Err(ConfigError::value("auth.anonymous", message));
+        }
         match scheme {
             Scheme::Open => {
                 if !rules.is_empty() {
-                    let message = "need auth.htpasswd or auth.token, which tell who asks";
+                    let message = "need auth.htpasswd or auth.token, which tell who asks; what clients may do without them, \
+                                   auth.anonymous says";
                     return Err(ConfigError::value("auth.rules", message));
                 }
             }

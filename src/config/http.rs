@@ -29,6 +29,12 @@ pub struct Http {
     /// The header in which these say whose request it is.
     #[serde(with = "values::header_name")]
     pub forwardedfor: HeaderName,
+    /// The header in which these say what host the client called.
+    #[serde(with = "values::header_name")]
+    pub forwardedhost: HeaderName,
+    /// The header in which these say whether the client uses `http` or `https`.
+    #[serde(with = "values::header_name")]
+    pub forwardedproto: HeaderName,
     /// A path in front of `/v2/`.
     pub prefix: String,
     /// Signs the state of uploads; the same on all replicas. Without it, one is made at start.
@@ -54,6 +60,8 @@ impl Default for Http {
             relativeurls: None,
             trustedproxies: Vec::new(),
             forwardedfor: HeaderName::from_static("x-forwarded-for"),
+            forwardedhost: HeaderName::from_static("x-forwarded-host"),
+            forwardedproto: HeaderName::from_static("x-forwarded-proto"),
             prefix: String::new(),
             secret: None,
             draintimeout: Duration::from_secs(30),

@@ -167,6 +167,7 @@ impl Keys {
         shown.http.limits.connectionsperaddress = Some(0);
         shown.storage.s3.tigris = Some(false);
         shown.auth.token.autoredirect = Some(false);
+        shown.auth.anonymous = Some(Vec::new());
         shown.proxy.spool.maxsize = Some(0);
         shown.proxy.exec.lifetime = Some(Duration::ZERO);
         shown.proxy.upstreams.push(shown.proxy.own());

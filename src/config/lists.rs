@@ -12,6 +12,23 @@ where
     D: Deserializer<'de>,
     T: FromStr<Err: Display>,
 {
+    Ok(written(deserializer)?.unwrap_or_default())
+}
+
+/// A list that may be null, as if it were left out, and otherwise has something in it.
+pub(super) fn optional<'de, D, T>(deserializer: D) -> Result<Option<Vec<T>>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: FromStr<Err: Display>,
+{
+    written(deserializer)?.map(not_empty).transpose()
+}
+
+fn written<'de, D, T>(deserializer: D) -> Result<Option<Vec<T>>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: FromStr<Err: Display>,
+{
     #[derive(Deserialize)]
     #[serde(
         untagged,
@@ -22,7 +39,7 @@ where
         Text(String),
     }
     let texts = match Option::<Written>::deserialize(deserializer)? {
-        None => Vec::new(),
+        None => return Ok(None),
         Some(Written::List(texts)) => texts,
         Some(Written::Text(text)) => text.split(',').map(str::to_owned).collect(),
     };
@@ -35,7 +52,7 @@ where
         let wrong = |error| D::Error::custom(format_args!("{text}: {error}"));
         text.parse().map_err(wrong)
     });
-    parsed.collect()
+    parsed.collect::<Result<_, _>>().map(Some)
 }
 
 /// A list that may be left out, and otherwise has something in it.
@@ -44,10 +61,13 @@ where
     D: Deserializer<'de>,
     T: FromStr<Err: Display>,
 {
-    let found = list(deserializer)?;
+    not_empty(list(deserializer)?).map(Some)
+}
+
+fn not_empty<T, E: serde::de::Error>(found: Vec<T>) -> Result<Vec<T>, E> {
     if found.is_empty() {
         let message = "the list is empty: leave it out, or say what it is about";
-        return Err(D::Error::custom(message));
+        return Err(E::custom(message));
     }
-    Ok(Some(found))
+    Ok(found)
 }

@@ -203,6 +203,8 @@ impl Config {
                 return Err(ConfigError::value("auth", message));
             }
         };
+        config.auth.beside_upstream =
+            config.proxy.remoteurl.is_some() || !config.proxy.upstreams.is_empty();
         config.storage.driver = match storage.as_deref() {
             Some("s3" | S3AWS) => Driver::S3,
             Some("filesystem") => Driver::Filesystem,

@@ -74,7 +74,7 @@ pub(super) async fn admit(
     let scope = endpoint.scope();
     match scope.map(|scope| site.access.judge(&who, scope)) {
         None | Some(Verdict::Allowed) => {}
-        Some(Verdict::Denied) => return Err(denied(scope).into()),
+        Some(Verdict::Denied) => return Err(denied(site, scope).into()),
         Some(Verdict::Unauthorized) => {
             let lacking = if who.has_token() {
                 Lacking::Scope
@@ -156,13 +156,36 @@ fn authorization(headers: &HeaderMap) -> Result<Option<(&str, &str)>, Refusal> {
 }
 
 /// What somebody is told who may not do something.
-fn denied(scope: Option<Scope<'_>>) -> Error {
+fn denied(site: &Site, scope: Option<Scope<'_>>) -> Error {
+    if site.access.is_open() {
+        let needed = match scope {
+            Some(Scope::Repository(_, action)) => action,
+            Some(Scope::Mount { .. }) => Action::Push,
+            Some(Scope::Login | Scope::Catalog) | None => Action::Pull,
+        };
+        return not_without_login(needed);
+    }
     let what = match scope {
         Some(Scope::Repository(name, action)) => format!("{} {name}", action.as_str()),
         Some(Scope::Mount { name, .. }) => format!("push {name}"),
         Some(Scope::Login | Scope::Catalog) | None => "see this".to_owned(),
     };
     let message = format!("you may not {what}: the registry's operator can allow it in auth.rules");
+    Error::new(ErrorCode::Denied, message)
+}
+
+/// What a client is told where no login is possible: clients show this sentence to people.
+fn not_without_login(action: Action) -> Error {
+    let message = format!(
+        "this registry takes no anonymous {}: its operator can run `pounce htpasswd USER` and put the line that it prints \
+         into auth.htpasswd.users (REGISTRY_AUTH_HTPASSWD_USERS), or list {} in auth.anonymous for all clients",
+        match action {
+            Action::Pull => "pulls",
+            Action::Push => "pushes",
+            Action::Delete => "deletes",
+        },
+        action.as_str()
+    );
     Error::new(ErrorCode::Denied, message)
 }
 

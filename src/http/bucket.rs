@@ -19,7 +19,7 @@ pub(super) async fn pass(
     peer: Peer,
 ) -> Response {
     let reached = Reached::of(site, &parts, peer);
-    if let Some(host) = reached.forwarded_host(&parts.headers) {
+    if let Some(host) = reached.forwarded_host(site, &parts.headers) {
         // What the URL was signed for.
         let host = headers::value(host);
         parts.headers.insert(header::HOST, host);

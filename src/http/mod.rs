@@ -106,6 +106,10 @@ pub struct Site {
     pub trusted_proxies: Vec<IpNet>,
     /// `http.forwardedfor`
     pub forwarded_for: HeaderName,
+    /// `http.forwardedhost`
+    pub forwarded_host: HeaderName,
+    /// `http.forwardedproto`
+    pub forwarded_proto: HeaderName,
     /// `storage.redirect.exclude`
     pub unredirected: Vec<IpNet>,
     /// `http.headers`

@@ -1,6 +1,6 @@
 //! How a client reached pounce: its address, and the URL under which it knows the registry.
 //!
-//! What a proxy says of that (`X-Forwarded-Proto`, `-Host`, `-For`) is believed of those in
+//! What a proxy says of that (`http.forwardedproto`, `forwardedhost`, `forwardedfor`) is believed of those in
 //! `http.trustedproxies` only: everybody else could say anything.
 
 use std::borrow::Cow;
@@ -16,7 +16,7 @@ use url::Url;
 
 use super::Site;
 
-const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+/// Most proxies add it: it tells that there is one.
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
 /// The other end of a connection.
@@ -68,7 +68,7 @@ impl Reached {
         if site.fixed_base {
             return Some(site.base.clone());
         }
-        if self.by_proxy && request.headers.contains_key(FORWARDED_PROTO) {
+        if self.by_proxy && request.headers.contains_key(&site.forwarded_proto) {
             return self.base(site, request);
         }
         None
@@ -79,15 +79,15 @@ impl Reached {
         if site.fixed_base {
             return Some(site.base.clone());
         }
-        let forwarded = |name| last(&request.headers, name).filter(|_| self.by_proxy);
-        let tls = match forwarded(FORWARDED_PROTO) {
+        let forwarded = last(&request.headers, &site.forwarded_proto).filter(|_| self.by_proxy);
+        let tls = match forwarded {
             Some(scheme) => scheme.eq_ignore_ascii_case("https"),
             None => self.peer.tls,
         };
         let host = request.headers.get(header::HOST).and_then(text);
         // HTTP/2 has it in the URL.
         let host = host.or_else(|| request.uri.authority().map(Authority::as_str));
-        let host = self.forwarded_host(&request.headers).or(host)?;
+        let host = self.forwarded_host(site, &request.headers).or(host)?;
         if !is_host(host) {
             return None;
         }
@@ -99,7 +99,7 @@ impl Reached {
     /// anybody says that it is not, trusted or not.
     pub(super) fn realm(&self, site: &Site, request: &Parts) -> Url {
         let mut url = self.base(site, request).unwrap_or(site.base.clone());
-        let says_https = last(&request.headers, FORWARDED_PROTO)
+        let says_https = last(&request.headers, &FORWARDED_PROTO)
             .is_some_and(|scheme| scheme.eq_ignore_ascii_case("https"));
         if says_https && !site.fixed_base {
             // The one web scheme in place of the other.
@@ -109,8 +109,12 @@ impl Reached {
     }
 
     /// The host that the client called, where a trusted proxy put another one in its place.
-    pub(super) fn forwarded_host<'a>(&self, headers: &'a HeaderMap) -> Option<&'a str> {
-        last(headers, FORWARDED_HOST).filter(|host| self.by_proxy && is_host(host))
+    pub(super) fn forwarded_host<'a>(
+        &self,
+        site: &Site,
+        headers: &'a HeaderMap,
+    ) -> Option<&'a str> {
+        last(headers, &site.forwarded_host).filter(|host| self.by_proxy && is_host(host))
     }
 }
 
@@ -187,7 +191,7 @@ fn behind(site: &Site, proxy: IpAddr, headers: &HeaderMap) -> IpAddr {
 }
 
 /// The last of several values: the one that the nearest proxy wrote.
-fn last(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
+fn last<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     let line = headers.get_all(name).iter().next_back().and_then(text)?;
     let value = line.rsplit(',').next().unwrap_or(line).trim();
     (!value.is_empty()).then_some(value)

@@ -49,11 +49,13 @@ distribution() {
 }
 in_folder() { printf 'storage:\n  filesystem:\n    rootdirectory: %s' "$1"; }
 
-# pounce NAME [VARIABLE=VALUE...]: the address is in the variable NAME, its pid in NAME_pid.
+# pounce NAME [VARIABLE=VALUE...]: the address is in the variable NAME, its pid in NAME_pid. Clients may do everything
+# there, unless a variable says something about auth.
 pounce() {
-  local name=$1 addr=127.0.0.1:$(free_port)
+  local name=$1 addr=127.0.0.1:$(free_port) open=(REGISTRY_AUTH_ANONYMOUS=pull,push,delete)
   shift
-  env REGISTRY_HTTP_ADDR="$addr" "$@" "$POUNCE" serve >"$name.log" 2>&1 &
+  case " $*" in *" REGISTRY_AUTH"*) open=() ;; esac
+  env REGISTRY_HTTP_ADDR="$addr" "${open[@]}" "$@" "$POUNCE" serve >"$name.log" 2>&1 &
   pids+=($!)
   declare -g "$name=$addr" "${name}_pid=$!"
   until_ok curl -sf "http://$addr/healthz" || cat "$name.log"

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
 use super::Upstream;
-use super::process::as_s3;
+use super::process::{as_s3, open_to_all};
 
 pub struct Pounce {
     pub addr: SocketAddr,
@@ -82,6 +82,8 @@ impl Pounce {
                 root.to_str().unwrap(),
             ),
         ];
+        let base = base.into_iter().chain(open_to_all(variables));
+        let base: Vec<_> = base.collect();
         // Of several values for one name, the last one counts.
         let all: std::collections::BTreeMap<_, _> = base.iter().chain(variables).copied().collect();
         let environment: Environment = all.into_iter().collect();

@@ -13,7 +13,9 @@ use std::sync::Arc;
 
 use super::{fail, on_runtime};
 use crate::auth::Access;
-use crate::config::{Config, Driver, Environment, Loaded, LogLevel, Origin, Scheme, Secret};
+use crate::config::{
+    Action, Config, Driver, Environment, Loaded, LogLevel, Origin, Scheme, Secret,
+};
 use crate::http::Tls;
 use crate::telemetry;
 
@@ -78,7 +80,10 @@ fn files(config: &Config, report: &mut Report) {
     let htpasswd = &config.auth.htpasswd;
     let missing = htpasswd.path.as_ref().filter(|path| !path.exists());
     match (config.auth.scheme, missing) {
-        (Scheme::Open, _) => report.right("auth", "there is none: everybody may do everything"),
+        (Scheme::Open, _) => {
+            let listed = Action::list(config.auth.without_login());
+            report.right("auth", &format!("there is none: every client may {listed}"));
+        }
         (Scheme::Htpasswd, Some(path)) if htpasswd.users.is_none() => {
             let path = path.display();
             report.right(
