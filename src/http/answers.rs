@@ -12,21 +12,23 @@ use futures_util::FutureExt;
 use http_body_util::BodyExt;
 use tokio::sync::Notify;
 
-use super::budget::{Budget, Reservation};
+use super::budget::{Budget, Reservation, exhausted};
 use super::endpoint::Endpoint;
 use super::observed::{Observed, Observer, Polled};
 use super::{Answer, Client, Site, dispatch};
 use crate::oci::Error;
+use crate::telemetry::Outcome;
 
 /// Bytes of requests that are under way and of blobs that are streamed, in all and for one client: a thousand clients
 /// behind one address can follow a cold blob.
 const REQUESTS: (usize, usize) = (128 << 20, 64 << 20);
 /// Bytes of manifests and lists, the same; of the largest manifests, eight for one client.
 const BODIES: (usize, usize) = (64 << 20, 32 << 20);
-/// Roughly what a streamed blob takes: pieces of it, and the buffers of its connection.
-const STREAM: usize = 64 << 10;
-/// Roughly what any other request takes.
-const REQUEST: usize = 16 << 10;
+/// Roughly what a request takes until its answer begins, most of it where it waits for an upstream; and what a blob takes
+/// that comes from the spool or a file: pieces of it, and the buffers of its connection.
+const REQUEST: usize = 64 << 10;
+/// What a blob takes that comes from another server: buffers of that connection grow to some hundred KiB each.
+const STREAM: usize = 512 << 10;
 /// Bodies of so many bytes are not counted.
 const SMALL: u64 = 64 << 10;
 
@@ -64,12 +66,17 @@ impl Answers {
         }
     }
 
-    /// Reserves the memory of a streamed blob.
+    /// Reserves the memory of a request.
     ///
     /// # Errors
     /// `UNAVAILABLE`: there is none.
-    pub(super) async fn reserve_stream(&self, client: IpAddr) -> Result<Reservation, Error> {
-        self.requests.reserve(client, STREAM).await
+    pub(super) async fn reserve(
+        &self,
+        client: IpAddr,
+        request: &Parts,
+    ) -> Result<Reservation, Error> {
+        let bytes = REQUEST + header_bytes(request);
+        self.requests.reserve(client, bytes).await
     }
 
     /// An answer from memory, if it is small or there is memory for it now.
@@ -122,31 +129,44 @@ pub(super) async fn serve(
     endpoint: &Endpoint,
 ) -> Result<Answer, Error> {
     let (answers, address) = (&site.answers, client.reached.client);
-    let is_stream = parts.method == Method::GET && matches!(endpoint, Endpoint::PullBlob { .. });
-    let cost = if is_stream { STREAM } else { REQUEST };
-    let cost = cost + header_bytes(parts);
-    let memory = answers.requests.reserve(address, cost).await?;
+    let memory = answers.reserve(address, parts).await?;
     let mut answer = dispatch::serve(site, parts, body, client, endpoint).await?;
-    if answer.is_blob {
+    if let Some(size) = counted(parts, &answer) {
+        if let Some(answer) = answers.hold(address, answer, None) {
+            return Ok(answer);
+        }
+        // It holds nothing while it waits, and is made again.
+        drop(memory);
+        let reserved = answers.bodies.reserve(address, size).await?;
+        let again = dispatch::serve(site, parts, Body::empty(), client, endpoint).await?;
+        if counted(parts, &again).is_none() {
+            return Ok(again);
+        }
+        let held = answers.hold(address, again, Some(reserved));
+        return held.ok_or_else(exhausted);
+    }
+    if is_from_elsewhere(site, &answer) {
+        let Some(more) = answers.requests.try_reserve(address, STREAM) else {
+            drop((answer, memory));
+            let reserved = answers.requests.reserve(address, STREAM).await?;
+            let mut again = dispatch::serve(site, parts, Body::empty(), client, endpoint).await?;
+            again.memory = Some(reserved);
+            return Ok(again);
+        };
+        answer.memory = Some(more);
+    } else {
         answer.memory = Some(memory);
-        return Ok(answer);
     }
-    let Some(size) = counted(parts, &answer) else {
-        return Ok(answer);
-    };
-    if let Some(answer) = answers.hold(address, answer, None) {
-        return Ok(answer);
+    Ok(answer)
+}
+
+/// Whether the body is a blob that another server sends meanwhile.
+fn is_from_elsewhere(site: &Site, answer: &Answer) -> bool {
+    match answer.outcome {
+        Some(Outcome::Stream) => answer.is_blob && site.registry.embedded().is_none(),
+        Some(Outcome::Pass) => answer.is_blob,
+        _ => false,
     }
-    // Its bytes are gone while it waits, and made again.
-    let reserved = answers.bodies.reserve(address, size).await?;
-    let again = dispatch::serve(site, parts, Body::empty(), client, endpoint).await?;
-    if counted(parts, &again).is_none() {
-        return Ok(again);
-    }
-    let unavailable = super::budget::exhausted;
-    answers
-        .hold(address, again, Some(reserved))
-        .ok_or_else(unavailable)
 }
 
 /// The size of a body that is in memory, and not small.

@@ -25,7 +25,7 @@ pub(super) async fn pass(
         parts.headers.insert(header::HOST, host);
     }
     let memory = if parts.method == Method::GET {
-        match site.answers.reserve_stream(reached.client).await {
+        match site.answers.reserve(reached.client, &parts).await {
             Ok(memory) => Some(memory),
             Err(error) => return error::respond(&error),
         }

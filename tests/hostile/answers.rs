@@ -11,7 +11,7 @@ use crate::support::attacks::answers::{Windowless, unread};
 use crate::support::image::{OCI_INDEX, OCI_MANIFEST, digest, noise};
 use crate::support::scripted::{Said, Scripted, refusal};
 use crate::support::upstream::Manners;
-use crate::support::{Image, Process, Upstream};
+use crate::support::{Image, Process, Upstream, borrowed};
 
 /// What pounce may have in memory, whatever clients do.
 const MOST_MIB: u64 = 256;
@@ -219,4 +219,56 @@ async fn twenty_long_lists_of_tags_at_once() {
         "{} MiB",
         process.peak()
     );
+}
+
+#[tokio::test]
+async fn blobs_of_the_bucket_that_nobody_takes() {
+    let bucket = Process::start(&[]);
+    let s3 = bucket.as_s3();
+    let mut variables = borrowed(&s3);
+    variables.push(("REGISTRY_STORAGE_REDIRECT_DISABLE", "true"));
+    let process = Process::start(&variables);
+    let addr = process.addr.parse().unwrap();
+    let blob = noise(1, 16 << 20);
+    let path = process.url(&format!("/v2/a/blobs/uploads/?digest={}", digest(&blob)));
+    let pushed = reqwest::Client::new().post(path).body(blob.clone()).send();
+    assert_eq!(pushed.await.unwrap().status(), 201);
+    let path = format!("/v2/a/blobs/{}", digest(&blob));
+    let attack = unread(addr, ATTACKER, &path, 300).await;
+    // Another client gets it, while those beyond the share of theirs wait.
+    let others = get(&process, &path).await;
+    assert_eq!(others, (200, blob.len()));
+    let mut begun = 0;
+    for connection in &attack {
+        let ready = tokio::time::timeout(Duration::from_secs(15), connection.readable()).await;
+        begun += usize::from(ready.is_ok());
+    }
+    println!("{begun} of 300, {} MiB", process.peak());
+    assert!(
+        begun == 300 && process.peak() < MOST_MIB,
+        "{begun} {} MiB",
+        process.peak()
+    );
+}
+
+/// Five thousand requests at once for what an upstream does not answer.
+#[tokio::test]
+async fn requests_that_wait_for_an_upstream() {
+    let upstream = Scripted::start(|_| std::future::pending()).await;
+    let process = Process::start(&[("REGISTRY_PROXY_REMOTEURL", &upstream.url())]);
+    let addr = process.addr.parse().unwrap();
+    let mut attack = Vec::new();
+    for connection in 0..50 {
+        let path = |index| format!("/v2/a{connection}/manifests/m{index}");
+        attack.push(Windowless::ask(addr, ATTACKER, (0..100).map(path).collect()).await);
+    }
+    for _ in 0..10 {
+        assert_eq!(get(&process, "/v2/").await.0, 200);
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
+    println!("{} MiB", process.peak());
+    assert!(process.peak() < MOST_MIB, "{} MiB", process.peak());
+    // Those beyond the share are told.
+    let statuses = attack.pop().unwrap().statuses().await;
+    assert!(statuses.contains(&503), "{statuses:?}");
 }
