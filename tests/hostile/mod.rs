@@ -4,4 +4,5 @@
 mod answers;
 mod connections;
 mod headers;
+mod tails;
 mod wire;

@@ -7,6 +7,7 @@
 
 mod deletes;
 mod fill;
+mod tails;
 mod upload;
 mod writeback;
 

@@ -15,9 +15,11 @@ use super::buffer::Buffer;
 use super::intake::Intake;
 use super::sender::{Sender, first_part_len, part_len};
 use super::state::{Chain, Data, State};
+use super::tail::Named;
 use super::{ChunkRequest, Halt, UploadRequest, upload_unknown};
 use crate::oci::{Digest, Error, MediaType};
 use crate::registry::Registry;
+use crate::registry::cache::Matter;
 use crate::registry::failure::of_store;
 use crate::store::{Condition, Key, Metadata, StoreError};
 
@@ -29,32 +31,56 @@ pub(super) struct Received {
     pub(super) rest: Buffer,
     /// Parts were sent, so the upload is there. Where this request began it, dropping this aborts it.
     pub(super) sender: Option<Sender>,
+    /// Tails that are older than the one that was taken up.
+    pub(super) older: Vec<Named>,
 }
 
 impl Registry {
-    /// Takes a chunk; all of its bytes are in the bucket afterwards.
+    /// Takes a chunk; all of its bytes are in the bucket afterwards. The same chunk, sent again while the first attempt is
+    /// under way, gets the state of the first one, and other bytes for the same state are refused: so replays leave
+    /// nothing in the bucket.
     pub(super) async fn extend(
         &self,
         upload: UploadRequest<'_>,
         state: State,
         chunk: ChunkRequest,
     ) -> Result<State, Halt> {
+        let racer = self.inner.uploads.racing.enter(upload.id);
+        let before = state.clone();
         let received = self.receive(upload, state, chunk, None).await?;
         let Received {
             mut state,
             rest,
             sender,
+            older,
         } = received;
         if sender.is_none() && state.data.is_some() {
             self.require_alive(upload, &state).await?;
         }
-        if rest.len() > 0 {
+        if state.offset == before.offset {
+            // No byte came, and what is there stays where it is.
+            return Ok(before);
+        }
+        let keep = async {
+            if racer.has_rivals()
+                && let Some(newer) = self.newer(upload, &before).await?
+            {
+                let is_same = newer.hasher.clone().finish() == state.hasher.clone().finish();
+                return if is_same {
+                    Ok(newer)
+                } else {
+                    Err(Halt::Superseded(Box::new(newer)))
+                };
+            }
             self.keep_tail(upload, &mut state, rest).await?;
-        }
-        if let Some(mut sender) = sender {
-            sender.disown();
-        }
-        Ok(state)
+            if let Some(mut sender) = sender {
+                sender.disown();
+            }
+            self.drop_tails(upload, older);
+            Ok(state)
+        };
+        let matter = Matter::Upload(upload.id);
+        self.inner.cache.alone(matter, Box::pin(keep)).await
     }
 
     /// Reads a chunk, and sends what makes parts. `end` is what the client ends the upload with.
@@ -75,10 +101,8 @@ impl Registry {
         let mut intake = Intake::new(incoming, Arc::clone(&self.inner.uploads.memory));
         // What the client ends is the state that has its digest, whatever another request did since.
         let stands = end.is_some_and(|digest| state.hasher.clone().finish() == *digest);
-        let newer = self.take_up(upload, &mut state, &mut intake, first, stands);
-        if let Some(newer) = newer.await? {
-            return Err(Halt::Superseded(Box::new(newer)));
-        }
+        let older = self.take_up(upload, &mut state, &mut intake, first, stands);
+        let older = older.await?;
         let mut sender = None;
         loop {
             let next = sender.as_ref().map_or_else(
@@ -107,6 +131,7 @@ impl Registry {
             state,
             rest,
             sender,
+            older,
         })
     }
 

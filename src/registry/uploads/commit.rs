@@ -107,6 +107,7 @@ impl Registry {
             mut state,
             rest,
             mut sender,
+            ..
         } = received;
         let store = &self.inner.store;
         let hashed = state.hasher.algorithm() == digest.algorithm();

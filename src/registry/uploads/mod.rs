@@ -12,6 +12,7 @@ mod commit;
 mod direct;
 mod intake;
 mod mount;
+mod racing;
 mod sender;
 mod state;
 mod sweep;
@@ -34,6 +35,7 @@ pub(crate) use state::{fuzz as fuzz_state, measured as measured_state};
 pub use body::BlobBody;
 pub use mount::Mounted;
 
+use racing::Racing;
 use sender::PARALLEL_IN_ALL;
 use state::{Seal, State};
 
@@ -55,6 +57,7 @@ pub(super) struct Uploads {
     memory: Arc<Semaphore>,
     /// Places for pushes.
     bodies: Arc<Semaphore>,
+    racing: Racing,
 }
 
 /// An upload, as a request's URL names it.
@@ -132,6 +135,7 @@ impl Uploads {
             parts: Arc::new(Semaphore::new(PARALLEL_IN_ALL)),
             memory: Arc::new(Semaphore::new(MAX_MEMORY)),
             bodies: Arc::new(Semaphore::new(MAX_BODIES)),
+            racing: Racing::default(),
         }
     }
 
@@ -295,7 +299,7 @@ impl Registry {
     /// `BLOB_UPLOAD_UNKNOWN`, `UNAVAILABLE`, `UNSUPPORTED`.
     pub async fn cancel_upload(&self, upload: UploadRequest<'_>) -> Result<(), Error> {
         self.writable()?;
-        let state = self.opened(upload)?;
+        let state = self.newest(upload, self.opened(upload)?).await?;
         self.require_alive(upload, &state).await?;
         let (registry, name, id) = (self.clone(), upload.name.clone(), upload.id);
         let cancel = async move {

@@ -4,6 +4,10 @@
 //! vouches for them. So one LIST of an upload's directory finds the latest request, also for a client that asks at an
 //! older location, because an answer was lost, say; and the object has what such a client goes on with.
 //!
+//! A request deletes what is older than the tail that it took up, once its own is stored. That one stays, for a client
+//! that ends the upload at the state before. Of requests that extend one state at the same time, one leaves a tail in
+//! each process ([`racing`](super::racing)). So an upload has a few tails, however often it is extended.
+//!
 //! Such a state is as good as one that came in a URL, and no better: it is signed for this upload, and a client only gets
 //! it for another one of the same upload. Who writes into the bucket cannot make one up.
 
@@ -17,7 +21,7 @@ use super::buffer::Buffer;
 use super::intake::Intake;
 use super::sender::LARGEST;
 use super::state::{State, Tail};
-use super::{UploadRequest, upload_unknown};
+use super::{Halt, UploadRequest, upload_unknown};
 use crate::oci::{Error, Slice};
 use crate::registry::Registry;
 use crate::registry::failure::of_store;
@@ -25,8 +29,14 @@ use crate::store::{Key, PartSource, StoreError, UploadMark};
 
 /// The most bytes of a state with its end of line: some 1,500 and the store's name for the upload.
 const MAX_STATE: u64 = 64 << 10;
+/// How many tails of an upload are looked at: those that there can be, and some that a process left behind that was
+/// killed before it deleted them.
+const LISTED: i32 = 16;
 /// What ends the state, which is one of the letters of an URL.
 const END: u8 = b'\n';
+
+/// A tail, as its key names it: its offset, and its own name.
+pub(super) type Named = (u64, Uuid);
 
 impl Registry {
     /// The state that the upload is in by now: this one, or that of a later request.
@@ -43,23 +53,61 @@ impl Registry {
     }
 
     /// The state of a later request than the one that this state is of.
-    async fn newer(
+    pub(super) async fn newer(
         &self,
         upload: UploadRequest<'_>,
         state: &State,
     ) -> Result<Option<State>, Error> {
-        let directory = Key::Upload(upload.name, &upload.id);
-        // A cancellation is listed before all else, and the farther a request came, the earlier its bytes.
-        let listed = self.inner.store.objects(directory, None, 1).await;
-        let (listed, _) = listed.map_err(of_store)?;
-        let first = listed.first().and_then(|it| UploadMark::parse(&it.path));
-        match first {
-            Some(UploadMark::Cancelled) => Err(upload_unknown(upload)),
-            Some(UploadMark::Tail(offset, own)) if offset > state.offset => {
-                self.state_at(upload, offset, &own).await.map(Some)
+        let tails = self.tails(upload).await?;
+        self.newer_of(upload, state, &tails).await
+    }
+
+    async fn newer_of(
+        &self,
+        upload: UploadRequest<'_>,
+        state: &State,
+        tails: &[Named],
+    ) -> Result<Option<State>, Error> {
+        match tails.first() {
+            Some((offset, own)) if *offset > state.offset => {
+                self.state_at(upload, *offset, own).await.map(Some)
             }
             _ => Ok(None),
         }
+    }
+
+    /// The tails in the bucket, the farthest first.
+    ///
+    /// # Errors
+    /// `BLOB_UPLOAD_UNKNOWN`: the upload was cancelled. `UNAVAILABLE`.
+    async fn tails(&self, upload: UploadRequest<'_>) -> Result<Vec<Named>, Error> {
+        let directory = Key::Upload(upload.name, &upload.id);
+        // A cancellation is listed before all else, and the farther a request came, the earlier its bytes.
+        let listed = self.inner.store.objects(directory, None, LISTED).await;
+        let (listed, _) = listed.map_err(of_store)?;
+        let marks = listed.iter().map_while(|it| UploadMark::parse(&it.path));
+        let tail = |mark| match mark {
+            UploadMark::Cancelled => Err(upload_unknown(upload)),
+            UploadMark::Tail(offset, own) => Ok((offset, own)),
+        };
+        marks.map(tail).collect()
+    }
+
+    /// Deletes tails that later ones have superseded, behind the client's back. Those that are left over go with the
+    /// upload.
+    pub(super) fn drop_tails(&self, upload: UploadRequest<'_>, tails: Vec<Named>) {
+        if tails.is_empty() {
+            return;
+        }
+        let (registry, name, id) = (self.clone(), upload.name.clone(), upload.id);
+        self.inner.background.try_run(async move {
+            for (offset, own) in tails {
+                let key = Key::UploadTail(&name, &id, offset, &own);
+                if let Err(error) = registry.inner.store.delete(key).await {
+                    tracing::debug!(repository = %name, %error, "an upload's scratch is left over in the bucket");
+                }
+            }
+        });
     }
 
     /// The state in front of the bytes of a request.
@@ -100,8 +148,11 @@ impl Registry {
     /// Puts the last bytes of the request before in front of a body whose parts are of `first` bytes. They stay in the
     /// bucket, since the request that takes them up may fail, and its client try again.
     ///
-    /// Asks at the same time how far the upload is; returns the state of a later request, if there was one, and nothing
-    /// is put in front of the body then, unless this state `stands` anyway.
+    /// Asks at the same time how far the upload is. Nothing is put in front of the body of a state that a later request
+    /// superseded, unless this state `stands` anyway. Otherwise returns the tails that are older than this state's.
+    ///
+    /// # Errors
+    /// [`Halt::Superseded`]; `BLOB_UPLOAD_UNKNOWN`, `UNAVAILABLE`.
     pub(super) async fn take_up(
         &self,
         upload: UploadRequest<'_>,
@@ -109,32 +160,40 @@ impl Registry {
         intake: &mut Intake,
         first: u64,
         stands: bool,
-    ) -> Result<Option<State>, Error> {
+    ) -> Result<Vec<Named>, Halt> {
+        let unless_superseded = |newer: Option<State>| match newer {
+            Some(newer) if !stands => Err(Halt::Superseded(Box::new(newer))),
+            _ => Ok(()),
+        };
         let Some(tail) = state.tail else {
-            let newer = self.newer(upload, state).await?;
-            return Ok(newer.filter(|_| !stands));
+            unless_superseded(self.newer(upload, state).await?)?;
+            return Ok(Vec::new());
         };
         intake.reserve_for(tail.len, first).await;
         let key = Key::UploadTail(upload.name, &upload.id, state.offset, &tail.key);
-        let (newer, found) = tokio::join!(
-            self.newer(upload, state),
+        let (tails, found) = tokio::join!(
+            self.tails(upload),
             self.inner.store.get_up_to(key, LARGEST + MAX_STATE)
         );
-        if let Some(newer) = newer?
-            && !stands
-        {
-            return Ok(Some(newer));
-        }
+        let mut tails = tails?;
+        unless_superseded(self.newer_of(upload, state, &tails).await?)?;
         let found = found.map_err(of_store)?.map(|object| object.bytes);
         let bytes = found.and_then(|bytes| {
             let end = bytes.iter().position(|byte| *byte == END)?;
             Some(bytes.slice(end + 1..))
         });
-        let bytes = bytes.filter(|bytes| bytes.len() as u64 == tail.len);
-        let bytes = bytes.ok_or_else(|| upload_unknown(upload))?;
+        let Some(bytes) = bytes.filter(|bytes| bytes.len() as u64 == tail.len) else {
+            // It may be gone since the tails were listed, because two later requests came.
+            let newer = self.newer(upload, state).await?;
+            return Err(newer.map_or_else(
+                || upload_unknown(upload).into(),
+                |newer| Halt::Superseded(Box::new(newer)),
+            ));
+        };
+        tails.retain(|it| it.0 <= state.offset && *it != (state.offset, tail.key));
         state.tail = None;
         intake.put_in_front(bytes).await;
-        Ok(None)
+        Ok(tails)
     }
 
     /// Keeps the last bytes of a request, with the state that vouches for them.
