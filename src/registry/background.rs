@@ -17,6 +17,9 @@ use crate::telemetry::Metrics;
 const SMALL_TASKS: usize = 64;
 /// How many wait for a place, whose clients may have left meanwhile; each may hold a manifest.
 const WAITING: usize = 256;
+/// How many tasks at once look for what a client may ask for next. They take no place from those that write what was
+/// served.
+const HINTS: usize = 32;
 /// How long stopped work may take to tidy up behind itself.
 const TIDY: Duration = Duration::from_secs(5);
 
@@ -26,6 +29,7 @@ pub(super) struct Background {
     tracker: TaskTracker,
     places: Arc<Semaphore>,
     waiting: Arc<Semaphore>,
+    hints: Arc<Semaphore>,
     /// Cancelled when the registry begins to end.
     closing: CancellationToken,
     stop: CancellationToken,
@@ -38,6 +42,7 @@ impl Background {
             tracker: TaskTracker::new(),
             places: Arc::new(Semaphore::new(SMALL_TASKS)),
             waiting: Arc::new(Semaphore::new(WAITING)),
+            hints: Arc::new(Semaphore::new(HINTS)),
             closing: CancellationToken::new(),
             stop: CancellationToken::new(),
             metrics,
@@ -82,7 +87,16 @@ impl Background {
 
     /// Runs a small task if there is a place for it now, for work that is only an advantage.
     pub(super) fn try_run(&self, work: impl Future<Output = ()> + Send + 'static) {
-        if let Ok(place) = Arc::clone(&self.places).try_acquire_owned() {
+        self.try_run_in(&self.places, work);
+    }
+
+    /// The same, for work that looks for what a client may ask for next.
+    pub(super) fn hint(&self, work: impl Future<Output = ()> + Send + 'static) {
+        self.try_run_in(&self.hints, work);
+    }
+
+    fn try_run_in(&self, places: &Arc<Semaphore>, work: impl Future<Output = ()> + Send + 'static) {
+        if let Ok(place) = Arc::clone(places).try_acquire_owned() {
             self.spawn(async move {
                 work.await;
                 drop(place);

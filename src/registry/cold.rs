@@ -120,9 +120,9 @@ impl Registry {
                 Joined::Stored(size) => return Ok(Begun::Stored(size)),
                 Joined::Fill(fill, outcome) => (fill, outcome),
             };
-            if outcome == Outcome::Follow {
+            if outcome == Outcome::Follow && !fill.links(&wanted.name) {
                 if !known.member {
-                    // Somebody else's fill does not make it this repository's blob.
+                    // Another repository's fill does not make it this repository's blob.
                     self.ask_membership(&wanted.name, &wanted.digest).await?;
                 }
                 fill.add(&wanted.name);

@@ -2,12 +2,18 @@
 //!
 //! A digest is looked for in memory, in the bucket and upstream, in this order. What is in the
 //! bucket counts for a repository only with a revision link there. `resolve` turns tags into digests.
+//!
+//! A revision link that was written for a manifest of the upstream's says so in its metadata: such a manifest vouches for
+//! none of the blobs that it names (`members`). One without that metadata was pushed, or is from before there was any.
+
+use std::collections::HashSet;
 
 use bytes::Bytes;
+use futures_util::TryStreamExt;
 
-use super::cache::{Cache, Matter, Member};
+use super::cache::{Cache, Matter, Member, Origin, Standing};
 use super::failure::{of_store, of_upstream};
-use super::parallel::a_few;
+use super::parallel::lazily;
 use super::{Registry, Staleness};
 use crate::oci::{
     Descriptor, Digest, Error, ErrorCode, Manifest, MediaType, Reference, RepositoryName,
@@ -18,6 +24,14 @@ use crate::upstream::UpstreamError;
 
 /// How many layer links of a manifest are written at once.
 const LINKS: usize = 16;
+/// How many blobs of a manifest are remembered because it names them, and looked for before a client asks: images have
+/// fewer layers (Docker's limit is 127), and one manifest of 4 MiB can name 37,000. Any other is looked for when a client
+/// asks for it.
+pub(super) const NAMED: usize = 128;
+
+/// The metadata of a revision link that was written for a manifest of the upstream's.
+const ORIGIN: &str = "origin";
+const UPSTREAM: &str = "upstream";
 
 /// A manifest, and how it was come by.
 #[derive(Clone, Debug)]
@@ -135,9 +149,9 @@ impl Registry {
         if let Some(manifest) = cache.manifest(name, digest) {
             return Ok(hit(manifest));
         }
-        if let Some(manifest) = self.stored_manifest(name, digest).await? {
+        if let Some((manifest, origin)) = self.stored_with_origin(name, digest).await? {
             cache.keep_stored(name, digest);
-            self.remember_stored(name, &manifest);
+            self.remember_stored(name, &manifest, origin);
             return Ok(hit(manifest));
         }
         let Some(upstream) = self.upstream(name) else {
@@ -162,26 +176,42 @@ impl Registry {
         }
     }
 
-    /// The manifest in the bucket, if the repository has it there. Both are asked for at once, but
-    /// without a link it does not matter what is under the digest: a layer perhaps.
+    /// The manifest in the bucket, if the repository has it there.
     pub(super) async fn stored_manifest(
         &self,
         name: &RepositoryName,
         digest: Digest,
     ) -> Result<Option<Manifest>, Error> {
+        let stored = self.stored_with_origin(name, digest).await?;
+        Ok(stored.map(|(manifest, _)| manifest))
+    }
+
+    /// The same, and where it came from. Link and content are asked for at once, but without a link it does not matter
+    /// what is under the digest: a layer perhaps.
+    async fn stored_with_origin(
+        &self,
+        name: &RepositoryName,
+        digest: Digest,
+    ) -> Result<Option<(Manifest, Origin)>, Error> {
         let store = &self.inner.store;
         let (link, blob) = tokio::join!(
-            store.head(Key::Revision(name, &digest)),
+            store.get(Key::Revision(name, &digest)),
             store.get(Key::Blob(&digest))
         );
-        if link.map_err(of_store)?.is_none() {
+        let Some(link) = link.map_err(of_store)? else {
             return Ok(None);
-        }
+        };
+        let is_upstreams = link.metadata.get(ORIGIN).is_some_and(|it| it == UPSTREAM);
+        let origin = if is_upstreams {
+            Origin::Upstream
+        } else {
+            Origin::Pushed
+        };
         let Some(object) = blob.map_err(of_store)? else {
             return Ok(None);
         };
         match Manifest::new(object.bytes, object.media_type, Some(digest)) {
-            Ok(manifest) => Ok(Some(manifest)),
+            Ok(manifest) => Ok(Some((manifest, origin))),
             Err(error) => {
                 tracing::error!(repository = %name, %digest, %error, "the bucket holds other bytes under this digest");
                 Ok(None)
@@ -191,36 +221,39 @@ impl Registry {
 
     /// Keeps a manifest of the upstream's in memory.
     pub(super) fn remember(&self, name: &RepositoryName, manifest: &Manifest) {
-        self.keep(name, manifest, &manifest.links().blobs);
+        self.keep(name, manifest, &named(manifest), Standing::Named);
     }
 
     /// Keeps a manifest in memory that was pushed.
     pub(super) fn remember_pushed(&self, name: &RepositoryName, manifest: &Manifest) {
-        self.keep(name, manifest, &vouched(manifest));
+        self.keep(name, manifest, &vouched(manifest), Standing::Owned);
     }
 
-    fn keep(&self, name: &RepositoryName, manifest: &Manifest, blobs: &[Descriptor]) {
+    /// Keeps a manifest of the bucket's in memory. Of one that was pushed, the push saw to the links of its blobs, or
+    /// their fills did: to ask for each again, or to write it, would be a request for every blob of every replica.
+    fn remember_stored(&self, name: &RepositoryName, manifest: &Manifest, origin: Origin) {
+        match origin {
+            Origin::Upstream => self.remember(name, manifest),
+            Origin::Pushed => self.keep(name, manifest, &vouched(manifest), Standing::Linked),
+        }
+    }
+
+    fn keep(
+        &self,
+        name: &RepositoryName,
+        manifest: &Manifest,
+        blobs: &[Descriptor],
+        standing: Standing,
+    ) {
         // Without an upstream, what a repository has is linked to it in the bucket, and what is not was
         // deleted.
-        let members = if self.upstream(name).is_some() {
+        let blobs = if self.upstream(name).is_some() {
             blobs
         } else {
             &[]
         };
-        self.inner.cache.keep_manifest(name, manifest, members);
-    }
-
-    /// Keeps a manifest of the bucket's in memory. Whoever wrote it saw to its blobs' links, then or when they
-    /// were filled: to ask for each again, or to write it, would be a request for every blob of every replica.
-    fn remember_stored(&self, name: &RepositoryName, manifest: &Manifest) {
-        let (cache, blobs) = (&self.inner.cache, vouched(manifest));
-        self.keep(name, manifest, &blobs);
-        for blob in blobs {
-            if let Some(member) = cache.member(name, blob.digest()) {
-                let linked = true;
-                cache.keep_member(name, *blob.digest(), Member { linked, ..member });
-            }
-        }
+        let cache = &self.inner.cache;
+        cache.keep_manifest(name, manifest, blobs, standing);
     }
 
     /// Stores a manifest of the upstream's behind the client's back.
@@ -235,65 +268,89 @@ impl Registry {
         self.inner.background.run(work).await;
     }
 
-    /// The manifest's bytes first, then links for those of its blobs that the bucket has already, so that
-    /// distribution finds them in this repository too; the other blobs get theirs when they are filled. Then the link
-    /// that makes it the repository's: who finds that believes that the others are there.
+    /// Writes a manifest of the upstream's: its bytes first, then the link that makes it the repository's. Its blobs get
+    /// their links when they are filled, or when the upstream says that it has them. The link of a manifest that was
+    /// pushed stays as it is.
     pub(super) async fn write_manifest(
         &self,
         name: &RepositoryName,
         manifest: &Manifest,
     ) -> Result<(), StoreError> {
-        self.write(name, manifest, manifest.links().blobs).await
+        self.write_bytes(manifest).await?;
+        let (store, digest) = (&self.inner.store, manifest.digest());
+        let key = Key::Revision(name, &digest);
+        if store.keeps_conditions().await || store.head(key).await?.is_none() {
+            let metadata = Metadata::from([(ORIGIN.to_owned(), UPSTREAM.to_owned())]);
+            let (bytes, media_type) = (Bytes::from(digest.to_string()), MediaType::OCTET_STREAM);
+            let absent = Condition::IfAbsent;
+            store
+                .put(key, bytes, &media_type, &metadata, absent)
+                .await?;
+        }
+        self.end_write(name, manifest).await
     }
 
-    /// The same of a manifest that was pushed.
+    /// Writes a manifest that was pushed: its bytes, links for those of its blobs that the bucket has, so that
+    /// distribution finds them in this repository too, then the link that makes it the repository's: a replica that
+    /// finds that one believes that the others are there.
     pub(super) async fn write_pushed(
         &self,
         name: &RepositoryName,
         manifest: &Manifest,
     ) -> Result<(), StoreError> {
-        self.write(name, manifest, vouched(manifest)).await
+        self.write_bytes(manifest).await?;
+        let blobs = every_vouched(manifest).into_iter();
+        let blobs = blobs.map(|blob| (*blob.digest(), blob.size()));
+        let blobs: Vec<(Digest, u64)> = blobs.collect();
+        let link = |(digest, size)| self.link_stored(name, digest, size);
+        let links = lazily(LINKS, blobs, link);
+        links.try_collect::<()>().await?;
+        let digest = manifest.digest();
+        self.write_link(Key::Revision(name, &digest), &digest)
+            .await?;
+        self.end_write(name, manifest).await
     }
 
-    async fn write(
-        &self,
-        name: &RepositoryName,
-        manifest: &Manifest,
-        blobs: Vec<Descriptor>,
-    ) -> Result<(), StoreError> {
-        let (store, cache, digest) = (&self.inner.store, &self.inner.cache, manifest.digest());
+    async fn write_bytes(&self, manifest: &Manifest) -> Result<(), StoreError> {
+        let (store, digest) = (&self.inner.store, manifest.digest());
         let (bytes, media_type) = (manifest.bytes().clone(), manifest.media_type());
         let (key, plain) = (Key::Blob(&digest), Metadata::new());
         let put = |condition| store.put(key, bytes.clone(), media_type, &plain, condition);
         // One that is there is not written again, by whatever media type it went.
         let is_there = !store.keeps_conditions().await && store.head(key).await?.is_some();
-        // Not written because it is there, or because somebody else is just writing it, perhaps in vain.
+        // Not written because it is there, or because another replica is just writing it, perhaps in vain.
         if !is_there && !put(Condition::IfAbsent).await? && store.head(key).await?.is_none() {
             put(Condition::Always).await?;
         }
-        let link = |blob| self.link_stored(name, blob);
-        a_few(LINKS, blobs.into_iter().map(link).collect()).await?;
-        self.write_link(Key::Revision(name, &digest), &digest)
-            .await?;
+        Ok(())
+    }
+
+    async fn end_write(
+        &self,
+        name: &RepositoryName,
+        manifest: &Manifest,
+    ) -> Result<(), StoreError> {
         self.write_referrer(name, manifest).await?;
-        cache.keep_stored(name, digest);
+        self.inner.cache.keep_stored(name, manifest.digest());
         Ok(())
     }
 
     /// Writes the layer link of a blob that is in the bucket, unless it has one.
-    async fn link_stored(&self, name: &RepositoryName, blob: Descriptor) -> Result<(), StoreError> {
-        let (store, cache, digest) = (&self.inner.store, &self.inner.cache, *blob.digest());
-        if cache.member(name, &digest).is_some_and(|it| it.linked) {
+    async fn link_stored(
+        &self,
+        name: &RepositoryName,
+        digest: Digest,
+        size: u64,
+    ) -> Result<(), StoreError> {
+        let (store, cache) = (&self.inner.store, &self.inner.cache);
+        if cache.member(name, &digest).is_some_and(|it| it.is_linked()) {
             return Ok(());
         }
         let known = cache.present(&digest).is_some();
         if known || store.head(Key::Blob(&digest)).await?.is_some() {
             self.write_link(Key::Layer(name, &digest), &digest).await?;
-            let member = Member {
-                size: blob.size(),
-                linked: true,
-            };
-            cache.keep_member(name, digest, member);
+            let standing = Standing::Linked;
+            cache.keep_member(name, digest, Member { size, standing });
         }
         Ok(())
     }
@@ -310,10 +367,26 @@ impl Registry {
     }
 }
 
+/// The first blobs that a manifest names, each once.
+pub(super) fn named(manifest: &Manifest) -> Vec<Descriptor> {
+    let mut seen = HashSet::new();
+    let mut blobs = manifest.links().blobs;
+    blobs.retain(|blob| seen.len() < NAMED && seen.insert(*blob.digest()));
+    blobs
+}
+
+/// Those of [`every_vouched`] that are remembered.
+fn vouched(manifest: &Manifest) -> Vec<Descriptor> {
+    if manifest.media_type().is_index() {
+        return Vec::new();
+    }
+    named(manifest)
+}
+
 /// The blobs that belong to a repository because a manifest that was pushed to it names them. An index makes no blob the
 /// repository's: with `validation.manifests.indexes` it may name what no check looked for, and what only another
 /// repository has. What was looked for has its own link.
-fn vouched(manifest: &Manifest) -> Vec<Descriptor> {
+fn every_vouched(manifest: &Manifest) -> Vec<Descriptor> {
     if manifest.media_type().is_index() {
         return Vec::new();
     }

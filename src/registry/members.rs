@@ -1,16 +1,18 @@
 //! Whose a blob is, and whether the bucket has it.
 //!
-//! A blob is a repository's if a manifest of the repository names it, if the bucket has a layer link
-//! that says so, or if the upstream does. What only memory knows is written to the bucket as a link,
-//! for other replicas and for distribution.
+//! A blob is a repository's if a manifest that was pushed to the repository names it, if the bucket has a layer link that
+//! says so, or if the upstream does. What a manifest of the upstream's names is not: its author may name any digest, and
+//! the bucket may have that from elsewhere. Such a blob counts after the upstream itself answered for it, by the fill or
+//! by a HEAD, once for each blob and repository. What only memory knows is written to the bucket as a link, for other
+//! replicas and for distribution.
 
 use std::collections::BTreeSet;
 
 use super::Registry;
-use super::cache::{Matter, Member};
+use super::cache::{Matter, Member, Standing};
 use super::failure::{of_store, of_upstream};
 use crate::oci::{Digest, Error, ErrorCode, RepositoryName};
-use crate::store::{Key, Stored};
+use crate::store::{FilledFor, Key, Stored};
 use crate::upstream::UpstreamError;
 
 /// What is known of a blob in a repository.
@@ -20,7 +22,7 @@ pub(super) struct Known {
     pub(super) member: bool,
     /// The bucket says so too.
     pub(super) linked: bool,
-    /// The size that a manifest of the repository gives it.
+    /// The size that a manifest of the repository gives it, in bytes; anybody's word where it is no member.
     pub(super) announced: Option<u64>,
     /// Its size in the bucket, if it is there.
     pub(super) stored: Option<u64>,
@@ -35,11 +37,13 @@ impl Registry {
     ) -> Result<Known, Error> {
         let cache = &self.inner.cache;
         let (member, present) = (cache.member(name, digest), cache.present(digest));
-        if let (Some(Member { size, linked }), Some(_)) = (member, present) {
+        if let Some(member) = member.filter(Member::is_owned)
+            && present.is_some()
+        {
             return Ok(Known {
                 member: true,
-                linked,
-                announced: Some(size),
+                linked: member.is_linked(),
+                announced: Some(member.size),
                 stored: present,
             });
         }
@@ -82,31 +86,43 @@ impl Registry {
         present: Option<u64>,
     ) -> Result<Known, Error> {
         let (store, cache) = (&self.inner.store, &self.inner.cache);
-        let linked = async {
-            match member {
-                Some(member) => Ok(member.linked),
-                None => Ok(store.head(Key::Layer(name, digest)).await?.is_some()),
-            }
-        };
+        let look = || async { Ok(store.head(Key::Layer(name, digest)).await?.is_some()) };
         let stored = async {
-            if present.is_some() {
-                return Ok(present);
+            if let Some(size) = present {
+                return Ok((Some(size), None));
             }
             let found = store.head(Key::Blob(digest)).await?;
-            Ok(found.map(|found| {
+            if let Some(found) = found {
                 cache.keep_present(*digest, found);
-                found.size
-            }))
+            }
+            let filled_for = found.and_then(|found| found.filled_for);
+            Ok((found.map(|found| found.size), filled_for))
         };
-        let (linked, stored) = tokio::try_join!(linked, stored).map_err(of_store)?;
+        let asked = async {
+            match member {
+                None => {
+                    let (linked, (stored, _)) = tokio::try_join!(look(), stored)?;
+                    Ok((linked, stored))
+                }
+                Some(member) if member.is_owned() => Ok((member.is_linked(), stored.await?.0)),
+                // One that was filled for this repository has its link, and one that is not there needs none.
+                Some(_) => match stored.await? {
+                    (None, _) => Ok((false, None)),
+                    (size, Some(mark)) if mark == FilledFor::new(name, digest) => Ok((true, size)),
+                    (size, _) => Ok((look().await?, size)),
+                },
+            }
+        };
+        let (linked, stored) = asked.await.map_err(of_store)?;
         if let Some(size) = stored
             && linked
         {
-            cache.keep_member(name, *digest, Member { size, linked });
+            let standing = Standing::Linked;
+            cache.keep_member(name, *digest, Member { size, standing });
         }
         let announced = member.map(|member| member.size);
         Ok(Known {
-            member: member.is_some() || linked,
+            member: member.is_some_and(|member| member.is_owned()) || linked,
             linked,
             announced,
             stored,
@@ -131,7 +147,7 @@ impl Registry {
         Ok(())
     }
 
-    /// Asks the upstream whether the repository has a blob, once for all who ask at the same time.
+    /// Asks the upstream whether the repository has a blob, once for all requests that need it at the same time.
     pub(super) async fn ask_membership(
         &self,
         name: &RepositoryName,
@@ -139,8 +155,15 @@ impl Registry {
     ) -> Result<(), Error> {
         let cache = &self.inner.cache;
         let ask = async {
-            if cache.member(name, digest).is_none() {
-                let size = self.upstream_size(name, digest).await?;
+            if cache.member(name, digest).is_none_or(|it| !it.is_owned()) {
+                let asked = self.upstream_size(name, digest).await;
+                if let Err(error) = &asked
+                    && error.code() == ErrorCode::BlobUnknown
+                {
+                    // A HEAD must not believe a manifest any longer, so that clients push the blob.
+                    cache.forget_member(name, digest);
+                }
+                let size = asked?;
                 if let (Some(size), Some(stored)) = (size, cache.present(digest))
                     && size != stored
                 {
@@ -157,7 +180,7 @@ impl Registry {
                         *digest,
                         Member {
                             size,
-                            linked: false,
+                            standing: Standing::Owned,
                         },
                     );
                 }
@@ -172,23 +195,23 @@ impl Registry {
     /// Writes a layer link behind the client's back.
     async fn link_layer(&self, name: RepositoryName, digest: Digest, size: u64) {
         let (registry, repository) = (self.clone(), name.clone());
-        let keep = move |registry: &Self, name: &RepositoryName, linked| {
+        let keep = move |registry: &Self, name: &RepositoryName, standing| {
             let cache = &registry.inner.cache;
-            cache.keep_member(name, digest, Member { size, linked });
+            cache.keep_member(name, digest, Member { size, standing });
         };
         // First, so that the next request does not write it again; if it fails, one after a while will.
-        keep(self, &name, true);
+        keep(self, &name, Standing::Linked);
         let work = async move {
             if let Err(error) = registry
                 .write_link(Key::Layer(&repository, &digest), &digest)
                 .await
             {
                 tracing::warn!(%repository, %digest, %error, "the layer link was not written");
-                keep(&registry, &repository, false);
+                keep(&registry, &repository, Standing::Owned);
             }
         };
         if !self.inner.background.run(work).await {
-            keep(self, &name, false);
+            keep(self, &name, Standing::Owned);
         }
     }
 
@@ -219,7 +242,8 @@ impl Registry {
             let written = self.write_link(Key::Layer(name, digest), digest).await;
             written.map_err(of_store)?;
             cache.keep_present(*digest, Stored::just_now(size));
-            cache.keep_member(name, *digest, Member { size, linked: true });
+            let standing = Standing::Linked;
+            cache.keep_member(name, *digest, Member { size, standing });
             Ok(())
         };
         let matter = Matter::Membership(name.clone(), *digest);
@@ -240,7 +264,8 @@ impl Registry {
         for name in names {
             match self.write_link(Key::Layer(&name, &digest), &digest).await {
                 Ok(()) => {
-                    let member = Member { size, linked: true };
+                    let standing = Standing::Linked;
+                    let member = Member { size, standing };
                     self.inner.cache.keep_member(&name, digest, member);
                     linked.insert(name);
                 }

@@ -37,6 +37,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use tokio::sync::Semaphore;
+
 use crate::config::{Config, OnMiss, Secret, UpstreamHost, Validation};
 use crate::oci::{Error, ErrorCode, RepositoryName};
 use crate::store::{Embedded, Store};
@@ -65,6 +67,9 @@ pub use tags::TagPage;
 pub use uploads::{BlobBody, ChunkRequest, Mounted, Progress, Pushed, UploadRequest};
 pub use warm::{WarmManifest, Warmed};
 
+/// How often the bucket is asked at once for what manifests that are being pushed name.
+const CHECKS: usize = 64;
+
 /// The registry, cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Registry {
@@ -79,6 +84,8 @@ struct Inner {
     fills: Fills,
     uploads: Uploads,
     background: Background,
+    /// Places for the looks at the bucket that pushes of manifests take, of all manifests together.
+    checks: Semaphore,
     revalidations: Revalidations,
     readiness: Readiness,
     list_memory: ListMemory,
@@ -196,6 +203,7 @@ impl Registry {
             fills,
             uploads: Uploads::new(options.secret.reveal().as_bytes()),
             background,
+            checks: Semaphore::new(CHECKS),
             revalidations: Revalidations::new(options.client_wait),
             readiness: Readiness::default(),
             list_memory: ListMemory::default(),

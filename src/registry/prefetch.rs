@@ -3,18 +3,19 @@
 use tracing::Instrument;
 
 use super::Registry;
+use super::cache::Member;
 use super::cold::wanted;
-use super::manifests::Served;
-use super::parallel::a_few;
+use super::manifests::{NAMED, Served, named};
+use super::parallel::{first, lazily};
 use crate::oci::{Descriptor, Error, Manifest, MediaType, Reference, RepositoryName};
 
-/// How many blobs of one manifest the bucket is asked for at once.
+/// How many blobs of one manifest are asked for at once.
 const PARALLEL: usize = 16;
 
 impl Registry {
     /// [`manifest`](Self::manifest), for a client that is going to pull its blobs: the bucket is asked in the
-    /// background for those of which nothing is known, and, with `proxy.prefetch`, the fills of those that
-    /// it does not have begin. For an index, nothing begins until a platform is chosen, or of a build's cache, a layer.
+    /// background for those of which nothing is known, the upstream for those that the bucket has from elsewhere, and, with
+    /// `proxy.prefetch`, the fills of those that it does not have begin; of the first 128 that the manifest names. For an index, nothing begins until a platform is chosen, or of a build's cache, a layer.
     ///
     /// # Errors
     /// As [`manifest`](Self::manifest).
@@ -34,28 +35,30 @@ impl Registry {
     fn anticipate(&self, name: &RepositoryName, manifest: &Manifest) {
         let inner = &self.inner;
         let known = |blob: &Descriptor| {
-            inner.cache.member(name, blob.digest()).is_some()
+            let member = inner.cache.member(name, blob.digest());
+            member.as_ref().is_some_and(Member::is_owned)
                 && inner.cache.present(blob.digest()).is_some()
         };
         if manifest.media_type().is_index() {
             return;
         }
-        let blobs = manifest.links().blobs;
-        let blobs: Vec<_> = blobs.into_iter().filter(|blob| !known(blob)).collect();
+        let mut blobs = named(manifest);
+        blobs.retain(|blob| !known(blob));
         if blobs.is_empty() {
             return;
         }
         let (registry, name) = (self.clone(), name.clone());
         let ask = async move {
             let upstream = registry.upstream(&name).filter(|_| registry.inner.prefetch);
-            let absent = blobs.iter().map(|blob| registry.is_absent(&name, blob));
-            let Ok(absent) = a_few(PARALLEL, absent.collect()).await else {
+            let absent = |blob| registry.is_absent(&name, blob);
+            let absent = lazily(PARALLEL, blobs, absent);
+            let Ok(absent) = first(NAMED, absent).await else {
                 return;
             };
             let Some(upstream) = upstream else {
                 return;
             };
-            for blob in absent.into_iter().flatten() {
+            for blob in absent {
                 let wanted = wanted(upstream, &name, blob.digest());
                 registry
                     .inner
@@ -63,17 +66,21 @@ impl Registry {
                     .prefetch(&registry, wanted, blob.size());
             }
         };
-        inner.background.try_run(ask.in_current_span());
+        inner.background.hint(ask.in_current_span());
     }
 
     /// Hands a blob back that the bucket does not have. What it answers is remembered; a failure
     /// will be met again, and told, by the request that needs the answer.
-    async fn is_absent<'a>(
+    async fn is_absent(
         &self,
         name: &RepositoryName,
-        blob: &'a Descriptor,
-    ) -> Result<Option<&'a Descriptor>, Error> {
+        blob: Descriptor,
+    ) -> Result<Option<Descriptor>, Error> {
         let known = self.known(name, blob.digest()).await?;
+        if known.stored.is_some() && !known.member {
+            // A refusal is for the client that asks for the blob; others of the manifest may be there.
+            let _ = self.ask_membership(name, blob.digest()).await;
+        }
         Ok(known.stored.is_none().then_some(blob))
     }
 }

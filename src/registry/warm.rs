@@ -123,7 +123,10 @@ impl Registry {
         };
         let wanted = wanted(upstream, name, digest);
         match self.join(&wanted, known).await? {
-            Begun::Stored(_) => Ok(Warmed::Already),
+            Begun::Stored(size) => {
+                self.require_member(name, digest, known, size).await?;
+                Ok(Warmed::Already)
+            }
             Begun::Flow(flow, fill, _) => {
                 let mut bytes = 0;
                 while let Some(more) = flow.beyond(bytes).await {

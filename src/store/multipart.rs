@@ -6,7 +6,7 @@ use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
 use super::body::{PartSource, body, signed};
 use super::error::{failure, translate};
 use super::leader::at_leader;
-use super::{Key, Store, StoreError};
+use super::{FilledFor, Key, Store, StoreError};
 use crate::oci::MediaType;
 
 /// S3's limit for the number of parts.
@@ -70,6 +70,26 @@ impl Store {
     /// # Errors
     /// The bucket did not answer.
     pub async fn begin(&self, key: Key<'_>) -> Result<Multipart, StoreError> {
+        self.begin_marked(key, None).await
+    }
+
+    /// [`begin`](Self::begin), of a blob that is filled for a repository.
+    ///
+    /// # Errors
+    /// The bucket did not answer.
+    pub async fn begin_filled(
+        &self,
+        key: Key<'_>,
+        filled_for: FilledFor,
+    ) -> Result<Multipart, StoreError> {
+        self.begin_marked(key, Some(filled_for)).await
+    }
+
+    async fn begin_marked(
+        &self,
+        key: Key<'_>,
+        filled_for: Option<FilledFor>,
+    ) -> Result<Multipart, StoreError> {
         let path = self.path(&key);
         let put = self.inner.put.clone();
         let request = self
@@ -79,6 +99,7 @@ impl Store {
             .bucket(&self.inner.bucket)
             .key(&path)
             .content_type(MediaType::OCTET_STREAM.as_str())
+            .set_metadata(filled_for.map(FilledFor::metadata))
             .set_server_side_encryption(put.encryption)
             .set_ssekms_key_id(put.kms_key)
             .set_storage_class(put.storage_class)
@@ -116,6 +137,30 @@ impl Store {
         len: u64,
         source: PartSource,
     ) -> Result<(), StoreError> {
+        self.put_marked(key, len, source, None).await
+    }
+
+    /// [`put_blob`](Self::put_blob), of a blob that is filled for a repository.
+    ///
+    /// # Errors
+    /// The bucket did not take it.
+    pub async fn put_filled(
+        &self,
+        key: Key<'_>,
+        len: u64,
+        source: PartSource,
+        filled_for: FilledFor,
+    ) -> Result<(), StoreError> {
+        self.put_marked(key, len, source, Some(filled_for)).await
+    }
+
+    async fn put_marked(
+        &self,
+        key: Key<'_>,
+        len: u64,
+        source: PartSource,
+        filled_for: Option<FilledFor>,
+    ) -> Result<(), StoreError> {
         let put = self.inner.put.clone();
         let client = if len <= SMALL {
             &self.inner.client
@@ -128,6 +173,7 @@ impl Store {
             .key(self.path(&key))
             .content_type(MediaType::OCTET_STREAM.as_str())
             .content_length(signed(len))
+            .set_metadata(filled_for.map(FilledFor::metadata))
             .set_server_side_encryption(put.encryption)
             .set_ssekms_key_id(put.kms_key)
             .set_storage_class(put.storage_class)

@@ -12,7 +12,7 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 
 use super::error::translate;
 use super::leader::at_leader;
-use super::{Key, Store, StoreError};
+use super::{FilledFor, Key, Store, StoreError};
 use crate::oci::{Digest, MAX_MANIFEST_BYTES, MediaType};
 use crate::telemetry::causes;
 
@@ -29,14 +29,19 @@ pub struct Stored {
     pub size: u64,
     /// How long ago it was written, by the bucket's clock and to a second; never too long.
     pub age: Duration,
+    /// The repository that a fill copied it for, if one did.
+    pub filled_for: Option<FilledFor>,
 }
 
 impl Stored {
     /// An object that was written just now.
     #[must_use]
     pub const fn just_now(size: u64) -> Self {
-        let age = Duration::ZERO;
-        Self { size, age }
+        Self {
+            size,
+            age: Duration::ZERO,
+            filled_for: None,
+        }
     }
 }
 
@@ -103,6 +108,7 @@ impl Store {
                 } else {
                     Duration::ZERO
                 },
+                filled_for: head.metadata().and_then(FilledFor::read),
             })),
             Err(error) => translate("HeadObject", &error).map_or(Ok(None), Err),
         }

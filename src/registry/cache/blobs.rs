@@ -24,12 +24,33 @@ const NAMES: usize = 10_000;
 /// URLs for a blob: there is one, or one for each name that clients have for pounce.
 const URLS: usize = 8;
 
-/// A blob that is a repository's.
+/// What is known of a blob in a repository.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::registry) struct Member {
+    /// In bytes.
     pub(in crate::registry) size: u64,
+    pub(in crate::registry) standing: Standing,
+}
+
+/// What makes a blob a repository's; each says more than the one before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(in crate::registry) enum Standing {
+    /// A manifest of the upstream's names it, which opens nothing that the bucket has from elsewhere.
+    Named,
+    /// A manifest that was pushed names it, or the upstream says that the repository has it.
+    Owned,
     /// The bucket says so too: the repository has a layer link there.
-    pub(in crate::registry) linked: bool,
+    Linked,
+}
+
+impl Member {
+    pub(in crate::registry) fn is_owned(&self) -> bool {
+        self.standing >= Standing::Owned
+    }
+
+    pub(in crate::registry) fn is_linked(&self) -> bool {
+        self.standing == Standing::Linked
+    }
 }
 
 /// The cache of blobs.
@@ -83,7 +104,7 @@ struct Url {
 #[derive(Clone, Copy, Debug)]
 struct Size(NonZeroU64);
 
-/// A [`Member`] in 8 bytes: its size, and in the lowest bit whether it is linked.
+/// A [`Member`] in 8 bytes: its size, and in the lowest two bits its standing.
 #[derive(Clone, Copy, Debug)]
 struct Packed(u64);
 
@@ -194,15 +215,19 @@ impl Size {
 }
 
 impl Packed {
-    /// Sizes are those of manifests, which are signed.
-    fn new(Member { size, linked }: Member) -> Self {
-        Self(size.min(u64::MAX >> 1) << 1 | u64::from(linked))
+    /// Sizes are those of manifests; no object comes near 4 EiB.
+    fn new(Member { size, standing }: Member) -> Self {
+        Self(size.min(u64::MAX >> 2) << 2 | standing as u64)
     }
 
     fn member(self) -> Member {
         Member {
-            size: self.0 >> 1,
-            linked: self.0 & 1 == 1,
+            size: self.0 >> 2,
+            standing: match self.0 & 3 {
+                0 => Standing::Named,
+                1 => Standing::Owned,
+                _ => Standing::Linked,
+            },
         }
     }
 }
@@ -255,13 +280,13 @@ impl Cache {
         self.blobs.read(digest, |facts, now| {
             let size = facts.present?.bytes();
             // One without a link is about to get one.
-            facts.member(name).filter(|member| member.linked)?;
+            facts.member(name).filter(Member::is_linked)?;
             let url = facts.url(base, now).filter(|_| !facts.is_young(now));
             Some(KnownBlob { size, url })
         })
     }
 
-    /// A blob that is known to be the repository's, whether or not the bucket has it.
+    /// What is known of a blob in a repository, whether or not the bucket has it.
     pub(in crate::registry) fn member(
         &self,
         name: &RepositoryName,
@@ -281,13 +306,14 @@ impl Cache {
             .write(&digest, |facts| facts.keep_member(name, member));
     }
 
-    /// Remembers that a manifest of the repository names a blob.
-    pub(super) fn keep_named(&self, name: &RepositoryName, blob: &Descriptor) {
+    /// Remembers that a manifest of the repository names a blob, which has at least this standing.
+    pub(super) fn keep_named(&self, name: &RepositoryName, blob: &Descriptor, standing: Standing) {
         let name = self.blobs.name(name);
         self.blobs.write(blob.digest(), |facts| {
-            let linked = facts.member(&name).is_some_and(|member| member.linked);
+            let known = facts.member(&name).map(|member| member.standing);
+            let standing = known.map_or(standing, |known| known.max(standing));
             let size = blob.size();
-            facts.keep_member(name, Member { size, linked });
+            facts.keep_member(name, Member { size, standing });
         });
     }
 

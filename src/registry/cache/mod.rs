@@ -14,7 +14,7 @@ use blobs::Blobs;
 use lists::{List, Listed};
 
 pub(super) use super::turns::Matter;
-pub(super) use blobs::{KnownBlob, Member};
+pub(super) use blobs::{KnownBlob, Member, Standing};
 
 use super::staleness::Staleness;
 use super::turns::Turns;
@@ -136,15 +136,16 @@ impl Cache {
         })
     }
 
-    /// Remembers a manifest as the repository's, and its blobs as members with their sizes.
+    /// Remembers a manifest as the repository's, and some of its blobs with their sizes.
     pub(super) fn keep_manifest(
         &self,
         name: &RepositoryName,
         manifest: &Manifest,
         blobs: &[Descriptor],
+        standing: Standing,
     ) {
         for blob in blobs {
-            self.keep_named(name, blob);
+            self.keep_named(name, blob, standing);
         }
         let kept = Kept {
             manifest: manifest.clone(),

@@ -14,7 +14,7 @@ use crate::oci::{Error, ErrorCode};
 use crate::registry::Registry;
 use crate::registry::failure::of_upstream;
 use crate::registry::members::blob_unknown;
-use crate::store::Key;
+use crate::store::{FilledFor, Key};
 use crate::upstream::UpstreamBlob;
 
 /// The room that is claimed for a blob whose size nobody tells, in bytes; the claim grows with the blob.
@@ -134,7 +134,8 @@ impl Job {
         };
         let uploaded = async {
             let (inner, digest) = (&self.registry.inner, self.wanted.digest);
-            let (key, registry) = (Key::Blob(&digest), &self.registry);
+            let filled_for = FilledFor::new(&self.wanted.name, &digest);
+            let (key, registry) = ((Key::Blob(&digest), filled_for), &self.registry);
             let mut linked = BTreeSet::new();
             let announced = async {
                 let names = fill.names().clone();

@@ -177,8 +177,8 @@ impl Fills {
     /// Copies a blob that nobody has asked for yet, when there is a place for it.
     pub(super) fn prefetch(&self, registry: &Registry, wanted: Wanted, announced: u64) {
         let mut running = self.running();
-        if let Some(fill) = running.fills.get(&wanted.digest) {
-            fill.add(&wanted.name);
+        // Another repository's fill says nothing about this one: its own upstream is asked when a client asks.
+        if running.fills.contains_key(&wanted.digest) {
             return;
         }
         running.waiting.push(wanted, announced);
@@ -300,7 +300,12 @@ impl Fill {
         self.asked_for == *name
     }
 
-    /// Adds a repository that gets a link to the blob.
+    /// Whether the repository gets a link to the blob: the fill is its own, or its upstream said that it has the blob.
+    pub(super) fn links(&self, name: &RepositoryName) -> bool {
+        self.names().contains(name)
+    }
+
+    /// Adds a repository that gets a link to the blob, because its upstream says that it has the blob.
     pub(super) fn add(&self, name: &RepositoryName) {
         self.names().insert(name.clone());
     }

@@ -8,7 +8,7 @@ use futures_util::stream::{self, Stream};
 
 use super::flow::Flow;
 use crate::registry::background::Background;
-use crate::store::{Key, Multipart, Part, PartSource, Store, StoreError, part_size};
+use crate::store::{FilledFor, Key, Multipart, Part, PartSource, Store, StoreError, part_size};
 
 /// How many parts of one blob are on their way at once. Their bytes come from the spool as they are
 /// sent, so a part in flight takes a fraction of a MiB of memory.
@@ -33,7 +33,7 @@ struct Stretch {
 /// Whatever else happens, nothing appears, and the parts that were sent are thrown away.
 pub(super) async fn run(
     store: &Store,
-    key: Key<'_>,
+    (key, filled_for): (Key<'_>, FilledFor),
     flow: &Arc<Flow>,
     announced: impl Future<Output = ()>,
     background: &Background,
@@ -46,12 +46,12 @@ pub(super) async fn run(
     if ends {
         announced.await;
         return store
-            .put_blob(key, there, source(flow, 0, there))
+            .put_filled(key, there, source(flow, 0, there), filled_for)
             .await
             .map_err(|error| error.to_string());
     }
     let upload = tokio::select! {
-        upload = store.begin(key) => upload.map_err(|error| error.to_string())?,
+        upload = store.begin_filled(key, filled_for) => upload.map_err(|error| error.to_string())?,
         () = background.stopped() => return Err("the registry is shutting down".to_owned()),
     };
     let uploaded = tokio::select! {

@@ -3,3 +3,4 @@
 pub mod answers;
 pub mod headers;
 pub mod tails;
+pub mod manifests;
