@@ -133,9 +133,7 @@ async fn race(seed: u64) -> Vec<Row> {
 /// One attack after the other, each on a process of its own that a fleet pulls from meanwhile.
 async fn attack() -> Vec<Row> {
     let target = Target::start(&[]).await;
-    let siege = target
-        .besiege("nothing", std::future::pending())
-        .await;
+    let siege = target.besiege("nothing", std::future::pending()).await;
     vec![said(siege.row())]
 }
 

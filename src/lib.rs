@@ -124,7 +124,7 @@ impl Server {
         let store_label = format!("{store:?}");
         let secret = options.secret.clone();
         let registry = open(config, store, options, &metrics).await?;
-        let access = Access::open(&config.auth, &secret, &registry.default_hosts(), &metrics)?;
+        let access = Access::open(&config.auth, &secret, registry.host_names(), &metrics)?;
         let upstreams = registry.upstreams().join(" ");
         let hosts = registry.hosts().join(" ");
         registry.sweep_uploads(config.storage.maintenance.uploadpurging.clone());

@@ -55,6 +55,7 @@ mod refusing;
 mod renewals;
 mod replicas;
 mod resume;
+mod rule_mistakes;
 mod rules;
 mod scalars;
 mod schema1;

@@ -78,8 +78,8 @@ fn a_pattern_that_nothing_fits_is_a_mistake() {
         .map(|_| ())
     };
     rule(
-        "'*', ci-*, 'org/alice', '{a,b}'",
-        "'secret/**', 'a_b/c.d/*', '{a,b}/**', 'x[0-9]'",
+        "'*', ci-*, 'org/alice'",
+        "'secret/**', 'a_b/c.d/*', 'x[0-9]'",
     )
     .unwrap();
     for users in ["'mallory,bob'", "'a b'", "'a:b'"] {

@@ -8,7 +8,7 @@ use super::passwords::Passwords;
 use super::rules::Rules;
 use super::tokens::Tokens;
 use super::{AuthError, Challenge, Credentials, Identity, Realm, Refusal, Scope, Verdict, start};
-use crate::config::{Action, Auth, Scheme, Secret};
+use crate::config::{Action, Auth, HostNames, Scheme, Secret};
 use crate::oci::RepositoryName;
 use crate::telemetry::Metrics;
 
@@ -39,14 +39,14 @@ enum How {
 
 impl Access {
     /// Reads what the configuration names. `secret` signs what replicas have to believe each other; `hosts`
-    /// are the names of the default upstream, which clients may write before those of its repositories.
+    /// are those that stand before the names of upstreams' repositories.
     ///
     /// # Errors
     /// See [`AuthError`].
     pub fn open(
         config: &Auth,
         secret: &Secret,
-        hosts: &[String],
+        hosts: &HostNames,
         metrics: &Arc<Metrics>,
     ) -> Result<Self, AuthError> {
         let rules = Rules::new(&config.rules, hosts);
@@ -167,9 +167,10 @@ impl Access {
         }
     }
 
-    /// Whether somebody may do something.
+    /// Whether a client may do something. `holds_pushed` says whether the repository holds pushed content, where that
+    /// is known.
     #[must_use]
-    pub fn judge(&self, who: &Identity, scope: Scope<'_>) -> Verdict {
+    pub fn judge(&self, who: &Identity, scope: Scope<'_>, holds_pushed: Option<bool>) -> Verdict {
         let known = who.user.is_some() || who.has_token;
         let told = |allowed| match (allowed, who.user.is_some(), &who.grants) {
             (true, ..) => Verdict::Allowed,
@@ -187,8 +188,12 @@ impl Access {
                     .is_some_and(|grants| grants.allow_catalog()),
             ),
             (How::Htpasswd { .. }, Scope::Catalog) => told(known || self.rules.admit_anonymous()),
-            (_, Scope::Repository(name, action)) => self.in_repository(who, name, action),
-            (_, Scope::Mount { name, .. }) => self.in_repository(who, name, Action::Push),
+            (_, Scope::Repository(name, action)) => {
+                self.in_repository(who, name, action, holds_pushed)
+            }
+            (_, Scope::Mount { name, .. }) => {
+                self.in_repository(who, name, Action::Push, holds_pushed)
+            }
         }
     }
 
@@ -207,14 +212,25 @@ impl Access {
         }
     }
 
-    fn in_repository(&self, who: &Identity, name: &RepositoryName, action: Action) -> Verdict {
-        let by_rule = self.rules.allow(who.user.as_deref(), name, action);
+    fn in_repository(
+        &self,
+        who: &Identity,
+        name: &RepositoryName,
+        action: Action,
+        holds_pushed: Option<bool>,
+    ) -> Verdict {
+        let by_rule = self
+            .rules
+            .allow(who.user.as_deref(), name, action, holds_pushed);
         // The token says what it is good for, and the rules may say less.
         let by_token = who.grants.as_ref().map(|it| it.allow(name, action));
         let is_somebody = who.user.is_some() || who.grants.is_some();
         match by_token {
             Some(false) => Verdict::Unauthorized,
-            _ if by_rule || (is_somebody && self.rules.is_empty()) => Verdict::Allowed,
+            _ if by_rule.is_none() => Verdict::Depends,
+            _ if by_rule == Some(true) || (is_somebody && self.rules.is_empty()) => {
+                Verdict::Allowed
+            }
             None if !is_somebody => Verdict::Unauthorized,
             _ => Verdict::Denied,
         }
@@ -228,12 +244,28 @@ impl Access {
             || (who.user.is_some() && who.grants.is_none() && self.rules.is_empty())
     }
 
-    /// Whether a repository is shown to somebody who may see the catalog.
+    /// Whether a repository is shown to a client that may see the catalog, as in [`judge`](Self::judge); `None`: it
+    /// depends on what the repository holds.
     #[must_use]
-    pub fn shows(&self, who: &Identity, name: &RepositoryName) -> bool {
+    pub fn shows(
+        &self,
+        who: &Identity,
+        name: &RepositoryName,
+        holds_pushed: Option<bool>,
+    ) -> Option<bool> {
+        if self.is_open() || self.rules.is_empty() {
+            return Some(self.shows_any(who));
+        }
+        let user = who.user.as_deref();
+        self.rules.allow(user, name, Action::Pull, holds_pushed)
+    }
+
+    /// Whether a client that may see the catalog may pull from any repository at all, as far as the rules tell.
+    #[must_use]
+    pub fn shows_any(&self, who: &Identity) -> bool {
         self.is_open_to(Action::Pull)
             || (!self.is_open() && self.rules.is_empty())
-            || self.rules.allow(who.user.as_deref(), name, Action::Pull)
+            || self.rules.may_pull_somewhere(who.user.as_deref())
     }
 
     /// What a client has to do to be let in; nothing, where everybody is.

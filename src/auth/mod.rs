@@ -134,6 +134,8 @@ pub enum Verdict {
     Unauthorized,
     /// It is not, for this user.
     Denied,
+    /// That depends on whether the repository holds pushed content, which has to be found out.
+    Depends,
 }
 
 /// What a client has to do to be let in.

@@ -1,65 +1,163 @@
 //! `auth.rules`: the first one that fits user and repository decides.
+//!
+//! A rule whose pattern begins with the host of an upstream is about what comes from there: it grants nothing on a
+//! repository that holds pushed content, and nobody pushes by it. Without actions it forbids, whatever a repository
+//! holds: what it forbids cannot be had by pushing something beside it.
 
-use crate::config::{Action, RepositoryPattern, Rule};
+use crate::config::{ANONYMOUS, Action, HostNames, Place, RepositoryPattern, Rule};
 use crate::oci::RepositoryName;
-
-/// In a rule's users: everybody, those too who do not say who they are. No user can be called that.
-pub(super) const ANONYMOUS: &str = "anonymous";
 
 /// The rules, in their order.
 #[derive(Clone, Debug)]
-pub(super) struct Rules(Vec<Rule>);
+pub(super) struct Rules {
+    rules: Vec<Settled>,
+    hosts: HostNames,
+}
+
+/// A rule, with patterns for names as the bucket has them.
+#[derive(Clone, Debug)]
+struct Settled {
+    rule: Rule,
+    repositories: Option<Vec<(Kind, RepositoryPattern)>>,
+}
+
+/// What a pattern is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Anywhere,
+    /// Content of the default upstream.
+    Default,
+    /// Content of a further one.
+    Further,
+}
 
 impl Rules {
     /// `hosts`: see [`Access::open`](super::Access::open).
-    pub(super) fn new(rules: &[Rule], hosts: &[String]) -> Self {
-        let mut rules = rules.to_vec();
-        let patterns = rules.iter_mut().filter_map(|it| it.repositories.as_mut());
-        for pattern in patterns.flatten() {
-            // A part of a valid pattern, from a slash on, is a valid one.
-            if let Ok(settled) = plain(pattern.as_str(), hosts).parse() {
-                *pattern = settled;
+    pub(super) fn new(rules: &[Rule], hosts: &HostNames) -> Self {
+        let settle = |rule: &Rule| {
+            let one = |pattern: &RepositoryPattern| {
+                let place = hosts.place(pattern);
+                let kind = match place {
+                    Place::Anywhere => Kind::Anywhere,
+                    Place::Default => Kind::Default,
+                    Place::Further(_) => Kind::Further,
+                };
+                // A loaded configuration has none that fits no name.
+                Some((kind, place.pattern(pattern)?))
+            };
+            let all = |patterns: &Vec<_>| patterns.iter().filter_map(one).collect();
+            Settled {
+                rule: rule.clone(),
+                repositories: rule.repositories.as_ref().map(all),
             }
+        };
+        Self {
+            rules: rules.iter().map(settle).collect(),
+            hosts: hosts.clone(),
         }
-        Self(rules)
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+    pub(super) const fn is_empty(&self) -> bool {
+        self.rules.is_empty()
     }
 
-    /// Whether anything is allowed to those who do not say who they are.
+    /// Whether anything is allowed to clients that do not log in.
     pub(super) fn admit_anonymous(&self) -> bool {
-        let names_them = |rule: &Rule| rule.users.iter().any(|user| user.as_str() == ANONYMOUS);
-        self.0
-            .iter()
-            .any(|rule| names_them(rule) && !rule.actions.is_empty())
+        let rules = self.rules.iter().map(|it| &it.rule);
+        rules
+            .clone()
+            .any(|rule| rule.names_anonymous() && !rule.actions.is_empty())
     }
 
-    /// Whether a user may do something. Whoever says who they are may do no less than who does not.
-    pub(super) fn allow(&self, user: Option<&str>, name: &RepositoryName, action: Action) -> bool {
+    /// Whether a user may pull from any repository at all, as far as the rules alone tell.
+    pub(super) fn may_pull_somewhere(&self, user: Option<&str>) -> bool {
+        let fits = |user: Option<&str>| {
+            let mut rules = self.rules.iter().map(|it| &it.rule);
+            rules.any(|rule| fits_user(rule, user) && rule.actions.contains(&Action::Pull))
+        };
+        fits(None) || (user.is_some() && fits(user))
+    }
+
+    /// Whether a user may do something in a repository that holds pushed content, or does not. A user may do no less
+    /// than a client that does not log in. Where it is not known, and depends on it, `None`.
+    pub(super) fn allow(
+        &self,
+        user: Option<&str>,
+        name: &RepositoryName,
+        action: Action,
+        holds_pushed: Option<bool>,
+    ) -> Option<bool> {
+        if self.rules.is_empty() {
+            return Some(false);
+        }
+        let decide = |pushed| self.decide(user, name, action, pushed);
+        if let Some(pushed) = holds_pushed {
+            return Some(decide(pushed));
+        }
+        let pushed = decide(true);
+        (pushed == decide(false)).then_some(pushed)
+    }
+
+    fn decide(
+        &self,
+        user: Option<&str>,
+        name: &RepositoryName,
+        action: Action,
+        pushed: bool,
+    ) -> bool {
+        // What is about to be pushed is no upstream's.
+        let pushed = pushed || action == Action::Push;
+        let name = Name {
+            text: name.as_str(),
+            // Two names of one repository there.
+            other: if pushed {
+                None
+            } else {
+                self.hosts.other_spelling(name.as_str())
+            },
+            is_further: self.hosts.is_further(name.as_str()),
+            pushed,
+        };
         let allow = |user: Option<&str>| {
-            let first = self.0.iter().find(|rule| fits(rule, user, name));
-            first.is_some_and(|rule| rule.actions.contains(&action))
+            let first = self.rules.iter().find(|it| it.fits(user, &name));
+            first.is_some_and(|it| it.rule.actions.contains(&action))
         };
         allow(None) || (user.is_some() && allow(user))
     }
 }
 
-fn fits(rule: &Rule, user: Option<&str>, name: &RepositoryName) -> bool {
-    let user_fits = rule.users.iter().any(|pattern| match user {
+/// A repository, for a rule.
+struct Name<'a> {
+    text: &'a str,
+    /// Its other spelling.
+    other: Option<String>,
+    is_further: bool,
+    pushed: bool,
+}
+
+impl Settled {
+    fn fits(&self, user: Option<&str>, name: &Name<'_>) -> bool {
+        let is_open = |kind: Kind| match kind {
+            Kind::Anywhere => true,
+            Kind::Default if name.is_further => false,
+            Kind::Default | Kind::Further => !name.pushed || self.rule.actions.is_empty(),
+        };
+        let fits = |(kind, pattern): &(Kind, RepositoryPattern)| {
+            let other = name.other.as_ref();
+            is_open(*kind)
+                && (pattern.matches(name.text) || other.is_some_and(|it| pattern.matches(it)))
+        };
+        let repositories = self.repositories.as_ref();
+        fits_user(&self.rule, user) && repositories.is_none_or(|all| all.iter().any(fits))
+    }
+}
+
+fn fits_user(rule: &Rule, user: Option<&str>) -> bool {
+    let fits = rule.users.iter().any(|pattern| match user {
         None => pattern.as_str() == ANONYMOUS,
         Some(user) => pattern.matches(user),
     });
-    let fits = |pattern: &RepositoryPattern| pattern.matches(name.as_str());
-    let repositories = rule.repositories.as_ref();
-    user_fits && repositories.is_none_or(|patterns| patterns.iter().any(fits))
-}
-
-/// The name without the host of the default upstream, which repositories do not have here.
-pub(super) fn plain<'a>(name: &'a str, hosts: &[String]) -> &'a str {
-    let rest = |host: &String| name.strip_prefix(host.as_str())?.strip_prefix('/');
-    hosts.iter().find_map(rest).unwrap_or(name)
+    fits || rule.binds_all()
 }
 
 #[cfg(test)]
@@ -69,14 +167,21 @@ mod tests {
     fn rules(yaml: &[&str]) -> Rules {
         let rule = |text: &&str| serde_saphyr::from_str(text).unwrap();
         let rules: Vec<Rule> = yaml.iter().map(rule).collect();
-        Rules::new(&rules, &["docker.io".to_owned()])
+        let proxy = "{remoteurl: 'https://registry-1.docker.io', upstreams: [{host: ghcr.io}]}";
+        let proxy: crate::config::Proxy = serde_saphyr::from_str(proxy).unwrap();
+        Rules::new(&rules, &proxy.host_names())
+    }
+
+    fn allowed(rules: &Rules, user: Option<&str>, name: &str, action: Action) -> bool {
+        let decided = rules.allow(user, &name.parse().unwrap(), action, None);
+        decided.expect("what the repository holds does not matter")
     }
 
     #[test]
     fn the_first_rule_that_fits_decides() {
         let rules = rules(&[
             "{users: [mallory], actions: []}",
-            "{users: ['ci-*'], repositories: ['team/*', 'ghcr.io/**'], actions: [pull, push]}",
+            "{users: ['ci-*'], repositories: ['team/*'], actions: [pull, push]}",
             "{users: ['*'], repositories: ['team/**'], actions: [pull]}",
             "{users: [root], actions: [pull, push, delete]}",
         ]);
@@ -84,54 +189,105 @@ mod tests {
             ("ci-1", "team/app", Action::Push, true),
             ("ci-1", "team/app/sub", Action::Push, false),
             ("ci-1", "team/app/sub", Action::Pull, true),
-            ("ci-1", "ghcr.io/a/b/c", Action::Push, true),
             ("ci-1", "other", Action::Pull, false),
             ("mallory", "team/app", Action::Pull, false),
             // The third one fits first.
             ("root", "team/app", Action::Push, false),
             ("root", "other", Action::Delete, true),
         ];
-        for (user, name, action, allowed) in cases {
-            let name = name.parse().unwrap();
-            assert_eq!(
-                rules.allow(Some(user), &name, action),
-                allowed,
-                "{user} {name} {action:?}"
-            );
-            assert!(!rules.allow(None, &name, action));
+        for (user, name, action, expected) in cases {
+            let is = allowed(&rules, Some(user), name, action);
+            assert_eq!(is, expected, "{user} {name} {action:?}");
+            assert!(!allowed(&rules, None, name, action));
         }
-        assert!(!rules.admit_anonymous());
+        assert!(!rules.admit_anonymous() && !rules.may_pull_somewhere(None));
+        assert!(rules.may_pull_somewhere(Some("root")));
     }
 
     #[test]
-    fn names_are_settled_as_those_of_requests_are() {
+    fn a_rule_on_a_host_is_about_what_comes_from_there() {
         let rules = rules(&[
             "{users: ['*'], repositories: ['docker.io/private/**'], actions: []}",
-            "{users: ['*'], actions: [pull]}",
+            "{users: [anonymous], repositories: ['docker.io/**', 'public/**'], actions: [pull, delete]}",
+            "{users: [admin], actions: [pull, push]}",
         ]);
-        let allow = |name: &str| {
-            let name = name.parse().unwrap();
-            rules.allow(Some("org/alice"), &name, Action::Pull)
+        let allow = |user, name: &str, action, holds| {
+            rules.allow(user, &name.parse().unwrap(), action, holds)
         };
-        assert!(!allow("private/app") && allow("library/alpine") && allow("ghcr.io/private/app"));
+        let admin = Some("admin");
+        for action in [Action::Pull, Action::Delete] {
+            assert_eq!(allow(None, "team/app", action, None), None);
+            assert_eq!(allow(None, "team/app", action, Some(true)), Some(false));
+            assert_eq!(allow(None, "team/app", action, Some(false)), Some(true));
+            assert_eq!(allow(None, "public/app", action, None), Some(true));
+            assert_eq!(allow(None, "ghcr.io/team/app", action, None), Some(false));
+        }
+        assert_eq!(allow(None, "team/app", Action::Push, None), Some(false));
+        // The next rule decides about pushes, and about what was pushed.
+        assert_eq!(allow(admin, "team/app", Action::Push, None), Some(true));
+        assert_eq!(allow(admin, "team/app", Action::Pull, None), Some(true));
+        // What is forbidden is so whatever is pushed there, but not for clients that do not log in.
+        assert_eq!(allow(admin, "private/app", Action::Push, None), Some(false));
+        assert_eq!(
+            allow(admin, "private/app", Action::Pull, Some(true)),
+            Some(false)
+        );
+    }
+
+    #[test]
+    fn official_repositories_have_one_name_for_the_rules() {
+        let rules = rules(&[
+            "{users: ['*'], repositories: ['library/secret', busybox], actions: []}",
+            "{users: ['*'], repositories: ['library/**', app], actions: [pull, push]}",
+        ]);
+        let allow = |name: &str, action, holds| {
+            rules.allow(Some("a"), &name.parse().unwrap(), action, holds)
+        };
+        for name in ["secret", "library/secret", "busybox", "library/busybox"] {
+            assert_eq!(
+                allow(name, Action::Pull, Some(false)),
+                Some(false),
+                "{name}"
+            );
+        }
+        for name in ["alpine", "library/alpine", "app", "library/app"] {
+            assert_eq!(allow(name, Action::Pull, Some(false)), Some(true), "{name}");
+        }
+        // What was pushed has the name by which it was pushed.
+        assert_eq!(allow("alpine", Action::Pull, Some(true)), Some(false));
+        assert_eq!(allow("alpine", Action::Pull, None), None);
+        assert_eq!(allow("alpine", Action::Push, None), Some(false));
+        assert_eq!(allow("app", Action::Push, None), Some(true));
     }
 
     #[test]
     fn what_anybody_may_do_users_may_do_too() {
         let rules = rules(&[
+            "{users: [anonymous], repositories: [secret], actions: []}",
             "{users: [anonymous], repositories: ['public/**'], actions: [pull]}",
             "{users: [alice], actions: [push]}",
         ]);
-        let (public, private) = ("public/app".parse().unwrap(), "private".parse().unwrap());
-        assert!(rules.admit_anonymous() && rules.allow(None, &public, Action::Pull));
-        assert!(rules.allow(Some("alice"), &public, Action::Pull));
-        assert!(rules.allow(Some("alice"), &public, Action::Push));
-        assert!(!rules.allow(Some("alice"), &private, Action::Pull));
-        assert!(
-            !rules.allow(None, &public, Action::Push) && !rules.allow(None, &private, Action::Pull)
-        );
-        // All users are those who say who they are.
+        let (alice, anybody) = (Some("alice"), None);
+        assert!(rules.admit_anonymous() && rules.may_pull_somewhere(anybody));
+        let cases = [
+            (anybody, "public/app", Action::Pull, true),
+            (alice, "public/app", Action::Pull, true),
+            (alice, "public/app", Action::Push, true),
+            (alice, "private/app", Action::Pull, false),
+            (anybody, "public/app", Action::Push, false),
+            (anybody, "private/app", Action::Pull, false),
+            // That binds everybody.
+            (alice, "secret", Action::Push, false),
+        ];
+        for (user, name, action, expected) in cases {
+            assert_eq!(
+                allowed(&rules, user, name, action),
+                expected,
+                "{user:?} {name} {action:?}"
+            );
+        }
+        // All users are those that log in.
         let everyone = super::tests::rules(&["{users: ['*'], actions: [pull]}"]);
-        assert!(!everyone.allow(None, &public, Action::Pull));
+        assert!(!allowed(&everyone, None, "public/app", Action::Pull));
     }
 }

@@ -6,7 +6,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
 use super::AuthError;
-use super::rules::ANONYMOUS;
+use crate::config::ANONYMOUS;
 use crate::config::Htpasswd;
 
 /// distribution's name for that user.

@@ -13,9 +13,8 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 use super::keys::Keys;
-use super::rules::plain;
 use super::{AuthError, Refusal};
-use crate::config::{Action, SigningAlgorithm, Token};
+use crate::config::{Action, HostNames, SigningAlgorithm, Token};
 use crate::live::Live;
 use crate::oci::RepositoryName;
 
@@ -34,7 +33,7 @@ pub(super) struct Tokens {
     algorithms: Vec<Algorithm>,
     issuer: String,
     service: String,
-    hosts: Vec<String>,
+    hosts: HostNames,
     seen: Cache<[u8; 32], Arc<Grants>>,
 }
 
@@ -85,7 +84,7 @@ impl Grants {
     }
 
     /// `hosts`: see [`Access::open`](super::Access::open).
-    fn new(claims: Claims, hosts: &[String]) -> Self {
+    fn new(claims: Claims, hosts: &HostNames) -> Self {
         let mut grants = Self {
             user: claims.sub.filter(|sub| !sub.is_empty()).map(Arc::from),
             repositories: HashMap::new(),
@@ -101,7 +100,7 @@ impl Grants {
             let actions = actions.unwrap_or_default();
             match (&r#type[..], &name[..]) {
                 ("repository", _) => {
-                    let name = plain(&name, hosts).to_owned();
+                    let name = hosts.settle(&name).unwrap_or(&name).to_owned();
                     grants.repositories.entry(name).or_default().extend(actions);
                 }
                 ("registry", "catalog") => {
@@ -117,7 +116,7 @@ impl Grants {
 impl Tokens {
     /// # Errors
     /// The keys cannot be read.
-    pub(super) fn open(config: &Token, hosts: &[String]) -> Result<Self, AuthError> {
+    pub(super) fn open(config: &Token, hosts: &HostNames) -> Result<Self, AuthError> {
         let (bundle, jwks) = (config.rootcertbundle.clone(), config.jwks.clone());
         let files = bundle.iter().chain(&jwks).cloned().collect();
         let read = move || Keys::read(bundle.as_deref(), jwks.as_deref());
@@ -130,7 +129,7 @@ impl Tokens {
             algorithms: accepted.iter().copied().map(algorithm).collect(),
             issuer: config.issuer.clone().unwrap_or_default(),
             service: config.service.clone().unwrap_or_default(),
-            hosts: hosts.to_vec(),
+            hosts: hosts.clone(),
             seen: Cache::builder()
                 .max_capacity(TOKEN_BYTES)
                 .weigher(|_, grants: &Arc<Grants>| grants.weight())

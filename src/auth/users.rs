@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bcrypt::HashParts;
 
 use super::AuthError;
-use super::rules::ANONYMOUS;
+use crate::config::ANONYMOUS;
 
 /// The highest cost: a comparison takes some seconds.
 const MAX_COST: u32 = 15;

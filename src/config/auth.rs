@@ -1,14 +1,13 @@
 //! Who may do what: how clients say who they are, and the rules.
 
-use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use globset::{GlobBuilder, GlobMatcher};
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
 use super::hosts::WebUrl;
 use super::lists;
+use super::rules::{Action, Rule};
 use super::values::Secret;
 
 /// `auth`
@@ -156,160 +155,3 @@ impl FromStr for SigningAlgorithm {
             .ok_or("pounce knows RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384 and EdDSA")
     }
 }
-
-/// One of `auth.rules`.
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Rule {
-    /// The users that it is about: names, `*` in them; or `anonymous`.
-    #[serde(deserialize_with = "lists::list")]
-    pub users: Vec<UserPattern>,
-    /// The repositories that it is about: `*` is within a component of the name, `**` any components.
-    /// Left out, all.
-    #[serde(deserialize_with = "lists::some")]
-    pub repositories: Option<Vec<RepositoryPattern>>,
-    /// What they may do there; without any, nothing.
-    #[serde(deserialize_with = "lists::list")]
-    pub actions: Vec<Action>,
-}
-
-/// What can be done in a repository, in the words of distribution's tokens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Action {
-    /// Manifests, blobs, tags and referrers can be read.
-    Pull,
-    /// They can be added.
-    Push,
-    /// They can be deleted.
-    Delete,
-}
-
-impl Action {
-    /// All of them.
-    pub const ALL: [Self; 3] = [Self::Pull, Self::Push, Self::Delete];
-
-    /// The word for it.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Pull => "pull",
-            Self::Push => "push",
-            Self::Delete => "delete",
-        }
-    }
-}
-
-impl Action {
-    /// Several of them in a sentence.
-    #[must_use]
-    pub fn list(actions: &[Self]) -> String {
-        let words: Vec<&str> = actions.iter().map(|action| action.as_str()).collect();
-        match words.split_last() {
-            Some((last, [])) => (*last).to_owned(),
-            Some((last, before)) => format!("{} and {last}", before.join(", ")),
-            None => "do nothing".to_owned(),
-        }
-    }
-}
-
-impl FromStr for Action {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Self::ALL
-            .into_iter()
-            .find(|action| action.as_str() == text)
-            .ok_or("an action is pull, push or delete")
-    }
-}
-
-/// A pattern for names of repositories: `*`, `?` and `[a-z]` within a component, `**` for any number of
-/// components, `{a,b}` for one of several.
-#[derive(Clone)]
-pub struct RepositoryPattern(Pattern);
-
-/// A pattern for names of users, in which a slash is a letter as any other.
-#[derive(Clone)]
-pub struct UserPattern(Pattern);
-
-#[derive(Clone)]
-struct Pattern {
-    text: String,
-    matcher: GlobMatcher,
-}
-
-impl Pattern {
-    fn new(text: &str, components: bool) -> Result<Self, String> {
-        let glob = GlobBuilder::new(text)
-            .literal_separator(components)
-            .backslash_escape(true)
-            .build()
-            .map_err(|error| error.kind().to_string())?;
-        Ok(Self {
-            text: text.to_owned(),
-            matcher: glob.compile_matcher(),
-        })
-    }
-}
-
-macro_rules! pattern {
-    ($name:ident, $components:literal, $impossible:expr, $why:literal) => {
-        impl $name {
-            /// Whether a name fits.
-            #[must_use]
-            pub fn matches(&self, name: &str) -> bool {
-                self.0.matcher.is_match(name)
-            }
-
-            /// As it was written.
-            #[must_use]
-            pub fn as_str(&self) -> &str {
-                &self.0.text
-            }
-        }
-
-        impl FromStr for $name {
-            type Err = String;
-
-            /// One that no name can fit would forbid nothing.
-            fn from_str(text: &str) -> Result<Self, Self::Err> {
-                if $impossible(text) {
-                    return Err($why.to_owned());
-                }
-                Pattern::new(text, $components).map(Self)
-            }
-        }
-
-        impl fmt::Debug for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                fmt::Debug::fmt(self.as_str(), f)
-            }
-        }
-
-        impl Serialize for $name {
-            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.serialize_str(self.as_str())
-            }
-        }
-    };
-}
-
-pattern!(
-    RepositoryPattern,
-    true,
-    |text: &str| {
-        let odd = |c: char| c.is_ascii_uppercase() || c.is_whitespace() || c == ':';
-        text.contains(odd) || text.starts_with('/') || text.ends_with('/') || text.contains("//")
-    },
-    "no name of a repository fits: they have lower case, digits, and components between single slashes"
-);
-pattern!(
-    UserPattern,
-    false,
-    |text: &str| {
-        let odd = |c: char| c.is_whitespace() || c == ':';
-        text.contains(odd) || (text.contains(',') && !text.contains('{'))
-    },
-    "no name of a user fits: they have no blanks, colons or commas; write several as a list"
-);

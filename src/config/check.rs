@@ -1,6 +1,6 @@
 //! What concerns more than one setting.
 
-use super::{Auth, Config, ConfigError, Driver, Remote, Rule, Scheme, UpstreamHost};
+use super::{Auth, Config, ConfigError, Driver, Remote, Rule, Scheme, UpstreamHost, rules};
 
 impl Config {
     /// What concerns more than one setting.
@@ -74,7 +74,7 @@ impl Config {
             scheme,
             htpasswd,
             token,
-            rules,
+            rules: listed,
             anonymous,
             ..
         } = &self.auth;
@@ -85,7 +85,7 @@ impl Config {
         }
         match scheme {
             Scheme::Open => {
-                if !rules.is_empty() {
+                if !listed.is_empty() {
                     let message = "need auth.htpasswd or auth.token, which tell who asks; what clients may do without them, \
                                    auth.anonymous says";
                     return Err(ConfigError::value("auth.rules", message));
@@ -135,14 +135,7 @@ impl Config {
             }
         }
         self.check_forbidding()?;
-        let without_users = rules.iter().position(|rule| rule.users.is_empty());
-        match without_users {
-            Some(index) => Err(ConfigError::value(
-                format!("auth.rules.{index}.users"),
-                "is missing: names of users, \"*\" for all of them, or anonymous",
-            )),
-            None => Ok(()),
-        }
+        rules::check(listed, &self.proxy.host_names())
     }
 
     /// What is forbidden to all users, and then allowed to anybody, is not forbidden.

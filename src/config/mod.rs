@@ -9,6 +9,7 @@ mod check;
 mod document;
 mod durations;
 mod error;
+mod host_names;
 mod hosts;
 mod http;
 mod keys;
@@ -18,8 +19,10 @@ mod network;
 mod origins;
 mod overrides;
 mod pages;
+mod patterns;
 mod proxy;
 mod remote;
+mod rules;
 mod scalars;
 mod service_links;
 mod storage;
@@ -29,17 +32,18 @@ mod yaml;
 
 use serde::{Deserialize, Serialize};
 
-pub use auth::{
-    Action, Auth, Htpasswd, RepositoryPattern, Rule, Scheme, SigningAlgorithm, Token, UserPattern,
-};
+pub use auth::{Auth, Htpasswd, Scheme, SigningAlgorithm, Token};
 pub use error::ConfigError;
+pub use host_names::{HostNames, Place};
 pub use hosts::{ListenAddr, UpstreamHost, WebUrl, is_local};
 pub use http::{ClientAuth, Debug, Http, Limits, MinimumTls, Prometheus, Tls};
 pub use load::{Environment, Loaded};
 pub use origins::{Origin, Origins};
 pub use pages::{Catalog, Tags};
+pub use patterns::{RepositoryPattern, UserPattern};
 pub use proxy::{Exec, Fill, OnMiss, Proxy, Remote, Spool};
 pub use remote::RemoteUrl;
+pub use rules::{ANONYMOUS, Action, Rule};
 pub use storage::{
     Delete, Driver, Filesystem, Maintenance, ReadOnly, Redirect, S3, Storage, UploadPurging,
 };

@@ -12,7 +12,7 @@ use tracing::{Instrument, Span};
 use super::endpoint::{Endpoint, Refused};
 use super::line::Line;
 use super::reached::{self, Reached};
-use super::{Site, bypass, headers, namespace};
+use super::{Client, Site, bypass, headers, namespace};
 use crate::auth::{Challenge, Credentials, Identity, Realm, Refusal, Scope, Verdict};
 use crate::config::Action;
 use crate::oci::{Error, ErrorCode, RepositoryName};
@@ -71,20 +71,75 @@ pub(super) async fn admit(
     if matches!(endpoint, Endpoint::Token) && who.has_token() {
         return Err(lacks(&endpoint, Lacking::Password));
     }
-    let scope = endpoint.scope();
-    match scope.map(|scope| site.access.judge(&who, scope)) {
-        None | Some(Verdict::Allowed) => {}
-        Some(Verdict::Denied) => return Err(denied(site, scope).into()),
-        Some(Verdict::Unauthorized) => {
-            let lacking = if who.has_token() {
-                Lacking::Scope
-            } else {
-                Lacking::Credentials
-            };
-            return Err(lacks(&endpoint, lacking));
-        }
+    if let Some(scope) = endpoint.scope() {
+        let verdict = judge(site, &who, scope).await?;
+        require(site, request, reached, (&endpoint, &who), verdict)?;
     }
-    Ok((without_forbidden_mount(site, &who, endpoint), who))
+    Ok((without_forbidden_mount(site, &who, endpoint).await?, who))
+}
+
+/// Looks once more, after the answer is made, at what only content of an upstream's allows: a push that came in between
+/// has marked the repository in memory, if the answer has anything of it.
+///
+/// # Errors
+/// As [`admit`].
+pub(super) fn confirm(
+    site: &Site,
+    request: &Parts,
+    client: &Client,
+    endpoint: &Endpoint,
+) -> Result<(), Refused> {
+    let who = &client.who;
+    let Some(scope @ Scope::Repository(name, _)) = endpoint.scope() else {
+        return Ok(());
+    };
+    let depends = site.access.judge(who, scope, None) == Verdict::Depends;
+    if !depends || site.registry.remembered_holding(name) != Some(true) {
+        return Ok(());
+    }
+    let verdict = site.access.judge(who, scope, Some(true));
+    require(site, request, &client.reached, (endpoint, who), verdict)
+}
+
+fn require(
+    site: &Site,
+    request: &Parts,
+    reached: &Reached,
+    (endpoint, who): (&Endpoint, &Identity),
+    verdict: Verdict,
+) -> Result<(), Refused> {
+    let lacking = match verdict {
+        Verdict::Allowed => return Ok(()),
+        // It was found out before.
+        Verdict::Denied | Verdict::Depends => {
+            return Err(denied(site, endpoint.scope()).into());
+        }
+        Verdict::Unauthorized if who.has_token() => Lacking::Scope,
+        Verdict::Unauthorized => Lacking::Credentials,
+    };
+    Err(challenge(site, request, reached, endpoint, lacking))
+}
+
+/// The verdict, and nothing is asked for it: [`Verdict::Depends`] where memory does not tell.
+pub(super) fn judge_now(site: &Site, who: &Identity, scope: Scope<'_>) -> Verdict {
+    match (site.access.judge(who, scope, None), scope) {
+        (Verdict::Depends, Scope::Repository(name, _)) => {
+            let holds_pushed = site.registry.remembered_holding(name);
+            site.access.judge(who, scope, holds_pushed)
+        }
+        (verdict, _) => verdict,
+    }
+}
+
+/// The verdict; the bucket is asked where it depends on what the repository holds.
+async fn judge(site: &Site, who: &Identity, scope: Scope<'_>) -> Result<Verdict, Error> {
+    match (site.access.judge(who, scope, None), scope) {
+        (Verdict::Depends, Scope::Repository(name, _)) => {
+            let holds_pushed = site.registry.holds_pushed(name).await?;
+            Ok(site.access.judge(who, scope, Some(holds_pushed)))
+        }
+        (verdict, _) => Ok(verdict),
+    }
 }
 
 /// Who asks, where that is remembered.
@@ -190,25 +245,33 @@ fn not_without_login(action: Action) -> Error {
 }
 
 /// A mount from where somebody may not pull becomes an upload, as if the blob were not there (end-11).
-fn without_forbidden_mount(site: &Site, who: &Identity, endpoint: Endpoint) -> Endpoint {
-    match endpoint {
-        Endpoint::Mount { name, digest, from } if !may_mount(site, who, from.as_ref()) => {
+async fn without_forbidden_mount(
+    site: &Site,
+    who: &Identity,
+    endpoint: Endpoint,
+) -> Result<Endpoint, Error> {
+    Ok(match endpoint {
+        Endpoint::Mount { name, digest, from } if !may_mount(site, who, from.as_ref()).await? => {
             Endpoint::BeginUpload {
                 name,
                 algorithm: digest.algorithm(),
             }
         }
         endpoint => endpoint,
-    }
+    })
 }
 
-fn may_mount(site: &Site, who: &Identity, from: Option<&RepositoryName>) -> bool {
+async fn may_mount(
+    site: &Site,
+    who: &Identity,
+    from: Option<&RepositoryName>,
+) -> Result<bool, Error> {
     match from {
         Some(from) => {
             let pull = Scope::Repository(from, Action::Pull);
-            site.access.judge(who, pull) == Verdict::Allowed
+            Ok(judge(site, who, pull).await? == Verdict::Allowed)
         }
-        None => site.access.may_mount_from_anywhere(who),
+        None => Ok(site.access.may_mount_from_anywhere(who)),
     }
 }
 

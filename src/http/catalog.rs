@@ -6,6 +6,7 @@ use serde::Serialize;
 use super::query::Page;
 use super::{Answer, Client, Site, headers};
 use crate::oci::{Error, RepositoryName};
+use crate::registry::CatalogPage;
 
 /// How many repositories a page has where the client does not say; distribution's figure.
 const DEFAULT_PAGE: usize = 100;
@@ -18,11 +19,14 @@ struct List<'a> {
 pub(super) async fn list(site: &Site, client: &Client, page: &Page) -> Result<Answer, Error> {
     // A client that asks for more gets a page and a Link; distribution refuses it.
     let limit = page.n.unwrap_or(DEFAULT_PAGE).min(site.catalog_page);
-    let shown = |name: &RepositoryName| site.access.shows(&client.who, name);
-    let listed = site
-        .registry
-        .catalog(page.last.as_deref(), limit, shown)
-        .await?;
+    let shown = |name: &RepositoryName, holds| site.access.shows(&client.who, name, holds);
+    let listed = if site.access.shows_any(&client.who) {
+        let last = page.last.as_deref();
+        site.registry.catalog(last, limit, shown).await?
+    } else {
+        // Nothing is to be seen: the bucket is not walked for it.
+        CatalogPage::default()
+    };
     let repositories: Vec<&str> = listed.names.iter().map(RepositoryName::as_str).collect();
     let last = repositories.last().copied();
     let next = last.filter(|_| listed.more).map(|last| {

@@ -25,8 +25,7 @@ pub(super) fn respond(site: &Site, request: &Parts, body: &Body, peer: Peer) -> 
     namespace::settle(site, &mut endpoint, query).ok()?;
     let reached = Reached::of(site, request, peer);
     let who = access::known(site, request, &reached)?;
-    let verdict = site.access.judge(&who, endpoint.scope()?);
-    if verdict != Verdict::Allowed {
+    if access::judge_now(site, &who, endpoint.scope()?) != Verdict::Allowed {
         return None;
     }
     let client = Client { reached, who };

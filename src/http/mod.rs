@@ -244,12 +244,17 @@ async fn registry(site: &Site, parts: Parts, body: Body, peer: Peer) -> Response
             Body::empty()
         }
     };
-    let result = match admitted {
+    let answered = match admitted {
         Ok((endpoint, who)) => {
             let client = Client { reached, who };
             let answering = answers::serve(site, &parts, body, &client, &endpoint);
-            answering.instrument(line.span()).await
+            let answered = answering.instrument(line.span()).await;
+            access::confirm(site, &parts, &client, &endpoint).map(|()| answered)
         }
+        Err(refused) => Err(refused),
+    };
+    let result = match answered {
+        Ok(answered) => answered,
         Err(refused) if parts.method == Method::OPTIONS => Ok(preflight::respond(&refused).into()),
         Err(Refused::Method(allowed)) => Ok(method_not_allowed(allowed)),
         Err(Refused::Error(error)) => Err(error),

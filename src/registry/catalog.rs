@@ -15,11 +15,14 @@ use crate::store::{Key, Store, StoreError};
 
 /// How many directories are read at once.
 const PARALLEL: usize = 16;
+/// The most repositories of which the bucket is asked, for one page, what they hold; and how many of them at once.
+const ASKED: usize = 1000;
+const ASKED_AT_ONCE: usize = 256;
 /// The most repositories that are listed, and the most names of one directory.
 const MAX_REPOSITORIES: usize = 100_000;
 
 /// A page of the catalog, in ASCII order.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct CatalogPage {
     /// The names.
     pub names: Vec<RepositoryName>,
@@ -28,8 +31,9 @@ pub struct CatalogPage {
 }
 
 impl Registry {
-    /// The repositories with manifests in the bucket, after `last`, at most `limit`, of those that are
-    /// `shown`.
+    /// The repositories with manifests in the bucket, after `last`, at most `limit`, of those that are `shown`. Where
+    /// that depends on what a repository holds, `shown` is told whether it holds pushed content; the bucket is asked
+    /// for at most [`ASKED`] of them, and further ones are not shown.
     ///
     /// # Errors
     /// `UNAVAILABLE`: the bucket does not answer.
@@ -37,21 +41,41 @@ impl Registry {
         &self,
         last: Option<&str>,
         limit: usize,
-        shown: impl Fn(&RepositoryName) -> bool,
+        shown: impl Fn(&RepositoryName, Option<bool>) -> Option<bool>,
     ) -> Result<CatalogPage, Error> {
         let cache = &self.inner.cache;
         let all = match cache.catalog() {
             Some(names) => names,
             None => cache.in_turn(Matter::Catalog, self.all_names()).await?,
         };
-        let mut names = all
-            .iter()
-            .filter(|name| last.is_none_or(|last| name.as_str() > last) && shown(name));
-        let page = names.by_ref().take(limit).cloned().collect();
-        Ok(CatalogPage {
-            names: page,
-            more: names.next().is_some(),
-        })
+        let behind = all.partition_point(|name| last.is_some_and(|last| name.as_str() <= last));
+        let (mut page, mut asked) = (Vec::new(), 0);
+        // One more than the page has, so that it is known whether there is a next one.
+        for some in all[behind..].chunks(ASKED_AT_ONCE) {
+            let undecided = some.iter().filter(|name| shown(name, None).is_none());
+            let undecided: Vec<_> = undecided.take(ASKED - asked).collect();
+            asked += undecided.len();
+            let ask = undecided.iter().map(|name| self.holds_pushed(name));
+            let held = a_few(PARALLEL, ask.collect()).await?;
+            let held = |name: &RepositoryName| {
+                let at = undecided.iter().position(|undecided| **undecided == *name);
+                Some(held[at?])
+            };
+            let shown = |name: &&RepositoryName| {
+                shown(name, None).or_else(|| shown(name, Some(held(name)?)))
+            };
+            page.extend(
+                some.iter()
+                    .filter(|name| shown(name) == Some(true))
+                    .cloned(),
+            );
+            if page.len() > limit {
+                break;
+            }
+        }
+        let more = page.len() > limit;
+        page.truncate(limit);
+        Ok(CatalogPage { names: page, more })
     }
 
     /// The whole list, remembered for the next page.

@@ -18,7 +18,7 @@ use super::{Registry, Staleness};
 use crate::oci::{
     Descriptor, Digest, Error, ErrorCode, Manifest, MediaType, Reference, RepositoryName,
 };
-use crate::store::{Condition, Key, Metadata, StoreError};
+use crate::store::{Condition, Key, Metadata, Object, StoreError};
 use crate::telemetry::Outcome;
 use crate::upstream::UpstreamError;
 
@@ -201,8 +201,7 @@ impl Registry {
         let Some(link) = link.map_err(of_store)? else {
             return Ok(None);
         };
-        let is_upstreams = link.metadata.get(ORIGIN).is_some_and(|it| it == UPSTREAM);
-        let origin = if is_upstreams {
+        let origin = if is_upstreams(&link) {
             Origin::Upstream
         } else {
             Origin::Pushed
@@ -381,6 +380,11 @@ fn vouched(manifest: &Manifest) -> Vec<Descriptor> {
         return Vec::new();
     }
     named(manifest)
+}
+
+/// Whether a fill wrote the link of a revision: it says so since fills do.
+pub(super) fn is_upstreams(link: &Object) -> bool {
+    link.metadata.get(ORIGIN).is_some_and(|it| it == UPSTREAM)
 }
 
 /// The blobs that belong to a repository because a manifest that was pushed to it names them. An index makes no blob the

@@ -239,6 +239,7 @@ impl Registry {
     ) -> Result<(), Error> {
         let cache = &self.inner.cache;
         let link = async {
+            self.mark_holding(name).await.map_err(of_store)?;
             let written = self.write_link(Key::Layer(name, digest), digest).await;
             written.map_err(of_store)?;
             cache.keep_present(*digest, Stored::just_now(size));

@@ -13,6 +13,7 @@ mod deletes;
 mod failure;
 mod fill;
 mod forget;
+mod holdings;
 mod list_memory;
 mod manifests;
 mod members;
@@ -39,7 +40,7 @@ use std::time::{Duration, SystemTime};
 
 use tokio::sync::Semaphore;
 
-use crate::config::{Config, OnMiss, Secret, UpstreamHost, Validation};
+use crate::config::{Config, HostNames, OnMiss, Secret, UpstreamHost, Validation};
 use crate::oci::{Error, ErrorCode, RepositoryName};
 use crate::store::{Embedded, Store};
 use crate::telemetry::Metrics;
@@ -261,11 +262,10 @@ impl Registry {
         self.inner.upstreams.hosts()
     }
 
-    /// The names that clients may write before those of the default upstream's repositories, and that
-    /// [`repository`](Self::repository) takes away.
+    /// The hosts that clients and rules may write before the names of upstreams' repositories.
     #[must_use]
-    pub fn default_hosts(&self) -> Vec<String> {
-        self.inner.upstreams.default_hosts()
+    pub fn host_names(&self) -> &HostNames {
+        self.inner.upstreams.host_names()
     }
 
     /// Where the upstreams are, the default one first.

@@ -134,6 +134,7 @@ impl Registry {
         let reference = Reference::Digest(digest);
         let matter = Matter::Manifest(name.clone(), reference.clone());
         let write = async {
+            self.mark_holding(name).await.map_err(of_store)?;
             for _ in 0..ATTEMPTS {
                 let written = self.write_pushed(name, manifest).await;
                 written.map_err(of_store)?;

@@ -22,6 +22,8 @@ pub(super) enum Matter {
     /// Whether the bucket says that the blob is the repository's.
     Membership(RepositoryName, Digest),
     Upload(Uuid),
+    /// Whether the repository holds pushed content.
+    Holding(RepositoryName),
     Catalog,
 }
 

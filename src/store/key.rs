@@ -24,6 +24,11 @@ pub enum Key<'a> {
     Names(&'a str),
     /// Everything that a repository has.
     Repository(&'a RepositoryName),
+    /// Says that something was pushed to the repository. pounce's own, beside the directories that make a repository be
+    /// listed.
+    Pushed(&'a RepositoryName),
+    /// The directory of the links to a repository's manifests.
+    Revisions(&'a RepositoryName),
     /// The directory of a repository's tags.
     Tags(&'a RepositoryName),
     /// The directory of what a tag ever meant.
@@ -97,6 +102,8 @@ impl fmt::Display for Key<'_> {
             }
             Self::Names(components) => write!(f, "repositories/{components}"),
             Self::Repository(name) => write!(f, "repositories/{name}/_"),
+            Self::Pushed(name) => write!(f, "repositories/{name}/_pushed/link"),
+            Self::Revisions(name) => write!(f, "repositories/{name}/_manifests/revisions/"),
             Self::Tags(name) => write!(f, "repositories/{name}/_manifests/tags/"),
             Self::Tag(name, tag) => {
                 write!(f, "repositories/{name}/_manifests/tags/{tag}/current/link")

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::client::Upstream;
 use super::error::UpstreamError;
-use crate::config::{Proxy, UpstreamHost};
+use crate::config::{HostNames, Proxy, UpstreamHost};
 use crate::oci::RepositoryName;
 use crate::telemetry::Metrics;
 
@@ -19,6 +19,7 @@ pub struct Upstreams {
     plain: Option<Plain>,
     /// `proxy.upstreams`
     named: Vec<Named>,
+    names: HostNames,
 }
 
 #[derive(Debug)]
@@ -26,8 +27,6 @@ struct Plain {
     upstream: Arc<Upstream>,
     /// What clients call it.
     hosts: Vec<UpstreamHost>,
-    /// The same, as they write it before a repository's name.
-    components: Vec<String>,
 }
 
 #[derive(Debug)]
@@ -61,22 +60,19 @@ impl Upstreams {
         }
         let plain = if proxy.remoteurl.is_some() {
             let upstream = Upstream::new(&proxy.own(), None, stall, Arc::clone(metrics))?;
-            let mut hosts = if proxy.host.is_empty() {
-                hosts_of(&upstream)
-            } else {
-                proxy.host.clone()
-            };
-            hosts.retain(|host| named.iter().all(|named| named.host != *host));
-            let components = hosts.iter().map(UpstreamHost::component).collect();
+            let hosts = proxy.default_hosts();
             Some(Plain {
                 upstream: Arc::new(upstream),
                 hosts,
-                components,
             })
         } else {
             None
         };
-        Ok(Self { plain, named })
+        Ok(Self {
+            plain,
+            named,
+            names: proxy.host_names(),
+        })
     }
 
     /// The upstream of a repository, if there is one.
@@ -94,16 +90,15 @@ impl Upstreams {
     pub fn repository(&self, name: RepositoryName, ns: Option<&str>) -> Option<RepositoryName> {
         match ns {
             _ if self.plain.is_none() && self.named.is_empty() => Some(name),
-            None => self.without_default_host(name),
-            Some(ns) => self.in_namespace(name, &ns.parse().ok()?),
+            None => settled(&name, self.names.settle(name.as_str())?),
+            Some(ns) => self.in_namespace(&name, &ns.parse().ok()?),
         }
     }
 
-    /// The names that clients may write before those of the default upstream's repositories.
+    /// The hosts before the names of repositories.
     #[must_use]
-    pub fn default_hosts(&self) -> Vec<String> {
-        let plain = self.plain.as_ref();
-        plain.map_or_else(Vec::new, |plain| plain.components.clone())
+    pub const fn host_names(&self) -> &HostNames {
+        &self.names
     }
 
     /// Every host by which clients may name an upstream: those of the default one first. More than one of Docker
@@ -123,28 +118,15 @@ impl Upstreams {
         plain.chain(self.named.iter().map(|named| &named.upstream))
     }
 
-    fn in_namespace(&self, name: RepositoryName, ns: &UpstreamHost) -> Option<RepositoryName> {
+    fn in_namespace(&self, name: &RepositoryName, ns: &UpstreamHost) -> Option<RepositoryName> {
         if let Some(named) = self.named.iter().find(|named| named.host == *ns) {
-            return format!("{}/{name}", named.component).parse().ok();
+            let own = self.names.settle_behind(name.as_str(), &named.component);
+            return format!("{}/{own}", named.component).parse().ok();
         }
         let plain = self.plain.as_ref()?;
-        plain
-            .hosts
-            .contains(ns)
-            .then_some(name)
-            .filter(|name| self.is_plain(name))
-    }
-
-    /// `docker.io/library/alpine` is `library/alpine` where Docker Hub has the plain names.
-    fn without_default_host(&self, name: RepositoryName) -> Option<RepositoryName> {
-        let Some((first, rest)) = name.as_str().split_once('/') else {
-            return Some(name);
-        };
-        let mut components = self.plain.iter().flat_map(|plain| &plain.components);
-        if components.any(|component| component == first) {
-            return rest.parse().ok().filter(|name| self.is_plain(name));
-        }
-        Some(name)
+        let own = self.names.without_default(name.as_str());
+        let name = settled(name, own)?;
+        (plain.hosts.contains(ns) && self.is_plain(&name)).then_some(name)
     }
 
     /// A name is no other upstream's.
@@ -158,15 +140,10 @@ impl Upstreams {
     }
 }
 
-/// What clients call the upstream of plain names, where nobody says it. One without a public name, an
-/// address or a host of some private network, stands for Docker Hub, as plain names do in references.
-fn hosts_of(upstream: &Upstream) -> Vec<UpstreamHost> {
-    let own = upstream.host();
-    let is_public = own
-        .split(':')
-        .next()
-        .is_some_and(|host| host.contains('.') && host.parse::<std::net::IpAddr>().is_err());
-    let hub = UpstreamHost::DOCKER_HUB.iter().filter(|_| !is_public);
-    let names = std::iter::once(own.as_str()).chain(hub.copied());
-    names.filter_map(|name| name.parse().ok()).collect()
+/// The rest of a name, from one of its slashes on.
+fn settled(name: &RepositoryName, rest: &str) -> Option<RepositoryName> {
+    if rest.len() == name.as_str().len() {
+        return Some(name.clone());
+    }
+    rest.parse().ok()
 }

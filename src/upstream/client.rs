@@ -111,11 +111,6 @@ impl Upstream {
         })
     }
 
-    /// Its host, with the port if it is not the scheme's own.
-    pub(super) fn host(&self) -> String {
-        host(self.session.base())
-    }
-
     /// How the upstream is called in the log, and in the metadata of what came from it: where it is, and
     /// which part of it is meant.
     #[must_use]

@@ -4,5 +4,6 @@
 mod answers;
 mod connections;
 mod headers;
+mod rules;
 mod tails;
 mod wire;

@@ -67,7 +67,11 @@ impl Target {
     }
 
     /// Watches the fleet alone, then beside the attack, which is dropped afterwards.
-    pub async fn besiege(&self, name: impl Into<String>, attack: impl Future<Output = ()>) -> Siege {
+    pub async fn besiege(
+        &self,
+        name: impl Into<String>,
+        attack: impl Future<Output = ()>,
+    ) -> Siege {
         // Connections and caches as after a while.
         self.watch(WATCHED / 4).await;
         let (before, calm) = (self.process.resident(), self.watch(WATCHED).await);
@@ -85,7 +89,9 @@ impl Target {
         };
         tokio::time::sleep(AFTERWARDS).await;
         let median = [median(&calm), median(&pulls)];
-        let errors = pulls.iter().filter_map(|(_, outcome)| outcome.as_ref().err());
+        let errors = pulls
+            .iter()
+            .filter_map(|(_, outcome)| outcome.as_ref().err());
         Siege {
             name: name.into(),
             median,
@@ -142,7 +148,8 @@ impl Siege {
         row.failed.clone_from(&self.errors);
         let [calm, besieged] = self.median;
         if besieged > calm * 1.5 {
-            row.failed.push("the median grew by more than half".to_owned());
+            row.failed
+                .push("the median grew by more than half".to_owned());
         }
         let peak = self.memory[1];
         if peak >= MEMORY {

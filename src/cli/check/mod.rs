@@ -94,7 +94,7 @@ fn files(config: &Config, report: &mut Report) {
         _ => match Access::open(
             &config.auth,
             &Secret::from(String::new()),
-            &[],
+            &config.proxy.host_names(),
             &Arc::default(),
         ) {
             Ok(access) if access.users() == Some(0) => report.wrong(

@@ -3,8 +3,9 @@
 //! They are one cache. (Each type of moka's has some 80 KB of program, and takes seconds to compile.)
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use moka::Expiry;
 use moka::sync::Cache as Moka;
 
 use super::{Cache, weight};
@@ -15,6 +16,9 @@ use crate::registry::{Staleness, referrers};
 const BYTES: u64 = 48 << 20;
 /// How long one is kept, for its next page.
 const LIFE: Duration = Duration::from_secs(10);
+/// How long that of repositories is, because it takes a walk through the whole bucket. What is pushed here is in it at
+/// once.
+const CATALOG_LIFE: Duration = Duration::from_mins(1);
 /// What a name or a tag takes besides its text, in bytes; and a list besides its entries.
 const EACH: usize = 40;
 
@@ -38,8 +42,31 @@ pub(super) fn new() -> Moka<Listed, List> {
     Moka::builder()
         .max_capacity(BYTES)
         .weigher(|_, list: &List| weight(list.bytes()))
-        .time_to_live(LIFE)
+        .expire_after(Life)
         .build()
+}
+
+/// How long a list is kept.
+struct Life;
+
+impl Expiry<Listed, List> for Life {
+    fn expire_after_create(&self, listed: &Listed, _: &List, _: Instant) -> Option<Duration> {
+        Some(if *listed == Listed::Catalog {
+            CATALOG_LIFE
+        } else {
+            LIFE
+        })
+    }
+
+    fn expire_after_update(
+        &self,
+        listed: &Listed,
+        list: &List,
+        updated: Instant,
+        _: Option<Duration>,
+    ) -> Option<Duration> {
+        self.expire_after_create(listed, list, updated)
+    }
 }
 
 impl List {

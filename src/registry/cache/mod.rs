@@ -16,6 +16,7 @@ use lists::{List, Listed};
 pub(super) use super::turns::Matter;
 pub(super) use blobs::{KnownBlob, Member, Standing};
 
+use super::holdings::Holding;
 use super::staleness::Staleness;
 use super::turns::Turns;
 
@@ -30,6 +31,8 @@ const ABSENT: u64 = 100_000;
 const ABSENT_LIFE: Duration = Duration::from_secs(10);
 /// How long it is believed that the bucket has something. Another replica may have deleted it.
 const PRESENT_LIFE: Duration = Duration::from_mins(10);
+/// Repositories, of which it is remembered whether anything was pushed to them.
+const HOLDINGS: u64 = 20_000;
 /// Where the upstream keeps blobs.
 const LOCATIONS: u64 = 10_000;
 /// How long clients are sent to such a place before the upstream is asked for another: long enough for a
@@ -88,6 +91,8 @@ pub(super) struct Cache {
     blobs: Blobs,
     locations: Moka<InRepository<Digest>, Location>,
     lists: Moka<Listed, List>,
+    /// Whether repositories hold pushed content; see `holdings`.
+    pub(super) holdings: Moka<RepositoryName, Holding>,
     turns: Turns,
 }
 
@@ -108,6 +113,7 @@ impl Cache {
             blobs: Blobs::new(url_life.mul_f64(0.45), min_age),
             locations: timed(LOCATIONS, LOCATION_LIFE),
             lists: lists::new(),
+            holdings: timed(HOLDINGS, PRESENT_LIFE),
             turns: Turns::default(),
         }
     }
@@ -171,6 +177,9 @@ impl Cache {
     }
 
     pub(super) fn keep_tag(&self, name: &RepositoryName, tag: &Tag, state: TagState) {
+        if state.origin == Origin::Pushed {
+            self.keep_pushed(name);
+        }
         let _lock = self.tag_lock.lock().unwrap_or_else(PoisonError::into_inner);
         self.tags.insert((name.clone(), tag.clone()), state);
     }

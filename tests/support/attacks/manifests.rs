@@ -25,8 +25,9 @@ pub(crate) fn naming(media_type: &str, seed: u64, count: usize) -> Bytes {
     } else {
         "a/b"
     };
-    let mut text =
-        format!(r#"{{"schemaVersion":2,"mediaType":"{media_type}","config":{{"mediaType":"a/b","digest":"#);
+    let mut text = format!(
+        r#"{{"schemaVersion":2,"mediaType":"{media_type}","config":{{"mediaType":"a/b","digest":"#
+    );
     write!(text, r#""sha256:{seed:064x}","size":2}},"{list}":["#).unwrap();
     for index in 0..count {
         let comma = if index == 0 { "" } else { "," };

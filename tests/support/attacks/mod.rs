@@ -2,5 +2,6 @@
 
 pub mod answers;
 pub mod headers;
-pub mod tails;
+
 pub mod manifests;
+pub mod tails;

@@ -1,0 +1,194 @@
+//! `auth.rules`, and what has to hold of them: a rule that does nothing is a mistake, which would be found out too late.
+
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use super::host_names::{HostNames, Place};
+use super::patterns::{RepositoryPattern, UserPattern, is_literal};
+use super::{ConfigError, lists};
+
+/// One of `auth.rules`.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Rule {
+    /// The users that it is about: names, `*` in them; or `anonymous`, which is clients that do not log in. What these
+    /// may do, every user may do. A rule for `anonymous` without actions binds every user.
+    #[serde(deserialize_with = "lists::list")]
+    pub users: Vec<UserPattern>,
+    /// The repositories that it is about: `*` is within a component of the name, `**` any components.
+    /// Left out, all. A pattern that begins with the host of an upstream is about that upstream's content.
+    #[serde(deserialize_with = "lists::some")]
+    pub repositories: Option<Vec<RepositoryPattern>>,
+    /// What they may do there; without any, nothing.
+    #[serde(deserialize_with = "lists::list")]
+    pub actions: Vec<Action>,
+}
+
+/// What can be done in a repository, in the words of distribution's tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Action {
+    /// Manifests, blobs, tags and referrers can be read.
+    Pull,
+    /// They can be added.
+    Push,
+    /// They can be deleted.
+    Delete,
+}
+
+impl Action {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Pull, Self::Push, Self::Delete];
+
+    /// The word for it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pull => "pull",
+            Self::Push => "push",
+            Self::Delete => "delete",
+        }
+    }
+}
+
+impl Action {
+    /// Several of them in a sentence.
+    #[must_use]
+    pub fn list(actions: &[Self]) -> String {
+        let words: Vec<&str> = actions.iter().map(|action| action.as_str()).collect();
+        match words.split_last() {
+            Some((last, [])) => (*last).to_owned(),
+            Some((last, before)) => format!("{} and {last}", before.join(", ")),
+            None => "do nothing".to_owned(),
+        }
+    }
+}
+
+impl FromStr for Action {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::ALL
+            .into_iter()
+            .find(|action| action.as_str() == text)
+            .ok_or("an action is pull, push or delete")
+    }
+}
+
+/// In a rule's users: clients that do not log in. No user can be called that.
+pub const ANONYMOUS: &str = "anonymous";
+
+impl Rule {
+    /// Whether it is about clients that do not log in.
+    #[must_use]
+    pub fn names_anonymous(&self) -> bool {
+        self.users.iter().any(|user| user.as_str() == ANONYMOUS)
+    }
+
+    /// Whether it forbids something to everybody.
+    #[must_use]
+    pub fn binds_all(&self) -> bool {
+        self.names_anonymous() && self.actions.is_empty()
+    }
+
+    /// Whether whatever the other one decides, this one decides before it.
+    fn covers(&self, other: &Self, hosts: &HostNames) -> bool {
+        let user = |narrow: &UserPattern| {
+            let is_anonymous = |pattern: &UserPattern| pattern.as_str() == ANONYMOUS;
+            let covers = |wide: &UserPattern| match (is_anonymous(wide), is_anonymous(narrow)) {
+                (false, false) => wide.covers(narrow),
+                (wide, narrow) => wide && narrow,
+            };
+            self.users.iter().any(covers)
+        };
+        let users = self.binds_all() || other.users.iter().all(user);
+        users && self.covers_repositories(other, hosts)
+    }
+
+    fn covers_repositories(&self, other: &Self, hosts: &HostNames) -> bool {
+        let Some(wide) = &self.repositories else {
+            return true;
+        };
+        let Some(narrow) = &other.repositories else {
+            return wide.iter().any(|pattern| pattern.as_str() == "**");
+        };
+        let one = |narrow: &RepositoryPattern| {
+            let covers = |wide: &RepositoryPattern| match (hosts.place(wide), hosts.place(narrow)) {
+                (Place::Anywhere, place) => place
+                    .pattern(narrow)
+                    .is_some_and(|narrow| wide.covers(&narrow)),
+                (wide_place, narrow_place) => {
+                    let patterns = wide_place.pattern(wide).zip(narrow_place.pattern(narrow));
+                    // One that forbids is also about what was pushed.
+                    wide_place.is_same(&narrow_place)
+                        && (self.actions.is_empty() || !other.actions.is_empty())
+                        && patterns.is_some_and(|(wide, narrow)| wide.covers(&narrow))
+                }
+            };
+            wide.iter().any(covers)
+        };
+        narrow.iter().all(one)
+    }
+}
+
+/// What is wrong with rules, for these upstreams.
+pub(super) fn check(rules: &[Rule], hosts: &HostNames) -> Result<(), ConfigError> {
+    for (index, rule) in rules.iter().enumerate() {
+        let setting = |field: &str| format!("auth.rules.{index}.{field}");
+        if rule.users.is_empty() {
+            let message = "is missing: names of users, \"*\" for all of them, or anonymous";
+            return Err(ConfigError::value(setting("users"), message));
+        }
+        for pattern in rule.repositories.iter().flatten() {
+            let checked = check_host(pattern, rule, hosts);
+            checked.map_err(|message| ConfigError::value(setting("repositories"), message))?;
+        }
+        let before = rules[..index].iter();
+        if let Some(by) = before.clone().position(|before| before.covers(rule, hosts)) {
+            let message = format!(
+                "never decides, because auth.rules.{by} fits everything that it fits, and comes first: put it before \
+                 that one, or take it out"
+            );
+            return Err(ConfigError::value(format!("auth.rules.{index}"), message));
+        }
+    }
+    Ok(())
+}
+
+/// A pattern that begins with a host is about that upstream, and there has to be one.
+fn check_host(pattern: &RepositoryPattern, rule: &Rule, hosts: &HostNames) -> Result<(), String> {
+    let (first, rest) = pattern.first_component();
+    let place = hosts.place(pattern);
+    if place.pattern(pattern).is_none() {
+        return Err(format!(
+            "{}: no repository has this name: write {first}/**, or what stands behind one host",
+            pattern.as_str()
+        ));
+    }
+    match place {
+        Place::Anywhere => {
+            let looks_like_host = first.contains('.') || first == "localhost";
+            if rest.is_none() || !looks_like_host || hosts.is_empty() {
+                return Ok(());
+            }
+            if !is_literal(first) {
+                return Err(format!(
+                    "{}: write the host out, because a pattern in its place would be about pushed repositories, too",
+                    pattern.as_str()
+                ));
+            }
+            Err(format!(
+                "{}: no upstream has the host {first}: proxy.upstreams can name it; there are {}",
+                pattern.as_str(),
+                hosts.list()
+            ))
+        }
+        Place::Default | Place::Further(_) if rule.actions.contains(&Action::Push) => Err(format!(
+            "{}: what is pushed is not content of {first}, which this is about: write a rule with push that names the \
+             repositories without a host, as in team/**",
+            pattern.as_str()
+        )),
+        Place::Default | Place::Further(_) => Ok(()),
+    }
+}
