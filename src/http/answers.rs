@@ -6,8 +6,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::body::{Body, HttpBody};
-use axum::http::Method;
 use axum::http::request::Parts;
+use axum::http::{Method, Version, header};
 use futures_util::FutureExt;
 use http_body_util::BodyExt;
 use tokio::sync::Notify;
@@ -29,6 +29,9 @@ const BODIES: (usize, usize) = (64 << 20, 32 << 20);
 const REQUEST: usize = 64 << 10;
 /// What a blob takes that comes from another server: buffers of that connection grow to some hundred KiB each.
 const STREAM: usize = 512 << 10;
+/// What comes of a body over HTTP/2 before it is read: clients may send so much. With HTTP/1.1, it is in the system's
+/// buffers.
+pub(super) const BODY_WINDOW: u32 = 512 << 10;
 /// Bodies of so many bytes are not counted.
 const SMALL: u64 = 64 << 10;
 
@@ -75,7 +78,8 @@ impl Answers {
         client: IpAddr,
         request: &Parts,
     ) -> Result<Reservation, Error> {
-        let bytes = REQUEST + header_bytes(request);
+        let body = if has_body(request) { BODY_WINDOW } else { 0 };
+        let bytes = REQUEST + body as usize + header_bytes(request);
         self.requests.reserve(client, bytes).await
     }
 
@@ -130,7 +134,9 @@ pub(super) async fn serve(
 ) -> Result<Answer, Error> {
     let (answers, address) = (&site.answers, client.reached.client);
     let memory = answers.reserve(address, parts).await?;
-    let mut answer = dispatch::serve(site, parts, body, client, endpoint).await?;
+    // Boxed: those that wait for memory do not have it yet.
+    let dispatched = Box::pin(dispatch::serve(site, parts, body, client, endpoint));
+    let mut answer = dispatched.await?;
     if let Some(size) = counted(parts, &answer) {
         if let Some(answer) = answers.hold(address, answer, None) {
             return Ok(answer);
@@ -138,7 +144,14 @@ pub(super) async fn serve(
         // It holds nothing while it waits, and is made again.
         drop(memory);
         let reserved = answers.bodies.reserve(address, size).await?;
-        let again = dispatch::serve(site, parts, Body::empty(), client, endpoint).await?;
+        let again = Box::pin(dispatch::serve(
+            site,
+            parts,
+            Body::empty(),
+            client,
+            endpoint,
+        ));
+        let again = again.await?;
         if counted(parts, &again).is_none() {
             return Ok(again);
         }
@@ -149,7 +162,14 @@ pub(super) async fn serve(
         let Some(more) = answers.requests.try_reserve(address, STREAM) else {
             drop((answer, memory));
             let reserved = answers.requests.reserve(address, STREAM).await?;
-            let mut again = dispatch::serve(site, parts, Body::empty(), client, endpoint).await?;
+            let again = Box::pin(dispatch::serve(
+                site,
+                parts,
+                Body::empty(),
+                client,
+                endpoint,
+            ));
+            let mut again = again.await?;
             again.memory = Some(reserved);
             return Ok(again);
         };
@@ -176,6 +196,16 @@ fn counted(request: &Parts, answer: &Answer) -> Option<usize> {
     }
     let size = answer.response.body().size_hint().exact()?;
     usize::try_from(size).ok().filter(|_| size > SMALL)
+}
+
+/// Whether a request of HTTP/2 sends a body that is not thrown away.
+fn has_body(parts: &Parts) -> bool {
+    let pushes = [Method::POST, Method::PUT, Method::PATCH].contains(&parts.method);
+    let empty = parts
+        .headers
+        .get(header::CONTENT_LENGTH)
+        .is_some_and(|it| it == "0");
+    parts.version == Version::HTTP_2 && pushes && !empty
 }
 
 /// How many bytes a request's header keeps in memory.

@@ -24,7 +24,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::answers::Shortage;
+use super::answers::{BODY_WINDOW, Shortage};
 use super::connection::{Activity, Answering, Busy};
 use super::header_bytes::{AllHeaderBytes, HeaderBytes};
 use super::observed::Observed;
@@ -167,6 +167,8 @@ fn protocols() -> Builder<TokioExecutor> {
         .keep_alive_timeout(PING.1)
         .max_concurrent_streams(MAX_STREAMS)
         .max_send_buf_size(MAX_WAITING)
+        .initial_connection_window_size(BODY_WINDOW)
+        .initial_stream_window_size(BODY_WINDOW)
         .max_header_list_size(MAX_HEADER_LIST);
     http
 }

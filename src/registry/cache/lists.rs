@@ -92,7 +92,7 @@ impl Cache {
     }
 
     pub(in crate::registry) fn keep_catalog(&self, names: Arc<Vec<RepositoryName>>) {
-        self.lists.insert(Listed::Catalog, List::Catalog(names));
+        self.keep_list(Listed::Catalog, List::Catalog(names));
     }
 
     pub(in crate::registry) fn forget_catalog(&self) {
@@ -107,8 +107,7 @@ impl Cache {
     }
 
     pub(in crate::registry) fn keep_tag_list(&self, name: &RepositoryName, tags: Arc<Vec<Tag>>) {
-        self.lists
-            .insert(Listed::Tags(name.clone()), List::Tags(tags));
+        self.keep_list(Listed::Tags(name.clone()), List::Tags(tags));
     }
 
     pub(in crate::registry) fn forget_tag_list(&self, name: &RepositoryName) {
@@ -133,7 +132,13 @@ impl Cache {
         (list, stale): (Arc<Vec<Referrer>>, Option<Staleness>),
     ) {
         let subject = Listed::Referrers(name.clone(), *subject);
-        self.lists.insert(subject, List::Referrers(list, stale));
+        self.keep_list(subject, List::Referrers(list, stale));
+    }
+
+    fn keep_list(&self, of: Listed, list: List) {
+        self.lists.insert(of, list);
+        // The cache makes room now and then only, and several long lists could come meanwhile.
+        self.lists.run_pending_tasks();
     }
 
     pub(in crate::registry) fn forget_referrers(&self, name: &RepositoryName, subject: &Digest) {

@@ -24,6 +24,8 @@ use crate::oci::{Descriptor, Digest, Error, Manifest, Reference, RepositoryName,
 
 /// Manifests, in bytes of their content: some thousands as they are, and eight of the largest.
 const MANIFEST_BYTES: u64 = 32 << 20;
+/// A manifest for which room is made at once.
+const LARGE: usize = 64 << 10;
 const TAGS: u64 = 100_000;
 /// Things that the upstream does not have.
 const ABSENT: u64 = 100_000;
@@ -159,6 +161,10 @@ impl Cache {
         };
         self.manifests
             .insert((name.clone(), manifest.digest()), kept);
+        if manifest.bytes().len() > LARGE {
+            // The cache makes room now and then only, and dozens of them could come meanwhile.
+            self.manifests.run_pending_tasks();
+        }
     }
 
     /// Whether the bucket is known to have a manifest, as this repository's.
