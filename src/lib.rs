@@ -20,6 +20,7 @@
 //! - [`http`]: the wire. The only one that knows status codes.
 //! - [`cli`]: one file a command. Those that do not serve use the layers themselves.
 //! - `live` and `descriptors`: files that change, and how many of them there may be.
+//! - `shares`: what is bounded, and shared by many.
 //! - [`config`] and [`telemetry`]: what the operator says and sees; used by constructors.
 //!
 //! The four words that are not the spec's: an **upstream** is a registry in front of which pounce
@@ -45,6 +46,7 @@ pub mod internals;
 mod live;
 pub mod oci;
 pub mod registry;
+mod shares;
 pub mod store;
 pub mod telemetry;
 pub mod upstream;

@@ -11,10 +11,11 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("upstream", &["oci", "config", "telemetry"]),
     (
         "registry",
-        &["oci", "config", "telemetry", "store", "upstream"],
+        &["oci", "config", "telemetry", "store", "upstream", "shares"],
     ),
-    ("auth", &["oci", "config", "telemetry", "live"]),
+    ("auth", &["oci", "config", "telemetry", "live", "shares"]),
     ("live", &[]),
+    ("shares", &[]),
     // The store only for the type of the S3 server that shares the listener.
     (
         "http",

@@ -33,8 +33,14 @@ fn a_rule_that_does_nothing_is_an_error() {
         ("[{users: ['{a,b}']}]", "{ has no meaning"),
         ("[{users: ['[!a]']}]", "a class is"),
         ("[{users: [a], repositories: ['[a/b]']}]", "a class is"),
-        ("[{users: [a], repositories: ['[!a]/**']}]", "! has no meaning"),
-        ("[{users: [a], repositories: ['[^a]/**']}]", "^ has no meaning"),
+        (
+            "[{users: [a], repositories: ['[!a]/**']}]",
+            "! has no meaning",
+        ),
+        (
+            "[{users: [a], repositories: ['[^a]/**']}]",
+            "^ has no meaning",
+        ),
         (
             "[{users: [a], repositories: ['team**']}]",
             "whole component",

@@ -19,13 +19,13 @@ use moka::future::Cache;
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache as SyncCache;
 use sha2::Sha256;
-use tokio::sync::Semaphore;
 
 use super::network::network;
 use super::users::Users;
 use super::{AuthError, Refusal};
 use crate::config::{Htpasswd, Secret};
 use crate::live::Live;
+use crate::shares::{Shares, neighbourhood};
 use crate::telemetry::Metrics;
 
 /// Verdicts that are remembered; one has some 200 bytes.
@@ -34,8 +34,10 @@ const VERDICTS: u64 = 10_000;
 const VERDICT_LIFE: Duration = Duration::from_mins(5);
 /// How long a client's count is kept that asks nothing more.
 const LONGEST: Duration = Duration::from_mins(15);
-/// How many requests may wait for a comparison: some seconds' worth.
-const QUEUE: usize = 64;
+/// How many requests may wait for a comparison, and how many of one neighbourhood: some seconds' worth of these. A
+/// neighbourhood takes turns with the others, so that the first login from another one is next but one for each of them.
+const QUEUE: usize = 512;
+const QUEUE_OF_ONE: usize = 16;
 /// Clients whose comparisons are counted.
 const CLIENTS: u64 = 20_000;
 /// The longest name of a user, in bytes.
@@ -62,8 +64,9 @@ pub(super) struct Passwords {
     some_barred: AtomicU64,
     began: Instant,
     clock: DefaultClock,
-    turns: Arc<Semaphore>,
-    queue: Arc<Semaphore>,
+    /// By neighbourhood.
+    turns: Arc<Shares<IpAddr>>,
+    queue: Arc<Shares<IpAddr>>,
 }
 
 impl Passwords {
@@ -83,6 +86,7 @@ impl Passwords {
         let key = Hmac::new_from_slice(&key).unwrap_or_else(|_| unreachable!("32 bytes are a key"));
         // Half of the machine at most: the rest is for those who are in.
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let turns = (cores / 2).max(1);
         Ok(Self {
             users,
             metrics,
@@ -104,8 +108,8 @@ impl Passwords {
             some_barred: AtomicU64::new(0),
             began: Instant::now(),
             clock: DefaultClock::default(),
-            turns: Arc::new(Semaphore::new((cores / 2).max(1))),
-            queue: Arc::new(Semaphore::new(QUEUE)),
+            turns: Shares::new(turns, turns),
+            queue: Shares::new(QUEUE, QUEUE_OF_ONE),
         })
     }
 
@@ -195,11 +199,10 @@ impl Passwords {
             }
             return Err(Refusal::TooMany(after));
         }
-        let place = Arc::clone(&self.queue).try_acquire_owned();
-        let place = place.map_err(|_| Refusal::TooMany(Duration::from_secs(2)))?;
-        // Neither is ever closed.
-        let turn = Arc::clone(&self.turns).acquire_owned().await;
-        let turn = turn.map_err(|_| Refusal::TooMany(Duration::from_secs(2)))?;
+        let near = neighbourhood(from);
+        let place = self.queue.take_now(&near, 1);
+        let place = place.ok_or(Refusal::TooMany(Duration::from_secs(2)))?;
+        let turn = self.turns.take(&near, 1).await;
         let (password, hash) = (password.to_vec(), Arc::clone(hash));
         let compared = tokio::task::spawn_blocking(move || {
             // bcrypt's own form ends at a NUL.

@@ -27,13 +27,13 @@ pub(super) async fn serve(
         }
         Endpoint::BeginUpload { name, algorithm } => uploads::begin(site, name, *algorithm),
         Endpoint::PushBlob { name, digest } => {
-            Box::pin(uploads::push_blob(site, parts, body, name, digest)).await
+            Box::pin(uploads::push_blob(site, parts, body, client, name, digest)).await
         }
         Endpoint::PushChunk(upload) => {
-            Box::pin(uploads::push_chunk(site, parts, body, upload)).await
+            Box::pin(uploads::push_chunk(site, parts, body, client, upload)).await
         }
         Endpoint::CloseUpload { upload, digest } => {
-            Box::pin(uploads::close(site, parts, body, upload, digest)).await
+            Box::pin(uploads::close(site, parts, body, client, upload, digest)).await
         }
         Endpoint::PushManifest {
             name,
@@ -41,7 +41,7 @@ pub(super) async fn serve(
             tags,
         } => {
             let named = (name, reference, &tags[..]);
-            Box::pin(manifests::push(site, parts, body, named)).await
+            Box::pin(manifests::push(site, parts, body, client, named)).await
         }
         Endpoint::ListTags { name, page } => Box::pin(tags::list(site, name, page)).await,
         Endpoint::DeleteManifest { name, reference } => {

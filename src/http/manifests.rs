@@ -9,7 +9,7 @@ use axum::http::{Method, StatusCode};
 use axum::response::IntoResponse;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 
-use super::{Answer, Site, headers};
+use super::{Answer, Client, Site, headers};
 use crate::oci::{Error, ErrorCode, MAX_MANIFEST_BYTES, Reference, RepositoryName, Tag};
 use crate::registry::{ManifestRequest, Served, Staleness};
 
@@ -111,6 +111,7 @@ pub(super) async fn push(
     site: &Site,
     request: &Parts,
     body: Body,
+    client: &Client,
     (name, reference, tags): (&RepositoryName, &Reference, &[Tag]),
 ) -> Result<Answer, Error> {
     let media_type = request.headers.get(header::CONTENT_TYPE).map(|value| {
@@ -122,13 +123,13 @@ pub(super) async fn push(
             )
         })
     });
-    let turn = site.registry.turn_to_push().await?;
+    let turn = site.registry.turn_to_push(&client.pusher()).await?;
     let manifest = ManifestRequest {
         name,
         reference,
         tags,
         media_type: media_type.transpose()?,
-        bytes: read(body).await?,
+        bytes: turn.whole(read(body)).await??,
     };
     // The turn is that of whoever holds its bytes.
     let published = site.registry.push_manifest(manifest).await?;

@@ -58,7 +58,7 @@ use url::Url;
 use crate::auth::{Access, Identity};
 use crate::config::Debug;
 use crate::oci::{Error, ErrorCode};
-use crate::registry::Registry;
+use crate::registry::{Pusher, Registry};
 use crate::store::Embedded;
 use crate::telemetry::{Metrics, Outcome};
 
@@ -280,6 +280,13 @@ fn own_path<'a>(site: &Site, request: &'a Parts) -> &'a str {
 struct Client {
     reached: Reached,
     who: Identity,
+}
+
+impl Client {
+    /// Whose places and memory its pushes take.
+    fn pusher(&self) -> Pusher {
+        Pusher::of(self.who.user(), self.reached.client)
+    }
 }
 
 /// What every response of the registry has in common.

@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use futures_util::{StreamExt, TryStreamExt};
 
 use super::endpoint::Upload;
-use super::{Answer, Site, error, headers};
+use super::{Answer, Client, Site, error, headers};
 use crate::oci::{Algorithm, ChunkRange, Digest, Error, ErrorCode, RepositoryName};
 use crate::registry::{ChunkRequest, Mounted, Progress, Pushed, UploadRequest};
 
@@ -42,10 +42,11 @@ pub(super) async fn push_blob(
     site: &Site,
     request: &Parts,
     body: Body,
+    client: &Client,
     name: &RepositoryName,
     digest: &Digest,
 ) -> Result<Answer, Error> {
-    let chunk = chunk(&request.headers, body)?;
+    let chunk = chunk(&request.headers, body, client)?;
     site.registry.push_blob(name, digest, chunk).await?;
     Ok(stored(site, name, digest).into())
 }
@@ -54,9 +55,10 @@ pub(super) async fn push_chunk(
     site: &Site,
     request: &Parts,
     body: Body,
+    client: &Client,
     upload: &Upload,
 ) -> Result<Answer, Error> {
-    let chunk = chunk(&request.headers, body)?;
+    let chunk = chunk(&request.headers, body, client)?;
     let pushed = site.registry.push_chunk(upload.into(), chunk).await?;
     Ok(answer(pushed, site, &upload.name, None))
 }
@@ -65,10 +67,11 @@ pub(super) async fn close(
     site: &Site,
     request: &Parts,
     body: Body,
+    client: &Client,
     upload: &Upload,
     digest: &Digest,
 ) -> Result<Answer, Error> {
-    let chunk = chunk(&request.headers, body)?;
+    let chunk = chunk(&request.headers, body, client)?;
     let closing = site.registry.close_upload(upload.into(), digest, chunk);
     Ok(answer(closing.await?, site, &upload.name, Some(digest)))
 }
@@ -94,7 +97,7 @@ impl<'a> From<&'a Upload> for UploadRequest<'a> {
 }
 
 /// A body, and what its headers say of it.
-fn chunk(headers: &HeaderMap, body: Body) -> Result<ChunkRequest, Error> {
+fn chunk(headers: &HeaderMap, body: Body, client: &Client) -> Result<ChunkRequest, Error> {
     let text = |name| {
         let value: Option<&HeaderValue> = headers.get(name);
         value.map(|value| value.to_str().unwrap_or_default())
@@ -114,7 +117,12 @@ fn chunk(headers: &HeaderMap, body: Body) -> Result<ChunkRequest, Error> {
         return Err(Error::new(ErrorCode::SizeInvalid, message));
     }
     let body = body.into_data_stream().map_err(io::Error::other).boxed();
-    Ok(ChunkRequest { range, len, body })
+    Ok(ChunkRequest {
+        range,
+        len,
+        body,
+        pusher: client.pusher(),
+    })
 }
 
 fn answer(pushed: Pushed, site: &Site, name: &RepositoryName, digest: Option<&Digest>) -> Answer {

@@ -65,7 +65,7 @@ pub use ready::Unready;
 pub use referrers::ReferrersPage;
 pub use staleness::Staleness;
 pub use tags::TagPage;
-pub use uploads::{BlobBody, ChunkRequest, Mounted, Progress, Pushed, UploadRequest};
+pub use uploads::{BlobBody, ChunkRequest, Mounted, Progress, Pushed, Pusher, Turn, UploadRequest};
 pub use warm::{WarmManifest, Warmed};
 
 /// How often the bucket is asked at once for what manifests that are being pushed name.

@@ -3,7 +3,9 @@
 
 mod answers;
 mod connections;
+mod guesses;
 mod headers;
+mod pushes;
 mod rules;
 mod tails;
 mod wire;

@@ -4,17 +4,18 @@
 //! Either may leave, and the other goes on. Whoever asks for the blob meanwhile gets it from the upstream.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
-use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 use tracing::Instrument;
 
 use super::source::{Source, Wanted};
 use crate::oci::Error;
-use crate::registry::Registry;
+use crate::registry::{Registry, Turn};
 use crate::telemetry::causes;
 
 /// How many pieces, of some 100 KiB, may wait for each of the two.
@@ -28,7 +29,7 @@ const PATIENCE: Duration = Duration::from_mins(1);
 pub(in crate::registry) struct Copying {
     registry: Registry,
     wanted: Wanted,
-    turn: OwnedSemaphorePermit,
+    turn: Arc<Turn>,
     _claim: Claim,
 }
 
@@ -76,11 +77,11 @@ impl Copying {
     /// For nobody in particular: waits for its turn. `None` if somebody else copies the blob.
     pub(in crate::registry) async fn later(registry: &Registry, wanted: &Wanted) -> Option<Self> {
         let claim = Claim::new(registry, wanted)?;
-        let turn = registry.inner.uploads.turn_at_last().await?;
+        let turn = registry.inner.uploads.turn_at_last().await;
         Some(Self::new(registry, wanted, turn, claim))
     }
 
-    fn new(registry: &Registry, wanted: &Wanted, turn: OwnedSemaphorePermit, claim: Claim) -> Self {
+    fn new(registry: &Registry, wanted: &Wanted, turn: Arc<Turn>, claim: Claim) -> Self {
         Self {
             registry: registry.clone(),
             wanted: wanted.clone(),
@@ -124,7 +125,9 @@ impl Copying {
         bytes: BoxStream<'static, io::Result<Bytes>>,
     ) -> Result<(), Error> {
         let (repository, digest) = (&self.wanted.name, &self.wanted.digest);
-        let store = self.registry.store_passing(repository, digest, size, bytes);
+        let store = self
+            .registry
+            .store_passing(repository, digest, size, bytes, &self.turn);
         let stored = store.await;
         drop(self.turn);
         match &stored {

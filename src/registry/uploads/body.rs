@@ -1,13 +1,16 @@
 //! The bytes of a push as they come, counted and hashed.
 
 use std::io;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 
+use super::places::{Pusher, Turn, made_room};
 use crate::oci::{Error, ErrorCode, Hasher};
+use crate::shares::Share;
 
 /// How long a client may take for [`LEAST`] bytes in the middle of a body.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -27,16 +30,26 @@ pub(super) struct Incoming {
     announced: Option<u64>,
     /// When the present minute began, and how many bytes had come then.
     minute: (Instant, u64),
+    /// The same for the time after which it makes room for others.
+    window: (Instant, u64),
+    turn: Arc<Turn>,
 }
 
 impl Incoming {
-    pub(super) fn new(body: BlobBody, hasher: Hasher, announced: Option<u64>) -> Self {
+    pub(super) fn new(
+        body: BlobBody,
+        hasher: Hasher,
+        announced: Option<u64>,
+        turn: Arc<Turn>,
+    ) -> Self {
         Self {
+            turn,
             body,
             hasher,
             len: 0,
             announced,
             minute: (Instant::now(), 0),
+            window: (Instant::now(), 0),
         }
     }
 
@@ -46,7 +59,13 @@ impl Incoming {
             let message = "the body comes too slowly, push the blob again";
             Error::new(ErrorCode::BlobUploadInvalid, message)
         };
-        let Ok(next) = tokio::time::timeout(PATIENCE, self.body.next()).await else {
+        let (since, before) = self.window;
+        let next = tokio::select! {
+            biased;
+            next = tokio::time::timeout(PATIENCE, self.body.next()) => next,
+            () = self.turn.lost(since, self.len - before) => return Err(made_room()),
+        };
+        let Ok(next) = next else {
             return Err(too_slow());
         };
         let piece = next.transpose().map_err(|error| {
@@ -64,6 +83,13 @@ impl Incoming {
         self.len += piece.len() as u64;
         if self.announced.is_some_and(|announced| announced < self.len) {
             return Err(wrong_size());
+        }
+        let came = self.len - before;
+        if self.turn.is_lost(since, came) {
+            return Err(made_room());
+        }
+        if Turn::is_over(since) {
+            self.window = (Instant::now(), self.len);
         }
         let (began, before) = self.minute;
         if began.elapsed() > PATIENCE {
@@ -83,7 +109,15 @@ impl Incoming {
     }
 
     /// Time in which nobody asked for more is not the client's.
-    pub(super) fn waited(&mut self) {
+    fn waited(&mut self) {
         self.minute = (Instant::now(), self.len);
+        self.window = self.minute;
+    }
+
+    /// Waits for memory for so many bytes.
+    pub(super) async fn memory(&mut self, bytes: u64) -> Share<Pusher> {
+        let memory = self.turn.memory(bytes).await;
+        self.waited();
+        memory
     }
 }

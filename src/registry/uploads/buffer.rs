@@ -3,12 +3,12 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use super::places::Pusher;
+use crate::shares::Share;
+use crate::store::PartSource;
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use futures_util::stream;
-use tokio::sync::OwnedSemaphorePermit;
-
-use crate::store::PartSource;
 
 /// Pieces below this size are copied together, into pieces of [`JOINED`]: each piece costs some memory
 /// of its own, and a client may send single bytes.
@@ -21,7 +21,8 @@ pub(super) struct Buffer {
     pieces: VecDeque<Bytes>,
     small: BytesMut,
     len: u64,
-    room: Option<OwnedSemaphorePermit>,
+    /// The memory that was reserved for it; the first bytes may have none.
+    room: Option<Share<Pusher>>,
 }
 
 impl Buffer {
@@ -29,11 +30,23 @@ impl Buffer {
         self.len
     }
 
-    /// Adds a piece, with the room that was taken for it.
-    pub(super) fn push(&mut self, piece: Bytes, room: OwnedSemaphorePermit) {
+    /// How many of its bytes have room that was taken for them.
+    pub(super) fn room(&self) -> u64 {
+        self.room.as_ref().map_or(0, Share::amount) as u64
+    }
+
+    /// Adds room for bytes that are here already.
+    pub(super) fn make_room(&mut self, room: Share<Pusher>) {
         match &mut self.room {
             Some(taken) => taken.merge(room),
             none => *none = Some(room),
+        }
+    }
+
+    /// Adds a piece, with the room that was taken for it.
+    pub(super) fn push(&mut self, piece: Bytes, room: Option<Share<Pusher>>) {
+        if let Some(room) = room {
+            self.make_room(room);
         }
         self.add(piece);
     }
@@ -77,7 +90,7 @@ impl Buffer {
         }
         let bytes = usize::try_from(taken.len).unwrap_or(usize::MAX);
         taken.room = match &mut self.room {
-            Some(room) if room.num_permits() > bytes => room.split(bytes),
+            Some(room) if room.amount() > bytes => room.split(bytes),
             room => room.take(),
         };
         taken
@@ -90,7 +103,7 @@ impl Buffer {
 
     /// Yields the bytes anew for every attempt to send them. The room is free when the second value is
     /// dropped, which should be when they are sent.
-    pub(super) fn into_source(mut self) -> (PartSource, Option<OwnedSemaphorePermit>) {
+    pub(super) fn into_source(mut self) -> (PartSource, Option<Share<Pusher>>) {
         self.join();
         let pieces: Arc<[Bytes]> = self.pieces.into_iter().collect();
         let source: PartSource = Arc::new(move || {
@@ -103,10 +116,9 @@ impl Buffer {
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-    use tokio::sync::Semaphore;
-
     use super::*;
+    use crate::shares::Shares;
+    use proptest::prelude::*;
 
     proptest! {
         #[test]
@@ -114,26 +126,30 @@ mod tests {
             sizes in prop::collection::vec(0..9_000_usize, 0..30),
             cuts in prop::collection::vec(0..20_000_u64, 0..10),
         ) {
-            let budget = Arc::new(Semaphore::new(1 << 20));
+            let budget = Shares::new(1 << 20, 1 << 20);
+            let free = || {
+                let rest = (0..=20).rev().filter_map(|bit| budget.take_now(&Pusher::Upstream, 1 << bit));
+                rest.collect::<Vec<_>>().iter().map(Share::amount).sum::<usize>()
+            };
             let (mut buffer, mut whole) = (Buffer::default(), Vec::new());
             for (index, size) in sizes.iter().enumerate() {
                 let piece = vec![index.to_le_bytes()[0]; *size];
-                let room = Arc::clone(&budget).try_acquire_many_owned(u32::try_from(*size).unwrap()).unwrap();
+                let room = budget.take_now(&Pusher::Upstream, *size).unwrap();
                 whole.extend_from_slice(&piece);
-                buffer.push(piece.into(), room);
+                buffer.push(piece.into(), Some(room));
             }
             let mut again = Vec::new();
             for cut in cuts.into_iter().chain([u64::MAX]) {
-                let held = budget.available_permits();
+                let held = free();
                 let taken = buffer.take(cut);
                 prop_assert!(taken.len() <= cut && (taken.len() == cut || buffer.len() == 0));
                 taken.pieces().for_each(|piece| again.extend_from_slice(piece));
                 let len = usize::try_from(taken.len()).unwrap();
                 drop(taken);
-                prop_assert_eq!(budget.available_permits(), held + len);
+                prop_assert_eq!(free(), held + len);
             }
             prop_assert_eq!(again, whole);
-            prop_assert_eq!(budget.available_permits(), 1 << 20);
+            prop_assert_eq!(free(), 1 << 20);
         }
     }
 }

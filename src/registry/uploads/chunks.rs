@@ -13,6 +13,7 @@ use uuid::Uuid;
 use super::body::Incoming;
 use super::buffer::Buffer;
 use super::intake::Intake;
+use super::places::Turn;
 use super::sender::{Sender, first_part_len, part_len};
 use super::state::{Chain, Data, State};
 use super::tail::Named;
@@ -33,6 +34,8 @@ pub(super) struct Received {
     pub(super) sender: Option<Sender>,
     /// Tails that are older than the one that was taken up.
     pub(super) older: Vec<Named>,
+    /// The place, which the first of the last bytes came with.
+    pub(super) turn: Arc<Turn>,
 }
 
 impl Registry {
@@ -53,6 +56,7 @@ impl Registry {
             rest,
             sender,
             older,
+            turn: _turn,
         } = received;
         if sender.is_none() && state.data.is_some() {
             self.require_alive(upload, &state).await?;
@@ -91,14 +95,15 @@ impl Registry {
         chunk: ChunkRequest,
         end: Option<&Digest>,
     ) -> Result<Received, Halt> {
-        let _turn = self.inner.uploads.turn().await?;
+        let turn = self.inner.uploads.places.soon(&chunk.pusher).await?;
         let announced = chunk.range.map(|range| range.len).or(chunk.len);
         let first = state.data.as_ref().map_or_else(
             || first_part_len(self.inner.store.part_size(), announced),
             |data| data.part_len,
         );
-        let incoming = Incoming::new(chunk.body, state.hasher.clone(), announced);
-        let mut intake = Intake::new(incoming, Arc::clone(&self.inner.uploads.memory));
+        let hasher = state.hasher.clone();
+        let incoming = Incoming::new(chunk.body, hasher, announced, Arc::clone(&turn));
+        let mut intake = Intake::new(incoming);
         // What the client ends is the state that has its digest, whatever another request did since.
         let stands = end.is_some_and(|digest| state.hasher.clone().finish() == *digest);
         let older = self.take_up(upload, &mut state, &mut intake, first, stands);
@@ -132,6 +137,7 @@ impl Registry {
             rest,
             sender,
             older,
+            turn,
         })
     }
 

@@ -107,6 +107,7 @@ impl Registry {
             mut state,
             rest,
             mut sender,
+            turn: _turn,
             ..
         } = received;
         let store = &self.inner.store;

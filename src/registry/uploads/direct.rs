@@ -10,6 +10,7 @@ use super::body::{BlobBody, Incoming};
 use super::buffer::Buffer;
 use super::commit::require;
 use super::intake::Intake;
+use super::places::Turn;
 use super::sender::{Sender, first_part_len, part_len};
 use crate::oci::{Digest, Error, ErrorCode, Hasher, RepositoryName};
 use crate::registry::Registry;
@@ -31,8 +32,8 @@ impl Registry {
         }
         let announced = chunk.range.map(|range| range.len).or(chunk.len);
         let hasher = Hasher::new(digest.algorithm());
-        let incoming = Incoming::new(chunk.body, hasher, announced);
-        let _turn = self.inner.uploads.turn().await?;
+        let turn = self.inner.uploads.places.soon(&chunk.pusher).await?;
+        let incoming = Incoming::new(chunk.body, hasher, announced, Arc::clone(&turn));
         let (stored, ()) = tokio::try_join!(self.stored_size(digest), allowed)?;
         let ready = match stored {
             Some(size) => {
@@ -51,8 +52,10 @@ impl Registry {
         digest: &Digest,
         size: Option<u64>,
         body: BlobBody,
+        turn: &Arc<Turn>,
     ) -> Result<(), Error> {
-        let incoming = Incoming::new(body, Hasher::new(digest.algorithm()), size);
+        let hasher = Hasher::new(digest.algorithm());
+        let incoming = Incoming::new(body, hasher, size, Arc::clone(turn));
         let ready = self.receive_blob(incoming, digest).await?;
         self.keep_blob(name, digest, ready).await
     }
@@ -82,7 +85,7 @@ impl Registry {
     ) -> Result<(Option<Arrived>, u64), Error> {
         let (store, uploads) = (&self.inner.store, &self.inner.uploads);
         let first = first_part_len(store.part_size(), incoming.left());
-        let mut intake = Intake::new(incoming, Arc::clone(&uploads.memory));
+        let mut intake = Intake::new(incoming);
         let mut sender: Option<Sender> = None;
         loop {
             let next = sender.as_ref().map_or(1, Sender::next);

@@ -1,37 +1,34 @@
 //! From a body to parts, within the memory that all pushes share.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::body::Incoming;
 use super::buffer::Buffer;
+use super::places::{FREE, Pusher};
 use crate::oci::{Error, Hasher};
+use crate::shares::Share;
 
 /// Cuts a body into parts of the size that is asked for, whatever the sizes in which it comes: some stores take no
 /// others (Cloudflare R2).
 ///
-/// The memory of a part is reserved at once, before its first byte is kept. A request that waits for memory thus holds
-/// only parts that are on their way to the bucket, which end by themselves: no two requests wait for each other.
+/// The first bytes of a part ([`FREE`]) come with the request's place; when there are more, the memory of the whole part
+/// is reserved at once. A request that waits for memory thus holds, besides those bytes, only parts that are on their way
+/// to the bucket, which end by themselves: no two requests wait for each other.
 pub(super) struct Intake {
     incoming: Incoming,
     rest: Buffer,
     /// The end of a piece that did not fit into the part before.
     waiting: Option<Bytes>,
-    /// In bytes.
-    memory: Arc<Semaphore>,
-    /// What is reserved for the part that is collected, and not used yet.
-    reserved: Option<OwnedSemaphorePermit>,
+    /// What is reserved for the part that is collected, and not used yet, in bytes.
+    reserved: Option<Share<Pusher>>,
 }
 
 impl Intake {
-    pub(super) fn new(incoming: Incoming, memory: Arc<Semaphore>) -> Self {
+    pub(super) fn new(incoming: Incoming) -> Self {
         Self {
             incoming,
             rest: Buffer::default(),
             waiting: None,
-            memory,
             reserved: None,
         }
     }
@@ -79,26 +76,32 @@ impl Intake {
     /// Adds a piece to the part, of which `missing` bytes are missing.
     async fn keep(&mut self, piece: Bytes, missing: u64) {
         let len = piece.len() as u64;
-        let reserved = self.reserved.as_ref();
-        if reserved.is_none_or(|reserved| (reserved.num_permits() as u64) < len) {
+        let reserved = self.reserved.as_ref().map_or(0, Share::amount) as u64;
+        if reserved < len {
+            let kept = self.rest.len();
+            if kept + len <= FREE {
+                return self.rest.push(piece, None);
+            }
             let waiting = self.waiting.as_ref().map_or(0, Bytes::len) as u64;
             let coming = self.incoming.left().unwrap_or(u64::MAX);
             let coming = coming.saturating_add(len + waiting);
-            self.reserve(missing.min(coming).max(len)).await;
+            let bare = kept - self.rest.room();
+            self.reserve(bare + missing.min(coming).max(len)).await;
+            let reserved = self.reserved.as_mut();
+            let bare = usize::try_from(bare).unwrap_or(usize::MAX);
+            if let Some(room) = reserved.and_then(|it| it.split(bare)) {
+                self.rest.make_room(room);
+            }
         }
         let reserved = self.reserved.as_mut();
-        if let Some(room) = reserved.and_then(|it| it.split(piece.len())) {
-            self.rest.push(piece, room);
-        }
+        let room = reserved.and_then(|it| it.split(piece.len()));
+        self.rest.push(piece, room);
     }
 
-    /// Waits for memory. The semaphore is never closed, so there is some in the end.
+    /// Waits for memory.
     async fn reserve(&mut self, bytes: u64) {
         self.reserved = None;
-        let permits = u32::try_from(bytes).unwrap_or(u32::MAX);
-        let memory = Arc::clone(&self.memory).acquire_many_owned(permits);
-        self.reserved = memory.await.ok();
-        self.incoming.waited();
+        self.reserved = Some(self.incoming.memory(bytes).await);
     }
 
     /// What is left, how many bytes came in all, and their hasher.

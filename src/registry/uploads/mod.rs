@@ -12,6 +12,7 @@ mod commit;
 mod direct;
 mod intake;
 mod mount;
+mod places;
 mod racing;
 mod sender;
 mod state;
@@ -19,10 +20,9 @@ mod sweep;
 mod tail;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::StreamExt;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 use super::Registry;
@@ -34,18 +34,12 @@ pub(crate) use state::{fuzz as fuzz_state, measured as measured_state};
 
 pub use body::BlobBody;
 pub use mount::Mounted;
+pub use places::{Pusher, Turn};
 
+use places::Places;
 use racing::Racing;
 use sender::PARALLEL_IN_ALL;
 use state::{Seal, State};
-
-/// How many pushes are read from at once. The next one waits.
-const MAX_BODIES: usize = 32;
-/// How long it waits.
-const PATIENCE: Duration = Duration::from_secs(20);
-/// The most bytes of all pushes that are in memory: a push reserves a part of it at a time, so that at least three go on
-/// with the largest parts, and 19 with those of the default.
-const MAX_MEMORY: usize = 192 << 20;
 
 /// What all uploads of a registry share.
 #[derive(Debug)]
@@ -53,10 +47,8 @@ pub(super) struct Uploads {
     seal: Seal,
     /// Places for parts on their way.
     parts: Arc<Semaphore>,
-    /// Room for bytes.
-    memory: Arc<Semaphore>,
-    /// Places for pushes.
-    bodies: Arc<Semaphore>,
+    /// Places for bodies, and memory for their bytes.
+    places: Places,
     racing: Racing,
 }
 
@@ -79,12 +71,15 @@ pub struct ChunkRequest {
     pub len: Option<u64>,
     /// The bytes.
     pub body: BlobBody,
+    /// Whose they are.
+    pub pusher: Pusher,
 }
 
 impl ChunkRequest {
     /// No bytes.
-    fn empty() -> Self {
+    fn empty(pusher: Pusher) -> Self {
         Self {
+            pusher,
             range: None,
             len: Some(0),
             body: futures_util::stream::empty().boxed(),
@@ -133,34 +128,19 @@ impl Uploads {
         Self {
             seal: Seal::new(secret),
             parts: Arc::new(Semaphore::new(PARALLEL_IN_ALL)),
-            memory: Arc::new(Semaphore::new(MAX_MEMORY)),
-            bodies: Arc::new(Semaphore::new(MAX_BODIES)),
+            places: Places::new(),
             racing: Racing::default(),
         }
     }
 
-    /// A place among those whose bodies are read, if there is one now.
-    pub(super) fn turn_now(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.bodies).try_acquire_owned().ok()
+    /// A place for a blob of an upstream that comes as a push does, if there is one now.
+    pub(super) fn turn_now(&self) -> Option<Arc<Turn>> {
+        self.places.now(&Pusher::Upstream)
     }
 
-    /// A place among those whose bodies are read, for somebody who can wait. The semaphore is never
-    /// closed.
-    pub(super) async fn turn_at_last(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.bodies).acquire_owned().await.ok()
-    }
-
-    /// A place among those whose bodies are read.
-    async fn turn(&self) -> Result<OwnedSemaphorePermit, Error> {
-        let turn = Arc::clone(&self.bodies).acquire_owned();
-        match tokio::time::timeout(PATIENCE, turn).await {
-            Ok(Ok(turn)) => Ok(turn),
-            _ => Err(Error::new(
-                ErrorCode::TooManyRequests,
-                "too many blobs are being pushed, try again later",
-            )
-            .retry_after(Some(PATIENCE))),
-        }
+    /// The same, for a copy that can wait.
+    pub(super) async fn turn_at_last(&self) -> Arc<Turn> {
+        self.places.at_last(&Pusher::Upstream).await
     }
 }
 
@@ -169,8 +149,8 @@ impl Registry {
     ///
     /// # Errors
     /// `TOOMANYREQUESTS`: there was none for a while.
-    pub async fn turn_to_push(&self) -> Result<OwnedSemaphorePermit, Error> {
-        self.inner.uploads.turn().await
+    pub async fn turn_to_push(&self, pusher: &Pusher) -> Result<Arc<Turn>, Error> {
+        self.inner.uploads.places.soon(pusher).await
     }
 
     /// Begins an upload (end-4a, end-4c). Nothing is written for it yet.
@@ -249,11 +229,12 @@ impl Registry {
             Box::pin(stored).await?;
             return Ok(Pushed::Stored);
         }
+        let pusher = chunk.pusher.clone();
         match self.close(upload, state, digest, chunk).await {
             Ok(()) => Ok(Pushed::Stored),
             Err(Halt::Superseded(newer)) if is_empty => {
                 match self
-                    .close(upload, *newer, digest, ChunkRequest::empty())
+                    .close(upload, *newer, digest, ChunkRequest::empty(pusher))
                     .await
                 {
                     Ok(()) => Ok(Pushed::Stored),

@@ -1,0 +1,331 @@
+//! A bounded good (places, bytes of memory) that many take a share of, and that none can take all of.
+//!
+//! A holder is a user, or those that share an address. Each can hold up to a bound that is less than all there is, so
+//! that there is always something for others. Of those that wait, the next is one whose holder has least, and among
+//! equals one whose holder got something least lately: so holders take turns, however many requests each has.
+
+use std::collections::{HashMap, VecDeque};
+use std::hash::Hash;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::oneshot;
+
+/// The good. It has an entry for each holder that has a share, and for each request that waits.
+#[derive(Debug)]
+pub(crate) struct Shares<K> {
+    state: Mutex<State<K>>,
+    /// The most that one holder has.
+    most: usize,
+}
+
+#[derive(Debug)]
+struct State<K> {
+    free: usize,
+    holders: HashMap<K, Holder>,
+    /// In the order in which they came.
+    waiting: VecDeque<Waiting<K>>,
+    next: u64,
+}
+
+/// One that has a share, or waits for one.
+#[derive(Debug, Default)]
+struct Holder {
+    held: usize,
+    /// When it got a share last, counted in grants.
+    granted: u64,
+}
+
+#[derive(Debug)]
+struct Waiting<K> {
+    id: u64,
+    holder: K,
+    amount: usize,
+    grant: oneshot::Sender<()>,
+}
+
+/// What a holder has, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Share<K: Clone + Eq + Hash> {
+    shares: Arc<Shares<K>>,
+    holder: K,
+    amount: usize,
+}
+
+/// A request that waits. Dropped, it waits no more, and gives back what it was granted meanwhile.
+struct Place<'a, K: Clone + Eq + Hash> {
+    shares: &'a Arc<Shares<K>>,
+    holder: &'a K,
+    amount: usize,
+    id: u64,
+    granted: bool,
+}
+
+impl<K: Clone + Eq + Hash> Shares<K> {
+    /// `all` of a good, of which a holder gets `most`.
+    pub(crate) fn new(all: usize, most: usize) -> Arc<Self> {
+        Arc::new(Self {
+            state: Mutex::new(State {
+                free: all,
+                holders: HashMap::new(),
+                waiting: VecDeque::new(),
+                next: 0,
+            }),
+            most: most.min(all),
+        })
+    }
+
+    /// Waits for a share of `amount`, or of the most that a holder can have, if that is less.
+    pub(crate) async fn take(self: &Arc<Self>, holder: &K, amount: usize) -> Share<K> {
+        let amount = amount.min(self.most);
+        let (mut place, granted) = self.enter(holder, amount);
+        // The sender is there as long as the place is.
+        place.granted = granted.await.is_ok();
+        place.share()
+    }
+
+    /// A share of `amount`, if there is one now and no other request waits for it.
+    pub(crate) fn take_now(self: &Arc<Self>, holder: &K, amount: usize) -> Option<Share<K>> {
+        let (mut place, mut granted) = self.enter(holder, amount.min(self.most));
+        place.granted = granted.try_recv().is_ok();
+        place.granted.then(|| place.share())
+    }
+
+    /// Whether requests of other holders wait.
+    pub(crate) fn is_wanted_by_others(&self, holder: &K) -> bool {
+        let state = self.lock();
+        state.waiting.iter().any(|it| it.holder != *holder)
+    }
+
+    fn enter<'a>(
+        self: &'a Arc<Self>,
+        holder: &'a K,
+        amount: usize,
+    ) -> (Place<'a, K>, oneshot::Receiver<()>) {
+        let (grant, granted) = oneshot::channel();
+        let mut state = self.lock();
+        let id = state.next;
+        state.next += 1;
+        state.waiting.push_back(Waiting {
+            id,
+            holder: holder.clone(),
+            amount,
+            grant,
+        });
+        self.grant(&mut state);
+        let place = Place {
+            shares: self,
+            holder,
+            amount,
+            id,
+            granted: false,
+        };
+        (place, granted)
+    }
+
+    /// Gives what is free to those that are next. One that waits for more than is free is waited for, so that those that
+    /// want little do not keep it waiting for ever.
+    fn grant(&self, state: &mut State<K>) {
+        loop {
+            let of = |holder: &K| {
+                let found = state.holders.get(holder);
+                found.map_or((0, 0), |it| (it.held, it.granted))
+            };
+            let may = state.waiting.iter().enumerate();
+            let may = may.filter(|(_, it)| of(&it.holder).0 + it.amount <= self.most);
+            let next = may.min_by_key(|(_, it)| (of(&it.holder), it.id));
+            let Some((at, amount)) = next.map(|(at, it)| (at, it.amount)) else {
+                return;
+            };
+            if amount > state.free {
+                return;
+            }
+            let Some(next) = state.waiting.remove(at) else {
+                return;
+            };
+            state.free -= amount;
+            state.next += 1;
+            let holder = state.holders.entry(next.holder).or_default();
+            holder.held += amount;
+            holder.granted = state.next;
+            // The place of one that is gone gives it back: it looks whether it still waits.
+            let _ = next.grant.send(());
+        }
+    }
+
+    fn give_back(&self, holder: &K, amount: usize) {
+        let mut state = self.lock();
+        state.free += amount;
+        if let Some(it) = state.holders.get_mut(holder) {
+            it.held -= amount;
+        }
+        self.grant(&mut state);
+        // One that waits is remembered, so that its turn comes after that of others.
+        let waits = state.waiting.iter().any(|it| it.holder == *holder);
+        if !waits && state.holders.get(holder).is_some_and(|it| it.held == 0) {
+            state.holders.remove(holder);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State<K>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<K: Clone + Eq + Hash> Place<'_, K> {
+    /// What was granted is the share's from now on.
+    fn share(mut self) -> Share<K> {
+        let amount = if self.granted { self.amount } else { 0 };
+        self.amount = 0;
+        Share {
+            shares: Arc::clone(self.shares),
+            holder: self.holder.clone(),
+            amount,
+        }
+    }
+}
+
+impl<K: Clone + Eq + Hash> Drop for Place<'_, K> {
+    fn drop(&mut self) {
+        if self.granted {
+            return self.shares.give_back(self.holder, self.amount);
+        }
+        let mut state = self.shares.lock();
+        let waits = state.waiting.iter().position(|it| it.id == self.id);
+        if let Some(at) = waits {
+            state.waiting.remove(at);
+            // Others may have waited for its turn.
+            self.shares.grant(&mut state);
+        } else {
+            drop(state);
+            self.shares.give_back(self.holder, self.amount);
+        }
+    }
+}
+
+impl<K: Clone + Eq + Hash> Share<K> {
+    pub(crate) fn amount(&self) -> usize {
+        self.amount
+    }
+
+    pub(crate) fn holder(&self) -> &K {
+        &self.holder
+    }
+
+    /// A part of it; `None` where it is not as large.
+    pub(crate) fn split(&mut self, amount: usize) -> Option<Self> {
+        self.amount = self.amount.checked_sub(amount)?;
+        Some(Self {
+            shares: Arc::clone(&self.shares),
+            holder: self.holder.clone(),
+            amount,
+        })
+    }
+
+    /// Adds another share of the same holder's.
+    pub(crate) fn merge(&mut self, mut other: Self) {
+        self.amount += std::mem::take(&mut other.amount);
+    }
+}
+
+impl<K: Clone + Eq + Hash> Drop for Share<K> {
+    fn drop(&mut self) {
+        if self.amount > 0 {
+            self.shares.give_back(&self.holder, self.amount);
+        }
+    }
+}
+
+/// The addresses that count as one where users are not known: a network of IPv4 that is announced by itself (/24), and
+/// what a site gets of IPv6 (/48, RFC 6177). A client that has one of them can often use all.
+pub(crate) fn neighbourhood(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(address) => IpAddr::V4((u32::from(address) >> 8 << 8).into()),
+        IpAddr::V6(address) => IpAddr::V6((u128::from(address) >> 80 << 80).into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn one_holder_never_has_all() {
+        let shares = Shares::new(4, 3);
+        let mut held: Vec<_> = (0..3).map(|_| shares.take_now(&1, 1).unwrap()).collect();
+        assert!(shares.take_now(&1, 1).is_none());
+        let own = shares.take_now(&2, 1).unwrap();
+        assert!(shares.take_now(&2, 1).is_none() && shares.take_now(&3, 1).is_none());
+        held.pop();
+        assert!(!shares.is_wanted_by_others(&1));
+        assert!(shares.take_now(&3, 1).is_some());
+        drop(own);
+        // More than one can have is as much as one can have.
+        assert!(shares.take_now(&1, 9).is_none());
+        drop(held);
+        assert_eq!(shares.take(&1, 9).await.amount(), 3);
+        assert!(shares.take_now(&1, 3).is_some());
+    }
+
+    #[tokio::test]
+    async fn who_has_least_is_next() {
+        let shares = Shares::new(3, 3);
+        let held = [1, 1, 2].map(|holder| shares.take_now(&holder, 1).unwrap());
+        let mut first = Box::pin(shares.take(&1, 1));
+        let mut second = Box::pin(shares.take(&2, 1));
+        let mut third = Box::pin(shares.take(&3, 1));
+        let gone = Box::pin(shares.take(&4, 1));
+        for waiting in [&mut first, &mut second, &mut third] {
+            assert!(waiting.now_or_never().is_none());
+        }
+        drop(gone);
+        assert!(shares.is_wanted_by_others(&1));
+        let [one, more, _two] = held;
+        drop(one);
+        let third = third.await;
+        assert!((&mut first).now_or_never().is_none());
+        drop(third);
+        // Each has one by now, and the first came before.
+        let first = first.await;
+        drop(more);
+        assert_eq!(second.await.amount(), 1);
+        drop(first);
+    }
+
+    #[tokio::test]
+    async fn holders_take_turns() {
+        let shares = Shares::new(1, 1);
+        let mut held = shares.take_now(&1, 1);
+        let mut many: Vec<_> = (0..3).map(|_| Box::pin(shares.take(&1, 1))).collect();
+        for waiting in &mut many {
+            assert!(waiting.now_or_never().is_none());
+        }
+        let mut other = Box::pin(shares.take(&2, 1));
+        assert!((&mut other).now_or_never().is_none());
+        drop(held.take());
+        assert!(many.iter_mut().all(|it| it.now_or_never().is_none()));
+        drop(other.await);
+        assert!((&mut many[0]).now_or_never().is_some());
+    }
+
+    #[tokio::test]
+    async fn what_is_granted_to_one_that_is_gone_comes_back() {
+        let shares = Shares::new(1, 1);
+        let held = shares.take_now(&1, 1).unwrap();
+        let mut waiting = Box::pin(shares.take(&2, 1));
+        assert!((&mut waiting).now_or_never().is_none());
+        drop(held);
+        drop(waiting);
+        assert!(shares.take_now(&3, 1).is_some());
+    }
+
+    #[test]
+    fn neighbours_share_a_block() {
+        let block = |text: &str| neighbourhood(text.parse().unwrap()).to_string();
+        assert_eq!(block("192.0.2.77"), "192.0.2.0");
+        assert_eq!(block("::ffff:192.0.2.77"), "192.0.2.0");
+        assert_eq!(block("2001:db8:1:2::3"), "2001:db8:1::");
+    }
+}
