@@ -184,8 +184,8 @@ impl Activity {
             return None;
         }
         let offers = offers.iter().map(|offered| offered.load(Ordering::Acquire));
-        let waiting: Option<Vec<_>> = offers.map(|since| (since > 0).then_some(since)).collect();
-        let last = waiting?.into_iter().max()?;
+        let offered: Option<Vec<_>> = offers.map(|since| (since > 0).then_some(since)).collect();
+        let last = offered?.into_iter().max()?;
         Some(self.opened + Duration::from_millis(last))
     }
 
@@ -204,10 +204,10 @@ impl Activity {
 
     /// Returns once it was idle, or at reading a header, for too long.
     pub(super) async fn overdue(&self, limits: &Limits) {
-        let mut last = (Instant::now(), self.written.load(Ordering::Relaxed));
+        let mut measured = (Instant::now(), self.written.load(Ordering::Relaxed));
         loop {
             let now = Instant::now();
-            last = self.measure(last);
+            measured = self.measure(measured);
             // What begins meanwhile has at least so long.
             let least = limits.headertimeout.min(limits.writetimeout);
             let look = now + least.min(limits.idletimeout);
@@ -220,13 +220,13 @@ impl Activity {
     }
 
     /// Looks how much the client took since the last time, if that is long enough ago.
-    fn measure(&self, last: (Instant, u64)) -> (Instant, u64) {
-        let (length, written) = (last.0.elapsed(), self.written.load(Ordering::Relaxed));
+    fn measure(&self, before: (Instant, u64)) -> (Instant, u64) {
+        let (length, written) = (before.0.elapsed(), self.written.load(Ordering::Relaxed));
         if length < MEASURED {
-            return last;
+            return before;
         }
         let least = LEAST.saturating_mul(length.as_secs());
-        let slow = self.stalled_since().is_some() && written - last.1 < least;
+        let slow = self.stalled_since().is_some() && written - before.1 < least;
         self.slow.store(slow, Ordering::Release);
         (Instant::now(), written)
     }

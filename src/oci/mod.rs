@@ -6,6 +6,7 @@
 mod descriptor;
 mod digest;
 mod error;
+mod large;
 mod manifest;
 mod media_type;
 mod name;
@@ -19,6 +20,7 @@ mod tag;
 pub use descriptor::Descriptor;
 pub use digest::{Algorithm, Digest, DigestError, DigestText, Hasher};
 pub use error::{Error, ErrorCode};
+pub use large::LargeMemory;
 pub use manifest::{Links, MAX_MANIFEST_BYTES, Manifest, ManifestError};
 pub use media_type::{MediaType, MediaTypeError};
 pub use name::{NameError, RepositoryName};

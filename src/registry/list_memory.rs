@@ -59,11 +59,11 @@ impl ListMemory {
         F: Future<Output = Result<T, Error>>,
     {
         let taken = self.begin(0);
-        let made = make(Arc::clone(&taken)).await;
+        let result = make(Arc::clone(&taken)).await;
         if taken.was_enough().is_ok() {
-            return made;
+            return result;
         }
-        drop((taken, made));
+        drop((taken, result));
         let longest = u32::try_from(LONGEST).unwrap_or(u32::MAX);
         let memory = self.lists.acquire_many(longest);
         match tokio::time::timeout(WAIT, memory).await {
@@ -102,17 +102,13 @@ impl Taken {
             return true;
         }
         let permits = u32::try_from(bytes).unwrap_or(u32::MAX);
-        match self.lists.try_acquire_many(permits) {
-            Ok(permit) => {
-                permit.forget();
-                self.bytes.fetch_add(bytes, Ordering::Relaxed);
-                true
-            }
-            Err(_) => {
-                self.short.store(true, Ordering::Relaxed);
-                false
-            }
-        }
+        let Ok(permit) = self.lists.try_acquire_many(permits) else {
+            self.short.store(true, Ordering::Relaxed);
+            return false;
+        };
+        permit.forget();
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        true
     }
 
     /// # Errors
@@ -150,14 +146,14 @@ mod tests {
         assert_eq!(error.code(), ErrorCode::Unavailable);
         drop(second);
         let attempts = AtomicUsize::new(0);
-        let make = memory.make(|taken| {
+        let list = memory.make(|taken| {
             attempts.fetch_add(1, Ordering::Relaxed);
             async move {
                 taken.take(20);
                 taken.was_enough()
             }
         });
-        let (made, ()) = tokio::join!(make, async {
+        let (made, ()) = tokio::join!(list, async {
             tokio::task::yield_now().await;
             drop(first);
         });

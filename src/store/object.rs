@@ -13,7 +13,7 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use super::error::translate;
 use super::leader::at_leader;
 use super::{FilledFor, Key, Store, StoreError};
-use crate::oci::{Digest, MAX_MANIFEST_BYTES, MediaType};
+use crate::oci::{Digest, LargeMemory, MAX_MANIFEST_BYTES, MediaType};
 use crate::telemetry::causes;
 
 /// How often a small object is read whose bytes break off.
@@ -227,8 +227,14 @@ impl Store {
         let modified = system_time(object.last_modified());
         // Also where it does not say how long it is.
         let most = usize::try_from(limit).unwrap_or(usize::MAX);
+        let length = object.content_length().and_then(|it| it.try_into().ok());
+        let memory = LargeMemory::reserve(length).await;
+        let memory = memory.ok_or_else(|| StoreError::Unavailable {
+            operation: "GetObject",
+            cause: "there is no memory for so large an object".to_owned(),
+        })?;
         let bytes = match Limited::new(object.body.into_inner(), most).collect().await {
-            Ok(bytes) => bytes.to_bytes(),
+            Ok(bytes) => memory.hold(bytes.to_bytes()),
             Err(error) if error.is::<LengthLimitError>() => return Err(too_large()),
             Err(error) => return Ok(Read::Cut(causes(&*error))),
         };

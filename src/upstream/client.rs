@@ -16,7 +16,8 @@ use super::heads::Heads;
 use super::session::{Ask, Session, read_limited};
 use crate::config::{Remote, UpstreamHost};
 use crate::oci::{
-    Digest, MAX_MANIFEST_BYTES, Manifest, ManifestError, MediaType, Reference, RepositoryName,
+    Digest, LargeMemory, MAX_MANIFEST_BYTES, Manifest, ManifestError, MediaType, Reference,
+    RepositoryName,
 };
 use crate::telemetry::{Metrics, UpstreamCall};
 
@@ -187,9 +188,13 @@ impl Upstream {
             let response = self.session.send(&ask).await?;
             let media_type =
                 header(&response, CONTENT_TYPE.as_str()).and_then(|text| text.parse().ok());
+            let memory = LargeMemory::reserve(response.content_length()).await;
+            let no_memory = "there is no memory for so large a manifest";
+            let memory = memory.ok_or_else(|| UpstreamError::Unavailable(no_memory.into()))?;
+            let bytes = read_limited(response, MAX_MANIFEST_BYTES).await?;
             Ok(UpstreamManifest {
                 media_type,
-                bytes: read_limited(response, MAX_MANIFEST_BYTES).await?,
+                bytes: memory.hold(bytes),
             })
         };
         within(SMALL, fetched).await
