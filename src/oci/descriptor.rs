@@ -1,31 +1,80 @@
 //! Descriptors: how one piece of content points at another.
 
-use serde::Deserialize;
+use std::fmt;
+
+use serde::de::{Error, IgnoredAny, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
 
 use super::{Digest, MediaType, Platform};
 
 /// Points at a blob or a manifest (image-spec, descriptor.md).
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Descriptor {
     media_type: MediaType,
     digest: Digest,
     size: u64,
-    #[serde(default, deserialize_with = "Platform::lenient")]
     platform: Option<Platform>,
-    /// Makes an array of the three something else than a descriptor, which serde would take for one.
-    #[serde(flatten)]
-    _others: Others,
 }
 
-/// Fields that mean nothing here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Others;
+/// The fields that mean something here.
+#[derive(Deserialize)]
+#[serde(field_identifier, rename_all = "camelCase")]
+enum Field {
+    MediaType,
+    Digest,
+    Size,
+    Platform,
+    #[serde(other)]
+    Other,
+}
 
-impl<'de> Deserialize<'de> for Others {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_ignored_any(serde::de::IgnoredAny)?;
-        Ok(Self)
+impl<'de> Deserialize<'de> for Descriptor {
+    /// Reads an object. Not derived: serde would take an array for a descriptor, and what it does against that keeps all
+    /// other fields in memory, at thirty times their size.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(Fields)
+    }
+}
+
+struct Fields;
+
+impl<'de> Visitor<'de> for Fields {
+    type Value = Descriptor;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a descriptor")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Descriptor, A::Error> {
+        let (mut media_type, mut digest, mut size, mut platform) = (None, None, None, None);
+        while let Some(field) = map.next_key()? {
+            match field {
+                Field::MediaType => once("mediaType", &mut media_type, map.next_value()?)?,
+                Field::Digest => once("digest", &mut digest, map.next_value()?)?,
+                Field::Size => once("size", &mut size, map.next_value()?)?,
+                Field::Platform => {
+                    let text: Box<RawValue> = map.next_value()?;
+                    once("platform", &mut platform, Platform::lenient(&text))?;
+                }
+                Field::Other => {
+                    map.next_value::<IgnoredAny>()?;
+                }
+            }
+        }
+        Ok(Descriptor {
+            media_type: media_type.ok_or_else(|| A::Error::missing_field("mediaType"))?,
+            digest: digest.ok_or_else(|| A::Error::missing_field("digest"))?,
+            size: size.ok_or_else(|| A::Error::missing_field("size"))?,
+            platform: platform.flatten(),
+        })
+    }
+}
+
+fn once<T, E: Error>(name: &'static str, field: &mut Option<T>, value: T) -> Result<(), E> {
+    match field.replace(value) {
+        None => Ok(()),
+        Some(_) => Err(E::duplicate_field(name)),
     }
 }
 

@@ -1,8 +1,8 @@
 //! Manifests: bytes that are kept as they came, and what they point at.
 
 use bytes::Bytes;
-use serde::Deserialize;
 
+use super::shape::{Descriptors, Shape};
 use super::{Algorithm, Descriptor, Digest, MediaType, Referrer};
 
 /// The largest manifest that is accepted, in bytes: the size that the spec asks every registry to
@@ -112,9 +112,10 @@ impl Manifest {
             });
         }
         let shape = shape.ok_or(ManifestError::NotJson)?;
+        let media_type = shape.media_type(declared);
         Ok(Self {
             bytes,
-            media_type: shape.media_type(declared),
+            media_type,
             digest,
         })
     }
@@ -131,8 +132,8 @@ impl Manifest {
                 shape.schema_version.is_some()
                     || shape.media_type.is_some()
                     || shape.config.is_some()
-                    || shape.layers.is_some()
-                    || shape.manifests.is_some()
+                    || shape.layers.is_some_and(|it| it.is_valid())
+                    || shape.manifests.is_some_and(|it| it.is_valid())
             })
     }
 
@@ -155,7 +156,8 @@ impl Manifest {
                     .or(config),
                 annotations: shape
                     .annotations
-                    .filter(|raw| raw.get().starts_with('{') && raw.get() != "{}"),
+                    .filter(|raw| raw.get().starts_with('{') && raw.get() != "{}")
+                    .map(ToOwned::to_owned),
             },
         ))
     }
@@ -199,26 +201,38 @@ impl Manifest {
     #[must_use]
     pub fn links(&self) -> Links {
         let shape = Shape::read(&self.bytes).unwrap_or_default();
-        if self.media_type.is_index() || shape.manifests.is_some() {
-            let entries = shape.manifests.unwrap_or_default().into_iter();
-            let (manifests, blobs) = entries.partition(|entry| entry.media_type().is_manifest());
-            return Links { blobs, manifests };
+        let mut links = Links::default();
+        let entries = shape.manifests.filter(Descriptors::is_valid);
+        if self.media_type.is_index() || entries.is_some() {
+            // All of them are valid.
+            let _ = entries.map(|entries| {
+                entries.each(|entry| {
+                    if entry.media_type().is_manifest() {
+                        links.manifests.push(entry);
+                    } else {
+                        links.blobs.push(entry);
+                    }
+                })
+            });
+            return links;
         }
-        let blobs = shape
-            .config
-            .into_iter()
-            .chain(shape.layers.unwrap_or_default());
-        Links {
-            blobs: blobs
-                .filter(|layer| !is_foreign(layer.media_type()))
-                .collect(),
-            manifests: Vec::new(),
+        let blobs = &mut links.blobs;
+        let mut add = |blob: Descriptor| {
+            if !is_foreign(blob.media_type()) {
+                blobs.push(blob);
+            }
+        };
+        shape.config.into_iter().for_each(&mut add);
+        if let Some(layers) = shape.layers.filter(Descriptors::is_valid) {
+            // All of them are valid.
+            let _ = layers.each(add);
         }
+        links
     }
 }
 
 /// Whether it is a type of nothing else than manifests.
-fn is_manifests(declared: &MediaType) -> bool {
+pub(super) fn is_manifests(declared: &MediaType) -> bool {
     let schema1 = "application/vnd.docker.distribution.manifest.v1+json";
     let artifact = "application/vnd.oci.artifact.manifest.v1+json";
     MediaType::MANIFESTS.contains(declared)
@@ -243,74 +257,6 @@ fn is_foreign(media_type: &MediaType) -> bool {
     let text = media_type.as_str();
     text.contains(".nondistributable.")
         || text.starts_with("application/vnd.docker.image.rootfs.foreign.")
-}
-
-/// The fields of any kind of manifest that tell what it is. Lenient, because pounce passes on what
-/// the upstream has: a field of an unexpected form counts as absent.
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct Shape {
-    #[serde(deserialize_with = "lenient")]
-    schema_version: Option<u64>,
-    #[serde(deserialize_with = "lenient")]
-    media_type: Option<MediaType>,
-    #[serde(deserialize_with = "lenient")]
-    config: Option<Descriptor>,
-    #[serde(deserialize_with = "lenient")]
-    layers: Option<Vec<Descriptor>>,
-    #[serde(deserialize_with = "lenient")]
-    manifests: Option<Vec<Descriptor>>,
-    #[serde(deserialize_with = "lenient")]
-    subject: Option<Descriptor>,
-    #[serde(deserialize_with = "lenient")]
-    artifact_type: Option<String>,
-    #[serde(deserialize_with = "lenient")]
-    annotations: Option<Box<serde_json::value::RawValue>>,
-}
-
-fn lenient<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
-where
-    D: serde::Deserializer<'de>,
-    T: serde::de::DeserializeOwned,
-{
-    let raw = Box::<serde_json::value::RawValue>::deserialize(deserializer)?;
-    Ok(serde_json::from_str(raw.get()).ok())
-}
-
-impl Shape {
-    fn read(bytes: &[u8]) -> Option<Self> {
-        // serde takes an array for the fields of a struct, too.
-        let is_object = bytes.trim_ascii_start().first() == Some(&b'{');
-        serde_json::from_slice(bytes).ok().filter(|_| is_object)
-    }
-
-    /// The type of a manifest that came with `declared`: what is declared, where that is a manifest's type,
-    /// then what the manifest says of itself, then a vendor's type, then what clients would guess.
-    fn media_type(self, declared: Option<MediaType>) -> MediaType {
-        let guess = match &self {
-            Self {
-                schema_version: Some(1),
-                ..
-            } => Some(MediaType::DOCKER_SCHEMA1),
-            Self {
-                manifests: Some(_), ..
-            } => Some(MediaType::OCI_INDEX),
-            Self {
-                config: Some(_), ..
-            }
-            | Self {
-                layers: Some(_), ..
-            } => Some(MediaType::OCI_MANIFEST),
-            _ => None,
-        };
-        match (declared, self.media_type) {
-            (Some(declared), _) if is_manifests(&declared) => declared,
-            (_, Some(own)) => own,
-            (Some(declared), None) if declared.as_str().starts_with("application/vnd.") => declared,
-            (Some(declared), None) if says_something(&declared) => guess.unwrap_or(declared),
-            _ => guess.unwrap_or(MediaType::OCI_MANIFEST),
-        }
-    }
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ mod pushed;
 mod range;
 mod reference;
 mod referrer;
+mod shape;
 mod tag;
 
 pub use descriptor::Descriptor;

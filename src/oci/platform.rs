@@ -3,7 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
+use serde_json::value::RawValue;
 
 /// An operating system and a processor: `linux/amd64`, `linux/arm64/v8`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -45,11 +46,8 @@ impl Platform {
     }
 
     /// A platform of an unexpected form counts as none.
-    pub(super) fn lenient<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Option<Self>, D::Error> {
-        let value = serde_json::Value::deserialize(deserializer)?;
-        Ok(serde_json::from_value(value).ok())
+    pub(super) fn lenient(json: &RawValue) -> Option<Self> {
+        serde_json::from_str(json.get()).ok()
     }
 }
 

@@ -17,6 +17,11 @@ use crate::telemetry::Metrics;
 const SMALL_TASKS: usize = 64;
 /// How many wait for a place, whose clients may have left meanwhile; each may hold a manifest.
 const WAITING: usize = 256;
+/// How much content of more than [`SMALL`] bytes waits to be written, in KiB: eight of the largest manifests. Clients that
+/// ask for one and leave cost no more.
+const HELD_KIB: usize = 32 << 10;
+/// What is smaller is not counted: [`SMALL_TASKS`] and [`WAITING`] of it are 20 MiB.
+const SMALL: usize = 64 << 10;
 /// How many tasks at once look for what a client may ask for next. They take no place from those that write what was
 /// served.
 const HINTS: usize = 32;
@@ -30,6 +35,7 @@ pub(super) struct Background {
     places: Arc<Semaphore>,
     waiting: Arc<Semaphore>,
     hints: Arc<Semaphore>,
+    held: Arc<Semaphore>,
     /// Cancelled when the registry begins to end.
     closing: CancellationToken,
     stop: CancellationToken,
@@ -43,6 +49,7 @@ impl Background {
             places: Arc::new(Semaphore::new(SMALL_TASKS)),
             waiting: Arc::new(Semaphore::new(WAITING)),
             hints: Arc::new(Semaphore::new(HINTS)),
+            held: Arc::new(Semaphore::new(HELD_KIB)),
             closing: CancellationToken::new(),
             stop: CancellationToken::new(),
             metrics,
@@ -83,6 +90,29 @@ impl Background {
         });
         let _ = begins.await;
         true
+    }
+
+    /// [`run`](Self::run), for work that holds a manifest of so many bytes; `false` also if too many bytes wait already.
+    pub(super) async fn run_holding(
+        &self,
+        bytes: usize,
+        work: impl Future<Output = ()> + Send + 'static,
+    ) -> bool {
+        if bytes <= SMALL {
+            return self.run(work).await;
+        }
+        let kib = u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX);
+        let Ok(held) = Arc::clone(&self.held).try_acquire_many_owned(kib) else {
+            tracing::warn!(
+                "too much waits for the bucket: a large manifest was served and is not stored"
+            );
+            return false;
+        };
+        let work = async move {
+            work.await;
+            drop(held);
+        };
+        self.run(work).await
     }
 
     /// Runs a small task if there is a place for it now, for work that is only an advantage.

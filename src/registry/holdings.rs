@@ -15,7 +15,7 @@ use bytes::Bytes;
 use super::Registry;
 use super::cache::{Cache, Matter};
 use super::failure::of_store;
-use super::manifests::is_upstreams;
+use super::manifest_writes::is_upstreams;
 use super::parallel::a_few;
 use crate::oci::{Digest, Error, MediaType, RepositoryName, Tag};
 use crate::store::{Condition, Key, Metadata, StoreError};

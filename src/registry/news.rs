@@ -39,6 +39,7 @@ impl Registry {
     /// Writes the news when there is a place for it.
     pub(super) async fn write_behind(&self, name: &RepositoryName, tag: &Tag, news: News) {
         let (registry, name, tag) = (self.clone(), name.clone(), tag.clone());
+        let bytes = news.manifest.as_ref().map_or(0, |it| it.bytes().len());
         let work = async move {
             let matter = Matter::Manifest(name.clone(), Reference::Tag(tag.clone()));
             let digest = news.digest;
@@ -48,7 +49,7 @@ impl Registry {
                 tracing::warn!(repository = %name, %tag, %digest, %error, "a tag was served but not stored");
             }
         };
-        self.inner.background.run(work).await;
+        self.inner.background.run_holding(bytes, work).await;
     }
 
     /// The manifest before the tag, and the tag only if its link is still the one that was read.
