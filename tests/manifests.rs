@@ -261,7 +261,8 @@ async fn five_thousand_layers_are_looked_for() {
         (400, "MANIFEST_BLOB_UNKNOWN")
     );
     let body: Value = serde_json::from_slice(&reply.body).unwrap();
-    assert_eq!(body["errors"].as_array().unwrap().len(), 5000);
+    // Enough to see what is wrong.
+    assert_eq!(body["errors"].as_array().unwrap().len(), 16);
     let same = vec![descriptor("a/l", b"{}"); 5000];
     let reply = pounce
         .put_manifest("a/b", "v1", OCI_MANIFEST, manifest(same))

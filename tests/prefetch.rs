@@ -210,7 +210,7 @@ async fn behind_a_redirect_the_bucket_is_filled_even_without_a_spool() {
 }
 
 #[tokio::test]
-async fn an_upstream_that_fails_meanwhile_takes_nobody_off_the_fill() {
+async fn an_upstream_that_fails_meanwhile_opens_no_fill_of_another_repository() {
     let (upstream, storage, pounce, image) = with_storage().await;
     storage.behave(Manners {
         holds_after: Some(100),
@@ -231,6 +231,8 @@ async fn an_upstream_that_fails_meanwhile_takes_nobody_off_the_fill() {
         ..Manners::default()
     });
     let path = format!("/v2/b/blobs/{layer}");
+    assert_eq!(pounce.get(&path).await.status, 503);
+    upstream.behave(Manners::default());
     let reply = pounce.request("GET", &path).send().await.unwrap();
     storage.release();
     assert_eq!(reply.status().as_u16(), 200);

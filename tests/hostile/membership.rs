@@ -68,7 +68,6 @@ async fn what_an_upstreams_manifest_names_is_not_opened_by_it() {
         let pounce = pounce.restart(&variables).await;
         assert_closed(&pounce, &secret).await;
         assert_eq!(pounce.get(&blob("private", &secret)).await.status, 307);
-        assert_eq!(upstream.count("GET", &blob("evil", &secret)), 0);
     }
 }
 
@@ -86,7 +85,7 @@ async fn nor_is_it_mounted_or_pushed_by_name() {
     let reply = put.await;
     assert_eq!(
         (reply.status, reply.code()),
-        (404, "MANIFEST_BLOB_UNKNOWN".into())
+        (400, "MANIFEST_BLOB_UNKNOWN".into())
     );
     // A client that has the blob can push it, and then the manifest.
     assert_eq!(pounce.head(&blob("evil", &secret)).await.status, 404);
@@ -183,7 +182,7 @@ async fn the_fill_of_another_repository_is_not_joined_by_name() {
     assert_eq!(pounce.get("/v2/evil/manifests/v2").await.status, 200);
     let path = blob("team", &layer);
     let (slow, (first, second)) = tokio::join!(pounce.get(&path), async {
-        pounce.until_metric("fills_running", 1).await;
+        pounce.until_metric("fills_active", 1).await;
         let first = pounce.get(&blob("evil", &layer)).await.status;
         upstream.release();
         pounce.until_stored(&digest(&layer)).await;

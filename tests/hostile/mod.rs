@@ -5,6 +5,8 @@ mod answers;
 mod connections;
 mod guesses;
 mod headers;
+mod manifests;
+mod membership;
 mod pushes;
 mod rules;
 mod tails;

@@ -42,17 +42,35 @@ pub(crate) fn naming(media_type: &str, seed: u64, count: usize) -> Bytes {
     text.into()
 }
 
-/// An upstream that has such a manifest under every tag that is a number, and no blob.
-pub(crate) async fn upstream(count: usize) -> Scripted {
-    Scripted::start(move |request| async move { answer(&request.path, count) }).await
+/// The same manifest with the digests of another seed: much faster than to write it again.
+fn reseeded(base: &Bytes, seed: u64) -> Bytes {
+    let mut bytes = base.to_vec();
+    let seed = format!("{seed:032x}");
+    let entry = br#"{"mediaType":"a/b","digest":"sha256:"#.len();
+    let start = base.windows(3).position(|it| it == b":[{").unwrap() + 2;
+    let stride = entry + 64 + br#"","size":1},"#.len();
+    for at in (start + entry..bytes.len() - 64).step_by(stride) {
+        bytes[at..at + 32].copy_from_slice(seed.as_bytes());
+    }
+    bytes.into()
 }
 
-pub(crate) fn answer(path: &str, count: usize) -> Said {
+/// An upstream that has such a manifest under every tag that is a number, and no blob.
+pub(crate) async fn upstream(count: usize) -> Scripted {
+    let base = naming(OCI_MANIFEST, 0, count);
+    Scripted::start(move |request| {
+        let said = answer(&request.path, &base);
+        async move { said }
+    })
+    .await
+}
+
+pub(crate) fn answer(path: &str, base: &Bytes) -> Said {
     let tag = path.rsplit_once("/manifests/");
     match tag.and_then(|(_, tag)| tag.parse().ok()) {
         Some(seed) => {
             let headers = vec![("content-type", OCI_MANIFEST.to_owned())];
-            (200, headers, naming(OCI_MANIFEST, seed, count))
+            (200, headers, reseeded(base, seed))
         }
         None => refusal(404, "BLOB_UNKNOWN"),
     }
