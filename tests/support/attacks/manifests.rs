@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::net::IpAddr;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
@@ -15,20 +16,16 @@ pub(crate) const FULL: usize = 37_000;
 
 /// A manifest or an index with this many entries, of other digests for every `seed`.
 pub(crate) fn naming(media_type: &str, seed: u64, count: usize) -> Bytes {
-    let list = if media_type == OCI_INDEX {
-        "manifests"
-    } else {
-        "layers"
-    };
+    let mut text = format!(r#"{{"schemaVersion":2,"mediaType":"{media_type}","#);
     let of = if media_type == OCI_INDEX {
+        text.push_str(r#""manifests":["#);
         OCI_MANIFEST
     } else {
+        let digest = format!("sha256:{seed:064x}");
+        let config = format!(r#"{{"mediaType":"a/b","digest":"{digest}","size":2}}"#);
+        write!(text, r#""config":{config},"layers":["#).unwrap();
         "a/b"
     };
-    let mut text = format!(
-        r#"{{"schemaVersion":2,"mediaType":"{media_type}","config":{{"mediaType":"a/b","digest":"#
-    );
-    write!(text, r#""sha256:{seed:064x}","size":2}},"{list}":["#).unwrap();
     for index in 0..count {
         let comma = if index == 0 { "" } else { "," };
         let digest = format!("{seed:032x}{index:032x}");
@@ -76,9 +73,11 @@ pub(crate) fn answer(path: &str, base: &Bytes) -> Said {
     }
 }
 
-/// Pulls this many of them at once; how often each status came, 0 where nothing came.
+/// Pulls this many of them at once, from an address of its own; how often each status came, 0 where nothing came.
 pub(crate) async fn pull(addr: &str, name: &str, manifests: usize) -> BTreeMap<u16, usize> {
-    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let client = reqwest::Client::builder().no_proxy();
+    let client = client.local_address(IpAddr::from([127, 0, 0, 2]));
+    let client = client.build().unwrap();
     let mut pulls: FuturesUnordered<_> = (1..=manifests)
         .map(|tag| client.get(format!("http://{addr}/v2/{name}/manifests/{tag}")))
         .map(|request| async {
