@@ -11,6 +11,8 @@ CACHE = $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/pounce
 MOTO = $(CACHE)/moto
 # cargo-deny and cargo-fuzz, built from their crates.
 TOOLS = $(CACHE)/tools
+# Known faults of crates.
+ADVISORIES = https://github.com/RustSec/advisory-db
 # What is fuzzed, and for how long each.
 FUZZ = challenge configuration digest endpoint manifest range state
 SECONDS = 60
@@ -35,6 +37,10 @@ check:
 	test -x $(TOOLS)/bin/cargo-deny || cargo install -q --locked --root $(TOOLS) cargo-deny@0.20.2
 	cargo fetch -q --locked # those of other platforms, too: cargo-deny looks at all of them, and asks no network
 	$(TOOLS)/bin/cargo-deny --offline --log-level warn check --hide-inclusion-graph bans licenses sources
+	@# The database of advisories is a git repository, which is not reachable everywhere: that fails nothing.
+	@if timeout 10 git ls-remote -q $(ADVISORIES) HEAD >/dev/null 2>&1; \
+	  then $(TOOLS)/bin/cargo-deny --log-level warn check --hide-inclusion-graph advisories; \
+	  else echo "advisories were not checked: $(ADVISORIES) is not reachable"; fi
 
 interop: ## real clients; as root, with the Debian packages above
 	cargo build --locked

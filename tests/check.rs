@@ -242,3 +242,29 @@ async fn htpasswd_prints_a_line_that_lets_in() {
     let (status, _, _) = run(&["htpasswd", "alice", "-c", "31"], &[], "x").await;
     assert_eq!(status, 2);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_health_check_needs_nothing_but_the_program() {
+    let alive = |variables: Vec<(&'static str, String)>| async move {
+        let variables = crate::support::borrowed(&variables);
+        let (status, said, wrong) = run(&["check", "--alive"], &variables, "").await;
+        assert_eq!(said, "");
+        (status, wrong)
+    };
+    let pounce = Pounce::with(&[("REGISTRY_HTTP_PREFIX", "/registry")]).await;
+    let at = |addr: &str| vec![("REGISTRY_HTTP_ADDR", addr.to_owned())];
+    assert_eq!(
+        alive(at(&pounce.addr.to_string())).await,
+        (0, String::new())
+    );
+    // Without a host, it is asked on this machine.
+    let port = format!(":{}", pounce.addr.port());
+    assert_eq!(alive(at(&port)).await.0, 0);
+    let (status, why) = alive(at("127.0.0.1:1")).await;
+    assert!(status == 1 && why.contains("127.0.0.1:1"), "{why}");
+    // What listens there speaks no TLS.
+    let mut encrypted = at(&pounce.addr.to_string());
+    encrypted.push(("REGISTRY_HTTP_TLS_CERTIFICATE", "/x".to_owned()));
+    encrypted.push(("REGISTRY_HTTP_TLS_KEY", "/x".to_owned()));
+    assert_eq!(alive(encrypted).await.0, 1);
+}

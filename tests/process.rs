@@ -304,3 +304,55 @@ async fn a_folder_belongs_to_one_process_and_what_was_being_written_is_removed()
     let left = std::fs::read_dir(pounce.root().join(".pounce/tmp")).unwrap();
     assert_eq!((left.count(), pounce.open_uploads()), (0, 0));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_to_the_embedded_s3_are_logged_without_their_signature() {
+    let mut process = Process::start(&[]);
+    let keys = std::fs::read_to_string(process.folder.path().join("data/.pounce/credentials.json"));
+    let keys: serde_json::Value = serde_json::from_str(&keys.unwrap()).unwrap();
+    let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none());
+    let client = client.build().unwrap();
+    let blob = "a blob";
+    let digest = digest(blob.as_bytes());
+    let push = client.post(process.url(&format!("/v2/a/blobs/uploads/?digest={digest}")));
+    assert_eq!(push.body(blob).send().await.unwrap().status(), 201);
+    let redirect = client.get(process.url(&format!("/v2/a/blobs/{digest}")));
+    let redirect = redirect.send().await.unwrap();
+    let url = redirect.headers()["location"].to_str().unwrap().to_owned();
+    assert_eq!(
+        client.get(&url).send().await.unwrap().text().await.unwrap(),
+        blob
+    );
+    let forged = url.replace("X-Amz-Signature=", "X-Amz-Signature=0");
+    assert_eq!(client.get(&forged).send().await.unwrap().status(), 403);
+    process.until("\"status\":403");
+    process.terminate();
+    let (_, log) = process.end();
+    let line = |status: u16| {
+        let lines = log
+            .lines()
+            .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+        let mut found = lines.filter(|line| {
+            let path = line["path"].as_str().unwrap_or_default();
+            path.contains("/pounce/docker/registry/v2/blobs/") && line["status"] == status
+        });
+        let line = found
+            .next()
+            .unwrap_or_else(|| panic!("no line for {status}: {log}"));
+        assert!(found.next().is_none());
+        line
+    };
+    let read = line(200);
+    assert_eq!(
+        (&read["method"], &read["client"]),
+        (&"GET".into(), &"127.0.0.1".into())
+    );
+    assert_eq!(
+        (&read["bytes"], &read["whole"]),
+        (&blob.len().into(), &true.into())
+    );
+    line(403);
+    for secret in ["X-Amz", "Signature", keys["accesskey"].as_str().unwrap()] {
+        assert!(!log.contains(secret), "{secret}: {log}");
+    }
+}

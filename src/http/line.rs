@@ -94,6 +94,23 @@ impl Line {
         self.span.get_or_insert_with(span).clone()
     }
 
+    /// The answer of the embedded S3 is on its way. The query of such a request is its signature, and is not logged.
+    pub(super) fn end_of_bucket(mut self, request: &Method, response: Response) -> Response {
+        self.status = Some(response.status());
+        let length = length(&response).filter(|_| request != Method::HEAD);
+        if length.unwrap_or(0) == 0 {
+            self.whole = true;
+        }
+        response.map(|body| {
+            let observer = Counted {
+                line: self,
+                metrics: None,
+                length,
+            };
+            Body::new(Observed { body, observer })
+        })
+    }
+
     /// The answer is on its way: the line is written when a blob's last byte is gone, and at once
     /// otherwise.
     pub(super) fn end(mut self, site: &Site, answer: Answer) -> Response {
@@ -113,10 +130,9 @@ impl Line {
             self.whole = true;
             return response;
         }
-        let length = response.headers().get(header::CONTENT_LENGTH);
-        let length = length.and_then(|value| value.to_str().ok()?.parse().ok());
+        let length = length(&response);
         response.map(|body| {
-            let (line, metrics) = (self, Arc::clone(&site.metrics));
+            let (line, metrics) = (self, Some(Arc::clone(&site.metrics)));
             let observer = Counted {
                 line,
                 metrics,
@@ -126,6 +142,12 @@ impl Line {
             Body::new(Observed { body, observer })
         })
     }
+}
+
+/// As the header says it, in bytes.
+fn length(response: &Response) -> Option<u64> {
+    let length = response.headers().get(header::CONTENT_LENGTH)?;
+    length.to_str().ok()?.parse().ok()
 }
 
 /// A name that no other request has: random bytes of the process, and a number. To ask the system for random
@@ -181,7 +203,8 @@ impl Drop for Line {
 /// Tells the line of a blob's body how many bytes went out, and whether it came to its end.
 struct Counted {
     line: Line,
-    metrics: Arc<Metrics>,
+    /// Where the bytes are a blob's that passes through pounce.
+    metrics: Option<Arc<Metrics>>,
     /// As announced; a server stops asking for more when it has so many.
     length: Option<u64>,
     _memory: Option<Reservation>,
@@ -195,7 +218,9 @@ impl Observer for Counted {
                 let bytes = frame.data_ref().map_or(0, Bytes::len) as u64;
                 line.bytes += bytes;
                 line.whole = self.length == Some(line.bytes);
-                self.metrics.blob_bytes(bytes);
+                if let Some(metrics) = &self.metrics {
+                    metrics.blob_bytes(bytes);
+                }
             }
             Poll::Ready(None) => line.whole = true,
             Poll::Ready(Some(Err(_))) | Poll::Pending => {}

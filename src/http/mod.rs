@@ -5,6 +5,7 @@
 //! behind it works with valid names and digests.
 
 mod access;
+pub mod alive;
 mod answers;
 mod blobs;
 mod bucket;
@@ -177,7 +178,14 @@ async fn find(site: Arc<Site>, parts: Parts, body: Body, peer: Peer) -> Response
         }
         // Not the store's own answer: its rules for other origins are `http.headers`.
         Route::Bucket(_) if parts.method == Method::OPTIONS => preflight::of_bucket(),
-        Route::Bucket(bucket) => bucket::pass(&site, bucket, parts, body, peer).await,
+        Route::Bucket(bucket) => {
+            let client = Reached::of(&site, &parts, peer).client;
+            let mut line = Line::begin(&site, &parts, client);
+            line.at(parts.uri.path());
+            let method = parts.method.clone();
+            let response = bucket::pass(&site, bucket, parts, body, peer).await;
+            line.end_of_bucket(&method, response)
+        }
         Route::Root => preflight::root(&parts.method),
         Route::Alive => health::alive(),
         Route::Ready => health::ready(&site.registry).await,

@@ -16,7 +16,7 @@ use crate::auth::Access;
 use crate::config::{
     Action, Config, Driver, Environment, Loaded, LogLevel, Origin, Scheme, Secret,
 };
-use crate::http::Tls;
+use crate::http::{self, Tls};
 use crate::telemetry;
 
 use report::Report;
@@ -26,6 +26,9 @@ use report::Report;
 pub(super) struct Arguments {
     /// The configuration, as `serve` takes it
     file: Option<PathBuf>,
+    /// Only ask the pounce that runs here whether it is alive, for a health check
+    #[arg(long)]
+    alive: bool,
 }
 
 pub(super) fn run(arguments: &Arguments) -> ExitCode {
@@ -34,6 +37,9 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
         Ok(loaded) => loaded,
         Err(error) => return fail(&error),
     };
+    if arguments.alive {
+        return on_runtime(alive(&loaded.config));
+    }
     let mut log = loaded.config.log.clone();
     // What goes wrong is told by this command's own lines.
     log.level = LogLevel::Error;
@@ -48,6 +54,16 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
         upstreams::check(config, &mut report).await;
         report.end()
     })
+}
+
+async fn alive(config: &Config) -> ExitCode {
+    match http::alive::ask(&config.http).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            eprintln!("pounce: http.addr: {}: {why}", config.http.addr.to_reach());
+            ExitCode::FAILURE
+        }
+    }
 }
 
 /// Every setting, its value, and where it comes from.

@@ -1,0 +1,105 @@
+//! Asks a pounce on the same machine whether it is alive, for health checks in images that have no HTTP client.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::client::danger::{
+    HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier,
+};
+use tokio_rustls::rustls::crypto::aws_lc_rs;
+use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use tokio_rustls::rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
+
+use crate::config::Http;
+
+/// How long all of it may take.
+const PATIENCE: Duration = Duration::from_secs(5);
+const REQUEST: &[u8] = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+const ALIVE: &[u8] = b"HTTP/1.1 200 ";
+
+/// Asks `/healthz` at `http.addr`, within five seconds. Where clients need a certificate (`http.tls.clientcas`), a
+/// listener that takes connections counts as alive.
+///
+/// # Errors
+/// It is not alive; why, in a few words.
+pub async fn ask(http: &Http) -> Result<(), String> {
+    let asked = tokio::time::timeout(PATIENCE, answer(http)).await;
+    let answer = asked.map_err(|_| "there was no answer within 5 seconds".to_owned())?;
+    answer.map_err(|error| error.to_string())
+}
+
+async fn answer(http: &Http) -> std::io::Result<()> {
+    let stream = TcpStream::connect(http.addr.to_reach()).await?;
+    if http.tls.certificate.is_none() {
+        return exchange(stream).await;
+    }
+    if !http.tls.clientcas.is_empty() {
+        return Ok(());
+    }
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(std::io::Error::other)?;
+    let config = config
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Any))
+        .with_no_client_auth();
+    let name = ServerName::try_from("localhost").map_err(std::io::Error::other)?;
+    let connector = TlsConnector::from(Arc::new(config));
+    exchange(connector.connect(name, stream).await?).await
+}
+
+async fn exchange(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> std::io::Result<()> {
+    stream.write_all(REQUEST).await?;
+    let mut begun = [0; ALIVE.len()];
+    stream.read_exact(&mut begun).await?;
+    if begun == ALIVE {
+        return Ok(());
+    }
+    Err(std::io::Error::other("it answers, and not with 200"))
+}
+
+/// Takes any certificate: it is for the name that clients use, and nothing secret is sent or believed.
+#[derive(Debug)]
+struct Any;
+
+impl ServerCertVerifier for Any {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        let provider = aws_lc_rs::default_provider();
+        provider
+            .signature_verification_algorithms
+            .supported_schemes()
+    }
+}
