@@ -223,8 +223,8 @@ async fn a_registry_with_an_upstream_takes_no_anonymous_pushes_unless_it_says_so
         variables.extend(more.map(|actions| ("REGISTRY_AUTH_ANONYMOUS", actions)));
         variables.extend(upstreamed.then_some(("REGISTRY_PROXY_REMOTEURL", &url[..])));
         let pounce = Pounce::with(&variables).await;
-        let began = pounce.send(pounce.request("POST", begin)).await;
-        assert_eq!(began.status, status, "{variables:?}");
+        let reply = pounce.send(pounce.request("POST", begin)).await;
+        assert_eq!(reply.status, status, "{variables:?}");
     }
     // Who may not pull may not see what there is, either.
     let pounce = Pounce::with(&[plain, ("REGISTRY_AUTH_ANONYMOUS", "push")]).await;

@@ -74,7 +74,7 @@ impl World {
     fn step(&mut self, number: usize) {
         let Client { heard, at, .. } = self.clients[number].clone();
         let then = match at {
-            At::Listing if self.superseded(number) => return,
+            At::Listing | At::Missing if self.superseded(number) => return,
             At::Listing => {
                 let mut older = self.tails.clone();
                 older.retain(|tail| !self.careful || *tail != heard);
@@ -82,7 +82,6 @@ impl World {
             }
             At::Taking(older) if self.tails.contains(&heard) => At::Storing(older),
             At::Taking(_) if self.careful => At::Missing,
-            At::Missing if self.superseded(number) => return,
             At::Taking(_) | At::Missing => {
                 self.clients[number].lost = true;
                 return;

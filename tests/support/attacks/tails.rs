@@ -19,8 +19,8 @@ fn location(response: &Response) -> String {
 /// Begins an upload with a tail of `tail` bytes; its location.
 pub(crate) async fn begin(addr: SocketAddr, repository: &str, tail: usize) -> String {
     let client = Client::new();
-    let begin = client.post(format!("http://{addr}/v2/{repository}/blobs/uploads/"));
-    let begun = location(&begin.send().await.unwrap());
+    let request = client.post(format!("http://{addr}/v2/{repository}/blobs/uploads/"));
+    let begun = location(&request.send().await.unwrap());
     let bytes = Bytes::from(vec![b'a'; tail]);
     location(&patch(&client, addr, &begun, bytes).await)
 }
