@@ -106,6 +106,7 @@ impl Line {
                 line: self,
                 metrics: None,
                 length,
+                _memory: None,
             };
             Body::new(Observed { body, observer })
         })
