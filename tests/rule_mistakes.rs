@@ -212,9 +212,9 @@ fn the_example_of_rules_in_the_configuration_loads() {
         .map(|line| &line["  #   ".len()..])
         .collect();
     assert!(example.len() > 3, "{example:?}");
-    let indented: String = example.iter().map(|line| format!("    {line}\n")).collect();
+    let indented = example.join("\n    ");
     load(&format!(
-        "auth:\n  htpasswd: {{path: /x}}\n  rules:\n{indented}{UPSTREAMS}"
+        "auth:\n  htpasswd: {{path: /x}}\n  rules:\n    {indented}{UPSTREAMS}"
     ))
     .unwrap();
 }
