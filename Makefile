@@ -60,7 +60,7 @@ bench: bench-packages ## measurements beside the peers, one table; SCENARIO=warm
 	cargo build --release --locked --package pounce --package pounce-peers
 	"$${CARGO_TARGET_DIR:-target}/release/peers" $(SCENARIO)
 
-torture: packages ## what is broken on purpose, some forty minutes of it; FAULT=kills, bucket, upstream, outages, races, replicas, ending or soak for one
+torture: packages ## what is broken on purpose, some forty minutes of it; FAULT=kills, bucket, upstream, outages, races, replicas, ending, hostile or soak for one
 	cargo bench --locked --bench torture -- $(FAULT)
 
 micro: ## measurements of single functions, by criterion

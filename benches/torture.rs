@@ -21,8 +21,8 @@ use support::faults::Fault;
 use torture::kills::Moment;
 use torture::races::Race;
 use torture::report::{Row, table};
-use torture::siege::Target;
-use torture::{bucket, ending, fleet, kills, outages, races, soak};
+use torture::siege::Siege;
+use torture::{bucket, ending, fleet, hostile, kills, outages, races, soak};
 
 const KINDS: [&str; 9] = [
     "kills", "bucket", "upstream", "outages", "races", "replicas", "ending", "hostile", "soak",
@@ -132,9 +132,9 @@ async fn race(seed: u64) -> Vec<Row> {
 
 /// One attack after the other, each on a process of its own that a fleet pulls from meanwhile.
 async fn attack() -> Vec<Row> {
-    let target = Target::start(&[]).await;
-    let siege = target.besiege("nothing", std::future::pending()).await;
-    vec![said(siege.row())]
+    let said = |siege: &Siege| eprintln!("{siege}");
+    let sieges = hostile::all(said).await;
+    sieges.iter().map(Siege::row).collect()
 }
 
 /// Real clients, behind a front, while replicas die; a script, which says its figures at its end.

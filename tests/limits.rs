@@ -10,26 +10,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::support::image::digest;
-use crate::support::wire::{exchange, head, responses, to_the_end};
+use crate::support::wire::{exchange, head, raise_descriptors, responses, to_the_end};
 use crate::support::{Pounce, Process, Upstream};
-
-/// Gives this process as many descriptors as it may have; how many connections it can then have. The other ends are
-/// another process's.
-pub fn raise_descriptors() -> usize {
-    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
-    let raised = rustix::process::Rlimit {
-        current: limit.maximum,
-        ..limit
-    };
-    rustix::process::setrlimit(rustix::process::Resource::Nofile, raised).unwrap();
-    // A machine that allows fewer gets as many as it allows.
-    let most = limit.maximum.map_or(10_000, |most| most.min(10_500) - 500);
-    assert!(
-        most >= 3_000,
-        "the hard limit of descriptors (ulimit -Hn) is too low"
-    );
-    usize::try_from(most).unwrap()
-}
 
 #[tokio::test]
 async fn ten_thousand_idle_connections_keep_nobody_out() {

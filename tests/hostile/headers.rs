@@ -5,10 +5,11 @@ use std::time::{Duration, Instant};
 
 use crate::support::Process;
 use crate::support::attacks::headers::half_sent;
+use crate::support::wire::raise_descriptors;
 
 #[tokio::test]
 async fn thousands_of_half_headers_take_little_and_give_it_back() {
-    let most = crate::limits::raise_descriptors();
+    let most = raise_descriptors();
     let process = Process::start(&[("REGISTRY_LOG_ACCESSLOG_DISABLED", "true")]);
     // Each of them within what one address may have.
     let from: Vec<_> = (2..10).map(|last| Ipv4Addr::new(127, 0, 0, last)).collect();

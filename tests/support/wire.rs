@@ -58,3 +58,21 @@ pub(crate) async fn canned(response: String) -> SocketAddr {
     });
     addr
 }
+
+/// Gives this process as many descriptors as it may have; how many connections it can then have. The other ends are
+/// another process's.
+pub fn raise_descriptors() -> usize {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    let raised = rustix::process::Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    rustix::process::setrlimit(rustix::process::Resource::Nofile, raised).unwrap();
+    // A machine that allows fewer gets as many as it allows.
+    let most = limit.maximum.map_or(10_000, |most| most.min(10_500) - 500);
+    assert!(
+        most >= 3_000,
+        "the hard limit of descriptors (ulimit -Hn) is too low"
+    );
+    usize::try_from(most).unwrap()
+}

@@ -10,6 +10,7 @@ pub mod bucket;
 pub mod client;
 pub mod ending;
 pub mod fleet;
+pub mod hostile;
 pub mod kills;
 pub mod ledger;
 pub mod outages;
