@@ -36,14 +36,13 @@ impl Rules {
     pub(super) fn new(rules: &[Rule], hosts: &HostNames) -> Self {
         let settle = |rule: &Rule| {
             let one = |pattern: &RepositoryPattern| {
-                let place = hosts.place(pattern);
-                let kind = match place {
+                let kind = match hosts.place(pattern) {
                     Place::Anywhere => Kind::Anywhere,
                     Place::Default => Kind::Default,
                     Place::Further(_) => Kind::Further,
                 };
                 // A loaded configuration has none that fits no name.
-                Some((kind, place.pattern(pattern)?))
+                Some((kind, hosts.settle_pattern(pattern)?))
             };
             let all = |patterns: &Vec<_>| patterns.iter().filter_map(one).collect();
             Settled {

@@ -27,24 +27,6 @@ pub enum Place<'a> {
     Further(&'a str),
 }
 
-impl Place<'_> {
-    /// Whether both are about the same upstream.
-    pub(super) fn is_same(&self, other: &Self) -> bool {
-        self == other
-    }
-
-    /// A pattern of this place for names as the bucket has them; `None`: no name fits.
-    #[must_use]
-    pub fn pattern(&self, pattern: &RepositoryPattern) -> Option<RepositoryPattern> {
-        match self {
-            Self::Anywhere => Some(pattern.clone()),
-            // What is behind a slash of a valid pattern is a valid one.
-            Self::Default => pattern.first_component().1?.parse().ok(),
-            Self::Further(_) => pattern.first_component().1.map(|_| pattern.clone()),
-        }
-    }
-}
-
 impl HostNames {
     /// Whether there is no upstream.
     #[must_use]
@@ -72,6 +54,24 @@ impl HostNames {
         }
         let further = self.further.iter().find(|host| *host == first);
         further.map_or(Place::Anywhere, |host| Place::Further(host))
+    }
+
+    /// The pattern for names as the bucket has them; `None`: no name fits.
+    #[must_use]
+    pub fn settle_pattern(&self, pattern: &RepositoryPattern) -> Option<RepositoryPattern> {
+        let (first, behind) = pattern.first_component();
+        let is_host = self.place(pattern) != Place::Anywhere;
+        if behind.is_none() && is_host {
+            return None;
+        }
+        let rest = self.without_default(pattern.as_str());
+        let is_alone = self.is_default(rest) || self.further.iter().any(|host| host == rest);
+        let is_anothers = self.is_default(first) && self.is_further(rest);
+        if is_alone || is_anothers {
+            return None;
+        }
+        // What is behind a slash of a valid pattern is a valid one.
+        rest.parse().ok()
     }
 
     /// Whether a repository's name in the bucket is one of a further upstream's.

@@ -115,13 +115,13 @@ impl Rule {
         };
         let one = |narrow: &RepositoryPattern| {
             let covers = |wide: &RepositoryPattern| match (hosts.place(wide), hosts.place(narrow)) {
-                (Place::Anywhere, place) => place
-                    .pattern(narrow)
+                (Place::Anywhere, _) => hosts
+                    .settle_pattern(narrow)
                     .is_some_and(|narrow| wide.covers(&narrow)),
                 (wide_place, narrow_place) => {
-                    let patterns = wide_place.pattern(wide).zip(narrow_place.pattern(narrow));
+                    let patterns = hosts.settle_pattern(wide).zip(hosts.settle_pattern(narrow));
                     // One that forbids is also about what was pushed.
-                    wide_place.is_same(&narrow_place)
+                    wide_place == narrow_place
                         && (self.actions.is_empty() || !other.actions.is_empty())
                         && patterns.is_some_and(|(wide, narrow)| wide.covers(&narrow))
                 }
@@ -160,7 +160,7 @@ pub(super) fn check(rules: &[Rule], hosts: &HostNames) -> Result<(), ConfigError
 fn check_host(pattern: &RepositoryPattern, rule: &Rule, hosts: &HostNames) -> Result<(), String> {
     let (first, rest) = pattern.first_component();
     let place = hosts.place(pattern);
-    if place.pattern(pattern).is_none() {
+    if hosts.settle_pattern(pattern).is_none() {
         return Err(format!(
             "{}: no repository has this name: write {first}/**, or what stands behind one host",
             pattern.as_str()

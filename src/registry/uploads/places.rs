@@ -15,8 +15,8 @@ use crate::shares::{Share, Shares, neighbourhood};
 const MAX_BODIES: usize = 32;
 /// How many of these one pusher has.
 const MAX_OF_ONE: usize = 24;
-/// How long a push waits for a place.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// How long a push waits for a place: less than the minute after which many proxies give up.
+const PATIENCE: Duration = Duration::from_secs(50);
 /// The most bytes of all pushes that are in memory: a push reserves a part of it at a time, so that at least three go on
 /// with the largest parts, and 19 with those of the default.
 const MAX_MEMORY: usize = 192 << 20;
@@ -104,7 +104,7 @@ impl Places {
         let turn = tokio::time::timeout(PATIENCE, self.at_last(pusher)).await;
         turn.map_err(|_| {
             let message = "too many blobs are being pushed, try again later";
-            Error::new(ErrorCode::TooManyRequests, message).retry_after(Some(PATIENCE))
+            Error::new(ErrorCode::TooManyRequests, message).retry_after(Some(WHILE_WANTED))
         })
     }
 }
