@@ -12,9 +12,9 @@ use super::MAX_MANIFEST_BYTES;
 
 /// A manifest of so many bytes needs no memory of this budget: most have less.
 const SMALL: usize = 64 << 10;
-/// What large manifests take together: what the cache keeps (32 MiB), and twelve of the largest that are read, answered
+/// What large manifests take together: what the cache keeps (32 MiB), and eight of the largest that are read, answered
 /// or written.
-const ALL: usize = 80 << 20;
+const ALL: usize = 64 << 20;
 /// How long a manifest waits for memory: less than the 30 s after which clients give up. It may be part of what holds
 /// some, as that of an index is: then none must wait for ever.
 const WAIT: Duration = Duration::from_secs(20);
