@@ -70,6 +70,9 @@ impl HostNames {
         if is_alone || is_anothers {
             return None;
         }
+        let rest = self
+            .further_host(rest)
+            .map_or(rest, |host| once(rest, host));
         // What is behind a slash of a valid pattern is a valid one.
         rest.parse().ok()
     }
@@ -78,6 +81,20 @@ impl HostNames {
     #[must_use]
     pub fn is_further(&self, name: &str) -> bool {
         self.further_host(name).is_some()
+    }
+
+    /// Whether a name that no further upstream has begins with something that could be the host of one: that of a
+    /// further upstream which was taken out of the configuration.
+    #[must_use]
+    pub fn looks_further(&self, name: &str) -> bool {
+        let Some((first, _)) = name.split_once('/') else {
+            return false;
+        };
+        let is_number = |text: &str| !text.is_empty() && text.bytes().all(|it| it.is_ascii_digit());
+        let has_port = first
+            .rsplit_once('_')
+            .is_some_and(|(_, port)| is_number(port));
+        !self.is_further(name) && (first.contains('.') || first == "localhost" || has_port)
     }
 
     /// A name as the bucket has it: without hosts of the default upstream before it, and with one host of a further

@@ -52,6 +52,11 @@ impl Registry {
         let (mut page, mut asked) = (Vec::new(), 0);
         // One more than the page has, so that it is known whether there is a next one.
         for some in all[behind..].chunks(ASKED_AT_ONCE) {
+            // What was asked some seconds ago is not asked again, however often clients list.
+            let shown = |name: &RepositoryName, held: Option<bool>| {
+                let held = held.or_else(|| self.remembered_holding(name));
+                shown(name, held)
+            };
             let undecided = some.iter().filter(|name| shown(name, None).is_none());
             let undecided: Vec<_> = undecided.take(ASKED - asked).collect();
             asked += undecided.len();

@@ -42,7 +42,8 @@ impl Registry {
         let (store, digest) = (&self.inner.store, manifest.digest());
         let key = Key::Revision(name, &digest);
         if store.keeps_conditions().await || store.head(key).await?.is_none() {
-            let metadata = Metadata::from([(ORIGIN.to_owned(), UPSTREAM.to_owned())]);
+            let mut metadata = self.provenance(name);
+            metadata.insert(ORIGIN.to_owned(), UPSTREAM.to_owned());
             let (bytes, media_type) = (Bytes::from(digest.to_string()), MediaType::OCTET_STREAM);
             let absent = Condition::IfAbsent;
             store

@@ -129,7 +129,8 @@ impl Registry {
         Ok(link.is_some_and(|link| self.is_pushed(name, tag, &link)))
     }
 
-    fn provenance(&self, name: &RepositoryName) -> Metadata {
+    /// The metadata of links to what came from the upstream.
+    pub(super) fn provenance(&self, name: &RepositoryName) -> Metadata {
         let label = self
             .upstream(name)
             .map(|upstream| upstream.label().to_owned());

@@ -5,6 +5,7 @@ mod answers;
 mod connections;
 mod guesses;
 mod headers;
+mod holdings;
 mod manifests;
 mod membership;
 mod pushes;

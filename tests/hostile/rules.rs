@@ -14,7 +14,7 @@ const RULES: &str = "
 - { users: [admin], actions: [pull, push, delete] }";
 
 /// Two upstreams with an image each, and the variables of a registry in front of them.
-async fn upstream() -> (Upstream, Vec<(&'static str, String)>) {
+pub(super) async fn upstream() -> (Upstream, Vec<(&'static str, String)>) {
     let upstream = Upstream::start().await;
     upstream.add("library/alpine", "v1", &Image::new(1, &[1000]));
     upstream.add("org/other", "v1", &Image::new(2, &[1000]));
@@ -34,7 +34,7 @@ async fn upstream() -> (Upstream, Vec<(&'static str, String)>) {
 }
 
 /// As docker does it that is not logged in: with a token for anybody, if it can get one.
-async fn anonymous(pounce: &Pounce, method: &str, path: &str) -> Reply {
+pub(super) async fn anonymous(pounce: &Pounce, method: &str, path: &str) -> Reply {
     let reply = pounce.send(pounce.request(method, path)).await;
     if reply.status != 401 {
         return reply;
@@ -48,7 +48,7 @@ async fn anonymous(pounce: &Pounce, method: &str, path: &str) -> Reply {
 }
 
 /// Every way to something of a repository that holds an image.
-fn ways(name: &str, (blob, manifest): &(String, String)) -> Vec<(&'static str, String)> {
+pub(super) fn ways(name: &str, (blob, manifest): &(String, String)) -> Vec<(&'static str, String)> {
     let paths = [
         "manifests/v1".to_owned(),
         format!("manifests/{manifest}"),
@@ -62,7 +62,7 @@ fn ways(name: &str, (blob, manifest): &(String, String)) -> Vec<(&'static str, S
         .collect()
 }
 
-async fn assert_hidden(pounce: &Pounce, name: &str, image: &(String, String)) {
+pub(super) async fn assert_hidden(pounce: &Pounce, name: &str, image: &(String, String)) {
     for (method, path) in ways(name, image) {
         let reply = anonymous(pounce, method, &path).await;
         assert_eq!(reply.status, 401, "{method} {path} {reply:?}");
@@ -97,14 +97,14 @@ async fn assert_shown(pounce: &Pounce, name: &str, image: &(String, String)) {
     pounce.until_quiet().await;
 }
 
-async fn catalog(pounce: &Pounce) -> Vec<String> {
+pub(super) async fn catalog(pounce: &Pounce) -> Vec<String> {
     let listed = anonymous(pounce, "GET", "/v2/_catalog").await;
     assert_eq!(listed.status, 200);
     let listed: Value = serde_json::from_slice(&listed.body).unwrap();
     serde_json::from_value(listed["repositories"].clone()).unwrap()
 }
 
-fn digests(image: &Image) -> (String, String) {
+pub(super) fn digests(image: &Image) -> (String, String) {
     (digest(&image.blobs[0]), image.digest())
 }
 
@@ -332,4 +332,45 @@ async fn a_client_that_may_see_nothing_walks_nothing() {
     push(&pounce, "admin", "new", 2).await;
     let listed = ask(&pounce, "admin", "GET", "/v2/_catalog").await;
     assert_eq!(listed.body, r#"{"repositories":["a/b","new"]}"#);
+}
+
+/// As clients write what they would rather not have recognized.
+#[tokio::test]
+async fn no_spelling_of_a_request_is_past_the_rules() {
+    let (_upstream, variables) = upstream().await;
+    let pounce = Pounce::with(&borrowed(&variables)).await;
+    let (_, manifest) = push(&pounce, "ci-1", "team/secret", 3).await;
+    for name in [
+        "team%2Fsecret",
+        "team/%73ecret",
+        "docker.io%2Fteam/secret",
+        "docker%2Eio/team/secret",
+        "DOCKER.IO/team/secret",
+        "docker.io./team/secret",
+        "docker.io:443/team/secret",
+        "docker.io//team/secret",
+        "./team/secret",
+        "library/../team/secret",
+        "library/%2e%2e/team/secret",
+        "team/secret/",
+        "registry.hub.docker.com/team/secret",
+        "docker.io/index.docker.io/registry-1.docker.io/team/secret",
+    ] {
+        for reference in ["v1", &manifest] {
+            for query in [
+                "",
+                "?ns=docker.io",
+                "?ns=ghcr.io&ns=docker.io",
+                "?NS=docker.io",
+                "?%6es=docker.io",
+                "?ns=docker.io:443",
+                "?ns=docker.io%00",
+                "?ns=",
+            ] {
+                let path = format!("/v2/{name}/manifests/{reference}{query}");
+                let reply = anonymous(&pounce, "GET", &path).await;
+                assert!([400, 401, 404].contains(&reply.status), "{path} {reply:?}");
+            }
+        }
+    }
 }
