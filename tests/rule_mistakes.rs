@@ -77,6 +77,10 @@ fn a_rule_that_does_nothing_is_an_error() {
             "no repository has this name",
         ),
         (
+            "[{users: [a], repositories: ['registry:5000/**'], actions: [pull]}]",
+            "registry_5000/**",
+        ),
+        (
             "[{users: [a], repositories: [docker.io], actions: [pull]}]",
             "no repository has this name",
         ),
@@ -135,6 +139,22 @@ fn a_rule_that_does_nothing_is_an_error() {
              {users: [a], repositories: ['ghcr.io/**'], actions: [pull]}]",
             "auth.rules.1",
         ),
+        // However often the host is written.
+        (
+            "[{users: [a], repositories: ['ghcr.io/a/**'], actions: [pull]}, \
+             {users: [a], repositories: ['ghcr.io/ghcr.io/a/b'], actions: [pull]}]",
+            "auth.rules.1",
+        ),
+        // Several before it do together.
+        (
+            "[{users: [a], actions: [pull]}, {users: [b], actions: [pull]}, {users: [a, b], actions: [push]}]",
+            "auth.rules.2",
+        ),
+        (
+            "[{users: ['*'], repositories: ['a/**']}, {users: ['*'], repositories: ['b/**']}, \
+             {users: [x], repositories: ['a/1', 'b/2'], actions: [pull]}]",
+            "auth.rules.2",
+        ),
     ];
     for (text, expected) in cases {
         let error = rules(text).expect_err(text);
@@ -151,11 +171,13 @@ fn a_rule_that_sometimes_decides_is_none() {
         "[{users: ['*'], repositories: ['team/*'], actions: [pull]}, {users: [a], repositories: ['team/**'], actions: [push]}]",
         "[{users: ['*'], actions: [pull]}, {users: [anonymous], actions: [pull]}]",
         "[{users: [a], actions: [pull]}, {users: ['*'], actions: [pull]}]",
+        "[{users: [a], repositories: ['a/**']}, {users: [b], repositories: ['b/**']}, {users: [a, b], repositories: ['a/**', 'b/**'], actions: [pull]}]",
         // What was pushed is for the next rule.
         "[{users: ['*'], repositories: ['docker.io/**', 'ghcr.io/**'], actions: [pull]}, {users: ['*'], repositories: ['team/**'], actions: [push]}]",
         "[{users: ['*'], repositories: ['docker.io/team/**'], actions: [pull]}, {users: ['*'], repositories: ['team/**'], actions: [pull]}]",
         "[{users: ['*'], repositories: ['docker.io/a/**'], actions: [pull]}, {users: ['*'], repositories: ['docker.io/a/b'], actions: []}]",
         "[{users: [a], repositories: ['registry_5000/**', 'registry-1.docker.io/b/*'], actions: [pull, delete]}]",
+        "[{users: [a], repositories: ['ghcr.io/docker.io/a'], actions: [pull]}]",
         "[{users: [a], repositories: ['my.app', 'a.b-*'], actions: [push]}]",
     ] {
         rules(text).unwrap_or_else(|error| panic!("{text}: {error}"));

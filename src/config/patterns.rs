@@ -62,6 +62,9 @@ fn meaningful(text: &str, components: bool) -> Result<(), String> {
     if text.is_empty() {
         return Err("a pattern is not empty".to_owned());
     }
+    if components && text.contains(':') {
+        return Err("names have no colon: a host's port stands behind an underscore, as in registry_5000/**".to_owned());
+    }
     if let Some(odd) = text
         .chars()
         .find(|c| matches!(c, '{' | '}' | '\\') || (components && matches!(c, '!' | '^')))

@@ -92,45 +92,71 @@ impl Rule {
         self.names_anonymous() && self.actions.is_empty()
     }
 
-    /// Whether whatever the other one decides, this one decides before it.
-    fn covers(&self, other: &Self, hosts: &HostNames) -> bool {
-        let user = |narrow: &UserPattern| {
-            let is_anonymous = |pattern: &UserPattern| pattern.as_str() == ANONYMOUS;
-            let covers = |wide: &UserPattern| match (is_anonymous(wide), is_anonymous(narrow)) {
-                (false, false) => wide.covers(narrow),
-                (wide, narrow) => wide && narrow,
-            };
-            self.users.iter().any(covers)
+    /// Whether it decides for all users and repositories of these patterns, of a rule with or without actions that comes
+    /// after it.
+    fn covers(&self, (user, repositories): Part<'_>, forbids: bool, hosts: &HostNames) -> bool {
+        let is_anonymous = |pattern: &UserPattern| pattern.as_str() == ANONYMOUS;
+        let covers = |wide: &UserPattern| match (is_anonymous(wide), is_anonymous(user)) {
+            (false, false) => wide.covers(user),
+            (wide, narrow) => wide && narrow,
         };
-        let users = self.binds_all() || other.users.iter().all(user);
-        users && self.covers_repositories(other, hosts)
+        let users = self.binds_all() || self.users.iter().any(covers);
+        users && self.covers_repositories(repositories, forbids, hosts)
     }
 
-    fn covers_repositories(&self, other: &Self, hosts: &HostNames) -> bool {
+    fn covers_repositories(
+        &self,
+        narrow: Option<&RepositoryPattern>,
+        forbids: bool,
+        hosts: &HostNames,
+    ) -> bool {
         let Some(wide) = &self.repositories else {
             return true;
         };
-        let Some(narrow) = &other.repositories else {
+        let Some(narrow) = narrow else {
             return wide.iter().any(|pattern| pattern.as_str() == "**");
         };
-        let one = |narrow: &RepositoryPattern| {
-            let covers = |wide: &RepositoryPattern| match (hosts.place(wide), hosts.place(narrow)) {
-                (Place::Anywhere, _) => hosts
-                    .settle_pattern(narrow)
-                    .is_some_and(|narrow| wide.covers(&narrow)),
-                (wide_place, narrow_place) => {
-                    let patterns = hosts.settle_pattern(wide).zip(hosts.settle_pattern(narrow));
-                    // One that forbids is also about what was pushed.
-                    wide_place == narrow_place
-                        && (self.actions.is_empty() || !other.actions.is_empty())
-                        && patterns.is_some_and(|(wide, narrow)| wide.covers(&narrow))
-                }
-            };
-            wide.iter().any(covers)
+        let covers = |wide: &RepositoryPattern| match (hosts.place(wide), hosts.place(narrow)) {
+            (Place::Anywhere, _) => hosts
+                .settle_pattern(narrow)
+                .is_some_and(|narrow| wide.covers(&narrow)),
+            (wide_place, narrow_place) => {
+                let patterns = hosts.settle_pattern(wide).zip(hosts.settle_pattern(narrow));
+                // One that forbids is also about what was pushed.
+                wide_place == narrow_place
+                    && (self.actions.is_empty() || !forbids)
+                    && patterns.is_some_and(|(wide, narrow)| wide.covers(&narrow))
+            }
         };
-        narrow.iter().all(one)
+        wide.iter().any(covers)
+    }
+
+    /// Every pair of patterns that it is about; without repositories, all of them.
+    fn parts(&self) -> impl Iterator<Item = Part<'_>> {
+        self.users.iter().flat_map(|user| {
+            let listed = self.repositories.iter().flatten().map(Some);
+            let all = self.repositories.is_none().then_some(None);
+            listed
+                .chain(all)
+                .map(move |repositories| (user, repositories))
+        })
+    }
+
+    /// The last of the rules before it that decide about all that it is about, if they do, together.
+    fn covered_by(&self, before: &[Self], hosts: &HostNames) -> Option<usize> {
+        let forbids = self.actions.is_empty();
+        let by = |part| {
+            before
+                .iter()
+                .position(|rule| rule.covers(part, forbids, hosts))
+        };
+        let by: Option<Vec<usize>> = self.parts().map(by).collect();
+        by?.into_iter().max()
     }
 }
+
+/// Users and repositories of a rule, one pattern of each; `None`: all repositories.
+type Part<'a> = (&'a UserPattern, Option<&'a RepositoryPattern>);
 
 /// What is wrong with rules, for these upstreams.
 pub(super) fn check(rules: &[Rule], hosts: &HostNames) -> Result<(), ConfigError> {
@@ -144,11 +170,10 @@ pub(super) fn check(rules: &[Rule], hosts: &HostNames) -> Result<(), ConfigError
             let checked = check_host(pattern, rule, hosts);
             checked.map_err(|message| ConfigError::value(setting("repositories"), message))?;
         }
-        let before = rules[..index].iter();
-        if let Some(by) = before.clone().position(|before| before.covers(rule, hosts)) {
+        if let Some(by) = rule.covered_by(&rules[..index], hosts) {
             let message = format!(
-                "never decides, because auth.rules.{by} fits everything that it fits, and comes first: put it before \
-                 that one, or take it out"
+                "never decides, because the rules up to auth.rules.{by} fit everything that it fits, and come first: put \
+                 it before that one, or take it out"
             );
             return Err(ConfigError::value(format!("auth.rules.{index}"), message));
         }
