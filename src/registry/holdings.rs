@@ -76,6 +76,17 @@ impl Cache {
         matches!(self.holdings.get(name), Some(Holding::Marked))
     }
 
+    /// Remembers that a repository holds no pushed content, unless a push says otherwise meanwhile: whether one does.
+    fn keep_unpushed(&self, name: &RepositoryName, unpushed: Holding) -> bool {
+        let kept = self.holdings.entry_by_ref(name).and_upsert_with(|known| {
+            let known = known.map(moka::Entry::into_value);
+            known
+                .filter(|it| !matches!(it, Holding::Unpushed { .. }))
+                .unwrap_or(unpushed)
+        });
+        !matches!(kept.into_value(), Holding::Unpushed { .. })
+    }
+
     /// Remembers that a repository holds pushed content.
     pub(super) fn keep_pushed(&self, name: &RepositoryName) {
         if !self.is_known_to_hold_pushed(name) {
@@ -119,12 +130,7 @@ impl Registry {
                     }
                 },
             };
-            if cache.is_known_to_hold_pushed(name) {
-                return Ok(true);
-            }
-            let unpushed = Holding::Unpushed { surveyed, asked };
-            cache.holdings.insert(name.clone(), unpushed);
-            Ok(false)
+            Ok(cache.keep_unpushed(name, Holding::Unpushed { surveyed, asked }))
         };
         let matter = Matter::Holding(name.clone());
         cache.in_turn(matter, Box::pin(ask)).await
