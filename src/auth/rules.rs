@@ -1,7 +1,7 @@
 //! `auth.rules`: the first one that fits user and repository decides.
 //!
 //! A rule whose pattern begins with the host of an upstream is about what comes from there: it grants nothing on a
-//! repository that holds pushed content, and nobody pushes by it. Without actions it forbids, whatever a repository
+//! repository that holds pushed content, and allows no push. Without actions it forbids, whatever a repository
 //! holds: what it forbids cannot be had by pushing something beside it.
 
 use crate::config::{ANONYMOUS, Action, HostNames, Place, RepositoryPattern, Rule};

@@ -1,6 +1,6 @@
 //! Memory for large manifests: what this process keeps of them, in caches, answers and writes together.
 //!
-//! Bytes that are held have their memory with them, until nothing refers to them any more. Whoever reads a manifest
+//! Bytes that are held have their memory with them, until nothing refers to them any more. A reader of a manifest
 //! reserves its memory first, so that many that come at once wait for one another.
 
 use std::time::Duration;

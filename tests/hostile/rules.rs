@@ -142,7 +142,7 @@ async fn a_rule_on_a_host_gives_nothing_that_was_pushed() {
         let path = format!("/v2/{spelling}/manifests/v1?ns=docker.io");
         assert_eq!(anonymous(&pounce, "GET", &path).await.status, 401, "{path}");
     }
-    // Public ones are public, whoever pushed there.
+    // Public ones are public, whichever user pushed there.
     let public = push(&pounce, "admin", "public/app", 4).await;
     assert_shown(&pounce, "public/app", &public).await;
     // Nor by pushes, deletes and mounts.
