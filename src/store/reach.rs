@@ -1,4 +1,4 @@
-//! Whether the bucket is there, and takes writes: for those who ask every few seconds.
+//! Whether the bucket is there, and takes writes, for probes that ask every few seconds.
 
 use std::time::Duration;
 
@@ -46,7 +46,7 @@ impl Store {
 
     /// Whether there is room by now. That it may not write is not the bucket's fault.
     async fn try_write(&self) -> Result<(), StoreError> {
-        // Always the same: if nobody waits for the end of it, it leaves one object at most.
+        // Always the same: a caller that does not wait for its end leaves one object at most.
         let id = Uuid::nil();
         let (key, bytes) = (Key::Check(&id), Bytes::from(vec![0; PROBE]));
         let (kind, metadata) = (MediaType::OCTET_STREAM, Metadata::new());
