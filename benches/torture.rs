@@ -1,12 +1,8 @@
-//! `make torture`: the long form of what is broken on purpose in the tests. It prints a table, and fails if
-//! anything was lost or wrong or had no end.
+//! `make torture`: the long form of what is broken on purpose in the tests. It prints a table, and fails if anything
+//! was lost or wrong or had no end.
 //!
 //! `make torture FAULT=kills` runs one kind; the seed is printed, and `SEED=…` takes the same one again.
-#![allow(
-    clippy::unwrap_used,
-    missing_docs,
-    reason = "what goes wrong here ends the run"
-)]
+#![allow(clippy::unwrap_used, missing_docs, reason = "what goes wrong here ends the run")]
 
 #[path = "../tests/support/mod.rs"]
 mod support;
@@ -24,15 +20,11 @@ use torture::report::{Row, table};
 use torture::siege::Siege;
 use torture::{bucket, ending, fleet, hostile, kills, outages, races, soak};
 
-const KINDS: [&str; 9] = [
-    "kills", "bucket", "upstream", "outages", "races", "replicas", "ending", "hostile", "soak",
-];
+const KINDS: [&str; 9] = ["kills", "bucket", "upstream", "outages", "races", "replicas", "ending", "hostile", "soak"];
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let mut arguments = std::env::args()
-        .skip(1)
-        .filter(|argument| !argument.starts_with('-'));
+    let mut arguments = std::env::args().skip(1).filter(|argument| !argument.starts_with('-'));
     let chosen = arguments.next();
     if let Some(chosen) = &chosen
         && !KINDS.contains(&&chosen[..])
@@ -40,9 +32,7 @@ async fn main() -> ExitCode {
         eprintln!("there is no {chosen}: there are {}", KINDS.join(", "));
         return ExitCode::from(2);
     }
-    let seed = std::env::var("SEED")
-        .ok()
-        .and_then(|seed| seed.parse().ok());
+    let seed = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok());
     let seed = seed.unwrap_or_else(|| u64::from(std::process::id()));
     eprintln!("SEED={seed}");
     let (began, mut rows) = (Instant::now(), Vec::new());
@@ -69,19 +59,12 @@ async fn main() -> ExitCode {
         rows.extend(made);
     }
     println!("{}", table(&rows));
-    if rows.iter().all(Row::is_clean) {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    }
+    if rows.iter().all(Row::is_clean) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// Says how it went as soon as it did.
 fn said(row: Row) -> Row {
-    eprintln!(
-        "{}",
-        table(std::slice::from_ref(&row)).lines().last().unwrap()
-    );
+    eprintln!("{}", table(std::slice::from_ref(&row)).lines().last().unwrap());
     row
 }
 
@@ -141,25 +124,17 @@ async fn attack() -> Vec<Row> {
 fn fleet_of_replicas() -> Vec<Row> {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/interop/torture.sh");
     let mut row = Row::new("kill -9 of one of three replicas every 3 s, with docker and skopeo");
-    let output = std::process::Command::new(script)
-        .arg(support::program())
-        .output();
+    let output = std::process::Command::new(script).arg(support::program()).output();
     let output = output.unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
     let figures = text.lines().find_map(|line| line.strip_prefix("figures: "));
-    let figures: Vec<usize> = figures
-        .unwrap_or_default()
-        .split(' ')
-        .filter_map(|figure| figure.parse().ok())
-        .collect();
+    let figures: Vec<usize> = figures.unwrap_or_default().split(' ').filter_map(|figure| figure.parse().ok()).collect();
     if let [kills, operations, failed] = figures[..] {
         (row.injected, row.operations) = (kills, operations);
-        row.failed
-            .extend((0..failed).map(|_| text.clone().into_owned()));
+        row.failed.extend((0..failed).map(|_| text.clone().into_owned()));
     }
     if figures.len() != 3 || !output.status.success() {
-        row.failed
-            .push(format!("{text}{}", String::from_utf8_lossy(&output.stderr)));
+        row.failed.push(format!("{text}{}", String::from_utf8_lossy(&output.stderr)));
     }
     vec![row]
 }

@@ -1,5 +1,5 @@
-//! What `fuzz/` tries and `benches/micro` measures, with the feature `internals`: everything that reads
-//! what others wrote, and that nobody outside needs otherwise.
+//! What `fuzz/` tries and `benches/micro` measures, with the feature `internals`: everything that reads what others
+//! wrote, and that nobody outside needs otherwise.
 //!
 //! Most take any bytes, and panic if what comes of them is not as it should be.
 

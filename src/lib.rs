@@ -1,7 +1,7 @@
 //! pounce: an OCI registry that keeps nothing on its own disk.
 //!
-//! It fronts other registries, copies what is pulled into an S3 bucket once, and from then on
-//! answers blob GETs with a redirect to the bucket. What is pushed to it is stored there, too.
+//! It fronts other registries, copies what is pulled into an S3 bucket once, and from then on answers blob GETs with a
+//! redirect to the bucket. What is pushed to it is stored there, too.
 //!
 //! # The house
 //!
@@ -23,18 +23,11 @@
 //! - `shares`: what is bounded, and shared by many.
 //! - [`config`] and [`telemetry`]: what the operator says and sees; used by constructors.
 //!
-//! The four words that are not the spec's: an **upstream** is a registry in front of which pounce
-//! stands, the **store** is the bucket, a **key** is a path in it, and a **fill** copies one blob from
-//! upstream to store.
+//! The four words that are not the spec's: an **upstream** is a registry in front of which pounce stands, the **store**
+//! is the bucket, a **key** is a path in it, and a **fill** copies one blob from upstream to store.
 
 #![forbid(unsafe_code)]
-#![cfg_attr(
-    test,
-    expect(
-        clippy::unwrap_used,
-        reason = "a test that panics has failed, and says where"
-    )
-)]
+#![cfg_attr(test, expect(clippy::unwrap_used, reason = "a test that panics has failed, and says where"))]
 
 pub mod auth;
 pub mod cli;
@@ -153,24 +146,15 @@ impl Server {
         let base = match &http.host {
             // Only its origin counts: the bucket's paths begin at the root.
             Some(host) => host.as_url().join("/").unwrap_or(host.as_url().clone()),
-            None => Url::parse(&format!("{scheme}://{local}"))
-                .map_err(|error| UpstreamError::Invalid(error.to_string()))?,
+            None => {
+                Url::parse(&format!("{scheme}://{local}")).map_err(|error| UpstreamError::Invalid(error.to_string()))?
+            }
         };
         // Up to the last slash, as for distribution.
-        let base_path = http
-            .host
-            .as_ref()
-            .and_then(|host| host.as_url().join("./").ok());
-        let base_path = base_path.map_or_else(String::new, |url| {
-            url.path().trim_end_matches('/').to_owned()
-        });
-        let operator = debug
-            .as_ref()
-            .map(|(listening, _)| local_addr(&listening.listener).to_string());
-        let limits = Limits {
-            connections: descriptors::connections(http.limits.connections),
-            ..http.limits.clone()
-        };
+        let base_path = http.host.as_ref().and_then(|host| host.as_url().join("./").ok());
+        let base_path = base_path.map_or_else(String::new, |url| url.path().trim_end_matches('/').to_owned());
+        let operator = debug.as_ref().map(|(listening, _)| local_addr(&listening.listener).to_string());
+        let limits = Limits { connections: descriptors::connections(http.limits.connections), ..http.limits.clone() };
         tracing::info!(
             addr = %local, tls = tls.is_some(), auth = ?config.auth.scheme, debug = operator, upstreams,
             hosts, store = store_label, "listening"
@@ -213,8 +197,8 @@ impl Server {
         })
     }
 
-    /// Greets every upstream in the background, and warns of what is wrong with it. The first request to it
-    /// then knows what it demands.
+    /// Greets every upstream in the background, and warns of what is wrong with it. The first request to it then knows
+    /// what it demands.
     pub fn greet_upstreams(&self) {
         self.site.registry.greet_upstreams();
     }
@@ -228,9 +212,7 @@ impl Server {
     /// Where its debug listener listens.
     #[must_use]
     pub fn debug_addr(&self) -> Option<SocketAddr> {
-        self.debug
-            .as_ref()
-            .map(|(listening, _)| local_addr(&listening.listener))
+        self.debug.as_ref().map(|(listening, _)| local_addr(&listening.listener))
     }
 
     /// Serves until `stop`; then requests and fills may go on for `http.draintimeout`.
@@ -250,15 +232,8 @@ impl Server {
             Instant::now() + self.grace
         };
         // One after the other: a request that is under way may still begin a fill.
-        let (deadline, ()) = tokio::join!(
-            deadline,
-            http::serve(
-                self.listening,
-                Arc::clone(&self.site),
-                stop.clone(),
-                self.grace
-            )
-        );
+        let (deadline, ()) =
+            tokio::join!(deadline, http::serve(self.listening, Arc::clone(&self.site), stop.clone(), self.grace));
         let left = deadline.saturating_duration_since(Instant::now());
         self.site.registry.drain(left).await;
         ended.cancel();
@@ -291,12 +266,7 @@ pub(crate) async fn open(
 ) -> Result<Registry, StartError> {
     let upstreams = Upstreams::new(&config.proxy, metrics)?;
     options.proxied_until = store.last_proxied().await;
-    Ok(Registry::new(
-        store,
-        upstreams,
-        &options,
-        Arc::clone(metrics),
-    ))
+    Ok(Registry::new(store, upstreams, &options, Arc::clone(metrics)))
 }
 
 /// A secret that no other replica has.
@@ -311,25 +281,17 @@ fn random_secret() -> Secret {
 /// Every address is `[::]`, which takes IPv4 too, or `0.0.0.0` on a machine without IPv6.
 async fn listen(setting: &'static str, addr: &ListenAddr) -> Result<TcpListener, StartError> {
     let bound = match TcpListener::bind(addr.to_bind()).await {
-        Err(error)
-            if error.kind() == std::io::ErrorKind::Unsupported && addr.is_every_address() =>
-        {
+        Err(error) if error.kind() == std::io::ErrorKind::Unsupported && addr.is_every_address() => {
             TcpListener::bind(("0.0.0.0", addr.to_bind().1)).await
         }
         other => other,
     };
-    bound.map_err(|source| StartError::Listen {
-        setting,
-        addr: addr.clone(),
-        source,
-    })
+    bound.map_err(|source| StartError::Listen { setting, addr: addr.clone(), source })
 }
 
 fn local_addr(listener: &TcpListener) -> SocketAddr {
     // A bound socket has an address.
-    listener
-        .local_addr()
-        .unwrap_or_else(|_| SocketAddr::from(([127, 0, 0, 1], 0)))
+    listener.local_addr().unwrap_or_else(|_| SocketAddr::from(([127, 0, 0, 1], 0)))
 }
 
 fn extra_headers(config: &Config) -> Result<HeaderMap, StartError> {

@@ -1,8 +1,8 @@
 //! Values that are made of files, and made anew when these change.
 //!
-//! The files are looked at once a second by their times, sizes and inodes, through symbolic links, so that
-//! what Kubernetes and `certbot` do to them is seen like an editor's change. What cannot be read any more
-//! leaves the last value in force.
+//! The files are looked at once a second by their times, sizes and inodes, through symbolic links, so that what
+//! Kubernetes and `certbot` do to them is seen like an editor's change. What cannot be read any more leaves the last
+//! value in force.
 
 use std::fmt::Display;
 use std::os::unix::fs::MetadataExt;
@@ -20,8 +20,8 @@ const INTERVAL: Duration = Duration::from_secs(1);
 pub(crate) struct Live<T>(watch::Receiver<Arc<T>>);
 
 impl<T: Send + Sync + 'static> Live<T> {
-    /// A value made of `files` by `make`, which is called again when they change, for as long as anybody
-    /// holds the result. `what` is what the log calls it.
+    /// A value made of `files` by `make`, which is called again when they change, for as long as anybody holds the
+    /// result. `what` is what the log calls it.
     ///
     /// # Errors
     /// As the first call of `make`.
@@ -64,10 +64,7 @@ impl<T: Send + Sync + 'static> Live<T> {
                         sender.send_replace(Arc::new(value));
                     }
                     Some(Err(error)) => {
-                        tracing::error!(
-                            error,
-                            "{what} changed and cannot be used: what it was stays in force"
-                        );
+                        tracing::error!(error, "{what} changed and cannot be used: what it was stays in force");
                     }
                 }
             }
@@ -88,14 +85,7 @@ fn state(files: &[PathBuf]) -> Vec<State> {
     let state = |file: &PathBuf| {
         let data = std::fs::metadata(file).ok()?;
         let (modified, changed) = (data.mtime_nsec(), data.ctime_nsec());
-        Some((
-            data.ino(),
-            data.len(),
-            data.mtime(),
-            modified,
-            data.ctime(),
-            changed,
-        ))
+        Some((data.ino(), data.len(), data.mtime(), modified, data.ctime(), changed))
     };
     files.iter().map(state).collect()
 }

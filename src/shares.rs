@@ -65,12 +65,7 @@ impl<K: Clone + Eq + Hash> Shares<K> {
     /// `all` of a good, of which a holder gets `most`.
     pub(crate) fn new(all: usize, most: usize) -> Arc<Self> {
         Arc::new(Self {
-            state: Mutex::new(State {
-                free: all,
-                holders: HashMap::new(),
-                waiting: VecDeque::new(),
-                next: 0,
-            }),
+            state: Mutex::new(State { free: all, holders: HashMap::new(), waiting: VecDeque::new(), next: 0 }),
             most: most.min(all),
         })
     }
@@ -97,34 +92,19 @@ impl<K: Clone + Eq + Hash> Shares<K> {
         state.waiting.iter().any(|it| it.holder != *holder)
     }
 
-    fn enter<'a>(
-        self: &'a Arc<Self>,
-        holder: &'a K,
-        amount: usize,
-    ) -> (Place<'a, K>, oneshot::Receiver<()>) {
+    fn enter<'a>(self: &'a Arc<Self>, holder: &'a K, amount: usize) -> (Place<'a, K>, oneshot::Receiver<()>) {
         let (grant, granted) = oneshot::channel();
         let mut state = self.lock();
         let id = state.next;
         state.next += 1;
-        state.waiting.push_back(Waiting {
-            id,
-            holder: holder.clone(),
-            amount,
-            grant,
-        });
+        state.waiting.push_back(Waiting { id, holder: holder.clone(), amount, grant });
         self.grant(&mut state);
-        let place = Place {
-            shares: self,
-            holder,
-            amount,
-            id,
-            granted: false,
-        };
+        let place = Place { shares: self, holder, amount, id, granted: false };
         (place, granted)
     }
 
-    /// Gives what is free to those that are next. One that waits for more than is free is waited for, so that those that
-    /// want little do not keep it waiting for ever.
+    /// Gives what is free to those that are next. One that waits for more than is free is waited for, so that those
+    /// that want little do not keep it waiting for ever.
     fn grant(&self, state: &mut State<K>) {
         loop {
             let of = |holder: &K| {
@@ -177,11 +157,7 @@ impl<K: Clone + Eq + Hash> Place<'_, K> {
     fn share(mut self) -> Share<K> {
         let amount = if self.granted { self.amount } else { 0 };
         self.amount = 0;
-        Share {
-            shares: Arc::clone(self.shares),
-            holder: self.holder.clone(),
-            amount,
-        }
+        Share { shares: Arc::clone(self.shares), holder: self.holder.clone(), amount }
     }
 }
 
@@ -215,11 +191,7 @@ impl<K: Clone + Eq + Hash> Share<K> {
     /// A part of it; `None` where it is not as large.
     pub(crate) fn split(&mut self, amount: usize) -> Option<Self> {
         self.amount = self.amount.checked_sub(amount)?;
-        Some(Self {
-            shares: Arc::clone(&self.shares),
-            holder: self.holder.clone(),
-            amount,
-        })
+        Some(Self { shares: Arc::clone(&self.shares), holder: self.holder.clone(), amount })
     }
 
     /// Adds another share of the same holder's.

@@ -23,14 +23,8 @@ async fn whoever_knows_the_password_is_let_in() {
         ("GET", "/v2/a/b/tags/list".to_owned()),
         ("GET", format!("/v2/a/b/referrers/{blob}")),
         ("POST", "/v2/a/b/blobs/uploads/".to_owned()),
-        (
-            "POST",
-            format!("/v2/a/b/blobs/uploads/?mount={blob}&from=c/d"),
-        ),
-        (
-            "PATCH",
-            "/v2/a/b/blobs/uploads/0c0ffee0-0000-4000-8000-000000000000".to_owned(),
-        ),
+        ("POST", format!("/v2/a/b/blobs/uploads/?mount={blob}&from=c/d")),
+        ("PATCH", "/v2/a/b/blobs/uploads/0c0ffee0-0000-4000-8000-000000000000".to_owned()),
         ("GET", "/v2/_catalog".to_owned()),
         // Nothing is said about what there is, or about which hosts are known.
         ("GET", "/v2/no/such/manifests/v1".to_owned()),
@@ -38,20 +32,13 @@ async fn whoever_knows_the_password_is_let_in() {
     ];
     for (method, path) in &paths {
         let nobody = pounce.request(method, path);
-        let wrong = pounce
-            .request(method, path)
-            .basic_auth("alice", Some("bob's"));
-        let unknown = pounce
-            .request(method, path)
-            .basic_auth("bob", Some("bob's"));
+        let wrong = pounce.request(method, path).basic_auth("alice", Some("bob's"));
+        let unknown = pounce.request(method, path).basic_auth("bob", Some("bob's"));
         for request in [nobody, wrong, unknown] {
             let reply = pounce.send(request).await;
             assert_eq!(reply.status, 401, "{method} {path} {reply:?}");
             assert_eq!(reply.header("www-authenticate"), "Basic realm=\"pounce\"");
-            assert_eq!(
-                reply.header("docker-distribution-api-version"),
-                "registry/2.0"
-            );
+            assert_eq!(reply.header("docker-distribution-api-version"), "registry/2.0");
             if *method != "HEAD" {
                 assert_eq!(reply.code(), "UNAUTHORIZED");
             }
@@ -87,16 +74,12 @@ async fn what_is_no_password_is_refused() {
         "Bearer a.b.c".to_owned(),
     ];
     for header in headers {
-        let request = pounce
-            .request("GET", "/v2/")
-            .header("authorization", &header);
+        let request = pounce.request("GET", "/v2/").header("authorization", &header);
         assert_eq!(pounce.send(request).await.status, 401, "{header:.40}");
     }
     // What podman sends that has no password is not a wrong one.
     let request = pounce.request("GET", "/v2/");
-    let reply = pounce
-        .send(request.header("authorization", "Basic Og=="))
-        .await;
+    let reply = pounce.send(request.header("authorization", "Basic Og==")).await;
     assert_eq!(reply.status, 401);
     assert!(String::from_utf8_lossy(&reply.body).contains("log in first"));
     // Two of them: which one counts?
@@ -130,9 +113,7 @@ async fn guessing_is_limited_by_user_and_address() {
     assert_eq!(ask(&pounce, "alice", "GET", "/v2/").await.status, 200);
     let mut refused = 0;
     for guess in 0..40 {
-        let guess = pounce
-            .request("GET", "/v2/")
-            .basic_auth("alice", Some(guess));
+        let guess = pounce.request("GET", "/v2/").basic_auth("alice", Some(guess));
         let reply = pounce.send(guess).await;
         if reply.status == 429 {
             assert_eq!(reply.code(), "TOOMANYREQUESTS");
@@ -157,16 +138,13 @@ async fn guessing_is_limited_by_user_and_address() {
     assert!(compared < 60, "{compared}");
 }
 
-/// The right guess would stand out among refusals: thousands of them end with no answer for anybody at that
-/// address.
+/// The right guess would stand out among refusals: thousands of them end with no answer for anybody at that address.
 #[tokio::test]
 async fn guessing_on_and_on_tells_nothing() {
     let pounce = with_users(&["alice"]).await;
     assert_eq!(ask(&pounce, "alice", "GET", "/v2/").await.status, 200);
     for guess in 0..20_300 {
-        let guess = pounce
-            .request("GET", "/v2/")
-            .basic_auth("alice", Some(guess));
+        let guess = pounce.request("GET", "/v2/").basic_auth("alice", Some(guess));
         assert!([401, 429].contains(&pounce.send(guess).await.status));
     }
     assert_eq!(ask(&pounce, "alice", "GET", "/v2/").await.status, 429);
@@ -184,10 +162,7 @@ async fn a_changed_file_counts_at_once() {
     ])
     .await;
     let refused = pounce.get("/v2/").await;
-    assert_eq!(
-        refused.header("www-authenticate"),
-        "Basic realm=\"some realm\""
-    );
+    assert_eq!(refused.header("www-authenticate"), "Basic realm=\"some realm\"");
     assert_eq!(ask(&pounce, "alice", "GET", "/v2/").await.status, 200);
 
     // Somebody is locked out, and somebody else let in.
@@ -209,22 +184,13 @@ async fn a_changed_file_counts_at_once() {
 async fn a_missing_file_is_made_with_a_first_user() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("new/htpasswd");
-    let variables = [
-        ("REGISTRY_AUTH", "htpasswd"),
-        ("REGISTRY_AUTH_HTPASSWD_PATH", path.to_str().unwrap()),
-    ];
+    let variables = [("REGISTRY_AUTH", "htpasswd"), ("REGISTRY_AUTH_HTPASSWD_PATH", path.to_str().unwrap())];
     let mut process = Process::start(&variables);
-    let line = process
-        .seen
-        .lines()
-        .find(|line| line.contains("\"password\""))
-        .unwrap();
+    let line = process.seen.lines().find(|line| line.contains("\"password\"")).unwrap();
     let said: serde_json::Value = serde_json::from_str(line).unwrap();
     let password = said["password"].as_str().unwrap();
     let client = reqwest::Client::new();
-    let request = client
-        .get(process.url("/v2/"))
-        .basic_auth("docker", Some(password));
+    let request = client.get(process.url("/v2/")).basic_auth("docker", Some(password));
     assert_eq!(request.send().await.unwrap().status(), 200);
     let mode = std::fs::metadata(&path).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);

@@ -1,9 +1,5 @@
 //! pounce from outside: HTTP, processes, files. One module a chapter of the spec, or of our own.
-#![allow(
-    clippy::unwrap_used,
-    missing_docs,
-    reason = "a test that panics has failed, and says where"
-)]
+#![allow(clippy::unwrap_used, missing_docs, reason = "a test that panics has failed, and says where")]
 
 mod support;
 

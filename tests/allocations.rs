@@ -1,7 +1,7 @@
 //! How often memory is allocated for what a node asks for when an image is warm.
 //!
-//! Counted on the thread of a server, from the first byte of a request to the last of its answer, hyper and
-//! tokio included; the client has a thread of its own.
+//! Counted on the thread of a server, from the first byte of a request to the last of its answer, hyper and tokio
+//! included; the client has a thread of its own.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -21,10 +21,7 @@ thread_local! {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-#[expect(
-    unsafe_code,
-    reason = "an allocator is one; this one passes everything on"
-)]
+#[expect(unsafe_code, reason = "an allocator is one; this one passes everything on")]
 // SAFETY: every call is the system allocator's, with the arguments of the caller.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
@@ -45,8 +42,8 @@ unsafe impl GlobalAlloc for Counting {
 /// More than what is done only now and then, by caches above all, adds up to.
 const REQUESTS: u64 = 2_000;
 
-/// Asks for a path over and over on one connection; how many allocations each request took here, on the
-/// thread that serves it.
+/// Asks for a path over and over on one connection; how many allocations each request took here, on the thread that
+/// serves it.
 async fn allocations(addr: SocketAddr, path: &str, status: &'static str) -> f64 {
     let request = format!("GET {path} HTTP/1.1\r\nHost: registry.example.com\r\n\r\n");
     let ask = move |times: u64| {
@@ -73,9 +70,7 @@ async fn allocations(addr: SocketAddr, path: &str, status: &'static str) -> f64 
     .await
     .unwrap();
     let before = CALLS.get();
-    tokio::task::spawn_blocking(move || ask(REQUESTS))
-        .await
-        .unwrap();
+    tokio::task::spawn_blocking(move || ask(REQUESTS)).await.unwrap();
     #[expect(clippy::cast_precision_loss, reason = "some thousands")]
     let each = (CALLS.get() - before) as f64 / REQUESTS as f64;
     println!("{path}: {each:.2} allocations");

@@ -15,11 +15,7 @@ async fn token(pounce: &Pounce, challenge: &Reply, name: Option<&str>) -> Reply 
     };
     let realm = parameter("realm");
     let path = realm.strip_prefix(&pounce.url("")).unwrap();
-    let query = format!(
-        "?service={}&scope={}",
-        parameter("service"),
-        parameter("scope")
-    );
+    let query = format!("?service={}&scope={}", parameter("service"), parameter("scope"));
     let request = pounce.request("GET", &format!("{path}{query}"));
     pounce
         .send(match name {
@@ -52,11 +48,7 @@ async fn anybody_may_pull_where_the_rules_say_so_and_users_push_all_the_same() {
     // docker asks here first, and then does for every request what it was told.
     let hello = pounce.get("/v2/").await;
     assert_eq!(hello.status, 401);
-    assert!(
-        hello
-            .header("www-authenticate")
-            .starts_with("Bearer realm=\"http://")
-    );
+    assert!(hello.header("www-authenticate").starts_with("Bearer realm=\"http://"));
     let anonymous = value(&token(&pounce, &hello, None).await);
     let with = |token: &str, method: &str, path: &str| {
         let request = pounce.request(method, path).bearer_auth(token);
@@ -68,10 +60,7 @@ async fn anybody_may_pull_where_the_rules_say_so_and_users_push_all_the_same() {
         let refused = with(&anonymous, method, path).await;
         assert_eq!(refused.status, 401);
         let challenge = refused.header("www-authenticate");
-        assert!(
-            challenge.contains("error=\"insufficient_scope\""),
-            "{challenge}"
-        );
+        assert!(challenge.contains("error=\"insufficient_scope\""), "{challenge}");
         assert!(challenge.contains("scope=\"repository:"), "{challenge}");
         let alices = value(&token(&pounce, &refused, Some("alice")).await);
         assert!(with(&alices, method, path).await.status < 300);
@@ -82,9 +71,7 @@ async fn anybody_may_pull_where_the_rules_say_so_and_users_push_all_the_same() {
     }
     // A password is as good as the token for it, and a wrong one is neither.
     assert_eq!(ask(&pounce, "alice", "GET", private).await.status, 200);
-    let wrong = pounce
-        .request("GET", "/v2/token")
-        .basic_auth("alice", Some("x"));
+    let wrong = pounce.request("GET", "/v2/token").basic_auth("alice", Some("x"));
     let reply = pounce.send(wrong).await;
     assert_eq!(reply.status, 401);
     assert!(reply.header("www-authenticate").starts_with("Basic "));
@@ -93,12 +80,7 @@ async fn anybody_may_pull_where_the_rules_say_so_and_users_push_all_the_same() {
     assert_eq!(again.status, 401);
     // containerd tries the other way first.
     assert_eq!(ask(&pounce, "alice", "POST", "/v2/token").await.status, 405);
-    for token in [
-        "",
-        "a.b.c",
-        &format!("{anonymous}x"),
-        &anonymous[..anonymous.len() - 2],
-    ] {
+    for token in ["", "a.b.c", &format!("{anonymous}x"), &anonymous[..anonymous.len() - 2]] {
         assert_eq!(with(token, "GET", "/v2/").await.status, 401, "{token}");
     }
 }
@@ -110,16 +92,10 @@ async fn tokens_die_with_the_password_and_are_good_at_every_replica() {
     std::fs::write(&path, user("alice")).unwrap();
     let variables = [
         ("REGISTRY_AUTH_HTPASSWD_PATH", path.to_str().unwrap()),
-        (
-            "REGISTRY_AUTH_RULES",
-            "[{users: [anonymous], actions: [pull]}]",
-        ),
+        ("REGISTRY_AUTH_RULES", "[{users: [anonymous], actions: [pull]}]"),
         ("REGISTRY_HTTP_SECRET", "shared"),
     ];
-    let (one, other) = (
-        Pounce::with(&variables).await,
-        Pounce::with(&variables).await,
-    );
+    let (one, other) = (Pounce::with(&variables).await, Pounce::with(&variables).await);
     let stranger = Pounce::with(&[variables[0], variables[1]]).await;
     let issued = value(&ask(&one, "alice", "GET", "/v2/token").await);
     let status = |pounce: &Pounce| {
@@ -127,14 +103,7 @@ async fn tokens_die_with_the_password_and_are_good_at_every_replica() {
         let sent = request.send();
         async move { sent.await.unwrap().status().as_u16() }
     };
-    assert_eq!(
-        (
-            status(&one).await,
-            status(&other).await,
-            status(&stranger).await
-        ),
-        (200, 200, 401)
-    );
+    assert_eq!((status(&one).await, status(&other).await, status(&stranger).await), (200, 200, 401));
     std::fs::write(&path, auth::line("alice", "new", 4).unwrap()).unwrap();
     until(&one, "alice", 401).await;
     assert_eq!(status(&one).await, 401);
@@ -151,16 +120,8 @@ fn changes() -> [(&'static str, String, &'static str); 9] {
     let upload = "/v2/a/blobs/uploads/0c0ffee0-0000-4000-8000-000000000000";
     [
         ("POST", "/v2/a/blobs/uploads/".to_owned(), "pushes"),
-        (
-            "POST",
-            format!("/v2/a/blobs/uploads/?digest={digest}"),
-            "pushes",
-        ),
-        (
-            "POST",
-            format!("/v2/a/blobs/uploads/?mount={digest}&from=b"),
-            "pushes",
-        ),
+        ("POST", format!("/v2/a/blobs/uploads/?digest={digest}"), "pushes"),
+        ("POST", format!("/v2/a/blobs/uploads/?mount={digest}&from=b"), "pushes"),
         ("PATCH", upload.to_owned(), "pushes"),
         ("GET", upload.to_owned(), "pushes"),
         ("DELETE", upload.to_owned(), "pushes"),
@@ -178,20 +139,13 @@ async fn a_registry_with_an_upstream_takes_no_anonymous_pushes_unless_it_says_so
     // To name a scheme is to have none of the harness's own settings.
     let plain = ("REGISTRY_AUTH", "none");
     let default = [plain, ("REGISTRY_PROXY_REMOTEURL", &url)];
-    let further = [
-        plain,
-        ("REGISTRY_PROXY_UPSTREAMS_0_HOST", "r.example"),
-        ("REGISTRY_PROXY_UPSTREAMS_0_REMOTEURL", &url),
-    ];
+    let further =
+        [plain, ("REGISTRY_PROXY_UPSTREAMS_0_HOST", "r.example"), ("REGISTRY_PROXY_UPSTREAMS_0_REMOTEURL", &url)];
     for variables in [&default[..], &further] {
         let pounce = Pounce::with(variables).await;
         for (method, path, what) in changes() {
             let refused = pounce.send(pounce.request(method, &path).body("x")).await;
-            assert_eq!(
-                (refused.status, refused.code().as_str()),
-                (403, "DENIED"),
-                "{method} {path}"
-            );
+            assert_eq!((refused.status, refused.code().as_str()), (403, "DENIED"), "{method} {path}");
             let said = String::from_utf8(refused.body.to_vec()).unwrap();
             assert!(
                 said.contains(&format!("no anonymous {what}"))
@@ -202,11 +156,7 @@ async fn a_registry_with_an_upstream_takes_no_anonymous_pushes_unless_it_says_so
         }
         assert_eq!(pounce.get("/v2/").await.status, 200);
         assert_eq!(pounce.get("/v2/_catalog").await.status, 200);
-        let path = if variables.len() == 2 {
-            "a"
-        } else {
-            "r.example/a"
-        };
+        let path = if variables.len() == 2 { "a" } else { "r.example/a" };
         let pulled = pounce.get(&format!("/v2/{path}/manifests/v1")).await;
         assert_eq!(pulled.status, 200, "{pulled:?}");
         assert!(!pounce.objects().iter().any(|key| key.contains("_uploads")));

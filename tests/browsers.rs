@@ -1,5 +1,5 @@
-//! Registry UIs in a browser, and probes: what is asked without credentials (the Fetch standard; distribution's
-//! `GET /`).
+//! Registry UIs in a browser, and probes: what is asked without credentials (the Fetch standard; distribution's `GET
+//! /`).
 
 use reqwest::header::HeaderMap;
 
@@ -19,9 +19,7 @@ async fn preflight(pounce: &Pounce, path: &str) -> Reply {
     let request = pounce.request("OPTIONS", path).header("origin", UI);
     let request = request.header("access-control-request-method", "DELETE");
     let wanted = "authorization,accept";
-    pounce
-        .send(request.header("access-control-request-headers", wanted))
-        .await
+    pounce.send(request.header("access-control-request-headers", wanted)).await
 }
 
 fn has_cors(headers: &HeaderMap) -> bool {
@@ -50,43 +48,22 @@ async fn a_preflight_needs_no_login_and_tells_nothing() {
         ("/v2/_catalog?n=5".to_owned(), "GET, HEAD, OPTIONS"),
         ("/v2/token".to_owned(), "GET, HEAD, OPTIONS"),
         ("/v2/me/app/tags/list".to_owned(), "GET, HEAD, OPTIONS"),
-        (
-            format!("/v2/me/app/manifests/{manifest}"),
-            "GET, HEAD, PUT, DELETE, OPTIONS",
-        ),
-        (
-            format!("/v2/me/app/blobs/{blob}"),
-            "GET, HEAD, DELETE, OPTIONS",
-        ),
-        (
-            format!("/v2/me/app/referrers/{manifest}"),
-            "GET, HEAD, OPTIONS",
-        ),
+        (format!("/v2/me/app/manifests/{manifest}"), "GET, HEAD, PUT, DELETE, OPTIONS"),
+        (format!("/v2/me/app/blobs/{blob}"), "GET, HEAD, DELETE, OPTIONS"),
+        (format!("/v2/me/app/referrers/{manifest}"), "GET, HEAD, OPTIONS"),
         ("/v2/me/app/blobs/uploads/".to_owned(), "POST, OPTIONS"),
-        (
-            format!("/v2/me/app/{upload}"),
-            "GET, HEAD, PATCH, PUT, DELETE, OPTIONS",
-        ),
+        (format!("/v2/me/app/{upload}"), "GET, HEAD, PATCH, PUT, DELETE, OPTIONS"),
         // The request itself gets the error.
         ("/v2/me/app".to_owned(), "GET, HEAD, OPTIONS"),
-        (
-            "/v2/ME/app/manifests/v%00".to_owned(),
-            "GET, HEAD, PUT, DELETE, OPTIONS",
-        ),
+        ("/v2/ME/app/manifests/v%00".to_owned(), "GET, HEAD, PUT, DELETE, OPTIONS"),
     ];
     for (path, allowed) in &there {
         let reply = preflight(&pounce, path).await;
-        assert_eq!(
-            (reply.status, reply.header("allow"), reply.body.len()),
-            (200, *allowed, 0),
-            "{path}"
-        );
+        assert_eq!((reply.status, reply.header("allow"), reply.body.len()), (200, *allowed, 0), "{path}");
         assert!(has_cors(&reply.headers), "{path}: {reply:?}");
         assert!(!reply.headers.contains_key("www-authenticate"));
         // The same of what is not there, to the last header but the request's own id.
-        let absent = path
-            .replace("me/app", "no/body")
-            .replace("sha256:", "sha256:0");
+        let absent = path.replace("me/app", "no/body").replace("sha256:", "sha256:0");
         let mut other = preflight(&pounce, &absent).await.headers;
         let mut reply = reply.headers;
         for headers in [&mut other, &mut reply] {
@@ -138,9 +115,7 @@ async fn answers_and_refusals_have_the_headers_that_a_browser_wants() {
     let absent = preflight(&pounce, "/pounce/no/such/key").await;
     assert_eq!(absent.header("allow"), reply.header("allow"));
     // It stays at one origin, so that the browser sends the password along.
-    let reply = pounce
-        .send(by("alice", pounce.request("GET", bucket)))
-        .await;
+    let reply = pounce.send(by("alice", pounce.request("GET", bucket))).await;
     assert_eq!(reply.status, 200, "{reply:?}");
     assert!(has_cors(&reply.headers), "{reply:?}");
     assert_eq!(digest(&reply.body), blob);
@@ -158,10 +133,7 @@ async fn the_root_is_200_for_probes() {
             assert!(get.body.is_empty() && has_cors(&get.headers), "{get:?}");
             assert_eq!(preflight(&pounce, path).await.status, 200);
             let posted = pounce.send(pounce.request("POST", path)).await;
-            assert_eq!(
-                (posted.status, posted.code().as_str()),
-                (405, "UNSUPPORTED")
-            );
+            assert_eq!((posted.status, posted.code().as_str()), (405, "UNSUPPORTED"));
         }
         let path = format!("{prefix}/v2/me/app/manifests/v1");
         let reply = preflight(&pounce, &path).await;

@@ -13,10 +13,7 @@ async fn a_mirror_of_an_unknown_host_is_warned_of() {
     ];
     let mut process = Process::start(&borrowed(&variables));
     let listening = process.seen.lines().last().unwrap().to_owned();
-    assert!(
-        listening.contains("quay.io docker.io ghcr.io"),
-        "{listening}"
-    );
+    assert!(listening.contains("quay.io docker.io ghcr.io"), "{listening}");
     let asked = [
         "ns=registry.internal:5000",
         "ns=Registry.internal:5000",
@@ -35,24 +32,13 @@ async fn a_mirror_of_an_unknown_host_is_warned_of() {
     }
     assert_eq!(process.metric("unknown_host_requests").await, 12);
     let line = process.until("10.0.0.7:5000");
-    assert!(
-        line.contains("proxy.upstreams") && line.contains("proxy.host"),
-        "{line}"
-    );
+    assert!(line.contains("proxy.upstreams") && line.contains("proxy.host"), "{line}");
     process.terminate();
     let (_, log) = process.end();
     let warned = |host: &str| {
-        let about = log
-            .lines()
-            .filter(|line| line.contains("\"WARN\"") && line.contains("pull past it"));
+        let about = log.lines().filter(|line| line.contains("\"WARN\"") && line.contains("pull past it"));
         about.filter(|line| line.contains(host)).count()
     };
-    let counts = [
-        "registry.internal:5000",
-        "10.0.0.7:5000",
-        "forged",
-        "quay.io",
-    ]
-    .map(warned);
+    let counts = ["registry.internal:5000", "10.0.0.7:5000", "forged", "quay.io"].map(warned);
     assert_eq!(counts, [1, 1, 0, 0], "{log}");
 }

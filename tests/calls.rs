@@ -20,12 +20,7 @@ impl Site {
         let front = Front::before(bucket.addr).await;
         let (upstream, image) = (Upstream::start().await, Image::new(1, &[5000, 6000, 7000]));
         upstream.add("a/b", "1", &image);
-        Self {
-            bucket,
-            front,
-            upstream,
-            image,
-        }
+        Self { bucket, front, upstream, image }
     }
 
     /// A replica that knows nothing yet.
@@ -50,13 +45,7 @@ impl Site {
     }
 
     /// What was asked of the bucket and of the upstream for a path, behind the answer too.
-    async fn asked(
-        &self,
-        pounce: &Pounce,
-        method: &str,
-        path: &str,
-        status: u16,
-    ) -> (usize, usize) {
+    async fn asked(&self, pounce: &Pounce, method: &str, path: &str, status: u16) -> (usize, usize) {
         self.front.take();
         let before = self.upstream.requests();
         let reply = pounce.send(pounce.request(method, path)).await;
@@ -80,11 +69,7 @@ async fn a_warm_pull_asks_nobody() {
     let by_digest = format!("/v2/a/b/manifests/{}", site.image.digest());
     for method in ["GET", "HEAD"] {
         for path in [MANIFEST, &by_digest] {
-            assert_eq!(
-                site.asked(&pounce, method, path, 200).await,
-                (0, 0),
-                "{method} {path}"
-            );
+            assert_eq!(site.asked(&pounce, method, path, 200).await, (0, 0), "{method} {path}");
         }
     }
     for index in 0..site.image.blobs.len() {
@@ -103,20 +88,14 @@ async fn a_fresh_replica_asks_the_bucket_once_for_a_blob_of_a_manifest() {
     let (bucket, upstream) = site.asked(&second, "GET", MANIFEST, 200).await;
     assert_eq!((bucket, upstream), (3 + site.image.blobs.len(), 0));
     for index in 0..site.image.blobs.len() {
-        assert_eq!(
-            site.asked(&second, "GET", &site.blob(index), 307).await,
-            (0, 0)
-        );
+        assert_eq!(site.asked(&second, "GET", &site.blob(index), 307).await, (0, 0));
     }
     // A HEAD does not; then every blob asks for itself.
     let third = site.replica().await;
     assert_eq!(third.head(MANIFEST).await.status, 200);
     third.until_quiet().await;
     for index in 0..site.image.blobs.len() {
-        assert_eq!(
-            site.asked(&third, "GET", &site.blob(index), 307).await,
-            (1, 0)
-        );
+        assert_eq!(site.asked(&third, "GET", &site.blob(index), 307).await, (1, 0));
     }
 }
 
@@ -142,10 +121,7 @@ async fn forty_clients_of_a_cold_image_cost_the_upstream_one() {
     });
     futures_util::future::join_all(clients).await;
     assert_eq!(site.upstream.count("GET", "/manifests/"), 1);
-    assert_eq!(
-        site.upstream.count("GET", "/blobs/"),
-        site.image.blobs.len()
-    );
+    assert_eq!(site.upstream.count("GET", "/blobs/"), site.image.blobs.len());
 }
 
 #[tokio::test]

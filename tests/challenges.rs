@@ -24,52 +24,20 @@ async fn the_challenge_names_what_the_request_needs() {
     let cases = [
         ("GET", "/v2/".to_owned(), ""),
         ("GET", "/v2/_catalog".to_owned(), "registry:catalog:*"),
-        (
-            "GET",
-            "/v2/a/b/manifests/v1".to_owned(),
-            "repository:a/b:pull",
-        ),
-        (
-            "HEAD",
-            format!("/v2/a/b/blobs/{blob}"),
-            "repository:a/b:pull",
-        ),
+        ("GET", "/v2/a/b/manifests/v1".to_owned(), "repository:a/b:pull"),
+        ("HEAD", format!("/v2/a/b/blobs/{blob}"), "repository:a/b:pull"),
         ("GET", "/v2/a/b/tags/list".to_owned(), "repository:a/b:pull"),
-        (
-            "POST",
-            "/v2/a/b/blobs/uploads/".to_owned(),
-            "repository:a/b:pull,push",
-        ),
-        (
-            "PUT",
-            "/v2/a/b/manifests/v1".to_owned(),
-            "repository:a/b:pull,push",
-        ),
-        (
-            "DELETE",
-            "/v2/a/b/manifests/v1".to_owned(),
-            "repository:a/b:delete",
-        ),
-        (
-            "POST",
-            format!("/v2/a/b/blobs/uploads/?mount={blob}&from=c"),
-            "repository:a/b:pull,push repository:c:pull",
-        ),
+        ("POST", "/v2/a/b/blobs/uploads/".to_owned(), "repository:a/b:pull,push"),
+        ("PUT", "/v2/a/b/manifests/v1".to_owned(), "repository:a/b:pull,push"),
+        ("DELETE", "/v2/a/b/manifests/v1".to_owned(), "repository:a/b:delete"),
+        ("POST", format!("/v2/a/b/blobs/uploads/?mount={blob}&from=c"), "repository:a/b:pull,push repository:c:pull"),
     ];
     let start = "Bearer realm=\"https://auth.example.com/token\",service=\"the registry\"";
     for (method, path, scope) in cases {
         let reply = pounce.send(pounce.request(method, &path)).await;
         assert_eq!(reply.status, 401);
-        let scope = if scope.is_empty() {
-            String::new()
-        } else {
-            format!(",scope=\"{scope}\"")
-        };
-        assert_eq!(
-            reply.header("www-authenticate"),
-            format!("{start}{scope}"),
-            "{method} {path}"
-        );
+        let scope = if scope.is_empty() { String::new() } else { format!(",scope=\"{scope}\"") };
+        assert_eq!(reply.header("www-authenticate"), format!("{start}{scope}"), "{method} {path}");
     }
     // With a token that is good for something else.
     let token = signer.sign(&claims(&right("c", &["pull"])));
@@ -77,10 +45,7 @@ async fn the_challenge_names_what_the_request_needs() {
     let reply = pounce.send(asking.bearer_auth(token)).await;
     assert_eq!(
         (reply.status, reply.header("www-authenticate")),
-        (
-            401,
-            &*format!("{start},scope=\"repository:a/b:pull\",error=\"insufficient_scope\"")
-        )
+        (401, &*format!("{start},scope=\"repository:a/b:pull\",error=\"insufficient_scope\""))
     );
 }
 
@@ -88,20 +53,12 @@ async fn the_challenge_names_what_the_request_needs() {
 #[derive(Clone)]
 struct Server(Arc<Signer>);
 
-async fn issue(
-    State(Server(signer)): State<Server>,
-    RawQuery(query): RawQuery,
-    headers: HeaderMap,
-) -> Response {
+async fn issue(State(Server(signer)): State<Server>, RawQuery(query): RawQuery, headers: HeaderMap) -> Response {
     let query: Vec<(String, String)> =
-        url::form_urlencoded::parse(query.unwrap_or_default().as_bytes())
-            .into_owned()
-            .collect();
+        url::form_urlencoded::parse(query.unwrap_or_default().as_bytes()).into_owned().collect();
     let service = query.iter().find(|(key, _)| key == "service");
     assert_eq!(service.unwrap().1, "the registry");
-    let shown = headers
-        .get("authorization")
-        .map(|value| value.to_str().unwrap());
+    let shown = headers.get("authorization").map(|value| value.to_str().unwrap());
     let alices = format!("Basic {}", STANDARD.encode("alice:secret"));
     let user = match shown {
         None => "",
@@ -114,17 +71,13 @@ async fn issue(
         .map(|scope| {
             let parts: Vec<&str> = scope.split(':').collect();
             let actions = parts[2].split(',');
-            let actions: Vec<&str> = actions
-                .filter(|action| user == "alice" || *action == "pull")
-                .collect();
+            let actions: Vec<&str> = actions.filter(|action| user == "alice" || *action == "pull").collect();
             json!({"type": parts[0], "name": parts[1], "actions": actions})
         })
         .collect();
     let mut claims = claims(&json!(access));
     claims["sub"] = json!(user);
-    json!({"token": signer.sign(&claims)})
-        .to_string()
-        .into_response()
+    json!({"token": signer.sign(&claims)}).to_string().into_response()
 }
 
 #[tokio::test]
@@ -132,9 +85,7 @@ async fn the_dance_of_a_client_with_a_token_server() {
     let signer = Arc::new(Signer::new(Algorithm::RS256));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let realm = format!("http://{}/token", listener.local_addr().unwrap());
-    let router = Router::new()
-        .route("/token", get(issue))
-        .with_state(Server(Arc::clone(&signer)));
+    let router = Router::new().route("/token", get(issue)).with_state(Server(Arc::clone(&signer)));
     let server = tokio::spawn(async move { axum::serve(listener, router).await });
     let pounce = trusting(&signer, &[("REGISTRY_AUTH_TOKEN_REALM", &realm)]).await;
     let blob = digest(b"x");
@@ -156,9 +107,7 @@ async fn the_dance_of_a_client_with_a_token_server() {
                     query.push(("scope", scope.to_owned()));
                 }
             }
-            let query = url::form_urlencoded::Serializer::new(String::new())
-                .extend_pairs(query)
-                .finish();
+            let query = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(query).finish();
             let url = format!("{}?{query}", parameter("realm").unwrap());
             let client = reqwest::Client::new();
             let request = match user {
@@ -174,10 +123,7 @@ async fn the_dance_of_a_client_with_a_token_server() {
     let ask = |method: &str, path: &str| pounce.request(method, path);
     let mount = format!("/v2/a/blobs/uploads/?mount={blob}&from=b");
     assert_eq!(dance(ask("GET", "/v2/"), Some("alice")).await, 200);
-    assert_eq!(
-        dance(ask("POST", "/v2/a/blobs/uploads/"), Some("alice")).await,
-        202
-    );
+    assert_eq!(dance(ask("POST", "/v2/a/blobs/uploads/"), Some("alice")).await, 202);
     assert_eq!(dance(ask("POST", &mount), Some("alice")).await, 202);
     assert_eq!(dance(ask("POST", "/v2/a/blobs/uploads/"), None).await, 401);
     assert_eq!(dance(ask("GET", "/v2/a/manifests/v1"), None).await, 404);
@@ -189,16 +135,10 @@ async fn the_realm_may_be_beside_pounce() {
     let signer = Signer::new(Algorithm::ES256);
     let pounce = trusting(
         &signer,
-        &[
-            ("REGISTRY_AUTH_TOKEN_AUTOREDIRECT", "true"),
-            ("REGISTRY_AUTH_TOKEN_AUTOREDIRECTPATH", "/who"),
-        ],
+        &[("REGISTRY_AUTH_TOKEN_AUTOREDIRECT", "true"), ("REGISTRY_AUTH_TOKEN_AUTOREDIRECTPATH", "/who")],
     )
     .await;
     let reply = pounce.get("/v2/").await;
     let expected = format!("Bearer realm=\"http://{}/who\",", pounce.addr);
-    assert!(
-        reply.header("www-authenticate").starts_with(&expected),
-        "{reply:?}"
-    );
+    assert!(reply.header("www-authenticate").starts_with(&expected), "{reply:?}");
 }

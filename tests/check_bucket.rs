@@ -10,9 +10,7 @@ type Lines = &'static [(&'static str, &'static str)];
 async fn said(s3: &FakeS3, more: &[(&'static str, &str)]) -> (i32, String) {
     let mut variables = s3.variables();
     variables.push(("REGISTRY_HTTP_SECRET", "x".into()));
-    let more = more
-        .iter()
-        .map(|(name, value)| (*name, (*value).to_owned()));
+    let more = more.iter().map(|(name, value)| (*name, (*value).to_owned()));
     variables.extend(more);
     check(&variables).await
 }
@@ -61,24 +59,14 @@ async fn what_a_bucket_lacks_is_said_with_what_will_not_work() {
         (&[Rule::NoDelimiter], &[("list", "cannot be listed")]),
         (&[Rule::IgnoresDelimiter], &[("list", "cannot be listed")]),
         (&[Rule::NoListParts], &[("list of parts", "in chunks")]),
-        (
-            &[Rule::NoUploadPartCopy],
-            &[("copy in parts", "multipartcopythresholdsize")],
-        ),
+        (&[Rule::NoUploadPartCopy], &[("copy in parts", "multipartcopythresholdsize")]),
         (
             &[Rule::IgnoresConditions],
-            &[
-                ("conditional write", "If-None-Match and If-Match"),
-                ("conditional delete", "can be lost"),
-            ],
+            &[("conditional write", "If-None-Match and If-Match"), ("conditional delete", "can be lost")],
         ),
         (
             &[Rule::FullDisk(507)],
-            &[
-                ("write", "make room"),
-                ("multipart", "make room"),
-                ("conditional write", "make room"),
-            ],
+            &[("write", "make room"), ("multipart", "make room"), ("conditional write", "make room")],
         ),
         (&[Rule::Clock(3600)], &[("bucket", "60 minutes behind")]),
         (&[Rule::Clock(-3600)], &[("bucket", "60 minutes ahead of")]),
@@ -107,17 +95,11 @@ async fn a_login_beside_a_presigned_url_matters_where_clients_send_it_on() {
     assert!(note.starts_with("! ") && note.contains("400"), "{note}");
     // There, the bucket has the registry's own host.
     let users = "a:$2b$04$abcdefghijklmnopqrstuv";
-    let variables = [
-        ("REGISTRY_HTTP_HOST", "https://127.0.0.1"),
-        ("REGISTRY_AUTH_HTPASSWD_USERS", users),
-    ];
+    let variables = [("REGISTRY_HTTP_HOST", "https://127.0.0.1"), ("REGISTRY_AUTH_HTPASSWD_USERS", users)];
     let (_, told) = said(&s3, &variables).await;
     let lines = wrong(&told);
     let found = lines.iter().find(|line| line.contains("with a login"));
-    assert!(
-        found.is_some_and(|line| line.contains("redirectendpoint")),
-        "{told}"
-    );
+    assert!(found.is_some_and(|line| line.contains("redirectendpoint")), "{told}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -135,27 +117,15 @@ async fn a_lifecycle_that_puts_objects_out_of_reach() {
     let cases = [
         (200, rule(&prefix(""), "Enabled", "GLACIER"), 1),
         (200, rule("<Filter></Filter>", "Enabled", "DEEP_ARCHIVE"), 1),
-        (
-            200,
-            rule(&prefix("docker/registry/v2/blobs/"), "Enabled", "GLACIER"),
-            1,
-        ),
+        (200, rule(&prefix("docker/registry/v2/blobs/"), "Enabled", "GLACIER"), 1),
         (200, rule(and, "Enabled", "GLACIER"), 1),
         (200, rule(old, "Enabled", "GLACIER"), 1),
         (200, rule(&prefix("logs/"), "Enabled", "GLACIER"), 0),
         (200, rule(&prefix(""), "Disabled", "GLACIER"), 0),
         (200, rule(&prefix(""), "Enabled", "GLACIER_IR"), 0),
         (200, rule(tag, "Enabled", "GLACIER"), 0),
-        (
-            403,
-            "<Error><Code>AccessDenied</Code></Error>".to_owned(),
-            0,
-        ),
-        (
-            501,
-            "<Error><Code>NotImplemented</Code></Error>".to_owned(),
-            0,
-        ),
+        (403, "<Error><Code>AccessDenied</Code></Error>".to_owned(), 0),
+        (501, "<Error><Code>NotImplemented</Code></Error>".to_owned(), 0),
         (405, String::new(), 0),
     ];
     for (status, body, expected) in cases {
@@ -167,19 +137,9 @@ async fn a_lifecycle_that_puts_objects_out_of_reach() {
         });
         let (ended, said) = said(&s3, &[]).await;
         let lines = wrong(&said);
-        assert_eq!(
-            (ended, lines.len()),
-            (expected, usize::from(expected > 0)),
-            "{body}: {said}"
-        );
-        assert!(
-            lines.iter().all(|line| line.starts_with("✗ lifecycle: ")),
-            "{said}"
-        );
-        assert!(
-            status == 200 || said.contains("✓ lifecycle: not tried"),
-            "{said}"
-        );
+        assert_eq!((ended, lines.len()), (expected, usize::from(expected > 0)), "{body}: {said}");
+        assert!(lines.iter().all(|line| line.starts_with("✗ lifecycle: ")), "{said}");
+        assert!(status == 200 || said.contains("✓ lifecycle: not tried"), "{said}");
     }
 }
 
@@ -190,10 +150,7 @@ async fn a_folder_is_not_advised_as_a_bucket_is() {
     std::fs::write(&file, "").unwrap();
     let root = file.join("data");
     let variables = [
-        (
-            "REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY",
-            root.display().to_string(),
-        ),
+        ("REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY", root.display().to_string()),
         ("REGISTRY_HTTP_SECRET", "x".into()),
     ];
     let (status, said) = check(&variables).await;

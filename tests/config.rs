@@ -13,48 +13,25 @@ const GUIDE: &[(&str, &str)] = &[
     ("REGISTRY_STORAGE_S3_SECRETKEY", "tsec_secretAccessKey"),
     ("REGISTRY_STORAGE", "s3"),
     ("REGISTRY_STORAGE_S3_REGION", "auto"),
-    (
-        "REGISTRY_STORAGE_S3_REGIONENDPOINT",
-        "https://t3.storage.dev",
-    ),
+    ("REGISTRY_STORAGE_S3_REGIONENDPOINT", "https://t3.storage.dev"),
     ("REGISTRY_STORAGE_S3_FORCEPATHSTYLE", "false"),
     ("REGISTRY_STORAGE_S3_ENCRYPT", "false"),
     ("REGISTRY_STORAGE_S3_SECURE", "true"),
     ("REGISTRY_STORAGE_S3_V4AUTH", "true"),
     ("REGISTRY_STORAGE_S3_CHUNKSIZE", "5242880"),
     ("REGISTRY_STORAGE_S3_ROOTDIRECTORY", "/"),
-    (
-        "REGISTRY_HTTP_SECRET",
-        "0c0ffee0-0000-4000-8000-000000000000",
-    ),
+    ("REGISTRY_HTTP_SECRET", "0c0ffee0-0000-4000-8000-000000000000"),
 ];
 
 #[test]
 fn the_guides_env_works_unchanged() {
-    let Loaded {
-        config, notices, ..
-    } = load("", GUIDE).unwrap();
+    let Loaded { config, notices, .. } = load("", GUIDE).unwrap();
     let s3 = &config.storage.s3;
-    assert_eq!(
-        (config.storage.driver, s3.bucket.as_deref()),
-        (Driver::S3, Some("bucketName"))
-    );
-    assert_eq!(
-        (s3.chunksize, s3.forcepathstyle, s3.secure),
-        (5_242_880, false, true)
-    );
-    assert_eq!(
-        s3.secretkey.as_ref().unwrap().reveal(),
-        "tsec_secretAccessKey"
-    );
-    let ignored: Vec<_> = notices
-        .iter()
-        .filter(|notice| notice.contains("is ignored"))
-        .collect();
-    assert!(
-        notices.len() == ignored.len() && ignored.iter().any(|it| it.contains("V4AUTH")),
-        "{notices:?}"
-    );
+    assert_eq!((config.storage.driver, s3.bucket.as_deref()), (Driver::S3, Some("bucketName")));
+    assert_eq!((s3.chunksize, s3.forcepathstyle, s3.secure), (5_242_880, false, true));
+    assert_eq!(s3.secretkey.as_ref().unwrap().reveal(), "tsec_secretAccessKey");
+    let ignored: Vec<_> = notices.iter().filter(|notice| notice.contains("is ignored")).collect();
+    assert!(notices.len() == ignored.len() && ignored.iter().any(|it| it.contains("V4AUTH")), "{notices:?}");
 }
 
 #[test]
@@ -70,38 +47,20 @@ fn what_fly_storage_create_sets_is_enough() {
     let s3 = &config.storage.s3;
     assert_eq!(config.storage.driver, Driver::S3);
     assert_eq!(s3.bucket.as_deref(), Some("delicate-sea-639"));
-    assert_eq!(
-        s3.regionendpoint.as_deref(),
-        Some("https://fly.storage.tigris.dev")
-    );
+    assert_eq!(s3.regionendpoint.as_deref(), Some("https://fly.storage.tigris.dev"));
     assert_eq!(s3.region.as_deref(), Some("auto"));
     // What is said in pounce's own terms wins.
     let mut both = fly.to_vec();
     both.push(("REGISTRY_STORAGE_S3_BUCKET", "mine"));
-    assert_eq!(
-        load("", &both).unwrap().config.storage.s3.bucket.as_deref(),
-        Some("mine")
-    );
+    assert_eq!(load("", &both).unwrap().config.storage.s3.bucket.as_deref(), Some("mine"));
     let file = "storage: {s3: {bucket: written}}";
-    assert_eq!(
-        load(file, &fly)
-            .unwrap()
-            .config
-            .storage
-            .s3
-            .bucket
-            .as_deref(),
-        Some("written")
-    );
+    assert_eq!(load(file, &fly).unwrap().config.storage.s3.bucket.as_deref(), Some("written"));
 }
 
 #[test]
 fn the_example_shows_every_setting_with_its_default() {
-    let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/config/registry.yml"))
-        .unwrap();
-    let Loaded {
-        config, notices, ..
-    } = load(&text, &[]).unwrap();
+    let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/config/registry.yml")).unwrap();
+    let Loaded { config, notices, .. } = load(&text, &[]).unwrap();
     assert_eq!(notices, Vec::<String>::new());
     let shown: serde_json::Value = serde_saphyr::from_str(&text).unwrap();
     let mut defaults = serde_json::to_value(Config::default()).unwrap();
@@ -109,22 +68,14 @@ fn the_example_shows_every_setting_with_its_default() {
     defaults["version"] = shown["version"].to_string().into();
     assert_eq!(keys(&shown, ""), keys(&defaults, ""));
     assert_eq!(serde_json::to_value(config).unwrap(), defaults);
-    assert!(
-        text.lines()
-            .filter(|line| line.contains(": ") && !line.trim_start().starts_with('#'))
-            .count()
-            > 25
-    );
+    assert!(text.lines().filter(|line| line.contains(": ") && !line.trim_start().starts_with('#')).count() > 25);
 }
 
 fn keys(value: &serde_json::Value, path: &str) -> Vec<String> {
     let Some(section) = value.as_object() else {
         return vec![path.to_owned()];
     };
-    let mut all: Vec<_> = section
-        .iter()
-        .flat_map(|(key, child)| keys(child, &format!("{path}.{key}")))
-        .collect();
+    let mut all: Vec<_> = section.iter().flat_map(|(key, child)| keys(child, &format!("{path}.{key}"))).collect();
     all.sort();
     all
 }
@@ -151,9 +102,7 @@ health:
     interval: 10s
     threshold: 3
 ";
-    let Loaded {
-        config, notices, ..
-    } = load(text, &[]).unwrap();
+    let Loaded { config, notices, .. } = load(text, &[]).unwrap();
     assert_eq!(config.storage.driver, Driver::Filesystem);
     assert_eq!(config.http.headers["X-Content-Type-Options"], ["nosniff"]);
     assert_eq!(notices.len(), 3, "{notices:?}");
@@ -178,8 +127,7 @@ fn a_page_of_no_length_is_the_default() {
 
 #[test]
 fn variables_override_the_file() {
-    let file =
-        "proxy: {remoteurl: 'https://one.example.com', tagttl: 5m}\nhttp: {headers: {A: [b]}}";
+    let file = "proxy: {remoteurl: 'https://one.example.com', tagttl: 5m}\nhttp: {headers: {A: [b]}}";
     let variables = [
         ("REGISTRY_PROXY_REMOTEURL", "https://two.example.com"),
         ("REGISTRY_PROXY_USERNAME", "user"),
@@ -189,106 +137,55 @@ fn variables_override_the_file() {
         ("REGISTRY_STORAGE_REDIRECT", "{disable: true}"),
     ];
     let config = load(file, &variables).unwrap().config;
-    assert_eq!(
-        config.proxy.remoteurl.unwrap().to_string(),
-        "https://two.example.com"
-    );
-    assert_eq!(
-        config.proxy.password.unwrap().reveal(),
-        "0123",
-        "a password of digits is not a number"
-    );
-    assert_eq!(
-        (config.log.formatter, config.proxy.tagttl.as_secs()),
-        (LogFormatter::Json, 300)
-    );
+    assert_eq!(config.proxy.remoteurl.unwrap().to_string(), "https://two.example.com");
+    assert_eq!(config.proxy.password.unwrap().reveal(), "0123", "a password of digits is not a number");
+    assert_eq!((config.log.formatter, config.proxy.tagttl.as_secs()), (LogFormatter::Json, 300));
     assert!(config.storage.redirect.disable);
     assert_eq!(config.http.headers["A"], ["c"]);
 }
 
 #[test]
 fn naming_a_way_to_log_in_chooses_it() {
-    let scheme =
-        |yaml: &str, variables: &[(&str, &str)]| load(yaml, variables).unwrap().config.auth.scheme;
+    let scheme = |yaml: &str, variables: &[(&str, &str)]| load(yaml, variables).unwrap().config.auth.scheme;
     let users = ("REGISTRY_AUTH_HTPASSWD_USERS", "a:b");
     assert_eq!(scheme("", &[users]), Scheme::Htpasswd);
-    assert_eq!(
-        scheme("auth: {htpasswd: {path: /x}}", &[]),
-        Scheme::Htpasswd
-    );
-    assert_eq!(
-        scheme("", &[users, ("REGISTRY_AUTH", "htpasswd")]),
-        Scheme::Htpasswd
-    );
+    assert_eq!(scheme("auth: {htpasswd: {path: /x}}", &[]), Scheme::Htpasswd);
+    assert_eq!(scheme("", &[users, ("REGISTRY_AUTH", "htpasswd")]), Scheme::Htpasswd);
     assert_eq!(scheme("auth: none", &[]), Scheme::Open);
-    assert_eq!(
-        scheme("", &[users, ("REGISTRY_AUTH", "none")]),
-        Scheme::Open
-    );
+    assert_eq!(scheme("", &[users, ("REGISTRY_AUTH", "none")]), Scheme::Open);
     // As the example lists them.
     let listed = "auth: {htpasswd: {realm: null, path: null, users: null}}";
     assert_eq!(scheme(listed, &[]), Scheme::Open);
     // Lists from variables, with commas or as YAML.
     let networks = |text| {
-        let config = load("", &[("REGISTRY_HTTP_TRUSTEDPROXIES", text)])
-            .unwrap()
-            .config;
+        let config = load("", &[("REGISTRY_HTTP_TRUSTEDPROXIES", text)]).unwrap().config;
         config.http.trustedproxies.len()
     };
-    assert_eq!(
-        (networks("10.0.0.0/8, fd00::/8"), networks("[10.0.0.0/8]")),
-        (2, 1)
-    );
+    assert_eq!((networks("10.0.0.0/8, fd00::/8"), networks("[10.0.0.0/8]")), (2, 1));
 }
 
 #[test]
 fn empty_variables_are_not_set() {
-    let variables = [
-        "PROXY_REMOTEURL",
-        "LOG_LEVEL",
-        "STORAGE_REDIRECT_DISABLE",
-        "STORAGE_S3_BUCKET",
-        "AUTH",
-    ];
-    let variables: Vec<_> = variables
-        .iter()
-        .map(|name| (format!("REGISTRY_{name}"), ""))
-        .collect();
-    let variables: Vec<_> = variables
-        .iter()
-        .map(|(name, value)| (name.as_str(), *value))
-        .collect();
-    let config = load("proxy: {remoteurl: 'https://one.example.com'}", &variables)
-        .unwrap()
-        .config;
-    assert_eq!(
-        config.proxy.remoteurl.unwrap().to_string(),
-        "https://one.example.com"
-    );
+    let variables = ["PROXY_REMOTEURL", "LOG_LEVEL", "STORAGE_REDIRECT_DISABLE", "STORAGE_S3_BUCKET", "AUTH"];
+    let variables: Vec<_> = variables.iter().map(|name| (format!("REGISTRY_{name}"), "")).collect();
+    let variables: Vec<_> = variables.iter().map(|(name, value)| (name.as_str(), *value)).collect();
+    let config = load("proxy: {remoteurl: 'https://one.example.com'}", &variables).unwrap().config;
+    assert_eq!(config.proxy.remoteurl.unwrap().to_string(), "https://one.example.com");
     assert_eq!(config.storage.driver, Driver::Filesystem);
 }
 
 #[test]
 fn secrets_do_not_show_themselves() {
     let mut variables = GUIDE.to_vec();
-    variables.extend([
-        ("REGISTRY_PROXY_USERNAME", "u"),
-        ("REGISTRY_PROXY_PASSWORD", "hunter2"),
-    ]);
+    variables.extend([("REGISTRY_PROXY_USERNAME", "u"), ("REGISTRY_PROXY_PASSWORD", "hunter2")]);
     let config = load("", &variables).unwrap().config;
     let shown = format!("{config:?} {}", serde_json::to_string(&config).unwrap());
-    assert!(
-        !shown.contains("hunter2") && !shown.contains("tsec_secretAccessKey"),
-        "{shown}"
-    );
+    assert!(!shown.contains("hunter2") && !shown.contains("tsec_secretAccessKey"), "{shown}");
 }
 
 #[test]
 fn an_empty_secret_is_none() {
-    for (yaml, variables) in [
-        ("http: {secret: ''}", vec![]),
-        ("", vec![("REGISTRY_HTTP_SECRET", "")]),
-    ] {
+    for (yaml, variables) in [("http: {secret: ''}", vec![]), ("", vec![("REGISTRY_HTTP_SECRET", "")])] {
         assert!(load(yaml, &variables).unwrap().config.http.secret.is_none());
     }
     let config = load("", &[("REGISTRY_HTTP_SECRET", "x")]).unwrap().config;

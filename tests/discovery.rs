@@ -9,12 +9,7 @@ use crate::support::{Image, Pounce, Upstream};
 fn tags(body: &[u8]) -> Vec<String> {
     let body: Value = serde_json::from_slice(body).unwrap();
     assert_eq!(body["name"], "a/b");
-    body["tags"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|tag| tag.as_str().unwrap().to_owned())
-        .collect()
+    body["tags"].as_array().unwrap().iter().map(|tag| tag.as_str().unwrap().to_owned()).collect()
 }
 
 async fn listed() -> (Upstream, Pounce) {
@@ -31,10 +26,7 @@ async fn listed() -> (Upstream, Pounce) {
 async fn end_8a_lists_all_tags_in_ascii_order() {
     let (_upstream, pounce) = listed().await;
     let reply = pounce.get("/v2/a/b/tags/list").await;
-    assert_eq!(
-        (reply.status, reply.header("content-type")),
-        (200, "application/json")
-    );
+    assert_eq!((reply.status, reply.header("content-type")), (200, "application/json"));
     assert_eq!(tags(&reply.body), ["B", "_", "a", "v1", "v10", "v2"]);
     assert!(!reply.headers.contains_key("link"));
 }
@@ -56,14 +48,8 @@ async fn end_8b_pages_follow_their_links() {
     assert_eq!(all, ["B", "_", "a", "v1", "v10", "v2"]);
     let reply = pounce.get("/v2/a/b/tags/list?n=0").await;
     assert_eq!((tags(&reply.body).len(), reply.header("link")), (0, ""));
-    assert_eq!(
-        tags(&pounce.get("/v2/a/b/tags/list?last=v1").await.body),
-        ["v10", "v2"]
-    );
-    assert_eq!(
-        tags(&pounce.get("/v2/a/b/tags/list?n=1&last=nothing").await.body),
-        ["v1"]
-    );
+    assert_eq!(tags(&pounce.get("/v2/a/b/tags/list?last=v1").await.body), ["v10", "v2"]);
+    assert_eq!(tags(&pounce.get("/v2/a/b/tags/list?n=1&last=nothing").await.body), ["v1"]);
 }
 
 #[tokio::test]
@@ -73,21 +59,11 @@ async fn stored_tags_are_listed_without_the_upstream() {
     pounce.get("/v2/a/b/manifests/v2").await;
     pounce
         .until("both tags are stored", |it| {
-            it.objects()
-                .iter()
-                .filter(|key| key.ends_with("current/link"))
-                .count()
-                == 2
+            it.objects().iter().filter(|key| key.ends_with("current/link")).count() == 2
         })
         .await;
-    upstream.behave(Manners {
-        status: Some(503),
-        ..Manners::default()
-    });
-    assert_eq!(
-        tags(&pounce.get("/v2/a/b/tags/list").await.body),
-        ["v1", "v2"]
-    );
+    upstream.behave(Manners { status: Some(503), ..Manners::default() });
+    assert_eq!(tags(&pounce.get("/v2/a/b/tags/list").await.body), ["v1", "v2"]);
 }
 
 #[tokio::test]
@@ -123,10 +99,7 @@ async fn the_catalog_lists_repositories_in_ascii_order() {
     }
     assert_eq!((pages, all), (2, names.map(str::to_owned).to_vec()));
     let reply = pounce.get("/v2/_catalog?n=0").await;
-    assert_eq!(
-        (&reply.body[..], reply.header("link")),
-        (&br#"{"repositories":[]}"#[..], "")
-    );
+    assert_eq!((&reply.body[..], reply.header("link")), (&br#"{"repositories":[]}"#[..], ""));
     let reply = pounce.get("/v2/_catalog?last=a/b").await;
     assert_eq!(&reply.body[..], br#"{"repositories":["a/b/c","b"]}"#);
 }
@@ -150,10 +123,7 @@ async fn pages(pounce: &Pounce, path: &str, list: &str) -> Vec<Vec<String>> {
 /// such a request MAY return fewer than `<int>` results, but only when [...] a `Link` header is provided").
 #[tokio::test]
 async fn a_page_is_never_longer_than_configured() {
-    let limits = [
-        ("REGISTRY_CATALOG_MAXENTRIES", "2"),
-        ("REGISTRY_TAGS_MAXTAGS", "3"),
-    ];
+    let limits = [("REGISTRY_CATALOG_MAXENTRIES", "2"), ("REGISTRY_TAGS_MAXTAGS", "3")];
     let pounce = Pounce::with(&limits).await;
     let names = ["a", "b", "c", "d", "e"];
     for name in names {
@@ -162,21 +132,10 @@ async fn a_page_is_never_longer_than_configured() {
     for tag in names {
         pounce.push_image("a", tag, &Image::new(1, &[10])).await;
     }
-    let queries = [
-        "",
-        "?n=",
-        "?n=2",
-        "?n=1001",
-        "?n=18446744073709551616",
-        "?n=002",
-    ];
+    let queries = ["", "?n=", "?n=2", "?n=1001", "?n=18446744073709551616", "?n=002"];
     for query in queries {
         let found = pages(&pounce, &format!("/v2/_catalog{query}"), "repositories").await;
-        assert_eq!(
-            (found.len(), found.concat()),
-            (3, names.map(str::to_owned).to_vec()),
-            "{query}"
-        );
+        assert_eq!((found.len(), found.concat()), (3, names.map(str::to_owned).to_vec()), "{query}");
     }
     for query in ["", "?n=", "?n=3", "?n=4", "?n=99999999999999999999999"] {
         let found = pages(&pounce, &format!("/v2/a/tags/list{query}"), "tags").await;
@@ -194,11 +153,7 @@ async fn a_page_is_never_longer_than_configured() {
         for path in ["_catalog", "a/tags/list"] {
             let reply = pounce.get(&format!("/v2/{path}?n={n}")).await;
             let got = (reply.status, reply.code());
-            assert_eq!(
-                got,
-                (400, "PAGINATION_NUMBER_INVALID".to_owned()),
-                "{path} {n}"
-            );
+            assert_eq!(got, (400, "PAGINATION_NUMBER_INVALID".to_owned()), "{path} {n}");
         }
     }
 }

@@ -96,10 +96,7 @@ policy: {repository: {classes: [plugin, image]}}
 fn every_setting_of_distribution_starts() {
     let config = load(EVERY, &[]).unwrap().config;
     assert_eq!(config.storage.driver, Driver::S3);
-    assert_eq!(
-        (config.tags.maxtags, config.storage.delete.enabled),
-        (1000, false)
-    );
+    assert_eq!((config.tags.maxtags, config.storage.delete.enabled), (1000, false));
     // What the Helm chart of distribution's image sets, beside its file.
     let chart = [
         ("REGISTRY_AUTH", "htpasswd"),
@@ -107,10 +104,7 @@ fn every_setting_of_distribution_starts() {
         ("REGISTRY_AUTH_HTPASSWD_PATH", "/auth/htpasswd"),
         ("REGISTRY_HTTP_SECRET", "1234567890123456"),
         ("REGISTRY_STORAGE_DELETE_ENABLED", "true"),
-        (
-            "REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY",
-            "/var/lib/registry",
-        ),
+        ("REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY", "/var/lib/registry"),
         ("REGISTRY_PROXY_TTL", "168h"),
         ("REGISTRY_HTTP_DEBUG_ADDR", ":5001"),
         ("REGISTRY_HTTP_DEBUG_PROMETHEUS_ENABLED", "true"),
@@ -154,14 +148,7 @@ fn a_refused_setting_that_is_off_is_accepted() {
 #[test]
 fn kubernetes_service_links_are_warned_of_once() {
     let mut variables = Vec::new();
-    for service in [
-        "",
-        "AUTH_",
-        "AUTH_TOKEN_",
-        "STORAGE_GCS_",
-        "REDIS_",
-        "HTTP_HEADERS_",
-    ] {
+    for service in ["", "AUTH_", "AUTH_TOKEN_", "STORAGE_GCS_", "REDIS_", "HTTP_HEADERS_"] {
         let url = "tcp://10.96.7.7:5000";
         for (name, value) in [
             ("SERVICE_HOST", "10.96.7.7"),
@@ -176,10 +163,7 @@ fn kubernetes_service_links_are_warned_of_once() {
             variables.push((format!("REGISTRY_{service}{name}"), value));
         }
     }
-    let mut given: Vec<_> = variables
-        .iter()
-        .map(|(name, value)| (&name[..], *value))
-        .collect();
+    let mut given: Vec<_> = variables.iter().map(|(name, value)| (&name[..], *value)).collect();
     // Settings, whatever they look like.
     given.push(("REGISTRY_AUTH_TOKEN_SERVICE", "10.96.7.7"));
     given.push(("REGISTRY_PROXY_REMOTEURL", "http://10.96.7.7:5000"));
@@ -187,10 +171,7 @@ fn kubernetes_service_links_are_warned_of_once() {
     let token = "auth: {token: {realm: 'https://a/t', issuer: i, jwks: /k}}";
     let loaded = load(token, &given).unwrap();
     assert_eq!(loaded.notices.len(), 1, "{:?}", loaded.notices);
-    assert!(
-        loaded.notices[0].contains("and 45 more")
-            && loaded.notices[0].contains("enableServiceLinks")
-    );
+    assert!(loaded.notices[0].contains("and 45 more") && loaded.notices[0].contains("enableServiceLinks"));
     let config = loaded.config;
     assert_eq!(config.auth.token.service.as_deref(), Some("10.96.7.7"));
     assert_eq!(config.proxy.host[0].as_str(), "10.96.7.7");
@@ -212,15 +193,11 @@ fn a_variable_may_have_a_whole_section() {
         assert!(loaded.config.storage.delete.enabled);
         assert!(loaded.config.storage.s3.bucket.is_none());
     }
-    for auth in [
-        "{htpasswd: {realm: x, path: /p}}",
-        "htpasswd:\n  realm: x\n  path: /p",
-    ] {
+    for auth in ["{htpasswd: {realm: x, path: /p}}", "htpasswd:\n  realm: x\n  path: /p"] {
         let loaded = load("", &[("REGISTRY_AUTH", auth)]).unwrap();
         assert_eq!(loaded.config.auth.scheme, Scheme::Htpasswd);
         assert!(loaded.settings().iter().any(|(path, _, origin)| {
-            path == "auth.htpasswd.realm"
-                && *origin == pounce::config::Origin::Variable("REGISTRY_AUTH".to_owned())
+            path == "auth.htpasswd.realm" && *origin == pounce::config::Origin::Variable("REGISTRY_AUTH".to_owned())
         }));
     }
     let file = "auth: {htpasswd: {realm: x, path: /p}}";
@@ -237,11 +214,7 @@ fn a_variable_may_have_a_whole_section() {
     for (file, variables, said) in [
         ("auth: ''", &[][..], "auth: is empty"),
         ("", &[("REGISTRY_AUTH", "''")], "REGISTRY_AUTH: is empty"),
-        (
-            "",
-            &[("REGISTRY_AUTH", "[a]")],
-            "REGISTRY_AUTH: write one name",
-        ),
+        ("", &[("REGISTRY_AUTH", "[a]")], "REGISTRY_AUTH: write one name"),
     ] {
         let error = load(file, variables).unwrap_err().to_string();
         assert!(error.starts_with(said), "{error}");
@@ -254,18 +227,9 @@ fn what_is_ignored_in_a_file_is_ignored_in_a_variable() {
     for variable in [
         ("REGISTRY_LOG", "{level: debug, fields: {service: x}}"),
         ("REGISTRY_HTTP", "{addr: ':5000', http2: {disabled: true}}"),
-        (
-            "REGISTRY_STORAGE_FILESYSTEM",
-            "{rootdirectory: /d, maxthreads: 100}",
-        ),
-        (
-            "REGISTRY_PROXY",
-            "{remoteurl: 'https://r.example.com', ttl: 168h}",
-        ),
-        (
-            "REGISTRY_STORAGE_S3",
-            "{bucket: b, v4auth: true, skipverify: false}",
-        ),
+        ("REGISTRY_STORAGE_FILESYSTEM", "{rootdirectory: /d, maxthreads: 100}"),
+        ("REGISTRY_PROXY", "{remoteurl: 'https://r.example.com', ttl: 168h}"),
+        ("REGISTRY_STORAGE_S3", "{bucket: b, v4auth: true, skipverify: false}"),
         ("REGISTRY_STORAGE_S3AWS_BUCKET", "b"),
     ] {
         if let Err(error) = load("", &[driver, variable]) {
@@ -282,10 +246,7 @@ fn s3aws_is_s3() {
     for (file, variables) in [
         ("storage: {s3aws: {bucket: b}}", &[][..]),
         ("storage: s3aws", &[("REGISTRY_STORAGE_S3_BUCKET", "b")]),
-        (
-            "storage: {s3: {bucket: b}}",
-            &[("REGISTRY_STORAGE", "s3aws")],
-        ),
+        ("storage: {s3: {bucket: b}}", &[("REGISTRY_STORAGE", "s3aws")]),
         ("", &[("REGISTRY_STORAGE", "{s3aws: {bucket: b}}")]),
         ("", &[("REGISTRY_STORAGE_S3AWS_BUCKET", "b")]),
     ] {

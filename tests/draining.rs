@@ -28,10 +28,7 @@ async fn pause(millis: u64) {
 async fn a_request_after_a_long_one_is_answered_and_is_the_last() {
     let (upstream, image) = (Upstream::start().await, Image::new(1, &[1 << 20]));
     upstream.add("a/b", "1", &image);
-    upstream.behave(Manners {
-        holds_after: Some(500_000),
-        ..Manners::default()
-    });
+    upstream.behave(Manners { holds_after: Some(500_000), ..Manners::default() });
     let mut pounce = Pounce::before(&upstream).await;
     let stream = TcpStream::connect(pounce.addr).await.unwrap();
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
@@ -113,9 +110,7 @@ async fn an_http2_client_that_comes_late_is_told() {
     pounce.end_from_outside();
     pause(300).await;
     let stream = TcpStream::connect(pounce.addr).await.unwrap();
-    let (mut sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
-        .await
-        .unwrap();
+    let (mut sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
     let connection = tokio::spawn(connection);
     let answer = sender.send_request(get(&pounce, "/v2/")).await.unwrap();
     assert_eq!(answer.status(), 200);

@@ -79,24 +79,16 @@ async fn each_rule_is_kept() {
     let s3 = FakeS3::start(&[]).await;
     s3.put("a", "bytes");
     s3.rules(&[Rule::NeedsContentLength]);
-    let bare = format!(
-        "POST /bucket/b?uploads HTTP/1.1\r\nHost: x\r\nAuthorization: AWS4\r\n{}\r\n",
-        "Connection: close\r\n"
-    );
+    let bare =
+        format!("POST /bucket/b?uploads HTTP/1.1\r\nHost: x\r\nAuthorization: AWS4\r\n{}\r\n", "Connection: close\r\n");
     let reply = crate::support::wire::exchange(s3.addr, bare.as_bytes()).await;
-    assert!(
-        reply.contains("411") && reply.contains("MissingContentLength"),
-        "{reply}"
-    );
+    assert!(reply.contains("411") && reply.contains("MissingContentLength"), "{reply}");
 
     s3.rules(&[Rule::IgnoresConditions]);
     let put = ask(&s3, "PUT", "a").header("if-none-match", "*");
     assert_eq!(said(put.body("other")).await.0, 200);
     s3.rules(&[Rule::NoDelimiter]);
-    assert_eq!(
-        said(ask(&s3, "GET", "?list-type=2&delimiter=/")).await.0,
-        501
-    );
+    assert_eq!(said(ask(&s3, "GET", "?list-type=2&delimiter=/")).await.0, 501);
     s3.rules(&[Rule::RefusesAuthorization]);
     let url = "a?X-Amz-Signature=x&X-Amz-Date=20260101T000000Z&X-Amz-Expires=1";
     assert_eq!(said(ask(&s3, "GET", url)).await.0, 400);
@@ -120,10 +112,7 @@ async fn each_rule_is_kept() {
     s3.rules(&[Rule::Freezes]);
     assert_eq!(said(ask(&s3, "PUT", "cold").body("x")).await.0, 200);
     let (status, text) = said(ask(&s3, "GET", "cold")).await;
-    assert!(
-        status == 403 && text.contains("InvalidObjectState"),
-        "{text}"
-    );
+    assert!(status == 403 && text.contains("InvalidObjectState"), "{text}");
     let head = ask(&s3, "HEAD", "cold").send().await.unwrap();
     assert_eq!(head.headers()["x-amz-storage-class"], "GLACIER");
 }

@@ -19,10 +19,8 @@ async fn what_was_acknowledged_outlives_a_kill() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_faulty_bucket_loses_nothing() {
     // Without those that have to be waited for.
-    let faults: Vec<Fault> = Fault::ALL
-        .into_iter()
-        .filter(|fault| ![Fault::Hang, Fault::Delay].contains(fault))
-        .collect();
+    let faults: Vec<Fault> =
+        Fault::ALL.into_iter().filter(|fault| ![Fault::Hang, Fault::Delay].contains(fault)).collect();
     let row = bucket::with("all", &faults, 5, 60, 11).await;
     row.assert_clean();
 }
@@ -45,10 +43,7 @@ async fn what_breaks_a_few_times_is_tried_again() {
         let read = fresh.get(&format!("/v2/a/b/manifests/{tag}")).await;
         assert_eq!((read.status, &read.body), (200, &image.manifest));
         front.inject(&[], 0);
-        assert_eq!(
-            fresh.pull("a/b", &digest(image.layer())).await,
-            image.layer()
-        );
+        assert_eq!(fresh.pull("a/b", &digest(image.layer())).await, image.layer());
     }
 }
 
@@ -61,9 +56,7 @@ async fn a_complete_that_was_not_heard_is_looked_up_where_it_was_done() {
     let pounce = Pounce::with(&borrowed(&variables)).await;
     front.lag(true);
     front.inject_few(Fault::LostComplete, 1);
-    pounce
-        .push_image("a/b", "v1", &Image::new(1, &[12 << 20]))
-        .await;
+    pounce.push_image("a/b", "v1", &Image::new(1, &[12 << 20])).await;
     assert_eq!(front.take(), [(Fault::LostComplete, 1)].into());
 }
 
@@ -115,7 +108,5 @@ async fn an_end_under_load_loses_no_request() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn mixed_work_leaves_nothing_behind() {
-    soak::soak(Duration::from_secs(3), 200, false)
-        .await
-        .assert_clean();
+    soak::soak(Duration::from_secs(3), 200, false).await.assert_clean();
 }

@@ -26,34 +26,21 @@ async fn eight_clients_cause_one_upstream_get() {
     let replies = join_all((0..8).map(|_| pounce.get(&path))).await;
     for reply in replies {
         assert_eq!(reply.status, 200);
-        assert!(
-            reply.body == image.layer(),
-            "{} bytes came",
-            reply.body.len()
-        );
+        assert!(reply.body == image.layer(), "{} bytes came", reply.body.len());
     }
     assert_eq!(upstream.count("GET", "/blobs/"), 1);
     pounce.until_stored(&digest(image.layer())).await;
     let warm = pounce.get(&path).await;
     assert!(pounce.follow(&warm).await.body == image.layer());
-    assert_eq!(
-        (upstream.count("GET", "/blobs/"), pounce.open_uploads()),
-        (1, 0)
-    );
+    assert_eq!((upstream.count("GET", "/blobs/"), pounce.open_uploads()), (1, 0));
 }
 
 #[tokio::test]
 async fn headers_and_first_bytes_leave_before_the_upstream_is_done() {
     let (upstream, pounce, image, path) = cold(1 << 20).await;
-    upstream.behave(Manners {
-        holds_after: Some(200_000),
-        ..Manners::default()
-    });
+    upstream.behave(Manners { holds_after: Some(200_000), ..Manners::default() });
     let mut reply = pounce.request("GET", &path).send().await.unwrap();
-    assert_eq!(
-        reply.headers()["content-length"],
-        (1 << 20).to_string().as_str()
-    );
+    assert_eq!(reply.headers()["content-length"], (1 << 20).to_string().as_str());
     let first = reply.chunk().await.unwrap().unwrap();
     assert_eq!(first, image.layer()[..first.len()]);
     assert!(!pounce.has_blob(&digest(image.layer())));
@@ -68,10 +55,7 @@ async fn headers_and_first_bytes_leave_before_the_upstream_is_done() {
 #[tokio::test]
 async fn a_client_that_leaves_does_not_stop_the_fill() {
     let (upstream, pounce, image, path) = cold(LARGE).await;
-    upstream.behave(Manners {
-        holds_after: Some(LARGE / 2),
-        ..Manners::default()
-    });
+    upstream.behave(Manners { holds_after: Some(LARGE / 2), ..Manners::default() });
     let mut reply = pounce.request("GET", &path).send().await.unwrap();
     reply.chunk().await.unwrap().unwrap();
     drop(reply);
@@ -85,10 +69,7 @@ async fn a_client_that_leaves_does_not_stop_the_fill() {
 #[tokio::test]
 async fn a_late_client_gets_the_whole_from_the_spool() {
     let (upstream, pounce, image, path) = cold(1 << 20).await;
-    upstream.behave(Manners {
-        holds_after: Some(900_000),
-        ..Manners::default()
-    });
+    upstream.behave(Manners { holds_after: Some(900_000), ..Manners::default() });
     let mut first = pounce.request("GET", &path).send().await.unwrap();
     first.chunk().await.unwrap().unwrap();
     let (late, ()) = tokio::join!(pounce.get(&path), async {
@@ -102,15 +83,9 @@ async fn a_late_client_gets_the_whole_from_the_spool() {
 #[tokio::test]
 async fn a_range_follows_the_fill_as_well() {
     let (upstream, pounce, image, path) = cold(1 << 20).await;
-    upstream.behave(Manners {
-        holds_after: Some(500_000),
-        ..Manners::default()
-    });
+    upstream.behave(Manners { holds_after: Some(500_000), ..Manners::default() });
     let reply = pounce.range(&path, "bytes=1000-1999").await;
-    assert_eq!(
-        (reply.status, &reply.body),
-        (206, &image.layer().slice(1000..2000))
-    );
+    assert_eq!((reply.status, &reply.body), (206, &image.layer().slice(1000..2000)));
     upstream.release();
     pounce.until_stored(&digest(image.layer())).await;
     assert_eq!(upstream.count("GET", "/blobs/"), 1);
@@ -120,25 +95,16 @@ async fn a_range_follows_the_fill_as_well() {
 async fn wrong_bytes_break_the_connection_and_leave_nothing() {
     for size in [40, 500_000, LARGE] {
         let (upstream, pounce, image, path) = cold(size).await;
-        upstream.behave(Manners {
-            corrupts: true,
-            ..Manners::default()
-        });
+        upstream.behave(Manners { corrupts: true, ..Manners::default() });
         for reply in join_all((0..3).map(|_| pounce.get(&path))).await {
             if size == 40 {
                 // Nothing of it could leave before all of it was verified, so it can be told.
                 assert_eq!((reply.status, &reply.code()[..]), (503, "UNAVAILABLE"));
                 continue;
             }
-            assert!(
-                !reply.whole && reply.body.len() < size,
-                "{} of {size} bytes came",
-                reply.body.len()
-            );
+            assert!(!reply.whole && reply.body.len() < size, "{} of {size} bytes came", reply.body.len());
         }
-        pounce
-            .until("its upload is gone", |pounce| pounce.open_uploads() == 0)
-            .await;
+        pounce.until("its upload is gone", |pounce| pounce.open_uploads() == 0).await;
         assert_eq!(pounce.objects(), Vec::<String>::new());
         // The next request begins anew.
         upstream.behave(Manners::default());
@@ -151,20 +117,10 @@ async fn wrong_bytes_break_the_connection_and_leave_nothing() {
 async fn a_body_cut_short_breaks_the_connection_and_leaves_nothing() {
     for (size, chunked) in [(500_000, false), (500_000, true), (LARGE, false)] {
         let (upstream, pounce, image, path) = cold(size).await;
-        upstream.behave(Manners {
-            cuts_after: Some(size - 10),
-            chunked,
-            ..Manners::default()
-        });
+        upstream.behave(Manners { cuts_after: Some(size - 10), chunked, ..Manners::default() });
         let reply = pounce.get(&path).await;
-        assert!(
-            !reply.whole && reply.body.len() < size,
-            "{} of {size} bytes came",
-            reply.body.len()
-        );
-        pounce
-            .until("its upload is gone", |pounce| pounce.open_uploads() == 0)
-            .await;
+        assert!(!reply.whole && reply.body.len() < size, "{} of {size} bytes came", reply.body.len());
+        pounce.until("its upload is gone", |pounce| pounce.open_uploads() == 0).await;
         assert_eq!(pounce.objects(), Vec::<String>::new());
         upstream.behave(Manners::default());
         assert!(pounce.get(&path).await.body == image.layer());
@@ -174,10 +130,7 @@ async fn a_body_cut_short_breaks_the_connection_and_leaves_nothing() {
 #[tokio::test]
 async fn a_blob_of_unannounced_size_is_filled_too() {
     let (upstream, pounce, image, path) = cold(LARGE).await;
-    upstream.behave(Manners {
-        chunked: true,
-        ..Manners::default()
-    });
+    upstream.behave(Manners { chunked: true, ..Manners::default() });
     let reply = pounce.get(&path).await;
     assert!(reply.whole && reply.body == image.layer());
     pounce.until_stored(&digest(image.layer())).await;
@@ -189,15 +142,8 @@ async fn a_blob_of_unannounced_size_is_filled_too() {
 async fn one_manifests_wrong_size_does_not_keep_anybody_from_the_blob() {
     let (upstream, pounce, image, _) = cold(1000).await;
     let layer = digest(image.layer());
-    let manifest = format!(
-        r#"{{"schemaVersion":2,"layers":[{{"mediaType":"a/b","digest":"{layer}","size":999}}]}}"#
-    );
-    upstream.add_manifest(
-        "a/b",
-        "lie",
-        "application/vnd.oci.image.manifest.v1+json",
-        manifest,
-    );
+    let manifest = format!(r#"{{"schemaVersion":2,"layers":[{{"mediaType":"a/b","digest":"{layer}","size":999}}]}}"#);
+    upstream.add_manifest("a/b", "lie", "application/vnd.oci.image.manifest.v1+json", manifest);
     assert_eq!(pounce.get("/v2/a/b/manifests/lie").await.status, 200);
     let path = format!("/v2/a/b/blobs/{layer}");
     assert_eq!(pounce.get(&path).await.body, image.layer());
@@ -208,10 +154,7 @@ async fn one_manifests_wrong_size_does_not_keep_anybody_from_the_blob() {
 #[tokio::test]
 async fn an_orderly_end_waits_for_fills() {
     let (upstream, mut pounce, image, path) = cold(LARGE).await;
-    upstream.behave(Manners {
-        holds_after: Some(LARGE / 2),
-        ..Manners::default()
-    });
+    upstream.behave(Manners { holds_after: Some(LARGE / 2), ..Manners::default() });
     let mut reply = pounce.request("GET", &path).send().await.unwrap();
     reply.chunk().await.unwrap().unwrap();
     drop(reply);
@@ -228,24 +171,12 @@ async fn a_fill_that_outlasts_the_drain_is_aborted() {
     let upstream = Upstream::start().await;
     let image = Image::new(9, &[LARGE]);
     upstream.add("a", "v1", &image);
-    let variables = [
-        ("REGISTRY_PROXY_REMOTEURL", upstream.url()),
-        ("REGISTRY_HTTP_DRAINTIMEOUT", "100ms".into()),
-    ];
+    let variables = [("REGISTRY_PROXY_REMOTEURL", upstream.url()), ("REGISTRY_HTTP_DRAINTIMEOUT", "100ms".into())];
     let mut pounce = Pounce::with(&borrowed(&variables)).await;
-    upstream.behave(Manners {
-        holds_after: Some(LARGE / 2),
-        ..Manners::default()
-    });
-    let mut reply = pounce
-        .request("GET", &format!("/v2/a/blobs/{}", digest(image.layer())))
-        .send()
-        .await
-        .unwrap();
+    upstream.behave(Manners { holds_after: Some(LARGE / 2), ..Manners::default() });
+    let mut reply = pounce.request("GET", &format!("/v2/a/blobs/{}", digest(image.layer()))).send().await.unwrap();
     reply.chunk().await.unwrap().unwrap();
-    pounce
-        .until("its upload began", |pounce| pounce.open_uploads() == 1)
-        .await;
+    pounce.until("its upload began", |pounce| pounce.open_uploads() == 1).await;
     pounce.end().await;
     assert_eq!((pounce.open_uploads(), pounce.objects()), (0, Vec::new()));
 }
@@ -253,10 +184,7 @@ async fn a_fill_that_outlasts_the_drain_is_aborted() {
 #[tokio::test]
 async fn a_fill_that_begins_during_the_drain_is_waited_for() {
     let (upstream, mut pounce, image, path) = cold(LARGE).await;
-    upstream.behave(Manners {
-        stalls: true,
-        ..Manners::default()
-    });
+    upstream.behave(Manners { stalls: true, ..Manners::default() });
     let reply = pounce.request("GET", &path).send();
     let begin = async {
         // The upstream has not answered yet when the end is asked for.

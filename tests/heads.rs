@@ -30,11 +30,8 @@ async fn a_moved_tag_is_noticed_without_head() {
     for status in [400, 401, 403, 404, 405, 406, 410, 501] {
         let image = Arc::new(Mutex::new(Image::new(1, &[10])));
         let upstream = without_head(&image, status).await;
-        let pounce = Pounce::with(&[
-            ("REGISTRY_PROXY_REMOTEURL", &upstream.url()),
-            ("REGISTRY_PROXY_TAGTTL", "0"),
-        ])
-        .await;
+        let pounce =
+            Pounce::with(&[("REGISTRY_PROXY_REMOTEURL", &upstream.url()), ("REGISTRY_PROXY_TAGTTL", "0")]).await;
         let path = "/v2/a/manifests/v1";
         assert_eq!(pounce.get(path).await.status, 200);
         pounce.until_quiet().await;
@@ -64,21 +61,11 @@ async fn a_tag_that_is_gone_does_not_make_heads_useless() {
         Scripted::start(move |seen| {
             let is_there = there.load(Ordering::SeqCst) == 1 || !seen.path.ends_with("/v1");
             let image = image.clone();
-            async move {
-                if is_there {
-                    manifest(&image)
-                } else {
-                    refusal(404, "MANIFEST_UNKNOWN")
-                }
-            }
+            async move { if is_there { manifest(&image) } else { refusal(404, "MANIFEST_UNKNOWN") } }
         })
         .await
     };
-    let pounce = Pounce::with(&[
-        ("REGISTRY_PROXY_REMOTEURL", &upstream.url()),
-        ("REGISTRY_PROXY_TAGTTL", "0"),
-    ])
-    .await;
+    let pounce = Pounce::with(&[("REGISTRY_PROXY_REMOTEURL", &upstream.url()), ("REGISTRY_PROXY_TAGTTL", "0")]).await;
     for tag in ["v1", "v2"] {
         let path = format!("/v2/a/manifests/{tag}");
         assert_eq!(pounce.get(&path).await.status, 200);
@@ -112,15 +99,10 @@ async fn a_blob_of_another_repositorys_is_found_without_head() {
             let path = format!("/v2/{repository}/blobs/{layer}");
             assert_eq!(pounce.get(&path).await.status, 307, "{status}");
             let head = pounce.head(&path).await;
-            assert_eq!(
-                (head.status, head.header("content-length")),
-                (200, "300000")
-            );
+            assert_eq!((head.status, head.header("content-length")), (200, "300000"));
             // Not for its bytes.
             let seen = upstream.seen();
-            let mut asked = seen
-                .iter()
-                .filter(|it| it.method == "GET" && it.path == path);
+            let mut asked = seen.iter().filter(|it| it.method == "GET" && it.path == path);
             assert!(asked.all(|it| it.headers["range"] == "bytes=0-0"));
         }
         assert_eq!(upstream.count("HEAD", "/blobs/"), 1, "{status}");
@@ -158,11 +140,8 @@ async fn a_head_that_fails_hides_no_moved_tag() {
     for status in [500, 502, 503] {
         let image = Arc::new(Mutex::new(Image::new(1, &[10])));
         let upstream = without_head(&image, status).await;
-        let pounce = Pounce::with(&[
-            ("REGISTRY_PROXY_REMOTEURL", &upstream.url()),
-            ("REGISTRY_PROXY_TAGTTL", "0"),
-        ])
-        .await;
+        let pounce =
+            Pounce::with(&[("REGISTRY_PROXY_REMOTEURL", &upstream.url()), ("REGISTRY_PROXY_TAGTTL", "0")]).await;
         let path = "/v2/a/manifests/v1";
         assert_eq!(pounce.get(path).await.status, 200);
         pounce.until_quiet().await;
@@ -188,11 +167,7 @@ async fn a_head_that_fails_hides_no_moved_tag() {
 async fn a_head_that_is_limited_costs_no_get() {
     let image = Arc::new(Mutex::new(Image::new(1, &[10])));
     let upstream = without_head(&image, 429).await;
-    let pounce = Pounce::with(&[
-        ("REGISTRY_PROXY_REMOTEURL", &upstream.url()),
-        ("REGISTRY_PROXY_TAGTTL", "0"),
-    ])
-    .await;
+    let pounce = Pounce::with(&[("REGISTRY_PROXY_REMOTEURL", &upstream.url()), ("REGISTRY_PROXY_TAGTTL", "0")]).await;
     let path = "/v2/a/manifests/v1";
     assert_eq!(pounce.get(path).await.status, 200);
     pounce.until_quiet().await;

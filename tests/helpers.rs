@@ -8,13 +8,10 @@ use tempfile::TempDir;
 use crate::support::upstream::Manners;
 use crate::support::{Auth, Image, Pounce, Upstream};
 
-/// A helper that runs these lines of shell, and counts how often it is run. The program itself is not
-/// written here: one that is just being written cannot be run.
+/// A helper that runs these lines of shell, and counts how often it is run. The program itself is not written here: one
+/// that is just being written cannot be run.
 fn helper(folder: &Path, lines: &str) {
-    let program = concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/tests/support/credential-helper"
-    );
+    let program = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/credential-helper");
     std::fs::write(folder.join("answer"), format!("{lines}\n")).unwrap();
     std::os::unix::fs::symlink(program, folder.join("docker-credential-test")).unwrap();
 }
@@ -38,11 +35,7 @@ impl Stage {
             upstream.add("a", tag, &Image::new(1, &[10]));
             upstream.add("b", tag, &Image::new(2, &[10]));
         }
-        upstream.behave(Manners {
-            auth,
-            expires_in: 300,
-            ..Manners::default()
-        });
+        upstream.behave(Manners { auth, expires_in: 300, ..Manners::default() });
         helper(folder.path(), lines);
         Self { upstream, folder }
     }
@@ -50,10 +43,8 @@ impl Stage {
     async fn pounce(&self, more: &[(&str, &str)]) -> Pounce {
         let url = self.upstream.url();
         let command = self.folder.path().join("docker-credential-test");
-        let variables = [
-            ("REGISTRY_PROXY_REMOTEURL", &url[..]),
-            ("REGISTRY_PROXY_EXEC_COMMAND", command.to_str().unwrap()),
-        ];
+        let variables =
+            [("REGISTRY_PROXY_REMOTEURL", &url[..]), ("REGISTRY_PROXY_EXEC_COMMAND", command.to_str().unwrap())];
         Pounce::with(&[&variables, more].concat()).await
     }
 
@@ -67,11 +58,7 @@ async fn a_helper_tells_the_credentials_once() {
     for auth in [Auth::Basic, Auth::Bearer] {
         let stage = Stage::new(auth, RIGHT).await;
         let pounce = stage.pounce(&[]).await;
-        for path in [
-            "/v2/a/manifests/v1",
-            "/v2/b/manifests/v1",
-            "/v2/a/manifests/v2",
-        ] {
+        for path in ["/v2/a/manifests/v1", "/v2/b/manifests/v1", "/v2/a/manifests/v2"] {
             assert_eq!(pounce.get(path).await.status, 200);
         }
         assert_eq!(stage.runs(), [format!("get {}", stage.upstream.addr)]);
@@ -91,27 +78,15 @@ async fn a_lifetime_of_zero_is_one_request() {
 #[tokio::test]
 async fn a_helper_for_a_further_upstream() {
     let stage = Stage::new(Auth::Basic, RIGHT).await;
-    let (url, command) = (
-        stage.upstream.url(),
-        stage.folder.path().join("docker-credential-test"),
-    );
+    let (url, command) = (stage.upstream.url(), stage.folder.path().join("docker-credential-test"));
     let variables = [
         ("REGISTRY_PROXY_UPSTREAMS_0_HOST", "ecr.example.com"),
         ("REGISTRY_PROXY_UPSTREAMS_0_REMOTEURL", &url[..]),
-        (
-            "REGISTRY_PROXY_UPSTREAMS_0_EXEC_COMMAND",
-            command.to_str().unwrap(),
-        ),
+        ("REGISTRY_PROXY_UPSTREAMS_0_EXEC_COMMAND", command.to_str().unwrap()),
         ("REGISTRY_PROXY_UPSTREAMS_0_EXEC_LIFETIME", "1h"),
     ];
     let pounce = Pounce::with(&variables).await;
-    assert_eq!(
-        pounce
-            .get("/v2/ecr.example.com/a/manifests/v1")
-            .await
-            .status,
-        200
-    );
+    assert_eq!(pounce.get("/v2/ecr.example.com/a/manifests/v1").await.status, 200);
     assert_eq!(stage.runs().len(), 1);
 }
 
@@ -126,21 +101,12 @@ async fn an_identity_token_is_exchanged() {
 
 #[tokio::test]
 async fn a_helper_that_fails_is_an_outage_and_is_not_run_for_everybody() {
-    for lines in [
-        "exit 3",
-        "echo nonsense",
-        "echo '{}'",
-        "head -c 1000000 /dev/zero",
-    ] {
+    for lines in ["exit 3", "echo nonsense", "echo '{}'", "head -c 1000000 /dev/zero"] {
         let stage = Stage::new(Auth::Basic, lines).await;
         let pounce = stage.pounce(&[]).await;
         for path in ["/v2/a/manifests/v1", "/v2/b/manifests/v1"] {
             let reply = pounce.get(path).await;
-            assert_eq!(
-                (reply.status, &reply.code()[..]),
-                (503, "UNAVAILABLE"),
-                "{lines}"
-            );
+            assert_eq!((reply.status, &reply.code()[..]), (503, "UNAVAILABLE"), "{lines}");
         }
         assert_eq!(stage.runs().len(), 1, "{lines}");
     }
@@ -149,9 +115,7 @@ async fn a_helper_that_fails_is_an_outage_and_is_not_run_for_everybody() {
 #[tokio::test]
 async fn a_helper_that_is_not_there_is_an_outage() {
     let stage = Stage::new(Auth::Basic, RIGHT).await;
-    let pounce = stage
-        .pounce(&[("REGISTRY_PROXY_EXEC_COMMAND", "/nonexistent/helper")])
-        .await;
+    let pounce = stage.pounce(&[("REGISTRY_PROXY_EXEC_COMMAND", "/nonexistent/helper")]).await;
     assert_eq!(pounce.get("/v2/a/manifests/v1").await.status, 503);
 }
 
@@ -175,19 +139,10 @@ async fn credentials_that_expire_are_asked_for_again() {
         assert_eq!(pounce.get("/v2/a/manifests/v1").await.status, 200);
         // Not before they have been good for a moment: a helper is not run for every refused request.
         tokio::time::sleep(Duration::from_secs(5)).await;
-        stage.upstream.behave(Manners {
-            auth,
-            secret: "fresh",
-            expires_in: 300,
-            ..Manners::default()
-        });
+        stage.upstream.behave(Manners { auth, secret: "fresh", expires_in: 300, ..Manners::default() });
         let fresh = RIGHT.replace("\"secret\"", "\"fresh\"");
         std::fs::write(stage.folder.path().join("answer"), fresh).unwrap();
-        let paths = [
-            "/v2/b/manifests/v1",
-            "/v2/b/manifests/v2",
-            "/v2/a/manifests/v2",
-        ];
+        let paths = ["/v2/b/manifests/v1", "/v2/b/manifests/v2", "/v2/a/manifests/v2"];
         let replies = paths.iter().map(|path| pounce.get(path));
         for reply in futures_util::future::join_all(replies).await {
             assert_eq!(reply.status, 200);
@@ -199,10 +154,7 @@ async fn credentials_that_expire_are_asked_for_again() {
 #[tokio::test]
 async fn an_identity_token_does_not_follow_a_redirect() {
     let token = r#"echo '{"Username":"<token>","Secret":"refresh me"}'"#;
-    let (stage, elsewhere) = (
-        Stage::new(Auth::Identity, token).await,
-        Upstream::start().await,
-    );
+    let (stage, elsewhere) = (Stage::new(Auth::Identity, token).await, Upstream::start().await);
     stage.upstream.behave(Manners {
         auth: Auth::Identity,
         redirects_tokens_to: Some(elsewhere.url()),

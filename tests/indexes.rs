@@ -1,5 +1,5 @@
-//! Indexes that are more, or less, than a list of images: a build's cache, an index of which only some images are there,
-//! and one that is asked for by clients from before there were indexes.
+//! Indexes that are more, or less, than a list of images: a build's cache, an index of which only some images are
+//! there, and one that is asked for by clients from before there were indexes.
 
 use bytes::Bytes;
 use serde_json::{Value, json};
@@ -62,29 +62,17 @@ async fn the_entries_of_an_index_may_be_blobs() {
         assert_eq!((reply.status, &reply.body), (200, &cache.manifest));
         // Whatever they are called.
         let misnamed = index(&[entry(OCI_MANIFEST, &cache.blobs[0])]);
-        let put = pounce
-            .put_manifest("a/b", "misnamed", OCI_INDEX, misnamed)
-            .await;
+        let put = pounce.put_manifest("a/b", "misnamed", OCI_INDEX, misnamed).await;
         assert_eq!(put.status, 201, "{put:?}");
         // But they have to be there, in this repository.
         for media_type in [LAYER, OCI_MANIFEST] {
-            let missing = index(&[
-                entry(media_type, b"missing"),
-                entry(media_type, &cache.blobs[0]),
-            ]);
-            let put = pounce
-                .put_manifest("a/b", "v1", OCI_INDEX, missing.clone())
-                .await;
-            assert_eq!(
-                (put.status, put.code().as_str()),
-                (400, "MANIFEST_BLOB_UNKNOWN")
-            );
+            let missing = index(&[entry(media_type, b"missing"), entry(media_type, &cache.blobs[0])]);
+            let put = pounce.put_manifest("a/b", "v1", OCI_INDEX, missing.clone()).await;
+            assert_eq!((put.status, put.code().as_str()), (400, "MANIFEST_BLOB_UNKNOWN"));
             let body: Value = serde_json::from_slice(&put.body).unwrap();
             assert_eq!(body["errors"].as_array().unwrap().len(), 1, "{body}");
             assert_eq!(body["errors"][0]["detail"]["digest"], digest(b"missing"));
-            let put = pounce
-                .put_manifest("another", "v1", OCI_INDEX, missing)
-                .await;
+            let put = pounce.put_manifest("another", "v1", OCI_INDEX, missing).await;
             let body: Value = serde_json::from_slice(&put.body).unwrap();
             assert_eq!(body["errors"].as_array().unwrap().len(), 2, "{body}");
         }
@@ -97,10 +85,7 @@ async fn a_pushed_index_may_name_blobs_that_only_the_upstream_has() {
     let cache = cache(1);
     upstream.add("a", "buildcache", &cache);
     let pounce = before(&upstream, &[]).await;
-    let other = index(&[
-        entry(LAYER, &cache.blobs[0]),
-        entry(OCI_MANIFEST, &cache.blobs[1]),
-    ]);
+    let other = index(&[entry(LAYER, &cache.blobs[0]), entry(OCI_MANIFEST, &cache.blobs[1])]);
     let put = pounce.put_manifest("a", "other", OCI_INDEX, other).await;
     assert_eq!(put.status, 201, "{put:?}");
     pounce.until_quiet().await;
@@ -146,10 +131,7 @@ async fn what_an_index_may_leave_out() {
     let list = "REGISTRY_VALIDATION_MANIFESTS_INDEXES_PLATFORMLIST";
     let amd = "[{architecture: amd64, os: linux}]";
     let arm = "[{architecture: arm64, os: linux}, {architecture: amd64, os: windows}]";
-    let (disabled, enabled) = (
-        "REGISTRY_VALIDATION_DISABLED",
-        "REGISTRY_VALIDATION_ENABLED",
-    );
+    let (disabled, enabled) = ("REGISTRY_VALIDATION_DISABLED", "REGISTRY_VALIDATION_ENABLED");
     // The image for amd64 is there. What is for no platform is in no list.
     let cases: [Case; 9] = [
         (&[], 400, 400),
@@ -165,13 +147,9 @@ async fn what_an_index_may_leave_out() {
     for (variables, images, cached) in cases {
         let pounce = Pounce::with(variables).await;
         pounce.push_image("a/b", "amd64", &amd64).await;
-        let put = pounce
-            .put_manifest("a/b", "v1", OCI_INDEX, index.clone())
-            .await;
+        let put = pounce.put_manifest("a/b", "v1", OCI_INDEX, index.clone()).await;
         assert_eq!(put.status, images, "{variables:?} {put:?}");
-        let put = pounce
-            .put_manifest("a/b", "v2", OCI_INDEX, blobs.clone())
-            .await;
+        let put = pounce.put_manifest("a/b", "v2", OCI_INDEX, blobs.clone()).await;
         assert_eq!(put.status, cached, "{variables:?} {put:?}");
         // An image manifest may leave out nothing.
         let put = pounce.put_manifest("a/b", "v3", OCI_MANIFEST, arm64.manifest.clone());
@@ -184,10 +162,7 @@ async fn an_index_that_may_name_anything_makes_no_blob_its_repositorys() {
     let upstream = Upstream::start().await;
     let bucket = Pounce::with(&[]).await;
     let mut variables = bucket.as_s3();
-    variables.push((
-        "REGISTRY_VALIDATION_MANIFESTS_INDEXES_PLATFORMS",
-        "none".to_owned(),
-    ));
+    variables.push(("REGISTRY_VALIDATION_MANIFESTS_INDEXES_PLATFORMS", "none".to_owned()));
     let without = Pounce::with(&borrowed(&variables)).await;
     variables.push(("REGISTRY_PROXY_REMOTEURL", upstream.url()));
     let with = Pounce::with(&borrowed(&variables)).await;
@@ -195,9 +170,7 @@ async fn an_index_that_may_name_anything_makes_no_blob_its_repositorys() {
     let names_it = index(&[entry(LAYER, &noise(1, 100))]);
     let path = format!("/v2/thief/blobs/{secret}");
     for pounce in [&without, &with] {
-        let put = pounce
-            .put_manifest("thief", "v1", OCI_INDEX, names_it.clone())
-            .await;
+        let put = pounce.put_manifest("thief", "v1", OCI_INDEX, names_it.clone()).await;
         assert_eq!(put.status, 201, "{put:?}");
         let fresh = Pounce::with(&borrowed(&variables)).await;
         for pounce in [pounce, &fresh] {
@@ -225,10 +198,7 @@ async fn a_client_from_before_indexes_gets_the_image_for_amd64() {
         &[OCI_MANIFEST],
         &[DOCKER_MANIFEST],
         &["Application/vnd.oci.image.manifest.v1+JSON;q=0.5 , application/json"],
-        &[
-            "application/vnd.docker.distribution.manifest.v1+prettyjws",
-            DOCKER_MANIFEST,
-        ],
+        &["application/vnd.docker.distribution.manifest.v1+prettyjws", DOCKER_MANIFEST],
         &["", OCI_MANIFEST],
     ];
     let all: [&[&str]; 6] = [
@@ -236,10 +206,7 @@ async fn a_client_from_before_indexes_gets_the_image_for_amd64() {
         &["*/*"],
         &[OCI_MANIFEST, "*/*"],
         &[OCI_MANIFEST, OCI_INDEX],
-        &[
-            DOCKER_MANIFEST,
-            "application/vnd.docker.distribution.manifest.list.V2+json",
-        ],
+        &[DOCKER_MANIFEST, "application/vnd.docker.distribution.manifest.list.V2+json"],
         &["application/json"],
     ];
     for media_type in [OCI_INDEX, DOCKER_LIST] {
@@ -248,20 +215,13 @@ async fn a_client_from_before_indexes_gets_the_image_for_amd64() {
         upstream.add("a", "amd64", &amd64);
         upstream.add("a", "arm64", &arm64);
         upstream.add_manifest("a", "v1", media_type, index.clone());
-        upstream.add_manifest(
-            "a",
-            "arm",
-            media_type,
-            multi(media_type, &[(&arm64, "arm64")]),
-        );
+        upstream.add_manifest("a", "arm", media_type, multi(media_type, &[(&arm64, "arm64")]));
         let through = before(&upstream, &[]).await;
         let pushed = Pounce::with(&[]).await;
         for (tag, image) in [("1", &amd64), ("2", &arm64)] {
             pushed.push_image("a", tag, image).await;
         }
-        let put = pushed
-            .put_manifest("a", "v1", media_type, index.clone())
-            .await;
+        let put = pushed.put_manifest("a", "v1", media_type, index.clone()).await;
         assert_eq!(put.status, 201);
         let arm = multi(media_type, &[(&arm64, "arm64")]);
         pushed.put_manifest("a", "arm", media_type, arm).await;
@@ -289,26 +249,13 @@ async fn a_client_from_before_indexes_gets_the_image_for_amd64() {
                 }
                 for accept in all {
                     let reply = asked(pounce, method, "/v2/a/manifests/v1", accept).await;
-                    assert_eq!(
-                        reply.header("docker-content-digest"),
-                        digest(&index),
-                        "{accept:?}"
-                    );
-                    assert_eq!(
-                        (reply.header("content-type"), reply.header("vary")),
-                        (media_type, "Accept")
-                    );
+                    assert_eq!(reply.header("docker-content-digest"), digest(&index), "{accept:?}");
+                    assert_eq!((reply.header("content-type"), reply.header("vary")), (media_type, "Accept"));
                 }
             }
             let request = pounce.request("GET", "/v2/a/manifests/v1");
             let request = request.header("if-none-match", format!("\"{}\"", amd64.digest()));
-            assert_eq!(
-                pounce
-                    .send(request.header("accept", OCI_MANIFEST))
-                    .await
-                    .status,
-                304
-            );
+            assert_eq!(pounce.send(request.header("accept", OCI_MANIFEST)).await.status, 304);
             let unknown = asked(pounce, "GET", "/v2/a/manifests/arm", &[OCI_MANIFEST]).await;
             assert_eq!(unknown.code(), "MANIFEST_UNKNOWN");
         }
@@ -327,9 +274,7 @@ async fn the_image_for_a_client_from_before_indexes_comes_from_memory() {
     let mut docker = other.clone();
     docker.media_type = DOCKER_MANIFEST.to_owned();
     let index = multi(OCI_INDEX, &[(&docker, "amd64"), (&amd64, "amd64")]);
-    let put = pounce
-        .put_manifest("a", "v1", OCI_INDEX, index.clone())
-        .await;
+    let put = pounce.put_manifest("a", "v1", OCI_INDEX, index.clone()).await;
     assert_eq!(put.status, 201);
     for _ in 0..2 {
         for (accept, image) in [(OCI_MANIFEST, &amd64), (DOCKER_MANIFEST, &other)] {
@@ -360,9 +305,6 @@ async fn an_image_that_stands_in_for_a_stale_index_is_stale() {
         assert_eq!(reply.header("docker-content-digest"), amd64.digest());
         assert_eq!(reply.header("warning"), warning);
         pounce.until_quiet().await;
-        upstream.behave(Manners {
-            status: Some(500),
-            ..Manners::default()
-        });
+        upstream.behave(Manners { status: Some(500), ..Manners::default() });
     }
 }

@@ -9,40 +9,14 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("config", &[]),
     ("store", &["oci", "config", "telemetry"]),
     ("upstream", &["oci", "config", "telemetry"]),
-    (
-        "registry",
-        &["oci", "config", "telemetry", "store", "upstream", "shares"],
-    ),
+    ("registry", &["oci", "config", "telemetry", "store", "upstream", "shares"]),
     ("auth", &["oci", "config", "telemetry", "live", "shares"]),
     ("live", &[]),
     ("shares", &[]),
     // The store only for the type of the S3 server that shares the listener.
-    (
-        "http",
-        &[
-            "oci",
-            "config",
-            "telemetry",
-            "live",
-            "registry",
-            "auth",
-            "store",
-        ],
-    ),
+    ("http", &["oci", "config", "telemetry", "live", "registry", "auth", "store"]),
     // What a command does without serving; `check` tries each layer by itself.
-    (
-        "cli",
-        &[
-            "oci",
-            "config",
-            "telemetry",
-            "http",
-            "registry",
-            "auth",
-            "store",
-            "upstream",
-        ],
-    ),
+    ("cli", &["oci", "config", "telemetry", "http", "registry", "auth", "store", "upstream"]),
 ];
 
 /// Words that stay behind one wall.
@@ -74,10 +48,7 @@ fn sources(directory: &Path, found: &mut Vec<PathBuf>) {
 /// The code of a file, without comments.
 fn code(path: &Path) -> String {
     let text = std::fs::read_to_string(path).unwrap();
-    text.lines()
-        .map(|line| line.split("//").next().unwrap())
-        .collect::<Vec<_>>()
-        .join("\n")
+    text.lines().map(|line| line.split("//").next().unwrap()).collect::<Vec<_>>().join("\n")
 }
 
 /// The modules of this crate that a file names: `crate::x`, `crate::{x, y::z}`.
@@ -86,15 +57,9 @@ fn used(code: &str) -> Vec<String> {
     for after in code.split("crate::").skip(1) {
         let list = match after.strip_prefix('{') {
             Some(list) => list.split('}').next().unwrap(),
-            None => after
-                .split(|c: char| !c.is_alphanumeric() && c != '_')
-                .next()
-                .unwrap(),
+            None => after.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap(),
         };
-        found.extend(
-            list.split(',')
-                .map(|path| path.trim().split("::").next().unwrap().to_owned()),
-        );
+        found.extend(list.split(',').map(|path| path.trim().split("::").next().unwrap().to_owned()));
     }
     found
 }
@@ -104,36 +69,22 @@ fn nothing_points_back_up() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut files = Vec::new();
     sources(&root, &mut files);
-    assert!(
-        files.len() > 40,
-        "the sources are not where they are looked for"
-    );
+    assert!(files.len() > 40, "the sources are not where they are looked for");
     let mut checked = 0;
     for file in files {
-        let relative = file
-            .strip_prefix(&root)
-            .unwrap()
-            .to_str()
-            .unwrap()
-            .to_owned();
+        let relative = file.strip_prefix(&root).unwrap().to_str().unwrap().to_owned();
         let layer = relative.split('/').next().unwrap();
         let code = code(&file);
         for (word, places) in WALLED {
             let named = code.contains(&format!("{word}::"));
-            assert!(
-                !named || places.contains(&layer),
-                "{relative} names {word}, which only {places:?} may"
-            );
+            assert!(!named || places.contains(&layer), "{relative} names {word}, which only {places:?} may");
         }
         let Some((_, allowed)) = MAY_USE.iter().find(|(name, _)| *name == layer) else {
             continue;
         };
         for module in used(&code) {
             let own = module == layer || !MAY_USE.iter().any(|(name, _)| *name == module);
-            assert!(
-                own || allowed.contains(&module.as_str()),
-                "{relative} uses {module}"
-            );
+            assert!(own || allowed.contains(&module.as_str()), "{relative} uses {module}");
             checked += 1;
         }
     }

@@ -26,10 +26,7 @@ async fn ten_thousand_idle_connections_keep_nobody_out() {
         }
     }
     for _ in 0..20 {
-        assert_eq!(
-            reqwest::get(process.url("/v2/")).await.unwrap().status(),
-            200
-        );
+        assert_eq!(reqwest::get(process.url("/v2/")).await.unwrap().status(), 200);
     }
     let open = process.metric("connections").await;
     assert!(open <= places as u64, "{open}");
@@ -38,11 +35,9 @@ async fn ten_thousand_idle_connections_keep_nobody_out() {
 #[tokio::test]
 async fn a_connection_that_is_idle_makes_room_and_a_busy_one_does_not() {
     let upstream = Upstream::start().await;
-    let pounce = Pounce::with(&[
-        ("REGISTRY_PROXY_REMOTEURL", &upstream.url()),
-        ("REGISTRY_HTTP_LIMITS_CONNECTIONS", "16"),
-    ])
-    .await;
+    let pounce =
+        Pounce::with(&[("REGISTRY_PROXY_REMOTEURL", &upstream.url()), ("REGISTRY_HTTP_LIMITS_CONNECTIONS", "16")])
+            .await;
     let begun = pounce.begin("a").await;
     // One that is in the middle of a push.
     let mut busy = TcpStream::connect(pounce.addr).await.unwrap();
@@ -54,11 +49,7 @@ async fn a_connection_that_is_idle_makes_room_and_a_busy_one_does_not() {
     let mut idle = Vec::new();
     for _ in 0..40 {
         idle.push(TcpStream::connect(pounce.addr).await.unwrap());
-        let reply = exchange(
-            pounce.addr,
-            head("GET", "/v2/", &["Connection: close"]).as_bytes(),
-        )
-        .await;
+        let reply = exchange(pounce.addr, head("GET", "/v2/", &["Connection: close"]).as_bytes()).await;
         assert!(reply.starts_with("HTTP/1.1 200"), "{reply}");
     }
     // The first of them is gone.
@@ -70,11 +61,8 @@ async fn a_connection_that_is_idle_makes_room_and_a_busy_one_does_not() {
 
 #[tokio::test]
 async fn slow_headers_and_silence_end_a_connection() {
-    let pounce = Pounce::with(&[
-        ("REGISTRY_HTTP_LIMITS_HEADERTIMEOUT", "1s"),
-        ("REGISTRY_HTTP_LIMITS_IDLETIMEOUT", "1h"),
-    ])
-    .await;
+    let pounce =
+        Pounce::with(&[("REGISTRY_HTTP_LIMITS_HEADERTIMEOUT", "1s"), ("REGISTRY_HTTP_LIMITS_IDLETIMEOUT", "1h")]).await;
     // Clients open connections in advance, and send on them later.
     let mut spare = TcpStream::connect(pounce.addr).await.unwrap();
     // A byte now and then, for ever, in the first header and in the second one.
@@ -94,9 +82,7 @@ async fn slow_headers_and_silence_end_a_connection() {
     spare.write_all(request.as_bytes()).await.unwrap();
     assert_eq!(responses(&to_the_end(spare).await), 1);
     // Nothing at all, and nothing after a request that ended.
-    let pounce = pounce
-        .restart(&[("REGISTRY_HTTP_LIMITS_IDLETIMEOUT", "1s")])
-        .await;
+    let pounce = pounce.restart(&[("REGISTRY_HTTP_LIMITS_IDLETIMEOUT", "1s")]).await;
     let silent = TcpStream::connect(pounce.addr).await.unwrap();
     assert_eq!(to_the_end(silent).await, "");
     let mut kept = TcpStream::connect(pounce.addr).await.unwrap();
@@ -192,47 +178,22 @@ async fn a_header_or_a_manifest_of_any_size_takes_no_memory() {
     let (one, megabyte) = ("a".repeat(1 << 20), "a".repeat(1 << 20));
     let starts = [
         // 100 MB of lines, of one line, of a path, and of credentials.
-        (
-            head("GET", "/v2/", &[]).trim_end().to_owned() + "\r\n",
-            line.repeat(125),
-        ),
-        (
-            "GET /v2/ HTTP/1.1\r\nHost: x\r\nX: ".to_owned(),
-            one.clone(),
-        ),
+        (head("GET", "/v2/", &[]).trim_end().to_owned() + "\r\n", line.repeat(125)),
+        ("GET /v2/ HTTP/1.1\r\nHost: x\r\nX: ".to_owned(), one.clone()),
         ("GET /v2/".to_owned(), one.clone()),
-        (
-            "GET /v2/ HTTP/1.1\r\nHost: x\r\nAuthorization: Basic ".to_owned(),
-            one,
-        ),
+        ("GET /v2/ HTTP/1.1\r\nHost: x\r\nAuthorization: Basic ".to_owned(), one),
         // A manifest of 1 GB, announced and not.
-        (
-            head("PUT", "/v2/a/manifests/v1", &["Content-Length: 1000000000"]),
-            megabyte.clone(),
-        ),
+        (head("PUT", "/v2/a/manifests/v1", &["Content-Length: 1000000000"]), megabyte.clone()),
         (
             head("PUT", "/v2/a/manifests/v1", &["Transfer-Encoding: chunked"]),
             format!("{:x}\r\n{megabyte}\r\n", megabyte.len()),
         ),
         // A body where none is wanted.
-        (
-            head("GET", "/v2/", &["Content-Length: 1000000000"]),
-            megabyte.clone(),
-        ),
-        (
-            head(
-                "POST",
-                "/v2/a/blobs/uploads/",
-                &["Content-Length: 1000000000"],
-            ),
-            megabyte,
-        ),
+        (head("GET", "/v2/", &["Content-Length: 1000000000"]), megabyte.clone()),
+        (head("POST", "/v2/a/blobs/uploads/", &["Content-Length: 1000000000"]), megabyte),
     ];
     for (start, piece) in starts {
-        let (mut reading, mut writing) = TcpStream::connect(&process.addr)
-            .await
-            .unwrap()
-            .into_split();
+        let (mut reading, mut writing) = TcpStream::connect(&process.addr).await.unwrap().into_split();
         let piece = piece.into_bytes();
         let label = start.lines().next().unwrap().to_owned();
         let sending = tokio::spawn(async move {
@@ -247,26 +208,16 @@ async fn a_header_or_a_manifest_of_any_size_takes_no_memory() {
             sent
         });
         let mut reply = Vec::new();
-        let _ =
-            tokio::time::timeout(Duration::from_secs(20), reading.read_to_end(&mut reply)).await;
+        let _ = tokio::time::timeout(Duration::from_secs(20), reading.read_to_end(&mut reply)).await;
         drop(reading);
         let sent = sending.await.unwrap();
         assert!(sent < 100_000_000, "{label}: all was taken");
         // Who is still sending may not see it; who does sees the right one.
-        let status = String::from_utf8_lossy(&reply)
-            .split(' ')
-            .nth(1)
-            .map(str::to_owned);
+        let status = String::from_utf8_lossy(&reply).split(' ').nth(1).map(str::to_owned);
         let right = ["413", "431", "414", "200", "202", "400"];
-        assert!(
-            status.is_none_or(|it| right.contains(&&*it)),
-            "{label}: {reply:.200?}"
-        );
+        assert!(status.is_none_or(|it| right.contains(&&*it)), "{label}: {reply:.200?}");
     }
     let grown = process.peak() - before;
     assert!(grown < 48, "{grown} MiB");
-    assert_eq!(
-        reqwest::get(process.url("/v2/")).await.unwrap().status(),
-        200
-    );
+    assert_eq!(reqwest::get(process.url("/v2/")).await.unwrap().status(), 200);
 }

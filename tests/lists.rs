@@ -62,11 +62,7 @@ async fn every_form_of_a_link_leads_to_the_next_page() {
         let reply = list(links).await;
         assert_eq!(reply.status, 200, "{links:?}: {reply:?}");
         let listed: serde_json::Value = serde_json::from_slice(&reply.body).unwrap();
-        assert_eq!(
-            listed["tags"],
-            object!(["one", "three", "two"]),
-            "{links:?}"
-        );
+        assert_eq!(listed["tags"], object!(["one", "three", "two"]), "{links:?}");
     }
 }
 
@@ -97,24 +93,17 @@ async fn a_list_that_goes_on_elsewhere_is_not_cut_short_in_silence() {
     ];
     for links in forms {
         let reply = list(links).await;
-        assert_eq!(
-            (reply.status, &reply.code()[..]),
-            (503, "UNAVAILABLE"),
-            "{links:?}"
-        );
+        assert_eq!((reply.status, &reply.code()[..]), (503, "UNAVAILABLE"), "{links:?}");
     }
 }
 
 #[tokio::test]
 async fn referrers_come_in_pages_too() {
-    let entry = |n: usize| object!({"mediaType": OCI_MANIFEST, "digest": digest(&[1, u8::try_from(n).unwrap()]), "size": 1});
+    let entry =
+        |n: usize| object!({"mediaType": OCI_MANIFEST, "digest": digest(&[1, u8::try_from(n).unwrap()]), "size": 1});
     let upstream = Scripted::start(move |seen| async move {
-        let page: usize = seen
-            .path
-            .split_once("page=")
-            .map_or(0, |(_, page)| page.parse().unwrap());
-        let index =
-            object!({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [entry(page)]});
+        let page: usize = seen.path.split_once("page=").map_or(0, |(_, page)| page.parse().unwrap());
+        let index = object!({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [entry(page)]});
         let mut headers = vec![("content-type", OCI_INDEX.to_owned())];
         if page < 20 {
             headers.push(("link", "</x>; rel=prev".to_owned()));
@@ -125,15 +114,9 @@ async fn referrers_come_in_pages_too() {
     })
     .await;
     let pounce = Pounce::with(&[("REGISTRY_PROXY_REMOTEURL", &upstream.url())]).await;
-    let reply = pounce
-        .get(&format!("/v2/a/b/referrers/{}", digest(b"subject")))
-        .await;
+    let reply = pounce.get(&format!("/v2/a/b/referrers/{}", digest(b"subject"))).await;
     let listed: serde_json::Value = serde_json::from_slice(&reply.body).unwrap();
-    assert_eq!(
-        listed["manifests"].as_array().unwrap().len(),
-        21,
-        "{listed}"
-    );
+    assert_eq!(listed["manifests"].as_array().unwrap().len(), 21, "{listed}");
 }
 
 #[tokio::test]
@@ -150,11 +133,7 @@ async fn a_list_that_breaks_off_is_no_missing_repository() {
         .await;
         let pounce = Pounce::with(&[("REGISTRY_PROXY_REMOTEURL", &upstream.url())]).await;
         let reply = pounce.get("/v2/a/b/tags/list").await;
-        assert_eq!(
-            (reply.status, &reply.code()[..]),
-            (503, "UNAVAILABLE"),
-            "{status}"
-        );
+        assert_eq!((reply.status, &reply.code()[..]), (503, "UNAVAILABLE"), "{status}");
     }
 }
 
@@ -196,15 +175,9 @@ async fn a_list_behind_a_redirect_goes_on_there() {
     for (link, expected) in [
         ("<?last=a>; rel=\"next\"", 200),
         ("</v2/proj/pause/tags/list?last=a>; rel=\"next\"", 200),
-        (
-            "<http://HOST/v2/proj/pause/tags/list?last=a>; rel=\"next\"",
-            200,
-        ),
+        ("<http://HOST/v2/proj/pause/tags/list?last=a>; rel=\"next\"", 200),
         ("</v2/pause/tags/list?last=a>; rel=\"next\"", 200),
-        (
-            "<http://127.0.0.3/v2/proj/pause/tags/list?last=a>; rel=\"next\"",
-            503,
-        ),
+        ("<http://127.0.0.3/v2/proj/pause/tags/list?last=a>; rel=\"next\"", 503),
     ] {
         let upstream = pause(link).await;
         // Another host's name for the same machine.

@@ -26,8 +26,8 @@ async fn upload(pounce: &Pounce, blob: &Bytes, sizes: &[usize]) -> Vec<(String, 
 }
 
 /// "The `<blob-push-location>` refers to the URL obtained from any preceding `POST` or `PATCH` request. The response to
-/// an active upload `<blob-push-location>` MUST be a `204 No Content`", and its Range "the position of the last uploaded
-/// byte".
+/// an active upload `<blob-push-location>` MUST be a `204 No Content`", and its Range "the position of the last
+/// uploaded byte".
 #[tokio::test]
 async fn end_13_the_status_at_any_location_is_the_last_byte() {
     let pounce = Pounce::with(&[]).await;
@@ -48,14 +48,10 @@ async fn end_13_the_status_at_any_location_is_the_last_byte() {
         let more = blob.slice(*end..);
         let reply = chunk(&pounce, status.header("location"), *end, more).await;
         assert_eq!(reply.status, 202, "{reply:?}");
-        let reply = pounce
-            .close(reply.header("location"), &digest(&blob), Bytes::new())
-            .await;
+        let reply = pounce.close(reply.header("location"), &digest(&blob), Bytes::new()).await;
         assert_eq!(reply.status, 201, "{reply:?}");
         assert_eq!(pounce.pull("a/b", &digest(&blob)).await, blob);
-        pounce
-            .until("nothing is left", |it| it.scratch().is_empty())
-            .await;
+        pounce.until("nothing is left", |it| it.scratch().is_empty()).await;
         // It is no active upload any more.
         for (location, at) in &locations[1..] {
             let status = pounce.get(location).await;
@@ -64,8 +60,8 @@ async fn end_13_the_status_at_any_location_is_the_last_byte() {
     }
 }
 
-/// "Chunks MUST be uploaded in order, with the first byte of a chunk being the last chunk's `<end-of-range>` plus one. If
-/// a chunk is uploaded out of order, the registry MUST respond with a `416 Requested Range Not Satisfiable` code."
+/// "Chunks MUST be uploaded in order, with the first byte of a chunk being the last chunk's `<end-of-range>` plus one.
+/// If a chunk is uploaded out of order, the registry MUST respond with a `416 Requested Range Not Satisfiable` code."
 #[tokio::test]
 async fn end_5_a_replayed_chunk_is_416_and_says_where_to_go_on() {
     let pounce = Pounce::with(&[]).await;
@@ -96,13 +92,9 @@ async fn end_5_a_replayed_chunk_is_416_and_says_where_to_go_on() {
         assert_eq!(pounce.scratch(), before, "a replay writes nothing");
         let reply = chunk(&pounce, &locations[1].0, locations[1].1, blob.slice(..1)).await;
         let location = reply.header("location").to_owned();
-        let reply = pounce
-            .close(&location, &digest(&blob), blob.slice(*end..))
-            .await;
+        let reply = pounce.close(&location, &digest(&blob), blob.slice(*end..)).await;
         assert_eq!(reply.status, 201, "{reply:?}");
-        pounce
-            .delete(&format!("/v2/a/b/blobs/{}", digest(&blob)))
-            .await;
+        pounce.delete(&format!("/v2/a/b/blobs/{}", digest(&blob))).await;
     }
 }
 
@@ -138,9 +130,7 @@ async fn end_6_an_older_state_is_ended_if_the_digest_is_its_own() {
     let blob = noise(1, 13 * MIB);
     let locations = upload(&pounce, &blob, &[100, 12 * MIB]).await;
     let part = blob.slice(..100);
-    let reply = pounce
-        .close(&locations[1].0, &digest(&part), Bytes::new())
-        .await;
+    let reply = pounce.close(&locations[1].0, &digest(&part), Bytes::new()).await;
     assert_eq!(reply.status, 201, "{reply:?}");
     assert_eq!(pounce.pull("a/b", &digest(&part)).await, part);
 }
@@ -154,11 +144,7 @@ async fn a_state_that_the_bucket_makes_up_is_none() {
     let blob = noise(1, 3000);
     let one = upload(&pounce, &blob, &[1000]).await;
     let other = upload(&pounce, &blob, &[2000]).await;
-    let tails: Vec<_> = s3
-        .keys()
-        .into_iter()
-        .filter(|it| it.contains("chunk-"))
-        .collect();
+    let tails: Vec<_> = s3.keys().into_iter().filter(|it| it.contains("chunk-")).collect();
     assert_eq!(tails.len(), 2, "{tails:?}");
     let id = |location: &str| location.split(['/', '?']).nth(6).unwrap().to_owned();
     let of = |location: &str| tails.iter().find(|it| it.contains(&id(location))).unwrap();
@@ -184,18 +170,11 @@ async fn a_state_that_the_bucket_makes_up_is_none() {
 /// A bucket that is another region's shows what its leader has.
 #[tokio::test]
 async fn a_region_that_lags_takes_chunks_in_order() {
-    let s3 = FakeS3::start(&[
-        Rule::Lags(std::time::Duration::from_mins(1)),
-        Rule::EqualParts,
-    ])
-    .await;
+    let s3 = FakeS3::start(&[Rule::Lags(std::time::Duration::from_mins(1)), Rule::EqualParts]).await;
     let mut variables = s3.variables();
     variables.push(("REGISTRY_STORAGE_S3_TIGRIS", "true".into()));
     variables.push(("REGISTRY_HTTP_SECRET", "shared".into()));
-    let replicas = [
-        Pounce::with(&borrowed(&variables)).await,
-        Pounce::with(&borrowed(&variables)).await,
-    ];
+    let replicas = [Pounce::with(&borrowed(&variables)).await, Pounce::with(&borrowed(&variables)).await];
     let blob = noise(1, 23 * MIB);
     let (mut location, mut at) = (replicas[0].begin("a/b").await, 0);
     let first = location.clone();
@@ -241,11 +220,7 @@ async fn a_chunk_costs_one_listing_and_its_bytes() {
     let reply = chunk(&pounce, &second, 3000, blob.slice(3000..25 * MIB)).await;
     let mut expected = expected.to_vec();
     // And the bytes go that no location needs any more.
-    expected.extend([
-        ("CreateMultipartUpload", 1),
-        ("DeleteObject", 1),
-        ("UploadPart", 2),
-    ]);
+    expected.extend([("CreateMultipartUpload", 1), ("DeleteObject", 1), ("UploadPart", 2)]);
     pounce.until_quiet().await;
     assert_eq!(s3.take(), calls(&expected));
     let location = reply.header("location").to_owned();

@@ -26,17 +26,10 @@ async fn end_9_a_tag_is_gone_at_once_and_its_manifest_stays() {
     for path in ["/v2/a/b/manifests/v2", &by_digest] {
         assert_eq!(pounce.get(path).await.body, image.manifest);
     }
-    let left: Vec<_> = pounce
-        .objects()
-        .into_iter()
-        .filter(|key| key.contains("/tags/v1/"))
-        .collect();
+    let left: Vec<_> = pounce.objects().into_iter().filter(|key| key.contains("/tags/v1/")).collect();
     assert!(left.is_empty(), "{left:?}");
     let again = pounce.delete("/v2/a/b/manifests/v1").await;
-    assert_eq!(
-        (again.status, again.code().as_str()),
-        (404, "MANIFEST_UNKNOWN")
-    );
+    assert_eq!((again.status, again.code().as_str()), (404, "MANIFEST_UNKNOWN"));
     pounce.push_image("a/b", "v1", &image).await;
     assert_eq!(pounce.get("/v2/a/b/manifests/v1").await.status, 200);
 }
@@ -54,17 +47,11 @@ async fn end_9_a_manifest_takes_its_tags_along() {
     assert_eq!(pounce.delete(&path).await.status, 202);
     for path in [&path, "/v2/a/b/manifests/v1", "/v2/a/b/manifests/latest"] {
         let reply = pounce.get(path).await;
-        assert_eq!(
-            (reply.status, reply.code().as_str()),
-            (404, "MANIFEST_UNKNOWN")
-        );
+        assert_eq!((reply.status, reply.code().as_str()), (404, "MANIFEST_UNKNOWN"));
     }
     assert_eq!(tags(&pounce).await, ["other"]);
     // Another repository keeps its own.
-    assert_eq!(
-        pounce.get("/v2/c/d/manifests/v1").await.body,
-        image.manifest
-    );
+    assert_eq!(pounce.get("/v2/c/d/manifests/v1").await.body, image.manifest);
     let pounce = pounce.restart(&[]).await;
     assert_eq!(pounce.get(&path).await.status, 404);
     assert_eq!(pounce.get("/v2/c/d/manifests/v1").await.status, 200);
@@ -114,11 +101,7 @@ async fn what_is_not_there_cannot_be_deleted() {
         ("no/body", format!("blobs/{digest}"), "NAME_UNKNOWN"),
     ] {
         let reply = pounce.delete(&format!("/v2/{name}/{kind}")).await;
-        assert_eq!(
-            (reply.status, reply.code().as_str()),
-            (404, code),
-            "{name} {kind}"
-        );
+        assert_eq!((reply.status, reply.code().as_str()), (404, code), "{name} {kind}");
     }
     for (path, code) in [
         ("/v2/a/b/manifests/sha256:1", "DIGEST_INVALID"),
@@ -153,17 +136,10 @@ async fn what_came_from_upstream_can_be_deleted_and_comes_again() {
     upstream.add("a/b", "v1", &image);
     let pounce = Pounce::before(&upstream).await;
     pounce.get("/v2/a/b/manifests/v1").await;
-    pounce
-        .until("the tag is stored", |it| {
-            it.objects().iter().any(|key| key.ends_with("current/link"))
-        })
-        .await;
+    pounce.until("the tag is stored", |it| it.objects().iter().any(|key| key.ends_with("current/link"))).await;
     assert_eq!(pounce.delete("/v2/a/b/manifests/v1").await.status, 202);
     let gets = upstream.count("GET", "/manifests/v1");
-    assert_eq!(
-        pounce.get("/v2/a/b/manifests/v1").await.body,
-        image.manifest
-    );
+    assert_eq!(pounce.get("/v2/a/b/manifests/v1").await.body, image.manifest);
     assert_eq!(upstream.count("GET", "/manifests/v1"), gets + 1);
 }
 
@@ -173,9 +149,7 @@ async fn a_manifest_of_ten_thousand_tags_is_deleted_with_all_of_them() {
     let (image, other) = (Image::new(1, &[10]), Image::new(2, &[10]));
     pounce.push_image("a/b", "v1", &image).await;
     pounce.push_image("a/b", "other", &other).await;
-    let tags_root = pounce
-        .root()
-        .join("docker/registry/v2/repositories/a/b/_manifests/tags");
+    let tags_root = pounce.root().join("docker/registry/v2/repositories/a/b/_manifests/tags");
     for tag in 0..10_000 {
         let directory = tags_root.join(format!("t{tag}/current"));
         std::fs::create_dir_all(&directory).unwrap();
@@ -215,11 +189,7 @@ async fn deleting_what_a_tag_meant_does_not_delete_what_it_means() {
         let (pushed, deleted) = tokio::join!(push, pounce.delete(&path));
         assert_eq!((pushed.status, deleted.status), (201, 202));
         let pulled = pounce.get("/v2/a/b/manifests/latest").await;
-        assert_eq!(
-            (pulled.status, &pulled.body),
-            (200, &new.manifest),
-            "{round}"
-        );
+        assert_eq!((pulled.status, &pulled.body), (200, &new.manifest), "{round}");
     }
 }
 
@@ -231,14 +201,8 @@ async fn a_blob_that_is_asked_for_while_it_is_deleted_is_gone_afterwards() {
         let digest = pounce.push("a/b", noise(seed, 100)).await;
         let path = format!("/v2/a/b/blobs/{digest}");
         // Memory without it, as after a while.
-        let key = format!(
-            "_layers/sha256/{}/link",
-            digest.strip_prefix("sha256:").unwrap()
-        );
-        let link = pounce
-            .root()
-            .join("docker/registry/v2/repositories/a/b")
-            .join(key);
+        let key = format!("_layers/sha256/{}/link", digest.strip_prefix("sha256:").unwrap());
+        let link = pounce.root().join("docker/registry/v2/repositories/a/b").join(key);
         pounce.delete(&path).await;
         std::fs::create_dir_all(link.parent().unwrap()).unwrap();
         std::fs::write(&link, &digest).unwrap();

@@ -28,11 +28,7 @@ async fn changing(image: &Image) -> (Scripted, Answers) {
 }
 
 async fn with_tag(upstream: &Scripted) -> Pounce {
-    let pounce = Pounce::with(&[
-        ("REGISTRY_PROXY_REMOTEURL", &upstream.url()),
-        ("REGISTRY_PROXY_TAGTTL", "0"),
-    ])
-    .await;
+    let pounce = Pounce::with(&[("REGISTRY_PROXY_REMOTEURL", &upstream.url()), ("REGISTRY_PROXY_TAGTTL", "0")]).await;
     assert_eq!(pounce.get("/v2/a/manifests/v1").await.status, 200);
     pounce.until_quiet().await;
     pounce
@@ -53,34 +49,14 @@ async fn a_404_that_is_no_registrys_hides_nothing() {
     };
     let cases = [
         // An ingress without a backend, a web site, a bucket, an API that is no registry's.
-        (
-            text(404, "text/plain", "x"),
-            text(404, "text/plain", "default backend - 404"),
-        ),
-        (
-            text(200, "text/html", "<html>"),
-            text(404, "text/html; charset=utf-8", "<html>\x1b[31mlost</html>"),
-        ),
+        (text(404, "text/plain", "x"), text(404, "text/plain", "default backend - 404")),
+        (text(200, "text/html", "<html>"), text(404, "text/html; charset=utf-8", "<html>\x1b[31mlost</html>")),
         (
             text(403, "application/xml", "<Error/>"),
-            text(
-                404,
-                "application/xml",
-                "<Error><Code>NoSuchKey</Code></Error>",
-            ),
+            text(404, "application/xml", "<Error><Code>NoSuchKey</Code></Error>"),
         ),
-        (
-            text(404, "application/json", "{}"),
-            text(
-                404,
-                "application/json",
-                "{\"message\":\"no Route matched\"}",
-            ),
-        ),
-        (
-            text(404, "application/json", "{}"),
-            text(404, "application/json", "{\"errors\":[{\"status\":404}]}"),
-        ),
+        (text(404, "application/json", "{}"), text(404, "application/json", "{\"message\":\"no Route matched\"}")),
+        (text(404, "application/json", "{}"), text(404, "application/json", "{\"errors\":[{\"status\":404}]}")),
         (nothing(), nothing()),
         (registry(), with_header("<html>nginx</html>")),
         (registry(), text(404, "text/html", "")),
@@ -93,11 +69,7 @@ async fn a_404_that_is_no_registrys_hides_nothing() {
         let pounce = with_tag(&upstream).await;
         *answers.lock().unwrap() = Some((greeting, other.clone()));
         let reply = pounce.get("/v2/a/manifests/v1").await;
-        assert_eq!(
-            (reply.status, &reply.body),
-            (200, &image.manifest),
-            "{other:?}"
-        );
+        assert_eq!((reply.status, &reply.body), (200, &image.manifest), "{other:?}");
         assert!(reply.header("warning").starts_with("110 "), "{other:?}");
         // What is not stored may be told as missing, but it is no fact to be remembered.
         for _ in 0..2 {
@@ -122,10 +94,7 @@ async fn a_registry_is_believed_that_something_is_gone() {
         (401, headers, "".into())
     };
     let cases = [
-        (
-            text(404, "text/plain", ""),
-            refusal(404, "MANIFEST_UNKNOWN"),
-        ),
+        (text(404, "text/plain", ""), refusal(404, "MANIFEST_UNKNOWN")),
         (text(404, "text/plain", ""), refusal(404, "NOT_FOUND")),
         (text(404, "text/plain", ""), named("")),
         (text(404, "text/plain", ""), named("404 page not found")),
@@ -151,10 +120,7 @@ async fn a_registry_is_believed_that_something_is_gone() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_answered_is_in_the_log() {
     let (upstream, answers) = changing(&Image::new(1, &[10])).await;
-    let mut process = Process::start(&[
-        ("REGISTRY_PROXY_REMOTEURL", &upstream.url()),
-        ("REGISTRY_PROXY_TAGTTL", "0"),
-    ]);
+    let mut process = Process::start(&[("REGISTRY_PROXY_REMOTEURL", &upstream.url()), ("REGISTRY_PROXY_TAGTTL", "0")]);
     let get = || reqwest::get(process.url("/v2/a/manifests/v1"));
     assert_eq!(get().await.unwrap().status(), 200);
     process.until_quiet().await;
@@ -163,10 +129,7 @@ async fn what_answered_is_in_the_log() {
     *answers.lock().unwrap() = Some((said.clone(), said));
     assert_eq!(get().await.unwrap().status(), 200);
     let line = process.until("serving the stored tag");
-    assert!(
-        line.contains("404 Not Found, text/html: <html> [31m lost</html>"),
-        "{line}"
-    );
+    assert!(line.contains("404 Not Found, text/html: <html> [31m lost</html>"), "{line}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -181,10 +144,7 @@ async fn each_upstream_is_greeted_at_start() {
     })
     .await;
     let mut process = Process::start(&[
-        (
-            "REGISTRY_PROXY_REMOTEURL",
-            &format!("{}/v2/hub", fine.url()),
-        ),
+        ("REGISTRY_PROXY_REMOTEURL", &format!("{}/v2/hub", fine.url())),
         ("REGISTRY_PROXY_UPSTREAMS_0_HOST", "lost.example.com"),
         ("REGISTRY_PROXY_UPSTREAMS_0_REMOTEURL", &lost.url()),
         ("REGISTRY_PROXY_UPSTREAMS_1_HOST", "site.example.com"),
@@ -194,9 +154,7 @@ async fn each_upstream_is_greeted_at_start() {
         ("REGISTRY_PROXY_UPSTREAMS_3_HOST", "away.example.com"),
         ("REGISTRY_PROXY_UPSTREAMS_3_REMOTEURL", "http://127.0.0.1:9"),
     ]);
-    let mut lines: Vec<String> = (0..4)
-        .map(|_| process.until("an upstream does not welcome this registry"))
-        .collect();
+    let mut lines: Vec<String> = (0..4).map(|_| process.until("an upstream does not welcome this registry")).collect();
     lines.sort();
     let line = |url: &str| {
         let mut found = lines.iter().filter(|line| line.contains(url));
@@ -213,22 +171,14 @@ async fn each_upstream_is_greeted_at_start() {
 
 #[tokio::test]
 async fn json_that_is_no_manifest_is_not_taken_for_one() {
-    for body in [
-        "{}",
-        "{\"message\":\"maintenance\"}",
-        "{\"errors\":[{\"code\":\"UNAVAILABLE\"}]}",
-    ] {
+    for body in ["{}", "{\"message\":\"maintenance\"}", "{\"errors\":[{\"code\":\"UNAVAILABLE\"}]}"] {
         let image = Image::new(1, &[10]);
         let (upstream, answers) = changing(&image).await;
         let pounce = with_tag(&upstream).await;
         let page = || text(200, "application/json", body);
         *answers.lock().unwrap() = Some((page(), page()));
         let reply = pounce.get("/v2/a/manifests/v1").await;
-        assert_eq!(
-            (reply.status, &reply.body),
-            (200, &image.manifest),
-            "{body}"
-        );
+        assert_eq!((reply.status, &reply.body), (200, &image.manifest), "{body}");
         assert!(reply.headers.contains_key("warning"), "{body}");
         // And one that is not stored is not made of it.
         let cold = pounce.get("/v2/a/manifests/v2").await;
@@ -244,20 +194,11 @@ async fn a_page_for_everything_makes_no_blob_a_repositorys() {
         let (blob, path) = (blob.clone(), format!("/v2/pub/blobs/{digest}"));
         let upstream = Scripted::start(move |seen| {
             let (blob, path) = (blob.clone(), path.clone());
-            async move {
-                if seen.path == path {
-                    (200, vec![], blob)
-                } else {
-                    text(200, kind, "{\"sign\":\"in\"}")
-                }
-            }
+            async move { if seen.path == path { (200, vec![], blob) } else { text(200, kind, "{\"sign\":\"in\"}") } }
         })
         .await;
         let pounce = Pounce::with(&[("REGISTRY_PROXY_REMOTEURL", &upstream.url())]).await;
-        assert_eq!(
-            pounce.get(&format!("/v2/pub/blobs/{digest}")).await.status,
-            200
-        );
+        assert_eq!(pounce.get(&format!("/v2/pub/blobs/{digest}")).await.status, 200);
         pounce.until_stored(&digest).await;
         let other = format!("/v2/other/blobs/{digest}");
         assert_eq!(pounce.get(&other).await.status, 503, "{kind}");

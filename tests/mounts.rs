@@ -16,10 +16,7 @@ async fn end_11_mounts_what_is_there_and_begins_an_upload_otherwise() {
     let reply = mount("&from=no/body").await;
     assert_eq!((reply.status, reply.header("range")), (202, "0-0"));
     assert!(reply.header("location").contains("/blobs/uploads/"));
-    assert_eq!(
-        pounce.get(&format!("/v2/a/b/blobs/{digest}")).await.status,
-        404
-    );
+    assert_eq!(pounce.get(&format!("/v2/a/b/blobs/{digest}")).await.status, 404);
 
     let reply = mount("&from=c/d").await;
     assert_stored(&pounce, &reply, &digest, &blob).await;
@@ -33,8 +30,8 @@ async fn end_11_mounts_what_is_there_and_begins_an_upload_otherwise() {
     assert_eq!(pounce.send(pounce.request("POST", &path)).await.status, 202);
 }
 
-/// "if a registry does not support cross-repository mounting or is unable to mount the requested blob, it SHOULD return a
-/// `202`. This indicates that the upload session has begun".
+/// "if a registry does not support cross-repository mounting or is unable to mount the requested blob, it SHOULD return
+/// a `202`. This indicates that the upload session has begun".
 #[tokio::test]
 async fn end_11_a_mount_that_cannot_be_begins_an_upload() {
     let pounce = Pounce::with(&[]).await;

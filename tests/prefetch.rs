@@ -12,10 +12,7 @@ async fn stage(layers: &[usize], more: &[(&str, &str)]) -> (Upstream, Pounce, Im
     let image = Image::new(6, layers);
     upstream.add("a", "v1", &image);
     let url = upstream.url();
-    let variables = [
-        ("REGISTRY_PROXY_REMOTEURL", &url[..]),
-        ("REGISTRY_PROXY_PREFETCH", "true"),
-    ];
+    let variables = [("REGISTRY_PROXY_REMOTEURL", &url[..]), ("REGISTRY_PROXY_PREFETCH", "true")];
     let pounce = Pounce::with(&[&variables, more].concat()).await;
     (upstream, pounce, image)
 }
@@ -31,21 +28,9 @@ async fn a_manifest_brings_its_blobs_along_once() {
     let (upstream, pounce, image) = stage(&[100, 200_000, 3 << 20], &[]).await;
     assert_eq!(pounce.get("/v2/a/manifests/v1").await.body, image.manifest);
     // Whoever asks meanwhile joins in.
-    let paths: Vec<_> = image
-        .blobs
-        .iter()
-        .map(|blob| format!("/v2/a/blobs/{}", digest(blob)))
-        .collect();
-    for (reply, blob) in join_all(paths.iter().map(|path| pounce.get(path)))
-        .await
-        .iter()
-        .zip(&image.blobs)
-    {
-        let body = if reply.status == 307 {
-            pounce.follow(reply).await.body
-        } else {
-            reply.body.clone()
-        };
+    let paths: Vec<_> = image.blobs.iter().map(|blob| format!("/v2/a/blobs/{}", digest(blob))).collect();
+    for (reply, blob) in join_all(paths.iter().map(|path| pounce.get(path))).await.iter().zip(&image.blobs) {
+        let body = if reply.status == 307 { pounce.follow(reply).await.body } else { reply.body.clone() };
         assert!(body == *blob);
     }
     until_all_stored(&pounce, &image).await;
@@ -53,9 +38,7 @@ async fn a_manifest_brings_its_blobs_along_once() {
     // Nobody asks for anything again.
     upstream.forget();
     pounce.get("/v2/a/manifests/v1").await;
-    pounce
-        .get(&format!("/v2/a/manifests/{}", image.digest()))
-        .await;
+    pounce.get(&format!("/v2/a/manifests/{}", image.digest())).await;
     for path in &paths {
         assert_eq!(pounce.get(path).await.status, 307);
     }
@@ -75,9 +58,7 @@ async fn nobody_has_to_ask() {
     tokio::time::sleep(std::time::Duration::from_millis(100)).await;
     assert_eq!(upstream.count("GET", "/blobs/"), 0);
     // The platform's manifest does, although it is known already.
-    pounce
-        .get(&format!("/v2/a/manifests/{}", image.digest()))
-        .await;
+    pounce.get(&format!("/v2/a/manifests/{}", image.digest())).await;
     until_all_stored(&pounce, &image).await;
     assert_eq!(upstream.count("GET", "/blobs/"), image.blobs.len());
 }
@@ -95,25 +76,16 @@ async fn it_can_be_turned_off() {
 #[tokio::test]
 async fn so_many_at_once_and_those_that_are_asked_for_first() {
     let layers = [300_000; 6];
-    let (upstream, pounce, image) =
-        stage(&layers, &[("REGISTRY_PROXY_FILL_CONCURRENCY", "2")]).await;
-    upstream.behave(Manners {
-        holds_after: Some(1),
-        ..Manners::default()
-    });
+    let (upstream, pounce, image) = stage(&layers, &[("REGISTRY_PROXY_FILL_CONCURRENCY", "2")]).await;
+    upstream.behave(Manners { holds_after: Some(1), ..Manners::default() });
     pounce.get("/v2/a/manifests/v1").await;
-    pounce
-        .until("two have begun", |_| upstream.count("GET", "/blobs/") == 2)
-        .await;
+    pounce.until("two have begun", |_| upstream.count("GET", "/blobs/") == 2).await;
     // Config and first layer; the last one is asked for, and does not wait for the others.
     let last = digest(&image.blobs[6]);
     let mut asked = pounce.request("GET", &format!("/v2/a/blobs/{last}")).send();
     let asked = async { (&mut asked).await.unwrap() };
     let reply = asked.await;
-    assert_eq!(
-        (reply.status(), upstream.count("GET", &last)),
-        (reqwest::StatusCode::OK, 1)
-    );
+    assert_eq!((reply.status(), upstream.count("GET", &last)), (reqwest::StatusCode::OK, 1));
     assert_eq!(upstream.count("GET", "/blobs/"), 3);
     upstream.release();
     until_all_stored(&pounce, &image).await;
@@ -127,10 +99,7 @@ async fn blobs_that_the_bucket_has_are_not_fetched_again() {
     until_all_stored(&pounce, &image).await;
     upstream.add("b", "v1", &image);
     let url = upstream.url();
-    let variables = [
-        ("REGISTRY_PROXY_REMOTEURL", &url[..]),
-        ("REGISTRY_PROXY_PREFETCH", "true"),
-    ];
+    let variables = [("REGISTRY_PROXY_REMOTEURL", &url[..]), ("REGISTRY_PROXY_PREFETCH", "true")];
     let mut pounce = pounce.restart(&variables).await;
     upstream.forget();
     pounce.get("/v2/b/manifests/v1").await;
@@ -141,53 +110,32 @@ async fn blobs_that_the_bucket_has_are_not_fetched_again() {
 /// A storage beside the registry, which only knows blobs.
 async fn with_storage() -> (Upstream, Upstream, Pounce, Image) {
     let storage = Upstream::start().await;
-    let (upstream, pounce, image) = stage(
-        &[200_000],
-        &[
-            ("REGISTRY_PROXY_ONMISS", "redirect"),
-            ("REGISTRY_PROXY_PREFETCH", "false"),
-        ],
-    )
-    .await;
+    let (upstream, pounce, image) =
+        stage(&[200_000], &[("REGISTRY_PROXY_ONMISS", "redirect"), ("REGISTRY_PROXY_PREFETCH", "false")]).await;
     storage.add("a", "v1", &image);
-    upstream.behave(Manners {
-        redirects_blobs_to: Some(storage.url()),
-        ..Manners::default()
-    });
+    upstream.behave(Manners { redirects_blobs_to: Some(storage.url()), ..Manners::default() });
     (upstream, storage, pounce, image)
 }
 
 #[tokio::test]
 async fn on_a_miss_clients_can_be_sent_to_the_upstreams_own_place() {
     let (upstream, storage, pounce, image) = with_storage().await;
-    storage.behave(Manners {
-        holds_after: Some(100),
-        holds: 1,
-        ..Manners::default()
-    });
+    storage.behave(Manners { holds_after: Some(100), holds: 1, ..Manners::default() });
     let layer = digest(image.layer());
     let path = format!("/v2/a/blobs/{layer}");
     for reply in join_all((0..10).map(|_| pounce.get(&path))).await {
         assert_eq!(reply.header("location"), format!("{}{path}", storage.url()));
-        assert_eq!(
-            (reply.status, reply.header("cache-control")),
-            (307, "no-store")
-        );
+        assert_eq!((reply.status, reply.header("cache-control")), (307, "no-store"));
         assert_eq!(reply.header("docker-content-digest"), layer);
     }
     // One question for all of them, and one for the fill behind them.
-    pounce
-        .until("the fill asks", |_| upstream.count("GET", "/blobs/") == 2)
-        .await;
+    pounce.until("the fill asks", |_| upstream.count("GET", "/blobs/") == 2).await;
     let reply = pounce.get(&path).await;
     assert!(pounce.follow(&reply).await.body == image.layer());
     storage.release();
     pounce.until_stored(&layer).await;
     let warm = pounce.get(&path).await;
-    assert!(
-        warm.header("location").contains("X-Amz-Signature"),
-        "{warm:?}"
-    );
+    assert!(warm.header("location").contains("X-Amz-Signature"), "{warm:?}");
     assert!(pounce.follow(&warm).await.body == image.layer());
     assert_eq!(upstream.count("GET", "/blobs/"), 2);
 }
@@ -204,32 +152,19 @@ async fn behind_a_redirect_the_bucket_is_filled_even_without_a_spool() {
     let pounce = pounce.restart(&variables).await;
     let reply = pounce.get(&format!("/v2/a/blobs/{layer}")).await;
     assert!(reply.header("location").starts_with(&storage));
-    pounce
-        .until("it is stored", |pounce| pounce.has_blob(&layer))
-        .await;
+    pounce.until("it is stored", |pounce| pounce.has_blob(&layer)).await;
 }
 
 #[tokio::test]
 async fn an_upstream_that_fails_meanwhile_opens_no_fill_of_another_repository() {
     let (upstream, storage, pounce, image) = with_storage().await;
-    storage.behave(Manners {
-        holds_after: Some(100),
-        holds: 1,
-        ..Manners::default()
-    });
+    storage.behave(Manners { holds_after: Some(100), holds: 1, ..Manners::default() });
     upstream.add("b", "v1", &image);
     pounce.get("/v2/b/manifests/v1").await;
     let layer = digest(image.layer());
     pounce.get(&format!("/v2/a/blobs/{layer}")).await;
-    pounce
-        .until("the fill has begun", |_| {
-            storage.count("GET", "/blobs/") == 1
-        })
-        .await;
-    upstream.behave(Manners {
-        status: Some(503),
-        ..Manners::default()
-    });
+    pounce.until("the fill has begun", |_| storage.count("GET", "/blobs/") == 1).await;
+    upstream.behave(Manners { status: Some(503), ..Manners::default() });
     let path = format!("/v2/b/blobs/{layer}");
     assert_eq!(pounce.get(&path).await.status, 503);
     upstream.behave(Manners::default());
@@ -255,16 +190,8 @@ async fn an_upstream_that_does_not_redirect_is_streamed_from() {
 async fn a_redirect_that_clients_could_not_follow_is_none() {
     let (upstream, _storage, pounce, image) = with_storage().await;
     let path = format!("/v2/a/blobs/{}", digest(image.layer()));
-    for place in [
-        "ftp://127.0.0.1",
-        "file:///etc",
-        "http://user:secret@127.0.0.1:1",
-        "javascript:",
-    ] {
-        upstream.behave(Manners {
-            redirects_blobs_to: Some(place.to_owned()),
-            ..Manners::default()
-        });
+    for place in ["ftp://127.0.0.1", "file:///etc", "http://user:secret@127.0.0.1:1", "javascript:"] {
+        upstream.behave(Manners { redirects_blobs_to: Some(place.to_owned()), ..Manners::default() });
         let reply = pounce.get(&path).await;
         assert_eq!(reply.header("location"), "", "{place}");
     }

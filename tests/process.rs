@@ -15,10 +15,7 @@ use crate::torture::client::{Client, until_probe};
 /// Runs until it gives up, and returns the one sentence that it leaves.
 fn fails(variables: &[(&str, &str)]) -> String {
     let folder = TempDir::new().unwrap();
-    let output = command(folder.path())
-        .envs(variables.iter().copied())
-        .output()
-        .unwrap();
+    let output = command(folder.path()).envs(variables.iter().copied()).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     let text = String::from_utf8(output.stderr).unwrap();
     let last = text.lines().last().unwrap().to_owned();
@@ -31,53 +28,22 @@ async fn what_keeps_it_from_starting_is_named_with_its_setting() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = taken.local_addr().unwrap().to_string();
     let message = fails(&[("REGISTRY_HTTP_ADDR", &taken)]);
-    assert!(
-        message.contains("http.addr") && message.contains(&taken),
-        "{message}"
-    );
+    assert!(message.contains("http.addr") && message.contains(&taken), "{message}");
 
     let message = fails(&[("REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY", "/proc/nothing")]);
-    assert!(
-        message.contains("storage.filesystem.rootdirectory: /proc/nothing"),
-        "{message}"
-    );
+    assert!(message.contains("storage.filesystem.rootdirectory: /proc/nothing"), "{message}");
 
-    let message = fails(&[
-        ("REGISTRY_STORAGE_S3_BUKET", "x"),
-        ("REGISTRY_STORAGE", "s3"),
-    ]);
-    assert!(
-        message.contains("storage.s3.bucket: is missing"),
-        "{message}"
-    );
+    let message = fails(&[("REGISTRY_STORAGE_S3_BUKET", "x"), ("REGISTRY_STORAGE", "s3")]);
+    assert!(message.contains("storage.s3.bucket: is missing"), "{message}");
 
     let bucket = Pounce::with(&[]).await;
     let s3 = bucket.as_s3();
     let with = |name: &str, value: &'static str| -> Vec<(&'static str, String)> {
-        s3.iter()
-            .map(|(key, old)| {
-                (
-                    *key,
-                    if *key == name {
-                        value.to_owned()
-                    } else {
-                        old.clone()
-                    },
-                )
-            })
-            .collect()
+        s3.iter().map(|(key, old)| (*key, if *key == name { value.to_owned() } else { old.clone() })).collect()
     };
     let cases = [
-        (
-            "REGISTRY_STORAGE_S3_SECRETKEY",
-            "wrong",
-            "storage.s3.secretkey",
-        ),
-        (
-            "REGISTRY_STORAGE_S3_REGIONENDPOINT",
-            "http://127.0.0.1:9",
-            "storage.s3.regionendpoint",
-        ),
+        ("REGISTRY_STORAGE_S3_SECRETKEY", "wrong", "storage.s3.secretkey"),
+        ("REGISTRY_STORAGE_S3_REGIONENDPOINT", "http://127.0.0.1:9", "storage.s3.regionendpoint"),
     ];
     for (name, value, named) in cases {
         let message = fails(&borrowed(&with(name, value)));
@@ -92,22 +58,14 @@ async fn fly_style_variables_find_the_bucket() {
     let process = Process::start(&[
         ("BUCKET_NAME", "pounce"),
         ("AWS_REGION", "auto"),
-        (
-            "AWS_ENDPOINT_URL_S3",
-            &s3["REGISTRY_STORAGE_S3_REGIONENDPOINT"],
-        ),
+        ("AWS_ENDPOINT_URL_S3", &s3["REGISTRY_STORAGE_S3_REGIONENDPOINT"]),
         ("AWS_ACCESS_KEY_ID", &s3["REGISTRY_STORAGE_S3_ACCESSKEY"]),
-        (
-            "AWS_SECRET_ACCESS_KEY",
-            &s3["REGISTRY_STORAGE_S3_SECRETKEY"],
-        ),
+        ("AWS_SECRET_ACCESS_KEY", &s3["REGISTRY_STORAGE_S3_SECRETKEY"]),
         // A bucket in the host's name needs DNS.
         ("REGISTRY_STORAGE_S3_FORCEPATHSTYLE", "true"),
     ]);
     assert!(!process.folder.path().join("data").exists());
-    let reply = reqwest::get(format!("http://{}/v2/a/manifests/v1", process.addr))
-        .await
-        .unwrap();
+    let reply = reqwest::get(format!("http://{}/v2/a/manifests/v1", process.addr)).await.unwrap();
     assert_eq!(reply.status(), 404);
 }
 
@@ -123,80 +81,35 @@ async fn the_log_tells_what_was_served_and_no_secret() {
         ("REGISTRY_LOG_LEVEL", "debug"),
         ("REGISTRY_STORAGE_CACHE_BLOBDESCRIPTOR", "redis"),
     ]);
-    assert_eq!(
-        process
-            .seen
-            .matches("REGISTRY_STORAGE_CACHE_BLOBDESCRIPTOR is ignored")
-            .count(),
-        1
-    );
+    assert_eq!(process.seen.matches("REGISTRY_STORAGE_CACHE_BLOBDESCRIPTOR is ignored").count(), 1);
     let addr = process.addr.clone();
     let url = |path: &str| format!("http://{addr}{path}");
     let blob = url(&format!("/v2/a/b/blobs/{}", digest(image.layer())));
-    let client = reqwest::Client::builder()
-        .redirect(reqwest::redirect::Policy::none())
-        .build()
-        .unwrap();
+    let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
     let forged = url("/v2/%0a{\"level\":\"ERROR\"}/x");
     for address in [&blob, &forged] {
-        client
-            .get(address)
-            .send()
-            .await
-            .unwrap()
-            .bytes()
-            .await
-            .unwrap();
+        client.get(address).send().await.unwrap().bytes().await.unwrap();
     }
     process.until("stored a blob");
     client.get(&blob).send().await.unwrap();
-    upstream.behave(Manners {
-        status: Some(403),
-        ..Manners::default()
-    });
-    client
-        .get(url("/v2/a/b/manifests/v1"))
-        .send()
-        .await
-        .unwrap();
+    upstream.behave(Manners { status: Some(403), ..Manners::default() });
+    client.get(url("/v2/a/b/manifests/v1")).send().await.unwrap();
     process.until("proxy.username");
     process.terminate();
     let (status, log) = process.end();
     assert_eq!(status, 0, "{log}");
 
-    let lines: Vec<serde_json::Value> = log
-        .lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect();
-    let requests: Vec<_> = lines
-        .iter()
-        .filter(|line| line["message"] == "request")
-        .collect();
-    let fill = requests
-        .iter()
-        .find(|line| line["outcome"] == "fill")
-        .unwrap();
-    assert_eq!(
-        (&fill["repository"], &fill["bytes"], &fill["status"]),
-        (&"a/b".into(), &1000.into(), &200.into())
-    );
-    assert_eq!(
-        (&fill["reference"], &fill["whole"]),
-        (&digest(image.layer()).into(), &true.into())
-    );
+    let lines: Vec<serde_json::Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let requests: Vec<_> = lines.iter().filter(|line| line["message"] == "request").collect();
+    let fill = requests.iter().find(|line| line["outcome"] == "fill").unwrap();
+    assert_eq!((&fill["repository"], &fill["bytes"], &fill["status"]), (&"a/b".into(), &1000.into(), &200.into()));
+    assert_eq!((&fill["reference"], &fill["whole"]), (&digest(image.layer()).into(), &true.into()));
     let id = fill["span"]["id"].as_str().unwrap();
     assert!(id.len() > 30);
     // What happened on behalf of a request can be found by its id.
-    let stored = lines
-        .iter()
-        .find(|line| line["message"] == "stored a blob")
-        .unwrap();
+    let stored = lines.iter().find(|line| line["message"] == "stored a blob").unwrap();
     assert_eq!(stored["span"]["id"], id);
-    assert!(
-        requests
-            .iter()
-            .any(|line| line["outcome"] == "hit" && line["status"] == 307)
-    );
+    assert!(requests.iter().any(|line| line["outcome"] == "hit" && line["status"] == 307));
     assert!(lines.iter().all(|line| line["level"] != "ERROR"));
     for secret in ["hunter2", "X-Amz-Signature", "uthorization"] {
         assert!(!log.contains(secret), "{log}");
@@ -208,22 +121,12 @@ async fn a_wrong_blob_is_told_in_the_log() {
     let upstream = Upstream::start().await;
     let image = Image::new(1, &[1000]);
     upstream.add("a", "v1", &image);
-    upstream.behave(Manners {
-        corrupts: true,
-        ..Manners::default()
-    });
+    upstream.behave(Manners { corrupts: true, ..Manners::default() });
     let mut process = Process::start(&[("REGISTRY_PROXY_REMOTEURL", &upstream.url())]);
-    let url = format!(
-        "http://{}/v2/a/blobs/{}",
-        process.addr,
-        digest(image.layer())
-    );
+    let url = format!("http://{}/v2/a/blobs/{}", process.addr, digest(image.layer()));
     assert_eq!(reqwest::get(url).await.unwrap().status(), 503);
     let line = process.until("a fill failed");
-    assert!(
-        line.contains("other bytes than were asked for") && line.contains(&digest(image.layer())),
-        "{line}"
-    );
+    assert!(line.contains("other bytes than were asked for") && line.contains(&digest(image.layer())), "{line}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -232,16 +135,9 @@ async fn the_first_sigterm_drains_and_the_second_one_does_not() {
         let upstream = Upstream::start().await;
         let image = Image::new(1, &[1 << 20]);
         upstream.add("a", "v1", &image);
-        upstream.behave(Manners {
-            holds_after: Some(500_000),
-            ..Manners::default()
-        });
+        upstream.behave(Manners { holds_after: Some(500_000), ..Manners::default() });
         let mut process = Process::start(&[("REGISTRY_PROXY_REMOTEURL", &upstream.url())]);
-        let url = format!(
-            "http://{}/v2/a/blobs/{}",
-            process.addr,
-            digest(image.layer())
-        );
+        let url = format!("http://{}/v2/a/blobs/{}", process.addr, digest(image.layer()));
         let mut reply = reqwest::get(url).await.unwrap();
         reply.chunk().await.unwrap().unwrap();
         process.terminate();
@@ -288,14 +184,8 @@ async fn a_log_that_nobody_reads_stops_nothing() {
 async fn a_folder_belongs_to_one_process_and_what_was_being_written_is_removed() {
     let pounce = Pounce::with(&[]).await;
     let root = pounce.root();
-    let message = fails(&[(
-        "REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY",
-        root.to_str().unwrap(),
-    )]);
-    assert!(
-        message.contains("storage.filesystem.rootdirectory") && message.contains("another pounce"),
-        "{message}"
-    );
+    let message = fails(&[("REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY", root.to_str().unwrap())]);
+    assert!(message.contains("storage.filesystem.rootdirectory") && message.contains("another pounce"), "{message}");
     std::fs::write(root.join(".pounce/tmp/x"), "x").unwrap();
     // A description that was being written, as a kill of an earlier version left it.
     std::fs::create_dir(root.join(".pounce/uploads/x")).unwrap();
@@ -319,10 +209,7 @@ async fn requests_to_the_embedded_s3_are_logged_without_their_signature() {
     let redirect = client.get(process.url(&format!("/v2/a/blobs/{digest}")));
     let redirect = redirect.send().await.unwrap();
     let url = redirect.headers()["location"].to_str().unwrap().to_owned();
-    assert_eq!(
-        client.get(&url).send().await.unwrap().text().await.unwrap(),
-        blob
-    );
+    assert_eq!(client.get(&url).send().await.unwrap().text().await.unwrap(), blob);
     // Of the same length, with another first digit.
     let (before, signature) = url.split_once("X-Amz-Signature=").unwrap();
     let other = if signature.starts_with('0') { "1" } else { "0" };
@@ -332,28 +219,18 @@ async fn requests_to_the_embedded_s3_are_logged_without_their_signature() {
     process.terminate();
     let (_, log) = process.end();
     let line = |status: u16| {
-        let lines = log
-            .lines()
-            .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+        let lines = log.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
         let mut found = lines.filter(|line| {
             let path = line["path"].as_str().unwrap_or_default();
             path.contains("/pounce/docker/registry/v2/blobs/") && line["status"] == status
         });
-        let line = found
-            .next()
-            .unwrap_or_else(|| panic!("no line for {status}: {log}"));
+        let line = found.next().unwrap_or_else(|| panic!("no line for {status}: {log}"));
         assert!(found.next().is_none());
         line
     };
     let read = line(200);
-    assert_eq!(
-        (&read["method"], &read["client"]),
-        (&"GET".into(), &"127.0.0.1".into())
-    );
-    assert_eq!(
-        (&read["bytes"], &read["whole"]),
-        (&blob.len().into(), &true.into())
-    );
+    assert_eq!((&read["method"], &read["client"]), (&"GET".into(), &"127.0.0.1".into()));
+    assert_eq!((&read["bytes"], &read["whole"]), (&blob.len().into(), &true.into()));
     line(403);
     for secret in ["X-Amz", "Signature", keys["accesskey"].as_str().unwrap()] {
         assert!(!log.contains(secret), "{secret}: {log}");

@@ -90,14 +90,8 @@ async fn behind(authority: &Authority) -> (Pounce, Pounce, Vec<(&'static str, St
     variables.retain(|(name, _)| *name != "REGISTRY_STORAGE_S3_REGIONENDPOINT");
     let port = |pounce: &Pounce| pounce.addr.port();
     variables.extend([
-        (
-            "REGISTRY_STORAGE_S3_REGIONENDPOINT",
-            format!("https://bucket.test:{}", port(&bucket)),
-        ),
-        (
-            "REGISTRY_PROXY_REMOTEURL",
-            format!("https://registry.test:{}", port(&upstream)),
-        ),
+        ("REGISTRY_STORAGE_S3_REGIONENDPOINT", format!("https://bucket.test:{}", port(&bucket))),
+        ("REGISTRY_PROXY_REMOTEURL", format!("https://registry.test:{}", port(&upstream))),
         ("REGISTRY_PROXY_PREFETCH", "false".to_owned()),
         ("REGISTRY_HTTP_SECRET", "s".to_owned()),
     ]);
@@ -132,19 +126,13 @@ async fn upstream_and_bucket_are_reached_through_the_proxy() {
         assert_eq!(reply.bytes().await.unwrap(), image(index).layer());
         bucket.until_stored(&layer).await;
         process.until_quiet().await;
-        assert_eq!(
-            proxy.hosts(),
-            ["bucket.test", "registry.test"],
-            "{proxy_name}"
-        );
+        assert_eq!(proxy.hosts(), ["bucket.test", "registry.test"], "{proxy_name}");
     }
     // What `check` visits as a client would, it visits from this machine.
     let proxy = Proxy::start().await;
     let mut command = Command::new(crate::support::program());
     command.arg("check").env_clear().envs(borrowed(&variables));
-    command
-        .env("HTTPS_PROXY", proxy.url())
-        .env("SSL_CERT_FILE", &root);
+    command.env("HTTPS_PROXY", proxy.url()).env("SSL_CERT_FILE", &root);
     let output = tokio::task::spawn_blocking(move || command.output().unwrap());
     let output = output.await.unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
@@ -178,10 +166,7 @@ async fn this_machine_is_never_asked_through_the_proxy() {
     let mut command = Command::new(crate::support::program());
     command.arg("check").env_clear().envs(variables);
     command.env("REGISTRY_HTTP_ADDR", &process.addr);
-    command.env(
-        "REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY",
-        process.folder.path().join("data"),
-    );
+    command.env("REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY", process.folder.path().join("data"));
     let output = tokio::task::spawn_blocking(move || command.output().unwrap());
     let output = output.await.unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
@@ -223,19 +208,12 @@ fn what_has_no_effect_is_said() {
         ("AWS_CA_BUNDLE", "/etc/ca.pem", "SSL_CERT_FILE"),
         ("SSL_CERT_FILE", "/no/such.pem", "/no/such.pem"),
         ("SSL_CERT_DIR", "/:/no/such", "/no/such"),
-        (
-            "https_proxy",
-            "socks5://user:hunter2@10.0.0.1:1080",
-            "https_proxy",
-        ),
+        ("https_proxy", "socks5://user:hunter2@10.0.0.1:1080", "https_proxy"),
         ("ALL_PROXY", "::::", "ALL_PROXY"),
     ] {
         let notices = notices(&[(name, value)]);
         assert_eq!(notices.len(), 1, "{notices:?}");
-        assert!(
-            notices[0].contains(said) && !notices[0].contains("hunter2"),
-            "{notices:?}"
-        );
+        assert!(notices[0].contains(said) && !notices[0].contains("hunter2"), "{notices:?}");
     }
     let fine = [
         ("HTTPS_PROXY", "http://user:p%40ss@10.0.0.1:3128/"),

@@ -15,24 +15,13 @@ fn sha512(bytes: &[u8]) -> String {
 
 /// The answer to a blob that is stored: end-6's, end-4b's and end-11's.
 pub(crate) async fn assert_stored(pounce: &Pounce, reply: &Reply, digest: &str, bytes: &Bytes) {
-    assert_eq!(
-        (reply.status, reply.header("docker-content-digest")),
-        (201, digest),
-        "{reply:?}"
-    );
+    assert_eq!((reply.status, reply.header("docker-content-digest")), (201, digest), "{reply:?}");
     let location = reply.header("location").to_owned();
     assert_eq!(location, format!("/v2/a/b/blobs/{digest}"));
     assert_eq!(pounce.pull("a/b", digest).await, bytes);
     let head = pounce.head(&location).await;
-    assert_eq!(
-        (head.status, head.header("content-length")),
-        (200, bytes.len().to_string().as_str())
-    );
-    pounce
-        .until("nothing is left of the upload", |it| {
-            it.scratch().is_empty()
-        })
-        .await;
+    assert_eq!((head.status, head.header("content-length")), (200, bytes.len().to_string().as_str()));
+    pounce.until("nothing is left of the upload", |it| it.scratch().is_empty()).await;
 }
 
 #[tokio::test]
@@ -86,9 +75,7 @@ async fn end_5_a_blob_in_one_patch_without_a_length() {
         let reply = pounce.patch(&location, blob.clone()).await;
         let range = format!("0-{}", size.saturating_sub(1));
         assert_eq!((reply.status, reply.header("range")), (202, range.as_str()));
-        let reply = pounce
-            .close(reply.header("location"), &digest(&blob), Bytes::new())
-            .await;
+        let reply = pounce.close(reply.header("location"), &digest(&blob), Bytes::new()).await;
         assert_stored(&pounce, &reply, &digest(&blob), &blob).await;
     }
 }
@@ -120,9 +107,7 @@ async fn end_5_chunks_of_any_size_make_one_blob() {
                 assert_eq!((reply.status, reply.header("range")), (202, range.as_str()));
                 reply.header("location").clone_into(&mut location);
             }
-            let reply = pounce
-                .close(&location, &digest(&blob), blob.slice(at..))
-                .await;
+            let reply = pounce.close(&location, &digest(&blob), blob.slice(at..)).await;
             assert_stored(&pounce, &reply, &digest(&blob), &blob).await;
             let path = format!("/v2/a/b/blobs/{}", digest(&blob));
             assert_eq!(pounce.delete(&path).await.status, 202);
@@ -139,15 +124,10 @@ async fn end_5_a_chunk_out_of_order_is_416_with_the_right_range() {
     let first = pounce.begin("a/b").await;
     let early = pounce.send(pounce.chunk(&first, 1000, blob.slice(1000..2000)));
     let early = early.await;
-    assert_eq!(
-        (early.status, early.code().as_str()),
-        (416, "RANGE_INVALID")
-    );
+    assert_eq!((early.status, early.code().as_str()), (416, "RANGE_INVALID"));
     assert_eq!(early.header("range"), "0-0");
 
-    let second = pounce
-        .send(pounce.chunk(&first, 0, blob.slice(..1000)))
-        .await;
+    let second = pounce.send(pounce.chunk(&first, 0, blob.slice(..1000))).await;
     let second = second.header("location").to_owned();
     // Skipped ahead, gone back, and overlapping.
     for start in [2000, 0, 500] {
@@ -161,11 +141,7 @@ async fn end_5_a_chunk_out_of_order_is_416_with_the_right_range() {
                     .body(blob.slice(start..start + 1000)),
             };
             let reply = pounce.send(chunk).await;
-            assert_eq!(
-                (reply.status, reply.header("range")),
-                (416, "0-999"),
-                "{start}"
-            );
+            assert_eq!((reply.status, reply.header("range")), (416, "0-999"), "{start}");
             assert_eq!(reply.code(), "RANGE_INVALID");
             // end-13 says the same, under the old location and the one in the answer.
             for location in [&second, reply.header("location")] {
@@ -175,12 +151,8 @@ async fn end_5_a_chunk_out_of_order_is_416_with_the_right_range() {
             }
         }
     }
-    let third = pounce
-        .send(pounce.chunk(&second, 1000, blob.slice(1000..)))
-        .await;
-    let reply = pounce
-        .close(third.header("location"), &digest(&blob), Bytes::new())
-        .await;
+    let third = pounce.send(pounce.chunk(&second, 1000, blob.slice(1000..))).await;
+    let reply = pounce.close(third.header("location"), &digest(&blob), Bytes::new()).await;
     assert_stored(&pounce, &reply, &digest(&blob), &blob).await;
 }
 
@@ -201,11 +173,7 @@ async fn lengths_that_lie_are_400() {
         ("x", "BLOB_UPLOAD_INVALID"),
     ] {
         let reply = with_range(range, bytes().into()).await;
-        assert_eq!(
-            (reply.status, reply.code().as_str()),
-            (400, code),
-            "{range}"
-        );
+        assert_eq!((reply.status, reply.code().as_str()), (400, code), "{range}");
     }
     for range in ["0-8", "0-10"] {
         let reply = with_range(range, streamed(vec![bytes()])).await;
@@ -229,23 +197,13 @@ async fn another_digest_is_400_and_nothing_is_kept() {
             pounce.close(patched, &other, Bytes::new()).await,
             pounce.send(post.body(blob.clone())).await,
         ] {
-            assert_eq!(
-                (reply.status, reply.code().as_str()),
-                (400, "DIGEST_INVALID")
-            );
+            assert_eq!((reply.status, reply.code().as_str()), (400, "DIGEST_INVALID"));
         }
         // Without a byte, an upload is as good as new.
         if size > 0 {
             let later = pounce.close(patched, &digest(&blob), Bytes::new()).await;
-            assert_eq!(
-                (later.status, later.code().as_str()),
-                (404, "BLOB_UPLOAD_UNKNOWN")
-            );
-            pounce
-                .until("nothing is kept", |it| {
-                    it.objects().is_empty() && it.open_uploads() == 0
-                })
-                .await;
+            assert_eq!((later.status, later.code().as_str()), (404, "BLOB_UPLOAD_UNKNOWN"));
+            pounce.until("nothing is kept", |it| it.objects().is_empty() && it.open_uploads() == 0).await;
         }
     }
     let missing = pounce.request("PUT", &pounce.begin("a/b").await);
@@ -259,32 +217,21 @@ async fn an_upload_can_be_closed_with_another_algorithm() {
         let blob = noise(size as u64, size);
         let location = pounce.begin("a/b").await;
         let reply = pounce.patch(&location, blob.clone()).await;
-        let reply = pounce
-            .close(reply.header("location"), &sha512(&blob), Bytes::new())
-            .await;
+        let reply = pounce.close(reply.header("location"), &sha512(&blob), Bytes::new()).await;
         assert_stored(&pounce, &reply, &sha512(&blob), &blob).await;
 
         let location = pounce.begin("a/b").await;
         let reply = pounce.patch(&location, blob.clone()).await;
         let wrong = sha512(b"other");
-        let reply = pounce
-            .close(reply.header("location"), &wrong, Bytes::new())
-            .await;
-        assert_eq!(
-            (reply.status, reply.code().as_str()),
-            (400, "DIGEST_INVALID")
-        );
-        pounce
-            .until("nothing is kept", |it| it.scratch().is_empty())
-            .await;
+        let reply = pounce.close(reply.header("location"), &wrong, Bytes::new()).await;
+        assert_eq!((reply.status, reply.code().as_str()), (400, "DIGEST_INVALID"));
+        pounce.until("nothing is kept", |it| it.scratch().is_empty()).await;
 
         // end-4c
         let path = "/v2/a/b/blobs/uploads/?digest-algorithm=sha512";
         let begun = pounce.send(pounce.request("POST", path)).await;
         let reply = pounce.patch(begun.header("location"), blob.clone()).await;
-        let reply = pounce
-            .close(reply.header("location"), &sha512(&blob), Bytes::new())
-            .await;
+        let reply = pounce.close(reply.header("location"), &sha512(&blob), Bytes::new()).await;
         assert_stored(&pounce, &reply, &sha512(&blob), &blob).await;
     }
 }
@@ -294,33 +241,18 @@ async fn a_blob_that_is_there_is_hashed_and_not_stored_again() {
     let pounce = Pounce::with(&[]).await;
     let blob = noise(1, 12 * MIB);
     let digest = pounce.push("c/d", blob.clone()).await;
-    let key = pounce
-        .objects()
-        .into_iter()
-        .find(|key| key.ends_with("/data"))
-        .unwrap();
-    let written = || {
-        std::fs::metadata(pounce.root().join(&key))
-            .unwrap()
-            .modified()
-            .unwrap()
-    };
+    let key = pounce.objects().into_iter().find(|key| key.ends_with("/data")).unwrap();
+    let written = || std::fs::metadata(pounce.root().join(&key)).unwrap().modified().unwrap();
     let before = written();
     for bytes in [blob.clone(), noise(2, 12 * MIB)] {
         let whole = pounce.begin("a/b").await;
         let whole = pounce.close(&whole, &digest, bytes.clone()).await;
-        let patched = pounce
-            .patch(&pounce.begin("a/b").await, bytes.clone())
-            .await;
-        let patched = pounce
-            .close(patched.header("location"), &digest, Bytes::new())
-            .await;
+        let patched = pounce.patch(&pounce.begin("a/b").await, bytes.clone()).await;
+        let patched = pounce.close(patched.header("location"), &digest, Bytes::new()).await;
         let expected = if bytes == blob { 201 } else { 400 };
         assert_eq!((whole.status, patched.status), (expected, expected));
     }
     assert_eq!(written(), before);
     assert_eq!(pounce.pull("a/b", &digest).await, blob);
-    pounce
-        .until("nothing is left", |it| it.scratch().is_empty())
-        .await;
+    pounce.until("nothing is left", |it| it.scratch().is_empty()).await;
 }

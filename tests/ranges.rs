@@ -12,25 +12,15 @@ async fn held(after: usize, manners: Manners, more: &[(&str, &str)]) -> (Upstrea
     let upstream = Upstream::start().await;
     let image = Image::new(4, &[SIZE]);
     upstream.add("a/b", "v1", &image);
-    upstream.behave(Manners {
-        holds_after: Some(after),
-        holds: 1,
-        ..manners
-    });
+    upstream.behave(Manners { holds_after: Some(after), holds: 1, ..manners });
     let url = upstream.url();
-    let variables = [
-        ("REGISTRY_PROXY_REMOTEURL", &url[..]),
-        ("REGISTRY_PROXY_FILL_CONNECTIONS", "1"),
-    ];
+    let variables = [("REGISTRY_PROXY_REMOTEURL", &url[..]), ("REGISTRY_PROXY_FILL_CONNECTIONS", "1")];
     let pounce = Pounce::with(&[&variables, more].concat()).await;
     (upstream, pounce, image)
 }
 
 fn ranges() -> Manners {
-    Manners {
-        ranges: true,
-        ..Manners::default()
-    }
+    Manners { ranges: true, ..Manners::default() }
 }
 
 fn path(image: &Image) -> String {
@@ -44,20 +34,14 @@ async fn what_the_spool_has_comes_from_there_and_the_rest_from_the_upstream() {
     // From the spool, in any form, as soon as it is there.
     let near = pounce.range(&path, "bytes=1000-1999").await;
     assert_eq!((near.status, &near.body), (206, &layer.slice(1000..2000)));
-    assert_eq!(
-        near.header("content-range"),
-        format!("bytes 1000-1999/{SIZE}")
-    );
+    assert_eq!(near.header("content-range"), format!("bytes 1000-1999/{SIZE}"));
     assert_eq!(upstream.count("GET", "/blobs/"), 1);
     // A footer, as lazy pullers read it first; the middle; to the end.
     let last = SIZE - 1;
     let cases = [
         ("bytes=-100", SIZE - 100..SIZE),
         ("bytes=10000000-10000099", 10_000_000..10_000_100),
-        (
-            &format!("bytes={}-", SIZE - 50_000)[..],
-            SIZE - 50_000..SIZE,
-        ),
+        (&format!("bytes={}-", SIZE - 50_000)[..], SIZE - 50_000..SIZE),
         (&format!("bytes={last}-{last}")[..], last..SIZE),
         ("bytes=19000000-99999999", 19_000_000..SIZE),
     ];
@@ -65,10 +49,7 @@ async fn what_the_spool_has_comes_from_there_and_the_rest_from_the_upstream() {
         let reply = pounce.range(&path, range).await;
         assert_eq!(reply.status, 206, "{range}");
         let (start, last) = (slice.start, slice.end - 1);
-        assert_eq!(
-            reply.header("content-range"),
-            format!("bytes {start}-{last}/{SIZE}")
-        );
+        assert_eq!(reply.header("content-range"), format!("bytes {start}-{last}/{SIZE}"));
         assert!(reply.whole && reply.body == layer.slice(slice), "{range}");
     }
     assert_eq!(upstream.count("GET", "/blobs/"), 1 + 5);
@@ -83,17 +64,9 @@ async fn what_the_spool_has_comes_from_there_and_the_rest_from_the_upstream() {
 async fn several_ranges_get_the_whole_and_none_a_416() {
     let (upstream, pounce, image) = held(SIZE, ranges(), &[]).await;
     let path = path(&image);
-    for range in [
-        format!("bytes={SIZE}-"),
-        "bytes=-0".into(),
-        "bytes=9-2".into(),
-    ] {
+    for range in [format!("bytes={SIZE}-"), "bytes=-0".into(), "bytes=9-2".into()] {
         let reply = pounce.range(&path, &range).await;
-        assert_eq!(
-            (reply.status, &reply.code()[..]),
-            (416, "RANGE_INVALID"),
-            "{range}"
-        );
+        assert_eq!((reply.status, &reply.code()[..]), (416, "RANGE_INVALID"), "{range}");
     }
     let reply = pounce.range(&path, "bytes=0-1,5-6").await;
     let whole = reply.status == 200 && reply.body == image.layer();
@@ -111,59 +84,41 @@ async fn an_upstream_without_ranges_is_waited_for() {
         }
         upstream.release();
     });
-    assert_eq!(
-        (reply.status, &reply.body),
-        (206, &image.layer().slice(SIZE - 100..))
-    );
+    assert_eq!((reply.status, &reply.body), (206, &image.layer().slice(SIZE - 100..)));
 }
 
 #[tokio::test]
 async fn a_size_that_only_the_manifest_tells_is_good_enough() {
-    let chunked = Manners {
-        chunked: true,
-        ..Manners::default()
-    };
+    let chunked = Manners { chunked: true, ..Manners::default() };
     let (upstream, pounce, image) = held(SIZE, chunked, &[]).await;
     pounce.get("/v2/a/b/manifests/v1").await;
     let reply = pounce.range(&path(&image), "bytes=10-19").await;
-    assert_eq!(
-        (reply.status, &reply.body),
-        (206, &image.layer().slice(10..20))
-    );
+    assert_eq!((reply.status, &reply.body), (206, &image.layer().slice(10..20)));
     assert_eq!(reply.header("content-range"), format!("bytes 10-19/{SIZE}"));
     upstream.release();
 }
 
 #[tokio::test]
 async fn a_size_that_a_manifest_makes_up_cuts_nothing_off() {
-    let chunked = Manners {
-        chunked: true,
-        ..Manners::default()
-    };
-    for (said, range) in [
-        (10_000, "bytes=0-"),
-        (10_000, "bytes=-100"),
-        (SIZE + 9, "bytes=0-"),
-    ] {
+    let chunked = Manners { chunked: true, ..Manners::default() };
+    for (said, range) in [(10_000, "bytes=0-"), (10_000, "bytes=-100"), (SIZE + 9, "bytes=0-")] {
         let (upstream, pounce, image) = held(SIZE, chunked.clone(), &[]).await;
         let layer = digest(image.layer());
-        let manifest = format!(
-            r#"{{"schemaVersion":2,"layers":[{{"mediaType":"a/b","digest":"{layer}","size":{said}}}]}}"#
-        );
+        let manifest =
+            format!(r#"{{"schemaVersion":2,"layers":[{{"mediaType":"a/b","digest":"{layer}","size":{said}}}]}}"#);
         let media_type = "application/vnd.oci.image.manifest.v1+json";
         upstream.add_manifest("a/b", "lie", media_type, manifest);
         pounce.get("/v2/a/b/manifests/lie").await;
         let reply = pounce.range(&path(&image), range).await;
-        assert!(
-            !reply.whole,
-            "{} bytes of what was said to be {said}",
-            reply.body.len()
-        );
+        assert!(!reply.whole, "{} bytes of what was said to be {said}", reply.body.len());
         // Nor is anything refused because of it.
         let (upstream, pounce, image) = held(SIZE, chunked.clone(), &[]).await;
-        upstream.add_manifest("a/b", "lie", media_type, format!(
-            r#"{{"schemaVersion":2,"layers":[{{"mediaType":"a/b","digest":"{layer}","size":10}}]}}"#
-        ));
+        upstream.add_manifest(
+            "a/b",
+            "lie",
+            media_type,
+            format!(r#"{{"schemaVersion":2,"layers":[{{"mediaType":"a/b","digest":"{layer}","size":10}}]}}"#),
+        );
         pounce.get("/v2/a/b/manifests/lie").await;
         let reply = pounce.range(&path(&image), "bytes=5000-5009").await;
         assert!(reply.status == 200 && reply.body == image.layer());
@@ -182,65 +137,43 @@ async fn no_byte_of_an_empty_blob_lies_in_a_range() {
     pounce.until_stored(&digest(image.layer())).await;
     let url = pounce.get(&path).await.header("location").to_owned();
     for range in ["bytes=-1", "bytes=0-", "bytes=0-0"] {
-        let reply = reqwest::Client::new()
-            .get(&url)
-            .header("range", range)
-            .send()
-            .await
-            .unwrap();
+        let reply = reqwest::Client::new().get(&url).header("range", range).send().await.unwrap();
         assert_eq!(reply.status(), 416, "{range}");
     }
 }
 
 #[tokio::test]
 async fn a_far_part_of_a_blob_whose_size_only_the_manifest_tells() {
-    let chunked = Manners {
-        chunked: true,
-        ..ranges()
-    };
+    let chunked = Manners { chunked: true, ..ranges() };
     let (upstream, pounce, image) = held(MIB, chunked, &[]).await;
     pounce.get("/v2/a/b/manifests/v1").await;
     let reply = pounce.range(&path(&image), "bytes=-100").await;
-    assert_eq!(
-        (reply.status, &reply.body),
-        (206, &image.layer().slice(SIZE - 100..))
-    );
+    assert_eq!((reply.status, &reply.body), (206, &image.layer().slice(SIZE - 100..)));
     assert_eq!(reply.header("content-length"), "100");
     upstream.release();
 }
 
 #[tokio::test]
 async fn without_a_spool_a_range_of_everything_is_verified() {
-    let corrupts = Manners {
-        corrupts: true,
-        ..ranges()
-    };
-    let (upstream, pounce, image) =
-        held(SIZE, corrupts, &[("REGISTRY_PROXY_SPOOL_MAXSIZE", "1000")]).await;
+    let corrupts = Manners { corrupts: true, ..ranges() };
+    let (upstream, pounce, image) = held(SIZE, corrupts, &[("REGISTRY_PROXY_SPOOL_MAXSIZE", "1000")]).await;
     let path = path(&image);
     let wrong = pounce.range(&path, "bytes=0-").await;
     assert!(!wrong.whole && wrong.body.len() < SIZE);
     upstream.behave(ranges());
     let reply = pounce.range(&path, "bytes=0-").await;
-    assert_eq!(
-        reply.header("content-range"),
-        format!("bytes 0-{}/{SIZE}", SIZE - 1)
-    );
+    assert_eq!(reply.header("content-range"), format!("bytes 0-{}/{SIZE}", SIZE - 1));
     assert!(reply.status == 206 && reply.body == image.layer());
 }
 
 #[tokio::test]
 async fn without_a_spool_ranges_pass_through() {
     for manners in [ranges(), Manners::default()] {
-        let (_upstream, pounce, image) =
-            held(SIZE, manners, &[("REGISTRY_PROXY_SPOOL_MAXSIZE", "1000")]).await;
+        let (_upstream, pounce, image) = held(SIZE, manners, &[("REGISTRY_PROXY_SPOOL_MAXSIZE", "1000")]).await;
         let path = path(&image);
         for (range, slice) in [("bytes=-100", SIZE - 100..SIZE), ("bytes=5-9", 5..10)] {
             let reply = pounce.range(&path, range).await;
-            assert_eq!(
-                (reply.status, &reply.body),
-                (206, &image.layer().slice(slice))
-            );
+            assert_eq!((reply.status, &reply.body), (206, &image.layer().slice(slice)));
         }
         assert_eq!(pounce.range(&path, "bytes=99999999-").await.status, 416);
         assert_eq!(pounce.objects(), Vec::<String>::new());

@@ -1,5 +1,4 @@
-//! How clients reach pounce: proxies in front, absolute and relative URLs, clients that cannot reach the
-//! bucket.
+//! How clients reach pounce: proxies in front, absolute and relative URLs, clients that cannot reach the bucket.
 
 use bytes::Bytes;
 use reqwest::RequestBuilder;
@@ -10,15 +9,11 @@ use crate::support::{Pounce, Reply};
 const TRUST: (&str, &str) = ("REGISTRY_HTTP_TRUSTEDPROXIES", "127.0.0.0/8,::1/128");
 
 fn forwarded(request: RequestBuilder, proto: &str, host: &str) -> RequestBuilder {
-    request
-        .header("x-forwarded-proto", proto)
-        .header("x-forwarded-host", host)
+    request.header("x-forwarded-proto", proto).header("x-forwarded-host", host)
 }
 
 async fn begin(pounce: &Pounce, by: impl Fn(RequestBuilder) -> RequestBuilder) -> String {
-    let reply = pounce
-        .send(by(pounce.request("POST", "/v2/a/blobs/uploads/")))
-        .await;
+    let reply = pounce.send(by(pounce.request("POST", "/v2/a/blobs/uploads/"))).await;
     assert_eq!(reply.status, 202);
     reply.header("location").to_owned()
 }
@@ -35,17 +30,11 @@ async fn locations_are_absolute_where_that_is_sure_to_be_right() {
 
     let pounce = Pounce::with(&[TRUST]).await;
     let location = begin(&pounce, proxied).await;
-    assert!(
-        location.starts_with("https://registry.example.com/v2/a/"),
-        "{location}"
-    );
+    assert!(location.starts_with("https://registry.example.com/v2/a/"), "{location}");
     // What stands before the last one was the client's.
     let several = |request| forwarded(request, "http, https", "evil.example, registry.example.com");
     let location = begin(&pounce, several).await;
-    assert!(
-        location.starts_with("https://registry.example.com/v2/a/"),
-        "{location}"
-    );
+    assert!(location.starts_with("https://registry.example.com/v2/a/"), "{location}");
     assert!(begin(&pounce, plain).await.starts_with("/v2/a/"));
     for host in ["a b", "user@evil", "evil/x", ""] {
         let location = begin(&pounce, |request| forwarded(request, "https", host)).await;
@@ -55,10 +44,7 @@ async fn locations_are_absolute_where_that_is_sure_to_be_right() {
     let host = ("REGISTRY_HTTP_HOST", "https://other.example.com");
     let pounce = Pounce::with(&[TRUST, host]).await;
     let location = begin(&pounce, proxied).await;
-    assert!(
-        location.starts_with("https://other.example.com/v2/a/"),
-        "{location}"
-    );
+    assert!(location.starts_with("https://other.example.com/v2/a/"), "{location}");
     let relative = ("REGISTRY_HTTP_RELATIVEURLS", "true");
     let pounce = Pounce::with(&[TRUST, host, relative]).await;
     assert!(begin(&pounce, proxied).await.starts_with("/v2/a/"));
@@ -70,19 +56,9 @@ async fn locations_are_absolute_where_that_is_sure_to_be_right() {
 
 #[tokio::test]
 async fn an_upload_goes_on_at_its_absolute_location() {
-    let pounce = Pounce::with(&[
-        ("REGISTRY_HTTP_RELATIVEURLS", "false"),
-        ("REGISTRY_HTTP_PREFIX", "/here"),
-    ])
-    .await;
-    let begun = pounce
-        .send(pounce.request("POST", "/here/v2/a/blobs/uploads/"))
-        .await;
-    let path = begun
-        .header("location")
-        .strip_prefix(&pounce.url(""))
-        .unwrap()
-        .to_owned();
+    let pounce = Pounce::with(&[("REGISTRY_HTTP_RELATIVEURLS", "false"), ("REGISTRY_HTTP_PREFIX", "/here")]).await;
+    let begun = pounce.send(pounce.request("POST", "/here/v2/a/blobs/uploads/")).await;
+    let path = begun.header("location").strip_prefix(&pounce.url("")).unwrap().to_owned();
     let blob = Bytes::from_static(b"content");
     let reply = pounce.close(&path, &digest(&blob), blob.clone()).await;
     assert_eq!(reply.status, 201);
@@ -129,10 +105,7 @@ async fn headers_that_a_proxy_passes_on_say_nothing_where_others_are_named() {
     };
     let begun = pounce.send(ask("POST", "/v2/a/blobs/uploads/")).await;
     let location = begun.header("location");
-    assert!(
-        location.starts_with("https://app.fly.dev/v2/"),
-        "{location}"
-    );
+    assert!(location.starts_with("https://app.fly.dev/v2/"), "{location}");
     // The client's own X-Forwarded-For does not make it one that is not redirected.
     let path = format!("/v2/a/blobs/{digest}");
     let reply = pounce.send(ask("GET", &path)).await;
@@ -145,9 +118,7 @@ async fn headers_that_a_proxy_passes_on_say_nothing_where_others_are_named() {
 
 async fn pull(pounce: &Pounce, blob: &str, forwarded_for: &[&str]) -> Reply {
     let request = pounce.request("GET", &format!("/v2/a/blobs/{blob}"));
-    let request = forwarded_for.iter().fold(request, |request, value| {
-        request.header("x-forwarded-for", *value)
-    });
+    let request = forwarded_for.iter().fold(request, |request, value| request.header("x-forwarded-for", *value));
     pounce.send(request).await
 }
 
@@ -171,24 +142,13 @@ async fn blobs_are_streamed_to_those_who_cannot_reach_the_bucket() {
         let reply = pull(&pounce, &digest, inside).await;
         assert_eq!((reply.status, &reply.body), (200, &blob), "{inside:?}");
         let request = pounce.request("GET", &format!("/v2/a/blobs/{digest}"));
-        let request = request
-            .header("x-forwarded-for", inside[0])
-            .header("range", "bytes=1-2");
+        let request = request.header("x-forwarded-for", inside[0]).header("range", "bytes=1-2");
         if inside.len() == 1 {
             assert_eq!(pounce.send(request).await.status, 206, "{inside:?}");
         }
     }
-    for outside in [
-        &["8.8.8.8"][..],
-        &["10.1.2.3, 8.8.8.8"],
-        &["nobody"],
-        &["10.1.2.3, nobody"],
-    ] {
-        assert_eq!(
-            pull(&pounce, &digest, outside).await.status,
-            307,
-            "{outside:?}"
-        );
+    for outside in [&["8.8.8.8"][..], &["10.1.2.3, 8.8.8.8"], &["nobody"], &["10.1.2.3, nobody"]] {
+        assert_eq!(pull(&pounce, &digest, outside).await.status, 307, "{outside:?}");
     }
     // As on Fly.io, where the last one in X-Forwarded-For is not the client.
     let header = ("REGISTRY_HTTP_FORWARDEDFOR", "Fly-Client-IP");
@@ -219,11 +179,7 @@ async fn configured_headers_are_on_every_response() {
     for path in ["/v2/", "/v2/x", "/healthz", "/nowhere"] {
         let reply = pounce.get(path).await;
         assert_eq!(reply.header("x-content-type-options"), "nosniff", "{path}");
-        assert_eq!(
-            reply.header("strict-transport-security"),
-            "max-age=1",
-            "{path}"
-        );
+        assert_eq!(reply.header("strict-transport-security"), "max-age=1", "{path}");
     }
 }
 
@@ -232,21 +188,9 @@ async fn configured_headers_are_on_every_response() {
 async fn the_path_of_the_host_is_part_of_locations() {
     let prefix = ("REGISTRY_HTTP_PREFIX", "/pfx/");
     for (host, prefix, expected) in [
-        (
-            "https://r.example.com/pfx/",
-            None,
-            "https://r.example.com/pfx/v2/a/",
-        ),
-        (
-            "https://r.example.com/a/pfx/",
-            Some(prefix),
-            "https://r.example.com/a/pfx/v2/a/",
-        ),
-        (
-            "https://r.example.com/pfx",
-            None,
-            "https://r.example.com/v2/a/",
-        ),
+        ("https://r.example.com/pfx/", None, "https://r.example.com/pfx/v2/a/"),
+        ("https://r.example.com/a/pfx/", Some(prefix), "https://r.example.com/a/pfx/v2/a/"),
+        ("https://r.example.com/pfx", None, "https://r.example.com/v2/a/"),
     ] {
         let mut variables = vec![("REGISTRY_HTTP_HOST", host)];
         variables.extend(prefix);

@@ -23,9 +23,8 @@ async fn target(image: &Image, wants_token: bool) -> Scripted {
             let given = seen.headers.get("authorization");
             if wants_token && given.is_none_or(|given| given != "Bearer theirs") {
                 let (status, _, body) = refusal(401, "UNAUTHORIZED");
-                let challenge = format!(
-                    "Bearer realm=\"http://{host}/token\",service=\"b\",scope=\"repository:proj/app:pull\""
-                );
+                let challenge =
+                    format!("Bearer realm=\"http://{host}/token\",service=\"b\",scope=\"repository:proj/app:pull\"");
                 return (status, vec![("www-authenticate", challenge)], body);
             }
             if path == "/v2/proj/app/manifests/v1" {
@@ -67,13 +66,7 @@ async fn before(front: &Scripted) -> Pounce {
 #[tokio::test]
 async fn a_registry_behind_another_ones_name_answers_for_it() {
     let image = Image::new(1, &[1000]);
-    for (status, wants_token) in [
-        (301, false),
-        (302, true),
-        (303, false),
-        (307, true),
-        (308, true),
-    ] {
+    for (status, wants_token) in [(301, false), (302, true), (303, false), (307, true), (308, true)] {
         let target = target(&image, wants_token).await;
         let front = front(&target, status).await;
         let pounce = before(&front).await;
@@ -86,10 +79,7 @@ async fn a_registry_behind_another_ones_name_answers_for_it() {
         assert_eq!(pounce.pull("app", &layer).await, *image.layer());
         for (path, code) in [
             ("manifests/v2".to_owned(), "MANIFEST_UNKNOWN"),
-            (
-                format!("manifests/{}", digest(b"nothing")),
-                "MANIFEST_UNKNOWN",
-            ),
+            (format!("manifests/{}", digest(b"nothing")), "MANIFEST_UNKNOWN"),
             (format!("blobs/{}", digest(b"nothing")), "BLOB_UNKNOWN"),
             ("tags/list".to_owned(), "NAME_UNKNOWN"),
         ] {
@@ -123,11 +113,7 @@ async fn what_a_storage_says_is_not_the_registrys_word() {
                     Some(blob) if seen.method == "GET" => blob,
                     // A URL that was signed for GET.
                     Some(_) => text(403, "application/xml", "<Error/>"),
-                    None => text(
-                        404,
-                        "application/xml",
-                        "<Error><Code>NoSuchKey</Code></Error>",
-                    ),
+                    None => text(404, "application/xml", "<Error><Code>NoSuchKey</Code></Error>"),
                 }
             }
         })
@@ -160,14 +146,7 @@ async fn redirects_that_lead_nowhere_end() {
             async move { (302, vec![("location", location)], "".into()) }
         })
     };
-    for location in [
-        "SELF",
-        "",
-        "file:///etc/passwd",
-        "ftp://127.0.0.1/x",
-        "http://",
-        "data:,x",
-    ] {
+    for location in ["SELF", "", "file:///etc/passwd", "ftp://127.0.0.1/x", "http://", "data:,x"] {
         let upstream = to(location).await;
         let pounce = Pounce::with(&[("REGISTRY_PROXY_REMOTEURL", &upstream.url())]).await;
         let reply = pounce.get("/v2/app/manifests/v1").await;
@@ -210,10 +189,7 @@ async fn an_upstream_does_not_choose_as_whom_pounce_appears() {
     assert_eq!(pounce.get("/v2/app/manifests/v1").await.status, 200);
     assert_eq!(pounce.get("/v2/app/manifests/v2").await.status, 503);
     let seen = [registry.seen(), other.seen()].concat();
-    assert!(
-        seen.iter()
-            .all(|it| !it.headers.contains_key("authorization"))
-    );
+    assert!(seen.iter().all(|it| !it.headers.contains_key("authorization")));
     let again = upstream.seen();
     let mut again = again.iter().filter(|it| it.path == "/again").peekable();
     assert!(again.peek().is_some());

@@ -6,24 +6,14 @@ use crate::support::{Pounce, borrowed};
 
 #[tokio::test]
 async fn redirects_can_be_turned_off() {
-    let (_upstream, pounce, image, path) =
-        warm(&[("REGISTRY_STORAGE_REDIRECT_DISABLE", "true")]).await;
+    let (_upstream, pounce, image, path) = warm(&[("REGISTRY_STORAGE_REDIRECT_DISABLE", "true")]).await;
     let reply = pounce.get(&path).await;
-    assert_eq!(
-        (reply.status, reply.header("content-length")),
-        (200, "300000")
-    );
+    assert_eq!((reply.status, reply.header("content-length")), (200, "300000"));
     assert!(reply.body == image.layer());
     let reply = pounce.range(&path, "bytes=5-9").await;
-    assert_eq!(
-        (reply.status, &reply.body),
-        (206, &image.layer().slice(5..10))
-    );
+    assert_eq!((reply.status, &reply.body), (206, &image.layer().slice(5..10)));
     assert_eq!(reply.header("content-range"), "bytes 5-9/300000");
-    assert_eq!(
-        pounce.range(&path, "bytes=300000-").await.code(),
-        "RANGE_INVALID"
-    );
+    assert_eq!(pounce.range(&path, "bytes=300000-").await.code(), "RANGE_INVALID");
 }
 
 /// RFC 9110, section 13.1.2, of a blob that pounce itself sends.
@@ -69,9 +59,7 @@ async fn a_client_that_has_a_streamed_blob_gets_304() {
             }
         }
         // Two lines are one list.
-        let request = pounce
-            .request("GET", &path)
-            .header("if-none-match", "\"x\"");
+        let request = pounce.request("GET", &path).header("if-none-match", "\"x\"");
         let reply = pounce.send(request.header("if-none-match", &etag)).await;
         assert_eq!(reply.status, 304);
         // A blob that is nowhere is not the one that the client has.
@@ -93,22 +81,14 @@ async fn a_condition_of_a_redirect_is_the_buckets() {
 async fn urls_are_made_for_the_host_that_the_client_called() {
     let (_upstream, pounce, image, path) = warm(&[]).await;
     let called = format!("localhost:{}", pounce.addr.port());
-    let reply = pounce
-        .send(pounce.request("GET", &path).header("host", &called))
-        .await;
+    let reply = pounce.send(pounce.request("GET", &path).header("host", &called)).await;
     let location = reply.header("location").to_owned();
-    assert!(
-        location.starts_with(&format!("http://{called}/pounce/")),
-        "{location}"
-    );
+    assert!(location.starts_with(&format!("http://{called}/pounce/")), "{location}");
     assert_eq!(pounce.follow(&reply).await.body, image.layer());
     let long = "h".repeat(1000);
     for odd in ["a b", "x/y", "u@h", "", &long] {
         let reply = raw_host(&pounce, &path, odd).await;
-        assert!(
-            reply.starts_with("HTTP/1.1 307") || reply.starts_with("HTTP/1.1 400"),
-            "{odd}: {reply}"
-        );
+        assert!(reply.starts_with("HTTP/1.1 307") || reply.starts_with("HTTP/1.1 400"), "{odd}: {reply}");
         assert!(!reply.contains("u@h") && !reply.contains(&long), "{reply}");
     }
 }
@@ -125,14 +105,9 @@ async fn raw_host(pounce: &Pounce, path: &str, host: &str) -> String {
 
 #[tokio::test]
 async fn http_host_decides_where_it_is_set() {
-    let (_upstream, pounce, _, path) =
-        warm(&[("REGISTRY_HTTP_HOST", "https://registry.example.com")]).await;
+    let (_upstream, pounce, _, path) = warm(&[("REGISTRY_HTTP_HOST", "https://registry.example.com")]).await;
     let reply = pounce.get(&path).await;
-    assert!(
-        reply
-            .header("location")
-            .starts_with("https://registry.example.com/pounce/")
-    );
+    assert!(reply.header("location").starts_with("https://registry.example.com/pounce/"));
 }
 
 #[tokio::test]
@@ -156,13 +131,8 @@ async fn the_embedded_bucket_refuses_whoever_has_no_signature() {
     ];
     let client = reqwest::Client::new();
     for (method, url) in other {
-        let reply = pounce
-            .send(client.request(method.parse().unwrap(), &url))
-            .await;
-        assert!(
-            (400..500).contains(&reply.status),
-            "{method} {url}: {reply:?}"
-        );
+        let reply = pounce.send(client.request(method.parse().unwrap(), &url)).await;
+        assert!((400..500).contains(&reply.status), "{method} {url}: {reply:?}");
     }
     assert_eq!(pounce.get(&path).await.status, 307);
     assert!(pounce.send(client.get(signed)).await.body == image.layer());
@@ -186,18 +156,10 @@ async fn a_redirect_endpoint_stands_in_for_the_buckets_own() {
     let (_upstream, bucket, _, path) = warm(&[]).await;
     let s3 = bucket.as_s3();
     let mut variables = borrowed(&s3);
-    variables.push((
-        "REGISTRY_STORAGE_S3_REDIRECTENDPOINT",
-        "https://blobs.example.com",
-    ));
+    variables.push(("REGISTRY_STORAGE_S3_REDIRECTENDPOINT", "https://blobs.example.com"));
     let pounce = Pounce::with(&variables).await;
     let reply = pounce.get(&path).await;
-    assert!(
-        reply
-            .header("location")
-            .starts_with("https://blobs.example.com/pounce/docker/"),
-        "{reply:?}"
-    );
+    assert!(reply.header("location").starts_with("https://blobs.example.com/pounce/docker/"), "{reply:?}");
 }
 
 /// As S3 does: 416 where nothing is in the range, and the whole where it is no range, or several; never a 400.
@@ -247,12 +209,7 @@ async fn odd_ranges_get_what_s3_gives() {
     let (status, part, _, body) = ask(&["bytes=0-1", "bytes=2-3"]).await;
     assert_eq!((status, part), (200, None));
     assert!(body == layer);
-    for nothing in [
-        "bytes=-0",
-        "bytes=300000-",
-        "bytes=300000-300001",
-        "bytes=999999999999-",
-    ] {
+    for nothing in ["bytes=-0", "bytes=300000-", "bytes=300000-300001", "bytes=999999999999-"] {
         let (status, _, digest, _) = ask(&[nothing]).await;
         assert_eq!((status, digest), (416, None), "{nothing}");
     }
@@ -268,10 +225,7 @@ async fn odd_ranges_get_what_s3_gives() {
         assert_eq!((status, part, &digest), (206, Some(expected), &named));
         assert!(body == layer.slice(start..end), "{range}");
     }
-    for huge in [
-        "bytes=0-99999999999999999999",
-        "bytes=-99999999999999999999",
-    ] {
+    for huge in ["bytes=0-99999999999999999999", "bytes=-99999999999999999999"] {
         let (status, ..) = ask(&[huge]).await;
         assert!([200, 206].contains(&status), "{huge}: {status}");
     }

@@ -22,25 +22,15 @@ fn artifact(subject: &str, artifact_type: Option<&str>, annotations: &Value) -> 
 }
 
 fn listed(reply: &Reply) -> Vec<Value> {
-    assert_eq!(
-        (reply.status, reply.header("content-type")),
-        (200, OCI_INDEX),
-        "{reply:?}"
-    );
+    assert_eq!((reply.status, reply.header("content-type")), (200, OCI_INDEX), "{reply:?}");
     let body: Value = serde_json::from_slice(&reply.body).unwrap();
-    assert_eq!(
-        (&body["schemaVersion"], &body["mediaType"]),
-        (&json!(2), &json!(OCI_INDEX))
-    );
+    assert_eq!((&body["schemaVersion"], &body["mediaType"]), (&json!(2), &json!(OCI_INDEX)));
     body["manifests"].as_array().unwrap().clone()
 }
 
 fn digests(reply: &Reply) -> Vec<String> {
     let listed = listed(reply);
-    listed
-        .iter()
-        .map(|it| it["digest"].as_str().unwrap().to_owned())
-        .collect()
+    listed.iter().map(|it| it["digest"].as_str().unwrap().to_owned()).collect()
 }
 
 fn sorted(manifests: &[&Bytes]) -> Vec<String> {
@@ -59,11 +49,7 @@ async fn end_12a_lists_what_refers_to_a_manifest() {
     pounce.push_image("a/b", "v1", &image).await;
     pounce.push("a/b", Bytes::from_static(b"{}")).await;
     let plain = artifact(&image.digest(), None, &json!({}));
-    let sbom = artifact(
-        &image.digest(),
-        Some("application/sbom"),
-        &json!({"a": "1", "b": "2"}),
-    );
+    let sbom = artifact(&image.digest(), Some("application/sbom"), &json!({"a": "1", "b": "2"}));
     let index = json!({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [],
         "subject": {"mediaType": OCI_MANIFEST, "digest": image.digest(), "size": 1}});
     let index = Bytes::from(index.to_string());
@@ -72,13 +58,8 @@ async fn end_12a_lists_what_refers_to_a_manifest() {
         (digest(&sbom), OCI_MANIFEST, &sbom),
         (digest(&index), OCI_INDEX, &index),
     ] {
-        let reply = pounce
-            .put_manifest("a/b", &reference, media_type, bytes.clone())
-            .await;
-        assert_eq!(
-            (reply.status, reply.header("oci-subject")),
-            (201, image.digest().as_str())
-        );
+        let reply = pounce.put_manifest("a/b", &reference, media_type, bytes.clone()).await;
+        assert_eq!((reply.status, reply.header("oci-subject")), (201, image.digest().as_str()));
     }
     let reply = pounce.get(&path).await;
     assert_eq!(digests(&reply), sorted(&[&plain, &sbom, &index]));
@@ -90,41 +71,22 @@ async fn end_12a_lists_what_refers_to_a_manifest() {
         json!({"mediaType": OCI_INDEX, "digest": digest(&index), "size": index.len()}),
     ];
     let listed = listed(&reply);
-    assert!(
-        expected
-            .iter()
-            .all(|descriptor| listed.contains(descriptor)),
-        "{listed:?}"
-    );
+    assert!(expected.iter().all(|descriptor| listed.contains(descriptor)), "{listed:?}");
 
     // end-12b
-    for (artifact_type, bytes) in [
-        ("application/sbom", Some(&sbom)),
-        (EMPTY, Some(&plain)),
-        ("x/y", None),
-    ] {
-        let reply = pounce
-            .get(&format!("{path}?artifactType={artifact_type}"))
-            .await;
-        assert_eq!(
-            digests(&reply),
-            sorted(&bytes.into_iter().collect::<Vec<_>>())
-        );
+    for (artifact_type, bytes) in [("application/sbom", Some(&sbom)), (EMPTY, Some(&plain)), ("x/y", None)] {
+        let reply = pounce.get(&format!("{path}?artifactType={artifact_type}")).await;
+        assert_eq!(digests(&reply), sorted(&bytes.into_iter().collect::<Vec<_>>()));
         assert_eq!(reply.header("oci-filters-applied"), "artifactType");
     }
     let other = format!("/v2/c/d/referrers/{}", image.digest());
     assert!(digests(&pounce.get(&other).await).is_empty());
-    assert_eq!(
-        pounce.get("/v2/a/b/referrers/sha256:1").await.code(),
-        "DIGEST_INVALID"
-    );
+    assert_eq!(pounce.get("/v2/a/b/referrers/sha256:1").await.code(), "DIGEST_INVALID");
 
     // From the bucket, and without what was deleted.
     let pounce = pounce.restart(&[]).await;
     assert_eq!(digests(&pounce.get(&path).await).len(), 3);
-    pounce
-        .delete(&format!("/v2/a/b/manifests/{}", digest(&sbom)))
-        .await;
+    pounce.delete(&format!("/v2/a/b/manifests/{}", digest(&sbom))).await;
     assert_eq!(digests(&pounce.get(&path).await), sorted(&[&plain, &index]));
 }
 
@@ -137,9 +99,7 @@ async fn many_referrers_come_in_pages() {
     for number in 0..5 {
         let note = json!({"note": "x".repeat(900_000), "number": number.to_string()});
         let bytes = artifact(&subject, Some("x/y+z"), &note);
-        pounce
-            .put_manifest("a/b", &digest(&bytes), OCI_MANIFEST, bytes.clone())
-            .await;
+        pounce.put_manifest("a/b", &digest(&bytes), OCI_MANIFEST, bytes.clone()).await;
         pushed.push(bytes);
     }
     let expected = sorted(&pushed.iter().collect::<Vec<_>>());
@@ -167,28 +127,18 @@ async fn referrers_that_clients_listed_under_a_tag_are_listed() {
     let pounce = Pounce::with(&[]).await;
     pounce.push("a/b", Bytes::from_static(b"{}")).await;
     let (subject, other) = (digest(b"subject"), digest(b"other"));
-    let (right, wrong) = (
-        artifact(&subject, None, &json!({})),
-        artifact(&other, None, &json!({})),
-    );
+    let (right, wrong) = (artifact(&subject, None, &json!({})), artifact(&other, None, &json!({})));
     let mut descriptors = Vec::new();
     for bytes in [&right, &wrong] {
-        pounce
-            .put_manifest("a/b", &digest(bytes), OCI_MANIFEST, bytes.clone())
-            .await;
-        descriptors
-            .push(json!({"mediaType": OCI_MANIFEST, "digest": digest(bytes), "size": bytes.len()}));
+        pounce.put_manifest("a/b", &digest(bytes), OCI_MANIFEST, bytes.clone()).await;
+        descriptors.push(json!({"mediaType": OCI_MANIFEST, "digest": digest(bytes), "size": bytes.len()}));
     }
     // As if they had been pushed to a registry without the API.
-    let entries = pounce
-        .root()
-        .join("docker/registry/v2/repositories/a/b/_manifests/referrers");
+    let entries = pounce.root().join("docker/registry/v2/repositories/a/b/_manifests/referrers");
     std::fs::remove_dir_all(entries).unwrap();
     let index = json!({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": descriptors});
     let tag = subject.replace(':', "-");
-    let reply = pounce
-        .put_manifest("a/b", &tag, OCI_INDEX, index.to_string())
-        .await;
+    let reply = pounce.put_manifest("a/b", &tag, OCI_INDEX, index.to_string()).await;
     assert_eq!(reply.status, 201, "{reply:?}");
     let pounce = pounce.restart(&[]).await;
     let reply = pounce.get(&format!("/v2/a/b/referrers/{subject}")).await;
@@ -202,9 +152,9 @@ async fn the_upstreams_referrers_are_listed_too() {
     upstream.add("a/b", "v1", &image);
     upstream.add("a/b", "v2", &tagged);
     let theirs = artifact(&image.digest(), Some("x/theirs"), &json!({}));
-    let descriptor = json!({"mediaType": OCI_MANIFEST, "digest": digest(&theirs), "size": theirs.len(), "artifactType": "x/theirs"});
-    let index =
-        json!({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [descriptor]}).to_string();
+    let descriptor =
+        json!({"mediaType": OCI_MANIFEST, "digest": digest(&theirs), "size": theirs.len(), "artifactType": "x/theirs"});
+    let index = json!({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [descriptor]}).to_string();
     // By the API, and by the tag where there is none.
     upstream.add_referrers("a/b", &image.digest(), index.clone());
     upstream.add_manifest("a/b", &tagged.digest().replace(':', "-"), OCI_INDEX, index);
@@ -214,9 +164,7 @@ async fn the_upstreams_referrers_are_listed_too() {
         let path = format!("/v2/a/b/referrers/{subject}");
         assert_eq!(digests(&pounce.get(&path).await), sorted(&[&theirs]));
         let ours = artifact(&subject, Some("x/ours"), &json!({}));
-        pounce
-            .put_manifest("a/b", &digest(&ours), OCI_MANIFEST, ours.clone())
-            .await;
+        pounce.put_manifest("a/b", &digest(&ours), OCI_MANIFEST, ours.clone()).await;
         let reply = pounce.get(&path).await;
         assert_eq!(digests(&reply), sorted(&[&theirs, &ours]));
         // Once for all who ask within a while.
@@ -225,16 +173,9 @@ async fn the_upstreams_referrers_are_listed_too() {
         assert_eq!(digests(&reply), sorted(&[&ours]));
         assert_eq!(upstream.count("GET", "/referrers/"), asked);
     }
-    upstream.behave(Manners {
-        status: Some(503),
-        ..Manners::default()
-    });
-    let pounce = pounce
-        .restart(&[("REGISTRY_PROXY_REMOTEURL", &upstream.url())])
-        .await;
-    let reply = pounce
-        .get(&format!("/v2/a/b/referrers/{}", image.digest()))
-        .await;
+    upstream.behave(Manners { status: Some(503), ..Manners::default() });
+    let pounce = pounce.restart(&[("REGISTRY_PROXY_REMOTEURL", &upstream.url())]).await;
+    let reply = pounce.get(&format!("/v2/a/b/referrers/{}", image.digest())).await;
     assert_eq!(digests(&reply).len(), 1);
 }
 
@@ -262,17 +203,12 @@ async fn with_tag_schema(api: Said, subject: &str) -> Scripted {
 async fn an_upstream_without_the_api_says_so_in_many_ways() {
     let subject = digest(b"subject");
     let null = json!({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": null}).to_string();
-    let mut cases: Vec<(Said, usize, bool)> = [400, 401, 403, 404, 405, 406, 501]
-        .map(|status| (refusal(status, "UNSUPPORTED"), 1, true))
-        .into();
+    let mut cases: Vec<(Said, usize, bool)> =
+        [400, 401, 403, 404, 405, 406, 501].map(|status| (refusal(status, "UNSUPPORTED"), 1, true)).into();
     cases.extend([
         (text(405, "text/html", "<html>"), 1, true),
         (text(200, "text/html", "<html>"), 1, true),
-        (
-            text(200, "application/json", "{\"message\":\"no\"}"),
-            1,
-            true,
-        ),
+        (text(200, "application/json", "{\"message\":\"no\"}"), 1, true),
         (text(200, OCI_INDEX, &null), 0, true),
         (text(200, OCI_INDEX, "{\"manif"), 0, false),
         (refusal(500, "UNKNOWN"), 0, false),

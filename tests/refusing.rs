@@ -35,18 +35,10 @@ async fn no_credentials_are_one_sentence() {
             let all = format!("{said}{errors}");
             let line = all.lines().find(|line| line.contains("no credentials"));
             let line = line.unwrap_or_else(|| panic!("{all}"));
-            for name in [
-                "storage.s3.accesskey",
-                "secretkey",
-                "AWS_ACCESS_KEY_ID",
-                "AWS_SECRET_ACCESS_KEY",
-            ] {
+            for name in ["storage.s3.accesskey", "secretkey", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"] {
                 assert!(line.contains(name), "{line}");
             }
-            assert!(
-                line.len() < 400 && !line.contains("regionendpoint"),
-                "{line}"
-            );
+            assert!(line.len() < 400 && !line.contains("regionendpoint"), "{line}");
         }
     }
     assert_eq!(s3.total(), 0);
@@ -61,20 +53,13 @@ async fn no_credentials_are_one_sentence() {
     let (status, _, errors) = run(&["serve"], &borrowed(&variables), "").await;
     assert_eq!(status, 1);
     let line = errors.lines().last().unwrap();
-    assert!(
-        line.contains("AWS_ACCESS_KEY_ID") && line.contains("profile"),
-        "{line}"
-    );
+    assert!(line.contains("AWS_ACCESS_KEY_ID") && line.contains("profile"), "{line}");
 }
 
 /// As AWS answers (301 and 400 with the region), and Garage (400 without).
 #[tokio::test(flavor = "multi_thread")]
 async fn another_region_is_not_taken_for_a_bucket_that_cannot_be_reached() {
-    for (status, told) in [
-        (301, Some("eu-west-1")),
-        (400, Some("eu-west-1")),
-        (400, None),
-    ] {
+    for (status, told) in [(301, Some("eu-west-1")), (400, Some("eu-west-1")), (400, None)] {
         let s3 = FakeS3::start(&[]).await;
         s3.on("HeadBucket", 10, move |_| async move {
             let told = told.map(|region| ("x-amz-bucket-region", region.to_owned()));
@@ -112,9 +97,7 @@ async fn a_clock_that_is_off_is_not_taken_for_wrong_credentials() {
     assert!(log.contains("8 minutes behind"), "{log}");
     // And what is refused by a bucket with the same clock has another reason.
     let s3 = FakeS3::start(&[]).await;
-    s3.on("HeadBucket", 10, |_| async {
-        Some((403, Vec::new(), "".into()))
-    });
+    s3.on("HeadBucket", 10, |_| async { Some((403, Vec::new(), "".into())) });
     let (_, _, errors) = run(&["serve"], &borrowed(&s3.variables()), "").await;
     assert!(errors.contains("refuses these credentials"), "{errors}");
 }

@@ -11,9 +11,8 @@ use crate::support::scripted::{json, manifest, refusal};
 use crate::support::upstream::Seen;
 use crate::support::{Image, Pounce, Said, Scripted};
 
-/// An upstream whose tokens are numbered; the valid one is the last that was given, or the next one after
-/// `expire`. What is called `secret` is forbidden. What is wrong is refused with `status`, and the demand again
-/// if it `demands`.
+/// An upstream whose tokens are numbered; the valid one is the last that was given, or the next one after `expire`.
+/// What is called `secret` is forbidden. What is wrong is refused with `status`, and the demand again if it `demands`.
 async fn with_tokens(valid: &Arc<AtomicUsize>, status: u16, demands: bool) -> Scripted {
     let valid = Arc::clone(valid);
     let image = Image::new(1, &[10]);
@@ -31,9 +30,7 @@ async fn with_tokens(valid: &Arc<AtomicUsize>, status: u16, demands: bool) -> Sc
             };
             match seen.headers.get("authorization") {
                 None => (401, challenge(), "{}".into()),
-                Some(given)
-                    if given != &format!("Bearer t{valid}") || seen.path.contains("secret") =>
-                {
+                Some(given) if given != &format!("Bearer t{valid}") || seen.path.contains("secret") => {
                     let (status, mut headers, body) = refusal(status, "DENIED");
                     if demands {
                         headers.extend(challenge());
@@ -53,11 +50,8 @@ async fn a_token_that_died_early_is_fetched_anew_however_it_is_refused() {
     for (status, demands) in [(400, false), (401, true), (401, false), (403, false)] {
         let valid = Arc::new(AtomicUsize::new(1));
         let upstream = with_tokens(&valid, status, demands).await;
-        let pounce = Pounce::with(&[
-            ("REGISTRY_PROXY_REMOTEURL", &upstream.url()),
-            ("REGISTRY_PROXY_TAGTTL", "0"),
-        ])
-        .await;
+        let pounce =
+            Pounce::with(&[("REGISTRY_PROXY_REMOTEURL", &upstream.url()), ("REGISTRY_PROXY_TAGTTL", "0")]).await;
         assert_eq!(pounce.get("/v2/a/manifests/v1").await.status, 200);
         pounce.until_quiet().await;
         for tag in ["v2", "v1", "v3"] {
@@ -131,11 +125,7 @@ async fn a_helper_is_asked_again_when_what_it_told_has_expired() {
         std::fs::write(folder.path().join("password"), "2").unwrap();
         // What it told a moment ago is believed to be its last word for five seconds.
         tokio::time::sleep(std::time::Duration::from_millis(5200)).await;
-        assert_eq!(
-            pounce.get("/v2/a/manifests/v2").await.status,
-            200,
-            "{status}"
-        );
+        assert_eq!(pounce.get("/v2/a/manifests/v2").await.status, 200, "{status}");
         let runs = || {
             let runs = std::fs::read_to_string(folder.path().join("runs")).unwrap();
             runs.lines().count()
@@ -153,11 +143,7 @@ async fn a_helper_is_asked_again_when_what_it_told_has_expired() {
 
 fn with_password(seen: &Seen, password: &str, status: u16, image: &Image) -> Said {
     match basic(seen, password) {
-        None => (
-            401,
-            vec![("www-authenticate", "Basic realm=\"x\"".to_owned())],
-            "".into(),
-        ),
+        None => (401, vec![("www-authenticate", "Basic realm=\"x\"".to_owned())], "".into()),
         Some(true) if !seen.path.contains("secret") => manifest(image),
         Some(_) => refusal(status, "DENIED"),
     }

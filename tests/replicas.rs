@@ -43,26 +43,18 @@ async fn an_upload_visits_three_replicas() {
             let status = replicas[index % 3].get(&location).await;
             assert_eq!(status.header("range"), format!("0-{}", at - 1));
         }
-        let reply = replicas[2]
-            .close(&location, &digest(&blob), Bytes::new())
-            .await;
+        let reply = replicas[2].close(&location, &digest(&blob), Bytes::new()).await;
         assert_eq!(reply.status, 201, "{reply:?}");
         for replica in &replicas {
             assert_eq!(replica.pull("a/b", &digest(&blob)).await, blob);
         }
-        bucket
-            .until("nothing is left of it", |it| it.scratch().is_empty())
-            .await;
+        bucket.until("nothing is left of it", |it| it.scratch().is_empty()).await;
         // Ended by one, it is ended for all.
-        let again = replicas[0]
-            .close(&location, &digest(&blob), Bytes::new())
-            .await;
+        let again = replicas[0].close(&location, &digest(&blob), Bytes::new()).await;
         assert_eq!(again.status, 201);
         assert_eq!(replicas[1].get(&location).await.status, 404);
 
-        let small = replicas[0]
-            .patch(&replicas[1].begin("a/b").await, noise(2, 100))
-            .await;
+        let small = replicas[0].patch(&replicas[1].begin("a/b").await, noise(2, 100)).await;
         let small = small.header("location").to_owned();
         assert_eq!(replicas[2].delete(&small).await.status, 204);
         assert_eq!(replicas[0].get(&small).await.status, 404);
@@ -76,10 +68,7 @@ async fn without_a_shared_secret_an_upload_stays_with_its_replica() {
     let location = replicas[0].begin("a/b").await;
     let put = stranger.request("PUT", &closing(&location, &digest(b"x")));
     let reply = stranger.send(put.body("x")).await;
-    assert_eq!(
-        (reply.status, reply.code().as_str()),
-        (404, "BLOB_UPLOAD_UNKNOWN")
-    );
+    assert_eq!((reply.status, reply.code().as_str()), (404, "BLOB_UPLOAD_UNKNOWN"));
 }
 
 #[tokio::test]
@@ -94,10 +83,7 @@ async fn what_one_replica_takes_all_of_them_have() {
     }
     // A tag is believed for as long as proxy.tagttl; its manifest's digest at once.
     replicas[1].push_image("a/b", "v1", &new).await;
-    assert_eq!(
-        replicas[1].get("/v2/a/b/manifests/v1").await.body,
-        new.manifest
-    );
+    assert_eq!(replicas[1].get("/v2/a/b/manifests/v1").await.body, new.manifest);
     let by_digest = format!("/v2/a/b/manifests/{}", new.digest());
     assert_eq!(replicas[2].get(&by_digest).await.body, new.manifest);
     for blob in &new.blobs {
@@ -108,14 +94,9 @@ async fn what_one_replica_takes_all_of_them_have() {
     for blob in &third.blobs {
         replicas[0].push("a/b", blob.clone()).await;
     }
-    let reply = replicas[1]
-        .put_manifest("a/b", "v3", OCI_MANIFEST, third.manifest.clone())
-        .await;
+    let reply = replicas[1].put_manifest("a/b", "v3", OCI_MANIFEST, third.manifest.clone()).await;
     assert_eq!(reply.status, 201, "{reply:?}");
-    assert_eq!(
-        replicas[2].get("/v2/a/b/manifests/v3").await.body,
-        third.manifest
-    );
+    assert_eq!(replicas[2].get("/v2/a/b/manifests/v3").await.body, third.manifest);
 }
 
 #[tokio::test]
@@ -127,37 +108,19 @@ async fn replicas_share_a_bucket_over_the_wire() {
     let url = upstream.url();
     let s3 = bucket.as_s3();
     let mut variables = borrowed(&s3);
-    variables.extend([
-        ("REGISTRY_PROXY_REMOTEURL", url.as_str()),
-        ("REGISTRY_STORAGE_S3_ROOTDIRECTORY", "/some/root"),
-    ]);
-    let (one, two) = (
-        Pounce::with(&variables).await,
-        Pounce::with(&variables).await,
-    );
+    variables.extend([("REGISTRY_PROXY_REMOTEURL", url.as_str()), ("REGISTRY_STORAGE_S3_ROOTDIRECTORY", "/some/root")]);
+    let (one, two) = (Pounce::with(&variables).await, Pounce::with(&variables).await);
     let path = format!("/v2/a/blobs/{}", digest(image.layer()));
     assert_eq!(one.get("/v2/a/manifests/v1").await.body, image.manifest);
     assert!(one.get(&path).await.body == image.layer());
-    let hex = digest(image.layer())
-        .strip_prefix("sha256:")
-        .unwrap()
-        .to_owned();
+    let hex = digest(image.layer()).strip_prefix("sha256:").unwrap().to_owned();
     let link = format!("some/root/docker/registry/v2/repositories/a/_layers/sha256/{hex}/link");
     let tag = "some/root/docker/registry/v2/repositories/a/_manifests/tags/v1/current/link";
-    bucket
-        .until("all is stored", |it| {
-            it.root().join(&link).is_file() && it.root().join(tag).is_file()
-        })
-        .await;
+    bucket.until("all is stored", |it| it.root().join(&link).is_file() && it.root().join(tag).is_file()).await;
     upstream.forget();
     assert_eq!(two.get("/v2/a/manifests/v1").await.body, image.manifest);
     let reply = two.get(&path).await;
-    assert!(
-        reply
-            .header("location")
-            .starts_with(&bucket.url("/pounce/some/root/")),
-        "{reply:?}"
-    );
+    assert!(reply.header("location").starts_with(&bucket.url("/pounce/some/root/")), "{reply:?}");
     assert!(two.follow(&reply).await.body == image.layer());
     assert_eq!(upstream.requests(), 0);
 }
@@ -169,29 +132,21 @@ async fn what_another_state_completed_is_not_stored_in_part() {
         let blob = noise(1, 40 * MIB);
         let path = "/v2/a/b/blobs/uploads/?digest-algorithm=sha512";
         let begun = replicas[0].send(replicas[0].request("POST", path)).await;
-        let first = replicas[0]
-            .patch(begun.header("location"), blob.slice(..12 * MIB))
-            .await;
-        let second = replicas[0]
-            .patch(first.header("location"), blob.slice(12 * MIB..))
-            .await;
-        // Of another algorithm than the upload's, so that it is completed before it is read; the digest
-        // is wrong, and the client does not stay to hear that.
+        let first = replicas[0].patch(begun.header("location"), blob.slice(..12 * MIB)).await;
+        let second = replicas[0].patch(first.header("location"), blob.slice(12 * MIB..)).await;
+        // Of another algorithm than the upload's, so that it is completed before it is read; the digest is wrong, and
+        // the client does not stay to hear that.
         let wrong = digest(b"wrong");
         let closing = replicas[1].close(second.header("location"), &wrong, Bytes::new());
         let _ = tokio::time::timeout(std::time::Duration::from_millis(30), closing).await;
         // The location before, with the digest of all: what is stored then is all.
-        let reply = replicas[2]
-            .close(first.header("location"), &digest(&blob), Bytes::new())
-            .await;
+        let reply = replicas[2].close(first.header("location"), &digest(&blob), Bytes::new()).await;
         assert!([201, 400, 404].contains(&reply.status), "{reply:?}");
         assert_eq!(bucket.has_blob(&digest(&blob)), reply.status == 201);
         if reply.status == 201 {
             assert_eq!(replicas[0].pull("a/b", &digest(&blob)).await, blob);
         }
-        bucket
-            .until("nothing is left of it", |it| it.scratch().is_empty())
-            .await;
+        bucket.until("nothing is left of it", |it| it.scratch().is_empty()).await;
     }
 }
 
@@ -208,10 +163,7 @@ async fn a_push_is_not_acknowledged_on_the_word_of_memory() {
     let manifest = image.manifest.clone();
     let reply = replicas[1].put_manifest("a/b", "v2", OCI_MANIFEST, manifest.clone());
     assert_eq!(reply.await.code(), "MANIFEST_BLOB_UNKNOWN");
-    let mount = format!(
-        "/v2/c/d/blobs/uploads/?mount={}&from=a/b",
-        digest(image.layer())
-    );
+    let mount = format!("/v2/c/d/blobs/uploads/?mount={}&from=a/b", digest(image.layer()));
     let mounted = replicas[1].send(replicas[1].request("POST", &mount)).await;
     assert_eq!(mounted.status, 202);
     // As somebody who collects garbage does.
@@ -230,10 +182,7 @@ async fn a_tag_pushed_to_one_replica_is_at_once_with_those_that_missed_it() {
     let (s3, url) = (bucket.as_s3(), upstream.url());
     let mut variables = borrowed(&s3);
     variables.push(("REGISTRY_PROXY_REMOTEURL", &url));
-    let (one, two) = (
-        Pounce::with(&variables).await,
-        Pounce::with(&variables).await,
-    );
+    let (one, two) = (Pounce::with(&variables).await, Pounce::with(&variables).await);
     assert_eq!(two.get("/v2/a/b/manifests/ours").await.status, 404);
     let image = Image::new(1, &[10]);
     one.push_image("a/b", "ours", &image).await;
@@ -249,10 +198,7 @@ async fn a_delete_does_not_take_a_tag_that_another_replica_moves_meanwhile() {
         variables.push(deletes.clone());
         async move { Pounce::with(&borrowed(&variables)).await }
     };
-    let (one, two) = (
-        start(bucket.as_s3_behind(front.addr)).await,
-        start(bucket.as_s3()).await,
-    );
+    let (one, two) = (start(bucket.as_s3_behind(front.addr)).await, start(bucket.as_s3()).await);
     let (old, new) = (Image::new(1, &[10]), Image::new(2, &[10]));
     one.push_image("a/b", "v1", &old).await;
     // It has seen that the tag is the old one's, and does not delete it yet.

@@ -1,5 +1,4 @@
-//! An upstream that breaks, stalls, refuses and lies: what a client notices of it, and what is asked for
-//! again.
+//! An upstream that breaks, stalls, refuses and lies: what a client notices of it, and what is asked for again.
 
 use std::time::Duration;
 
@@ -28,18 +27,10 @@ async fn cold_with(size: usize, manners: Manners, stall: &str) -> Cold {
     let image = Image::new(3, &[size]);
     upstream.add("a/b", "v1", &image);
     upstream.behave(manners);
-    let variables = [
-        ("REGISTRY_PROXY_REMOTEURL", &upstream.url()[..]),
-        ("REGISTRY_PROXY_FILL_STALLTIMEOUT", stall),
-    ];
+    let variables = [("REGISTRY_PROXY_REMOTEURL", &upstream.url()[..]), ("REGISTRY_PROXY_FILL_STALLTIMEOUT", stall)];
     let pounce = Pounce::with(&variables).await;
     let path = format!("/v2/a/b/blobs/{}", digest(image.layer()));
-    Cold {
-        upstream,
-        pounce,
-        image,
-        path,
-    }
+    Cold { upstream, pounce, image, path }
 }
 
 impl Cold {
@@ -47,10 +38,7 @@ impl Cold {
     async fn arrives(&self) {
         let reply = self.pounce.get(&self.path).await;
         let len = reply.body.len();
-        assert!(
-            reply.whole && reply.body == self.image.layer(),
-            "{len} came"
-        );
+        assert!(reply.whole && reply.body == self.image.layer(), "{len} came");
         self.pounce.until_stored(&digest(self.image.layer())).await;
         assert_eq!(self.pounce.open_uploads(), 0);
     }
@@ -61,16 +49,9 @@ impl Cold {
         for reply in join_all((0..3).map(|_| self.pounce.get(&self.path))).await {
             let told = reply.status == 503 && reply.code() == "UNAVAILABLE";
             let broken = !reply.whole && reply.body.len() < size.max(1);
-            assert!(
-                told || broken,
-                "{} with {} bytes",
-                reply.status,
-                reply.body.len()
-            );
+            assert!(told || broken, "{} with {} bytes", reply.status, reply.body.len());
         }
-        self.pounce
-            .until("its upload is gone", |pounce| pounce.open_uploads() == 0)
-            .await;
+        self.pounce.until("its upload is gone", |pounce| pounce.open_uploads() == 0).await;
         assert_eq!(self.pounce.objects(), Vec::<String>::new());
         self.upstream.behave(Manners::default());
         self.arrives().await;
@@ -78,19 +59,13 @@ impl Cold {
 }
 
 fn ranges() -> Manners {
-    Manners {
-        ranges: true,
-        ..Manners::default()
-    }
+    Manners { ranges: true, ..Manners::default() }
 }
 
 #[tokio::test]
 async fn a_large_blob_comes_over_several_connections_each_byte_once() {
     // Each connection waits until all are there.
-    let manners = Manners {
-        holds_after: Some(5 * MIB),
-        ..ranges()
-    };
+    let manners = Manners { holds_after: Some(5 * MIB), ..ranges() };
     let cold = cold(40 * MIB + 7, manners).await;
     let release = async {
         while cold.upstream.most_open() < 4 {
@@ -103,14 +78,10 @@ async fn a_large_blob_comes_over_several_connections_each_byte_once() {
     assert_eq!(cold.upstream.most_open(), 4);
 }
 
-/// Or nearly so: on a slow machine a segment may look slow and be shared, and what was under way of it is
-/// lost.
+/// Or nearly so: on a slow machine a segment may look slow and be shared, and what was under way of it is lost.
 fn each_byte_once(cold: &Cold) {
     let (bytes, size) = (cold.upstream.blob_bytes(), 40 * MIB + 7);
-    assert!(
-        (size..size + 8 * MIB).contains(&bytes),
-        "{bytes} bytes of {size}"
-    );
+    assert!((size..size + 8 * MIB).contains(&bytes), "{bytes} bytes of {size}");
     let asked = cold.upstream.count("GET", "/blobs/");
     assert!((3..=9).contains(&asked), "{asked} requests");
 }
@@ -127,14 +98,8 @@ async fn all_of_a_blob_comes_once() {
 
 #[tokio::test]
 async fn one_connection_is_enough_where_ranges_are_ignored_or_refused() {
-    let refuses = Manners {
-        refuses_ranges: true,
-        ..Manners::default()
-    };
-    let shifts = Manners {
-        shifts_ranges: true,
-        ..ranges()
-    };
+    let refuses = Manners { refuses_ranges: true, ..Manners::default() };
+    let shifts = Manners { shifts_ranges: true, ..ranges() };
     for (manners, asked) in [(Manners::default(), 1), (refuses, 2), (shifts, 2)] {
         let cold = cold(20 * MIB, manners).await;
         cold.arrives().await;
@@ -146,10 +111,7 @@ async fn one_connection_is_enough_where_ranges_are_ignored_or_refused() {
 #[tokio::test]
 async fn one_connection_is_what_the_configuration_can_ask_for() {
     let cold = cold(20 * MIB, ranges()).await;
-    let variables = [
-        ("REGISTRY_PROXY_REMOTEURL", &cold.upstream.url()[..]),
-        ("REGISTRY_PROXY_FILL_CONNECTIONS", "1"),
-    ];
+    let variables = [("REGISTRY_PROXY_REMOTEURL", &cold.upstream.url()[..]), ("REGISTRY_PROXY_FILL_CONNECTIONS", "1")];
     let pounce = Pounce::with(&variables).await;
     assert!(pounce.get(&cold.path).await.body == cold.image.layer());
     assert_eq!(cold.upstream.count("GET", "/blobs/"), 1);
@@ -169,11 +131,7 @@ async fn small_blobs_are_asked_for_without_a_range() {
 async fn broken_connections_are_resumed() {
     // Each of the first four breaks, with ranges and without them.
     for manners in [ranges(), Manners::default()] {
-        let manners = Manners {
-            cuts_after: Some(3 * MIB),
-            cuts: 4,
-            ..manners
-        };
+        let manners = Manners { cuts_after: Some(3 * MIB), cuts: 4, ..manners };
         let resumes = manners.ranges;
         let cold = cold(20 * MIB, manners).await;
         cold.arrives().await;
@@ -186,10 +144,7 @@ async fn broken_connections_are_resumed() {
 
 #[tokio::test]
 async fn a_body_that_ends_too_early_in_every_connection_still_arrives() {
-    let manners = Manners {
-        cuts_after: Some(MIB),
-        ..ranges()
-    };
+    let manners = Manners { cuts_after: Some(MIB), ..ranges() };
     let cold = cold(9 * MIB, manners).await;
     cold.arrives().await;
     assert!(cold.upstream.count("GET", "/blobs/") >= 9);
@@ -198,11 +153,7 @@ async fn a_body_that_ends_too_early_in_every_connection_still_arrives() {
 #[tokio::test]
 async fn a_connection_that_stalls_is_made_anew() {
     for manners in [ranges(), Manners::default()] {
-        let manners = Manners {
-            holds_after: Some(2 * MIB),
-            holds: 1,
-            ..manners
-        };
+        let manners = Manners { holds_after: Some(2 * MIB), holds: 1, ..manners };
         let cold = cold_with(4 * MIB, manners, "500ms").await;
         cold.arrives().await;
         assert!(cold.upstream.count("GET", "/blobs/") >= 2);
@@ -212,22 +163,14 @@ async fn a_connection_that_stalls_is_made_anew() {
 #[tokio::test]
 async fn a_429_or_503_that_passes_is_waited_for() {
     for (status, times) in [(429, 1), (503, 2), (500, 1)] {
-        let manners = Manners {
-            first_blobs_get: Some((status, "1")),
-            first: times,
-            ..ranges()
-        };
+        let manners = Manners { first_blobs_get: Some((status, "1")), first: times, ..ranges() };
         cold(MIB, manners).await.arrives().await;
     }
 }
 
 #[tokio::test]
 async fn a_429_that_asks_for_long_patience_is_passed_on() {
-    let manners = Manners {
-        first_blobs_get: Some((429, "77")),
-        first: usize::MAX,
-        ..ranges()
-    };
+    let manners = Manners { first_blobs_get: Some((429, "77")), first: usize::MAX, ..ranges() };
     let cold = cold(MIB, manners).await;
     let reply = cold.pounce.get(&cold.path).await;
     assert_eq!((reply.status, reply.header("retry-after")), (429, "77"));
@@ -236,19 +179,13 @@ async fn a_429_that_asks_for_long_patience_is_passed_on() {
 
 #[tokio::test]
 async fn what_does_not_pass_ends_every_follower_and_leaves_nothing() {
-    let cuts = Manners {
-        cuts_after: Some(2 * MIB),
-        ..Manners::default()
-    };
+    let cuts = Manners { cuts_after: Some(2 * MIB), ..Manners::default() };
     cold(9 * MIB, cuts).await.fails().await;
 }
 
 #[tokio::test]
 async fn a_wrong_content_length_is_no_blob() {
-    let claims = |bytes| Manners {
-        claims: Some(bytes),
-        ..Manners::default()
-    };
+    let claims = |bytes| Manners { claims: Some(bytes), ..Manners::default() };
     cold(MIB, claims(MIB - 1)).await.fails().await;
     cold(MIB, claims(MIB + 1)).await.fails().await;
     cold(100, claims(99)).await.fails().await;
@@ -256,20 +193,14 @@ async fn a_wrong_content_length_is_no_blob() {
 
 #[tokio::test]
 async fn wrong_bytes_over_several_connections_are_no_blob() {
-    let manners = Manners {
-        corrupts: true,
-        ..ranges()
-    };
+    let manners = Manners { corrupts: true, ..ranges() };
     cold(20 * MIB, manners).await.fails().await;
 }
 
 #[tokio::test]
 async fn a_web_page_is_no_blob() {
     for size in [10, MIB] {
-        let manners = Manners {
-            sends_html: true,
-            ..ranges()
-        };
+        let manners = Manners { sends_html: true, ..ranges() };
         let cold = cold(size, manners).await;
         let reply = cold.pounce.get(&cold.path).await;
         assert_eq!((reply.status, &reply.code()[..]), (503, "UNAVAILABLE"));
@@ -280,10 +211,7 @@ async fn a_web_page_is_no_blob() {
 #[tokio::test]
 async fn a_redirect_loop_is_told() {
     let cold = cold(MIB, ranges()).await;
-    cold.upstream.behave(Manners {
-        redirects_blobs_to: Some(cold.upstream.url()),
-        ..ranges()
-    });
+    cold.upstream.behave(Manners { redirects_blobs_to: Some(cold.upstream.url()), ..ranges() });
     let reply = cold.pounce.get(&cold.path).await;
     assert_eq!((reply.status, &reply.code()[..]), (503, "UNAVAILABLE"));
     assert!(cold.upstream.count("GET", "/blobs/") < 30);
@@ -307,19 +235,12 @@ async fn a_zero_length_layer_and_a_layer_named_twice() {
     for prefetch in ["true", "false"] {
         upstream.behave(ranges());
         upstream.forget();
-        let variables = [
-            ("REGISTRY_PROXY_REMOTEURL", &upstream.url()[..]),
-            ("REGISTRY_PROXY_PREFETCH", prefetch),
-        ];
+        let variables = [("REGISTRY_PROXY_REMOTEURL", &upstream.url()[..]), ("REGISTRY_PROXY_PREFETCH", prefetch)];
         let pounce = Pounce::with(&variables).await;
         assert_eq!(pounce.get("/v2/a/manifests/twice").await.status, 200);
         for digest in [&layer, &empty, &layer] {
             let reply = pounce.get(&format!("/v2/a/blobs/{digest}")).await;
-            let reply = if reply.status == 307 {
-                pounce.follow(&reply).await
-            } else {
-                reply
-            };
+            let reply = if reply.status == 307 { pounce.follow(&reply).await } else { reply };
             assert!(reply.whole && crate::support::image::digest(&reply.body) == **digest);
         }
         pounce.until_stored(&layer).await;

@@ -25,106 +25,37 @@ fn rules(rules: &str) -> Result<(), String> {
 fn a_rule_that_does_nothing_is_an_error() {
     let cases = [
         // What other globs have.
-        (
-            "[{users: [a], repositories: ['{a,b}/**']}]",
-            "{ has no meaning",
-        ),
+        ("[{users: [a], repositories: ['{a,b}/**']}]", "{ has no meaning"),
         ("[{users: [a], repositories: ['a\\*']}]", "has no meaning"),
         ("[{users: ['{a,b}']}]", "{ has no meaning"),
         ("[{users: ['[!a]']}]", "a class is"),
         ("[{users: [a], repositories: ['[a/b]']}]", "a class is"),
-        (
-            "[{users: [a], repositories: ['[!a]/**']}]",
-            "! has no meaning",
-        ),
-        (
-            "[{users: [a], repositories: ['[^a]/**']}]",
-            "^ has no meaning",
-        ),
-        (
-            "[{users: [a], repositories: ['team**']}]",
-            "whole component",
-        ),
-        (
-            "[{users: [a], repositories: ['team/***']}]",
-            "whole component",
-        ),
+        ("[{users: [a], repositories: ['[!a]/**']}]", "! has no meaning"),
+        ("[{users: [a], repositories: ['[^a]/**']}]", "^ has no meaning"),
+        ("[{users: [a], repositories: ['team**']}]", "whole component"),
+        ("[{users: [a], repositories: ['team/***']}]", "whole component"),
         ("[{users: [a], repositories: ['']}]", "is empty"),
-        (
-            "[{users: [a], repositories: []}]",
-            "auth.rules.0.repositories",
-        ),
+        ("[{users: [a], repositories: []}]", "auth.rules.0.repositories"),
         ("[{users: [], actions: [pull]}]", "auth.rules.0.users"),
         // Hosts.
-        (
-            "[{users: [a], repositories: ['quay.io/**'], actions: [pull]}]",
-            "no upstream has the host quay.io",
-        ),
-        (
-            "[{users: [a], repositories: ['localhost/**'], actions: [pull]}]",
-            "no upstream has the host localhost",
-        ),
-        (
-            "[{users: [a], repositories: ['*.io/**'], actions: [pull]}]",
-            "write the host out",
-        ),
-        (
-            "[{users: [a], repositories: ['docker.*/**'], actions: [pull]}]",
-            "write the host out",
-        ),
-        (
-            "[{users: [a], repositories: ['docker.io/ghcr.io/**'], actions: [pull]}]",
-            "no repository has this name",
-        ),
-        (
-            "[{users: [a], repositories: ['registry:5000/**'], actions: [pull]}]",
-            "registry_5000/**",
-        ),
-        (
-            "[{users: [a], repositories: [docker.io], actions: [pull]}]",
-            "no repository has this name",
-        ),
-        (
-            "[{users: [a], repositories: [ghcr.io], actions: [pull]}]",
-            "no repository has this name",
-        ),
-        (
-            "[{users: [a], repositories: ['docker.io/**'], actions: [pull, push]}]",
-            "what is pushed is not content",
-        ),
-        (
-            "[{users: [a], repositories: ['ghcr.io/**'], actions: [push]}]",
-            "what is pushed is not content",
-        ),
-        (
-            "[{users: [a], repositories: ['registry_5000/**'], actions: [push]}]",
-            "what is pushed is not content",
-        ),
+        ("[{users: [a], repositories: ['quay.io/**'], actions: [pull]}]", "no upstream has the host quay.io"),
+        ("[{users: [a], repositories: ['localhost/**'], actions: [pull]}]", "no upstream has the host localhost"),
+        ("[{users: [a], repositories: ['*.io/**'], actions: [pull]}]", "write the host out"),
+        ("[{users: [a], repositories: ['docker.*/**'], actions: [pull]}]", "write the host out"),
+        ("[{users: [a], repositories: ['docker.io/ghcr.io/**'], actions: [pull]}]", "no repository has this name"),
+        ("[{users: [a], repositories: ['registry:5000/**'], actions: [pull]}]", "registry_5000/**"),
+        ("[{users: [a], repositories: [docker.io], actions: [pull]}]", "no repository has this name"),
+        ("[{users: [a], repositories: [ghcr.io], actions: [pull]}]", "no repository has this name"),
+        ("[{users: [a], repositories: ['docker.io/**'], actions: [pull, push]}]", "what is pushed is not content"),
+        ("[{users: [a], repositories: ['ghcr.io/**'], actions: [push]}]", "what is pushed is not content"),
+        ("[{users: [a], repositories: ['registry_5000/**'], actions: [push]}]", "what is pushed is not content"),
         // One before it always decides.
-        (
-            "[{users: ['*'], actions: [pull]}, {users: [a], actions: [push]}]",
-            "auth.rules.1",
-        ),
-        (
-            "[{users: [a], actions: [pull]}, {users: [a], repositories: [b], actions: [push]}]",
-            "auth.rules.1",
-        ),
-        (
-            "[{users: [a], repositories: ['**']}, {users: [a]}]",
-            "auth.rules.1",
-        ),
-        (
-            "[{users: [a], repositories: ['b/**']}, {users: [a], repositories: ['b/c', 'b/d/*']}]",
-            "auth.rules.1",
-        ),
-        (
-            "[{users: ['ci-*']}, {users: [ci-1, 'ci-a*']}]",
-            "auth.rules.1",
-        ),
-        (
-            "[{users: [anonymous]}, {users: [a], actions: [pull]}]",
-            "auth.rules.1",
-        ),
+        ("[{users: ['*'], actions: [pull]}, {users: [a], actions: [push]}]", "auth.rules.1"),
+        ("[{users: [a], actions: [pull]}, {users: [a], repositories: [b], actions: [push]}]", "auth.rules.1"),
+        ("[{users: [a], repositories: ['**']}, {users: [a]}]", "auth.rules.1"),
+        ("[{users: [a], repositories: ['b/**']}, {users: [a], repositories: ['b/c', 'b/d/*']}]", "auth.rules.1"),
+        ("[{users: ['ci-*']}, {users: [ci-1, 'ci-a*']}]", "auth.rules.1"),
+        ("[{users: [anonymous]}, {users: [a], actions: [pull]}]", "auth.rules.1"),
         (
             "[{users: [anonymous], actions: [pull]}, {users: [anonymous], repositories: [a], actions: [push]}]",
             "auth.rules.1",
@@ -158,10 +89,7 @@ fn a_rule_that_does_nothing_is_an_error() {
     ];
     for (text, expected) in cases {
         let error = rules(text).expect_err(text);
-        assert!(
-            error.contains("auth.rules.") && error.contains(expected),
-            "{text}: {error}"
-        );
+        assert!(error.contains("auth.rules.") && error.contains(expected), "{text}: {error}");
     }
 }
 
@@ -183,10 +111,7 @@ fn a_rule_that_sometimes_decides_is_none() {
         rules(text).unwrap_or_else(|error| panic!("{text}: {error}"));
     }
     // Without upstreams, no component is a host.
-    let alone = USERS.replace(
-        "RULES",
-        "[{users: [a], repositories: ['my.org/**'], actions: [push]}]",
-    );
+    let alone = USERS.replace("RULES", "[{users: [a], repositories: ['my.org/**'], actions: [push]}]");
     load(&alone).unwrap();
 }
 
@@ -213,11 +138,7 @@ fn examples_of_the_documents_load() {
     assert!(examples.len() >= 2, "{examples:?}");
     for (path, text) in examples {
         // Rules are shown without the upstreams that they name.
-        let text = if text.contains("rules:") && !text.contains("proxy:") {
-            text + UPSTREAMS
-        } else {
-            text
-        };
+        let text = if text.contains("rules:") && !text.contains("proxy:") { text + UPSTREAMS } else { text };
         load(&text).unwrap_or_else(|error| panic!("{}: {error}\n{text}", path.display()));
     }
 }
@@ -226,17 +147,10 @@ fn examples_of_the_documents_load() {
 fn the_example_of_rules_in_the_configuration_loads() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let text = std::fs::read_to_string(root.join("config/registry.yml")).unwrap();
-    let lines = text
-        .lines()
-        .skip_while(|line| !line.starts_with("  #   - users:"));
-    let example: Vec<&str> = lines
-        .take_while(|line| line.starts_with("  #   "))
-        .map(|line| &line["  #   ".len()..])
-        .collect();
+    let lines = text.lines().skip_while(|line| !line.starts_with("  #   - users:"));
+    let example: Vec<&str> =
+        lines.take_while(|line| line.starts_with("  #   ")).map(|line| &line["  #   ".len()..]).collect();
     assert!(example.len() > 3, "{example:?}");
     let indented = example.join("\n    ");
-    load(&format!(
-        "auth:\n  htpasswd: {{path: /x}}\n  rules:\n    {indented}{UPSTREAMS}"
-    ))
-    .unwrap();
+    load(&format!("auth:\n  htpasswd: {{path: /x}}\n  rules:\n    {indented}{UPSTREAMS}")).unwrap();
 }

@@ -56,10 +56,7 @@ async fn rules_say_who_may_do_what() {
         assert_eq!(ask(&pounce, "stranger", "HEAD", path).await.status, 403);
     }
     // Knowing a digest is no right to it: another repository does not have it.
-    for path in [
-        format!("/v2/other/blobs/{blob}"),
-        format!("/v2/other/manifests/{manifest}"),
-    ] {
+    for path in [format!("/v2/other/blobs/{blob}"), format!("/v2/other/manifests/{manifest}")] {
         assert_eq!(ask(&pounce, "admin", "GET", &path).await.status, 404);
     }
     let listed = |name: &'static str| {
@@ -95,11 +92,7 @@ async fn a_mount_takes_the_right_to_pull() {
     for from in ["&from=secret", "&from=no/such", ""] {
         let reply = mount("bob", from).await;
         assert_eq!(reply.status, 202, "{from} {reply:?}");
-        assert!(
-            reply
-                .header("location")
-                .starts_with("/v2/bob/blobs/uploads/")
-        );
+        assert!(reply.header("location").starts_with("/v2/bob/blobs/uploads/"));
     }
     let path = format!("/v2/bob/blobs/{blob}");
     assert_eq!(ask(&pounce, "bob", "GET", &path).await.status, 404);
@@ -111,13 +104,8 @@ async fn a_mount_takes_the_right_to_pull() {
     });
     let request = pounce.request("PUT", "/v2/bob/manifests/v1");
     let request = request.header("content-type", "application/vnd.oci.image.manifest.v1+json");
-    let reply = pounce
-        .send(by("bob", request.body(stolen.to_string())))
-        .await;
-    assert_eq!(
-        (reply.status, reply.code().as_str()),
-        (400, "MANIFEST_BLOB_UNKNOWN")
-    );
+    let reply = pounce.send(by("bob", request.body(stolen.to_string()))).await;
+    assert_eq!((reply.status, reply.code().as_str()), (400, "MANIFEST_BLOB_UNKNOWN"));
     assert_eq!(mount("alice", "&from=secret").await.status, 201);
     assert_eq!(mount("alice", "").await.status, 202);
 
@@ -151,38 +139,23 @@ async fn rules_know_the_default_upstreams_host() {
     ];
     for (name, ns, status) in cases {
         let path = format!("/v2/{name}/manifests/v1{ns}");
-        assert_eq!(
-            ask(&pounce, "alice", "GET", &path).await.status,
-            status,
-            "{path}"
-        );
+        assert_eq!(ask(&pounce, "alice", "GET", &path).await.status, status, "{path}");
     }
     // Which hosts there are is not for everybody to know.
     for ns in ["quay.io", "docker.io", "ghcr.io", "169.254.169.254"] {
         let reply = pounce.get(&format!("/v2/a/b/manifests/v1?ns={ns}")).await;
-        assert_eq!(
-            (reply.status, reply.code().as_str()),
-            (401, "UNAUTHORIZED"),
-            "{ns}"
-        );
+        assert_eq!((reply.status, reply.code().as_str()), (401, "UNAUTHORIZED"), "{ns}");
     }
-    assert_eq!(
-        ask(&pounce, "alice", "GET", "/v2/a/b/manifests/v1?ns=ghcr.io")
-            .await
-            .status,
-        404
-    );
+    assert_eq!(ask(&pounce, "alice", "GET", "/v2/a/b/manifests/v1?ns=ghcr.io").await.status, 404);
 }
 
-/// An index has no layers, whatever it says: a blob does not become a repository's because somebody could
-/// push a list to its upstream.
+/// An index has no layers, whatever it says: a blob does not become a repository's because somebody could push a list
+/// to its upstream.
 #[tokio::test]
 async fn an_upstreams_index_gives_away_nothing() {
     let upstream = Upstream::start().await;
     let pounce = Pounce::before(&upstream).await;
-    let secret = pounce
-        .push("secret", bytes::Bytes::from_static(b"secret"))
-        .await;
+    let secret = pounce.push("secret", bytes::Bytes::from_static(b"secret")).await;
     let index = "application/vnd.oci.image.index.v1+json";
     let layer = serde_json::json!({
         "mediaType": "application/vnd.oci.image.layer.v1.tar", "digest": secret, "size": 6,
@@ -207,28 +180,15 @@ async fn users_pull_through_with_pounces_credentials_and_rules_restrict_it() {
     let pounce = Pounce::with(&[
         ("REGISTRY_PROXY_REMOTEURL", &upstream.url()),
         ("REGISTRY_AUTH_HTPASSWD_USERS", &lines),
-        (
-            "REGISTRY_AUTH_RULES",
-            "[{users: [alice], repositories: [org/app], actions: [pull]}]",
-        ),
+        ("REGISTRY_AUTH_RULES", "[{users: [alice], repositories: [org/app], actions: [pull]}]"),
     ])
     .await;
     let before = upstream.seen().len();
     assert_eq!(pounce.get("/v2/org/app/manifests/v1").await.status, 401);
-    assert_eq!(
-        ask(&pounce, "alice", "GET", "/v2/org/secret/manifests/v1")
-            .await
-            .status,
-        403
-    );
+    assert_eq!(ask(&pounce, "alice", "GET", "/v2/org/secret/manifests/v1").await.status, 403);
     // Nobody asks upstream on behalf of those who may not.
     assert_eq!(upstream.seen().len(), before);
-    assert_eq!(
-        ask(&pounce, "alice", "GET", "/v2/org/app/manifests/v1")
-            .await
-            .status,
-        200
-    );
+    assert_eq!(ask(&pounce, "alice", "GET", "/v2/org/app/manifests/v1").await.status, 200);
     let blob = format!("/v2/org/app/blobs/{}", digest(&image.blobs[0]));
     assert_eq!(ask(&pounce, "alice", "GET", &blob).await.status, 200);
     // The client's password is its own affair.

@@ -1,5 +1,5 @@
-//! Scalars of any type where a text, a number or a boolean is meant, as distribution reads them (gopkg.in/yaml.v2), in a
-//! file and in variables.
+//! Scalars of any type where a text, a number or a boolean is meant, as distribution reads them (gopkg.in/yaml.v2), in
+//! a file and in variables.
 
 use pounce::config::{Config, LogLevel, Secret};
 
@@ -13,26 +13,18 @@ fn both(path: &str, value: &str) -> [Config; 2] {
     let variable = format!("REGISTRY_{}", keys.join("_").to_uppercase());
     // Whatever is said of a bucket.
     let driver = ("REGISTRY_STORAGE", "filesystem");
-    let config =
-        |file: &str, variables: &[(&str, &str)]| match load(file, &[variables, &[driver]].concat())
-        {
-            Ok(loaded) => loaded.config,
-            Err(error) => panic!("{path}: {value}: {error}"),
-        };
+    let config = |file: &str, variables: &[(&str, &str)]| match load(file, &[variables, &[driver]].concat()) {
+        Ok(loaded) => loaded.config,
+        Err(error) => panic!("{path}: {value}: {error}"),
+    };
     [config(&file, &[]), config("", &[(&variable, value)])]
 }
 
 #[test]
 fn booleans_have_any_spelling() {
     for (values, expected) in [
-        (
-            "true True TRUE yes Yes on ON y Y t 1 'true' \"yes\" \"1\"",
-            true,
-        ),
-        (
-            "false False FALSE no No off OFF n N f 0 'false' \"no\" \"0\"",
-            false,
-        ),
+        ("true True TRUE yes Yes on ON y Y t 1 'true' \"yes\" \"1\"", true),
+        ("false False FALSE no No off OFF n N f 0 'false' \"no\" \"0\"", false),
     ] {
         for value in values.split(' ') {
             for config in both("storage.redirect.disable", value) {
@@ -84,44 +76,28 @@ fn texts_stay_as_they_are_written() {
                 (&[text.to_owned(), "b".into()][..], &[text.to_owned()][..])
             );
         }
-        for config in both(
-            "http.tls",
-            &format!("{{certificate: c, key: {value}, clientcas: [{value}]}}"),
-        ) {
+        for config in both("http.tls", &format!("{{certificate: c, key: {value}, clientcas: [{value}]}}")) {
             let tls = &config.http.tls;
             let path = Some(std::path::PathBuf::from(text));
-            assert_eq!(
-                (&tls.key, &tls.clientcas[..]),
-                (&path, &path.clone().into_iter().collect::<Vec<_>>()[..])
-            );
+            assert_eq!((&tls.key, &tls.clientcas[..]), (&path, &path.clone().into_iter().collect::<Vec<_>>()[..]));
         }
     }
-    for text in [
-        "#hash", "a #b", "[a", "{", "*x", "&y", "%z", "@", "- a", "a: b", " ",
-    ] {
-        let config = load("http: {secret: other}", &[("REGISTRY_HTTP_SECRET", text)])
-            .unwrap()
-            .config;
+    for text in ["#hash", "a #b", "[a", "{", "*x", "&y", "%z", "@", "- a", "a: b", " "] {
+        let config = load("http: {secret: other}", &[("REGISTRY_HTTP_SECRET", text)]).unwrap().config;
         assert_eq!(config.http.secret.unwrap().reveal(), text);
     }
     let file = "proxy: {remoteurl: 'https://a.example.com', username: 007, password: 6427782}";
     let proxy = load(file, &[]).unwrap().config.proxy;
     assert_eq!(proxy.username.as_deref(), Some("007"));
     assert_eq!(proxy.password.unwrap().reveal(), "6427782");
-    assert_eq!(
-        load("log: {level: INFO}", &[]).unwrap().config.log.level,
-        LogLevel::Info
-    );
+    assert_eq!(load("log: {level: INFO}", &[]).unwrap().config.log.level, LogLevel::Info);
 }
 
 #[test]
 fn headers_are_those_of_a_registry_ui() {
     let file = "http: {headers: {Access-Control-Allow-Credentials: [true], Access-Control-Max-Age: [1728000]}}";
     let variables = [
-        (
-            "REGISTRY_HTTP_HEADERS_Access-Control-Allow-Credentials",
-            "[true]",
-        ),
+        ("REGISTRY_HTTP_HEADERS_Access-Control-Allow-Credentials", "[true]"),
         ("REGISTRY_HTTP_HEADERS_Access-Control-Max-Age_0", "1728000"),
     ];
     for config in [load(file, &[]), load("", &variables)] {
@@ -139,9 +115,7 @@ fn a_single_value_is_a_list_of_one() {
         }
     }
     let variables = [("REGISTRY_HTTP_TRUSTEDPROXIES_1", "fd00::/8")];
-    let config = load("http: {trustedproxies: 10.0.0.0/8}", &variables)
-        .unwrap()
-        .config;
+    let config = load("http: {trustedproxies: 10.0.0.0/8}", &variables).unwrap().config;
     assert_eq!(config.http.trustedproxies.len(), 2);
     let file = "auth: {htpasswd: {path: /x}, rules: [{users: 123, actions: pull}]}";
     let config = load(file, &[]).unwrap().config;
@@ -158,52 +132,32 @@ proxy: {remoteurl: '', username: '', password: '', tagttl: null}
 log: {accesslog: {disabled: ~}, level: ~}
 ";
     let shown = |config: &Config| serde_json::to_value(config).unwrap();
-    let config = load(file, &[("REGISTRY_STORAGE", "filesystem")])
-        .unwrap()
-        .config;
+    let config = load(file, &[("REGISTRY_STORAGE", "filesystem")]).unwrap().config;
     assert_eq!(shown(&config), shown(&Config::default()));
     for value in ["~", "null"] {
-        let variables = [
-            ("REGISTRY_HTTP_SECRET", value),
-            ("REGISTRY_LOG_LEVEL", value),
-        ];
+        let variables = [("REGISTRY_HTTP_SECRET", value), ("REGISTRY_LOG_LEVEL", value)];
         let config = load("http: {secret: x}", &variables).unwrap().config;
         assert_eq!(shown(&config), shown(&Config::default()));
         // A registry that was meant to be closed does not open.
         let error = load("", &[("REGISTRY_AUTH_HTPASSWD_PATH", value)]).unwrap_err();
-        assert!(
-            error.to_string().starts_with("REGISTRY_AUTH_HTPASSWD_PATH"),
-            "{error}"
-        );
+        assert!(error.to_string().starts_with("REGISTRY_AUTH_HTPASSWD_PATH"), "{error}");
     }
 }
 
 /// Go's durations. A bare number is one of nanoseconds there, which hardly any operator means.
 #[test]
 fn durations_are_those_of_go() {
-    for (value, milliseconds) in [
-        ("1.5h", 5_400_000),
-        ("1m0.5s", 60_500),
-        ("'0'", 0),
-        ("0", 0),
-        ("60000000000", 60_000),
-    ] {
+    for (value, milliseconds) in
+        [("1.5h", 5_400_000), ("1m0.5s", 60_500), ("'0'", 0), ("0", 0), ("60000000000", 60_000)]
+    {
         for config in both("http.draintimeout", value) {
-            assert_eq!(
-                config.http.draintimeout.as_millis(),
-                milliseconds,
-                "{value}"
-            );
+            assert_eq!(config.http.draintimeout.as_millis(), milliseconds, "{value}");
         }
     }
     let loaded = load("http: {draintimeout: 60}\nproxy: {tagttl: 5m}", &[]).unwrap();
     assert_eq!(loaded.config.http.draintimeout.as_nanos(), 60);
     assert_eq!(loaded.notices.len(), 1, "{:?}", loaded.notices);
-    assert!(
-        loaded.notices[0].starts_with("http.draintimeout:"),
-        "{:?}",
-        loaded.notices
-    );
+    assert!(loaded.notices[0].starts_with("http.draintimeout:"), "{:?}", loaded.notices);
 }
 
 #[test]
@@ -223,9 +177,7 @@ fn an_empty_scalar_is_the_default() {
         "storage: {s3: {chunksize: ''}, delete: {enabled: \"\"}}",
         "proxy: {spool: {maxsize: ''}}",
     ] {
-        let config = load(file, &[("REGISTRY_STORAGE", "filesystem")])
-            .unwrap()
-            .config;
+        let config = load(file, &[("REGISTRY_STORAGE", "filesystem")]).unwrap().config;
         assert!(config.storage.delete.enabled);
         assert_eq!(config.storage.s3.chunksize, 10 << 20);
         assert!(config.proxy.spool.maxsize.is_none());
@@ -237,14 +189,8 @@ fn several_documents_and_repeated_keys_are_read() {
     let file = "log: {level: warn}\nhttp: {secret: SECRET1, secret: SECRET2}\n---\nlog: [";
     let loaded = load(file, &[]).unwrap();
     assert_eq!(loaded.config.log.level, LogLevel::Warn);
-    assert_eq!(
-        loaded.config.http.secret.as_ref().map(Secret::reveal),
-        Some("SECRET2")
-    );
-    assert_eq!(
-        loaded.notices,
-        ["http.secret is there more than once: the last one counts"]
-    );
+    assert_eq!(loaded.config.http.secret.as_ref().map(Secret::reveal), Some("SECRET2"));
+    assert_eq!(loaded.notices, ["http.secret is there more than once: the last one counts"]);
 }
 
 #[test]
@@ -254,10 +200,7 @@ fn thresholds_of_copies_begin_at_nothing() {
             assert_eq!(config.storage.s3.multipartcopythresholdsize, expected);
         }
     }
-    let variable = (
-        "REGISTRY_STORAGE_S3_MULTIPARTCOPYTHRESHOLDSIZE",
-        "5368709121",
-    );
+    let variable = ("REGISTRY_STORAGE_S3_MULTIPARTCOPYTHRESHOLDSIZE", "5368709121");
     load("", &[variable]).unwrap_err();
 }
 
@@ -269,9 +212,6 @@ fn headers_that_are_no_mapping_are_not_repeated() {
         ("http: {headers: [SECRETPW]}", &[]),
     ] {
         let error = load(file, variables).unwrap_err().to_string();
-        assert!(
-            error.starts_with("http.headers") && !error.contains("SECRETPW"),
-            "{error}"
-        );
+        assert!(error.starts_with("http.headers") && !error.contains("SECRETPW"), "{error}");
     }
 }

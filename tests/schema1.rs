@@ -14,25 +14,10 @@ async fn a_manifest_says_what_it_is_where_the_upstream_does_not() {
     let docker = "application/vnd.docker.distribution.manifest.v2+json";
     let bodies = [
         (image.manifest.to_vec(), OCI_MANIFEST),
-        (
-            object!({"schemaVersion": 2, "manifests": []})
-                .to_string()
-                .into_bytes(),
-            OCI_INDEX,
-        ),
-        (
-            object!({"schemaVersion": 2, "mediaType": docker, "layers": []})
-                .to_string()
-                .into_bytes(),
-            docker,
-        ),
+        (object!({"schemaVersion": 2, "manifests": []}).to_string().into_bytes(), OCI_INDEX),
+        (object!({"schemaVersion": 2, "mediaType": docker, "layers": []}).to_string().into_bytes(), docker),
     ];
-    for declared in [
-        "",
-        "text/plain; charset=utf-8",
-        "application/octet-stream",
-        "image/png",
-    ] {
+    for declared in ["", "text/plain; charset=utf-8", "application/octet-stream", "image/png"] {
         for (body, expected) in &bodies {
             let body = body.clone();
             let upstream = Scripted::start(move |_| {
@@ -44,11 +29,8 @@ async fn a_manifest_says_what_it_is_where_the_upstream_does_not() {
                 async move { said }
             })
             .await;
-            let pounce = Pounce::with(&[
-                ("REGISTRY_PROXY_REMOTEURL", &upstream.url()),
-                ("REGISTRY_PROXY_TAGTTL", "0"),
-            ])
-            .await;
+            let pounce =
+                Pounce::with(&[("REGISTRY_PROXY_REMOTEURL", &upstream.url()), ("REGISTRY_PROXY_TAGTTL", "0")]).await;
             // From the upstream, by a tag and by a digest, and out of the bucket.
             let by_tag = pounce.get("/v2/a/manifests/v1").await;
             assert_eq!(by_tag.header("content-type"), *expected, "{declared}");
@@ -81,10 +63,7 @@ async fn schema_1_by_digest_is_refused_by_its_name() {
                 return refusal(404, "MANIFEST_UNKNOWN");
             }
             let media_type = "application/vnd.docker.distribution.manifest.v1+prettyjws";
-            let headers = vec![
-                ("content-type", media_type.to_owned()),
-                ("docker-content-digest", named),
-            ];
+            let headers = vec![("content-type", media_type.to_owned()), ("docker-content-digest", named)];
             (200, headers, body.to_string().into())
         }
     })

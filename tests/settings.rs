@@ -9,60 +9,20 @@ fn wrong_access_settings_name_themselves() {
     let cases: &[Case] = &[
         ("auth: {silly: {realm: x}}", &[], "auth.silly"),
         ("auth: {htpasswd: }", &[], "auth.htpasswd.users"),
-        (
-            "auth: {htpasswd: {realm: pounce}}",
-            &[],
-            "auth.htpasswd.users",
-        ),
+        ("auth: {htpasswd: {realm: pounce}}", &[], "auth.htpasswd.users"),
         ("", &[("REGISTRY_AUTH", "htpasswd")], "auth.htpasswd.users"),
-        (
-            "",
-            &[("REGISTRY_AUTH_HTPASSWD_REALM", "x")],
-            "auth.htpasswd.users",
-        ),
+        ("", &[("REGISTRY_AUTH_HTPASSWD_REALM", "x")], "auth.htpasswd.users"),
         ("", &[("REGISTRY_AUTH", "ldap")], "auth"),
         (token, &[("REGISTRY_AUTH_HTPASSWD_PATH", "/x")], "auth"),
-        (
-            token,
-            &[("REGISTRY_AUTH_TOKEN_SERVICE", "a\"b")],
-            "auth.token.service",
-        ),
-        (
-            token,
-            &[("REGISTRY_AUTH_TOKEN_ISSUER", "a\u{e9}")],
-            "auth.token.issuer",
-        ),
-        (
-            token,
-            &[("REGISTRY_AUTH_TOKEN_SIGNINGALGORITHMS", "[HS256]")],
-            "auth.token.signingalgorithms",
-        ),
-        (
-            "auth: {token: {service: s, issuer: i, jwks: /k}}",
-            &[],
-            "auth.token.realm",
-        ),
-        (
-            "auth: {token: {autoredirect: true, service: s, issuer: i}}",
-            &[],
-            "auth.token.rootcertbundle",
-        ),
+        (token, &[("REGISTRY_AUTH_TOKEN_SERVICE", "a\"b")], "auth.token.service"),
+        (token, &[("REGISTRY_AUTH_TOKEN_ISSUER", "a\u{e9}")], "auth.token.issuer"),
+        (token, &[("REGISTRY_AUTH_TOKEN_SIGNINGALGORITHMS", "[HS256]")], "auth.token.signingalgorithms"),
+        ("auth: {token: {service: s, issuer: i, jwks: /k}}", &[], "auth.token.realm"),
+        ("auth: {token: {autoredirect: true, service: s, issuer: i}}", &[], "auth.token.rootcertbundle"),
         ("auth: {rules: [{users: [a]}]}", &[], "auth.rules"),
-        (
-            "auth: {htpasswd: {path: /x}, rules: [{actions: [pull]}]}",
-            &[],
-            "auth.rules.0.users",
-        ),
-        (
-            "auth: {htpasswd: {path: /x}, rules: [{users: [a], actions: [read]}]}",
-            &[],
-            "auth.rules.0.actions",
-        ),
-        (
-            "auth: {htpasswd: {path: /x}, rules: [{users: ['[a']}]}",
-            &[],
-            "auth.rules.0.users",
-        ),
+        ("auth: {htpasswd: {path: /x}, rules: [{actions: [pull]}]}", &[], "auth.rules.0.users"),
+        ("auth: {htpasswd: {path: /x}, rules: [{users: [a], actions: [read]}]}", &[], "auth.rules.0.actions"),
+        ("auth: {htpasswd: {path: /x}, rules: [{users: ['[a']}]}", &[], "auth.rules.0.users"),
     ];
     name_their_setting(cases);
 }
@@ -71,29 +31,14 @@ fn wrong_access_settings_name_themselves() {
 fn a_pattern_that_nothing_fits_is_a_mistake() {
     let rule = |users: &str, repositories: &str| {
         let rules = format!("[{{users: [{users}], repositories: [{repositories}], actions: []}}]");
-        load(
-            &format!("auth: {{htpasswd: {{path: /x}}, rules: {rules}}}"),
-            &[],
-        )
-        .map(|_| ())
+        load(&format!("auth: {{htpasswd: {{path: /x}}, rules: {rules}}}"), &[]).map(|_| ())
     };
-    rule(
-        "'*', ci-*, 'org/alice'",
-        "'secret/**', 'a_b/c.d/*', 'x[0-9]'",
-    )
-    .unwrap();
+    rule("'*', ci-*, 'org/alice'", "'secret/**', 'a_b/c.d/*', 'x[0-9]'").unwrap();
     for users in ["'mallory,bob'", "'a b'", "'a:b'"] {
         let error = rule(users, "a").unwrap_err().to_string();
         assert!(error.contains("auth.rules.0.users"), "{error}");
     }
-    for names in [
-        "'Secret/**'",
-        "/secret",
-        "secret/",
-        "a//b",
-        "'a, b'",
-        "'host:5000/a'",
-    ] {
+    for names in ["'Secret/**'", "/secret", "secret/", "a//b", "'a, b'", "'host:5000/a'"] {
         let error = rule("a", names).unwrap_err().to_string();
         assert!(error.contains("auth.rules.0.repositories"), "{error}");
     }
@@ -103,66 +48,22 @@ fn a_pattern_that_nothing_fits_is_a_mistake() {
 #[test]
 fn wrong_settings_of_the_listener_name_themselves() {
     let cases: &[Case] = &[
-        (
-            "",
-            &[("REGISTRY_HTTP_TLS_CERTIFICATE", "/x")],
-            "http.tls.certificate",
-        ),
+        ("", &[("REGISTRY_HTTP_TLS_CERTIFICATE", "/x")], "http.tls.certificate"),
         ("http: {tls: {clientcas: [/x]}}", &[], "http.tls.clientcas"),
-        (
-            "http: {tls: {minimumtls: ssl3}}",
-            &[],
-            "http.tls.minimumtls",
-        ),
-        (
-            "http: {tls: {letsencrypt: {cachefile: /x, email: a@example.com}}}",
-            &[],
-            "http.tls.letsencrypt",
-        ),
-        (
-            "",
-            &[("REGISTRY_HTTP_TLS_LETSENCRYPT_CACHEFILE", "/x")],
-            "REGISTRY_HTTP_TLS_LETSENCRYPT_CACHEFILE",
-        ),
-        (
-            "storage: {s3: {skipverify: true}}",
-            &[],
-            "storage.s3.skipverify",
-        ),
-        (
-            "",
-            &[("REGISTRY_STORAGE_S3_SKIPVERIFY", "yes")],
-            "REGISTRY_STORAGE_S3_SKIPVERIFY",
-        ),
+        ("http: {tls: {minimumtls: ssl3}}", &[], "http.tls.minimumtls"),
+        ("http: {tls: {letsencrypt: {cachefile: /x, email: a@example.com}}}", &[], "http.tls.letsencrypt"),
+        ("", &[("REGISTRY_HTTP_TLS_LETSENCRYPT_CACHEFILE", "/x")], "REGISTRY_HTTP_TLS_LETSENCRYPT_CACHEFILE"),
+        ("storage: {s3: {skipverify: true}}", &[], "storage.s3.skipverify"),
+        ("", &[("REGISTRY_STORAGE_S3_SKIPVERIFY", "yes")], "REGISTRY_STORAGE_S3_SKIPVERIFY"),
         // A name that looks like one of Kubernetes', with a value that does not.
         ("", &[("REGISTRY_AUTH_PORT", "5001")], "REGISTRY_AUTH_PORT"),
-        (
-            "",
-            &[("REGISTRY_AUTH_TOKEN_SERVICES", "10.0.0.1")],
-            "REGISTRY_AUTH_TOKEN_SERVICES",
-        ),
-        (
-            "http: {trustedproxies: [10.0.0.0/33]}",
-            &[],
-            "http.trustedproxies",
-        ),
+        ("", &[("REGISTRY_AUTH_TOKEN_SERVICES", "10.0.0.1")], "REGISTRY_AUTH_TOKEN_SERVICES"),
+        ("http: {trustedproxies: [10.0.0.0/33]}", &[], "http.trustedproxies"),
         ("http: {forwardedfor: 'a b'}", &[], "http.forwardedfor"),
-        (
-            "storage: {s3: {regionendpoint: 'http://AK:SECRET@host'}}",
-            &[],
-            "storage.s3.regionendpoint",
-        ),
+        ("storage: {s3: {regionendpoint: 'http://AK:SECRET@host'}}", &[], "storage.s3.regionendpoint"),
         ("storage: {inmemory: }", &[], "storage.inmemory"),
-        (
-            "",
-            &[("REGISTRY_AUTH_HTPASSWD_USERS", "")],
-            "REGISTRY_AUTH_HTPASSWD_USERS",
-        ),
-        (
-            "",
-            &[("REGISTRY_AUTH_HTPASSWD_USER", "a:b")],
-            "REGISTRY_AUTH_HTPASSWD_USER",
-        ),
+        ("", &[("REGISTRY_AUTH_HTPASSWD_USERS", "")], "REGISTRY_AUTH_HTPASSWD_USERS"),
+        ("", &[("REGISTRY_AUTH_HTPASSWD_USER", "a:b")], "REGISTRY_AUTH_HTPASSWD_USER"),
         ("auth: {htpasswd: {path: ''}}", &[], "auth.htpasswd.path"),
         ("auth: {htpasswd: {users: ''}}", &[], "auth.htpasswd"),
         // What a template makes whose variable is missing.
@@ -173,36 +74,12 @@ fn wrong_settings_of_the_listener_name_themselves() {
         ("auth: []", &[], "auth"),
         ("auth: {htpasswd: 'alice:hunter2'}", &[], "auth.htpasswd"),
         ("auth: {rules: [pull]}", &[], "auth.rules.0"),
-        (
-            "",
-            &[("REGISTRY_AUTH_HTPASSWD", "alice:hunter2")],
-            "auth.htpasswd",
-        ),
-        (
-            "auth: {htpasswd: {path: /x}, rules: [{users: [a], repositories: []}]}",
-            &[],
-            "auth.rules.0.repositories",
-        ),
-        (
-            "auth: {htpasswd: {path: /x}, rules: [{users: [a], repositories: ~}]}",
-            &[],
-            "auth.rules.0.repositories",
-        ),
-        (
-            "auth: {htpasswd: {path: /x}, rules: [{users: [a], repositories: ''}]}",
-            &[],
-            "auth.rules.0.repositories",
-        ),
-        (
-            "auth: {htpasswd: {path: /x}, rules: [{users: ~, actions: pull}]}",
-            &[],
-            "auth.rules.0.users",
-        ),
-        (
-            "auth: {htpasswd: {path: /x}, rules: [{users: [a], repositories: ['']}]}",
-            &[],
-            "auth.rules.0.repositories",
-        ),
+        ("", &[("REGISTRY_AUTH_HTPASSWD", "alice:hunter2")], "auth.htpasswd"),
+        ("auth: {htpasswd: {path: /x}, rules: [{users: [a], repositories: []}]}", &[], "auth.rules.0.repositories"),
+        ("auth: {htpasswd: {path: /x}, rules: [{users: [a], repositories: ~}]}", &[], "auth.rules.0.repositories"),
+        ("auth: {htpasswd: {path: /x}, rules: [{users: [a], repositories: ''}]}", &[], "auth.rules.0.repositories"),
+        ("auth: {htpasswd: {path: /x}, rules: [{users: ~, actions: pull}]}", &[], "auth.rules.0.users"),
+        ("auth: {htpasswd: {path: /x}, rules: [{users: [a], repositories: ['']}]}", &[], "auth.rules.0.repositories"),
         (
             "auth: {htpasswd: {path: /x}, rules: [{users: ['*']}, {users: [anonymous], actions: [pull]}]}",
             &[],
@@ -210,37 +87,17 @@ fn wrong_settings_of_the_listener_name_themselves() {
         ),
         ("auth: {anonymous: []}", &[], "auth.anonymous"),
         ("auth: {anonymous: [read]}", &[], "auth.anonymous"),
-        (
-            "",
-            &[("REGISTRY_AUTH_ANONYMOUS", "")],
-            "REGISTRY_AUTH_ANONYMOUS",
-        ),
-        (
-            "",
-            &[("REGISTRY_AUTH_ANONYMOUS", "pull push")],
-            "auth.anonymous (in REGISTRY_AUTH_ANONYMOUS)",
-        ),
+        ("", &[("REGISTRY_AUTH_ANONYMOUS", "")], "REGISTRY_AUTH_ANONYMOUS"),
+        ("", &[("REGISTRY_AUTH_ANONYMOUS", "pull push")], "auth.anonymous (in REGISTRY_AUTH_ANONYMOUS)"),
         (
             "auth: {htpasswd: {path: /x}, anonymous: [pull]}",
             &[],
             "auth.anonymous: is for a registry without htpasswd and token: write a rule in auth.rules",
         ),
         ("http: {tls: {clientcas: ['']}}", &[], "http.tls.clientcas"),
-        (
-            "http: {limits: {connections: 0}}",
-            &[],
-            "http.limits.connections",
-        ),
-        (
-            "http: {limits: {headertimeout: 1h}}",
-            &[],
-            "http.limits.headertimeout",
-        ),
-        (
-            "storage: {redirect: {exclude: here}}",
-            &[],
-            "storage.redirect.exclude",
-        ),
+        ("http: {limits: {connections: 0}}", &[], "http.limits.connections"),
+        ("http: {limits: {headertimeout: 1h}}", &[], "http.limits.headertimeout"),
+        ("storage: {redirect: {exclude: here}}", &[], "storage.redirect.exclude"),
     ];
     name_their_setting(cases);
 }
@@ -248,70 +105,22 @@ fn wrong_settings_of_the_listener_name_themselves() {
 #[test]
 fn wrong_upstreams_name_their_setting() {
     let cases: &[Case] = &[
-        (
-            "proxy: {upstreams: [{remoteurl: 'http://a'}]}",
-            &[],
-            "proxy.upstreams.0.host",
-        ),
-        (
-            "proxy: {upstreams: [{host: ghcr}]}",
-            &[],
-            "proxy.upstreams.0.host",
-        ),
-        (
-            "proxy: {upstreams: [{host: 'ghcr.io/org'}]}",
-            &[],
-            "proxy.upstreams.0.host",
-        ),
-        (
-            "proxy: {upstreams: [{host: ghcr.io}, {host: GHCR.io}]}",
-            &[],
-            "proxy.upstreams.1.host",
-        ),
-        (
-            "proxy: {upstreams: [{host: docker.io}, {host: index.docker.io}]}",
-            &[],
-            "proxy.upstreams.1.host",
-        ),
-        (
-            "proxy: {upstreams: [{host: ghcr.io, username: x}]}",
-            &[],
-            "proxy.upstreams.0.username",
-        ),
-        (
-            "proxy: {upstreams: [{hots: ghcr.io}]}",
-            &[],
-            "proxy.upstreams.0.hots",
-        ),
+        ("proxy: {upstreams: [{remoteurl: 'http://a'}]}", &[], "proxy.upstreams.0.host"),
+        ("proxy: {upstreams: [{host: ghcr}]}", &[], "proxy.upstreams.0.host"),
+        ("proxy: {upstreams: [{host: 'ghcr.io/org'}]}", &[], "proxy.upstreams.0.host"),
+        ("proxy: {upstreams: [{host: ghcr.io}, {host: GHCR.io}]}", &[], "proxy.upstreams.1.host"),
+        ("proxy: {upstreams: [{host: docker.io}, {host: index.docker.io}]}", &[], "proxy.upstreams.1.host"),
+        ("proxy: {upstreams: [{host: ghcr.io, username: x}]}", &[], "proxy.upstreams.0.username"),
+        ("proxy: {upstreams: [{hots: ghcr.io}]}", &[], "proxy.upstreams.0.hots"),
         ("proxy: {host: ghcr.io}", &[], "proxy.host"),
         ("proxy: {exec: {lifetime: 5s}}", &[], "proxy.exec.lifetime"),
-        (
-            "proxy: {username: a, password: b, exec: {command: c}}",
-            &[],
-            "proxy.exec.command",
-        ),
-        (
-            "proxy: {fill: {connections: 0}}",
-            &[],
-            "proxy.fill.connections",
-        ),
-        (
-            "proxy: {fill: {concurrency: 65}}",
-            &[],
-            "proxy.fill.concurrency",
-        ),
-        (
-            "proxy: {fill: {stalltimeout: 31s}}",
-            &[],
-            "proxy.fill.stalltimeout",
-        ),
+        ("proxy: {username: a, password: b, exec: {command: c}}", &[], "proxy.exec.command"),
+        ("proxy: {fill: {connections: 0}}", &[], "proxy.fill.connections"),
+        ("proxy: {fill: {concurrency: 65}}", &[], "proxy.fill.concurrency"),
+        ("proxy: {fill: {stalltimeout: 31s}}", &[], "proxy.fill.stalltimeout"),
         ("proxy: {onmiss: guess}", &[], "proxy.onmiss"),
         ("proxy: {spool: {maxsize: -1}}", &[], "proxy.spool.maxsize"),
-        (
-            "",
-            &[("REGISTRY_PROXY_UPSTREAMS_1_HOST", "ghcr.io")],
-            "REGISTRY_PROXY_UPSTREAMS_1_HOST",
-        ),
+        ("", &[("REGISTRY_PROXY_UPSTREAMS_1_HOST", "ghcr.io")], "REGISTRY_PROXY_UPSTREAMS_1_HOST"),
     ];
     name_their_setting(cases);
 }
@@ -319,11 +128,7 @@ fn wrong_upstreams_name_their_setting() {
 #[test]
 fn what_manifests_must_fulfil_is_distributions_setting() {
     let cases: &[Case] = &[
-        (
-            "validation: {manifests: {indexes: {platforms: some}}}",
-            &[],
-            "validation.manifests.indexes.platforms",
-        ),
+        ("validation: {manifests: {indexes: {platforms: some}}}", &[], "validation.manifests.indexes.platforms"),
         (
             "validation: {manifests: {indexes: {platformlist: [{cpu: amd64}]}}}",
             &[],
@@ -338,10 +143,7 @@ fn what_manifests_must_fulfil_is_distributions_setting() {
     let [notice] = &loaded.notices[..] else {
         panic!("{:?}", loaded.notices);
     };
-    assert!(
-        notice.starts_with("validation.manifests.urls is ignored"),
-        "{notice}"
-    );
+    assert!(notice.starts_with("validation.manifests.urls is ignored"), "{notice}");
     let validation = loaded.config.validation;
     assert!(validation.requires(Some(("linux", "amd64"))));
     assert!(!validation.requires(Some(("linux", "arm64"))));

@@ -30,17 +30,11 @@ impl Slow {
             async move {
                 gate.wait_for(|open| *open).await.unwrap();
                 let image = said.lock().unwrap().clone();
-                image
-                    .filter(|_| seen.path.contains("/manifests/"))
-                    .map_or_else(unknown, tagged)
+                image.filter(|_| seen.path.contains("/manifests/")).map_or_else(unknown, tagged)
             }
         })
         .await;
-        Self {
-            upstream,
-            shown,
-            open,
-        }
+        Self { upstream, shown, open }
     }
 
     fn hold(&self) {
@@ -58,10 +52,7 @@ impl Slow {
     /// A pounce that has stored the tag, and has to compare it.
     async fn stored(&self, ttl: &str) -> Pounce {
         let url = self.upstream.url();
-        let variables = [
-            ("REGISTRY_PROXY_REMOTEURL", &*url),
-            ("REGISTRY_PROXY_TAGTTL", ttl),
-        ];
+        let variables = [("REGISTRY_PROXY_REMOTEURL", &*url), ("REGISTRY_PROXY_TAGTTL", ttl)];
         let pounce = Pounce::with(&variables).await;
         assert_eq!(pounce.get(TAG).await.status, 200);
         pounce.until_quiet().await;
@@ -70,10 +61,7 @@ impl Slow {
 }
 
 fn tagged(image: Image) -> Said {
-    let fields = vec![
-        ("content-type", OCI_MANIFEST.to_owned()),
-        ("docker-content-digest", image.digest()),
-    ];
+    let fields = vec![("content-type", OCI_MANIFEST.to_owned()), ("docker-content-digest", image.digest())];
     (200, fields, image.manifest)
 }
 
@@ -87,16 +75,11 @@ fn shown(reply: &Reply) -> Vec<String> {
     let lines = reply.headers.get_all("warning").iter();
     let lines: Vec<&str> = lines.map(|line| line.to_str().unwrap()).collect();
     assert!(lines.iter().map(|line| line.len()).sum::<usize>() < 4096);
-    let texts = lines
-        .iter()
-        .filter_map(|line| line.strip_prefix("299 - \"")?.strip_suffix('"'));
+    let texts = lines.iter().filter_map(|line| line.strip_prefix("299 - \"")?.strip_suffix('"'));
     let texts: Vec<String> = texts.map(str::to_owned).collect();
     for text in &texts {
         assert!(!text.contains(['"', '\\', '%']), "{text}");
-        assert!(
-            text.bytes().all(|byte| (b' '..=b'~').contains(&byte)),
-            "{text}"
-        );
+        assert!(text.bytes().all(|byte| (b' '..=b'~').contains(&byte)), "{text}");
     }
     texts
 }
@@ -165,12 +148,7 @@ async fn a_changed_manifest_that_is_slow_to_come_is_not_waited_for() {
     let (old, new) = (Image::new(1, &[10]), Image::new(2, &[10]));
     let (moved, open) = (Arc::new(Mutex::new(false)), watch::channel(false).0);
     let upstream = {
-        let (old, new, moved, gate) = (
-            old.clone(),
-            new.clone(),
-            Arc::clone(&moved),
-            open.subscribe(),
-        );
+        let (old, new, moved, gate) = (old.clone(), new.clone(), Arc::clone(&moved), open.subscribe());
         Scripted::start(move |seen: Seen| {
             let is_moved = *moved.lock().unwrap();
             let image = if is_moved { new.clone() } else { old.clone() };
@@ -185,10 +163,7 @@ async fn a_changed_manifest_that_is_slow_to_come_is_not_waited_for() {
         .await
     };
     let url = upstream.url();
-    let variables = [
-        ("REGISTRY_PROXY_REMOTEURL", &*url),
-        ("REGISTRY_PROXY_TAGTTL", "0"),
-    ];
+    let variables = [("REGISTRY_PROXY_REMOTEURL", &*url), ("REGISTRY_PROXY_TAGTTL", "0")];
     let pounce = Pounce::with(&variables).await;
     assert_eq!(pounce.get(TAG).await.body, old.manifest);
     pounce.until_quiet().await;
@@ -224,10 +199,7 @@ async fn a_token_server_that_hangs_is_not_waited_for() {
         .await
     };
     let url = upstream.url();
-    let variables = [
-        ("REGISTRY_PROXY_REMOTEURL", &*url),
-        ("REGISTRY_PROXY_TAGTTL", "0"),
-    ];
+    let variables = [("REGISTRY_PROXY_REMOTEURL", &*url), ("REGISTRY_PROXY_TAGTTL", "0")];
     let pounce = Pounce::with(&variables).await;
     assert_eq!(pounce.get(TAG).await.status, 200);
     pounce.until_quiet().await;
@@ -237,11 +209,7 @@ async fn a_token_server_that_hangs_is_not_waited_for() {
 
 #[tokio::test]
 async fn a_late_answer_does_not_undo_a_push() {
-    let (old, new, pushed) = (
-        Image::new(1, &[10]),
-        Image::new(2, &[10]),
-        Image::new(3, &[10]),
-    );
+    let (old, new, pushed) = (Image::new(1, &[10]), Image::new(2, &[10]), Image::new(3, &[10]));
     for at_another_replica in [false, true] {
         let bucket = Pounce::with(&[]).await;
         let slow = Slow::start(&old).await;
@@ -311,36 +279,18 @@ async fn an_upstream_that_refuses_leaves_the_stored_tag_with_one_error() {
     upstream.add("a", "v1", &image);
     upstream.add("a", "v2", &image);
     for (auth, status, credential) in [
-        (
-            Auth::Basic,
-            None,
-            "the credentials of user (proxy.username)",
-        ),
-        (
-            Auth::Bearer,
-            None,
-            "the credentials of user (proxy.username)",
-        ),
-        (
-            Auth::Nothing,
-            Some(403),
-            "the credentials of user (proxy.username)",
-        ),
+        (Auth::Basic, None, "the credentials of user (proxy.username)"),
+        (Auth::Bearer, None, "the credentials of user (proxy.username)"),
+        (Auth::Nothing, Some(403), "the credentials of user (proxy.username)"),
         (Auth::Nothing, Some(401), "anonymous access"),
     ] {
         let url = upstream.url();
-        let mut variables = vec![
-            ("REGISTRY_PROXY_REMOTEURL", url.as_str()),
-            ("REGISTRY_PROXY_TAGTTL", "0"),
-        ];
+        let mut variables = vec![("REGISTRY_PROXY_REMOTEURL", url.as_str()), ("REGISTRY_PROXY_TAGTTL", "0")];
         if credential != "anonymous access" {
             variables.push(("REGISTRY_PROXY_USERNAME", "user"));
             variables.push(("REGISTRY_PROXY_PASSWORD", "secret"));
         }
-        let good = Manners {
-            auth: auth.clone(),
-            ..Manners::default()
-        };
+        let good = Manners { auth: auth.clone(), ..Manners::default() };
         upstream.behave(good.clone());
         let process = Process::start(&variables);
         let tag = |tag: &str| process.url(&format!("/v2/a/manifests/{tag}"));
@@ -350,37 +300,23 @@ async fn an_upstream_that_refuses_leaves_the_stored_tag_with_one_error() {
         process.until_quiet().await;
         // Tokens live for a minute at least; so does the process's memory of them.
         let folder = process.kill();
-        upstream.behave(Manners {
-            secret: "another",
-            status,
-            ..good
-        });
+        upstream.behave(Manners { secret: "another", status, ..good });
         let process = Process::over(folder, &variables);
         let tag = |tag: &str| process.url(&format!("/v2/a/manifests/{tag}"));
         for name in ["v1", "v1", "v2"] {
             let reply = crate::support::pounce::read(reqwest::get(tag(name)).await.unwrap()).await;
             assert_eq!(reply.status, 200, "{auth:?} {status:?} {reply:?}");
             let texts = shown(&reply);
-            assert!(
-                texts[0].contains("does not let this registry read"),
-                "{texts:?}"
-            );
+            assert!(texts[0].contains("does not let this registry read"), "{texts:?}");
         }
         let reply = reqwest::get(tag("v3")).await.unwrap();
-        let unknown = if credential == "anonymous access" {
-            404
-        } else {
-            403
-        };
+        let unknown = if credential == "anonymous access" { 404 } else { 403 };
         assert_eq!(reply.status(), unknown);
         process.terminate();
         let (_, log) = process.end();
         let errors = log.lines().filter(|line| line.contains("\"ERROR\""));
         let errors: Vec<&str> = errors.collect();
-        assert!(
-            matches!(errors[..], [line] if line.contains(credential)),
-            "{log}"
-        );
+        assert!(matches!(errors[..], [line] if line.contains(credential)), "{log}");
         assert!(!log.contains("\"secret\""), "{log}");
     }
 }
@@ -395,23 +331,14 @@ async fn a_list_without_the_upstreams_part_says_so() {
     assert_eq!(pounce.get(TAG).await.status, 200);
     pounce.until_quiet().await;
     let referrers = format!("/v2/a/referrers/{}", image.digest());
-    upstream.behave(Manners {
-        status: Some(500),
-        ..Manners::default()
-    });
+    upstream.behave(Manners { status: Some(500), ..Manners::default() });
     for _ in 0..2 {
         let reply = pounce.get("/v2/a/tags/list").await;
         assert_eq!(&reply.body[..], br#"{"name":"a","tags":["v1"]}"#);
-        assert!(
-            shown(&reply)[0].starts_with("tags may be missing: "),
-            "{reply:?}"
-        );
+        assert!(shown(&reply)[0].starts_with("tags may be missing: "), "{reply:?}");
         let reply = pounce.get(&referrers).await;
         assert_eq!(reply.status, 200);
-        assert!(
-            shown(&reply)[0].starts_with("referrers may be missing: "),
-            "{reply:?}"
-        );
+        assert!(shown(&reply)[0].starts_with("referrers may be missing: "), "{reply:?}");
     }
     // As soon as it is there again, the list is whole.
     upstream.behave(Manners::default());

@@ -26,9 +26,7 @@ async fn push_in_chunks(pounce: &Pounce, blob: &Bytes, chunks: &[usize]) {
         reply.header("location").clone_into(&mut location);
         at += size;
     }
-    let reply = pounce
-        .close(&location, &digest(blob), blob.slice(at..))
-        .await;
+    let reply = pounce.close(&location, &digest(blob), blob.slice(at..)).await;
     assert_eq!(reply.status, 201, "{chunks:?}: {reply:?}");
     assert_eq!(pounce.pull("me/app", &digest(blob)).await, blob);
 }
@@ -169,17 +167,13 @@ async fn a_stores_rule_about_parts_is_no_other_request() {
         request.header("content-length", "0")
     };
     let begun = ask(Method::POST, "/v2/me/app/blobs/uploads/").send().await;
-    let location = begun.unwrap().headers()["location"]
-        .to_str()
-        .unwrap()
-        .to_owned();
+    let location = begun.unwrap().headers()["location"].to_str().unwrap().to_owned();
     let blob = noise(1, 25 * MIB);
     let chunk = client.patch(pounce.url(&location)).body(blob.clone());
     let patched = chunk.send().await.unwrap();
     let location = patched.headers()["location"].to_str().unwrap().to_owned();
     s3.on("CompleteMultipartUpload", 1, |_| async {
-        let text =
-            "<Error><Code>InvalidPart</Code><Message>Parts must be of one size.</Message></Error>";
+        let text = "<Error><Code>InvalidPart</Code><Message>Parts must be of one size.</Message></Error>";
         Some((400, Vec::new(), Bytes::from(text)))
     });
     let close = closing(&location, &digest(&blob));
@@ -190,12 +184,7 @@ async fn a_stores_rule_about_parts_is_no_other_request() {
     let line = pounce.until("CompleteMultipartUpload failed");
     assert!(line.contains("Parts must be of one size"), "{line}");
     // And what was only for once is over.
-    let closed = client
-        .put(pounce.url(&close))
-        .body("")
-        .send()
-        .await
-        .unwrap();
+    let closed = client.put(pounce.url(&close)).body("").send().await.unwrap();
     assert_eq!(closed.status(), 201);
 }
 
@@ -233,9 +222,7 @@ async fn a_chunk_that_the_store_refused_can_come_again() {
         for size in [3 * MIB, 20 * MIB, 13 * MIB] {
             let bytes = blob.slice(at..at + size);
             s3.rules(&[Rule::EqualParts, trouble]);
-            let reply = pounce
-                .send(pounce.chunk(&location, at, bytes.clone()))
-                .await;
+            let reply = pounce.send(pounce.chunk(&location, at, bytes.clone())).await;
             assert_eq!(reply.status, 503, "{trouble:?}: {reply:?}");
             s3.rules(&[Rule::EqualParts]);
             let status = pounce.get(&location).await;
@@ -316,15 +303,11 @@ async fn a_chunk_that_is_overtaken_by_a_cancellation_is_lost() {
 async fn an_upload_whose_copy_failed_can_be_closed_again() {
     let s3 = FakeS3::start(&[Rule::EqualParts]).await;
     let pounce = over(&s3, &[]).await;
-    for (seed, size, operation) in [
-        (1, 12 * MIB, "CopyObject"),
-        (2, 20 * MIB, "CopyObject"),
-        (3, 43 * MIB, "UploadPartCopy"),
-    ] {
+    for (seed, size, operation) in
+        [(1, 12 * MIB, "CopyObject"), (2, 20 * MIB, "CopyObject"), (3, 43 * MIB, "UploadPartCopy")]
+    {
         let blob = noise(seed, size);
-        let reply = pounce
-            .patch(&pounce.begin("me/app").await, blob.clone())
-            .await;
+        let reply = pounce.patch(&pounce.begin("me/app").await, blob.clone()).await;
         let location = reply.header("location").to_owned();
         s3.on(operation, 8, |_| async {
             let text = "<Error><Code>AccessDenied</Code></Error>";

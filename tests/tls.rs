@@ -34,20 +34,13 @@ async fn both_versions_of_http_are_spoken_over_tls() {
     authority.sign("server");
     let pounce = pounce(&authority.variables("server")).await;
     for version in [&TLS12, &TLS13] {
-        let connection = authority
-            .connect(pounce.addr, &[version], &["http/1.1"], None)
-            .await;
+        let connection = authority.connect(pounce.addr, &[version], &["http/1.1"], None).await;
         assert_eq!(hello(connection.unwrap()).await.unwrap(), OK);
     }
-    let both = authority
-        .connect(pounce.addr, &[&TLS13], &["h2", "http/1.1"], None)
-        .await
-        .unwrap();
+    let both = authority.connect(pounce.addr, &[&TLS13], &["h2", "http/1.1"], None).await.unwrap();
     assert_eq!(both.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
     let (mut sender, connection) =
-        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(both))
-            .await
-            .unwrap();
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(both)).await.unwrap();
     let connection = tokio::spawn(connection);
     let asking = (0..20).map(|_| {
         let request = hyper::Request::get(format!("https://localhost:{}/v2/", pounce.addr.port()));
@@ -55,17 +48,13 @@ async fn both_versions_of_http_are_spoken_over_tls() {
     });
     for response in futures_util::future::join_all(asking.collect::<Vec<_>>()).await {
         let response = response.unwrap();
-        assert_eq!(
-            (response.status(), response.version()),
-            (200.try_into().unwrap(), hyper::Version::HTTP_2)
-        );
+        assert_eq!((response.status(), response.version()), (200.try_into().unwrap(), hyper::Version::HTTP_2));
         assert_eq!(&response.collect().await.unwrap().to_bytes()[..], b"{}");
     }
     drop(sender);
     connection.await.unwrap().unwrap();
     // Who does not begin a handshake gets nothing.
-    let plain =
-        crate::support::wire::exchange(pounce.addr, b"GET /v2/ HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    let plain = crate::support::wire::exchange(pounce.addr, b"GET /v2/ HTTP/1.1\r\nHost: x\r\n\r\n").await;
     assert!(!plain.contains("HTTP/1.1 200"), "{plain}");
 }
 
@@ -75,14 +64,9 @@ async fn a_head_over_http_2_has_no_body() {
     let authority = Authority::new();
     authority.sign("server");
     let pounce = pounce(&authority.variables("server")).await;
-    let connection = authority
-        .connect(pounce.addr, &[&TLS13], &["h2"], None)
-        .await
-        .unwrap();
+    let connection = authority.connect(pounce.addr, &[&TLS13], &["h2"], None).await.unwrap();
     let (mut sender, connection) =
-        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(connection))
-            .await
-            .unwrap();
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(connection)).await.unwrap();
     let connection = tokio::spawn(connection);
     for (path, status) in [
         ("/", 200),
@@ -114,10 +98,7 @@ async fn a_connection_may_be_opened_in_advance() {
     variables.push(("REGISTRY_HTTP_LIMITS_HEADERTIMEOUT", "1s".to_owned()));
     let pounce = pounce(&variables).await;
     for protocols in [&["http/1.1"][..], &["h2"]] {
-        let mut spare = authority
-            .connect(pounce.addr, &[&TLS13], protocols, None)
-            .await
-            .unwrap();
+        let mut spare = authority.connect(pounce.addr, &[&TLS13], protocols, None).await.unwrap();
         // A handshake is no header. (The server of HTTP/2 says something first.)
         let mut first = [0; 1024];
         let closed = async { while spare.read(&mut first).await.is_ok_and(|read| read > 0) {} };
@@ -136,16 +117,8 @@ async fn the_lowest_version_is_the_configured_one() {
     let mut variables = authority.variables("server");
     variables.push(("REGISTRY_HTTP_TLS_MINIMUMTLS", "tls1.3".to_owned()));
     let pounce = pounce(&variables).await;
-    assert!(
-        authority
-            .connect(pounce.addr, &[&TLS12], &[], None)
-            .await
-            .is_err()
-    );
-    let connection = authority
-        .connect(pounce.addr, &[&TLS13], &[], None)
-        .await
-        .unwrap();
+    assert!(authority.connect(pounce.addr, &[&TLS12], &[], None).await.is_err());
+    let connection = authority.connect(pounce.addr, &[&TLS13], &[], None).await.unwrap();
     assert_eq!(hello(connection).await.unwrap(), OK);
 }
 
@@ -155,10 +128,9 @@ async fn clients_show_certificates_where_they_have_to() {
     authority.sign("server");
     authority.sign("client");
     stranger.sign("client");
-    for (required, nobody_is_let_in) in [
-        ("require-and-verify-client-cert", false),
-        ("verify-client-cert-if-given", true),
-    ] {
+    for (required, nobody_is_let_in) in
+        [("require-and-verify-client-cert", false), ("verify-client-cert-if-given", true)]
+    {
         let mut variables = authority.variables("server");
         variables.push(("REGISTRY_HTTP_TLS_CLIENTCAS", authority.text("root.crt")));
         variables.push(("REGISTRY_HTTP_TLS_CLIENTAUTH", required.to_owned()));
@@ -169,19 +141,13 @@ async fn clients_show_certificates_where_they_have_to() {
             (Some(stranger.path("client.crt")), false),
         ];
         for (shows, let_in) in cases {
-            let connection = authority
-                .connect(pounce.addr, &[&TLS13], &[], shows.as_deref())
-                .await;
+            let connection = authority.connect(pounce.addr, &[&TLS13], &[], shows.as_deref()).await;
             // With TLS 1.3 a client learns that it was refused when it reads.
             let answer = match connection {
                 Ok(connection) => hello(connection).await,
                 Err(error) => Err(error),
             };
-            assert_eq!(
-                answer.is_ok_and(|line| line == OK),
-                let_in,
-                "{required} {shows:?}"
-            );
+            assert_eq!(answer.is_ok_and(|line| line == OK), let_in, "{required} {shows:?}");
         }
     }
 }
@@ -193,10 +159,7 @@ async fn certificates_are_read_again_when_they_change() {
     let before = std::fs::read(authority.path("server.crt")).unwrap();
     let pounce = pounce(&authority.variables("server")).await;
     let shown = || async {
-        let connection = authority
-            .connect(pounce.addr, &[&TLS13], &[], None)
-            .await
-            .unwrap();
+        let connection = authority.connect(pounce.addr, &[&TLS13], &[], None).await.unwrap();
         let chain = connection.get_ref().1.peer_certificates().unwrap();
         chain[0].to_vec()
     };
@@ -222,27 +185,16 @@ async fn blobs_of_a_folder_are_fetched_over_tls_too() {
     authority.sign("server");
     let pounce = pounce(&authority.variables("server")).await;
     let root = std::fs::read(authority.path("root.crt")).unwrap();
-    let client = reqwest::Client::builder()
-        .tls_certs_only([reqwest::Certificate::from_pem(&root).unwrap()])
-        .build()
-        .unwrap();
+    let client =
+        reqwest::Client::builder().tls_certs_only([reqwest::Certificate::from_pem(&root).unwrap()]).build().unwrap();
     let url = |path: &str| format!("https://localhost:{}{path}", pounce.addr.port());
     let image = Image::new(1, &[100_000]);
     let blob = image.layer().clone();
     let path = format!("/v2/a/blobs/uploads/?digest={}", digest(&blob));
-    let pushed = client
-        .post(url(&path))
-        .body(blob.clone())
-        .send()
-        .await
-        .unwrap();
+    let pushed = client.post(url(&path)).body(blob.clone()).send().await.unwrap();
     assert_eq!(pushed.status(), 201);
     // The client follows the redirect by itself.
-    let pulled = client
-        .get(url(&format!("/v2/a/blobs/{}", digest(&blob))))
-        .send()
-        .await
-        .unwrap();
+    let pulled = client.get(url(&format!("/v2/a/blobs/{}", digest(&blob)))).send().await.unwrap();
     assert_eq!(pulled.url().scheme(), "https");
     assert_eq!(pulled.bytes().await.unwrap(), blob);
 }
@@ -287,20 +239,12 @@ async fn a_realm_is_reached_as_safely_as_the_upstream() {
         ("REGISTRY_AUTH_TOKEN_REALM", realm),
         ("REGISTRY_AUTH_TOKEN_SERVICE", "s".to_owned()),
         ("REGISTRY_AUTH_TOKEN_ISSUER", "i".to_owned()),
-        (
-            "REGISTRY_AUTH_TOKEN_ROOTCERTBUNDLE",
-            authority.text("root.crt"),
-        ),
+        ("REGISTRY_AUTH_TOKEN_ROOTCERTBUNDLE", authority.text("root.crt")),
     ]);
     let upstream = pounce(&variables).await;
     let url = format!("https://localhost:{}", upstream.addr.port());
-    let process = Process::start(&[
-        ("REGISTRY_PROXY_REMOTEURL", &url),
-        ("SSL_CERT_FILE", &authority.text("root.crt")),
-    ]);
-    let reply = reqwest::get(process.url("/v2/a/b/manifests/v1"))
-        .await
-        .unwrap();
+    let process = Process::start(&[("REGISTRY_PROXY_REMOTEURL", &url), ("SSL_CERT_FILE", &authority.text("root.crt"))]);
+    let reply = reqwest::get(process.url("/v2/a/b/manifests/v1")).await.unwrap();
     assert_eq!(reply.status(), 503);
     process.terminate();
     let (_, log) = process.end();

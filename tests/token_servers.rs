@@ -43,11 +43,7 @@ async fn a_token_is_preferred_wherever_it_is_offered() {
         &["Basic realm=\"x\"", "Bearer REALM"],
         &["Basic realm=\"a, Bearer b\", Bearer REALM"],
         &["Negotiate", "Basic realm=x", "BEARER REALM , Service = s"],
-        &[
-            "Bearer service=\"none\"",
-            "Basic realm=\"\u{fc}\"",
-            "Bearer REALM",
-        ],
+        &["Bearer service=\"none\"", "Basic realm=\"\u{fc}\"", "Bearer REALM"],
     ];
     for challenges in challenges {
         let answer = "{\"token\":\"good\"}";

@@ -12,9 +12,7 @@ use crate::support::signer::{Signer, claims, now, pounce_with, right, trusting};
 use crate::support::{Image, Pounce, Reply};
 
 async fn with(pounce: &Pounce, token: &str, method: &str, path: &str) -> Reply {
-    pounce
-        .send(pounce.request(method, path).bearer_auth(token))
-        .await
+    pounce.send(pounce.request(method, path).bearer_auth(token)).await
 }
 
 async fn status(pounce: &Pounce, token: &str) -> u16 {
@@ -23,33 +21,16 @@ async fn status(pounce: &Pounce, token: &str) -> u16 {
 
 #[tokio::test]
 async fn every_algorithm_of_public_keys_is_accepted() {
-    for algorithm in [
-        Algorithm::RS256,
-        Algorithm::PS384,
-        Algorithm::ES256,
-        Algorithm::ES384,
-        Algorithm::EdDSA,
-    ] {
+    for algorithm in [Algorithm::RS256, Algorithm::PS384, Algorithm::ES256, Algorithm::ES384, Algorithm::EdDSA] {
         let (signer, other) = (Signer::new(algorithm), Signer::new(algorithm));
         let pounce = trusting(&signer, &[]).await;
         let good = claims(&json!([]));
-        assert_eq!(
-            status(&pounce, &signer.sign(&good)).await,
-            200,
-            "{algorithm:?}"
-        );
-        assert_eq!(
-            status(&pounce, &other.sign(&good)).await,
-            401,
-            "{algorithm:?}"
-        );
+        assert_eq!(status(&pounce, &signer.sign(&good)).await, 200, "{algorithm:?}");
+        assert_eq!(status(&pounce, &other.sign(&good)).await, 401, "{algorithm:?}");
         // Servers name their keys in several ways.
         let mut header = Header::new(algorithm);
         header.kid = Some("PYYO:TEWU:V7JH:26JV:AQTZ".to_owned());
-        assert_eq!(
-            status(&pounce, &signer.sign_with(&header, &good)).await,
-            200
-        );
+        assert_eq!(status(&pounce, &signer.sign_with(&header, &good)).await, 200);
     }
 }
 
@@ -57,8 +38,7 @@ async fn every_algorithm_of_public_keys_is_accepted() {
 async fn keys_come_as_a_set_too_and_the_named_one_counts() {
     let (signer, other) = (Signer::new(Algorithm::EdDSA), Signer::new(Algorithm::EdDSA));
     let jwk = |signer: &Signer, id: &str| {
-        let point =
-            base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(signer.key.public_key_raw());
+        let point = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(signer.key.public_key_raw());
         json!({"kty": "OKP", "crv": "Ed25519", "x": point, "kid": id})
     };
     let secret = json!({"kty": "oct", "k": "c2VjcmV0", "kid": "s"});
@@ -90,11 +70,7 @@ async fn a_certificate_that_comes_along_must_lead_to_a_trusted_one() {
     let issuer = Issuer::from_params(&parameters, root.key);
     let key = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
     let parameters = CertificateParams::new(vec!["leaf".to_owned()]).unwrap();
-    let leaf = Signer {
-        algorithm: Algorithm::ES256,
-        certificate: parameters.signed_by(&key, &issuer).unwrap(),
-        key,
-    };
+    let leaf = Signer { algorithm: Algorithm::ES256, certificate: parameters.signed_by(&key, &issuer).unwrap(), key };
     let alone = Signer::new(Algorithm::ES256);
     let token = |signer: &Signer| {
         let mut header = Header::new(Algorithm::ES256);
@@ -113,11 +89,7 @@ async fn a_certificate_that_comes_along_must_lead_to_a_trusted_one() {
 #[tokio::test]
 async fn what_is_no_good_token_is_refused() {
     let signer = Signer::new(Algorithm::RS256);
-    let pounce = trusting(
-        &signer,
-        &[("REGISTRY_AUTH_TOKEN_SIGNINGALGORITHMS", "RS256,ES256")],
-    )
-    .await;
+    let pounce = trusting(&signer, &[("REGISTRY_AUTH_TOKEN_SIGNINGALGORITHMS", "RS256,ES256")]).await;
     let good = claims(&json!([]));
     let changed = |key: &str, value: Value| {
         let mut claims = good.clone();
@@ -140,13 +112,8 @@ async fn what_is_no_good_token_is_refused() {
     ] {
         assert_eq!(status(&pounce, &token).await, 200, "{token}");
     }
-    let encoded =
-        |value: &Value| base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(value.to_string());
-    let none = format!(
-        "{}.{}.",
-        encoded(&json!({"alg": "none", "typ": "JWT"})),
-        encoded(&good)
-    );
+    let encoded = |value: &Value| base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(value.to_string());
+    let none = format!("{}.{}.", encoded(&json!({"alg": "none", "typ": "JWT"})), encoded(&good));
     let mut critical = Header::new(Algorithm::RS256);
     critical.crit = Some(vec!["b64".to_owned()]);
     let critical = signer.sign_with(&critical, &good);
@@ -187,16 +154,9 @@ async fn what_is_no_good_token_is_refused() {
         String::new(),
     ] {
         let reply = with(&pounce, &token, "GET", "/v2/").await;
-        assert_eq!(
-            (reply.status, reply.code().as_str()),
-            (401, "UNAUTHORIZED"),
-            "{token}"
-        );
+        assert_eq!((reply.status, reply.code().as_str()), (401, "UNAUTHORIZED"), "{token}");
         let challenge = reply.header("www-authenticate");
-        assert!(
-            challenge.ends_with("error=\"invalid_token\""),
-            "{challenge}"
-        );
+        assert!(challenge.ends_with("error=\"invalid_token\""), "{challenge}");
     }
     // A password is for the token server.
     let request = pounce.request("GET", "/v2/").basic_auth("alice", Some("x"));
@@ -220,17 +180,9 @@ async fn a_token_is_good_for_what_it_says() {
         let request = pounce.request("POST", &path).bearer_auth(&pusher);
         assert_eq!(pounce.send(request.body(blob.clone())).await.status, 201);
     }
-    let request = pounce
-        .request("PUT", "/v2/a/manifests/v1")
-        .bearer_auth(&pusher);
+    let request = pounce.request("PUT", "/v2/a/manifests/v1").bearer_auth(&pusher);
     let request = request.header("content-type", &image.media_type);
-    assert_eq!(
-        pounce
-            .send(request.body(image.manifest.clone()))
-            .await
-            .status,
-        201
-    );
+    assert_eq!(pounce.send(request.body(image.manifest.clone())).await.status, 201);
 
     let puller = signer.sign(&claims(&right("a", &["pull"])));
     let everything = signer.sign(&claims(&right("a", &["*"])));
@@ -275,22 +227,9 @@ async fn rules_may_say_less_than_the_token() {
         {"type": "repository", "name": "other", "actions": ["pull", "push"]},
     ])));
     let begin = |name: &str| format!("/v2/{name}/blobs/uploads/");
-    assert_eq!(
-        with(&pounce, &token, "POST", &begin("team/app"))
-            .await
-            .status,
-        202
-    );
-    assert_eq!(
-        with(&pounce, &token, "POST", &begin("other")).await.status,
-        403
-    );
-    assert_eq!(
-        with(&pounce, &token, "POST", &begin("team/other"))
-            .await
-            .status,
-        401
-    );
+    assert_eq!(with(&pounce, &token, "POST", &begin("team/app")).await.status, 202);
+    assert_eq!(with(&pounce, &token, "POST", &begin("other")).await.status, 403);
+    assert_eq!(with(&pounce, &token, "POST", &begin("team/other")).await.status, 401);
     // No token at all is needed for what everybody may do: there is none by this name.
     assert_eq!(pounce.get("/v2/public/app/manifests/v1").await.status, 404);
     assert_eq!(pounce.get("/v2/team/app/manifests/v1").await.status, 401);

@@ -25,11 +25,7 @@ struct Point {
 }
 
 const fn point(operation: &'static str, part: &'static str, of_upstream: Option<bool>) -> Point {
-    Point {
-        operation,
-        part,
-        of_upstream,
-    }
+    Point { operation, part, of_upstream }
 }
 
 /// Where a write-back can be slow.
@@ -55,10 +51,7 @@ const OF_PUSHES: [Point; 4] = [
 /// The next request at this point waits to be released. A GET "of the upstream" is one after its link was written.
 fn hold(s3: &FakeS3, point: Point) -> Arc<Held> {
     let held = Arc::new(Held::default());
-    let (armed, wrote) = (
-        Arc::new(AtomicBool::new(true)),
-        Arc::new(AtomicBool::new(false)),
-    );
+    let (armed, wrote) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicBool::new(false)));
     let is_upstreams = |seen: &Seen| seen.headers.contains_key("x-amz-meta-pounce-upstream");
     if point.operation == "GetObject" && point.of_upstream == Some(true) {
         let wrote = Arc::clone(&wrote);
@@ -74,8 +67,7 @@ fn hold(s3: &FakeS3, point: Point) -> Arc<Held> {
     let waits = Arc::clone(&held);
     s3.on(point.operation, 1_000, move |seen| {
         let fits = seen.path.contains(point.part)
-            && (seen.method == "GET"
-                || point.of_upstream.is_none_or(|it| it == is_upstreams(&seen)))
+            && (seen.method == "GET" || point.of_upstream.is_none_or(|it| it == is_upstreams(&seen)))
             && wrote.load(Ordering::SeqCst)
             && armed.swap(false, Ordering::SeqCst);
         let held = Arc::clone(&waits);
@@ -102,12 +94,7 @@ impl Site {
         let upstream = Upstream::start().await;
         let (ours, theirs) = (Image::new(1, &[10]), Image::new(2, &[10]));
         upstream.add("a/b", "v1", &theirs);
-        Self {
-            s3,
-            upstream,
-            ours,
-            theirs,
-        }
+        Self { s3, upstream, ours, theirs }
     }
 
     async fn replica(&self) -> Pounce {
@@ -120,11 +107,7 @@ impl Site {
     /// Two replicas, which may be one; the blobs of what is pushed are there, and the tag, if it is to be.
     async fn replicas(&self, is_one: bool, there: bool) -> (Arc<Pounce>, Arc<Pounce>) {
         let one = Arc::new(self.replica().await);
-        let two = if is_one {
-            Arc::clone(&one)
-        } else {
-            Arc::new(self.replica().await)
-        };
+        let two = if is_one { Arc::clone(&one) } else { Arc::new(self.replica().await) };
         for blob in &self.ours.blobs {
             two.push("a/b", blob.clone()).await;
         }
@@ -222,10 +205,7 @@ async fn a_push_wins_while_the_upstream_is_asked() {
         for there in [false, true] {
             let site = Site::start().await;
             let (one, two) = site.replicas(is_one, there).await;
-            site.upstream.behave(Manners {
-                stalls: true,
-                ..Manners::default()
-            });
+            site.upstream.behave(Manners { stalls: true, ..Manners::default() });
             let pull = {
                 let one = Arc::clone(&one);
                 tokio::spawn(async move { one.get(TAG).await.status })
@@ -296,23 +276,14 @@ async fn a_tag_that_is_deleted_is_the_upstreams_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_delete_does_not_take_a_tag_that_is_pushed_meanwhile() {
-    let points = [
-        point("GetObject", MARKER, None),
-        point("DeleteObject", MARKER, None),
-        point("DeleteObject", LINK, None),
-    ];
+    let points =
+        [point("GetObject", MARKER, None), point("DeleteObject", MARKER, None), point("DeleteObject", LINK, None)];
     let rules = [Rule::IgnoresConditions, Rule::IgnoresConditionsOfDeletes];
-    for (point, rule) in points
-        .into_iter()
-        .flat_map(|it| rules.map(|rule| (it, rule)))
-    {
+    for (point, rule) in points.into_iter().flat_map(|it| rules.map(|rule| (it, rule))) {
         let s3 = FakeS3::start(&[rule]).await;
         let variables = s3.variables();
         let variables = borrowed(&variables);
-        let (one, two) = (
-            Pounce::with(&variables).await,
-            Pounce::with(&variables).await,
-        );
+        let (one, two) = (Pounce::with(&variables).await, Pounce::with(&variables).await);
         let (old, new) = (Image::new(1, &[10]), Image::new(2, &[10]));
         one.push_image("a/b", "v1", &old).await;
         for blob in &new.blobs {
@@ -345,8 +316,7 @@ async fn a_manifest_that_is_there_is_not_written_again() {
         let hex = site.ours.digest();
         let hex = hex.strip_prefix("sha256:").unwrap().to_owned();
         let seen = s3.seen("PutObject").into_iter();
-        seen.filter(|it| it.path.contains("/blobs/") && it.path.contains(&hex))
-            .count()
+        seen.filter(|it| it.path.contains("/blobs/") && it.path.contains(&hex)).count()
     };
     assert_eq!(writes(&site.s3), 1);
     site.push(&one).await.unwrap();

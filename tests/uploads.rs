@@ -28,10 +28,7 @@ async fn end_14_a_cancelled_upload_is_gone() {
             pounce.patch(&location, Bytes::from_static(b"x")).await,
             pounce.close(&location, &digest(&blob), Bytes::new()).await,
         ] {
-            assert_eq!(
-                (reply.status, reply.code().as_str()),
-                (404, "BLOB_UPLOAD_UNKNOWN")
-            );
+            assert_eq!((reply.status, reply.code().as_str()), (404, "BLOB_UPLOAD_UNKNOWN"));
         }
         assert!(!pounce.has_blob(&digest(&blob)));
     }
@@ -48,32 +45,16 @@ async fn any_of_its_states_cancels_an_upload() {
     assert_eq!(pounce.open_uploads(), 0);
     let digest = digest(&noise(1, 12 * MIB));
     let reply = pounce.close(&second, &digest, Bytes::new()).await;
-    assert_eq!(
-        (reply.status, reply.code().as_str()),
-        (404, "BLOB_UPLOAD_UNKNOWN")
-    );
+    assert_eq!((reply.status, reply.code().as_str()), (404, "BLOB_UPLOAD_UNKNOWN"));
 }
 
 #[tokio::test]
 async fn a_put_that_fails_leaves_nothing_of_what_it_began() {
     let pounce = Pounce::with(&[]).await;
-    let few = pounce
-        .patch(&pounce.begin("a/b").await, noise(1, 1000))
-        .await;
-    let reply = pounce
-        .close(
-            few.header("location"),
-            &digest(b"other"),
-            noise(2, 30 * MIB),
-        )
-        .await;
-    assert_eq!(
-        (reply.status, reply.code().as_str()),
-        (400, "DIGEST_INVALID")
-    );
-    pounce
-        .until("nothing is left", |it| it.scratch().is_empty())
-        .await;
+    let few = pounce.patch(&pounce.begin("a/b").await, noise(1, 1000)).await;
+    let reply = pounce.close(few.header("location"), &digest(b"other"), noise(2, 30 * MIB)).await;
+    assert_eq!((reply.status, reply.code().as_str()), (400, "DIGEST_INVALID"));
+    pounce.until("nothing is left", |it| it.scratch().is_empty()).await;
 }
 
 /// Each piece of a chunked body is one of its own; they must not cost more than their bytes.
@@ -81,16 +62,11 @@ async fn a_put_that_fails_leaves_nothing_of_what_it_began() {
 async fn a_body_of_single_bytes_is_a_body() {
     let pounce = Pounce::with(&[]).await;
     let blob = noise(1, 20_000);
-    let pieces = blob
-        .iter()
-        .map(|byte| Bytes::copy_from_slice(&[*byte]))
-        .collect();
+    let pieces = blob.iter().map(|byte| Bytes::copy_from_slice(&[*byte])).collect();
     let request = pounce.request("PATCH", &pounce.begin("a/b").await);
     let body = crate::support::requests::streamed(pieces);
     let reply = pounce.send(request.body(body)).await;
-    let reply = pounce
-        .close(reply.header("location"), &digest(&blob), Bytes::new())
-        .await;
+    let reply = pounce.close(reply.header("location"), &digest(&blob), Bytes::new()).await;
     assert_eq!(reply.status, 201, "{reply:?}");
     assert_eq!(pounce.pull("a/b", &digest(&blob)).await, blob);
 }
@@ -104,9 +80,7 @@ async fn forty_pushes_at_once_all_succeed() {
     for (seed, digest) in (0..40).zip(pushed) {
         assert_eq!(pounce.pull("a/b", &digest).await, noise(seed, 11 * MIB));
     }
-    pounce
-        .until("nothing is left", |it| it.scratch().is_empty())
-        .await;
+    pounce.until("nothing is left", |it| it.scratch().is_empty()).await;
 }
 
 #[tokio::test]
@@ -121,36 +95,26 @@ async fn a_second_put_is_201_again_if_the_blob_is_there() {
             let reply = pounce.close(&location, &digest, Bytes::new()).await;
             assert_eq!(reply.status, 201, "{reply:?}");
         }
-        pounce
-            .until("nothing is left", |it| it.scratch().is_empty())
-            .await;
+        pounce.until("nothing is left", |it| it.scratch().is_empty()).await;
         let reply = pounce.close(&location, &digest, Bytes::new()).await;
         assert_eq!(reply.status, 201);
         // More bytes have nowhere to go, and another digest nothing to be of.
         let more = pounce.patch(&location, noise(3, 6 * MIB)).await;
-        assert_eq!(
-            (more.status, more.code().as_str()),
-            (404, "BLOB_UPLOAD_UNKNOWN")
-        );
+        assert_eq!((more.status, more.code().as_str()), (404, "BLOB_UPLOAD_UNKNOWN"));
         let other = crate::support::image::digest(b"other");
         let reply = pounce.close(&location, &other, Bytes::new()).await;
         assert!([400, 404].contains(&reply.status), "{reply:?}");
         // Gone from the repository, it is not there again by a replay.
         pounce.delete(&format!("/v2/a/b/blobs/{digest}")).await;
         let reply = pounce.close(&location, &digest, Bytes::new()).await;
-        assert_eq!(
-            (reply.status, reply.code().as_str()),
-            (404, "BLOB_UPLOAD_UNKNOWN")
-        );
+        assert_eq!((reply.status, reply.code().as_str()), (404, "BLOB_UPLOAD_UNKNOWN"));
     }
 }
 
 #[tokio::test]
 async fn a_state_is_good_for_its_own_upload_only() {
     let pounce = Pounce::with(&[]).await;
-    let first = pounce
-        .patch(&pounce.begin("a/b").await, noise(1, 1000))
-        .await;
+    let first = pounce.patch(&pounce.begin("a/b").await, noise(1, 1000)).await;
     let first = first.header("location").to_owned();
     let second = pounce.begin("a/b").await;
     let (path, state) = first.split_once("?_state=").unwrap();
@@ -178,18 +142,13 @@ async fn a_state_is_good_for_its_own_upload_only() {
             pounce.patch(&location, Bytes::from_static(b"x")).await,
             pounce.close(&location, &digest, Bytes::new()).await,
         ] {
-            assert!(
-                reply.status == 404 || location.ends_with(".."),
-                "{location}: {reply:?}"
-            );
+            assert!(reply.status == 404 || location.ends_with(".."), "{location}: {reply:?}");
         }
     }
     // A pounce with another secret does not know it; one with the same does.
     let pounce = pounce.restart(&[("REGISTRY_HTTP_SECRET", "one")]).await;
     assert_eq!(pounce.get(&first).await.status, 404);
-    let third = pounce
-        .patch(&pounce.begin("a/b").await, noise(1, 6 * MIB))
-        .await;
+    let third = pounce.patch(&pounce.begin("a/b").await, noise(1, 6 * MIB)).await;
     let third = third.header("location").to_owned();
     let pounce = pounce.restart(&[("REGISTRY_HTTP_SECRET", "one")]).await;
     let blob = noise(1, 6 * MIB);
@@ -213,10 +172,8 @@ async fn racing_patches_never_commit_bytes_that_were_not_hashed() {
             reply.header("location").clone_into(&mut location);
         }
         let tails = [noise(round * 10 + 1, size), noise(round * 10 + 2, size)];
-        let replies = tokio::join!(
-            pounce.patch(&location, tails[0].clone()),
-            pounce.patch(&location, tails[1].clone())
-        );
+        let replies =
+            tokio::join!(pounce.patch(&location, tails[0].clone()), pounce.patch(&location, tails[1].clone()));
         let wholes = tails.map(|tail| Bytes::from([prefix.clone(), tail].concat()));
         let [first, second] = [&replies.0, &replies.1].map(|reply| {
             // The one may have ended before the other was looked at.
@@ -231,25 +188,17 @@ async fn racing_patches_never_commit_bytes_that_were_not_hashed() {
         // The one's state with the other's digest.
         let crossed = pounce.close(&first, &digests[1], Bytes::new()).await;
         assert_ne!(crossed.status, 500);
-        for (reply, (whole, digest)) in [closed.0, closed.1].iter().zip(wholes.iter().zip(&digests))
-        {
+        for (reply, (whole, digest)) in [closed.0, closed.1].iter().zip(wholes.iter().zip(&digests)) {
             assert!([201, 400, 404].contains(&reply.status), "{reply:?}");
             if reply.status == 201 {
                 committed += 1;
-                assert!(
-                    pounce.pull("a/b", digest).await == *whole,
-                    "wrong bytes under {digest}"
-                );
+                assert!(pounce.pull("a/b", digest).await == *whole, "wrong bytes under {digest}");
             }
         }
     }
     // A begun state races to begin two multipart uploads, so both may win; never none of all.
     assert!(committed >= 10, "only {committed} of 60 were committed");
-    for key in pounce
-        .objects()
-        .iter()
-        .filter(|key| key.contains("/blobs/"))
-    {
+    for key in pounce.objects().iter().filter(|key| key.contains("/blobs/")) {
         let bytes = std::fs::read(pounce.root().join(key)).unwrap();
         let hex = digest(&bytes);
         assert!(key.contains(hex.strip_prefix("sha256:").unwrap()), "{key}");
@@ -262,10 +211,7 @@ async fn a_read_only_registry_refuses_every_write() {
     let digest = pounce.push("a/b", noise(1, 1000)).await;
     let upload = pounce.begin("a/b").await;
     let pounce = pounce
-        .restart(&[
-            ("REGISTRY_STORAGE_MAINTENANCE_READONLY_ENABLED", "true"),
-            ("REGISTRY_HTTP_SECRET", "x"),
-        ])
+        .restart(&[("REGISTRY_STORAGE_MAINTENANCE_READONLY_ENABLED", "true"), ("REGISTRY_HTTP_SECRET", "x")])
         .await;
     for (method, path) in [
         ("POST", "/v2/a/b/blobs/uploads/"),
@@ -279,11 +225,7 @@ async fn a_read_only_registry_refuses_every_write() {
         ("DELETE", &format!("/v2/a/b/blobs/{digest}")),
     ] {
         let reply = pounce.send(pounce.request(method, path)).await;
-        assert_eq!(
-            (reply.status, reply.code().as_str()),
-            (405, "UNSUPPORTED"),
-            "{method} {path}"
-        );
+        assert_eq!((reply.status, reply.code().as_str()), (405, "UNSUPPORTED"), "{method} {path}");
     }
     assert_eq!(pounce.pull("a/b", &digest).await.len(), 1000);
 }

@@ -7,19 +7,11 @@ use crate::support::upstream::Manners;
 use crate::support::{Image, Pounce, Upstream};
 
 async fn with_ttl(upstream: &Upstream, ttl: &str) -> Pounce {
-    Pounce::with(&[
-        ("REGISTRY_PROXY_REMOTEURL", &upstream.url()),
-        ("REGISTRY_PROXY_TAGTTL", ttl),
-    ])
-    .await
+    Pounce::with(&[("REGISTRY_PROXY_REMOTEURL", &upstream.url()), ("REGISTRY_PROXY_TAGTTL", ttl)]).await
 }
 
 async fn until_tagged(pounce: &Pounce) {
-    pounce
-        .until("the tag is stored", |it| {
-            it.objects().iter().any(|key| key.ends_with("current/link"))
-        })
-        .await;
+    pounce.until("the tag is stored", |it| it.objects().iter().any(|key| key.ends_with("current/link"))).await;
 }
 
 #[tokio::test]
@@ -34,9 +26,7 @@ async fn a_fresh_tag_asks_nobody() {
         assert_eq!(pounce.get("/v2/a/manifests/v1").await.status, 200);
     }
     // Nor does another process that finds it in the bucket.
-    let pounce = pounce
-        .restart(&[("REGISTRY_PROXY_REMOTEURL", &upstream.url())])
-        .await;
+    let pounce = pounce.restart(&[("REGISTRY_PROXY_REMOTEURL", &upstream.url())]).await;
     assert_eq!(pounce.get("/v2/a/manifests/v1").await.status, 200);
     assert_eq!(upstream.requests(), 0);
 }
@@ -51,23 +41,11 @@ async fn a_stale_tag_costs_one_head_and_a_manifest_only_when_it_moved() {
     until_tagged(&pounce).await;
     upstream.forget();
     assert_eq!(pounce.get("/v2/a/manifests/v1").await.body, old.manifest);
-    assert_eq!(
-        (
-            upstream.count("HEAD", "/manifests/"),
-            upstream.count("GET", "/manifests/")
-        ),
-        (1, 0)
-    );
+    assert_eq!((upstream.count("HEAD", "/manifests/"), upstream.count("GET", "/manifests/")), (1, 0));
     upstream.add("a", "v1", &new);
     upstream.forget();
     assert_eq!(pounce.get("/v2/a/manifests/v1").await.body, new.manifest);
-    assert_eq!(
-        (
-            upstream.count("HEAD", "/manifests/"),
-            upstream.count("GET", "/manifests/")
-        ),
-        (1, 1)
-    );
+    assert_eq!((upstream.count("HEAD", "/manifests/"), upstream.count("GET", "/manifests/")), (1, 1));
 }
 
 #[tokio::test]
@@ -100,10 +78,7 @@ async fn an_upstream_that_hides_digests_still_revalidates() {
     let upstream = Upstream::start().await;
     let image = Image::new(1, &[10]);
     upstream.add("a", "v1", &image);
-    upstream.behave(Manners {
-        hides_digests: true,
-        ..Manners::default()
-    });
+    upstream.behave(Manners { hides_digests: true, ..Manners::default() });
     let pounce = with_ttl(&upstream, "0").await;
     for _ in 0..3 {
         assert_eq!(pounce.get("/v2/a/manifests/v1").await.body, image.manifest);
@@ -116,42 +91,25 @@ async fn during_an_outage_the_stored_tag_is_served_with_a_warning() {
     let image = Image::new(1, &[10]);
     upstream.add("a", "v1", &image);
     let url = upstream.url();
-    let variables = [
-        ("REGISTRY_PROXY_REMOTEURL", url.as_str()),
-        ("REGISTRY_PROXY_TAGTTL", "0"),
-    ];
+    let variables = [("REGISTRY_PROXY_REMOTEURL", url.as_str()), ("REGISTRY_PROXY_TAGTTL", "0")];
     let mut pounce = Pounce::with(&variables).await;
     pounce.get("/v2/a/manifests/v1").await;
     until_tagged(&pounce).await;
     for status in [429, 500, 503] {
-        upstream.behave(Manners {
-            status: Some(status),
-            ..Manners::default()
-        });
+        upstream.behave(Manners { status: Some(status), ..Manners::default() });
         let reply = pounce.get("/v2/a/manifests/v1").await;
         assert_eq!((reply.status, &reply.body), (200, &image.manifest));
-        assert_eq!(
-            reply.header("warning"),
-            "110 - \"Response is Stale\"",
-            "{status}"
-        );
+        assert_eq!(reply.header("warning"), "110 - \"Response is Stale\"", "{status}");
         // And so it is for those who come while the upstream is not asked again.
         upstream.forget();
         let reply = pounce.head("/v2/a/manifests/v1").await;
-        assert_eq!(
-            reply.header("warning"),
-            "110 - \"Response is Stale\"",
-            "{status}"
-        );
+        assert_eq!(reply.header("warning"), "110 - \"Response is Stale\"", "{status}");
         assert_eq!(upstream.requests(), 0);
         pounce = pounce.restart(&variables).await;
     }
     upstream.stop().await;
     let reply = pounce.get("/v2/a/manifests/v1").await;
-    assert_eq!(
-        (reply.status, reply.header("warning")),
-        (200, "110 - \"Response is Stale\"")
-    );
+    assert_eq!((reply.status, reply.header("warning")), (200, "110 - \"Response is Stale\""));
     // What is not stored cannot be served, and that is not the same as not being there.
     let reply = pounce.get("/v2/a/manifests/v2").await;
     assert_eq!((reply.status, reply.code().as_str()), (503, "UNAVAILABLE"));
@@ -165,10 +123,7 @@ async fn a_tag_that_is_gone_upstream_is_gone() {
     pounce.get("/v2/a/manifests/v1").await;
     until_tagged(&pounce).await;
     upstream.remove("a", "v1");
-    assert_eq!(
-        pounce.get("/v2/a/manifests/v1").await.code(),
-        "MANIFEST_UNKNOWN"
-    );
+    assert_eq!(pounce.get("/v2/a/manifests/v1").await.code(), "MANIFEST_UNKNOWN");
 }
 
 #[tokio::test]
@@ -176,14 +131,9 @@ async fn a_redirect_loop_ends() {
     let upstream = Upstream::start().await;
     let image = Image::new(1, &[1000]);
     upstream.add("a", "v1", &image);
-    upstream.behave(Manners {
-        redirects_blobs_to: Some(upstream.url()),
-        ..Manners::default()
-    });
+    upstream.behave(Manners { redirects_blobs_to: Some(upstream.url()), ..Manners::default() });
     let pounce = Pounce::before(&upstream).await;
-    let reply = pounce
-        .get(&format!("/v2/a/blobs/{}", digest(image.layer())))
-        .await;
+    let reply = pounce.get(&format!("/v2/a/blobs/{}", digest(image.layer()))).await;
     assert_eq!((reply.status, reply.code().as_str()), (503, "UNAVAILABLE"));
 }
 
@@ -192,28 +142,17 @@ async fn an_upstream_that_refuses_blob_heads_is_asked_by_get() {
     let upstream = Upstream::start().await;
     let image = Image::new(1, &[1000]);
     upstream.add("a", "v1", &image);
-    upstream.behave(Manners {
-        refuses_blob_heads: true,
-        ..Manners::default()
-    });
+    upstream.behave(Manners { refuses_blob_heads: true, ..Manners::default() });
     let pounce = Pounce::before(&upstream).await;
-    let reply = pounce
-        .head(&format!("/v2/a/blobs/{}", digest(image.layer())))
-        .await;
-    assert_eq!(
-        (reply.status, reply.header("content-length")),
-        (200, "1000")
-    );
+    let reply = pounce.head(&format!("/v2/a/blobs/{}", digest(image.layer()))).await;
+    assert_eq!((reply.status, reply.header("content-length")), (200, "1000"));
 }
 
 #[tokio::test]
 async fn one_clients_long_accept_does_not_hide_a_tag_from_others() {
     let upstream = Upstream::start().await;
     upstream.add("a", "v1", &Image::new(1, &[10]));
-    upstream.behave(Manners {
-        longest_accept: Some(2000),
-        ..Manners::default()
-    });
+    upstream.behave(Manners { longest_accept: Some(2000), ..Manners::default() });
     let pounce = with_ttl(&upstream, "0").await;
     let mut request = pounce.request("GET", "/v2/a/manifests/v1");
     for n in 0..40 {
@@ -221,36 +160,23 @@ async fn one_clients_long_accept_does_not_hide_a_tag_from_others() {
     }
     assert_eq!(pounce.send(request).await.status, 200);
     // A 400 from upstream says nothing about what there is.
-    upstream.behave(Manners {
-        longest_accept: Some(10),
-        ..Manners::default()
-    });
+    upstream.behave(Manners { longest_accept: Some(10), ..Manners::default() });
     let reply = pounce.get("/v2/a/manifests/v2").await;
     assert_eq!((reply.status, reply.code().as_str()), (503, "UNAVAILABLE"));
     until_tagged(&pounce).await;
-    assert_eq!(
-        pounce.get("/v2/a/manifests/v1").await.header("warning"),
-        "110 - \"Response is Stale\""
-    );
+    assert_eq!(pounce.get("/v2/a/manifests/v1").await.header("warning"), "110 - \"Response is Stale\"");
 }
 
 #[tokio::test]
 async fn those_who_waited_share_a_failure() {
     let upstream = Upstream::start().await;
-    upstream.behave(Manners {
-        stalls: true,
-        status: Some(500),
-        ..Manners::default()
-    });
+    upstream.behave(Manners { stalls: true, status: Some(500), ..Manners::default() });
     let pounce = Pounce::before(&upstream).await;
     let release = async {
         tokio::time::sleep(std::time::Duration::from_millis(200)).await;
         upstream.release();
     };
-    let (replies, ()) = tokio::join!(
-        join_all((0..10).map(|_| pounce.get("/v2/a/manifests/v1"))),
-        release
-    );
+    let (replies, ()) = tokio::join!(join_all((0..10).map(|_| pounce.get("/v2/a/manifests/v1"))), release);
     for reply in replies {
         assert_eq!((reply.status, reply.code().as_str()), (503, "UNAVAILABLE"));
     }

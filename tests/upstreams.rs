@@ -54,17 +54,8 @@ async fn ns_path_and_neither_choose_the_upstream() {
         assert_eq!(pounce.get(path).await.body, image.manifest, "{path}");
     }
     for (path, image) in [
-        (
-            format!(
-                "/v2/org/app/blobs/{}?ns=ghcr.io",
-                digest(two.theirs.layer())
-            ),
-            &two.theirs,
-        ),
-        (
-            format!("/v2/org/app/blobs/{}", digest(two.ours.layer())),
-            &two.ours,
-        ),
+        (format!("/v2/org/app/blobs/{}?ns=ghcr.io", digest(two.theirs.layer())), &two.theirs),
+        (format!("/v2/org/app/blobs/{}", digest(two.ours.layer())), &two.ours),
     ] {
         assert_eq!(pounce.get(&path).await.body, image.layer(), "{path}");
         pounce.until_stored(&digest(image.layer())).await;
@@ -78,16 +69,10 @@ async fn ns_path_and_neither_choose_the_upstream() {
         .filter_map(|key| key.strip_prefix("docker/registry/v2/repositories/"))
         .map(|key| key.split("/_").next().unwrap().to_owned())
         .collect();
-    assert_eq!(
-        repositories,
-        ["ghcr.io/org/app".to_owned(), "org/app".to_owned()].into()
-    );
+    assert_eq!(repositories, ["ghcr.io/org/app".to_owned(), "org/app".to_owned()].into());
     // No upstream hears its own host's name in a path.
     let both = [two.default.seen(), two.ghcr.seen()].concat();
-    assert!(
-        both.iter()
-            .all(|seen| seen.path.starts_with("/v2/org/app/"))
-    );
+    assert!(both.iter().all(|seen| seen.path.starts_with("/v2/org/app/")));
 }
 
 #[tokio::test]
@@ -95,18 +80,9 @@ async fn a_blob_of_one_upstream_is_not_the_others() {
     let two = Two::new().await;
     let pounce = two.pounce(&[]).await;
     let theirs = format!("blobs/{}", digest(two.theirs.layer()));
-    assert_eq!(
-        pounce
-            .get(&format!("/v2/ghcr.io/org/app/{theirs}"))
-            .await
-            .status,
-        200
-    );
+    assert_eq!(pounce.get(&format!("/v2/ghcr.io/org/app/{theirs}")).await.status, 200);
     pounce.until_stored(&digest(two.theirs.layer())).await;
-    for path in [
-        format!("/v2/org/app/{theirs}"),
-        format!("/v2/org/app/{theirs}?ns=docker.io"),
-    ] {
+    for path in [format!("/v2/org/app/{theirs}"), format!("/v2/org/app/{theirs}?ns=docker.io")] {
         let reply = pounce.get(&path).await;
         assert_eq!((reply.status, &reply.code()[..]), (404, "BLOB_UNKNOWN"));
     }
@@ -116,10 +92,7 @@ async fn a_blob_of_one_upstream_is_not_the_others() {
 async fn what_one_upstream_refuses_another_one_may_have() {
     let two = Two::new().await;
     let pounce = two.pounce(&[]).await;
-    two.ghcr.behave(Manners {
-        stalls: true,
-        ..Manners::default()
-    });
+    two.ghcr.behave(Manners { stalls: true, ..Manners::default() });
     let ours = format!("org/app/blobs/{}", digest(two.ours.layer()));
     // The first fill asks an upstream that does not have the blob, and is not answered yet.
     let (refused, served, ()) = tokio::join!(
@@ -143,29 +116,17 @@ async fn what_one_upstream_refuses_another_one_may_have() {
 async fn more_than_ten_upstreams_from_variables() {
     let two = Two::new().await;
     let url = two.ghcr.url();
-    let names: Vec<_> = (0..12)
-        .map(|index| format!("REGISTRY_PROXY_UPSTREAMS_{index}_"))
-        .collect();
+    let names: Vec<_> = (0..12).map(|index| format!("REGISTRY_PROXY_UPSTREAMS_{index}_")).collect();
     let mut variables = Vec::new();
     for (index, name) in names.iter().enumerate() {
-        let url = if index == 11 {
-            url.clone()
-        } else {
-            "http://127.0.0.1:1".to_owned()
-        };
+        let url = if index == 11 { url.clone() } else { "http://127.0.0.1:1".to_owned() };
         variables.push((format!("{name}HOST"), format!("r{index}.example.com")));
         variables.push((format!("{name}REMOTEURL"), url));
     }
     let pounce = Pounce::with(&borrowed(&variables)).await;
     let reply = pounce.get("/v2/r11.example.com/org/app/manifests/v1").await;
     assert_eq!(reply.body, two.theirs.manifest);
-    assert_eq!(
-        pounce
-            .get("/v2/r10.example.com/org/app/manifests/v1")
-            .await
-            .status,
-        503
-    );
+    assert_eq!(pounce.get("/v2/r10.example.com/org/app/manifests/v1").await.status, 503);
 }
 
 #[tokio::test]
@@ -187,26 +148,12 @@ async fn a_host_that_nobody_configured_is_never_asked() {
     ] {
         for path in ["manifests/v1", "tags/list"] {
             let reply = pounce.get(&format!("/v2/org/app/{path}?ns={ns}")).await;
-            assert_eq!(
-                (reply.status, &reply.code()[..]),
-                (404, "NAME_UNKNOWN"),
-                "{ns}"
-            );
+            assert_eq!((reply.status, &reply.code()[..]), (404, "NAME_UNKNOWN"), "{ns}");
         }
     }
-    assert_eq!(
-        (
-            elsewhere.requests(),
-            two.default.requests(),
-            two.ghcr.requests()
-        ),
-        (0, 0, 0)
-    );
+    assert_eq!((elsewhere.requests(), two.default.requests(), two.ghcr.requests()), (0, 0, 0));
     // The default's name in front of another's is neither's repository.
-    for path in [
-        "ghcr.io/org/app/manifests/v1?ns=docker.io",
-        "docker.io/ghcr.io/org/app/manifests/v1",
-    ] {
+    for path in ["ghcr.io/org/app/manifests/v1?ns=docker.io", "docker.io/ghcr.io/org/app/manifests/v1"] {
         let reply = pounce.get(&format!("/v2/{path}")).await;
         assert_eq!((reply.status, &reply.code()[..]), (404, "NAME_UNKNOWN"));
     }
@@ -228,10 +175,7 @@ async fn the_default_upstream_may_go_by_several_names() {
     let lists: [&[(&str, &str)]; 3] = [
         &[("REGISTRY_PROXY_HOST", "registry.internal:5000, quay.io")],
         &[("REGISTRY_PROXY_HOST", "[registry.internal:5000, quay.io]")],
-        &[
-            ("REGISTRY_PROXY_HOST_0", "registry.internal:5000"),
-            ("REGISTRY_PROXY_HOST_1", "quay.io"),
-        ],
+        &[("REGISTRY_PROXY_HOST_0", "registry.internal:5000"), ("REGISTRY_PROXY_HOST_1", "quay.io")],
     ];
     for hosts in lists {
         let pounce = two.pounce(hosts).await;
@@ -250,13 +194,9 @@ async fn the_default_upstream_may_go_by_several_names() {
 #[tokio::test]
 async fn pounces_own_name_is_no_upstream() {
     let two = Two::new().await;
-    let pounce = two
-        .pounce(&[("REGISTRY_HTTP_HOST", "https://registry.example.com:8443")])
-        .await;
+    let pounce = two.pounce(&[("REGISTRY_HTTP_HOST", "https://registry.example.com:8443")]).await;
     for ns in ["registry.example.com:8443", "registry.example.com"] {
-        let reply = pounce
-            .get(&format!("/v2/org/app/manifests/v1?ns={ns}"))
-            .await;
+        let reply = pounce.get(&format!("/v2/org/app/manifests/v1?ns={ns}")).await;
         assert_eq!(reply.body, two.ours.manifest, "{ns}");
     }
 }
@@ -277,10 +217,9 @@ async fn further_upstreams_without_a_default_one() {
     ];
     let pounce = Pounce::with(&variables).await;
     // A name has no colon.
-    for path in [
-        "/v2/registry.internal_5000/org/app/manifests/v1",
-        "/v2/org/app/manifests/v1?ns=registry.internal:5000",
-    ] {
+    for path in
+        ["/v2/registry.internal_5000/org/app/manifests/v1", "/v2/org/app/manifests/v1?ns=registry.internal:5000"]
+    {
         assert_eq!(pounce.get(path).await.body, two.theirs.manifest);
     }
     let reply = pounce.get("/v2/org/app/manifests/v1").await;
@@ -293,21 +232,12 @@ async fn further_upstreams_without_a_default_one() {
 async fn each_upstream_has_its_own_credentials() {
     let two = Two::new().await;
     for upstream in [&two.default, &two.ghcr] {
-        upstream.behave(Manners {
-            auth: Auth::Bearer,
-            ..Manners::default()
-        });
+        upstream.behave(Manners { auth: Auth::Bearer, ..Manners::default() });
     }
     let pounce = two
-        .pounce(&[
-            ("REGISTRY_PROXY_UPSTREAMS_0_USERNAME", "user"),
-            ("REGISTRY_PROXY_UPSTREAMS_0_PASSWORD", "secret"),
-        ])
+        .pounce(&[("REGISTRY_PROXY_UPSTREAMS_0_USERNAME", "user"), ("REGISTRY_PROXY_UPSTREAMS_0_PASSWORD", "secret")])
         .await;
-    assert_eq!(
-        pounce.get("/v2/ghcr.io/org/app/manifests/v1").await.status,
-        200
-    );
+    assert_eq!(pounce.get("/v2/ghcr.io/org/app/manifests/v1").await.status, 200);
     assert_eq!(pounce.get("/v2/org/app/manifests/v1").await.status, 404);
     let sent = |upstream: &Upstream| {
         let seen = upstream.seen();
@@ -324,9 +254,6 @@ async fn one_that_is_away_does_not_take_the_other_along() {
     let mut two = Two::new().await;
     two.ghcr.stop().await;
     let pounce = two.pounce(&[]).await;
-    assert_eq!(
-        pounce.get("/v2/ghcr.io/org/app/manifests/v1").await.status,
-        503
-    );
+    assert_eq!(pounce.get("/v2/ghcr.io/org/app/manifests/v1").await.status, 503);
     assert_eq!(pounce.get("/v2/org/app/manifests/v1").await.status, 200);
 }

@@ -23,11 +23,8 @@ struct Stage {
 impl Stage {
     async fn new() -> Self {
         let upstream = Upstream::start().await;
-        let (image, amd64, arm64) = (
-            Image::new(1, &[100_000, 0]),
-            Image::new(2, &[200_000]),
-            Image::new(3, &[300_000]),
-        );
+        let (image, amd64, arm64) =
+            (Image::new(1, &[100_000, 0]), Image::new(2, &[200_000]), Image::new(3, &[300_000]));
         upstream.add("org/app", "v1", &image);
         upstream.add("org/multi", "only-amd64", &amd64);
         upstream.add("org/multi", "only-arm64", &arm64);
@@ -38,13 +35,7 @@ impl Stage {
         let index = json!({"schemaVersion": 2, "mediaType": OCI_INDEX,
             "manifests": [entry(&amd64, "amd64"), entry(&arm64, "arm64")]});
         upstream.add_manifest("org/multi", "v1", OCI_INDEX, index.to_string());
-        Self {
-            upstream,
-            folder: TempDir::new().unwrap(),
-            image,
-            amd64,
-            arm64,
-        }
+        Self { upstream, folder: TempDir::new().unwrap(), image, amd64, arm64 }
     }
 
     fn warm(&self, arguments: &[&str]) -> (i32, String) {
@@ -52,12 +43,7 @@ impl Stage {
     }
 
     /// Exit status, and everything that was printed.
-    fn warm_with(
-        &self,
-        arguments: &[&str],
-        variables: &[(&str, &str)],
-        input: &str,
-    ) -> (i32, String) {
+    fn warm_with(&self, arguments: &[&str], variables: &[(&str, &str)], input: &str) -> (i32, String) {
         let mut child = Command::new(crate::support::program())
             .env_clear()
             .env("REGISTRY_PROXY_REMOTEURL", self.upstream.url())
@@ -70,17 +56,8 @@ impl Stage {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        child
-            .stdin
-            .take()
-            .unwrap()
-            .write_all(input.as_bytes())
-            .unwrap();
-        let Output {
-            status,
-            stdout,
-            stderr,
-        } = child.wait_with_output().unwrap();
+        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+        let Output { status, stdout, stderr } = child.wait_with_output().unwrap();
         let text = [stdout, stderr].map(|bytes| String::from_utf8(bytes).unwrap());
         (status.code().unwrap(), text.concat())
     }
@@ -102,24 +79,15 @@ async fn a_second_run_does_nothing_and_says_so() {
     let (status, said) = stage.warm(&["org/app:v1"]);
     assert_eq!(status, 0, "{said}");
     assert!(said.contains("org/app:v1: copied 3 blobs"), "{said}");
-    assert!(
-        said.contains("everything is in the bucket: 1 manifests and 3 blobs"),
-        "{said}"
-    );
+    assert!(said.contains("everything is in the bucket: 1 manifests and 3 blobs"), "{said}");
     for blob in stage.image.blobs.iter().chain([&stage.image.manifest]) {
         assert!(has(&stage.root(), blob));
     }
     stage.upstream.forget();
     let (status, said) = stage.warm(&["org/app:v1"]);
     assert_eq!(status, 0, "{said}");
-    assert!(
-        said.contains("org/app:v1: is in the bucket already"),
-        "{said}"
-    );
-    assert!(
-        said.contains("nothing to do: 1 manifests and 3 blobs are in the bucket"),
-        "{said}"
-    );
+    assert!(said.contains("org/app:v1: is in the bucket already"), "{said}");
+    assert!(said.contains("nothing to do: 1 manifests and 3 blobs are in the bucket"), "{said}");
     assert_eq!(stage.upstream.requests(), 0);
 }
 
@@ -131,10 +99,7 @@ async fn what_is_warm_needs_no_upstream() {
     stage.upstream.stop().await;
     let process = Process::start(&[
         ("REGISTRY_PROXY_REMOTEURL", &url[..]),
-        (
-            "REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY",
-            stage.root().to_str().unwrap(),
-        ),
+        ("REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY", stage.root().to_str().unwrap()),
     ]);
     let get = async |path: String| reqwest::get(process.url(&path)).await.unwrap();
     assert_eq!(get("/v2/org/multi/manifests/v1".into()).await.status(), 200);
@@ -156,10 +121,7 @@ async fn one_platform_of_an_index() {
     assert!(said.contains("2 manifests and 2 blobs"), "{said}");
     assert!(has(&stage.root(), stage.arm64.layer()) && !has(&stage.root(), stage.amd64.layer()));
     let (status, said) = stage.warm(&["--platform", "linux/s390x", "org/multi:v1"]);
-    assert!(
-        status == 1 && said.contains("no manifest for linux/s390x"),
-        "{said}"
-    );
+    assert!(status == 1 && said.contains("no manifest for linux/s390x"), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -169,10 +131,7 @@ async fn images_from_a_file_and_from_standard_input() {
     let file = stage.folder.path().join("list");
     std::fs::write(&file, list).unwrap();
     let (status, said) = stage.warm(&["--from", file.to_str().unwrap()]);
-    assert!(
-        status == 0 && said.contains("2 manifests and 5 blobs"),
-        "{said}"
-    );
+    assert!(status == 0 && said.contains("2 manifests and 5 blobs"), "{said}");
     let (status, said) = stage.warm_with(&["--from", "-"], &[], list);
     assert!(status == 0 && said.contains("nothing to do"), "{said}");
     let (status, said) = stage.warm_with(&["--from", "-"], &[], "org/app:v1\nNot An Image\n");
@@ -189,12 +148,7 @@ async fn nobody_has_to_listen_and_no_list_is_endless() {
         .env("REGISTRY_PROXY_REMOTEURL", stage.upstream.url())
         .env("REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY", stage.root())
         .args(["warm", "org/app:v1", "org/multi:v1"]);
-    let full = || {
-        std::fs::File::options()
-            .write(true)
-            .open("/dev/full")
-            .unwrap()
-    };
+    let full = || std::fs::File::options().write(true).open("/dev/full").unwrap();
     let status = command.stdout(full()).stderr(full()).status().unwrap();
     assert_eq!(status.code(), Some(0));
     assert!(has(&stage.root(), stage.arm64.layer()));
@@ -205,10 +159,7 @@ async fn nobody_has_to_listen_and_no_list_is_endless() {
 #[tokio::test(flavor = "multi_thread")]
 async fn two_at_once_do_not_fall_over_each_other() {
     let stage = Stage::new().await;
-    stage.upstream.behave(Manners {
-        stalls: true,
-        ..Manners::default()
-    });
+    stage.upstream.behave(Manners { stalls: true, ..Manners::default() });
     std::thread::scope(|scope| {
         let first = scope.spawn(|| stage.warm(&["org/app:v1"]));
         // The first one has the folder, and waits for the upstream.
@@ -216,10 +167,7 @@ async fn two_at_once_do_not_fall_over_each_other() {
             std::thread::sleep(std::time::Duration::from_millis(5));
         }
         let (status, said) = stage.warm(&["org/app:v1"]);
-        assert!(
-            status == 1 && said.contains("another pounce uses"),
-            "{said}"
-        );
+        assert!(status == 1 && said.contains("another pounce uses"), "{said}");
         stage.upstream.release();
         assert_eq!(first.join().unwrap().0, 0);
     });
@@ -230,24 +178,12 @@ async fn what_fails_is_told_and_the_rest_is_done() {
     let stage = Stage::new().await;
     let (status, said) = stage.warm(&["org/none:v1", "quay.io/org/app", "org/app:v1"]);
     assert_eq!(status, 1, "{said}");
-    assert!(
-        said.contains("org/none:v1: ") && said.contains("org/app:v1: copied"),
-        "{said}"
-    );
+    assert!(said.contains("org/none:v1: ") && said.contains("org/app:v1: copied"), "{said}");
     assert!(said.contains("no upstream for quay.io"), "{said}");
-    assert!(
-        said.contains("not everything is in the bucket: 2 failed"),
-        "{said}"
-    );
-    stage.upstream.behave(Manners {
-        corrupts: true,
-        ..Manners::default()
-    });
+    assert!(said.contains("not everything is in the bucket: 2 failed"), "{said}");
+    stage.upstream.behave(Manners { corrupts: true, ..Manners::default() });
     let (status, said) = stage.warm(&["org/multi:only-arm64"]);
-    assert!(
-        status == 1 && said.contains("could not be stored"),
-        "{said}"
-    );
+    assert!(status == 1 && said.contains("could not be stored"), "{said}");
     assert!(!has(&stage.root(), stage.arm64.layer()));
 }
 
@@ -262,12 +198,7 @@ async fn an_upstream_of_another_host_and_a_spool_without_room() {
     ];
     let (status, said) = stage.warm_with(&["ghcr.io/org/app:v1"], &variables, "");
     assert!(status == 0 && said.contains("copied 3 blobs"), "{said}");
-    assert!(
-        stage
-            .root()
-            .join("docker/registry/v2/repositories/ghcr.io/org/app")
-            .is_dir()
-    );
+    assert!(stage.root().join("docker/registry/v2/repositories/ghcr.io/org/app").is_dir());
     let (status, said) = stage.warm_with(&["ghcr.io/org/app:v1"], &variables, "");
     assert!(status == 0 && said.contains("nothing to do"), "{said}");
 }
@@ -277,25 +208,14 @@ async fn it_runs_beside_a_pounce_that_has_the_folder() {
     let stage = Stage::new().await;
     let pounce = Pounce::before(&stage.upstream).await;
     let (root, addr) = (pounce.root(), pounce.addr.to_string());
-    let variables = [
-        (
-            "REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY",
-            root.to_str().unwrap(),
-        ),
-        ("REGISTRY_HTTP_ADDR", &addr[..]),
-    ];
+    let variables =
+        [("REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY", root.to_str().unwrap()), ("REGISTRY_HTTP_ADDR", &addr[..])];
     let (status, said) = stage.warm_with(&["org/app:v1"], &variables, "");
     assert!(status == 0 && said.contains("copied 3 blobs"), "{said}");
     stage.upstream.forget();
     let layer = digest(stage.image.layer());
     assert_eq!(pounce.get("/v2/org/app/manifests/v1").await.status, 200);
-    assert_eq!(
-        pounce
-            .get(&format!("/v2/org/app/blobs/{layer}"))
-            .await
-            .status,
-        307
-    );
+    assert_eq!(pounce.get(&format!("/v2/org/app/blobs/{layer}")).await.status, 307);
     assert_eq!(stage.upstream.requests(), 0);
 }
 
@@ -326,12 +246,7 @@ async fn the_cache_of_a_build_is_warmed() {
     assert!(status == 0 && output.contains("nothing to do"), "{output}");
     // What is neither is told.
     let index = json!({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [entry(OCI_INDEX, b"neither")]});
-    stage
-        .upstream
-        .add_manifest("org/app", "broken", OCI_INDEX, index.to_string());
+    stage.upstream.add_manifest("org/app", "broken", OCI_INDEX, index.to_string());
     let (status, output) = stage.warm(&["org/app:broken"]);
-    assert!(
-        status == 1 && output.contains(&digest(b"neither")),
-        "{output}"
-    );
+    assert!(status == 1 && output.contains(&digest(b"neither")), "{output}");
 }

@@ -17,9 +17,7 @@ async fn lagging(more: &[(&'static str, &str)]) -> (FakeS3, Vec<(&'static str, S
     let s3 = FakeS3::start(&[Rule::Lags(LAG)]).await;
     let mut variables = s3.variables();
     variables.push(("REGISTRY_STORAGE_S3_TIGRIS", "true".into()));
-    let more = more
-        .iter()
-        .map(|(name, value)| (*name, (*value).to_owned()));
+    let more = more.iter().map(|(name, value)| (*name, (*value).to_owned()));
     variables.extend(more);
     (s3, variables)
 }
@@ -37,10 +35,7 @@ async fn until_redirected(pounce: &Pounce, path: &str) -> Reply {
             return reply;
         }
         assert_eq!(reply.status, 200, "{reply:?}");
-        assert!(
-            began.elapsed() < Duration::from_secs(20),
-            "never redirected"
-        );
+        assert!(began.elapsed() < Duration::from_secs(20), "never redirected");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
@@ -59,10 +54,7 @@ fn reads(s3: &FakeS3) -> Vec<(String, bool)> {
 async fn what_one_replica_takes_twenty_clients_get_from_another_one_at_once() {
     let (s3, variables) = lagging(&[("REGISTRY_STORAGE_REDIRECT_MINAGE", "3s")]).await;
     let variables = borrowed(&variables);
-    let (one, two) = (
-        Pounce::with(&variables).await,
-        Pounce::with(&variables).await,
-    );
+    let (one, two) = (Pounce::with(&variables).await, Pounce::with(&variables).await);
     // Straight to its key, and by way of a rename.
     let image = Image::new(1, &[1000, 6 << 20]);
     one.push_image("a/b", "v1", &image).await;
@@ -105,10 +97,7 @@ async fn a_fill_elsewhere_is_streamed_too_whole_and_in_ranges() {
     let (s3, mut variables) = lagging(&[]).await;
     variables.push(("REGISTRY_PROXY_REMOTEURL", upstream.url()));
     let variables = borrowed(&variables);
-    let (one, two) = (
-        Pounce::with(&variables).await,
-        Pounce::with(&variables).await,
-    );
+    let (one, two) = (Pounce::with(&variables).await, Pounce::with(&variables).await);
     let layer = path(image.layer());
     assert_eq!(one.get("/v2/a/b/manifests/v1").await.status, 200);
     assert_eq!(one.get(&layer).await.body, image.layer());
@@ -124,16 +113,10 @@ async fn a_fill_elsewhere_is_streamed_too_whole_and_in_ranges() {
     assert_eq!(part.header("content-range"), "bytes 10-19/300000");
     assert_eq!(two.range(&layer, "bytes=300000-").await.status, 416);
     let head = two.head(&layer).await;
-    assert_eq!(
-        (head.status, head.header("content-length")),
-        (200, "300000")
-    );
+    assert_eq!((head.status, head.header("content-length")), (200, "300000"));
     let hex = digest(image.layer());
     let hex = hex.strip_prefix("sha256:").unwrap();
-    let streams: Vec<_> = reads(&s3)
-        .into_iter()
-        .filter(|(path, _)| path.contains(hex))
-        .collect();
+    let streams: Vec<_> = reads(&s3).into_iter().filter(|(path, _)| path.contains(hex)).collect();
     assert_eq!(streams.len(), 2, "{streams:?}");
     assert!(streams.iter().all(|(_, leader)| *leader), "{streams:?}");
     assert_eq!(upstream.requests(), 0);
@@ -151,10 +134,7 @@ async fn a_fill_elsewhere_is_streamed_too_whole_and_in_ranges() {
 async fn a_blob_that_another_replica_took_is_seen_with_its_link() {
     let (_s3, variables) = lagging(&[]).await;
     let variables = borrowed(&variables);
-    let (one, two) = (
-        Pounce::with(&variables).await,
-        Pounce::with(&variables).await,
-    );
+    let (one, two) = (Pounce::with(&variables).await, Pounce::with(&variables).await);
     // There is no upstream that could say so, and no manifest.
     let blob = noise(1, 1000);
     one.push("a/b", blob.clone()).await;
@@ -186,10 +166,7 @@ async fn ages_are_by_the_buckets_clock() {
         let rules = |lag| [Rule::Lags(lag), Rule::Clock(apart)];
         s3.rules(&rules(Duration::from_millis(1)));
         let variables = borrowed(&variables);
-        let (one, two) = (
-            Pounce::with(&variables).await,
-            Pounce::with(&variables).await,
-        );
+        let (one, two) = (Pounce::with(&variables).await, Pounce::with(&variables).await);
         let (new, old) = (noise(1, 1000), noise(2, 1000));
         one.push("a/b", old.clone()).await;
         s3.age("", Duration::from_secs(20));
@@ -205,10 +182,7 @@ async fn a_date_in_the_future_makes_a_blob_young_once() {
     let (s3, variables) = lagging(&[("REGISTRY_STORAGE_REDIRECT_MINAGE", "1s")]).await;
     s3.rules(&[]);
     let variables = borrowed(&variables);
-    let (one, two) = (
-        Pounce::with(&variables).await,
-        Pounce::with(&variables).await,
-    );
+    let (one, two) = (Pounce::with(&variables).await, Pounce::with(&variables).await);
     let blob = noise(1, 1000);
     one.push("a/b", blob.clone()).await;
     let hour = Duration::from_hours(1);
@@ -222,22 +196,16 @@ async fn a_date_in_the_future_makes_a_blob_young_once() {
 #[tokio::test]
 async fn where_nothing_lags_or_it_is_switched_off_clients_are_redirected_at_once() {
     let blob = noise(1, 1000);
-    for (lags, minage, status) in [
-        ("false", None, 307),
-        ("true", Some("0"), 307),
-        ("true", None, 200),
-        ("false", Some("1h"), 200),
-    ] {
+    for (lags, minage, status) in
+        [("false", None, 307), ("true", Some("0"), 307), ("true", None, 200), ("false", Some("1h"), 200)]
+    {
         let s3 = FakeS3::start(&[]).await;
         let mut variables = s3.variables();
         variables.push(("REGISTRY_STORAGE_S3_TIGRIS", lags.into()));
         let set = minage.map(|it| ("REGISTRY_STORAGE_REDIRECT_MINAGE", it.to_owned()));
         variables.extend(set);
         let variables = borrowed(&variables);
-        let (one, two) = (
-            Pounce::with(&variables).await,
-            Pounce::with(&variables).await,
-        );
+        let (one, two) = (Pounce::with(&variables).await, Pounce::with(&variables).await);
         one.push("a/b", blob.clone()).await;
         for replica in [&one, &two] {
             let reply = replica.get(&path(&blob)).await;

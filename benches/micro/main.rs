@@ -1,9 +1,5 @@
 //! `make micro`: what single steps of a request take, by criterion.
-#![allow(
-    clippy::unwrap_used,
-    missing_docs,
-    reason = "what goes wrong here ends the measurement"
-)]
+#![allow(clippy::unwrap_used, missing_docs, reason = "what goes wrong here ends the measurement")]
 
 use std::hint::black_box;
 use std::io::{Read, Write};
@@ -37,11 +33,7 @@ fn parsing(c: &mut Criterion) {
         b.iter(|| black_box(digest).text());
     });
     c.bench_function("repository name: parsed", |b| {
-        b.iter(|| {
-            black_box("library/ubuntu")
-                .parse::<RepositoryName>()
-                .unwrap()
-        });
+        b.iter(|| black_box("library/ubuntu").parse::<RepositoryName>().unwrap());
     });
     for layers in [10, 100] {
         let manifest = manifest(layers);
@@ -82,17 +74,11 @@ fn presigning(c: &mut Criterion) {
     .collect();
     let config = Config::load(None, &environment).unwrap().config;
     let store = runtime.block_on(Store::connect(&config.storage)).unwrap();
-    let (digest, base) = (
-        Digest::of(Algorithm::Sha256, b"x"),
-        Url::parse("http://localhost").unwrap(),
-    );
+    let (digest, base) = (Digest::of(Algorithm::Sha256, b"x"), Url::parse("http://localhost").unwrap());
     c.bench_function("presigned URL: made", |b| {
-        b.to_async(&runtime)
-            .iter(|| async { store.presign_blob(&digest, &base).await.unwrap() });
+        b.to_async(&runtime).iter(|| async { store.presign_blob(&digest, &base).await.unwrap() });
     });
-    let kept = runtime
-        .block_on(store.presign_blob(&digest, &base))
-        .unwrap();
+    let kept = runtime.block_on(store.presign_blob(&digest, &base)).unwrap();
     c.bench_function("presigned URL: kept", |b| {
         b.iter(|| black_box(&kept).url(black_box(&digest)));
     });

@@ -58,10 +58,7 @@ pub async fn measure(report: &mut Report) {
     front.take();
     for (operation, path) in [
         ("a fresh replica: a blob, nothing else known", &blob),
-        (
-            "a fresh replica: the manifest by tag, and its blobs asked after",
-            &manifest,
-        ),
+        ("a fresh replica: the manifest by tag, and its blobs asked after", &manifest),
         ("a fresh replica: a blob of it", &blob),
     ] {
         get(&pounce, path).await;
@@ -90,17 +87,7 @@ pub async fn measure(report: &mut Report) {
 
 async fn get(pounce: &Process, path: &str) {
     let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none());
-    let answer = client
-        .build()
-        .unwrap()
-        .get(pounce.url(path))
-        .send()
-        .await
-        .unwrap();
-    assert!(
-        matches!(answer.status().as_u16(), 200 | 307),
-        "{path}: {}",
-        answer.status()
-    );
+    let answer = client.build().unwrap().get(pounce.url(path)).send().await.unwrap();
+    assert!(matches!(answer.status().as_u16(), 200 | 307), "{path}: {}", answer.status());
     answer.bytes().await.unwrap();
 }

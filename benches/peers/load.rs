@@ -70,11 +70,7 @@ impl Load<'_> {
             number.parse().ok()
         });
         match (rate, p99, requests) {
-            (Some(rate), Some(p99), Some(requests)) => Ok(Figures {
-                rate,
-                p99,
-                requests,
-            }),
+            (Some(rate), Some(p99), Some(requests)) => Ok(Figures { rate, p99, requests }),
             _ => Err(format!("wrk said: {}", text.replace(['\n', '|'], " "))),
         }
     }
@@ -82,9 +78,7 @@ impl Load<'_> {
 
 fn milliseconds(text: &str) -> Option<f64> {
     let units = [("us", 0.001), ("ms", 1.0), ("s", 1000.0)];
-    let (number, unit) = units
-        .iter()
-        .find_map(|(unit, factor)| Some((text.strip_suffix(unit)?, factor)))?;
+    let (number, unit) = units.iter().find_map(|(unit, factor)| Some((text.strip_suffix(unit)?, factor)))?;
     Some(number.parse::<f64>().ok()? * unit)
 }
 
@@ -113,9 +107,7 @@ impl Connection {
                 break end + 4;
             }
         };
-        let head = str::from_utf8(&self.buffer[..end])
-            .unwrap()
-            .to_ascii_lowercase();
+        let head = str::from_utf8(&self.buffer[..end]).unwrap().to_ascii_lowercase();
         if request.starts_with(b"HEAD") {
             return head[9..12].parse().unwrap();
         }
@@ -136,9 +128,7 @@ impl Load<'_> {
     pub async fn heads(&self) -> Result<Figures, String> {
         let (host, path) = self.url["http://".len()..].split_once('/').unwrap();
         let addr: SocketAddr = host.parse().unwrap();
-        let header = self
-            .header
-            .map_or(String::new(), |line| format!("{line}\r\n"));
+        let header = self.header.map_or(String::new(), |line| format!("{line}\r\n"));
         let request = format!("HEAD /{path} HTTP/1.1\r\nHost: {host}\r\n{header}\r\n");
         let request = request.into_bytes();
         let (began, length) = (Instant::now(), Duration::from_secs(self.seconds.into()));
@@ -165,10 +155,6 @@ impl Load<'_> {
         times.sort_by(f64::total_cmp);
         #[expect(clippy::cast_precision_loss, reason = "some hundred thousand")]
         let requests = times.len() as f64;
-        Ok(Figures {
-            rate: requests / began.elapsed().as_secs_f64(),
-            p99: times[times.len() * 99 / 100],
-            requests,
-        })
+        Ok(Figures { rate: requests / began.elapsed().as_secs_f64(), p99: times[times.len() * 99 / 100], requests })
     }
 }

@@ -1,15 +1,11 @@
 //! `make bench`: pounce beside its peers, on this machine, in one run.
 //!
-//! Who takes part stands in `benches/peers.toml`. Rounds alternate between the contestants; the medians of all
-//! of them are printed as one table, and what has an axis is drawn into `benches/results/`. A contestant that
-//! does not start has a row that says why. The clients share the machine.
+//! Who takes part stands in `benches/peers.toml`. Rounds alternate between the contestants; the medians of all of them
+//! are printed as one table, and what has an axis is drawn into `benches/results/`. A contestant that does not start
+//! has a row that says why. The clients share the machine.
 //!
 //! `make bench SCENARIO=warm` runs one of the scenarios.
-#![allow(
-    clippy::unwrap_used,
-    missing_docs,
-    reason = "what goes wrong here ends the measurement"
-)]
+#![allow(clippy::unwrap_used, missing_docs, reason = "what goes wrong here ends the measurement")]
 
 mod calls;
 mod cold;
@@ -39,17 +35,12 @@ async fn main() {
     if let Some(chosen) = &chosen
         && !SCENARIOS.contains(&chosen.as_str())
     {
-        eprintln!(
-            "there is no scenario {chosen}: there are {}",
-            SCENARIOS.join(", ")
-        );
+        eprintln!("there is no scenario {chosen}: there are {}", SCENARIOS.join(", "));
         std::process::exit(2);
     }
     let (mut report, began) = (Report::default(), Instant::now());
     for scenario in SCENARIOS {
-        if chosen.as_deref().unwrap_or(scenario) != scenario
-            || (chosen.is_none() && scenario == LARGE)
-        {
+        if chosen.as_deref().unwrap_or(scenario) != scenario || (chosen.is_none() && scenario == LARGE) {
             continue;
         }
         match scenario {

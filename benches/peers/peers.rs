@@ -71,19 +71,13 @@ impl Peer {
         };
         let other = all.iter().find(|peer| peer.name == *like);
         let other = other.unwrap_or_else(|| panic!("{}: there is no {like}", self.name));
-        let Self {
-            mut env, mut files, ..
-        } = other.completed(all);
+        let Self { mut env, mut files, .. } = other.completed(all);
         env.extend(self.env.clone());
         files.extend(self.files.clone());
         Self {
             name: self.name.clone(),
             scenarios: self.scenarios.clone(),
-            command: if self.command.is_empty() {
-                other.command.clone()
-            } else {
-                self.command.clone()
-            },
+            command: if self.command.is_empty() { other.command.clone() } else { self.command.clone() },
             package: self.package.clone().or(other.package.clone()),
             ready: self.ready.clone().or(other.ready.clone()),
             like: None,
@@ -101,8 +95,8 @@ impl Peer {
         self.ready.as_deref().unwrap_or("/healthz")
     }
 
-    /// Starts it, and waits for its first answer. Where that failed once, it is not tried again: every round
-    /// would wait for it.
+    /// Starts it, and waits for its first answer. Where that failed once, it is not tried again: every round would wait
+    /// for it.
     ///
     /// # Errors
     /// It does not start; in a sentence for the table.
@@ -114,10 +108,7 @@ impl Peer {
         }
         let started = self.try_start(words).await;
         if let Err(why) = &started {
-            FAILED
-                .lock()
-                .unwrap()
-                .insert(self.name.clone(), why.clone());
+            FAILED.lock().unwrap().insert(self.name.clone(), why.clone());
         }
         started
     }
@@ -139,11 +130,7 @@ impl Peer {
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("HOME", folder.path())
-            .envs(
-                self.env
-                    .iter()
-                    .map(|(name, text)| (name, filled(text, &words))),
-            )
+            .envs(self.env.iter().map(|(name, text)| (name, filled(text, &words))))
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log);
@@ -153,12 +140,7 @@ impl Peer {
             format!("{}: {error}: install {package}", self.command[0])
         })?;
         let url = format!("http://127.0.0.1:{port}");
-        let mut running = Running {
-            child,
-            url,
-            folder,
-            took: Duration::ZERO,
-        };
+        let mut running = Running { child, url, folder, took: Duration::ZERO };
         let client = reqwest::Client::new();
         let ready = format!("{}{}", running.url, self.ready());
         while client.get(&ready).send().await.is_err() {
@@ -167,10 +149,7 @@ impl Peer {
             }
             if began.elapsed() > PATIENCE {
                 let seconds = PATIENCE.as_secs();
-                return Err(format!(
-                    "it did not answer within {seconds} s: {}",
-                    running.last_words()
-                ));
+                return Err(format!("it did not answer within {seconds} s: {}", running.last_words()));
             }
             tokio::time::sleep(Duration::from_micros(500)).await;
         }

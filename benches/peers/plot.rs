@@ -16,12 +16,7 @@ pub struct Lines {
 
 impl Lines {
     pub fn new(title: &str, axis: &'static str) -> Self {
-        Self {
-            title: title.to_owned(),
-            axis,
-            places: Vec::new(),
-            drawn: Vec::new(),
-        }
+        Self { title: title.to_owned(), axis, places: Vec::new(), drawn: Vec::new() }
     }
 
     /// A figure at a place; places come in their order.

@@ -1,7 +1,7 @@
 //! Pushing, beside a plain multipart upload.
 //!
-//! Three layers are pushed at once into one S3, as clients push them, through each peer; and by the AWS SDK
-//! straight into the S3, as parallel multipart uploads.
+//! Three layers are pushed at once into one S3, as clients push them, through each peer; and by the AWS SDK straight
+//! into the S3, as parallel multipart uploads.
 
 use std::time::Instant;
 
@@ -40,10 +40,7 @@ enum Client {
 pub async fn measure(report: &mut Report) {
     let layers: Vec<Bytes> = (0..LAYERS).map(|seed| noise(seed as u64, LAYER)).collect();
     for round in 0..ROUNDS {
-        for (client, what) in [
-            (Client::Containerd, "containerd"),
-            (Client::Docker, "docker"),
-        ] {
+        for (client, what) in [(Client::Containerd, "containerd"), (Client::Docker, "docker")] {
             let scenario = &format!("push of 3 layers of 128 MiB, as {what} does it");
             for peer in peers::of("push") {
                 let took = report.median(scenario, &peer.name);
@@ -140,10 +137,7 @@ async fn push_all(registry: &str, layers: &[Bytes], client: Client) -> f64 {
                 location = patch(&http, registry, &location, body).await;
                 http.put(closing(&location, digest))
             }
-            Client::Containerd => http
-                .put(closing(&location, digest))
-                .header("content-length", layer.len())
-                .body(body),
+            Client::Containerd => http.put(closing(&location, digest)).header("content-length", layer.len()).body(body),
         };
         assert_eq!(closing.send().await.unwrap().status(), 201);
     });
@@ -156,12 +150,7 @@ async fn begin(http: &reqwest::Client, registry: &str) -> String {
     located(registry, &begun.send().await.unwrap())
 }
 
-async fn patch(
-    http: &reqwest::Client,
-    registry: &str,
-    location: &str,
-    body: reqwest::Body,
-) -> String {
+async fn patch(http: &reqwest::Client, registry: &str, location: &str, body: reqwest::Body) -> String {
     let reply = http.patch(location).body(body).send().await.unwrap();
     assert_eq!(reply.status(), 202);
     located(registry, &reply)
@@ -195,11 +184,7 @@ pub async fn large(report: &mut Report) {
     let body = stream::iter((0..LARGE).map(move |index| Ok::<_, std::io::Error>(piece(index))));
     let body = reqwest::Body::wrap_stream(body);
     let location = patch(&http, &pounce.url, &location, body).await;
-    let closed = http
-        .put(closing(&location, &expected))
-        .send()
-        .await
-        .unwrap();
+    let closed = http.put(closing(&location, &expected)).send().await.unwrap();
     assert_eq!(closed.status(), 201);
     let pushed = began.elapsed().as_secs_f64();
     let began = Instant::now();
@@ -215,11 +200,6 @@ pub async fn large(report: &mut Report) {
     assert_eq!(actual, expected, "other bytes came back");
     let peak = &format!("{scenario}: peak memory");
     report.one(scenario, &peer.name, "s", pushed);
-    report.one(
-        "the same blob pulled back",
-        &peer.name,
-        "s",
-        began.elapsed().as_secs_f64(),
-    );
+    report.one("the same blob pulled back", &peer.name, "s", began.elapsed().as_secs_f64());
     report.one(peak, &peer.name, "MiB", pounce.peak());
 }

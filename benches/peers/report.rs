@@ -23,34 +23,18 @@ pub struct Report {
 
 impl Report {
     /// Takes figures, or why there are none. Those of one scenario and contestant are rounds.
-    pub fn add(
-        &mut self,
-        scenario: &str,
-        who: &str,
-        unit: &'static str,
-        values: Result<Vec<f64>, String>,
-    ) {
+    pub fn add(&mut self, scenario: &str, who: &str, unit: &'static str, values: Result<Vec<f64>, String>) {
         match &values {
             Ok(values) => eprintln!("{scenario}: {who}: {values:.3?} {unit}"),
             Err(why) => eprintln!("{scenario}: {who}: {why}"),
         }
         let same = |row: &&mut Row| row.scenario == scenario && row.who == who && row.unit == unit;
         match (self.rows.iter_mut().find(same), values) {
-            (
-                Some(Row {
-                    values: Ok(all), ..
-                }),
-                Ok(values),
-            ) => all.extend(values),
+            (Some(Row { values: Ok(all), .. }), Ok(values)) => all.extend(values),
             // The first failure says it.
             (Some(Row { values: Err(_), .. }), _) => {}
             (Some(row), Err(why)) => row.values = Err(why),
-            (None, values) => self.rows.push(Row {
-                scenario: scenario.to_owned(),
-                who: who.to_owned(),
-                unit,
-                values,
-            }),
+            (None, values) => self.rows.push(Row { scenario: scenario.to_owned(), who: who.to_owned(), unit, values }),
         }
     }
 
@@ -89,11 +73,7 @@ impl Report {
         let of = |scenario| self.rows.iter().filter(move |row| row.scenario == scenario);
         let mut above = "";
         for row in scenarios.into_iter().flat_map(of) {
-            let scenario = if row.scenario == above {
-                ""
-            } else {
-                &row.scenario
-            };
+            let scenario = if row.scenario == above { "" } else { &row.scenario };
             above = &row.scenario;
             let _ = match &row.values {
                 Err(why) => writeln!(text, "| {scenario} | {} | {why} | | |", row.who),
@@ -104,16 +84,11 @@ impl Report {
                         1 => String::new(),
                         _ => format!("{}–{}", number(least), number(most)),
                     };
-                    let pounce = self
-                        .pounce(row)
-                        .filter(|pounce| !std::ptr::eq(*pounce, row));
+                    let pounce = self.pounce(row).filter(|pounce| !std::ptr::eq(*pounce, row));
                     let pounce = pounce.and_then(|row| row.values.as_ref().ok().cloned());
                     let ratio = pounce.map_or(String::new(), |it| number(median(it) / middle));
                     let (who, middle) = (&row.who, number(middle));
-                    writeln!(
-                        text,
-                        "| {scenario} | {who} | {middle} {unit} | {spread} | {ratio} |"
-                    )
+                    writeln!(text, "| {scenario} | {who} | {middle} {unit} | {spread} | {ratio} |")
                 }
             };
         }

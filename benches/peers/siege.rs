@@ -35,14 +35,10 @@ pub async fn measure(report: &mut Report) {
         assert_eq!(Connection::to(addr).await.ask(&shown).await, 307);
         report.one(scenario, &peer.name, "ms", latency(addr, &shown).await);
         for (users, whom) in [(false, "one user"), (true, "many users")] {
-            let who =
-                format!("the same, while {GUESSES} passwords a second are guessed for {whom}");
-            let (latency, (wrong, limited)) =
-                tokio::join!(latency(addr, &shown), guess(addr, users));
+            let who = format!("the same, while {GUESSES} passwords a second are guessed for {whom}");
+            let (latency, (wrong, limited)) = tokio::join!(latency(addr, &shown), guess(addr, users));
             report.one(scenario, &who, "ms", latency);
-            let answers = format!(
-                "Guesses for {whom}: {wrong} were compared (401), {limited} were not (429)."
-            );
+            let answers = format!("Guesses for {whom}: {wrong} were compared (401), {limited} were not (429).");
             report.note(answers);
         }
     }
@@ -88,11 +84,7 @@ async fn guess(addr: SocketAddr, users: bool) -> (usize, usize) {
         tokio::time::sleep_until(due.into()).await;
         // A guess that is compared takes its time; the next one does not wait for it.
         connections.push(tokio::spawn(async move {
-            let user = if users {
-                format!("user-{at}")
-            } else {
-                "alice".to_owned()
-            };
+            let user = if users { format!("user-{at}") } else { "alice".to_owned() };
             let guess = request("/v2/", &user, &format!("guess {at}"));
             Connection::to(addr).await.ask(&guess).await
         }));

@@ -33,12 +33,7 @@ pub async fn measure(report: &mut Report) {
                 Ok((ready, served)) => {
                     let millis = |it: std::time::Duration| it.as_secs_f64() * 1000.0;
                     report.one("exec to ready, over an S3", name, "ms", millis(ready));
-                    report.one(
-                        "exec to the first blob answered",
-                        name,
-                        "ms",
-                        millis(served),
-                    );
+                    report.one("exec to the first blob answered", name, "ms", millis(served));
                 }
                 Err(why) => report.add("exec to ready, over an S3", name, "ms", Err(why)),
             }

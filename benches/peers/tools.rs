@@ -63,8 +63,8 @@ pub fn missing(programs: &[(&str, &str)]) -> Option<String> {
     Some(format!("{program} is missing: install {package}"))
 }
 
-/// A temporary folder for so many bytes, in memory where there is room: to create and to remove what a scenario
-/// starts from would otherwise take longer than to measure.
+/// A temporary folder for so many bytes, in memory where there is room: to create and to remove what a scenario starts
+/// from would otherwise take longer than to measure.
 pub fn folder(bytes: u64) -> TempDir {
     const IN_MEMORY: &str = "/dev/shm";
     let room = rustix::fs::statvfs(IN_MEMORY);
@@ -100,8 +100,8 @@ pub fn flush() {
     assert!(Command::new("sync").status().unwrap().success());
 }
 
-/// Has `bytes` of memory before the clock runs: a virtual machine's host takes back what nobody uses, and to
-/// give it again takes longer than a pull.
+/// Has `bytes` of memory before the clock runs: a virtual machine's host takes back what nobody uses, and to give it
+/// again takes longer than a pull.
 pub fn touch_memory(bytes: usize) {
     let folder = TempDir::new().unwrap();
     let mut file = File::create(folder.path().join("touched")).unwrap();
@@ -126,23 +126,14 @@ pub fn free_port() -> u16 {
 pub async fn until_up(url: &str) {
     let began = Instant::now();
     while reqwest::get(url).await.is_err() {
-        assert!(
-            began.elapsed() < Duration::from_secs(20),
-            "{url} does not come up"
-        );
+        assert!(began.elapsed() < Duration::from_secs(20), "{url} does not come up");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 
 pub fn machine() -> String {
     let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = cpu
-        .lines()
-        .find_map(|line| line.strip_prefix("model name"))
-        .unwrap_or("an unknown processor");
+    let model = cpu.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or("an unknown processor");
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    format!(
-        "{cores} cores of {}",
-        model.trim_start_matches([' ', '\t', ':'])
-    )
+    format!("{cores} cores of {}", model.trim_start_matches([' ', '\t', ':']))
 }

@@ -39,15 +39,7 @@ struct Question<'a> {
 const ACCEPT: &str = "Accept: application/vnd.oci.image.manifest.v1+json";
 
 fn ask<'a>(scenario: &'a str, path: &'a str) -> Question<'a> {
-    Question {
-        scenario,
-        path,
-        connections: 32,
-        header: Some(ACCEPT),
-        script: None,
-        heads: false,
-        rounds: ROUNDS,
-    }
+    Question { scenario, path, connections: 32, header: Some(ACCEPT), script: None, heads: false, rounds: ROUNDS }
 }
 
 /// Somebody who runs, or does not.
@@ -61,10 +53,7 @@ pub async fn measure(report: &mut Report) {
     for connections in [1, 32, 256] {
         let plural = if connections == 1 { "" } else { "s" };
         let scenario = &format!("blob GET, {connections} connection{plural}");
-        let question = Question {
-            connections,
-            ..ask(scenario, &blob)
-        };
+        let question = Question { connections, ..ask(scenario, &blob) };
         rounds(report, &contestants, &question).await;
         for (peer, _) in &contestants {
             if let Some(rate) = report.median(scenario, &peer.name) {
@@ -76,22 +65,9 @@ pub async fn measure(report: &mut Report) {
     let logging = start("logging", &world).await;
     rounds(report, &logging, &ask("blob GET, 32 connections", &blob)).await;
     drop(logging);
-    rounds(
-        report,
-        &contestants,
-        &ask("manifest GET by tag, 2.5 KB", &manifest),
-    )
-    .await;
-    rounds(
-        report,
-        &contestants,
-        &ask("manifest GET by digest", &digest),
-    )
-    .await;
-    let question = Question {
-        heads: true,
-        ..ask("manifest HEAD by tag", &manifest)
-    };
+    rounds(report, &contestants, &ask("manifest GET by tag, 2.5 KB", &manifest)).await;
+    rounds(report, &contestants, &ask("manifest GET by digest", &digest)).await;
+    let question = Question { heads: true, ..ask("manifest HEAD by tag", &manifest) };
     rounds(report, &contestants, &question).await;
     rounds(report, &contestants, &ask("GET /v2/", "/v2/")).await;
     drop(contestants);
@@ -99,11 +75,7 @@ pub async fn measure(report: &mut Report) {
     let basic = STANDARD.encode(format!("{}:{}", USER.0, USER.1));
     let header = format!("Authorization: Basic {basic}");
     let contestants = start("htpasswd", &world).await;
-    let question = Question {
-        header: Some(&header),
-        rounds: SLOW_ROUNDS,
-        ..ask("blob GET with htpasswd", &blob)
-    };
+    let question = Question { header: Some(&header), rounds: SLOW_ROUNDS, ..ask("blob GET with htpasswd", &blob) };
     rounds(report, &contestants, &question).await;
     drop(contestants);
     many(report, &world).await;
@@ -132,10 +104,7 @@ async fn many(report: &mut Report, world: &World) {
         report.one(scenario, &peer.name, "MiB", after - before);
     }
     let blob = world.blob();
-    let question = Question {
-        script: Some(&script),
-        ..ask(scenario, &blob)
-    };
+    let question = Question { script: Some(&script), ..ask(scenario, &blob) };
     rounds(report, &contestants, &question).await;
 }
 
@@ -184,11 +153,7 @@ async fn rounds(report: &mut Report, contestants: &[Contestant], question: &Ques
                 continue;
             }
             let processor = running.processor();
-            let made = if question.heads {
-                load.heads().await
-            } else {
-                tokio::task::block_in_place(|| load.run())
-            };
+            let made = if question.heads { load.heads().await } else { tokio::task::block_in_place(|| load.run()) };
             match made {
                 Ok(made) => {
                     rates.push(made.rate);

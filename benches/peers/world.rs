@@ -55,12 +55,7 @@ impl World {
         let answer = client.build().unwrap().get(url).send().await.unwrap();
         let url = answer.headers()["location"].to_str().unwrap().to_owned();
         words.insert("url", url);
-        Self {
-            s3,
-            words,
-            folder,
-            image,
-        }
+        Self { s3, words, folder, image }
     }
 
     pub fn blob(&self) -> String {
@@ -92,8 +87,7 @@ impl World {
         let numbers: Vec<u32> = (0..blobs).collect();
         thread::scope(|scope| {
             let shares = numbers.chunks(numbers.len().div_ceil(threads).max(1));
-            let shares =
-                shares.map(|share| scope.spawn(|| share.iter().copied().map(put).collect()));
+            let shares = shares.map(|share| scope.spawn(|| share.iter().copied().map(put).collect()));
             // All of them begin before the first is waited for.
             let shares: Vec<thread::ScopedJoinHandle<Vec<_>>> = shares.collect();
             let paths = shares.into_iter().map(|share| share.join().unwrap());
@@ -151,10 +145,7 @@ pub fn s3_words(s3: &Process) -> Words {
         ("REGISTRY_STORAGE_S3_SECRETKEY", "secretkey"),
     ];
     let word = |(variable, word)| {
-        let (_, value) = variables
-            .iter()
-            .find(|(name, _)| *name == variable)
-            .unwrap();
+        let (_, value) = variables.iter().find(|(name, _)| *name == variable).unwrap();
         (word, value.clone())
     };
     names.into_iter().map(word).collect()
@@ -190,8 +181,6 @@ pub async fn push_manifest(registry: &str, name: &str, tag: &str, image: &Image)
 }
 
 fn write(path: &Path, content: &[u8]) {
-    fs::create_dir(path.parent().unwrap())
-        .or_else(|_| fs::create_dir_all(path.parent().unwrap()))
-        .unwrap();
+    fs::create_dir(path.parent().unwrap()).or_else(|_| fs::create_dir_all(path.parent().unwrap())).unwrap();
     fs::write(path, content).unwrap();
 }

@@ -38,17 +38,12 @@ enum How {
 }
 
 impl Access {
-    /// Reads what the configuration names. `secret` signs what replicas have to believe each other; `hosts`
-    /// are those that stand before the names of upstreams' repositories.
+    /// Reads what the configuration names. `secret` signs what replicas have to believe each other; `hosts` are those
+    /// that stand before the names of upstreams' repositories.
     ///
     /// # Errors
     /// See [`AuthError`].
-    pub fn open(
-        config: &Auth,
-        secret: &Secret,
-        hosts: &HostNames,
-        metrics: &Arc<Metrics>,
-    ) -> Result<Self, AuthError> {
+    pub fn open(config: &Auth, secret: &Secret, hosts: &HostNames, metrics: &Arc<Metrics>) -> Result<Self, AuthError> {
         let rules = Rules::new(&config.rules, hosts);
         let how = match config.scheme {
             Scheme::Open => How::Open(config.without_login().to_vec()),
@@ -109,10 +104,7 @@ impl Access {
             (How::Open(_), _) | (_, Credentials::None) => Some(Identity::ANONYMOUS),
             (How::Htpasswd { passwords, .. }, Credentials::Password { user, password }) => {
                 let name = passwords.remembered(user, password, from)?.ok()?;
-                Some(Identity {
-                    user: Some(name),
-                    ..Identity::ANONYMOUS
-                })
+                Some(Identity { user: Some(name), ..Identity::ANONYMOUS })
             }
             _ => None,
         }
@@ -122,46 +114,21 @@ impl Access {
     ///
     /// # Errors
     /// See [`Refusal`].
-    pub async fn identify(
-        &self,
-        shown: Credentials<'_>,
-        from: IpAddr,
-    ) -> Result<Identity, Refusal> {
-        let user = |user: Option<Arc<str>>, has_token| Identity {
-            user,
-            grants: None,
-            has_token,
-        };
+    pub async fn identify(&self, shown: Credentials<'_>, from: IpAddr) -> Result<Identity, Refusal> {
+        let user = |user: Option<Arc<str>>, has_token| Identity { user, grants: None, has_token };
         match (&self.how, shown) {
             (How::Open(_), _) | (_, Credentials::None) => Ok(Identity::ANONYMOUS),
-            (
-                How::Htpasswd { passwords, .. },
-                Credentials::Password {
-                    user: name,
-                    password,
-                },
-            ) => {
+            (How::Htpasswd { passwords, .. }, Credentials::Password { user: name, password }) => {
                 let name = passwords.verify(name, password, from).await?;
                 Ok(user(Some(name), false))
             }
-            (
-                How::Htpasswd {
-                    passwords,
-                    passes: Some(passes),
-                    ..
-                },
-                Credentials::Token(token),
-            ) => {
+            (How::Htpasswd { passwords, passes: Some(passes), .. }, Credentials::Token(token)) => {
                 let name = passes.read(token, passwords)?;
                 Ok(user(name, true))
             }
             (How::Token { tokens, .. }, Credentials::Token(token)) => {
                 let grants = tokens.verify(token)?;
-                Ok(Identity {
-                    user: grants.user.clone(),
-                    grants: Some(grants),
-                    has_token: true,
-                })
+                Ok(Identity { user: grants.user.clone(), grants: Some(grants), has_token: true })
             }
             (How::Htpasswd { .. } | How::Token { .. }, _) => Err(Refusal::Wrong),
         }
@@ -182,18 +149,12 @@ impl Access {
             (How::Open(_), scope) => self.without_login(scope),
             (_, Scope::Login) if known => Verdict::Allowed,
             (_, Scope::Login) => Verdict::Unauthorized,
-            (How::Token { .. }, Scope::Catalog) => told(
-                who.grants
-                    .as_ref()
-                    .is_some_and(|grants| grants.allow_catalog()),
-            ),
+            (How::Token { .. }, Scope::Catalog) => {
+                told(who.grants.as_ref().is_some_and(|grants| grants.allow_catalog()))
+            }
             (How::Htpasswd { .. }, Scope::Catalog) => told(known || self.rules.admit_anonymous()),
-            (_, Scope::Repository(name, action)) => {
-                self.in_repository(who, name, action, holds_pushed)
-            }
-            (_, Scope::Mount { name, .. }) => {
-                self.in_repository(who, name, Action::Push, holds_pushed)
-            }
+            (_, Scope::Repository(name, action)) => self.in_repository(who, name, action, holds_pushed),
+            (_, Scope::Mount { name, .. }) => self.in_repository(who, name, Action::Push, holds_pushed),
         }
     }
 
@@ -205,11 +166,7 @@ impl Access {
             Scope::Repository(_, action) => action,
             Scope::Mount { .. } => Action::Push,
         };
-        if self.is_open_to(needed) {
-            Verdict::Allowed
-        } else {
-            Verdict::Denied
-        }
+        if self.is_open_to(needed) { Verdict::Allowed } else { Verdict::Denied }
     }
 
     fn in_repository(
@@ -219,40 +176,30 @@ impl Access {
         action: Action,
         holds_pushed: Option<bool>,
     ) -> Verdict {
-        let by_rule = self
-            .rules
-            .allow(who.user.as_deref(), name, action, holds_pushed);
+        let by_rule = self.rules.allow(who.user.as_deref(), name, action, holds_pushed);
         // The token says what it is good for, and the rules may say less.
         let by_token = who.grants.as_ref().map(|it| it.allow(name, action));
         let is_somebody = who.user.is_some() || who.grants.is_some();
         match by_token {
             Some(false) => Verdict::Unauthorized,
             _ if by_rule.is_none() => Verdict::Depends,
-            _ if by_rule == Some(true) || (is_somebody && self.rules.is_empty()) => {
-                Verdict::Allowed
-            }
+            _ if by_rule == Some(true) || (is_somebody && self.rules.is_empty()) => Verdict::Allowed,
             None if !is_somebody => Verdict::Unauthorized,
             _ => Verdict::Denied,
         }
     }
 
-    /// Whether a blob may become part of a repository on the strength of its digest alone, wherever it is:
-    /// for those who may pull everything.
+    /// Whether a blob may become part of a repository on the strength of its digest alone, wherever it is: for those
+    /// who may pull everything.
     #[must_use]
     pub fn may_mount_from_anywhere(&self, who: &Identity) -> bool {
-        self.is_open_to(Action::Pull)
-            || (who.user.is_some() && who.grants.is_none() && self.rules.is_empty())
+        self.is_open_to(Action::Pull) || (who.user.is_some() && who.grants.is_none() && self.rules.is_empty())
     }
 
     /// Whether a repository is shown to a client that may see the catalog, as in [`judge`](Self::judge); `None`: it
     /// depends on what the repository holds.
     #[must_use]
-    pub fn shows(
-        &self,
-        who: &Identity,
-        name: &RepositoryName,
-        holds_pushed: Option<bool>,
-    ) -> Option<bool> {
+    pub fn shows(&self, who: &Identity, name: &RepositoryName, holds_pushed: Option<bool>) -> Option<bool> {
         if self.is_open() || self.rules.is_empty() {
             return Some(self.shows_any(who));
         }
@@ -273,24 +220,13 @@ impl Access {
     pub fn challenge(&self) -> Option<Challenge<'_>> {
         match &self.how {
             How::Open(_) => None,
-            How::Htpasswd {
-                realm,
-                passes: Some(_),
-                ..
-            } => Some(Challenge::Bearer {
-                realm: Realm::Own,
-                service: realm,
-            }),
+            How::Htpasswd { realm, passes: Some(_), .. } => {
+                Some(Challenge::Bearer { realm: Realm::Own, service: realm })
+            }
             How::Htpasswd { realm, .. } => Some(Challenge::Basic { realm }),
-            How::Token {
-                realm,
-                beside,
-                service,
-                ..
-            } => Some(Challenge::Bearer {
-                realm: realm.as_deref().map_or(Realm::Beside(beside), Realm::At),
-                service,
-            }),
+            How::Token { realm, beside, service, .. } => {
+                Some(Challenge::Bearer { realm: realm.as_deref().map_or(Realm::Beside(beside), Realm::At), service })
+            }
         }
     }
 
@@ -301,11 +237,7 @@ impl Access {
     #[must_use]
     pub fn pass(&self, who: &Identity) -> Option<Result<Pass, AuthError>> {
         match &self.how {
-            How::Htpasswd {
-                passwords,
-                passes: Some(passes),
-                ..
-            } => Some(passes.issue(who.user.as_deref(), passwords)),
+            How::Htpasswd { passwords, passes: Some(passes), .. } => Some(passes.issue(who.user.as_deref(), passwords)),
             _ => None,
         }
     }

@@ -17,8 +17,8 @@ use super::AuthError;
 #[derive(Debug)]
 pub(super) struct Keys {
     known: Vec<Known>,
-    /// Who vouches for the certificates that tokens bring along (`x5c`): as for those of TLS clients, so one
-    /// that names purposes has to name that of a client.
+    /// Who vouches for the certificates that tokens bring along (`x5c`): as for those of TLS clients, so one that names
+    /// purposes has to name that of a client.
     roots: Option<Arc<dyn ClientCertVerifier>>,
 }
 
@@ -34,10 +34,7 @@ impl Keys {
     /// # Errors
     /// One of them cannot be read, or has no key that tokens can be signed with.
     pub(super) fn read(bundle: Option<&Path>, jwks: Option<&Path>) -> Result<Self, AuthError> {
-        let mut keys = Self {
-            known: Vec::new(),
-            roots: None,
-        };
+        let mut keys = Self { known: Vec::new(), roots: None };
         if let Some(path) = bundle {
             let setting = "auth.token.rootcertbundle";
             let text = read(setting, path)?;
@@ -46,25 +43,16 @@ impl Keys {
         }
         if let Some(path) = jwks {
             let setting = "auth.token.jwks";
-            let wrong = |message: String| AuthError::Keys {
-                setting,
-                path: path.to_owned(),
-                message,
-            };
+            let wrong = |message: String| AuthError::Keys { setting, path: path.to_owned(), message };
             let text = read(setting, path)?;
-            let set: JwkSet =
-                serde_json::from_slice(&text).map_err(|error| wrong(error.to_string()))?;
+            let set: JwkSet = serde_json::from_slice(&text).map_err(|error| wrong(error.to_string()))?;
             let known = set.keys.iter().filter_map(|jwk: &Jwk| {
                 let key = DecodingKey::from_jwk(jwk).ok()?;
-                Some(Known {
-                    id: jwk.common.key_id.clone(),
-                    key,
-                })
+                Some(Known { id: jwk.common.key_id.clone(), key })
             });
             // A secret in such a file is not one that only the token server has.
             let before = keys.known.len();
-            keys.known
-                .extend(known.filter(|known| known.key.family() != AlgorithmFamily::Hmac));
+            keys.known.extend(known.filter(|known| known.key.family() != AlgorithmFamily::Hmac));
             if keys.known.len() == before {
                 return Err(wrong("there is no public key in it".to_owned()));
             }
@@ -81,8 +69,7 @@ impl Keys {
                 SectionKind::PublicKey => "PUBLIC KEY",
                 _ => continue,
             };
-            self.known
-                .extend(decoding_key(label, &der).map(|key| Known { id: None, key }));
+            self.known.extend(decoding_key(label, &der).map(|key| Known { id: None, key }));
             if kind == SectionKind::Certificate {
                 // One that nothing can be built on is a key all the same.
                 let _ = roots.add(CertificateDer::from(der));
@@ -104,16 +91,11 @@ impl Keys {
         Ok(())
     }
 
-    /// The trusted keys that may have signed a token with this header: those it names, or else all, since
-    /// servers name keys in several ways; and the one of the certificate that it brings along, if that leads
-    /// to a trusted one.
+    /// The trusted keys that may have signed a token with this header: those it names, or else all, since servers name
+    /// keys in several ways; and the one of the certificate that it brings along, if that leads to a trusted one.
     pub(super) fn of(&self, header: &Header) -> Vec<DecodingKey> {
         let family = |key: &DecodingKey| key.family() == header.alg.family();
-        let fitting: Vec<&Known> = self
-            .known
-            .iter()
-            .filter(|known| family(&known.key))
-            .collect();
+        let fitting: Vec<&Known> = self.known.iter().filter(|known| family(&known.key)).collect();
         let named = |known: &&&Known| known.id.is_some() && known.id == header.kid;
         let mut keys: Vec<DecodingKey> = match fitting.iter().find(named) {
             Some(known) => vec![known.key.clone()],
@@ -124,28 +106,16 @@ impl Keys {
     }
 
     fn brought_along(&self, header: &Header) -> Option<DecodingKey> {
-        let chain: Vec<CertificateDer<'_>> = header
-            .x5c_der()
-            .ok()??
-            .into_iter()
-            .map(CertificateDer::from)
-            .collect();
+        let chain: Vec<CertificateDer<'_>> = header.x5c_der().ok()??.into_iter().map(CertificateDer::from).collect();
         let (leaf, intermediates) = chain.split_first()?;
-        let verified =
-            self.roots
-                .as_ref()?
-                .verify_client_cert(leaf, intermediates, UnixTime::now());
+        let verified = self.roots.as_ref()?.verify_client_cert(leaf, intermediates, UnixTime::now());
         verified.ok()?;
         decoding_key("CERTIFICATE", leaf)
     }
 }
 
 fn read(setting: &'static str, path: &Path) -> Result<Vec<u8>, AuthError> {
-    std::fs::read(path).map_err(|source| AuthError::Read {
-        setting,
-        path: path.to_owned(),
-        source,
-    })
+    std::fs::read(path).map_err(|source| AuthError::Read { setting, path: path.to_owned(), source })
 }
 
 /// The public key of a certificate, or a public key itself.

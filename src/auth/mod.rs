@@ -1,9 +1,8 @@
 //! Who is asking, and may they.
 //!
-//! [`Access`] answers both, in the spec's terms and without HTTP: [`identify`](Access::identify) makes an
-//! [`Identity`] of the [`Credentials`] that a client shows, [`judge`](Access::judge) holds it against the
-//! [`Scope`] of a request. What was verified once is remembered for some minutes, so that a warm request
-//! costs a digest of its credentials.
+//! [`Access`] answers both, in the spec's terms and without HTTP: [`identify`](Access::identify) makes an [`Identity`]
+//! of the [`Credentials`] that a client shows, [`judge`](Access::judge) holds it against the [`Scope`] of a request.
+//! What was verified once is remembered for some minutes, so that a warm request costs a digest of its credentials.
 
 mod access;
 mod keys;
@@ -96,11 +95,7 @@ pub struct Identity {
 
 impl Identity {
     /// Somebody who has not said who they are.
-    pub const ANONYMOUS: Self = Self {
-        user: None,
-        grants: None,
-        has_token: false,
-    };
+    pub const ANONYMOUS: Self = Self { user: None, grants: None, has_token: false };
 
     /// The user's name, if it is somebody.
     #[must_use]
@@ -120,8 +115,7 @@ impl Identity {
 pub enum Refusal {
     /// They are not right, or not any more.
     Wrong,
-    /// They were not looked at: there were too many that had to be. With the time after which it is
-    /// worth trying again.
+    /// They were not looked at: there were too many that had to be. With the time after which it is worth trying again.
     TooMany(Duration),
 }
 

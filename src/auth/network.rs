@@ -2,8 +2,8 @@
 
 use std::net::IpAddr;
 
-/// The network whose addresses count as one client: an IPv4 address by itself, and of IPv6 the /64, from which a
-/// client can choose among all addresses.
+/// The network whose addresses count as one client: an IPv4 address by itself, and of IPv6 the /64, from which a client
+/// can choose among all addresses.
 #[must_use]
 pub fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {

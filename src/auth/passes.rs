@@ -1,9 +1,9 @@
 //! Tokens that pounce makes itself, where users have passwords and anonymous clients may pull.
 //!
-//! docker decides by the answer to `GET /v2/` whether it says who it is, for pulls and for pushes. With
-//! `Basic` asked for, it cannot pull without a password; with nothing asked for, it never sends one. With
-//! `Bearer` asked for, a client that has a password trades it for a token, and one that has none gets a token
-//! all the same, an anonymous one (<https://distribution.github.io/distribution/spec/auth/token/>).
+//! docker decides by the answer to `GET /v2/` whether it says who it is, for pulls and for pushes. With `Basic` asked
+//! for, it cannot pull without a password; with nothing asked for, it never sends one. With `Bearer` asked for, a
+//! client that has a password trades it for a token, and one that has none gets a token all the same, an anonymous one
+//! (<https://distribution.github.io/distribution/spec/auth/token/>).
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -67,11 +67,7 @@ impl Passes {
     }
 
     /// A token for a user who has shown the password, or for nobody.
-    pub(super) fn issue(
-        &self,
-        user: Option<&str>,
-        passwords: &Passwords,
-    ) -> Result<Pass, AuthError> {
+    pub(super) fn issue(&self, user: Option<&str>, passwords: &Passwords) -> Result<Pass, AuthError> {
         let issued = SystemTime::now();
         let since = issued.duration_since(UNIX_EPOCH).unwrap_or_default();
         let bound = user.and_then(|user| passwords.known(user));
@@ -83,22 +79,14 @@ impl Passes {
             bound: bound.map(|(_, bound)| const_hex::encode(bound)),
         };
         let token = jsonwebtoken::encode(&Header::default(), &claims, &self.sign)?;
-        Ok(Pass {
-            token,
-            life: LIFE,
-            issued,
-        })
+        Ok(Pass { token, life: LIFE, issued })
     }
 
     /// Whose token it is; nobody's, if it was given to an anonymous client.
     ///
     /// # Errors
     /// It is not one, or not any more.
-    pub(super) fn read(
-        &self,
-        token: &str,
-        passwords: &Passwords,
-    ) -> Result<Option<Arc<str>>, Refusal> {
+    pub(super) fn read(&self, token: &str, passwords: &Passwords) -> Result<Option<Arc<str>>, Refusal> {
         let decoded = jsonwebtoken::decode(token, &self.verify, &self.validation);
         let claims: Claims = decoded.map_err(|_| Refusal::Wrong)?.claims;
         let Some(user) = claims.sub else {

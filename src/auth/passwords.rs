@@ -1,9 +1,9 @@
 //! Checking passwords: bcrypt once, and then what was seen.
 //!
-//! bcrypt takes a core for some 50 ms. So a verdict is remembered under a keyed digest of user, password and
-//! hash; comparisons run beside the async threads, a few at once; and how many a client can ask for is
-//! limited. What is remembered is told even then, so that nobody can lock a user out by guessing; but not to
-//! somebody who goes on and on, since the right guess would stand out.
+//! bcrypt takes a core for some 50 ms. So a verdict is remembered under a keyed digest of user, password and hash;
+//! comparisons run beside the async threads, a few at once; and how many a client can ask for is limited. What is
+//! remembered is told even then, so that nobody can lock a user out by guessing; but not to somebody who goes on and
+//! on, since the right guess would stand out.
 
 use std::net::IpAddr;
 use std::num::NonZeroU32;
@@ -35,7 +35,8 @@ const VERDICT_LIFE: Duration = Duration::from_mins(5);
 /// How long a client's count is kept that asks nothing more.
 const LONGEST: Duration = Duration::from_mins(15);
 /// How many requests may wait for a comparison, and how many of one neighbourhood: some seconds' worth of these. A
-/// neighbourhood takes turns with the others, so that the first login from another one is next but one for each of them.
+/// neighbourhood takes turns with the others, so that the first login from another one is next but one for each of
+/// them.
 const QUEUE: usize = 512;
 const QUEUE_OF_ONE: usize = 16;
 /// Clients whose comparisons are counted.
@@ -91,20 +92,14 @@ impl Passwords {
             users,
             metrics,
             key,
-            verdicts: Cache::builder()
-                .max_capacity(VERDICTS)
-                .time_to_live(VERDICT_LIFE)
-                .build(),
+            verdicts: Cache::builder().max_capacity(VERDICTS).time_to_live(VERDICT_LIFE).build(),
             limits: SyncCache::builder()
                 // A count that is not kept limits nobody.
                 .eviction_policy(EvictionPolicy::lru())
                 .max_capacity(CLIENTS)
                 .time_to_idle(LONGEST)
                 .build(),
-            barred: SyncCache::builder()
-                .max_capacity(CLIENTS)
-                .time_to_live(BAR)
-                .build(),
+            barred: SyncCache::builder().max_capacity(CLIENTS).time_to_live(BAR).build(),
             some_barred: AtomicU64::new(0),
             began: Instant::now(),
             clock: DefaultClock::default(),
@@ -119,12 +114,7 @@ impl Passwords {
     }
 
     /// What [`verify`](Self::verify) says, if it needs no comparison.
-    pub(super) fn remembered(
-        &self,
-        user: &str,
-        password: &[u8],
-        from: IpAddr,
-    ) -> Option<Result<Arc<str>, Refusal>> {
+    pub(super) fn remembered(&self, user: &str, password: &[u8], from: IpAddr) -> Option<Result<Arc<str>, Refusal>> {
         if user.len() > MAX_NAME {
             return Some(Err(Refusal::Wrong));
         }
@@ -140,12 +130,7 @@ impl Passwords {
     }
 
     /// The user of this name, if this is the password.
-    pub(super) async fn verify(
-        &self,
-        user: &str,
-        password: &[u8],
-        from: IpAddr,
-    ) -> Result<Arc<str>, Refusal> {
+    pub(super) async fn verify(&self, user: &str, password: &[u8], from: IpAddr) -> Result<Arc<str>, Refusal> {
         if let Some(remembered) = self.remembered(user, password, from) {
             return remembered;
         }
@@ -176,22 +161,14 @@ impl Passwords {
         Some((Arc::clone(name), bound.into()))
     }
 
-    async fn compare(
-        &self,
-        user: &str,
-        password: &[u8],
-        hash: &Arc<str>,
-        from: IpAddr,
-    ) -> Result<bool, Refusal> {
+    async fn compare(&self, user: &str, password: &[u8], hash: &Arc<str>, from: IpAddr) -> Result<bool, Refusal> {
         let (one, all) = (self.client(user, from), self.client("", from));
-        // A name is counted only where its address may ask: otherwise one could fill the table with names, and so
-        // empty it of counts. And guesses for one user are no guesses for others.
+        // A name is counted only where its address may ask: otherwise one could fill the table with names, and so empty
+        // it of counts. And guesses for one user are no guesses for others.
         let counted = if self.limits.contains_key(&one) {
-            self.count(one, OF_USER)
-                .and_then(|()| self.count(all, OF_ADDRESS))
+            self.count(one, OF_USER).and_then(|()| self.count(all, OF_ADDRESS))
         } else {
-            self.count(all, OF_ADDRESS)
-                .and_then(|()| self.count(one, OF_USER))
+            self.count(all, OF_ADDRESS).and_then(|()| self.count(one, OF_USER))
         };
         if let Err(after) = counted {
             if self.count(self.client("refused:", from), REFUSALS).is_err() {
@@ -224,9 +201,7 @@ impl Passwords {
             let quota = Quota::with_period(period).unwrap_or(Quota::per_second(burst));
             Arc::new(RateLimiter::direct(quota.allow_burst(burst)))
         });
-        limit
-            .check()
-            .map_err(|until| until.wait_time_from(self.clock.now()))
+        limit.check().map_err(|until| until.wait_time_from(self.clock.now()))
     }
 
     fn bar(&self, client: [u8; 32]) {
@@ -250,8 +225,8 @@ impl Passwords {
         }
     }
 
-    /// Whose comparisons are counted together: those for a user from an address; without a user, all from
-    /// the address. No user's name has a colon.
+    /// Whose comparisons are counted together: those for a user from an address; without a user, all from the address.
+    /// No user's name has a colon.
     fn client(&self, user: &str, from: IpAddr) -> [u8; 32] {
         let address = match network(from) {
             IpAddr::V4(address) => address.to_ipv6_mapped().octets(),

@@ -1,8 +1,8 @@
 //! `auth.rules`: the first one that fits user and repository decides.
 //!
 //! A rule whose pattern begins with the host of an upstream is about what comes from there: it grants nothing on a
-//! repository that holds pushed content, and allows no push. Without actions it forbids, whatever a repository
-//! holds: what it forbids cannot be had by pushing something beside it.
+//! repository that holds pushed content, and allows no push. Without actions it forbids, whatever a repository holds:
+//! what it forbids cannot be had by pushing something beside it.
 
 use crate::config::{ANONYMOUS, Action, HostNames, Place, RepositoryPattern, Rule};
 use crate::oci::RepositoryName;
@@ -45,15 +45,9 @@ impl Rules {
                 Some((kind, hosts.settle_pattern(pattern)?))
             };
             let all = |patterns: &Vec<_>| patterns.iter().filter_map(one).collect();
-            Settled {
-                rule: rule.clone(),
-                repositories: rule.repositories.as_ref().map(all),
-            }
+            Settled { rule: rule.clone(), repositories: rule.repositories.as_ref().map(all) }
         };
-        Self {
-            rules: rules.iter().map(settle).collect(),
-            hosts: hosts.clone(),
-        }
+        Self { rules: rules.iter().map(settle).collect(), hosts: hosts.clone() }
     }
 
     pub(super) const fn is_empty(&self) -> bool {
@@ -63,9 +57,7 @@ impl Rules {
     /// Whether anything is allowed to clients that do not log in.
     pub(super) fn admit_anonymous(&self) -> bool {
         let rules = self.rules.iter().map(|it| &it.rule);
-        rules
-            .clone()
-            .any(|rule| rule.names_anonymous() && !rule.actions.is_empty())
+        rules.clone().any(|rule| rule.names_anonymous() && !rule.actions.is_empty())
     }
 
     /// Whether a user may pull from any repository at all, as far as the rules alone tell.
@@ -97,23 +89,13 @@ impl Rules {
         (pushed == decide(false)).then_some(pushed)
     }
 
-    fn decide(
-        &self,
-        user: Option<&str>,
-        name: &RepositoryName,
-        action: Action,
-        pushed: bool,
-    ) -> bool {
+    fn decide(&self, user: Option<&str>, name: &RepositoryName, action: Action, pushed: bool) -> bool {
         // What is about to be pushed is no upstream's.
         let pushed = pushed || action == Action::Push;
         let name = Name {
             text: name.as_str(),
             // Two names of one repository there.
-            other: if pushed {
-                None
-            } else {
-                self.hosts.other_spelling(name.as_str())
-            },
+            other: if pushed { None } else { self.hosts.other_spelling(name.as_str()) },
             is_further: self.hosts.is_further(name.as_str()),
             pushed,
         };
@@ -143,8 +125,7 @@ impl Settled {
         };
         let fits = |(kind, pattern): &(Kind, RepositoryPattern)| {
             let other = name.other.as_ref();
-            is_open(*kind)
-                && (pattern.matches(name.text) || other.is_some_and(|it| pattern.matches(it)))
+            is_open(*kind) && (pattern.matches(name.text) || other.is_some_and(|it| pattern.matches(it)))
         };
         let repositories = self.repositories.as_ref();
         fits_user(&self.rule, user) && repositories.is_none_or(|all| all.iter().any(fits))
@@ -210,9 +191,7 @@ mod tests {
             "{users: [anonymous], repositories: ['docker.io/**', 'public/**'], actions: [pull, delete]}",
             "{users: [admin], actions: [pull, push]}",
         ]);
-        let allow = |user, name: &str, action, holds| {
-            rules.allow(user, &name.parse().unwrap(), action, holds)
-        };
+        let allow = |user, name: &str, action, holds| rules.allow(user, &name.parse().unwrap(), action, holds);
         let admin = Some("admin");
         for action in [Action::Pull, Action::Delete] {
             assert_eq!(allow(None, "team/app", action, None), None);
@@ -227,10 +206,7 @@ mod tests {
         assert_eq!(allow(admin, "team/app", Action::Pull, None), Some(true));
         // What is forbidden is so whatever is pushed there, but not for clients that do not log in.
         assert_eq!(allow(admin, "private/app", Action::Push, None), Some(false));
-        assert_eq!(
-            allow(admin, "private/app", Action::Pull, Some(true)),
-            Some(false)
-        );
+        assert_eq!(allow(admin, "private/app", Action::Pull, Some(true)), Some(false));
     }
 
     #[test]
@@ -239,15 +215,9 @@ mod tests {
             "{users: ['*'], repositories: ['library/secret', busybox], actions: []}",
             "{users: ['*'], repositories: ['library/**', app], actions: [pull, push]}",
         ]);
-        let allow = |name: &str, action, holds| {
-            rules.allow(Some("a"), &name.parse().unwrap(), action, holds)
-        };
+        let allow = |name: &str, action, holds| rules.allow(Some("a"), &name.parse().unwrap(), action, holds);
         for name in ["secret", "library/secret", "busybox", "library/busybox"] {
-            assert_eq!(
-                allow(name, Action::Pull, Some(false)),
-                Some(false),
-                "{name}"
-            );
+            assert_eq!(allow(name, Action::Pull, Some(false)), Some(false), "{name}");
         }
         for name in ["alpine", "library/alpine", "app", "library/app"] {
             assert_eq!(allow(name, Action::Pull, Some(false)), Some(true), "{name}");
@@ -279,11 +249,7 @@ mod tests {
             (alice, "secret", Action::Push, false),
         ];
         for (user, name, action, expected) in cases {
-            assert_eq!(
-                allowed(&rules, user, name, action),
-                expected,
-                "{user:?} {name} {action:?}"
-            );
+            assert_eq!(allowed(&rules, user, name, action), expected, "{user:?} {name} {action:?}");
         }
         // All users are those that log in.
         let everyone = super::tests::rules(&["{users: ['*'], actions: [pull]}"]);

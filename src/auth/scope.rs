@@ -24,8 +24,8 @@ pub enum Scope<'a> {
 }
 
 impl fmt::Display for Scope<'_> {
-    /// As clients ask a token server for it: <https://distribution.github.io/distribution/spec/auth/scope/>.
-    /// Empty for [`Login`](Self::Login). Who pushes also looks at what is there already.
+    /// As clients ask a token server for it: <https://distribution.github.io/distribution/spec/auth/scope/>. Empty for
+    /// [`Login`](Self::Login). Who pushes also looks at what is there already.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Login => Ok(()),
@@ -34,10 +34,7 @@ impl fmt::Display for Scope<'_> {
                 write!(f, "repository:{name}:pull,push")
             }
             Self::Repository(name, action) => write!(f, "repository:{name}:{}", action.as_str()),
-            Self::Mount {
-                name,
-                from: Some(from),
-            } => write!(f, "repository:{name}:pull,push repository:{from}:pull"),
+            Self::Mount { name, from: Some(from) } => write!(f, "repository:{name}:pull,push repository:{from}:pull"),
         }
     }
 }

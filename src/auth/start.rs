@@ -1,5 +1,5 @@
-//! Making users: lines of an htpasswd file, and the first one, where such a file is missing. As distribution
-//! does, that one is made, and its password said once.
+//! Making users: lines of an htpasswd file, and the first one, where such a file is missing. As distribution does, that
+//! one is made, and its password said once.
 
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::DirBuilderExt;
@@ -76,11 +76,7 @@ pub(super) fn first_user(config: &Htpasswd) -> Result<(), AuthError> {
 }
 
 fn make(path: &Path) -> Result<(), AuthError> {
-    let wrong = |source| AuthError::Read {
-        setting: "auth.htpasswd.path",
-        path: path.to_owned(),
-        source,
-    };
+    let wrong = |source| AuthError::Read { setting: "auth.htpasswd.path", path: path.to_owned(), source };
     if path.exists() {
         return Ok(());
     }
@@ -88,15 +84,10 @@ fn make(path: &Path) -> Result<(), AuthError> {
     let folder = folder.filter(|folder| !folder.as_os_str().is_empty());
     if let Some(folder) = folder {
         let mut builder = std::fs::DirBuilder::new();
-        builder
-            .recursive(true)
-            .mode(0o700)
-            .create(folder)
-            .map_err(wrong)?;
+        builder.recursive(true).mode(0o700).create(folder).map_err(wrong)?;
     }
     let password = random_password()?;
-    let line = line(USER, &password, bcrypt::DEFAULT_COST)
-        .map_err(|error| wrong(std::io::Error::other(error)))?;
+    let line = line(USER, &password, bcrypt::DEFAULT_COST).map_err(|error| wrong(std::io::Error::other(error)))?;
     // Whole or not at all: a file without users would lock everybody out.
     let folder = folder.unwrap_or(Path::new("."));
     let mut file = tempfile::NamedTempFile::new_in(folder).map_err(wrong)?;

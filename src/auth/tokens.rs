@@ -91,12 +91,7 @@ impl Grants {
             catalog: false,
             expires: claims.exp,
         };
-        for Access {
-            r#type,
-            name,
-            actions,
-        } in claims.access.into_iter().flatten().take(MAX_ACCESS)
-        {
+        for Access { r#type, name, actions } in claims.access.into_iter().flatten().take(MAX_ACCESS) {
             let actions = actions.unwrap_or_default();
             match (&r#type[..], &name[..]) {
                 ("repository", _) => {
@@ -144,11 +139,7 @@ impl Tokens {
         if let Some(grants) = self.seen.get(&digest) {
             let now = SystemTime::now().duration_since(UNIX_EPOCH);
             let now = now.map_or(0, |now| now.as_secs());
-            return if grants.expires.saturating_add(SKEW) > now {
-                Ok(grants)
-            } else {
-                Err(Refusal::Wrong)
-            };
+            return if grants.expires.saturating_add(SKEW) > now { Ok(grants) } else { Err(Refusal::Wrong) };
         }
         let claims = self.claims(token).map_err(|error| {
             tracing::info!(%error, "a token is refused");
@@ -159,9 +150,9 @@ impl Tokens {
         Ok(grants)
     }
 
-    /// The claims of a token that is signed with a trusted key, for pounce, and neither too old nor too
-    /// young. Only keys of the algorithm's own family are tried, and secrets are none of them: a public key
-    /// that is taken for a secret signs nothing (RFC 8725, section 2.1).
+    /// The claims of a token that is signed with a trusted key, for pounce, and neither too old nor too young. Only
+    /// keys of the algorithm's own family are tried, and secrets are none of them: a public key that is taken for a
+    /// secret signs nothing (RFC 8725, section 2.1).
     fn claims(&self, token: &str) -> Result<Claims, jsonwebtoken::errors::Error> {
         let header = jsonwebtoken::decode_header(token)?;
         if !self.algorithms.contains(&header.alg) {
@@ -191,10 +182,7 @@ impl Tokens {
 
 impl fmt::Debug for Tokens {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Tokens")
-            .field("issuer", &self.issuer)
-            .field("service", &self.service)
-            .finish_non_exhaustive()
+        f.debug_struct("Tokens").field("issuer", &self.issuer).field("service", &self.service).finish_non_exhaustive()
     }
 }
 

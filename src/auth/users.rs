@@ -22,16 +22,12 @@ pub(super) struct Users {
 }
 
 impl Users {
-    /// Reads lines `user:hash` from a file, and from a text that wins over it, and in which commas end lines
-    /// too.
+    /// Reads lines `user:hash` from a file, and from a text that wins over it, and in which commas end lines too.
     ///
     /// # Errors
     /// The file cannot be read, a line has no `:`, or a name or a cost is out of the question.
     pub(super) fn read(file: Option<&Path>, text: Option<&str>) -> Result<Self, AuthError> {
-        let mut users = Self {
-            known: HashMap::new(),
-            nobodies: Vec::new(),
-        };
+        let mut users = Self { known: HashMap::new(), nobodies: Vec::new() };
         if let Some(path) = file {
             let lines = std::fs::read_to_string(path).map_err(|source| AuthError::Read {
                 setting: "auth.htpasswd.path",
@@ -52,24 +48,15 @@ impl Users {
         Ok(users)
     }
 
-    fn take<'a>(
-        &mut self,
-        lines: impl Iterator<Item = &'a str>,
-        origin: &str,
-    ) -> Result<(), AuthError> {
+    fn take<'a>(&mut self, lines: impl Iterator<Item = &'a str>, origin: &str) -> Result<(), AuthError> {
         for (index, line) in lines.enumerate() {
             let line = line.trim_start_matches('\u{feff}').trim();
             if line.is_empty() || line.starts_with('#') {
                 continue;
             }
-            let wrong = |message| AuthError::Line {
-                origin: origin.to_owned(),
-                line: index + 1,
-                message,
-            };
-            let (user, hash) = line
-                .split_once(':')
-                .ok_or_else(|| wrong("is not user:hash, as `pounce htpasswd USER` prints it"))?;
+            let wrong = |message| AuthError::Line { origin: origin.to_owned(), line: index + 1, message };
+            let (user, hash) =
+                line.split_once(':').ok_or_else(|| wrong("is not user:hash, as `pounce htpasswd USER` prints it"))?;
             if user.is_empty() || user == ANONYMOUS || user.contains(char::is_whitespace) {
                 return Err(wrong("no user can be called that"));
             }
@@ -100,8 +87,8 @@ impl Users {
         self.known.get_key_value(user)
     }
 
-    /// A hash that no password has, and that takes as long to compare with as some user's: which one's,
-    /// `name` says, a number that stands for the name of nobody.
+    /// A hash that no password has, and that takes as long to compare with as some user's: which one's, `name` says, a
+    /// number that stands for the name of nobody.
     pub(super) fn nobodys_hash(&self, name: usize) -> &Arc<str> {
         // There is always one.
         &self.nobodies[name % self.nobodies.len()]
@@ -128,10 +115,7 @@ mod tests {
     fn lines_are_read_as_htpasswd_writes_them() {
         let hash = bcrypt::hash("secret", 4).unwrap();
         let md5 = "old:$apr1$abc$def";
-        let text = format!(
-            "# users\r\n\nalice:{hash}\r\n{md5}\n bob:{} ,carol:{hash}",
-            hash.replace("$2b$", "$2y$")
-        );
+        let text = format!("# users\r\n\nalice:{hash}\r\n{md5}\n bob:{} ,carol:{hash}", hash.replace("$2b$", "$2y$"));
         let users = Users::read(None, Some(&text)).unwrap();
         assert_eq!(users.len(), 3);
         for user in ["alice", "bob", "carol"] {
@@ -147,10 +131,7 @@ mod tests {
     fn wrong_lines_are_named_without_what_they_say() {
         for text in ["alice", "a:b\nbob", ":x", "anonymous:x"] {
             let error = Users::read(None, Some(text)).unwrap_err().to_string();
-            assert!(
-                error.contains("auth.htpasswd.users") && error.contains("line"),
-                "{error}"
-            );
+            assert!(error.contains("auth.htpasswd.users") && error.contains("line"), "{error}");
             assert!(!error.contains("bob"), "{error}");
         }
         let costly = format!("a:{}", impossible(31));

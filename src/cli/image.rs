@@ -21,8 +21,7 @@ impl FromStr for ImageReference {
     /// A tag besides a digest says nothing more; without either, it is `latest`.
     fn from_str(text: &str) -> Result<Self, String> {
         let shown: String = text.chars().take(100).collect();
-        let wrong =
-            |why: &dyn fmt::Display| format!("{shown:?} is not a reference to an image: {why}");
+        let wrong = |why: &dyn fmt::Display| format!("{shown:?} is not a reference to an image: {why}");
         let (rest, digest) = match text.split_once('@') {
             Some((rest, digest)) => (rest, Some(digest)),
             None => (text, None),
@@ -39,12 +38,7 @@ impl FromStr for ImageReference {
             Some(digest) => Reference::Digest(digest.parse().map_err(|error| wrong(&error))?),
             None => Reference::Tag(tag.parse().map_err(|error| wrong(&error))?),
         };
-        Ok(Self {
-            text: text.to_owned(),
-            host,
-            name: name.parse().map_err(|error| wrong(&error))?,
-            reference,
-        })
+        Ok(Self { text: text.to_owned(), host, name: name.parse().map_err(|error| wrong(&error))?, reference })
     }
 }
 
@@ -71,36 +65,18 @@ mod tests {
             ("ghcr.io/org/app", Some("ghcr.io"), "org/app", "latest"),
             ("localhost/app:x", Some("localhost"), "app", "x"),
             ("Registry:5000/a/b:c", Some("registry:5000"), "a/b", "c"),
-            (
-                &format!("quay.io/a:1@{digest}"),
-                Some("quay.io"),
-                "a",
-                &digest,
-            ),
+            (&format!("quay.io/a:1@{digest}"), Some("quay.io"), "a", &digest),
         ];
         for (text, host, name, reference) in cases {
             let parsed: ImageReference = text.parse().unwrap();
             assert_eq!(parsed.host.as_deref(), host);
-            assert_eq!(
-                (parsed.name.as_str(), &parsed.reference.to_string()[..]),
-                (name, reference)
-            );
+            assert_eq!((parsed.name.as_str(), &parsed.reference.to_string()[..]), (name, reference));
         }
     }
 
     #[test]
     fn nonsense_is_none() {
-        for text in [
-            "",
-            "/",
-            "A",
-            "a:",
-            "a@b",
-            "a:b:c",
-            "ghcr.io/",
-            "a b",
-            "https://ghcr.io/a",
-        ] {
+        for text in ["", "/", "A", "a:", "a@b", "a:b:c", "ghcr.io/", "a b", "https://ghcr.io/a"] {
             assert!(text.parse::<ImageReference>().is_err(), "{text}");
         }
     }

@@ -46,10 +46,7 @@ pub fn run(arguments: Arguments) -> ExitCode {
 
 /// Runs what a command does, on a runtime of its own.
 fn on_runtime(work: impl Future<Output = ExitCode>) -> ExitCode {
-    let runtime = match tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-    {
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return fail(&error),
     };

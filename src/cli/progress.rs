@@ -26,8 +26,7 @@ impl Progress {
         if !self.shown {
             return Bar(ProgressBar::hidden());
         }
-        let form =
-            "{msg:20} {bar:30} {bytes:>10} of {total_bytes:10} {binary_bytes_per_sec:>12} {eta:>4}";
+        let form = "{msg:20} {bar:30} {bytes:>10} of {total_bytes:10} {binary_bytes_per_sec:>12} {eta:>4}";
         let style = ProgressStyle::with_template(form);
         let bar = ProgressBar::new(bytes).with_message(name);
         // Its form is a valid one; without it the bar has the library's own.

@@ -15,8 +15,8 @@ const HOW: &str = "requests and fills may go on for http.draintimeout";
 /// What `serve` takes.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// The configuration; without one, the file that `REGISTRY_CONFIGURATION_PATH` names, or the
-    /// defaults. `REGISTRY_…` variables override it.
+    /// The configuration; without one, the file that `REGISTRY_CONFIGURATION_PATH` names, or the defaults. `REGISTRY_…`
+    /// variables override it.
     file: Option<PathBuf>,
 }
 
@@ -29,11 +29,7 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
     on_runtime(serve(loaded))
 }
 
-async fn serve(
-    Loaded {
-        config, notices, ..
-    }: Loaded,
-) -> ExitCode {
+async fn serve(Loaded { config, notices, .. }: Loaded) -> ExitCode {
     for notice in notices {
         tracing::warn!("{notice}");
     }

@@ -3,8 +3,8 @@
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-/// The first one asks for an orderly end, for which `stop` is cancelled; the second one for an immediate
-/// one. `how` says in the log what the orderly end is.
+/// The first one asks for an orderly end, for which `stop` is cancelled; the second one for an immediate one. `how`
+/// says in the log what the orderly end is.
 ///
 /// # Errors
 /// The system does not let the process handle them.

@@ -1,7 +1,7 @@
 //! `pounce warm IMAGE…`: copies images into the bucket before the nodes ask for them.
 //!
-//! It is the registry itself, without the listener: names, upstreams, credentials and bucket are those of
-//! the configuration. It can run beside replicas that serve.
+//! It is the registry itself, without the listener: names, upstreams, credentials and bucket are those of the
+//! configuration. It can run beside replicas that serve.
 
 mod manifests;
 
@@ -114,13 +114,8 @@ fn read(file: &Path) -> Result<Vec<ImageReference>, String> {
     if text.len() as u64 == MAX_LIST {
         return Err("the list is too long".to_owned());
     }
-    let lines = text
-        .lines()
-        .map(|line| line.split('#').next().unwrap_or_default().trim());
-    lines
-        .filter(|line| !line.is_empty())
-        .map(str::parse)
-        .collect()
+    let lines = text.lines().map(|line| line.split('#').next().unwrap_or_default().trim());
+    lines.filter(|line| !line.is_empty()).map(str::parse).collect()
 }
 
 /// What all images share.
@@ -161,10 +156,7 @@ impl Done {
 }
 
 impl Warming {
-    async fn begin(
-        config: &Config,
-        arguments: &Arguments,
-    ) -> Result<Self, Box<dyn std::error::Error>> {
+    async fn begin(config: &Config, arguments: &Arguments) -> Result<Self, Box<dyn std::error::Error>> {
         let addr = config.http.addr.to_reach();
         let store = Store::connect_beside(&config.storage, &addr).await?;
         // It takes no uploads, so it signs none.
@@ -194,8 +186,7 @@ impl Warming {
                 }
                 Err(error) => {
                     done.failed += 1;
-                    self.progress
-                        .trouble(&format!("{image}: {}", causes(&error)));
+                    self.progress.trouble(&format!("{image}: {}", causes(&error)));
                 }
             }
         }
@@ -213,12 +204,7 @@ impl Warming {
     }
 
     fn tell(&self, done: &Done) -> ExitCode {
-        let Done {
-            manifests,
-            blobs,
-            failed,
-            ..
-        } = done;
+        let Done { manifests, blobs, failed, .. } = done;
         if *failed > 0 {
             let line = format!("not everything is in the bucket: {failed} failed");
             self.progress.trouble(&line);
@@ -228,9 +214,7 @@ impl Warming {
             format!("nothing to do: {manifests} manifests and {blobs} blobs are in the bucket")
         } else {
             let size = bytes(done.copied_bytes);
-            format!(
-                "everything is in the bucket: {manifests} manifests and {blobs} blobs, {size} copied"
-            )
+            format!("everything is in the bucket: {manifests} manifests and {blobs} blobs, {size} copied")
         };
         self.progress.line(&line);
         ExitCode::SUCCESS
@@ -238,9 +222,7 @@ impl Warming {
 
     /// Warms one image.
     async fn image(&self, image: &ImageReference, kept: &mut Vec<Kept>) -> Result<Done, Error> {
-        let name = self
-            .registry
-            .referenced(image.name.clone(), image.host.as_deref())?;
+        let name = self.registry.referenced(image.name.clone(), image.host.as_deref())?;
         let Tree { found, entries } = self.manifests(&name, &image.reference).await?;
         let (mut done, mut known) = (Done::default(), HashSet::new());
         let mut blobs = entries;
@@ -249,23 +231,15 @@ impl Warming {
             done.manifests += 1;
             done.copied_manifests += usize::from(!warm.already);
             if warm.stale {
-                let line =
-                    format!("{image}: the upstream cannot be asked whether it is still the same");
+                let line = format!("{image}: the upstream cannot be asked whether it is still the same");
                 self.progress.trouble(&line);
             }
             let links = warm.manifest.links();
-            blobs.extend(
-                links
-                    .blobs
-                    .into_iter()
-                    .filter(|blob| known.insert(*blob.digest())),
-            );
+            blobs.extend(links.blobs.into_iter().filter(|blob| known.insert(*blob.digest())));
             kept.push((name.clone(), reference, warm.manifest.digest()));
         }
         done.blobs = blobs.len();
-        let mut copies = stream::iter(&blobs)
-            .map(|blob| self.blob(&name, blob))
-            .buffer_unordered(self.jobs);
+        let mut copies = stream::iter(&blobs).map(|blob| self.blob(&name, blob)).buffer_unordered(self.jobs);
         while let Some((blob, result)) = copies.next().await {
             match result {
                 Ok(Warmed::Already) => {}
@@ -276,25 +250,19 @@ impl Warming {
                 Err(error) => {
                     done.failed += 1;
                     let digest = blob.digest();
-                    self.progress
-                        .trouble(&format!("{image}: {digest}: {}", causes(&error)));
+                    self.progress.trouble(&format!("{image}: {digest}: {}", causes(&error)));
                 }
             }
         }
         Ok(done)
     }
 
-    async fn blob<'a>(
-        &self,
-        name: &RepositoryName,
-        blob: &'a Descriptor,
-    ) -> (&'a Descriptor, Result<Warmed, Error>) {
+    async fn blob<'a>(&self, name: &RepositoryName, blob: &'a Descriptor) -> (&'a Descriptor, Result<Warmed, Error>) {
         // Most blobs are there already: a bar appears with the first byte.
         let bar = OnceCell::new();
         let progress = |bytes| {
             let label = || blob.digest().to_string().chars().take(19).collect();
-            bar.get_or_init(|| self.progress.bar(label(), blob.size()))
-                .at(bytes);
+            bar.get_or_init(|| self.progress.bar(label(), blob.size())).at(bytes);
         };
         let warmed = match self.registry.warm_blob(name, blob, progress).await {
             Err(error) if error.code() == ErrorCode::BlobUnknown => {
@@ -312,8 +280,5 @@ fn describe(image: &ImageReference, done: &Done, took: Duration) -> String {
         return format!("{image}: is in the bucket already");
     }
     let (blobs, size) = (done.copied_blobs, bytes(done.copied_bytes));
-    format!(
-        "{image}: copied {blobs} blobs, {size} in {:.1} s",
-        took.as_secs_f64()
-    )
+    format!("{image}: copied {blobs} blobs, {size} in {:.1} s", took.as_secs_f64())
 }

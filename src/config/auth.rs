@@ -33,9 +33,9 @@ pub struct Auth {
 }
 
 impl Auth {
-    /// What clients may do that do not log in, in a registry that has neither htpasswd nor token: `anonymous`;
-    /// without that, everything in a registry of its own, and only pulls in one that stands in front of an upstream,
-    /// because a cache is often put on a public name by operators that push nothing to it.
+    /// What clients may do that do not log in, in a registry that has neither htpasswd nor token: `anonymous`; without
+    /// that, everything in a registry of its own, and only pulls in one that stands in front of an upstream, because a
+    /// cache is often put on a public name by operators that push nothing to it.
     #[must_use]
     pub fn without_login(&self) -> &[Action] {
         match &self.anonymous {

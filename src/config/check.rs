@@ -6,11 +6,7 @@ impl Config {
     /// What concerns more than one setting.
     pub(super) fn check(&self) -> Result<(), ConfigError> {
         let s3 = &self.storage.s3;
-        if s3
-            .regionendpoint
-            .as_ref()
-            .is_some_and(|it| it.contains('@'))
-        {
+        if s3.regionendpoint.as_ref().is_some_and(|it| it.contains('@')) {
             let message = "must not contain credentials, they have settings of their own";
             return Err(ConfigError::value("storage.s3.regionendpoint", message));
         }
@@ -25,10 +21,7 @@ impl Config {
                 ));
             }
             if s3.accesskey.is_some() != s3.secretkey.is_some() {
-                return Err(ConfigError::value(
-                    "storage.s3.accesskey",
-                    "and secretkey must be set together",
-                ));
+                return Err(ConfigError::value("storage.s3.accesskey", "and secretkey must be set together"));
             }
         }
         self.check_upstreams()?;
@@ -38,10 +31,7 @@ impl Config {
             return Err(ConfigError::value("http.prefix", "must begin with a /"));
         }
         if !self.http.debug.prometheus.path.starts_with('/') {
-            return Err(ConfigError::value(
-                "http.debug.prometheus.path",
-                "must begin with a /",
-            ));
+            return Err(ConfigError::value("http.debug.prometheus.path", "must begin with a /"));
         }
         Ok(())
     }
@@ -70,14 +60,7 @@ impl Config {
     }
 
     fn check_auth(&self) -> Result<(), ConfigError> {
-        let Auth {
-            scheme,
-            htpasswd,
-            token,
-            rules: listed,
-            anonymous,
-            ..
-        } = &self.auth;
+        let Auth { scheme, htpasswd, token, rules: listed, anonymous, .. } = &self.auth;
         if anonymous.is_some() && *scheme != Scheme::Open {
             let message = "is for a registry without htpasswd and token: write a rule in auth.rules, with \
                            users: [anonymous]";
@@ -98,11 +81,7 @@ impl Config {
                     let message = "or path is missing: lines as `pounce htpasswd USER` prints them";
                     return Err(ConfigError::value("auth.htpasswd.users", message));
                 }
-                if htpasswd
-                    .path
-                    .as_ref()
-                    .is_some_and(|path| path.as_os_str().is_empty())
-                {
+                if htpasswd.path.as_ref().is_some_and(|path| path.as_os_str().is_empty()) {
                     return Err(ConfigError::value("auth.htpasswd.path", "is empty"));
                 }
                 // It stands in quotes in a header.
@@ -143,8 +122,7 @@ impl Config {
         let names = |rule: &Rule, text: &str| rule.users.iter().any(|user| user.as_str() == text);
         let rules = &self.auth.rules;
         for (index, rule) in rules.iter().enumerate() {
-            let forbids_users =
-                rule.actions.is_empty() && names(rule, "*") && !names(rule, "anonymous");
+            let forbids_users = rule.actions.is_empty() && names(rule, "*") && !names(rule, "anonymous");
             let allows = |rule: &Rule| !rule.actions.is_empty() && names(rule, "anonymous");
             if forbids_users && rules[index + 1..].iter().any(allows) {
                 let message = "* is those who log in: a later rule allows anonymous clients what this one forbids; \
@@ -194,6 +172,5 @@ const QUOTABLE: &str = "must be visible ASCII or blanks, without quotes and back
 
 /// Whether a text can stand in a quoted string of a header (RFC 9110, section 5.6.4).
 fn is_quotable(text: &str) -> bool {
-    text.bytes()
-        .all(|byte| matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\')
+    text.bytes().all(|byte| matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\')
 }

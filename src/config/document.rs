@@ -1,14 +1,13 @@
-//! What a file and variables come to, before it has types: whether every part of it is known, and of the right
-//! form.
+//! What a file and variables come to, before it has types: whether every part of it is known, and of the right form.
 
 use serde_json::Value;
 
 use super::ConfigError;
 use super::keys::{Key, Keys};
 
-/// Whether somebody wants this section: it is there, and not only listed with all that it could have, none of
-/// which is set, as in `config/registry.yml`. One that names a setting and has no value for it is wanted: it comes
-/// of a template whose variable is missing.
+/// Whether somebody wants this section: it is there, and not only listed with all that it could have, none of which is
+/// set, as in `config/registry.yml`. One that names a setting and has no value for it is wanted: it comes of a template
+/// whose variable is missing.
 pub(super) fn is_wanted(section: &Value, keys: &Keys, path: &[&str]) -> bool {
     let unset = |value: &Value| match value {
         Value::Null => true,
@@ -16,15 +15,13 @@ pub(super) fn is_wanted(section: &Value, keys: &Keys, path: &[&str]) -> bool {
         _ => false,
     };
     match (section, keys.find(path)) {
-        (Value::Object(set), Key::Section(all)) => {
-            set.len() < all.len() || !set.values().all(unset)
-        }
+        (Value::Object(set), Key::Section(all)) => set.len() < all.len() || !set.values().all(unset),
         _ => true,
     }
 }
 
-/// Sections have to be mappings, and some lists have to be lists of them. serde would repeat what stands there
-/// instead, which may be a secret; and it takes an empty list for a section.
+/// Sections have to be mappings, and some lists have to be lists of them. serde would repeat what stands there instead,
+/// which may be a secret; and it takes an empty list for a section.
 pub(super) fn shape(node: &Value, keys: &Keys, path: &mut Vec<String>) -> Result<(), ConfigError> {
     let parts: Vec<&str> = path.iter().map(String::as_str).collect();
     let children: Vec<(String, &Value)> = match (keys.find(&parts), node) {
@@ -32,25 +29,17 @@ pub(super) fn shape(node: &Value, keys: &Keys, path: &mut Vec<String>) -> Result
         (Key::Section(_), Value::Object(section)) => section.iter().map(own).collect(),
         (Key::List, Value::Array(list)) => {
             let elements = list.iter().enumerate();
-            elements
-                .map(|(index, child)| (index.to_string(), child))
-                .collect()
+            elements.map(|(index, child)| (index.to_string(), child)).collect()
         }
         (Key::Section(_) | Key::List | Key::Free, Value::Null) | (Key::Free, Value::Object(_)) => {
             return Ok(());
         }
         // Here it begins: what is below is not looked at.
         (Key::Section(_) | Key::Free, _) => {
-            return Err(ConfigError::value(
-                path.join("."),
-                "must be a mapping of settings",
-            ));
+            return Err(ConfigError::value(path.join("."), "must be a mapping of settings"));
         }
         (Key::List, _) => {
-            return Err(ConfigError::value(
-                path.join("."),
-                "must be a list of mappings",
-            ));
+            return Err(ConfigError::value(path.join("."), "must be a list of mappings"));
         }
         _ => return Ok(()),
     };
@@ -98,10 +87,7 @@ pub(super) fn tidy(
                 return Err(ConfigError::value(path.join("."), refused.why));
             }
             Key::Unknown(nearest) => {
-                return Err(ConfigError::UnknownKey {
-                    key: path.join("."),
-                    nearest,
-                });
+                return Err(ConfigError::UnknownKey { key: path.join("."), nearest });
             }
             // An empty section, as in `s3:`, holds nothing but defaults.
             Key::Section(_) if child.is_null() => *child = Value::Object(serde_json::Map::new()),

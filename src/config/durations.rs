@@ -75,16 +75,11 @@ pub(super) mod optional_duration {
     struct Written(#[serde(with = "duration")] Duration);
 
     #[expect(clippy::ref_option, reason = "serde passes a reference to the field")]
-    pub fn serialize<S: Serializer>(
-        value: &Option<Duration>,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
+    pub fn serialize<S: Serializer>(value: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
         value.map(Written).serialize(serializer)
     }
 
-    pub fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Option<Duration>, D::Error> {
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
         Ok(Option::<Written>::deserialize(deserializer)?.map(|written| written.0))
     }
 }
@@ -113,16 +108,16 @@ macro_rules! bounded {
 }
 
 bounded!(
-    /// How long an upstream may be silent. No less than what a slow one needs between two packets; no
-    /// more than the half minute after which containerd gives up.
+    /// How long an upstream may be silent. No less than what a slow one needs between two packets; no more than the
+    /// half minute after which containerd gives up.
     stall_timeout,
     Duration::from_millis(100)..=Duration::from_secs(30),
     "an upstream may be silent from 100ms to 30s"
 );
 
 bounded!(
-    /// The life of a presigned URL: Signature V4 knows no longer ones than seven days, and a client
-    /// needs some time to follow a redirect.
+    /// The life of a presigned URL: Signature V4 knows no longer ones than seven days, and a client needs some time to
+    /// follow a redirect.
     redirect_expiry,
     Duration::from_mins(1)..=Duration::from_hours(7 * 24),
     "a presigned URL lives from 1m to 168h"
@@ -160,23 +155,9 @@ mod tests {
             ("3600", 3_600),
         ];
         for (text, nanoseconds) in cases {
-            assert_eq!(
-                parse(text),
-                Some(Duration::from_nanos(nanoseconds)),
-                "{text}"
-            );
+            assert_eq!(parse(text), Some(Duration::from_nanos(nanoseconds)), "{text}");
         }
-        for text in [
-            "",
-            "-1s",
-            "x",
-            "1.5",
-            "s",
-            ".s",
-            "1..5s",
-            "99999999999999999999h",
-            "1e3s",
-        ] {
+        for text in ["", "-1s", "x", "1.5", "s", ".s", "1..5s", "99999999999999999999h", "1e3s"] {
             assert_eq!(parse(text), None, "{text}");
         }
     }

@@ -45,11 +45,7 @@ pub enum ConfigError {
 
 impl ConfigError {
     pub(super) fn value(key: impl Into<String>, message: impl std::fmt::Display) -> Self {
-        Self::Value {
-            key: key.into(),
-            origin: None,
-            message: message.to_string(),
-        }
+        Self::Value { key: key.into(), origin: None, message: message.to_string() }
     }
 
     /// The same error with where the setting comes from: its variable, or `file`.
@@ -66,14 +62,10 @@ impl ConfigError {
 }
 
 fn from(origin: Option<&String>) -> String {
-    origin
-        .map(|origin| format!(" (in {origin})"))
-        .unwrap_or_default()
+    origin.map(|origin| format!(" (in {origin})")).unwrap_or_default()
 }
 
 /// `, did you mean …?`, where there is something to suggest.
 pub(super) fn hint(nearest: Option<&String>) -> String {
-    nearest
-        .map(|key| format!(", did you mean {key}?"))
-        .unwrap_or_default()
+    nearest.map(|key| format!(", did you mean {key}?")).unwrap_or_default()
 }

@@ -11,8 +11,8 @@ pub struct HostNames {
     default: Vec<String>,
     /// Of the further ones, whose repositories have it there, too.
     further: Vec<String>,
-    /// What stands before the official repositories of Docker Hub, which need not say `library/`: a further host and
-    /// a slash, or nothing where Docker Hub is the default upstream.
+    /// What stands before the official repositories of Docker Hub, which need not say `library/`: a further host and a
+    /// slash, or nothing where Docker Hub is the default upstream.
     official: Vec<String>,
 }
 
@@ -36,12 +36,7 @@ impl HostNames {
 
     /// All of them in a sentence.
     pub(super) fn list(&self) -> String {
-        let all: Vec<&str> = self
-            .default
-            .iter()
-            .chain(&self.further)
-            .map(String::as_str)
-            .collect();
+        let all: Vec<&str> = self.default.iter().chain(&self.further).map(String::as_str).collect();
         all.join(", ")
     }
 
@@ -70,9 +65,7 @@ impl HostNames {
         if is_alone || is_anothers {
             return None;
         }
-        let rest = self
-            .further_host(rest)
-            .map_or(rest, |host| once(rest, host));
+        let rest = self.further_host(rest).map_or(rest, |host| once(rest, host));
         // What is behind a slash of a valid pattern is a valid one.
         rest.parse().ok()
     }
@@ -91,9 +84,7 @@ impl HostNames {
             return false;
         };
         let is_number = |text: &str| !text.is_empty() && text.bytes().all(|it| it.is_ascii_digit());
-        let has_port = first
-            .rsplit_once('_')
-            .is_some_and(|(_, port)| is_number(port));
+        let has_port = first.rsplit_once('_').is_some_and(|(_, port)| is_number(port));
         !self.is_further(name) && (first.contains('.') || first == "localhost" || has_port)
     }
 
@@ -153,10 +144,7 @@ impl HostNames {
 
     fn further_host(&self, name: &str) -> Option<&str> {
         let (first, _) = name.split_once('/')?;
-        self.further
-            .iter()
-            .find(|host| *host == first)
-            .map(String::as_str)
+        self.further.iter().find(|host| *host == first).map(String::as_str)
     }
 }
 
@@ -191,11 +179,7 @@ impl Proxy {
             hosts = names.filter_map(|name| name.parse().ok()).collect();
             hosts.dedup();
         }
-        hosts.retain(|host| {
-            self.upstreams
-                .iter()
-                .all(|it| it.host.as_ref() != Some(host))
-        });
+        hosts.retain(|host| self.upstreams.iter().all(|it| it.host.as_ref() != Some(host)));
         hosts
     }
 
@@ -207,8 +191,7 @@ impl Proxy {
             names.default.extend(spellings(&host));
         }
         let own = self.remoteurl.as_ref().filter(|url| url.prefix().is_none());
-        let is_hub =
-            |host: Option<&str>| host.is_some_and(|it| UpstreamHost::DOCKER_HUB.contains(&it));
+        let is_hub = |host: Option<&str>| host.is_some_and(|it| UpstreamHost::DOCKER_HUB.contains(&it));
         if own.is_some_and(|url| is_hub(url.base().host_str())) {
             names.official.push(String::new());
         }

@@ -38,33 +38,19 @@ impl ListenAddr {
     /// Where a process on the same machine reaches what listens here.
     #[must_use]
     pub fn to_reach(&self) -> String {
-        if self.is_every_address() {
-            format!("127.0.0.1{self}")
-        } else {
-            self.to_string()
-        }
+        if self.is_every_address() { format!("127.0.0.1{self}") } else { self.to_string() }
     }
 
     /// The address in the form that `bind` resolves.
     #[must_use]
     pub fn to_bind(&self) -> (&str, u16) {
-        (
-            if self.host.is_empty() {
-                "::"
-            } else {
-                &self.host
-            },
-            self.port,
-        )
+        (if self.host.is_empty() { "::" } else { &self.host }, self.port)
     }
 }
 
 impl Default for ListenAddr {
     fn default() -> Self {
-        Self {
-            host: String::new(),
-            port: 5000,
-        }
+        Self { host: String::new(), port: 5000 }
     }
 }
 
@@ -74,14 +60,8 @@ impl FromStr for ListenAddr {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let wrong = "an address to listen on is written host:port or :port";
         let (host, port) = text.rsplit_once(':').ok_or(wrong)?;
-        let host = host
-            .trim_start_matches('[')
-            .trim_end_matches(']')
-            .to_owned();
-        Ok(Self {
-            host,
-            port: port.parse().map_err(|_| wrong)?,
-        })
+        let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+        Ok(Self { host, port: port.parse().map_err(|_| wrong)? })
     }
 }
 
@@ -103,9 +83,7 @@ impl Serialize for ListenAddr {
 
 impl<'de> Deserialize<'de> for ListenAddr {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?
-            .parse()
-            .map_err(D::Error::custom)
+        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
     }
 }
 
@@ -126,8 +104,7 @@ impl FromStr for WebUrl {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let url =
-            Url::parse(text).map_err(|_| "not a URL, write https://host or http://host:port")?;
+        let url = Url::parse(text).map_err(|_| "not a URL, write https://host or http://host:port")?;
         if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
             return Err("the URL must begin with http:// or https:// and name a host");
         }
@@ -149,16 +126,14 @@ impl fmt::Display for WebUrl {
 
 impl<'de> Deserialize<'de> for WebUrl {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?
-            .parse()
-            .map_err(D::Error::custom)
+        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
     }
 }
 
 /// The name by which clients know an upstream: `ghcr.io`, `registry.internal:5000`, `localhost`.
 ///
-/// Invariants: a host name in lower case or an IPv4 address, with a port or not; and it has a dot or a
-/// port or is `localhost`, which is how image references tell a host from a repository.
+/// Invariants: a host name in lower case or an IPv4 address, with a port or not; and it has a dot or a port or is
+/// `localhost`, which is how image references tell a host from a repository.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(transparent)]
 pub struct UpstreamHost(String);
@@ -173,8 +148,8 @@ impl UpstreamHost {
         &self.0
     }
 
-    /// The name as a component of repository names, which have no colon. No host name has an
-    /// underscore, so two hosts never share one.
+    /// The name as a component of repository names, which have no colon. No host name has an underscore, so two hosts
+    /// never share one.
     #[must_use]
     pub fn component(&self) -> String {
         self.0.replace(':', "_")
@@ -195,13 +170,8 @@ impl FromStr for UpstreamHost {
                 && label.ends_with(|c: char| c.is_ascii_alphanumeric())
         };
         let inside = |c: char| c.is_ascii_alphanumeric() || c == '-';
-        let is_name = host
-            .split('.')
-            .all(|label| edge(label) && label.chars().all(inside));
-        let is_port = |port: &str| {
-            port.parse::<u16>()
-                .is_ok_and(|number| number.to_string() == port)
-        };
+        let is_name = host.split('.').all(|label| edge(label) && label.chars().all(inside));
+        let is_port = |port: &str| port.parse::<u16>().is_ok_and(|number| number.to_string() == port);
         if !is_name || port.is_some_and(|port| !is_port(port)) || text.len() > 128 {
             return Err("not a host, write it as ghcr.io or registry.internal:5000");
         }
@@ -217,8 +187,6 @@ impl FromStr for UpstreamHost {
 
 impl<'de> Deserialize<'de> for UpstreamHost {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?
-            .parse()
-            .map_err(D::Error::custom)
+        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
     }
 }

@@ -20,8 +20,8 @@ pub struct Http {
     pub addr: ListenAddr,
     /// The base URL that clients use; it wins over what their requests say.
     pub host: Option<WebUrl>,
-    /// Whether `Location`s are relative: always, never, or, left out, unless `host` or a trusted proxy
-    /// tells how clients reach pounce.
+    /// Whether `Location`s are relative: always, never, or, left out, unless `host` or a trusted proxy tells how
+    /// clients reach pounce.
     pub relativeurls: Option<bool>,
     /// Networks whose `X-Forwarded-Proto`, `-Host` and `-For` are believed.
     #[serde(deserialize_with = "lists::list")]
@@ -120,8 +120,8 @@ pub struct Limits {
     /// How many connections are open at once: 16 to 1,000,000. Over it, one that is idle makes room.
     #[serde(deserialize_with = "values::open_connections")]
     pub connections: usize,
-    /// How many of them one address may have open, of IPv6 one /64; 0 is no bound, and left out a quarter of all.
-    /// Those of `trustedproxies` are not bounded. Over it, one that is idle or stalled makes room.
+    /// How many of them one address may have open, of IPv6 one /64; 0 is no bound, and left out a quarter of all. Those
+    /// of `trustedproxies` are not bounded. Over it, one that is idle or stalled makes room.
     pub connectionsperaddress: Option<usize>,
     /// How long a TLS handshake, and how long a request's header, may take: 1s to 5m.
     #[serde(with = "durations::patience")]
@@ -147,8 +147,8 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// How many connections one address may have open; 0: as many as there are. A quarter of all is more than the
-    /// nodes of a data center need behind one address, and a fourth of what could lock others out; few are not shared.
+    /// How many connections one address may have open; 0: as many as there are. A quarter of all is more than the nodes
+    /// of a data center need behind one address, and a fourth of what could lock others out; few are not shared.
     #[must_use]
     pub fn connections_per_address(&self) -> usize {
         let share = (self.connections / 4).max(64);
@@ -178,9 +178,6 @@ pub struct Prometheus {
 
 impl Default for Prometheus {
     fn default() -> Self {
-        Self {
-            enabled: false,
-            path: "/metrics".into(),
-        }
+        Self { enabled: false, path: "/metrics".into() }
     }
 }

@@ -1,8 +1,7 @@
 //! Which settings there are, and which of distribution's pounce has no use for.
 //!
-//! The known keys are read off the default configuration, so that no second list can go stale: an
-//! object is a section, an empty object takes any key, a list of sections shows one of them, everything
-//! else is a value.
+//! The known keys are read off the default configuration, so that no second list can go stale: an object is a section,
+//! an empty object takes any key, a list of sections shows one of them, everything else is a value.
 
 use std::time::Duration;
 
@@ -12,18 +11,12 @@ use super::{Config, RequiredPlatform, Rule, scalars};
 
 /// distribution's settings that change nothing here, and why. A whole section is named by its root.
 const IGNORED: &[(&str, &str)] = &[
-    (
-        "compatibility",
-        "schema 1 manifests are passed on as they are",
-    ),
+    ("compatibility", "schema 1 manifests are passed on as they are"),
     ("health", "/healthz and /readyz need no configuration"),
     ("http.http2", "HTTP/2 is always on"),
     ("http.h2c", "HTTP/2 is always on"),
     ("http.net", "pounce listens on TCP"),
-    (
-        "http.tls.ciphersuites",
-        "all those that are spoken are safe",
-    ),
+    ("http.tls.ciphersuites", "all those that are spoken are safe"),
     ("log.fields", "let the collector of the log add them"),
     ("log.hooks", "send errors from the log"),
     ("log.reportcaller", "the module stands in every line"),
@@ -31,35 +24,17 @@ const IGNORED: &[(&str, &str)] = &[
     ("middleware", "redirects are built in"),
     ("notifications", "there are none"),
     ("policy", "there is none"),
-    (
-        "proxy.cachewritetimeout",
-        "clients do not wait for the bucket",
-    ),
-    (
-        "proxy.ttl",
-        "what is in the bucket does not expire; proxy.tagttl says how long tags are fresh",
-    ),
-    (
-        "redis",
-        "pounce keeps its cache in memory and shares only the bucket",
-    ),
+    ("proxy.cachewritetimeout", "clients do not wait for the bucket"),
+    ("proxy.ttl", "what is in the bucket does not expire; proxy.tagttl says how long tags are fresh"),
+    ("redis", "pounce keeps its cache in memory and shares only the bucket"),
     ("reporting", "there is none"),
     ("storage.cache", "pounce keeps its cache in memory"),
-    (
-        "storage.filesystem.maxthreads",
-        "the number of threads follows the machine",
-    ),
+    ("storage.filesystem.maxthreads", "the number of threads follows the machine"),
     ("storage.s3.loglevel", "use log.level"),
     ("storage.s3.useragent", "the SDK names itself"),
-    (
-        "storage.s3.v4auth",
-        "requests are always signed with Signature V4",
-    ),
+    ("storage.s3.v4auth", "requests are always signed with Signature V4"),
     ("storage.tag", "tags are listed by the bucket"),
-    (
-        "validation.manifests.urls",
-        "URLs in manifests are neither followed nor restricted, so that any can be pushed",
-    ),
+    ("validation.manifests.urls", "URLs in manifests are neither followed nor restricted, so that any can be pushed"),
 ];
 
 /// Settings that a registry must not pass over in silence, because an operator relies on them; unless they are switched
@@ -81,16 +56,8 @@ const REFUSED: &[Refused] = &[
         why: "certificates are always verified; add yours to the system's trusted ones",
         harmless: Harmless::False,
     },
-    Refused {
-        key: "storage.azure",
-        why: "pounce keeps blobs in S3",
-        harmless: Harmless::Never,
-    },
-    Refused {
-        key: "storage.gcs",
-        why: "pounce keeps blobs in S3",
-        harmless: Harmless::Never,
-    },
+    Refused { key: "storage.azure", why: "pounce keeps blobs in S3", harmless: Harmless::Never },
+    Refused { key: "storage.gcs", why: "pounce keeps blobs in S3", harmless: Harmless::Never },
     Refused {
         key: "storage.inmemory",
         why: "pounce keeps blobs in S3 or in a folder (storage.filesystem)",
@@ -114,12 +81,8 @@ impl Refused {
         let says_nothing = |value: &Value| value.is_null() || value.as_str() == Some("");
         match (self.harmless, below, value) {
             (Harmless::Never, ..) => false,
-            (Harmless::False, [], Value::String(text)) if scalars::boolean(text) == Some(false) => {
-                true
-            }
-            (Harmless::Without(key), [], Value::Object(section)) => {
-                section.get(key).is_none_or(says_nothing)
-            }
+            (Harmless::False, [], Value::String(text)) if scalars::boolean(text) == Some(false) => true,
+            (Harmless::Without(key), [], Value::Object(section)) => section.get(key).is_none_or(says_nothing),
             (Harmless::Without(key), [first, ..], _) if *first != key => true,
             (_, _, value) => says_nothing(value),
         }
@@ -171,18 +134,13 @@ impl Keys {
         shown.proxy.spool.maxsize = Some(0);
         shown.proxy.exec.lifetime = Some(Duration::ZERO);
         shown.proxy.upstreams.push(shown.proxy.own());
-        shown.auth.rules.push(Rule {
-            repositories: Some(Vec::new()),
-            ..Rule::default()
-        });
+        shown.auth.rules.push(Rule { repositories: Some(Vec::new()), ..Rule::default() });
         let validation = &mut shown.validation;
         (validation.disabled, validation.enabled) = (Some(false), Some(false));
         let indexes = &mut validation.manifests.indexes;
         indexes.platformlist.push(RequiredPlatform::default());
         let defaults = serde_json::to_value(shown);
-        Self(defaults.unwrap_or_else(|error| {
-            unreachable!("the default configuration is plain data: {error}")
-        }))
+        Self(defaults.unwrap_or_else(|error| unreachable!("the default configuration is plain data: {error}")))
     }
 
     /// Says what a path of keys is, in lower case.
@@ -231,11 +189,7 @@ impl Keys {
         known.extend(exceptions.map(str::to_owned));
         let here = section.join(".");
         let score = |key: &String| {
-            let sibling = if !here.is_empty() && key.starts_with(&here) {
-                0.05
-            } else {
-                0.0
-            };
+            let sibling = if !here.is_empty() && key.starts_with(&here) { 0.05 } else { 0.0 };
             strsim::jaro_winkler(key, &wanted) + sibling
         };
         known
@@ -272,11 +226,7 @@ mod tests {
             (&["strage"], "storage"),
         ];
         for (path, nearest) in cases {
-            assert_eq!(
-                keys.find(path),
-                Key::Unknown(Some(nearest.to_owned())),
-                "{path:?}"
-            );
+            assert_eq!(keys.find(path), Key::Unknown(Some(nearest.to_owned())), "{path:?}");
         }
         assert_eq!(keys.find(&["qqq"]), Key::Unknown(None));
     }
@@ -285,21 +235,9 @@ mod tests {
     fn sections_settings_and_exceptions_are_told_apart() {
         let keys = Keys::new();
         assert!(matches!(keys.find(&["storage", "s3"]), Key::Section(_)));
-        assert!(matches!(
-            keys.find(&["storage", "s3", "encrypt"]),
-            Key::Setting(Value::Bool(false))
-        ));
-        assert_eq!(
-            keys.find(&["http", "headers", "x-frame-options"]),
-            Key::Free
-        );
-        assert!(matches!(
-            keys.find(&["storage", "cache", "blobdescriptor"]),
-            Key::Ignored(_)
-        ));
-        assert!(matches!(
-            keys.find(&["auth", "silly", "realm"]),
-            Key::Refused(_)
-        ));
+        assert!(matches!(keys.find(&["storage", "s3", "encrypt"]), Key::Setting(Value::Bool(false))));
+        assert_eq!(keys.find(&["http", "headers", "x-frame-options"]), Key::Free);
+        assert!(matches!(keys.find(&["storage", "cache", "blobdescriptor"]), Key::Ignored(_)));
+        assert!(matches!(keys.find(&["auth", "silly", "realm"]), Key::Refused(_)));
     }
 }

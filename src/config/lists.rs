@@ -30,10 +30,7 @@ where
     T: FromStr<Err: Display>,
 {
     #[derive(Deserialize)]
-    #[serde(
-        untagged,
-        expecting = "write a list of texts, or texts with commas between them"
-    )]
+    #[serde(untagged, expecting = "write a list of texts, or texts with commas between them")]
     enum Written {
         List(Vec<String>),
         Text(String),

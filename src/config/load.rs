@@ -6,9 +6,7 @@ use serde_json::Value;
 
 use super::keys::Keys;
 use super::origins::Origins;
-use super::overrides::{
-    self, AUTH_VARIABLE, Applied, EMPTY, FOREIGN_VARIABLE, PATH_VARIABLE, S3AWS, STORAGE_VARIABLE,
-};
+use super::overrides::{self, AUTH_VARIABLE, Applied, EMPTY, FOREIGN_VARIABLE, PATH_VARIABLE, S3AWS, STORAGE_VARIABLE};
 use super::{Config, ConfigError, Driver, Scheme, document, network, scalars, service_links, yaml};
 
 /// The variables of a process, in a form that tests can make up.
@@ -30,23 +28,16 @@ impl Environment {
 
     pub(super) fn get(&self, name: &str) -> Option<&str> {
         let found = self.0.iter().find(|(key, _)| key == name);
-        found
-            .map(|(_, value)| value.as_str())
-            .filter(|value| !value.is_empty())
+        found.map(|(_, value)| value.as_str()).filter(|value| !value.is_empty())
     }
 }
 
 impl<N: Into<String>, V: Into<String>> FromIterator<(N, V)> for Environment {
     fn from_iter<I: IntoIterator<Item = (N, V)>>(pairs: I) -> Self {
-        let mut pairs: Vec<_> = pairs
-            .into_iter()
-            .map(|(name, value)| (name.into(), value.into()))
-            .collect();
+        let mut pairs: Vec<_> = pairs.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
         // So that REGISTRY_STORAGE comes before REGISTRY_STORAGE_S3_BUCKET, and …_2_… before …_10_….
         pairs.sort_by_cached_key(|(name, value)| {
-            let parts = name
-                .split('_')
-                .map(|part| (part.parse::<u64>().ok(), part.to_owned()));
+            let parts = name.split('_').map(|part| (part.parse::<u64>().ok(), part.to_owned()));
             (parts.collect::<Vec<_>>(), value.clone())
         });
         Self(pairs)
@@ -65,8 +56,7 @@ pub struct Loaded {
 }
 
 impl Config {
-    /// Reads `file`, or the one that `REGISTRY_CONFIGURATION_PATH` names, or none; then the
-    /// variables over it.
+    /// Reads `file`, or the one that `REGISTRY_CONFIGURATION_PATH` names, or none; then the variables over it.
     ///
     /// # Errors
     /// See [`ConfigError`].
@@ -75,10 +65,8 @@ impl Config {
         let Some(path) = file else {
             return Self::parse("", environment);
         };
-        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
-            path: path.to_owned(),
-            source,
-        })?;
+        let text =
+            std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
         Self::parse_file(&text, Some(path), environment)
     }
 
@@ -90,11 +78,7 @@ impl Config {
         Self::parse_file(text, None, environment)
     }
 
-    fn parse_file(
-        text: &str,
-        file: Option<&Path>,
-        environment: &Environment,
-    ) -> Result<Loaded, ConfigError> {
+    fn parse_file(text: &str, file: Option<&Path>, environment: &Environment) -> Result<Loaded, ConfigError> {
         let keys = Keys::new();
         let mut notices = Vec::new();
         let origin = file.map(|path| path.display().to_string());
@@ -106,10 +90,7 @@ impl Config {
             document = Value::Object(serde_json::Map::new());
         }
         if !document.is_object() {
-            return Err(ConfigError::value(
-                "the configuration",
-                "must be a mapping of settings",
-            ));
+            return Err(ConfigError::value("the configuration", "must be a mapping of settings"));
         }
         let storage = choice(&mut document, STORAGE_VARIABLE, environment, &mut notices)?;
         let auth = choice(&mut document, AUTH_VARIABLE, environment, &mut notices)?;
@@ -121,22 +102,14 @@ impl Config {
         }
         document::tidy(&mut document, &keys, &mut Vec::new(), &mut notices)?;
         let mut origins = Origins::of_file(&document);
-        for (section, chosen, variable) in [
-            ("storage", &storage, STORAGE_VARIABLE),
-            ("auth", &auth, AUTH_VARIABLE),
-        ] {
+        for (section, chosen, variable) in [("storage", &storage, STORAGE_VARIABLE), ("auth", &auth, AUTH_VARIABLE)] {
             if matches!(chosen, Choice::Whole) {
                 origins.overridden(section.to_owned(), variable);
             }
         }
         let mut service_links = Vec::new();
         for (name, value) in &environment.0 {
-            let not_one = [
-                STORAGE_VARIABLE,
-                AUTH_VARIABLE,
-                PATH_VARIABLE,
-                FOREIGN_VARIABLE,
-            ];
+            let not_one = [STORAGE_VARIABLE, AUTH_VARIABLE, PATH_VARIABLE, FOREIGN_VARIABLE];
             if not_one.contains(&name.as_str()) {
                 continue;
             }
@@ -149,20 +122,9 @@ impl Config {
         notices.extend(service_links::notice(&service_links));
         notices.extend(network::notices(environment));
         let chosen = (storage.name(), auth.name());
-        let config = Self::of(
-            document,
-            &keys,
-            chosen,
-            environment,
-            &mut origins,
-            &mut notices,
-        )
-        .map_err(|error| error.located(&origins, file))?;
-        Ok(Loaded {
-            config,
-            notices,
-            origins,
-        })
+        let config = Self::of(document, &keys, chosen, environment, &mut origins, &mut notices)
+            .map_err(|error| error.located(&origins, file))?;
+        Ok(Loaded { config, notices, origins })
     }
 
     /// The configuration that a document is, with the alternatives in `storage` and `auth` that are named outright.
@@ -198,21 +160,16 @@ impl Config {
                 return Err(ConfigError::value("auth", message));
             }
             (None, true, true) => {
-                let message =
-                    "htpasswd and token are both there: choose with REGISTRY_AUTH, or take one out";
+                let message = "htpasswd and token are both there: choose with REGISTRY_AUTH, or take one out";
                 return Err(ConfigError::value("auth", message));
             }
         };
-        config.auth.beside_upstream =
-            config.proxy.remoteurl.is_some() || !config.proxy.upstreams.is_empty();
+        config.auth.beside_upstream = config.proxy.remoteurl.is_some() || !config.proxy.upstreams.is_empty();
         config.storage.driver = match storage.as_deref() {
             Some("s3" | S3AWS) => Driver::S3,
             Some("filesystem") => Driver::Filesystem,
             Some(_) => {
-                return Err(ConfigError::value(
-                    "storage",
-                    "pounce knows s3 and filesystem",
-                ));
+                return Err(ConfigError::value("storage", "pounce knows s3 and filesystem"));
             }
             None if config.storage.s3.bucket.is_some() || (names_s3 && !names_folder) => Driver::S3,
             None => Driver::Filesystem,
@@ -221,27 +178,17 @@ impl Config {
         Ok(config)
     }
 
-    /// Takes what `fly storage create` sets, where nothing else was said. Credentials are not
-    /// copied: the SDK's default chain finds them under the same names.
+    /// Takes what `fly storage create` sets, where nothing else was said. Credentials are not copied: the SDK's default
+    /// chain finds them under the same names.
     fn adopt(&mut self, environment: &Environment, origins: &mut Origins) {
         let s3 = &mut self.storage.s3;
         let adopted: [(&str, &mut Option<String>, &[&str]); 3] = [
             ("bucket", &mut s3.bucket, &["BUCKET_NAME"]),
-            (
-                "regionendpoint",
-                &mut s3.regionendpoint,
-                &["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"],
-            ),
-            (
-                "region",
-                &mut s3.region,
-                &["AWS_REGION", "AWS_DEFAULT_REGION"],
-            ),
+            ("regionendpoint", &mut s3.regionendpoint, &["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"]),
+            ("region", &mut s3.region, &["AWS_REGION", "AWS_DEFAULT_REGION"]),
         ];
         for (key, setting, names) in adopted {
-            let mut found = names
-                .iter()
-                .filter_map(|name| Some((*name, environment.get(name)?)));
+            let mut found = names.iter().filter_map(|name| Some((*name, environment.get(name)?)));
             if let (None, Some((name, value))) = (&setting, found.next()) {
                 *setting = Some(value.to_owned());
                 origins.overridden(format!("storage.s3.{key}"), name);
@@ -269,8 +216,8 @@ impl Choice {
     }
 }
 
-/// Which of a section's alternatives is named outright: by its variable, or in distribution's short
-/// form, `storage: filesystem`, which is taken out. A variable may have the section itself, in place of the file's.
+/// Which of a section's alternatives is named outright: by its variable, or in distribution's short form, `storage:
+/// filesystem`, which is taken out. A variable may have the section itself, in place of the file's.
 ///
 /// # Errors
 /// It is empty, or a list.
@@ -280,12 +227,8 @@ fn choice(
     environment: &Environment,
     notices: &mut Vec<String>,
 ) -> Result<Choice, ConfigError> {
-    let section = variable
-        .trim_start_matches("REGISTRY_")
-        .to_ascii_lowercase();
-    let short = document[&section]
-        .as_str()
-        .map(|name| name.trim().to_owned());
+    let section = variable.trim_start_matches("REGISTRY_").to_ascii_lowercase();
+    let short = document[&section].as_str().map(|name| name.trim().to_owned());
     if short.is_some() {
         document[&section] = Value::Object(serde_json::Map::new());
     }

@@ -1,8 +1,8 @@
 //! What the operator wrote, as a value that is valid by construction.
 //!
-//! The tree below is distribution's YAML schema with pounce's additions; `config/registry.yml` shows
-//! it with every default. Field types check single values, [`load`](Config::load) checks what
-//! concerns several of them, so nobody further in checks anything again.
+//! The tree below is distribution's YAML schema with pounce's additions; `config/registry.yml` shows it with every
+//! default. Field types check single values, [`load`](Config::load) checks what concerns several of them, so nobody
+//! further in checks anything again.
 
 mod auth;
 mod check;
@@ -44,12 +44,8 @@ pub use patterns::{RepositoryPattern, UserPattern};
 pub use proxy::{Exec, Fill, OnMiss, Proxy, Remote, Spool};
 pub use remote::RemoteUrl;
 pub use rules::{ANONYMOUS, Action, Rule};
-pub use storage::{
-    Delete, Driver, Filesystem, Maintenance, ReadOnly, Redirect, S3, Storage, UploadPurging,
-};
-pub use validation::{
-    IndexValidation, ManifestValidation, Platforms, RequiredPlatform, Validation,
-};
+pub use storage::{Delete, Driver, Filesystem, Maintenance, ReadOnly, Redirect, S3, Storage, UploadPurging};
+pub use validation::{IndexValidation, ManifestValidation, Platforms, RequiredPlatform, Validation};
 pub use values::Secret;
 
 /// Everything that can be configured.

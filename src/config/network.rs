@@ -1,7 +1,7 @@
 //! Variables of the environment that say how this machine reaches others, and what of them has no effect.
 //!
-//! `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY`, `NO_PROXY`, in either case, and `SSL_CERT_FILE`, `SSL_CERT_DIR` are read by the
-//! clients of upstreams and bucket themselves, both through the same libraries.
+//! `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY`, `NO_PROXY`, in either case, and `SSL_CERT_FILE`, `SSL_CERT_DIR` are read
+//! by the clients of upstreams and bucket themselves, both through the same libraries.
 
 use url::Url;
 
@@ -25,36 +25,24 @@ pub(super) fn notices(environment: &Environment) -> Vec<String> {
     let folders = folders.split(':').filter(|path| !path.is_empty());
     for (name, path) in files.chain(folders.map(|path| ("SSL_CERT_DIR", path))) {
         if let Some(error) = missing(path) {
-            notices.push(format!(
-                "{name} names {path}, which cannot be read: {error}"
-            ));
+            notices.push(format!("{name} names {path}, which cannot be read: {error}"));
         }
     }
     let file = environment.get("SSL_CERT_FILE");
-    if file
-        .and_then(|path| std::fs::read(path).ok())
-        .is_some_and(|text| !has_certificate(&text))
-    {
-        notices.push(
-            "SSL_CERT_FILE names a file without a certificate in PEM, so that nothing is trusted"
-                .to_owned(),
-        );
+    if file.and_then(|path| std::fs::read(path).ok()).is_some_and(|text| !has_certificate(&text)) {
+        notices.push("SSL_CERT_FILE names a file without a certificate in PEM, so that nothing is trusted".to_owned());
     }
     for name in ["NO_PROXY", "no_proxy"] {
         let entries = environment.get(name).unwrap_or_default().split(',');
         for (entry, instead) in entries.filter_map(|entry| plain(entry.trim())) {
-            notices.push(format!(
-                "{name}: {entry} is not understood for upstreams: write {instead}"
-            ));
+            notices.push(format!("{name}: {entry} is not understood for upstreams: write {instead}"));
         }
     }
     for name in ["HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY"] {
         for name in [name.to_owned(), name.to_ascii_lowercase()] {
             // Not the whole, which may have a password.
             if environment.get(&name).is_some_and(|value| !is_proxy(value)) {
-                notices.push(format!(
-                    "{name} does not work: a proxy is named http://host:port or https://host:port"
-                ));
+                notices.push(format!("{name} does not work: a proxy is named http://host:port or https://host:port"));
             }
         }
     }
@@ -81,10 +69,6 @@ fn plain(entry: &str) -> Option<(&str, &str)> {
 }
 
 fn is_proxy(value: &str) -> bool {
-    let url = if value.contains("://") {
-        Url::parse(value)
-    } else {
-        Url::parse(&format!("http://{value}"))
-    };
+    let url = if value.contains("://") { Url::parse(value) } else { Url::parse(&format!("http://{value}")) };
     url.is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
 }

@@ -35,8 +35,8 @@ pub(super) enum Applied {
 
 /// Puts one variable into `document`, over what the file says.
 ///
-/// A variable that names no setting is a warning, as it is for distribution: the environment of a
-/// container carries more than one program's variables.
+/// A variable that names no setting is a warning, as it is for distribution: the environment of a container carries
+/// more than one program's variables.
 ///
 /// # Errors
 /// The setting is refused, or the value cannot be read as the setting's type.
@@ -57,8 +57,8 @@ pub(super) fn apply(
     let key = keys.find(&path);
     // `NAME=` in a file of variables means that it is not set.
     if text.is_empty() {
-        // A registry that somebody meant to close does not open because a secret is missing.
-        // One that names no setting may be Docker's or Kubernetes'.
+        // A registry that somebody meant to close does not open because a secret is missing. One that names no setting
+        // may be Docker's or Kubernetes'.
         if name.starts_with(ACCESS) && !matches!(key, Key::Unknown(_)) {
             return Err(ConfigError::value(name, EMPTY));
         }
@@ -113,12 +113,7 @@ fn variable(key: &str) -> String {
 }
 
 /// Reads a variable's text. That of a setting that is a text stays as it is, quoted or not: a password may have a `#`.
-fn value(
-    name: &str,
-    text: &str,
-    default: &Value,
-    notices: &mut Vec<String>,
-) -> Result<Value, ConfigError> {
+fn value(name: &str, text: &str, default: &Value, notices: &mut Vec<String>) -> Result<Value, ConfigError> {
     match default {
         Value::Bool(_) | Value::Number(_) | Value::Array(_) => yaml::parse(name, text, notices),
         // Not all that YAML takes for nothing: a comment is a password, too.
@@ -163,10 +158,7 @@ fn put(node: &mut Value, name: &str, path: &[&str], value: Value) -> Result<(), 
     }
     if let Value::Object(section) = node {
         // Variables are in capitals, so a key in the file is the same in any case.
-        let written = section
-            .keys()
-            .find(|it| it.eq_ignore_ascii_case(key))
-            .cloned();
+        let written = section.keys().find(|it| it.eq_ignore_ascii_case(key)).cloned();
         let entry = section.entry(written.unwrap_or((*key).to_owned()));
         put(entry.or_insert(Value::Null), name, rest, value)?;
     }

@@ -47,9 +47,5 @@ impl Default for Tags {
 /// The list is made in memory, so that there is a bound to it.
 fn tags<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
     let written = usize::deserialize(deserializer)?;
-    Ok(if written == 0 {
-        Tags::MAX
-    } else {
-        written.min(Tags::MAX)
-    })
+    Ok(if written == 0 { Tags::MAX } else { written.min(Tags::MAX) })
 }

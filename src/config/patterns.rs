@@ -38,8 +38,7 @@ enum Token {
     Components,
 }
 
-const CLASS: &str =
-    "a class is letters, digits, '.', '_', '-' and ranges between brackets, as in [a-z0-9]";
+const CLASS: &str = "a class is letters, digits, '.', '_', '-' and ranges between brackets, as in [a-z0-9]";
 
 impl Pattern {
     fn new(text: &str, components: bool) -> Result<Self, String> {
@@ -49,11 +48,7 @@ impl Pattern {
             .backslash_escape(false)
             .build()
             .map_err(|error| error.kind().to_string())?;
-        Ok(Self {
-            text: text.to_owned(),
-            matcher: glob.compile_matcher(),
-            tokens,
-        })
+        Ok(Self { text: text.to_owned(), matcher: glob.compile_matcher(), tokens })
     }
 }
 
@@ -65,17 +60,10 @@ fn meaningful(text: &str, components: bool) -> Result<(), String> {
     if components && text.contains(':') {
         return Err("names have no colon: a host's port stands behind an underscore, as in registry_5000/**".to_owned());
     }
-    if let Some(odd) = text
-        .chars()
-        .find(|c| matches!(c, '{' | '}' | '\\') || (components && matches!(c, '!' | '^')))
-    {
+    if let Some(odd) = text.chars().find(|c| matches!(c, '{' | '}' | '\\') || (components && matches!(c, '!' | '^'))) {
         return Err(format!(
             "{odd} has no meaning in a pattern: there are *, ? and [a-z]{}; write alternatives as several patterns",
-            if components {
-                ", and ** for any components"
-            } else {
-                ""
-            }
+            if components { ", and ** for any components" } else { "" }
         ));
     }
     Ok(())
@@ -120,9 +108,8 @@ fn is_class(text: &str) -> bool {
         if range {
             let end = letters[at + 2];
             let same = |of: fn(&char) -> bool| of(&letter) && of(&end);
-            let is_range = same(char::is_ascii_digit)
-                || same(char::is_ascii_lowercase)
-                || same(char::is_ascii_uppercase);
+            let is_range =
+                same(char::is_ascii_digit) || same(char::is_ascii_lowercase) || same(char::is_ascii_uppercase);
             if !is_range || letter > end {
                 return false;
             }
@@ -151,8 +138,9 @@ fn covers(wide: &[Token], narrow: &[Token]) -> bool {
         _ => true,
     };
     match (first, narrow.split_first()) {
-        (Token::Star, _) => (0..=narrow.iter().take_while(|token| takes(token)).count())
-            .any(|taken| covers(others, &narrow[taken..])),
+        (Token::Star, _) => {
+            (0..=narrow.iter().take_while(|token| takes(token)).count()).any(|taken| covers(others, &narrow[taken..]))
+        }
         // At least one component.
         (Token::Components, _) => (1..=narrow.len()).any(|taken| covers(others, &narrow[taken..])),
         (_, Some((token, rest))) => same(token) && covers(others, rest),
@@ -241,9 +229,7 @@ pattern!(
         };
         let edge = |component: &str| {
             let separators = ['.', '_', '-'];
-            component.is_empty()
-                || component.starts_with(separators)
-                || component.ends_with(separators)
+            component.is_empty() || component.starts_with(separators) || component.ends_with(separators)
         };
         text.contains(odd) || text.split('/').any(edge) || text.len() > 255
     },
@@ -253,8 +239,7 @@ pattern!(
 pattern!(
     UserPattern,
     false,
-    |text: &str| text
-        .contains(|c: char| c.is_whitespace() || c.is_control() || matches!(c, ':' | ',')),
+    |text: &str| text.contains(|c: char| c.is_whitespace() || c.is_control() || matches!(c, ':' | ',')),
     "no name of a user fits: they have no blanks, colons or commas; write several as a list"
 );
 
@@ -300,22 +285,10 @@ mod tests {
             assert!(text.parse::<RepositoryPattern>().is_err(), "{text}");
         }
         assert!("a".repeat(256).parse::<RepositoryPattern>().is_err());
-        for text in [
-            "a",
-            "*",
-            "**",
-            "**/a",
-            "a/**",
-            "a/**/b",
-            "a?c/*",
-            "[a-c]*/x[0-9._-]",
-            "docker.io/**",
-        ] {
+        for text in ["a", "*", "**", "**/a", "a/**", "a/**/b", "a?c/*", "[a-c]*/x[0-9._-]", "docker.io/**"] {
             assert!(text.parse::<RepositoryPattern>().is_ok(), "{text}");
         }
-        for text in [
-            "", "a b", "a,b", "a:b", "{a,b}", "a\\b", "[!a]", "[", "a\u{7}",
-        ] {
+        for text in ["", "a b", "a,b", "a:b", "{a,b}", "a\\b", "[!a]", "[", "a\u{7}"] {
             assert!(text.parse::<UserPattern>().is_err(), "{text}");
         }
         for text in ["*", "ci-*", "org/alice", "a@b.c", "user-[0-9]"] {
@@ -338,11 +311,7 @@ mod tests {
         ];
         for (pattern, name, fits) in cases {
             let parsed = pattern.parse::<RepositoryPattern>();
-            assert_eq!(
-                parsed.is_ok_and(|it| it.matches(name)),
-                fits,
-                "{pattern} {name}"
-            );
+            assert_eq!(parsed.is_ok_and(|it| it.matches(name)), fits, "{pattern} {name}");
         }
     }
 
@@ -367,11 +336,7 @@ mod tests {
         ];
         for (wide, narrow, expected) in cases {
             let parse = |text: &str| text.parse::<RepositoryPattern>().unwrap();
-            assert_eq!(
-                parse(wide).covers(&parse(narrow)),
-                expected,
-                "{wide} {narrow}"
-            );
+            assert_eq!(parse(wide).covers(&parse(narrow)), expected, "{wide} {narrow}");
         }
     }
 }

@@ -14,8 +14,8 @@ use super::{durations, lists};
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Proxy {
-    /// The upstream registry of every repository that is not one of `upstreams`; without it, those are
-    /// what the bucket has.
+    /// The upstream registry of every repository that is not one of `upstreams`; without it, those are what the bucket
+    /// has.
     pub remoteurl: Option<RemoteUrl>,
     /// The names by which clients know it, where those are not `remoteurl`'s; without any, `remoteurl`'s.
     #[serde(deserialize_with = "lists::list")]
@@ -114,11 +114,7 @@ pub struct Fill {
 
 impl Default for Fill {
     fn default() -> Self {
-        Self {
-            connections: 4,
-            concurrency: 6,
-            stalltimeout: Duration::from_secs(20),
-        }
+        Self { connections: 4, concurrency: 6, stalltimeout: Duration::from_secs(20) }
     }
 }
 

@@ -9,9 +9,9 @@ use url::Url;
 
 use super::hosts::WebUrl;
 
-/// A registry's URL: `https://host`, or `https://host/base` for one whose API is not at the root, or either
-/// with `/v2/` and the beginning of the names of its repositories: a project of Harbor's, a virtual
-/// repository of Artifactory's, a pull-through rule of ECR's, `GROUP/dependency_proxy/containers` of GitLab's.
+/// A registry's URL: `https://host`, or `https://host/base` for one whose API is not at the root, or either with `/v2/`
+/// and the beginning of the names of its repositories: a project of Harbor's, a virtual repository of Artifactory's, a
+/// pull-through rule of ECR's, `GROUP/dependency_proxy/containers` of GitLab's.
 ///
 /// Invariants: the base is what [`WebUrl`] says, without a `v2` component; the prefix is a repository name.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -60,8 +60,7 @@ impl FromStr for RemoteUrl {
 /// A component of a repository name (spec, "Pulling manifests"): `[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*`
 fn is_component(text: &str) -> bool {
     let is_word = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
-    let is_separator =
-        |text: &str| matches!(text, "" | "." | "_" | "__") || text.bytes().all(|byte| byte == b'-');
+    let is_separator = |text: &str| matches!(text, "" | "." | "_" | "__") || text.bytes().all(|byte| byte == b'-');
     text.starts_with(is_word) && text.ends_with(is_word) && text.split(is_word).all(is_separator)
 }
 
@@ -83,9 +82,7 @@ impl Serialize for RemoteUrl {
 
 impl<'de> Deserialize<'de> for RemoteUrl {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?
-            .parse()
-            .map_err(D::Error::custom)
+        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
     }
 }
 

@@ -1,4 +1,5 @@
-//! `auth.rules`, and what has to hold of them: a rule that does nothing is a mistake, which would be found out too late.
+//! `auth.rules`, and what has to hold of them: a rule that does nothing is a mistake, which would be found out too
+//! late.
 
 use std::str::FromStr;
 
@@ -16,8 +17,8 @@ pub struct Rule {
     /// may do, every user may do. A rule for `anonymous` without actions binds every user.
     #[serde(deserialize_with = "lists::list")]
     pub users: Vec<UserPattern>,
-    /// The repositories that it is about: `*` is within a component of the name, `**` any components.
-    /// Left out, all. A pattern that begins with the host of an upstream is about that upstream's content.
+    /// The repositories that it is about: `*` is within a component of the name, `**` any components. Left out, all. A
+    /// pattern that begins with the host of an upstream is about that upstream's content.
     #[serde(deserialize_with = "lists::some")]
     pub repositories: Option<Vec<RepositoryPattern>>,
     /// What they may do there; without any, nothing.
@@ -69,10 +70,7 @@ impl FromStr for Action {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Self::ALL
-            .into_iter()
-            .find(|action| action.as_str() == text)
-            .ok_or("an action is pull, push or delete")
+        Self::ALL.into_iter().find(|action| action.as_str() == text).ok_or("an action is pull, push or delete")
     }
 }
 
@@ -92,8 +90,8 @@ impl Rule {
         self.names_anonymous() && self.actions.is_empty()
     }
 
-    /// Whether it decides for all users and repositories of these patterns, of a rule with or without actions that comes
-    /// after it.
+    /// Whether it decides for all users and repositories of these patterns, of a rule with or without actions that
+    /// comes after it.
     fn covers(&self, (user, repositories): Part<'_>, forbids: bool, hosts: &HostNames) -> bool {
         let is_anonymous = |pattern: &UserPattern| pattern.as_str() == ANONYMOUS;
         let covers = |wide: &UserPattern| match (is_anonymous(wide), is_anonymous(user)) {
@@ -104,12 +102,7 @@ impl Rule {
         users && self.covers_repositories(repositories, forbids, hosts)
     }
 
-    fn covers_repositories(
-        &self,
-        narrow: Option<&RepositoryPattern>,
-        forbids: bool,
-        hosts: &HostNames,
-    ) -> bool {
+    fn covers_repositories(&self, narrow: Option<&RepositoryPattern>, forbids: bool, hosts: &HostNames) -> bool {
         let Some(wide) = &self.repositories else {
             return true;
         };
@@ -117,9 +110,7 @@ impl Rule {
             return wide.iter().any(|pattern| pattern.as_str() == "**");
         };
         let covers = |wide: &RepositoryPattern| match (hosts.place(wide), hosts.place(narrow)) {
-            (Place::Anywhere, _) => hosts
-                .settle_pattern(narrow)
-                .is_some_and(|narrow| wide.covers(&narrow)),
+            (Place::Anywhere, _) => hosts.settle_pattern(narrow).is_some_and(|narrow| wide.covers(&narrow)),
             (wide_place, narrow_place) => {
                 let patterns = hosts.settle_pattern(wide).zip(hosts.settle_pattern(narrow));
                 // One that forbids is also about what was pushed.
@@ -136,20 +127,14 @@ impl Rule {
         self.users.iter().flat_map(|user| {
             let listed = self.repositories.iter().flatten().map(Some);
             let all = self.repositories.is_none().then_some(None);
-            listed
-                .chain(all)
-                .map(move |repositories| (user, repositories))
+            listed.chain(all).map(move |repositories| (user, repositories))
         })
     }
 
     /// The last of the rules before it that decide about all that it is about, if they do, together.
     fn covered_by(&self, before: &[Self], hosts: &HostNames) -> Option<usize> {
         let forbids = self.actions.is_empty();
-        let by = |part| {
-            before
-                .iter()
-                .position(|rule| rule.covers(part, forbids, hosts))
-        };
+        let by = |part| before.iter().position(|rule| rule.covers(part, forbids, hosts));
         let by: Option<Vec<usize>> = self.parts().map(by).collect();
         by?.into_iter().max()
     }

@@ -8,12 +8,12 @@ use serde_json::{Number, Value};
 use super::keys::{Key, Keys};
 use super::{ConfigError, durations};
 
-/// The durations that distribution takes as a number too. A number of seconds that is taken for nanoseconds would do more
-/// harm elsewhere: uploads would be abandoned at once.
+/// The durations that distribution takes as a number too. A number of seconds that is taken for nanoseconds would do
+/// more harm elsewhere: uploads would be abandoned at once.
 const IN_NANOSECONDS: [&str; 2] = ["draintimeout", "lifetime"];
 
-/// Gives every setting of a document its type, and takes out those that say nothing, so that their defaults count; below
-/// `auth` these stay, and are mistakes.
+/// Gives every setting of a document its type, and takes out those that say nothing, so that their defaults count;
+/// below `auth` these stay, and are mistakes.
 ///
 /// # Errors
 /// A setting cannot be read as its type. Its value is not repeated: it may be a secret.
@@ -47,12 +47,7 @@ pub(super) fn convert(
     Ok(())
 }
 
-fn one(
-    node: &mut Value,
-    keys: &Keys,
-    path: &mut Vec<String>,
-    notices: &mut Vec<String>,
-) -> Result<(), ConfigError> {
+fn one(node: &mut Value, keys: &Keys, path: &mut Vec<String>, notices: &mut Vec<String>) -> Result<(), ConfigError> {
     let parts: Vec<&str> = path.iter().map(String::as_str).collect();
     let default = match keys.find(&parts) {
         Key::Setting(default) => default,
@@ -106,10 +101,9 @@ fn values(node: &mut Value) {
         Value::Null => *node = Value::Array(Vec::new()),
         Value::String(_) => *node = Value::Array(vec![node.take()]),
         // An empty text, to distribution.
-        Value::Array(list) => list
-            .iter_mut()
-            .filter(|value| value.is_null())
-            .for_each(|value| *value = Value::String(String::new())),
+        Value::Array(list) => {
+            list.iter_mut().filter(|value| value.is_null()).for_each(|value| *value = Value::String(String::new()))
+        }
         _ => {}
     }
 }
@@ -137,8 +131,7 @@ fn integer(text: &str) -> Option<Number> {
     let based = based.iter().find_map(|(prefix, base)| {
         let rest = digits.strip_prefix(prefix)?;
         let all = !rest.is_empty() && rest.chars().all(|c| c.is_digit(*base));
-        all.then(|| i128::from_str_radix(rest, *base).ok())
-            .flatten()
+        all.then(|| i128::from_str_radix(rest, *base).ok()).flatten()
     });
     let size = match based {
         Some(size) => size,
@@ -152,10 +145,7 @@ fn integer(text: &str) -> Option<Number> {
 fn whole(text: &str) -> Option<i128> {
     const EXACT: f64 = 9_007_199_254_740_992.0;
     let float = text.parse::<f64>().ok()?;
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "it is whole, and small enough"
-    )]
+    #[expect(clippy::cast_possible_truncation, reason = "it is whole, and small enough")]
     (float.fract() == 0.0 && float.abs() <= EXACT).then_some(float as i128)
 }
 
@@ -185,10 +175,7 @@ mod tests {
         for (text, value) in cases {
             assert_eq!(integer(text), Some(Number::from(value)), "{text}");
         }
-        assert_eq!(
-            integer("18446744073709551615"),
-            Some(Number::from(u64::MAX))
-        );
+        assert_eq!(integer("18446744073709551615"), Some(Number::from(u64::MAX)));
         let none = [
             "",
             " ",

@@ -1,6 +1,6 @@
 //! Kubernetes' service links: for each Service of a namespace, variables that begin with its name. Docker makes such
-//! ones for a linked container (`--link`). A Service that is
-//! called `registry`, or `registry-auth`, makes some that look like settings.
+//! ones for a linked container (`--link`). A Service that is called `registry`, or `registry-auth`, makes some that
+//! look like settings.
 
 use std::net::IpAddr;
 
@@ -10,11 +10,7 @@ pub(super) fn is_one(name: &str, value: &str) -> bool {
     let parts: Vec<&str> = name.split('_').collect();
     let is_port = |text: &str| text.parse::<u16>().is_ok();
     let is_address = |text: &str| text.parse::<IpAddr>().is_ok();
-    let is_protocol = |text: &str| {
-        ["tcp", "udp", "sctp"]
-            .iter()
-            .any(|it| text.eq_ignore_ascii_case(it))
-    };
+    let is_protocol = |text: &str| ["tcp", "udp", "sctp"].iter().any(|it| text.eq_ignore_ascii_case(it));
     // tcp://10.0.0.1:5000, and tcp://[fd00::1]:5000
     let is_url = |text: &str| {
         let parts = text.split_once("://");
@@ -25,16 +21,13 @@ pub(super) fn is_one(name: &str, value: &str) -> bool {
         })
     };
     let is_link = |text: &str| {
-        let names = text
-            .strip_prefix('/')
-            .and_then(|names| names.split_once('/'));
+        let names = text.strip_prefix('/').and_then(|names| names.split_once('/'));
         names.is_some_and(|(one, other)| !one.is_empty() && !other.is_empty())
     };
     // What stands before these is the rest of the Service's name.
     match parts.as_slice() {
         [.., "SERVICE", "HOST"] => is_address(value),
-        [.., "PORT", port, protocol, last] if is_port(port) && is_protocol(protocol) => match *last
-        {
+        [.., "PORT", port, protocol, last] if is_port(port) && is_protocol(protocol) => match *last {
             "PROTO" => is_protocol(value),
             "PORT" => is_port(value),
             "ADDR" => is_address(value),
@@ -56,12 +49,7 @@ pub(super) fn is_one(name: &str, value: &str) -> bool {
 /// What is said of all of them; none for none. The longest list of them is cut.
 pub(super) fn notice(names: &[&str]) -> Option<String> {
     const SHOWN: usize = 3;
-    let shown = names
-        .iter()
-        .take(SHOWN)
-        .copied()
-        .collect::<Vec<_>>()
-        .join(", ");
+    let shown = names.iter().take(SHOWN).copied().collect::<Vec<_>>().join(", ");
     let more = match names.len().saturating_sub(SHOWN) {
         0 => String::new(),
         more => format!(" and {more} more"),

@@ -71,12 +71,7 @@ pub struct UploadPurging {
 
 impl Default for UploadPurging {
     fn default() -> Self {
-        Self {
-            enabled: true,
-            age: Duration::from_hours(168),
-            interval: Duration::from_hours(24),
-            dryrun: false,
-        }
+        Self { enabled: true, age: Duration::from_hours(168), interval: Duration::from_hours(24), dryrun: false }
     }
 }
 
@@ -99,10 +94,7 @@ pub enum Driver {
 }
 
 /// `storage.s3`
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "the schema is distribution's"
-)]
+#[expect(clippy::struct_excessive_bools, reason = "the schema is distribution's")]
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct S3 {
@@ -149,8 +141,8 @@ pub struct S3 {
     pub multipartcopychunksize: u64,
     /// How many of these parts are copied at once.
     pub multipartcopymaxconcurrency: usize,
-    /// The bucket is at Tigris: it renames objects, and may lag behind other regions. Without it, the
-    /// endpoint's name tells.
+    /// The bucket is at Tigris: it renames objects, and may lag behind other regions. Without it, the endpoint's name
+    /// tells.
     pub tigris: Option<bool>,
 }
 
@@ -192,9 +184,7 @@ pub struct Filesystem {
 
 impl Default for Filesystem {
     fn default() -> Self {
-        Self {
-            rootdirectory: "./data".into(),
-        }
+        Self { rootdirectory: "./data".into() }
     }
 }
 
@@ -207,8 +197,8 @@ pub struct Redirect {
     /// How long a presigned URL lives: 1 minute to 7 days. It is handed out for less than half of that.
     #[serde(with = "durations::redirect_expiry")]
     pub expiry: Duration,
-    /// How old a blob in the bucket must be before clients are redirected to it; until then it is streamed. Without
-    /// it, 10 seconds where the bucket's regions lag behind each other (Tigris), else none.
+    /// How old a blob in the bucket must be before clients are redirected to it; until then it is streamed. Without it,
+    /// 10 seconds where the bucket's regions lag behind each other (Tigris), else none.
     #[serde(with = "durations::optional_duration")]
     pub minage: Option<Duration>,
     /// Networks of clients that cannot reach the bucket: blobs are streamed to them.
@@ -218,11 +208,6 @@ pub struct Redirect {
 
 impl Default for Redirect {
     fn default() -> Self {
-        Self {
-            disable: false,
-            expiry: Duration::from_mins(20),
-            minage: None,
-            exclude: Vec::new(),
-        }
+        Self { disable: false, expiry: Duration::from_mins(20), minage: None, exclude: Vec::new() }
     }
 }

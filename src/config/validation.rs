@@ -65,10 +65,7 @@ impl Validation {
         if self.disabled == Some(true) && self.enabled != Some(true) {
             return false;
         }
-        let IndexValidation {
-            platforms,
-            platformlist,
-        } = &self.manifests.indexes;
+        let IndexValidation { platforms, platformlist } = &self.manifests.indexes;
         match platforms {
             Platforms::All => true,
             Platforms::None => false,

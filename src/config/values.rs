@@ -66,8 +66,7 @@ pub(super) mod header_name {
 
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<HeaderName, D::Error> {
         let text = String::deserialize(deserializer)?;
-        text.parse()
-            .map_err(|_| custom::<D>("not the name of a header, as in X-Forwarded-For"))
+        text.parse().map_err(|_| custom::<D>("not the name of a header, as in X-Forwarded-For"))
     }
 }
 
@@ -77,20 +76,14 @@ pub(super) fn chunk_size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u
     if (5 << 20..=5 << 30).contains(&value) {
         Ok(value)
     } else {
-        Err(custom::<D>(
-            "a part has from 5242880 (5 MiB) to 5368709120 (5 GiB) bytes",
-        ))
+        Err(custom::<D>("a part has from 5242880 (5 MiB) to 5368709120 (5 GiB) bytes"))
     }
 }
 
 /// S3 copies up to 5 GiB at once; 0 has every object copied in parts.
 pub(super) fn copy_threshold<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
     let value = u64::deserialize(deserializer)?;
-    if value <= 5 << 30 {
-        Ok(value)
-    } else {
-        Err(custom::<D>("it is from 0 to 5368709120 (5 GiB) bytes"))
-    }
+    if value <= 5 << 30 { Ok(value) } else { Err(custom::<D>("it is from 0 to 5368709120 (5 GiB) bytes")) }
 }
 
 /// The connections of one fill.
@@ -104,9 +97,7 @@ pub(super) fn concurrency<'de, D: Deserializer<'de>>(deserializer: D) -> Result<
 }
 
 /// The connections of all clients.
-pub(super) fn open_connections<'de, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<usize, D::Error> {
+pub(super) fn open_connections<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
     let message = "from 16 to 1000000 connections can be open at once";
     number(deserializer, 16..=1_000_000, message)
 }
@@ -117,11 +108,7 @@ fn number<'de, D: Deserializer<'de>>(
     message: &str,
 ) -> Result<usize, D::Error> {
     let value = usize::deserialize(deserializer)?;
-    if range.contains(&value) {
-        Ok(value)
-    } else {
-        Err(custom::<D>(message))
-    }
+    if range.contains(&value) { Ok(value) } else { Err(custom::<D>(message)) }
 }
 
 pub(super) fn custom<'de, D: Deserializer<'de>>(message: &str) -> D::Error {

@@ -19,11 +19,7 @@ use super::ConfigError;
 /// # Errors
 /// It is not YAML; `origin` is the file or the variable that it stands in. The error says where, and no more, because
 /// the parser's own sentences repeat what stands there.
-pub(super) fn parse(
-    origin: &str,
-    text: &str,
-    notices: &mut Vec<String>,
-) -> Result<Value, ConfigError> {
+pub(super) fn parse(origin: &str, text: &str, notices: &mut Vec<String>) -> Result<Value, ConfigError> {
     let text = first(text);
     let mut options = Options::default();
     // Without the lines around the mistake: a secret may stand there.
@@ -31,32 +27,24 @@ pub(super) fn parse(
     options.non_finite_float_policy = NonFiniteFloatPolicy::AsString;
     // Each of them comes here, so that they can be told.
     options.duplicate_keys = DuplicateKeyPolicy::PassThrough;
-    let node: Spanned<Node> =
-        serde_saphyr::from_str_with_options(text, options).map_err(|error| {
-            let place = error.location().map(|place| {
-                let (line, column) = (place.line(), place.column());
-                format!(", at line {line}, column {column}")
-            });
-            let place = place.unwrap_or_default();
-            ConfigError::Yaml {
-                origin: origin.to_owned(),
-                message: format!(
-                    "is not valid YAML{place}: look at the indentation, and quote texts with special characters"
-                ),
-            }
-        })?;
+    let node: Spanned<Node> = serde_saphyr::from_str_with_options(text, options).map_err(|error| {
+        let place = error.location().map(|place| {
+            let (line, column) = (place.line(), place.column());
+            format!(", at line {line}, column {column}")
+        });
+        let place = place.unwrap_or_default();
+        ConfigError::Yaml {
+            origin: origin.to_owned(),
+            message: format!(
+                "is not valid YAML{place}: look at the indentation, and quote texts with special characters"
+            ),
+        }
+    })?;
     let mut twice = Vec::new();
     let value = into_value(node, text, "", &mut twice);
-    let origin = if origin.is_empty() {
-        String::new()
-    } else {
-        format!("{origin}: ")
-    };
-    notices.extend(
-        twice
-            .into_iter()
-            .map(|path| format!("{origin}{path} is there more than once: the last one counts")),
-    );
+    let origin = if origin.is_empty() { String::new() } else { format!("{origin}: ") };
+    notices
+        .extend(twice.into_iter().map(|path| format!("{origin}{path} is there more than once: the last one counts")));
     Ok(value)
 }
 
@@ -68,9 +56,7 @@ fn first(text: &str) -> &str {
         let content = line.trim_start_matches('\u{feff}');
         let is_marker = |marker| {
             let rest = content.strip_prefix(marker);
-            rest.is_some_and(|rest: &str| {
-                rest.is_empty() || rest.starts_with([' ', '\t', '\r', '\n'])
-            })
+            rest.is_some_and(|rest: &str| rest.is_empty() || rest.starts_with([' ', '\t', '\r', '\n']))
         };
         let (starts, ends) = (is_marker("---"), is_marker("..."));
         if begun && (starts || ends) {
@@ -210,15 +196,9 @@ mod tests {
             "10.0.0.0/8",
         ];
         for text in scalars {
-            let list = format!(
-                "# \u{e9}\nk: [\"\u{e9}\", {text} , {text}] # x\nb:\n  - {text}\nc: {text}"
-            );
+            let list = format!("# \u{e9}\nk: [\"\u{e9}\", {text} , {text}] # x\nb:\n  - {text}\nc: {text}");
             let expected = json!({"k": ["\u{e9}", text, text], "b": [text], "c": text});
-            assert_eq!(
-                parse("", &list, &mut Vec::new()).unwrap(),
-                expected,
-                "{text}"
-            );
+            assert_eq!(parse("", &list, &mut Vec::new()).unwrap(), expected, "{text}");
             assert_eq!(parse("", text, &mut Vec::new()).unwrap(), json!(text));
         }
     }
@@ -231,18 +211,8 @@ mod tests {
             "d": null, "e": null, "f": "1\n2\n", "g": "1",
         });
         assert_eq!(parse("", text, &mut Vec::new()).unwrap(), expected);
-        assert_eq!(
-            parse("", "# nothing", &mut Vec::new()).unwrap(),
-            Value::Null
-        );
-        for wrong in [
-            "a: [",
-            "*SECRET",
-            "a: *SECRET",
-            "\"SECRET\"x: [",
-            "a: &",
-            "a: SECRET: b",
-        ] {
+        assert_eq!(parse("", "# nothing", &mut Vec::new()).unwrap(), Value::Null);
+        for wrong in ["a: [", "*SECRET", "a: *SECRET", "\"SECRET\"x: [", "a: &", "a: SECRET: b"] {
             let error = parse("", wrong, &mut Vec::new()).unwrap_err().to_string();
             assert!(!error.contains("SECRET"), "{error}");
         }
@@ -284,11 +254,7 @@ mod tests {
             ("a: |\n  ---\n  b\n", json!({"a": "---\nb\n"})),
             ("---x: 1", json!({"---x": "1"})),
         ] {
-            assert_eq!(
-                parse("", text, &mut Vec::new()).unwrap(),
-                expected,
-                "{text}"
-            );
+            assert_eq!(parse("", text, &mut Vec::new()).unwrap(), expected, "{text}");
         }
     }
 }

@@ -83,12 +83,7 @@ pub(super) async fn admit(
 ///
 /// # Errors
 /// As [`admit`].
-pub(super) fn confirm(
-    site: &Site,
-    request: &Parts,
-    client: &Client,
-    endpoint: &Endpoint,
-) -> Result<(), Refused> {
+pub(super) fn confirm(site: &Site, request: &Parts, client: &Client, endpoint: &Endpoint) -> Result<(), Refused> {
     let who = &client.who;
     let Some(scope @ Scope::Repository(name, _)) = endpoint.scope() else {
         return Ok(());
@@ -153,12 +148,7 @@ pub(super) fn known(site: &Site, request: &Parts, reached: &Reached) -> Option<I
 }
 
 /// Says who asks.
-async fn identify(
-    site: &Site,
-    request: &Parts,
-    reached: &Reached,
-    line: &mut Line,
-) -> Result<Identity, Refusal> {
+async fn identify(site: &Site, request: &Parts, reached: &Reached, line: &mut Line) -> Result<Identity, Refusal> {
     if site.access.is_open() {
         return Ok(Identity::ANONYMOUS);
     }
@@ -174,10 +164,7 @@ async fn identify(
 }
 
 /// What somebody shows; `decoded` is where it is kept.
-fn credentials<'a>(
-    headers: &'a HeaderMap,
-    decoded: &'a mut Vec<u8>,
-) -> Result<Credentials<'a>, Refusal> {
+fn credentials<'a>(headers: &'a HeaderMap, decoded: &'a mut Vec<u8>) -> Result<Credentials<'a>, Refusal> {
     Ok(match authorization(headers)? {
         None => Credentials::None,
         Some((scheme, value)) if scheme.eq_ignore_ascii_case("basic") => {
@@ -245,27 +232,16 @@ fn not_without_login(action: Action) -> Error {
 }
 
 /// A mount from where somebody may not pull becomes an upload, as if the blob were not there (end-11).
-async fn without_forbidden_mount(
-    site: &Site,
-    who: &Identity,
-    endpoint: Endpoint,
-) -> Result<Endpoint, Error> {
+async fn without_forbidden_mount(site: &Site, who: &Identity, endpoint: Endpoint) -> Result<Endpoint, Error> {
     Ok(match endpoint {
         Endpoint::Mount { name, digest, from } if !may_mount(site, who, from.as_ref()).await? => {
-            Endpoint::BeginUpload {
-                name,
-                algorithm: digest.algorithm(),
-            }
+            Endpoint::BeginUpload { name, algorithm: digest.algorithm() }
         }
         endpoint => endpoint,
     })
 }
 
-async fn may_mount(
-    site: &Site,
-    who: &Identity,
-    from: Option<&RepositoryName>,
-) -> Result<bool, Error> {
+async fn may_mount(site: &Site, who: &Identity, from: Option<&RepositoryName>) -> Result<bool, Error> {
     match from {
         Some(from) => {
             let pull = Scope::Repository(from, Action::Pull);
@@ -276,27 +252,16 @@ async fn may_mount(
 }
 
 /// What the client has to do to be let in.
-fn challenge(
-    site: &Site,
-    request: &Parts,
-    reached: &Reached,
-    endpoint: &Endpoint,
-    lacking: Lacking,
-) -> Refused {
+fn challenge(site: &Site, request: &Parts, reached: &Reached, endpoint: &Endpoint, lacking: Lacking) -> Refused {
     let (message, why) = match lacking {
         Lacking::Credentials => ("log in first", None),
-        Lacking::Validity => (
-            "these credentials are wrong, or not valid any more: log in again",
-            Some("invalid_token"),
-        ),
-        Lacking::Scope => (
-            "the token is not good for this: get one for the scope in WWW-Authenticate",
-            Some("insufficient_scope"),
-        ),
-        Lacking::Password => (
-            "a token is given for a password, or to anybody, and not for another token",
-            None,
-        ),
+        Lacking::Validity => {
+            ("these credentials are wrong, or not valid any more: log in again", Some("invalid_token"))
+        }
+        Lacking::Scope => {
+            ("the token is not good for this: get one for the scope in WWW-Authenticate", Some("insufficient_scope"))
+        }
+        Lacking::Password => ("a token is given for a password, or to anybody, and not for another token", None),
     };
     let error = Error::new(ErrorCode::Unauthorized, message);
     let text = match site.access.challenge() {

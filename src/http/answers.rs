@@ -24,8 +24,8 @@ use crate::telemetry::Outcome;
 const REQUESTS: (usize, usize) = (128 << 20, 64 << 20);
 /// Bytes of manifests and lists, the same; of the largest manifests, eight for one client.
 const BODIES: (usize, usize) = (64 << 20, 32 << 20);
-/// Roughly what a request takes until its answer begins, most of it where it waits for an upstream; and what a blob takes
-/// that comes from the spool or a file: pieces of it, and the buffers of its connection.
+/// Roughly what a request takes until its answer begins, most of it where it waits for an upstream; and what a blob
+/// takes that comes from the spool or a file: pieces of it, and the buffers of its connection.
 const REQUEST: usize = 64 << 10;
 /// What a blob takes that comes from another server: buffers of that connection grow to some hundred KiB each.
 const STREAM: usize = 512 << 10;
@@ -53,43 +53,27 @@ impl Default for Answers {
     fn default() -> Self {
         let short = Arc::default();
         let budget = |(all, share)| Budget::new(all, share, Arc::clone(&short));
-        Self {
-            requests: budget(REQUESTS),
-            bodies: budget(BODIES),
-            short,
-        }
+        Self { requests: budget(REQUESTS), bodies: budget(BODIES), short }
     }
 }
 
 impl Answers {
     pub(super) fn shortage(&self) -> Shortage {
-        Shortage {
-            budgets: [Arc::clone(&self.requests), Arc::clone(&self.bodies)],
-            begins: Arc::clone(&self.short),
-        }
+        Shortage { budgets: [Arc::clone(&self.requests), Arc::clone(&self.bodies)], begins: Arc::clone(&self.short) }
     }
 
     /// Reserves the memory of a request.
     ///
     /// # Errors
     /// `UNAVAILABLE`: there is none.
-    pub(super) async fn reserve(
-        &self,
-        client: IpAddr,
-        request: &Parts,
-    ) -> Result<Reservation, Error> {
+    pub(super) async fn reserve(&self, client: IpAddr, request: &Parts) -> Result<Reservation, Error> {
         let body = if has_body(request) { BODY_WINDOW } else { 0 };
         let bytes = REQUEST + body as usize + header_bytes(request);
         self.requests.reserve(client, bytes).await
     }
 
     /// An answer from memory, if it is small or there is memory for it now.
-    pub(super) fn hold_now(
-        &self,
-        request: &Parts,
-        client: &Client,
-        answer: Answer,
-    ) -> Option<Answer> {
+    pub(super) fn hold_now(&self, request: &Parts, client: &Client, answer: Answer) -> Option<Answer> {
         match counted(request, &answer) {
             None => Some(answer),
             Some(_) => self.hold(client.reached.client, answer, None),
@@ -97,12 +81,7 @@ impl Answers {
     }
 
     /// The answer with its body's memory, if there is some.
-    fn hold(
-        &self,
-        client: IpAddr,
-        mut answer: Answer,
-        reserved: Option<Reservation>,
-    ) -> Option<Answer> {
+    fn hold(&self, client: IpAddr, mut answer: Answer, reserved: Option<Reservation>) -> Option<Answer> {
         let body = std::mem::take(answer.response.body_mut());
         // It is in memory, in one piece.
         let bytes = body.collect().now_or_never()?.ok()?.to_bytes();
@@ -144,13 +123,7 @@ pub(super) async fn serve(
         // It holds nothing while it waits, and is made again.
         drop(memory);
         let reserved = answers.bodies.reserve(address, size).await?;
-        let again = Box::pin(dispatch::serve(
-            site,
-            parts,
-            Body::empty(),
-            client,
-            endpoint,
-        ));
+        let again = Box::pin(dispatch::serve(site, parts, Body::empty(), client, endpoint));
         let again = again.await?;
         if counted(parts, &again).is_none() {
             return Ok(again);
@@ -162,13 +135,7 @@ pub(super) async fn serve(
         let Some(more) = answers.requests.try_reserve(address, STREAM) else {
             drop((answer, memory));
             let reserved = answers.requests.reserve(address, STREAM).await?;
-            let again = Box::pin(dispatch::serve(
-                site,
-                parts,
-                Body::empty(),
-                client,
-                endpoint,
-            ));
+            let again = Box::pin(dispatch::serve(site, parts, Body::empty(), client, endpoint));
             let mut again = again.await?;
             again.memory = Some(reserved);
             return Ok(again);
@@ -201,28 +168,20 @@ fn counted(request: &Parts, answer: &Answer) -> Option<usize> {
 /// Whether a request of HTTP/2 sends a body that is not thrown away.
 fn has_body(parts: &Parts) -> bool {
     let pushes = [Method::POST, Method::PUT, Method::PATCH].contains(&parts.method);
-    let empty = parts
-        .headers
-        .get(header::CONTENT_LENGTH)
-        .is_some_and(|it| it == "0");
+    let empty = parts.headers.get(header::CONTENT_LENGTH).is_some_and(|it| it == "0");
     parts.version == Version::HTTP_2 && pushes && !empty
 }
 
 /// How many bytes a request's header keeps in memory.
 fn header_bytes(parts: &Parts) -> usize {
     let lines = parts.headers.iter();
-    lines
-        .map(|(name, value)| name.as_str().len() + value.len())
-        .sum()
+    lines.map(|(name, value)| name.as_str().len() + value.len()).sum()
 }
 
 impl Reservation {
     /// The body with its memory, which ends with it.
     pub(super) fn keep_with(self, body: Body) -> Body {
-        Body::new(Observed {
-            body,
-            observer: self,
-        })
+        Body::new(Observed { body, observer: self })
     }
 }
 

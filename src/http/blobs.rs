@@ -83,20 +83,14 @@ fn may_redirect(site: &Site, client: &Client) -> bool {
 
 fn answer(request: &Parts, digest: &Digest, access: BlobAccess) -> Answer {
     match access {
-        BlobAccess::Redirect(url, outcome) => Answer {
-            outcome: Some(outcome),
-            ..redirect(digest, url).into()
-        },
+        BlobAccess::Redirect(url, outcome) => Answer { outcome: Some(outcome), ..redirect(digest, url).into() },
         // On its way into the bucket.
-        BlobAccess::Stream(stream) if headers::has_it_already(&request.headers, digest) => Answer {
-            outcome: Some(stream.outcome),
-            ..not_modified(digest).into()
-        },
-        BlobAccess::Stream(stream) => Answer {
-            outcome: Some(stream.outcome),
-            is_blob: true,
-            ..streamed(digest, stream).into()
-        },
+        BlobAccess::Stream(stream) if headers::has_it_already(&request.headers, digest) => {
+            Answer { outcome: Some(stream.outcome), ..not_modified(digest).into() }
+        }
+        BlobAccess::Stream(stream) => {
+            Answer { outcome: Some(stream.outcome), is_blob: true, ..streamed(digest, stream).into() }
+        }
     }
 }
 
@@ -107,11 +101,7 @@ fn described(request: &Parts, digest: &Digest, info: BlobInfo) -> Answer {
     whole(digest, Some(info.size), Body::empty()).into()
 }
 
-pub(super) async fn delete(
-    site: &Site,
-    name: &RepositoryName,
-    digest: &Digest,
-) -> Result<Answer, Error> {
+pub(super) async fn delete(site: &Site, name: &RepositoryName, digest: &Digest) -> Result<Answer, Error> {
     site.registry.delete_blob(name, digest).await?;
     Ok(StatusCode::ACCEPTED.into_response().into())
 }
@@ -134,36 +124,26 @@ fn streamed(digest: &Digest, stream: BlobStream) -> Response {
     let mut response = whole(digest, Some(slice.len()), body);
     *response.status_mut() = StatusCode::PARTIAL_CONTENT;
     let range = format!("bytes {}-{}/{of}", slice.start, slice.end - 1);
-    response
-        .headers_mut()
-        .insert(header::CONTENT_RANGE, headers::value(&range));
+    response.headers_mut().insert(header::CONTENT_RANGE, headers::value(&range));
     response
 }
 
 /// What a client keeps under this digest is right for ever.
 fn not_modified(digest: &Digest) -> Response {
-    let fields = [
-        (headers::CONTENT_DIGEST, headers::digest(digest)),
-        (header::ETAG, headers::etag(digest)),
-    ];
+    let fields = [(headers::CONTENT_DIGEST, headers::digest(digest)), (header::ETAG, headers::etag(digest))];
     headers::response(StatusCode::NOT_MODIFIED, fields, Body::empty())
 }
 
 fn whole(digest: &Digest, length: Option<u64>, body: Body) -> Response {
     let fields = [
-        (
-            header::CONTENT_TYPE,
-            HeaderValue::from_static("application/octet-stream"),
-        ),
+        (header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream")),
         (headers::CONTENT_DIGEST, headers::digest(digest)),
         (header::ETAG, headers::etag(digest)),
         (header::ACCEPT_RANGES, HeaderValue::from_static("bytes")),
     ];
     let mut response = headers::response(StatusCode::OK, fields, body);
     if let Some(length) = length {
-        response
-            .headers_mut()
-            .insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+        response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
     }
     response
 }

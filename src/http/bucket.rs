@@ -11,13 +11,7 @@ use super::reached::{Peer, Reached};
 use super::{Site, error, headers};
 use crate::store::{Embedded, blob_digest};
 
-pub(super) async fn pass(
-    site: &Site,
-    bucket: &Embedded,
-    mut parts: Parts,
-    body: Body,
-    peer: Peer,
-) -> Response {
+pub(super) async fn pass(site: &Site, bucket: &Embedded, mut parts: Parts, body: Body, peer: Peer) -> Response {
     let reached = Reached::of(site, &parts, peer);
     if let Some(host) = reached.forwarded_host(site, &parts.headers) {
         // What the URL was signed for.
@@ -33,18 +27,11 @@ pub(super) async fn pass(
         None
     };
     let request = Request::from_parts(parts, body);
-    // Uploads by a browser's form, whose signature stands in the body: pounce makes none of them, and
-    // the server would read the body into memory to find it.
+    // Uploads by a browser's form, whose signature stands in the body: pounce makes none of them, and the server would
+    // read the body into memory to find it.
     let kind = request.headers().get(header::CONTENT_TYPE);
-    let kind = kind
-        .and_then(|value| value.to_str().ok())
-        .unwrap_or_default();
-    if request.method() == Method::POST
-        && kind
-            .trim_start()
-            .to_ascii_lowercase()
-            .starts_with("multipart/")
-    {
+    let kind = kind.and_then(|value| value.to_str().ok()).unwrap_or_default();
+    if request.method() == Method::POST && kind.trim_start().to_ascii_lowercase().starts_with("multipart/") {
         return StatusCode::NOT_IMPLEMENTED.into_response();
     }
     // As the registry itself would answer: clients that are redirected look for it.
@@ -58,9 +45,7 @@ pub(super) async fn pass(
             });
             if let Some(digest) = digest.filter(|_| response.status().is_success()) {
                 let digest = headers::digest(&digest);
-                response
-                    .headers_mut()
-                    .insert(headers::CONTENT_DIGEST, digest);
+                response.headers_mut().insert(headers::CONTENT_DIGEST, digest);
             }
             response
         }

@@ -2,8 +2,8 @@
 //!
 //! A client that stops reading keeps what it was about to get in memory. So an answer reserves its bytes before it is
 //! sent, and gives them back when its last byte is gone. An answer that finds no memory waits, and holds none of its
-//! bytes meanwhile; after [`WAIT`] the client is asked to try again. No two answers wait for each other: one
-//! that holds memory never waits for more.
+//! bytes meanwhile; after [`WAIT`] the client is asked to try again. No two answers wait for each other: one that holds
+//! memory never waits for more.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -38,8 +38,8 @@ pub(super) struct Budget {
 struct Clients {
     /// Those that hold memory or wait for it.
     shares: HashMap<IpAddr, Share>,
-    /// Which bytes are held, by where they lie, and how many there are: several answers of the same bytes take
-    /// memory once.
+    /// Which bytes are held, by where they lie, and how many there are: several answers of the same bytes take memory
+    /// once.
     held: HashMap<(usize, usize), Weak<Reservation>>,
 }
 
@@ -64,20 +64,11 @@ pub(super) struct Reservation {
 impl Budget {
     /// `short` is told when an answer begins to wait.
     pub(super) fn new(all: usize, share: usize, short: Arc<Notify>) -> Arc<Self> {
-        Arc::new(Self {
-            all: Arc::new(Semaphore::new(all)),
-            share,
-            clients: Mutex::default(),
-            short,
-        })
+        Arc::new(Self { all: Arc::new(Semaphore::new(all)), share, clients: Mutex::default(), short })
     }
 
     /// Reserves memory, if there is some now.
-    pub(super) fn try_reserve(
-        self: &Arc<Self>,
-        client: IpAddr,
-        bytes: usize,
-    ) -> Option<Reservation> {
+    pub(super) fn try_reserve(self: &Arc<Self>, client: IpAddr, bytes: usize) -> Option<Reservation> {
         let bytes = self.permits(bytes);
         let (mut reservation, share) = self.enter(client);
         let own = share.try_acquire_many_owned(bytes).ok()?;
@@ -90,11 +81,7 @@ impl Budget {
     ///
     /// # Errors
     /// `UNAVAILABLE`: there was none for a while, or too many of the client's answers wait.
-    pub(super) async fn reserve(
-        self: &Arc<Self>,
-        client: IpAddr,
-        bytes: usize,
-    ) -> Result<Reservation, Error> {
+    pub(super) async fn reserve(self: &Arc<Self>, client: IpAddr, bytes: usize) -> Result<Reservation, Error> {
         if let Some(reservation) = self.try_reserve(client, bytes) {
             return Ok(reservation);
         }
@@ -120,14 +107,9 @@ impl Budget {
         self.lock().shares.values().any(|share| share.waiting > 0)
     }
 
-    /// Bytes that give their memory back when nothing refers to them any more: what a server could not send yet
-    /// is in its own buffers. `reserved` is what was reserved for them; `None` if there is no memory now.
-    pub(super) fn hold(
-        self: &Arc<Self>,
-        client: IpAddr,
-        bytes: Bytes,
-        reserved: Option<Reservation>,
-    ) -> Option<Bytes> {
+    /// Bytes that give their memory back when nothing refers to them any more: what a server could not send yet is in
+    /// its own buffers. `reserved` is what was reserved for them; `None` if there is no memory now.
+    pub(super) fn hold(self: &Arc<Self>, client: IpAddr, bytes: Bytes, reserved: Option<Reservation>) -> Option<Bytes> {
         let key = (bytes.as_ptr() as usize, bytes.len());
         let shared = self.lock().held.get(&key).and_then(Weak::upgrade);
         let memory = match (shared, reserved) {
@@ -135,10 +117,7 @@ impl Budget {
             (None, Some(reserved)) => reserved.hold(key),
             (None, None) => self.try_reserve(client, bytes.len())?.hold(key),
         };
-        Some(Bytes::from_owner(Held {
-            bytes,
-            _memory: memory,
-        }))
+        Some(Bytes::from_owner(Held { bytes, _memory: memory }))
     }
 
     fn permits(&self, bytes: usize) -> u32 {
@@ -155,12 +134,7 @@ impl Budget {
         });
         share.users += 1;
         let memory = Arc::clone(&share.memory);
-        let reservation = Reservation {
-            budget: Arc::clone(self),
-            client,
-            bytes: None,
-            memory: None,
-        };
+        let reservation = Reservation { budget: Arc::clone(self), client, bytes: None, memory: None };
         (reservation, memory)
     }
 
@@ -185,10 +159,7 @@ impl Drop for Reservation {
         self.memory = None;
         let mut clients = self.budget.lock();
         if let Some(key) = self.bytes
-            && clients
-                .held
-                .get(&key)
-                .is_some_and(|it| it.strong_count() == 0)
+            && clients.held.get(&key).is_some_and(|it| it.strong_count() == 0)
         {
             clients.held.remove(&key);
         }

@@ -36,8 +36,6 @@ pub(super) async fn list(site: &Site, client: &Client, page: &Page) -> Result<An
     // Texts always serialize.
     let body = serde_json::to_vec(&List { repositories }).unwrap_or_default();
     let mut response = headers::json(body);
-    response
-        .headers_mut()
-        .extend(next.map(|link| (header::LINK, link)));
+    response.headers_mut().extend(next.map(|link| (header::LINK, link)));
     Ok(response.into())
 }

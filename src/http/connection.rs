@@ -1,7 +1,7 @@
 //! One connection: what it does just now, and how long it may do nothing.
 //!
-//! hyper has one time for a header and for the pause before it. Proxies keep connections open for a minute
-//! and more without using them, while nobody needs that long for a header; so both are kept here.
+//! hyper has one time for a header and for the pause before it. Proxies keep connections open for a minute and more
+//! without using them, while nobody needs that long for a header; so both are kept here.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,12 +15,12 @@ use super::header_bytes::HeaderBytes;
 use super::observed::{Observer, Polled};
 use crate::config::Limits;
 
-/// Since when a piece of an answer waits for the client to take it, in milliseconds since the connection was
-/// opened; 0: the client waits for the next one.
+/// Since when a piece of an answer waits for the client to take it, in milliseconds since the connection was opened; 0:
+/// the client waits for the next one.
 type Offered = Arc<AtomicU64>;
 
-/// So many bytes a second, a client takes at least, or its connection may have to make room for another one: less
-/// than the slowest network, and more than a client that only keeps its place.
+/// So many bytes a second, a client takes at least, or its connection may have to make room for another one: less than
+/// the slowest network, and more than a client that only keeps its place.
 const LEAST: u64 = 1 << 10;
 /// For how long that is measured, at least.
 const MEASURED: Duration = Duration::from_secs(15);
@@ -78,8 +78,7 @@ impl Activity {
 
     /// A request begins; it ends when the result is dropped.
     pub(super) fn request(self: &Arc<Self>, version: Version) -> Busy {
-        self.multiplexed
-            .store(version == Version::HTTP_2, Ordering::Release);
+        self.multiplexed.store(version == Version::HTTP_2, Ordering::Release);
         self.busy.fetch_add(1, Ordering::AcqRel);
         self.header_since.store(0, Ordering::Release);
         self.header.end();
@@ -157,8 +156,7 @@ impl Activity {
 
     /// When it became idle, if it is.
     pub(super) fn idle_since(&self) -> Option<Instant> {
-        let idle = self.busy.load(Ordering::Acquire) == 0
-            && self.writing_since.load(Ordering::Acquire) == 0;
+        let idle = self.busy.load(Ordering::Acquire) == 0 && self.writing_since.load(Ordering::Acquire) == 0;
         let since = Duration::from_millis(self.idle_since.load(Ordering::Acquire));
         idle.then(|| self.opened + since)
     }
@@ -189,8 +187,8 @@ impl Activity {
         Some(self.opened + Duration::from_millis(last))
     }
 
-    /// When it will have been idle, at reading a header, or at not taking an answer, for too long; `None`
-    /// while it is neither.
+    /// When it will have been idle, at reading a header, or at not taking an answer, for too long; `None` while it is
+    /// neither.
     fn deadline(&self, limits: &Limits) -> Option<Instant> {
         let Some(idle) = self.idle_since() else {
             return Some(self.stalled_since()? + limits.writetimeout);

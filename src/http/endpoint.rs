@@ -11,9 +11,7 @@ use uuid::Uuid;
 pub(super) use meaning::Subject;
 
 use super::query::{Page, Query};
-use crate::oci::{
-    Algorithm, Digest, DigestError, Error, ErrorCode, Reference, RepositoryName, Tag,
-};
+use crate::oci::{Algorithm, Digest, DigestError, Error, ErrorCode, Reference, RepositoryName, Tag};
 
 /// One variant for each endpoint of the spec. HEAD is GET without a body.
 #[derive(Debug, PartialEq, Eq)]
@@ -21,60 +19,29 @@ pub(super) enum Endpoint {
     /// end-1: `GET /v2/`
     Support,
     /// end-2: `GET /v2/<name>/blobs/<digest>`
-    PullBlob {
-        name: RepositoryName,
-        digest: Digest,
-    },
+    PullBlob { name: RepositoryName, digest: Digest },
     /// end-3: `GET /v2/<name>/manifests/<tag-or-digest>`
-    PullManifest {
-        name: RepositoryName,
-        reference: Reference,
-    },
+    PullManifest { name: RepositoryName, reference: Reference },
     /// end-4a, end-4c: `POST /v2/<name>/blobs/uploads/`
-    BeginUpload {
-        name: RepositoryName,
-        algorithm: Algorithm,
-    },
+    BeginUpload { name: RepositoryName, algorithm: Algorithm },
     /// end-4b: `POST /v2/<name>/blobs/uploads/?digest=<digest>`
-    PushBlob {
-        name: RepositoryName,
-        digest: Digest,
-    },
+    PushBlob { name: RepositoryName, digest: Digest },
     /// end-5: `PATCH <blob-push-location>`
     PushChunk(Upload),
     /// end-6: `PUT <blob-push-location>?digest=<digest>`
     CloseUpload { upload: Upload, digest: Digest },
     /// end-7a, end-7b: `PUT /v2/<name>/manifests/<tag-or-digest>?tag=<tag>`
-    PushManifest {
-        name: RepositoryName,
-        reference: Reference,
-        tags: Vec<Tag>,
-    },
+    PushManifest { name: RepositoryName, reference: Reference, tags: Vec<Tag> },
     /// end-8a, end-8b: `GET /v2/<name>/tags/list`
     ListTags { name: RepositoryName, page: Page },
     /// end-9: `DELETE /v2/<name>/manifests/<tag-or-digest>`
-    DeleteManifest {
-        name: RepositoryName,
-        reference: Reference,
-    },
+    DeleteManifest { name: RepositoryName, reference: Reference },
     /// end-10: `DELETE /v2/<name>/blobs/<digest>`
-    DeleteBlob {
-        name: RepositoryName,
-        digest: Digest,
-    },
+    DeleteBlob { name: RepositoryName, digest: Digest },
     /// end-11: `POST /v2/<name>/blobs/uploads/?mount=<digest>&from=<other_name>`
-    Mount {
-        name: RepositoryName,
-        digest: Digest,
-        from: Option<RepositoryName>,
-    },
+    Mount { name: RepositoryName, digest: Digest, from: Option<RepositoryName> },
     /// end-12a, end-12b: `GET /v2/<name>/referrers/<digest>`
-    ListReferrers {
-        name: RepositoryName,
-        subject: Digest,
-        artifact_type: Option<String>,
-        last: Option<Digest>,
-    },
+    ListReferrers { name: RepositoryName, subject: Digest, artifact_type: Option<String>, last: Option<Digest> },
     /// end-13: `GET <blob-push-location>`
     UploadStatus(Upload),
     /// end-14: `DELETE <blob-push-location>`
@@ -114,8 +81,8 @@ impl From<Error> for Refused {
 }
 
 impl Endpoint {
-    /// Parses a path that begins with `/v2`. Only the last segment may be percent-encoded, as some
-    /// clients do with the colon of a digest; a name has no character that needs it.
+    /// Parses a path that begins with `/v2`. Only the last segment may be percent-encoded, as some clients do with the
+    /// colon of a digest; a name has no character that needs it.
     pub(super) fn parse(method: &Method, path: &str, query: Option<&str>) -> Result<Self, Refused> {
         let path = path.strip_prefix("/v2").unwrap_or_default();
         let query = Query::new(query);
@@ -130,9 +97,7 @@ impl Endpoint {
         }
         if path == "_catalog" {
             reads(method)?;
-            return Ok(Self::Catalog {
-                page: query.page()?,
-            });
+            return Ok(Self::Catalog { page: query.page()? });
         }
         if let Some(name) = path.trim_end_matches('/').strip_suffix("/blobs/uploads") {
             return Self::parse_post(method, name, &query);
@@ -178,19 +143,10 @@ impl Endpoint {
             return Err(Refused::Method("GET, HEAD, DELETE, OPTIONS"));
         }
         let (name, digest) = (parse_name(name)?, parse_digest(&decode(last))?);
-        Ok(if deletes {
-            Self::DeleteBlob { name, digest }
-        } else {
-            Self::PullBlob { name, digest }
-        })
+        Ok(if deletes { Self::DeleteBlob { name, digest } } else { Self::PullBlob { name, digest } })
     }
 
-    fn parse_manifest(
-        method: &Method,
-        name: &str,
-        last: &str,
-        query: &Query<'_>,
-    ) -> Result<Self, Refused> {
+    fn parse_manifest(method: &Method, name: &str, last: &str, query: &Query<'_>) -> Result<Self, Refused> {
         if !is_read(method) && ![Method::PUT, Method::DELETE].contains(method) {
             return Err(Refused::Method("GET, HEAD, PUT, DELETE, OPTIONS"));
         }
@@ -203,11 +159,7 @@ impl Endpoint {
         let reference = reference?;
         Ok(if *method == Method::PUT {
             let tags = query.tags()?;
-            Self::PushManifest {
-                name,
-                reference,
-                tags,
-            }
+            Self::PushManifest { name, reference, tags }
         } else {
             Self::DeleteManifest { name, reference }
         })
@@ -235,12 +187,7 @@ impl Endpoint {
         Ok(Self::BeginUpload { name, algorithm })
     }
 
-    fn parse_upload(
-        method: &Method,
-        name: &str,
-        id: &str,
-        query: &Query<'_>,
-    ) -> Result<Self, Refused> {
+    fn parse_upload(method: &Method, name: &str, id: &str, query: &Query<'_>) -> Result<Self, Refused> {
         let methods = [Method::PATCH, Method::PUT, Method::DELETE];
         if !is_read(method) && !methods.contains(method) {
             return Err(Refused::Method("GET, HEAD, PATCH, PUT, DELETE, OPTIONS"));
@@ -299,25 +246,15 @@ fn is_read(method: &Method) -> bool {
 
 /// For endpoints that can only be read.
 fn reads(method: &Method) -> Result<(), Refused> {
-    if is_read(method) {
-        Ok(())
-    } else {
-        Err(Refused::Method(READS))
-    }
+    if is_read(method) { Ok(()) } else { Err(Refused::Method(READS)) }
 }
 
 fn decode(segment: &str) -> Cow<'_, str> {
-    if segment.contains('%') {
-        percent_decode_str(segment).decode_utf8_lossy()
-    } else {
-        segment.into()
-    }
+    if segment.contains('%') { percent_decode_str(segment).decode_utf8_lossy() } else { segment.into() }
 }
 
 fn parse_name(text: &str) -> Result<RepositoryName, Error> {
-    text.parse().map_err(|error: crate::oci::NameError| {
-        Error::new(ErrorCode::NameInvalid, error.to_string())
-    })
+    text.parse().map_err(|error: crate::oci::NameError| Error::new(ErrorCode::NameInvalid, error.to_string()))
 }
 
 fn parse_digest(text: &str) -> Result<Digest, Error> {
@@ -344,8 +281,7 @@ fn no_such_manifest(name: &RepositoryName, error: &Error) -> Error {
 }
 
 pub(super) fn parse_tag(text: &str) -> Result<Tag, Error> {
-    text.parse()
-        .map_err(|error: crate::oci::TagError| Error::new(ErrorCode::TagInvalid, error.to_string()))
+    text.parse().map_err(|error: crate::oci::TagError| Error::new(ErrorCode::TagInvalid, error.to_string()))
 }
 
 #[cfg(test)]

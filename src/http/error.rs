@@ -20,10 +20,9 @@ const fn status(code: ErrorCode) -> StatusCode {
         | ErrorCode::TagInvalid => StatusCode::BAD_REQUEST,
         ErrorCode::Unauthorized => StatusCode::UNAUTHORIZED,
         ErrorCode::Denied => StatusCode::FORBIDDEN,
-        ErrorCode::BlobUnknown
-        | ErrorCode::BlobUploadUnknown
-        | ErrorCode::ManifestUnknown
-        | ErrorCode::NameUnknown => StatusCode::NOT_FOUND,
+        ErrorCode::BlobUnknown | ErrorCode::BlobUploadUnknown | ErrorCode::ManifestUnknown | ErrorCode::NameUnknown => {
+            StatusCode::NOT_FOUND
+        }
         ErrorCode::Unsupported => StatusCode::METHOD_NOT_ALLOWED,
         ErrorCode::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         ErrorCode::RangeInvalid => StatusCode::RANGE_NOT_SATISFIABLE,
@@ -51,17 +50,9 @@ struct Detail<'a> {
 }
 
 pub(super) fn respond(error: &Error) -> Response {
-    let entry = |detail| Entry {
-        code: error.code().as_str(),
-        message: error.message(),
-        detail,
-    };
+    let entry = |detail| Entry { code: error.code().as_str(), message: error.message(), detail };
     let missing = error.missing().iter().map(|digest| Some(Detail { digest }));
-    let errors = if error.missing().is_empty() {
-        vec![entry(None)]
-    } else {
-        missing.map(entry).collect()
-    };
+    let errors = if error.missing().is_empty() { vec![entry(None)] } else { missing.map(entry).collect() };
     // Texts always serialize.
     let body = serde_json::to_vec(&Body { errors }).unwrap_or_default();
     let json = HeaderValue::from_static("application/json");
@@ -72,10 +63,7 @@ pub(super) fn respond(error: &Error) -> Response {
         response.headers_mut().insert(header::CONTENT_RANGE, range);
     }
     if let Some(after) = error.patience() {
-        response.headers_mut().insert(
-            header::RETRY_AFTER,
-            HeaderValue::from(after.as_secs().max(1)),
-        );
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(after.as_secs().max(1)));
     }
     response
 }

@@ -41,10 +41,7 @@ pub(super) struct HeaderBytes {
 
 impl HeaderBytes {
     pub(super) const fn new(all: Arc<AllHeaderBytes>) -> Self {
-        Self {
-            own: AtomicUsize::new(0),
-            all,
-        }
+        Self { own: AtomicUsize::new(0), all }
     }
 
     /// More of it came. Only one task reads a connection.
@@ -105,9 +102,7 @@ mod tests {
         assert!(bytes() == 30 && one.takes_memory());
         one.end();
         assert_eq!(bytes(), 0);
-        let many: Vec<_> = (0..2000)
-            .map(|_| HeaderBytes::new(Arc::clone(&all)))
-            .collect();
+        let many: Vec<_> = (0..2000).map(|_| HeaderBytes::new(Arc::clone(&all))).collect();
         for each in &many {
             each.add(60 << 10);
             each.add(1 << 20);

@@ -33,8 +33,7 @@ pub(super) fn etag(digest: &Digest) -> HeaderValue {
     owned(text)
 }
 
-/// A response with these fields, and room for those that every response gets: a map that has to grow is
-/// built twice.
+/// A response with these fields, and room for those that every response gets: a map that has to grow is built twice.
 pub(super) fn response<const N: usize>(
     status: StatusCode,
     fields: [(HeaderName, HeaderValue); N],
@@ -49,21 +48,12 @@ pub(super) fn response<const N: usize>(
 }
 
 pub(super) fn json(body: impl Into<Body>) -> Response {
-    (
-        [(
-            header::CONTENT_TYPE,
-            HeaderValue::from_static("application/json"),
-        )],
-        body.into(),
-    )
-        .into_response()
+    ([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], body.into()).into_response()
 }
 
 /// A `Link` to the next page (RFC 8288) of what is at `path`.
 pub(super) fn next_page(path: &str, query: &[(&str, &str)]) -> HeaderValue {
-    let query = form_urlencoded::Serializer::new(String::new())
-        .extend_pairs(query)
-        .finish();
+    let query = form_urlencoded::Serializer::new(String::new()).extend_pairs(query).finish();
     value(&format!("<{path}?{query}>; rel=\"next\""))
 }
 
@@ -81,12 +71,7 @@ pub(super) fn warn(headers: &mut HeaderMap, text: &str) {
 pub(super) fn warn_of_list(headers: &mut HeaderMap, list: &str, why: Option<Staleness>) {
     if let Some(why) = why {
         let why = reason(why);
-        warn(
-            headers,
-            &format!(
-                "{list} may be missing: the upstream registry {why}, so these are the stored ones"
-            ),
-        );
+        warn(headers, &format!("{list} may be missing: the upstream registry {why}, so these are the stored ones"));
     }
 }
 
@@ -108,8 +93,8 @@ fn accept_texts(headers: &HeaderMap) -> impl Iterator<Item = &str> {
 
 /// Every media type that a client names. A wildcard names no type, but takes an index.
 pub(super) fn accepted(headers: &HeaderMap) -> Vec<MediaType> {
-    /// In characters, more than any client needs: upstreams refuse long headers, and one client's
-    /// must not make a tag fail for all.
+    /// In characters, more than any client needs: upstreams refuse long headers, and one client's must not make a tag
+    /// fail for all.
     const MOST: usize = 1024;
     let mut room = MOST;
     let named = accept_texts(headers).filter_map(|text| match text {
@@ -145,10 +130,7 @@ pub(super) fn accepts_only_images(headers: &HeaderMap) -> bool {
 /// Whether an `If-None-Match` names this digest.
 pub(super) fn has_it_already(headers: &HeaderMap, digest: &Digest) -> bool {
     let digest = digest.text();
-    let lines = headers
-        .get_all(header::IF_NONE_MATCH)
-        .iter()
-        .filter_map(|line| line.to_str().ok());
+    let lines = headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|line| line.to_str().ok());
     lines.flat_map(|line| line.split(',')).any(|text| {
         let text = text.trim();
         text == "*" || text.trim_start_matches("W/").trim_matches('"') == digest.as_str()

@@ -1,7 +1,7 @@
 //! What can be answered from memory, at once.
 //!
-//! This is what most requests are. So there is a way for them that has no future, no box and no span, beside the
-//! one that every request can take, and to the same answers.
+//! This is what most requests are. So there is a way for them that has no future, no box and no span, beside the one
+//! that every request can take, and to the same answers.
 
 use axum::body::{Body, HttpBody};
 use axum::http::request::Parts;
@@ -38,18 +38,11 @@ pub(super) fn respond(site: &Site, request: &Parts, body: &Body, peer: Peer) -> 
 }
 
 /// The answer, if nobody has to be asked for it and there is nothing to log besides.
-pub(super) fn answer(
-    site: &Site,
-    request: &Parts,
-    client: &Client,
-    endpoint: &Endpoint,
-) -> Option<Answer> {
+pub(super) fn answer(site: &Site, request: &Parts, client: &Client, endpoint: &Endpoint) -> Option<Answer> {
     match endpoint {
         Endpoint::Support => Some(headers::json("{}").into()),
         Endpoint::PullBlob { name, digest } => blobs::known(site, request, client, name, digest),
-        Endpoint::PullManifest { name, reference } => {
-            manifests::known(site, request, name, reference)
-        }
+        Endpoint::PullManifest { name, reference } => manifests::known(site, request, name, reference),
         _ => None,
     }
 }

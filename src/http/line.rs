@@ -86,8 +86,8 @@ impl Line {
         self.user = user.cloned();
     }
 
-    /// What everything that is logged on behalf of the request is part of. It is made when it is needed: at
-    /// every request, it took 3 % of a redirect's time.
+    /// What everything that is logged on behalf of the request is part of. It is made when it is needed: at every
+    /// request, it took 3 % of a redirect's time.
     pub(super) fn span(&mut self) -> Span {
         let id = self.id;
         let span = || tracing::info_span!("request", %id);
@@ -102,26 +102,14 @@ impl Line {
             self.whole = true;
         }
         response.map(|body| {
-            let observer = Counted {
-                line: self,
-                metrics: None,
-                length,
-                _memory: None,
-            };
+            let observer = Counted { line: self, metrics: None, length, _memory: None };
             Body::new(Observed { body, observer })
         })
     }
 
-    /// The answer is on its way: the line is written when a blob's last byte is gone, and at once
-    /// otherwise.
+    /// The answer is on its way: the line is written when a blob's last byte is gone, and at once otherwise.
     pub(super) fn end(mut self, site: &Site, answer: Answer) -> Response {
-        let Answer {
-            mut response,
-            outcome,
-            is_blob,
-            error,
-            memory,
-        } = answer;
+        let Answer { mut response, outcome, is_blob, error, memory } = answer;
         let mut id = Uuid::encode_buffer();
         let id = headers::value(self.id.hyphenated().encode_lower(&mut id));
         response.headers_mut().insert(REQUEST_ID, id);
@@ -134,12 +122,7 @@ impl Line {
         let length = length(&response);
         response.map(|body| {
             let (line, metrics) = (self, Some(Arc::clone(&site.metrics)));
-            let observer = Counted {
-                line,
-                metrics,
-                length,
-                _memory: memory,
-            };
+            let observer = Counted { line, metrics, length, _memory: memory };
             Body::new(Observed { body, observer })
         })
     }
@@ -151,8 +134,8 @@ fn length(response: &Response) -> Option<u64> {
     length.to_str().ok()?.parse().ok()
 }
 
-/// A name that no other request has: random bytes of the process, and a number. To ask the system for random
-/// bytes at every request took 3 % of a redirect's time.
+/// A name that no other request has: random bytes of the process, and a number. To ask the system for random bytes at
+/// every request took 3 % of a redirect's time.
 fn next_id() -> Uuid {
     static PROCESS: LazyLock<u64> = LazyLock::new(|| Uuid::new_v4().as_u64_pair().0);
     static NUMBER: AtomicU64 = AtomicU64::new(0);
@@ -163,20 +146,13 @@ fn next_id() -> Uuid {
 
 impl Drop for Line {
     fn drop(&mut self) {
-        let cause = self
-            .error
-            .as_ref()
-            .and_then(std::error::Error::source)
-            .map(causes);
+        let cause = self.error.as_ref().and_then(std::error::Error::source).map(causes);
         if !self.on && cause.is_none() {
             return;
         }
         let span = self.span();
         let _entered = span.enter();
-        let (method, status) = (
-            self.method.as_str(),
-            self.status.map(|status| status.as_u16()),
-        );
+        let (method, status) = (self.method.as_str(), self.status.map(|status| status.as_u16()));
         let (bytes, whole) = (self.bytes, self.whole);
         let seconds = self.began.map(|began| began.elapsed().as_secs_f64());
         let outcome = self.outcome.map(Outcome::as_str);
@@ -189,13 +165,13 @@ impl Drop for Line {
         let path = self.path.as_deref().map(tracing::field::debug);
         if cause.is_some() {
             tracing::warn!(
-                method, path, repository, reference, client, user, status, code, outcome, bytes,
-                whole, seconds, cause, "request"
+                method, path, repository, reference, client, user, status, code, outcome, bytes, whole, seconds, cause,
+                "request"
             );
         } else {
             tracing::info!(
-                method, path, repository, reference, client, user, status, code, outcome, bytes,
-                whole, seconds, "request"
+                method, path, repository, reference, client, user, status, code, outcome, bytes, whole, seconds,
+                "request"
             );
         }
     }

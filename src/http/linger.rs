@@ -1,8 +1,7 @@
 //! Request bodies that are not read to their end.
 //!
-//! A client that is still sending does not look at an answer, and one whose connection is closed
-//! meanwhile never sees it. So what is left of a body is read and thrown away behind the answer, up to
-//! a bound (RFC 9112, section 9.6).
+//! A client that is still sending does not look at an answer, and one whose connection is closed meanwhile never sees
+//! it. So what is left of a body is read and thrown away behind the answer, up to a bound (RFC 9112, section 9.6).
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -41,10 +40,7 @@ impl HttpBody for Lingering {
     type Data = Bytes;
     type Error = axum::Error;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         let Some(body) = &mut self.body else {
             return Poll::Ready(None);
         };
@@ -60,9 +56,7 @@ impl HttpBody for Lingering {
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body
-            .as_ref()
-            .map_or_else(|| SizeHint::with_exact(0), HttpBody::size_hint)
+        self.body.as_ref().map_or_else(|| SizeHint::with_exact(0), HttpBody::size_hint)
     }
 }
 

@@ -20,12 +20,7 @@ const TAG: HeaderName = HeaderName::from_static("oci-tag");
 const PATIENCE: Duration = Duration::from_mins(1);
 
 /// The answer, if it is known.
-pub(super) fn known(
-    site: &Site,
-    request: &Parts,
-    name: &RepositoryName,
-    reference: &Reference,
-) -> Option<Answer> {
+pub(super) fn known(site: &Site, request: &Parts, name: &RepositoryName, reference: &Reference) -> Option<Answer> {
     if takes_only_images(request, reference) {
         return None;
     }
@@ -47,25 +42,16 @@ pub(super) async fn pull(
     let served = if request.method == Method::HEAD {
         site.registry.manifest(name, reference, &accept).await?
     } else {
-        site.registry
-            .pull_manifest(name, reference, &accept)
-            .await?
+        site.registry.pull_manifest(name, reference, &accept).await?
     };
     Ok(answer(request, (name, reference), served))
 }
 
-fn answer(
-    request: &Parts,
-    (name, reference): (&RepositoryName, &Reference),
-    served: Served,
-) -> Answer {
+fn answer(request: &Parts, (name, reference): (&RepositoryName, &Reference), served: Served) -> Answer {
     let manifest = served.manifest;
     let digest = &manifest.digest();
     let [content_type, content_digest, etag] = [
-        (
-            header::CONTENT_TYPE,
-            headers::value(manifest.media_type().as_str()),
-        ),
+        (header::CONTENT_TYPE, headers::value(manifest.media_type().as_str())),
         (headers::CONTENT_DIGEST, headers::digest(digest)),
         (header::ETAG, headers::etag(digest)),
     ];
@@ -75,8 +61,7 @@ fn answer(
         (StatusCode::OK, Body::from(manifest.bytes().clone()))
     };
     let is_tag = matches!(reference, Reference::Tag(_));
-    let varies =
-        (is_tag && manifest.media_type().is_index()) || takes_only_images(request, reference);
+    let varies = (is_tag && manifest.media_type().is_index()) || takes_only_images(request, reference);
     let mut response = if varies {
         let vary = (header::VARY, HeaderValue::from_static("Accept"));
         let fields = [content_type, content_digest, etag, vary];
@@ -88,10 +73,7 @@ fn answer(
     if let Some(why) = served.stale {
         headers::warn(response.headers_mut(), &out_of_date(name, reference, why));
     }
-    Answer {
-        outcome: Some(served.outcome),
-        ..response.into()
-    }
+    Answer { outcome: Some(served.outcome), ..response.into() }
 }
 
 /// Whether an index under this reference would be answered with an image.
@@ -102,9 +84,7 @@ fn takes_only_images(request: &Parts, reference: &Reference) -> bool {
 /// What people read whose client shows warnings: which tag may be out of date, and why.
 fn out_of_date(name: &RepositoryName, reference: &Reference, why: Staleness) -> String {
     let why = headers::reason(why);
-    format!(
-        "{name}:{reference} may be out of date: the upstream registry {why}, so this is what was stored before"
-    )
+    format!("{name}:{reference} may be out of date: the upstream registry {why}, so this is what was stored before")
 }
 
 pub(super) async fn push(
@@ -116,12 +96,7 @@ pub(super) async fn push(
 ) -> Result<Answer, Error> {
     let media_type = request.headers.get(header::CONTENT_TYPE).map(|value| {
         let parsed = value.to_str().ok().and_then(|text| text.parse().ok());
-        parsed.ok_or_else(|| {
-            Error::new(
-                ErrorCode::ManifestInvalid,
-                "the Content-Type is not a media type",
-            )
-        })
+        parsed.ok_or_else(|| Error::new(ErrorCode::ManifestInvalid, "the Content-Type is not a media type"))
     });
     let turn = site.registry.turn_to_push(&client.pusher()).await?;
     let manifest = ManifestRequest {
@@ -136,10 +111,7 @@ pub(super) async fn push(
     drop(turn);
     let digest = published.digest.to_string();
     let location = format!("{}/v2/{name}/manifests/{digest}", site.prefix);
-    let fields = [
-        (header::LOCATION, headers::value(&location)),
-        (headers::CONTENT_DIGEST, headers::value(&digest)),
-    ];
+    let fields = [(header::LOCATION, headers::value(&location)), (headers::CONTENT_DIGEST, headers::value(&digest))];
     let mut response = (StatusCode::CREATED, fields).into_response();
     let headers = response.headers_mut();
     if let Some(subject) = published.subject {
@@ -153,11 +125,7 @@ pub(super) async fn push(
     Ok(response.into())
 }
 
-pub(super) async fn delete(
-    site: &Site,
-    name: &RepositoryName,
-    reference: &Reference,
-) -> Result<Answer, Error> {
+pub(super) async fn delete(site: &Site, name: &RepositoryName, reference: &Reference) -> Result<Answer, Error> {
     site.registry.delete_manifest(name, reference).await?;
     Ok(StatusCode::ACCEPTED.into_response().into())
 }
@@ -167,13 +135,9 @@ async fn read(body: Body) -> Result<Bytes, Error> {
     let collected = Limited::new(body, MAX_MANIFEST_BYTES).collect();
     match tokio::time::timeout(PATIENCE, collected).await {
         Ok(Ok(bytes)) => Ok(bytes.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Error::new(
-            ErrorCode::TooLarge,
-            "a manifest has at most 4 MiB",
-        )),
-        Ok(Err(_)) | Err(_) => Err(Error::new(
-            ErrorCode::ManifestInvalid,
-            "the manifest did not come whole",
-        )),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => {
+            Err(Error::new(ErrorCode::TooLarge, "a manifest has at most 4 MiB"))
+        }
+        Ok(Err(_)) | Err(_) => Err(Error::new(ErrorCode::ManifestInvalid, "the manifest did not come whole")),
     }
 }

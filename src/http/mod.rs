@@ -1,8 +1,8 @@
 //! The registry on the wire: one listener, one fallback handler, one `match`.
 //!
-//! Repository names contain slashes, which a router of fixed path segments cannot match in the middle
-//! of a path. So [`Endpoint`](endpoint::Endpoint) is parsed from method and URL once, and everything
-//! behind it works with valid names and digests.
+//! Repository names contain slashes, which a router of fixed path segments cannot match in the middle of a path. So
+//! [`Endpoint`](endpoint::Endpoint) is parsed from method and URL once, and everything behind it works with valid names
+//! and digests.
 
 mod access;
 pub mod alive;
@@ -79,10 +79,7 @@ pub use serve::Listening;
 pub use tls::{Tls, TlsError};
 
 /// Stands on every response under `/v2/`, for clients from before the OCI.
-const API_VERSION: (&str, HeaderValue) = (
-    "docker-distribution-api-version",
-    HeaderValue::from_static("registry/2.0"),
-);
+const API_VERSION: (&str, HeaderValue) = ("docker-distribution-api-version", HeaderValue::from_static("registry/2.0"));
 
 /// What the handlers share.
 #[derive(Debug)]
@@ -128,12 +125,7 @@ pub struct Site {
 }
 
 /// Serves a site until `stop`; then the requests that are under way have `grace` to end.
-pub async fn serve(
-    listening: Listening,
-    site: Arc<Site>,
-    stop: CancellationToken,
-    grace: Duration,
-) {
+pub async fn serve(listening: Listening, site: Arc<Site>, stop: CancellationToken, grace: Duration) {
     let short = site.answers.shortage();
     let respond = Box::new(move |request, peer| respond(&site, request, peer));
     serve::serve(listening, respond, short, stop, grace).await;
@@ -157,8 +149,8 @@ pub async fn serve_debug(
     serve::serve(listening, respond, short, stop, Duration::ZERO).await;
 }
 
-/// What memory can answer is answered without a future: to make one and to move it was a twentieth of what a
-/// redirect takes.
+/// What memory can answer is answered without a future: to make one and to move it was a twentieth of what a redirect
+/// takes.
 fn respond(site: &Arc<Site>, request: Request, peer: Peer) -> Responding {
     let (parts, body) = request.into_parts();
     match known::respond(site, &parts, &body, peer) {
@@ -270,10 +262,7 @@ async fn registry(site: &Site, parts: Parts, body: Body, peer: Peer) -> Response
     };
     let answer = result.unwrap_or_else(|error| {
         let response = error::respond(&error);
-        Answer {
-            error: Some(error),
-            ..response.into()
-        }
+        Answer { error: Some(error), ..response.into() }
     });
     finish(site, &parts, &reached, line, answer)
 }
@@ -298,13 +287,7 @@ impl Client {
 }
 
 /// What every response of the registry has in common.
-fn finish(
-    site: &Site,
-    request: &Parts,
-    reached: &Reached,
-    line: Line,
-    mut answer: Answer,
-) -> Response {
+fn finish(site: &Site, request: &Parts, reached: &Reached, line: Line, mut answer: Answer) -> Response {
     let response = &mut answer.response;
     response.headers_mut().insert(API_VERSION.0, API_VERSION.1);
     reached::locate(site, request, reached, response.headers_mut());
@@ -317,8 +300,7 @@ fn finish(
 /// The answer to a HEAD: what a GET would say of its length, where there is one to speak of (RFC 9110, section 8.6). A
 /// server of HTTP/2 would send a body that is there, and break the stream by it.
 fn without_body(response: &mut Response) {
-    let has_length =
-        ![StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED].contains(&response.status());
+    let has_length = ![StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED].contains(&response.status());
     let length = response.body().size_hint().exact();
     // That of a body without a known length may be in its header.
     if let Some(length) = length.filter(|_| has_length) {
@@ -341,39 +323,23 @@ struct Answer {
 
 impl From<Response> for Answer {
     fn from(response: Response) -> Self {
-        Self {
-            response,
-            outcome: None,
-            is_blob: false,
-            error: None,
-            memory: None,
-        }
+        Self { response, outcome: None, is_blob: false, error: None, memory: None }
     }
 }
 
 fn method_not_allowed(allowed: &'static str) -> Answer {
     let error = Error::new(ErrorCode::Unsupported, "this method is not supported here");
     let mut response = error::respond(&error);
-    response
-        .headers_mut()
-        .insert(header::ALLOW, HeaderValue::from_static(allowed));
+    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allowed));
     response.into()
 }
 
 fn unauthorized((error, challenge): (Error, HeaderValue)) -> Answer {
     let mut response = error::respond(&error);
-    response
-        .headers_mut()
-        .insert(header::WWW_AUTHENTICATE, challenge);
-    Answer {
-        error: Some(error),
-        ..response.into()
-    }
+    response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+    Answer { error: Some(error), ..response.into() }
 }
 
 fn not_an_endpoint() -> Error {
-    Error::new(
-        ErrorCode::NameUnknown,
-        "this is not an endpoint of the registry, which is found under /v2/",
-    )
+    Error::new(ErrorCode::NameUnknown, "this is not an endpoint of the registry, which is found under /v2/")
 }

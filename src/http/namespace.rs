@@ -1,5 +1,5 @@
-//! containerd's `?ns=`: the host that an image's reference begins with, as containerd tells it to a mirror
-//! that may stand for several. From here on, a repository has the one name that it has in the bucket.
+//! containerd's `?ns=`: the host that an image's reference begins with, as containerd tells it to a mirror that may
+//! stand for several. From here on, a repository has the one name that it has in the bucket.
 
 use super::Site;
 use super::endpoint::Endpoint;
@@ -10,11 +10,7 @@ use crate::oci::{Error, RepositoryName};
 ///
 /// # Errors
 /// `NAME_UNKNOWN`: there is no upstream for the host.
-pub(super) fn settle(
-    site: &Site,
-    endpoint: &mut Endpoint,
-    query: Option<&str>,
-) -> Result<(), Error> {
+pub(super) fn settle(site: &Site, endpoint: &mut Endpoint, query: Option<&str>) -> Result<(), Error> {
     let ns = query.and_then(|query| Query::new(Some(query)).get("ns"));
     // pounce itself, under its own name.
     let ns = ns.filter(|ns| !ns.is_empty() && !is_own(site, ns));

@@ -32,11 +32,7 @@ impl<'a> Query<'a> {
     }
 
     /// The value of a key, if it is there and not empty.
-    pub(super) fn parsed<T>(
-        &self,
-        key: &str,
-        parse: impl Fn(&str) -> Result<T, Error>,
-    ) -> Result<Option<T>, Error> {
+    pub(super) fn parsed<T>(&self, key: &str, parse: impl Fn(&str) -> Result<T, Error>) -> Result<Option<T>, Error> {
         let value = self.get(key).filter(|text| !text.is_empty());
         value.as_deref().map(parse).transpose()
     }
@@ -47,12 +43,7 @@ impl<'a> Query<'a> {
             if text.bytes().all(|byte| byte.is_ascii_digit()) {
                 return Ok(text.parse().unwrap_or(usize::MAX));
             }
-            text.parse().map_err(|_| {
-                Error::new(
-                    ErrorCode::PaginationNumberInvalid,
-                    "n must be a number, zero or more",
-                )
-            })
+            text.parse().map_err(|_| Error::new(ErrorCode::PaginationNumberInvalid, "n must be a number, zero or more"))
         })?;
         let last = self.get("last");
         Ok(Page { n, last })

@@ -50,20 +50,12 @@ impl Reached {
                 );
             });
         }
-        let client = if by_proxy {
-            behind(site, address, &request.headers)
-        } else {
-            address
-        };
-        Self {
-            peer,
-            by_proxy,
-            client,
-        }
+        let client = if by_proxy { behind(site, address, &request.headers) } else { address };
+        Self { peer, by_proxy, client }
     }
 
-    /// The URL that clients use, up to the first slash of its path, if anything says so for certain:
-    /// `http.host`, or a proxy that is trusted.
+    /// The URL that clients use, up to the first slash of its path, if anything says so for certain: `http.host`, or a
+    /// proxy that is trusted.
     pub(super) fn certain(&self, site: &Site, request: &Parts) -> Option<Url> {
         if site.fixed_base {
             return Some(site.base.clone());
@@ -95,12 +87,12 @@ impl Reached {
         Url::parse(&format!("{scheme}://{host}/")).ok()
     }
 
-    /// The URL under which clients get tokens, for which they show passwords: never one in the clear where
-    /// anybody says that it is not, trusted or not.
+    /// The URL under which clients get tokens, for which they show passwords: never one in the clear where anybody says
+    /// that it is not, trusted or not.
     pub(super) fn realm(&self, site: &Site, request: &Parts) -> Url {
         let mut url = self.base(site, request).unwrap_or(site.base.clone());
-        let says_https = last(&request.headers, &FORWARDED_PROTO)
-            .is_some_and(|scheme| scheme.eq_ignore_ascii_case("https"));
+        let says_https =
+            last(&request.headers, &FORWARDED_PROTO).is_some_and(|scheme| scheme.eq_ignore_ascii_case("https"));
         if says_https && !site.fixed_base {
             // The one web scheme in place of the other.
             let _ = url.set_scheme("https");
@@ -109,11 +101,7 @@ impl Reached {
     }
 
     /// The host that the client called, where a trusted proxy put another one in its place.
-    pub(super) fn forwarded_host<'a>(
-        &self,
-        site: &Site,
-        headers: &'a HeaderMap,
-    ) -> Option<&'a str> {
+    pub(super) fn forwarded_host<'a>(&self, site: &Site, headers: &'a HeaderMap) -> Option<&'a str> {
         last(headers, &site.forwarded_host).filter(|host| self.by_proxy && is_host(host))
     }
 }
@@ -154,8 +142,8 @@ pub(super) fn has_wrong_host(request: &Parts) -> bool {
     request.version == Version::HTTP_11 && hosts != 1
 }
 
-/// A name of the DNS or an address, with a port or not. It becomes part of URLs and of headers; and what is
-/// longer would only fill the cache of URLs.
+/// A name of the DNS or an address, with a port or not. It becomes part of URLs and of headers; and what is longer
+/// would only fill the cache of URLs.
 fn is_host(text: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b".-_:[]".contains(&byte);
     (1..=260).contains(&text.len()) && text.bytes().all(allowed)
@@ -165,14 +153,10 @@ pub(super) fn lies_in(networks: &[IpNet], address: IpAddr) -> bool {
     networks.iter().any(|network| network.contains(&address))
 }
 
-/// Whose request it is that a proxy passes on (`http.forwardedfor`): the last address that is no trusted
-/// proxy's own. What stands before it, its owner may have made up.
+/// Whose request it is that a proxy passes on (`http.forwardedfor`): the last address that is no trusted proxy's own.
+/// What stands before it, its owner may have made up.
 fn behind(site: &Site, proxy: IpAddr, headers: &HeaderMap) -> IpAddr {
-    let lines = headers
-        .get_all(&site.forwarded_for)
-        .iter()
-        .rev()
-        .filter_map(text);
+    let lines = headers.get_all(&site.forwarded_for).iter().rev().filter_map(text);
     let mut client = proxy;
     for entry in lines.flat_map(|line| line.rsplit(',')) {
         let entry = entry.trim();

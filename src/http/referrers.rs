@@ -27,10 +27,7 @@ pub(super) async fn list(
     }
     headers::warn_of_list(fields, "referrers", page.stale);
     if let Some(next) = page.next {
-        let (path, last) = (
-            format!("{}/v2/{name}/referrers/{subject}", site.prefix),
-            next.to_string(),
-        );
+        let (path, last) = (format!("{}/v2/{name}/referrers/{subject}", site.prefix), next.to_string());
         let mut query = vec![("last", last.as_str())];
         query.extend(artifact_type.map(|text| ("artifactType", text)));
         fields.insert(header::LINK, headers::next_page(&path, &query));

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use super::connection::Activity;
 use crate::telemetry::Metrics;
 
-/// How long an answer may wait before its connection can be asked to make room: longer than a packet that is
-/// lost and sent again.
+/// How long an answer may wait before its connection can be asked to make room: longer than a packet that is lost and
+/// sent again.
 pub(super) const STALLED: Duration = Duration::from_secs(5);
 
 /// How many idle connections are remembered of one look at all.
@@ -45,11 +45,7 @@ struct Connection {
 
 impl Open {
     pub(super) fn new(metrics: Option<Arc<Metrics>>) -> Self {
-        Self {
-            table: Mutex::default(),
-            next: AtomicU64::new(0),
-            metrics,
-        }
+        Self { table: Mutex::default(), next: AtomicU64::new(0), metrics }
     }
 
     /// Enters a connection. A network that has `most` of them has to close one for it, as in
@@ -69,11 +65,7 @@ impl Open {
             }
             *table.counts.entry(network).or_default() += 1;
         }
-        let connection = Connection {
-            activity: Arc::clone(activity),
-            network,
-            evicted: false,
-        };
+        let connection = Connection { activity: Arc::clone(activity), network, evicted: false };
         table.connections.insert(id, connection);
         drop(table);
         if let Some(metrics) = &self.metrics {
@@ -115,9 +107,7 @@ impl Open {
 impl Table {
     fn make_room(&mut self, network: Option<IpAddr>) -> bool {
         let idle = self.longest_idle(network);
-        let found = idle
-            .or_else(|| self.stalled(network))
-            .or_else(|| self.slow(network));
+        let found = idle.or_else(|| self.stalled(network)).or_else(|| self.slow(network));
         if let Some(id) = found {
             self.evict(id);
         }
@@ -155,11 +145,7 @@ impl Table {
     }
 
     /// The connection, of one network or of any, for which `since` is the least.
-    fn first<T: Ord>(
-        &self,
-        network: Option<IpAddr>,
-        since: impl Fn(&Activity) -> Option<T>,
-    ) -> Option<u64> {
+    fn first<T: Ord>(&self, network: Option<IpAddr>, since: impl Fn(&Activity) -> Option<T>) -> Option<u64> {
         self.all(network, since).min().map(|(_, id)| id)
     }
 
@@ -169,9 +155,10 @@ impl Table {
         network: Option<IpAddr>,
         since: impl Fn(&Activity) -> Option<T>,
     ) -> impl Iterator<Item = (T, u64)> {
-        let open = self.connections.iter().filter(move |(_, connection)| {
-            !connection.evicted && (network.is_none() || connection.network == network)
-        });
+        let open = self
+            .connections
+            .iter()
+            .filter(move |(_, connection)| !connection.evicted && (network.is_none() || connection.network == network));
         open.filter_map(move |(id, connection)| Some((since(&connection.activity)?, *id)))
     }
 

@@ -99,13 +99,7 @@ pub(super) async fn serve(
     stop: CancellationToken,
     grace: Duration,
 ) {
-    let Listening {
-        listener,
-        tls,
-        limits,
-        proxies,
-        metrics,
-    } = listening;
+    let Listening { listener, tls, limits, proxies, metrics } = listening;
     let server = Arc::new(Server {
         respond,
         tls,
@@ -145,10 +139,7 @@ pub(super) async fn serve(
     drop(listener);
     connections.close();
     let left = grace.saturating_sub(GOODBYE);
-    if tokio::time::timeout(left, connections.wait())
-        .await
-        .is_err()
-    {
+    if tokio::time::timeout(left, connections.wait()).await.is_err() {
         tracing::warn!("cutting off requests that did not end within http.draintimeout");
     }
 }
@@ -157,10 +148,7 @@ pub(super) async fn serve(
 fn protocols() -> Builder<TokioExecutor> {
     let mut http = Builder::new(TokioExecutor::new());
     // How long a header may take, `connection` says.
-    http.http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(None)
-        .max_buf_size(MAX_HEADER);
+    http.http1().timer(TokioTimer::new()).header_read_timeout(None).max_buf_size(MAX_HEADER);
     http.http2()
         .timer(TokioTimer::new())
         .keep_alive_interval(PING.0)
@@ -193,8 +181,7 @@ impl Server {
         loop {
             match listener.accept().await {
                 Ok((connection, addr)) => {
-                    // A redirect is one small packet that nothing follows: waiting for more would only
-                    // delay it.
+                    // A redirect is one small packet that nothing follows: waiting for more would only delay it.
                     if let Err(error) = connection.set_nodelay(true) {
                         tracing::debug!(%error, "TCP_NODELAY");
                     }
@@ -266,21 +253,13 @@ impl Server {
         (!is_proxy && self.limits.connections_per_address() > 0).then(|| network(client))
     }
 
-    async fn connection(
-        self: Arc<Self>,
-        connection: TcpStream,
-        addr: SocketAddr,
-        place: OwnedSemaphorePermit,
-    ) {
+    async fn connection(self: Arc<Self>, connection: TcpStream, addr: SocketAddr, place: OwnedSemaphorePermit) {
         let activity = Activity::new(HeaderBytes::new(Arc::clone(&self.headers)));
         let Some(_entered) = self.enter(&activity, addr, place).await else {
             return self.refusals.refuse(connection, self.tls.is_some()).await;
         };
         let connection = Socket::new(connection, Arc::clone(&activity), self.limits.writetimeout);
-        let peer = Peer {
-            addr,
-            tls: self.tls.is_some(),
-        };
+        let peer = Peer { addr, tls: self.tls.is_some() };
         let Some(tls) = &self.tls else {
             return self.requests(connection, peer, &activity).await;
         };
@@ -316,13 +295,7 @@ impl Server {
         let service = service_fn(move |request: hyper::Request<Incoming>| {
             let busy = busy.request(request.version());
             // Most requests have none, and a box for that would be one of a redirect's few allocations.
-            let request = request.map(|body| {
-                if body.is_end_stream() {
-                    Body::empty()
-                } else {
-                    Body::new(body)
-                }
-            });
+            let request = request.map(|body| if body.is_end_stream() { Body::empty() } else { Body::new(body) });
             let responding = (server.respond)(request, peer);
             async move {
                 let response = responding.await;
@@ -338,9 +311,7 @@ impl Server {
         if self.stop.is_cancelled() {
             activity.end();
         }
-        let connection = self
-            .http
-            .serve_connection(TokioIo::new(connection), service);
+        let connection = self.http.serve_connection(TokioIo::new(connection), service);
         let mut connection = std::pin::pin!(connection);
         let stops = tokio::select! {
             // How a client leaves is its own affair.
@@ -359,8 +330,8 @@ impl Server {
         if !stops && !activity.is_multiplexed() && activity.idle_since().is_some() {
             return;
         }
-        // With HTTP/1.1, it would close an idle connection at once, while a request may be on its way to us: there,
-        // an answer says that it is the last one. Whether it is that, the first request tells.
+        // With HTTP/1.1, it would close an idle connection at once, while a request may be on its way to us: there, an
+        // answer says that it is the last one. Whether it is that, the first request tells.
         while stops && !activity.is_multiplexed() {
             tokio::select! {
                 biased;

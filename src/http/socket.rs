@@ -23,12 +23,7 @@ pub(super) struct Socket<T> {
 
 impl<T> Socket<T> {
     pub(super) const fn new(io: T, activity: Arc<Activity>, patience: Duration) -> Self {
-        Self {
-            io,
-            activity,
-            patience,
-            stalled: None,
-        }
+        Self { io, activity, patience, stalled: None }
     }
 
     /// `bytes` says how many of an answer the system took.
@@ -49,19 +44,12 @@ impl<T> Socket<T> {
         let sleep = || Box::pin(tokio::time::sleep(patience));
         let stalled = self.stalled.get_or_insert_with(sleep);
         ready!(stalled.as_mut().poll(cx));
-        Poll::Ready(Err(io::Error::new(
-            io::ErrorKind::TimedOut,
-            "the client takes no more",
-        )))
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client takes no more")))
     }
 }
 
 impl<T: AsyncRead + Unpin> AsyncRead for Socket<T> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         let polled = Pin::new(&mut self.io).poll_read(cx, buffer);
         let came = buffer.filled().len() - before;
@@ -73,11 +61,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for Socket<T> {
 }
 
 impl<T: AsyncWrite + Unpin> AsyncWrite for Socket<T> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.io).poll_write(cx, bytes);
         self.written(cx, polled, |bytes| *bytes)
     }

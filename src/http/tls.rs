@@ -59,16 +59,10 @@ impl fmt::Debug for Tls {
 }
 
 fn read(config: &config::Tls) -> Result<ServerConfig, TlsError> {
-    let (certificate, key) = (
-        config.certificate.as_deref().unwrap_or(Path::new("")),
-        config.key.as_deref().unwrap_or(Path::new("")),
-    );
+    let (certificate, key) =
+        (config.certificate.as_deref().unwrap_or(Path::new("")), config.key.as_deref().unwrap_or(Path::new("")));
     let chain = certificates("http.tls.certificate", certificate)?;
-    let of_key = |message: String| TlsError {
-        setting: "http.tls.key",
-        path: key.to_owned(),
-        message,
-    };
+    let of_key = |message: String| TlsError { setting: "http.tls.key", path: key.to_owned(), message };
     let private = PrivateKeyDer::from_pem_file(key).map_err(|error| of_key(error.to_string()))?;
     let versions: &[_] = match config.minimumtls {
         MinimumTls::Tls12 => &[&TLS12, &TLS13],
@@ -95,22 +89,15 @@ fn read(config: &config::Tls) -> Result<ServerConfig, TlsError> {
             ClientAuth::VerifyClientCertIfGiven => verifier.allow_unauthenticated(),
         };
         let first = config.clientcas.first().map_or(Path::new(""), |path| path);
-        let verifier = verifier
-            .build()
-            .map_err(|error| wrong("http.tls.clientcas", first, error.to_string()))?;
+        let verifier = verifier.build().map_err(|error| wrong("http.tls.clientcas", first, error.to_string()))?;
         builder.with_client_cert_verifier(verifier)
     };
-    let mut server = builder
-        .with_single_cert(chain, private)
-        .map_err(|error| of_key(error.to_string()))?;
+    let mut server = builder.with_single_cert(chain, private).map_err(|error| of_key(error.to_string()))?;
     server.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).into();
     Ok(server)
 }
 
-fn certificates(
-    setting: &'static str,
-    path: &Path,
-) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+fn certificates(setting: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let read = CertificateDer::pem_file_iter(path);
     let read = read.and_then(Iterator::collect::<Result<Vec<_>, _>>);
     match read {
@@ -124,9 +111,5 @@ fn certificates(
 }
 
 fn wrong(setting: &'static str, path: &Path, message: String) -> TlsError {
-    TlsError {
-        setting,
-        path: path.to_owned(),
-        message,
-    }
+    TlsError { setting, path: path.to_owned(), message }
 }

@@ -1,5 +1,4 @@
-//! `/v2/token`, where pounce is a token server itself
-//! (<https://distribution.github.io/distribution/spec/auth/token/>).
+//! `/v2/token`, where pounce is a token server itself (<https://distribution.github.io/distribution/spec/auth/token/>).
 
 use axum::http::header::{self, HeaderValue};
 use serde::Serialize;

@@ -17,11 +17,7 @@ use crate::registry::{ChunkRequest, Mounted, Progress, Pushed, UploadRequest};
 /// distribution's, which old clients read.
 const UPLOAD_ID: HeaderName = HeaderName::from_static("docker-upload-uuid");
 
-pub(super) fn begin(
-    site: &Site,
-    name: &RepositoryName,
-    algorithm: Algorithm,
-) -> Result<Answer, Error> {
+pub(super) fn begin(site: &Site, name: &RepositoryName, algorithm: Algorithm) -> Result<Answer, Error> {
     let progress = site.registry.begin_upload(name, algorithm)?;
     Ok(going_on(StatusCode::ACCEPTED, site, name, &progress).into())
 }
@@ -88,11 +84,7 @@ pub(super) async fn cancel(site: &Site, upload: &Upload) -> Result<Answer, Error
 
 impl<'a> From<&'a Upload> for UploadRequest<'a> {
     fn from(upload: &'a Upload) -> Self {
-        Self {
-            name: &upload.name,
-            id: upload.id,
-            state: &upload.state,
-        }
+        Self { name: &upload.name, id: upload.id, state: &upload.state }
     }
 }
 
@@ -117,12 +109,7 @@ fn chunk(headers: &HeaderMap, body: Body, client: &Client) -> Result<ChunkReques
         return Err(Error::new(ErrorCode::SizeInvalid, message));
     }
     let body = body.into_data_stream().map_err(io::Error::other).boxed();
-    Ok(ChunkRequest {
-        range,
-        len,
-        body,
-        pusher: client.pusher(),
-    })
+    Ok(ChunkRequest { range, len, body, pusher: client.pusher() })
 }
 
 fn answer(pushed: Pushed, site: &Site, name: &RepositoryName, digest: Option<&Digest>) -> Answer {
@@ -138,25 +125,15 @@ fn answer(pushed: Pushed, site: &Site, name: &RepositoryName, digest: Option<&Di
             response.into()
         }
         (Pushed::Stored, Some(digest)) => stored(site, name, digest).into(),
-        (Pushed::Accepted(progress), _) => {
-            going_on(StatusCode::ACCEPTED, site, name, &progress).into()
-        }
+        (Pushed::Accepted(progress), _) => going_on(StatusCode::ACCEPTED, site, name, &progress).into(),
         (Pushed::Stored, None) => StatusCode::CREATED.into_response().into(),
     }
 }
 
 /// The URL is relative: a client knows better than pounce how it reached pounce.
-fn going_on(
-    status: StatusCode,
-    site: &Site,
-    name: &RepositoryName,
-    progress: &Progress,
-) -> Response {
+fn going_on(status: StatusCode, site: &Site, name: &RepositoryName, progress: &Progress) -> Response {
     let Progress { id, state, offset } = progress;
-    let location = format!(
-        "{}/v2/{name}/blobs/uploads/{id}?_state={state}",
-        site.prefix
-    );
+    let location = format!("{}/v2/{name}/blobs/uploads/{id}?_state={state}", site.prefix);
     // An empty upload has no last byte; 0-0 is what distribution says and clients expect.
     let range = format!("0-{}", offset.saturating_sub(1));
     let fields = [
@@ -169,9 +146,6 @@ fn going_on(
 
 fn stored(site: &Site, name: &RepositoryName, digest: &Digest) -> Response {
     let location = format!("{}/v2/{name}/blobs/{digest}", site.prefix);
-    let fields = [
-        (header::LOCATION, headers::value(&location)),
-        (headers::CONTENT_DIGEST, headers::digest(digest)),
-    ];
+    let fields = [(header::LOCATION, headers::value(&location)), (headers::CONTENT_DIGEST, headers::digest(digest))];
     (StatusCode::CREATED, fields).into_response()
 }

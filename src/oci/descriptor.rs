@@ -30,8 +30,8 @@ enum Field {
 }
 
 impl<'de> Deserialize<'de> for Descriptor {
-    /// Reads an object. Not derived: serde would take an array for a descriptor, and what it does against that keeps all
-    /// other fields in memory, at thirty times their size.
+    /// Reads an object. Not derived: serde would take an array for a descriptor, and what it does against that keeps
+    /// all other fields in memory, at thirty times their size.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_map(Fields)
     }

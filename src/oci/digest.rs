@@ -30,9 +30,7 @@ impl Algorithm {
     /// The algorithm of this name.
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
-        [Self::Sha256, Self::Sha512]
-            .into_iter()
-            .find(|algorithm| algorithm.as_str() == name)
+        [Self::Sha256, Self::Sha512].into_iter().find(|algorithm| algorithm.as_str() == name)
     }
 
     /// How many bytes a digest of this algorithm has.
@@ -47,8 +45,8 @@ impl Algorithm {
 
 /// The digest of some content.
 ///
-/// Invariants: the algorithm is registered, and the value has exactly the algorithm's size. The text
-/// form has lower-case hex only, so equal digests have equal texts.
+/// Invariants: the algorithm is registered, and the value has exactly the algorithm's size. The text form has
+/// lower-case hex only, so equal digests have equal texts.
 #[derive(Clone, Copy)]
 pub struct Digest {
     algorithm: Algorithm,
@@ -66,9 +64,7 @@ pub enum DigestError {
     #[error("the digest algorithm is not supported, use sha256 or sha512")]
     Algorithm,
     /// The encoded part is not lower-case hex of the algorithm's size.
-    #[error(
-        "the encoded part of a digest is lower-case hex, 64 digits for sha256 and 128 for sha512"
-    )]
+    #[error("the encoded part of a digest is lower-case hex, 64 digits for sha256 and 128 for sha512")]
     Encoded,
 }
 
@@ -176,8 +172,7 @@ impl FromStr for Digest {
             return Err(DigestError::Encoded);
         }
         let mut value = [0; 64];
-        const_hex::decode_to_slice(encoded, &mut value[..algorithm.size()])
-            .map_err(|_| DigestError::Encoded)?;
+        const_hex::decode_to_slice(encoded, &mut value[..algorithm.size()]).map_err(|_| DigestError::Encoded)?;
         Ok(Self { algorithm, value })
     }
 }
@@ -243,8 +238,8 @@ impl Hasher {
         }
     }
 
-    /// What it needs to go on elsewhere: 104 bytes, or 208 for SHA-512. The last few bytes of the
-    /// content are among them.
+    /// What it needs to go on elsewhere: 104 bytes, or 208 for SHA-512. The last few bytes of the content are among
+    /// them.
     #[must_use]
     pub fn save(&self) -> Vec<u8> {
         match self {
@@ -358,10 +353,7 @@ mod tests {
         let cases = [
             ("", DigestError::Form),
             ("sha256", DigestError::Form),
-            (
-                "md5:d41d8cd98f00b204e9800998ecf8427e",
-                DigestError::Algorithm,
-            ),
+            ("md5:d41d8cd98f00b204e9800998ecf8427e", DigestError::Algorithm),
             ("sha256:", DigestError::Encoded),
             ("sha256:../../../etc/passwd", DigestError::Encoded),
             (&EMPTY[..70], DigestError::Encoded),

@@ -78,8 +78,8 @@ impl ErrorCode {
     }
 }
 
-/// An error that is ready to be told to a client, with the cause that only the log gets. Cheap to
-/// clone, for those who waited for the same answer.
+/// An error that is ready to be told to a client, with the cause that only the log gets. Cheap to clone, for those who
+/// waited for the same answer.
 #[derive(Clone, Debug)]
 pub struct Error {
     code: ErrorCode,
@@ -93,14 +93,7 @@ pub struct Error {
 impl Error {
     /// An error with a sentence that the client can act on.
     pub fn new(code: ErrorCode, message: impl Into<Cow<'static, str>>) -> Self {
-        Self {
-            code,
-            message: message.into(),
-            retry_after: None,
-            size: None,
-            missing: Arc::new([]),
-            cause: None,
-        }
+        Self { code, message: message.into(), retry_after: None, size: None, missing: Arc::new([]), cause: None }
     }
 
     /// Adds what the log shall say about it.

@@ -38,8 +38,8 @@ impl AsRef<[u8]> for Held {
 }
 
 impl LargeMemory {
-    /// Waits for the memory of so many bytes, or of the largest manifest where that is not known; `None` if there is none
-    /// for a while.
+    /// Waits for the memory of so many bytes, or of the largest manifest where that is not known; `None` if there is
+    /// none for a while.
     pub async fn reserve(bytes: Option<u64>) -> Option<Self> {
         let bytes = bytes.and_then(|bytes| usize::try_from(bytes).ok());
         let bytes = bytes.unwrap_or(MAX_MANIFEST_BYTES);
@@ -57,16 +57,8 @@ impl LargeMemory {
         let Some(mut memory) = self.0.filter(|_| bytes.len() > SMALL) else {
             return bytes;
         };
-        drop(
-            memory
-                .num_permits()
-                .checked_sub(bytes.len())
-                .and_then(|more| memory.split(more)),
-        );
-        Bytes::from_owner(Held {
-            bytes,
-            _memory: memory,
-        })
+        drop(memory.num_permits().checked_sub(bytes.len()).and_then(|more| memory.split(more)));
+        Bytes::from_owner(Held { bytes, _memory: memory })
     }
 }
 

@@ -5,8 +5,8 @@ use bytes::Bytes;
 use super::shape::{Descriptors, Shape};
 use super::{Algorithm, Descriptor, Digest, MediaType, Referrer};
 
-/// The largest manifest that is accepted, in bytes: the size that the spec asks every registry to
-/// support, and the limit of most.
+/// The largest manifest that is accepted, in bytes: the size that the spec asks every registry to support, and the
+/// limit of most.
 pub const MAX_MANIFEST_BYTES: usize = 4 << 20;
 
 /// A manifest, cheap to clone.
@@ -82,23 +82,16 @@ pub struct Links {
 impl Manifest {
     /// Takes bytes for a manifest, under the digest they were asked for by, or their SHA-256.
     ///
-    /// `declared` is the media type that came with them; without one that is a manifest's, the bytes
-    /// themselves tell: upstreams and buckets declare anything.
+    /// `declared` is the media type that came with them; without one that is a manifest's, the bytes themselves tell:
+    /// upstreams and buckets declare anything.
     ///
     /// # Errors
     /// See [`ManifestError`].
-    pub fn new(
-        bytes: Bytes,
-        declared: Option<MediaType>,
-        expected: Option<Digest>,
-    ) -> Result<Self, ManifestError> {
+    pub fn new(bytes: Bytes, declared: Option<MediaType>, expected: Option<Digest>) -> Result<Self, ManifestError> {
         if bytes.len() > MAX_MANIFEST_BYTES {
             return Err(ManifestError::TooLarge(bytes.len()));
         }
-        let digest = Digest::of(
-            expected.map_or(Algorithm::Sha256, |digest| digest.algorithm()),
-            &bytes,
-        );
+        let digest = Digest::of(expected.map_or(Algorithm::Sha256, |digest| digest.algorithm()), &bytes);
         let shape = Shape::read(&bytes);
         if let Some(expected) = expected
             && expected != digest
@@ -106,27 +99,19 @@ impl Manifest {
             if shape.is_some_and(|shape| shape.schema_version == Some(1)) {
                 return Err(ManifestError::Schema1);
             }
-            return Err(ManifestError::Digest {
-                expected,
-                actual: Box::new(digest),
-            });
+            return Err(ManifestError::Digest { expected, actual: Box::new(digest) });
         }
         let shape = shape.ok_or(ManifestError::NotJson)?;
         let media_type = shape.media_type(declared);
-        Ok(Self {
-            bytes,
-            media_type,
-            digest,
-        })
+        Ok(Self { bytes, media_type, digest })
     }
 
-    /// Whether JSON that nothing else vouches for is a manifest: its type is one's or a vendor's, or it has a field that
-    /// only manifests have. What is no JSON at all is for [`new`](Self::new) to refuse.
+    /// Whether JSON that nothing else vouches for is a manifest: its type is one's or a vendor's, or it has a field
+    /// that only manifests have. What is no JSON at all is for [`new`](Self::new) to refuse.
     #[must_use]
     pub fn is_recognizable(bytes: &[u8], declared: Option<&MediaType>) -> bool {
-        let is_declared = |declared: &MediaType| {
-            is_manifests(declared) || declared.as_str().starts_with("application/vnd.")
-        };
+        let is_declared =
+            |declared: &MediaType| is_manifests(declared) || declared.as_str().starts_with("application/vnd.");
         declared.is_some_and(is_declared)
             || Shape::read(bytes).is_none_or(|shape| {
                 shape.schema_version.is_some()
@@ -137,8 +122,8 @@ impl Manifest {
             })
     }
 
-    /// The manifest that it refers to, and its own descriptor in the list of that one's referrers
-    /// (end-12); `None` without a `subject`.
+    /// The manifest that it refers to, and its own descriptor in the list of that one's referrers (end-12); `None`
+    /// without a `subject`.
     #[must_use]
     pub fn referrer(&self) -> Option<(Digest, Referrer)> {
         let shape = Shape::read(&self.bytes)?;
@@ -150,10 +135,7 @@ impl Manifest {
                 media_type: self.media_type.clone(),
                 digest: self.digest,
                 size: self.bytes.len() as u64,
-                artifact_type: shape
-                    .artifact_type
-                    .filter(|text| !text.is_empty())
-                    .or(config),
+                artifact_type: shape.artifact_type.filter(|text| !text.is_empty()).or(config),
                 annotations: shape
                     .annotations
                     .filter(|raw| raw.get().starts_with('{') && raw.get() != "{}")
@@ -190,9 +172,7 @@ impl Manifest {
                 && platform.is_some_and(|it| it.os() == "linux" && it.architecture() == "amd64")
         });
         let images: Vec<Descriptor> = images.collect();
-        let named = images
-            .iter()
-            .find(|image| accept.contains(image.media_type()));
+        let named = images.iter().find(|image| accept.contains(image.media_type()));
         named.or(images.first()).map(|image| *image.digest())
     }
 
@@ -244,19 +224,14 @@ pub(super) fn is_manifests(declared: &MediaType) -> bool {
 pub(super) fn says_something(declared: &MediaType) -> bool {
     !matches!(
         declared.as_str(),
-        "application/octet-stream"
-            | "binary/octet-stream"
-            | "application/json"
-            | "text/plain"
-            | "text/html"
+        "application/octet-stream" | "binary/octet-stream" | "application/json" | "text/plain" | "text/html"
     )
 }
 
 /// Layers that may not be distributed: clients fetch them from the descriptor's own URLs.
 fn is_foreign(media_type: &MediaType) -> bool {
     let text = media_type.as_str();
-    text.contains(".nondistributable.")
-        || text.starts_with("application/vnd.docker.image.rootfs.foreign.")
+    text.contains(".nondistributable.") || text.starts_with("application/vnd.docker.image.rootfs.foreign.")
 }
 
 #[cfg(test)]
@@ -272,23 +247,12 @@ mod tests {
         let bytes = Bytes::from_static(br#"{"schemaVersion":2,"manifests":[]}"#);
         let declared = Some(MediaType::DOCKER_LIST);
         let vague = Some("application/json".parse().unwrap());
-        let kind = |declared| {
-            Manifest::new(bytes.clone(), declared, None)
-                .unwrap()
-                .media_type()
-                .clone()
-        };
+        let kind = |declared| Manifest::new(bytes.clone(), declared, None).unwrap().media_type().clone();
         assert_eq!(kind(declared), MediaType::DOCKER_LIST);
         assert_eq!(kind(vague), MediaType::OCI_INDEX);
         assert_eq!(kind(None), MediaType::OCI_INDEX);
-        assert_eq!(
-            *manifest(r#"{"schemaVersion":1}"#).media_type(),
-            MediaType::DOCKER_SCHEMA1
-        );
-        assert_eq!(
-            *manifest(r#"{"mediaType":"a/b"}"#).media_type().as_str(),
-            *"a/b"
-        );
+        assert_eq!(*manifest(r#"{"schemaVersion":1}"#).media_type(), MediaType::DOCKER_SCHEMA1);
+        assert_eq!(*manifest(r#"{"mediaType":"a/b"}"#).media_type().as_str(), *"a/b");
     }
 
     #[test]
@@ -302,13 +266,7 @@ mod tests {
             r#"{"mediaType":"application/vnd.docker.distribution.manifest.v2+json","layers":[]}"#,
             r#"{"schemaVersion":2,"layers":[]}"#,
         );
-        for odd in [
-            "",
-            "text/plain",
-            "text/html",
-            "image/png",
-            "application/x-tar",
-        ] {
+        for odd in ["", "text/plain", "text/html", "image/png", "application/x-tar"] {
             assert_eq!(kind(odd, docker), MediaType::DOCKER_MANIFEST, "{odd}");
             assert_eq!(kind(odd, layers), MediaType::OCI_MANIFEST, "{odd}");
         }
@@ -321,10 +279,7 @@ mod tests {
     fn a_digest_that_leaves_out_signatures_is_told_from_a_wrong_one() {
         let expected = Some(Digest::of(Algorithm::Sha256, b"payload"));
         let asked = |json: &'static str| Manifest::new(json.into(), None, expected).unwrap_err();
-        assert_eq!(
-            asked(r#"{"schemaVersion":1,"signatures":[]}"#),
-            ManifestError::Schema1
-        );
+        assert_eq!(asked(r#"{"schemaVersion":1,"signatures":[]}"#), ManifestError::Schema1);
         let other = asked(r#"{"schemaVersion":2}"#);
         assert!(matches!(other, ManifestError::Digest { .. }));
     }
@@ -332,23 +287,12 @@ mod tests {
     #[test]
     fn other_bytes_than_asked_for_are_refused() {
         let expected = Digest::of(Algorithm::Sha512, b"{}");
-        assert_eq!(
-            Manifest::new("{}".into(), None, Some(expected))
-                .unwrap()
-                .digest(),
-            expected
-        );
+        assert_eq!(Manifest::new("{}".into(), None, Some(expected)).unwrap().digest(), expected);
         let error = Manifest::new("{ }".into(), None, Some(expected)).unwrap_err();
         assert!(matches!(error, ManifestError::Digest { .. }));
-        assert_eq!(
-            Manifest::new("<html>".into(), None, None).unwrap_err(),
-            ManifestError::NotJson
-        );
+        assert_eq!(Manifest::new("<html>".into(), None, None).unwrap_err(), ManifestError::NotJson);
         let large = Bytes::from(vec![b' '; MAX_MANIFEST_BYTES + 1]);
-        assert!(matches!(
-            Manifest::new(large, None, None).unwrap_err(),
-            ManifestError::TooLarge(_)
-        ));
+        assert!(matches!(Manifest::new(large, None, None).unwrap_err(), ManifestError::TooLarge(_)));
     }
 
     #[test]
@@ -364,8 +308,7 @@ mod tests {
 
     #[test]
     fn fields_of_unexpected_form_count_as_absent() {
-        let links =
-            manifest(r#"{"config":7,"layers":[{"digest":"sha256:.."}],"manifests":"x"}"#).links();
+        let links = manifest(r#"{"config":7,"layers":[{"digest":"sha256:.."}],"manifests":"x"}"#).links();
         assert_eq!(links, Links::default());
     }
 }

@@ -6,8 +6,8 @@ use std::str::FromStr;
 
 /// A media type without parameters.
 ///
-/// Invariant: `type/subtype` in the characters that RFC 6838 allows, at most 255 of them, so it is
-/// always a valid header value.
+/// Invariant: `type/subtype` in the characters that RFC 6838 allows, at most 255 of them, so it is always a valid
+/// header value.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct MediaType(Cow<'static, str>);
 
@@ -20,22 +20,15 @@ impl MediaType {
     /// Bytes of which nothing is known.
     pub const OCTET_STREAM: Self = Self(Cow::Borrowed("application/octet-stream"));
     /// image-spec, manifest.md.
-    pub const OCI_MANIFEST: Self =
-        Self(Cow::Borrowed("application/vnd.oci.image.manifest.v1+json"));
+    pub const OCI_MANIFEST: Self = Self(Cow::Borrowed("application/vnd.oci.image.manifest.v1+json"));
     /// image-spec, image-index.md.
     pub const OCI_INDEX: Self = Self(Cow::Borrowed("application/vnd.oci.image.index.v1+json"));
     /// Docker image manifest V2, schema 2.
-    pub const DOCKER_MANIFEST: Self = Self(Cow::Borrowed(
-        "application/vnd.docker.distribution.manifest.v2+json",
-    ));
+    pub const DOCKER_MANIFEST: Self = Self(Cow::Borrowed("application/vnd.docker.distribution.manifest.v2+json"));
     /// Docker manifest list.
-    pub const DOCKER_LIST: Self = Self(Cow::Borrowed(
-        "application/vnd.docker.distribution.manifest.list.v2+json",
-    ));
+    pub const DOCKER_LIST: Self = Self(Cow::Borrowed("application/vnd.docker.distribution.manifest.list.v2+json"));
     /// Docker image manifest V2, schema 1, signed.
-    pub const DOCKER_SCHEMA1: Self = Self(Cow::Borrowed(
-        "application/vnd.docker.distribution.manifest.v1+prettyjws",
-    ));
+    pub const DOCKER_SCHEMA1: Self = Self(Cow::Borrowed("application/vnd.docker.distribution.manifest.v1+prettyjws"));
 
     /// The types of image manifests.
     pub const IMAGES: [Self; 2] = [Self::OCI_MANIFEST, Self::DOCKER_MANIFEST];
@@ -44,12 +37,7 @@ impl MediaType {
     pub const INDEXES: [Self; 2] = [Self::OCI_INDEX, Self::DOCKER_LIST];
 
     /// The types that pounce asks an upstream for, whatever the client named.
-    pub const MANIFESTS: [Self; 4] = [
-        Self::OCI_INDEX,
-        Self::OCI_MANIFEST,
-        Self::DOCKER_LIST,
-        Self::DOCKER_MANIFEST,
-    ];
+    pub const MANIFESTS: [Self; 4] = [Self::OCI_INDEX, Self::OCI_MANIFEST, Self::DOCKER_LIST, Self::DOCKER_MANIFEST];
 
     /// Whether it is a list of manifests.
     #[must_use]
@@ -82,15 +70,9 @@ impl FromStr for MediaType {
 
     /// Parameters behind a `;` are dropped, as the spec recommends for manifests.
     fn from_str(text: &str) -> Result<Self, MediaTypeError> {
-        let essence = text
-            .split_once(';')
-            .map_or(text, |(essence, _)| essence)
-            .trim();
+        let essence = text.split_once(';').map_or(text, |(essence, _)| essence).trim();
         let token = |part: &str| {
-            !part.is_empty()
-                && part
-                    .bytes()
-                    .all(|b| b.is_ascii_alphanumeric() || b"!#$&^_.+-".contains(&b))
+            !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$&^_.+-".contains(&b))
         };
         match essence.split_once('/') {
             Some((kind, subtype)) if essence.len() <= 255 && token(kind) && token(subtype) => {
@@ -126,17 +108,8 @@ mod tests {
 
     #[test]
     fn parameters_are_dropped_and_nonsense_is_refused() {
-        assert_eq!(
-            "application/json; charset=utf-8"
-                .parse::<MediaType>()
-                .unwrap()
-                .as_str(),
-            "application/json"
-        );
-        assert_eq!(
-            MediaType::OCI_INDEX.as_str().parse::<MediaType>().unwrap(),
-            MediaType::OCI_INDEX
-        );
+        assert_eq!("application/json; charset=utf-8".parse::<MediaType>().unwrap().as_str(), "application/json");
+        assert_eq!(MediaType::OCI_INDEX.as_str().parse::<MediaType>().unwrap(), MediaType::OCI_INDEX);
         for text in ["", "json", "/", "a/", "a/b/c", "a/b\r\nx: y", "a b/c"] {
             assert_eq!(text.parse::<MediaType>(), Err(MediaTypeError), "{text:?}");
         }

@@ -1,7 +1,7 @@
 //! The vocabulary of the OCI distribution spec, without any I/O.
 //!
-//! Each type can only be built from text that the spec allows, so that code further in never checks
-//! a name or a digest again.
+//! Each type can only be built from text that the spec allows, so that code further in never checks a name or a digest
+//! again.
 
 mod descriptor;
 mod digest;

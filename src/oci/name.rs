@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 /// The name of a repository, cheap to clone.
 ///
-/// Invariants: it matches the spec's `<name>` (path components of lower-case letters and digits,
-/// separated inside by `.`, `_`, `__` or dashes), so it is never empty, has no `..` and no empty
-/// component; and it has at most [`RepositoryName::MAX_LEN`] characters.
+/// Invariants: it matches the spec's `<name>` (path components of lower-case letters and digits, separated inside by
+/// `.`, `_`, `__` or dashes), so it is never empty, has no `..` and no empty component; and it has at most
+/// [`RepositoryName::MAX_LEN`] characters.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RepositoryName(Arc<str>);
 
@@ -44,11 +44,7 @@ impl FromStr for RepositoryName {
         if text.len() > Self::MAX_LEN {
             return Err(NameError::TooLong);
         }
-        if text.split('/').all(is_component) {
-            Ok(Self(text.into()))
-        } else {
-            Err(NameError::Form)
-        }
+        if text.split('/').all(is_component) { Ok(Self(text.into())) } else { Err(NameError::Form) }
     }
 }
 
@@ -88,7 +84,8 @@ mod tests {
     use super::*;
 
     /// The spec's expression, for names that are not too long.
-    const NAME: &str = r"[a-z0-9]{1,5}((\.|_|__|-{1,4})[a-z0-9]{1,5}){0,3}(/[a-z0-9]{1,5}((\.|_|__|-{1,4})[a-z0-9]{1,5}){0,3}){0,3}";
+    const NAME: &str =
+        r"[a-z0-9]{1,5}((\.|_|__|-{1,4})[a-z0-9]{1,5}){0,3}(/[a-z0-9]{1,5}((\.|_|__|-{1,4})[a-z0-9]{1,5}){0,3}){0,3}";
 
     proptest! {
         #[test]
@@ -113,39 +110,19 @@ mod tests {
 
     #[test]
     fn names_of_the_field_are_accepted() {
-        for text in [
-            "a",
-            "library/ubuntu",
-            "a/b/c/d",
-            "a.b",
-            "a_b",
-            "a__b",
-            "a---b",
-            "0/1",
-            "ghcr.io/org/app",
-        ] {
-            assert_eq!(
-                text.parse::<RepositoryName>().map(|name| name.to_string()),
-                Ok(text.to_owned())
-            );
+        for text in ["a", "library/ubuntu", "a/b/c/d", "a.b", "a_b", "a__b", "a---b", "0/1", "ghcr.io/org/app"] {
+            assert_eq!(text.parse::<RepositoryName>().map(|name| name.to_string()), Ok(text.to_owned()));
         }
     }
 
     #[test]
     fn everything_else_is_refused() {
         for text in [
-            "", "/", "a/", "/a", "a//b", ".", "..", "a/../b", "a..b", "a.-b", "a___b", "-a", "a-",
-            "_a", "A", "a/B", "a b", "a%2fb", "a\0b", "ä", "a:b", "a@b",
+            "", "/", "a/", "/a", "a//b", ".", "..", "a/../b", "a..b", "a.-b", "a___b", "-a", "a-", "_a", "A", "a/B",
+            "a b", "a%2fb", "a\0b", "ä", "a:b", "a@b",
         ] {
-            assert_eq!(
-                text.parse::<RepositoryName>(),
-                Err(NameError::Form),
-                "{text:?}"
-            );
+            assert_eq!(text.parse::<RepositoryName>(), Err(NameError::Form), "{text:?}");
         }
-        assert_eq!(
-            "a".repeat(256).parse::<RepositoryName>(),
-            Err(NameError::TooLong)
-        );
+        assert_eq!("a".repeat(256).parse::<RepositoryName>(), Err(NameError::TooLong));
     }
 }

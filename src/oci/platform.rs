@@ -33,8 +33,8 @@ impl Platform {
         &self.architecture
     }
 
-    /// Whether an image for `self` is what somebody wants who asks for `wanted`. Without a variant, any
-    /// will do; arm64 has the variant v8, said or not.
+    /// Whether an image for `self` is what somebody wants who asks for `wanted`. Without a variant, any will do; arm64
+    /// has the variant v8, said or not.
     #[must_use]
     pub fn is(&self, wanted: &Self) -> bool {
         let variant = |platform: &Self| match (&platform.variant, platform.architecture.as_str()) {
@@ -61,17 +61,9 @@ impl FromStr for Platform {
             [os, architecture, variant] => (os, architecture, Some(variant)),
             _ => return Err(PlatformError),
         };
-        let is_word = |word: &&str| {
-            !word.is_empty()
-                && word
-                    .chars()
-                    .all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
-        };
-        if ![Some(os), Some(architecture), variant]
-            .iter()
-            .flatten()
-            .all(is_word)
-        {
+        let is_word =
+            |word: &&str| !word.is_empty() && word.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c));
+        if ![Some(os), Some(architecture), variant].iter().flatten().all(is_word) {
             return Err(PlatformError);
         }
         // As other tools spell them.
@@ -80,11 +72,7 @@ impl FromStr for Platform {
             "aarch64" => "arm64",
             other => other,
         };
-        Ok(Self {
-            os: os.to_owned(),
-            architecture: architecture.to_owned(),
-            variant: variant.map(str::to_owned),
-        })
+        Ok(Self { os: os.to_owned(), architecture: architecture.to_owned(), variant: variant.map(str::to_owned) })
     }
 }
 
@@ -119,25 +107,13 @@ mod tests {
             ("windows/amd64", "linux/amd64", false),
         ];
         for (image, wanted, is) in cases {
-            assert_eq!(
-                platform(image).is(&platform(wanted)),
-                is,
-                "{image} {wanted}"
-            );
+            assert_eq!(platform(image).is(&platform(wanted)), is, "{image} {wanted}");
         }
     }
 
     #[test]
     fn nonsense_is_no_platform() {
-        for text in [
-            "",
-            "linux",
-            "/",
-            "linux/",
-            "a/b/c/d",
-            "linux/amd 64",
-            "linux/ä",
-        ] {
+        for text in ["", "linux", "/", "linux/", "a/b/c/d", "linux/amd 64", "linux/ä"] {
             assert_eq!(text.parse::<Platform>(), Err(PlatformError), "{text}");
         }
     }

@@ -1,5 +1,5 @@
-//! What a manifest must look like to be pushed (end-7). Stricter than what is passed on from an
-//! upstream: what is accepted here is vouched for.
+//! What a manifest must look like to be pushed (end-7). Stricter than what is passed on from an upstream: what is
+//! accepted here is vouched for.
 
 use std::collections::BTreeMap;
 
@@ -10,8 +10,8 @@ use serde::de::IgnoredAny;
 use super::manifest::says_something;
 use super::{Descriptor, Digest, MAX_MANIFEST_BYTES, Manifest, ManifestError, MediaType};
 
-/// The image spec needs some 5 levels; the rest is for fields of others. Clients' parsers have limits
-/// of their own, and what one of them cannot read is not to be kept.
+/// The image spec needs some 5 levels; the rest is for fields of others. Clients' parsers have limits of their own, and
+/// what one of them cannot read is not to be kept.
 const MAX_DEPTH: usize = 64;
 
 /// The names of the fields that mean something.
@@ -47,8 +47,8 @@ struct Form {
 }
 
 impl Manifest {
-    /// Takes bytes that a client pushes, under the digest that it names, or their SHA-256. `declared`
-    /// is the `Content-Type`; without one, the manifest's `mediaType` counts.
+    /// Takes bytes that a client pushes, under the digest that it names, or their SHA-256. `declared` is the
+    /// `Content-Type`; without one, the manifest's `mediaType` counts.
     ///
     /// # Errors
     /// See [`ManifestError`].
@@ -56,11 +56,7 @@ impl Manifest {
         clippy::zero_sized_map_values,
         reason = "serde reads a set from an array, and the keys of an object only as a map"
     )]
-    pub fn pushed(
-        bytes: &Bytes,
-        declared: Option<MediaType>,
-        expected: Option<Digest>,
-    ) -> Result<Self, ManifestError> {
+    pub fn pushed(bytes: &Bytes, declared: Option<MediaType>, expected: Option<Digest>) -> Result<Self, ManifestError> {
         if bytes.len() > MAX_MANIFEST_BYTES {
             return Err(ManifestError::TooLarge(bytes.len()));
         }
@@ -77,21 +73,14 @@ impl Manifest {
                 let why = serde_json::from_slice::<Form>(bytes).err();
                 let media_type = declared.unwrap_or(MediaType::OCI_MANIFEST);
                 return Err(
-                    why.map_or(ManifestError::NotJson, |why| ManifestError::Form {
-                        media_type,
-                        why: why.to_string(),
-                    }),
+                    why.map_or(ManifestError::NotJson, |why| ManifestError::Form { media_type, why: why.to_string() })
                 );
             }
             other => other?,
         };
         let media_type = manifest.media_type();
-        let wrong = |why: String| ManifestError::Form {
-            media_type: media_type.clone(),
-            why,
-        };
-        let form: Form =
-            serde_json::from_slice(manifest.bytes()).map_err(|error| wrong(error.to_string()))?;
+        let wrong = |why: String| ManifestError::Form { media_type: media_type.clone(), why };
+        let form: Form = serde_json::from_slice(manifest.bytes()).map_err(|error| wrong(error.to_string()))?;
         match (declared, &form.media_type) {
             (Some(declared), Some(inside)) if declared != *inside => {
                 let inside = inside.clone();
@@ -142,10 +131,7 @@ fn depth(bytes: &[u8]) -> usize {
 
 impl Form {
     fn check(&self, media_type: &MediaType) -> Result<(), ManifestError> {
-        let wrong = |why: &str| ManifestError::Form {
-            media_type: media_type.clone(),
-            why: why.into(),
-        };
+        let wrong = |why: &str| ManifestError::Form { media_type: media_type.clone(), why: why.into() };
         let is_index = media_type.is_index();
         let is_image = [MediaType::OCI_MANIFEST, MediaType::DOCKER_MANIFEST].contains(media_type);
         if !is_index && !is_image {
@@ -178,10 +164,7 @@ mod tests {
     const DIGEST: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
     fn push(text: &str, declared: Option<MediaType>) -> Result<Manifest, String> {
-        let text = text.replace(
-            "EMPTY",
-            &format!(r#"{{"mediaType":"a/b","digest":"{DIGEST}","size":0}}"#),
-        );
+        let text = text.replace("EMPTY", &format!(r#"{{"mediaType":"a/b","digest":"{DIGEST}","size":0}}"#));
         Manifest::pushed(&Bytes::from(text), declared, None).map_err(|error| error.to_string())
     }
 
@@ -194,10 +177,7 @@ mod tests {
         }
         assert!(push(r#"{"schemaVersion":2,"config":EMPTY,"layers":null}"#, None).is_ok());
         let index = r#"{"schemaVersion":2,"manifests":[],"subject":EMPTY}"#;
-        assert_eq!(
-            *push(index, None).unwrap().media_type(),
-            MediaType::OCI_INDEX
-        );
+        assert_eq!(*push(index, None).unwrap().media_type(), MediaType::OCI_INDEX);
     }
 
     #[test]
@@ -212,73 +192,29 @@ mod tests {
         let cases = [
             ("", image.clone(), "EOF while parsing"),
             ("[]", image.clone(), "invalid length"),
-            (
-                "[2,null,null,null,null,null,null,null,null]",
-                image.clone(),
-                "not a JSON object",
-            ),
+            ("[2,null,null,null,null,null,null,null,null]", image.clone(), "not a JSON object"),
             ("{}", image.clone(), "schemaVersion"),
-            (
-                r#"{"schemaVersion":2,"config":["a/b","DIGEST",0]}"#,
-                image.clone(),
-                "expected",
-            ),
-            (
-                r#"{"schemaVersion":2,"config":EMPTY,"Config":EMPTY}"#,
-                image.clone(),
-                "Config is written",
-            ),
-            (
-                r#"{"schemaVersion":2}"#,
-                Some(MediaType::OCI_INDEX),
-                "manifests is missing",
-            ),
-            (
-                r#"{"schemaVersion":1,"config":EMPTY}"#,
-                image.clone(),
-                "must be 2",
-            ),
+            (r#"{"schemaVersion":2,"config":["a/b","DIGEST",0]}"#, image.clone(), "expected"),
+            (r#"{"schemaVersion":2,"config":EMPTY,"Config":EMPTY}"#, image.clone(), "Config is written"),
+            (r#"{"schemaVersion":2}"#, Some(MediaType::OCI_INDEX), "manifests is missing"),
+            (r#"{"schemaVersion":1,"config":EMPTY}"#, image.clone(), "must be 2"),
             (r#"{"schemaVersion":2}"#, image.clone(), "config is missing"),
-            (
-                r#"{"schemaVersion":2,"config":EMPTY,"layers":[1]}"#,
-                image.clone(),
-                "invalid type",
-            ),
+            (r#"{"schemaVersion":2,"config":EMPTY,"layers":[1]}"#, image.clone(), "invalid type"),
             (
                 r#"{"schemaVersion":2,"config":EMPTY,"layers":[{"mediaType":"a/b","digest":"sha256:1","size":1}]}"#,
                 image.clone(),
                 "lower-case hex",
             ),
-            (
-                r#"{"schemaVersion":2,"config":{"mediaType":"a/b","digest":"x","size":-1}}"#,
-                image.clone(),
-                "digest",
-            ),
-            (
-                r#"{"schemaVersion":2,"config":EMPTY,"config":EMPTY}"#,
-                image.clone(),
-                "duplicate",
-            ),
-            (
-                r#"{"schemaVersion":2,"config":EMPTY,"manifests":[]}"#,
-                image.clone(),
-                "no manifests",
-            ),
-            (
-                r#"{"schemaVersion":2,"layers":[],"manifests":[]}"#,
-                Some(MediaType::OCI_INDEX),
-                "neither",
-            ),
+            (r#"{"schemaVersion":2,"config":{"mediaType":"a/b","digest":"x","size":-1}}"#, image.clone(), "digest"),
+            (r#"{"schemaVersion":2,"config":EMPTY,"config":EMPTY}"#, image.clone(), "duplicate"),
+            (r#"{"schemaVersion":2,"config":EMPTY,"manifests":[]}"#, image.clone(), "no manifests"),
+            (r#"{"schemaVersion":2,"layers":[],"manifests":[]}"#, Some(MediaType::OCI_INDEX), "neither"),
             (
                 r#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","config":EMPTY}"#,
                 image.clone(),
                 "Content-Type",
             ),
-            (
-                r#"{"schemaVersion":2,"config":EMPTY}"#,
-                "a/b".parse().ok(),
-                "not a type of manifest",
-            ),
+            (r#"{"schemaVersion":2,"config":EMPTY}"#, "a/b".parse().ok(), "not a type of manifest"),
             (deep.as_str(), image, "64 levels"),
         ];
         for (text, declared, why) in cases {
@@ -286,9 +222,6 @@ mod tests {
             assert!(error.contains(why), "{text}: {error}");
         }
         let bytes = Bytes::from_static(b"{\"schemaVersion\":2,\"x\":\"\xff\"}");
-        assert_eq!(
-            Manifest::pushed(&bytes, None, None).unwrap_err(),
-            ManifestError::NotUtf8
-        );
+        assert_eq!(Manifest::pushed(&bytes, None, None).unwrap_err(), ManifestError::NotUtf8);
     }
 }

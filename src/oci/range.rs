@@ -68,15 +68,12 @@ impl RangeRequest {
 
     /// The part of a blob of `size` bytes that the request asks for.
     ///
-    /// `Ok(None)` is the whole blob, which is also the answer to several ranges: RFC 9110 lets a
-    /// server ignore them. `Err(())` is a `416`.
+    /// `Ok(None)` is the whole blob, which is also the answer to several ranges: RFC 9110 lets a server ignore them.
+    /// `Err(())` is a `416`.
     ///
     /// # Errors
     /// Nothing of what was asked for lies within the blob, or the header was malformed.
-    #[expect(
-        clippy::result_unit_err,
-        reason = "there is one way to fail and the caller knows the size"
-    )]
+    #[expect(clippy::result_unit_err, reason = "there is one way to fail and the caller knows the size")]
     pub fn resolve(&self, size: u64) -> Result<Option<Slice>, ()> {
         let ranges = match self {
             Self::Whole => return Ok(None),
@@ -87,10 +84,7 @@ impl RangeRequest {
             return Ok(None);
         }
         match ranges.validate(size).map_err(|_| ())?.as_slice() {
-            [range] => Ok(Some(Slice {
-                start: *range.start(),
-                end: range.end() + 1,
-            })),
+            [range] => Ok(Some(Slice { start: *range.start(), end: range.end() + 1 })),
             _ => Err(()),
         }
     }
@@ -146,9 +140,7 @@ mod tests {
     }
 
     fn of_ten(value: &str) -> Result<Option<(u64, u64)>, ()> {
-        Ok(RangeRequest::parse(value)
-            .resolve(10)?
-            .map(|slice| (slice.start, slice.end)))
+        Ok(RangeRequest::parse(value).resolve(10)?.map(|slice| (slice.start, slice.end)))
     }
 
     #[test]
@@ -192,15 +184,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_satisfied_is_refused() {
-        for value in [
-            "bytes=10-",
-            "bytes=10-11",
-            "bytes=-0",
-            "bytes=",
-            "bytes=a-b",
-            "bytes=5-2",
-            "bytes=--1",
-        ] {
+        for value in ["bytes=10-", "bytes=10-11", "bytes=-0", "bytes=", "bytes=a-b", "bytes=5-2", "bytes=--1"] {
             assert_eq!(of_ten(value), Err(()), "{value}");
         }
         assert_eq!(RangeRequest::parse("bytes=0-0").resolve(0), Err(()));

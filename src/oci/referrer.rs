@@ -25,8 +25,8 @@ pub struct Referrer {
     pub annotations: Option<Box<RawValue>>,
 }
 
-/// An image index that lists referrers: what the API answers, and what stands under the tag that
-/// clients of older registries keep instead.
+/// An image index that lists referrers: what the API answers, and what stands under the tag that clients of older
+/// registries keep instead.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Referrers {
@@ -40,23 +40,17 @@ impl Referrers {
     /// A list of these.
     #[must_use]
     pub const fn new(manifests: Vec<Referrer>) -> Self {
-        Self {
-            schema_version: 2,
-            media_type: MediaType::OCI_INDEX,
-            manifests,
-        }
+        Self { schema_version: 2, media_type: MediaType::OCI_INDEX, manifests }
     }
 
-    /// Reads an index; `None` when the bytes are something else: they are one with its media type, or with
-    /// `manifests` and no media type. An empty list may be `null`, as Go writes it. Entries that are no
-    /// descriptors are left out.
+    /// Reads an index; `None` when the bytes are something else: they are one with its media type, or with `manifests`
+    /// and no media type. An empty list may be `null`, as Go writes it. Entries that are no descriptors are left out.
     #[must_use]
     pub fn read(bytes: &[u8]) -> Option<Self> {
         let fields: BTreeMap<String, &RawValue> = serde_json::from_slice(bytes).ok()?;
         let manifests = fields.get("manifests");
         let media_type = fields.get("mediaType").map(|raw| raw.get());
-        let media_type: Option<MediaType> =
-            serde_json::from_str(media_type.unwrap_or("null")).ok()?;
+        let media_type: Option<MediaType> = serde_json::from_str(media_type.unwrap_or("null")).ok()?;
         if media_type.map_or(manifests.is_none(), |it| it != MediaType::OCI_INDEX) {
             return None;
         }
@@ -80,24 +74,12 @@ mod tests {
             "0".repeat(64)
         );
         for (text, expected) in [
-            (
-                format!(r#"{{"mediaType":"{index}","manifests":[{good}]}}"#),
-                Some(1),
-            ),
-            (
-                format!(r#"{{"mediaType":"{index}","manifests":null}}"#),
-                Some(0),
-            ),
+            (format!(r#"{{"mediaType":"{index}","manifests":[{good}]}}"#), Some(1)),
+            (format!(r#"{{"mediaType":"{index}","manifests":null}}"#), Some(0)),
             (format!(r#"{{"mediaType":"{index}"}}"#), Some(0)),
             (r#"{"manifests":null}"#.to_owned(), Some(0)),
-            (
-                format!(r#"{{"mediaType":null,"manifests":[{good}]}}"#),
-                Some(1),
-            ),
-            (
-                format!(r#"{{"manifests":[{good},null,{{"digest":"x"}},7,{good}]}}"#),
-                Some(2),
-            ),
+            (format!(r#"{{"mediaType":null,"manifests":[{good}]}}"#), Some(1)),
+            (format!(r#"{{"manifests":[{good},null,{{"digest":"x"}},7,{good}]}}"#), Some(2)),
             (r#"{"mediaType":"a/b","manifests":[]}"#.to_owned(), None),
             (r#"{"manifests":{}}"#.to_owned(), None),
             ("{}".to_owned(), None),

@@ -9,8 +9,8 @@ use serde_json::value::RawValue;
 use super::manifest::{is_manifests, says_something};
 use super::{Descriptor, MediaType};
 
-/// The fields of any kind of manifest that tell what it is. Lenient, because pounce passes on what
-/// the upstream has: a field of an unexpected form counts as absent.
+/// The fields of any kind of manifest that tell what it is. Lenient, because pounce passes on what the upstream has: a
+/// field of an unexpected form counts as absent.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct Shape<'a> {
@@ -89,8 +89,8 @@ impl<'a> Shape<'a> {
         serde_json::from_slice(bytes).ok().filter(|_| is_object)
     }
 
-    /// The type of a manifest that came with `declared`: what is declared, where that is a manifest's type,
-    /// then what the manifest says of itself, then a vendor's type, then what clients would guess.
+    /// The type of a manifest that came with `declared`: what is declared, where that is a manifest's type, then what
+    /// the manifest says of itself, then a vendor's type, then what clients would guess.
     pub(super) fn media_type(self, declared: Option<MediaType>) -> MediaType {
         match (declared, &self.media_type) {
             (Some(declared), _) if is_manifests(&declared) => declared,
@@ -102,8 +102,7 @@ impl<'a> Shape<'a> {
     }
 
     fn guess(&self) -> Option<MediaType> {
-        let is_list =
-            |list: &Option<Descriptors<'_>>| list.as_ref().is_some_and(Descriptors::is_valid);
+        let is_list = |list: &Option<Descriptors<'_>>| list.as_ref().is_some_and(Descriptors::is_valid);
         if self.schema_version == Some(1) {
             Some(MediaType::DOCKER_SCHEMA1)
         } else if is_list(&self.manifests) {

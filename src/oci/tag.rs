@@ -33,17 +33,11 @@ impl FromStr for Tag {
         let word = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
         let fits = match text.as_bytes() {
             [first, rest @ ..] => {
-                word(*first)
-                    && rest.len() < Self::MAX_LEN
-                    && rest.iter().all(|b| word(*b) || matches!(b, b'.' | b'-'))
+                word(*first) && rest.len() < Self::MAX_LEN && rest.iter().all(|b| word(*b) || matches!(b, b'.' | b'-'))
             }
             [] => false,
         };
-        if fits {
-            Ok(Self(text.into()))
-        } else {
-            Err(TagError)
-        }
+        if fits { Ok(Self(text.into())) } else { Err(TagError) }
     }
 }
 
@@ -62,18 +56,7 @@ mod tests {
         for text in ["latest", "v1.2.3", "_x", "A-b_C", &"a".repeat(128)] {
             assert!(text.parse::<Tag>().is_ok(), "{text}");
         }
-        for text in [
-            "",
-            ".",
-            "..",
-            "-x",
-            ".x",
-            "a b",
-            "a/b",
-            "a:b",
-            "ä",
-            &"a".repeat(129),
-        ] {
+        for text in ["", ".", "..", "-x", ".x", "a b", "a/b", "a:b", "ä", &"a".repeat(129)] {
             assert_eq!(text.parse::<Tag>(), Err(TagError), "{text}");
         }
     }

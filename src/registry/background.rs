@@ -12,13 +12,13 @@ use tracing::Instrument;
 use crate::oci::{Error, ErrorCode};
 use crate::telemetry::Metrics;
 
-/// How many small tasks (writing a link, asking for a blob's presence) run at once. The next one's
-/// request waits for a place, so that a slow bucket slows its users instead of piling up work.
+/// How many small tasks (writing a link, asking for a blob's presence) run at once. The next one's request waits for a
+/// place, so that a slow bucket slows its users instead of piling up work.
 const SMALL_TASKS: usize = 64;
 /// How many wait for a place, whose clients may have left meanwhile; each may hold a manifest.
 const WAITING: usize = 256;
-/// How much content of more than [`SMALL`] bytes waits to be written, in KiB: eight of the largest manifests. Clients that
-/// ask for one and leave cost no more.
+/// How much content of more than [`SMALL`] bytes waits to be written, in KiB: eight of the largest manifests. Clients
+/// that ask for one and leave cost no more.
 const HELD_KIB: usize = 32 << 10;
 /// What is smaller is not counted: [`SMALL_TASKS`] and [`WAITING`] of it are 20 MiB.
 const SMALL: usize = 64 << 10;
@@ -57,10 +57,7 @@ impl Background {
     }
 
     /// Counts what ends by itself until it does.
-    fn spawn<T: Send + 'static>(
-        &self,
-        work: impl Future<Output = T> + Send + 'static,
-    ) -> JoinHandle<T> {
+    fn spawn<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> JoinHandle<T> {
         let counted = self.metrics.in_background();
         self.tracker.spawn(async move {
             let ended = work.await;
@@ -69,9 +66,9 @@ impl Background {
         })
     }
 
-    /// Runs a small task when there is a place for it, and returns then. The task gets its turn even if
-    /// the caller does not stay to see it; unless too many wait already, as they do when the bucket hangs: it is for
-    /// work that can be lost; `false` then. Whoever has a turn (`turns`) that such tasks take must not wait here.
+    /// Runs a small task when there is a place for it, and returns then. The task gets its turn even if the caller does
+    /// not stay to see it; unless too many wait already, as they do when the bucket hangs: it is for work that can be
+    /// lost; `false` then. Whoever has a turn (`turns`) that such tasks take must not wait here.
     pub(super) async fn run(&self, work: impl Future<Output = ()> + Send + 'static) -> bool {
         let (begun, begins) = oneshot::channel();
         let places = Arc::clone(&self.places);
@@ -92,20 +89,15 @@ impl Background {
         true
     }
 
-    /// [`run`](Self::run), for work that holds a manifest of so many bytes; `false` also if too many bytes wait already.
-    pub(super) async fn run_holding(
-        &self,
-        bytes: usize,
-        work: impl Future<Output = ()> + Send + 'static,
-    ) -> bool {
+    /// [`run`](Self::run), for work that holds a manifest of so many bytes; `false` also if too many bytes wait
+    /// already.
+    pub(super) async fn run_holding(&self, bytes: usize, work: impl Future<Output = ()> + Send + 'static) -> bool {
         if bytes <= SMALL {
             return self.run(work).await;
         }
         let kib = u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX);
         let Ok(held) = Arc::clone(&self.held).try_acquire_many_owned(kib) else {
-            tracing::warn!(
-                "too much waits for the bucket: a large manifest was served and is not stored"
-            );
+            tracing::warn!("too much waits for the bucket: a large manifest was served and is not stored");
             return false;
         };
         let work = async move {
@@ -139,13 +131,9 @@ impl Background {
         self.spawn(work);
     }
 
-    /// Runs a task that has a bound of its own, and whose outcome can be lost: it has `grace` when the registry begins to
-    /// end.
-    pub(super) fn unless_closing(
-        &self,
-        grace: Duration,
-        work: impl Future<Output = ()> + Send + 'static,
-    ) {
+    /// Runs a task that has a bound of its own, and whose outcome can be lost: it has `grace` when the registry begins
+    /// to end.
+    pub(super) fn unless_closing(&self, grace: Duration, work: impl Future<Output = ()> + Send + 'static) {
         let closing = self.closing.clone();
         self.spawn(async move {
             let over = async {
@@ -159,8 +147,8 @@ impl Background {
         });
     }
 
-    /// Runs work to its end, whether or not its client stays to hear of it: what is half written or
-    /// half deleted would be nobody's to repair.
+    /// Runs work to its end, whether or not its client stays to hear of it: what is half written or half deleted would
+    /// be nobody's to repair.
     pub(super) async fn to_its_end<T: Send + 'static>(
         &self,
         work: impl Future<Output = Result<T, Error>> + Send + 'static,
@@ -198,25 +186,13 @@ impl Background {
     pub(super) async fn drain(&self, grace: Duration) {
         self.close();
         self.tracker.close();
-        if tokio::time::timeout(grace, self.tracker.wait())
-            .await
-            .is_ok()
-        {
+        if tokio::time::timeout(grace, self.tracker.wait()).await.is_ok() {
             return;
         }
-        tracing::warn!(
-            tasks = self.tracker.len(),
-            "stopping what did not end within http.draintimeout"
-        );
+        tracing::warn!(tasks = self.tracker.len(), "stopping what did not end within http.draintimeout");
         self.stop.cancel();
-        if tokio::time::timeout(TIDY, self.tracker.wait())
-            .await
-            .is_err()
-        {
-            tracing::error!(
-                tasks = self.tracker.len(),
-                "some uploads may be left over in the bucket"
-            );
+        if tokio::time::timeout(TIDY, self.tracker.wait()).await.is_err() {
+            tracing::error!(tasks = self.tracker.len(), "some uploads may be left over in the bucket");
         }
     }
 }

@@ -1,10 +1,9 @@
 //! Pulling blobs (end-2).
 //!
-//! Two facts decide: whether the blob is the repository's (a manifest of it names the blob, a layer
-//! link says so, or the upstream does), and whether the bucket has it. Both known: a redirect without
-//! any I/O. Not known: both are asked for at once. Not in the bucket: [`cold`](super::cold). In the bucket only just
-//! now, where its regions lag behind each other: streamed from the leader, because the client's region may answer a
-//! redirect with a 404.
+//! Two facts decide: whether the blob is the repository's (a manifest of it names the blob, a layer link says so, or
+//! the upstream does), and whether the bucket has it. Both known: a redirect without any I/O. Not known: both are asked
+//! for at once. Not in the bucket: [`cold`](super::cold). In the bucket only just now, where its regions lag behind
+//! each other: streamed from the leader, because the client's region may answer a redirect with a 404.
 
 use std::io;
 
@@ -38,8 +37,7 @@ pub struct BlobRequest<'a> {
 
 /// How a blob gets to a client.
 pub enum BlobAccess {
-    /// The client fetches it there, Range and all: from the bucket (`Hit`), or where the upstream has it
-    /// (`Redirect`).
+    /// The client fetches it there, Range and all: from the bucket (`Hit`), or where the upstream has it (`Redirect`).
     Redirect(String, Outcome),
     /// It comes through pounce.
     Stream(BlobStream),
@@ -105,16 +103,12 @@ impl Registry {
         Ok(access)
     }
 
-    /// A blob's size. The manifest's word is taken for a blob that is not stored yet: some upstreams
-    /// answer no HEAD for blobs.
+    /// A blob's size. The manifest's word is taken for a blob that is not stored yet: some upstreams answer no HEAD for
+    /// blobs.
     ///
     /// # Errors
     /// As [`blob`](Self::blob), without `RANGE_INVALID`.
-    pub async fn blob_info(
-        &self,
-        name: &RepositoryName,
-        digest: &Digest,
-    ) -> Result<BlobInfo, Error> {
+    pub async fn blob_info(&self, name: &RepositoryName, digest: &Digest) -> Result<BlobInfo, Error> {
         let known = self.known(name, digest).await?;
         if let Some(size) = known.stored {
             self.require_member(name, digest, known, size).await?;
@@ -125,15 +119,11 @@ impl Registry {
         }
         let size = self.upstream_size(name, digest).await?;
         size.map(|size| BlobInfo { size }).ok_or_else(|| {
-            Error::new(
-                ErrorCode::Unavailable,
-                "the upstream registry does not tell the size of this blob",
-            )
+            Error::new(ErrorCode::Unavailable, "the upstream registry does not tell the size of this blob")
         })
     }
 
-    /// [`blob`](Self::blob), where everything that it takes is in memory: a redirect to a URL that was made
-    /// already.
+    /// [`blob`](Self::blob), where everything that it takes is in memory: a redirect to a URL that was made already.
     #[must_use]
     pub fn known_blob(&self, request: &BlobRequest<'_>) -> Option<BlobAccess> {
         if self.inner.stream_blobs || !request.redirect {
@@ -165,24 +155,14 @@ impl Registry {
         depends.then(|| request.base.as_str())
     }
 
-    async fn access_stored(
-        &self,
-        request: &BlobRequest<'_>,
-        known: Known,
-        size: u64,
-    ) -> Result<BlobAccess, Error> {
+    async fn access_stored(&self, request: &BlobRequest<'_>, known: Known, size: u64) -> Result<BlobAccess, Error> {
         let (store, digest) = (&self.inner.store, request.digest);
-        self.require_member(request.name, digest, known, size)
-            .await?;
+        self.require_member(request.name, digest, known, size).await?;
         let is_young = self.inner.cache.is_young(digest);
         if self.inner.stream_blobs || !request.redirect || is_young {
             let part = resolve(&request.range, Some(size))?;
             let (key, slice) = (Key::Blob(digest), part.map(|part| part.slice));
-            let stream = if is_young {
-                store.stream_now(key, slice).await
-            } else {
-                store.stream(key, slice).await
-            };
+            let stream = if is_young { store.stream_now(key, slice).await } else { store.stream(key, slice).await };
             let stream = stream.map_err(of_store)?;
             let Some(stream) = stream else {
                 // Somebody took it out of the bucket: the next request may have it filled again.
@@ -191,12 +171,7 @@ impl Registry {
             };
             let bytes = stream.bytes;
             let outcome = Outcome::Stream;
-            return Ok(BlobAccess::Stream(BlobStream {
-                size: Some(size),
-                part,
-                bytes,
-                outcome,
-            }));
+            return Ok(BlobAccess::Stream(BlobStream { size: Some(size), part, bytes, outcome }));
         }
         let base = self.url_base(request);
         let presigned = if let Some(presigned) = self.inner.cache.url(digest, base) {

@@ -1,7 +1,7 @@
 //! Which repositories there are: the catalog, and the walk that finds them.
 //!
-//! The bucket's directories are read one after the other, a few at once: names nest, so which of them
-//! is a repository only its own directory tells.
+//! The bucket's directories are read one after the other, a few at once: names nest, so which of them is a repository
+//! only its own directory tells.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -66,14 +66,8 @@ impl Registry {
                 let at = undecided.iter().position(|undecided| **undecided == *name);
                 Some(held[at?])
             };
-            let shown = |name: &&RepositoryName| {
-                shown(name, None).or_else(|| shown(name, Some(held(name)?)))
-            };
-            page.extend(
-                some.iter()
-                    .filter(|name| shown(name) == Some(true))
-                    .cloned(),
-            );
+            let shown = |name: &&RepositoryName| shown(name, None).or_else(|| shown(name, Some(held(name)?)));
+            page.extend(some.iter().filter(|name| shown(name) == Some(true)).cloned());
             if page.len() > limit {
                 break;
             }
@@ -122,10 +116,7 @@ pub(super) async fn with(store: &Store, own: &str) -> Result<BTreeSet<Repository
     Ok(found)
 }
 
-async fn children<'a>(
-    store: &Store,
-    directory: &'a str,
-) -> Result<(&'a str, BTreeSet<String>), StoreError> {
+async fn children<'a>(store: &Store, directory: &'a str) -> Result<(&'a str, BTreeSet<String>), StoreError> {
     let found = store.children(Key::Names(directory), MAX_REPOSITORIES);
     Ok((directory, found.await?))
 }

@@ -1,9 +1,8 @@
 //! Blobs that the bucket does not have yet.
 //!
-//! A client gets what the one fill of the blob has in the spool, as it comes. A part that lies further on
-//! comes from the upstream at once, while the fill goes on. Where there is no room to spool a blob, it
-//! passes through memory. With `proxy.onmiss: redirect`, clients are sent to where the upstream keeps the
-//! blob, and the fill is nobody's.
+//! A client gets what the one fill of the blob has in the spool, as it comes. A part that lies further on comes from
+//! the upstream at once, while the fill goes on. Where there is no room to spool a blob, it passes through memory. With
+//! `proxy.onmiss: redirect`, clients are sent to where the upstream keeps the blob, and the fill is nobody's.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -44,11 +43,11 @@ pub(super) enum Begun {
     Stored(u64),
 }
 
-/// How long a client of a small blob waits for its headers, so that it can still be told that the blob
-/// is wrong. containerd waits for 30 s.
+/// How long a client of a small blob waits for its headers, so that it can still be told that the blob is wrong.
+/// containerd waits for 30 s.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How many fills of other repositories that were refused are passed by before one's own: their upstream
-/// may not have the blob.
+/// How many fills of other repositories that were refused are passed by before one's own: their upstream may not have
+/// the blob.
 const REFUSED: usize = 3;
 
 impl Registry {
@@ -77,11 +76,7 @@ impl Registry {
     }
 
     /// A cold blob, or a part of it.
-    pub(super) async fn fetch(
-        &self,
-        request: &BlobRequest<'_>,
-        known: Known,
-    ) -> Result<Fetched, Error> {
+    pub(super) async fn fetch(&self, request: &BlobRequest<'_>, known: Known) -> Result<Fetched, Error> {
         let (name, digest) = (request.name, request.digest);
         let Some(upstream) = self.upstream(name) else {
             return Err(blob_unknown(name, digest));
@@ -91,8 +86,7 @@ impl Registry {
         }
         if request.redirect
             && self.inner.on_miss == OnMiss::Redirect
-            && let Location::Elsewhere(url) =
-                Box::pin(self.location(upstream, name, digest)).await?
+            && let Location::Elsewhere(url) = Box::pin(self.location(upstream, name, digest)).await?
         {
             self.fetch_later(upstream, name, digest, known.announced);
             return Ok(Fetched::Elsewhere(url));
@@ -100,9 +94,7 @@ impl Registry {
         let wanted = wanted(upstream, name, digest);
         let stream = match self.join(&wanted, known).await? {
             Begun::Stored(size) => return Ok(Fetched::Stored(size)),
-            Begun::Flow(flow, _, outcome) => {
-                self.follow(&flow, request, known, &wanted, outcome).await
-            }
+            Begun::Flow(flow, _, outcome) => self.follow(&flow, request, known, &wanted, outcome).await,
             Begun::NoRoom(why) => {
                 tracing::warn!(repository = %name, %digest, %why, "a blob goes past the spool");
                 Box::pin(self.without_spool(request, known, &wanted)).await
@@ -130,8 +122,7 @@ impl Registry {
             match fill.flow().await {
                 Ok(flow) => return Ok(Begun::Flow(flow, fill, outcome)),
                 Err(Refusal::NoRoom(why)) => return Ok(Begun::NoRoom(why)),
-                Err(Refusal::Upstream(_))
-                    if !fill.is_for(&wanted.name) && attempts.next().is_some() => {}
+                Err(Refusal::Upstream(_)) if !fill.is_for(&wanted.name) && attempts.next().is_some() => {}
                 Err(refusal) => return Err(refusal.describe(wanted)),
             }
         }
@@ -146,8 +137,8 @@ impl Registry {
         outcome: Outcome,
     ) -> Result<BlobStream, Error> {
         let size = flow.size();
-        // A part needs a size to be a part of. Where only a manifest tells it, it may be wrong: no range
-        // is refused for that, and the end of the blob is not believed to be there before it is.
+        // A part needs a size to be a part of. Where only a manifest tells it, it may be wrong: no range is refused for
+        // that, and the end of the blob is not believed to be there before it is.
         let part = match size {
             Some(_) => resolve(&request.range, size)?,
             None => resolve(&request.range, known.announced).unwrap_or_default(),
@@ -162,12 +153,7 @@ impl Registry {
         {
             return Ok(stream);
         }
-        Ok(BlobStream {
-            size,
-            part,
-            bytes: flow.read(part),
-            outcome,
-        })
+        Ok(BlobStream { size, part, bytes: flow.read(part), outcome })
     }
 
     /// A part straight from the upstream, unless it knows no ranges, or has none to give now.
@@ -181,10 +167,7 @@ impl Registry {
                 outcome: Outcome::Pass,
             })),
             Err(error) if error.is_outage() => Ok(None),
-            Err(error) => Err(of_upstream(
-                error,
-                blob_unknown(&wanted.name, &wanted.digest),
-            )),
+            Err(error) => Err(of_upstream(error, blob_unknown(&wanted.name, &wanted.digest))),
         }
     }
 
@@ -225,21 +208,15 @@ impl Registry {
         let mut bytes = pass::verified(bytes, *digest, metrics).peekable();
         // Nothing of a small one leaves before the whole was verified, so that it can still be told.
         if size.is_some_and(|size| size <= TAIL)
-            && let Ok(Some(Err(_))) =
-                tokio::time::timeout(PATIENCE, Pin::new(&mut bytes).peek()).await
+            && let Ok(Some(Err(_))) = tokio::time::timeout(PATIENCE, Pin::new(&mut bytes).peek()).await
         {
             return Err(not_sent());
         }
-        Ok(BlobStream {
-            size,
-            part,
-            bytes: bytes.boxed(),
-            outcome,
-        })
+        Ok(BlobStream { size, part, bytes: bytes.boxed(), outcome })
     }
 
-    /// Copies a blob for which the spool has no room, for nobody in particular; tells `progress` how many
-    /// bytes are here.
+    /// Copies a blob for which the spool has no room, for nobody in particular; tells `progress` how many bytes are
+    /// here.
     pub(super) async fn copy_without_spool(
         &self,
         wanted: &Wanted,
@@ -305,9 +282,5 @@ fn not_sent() -> Error {
 }
 
 pub(super) fn wanted(upstream: &Arc<Upstream>, name: &RepositoryName, digest: &Digest) -> Wanted {
-    Wanted {
-        upstream: Arc::clone(upstream),
-        name: name.clone(),
-        digest: *digest,
-    }
+    Wanted { upstream: Arc::clone(upstream), name: name.clone(), digest: *digest }
 }

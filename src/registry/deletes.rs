@@ -1,21 +1,20 @@
 //! Deleting tags, manifests and blobs (end-9, end-10).
 //!
-//! What is deleted are the links that make content a repository's. The bytes stay: other repositories
-//! may have them. This replica forgets at once, also what another one deleted already; others within the time that they
-//! remember things.
+//! What is deleted are the links that make content a repository's. The bytes stay: other repositories may have them.
+//! This replica forgets at once, also what another one deleted already; others within the time that they remember
+//! things.
 //!
 //! Where one replica deletes a manifest while another one pushes it under a tag, both look again when they have
-//! written: whoever is last sees what the other one did. Then the tag and the manifest are there, or neither is,
-//! or the manifest is there without the tag, as after a push of it alone; no tag means what is not there, and a
-//! delete that dies half-way is finished by the next one (`tests/models/deletes.rs` looks at all orders). A push that
-//! dies between its tag and its last look, and was not acknowledged, can leave a tag whose manifest was just deleted: it
-//! is a 404 until the push is tried again, or the tag is deleted. Those who
-//! push look only where `storage.delete.enabled` is on: it has to be the same on all replicas. Two replicas that
-//! push one tag at once write it one after the other, and the last one counts. A tag that another manifest is pushed to
-//! in the moment between a delete's last look at it and its deletion stays: it is deleted on the condition that it is
-//! unchanged (`If-Match`, which Tigris, AWS and the embedded bucket know; on a store that keeps no conditions, the
-//! delete restores it: `unconditional`). Where the bucket has other regions, all of this is the leader's
-//! (`store/leader`).
+//! written: whoever is last sees what the other one did. Then the tag and the manifest are there, or neither is, or the
+//! manifest is there without the tag, as after a push of it alone; no tag means what is not there, and a delete that
+//! dies half-way is finished by the next one (`tests/models/deletes.rs` looks at all orders). A push that dies between
+//! its tag and its last look, and was not acknowledged, can leave a tag whose manifest was just deleted: it is a 404
+//! until the push is tried again, or the tag is deleted. Those who push look only where `storage.delete.enabled` is on:
+//! it has to be the same on all replicas. Two replicas that push one tag at once write it one after the other, and the
+//! last one counts. A tag that another manifest is pushed to in the moment between a delete's last look at it and its
+//! deletion stays: it is deleted on the condition that it is unchanged (`If-Match`, which Tigris, AWS and the embedded
+//! bucket know; on a store that keeps no conditions, the delete restores it: `unconditional`). Where the bucket has
+//! other regions, all of this is the leader's (`store/leader`).
 
 use super::Registry;
 use super::cache::Matter;
@@ -41,11 +40,7 @@ impl Registry {
     /// - `NAME_UNKNOWN`: nor anything else.
     /// - `UNSUPPORTED`: `storage.delete.enabled` is off, or the registry is read-only.
     /// - `UNAVAILABLE`.
-    pub async fn delete_manifest(
-        &self,
-        name: &RepositoryName,
-        reference: &Reference,
-    ) -> Result<(), Error> {
+    pub async fn delete_manifest(&self, name: &RepositoryName, reference: &Reference) -> Result<(), Error> {
         self.deletable()?;
         let (registry, name, reference) = (self.clone(), name.clone(), reference.clone());
         let delete = async move {
@@ -61,8 +56,8 @@ impl Registry {
         self.inner.background.to_its_end(delete).await
     }
 
-    /// Takes a blob from a repository. A blob that a manifest of the repository still names can be
-    /// pulled through again, where there is an upstream that has it.
+    /// Takes a blob from a repository. A blob that a manifest of the repository still names can be pulled through
+    /// again, where there is an upstream that has it.
     ///
     /// # Errors
     /// As [`delete_manifest`](Self::delete_manifest), with `BLOB_UNKNOWN`.
@@ -72,9 +67,7 @@ impl Registry {
         let delete = async move {
             let (key, inner) = (Key::Layer(&name, &digest), &registry.inner);
             let delete = async {
-                registry
-                    .require(&name, key, || blob_unknown(&name, &digest))
-                    .await?;
+                registry.require(&name, key, || blob_unknown(&name, &digest)).await?;
                 inner.store.delete(key).await.map_err(of_store)
             };
             let delete = async {
@@ -118,10 +111,7 @@ impl Registry {
             self.forget_deleted(name, digest).await;
             return Err(error);
         }
-        let referrer = self
-            .stored_manifest(name, *digest)
-            .await?
-            .and_then(|manifest| manifest.referrer());
+        let referrer = self.stored_manifest(name, *digest).await?.and_then(|manifest| manifest.referrer());
         let delete = async {
             self.drop_tags_of(name, digest).await?;
             if let Some((subject, _)) = &referrer {
@@ -164,14 +154,9 @@ impl Registry {
         Ok(())
     }
 
-    /// Deletes a tag if it means this digest; in its turn, and on condition: no push comes in between, neither to
-    /// this replica nor to another one.
-    async fn drop_tag_of(
-        &self,
-        name: &RepositoryName,
-        tag: &Tag,
-        digest: &Digest,
-    ) -> Result<(), StoreError> {
+    /// Deletes a tag if it means this digest; in its turn, and on condition: no push comes in between, neither to this
+    /// replica nor to another one.
+    async fn drop_tag_of(&self, name: &RepositoryName, tag: &Tag, digest: &Digest) -> Result<(), StoreError> {
         let (store, cache, key) = (&self.inner.store, &self.inner.cache, Key::Tag(name, tag));
         let drop = async {
             for _ in 0..ATTEMPTS {
@@ -207,15 +192,13 @@ impl Registry {
         self.inner.cache.alone(matter, drop).await
     }
 
-    /// What it means before what it meant: who pushes it meanwhile, writes in this order, too, and misses the link
-    /// when he looks again.
+    /// What it means before what it meant: who pushes it meanwhile, writes in this order, too, and misses the link when
+    /// he looks again.
     async fn drop_tag(&self, name: &RepositoryName, tag: &Tag) -> Result<(), StoreError> {
         self.inner.cache.forget_tag(name, tag);
         self.unmark_pushed(name, tag).await?;
         self.inner.store.delete(Key::Tag(name, tag)).await?;
-        if !self.inner.store.keeps_conditions().await
-            && Box::pin(self.restore_pushed(name, tag)).await?
-        {
+        if !self.inner.store.keeps_conditions().await && Box::pin(self.restore_pushed(name, tag)).await? {
             return Ok(());
         }
         self.drop_history(name, tag).await
@@ -231,12 +214,7 @@ impl Registry {
     }
 
     /// What is to be deleted must be there.
-    async fn require(
-        &self,
-        name: &RepositoryName,
-        key: Key<'_>,
-        unknown: impl Fn() -> Error,
-    ) -> Result<(), Error> {
+    async fn require(&self, name: &RepositoryName, key: Key<'_>, unknown: impl Fn() -> Error) -> Result<(), Error> {
         let is_there = self.inner.store.is_there_now(key);
         if is_there.await.map_err(of_store)? {
             return Ok(());
@@ -251,9 +229,6 @@ impl Registry {
     /// Whether the bucket has anything of a repository.
     pub(super) async fn exists(&self, name: &RepositoryName) -> Result<bool, Error> {
         let found = self.inner.store.objects(Key::Repository(name), None, 1);
-        found
-            .await
-            .map(|(found, _)| !found.is_empty())
-            .map_err(of_store)
+        found.await.map(|(found, _)| !found.is_empty()).map_err(of_store)
     }
 }

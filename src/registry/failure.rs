@@ -20,38 +20,28 @@ pub(super) fn of_store(error: StoreError) -> Error {
     Error::new(ErrorCode::Unavailable, message).because(error)
 }
 
-/// The upstream did not give what it was asked for; `unknown` is what to say when it has no such
-/// thing.
+/// The upstream did not give what it was asked for; `unknown` is what to say when it has no such thing.
 ///
-/// An upstream that is away or asks for patience is never taken for one that has nothing. One that
-/// refuses an anonymous pounce is: Docker Hub answers this way for repositories that do not exist. A 404 that
-/// is no registry's hides nothing that is stored (it is an outage), so what is not stored may be told as missing.
+/// An upstream that is away or asks for patience is never taken for one that has nothing. One that refuses an anonymous
+/// pounce is: Docker Hub answers this way for repositories that do not exist. A 404 that is no registry's hides nothing
+/// that is stored (it is an outage), so what is not stored may be told as missing.
 pub(super) fn of_upstream(error: UpstreamError, unknown: Error) -> Error {
     match &error {
         UpstreamError::NotFound => unknown,
-        UpstreamError::Denied {
-            anonymous: true, ..
+        UpstreamError::Denied { anonymous: true, .. } | UpstreamError::Unrecognized(_) => unknown.because(error),
+        UpstreamError::Denied { .. } => {
+            Error::new(ErrorCode::Denied, "the upstream registry does not let this registry read the repository")
+                .because(error)
         }
-        | UpstreamError::Unrecognized(_) => unknown.because(error),
-        UpstreamError::Denied { .. } => Error::new(
-            ErrorCode::Denied,
-            "the upstream registry does not let this registry read the repository",
-        )
-        .because(error),
         UpstreamError::TooManyRequests { retry_after } => {
             let after = retry_after.unwrap_or(PATIENCE);
-            Error::new(
-                ErrorCode::TooManyRequests,
-                "the upstream registry asks for patience, try again later",
-            )
-            .retry_after(Some(after))
-            .because(error)
+            Error::new(ErrorCode::TooManyRequests, "the upstream registry asks for patience, try again later")
+                .retry_after(Some(after))
+                .because(error)
         }
-        UpstreamError::Unavailable(_) => Error::new(
-            ErrorCode::Unavailable,
-            "the upstream registry is not available, try again later",
-        )
-        .because(error),
+        UpstreamError::Unavailable(_) => {
+            Error::new(ErrorCode::Unavailable, "the upstream registry is not available, try again later").because(error)
+        }
         // As distribution answers for such a manifest.
         UpstreamError::Unsupported(_) => Error::new(
             ErrorCode::ManifestInvalid,
@@ -59,10 +49,8 @@ pub(super) fn of_upstream(error: UpstreamError, unknown: Error) -> Error {
              have the image pushed anew",
         )
         .because(error),
-        UpstreamError::Invalid(_) => Error::new(
-            ErrorCode::Unavailable,
-            "the upstream registry's answer is not valid",
-        )
-        .because(error),
+        UpstreamError::Invalid(_) => {
+            Error::new(ErrorCode::Unavailable, "the upstream registry's answer is not valid").because(error)
+        }
     }
 }

@@ -11,28 +11,21 @@ impl Cache {
 
     /// If it is remembered to mean this digest.
     pub(super) fn forget_tag_of(&self, name: &RepositoryName, tag: &Tag, digest: &Digest) {
-        if self
-            .tag(name, tag)
-            .is_some_and(|state| state.digest == *digest)
-        {
+        if self.tag(name, tag).is_some_and(|state| state.digest == *digest) {
             self.forget_tag(name, tag);
         }
     }
 
     /// If it is remembered to be pushed.
     pub(super) fn forget_pushed_tag(&self, name: &RepositoryName, tag: &Tag) {
-        if self
-            .tag(name, tag)
-            .is_some_and(|state| state.origin == Origin::Pushed)
-        {
+        if self.tag(name, tag).is_some_and(|state| state.origin == Origin::Pushed) {
             self.forget_tag(name, tag);
         }
     }
 
     pub(super) fn forget_manifest(&self, name: &RepositoryName, digest: &Digest) {
         self.manifests.invalidate(&(name.clone(), *digest));
-        self.stored
-            .invalidate(&(name.clone(), Reference::Digest(*digest)));
+        self.stored.invalidate(&(name.clone(), Reference::Digest(*digest)));
         self.forget_catalog();
     }
 
@@ -43,10 +36,7 @@ impl Cache {
 
     /// If the repository is not in it.
     pub(super) fn forget_catalog_without(&self, name: &RepositoryName) {
-        if self
-            .catalog()
-            .is_some_and(|names| names.binary_search(name).is_err())
-        {
+        if self.catalog().is_some_and(|names| names.binary_search(name).is_err()) {
             self.forget_catalog();
         }
     }

@@ -1,9 +1,10 @@
 //! Whether a repository holds pushed content: rules on an upstream's host grant nothing there.
 //!
-//! A push leaves a marker, `_pushed/link`, before anything of it can be read; fills leave none. Repositories from before
-//! the marker, and those that distribution pushed to, are surveyed once: a tag whose link does not say that it came
-//! from an upstream was pushed, and where there is no tag, so was a manifest whose link does not say so. In doubt, a
-//! repository holds pushed content. So does, for the rules, one with content of an upstream that is configured no longer.
+//! A push leaves a marker, `_pushed/link`, before anything of it can be read; fills leave none. Repositories from
+//! before the marker, and those that distribution pushed to, are surveyed once: a tag whose link does not say that it
+//! came from an upstream was pushed, and where there is no tag, so was a manifest whose link does not say so. In doubt,
+//! a repository holds pushed content. So does, for the rules, one with content of an upstream that is configured no
+//! longer.
 //!
 //! That it does is remembered. That it does not is asked anew by each request that does not come from memory, because
 //! another replica may have taken a push; requests that do come from memory believe it for [`BELIEVED`].
@@ -66,10 +67,7 @@ impl Cache {
     }
 
     fn is_known_to_hold_pushed(&self, name: &RepositoryName) -> bool {
-        matches!(
-            self.holdings.get(name),
-            Some(Holding::Marked | Holding::Pushed)
-        )
+        matches!(self.holdings.get(name), Some(Holding::Marked | Holding::Pushed))
     }
 
     fn is_marked(&self, name: &RepositoryName) -> bool {
@@ -80,9 +78,7 @@ impl Cache {
     fn keep_unpushed(&self, name: &RepositoryName, unpushed: Holding) -> bool {
         let kept = self.holdings.entry_by_ref(name).and_upsert_with(|known| {
             let known = known.map(moka::Entry::into_value);
-            known
-                .filter(|it| !matches!(it, Holding::Unpushed { .. }))
-                .unwrap_or(unpushed)
+            known.filter(|it| !matches!(it, Holding::Unpushed { .. })).unwrap_or(unpushed)
         });
         !matches!(kept.into_value(), Holding::Unpushed { .. })
     }
@@ -119,9 +115,7 @@ impl Registry {
         let ask = async {
             let asked = Instant::now();
             let surveyed = match cache.holdings.get(name) {
-                Some(Holding::Unpushed { surveyed, .. }) if surveyed.elapsed() < SURVEYED => {
-                    surveyed
-                }
+                Some(Holding::Unpushed { surveyed, .. }) if surveyed.elapsed() < SURVEYED => surveyed,
                 _ => match self.survey(name).await.map_err(of_store)? {
                     None => asked,
                     Some(found) => {
@@ -145,13 +139,7 @@ impl Registry {
         }
         let (bytes, metadata) = (Bytes::from_static(b"pushed"), Metadata::new());
         let key = Key::Pushed(name);
-        let put = self.inner.store.put(
-            key,
-            bytes,
-            &MediaType::OCTET_STREAM,
-            &metadata,
-            Condition::Always,
-        );
+        let put = self.inner.store.put(key, bytes, &MediaType::OCTET_STREAM, &metadata, Condition::Always);
         put.await?;
         cache.holdings.insert(name.clone(), Holding::Marked);
         Ok(())

@@ -42,10 +42,7 @@ pub(super) struct Taken {
 
 impl Default for ListMemory {
     fn default() -> Self {
-        Self {
-            lists: Arc::new(Semaphore::new(LISTS)),
-            entries: Semaphore::new(ENTRIES),
-        }
+        Self { lists: Arc::new(Semaphore::new(LISTS)), entries: Semaphore::new(ENTRIES) }
     }
 }
 
@@ -95,9 +92,7 @@ impl Taken {
     /// Takes so many bytes more; `false` if there are none.
     pub(super) fn take(&self, bytes: usize) -> bool {
         let relaxed = Ordering::Relaxed;
-        let spent = self
-            .spare
-            .fetch_update(relaxed, relaxed, |spare| spare.checked_sub(bytes));
+        let spent = self.spare.fetch_update(relaxed, relaxed, |spare| spare.checked_sub(bytes));
         if spent.is_ok() {
             return true;
         }

@@ -30,14 +30,10 @@ impl Registry {
         self.inner.background.run_holding(bytes, work).await;
     }
 
-    /// Writes a manifest of the upstream's: its bytes first, then the link that makes it the repository's. Its blobs get
-    /// their links when they are filled, or when the upstream says that it has them. The link of a manifest that was
-    /// pushed stays as it is.
-    pub(super) async fn write_manifest(
-        &self,
-        name: &RepositoryName,
-        manifest: &Manifest,
-    ) -> Result<(), StoreError> {
+    /// Writes a manifest of the upstream's: its bytes first, then the link that makes it the repository's. Its blobs
+    /// get their links when they are filled, or when the upstream says that it has them. The link of a manifest that
+    /// was pushed stays as it is.
+    pub(super) async fn write_manifest(&self, name: &RepositoryName, manifest: &Manifest) -> Result<(), StoreError> {
         self.write_bytes(manifest).await?;
         let (store, digest) = (&self.inner.store, manifest.digest());
         let key = Key::Revision(name, &digest);
@@ -46,9 +42,7 @@ impl Registry {
             metadata.insert(ORIGIN.to_owned(), UPSTREAM.to_owned());
             let (bytes, media_type) = (Bytes::from(digest.to_string()), MediaType::OCTET_STREAM);
             let absent = Condition::IfAbsent;
-            store
-                .put(key, bytes, &media_type, &metadata, absent)
-                .await?;
+            store.put(key, bytes, &media_type, &metadata, absent).await?;
         }
         self.end_write(name, manifest).await
     }
@@ -56,11 +50,7 @@ impl Registry {
     /// Writes a manifest that was pushed: its bytes, links for those of its blobs that the bucket has, so that
     /// distribution finds them in this repository too, then the link that makes it the repository's: a replica that
     /// finds that one believes that the others are there.
-    pub(super) async fn write_pushed(
-        &self,
-        name: &RepositoryName,
-        manifest: &Manifest,
-    ) -> Result<(), StoreError> {
+    pub(super) async fn write_pushed(&self, name: &RepositoryName, manifest: &Manifest) -> Result<(), StoreError> {
         self.write_bytes(manifest).await?;
         let blobs = every_vouched(manifest).into_iter();
         let blobs = blobs.map(|blob| (*blob.digest(), blob.size()));
@@ -69,8 +59,7 @@ impl Registry {
         let links = lazily(LINKS, blobs, link);
         links.try_collect::<()>().await?;
         let digest = manifest.digest();
-        self.write_link(Key::Revision(name, &digest), &digest)
-            .await?;
+        self.write_link(Key::Revision(name, &digest), &digest).await?;
         self.end_write(name, manifest).await
     }
 
@@ -88,23 +77,14 @@ impl Registry {
         Ok(())
     }
 
-    async fn end_write(
-        &self,
-        name: &RepositoryName,
-        manifest: &Manifest,
-    ) -> Result<(), StoreError> {
+    async fn end_write(&self, name: &RepositoryName, manifest: &Manifest) -> Result<(), StoreError> {
         self.write_referrer(name, manifest).await?;
         self.inner.cache.keep_stored(name, manifest.digest());
         Ok(())
     }
 
     /// Writes the layer link of a blob that is in the bucket, unless it has one.
-    async fn link_stored(
-        &self,
-        name: &RepositoryName,
-        digest: Digest,
-        size: u64,
-    ) -> Result<(), StoreError> {
+    async fn link_stored(&self, name: &RepositoryName, digest: Digest, size: u64) -> Result<(), StoreError> {
         let (store, cache) = (&self.inner.store, &self.inner.cache);
         if cache.member(name, &digest).is_some_and(|it| it.is_linked()) {
             return Ok(());
@@ -122,16 +102,13 @@ impl Registry {
     pub(super) async fn write_link(&self, key: Key<'_>, digest: &Digest) -> Result<(), StoreError> {
         let bytes = Bytes::from(digest.to_string());
         let (media_type, metadata) = (MediaType::OCTET_STREAM, Metadata::new());
-        self.inner
-            .store
-            .put(key, bytes, &media_type, &metadata, Condition::Always)
-            .await?;
+        self.inner.store.put(key, bytes, &media_type, &metadata, Condition::Always).await?;
         Ok(())
     }
 }
 
-/// The blobs that belong to a repository because a manifest that was pushed to it names them. An index makes no blob the
-/// repository's: with `validation.manifests.indexes` it may name what no check looked for, and what only another
+/// The blobs that belong to a repository because a manifest that was pushed to it names them. An index makes no blob
+/// the repository's: with `validation.manifests.indexes` it may name what no check looked for, and what only another
 /// repository has. What was looked for has its own link.
 fn every_vouched(manifest: &Manifest) -> Vec<Descriptor> {
     if manifest.media_type().is_index() {

@@ -1,10 +1,11 @@
 //! Pulling manifests (end-3).
 //!
-//! A digest is looked for in memory, in the bucket and upstream, in this order. What is in the
-//! bucket counts for a repository only with a revision link there. `resolve` turns tags into digests.
+//! A digest is looked for in memory, in the bucket and upstream, in this order. What is in the bucket counts for a
+//! repository only with a revision link there. `resolve` turns tags into digests.
 //!
-//! A revision link that was written for a manifest of the upstream's says so in its metadata: such a manifest vouches for
-//! none of the blobs that it names (`members`). One without that metadata was pushed, or is from before there was any.
+//! A revision link that was written for a manifest of the upstream's says so in its metadata: such a manifest vouches
+//! for none of the blobs that it names (`members`). One without that metadata was pushed, or is from before there was
+//! any.
 
 use std::collections::HashSet;
 
@@ -12,16 +13,14 @@ use super::cache::{Cache, Matter, Origin, Standing};
 use super::failure::{of_store, of_upstream};
 use super::manifest_writes::is_upstreams;
 use super::{Registry, Staleness};
-use crate::oci::{
-    Descriptor, Digest, Error, ErrorCode, Manifest, MediaType, Reference, RepositoryName,
-};
+use crate::oci::{Descriptor, Digest, Error, ErrorCode, Manifest, MediaType, Reference, RepositoryName};
 use crate::store::Key;
 use crate::telemetry::Outcome;
 use crate::upstream::UpstreamError;
 
 /// How many blobs of a manifest are remembered because it names them, and looked for before a client asks: images have
-/// fewer layers (Docker's limit is 127), and one manifest of 4 MiB can name 37,000. Any other is looked for when a client
-/// asks for it.
+/// fewer layers (Docker's limit is 127), and one manifest of 4 MiB can name 37,000. Any other is looked for when a
+/// client asks for it.
 pub(super) const NAMED: usize = 128;
 
 /// A manifest, and how it was come by.
@@ -37,19 +36,15 @@ pub struct Served {
 
 impl Served {
     pub(super) const fn new(manifest: Manifest, outcome: Outcome) -> Self {
-        Self {
-            manifest,
-            outcome,
-            stale: None,
-        }
+        Self { manifest, outcome, stale: None }
     }
 }
 
 impl Registry {
-    /// The manifest that a reference means. `accept` are media types that the client named; the
-    /// upstream is asked for them besides those that pounce knows. A client that named image manifests and no index
-    /// gets the image for linux/amd64 where a tag means an index, as from distribution: it is from before there were
-    /// indexes. By a digest, everybody gets what has it.
+    /// The manifest that a reference means. `accept` are media types that the client named; the upstream is asked for
+    /// them besides those that pounce knows. A client that named image manifests and no index gets the image for
+    /// linux/amd64 where a tag means an index, as from distribution: it is from before there were indexes. By a digest,
+    /// everybody gets what has it.
     ///
     /// # Errors
     /// - `MANIFEST_UNKNOWN`: the repository does not have it, nor does the upstream; or not for linux/amd64.
@@ -80,11 +75,7 @@ impl Registry {
 
     /// [`pull_manifest`](Self::pull_manifest), where it is in memory and was pulled before.
     #[must_use]
-    pub fn known_pulled_manifest(
-        &self,
-        name: &RepositoryName,
-        reference: &Reference,
-    ) -> Option<Served> {
+    pub fn known_pulled_manifest(&self, name: &RepositoryName, reference: &Reference) -> Option<Served> {
         self.in_memory(name, reference, Cache::pulled_manifest)
     }
 
@@ -104,11 +95,7 @@ impl Registry {
         let manifest = look(&self.inner.cache, name, digest)?;
         let outcome = stale.map_or(Outcome::Hit, |_| Outcome::Stale);
         self.inner.metrics.manifest(outcome);
-        Some(Served {
-            manifest,
-            outcome,
-            stale,
-        })
+        Some(Served { manifest, outcome, stale })
     }
 
     pub(super) async fn manifest_by_digest(
@@ -122,9 +109,7 @@ impl Registry {
             return Ok(Served::new(manifest, Outcome::Hit));
         }
         let matter = Matter::Manifest(name.clone(), Reference::Digest(digest));
-        cache
-            .in_turn(matter, Box::pin(self.find_manifest(name, digest, accept)))
-            .await
+        cache.in_turn(matter, Box::pin(self.find_manifest(name, digest, accept))).await
     }
 
     async fn find_manifest(
@@ -185,18 +170,11 @@ impl Registry {
         digest: Digest,
     ) -> Result<Option<(Manifest, Origin)>, Error> {
         let store = &self.inner.store;
-        let (link, blob) = tokio::join!(
-            store.get(Key::Revision(name, &digest)),
-            store.get(Key::Blob(&digest))
-        );
+        let (link, blob) = tokio::join!(store.get(Key::Revision(name, &digest)), store.get(Key::Blob(&digest)));
         let Some(link) = link.map_err(of_store)? else {
             return Ok(None);
         };
-        let origin = if is_upstreams(&link) {
-            Origin::Upstream
-        } else {
-            Origin::Pushed
-        };
+        let origin = if is_upstreams(&link) { Origin::Upstream } else { Origin::Pushed };
         let Some(object) = blob.map_err(of_store)? else {
             return Ok(None);
         };
@@ -228,20 +206,9 @@ impl Registry {
         }
     }
 
-    fn keep(
-        &self,
-        name: &RepositoryName,
-        manifest: &Manifest,
-        blobs: &[Descriptor],
-        standing: Standing,
-    ) {
-        // Without an upstream, what a repository has is linked to it in the bucket, and what is not was
-        // deleted.
-        let blobs = if self.upstream(name).is_some() {
-            blobs
-        } else {
-            &[]
-        };
+    fn keep(&self, name: &RepositoryName, manifest: &Manifest, blobs: &[Descriptor], standing: Standing) {
+        // Without an upstream, what a repository has is linked to it in the bucket, and what is not was deleted.
+        let blobs = if self.upstream(name).is_some() { blobs } else { &[] };
         let cache = &self.inner.cache;
         cache.keep_manifest(name, manifest, blobs, standing);
     }
@@ -264,8 +231,5 @@ fn vouched(manifest: &Manifest) -> Vec<Descriptor> {
 }
 
 pub(super) fn manifest_unknown(name: &RepositoryName, reference: &Reference) -> Error {
-    Error::new(
-        ErrorCode::ManifestUnknown,
-        format!("{name} has no manifest {reference}"),
-    )
+    Error::new(ErrorCode::ManifestUnknown, format!("{name} has no manifest {reference}"))
 }

@@ -1,10 +1,10 @@
 //! Whose a blob is, and whether the bucket has it.
 //!
-//! A blob is a repository's if a manifest that was pushed to the repository names it, if the bucket has a layer link that
-//! says so, or if the upstream does. What a manifest of the upstream's names is not: its author may name any digest, and
-//! the bucket may have that from elsewhere. Such a blob counts after the upstream itself answered for it, by the fill or
-//! by a HEAD, once for each blob and repository. What only memory knows is written to the bucket as a link, for other
-//! replicas and for distribution.
+//! A blob is a repository's if a manifest that was pushed to the repository names it, if the bucket has a layer link
+//! that says so, or if the upstream does. What a manifest of the upstream's names is not: its author may name any
+//! digest, and the bucket may have that from elsewhere. Such a blob counts after the upstream itself answered for it,
+//! by the fill or by a HEAD, once for each blob and repository. What only memory knows is written to the bucket as a
+//! link, for other replicas and for distribution.
 
 use std::collections::BTreeSet;
 
@@ -30,11 +30,7 @@ pub(super) struct Known {
 
 impl Registry {
     /// What the caches know, or else the bucket: both questions at once, so one round trip.
-    pub(super) async fn known(
-        &self,
-        name: &RepositoryName,
-        digest: &Digest,
-    ) -> Result<Known, Error> {
+    pub(super) async fn known(&self, name: &RepositoryName, digest: &Digest) -> Result<Known, Error> {
         let cache = &self.inner.cache;
         let (member, present) = (cache.member(name, digest), cache.present(digest));
         if let Some(member) = member.filter(Member::is_owned)
@@ -56,13 +52,9 @@ impl Registry {
         cache.in_turn(matter, Box::pin(ask)).await
     }
 
-    /// What the bucket says now, for a push that is acknowledged on its word. What was remembered
-    /// otherwise is forgotten.
-    pub(super) async fn known_now(
-        &self,
-        name: &RepositoryName,
-        digest: &Digest,
-    ) -> Result<Known, Error> {
+    /// What the bucket says now, for a push that is acknowledged on its word. What was remembered otherwise is
+    /// forgotten.
+    pub(super) async fn known_now(&self, name: &RepositoryName, digest: &Digest) -> Result<Known, Error> {
         let cache = &self.inner.cache;
         let ask = async {
             let known = self.ask_bucket(name, digest, None, None).await?;
@@ -121,16 +113,11 @@ impl Registry {
             cache.keep_member(name, *digest, Member { size, standing });
         }
         let announced = member.map(|member| member.size);
-        Ok(Known {
-            member: member.is_some_and(|member| member.is_owned()) || linked,
-            linked,
-            announced,
-            stored,
-        })
+        Ok(Known { member: member.is_some_and(|member| member.is_owned()) || linked, linked, announced, stored })
     }
 
-    /// Makes sure that a blob that is in the bucket is this repository's, and that the bucket says so.
-    /// One that is there on another repository's account is this one's only if the upstream says so.
+    /// Makes sure that a blob that is in the bucket is this repository's, and that the bucket says so. One that is
+    /// there on another repository's account is this one's only if the upstream says so.
     pub(super) async fn require_member(
         &self,
         name: &RepositoryName,
@@ -148,11 +135,7 @@ impl Registry {
     }
 
     /// Asks the upstream whether the repository has a blob, once for all requests that need it at the same time.
-    pub(super) async fn ask_membership(
-        &self,
-        name: &RepositoryName,
-        digest: &Digest,
-    ) -> Result<(), Error> {
+    pub(super) async fn ask_membership(&self, name: &RepositoryName, digest: &Digest) -> Result<(), Error> {
         let cache = &self.inner.cache;
         let ask = async {
             if cache.member(name, digest).is_none_or(|it| !it.is_owned()) {
@@ -169,27 +152,15 @@ impl Registry {
                 {
                     // Something in front of the upstream answers everything.
                     let cause = format!("it gives {digest} {size} bytes, of {stored}");
-                    return Err(of_upstream(
-                        UpstreamError::Invalid(cause),
-                        blob_unknown(name, digest),
-                    ));
+                    return Err(of_upstream(UpstreamError::Invalid(cause), blob_unknown(name, digest)));
                 }
                 if let Some(size) = size.or_else(|| cache.present(digest)) {
-                    cache.keep_member(
-                        name,
-                        *digest,
-                        Member {
-                            size,
-                            standing: Standing::Owned,
-                        },
-                    );
+                    cache.keep_member(name, *digest, Member { size, standing: Standing::Owned });
                 }
             }
             Ok(())
         };
-        cache
-            .in_turn(Matter::Blob(name.clone(), *digest), ask)
-            .await
+        cache.in_turn(Matter::Blob(name.clone(), *digest), ask).await
     }
 
     /// Writes a layer link behind the client's back.
@@ -202,10 +173,7 @@ impl Registry {
         // First, so that the next request does not write it again; if it fails, one after a while will.
         keep(self, &name, Standing::Linked);
         let work = async move {
-            if let Err(error) = registry
-                .write_link(Key::Layer(&repository, &digest), &digest)
-                .await
-            {
+            if let Err(error) = registry.write_link(Key::Layer(&repository, &digest), &digest).await {
                 tracing::warn!(%repository, %digest, %error, "the layer link was not written");
                 keep(&registry, &repository, Standing::Owned);
             }
@@ -216,11 +184,7 @@ impl Registry {
     }
 
     /// Asks the upstream whether the repository has a blob, and how large it is.
-    pub(super) async fn upstream_size(
-        &self,
-        name: &RepositoryName,
-        digest: &Digest,
-    ) -> Result<Option<u64>, Error> {
+    pub(super) async fn upstream_size(&self, name: &RepositoryName, digest: &Digest) -> Result<Option<u64>, Error> {
         let unknown = || blob_unknown(name, digest);
         let Some(upstream) = self.upstream(name) else {
             return Err(unknown());
@@ -229,14 +193,9 @@ impl Registry {
         asked.map_err(|error| of_upstream(error, unknown()))
     }
 
-    /// A push put a blob into the bucket, or found it there: it becomes the repository's before the
-    /// push is acknowledged. One that was found is in the cache with its age.
-    pub(super) async fn blob_pushed(
-        &self,
-        name: &RepositoryName,
-        digest: &Digest,
-        size: u64,
-    ) -> Result<(), Error> {
+    /// A push put a blob into the bucket, or found it there: it becomes the repository's before the push is
+    /// acknowledged. One that was found is in the cache with its age.
+    pub(super) async fn blob_pushed(&self, name: &RepositoryName, digest: &Digest, size: u64) -> Result<(), Error> {
         let cache = &self.inner.cache;
         let link = async {
             self.mark_holding(name).await.map_err(of_store)?;
@@ -253,8 +212,8 @@ impl Registry {
 
     /// A fill's blob is verified, and about to appear in the bucket: every repository that asked for it gets its link
     /// before. A process that dies in between leaves a link to what the next request brings, and not a blob of which
-    /// whoever knows its manifest believes that it has a link. (So does this cache, where the manifest was there
-    /// before the blob: it is not asked.) Returns those that have one.
+    /// whoever knows its manifest believes that it has a link. (So does this cache, where the manifest was there before
+    /// the blob: it is not asked.) Returns those that have one.
     pub(super) async fn link_filled(
         &self,
         names: BTreeSet<RepositoryName>,
@@ -279,12 +238,7 @@ impl Registry {
     }
 
     /// A fill put a blob into the bucket: repositories that asked for it meanwhile get their links.
-    pub(super) async fn blob_stored(
-        &self,
-        names: BTreeSet<RepositoryName>,
-        digest: Digest,
-        size: u64,
-    ) {
+    pub(super) async fn blob_stored(&self, names: BTreeSet<RepositoryName>, digest: Digest, size: u64) {
         let stored = Stored::just_now(size);
         self.inner.cache.keep_present(digest, stored);
         for name in names {
@@ -294,8 +248,5 @@ impl Registry {
 }
 
 pub(super) fn blob_unknown(name: &RepositoryName, digest: &Digest) -> Error {
-    Error::new(
-        ErrorCode::BlobUnknown,
-        format!("{name} has no blob {digest}"),
-    )
+    Error::new(ErrorCode::BlobUnknown, format!("{name} has no blob {digest}"))
 }

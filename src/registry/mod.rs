@@ -1,8 +1,8 @@
 //! What the registry knows how to do, in the spec's terms and without HTTP.
 //!
-//! [`Registry`] is the whole of it. Manifests and blobs are looked for in the caches, then in the
-//! bucket, then upstream; what comes from upstream is verified, handed on at once and stored behind
-//! the client's back. What is pushed is in the bucket before the push is acknowledged.
+//! [`Registry`] is the whole of it. Manifests and blobs are looked for in the caches, then in the bucket, then
+//! upstream; what comes from upstream is verified, handed on at once and stored behind the client's back. What is
+//! pushed is in the bucket before the push is acknowledged.
 
 mod background;
 mod blobs;
@@ -144,8 +144,8 @@ pub struct Options {
     pub connections: usize,
     /// `proxy.fill.concurrency`
     pub concurrency: usize,
-    /// When distribution last used the bucket as a pull-through cache: the tags that it wrote until
-    /// then came from upstream.
+    /// When distribution last used the bucket as a pull-through cache: the tags that it wrote until then came from
+    /// upstream.
     pub proxied_until: Option<SystemTime>,
     /// `storage.maintenance.readonly.enabled`, `storage.delete.enabled`
     pub changes: Changes,
@@ -164,11 +164,7 @@ impl Options {
             validation: config.validation.clone(),
             tag_ttl: proxy.tagttl,
             client_wait: revalidate::CLIENT_WAIT,
-            spool_directory: proxy
-                .spool
-                .directory
-                .clone()
-                .unwrap_or_else(std::env::temp_dir),
+            spool_directory: proxy.spool.directory.clone().unwrap_or_else(std::env::temp_dir),
             spool_max: proxy.spool.maxsize,
             prefetch: proxy.prefetch,
             on_miss: proxy.onmiss,
@@ -190,12 +186,7 @@ impl Options {
 impl Registry {
     /// A registry over a bucket, and the upstreams that there are.
     #[must_use]
-    pub fn new(
-        store: Store,
-        upstreams: Upstreams,
-        options: &Options,
-        metrics: Arc<Metrics>,
-    ) -> Self {
+    pub fn new(store: Store, upstreams: Upstreams, options: &Options, metrics: Arc<Metrics>) -> Self {
         let background = Background::new(Arc::clone(&metrics));
         let fills = Fills::new(options, background.clone());
         let cache = Cache::new(options.url_life, store.redirect_min_age());
@@ -219,9 +210,7 @@ impl Registry {
             proxied_until: options.proxied_until,
             metrics,
         };
-        Self {
-            inner: Arc::new(inner),
-        }
+        Self { inner: Arc::new(inner) }
     }
 
     /// Whether the URLs that blobs are redirected to depend on how the client reached pounce.
@@ -236,16 +225,12 @@ impl Registry {
         self.inner.store.embedded()
     }
 
-    /// The repository that a client means by `name`, to which it adds, as containerd does with `?ns=`,
-    /// the host that its reference begins with.
+    /// The repository that a client means by `name`, to which it adds, as containerd does with `?ns=`, the host that
+    /// its reference begins with.
     ///
     /// # Errors
     /// `NAME_UNKNOWN`: no upstream is configured for that host.
-    pub fn repository(
-        &self,
-        name: RepositoryName,
-        ns: Option<&str>,
-    ) -> Result<RepositoryName, Error> {
+    pub fn repository(&self, name: RepositoryName, ns: Option<&str>) -> Result<RepositoryName, Error> {
         self.inner.upstreams.repository(name, ns).ok_or_else(|| {
             // Only what looks like a host is repeated.
             let host = ns.and_then(|ns| ns.parse().ok());
@@ -273,11 +258,7 @@ impl Registry {
     /// Where the upstreams are, the default one first.
     #[must_use]
     pub fn upstreams(&self) -> Vec<&str> {
-        self.inner
-            .upstreams
-            .all()
-            .map(|upstream| upstream.label())
-            .collect()
+        self.inner.upstreams.all().map(|upstream| upstream.label()).collect()
     }
 
     /// Greets every upstream in the background, and warns of those that do not answer as registries do.
@@ -322,8 +303,8 @@ impl Registry {
         });
     }
 
-    /// Waits until fills and other work behind the clients' backs are done, for at most `grace`;
-    /// then stops what is left, which aborts its uploads.
+    /// Waits until fills and other work behind the clients' backs are done, for at most `grace`; then stops what is
+    /// left, which aborts its uploads.
     pub async fn drain(&self, grace: Duration) {
         self.inner.background.drain(grace).await;
     }

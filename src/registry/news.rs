@@ -53,17 +53,8 @@ impl Registry {
     }
 
     /// The manifest before the tag, and the tag only if its link is still the one that was read.
-    async fn write_tag(
-        &self,
-        name: &RepositoryName,
-        tag: &Tag,
-        news: News,
-    ) -> Result<(), StoreError> {
-        let News {
-            digest,
-            manifest,
-            link,
-        } = news;
+    async fn write_tag(&self, name: &RepositoryName, tag: &Tag, news: News) -> Result<(), StoreError> {
+        let News { digest, manifest, link } = news;
         let (store, cache) = (&self.inner.store, &self.inner.cache);
         // An ETag does not tell: a push of the same digest leaves the same content.
         let pushed = |state: TagState| state.origin == Origin::Pushed;
@@ -89,8 +80,7 @@ impl Registry {
             }
         }
         if moved {
-            self.write_link(Key::TagHistory(name, tag, &digest), &digest)
-                .await?;
+            self.write_link(Key::TagHistory(name, tag, &digest), &digest).await?;
         }
         let is_kept = store.keeps_conditions().await;
         let may_write = if is_kept {
@@ -104,15 +94,7 @@ impl Registry {
             return Ok(());
         }
         let (bytes, metadata) = (Bytes::from(digest.to_string()), self.provenance(name));
-        let written = store
-            .put(
-                Key::Tag(name, tag),
-                bytes,
-                &MediaType::OCTET_STREAM,
-                &metadata,
-                condition,
-            )
-            .await?;
+        let written = store.put(Key::Tag(name, tag), bytes, &MediaType::OCTET_STREAM, &metadata, condition).await?;
         let is_pushed = !is_kept && Box::pin(self.restore_pushed(name, tag)).await?;
         if !written || is_pushed {
             tracing::debug!(repository = %name, %tag, "somebody else wrote the tag meanwhile");
@@ -122,8 +104,8 @@ impl Registry {
     }
 
     /// Whether somebody has pushed a tag that was the upstream's: of the same digest, perhaps, at another replica,
-    /// which no `ETag` tells. (Who pushes just that between this look and the write loses the mark of a push, not
-    /// what the tag means; a bucket has no condition on metadata.)
+    /// which no `ETag` tells. (Who pushes just that between this look and the write loses the mark of a push, not what
+    /// the tag means; a bucket has no condition on metadata.)
     async fn was_pushed(&self, name: &RepositoryName, tag: &Tag) -> Result<bool, StoreError> {
         let link = self.inner.store.get_now(Key::Tag(name, tag)).await?;
         Ok(link.is_some_and(|link| self.is_pushed(name, tag, &link)))
@@ -131,12 +113,8 @@ impl Registry {
 
     /// The metadata of links to what came from the upstream.
     pub(super) fn provenance(&self, name: &RepositoryName) -> Metadata {
-        let label = self
-            .upstream(name)
-            .map(|upstream| upstream.label().to_owned());
-        let now = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
+        let label = self.upstream(name).map(|upstream| upstream.label().to_owned());
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Metadata::from([
             (UPSTREAM.to_owned(), label.unwrap_or_default()),
             (VERIFIED.to_owned(), now.as_secs().to_string()),

@@ -23,26 +23,17 @@ struct Passing {
     metrics: Arc<Metrics>,
 }
 
-/// Hands a blob on as it comes, except for its tail, which waits until the whole was verified: nobody
-/// receives a complete wrong blob.
+/// Hands a blob on as it comes, except for its tail, which waits until the whole was verified: nobody receives a
+/// complete wrong blob.
 pub(super) fn verified(
     upstream: BoxStream<'static, io::Result<Bytes>>,
     expected: Digest,
     metrics: Arc<Metrics>,
 ) -> BoxStream<'static, io::Result<Bytes>> {
     let hasher = Some(Hasher::new(expected.algorithm()));
-    let passing = Passing {
-        upstream,
-        expected,
-        hasher,
-        held: VecDeque::new(),
-        held_bytes: 0,
-        metrics,
-    };
-    stream::try_unfold(passing, |mut passing| async move {
-        Ok(passing.next().await?.map(|piece| (piece, passing)))
-    })
-    .boxed()
+    let passing = Passing { upstream, expected, hasher, held: VecDeque::new(), held_bytes: 0, metrics };
+    stream::try_unfold(passing, |mut passing| async move { Ok(passing.next().await?.map(|piece| (piece, passing))) })
+        .boxed()
 }
 
 impl Passing {

@@ -14,8 +14,9 @@ const PARALLEL: usize = 16;
 
 impl Registry {
     /// [`manifest`](Self::manifest), for a client that is going to pull its blobs: the bucket is asked in the
-    /// background for those of which nothing is known, the upstream for those that the bucket has from elsewhere, and, with
-    /// `proxy.prefetch`, the fills of those that it does not have begin; of the first 128 that the manifest names. For an index, nothing begins until a platform is chosen, or of a build's cache, a layer.
+    /// background for those of which nothing is known, the upstream for those that the bucket has from elsewhere, and,
+    /// with `proxy.prefetch`, the fills of those that it does not have begin; of the first 128 that the manifest names.
+    /// For an index, nothing begins until a platform is chosen, or of a build's cache, a layer.
     ///
     /// # Errors
     /// As [`manifest`](Self::manifest).
@@ -36,8 +37,7 @@ impl Registry {
         let inner = &self.inner;
         let known = |blob: &Descriptor| {
             let member = inner.cache.member(name, blob.digest());
-            member.as_ref().is_some_and(Member::is_owned)
-                && inner.cache.present(blob.digest()).is_some()
+            member.as_ref().is_some_and(Member::is_owned) && inner.cache.present(blob.digest()).is_some()
         };
         if manifest.media_type().is_index() {
             return;
@@ -60,22 +60,15 @@ impl Registry {
             };
             for blob in absent {
                 let wanted = wanted(upstream, &name, blob.digest());
-                registry
-                    .inner
-                    .fills
-                    .prefetch(&registry, wanted, blob.size());
+                registry.inner.fills.prefetch(&registry, wanted, blob.size());
             }
         };
         inner.background.hint(ask.in_current_span());
     }
 
-    /// Hands a blob back that the bucket does not have. What it answers is remembered; a failure
-    /// will be met again, and told, by the request that needs the answer.
-    async fn is_absent(
-        &self,
-        name: &RepositoryName,
-        blob: Descriptor,
-    ) -> Result<Option<Descriptor>, Error> {
+    /// Hands a blob back that the bucket does not have. What it answers is remembered; a failure will be met again, and
+    /// told, by the request that needs the answer.
+    async fn is_absent(&self, name: &RepositoryName, blob: Descriptor) -> Result<Option<Descriptor>, Error> {
         let known = self.known(name, blob.digest()).await?;
         if known.stored.is_some() && !known.member {
             // A refusal is for the client that asks for the blob; others of the manifest may be there.

@@ -1,5 +1,5 @@
-//! Pushing manifests (end-7): what a manifest names must be in its repository, and what is written
-//! last is what makes it visible: blob, link, referrer entry, tags.
+//! Pushing manifests (end-7): what a manifest names must be in its repository, and what is written last is what makes
+//! it visible: blob, link, referrer entry, tags.
 
 use std::time::Instant;
 
@@ -9,9 +9,7 @@ use super::Registry;
 use super::cache::{Matter, Origin, TagState};
 use super::failure::of_store;
 use super::parallel::a_few;
-use crate::oci::{
-    Digest, Error, ErrorCode, Manifest, ManifestError, MediaType, Reference, RepositoryName, Tag,
-};
+use crate::oci::{Digest, Error, ErrorCode, Manifest, ManifestError, MediaType, Reference, RepositoryName, Tag};
 use crate::store::Key;
 
 /// How many keys are looked at once.
@@ -45,8 +43,7 @@ pub struct Published {
 }
 
 impl Registry {
-    /// Takes a manifest. Everything that it names is in the repository afterwards, and every tag means
-    /// it.
+    /// Takes a manifest. Everything that it names is in the repository afterwards, and every tag means it.
     ///
     /// # Errors
     /// - `MANIFEST_INVALID`: it is not a manifest of its media type.
@@ -61,15 +58,12 @@ impl Registry {
             Reference::Digest(digest) => (Some(*digest), None),
             Reference::Tag(tag) => (None, Some(tag)),
         };
-        let manifest = Manifest::pushed(&request.bytes, request.media_type, expected)
-            .map_err(|error| refused(&error))?;
+        let manifest =
+            Manifest::pushed(&request.bytes, request.media_type, expected).map_err(|error| refused(&error))?;
         self.require_links(name, &manifest).await?;
 
         let subject = manifest.referrer().map(|(subject, _)| subject);
-        let published = Published {
-            digest: manifest.digest(),
-            subject,
-        };
+        let published = Published { digest: manifest.digest(), subject };
         let (registry, name) = (self.clone(), name.clone());
         let tags: Vec<Tag> = tag.into_iter().chain(request.tags).cloned().collect();
         let write = async move { registry.publish(&name, &manifest, &tags).await };
@@ -78,12 +72,7 @@ impl Registry {
     }
 
     /// Writes a manifest and its tags.
-    async fn publish(
-        &self,
-        name: &RepositoryName,
-        manifest: &Manifest,
-        tags: &[Tag],
-    ) -> Result<(), Error> {
+    async fn publish(&self, name: &RepositoryName, manifest: &Manifest, tags: &[Tag]) -> Result<(), Error> {
         let (cache, digest) = (&self.inner.cache, manifest.digest());
         let reference = Reference::Digest(digest);
         let matter = Matter::Manifest(name.clone(), reference.clone());
@@ -102,8 +91,8 @@ impl Registry {
             let message = "somebody deletes what is being pushed, push it again";
             Err(Error::new(ErrorCode::Unavailable, message))
         };
-        // Tags and all, so that no delete of the manifest comes before its tags. A delete takes the two
-        // turns in the same order.
+        // Tags and all, so that no delete of the manifest comes before its tags. A delete takes the two turns in the
+        // same order.
         cache.alone(matter, Box::pin(write)).await?;
         cache.forget_absent(name, &reference);
         cache.forget_catalog_without(name);
@@ -112,12 +101,7 @@ impl Registry {
     }
 
     /// Whether all that was written is still there: another replica may be deleting it.
-    async fn is_whole(
-        &self,
-        name: &RepositoryName,
-        digest: &Digest,
-        tags: &[Tag],
-    ) -> Result<bool, Error> {
+    async fn is_whole(&self, name: &RepositoryName, digest: &Digest, tags: &[Tag]) -> Result<bool, Error> {
         if tags.is_empty() || self.deletable().is_err() {
             return Ok(true);
         }
@@ -129,12 +113,7 @@ impl Registry {
     }
 
     /// Writes what a tag means. The link has no metadata of pounce's, which says that it was pushed.
-    async fn push_tag(
-        &self,
-        name: &RepositoryName,
-        tag: &Tag,
-        digest: Digest,
-    ) -> Result<(), Error> {
+    async fn push_tag(&self, name: &RepositoryName, tag: &Tag, digest: Digest) -> Result<(), Error> {
         let cache = &self.inner.cache;
         let reference = Reference::Tag(tag.clone());
         let is_kept = self.inner.store.keeps_conditions().await;

@@ -78,10 +78,7 @@ impl Registry {
             let answer = registry.ask(before).await;
             answers.send_replace(Some(answer));
         });
-        *last = Some(Question {
-            at: Instant::now(),
-            answer: answer.clone(),
-        });
+        *last = Some(Question { at: Instant::now(), answer: answer.clone() });
         answer
     }
 

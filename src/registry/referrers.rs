@@ -1,8 +1,8 @@
 //! Listing referrers (end-12): the manifests whose `subject` is a digest.
 //!
-//! Three lists make one: the entries that are written when such a manifest is stored, the tag that
-//! clients keep on registries without the API (`sha256-<hex>`), and what the upstream says, in either
-//! way. A descriptor of the first two is made from the manifest itself.
+//! Three lists make one: the entries that are written when such a manifest is stored, the tag that clients keep on
+//! registries without the API (`sha256-<hex>`), and what the upstream says, in either way. A descriptor of the first
+//! two is made from the manifest itself.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -16,8 +16,7 @@ use super::parallel::a_few;
 use super::tags::in_time;
 use super::{Registry, Staleness};
 use crate::oci::{
-    Digest, Error, MAX_MANIFEST_BYTES, Manifest, MediaType, Reference, Referrer, Referrers,
-    RepositoryName, Tag,
+    Digest, Error, MAX_MANIFEST_BYTES, Manifest, MediaType, Reference, Referrer, Referrers, RepositoryName, Tag,
 };
 use crate::store::{Condition, Key, Metadata, StoreError};
 use crate::upstream::UpstreamError;
@@ -47,8 +46,8 @@ pub struct ReferrersPage {
 }
 
 impl Registry {
-    /// The referrers of a digest, of one artifact type or of any, after `last`. A digest that nothing
-    /// refers to has none, known or not.
+    /// The referrers of a digest, of one artifact type or of any, after `last`. A digest that nothing refers to has
+    /// none, known or not.
     ///
     /// With the upstream away, the stored ones are the list.
     ///
@@ -82,23 +81,12 @@ impl Registry {
             room = room.saturating_sub(weight(referrer));
             page.extend(matching.next().cloned());
         }
-        let next = page
-            .last()
-            .map(|referrer: &Referrer| referrer.digest)
-            .filter(|_| matching.peek().is_some());
-        Ok(ReferrersPage {
-            list: Referrers::new(page),
-            next,
-            stale,
-        })
+        let next = page.last().map(|referrer: &Referrer| referrer.digest).filter(|_| matching.peek().is_some());
+        Ok(ReferrersPage { list: Referrers::new(page), next, stale })
     }
 
     /// Enters a manifest into the list of its subject's referrers.
-    pub(super) async fn write_referrer(
-        &self,
-        name: &RepositoryName,
-        manifest: &Manifest,
-    ) -> Result<(), StoreError> {
+    pub(super) async fn write_referrer(&self, name: &RepositoryName, manifest: &Manifest) -> Result<(), StoreError> {
         let Some((subject, referrer)) = manifest.referrer() else {
             return Ok(());
         };
@@ -106,10 +94,7 @@ impl Registry {
         let bytes = Bytes::from(serde_json::to_vec(&referrer).unwrap_or_default());
         let (media_type, metadata) = (MediaType::OCTET_STREAM, Metadata::new());
         let key = Key::Referrer(name, &subject, &referrer.digest);
-        self.inner
-            .store
-            .put(key, bytes, &media_type, &metadata, Condition::Always)
-            .await?;
+        self.inner.store.put(key, bytes, &media_type, &metadata, Condition::Always).await?;
         self.forget_referrers(name, &subject).await;
         Ok(())
     }
@@ -165,12 +150,7 @@ impl Registry {
     }
 
     /// The entries of manifests that were stored with their subject.
-    async fn entered(
-        &self,
-        name: &RepositoryName,
-        subject: &Digest,
-        memory: &Taken,
-    ) -> Result<Vec<Referrer>, Error> {
+    async fn entered(&self, name: &RepositoryName, subject: &Digest, memory: &Taken) -> Result<Vec<Referrer>, Error> {
         let store = &self.inner.store;
         let mut found = Vec::new();
         let mut last: Option<String> = None;
@@ -196,12 +176,7 @@ impl Registry {
     }
 
     /// Those that clients listed under a tag, as far as they are stored and refer to the subject.
-    async fn tagged(
-        &self,
-        name: &RepositoryName,
-        subject: &Digest,
-        memory: &Taken,
-    ) -> Result<Vec<Referrer>, Error> {
+    async fn tagged(&self, name: &RepositoryName, subject: &Digest, memory: &Taken) -> Result<Vec<Referrer>, Error> {
         let store = &self.inner.store;
         let link = store.get(Key::Tag(name, &schema_tag(subject))).await;
         let Some(link) = link.map_err(of_store)? else {
@@ -237,12 +212,7 @@ impl Registry {
         Ok(object.and_then(|object| serde_json::from_slice(&object.bytes).ok()))
     }
 
-    async fn listed(
-        &self,
-        name: &RepositoryName,
-        subject: &Digest,
-        digest: Digest,
-    ) -> Result<Option<Referrer>, Error> {
+    async fn listed(&self, name: &RepositoryName, subject: &Digest, digest: Digest) -> Result<Option<Referrer>, Error> {
         let _reads = self.inner.list_memory.read(MAX_MANIFEST_BYTES).await;
         let manifest = self.stored_manifest(name, digest).await?;
         let found = manifest.and_then(|manifest| manifest.referrer());
@@ -308,14 +278,11 @@ fn schema_tag(subject: &Digest) -> Tag {
     let hex = subject.hex();
     let text = format!("{}-{}", subject.algorithm().as_str(), &hex[..64]);
     // An algorithm's name and hex are characters of a tag.
-    text.parse()
-        .unwrap_or_else(|_| unreachable!("{text} is a tag"))
+    text.parse().unwrap_or_else(|_| unreachable!("{text} is a tag"))
 }
 
 /// Roughly what a descriptor adds to an index, in bytes.
 pub(super) fn weight(referrer: &Referrer) -> usize {
     let annotations = referrer.annotations.as_ref();
-    annotations.map_or(0, |raw| raw.get().len())
-        + referrer.artifact_type.as_ref().map_or(0, String::len)
-        + 256
+    annotations.map_or(0, |raw| raw.get().len()) + referrer.artifact_type.as_ref().map_or(0, String::len) + 256
 }

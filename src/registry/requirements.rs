@@ -7,9 +7,7 @@ use tokio::sync::Semaphore;
 use super::Registry;
 use super::failure::of_store;
 use super::parallel::{first, lazily};
-use crate::oci::{
-    Descriptor, Digest, Error, ErrorCode, Links, Manifest, Reference, RepositoryName,
-};
+use crate::oci::{Descriptor, Digest, Error, ErrorCode, Links, Manifest, Reference, RepositoryName};
 use crate::store::Key;
 
 /// How many of the things that a manifest names are looked for at once.
@@ -39,10 +37,7 @@ struct Lookups {
 
 impl Lookups {
     fn new() -> Self {
-        Self {
-            left: AtomicUsize::new(LOOKUPS),
-            at_once: Semaphore::new(LOOKUPS_AT_ONCE),
-        }
+        Self { left: AtomicUsize::new(LOOKUPS), at_once: Semaphore::new(LOOKUPS_AT_ONCE) }
     }
 
     /// Asks the upstream in its turn; `false` if it was asked often enough.
@@ -71,11 +66,7 @@ impl Named {
 impl Registry {
     /// Whatever a manifest names, except its subject, must be the repository's; of an index, as far as
     /// `validation.manifests.indexes` says so.
-    pub(super) async fn require_links(
-        &self,
-        name: &RepositoryName,
-        manifest: &Manifest,
-    ) -> Result<(), Error> {
+    pub(super) async fn require_links(&self, name: &RepositoryName, manifest: &Manifest) -> Result<(), Error> {
         let is_index = manifest.media_type().is_index();
         let Links { blobs, manifests } = manifest.links();
         let validation = &self.inner.validation;
@@ -106,22 +97,14 @@ impl Registry {
         is_entry: bool,
         lookups: &Lookups,
     ) -> Result<Option<Digest>, Error> {
-        let there = if is_entry {
-            self.has_entry(name, it, lookups).await?
-        } else {
-            self.has_blob(name, it, lookups).await?
-        };
+        let there =
+            if is_entry { self.has_entry(name, it, lookups).await? } else { self.has_blob(name, it, lookups).await? };
         Ok((!there).then_some(it.digest))
     }
 
-    /// A blob that only the upstream has is fetched in the background: a client that asked for
-    /// it was told that the repository has it, and did not push it.
-    async fn has_blob(
-        &self,
-        name: &RepositoryName,
-        blob: Named,
-        lookups: &Lookups,
-    ) -> Result<bool, Error> {
+    /// A blob that only the upstream has is fetched in the background: a client that asked for it was told that the
+    /// repository has it, and did not push it.
+    async fn has_blob(&self, name: &RepositoryName, blob: Named, lookups: &Lookups) -> Result<bool, Error> {
         let digest = &blob.digest;
         // A place for each look at the bucket: those of another manifest come in between.
         let known = self.checked(self.known_now(name, digest)).await?;
@@ -162,12 +145,7 @@ impl Registry {
 
     /// Whether the repository has an entry of an index, a manifest or a blob: as distribution does it, whichever it is
     /// called.
-    async fn has_entry(
-        &self,
-        name: &RepositoryName,
-        entry: Named,
-        lookups: &Lookups,
-    ) -> Result<bool, Error> {
+    async fn has_entry(&self, name: &RepositoryName, entry: Named, lookups: &Lookups) -> Result<bool, Error> {
         let (store, digest) = (&self.inner.store, &entry.digest);
         let look = async {
             tokio::try_join!(
@@ -200,11 +178,7 @@ impl Registry {
         Ok(false)
     }
 
-    async fn upstream_has_manifest(
-        &self,
-        name: &RepositoryName,
-        digest: &Digest,
-    ) -> Result<bool, Error> {
+    async fn upstream_has_manifest(&self, name: &RepositoryName, digest: &Digest) -> Result<bool, Error> {
         match self.manifest(name, &Reference::Digest(*digest), &[]).await {
             Ok(_) => Ok(true),
             Err(error) if error.code() == ErrorCode::ManifestUnknown => Ok(false),

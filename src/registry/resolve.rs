@@ -1,10 +1,10 @@
 //! What a tag means: how fresh the answer is, and whom to ask for a fresher one.
 //!
-//! A tag's `current/link` in the bucket holds the digest, and as user metadata where it came from and
-//! when that was last compared, so that one GET brings both and any replica can go on from there. A
-//! link without metadata was pushed, by pounce or by distribution, and is not overwritten: a link is only written
-//! if it is still the one that was read, and was not pushed meanwhile. The exception is a bucket that distribution
-//! used as a pull-through cache, where nobody could push: what it left there came from upstream.
+//! A tag's `current/link` in the bucket holds the digest, and as user metadata where it came from and when that was
+//! last compared, so that one GET brings both and any replica can go on from there. A link without metadata was pushed,
+//! by pounce or by distribution, and is not overwritten: a link is only written if it is still the one that was read,
+//! and was not pushed meanwhile. The exception is a bucket that distribution used as a pull-through cache, where nobody
+//! could push: what it left there came from upstream.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -30,10 +30,7 @@ pub(super) enum Resolved {
 }
 
 /// What a lookup comes to.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "nearly all are of the large one, and none is kept"
-)]
+#[expect(clippy::large_enum_variant, reason = "nearly all are of the large one, and none is kept")]
 enum Found {
     /// This, and what is to be written of it.
     Settled(Resolved, Option<News>),
@@ -122,8 +119,7 @@ impl Registry {
             return Ok(Found::hit(state.digest));
         };
         // What came from the upstream and is not there is fetched as if nothing were known of it.
-        let known =
-            known.filter(|state| state.origin == Origin::Pushed || Some(state.digest) != gone);
+        let known = known.filter(|state| state.origin == Origin::Pushed || Some(state.digest) != gone);
         if let Some(state) = &known
             && (state.origin == Origin::Pushed || state.is_fresh())
         {
@@ -144,10 +140,7 @@ impl Registry {
                 None => Found::Settled(state.stale(Staleness::Slow), None),
             });
         }
-        match self
-            .ask_upstream(upstream, name, tag, (None, link), accept)
-            .await
-        {
+        match self.ask_upstream(upstream, name, tag, (None, link), accept).await {
             Ok(news) => Ok(self.tag_is(name, tag, news).into()),
             Err(error) => {
                 if matches!(error, UpstreamError::NotFound) {
@@ -158,14 +151,10 @@ impl Registry {
         }
     }
 
-    /// What the bucket says of a tag, although something may be known already: another replica may
-    /// have compared it with the upstream a moment ago, and a push may have changed it. Memory stands
-    /// in for a bucket that does not answer, and for a link that is still being written.
-    pub(super) async fn known_tag(
-        &self,
-        name: &RepositoryName,
-        tag: &Tag,
-    ) -> Result<(Option<TagState>, Link), Error> {
+    /// What the bucket says of a tag, although something may be known already: another replica may have compared it
+    /// with the upstream a moment ago, and a push may have changed it. Memory stands in for a bucket that does not
+    /// answer, and for a link that is still being written.
+    pub(super) async fn known_tag(&self, name: &RepositoryName, tag: &Tag) -> Result<(Option<TagState>, Link), Error> {
         let remembered = self.inner.cache.tag(name, tag);
         match (self.inner.store.get(Key::Tag(name, tag)).await, remembered) {
             (Ok(Some(object)), _) => {
@@ -184,47 +173,23 @@ impl Registry {
         }
     }
 
-    pub(super) fn read_link(
-        &self,
-        name: &RepositoryName,
-        tag: &Tag,
-        link: &Object,
-    ) -> Result<TagState, Error> {
+    pub(super) fn read_link(&self, name: &RepositoryName, tag: &Tag, link: &Object) -> Result<TagState, Error> {
         let Some(digest) = link.digest() else {
-            let (key, cause) = (
-                Key::Tag(name, tag).to_string(),
-                "it is not a digest".to_owned(),
-            );
+            let (key, cause) = (Key::Tag(name, tag).to_string(), "it is not a digest".to_owned());
             return Err(of_store(StoreError::Corrupt { key, cause }));
         };
         let (now, ttl) = (Instant::now(), self.inner.tag_ttl);
-        let state = |origin, left| TagState {
-            digest,
-            origin,
-            fresh_until: now + left,
-            stale: None,
-        };
+        let state = |origin, left| TagState { digest, origin, fresh_until: now + left, stale: None };
         let Some(upstream) = link.metadata.get(UPSTREAM) else {
-            let mirrored = matches!((link.modified, self.inner.proxied_until), (Some(written), Some(until)) if written <= until);
-            let (origin, left) = if mirrored {
-                (Origin::Upstream, Duration::ZERO)
-            } else {
-                (Origin::Pushed, ttl)
-            };
+            let mirrored =
+                matches!((link.modified, self.inner.proxied_until), (Some(written), Some(until)) if written <= until);
+            let (origin, left) = if mirrored { (Origin::Upstream, Duration::ZERO) } else { (Origin::Pushed, ttl) };
             return Ok(state(origin, left));
         };
-        let seconds = link
-            .metadata
-            .get(VERIFIED)
-            .and_then(|text| text.parse().ok())
-            .unwrap_or(0);
+        let seconds = link.metadata.get(VERIFIED).and_then(|text| text.parse().ok()).unwrap_or(0);
         // A clock ahead of ours makes an age of zero, not of centuries.
-        let verified = UNIX_EPOCH
-            .checked_add(Duration::from_secs(seconds))
-            .unwrap_or(UNIX_EPOCH);
-        let age = SystemTime::now()
-            .duration_since(verified)
-            .unwrap_or(Duration::ZERO);
+        let verified = UNIX_EPOCH.checked_add(Duration::from_secs(seconds)).unwrap_or(UNIX_EPOCH);
+        let age = SystemTime::now().duration_since(verified).unwrap_or(Duration::ZERO);
         let left = match self.upstream(name) {
             Some(configured) if configured.label() == upstream => ttl.saturating_sub(age),
             // It came from another upstream than today's.
@@ -249,33 +214,17 @@ impl Registry {
             let head = upstream.head_manifest(name, &reference, accept).await?;
             if head.digest == Some(digest) {
                 let manifest = None;
-                return Ok(News {
-                    digest,
-                    manifest,
-                    link,
-                });
+                return Ok(News { digest, manifest, link });
             }
         }
-        let manifest = upstream
-            .get_manifest(name, &reference, accept)
-            .await?
-            .verify(None)?;
+        let manifest = upstream.get_manifest(name, &reference, accept).await?.verify(None)?;
         self.remember(name, &manifest);
-        Ok(News {
-            digest: manifest.digest(),
-            manifest: Some(manifest),
-            link,
-        })
+        Ok(News { digest: manifest.digest(), manifest: Some(manifest), link })
     }
 
     /// Remembers what the upstream says of a tag, at once; what comes back is for the bucket, unless the tag was pushed
     /// meanwhile.
-    pub(super) fn tag_is(
-        &self,
-        name: &RepositoryName,
-        tag: &Tag,
-        news: News,
-    ) -> (Resolved, Option<News>) {
+    pub(super) fn tag_is(&self, name: &RepositoryName, tag: &Tag, news: News) -> (Resolved, Option<News>) {
         let state = TagState {
             digest: news.digest,
             origin: Origin::Upstream,

@@ -1,7 +1,7 @@
 //! Comparing a stored tag with its upstream.
 //!
-//! It is a task that outlives the requests that wait for it: a client of a stored tag waits for [`CLIENT_WAIT`] at
-//! most and gets the stored tag then, while the task goes on for as long as an unknown tag's client would wait, and
+//! It is a task that outlives the requests that wait for it: a client of a stored tag waits for [`CLIENT_WAIT`] at most
+//! and gets the stored tag then, while the task goes on for as long as an unknown tag's client would wait, and
 //! remembers the answer for the next client. There is one such task for a tag, and so many in all.
 
 use std::collections::HashMap;
@@ -89,10 +89,7 @@ impl Revalidations {
     /// are configured.
     fn is_refusal_news(&self, label: &str) -> bool {
         let mut told = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
-        if told
-            .get(label)
-            .is_some_and(|at| at.elapsed() < REFUSAL_PAUSE)
-        {
+        if told.get(label).is_some_and(|at| at.elapsed() < REFUSAL_PAUSE) {
             return false;
         }
         told.insert(label.to_owned(), Instant::now());
@@ -127,11 +124,7 @@ impl Registry {
         let permit = tokio::time::timeout(all.client_wait, permit).await;
         let permit = permit.ok()?.ok()?;
         let (sender, answer) = watch::channel(None);
-        let revalidation = Revalidation {
-            began,
-            stored: stored.clone(),
-            answer,
-        };
+        let revalidation = Revalidation { began, stored: stored.clone(), answer };
         // Lookups of one tag take turns: there is none between the look above and this.
         let key = (name.clone(), tag.clone());
         all.lock().insert(key, revalidation.clone());
@@ -189,9 +182,7 @@ impl Registry {
         }
         let known = self.inner.cache.tag(name, tag);
         let is_told = known.is_some_and(|state| state.is_fresh() && state.stale.is_some());
-        self.inner
-            .cache
-            .keep_upstream_tag(name, tag, stored.kept(Staleness::Slow));
+        self.inner.cache.keep_upstream_tag(name, tag, stored.kept(Staleness::Slow));
         drop(running);
         if !is_told {
             let error = "it takes longer to answer than a client should wait";
@@ -207,11 +198,7 @@ impl TagState {
 
     /// As it is remembered when the upstream did not tell.
     fn kept(&self, why: Staleness) -> Self {
-        Self {
-            fresh_until: Instant::now() + OUTAGE_PAUSE,
-            stale: Some(why),
-            ..self.clone()
-        }
+        Self { fresh_until: Instant::now() + OUTAGE_PAUSE, stale: Some(why), ..self.clone() }
     }
 
     pub(super) const fn stale(&self, why: Staleness) -> Resolved {
@@ -225,12 +212,7 @@ impl Subject {
         permit: OwnedSemaphorePermit,
         sender: watch::Sender<Option<Result<Resolved, UpstreamError>>>,
     ) {
-        let Self {
-            registry,
-            name,
-            tag,
-            ..
-        } = &self;
+        let Self { registry, name, tag, .. } = &self;
         let key = Some((name.clone(), tag.clone()));
         let running = Running { registry, key };
         let (known, link) = (Some(self.stored.digest), self.link.clone());

@@ -17,8 +17,8 @@ impl Staleness {
     /// What follows from a failed comparison; `None` where the upstream told: that the tag is gone.
     ///
     /// A refusal says nothing about the tag, not even to an anonymous pounce, which Docker Hub refuses when a
-    /// repository became private or vanished: the content was public when it was stored, and is served by its digest
-    /// in any case. An operator can delete it.
+    /// repository became private or vanished: the content was public when it was stored, and is served by its digest in
+    /// any case. An operator can delete it.
     pub(super) const fn of(error: &UpstreamError) -> Option<Self> {
         match error {
             UpstreamError::NotFound => None,

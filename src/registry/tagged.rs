@@ -7,8 +7,8 @@ use crate::oci::{Error, ErrorCode, MediaType, RepositoryName, Tag};
 use crate::telemetry::Outcome;
 
 impl Registry {
-    /// What a client gets of a tag: where that is an index, and the client named image manifests and no index, the image
-    /// that stands in for it.
+    /// What a client gets of a tag: where that is an index, and the client named image manifests and no index, the
+    /// image that stands in for it.
     pub(super) async fn image_instead(
         &self,
         name: &RepositoryName,
@@ -16,8 +16,7 @@ impl Registry {
         index: Served,
         accept: &[MediaType],
     ) -> Result<Served, Error> {
-        let takes_no_index =
-            accept.iter().any(MediaType::is_image) && !accept.iter().any(MediaType::is_index);
+        let takes_no_index = accept.iter().any(MediaType::is_image) && !accept.iter().any(MediaType::is_index);
         if !takes_no_index || !index.manifest.media_type().is_index() {
             return Ok(index);
         }
@@ -30,15 +29,12 @@ impl Registry {
             return Err(Error::new(ErrorCode::ManifestUnknown, message));
         };
         let image = self.manifest_by_digest(name, digest, accept).await?;
-        Ok(Served {
-            manifest: image.manifest,
-            ..index
-        })
+        Ok(Served { manifest: image.manifest, ..index })
     }
 
-    /// A tag that means a manifest that cannot be had is resolved once more, past what is remembered: another replica may
-    /// have deleted the manifest, and the tag may have been pushed anew or moved. An upstream that is away or refuses
-    /// says nothing of what the bucket has.
+    /// A tag that means a manifest that cannot be had is resolved once more, past what is remembered: another replica
+    /// may have deleted the manifest, and the tag may have been pushed anew or moved. An upstream that is away or
+    /// refuses says nothing of what the bucket has.
     pub(super) async fn manifest_by_tag(
         &self,
         name: &RepositoryName,
@@ -55,16 +51,8 @@ impl Registry {
             match self.manifest_by_digest(name, digest, accept).await {
                 Ok(served) => {
                     // What was learned about the tag says more than where its bytes were.
-                    let outcome = if served.outcome == Outcome::Hit {
-                        outcome
-                    } else {
-                        served.outcome
-                    };
-                    return Ok(Served {
-                        outcome,
-                        stale,
-                        ..served
-                    });
+                    let outcome = if served.outcome == Outcome::Hit { outcome } else { served.outcome };
+                    return Ok(Served { outcome, stale, ..served });
                 }
                 Err(error) if gone.is_none() => {
                     if error.code() == ErrorCode::ManifestUnknown {

@@ -39,37 +39,18 @@ impl Registry {
     /// - `NAME_UNKNOWN`: nothing of the repository is stored, and the upstream does not have the repository either.
     /// - `DENIED`, `TOOMANYREQUESTS`, `UNAVAILABLE`: nothing is stored, and the upstream cannot tell.
     /// - `UNAVAILABLE`: too many long lists are being made.
-    pub async fn tags(
-        &self,
-        name: &RepositoryName,
-        last: Option<&str>,
-        limit: usize,
-    ) -> Result<TagPage, Error> {
+    pub async fn tags(&self, name: &RepositoryName, last: Option<&str>, limit: usize) -> Result<TagPage, Error> {
         let (all, stale) = match self.inner.cache.tag_list(name) {
             Some(tags) => (tags, None),
-            None => {
-                self.inner
-                    .cache
-                    .in_turn(Matter::Tags(name.clone()), self.all_tags(name))
-                    .await?
-            }
+            None => self.inner.cache.in_turn(Matter::Tags(name.clone()), self.all_tags(name)).await?,
         };
-        let mut tags = all
-            .iter()
-            .filter(|tag| last.is_none_or(|last| tag.as_str() > last));
+        let mut tags = all.iter().filter(|tag| last.is_none_or(|last| tag.as_str() > last));
         let page = tags.by_ref().take(limit).cloned().collect();
-        Ok(TagPage {
-            tags: page,
-            more: tags.next().is_some(),
-            stale,
-        })
+        Ok(TagPage { tags: page, more: tags.next().is_some(), stale })
     }
 
     /// The whole list, remembered for the next page; or the stored part of it, and why.
-    async fn all_tags(
-        &self,
-        name: &RepositoryName,
-    ) -> Result<(Arc<Vec<Tag>>, Option<Staleness>), Error> {
+    async fn all_tags(&self, name: &RepositoryName) -> Result<(Arc<Vec<Tag>>, Option<Staleness>), Error> {
         if let Some(tags) = self.inner.cache.tag_list(name) {
             return Ok((tags, None));
         }
@@ -83,11 +64,7 @@ impl Registry {
         memory: Arc<Taken>,
     ) -> Result<(Arc<Vec<Tag>>, Option<Staleness>), Error> {
         let take = |bytes| memory.take(bytes);
-        let stored = self
-            .inner
-            .store
-            .children_within(Key::Tags(name), MAX_STORED, &take)
-            .await;
+        let stored = self.inner.store.children_within(Key::Tags(name), MAX_STORED, &take).await;
         memory.was_enough()?;
         let stored = stored.map_err(of_store)?;
         let mut tags: BTreeSet<Tag> = stored.iter().filter_map(|text| text.parse().ok()).collect();
@@ -107,10 +84,7 @@ impl Registry {
             }
             Err(error) => {
                 let message = format!("there is no repository {name}");
-                return Err(of_upstream(
-                    error,
-                    Error::new(ErrorCode::NameUnknown, message),
-                ));
+                return Err(of_upstream(error, Error::new(ErrorCode::NameUnknown, message)));
             }
         }
         let tags = Arc::new(tags.into_iter().collect::<Vec<_>>());
@@ -120,11 +94,7 @@ impl Registry {
 }
 
 /// What an upstream lists, if it does not take too long.
-pub(super) async fn in_time<T>(
-    list: impl Future<Output = Result<T, UpstreamError>>,
-) -> Result<T, UpstreamError> {
+pub(super) async fn in_time<T>(list: impl Future<Output = Result<T, UpstreamError>>) -> Result<T, UpstreamError> {
     let late = || UpstreamError::Unavailable(format!("no list came in {} s", LIST_WAIT.as_secs()));
-    tokio::time::timeout(LIST_WAIT, list)
-        .await
-        .unwrap_or_else(|_| Err(late()))
+    tokio::time::timeout(LIST_WAIT, list).await.unwrap_or_else(|_| Err(late()))
 }

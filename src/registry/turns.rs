@@ -42,9 +42,8 @@ struct Place<'a> {
 }
 
 impl Turns {
-    /// Finds something out when it is one's turn, so that many who want to know the same cause one
-    /// lookup: `work` looks into the cache first. Whoever waited while it failed shares the failure,
-    /// instead of waiting for it once more.
+    /// Finds something out when it is one's turn, so that many who want to know the same cause one lookup: `work` looks
+    /// into the cache first. Whoever waited while it failed shares the failure, instead of waiting for it once more.
     pub(super) async fn in_turn<T>(
         &self,
         matter: Matter,
@@ -59,15 +58,12 @@ impl Turns {
             return Err(error.clone());
         }
         let result = work.await;
-        *last = result
-            .as_ref()
-            .err()
-            .map(|error| (Instant::now(), error.clone()));
+        *last = result.as_ref().err().map(|error| (Instant::now(), error.clone()));
         result
     }
 
-    /// Changes something when it is one's turn, so that nobody who is just finding it out remembers
-    /// what it was before. Failures are not shared: each change is one of its own.
+    /// Changes something when it is one's turn, so that nobody who is just finding it out remembers what it was before.
+    /// Failures are not shared: each change is one of its own.
     pub(super) async fn alone<T>(&self, matter: Matter, work: impl Future<Output = T>) -> T {
         let place = self.enter(matter);
         let _held = place.turn.lock().await;
@@ -76,11 +72,7 @@ impl Turns {
 
     fn enter(&self, matter: Matter) -> Place<'_> {
         let turn = Arc::clone(self.lock().entry(matter.clone()).or_default());
-        Place {
-            turns: self,
-            matter,
-            turn,
-        }
+        Place { turns: self, matter, turn }
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Matter, Turn>> {

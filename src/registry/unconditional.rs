@@ -16,15 +16,15 @@
 //! push's link is written after the write-back's. Two write-backs, or two pushes, do not change that: whichever writes
 //! the link last has seen the marker afterwards, or is a push. (`tests/models/writeback.rs` looks at all orders.)
 //!
-//! What is left: a write-back whose process dies within the round trip between its write and its second look leaves
-//! the upstream's word over a push, if that had looked already. The marker stays, so the next comparison with the
-//! upstream restores the push. And what distribution pushes leaves no marker: there, only the short time between a
-//! write-back's look and its write protects it.
+//! What is left: a write-back whose process dies within the round trip between its write and its second look leaves the
+//! upstream's word over a push, if that had looked already. The marker stays, so the next comparison with the upstream
+//! restores the push. And what distribution pushes leaves no marker: there, only the short time between a write-back's
+//! look and its write protects it.
 //!
-//! A marker that is older than any push takes, beside a link that is gone, is of a tag that distribution deleted, or
-//! of a push that died and was not acknowledged: it counts for nothing. What else is written on a condition needs no
-//! marker. A manifest is written if it is absent: under its digest, there can be no other bytes. A tag is deleted if
-//! it is unchanged: the delete restores a push that it took, as above.
+//! A marker that is older than any push takes, beside a link that is gone, is of a tag that distribution deleted, or of
+//! a push that died and was not acknowledged: it counts for nothing. What else is written on a condition needs no
+//! marker. A manifest is written if it is absent: under its digest, there can be no other bytes. A tag is deleted if it
+//! is unchanged: the delete restores a push that it took, as above.
 
 use std::time::Duration;
 
@@ -103,20 +103,14 @@ impl Registry {
         }
         Ok(match (compared, link) {
             (Link::Absent, None) => true,
-            (Link::Is(etag), Some(link)) => {
-                link.etag.as_ref() == Some(etag) && !self.is_pushed(name, tag, &link)
-            }
+            (Link::Is(etag), Some(link)) => link.etag.as_ref() == Some(etag) && !self.is_pushed(name, tag, &link),
             _ => false,
         })
     }
 
     /// After a tag's link was written or deleted: if a push came in between, the link says again what was pushed. That
     /// is so until no marker comes, or goes, any more. Returns whether the tag is a push's.
-    pub(super) async fn restore_pushed(
-        &self,
-        name: &RepositoryName,
-        tag: &Tag,
-    ) -> Result<bool, StoreError> {
+    pub(super) async fn restore_pushed(&self, name: &RepositoryName, tag: &Tag) -> Result<bool, StoreError> {
         let mut written = None;
         for _ in 0..ATTEMPTS {
             let (marker, _) = self.look_at_tag(name, tag).await?;
@@ -160,11 +154,7 @@ impl Registry {
     }
 
     /// Before a tag's link is deleted.
-    pub(super) async fn unmark_pushed(
-        &self,
-        name: &RepositoryName,
-        tag: &Tag,
-    ) -> Result<(), StoreError> {
+    pub(super) async fn unmark_pushed(&self, name: &RepositoryName, tag: &Tag) -> Result<(), StoreError> {
         self.inner.store.delete(Key::TagPush(name, tag)).await
     }
 

@@ -28,56 +28,37 @@ pub struct WarmManifest {
 }
 
 impl Registry {
-    /// The repository that a reference to an image means: its `host`, if it names one, and its `name`.
-    /// As in clients' references, official images of Docker Hub need not say `library/`.
+    /// The repository that a reference to an image means: its `host`, if it names one, and its `name`. As in clients'
+    /// references, official images of Docker Hub need not say `library/`.
     ///
     /// # Errors
     /// `NAME_UNKNOWN`: no upstream is configured for the host.
-    pub fn referenced(
-        &self,
-        name: RepositoryName,
-        host: Option<&str>,
-    ) -> Result<RepositoryName, Error> {
+    pub fn referenced(&self, name: RepositoryName, host: Option<&str>) -> Result<RepositoryName, Error> {
         let name = self.repository(name, host)?;
         let upstream = self.upstream(&name);
         Ok(upstream.map_or(name.clone(), |upstream| upstream.full_name(&name)))
     }
 
-    /// Fetches a manifest and stores it. A tag's link may follow later; [`is_warm`](Self::is_warm) tells
-    /// when it is there.
+    /// Fetches a manifest and stores it. A tag's link may follow later; [`is_warm`](Self::is_warm) tells when it is
+    /// there.
     ///
     /// # Errors
     /// As [`manifest`](Self::manifest); and `UNAVAILABLE` if the bucket does not take it.
-    pub async fn warm_manifest(
-        &self,
-        name: &RepositoryName,
-        reference: &Reference,
-    ) -> Result<WarmManifest, Error> {
+    pub async fn warm_manifest(&self, name: &RepositoryName, reference: &Reference) -> Result<WarmManifest, Error> {
         let served = self.manifest(name, reference, &[]).await?;
         let manifest = served.manifest;
         let already = self.is_warm(name, reference, manifest.digest()).await?;
         if !already {
-            self.write_manifest(name, &manifest)
-                .await
-                .map_err(of_store)?;
+            self.write_manifest(name, &manifest).await.map_err(of_store)?;
         }
-        Ok(WarmManifest {
-            manifest,
-            already,
-            stale: served.stale.is_some(),
-        })
+        Ok(WarmManifest { manifest, already, stale: served.stale.is_some() })
     }
 
     /// Whether the bucket has a manifest, and under its tag if the reference is one.
     ///
     /// # Errors
     /// `UNAVAILABLE`: the bucket does not answer.
-    pub async fn is_warm(
-        &self,
-        name: &RepositoryName,
-        reference: &Reference,
-        digest: Digest,
-    ) -> Result<bool, Error> {
+    pub async fn is_warm(&self, name: &RepositoryName, reference: &Reference, digest: Digest) -> Result<bool, Error> {
         let store = &self.inner.store;
         let tagged = async {
             match reference {
@@ -88,17 +69,14 @@ impl Registry {
                 }
             }
         };
-        let (tagged, link, blob) = tokio::try_join!(
-            tagged,
-            store.head(Key::Revision(name, &digest)),
-            store.head(Key::Blob(&digest))
-        )
-        .map_err(of_store)?;
+        let (tagged, link, blob) =
+            tokio::try_join!(tagged, store.head(Key::Revision(name, &digest)), store.head(Key::Blob(&digest)))
+                .map_err(of_store)?;
         Ok(tagged && link.is_some() && blob.is_some())
     }
 
-    /// Copies a blob into the bucket unless it is there, and tells `progress` how many bytes are here.
-    /// Returns when the bucket has it.
+    /// Copies a blob into the bucket unless it is there, and tells `progress` how many bytes are here. Returns when the
+    /// bucket has it.
     ///
     /// # Errors
     /// As [`blob`](Self::blob); `UNAVAILABLE` too if it could not be stored.
@@ -117,10 +95,7 @@ impl Registry {
         let Some(upstream) = self.upstream(name) else {
             return Err(blob_unknown(name, digest));
         };
-        let known = Known {
-            announced: Some(blob.size()),
-            ..known
-        };
+        let known = Known { announced: Some(blob.size()), ..known };
         let wanted = wanted(upstream, name, digest);
         match self.join(&wanted, known).await? {
             Begun::Stored(size) => {

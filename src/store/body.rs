@@ -16,10 +16,7 @@ pub type PartSource = Arc<dyn Fn() -> BoxStream<'static, io::Result<Bytes>> + Se
 
 pub(super) fn body(len: u64, source: PartSource) -> ByteStream {
     ByteStream::new(SdkBody::retryable(move || {
-        SdkBody::from_body_1_x(Sized {
-            bytes: Mutex::new(source()),
-            left: len,
-        })
+        SdkBody::from_body_1_x(Sized { bytes: Mutex::new(source()), left: len })
     }))
 }
 
@@ -38,10 +35,7 @@ impl http_body::Body for Sized {
     type Data = Bytes;
     type Error = io::Error;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         let this = &mut *self;
         let stream = match this.bytes.get_mut() {
             Ok(stream) => stream,

@@ -25,8 +25,8 @@ pub struct Conditions {
 }
 
 impl Store {
-    /// Whether a PUT with a [`Condition`], and a DELETE with one, is refused where the condition does not hold. `false` as
-    /// well where that cannot be found out: the credentials may only read, or the bucket does not answer now.
+    /// Whether a PUT with a [`Condition`], and a DELETE with one, is refused where the condition does not hold. `false`
+    /// as well where that cannot be found out: the credentials may only read, or the bucket does not answer now.
     pub async fn keeps_conditions(&self) -> bool {
         if self.inner.embedded.is_some() {
             return true;
@@ -40,17 +40,9 @@ impl Store {
     /// An error is tried again by the next call.
     async fn find_out(&self) -> Result<bool, StoreError> {
         match self.try_conditions(&Uuid::new_v4()).await {
-            Ok(Conditions {
-                if_absent: true,
-                if_unchanged: true,
-                delete_unchanged: true,
-            }) => Ok(true),
+            Ok(Conditions { if_absent: true, if_unchanged: true, delete_unchanged: true }) => Ok(true),
             Ok(found) => {
-                let Conditions {
-                    if_absent,
-                    if_unchanged,
-                    delete_unchanged,
-                } = found;
+                let Conditions { if_absent, if_unchanged, delete_unchanged } = found;
                 tracing::warn!(
                     if_absent,
                     if_unchanged,

@@ -6,8 +6,7 @@ use std::time::Duration;
 use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::config::{
-    BehaviorVersion, Builder, Credentials, Region, RequestChecksumCalculation,
-    ResponseChecksumValidation,
+    BehaviorVersion, Builder, Credentials, Region, RequestChecksumCalculation, ResponseChecksumValidation,
 };
 use aws_sdk_s3::types::ServerSideEncryption;
 
@@ -121,8 +120,8 @@ impl Store {
         }
     }
 
-    /// As [`connect`](Self::connect), for a process beside one that serves: a folder belongs to that one, and
-    /// is used through the S3 that it serves at `addr`.
+    /// As [`connect`](Self::connect), for a process beside one that serves: a folder belongs to that one, and is used
+    /// through the S3 that it serves at `addr`.
     ///
     /// # Errors
     /// See [`ConnectError`].
@@ -147,10 +146,7 @@ impl Store {
         let presign = Presigner::for_callers_host(&storage.redirect);
         let store = Self::assemble(&config, Embedded::BUCKET, &storage, presign, None);
         store.found_at(endpoint).await.map_err(|_| {
-            let message = format!(
-                "another pounce uses {}, and does not answer at http.addr, {addr}",
-                root.display()
-            );
+            let message = format!("another pounce uses {}, and does not answer at http.addr, {addr}", root.display());
             std::io::Error::new(ErrorKind::ResourceBusy, message).into()
         })
     }
@@ -165,13 +161,8 @@ impl Store {
             let found = found_credentials(s3.bucket.as_deref().unwrap_or_default());
             builder = builder.credentials_provider(found.await?);
         }
-        builder = builder.region(Region::new(
-            s3.region.clone().unwrap_or_else(|| "auto".into()),
-        ));
-        let endpoint = s3
-            .regionendpoint
-            .as_ref()
-            .map(|text| with_scheme(text, s3.secure));
+        builder = builder.region(Region::new(s3.region.clone().unwrap_or_else(|| "auto".into())));
+        let endpoint = s3.regionendpoint.as_ref().map(|text| with_scheme(text, s3.secure));
         if let Some(url) = &endpoint {
             builder = builder.endpoint_url(url);
         }
@@ -186,13 +177,8 @@ impl Store {
         }
         let bucket = s3.bucket.clone().unwrap_or_default();
         let endpoint = endpoint.unwrap_or_else(|| "AWS".into());
-        let store = Self::assemble(
-            &builder.build(),
-            &bucket,
-            storage,
-            Presigner::for_bucket(&storage.redirect, s3),
-            None,
-        );
+        let store =
+            Self::assemble(&builder.build(), &bucket, storage, Presigner::for_bucket(&storage.redirect, s3), None);
         store.found_at(endpoint).await
     }
 
@@ -213,11 +199,7 @@ impl Store {
                 }
                 Ok(self)
             }
-            Err(Some(StoreError::Clock { ahead, .. })) => Err(ConnectError::Clock {
-                bucket,
-                endpoint,
-                ahead,
-            }),
+            Err(Some(StoreError::Clock { ahead, .. })) => Err(ConnectError::Clock { bucket, endpoint, ahead }),
             Err(Some(_)) if elsewhere.is_some() => Err(ConnectError::Region {
                 bucket,
                 endpoint,
@@ -225,16 +207,8 @@ impl Store {
                 told: elsewhere.and_then(|it| it.told),
             }),
             Err(None) => Err(ConnectError::NoBucket { bucket, endpoint }),
-            Err(Some(cause @ StoreError::Denied { .. })) => Err(ConnectError::Denied {
-                bucket,
-                endpoint,
-                cause,
-            }),
-            Err(Some(cause)) => Err(ConnectError::Unavailable {
-                bucket,
-                endpoint,
-                cause,
-            }),
+            Err(Some(cause @ StoreError::Denied { .. })) => Err(ConnectError::Denied { bucket, endpoint, cause }),
+            Err(Some(cause)) => Err(ConnectError::Unavailable { bucket, endpoint, cause }),
         }
     }
 
@@ -254,13 +228,7 @@ impl Store {
             .http_client(embedded.http_client())
             .build();
         let presign = Presigner::for_callers_host(&storage.redirect);
-        Ok(Self::assemble(
-            &config,
-            Embedded::BUCKET,
-            storage,
-            presign,
-            Some(embedded),
-        ))
+        Ok(Self::assemble(&config, Embedded::BUCKET, storage, presign, Some(embedded)))
     }
 
     fn assemble(
@@ -276,32 +244,16 @@ impl Store {
             .operation_timeout(Duration::from_secs(15))
             .build();
         let bulk = timeouts().read_timeout(Duration::from_mins(2)).build();
-        let answers = if embedded.is_some() {
-            Answers::in_doubt()
-        } else {
-            Answers::default()
-        };
+        let answers = if embedded.is_some() { Answers::in_doubt() } else { Answers::default() };
         let client = |timeouts| {
             let config = config.to_builder().timeout_config(timeouts);
             aws_sdk_s3::Client::from_conf(config.interceptor(answers.clone()).build())
         };
         // Only a bucket's own root: the folder's layout is that of distribution's filesystem driver.
-        let root = if embedded.is_some() {
-            ""
-        } else {
-            s3.rootdirectory.trim_matches('/')
-        };
-        let put = if embedded.is_some() {
-            PutOptions::default()
-        } else {
-            put_options(s3)
-        };
+        let root = if embedded.is_some() { "" } else { s3.rootdirectory.trim_matches('/') };
+        let put = if embedded.is_some() { PutOptions::default() } else { put_options(s3) };
         let endpoint = s3.regionendpoint.as_deref().unwrap_or_default();
-        let told = || {
-            ["storage.dev", "tigris.dev"]
-                .iter()
-                .any(|host| endpoint.contains(host))
-        };
+        let told = || ["storage.dev", "tigris.dev"].iter().any(|host| endpoint.contains(host));
         let is_tigris = embedded.is_none() && s3.tigris.unwrap_or_else(told);
         let lag = if is_tigris { LAG } else { Duration::ZERO };
         Self {
@@ -309,11 +261,7 @@ impl Store {
                 client: client(quick),
                 bulk: client(bulk),
                 bucket: bucket.to_owned(),
-                root: if root.is_empty() {
-                    String::new()
-                } else {
-                    format!("{root}/")
-                },
+                root: if root.is_empty() { String::new() } else { format!("{root}/") },
                 put,
                 part_size: s3.chunksize,
                 presign,
@@ -334,8 +282,8 @@ impl Store {
     }
 }
 
-/// What every client has in common. Checksums only where S3 demands them: otherwise the SDK sends
-/// `aws-chunked` bodies, which Tigris may store as the object's Content-Encoding.
+/// What every client has in common. Checksums only where S3 demands them: otherwise the SDK sends `aws-chunked` bodies,
+/// which Tigris may store as the object's Content-Encoding.
 fn base() -> Builder {
     let mut builder = aws_sdk_s3::Config::builder();
     builder.set_http_client(super::proxy::client());
@@ -345,11 +293,7 @@ fn base() -> Builder {
         .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
         .interceptor(ContentLength)
         // Exponential backoff with jitter, for 5xx, SlowDown and broken connections.
-        .retry_config(
-            RetryConfig::standard()
-                .with_max_attempts(4)
-                .with_max_backoff(Duration::from_secs(2)),
-        )
+        .retry_config(RetryConfig::standard().with_max_attempts(4).with_max_backoff(Duration::from_secs(2)))
 }
 
 fn timeouts() -> aws_smithy_types::timeout::TimeoutConfigBuilder {

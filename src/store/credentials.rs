@@ -14,13 +14,8 @@ const SEARCH: Duration = Duration::from_secs(5);
 const MOST_FOUND: usize = 300;
 
 /// Those of the AWS SDKs' default chain.
-pub(super) async fn found_credentials(
-    bucket: &str,
-) -> Result<SharedCredentialsProvider, ConnectError> {
-    let none = |found| ConnectError::NoCredentials {
-        bucket: bucket.to_owned(),
-        found,
-    };
+pub(super) async fn found_credentials(bucket: &str) -> Result<SharedCredentialsProvider, ConnectError> {
+    let none = |found| ConnectError::NoCredentials { bucket: bucket.to_owned(), found };
     let search = async {
         let mut defaults = aws_config::defaults(BehaviorVersion::latest());
         if let Some(client) = super::proxy::client() {
@@ -34,9 +29,8 @@ pub(super) async fn found_credentials(
                 // Its type has no name that the SDK's crates hand on. What is not found needs no further words, and
                 // lists every place that was looked at.
                 let kind = format!("{error:?}");
-                let is_absent = ["CredentialsNotLoaded", "ProviderTimedOut"]
-                    .iter()
-                    .any(|absent| kind.starts_with(absent));
+                let is_absent =
+                    ["CredentialsNotLoaded", "ProviderTimedOut"].iter().any(|absent| kind.starts_with(absent));
                 let found: String = causes(&error).chars().take(MOST_FOUND).collect();
                 Err(none((!is_absent).then_some(found)))
             }

@@ -65,16 +65,9 @@ pub(super) fn translate<E>(
 where
     E: ProvideErrorMetadata + std::error::Error + 'static,
 {
-    let status = error
-        .raw_response()
-        .map(|response| response.status().as_u16());
-    let code = error
-        .as_service_error()
-        .map(ProvideErrorMetadata::meta)
-        .and_then(ErrorMetadata::code);
-    if matches!(code, Some("NoSuchKey" | "NotFound" | "NoSuchUpload"))
-        || (status == Some(404) && code.is_none())
-    {
+    let status = error.raw_response().map(|response| response.status().as_u16());
+    let code = error.as_service_error().map(ProvideErrorMetadata::meta).and_then(ErrorMetadata::code);
+    if matches!(code, Some("NoSuchKey" | "NotFound" | "NoSuchUpload")) || (status == Some(404) && code.is_none()) {
         return None;
     }
     let cause = in_words(error);
@@ -97,7 +90,8 @@ pub(super) struct OtherRegion {
     pub(super) told: Option<String>,
 }
 
-/// What the answer to a HEAD tells of the region: 301 and 307 of AWS, and the 400 of stores that look at the region first (Garage).
+/// What the answer to a HEAD tells of the region: 301 and 307 of AWS, and the 400 of stores that look at the region
+/// first (Garage).
 pub(super) fn other_region<E>(error: &SdkError<E, HttpResponse>) -> Option<OtherRegion> {
     let response = error.raw_response()?;
     let told = response.headers().get("x-amz-bucket-region");
@@ -116,10 +110,9 @@ where
         Some((Some(code), Some(message))) => format!("it answered {code}: {message}"),
         Some((Some(code), None)) => format!("it answered {code}"),
         // The answer to a HEAD has no code, and the SDK's words for it say nothing.
-        Some(_) => error.raw_response().map_or_else(
-            || causes(error),
-            |response| format!("it answered {}", response.status()),
-        ),
+        Some(_) => {
+            error.raw_response().map_or_else(|| causes(error), |response| format!("it answered {}", response.status()))
+        }
         None => causes(error),
     }
 }
@@ -144,28 +137,19 @@ pub(super) enum Refusal {
 }
 
 /// What an SDK error says of a request's condition, if it is about that.
-pub(super) fn refusal<E>(
-    error: &SdkError<E, aws_sdk_s3::config::http::HttpResponse>,
-) -> Option<Refusal>
+pub(super) fn refusal<E>(error: &SdkError<E, aws_sdk_s3::config::http::HttpResponse>) -> Option<Refusal>
 where
     E: ProvideErrorMetadata,
 {
-    let status = error
-        .raw_response()
-        .map(|response| response.status().as_u16());
-    let code = error
-        .as_service_error()
-        .and_then(ProvideErrorMetadata::code);
+    let status = error.raw_response().map(|response| response.status().as_u16());
+    let code = error.as_service_error().and_then(ProvideErrorMetadata::code);
     match (status, code) {
-        (Some(412), _)
-        | (_, Some("PreconditionFailed" | "ConditionalRequestConflict" | "OperationAborted")) => {
+        (Some(412), _) | (_, Some("PreconditionFailed" | "ConditionalRequestConflict" | "OperationAborted")) => {
             Some(Refusal::Unmet)
         }
         (Some(501), _) | (_, Some("NotImplemented")) => Some(Refusal::Unknown),
         // A store that reads only headers that it knows. Without the condition, any other reason shows.
-        (Some(400 | 405), Some("InvalidArgument" | "InvalidRequest" | "MethodNotAllowed")) => {
-            Some(Refusal::Unknown)
-        }
+        (Some(400 | 405), Some("InvalidArgument" | "InvalidRequest" | "MethodNotAllowed")) => Some(Refusal::Unknown),
         _ => None,
     }
 }
@@ -178,8 +162,5 @@ pub(super) fn failure<E>(
 where
     E: ProvideErrorMetadata + std::error::Error + 'static,
 {
-    translate(operation, error).unwrap_or_else(|| StoreError::Unavailable {
-        operation,
-        cause: in_words(error),
-    })
+    translate(operation, error).unwrap_or_else(|| StoreError::Unavailable { operation, cause: in_words(error) })
 }

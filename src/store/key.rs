@@ -19,8 +19,8 @@ pub enum Key<'a> {
     Layer(&'a RepositoryName, &'a Digest),
     /// Says that the repository has the manifest; holds the digest.
     Revision(&'a RepositoryName, &'a Digest),
-    /// The directory of the repositories whose names begin with these components; empty, or ending
-    /// in a slash. Below it stand further components, and what begins with `_` is a repository's own.
+    /// The directory of the repositories whose names begin with these components; empty, or ending in a slash. Below it
+    /// stand further components, and what begins with `_` is a repository's own.
     Names(&'a str),
     /// Everything that a repository has.
     Repository(&'a RepositoryName),
@@ -37,8 +37,8 @@ pub enum Key<'a> {
     Tag(&'a RepositoryName, &'a Tag),
     /// Says that the tag once meant the manifest; holds the digest.
     TagHistory(&'a RepositoryName, &'a Tag, &'a Digest),
-    /// Says that the tag was pushed, where the bucket keeps no conditions; holds the digest. pounce's own, and not below
-    /// the tag's directory: whatever is there makes it be listed.
+    /// Says that the tag was pushed, where the bucket keeps no conditions; holds the digest. pounce's own, and not
+    /// below the tag's directory: whatever is there makes it be listed.
     TagPush(&'a RepositoryName, &'a Tag),
     /// The directory of the manifests whose subject is this digest. pounce's own.
     Referrers(&'a RepositoryName, &'a Digest),
@@ -48,8 +48,7 @@ pub enum Key<'a> {
     Uploads(&'a RepositoryName),
     /// The directory of an upload.
     Upload(&'a RepositoryName, &'a Uuid),
-    /// Bytes of an upload, under a random name of their own: an upload that was begun twice must not
-    /// mix with itself.
+    /// Bytes of an upload, under a random name of their own: an upload that was begun twice must not mix with itself.
     UploadData(&'a RepositoryName, &'a Uuid, &'a Uuid),
     /// The last bytes of a request that brought an upload to this offset, under a random name of their own. The farther
     /// an upload came, the earlier it is listed.
@@ -83,22 +82,13 @@ impl fmt::Display for Key<'_> {
             Self::Check(id) => write!(f, "_check/{id}/data"),
             Self::Blob(digest) => {
                 let hex = digest.hex();
-                write!(
-                    f,
-                    "blobs/{}/{}/{hex}/data",
-                    digest.algorithm().as_str(),
-                    &hex[..2]
-                )
+                write!(f, "blobs/{}/{}/{hex}/data", digest.algorithm().as_str(), &hex[..2])
             }
             Self::Layer(name, digest) => {
                 write!(f, "repositories/{name}/_layers/{}/link", Path(digest))
             }
             Self::Revision(name, digest) => {
-                write!(
-                    f,
-                    "repositories/{name}/_manifests/revisions/{}/link",
-                    Path(digest)
-                )
+                write!(f, "repositories/{name}/_manifests/revisions/{}/link", Path(digest))
             }
             Self::Names(components) => write!(f, "repositories/{components}"),
             Self::Repository(name) => write!(f, "repositories/{name}/_"),
@@ -112,28 +102,17 @@ impl fmt::Display for Key<'_> {
                 write!(f, "repositories/{name}/_manifests/tags/{tag}/index/")
             }
             Self::TagHistory(name, tag, digest) => {
-                write!(
-                    f,
-                    "repositories/{name}/_manifests/tags/{tag}/index/{}/link",
-                    Path(digest)
-                )
+                write!(f, "repositories/{name}/_manifests/tags/{tag}/index/{}/link", Path(digest))
             }
             Self::TagPush(name, tag) => {
                 write!(f, "repositories/{name}/_manifests/pushed/{tag}/link")
             }
             Self::Referrers(name, subject) => {
-                write!(
-                    f,
-                    "repositories/{name}/_manifests/referrers/{}/",
-                    Path(subject)
-                )
+                write!(f, "repositories/{name}/_manifests/referrers/{}/", Path(subject))
             }
             Self::Referrer(name, subject, digest) => {
                 let (subject, digest) = (Path(subject), Path(digest));
-                write!(
-                    f,
-                    "repositories/{name}/_manifests/referrers/{subject}/{digest}/descriptor"
-                )
+                write!(f, "repositories/{name}/_manifests/referrers/{subject}/{digest}/descriptor")
             }
             Self::Uploads(name) => write!(f, "repositories/{name}/_uploads/"),
             Self::Upload(name, id) => write!(f, "repositories/{name}/_uploads/{id}/"),
@@ -142,10 +121,7 @@ impl fmt::Display for Key<'_> {
             }
             Self::UploadTail(name, id, offset, own) => {
                 let left = u64::MAX - offset;
-                write!(
-                    f,
-                    "repositories/{name}/_uploads/{id}/chunk-{left:016x}-{own}"
-                )
+                write!(f, "repositories/{name}/_uploads/{id}/chunk-{left:016x}-{own}")
             }
             Self::UploadCancelled(name, id) => {
                 write!(f, "repositories/{name}/_uploads/{id}/cancelled")
@@ -198,27 +174,12 @@ mod tests {
         let root = "docker/registry/v2";
         let repository = format!("{root}/repositories/org/app");
         let expected = [
-            (
-                Key::Blob(&digest),
-                format!("{root}/blobs/sha256/e3/{hex}/data"),
-            ),
-            (
-                Key::Layer(&name, &digest),
-                format!("{repository}/_layers/sha256/{hex}/link"),
-            ),
-            (
-                Key::Revision(&name, &digest),
-                format!("{repository}/_manifests/revisions/sha256/{hex}/link"),
-            ),
+            (Key::Blob(&digest), format!("{root}/blobs/sha256/e3/{hex}/data")),
+            (Key::Layer(&name, &digest), format!("{repository}/_layers/sha256/{hex}/link")),
+            (Key::Revision(&name, &digest), format!("{repository}/_manifests/revisions/sha256/{hex}/link")),
             (Key::Tags(&name), format!("{repository}/_manifests/tags/")),
-            (
-                Key::Tag(&name, &tag),
-                format!("{repository}/_manifests/tags/v1/current/link"),
-            ),
-            (
-                Key::TagHistory(&name, &tag, &digest),
-                format!("{repository}/_manifests/tags/v1/index/sha256/{hex}/link"),
-            ),
+            (Key::Tag(&name, &tag), format!("{repository}/_manifests/tags/v1/current/link")),
+            (Key::TagHistory(&name, &tag, &digest), format!("{repository}/_manifests/tags/v1/index/sha256/{hex}/link")),
         ];
         for (key, path) in expected {
             assert_eq!(key.to_string(), path);

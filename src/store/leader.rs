@@ -1,8 +1,8 @@
 //! The leader of a bucket whose regions lag behind each other (Tigris, "Consistency"): what it is asked to write, to
 //! delete and to list is seen by whoever asks it; other regions follow, in about a second.
 //!
-//! Reads ask the nearest region, and the leader what that does not have. What this process has just written or
-//! deleted itself it reads from the leader, too: nearby, it could still be as it was.
+//! Reads ask the nearest region, and the leader what that does not have. What this process has just written or deleted
+//! itself it reads from the leader, too: nearby, it could still be as it was.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};

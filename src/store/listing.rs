@@ -26,11 +26,7 @@ impl Store {
     ///
     /// # Errors
     /// The bucket did not answer.
-    pub async fn children(
-        &self,
-        directory: Key<'_>,
-        limit: usize,
-    ) -> Result<BTreeSet<String>, StoreError> {
+    pub async fn children(&self, directory: Key<'_>, limit: usize) -> Result<BTreeSet<String>, StoreError> {
         self.children_within(directory, limit, &|_| true).await
     }
 
@@ -59,13 +55,9 @@ impl Store {
                 .set_continuation_token(token.clone())
                 .customize()
                 .mutate_request(at_leader(self.inner.lags));
-            let page = Box::pin(request.send())
-                .await
-                .map_err(|error| failure("ListObjectsV2", &error))?;
+            let page = Box::pin(request.send()).await.map_err(|error| failure("ListObjectsV2", &error))?;
             let prefixes = page.common_prefixes().iter();
-            let bytes = prefixes.filter_map(|common| {
-                Some(common.prefix()?.len().saturating_sub(prefix.len()) + EACH)
-            });
+            let bytes = prefixes.filter_map(|common| Some(common.prefix()?.len().saturating_sub(prefix.len()) + EACH));
             if !take(bytes.sum()) {
                 return Err(StoreError::Unavailable {
                     operation: "ListObjectsV2",
@@ -77,17 +69,15 @@ impl Store {
                 names.extend(name.map(|name| name.trim_end_matches('/').to_owned()));
             }
             // Some stores end with an empty one.
-            next = page
-                .next_continuation_token
-                .filter(|next| !next.is_empty() && token.as_ref() != Some(next));
+            next = page.next_continuation_token.filter(|next| !next.is_empty() && token.as_ref() != Some(next));
             if names.len() >= limit || next.is_none() {
                 return Ok(names);
             }
         }
     }
 
-    /// The objects below a directory key, in the order of their paths, after `after`; at most
-    /// `limit`, which is at most 1,000; and whether there are more.
+    /// The objects below a directory key, in the order of their paths, after `after`; at most `limit`, which is at most
+    /// 1,000; and whether there are more.
     ///
     /// # Errors
     /// The bucket did not answer.
@@ -108,19 +98,11 @@ impl Store {
             .max_keys(limit)
             .customize()
             .mutate_request(at_leader(self.inner.lags));
-        let page = Box::pin(request.send())
-            .await
-            .map_err(|error| failure("ListObjectsV2", &error))?;
+        let page = Box::pin(request.send()).await.map_err(|error| failure("ListObjectsV2", &error))?;
         let listed = page.contents().iter().filter_map(|object| {
             let path = object.key()?.strip_prefix(&prefix)?.to_owned();
-            let modified = object
-                .last_modified()
-                .and_then(|time| SystemTime::try_from(*time).ok());
-            Some(Listed {
-                path,
-                modified,
-                size: super::object::unsigned(object.size()),
-            })
+            let modified = object.last_modified().and_then(|time| SystemTime::try_from(*time).ok());
+            Some(Listed { path, modified, size: super::object::unsigned(object.size()) })
         });
         Ok((listed.collect(), page.is_truncated() == Some(true)))
     }

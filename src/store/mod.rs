@@ -1,8 +1,8 @@
 //! The bucket: the only state that pounce has, and the only thing that replicas share.
 //!
-//! One concrete [`Store`] over `aws-sdk-s3`, for Tigris, for any S3, and for the S3 server inside the
-//! process ([`embedded`]) that stands in when no storage is configured. Its seam for tests is the S3
-//! wire. "Not there" is a value here; the caller knows what was missing.
+//! One concrete [`Store`] over `aws-sdk-s3`, for Tigris, for any S3, and for the S3 server inside the process
+//! ([`embedded`]) that stands in when no storage is configured. Its seam for tests is the S3 wire. "Not there" is a
+//! value here; the caller knows what was missing.
 
 mod answers;
 mod body;
@@ -92,8 +92,8 @@ struct PutOptions {
 }
 
 impl Store {
-    /// The S3 server inside this process, where the bucket is a folder: its requests come in through
-    /// pounce's own listener.
+    /// The S3 server inside this process, where the bucket is a folder: its requests come in through pounce's own
+    /// listener.
     #[must_use]
     pub fn embedded(&self) -> Option<&Embedded> {
         self.inner.embedded.as_ref()
@@ -119,8 +119,6 @@ impl Store {
 
 impl fmt::Debug for Store {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Store")
-            .field("bucket", &self.inner.bucket)
-            .finish_non_exhaustive()
+        f.debug_struct("Store").field("bucket", &self.inner.bucket).finish_non_exhaustive()
     }
 }

@@ -54,8 +54,7 @@ impl Part {
     }
 }
 
-/// The size of the parts of a blob of `size` bytes, at least `configured`, such that they are at most
-/// 10,000.
+/// The size of the parts of a blob of `size` bytes, at least `configured`, such that they are at most 10,000.
 #[must_use]
 pub fn part_size(configured: u64, size: u64) -> u64 {
     const MIB: u64 = 1 << 20;
@@ -77,19 +76,11 @@ impl Store {
     ///
     /// # Errors
     /// The bucket did not answer.
-    pub async fn begin_filled(
-        &self,
-        key: Key<'_>,
-        filled_for: FilledFor,
-    ) -> Result<Multipart, StoreError> {
+    pub async fn begin_filled(&self, key: Key<'_>, filled_for: FilledFor) -> Result<Multipart, StoreError> {
         self.begin_marked(key, Some(filled_for)).await
     }
 
-    async fn begin_marked(
-        &self,
-        key: Key<'_>,
-        filled_for: Option<FilledFor>,
-    ) -> Result<Multipart, StoreError> {
+    async fn begin_marked(&self, key: Key<'_>, filled_for: Option<FilledFor>) -> Result<Multipart, StoreError> {
         let path = self.path(&key);
         let put = self.inner.put.clone();
         let request = self
@@ -106,37 +97,22 @@ impl Store {
             .set_acl(put.acl)
             .customize()
             .mutate_request(at_leader(self.inner.lags));
-        let begun = Box::pin(request.send())
-            .await
-            .map_err(|error| failure("CreateMultipartUpload", &error))?;
+        let begun = Box::pin(request.send()).await.map_err(|error| failure("CreateMultipartUpload", &error))?;
         let upload_id = begun.upload_id.unwrap_or_default();
-        Ok(Multipart {
-            store: self.clone(),
-            path,
-            upload_id,
-        })
+        Ok(Multipart { store: self.clone(), path, upload_id })
     }
 
     /// An upload that another process may have begun.
     #[must_use]
     pub fn resume(&self, key: Key<'_>, upload_id: String) -> Multipart {
-        Multipart {
-            store: self.clone(),
-            path: self.path(&key),
-            upload_id,
-        }
+        Multipart { store: self.clone(), path: self.path(&key), upload_id }
     }
 
     /// Writes a blob of exactly `len` bytes that fits into one request. The bytes were verified.
     ///
     /// # Errors
     /// The bucket did not take it.
-    pub async fn put_blob(
-        &self,
-        key: Key<'_>,
-        len: u64,
-        source: PartSource,
-    ) -> Result<(), StoreError> {
+    pub async fn put_blob(&self, key: Key<'_>, len: u64, source: PartSource) -> Result<(), StoreError> {
         self.put_marked(key, len, source, None).await
     }
 
@@ -162,11 +138,7 @@ impl Store {
         filled_for: Option<FilledFor>,
     ) -> Result<(), StoreError> {
         let put = self.inner.put.clone();
-        let client = if len <= SMALL {
-            &self.inner.client
-        } else {
-            &self.inner.bulk
-        };
+        let client = if len <= SMALL { &self.inner.client } else { &self.inner.bulk };
         let request = client
             .put_object()
             .bucket(&self.inner.bucket)
@@ -181,9 +153,7 @@ impl Store {
             .body(body(len, source))
             .customize()
             .mutate_request(at_leader(self.inner.lags));
-        Box::pin(request.send())
-            .await
-            .map_err(|error| failure("PutObject", &error))?;
+        Box::pin(request.send()).await.map_err(|error| failure("PutObject", &error))?;
         Ok(())
     }
 }
@@ -193,12 +163,7 @@ impl Multipart {
     ///
     /// # Errors
     /// The bucket did not take it.
-    pub async fn part(
-        &self,
-        number: i32,
-        len: u64,
-        source: PartSource,
-    ) -> Result<Option<Part>, StoreError> {
+    pub async fn part(&self, number: i32, len: u64, source: PartSource) -> Result<Option<Part>, StoreError> {
         let inner = &self.store.inner;
         let request = inner
             .bulk
@@ -225,8 +190,8 @@ impl Multipart {
         &self.upload_id
     }
 
-    /// The parts that the store has, in the order of their numbers, after number `after`, at most
-    /// `limit`; `None` when the upload is gone.
+    /// The parts that the store has, in the order of their numbers, after number `after`, at most `limit`; `None` when
+    /// the upload is gone.
     ///
     /// # Errors
     /// The bucket did not answer.
@@ -264,16 +229,14 @@ impl Multipart {
         }
     }
 
-    /// Makes the object appear, with these parts in the order of their numbers, where the key says
-    /// what its bytes are: an object that is there already is as good.
+    /// Makes the object appear, with these parts in the order of their numbers, where the key says what its bytes are:
+    /// an object that is there already is as good.
     ///
     /// # Errors
     /// The bucket did not do it.
     pub async fn complete(&self, parts: Vec<Part>) -> Result<(), StoreError> {
-        let unavailable = |cause: &str| StoreError::Unavailable {
-            operation: "CompleteMultipartUpload",
-            cause: cause.into(),
-        };
+        let unavailable =
+            |cause: &str| StoreError::Unavailable { operation: "CompleteMultipartUpload", cause: cause.into() };
         match self.try_complete(parts).await? {
             Completed::Done => Ok(()),
             Completed::Refused(error) => Err(error),
@@ -296,12 +259,7 @@ impl Multipart {
         parts.sort_by_key(|part| part.number);
         let parts = parts
             .into_iter()
-            .map(|part| {
-                CompletedPart::builder()
-                    .part_number(part.number)
-                    .e_tag(format!("\"{}\"", part.etag))
-                    .build()
-            })
+            .map(|part| CompletedPart::builder().part_number(part.number).e_tag(format!("\"{}\"", part.etag)).build())
             .collect();
         let inner = &self.store.inner;
         let request = inner
@@ -310,24 +268,15 @@ impl Multipart {
             .bucket(&inner.bucket)
             .key(&self.path)
             .upload_id(&self.upload_id)
-            .multipart_upload(
-                CompletedMultipartUpload::builder()
-                    .set_parts(Some(parts))
-                    .build(),
-            )
+            .multipart_upload(CompletedMultipartUpload::builder().set_parts(Some(parts)).build())
             .customize()
             .mutate_request(at_leader(inner.lags));
         let Err(error) = Box::pin(request.send()).await else {
             return Ok(Completed::Done);
         };
-        let code = error
-            .as_service_error()
-            .and_then(ProvideErrorMetadata::code);
+        let code = error.as_service_error().and_then(ProvideErrorMetadata::code);
         if matches!(code, Some("InvalidPart" | "InvalidPartOrder")) {
-            return Ok(Completed::Refused(failure(
-                "CompleteMultipartUpload",
-                &error,
-            )));
+            return Ok(Completed::Refused(failure("CompleteMultipartUpload", &error)));
         }
         translate("CompleteMultipartUpload", &error).map_or(Ok(Completed::Gone), Err)
     }
@@ -343,10 +292,7 @@ impl Multipart {
 
 /// A part without an `ETag` could be any part.
 pub(super) fn unnamed(operation: &'static str) -> StoreError {
-    StoreError::Unavailable {
-        operation,
-        cause: "the store did not name the part's ETag".into(),
-    }
+    StoreError::Unavailable { operation, cause: "the store did not name the part's ETag".into() }
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Single objects: look, read.
 //!
-//! The SDK's futures are some 15 KB each; they are boxed here, so that they do not become part of the
-//! future of every request, which a warm one would only carry around.
+//! The SDK's futures are some 15 KB each; they are boxed here, so that they do not become part of the future of every
+//! request, which a warm one would only carry around.
 
 use std::collections::HashMap;
 use std::time::{Duration, SystemTime};
@@ -37,11 +37,7 @@ impl Stored {
     /// An object that was written just now.
     #[must_use]
     pub const fn just_now(size: u64) -> Self {
-        Self {
-            size,
-            age: Duration::ZERO,
-            filled_for: None,
-        }
+        Self { size, age: Duration::ZERO, filled_for: None }
     }
 }
 
@@ -85,12 +81,7 @@ impl Store {
     pub async fn head(&self, key: Key<'_>) -> Result<Option<Stored>, StoreError> {
         let path = self.path(&key);
         let now = self.has_changed(&path);
-        let request = self
-            .inner
-            .client
-            .head_object()
-            .bucket(&self.inner.bucket)
-            .key(path);
+        let request = self.inner.client.head_object().bucket(&self.inner.bucket).key(path);
         let first = request.clone().customize().mutate_request(at_leader(now));
         let mut is_everywhere = true;
         let answer = match Box::pin(first.send()).await {
@@ -103,11 +94,7 @@ impl Store {
         match answer {
             Ok(head) => Ok(Some(Stored {
                 size: unsigned(head.content_length()),
-                age: if is_everywhere {
-                    self.age(system_time(head.last_modified()))
-                } else {
-                    Duration::ZERO
-                },
+                age: if is_everywhere { self.age(system_time(head.last_modified())) } else { Duration::ZERO },
                 filled_for: head.metadata().and_then(FilledFor::read),
             })),
             Err(error) => translate("HeadObject", &error).map_or(Ok(None), Err),
@@ -120,8 +107,7 @@ impl Store {
         let now = self.inner.answers.bucket_time();
         let age = modified.and_then(|modified| now.duration_since(modified).ok());
         // Both dates are cut to seconds.
-        age.unwrap_or_default()
-            .saturating_sub(Duration::from_secs(1))
+        age.unwrap_or_default().saturating_sub(Duration::from_secs(1))
     }
 
     /// Whether an object is there, whatever another region has just done to it.
@@ -171,12 +157,7 @@ impl Store {
         self.read(key, limit, false).await
     }
 
-    async fn read(
-        &self,
-        key: Key<'_>,
-        limit: u64,
-        now: bool,
-    ) -> Result<Option<Object>, StoreError> {
+    async fn read(&self, key: Key<'_>, limit: u64, now: bool) -> Result<Option<Object>, StoreError> {
         let mut attempts = 1;
         loop {
             match self.get_once(key, limit, now).await? {
@@ -185,10 +166,7 @@ impl Store {
                 // The SDK tries what has no answer again, and not what has half of one.
                 Read::Cut(_) if attempts < ATTEMPTS => attempts += 1,
                 Read::Cut(cause) => {
-                    return Err(StoreError::Unavailable {
-                        operation: "GetObject",
-                        cause,
-                    });
+                    return Err(StoreError::Unavailable { operation: "GetObject", cause });
                 }
             }
         }
@@ -197,12 +175,7 @@ impl Store {
     async fn get_once(&self, key: Key<'_>, limit: u64, now: bool) -> Result<Read, StoreError> {
         let path = self.path(&key);
         let now = self.inner.lags && now || self.has_changed(&path);
-        let request = self
-            .inner
-            .client
-            .get_object()
-            .bucket(&self.inner.bucket)
-            .key(&path);
+        let request = self.inner.client.get_object().bucket(&self.inner.bucket).key(&path);
         let first = request.clone().customize().mutate_request(at_leader(now));
         let answer = match Box::pin(first.send()).await {
             Err(error) if self.inner.lags && !now && translate("GetObject", &error).is_none() => {
@@ -214,10 +187,8 @@ impl Store {
             Ok(object) => object,
             Err(error) => return translate("GetObject", &error).map_or(Ok(Read::Absent), Err),
         };
-        let too_large = || StoreError::Corrupt {
-            key: path.clone(),
-            cause: format!("it is larger than {} MiB", limit >> 20),
-        };
+        let too_large =
+            || StoreError::Corrupt { key: path.clone(), cause: format!("it is larger than {} MiB", limit >> 20) };
         if unsigned(object.content_length()) > limit {
             return Err(too_large());
         }
@@ -238,25 +209,14 @@ impl Store {
             Err(error) if error.is::<LengthLimitError>() => return Err(too_large()),
             Err(error) => return Ok(Read::Cut(causes(&*error))),
         };
-        Ok(Read::Whole(Box::new(Object {
-            bytes,
-            media_type,
-            metadata,
-            etag,
-            modified,
-        })))
+        Ok(Read::Whole(Box::new(Object { bytes, media_type, metadata, etag, modified })))
     }
 
-    /// When distribution last used this bucket as a pull-through cache, if it ever did: it keeps a
-    /// schedule there then. Failing to find out is not worth failing for.
+    /// When distribution last used this bucket as a pull-through cache, if it ever did: it keeps a schedule there then.
+    /// Failing to find out is not worth failing for.
     pub async fn last_proxied(&self) -> Option<SystemTime> {
         let path = format!("{}scheduler-state.json", self.inner.root);
-        let request = self
-            .inner
-            .client
-            .head_object()
-            .bucket(&self.inner.bucket)
-            .key(path);
+        let request = self.inner.client.head_object().bucket(&self.inner.bucket).key(path);
         let found = Box::pin(request.send()).await.ok()?;
         system_time(found.last_modified())
     }
@@ -267,7 +227,5 @@ fn system_time(time: Option<&DateTime>) -> Option<SystemTime> {
 }
 
 pub(super) fn unsigned(length: Option<i64>) -> u64 {
-    length
-        .and_then(|length| u64::try_from(length).ok())
-        .unwrap_or(0)
+    length.and_then(|length| u64::try_from(length).ok()).unwrap_or(0)
 }

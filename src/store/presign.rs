@@ -33,12 +33,7 @@ impl Presigner {
     }
 
     pub(super) fn for_callers_host(redirect: &Redirect) -> Self {
-        Self {
-            life: redirect.expiry,
-            redirect_endpoint: None,
-            callers_host: true,
-            frames: Frames::default(),
-        }
+        Self { life: redirect.expiry, redirect_endpoint: None, callers_host: true, frames: Frames::default() }
     }
 }
 
@@ -58,34 +53,22 @@ impl Store {
         Ok(self.inner.presign.frames.keep(&url, digest))
     }
 
-    /// A URL for fetching an object, Range included. It refuses HEAD: each method has a signature of
-    /// its own. `base` is how the client reached pounce.
+    /// A URL for fetching an object, Range included. It refuses HEAD: each method has a signature of its own. `base` is
+    /// how the client reached pounce.
     ///
     /// # Errors
     /// There are no credentials to sign with.
     pub async fn presign(&self, key: Key<'_>, base: &Url) -> Result<String, StoreError> {
-        let unavailable = |cause: String| StoreError::Unavailable {
-            operation: "presigning GetObject",
-            cause,
-        };
+        let unavailable = |cause: String| StoreError::Unavailable { operation: "presigning GetObject", cause };
         let presigner = &self.inner.presign;
-        let config = PresigningConfig::expires_in(presigner.life)
-            .map_err(|error| unavailable(error.to_string()))?;
-        let mut request = self
-            .inner
-            .client
-            .get_object()
-            .bucket(&self.inner.bucket)
-            .key(self.path(&key))
-            .customize();
+        let config = PresigningConfig::expires_in(presigner.life).map_err(|error| unavailable(error.to_string()))?;
+        let mut request = self.inner.client.get_object().bucket(&self.inner.bucket).key(self.path(&key)).customize();
         if presigner.callers_host {
-            request = request.config_override(
-                aws_sdk_s3::Config::builder().endpoint_url(base.as_str().trim_end_matches('/')),
-            );
+            request = request
+                .config_override(aws_sdk_s3::Config::builder().endpoint_url(base.as_str().trim_end_matches('/')));
         }
-        let signed = Box::pin(request.presigned(config))
-            .await
-            .map_err(|error| failure("presigning GetObject", &error))?;
+        let signed =
+            Box::pin(request.presigned(config)).await.map_err(|error| failure("presigning GetObject", &error))?;
         let Some(front) = &presigner.redirect_endpoint else {
             return Ok(signed.uri().to_owned());
         };
@@ -94,13 +77,10 @@ impl Store {
     }
 }
 
-/// Puts another scheme, host and leading path before a signed URL's path and query. At Tigris, and
-/// behind any front that passes the bucket's own host on, the signature stays valid.
+/// Puts another scheme, host and leading path before a signed URL's path and query. At Tigris, and behind any front
+/// that passes the bucket's own host on, the signature stays valid.
 fn replace_front(signed: &Url, front: &WebUrl) -> String {
-    let query = signed
-        .query()
-        .map(|query| format!("?{query}"))
-        .unwrap_or_default();
+    let query = signed.query().map(|query| format!("?{query}")).unwrap_or_default();
     format!("{front}{}{query}", signed.path())
 }
 
@@ -110,16 +90,12 @@ mod tests {
 
     #[test]
     fn the_front_is_replaced_and_nothing_else() {
-        let signed =
-            Url::parse("https://bucket.t3.storage.dev/a/b%20c?X-Amz-Date=1&X-Amz-Signature=2")
-                .unwrap();
+        let signed = Url::parse("https://bucket.t3.storage.dev/a/b%20c?X-Amz-Date=1&X-Amz-Signature=2").unwrap();
         let front = |text: &str| replace_front(&signed, &text.parse().unwrap());
         assert_eq!(
             front("https://blobs.example.com"),
             "https://blobs.example.com/a/b%20c?X-Amz-Date=1&X-Amz-Signature=2"
         );
-        assert!(
-            front("http://localhost:9000/s3/").starts_with("http://localhost:9000/s3/a/b%20c?")
-        );
+        assert!(front("http://localhost:9000/s3/").starts_with("http://localhost:9000/s3/a/b%20c?"));
     }
 }

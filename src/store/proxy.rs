@@ -1,8 +1,8 @@
 //! How the SDK reaches a bucket where the environment names a proxy.
 //!
 //! Its default client reads `HTTPS_PROXY` and the like, and sends everything through the proxy that `NO_PROXY` does not
-//! except. What is on this machine is excepted here: the S3 of another pounce, and the address at which a container or an
-//! instance finds its credentials.
+//! except. What is on this machine is excepted here: the S3 of another pounce, and the address at which a container or
+//! an instance finds its credentials.
 
 use aws_sdk_s3::config::SharedHttpClient;
 use aws_smithy_http_client::proxy::ProxyConfig;
@@ -22,14 +22,9 @@ use crate::config::is_local;
 pub(super) fn client() -> Option<SharedHttpClient> {
     let names = ["HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY"];
     let is_set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-    let any = names
-        .iter()
-        .any(|name| is_set(name) || is_set(&name.to_ascii_lowercase()));
+    let any = names.iter().any(|name| is_set(name) || is_set(&name.to_ascii_lowercase()));
     any.then(|| {
-        SharedHttpClient::new(Client {
-            proxied: with(ProxyConfig::from_env()),
-            direct: with(ProxyConfig::disabled()),
-        })
+        SharedHttpClient::new(Client { proxied: with(ProxyConfig::from_env()), direct: with(ProxyConfig::disabled()) })
     })
 }
 
@@ -51,11 +46,7 @@ struct Client {
 }
 
 impl HttpClient for Client {
-    fn http_connector(
-        &self,
-        settings: &HttpConnectorSettings,
-        components: &RuntimeComponents,
-    ) -> SharedHttpConnector {
+    fn http_connector(&self, settings: &HttpConnectorSettings, components: &RuntimeComponents) -> SharedHttpConnector {
         SharedHttpConnector::new(Either {
             proxied: self.proxied.http_connector(settings, components),
             direct: self.direct.http_connector(settings, components),

@@ -1,8 +1,8 @@
 //! Moving an object that was uploaded under a name of its own to its final key.
 //!
-//! At Tigris that is a rename: metadata only, whatever the size. Elsewhere the store copies, in
-//! parallel parts where the object is large, and the original is deleted afterwards. Nothing can be
-//! read under the final key before all of it is there.
+//! At Tigris that is a rename: metadata only, whatever the size. Elsewhere the store copies, in parallel parts where
+//! the object is large, and the original is deleted afterwards. Nothing can be read under the final key before all of
+//! it is there.
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -16,12 +16,7 @@ use super::{Key, Multipart, Part, Store, StoreError, part_size};
 const RENAME: &str = "x-tigris-rename";
 
 /// What stays as it is in the path of a copy's source.
-const PATH: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'/')
-    .remove(b'-')
-    .remove(b'_')
-    .remove(b'.')
-    .remove(b'~');
+const PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
 /// How objects are copied where they cannot be renamed (`storage.s3.multipartcopy*`).
 #[derive(Clone, Copy, Debug)]
@@ -44,12 +39,7 @@ impl Store {
     ///
     /// # Errors
     /// The bucket did not do it. The object may then be at either key, or at both.
-    pub async fn relocate(
-        &self,
-        from: Key<'_>,
-        to: Key<'_>,
-        size: u64,
-    ) -> Result<bool, StoreError> {
+    pub async fn relocate(&self, from: Key<'_>, to: Key<'_>, size: u64) -> Result<bool, StoreError> {
         if self.inner.renames {
             return self.copy_whole(from, to, true).await;
         }
@@ -68,12 +58,7 @@ impl Store {
         Ok(copied)
     }
 
-    async fn copy_whole(
-        &self,
-        from: Key<'_>,
-        to: Key<'_>,
-        rename: bool,
-    ) -> Result<bool, StoreError> {
+    async fn copy_whole(&self, from: Key<'_>, to: Key<'_>, rename: bool) -> Result<bool, StoreError> {
         let put = self.inner.put.clone();
         let request = self
             .inner
@@ -103,25 +88,18 @@ impl Store {
     ///
     /// # Errors
     /// The bucket did not do it.
-    pub async fn copy_in_parts(
-        &self,
-        from: Key<'_>,
-        to: Key<'_>,
-        size: u64,
-        chunk: u64,
-    ) -> Result<bool, StoreError> {
+    pub async fn copy_in_parts(&self, from: Key<'_>, to: Key<'_>, size: u64, chunk: u64) -> Result<bool, StoreError> {
         let upload = self.begin(to).await?;
         let source = self.source(&from);
-        let parts: Result<Vec<Option<Part>>, StoreError> =
-            stream::iter((0..size.div_ceil(chunk)).zip(1_i32..))
-                .map(|(index, number)| {
-                    let (start, end) = (index * chunk, size.min((index + 1) * chunk));
-                    let range = format!("bytes={start}-{}", end - 1);
-                    Ok(upload.part_copy(number, end - start, &source, range))
-                })
-                .try_buffer_unordered(self.inner.copy.parallel)
-                .try_collect()
-                .await;
+        let parts: Result<Vec<Option<Part>>, StoreError> = stream::iter((0..size.div_ceil(chunk)).zip(1_i32..))
+            .map(|(index, number)| {
+                let (start, end) = (index * chunk, size.min((index + 1) * chunk));
+                let range = format!("bytes={start}-{}", end - 1);
+                Ok(upload.part_copy(number, end - start, &source, range))
+            })
+            .try_buffer_unordered(self.inner.copy.parallel)
+            .try_collect()
+            .await;
         let completed = match parts.map(|parts| parts.into_iter().collect::<Option<Vec<_>>>()) {
             Ok(Some(parts)) => upload.complete_copied(parts).await,
             Ok(None) => Ok(false),
@@ -143,8 +121,8 @@ impl Store {
 }
 
 impl Multipart {
-    /// Makes the object appear if the bucket copied what it was asked to: one that does not know ranges copies the whole
-    /// for each part.
+    /// Makes the object appear if the bucket copied what it was asked to: one that does not know ranges copies the
+    /// whole for each part.
     async fn complete_copied(&self, mut parts: Vec<Part>) -> Result<bool, StoreError> {
         parts.sort_by_key(|part| part.number);
         let sizes = |parts: &[Part]| -> Vec<u64> { parts.iter().map(|part| part.len).collect() };
@@ -164,13 +142,7 @@ impl Multipart {
     }
 
     /// Makes one part of `len` bytes from another object's; `None` when that object is not there.
-    async fn part_copy(
-        &self,
-        number: i32,
-        len: u64,
-        source: &str,
-        range: String,
-    ) -> Result<Option<Part>, StoreError> {
+    async fn part_copy(&self, number: i32, len: u64, source: &str, range: String) -> Result<Option<Part>, StoreError> {
         let inner = &self.store.inner;
         let request = inner
             .bulk

@@ -23,8 +23,8 @@ impl Store {
         self.delete_path(self.path(&key)).await
     }
 
-    /// Deletes an object if it still is the one that was read; `false` when it is another one. One that is not
-    /// there is fine. A store that does not know conditions deletes it always.
+    /// Deletes an object if it still is the one that was read; `false` when it is another one. One that is not there is
+    /// fine. A store that does not know conditions deletes it always.
     ///
     /// # Errors
     /// The bucket did not do it.
@@ -61,9 +61,9 @@ impl Store {
         }
     }
 
-    /// Aborts the multipart uploads below a directory key that were begun before `limit`, whoever began
-    /// them. Returns how many were aborted, or, in a `dry_run`, would be. Some stores list an upload only
-    /// by its whole key (`MinIO`): nothing is found there.
+    /// Aborts the multipart uploads below a directory key that were begun before `limit`, whoever began them. Returns
+    /// how many were aborted, or, in a `dry_run`, would be. Some stores list an upload only by its whole key (`MinIO`):
+    /// nothing is found there.
     ///
     /// # Errors
     /// The bucket did not list them, or did not abort one; the others are aborted all the same.
@@ -86,16 +86,12 @@ impl Store {
                 .set_upload_id_marker(id_marker)
                 .customize()
                 .mutate_request(at_leader(inner.lags));
-            let page = Box::pin(request.send())
-                .await
-                .map_err(|error| failure("ListMultipartUploads", &error))?;
+            let page = Box::pin(request.send()).await.map_err(|error| failure("ListMultipartUploads", &error))?;
             for upload in page.uploads() {
                 let (Some(key), Some(id)) = (upload.key(), upload.upload_id()) else {
                     continue;
                 };
-                let begun = upload
-                    .initiated()
-                    .and_then(|time| SystemTime::try_from(*time).ok());
+                let begun = upload.initiated().and_then(|time| SystemTime::try_from(*time).ok());
                 if begun.is_some_and(|begun| begun < limit) {
                     aborted += 1;
                     if !dry_run && let Err(error) = self.abort_path(key, id).await {
@@ -103,10 +99,8 @@ impl Store {
                     }
                 }
             }
-            (key_marker, id_marker) = (
-                page.next_key_marker().map(str::to_owned),
-                page.next_upload_id_marker().map(str::to_owned),
-            );
+            (key_marker, id_marker) =
+                (page.next_key_marker().map(str::to_owned), page.next_upload_id_marker().map(str::to_owned));
             if page.is_truncated() != Some(true) || key_marker.is_none() {
                 return failed.map_or(Ok(aborted), Err);
             }

@@ -1,5 +1,5 @@
-//! Objects of any size, as they come. One that breaks off goes on where it broke: its reader is mostly a client of
-//! the registry, which would have to begin anew.
+//! Objects of any size, as they come. One that breaks off goes on where it broke: its reader is mostly a client of the
+//! registry, which would have to begin anew.
 
 use std::io;
 
@@ -40,11 +40,7 @@ impl Store {
     ///
     /// # Errors
     /// The bucket did not answer.
-    pub async fn stream(
-        &self,
-        key: Key<'_>,
-        slice: Option<Slice>,
-    ) -> Result<Option<ObjectStream>, StoreError> {
+    pub async fn stream(&self, key: Key<'_>, slice: Option<Slice>) -> Result<Option<ObjectStream>, StoreError> {
         self.stream_from(key, slice, false).await
     }
 
@@ -52,11 +48,7 @@ impl Store {
     ///
     /// # Errors
     /// As [`stream`](Self::stream).
-    pub async fn stream_now(
-        &self,
-        key: Key<'_>,
-        slice: Option<Slice>,
-    ) -> Result<Option<ObjectStream>, StoreError> {
+    pub async fn stream_now(&self, key: Key<'_>, slice: Option<Slice>) -> Result<Option<ObjectStream>, StoreError> {
         self.stream_from(key, slice, self.inner.lags).await
     }
 
@@ -70,18 +62,8 @@ impl Store {
         let Some((pieces, size)) = self.open(&path, slice, now).await? else {
             return Ok(None);
         };
-        let left = slice.unwrap_or(Slice {
-            start: 0,
-            end: size,
-        });
-        let reading = Reading {
-            store: self.clone(),
-            path,
-            now,
-            pieces,
-            left,
-            resumes: RESUMES,
-        };
+        let left = slice.unwrap_or(Slice { start: 0, end: size });
+        let reading = Reading { store: self.clone(), path, now, pieces, left, resumes: RESUMES };
         let bytes = stream::unfold(Some(reading), |reading| async {
             let mut reading = reading?;
             match reading.next().await {
@@ -89,9 +71,7 @@ impl Store {
                 Err(error) => Some((Err(error), None)),
             }
         });
-        Ok(Some(ObjectStream {
-            bytes: bytes.boxed(),
-        }))
+        Ok(Some(ObjectStream { bytes: bytes.boxed() }))
     }
 
     /// The bytes of an object or of a part of it, and how many the bucket announces.
@@ -103,13 +83,7 @@ impl Store {
     ) -> Result<Option<(BoxStream<'static, io::Result<Bytes>>, u64)>, StoreError> {
         let range = slice.map(|slice| format!("bytes={}-{}", slice.start, slice.end - 1));
         let is_part = range.is_some();
-        let request = self
-            .inner
-            .bulk
-            .get_object()
-            .bucket(&self.inner.bucket)
-            .key(path)
-            .set_range(range);
+        let request = self.inner.bulk.get_object().bucket(&self.inner.bucket).key(path).set_range(range);
         let first = request.clone().customize().mutate_request(at_leader(now));
         let answer = match Box::pin(first.send()).await {
             Err(error) if self.inner.lags && !now && translate("GetObject", &error).is_none() => {

@@ -9,8 +9,7 @@ use super::object::Metadata;
 use super::{Key, Store, StoreError};
 use crate::oci::MediaType;
 
-/// When an object may be written. Some stores do not know conditions and write always: see
-/// [`Store::keeps_conditions`].
+/// When an object may be written. Some stores do not know conditions and write always: see [`Store::keeps_conditions`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Condition<'a> {
     /// In any case.
@@ -56,9 +55,7 @@ impl Store {
                 Condition::IfUnchanged(etag) => request.if_match(etag),
             };
             // What is written here is what replicas in other regions look for.
-            let request = request
-                .customize()
-                .mutate_request(at_leader(self.inner.lags));
+            let request = request.customize().mutate_request(at_leader(self.inner.lags));
             Box::pin(request.send())
         };
         let Err(error) = send(condition).await else {
@@ -71,9 +68,7 @@ impl Store {
             Some(Refusal::Unmet) => Ok(false),
             Some(Refusal::Unknown) => {
                 let written = send(Condition::Always).await;
-                written
-                    .map(|_| true)
-                    .map_err(|error| failure("PutObject", &error))
+                written.map(|_| true).map_err(|error| failure("PutObject", &error))
             }
             // What was to be unchanged is gone.
             None => translate("PutObject", &error).map_or(Ok(false), Err),

@@ -21,8 +21,8 @@ pub enum Outcome {
     Fill,
     /// From a fill that another request began.
     Follow,
-    /// From the upstream, past the bucket: a part that the fill does not have yet, or there was no room
-    /// to keep the blob.
+    /// From the upstream, past the bucket: a part that the fill does not have yet, or there was no room to keep the
+    /// blob.
     Pass,
     /// The client was sent to where the upstream keeps it.
     Redirect,
@@ -32,16 +32,8 @@ pub enum Outcome {
 
 impl Outcome {
     /// All of them, in their order.
-    const ALL: [Self; 8] = [
-        Self::Hit,
-        Self::Stale,
-        Self::Revalidated,
-        Self::Fill,
-        Self::Follow,
-        Self::Pass,
-        Self::Redirect,
-        Self::Stream,
-    ];
+    const ALL: [Self; 8] =
+        [Self::Hit, Self::Stale, Self::Revalidated, Self::Fill, Self::Follow, Self::Pass, Self::Redirect, Self::Stream];
 
     /// The word in the log.
     #[must_use]
@@ -184,11 +176,7 @@ impl Default for Metrics {
             "Requests whose ?ns= names a host without an upstream: these clients pull past this registry",
             unknown_hosts.clone(),
         );
-        registry.register(
-            "connections",
-            "Open connections of clients",
-            connections.clone(),
-        );
+        registry.register("connections", "Open connections of clients", connections.clone());
         registry.register(
             "tasks",
             "What the process is at: a few, and one or two for each connection and fill",
@@ -199,32 +187,12 @@ impl Default for Metrics {
             "Work that outlives its request: what is being copied, written or asked for",
             background.clone(),
         );
-        registry.register(
-            "answers",
-            "Manifests and blobs, by how they were answered",
-            answers.clone(),
-        );
-        registry.register(
-            "upstream_requests",
-            "Requests to the upstream",
-            upstream.clone(),
-        );
-        registry.register(
-            "fills",
-            "Blobs copied from the upstream to the bucket",
-            fills.clone(),
-        );
+        registry.register("answers", "Manifests and blobs, by how they were answered", answers.clone());
+        registry.register("upstream_requests", "Requests to the upstream", upstream.clone());
+        registry.register("fills", "Blobs copied from the upstream to the bucket", fills.clone());
         registry.register("fills_active", "Blobs being copied", filling.clone());
-        registry.register(
-            "blob_bytes",
-            "Bytes of blobs sent through pounce to clients",
-            blob_bytes.clone(),
-        );
-        registry.register(
-            "filled_bytes",
-            "Bytes of blobs read from the upstream",
-            filled_bytes.clone(),
-        );
+        registry.register("blob_bytes", "Bytes of blobs sent through pounce to clients", blob_bytes.clone());
+        registry.register("filled_bytes", "Bytes of blobs read from the upstream", filled_bytes.clone());
         Self {
             registry,
             manifests: Outcomes::new(&answers, "manifest"),
@@ -267,11 +235,7 @@ impl Metrics {
     /// A fill ended.
     pub fn fill_ends(&self, stored: bool) {
         self.filling.dec();
-        self.fills
-            .get_or_create(&Ended {
-                result: if stored { "stored" } else { "failed" },
-            })
-            .inc();
+        self.fills.get_or_create(&Ended { result: if stored { "stored" } else { "failed" } }).inc();
     }
 
     /// A password was compared.

@@ -1,7 +1,7 @@
 //! What an upstream's answer other than success means.
 //!
-//! Only a registry can say that something is gone. A 404 may also come from an ingress without a backend,
-//! from a bucket, or from a web site at a wrong address; such an answer says nothing about content.
+//! Only a registry can say that something is gone. A 404 may also come from an ingress without a backend, from a
+//! bucket, or from a web site at a wrong address; such an answer says nothing about content.
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -24,8 +24,8 @@ const MAX_REFUSAL: usize = 64 << 10;
 const READ: Duration = Duration::from_secs(5);
 /// How many characters of a refusal the log shows.
 const SHOWN: usize = 80;
-/// How long the upstream is known to answer `/v2/` as a registry does, and not to. A yes counts for the
-/// requests of a moment only: what stands in front of a registry may answer in its place at any time.
+/// How long the upstream is known to answer `/v2/` as a registry does, and not to. A yes counts for the requests of a
+/// moment only: what stands in front of a registry may answer in its place at any time.
 const YES_LIFE: Duration = Duration::from_secs(2);
 const NO_LIFE: Duration = Duration::from_mins(1);
 /// What a registry calls itself in its answers (distribution, "API Version Check").
@@ -37,12 +37,7 @@ pub(super) struct Greeted(Mutex<Option<(Instant, bool)>>);
 
 impl Session {
     /// The response, if it is an answer to what was asked.
-    pub(super) async fn judge(
-        &self,
-        response: Response,
-        ask: &Ask,
-        hop: &Hop,
-    ) -> Result<Response, UpstreamError> {
+    pub(super) async fn judge(&self, response: Response, ask: &Ask, hop: &Hop) -> Result<Response, UpstreamError> {
         let status = response.status();
         let is_answer = status.is_success()
             || (ask.stays && status.is_redirection())
@@ -65,10 +60,7 @@ impl Session {
         // A page is never a registry's, whatever stands in front of it adds to its headers.
         let may_be = !refusal.is_page();
         let is_greeting = ask.call == UpstreamCall::Support;
-        if refusal.is_oci()
-            || (may_be && names_itself)
-            || (may_be && !is_greeting && self.is_registry().await)
-        {
+        if refusal.is_oci() || (may_be && names_itself) || (may_be && !is_greeting && self.is_registry().await) {
             return UpstreamError::NotFound;
         }
         UpstreamError::Unrecognized(refusal.to_string())
@@ -86,8 +78,8 @@ impl Session {
         self.metrics.upstream(UpstreamCall::Support);
         let response = self.http.get(url).timeout(READ).send().await;
         let is = response.is_ok_and(|response| {
-            let challenged = response.status() == StatusCode::UNAUTHORIZED
-                && Challenge::of(response.headers()).is_some();
+            let challenged =
+                response.status() == StatusCode::UNAUTHORIZED && Challenge::of(response.headers()).is_some();
             (response.status().is_success() || challenged) && names_itself(&response)
         });
         *greeted = Some((Instant::now(), is));
@@ -95,8 +87,8 @@ impl Session {
     }
 }
 
-/// A HEAD that is answered in this way says nothing about what a GET would get: not every registry, and no
-/// URL that was signed for GET, answers HEAD.
+/// A HEAD that is answered in this way says nothing about what a GET would get: not every registry, and no URL that was
+/// signed for GET, answers HEAD.
 fn refuses_head(status: StatusCode) -> bool {
     let asks_for_more = matches!(status.as_u16(), 401 | 407 | 408 | 429);
     status == StatusCode::NOT_IMPLEMENTED || (status.is_client_error() && !asks_for_more)
@@ -110,14 +102,11 @@ fn names_itself(response: &Response) -> bool {
     header(response, API_VERSION).is_some_and(|text| text.trim_start().starts_with("registry/"))
 }
 
-/// What a host says that the upstream redirects to. What a storage says is not the registry's word on what
-/// there is, or on which clients may have it; what another registry says is.
+/// What a host says that the upstream redirects to. What a storage says is not the registry's word on what there is, or
+/// on which clients may have it; what another registry says is.
 async fn of_elsewhere(response: Response) -> UpstreamError {
     let status = response.status();
-    let wants_token = matches!(
-        Challenge::of(response.headers()),
-        Some(Challenge::Bearer { .. })
-    );
+    let wants_token = matches!(Challenge::of(response.headers()), Some(Challenge::Bearer { .. }));
     let names_itself = names_itself(&response);
     let refusal = Refusal::read(response).await;
     let is_registry = wants_token || refusal.is_oci() || (names_itself && !refusal.is_page());
@@ -141,14 +130,10 @@ pub(super) fn describe_status(response: &Response, source: &Source, what: &str) 
     match status.as_u16() {
         404 | 410 => UpstreamError::NotFound,
         401 | 403 => denied(source, format!("{status} {what}")),
-        429 => UpstreamError::TooManyRequests {
-            retry_after: retry_after(response.headers()),
-        },
-        // A plain request to a TLS port, or a request that it does not support: nothing that another
-        // attempt would change.
-        400 | 405 | 406 | 416 | 501 => {
-            UpstreamError::Invalid(format!("it answered {status} {what}"))
-        }
+        429 => UpstreamError::TooManyRequests { retry_after: retry_after(response.headers()) },
+        // A plain request to a TLS port, or a request that it does not support: nothing that another attempt would
+        // change.
+        400 | 405 | 406 | 416 | 501 => UpstreamError::Invalid(format!("it answered {status} {what}")),
         _ => UpstreamError::Unavailable(format!("it answered {status} {what}")),
     }
 }
@@ -177,11 +162,7 @@ impl Refusal {
         let media_type = header(&response, CONTENT_TYPE.as_str()).unwrap_or_default();
         let media_type = media_type.to_owned();
         let body = tokio::time::timeout(READ, read_limited(response, MAX_REFUSAL)).await;
-        Self {
-            status,
-            media_type,
-            body: body.ok().and_then(Result::ok).unwrap_or_default(),
-        }
+        Self { status, media_type, body: body.ok().and_then(Result::ok).unwrap_or_default() }
     }
 
     /// Whether it is a registry's (spec, "Error Codes"): JSON with `errors`, each with a `code`.
@@ -236,10 +217,7 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     let after = match text.parse() {
         Ok(seconds) => Duration::from_secs(seconds),
-        Err(_) => httpdate::parse_http_date(text)
-            .ok()?
-            .duration_since(std::time::SystemTime::now())
-            .ok()?,
+        Err(_) => httpdate::parse_http_date(text).ok()?.duration_since(std::time::SystemTime::now()).ok()?,
     };
     Some(after.min(Duration::from_hours(1)))
 }

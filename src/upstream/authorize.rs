@@ -1,5 +1,5 @@
-//! Meeting what a host demands before it answers: the upstream with pounce's credentials, and hosts that
-//! it redirects to anonymously.
+//! Meeting what a host demands before it answers: the upstream with pounce's credentials, and hosts that it redirects
+//! to anonymously.
 
 use std::time::Duration;
 
@@ -18,9 +18,9 @@ use crate::telemetry::UpstreamCall;
 /// Of how many hosts that upstreams redirect to the demands are known, and for how long.
 const MAX_HOSTS: u64 = 64;
 const HOST_LIFE: Duration = Duration::from_hours(1);
-/// How long a refusal that fresh credentials did not change is the last word on what was asked for, and on a
-/// scope in which nothing was allowed since; and of how many of them: a forbidden repository must not cost a
-/// token, or a run of the credential helper, a request.
+/// How long a refusal that fresh credentials did not change is the last word on what was asked for, and on a scope in
+/// which nothing was allowed since; and of how many of them: a forbidden repository must not cost a token, or a run of
+/// the credential helper, a request.
 const BELIEVED: Duration = Duration::from_secs(30);
 const MAX_BELIEVED: u64 = 4096;
 /// How long a scope in which something was allowed is known.
@@ -55,19 +55,13 @@ impl Demands {
         Self {
             home: RwLock::new(None),
             elsewhere: timed(MAX_HOSTS, HOST_LIFE).build(),
-            believed: Cache::builder()
-                .max_capacity(MAX_BELIEVED)
-                .time_to_live(BELIEVED)
-                .build(),
-            allowed: Cache::builder()
-                .max_capacity(MAX_BELIEVED)
-                .time_to_live(ALLOWED)
-                .build(),
+            believed: Cache::builder().max_capacity(MAX_BELIEVED).time_to_live(BELIEVED).build(),
+            allowed: Cache::builder().max_capacity(MAX_BELIEVED).time_to_live(ALLOWED).build(),
         }
     }
 
-    /// Fresh credentials are refused. Where something else was allowed, that is one resource's matter, and the
-    /// next refusal may be that of a token which has died.
+    /// Fresh credentials are refused. Where something else was allowed, that is one resource's matter, and the next
+    /// refusal may be that of a token which has died.
     async fn believe(&self, key: &str, hop: &Hop) {
         self.believed.insert(resource_key(key, hop), ()).await;
         if self.allowed.remove(key).await.is_none() {
@@ -112,17 +106,13 @@ impl Demands {
 }
 
 impl Session {
-    /// Sends a request to one host with what it demanded last, and once more if it demands something
-    /// else, or if what was sent seems to have expired. A demand is remembered only once it was met with
-    /// success.
+    /// Sends a request to one host with what it demanded last, and once more if it demands something else, or if what
+    /// was sent seems to have expired. A demand is remembered only once it was met with success.
     pub(super) async fn authorized(&self, ask: &Ask, hop: &Hop) -> Result<Response, UpstreamError> {
         let known = self.demands.known(hop).await;
-        // A realm that cannot be asked any more may be out of date: without a token the host says what it
-        // demands today.
-        let sent = self
-            .credential(ask, hop, known.as_ref())
-            .await
-            .unwrap_or(Credential::Nothing);
+        // A realm that cannot be asked any more may be out of date: without a token the host says what it demands
+        // today.
+        let sent = self.credential(ask, hop, known.as_ref()).await.unwrap_or(Credential::Nothing);
         let response = self.once(ask, hop, &sent).await?;
         let demand = match response.status() {
             // Some proxies take the challenge of an expired token away.
@@ -161,16 +151,9 @@ impl Session {
         Ok(response)
     }
 
-    /// A request was refused: whether other credentials than those that were sent may help. Tokens that
-    /// may have died are forgotten.
-    async fn may_change(
-        &self,
-        sent: &Credential,
-        demand: &Challenge,
-        is_known: bool,
-        hop: &Hop,
-        key: &str,
-    ) -> bool {
+    /// A request was refused: whether other credentials than those that were sent may help. Tokens that may have died
+    /// are forgotten.
+    async fn may_change(&self, sent: &Credential, demand: &Challenge, is_known: bool, hop: &Hop, key: &str) -> bool {
         if is_known && self.demands.are_believed(key, hop) {
             return false;
         }
@@ -190,12 +173,7 @@ impl Session {
     }
 
     /// What meets a demand.
-    async fn credential(
-        &self,
-        ask: &Ask,
-        hop: &Hop,
-        demand: Option<&Challenge>,
-    ) -> Result<Credential, UpstreamError> {
+    async fn credential(&self, ask: &Ask, hop: &Hop, demand: Option<&Challenge>) -> Result<Credential, UpstreamError> {
         match demand {
             Some(Challenge::Basic) if hop.is_home => Ok(match self.credentials.get().await? {
                 Some(credentials) => Credential::Basic(credentials),
@@ -219,19 +197,12 @@ impl Session {
     }
 
     /// A token from the upstream's realm, for pounce's credentials.
-    async fn fetch_own_token(
-        &self,
-        challenge: &Challenge,
-        scope: &str,
-        hop: &Hop,
-    ) -> Result<Token, UpstreamError> {
+    async fn fetch_own_token(&self, challenge: &Challenge, scope: &str, hop: &Hop) -> Result<Token, UpstreamError> {
         let credentials = self.credentials.get().await?;
         let fetched = self.fetch_token(challenge, scope, hop, credentials.as_ref());
         match (fetched.await, &credentials) {
             // Those of a helper may have been good for some hours only.
-            (Err(UpstreamError::Denied { .. }), Some(refused))
-                if self.credentials.renew(refused).await =>
-            {
+            (Err(UpstreamError::Denied { .. }), Some(refused)) if self.credentials.renew(refused).await => {
                 let fresh = self.credentials.get().await?;
                 let fetched = self.fetch_token(challenge, scope, hop, fresh.as_ref());
                 fetched.await
@@ -253,30 +224,22 @@ impl Session {
             follows: &self.follows,
             stays: &self.http,
             least_scheme: hop.url.scheme(),
-            source: if hop.is_home {
-                &self.credentials
-            } else {
-                &nowhere
-            },
+            source: if hop.is_home { &self.credentials } else { &nowhere },
         };
         realm.fetch(challenge, scope, credentials).await
     }
 }
 
-/// The scope to ask a token for. A challenge that was met before names another repository's, so the
-/// request's own is what counts.
+/// The scope to ask a token for. A challenge that was met before names another repository's, so the request's own is
+/// what counts.
 fn scope(challenge: &Challenge, ask: &Ask, hop: &Hop) -> String {
-    let own = if hop.is_home {
-        ask.scope.clone()
-    } else {
-        repository_scope(&hop.url).unwrap_or_default()
-    };
+    let own = if hop.is_home { ask.scope.clone() } else { repository_scope(&hop.url).unwrap_or_default() };
     match challenge {
-        // The scope in a challenge may be spelled in the registry's own way; for this very
-        // repository it is taken as it stands.
-        Challenge::Bearer {
-            scope: Some(scope), ..
-        } if scope.starts_with(own.trim_end_matches("pull")) => scope.clone(),
+        // The scope in a challenge may be spelled in the registry's own way; for this very repository it is taken as it
+        // stands.
+        Challenge::Bearer { scope: Some(scope), .. } if scope.starts_with(own.trim_end_matches("pull")) => {
+            scope.clone()
+        }
         _ => own,
     }
 }
@@ -284,11 +247,7 @@ fn scope(challenge: &Challenge, ask: &Ask, hop: &Hop) -> String {
 /// What a token is kept by: the upstream's own by scope, others by their host, too.
 fn token_key(challenge: &Challenge, ask: &Ask, hop: &Hop) -> String {
     let scope = scope(challenge, ask, hop);
-    if hop.is_home {
-        scope
-    } else {
-        format!("{} {scope}", origin(&hop.url))
-    }
+    if hop.is_home { scope } else { format!("{} {scope}", origin(&hop.url)) }
 }
 
 /// One resource of what a token is for.
@@ -306,6 +265,5 @@ fn repository_scope(url: &Url) -> Option<String> {
     let mut parts = path.rsplitn(3, '/').skip(1);
     let kind = parts.next()?;
     let name = parts.next()?;
-    matches!(kind, "manifests" | "blobs" | "tags" | "referrers")
-        .then(|| format!("repository:{name}:pull"))
+    matches!(kind, "manifests" | "blobs" | "tags" | "referrers").then(|| format!("repository:{name}:pull"))
 }

@@ -25,8 +25,8 @@ pub struct UpstreamBlob {
 }
 
 impl Upstream {
-    /// Begins to fetch a blob; returns when its headers are here. Of a part that was asked for, the
-    /// beginning comes, or, from an upstream that knows no ranges, the whole.
+    /// Begins to fetch a blob; returns when its headers are here. Of a part that was asked for, the beginning comes,
+    /// or, from an upstream that knows no ranges, the whole.
     ///
     /// No `If-Range` goes along: what a digest names never changes, and the whole is verified.
     ///
@@ -43,17 +43,14 @@ impl Upstream {
         if let Some(part) = part {
             let range = format!("bytes={}-{}", part.start, part.end - 1);
             // Digits are valid.
-            ask.headers
-                .extend(HeaderValue::from_str(&range).map(|value| (RANGE, value)));
+            ask.headers.extend(HeaderValue::from_str(&range).map(|value| (RANGE, value)));
         }
         let response = within(self.stall, self.session.send(&ask)).await?;
         let (size, part) = match (response.status(), part) {
             (StatusCode::PARTIAL_CONTENT, Some(asked)) => {
                 let (slice, size) = content_range(&response)
                     .filter(|(slice, _)| slice.start == asked.start && slice.end <= asked.end)
-                    .ok_or_else(|| {
-                        UpstreamError::Invalid("it sent another range than was asked for".into())
-                    })?;
+                    .ok_or_else(|| UpstreamError::Invalid("it sent another range than was asked for".into()))?;
                 (Some(size), Some(slice))
             }
             (StatusCode::PARTIAL_CONTENT, None) => {
@@ -70,12 +67,7 @@ impl Upstream {
             let piece = within(stall, next).await?;
             Ok(piece.map(|piece| (piece, pieces)))
         });
-        Ok(UpstreamBlob {
-            size,
-            part,
-            is_html,
-            bytes: bytes.boxed(),
-        })
+        Ok(UpstreamBlob { size, part, is_html, bytes: bytes.boxed() })
     }
 
     /// A blob's size, of an upstream that answers no HEAD for it. What comes of the blob is dropped.
@@ -97,16 +89,12 @@ impl Upstream {
         Ok(blob.size)
     }
 
-    /// Where the upstream sends its own clients for a blob; `None` if it serves the blob itself, or in a
-    /// way that pounce's clients could not follow.
+    /// Where the upstream sends its own clients for a blob; `None` if it serves the blob itself, or in a way that
+    /// pounce's clients could not follow.
     ///
     /// # Errors
     /// See [`UpstreamError`].
-    pub async fn blob_location(
-        &self,
-        name: &RepositoryName,
-        digest: &Digest,
-    ) -> Result<Option<Url>, UpstreamError> {
+    pub async fn blob_location(&self, name: &RepositoryName, digest: &Digest) -> Result<Option<Url>, UpstreamError> {
         let path = format!("blobs/{digest}");
         let mut ask = self.ask(UpstreamCall::GetBlob, Method::GET, name, &path)?;
         ask.stays = true;
@@ -131,8 +119,7 @@ impl Upstream {
     }
 }
 
-/// `Content-Range: bytes 0-99/1000` (RFC 9110, section 14.4). One that does not tell the size is of no
-/// use here.
+/// `Content-Range: bytes 0-99/1000` (RFC 9110, section 14.4). One that does not tell the size is of no use here.
 fn content_range(response: &Response) -> Option<(Slice, u64)> {
     let text = header(response, CONTENT_RANGE.as_str())?;
     let (range, size) = text.trim().strip_prefix("bytes ")?.split_once('/')?;
@@ -144,9 +131,6 @@ fn content_range(response: &Response) -> Option<(Slice, u64)> {
 
 /// Whether an answer is a web page: a login, or that of something in front of the upstream.
 pub(super) fn is_html(response: &Response) -> bool {
-    header(response, CONTENT_TYPE.as_str()).is_some_and(|text| {
-        text.trim_start()
-            .to_ascii_lowercase()
-            .starts_with("text/html")
-    })
+    header(response, CONTENT_TYPE.as_str())
+        .is_some_and(|text| text.trim_start().to_ascii_lowercase().starts_with("text/html"))
 }

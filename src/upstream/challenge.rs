@@ -1,5 +1,5 @@
-//! `WWW-Authenticate` (RFC 9110, section 11.6.1), as far as registries use it: Basic, and Bearer with
-//! the parameters of the distribution token specification.
+//! `WWW-Authenticate` (RFC 9110, section 11.6.1), as far as registries use it: Basic, and Bearer with the parameters of
+//! the distribution token specification.
 
 use std::collections::HashMap;
 
@@ -22,8 +22,8 @@ pub(super) enum Challenge {
 }
 
 impl Challenge {
-    /// The challenge of a response that pounce can meet, if there is one: Bearer before Basic, in
-    /// whichever line it stands.
+    /// The challenge of a response that pounce can meet, if there is one: Bearer before Basic, in whichever line it
+    /// stands.
     pub(super) fn of(headers: &HeaderMap) -> Option<Self> {
         let lines = headers.get_all(WWW_AUTHENTICATE).iter();
         Self::best(lines.map(|value| String::from_utf8_lossy(value.as_bytes())))
@@ -89,8 +89,8 @@ fn challenges(value: &str) -> Vec<(String, HashMap<String, String>)> {
     }
 }
 
-/// A parameter's value, quoted or not, and what comes behind it. One without quotes ends with the list's
-/// element, with a blank, or at `separator`.
+/// A parameter's value, quoted or not, and what comes behind it. One without quotes ends with the list's element, with
+/// a blank, or at `separator`.
 pub(super) fn parameter(text: &str, separator: char) -> (String, &str) {
     let Some(quoted) = text.strip_prefix('"') else {
         let ends = [separator, ',', ' ', '\t'];
@@ -118,11 +118,7 @@ mod tests {
     }
 
     fn bearer(realm: &str, service: Option<&str>, scope: Option<&str>) -> Challenge {
-        Challenge::Bearer {
-            realm: realm.into(),
-            service: service.map(Into::into),
-            scope: scope.map(Into::into),
-        }
+        Challenge::Bearer { realm: realm.into(), service: service.map(Into::into), scope: scope.map(Into::into) }
     }
 
     #[test]
@@ -135,20 +131,14 @@ mod tests {
         );
         assert_eq!(parse(hub), Some(expected));
         assert_eq!(parse("Basic realm=\"x\""), Some(Challenge::Basic));
-        assert_eq!(
-            parse("bearer REALM=https://a/b , service = c"),
-            Some(bearer("https://a/b", Some("c"), None))
-        );
+        assert_eq!(parse("bearer REALM=https://a/b , service = c"), Some(bearer("https://a/b", Some("c"), None)));
     }
 
     #[test]
     fn several_schemes_and_escapes() {
         let both = r#"Basic realm="a, b", Bearer realm="https://a/\"b""#;
         assert_eq!(parse(both), Some(bearer("https://a/\"b", None, None)));
-        assert_eq!(
-            parse("Negotiate abc==, Basic realm=x"),
-            Some(Challenge::Basic)
-        );
+        assert_eq!(parse("Negotiate abc==, Basic realm=x"), Some(Challenge::Basic));
     }
 
     #[test]
@@ -164,25 +154,12 @@ mod tests {
         // A realm that leads nowhere does not hide a password that would do.
         let lines = "Bearer realm=\"/token\"\nBasic realm=x";
         assert_eq!(parse(lines), Some(Challenge::Basic));
-        assert_eq!(
-            parse("Bearer realm=\"/token\""),
-            Some(bearer("/token", None, None))
-        );
+        assert_eq!(parse("Bearer realm=\"/token\""), Some(bearer("/token", None, None)));
     }
 
     #[test]
     fn nonsense_is_no_challenge() {
-        for value in [
-            "",
-            ",,,",
-            "=",
-            "Bearer",
-            "Bearer service=x",
-            "Digest realm=x",
-            "Bearer realm",
-            "\"",
-            "é=\"é",
-        ] {
+        for value in ["", ",,,", "=", "Bearer", "Bearer service=x", "Digest realm=x", "Bearer realm", "\"", "é=\"é"] {
             assert_eq!(parse(value), None, "{value}");
         }
     }

@@ -1,8 +1,8 @@
 //! Which upstream a repository is pulled from.
 //!
-//! A repository of the default upstream has its name there; one of any other upstream has that one's
-//! host before it, here and in the bucket, so that two upstreams never mix. Clients name the host in
-//! either of two ways: as the first component of the name, or in containerd's `?ns=`.
+//! A repository of the default upstream has its name there; one of any other upstream has that one's host before it,
+//! here and in the bucket, so that two upstreams never mix. Clients name the host in either of two ways: as the first
+//! component of the name, or in containerd's `?ns=`.
 
 use std::sync::Arc;
 
@@ -52,27 +52,16 @@ impl Upstreams {
             let component = host.component();
             let metrics = Arc::clone(metrics);
             let upstream = Upstream::new(remote, Some(component.clone()), stall, metrics)?;
-            named.push(Named {
-                upstream: Arc::new(upstream),
-                host,
-                component,
-            });
+            named.push(Named { upstream: Arc::new(upstream), host, component });
         }
         let plain = if proxy.remoteurl.is_some() {
             let upstream = Upstream::new(&proxy.own(), None, stall, Arc::clone(metrics))?;
             let hosts = proxy.default_hosts();
-            Some(Plain {
-                upstream: Arc::new(upstream),
-                hosts,
-            })
+            Some(Plain { upstream: Arc::new(upstream), hosts })
         } else {
             None
         };
-        Ok(Self {
-            plain,
-            named,
-            names: proxy.host_names(),
-        })
+        Ok(Self { plain, named, names: proxy.host_names() })
     }
 
     /// The upstream of a repository, if there is one.
@@ -84,8 +73,8 @@ impl Upstreams {
         }
     }
 
-    /// The repository that a client means by `name`, to which it adds that its reference begins with
-    /// the host `ns`. `None`: that host is no upstream.
+    /// The repository that a client means by `name`, to which it adds that its reference begins with the host `ns`.
+    /// `None`: that host is no upstream.
     #[must_use]
     pub fn repository(&self, name: RepositoryName, ns: Option<&str>) -> Option<RepositoryName> {
         match ns {
@@ -101,8 +90,8 @@ impl Upstreams {
         &self.names
     }
 
-    /// Every host by which clients may name an upstream: those of the default one first. More than one of Docker
-    /// Hub's names is one.
+    /// Every host by which clients may name an upstream: those of the default one first. More than one of Docker Hub's
+    /// names is one.
     #[must_use]
     pub fn hosts(&self) -> Vec<&str> {
         let plain = self.plain.iter().flat_map(|plain| &plain.hosts);

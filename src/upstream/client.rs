@@ -16,8 +16,7 @@ use super::heads::Heads;
 use super::session::{Ask, Session, read_limited};
 use crate::config::{Remote, UpstreamHost};
 use crate::oci::{
-    Digest, LargeMemory, MAX_MANIFEST_BYTES, Manifest, ManifestError, MediaType, Reference,
-    RepositoryName,
+    Digest, LargeMemory, MAX_MANIFEST_BYTES, Manifest, ManifestError, MediaType, Reference, RepositoryName,
 };
 use crate::telemetry::{Metrics, UpstreamCall};
 
@@ -39,8 +38,8 @@ pub struct Upstream {
     is_docker_hub: bool,
     /// What stands before the names of its repositories here.
     component: Option<String>,
-    /// How long it may be silent before a blob's headers, with all that has to come before them, and
-    /// between two pieces of it.
+    /// How long it may be silent before a blob's headers, with all that has to come before them, and between two pieces
+    /// of it.
     pub(super) stall: Duration,
     manifest_heads: Heads,
     blob_heads: Heads,
@@ -63,8 +62,8 @@ pub struct UpstreamManifest {
 }
 
 impl Upstream {
-    /// A configured upstream. The names of its repositories begin with `component`, if there is one; it
-    /// may be silent for `stall` while it sends a blob.
+    /// A configured upstream. The names of its repositories begin with `component`, if there is one; it may be silent
+    /// for `stall` while it sends a blob.
     ///
     /// # Errors
     /// The system's TLS certificates cannot be read.
@@ -78,24 +77,17 @@ impl Upstream {
             (Some(url), _) => url.base().clone(),
             (None, host) => {
                 let host = host.as_ref().map_or("", UpstreamHost::as_str);
-                Url::parse(&format!("https://{host}"))
-                    .map_err(|error| UpstreamError::Invalid(error.to_string()))?
+                Url::parse(&format!("https://{host}")).map_err(|error| UpstreamError::Invalid(error.to_string()))?
             }
         };
-        let is_docker_hub = base
-            .host_str()
-            .is_some_and(|host| UpstreamHost::DOCKER_HUB.contains(&host));
+        let is_docker_hub = base.host_str().is_some_and(|host| UpstreamHost::DOCKER_HUB.contains(&host));
         if is_docker_hub {
             // The names that people know answer with a web site.
-            base.set_host(Some("registry-1.docker.io"))
-                .map_err(|error| UpstreamError::Invalid(error.to_string()))?;
+            base.set_host(Some("registry-1.docker.io")).map_err(|error| UpstreamError::Invalid(error.to_string()))?;
         }
         let credentials = Source::new(remote, host(&base));
         let prefix = remote.remoteurl.as_ref().and_then(|url| url.prefix());
-        let (root, prefix) = (
-            base.as_str().trim_end_matches('/'),
-            prefix.map(ToOwned::to_owned),
-        );
+        let (root, prefix) = (base.as_str().trim_end_matches('/'), prefix.map(ToOwned::to_owned));
         let label = match &prefix {
             Some(prefix) => format!("{root}/v2/{prefix}"),
             None => root.to_owned(),
@@ -112,8 +104,8 @@ impl Upstream {
         })
     }
 
-    /// How the upstream is called in the log, and in the metadata of what came from it: where it is, and
-    /// which part of it is meant.
+    /// How the upstream is called in the log, and in the metadata of what came from it: where it is, and which part of
+    /// it is meant.
     #[must_use]
     pub fn label(&self) -> &str {
         &self.label
@@ -129,12 +121,7 @@ impl Upstream {
         reference: &Reference,
         accept: &[MediaType],
     ) -> Result<ManifestHead, UpstreamError> {
-        let mut ask = self.ask(
-            UpstreamCall::HeadManifest,
-            Method::HEAD,
-            name,
-            &format!("manifests/{reference}"),
-        )?;
+        let mut ask = self.ask(UpstreamCall::HeadManifest, Method::HEAD, name, &format!("manifests/{reference}"))?;
         ask.headers.insert(ACCEPT, accepting(accept));
         let heads = &self.manifest_heads;
         let may_ask = !heads.are_refused();
@@ -144,9 +131,7 @@ impl Upstream {
                 Ok(response) if response.status().is_success() => {
                     heads.worked();
                     let digest = header(&response, "docker-content-digest");
-                    return Ok(ManifestHead {
-                        digest: digest.and_then(|text| text.parse().ok()),
-                    });
+                    return Ok(ManifestHead { digest: digest.and_then(|text| text.parse().ok()) });
                 }
                 // Some proxies allow, or survive, no other method than GET.
                 Ok(_) | Err(UpstreamError::Denied { .. }) => {}
@@ -162,9 +147,7 @@ impl Upstream {
             (true, true) => heads.failed(),
             (false, _) => {}
         }
-        Ok(ManifestHead {
-            digest: Some(digest),
-        })
+        Ok(ManifestHead { digest: Some(digest) })
     }
 
     /// Fetches a manifest.
@@ -177,25 +160,16 @@ impl Upstream {
         reference: &Reference,
         accept: &[MediaType],
     ) -> Result<UpstreamManifest, UpstreamError> {
-        let mut ask = self.ask(
-            UpstreamCall::GetManifest,
-            Method::GET,
-            name,
-            &format!("manifests/{reference}"),
-        )?;
+        let mut ask = self.ask(UpstreamCall::GetManifest, Method::GET, name, &format!("manifests/{reference}"))?;
         ask.headers.insert(ACCEPT, accepting(accept));
         let fetched = async {
             let response = self.session.send(&ask).await?;
-            let media_type =
-                header(&response, CONTENT_TYPE.as_str()).and_then(|text| text.parse().ok());
+            let media_type = header(&response, CONTENT_TYPE.as_str()).and_then(|text| text.parse().ok());
             let memory = LargeMemory::reserve(response.content_length()).await;
             let no_memory = "there is no memory for so large a manifest";
             let memory = memory.ok_or_else(|| UpstreamError::Unavailable(no_memory.into()))?;
             let bytes = read_limited(response, MAX_MANIFEST_BYTES).await?;
-            Ok(UpstreamManifest {
-                media_type,
-                bytes: memory.hold(bytes),
-            })
+            Ok(UpstreamManifest { media_type, bytes: memory.hold(bytes) })
         };
         within(SMALL, fetched).await
     }
@@ -204,17 +178,8 @@ impl Upstream {
     ///
     /// # Errors
     /// See [`UpstreamError`].
-    pub async fn head_blob(
-        &self,
-        name: &RepositoryName,
-        digest: &Digest,
-    ) -> Result<Option<u64>, UpstreamError> {
-        let ask = self.ask(
-            UpstreamCall::HeadBlob,
-            Method::HEAD,
-            name,
-            &format!("blobs/{digest}"),
-        )?;
+    pub async fn head_blob(&self, name: &RepositoryName, digest: &Digest) -> Result<Option<u64>, UpstreamError> {
+        let ask = self.ask(UpstreamCall::HeadBlob, Method::HEAD, name, &format!("blobs/{digest}"))?;
         let heads = &self.blob_heads;
         let may_ask = !heads.are_refused();
         let mut has_failed = false;
@@ -258,14 +223,7 @@ impl Upstream {
         let url = Url::parse(&format!("{root}/v2/{name}/{rest}"))
             .map_err(|error| UpstreamError::Invalid(error.to_string()))?;
         let scope = format!("repository:{name}:pull");
-        Ok(Ask {
-            call,
-            method,
-            url,
-            headers: HeaderMap::new(),
-            scope,
-            stays: false,
-        })
+        Ok(Ask { call, method, url, headers: HeaderMap::new(), scope, stays: false })
     }
 
     /// The name of a repository as clients spell it: Docker Hub's official ones with `library/`.
@@ -275,10 +233,7 @@ impl Upstream {
         if !self.is_official(own) {
             return name.clone();
         }
-        let component = self
-            .component
-            .as_ref()
-            .map(|component| format!("{component}/"));
+        let component = self.component.as_ref().map(|component| format!("{component}/"));
         let full = format!("{}library/{own}", component.unwrap_or_default());
         // Only a name that is almost too long becomes too long.
         full.parse().unwrap_or_else(|_| name.clone())
@@ -318,11 +273,7 @@ fn is_registrys_404(response: &Response) -> bool {
 
 fn host(base: &Url) -> String {
     let port = base.port().map(|port| format!(":{port}"));
-    format!(
-        "{}{}",
-        base.host_str().unwrap_or_default(),
-        port.unwrap_or_default()
-    )
+    format!("{}{}", base.host_str().unwrap_or_default(), port.unwrap_or_default())
 }
 
 pub(super) async fn within<T>(
@@ -330,9 +281,7 @@ pub(super) async fn within<T>(
     work: impl Future<Output = Result<T, UpstreamError>>,
 ) -> Result<T, UpstreamError> {
     let late = || UpstreamError::Unavailable(format!("it was silent for {} s", limit.as_secs()));
-    tokio::time::timeout(limit, work)
-        .await
-        .unwrap_or_else(|_| Err(late()))
+    tokio::time::timeout(limit, work).await.unwrap_or_else(|_| Err(late()))
 }
 
 /// The types of manifest that pounce knows, and what the client named besides.

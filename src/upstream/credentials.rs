@@ -1,8 +1,8 @@
 //! Who pounce is to an upstream: nobody, what the configuration says, or what a credential helper says.
 //!
-//! A helper is a program in the manner of Docker's (docker-credential-helpers, "Development"): it is run
-//! with the argument `get`, reads the registry's host, and prints a JSON object with `Username` and
-//! `Secret`. The user name `<token>` says that the secret is an identity token.
+//! A helper is a program in the manner of Docker's (docker-credential-helpers, "Development"): it is run with the
+//! argument `get`, reads the registry's host, and prints a JSON object with `Username` and `Secret`. The user name
+//! `<token>` says that the secret is an identity token.
 
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -79,10 +79,9 @@ impl Source {
     /// What the configuration says of the upstream on `host`.
     pub(super) fn new(remote: &Remote, host: String) -> Self {
         match (&remote.username, &remote.password, &remote.exec.command) {
-            (Some(username), Some(password), _) => Self::Configured(Credentials {
-                username: username.clone(),
-                password: password.clone(),
-            }),
+            (Some(username), Some(password), _) => {
+                Self::Configured(Credentials { username: username.clone(), password: password.clone() })
+            }
             (_, _, Some(command)) => Self::Helper(Arc::new(Helper {
                 command: command.clone(),
                 lifetime: remote.exec.lifetime,
@@ -113,14 +112,12 @@ impl Source {
     pub(super) fn describe(&self) -> Option<String> {
         match self {
             Self::Nowhere => None,
-            Self::Configured(credentials) => Some(format!(
-                "the credentials of {} (proxy.username)",
-                credentials.username
-            )),
-            Self::Helper(helper) => Some(format!(
-                "the credentials that {} tells (proxy.exec)",
-                helper.command.display()
-            )),
+            Self::Configured(credentials) => {
+                Some(format!("the credentials of {} (proxy.username)", credentials.username))
+            }
+            Self::Helper(helper) => {
+                Some(format!("the credentials that {} tells (proxy.exec)", helper.command.display()))
+            }
         }
     }
 }
@@ -204,9 +201,6 @@ impl Helper {
         // Not the parser's own words, which may repeat the secret.
         let printed: Printed = serde_json::from_slice(&printed)
             .map_err(|_| "it printed no JSON object with Username and Secret".to_owned())?;
-        Ok(Credentials {
-            username: printed.username,
-            password: printed.secret,
-        })
+        Ok(Credentials { username: printed.username, password: printed.secret })
     }
 }

@@ -29,8 +29,8 @@ pub enum UpstreamError {
     /// It cannot be reached, or fails.
     #[error("the upstream is not available: {0}")]
     Unavailable(String),
-    /// It says that there is no such thing, in a way that is no registry's: the status, the type and the
-    /// first words of what answered.
+    /// It says that there is no such thing, in a way that is no registry's: the status, the type and the first words of
+    /// what answered.
     #[error("no registry answered for the upstream, but something else: {0}")]
     Unrecognized(String),
     /// It has the content in a form that pounce does not support.
@@ -45,13 +45,7 @@ impl UpstreamError {
     /// Whether it says nothing about the content: what is stored may be served in its place.
     #[must_use]
     pub const fn is_outage(&self) -> bool {
-        matches!(
-            self,
-            Self::TooManyRequests { .. }
-                | Self::Unavailable(_)
-                | Self::Unrecognized(_)
-                | Self::Invalid(_)
-        )
+        matches!(self, Self::TooManyRequests { .. } | Self::Unavailable(_) | Self::Unrecognized(_) | Self::Invalid(_))
     }
 
     /// Whether the same request may succeed a moment later.

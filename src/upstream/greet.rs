@@ -33,8 +33,8 @@ pub enum Greeting {
 const GREETING: Duration = Duration::from_secs(20);
 
 impl Upstreams {
-    /// Greets every upstream once, all at the same time, and warns of what is wrong, in a line each. Nothing
-    /// depends on it.
+    /// Greets every upstream once, all at the same time, and warns of what is wrong, in a line each. Nothing depends on
+    /// it.
     pub async fn greet(&self) {
         let greet = |upstream: &Arc<Upstream>| {
             let upstream = Arc::clone(upstream);
@@ -56,9 +56,7 @@ impl UpstreamError {
     #[must_use]
     pub const fn advice(&self) -> &'static str {
         match self {
-            Self::Denied {
-                anonymous: true, ..
-            } => {
+            Self::Denied { anonymous: true, .. } => {
                 "it wants credentials: set username and password, or exec.command, beside remoteurl"
             }
             Self::Denied { .. } => "check username and password, or exec.command",
@@ -91,19 +89,13 @@ impl Upstream {
         };
         let response = within(SMALL, self.session.send(&ask)).await?;
         let media_type = header(&response, CONTENT_TYPE.as_str()).unwrap_or_default();
-        if media_type
-            .trim_start()
-            .to_ascii_lowercase()
-            .starts_with("text/html")
-        {
+        if media_type.trim_start().to_ascii_lowercase().starts_with("text/html") {
             return Err(UpstreamError::Invalid("it sent a web page".into()));
         }
         Ok(match self.session.demanded().await {
             None => Greeting::Open,
             Some(Challenge::Basic) => Greeting::Password,
-            Some(Challenge::Bearer { .. }) => Greeting::Token {
-                anonymous: self.session.is_anonymous(),
-            },
+            Some(Challenge::Bearer { .. }) => Greeting::Token { anonymous: self.session.is_anonymous() },
         })
     }
 }

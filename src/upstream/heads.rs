@@ -1,5 +1,5 @@
-//! Whether an upstream answers HEAD as it answers GET: one may not know the method, or refuse it, or fail, or
-//! answer 404 for what is there.
+//! Whether an upstream answers HEAD as it answers GET: one may not know the method, or refuse it, or fail, or answer
+//! 404 for what is there.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -33,15 +33,11 @@ impl Heads {
     }
 
     pub(super) fn refused(&self) {
-        *self.seen() = Seen {
-            refused: Some(Instant::now()),
-            worked: None,
-            failed: false,
-        };
+        *self.seen() = Seen { refused: Some(Instant::now()), worked: None, failed: false };
     }
 
-    /// A HEAD failed, and a GET for the same did not. Once may be an outage that just ended; the second time
-    /// in a row it is a habit.
+    /// A HEAD failed, and a GET for the same did not. Once may be an outage that just ended; the second time in a row
+    /// it is a habit.
     pub(super) fn failed(&self) {
         if self.seen().failed {
             self.refused();

@@ -18,24 +18,18 @@ struct Unreadable;
 pub(super) struct Pages(HashSet<Url>);
 
 impl Pages {
-    /// The page after the one at `current`, which answered with `response`, perhaps by way of redirects. It
-    /// is asked for where `current` was: behind a proxy, a registry may not know by which scheme and port it
-    /// is reached.
+    /// The page after the one at `current`, which answered with `response`, perhaps by way of redirects. It is asked
+    /// for where `current` was: behind a proxy, a registry may not know by which scheme and port it is reached.
     ///
     /// # Errors
     /// `Invalid`: the list goes on at another host, or in a way that cannot be understood. To end it here
     /// would pass a part of it for the whole.
-    pub(super) fn next(
-        &mut self,
-        response: &Response,
-        current: &Url,
-    ) -> Result<Option<Url>, UpstreamError> {
+    pub(super) fn next(&mut self, response: &Response, current: &Url) -> Result<Option<Url>, UpstreamError> {
         self.0.insert(current.clone());
         for value in response.headers().get_all(LINK) {
             let text = String::from_utf8_lossy(value.as_bytes());
             let target = next_target(&text);
-            let target = target
-                .map_err(|Unreadable| UpstreamError::Invalid("its Link cannot be read".into()))?;
+            let target = target.map_err(|Unreadable| UpstreamError::Invalid("its Link cannot be read".into()))?;
             if let Some(target) = target {
                 let next = here(target, current, response.url())?;
                 return Ok(Some(next).filter(|next| !self.0.contains(next)));
@@ -49,8 +43,8 @@ impl Pages {
         self.0.is_empty()
     }
 
-    /// Why the list has no further page. After its first page, a refusal does not mean that there is no such
-    /// list: then the rest of it is missing.
+    /// Why the list has no further page. After its first page, a refusal does not mean that there is no such list: then
+    /// the rest of it is missing.
     pub(super) fn failed(&self, error: UpstreamError) -> UpstreamError {
         use UpstreamError::{Denied, Invalid, NotFound, Unrecognized};
         match error {
@@ -67,8 +61,8 @@ pub(super) fn no_memory() -> UpstreamError {
     UpstreamError::Unavailable("its list is too long for the memory that there is now".into())
 }
 
-/// The target, resolved against the resource that answered (RFC 8288, section 3.1), with the origin of
-/// `current`, which is what was asked for and may redirect to that resource.
+/// The target, resolved against the resource that answered (RFC 8288, section 3.1), with the origin of `current`, which
+/// is what was asked for and may redirect to that resource.
 fn here(target: &str, current: &Url, answered: &Url) -> Result<Url, UpstreamError> {
     let next = answered.join(target);
     let next = next.map_err(|error| UpstreamError::Invalid(format!("its Link: {error}")))?;
@@ -93,8 +87,8 @@ fn here(target: &str, current: &Url, answered: &Url) -> Result<Url, UpstreamErro
     Ok(url)
 }
 
-/// Whether the path is that of the list at `url`. A proxy may have put the registry below a path, or its
-/// repositories below a name, of which the registry knows nothing.
+/// Whether the path is that of the list at `url`. A proxy may have put the registry below a path, or its repositories
+/// below a name, of which the registry knows nothing.
 fn is_same_list(path: &str, url: &Url) -> bool {
     let has_longer_name = |(_, list): (&str, &str)| {
         let before = url.path().strip_suffix(list);
@@ -114,11 +108,7 @@ fn next_target(value: &str) -> Result<Option<&str>, Unreadable> {
         let link = rest.strip_prefix('<').and_then(|rest| rest.split_once('>'));
         let Some((target, after)) = link else {
             let names_next = rest.to_ascii_lowercase().contains("next");
-            return if names_next {
-                Err(Unreadable)
-            } else {
-                Ok(None)
-            };
+            return if names_next { Err(Unreadable) } else { Ok(None) };
         };
         let (is_next, after) = relation(after);
         if is_next {
@@ -128,8 +118,8 @@ fn next_target(value: &str) -> Result<Option<&str>, Unreadable> {
     }
 }
 
-/// Whether the parameters of a link make it the next page's, and what comes behind them. One without a
-/// relation can only be that, in the answer to a request for a list.
+/// Whether the parameters of a link make it the next page's, and what comes behind them. One without a relation can
+/// only be that, in the answer to a request for a list.
 fn relation(parameters: &str) -> (bool, &str) {
     let blank = [' ', '\t'];
     let (mut is_next, mut rest) = (None, parameters.trim_start_matches(blank));
@@ -208,21 +198,13 @@ mod tests {
             ("/base/v2/a/tags/list?last=x", "/base/v2/a/tags/list?last=x"),
             ("/v2/a/tags/list?last=x", "/base/v2/a/tags/list?last=x"),
             ("/other?last=x", "/other?last=x"),
-            (
-                "http://R.example.com:5000/v2/a/tags/list?last=x",
-                "/base/v2/a/tags/list?last=x",
-            ),
+            ("http://R.example.com:5000/v2/a/tags/list?last=x", "/base/v2/a/tags/list?last=x"),
         ] {
             let url = here(target, &current, &current).unwrap();
             let expected = format!("https://r.example.com{expected}");
             assert_eq!(url.as_str(), expected, "{target}");
         }
-        for target in [
-            "https://evil.example.com/x",
-            "//evil/x",
-            "mailto:x",
-            "http://",
-        ] {
+        for target in ["https://evil.example.com/x", "//evil/x", "mailto:x", "http://"] {
             assert!(here(target, &current, &current).is_err(), "{target}");
         }
     }
@@ -245,10 +227,7 @@ mod tests {
             let url = here(target, &home, &answered).unwrap();
             assert_eq!(url.as_str(), expected, "{target}");
         }
-        for target in [
-            "https://third.example.com/v2/proj/a/tags/list?last=x",
-            "/v2/proj/b/tags/list?last=x",
-        ] {
+        for target in ["https://third.example.com/v2/proj/a/tags/list?last=x", "/v2/proj/b/tags/list?last=x"] {
             assert!(here(target, &home, &answered).is_err(), "{target}");
         }
         // A name that only ends alike is another's.

@@ -1,12 +1,11 @@
 //! Somebody else's registry, as its client.
 //!
-//! [`Upstream`] asks for manifests, blobs and tags and does what a registry demands first: Basic
-//! credentials, or the token dance of Docker Hub and its kin. It keeps nothing but tokens, and for a while
-//! what a host demands and which methods it answers. [`Upstreams`] are all that the configuration names, and
-//! knows which repository belongs to which.
+//! [`Upstream`] asks for manifests, blobs and tags and does what a registry demands first: Basic credentials, or the
+//! token dance of Docker Hub and its kin. It keeps nothing but tokens, and for a while what a host demands and which
+//! methods it answers. [`Upstreams`] are all that the configuration names, and knows which repository belongs to which.
 //!
-//! `session` sends, again where that helps, and follows redirects host by host; `authorize` meets what each
-//! host demands; `answer` says what a status other than success means.
+//! `session` sends, again where that helps, and follows redirects host by host; `authorize` meets what each host
+//! demands; `answer` says what a status other than success means.
 
 mod answer;
 mod authorize;

@@ -1,5 +1,5 @@
-//! Where redirects lead (RFC 9110, section 15.4): from a registry to its storage, or from a name to the
-//! registry behind it.
+//! Where redirects lead (RFC 9110, section 15.4): from a registry to its storage, or from a name to the registry behind
+//! it.
 
 use reqwest::Response;
 use reqwest::header::LOCATION;
@@ -37,8 +37,8 @@ pub(super) fn target(response: &Response) -> Result<Option<Url>, UpstreamError> 
     Ok(Some(url))
 }
 
-/// How token servers' redirects are followed. The client drops credentials on the way to another host;
-/// here it is made sure that TLS is not dropped either.
+/// How token servers' redirects are followed. The client drops credentials on the way to another host; here it is made
+/// sure that TLS is not dropped either.
 pub(super) fn policy() -> Policy {
     Policy::custom(follow)
 }

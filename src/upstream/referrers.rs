@@ -27,27 +27,16 @@ impl Upstream {
         subject: &Digest,
         take: &(dyn Fn(usize) -> bool + Sync),
     ) -> Result<Vec<Referrer>, UpstreamError> {
-        let mut ask = self.ask(
-            UpstreamCall::ListReferrers,
-            Method::GET,
-            name,
-            &format!("referrers/{subject}"),
-        )?;
+        let mut ask = self.ask(UpstreamCall::ListReferrers, Method::GET, name, &format!("referrers/{subject}"))?;
         let (mut referrers, mut room, mut all) = (Vec::new(), MAX_BYTES, Pages::default());
         let pages = async {
             for _ in 0..MAX_PAGES {
                 let response = self.session.send(&ask).await;
-                let response = response.map_err(|error| {
-                    if all.is_empty() {
-                        without_api(error)
-                    } else {
-                        all.failed(error)
-                    }
-                })?;
+                let response =
+                    response.map_err(|error| if all.is_empty() { without_api(error) } else { all.failed(error) })?;
                 let is_first = all.is_empty();
-                let is_index = header(&response, CONTENT_TYPE.as_str()).is_some_and(|text| {
-                    text.trim_start().starts_with(MediaType::OCI_INDEX.as_str())
-                });
+                let is_index = header(&response, CONTENT_TYPE.as_str())
+                    .is_some_and(|text| text.trim_start().starts_with(MediaType::OCI_INDEX.as_str()));
                 let next = all.next(&response, &ask.url)?;
                 let _page = self.session.pages.acquire().await;
                 let bytes = read_limited(response, MAX_PAGE).await?;
@@ -77,8 +66,8 @@ impl Upstream {
     }
 }
 
-/// What a refusal of the first page means. Registries that do not know the API refuse its path each in their
-/// own way; one that fails, or asks for patience, may know it.
+/// What a refusal of the first page means. Registries that do not know the API refuse its path each in their own way;
+/// one that fails, or asks for patience, may know it.
 fn without_api(error: UpstreamError) -> UpstreamError {
     match error {
         error @ (UpstreamError::TooManyRequests { .. } | UpstreamError::Unavailable(_)) => error,

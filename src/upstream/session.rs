@@ -68,19 +68,11 @@ pub(super) struct Hop {
 /// A client for a host, and for where that leads. The environment's proxies are between, unless it is this machine.
 pub(super) fn client_to(url: &Url) -> reqwest::ClientBuilder {
     let builder = reqwest::Client::builder();
-    if url.host_str().is_some_and(is_local) {
-        builder.no_proxy()
-    } else {
-        builder
-    }
+    if url.host_str().is_some_and(is_local) { builder.no_proxy() } else { builder }
 }
 
 impl Session {
-    pub(super) fn new(
-        base: Url,
-        credentials: Source,
-        metrics: std::sync::Arc<Metrics>,
-    ) -> Result<Self, UpstreamError> {
+    pub(super) fn new(base: Url, credentials: Source, metrics: std::sync::Arc<Metrics>) -> Result<Self, UpstreamError> {
         // What is counted and hashed are the bytes themselves, and a proxy must not pack them.
         let identity = (ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         let headers = HeaderMap::from_iter([identity]);
@@ -119,9 +111,9 @@ impl Session {
         matches!(self.credentials, Source::Nowhere)
     }
 
-    /// Sends a request, again where that may help. The response is a success, or a redirect if that is
-    /// an answer, or, to a HEAD, a refusal that says nothing of what a GET would get. A HEAD that fails is
-    /// not sent again, because a GET follows it, which is.
+    /// Sends a request, again where that may help. The response is a success, or a redirect if that is an answer, or,
+    /// to a HEAD, a refusal that says nothing of what a GET would get. A HEAD that fails is not sent again, because a
+    /// GET follows it, which is.
     pub(super) async fn send(&self, ask: &Ask) -> Result<Response, UpstreamError> {
         let patience = ExponentialBuilder::default()
             .with_min_delay(Duration::from_millis(100))
@@ -149,10 +141,7 @@ impl Session {
 
     /// Sends a request, and follows the upstream to its storage, or to the registry that it fronts.
     async fn follow(&self, ask: &Ask) -> Result<Response, UpstreamError> {
-        let mut hop = Hop {
-            url: ask.url.clone(),
-            is_home: true,
-        };
+        let mut hop = Hop { url: ask.url.clone(), is_home: true };
         for _ in 0..=redirect::MOST {
             let response = self.authorized(ask, &hop).await?;
             match redirect::target(&response)? {
@@ -163,16 +152,8 @@ impl Session {
         Err(UpstreamError::Invalid("it redirects without end".into()))
     }
 
-    pub(super) async fn once(
-        &self,
-        ask: &Ask,
-        hop: &Hop,
-        credential: &Credential,
-    ) -> Result<Response, UpstreamError> {
-        let request = self
-            .http
-            .request(ask.method.clone(), hop.url.clone())
-            .headers(ask.headers.clone());
+    pub(super) async fn once(&self, ask: &Ask, hop: &Hop, credential: &Credential) -> Result<Response, UpstreamError> {
+        let request = self.http.request(ask.method.clone(), hop.url.clone()).headers(ask.headers.clone());
         let request = match credential {
             Credential::Basic(credentials) => credentials.attach(request),
             Credential::Bearer { token, .. } => request.bearer_auth(token.reveal()),
@@ -187,18 +168,12 @@ impl Session {
 
 impl Hop {
     fn to(self, url: Url) -> Self {
-        Self {
-            is_home: self.is_home && url.origin() == self.url.origin(),
-            url,
-        }
+        Self { is_home: self.is_home && url.origin() == self.url.origin(), url }
     }
 }
 
 /// Reads a whole body that must not be larger than `limit` bytes.
-pub(super) async fn read_limited(
-    mut response: Response,
-    limit: usize,
-) -> Result<Bytes, UpstreamError> {
+pub(super) async fn read_limited(mut response: Response, limit: usize) -> Result<Bytes, UpstreamError> {
     let too_large = || UpstreamError::Invalid(format!("it is larger than {limit} bytes"));
     let length = response.content_length().unwrap_or(0);
     if length > limit as u64 {

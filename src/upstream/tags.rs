@@ -12,8 +12,8 @@ use super::session::read_limited;
 use crate::oci::{RepositoryName, Tag};
 use crate::telemetry::UpstreamCall;
 
-/// The most tags of a repository, and the most pages of tags that are read, each of at most [`MAX_PAGE`]
-/// bytes: some registries have fifty tags on a page.
+/// The most tags of a repository, and the most pages of tags that are read, each of at most [`MAX_PAGE`] bytes: some
+/// registries have fifty tags on a page.
 const MAX_TAGS: usize = 100_000;
 const MAX_PAGES: usize = 2000;
 
@@ -27,8 +27,8 @@ struct Page {
 }
 
 impl Upstream {
-    /// All tags of a repository, as far as [`MAX_PAGES`] pages go. Tags that the spec does not know
-    /// are left out. It goes on as long as `take` allows so many bytes more.
+    /// All tags of a repository, as far as [`MAX_PAGES`] pages go. Tags that the spec does not know are left out. It
+    /// goes on as long as `take` allows so many bytes more.
     ///
     /// # Errors
     /// See [`UpstreamError`]; `Invalid` too for a list that goes on at another host, and `Unavailable` where `take`
@@ -48,20 +48,15 @@ impl Upstream {
                 let next = all.next(&response, &ask.url)?;
                 let _page = self.session.pages.acquire().await;
                 let bytes = read_limited(response, MAX_PAGE).await?;
-                let page: Page = serde_json::from_slice(&bytes).map_err(|error| {
-                    UpstreamError::Invalid(format!("its list of tags is not JSON: {error}"))
-                })?;
+                let page: Page = serde_json::from_slice(&bytes)
+                    .map_err(|error| UpstreamError::Invalid(format!("its list of tags is not JSON: {error}")))?;
                 let page = page.tags.unwrap_or_default();
                 let room = MAX_TAGS - tags.len();
                 let texts = page.iter().take(room).map(|text| text.len() + EACH);
                 if !take(texts.sum()) {
                     return Err(no_memory());
                 }
-                tags.extend(
-                    page.iter()
-                        .take(room)
-                        .filter_map(|text| text.parse::<Tag>().ok()),
-                );
+                tags.extend(page.iter().take(room).filter_map(|text| text.parse::<Tag>().ok()));
                 match next {
                     Some(url) if tags.len() < MAX_TAGS => ask.url = url,
                     Some(_) => break,

@@ -1,5 +1,5 @@
-//! Bearer tokens (distribution's token specification): one for each scope, fetched once however many
-//! ask, kept until shortly before it expires.
+//! Bearer tokens (distribution's token specification): one for each scope, fetched once however many ask, kept until
+//! shortly before it expires.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -54,17 +54,12 @@ struct Answer {
 }
 
 impl Answer {
-    /// `token`, or, from servers that speak OAuth 2 only, `access_token`, without white space around it; some
-    /// send both, one of them empty.
+    /// `token`, or, from servers that speak OAuth 2 only, `access_token`, without white space around it; some send
+    /// both, one of them empty.
     fn take_token(&mut self) -> Option<Secret> {
         let both = [self.token.take(), self.access_token.take()];
-        let trimmed = both
-            .into_iter()
-            .flatten()
-            .map(|token| token.reveal().trim().to_owned());
-        trimmed
-            .map(Secret::from)
-            .find(|token| !token.reveal().is_empty())
+        let trimmed = both.into_iter().flatten().map(|token| token.reveal().trim().to_owned());
+        trimmed.map(Secret::from).find(|token| !token.reveal().is_empty())
     }
 
     /// In whole seconds, however they are written.
@@ -73,9 +68,7 @@ impl Answer {
             serde_json::Value::String(text) => text.trim().parse().ok()?,
             value => value.as_f64()?,
         };
-        Duration::try_from_secs_f64(seconds.trunc())
-            .ok()
-            .filter(|life| !life.is_zero())
+        Duration::try_from_secs_f64(seconds.trunc()).ok().filter(|life| !life.is_zero())
     }
 }
 
@@ -87,12 +80,7 @@ impl Token {
 
 impl Tokens {
     pub(super) fn new() -> Self {
-        Self {
-            cache: Cache::builder()
-                .max_capacity(MAX_TOKENS)
-                .expire_after(ByToken)
-                .build(),
-        }
+        Self { cache: Cache::builder().max_capacity(MAX_TOKENS).expire_after(ByToken).build() }
     }
 
     /// The token that is kept by `key`, and whether it had to be fetched first.
@@ -134,13 +122,9 @@ impl Realm<'_> {
         let Challenge::Bearer { realm, service, .. } = challenge else {
             return Err(UpstreamError::Invalid("it demands no token".into()));
         };
-        let mut url = Url::parse(realm)
-            .map_err(|_| UpstreamError::Invalid("its token realm is not a URL".into()))?;
+        let mut url = Url::parse(realm).map_err(|_| UpstreamError::Invalid("its token realm is not a URL".into()))?;
         if url.scheme() != "https" && !(url.scheme() == "http" && self.least_scheme == "http") {
-            return Err(UpstreamError::Invalid(format!(
-                "its token realm is reached by {}",
-                url.scheme()
-            )));
+            return Err(UpstreamError::Invalid(format!("its token realm is reached by {}", url.scheme())));
         }
         let mut parameters = Vec::new();
         if !scope.is_empty() {
@@ -153,14 +137,9 @@ impl Realm<'_> {
                 parameters.push(("grant_type", "refresh_token"));
                 parameters.push(("client_id", "pounce"));
                 parameters.push(("refresh_token", identity.password.reveal()));
-                let form = form_urlencoded::Serializer::new(String::new())
-                    .extend_pairs(parameters)
-                    .finish();
+                let form = form_urlencoded::Serializer::new(String::new()).extend_pairs(parameters).finish();
                 // Wherever a redirect leads, a form would go along.
-                self.stays
-                    .post(url)
-                    .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
-                    .body(form)
+                self.stays.post(url).header(CONTENT_TYPE, "application/x-www-form-urlencoded").body(form)
             }
             other => {
                 url.query_pairs_mut().extend_pairs(parameters);
@@ -177,23 +156,18 @@ impl Realm<'_> {
         if !status.is_success() {
             let refused = describe_status(&response, self.source, "for a token");
             return Err(match (status.as_u16(), refused) {
-                (404 | 410, _) => {
-                    UpstreamError::Unavailable(format!("its token realm answered {status}"))
-                }
+                (404 | 410, _) => UpstreamError::Unavailable(format!("its token realm answered {status}")),
                 // RFC 6749, section 5.2: `invalid_grant`, for a refresh token that expired.
-                (400, _) if credentials.is_some() => {
-                    denied(self.source, format!("{status} for a token"))
-                }
+                (400, _) if credentials.is_some() => denied(self.source, format!("{status} for a token")),
                 (_, refused) => refused,
             });
         }
         let bytes = read_limited(response, MAX_ANSWER).await?;
-        let mut answer: Answer = serde_json::from_slice(&bytes).map_err(|_| {
-            UpstreamError::Invalid("its token server's answer is not the JSON of a token".into())
-        })?;
-        let value = answer.take_token().ok_or_else(|| {
-            UpstreamError::Invalid("its token server's answer has no token".into())
-        })?;
+        let mut answer: Answer = serde_json::from_slice(&bytes)
+            .map_err(|_| UpstreamError::Invalid("its token server's answer is not the JSON of a token".into()))?;
+        let value = answer
+            .take_token()
+            .ok_or_else(|| UpstreamError::Invalid("its token server's answer has no token".into()))?;
         if HeaderValue::from_str(value.reveal()).is_err() {
             let message = "its token server's answer has a token that no header can carry";
             return Err(UpstreamError::Invalid(message.into()));
@@ -201,9 +175,6 @@ impl Realm<'_> {
         let life = answer.life().unwrap_or(DEFAULT_LIFE);
         // A tenth of its life, at most half a minute, is left for the request and for clocks.
         let margin = (life / 10).min(Duration::from_secs(30));
-        Ok(Token {
-            value: Arc::new(value),
-            useful: life.saturating_sub(margin).min(Duration::from_hours(24)),
-        })
+        Ok(Token { value: Arc::new(value), useful: life.saturating_sub(margin).min(Duration::from_hours(24)) })
     }
 }

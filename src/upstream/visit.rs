@@ -41,9 +41,5 @@ pub async fn visit(url: &Url, header: Option<(&str, &str)>) -> Result<Visited, U
     let date = response.headers().get(DATE);
     let date = date.and_then(|date| httpdate::parse_http_date(date.to_str().ok()?).ok());
     let bytes = read_limited(response, MOST).await?;
-    Ok(Visited {
-        status,
-        date,
-        bytes,
-    })
+    Ok(Visited { status, date, bytes })
 }

@@ -86,10 +86,7 @@ async fn a_thousand_followers_of_a_cold_blob_that_do_not_read() {
     let upstream = Upstream::start().await;
     let image = Image::new(1, &[16 << 20]);
     upstream.add("a", "1", &image);
-    upstream.behave(Manners {
-        holds_after: Some(12 << 20),
-        ..Manners::default()
-    });
+    upstream.behave(Manners { holds_after: Some(12 << 20), ..Manners::default() });
     let small = Image::new(2, &[1000]);
     let other = Scripted::start(move |request| {
         let small = small.clone();
@@ -160,37 +157,25 @@ async fn twenty_long_lists_of_referrers_at_once() {
     let mut whole = 0;
     for list in lists {
         let (status, retry, len) = list.await.unwrap();
-        assert!(
-            (status == 200 && len > 1_000_000) || (status == 503 && retry),
-            "{status} {len}"
-        );
+        assert!((status == 200 && len > 1_000_000) || (status == 503 && retry), "{status} {len}");
         whole += usize::from(status == 200);
     }
     println!("{whole} of 20, {} MiB", process.peak());
-    assert!(
-        whole > 0 && process.peak() < MOST_MIB,
-        "{} MiB",
-        process.peak()
-    );
+    assert!(whole > 0 && process.peak() < MOST_MIB, "{} MiB", process.peak());
 }
 
 #[tokio::test]
 async fn twenty_long_lists_of_tags_at_once() {
     // Five pages of 20,000.
     let page = |page: usize| {
-        let tags: Vec<_> = (0..20_000)
-            .map(|index| format!("{page}{index:0>120}"))
-            .collect();
+        let tags: Vec<_> = (0..20_000).map(|index| format!("{page}{index:0>120}")).collect();
         Bytes::from(json!({"name": "a", "tags": tags}).to_string())
     };
     let pages: Vec<Bytes> = (0..5).map(page).collect();
     let upstream = Scripted::start(move |request| {
         let pages = pages.clone();
         async move {
-            let (path, page) = request
-                .path
-                .rsplit_once("page=")
-                .unwrap_or((&request.path, "0"));
+            let (path, page) = request.path.rsplit_once("page=").unwrap_or((&request.path, "0"));
             let page: usize = page.parse().unwrap();
             let mut headers = vec![("content-type", "application/json".to_owned())];
             if page + 1 < pages.len() {
@@ -214,11 +199,7 @@ async fn twenty_long_lists_of_tags_at_once() {
         whole += usize::from(status == 200);
     }
     println!("{whole} of 20, {} MiB", process.peak());
-    assert!(
-        whole > 0 && process.peak() < MOST_MIB,
-        "{} MiB",
-        process.peak()
-    );
+    assert!(whole > 0 && process.peak() < MOST_MIB, "{} MiB", process.peak());
 }
 
 #[tokio::test]
@@ -244,11 +225,7 @@ async fn blobs_of_the_bucket_that_nobody_takes() {
         begun += usize::from(ready.is_ok());
     }
     println!("{begun} of 300, {} MiB", process.peak());
-    assert!(
-        begun == 300 && process.peak() < MOST_MIB,
-        "{begun} {} MiB",
-        process.peak()
-    );
+    assert!(begun == 300 && process.peak() < MOST_MIB, "{begun} {} MiB", process.peak());
 }
 
 /// Five thousand requests at once for what an upstream does not answer.

@@ -19,10 +19,7 @@ async fn streaming(variables: &[(&str, &str)]) -> (Upstream, Pounce, String) {
     let image = Image::new(1, &[16 << 20]);
     upstream.add("a", "1", &image);
     let url = upstream.url();
-    let mut all = vec![
-        ("REGISTRY_PROXY_REMOTEURL", &url[..]),
-        ("REGISTRY_STORAGE_REDIRECT_DISABLE", "true"),
-    ];
+    let mut all = vec![("REGISTRY_PROXY_REMOTEURL", &url[..]), ("REGISTRY_STORAGE_REDIRECT_DISABLE", "true")];
     all.extend_from_slice(variables);
     let pounce = Pounce::with(&all).await;
     let layer = digest(image.layer());
@@ -83,11 +80,8 @@ async fn a_client_that_reads_a_little_now_and_then_makes_room() {
 
 #[tokio::test]
 async fn a_slow_client_goes_on_where_no_room_is_needed() {
-    let (_upstream, pounce, path) = streaming(&[
-        ("REGISTRY_HTTP_LIMITS_HEADERTIMEOUT", "1s"),
-        ("REGISTRY_HTTP_LIMITS_WRITETIMEOUT", "20s"),
-    ])
-    .await;
+    let (_upstream, pounce, path) =
+        streaming(&[("REGISTRY_HTTP_LIMITS_HEADERTIMEOUT", "1s"), ("REGISTRY_HTTP_LIMITS_WRITETIMEOUT", "20s")]).await;
     let mut slow = unread(pounce.addr, ATTACKER, &path, 1).await;
     let mut bytes = vec![0; 1 << 20];
     let (mut slow, mut read) = (slow.remove(0), 0);
@@ -104,11 +98,9 @@ async fn a_slow_client_goes_on_where_no_room_is_needed() {
 
 #[tokio::test]
 async fn one_address_has_a_share_of_the_connections() {
-    let (_upstream, pounce, path) = streaming(&[
-        ("REGISTRY_HTTP_LIMITS_CONNECTIONS", "400"),
-        ("REGISTRY_HTTP_TRUSTEDPROXIES", "[127.0.0.3/32]"),
-    ])
-    .await;
+    let (_upstream, pounce, path) =
+        streaming(&[("REGISTRY_HTTP_LIMITS_CONNECTIONS", "400"), ("REGISTRY_HTTP_TRUSTEDPROXIES", "[127.0.0.3/32]")])
+            .await;
     let attack = unread(pounce.addr, ATTACKER, &path, 110).await;
     // Others get in at once, through a proxy too.
     for from in [Ipv4Addr::LOCALHOST, Ipv4Addr::new(127, 0, 0, 3)] {
@@ -139,10 +131,7 @@ async fn one_connection_too_many_is_told_why() {
     tokio::time::sleep(Duration::from_millis(500)).await;
     let reply = ask(&pounce, ATTACKER).await;
     assert!(reply.starts_with("HTTP/1.1 429"), "{reply}");
-    assert!(
-        reply.contains("TOOMANYREQUESTS") && reply.contains("retry-after"),
-        "{reply}"
-    );
+    assert!(reply.contains("TOOMANYREQUESTS") && reply.contains("retry-after"), "{reply}");
     busy.write_all(b"dy").await.unwrap();
     let reply = to_the_end(busy).await;
     assert!(reply.starts_with("HTTP/1.1 201"), "{reply}");

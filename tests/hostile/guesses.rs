@@ -17,9 +17,7 @@ async fn closed() -> Pounce {
 #[tokio::test(flavor = "multi_thread")]
 async fn eighty_guessers_of_one_neighbourhood_keep_no_first_login_out() {
     let pounce = closed().await;
-    let from: Vec<_> = (1..=80)
-        .map(|last| Ipv4Addr::new(127, 0, 0, last))
-        .collect();
+    let from: Vec<_> = (1..=80).map(|last| Ipv4Addr::new(127, 0, 0, last)).collect();
     let guessing = guess(pounce.addr, &from, "alice");
     let logins = async {
         let mut statuses = Vec::new();
@@ -33,10 +31,7 @@ async fn eighty_guessers_of_one_neighbourhood_keep_no_first_login_out() {
     };
     let (guesses, logins) = tokio::join!(guessing, logins);
     assert_eq!(logins, [200; 6]);
-    assert!(
-        guesses.iter().all(|it| [401, 429].contains(it)),
-        "{guesses:?}"
-    );
+    assert!(guesses.iter().all(|it| [401, 429].contains(it)), "{guesses:?}");
     assert!(guesses.contains(&429), "{guesses:?}");
 }
 

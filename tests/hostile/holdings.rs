@@ -112,10 +112,7 @@ async fn a_removed_upstream_leaves_nothing_to_the_default_one() {
     let private = Upstream::start().await;
     private.add("org/other", "v1", &Image::new(2, &[1000]));
     private.add("org/untagged", "v1", &Image::new(3, &[1000]));
-    let (other, untagged) = (
-        digests(&Image::new(2, &[1000])),
-        digests(&Image::new(3, &[1000])),
-    );
+    let (other, untagged) = (digests(&Image::new(2, &[1000])), digests(&Image::new(3, &[1000])));
     for (name, value) in &mut variables {
         if *name == "REGISTRY_PROXY_UPSTREAMS_0_REMOTEURL" {
             *value = private.url();

@@ -54,7 +54,8 @@ async fn a_pull_looks_for_as_many_blobs_as_an_image_may_have() {
 async fn one_digest_that_is_named_often_is_looked_for_once() {
     let upstream = Upstream::start().await;
     let layer = json!({"mediaType": "a/b", "digest": digest(b"x"), "size": 1});
-    let text = json!({"schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": layer, "layers": vec![layer.clone(); 30_000]});
+    let text =
+        json!({"schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": layer, "layers": vec![layer.clone(); 30_000]});
     upstream.add_manifest("a", "1", OCI_MANIFEST, text.to_string());
     let (pounce, front, _bucket) = counted(&upstream.url(), "true").await;
     assert_eq!(pounce.get("/v2/a/manifests/1").await.status, 200);
@@ -69,10 +70,7 @@ async fn an_image_of_more_layers_than_are_remembered_is_pulled_as_any_other() {
     let image = Image::new(4, &[10; 200]);
     upstream.add("a", "1", &image);
     let url = upstream.url();
-    let variables = [
-        ("REGISTRY_PROXY_REMOTEURL", &url[..]),
-        ("REGISTRY_PROXY_PREFETCH", "true"),
-    ];
+    let variables = [("REGISTRY_PROXY_REMOTEURL", &url[..]), ("REGISTRY_PROXY_PREFETCH", "true")];
     let pounce = Pounce::with(&variables).await;
     assert_eq!(pounce.get("/v2/a/manifests/1").await.status, 200);
     for blob in &image.blobs {
@@ -80,10 +78,7 @@ async fn an_image_of_more_layers_than_are_remembered_is_pulled_as_any_other() {
     }
     pounce.until_quiet().await;
     assert_eq!(upstream.count("GET", "/blobs/"), image.blobs.len());
-    upstream.behave(Manners {
-        status: Some(500),
-        ..Manners::default()
-    });
+    upstream.behave(Manners { status: Some(500), ..Manners::default() });
     let pounce = pounce.restart(&[("REGISTRY_PROXY_REMOTEURL", &url)]).await;
     for blob in &image.blobs {
         let path = format!("/v2/a/blobs/{}", digest(blob));
@@ -115,9 +110,7 @@ async fn a_manifest_of_many_blobs_that_are_there_is_taken_and_vouches_for_each()
     let pounce = Pounce::before(&upstream).await;
     let image = Image::new(8, &[10; 300]);
     pounce.push_image("team", "1", &image).await;
-    let pounce = pounce
-        .restart(&[("REGISTRY_PROXY_REMOTEURL", &upstream.url())])
-        .await;
+    let pounce = pounce.restart(&[("REGISTRY_PROXY_REMOTEURL", &upstream.url())]).await;
     upstream.forget();
     assert_eq!(pounce.get("/v2/team/manifests/1").await.status, 200);
     for blob in &image.blobs {

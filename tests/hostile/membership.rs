@@ -10,8 +10,7 @@ use crate::support::{Image, Pounce, Reply, Upstream};
 /// A manifest that names this blob, and nothing else.
 fn naming(blob: &Bytes) -> String {
     let named = json!({"mediaType": "a/b", "digest": digest(blob), "size": blob.len()});
-    json!({"schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": named, "layers": [named, named]})
-        .to_string()
+    json!({"schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": named, "layers": [named, named]}).to_string()
 }
 
 /// An upstream whose repository `evil` names a blob that was pushed to `private`, and does not have it.
@@ -58,10 +57,7 @@ async fn what_an_upstreams_manifest_names_is_not_opened_by_it() {
     for prefetch in ["false", "true"] {
         let (upstream, pounce, secret) = stage().await;
         let url = upstream.url();
-        let variables = [
-            ("REGISTRY_PROXY_REMOTEURL", &url[..]),
-            ("REGISTRY_PROXY_PREFETCH", prefetch),
-        ];
+        let variables = [("REGISTRY_PROXY_REMOTEURL", &url[..]), ("REGISTRY_PROXY_PREFETCH", prefetch)];
         let pounce = pounce.restart(&variables).await;
         assert_closed(&pounce, &secret).await;
         // A process that finds the manifest in the bucket.
@@ -75,18 +71,12 @@ async fn what_an_upstreams_manifest_names_is_not_opened_by_it() {
 async fn nor_is_it_mounted_or_pushed_by_name() {
     let (_upstream, pounce, secret) = stage().await;
     assert_eq!(pounce.get("/v2/evil/manifests/v1").await.status, 200);
-    let mount = format!(
-        "/v2/evil2/blobs/uploads/?mount={}&from=evil",
-        digest(&secret)
-    );
+    let mount = format!("/v2/evil2/blobs/uploads/?mount={}&from=evil", digest(&secret));
     let reply = pounce.send(pounce.request("POST", &mount)).await;
     assert_eq!(reply.status, 202);
     let put = pounce.put_manifest("evil", "v2", OCI_MANIFEST, naming(&secret));
     let reply = put.await;
-    assert_eq!(
-        (reply.status, reply.code()),
-        (400, "MANIFEST_BLOB_UNKNOWN".into())
-    );
+    assert_eq!((reply.status, reply.code()), (400, "MANIFEST_BLOB_UNKNOWN".into()));
     // A client that has the blob can push it, and then the manifest.
     assert_eq!(pounce.head(&blob("evil", &secret)).await.status, 404);
     pounce.push("evil", secret.clone()).await;
@@ -98,11 +88,8 @@ async fn nor_is_it_mounted_or_pushed_by_name() {
 #[tokio::test]
 async fn what_the_upstream_has_too_costs_one_head_and_is_remembered() {
     let (upstream, pounce, secret) = stage().await;
-    let image = Image {
-        manifest: naming(&secret).into(),
-        media_type: OCI_MANIFEST.into(),
-        blobs: vec![secret.clone()],
-    };
+    let image =
+        Image { manifest: naming(&secret).into(), media_type: OCI_MANIFEST.into(), blobs: vec![secret.clone()] };
     upstream.add("good", "v1", &image);
     let path = blob("good", &secret);
     assert_eq!(pounce.get("/v2/good/manifests/v1").await.status, 200);
@@ -116,29 +103,18 @@ async fn what_the_upstream_has_too_costs_one_head_and_is_remembered() {
     assert_eq!(upstream.count("HEAD", &path), 1);
     assert_eq!(upstream.count("GET", &path), 0);
     // By the link, another process knows it while the upstream is away.
-    upstream.behave(Manners {
-        status: Some(500),
-        ..Manners::default()
-    });
-    let pounce = pounce
-        .restart(&[("REGISTRY_PROXY_REMOTEURL", &upstream.url())])
-        .await;
+    upstream.behave(Manners { status: Some(500), ..Manners::default() });
+    let pounce = pounce.restart(&[("REGISTRY_PROXY_REMOTEURL", &upstream.url())]).await;
     assert_eq!(pounce.get(&path).await.status, 307);
 }
 
 #[tokio::test]
 async fn an_upstream_that_answers_no_heads_is_asked_by_get() {
     let (upstream, pounce, secret) = stage().await;
-    let image = Image {
-        manifest: naming(&secret).into(),
-        media_type: OCI_MANIFEST.into(),
-        blobs: vec![secret.clone()],
-    };
+    let image =
+        Image { manifest: naming(&secret).into(), media_type: OCI_MANIFEST.into(), blobs: vec![secret.clone()] };
     upstream.add("good", "v1", &image);
-    upstream.behave(Manners {
-        refuses_blob_heads: true,
-        ..Manners::default()
-    });
+    upstream.behave(Manners { refuses_blob_heads: true, ..Manners::default() });
     for (name, status) in [("good", 307), ("evil", 404)] {
         let manifest = format!("/v2/{name}/manifests/v1");
         assert_eq!(pounce.get(&manifest).await.status, 200);
@@ -152,17 +128,11 @@ async fn an_upstream_that_is_away_grants_nothing_and_denies_nothing() {
         let (upstream, pounce, secret) = stage().await;
         assert_eq!(pounce.get("/v2/evil/manifests/other").await.status, 200);
         upstream.add_manifest("evil", "v3", OCI_MANIFEST, naming(&secret) + " ");
-        upstream.behave(Manners {
-            first_blobs_get: None,
-            ..Manners::default()
-        });
+        upstream.behave(Manners { first_blobs_get: None, ..Manners::default() });
         let manifest = pounce.request("HEAD", "/v2/evil/manifests/v3");
         assert_eq!(pounce.send(manifest).await.status, 200);
         pounce.until_quiet().await;
-        upstream.behave(Manners {
-            status: Some(status),
-            ..Manners::default()
-        });
+        upstream.behave(Manners { status: Some(status), ..Manners::default() });
         let reply: Reply = pounce.get(&blob("evil", &secret)).await;
         assert_eq!(reply.status, code, "{reply:?}");
     }
@@ -175,10 +145,7 @@ async fn the_fill_of_another_repository_is_not_joined_by_name() {
     let layer = image.layer().clone();
     upstream.add("team", "v1", &image);
     upstream.add_manifest("evil", "v2", OCI_MANIFEST, naming(&layer));
-    upstream.behave(Manners {
-        holds_after: Some(100_000),
-        ..Manners::default()
-    });
+    upstream.behave(Manners { holds_after: Some(100_000), ..Manners::default() });
     assert_eq!(pounce.get("/v2/evil/manifests/v2").await.status, 200);
     let path = blob("team", &layer);
     let (slow, (first, second)) = tokio::join!(pounce.get(&path), async {

@@ -9,16 +9,12 @@ use crate::support::{Image, Pounce};
 
 /// As many addresses as there are sockets, of one neighbourhood.
 fn near(count: u8) -> Vec<Ipv4Addr> {
-    (1..=count)
-        .map(|last| Ipv4Addr::new(127, 1, 1, last))
-        .collect()
+    (1..=count).map(|last| Ipv4Addr::new(127, 1, 1, last)).collect()
 }
 
 /// The same, each of a neighbourhood of its own.
 fn far(count: u8) -> Vec<Ipv4Addr> {
-    (1..=count)
-        .map(|third| Ipv4Addr::new(127, 1, third, 1))
-        .collect()
+    (1..=count).map(|third| Ipv4Addr::new(127, 1, third, 1)).collect()
 }
 
 const MIB: usize = 1 << 20;
@@ -35,10 +31,7 @@ async fn others_push(pounce: &Pounce) {
 async fn silent_sockets_of_one_neighbourhood_leave_places_for_others() {
     let pounce = Pounce::with(&[]).await;
     for what in [
-        (
-            "POST",
-            format!("/v2/a/blobs/uploads/?digest=sha256:{}", "0".repeat(64)),
-        ),
+        ("POST", format!("/v2/a/blobs/uploads/?digest=sha256:{}", "0".repeat(64))),
         ("PUT", "/v2/a/manifests/v1".to_owned()),
     ] {
         let held = silent(pounce.addr, &near(40), (what.0, &what.1)).await;
@@ -85,12 +78,8 @@ async fn an_upload_goes_on_where_it_was_when_its_body_lost_its_place() {
     let status = pounce.get(&begun).await;
     assert_eq!(status.header("range"), format!("0-{}", MIB - 1));
     drop((held, more));
-    let next = pounce
-        .patch(status.header("location"), blob.slice(MIB..))
-        .await;
+    let next = pounce.patch(status.header("location"), blob.slice(MIB..)).await;
     let digest = crate::support::image::digest(&blob);
-    let closed = pounce
-        .close(next.header("location"), &digest, bytes::Bytes::new())
-        .await;
+    let closed = pounce.close(next.header("location"), &digest, bytes::Bytes::new()).await;
     assert_eq!(closed.status, 201, "{closed:?}");
 }

@@ -24,10 +24,7 @@ pub(super) async fn upstream() -> (Upstream, Vec<(&'static str, String)>) {
         ("REGISTRY_PROXY_HOST", "docker.io".to_owned()),
         ("REGISTRY_PROXY_UPSTREAMS_0_HOST", "ghcr.io".to_owned()),
         ("REGISTRY_PROXY_UPSTREAMS_0_REMOTEURL", url),
-        (
-            "REGISTRY_AUTH_HTPASSWD_USERS",
-            [user("admin"), user("ci-1")].join(","),
-        ),
+        ("REGISTRY_AUTH_HTPASSWD_USERS", [user("admin"), user("ci-1")].join(",")),
         ("REGISTRY_AUTH_RULES", RULES.to_owned()),
     ];
     (upstream, variables)
@@ -42,24 +39,16 @@ pub(super) async fn anonymous(pounce: &Pounce, method: &str, path: &str) -> Repl
     let token = pounce.get("/v2/token").await;
     let token: Value = serde_json::from_slice(&token.body).unwrap();
     let token = token["token"].as_str().unwrap().to_owned();
-    pounce
-        .send(pounce.request(method, path).bearer_auth(token))
-        .await
+    pounce.send(pounce.request(method, path).bearer_auth(token)).await
 }
 
 /// Every way to something of a repository that holds an image.
 pub(super) fn ways(name: &str, (blob, manifest): &(String, String)) -> Vec<(&'static str, String)> {
-    let paths = [
-        "manifests/v1".to_owned(),
-        format!("manifests/{manifest}"),
-        format!("blobs/{blob}"),
-    ];
+    let paths = ["manifests/v1".to_owned(), format!("manifests/{manifest}"), format!("blobs/{blob}")];
     let lists = ["tags/list".to_owned(), format!("referrers/{manifest}")];
     let get = paths.iter().chain(&lists).map(|path| ("GET", path));
     let head = paths.iter().map(|path| ("HEAD", path));
-    get.chain(head)
-        .map(|(method, path)| (method, format!("/v2/{name}/{path}")))
-        .collect()
+    get.chain(head).map(|(method, path)| (method, format!("/v2/{name}/{path}"))).collect()
 }
 
 pub(super) async fn assert_hidden(pounce: &Pounce, name: &str, image: &(String, String)) {
@@ -68,11 +57,7 @@ pub(super) async fn assert_hidden(pounce: &Pounce, name: &str, image: &(String, 
         assert_eq!(reply.status, 401, "{method} {path} {reply:?}");
         assert_eq!(
             ask(pounce, "admin", method, &path).await.status / 100,
-            if path.contains("/blobs/") && method == "GET" {
-                3
-            } else {
-                2
-            },
+            if path.contains("/blobs/") && method == "GET" { 3 } else { 2 },
             "{method} {path}"
         );
     }
@@ -83,16 +68,9 @@ pub(super) async fn assert_hidden(pounce: &Pounce, name: &str, image: &(String, 
 async fn assert_shown(pounce: &Pounce, name: &str, image: &(String, String)) {
     for (method, path) in ways(name, image) {
         let reply = anonymous(pounce, method, &path).await;
-        let expected = if path.contains("/blobs/") && method == "GET" {
-            307
-        } else {
-            200
-        };
+        let expected = if path.contains("/blobs/") && method == "GET" { 307 } else { 200 };
         // Over an upstream, the first one streams.
-        assert!(
-            reply.status == expected || reply.status == 200,
-            "{method} {path} {reply:?}"
-        );
+        assert!(reply.status == expected || reply.status == 200, "{method} {path} {reply:?}");
     }
     pounce.until_quiet().await;
 }
@@ -112,17 +90,11 @@ pub(super) fn digests(image: &Image) -> (String, String) {
 async fn a_rule_on_a_host_gives_nothing_that_was_pushed() {
     let (_upstream, variables) = upstream().await;
     let pounce = Pounce::with(&borrowed(&variables)).await;
-    let (alpine, other) = (
-        digests(&Image::new(1, &[1000])),
-        digests(&Image::new(2, &[1000])),
-    );
+    let (alpine, other) = (digests(&Image::new(1, &[1000])), digests(&Image::new(2, &[1000])));
     assert_shown(&pounce, "library/alpine", &alpine).await;
     // Not another upstream's, under any spelling.
-    for (name, query) in [
-        ("ghcr.io/org/other", ""),
-        ("org/other", "?ns=ghcr.io"),
-        ("ghcr.io/org/other", "?ns=ghcr.io"),
-    ] {
+    for (name, query) in [("ghcr.io/org/other", ""), ("org/other", "?ns=ghcr.io"), ("ghcr.io/org/other", "?ns=ghcr.io")]
+    {
         let path = format!("/v2/{name}/manifests/v1{query}");
         assert_eq!(anonymous(&pounce, "GET", &path).await.status, 401, "{path}");
     }
@@ -130,11 +102,7 @@ async fn a_rule_on_a_host_gives_nothing_that_was_pushed() {
 
     let secret = push(&pounce, "ci-1", "team/secret", 3).await;
     assert_hidden(&pounce, "team/secret", &secret).await;
-    for spelling in [
-        "docker.io/team/secret",
-        "docker.io/docker.io/team/secret",
-        "index.docker.io/team/secret",
-    ] {
+    for spelling in ["docker.io/team/secret", "docker.io/docker.io/team/secret", "index.docker.io/team/secret"] {
         let path = format!("/v2/{spelling}/manifests/v1");
         assert_eq!(anonymous(&pounce, "GET", &path).await.status, 401, "{path}");
     }
@@ -148,25 +116,12 @@ async fn a_rule_on_a_host_gives_nothing_that_was_pushed() {
     // Nor by pushes, deletes and mounts.
     for (method, path) in [
         ("POST", "/v2/library/new/blobs/uploads/".to_owned()),
-        (
-            "POST",
-            format!(
-                "/v2/public/app/blobs/uploads/?mount={}&from=team/secret",
-                secret.0
-            ),
-        ),
+        ("POST", format!("/v2/public/app/blobs/uploads/?mount={}&from=team/secret", secret.0)),
         ("DELETE", "/v2/library/alpine/manifests/v1".to_owned()),
     ] {
-        assert_eq!(
-            anonymous(&pounce, method, &path).await.status,
-            401,
-            "{method} {path}"
-        );
+        assert_eq!(anonymous(&pounce, method, &path).await.status, 401, "{method} {path}");
     }
-    let mount = format!(
-        "/v2/team/app/blobs/uploads/?mount={}&from=public/app",
-        public.0
-    );
+    let mount = format!("/v2/team/app/blobs/uploads/?mount={}&from=public/app", public.0);
     assert_eq!(ask(&pounce, "ci-1", "POST", &mount).await.status, 201);
 
     // From the moment on that something is pushed beside what was pulled.
@@ -210,8 +165,8 @@ async fn a_push_at_another_replica_counts_at_once() {
     drop(upstream);
 }
 
-/// What a bucket has from before there was a marker, and from distribution: links without a word of where they
-/// came from.
+/// What a bucket has from before there was a marker, and from distribution: links without a word of where they came
+/// from.
 #[tokio::test]
 async fn what_other_programs_pushed_counts_as_pushed() {
     let (_upstream, variables) = upstream().await;
@@ -230,11 +185,7 @@ async fn what_other_programs_pushed_counts_as_pushed() {
     let pounce = pounce.restart(&borrowed(&variables)).await;
     assert_hidden(&pounce, "old/tagged", &tagged).await;
     let (blob, manifest) = &untagged;
-    for path in [
-        format!("manifests/{manifest}"),
-        format!("blobs/{blob}"),
-        format!("referrers/{manifest}"),
-    ] {
+    for path in [format!("manifests/{manifest}"), format!("blobs/{blob}"), format!("referrers/{manifest}")] {
         let path = format!("/v2/old/untagged/{path}");
         assert_eq!(anonymous(&pounce, "GET", &path).await.status, 401, "{path}");
     }
@@ -284,11 +235,8 @@ async fn a_repository_has_one_name() {
     ];
     for (names, statuses) in [(&names[..], [401, 403]), (&refused[..], [404, 404])] {
         for name in names {
-            let (name, query) = name
-                .split_once('?')
-                .map_or((*name, String::new()), |(name, query)| {
-                    (name, format!("?{query}"))
-                });
+            let (name, query) =
+                name.split_once('?').map_or((*name, String::new()), |(name, query)| (name, format!("?{query}")));
             let path = format!("/v2/{name}/manifests/v1{query}");
             let reply = anonymous(&pounce, "GET", &path).await;
             assert!(statuses.contains(&reply.status), "{path} {reply:?}");
@@ -322,10 +270,7 @@ async fn a_client_that_may_see_nothing_walks_nothing() {
     assert_eq!(front.total(), 0);
     // Those that may see something share one walk; what is pushed here is in it at once.
     for _ in 0..20 {
-        assert_eq!(
-            ask(&pounce, "admin", "GET", "/v2/_catalog").await.status,
-            200
-        );
+        assert_eq!(ask(&pounce, "admin", "GET", "/v2/_catalog").await.status, 200);
     }
     let walked = front.take();
     assert!(walked["ListObjectsV2"] <= 4, "{walked:?}");

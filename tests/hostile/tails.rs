@@ -35,17 +35,12 @@ async fn two_hundred_requests_of_a_byte_leave_two_tails() {
     let last = bytewise(pounce.addr, &begun, 200).await;
     few_tails(&pounce).await;
     // Nothing is lost by it: neither at the newest location, nor at the oldest.
-    assert_eq!(
-        pounce.get(&begun).await.header("range"),
-        format!("0-{}", TAIL + 199)
-    );
+    assert_eq!(pounce.get(&begun).await.header("range"), format!("0-{}", TAIL + 199));
     let blob = Bytes::from([vec![b'a'; TAIL], vec![b'b'; 200]].concat());
     let closed = pounce.close(&last, &digest(&blob), Bytes::new()).await;
     assert_eq!(closed.status, 201, "{closed:?}");
     assert!(pounce.pull("a", &digest(&blob)).await == blob);
-    pounce
-        .until("nothing is left", |it| it.scratch().is_empty())
-        .await;
+    pounce.until("nothing is left", |it| it.scratch().is_empty()).await;
 }
 
 #[tokio::test]
@@ -69,10 +64,7 @@ async fn replays_of_one_state_add_one_tail() {
     let begun = begin(pounce.addr, "a", TAIL).await;
     for at_once in [1, 20] {
         let statuses = replays(pounce.addr, &begun, b"b", (40, at_once)).await;
-        assert!(
-            statuses.iter().all(|it| [202, 416].contains(it)),
-            "{statuses:?}"
-        );
+        assert!(statuses.iter().all(|it| [202, 416].contains(it)), "{statuses:?}");
         few_tails(&pounce).await;
     }
     // Whoever asks is told how far it came, and goes on there.
@@ -88,10 +80,8 @@ async fn replays_of_one_state_add_one_tail() {
 async fn replays_with_other_bytes_add_one_tail_too() {
     let pounce = Pounce::with(&[]).await;
     let begun = begin(pounce.addr, "a", TAIL).await;
-    let (some, others) = tokio::join!(
-        replays(pounce.addr, &begun, b"bb", (10, 10)),
-        replays(pounce.addr, &begun, b"cc", (10, 10))
-    );
+    let (some, others) =
+        tokio::join!(replays(pounce.addr, &begun, b"bb", (10, 10)), replays(pounce.addr, &begun, b"cc", (10, 10)));
     let statuses = [some, others].concat();
     assert!(statuses.contains(&202) && statuses.iter().all(|it| [202, 416].contains(it)));
     few_tails(&pounce).await;

@@ -12,52 +12,20 @@ async fn one_request_is_not_two() {
     let smuggled = head("GET", "/v2/smuggled/tags/list", &[]);
     let ambiguous = [
         // Two lengths.
-        (
-            vec!["Content-Length: 5", "Content-Length: 6"],
-            "aaaaa".to_owned(),
-            400,
-        ),
+        (vec!["Content-Length: 5", "Content-Length: 6"], "aaaaa".to_owned(), 400),
         (vec!["Content-Length: 5, 6"], "aaaaa".to_owned(), 400),
         (vec!["Content-Length: +5"], "aaaaa".to_owned(), 400),
         (vec!["Content-Length: -1"], String::new(), 400),
         (vec!["Content-Length: 0x5"], "aaaaa".to_owned(), 400),
-        (
-            vec!["Content-Length: 99999999999999999999"],
-            String::new(),
-            400,
-        ),
+        (vec!["Content-Length: 99999999999999999999"], String::new(), 400),
         // What is behind a chunked body is no request, whatever its length is said to be.
-        (
-            vec!["Transfer-Encoding: chunked", "Content-Length: 4"],
-            format!("0\r\n\r\n{smuggled}"),
-            202,
-        ),
-        (
-            vec!["Content-Length: 4", "Transfer-Encoding: chunked"],
-            format!("0\r\n\r\n{smuggled}"),
-            202,
-        ),
+        (vec!["Transfer-Encoding: chunked", "Content-Length: 4"], format!("0\r\n\r\n{smuggled}"), 202),
+        (vec!["Content-Length: 4", "Transfer-Encoding: chunked"], format!("0\r\n\r\n{smuggled}"), 202),
         // Codings that something in front may read in another way.
-        (
-            vec!["Transfer-Encoding: xchunked"],
-            "0\r\n\r\n".to_owned(),
-            400,
-        ),
-        (
-            vec!["Transfer-Encoding: chunked, identity"],
-            "0\r\n\r\n".to_owned(),
-            400,
-        ),
-        (
-            vec!["Transfer-Encoding : chunked"],
-            "0\r\n\r\n".to_owned(),
-            400,
-        ),
-        (
-            vec!["Transfer-Encoding: chunked"],
-            "-1\r\n\r\n".to_owned(),
-            202,
-        ),
+        (vec!["Transfer-Encoding: xchunked"], "0\r\n\r\n".to_owned(), 400),
+        (vec!["Transfer-Encoding: chunked, identity"], "0\r\n\r\n".to_owned(), 400),
+        (vec!["Transfer-Encoding : chunked"], "0\r\n\r\n".to_owned(), 400),
+        (vec!["Transfer-Encoding: chunked"], "-1\r\n\r\n".to_owned(), 202),
         (vec!["Content-Length : 4"], "aaaa".to_owned(), 400),
         // A header that goes on in the next line, and lines that end in half an end.
         (vec!["X: a", " Content-Length: 4"], "aaaa".to_owned(), 400),
@@ -68,10 +36,7 @@ async fn one_request_is_not_two() {
         let request = head("POST", "/v2/a/blobs/uploads/", &fields) + &body;
         let reply = exchange(pounce.addr, request.as_bytes()).await;
         // One answer, and then the connection is closed.
-        assert!(
-            reply.starts_with(&format!("HTTP/1.1 {status} ")) && responses(&reply) == 1,
-            "{fields:?}: {reply}"
-        );
+        assert!(reply.starts_with(&format!("HTTP/1.1 {status} ")) && responses(&reply) == 1, "{fields:?}: {reply}");
         assert!(!reply.contains("smuggled"), "{fields:?}: {reply}");
     }
 }
@@ -102,10 +67,7 @@ async fn a_body_that_is_refused_is_not_asked_for() {
     let fields = [&fields[..], &[credentials, "Connection: close"]].concat();
     let request = head("PUT", "/v2/a/manifests/v1", &fields) + &"x".repeat(1000);
     let reply = exchange(pounce.addr, request.as_bytes()).await;
-    assert!(
-        reply.starts_with("HTTP/1.1 100") && reply.contains("HTTP/1.1 400"),
-        "{reply}"
-    );
+    assert!(reply.starts_with("HTTP/1.1 100") && reply.contains("HTTP/1.1 400"), "{reply}");
 }
 
 #[tokio::test]
@@ -142,14 +104,8 @@ async fn no_path_leads_out_of_a_repository() {
             let request = head(method, path, &["Connection: close", "Content-Length: 0"]);
             let reply = exchange(pounce.addr, request.as_bytes()).await;
             let status = reply.split(' ').nth(1).unwrap_or_default();
-            assert!(
-                ["400", "404", "405"].contains(&status),
-                "{method} {path}: {reply}"
-            );
-            assert!(
-                !reply.to_ascii_lowercase().contains("\r\nx-injected"),
-                "{reply}"
-            );
+            assert!(["400", "404", "405"].contains(&status), "{method} {path}: {reply}");
+            assert!(!reply.to_ascii_lowercase().contains("\r\nx-injected"), "{reply}");
         }
     }
     assert_eq!(upstream.requests(), 0);
@@ -168,22 +124,11 @@ async fn nothing_of_a_client_becomes_a_header() {
     for query in queries {
         let request = head("GET", query, &["Connection: close"]);
         let reply = exchange(pounce.addr, request.as_bytes()).await;
-        assert!(
-            !reply.to_ascii_lowercase().contains("\r\nx-injected"),
-            "{reply}"
-        );
+        assert!(!reply.to_ascii_lowercase().contains("\r\nx-injected"), "{reply}");
     }
     // Hosts that are none: they become part of URLs for the folder's blobs.
     let blob = pounce.push("a", bytes::Bytes::from_static(b"x")).await;
-    for host in [
-        "a b",
-        "user@evil",
-        "evil/x?",
-        "evil#",
-        "\"",
-        "evil\\x",
-        "a\",service=\"evil",
-    ] {
+    for host in ["a b", "user@evil", "evil/x?", "evil#", "\"", "evil\\x", "a\",service=\"evil"] {
         let path = format!("/v2/a/blobs/{blob}");
         let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
         let reply = exchange(pounce.addr, request.as_bytes()).await;
@@ -230,16 +175,11 @@ async fn an_upstream_puts_nothing_into_the_headers_or_the_log() {
     .await;
     let url = format!("http://{upstream}");
     let process = Process::start(&[("REGISTRY_PROXY_REMOTEURL", &url)]);
-    let reply = reqwest::get(process.url("/v2/a/b/manifests/v1"))
-        .await
-        .unwrap();
+    let reply = reqwest::get(process.url("/v2/a/b/manifests/v1")).await.unwrap();
     assert!(!reply.headers().contains_key("x-injected"));
     process.terminate();
     let (_, log) = process.end();
-    assert!(
-        !log.contains('\x1b') && !log.contains("X-Injected"),
-        "{log}"
-    );
+    assert!(!log.contains('\x1b') && !log.contains("X-Injected"), "{log}");
     for line in log.lines() {
         serde_json::from_str::<serde_json::Value>(line).unwrap();
     }
@@ -252,69 +192,30 @@ async fn the_log_keeps_passwords_and_forgers_out() {
     let hash = line.split_once(':').unwrap().1.to_owned();
     let mut process = Process::start(&[
         ("REGISTRY_AUTH_HTPASSWD_USERS", &line),
-        (
-            "REGISTRY_AUTH_RULES",
-            "[{users: [anonymous, alice], actions: [pull, push]}]",
-        ),
+        ("REGISTRY_AUTH_RULES", "[{users: [anonymous, alice], actions: [pull, push]}]"),
         ("REGISTRY_LOG_LEVEL", "debug"),
         ("REGISTRY_LOG_FORMATTER", "text"),
         ("REGISTRY_HTTP_SECRET", "battery staple"),
     ]);
-    let client = reqwest::Client::builder()
-        .redirect(reqwest::redirect::Policy::none())
-        .build()
-        .unwrap();
+    let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
     let ask = |user: &'static str, password: &'static str, path: &str| {
-        let request = client
-            .get(process.url(path))
-            .basic_auth(user, Some(password));
+        let request = client.get(process.url(path)).basic_auth(user, Some(password));
         async move { request.send().await.unwrap() }
     };
-    let issued = ask("alice", "correct horse", "/v2/token")
-        .await
-        .text()
-        .await
-        .unwrap();
+    let issued = ask("alice", "correct horse", "/v2/token").await.text().await.unwrap();
     let issued: serde_json::Value = serde_json::from_str(&issued).unwrap();
     let token = issued["token"].as_str().unwrap().to_owned();
     ask("alice", "wrong guess", "/v2/").await;
-    ask(
-        "mallory\n2026-01-01T00:00:00Z ERROR forged",
-        "wrong guess",
-        "/v2/",
-    )
-    .await;
-    ask(
-        "alice",
-        "correct horse",
-        "/v2/%0a2026-01-01T00:00:00Z%20ERROR%20forged/x",
-    )
-    .await;
-    ask(
-        "alice",
-        "correct horse",
-        "/v2/a/manifests/v1?ns=x%0aERROR%20forged",
-    )
-    .await;
+    ask("mallory\n2026-01-01T00:00:00Z ERROR forged", "wrong guess", "/v2/").await;
+    ask("alice", "correct horse", "/v2/%0a2026-01-01T00:00:00Z%20ERROR%20forged/x").await;
+    ask("alice", "correct horse", "/v2/a/manifests/v1?ns=x%0aERROR%20forged").await;
     let blob = b"content".to_vec();
     let push = format!("/v2/a/blobs/uploads/?digest={}", digest(&blob));
-    let pushed = client
-        .post(process.url(&push))
-        .bearer_auth(&token)
-        .body(blob.clone());
+    let pushed = client.post(process.url(&push)).bearer_auth(&token).body(blob.clone());
     assert_eq!(pushed.send().await.unwrap().status(), 201);
-    let pulled = ask(
-        "alice",
-        "correct horse",
-        &format!("/v2/a/blobs/{}", digest(&blob)),
-    )
-    .await;
+    let pulled = ask("alice", "correct horse", &format!("/v2/a/blobs/{}", digest(&blob))).await;
     let location = pulled.headers()["location"].to_str().unwrap().to_owned();
-    let signature = location
-        .split("X-Amz-Signature=")
-        .nth(1)
-        .unwrap()
-        .to_owned();
+    let signature = location.split("X-Amz-Signature=").nth(1).unwrap().to_owned();
     process.terminate();
     process.until("ended");
     let (_, log) = process.end();
@@ -332,31 +233,19 @@ async fn the_log_keeps_passwords_and_forgers_out() {
     ] {
         assert!(!log.contains(secret), "{secret}: {log}");
     }
-    assert!(
-        log.lines().all(|line| !line.starts_with("2026-01-01")),
-        "{log}"
-    );
-    assert!(
-        !log.lines()
-            .any(|line| line.trim_start().starts_with("ERROR")),
-        "{log}"
-    );
+    assert!(log.lines().all(|line| !line.starts_with("2026-01-01")), "{log}");
+    assert!(!log.lines().any(|line| line.trim_start().starts_with("ERROR")), "{log}");
     // Who asked is there.
     assert!(log.contains("alice") && log.contains("127.0.0.1"), "{log}");
 }
 
 #[tokio::test]
 async fn a_state_of_one_repository_is_none_of_another_whoever_asks() {
-    let lines: Vec<String> = ["alice", "bob"]
-        .map(|name| pounce::auth::line(name, name, 4).unwrap())
-        .into();
+    let lines: Vec<String> = ["alice", "bob"].map(|name| pounce::auth::line(name, name, 4).unwrap()).into();
     let rules = "[{users: [alice], repositories: [a], actions: [pull, push]}, \
                  {users: [bob], repositories: [b], actions: [pull, push]}]";
-    let pounce = Pounce::with(&[
-        ("REGISTRY_AUTH_HTPASSWD_USERS", &lines.join(",")),
-        ("REGISTRY_AUTH_RULES", rules),
-    ])
-    .await;
+    let pounce =
+        Pounce::with(&[("REGISTRY_AUTH_HTPASSWD_USERS", &lines.join(",")), ("REGISTRY_AUTH_RULES", rules)]).await;
     let ask = |user: &'static str, method: &str, path: &str| {
         pounce.send(pounce.request(method, path).basic_auth(user, Some(user)))
     };

@@ -53,10 +53,7 @@ struct Guards {
     condition: bool,
 }
 
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "each is a fact of its own, and all combinations are looked at"
-)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own, and all combinations are looked at")]
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct World {
     /// Whether that of the image is there which is deleted.
@@ -78,10 +75,7 @@ impl World {
     fn start(pushers: usize, pushed: Image, there: bool, guards: Guards) -> Self {
         Self {
             revision: true,
-            tag: Tag {
-                link: there.then_some(Image::Deleted),
-                history: there,
-            },
+            tag: Tag { link: there.then_some(Image::Deleted), history: there },
             pushed,
             pushers: vec![Pusher::WritesRevision; pushers],
             deleter: Deleter::Begins,
@@ -104,16 +98,10 @@ impl World {
             }
             Pusher::WritesHistory => {
                 self.tag.history = true;
-                if self.guards.pusher {
-                    Pusher::LooksAtLink
-                } else {
-                    Pusher::Acknowledged
-                }
+                if self.guards.pusher { Pusher::LooksAtLink } else { Pusher::Acknowledged }
             }
             Pusher::LooksAtLink if self.tag.link.is_some() => Pusher::LooksAtRevision,
-            Pusher::LooksAtRevision if self.revision || self.pushed == Image::Other => {
-                Pusher::Acknowledged
-            }
+            Pusher::LooksAtRevision if self.revision || self.pushed == Image::Other => Pusher::Acknowledged,
             Pusher::LooksAtLink | Pusher::LooksAtRevision => Pusher::WritesRevision,
             Pusher::Acknowledged => Pusher::Acknowledged,
         };
@@ -130,9 +118,7 @@ impl World {
                 None if self.tag.history => Deleter::DropsHistory,
                 Some(Image::Other) | None => self.after_tags(),
             },
-            Deleter::DropsLink if self.guards.condition && self.tag.link == Some(Image::Other) => {
-                Deleter::Reads
-            }
+            Deleter::DropsLink if self.guards.condition && self.tag.link == Some(Image::Other) => Deleter::Reads,
             Deleter::DropsLink => {
                 self.tag.link = None;
                 Deleter::DropsHistory
@@ -143,11 +129,7 @@ impl World {
             }
             Deleter::DropsRevision => {
                 self.revision = false;
-                if self.guards.deleter {
-                    Deleter::LooksAgain
-                } else {
-                    Deleter::Done
-                }
+                if self.guards.deleter { Deleter::LooksAgain } else { Deleter::Done }
             }
             Deleter::LooksAgain if !self.revision => {
                 self.last_pass = true;
@@ -158,11 +140,7 @@ impl World {
     }
 
     fn after_tags(&self) -> Deleter {
-        if self.last_pass {
-            Deleter::Done
-        } else {
-            Deleter::DropsRevision
-        }
+        if self.last_pass { Deleter::Done } else { Deleter::DropsRevision }
     }
 }
 
@@ -217,20 +195,11 @@ impl Model for World {
     }
 }
 
-const ALL: Guards = Guards {
-    pusher: true,
-    deleter: true,
-    condition: true,
-};
+const ALL: Guards = Guards { pusher: true, deleter: true, condition: true };
 
 #[test]
 fn no_tag_means_what_is_not_there_and_no_other_push_is_lost() {
-    for (pushers, pushed) in [
-        (1, Image::Deleted),
-        (2, Image::Deleted),
-        (1, Image::Other),
-        (2, Image::Other),
-    ] {
+    for (pushers, pushed) in [(1, Image::Deleted), (2, Image::Deleted), (1, Image::Other), (2, Image::Other)] {
         for there in [false, true] {
             let states = explore(World::start(pushers, pushed, there, ALL)).unwrap();
             assert!(states > 50, "{states}");
@@ -240,26 +209,14 @@ fn no_tag_means_what_is_not_there_and_no_other_push_is_lost() {
 
 #[test]
 fn without_a_condition_another_push_would_be_lost() {
-    let guards = Guards {
-        condition: false,
-        ..ALL
-    };
+    let guards = Guards { condition: false, ..ALL };
     let found = explore(World::start(1, Image::Other, true, guards)).unwrap_err();
     assert!(found.contains("is gone"), "{found}");
 }
 
 #[test]
 fn if_either_did_not_look_again_one_would() {
-    for guards in [
-        Guards {
-            pusher: false,
-            ..ALL
-        },
-        Guards {
-            deleter: false,
-            ..ALL
-        },
-    ] {
+    for guards in [Guards { pusher: false, ..ALL }, Guards { deleter: false, ..ALL }] {
         let found = explore(World::start(1, Image::Deleted, true, guards)).unwrap_err();
         assert!(found.contains("a tag "), "{found}");
     }

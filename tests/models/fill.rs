@@ -1,5 +1,5 @@
-//! Two replicas fill one blob, of which the upstream may give them wrong bytes, and either may die
-//! (`registry/fill`): the bucket never shows a wrong blob, and no client has the whole of one.
+//! Two replicas fill one blob, of which the upstream may give them wrong bytes, and either may die (`registry/fill`):
+//! the bucket never shows a wrong blob, and no client has the whole of one.
 
 use super::{Model, explore};
 
@@ -48,19 +48,8 @@ struct World {
 
 impl World {
     fn start(guards: Guards) -> Self {
-        let fill = Fill {
-            spool: Vec::new(),
-            sent: 0,
-            read: 0,
-            verified: false,
-            open: true,
-            end: End::Running,
-        };
-        Self {
-            fills: [fill.clone(), fill],
-            blob: None,
-            guards,
-        }
+        let fill = Fill { spool: Vec::new(), sent: 0, read: 0, verified: false, open: true, end: End::Running };
+        Self { fills: [fill.clone(), fill], blob: None, guards }
     }
 
     /// What can happen in a replica.
@@ -142,10 +131,7 @@ impl Model for World {
     }
 }
 
-const BOTH: Guards = Guards {
-    complete: true,
-    release: true,
-};
+const BOTH: Guards = Guards { complete: true, release: true };
 
 #[test]
 fn nothing_wrong_is_stored_or_served_whole() {
@@ -154,16 +140,8 @@ fn nothing_wrong_is_stored_or_served_whole() {
 
 #[test]
 fn without_either_guard_it_would_be() {
-    let found = explore(World::start(Guards {
-        complete: false,
-        ..BOTH
-    }))
-    .unwrap_err();
+    let found = explore(World::start(Guards { complete: false, ..BOTH })).unwrap_err();
     assert!(found.contains("the bucket shows a wrong blob"), "{found}");
-    let found = explore(World::start(Guards {
-        release: false,
-        ..BOTH
-    }))
-    .unwrap_err();
+    let found = explore(World::start(Guards { release: false, ..BOTH })).unwrap_err();
     assert!(found.contains("a client has the whole"), "{found}");
 }

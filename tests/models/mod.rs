@@ -1,9 +1,9 @@
-//! What several requests and replicas do to one bucket at once, as plain state machines of which every
-//! interleaving is looked at.
+//! What several requests and replicas do to one bucket at once, as plain state machines of which every interleaving is
+//! looked at.
 //!
-//! A step is one call to the store, or one event of a client; between any two, anybody else may have any number
-//! of steps, or a replica may die. Each model has a variant without the guard that makes it right, of which the
-//! search must find the flaw: so it is known that it would.
+//! A step is one call to the store, or one event of a client; between any two, anybody else may have any number of
+//! steps, or a replica may die. Each model has a variant without the guard that makes it right, of which the search
+//! must find the flaw: so it is known that it would.
 
 mod deletes;
 mod fill;

@@ -46,18 +46,8 @@ struct World {
 
 impl World {
     fn start(clients: usize, careful: bool) -> Self {
-        let client = Client {
-            heard: (1, 0),
-            at: At::Listing,
-            loses: true,
-            lost: false,
-        };
-        Self {
-            tails: BTreeSet::from([(1, 0)]),
-            clients: vec![client; clients],
-            next: 1,
-            careful,
-        }
+        let client = Client { heard: (1, 0), at: At::Listing, loses: true, lost: false };
+        Self { tails: BTreeSet::from([(1, 0)]), clients: vec![client; clients], next: 1, careful }
     }
 
     /// The client goes on at the farthest tail, if that is farther than its own.
@@ -115,11 +105,7 @@ impl Model for World {
             // It stores, and does not hear of it: it asks again where it was.
             if client.loses && matches!(client.at, At::Storing(_)) {
                 let mut unheard = stepped.clone();
-                unheard.clients[number] = Client {
-                    loses: false,
-                    at: At::Listing,
-                    ..client.clone()
-                };
+                unheard.clients[number] = Client { loses: false, at: At::Listing, ..client.clone() };
                 next.push((format!("{number} is not heard"), unheard));
             }
             next.push((format!("{number} {:?}", client.at), stepped));

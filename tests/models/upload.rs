@@ -54,11 +54,7 @@ struct World {
 
 impl World {
     fn start(bytes: &[Byte], guarded: bool) -> Self {
-        let client = |byte: &Byte| Client {
-            byte: *byte,
-            at: At::Sending,
-            mortal: true,
-        };
+        let client = |byte: &Byte| Client { byte: *byte, at: At::Sending, mortal: true };
         Self {
             open: Some(Vec::new()),
             data: None,
@@ -123,11 +119,7 @@ impl World {
 
     /// A retried rename finds nothing when the first one did its work unheard.
     fn if_there(&self, byte: Byte) -> At {
-        if self.blobs.contains_key(&byte) {
-            At::Linking
-        } else {
-            At::Failed
-        }
+        if self.blobs.contains_key(&byte) { At::Linking } else { At::Failed }
     }
 }
 
@@ -163,10 +155,7 @@ impl Model for World {
         if self.blobs.iter().any(|(named, held)| named != held) {
             return Err("a blob is not what its digest says".to_owned());
         }
-        let acknowledged = self
-            .clients
-            .iter()
-            .filter(|client| client.at == At::Acknowledged);
+        let acknowledged = self.clients.iter().filter(|client| client.at == At::Acknowledged);
         for client in acknowledged {
             if !self.blobs.contains_key(&client.byte) || !self.links.contains(&client.byte) {
                 return Err("what was acknowledged is not there".to_owned());
@@ -185,10 +174,7 @@ impl Model for World {
     }
 
     fn succeeded(&self) -> bool {
-        let mut acknowledged = self
-            .clients
-            .iter()
-            .map(|client| client.at == At::Acknowledged);
+        let mut acknowledged = self.clients.iter().map(|client| client.at == At::Acknowledged);
         acknowledged.any(|it| it)
     }
 }

@@ -1,5 +1,6 @@
 //! Write-backs of the upstream's word, pushes and a delete of one tag, over a bucket that keeps no conditions
-//! (`registry/unconditional`): no push that was acknowledged loses to a write-back, and marker and link agree in the end.
+//! (`registry/unconditional`): no push that was acknowledged loses to a write-back, and marker and link agree in the
+//! end.
 
 use super::{Model, explore};
 
@@ -50,10 +51,7 @@ enum Deleter {
     Done,
 }
 
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "each is a fact of its own, and all combinations are looked at"
-)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own, and all combinations are looked at")]
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct World {
     marker: Marker,
@@ -98,11 +96,7 @@ impl World {
             }
             Pusher::WritesLink => {
                 self.link = Link::Pushed(own);
-                if self.careful {
-                    Pusher::LooksAtLink
-                } else {
-                    Pusher::Acknowledged
-                }
+                if self.careful { Pusher::LooksAtLink } else { Pusher::Acknowledged }
             }
             // A delete took it: `is_whole` tells, and all is written once more.
             Pusher::LooksAtLink if self.link == Link::Absent => Pusher::Marks,
@@ -138,11 +132,7 @@ impl World {
             Writer::LooksAtLink => Writer::Done,
             Writer::Writes => {
                 self.link = Link::Upstream(1);
-                if self.guarded {
-                    Writer::LooksAgain(None)
-                } else {
-                    Writer::Done
-                }
+                if self.guarded { Writer::LooksAgain(None) } else { Writer::Done }
             }
             Writer::LooksAgain(written) if self.marker == written => Writer::Done,
             Writer::LooksAgain(_) => Writer::Restores(self.marker),
@@ -237,10 +227,7 @@ fn no_push_loses_to_a_write_back() {
     for link in LINKS {
         for (pushers, writers) in [(1, 1), (1, 2), (2, 1), (2, 2)] {
             for careful in [true, false] {
-                let world = World {
-                    careful,
-                    ..World::start(link, pushers, writers)
-                };
+                let world = World { careful, ..World::start(link, pushers, writers) };
                 explore(world).unwrap();
             }
         }
@@ -250,17 +237,10 @@ fn no_push_loses_to_a_write_back() {
 #[test]
 fn nor_where_a_write_back_dies_for_longer_than_until_the_next_one() {
     for link in LINKS {
-        let world = World {
-            mortal: true,
-            ..World::start(link, 2, 2)
-        };
+        let world = World { mortal: true, ..World::start(link, 2, 2) };
         explore(world).unwrap();
         // The next one.
-        let world = World {
-            marker: Some(0),
-            pushers: vec![Pusher::Acknowledged],
-            ..World::start(link, 1, 2)
-        };
+        let world = World { marker: Some(0), pushers: vec![Pusher::Acknowledged], ..World::start(link, 1, 2) };
         explore(world).unwrap();
     }
 }
@@ -269,10 +249,7 @@ fn nor_where_a_write_back_dies_for_longer_than_until_the_next_one() {
 fn nor_where_a_delete_comes_in_between() {
     for (pushers, writers) in [(1, 0), (1, 1), (2, 0), (2, 1)] {
         for link in LINKS {
-            let world = World {
-                deleter: Deleter::Unmarks,
-                ..World::start(link, pushers, writers)
-            };
+            let world = World { deleter: Deleter::Unmarks, ..World::start(link, pushers, writers) };
             explore(world).unwrap();
         }
     }
@@ -281,11 +258,7 @@ fn nor_where_a_delete_comes_in_between() {
 #[test]
 fn without_the_marker_one_would() {
     for careful in [true, false] {
-        let world = World {
-            guarded: false,
-            careful,
-            ..World::start(Link::Upstream(0), 1, 1)
-        };
+        let world = World { guarded: false, careful, ..World::start(Link::Upstream(0), 1, 1) };
         let found = explore(world).unwrap_err();
         assert!(found.contains("a push is lost"), "{found}");
     }

@@ -82,9 +82,7 @@ pub fn serve(
     if range.is_some() && manners.refuses_ranges {
         return StatusCode::RANGE_NOT_SATISFIABLE.into_response();
     }
-    let range = range
-        .filter(|_| manners.ranges)
-        .map(|text| part(&text, size));
+    let range = range.filter(|_| manners.ranges).map(|text| part(&text, size));
     let (start, end) = range.unwrap_or((0, size));
     if start >= end && size > 0 {
         return StatusCode::RANGE_NOT_SATISFIABLE.into_response();
@@ -96,11 +94,7 @@ pub fn serve(
         headers.insert(header::CONTENT_LENGTH, length.into());
     }
     if range.is_some() {
-        let start = if manners.shifts_ranges {
-            start + 1
-        } else {
-            start
-        };
+        let start = if manners.shifts_ranges { start + 1 } else { start };
         let text = format!("bytes {start}-{}/{size}", end - 1);
         headers.insert(header::CONTENT_RANGE, text.parse().unwrap());
         *response.status_mut() = StatusCode::PARTIAL_CONTENT;
@@ -109,11 +103,7 @@ pub fn serve(
 }
 
 fn part(text: &str, size: usize) -> (usize, usize) {
-    let (start, end) = text
-        .strip_prefix("bytes=")
-        .unwrap()
-        .split_once('-')
-        .unwrap();
+    let (start, end) = text.strip_prefix("bytes=").unwrap().split_once('-').unwrap();
     let start = start.parse().unwrap();
     (start, (end.parse::<usize>().unwrap() + 1).min(size))
 }
@@ -131,13 +121,7 @@ fn send(
     let hold = manners.holds_after.filter(|_| nth < manners.holds);
     // Where it holds is a place in the blob, so that it is the same one for every part.
     let hold = hold.map_or(size, |at| at.saturating_sub(start).min(size));
-    let sending = Sending {
-        blob,
-        at: 0,
-        sent: 0,
-        counts: counts.clone(),
-        _open: Open::new(counts),
-    };
+    let sending = Sending { blob, at: 0, sent: 0, counts: counts.clone(), _open: Open::new(counts) };
     let pieces = stream::unfold(sending, move |mut sending| {
         let mut gate = gate.clone();
         async move {

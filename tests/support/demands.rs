@@ -15,16 +15,8 @@ fn basic(manners: &Manners) -> String {
     format!("Basic {}", BASE64_STANDARD.encode(pair))
 }
 
-pub fn demand(
-    manners: &Manners,
-    request: &Request,
-    name: &str,
-    addr: SocketAddr,
-) -> Option<Response> {
-    let given = request
-        .headers()
-        .get(header::AUTHORIZATION)
-        .and_then(|value| value.to_str().ok());
+pub fn demand(manners: &Manners, request: &Request, name: &str, addr: SocketAddr) -> Option<Response> {
+    let given = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     let (right, challenge) = match manners.auth {
         Auth::Nothing => return None,
         Auth::Basic => (basic(manners), "Basic realm=\"upstream\"".to_owned()),
@@ -38,20 +30,11 @@ pub fn demand(
             (format!("Bearer token-for-{scope}"), challenge)
         }
     };
-    (given != Some(&right)).then(|| {
-        (
-            StatusCode::UNAUTHORIZED,
-            [(header::WWW_AUTHENTICATE, challenge)],
-        )
-            .into_response()
-    })
+    (given != Some(&right)).then(|| (StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, challenge)]).into_response())
 }
 
 pub(crate) async fn token(manners: &Manners, request: Request) -> Response {
-    let given = request
-        .headers()
-        .get(header::AUTHORIZATION)
-        .and_then(|value| value.to_str().ok());
+    let given = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     if manners.auth == Auth::Bearer && given != Some(&basic(manners)[..]) {
         return StatusCode::UNAUTHORIZED.into_response();
     }
@@ -60,19 +43,11 @@ pub(crate) async fn token(manners: &Manners, request: Request) -> Response {
         return (StatusCode::TEMPORARY_REDIRECT, location).into_response();
     }
     let query = request.uri().query().unwrap_or_default().to_owned();
-    let form = axum::body::to_bytes(request.into_body(), 10_000)
-        .await
-        .unwrap();
-    let parameters = if manners.auth == Auth::Identity {
-        &form
-    } else {
-        query.as_bytes()
-    };
+    let form = axum::body::to_bytes(request.into_body(), 10_000).await.unwrap();
+    let parameters = if manners.auth == Auth::Identity { &form } else { query.as_bytes() };
     let find = |wanted: &str| {
         let mut pairs = url::form_urlencoded::parse(parameters);
-        pairs
-            .find(|(key, _)| key == wanted)
-            .map(|(_, value)| value.into_owned())
+        pairs.find(|(key, _)| key == wanted).map(|(_, value)| value.into_owned())
     };
     let is_right = || {
         find("grant_type").as_deref() == Some("refresh_token")

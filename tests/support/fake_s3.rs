@@ -90,9 +90,7 @@ impl FakeS3 {
         let addr = listener.local_addr().unwrap();
         let inside = Arc::new(Inside::default());
         *inside.rules.lock().unwrap() = rules.to_vec();
-        let router = Router::new()
-            .fallback(answer)
-            .with_state(Arc::clone(&inside));
+        let router = Router::new().fallback(answer).with_state(Arc::clone(&inside));
         let task = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
         Self { addr, inside, task }
     }
@@ -139,12 +137,8 @@ impl FakeS3 {
     }
 
     /// The next so many requests of an operation are answered by `hook`, or by the store after it where it says `None`.
-    pub fn on<F>(
-        &self,
-        operation: &'static str,
-        times: usize,
-        hook: impl Fn(Seen) -> F + Send + Sync + 'static,
-    ) where
+    pub fn on<F>(&self, operation: &'static str, times: usize, hook: impl Fn(Seen) -> F + Send + Sync + 'static)
+    where
         F: Future<Output = Option<Said>> + Send + 'static,
     {
         self.inside.hooks.lock().unwrap().push(Planned {

@@ -196,7 +196,8 @@ impl Faulty {
         self.behind.mood.lock().unwrap().away = away;
     }
 
-    /// Whether whatever is written or deleted is not seen for a second, as with [`Fault::Lag`], also if the answer is lost.
+    /// Whether whatever is written or deleted is not seen for a second, as with [`Fault::Lag`], also if the answer is
+    /// lost.
     pub fn lag(&self, lags: bool) {
         self.behind.mood.lock().unwrap().lags = lags;
     }
@@ -226,9 +227,7 @@ async fn serve(connection: TcpStream, behind: Arc<Behind>) {
         async move { behind.answer(request.map(Body::new)).await }
     });
     // How it ends is what this is for.
-    let _ = http1::Builder::new()
-        .serve_connection(TokioIo::new(connection), answer)
-        .await;
+    let _ = http1::Builder::new().serve_connection(TokioIo::new(connection), answer).await;
 }
 
 impl Behind {
@@ -334,9 +333,7 @@ impl Behind {
     }
 
     async fn forward(&self, request: Request<Body>) -> io::Result<Response<Body>> {
-        forward(&self.client, &self.s3, request)
-            .await
-            .map_err(io::Error::other)
+        forward(&self.client, &self.s3, request).await.map_err(io::Error::other)
     }
 }
 

@@ -31,11 +31,7 @@ impl Front {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
         let calls = Arc::new(Mutex::default());
-        let behind = Behind {
-            s3: s3.to_string(),
-            client: reqwest::Client::new(),
-            calls: Arc::clone(&calls),
-        };
+        let behind = Behind { s3: s3.to_string(), client: reqwest::Client::new(), calls: Arc::clone(&calls) };
         let router = Router::new().fallback(pass).with_state(Arc::new(behind));
         let task = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
         Self { addr, calls, task }
@@ -66,11 +62,7 @@ async fn pass(State(behind): State<Arc<Behind>>, request: Request) -> Response {
 }
 
 /// Asks the S3 at a host and port the same.
-pub(crate) async fn forward(
-    client: &reqwest::Client,
-    s3: &str,
-    request: Request,
-) -> reqwest::Result<Response> {
+pub(crate) async fn forward(client: &reqwest::Client, s3: &str, request: Request) -> reqwest::Result<Response> {
     let (parts, body) = request.into_parts();
     let url = format!("http://{s3}{}", parts.uri);
     // The host stays as it was signed.

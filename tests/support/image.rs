@@ -18,18 +18,12 @@ pub struct Image {
 impl Image {
     /// A config and layers of these sizes, different for every `seed`.
     pub fn new(seed: u64, layers: &[usize]) -> Self {
-        let config =
-            Bytes::from(json!({"architecture": "amd64", "os": "linux", "seed": seed}).to_string());
-        let layers: Vec<Bytes> = layers
-            .iter()
-            .enumerate()
-            .map(|(index, size)| noise(seed * 1000 + index as u64, *size))
-            .collect();
+        let config = Bytes::from(json!({"architecture": "amd64", "os": "linux", "seed": seed}).to_string());
+        let layers: Vec<Bytes> =
+            layers.iter().enumerate().map(|(index, size)| noise(seed * 1000 + index as u64, *size)).collect();
         let descriptor = |media_type: &str, blob: &Bytes| json!({"mediaType": media_type, "digest": digest(blob), "size": blob.len()});
-        let listed: Vec<_> = layers
-            .iter()
-            .map(|layer| descriptor("application/vnd.oci.image.layer.v1.tar", layer))
-            .collect();
+        let listed: Vec<_> =
+            layers.iter().map(|layer| descriptor("application/vnd.oci.image.layer.v1.tar", layer)).collect();
         let manifest = json!({
             "schemaVersion": 2,
             "mediaType": OCI_MANIFEST,
@@ -37,11 +31,7 @@ impl Image {
             "layers": listed,
         });
         let blobs = std::iter::once(config).chain(layers).collect();
-        Self {
-            manifest: manifest.to_string().into(),
-            media_type: OCI_MANIFEST.into(),
-            blobs,
-        }
+        Self { manifest: manifest.to_string().into(), media_type: OCI_MANIFEST.into(), blobs }
     }
 
     pub fn digest(&self) -> String {

@@ -16,10 +16,7 @@ pub enum Auth {
 }
 
 /// How it misbehaves.
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "each is one way, and they combine"
-)]
+#[expect(clippy::struct_excessive_bools, reason = "each is one way, and they combine")]
 #[derive(Clone, Debug)]
 pub struct Manners {
     pub auth: Auth,

@@ -2,11 +2,7 @@
 //!
 //! Async functions are `pub(crate)` here: those that are `pub` are compiled into each test or bench that has this
 //! module, called or not, and with them all of pounce.
-#![allow(
-    dead_code,
-    unused_imports,
-    reason = "tests and benches use a part each"
-)]
+#![allow(dead_code, unused_imports, reason = "tests and benches use a part each")]
 
 pub mod attacks;
 pub mod blob;

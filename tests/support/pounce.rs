@@ -37,9 +37,7 @@ pub struct Reply {
 
 impl Reply {
     pub fn header(&self, name: &str) -> &str {
-        self.headers
-            .get(name)
-            .map_or("", |value| value.to_str().unwrap())
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
 
     /// The code in the first error of the body.
@@ -47,12 +45,7 @@ impl Reply {
         let body: serde_json::Value =
             serde_json::from_slice(&self.body).unwrap_or_else(|_| panic!("no error: {self:?}"));
         let error = &body["errors"][0];
-        assert!(
-            error["message"]
-                .as_str()
-                .is_some_and(|text| !text.is_empty()),
-            "{body}"
-        );
+        assert!(error["message"].as_str().is_some_and(|text| !text.is_empty()), "{body}");
         error["code"].as_str().unwrap().to_owned()
     }
 }
@@ -77,10 +70,7 @@ impl Pounce {
             ("REGISTRY_HTTP_DRAINTIMEOUT", "5s"),
             // What is fetched shall be what the test asks for; it has tests of its own.
             ("REGISTRY_PROXY_PREFETCH", "false"),
-            (
-                "REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY",
-                root.to_str().unwrap(),
-            ),
+            ("REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY", root.to_str().unwrap()),
         ];
         let base = base.into_iter().chain(open_to_all(variables));
         let base: Vec<_> = base.collect();
@@ -89,24 +79,10 @@ impl Pounce {
         let environment: Environment = all.into_iter().collect();
         let config = Config::load(None, &environment).unwrap().config;
         let server = Server::bind(&config).await.unwrap();
-        let (addr, debug, stop) = (
-            server.local_addr(),
-            server.debug_addr().unwrap(),
-            CancellationToken::new(),
-        );
+        let (addr, debug, stop) = (server.local_addr(), server.debug_addr().unwrap(), CancellationToken::new());
         let task = Some(tokio::spawn(server.run(stop.clone())));
-        let client = reqwest::Client::builder()
-            .redirect(reqwest::redirect::Policy::none())
-            .build()
-            .unwrap();
-        let pounce = Self {
-            addr,
-            debug,
-            folder,
-            stop,
-            task,
-            client,
-        };
+        let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
+        let pounce = Self { addr, debug, folder, stop, task, client };
         if config.storage.driver == Driver::S3 {
             // What it finds out about its bucket at start is not what a test asks for.
             pounce.until_quiet().await;
@@ -168,38 +144,25 @@ impl Pounce {
 
     /// Uploads that were begun and neither completed nor aborted.
     pub fn open_uploads(&self) -> usize {
-        std::fs::read_dir(self.root().join(".pounce/uploads"))
-            .unwrap()
-            .count()
+        std::fs::read_dir(self.root().join(".pounce/uploads")).unwrap().count()
     }
 
     pub fn has_blob(&self, digest: &str) -> bool {
         let hex = digest.strip_prefix("sha256:").unwrap();
-        self.root()
-            .join(format!(
-                "docker/registry/v2/blobs/sha256/{}/{hex}/data",
-                &hex[..2]
-            ))
-            .is_file()
+        self.root().join(format!("docker/registry/v2/blobs/sha256/{}/{hex}/data", &hex[..2])).is_file()
     }
 
     /// Waits for what happens behind the clients' backs.
     pub async fn until(&self, what: &str, reached: impl Fn(&Self) -> bool) {
         let began = Instant::now();
         while !reached(self) {
-            assert!(
-                began.elapsed() < Duration::from_secs(20),
-                "it never came to this: {what}"
-            );
+            assert!(began.elapsed() < Duration::from_secs(20), "it never came to this: {what}");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
 
     pub async fn until_stored(&self, digest: &str) {
-        self.until("the blob is in the bucket", |pounce| {
-            pounce.has_blob(digest)
-        })
-        .await;
+        self.until("the blob is in the bucket", |pounce| pounce.has_blob(digest)).await;
         // The answer to the next request depends on what comes after: the fill's own end.
         self.until_quiet().await;
     }
@@ -212,10 +175,7 @@ impl Pounce {
     pub async fn until_metric(&self, name: &str, value: u64) {
         let began = Instant::now();
         while self.metric(name).await != value {
-            assert!(
-                began.elapsed() < Duration::from_secs(20),
-                "{name} never is {value}"
-            );
+            assert!(began.elapsed() < Duration::from_secs(20), "{name} never is {value}");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
@@ -237,20 +197,14 @@ impl Pounce {
     }
 
     pub async fn range(&self, path: &str, range: &str) -> Reply {
-        self.send(self.request("GET", path).header("range", range))
-            .await
+        self.send(self.request("GET", path).header("range", range)).await
     }
 
     pub async fn send(&self, request: reqwest::RequestBuilder) -> Reply {
         match request.send().await {
             Ok(response) => read(response).await,
             // It broke before the headers had left.
-            Err(_) => Reply {
-                status: 0,
-                headers: HeaderMap::new(),
-                body: Bytes::new(),
-                whole: false,
-            },
+            Err(_) => Reply { status: 0, headers: HeaderMap::new(), body: Bytes::new(), whole: false },
         }
     }
 
@@ -262,12 +216,7 @@ impl Pounce {
 
     /// The sum of a metric over its labels.
     pub async fn metric(&self, name: &str) -> u64 {
-        let page = self
-            .client
-            .get(format!("http://{}/metrics", self.debug))
-            .send()
-            .await
-            .unwrap();
+        let page = self.client.get(format!("http://{}/metrics", self.debug)).send().await.unwrap();
         super::metric(&page.text().await.unwrap(), name)
     }
 }
@@ -288,10 +237,5 @@ pub(crate) async fn read(response: reqwest::Response) -> Reply {
             Err(_) => whole = false,
         }
     }
-    Reply {
-        status,
-        headers,
-        body: body.into(),
-        whole,
-    }
+    Reply { status, headers, body: body.into(), whole }
 }

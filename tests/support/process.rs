@@ -24,21 +24,11 @@ pub struct Process {
 /// `pounce serve` over a folder, with a JSON log and ports that the system chooses.
 pub fn command(folder: &Path) -> Command {
     let mut command = Command::new(super::program());
-    command
-        .env_clear()
-        .arg("serve")
-        .stderr(Stdio::piped())
-        .stdout(Stdio::null())
-        .stdin(Stdio::null());
-    command
-        .env("REGISTRY_HTTP_ADDR", "127.0.0.1:0")
-        .env("REGISTRY_LOG_FORMATTER", "json");
+    command.env_clear().arg("serve").stderr(Stdio::piped()).stdout(Stdio::null()).stdin(Stdio::null());
+    command.env("REGISTRY_HTTP_ADDR", "127.0.0.1:0").env("REGISTRY_LOG_FORMATTER", "json");
     command.env("REGISTRY_HTTP_DEBUG_ADDR", "127.0.0.1:0");
     command.env("REGISTRY_HTTP_DEBUG_PROMETHEUS_ENABLED", "true");
-    command.env(
-        "REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY",
-        folder.join("data"),
-    );
+    command.env("REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY", folder.join("data"));
     command
 }
 
@@ -49,27 +39,13 @@ impl Process {
 
     /// Over a folder that another one may have had before.
     pub fn over(folder: TempDir, variables: &[(&str, &str)]) -> Self {
-        let mut child = command(folder.path())
-            .envs(open_to_all(variables))
-            .envs(variables.iter().copied())
-            .spawn()
-            .unwrap();
+        let mut child =
+            command(folder.path()).envs(open_to_all(variables)).envs(variables.iter().copied()).spawn().unwrap();
         let lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let (sender, log) = channel();
-        std::thread::spawn(move || {
-            lines
-                .map_while(Result::ok)
-                .all(|line| sender.send(line).is_ok())
-        });
+        std::thread::spawn(move || lines.map_while(Result::ok).all(|line| sender.send(line).is_ok()));
         let (addr, debug) = (String::new(), String::new());
-        let mut process = Self {
-            child,
-            log,
-            folder,
-            seen: String::new(),
-            addr,
-            debug,
-        };
+        let mut process = Self { child, log, folder, seen: String::new(), addr, debug };
         let line = process.until("listening");
         (process.addr, process.debug) = (said(&line, "addr"), said(&line, "debug"));
         process
@@ -105,9 +81,7 @@ impl Process {
 
     /// The sum of a metric over its labels.
     pub async fn metric(&self, name: &str) -> u64 {
-        let page = reqwest::get(format!("http://{}/metrics", self.debug))
-            .await
-            .unwrap();
+        let page = reqwest::get(format!("http://{}/metrics", self.debug)).await.unwrap();
         super::metric(&page.text().await.unwrap(), name)
     }
 
@@ -142,10 +116,7 @@ impl Process {
     }
 
     pub fn terminate(&self) {
-        Command::new("kill")
-            .arg(self.pid().to_string())
-            .status()
-            .unwrap();
+        Command::new("kill").arg(self.pid().to_string()).status().unwrap();
     }
 
     /// SIGKILL, and what is left of it.
@@ -161,10 +132,7 @@ impl Process {
             self.seen.push_str(&line);
             self.seen.push('\n');
         }
-        (
-            self.child.wait().unwrap().code().unwrap(),
-            std::mem::take(&mut self.seen),
-        )
+        (self.child.wait().unwrap().code().unwrap(), std::mem::take(&mut self.seen))
     }
 }
 
@@ -176,10 +144,7 @@ pub fn as_s3(root: &Path, addr: &str) -> Vec<(&'static str, String)> {
     vec![
         ("REGISTRY_STORAGE", "s3".into()),
         ("REGISTRY_STORAGE_S3_BUCKET", "pounce".into()),
-        (
-            "REGISTRY_STORAGE_S3_REGIONENDPOINT",
-            format!("http://{addr}"),
-        ),
+        ("REGISTRY_STORAGE_S3_REGIONENDPOINT", format!("http://{addr}")),
         ("REGISTRY_STORAGE_S3_FORCEPATHSTYLE", "true".into()),
         ("REGISTRY_STORAGE_S3_REGION", "auto".into()),
         ("REGISTRY_STORAGE_S3_ACCESSKEY", text("accesskey")),
@@ -197,9 +162,7 @@ pub fn open_to_all(variables: &[(&str, &str)]) -> Option<(&'static str, &'static
 /// Variables as they are given to a process.
 pub fn borrowed<N: AsRef<str>>(variables: &[(N, String)]) -> Vec<(&str, &str)> {
     let pairs = variables.iter();
-    pairs
-        .map(|(name, value)| (name.as_ref(), &value[..]))
-        .collect()
+    pairs.map(|(name, value)| (name.as_ref(), &value[..])).collect()
 }
 
 /// The address that a line of the log says under this name, in either format.

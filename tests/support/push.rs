@@ -26,9 +26,7 @@ impl Pounce {
     /// end-5, as the spec writes it.
     pub fn chunk(&self, location: &str, start: usize, bytes: Bytes) -> RequestBuilder {
         let range = format!("{start}-{}", start + bytes.len() - 1);
-        self.request("PATCH", location)
-            .header("content-range", range)
-            .body(bytes)
+        self.request("PATCH", location).header("content-range", range).body(bytes)
     }
 
     /// end-6
@@ -46,13 +44,7 @@ impl Pounce {
     }
 
     /// end-7
-    pub async fn put_manifest(
-        &self,
-        name: &str,
-        reference: &str,
-        media_type: &str,
-        bytes: impl Into<Bytes>,
-    ) -> Reply {
+    pub async fn put_manifest(&self, name: &str, reference: &str, media_type: &str, bytes: impl Into<Bytes>) -> Reply {
         let path = format!("/v2/{name}/manifests/{reference}");
         let request = self.request("PUT", &path);
         let request = request.header("content-type", media_type);

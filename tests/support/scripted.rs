@@ -18,10 +18,7 @@ pub type Said = (u16, Vec<(&'static str, String)>, Bytes);
 
 /// The manifest of an image, as registries answer with it.
 pub fn manifest(image: &Image) -> Said {
-    let headers = vec![
-        ("content-type", image.media_type.clone()),
-        ("docker-content-digest", image.digest()),
-    ];
+    let headers = vec![("content-type", image.media_type.clone()), ("docker-content-digest", image.digest())];
     (200, headers, image.manifest.clone())
 }
 
@@ -72,9 +69,7 @@ impl Scripted {
         let addr = listener.local_addr().unwrap();
         let seen = Arc::new(Mutex::new(Vec::new()));
         let script: Arc<Script> = Arc::new(move |request| Box::pin(script(request)));
-        let router = Router::new()
-            .fallback(answer)
-            .with_state((script, Arc::clone(&seen)));
+        let router = Router::new().fallback(answer).with_state((script, Arc::clone(&seen)));
         let task = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
         Self { addr, seen, task }
     }

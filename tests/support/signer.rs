@@ -29,11 +29,7 @@ impl Signer {
         let mut parameters = CertificateParams::new(vec!["token".to_owned()]).unwrap();
         parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let certificate = parameters.self_signed(&key).unwrap();
-        Self {
-            algorithm,
-            key,
-            certificate,
-        }
+        Self { algorithm, key, certificate }
     }
 
     pub fn secret(&self) -> EncodingKey {
@@ -56,10 +52,7 @@ impl Signer {
 }
 
 pub fn now() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap()
-        .as_secs()
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
 }
 
 /// What a good token says.
@@ -75,21 +68,13 @@ pub fn right(name: &str, actions: &[&str]) -> Value {
 }
 
 /// A pounce that trusts what is in these files.
-pub(crate) async fn pounce_with(
-    folder: &TempDir,
-    setting: &str,
-    content: &str,
-    more: &[(&str, &str)],
-) -> Pounce {
+pub(crate) async fn pounce_with(folder: &TempDir, setting: &str, content: &str, more: &[(&str, &str)]) -> Pounce {
     let path: PathBuf = folder.path().join(setting);
     std::fs::write(&path, content).unwrap();
     let setting = format!("REGISTRY_AUTH_TOKEN_{setting}");
     let mut variables = vec![
         ("REGISTRY_AUTH", "token"),
-        (
-            "REGISTRY_AUTH_TOKEN_REALM",
-            "https://auth.example.com/token",
-        ),
+        ("REGISTRY_AUTH_TOKEN_REALM", "https://auth.example.com/token"),
         ("REGISTRY_AUTH_TOKEN_SERVICE", "the registry"),
         ("REGISTRY_AUTH_TOKEN_ISSUER", "the issuer"),
         (&setting, path.to_str().unwrap()),

@@ -26,17 +26,11 @@ impl Authority {
         let key = KeyPair::generate().unwrap();
         let mut parameters = CertificateParams::new(Vec::new()).unwrap();
         parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        parameters
-            .distinguished_name
-            .push(DnType::CommonName, "root");
+        parameters.distinguished_name.push(DnType::CommonName, "root");
         let certificate = parameters.self_signed(&key).unwrap();
         let folder = TempDir::new().unwrap();
         std::fs::write(folder.path().join("root.crt"), certificate.pem()).unwrap();
-        Self {
-            root: certificate.der().clone(),
-            issuer: Issuer::new(parameters, key),
-            folder,
-        }
+        Self { root: certificate.der().clone(), issuer: Issuer::new(parameters, key), folder }
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -47,8 +41,8 @@ impl Authority {
         self.path(name).to_str().unwrap().to_owned()
     }
 
-    /// Signs a certificate for `localhost`, 127.0.0.1 and two names that only a proxy resolves, with this common name, and
-    /// writes it and its key to files.
+    /// Signs a certificate for `localhost`, 127.0.0.1 and two names that only a proxy resolves, with this common name,
+    /// and writes it and its key to files.
     pub fn sign(&self, name: &str) {
         let key = KeyPair::generate().unwrap();
         let names = ["localhost", "127.0.0.1", "registry.test", "bucket.test"];
@@ -63,10 +57,7 @@ impl Authority {
     /// The variables of a pounce that shows such a certificate.
     pub fn variables(&self, name: &str) -> Vec<(&'static str, String)> {
         vec![
-            (
-                "REGISTRY_HTTP_TLS_CERTIFICATE",
-                self.text(&format!("{name}.crt")),
-            ),
+            ("REGISTRY_HTTP_TLS_CERTIFICATE", self.text(&format!("{name}.crt"))),
             ("REGISTRY_HTTP_TLS_KEY", self.text(&format!("{name}.key"))),
         ]
     }
@@ -98,8 +89,6 @@ impl Authority {
         config.alpn_protocols = protocols.iter().map(|it| it.as_bytes().to_vec()).collect();
         let connection = TcpStream::connect(addr).await?;
         let name = ServerName::try_from("localhost").unwrap();
-        TlsConnector::from(Arc::new(config))
-            .connect(name, connection)
-            .await
+        TlsConnector::from(Arc::new(config)).connect(name, connection).await
     }
 }

@@ -86,17 +86,9 @@ impl Upstream {
         let addr = listener.local_addr().unwrap();
         let content = Arc::new(Mutex::new(Content::default()));
         let (gate, watching) = watch::channel(false);
-        let router =
-            Router::new()
-                .fallback(answer)
-                .with_state((Arc::clone(&content), watching, addr));
+        let router = Router::new().fallback(answer).with_state((Arc::clone(&content), watching, addr));
         let task = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
-        Self {
-            addr,
-            content,
-            gate,
-            task,
-        }
+        Self { addr, content, gate, task }
     }
 
     pub fn url(&self) -> String {
@@ -112,10 +104,7 @@ impl Upstream {
     pub fn add(&self, name: &str, tag: &str, image: &Image) {
         let mut content = self.content();
         let repository = content.repositories.entry(name.into()).or_default();
-        repository.manifests.insert(
-            image.digest(),
-            (image.media_type.clone(), image.manifest.clone()),
-        );
+        repository.manifests.insert(image.digest(), (image.media_type.clone(), image.manifest.clone()));
         repository.tags.insert(tag.into(), image.digest());
         for blob in &image.blobs {
             repository.blobs.insert(digest(blob), blob.clone());
@@ -128,20 +117,12 @@ impl Upstream {
         repository.tags.remove(tag).unwrap();
     }
 
-    pub fn add_manifest(
-        &self,
-        name: &str,
-        reference: &str,
-        media_type: &str,
-        bytes: impl Into<Bytes>,
-    ) {
+    pub fn add_manifest(&self, name: &str, reference: &str, media_type: &str, bytes: impl Into<Bytes>) {
         let bytes = bytes.into();
         let mut content = self.content();
         let repository = content.repositories.entry(name.into()).or_default();
         repository.tags.insert(reference.into(), digest(&bytes));
-        repository
-            .manifests
-            .insert(digest(&bytes), (media_type.into(), bytes));
+        repository.manifests.insert(digest(&bytes), (media_type.into(), bytes));
     }
 
     /// It does not have a manifest any more.
@@ -168,12 +149,7 @@ impl Upstream {
     pub fn behave_at_random(&self, all: Vec<Manners>, percent: u64, seed: u64) {
         let dice = Dice::new(seed);
         let times = 0;
-        self.content().moods = Some(Moods {
-            all,
-            percent,
-            dice,
-            times,
-        });
+        self.content().moods = Some(Moods { all, percent, dice, times });
     }
 
     /// Behaves again; how often it did not.
@@ -192,11 +168,7 @@ impl Upstream {
 
     /// How many requests of this method had this in their path.
     pub fn count(&self, method: &str, part: &str) -> usize {
-        self.content()
-            .seen
-            .iter()
-            .filter(|seen| seen.method == method && seen.path.contains(part))
-            .count()
+        self.content().seen.iter().filter(|seen| seen.method == method && seen.path.contains(part)).count()
     }
 
     /// All requests to the registry proper.
@@ -262,23 +234,15 @@ fn reply(
     if let Some(status) = manners.status {
         let mut response = StatusCode::from_u16(status).unwrap().into_response();
         if let Some(after) = manners.retry_after {
-            response
-                .headers_mut()
-                .insert(header::RETRY_AFTER, after.parse().unwrap());
+            response.headers_mut().insert(header::RETRY_AFTER, after.parse().unwrap());
         }
         return response;
     }
     if path == "/nothere" {
         return StatusCode::NOT_FOUND.into_response();
     }
-    let accept = request
-        .headers()
-        .get(header::ACCEPT)
-        .map_or(0, axum::http::HeaderValue::len);
-    if manners
-        .longest_accept
-        .is_some_and(|longest| accept > longest)
-    {
+    let accept = request.headers().get(header::ACCEPT).map_or(0, axum::http::HeaderValue::len);
+    if manners.longest_accept.is_some_and(|longest| accept > longest) {
         return StatusCode::BAD_REQUEST.into_response();
     }
     let segments: Vec<&str> = path.trim_start_matches("/v2/").rsplitn(3, '/').collect();
@@ -288,11 +252,7 @@ fn reply(
     };
     if manners.broken_realm_for.as_deref() == Some(name) {
         let challenge = format!("Bearer realm=\"http://{addr}/nothere\"");
-        return (
-            StatusCode::UNAUTHORIZED,
-            [(header::WWW_AUTHENTICATE, challenge)],
-        )
-            .into_response();
+        return (StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, challenge)]).into_response();
     }
     if let Some(refusal) = demand(&manners, request, name, addr) {
         return refusal;
@@ -311,12 +271,9 @@ fn reply(
             let Some((media_type, bytes)) = repository.manifests.get(wanted) else {
                 return not_found("MANIFEST_UNKNOWN");
             };
-            let mut response =
-                ([(header::CONTENT_TYPE, media_type.clone())], bytes.clone()).into_response();
+            let mut response = ([(header::CONTENT_TYPE, media_type.clone())], bytes.clone()).into_response();
             if !manners.hides_digests {
-                response
-                    .headers_mut()
-                    .insert("docker-content-digest", wanted.parse().unwrap());
+                response.headers_mut().insert("docker-content-digest", wanted.parse().unwrap());
             }
             response
         }
@@ -327,11 +284,7 @@ fn reply(
             }
             Some(_) if manners.redirects_blobs_to.is_some() => {
                 let location = format!("{}{path}", manners.redirects_blobs_to.unwrap());
-                (
-                    StatusCode::TEMPORARY_REDIRECT,
-                    [(header::LOCATION, location)],
-                )
-                    .into_response()
+                (StatusCode::TEMPORARY_REDIRECT, [(header::LOCATION, location)]).into_response()
             }
             Some(blob) => blob::serve(blob.clone(), request, &manners, &counts, gate),
         },
@@ -340,38 +293,19 @@ fn reply(
 
 /// Pages of at most `n`, with a relative Link.
 fn tags(repository: &Repository, name: &str, query: &str) -> Response {
-    let find = |key: &str| {
-        query
-            .split('&')
-            .find_map(|pair| pair.strip_prefix(key)?.strip_prefix('='))
-            .map(ToOwned::to_owned)
-    };
+    let find =
+        |key: &str| query.split('&').find_map(|pair| pair.strip_prefix(key)?.strip_prefix('=')).map(ToOwned::to_owned);
     let last = find("last").unwrap_or_default();
     // Smaller than asked for, so that there is always something to follow.
-    let tags: Vec<_> = repository
-        .tags
-        .keys()
-        .filter(|tag| **tag > last)
-        .take(2)
-        .cloned()
-        .collect();
-    let link = tags
-        .last()
-        .map(|last| format!("</v2/{name}/tags/list?n=2&last={last}>; rel=\"next\""));
-    let mut response =
-        axum::body::Body::from(json!({"name": name, "tags": tags}).to_string()).into_response();
+    let tags: Vec<_> = repository.tags.keys().filter(|tag| **tag > last).take(2).cloned().collect();
+    let link = tags.last().map(|last| format!("</v2/{name}/tags/list?n=2&last={last}>; rel=\"next\""));
+    let mut response = axum::body::Body::from(json!({"name": name, "tags": tags}).to_string()).into_response();
     if let Some(link) = link {
-        response
-            .headers_mut()
-            .insert(header::LINK, link.parse().unwrap());
+        response.headers_mut().insert(header::LINK, link.parse().unwrap());
     }
     response
 }
 
 fn not_found(code: &str) -> Response {
-    (
-        StatusCode::NOT_FOUND,
-        json!({"errors": [{"code": code}]}).to_string(),
-    )
-        .into_response()
+    (StatusCode::NOT_FOUND, json!({"errors": [{"code": code}]}).to_string()).into_response()
 }

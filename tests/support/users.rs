@@ -24,11 +24,7 @@ pub(crate) async fn with_users(names: &[&str]) -> Pounce {
 /// Some users, and rules for them.
 pub(crate) async fn with_rules(names: &[&str], rules: &str) -> Pounce {
     let lines: Vec<String> = names.iter().map(|name| user(name)).collect();
-    Pounce::with(&[
-        ("REGISTRY_AUTH_HTPASSWD_USERS", &lines.join(",")),
-        ("REGISTRY_AUTH_RULES", rules),
-    ])
-    .await
+    Pounce::with(&[("REGISTRY_AUTH_HTPASSWD_USERS", &lines.join(",")), ("REGISTRY_AUTH_RULES", rules)]).await
 }
 
 pub fn by(name: &str, request: RequestBuilder) -> RequestBuilder {
@@ -41,12 +37,7 @@ pub(crate) async fn ask(pounce: &Pounce, name: &str, method: &str, path: &str) -
 }
 
 /// Pushes a blob and a manifest, and tells the digests of both.
-pub(crate) async fn push(
-    pounce: &Pounce,
-    name: &str,
-    repository: &str,
-    seed: u64,
-) -> (String, String) {
+pub(crate) async fn push(pounce: &Pounce, name: &str, repository: &str, seed: u64) -> (String, String) {
     let image = Image::new(seed, &[1000]);
     for blob in &image.blobs {
         let path = format!("/v2/{repository}/blobs/uploads/?digest={}", digest(blob));
@@ -56,9 +47,7 @@ pub(crate) async fn push(
     let path = format!("/v2/{repository}/manifests/v1");
     let request = pounce.request("PUT", &path);
     let request = request.header("content-type", &image.media_type);
-    let reply = pounce
-        .send(by(name, request.body(image.manifest.clone())))
-        .await;
+    let reply = pounce.send(by(name, request.body(image.manifest.clone()))).await;
     assert_eq!(reply.status, 201, "{reply:?}");
     (digest(&image.blobs[0]), digest(&image.manifest))
 }

@@ -29,11 +29,7 @@ pub(crate) async fn to_the_end(mut connection: impl AsyncRead + Unpin) -> String
     let mut reply = Vec::new();
     let read = connection.read_to_end(&mut reply);
     let closed = tokio::time::timeout(PATIENCE, read).await;
-    assert!(
-        closed.is_ok(),
-        "the connection stays open: {}",
-        String::from_utf8_lossy(&reply)
-    );
+    assert!(closed.is_ok(), "the connection stays open: {}", String::from_utf8_lossy(&reply));
     String::from_utf8_lossy(&reply).into_owned()
 }
 
@@ -63,16 +59,10 @@ pub(crate) async fn canned(response: String) -> SocketAddr {
 /// another process's.
 pub fn raise_descriptors() -> usize {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
-    let raised = rustix::process::Rlimit {
-        current: limit.maximum,
-        ..limit
-    };
+    let raised = rustix::process::Rlimit { current: limit.maximum, ..limit };
     rustix::process::setrlimit(rustix::process::Resource::Nofile, raised).unwrap();
     // A machine that allows fewer gets as many as it allows.
     let most = limit.maximum.map_or(10_000, |most| most.min(10_500) - 500);
-    assert!(
-        most >= 3_000,
-        "the hard limit of descriptors (ulimit -Hn) is too low"
-    );
+    assert!(most >= 3_000, "the hard limit of descriptors (ulimit -Hn) is too low");
     usize::try_from(most).unwrap()
 }

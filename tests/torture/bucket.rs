@@ -14,8 +14,7 @@ use crate::support::faults::{Fault, Faulty};
 use crate::support::{Image, Pounce, borrowed};
 
 const MIB: usize = 1 << 20;
-/// How long any operation may take: the SDK's four attempts at bytes that are not answered have two minutes
-/// each.
+/// How long any operation may take: the SDK's four attempts at bytes that are not answered have two minutes each.
 const PATIENCE: Duration = Duration::from_mins(10);
 /// Operations of each client, one after the other: what is not answered takes minutes.
 const IN_TURN: usize = 25;
@@ -55,11 +54,7 @@ pub async fn with(name: &str, faults: &[Fault], percent: u64, operations: usize,
     front.inject(&[], 0);
 
     let made = shared.row.lock().await.clone();
-    row = Row {
-        injected: row.injected,
-        fault: row.fault,
-        ..made
-    };
+    row = Row { injected: row.injected, fault: row.fault, ..made };
     // Another process has nothing in memory.
     let fresh = Pounce::with(&variables).await;
     let fresh = Client::of(fresh.addr, PATIENCE);

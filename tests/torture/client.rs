@@ -78,15 +78,8 @@ pub struct Client {
 impl Client {
     /// Of the registry at a host and port; no request takes longer than `patience`.
     pub fn of(addr: impl std::fmt::Display, patience: Duration) -> Self {
-        let http = reqwest::Client::builder()
-            .redirect(reqwest::redirect::Policy::none())
-            .timeout(patience)
-            .build();
-        Self {
-            base: format!("http://{addr}"),
-            http: http.unwrap(),
-            begun: Arc::default(),
-        }
+        let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).timeout(patience).build();
+        Self { base: format!("http://{addr}"), http: http.unwrap(), begun: Arc::default() }
     }
 
     /// Waits until so many requests were begun.
@@ -102,15 +95,9 @@ impl Client {
     }
 
     fn request(&self, method: &str, path: &str) -> RequestBuilder {
-        let url = if path.starts_with('/') {
-            format!("{}{path}", self.base)
-        } else {
-            path.to_owned()
-        };
+        let url = if path.starts_with('/') { format!("{}{path}", self.base) } else { path.to_owned() };
         let about = ["manifests", "blobs/uploads", "blobs"];
-        let about = about
-            .iter()
-            .find(|about| path.contains(&format!("/{about}/")));
+        let about = about.iter().find(|about| path.contains(&format!("/{about}/")));
         self.begun.send_modify(|begun| {
             *begun = (begun.0 + 1, format!("{method} {}", about.unwrap_or(&path)));
         });
@@ -130,11 +117,7 @@ impl Client {
             body.extend_from_slice(&piece.map_err(broken)?);
         }
         if fine.contains(&status) {
-            return Ok(Reply {
-                status,
-                location,
-                body: body.into(),
-            });
+            return Ok(Reply { status, location, body: body.into() });
         }
         let parsed: Option<Value> = serde_json::from_slice(&body).ok();
         let code = parsed.and_then(|body| Some(body["errors"][0]["code"].as_str()?.to_owned()));
@@ -154,16 +137,10 @@ impl Client {
             Way::Chunks => {
                 let size = blob.len().div_ceil(3).max(1);
                 let starts = (0..blob.len()).step_by(size);
-                starts
-                    .map(|at| blob.slice(at..blob.len().min(at + size)))
-                    .collect()
+                starts.map(|at| blob.slice(at..blob.len().min(at + size))).collect()
             }
         };
-        let rest = if chunks.is_empty() {
-            blob.clone()
-        } else {
-            Bytes::new()
-        };
+        let rest = if chunks.is_empty() { blob.clone() } else { Bytes::new() };
         for chunk in chunks {
             let patch = self.request("PATCH", &location);
             let patch = patch.body(streamed(vec![chunk]));
@@ -240,8 +217,8 @@ impl Client {
     /// An image whole: its manifest by tag, and what that names.
     pub async fn pull(&self, name: &str, tag: &str) -> Outcome<Bytes> {
         let manifest = self.manifest(name, tag).await?;
-        let parsed: Value = serde_json::from_slice(&manifest)
-            .map_err(|error| Trouble::Wrong(format!("{name}:{tag}: {error}")))?;
+        let parsed: Value =
+            serde_json::from_slice(&manifest).map_err(|error| Trouble::Wrong(format!("{name}:{tag}: {error}")))?;
         let layers = parsed["layers"].as_array().cloned().unwrap_or_default();
         for blob in std::iter::once(&parsed["config"]).chain(&layers) {
             let wanted = blob["digest"].as_str().unwrap_or_default();
@@ -274,9 +251,7 @@ impl Client {
 }
 
 fn located(reply: Reply) -> Outcome<String> {
-    let Reply {
-        status, location, ..
-    } = reply;
+    let Reply { status, location, .. } = reply;
     location.ok_or_else(|| Trouble::Odd(status, "no Location".to_owned()))
 }
 
@@ -303,10 +278,7 @@ where
 pub async fn until_probe(client: &Client, path: &str, status: u16) {
     let began = Instant::now();
     while client.probe(path).await != status {
-        assert!(
-            began.elapsed() < Duration::from_secs(30),
-            "{path} never is {status}"
-        );
+        assert!(began.elapsed() < Duration::from_secs(30), "{path} never is {status}");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }

@@ -11,8 +11,8 @@ use super::report::Row;
 use crate::support::image::digest;
 use crate::support::{Image, Process};
 
-/// How long new connections are surely taken after the end was asked for: it is a second, and who connects may be
-/// late himself.
+/// How long new connections are surely taken after the end was asked for: it is a second, and who connects may be late
+/// himself.
 const TAKEN: Duration = Duration::from_millis(500);
 /// Clients of each kind.
 const CLIENTS: usize = 8;
@@ -66,12 +66,10 @@ pub async fn under_load(rounds: usize) -> Row {
         row.refused += counts.refused.load(Ordering::SeqCst);
         let lost = counts.lost.load(Ordering::SeqCst);
         if lost > 0 {
-            row.failed
-                .push(format!("round {round}: {lost} requests had no answer"));
+            row.failed.push(format!("round {round}: {lost} requests had no answer"));
         }
         if status != 0 {
-            row.failed
-                .push(format!("round {round}: it ended with {status}: {log}"));
+            row.failed.push(format!("round {round}: it ended with {status}: {log}"));
         }
     }
     row
@@ -85,19 +83,13 @@ fn ask_on(addr: SocketAddr, path: &str, keeps: bool, counts: &Seen) {
     );
     while !counts.over.load(Ordering::SeqCst) {
         let is_early = counts.told.get().is_none_or(|told| told.elapsed() < TAKEN);
-        let failure = if is_early {
-            &counts.lost
-        } else {
-            &counts.refused
-        };
+        let failure = if is_early { &counts.lost } else { &counts.refused };
         let Ok(mut connection) = TcpStream::connect(addr) else {
             failure.fetch_add(1, Ordering::SeqCst);
             return;
         };
         connection.set_nodelay(true).unwrap();
-        connection
-            .set_read_timeout(Some(Duration::from_secs(20)))
-            .unwrap();
+        connection.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         let mut lost = failure;
         loop {
             let Some(ends) = ask(&mut connection, &request) else {

@@ -25,16 +25,12 @@ pub async fn misled(clients: usize, images: usize, percent: u64, seed: u64) -> R
         moods().len()
     ));
     let upstream = Upstream::start().await;
-    let images: Vec<Image> = (0..images as u64)
-        .map(|number| Image::new(seed * 1000 + number, &[300_000, 100, 2_500_000, 70_000]))
-        .collect();
+    let images: Vec<Image> =
+        (0..images as u64).map(|number| Image::new(seed * 1000 + number, &[300_000, 100, 2_500_000, 70_000])).collect();
     for (number, image) in images.iter().enumerate() {
         upstream.add(NAME, &format!("v{number}"), image);
     }
-    upstream.behave(Manners {
-        ranges: true,
-        ..Manners::default()
-    });
+    upstream.behave(Manners { ranges: true, ..Manners::default() });
     let pounce = Pounce::with(&[
         ("REGISTRY_PROXY_REMOTEURL", &upstream.url()),
         ("REGISTRY_PROXY_STALLTIMEOUT", "1s"),
@@ -94,68 +90,21 @@ async fn pull(client: &Client, number: usize, image: &Image) -> Result<(), Troub
 
 /// All the ways there are.
 fn moods() -> Vec<Manners> {
-    let well = || Manners {
-        ranges: true,
-        ..Manners::default()
-    };
+    let well = || Manners { ranges: true, ..Manners::default() };
     vec![
-        Manners {
-            status: Some(500),
-            ..well()
-        },
-        Manners {
-            status: Some(503),
-            retry_after: Some("1".into()),
-            ..well()
-        },
-        Manners {
-            status: Some(429),
-            retry_after: Some("1".into()),
-            ..well()
-        },
-        Manners {
-            corrupts: true,
-            ..well()
-        },
-        Manners {
-            cuts_after: Some(40_000),
-            ..well()
-        },
-        Manners {
-            holds_after: Some(30_000),
-            ..well()
-        },
-        Manners {
-            ranges: false,
-            ..well()
-        },
-        Manners {
-            refuses_ranges: true,
-            ..well()
-        },
-        Manners {
-            shifts_ranges: true,
-            ..well()
-        },
-        Manners {
-            claims: Some(50),
-            ..well()
-        },
-        Manners {
-            claims: Some(5_000_000),
-            ..well()
-        },
-        Manners {
-            sends_html: true,
-            ..well()
-        },
-        Manners {
-            chunked: true,
-            ..well()
-        },
-        Manners {
-            hides_digests: true,
-            ..well()
-        },
+        Manners { status: Some(500), ..well() },
+        Manners { status: Some(503), retry_after: Some("1".into()), ..well() },
+        Manners { status: Some(429), retry_after: Some("1".into()), ..well() },
+        Manners { corrupts: true, ..well() },
+        Manners { cuts_after: Some(40_000), ..well() },
+        Manners { holds_after: Some(30_000), ..well() },
+        Manners { ranges: false, ..well() },
+        Manners { refuses_ranges: true, ..well() },
+        Manners { shifts_ranges: true, ..well() },
+        Manners { claims: Some(50), ..well() },
+        Manners { claims: Some(5_000_000), ..well() },
+        Manners { sends_html: true, ..well() },
+        Manners { chunked: true, ..well() },
+        Manners { hides_digests: true, ..well() },
     ]
 }

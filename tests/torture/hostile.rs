@@ -20,10 +20,7 @@ const ATTACKER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 
 /// An upstream of the attacker's, and the variables that name it `evil.example.com`.
 fn named(url: &str) -> [(&'static str, &str); 2] {
-    [
-        ("REGISTRY_PROXY_UPSTREAMS_0_HOST", "evil.example.com"),
-        ("REGISTRY_PROXY_UPSTREAMS_0_REMOTEURL", url),
-    ]
+    [("REGISTRY_PROXY_UPSTREAMS_0_HOST", "evil.example.com"), ("REGISTRY_PROXY_UPSTREAMS_0_REMOTEURL", url)]
 }
 
 /// All of them, one after the other; `said` is told of each.
@@ -60,9 +57,7 @@ async fn half_headers(count: usize) -> Siege {
         let _held = half_sent(addr, &from, count, 60_000).await;
         std::future::pending::<()>().await;
     };
-    target
-        .besiege(format!("{count} half-sent headers"), attack)
-        .await
+    target.besiege(format!("{count} half-sent headers"), attack).await
 }
 
 /// Of a blob that waits for its upstream.
@@ -70,10 +65,7 @@ async fn held_blob() -> (Upstream, String) {
     let upstream = Upstream::start().await;
     let image = Image::new(1 << 40, &[16 << 20]);
     upstream.add("a", "1", &image);
-    upstream.behave(Manners {
-        holds_after: Some(12 << 20),
-        ..Manners::default()
-    });
+    upstream.behave(Manners { holds_after: Some(12 << 20), ..Manners::default() });
     let path = format!("/v2/evil.example.com/a/blobs/{}", digest(image.layer()));
     (upstream, path)
 }
@@ -150,9 +142,7 @@ async fn waiting_requests(count: usize) -> Siege {
 async fn silent_pushes(count: u8) -> Siege {
     let target = Target::start(&[]).await;
     let addr = target.addr();
-    let from: Vec<_> = (1..=count)
-        .map(|last| Ipv4Addr::new(127, 1, 1, last))
-        .collect();
+    let from: Vec<_> = (1..=count).map(|last| Ipv4Addr::new(127, 1, 1, last)).collect();
     let attack = async {
         let path = format!("/v2/a/blobs/uploads/?digest=sha256:{}", "0".repeat(64));
         let _held = silent(addr, &from, ("POST", &path)).await;

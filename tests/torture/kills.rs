@@ -1,8 +1,8 @@
 //! `kill -9` at any moment.
 //!
-//! Each round lets a process begin something, kills it at a random moment, starts another one over the same
-//! bucket, and looks: what was acknowledged reads back right, nothing is half there, and the client that tries
-//! again succeeds. Every other round picks the request first and then a moment in it, so that short ones are met too.
+//! Each round lets a process begin something, kills it at a random moment, starts another one over the same bucket, and
+//! looks: what was acknowledged reads back right, nothing is half there, and the client that tries again succeeds.
+//! Every other round picks the request first and then a moment in it, so that short ones are met too.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -70,11 +70,7 @@ struct Place {
 
 impl Place {
     async fn new(in_s3: bool) -> Self {
-        let bucket = if in_s3 {
-            Some(Pounce::with(&[]).await)
-        } else {
-            None
-        };
+        let bucket = if in_s3 { Some(Pounce::with(&[]).await) } else { None };
         Self {
             bucket,
             folder: Some(TempDir::new().unwrap()),
@@ -139,16 +135,8 @@ pub async fn at(moment: Moment, rounds: usize, seed: u64) -> Row {
             };
             let picks = number % 2 == 1 && moment != Moment::Warm;
             let share = usual / u32::try_from(requests).unwrap();
-            let (request, most) = if picks {
-                (1 + dice.index(requests), share)
-            } else {
-                (0, usual)
-            };
-            let when = When {
-                request,
-                after: dice.up_to(most),
-                abandoned: dice.up_to(usual),
-            };
+            let (request, most) = if picks { (1 + dice.index(requests), share) } else { (0, usual) };
+            let when = When { request, after: dice.up_to(most), abandoned: dice.up_to(usual) };
             let (ended, begun) = round.run(&mut place, when, &mut row).await;
             requests = requests.max(begun);
             if !picks {
@@ -174,10 +162,7 @@ pub async fn at(moment: Moment, rounds: usize, seed: u64) -> Row {
 /// Sweeps all the time, what is a second old.
 const SWEEPING: [(&str, &str); 2] = [
     ("REGISTRY_STORAGE_MAINTENANCE_UPLOADPURGING_AGE", "1s"),
-    (
-        "REGISTRY_STORAGE_MAINTENANCE_UPLOADPURGING_INTERVAL",
-        "100ms",
-    ),
+    ("REGISTRY_STORAGE_MAINTENANCE_UPLOADPURGING_INTERVAL", "100ms"),
 ];
 
 /// Waits until nothing is left of uploads.
@@ -333,11 +318,7 @@ impl Round {
         let link = root.join(tags).join(&self.tag).join("current/link");
         let began = Instant::now();
         while !link.is_file() {
-            assert!(
-                began.elapsed() < Duration::from_secs(20),
-                "{}",
-                link.display()
-            );
+            assert!(began.elapsed() < Duration::from_secs(20), "{}", link.display());
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }

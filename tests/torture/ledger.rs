@@ -23,19 +23,10 @@ pub struct Ledger {
 
 impl Ledger {
     /// Pushes an image, and writes down every answer as it comes.
-    pub async fn push(
-        &self,
-        client: &Client,
-        (name, tag): (&str, &str),
-        image: &Image,
-        way: Way,
-    ) -> Outcome {
+    pub async fn push(&self, client: &Client, (name, tag): (&str, &str), image: &Image, way: Way) -> Outcome {
         for blob in &image.blobs {
             client.push_blob(name, blob, way).await?;
-            self.blobs
-                .lock()
-                .unwrap()
-                .insert((name.to_owned(), digest(blob)));
+            self.blobs.lock().unwrap().insert((name.to_owned(), digest(blob)));
         }
         client.push_manifest(name, tag, image).await?;
         let key = (name.to_owned(), tag.to_owned());
@@ -99,9 +90,7 @@ impl Ledger {
         for (name, tag) in &deleted {
             match with_retries(5, || client.manifest(name, tag)).await {
                 Err(trouble) if trouble.is_absence() => {}
-                other => row
-                    .wrong
-                    .push(format!("{name}:{tag} was deleted: {other:?}")),
+                other => row.wrong.push(format!("{name}:{tag} was deleted: {other:?}")),
             }
             row.operations += 1;
         }
@@ -130,8 +119,7 @@ pub fn audit(root: &Path, row: &mut Row) {
             continue;
         }
         if !data(&base, &text).is_file() {
-            row.wrong
-                .push(format!("{shown} points at {text}, which is not there"));
+            row.wrong.push(format!("{shown} points at {text}, which is not there"));
             continue;
         }
         let Some((repository, _)) = place.split_once("/_manifests/tags/") else {
@@ -140,8 +128,7 @@ pub fn audit(root: &Path, row: &mut Row) {
         let hex = text.trim_start_matches("sha256:");
         let revision = format!("{repository}/_manifests/revisions/sha256/{hex}/link");
         if place.ends_with("/current/link") && !Path::new(&revision).is_file() {
-            row.wrong
-                .push(format!("{shown} points at {text}, which has no revision"));
+            row.wrong.push(format!("{shown} points at {text}, which has no revision"));
         }
     }
 }
@@ -158,10 +145,7 @@ pub fn audit_manifests(root: &Path, row: &mut Row) {
         for blob in std::iter::once(&manifest["config"]).chain(&layers) {
             let named = blob["digest"].as_str().unwrap();
             if !data(&base, named).is_file() {
-                row.wrong.push(format!(
-                    "{} names {named}, which is not there",
-                    path.display()
-                ));
+                row.wrong.push(format!("{} names {named}, which is not there", path.display()));
             }
         }
     }

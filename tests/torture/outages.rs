@@ -29,11 +29,7 @@ fn tag(number: usize) -> String {
 
 /// Whether these are the bytes of its manifest.
 fn is(bytes: &[u8], image: &Image) -> Outcome {
-    if bytes == image.manifest {
-        Ok(())
-    } else {
-        Err(Trouble::Wrong(digest(bytes)))
-    }
+    if bytes == image.manifest { Ok(()) } else { Err(Trouble::Wrong(digest(bytes))) }
 }
 
 /// Pulls them all.
@@ -56,11 +52,7 @@ async fn cold_is_refused(pounce: &Pounce, wanted: &str, row: &mut Row) {
 
 /// The upstream is away from before a process starts; or its name cannot be looked up.
 pub async fn upstream(count: u64, nameless: bool) -> Row {
-    let what = if nameless {
-        "has a name that cannot be resolved"
-    } else {
-        "refuses connections"
-    };
+    let what = if nameless { "has a name that cannot be resolved" } else { "refuses connections" };
     let mut row = Row::new(format!("the upstream {what}"));
     let (images, mut upstream) = (images(count), Upstream::start().await);
     for (number, image) in images.iter().enumerate() {
@@ -71,19 +63,10 @@ pub async fn upstream(count: u64, nameless: bool) -> Row {
     for blob in images.iter().flat_map(|image| &image.blobs) {
         pounce.until_stored(&digest(blob)).await;
     }
-    let url = if nameless {
-        "http://registry.invalid".to_owned()
-    } else {
-        upstream.url()
-    };
+    let url = if nameless { "http://registry.invalid".to_owned() } else { upstream.url() };
     upstream.stop().await;
     row.injected = 1;
-    let fresh = pounce
-        .restart(&[
-            ("REGISTRY_PROXY_REMOTEURL", &url),
-            ("REGISTRY_PROXY_TAGTTL", "1s"),
-        ])
-        .await;
+    let fresh = pounce.restart(&[("REGISTRY_PROXY_REMOTEURL", &url), ("REGISTRY_PROXY_TAGTTL", "1s")]).await;
     let client = Client::of(fresh.addr, PATIENCE);
     for _ in 0..2 {
         pull_all(&client, &images, &mut row).await;
@@ -97,11 +80,7 @@ pub async fn upstream(count: u64, nameless: bool) -> Row {
 
 /// The bucket is away, for connections or without an answer, and comes back.
 pub async fn bucket(count: u64, silent: bool) -> Row {
-    let what = if silent {
-        "does not answer"
-    } else {
-        "closes connections"
-    };
+    let what = if silent { "does not answer" } else { "closes connections" };
     let mut row = Row::new(format!("the bucket {what}"));
     let (images, upstream) = (images(count), Upstream::start().await);
     for (number, image) in images.iter().enumerate() {
@@ -143,10 +122,7 @@ pub async fn bucket(count: u64, silent: bool) -> Row {
     front.away(false);
     until_probe(&client, "/readyz", 200).await;
     let afterwards = client.pull(NAME, "later").await;
-    row.count(
-        "afterwards",
-        afterwards.and_then(|bytes| is(&bytes, &later)),
-    );
+    row.count("afterwards", afterwards.and_then(|bytes| is(&bytes, &later)));
     pull_all(&client, &images, &mut row).await;
     audit(&bucket.root(), &mut row);
     row
@@ -158,13 +134,8 @@ struct Tiny(TempDir);
 impl Tiny {
     fn mount() -> Option<Self> {
         let folder = TempDir::new().unwrap();
-        let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", "size=2m", "tmpfs"])
-            .arg(folder.path())
-            .status();
-        mounted
-            .is_ok_and(|status| status.success())
-            .then(|| Self(folder))
+        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=2m", "tmpfs"]).arg(folder.path()).status();
+        mounted.is_ok_and(|status| status.success()).then(|| Self(folder))
     }
 }
 
@@ -187,10 +158,7 @@ pub async fn disk(count: u64) -> Option<Row> {
     }
     let pounce = Pounce::with(&[
         ("REGISTRY_PROXY_REMOTEURL", &upstream.url()),
-        (
-            "REGISTRY_PROXY_SPOOL_DIRECTORY",
-            tiny.0.path().to_str().unwrap(),
-        ),
+        ("REGISTRY_PROXY_SPOOL_DIRECTORY", tiny.0.path().to_str().unwrap()),
         ("REGISTRY_PROXY_SPOOL_MAXSIZE", "1000000000"),
     ])
     .await;

@@ -29,13 +29,7 @@ pub enum Race {
 }
 
 impl Race {
-    pub const ALL: [Self; 5] = [
-        Self::Fills,
-        Self::Tag,
-        Self::Blob,
-        Self::DeleteAndPush,
-        Self::DeleteAndMove,
-    ];
+    pub const ALL: [Self; 5] = [Self::Fills, Self::Tag, Self::Blob, Self::DeleteAndPush, Self::DeleteAndMove];
 
     fn describe(self) -> &'static str {
         match self {
@@ -43,9 +37,7 @@ impl Race {
             Self::Tag => "two replicas push the same tag",
             Self::Blob => "two replicas push the same blob",
             Self::DeleteAndPush => "one replica deletes what another one pushes",
-            Self::DeleteAndMove => {
-                "one replica deletes what a tag meant that another one pushes to"
-            }
+            Self::DeleteAndMove => "one replica deletes what a tag meant that another one pushes to",
         }
     }
 }
@@ -68,18 +60,9 @@ impl Pair {
             variables.push(("REGISTRY_PROXY_REMOTEURL", url));
         }
         let variables = borrowed(&variables);
-        let replicas = [
-            Pounce::with(&variables).await,
-            Pounce::with(&variables).await,
-        ];
-        let clients =
-            [&replicas[0], &replicas[1]].map(|replica| Client::of(replica.addr, PATIENCE));
-        Self {
-            bucket,
-            upstream,
-            _replicas: replicas,
-            clients,
-        }
+        let replicas = [Pounce::with(&variables).await, Pounce::with(&variables).await];
+        let clients = [&replicas[0], &replicas[1]].map(|replica| Client::of(replica.addr, PATIENCE));
+        Self { bucket, upstream, _replicas: replicas, clients }
     }
 
     /// What a process says that knows nothing yet.
@@ -95,12 +78,7 @@ pub async fn run(race: Race, rounds: usize, seed: u64) -> Row {
     let dice = Dice::new(seed);
     for round in 0..rounds {
         let tag = format!("r{round}");
-        let image = |number| {
-            Image::new(
-                seed * 10_000 + round as u64 * 2 + number,
-                &[200_000, 6 << 20],
-            )
-        };
+        let image = |number| Image::new(seed * 10_000 + round as u64 * 2 + number, &[200_000, 6 << 20]);
         let images = [image(0), image(1)];
         let late = dice.up_to(Duration::from_millis(30));
         let outcomes = once(race, &pair, &tag, &images, late).await;
@@ -122,13 +100,7 @@ pub async fn run(race: Race, rounds: usize, seed: u64) -> Row {
     row
 }
 
-async fn once(
-    race: Race,
-    pair: &Pair,
-    tag: &str,
-    images: &[Image; 2],
-    late: Duration,
-) -> [Outcome; 2] {
+async fn once(race: Race, pair: &Pair, tag: &str, images: &[Image; 2], late: Duration) -> [Outcome; 2] {
     let [first, second] = &pair.clients;
     let (one, other): (Boxed<'_>, Boxed<'_>) = match race {
         Race::Fills => {
@@ -177,14 +149,7 @@ async fn pulled(client: &Client, tag: &str) -> Outcome {
 }
 
 /// What may be there afterwards, as a process sees it that knows nothing.
-async fn settle(
-    race: Race,
-    pair: &Pair,
-    tag: &str,
-    images: &[Image; 2],
-    outcomes: &[Outcome; 2],
-    row: &mut Row,
-) {
+async fn settle(race: Race, pair: &Pair, tag: &str, images: &[Image; 2], outcomes: &[Outcome; 2], row: &mut Row) {
     let fresh = pair.fresh().await;
     let client = Client::of(fresh.addr, PATIENCE);
     row.operations += 1;
@@ -228,8 +193,7 @@ async fn settle(
         }
         row.operations += 1;
         if let Err(trouble) = client.pull(NAME, tag).await {
-            row.wrong
-                .push(format!("{race:?} {tag}: {trouble:?} after {outcomes:?}"));
+            row.wrong.push(format!("{race:?} {tag}: {trouble:?} after {outcomes:?}"));
         }
     }
 }

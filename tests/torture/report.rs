@@ -29,19 +29,13 @@ pub struct Row {
 
 impl Row {
     pub fn new(fault: impl Into<String>) -> Self {
-        Self {
-            fault: fault.into(),
-            ..Self::default()
-        }
+        Self { fault: fault.into(), ..Self::default() }
     }
 
     /// Counts an error that says why.
     fn refuse(&mut self, operation: &str, why: &Trouble) {
         self.refused += 1;
-        *self
-            .reasons
-            .entry(format!("{operation}: {why:?}"))
-            .or_default() += 1;
+        *self.reasons.entry(format!("{operation}: {why:?}")).or_default() += 1;
     }
 
     /// Counts an operation that only its own mistakes can keep from succeeding.
@@ -89,34 +83,16 @@ impl Row {
 
 /// The rows as Markdown.
 pub fn table(rows: &[Row]) -> String {
-    let mut text =
-        "| fault | injected | operations | refused, with a reason | lost | wrong | failed |\n"
-            .to_owned();
+    let mut text = "| fault | injected | operations | refused, with a reason | lost | wrong | failed |\n".to_owned();
     text.push_str("|---|---:|---:|---:|---:|---:|---:|\n");
     for row in rows {
         let (lost, wrong, failed) = (row.lost.len(), row.wrong.len(), row.failed.len());
-        let Row {
-            fault,
-            injected,
-            operations,
-            refused,
-            ..
-        } = row;
-        let met: Vec<String> = row
-            .met
-            .iter()
-            .map(|(what, times)| format!("{times} {what}"))
-            .collect();
-        let met = if met.is_empty() {
-            String::new()
-        } else {
-            format!(", at {}", met.join(", "))
-        };
+        let Row { fault, injected, operations, refused, .. } = row;
+        let met: Vec<String> = row.met.iter().map(|(what, times)| format!("{times} {what}")).collect();
+        let met = if met.is_empty() { String::new() } else { format!(", at {}", met.join(", ")) };
         // Nothing can fail to be written into a string.
-        let _ = writeln!(
-            text,
-            "| {fault}{met} | {injected} | {operations} | {refused} | {lost} | {wrong} | {failed} |"
-        );
+        let _ =
+            writeln!(text, "| {fault}{met} | {injected} | {operations} | {refused} | {lost} | {wrong} | {failed} |");
     }
     text
 }

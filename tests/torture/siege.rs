@@ -58,20 +58,11 @@ impl Target {
         all.extend(variables);
         let process = Process::start(&all);
         let next = Arc::default();
-        Self {
-            process,
-            upstream,
-            s3,
-            next,
-        }
+        Self { process, upstream, s3, next }
     }
 
     /// Watches the fleet alone, then beside the attack, which is dropped afterwards.
-    pub async fn besiege(
-        &self,
-        name: impl Into<String>,
-        attack: impl Future<Output = ()>,
-    ) -> Siege {
+    pub async fn besiege(&self, name: impl Into<String>, attack: impl Future<Output = ()>) -> Siege {
         // Connections and caches as after a while.
         self.watch(WATCHED / 4).await;
         let (before, calm) = (self.process.resident(), self.watch(WATCHED).await);
@@ -89,9 +80,7 @@ impl Target {
         };
         tokio::time::sleep(AFTERWARDS).await;
         let median = [median(&calm), median(&pulls)];
-        let errors = pulls
-            .iter()
-            .filter_map(|(_, outcome)| outcome.as_ref().err());
+        let errors = pulls.iter().filter_map(|(_, outcome)| outcome.as_ref().err());
         Siege {
             name: name.into(),
             median,
@@ -140,16 +129,15 @@ fn median(pulls: &[(f64, Outcome)]) -> f64 {
 }
 
 impl Siege {
-    /// The same as a row of the table of all faults: no pull may fail, the middle one may take half as long again,
-    /// and memory has its bound.
+    /// The same as a row of the table of all faults: no pull may fail, the middle one may take half as long again, and
+    /// memory has its bound.
     pub fn row(&self) -> Row {
         let mut row = Row::new(self.to_string());
         (row.injected, row.operations) = (1, self.pulls);
         row.failed.clone_from(&self.errors);
         let [calm, besieged] = self.median;
         if besieged > calm * 1.5 {
-            row.failed
-                .push("the median grew by more than half".to_owned());
+            row.failed.push("the median grew by more than half".to_owned());
         }
         let peak = self.memory[1];
         if peak >= MEMORY {

@@ -30,24 +30,15 @@ struct Held {
 
 async fn held(process: &Process) -> Held {
     let status = fs::read_to_string(format!("/proc/{}/status", process.pid())).unwrap();
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))
-        .unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
     let kib: f64 = line.trim().trim_end_matches(" kB").parse().unwrap();
-    let descriptors = fs::read_dir(format!("/proc/{}/fd", process.pid()))
-        .unwrap()
-        .count();
-    Held {
-        memory: kib / 1024.0,
-        descriptors,
-        tasks: process.metric("tasks").await,
-    }
+    let descriptors = fs::read_dir(format!("/proc/{}/fd", process.pid())).unwrap().count();
+    Held { memory: kib / 1024.0, descriptors, tasks: process.metric("tasks").await }
 }
 
-/// So many requests a second for so long. If it is `long`, the memory of the last tenth is held against that of
-/// the third one, of which it may be ten percent more; and so are descriptors and tasks once idle connections have
-/// been closed.
+/// So many requests a second for so long. If it is `long`, the memory of the last tenth is held against that of the
+/// third one, of which it may be ten percent more; and so are descriptors and tasks once idle connections have been
+/// closed.
 pub async fn soak(length: Duration, rate: u32, long: bool) -> Row {
     let mut row = Row::new(format!("nothing: {rate} requests a second for {length:?}"));
     let (bucket, upstream) = (Process::start(&[]), Upstream::start().await);
@@ -60,24 +51,13 @@ pub async fn soak(length: Duration, rate: u32, long: bool) -> Row {
     ]);
     let variables = borrowed(&variables);
     let process = Process::start(&variables);
-    let images: Vec<Image> = (0..IMAGES)
-        .map(|seed| Image::new(seed, &[30_000, 2000]))
-        .collect();
+    let images: Vec<Image> = (0..IMAGES).map(|seed| Image::new(seed, &[30_000, 2000])).collect();
     let client = Client::of(&process.addr, PATIENCE);
     for (number, image) in images.iter().enumerate() {
-        client
-            .push(NAME, &format!("v{number}"), image, Way::Whole)
-            .await
-            .unwrap();
+        client.push(NAME, &format!("v{number}"), image, Way::Whole).await.unwrap();
     }
     until_probe(&client, "/readyz", 200).await;
-    let shared = Arc::new(Shared {
-        client,
-        images,
-        upstream,
-        dice: Dice::new(5),
-        row: Mutex::default(),
-    });
+    let shared = Arc::new(Shared { client, images, upstream, dice: Dice::new(5), row: Mutex::default() });
     let before = held(&process).await;
     let (began, mut samples) = (Instant::now(), Vec::new());
     let places = Arc::new(Semaphore::new(AT_ONCE));
@@ -115,11 +95,7 @@ pub async fn soak(length: Duration, rate: u32, long: bool) -> Row {
     if long && last > third * 1.1 {
         row.failed.push(format!("memory grew: {samples:?}"));
     }
-    let after = if long {
-        rested(&process, before).await
-    } else {
-        Held { tasks: 0, ..before }
-    };
+    let after = if long { rested(&process, before).await } else { Held { tasks: 0, ..before } };
     let (asked, mut connections) = (Instant::now(), 1);
     while connections > 0 && asked.elapsed() < Duration::from_secs(20) {
         connections = process.metric("connections").await;
@@ -130,9 +106,7 @@ pub async fn soak(length: Duration, rate: u32, long: bool) -> Row {
         row.failed.push(format!("only {} requests", row.operations));
     }
     if after.descriptors > before.descriptors || after.tasks > before.tasks || connections > 0 {
-        row.failed.push(format!(
-            "left over: {before:?}, {after:?}, {connections} connections"
-        ));
+        row.failed.push(format!("left over: {before:?}, {after:?}, {connections} connections"));
     }
     row
 }
@@ -164,28 +138,11 @@ impl Shared {
         let chosen = usize::try_from(self.dice.below(IMAGES)).unwrap();
         let (image, tag) = (&self.images[chosen], format!("v{chosen}"));
         let (what, outcome) = match self.dice.below(1000) {
-            0..600 => (
-                "redirect",
-                self.client
-                    .redirect(NAME, &digest(image.layer()))
-                    .await
-                    .map(drop),
-            ),
+            0..600 => ("redirect", self.client.redirect(NAME, &digest(image.layer())).await.map(drop)),
             600..800 => ("manifest", self.client.manifest(NAME, &tag).await.map(drop)),
             800..850 => ("HEAD", self.client.head(NAME, &tag).await),
-            850..950 => (
-                "blob",
-                self.client
-                    .blob(NAME, &digest(image.layer()))
-                    .await
-                    .map(drop),
-            ),
-            950..965 => (
-                "push",
-                self.client
-                    .push(NAME, &tag, image, *self.dice.of(&Way::ALL))
-                    .await,
-            ),
+            850..950 => ("blob", self.client.blob(NAME, &digest(image.layer())).await.map(drop)),
+            950..965 => ("push", self.client.push(NAME, &tag, image, *self.dice.of(&Way::ALL)).await),
             965..970 => ("delete", self.delete(number).await),
             970..990 => ("tags", self.client.tags(NAME).await),
             990..998 => ("absent", self.absent(number).await),

@@ -30,17 +30,8 @@ impl Containerd {
         fs::write(folder.path().join("config.toml"), config).unwrap();
         let mut command = Command::new("containerd");
         command.arg("-c").arg(folder.path().join("config.toml"));
-        let process = Running(
-            command
-                .stdout(Stdio::null())
-                .stderr(Stdio::null())
-                .spawn()
-                .ok()?,
-        );
-        let containerd = Self {
-            _process: process,
-            folder,
-        };
+        let process = Running(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().ok()?);
+        let containerd = Self { _process: process, folder };
         let began = Instant::now();
         while began.elapsed() < Duration::from_secs(10) {
             if containerd.ctr(&["version"]) {
@@ -54,14 +45,7 @@ impl Containerd {
     /// Pulls, three layers at once as Kubernetes' nodes do; how many seconds it took.
     pub fn pull(&self, image: &str) -> f64 {
         let began = Instant::now();
-        let pull = [
-            "i",
-            "pull",
-            "--plain-http",
-            "--max-concurrent-downloads",
-            "3",
-            image,
-        ];
+        let pull = ["i", "pull", "--plain-http", "--max-concurrent-downloads", "3", image];
         assert!(self.ctr(&pull), "ctr cannot pull {image}");
         began.elapsed().as_secs_f64()
     }
@@ -88,11 +72,7 @@ pub fn add_image(origin: &Origin, layers: u64, bytes: usize) {
             let name = format!("file{layer}");
             fs::write(folder.path().join(&name), noise(9_000 + layer, bytes)).unwrap();
             let mut tar = Command::new("tar");
-            let tar = tar
-                .arg("-C")
-                .arg(folder.path())
-                .args(["-cf", "-", &name])
-                .output();
+            let tar = tar.arg("-C").arg(folder.path()).args(["-cf", "-", &name]).output();
             tar.unwrap().stdout
         })
         .collect();
@@ -101,10 +81,8 @@ pub fn add_image(origin: &Origin, layers: u64, bytes: usize) {
         "rootfs": {"type": "layers", "diff_ids": digests}});
     let config = config.to_string().into_bytes();
     let descriptor = |media_type: &str, blob: &[u8]| json!({"mediaType": media_type, "digest": origin.add("bench/image", blob), "size": blob.len()});
-    let listed: Vec<_> = layers
-        .iter()
-        .map(|layer| descriptor("application/vnd.oci.image.layer.v1.tar", layer))
-        .collect();
+    let listed: Vec<_> =
+        layers.iter().map(|layer| descriptor("application/vnd.oci.image.layer.v1.tar", layer)).collect();
     let manifest = json!({"schemaVersion": 2, "mediaType": OCI_MANIFEST,
         "config": descriptor("application/vnd.oci.image.config.v1+json", &config), "layers": listed});
     origin.tag("bench/image", "1", manifest.to_string().as_bytes());

@@ -1,5 +1,4 @@
-//! A TCP front that counts what the upstream sends and, if it has a rate, holds it to that, all
-//! connections together.
+//! A TCP front that counts what the upstream sends and, if it has a rate, holds it to that, all connections together.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -25,19 +24,12 @@ impl Front {
     /// Before `upstream`, a host and port; with at most so many bytes a second.
     pub async fn start(upstream: &str, rate: Option<f64>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let front = Self {
-            url: format!("http://{}", listener.local_addr().unwrap()),
-            sent: Arc::default(),
-        };
-        let (sent, clock) = (
-            Arc::clone(&front.sent),
-            Clock::new(Mutex::new(Instant::now())),
-        );
+        let front = Self { url: format!("http://{}", listener.local_addr().unwrap()), sent: Arc::default() };
+        let (sent, clock) = (Arc::clone(&front.sent), Clock::new(Mutex::new(Instant::now())));
         let upstream = upstream.to_owned();
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                let (upstream, sent, clock) =
-                    (upstream.clone(), Arc::clone(&sent), Arc::clone(&clock));
+                let (upstream, sent, clock) = (upstream.clone(), Arc::clone(&sent), Arc::clone(&clock));
                 tokio::spawn(async move {
                     // A connection that breaks has its end.
                     let _ = pass(client, &upstream, rate, &sent, &clock).await;
@@ -96,9 +88,7 @@ async fn pass(
 async fn wait(clock: &Clock, len: usize, rate: f64) {
     let turn = {
         let mut next = clock.lock().await;
-        let earliest = Instant::now()
-            .checked_sub(Duration::from_secs_f64(BURST))
-            .unwrap();
+        let earliest = Instant::now().checked_sub(Duration::from_secs_f64(BURST)).unwrap();
         *next = (*next).max(earliest) + Duration::from_secs_f64(len as f64 / rate);
         *next
     };

@@ -1,7 +1,7 @@
 //! Blobs pulled cold, beside the same pulls without anybody between.
 //!
-//! The upstream is Debian's `docker-registry`: straight, behind a front that caps all connections
-//! together, and behind an nginx that caps each; clients are `curl` and containerd.
+//! The upstream is Debian's `docker-registry`: straight, behind a front that caps all connections together, and behind
+//! an nginx that caps each; clients are `curl` and containerd.
 
 mod containerd;
 mod front;
@@ -23,11 +23,7 @@ use crate::tools::{flush, missing, touch_memory};
 const MIB: usize = 1 << 20;
 
 pub async fn measure(report: &mut Report) {
-    let tools = [
-        ("docker-registry", "docker-registry"),
-        ("nginx", "nginx-light"),
-        ("curl", "curl"),
-    ];
+    let tools = [("docker-registry", "docker-registry"), ("nginx", "nginx-light"), ("curl", "curl")];
     if let Some(missing) = missing(&tools) {
         report.add("cold pulls", "the upstream", "s", Err(missing));
         return;
@@ -90,13 +86,7 @@ fn contestants() -> Vec<String> {
 }
 
 /// A round: the blob from the upstream itself, and through each peer, which has never seen it.
-async fn pull_once(
-    report: &mut Report,
-    scenario: &str,
-    (upstream, capped): (&str, bool),
-    path: &str,
-    size: usize,
-) {
+async fn pull_once(report: &mut Report, scenario: &str, (upstream, capped): (&str, bool), path: &str, size: usize) {
     for peer in peers::of("cold") {
         let running = match start(&peer, upstream).await {
             Ok(running) => running,
@@ -107,12 +97,7 @@ async fn pull_once(
         };
         // The spool, the bucket's parts and the bucket's blob.
         touch_memory(size / 2 * 5);
-        report.one(
-            scenario,
-            &peer.name,
-            "s",
-            fetch(&format!("{}{path}", running.url), capped),
-        );
+        report.one(scenario, &peer.name, "s", fetch(&format!("{}{path}", running.url), capped));
         settle(&running).await;
         if peer.is_pounce() {
             let scenario = &format!("{scenario}: peak memory");
@@ -121,12 +106,7 @@ async fn pull_once(
         drop(running);
         flush();
     }
-    report.one(
-        scenario,
-        DIRECT,
-        "s",
-        fetch(&format!("{upstream}{path}"), capped),
-    );
+    report.one(scenario, DIRECT, "s", fetch(&format!("{upstream}{path}"), capped));
 }
 
 /// Several clients at once, one blob of 128 MiB.
@@ -135,10 +115,7 @@ async fn many_clients(report: &mut Report, origin: &Origin) {
     let path = origin.blob(2, SIZE);
     let file = origin.as_file(&path);
     flush();
-    let mut lines = Lines::new(
-        "one cold blob of 128 MiB: seconds until the last client has it",
-        "clients",
-    );
+    let mut lines = Lines::new("one cold blob of 128 MiB: seconds until the last client has it", "clients");
     for clients in [1, 10, 50] {
         let plural = if clients == 1 { "" } else { "s" };
         let scenario = &format!("{clients} client{plural} at once, one cold blob of 128 MiB");
@@ -178,9 +155,7 @@ async fn first_byte(report: &mut Report, origin: &Origin) {
     const BLOBS: u64 = 21;
     let scenario = "first byte of a cold blob of 1 MiB";
     let upstream = format!("http://{}", origin.straight);
-    let paths: Vec<String> = (0..BLOBS)
-        .map(|seed| origin.blob(100 + seed, MIB))
-        .collect();
+    let paths: Vec<String> = (0..BLOBS).map(|seed| origin.blob(100 + seed, MIB)).collect();
     let mut contestants = Vec::new();
     for peer in peers::of("cold") {
         match start(&peer, &upstream).await {
@@ -207,9 +182,7 @@ async fn first_byte(report: &mut Report, origin: &Origin) {
 async fn many_fills(report: &mut Report, origin: &Origin) {
     const FILLS: u64 = 20;
     let scenario = "20 cold blobs of 64 MiB at once";
-    let paths: Vec<String> = (0..FILLS)
-        .map(|seed| origin.blob(200 + seed, 64 * MIB))
-        .collect();
+    let paths: Vec<String> = (0..FILLS).map(|seed| origin.blob(200 + seed, 64 * MIB)).collect();
     flush();
     for peer in peers::of("cold").into_iter().filter(Peer::is_pounce) {
         let running = match start(&peer, &format!("http://{}", origin.straight)).await {
@@ -233,8 +206,7 @@ async fn many_fills(report: &mut Report, origin: &Origin) {
 
 /// An image of six layers, by containerd, from an upstream that caps each connection.
 async fn prefetch(report: &mut Report, origin: &Origin) {
-    let scenario =
-        "cold image of 6 layers of 40 MiB by containerd, 40 MB/s a connection, one a blob";
+    let scenario = "cold image of 6 layers of 40 MiB by containerd, 40 MB/s a connection, one a blob";
     let Some(containerd) = Containerd::start() else {
         let why = "containerd does not run here".to_owned();
         report.add(scenario, "pounce", "s", Err(why));
@@ -267,15 +239,11 @@ async fn prefetch(report: &mut Report, origin: &Origin) {
 }
 
 async fn start(peer: &Peer, upstream: &str) -> Result<Running, String> {
-    peer.start(&Words::from([("upstream", upstream.to_owned())]))
-        .await
+    peer.start(&Words::from([("upstream", upstream.to_owned())])).await
 }
 
 fn curl(url: &str) -> Child {
-    Command::new("curl")
-        .args(["-sfL", "-o", "/dev/null", url])
-        .spawn()
-        .unwrap()
+    Command::new("curl").args(["-sfL", "-o", "/dev/null", url]).spawn().unwrap()
 }
 
 fn all_succeed(clients: Vec<Child>) {
@@ -293,16 +261,14 @@ fn together(url: &str, clients: usize) -> f64 {
 
 /// Seconds from the start of a client to its end.
 ///
-/// nginx counts whole seconds when it caps a rate, so what a request gets depends on when in a second
-/// it comes: where it does, all of them come at the beginning of one.
+/// nginx counts whole seconds when it caps a rate, so what a request gets depends on when in a second it comes: where
+/// it does, all of them come at the beginning of one.
 fn fetch(url: &str, capped: bool) -> f64 {
     if !capped {
         return together(url, 1);
     }
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-    std::thread::sleep(Duration::from_nanos(
-        1_050_000_000 - u64::from(now.subsec_nanos()),
-    ));
+    std::thread::sleep(Duration::from_nanos(1_050_000_000 - u64::from(now.subsec_nanos())));
     together(url, 1)
 }
 

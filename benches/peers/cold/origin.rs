@@ -1,5 +1,5 @@
-//! The upstream: Debian's `docker-registry` over a folder that was written as it keeps it, with an nginx
-//! before it that caps each connection.
+//! The upstream: Debian's `docker-registry` over a folder that was written as it keeps it, with an nginx before it that
+//! caps each connection.
 
 use std::fs;
 use std::path::Path;
@@ -62,9 +62,7 @@ impl Origin {
     /// The blob behind such a path as a file that nginx serves; its URL.
     pub fn as_file(&self, path: &str) -> String {
         let hex = path.rsplit(':').next().unwrap();
-        let from = self
-            .data()
-            .join(format!("blobs/sha256/{}/{hex}/data", &hex[..2]));
+        let from = self.data().join(format!("blobs/sha256/{}/{hex}/data", &hex[..2]));
         fs::hard_link(from, self.folder.path().join("static").join(hex)).unwrap();
         format!("http://{}/static/{hex}", self.per_connection)
     }
@@ -73,12 +71,7 @@ impl Origin {
     pub fn add(&self, repository: &str, content: &[u8]) -> String {
         let digest = digest(content);
         let hex = digest.trim_start_matches("sha256:");
-        write(
-            &self
-                .data()
-                .join(format!("blobs/sha256/{}/{hex}/data", &hex[..2])),
-            content,
-        );
+        write(&self.data().join(format!("blobs/sha256/{}/{hex}/data", &hex[..2])), content);
         let link = format!("repositories/{repository}/_layers/sha256/{hex}/link");
         write(&self.data().join(link), digest.as_bytes());
         digest
@@ -88,9 +81,7 @@ impl Origin {
     pub fn tag(&self, repository: &str, tag: &str, manifest: &[u8]) {
         let digest = self.add(repository, manifest);
         let hex = digest.trim_start_matches("sha256:");
-        let manifests = self
-            .data()
-            .join(format!("repositories/{repository}/_manifests"));
+        let manifests = self.data().join(format!("repositories/{repository}/_manifests"));
         for link in [
             format!("revisions/sha256/{hex}/link"),
             format!("tags/{tag}/current/link"),

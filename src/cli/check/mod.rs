@@ -1,7 +1,7 @@
 //! `pounce check [FILE.yml]`: what is configured and where that comes from, and whether it works.
 //!
-//! Everything that serving needs is tried once against the real bucket and the real upstreams. What is written
-//! to the bucket is taken away again.
+//! Everything that serving needs is tried once against the real bucket and the real upstreams. What is written to the
+//! bucket is taken away again.
 
 mod bucket;
 mod report;
@@ -13,9 +13,7 @@ use std::sync::Arc;
 
 use super::{fail, on_runtime};
 use crate::auth::Access;
-use crate::config::{
-    Action, Config, Driver, Environment, Loaded, LogLevel, Origin, Scheme, Secret,
-};
+use crate::config::{Action, Config, Driver, Environment, Loaded, LogLevel, Origin, Scheme, Secret};
 use crate::http::{self, Tls};
 use crate::telemetry;
 
@@ -102,25 +100,20 @@ fn files(config: &Config, report: &mut Report) {
         }
         (Scheme::Htpasswd, Some(path)) if htpasswd.users.is_none() => {
             let path = path.display();
-            report.right(
-                "auth",
-                &format!("{path} will be made, with a user called docker"),
-            );
+            report.right("auth", &format!("{path} will be made, with a user called docker"));
         }
-        _ => match Access::open(
-            &config.auth,
-            &Secret::from(String::new()),
-            &config.proxy.host_names(),
-            &Arc::default(),
-        ) {
-            Ok(access) if access.users() == Some(0) => report.wrong(
-                "auth",
-                "no user has a bcrypt hash: nobody can log in",
-                "make lines with `pounce htpasswd USER`; mind what eats a $",
-            ),
-            Ok(_) => report.right("auth", "users or keys can be read"),
-            Err(error) => report.wrong("auth", &error.to_string(), "mend that file or setting"),
-        },
+        _ => {
+            match Access::open(&config.auth, &Secret::from(String::new()), &config.proxy.host_names(), &Arc::default())
+            {
+                Ok(access) if access.users() == Some(0) => report.wrong(
+                    "auth",
+                    "no user has a bcrypt hash: nobody can log in",
+                    "make lines with `pounce htpasswd USER`; mind what eats a $",
+                ),
+                Ok(_) => report.right("auth", "users or keys can be read"),
+                Err(error) => report.wrong("auth", &error.to_string(), "mend that file or setting"),
+            }
+        }
     }
     if config.http.secret.is_none() {
         println!("! http.secret is not set: replicas cannot share uploads and tokens");

@@ -27,11 +27,7 @@ pub(super) struct Tree {
 
 impl Warming {
     /// The manifest that a reference means and, if it is an index, those of the wanted platforms.
-    pub(super) async fn manifests(
-        &self,
-        name: &RepositoryName,
-        reference: &Reference,
-    ) -> Result<Tree, Error> {
+    pub(super) async fn manifests(&self, name: &RepositoryName, reference: &Reference) -> Result<Tree, Error> {
         let mut tree = Tree::default();
         let mut known = HashSet::new();
         let mut next = vec![(reference.clone(), 0, None)];
@@ -54,9 +50,7 @@ impl Warming {
                 let message = "the image has more manifests than are followed";
                 return Err(Error::new(ErrorCode::ManifestInvalid, message));
             }
-            let new = wanted
-                .into_iter()
-                .filter(|entry| known.insert(*entry.digest()));
+            let new = wanted.into_iter().filter(|entry| known.insert(*entry.digest()));
             next.extend(new.map(|entry| {
                 let reference = Reference::Digest(*entry.digest());
                 (reference, depth + 1, Some(entry))
@@ -66,51 +60,28 @@ impl Warming {
     }
 
     /// Whether what an index calls a manifest, and is none, is a blob.
-    async fn is_blob_instead(
-        &self,
-        name: &RepositoryName,
-        entry: &Descriptor,
-        error: &Error,
-    ) -> bool {
-        error.code() == ErrorCode::ManifestUnknown
-            && self.registry.blob_info(name, entry.digest()).await.is_ok()
+    async fn is_blob_instead(&self, name: &RepositoryName, entry: &Descriptor, error: &Error) -> bool {
+        error.code() == ErrorCode::ManifestUnknown && self.registry.blob_info(name, entry.digest()).await.is_ok()
     }
 
     /// What is named as a blob, and is none, may be a manifest of a type that is not known.
-    pub(super) async fn manifest_instead(
-        &self,
-        name: &RepositoryName,
-        blob: &Descriptor,
-    ) -> Option<Warmed> {
+    pub(super) async fn manifest_instead(&self, name: &RepositoryName, blob: &Descriptor) -> Option<Warmed> {
         let reference = Reference::Digest(*blob.digest());
         let warm = self.registry.warm_manifest(name, &reference).await.ok()?;
-        Some(if warm.already {
-            Warmed::Already
-        } else {
-            Warmed::Copied(blob.size())
-        })
+        Some(if warm.already { Warmed::Already } else { Warmed::Copied(blob.size()) })
     }
 
     /// The manifests of an index for the wanted platforms. What is no index has none.
     fn wanted(&self, index: &Manifest) -> Result<Vec<Descriptor>, Error> {
         let listed = index.links().manifests;
-        let is = |entry: &Descriptor, wanted: &Platform| {
-            entry.platform().is_some_and(|platform| platform.is(wanted))
-        };
+        let is = |entry: &Descriptor, wanted: &Platform| entry.platform().is_some_and(|platform| platform.is(wanted));
         let lacks = |wanted: &&Platform| !listed.iter().any(|entry| is(entry, wanted));
-        if let Some(lacking) = self
-            .platforms
-            .iter()
-            .find(lacks)
-            .filter(|_| !listed.is_empty())
-        {
+        if let Some(lacking) = self.platforms.iter().find(lacks).filter(|_| !listed.is_empty()) {
             let message = format!("there is no manifest for {lacking}");
             return Err(Error::new(ErrorCode::ManifestUnknown, message));
         }
         let mut listed = listed;
-        listed.retain(|entry| {
-            self.platforms.is_empty() || self.platforms.iter().any(|wanted| is(entry, wanted))
-        });
+        listed.retain(|entry| self.platforms.is_empty() || self.platforms.iter().any(|wanted| is(entry, wanted)));
         Ok(listed)
     }
 }

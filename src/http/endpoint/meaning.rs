@@ -24,17 +24,15 @@ impl Endpoint {
             | Self::PullManifest { name, .. }
             | Self::ListTags { name, .. }
             | Self::ListReferrers { name, .. } => (name, Action::Pull),
-            Self::BeginUpload { name, .. }
-            | Self::PushBlob { name, .. }
-            | Self::PushManifest { name, .. } => (name, Action::Push),
+            Self::BeginUpload { name, .. } | Self::PushBlob { name, .. } | Self::PushManifest { name, .. } => {
+                (name, Action::Push)
+            }
             // What was begun can be ended by whoever could begin it.
             Self::PushChunk(upload)
             | Self::CloseUpload { upload, .. }
             | Self::UploadStatus(upload)
             | Self::CancelUpload(upload) => (&upload.name, Action::Push),
-            Self::DeleteManifest { name, .. } | Self::DeleteBlob { name, .. } => {
-                (name, Action::Delete)
-            }
+            Self::DeleteManifest { name, .. } | Self::DeleteBlob { name, .. } => (name, Action::Delete),
         };
         Some(Scope::Repository(name, action))
     }
@@ -43,10 +41,7 @@ impl Endpoint {
     pub(in crate::http) const fn takes_body(&self) -> bool {
         matches!(
             self,
-            Self::PushBlob { .. }
-                | Self::PushChunk(_)
-                | Self::CloseUpload { .. }
-                | Self::PushManifest { .. }
+            Self::PushBlob { .. } | Self::PushChunk(_) | Self::CloseUpload { .. } | Self::PushManifest { .. }
         )
     }
 
@@ -58,19 +53,11 @@ impl Endpoint {
             Self::PullBlob { name, digest: of }
             | Self::PushBlob { name, digest: of }
             | Self::DeleteBlob { name, digest: of }
-            | Self::ListReferrers {
-                name, subject: of, ..
-            }
-            | Self::Mount {
-                name, digest: of, ..
-            } => (Some(name), digest(of)),
+            | Self::ListReferrers { name, subject: of, .. }
+            | Self::Mount { name, digest: of, .. } => (Some(name), digest(of)),
             Self::PullManifest { name, reference }
-            | Self::PushManifest {
-                name, reference, ..
-            }
-            | Self::DeleteManifest { name, reference } => {
-                (Some(name), Some(Subject::Reference(reference.clone())))
-            }
+            | Self::PushManifest { name, reference, .. }
+            | Self::DeleteManifest { name, reference } => (Some(name), Some(Subject::Reference(reference.clone()))),
             Self::BeginUpload { name, .. } | Self::ListTags { name, .. } => (Some(name), None),
             Self::CloseUpload { upload, digest: of } => (Some(&upload.name), digest(of)),
             Self::PushChunk(upload) | Self::UploadStatus(upload) | Self::CancelUpload(upload) => {

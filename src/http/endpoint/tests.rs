@@ -5,9 +5,7 @@ use super::*;
 const DIGEST: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
 fn ask(method: &str, path: &str) -> Result<Endpoint, ErrorCode> {
-    let (path, query) = path
-        .split_once('?')
-        .map_or((path, None), |(path, query)| (path, Some(query)));
+    let (path, query) = path.split_once('?').map_or((path, None), |(path, query)| (path, Some(query)));
     let method = method.parse().unwrap();
     Endpoint::parse(&method, path, query).map_err(|refused| match refused {
         Refused::Error(error) => error.code(),
@@ -24,167 +22,72 @@ fn every_endpoint_is_found() {
     let tag = |text: &str| text.parse::<Tag>().unwrap();
     let encoded = DIGEST.replace(':', "%3A");
     let id = Uuid::max();
-    let upload = |state: &str| Upload {
-        name: name(),
-        id,
-        state: state.into(),
-    };
+    let upload = |state: &str| Upload { name: name(), id, state: state.into() };
     let by_digest = Reference::Digest(digest);
     let by_tag = Reference::Tag(tag("list"));
-    let page = Page {
-        n: Some(3),
-        last: Some("a b".into()),
-    };
+    let page = Page { n: Some(3), last: Some("a b".into()) };
     let root = "/v2/a/blobs/b";
     let cases = [
         ("GET", "/v2/".into(), Endpoint::Support),
         ("HEAD", "/v2".into(), Endpoint::Support),
-        (
-            "GET",
-            format!("{root}/blobs/{DIGEST}"),
-            Endpoint::PullBlob {
-                name: name(),
-                digest,
-            },
-        ),
-        (
-            "DELETE",
-            format!("{root}/blobs/{DIGEST}"),
-            Endpoint::DeleteBlob {
-                name: name(),
-                digest,
-            },
-        ),
+        ("GET", format!("{root}/blobs/{DIGEST}"), Endpoint::PullBlob { name: name(), digest }),
+        ("DELETE", format!("{root}/blobs/{DIGEST}"), Endpoint::DeleteBlob { name: name(), digest }),
         (
             "GET",
             format!("{root}/manifests/{encoded}"),
-            Endpoint::PullManifest {
-                name: name(),
-                reference: by_digest.clone(),
-            },
+            Endpoint::PullManifest { name: name(), reference: by_digest.clone() },
         ),
-        (
-            "GET",
-            format!("{root}/manifests/list"),
-            Endpoint::PullManifest {
-                name: name(),
-                reference: by_tag.clone(),
-            },
-        ),
-        (
-            "DELETE",
-            format!("{root}/manifests/list"),
-            Endpoint::DeleteManifest {
-                name: name(),
-                reference: by_tag,
-            },
-        ),
+        ("GET", format!("{root}/manifests/list"), Endpoint::PullManifest { name: name(), reference: by_tag.clone() }),
+        ("DELETE", format!("{root}/manifests/list"), Endpoint::DeleteManifest { name: name(), reference: by_tag }),
         (
             "PUT",
             format!("{root}/manifests/{DIGEST}?tag=x&tag=y"),
-            Endpoint::PushManifest {
-                name: name(),
-                reference: by_digest,
-                tags: vec![tag("x"), tag("y")],
-            },
+            Endpoint::PushManifest { name: name(), reference: by_digest, tags: vec![tag("x"), tag("y")] },
         ),
         (
             "POST",
             format!("{root}/blobs/uploads/"),
-            Endpoint::BeginUpload {
-                name: name(),
-                algorithm: Algorithm::Sha256,
-            },
+            Endpoint::BeginUpload { name: name(), algorithm: Algorithm::Sha256 },
         ),
         (
             "POST",
             format!("{root}/blobs/uploads?digest-algorithm=sha512"),
-            Endpoint::BeginUpload {
-                name: name(),
-                algorithm: Algorithm::Sha512,
-            },
+            Endpoint::BeginUpload { name: name(), algorithm: Algorithm::Sha512 },
         ),
-        (
-            "POST",
-            format!("{root}/blobs/uploads/?digest={encoded}"),
-            Endpoint::PushBlob {
-                name: name(),
-                digest,
-            },
-        ),
+        ("POST", format!("{root}/blobs/uploads/?digest={encoded}"), Endpoint::PushBlob { name: name(), digest }),
         (
             "POST",
             format!("{root}/blobs/uploads/?from=c%2Fd&mount={DIGEST}"),
-            Endpoint::Mount {
-                name: name(),
-                digest,
-                from: Some("c/d".parse().unwrap()),
-            },
+            Endpoint::Mount { name: name(), digest, from: Some("c/d".parse().unwrap()) },
         ),
-        (
-            "POST",
-            format!("{root}/blobs/uploads/?mount={DIGEST}"),
-            Endpoint::Mount {
-                name: name(),
-                digest,
-                from: None,
-            },
-        ),
+        ("POST", format!("{root}/blobs/uploads/?mount={DIGEST}"), Endpoint::Mount { name: name(), digest, from: None }),
         // An empty name is none, and distribution mounts from one that is named only.
         (
             "POST",
             format!("{root}/blobs/uploads/?mount={DIGEST}&from="),
-            Endpoint::BeginUpload {
-                name: name(),
-                algorithm: Algorithm::Sha256,
-            },
+            Endpoint::BeginUpload { name: name(), algorithm: Algorithm::Sha256 },
         ),
-        // end-11: "if a registry does not support cross-repository mounting or is unable to mount the requested blob, it
-        // SHOULD return a `202`".
+        // end-11: "if a registry does not support cross-repository mounting or is unable to mount the requested blob,
+        // it SHOULD return a `202`".
         (
             "POST",
             format!("{root}/blobs/uploads/?mount={DIGEST}&from=NO/name"),
-            Endpoint::BeginUpload {
-                name: name(),
-                algorithm: Algorithm::Sha256,
-            },
+            Endpoint::BeginUpload { name: name(), algorithm: Algorithm::Sha256 },
         ),
         (
             "POST",
             format!("{root}/blobs/uploads/?mount=sha256:1&from=c/d"),
-            Endpoint::BeginUpload {
-                name: name(),
-                algorithm: Algorithm::Sha256,
-            },
+            Endpoint::BeginUpload { name: name(), algorithm: Algorithm::Sha256 },
         ),
-        (
-            "PATCH",
-            format!("{root}/blobs/uploads/{id}?_state=x"),
-            Endpoint::PushChunk(upload("x")),
-        ),
-        (
-            "GET",
-            format!("{root}/blobs/uploads/{id}"),
-            Endpoint::UploadStatus(upload("")),
-        ),
-        (
-            "DELETE",
-            format!("{root}/blobs/uploads/{id}?_state=x"),
-            Endpoint::CancelUpload(upload("x")),
-        ),
+        ("PATCH", format!("{root}/blobs/uploads/{id}?_state=x"), Endpoint::PushChunk(upload("x"))),
+        ("GET", format!("{root}/blobs/uploads/{id}"), Endpoint::UploadStatus(upload(""))),
+        ("DELETE", format!("{root}/blobs/uploads/{id}?_state=x"), Endpoint::CancelUpload(upload("x"))),
         (
             "PUT",
             format!("{root}/blobs/uploads/{id}?_state=x&digest={DIGEST}"),
-            Endpoint::CloseUpload {
-                upload: upload("x"),
-                digest,
-            },
+            Endpoint::CloseUpload { upload: upload("x"), digest },
         ),
-        (
-            "GET",
-            format!("{root}/tags/list?n=3&last=a%20b&x"),
-            Endpoint::ListTags { name: name(), page },
-        ),
+        ("GET", format!("{root}/tags/list?n=3&last=a%20b&x"), Endpoint::ListTags { name: name(), page }),
         (
             "GET",
             format!("{root}/referrers/{DIGEST}?artifactType=a%2Fb&last={DIGEST}"),
@@ -195,16 +98,7 @@ fn every_endpoint_is_found() {
                 last: Some(digest),
             },
         ),
-        (
-            "GET",
-            "/v2/_catalog?n=1".into(),
-            Endpoint::Catalog {
-                page: Page {
-                    n: Some(1),
-                    last: None,
-                },
-            },
-        ),
+        ("GET", "/v2/_catalog?n=1".into(), Endpoint::Catalog { page: Page { n: Some(1), last: None } }),
     ];
     for (method, path, endpoint) in cases {
         assert_eq!(ask(method, &path), Ok(endpoint), "{method} {path}");
@@ -213,13 +107,7 @@ fn every_endpoint_is_found() {
 
 #[test]
 fn a_name_may_end_in_words_of_the_path() {
-    for name in [
-        "a/blobs",
-        "a/uploads",
-        "a/blobs/uploads",
-        "a/manifests",
-        "a/tags",
-    ] {
+    for name in ["a/blobs", "a/uploads", "a/blobs/uploads", "a/manifests", "a/tags"] {
         let named = |endpoint: Endpoint| endpoint.subject().0.map(ToString::to_string);
         for (method, rest) in [
             ("POST", "blobs/uploads/".to_owned()),
@@ -229,11 +117,7 @@ fn a_name_may_end_in_words_of_the_path() {
             ("GET", "tags/list".to_owned()),
         ] {
             let path = format!("/v2/{name}/{rest}");
-            assert_eq!(
-                ask(method, &path).map(named),
-                Ok(Some(name.to_owned())),
-                "{path}"
-            );
+            assert_eq!(ask(method, &path).map(named), Ok(Some(name.to_owned())), "{path}");
         }
     }
 }
@@ -258,43 +142,22 @@ fn everything_else_is_refused_with_its_code() {
         ("DELETE /v2/a/manifests/md5:1", ErrorCode::DigestInvalid),
         ("DELETE /v2/a/manifests/..", ErrorCode::TagInvalid),
         ("GET /v2/a/blobs/latest", ErrorCode::DigestInvalid),
-        (
-            "GET /v2/a/tags/list?n=-1",
-            ErrorCode::PaginationNumberInvalid,
-        ),
-        (
-            "GET /v2/a/tags/list?n=x",
-            ErrorCode::PaginationNumberInvalid,
-        ),
-        (
-            "GET /v2/_catalog?n=0x10",
-            ErrorCode::PaginationNumberInvalid,
-        ),
+        ("GET /v2/a/tags/list?n=-1", ErrorCode::PaginationNumberInvalid),
+        ("GET /v2/a/tags/list?n=x", ErrorCode::PaginationNumberInvalid),
+        ("GET /v2/_catalog?n=0x10", ErrorCode::PaginationNumberInvalid),
         ("GET /v2/a/x/y", ErrorCode::NameUnknown),
         ("GET /v2/manifests/x", ErrorCode::NameUnknown),
         ("GET /v2/a/blobs/uploads/", ErrorCode::Unsupported),
         ("GET /v2/a/blobs/uploads/1", ErrorCode::BlobUploadUnknown),
         ("POST /v2/A/blobs/uploads/", ErrorCode::NameInvalid),
         ("POST /v2/blobs/uploads/", ErrorCode::NameUnknown),
-        (
-            "POST /v2/a/blobs/uploads/?digest=x",
-            ErrorCode::DigestInvalid,
-        ),
-        (
-            "POST /v2/a/blobs/uploads/?digest-algorithm=md5",
-            ErrorCode::DigestInvalid,
-        ),
+        ("POST /v2/a/blobs/uploads/?digest=x", ErrorCode::DigestInvalid),
+        ("POST /v2/a/blobs/uploads/?digest-algorithm=md5", ErrorCode::DigestInvalid),
         (&format!("PUT {session}?_state=x"), ErrorCode::DigestInvalid),
-        (
-            &format!("PUT {session}?digest=sha256:1"),
-            ErrorCode::DigestInvalid,
-        ),
+        (&format!("PUT {session}?digest=sha256:1"), ErrorCode::DigestInvalid),
         (&format!("POST {session}"), ErrorCode::Unsupported),
         ("PUT /v2/a/manifests/x?tag=.", ErrorCode::TagInvalid),
-        (
-            &format!("PUT /v2/a/manifests/x?{many}"),
-            ErrorCode::TagInvalid,
-        ),
+        (&format!("PUT /v2/a/manifests/x?{many}"), ErrorCode::TagInvalid),
         ("POST /v2/a/manifests/x", ErrorCode::Unsupported),
         ("GET /v2/a/referrers/x", ErrorCode::DigestInvalid),
         ("DELETE /v2/_catalog", ErrorCode::Unsupported),

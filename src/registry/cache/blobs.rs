@@ -1,7 +1,7 @@
 //! What is known of blobs: whether the bucket has them, whose they are, and URLs for them.
 //!
-//! All of it is one entry for each digest. So a redirect takes one look, and 100,000 blobs take 60 MiB
-//! (`make bench`); most of which is the cache's own, for each entry.
+//! All of it is one entry for each digest. So a redirect takes one look, and 100,000 blobs take 60 MiB (`make bench`);
+//! most of which is the cache's own, for each entry.
 
 use std::collections::HashSet;
 use std::num::NonZeroU64;
@@ -56,8 +56,8 @@ impl Member {
 /// The cache of blobs.
 #[derive(Debug)]
 pub(super) struct Blobs {
-    /// What nobody asks for is forgotten. (With a time to live, an entry would have a place in another list
-    /// besides: 64 bytes.)
+    /// What nobody asks for is forgotten. (With a time to live, an entry would have a place in another list besides: 64
+    /// bytes.)
     entries: Moka<Key, Arc<Mutex<Facts>>>,
     /// Names of repositories, so that each is kept once.
     names: Mutex<HashSet<RepositoryName>>,
@@ -119,10 +119,7 @@ pub(in crate::registry) struct KnownBlob {
 impl Blobs {
     pub(super) fn new(url_life: Duration, min_age: Duration) -> Self {
         Self {
-            entries: Moka::builder()
-                .max_capacity(BLOBS)
-                .time_to_idle(PRESENT_LIFE)
-                .build(),
+            entries: Moka::builder().max_capacity(BLOBS).time_to_idle(PRESENT_LIFE).build(),
             names: Mutex::default(),
             url_life,
             min_age,
@@ -130,11 +127,7 @@ impl Blobs {
         }
     }
 
-    fn read<T>(
-        &self,
-        digest: &Digest,
-        look: impl FnOnce(&mut Facts, Second) -> Option<T>,
-    ) -> Option<T> {
+    fn read<T>(&self, digest: &Digest, look: impl FnOnce(&mut Facts, Second) -> Option<T>) -> Option<T> {
         let entry = self.entries.get(&Key::from(digest))?;
         let (mut facts, now) = (lock(&entry), self.now());
         facts.believable(now).then(|| look(&mut facts, now))?
@@ -180,9 +173,7 @@ impl Blobs {
 impl From<&Digest> for Key {
     fn from(digest: &Digest) -> Self {
         let value = digest.value();
-        value
-            .try_into()
-            .map_or_else(|_| Self::Long(value.into()), Self::Short)
+        value.try_into().map_or_else(|_| Self::Long(value.into()), Self::Short)
     }
 }
 
@@ -234,13 +225,7 @@ impl Packed {
 
 impl Facts {
     fn new(since: Second) -> Self {
-        Self {
-            since,
-            young_until: Second(0),
-            present: None,
-            members: SmallVec::new(),
-            urls: SmallVec::new(),
-        }
+        Self { since, young_until: Second(0), present: None, members: SmallVec::new(), urls: SmallVec::new() }
     }
 
     fn believable(&self, now: Second) -> bool {
@@ -287,23 +272,13 @@ impl Cache {
     }
 
     /// What is known of a blob in a repository, whether or not the bucket has it.
-    pub(in crate::registry) fn member(
-        &self,
-        name: &RepositoryName,
-        digest: &Digest,
-    ) -> Option<Member> {
+    pub(in crate::registry) fn member(&self, name: &RepositoryName, digest: &Digest) -> Option<Member> {
         self.blobs.read(digest, |facts, _| facts.member(name))
     }
 
-    pub(in crate::registry) fn keep_member(
-        &self,
-        name: &RepositoryName,
-        digest: Digest,
-        member: Member,
-    ) {
+    pub(in crate::registry) fn keep_member(&self, name: &RepositoryName, digest: Digest, member: Member) {
         let name = self.blobs.name(name);
-        self.blobs
-            .write(&digest, |facts| facts.keep_member(name, member));
+        self.blobs.write(&digest, |facts| facts.keep_member(name, member));
     }
 
     /// Remembers that a manifest of the repository names a blob, which has at least this standing.
@@ -326,15 +301,12 @@ impl Cache {
 
     /// The size of a blob that is known to be in the bucket.
     pub(in crate::registry) fn present(&self, digest: &Digest) -> Option<u64> {
-        self.blobs
-            .read(digest, |facts, _| facts.present.map(Size::bytes))
+        self.blobs.read(digest, |facts, _| facts.present.map(Size::bytes))
     }
 
     /// Whether other regions of the bucket may not have heard yet of a blob that is known to be there.
     pub(in crate::registry) fn is_young(&self, digest: &Digest) -> bool {
-        let young = self
-            .blobs
-            .read(digest, |facts, now| Some(facts.is_young(now)));
+        let young = self.blobs.read(digest, |facts, now| Some(facts.is_young(now)));
         young == Some(true)
     }
 
@@ -355,28 +327,15 @@ impl Cache {
     }
 
     /// A presigned URL with enough life left. There is no `base` where URLs do not depend on it.
-    pub(in crate::registry) fn url(
-        &self,
-        digest: &Digest,
-        base: Option<&str>,
-    ) -> Option<Presigned> {
+    pub(in crate::registry) fn url(&self, digest: &Digest, base: Option<&str>) -> Option<Presigned> {
         self.blobs.read(digest, |facts, now| facts.url(base, now))
     }
 
-    pub(in crate::registry) fn keep_url(
-        &self,
-        digest: Digest,
-        base: Option<&str>,
-        presigned: Presigned,
-    ) {
+    pub(in crate::registry) fn keep_url(&self, digest: Digest, base: Option<&str>, presigned: Presigned) {
         let until = self.blobs.now().plus(self.blobs.url_life);
         self.blobs.write(&digest, |facts| {
             facts.urls.retain(|url| !url.is_for(base));
-            let url = Url {
-                base: base.map(|base| Arc::new(base.to_owned())),
-                presigned,
-                until,
-            };
+            let url = Url { base: base.map(|base| Arc::new(base.to_owned())), presigned, until };
             push(&mut facts.urls, URLS, url);
         });
     }

@@ -39,11 +39,7 @@ pub(super) enum List {
 }
 
 pub(super) fn new() -> Moka<Listed, List> {
-    Moka::builder()
-        .max_capacity(BYTES)
-        .weigher(|_, list: &List| weight(list.bytes()))
-        .expire_after(Life)
-        .build()
+    Moka::builder().max_capacity(BYTES).weigher(|_, list: &List| weight(list.bytes())).expire_after(Life).build()
 }
 
 /// How long a list is kept.
@@ -51,11 +47,7 @@ struct Life;
 
 impl Expiry<Listed, List> for Life {
     fn expire_after_create(&self, listed: &Listed, _: &List, _: Instant) -> Option<Duration> {
-        Some(if *listed == Listed::Catalog {
-            CATALOG_LIFE
-        } else {
-            LIFE
-        })
+        Some(if *listed == Listed::Catalog { CATALOG_LIFE } else { LIFE })
     }
 
     fn expire_after_update(
@@ -71,9 +63,7 @@ impl Expiry<Listed, List> for Life {
 
 impl List {
     fn bytes(&self) -> usize {
-        let texts = |texts: &mut dyn Iterator<Item = &str>| -> usize {
-            texts.map(|text| text.len() + EACH).sum()
-        };
+        let texts = |texts: &mut dyn Iterator<Item = &str>| -> usize { texts.map(|text| text.len() + EACH).sum() };
         let entries = match self {
             Self::Catalog(names) => texts(&mut names.iter().map(RepositoryName::as_str)),
             Self::Tags(tags) => texts(&mut tags.iter().map(Tag::as_str)),

@@ -37,8 +37,8 @@ const PRESENT_LIFE: Duration = Duration::from_mins(10);
 const HOLDINGS: u64 = 20_000;
 /// Where the upstream keeps blobs.
 const LOCATIONS: u64 = 10_000;
-/// How long clients are sent to such a place before the upstream is asked for another: long enough for a
-/// fleet that starts at once, and a small part of the life of anybody's URLs.
+/// How long clients are sent to such a place before the upstream is asked for another: long enough for a fleet that
+/// starts at once, and a small part of the life of anybody's URLs.
 const LOCATION_LIFE: Duration = Duration::from_secs(10);
 
 /// A manifest or blob as a repository's own.
@@ -86,7 +86,8 @@ pub(super) struct Cache {
     pub(super) tags: Moka<InRepository<Tag>, TagState>,
     /// Held while a tag's state is replaced.
     tag_lock: Mutex<()>,
-    /// With the digest of the tag's link in the bucket, where the tag was stored when the upstream said that it is gone.
+    /// With the digest of the tag's link in the bucket, where the tag was stored when the upstream said that it is
+    /// gone.
     pub(super) absent: Moka<InRepository<Reference>, Option<Digest>>,
     /// Manifests; of the same type as what is absent.
     pub(super) stored: Moka<InRepository<Reference>, Option<Digest>>,
@@ -126,11 +127,7 @@ impl Cache {
     }
 
     /// A manifest that somebody pulled already.
-    pub(super) fn pulled_manifest(
-        &self,
-        name: &RepositoryName,
-        digest: Digest,
-    ) -> Option<Manifest> {
+    pub(super) fn pulled_manifest(&self, name: &RepositoryName, digest: Digest) -> Option<Manifest> {
         let kept = self.manifests.get(&(name.clone(), digest))?;
         kept.pulled.load(Ordering::Relaxed).then_some(kept.manifest)
     }
@@ -139,9 +136,7 @@ impl Cache {
     pub(super) fn is_first_pull(&self, name: &RepositoryName, manifest: &Manifest) -> bool {
         let kept = self.manifests.get(&(name.clone(), manifest.digest()));
         // Looked at first: a write would be seen by every processor that serves the manifest.
-        kept.is_some_and(|kept| {
-            !kept.pulled.load(Ordering::Relaxed) && !kept.pulled.swap(true, Ordering::Relaxed)
-        })
+        kept.is_some_and(|kept| !kept.pulled.load(Ordering::Relaxed) && !kept.pulled.swap(true, Ordering::Relaxed))
     }
 
     /// Remembers a manifest as the repository's, and some of its blobs with their sizes.
@@ -155,12 +150,8 @@ impl Cache {
         for blob in blobs {
             self.keep_named(name, blob, standing);
         }
-        let kept = Kept {
-            manifest: manifest.clone(),
-            pulled: Arc::default(),
-        };
-        self.manifests
-            .insert((name.clone(), manifest.digest()), kept);
+        let kept = Kept { manifest: manifest.clone(), pulled: Arc::default() };
+        self.manifests.insert((name.clone(), manifest.digest()), kept);
         if manifest.bytes().len() > LARGE {
             // The cache makes room now and then only, and dozens of them could come meanwhile.
             self.manifests.run_pending_tasks();
@@ -169,13 +160,11 @@ impl Cache {
 
     /// Whether the bucket is known to have a manifest, as this repository's.
     pub(super) fn is_stored(&self, name: &RepositoryName, digest: Digest) -> bool {
-        self.stored
-            .contains_key(&(name.clone(), Reference::Digest(digest)))
+        self.stored.contains_key(&(name.clone(), Reference::Digest(digest)))
     }
 
     pub(super) fn keep_stored(&self, name: &RepositoryName, digest: Digest) {
-        self.stored
-            .insert((name.clone(), Reference::Digest(digest)), None);
+        self.stored.insert((name.clone(), Reference::Digest(digest)), None);
     }
 
     pub(super) fn tag(&self, name: &RepositoryName, tag: &Tag) -> Option<TagState> {
@@ -191,12 +180,7 @@ impl Cache {
     }
 
     /// The same of what an upstream's tag means, unless it was pushed meanwhile: whether it is kept.
-    pub(super) fn keep_upstream_tag(
-        &self,
-        name: &RepositoryName,
-        tag: &Tag,
-        state: TagState,
-    ) -> bool {
+    pub(super) fn keep_upstream_tag(&self, name: &RepositoryName, tag: &Tag, state: TagState) -> bool {
         let _lock = self.tag_lock.lock().unwrap_or_else(PoisonError::into_inner);
         let pushed = |known: TagState| known.origin == Origin::Pushed;
         if self.tag(name, tag).is_some_and(pushed) {
@@ -248,11 +232,7 @@ impl Cache {
     }
 
     /// See [`Turns::alone`].
-    pub(super) fn alone<T>(
-        &self,
-        matter: Matter,
-        work: impl Future<Output = T>,
-    ) -> impl Future<Output = T> {
+    pub(super) fn alone<T>(&self, matter: Matter, work: impl Future<Output = T>) -> impl Future<Output = T> {
         self.turns.alone(matter, work)
     }
 }
@@ -267,8 +247,5 @@ where
     K: Hash + Eq + Send + Sync + 'static,
     V: Clone + Send + Sync + 'static,
 {
-    Moka::builder()
-        .max_capacity(capacity)
-        .time_to_live(life)
-        .build()
+    Moka::builder().max_capacity(capacity).time_to_live(life).build()
 }

@@ -22,8 +22,8 @@ use crate::upstream::{UpstreamBlob, UpstreamError};
 const BATCH_BYTES: usize = 256 << 10;
 /// How many batches may wait for it: one is written while the next is received.
 const BATCHES: usize = 1;
-/// How often it is looked whether they do, and how many times in a row they must not for one more
-/// connection: more of them than the disk can take would only cost time.
+/// How often it is looked whether they do, and how many times in a row they must not for one more connection: more of
+/// them than the disk can take would only cost time.
 const LOOK: Duration = Duration::from_millis(10);
 const IDLE: u32 = 4;
 
@@ -36,11 +36,7 @@ pub(super) async fn run(
     mark: watch::Sender<Mark>,
 ) -> Result<u64, String> {
     let result = receive(job, begun, flow, room, &mark).await;
-    let state = if result.is_ok() {
-        State::Verified
-    } else {
-        State::Failed
-    };
+    let state = if result.is_ok() { State::Verified } else { State::Failed };
     mark.send_modify(|mark| mark.state = state);
     result
 }
@@ -73,13 +69,7 @@ async fn receive(
         tokio::task::spawn_blocking(move || writer::run(&flow, &plan, queue, &mark, hasher))
     };
     let room = Mutex::new(room);
-    let connections = Connections {
-        job,
-        plan: &plan,
-        batches,
-        room: &room,
-        changed: Notify::new(),
-    };
+    let connections = Connections { job, plan: &plan, batches, room: &room, changed: Notify::new() };
     let source = job.wanted.go_on(begun);
     let received = tokio::select! {
         received = connections.run(source, segment, parallel) => received,
@@ -87,8 +77,7 @@ async fn receive(
     };
     // The thread ends when nobody can send to it any more.
     drop(connections);
-    flow.spool()
-        .keep(room.into_inner().unwrap_or_else(PoisonError::into_inner));
+    flow.spool().keep(room.into_inner().unwrap_or_else(PoisonError::into_inner));
     let written = match writer.await {
         Ok(Ok(written)) => written,
         Ok(Err(error)) => {
@@ -101,18 +90,15 @@ async fn receive(
         return Err(format!("after {} bytes: {cause}", written.bytes));
     }
     if written.digest != job.wanted.digest {
-        return Err(format!(
-            "the upstream sent other bytes than were asked for: their digest is {}",
-            written.digest
-        ));
+        return Err(format!("the upstream sent other bytes than were asked for: their digest is {}", written.digest));
     }
     Ok(written.bytes)
 }
 
 impl Connections<'_> {
-    /// Fetches the whole: goes on with the first connection, and makes a further one whenever the disk
-    /// has had nothing to do for a while, as far as `proxy.fill.connections` and the bound on all of
-    /// them allow. The blob fails with the last of them.
+    /// Fetches the whole: goes on with the first connection, and makes a further one whenever the disk has had nothing
+    /// to do for a while, as far as `proxy.fill.connections` and the bound on all of them allow. The blob fails with
+    /// the last of them.
     async fn run(&self, source: Source, segment: Segment, parallel: bool) -> Result<(), String> {
         let fills = &self.job.registry.inner.fills;
         let mut connections = FuturesUnordered::new();
@@ -172,8 +158,8 @@ impl Connections<'_> {
         }
     }
 
-    /// What is to be fetched next, now or when another connection turns out to be slow, or breaks;
-    /// `None` when everything is here.
+    /// What is to be fetched next, now or when another connection turns out to be slow, or breaks; `None` when
+    /// everything is here.
     async fn segment(&self) -> Option<Segment> {
         loop {
             let mut changed = std::pin::pin!(self.changed.notified());
@@ -219,11 +205,7 @@ impl Connections<'_> {
                 return Err("the spool is full".to_owned());
             }
             let pieces = batch.pieces;
-            let sent = Batch {
-                segment,
-                position,
-                pieces,
-            };
+            let sent = Batch { segment, position, pieces };
             position += own;
             // A writer that is gone has failed, and tells why.
             if self.batches.send(sent).await.is_err() {

@@ -13,13 +13,13 @@ use super::spool::Spool;
 use crate::oci::Slice;
 use crate::registry::BlobPart;
 
-/// How many bytes at the end of a blob nobody gets before the whole was verified. One would do;
-/// more makes sure that it is not only a compressed stream's checksum that is missing.
+/// How many bytes at the end of a blob nobody gets before the whole was verified. One would do; more makes sure that it
+/// is not only a compressed stream's checksum that is missing.
 pub(in crate::registry) const TAIL: u64 = 32 << 10;
 /// A range that begins so close to what is there is waited for.
 const NEAR: u64 = 4 << 20;
-/// How much is read from the spool at once. A client that stops reading keeps up to three of them in memory: the
-/// server takes the next one until it has 64 KiB that it cannot send.
+/// How much is read from the spool at once. A client that stops reading keeps up to three of them in memory: the server
+/// takes the next one until it has 64 KiB that it cannot send.
 const READ_BYTES: u64 = 32 << 10;
 
 /// A blob that is, or was, being filled.
@@ -61,24 +61,9 @@ impl Mark {
 }
 
 impl Flow {
-    pub(super) fn new(
-        spool: Arc<Spool>,
-        size: Option<u64>,
-        kept: Arc<Kept>,
-    ) -> (Arc<Self>, watch::Sender<Mark>) {
-        let (mark, watching) = watch::channel(Mark {
-            written: 0,
-            state: State::Coming,
-        });
-        (
-            Arc::new(Self {
-                spool,
-                size,
-                mark: watching,
-                recent: Mutex::new(Recent::new(kept)),
-            }),
-            mark,
-        )
+    pub(super) fn new(spool: Arc<Spool>, size: Option<u64>, kept: Arc<Kept>) -> (Arc<Self>, watch::Sender<Mark>) {
+        let (mark, watching) = watch::channel(Mark { written: 0, state: State::Coming });
+        (Arc::new(Self { spool, size, mark: watching, recent: Mutex::new(Recent::new(kept)) }), mark)
     }
 
     /// The size that the upstream announced.
@@ -113,13 +98,10 @@ impl Flow {
         (mark.written > bytes).then_some(mark.written)
     }
 
-    /// Waits until `len` bytes from `position` are in the spool, or the blob ends; returns how many of
-    /// them there are, and whether the blob ends there. For the uploader, which may have unverified
-    /// bytes.
+    /// Waits until `len` bytes from `position` are in the spool, or the blob ends; returns how many of them there are,
+    /// and whether the blob ends there. For the uploader, which may have unverified bytes.
     pub(super) async fn available(&self, position: u64, len: u64) -> io::Result<(u64, bool)> {
-        let mark = self
-            .wait(|mark| mark.written >= position + len || mark.state == State::Verified)
-            .await?;
+        let mark = self.wait(|mark| mark.written >= position + len || mark.state == State::Verified).await?;
         let there = (mark.written - position).min(len);
         let ends = mark.state == State::Verified && mark.written == position + there;
         Ok((there, ends))
@@ -127,18 +109,13 @@ impl Flow {
 
     /// Waits until the blob was verified, and returns its size.
     pub(in crate::registry) async fn verified(&self) -> io::Result<u64> {
-        Ok(self
-            .wait(|mark| mark.state == State::Verified)
-            .await?
-            .written)
+        Ok(self.wait(|mark| mark.state == State::Verified).await?.written)
     }
 
     async fn wait(&self, reached: impl Fn(&Mark) -> bool) -> io::Result<Mark> {
         let failed = || io::Error::other("the blob cannot be had whole");
         let mut mark = self.mark.clone();
-        let reached = mark
-            .wait_for(|mark| reached(mark) || mark.state == State::Failed)
-            .await;
+        let reached = mark.wait_for(|mark| reached(mark) || mark.state == State::Failed).await;
         match reached {
             Ok(mark) if mark.state != State::Failed => Ok(*mark),
             _ => Err(failed()),
@@ -146,10 +123,7 @@ impl Flow {
     }
 
     /// The blob, or a part of it, as it becomes known to be right.
-    pub(in crate::registry) fn read(
-        self: &Arc<Self>,
-        part: Option<BlobPart>,
-    ) -> BoxStream<'static, io::Result<Bytes>> {
+    pub(in crate::registry) fn read(self: &Arc<Self>, part: Option<BlobPart>) -> BoxStream<'static, io::Result<Bytes>> {
         let slice = part.map(|part| part.slice);
         let (start, end) = slice.map_or((0, None), |slice| (slice.start, Some(slice.end)));
         // From here on, it is the end of the blob that is meant.
@@ -159,9 +133,7 @@ impl Flow {
             if end.is_some_and(|end| position >= end) {
                 return Ok(None);
             }
-            let mut mark = flow
-                .wait(|mark| mark.released() > position || mark.state == State::Verified)
-                .await?;
+            let mut mark = flow.wait(|mark| mark.released() > position || mark.state == State::Verified).await?;
             let mut upto = end.unwrap_or(u64::MAX).min(mark.released());
             if let Some(part) = last
                 && upto == part.of
@@ -189,29 +161,20 @@ impl Flow {
     }
 
     /// A part of the blob that is already in the spool.
-    pub(super) fn read_written(
-        self: &Arc<Self>,
-        start: u64,
-        end: u64,
-    ) -> BoxStream<'static, io::Result<Bytes>> {
-        stream::try_unfold(
-            (Arc::clone(self), start),
-            move |(flow, position)| async move {
-                if position >= end {
-                    return Ok(None);
-                }
-                let bytes = flow.piece(position, end).await?;
-                let position = position + bytes.len() as u64;
-                Ok(Some((bytes, (flow, position))))
-            },
-        )
+    pub(super) fn read_written(self: &Arc<Self>, start: u64, end: u64) -> BoxStream<'static, io::Result<Bytes>> {
+        stream::try_unfold((Arc::clone(self), start), move |(flow, position)| async move {
+            if position >= end {
+                return Ok(None);
+            }
+            let bytes = flow.piece(position, end).await?;
+            let position = position + bytes.len() as u64;
+            Ok(Some((bytes, (flow, position))))
+        })
         .boxed()
     }
 
     async fn piece(&self, position: u64, upto: u64) -> io::Result<Bytes> {
-        self.spool
-            .read_at(position, piece_len(position, upto))
-            .await
+        self.spool.read_at(position, piece_len(position, upto)).await
     }
 }
 

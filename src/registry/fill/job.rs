@@ -48,11 +48,7 @@ impl Job {
         let began = Instant::now();
         self.registry.inner.metrics.fill_begins();
         let Announcements { phase, ended } = announcements;
-        let mut listed = Listed {
-            job: &self,
-            fill: &fill,
-            stored: false,
-        };
+        let mut listed = Listed { job: &self, fill: &fill, stored: false };
         let (repository, digest) = (&self.wanted.name, &self.wanted.digest);
         let (blob, room, spool) = match self.begin().await {
             Ok(ready) => ready,
@@ -68,9 +64,7 @@ impl Job {
         let kept = Arc::clone(&self.registry.inner.fills.kept);
         let (flow, mark) = Flow::new(spool, blob.size, kept);
         phase.send_replace(Phase::Flowing(Arc::clone(&flow)));
-        let result = self
-            .copy(&fill, &flow, download::run(&self, blob, &flow, room, mark))
-            .await;
+        let result = self.copy(&fill, &flow, download::run(&self, blob, &flow, room, mark)).await;
         listed.stored = result.is_ok();
         let seconds = began.elapsed().as_secs_f64();
         let result = match result {
@@ -116,8 +110,8 @@ impl Job {
         Ok((blob, room, spool))
     }
 
-    /// Downloads and uploads at once; returns the size of the blob that is now in the bucket. An
-    /// upload that fails does not stop the download: clients are following it.
+    /// Downloads and uploads at once; returns the size of the blob that is now in the bucket. An upload that fails does
+    /// not stop the download: clients are following it.
     async fn copy(
         &self,
         fill: &Arc<Fill>,
@@ -145,8 +139,8 @@ impl Job {
             if uploaded.is_ok() {
                 let late = &*fill.names() - &linked;
                 registry.blob_stored(late, digest, flow.written()).await;
-                // New requests find the blob in the bucket. After a failed upload they still follow
-                // the download, until it ends.
+                // New requests find the blob in the bucket. After a failed upload they still follow the download, until
+                // it ends.
                 self.ended(fill);
             }
             uploaded
@@ -169,8 +163,7 @@ impl Refusal {
             Self::Upstream(error) => of_upstream(error, blob_unknown(&wanted.name, &wanted.digest)),
             Self::NoRoom(why) => {
                 let message = "there is no room to copy the blob, try again later";
-                Error::new(ErrorCode::Unavailable, message)
-                    .because(io::Error::other(String::from(&*why)))
+                Error::new(ErrorCode::Unavailable, message).because(io::Error::other(String::from(&*why)))
             }
         }
     }

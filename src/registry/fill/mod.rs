@@ -1,7 +1,6 @@
 //! Fills: copying a blob from the upstream to the bucket, with any number of clients watching.
 //!
-//! There is at most one fill of a digest in a process. It is a task of its own ([`job`]) that no client
-//! can stop:
+//! There is at most one fill of a digest in a process. It is a task of its own ([`job`]) that no client can stop:
 //!
 //! ```text
 //! upstream ──(connections)──▶ spool file ──▶ parts ──▶ bucket
@@ -9,10 +8,10 @@
 //!                                └─▶ every client, each at its own pace
 //! ```
 //!
-//! Connections share the blob by a [`plan`], and each goes on where it broke ([`source`]). What is readable
-//! in the spool without a gap is announced through a watched mark; clients and the uploader follow it. The
-//! bucket shows the blob only after its digest was verified, and so do the clients get its last bytes only
-//! then. What goes wrong for good ends the fill for everybody, and the next request begins a new one.
+//! Connections share the blob by a [`plan`], and each goes on where it broke ([`source`]). What is readable in the
+//! spool without a gap is announced through a watched mark; clients and the uploader follow it. The bucket shows the
+//! blob only after its digest was verified, and so do the clients get its last bytes only then. What goes wrong for
+//! good ends the fill for everybody, and the next request begins a new one.
 //!
 //! A blob for which the spool has no room is copied without one ([`unspooled`]).
 
@@ -48,8 +47,8 @@ use spool::Budget;
 pub(super) use unspooled::Copying;
 use waiting::Waiting;
 
-/// How many fills run at once. Each has a connection to the upstream, a thread that hashes and a few
-/// parts under way; more would not be faster.
+/// How many fills run at once. Each has a connection to the upstream, a thread that hashes and a few parts under way;
+/// more would not be faster.
 const MAX_FILLS: usize = 128;
 /// How many connections there are beyond the first of each fill: one takes up to a MiB of memory.
 const EXTRA_CONNECTIONS: usize = 24;
@@ -85,8 +84,8 @@ pub(super) struct Fill {
     phase: watch::Receiver<Phase>,
     /// The size of the blob in the bucket, or why it is not there.
     ended: watch::Receiver<Option<Result<u64, Error>>>,
-    /// The repositories that get a link to the blob. One that comes too late gets its link when it
-    /// asks for the blob again.
+    /// The repositories that get a link to the blob. One that comes too late gets its link when it asks for the blob
+    /// again.
     names: Mutex<BTreeSet<RepositoryName>>,
 }
 
@@ -128,10 +127,7 @@ impl Fills {
     pub(super) fn new(options: &Options, background: Background) -> Self {
         Self {
             running: Mutex::default(),
-            budget: Arc::new(Budget::new(
-                options.spool_directory.clone(),
-                options.spool_max,
-            )),
+            budget: Arc::new(Budget::new(options.spool_directory.clone(), options.spool_max)),
             background,
             connections: options.connections,
             concurrency: options.concurrency,
@@ -140,15 +136,9 @@ impl Fills {
         }
     }
 
-    /// The fill of a blob: the running one, or a new one. Under the lock it is known whether a fill ended a
-    /// moment ago: what it stored was announced before it left the list. `announced` is the size that a
-    /// manifest gives the blob.
-    pub(super) fn join(
-        &self,
-        registry: &Registry,
-        wanted: Wanted,
-        announced: Option<u64>,
-    ) -> Joined {
+    /// The fill of a blob: the running one, or a new one. Under the lock it is known whether a fill ended a moment ago:
+    /// what it stored was announced before it left the list. `announced` is the size that a manifest gives the blob.
+    pub(super) fn join(&self, registry: &Registry, wanted: Wanted, announced: Option<u64>) -> Joined {
         let mut running = self.running();
         let digest = &wanted.digest;
         if let Some(fill) = running.fills.get(digest) {
@@ -163,14 +153,7 @@ impl Fills {
             announcements.phase.send_replace(Phase::Refused(why));
             return Joined::Fill(fill, Outcome::Pass);
         }
-        self.start(
-            &mut running,
-            registry,
-            wanted,
-            announced,
-            &fill,
-            announcements,
-        );
+        self.start(&mut running, registry, wanted, announced, &fill, announcements);
         Joined::Fill(fill, Outcome::Fill)
     }
 
@@ -193,18 +176,10 @@ impl Fills {
             };
             let (wanted, announced, _span) = (next.wanted, next.announced, next.span.entered());
             let digest = &wanted.digest;
-            let known = running.fills.contains_key(digest)
-                || registry.inner.cache.present(digest).is_some();
+            let known = running.fills.contains_key(digest) || registry.inner.cache.present(digest).is_some();
             if !known {
                 let (fill, announcements) = Fill::new(&wanted.name);
-                self.start(
-                    running,
-                    registry,
-                    wanted,
-                    Some(announced),
-                    &fill,
-                    announcements,
-                );
+                self.start(running, registry, wanted, Some(announced), &fill, announcements);
             }
         }
     }
@@ -219,11 +194,7 @@ impl Fills {
         announcements: Announcements,
     ) {
         running.fills.insert(wanted.digest, Arc::clone(fill));
-        let job = Job {
-            registry: registry.clone(),
-            wanted,
-            announced,
-        };
+        let job = Job { registry: registry.clone(), wanted, announced };
         // Its lines in the log belong to the request that began it.
         let run = job.run(Arc::clone(fill), announcements);
         self.background.own(run.in_current_span());
@@ -269,9 +240,7 @@ impl Fill {
     /// The bytes, as soon as the upstream's headers are here.
     pub(super) async fn flow(&self) -> Result<Arc<Flow>, Refusal> {
         let mut phase = self.phase.clone();
-        let reached = phase
-            .wait_for(|phase| !matches!(phase, Phase::Asking))
-            .await;
+        let reached = phase.wait_for(|phase| !matches!(phase, Phase::Asking)).await;
         match reached.as_deref() {
             Ok(Phase::Flowing(flow)) => Ok(Arc::clone(flow)),
             Ok(Phase::Refused(refusal)) => Err(refusal.clone()),
@@ -288,10 +257,7 @@ impl Fill {
         let reached = ended.wait_for(Option::is_some).await;
         match reached.as_deref() {
             Ok(Some(result)) => result.clone(),
-            Ok(None) | Err(_) => Err(Error::new(
-                ErrorCode::Unavailable,
-                "the registry is shutting down",
-            )),
+            Ok(None) | Err(_) => Err(Error::new(ErrorCode::Unavailable, "the registry is shutting down")),
         }
     }
 
@@ -317,8 +283,6 @@ impl Fill {
 
 impl Refusal {
     fn shutting_down() -> Self {
-        Self::Upstream(UpstreamError::Unavailable(
-            "this registry is shutting down".into(),
-        ))
+        Self::Upstream(UpstreamError::Unavailable("this registry is shutting down".into()))
     }
 }

@@ -1,17 +1,16 @@
 //! Which connection fetches what of a blob, and how far the whole is. No I/O.
 //!
-//! A blob is cut into segments, of which each connection takes the first that nobody has: the bytes
-//! that everybody waits for come first. Whoever is done takes over half of what a slow connection has before
-//! it, when all others are far ahead of that one, or when there is nothing else left: one slow connection
-//! must hold up neither the middle nor the end.
+//! A blob is cut into segments, of which each connection takes the first that nobody has: the bytes that everybody
+//! waits for come first. Whoever is done takes over half of what a slow connection has before it, when all others are
+//! far ahead of that one, or when there is nothing else left: one slow connection must hold up neither the middle nor
+//! the end.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use crate::oci::Slice;
 
-/// The first segment, which is asked for before the size is known; and the least of all, but for
-/// the last of a blob.
+/// The first segment, which is asked for before the size is known; and the least of all, but for the last of a blob.
 pub(super) const SEGMENT: u64 = 8 << 20;
 /// The largest: what comes before the segment of the slowest connection waits in the spool.
 const LARGEST: u64 = 64 << 20;
@@ -21,8 +20,7 @@ const BEHIND: u64 = 4;
 const SEGMENTS: u64 = 64;
 /// The least that is worth a request of its own when the end is near.
 const WORTH: u64 = 2 << 20;
-/// A segment that is not complete after so long may be shared. What the slow connection had under way
-/// already is lost.
+/// A segment that is not complete after so long may be shared. What the slow connection had under way already is lost.
 pub(super) const SLOW: Duration = Duration::from_secs(2);
 
 /// The state of all segments.
@@ -30,8 +28,8 @@ pub(super) const SLOW: Duration = Duration::from_secs(2);
 pub(super) struct Plan {
     size: u64,
     segment: u64,
-    /// The size of the last segment of a connection that had no other beside it: they double, since
-    /// there each new request is a pause.
+    /// The size of the last segment of a connection that had no other beside it: they double, since there each new
+    /// request is a pause.
     alone: u64,
     /// Nobody had anything from here on yet.
     next: u64,
@@ -63,16 +61,13 @@ pub(super) struct Segment {
 
 impl Segment {
     pub(super) const fn part(self) -> Slice {
-        Slice {
-            start: self.start,
-            end: self.end,
-        }
+        Slice { start: self.start, end: self.end }
     }
 }
 
 impl Plan {
-    /// For a blob of `size` bytes (`u64::MAX`: nobody knows) whose first `begun` bytes, or all of it, come
-    /// from one connection.
+    /// For a blob of `size` bytes (`u64::MAX`: nobody knows) whose first `begun` bytes, or all of it, come from one
+    /// connection.
     pub(super) fn new(size: u64, begun: u64, now: Instant) -> (Self, Segment) {
         let end = begun.min(size);
         let mut plan = Self {
@@ -127,19 +122,13 @@ impl Plan {
     }
 
     fn begin(&mut self, start: u64, end: u64, since: Instant) -> Segment {
-        let open = Open {
-            received: start,
-            written: start,
-            end,
-            closed: start == end,
-            since,
-        };
+        let open = Open { received: start, written: start, end, closed: start == end, since };
         self.open.insert(start, open);
         Segment { start, end }
     }
 
-    /// A connection received `len` more bytes of its segment: how many of them are still its own. Fewer
-    /// than `len` means that the segment is complete.
+    /// A connection received `len` more bytes of its segment: how many of them are still its own. Fewer than `len`
+    /// means that the segment is complete.
     pub(super) fn receive(&mut self, segment: Segment, len: u64) -> u64 {
         let Some(open) = self.open.get_mut(&segment.start) else {
             return 0;
@@ -180,8 +169,8 @@ impl Plan {
         self.tidy(segment.start);
     }
 
-    /// `len` more bytes of a segment are in the spool. Returns how many bytes from the beginning of the
-    /// blob are there without a gap.
+    /// `len` more bytes of a segment are in the spool. Returns how many bytes from the beginning of the blob are there
+    /// without a gap.
     pub(super) fn write(&mut self, segment: Segment, len: u64) -> u64 {
         if let Some(open) = self.open.get_mut(&segment.start) {
             open.written += len;
@@ -282,8 +271,8 @@ mod tests {
     }
 
     proptest! {
-        /// Connections that do whatever they like: every byte is received once, and the mark never
-        /// passes one that was not written.
+        /// Connections that do whatever they like: every byte is received once, and the mark never passes one that was
+        /// not written.
         #[test]
         fn every_byte_comes_once(
             size in 1..200_u64,

@@ -1,5 +1,5 @@
-//! The last bytes that came, in memory: clients that keep up with the download need not read them back
-//! from the spool. That is most of what a client costs, and there may be many of them.
+//! The last bytes that came, in memory: clients that keep up with the download need not read them back from the spool.
+//! That is most of what a client costs, and there may be many of them.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -26,11 +26,7 @@ pub(super) struct Recent {
 
 impl Recent {
     pub(super) fn new(kept: Arc<Kept>) -> Self {
-        Self {
-            pieces: VecDeque::new(),
-            bytes: 0,
-            kept,
-        }
+        Self { pieces: VecDeque::new(), bytes: 0, kept }
     }
 
     /// Adds a piece that lies at `position`, in place of older ones.

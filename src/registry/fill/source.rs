@@ -1,8 +1,7 @@
 //! A stretch of a blob from the upstream, through as many connections as it takes, one after the other.
 //!
-//! A connection that breaks, that is silent for too long or that ends too early is made anew, and goes
-//! on where it was: with a range, or, at an upstream that knows none, from the beginning, past the bytes
-//! that are here already.
+//! A connection that breaks, that is silent for too long or that ends too early is made anew, and goes on where it was:
+//! with a range, or, at an upstream that knows none, from the beginning, past the bytes that are here already.
 
 use std::io;
 use std::sync::Arc;
@@ -17,8 +16,8 @@ use futures_util::stream::{self, BoxStream};
 use crate::oci::{Digest, RepositoryName, Slice};
 use crate::upstream::{Upstream, UpstreamBlob, UpstreamError};
 
-/// How many times in a row a connection is made anew without that [`PROGRESS`] comes. With the pauses in
-/// between that is some ten seconds, and `proxy.fill.stalltimeout` for each connection that is silent.
+/// How many times in a row a connection is made anew without that [`PROGRESS`] comes. With the pauses in between that
+/// is some ten seconds, and `proxy.fill.stalltimeout` for each connection that is silent.
 const ATTEMPTS: usize = 5;
 /// So many bytes are worth as many attempts again.
 const PROGRESS: u64 = 1 << 20;
@@ -57,8 +56,8 @@ pub(in crate::registry) struct Source {
 }
 
 impl Wanted {
-    /// Begins to fetch the blob: its first bytes, or all of it without `first` and at an upstream that
-    /// knows no ranges. `announced` is the size that a manifest gives it.
+    /// Begins to fetch the blob: its first bytes, or all of it without `first` and at an upstream that knows no ranges.
+    /// `announced` is the size that a manifest gives it.
     ///
     /// # Errors
     /// See [`UpstreamError`]; `Invalid` too for a web page.
@@ -97,11 +96,7 @@ impl Wanted {
     /// Goes on with what `begin` began.
     pub(in crate::registry) fn go_on(&self, begun: UpstreamBlob) -> Source {
         let end = begun.part.map(|part| part.end).or(begun.size);
-        Source {
-            bytes: Some(begun.bytes),
-            may_skip: begun.part.is_none(),
-            ..self.source(0, end)
-        }
+        Source { bytes: Some(begun.bytes), may_skip: begun.part.is_none(), ..self.source(0, end) }
     }
 
     /// A stretch from an upstream that knows ranges.
@@ -111,10 +106,7 @@ impl Wanted {
 
     /// A stretch from any upstream: one that knows no ranges has to send what comes before, too.
     pub(in crate::registry) fn stretch_of_any(&self, part: Slice) -> Source {
-        Source {
-            may_skip: true,
-            ..self.stretch(part)
-        }
+        Source { may_skip: true, ..self.stretch(part) }
     }
 
     fn source(&self, position: u64, end: Option<u64>) -> Source {
@@ -146,10 +138,7 @@ impl Source {
         if self.bytes.is_some() {
             return Ok(());
         }
-        let part = self.end.map(|end| Slice {
-            start: self.position,
-            end,
-        });
+        let part = self.end.map(|end| Slice { start: self.position, end });
         let got = match self.wanted.get(part).await {
             Err(UpstreamError::Invalid(_)) if self.may_skip => self.wanted.get(None).await?,
             other => other?,

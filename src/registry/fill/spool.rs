@@ -10,8 +10,7 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 
-/// How long a directory is not used in which something could not be written: blobs go past it
-/// meanwhile.
+/// How long a directory is not used in which something could not be written: blobs go past it meanwhile.
 const PAUSE: Duration = Duration::from_mins(1);
 
 /// How much scratch space is in use, of how much.
@@ -49,12 +48,7 @@ impl Budget {
                 0
             }
         };
-        Self {
-            directory,
-            max,
-            used: AtomicU64::new(0),
-            distrusted: Mutex::default(),
-        }
+        Self { directory, max, used: AtomicU64::new(0), distrusted: Mutex::default() }
     }
 
     /// Something could not be written there.
@@ -66,23 +60,16 @@ impl Budget {
     pub(super) fn may_take(&self, bytes: u64) -> bool {
         let used = self.used.load(Ordering::Relaxed);
         let fits = used.checked_add(bytes).is_some_and(|used| used <= self.max);
-        fits && self
-            .distrusted()
-            .is_none_or(|since| since.elapsed() >= PAUSE)
+        fits && self.distrusted().is_none_or(|since| since.elapsed() >= PAUSE)
     }
 
     fn distrusted(&self) -> std::sync::MutexGuard<'_, Option<Instant>> {
-        self.distrusted
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.distrusted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Claims room for a blob of `bytes`; `None` when there is not so much.
     pub(super) fn take(self: &Arc<Self>, bytes: u64) -> Option<Room> {
-        let mut room = Room {
-            budget: Arc::clone(self),
-            bytes: 0,
-        };
+        let mut room = Room { budget: Arc::clone(self), bytes: 0 };
         room.grow_to(bytes).then_some(room)
     }
 }
@@ -92,12 +79,9 @@ impl Room {
     pub(super) fn grow_to(&mut self, bytes: u64) -> bool {
         let more = bytes.saturating_sub(self.bytes);
         let max = self.budget.max;
-        let grown = self
-            .budget
-            .used
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
-                used.checked_add(more).filter(|used| *used <= max)
-            });
+        let grown = self.budget.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
+            used.checked_add(more).filter(|used| *used <= max)
+        });
         if grown.is_ok() {
             self.bytes += more;
         }
@@ -115,10 +99,7 @@ impl Spool {
     pub(super) async fn create(budget: &Arc<Budget>) -> io::Result<Self> {
         let directory = budget.directory.clone();
         let file = tokio::task::spawn_blocking(move || tempfile::tempfile_in(directory)).await??;
-        Ok(Self {
-            file,
-            room: Mutex::default(),
-        })
+        Ok(Self { file, room: Mutex::default() })
     }
 
     /// Ties the claim to the life of the file.
@@ -126,8 +107,8 @@ impl Spool {
         *self.room.lock().unwrap_or_else(PoisonError::into_inner) = Some(room);
     }
 
-    /// Whether there is room for `bytes` on the disk now: better asked before than met in the middle of
-    /// a blob that clients follow.
+    /// Whether there is room for `bytes` on the disk now: better asked before than met in the middle of a blob that
+    /// clients follow.
     pub(super) async fn has_space(self: &Arc<Self>, bytes: u64) -> bool {
         let spool = Arc::clone(self);
         let found = tokio::task::spawn_blocking(move || rustix::fs::fstatvfs(&spool.file)).await;
@@ -147,8 +128,8 @@ impl Spool {
 
     /// Reads at most `len` bytes, at least one, from where something must have been written.
     ///
-    /// What was just written is in the page cache, and is read right here: to hand each piece to another
-    /// thread and back took a tenth of a fill's time. What is not there is another thread's to wait for.
+    /// What was just written is in the page cache, and is read right here: to hand each piece to another thread and
+    /// back took a tenth of a fill's time. What is not there is another thread's to wait for.
     pub(super) async fn read_at(self: &Arc<Self>, position: u64, len: usize) -> io::Result<Bytes> {
         let mut bytes = BytesMut::zeroed(len);
         if let Some(len) = self.read_cached(&mut bytes, position) {

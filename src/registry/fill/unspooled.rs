@@ -1,5 +1,5 @@
-//! Copying a blob without a spool: one pass through memory, to the bucket and to the one client that
-//! asked for it, at the pace of the slower of the two.
+//! Copying a blob without a spool: one pass through memory, to the bucket and to the one client that asked for it, at
+//! the pace of the slower of the two.
 //!
 //! Either may leave, and the other goes on. Whoever asks for the blob meanwhile gets it from the upstream.
 
@@ -38,12 +38,7 @@ struct Claim(Registry, Wanted);
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        self.0
-            .inner
-            .fills
-            .running()
-            .unspooled
-            .remove(&self.1.digest);
+        self.0.inner.fills.running().unspooled.remove(&self.1.digest);
     }
 }
 
@@ -82,12 +77,7 @@ impl Copying {
     }
 
     fn new(registry: &Registry, wanted: &Wanted, turn: Arc<Turn>, claim: Claim) -> Self {
-        Self {
-            registry: registry.clone(),
-            wanted: wanted.clone(),
-            turn,
-            _claim: claim,
-        }
+        Self { registry: registry.clone(), wanted: wanted.clone(), turn, _claim: claim }
     }
 
     /// Reads the whole blob, of `size` bytes, and stores it on the way.
@@ -113,21 +103,12 @@ impl Copying {
             tokio::join!(copy, store);
         };
         background.own(work.in_current_span());
-        Copied {
-            bytes: received(client),
-            stored: ends,
-        }
+        Copied { bytes: received(client), stored: ends }
     }
 
-    async fn store(
-        self,
-        size: Option<u64>,
-        bytes: BoxStream<'static, io::Result<Bytes>>,
-    ) -> Result<(), Error> {
+    async fn store(self, size: Option<u64>, bytes: BoxStream<'static, io::Result<Bytes>>) -> Result<(), Error> {
         let (repository, digest) = (&self.wanted.name, &self.wanted.digest);
-        let store = self
-            .registry
-            .store_passing(repository, digest, size, bytes, &self.turn);
+        let store = self.registry.store_passing(repository, digest, size, bytes, &self.turn);
         let stored = store.await;
         drop(self.turn);
         match &stored {
@@ -142,11 +123,7 @@ impl Copying {
 }
 
 /// Gives each piece to both, as long as they are there.
-async fn copy(
-    mut source: Source,
-    client: mpsc::Sender<io::Result<Bytes>>,
-    bucket: mpsc::Sender<io::Result<Bytes>>,
-) {
+async fn copy(mut source: Source, client: mpsc::Sender<io::Result<Bytes>>, bucket: mpsc::Sender<io::Result<Bytes>>) {
     let mut client = Some(client);
     loop {
         let piece = match source.next().await {
@@ -170,8 +147,5 @@ async fn copy(
 }
 
 fn received(pieces: mpsc::Receiver<io::Result<Bytes>>) -> BoxStream<'static, io::Result<Bytes>> {
-    stream::unfold(pieces, |mut pieces| async move {
-        pieces.recv().await.map(|piece| (piece, pieces))
-    })
-    .boxed()
+    stream::unfold(pieces, |mut pieces| async move { pieces.recv().await.map(|piece| (piece, pieces)) }).boxed()
 }

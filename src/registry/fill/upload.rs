@@ -10,11 +10,11 @@ use super::flow::Flow;
 use crate::registry::background::Background;
 use crate::store::{FilledFor, Key, Multipart, Part, PartSource, Store, StoreError, part_size};
 
-/// How many parts of one blob are on their way at once. Their bytes come from the spool as they are
-/// sent, so a part in flight takes a fraction of a MiB of memory.
+/// How many parts of one blob are on their way at once. Their bytes come from the spool as they are sent, so a part in
+/// flight takes a fraction of a MiB of memory.
 const PARALLEL: usize = 4;
-/// After so many parts of a blob of unknown size, and then after every [`DOUBLE_EVERY`], parts double: 10,000 are enough
-/// for any. A store that wants equal parts refuses such a blob: it is 48 GiB with the default of
+/// After so many parts of a blob of unknown size, and then after every [`DOUBLE_EVERY`], parts double: 10,000 are
+/// enough for any. A store that wants equal parts refuses such a blob: it is 48 GiB with the default of
 /// `storage.s3.chunksize`, and each fill of it begins anew.
 const DOUBLE_AFTER: u32 = 5_000;
 const DOUBLE_EVERY: u32 = 500;
@@ -39,10 +39,7 @@ pub(super) async fn run(
     background: &Background,
 ) -> Result<(), String> {
     let whole = part_size(store.part_size(), flow.size().unwrap_or(0));
-    let (there, ends) = flow
-        .available(0, whole)
-        .await
-        .map_err(|error| error.to_string())?;
+    let (there, ends) = flow.available(0, whole).await.map_err(|error| error.to_string())?;
     if ends {
         announced.await;
         return store
@@ -76,13 +73,7 @@ async fn parts(
         .map_err(|error| error.to_string())
         .map_ok(|stretch| async move {
             let end = stretch.start + stretch.len;
-            let sent = upload
-                .part(
-                    stretch.number,
-                    stretch.len,
-                    source(flow, stretch.start, end),
-                )
-                .await;
+            let sent = upload.part(stretch.number, stretch.len, source(flow, stretch.start, end)).await;
             sent.map_err(|error: StoreError| error.to_string())?
                 .ok_or_else(|| "the upload is gone from the bucket".to_owned())
         })
@@ -91,19 +82,12 @@ async fn parts(
         .await?;
     flow.verified().await.map_err(|error| error.to_string())?;
     announced.await;
-    upload
-        .complete(sent)
-        .await
-        .map_err(|error| error.to_string())
+    upload.complete(sent).await.map_err(|error| error.to_string())
 }
 
 /// The stretches of a blob, each as soon as it is in the spool.
 fn stretches(flow: &Arc<Flow>, whole: u64) -> impl Stream<Item = io::Result<Stretch>> {
-    let first = Stretch {
-        number: 1,
-        start: 0,
-        len: 0,
-    };
+    let first = Stretch { number: 1, start: 0, len: 0 };
     stream::try_unfold(Some(first), move |next| async move {
         let Some(Stretch { number, start, .. }) = next else {
             return Ok(None);
@@ -117,11 +101,7 @@ fn stretches(flow: &Arc<Flow>, whole: u64) -> impl Stream<Item = io::Result<Stre
         if len == 0 {
             return Ok(None);
         }
-        let following = (!ends).then_some(Stretch {
-            number: number + 1,
-            start: start + len,
-            len: 0,
-        });
+        let following = (!ends).then_some(Stretch { number: number + 1, start: start + len, len: 0 });
         Ok(Some((Stretch { number, start, len }, following)))
     })
 }
@@ -146,10 +126,7 @@ mod tests {
     #[test]
     fn parts_of_a_blob_of_unknown_size_double_late_and_are_enough() {
         assert_eq!((doublings(1), doublings(5_000)), (0, 0));
-        assert_eq!(
-            (doublings(5_001), doublings(5_500), doublings(5_501)),
-            (1, 1, 2)
-        );
+        assert_eq!((doublings(5_001), doublings(5_500), doublings(5_501)), (1, 1, 2));
         let sizes = (1..=10_000).map(|number| (10_u64 << 20) << doublings(number));
         // The largest object that S3 takes.
         assert!(sizes.map(|size| size.min(LARGEST)).sum::<u64>() >= 5 << 40);

@@ -32,11 +32,7 @@ impl Waiting {
     pub(super) fn push(&mut self, wanted: Wanted, announced: u64) {
         if self.queue.len() < MAX_WAITING && self.digests.insert(wanted.digest) {
             let span = Span::current();
-            self.queue.push_back(Next {
-                wanted,
-                announced,
-                span,
-            });
+            self.queue.push_back(Next { wanted, announced, span });
         }
     }
 

@@ -1,7 +1,7 @@
 //! The thread that writes a blob into the spool and hashes it.
 //!
-//! Batches come from several connections in any order. What comes in order is hashed as it is in
-//! memory; what came too early is read back when its turn has come, from the page cache.
+//! Batches come from several connections in any order. What comes in order is hashed as it is in memory; what came too
+//! early is read back when its turn has come, from the page cache.
 
 use std::io;
 use std::sync::{Mutex, PoisonError};
@@ -31,8 +31,8 @@ pub(super) struct Written {
     pub(super) digest: Digest,
 }
 
-/// Writes and hashes batches until there are no more; blocks. Readers get to know of a batch before it
-/// is hashed, since they do not get the tail anyway.
+/// Writes and hashes batches until there are no more; blocks. Readers get to know of a batch before it is hashed, since
+/// they do not get the tail anyway.
 ///
 /// # Errors
 /// The spool cannot be written or read.
@@ -82,10 +82,7 @@ pub(super) fn run(
             done.add(&buffer);
         }
     }
-    Ok(Written {
-        bytes: done.bytes,
-        digest: done.hasher.finish(),
-    })
+    Ok(Written { bytes: done.bytes, digest: done.hasher.finish() })
 }
 
 struct Hashed {

@@ -36,21 +36,8 @@ pub(super) struct Incoming {
 }
 
 impl Incoming {
-    pub(super) fn new(
-        body: BlobBody,
-        hasher: Hasher,
-        announced: Option<u64>,
-        turn: Arc<Turn>,
-    ) -> Self {
-        Self {
-            turn,
-            body,
-            hasher,
-            len: 0,
-            announced,
-            minute: (Instant::now(), 0),
-            window: (Instant::now(), 0),
-        }
+    pub(super) fn new(body: BlobBody, hasher: Hasher, announced: Option<u64>, turn: Arc<Turn>) -> Self {
+        Self { turn, body, hasher, len: 0, announced, minute: (Instant::now(), 0), window: (Instant::now(), 0) }
     }
 
     /// The next piece, or `None` at the announced end.

@@ -10,8 +10,8 @@ use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use futures_util::stream;
 
-/// Pieces below this size are copied together, into pieces of [`JOINED`]: each piece costs some memory
-/// of its own, and a client may send single bytes.
+/// Pieces below this size are copied together, into pieces of [`JOINED`]: each piece costs some memory of its own, and
+/// a client may send single bytes.
 const SMALL: usize = 4 << 10;
 const JOINED: usize = 64 << 10;
 
@@ -101,8 +101,8 @@ impl Buffer {
         self.pieces.iter().map(|piece| &piece[..]).chain(small)
     }
 
-    /// Yields the bytes anew for every attempt to send them. The room is free when the second value is
-    /// dropped, which should be when they are sent.
+    /// Yields the bytes anew for every attempt to send them. The room is free when the second value is dropped, which
+    /// should be when they are sent.
     pub(super) fn into_source(mut self) -> (PartSource, Option<Share<Pusher>>) {
         self.join();
         let pieces: Arc<[Bytes]> = self.pieces.into_iter().collect();

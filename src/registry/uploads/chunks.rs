@@ -1,8 +1,8 @@
 //! Collecting an upload's bytes, request by request.
 //!
 //! They become parts of a multipart upload under the upload's own key. All parts but the last are of one size, because
-//! some stores take no others (Cloudflare R2); so a request's last bytes, a part at most, are kept as an object of their
-//! own until the next request, and a blob that is smaller than that never becomes a multipart upload.
+//! some stores take no others (Cloudflare R2); so a request's last bytes, a part at most, are kept as an object of
+//! their own until the next request, and a blob that is smaller than that never becomes a multipart upload.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -39,8 +39,8 @@ pub(super) struct Received {
 }
 
 impl Registry {
-    /// Takes a chunk; all of its bytes are in the bucket afterwards. The same chunk, sent again while the first attempt is
-    /// under way, gets the state of the first one, and other bytes for the same state are refused: so replays leave
+    /// Takes a chunk; all of its bytes are in the bucket afterwards. The same chunk, sent again while the first attempt
+    /// is under way, gets the state of the first one, and other bytes for the same state are refused: so replays leave
     /// nothing in the bucket.
     pub(super) async fn extend(
         &self,
@@ -51,13 +51,7 @@ impl Registry {
         let racer = self.inner.uploads.racing.enter(upload.id);
         let before = state.clone();
         let received = self.receive(upload, state, chunk, None).await?;
-        let Received {
-            mut state,
-            rest,
-            sender,
-            older,
-            turn: _turn,
-        } = received;
+        let Received { mut state, rest, sender, older, turn: _turn } = received;
         if sender.is_none() && state.data.is_some() {
             self.require_alive(upload, &state).await?;
         }
@@ -70,11 +64,7 @@ impl Registry {
                 && let Some(newer) = self.newer(upload, &before).await?
             {
                 let is_same = newer.hasher.clone().finish() == state.hasher.clone().finish();
-                return if is_same {
-                    Ok(newer)
-                } else {
-                    Err(Halt::Superseded(Box::new(newer)))
-                };
+                return if is_same { Ok(newer) } else { Err(Halt::Superseded(Box::new(newer))) };
             }
             self.keep_tail(upload, &mut state, rest).await?;
             if let Some(mut sender) = sender {
@@ -97,10 +87,10 @@ impl Registry {
     ) -> Result<Received, Halt> {
         let turn = self.inner.uploads.places.soon(&chunk.pusher).await?;
         let announced = chunk.range.map(|range| range.len).or(chunk.len);
-        let first = state.data.as_ref().map_or_else(
-            || first_part_len(self.inner.store.part_size(), announced),
-            |data| data.part_len,
-        );
+        let first = state
+            .data
+            .as_ref()
+            .map_or_else(|| first_part_len(self.inner.store.part_size(), announced), |data| data.part_len);
         let hasher = state.hasher.clone();
         let incoming = Incoming::new(chunk.body, hasher, announced, Arc::clone(&turn));
         let mut intake = Intake::new(incoming);
@@ -110,10 +100,8 @@ impl Registry {
         let older = older.await?;
         let mut sender = None;
         loop {
-            let next = sender.as_ref().map_or_else(
-                || state.data.as_ref().map_or(1, |data| data.parts + 1),
-                Sender::next,
-            );
+            let next =
+                sender.as_ref().map_or_else(|| state.data.as_ref().map_or(1, |data| data.parts + 1), Sender::next);
             let len = part_len(first, next);
             let Some(part) = intake.part(len).await? else {
                 break;
@@ -132,13 +120,7 @@ impl Registry {
         if let Some(sender) = &mut sender {
             finish(upload, sender, &mut state, first).await?;
         }
-        Ok(Received {
-            state,
-            rest,
-            sender,
-            older,
-            turn,
-        })
+        Ok(Received { state, rest, sender, older, turn })
     }
 
     /// Sends the last bytes as a part, whatever their number.
@@ -161,11 +143,7 @@ impl Registry {
     }
 
     /// Continues the state's multipart upload, or begins one.
-    pub(super) async fn sender(
-        &self,
-        upload: UploadRequest<'_>,
-        state: &State,
-    ) -> Result<Sender, Error> {
+    pub(super) async fn sender(&self, upload: UploadRequest<'_>, state: &State) -> Result<Sender, Error> {
         let (store, slots) = (&self.inner.store, Arc::clone(&self.inner.uploads.parts));
         if let Some(data) = &state.data {
             let key = Key::UploadData(upload.name, &upload.id, &data.key);
@@ -179,17 +157,9 @@ impl Registry {
     }
 
     /// Deletes all that the bucket has of an upload.
-    pub(super) async fn discard(
-        &self,
-        upload: UploadRequest<'_>,
-        state: &State,
-    ) -> Result<(), StoreError> {
+    pub(super) async fn discard(&self, upload: UploadRequest<'_>, state: &State) -> Result<(), StoreError> {
         self.abort_data(upload, state).await?;
-        self.inner
-            .store
-            .delete_directory(Key::Upload(upload.name, &upload.id))
-            .await
-            .map(drop)
+        self.inner.store.delete_directory(Key::Upload(upload.name, &upload.id)).await.map(drop)
     }
 
     async fn abort_data(&self, upload: UploadRequest<'_>, state: &State) -> Result<(), StoreError> {
@@ -201,33 +171,20 @@ impl Registry {
         multipart.abort().await
     }
 
-    /// Ends an upload, whatever of its states the client named, and says so to whoever goes on with
-    /// another one.
-    pub(super) async fn cancel(
-        &self,
-        upload: UploadRequest<'_>,
-        state: &State,
-    ) -> Result<(), StoreError> {
+    /// Ends an upload, whatever of its states the client named, and says so to whoever goes on with another one.
+    pub(super) async fn cancel(&self, upload: UploadRequest<'_>, state: &State) -> Result<(), StoreError> {
         let (store, directory) = (&self.inner.store, Key::Upload(upload.name, &upload.id));
         self.discard(upload, state).await?;
         let all = SystemTime::now() + Duration::from_hours(24);
         store.abort_uploads_before(directory, all, false).await?;
         let key = Key::UploadCancelled(upload.name, &upload.id);
         let (empty, plain) = (Bytes::new(), MediaType::OCTET_STREAM);
-        store
-            .put(key, empty, &plain, &Metadata::new(), Condition::Always)
-            .await
-            .map(drop)
+        store.put(key, empty, &plain, &Metadata::new(), Condition::Always).await.map(drop)
     }
 }
 
 /// Waits for the parts, of which the upload's first is of `first` bytes, and makes the state vouch for them.
-async fn finish(
-    upload: UploadRequest<'_>,
-    sender: &mut Sender,
-    state: &mut State,
-    first: u64,
-) -> Result<(), Error> {
+async fn finish(upload: UploadRequest<'_>, sender: &mut Sender, state: &mut State, first: u64) -> Result<(), Error> {
     let sent = sender.finish().await?;
     let sent = sent.ok_or_else(|| upload_unknown(upload))?;
     let data = state.data.get_or_insert_with(|| Data {

@@ -1,9 +1,9 @@
 //! Ending an upload whose bytes were collected: its blob appears under its digest, or nothing does.
 //!
-//! What is completed is under a key that only this multipart upload ever had, and consists of the
-//! parts that the state vouches for; so it can be moved to the digest's key without reading it. Where
-//! that is not certain (an answer of the store was lost, or the client closes with another algorithm
-//! than it announced), it is read and hashed once more before it is moved.
+//! What is completed is under a key that only this multipart upload ever had, and consists of the parts that the state
+//! vouches for; so it can be moved to the digest's key without reading it. Where that is not certain (an answer of the
+//! store was lost, or the client closes with another algorithm than it announced), it is read and hashed once more
+//! before it is moved.
 
 use super::chunks::Received;
 use super::state::{Chain, Data, State};
@@ -42,11 +42,7 @@ impl Registry {
         let digest = *digest;
         // In turn with whoever repeats the request: a client that gave up waiting, say.
         let end = async move {
-            let upload = UploadRequest {
-                name: &name,
-                id,
-                state: "",
-            };
+            let upload = UploadRequest { name: &name, id, state: "" };
             let end = registry.end(upload, &before, received, &digest);
             let matter = Matter::Upload(id);
             registry.inner.cache.alone(matter, Box::pin(end)).await
@@ -80,11 +76,7 @@ impl Registry {
             // Ended before; by the same request perhaps, whose answer was lost.
             Err(error) if error.code() == ErrorCode::BlobUploadUnknown => {
                 let known = self.known_now(upload.name, digest).await?;
-                if known.linked && known.stored.is_some() {
-                    Ok(())
-                } else {
-                    Err(error)
-                }
+                if known.linked && known.stored.is_some() { Ok(()) } else { Err(error) }
             }
             Err(error) => {
                 if error.code() == ErrorCode::DigestInvalid
@@ -97,19 +89,8 @@ impl Registry {
         }
     }
 
-    async fn commit(
-        &self,
-        upload: UploadRequest<'_>,
-        received: Received,
-        digest: &Digest,
-    ) -> Result<(), Error> {
-        let Received {
-            mut state,
-            rest,
-            mut sender,
-            turn: _turn,
-            ..
-        } = received;
+    async fn commit(&self, upload: UploadRequest<'_>, received: Received, digest: &Digest) -> Result<(), Error> {
+        let Received { mut state, rest, mut sender, turn: _turn, .. } = received;
         let store = &self.inner.store;
         let hashed = state.hasher.algorithm() == digest.algorithm();
         if hashed {
@@ -148,8 +129,7 @@ impl Registry {
         if let Some(mut sender) = sender {
             sender.disown();
         }
-        self.put_in_place(upload, &state, digest, vouched && hashed)
-            .await
+        self.put_in_place(upload, &state, digest, vouched && hashed).await
     }
 
     /// Completes the multipart upload of the parts that the state vouches for, and of no others.
@@ -202,12 +182,7 @@ impl Registry {
         there.map(drop).ok_or_else(|| upload_unknown(upload))
     }
 
-    async fn hash(
-        &self,
-        key: Key<'_>,
-        digest: &Digest,
-        upload: UploadRequest<'_>,
-    ) -> Result<(Digest, u64), Error> {
+    async fn hash(&self, key: Key<'_>, digest: &Digest, upload: UploadRequest<'_>) -> Result<(Digest, u64), Error> {
         let found = self.inner.store.stream(key, None).await.map_err(of_store)?;
         let mut bytes = found.ok_or_else(|| upload_unknown(upload))?.bytes;
         let (mut hasher, mut len) = (Hasher::new(digest.algorithm()), 0);

@@ -1,5 +1,5 @@
-//! A blob whose digest is known before its first byte goes straight to its final key, where nothing
-//! can be read before the last byte was verified. One that is there already is only hashed.
+//! A blob whose digest is known before its first byte goes straight to its final key, where nothing can be read before
+//! the last byte was verified. One that is there already is only hashed.
 
 use std::sync::Arc;
 
@@ -78,11 +78,7 @@ impl Registry {
     }
 
     /// Reads and verifies a blob, and sends all but its last bytes; tells its size, too.
-    async fn receive_blob(
-        &self,
-        incoming: Incoming,
-        digest: &Digest,
-    ) -> Result<(Option<Arrived>, u64), Error> {
+    async fn receive_blob(&self, incoming: Incoming, digest: &Digest) -> Result<(Option<Arrived>, u64), Error> {
         let (store, uploads) = (&self.inner.store, &self.inner.uploads);
         let first = first_part_len(store.part_size(), incoming.left());
         let mut intake = Intake::new(incoming);
@@ -139,8 +135,5 @@ async fn verify(mut incoming: Incoming, digest: &Digest) -> Result<(), Error> {
 }
 
 fn gone() -> Error {
-    of_store(StoreError::Unavailable {
-        operation: "UploadPart",
-        cause: "the upload is gone from the bucket".into(),
-    })
+    of_store(StoreError::Unavailable { operation: "UploadPart", cause: "the upload is gone from the bucket".into() })
 }

@@ -11,9 +11,9 @@ use crate::shares::Share;
 /// Cuts a body into parts of the size that is asked for, whatever the sizes in which it comes: some stores take no
 /// others (Cloudflare R2).
 ///
-/// The first bytes of a part ([`FREE`]) come with the request's place; when there are more, the memory of the whole part
-/// is reserved at once. A request that waits for memory thus holds, besides those bytes, only parts that are on their way
-/// to the bucket, which end by themselves: no two requests wait for each other.
+/// The first bytes of a part ([`FREE`]) come with the request's place; when there are more, the memory of the whole
+/// part is reserved at once. A request that waits for memory thus holds, besides those bytes, only parts that are on
+/// their way to the bucket, which end by themselves: no two requests wait for each other.
 pub(super) struct Intake {
     incoming: Incoming,
     rest: Buffer,
@@ -25,12 +25,7 @@ pub(super) struct Intake {
 
 impl Intake {
     pub(super) fn new(incoming: Incoming) -> Self {
-        Self {
-            incoming,
-            rest: Buffer::default(),
-            waiting: None,
-            reserved: None,
-        }
+        Self { incoming, rest: Buffer::default(), waiting: None, reserved: None }
     }
 
     /// Reserves memory for `kept` bytes that are about to be put in front of the body, and for the part of `len` bytes

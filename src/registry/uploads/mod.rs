@@ -1,9 +1,9 @@
 //! Pushing blobs (end-4 to end-6, end-11, end-13, end-14).
 //!
-//! Where the digest is known before the first byte, a blob goes straight to its final key, as a fill
-//! does ([`direct`]). Otherwise its bytes are collected under the upload's own keys ([`chunks`]) and
-//! moved when the digest is known ([`commit`]). What ties the requests of an upload together is their
-//! URL's [`state`]; a replica remembers nothing of it. The latest of them is found in the bucket ([`tail`]).
+//! Where the digest is known before the first byte, a blob goes straight to its final key, as a fill does ([`direct`]).
+//! Otherwise its bytes are collected under the upload's own keys ([`chunks`]) and moved when the digest is known
+//! ([`commit`]). What ties the requests of an upload together is their URL's [`state`]; a replica remembers nothing of
+//! it. The latest of them is found in the bucket ([`tail`]).
 
 mod body;
 mod buffer;
@@ -78,12 +78,7 @@ pub struct ChunkRequest {
 impl ChunkRequest {
     /// No bytes.
     fn empty(pusher: Pusher) -> Self {
-        Self {
-            pusher,
-            range: None,
-            len: Some(0),
-            body: futures_util::stream::empty().boxed(),
-        }
+        Self { pusher, range: None, len: Some(0), body: futures_util::stream::empty().boxed() }
     }
 }
 
@@ -157,11 +152,7 @@ impl Registry {
     ///
     /// # Errors
     /// `UNSUPPORTED`: the registry is read-only.
-    pub fn begin_upload(
-        &self,
-        name: &RepositoryName,
-        algorithm: Algorithm,
-    ) -> Result<Progress, Error> {
+    pub fn begin_upload(&self, name: &RepositoryName, algorithm: Algorithm) -> Result<Progress, Error> {
         self.writable()?;
         Ok(self.progress(name, Uuid::new_v4(), &State::new(algorithm)))
     }
@@ -172,11 +163,7 @@ impl Registry {
     /// - `BLOB_UPLOAD_UNKNOWN`: the state is not one of this upload's, or the upload was ended.
     /// - `BLOB_UPLOAD_INVALID`, `SIZE_INVALID`: the bytes are not those that were announced.
     /// - `TOOMANYREQUESTS`, `UNAVAILABLE`, `UNSUPPORTED`.
-    pub async fn push_chunk(
-        &self,
-        upload: UploadRequest<'_>,
-        chunk: ChunkRequest,
-    ) -> Result<Pushed, Error> {
+    pub async fn push_chunk(&self, upload: UploadRequest<'_>, chunk: ChunkRequest) -> Result<Pushed, Error> {
         self.writable()?;
         let mut state = self.opened(upload)?;
         if out_of_order(&chunk, &state) {
@@ -195,8 +182,8 @@ impl Registry {
         }
     }
 
-    /// Ends an upload (end-6), perhaps with its last bytes, or all of them. Asked again, it answers the
-    /// same, if the blob is there. Without bytes, it may be asked at any of the upload's locations.
+    /// Ends an upload (end-6), perhaps with its last bytes, or all of them. Asked again, it answers the same, if the
+    /// blob is there. Without bytes, it may be asked at any of the upload's locations.
     ///
     /// # Errors
     /// As [`push_chunk`](Self::push_chunk), and `DIGEST_INVALID`: the bytes have another digest; none
@@ -233,10 +220,7 @@ impl Registry {
         match self.close(upload, state, digest, chunk).await {
             Ok(()) => Ok(Pushed::Stored),
             Err(Halt::Superseded(newer)) if is_empty => {
-                match self
-                    .close(upload, *newer, digest, ChunkRequest::empty(pusher))
-                    .await
-                {
+                match self.close(upload, *newer, digest, ChunkRequest::empty(pusher)).await {
                     Ok(()) => Ok(Pushed::Stored),
                     Err(Halt::Superseded(newer)) => Ok(self.out_of_order(upload, &newer)),
                     Err(Halt::Failed(error)) => Err(error),
@@ -251,15 +235,9 @@ impl Registry {
     ///
     /// # Errors
     /// As [`close_upload`](Self::close_upload).
-    pub async fn push_blob(
-        &self,
-        name: &RepositoryName,
-        digest: &Digest,
-        chunk: ChunkRequest,
-    ) -> Result<(), Error> {
+    pub async fn push_blob(&self, name: &RepositoryName, digest: &Digest, chunk: ChunkRequest) -> Result<(), Error> {
         self.writable()?;
-        self.store_direct(name, digest, chunk, async { Ok(()) })
-            .await
+        self.store_direct(name, digest, chunk, async { Ok(()) }).await
     }
 
     /// How far an upload is (end-13), at whichever of its locations that is asked.
@@ -284,11 +262,7 @@ impl Registry {
         self.require_alive(upload, &state).await?;
         let (registry, name, id) = (self.clone(), upload.name.clone(), upload.id);
         let cancel = async move {
-            let upload = UploadRequest {
-                name: &name,
-                id,
-                state: "",
-            };
+            let upload = UploadRequest { name: &name, id, state: "" };
             registry.cancel(upload, &state).await.map_err(of_store)
         };
         self.inner.background.to_its_end(cancel).await
@@ -305,11 +279,7 @@ impl Registry {
     }
 
     fn progress(&self, name: &RepositoryName, id: Uuid, state: &State) -> Progress {
-        Progress {
-            id,
-            state: self.inner.uploads.seal.close(state, name, &id),
-            offset: state.offset,
-        }
+        Progress { id, state: self.inner.uploads.seal.close(state, name, &id), offset: state.offset }
     }
 }
 

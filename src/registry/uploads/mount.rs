@@ -28,8 +28,8 @@ impl Registry {
     ) -> Result<Mounted, Error> {
         self.writable()?;
         let size = match from {
-            // A repository has a blob only if it is in the bucket: what it could pull from the upstream
-            // is not there to be mounted.
+            // A repository has a blob only if it is in the bucket: what it could pull from the upstream is not there to
+            // be mounted.
             Some(source) => {
                 let known = self.known_now(source, digest).await?;
                 known.stored.filter(|_| known.member)
@@ -40,22 +40,14 @@ impl Registry {
             self.blob_pushed(name, digest, size).await?;
             return Ok(Mounted::Stored);
         }
-        self.begin_upload(name, digest.algorithm())
-            .map(Mounted::Begun)
+        self.begin_upload(name, digest.algorithm()).map(Mounted::Begun)
     }
 
-    /// The size of a blob that is in the bucket. What is remembered does not count: a push that is
-    /// acknowledged without its bytes relies on them.
-    pub(in crate::registry) async fn stored_size(
-        &self,
-        digest: &Digest,
-    ) -> Result<Option<u64>, Error> {
+    /// The size of a blob that is in the bucket. What is remembered does not count: a push that is acknowledged without
+    /// its bytes relies on them.
+    pub(in crate::registry) async fn stored_size(&self, digest: &Digest) -> Result<Option<u64>, Error> {
         let inner = &self.inner;
-        let found = inner
-            .store
-            .head(Key::Blob(digest))
-            .await
-            .map_err(of_store)?;
+        let found = inner.store.head(Key::Blob(digest)).await.map_err(of_store)?;
         match found {
             Some(found) => inner.cache.keep_present(*digest, found),
             // What a push writes now is new, whatever was there before.

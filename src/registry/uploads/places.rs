@@ -1,7 +1,7 @@
 //! What pushes share: places for bodies that are read, and memory for their bytes.
 //!
-//! A user, or clients of one neighbourhood where users are not known, have three quarters of either at most. A body that
-//! comes too slowly loses its place, and the memory with it, when others wait: a client that sends nothing would
+//! A user, or clients of one neighbourhood where users are not known, have three quarters of either at most. A body
+//! that comes too slowly loses its place, and the memory with it, when others wait: a client that sends nothing would
 //! otherwise keep them for as long as it likes.
 
 use std::net::IpAddr;
@@ -17,8 +17,8 @@ const MAX_BODIES: usize = 32;
 const MAX_OF_ONE: usize = 24;
 /// How long a push waits for a place: less than the minute after which many proxies give up.
 const PATIENCE: Duration = Duration::from_secs(50);
-/// The most bytes of all pushes that are in memory: a push reserves a part of it at a time, so that at least three go on
-/// with the largest parts, and 19 with those of the default.
+/// The most bytes of all pushes that are in memory: a push reserves a part of it at a time, so that at least three go
+/// on with the largest parts, and 19 with those of the default.
 const MAX_MEMORY: usize = 192 << 20;
 /// How many of these are one pusher's.
 const MAX_MEMORY_OF_ONE: usize = 144 << 20;
@@ -47,10 +47,7 @@ impl Pusher {
     /// The user, if there is one; otherwise the neighbourhood of the address.
     #[must_use]
     pub fn of(user: Option<&Arc<str>>, address: IpAddr) -> Self {
-        user.map_or_else(
-            || Self::Neighbourhood(neighbourhood(address)),
-            |user| Self::User(Arc::clone(user)),
-        )
+        user.map_or_else(|| Self::Neighbourhood(neighbourhood(address)), |user| Self::User(Arc::clone(user)))
     }
 }
 
@@ -71,18 +68,11 @@ pub struct Turn {
 
 impl Places {
     pub(super) fn new() -> Self {
-        Self {
-            bodies: Shares::new(MAX_BODIES, MAX_OF_ONE),
-            memory: Shares::new(MAX_MEMORY, MAX_MEMORY_OF_ONE),
-        }
+        Self { bodies: Shares::new(MAX_BODIES, MAX_OF_ONE), memory: Shares::new(MAX_MEMORY, MAX_MEMORY_OF_ONE) }
     }
 
     fn turn(&self, place: Share<Pusher>) -> Arc<Turn> {
-        Arc::new(Turn {
-            place,
-            places: self.clone(),
-            began: Instant::now(),
-        })
+        Arc::new(Turn { place, places: self.clone(), began: Instant::now() })
     }
 
     /// A place, if there is one now.
@@ -118,8 +108,7 @@ impl Turn {
 
     fn is_wanted(&self) -> bool {
         let pusher = self.place.holder();
-        self.places.bodies.is_wanted_by_others(pusher)
-            || self.places.memory.is_wanted_by_others(pusher)
+        self.places.bodies.is_wanted_by_others(pusher) || self.places.memory.is_wanted_by_others(pusher)
     }
 
     /// Whether a body of which `came` bytes are here since then has to make room for others.

@@ -34,11 +34,7 @@ impl Racing {
         if racers.requests > 1 {
             racers.several.store(true, Ordering::Release);
         }
-        Racer {
-            racing: self,
-            upload,
-            several: Arc::clone(&racers.several),
-        }
+        Racer { racing: self, upload, several: Arc::clone(&racers.several) }
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Uuid, Racers>> {

@@ -16,13 +16,12 @@ use crate::store::{MAX_PARTS, Multipart, Part, StoreError, part_size};
 const PARALLEL: usize = 2;
 /// How many parts of all pushes together are.
 pub(super) const PARALLEL_IN_ALL: usize = 12;
-/// After so many parts of a push whose size nobody knows, they are four times as large: 10,000 full ones
-/// make 250 GB with the default of `storage.s3.chunksize`. A store that wants equal parts refuses such a push; one
-/// whose size is announced, or with a `storage.s3.chunksize` of [`LARGEST`], never comes to that.
+/// After so many parts of a push whose size nobody knows, they are four times as large: 10,000 full ones make 250 GB
+/// with the default of `storage.s3.chunksize`. A store that wants equal parts refuses such a push; one whose size is
+/// announced, or with a `storage.s3.chunksize` of [`LARGEST`], never comes to that.
 const LARGER_AFTER: i32 = 5_000;
 
-/// Sends the parts of one multipart upload. Dropped early, it stops; an upload that it owns is
-/// aborted then.
+/// Sends the parts of one multipart upload. Dropped early, it stops; an upload that it owns is aborted then.
 pub(super) struct Sender {
     upload: Multipart,
     /// The name of the upload's key.
@@ -47,25 +46,13 @@ pub(super) fn first_part_len(configured: u64, announced: Option<u64>) -> u64 {
 
 /// The size of part `number` of a push whose first is of `first` bytes.
 pub(super) fn part_len(first: u64, number: i32) -> u64 {
-    if number > LARGER_AFTER {
-        first.saturating_mul(4).min(LARGEST)
-    } else {
-        first
-    }
+    if number > LARGER_AFTER { first.saturating_mul(4).min(LARGEST) } else { first }
 }
 
 impl Sender {
     /// Goes on behind `parts` parts.
     pub(super) fn new(upload: Multipart, parts: i32, slots: Arc<Semaphore>, key: Uuid) -> Self {
-        Self {
-            upload,
-            key,
-            next: parts + 1,
-            sending: JoinSet::new(),
-            sent: Vec::new(),
-            slots,
-            owner: None,
-        }
+        Self { upload, key, next: parts + 1, sending: JoinSet::new(), sent: Vec::new(), slots, owner: None }
     }
 
     /// The upload was begun for this push alone.
@@ -87,8 +74,7 @@ impl Sender {
         &self.upload
     }
 
-    /// Sends a part when there is a place for it; returns when it is on its way. `false` when the
-    /// upload is gone.
+    /// Sends a part when there is a place for it; returns when it is on its way. `false` when the upload is gone.
     pub(super) async fn send(&mut self, part: Buffer) -> Result<bool, Error> {
         if u64::from(self.next.unsigned_abs()) > MAX_PARTS {
             let message = "the blob is too large to be pushed in one upload";
@@ -122,15 +108,13 @@ impl Sender {
             }
             Some(Ok(Ok(None))) => Ok(false),
             Some(Ok(Err(error))) => Err(of_store(error)),
-            Some(Err(error)) => Err(of_store(StoreError::Unavailable {
-                operation: "UploadPart",
-                cause: error.to_string(),
-            })),
+            Some(Err(error)) => {
+                Err(of_store(StoreError::Unavailable { operation: "UploadPart", cause: error.to_string() }))
+            }
         }
     }
 
-    /// Waits for all parts; returns those that were sent here, in their order, or `None` when the
-    /// upload is gone.
+    /// Waits for all parts; returns those that were sent here, in their order, or `None` when the upload is gone.
     pub(super) async fn finish(&mut self) -> Result<Option<Vec<Part>>, Error> {
         while !self.sending.is_empty() {
             if !self.collect().await? {

@@ -1,19 +1,17 @@
-//! The state of an upload, which travels in its URL: POST, PATCH and PUT may each reach another
-//! replica, and replicas share nothing but the bucket.
+//! The state of an upload, which travels in its URL: POST, PATCH and PUT may each reach another replica, and replicas
+//! share nothing but the bucket.
 //!
-//! It is signed with `http.secret`, together with the repository and the upload that it is of, so
-//! nobody can make one up, change one, or use one elsewhere. The newest one is in the bucket, too, in front of
-//! the last bytes that it vouches for ([`tail`](super::tail)), signed just so: a client that did not hear an
-//! answer is given it at any older location of the same upload, and goes on from there.
+//! It is signed with `http.secret`, together with the repository and the upload that it is of, so nobody can make one
+//! up, change one, or use one elsewhere. The newest one is in the bucket, too, in front of the last bytes that it
+//! vouches for ([`tail`](super::tail)), signed just so: a client that did not hear an answer is given it at any older
+//! location of the same upload, and goes on from there.
 //!
-//! That a state is superseded is found by looking, before a request is read: two requests that come at the same
-//! time may thus still race on one state, each with bytes of its own under the same part number, of which the
-//! store keeps one. So a state vouches for
-//! the very parts that were hashed, by a digest chained over their numbers, sizes and `ETag`s, and an
-//! upload is only completed with these; the last bytes are under a key that only one request ever writes. (Where the
-//! store's `ETag` is an MD5, somebody who makes two
-//! colliding parts can get the one stored under the digest of the other. Both are his own, and clients
-//! verify what they pull.)
+//! That a state is superseded is found by looking, before a request is read: two requests that come at the same time
+//! may thus still race on one state, each with bytes of its own under the same part number, of which the store keeps
+//! one. So a state vouches for the very parts that were hashed, by a digest chained over their numbers, sizes and
+//! `ETag`s, and an upload is only completed with these; the last bytes are under a key that only one request ever
+//! writes. (Where the store's `ETag` is an MD5, somebody who makes two colliding parts can get the one stored under the
+//! digest of the other. Both are his own, and clients verify what they pull.)
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -110,13 +108,7 @@ impl Chain {
 
 impl State {
     pub(super) fn new(algorithm: Algorithm) -> Self {
-        Self {
-            hasher: Hasher::new(algorithm),
-            offset: 0,
-            data: None,
-            tail: None,
-            scratch: false,
-        }
+        Self { hasher: Hasher::new(algorithm), offset: 0, data: None, tail: None, scratch: false }
     }
 }
 
@@ -148,8 +140,8 @@ impl Seal {
         URL_SAFE_NO_PAD.encode(sealed)
     }
 
-    /// The state in a text that [`close`](Self::close) made for the same upload to the same repository;
-    /// `None` for any other text.
+    /// The state in a text that [`close`](Self::close) made for the same upload to the same repository; `None` for any
+    /// other text.
     pub(super) fn open(&self, text: &str, name: &RepositoryName, id: &Uuid) -> Option<State> {
         let sealed = URL_SAFE_NO_PAD.decode(text).ok()?;
         let (tag, payload) = sealed.split_at_checked(32)?;
@@ -184,17 +176,9 @@ pub(crate) fn measured() -> usize {
     let Ok(name) = "bench/micro".parse() else {
         return 0;
     };
-    let data = Data {
-        key: id,
-        upload_id: "an upload".to_owned(),
-        parts: 7,
-        part_len: 10 << 20,
-        chain: Chain::default(),
-    };
-    let state = State {
-        data: Some(data),
-        ..State::new(Algorithm::Sha256)
-    };
+    let data =
+        Data { key: id, upload_id: "an upload".to_owned(), parts: 7, part_len: 10 << 20, chain: Chain::default() };
+    let state = State { data: Some(data), ..State::new(Algorithm::Sha256) };
     let text = seal.close(&state, &name, &id);
     seal.open(&text, &name, &id).map_or(0, |_| text.len())
 }
@@ -227,38 +211,21 @@ mod tests {
 
     fn state() -> impl Strategy<Value = State> {
         let chain = any::<[u8; 32]>().prop_map(Chain);
-        let data = (any::<u128>(), ".{0,200}", 1..10_000, chain).prop_map(
-            |(key, upload_id, parts, chain)| Data {
-                key: Uuid::from_u128(key),
-                upload_id,
-                parts,
-                part_len: 5 << 20,
-                chain,
-            },
-        );
-        let tail = (any::<u128>(), any::<u64>()).prop_map(|(key, len)| Tail {
+        let data = (any::<u128>(), ".{0,200}", 1..10_000, chain).prop_map(|(key, upload_id, parts, chain)| Data {
             key: Uuid::from_u128(key),
-            len,
+            upload_id,
+            parts,
+            part_len: 5 << 20,
+            chain,
         });
+        let tail = (any::<u128>(), any::<u64>()).prop_map(|(key, len)| Tail { key: Uuid::from_u128(key), len });
         let parts = (any::<bool>(), any::<Vec<u8>>(), any::<u64>());
-        (parts, prop::option::of(data), prop::option::of(tail)).prop_map(
-            |((long, seen, offset), data, tail)| {
-                let algorithm = if long {
-                    Algorithm::Sha512
-                } else {
-                    Algorithm::Sha256
-                };
-                let mut hasher = Hasher::new(algorithm);
-                hasher.update(&seen);
-                State {
-                    hasher,
-                    offset,
-                    data,
-                    tail,
-                    scratch: long,
-                }
-            },
-        )
+        (parts, prop::option::of(data), prop::option::of(tail)).prop_map(|((long, seen, offset), data, tail)| {
+            let algorithm = if long { Algorithm::Sha512 } else { Algorithm::Sha256 };
+            let mut hasher = Hasher::new(algorithm);
+            hasher.update(&seen);
+            State { hasher, offset, data, tail, scratch: long }
+        })
     }
 
     proptest! {
@@ -297,11 +264,7 @@ mod tests {
 
     #[test]
     fn a_chain_tells_parts_apart() {
-        let part = |number, len, etag: &str| Part {
-            number,
-            len,
-            etag: etag.into(),
-        };
+        let part = |number, len, etag: &str| Part { number, len, etag: etag.into() };
         let chain = Chain::over(&[part(1, 5, "a"), part(2, 5, "b")]);
         for other in [
             vec![],

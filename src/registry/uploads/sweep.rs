@@ -1,9 +1,8 @@
-//! Uploads that nobody ended (`storage.maintenance.uploadpurging`): distribution's, too, and the
-//! multipart uploads of fills whose process was killed.
+//! Uploads that nobody ended (`storage.maintenance.uploadpurging`): distribution's, too, and the multipart uploads of
+//! fills whose process was killed.
 //!
-//! Every replica sweeps; what another one deleted meanwhile is fine. Nothing younger than the age is
-//! touched, so an upload that is under way is safe for that long, as far as the clocks of bucket and
-//! replica agree.
+//! Every replica sweeps; what another one deleted meanwhile is fine. Nothing younger than the age is touched, so an
+//! upload that is under way is safe for that long, as far as the clocks of bucket and replica agree.
 
 use std::time::{Duration, SystemTime};
 
@@ -12,8 +11,7 @@ use crate::oci::RepositoryName;
 use crate::registry::{Registry, catalog};
 use crate::store::{Key, StoreError};
 
-/// The most that a replica waits before its first sweep, so that those which start together do not
-/// sweep together.
+/// The most that a replica waits before its first sweep, so that those which start together do not sweep together.
 const FIRST: Duration = Duration::from_hours(1);
 
 impl Registry {
@@ -42,9 +40,7 @@ impl Registry {
     /// Returns how many multipart uploads and how many directories of uploads were given up.
     async fn sweep(&self, purging: &UploadPurging) -> Result<(usize, usize), StoreError> {
         let store = &self.inner.store;
-        let limit = SystemTime::now()
-            .checked_sub(purging.age)
-            .unwrap_or(SystemTime::UNIX_EPOCH);
+        let limit = SystemTime::now().checked_sub(purging.age).unwrap_or(SystemTime::UNIX_EPOCH);
         let aborted = store.abort_uploads_before(Key::Root, limit, purging.dryrun);
         let multipart = aborted.await.unwrap_or_else(|error| {
             tracing::warn!(%error, "some abandoned multipart uploads were not swept");
@@ -65,11 +61,8 @@ impl Registry {
     ) -> Result<usize, StoreError> {
         let store = &self.inner.store;
         let mut swept = 0;
-        let uploads = store
-            .children(Key::Uploads(name), usize::MAX)
-            .await?
-            .into_iter()
-            .filter_map(|id| id.parse().ok());
+        let uploads =
+            store.children(Key::Uploads(name), usize::MAX).await?.into_iter().filter_map(|id| id.parse().ok());
         for id in uploads {
             let directory = Key::Upload(name, &id);
             let (objects, _) = store.objects(directory, None, 1000).await?;

@@ -8,8 +8,8 @@
 //! that ends the upload at the state before. Of requests that extend one state at the same time, one leaves a tail in
 //! each process ([`racing`](super::racing)). So an upload has a few tails, however often it is extended.
 //!
-//! Such a state is as good as one that came in a URL, and no better: it is signed for this upload, and a client only gets
-//! it for another one of the same upload. Who writes into the bucket cannot make one up.
+//! Such a state is as good as one that came in a URL, and no better: it is signed for this upload, and a client only
+//! gets it for another one of the same upload. Who writes into the bucket cannot make one up.
 
 use std::sync::Arc;
 
@@ -43,21 +43,13 @@ impl Registry {
     ///
     /// # Errors
     /// `BLOB_UPLOAD_UNKNOWN`: it was cancelled. `UNAVAILABLE`.
-    pub(super) async fn newest(
-        &self,
-        upload: UploadRequest<'_>,
-        state: State,
-    ) -> Result<State, Error> {
+    pub(super) async fn newest(&self, upload: UploadRequest<'_>, state: State) -> Result<State, Error> {
         let newer = self.newer(upload, &state).await?;
         Ok(newer.unwrap_or(state))
     }
 
     /// The state of a later request than the one that this state is of.
-    pub(super) async fn newer(
-        &self,
-        upload: UploadRequest<'_>,
-        state: &State,
-    ) -> Result<Option<State>, Error> {
+    pub(super) async fn newer(&self, upload: UploadRequest<'_>, state: &State) -> Result<Option<State>, Error> {
         let tails = self.tails(upload).await?;
         self.newer_of(upload, state, &tails).await
     }
@@ -69,9 +61,7 @@ impl Registry {
         tails: &[Named],
     ) -> Result<Option<State>, Error> {
         match tails.first() {
-            Some((offset, own)) if *offset > state.offset => {
-                self.state_at(upload, *offset, own).await.map(Some)
-            }
+            Some((offset, own)) if *offset > state.offset => self.state_at(upload, *offset, own).await.map(Some),
             _ => Ok(None),
         }
     }
@@ -111,17 +101,9 @@ impl Registry {
     }
 
     /// The state in front of the bytes of a request.
-    async fn state_at(
-        &self,
-        upload: UploadRequest<'_>,
-        offset: u64,
-        own: &Uuid,
-    ) -> Result<State, Error> {
+    async fn state_at(&self, upload: UploadRequest<'_>, offset: u64, own: &Uuid) -> Result<State, Error> {
         let key = Key::UploadTail(upload.name, &upload.id, offset, own);
-        let beginning = Slice {
-            start: 0,
-            end: MAX_STATE,
-        };
+        let beginning = Slice { start: 0, end: MAX_STATE };
         let found = self.inner.store.stream(key, Some(beginning)).await;
         let found = found.map_err(of_store)?;
         let mut pieces = found.ok_or_else(|| upload_unknown(upload))?.bytes;
@@ -130,19 +112,13 @@ impl Registry {
             && let Some(piece) = pieces.next().await
         {
             let piece = piece.map_err(|error| {
-                of_store(StoreError::Unavailable {
-                    operation: "GetObject",
-                    cause: error.to_string(),
-                })
+                of_store(StoreError::Unavailable { operation: "GetObject", cause: error.to_string() })
             })?;
             text.extend_from_slice(&piece);
         }
         let text = text.split(|byte| *byte == END).next().unwrap_or_default();
         let text = std::str::from_utf8(text).unwrap_or_default();
-        self.opened(UploadRequest {
-            state: text,
-            ..upload
-        })
+        self.opened(UploadRequest { state: text, ..upload })
     }
 
     /// Puts the last bytes of the request before in front of a body whose parts are of `first` bytes. They stay in the
@@ -171,10 +147,7 @@ impl Registry {
         };
         intake.reserve_for(tail.len, first).await;
         let key = Key::UploadTail(upload.name, &upload.id, state.offset, &tail.key);
-        let (tails, found) = tokio::join!(
-            self.tails(upload),
-            self.inner.store.get_up_to(key, LARGEST + MAX_STATE)
-        );
+        let (tails, found) = tokio::join!(self.tails(upload), self.inner.store.get_up_to(key, LARGEST + MAX_STATE));
         let mut tails = tails?;
         unless_superseded(self.newer_of(upload, state, &tails).await?)?;
         let found = found.map_err(of_store)?.map(|object| object.bytes);
@@ -185,10 +158,7 @@ impl Registry {
         let Some(bytes) = bytes.filter(|bytes| bytes.len() as u64 == tail.len) else {
             // It may be gone since the tails were listed, because two later requests came.
             let newer = self.newer(upload, state).await?;
-            return Err(newer.map_or_else(
-                || upload_unknown(upload).into(),
-                |newer| Halt::Superseded(Box::new(newer)),
-            ));
+            return Err(newer.map_or_else(|| upload_unknown(upload).into(), |newer| Halt::Superseded(Box::new(newer))));
         };
         tails.retain(|it| it.0 <= state.offset && *it != (state.offset, tail.key));
         state.tail = None;
@@ -221,11 +191,7 @@ impl Registry {
     }
 
     /// An upload is there as long as what its state names is in the bucket.
-    pub(super) async fn require_alive(
-        &self,
-        upload: UploadRequest<'_>,
-        state: &State,
-    ) -> Result<(), Error> {
+    pub(super) async fn require_alive(&self, upload: UploadRequest<'_>, state: &State) -> Result<(), Error> {
         let store = &self.inner.store;
         let alive = match (&state.data, &state.tail) {
             (Some(data), _) => {
@@ -243,10 +209,7 @@ impl Registry {
     }
 
     /// Nothing in the bucket tells of an upload without bytes, except that it was cancelled.
-    pub(super) async fn require_not_cancelled(
-        &self,
-        upload: UploadRequest<'_>,
-    ) -> Result<(), Error> {
+    pub(super) async fn require_not_cancelled(&self, upload: UploadRequest<'_>) -> Result<(), Error> {
         let key = Key::UploadCancelled(upload.name, &upload.id);
         match self.inner.store.head(key).await.map_err(of_store)? {
             None => Ok(()),

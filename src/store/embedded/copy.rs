@@ -1,7 +1,7 @@
 //! Copies inside a folder.
 //!
-//! An object's file is never written to once it is in its place, so a copy of the whole is a second
-//! name for the same file, and Tigris' rename is a rename.
+//! An object's file is never written to once it is in its place, so a copy of the whole is a second name for the same
+//! file, and Tigris' rename is a rename.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom};
@@ -15,11 +15,7 @@ use super::faults::internal;
 use super::folder::{Folder, etag, is_missing, parent};
 
 impl Folder {
-    pub(super) fn copy(
-        &self,
-        input: &dto::CopyObjectInput,
-        rename: bool,
-    ) -> S3Result<dto::CopyObjectOutput> {
+    pub(super) fn copy(&self, input: &dto::CopyObjectInput, rename: bool) -> S3Result<dto::CopyObjectOutput> {
         let (source_bucket, source) = source(&input.copy_source)?;
         let from = self.file(source_bucket, source)?;
         let to = self.file(&input.bucket, &input.key)?;
@@ -27,8 +23,7 @@ impl Folder {
         let (_, found, attributes) = self.look(source_bucket, source)?;
         if from != to {
             let file = self.second_name(&from).map_err(internal)?;
-            self.commit(file, &to, &input.key, &attributes)
-                .map_err(internal)?;
+            self.commit(file, &to, &input.key, &attributes).map_err(internal)?;
             if rename {
                 self.take_away(source).map_err(internal)?;
             }
@@ -57,10 +52,7 @@ impl Folder {
         })
     }
 
-    pub(super) fn copy_part(
-        &self,
-        input: &dto::UploadPartCopyInput,
-    ) -> S3Result<dto::UploadPartCopyOutput> {
+    pub(super) fn copy_part(&self, input: &dto::UploadPartCopyInput) -> S3Result<dto::UploadPartCopyOutput> {
         let (bucket, source) = source(&input.copy_source)?;
         let (mut file, found, _) = self.look(bucket, source)?;
         let slice = match input.copy_source_range.as_deref() {
@@ -75,16 +67,13 @@ impl Folder {
         let tag = Uuid::new_v4().simple().to_string();
         self.keep_part(&input.upload_id, input.part_number, &tag, part)?;
         Ok(dto::UploadPartCopyOutput {
-            copy_part_result: Some(dto::CopyPartResult {
-                e_tag: Some(ETag::Strong(tag)),
-                ..Default::default()
-            }),
+            copy_part_result: Some(dto::CopyPartResult { e_tag: Some(ETag::Strong(tag)), ..Default::default() }),
             ..Default::default()
         })
     }
 
-    /// Deletes an object with its attributes, and the directories that it leaves empty. One that is
-    /// not there is fine. The caller holds the turn, so that nobody writes into such a directory.
+    /// Deletes an object with its attributes, and the directories that it leaves empty. One that is not there is fine.
+    /// The caller holds the turn, so that nobody writes into such a directory.
     pub(super) fn take_away(&self, key: &str) -> io::Result<()> {
         let path = self.root().join(key);
         let found = match fs::metadata(&path) {

@@ -88,23 +88,16 @@ pub(super) fn internal(error: io::Error) -> S3Error {
 const fn is_unwritable(kind: ErrorKind) -> bool {
     matches!(
         kind,
-        ErrorKind::StorageFull
-            | ErrorKind::QuotaExceeded
-            | ErrorKind::ReadOnlyFilesystem
-            | ErrorKind::PermissionDenied
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::ReadOnlyFilesystem | ErrorKind::PermissionDenied
     )
 }
 
 const fn advice(kind: ErrorKind) -> &'static str {
     match kind {
-        ErrorKind::StorageFull => {
-            "the disk is full, make room on it or move the folder to a larger one"
-        }
+        ErrorKind::StorageFull => "the disk is full, make room on it or move the folder to a larger one",
         ErrorKind::QuotaExceeded => "a quota is used up, raise it or make room",
         ErrorKind::ReadOnlyFilesystem => "its file system is mounted read-only, mount it writable",
-        ErrorKind::PermissionDenied => {
-            "let the user that pounce runs as read and write everything in it"
-        }
+        ErrorKind::PermissionDenied => "let the user that pounce runs as read and write everything in it",
         _ => "look at the disk, and at the system's log",
     }
 }
@@ -127,8 +120,7 @@ mod tests {
     #[test]
     fn a_fault_is_logged_once_a_minute_and_counted() {
         let faults = Faults::default();
-        let report =
-            |number| faults.report(Path::new("/data"), &io::Error::from_raw_os_error(number));
+        let report = |number| faults.report(Path::new("/data"), &io::Error::from_raw_os_error(number));
         (0..5).for_each(|_| report(28));
         report(5);
         let kept = faults.0.lock().unwrap();

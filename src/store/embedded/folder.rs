@@ -10,8 +10,8 @@
 //! <root>/.pounce/joining/                     uploads that are being begun, completed or thrown away
 //! ```
 //!
-//! A file is written aside, synced and renamed, so that an object is whole or not there. Attributes
-//! are written first, under the new content's `ETag`: the rename makes both appear.
+//! A file is written aside, synced and renamed, so that an object is whole or not there. Attributes are written first,
+//! under the new content's `ETag`: the rename makes both appear.
 
 use std::fs::{self, File};
 use std::io;
@@ -75,12 +75,7 @@ impl Folder {
             fs::remove_dir_all(leftover?.path())?;
         }
         super::uploads::remove_broken(&state.join("uploads"))?;
-        Ok(Self {
-            root,
-            turn: Arc::default(),
-            faults: Faults::default(),
-            _lock: Arc::new(lock),
-        })
+        Ok(Self { root, turn: Arc::default(), faults: Faults::default(), _lock: Arc::new(lock) })
     }
 
     /// Waits for one's turn at what may only happen once at a time; blocks.
@@ -115,15 +110,9 @@ impl Folder {
             return Err(s3_error!(NoSuchBucket));
         }
         let path = Path::new(key);
-        let plain = path
-            .components()
-            .all(|part| matches!(part, Component::Normal(_)));
+        let plain = path.components().all(|part| matches!(part, Component::Normal(_)));
         // `components` folds `a//b` and `a/./b`; as keys they are other objects, which do not exist.
-        let canonical = path
-            .components()
-            .map(|part| part.as_os_str().len() + 1)
-            .sum::<usize>()
-            == key.len() + 1;
+        let canonical = path.components().map(|part| part.as_os_str().len() + 1).sum::<usize>() == key.len() + 1;
         if !plain || !canonical || key.contains('\0') || path.starts_with(STATE) {
             return Err(s3_error!(InvalidArgument, "not a key that this server has"));
         }
@@ -203,18 +192,10 @@ impl Folder {
     }
 
     /// Opens an object, with what is known of just this content.
-    pub(super) fn look(
-        &self,
-        bucket: &str,
-        key: &str,
-    ) -> S3Result<(File, fs::Metadata, Attributes)> {
+    pub(super) fn look(&self, bucket: &str, key: &str) -> S3Result<(File, fs::Metadata, Attributes)> {
         let path = self.file(bucket, key)?;
         let missing_or = |error: io::Error| {
-            if is_missing(&error) {
-                s3_error!(NoSuchKey)
-            } else {
-                internal(error)
-            }
+            if is_missing(&error) { s3_error!(NoSuchKey) } else { internal(error) }
         };
         // Its attributes go when it is replaced, so they may be gone by the time they are read.
         for _ in 0..10 {
@@ -225,8 +206,7 @@ impl Folder {
             }
             match fs::read(self.attributes_file(key, &version(&found))) {
                 Ok(bytes) => {
-                    let attributes =
-                        serde_json::from_slice(&bytes).map_err(|error| internal(error.into()))?;
+                    let attributes = serde_json::from_slice(&bytes).map_err(|error| internal(error.into()))?;
                     return Ok((file, found, attributes));
                 }
                 Err(error) if !is_missing(&error) => return Err(internal(error)),
@@ -238,32 +218,20 @@ impl Folder {
                 }
             }
         }
-        Err(s3_error!(
-            OperationAborted,
-            "the object is being replaced again and again"
-        ))
+        Err(s3_error!(OperationAborted, "the object is being replaced again and again"))
     }
 }
 
 impl Attributes {
     fn is_plain(&self) -> bool {
-        self.metadata
-            .as_ref()
-            .is_none_or(std::collections::HashMap::is_empty)
-            && self
-                .content_type
-                .as_deref()
-                .is_none_or(|text| text == "application/octet-stream")
+        self.metadata.as_ref().is_none_or(std::collections::HashMap::is_empty)
+            && self.content_type.as_deref().is_none_or(|text| text == "application/octet-stream")
     }
 }
 
 /// Keeps other processes away from a folder. One that is just ending gets a moment to do so.
 fn lock(path: &Path, patience: Duration) -> io::Result<File> {
-    let file = File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(path)?;
+    let file = File::options().create(true).truncate(false).write(true).open(path)?;
     let began = Instant::now();
     loop {
         match file.try_lock() {
@@ -275,20 +243,13 @@ fn lock(path: &Path, patience: Duration) -> io::Result<File> {
             Err(fs::TryLockError::Error(error)) => return Err(error),
         }
     }
-    Err(io::Error::new(
-        io::ErrorKind::ResourceBusy,
-        "another pounce uses this folder",
-    ))
+    Err(io::Error::new(io::ErrorKind::ResourceBusy, "another pounce uses this folder"))
 }
 
-/// Changes whenever the content does: a new content is a new file, with an inode of its own as long
-/// as the old one is there. S3 promises no more of an `ETag`.
+/// Changes whenever the content does: a new content is a new file, with an inode of its own as long as the old one is
+/// there. S3 promises no more of an `ETag`.
 fn version(found: &fs::Metadata) -> String {
-    let age = found
-        .modified()
-        .ok()
-        .and_then(|time| time.duration_since(UNIX_EPOCH).ok())
-        .unwrap_or_default();
+    let age = found.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok()).unwrap_or_default();
     format!("{:x}-{:x}-{:x}", found.len(), age.as_nanos(), found.ino())
 }
 
@@ -302,18 +263,9 @@ pub(super) fn parent(path: &Path) -> &Path {
 
 /// Not there, or below something that is a file, or with a name that no file has.
 pub(super) fn is_missing(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory | io::ErrorKind::InvalidFilename
-    )
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory | io::ErrorKind::InvalidFilename)
 }
 
 fn ignore_missing(result: io::Result<()>) -> io::Result<()> {
-    result.or_else(|error| {
-        if is_missing(&error) {
-            Ok(())
-        } else {
-            Err(error)
-        }
-    })
+    result.or_else(|error| if is_missing(&error) { Ok(()) } else { Err(error) })
 }

@@ -28,10 +28,7 @@ struct Page<'a> {
 
 impl Folder {
     /// The first version of the operation, which distribution still uses.
-    pub(super) fn list_first(
-        &self,
-        input: dto::ListObjectsInput,
-    ) -> S3Result<dto::ListObjectsOutput> {
+    pub(super) fn list_first(&self, input: dto::ListObjectsInput) -> S3Result<dto::ListObjectsOutput> {
         let page = self.list(dto::ListObjectsV2Input {
             bucket: input.bucket,
             prefix: input.prefix,
@@ -54,55 +51,29 @@ impl Folder {
         })
     }
 
-    pub(super) fn list(
-        &self,
-        input: dto::ListObjectsV2Input,
-    ) -> S3Result<dto::ListObjectsV2Output> {
+    pub(super) fn list(&self, input: dto::ListObjectsV2Input) -> S3Result<dto::ListObjectsV2Output> {
         let by_directory = match input.delimiter.as_deref() {
             None | Some("") => false,
             Some("/") => true,
             Some(_) => return Err(s3_error!(NotImplemented, "the only delimiter is /")),
         };
         let prefix = input.prefix.clone().unwrap_or_default();
-        let after = input
-            .continuation_token
-            .clone()
-            .or_else(|| input.start_after.clone())
-            .unwrap_or_default();
-        let limit = input
-            .max_keys
-            .and_then(|keys| usize::try_from(keys).ok())
-            .unwrap_or(1000)
-            .min(1000);
-        if Path::new(directory_of(&prefix))
-            .components()
-            .any(|part| !matches!(part, Component::Normal(_)))
-        {
-            return Err(s3_error!(
-                InvalidArgument,
-                "not a prefix that this server has"
-            ));
+        let after = input.continuation_token.clone().or_else(|| input.start_after.clone()).unwrap_or_default();
+        let limit = input.max_keys.and_then(|keys| usize::try_from(keys).ok()).unwrap_or(1000).min(1000);
+        if Path::new(directory_of(&prefix)).components().any(|part| !matches!(part, Component::Normal(_))) {
+            return Err(s3_error!(InvalidArgument, "not a prefix that this server has"));
         }
-        let mut page = Page {
-            prefix: &prefix,
-            after: &after,
-            by_directory,
-            limit: limit + 1,
-            entries: Vec::new(),
-        };
+        let mut page = Page { prefix: &prefix, after: &after, by_directory, limit: limit + 1, entries: Vec::new() };
         let directory = directory_of(&prefix);
         page.walk(&self.root().join(directory), directory)?;
 
         let mut entries = page.entries;
         let truncated = entries.len() > limit;
         entries.truncate(limit);
-        let next = entries
-            .last()
-            .filter(|_| truncated)
-            .map(|entry| match entry {
-                Entry::Object(object) => object.key.clone().unwrap_or_default(),
-                Entry::Prefix(prefix) => prefix.clone(),
-            });
+        let next = entries.last().filter(|_| truncated).map(|entry| match entry {
+            Entry::Object(object) => object.key.clone().unwrap_or_default(),
+            Entry::Prefix(prefix) => prefix.clone(),
+        });
         let mut output = dto::ListObjectsV2Output {
             key_count: i32::try_from(entries.len()).ok(),
             max_keys: i32::try_from(limit).ok(),
@@ -119,9 +90,7 @@ impl Folder {
         for entry in entries {
             match entry {
                 Entry::Object(object) => contents.push(*object),
-                Entry::Prefix(prefix) => prefixes.push(dto::CommonPrefix {
-                    prefix: Some(prefix),
-                }),
+                Entry::Prefix(prefix) => prefixes.push(dto::CommonPrefix { prefix: Some(prefix) }),
             }
         }
         output.contents = Some(contents);
@@ -149,10 +118,7 @@ impl Page<'_> {
                 continue;
             }
             // With its slash a directory sorts where its objects do.
-            keys.push((
-                format!("{key}{name}{}", if is_directory { "/" } else { "" }),
-                entry.path(),
-            ));
+            keys.push((format!("{key}{name}{}", if is_directory { "/" } else { "" }), entry.path()));
         }
         keys.sort_unstable();
         for (key, path) in keys {
@@ -169,10 +135,7 @@ impl Page<'_> {
                 if *key > *self.after && key.starts_with(self.prefix) {
                     self.add(key, &path)?;
                 }
-            } else if self.by_directory
-                && key.starts_with(self.prefix)
-                && key.len() > self.prefix.len()
-            {
+            } else if self.by_directory && key.starts_with(self.prefix) && key.len() > self.prefix.len() {
                 if *key > *self.after && holds_a_file(&path)? {
                     self.entries.push(Entry::Prefix(key));
                 }

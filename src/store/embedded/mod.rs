@@ -1,11 +1,10 @@
 //! The bucket of those who have none yet: an S3 server inside the process, over a folder.
 //!
-//! The protocol (signatures, XML, errors) is the `s3s` crate's; pounce uses it through the same SDK
-//! as any other S3, and clients through presigned URLs on pounce's own listener. What the folder
-//! looks like is [`folder`]'s: `s3s-fs`, which was tried first, keeps a side file for each object
-//! that is named by the whole key in base64, so that repository names over some 30 characters do
-//! not fit into a file name; it also reads blobs 4 KiB at a time. Here an object's path is its key,
-//! which makes the folder the one that distribution's filesystem driver has.
+//! The protocol (signatures, XML, errors) is the `s3s` crate's; pounce uses it through the same SDK as any other S3,
+//! and clients through presigned URLs on pounce's own listener. What the folder looks like is [`folder`]'s: `s3s-fs`,
+//! which was tried first, keeps a side file for each object that is named by the whole key in base64, so that
+//! repository names over some 30 characters do not fit into a file name; it also reads blobs 4 KiB at a time. Here an
+//! object's path is its key, which makes the folder the one that distribution's filesystem driver has.
 
 mod connector;
 mod copy;
@@ -37,8 +36,7 @@ pub struct Embedded {
     keys: KeyPair,
 }
 
-/// Made at random at the first start, and kept beside the blobs, so that presigned URLs outlive a
-/// restart.
+/// Made at random at the first start, and kept beside the blobs, so that presigned URLs outlive a restart.
 #[derive(Clone, Serialize, Deserialize)]
 struct KeyPair {
     accesskey: String,
@@ -57,38 +55,24 @@ impl Embedded {
 
     /// Another process may have the folder for `patience`.
     pub(super) fn open(root: &Path, patience: Duration) -> io::Result<Self> {
-        let describe =
-            |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", root.display()));
+        let describe = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", root.display()));
         let folder = Folder::open(root, patience).map_err(describe)?;
         let keys = KeyPair::load(&folder.state().join("credentials.json")).map_err(describe)?;
         let mut builder = S3ServiceBuilder::new(folder);
-        builder.set_auth(SimpleAuth::from_single(
-            keys.accesskey.clone(),
-            keys.secretkey.clone(),
-        ));
-        Ok(Self {
-            service: builder.build(),
-            keys,
-        })
+        builder.set_auth(SimpleAuth::from_single(keys.accesskey.clone(), keys.secretkey.clone()));
+        Ok(Self { service: builder.build(), keys })
     }
 
     /// Answers an S3 request that came in through the listener.
     ///
     /// # Errors
     /// A fault of the server's own; S3 errors are responses.
-    pub async fn call<B>(
-        &self,
-        mut request: http::Request<B>,
-    ) -> Result<http::Response<s3s::Body>, s3s::HttpError>
+    pub async fn call<B>(&self, mut request: http::Request<B>) -> Result<http::Response<s3s::Body>, s3s::HttpError>
     where
-        B: http_body::Body<Data = Bytes, Error: std::error::Error + Send + Sync + 'static>
-            + Send
-            + 'static,
+        B: http_body::Body<Data = Bytes, Error: std::error::Error + Send + Sync + 'static> + Send + 'static,
     {
         drop_odd_range(request.headers_mut());
-        self.service
-            .call(request.map(s3s::Body::http_body_unsync))
-            .await
+        self.service.call(request.map(s3s::Body::http_body_unsync)).await
     }
 
     pub(super) fn credentials(&self) -> Credentials {
@@ -106,8 +90,8 @@ impl Embedded {
     }
 }
 
-/// S3 answers a `Range` that it does not understand, and one of several ranges, with the whole object; the crate answers
-/// with a 400. A presigned URL does not sign the header.
+/// S3 answers a `Range` that it does not understand, and one of several ranges, with the whole object; the crate
+/// answers with a 400. A presigned URL does not sign the header.
 fn drop_odd_range(headers: &mut HeaderMap) {
     let mut values = headers.get_all(RANGE).iter();
     let is_plain = |value: &http::HeaderValue| {

@@ -14,10 +14,7 @@ use super::uploads::{Described, part_files};
 const MAX_PAGE: usize = 1000;
 
 impl Folder {
-    pub(super) fn list_parts_of(
-        &self,
-        input: dto::ListPartsInput,
-    ) -> S3Result<dto::ListPartsOutput> {
+    pub(super) fn list_parts_of(&self, input: dto::ListPartsInput) -> S3Result<dto::ListPartsOutput> {
         let directory = self.upload(&input.upload_id)?;
         let limit = page(input.max_parts);
         let after = input.part_number_marker.unwrap_or(0);
@@ -65,20 +62,15 @@ impl Folder {
     ) -> S3Result<dto::ListMultipartUploadsOutput> {
         let prefix = input.prefix.clone().unwrap_or_default();
         let limit = page(input.max_uploads);
-        let after = (
-            input.key_marker.clone().unwrap_or_default(),
-            input.upload_id_marker.clone().unwrap_or_default(),
-        );
+        let after = (input.key_marker.clone().unwrap_or_default(), input.upload_id_marker.clone().unwrap_or_default());
         let mut found = Vec::new();
         for entry in fs::read_dir(self.state().join("uploads")).map_err(internal)? {
             let directory = entry.map_err(internal)?.path();
             let id = directory.file_name().and_then(|name| name.to_str());
             // One that is just ending is not under way any more.
-            let (Some(id), Ok(described), Ok(at)) = (
-                id,
-                Described::read(&directory),
-                fs::metadata(directory.join("upload.json")),
-            ) else {
+            let (Some(id), Ok(described), Ok(at)) =
+                (id, Described::read(&directory), fs::metadata(directory.join("upload.json")))
+            else {
                 continue;
             };
             let place = (described.key, id.to_owned());
@@ -93,14 +85,12 @@ impl Folder {
         found.truncate(limit);
         let last = found.last().map(|(place, _)| place.clone());
         let (next_key, next_id) = last.filter(|_| truncated).unzip();
-        let uploads = found
-            .into_iter()
-            .map(|((key, id), begun)| dto::MultipartUpload {
-                key: Some(key),
-                upload_id: Some(id),
-                initiated: begun.map(Timestamp::from),
-                ..Default::default()
-            });
+        let uploads = found.into_iter().map(|((key, id), begun)| dto::MultipartUpload {
+            key: Some(key),
+            upload_id: Some(id),
+            initiated: begun.map(Timestamp::from),
+            ..Default::default()
+        });
         Ok(dto::ListMultipartUploadsOutput {
             bucket: Some(input.bucket),
             is_truncated: Some(truncated),
@@ -117,8 +107,5 @@ impl Folder {
 }
 
 fn page(asked: Option<i32>) -> usize {
-    asked
-        .and_then(|asked| usize::try_from(asked).ok())
-        .unwrap_or(MAX_PAGE)
-        .min(MAX_PAGE)
+    asked.and_then(|asked| usize::try_from(asked).ok()).unwrap_or(MAX_PAGE).min(MAX_PAGE)
 }

@@ -17,10 +17,7 @@ const READ_BYTES: usize = 64 << 10;
 
 #[async_trait::async_trait]
 impl S3 for Folder {
-    async fn head_bucket(
-        &self,
-        _: S3Request<dto::HeadBucketInput>,
-    ) -> S3Result<S3Response<dto::HeadBucketOutput>> {
+    async fn head_bucket(&self, _: S3Request<dto::HeadBucketInput>) -> S3Result<S3Response<dto::HeadBucketOutput>> {
         let folder = self.clone();
         self.blocking_s3(move || {
             if folder.state().is_dir() {
@@ -36,9 +33,7 @@ impl S3 for Folder {
         request: S3Request<dto::HeadObjectInput>,
     ) -> S3Result<S3Response<dto::HeadObjectOutput>> {
         let (folder, input) = (self.clone(), request.input);
-        let (_, found, attributes) = self
-            .blocking_s3(move || folder.look(&input.bucket, &input.key))
-            .await?;
+        let (_, found, attributes) = self.blocking_s3(move || folder.look(&input.bucket, &input.key)).await?;
         Ok(S3Response::new(dto::HeadObjectOutput {
             content_length: Some(signed(found.len())),
             content_type: attributes.content_type,
@@ -49,15 +44,10 @@ impl S3 for Folder {
         }))
     }
 
-    async fn get_object(
-        &self,
-        request: S3Request<dto::GetObjectInput>,
-    ) -> S3Result<S3Response<dto::GetObjectOutput>> {
+    async fn get_object(&self, request: S3Request<dto::GetObjectInput>) -> S3Result<S3Response<dto::GetObjectOutput>> {
         let (folder, range) = (self.clone(), request.input.range);
         let input = request.input;
-        let (file, found, attributes) = self
-            .blocking_s3(move || folder.look(&input.bucket, &input.key))
-            .await?;
+        let (file, found, attributes) = self.blocking_s3(move || folder.look(&input.bucket, &input.key)).await?;
         let size = found.len();
         let slice = match range {
             None => 0..size,
@@ -68,9 +58,7 @@ impl S3 for Folder {
         let len = slice.end - slice.start;
         let mut file = tokio::fs::File::from_std(file);
         file.set_max_buf_size(READ_BYTES);
-        file.seek(io::SeekFrom::Start(slice.start))
-            .await
-            .map_err(internal)?;
+        file.seek(io::SeekFrom::Start(slice.start)).await.map_err(internal)?;
         let body = ReaderStream::with_capacity(file.take(len), READ_BYTES);
         Ok(S3Response::new(dto::GetObjectOutput {
             body: Some(StreamingBlob::wrap(body)),
@@ -85,16 +73,10 @@ impl S3 for Folder {
         }))
     }
 
-    async fn put_object(
-        &self,
-        request: S3Request<dto::PutObjectInput>,
-    ) -> S3Result<S3Response<dto::PutObjectOutput>> {
+    async fn put_object(&self, request: S3Request<dto::PutObjectInput>) -> S3Result<S3Response<dto::PutObjectOutput>> {
         let mut input = request.input;
         let path = self.file(&input.bucket, &input.key)?;
-        let attributes = Attributes {
-            content_type: input.content_type.take(),
-            metadata: input.metadata.take(),
-        };
+        let attributes = Attributes { content_type: input.content_type.take(), metadata: input.metadata.take() };
         let file = self.receive(input.body.take()).await?;
         let folder = self.clone();
         let tag = self
@@ -104,16 +86,11 @@ impl S3 for Folder {
                 let conditions = (input.if_none_match.as_ref(), input.if_match.as_ref());
                 folder.allows(&input.bucket, &input.key, conditions)?;
                 let tag = etag(&file.as_file().metadata().map_err(internal)?);
-                folder
-                    .commit(file, &path, &input.key, &attributes)
-                    .map_err(internal)?;
+                folder.commit(file, &path, &input.key, &attributes).map_err(internal)?;
                 Ok(tag)
             })
             .await?;
-        Ok(S3Response::new(dto::PutObjectOutput {
-            e_tag: Some(tag),
-            ..Default::default()
-        }))
+        Ok(S3Response::new(dto::PutObjectOutput { e_tag: Some(tag), ..Default::default() }))
     }
 
     async fn list_objects_v2(
@@ -121,9 +98,7 @@ impl S3 for Folder {
         request: S3Request<dto::ListObjectsV2Input>,
     ) -> S3Result<S3Response<dto::ListObjectsV2Output>> {
         let folder = self.clone();
-        self.blocking_s3(move || folder.list(request.input))
-            .await
-            .map(S3Response::new)
+        self.blocking_s3(move || folder.list(request.input)).await.map(S3Response::new)
     }
 
     async fn list_objects(
@@ -131,9 +106,7 @@ impl S3 for Folder {
         request: S3Request<dto::ListObjectsInput>,
     ) -> S3Result<S3Response<dto::ListObjectsOutput>> {
         let folder = self.clone();
-        self.blocking_s3(move || folder.list_first(request.input))
-            .await
-            .map(S3Response::new)
+        self.blocking_s3(move || folder.list_first(request.input)).await.map(S3Response::new)
     }
 
     async fn create_multipart_upload(
@@ -141,9 +114,7 @@ impl S3 for Folder {
         request: S3Request<dto::CreateMultipartUploadInput>,
     ) -> S3Result<S3Response<dto::CreateMultipartUploadOutput>> {
         let folder = self.clone();
-        self.blocking_s3(move || folder.begin_upload(request.input))
-            .await
-            .map(S3Response::new)
+        self.blocking_s3(move || folder.begin_upload(request.input)).await.map(S3Response::new)
     }
 
     async fn upload_part(
@@ -158,19 +129,12 @@ impl S3 for Folder {
         request: S3Request<dto::CompleteMultipartUploadInput>,
     ) -> S3Result<S3Response<dto::CompleteMultipartUploadOutput>> {
         let folder = self.clone();
-        self.blocking_s3(move || folder.complete_upload(request.input))
-            .await
-            .map(S3Response::new)
+        self.blocking_s3(move || folder.complete_upload(request.input)).await.map(S3Response::new)
     }
 
-    async fn list_parts(
-        &self,
-        request: S3Request<dto::ListPartsInput>,
-    ) -> S3Result<S3Response<dto::ListPartsOutput>> {
+    async fn list_parts(&self, request: S3Request<dto::ListPartsInput>) -> S3Result<S3Response<dto::ListPartsOutput>> {
         let folder = self.clone();
-        self.blocking_s3(move || folder.list_parts_of(request.input))
-            .await
-            .map(S3Response::new)
+        self.blocking_s3(move || folder.list_parts_of(request.input)).await.map(S3Response::new)
     }
 
     async fn list_multipart_uploads(
@@ -178,9 +142,7 @@ impl S3 for Folder {
         request: S3Request<dto::ListMultipartUploadsInput>,
     ) -> S3Result<S3Response<dto::ListMultipartUploadsOutput>> {
         let folder = self.clone();
-        self.blocking_s3(move || folder.list_uploads(request.input))
-            .await
-            .map(S3Response::new)
+        self.blocking_s3(move || folder.list_uploads(request.input)).await.map(S3Response::new)
     }
 
     async fn copy_object(
@@ -188,13 +150,8 @@ impl S3 for Folder {
         request: S3Request<dto::CopyObjectInput>,
     ) -> S3Result<S3Response<dto::CopyObjectOutput>> {
         let folder = self.clone();
-        let rename = request
-            .headers
-            .get(RENAME)
-            .is_some_and(|value| value == "true");
-        self.blocking_s3(move || folder.copy(&request.input, rename))
-            .await
-            .map(S3Response::new)
+        let rename = request.headers.get(RENAME).is_some_and(|value| value == "true");
+        self.blocking_s3(move || folder.copy(&request.input, rename)).await.map(S3Response::new)
     }
 
     async fn upload_part_copy(
@@ -202,9 +159,7 @@ impl S3 for Folder {
         request: S3Request<dto::UploadPartCopyInput>,
     ) -> S3Result<S3Response<dto::UploadPartCopyOutput>> {
         let folder = self.clone();
-        self.blocking_s3(move || folder.copy_part(&request.input))
-            .await
-            .map(S3Response::new)
+        self.blocking_s3(move || folder.copy_part(&request.input)).await.map(S3Response::new)
     }
 
     async fn delete_object(
@@ -226,26 +181,15 @@ impl S3 for Folder {
         request: S3Request<dto::DeleteObjectsInput>,
     ) -> S3Result<S3Response<dto::DeleteObjectsOutput>> {
         let (folder, input) = (self.clone(), request.input);
-        let keys: Vec<String> = input
-            .delete
-            .objects
-            .into_iter()
-            .map(|object| object.key)
-            .collect();
-        let deleted = keys.iter().map(|key| dto::DeletedObject {
-            key: Some(key.clone()),
-            ..Default::default()
-        });
+        let keys: Vec<String> = input.delete.objects.into_iter().map(|object| object.key).collect();
+        let deleted = keys.iter().map(|key| dto::DeletedObject { key: Some(key.clone()), ..Default::default() });
         let deleted = deleted.collect();
         self.blocking_s3(move || {
             let _turn = folder.turn();
             folder.delete(&input.bucket, &keys)
         })
         .await?;
-        Ok(S3Response::new(dto::DeleteObjectsOutput {
-            deleted: Some(deleted),
-            ..Default::default()
-        }))
+        Ok(S3Response::new(dto::DeleteObjectsOutput { deleted: Some(deleted), ..Default::default() }))
     }
 
     async fn abort_multipart_upload(
@@ -253,9 +197,7 @@ impl S3 for Folder {
         request: S3Request<dto::AbortMultipartUploadInput>,
     ) -> S3Result<S3Response<dto::AbortMultipartUploadOutput>> {
         let folder = self.clone();
-        self.blocking_s3(move || folder.abort_upload(&request.input.upload_id))
-            .await
-            .map(S3Response::new)
+        self.blocking_s3(move || folder.abort_upload(&request.input.upload_id)).await.map(S3Response::new)
     }
 }
 
@@ -281,15 +223,9 @@ impl Folder {
         }
         let absent = absent.is_none_or(|it| it.is_any() && found.is_none());
         let unchanged = unchanged.is_none_or(|wanted| {
-            found
-                .as_ref()
-                .is_some_and(|found| wanted.is_any() || wanted.as_etag() == Some(found))
+            found.as_ref().is_some_and(|found| wanted.is_any() || wanted.as_etag() == Some(found))
         });
-        if absent && unchanged {
-            Ok(())
-        } else {
-            Err(s3_error!(PreconditionFailed))
-        }
+        if absent && unchanged { Ok(()) } else { Err(s3_error!(PreconditionFailed)) }
     }
 }
 

@@ -1,8 +1,8 @@
 //! Multipart uploads in a folder.
 //!
-//! An upload is a directory with `upload.json` and a file for each part, `<number>.<etag>`. A part's
-//! `ETag` is random, so two parts that race for one number are told apart, and an upload can only be
-//! completed with the very bytes that its caller was told about.
+//! An upload is a directory with `upload.json` and a file for each part, `<number>.<etag>`. A part's `ETag` is random,
+//! so two parts that race for one number are told apart, and an upload can only be completed with the very bytes that
+//! its caller was told about.
 //!
 //! Unlike an S3, joining the parts consumes them: where it fails, or the process is killed at it, the upload is gone,
 //! and its client begins anew. Nothing was acknowledged as a blob by then.
@@ -35,9 +35,7 @@ pub(super) struct Described {
 
 impl Described {
     pub(super) fn read(directory: &Path) -> io::Result<Self> {
-        Ok(serde_json::from_slice(&fs::read(
-            directory.join(DESCRIBED),
-        )?)?)
+        Ok(serde_json::from_slice(&fs::read(directory.join(DESCRIBED))?)?)
     }
 }
 
@@ -46,11 +44,7 @@ impl Folder {
     pub(super) fn upload(&self, id: &str) -> S3Result<PathBuf> {
         let id = Uuid::parse_str(id).map_err(|_| s3_error!(NoSuchUpload))?;
         let directory = self.state().join("uploads").join(id.to_string());
-        if directory.is_dir() {
-            Ok(directory)
-        } else {
-            Err(s3_error!(NoSuchUpload))
-        }
+        if directory.is_dir() { Ok(directory) } else { Err(s3_error!(NoSuchUpload)) }
     }
 
     pub(super) fn begin_upload(
@@ -61,10 +55,7 @@ impl Folder {
         let id = Uuid::new_v4().to_string();
         let described = Described {
             key: input.key.clone(),
-            attributes: Attributes {
-                content_type: input.content_type,
-                metadata: input.metadata,
-            },
+            attributes: Attributes { content_type: input.content_type, metadata: input.metadata },
         };
         let described = serde_json::to_vec(&described).map_err(|error| internal(error.into()))?;
         // Whoever is killed leaves it whole, or not at all.
@@ -80,32 +71,17 @@ impl Folder {
         })
     }
 
-    pub(super) async fn take_part(
-        &self,
-        input: dto::UploadPartInput,
-    ) -> S3Result<dto::UploadPartOutput> {
+    pub(super) async fn take_part(&self, input: dto::UploadPartInput) -> S3Result<dto::UploadPartOutput> {
         self.upload(&input.upload_id)?;
         let file = self.receive(input.body).await?;
         let tag = Uuid::new_v4().simple().to_string();
         let (folder, kept) = (self.clone(), tag.clone());
-        self.blocking_s3(move || {
-            folder.keep_part(&input.upload_id, input.part_number, &kept, file)
-        })
-        .await?;
-        Ok(dto::UploadPartOutput {
-            e_tag: Some(ETag::Strong(tag)),
-            ..Default::default()
-        })
+        self.blocking_s3(move || folder.keep_part(&input.upload_id, input.part_number, &kept, file)).await?;
+        Ok(dto::UploadPartOutput { e_tag: Some(ETag::Strong(tag)), ..Default::default() })
     }
 
     /// Takes a finished file for a part; an earlier one of the same number is gone then.
-    pub(super) fn keep_part(
-        &self,
-        upload: &str,
-        number: i32,
-        tag: &str,
-        file: NamedTempFile,
-    ) -> S3Result<()> {
+    pub(super) fn keep_part(&self, upload: &str, number: i32, tag: &str, file: NamedTempFile) -> S3Result<()> {
         let _turn = self.turn();
         let directory = self.upload(upload)?;
         let earlier = part_files(&directory).map_err(internal)?;
@@ -126,10 +102,7 @@ impl Folder {
         input: dto::CompleteMultipartUploadInput,
     ) -> S3Result<dto::CompleteMultipartUploadOutput> {
         let path = self.file(&input.bucket, &input.key)?;
-        let listed = input
-            .multipart_upload
-            .and_then(|upload| upload.parts)
-            .unwrap_or_default();
+        let listed = input.multipart_upload.and_then(|upload| upload.parts).unwrap_or_default();
         let aside = self.joining().join(Uuid::new_v4().to_string());
         // Joining takes a while and takes the parts away, so the upload is gone for others from here on.
         let (parts, described) = {
@@ -161,16 +134,13 @@ impl Folder {
         })
     }
 
-    /// Makes one file of the parts. The first one grows, so its bytes are not copied; where the file
-    /// system can share blocks between files, neither are the others'.
+    /// Makes one file of the parts. The first one grows, so its bytes are not copied; where the file system can share
+    /// blocks between files, neither are the others'.
     fn join(&self, parts: &[PathBuf]) -> io::Result<NamedTempFile> {
         let mut whole = NamedTempFile::new_in(self.tmp())?;
         if let [first, rest @ ..] = parts {
             fs::rename(first, whole.path())?;
-            *whole.as_file_mut() = OpenOptions::new()
-                .read(true)
-                .write(true)
-                .open(whole.path())?;
+            *whole.as_file_mut() = OpenOptions::new().read(true).write(true).open(whole.path())?;
             io::Seek::seek(whole.as_file_mut(), io::SeekFrom::End(0))?;
             for part in rest {
                 io::copy(&mut fs::File::open(part)?, whole.as_file_mut())?;
@@ -242,17 +212,11 @@ fn parts(directory: &Path, listed: &[dto::CompletedPart]) -> S3Result<Vec<PathBu
             return Err(s3_error!(InvalidPart));
         }
         let file = directory.join(format!("{number}.{tag}"));
-        let size = fs::metadata(&file)
-            .map_err(|_| s3_error!(InvalidPart))?
-            .len();
+        let size = fs::metadata(&file).map_err(|_| s3_error!(InvalidPart))?.len();
         if size < MIN_PART && index + 1 < listed.len() {
             return Err(s3_error!(EntityTooSmall));
         }
         files.push(file);
     }
-    if files.is_empty() {
-        Err(s3_error!(InvalidPart))
-    } else {
-        Ok(files)
-    }
+    if files.is_empty() { Err(s3_error!(InvalidPart)) } else { Ok(files) }
 }

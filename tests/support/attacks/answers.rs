@@ -20,12 +20,7 @@ pub(crate) async fn connect(addr: SocketAddr, from: Ipv4Addr) -> std::io::Result
 }
 
 /// `count` connections of HTTP/1.1 that ask for `path` and read nothing.
-pub(crate) async fn unread(
-    addr: SocketAddr,
-    from: Ipv4Addr,
-    path: &str,
-    count: usize,
-) -> Vec<TcpStream> {
+pub(crate) async fn unread(addr: SocketAddr, from: Ipv4Addr, path: &str, count: usize) -> Vec<TcpStream> {
     let request = head("GET", path, &[]);
     let mut connections = Vec::with_capacity(count);
     for _ in 0..count {
@@ -37,7 +32,8 @@ pub(crate) async fn unread(
     connections
 }
 
-/// One connection of HTTP/2 that asks for every path on a stream of its own, without a window for any byte of an answer.
+/// One connection of HTTP/2 that asks for every path on a stream of its own, without a window for any byte of an
+/// answer.
 pub(crate) struct Windowless {
     answers: Vec<JoinHandle<Option<hyper::Response<hyper::body::Incoming>>>>,
     connection: JoinHandle<()>,
@@ -59,10 +55,7 @@ impl Windowless {
             tokio::spawn(async move { sender.send_request(request).await.ok() })
         };
         let answers = paths.into_iter().map(ask).collect();
-        Self {
-            answers,
-            connection,
-        }
+        Self { answers, connection }
     }
 
     /// The statuses of the answers, once all have begun; 0 of those that broke before.
@@ -72,8 +65,7 @@ impl Windowless {
             begun.push(answer.await.unwrap());
         }
         self.connection.abort();
-        let status =
-            |it: &Option<hyper::Response<_>>| it.as_ref().map_or(0, |it| it.status().as_u16());
+        let status = |it: &Option<hyper::Response<_>>| it.as_ref().map_or(0, |it| it.status().as_u16());
         begun.iter().map(status).collect()
     }
 }

@@ -14,8 +14,9 @@ pub(crate) async fn login(addr: SocketAddr, from: Ipv4Addr, user: &str, password
 
 /// A guess from each address, all at once; the statuses.
 pub(crate) async fn guess(addr: SocketAddr, from: &[Ipv4Addr], user: &str) -> Vec<u16> {
-    let guesses = from.iter().enumerate().map(|(number, from)| async move {
-        login(addr, *from, user, &format!("guess {number}")).await
-    });
+    let guesses = from
+        .iter()
+        .enumerate()
+        .map(|(number, from)| async move { login(addr, *from, user, &format!("guess {number}")).await });
     join_all(guesses).await
 }

@@ -6,12 +6,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpSocket, TcpStream};
 
 /// `count` connections, from as many addresses as are given, each with `bytes` of a header and no end of it.
-pub(crate) async fn half_sent(
-    addr: SocketAddr,
-    from: &[Ipv4Addr],
-    count: usize,
-    bytes: usize,
-) -> Vec<TcpStream> {
+pub(crate) async fn half_sent(addr: SocketAddr, from: &[Ipv4Addr], count: usize, bytes: usize) -> Vec<TcpStream> {
     let mut header = b"GET /v2/ HTTP/1.1\r\nHost: x\r\nX-Filler: ".to_vec();
     header.resize(bytes, b'a');
     let mut connections = Vec::with_capacity(count);

@@ -29,11 +29,7 @@ pub(crate) fn naming(media_type: &str, seed: u64, count: usize) -> Bytes {
     for index in 0..count {
         let comma = if index == 0 { "" } else { "," };
         let digest = format!("{seed:032x}{index:032x}");
-        write!(
-            text,
-            r#"{comma}{{"mediaType":"{of}","digest":"sha256:{digest}","size":1}}"#
-        )
-        .unwrap();
+        write!(text, r#"{comma}{{"mediaType":"{of}","digest":"sha256:{digest}","size":1}}"#).unwrap();
     }
     text.push_str("]}");
     text.into()

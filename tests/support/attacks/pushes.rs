@@ -15,11 +15,7 @@ async fn connect(addr: SocketAddr, from: Ipv4Addr) -> TcpStream {
 }
 
 /// A request of this method and path for each address, with one byte of a body of unknown length.
-pub(crate) async fn silent(
-    addr: SocketAddr,
-    from: &[Ipv4Addr],
-    (method, path): (&str, &str),
-) -> Vec<TcpStream> {
+pub(crate) async fn silent(addr: SocketAddr, from: &[Ipv4Addr], (method, path): (&str, &str)) -> Vec<TcpStream> {
     let head = format!(
         "{method} {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/vnd.oci.image.manifest.v1+json\r\n\
          Transfer-Encoding: chunked\r\n\r\n1\r\na\r\n"

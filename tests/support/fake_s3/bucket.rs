@@ -29,13 +29,7 @@ pub struct Object {
 
 impl Object {
     pub fn new(bytes: Bytes, headers: Vec<(String, String)>) -> Self {
-        Self {
-            etag: etag(&bytes),
-            bytes,
-            headers,
-            modified: SystemTime::now(),
-            frozen: false,
-        }
+        Self { etag: etag(&bytes), bytes, headers, modified: SystemTime::now(), frozen: false }
     }
 }
 
@@ -97,37 +91,20 @@ impl Asked<'_> {
 
     /// What is stored with an object.
     pub fn stored_headers(&self) -> Vec<(String, String)> {
-        let stored = self.headers.iter().filter(|(name, _)| {
-            *name == "content-type" || name.as_str().starts_with("x-amz-meta-")
-        });
-        stored
-            .map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned()))
-            .collect()
+        let stored =
+            self.headers.iter().filter(|(name, _)| *name == "content-type" || name.as_str().starts_with("x-amz-meta-"));
+        stored.map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned())).collect()
     }
 }
 
 impl Bucket {
-    pub fn answer(
-        &mut self,
-        operation: &str,
-        parts: &Parts,
-        body: &Bytes,
-        rules: &[Rule],
-        now: SystemTime,
-    ) -> Said {
+    pub fn answer(&mut self, operation: &str, parts: &Parts, body: &Bytes, rules: &[Rule], now: SystemTime) -> Said {
         let path = percent_encoding::percent_decode_str(parts.uri.path());
         let path = path.decode_utf8().unwrap();
         let (bucket, key) = path[1..].split_once('/').unwrap_or((&path[1..], ""));
         let query = parts.uri.query().unwrap_or_default();
         let query = url::form_urlencoded::parse(query.as_bytes()).into_owned();
-        let asked = Asked {
-            key: key.to_owned(),
-            query: query.collect(),
-            headers: &parts.headers,
-            body,
-            rules,
-            now,
-        };
+        let asked = Asked { key: key.to_owned(), query: query.collect(), headers: &parts.headers, body, rules, now };
         let writes = matches!(parts.method.as_str(), "PUT" | "POST");
         let said = if bucket != FakeS3::BUCKET {
             xml::error(404, "NoSuchBucket", "The specified bucket does not exist")
@@ -180,11 +157,7 @@ impl Bucket {
         let Some(lag) = lag else { return };
         let now = Instant::now();
         self.before.retain(|_, before| before.until > now);
-        let before = self.before.entry(key.to_owned()).or_insert(Before {
-            object: old,
-            until: now,
-            at_leader: true,
-        });
+        let before = self.before.entry(key.to_owned()).or_insert(Before { object: old, until: now, at_leader: true });
         before.until = now + lag;
         before.at_leader &= asked.is_consistent();
     }
@@ -207,8 +180,7 @@ fn refuse(asked: &Asked<'_>, writes: bool, now: SystemTime) -> Option<Said> {
     let signed = amz_date(signed.or_else(|| asked.header("x-amz-date"))?)?;
     if presigned {
         let life = Duration::from_secs(asked.number("X-Amz-Expires")? as u64);
-        return (now > signed + life)
-            .then(|| xml::error(403, "AccessDenied", "Request has expired"));
+        return (now > signed + life).then(|| xml::error(403, "AccessDenied", "Request has expired"));
     }
     let apart = now.duration_since(signed);
     let apart = apart.unwrap_or_else(|error| error.duration());

@@ -20,9 +20,7 @@ impl Bucket {
         let marker = (asked.query("key-marker"), asked.query("upload-id-marker"));
         let most = asked.number("max-uploads").unwrap_or(1000).min(1000);
         let mut fitting: Vec<_> = self.uploads.iter().collect();
-        fitting.retain(|(id, upload)| {
-            upload.key.starts_with(prefix) && (&upload.key[..], &id[..]) > marker
-        });
+        fitting.retain(|(id, upload)| upload.key.starts_with(prefix) && (&upload.key[..], &id[..]) > marker);
         fitting.sort_by_key(|(id, upload)| (upload.key.clone(), (*id).clone()));
         let mut body = element("IsTruncated", fitting.len() > most);
         fitting.truncate(most);
@@ -31,16 +29,11 @@ impl Bucket {
             body += &element("NextUploadIdMarker", id);
         }
         for (id, upload) in fitting {
-            let fields = [
-                element("Key", &upload.key),
-                element("UploadId", id),
-                element("Initiated", time(upload.begun)),
-            ];
+            let fields =
+                [element("Key", &upload.key), element("UploadId", id), element("Initiated", time(upload.begun))];
             write!(body, "<Upload>{}</Upload>", fields.concat()).unwrap();
         }
-        document(&format!(
-            "<ListMultipartUploadsResult>{body}</ListMultipartUploadsResult>"
-        ))
+        document(&format!("<ListMultipartUploadsResult>{body}</ListMultipartUploadsResult>"))
     }
 
     pub fn create(&mut self, asked: &Asked<'_>) -> Said {
@@ -54,9 +47,7 @@ impl Bucket {
         };
         self.uploads.insert(id.clone(), upload);
         let body = element("Key", &asked.key) + &element("UploadId", id);
-        document(&format!(
-            "<InitiateMultipartUploadResult>{body}</InitiateMultipartUploadResult>"
-        ))
+        document(&format!("<InitiateMultipartUploadResult>{body}</InitiateMultipartUploadResult>"))
     }
 
     pub fn in_upload(&mut self, operation: &str, asked: &Asked<'_>) -> Said {
@@ -78,9 +69,7 @@ impl Bucket {
             "UploadPartCopy" => match copied.unwrap() {
                 Err(said) => said,
                 Ok((_, object)) => {
-                    let text = asked
-                        .header("x-amz-copy-source-range")
-                        .unwrap_or("bytes=0-");
+                    let text = asked.header("x-amz-copy-source-range").unwrap_or("bytes=0-");
                     let Range::Part(start, end) = range_of(text, object.bytes.len()) else {
                         return error(400, "InvalidArgument", "The range is not valid.");
                     };
@@ -108,11 +97,7 @@ impl Bucket {
             let number: u32 = texts(&part, "PartNumber")[0].parse().unwrap();
             let named = texts(&part, "ETag").pop().unwrap_or_default();
             if number <= last {
-                return error(
-                    400,
-                    "InvalidPartOrder",
-                    "The parts are not in ascending order.",
-                );
+                return error(400, "InvalidPartOrder", "The parts are not in ascending order.");
             }
             last = number;
             let taken = upload.parts.get(&number);
@@ -144,9 +129,7 @@ impl Bucket {
         self.completed.push(sizes);
         self.uploads.remove(id);
         self.change(asked, &asked.key, Some(object));
-        document(&format!(
-            "<CompleteMultipartUploadResult>{body}</CompleteMultipartUploadResult>"
-        ))
+        document(&format!("<CompleteMultipartUploadResult>{body}</CompleteMultipartUploadResult>"))
     }
 }
 
@@ -161,11 +144,7 @@ fn list_parts(upload: &Upload, asked: &Asked<'_>) -> Said {
         body += &element("NextPartNumberMarker", number);
     }
     for (number, bytes) in fitting {
-        let fields = [
-            element("PartNumber", number),
-            element("ETag", etag(bytes)),
-            element("Size", bytes.len()),
-        ];
+        let fields = [element("PartNumber", number), element("ETag", etag(bytes)), element("Size", bytes.len())];
         write!(body, "<Part>{}</Part>", fields.concat()).unwrap();
     }
     document(&format!("<ListPartsResult>{body}</ListPartsResult>"))

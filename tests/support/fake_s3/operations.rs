@@ -26,11 +26,7 @@ impl Bucket {
                     return error(507, "XMinioStorageFull", message);
                 }
                 (Rule::FullDisk(status), _) if WRITES.contains(&operation) => {
-                    return error(
-                        *status,
-                        "InternalError",
-                        "We encountered an internal error.",
-                    );
+                    return error(*status, "InternalError", "We encountered an internal error.");
                 }
                 (Rule::NoUploadPartCopy, "UploadPartCopy") | (Rule::NoListParts, "ListParts") => {
                     return not_implemented();
@@ -53,11 +49,9 @@ impl Bucket {
                 let message = "The lifecycle configuration does not exist";
                 error(404, "NoSuchLifecycleConfiguration", message)
             }
-            "UploadPart"
-            | "UploadPartCopy"
-            | "ListParts"
-            | "CompleteMultipartUpload"
-            | "AbortMultipartUpload" => self.in_upload(operation, asked),
+            "UploadPart" | "UploadPartCopy" | "ListParts" | "CompleteMultipartUpload" | "AbortMultipartUpload" => {
+                self.in_upload(operation, asked)
+            }
             _ => not_implemented(),
         }
     }
@@ -90,10 +84,7 @@ impl Bucket {
         }
         let mut headers = about(object);
         let size = object.bytes.len();
-        match asked
-            .header("range")
-            .map_or(Range::Whole, |text| range_of(text, size))
-        {
+        match asked.header("range").map_or(Range::Whole, |text| range_of(text, size)) {
             Range::Whole => (200, headers, object.bytes.clone()),
             Range::Nothing => {
                 let message = "The requested range is not satisfiable";
@@ -129,11 +120,7 @@ impl Bucket {
         let etag = asked.header("if-match")?;
         match there {
             None => Some(no_such_key()),
-            Some(object)
-                if etag != "*" && etag.trim_matches('"') != object.etag.trim_matches('"') =>
-            {
-                Some(unmet())
-            }
+            Some(object) if etag != "*" && etag.trim_matches('"') != object.etag.trim_matches('"') => Some(unmet()),
             Some(_) => None,
         }
     }
@@ -161,8 +148,7 @@ impl Bucket {
         if asked.header("x-amz-metadata-directive") == Some("REPLACE") {
             object.headers = asked.stored_headers();
         }
-        let result =
-            element("ETag", &object.etag) + &element("LastModified", time(object.modified));
+        let result = element("ETag", &object.etag) + &element("LastModified", time(object.modified));
         self.change(asked, &asked.key, Some(object));
         if asked.header("x-tigris-rename") == Some("true") {
             self.change(asked, &from, None);
@@ -195,9 +181,7 @@ impl Bucket {
             delimiter = "";
         }
         let prefix = asked.query("prefix");
-        let after = asked
-            .query("start-after")
-            .max(asked.query("continuation-token"));
+        let after = asked.query("start-after").max(asked.query("continuation-token"));
         let most = asked.number("max-keys").unwrap_or(1000).min(1000);
         // What is listed, by the key, or the prefix, that it stands under.
         let mut listed = BTreeMap::new();
@@ -214,10 +198,7 @@ impl Bucket {
                 continue;
             }
             let entry = if common.is_some() {
-                format!(
-                    "<CommonPrefixes>{}</CommonPrefixes>",
-                    element("Prefix", name)
-                )
+                format!("<CommonPrefixes>{}</CommonPrefixes>", element("Prefix", name))
             } else {
                 let object = self.look(asked, &key);
                 contents(&key, object.unwrap_or_else(|| &self.objects[&key]))
@@ -294,11 +275,7 @@ pub fn range_of(text: &str, size: usize) -> Range {
         (Some(first), Some(last)) if first <= last => (first, size.min(last.saturating_add(1))),
         _ => return Range::Whole,
     };
-    if start < end {
-        Range::Part(start, end)
-    } else {
-        Range::Nothing
-    }
+    if start < end { Range::Part(start, end) } else { Range::Nothing }
 }
 
 fn no_such_key() -> Said {

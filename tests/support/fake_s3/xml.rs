@@ -8,11 +8,7 @@ use super::Said;
 /// An answer that has a body.
 pub fn document(body: &str) -> Said {
     let text = format!("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n{body}");
-    (
-        200,
-        vec![("content-type", "application/xml".into())],
-        text.into(),
-    )
+    (200, vec![("content-type", "application/xml".into())], text.into())
 }
 
 /// An answer that refuses.
@@ -30,10 +26,7 @@ pub fn empty(status: u16, headers: Vec<(&'static str, String)>) -> Said {
     (status, headers, bytes::Bytes::new())
 }
 
-#[expect(
-    clippy::needless_pass_by_value,
-    reason = "numbers and texts are written alike"
-)]
+#[expect(clippy::needless_pass_by_value, reason = "numbers and texts are written alike")]
 pub fn element(name: &str, text: impl ToString) -> String {
     let mut escaped = String::new();
     for c in text.to_string().chars() {

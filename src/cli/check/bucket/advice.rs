@@ -7,18 +7,10 @@ pub(super) fn of(config: &Config, why: &str) -> String {
     let says = |codes: &[&str]| codes.iter().any(|code| why.contains(code));
     if config.storage.driver == Driver::Filesystem {
         let folder = config.storage.filesystem.rootdirectory.display();
-        return if says(&[
-            "No space left",
-            "Read-only file system",
-            "quota",
-            "FolderUnwritable",
-            "takes no writes",
-        ]) {
+        return if says(&["No space left", "Read-only file system", "quota", "FolderUnwritable", "takes no writes"]) {
             format!("make room on the disk of {folder}, or mount it writable")
         } else {
-            format!(
-                "check storage.filesystem.rootdirectory: pounce must be able to write to {folder}"
-            )
+            format!("check storage.filesystem.rootdirectory: pounce must be able to write to {folder}")
         };
     }
     let advice = if says(&["there are no credentials"]) {

@@ -14,17 +14,11 @@ impl Trial<'_> {
              itself pushes is safe, at two requests more for each push",
         );
         let ignored = match self.store.try_conditions(&self.second).await {
-            Ok(Conditions {
-                if_absent: true,
-                if_unchanged: true,
-                ..
-            }) => return report.right(name, "what must not be overwritten stays"),
-            Ok(Conditions {
-                if_absent: true, ..
-            }) => "If-Match",
-            Ok(Conditions {
-                if_unchanged: true, ..
-            }) => "If-None-Match",
+            Ok(Conditions { if_absent: true, if_unchanged: true, .. }) => {
+                return report.right(name, "what must not be overwritten stays");
+            }
+            Ok(Conditions { if_absent: true, .. }) => "If-Match",
+            Ok(Conditions { if_unchanged: true, .. }) => "If-None-Match",
             Ok(_) => "If-None-Match and If-Match",
             Err(error) => return self.failed(report, name, &error, "manifests cannot be stored"),
         };
@@ -66,12 +60,7 @@ impl Trial<'_> {
         match tried.await {
             Ok(None) => {}
             Ok(Some((why, lost))) => report.wrong(name, why, lost),
-            Err(error) => self.failed(
-                report,
-                name,
-                &error,
-                "manifests that have tags cannot be deleted",
-            ),
+            Err(error) => self.failed(report, name, &error, "manifests that have tags cannot be deleted"),
         }
     }
 }

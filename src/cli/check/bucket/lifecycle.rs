@@ -10,10 +10,7 @@ impl Trial<'_> {
         match self.store.lifecycle().await {
             Ok(Lifecycle::Harmless) => report.right(name, "no rule moves objects out of reach"),
             Ok(Lifecycle::Untold(why)) => {
-                report.right(
-                    name,
-                    &format!("not tried: the bucket does not tell ({why})"),
-                );
+                report.right(name, &format!("not tried: the bucket does not tell ({why})"));
             }
             Ok(Lifecycle::Freezes(freezes)) => {
                 for Freeze { rule, class } in freezes {

@@ -64,11 +64,7 @@ impl Trial<'_> {
         let why = causes(error);
         let advice = advice::of(self.config, &why);
         let is_full = matches!(error, StoreError::Full { .. });
-        let advice = if lost.is_empty() || is_full {
-            advice
-        } else {
-            format!("{lost}; {advice}")
-        };
+        let advice = if lost.is_empty() || is_full { advice } else { format!("{lost}; {advice}") };
         report.wrong(what, &why, &advice);
     }
 }

@@ -44,10 +44,7 @@ impl Trial<'_> {
             Err(error) => return self.failed(report, "multipart", &error, LOST),
         }
         let (how, lost) = if self.store.renames() {
-            (
-                "rename",
-                "pushes in chunks fail; set storage.s3.tigris: false",
-            )
+            ("rename", "pushes in chunks fail; set storage.s3.tigris: false")
         } else {
             ("copy", "pushes in chunks fail")
         };
@@ -75,10 +72,7 @@ impl Trial<'_> {
         sent
     }
 
-    async fn send_parts(
-        &self,
-        upload: &Multipart,
-    ) -> Result<(Sent, Result<(), StoreError>), StoreError> {
+    async fn send_parts(&self, upload: &Multipart) -> Result<(Sent, Result<(), StoreError>), StoreError> {
         let large: Bytes = self.bytes.iter().copied().cycle().take(5 << 20).collect();
         let mut parts: Vec<Part> = Vec::new();
         for (number, bytes) in (1..).zip([large, self.bytes.clone()]) {

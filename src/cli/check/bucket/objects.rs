@@ -25,8 +25,7 @@ impl Trial<'_> {
                 true
             }
             Ok(_) => {
-                let advice =
-                    "whatever stands between pounce and the bucket must not change objects";
+                let advice = "whatever stands between pounce and the bucket must not change objects";
                 report.wrong("read", "what came back is not what was written", advice);
                 false
             }
@@ -39,10 +38,7 @@ impl Trial<'_> {
 
     /// Names are listed by a delimiter: those of tags, of repositories, and of uploads.
     pub(super) async fn list(&self, report: &mut Report) {
-        let (name, lost) = (
-            "list",
-            "tags and repositories cannot be listed, nor manifests deleted",
-        );
+        let (name, lost) = ("list", "tags and repositories cannot be listed, nor manifests deleted");
         match self.store.children(Key::Checks, usize::MAX).await {
             Ok(names) if names.contains(&self.first.to_string()) => {
                 report.right(name, "it was found by a listing with a delimiter");

@@ -21,10 +21,7 @@ impl Trial<'_> {
     /// The folder's S3 listens only while pounce serves, so that there is no URL to try before.
     pub(super) async fn presigned(&self, addr: &str, report: &mut Report) {
         if self.store.embedded().is_some() {
-            return report.right(
-                "presigned GET",
-                "not tried: pounce itself serves the folder",
-            );
+            return report.right("presigned GET", "not tried: pounce itself serves the folder");
         }
         let base = Url::parse(&format!("http://{addr}/"));
         let Ok(base) = base.or_else(|_| Url::parse("http://localhost/")) else {
@@ -42,12 +39,7 @@ impl Trial<'_> {
         };
         let cases = [
             ("presigned GET", None, 200, &self.bytes[..]),
-            (
-                "presigned Range",
-                Some(("range", "bytes=16-31")),
-                206,
-                &self.bytes[16..32],
-            ),
+            ("presigned Range", Some(("range", "bytes=16-31")), 206, &self.bytes[16..32]),
         ];
         let (mut date, mut works) = (None, true);
         for (name, header, status, expected) in cases {
@@ -83,8 +75,8 @@ impl Trial<'_> {
         }
     }
 
-    /// Ceph and AWS answer 400 to a request with two signatures or logins. That does not matter to clients that send their login
-    /// to the registry alone.
+    /// Ceph and AWS answer 400 to a request with two signatures or logins. That does not matter to clients that send
+    /// their login to the registry alone.
     async fn with_login(&self, url: &Url, report: &mut Report) {
         let name = "presigned GET with a login";
         let status = match visit(url, Some(LOGIN)).await {
@@ -112,19 +104,14 @@ impl Trial<'_> {
         let (Some(own), Some(there)) = (own, url.host_str()) else {
             return false;
         };
-        let is_below = there
-            .strip_suffix(own)
-            .is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
+        let is_below = there.strip_suffix(own).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
         is_below && self.config.auth.scheme != Scheme::Open
     }
 }
 
 fn clock(there: SystemTime, report: &mut Report) {
     let here = SystemTime::now();
-    let skew = here
-        .duration_since(there)
-        .or_else(|_| there.duration_since(here))
-        .unwrap_or_default();
+    let skew = here.duration_since(there).or_else(|_| there.duration_since(here)).unwrap_or_default();
     let seconds = skew.as_secs();
     if skew > SKEW {
         let why = format!("this machine's clock and the bucket's are {seconds} s apart");
