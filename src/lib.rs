@@ -243,8 +243,8 @@ impl Server {
 /// What clients may do that do not log in, where none can.
 fn say_what_is_open(auth: &config::Auth) {
     let actions = auth.without_login();
-    let listed = config::Action::list(actions);
-    if actions == [config::Action::Pull] {
+    let listed = oci::Action::list(actions);
+    if actions == [oci::Action::Pull] {
         tracing::info!(
             "there is no auth: every client can {listed}, and nothing more; `pounce htpasswd USER` makes users for \
              auth.htpasswd"

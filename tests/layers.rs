@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 /// Each layer with those that it may use. `config` and `telemetry` stand beside all of them.
 const MAY_USE: &[(&str, &[&str])] = &[
     ("oci", &[]),
-    ("telemetry", &["config"]),
-    ("config", &[]),
+    ("telemetry", &["config", "oci"]),
+    ("config", &["oci"]),
     ("store", &["oci", "config", "telemetry"]),
     ("upstream", &["oci", "config", "telemetry"]),
     ("registry", &["oci", "config", "telemetry", "store", "upstream", "shares"]),

@@ -8,8 +8,8 @@ use super::passwords::Passwords;
 use super::rules::Rules;
 use super::tokens::Tokens;
 use super::{AuthError, Challenge, Credentials, Identity, Realm, Refusal, Scope, Verdict, start};
-use crate::config::{Action, Auth, HostNames, Scheme, Secret};
-use crate::oci::RepositoryName;
+use crate::config::{Auth, HostNames, Scheme, Secret};
+use crate::oci::{Action, RepositoryName};
 use crate::telemetry::Metrics;
 
 /// Says who may do what.

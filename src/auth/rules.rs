@@ -4,8 +4,8 @@
 //! repository that holds pushed content, and allows no push. Without actions it forbids, whatever a repository holds:
 //! what it forbids cannot be had by pushing something beside it.
 
-use crate::config::{ANONYMOUS, Action, HostNames, Place, RepositoryPattern, Rule};
-use crate::oci::RepositoryName;
+use crate::config::{ANONYMOUS, HostNames, Place, RepositoryPattern, Rule};
+use crate::oci::{Action, RepositoryName};
 
 /// The rules, in their order.
 #[derive(Clone, Debug)]

@@ -2,8 +2,7 @@
 
 use std::fmt;
 
-use crate::config::Action;
-use crate::oci::RepositoryName;
+use crate::oci::{Action, RepositoryName};
 
 /// What a request needs to be allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -14,9 +14,9 @@ use sha2::{Digest, Sha256};
 
 use super::keys::Keys;
 use super::{AuthError, Refusal};
-use crate::config::{Action, HostNames, SigningAlgorithm, Token};
+use crate::config::{HostNames, SigningAlgorithm, Token};
 use crate::live::Live;
-use crate::oci::RepositoryName;
+use crate::oci::{Action, RepositoryName};
 
 /// How far the clocks of pounce and of the server may be apart, in seconds.
 const SKEW: u64 = 60;

@@ -7,8 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use super::hosts::WebUrl;
 use super::lists;
-use super::rules::{Action, Rule};
+use super::rules::Rule;
 use super::values::Secret;
+use crate::oci::Action;
 
 /// `auth`
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]

@@ -43,7 +43,7 @@ pub use pages::{Catalog, Tags};
 pub use patterns::{RepositoryPattern, UserPattern};
 pub use proxy::{Exec, Fill, OnMiss, Proxy, Remote, Spool};
 pub use remote::RemoteUrl;
-pub use rules::{ANONYMOUS, Action, Rule};
+pub use rules::{ANONYMOUS, Rule};
 pub use storage::{Delete, Driver, Filesystem, Maintenance, ReadOnly, Redirect, S3, Storage, UploadPurging};
 pub use validation::{IndexValidation, ManifestValidation, Platforms, RequiredPlatform, Validation};
 pub use values::Secret;

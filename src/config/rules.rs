@@ -1,13 +1,12 @@
 //! `auth.rules`, and what has to hold of them: a rule that does nothing is a mistake, which would be found out too
 //! late.
 
-use std::str::FromStr;
-
 use serde::{Deserialize, Serialize};
 
 use super::host_names::{HostNames, Place};
 use super::patterns::{RepositoryPattern, UserPattern, is_literal};
 use super::{ConfigError, lists};
+use crate::oci::Action;
 
 /// One of `auth.rules`.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
@@ -24,54 +23,6 @@ pub struct Rule {
     /// What they may do there; without any, nothing.
     #[serde(deserialize_with = "lists::list")]
     pub actions: Vec<Action>,
-}
-
-/// What can be done in a repository, in the words of distribution's tokens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Action {
-    /// Manifests, blobs, tags and referrers can be read.
-    Pull,
-    /// They can be added.
-    Push,
-    /// They can be deleted.
-    Delete,
-}
-
-impl Action {
-    /// All of them.
-    pub const ALL: [Self; 3] = [Self::Pull, Self::Push, Self::Delete];
-
-    /// The word for it.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Pull => "pull",
-            Self::Push => "push",
-            Self::Delete => "delete",
-        }
-    }
-}
-
-impl Action {
-    /// Several of them in a sentence.
-    #[must_use]
-    pub fn list(actions: &[Self]) -> String {
-        let words: Vec<&str> = actions.iter().map(|action| action.as_str()).collect();
-        match words.split_last() {
-            Some((last, [])) => (*last).to_owned(),
-            Some((last, before)) => format!("{} and {last}", before.join(", ")),
-            None => "do nothing".to_owned(),
-        }
-    }
-}
-
-impl FromStr for Action {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Self::ALL.into_iter().find(|action| action.as_str() == text).ok_or("an action is pull, push or delete")
-    }
 }
 
 /// In a rule's users: clients that do not log in. No user can be called that.

@@ -14,8 +14,7 @@ use super::line::Line;
 use super::reached::{self, Reached};
 use super::{Client, Site, bypass, headers, namespace};
 use crate::auth::{Challenge, Credentials, Identity, Realm, Refusal, Scope, Verdict};
-use crate::config::Action;
-use crate::oci::{Error, ErrorCode, RepositoryName};
+use crate::oci::{Action, Error, ErrorCode, RepositoryName};
 
 /// Some clients leave the padding out.
 const BASE64: GeneralPurpose = GeneralPurpose::new(

@@ -16,8 +16,7 @@ use super::budget::{Budget, Reservation, exhausted};
 use super::endpoint::Endpoint;
 use super::observed::{Observed, Observer, Polled};
 use super::{Answer, Client, Site, dispatch};
-use crate::oci::Error;
-use crate::telemetry::Outcome;
+use crate::oci::{Error, Outcome};
 
 /// Bytes of requests that are under way and of blobs that are streamed, in all and for one client: a thousand clients
 /// behind one address can follow a cold blob.
@@ -151,7 +150,7 @@ pub(super) async fn serve(
 fn is_from_elsewhere(site: &Site, answer: &Answer) -> bool {
     match answer.outcome {
         Some(Outcome::Stream) => answer.is_blob && site.registry.embedded().is_none(),
-        Some(Outcome::Pass) => answer.is_blob,
+        Some(Outcome::Bypass) => answer.is_blob,
         _ => false,
     }
 }

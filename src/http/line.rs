@@ -17,8 +17,8 @@ use super::budget::Reservation;
 use super::endpoint::{Endpoint, Subject};
 use super::observed::{Observed, Observer, Polled};
 use super::{Answer, Site, headers};
-use crate::oci::{Error, RepositoryName};
-use crate::telemetry::{Metrics, Outcome, causes};
+use crate::oci::{Error, Outcome, RepositoryName};
+use crate::telemetry::{Metrics, causes};
 
 /// Sent to the client, so that both sides can speak of the same request.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");

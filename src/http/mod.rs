@@ -58,10 +58,10 @@ use url::Url;
 
 use crate::auth::{Access, Identity};
 use crate::config::Debug;
-use crate::oci::{Error, ErrorCode};
+use crate::oci::{Error, ErrorCode, Outcome};
 use crate::registry::{Pusher, Registry};
 use crate::store::Embedded;
-use crate::telemetry::{Metrics, Outcome};
+use crate::telemetry::Metrics;
 
 use budget::Reservation;
 use endpoint::Refused;

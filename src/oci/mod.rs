@@ -3,6 +3,7 @@
 //! Each type can only be built from text that the spec allows, so that code further in never checks a name or a digest
 //! again.
 
+mod action;
 mod descriptor;
 mod digest;
 mod error;
@@ -10,6 +11,7 @@ mod large;
 mod manifest;
 mod media_type;
 mod name;
+mod outcome;
 mod platform;
 mod pushed;
 mod range;
@@ -18,6 +20,7 @@ mod referrer;
 mod shape;
 mod tag;
 
+pub use action::Action;
 pub use descriptor::Descriptor;
 pub use digest::{Algorithm, Digest, DigestError, DigestText, Hasher};
 pub use error::{Error, ErrorCode};
@@ -25,6 +28,7 @@ pub use large::LargeMemory;
 pub use manifest::{Links, MAX_MANIFEST_BYTES, Manifest, ManifestError};
 pub use media_type::{MediaType, MediaTypeError};
 pub use name::{NameError, RepositoryName};
+pub use outcome::Outcome;
 pub use platform::{Platform, PlatformError};
 pub use range::{ByteRange, ChunkRange, RangeRequest, Slice};
 pub use reference::Reference;

@@ -16,9 +16,8 @@ use super::cache::KnownBlob;
 use super::cold::Fetched;
 use super::failure::of_store;
 use super::members::{Known, blob_unknown};
-use crate::oci::{Digest, Error, ErrorCode, RangeRequest, RepositoryName, Slice};
+use crate::oci::{Digest, Error, ErrorCode, Outcome, RangeRequest, RepositoryName, Slice};
 use crate::store::Key;
-use crate::telemetry::Outcome;
 
 /// A request for a blob.
 #[derive(Clone, Debug)]

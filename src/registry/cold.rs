@@ -19,8 +19,7 @@ use super::fill::{Copying, Fill, Flow, Joined, Refusal, TAIL, Wanted};
 use super::members::{Known, blob_unknown};
 use super::pass;
 use crate::config::OnMiss;
-use crate::oci::{Digest, Error, ErrorCode, RangeRequest, RepositoryName};
-use crate::telemetry::Outcome;
+use crate::oci::{Digest, Error, ErrorCode, Outcome, RangeRequest, RepositoryName};
 use crate::upstream::Upstream;
 
 /// What became of a blob that was not in the bucket a moment ago.
@@ -164,7 +163,7 @@ impl Registry {
                 size: Some(part.of),
                 part: Some(part),
                 bytes: source.into_stream(),
-                outcome: Outcome::Pass,
+                outcome: Outcome::Bypass,
             })),
             Err(error) if error.is_outage() => Ok(None),
             Err(error) => Err(of_upstream(error, blob_unknown(&wanted.name, &wanted.digest))),
@@ -195,14 +194,14 @@ impl Registry {
                 size: Some(part.of),
                 part: Some(part),
                 bytes: source.into_stream(),
-                outcome: Outcome::Pass,
+                outcome: Outcome::Bypass,
             });
         }
         let begun = wanted.begin(None, known.announced).await.map_err(refused)?;
         let (size, source) = (begun.size, wanted.go_on(begun));
         let (bytes, outcome) = match Copying::now(self, wanted) {
             Some(copying) => (copying.begin(source, size).bytes, Outcome::Fill),
-            None => (source.into_stream(), Outcome::Pass),
+            None => (source.into_stream(), Outcome::Bypass),
         };
         let metrics = Arc::clone(&self.inner.metrics);
         let mut bytes = pass::verified(bytes, *digest, metrics).peekable();

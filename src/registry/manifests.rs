@@ -13,9 +13,8 @@ use super::cache::{Cache, Matter, Origin, Standing};
 use super::failure::{of_store, of_upstream};
 use super::manifest_writes::is_upstreams;
 use super::{Registry, Staleness};
-use crate::oci::{Descriptor, Digest, Error, ErrorCode, Manifest, MediaType, Reference, RepositoryName};
+use crate::oci::{Descriptor, Digest, Error, ErrorCode, Manifest, MediaType, Outcome, Reference, RepositoryName};
 use crate::store::Key;
-use crate::telemetry::Outcome;
 use crate::upstream::UpstreamError;
 
 /// How many blobs of a manifest are remembered because it names them, and looked for before a client asks: images have

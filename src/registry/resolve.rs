@@ -15,9 +15,8 @@ use super::manifests::manifest_unknown;
 use super::news::{Link, News, UPSTREAM, VERIFIED};
 use super::revalidate::Revalidation;
 use super::{Registry, Served, Staleness};
-use crate::oci::{Digest, Error, MediaType, Reference, RepositoryName, Tag};
+use crate::oci::{Digest, Error, MediaType, Outcome, Reference, RepositoryName, Tag};
 use crate::store::{Key, Object, StoreError};
-use crate::telemetry::Outcome;
 use crate::upstream::{Upstream, UpstreamError};
 
 /// What a tag turned out to mean.

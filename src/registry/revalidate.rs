@@ -17,8 +17,7 @@ use super::manifests::manifest_unknown;
 use super::news::{Link, News};
 use super::resolve::Resolved;
 use super::{Registry, Staleness};
-use crate::oci::{Digest, Error, MediaType, Reference, RepositoryName, Tag};
-use crate::telemetry::Outcome;
+use crate::oci::{Digest, Error, MediaType, Outcome, Reference, RepositoryName, Tag};
 use crate::upstream::{Upstream, UpstreamError};
 
 /// How long a client of a stored tag waits for the upstream.

@@ -3,8 +3,7 @@
 use super::Registry;
 use super::manifests::Served;
 use super::resolve::Resolved;
-use crate::oci::{Error, ErrorCode, MediaType, RepositoryName, Tag};
-use crate::telemetry::Outcome;
+use crate::oci::{Error, ErrorCode, MediaType, Outcome, RepositoryName, Tag};
 
 impl Registry {
     /// What a client gets of a tag: where that is an index, and the client named image manifests and no index, the

@@ -13,8 +13,9 @@ use std::sync::Arc;
 
 use super::{fail, on_runtime};
 use crate::auth::Access;
-use crate::config::{Action, Config, Driver, Environment, Loaded, LogLevel, Origin, Scheme, Secret};
+use crate::config::{Config, Driver, Environment, Loaded, LogLevel, Origin, Scheme, Secret};
 use crate::http::{self, Tls};
+use crate::oci::Action;
 use crate::telemetry;
 
 use report::Report;

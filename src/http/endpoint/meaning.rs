@@ -6,8 +6,7 @@ use uuid::Uuid;
 
 use super::Endpoint;
 use crate::auth::Scope;
-use crate::config::Action;
-use crate::oci::{Digest, Reference, RepositoryName};
+use crate::oci::{Action, Digest, Reference, RepositoryName};
 
 impl Endpoint {
     /// What a request needs; `None` where it is for asking who one is.

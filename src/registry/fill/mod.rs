@@ -35,8 +35,7 @@ use tracing::Instrument;
 
 use super::background::Background;
 use super::{Options, Registry};
-use crate::oci::{Digest, Error, ErrorCode, RepositoryName};
-use crate::telemetry::Outcome;
+use crate::oci::{Digest, Error, ErrorCode, Outcome, RepositoryName};
 use crate::upstream::UpstreamError;
 
 pub(super) use flow::{Flow, TAIL};
@@ -151,7 +150,7 @@ impl Fills {
         if running.fills.len() >= MAX_FILLS {
             let why = Refusal::NoRoom("too many blobs are being fetched".into());
             announcements.phase.send_replace(Phase::Refused(why));
-            return Joined::Fill(fill, Outcome::Pass);
+            return Joined::Fill(fill, Outcome::Bypass);
         }
         self.start(&mut running, registry, wanted, announced, &fill, announcements);
         Joined::Fill(fill, Outcome::Fill)
