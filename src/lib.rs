@@ -119,10 +119,10 @@ impl Server {
         let store_label = format!("{store:?}");
         let secret = options.secret.clone();
         let registry = open(config, store, options, &metrics).await?;
-        let access = Access::open(&config.auth, &secret, registry.host_names(), &metrics)?;
-        let upstreams = registry.upstreams().join(" ");
-        let hosts = registry.hosts().join(" ");
-        registry.sweep_uploads(config.storage.maintenance.uploadpurging.clone());
+        let access = Access::open(&config.auth, &secret, registry.repositories.host_names(), &metrics)?;
+        let upstreams = registry.repositories.upstreams().join(" ");
+        let hosts = registry.repositories.hosts().join(" ");
+        registry.uploads.sweep_periodically(config.storage.maintenance.uploadpurging.clone());
         registry.find_out_conditions();
         let debug = match &http.debug.addr {
             Some(addr) => {
@@ -200,7 +200,7 @@ impl Server {
     /// Greets every upstream in the background, and warns of what is wrong with it. The first request to it then knows
     /// what it demands.
     pub fn greet_upstreams(&self) {
-        self.site.registry.greet_upstreams();
+        self.site.registry.repositories.ping_upstreams();
     }
 
     /// Where it listens.
@@ -228,7 +228,7 @@ impl Server {
         }
         let deadline = async {
             stop.cancelled().await;
-            self.site.registry.stop_beginning();
+            self.site.registry.close();
             Instant::now() + self.grace
         };
         // One after the other: a request that is under way may still begin a fill.
@@ -266,7 +266,7 @@ pub(crate) async fn open(
 ) -> Result<Registry, StartError> {
     let upstreams = Upstreams::new(&config.proxy, metrics)?;
     options.proxied_until = store.last_proxied().await;
-    Ok(Registry::new(store, upstreams, &options, Arc::clone(metrics)))
+    Ok(Registry::new(store, upstreams, &options, metrics))
 }
 
 /// A secret that no other replica has.

@@ -193,7 +193,7 @@ impl Warming {
         // Links are written behind everybody's back.
         self.registry.drain(GRACE).await;
         for (name, reference, digest) in kept {
-            let is_warm = self.registry.is_warm(&name, &reference, digest).await;
+            let is_warm = self.registry.warmer.is_warm(&name, &reference, digest).await;
             if !matches!(is_warm, Ok(true)) {
                 done.failed += 1;
                 let line = format!("{name}: {reference} is not in the bucket");
@@ -222,7 +222,7 @@ impl Warming {
 
     /// Warms one image.
     async fn image(&self, image: &ImageReference, kept: &mut Vec<Kept>) -> Result<Done, Error> {
-        let name = self.registry.referenced(image.name.clone(), image.host.as_deref())?;
+        let name = self.registry.repositories.resolve_reference(image.name.clone(), image.host.as_deref())?;
         let Tree { found, entries } = self.manifests(&name, &image.reference).await?;
         let (mut done, mut known) = (Done::default(), HashSet::new());
         let mut blobs = entries;
@@ -264,7 +264,7 @@ impl Warming {
             let label = || blob.digest().to_string().chars().take(19).collect();
             bar.get_or_init(|| self.progress.bar(label(), blob.size())).at(bytes);
         };
-        let warmed = match self.registry.warm_blob(name, blob, progress).await {
+        let warmed = match self.registry.warmer.blob(name, blob, progress).await {
             Err(error) if error.code() == ErrorCode::BlobUnknown => {
                 let manifest = self.manifest_instead(name, blob).await;
                 manifest.ok_or(error)

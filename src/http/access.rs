@@ -88,7 +88,7 @@ pub(super) fn confirm(site: &Site, request: &Parts, client: &Client, endpoint: &
         return Ok(());
     };
     let depends = site.access.judge(who, scope, None) == Verdict::Depends;
-    if !depends || site.registry.remembered_holding(name) != Some(true) {
+    if !depends || site.registry.holdings.from_memory(name) != Some(true) {
         return Ok(());
     }
     let verdict = site.access.judge(who, scope, Some(true));
@@ -118,7 +118,7 @@ fn require(
 pub(super) fn judge_now(site: &Site, who: &Identity, scope: Scope<'_>) -> Verdict {
     match (site.access.judge(who, scope, None), scope) {
         (Verdict::Depends, Scope::Repository(name, _)) => {
-            let holds_pushed = site.registry.remembered_holding(name);
+            let holds_pushed = site.registry.holdings.from_memory(name);
             site.access.judge(who, scope, holds_pushed)
         }
         (verdict, _) => verdict,
@@ -129,7 +129,7 @@ pub(super) fn judge_now(site: &Site, who: &Identity, scope: Scope<'_>) -> Verdic
 async fn judge(site: &Site, who: &Identity, scope: Scope<'_>) -> Result<Verdict, Error> {
     match (site.access.judge(who, scope, None), scope) {
         (Verdict::Depends, Scope::Repository(name, _)) => {
-            let holds_pushed = site.registry.holds_pushed(name).await?;
+            let holds_pushed = site.registry.holdings.holds_pushed(name).await?;
             Ok(site.access.judge(who, scope, Some(holds_pushed)))
         }
         (verdict, _) => Ok(verdict),

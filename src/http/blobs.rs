@@ -22,12 +22,12 @@ pub(super) fn known(
     digest: &Digest,
 ) -> Option<Answer> {
     if request.method == Method::HEAD {
-        let info = site.registry.known_blob_info(name, digest)?;
+        let info = site.registry.blobs.info_from_memory(name, digest)?;
         return Some(described(request, digest, info));
     }
     let base = base(site, request, client);
     let asked = asked(site, request, client, &base, name, digest);
-    Some(answer(request, digest, site.registry.known_blob(&asked)?))
+    Some(answer(request, digest, site.registry.blobs.open_from_memory(&asked)?))
 }
 
 pub(super) async fn pull(
@@ -38,20 +38,20 @@ pub(super) async fn pull(
     digest: &Digest,
 ) -> Result<Answer, Error> {
     // A client that has the blob already needs no stream from the bucket to be told so.
-    let streams = site.registry.streams_blobs() || !may_redirect(site, client);
+    let streams = site.registry.blobs.streams_all() || !may_redirect(site, client);
     let is_asked_for = !headers::has_it_already(&request.headers, digest);
     if request.method == Method::HEAD || (streams && !is_asked_for) {
-        let info = site.registry.blob_info(name, digest).await?;
+        let info = site.registry.blobs.info(name, digest).await?;
         return Ok(described(request, digest, info));
     }
     let base = base(site, request, client);
     let asked = asked(site, request, client, &base, name, digest);
-    Ok(answer(request, digest, site.registry.blob(asked).await?))
+    Ok(answer(request, digest, site.registry.blobs.open(asked).await?))
 }
 
 /// The URL that the client uses, where others lead it back here.
 fn base<'a>(site: &'a Site, request: &Parts, client: &Client) -> Cow<'a, Url> {
-    let depends = site.registry.urls_depend_on_caller();
+    let depends = site.registry.blobs.urls_depend_on_caller();
     let base = depends.then(|| client.reached.base(site, request));
     base.flatten().map_or(Cow::Borrowed(&site.base), Cow::Owned)
 }
@@ -102,7 +102,7 @@ fn described(request: &Parts, digest: &Digest, info: BlobInfo) -> Answer {
 }
 
 pub(super) async fn delete(site: &Site, name: &RepositoryName, digest: &Digest) -> Result<Answer, Error> {
-    site.registry.delete_blob(name, digest).await?;
+    site.registry.blobs.delete(name, digest).await?;
     Ok(StatusCode::ACCEPTED.into_response().into())
 }
 

@@ -41,7 +41,7 @@ pub(super) fn note(site: &Site, query: Option<&str>, error: &Error) {
     };
     let host = ns.parse::<UpstreamHost>().ok();
     if let Some(host) = &host
-        && site.registry.hosts().contains(&host.as_str())
+        && site.registry.repositories.hosts().contains(&host.as_str())
     {
         // The host is known, and the name is no repository's there.
         return;

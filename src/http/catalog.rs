@@ -22,7 +22,7 @@ pub(super) async fn list(site: &Site, client: &Client, page: &Page) -> Result<An
     let shown = |name: &RepositoryName, holds| site.access.shows(&client.who, name, holds);
     let listed = if site.access.shows_any(&client.who) {
         let last = page.last.as_deref();
-        site.registry.catalog(last, limit, shown).await?
+        site.registry.catalog.list(last, limit, shown).await?
     } else {
         // Nothing is to be seen: the bucket is not walked for it.
         CatalogPage::default()

@@ -12,7 +12,7 @@ pub(super) fn alive() -> Response {
 
 /// `/readyz`: 503 while it drains, or its bucket does not answer.
 pub(super) async fn ready(registry: &Registry) -> Response {
-    match registry.ready().await {
+    match registry.readiness.check().await {
         Ok(()) => alive(),
         Err(why) => unready(why),
     }

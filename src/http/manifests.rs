@@ -25,9 +25,9 @@ pub(super) fn known(site: &Site, request: &Parts, name: &RepositoryName, referen
         return None;
     }
     let served = if request.method == Method::HEAD {
-        site.registry.known_manifest(name, reference)?
+        site.registry.manifests.from_memory(name, reference, false)?
     } else {
-        site.registry.known_pulled_manifest(name, reference)?
+        site.registry.manifests.from_memory(name, reference, true)?
     };
     Some(answer(request, (name, reference), served))
 }
@@ -40,9 +40,9 @@ pub(super) async fn pull(
 ) -> Result<Answer, Error> {
     let accept = headers::accepted(&request.headers);
     let served = if request.method == Method::HEAD {
-        site.registry.manifest(name, reference, &accept).await?
+        site.registry.manifests.pull(name, reference, &accept).await?
     } else {
-        site.registry.pull_manifest(name, reference, &accept).await?
+        site.registry.prefetch.pull(name, reference, &accept).await?
     };
     Ok(answer(request, (name, reference), served))
 }
@@ -98,17 +98,17 @@ pub(super) async fn push(
         let parsed = value.to_str().ok().and_then(|text| text.parse().ok());
         parsed.ok_or_else(|| Error::new(ErrorCode::ManifestInvalid, "the Content-Type is not a media type"))
     });
-    let turn = site.registry.turn_to_push(&client.pusher()).await?;
+    let permit = site.registry.uploads.permit(&client.pusher()).await?;
     let manifest = ManifestRequest {
         name,
         reference,
         tags,
         media_type: media_type.transpose()?,
-        bytes: turn.whole(read(body)).await??,
+        bytes: permit.read_whole(read(body)).await??,
     };
     // The turn is that of whoever holds its bytes.
-    let published = site.registry.push_manifest(manifest).await?;
-    drop(turn);
+    let published = site.registry.manifests.push(manifest).await?;
+    drop(permit);
     let digest = published.digest.to_string();
     let location = format!("{}/v2/{name}/manifests/{digest}", site.prefix);
     let fields = [(header::LOCATION, headers::value(&location)), (headers::CONTENT_DIGEST, headers::value(&digest))];
@@ -126,7 +126,7 @@ pub(super) async fn push(
 }
 
 pub(super) async fn delete(site: &Site, name: &RepositoryName, reference: &Reference) -> Result<Answer, Error> {
-    site.registry.delete_manifest(name, reference).await?;
+    site.registry.manifests.delete(name, reference).await?;
     Ok(StatusCode::ACCEPTED.into_response().into())
 }
 

@@ -15,7 +15,7 @@ pub(super) fn settle(site: &Site, endpoint: &mut Endpoint, query: Option<&str>) 
     // pounce itself, under its own name.
     let ns = ns.filter(|ns| !ns.is_empty() && !is_own(site, ns));
     for name in names(endpoint).into_iter().flatten() {
-        *name = site.registry.repository(name.clone(), ns.as_deref())?;
+        *name = site.registry.repositories.resolve(name.clone(), ns.as_deref())?;
     }
     Ok(())
 }

@@ -14,7 +14,7 @@ pub(super) async fn list(
     artifact_type: Option<&str>,
     last: Option<&Digest>,
 ) -> Result<Answer, Error> {
-    let listing = site.registry.referrers(name, subject, artifact_type, last);
+    let listing = site.registry.referrers.list(name, subject, artifact_type, last);
     let page = listing.await?;
     // Texts and numbers always serialize.
     let body = serde_json::to_vec(&page.list).unwrap_or_default();

@@ -16,7 +16,7 @@ struct List<'a> {
 pub(super) async fn list(site: &Site, name: &RepositoryName, page: &Page) -> Result<Answer, Error> {
     // The rest is behind a Link.
     let limit = page.n.map_or(site.tags_page, |n| n.min(site.tags_page));
-    let listed = site.registry.tags(name, page.last.as_deref(), limit).await?;
+    let listed = site.registry.tags.list(name, page.last.as_deref(), limit).await?;
     let tags: Vec<&str> = listed.tags.iter().map(crate::oci::Tag::as_str).collect();
     let last = tags.last().copied();
     let next = last.filter(|_| listed.more).map(|last| {

@@ -18,7 +18,7 @@ use crate::registry::{ChunkRequest, Mounted, Progress, Pushed, UploadRequest};
 const UPLOAD_ID: HeaderName = HeaderName::from_static("docker-upload-uuid");
 
 pub(super) fn begin(site: &Site, name: &RepositoryName, algorithm: Algorithm) -> Result<Answer, Error> {
-    let progress = site.registry.begin_upload(name, algorithm)?;
+    let progress = site.registry.uploads.begin(name, algorithm)?;
     Ok(going_on(StatusCode::ACCEPTED, site, name, &progress).into())
 }
 
@@ -28,7 +28,7 @@ pub(super) async fn mount(
     digest: &Digest,
     from: Option<&RepositoryName>,
 ) -> Result<Answer, Error> {
-    Ok(match site.registry.mount(name, digest, from).await? {
+    Ok(match site.registry.uploads.mount(name, digest, from).await? {
         Mounted::Stored => stored(site, name, digest).into(),
         Mounted::Begun(progress) => going_on(StatusCode::ACCEPTED, site, name, &progress).into(),
     })
@@ -43,7 +43,7 @@ pub(super) async fn push_blob(
     digest: &Digest,
 ) -> Result<Answer, Error> {
     let chunk = chunk(&request.headers, body, client)?;
-    site.registry.push_blob(name, digest, chunk).await?;
+    site.registry.uploads.push(name, digest, chunk).await?;
     Ok(stored(site, name, digest).into())
 }
 
@@ -55,7 +55,7 @@ pub(super) async fn push_chunk(
     upload: &Upload,
 ) -> Result<Answer, Error> {
     let chunk = chunk(&request.headers, body, client)?;
-    let pushed = site.registry.push_chunk(upload.into(), chunk).await?;
+    let pushed = site.registry.uploads.append(upload.into(), chunk).await?;
     Ok(answer(pushed, site, &upload.name, None))
 }
 
@@ -68,17 +68,17 @@ pub(super) async fn close(
     digest: &Digest,
 ) -> Result<Answer, Error> {
     let chunk = chunk(&request.headers, body, client)?;
-    let closing = site.registry.close_upload(upload.into(), digest, chunk);
+    let closing = site.registry.uploads.finish(upload.into(), digest, chunk);
     Ok(answer(closing.await?, site, &upload.name, Some(digest)))
 }
 
 pub(super) async fn status(site: &Site, upload: &Upload) -> Result<Answer, Error> {
-    let progress = site.registry.upload_status(upload.into()).await?;
+    let progress = site.registry.uploads.status(upload.into()).await?;
     Ok(going_on(StatusCode::NO_CONTENT, site, &upload.name, &progress).into())
 }
 
 pub(super) async fn cancel(site: &Site, upload: &Upload) -> Result<Answer, Error> {
-    site.registry.cancel_upload(upload.into()).await?;
+    site.registry.uploads.abort(upload.into()).await?;
     Ok(StatusCode::NO_CONTENT.into_response().into())
 }
 

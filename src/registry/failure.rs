@@ -1,30 +1,41 @@
-//! From what went wrong below to what the client is told.
+//! From the store's and the upstream's errors to what the client is told.
 
 use std::time::Duration;
+
+use tokio::task::JoinError;
 
 use crate::oci::{Error, ErrorCode};
 use crate::store::StoreError;
 use crate::upstream::UpstreamError;
 
-/// For a client of an upstream that asks for patience without saying how much.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// For a client of an upstream that limits requests without a `Retry-After`.
+const RETRY_AFTER: Duration = Duration::from_secs(10);
 
-/// The bucket failed.
-pub(super) fn of_store(error: StoreError) -> Error {
-    let message = match &error {
-        StoreError::Full { .. } => {
-            "the registry's storage is full, or may not be written to: its operator has to make room"
-        }
-        _ => "the registry's storage is not available, try again later",
-    };
-    Error::new(ErrorCode::Unavailable, message).because(error)
+/// The bucket failed: `UNAVAILABLE`.
+impl From<StoreError> for Error {
+    fn from(error: StoreError) -> Self {
+        let message = match &error {
+            StoreError::Full { .. } => {
+                "the registry's storage is full, or may not be written to: its operator has to make room"
+            }
+            _ => "the registry's storage is not available, try again later",
+        };
+        Self::new(ErrorCode::Unavailable, message).because(error)
+    }
 }
 
-/// The upstream did not give what it was asked for; `unknown` is what to say when it has no such thing.
+/// A task panicked: `UNAVAILABLE`.
+impl From<JoinError> for Error {
+    fn from(error: JoinError) -> Self {
+        Self::new(ErrorCode::Unavailable, "the registry failed, try again later").because(error)
+    }
+}
+
+/// The upstream did not give what it was asked for; `unknown` is the error for content that it does not have.
 ///
-/// An upstream that is away or asks for patience is never taken for one that has nothing. One that refuses an anonymous
-/// pounce is: Docker Hub answers this way for repositories that do not exist. A 404 that is no registry's hides nothing
-/// that is stored (it is an outage), so what is not stored may be told as missing.
+/// An upstream that is away or limits requests is never taken for one that has nothing. One that refuses an anonymous
+/// pounce is, because Docker Hub answers this way for repositories that do not exist. A 404 that no registry sent
+/// hides nothing that is stored, because it counts as an outage there; what is not stored is told as missing.
 pub(super) fn of_upstream(error: UpstreamError, unknown: Error) -> Error {
     match &error {
         UpstreamError::NotFound => unknown,
@@ -34,7 +45,7 @@ pub(super) fn of_upstream(error: UpstreamError, unknown: Error) -> Error {
                 .because(error)
         }
         UpstreamError::TooManyRequests { retry_after } => {
-            let after = retry_after.unwrap_or(PATIENCE);
+            let after = retry_after.unwrap_or(RETRY_AFTER);
             Error::new(ErrorCode::TooManyRequests, "the upstream registry asks for patience, try again later")
                 .retry_after(Some(after))
                 .because(error)

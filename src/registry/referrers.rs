@@ -1,25 +1,25 @@
 //! Listing referrers (end-12): the manifests whose `subject` is a digest.
 //!
 //! Three lists make one: the entries that are written when such a manifest is stored, the tag that clients keep on
-//! registries without the API (`sha256-<hex>`), and what the upstream says, in either way. A descriptor of the first
-//! two is made from the manifest itself.
+//! registries without the API (`sha256-<hex>`), and the upstream's, from its API or its tag. The descriptors of the
+//! first two are made from the manifests themselves.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::cache::Matter;
-use super::failure::of_store;
-use super::list_memory::Taken;
-use super::parallel::a_few;
-use super::tags::in_time;
-use super::{Registry, Staleness};
+use super::cache::Cache;
+use super::flights::{FlightKey, Flights};
+use super::lists::{ListMemory, ListReservation, in_time, referrer_bytes};
+use super::runtime::try_join_bounded;
+use super::staleness::Staleness;
+use super::stored_manifest;
 use crate::oci::{
-    Digest, Error, MAX_MANIFEST_BYTES, Manifest, MediaType, Reference, Referrer, Referrers, RepositoryName, Tag,
+    self, Digest, Error, MAX_MANIFEST_BYTES, Manifest, MediaType, Reference, Referrer, RepositoryName, Tag,
 };
-use crate::store::{Condition, Key, Metadata, StoreError};
-use crate::upstream::UpstreamError;
+use crate::store::{Condition, Key, Metadata, Store, StoreError};
+use crate::upstream::{UpstreamError, Upstreams};
 
 /// How many entries of one list are read at once.
 const PARALLEL: usize = 16;
@@ -38,14 +38,24 @@ const PAGE: usize = 1_000;
 #[derive(Clone, Debug)]
 pub struct ReferrersPage {
     /// The referrers.
-    pub list: Referrers,
+    pub list: oci::Referrers,
     /// What the next page comes after, if there is one.
     pub next: Option<Digest>,
     /// Why those that only the upstream has are missing, where they are.
     pub stale: Option<Staleness>,
 }
 
-impl Registry {
+/// Lists the referrers of digests.
+#[derive(Debug)]
+pub struct Referrers {
+    pub(super) store: Store,
+    pub(super) upstreams: Arc<Upstreams>,
+    pub(super) cache: Arc<Cache>,
+    pub(super) flights: Arc<Flights>,
+    pub(super) memory: Arc<ListMemory>,
+}
+
+impl Referrers {
     /// The referrers of a digest, of one artifact type or of any, after `last`. A digest that nothing refers to has
     /// none, known or not.
     ///
@@ -53,40 +63,39 @@ impl Registry {
     ///
     /// # Errors
     /// `UNAVAILABLE`: the bucket does not answer, or too many long lists are being made.
-    pub async fn referrers(
+    pub async fn list(
         &self,
         name: &RepositoryName,
         subject: &Digest,
         artifact_type: Option<&str>,
         last: Option<&Digest>,
     ) -> Result<ReferrersPage, Error> {
-        let cache = &self.inner.cache;
-        let (all, stale) = if let Some(all) = cache.referrers(name, subject) {
-            all
-        } else {
-            let matter = Matter::Referrers(name.clone(), *subject);
-            let find = Box::pin(self.find_referrers(name, subject));
-            cache.in_turn(matter, find).await?
+        let (all, stale) = match self.cache.lists.referrers(name, subject) {
+            Some(all) => all,
+            None => {
+                let key = FlightKey::Referrers(name.clone(), *subject);
+                self.flights.coalesce(key, Box::pin(self.find(name, subject))).await?
+            }
         };
         let wanted = |referrer: &&Referrer| {
             artifact_type.is_none_or(|wanted| referrer.artifact_type.as_deref() == Some(wanted))
                 && last.is_none_or(|last| referrer.digest > *last)
         };
         let mut matching = all.iter().filter(wanted).peekable();
-        let (mut page, mut room) = (Vec::new(), PAGE_BYTES);
+        let (mut page, mut left) = (Vec::new(), PAGE_BYTES);
         while let Some(referrer) = matching.peek()
             && page.len() < PAGE
-            && (page.is_empty() || weight(referrer) <= room)
+            && (page.is_empty() || referrer_bytes(referrer) <= left)
         {
-            room = room.saturating_sub(weight(referrer));
+            left = left.saturating_sub(referrer_bytes(referrer));
             page.extend(matching.next().cloned());
         }
         let next = page.last().map(|referrer: &Referrer| referrer.digest).filter(|_| matching.peek().is_some());
-        Ok(ReferrersPage { list: Referrers::new(page), next, stale })
+        Ok(ReferrersPage { list: oci::Referrers::new(page), next, stale })
     }
 
     /// Enters a manifest into the list of its subject's referrers.
-    pub(super) async fn write_referrer(&self, name: &RepositoryName, manifest: &Manifest) -> Result<(), StoreError> {
+    pub(super) async fn write(&self, name: &RepositoryName, manifest: &Manifest) -> Result<(), StoreError> {
         let Some((subject, referrer)) = manifest.referrer() else {
             return Ok(());
         };
@@ -94,35 +103,52 @@ impl Registry {
         let bytes = Bytes::from(serde_json::to_vec(&referrer).unwrap_or_default());
         let (media_type, metadata) = (MediaType::OCTET_STREAM, Metadata::new());
         let key = Key::Referrer(name, &subject, &referrer.digest);
-        self.inner.store.put(key, bytes, &media_type, &metadata, Condition::Always).await?;
-        self.forget_referrers(name, &subject).await;
+        self.store.put(key, bytes, &media_type, &metadata, Condition::Always).await?;
+        self.forget(name, &subject).await;
         Ok(())
     }
 
-    async fn find_referrers(
+    /// Takes a manifest from the list of its subject's referrers.
+    pub(super) async fn delete(
+        &self,
+        name: &RepositoryName,
+        subject: &Digest,
+        digest: &Digest,
+    ) -> Result<(), StoreError> {
+        self.store.delete(Key::Referrer(name, subject, digest)).await?;
+        self.forget(name, subject).await;
+        Ok(())
+    }
+
+    /// Forgets a list, under the lock of the lookups that make it, because one that is being made may lack the change.
+    pub(super) async fn forget(&self, name: &RepositoryName, subject: &Digest) {
+        let forget = async { self.cache.lists.forget_referrers(name, subject) };
+        self.flights.exclusive(FlightKey::Referrers(name.clone(), *subject), forget).await;
+    }
+
+    async fn find(
         &self,
         name: &RepositoryName,
         subject: &Digest,
     ) -> Result<(Arc<Vec<Referrer>>, Option<Staleness>), Error> {
-        if let Some(all) = self.inner.cache.referrers(name, subject) {
+        if let Some(all) = self.cache.lists.referrers(name, subject) {
             return Ok(all);
         }
-        let make = |memory| self.make_referrers(name, subject, memory);
-        self.inner.list_memory.make(make).await
+        self.memory.make(|memory| self.make(name, subject, memory)).await
     }
 
-    async fn make_referrers(
+    async fn make(
         &self,
         name: &RepositoryName,
         subject: &Digest,
-        memory: Arc<Taken>,
+        memory: Arc<ListReservation>,
     ) -> Result<(Arc<Vec<Referrer>>, Option<Staleness>), Error> {
         let (stored, tagged, upstream) = tokio::join!(
             self.entered(name, subject, &memory),
             self.tagged(name, subject, &memory),
-            in_time(self.upstream_referrers(name, subject, &memory))
+            in_time(self.of_upstream(name, subject, &memory))
         );
-        memory.was_enough()?;
+        memory.check()?;
         let (upstream, stale) = match upstream {
             Ok(upstream) => (upstream, None),
             Err(error) => {
@@ -134,30 +160,33 @@ impl Registry {
             }
         };
         // The first of the three that has a digest describes it.
-        let (mut all, mut room) = (BTreeMap::new(), MAX_BYTES);
+        let (mut all, mut left) = (BTreeMap::new(), MAX_BYTES);
         for referrer in stored?.into_iter().chain(tagged?).chain(upstream) {
-            if all.len() >= MAX_REFERRERS || weight(&referrer) > room {
+            if all.len() >= MAX_REFERRERS || referrer_bytes(&referrer) > left {
                 tracing::warn!(repository = %name, %subject, "there are more referrers than are listed");
                 break;
             }
-            room -= weight(&referrer);
+            left -= referrer_bytes(&referrer);
             all.entry(referrer.digest).or_insert(referrer);
         }
         let all: Arc<Vec<Referrer>> = Arc::new(all.into_values().collect());
-        let cache = &self.inner.cache;
-        cache.keep_referrers(name, subject, (Arc::clone(&all), stale));
+        self.cache.lists.keep_referrers(name, subject, (Arc::clone(&all), stale));
         Ok((all, stale))
     }
 
     /// The entries of manifests that were stored with their subject.
-    async fn entered(&self, name: &RepositoryName, subject: &Digest, memory: &Taken) -> Result<Vec<Referrer>, Error> {
-        let store = &self.inner.store;
+    async fn entered(
+        &self,
+        name: &RepositoryName,
+        subject: &Digest,
+        memory: &ListReservation,
+    ) -> Result<Vec<Referrer>, Error> {
+        let store = &self.store;
         let mut found = Vec::new();
         let mut last: Option<String> = None;
         while found.len() < MAX_REFERRERS {
             let directory = Key::Referrers(name, subject);
-            let listed = store.objects(directory, last.as_deref(), 1000).await;
-            let (listed, more) = listed.map_err(of_store)?;
+            let (listed, more) = store.objects(directory, last.as_deref(), 1000).await?;
             last = listed.last().map(|object| object.path.clone());
             // algorithm/hex/descriptor
             let entries = listed.iter().filter_map(|object| {
@@ -167,8 +196,8 @@ impl Registry {
             });
             let entries: Vec<_> = entries.collect();
             let read = |(digest, size)| self.entry(name, subject, digest, size);
-            let has_room = read_some(&mut found, &entries, memory, read).await?;
-            if !has_room || !more || last.is_none() {
+            let has_memory = read_some(&mut found, &entries, memory, read).await?;
+            if !has_memory || !more || last.is_none() {
                 break;
             }
         }
@@ -176,17 +205,19 @@ impl Registry {
     }
 
     /// Those that clients listed under a tag, as far as they are stored and refer to the subject.
-    async fn tagged(&self, name: &RepositoryName, subject: &Digest, memory: &Taken) -> Result<Vec<Referrer>, Error> {
-        let store = &self.inner.store;
-        let link = store.get(Key::Tag(name, &schema_tag(subject))).await;
-        let Some(link) = link.map_err(of_store)? else {
+    async fn tagged(
+        &self,
+        name: &RepositoryName,
+        subject: &Digest,
+        memory: &ListReservation,
+    ) -> Result<Vec<Referrer>, Error> {
+        let store = &self.store;
+        let link = store.get(Key::Tag(name, &schema_tag(subject))).await?;
+        let Some(index) = link.and_then(|link| link.digest()) else {
             return Ok(Vec::new());
         };
-        let Some(index) = link.digest() else {
-            return Ok(Vec::new());
-        };
-        let index = self.stored_manifest(name, index).await?;
-        let listed = index.and_then(|index| Referrers::read(index.bytes()));
+        let index = stored_manifest::read(store, name, index).await?;
+        let listed = index.and_then(|(index, _)| oci::Referrers::read(index.bytes()));
         let listed = listed.map(|index| index.manifests).unwrap_or_default();
         let digests = listed.iter().take(MAX_REFERRERS).map(|it| it.digest);
         // An index may name one several times.
@@ -206,31 +237,30 @@ impl Registry {
     ) -> Result<Option<Referrer>, Error> {
         let key = Key::Referrer(name, subject, &digest);
         let size = usize::try_from(size.min(MAX_ENTRY)).unwrap_or(usize::MAX);
-        let _reads = self.inner.list_memory.read(size).await;
-        let object = self.inner.store.get_up_to(key, MAX_ENTRY).await;
-        let object = object.map_err(of_store)?;
+        let _memory = self.memory.reserve_entry(size).await;
+        let object = self.store.get_up_to(key, MAX_ENTRY).await?;
         Ok(object.and_then(|object| serde_json::from_slice(&object.bytes).ok()))
     }
 
     async fn listed(&self, name: &RepositoryName, subject: &Digest, digest: Digest) -> Result<Option<Referrer>, Error> {
-        let _reads = self.inner.list_memory.read(MAX_MANIFEST_BYTES).await;
-        let manifest = self.stored_manifest(name, digest).await?;
-        let found = manifest.and_then(|manifest| manifest.referrer());
+        let _memory = self.memory.reserve_entry(MAX_MANIFEST_BYTES).await;
+        let manifest = stored_manifest::read(&self.store, name, digest).await?;
+        let found = manifest.and_then(|(manifest, _)| manifest.referrer());
         Ok(found.filter(|(of, _)| of == subject).map(|(_, it)| it))
     }
 
-    /// What the upstream lists.
-    async fn upstream_referrers(
+    /// The upstream's list.
+    async fn of_upstream(
         &self,
         name: &RepositoryName,
         subject: &Digest,
-        memory: &Taken,
+        memory: &ListReservation,
     ) -> Result<Vec<Referrer>, UpstreamError> {
-        let Some(upstream) = self.upstream(name) else {
+        let Some(upstream) = self.upstreams.of(name) else {
             return Ok(Vec::new());
         };
         // Many registries have no such list.
-        let take = |bytes| memory.take(bytes);
+        let take = |bytes| memory.reserve(bytes);
         match upstream.referrers(name, subject, &take).await {
             Err(UpstreamError::NotFound) => {}
             other => return other,
@@ -239,7 +269,7 @@ impl Registry {
         match upstream.get_manifest(name, &tag, &[]).await {
             Ok(index) if !take(index.bytes.len()) => Ok(Vec::new()),
             Ok(index) => {
-                let index = Referrers::read(&index.bytes);
+                let index = oci::Referrers::read(&index.bytes);
                 Ok(index.map(|index| index.manifests).unwrap_or_default())
             }
             Err(UpstreamError::NotFound | UpstreamError::Unrecognized(_)) => Ok(Vec::new()),
@@ -248,11 +278,11 @@ impl Registry {
     }
 }
 
-/// Reads descriptors, a few at once, until they are too many bytes; whether there is room for more.
+/// Reads descriptors, a few at once, until they are too many bytes. Returns whether there is memory for more.
 async fn read_some<T: Copy, F>(
     found: &mut Vec<Referrer>,
     entries: &[T],
-    memory: &Taken,
+    memory: &ListReservation,
     read: impl Fn(T) -> F,
 ) -> Result<bool, Error>
 where
@@ -260,13 +290,13 @@ where
 {
     for some in entries.chunks(PARALLEL) {
         let some = some.iter().map(|entry| read(*entry)).collect();
-        let some = a_few(PARALLEL, some).await?;
+        let some = try_join_bounded(PARALLEL, some).await?;
         let some: Vec<Referrer> = some.into_iter().flatten().collect();
-        if !memory.take(some.iter().map(weight).sum()) {
+        if !memory.reserve(some.iter().map(referrer_bytes).sum()) {
             return Ok(false);
         }
         found.extend(some);
-        if found.iter().map(weight).sum::<usize>() > MAX_BYTES {
+        if found.iter().map(referrer_bytes).sum::<usize>() > MAX_BYTES {
             return Ok(false);
         }
     }
@@ -279,10 +309,4 @@ fn schema_tag(subject: &Digest) -> Tag {
     let text = format!("{}-{}", subject.algorithm().as_str(), &hex[..64]);
     // An algorithm's name and hex are characters of a tag.
     text.parse().unwrap_or_else(|_| unreachable!("{text} is a tag"))
-}
-
-/// Roughly what a descriptor adds to an index, in bytes.
-pub(super) fn weight(referrer: &Referrer) -> usize {
-    let annotations = referrer.annotations.as_ref();
-    annotations.map_or(0, |raw| raw.get().len()) + referrer.artifact_type.as_ref().map_or(0, String::len) + 256
 }

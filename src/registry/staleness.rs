@@ -1,8 +1,8 @@
-//! What is served without the upstream's word on it, and why.
+//! Why content is served although the upstream did not confirm it.
 
 use crate::upstream::UpstreamError;
 
-/// Why a stored tag is served without the upstream's word on it.
+/// Why a stored tag or list is served although the upstream did not confirm it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Staleness {
     /// The upstream cannot be reached, fails, or limits the rate of requests.
@@ -14,7 +14,7 @@ pub enum Staleness {
 }
 
 impl Staleness {
-    /// What follows from a failed comparison; `None` where the upstream told: that the tag is gone.
+    /// What follows from a failed comparison; `None` where the upstream said that the content is gone.
     ///
     /// A refusal says nothing about the tag, not even to an anonymous pounce, which Docker Hub refuses when a
     /// repository became private or vanished: the content was public when it was stored, and is served by its digest in

@@ -1,11 +1,15 @@
-//! Making things warm before somebody asks for them.
+//! Copies manifests and blobs into the bucket before clients ask for them (`pounce warm`).
 
-use super::Registry;
-use super::cold::{Begun, wanted};
-use super::failure::of_store;
-use super::members::{Known, blob_unknown};
+use std::sync::Arc;
+
+use super::fill::{ColdBlob, Fills, UpstreamBlob};
+use super::links::{BlobStatus, Links};
+use super::manifests::Manifests;
+use super::presence::blob_unknown;
+use super::revisions::Revisions;
 use crate::oci::{Descriptor, Digest, Error, Manifest, Reference, RepositoryName};
-use crate::store::Key;
+use crate::store::{Key, Store};
+use crate::upstream::Upstreams;
 
 /// What was done for a blob.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,33 +27,33 @@ pub struct WarmManifest {
     pub manifest: Manifest,
     /// The bucket has had it, under this reference.
     pub already: bool,
-    /// The upstream could not be asked whether the tag still means this.
+    /// The upstream could not be asked whether the tag still names this.
     pub stale: bool,
 }
 
-impl Registry {
-    /// The repository that a reference to an image means: its `host`, if it names one, and its `name`. As in clients'
-    /// references, official images of Docker Hub need not say `library/`.
-    ///
-    /// # Errors
-    /// `NAME_UNKNOWN`: no upstream is configured for the host.
-    pub fn referenced(&self, name: RepositoryName, host: Option<&str>) -> Result<RepositoryName, Error> {
-        let name = self.repository(name, host)?;
-        let upstream = self.upstream(&name);
-        Ok(upstream.map_or(name.clone(), |upstream| upstream.full_name(&name)))
-    }
+/// Copies content into the bucket.
+#[derive(Debug)]
+pub struct Warmer {
+    pub(super) store: Store,
+    pub(super) upstreams: Arc<Upstreams>,
+    pub(super) manifests: Arc<Manifests>,
+    pub(super) revisions: Arc<Revisions>,
+    pub(super) links: Arc<Links>,
+    pub(super) fills: Arc<Fills>,
+}
 
-    /// Fetches a manifest and stores it. A tag's link may follow later; [`is_warm`](Self::is_warm) tells when it is
+impl Warmer {
+    /// Fetches a manifest and stores it. A tag's link may follow later; [`is_warm`](Self::is_warm) says when it is
     /// there.
     ///
     /// # Errors
-    /// As [`manifest`](Self::manifest); and `UNAVAILABLE` if the bucket does not take it.
-    pub async fn warm_manifest(&self, name: &RepositoryName, reference: &Reference) -> Result<WarmManifest, Error> {
-        let served = self.manifest(name, reference, &[]).await?;
+    /// As [`Manifests::pull`]; and `UNAVAILABLE` if the bucket does not take it.
+    pub async fn manifest(&self, name: &RepositoryName, reference: &Reference) -> Result<WarmManifest, Error> {
+        let served = self.manifests.pull(name, reference, &[]).await?;
         let manifest = served.manifest;
         let already = self.is_warm(name, reference, manifest.digest()).await?;
         if !already {
-            self.write_manifest(name, &manifest).await.map_err(of_store)?;
+            self.revisions.write(name, &manifest).await?;
         }
         Ok(WarmManifest { manifest, already, stale: served.stale.is_some() })
     }
@@ -59,7 +63,7 @@ impl Registry {
     /// # Errors
     /// `UNAVAILABLE`: the bucket does not answer.
     pub async fn is_warm(&self, name: &RepositoryName, reference: &Reference, digest: Digest) -> Result<bool, Error> {
-        let store = &self.inner.store;
+        let store = &self.store;
         let tagged = async {
             match reference {
                 Reference::Digest(_) => Ok(true),
@@ -70,50 +74,46 @@ impl Registry {
             }
         };
         let (tagged, link, blob) =
-            tokio::try_join!(tagged, store.head(Key::Revision(name, &digest)), store.head(Key::Blob(&digest)))
-                .map_err(of_store)?;
+            tokio::try_join!(tagged, store.head(Key::Revision(name, &digest)), store.head(Key::Blob(&digest)))?;
         Ok(tagged && link.is_some() && blob.is_some())
     }
 
-    /// Copies a blob into the bucket unless it is there, and tells `progress` how many bytes are here. Returns when the
+    /// Copies a blob into the bucket unless it is there, and tells `progress` how many bytes came. Returns when the
     /// bucket has it.
     ///
     /// # Errors
-    /// As [`blob`](Self::blob); `UNAVAILABLE` too if it could not be stored.
-    pub async fn warm_blob(
+    /// As [`Blobs::open`](super::blobs::Blobs::open); `UNAVAILABLE` too if it could not be stored.
+    pub async fn blob(
         &self,
         name: &RepositoryName,
         blob: &Descriptor,
         progress: impl Fn(u64),
     ) -> Result<Warmed, Error> {
         let digest = blob.digest();
-        let known = self.known(name, digest).await?;
-        if let Some(size) = known.stored {
-            self.require_member(name, digest, known, size).await?;
+        let status = self.links.status(name, digest).await?;
+        if let Some(size) = status.stored {
+            self.links.require(name, digest, status, size).await?;
             return Ok(Warmed::Already);
         }
-        let Some(upstream) = self.upstream(name) else {
+        let Some(upstream) = self.upstreams.of(name) else {
             return Err(blob_unknown(name, digest));
         };
-        let known = Known { announced: Some(blob.size()), ..known };
-        let wanted = wanted(upstream, name, digest);
-        match self.join(&wanted, known).await? {
-            Begun::Stored(size) => {
-                self.require_member(name, digest, known, size).await?;
+        let status = BlobStatus { announced: Some(blob.size()), ..status };
+        let blob = UpstreamBlob::new(upstream, name, digest);
+        match self.fills.open(&blob, status).await? {
+            ColdBlob::Stored(size) => {
+                self.links.require(name, digest, status, size).await?;
                 Ok(Warmed::Already)
             }
-            Begun::Flow(flow, fill, _) => {
+            ColdBlob::Spooled { spooled, fill, .. } => {
                 let mut bytes = 0;
-                while let Some(more) = flow.beyond(bytes).await {
+                while let Some(more) = spooled.beyond(bytes).await {
                     bytes = more;
                     progress(bytes);
                 }
                 fill.stored().await.map(Warmed::Copied)
             }
-            Begun::NoRoom(why) => {
-                let copied = self.copy_without_spool(&wanted, &why, progress).await;
-                copied.map(Warmed::Copied)
-            }
+            ColdBlob::NoRoom(why) => self.fills.copy_unspooled(&blob, &why, progress).await.map(Warmed::Copied),
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::oci::{Digest, RepositoryName, Slice};
 use crate::telemetry::UpstreamCall;
 
 /// A blob or a part of it as it comes, not verified.
-pub struct UpstreamBlob {
+pub struct BlobResponse {
     /// The size of the whole blob in bytes, as announced.
     pub size: Option<u64>,
     /// The part that comes; `None` is the whole.
@@ -37,7 +37,7 @@ impl Upstream {
         name: &RepositoryName,
         digest: &Digest,
         part: Option<Slice>,
-    ) -> Result<UpstreamBlob, UpstreamError> {
+    ) -> Result<BlobResponse, UpstreamError> {
         let path = format!("blobs/{digest}");
         let mut ask = self.ask(UpstreamCall::GetBlob, Method::GET, name, &path)?;
         if let Some(part) = part {
@@ -67,7 +67,7 @@ impl Upstream {
             let piece = within(stall, next).await?;
             Ok(piece.map(|piece| (piece, pieces)))
         });
-        Ok(UpstreamBlob { size, part, is_html, bytes: bytes.boxed() })
+        Ok(BlobResponse { size, part, is_html, bytes: bytes.boxed() })
     }
 
     /// A blob's size, of an upstream that answers no HEAD for it. What comes of the blob is dropped.

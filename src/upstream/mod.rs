@@ -28,7 +28,7 @@ mod visit;
 #[cfg(feature = "internals")]
 pub(crate) use challenge::fuzz as fuzz_challenge;
 
-pub use blob::UpstreamBlob;
+pub use blob::BlobResponse;
 pub use choice::Upstreams;
 pub use client::{ManifestHead, Upstream, UpstreamManifest};
 pub use error::UpstreamError;

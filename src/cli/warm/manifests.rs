@@ -32,7 +32,7 @@ impl Warming {
         let mut known = HashSet::new();
         let mut next = vec![(reference.clone(), 0, None)];
         while let Some((reference, depth, entry)) = next.pop() {
-            let warm = match self.registry.warm_manifest(name, &reference).await {
+            let warm = match self.registry.warmer.manifest(name, &reference).await {
                 Ok(warm) => warm,
                 Err(error) => match entry {
                     Some(entry) if self.is_blob_instead(name, &entry, &error).await => {
@@ -61,13 +61,13 @@ impl Warming {
 
     /// Whether what an index calls a manifest, and is none, is a blob.
     async fn is_blob_instead(&self, name: &RepositoryName, entry: &Descriptor, error: &Error) -> bool {
-        error.code() == ErrorCode::ManifestUnknown && self.registry.blob_info(name, entry.digest()).await.is_ok()
+        error.code() == ErrorCode::ManifestUnknown && self.registry.blobs.info(name, entry.digest()).await.is_ok()
     }
 
     /// What is named as a blob, and is none, may be a manifest of a type that is not known.
     pub(super) async fn manifest_instead(&self, name: &RepositoryName, blob: &Descriptor) -> Option<Warmed> {
         let reference = Reference::Digest(*blob.digest());
-        let warm = self.registry.warm_manifest(name, &reference).await.ok()?;
+        let warm = self.registry.warmer.manifest(name, &reference).await.ok()?;
         Some(if warm.already { Warmed::Already } else { Warmed::Copied(blob.size()) })
     }
 

@@ -1,6 +1,6 @@
-//! What is known of blobs: whether the bucket has them, whose they are, and URLs for them.
+//! BlobCache: whether the bucket has them, which repositories they belong to, and presigned URLs for them.
 //!
-//! All of it is one entry for each digest. So a redirect takes one look, and 100,000 blobs take 60 MiB (`make bench`);
+//! All of it is one entry for each digest. So a redirect takes one lookup, and 100,000 blobs take 60 MiB (`make bench`),
 //! most of which is the cache's own, for each entry.
 
 use std::collections::HashSet;
@@ -11,11 +11,11 @@ use std::time::{Duration, Instant};
 use moka::sync::Cache as Moka;
 use smallvec::SmallVec;
 
-use super::{Cache, PRESENT_LIFE};
+use super::bounds::PRESENT_LIFE;
 use crate::oci::{Descriptor, Digest, RepositoryName};
 use crate::store::{Presigned, Stored};
 
-/// Blobs of which something is known; an entry is some 600 bytes, most of them the cache's own.
+/// BlobCache of which something is known; an entry is some 600 bytes, most of them the cache's own.
 const BLOBS: u64 = 250_000;
 /// Repositories in which a blob is known to be. Base layers may be in more; those that asked last are kept.
 const MEMBERS: usize = 64;
@@ -26,7 +26,7 @@ const URLS: usize = 8;
 
 /// What is known of a blob in a repository.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::registry) struct Member {
+pub(in crate::registry) struct Membership {
     /// In bytes.
     pub(in crate::registry) size: u64,
     pub(in crate::registry) standing: Standing,
@@ -43,7 +43,7 @@ pub(in crate::registry) enum Standing {
     Linked,
 }
 
-impl Member {
+impl Membership {
     pub(in crate::registry) fn is_owned(&self) -> bool {
         self.standing >= Standing::Owned
     }
@@ -55,7 +55,7 @@ impl Member {
 
 /// The cache of blobs.
 #[derive(Debug)]
-pub(super) struct Blobs {
+pub(in crate::registry) struct BlobCache {
     /// What nobody asks for is forgotten. (With a time to live, an entry would have a place in another list besides: 64
     /// bytes.)
     entries: Moka<Key, Arc<Mutex<Facts>>>,
@@ -104,19 +104,19 @@ struct Url {
 #[derive(Clone, Copy, Debug)]
 struct Size(NonZeroU64);
 
-/// A [`Member`] in 8 bytes: its size, and in the lowest two bits its standing.
+/// A [`Membership`] in 8 bytes: its size, and in the lowest two bits its standing.
 #[derive(Clone, Copy, Debug)]
 struct Packed(u64);
 
 /// What a blob request comes to, if nobody has to be asked.
-pub(in crate::registry) struct KnownBlob {
+pub(in crate::registry) struct CachedBlob {
     /// Its size in the bucket.
     pub(in crate::registry) size: u64,
     /// Where it can be fetched, if there is a URL with enough life left, and every region of the bucket has it.
     pub(in crate::registry) url: Option<Presigned>,
 }
 
-impl Blobs {
+impl BlobCache {
     pub(super) fn new(url_life: Duration, min_age: Duration) -> Self {
         Self {
             entries: Moka::builder().max_capacity(BLOBS).time_to_idle(PRESENT_LIFE).build(),
@@ -207,12 +207,12 @@ impl Size {
 
 impl Packed {
     /// Sizes are those of manifests; no object comes near 4 EiB.
-    fn new(Member { size, standing }: Member) -> Self {
+    fn new(Membership { size, standing }: Membership) -> Self {
         Self(size.min(u64::MAX >> 2) << 2 | standing as u64)
     }
 
-    fn member(self) -> Member {
-        Member {
+    fn member(self) -> Membership {
+        Membership {
             size: self.0 >> 2,
             standing: match self.0 & 3 {
                 0 => Standing::Named,
@@ -236,13 +236,13 @@ impl Facts {
         now < self.young_until
     }
 
-    fn member(&self, name: &RepositoryName) -> Option<Member> {
+    fn member(&self, name: &RepositoryName) -> Option<Membership> {
         let mut members = self.members.iter();
         let (_, packed) = members.find(|(known, _)| known == name)?;
         Some(packed.member())
     }
 
-    fn keep_member(&mut self, name: RepositoryName, member: Member) {
+    fn keep_member(&mut self, name: RepositoryName, member: Membership) {
         self.members.retain(|(known, _)| *known != name);
         push(&mut self.members, MEMBERS, (name, Packed::new(member)));
     }
@@ -254,46 +254,46 @@ impl Facts {
     }
 }
 
-impl Cache {
+impl BlobCache {
     /// A blob that is the repository's, has its link, and is in the bucket: all that it takes, at one look.
-    pub(in crate::registry) fn blob(
+    pub(in crate::registry) fn get(
         &self,
         name: &RepositoryName,
         digest: &Digest,
         base: Option<&str>,
-    ) -> Option<KnownBlob> {
-        self.blobs.read(digest, |facts, now| {
+    ) -> Option<CachedBlob> {
+        self.read(digest, |facts, now| {
             let size = facts.present?.bytes();
             // One without a link is about to get one.
-            facts.member(name).filter(Member::is_linked)?;
+            facts.member(name).filter(Membership::is_linked)?;
             let url = facts.url(base, now).filter(|_| !facts.is_young(now));
-            Some(KnownBlob { size, url })
+            Some(CachedBlob { size, url })
         })
     }
 
     /// What is known of a blob in a repository, whether or not the bucket has it.
-    pub(in crate::registry) fn member(&self, name: &RepositoryName, digest: &Digest) -> Option<Member> {
-        self.blobs.read(digest, |facts, _| facts.member(name))
+    pub(in crate::registry) fn membership(&self, name: &RepositoryName, digest: &Digest) -> Option<Membership> {
+        self.read(digest, |facts, _| facts.member(name))
     }
 
-    pub(in crate::registry) fn keep_member(&self, name: &RepositoryName, digest: Digest, member: Member) {
-        let name = self.blobs.name(name);
-        self.blobs.write(&digest, |facts| facts.keep_member(name, member));
+    pub(in crate::registry) fn keep_membership(&self, name: &RepositoryName, digest: Digest, member: Membership) {
+        let name = self.name(name);
+        self.write(&digest, |facts| facts.keep_member(name, member));
     }
 
     /// Remembers that a manifest of the repository names a blob, which has at least this standing.
-    pub(super) fn keep_named(&self, name: &RepositoryName, blob: &Descriptor, standing: Standing) {
-        let name = self.blobs.name(name);
-        self.blobs.write(blob.digest(), |facts| {
+    pub(in crate::registry) fn keep_named(&self, name: &RepositoryName, blob: &Descriptor, standing: Standing) {
+        let name = self.name(name);
+        self.write(blob.digest(), |facts| {
             let known = facts.member(&name).map(|member| member.standing);
             let standing = known.map_or(standing, |known| known.max(standing));
             let size = blob.size();
-            facts.keep_member(name, Member { size, standing });
+            facts.keep_member(name, Membership { size, standing });
         });
     }
 
-    pub(in crate::registry) fn forget_member(&self, name: &RepositoryName, digest: &Digest) {
-        self.blobs.read(digest, |facts, _| {
+    pub(in crate::registry) fn forget_membership(&self, name: &RepositoryName, digest: &Digest) {
+        self.read(digest, |facts, _| {
             facts.members.retain(|(known, _)| known != name);
             Some(())
         });
@@ -301,20 +301,20 @@ impl Cache {
 
     /// The size of a blob that is known to be in the bucket.
     pub(in crate::registry) fn present(&self, digest: &Digest) -> Option<u64> {
-        self.blobs.read(digest, |facts, _| facts.present.map(Size::bytes))
+        self.read(digest, |facts, _| facts.present.map(Size::bytes))
     }
 
     /// Whether other regions of the bucket may not have heard yet of a blob that is known to be there.
     pub(in crate::registry) fn is_young(&self, digest: &Digest) -> bool {
-        let young = self.blobs.read(digest, |facts, now| Some(facts.is_young(now)));
+        let young = self.read(digest, |facts, now| Some(facts.is_young(now)));
         young == Some(true)
     }
 
     /// Remembers that the bucket has a blob. One of which that was known does not become young again, not even by a
     /// bucket whose clock is wrong.
     pub(in crate::registry) fn keep_present(&self, digest: Digest, stored: Stored) {
-        let young_until = self.blobs.young_until(stored.age);
-        self.blobs.write(&digest, |facts| {
+        let young_until = self.young_until(stored.age);
+        self.write(&digest, |facts| {
             if facts.present.is_none() || young_until < facts.young_until {
                 facts.young_until = young_until;
             }
@@ -323,17 +323,17 @@ impl Cache {
     }
 
     pub(in crate::registry) fn forget_present(&self, digest: &Digest) {
-        self.blobs.read(digest, |facts, _| facts.present.take());
+        self.read(digest, |facts, _| facts.present.take());
     }
 
     /// A presigned URL with enough life left. There is no `base` where URLs do not depend on it.
     pub(in crate::registry) fn url(&self, digest: &Digest, base: Option<&str>) -> Option<Presigned> {
-        self.blobs.read(digest, |facts, now| facts.url(base, now))
+        self.read(digest, |facts, now| facts.url(base, now))
     }
 
     pub(in crate::registry) fn keep_url(&self, digest: Digest, base: Option<&str>, presigned: Presigned) {
-        let until = self.blobs.now().plus(self.blobs.url_life);
-        self.blobs.write(&digest, |facts| {
+        let until = self.now().plus(self.url_life);
+        self.write(&digest, |facts| {
             facts.urls.retain(|url| !url.is_for(base));
             let url = Url { base: base.map(|base| Arc::new(base.to_owned())), presigned, until };
             push(&mut facts.urls, URLS, url);

@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 use moka::Expiry;
 use moka::sync::Cache as Moka;
 
-use super::{Cache, weight};
+use super::bounds::weight;
 use crate::oci::{Digest, Referrer, RepositoryName, Tag};
-use crate::registry::{Staleness, referrers};
+use crate::registry::lists::referrer_bytes;
+use crate::registry::staleness::Staleness;
 
 /// How much lists may take together, in bytes: the longest of any kind has its place.
 const BYTES: u64 = 48 << 20;
@@ -24,35 +25,34 @@ const EACH: usize = 40;
 
 /// What a list is of.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Listed {
+enum ListKey {
     Catalog,
     Tags(RepositoryName),
     Referrers(RepositoryName, Digest),
 }
 
 #[derive(Clone, Debug)]
-pub(super) enum List {
+enum List {
     Catalog(Arc<Vec<RepositoryName>>),
     Tags(Arc<Vec<Tag>>),
     /// With the reason why the upstream's are missing, where they are.
     Referrers(Arc<Vec<Referrer>>, Option<Staleness>),
 }
 
-pub(super) fn new() -> Moka<Listed, List> {
-    Moka::builder().max_capacity(BYTES).weigher(|_, list: &List| weight(list.bytes())).expire_after(Life).build()
-}
+#[derive(Debug)]
+pub(in crate::registry) struct ListCache(Moka<ListKey, List>);
 
 /// How long a list is kept.
 struct Life;
 
-impl Expiry<Listed, List> for Life {
-    fn expire_after_create(&self, listed: &Listed, _: &List, _: Instant) -> Option<Duration> {
-        Some(if *listed == Listed::Catalog { CATALOG_LIFE } else { LIFE })
+impl Expiry<ListKey, List> for Life {
+    fn expire_after_create(&self, listed: &ListKey, _: &List, _: Instant) -> Option<Duration> {
+        Some(if *listed == ListKey::Catalog { CATALOG_LIFE } else { LIFE })
     }
 
     fn expire_after_update(
         &self,
-        listed: &Listed,
+        listed: &ListKey,
         list: &List,
         updated: Instant,
         _: Option<Duration>,
@@ -67,41 +67,53 @@ impl List {
         let entries = match self {
             Self::Catalog(names) => texts(&mut names.iter().map(RepositoryName::as_str)),
             Self::Tags(tags) => texts(&mut tags.iter().map(Tag::as_str)),
-            Self::Referrers(list, _) => list.iter().map(referrers::weight).sum(),
+            Self::Referrers(list, _) => list.iter().map(referrer_bytes).sum(),
         };
         entries + EACH
     }
 }
 
-impl Cache {
+impl ListCache {
+    pub(super) fn new() -> Self {
+        let weigher = |_: &ListKey, list: &List| weight(list.bytes());
+        Self(Moka::builder().max_capacity(BYTES).weigher(weigher).expire_after(Life).build())
+    }
+
     pub(in crate::registry) fn catalog(&self) -> Option<Arc<Vec<RepositoryName>>> {
-        match self.lists.get(&Listed::Catalog)? {
+        match self.0.get(&ListKey::Catalog)? {
             List::Catalog(names) => Some(names),
             _ => None,
         }
     }
 
     pub(in crate::registry) fn keep_catalog(&self, names: Arc<Vec<RepositoryName>>) {
-        self.keep_list(Listed::Catalog, List::Catalog(names));
+        self.keep_list(ListKey::Catalog, List::Catalog(names));
     }
 
     pub(in crate::registry) fn forget_catalog(&self) {
-        self.lists.invalidate(&Listed::Catalog);
+        self.0.invalidate(&ListKey::Catalog);
     }
 
-    pub(in crate::registry) fn tag_list(&self, name: &RepositoryName) -> Option<Arc<Vec<Tag>>> {
-        match self.lists.get(&Listed::Tags(name.clone()))? {
+    /// Forgets the catalog if the repository is not in it.
+    pub(in crate::registry) fn forget_catalog_without(&self, name: &RepositoryName) {
+        if self.catalog().is_some_and(|names| names.binary_search(name).is_err()) {
+            self.forget_catalog();
+        }
+    }
+
+    pub(in crate::registry) fn tags(&self, name: &RepositoryName) -> Option<Arc<Vec<Tag>>> {
+        match self.0.get(&ListKey::Tags(name.clone()))? {
             List::Tags(tags) => Some(tags),
             _ => None,
         }
     }
 
-    pub(in crate::registry) fn keep_tag_list(&self, name: &RepositoryName, tags: Arc<Vec<Tag>>) {
-        self.keep_list(Listed::Tags(name.clone()), List::Tags(tags));
+    pub(in crate::registry) fn keep_tags(&self, name: &RepositoryName, tags: Arc<Vec<Tag>>) {
+        self.keep_list(ListKey::Tags(name.clone()), List::Tags(tags));
     }
 
-    pub(in crate::registry) fn forget_tag_list(&self, name: &RepositoryName) {
-        self.lists.invalidate(&Listed::Tags(name.clone()));
+    pub(in crate::registry) fn forget_tags(&self, name: &RepositoryName) {
+        self.0.invalidate(&ListKey::Tags(name.clone()));
     }
 
     pub(in crate::registry) fn referrers(
@@ -109,7 +121,7 @@ impl Cache {
         name: &RepositoryName,
         subject: &Digest,
     ) -> Option<(Arc<Vec<Referrer>>, Option<Staleness>)> {
-        match self.lists.get(&Listed::Referrers(name.clone(), *subject))? {
+        match self.0.get(&ListKey::Referrers(name.clone(), *subject))? {
             List::Referrers(list, stale) => Some((list, stale)),
             _ => None,
         }
@@ -121,18 +133,18 @@ impl Cache {
         subject: &Digest,
         (list, stale): (Arc<Vec<Referrer>>, Option<Staleness>),
     ) {
-        let subject = Listed::Referrers(name.clone(), *subject);
+        let subject = ListKey::Referrers(name.clone(), *subject);
         self.keep_list(subject, List::Referrers(list, stale));
     }
 
-    fn keep_list(&self, of: Listed, list: List) {
-        self.lists.insert(of, list);
+    fn keep_list(&self, of: ListKey, list: List) {
+        self.0.insert(of, list);
         // The cache makes room now and then only, and several long lists could come meanwhile.
-        self.lists.run_pending_tasks();
+        self.0.run_pending_tasks();
     }
 
     pub(in crate::registry) fn forget_referrers(&self, name: &RepositoryName, subject: &Digest) {
-        let subject = Listed::Referrers(name.clone(), *subject);
-        self.lists.invalidate(&subject);
+        let subject = ListKey::Referrers(name.clone(), *subject);
+        self.0.invalidate(&subject);
     }
 }

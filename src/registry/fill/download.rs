@@ -9,35 +9,35 @@ use futures_util::stream::FuturesUnordered;
 use tokio::sync::{Notify, OwnedSemaphorePermit, mpsc, watch};
 use tokio::time::MissedTickBehavior;
 
-use super::flow::{Flow, Mark, State};
 use super::job::Job;
 use super::plan::{Plan, SLOW, Segment};
-use super::source::Source;
-use super::spool::Room;
+use super::resuming_reader::ResumingReader;
+use super::spool::Reservation;
+use super::spooled_blob::{SpooledBlob, State, Watermark};
 use super::writer::{self, Batch};
 use crate::oci::Hasher;
-use crate::upstream::{UpstreamBlob, UpstreamError};
+use crate::upstream::{BlobResponse, UpstreamError};
 
-/// How many bytes are handed to the writing thread at once, when so many are there.
+/// How many bytes the writing thread gets at once, when so many are there.
 const BATCH_BYTES: usize = 256 << 10;
-/// How many batches may wait for it: one is written while the next is received.
+/// How many batches may wait for that thread: one is written while the next is received.
 const BATCHES: usize = 1;
-/// How often it is looked whether they do, and how many times in a row they must not for one more connection: more of
-/// them than the disk can take would only cost time.
+/// How often the fill checks whether batches wait, and after how many checks without one it makes another connection:
+/// more of them than the disk can take would only cost time.
 const LOOK: Duration = Duration::from_millis(10);
 const IDLE: u32 = 4;
 
-/// Downloads, verifies, and says so in `mark`. Returns the blob's size.
+/// Downloads and verifies the blob, and moves the watermark. Returns the blob's size in bytes.
 pub(super) async fn run(
     job: &Job,
-    begun: UpstreamBlob,
-    flow: &Arc<Flow>,
-    room: Room,
-    mark: watch::Sender<Mark>,
+    begun: BlobResponse,
+    spooled: &Arc<SpooledBlob>,
+    reservation: Reservation,
+    watermark: watch::Sender<Watermark>,
 ) -> Result<u64, String> {
-    let result = receive(job, begun, flow, room, &mark).await;
+    let result = receive(job, begun, spooled, reservation, &watermark).await;
     let state = if result.is_ok() { State::Verified } else { State::Failed };
-    mark.send_modify(|mark| mark.state = state);
+    watermark.send_modify(|watermark| watermark.state = state);
     result
 }
 
@@ -46,17 +46,17 @@ struct Connections<'a> {
     job: &'a Job,
     plan: &'a Mutex<Plan>,
     batches: mpsc::Sender<Batch>,
-    room: &'a Mutex<Room>,
+    reservation: &'a Mutex<Reservation>,
     /// A segment was completed or given up.
     changed: Notify,
 }
 
 async fn receive(
     job: &Job,
-    begun: UpstreamBlob,
-    flow: &Arc<Flow>,
-    room: Room,
-    mark: &watch::Sender<Mark>,
+    begun: BlobResponse,
+    spooled: &Arc<SpooledBlob>,
+    reservation: Reservation,
+    watermark: &watch::Sender<Watermark>,
 ) -> Result<u64, String> {
     let first = begun.part.map_or(u64::MAX, |part| part.end);
     let parallel = begun.part.is_some();
@@ -64,24 +64,24 @@ async fn receive(
     let plan = Arc::new(Mutex::new(plan));
     let (batches, queue) = mpsc::channel(BATCHES);
     let writer = {
-        let (flow, plan, mark) = (Arc::clone(flow), Arc::clone(&plan), mark.clone());
-        let hasher = Hasher::new(job.wanted.digest.algorithm());
-        tokio::task::spawn_blocking(move || writer::run(&flow, &plan, queue, &mark, hasher))
+        let (spooled, plan, watermark) = (Arc::clone(spooled), Arc::clone(&plan), watermark.clone());
+        let hasher = Hasher::new(job.blob.digest.algorithm());
+        tokio::task::spawn_blocking(move || writer::run(&spooled, &plan, queue, &watermark, hasher))
     };
-    let room = Mutex::new(room);
-    let connections = Connections { job, plan: &plan, batches, room: &room, changed: Notify::new() };
-    let source = job.wanted.go_on(begun);
+    let reservation = Mutex::new(reservation);
+    let connections = Connections { job, plan: &plan, batches, reservation: &reservation, changed: Notify::new() };
+    let reader = ResumingReader::resume(&job.blob, begun);
     let received = tokio::select! {
-        received = connections.run(source, segment, parallel) => received,
-        () = job.registry.inner.background.stopped() => Err("this registry is shutting down".to_owned()),
+        received = connections.run(reader, segment, parallel) => received,
+        () = job.fills.background.stopped() => Err("this registry is shutting down".to_owned()),
     };
-    // The thread ends when nobody can send to it any more.
+    // The thread ends when the last sender is gone.
     drop(connections);
-    flow.spool().keep(room.into_inner().unwrap_or_else(PoisonError::into_inner));
+    spooled.spool().keep(reservation.into_inner().unwrap_or_else(PoisonError::into_inner));
     let written = match writer.await {
         Ok(Ok(written)) => written,
         Ok(Err(error)) => {
-            job.registry.inner.fills.distrust_spool();
+            job.fills.spool.suspend();
             return Err(format!("writing the spool: {error}"));
         }
         Err(error) => return Err(format!("writing the spool: {error}")),
@@ -89,7 +89,7 @@ async fn receive(
     if let Err(cause) = received {
         return Err(format!("after {} bytes: {cause}", written.bytes));
     }
-    if written.digest != job.wanted.digest {
+    if written.digest != job.blob.digest {
         return Err(format!("the upstream sent other bytes than were asked for: their digest is {}", written.digest));
     }
     Ok(written.bytes)
@@ -99,10 +99,10 @@ impl Connections<'_> {
     /// Fetches the whole: goes on with the first connection, and makes a further one whenever the disk has had nothing
     /// to do for a while, as far as `proxy.fill.connections` and the bound on all of them allow. The blob fails with
     /// the last of them.
-    async fn run(&self, source: Source, segment: Segment, parallel: bool) -> Result<(), String> {
-        let fills = &self.job.registry.inner.fills;
+    async fn run(&self, reader: ResumingReader, segment: Segment, parallel: bool) -> Result<(), String> {
+        let fills = &self.job.fills;
         let mut connections = FuturesUnordered::new();
-        connections.push(self.connection(Some((source, segment)), None));
+        connections.push(self.connection(Some((reader, segment)), None));
         let mut most = if parallel { fills.connections } else { 1 };
         let (mut looks, mut idle) = (tokio::time::interval(LOOK), 0);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -120,10 +120,10 @@ impl Connections<'_> {
                 _ = looks.tick(), if connections.len() < most => {
                     idle = if self.batches.capacity() == BATCHES { idle + 1 } else { 0 };
                     if idle >= IDLE && self.plan().waiting() > 0
-                        && let Some(place) = fills.extra_connection()
+                        && let Some(permit) = fills.extra_connection()
                     {
                         idle = 0;
-                        connections.push(self.connection(None, Some(place)));
+                        connections.push(self.connection(None, Some(permit)));
                     }
                 }
             }
@@ -137,19 +137,19 @@ impl Connections<'_> {
     /// Fetches one segment after the other until the blob is complete.
     async fn connection(
         &self,
-        begun: Option<(Source, Segment)>,
-        _place: Option<OwnedSemaphorePermit>,
+        begun: Option<(ResumingReader, Segment)>,
+        _permit: Option<OwnedSemaphorePermit>,
     ) -> Result<(), String> {
         let mut next = begun;
         loop {
-            let (source, segment) = match next.take() {
+            let (reader, segment) = match next.take() {
                 Some(begun) => begun,
                 None => match self.segment().await {
-                    Some(segment) => (self.job.wanted.stretch(segment.part()), segment),
+                    Some(segment) => (ResumingReader::range(&self.job.blob, segment.part()), segment),
                     None => return Ok(()),
                 },
             };
-            let fetched = self.fetch(source, segment).await;
+            let fetched = self.fetch(reader, segment).await;
             if fetched.is_err() {
                 self.plan().give_up(segment);
             }
@@ -179,11 +179,11 @@ impl Connections<'_> {
         }
     }
 
-    async fn fetch(&self, mut source: Source, segment: Segment) -> Result<(), String> {
+    async fn fetch(&self, mut reader: ResumingReader, segment: Segment) -> Result<(), String> {
         let describe = |error: UpstreamError| error.to_string();
         let mut position = segment.start;
         loop {
-            let Some(first) = source.next().await.map_err(describe)? else {
+            let Some(first) = reader.next().await.map_err(describe)? else {
                 if segment.end == u64::MAX {
                     self.plan().end(segment);
                 }
@@ -194,14 +194,14 @@ impl Connections<'_> {
             // What is there already is taken along, up to a batch.
             while let Some(piece) = next {
                 batch.add(piece);
-                next = (batch.len < BATCH_BYTES).then(|| source.ready()).flatten();
+                next = (batch.len < BATCH_BYTES).then(|| reader.ready()).flatten();
             }
             let own = self.plan().receive(segment, batch.len as u64);
             batch.truncate(own);
-            self.job.registry.inner.metrics.filled_bytes(own);
+            self.job.fills.metrics.filled_bytes(own);
             if segment.end == u64::MAX && !self.grow_to(position + own) {
-                // Nobody knew how large it is. It will pass by the spool when it is asked for again.
-                self.job.registry.inner.fills.distrust_spool();
+                // Its size was unknown. The next request for it bypasses the spool.
+                self.job.fills.spool.suspend();
                 return Err("the spool is full".to_owned());
             }
             let pieces = batch.pieces;
@@ -218,8 +218,8 @@ impl Connections<'_> {
     }
 
     fn grow_to(&self, bytes: u64) -> bool {
-        let mut room = self.room.lock().unwrap_or_else(PoisonError::into_inner);
-        room.grow_to(bytes)
+        let mut reservation = self.reservation.lock().unwrap_or_else(PoisonError::into_inner);
+        reservation.grow_to(bytes)
     }
 
     fn plan(&self) -> MutexGuard<'_, Plan> {

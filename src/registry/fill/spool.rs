@@ -1,4 +1,4 @@
-//! Scratch files for blobs on their way, and how much room they may take.
+//! Scratch files for blobs on their way, and how many bytes they may take.
 
 use std::fs::File;
 use std::io;
@@ -10,31 +10,31 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 
-/// How long a directory is not used in which something could not be written: blobs go past it meanwhile.
+/// How long the directory is not used after a write to it failed: blobs bypass it meanwhile.
 const PAUSE: Duration = Duration::from_mins(1);
 
-/// How much scratch space is in use, of how much.
+/// How many bytes of scratch space are in use, of how many.
 #[derive(Debug)]
 pub(super) struct Budget {
     directory: PathBuf,
     max: u64,
     used: AtomicU64,
-    distrusted: Mutex<Option<Instant>>,
+    suspended: Mutex<Option<Instant>>,
 }
 
-/// A claim on scratch space; it ends with the value.
+/// Reserved scratch space, until it is dropped.
 #[derive(Debug)]
-pub(super) struct Room {
+pub(super) struct Reservation {
     budget: Arc<Budget>,
     bytes: u64,
 }
 
-/// An unlinked temporary file: it is gone when the last one who reads it is, or the process.
+/// An unlinked temporary file: it is gone when its last reader is, or the process.
 #[derive(Debug)]
 pub(super) struct Spool {
     file: File,
     /// Held as long as the file is.
-    room: Mutex<Option<Room>>,
+    reservation: Mutex<Option<Reservation>>,
 }
 
 impl Budget {
@@ -48,34 +48,34 @@ impl Budget {
                 0
             }
         };
-        Self { directory, max, used: AtomicU64::new(0), distrusted: Mutex::default() }
+        Self { directory, max, used: AtomicU64::new(0), suspended: Mutex::default() }
     }
 
-    /// Something could not be written there.
-    pub(super) fn distrust(&self) {
-        *self.distrusted() = Some(Instant::now());
+    /// A write failed: the directory is not used for a while.
+    pub(super) fn suspend(&self) {
+        *self.suspended() = Some(Instant::now());
     }
 
     /// Whether it makes sense to try a blob of `bytes`.
-    pub(super) fn may_take(&self, bytes: u64) -> bool {
+    pub(super) fn may_fit(&self, bytes: u64) -> bool {
         let used = self.used.load(Ordering::Relaxed);
         let fits = used.checked_add(bytes).is_some_and(|used| used <= self.max);
-        fits && self.distrusted().is_none_or(|since| since.elapsed() >= PAUSE)
+        fits && self.suspended().is_none_or(|since| since.elapsed() >= PAUSE)
     }
 
-    fn distrusted(&self) -> std::sync::MutexGuard<'_, Option<Instant>> {
-        self.distrusted.lock().unwrap_or_else(PoisonError::into_inner)
+    fn suspended(&self) -> std::sync::MutexGuard<'_, Option<Instant>> {
+        self.suspended.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Claims room for a blob of `bytes`; `None` when there is not so much.
-    pub(super) fn take(self: &Arc<Self>, bytes: u64) -> Option<Room> {
-        let mut room = Room { budget: Arc::clone(self), bytes: 0 };
-        room.grow_to(bytes).then_some(room)
+    /// Reserves space for a blob of `bytes`; `None` when there is not so much.
+    pub(super) fn reserve(self: &Arc<Self>, bytes: u64) -> Option<Reservation> {
+        let mut reservation = Reservation { budget: Arc::clone(self), bytes: 0 };
+        reservation.grow_to(bytes).then_some(reservation)
     }
 }
 
-impl Room {
-    /// Makes the claim at least `bytes` large; `false`, and nothing changes, when that is too much.
+impl Reservation {
+    /// Makes the reservation at least `bytes` large; `false`, and nothing changes, when that is too much.
     pub(super) fn grow_to(&mut self, bytes: u64) -> bool {
         let more = bytes.saturating_sub(self.bytes);
         let max = self.budget.max;
@@ -89,7 +89,7 @@ impl Room {
     }
 }
 
-impl Drop for Room {
+impl Drop for Reservation {
     fn drop(&mut self) {
         self.budget.used.fetch_sub(self.bytes, Ordering::Relaxed);
     }
@@ -99,20 +99,20 @@ impl Spool {
     pub(super) async fn create(budget: &Arc<Budget>) -> io::Result<Self> {
         let directory = budget.directory.clone();
         let file = tokio::task::spawn_blocking(move || tempfile::tempfile_in(directory)).await??;
-        Ok(Self { file, room: Mutex::default() })
+        Ok(Self { file, reservation: Mutex::default() })
     }
 
-    /// Ties the claim to the life of the file.
-    pub(super) fn keep(&self, room: Room) {
-        *self.room.lock().unwrap_or_else(PoisonError::into_inner) = Some(room);
+    /// Ties the reservation to the life of the file.
+    pub(super) fn keep(&self, reservation: Reservation) {
+        *self.reservation.lock().unwrap_or_else(PoisonError::into_inner) = Some(reservation);
     }
 
-    /// Whether there is room for `bytes` on the disk now: better asked before than met in the middle of a blob that
+    /// Whether the disk has space for `bytes` now: a full disk is better met here than in the middle of a blob that
     /// clients follow.
     pub(super) async fn has_space(self: &Arc<Self>, bytes: u64) -> bool {
         let spool = Arc::clone(self);
         let found = tokio::task::spawn_blocking(move || rustix::fs::fstatvfs(&spool.file)).await;
-        // What cannot be told will show.
+        // If the system does not say, a failed write will.
         !matches!(found, Ok(Ok(found)) if found.f_bavail.saturating_mul(found.f_frsize) < bytes)
     }
 
@@ -121,15 +121,15 @@ impl Spool {
         self.file.write_all_at(bytes, position)
     }
 
-    /// Reads what must have been written; blocks.
+    /// Reads bytes that were written before; blocks.
     pub(super) fn read_exact_at(&self, bytes: &mut [u8], position: u64) -> io::Result<()> {
         self.file.read_exact_at(bytes, position)
     }
 
-    /// Reads at most `len` bytes, at least one, from where something must have been written.
+    /// Reads at most `len` bytes, at least one, that were written before.
     ///
-    /// What was just written is in the page cache, and is read right here: to hand each piece to another thread and
-    /// back took a tenth of a fill's time. What is not there is another thread's to wait for.
+    /// Bytes that were just written are in the page cache, and are read right here: handing each piece to another thread
+    /// and back took a tenth of a fill's time. Another thread waits for the others.
     pub(super) async fn read_at(self: &Arc<Self>, position: u64, len: usize) -> io::Result<Bytes> {
         let mut bytes = BytesMut::zeroed(len);
         if let Some(len) = self.read_cached(&mut bytes, position) {
@@ -170,10 +170,10 @@ mod tests {
     #[test]
     fn room_is_bounded_and_comes_back() {
         let budget = Arc::new(Budget::new(std::env::temp_dir(), Some(10)));
-        let mut first = budget.take(6).unwrap();
-        assert!(budget.take(5).is_none());
+        let mut first = budget.reserve(6).unwrap();
+        assert!(budget.reserve(5).is_none());
         assert!(first.grow_to(10) && first.grow_to(3) && !first.grow_to(11));
         drop(first);
-        assert!(budget.take(10).is_some());
+        assert!(budget.reserve(10).is_some());
     }
 }

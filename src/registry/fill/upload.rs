@@ -6,8 +6,8 @@ use std::sync::Arc;
 use futures_util::TryStreamExt;
 use futures_util::stream::{self, Stream};
 
-use super::flow::Flow;
-use crate::registry::background::Background;
+use super::spooled_blob::SpooledBlob;
+use crate::registry::runtime::Background;
 use crate::store::{FilledFor, Key, Multipart, Part, PartSource, Store, StoreError, part_size};
 
 /// How many parts of one blob are on their way at once. Their bytes come from the spool as they are sent, so a part in
@@ -34,16 +34,16 @@ struct Stretch {
 pub(super) async fn run(
     store: &Store,
     (key, filled_for): (Key<'_>, FilledFor),
-    flow: &Arc<Flow>,
+    spooled: &Arc<SpooledBlob>,
     announced: impl Future<Output = ()>,
     background: &Background,
 ) -> Result<(), String> {
-    let whole = part_size(store.part_size(), flow.size().unwrap_or(0));
-    let (there, ends) = flow.available(0, whole).await.map_err(|error| error.to_string())?;
+    let whole = part_size(store.part_size(), spooled.size().unwrap_or(0));
+    let (there, ends) = spooled.available(0, whole).await.map_err(|error| error.to_string())?;
     if ends {
         announced.await;
         return store
-            .put_filled(key, there, source(flow, 0, there), filled_for)
+            .put_filled(key, there, source(spooled, 0, there), filled_for)
             .await
             .map_err(|error| error.to_string());
     }
@@ -52,7 +52,7 @@ pub(super) async fn run(
         () = background.stopped() => return Err("the registry is shutting down".to_owned()),
     };
     let uploaded = tokio::select! {
-        uploaded = parts(&upload, flow, whole, announced) => uploaded,
+        uploaded = parts(&upload, spooled, whole, announced) => uploaded,
         () = background.stopped() => Err("the registry is shutting down".to_owned()),
     };
     if uploaded.is_err()
@@ -65,39 +65,39 @@ pub(super) async fn run(
 
 async fn parts(
     upload: &Multipart,
-    flow: &Arc<Flow>,
+    spooled: &Arc<SpooledBlob>,
     whole: u64,
     announced: impl Future<Output = ()>,
 ) -> Result<(), String> {
-    let sent: Vec<Part> = stretches(flow, whole)
+    let sent: Vec<Part> = stretches(spooled, whole)
         .map_err(|error| error.to_string())
         .map_ok(|stretch| async move {
             let end = stretch.start + stretch.len;
-            let sent = upload.part(stretch.number, stretch.len, source(flow, stretch.start, end)).await;
+            let sent = upload.part(stretch.number, stretch.len, source(spooled, stretch.start, end)).await;
             sent.map_err(|error: StoreError| error.to_string())?
                 .ok_or_else(|| "the upload is gone from the bucket".to_owned())
         })
         .try_buffer_unordered(PARALLEL)
         .try_collect()
         .await?;
-    flow.verified().await.map_err(|error| error.to_string())?;
+    spooled.verified().await.map_err(|error| error.to_string())?;
     announced.await;
     upload.complete(sent).await.map_err(|error| error.to_string())
 }
 
 /// The stretches of a blob, each as soon as it is in the spool.
-fn stretches(flow: &Arc<Flow>, whole: u64) -> impl Stream<Item = io::Result<Stretch>> {
+fn stretches(spooled: &Arc<SpooledBlob>, whole: u64) -> impl Stream<Item = io::Result<Stretch>> {
     let first = Stretch { number: 1, start: 0, len: 0 };
     stream::try_unfold(Some(first), move |next| async move {
         let Some(Stretch { number, start, .. }) = next else {
             return Ok(None);
         };
-        let wanted = match flow.size() {
+        let wanted = match spooled.size() {
             Some(size) => whole.min(size.saturating_sub(start)),
             None => LARGEST.min(whole << doublings(number.unsigned_abs())),
         };
-        let (len, mut ends) = flow.available(start, wanted).await?;
-        ends |= flow.size() == Some(start + len);
+        let (len, mut ends) = spooled.available(start, wanted).await?;
+        ends |= spooled.size() == Some(start + len);
         if len == 0 {
             return Ok(None);
         }
@@ -114,9 +114,9 @@ fn doublings(number: u32) -> u32 {
     }
 }
 
-fn source(flow: &Arc<Flow>, start: u64, end: u64) -> PartSource {
-    let flow = Arc::clone(flow);
-    Arc::new(move || flow.read_written(start, end))
+fn source(spooled: &Arc<SpooledBlob>, start: u64, end: u64) -> PartSource {
+    let spooled = Arc::clone(spooled);
+    Arc::new(move || spooled.read_written(start, end))
 }
 
 #[cfg(test)]

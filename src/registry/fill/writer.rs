@@ -1,7 +1,7 @@
 //! The thread that writes a blob into the spool and hashes it.
 //!
-//! Batches come from several connections in any order. What comes in order is hashed as it is in memory; what came too
-//! early is read back when its turn has come, from the page cache.
+//! Batches come from several connections in any order. One that comes in order is hashed from memory; one that came too
+//! early is read back later, from the page cache.
 
 use std::io;
 use std::sync::{Mutex, PoisonError};
@@ -9,11 +9,11 @@ use std::sync::{Mutex, PoisonError};
 use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
 
-use super::flow::{Flow, Mark};
 use super::plan::{Plan, Segment};
+use super::spooled_blob::{SpooledBlob, Watermark};
 use crate::oci::{Digest, Hasher};
 
-/// How much is read back at once, in bytes: it stays in the processor's cache.
+/// How many bytes are read back at once: they stay in the processor's cache.
 const READ_BYTES: usize = 256 << 10;
 
 /// Bytes that go to the spool.
@@ -25,27 +25,27 @@ pub(super) struct Batch {
     pub(super) pieces: Vec<Bytes>,
 }
 
-/// What the thread reports at the end.
+/// The result of the thread.
 pub(super) struct Written {
     pub(super) bytes: u64,
     pub(super) digest: Digest,
 }
 
-/// Writes and hashes batches until there are no more; blocks. Readers get to know of a batch before it is hashed, since
-/// they do not get the tail anyway.
+/// Writes and hashes batches until there are no more; blocks. The watermark moves before a batch is hashed, because
+/// readers do not get the tail anyway.
 ///
 /// # Errors
 /// The spool cannot be written or read.
 pub(super) fn run(
-    flow: &Flow,
+    spooled: &SpooledBlob,
     plan: &Mutex<Plan>,
     mut batches: mpsc::Receiver<Batch>,
-    mark: &watch::Sender<Mark>,
+    watermark: &watch::Sender<Watermark>,
     hasher: Hasher,
 ) -> io::Result<Written> {
     let mut done = Hashed { hasher, bytes: 0 };
     let mut buffer = Vec::new();
-    let spool = flow.spool();
+    let spool = spooled.spool();
     let mut in_order = 0;
     while let Some(batch) = batches.blocking_recv() {
         let mut position = batch.position;
@@ -59,17 +59,17 @@ pub(super) fn run(
             plan.write(batch.segment, len)
         };
         if batch.position == in_order {
-            let mut recent = flow.recent();
+            let mut tail = spooled.tail();
             let mut position = batch.position;
             for piece in batch.pieces.iter().filter(|piece| !piece.is_empty()) {
-                recent.push(position, piece);
+                tail.push(position, piece);
                 position += piece.len() as u64;
             }
         }
         in_order = written;
-        mark.send_if_modified(|mark| {
-            let moves = mark.written < written;
-            mark.written = mark.written.max(written);
+        watermark.send_if_modified(|watermark| {
+            let moves = watermark.written < written;
+            watermark.written = watermark.written.max(written);
             moves
         });
         if done.bytes == batch.position {

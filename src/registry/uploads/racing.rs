@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use uuid::Uuid;
 
-/// The uploads that are extended now: as many as there are places for pushes, and requests that wait for one.
+/// The uploads that are extended now: at most as many as there are requests.
 #[derive(Debug, Default)]
 pub(super) struct Racing(Mutex<HashMap<Uuid, Racers>>);
 

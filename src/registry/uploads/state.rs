@@ -1,8 +1,8 @@
 //! The state of an upload, which travels in its URL: POST, PATCH and PUT may each reach another replica, and replicas
 //! share nothing but the bucket.
 //!
-//! It is signed with `http.secret`, together with the repository and the upload that it is of, so nobody can make one
-//! up, change one, or use one elsewhere. The newest one is in the bucket, too, in front of the last bytes that it
+//! It is signed with `http.secret`, together with the repository and the upload that it is of, so no client can forge one,
+//! change one, or use one elsewhere. The newest one is in the bucket, too, in front of the last bytes that it
 //! vouches for ([`tail`](super::tail)), signed just so: a client that did not hear an answer is given it at any older
 //! location of the same upload, and goes on from there.
 //!
@@ -10,8 +10,8 @@
 //! may thus still race on one state, each with bytes of its own under the same part number, of which the store keeps
 //! one. So a state vouches for the very parts that were hashed, by a digest chained over their numbers, sizes and
 //! `ETag`s, and an upload is only completed with these; the last bytes are under a key that only one request ever
-//! writes. (Where the store's `ETag` is an MD5, somebody who makes two colliding parts can get the one stored under the
-//! digest of the other. Both are his own, and clients verify what they pull.)
+//! writes. (Where the store's `ETag` is an MD5, a client that makes two colliding parts can get the one stored under the
+//! digest of the other. Both are its own, and clients verify what they pull.)
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -53,7 +53,7 @@ pub(super) struct Data {
     /// The size of its first part in bytes, which decides on that of the others.
     pub(super) part_len: u64,
     /// Vouches for them.
-    pub(super) chain: Chain,
+    pub(super) chain: PartsDigest,
 }
 
 /// A small object.
@@ -68,7 +68,7 @@ pub(super) struct Tail {
 /// A digest over parts in their order.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub(super) struct Chain(#[serde(with = "const_hex")] [u8; 32]);
+pub(super) struct PartsDigest(#[serde(with = "const_hex")] [u8; 32]);
 
 /// What is signed.
 #[derive(Serialize, Deserialize)]
@@ -84,9 +84,9 @@ struct Payload {
 
 /// Signs states and checks signatures.
 #[derive(Clone)]
-pub(super) struct Seal(Hmac<Sha256>);
+pub(super) struct StateSigner(Hmac<Sha256>);
 
-impl Chain {
+impl PartsDigest {
     pub(super) fn append(&mut self, part: &Part) {
         let mut hasher = Sha256::new();
         hasher.update(self.0);
@@ -112,7 +112,7 @@ impl State {
     }
 }
 
-impl Seal {
+impl StateSigner {
     /// Any secret will do; a long and random one is better.
     pub(super) fn new(secret: &[u8]) -> Self {
         let keyed = Hmac::new_from_slice(secret);
@@ -120,7 +120,7 @@ impl Seal {
     }
 
     /// The state as text that can stand in a URL, for one upload to one repository.
-    pub(super) fn close(&self, state: &State, name: &RepositoryName, id: &Uuid) -> String {
+    pub(super) fn sign(&self, state: &State, name: &RepositoryName, id: &Uuid) -> String {
         let payload = Payload {
             algorithm: state.hasher.algorithm().as_str().to_owned(),
             midstate: state.hasher.save(),
@@ -131,20 +131,20 @@ impl Seal {
         };
         // Texts and numbers always serialize.
         let payload = serde_json::to_vec(&payload).unwrap_or_default();
-        self.sealed(&payload, name, id)
+        self.signed(&payload, name, id)
     }
 
-    fn sealed(&self, payload: &[u8], name: &RepositoryName, id: &Uuid) -> String {
-        let mut sealed = self.mac(name, id, payload).finalize().into_bytes().to_vec();
-        sealed.extend_from_slice(payload);
-        URL_SAFE_NO_PAD.encode(sealed)
+    fn signed(&self, payload: &[u8], name: &RepositoryName, id: &Uuid) -> String {
+        let mut signed = self.mac(name, id, payload).finalize().into_bytes().to_vec();
+        signed.extend_from_slice(payload);
+        URL_SAFE_NO_PAD.encode(signed)
     }
 
-    /// The state in a text that [`close`](Self::close) made for the same upload to the same repository; `None` for any
+    /// The state in a text that [`sign`](Self::sign) made for the same upload to the same repository; `None` for any
     /// other text.
-    pub(super) fn open(&self, text: &str, name: &RepositoryName, id: &Uuid) -> Option<State> {
-        let sealed = URL_SAFE_NO_PAD.decode(text).ok()?;
-        let (tag, payload) = sealed.split_at_checked(32)?;
+    pub(super) fn verify(&self, text: &str, name: &RepositoryName, id: &Uuid) -> Option<State> {
+        let signed = URL_SAFE_NO_PAD.decode(text).ok()?;
+        let (tag, payload) = signed.split_at_checked(32)?;
         self.mac(name, id, payload).verify_slice(tag).ok()?;
         let payload: Payload = serde_json::from_slice(payload).ok()?;
         let algorithm = Algorithm::named(&payload.algorithm)?;
@@ -172,32 +172,37 @@ impl Seal {
 /// What a PATCH does to a state: it is read, and a new one is written; how long that is.
 #[cfg(feature = "internals")]
 pub(crate) fn measured() -> usize {
-    let (seal, id) = (Seal::new(b"secret"), Uuid::nil());
+    let (signer, id) = (StateSigner::new(b"secret"), Uuid::nil());
     let Ok(name) = "bench/micro".parse() else {
         return 0;
     };
-    let data =
-        Data { key: id, upload_id: "an upload".to_owned(), parts: 7, part_len: 10 << 20, chain: Chain::default() };
+    let data = Data {
+        key: id,
+        upload_id: "an upload".to_owned(),
+        parts: 7,
+        part_len: 10 << 20,
+        chain: PartsDigest::default(),
+    };
     let state = State { data: Some(data), ..State::new(Algorithm::Sha256) };
-    let text = seal.close(&state, &name, &id);
-    seal.open(&text, &name, &id).map_or(0, |_| text.len())
+    let text = signer.sign(&state, &name, &id);
+    signer.verify(&text, &name, &id).map_or(0, |_| text.len())
 }
 
 /// Opens a text, and a payload that is signed as it should be, whatever is in it.
 #[cfg(feature = "internals")]
 pub(crate) fn fuzz(data: &[u8]) {
-    let (seal, id) = (Seal::new(b"secret"), Uuid::nil());
+    let (signer, id) = (StateSigner::new(b"secret"), Uuid::nil());
     let Ok(name) = "a/b".parse() else { return };
     if let Ok(text) = str::from_utf8(data) {
-        assert!(seal.open(text, &name, &id).is_none());
+        assert!(signer.verify(text, &name, &id).is_none());
     }
-    if let Some(state) = seal.open(&seal.sealed(data, &name, &id), &name, &id) {
-        let again = seal.close(&state, &name, &id);
-        assert!(seal.open(&again, &name, &id).is_some());
+    if let Some(state) = signer.verify(&signer.signed(data, &name, &id), &name, &id) {
+        let again = signer.sign(&state, &name, &id);
+        assert!(signer.verify(&again, &name, &id).is_some());
     }
 }
 
-impl std::fmt::Debug for Seal {
+impl std::fmt::Debug for StateSigner {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("***")
     }
@@ -210,7 +215,7 @@ mod tests {
     use super::*;
 
     fn state() -> impl Strategy<Value = State> {
-        let chain = any::<[u8; 32]>().prop_map(Chain);
+        let chain = any::<[u8; 32]>().prop_map(PartsDigest);
         let data = (any::<u128>(), ".{0,200}", 1..10_000, chain).prop_map(|(key, upload_id, parts, chain)| Data {
             key: Uuid::from_u128(key),
             upload_id,
@@ -231,10 +236,10 @@ mod tests {
     proptest! {
         #[test]
         fn a_state_comes_back_as_it_was(state in state(), id: u128) {
-            let (seal, name, id) = (Seal::new(b"secret"), "a/b".parse().unwrap(), Uuid::from_u128(id));
-            let text = seal.close(&state, &name, &id);
+            let (signer, name, id) = (StateSigner::new(b"secret"), "a/b".parse().unwrap(), Uuid::from_u128(id));
+            let text = signer.sign(&state, &name, &id);
             prop_assert!(text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_'));
-            let opened = seal.open(&text, &name, &id).unwrap();
+            let opened = signer.verify(&text, &name, &id).unwrap();
             prop_assert_eq!(opened.offset, state.offset);
             prop_assert_eq!(opened.data, state.data);
             prop_assert_eq!(opened.tail, state.tail);
@@ -243,29 +248,29 @@ mod tests {
 
         #[test]
         fn no_other_text_is_a_state(state in state(), at: prop::sample::Index, bit in 0..8_u8, cut: prop::sample::Index) {
-            let (seal, name, id) = (Seal::new(b"secret"), "a/b".parse().unwrap(), Uuid::nil());
-            let text = seal.close(&state, &name, &id);
+            let (signer, name, id) = (StateSigner::new(b"secret"), "a/b".parse().unwrap(), Uuid::nil());
+            let text = signer.sign(&state, &name, &id);
             let mut bytes = URL_SAFE_NO_PAD.decode(&text).unwrap();
             let at = at.index(bytes.len());
             bytes[at] ^= 1 << bit;
-            prop_assert!(seal.open(&URL_SAFE_NO_PAD.encode(&bytes), &name, &id).is_none());
-            prop_assert!(seal.open(&text[..cut.index(text.len())], &name, &id).is_none());
-            prop_assert!(seal.open(&text, &"a/c".parse().unwrap(), &id).is_none());
-            prop_assert!(seal.open(&text, &name, &Uuid::max()).is_none());
-            prop_assert!(Seal::new(b"another").open(&text, &name, &id).is_none());
+            prop_assert!(signer.verify(&URL_SAFE_NO_PAD.encode(&bytes), &name, &id).is_none());
+            prop_assert!(signer.verify(&text[..cut.index(text.len())], &name, &id).is_none());
+            prop_assert!(signer.verify(&text, &"a/c".parse().unwrap(), &id).is_none());
+            prop_assert!(signer.verify(&text, &name, &Uuid::max()).is_none());
+            prop_assert!(StateSigner::new(b"another").verify(&text, &name, &id).is_none());
         }
 
         #[test]
         fn any_text_can_be_tried(text in ".{0,300}") {
-            let seal = Seal::new(b"secret");
-            prop_assert!(seal.open(&text, &"a".parse().unwrap(), &Uuid::nil()).is_none());
+            let signer = StateSigner::new(b"secret");
+            prop_assert!(signer.verify(&text, &"a".parse().unwrap(), &Uuid::nil()).is_none());
         }
     }
 
     #[test]
     fn a_chain_tells_parts_apart() {
         let part = |number, len, etag: &str| Part { number, len, etag: etag.into() };
-        let chain = Chain::over(&[part(1, 5, "a"), part(2, 5, "b")]);
+        let chain = PartsDigest::over(&[part(1, 5, "a"), part(2, 5, "b")]);
         for other in [
             vec![],
             vec![part(1, 5, "a")],
@@ -273,7 +278,7 @@ mod tests {
             vec![part(1, 5, "a"), part(2, 5, "c")],
             vec![part(1, 5, "a"), part(2, 6, "b")],
         ] {
-            assert_ne!(Chain::over(&other), chain);
+            assert_ne!(PartsDigest::over(&other), chain);
         }
     }
 }

@@ -1,31 +1,33 @@
-//! Uploads that nobody ended (`storage.maintenance.uploadpurging`): distribution's, too, and the multipart uploads of
+//! Sweeping abandoned uploads (`storage.maintenance.uploadpurging`): distribution's, too, and the multipart uploads of
 //! fills whose process was killed.
 //!
-//! Every replica sweeps; what another one deleted meanwhile is fine. Nothing younger than the age is touched, so an
+//! Every replica sweeps; another one may delete the same uploads meanwhile. Nothing younger than the age is touched, so an
 //! upload that is under way is safe for that long, as far as the clocks of bucket and replica agree.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use super::Uploads;
 use crate::config::UploadPurging;
 use crate::oci::RepositoryName;
-use crate::registry::{Registry, catalog};
+use crate::registry::repository_walk::repositories_with;
 use crate::store::{Key, StoreError};
 
-/// The most that a replica waits before its first sweep, so that those which start together do not sweep together.
+/// How long a replica waits before its first sweep at most, so that replicas that start together do not sweep together.
 const FIRST: Duration = Duration::from_hours(1);
 
-impl Registry {
+impl Uploads {
     /// Sweeps now and then, until the registry stops.
-    pub fn sweep_uploads(&self, purging: UploadPurging) {
+    pub fn sweep_periodically(self: &Arc<Self>, purging: UploadPurging) {
         if !purging.enabled || purging.interval.is_zero() {
             return;
         }
-        let registry = self.clone();
-        self.inner.background.forever(async move {
+        let uploads = Arc::clone(self);
+        self.background.forever(async move {
             let first = purging.interval.min(FIRST);
             tokio::time::sleep(first.mul_f64(random_share())).await;
             loop {
-                match registry.sweep(&purging).await {
+                match uploads.sweep(&purging).await {
                     Ok((multipart, scratch)) => {
                         let dry_run = purging.dryrun;
                         tracing::info!(multipart, scratch, dry_run, "swept abandoned uploads");
@@ -39,7 +41,7 @@ impl Registry {
 
     /// Returns how many multipart uploads and how many directories of uploads were given up.
     async fn sweep(&self, purging: &UploadPurging) -> Result<(usize, usize), StoreError> {
-        let store = &self.inner.store;
+        let store = &self.store;
         let limit = SystemTime::now().checked_sub(purging.age).unwrap_or(SystemTime::UNIX_EPOCH);
         let aborted = store.abort_uploads_before(Key::Root, limit, purging.dryrun);
         let multipart = aborted.await.unwrap_or_else(|error| {
@@ -47,7 +49,7 @@ impl Registry {
             0
         });
         let mut directories = 0;
-        for name in catalog::with(store, "_uploads").await? {
+        for name in repositories_with(store, "_uploads").await? {
             directories += self.sweep_repository(&name, limit, purging.dryrun).await?;
         }
         Ok((multipart, directories))
@@ -59,7 +61,7 @@ impl Registry {
         limit: SystemTime,
         dry_run: bool,
     ) -> Result<usize, StoreError> {
-        let store = &self.inner.store;
+        let store = &self.store;
         let mut swept = 0;
         let uploads =
             store.children(Key::Uploads(name), usize::MAX).await?.into_iter().filter_map(|id| id.parse().ok());

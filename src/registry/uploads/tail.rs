@@ -9,7 +9,7 @@
 //! each process ([`racing`](super::racing)). So an upload has a few tails, however often it is extended.
 //!
 //! Such a state is as good as one that came in a URL, and no better: it is signed for this upload, and a client only
-//! gets it for another one of the same upload. Who writes into the bucket cannot make one up.
+//! gets it for another one of the same upload. A writer to the bucket cannot forge one.
 
 use std::sync::Arc;
 
@@ -17,28 +17,25 @@ use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use uuid::Uuid;
 
-use super::buffer::Buffer;
-use super::intake::Intake;
-use super::sender::LARGEST;
+use super::Uploads;
+use super::request::{Halt, UploadRequest, upload_unknown};
 use super::state::{State, Tail};
-use super::{Halt, UploadRequest, upload_unknown};
 use crate::oci::{Error, Slice};
-use crate::registry::Registry;
-use crate::registry::failure::of_store;
+use crate::registry::ingest::{Buffer, LARGEST, PartReader};
 use crate::store::{Key, PartSource, StoreError, UploadMark};
 
 /// The most bytes of a state with its end of line: some 1,500 and the store's name for the upload.
 const MAX_STATE: u64 = 64 << 10;
-/// How many tails of an upload are looked at: those that there can be, and some that a process left behind that was
-/// killed before it deleted them.
+/// How many tails of an upload are listed: those that there can be, and some that a process left behind that was killed
+/// before it deleted them.
 const LISTED: i32 = 16;
 /// What ends the state, which is one of the letters of an URL.
 const END: u8 = b'\n';
 
 /// A tail, as its key names it: its offset, and its own name.
-pub(super) type Named = (u64, Uuid);
+pub(super) type TailId = (u64, Uuid);
 
-impl Registry {
+impl Uploads {
     /// The state that the upload is in by now: this one, or that of a later request.
     ///
     /// # Errors
@@ -58,7 +55,7 @@ impl Registry {
         &self,
         upload: UploadRequest<'_>,
         state: &State,
-        tails: &[Named],
+        tails: &[TailId],
     ) -> Result<Option<State>, Error> {
         match tails.first() {
             Some((offset, own)) if *offset > state.offset => self.state_at(upload, *offset, own).await.map(Some),
@@ -70,11 +67,11 @@ impl Registry {
     ///
     /// # Errors
     /// `BLOB_UPLOAD_UNKNOWN`: the upload was cancelled. `UNAVAILABLE`.
-    async fn tails(&self, upload: UploadRequest<'_>) -> Result<Vec<Named>, Error> {
+    async fn tails(&self, upload: UploadRequest<'_>) -> Result<Vec<TailId>, Error> {
         let directory = Key::Upload(upload.name, &upload.id);
         // A cancellation is listed before all else, and the farther a request came, the earlier its bytes.
-        let listed = self.inner.store.objects(directory, None, LISTED).await;
-        let (listed, _) = listed.map_err(of_store)?;
+        let listed = self.store.objects(directory, None, LISTED).await;
+        let (listed, _) = listed?;
         let marks = listed.iter().map_while(|it| UploadMark::parse(&it.path));
         let tail = |mark| match mark {
             UploadMark::Cancelled => Err(upload_unknown(upload)),
@@ -83,18 +80,17 @@ impl Registry {
         marks.map(tail).collect()
     }
 
-    /// Deletes tails that later ones have superseded, behind the client's back. Those that are left over go with the
-    /// upload.
-    pub(super) fn drop_tails(&self, upload: UploadRequest<'_>, tails: Vec<Named>) {
+    /// Deletes tails that later ones have superseded, in the background. Those that are left over go with the upload.
+    pub(super) fn delete_tails(self: &Arc<Self>, upload: UploadRequest<'_>, tails: Vec<TailId>) {
         if tails.is_empty() {
             return;
         }
-        let (registry, name, id) = (self.clone(), upload.name.clone(), upload.id);
-        self.inner.background.try_run(async move {
+        let (uploads, name, id) = (Arc::clone(self), upload.name.clone(), upload.id);
+        self.background.try_run(async move {
             for (offset, own) in tails {
                 let key = Key::UploadTail(&name, &id, offset, &own);
-                if let Err(error) = registry.inner.store.delete(key).await {
-                    tracing::debug!(repository = %name, %error, "an upload's scratch is left over in the bucket");
+                if let Err(error) = uploads.store.delete(key).await {
+                    tracing::debug!(repository = %name, %error, "an upload's objects are left over in the bucket");
                 }
             }
         });
@@ -104,21 +100,19 @@ impl Registry {
     async fn state_at(&self, upload: UploadRequest<'_>, offset: u64, own: &Uuid) -> Result<State, Error> {
         let key = Key::UploadTail(upload.name, &upload.id, offset, own);
         let beginning = Slice { start: 0, end: MAX_STATE };
-        let found = self.inner.store.stream(key, Some(beginning)).await;
-        let found = found.map_err(of_store)?;
-        let mut pieces = found.ok_or_else(|| upload_unknown(upload))?.bytes;
+        let found = self.store.stream(key, Some(beginning)).await;
+        let mut pieces = found?.ok_or_else(|| upload_unknown(upload))?.bytes;
         let mut text = Vec::new();
         while !text.contains(&END)
             && let Some(piece) = pieces.next().await
         {
-            let piece = piece.map_err(|error| {
-                of_store(StoreError::Unavailable { operation: "GetObject", cause: error.to_string() })
-            })?;
+            let piece =
+                piece.map_err(|error| StoreError::Unavailable { operation: "GetObject", cause: error.to_string() })?;
             text.extend_from_slice(&piece);
         }
         let text = text.split(|byte| *byte == END).next().unwrap_or_default();
         let text = std::str::from_utf8(text).unwrap_or_default();
-        self.opened(UploadRequest { state: text, ..upload })
+        self.verified(UploadRequest { state: text, ..upload })
     }
 
     /// Puts the last bytes of the request before in front of a body whose parts are of `first` bytes. They stay in the
@@ -129,14 +123,14 @@ impl Registry {
     ///
     /// # Errors
     /// [`Halt::Superseded`]; `BLOB_UPLOAD_UNKNOWN`, `UNAVAILABLE`.
-    pub(super) async fn take_up(
+    pub(super) async fn resume_tail(
         &self,
         upload: UploadRequest<'_>,
         state: &mut State,
-        intake: &mut Intake,
+        reader: &mut PartReader,
         first: u64,
         stands: bool,
-    ) -> Result<Vec<Named>, Halt> {
+    ) -> Result<Vec<TailId>, Halt> {
         let unless_superseded = |newer: Option<State>| match newer {
             Some(newer) if !stands => Err(Halt::Superseded(Box::new(newer))),
             _ => Ok(()),
@@ -145,12 +139,12 @@ impl Registry {
             unless_superseded(self.newer(upload, state).await?)?;
             return Ok(Vec::new());
         };
-        intake.reserve_for(tail.len, first).await;
+        reader.reserve_for(tail.len, first).await;
         let key = Key::UploadTail(upload.name, &upload.id, state.offset, &tail.key);
-        let (tails, found) = tokio::join!(self.tails(upload), self.inner.store.get_up_to(key, LARGEST + MAX_STATE));
+        let (tails, found) = tokio::join!(self.tails(upload), self.store.get_up_to(key, LARGEST + MAX_STATE));
         let mut tails = tails?;
         unless_superseded(self.newer_of(upload, state, &tails).await?)?;
-        let found = found.map_err(of_store)?.map(|object| object.bytes);
+        let found = found?.map(|object| object.bytes);
         let bytes = found.and_then(|bytes| {
             let end = bytes.iter().position(|byte| *byte == END)?;
             Some(bytes.slice(end + 1..))
@@ -162,7 +156,7 @@ impl Registry {
         };
         tails.retain(|it| it.0 <= state.offset && *it != (state.offset, tail.key));
         state.tail = None;
-        intake.put_in_front(bytes).await;
+        reader.put_in_front(bytes).await;
         Ok(tails)
     }
 
@@ -180,28 +174,28 @@ impl Registry {
         text.push(char::from(END));
         let text = Bytes::from(text);
         let whole = text.len() as u64 + len;
-        let (bytes, _room) = rest.into_source();
+        let (bytes, _memory) = rest.into_source();
         let source: PartSource = Arc::new(move || {
             let text = text.clone();
             stream::once(async { Ok(text) }).chain(bytes()).boxed()
         });
         let key = Key::UploadTail(upload.name, &upload.id, state.offset, &own);
-        let put = self.inner.store.put_blob(key, whole, source);
-        put.await.map_err(of_store)
+        let put = self.store.put_blob(key, whole, source);
+        Ok(put.await?)
     }
 
     /// An upload is there as long as what its state names is in the bucket.
     pub(super) async fn require_alive(&self, upload: UploadRequest<'_>, state: &State) -> Result<(), Error> {
-        let store = &self.inner.store;
+        let store = &self.store;
         let alive = match (&state.data, &state.tail) {
             (Some(data), _) => {
                 let key = Key::UploadData(upload.name, &upload.id, &data.key);
                 let multipart = store.resume(key, data.upload_id.clone());
-                multipart.parts(0, 1).await.map_err(of_store)?.is_some()
+                multipart.parts(0, 1).await?.is_some()
             }
             (None, Some(tail)) => {
                 let key = Key::UploadTail(upload.name, &upload.id, state.offset, &tail.key);
-                store.head(key).await.map_err(of_store)?.is_some()
+                store.head(key).await?.is_some()
             }
             (None, None) => return self.require_not_cancelled(upload).await,
         };
@@ -211,7 +205,7 @@ impl Registry {
     /// Nothing in the bucket tells of an upload without bytes, except that it was cancelled.
     pub(super) async fn require_not_cancelled(&self, upload: UploadRequest<'_>) -> Result<(), Error> {
         let key = Key::UploadCancelled(upload.name, &upload.id);
-        match self.inner.store.head(key).await.map_err(of_store)? {
+        match self.store.head(key).await? {
             None => Ok(()),
             Some(_) => Err(upload_unknown(upload)),
         }

@@ -1,0 +1,150 @@
+//! Which fill a request joins, and when fills begin.
+
+use std::sync::Arc;
+
+use tracing::Instrument;
+
+use super::job::Job;
+use super::running::{Fill, Phase, Progress, Refusal};
+use super::spooled_blob::SpooledBlob;
+use super::upstream_blob::UpstreamBlob;
+use super::{Fills, Running};
+use crate::oci::{Error, Outcome};
+use crate::registry::links::BlobStatus;
+
+/// How many fills run at once. Each has a connection to the upstream, a thread that hashes and a few parts under way;
+/// more would not be faster.
+const MAX_FILLS: usize = 128;
+/// How many refused fills of other repositories a request ignores before it begins its own: their upstream may not have
+/// the blob.
+const IGNORED_REFUSALS: usize = 3;
+
+/// What became of a blob that was not in the bucket a moment ago.
+pub(in crate::registry) enum ColdBlob {
+    /// The bucket has it by now, with this size in bytes.
+    Stored(u64),
+    /// A fill copies it: one that this request began (`Fill`), or another's (`Follow`).
+    Spooled {
+        /// Its bytes, as they come.
+        spooled: Arc<SpooledBlob>,
+        /// Its fill.
+        fill: Arc<Fill>,
+        /// `Fill` or `Follow`.
+        outcome: Outcome,
+    },
+    /// The spool has no room for it, and why.
+    NoRoom(Arc<str>),
+}
+
+/// The bucket has the blob, with this size in bytes.
+pub(in crate::registry) struct AlreadyStored(pub(in crate::registry) u64);
+
+impl Fills {
+    /// The blob, as soon as its bytes come.
+    ///
+    /// # Errors
+    /// - `BLOB_UNKNOWN`: the upstream does not have it in this repository.
+    /// - `DENIED`, `TOOMANYREQUESTS`, `UNAVAILABLE`: the upstream does not send it.
+    pub(in crate::registry) async fn open(
+        self: &Arc<Self>,
+        blob: &UpstreamBlob,
+        status: BlobStatus,
+    ) -> Result<ColdBlob, Error> {
+        let mut refusals = 0..IGNORED_REFUSALS;
+        loop {
+            let (fill, outcome) = match self.join(blob, status.announced) {
+                Ok(joined) => joined,
+                Err(AlreadyStored(size)) => return Ok(ColdBlob::Stored(size)),
+            };
+            if outcome == Outcome::Follow && !fill.links(&blob.name) {
+                if !status.member {
+                    // Another repository's fill does not make it this repository's blob.
+                    self.links.ask_upstream(&blob.name, &blob.digest).await?;
+                }
+                fill.add(&blob.name);
+            }
+            match fill.spooled().await {
+                Ok(spooled) => return Ok(ColdBlob::Spooled { spooled, fill, outcome }),
+                Err(Refusal::NoRoom(why)) => return Ok(ColdBlob::NoRoom(why)),
+                Err(Refusal::Upstream(_)) if !fill.is_for(&blob.name) && refusals.next().is_some() => {}
+                Err(refusal) => return Err(refusal.describe(blob)),
+            }
+        }
+    }
+
+    /// The fill of a blob: the running one (`Follow`), a new one (`Fill`), or one that is refused because too many run
+    /// (`Bypass`). `announced` is the size that a manifest gives the blob.
+    ///
+    /// # Errors
+    /// A fill ended a moment ago: under the lock that is known, because a blob is remembered as stored before its fill
+    /// leaves the list.
+    pub(in crate::registry) fn join(
+        self: &Arc<Self>,
+        blob: &UpstreamBlob,
+        announced: Option<u64>,
+    ) -> Result<(Arc<Fill>, Outcome), AlreadyStored> {
+        let mut running = self.running();
+        if let Some(fill) = running.fills.get(&blob.digest) {
+            return Ok((Arc::clone(fill), Outcome::Follow));
+        }
+        if let Some(size) = self.cache.blobs.present(&blob.digest) {
+            return Err(AlreadyStored(size));
+        }
+        let (fill, progress) = Fill::new(&blob.name);
+        if running.fills.len() >= MAX_FILLS {
+            let why = Refusal::NoRoom("too many blobs are being fetched".into());
+            progress.phase.send_replace(Phase::Refused(why));
+            return Ok((fill, Outcome::Bypass));
+        }
+        self.start(&mut running, blob.clone(), announced, &fill, progress);
+        Ok((fill, Outcome::Fill))
+    }
+
+    /// Fills a blob that no client has asked for yet, when fewer than `proxy.fill.concurrency` fills run.
+    pub(in crate::registry) fn prefetch(self: &Arc<Self>, blob: UpstreamBlob, announced: u64) {
+        let mut running = self.running();
+        // Another repository's fill says nothing about this one: its own upstream is asked when a client asks.
+        if running.fills.contains_key(&blob.digest) {
+            return;
+        }
+        running.prefetch.push(blob, announced);
+        self.start_prefetches(&mut running);
+    }
+
+    fn start_prefetches(self: &Arc<Self>, running: &mut Running) {
+        while running.fills.len() < self.concurrency && !self.background.is_closing() {
+            let Some(next) = running.prefetch.pop() else {
+                return;
+            };
+            let _span = next.span.entered();
+            let digest = &next.blob.digest;
+            if !running.fills.contains_key(digest) && self.cache.blobs.present(digest).is_none() {
+                let (fill, progress) = Fill::new(&next.blob.name);
+                self.start(running, next.blob, Some(next.announced), &fill, progress);
+            }
+        }
+    }
+
+    fn start(
+        self: &Arc<Self>,
+        running: &mut Running,
+        blob: UpstreamBlob,
+        announced: Option<u64>,
+        fill: &Arc<Fill>,
+        progress: Progress,
+    ) {
+        running.fills.insert(blob.digest, Arc::clone(fill));
+        let job = Job { fills: Arc::clone(self), blob, announced };
+        // Its lines in the log belong to the request that began it.
+        self.background.spawn(job.run(Arc::clone(fill), progress).in_current_span());
+    }
+
+    /// Takes a fill off the list.
+    pub(super) fn remove(self: &Arc<Self>, blob: &UpstreamBlob, fill: &Arc<Fill>) {
+        let mut running = self.running();
+        if running.fills.get(&blob.digest).is_some_and(|listed| Arc::ptr_eq(listed, fill)) {
+            running.fills.remove(&blob.digest);
+            self.start_prefetches(&mut running);
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! One fill, as the requests see it that wait for it.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::watch;
+
+use super::spooled_blob::SpooledBlob;
+use super::upstream_blob::UpstreamBlob;
+use crate::oci::{Error, ErrorCode, RepositoryName};
+use crate::registry::failure::of_upstream;
+use crate::registry::presence::blob_unknown;
+use crate::upstream::UpstreamError;
+
+/// One fill.
+#[derive(Debug)]
+pub(in crate::registry) struct Fill {
+    /// The repository for which the upstream was asked.
+    asked_for: RepositoryName,
+    phase: watch::Receiver<Phase>,
+    /// The size of the blob in the bucket, or why it is not there.
+    ended: watch::Receiver<Option<Result<u64, Error>>>,
+    /// The repositories that get a link to the blob. One that comes too late gets its link when it asks for the blob
+    /// again.
+    names: Mutex<BTreeSet<RepositoryName>>,
+}
+
+/// How far a fill is.
+#[derive(Clone, Debug)]
+pub(super) enum Phase {
+    /// It waits for the upstream's headers.
+    Asking,
+    /// Bytes come.
+    Filling(Arc<SpooledBlob>),
+    /// It ended before the first byte.
+    Refused(Refusal),
+}
+
+/// Why a fill did not begin.
+#[derive(Clone, Debug)]
+pub(in crate::registry) enum Refusal {
+    /// The upstream does not send the blob.
+    Upstream(UpstreamError),
+    /// The spool has no room for it, and why.
+    NoRoom(Arc<str>),
+}
+
+/// The sending side of a [`Fill`].
+pub(super) struct Progress {
+    pub(super) phase: watch::Sender<Phase>,
+    pub(super) ended: watch::Sender<Option<Result<u64, Error>>>,
+}
+
+impl Fill {
+    pub(super) fn new(name: &RepositoryName) -> (Arc<Self>, Progress) {
+        let (phase, phases) = watch::channel(Phase::Asking);
+        let (ended, ends) = watch::channel(None);
+        let fill = Arc::new(Self {
+            asked_for: name.clone(),
+            phase: phases,
+            ended: ends,
+            names: Mutex::new(BTreeSet::from([name.clone()])),
+        });
+        (fill, Progress { phase, ended })
+    }
+
+    /// The blob in the spool, as soon as the upstream's headers are here.
+    ///
+    /// # Errors
+    /// The fill did not begin.
+    pub(in crate::registry) async fn spooled(&self) -> Result<Arc<SpooledBlob>, Refusal> {
+        let mut phase = self.phase.clone();
+        let reached = phase.wait_for(|phase| !matches!(phase, Phase::Asking)).await;
+        match reached.as_deref() {
+            Ok(Phase::Filling(spooled)) => Ok(Arc::clone(spooled)),
+            Ok(Phase::Refused(refusal)) => Err(refusal.clone()),
+            Ok(Phase::Asking) | Err(_) => Err(Refusal::shutting_down()),
+        }
+    }
+
+    /// The size of the blob, once it is in the bucket.
+    ///
+    /// # Errors
+    /// It was not stored.
+    pub(in crate::registry) async fn stored(&self) -> Result<u64, Error> {
+        let mut ended = self.ended.clone();
+        let reached = ended.wait_for(Option::is_some).await;
+        match reached.as_deref() {
+            Ok(Some(result)) => result.clone(),
+            Ok(None) | Err(_) => Err(Error::new(ErrorCode::Unavailable, "the registry is shutting down")),
+        }
+    }
+
+    /// Whether the upstream's answer is one about this repository.
+    pub(super) fn is_for(&self, name: &RepositoryName) -> bool {
+        self.asked_for == *name
+    }
+
+    /// Whether the repository gets a link to the blob: the fill is its own, or its upstream said that it has the blob.
+    pub(super) fn links(&self, name: &RepositoryName) -> bool {
+        self.lock_names().contains(name)
+    }
+
+    /// Adds a repository that gets a link to the blob, because its upstream says that it has the blob.
+    pub(in crate::registry) fn add(&self, name: &RepositoryName) {
+        self.lock_names().insert(name.clone());
+    }
+
+    pub(super) fn names(&self) -> BTreeSet<RepositoryName> {
+        self.lock_names().clone()
+    }
+
+    fn lock_names(&self) -> MutexGuard<'_, BTreeSet<RepositoryName>> {
+        self.names.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Refusal {
+    pub(super) fn shutting_down() -> Self {
+        Self::Upstream(UpstreamError::Unavailable("this registry is shutting down".into()))
+    }
+
+    /// What the client is told.
+    pub(super) fn describe(self, blob: &UpstreamBlob) -> Error {
+        match self {
+            Self::Upstream(error) => of_upstream(error, blob_unknown(&blob.name, &blob.digest)),
+            Self::NoRoom(why) => {
+                let message = "there is no room to copy the blob, try again later";
+                Error::new(ErrorCode::Unavailable, message).because(io::Error::other(String::from(&*why)))
+            }
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! A blob whose digest is known before its first byte goes straight to its final key, where no client can read it before
+//! the last byte was verified. One that is there already is only hashed.
+
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+use uuid::Uuid;
+
+use super::buffer::Buffer;
+use super::hashing_body::{BlobBody, HashingBody};
+use super::part_reader::PartReader;
+use super::part_sender::{PARALLEL_IN_ALL, PartSender, first_part_len, part_len};
+use super::permits::{BodyPermit, BodyPermits};
+use crate::oci::{Digest, Error, ErrorCode, Hasher, RepositoryName};
+use crate::registry::links::Links;
+use crate::store::{Key, Store, StoreError};
+
+/// Stores blobs whose bytes pass through memory.
+#[derive(Debug)]
+pub(in crate::registry) struct BlobWriter {
+    store: Store,
+    links: Arc<Links>,
+    pub(in crate::registry) permits: BodyPermits,
+    /// Permits for parts on their way.
+    pub(in crate::registry) parts: Arc<Semaphore>,
+}
+
+/// A verified blob that was sent, but for its last bytes.
+struct Received {
+    sender: Option<PartSender>,
+    rest: Buffer,
+    size: u64,
+}
+
+impl BlobWriter {
+    pub(in crate::registry) fn new(store: &Store, links: &Arc<Links>) -> Self {
+        Self {
+            store: store.clone(),
+            links: Arc::clone(links),
+            permits: BodyPermits::default(),
+            parts: Arc::new(Semaphore::new(PARALLEL_IN_ALL)),
+        }
+    }
+
+    /// Stores a blob, of `size` bytes if that is known, and links it to the repository.
+    ///
+    /// # Errors
+    /// `DIGEST_INVALID`, `SIZE_INVALID`, `BLOB_UPLOAD_INVALID`: the bytes are not those that were announced.
+    /// `TOOMANYREQUESTS`, `UNAVAILABLE`.
+    pub(in crate::registry) async fn store(
+        self: &Arc<Self>,
+        name: &RepositoryName,
+        digest: &Digest,
+        size: Option<u64>,
+        body: BlobBody,
+        permit: &Arc<BodyPermit>,
+    ) -> Result<(), Error> {
+        let body = HashingBody::new(body, Hasher::new(digest.algorithm()), size, Arc::clone(permit));
+        let received = self.receive(body, digest).await?;
+        self.keep(name, digest, received.size, Some(received)).await
+    }
+
+    /// [`store`](Self::store), unless the bucket has the blob: then the bytes are only verified, because a client that
+    /// pushes a blob must have it. `allowed` is asked at the same time as the bucket.
+    ///
+    /// # Errors
+    /// As [`store`](Self::store), and those of `allowed`.
+    pub(in crate::registry) async fn store_or_verify(
+        self: &Arc<Self>,
+        name: &RepositoryName,
+        digest: &Digest,
+        mut body: HashingBody,
+        allowed: impl Future<Output = Result<(), Error>>,
+    ) -> Result<(), Error> {
+        let (stored, ()) = tokio::try_join!(self.links.stored_size(digest), allowed)?;
+        if let Some(size) = stored {
+            while body.next().await?.is_some() {}
+            require_digest(digest, body.hasher.finish())?;
+            return self.keep(name, digest, size, None).await;
+        }
+        let received = self.receive(body, digest).await?;
+        self.keep(name, digest, received.size, Some(received)).await
+    }
+
+    /// Makes a verified blob appear, and links it to the repository.
+    async fn keep(
+        self: &Arc<Self>,
+        name: &RepositoryName,
+        digest: &Digest,
+        size: u64,
+        received: Option<Received>,
+    ) -> Result<(), Error> {
+        let (writer, name, digest) = (Arc::clone(self), name.clone(), *digest);
+        let keep = async move {
+            if let Some(received) = received {
+                writer.commit(received, &digest).await?;
+            }
+            writer.links.link_pushed(&name, &digest, size).await
+        };
+        self.links.background.complete(keep).await
+    }
+
+    /// Reads and verifies a blob, and sends all but its last bytes.
+    async fn receive(&self, body: HashingBody, digest: &Digest) -> Result<Received, Error> {
+        let first = first_part_len(self.store.part_size(), body.left());
+        let mut reader = PartReader::new(body);
+        let mut sender: Option<PartSender> = None;
+        loop {
+            let next = sender.as_ref().map_or(1, PartSender::next);
+            let Some(part) = reader.part(part_len(first, next)).await? else {
+                break;
+            };
+            let sender = match &mut sender {
+                Some(sender) => sender,
+                None => {
+                    let upload = self.store.begin(Key::Blob(digest)).await?;
+                    let begun = PartSender::new(upload, 0, Arc::clone(&self.parts), Uuid::nil());
+                    sender.insert(begun.owned(&self.links.background))
+                }
+            };
+            if !sender.send(part).await? {
+                return Err(upload_gone());
+            }
+        }
+        let (rest, size, hasher) = reader.end();
+        require_digest(digest, hasher.finish())?;
+        Ok(Received { sender, rest, size })
+    }
+
+    /// Makes a verified blob appear.
+    async fn commit(&self, received: Received, digest: &Digest) -> Result<(), Error> {
+        let Received { sender, rest, .. } = received;
+        let Some(mut sender) = sender else {
+            let (len, (source, _memory)) = (rest.len(), rest.into_source());
+            return Ok(self.store.put_blob(Key::Blob(digest), len, source).await?);
+        };
+        if rest.len() > 0 && !sender.send(rest).await? {
+            return Err(upload_gone());
+        }
+        let parts = sender.finish().await?.ok_or_else(upload_gone)?;
+        sender.upload().complete(parts).await?;
+        sender.disown();
+        Ok(())
+    }
+}
+
+/// The bytes must have the digest that the client gave.
+///
+/// # Errors
+/// `DIGEST_INVALID`.
+pub(in crate::registry) fn require_digest(expected: &Digest, actual: Digest) -> Result<(), Error> {
+    if *expected == actual {
+        return Ok(());
+    }
+    let message = format!("the bytes that came have the digest {actual}, not {expected}");
+    Err(Error::new(ErrorCode::DigestInvalid, message))
+}
+
+fn upload_gone() -> Error {
+    StoreError::Unavailable { operation: "UploadPart", cause: "the upload is gone from the bucket".into() }.into()
+}

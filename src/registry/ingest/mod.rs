@@ -1,0 +1,17 @@
+//! Bytes that come from a client, or pass through memory, on their way to the bucket: permits and memory for them,
+//! hashing, cutting into parts, sending.
+
+mod blob_writer;
+mod buffer;
+mod hashing_body;
+mod part_reader;
+mod part_sender;
+mod permits;
+
+pub(super) use blob_writer::{BlobWriter, require_digest};
+pub(super) use buffer::Buffer;
+pub use hashing_body::BlobBody;
+pub(super) use hashing_body::HashingBody;
+pub(super) use part_reader::PartReader;
+pub(super) use part_sender::{LARGEST, PartSender, first_part_len, part_len};
+pub use permits::{BodyPermit, Pusher};

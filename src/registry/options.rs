@@ -1,0 +1,72 @@
+//! How a registry behaves.
+
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+
+use super::permissions::Changes;
+use super::tags::CLIENT_WAIT;
+use crate::config::{Config, OnMiss, Secret, Validation};
+
+/// How a [`Registry`](super::Registry) behaves.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// `storage.redirect.disable`
+    pub stream_blobs: bool,
+    /// `storage.redirect.expiry`
+    pub url_life: Duration,
+    /// `validation`
+    pub validation: Validation,
+    /// `proxy.tagttl`
+    pub tag_ttl: Duration,
+    /// How long a client of a stored tag waits for the upstream before it gets the stored one.
+    pub client_wait: Duration,
+    /// `proxy.spool.directory`, or the system's.
+    pub spool_directory: PathBuf,
+    /// `proxy.spool.maxsize`, in bytes.
+    pub spool_max: Option<u64>,
+    /// `proxy.prefetch`
+    pub prefetch: bool,
+    /// `proxy.onmiss`
+    pub on_miss: OnMiss,
+    /// `proxy.fill.connections`
+    pub connections: usize,
+    /// `proxy.fill.concurrency`
+    pub concurrency: usize,
+    /// When distribution last used the bucket as a pull-through cache: the tags that it wrote until then came from
+    /// upstream.
+    pub proxied_until: Option<SystemTime>,
+    /// `storage.maintenance.readonly.enabled`, `storage.delete.enabled`
+    pub changes: Changes,
+    /// `http.secret`, or a random one: signs the state of uploads.
+    pub secret: Secret,
+}
+
+impl Options {
+    /// Reads them off the configuration. `secret` makes one where none is configured.
+    #[must_use]
+    pub fn new(config: &Config, secret: impl FnOnce() -> Secret) -> Self {
+        let (proxy, storage) = (&config.proxy, &config.storage);
+        Self {
+            stream_blobs: storage.redirect.disable,
+            url_life: storage.redirect.expiry,
+            validation: config.validation.clone(),
+            tag_ttl: proxy.tagttl,
+            client_wait: CLIENT_WAIT,
+            spool_directory: proxy.spool.directory.clone().unwrap_or_else(std::env::temp_dir),
+            spool_max: proxy.spool.maxsize,
+            prefetch: proxy.prefetch,
+            on_miss: proxy.onmiss,
+            connections: proxy.fill.connections,
+            concurrency: proxy.fill.concurrency,
+            proxied_until: None,
+            changes: if storage.maintenance.readonly.enabled {
+                Changes::Nothing
+            } else if storage.delete.enabled {
+                Changes::Everything
+            } else {
+                Changes::Pushes
+            },
+            secret: config.http.secret.clone().unwrap_or_else(secret),
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! Which repository a client means, and which upstreams there are.
+
+use std::sync::Arc;
+
+use crate::config::{HostNames, UpstreamHost};
+use crate::oci::{Error, ErrorCode, RepositoryName};
+use crate::upstream::Upstreams;
+
+/// Resolves the names that clients use.
+#[derive(Clone, Debug)]
+pub struct Repositories {
+    pub(super) upstreams: Arc<Upstreams>,
+}
+
+impl Repositories {
+    /// The repository that a client means by `name`, to which it adds, as containerd does with `?ns=`, the host that
+    /// its reference begins with.
+    ///
+    /// # Errors
+    /// `NAME_UNKNOWN`: no upstream is configured for that host.
+    pub fn resolve(&self, name: RepositoryName, ns: Option<&str>) -> Result<RepositoryName, Error> {
+        self.upstreams.repository(name, ns).ok_or_else(|| {
+            // Only text that looks like a host is repeated.
+            let host = ns.and_then(|ns| ns.parse().ok());
+            let host = host.as_ref().map_or("this host", UpstreamHost::as_str);
+            let message = format!(
+                "this registry has no upstream for {host}: its operator can add one to proxy.upstreams, or name \
+                 the default one in proxy.host"
+            );
+            Error::new(ErrorCode::NameUnknown, message)
+        })
+    }
+
+    /// The repository that a reference to an image means: its `host`, if it names one, and its `name`. As in clients'
+    /// references, official images of Docker Hub need not say `library/`.
+    ///
+    /// # Errors
+    /// `NAME_UNKNOWN`: no upstream is configured for the host.
+    pub fn resolve_reference(&self, name: RepositoryName, host: Option<&str>) -> Result<RepositoryName, Error> {
+        let name = self.resolve(name, host)?;
+        Ok(match self.upstreams.of(&name) {
+            Some(upstream) => upstream.full_name(&name),
+            None => name,
+        })
+    }
+
+    /// Every host by which clients may name an upstream, in containerd's `?ns=` too.
+    #[must_use]
+    pub fn hosts(&self) -> Vec<&str> {
+        self.upstreams.hosts()
+    }
+
+    /// The hosts that clients and rules may write before the names of upstreams' repositories.
+    #[must_use]
+    pub fn host_names(&self) -> &HostNames {
+        self.upstreams.host_names()
+    }
+
+    /// Where the upstreams are, the default one first.
+    #[must_use]
+    pub fn upstreams(&self) -> Vec<&str> {
+        self.upstreams.all().map(|upstream| upstream.label()).collect()
+    }
+
+    /// Pings every upstream in the background, and warns of those that do not answer as registries do.
+    pub fn ping_upstreams(&self) {
+        let upstreams = Arc::clone(&self.upstreams);
+        tokio::spawn(async move { upstreams.greet().await });
+    }
+}

@@ -1,0 +1,108 @@
+//! Deleting tags, one or all of a manifest.
+
+use super::Tags;
+use super::list::MAX_STORED;
+use crate::oci::{Digest, Error, Reference, RepositoryName, Tag};
+use crate::registry::flights::FlightKey;
+use crate::registry::presence::{self, manifest_unknown};
+use crate::registry::runtime::try_join_bounded;
+use crate::store::{Key, StoreError};
+
+/// How many tags are compared at once.
+const PARALLEL: usize = 32;
+/// How often a delete reads a tag anew that is pushed between its read and its delete.
+const ATTEMPTS: usize = 5;
+
+impl Tags {
+    /// Deletes a tag.
+    ///
+    /// # Errors
+    /// `MANIFEST_UNKNOWN`, `NAME_UNKNOWN`: the bucket does not have it. `UNAVAILABLE`.
+    pub(in crate::registry) async fn delete(&self, name: &RepositoryName, tag: &Tag) -> Result<(), Error> {
+        let reference = Reference::Tag(tag.clone());
+        let delete = async {
+            let unknown = manifest_unknown(name, &reference);
+            let required = presence::require(&self.store, name, Key::Tag(name, tag), unknown).await;
+            match &required {
+                Ok(()) => self.remove(name, tag).await?,
+                // Another delete may have come no further than to here.
+                Err(_) => self.remove_history(name, tag).await?,
+            }
+            required
+        };
+        self.flights.exclusive(FlightKey::Manifest(name.clone(), reference.clone()), delete).await
+    }
+
+    /// Deletes all tags that name a digest.
+    pub(in crate::registry) async fn delete_all_of(
+        &self,
+        name: &RepositoryName,
+        digest: &Digest,
+    ) -> Result<(), StoreError> {
+        let tags = self.store.children(Key::Tags(name), MAX_STORED).await?;
+        let tags: Vec<Tag> = tags.iter().filter_map(|text| text.parse().ok()).collect();
+        for some in tags.chunks(1000) {
+            let compare = some.iter().map(|tag| self.delete_if_of(name, tag, digest));
+            try_join_bounded(PARALLEL, compare.collect()).await?;
+        }
+        Ok(())
+    }
+
+    /// Deletes a tag if it names this digest: under its lock, and on condition, so that no push comes in between,
+    /// neither to this replica nor to another one.
+    async fn delete_if_of(&self, name: &RepositoryName, tag: &Tag, digest: &Digest) -> Result<(), StoreError> {
+        let (store, cache, key) = (&self.store, &self.cache, Key::Tag(name, tag));
+        let delete = async {
+            for _ in 0..ATTEMPTS {
+                let Some(link) = store.get_now(key).await? else {
+                    // It was listed for its history: another delete may have come no further than to here.
+                    return self.remove_history(name, tag).await;
+                };
+                if link.digest() != Some(*digest) {
+                    cache.tags.forget_digest(name, tag, digest);
+                    return Ok(());
+                }
+                let keeps_conditions = store.keeps_conditions().await;
+                if keeps_conditions {
+                    self.markers.unmark(name, tag).await?;
+                } else if !Box::pin(self.markers.allow_delete(name, tag, digest)).await? {
+                    continue;
+                }
+                // Also if the answer is lost.
+                cache.tags.forget(name, tag);
+                if store.delete_unchanged(key, &link).await? {
+                    if !keeps_conditions && Box::pin(self.markers.restore(name, tag)).await? {
+                        return Ok(());
+                    }
+                    return self.remove_history(name, tag).await;
+                }
+            }
+            Err(StoreError::Unavailable {
+                operation: "DeleteObject",
+                cause: format!("{name}:{tag} changes all the time, or its ETag is never the same"),
+            })
+        };
+        let key = FlightKey::Manifest(name.clone(), Reference::Tag(tag.clone()));
+        self.flights.exclusive(key, delete).await
+    }
+
+    /// The link before the history: a push at the same time writes in this order, too, and misses the link in its last
+    /// check.
+    async fn remove(&self, name: &RepositoryName, tag: &Tag) -> Result<(), StoreError> {
+        self.cache.tags.forget(name, tag);
+        self.markers.unmark(name, tag).await?;
+        self.store.delete(Key::Tag(name, tag)).await?;
+        if !self.store.keeps_conditions().await && Box::pin(self.markers.restore(name, tag)).await? {
+            return Ok(());
+        }
+        self.remove_history(name, tag).await
+    }
+
+    /// Of a tag that is gone.
+    async fn remove_history(&self, name: &RepositoryName, tag: &Tag) -> Result<(), StoreError> {
+        self.cache.tags.forget(name, tag);
+        self.store.delete_directory(Key::TagHistories(name, tag)).await?;
+        self.forget_list(name).await;
+        Ok(())
+    }
+}

@@ -1,0 +1,197 @@
+//! Collecting an upload's bytes, request by request.
+//!
+//! They become parts of a multipart upload under the upload's own key. All parts but the last are of one size, because
+//! some stores take no others (Cloudflare R2); so a request's last bytes, a part at most, are kept as an object of
+//! their own until the next request, and a blob that is smaller than that never becomes a multipart upload.
+
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use super::Uploads;
+use super::request::{ChunkRequest, Halt, Pushed, UploadRequest, upload_unknown};
+use super::state::{Data, PartsDigest, State};
+use super::tail::TailId;
+use crate::oci::{Digest, Error};
+use crate::registry::flights::FlightKey;
+use crate::registry::ingest::{BodyPermit, Buffer, HashingBody, PartReader, PartSender, first_part_len, part_len};
+use crate::store::Key;
+
+/// What a request added to an upload.
+pub(super) struct Received {
+    /// Without the bytes in `rest`, except for hasher and offset.
+    pub(super) state: State,
+    /// The last bytes, not stored anywhere: at most a part.
+    pub(super) rest: Buffer,
+    /// Parts were sent, so the upload is there. Where this request began it, dropping this aborts it.
+    pub(super) sender: Option<PartSender>,
+    /// Tails that are older than the one that was taken up.
+    pub(super) older: Vec<TailId>,
+    /// The permit, with which the first of the last bytes came.
+    pub(super) permit: Arc<BodyPermit>,
+}
+
+impl Uploads {
+    /// Appends bytes to an upload (end-5).
+    ///
+    /// # Errors
+    /// - `BLOB_UPLOAD_UNKNOWN`: the state is not one of this upload's, or the upload was ended.
+    /// - `BLOB_UPLOAD_INVALID`, `SIZE_INVALID`: the bytes are not those that were announced.
+    /// - `TOOMANYREQUESTS`, `UNAVAILABLE`, `UNSUPPORTED`.
+    pub async fn append(self: &Arc<Self>, upload: UploadRequest<'_>, chunk: ChunkRequest) -> Result<Pushed, Error> {
+        self.changes.allow_push()?;
+        let mut state = self.verified(upload)?;
+        if chunk.is_out_of_order(&state) {
+            state = self.newest(upload, state).await?;
+            if chunk.is_out_of_order(&state) {
+                return Ok(self.out_of_order(upload, &state));
+            }
+        }
+        match self.extend(upload, state, chunk).await {
+            Ok(state) => Ok(Pushed::Accepted(self.progress(upload.name, upload.id, &state))),
+            Err(Halt::Superseded(newer)) => Ok(self.out_of_order(upload, &newer)),
+            Err(Halt::Failed(error)) => Err(error),
+        }
+    }
+
+    pub(super) fn out_of_order(&self, upload: UploadRequest<'_>, state: &State) -> Pushed {
+        Pushed::OutOfOrder(self.progress(upload.name, upload.id, state))
+    }
+
+    /// Appends a chunk; all of its bytes are in the bucket afterwards. The same chunk, sent again while the first attempt
+    /// is under way, gets the state of the first one, and other bytes for the same state are refused: so replays leave
+    /// nothing in the bucket.
+    async fn extend(
+        self: &Arc<Self>,
+        upload: UploadRequest<'_>,
+        state: State,
+        chunk: ChunkRequest,
+    ) -> Result<State, Halt> {
+        let racer = self.racing.enter(upload.id);
+        let before = state.clone();
+        let received = self.receive(upload, state, chunk, None).await?;
+        let Received { mut state, rest, sender, older, permit: _permit } = received;
+        if sender.is_none() && state.data.is_some() {
+            self.require_alive(upload, &state).await?;
+        }
+        if state.offset == before.offset {
+            // No byte came, and what is there stays where it is.
+            return Ok(before);
+        }
+        let keep = async {
+            if racer.has_rivals()
+                && let Some(newer) = self.newer(upload, &before).await?
+            {
+                let is_same = newer.hasher.clone().finish() == state.hasher.clone().finish();
+                return if is_same { Ok(newer) } else { Err(Halt::Superseded(Box::new(newer))) };
+            }
+            self.keep_tail(upload, &mut state, rest).await?;
+            if let Some(mut sender) = sender {
+                sender.disown();
+            }
+            self.delete_tails(upload, older);
+            Ok(state)
+        };
+        self.flights.exclusive(FlightKey::Upload(upload.id), Box::pin(keep)).await
+    }
+
+    /// Reads a chunk, and sends its whole parts. `end` is what the client ends the upload with.
+    pub(super) async fn receive(
+        &self,
+        upload: UploadRequest<'_>,
+        mut state: State,
+        chunk: ChunkRequest,
+        end: Option<&Digest>,
+    ) -> Result<Received, Halt> {
+        let announced = chunk.announced();
+        let permit = self.writer.permits.acquire(&chunk.pusher).await?;
+        let first =
+            state.data.as_ref().map_or_else(|| first_part_len(self.store.part_size(), announced), |data| data.part_len);
+        let hasher = state.hasher.clone();
+        let body = HashingBody::new(chunk.body, hasher, announced, Arc::clone(&permit));
+        let mut reader = PartReader::new(body);
+        // What the client ends is the state that has its digest, whatever another request did since.
+        let stands = end.is_some_and(|digest| state.hasher.clone().finish() == *digest);
+        let older = self.resume_tail(upload, &mut state, &mut reader, first, stands);
+        let older = older.await?;
+        let mut sender = None;
+        loop {
+            let next =
+                sender.as_ref().map_or_else(|| state.data.as_ref().map_or(1, |data| data.parts + 1), PartSender::next);
+            let len = part_len(first, next);
+            let Some(part) = reader.part(len).await? else {
+                break;
+            };
+            let sender = match &mut sender {
+                Some(sender) => sender,
+                None => sender.insert(self.sender(upload, &state).await?),
+            };
+            if !sender.send(part).await? {
+                return Err(upload_unknown(upload).into());
+            }
+        }
+        let (rest, len, hasher) = reader.end();
+        state.offset += len;
+        state.hasher = hasher;
+        if let Some(sender) = &mut sender {
+            finish(upload, sender, &mut state, first).await?;
+        }
+        Ok(Received { state, rest, sender, older, permit })
+    }
+
+    /// Sends the last bytes as a part, whatever their number.
+    pub(super) async fn send_rest(
+        &self,
+        upload: UploadRequest<'_>,
+        sender: &mut Option<PartSender>,
+        state: &mut State,
+        rest: Buffer,
+    ) -> Result<(), Error> {
+        let sender = match sender {
+            Some(sender) => sender,
+            None => sender.insert(self.sender(upload, state).await?),
+        };
+        let len = rest.len();
+        if !sender.send(rest).await? {
+            return Err(upload_unknown(upload));
+        }
+        finish(upload, sender, state, len).await
+    }
+
+    /// Continues the state's multipart upload, or begins one.
+    pub(super) async fn sender(&self, upload: UploadRequest<'_>, state: &State) -> Result<PartSender, Error> {
+        let (store, slots) = (&self.store, Arc::clone(&self.writer.parts));
+        if let Some(data) = &state.data {
+            let key = Key::UploadData(upload.name, &upload.id, &data.key);
+            let multipart = store.resume(key, data.upload_id.clone());
+            return Ok(PartSender::new(multipart, data.parts, slots, data.key));
+        }
+        let own = Uuid::new_v4();
+        let key = Key::UploadData(upload.name, &upload.id, &own);
+        let multipart = store.begin(key).await?;
+        Ok(PartSender::new(multipart, 0, slots, own).owned(&self.background))
+    }
+}
+
+/// Waits for the parts, of which the upload's first is of `first` bytes, and makes the state vouch for them.
+async fn finish(
+    upload: UploadRequest<'_>,
+    sender: &mut PartSender,
+    state: &mut State,
+    first: u64,
+) -> Result<(), Error> {
+    let sent = sender.finish().await?;
+    let sent = sent.ok_or_else(|| upload_unknown(upload))?;
+    let data = state.data.get_or_insert_with(|| Data {
+        key: sender.key(),
+        upload_id: sender.upload().id().to_owned(),
+        parts: 0,
+        part_len: first,
+        chain: PartsDigest::default(),
+    });
+    for part in &sent {
+        data.chain.append(part);
+        data.parts = part.number;
+    }
+    Ok(())
+}

@@ -1,0 +1,263 @@
+//! Finishing an upload (end-6) whose bytes were collected: its blob appears under its digest, or nothing does.
+//!
+//! The completed object is under a key that only this multipart upload ever had, and consists of the parts that the
+//! state vouches for; so it can be moved to the digest's key without reading it. Where that is not certain (an answer of
+//! the store was lost, or the client finishes with another algorithm than it announced), it is read and hashed once more
+//! before it is moved.
+
+use std::sync::Arc;
+
+use futures_util::StreamExt;
+
+use super::Uploads;
+use super::append::Received;
+use super::request::{ChunkRequest, Halt, Pushed, UploadRequest, upload_unknown};
+use super::state::{Data, PartsDigest, State};
+use crate::oci::{Digest, Error, ErrorCode, Hasher};
+use crate::registry::flights::FlightKey;
+use crate::registry::ingest::require_digest;
+use crate::store::{Completed, Key, MAX_PARTS, Multipart, Part, StoreError};
+
+/// The object at an upload's own key.
+enum Collected {
+    /// Exactly the parts that the state vouches for.
+    Vouched,
+    /// Other bytes, or none.
+    Unknown,
+}
+
+impl Uploads {
+    /// Finishes an upload (end-6), perhaps with its last bytes, or all of them. Asked again, it answers the same, if the
+    /// blob is there. Without bytes, the client may ask any of the upload's URLs.
+    ///
+    /// # Errors
+    /// As [`append`](Self::append), and `DIGEST_INVALID`: the bytes have another digest; none
+    /// of them is kept.
+    pub async fn finish(
+        self: &Arc<Self>,
+        upload: UploadRequest<'_>,
+        digest: &Digest,
+        chunk: ChunkRequest,
+    ) -> Result<Pushed, Error> {
+        self.changes.allow_push()?;
+        let mut state = self.verified(upload)?;
+        let is_empty = chunk.range.is_none() && chunk.len == Some(0);
+        // All bytes at the first location are a whole blob, unless the client says that they are a chunk.
+        let looks = state.offset == 0 && (is_empty || chunk.range.is_some());
+        if looks || chunk.is_out_of_order(&state) {
+            state = self.newest(upload, state).await?;
+            if chunk.is_out_of_order(&state) {
+                return Ok(self.out_of_order(upload, &state));
+            }
+        }
+        if state.offset == 0 {
+            let allowed = async {
+                if looks {
+                    return Ok(());
+                }
+                self.require_not_cancelled(upload).await
+            };
+            let stored = self.store_whole(upload.name, digest, chunk, allowed);
+            Box::pin(stored).await?;
+            return Ok(Pushed::Stored);
+        }
+        let pusher = chunk.pusher.clone();
+        match self.finish_collected(upload, state, digest, chunk).await {
+            Ok(()) => Ok(Pushed::Stored),
+            Err(Halt::Superseded(newer)) if is_empty => {
+                match self.finish_collected(upload, *newer, digest, ChunkRequest::empty(pusher)).await {
+                    Ok(()) => Ok(Pushed::Stored),
+                    Err(Halt::Superseded(newer)) => Ok(self.out_of_order(upload, &newer)),
+                    Err(Halt::Failed(error)) => Err(error),
+                }
+            }
+            Err(Halt::Superseded(newer)) => Ok(self.out_of_order(upload, &newer)),
+            Err(Halt::Failed(error)) => Err(error),
+        }
+    }
+
+    async fn finish_collected(
+        self: &Arc<Self>,
+        upload: UploadRequest<'_>,
+        state: State,
+        digest: &Digest,
+        chunk: ChunkRequest,
+    ) -> Result<(), Halt> {
+        let before = state.clone();
+        let received = match self.receive(upload, state, chunk, Some(digest)).await {
+            Ok(received) => Ok(received),
+            Err(Halt::Failed(error)) => Err(error),
+            Err(superseded) => return Err(superseded),
+        };
+        let (uploads, name, id) = (Arc::clone(self), upload.name.clone(), upload.id);
+        let digest = *digest;
+        // Under the upload's lock, because a client that gave up waiting may repeat the request.
+        let end = async move {
+            let upload = UploadRequest { name: &name, id, state: "" };
+            let end = uploads.end(upload, &before, received, &digest);
+            uploads.flights.exclusive(FlightKey::Upload(id), Box::pin(end)).await
+        };
+        Ok(self.background.complete(end).await?)
+    }
+
+    async fn end(
+        self: &Arc<Self>,
+        upload: UploadRequest<'_>,
+        before: &State,
+        received: Result<Received, Error>,
+        digest: &Digest,
+    ) -> Result<(), Error> {
+        let stored = match received {
+            Ok(received) => {
+                let (size, scratch) = (received.state.offset, received.state.scratch);
+                let committed = self.commit(upload, received, digest).await;
+                committed.map(|()| (size, scratch))
+            }
+            Err(error) => Err(error),
+        };
+        match stored {
+            Ok((size, scratch)) => {
+                self.links.link_pushed(upload.name, digest, size).await?;
+                if scratch {
+                    self.delete_leftovers(upload);
+                }
+                Ok(())
+            }
+            // It was finished before, perhaps by the same request, whose answer was lost.
+            Err(error) if error.code() == ErrorCode::BlobUploadUnknown => {
+                let status = self.links.status_from_bucket(upload.name, digest).await?;
+                if status.linked && status.stored.is_some() { Ok(()) } else { Err(error) }
+            }
+            Err(error) => {
+                if error.code() == ErrorCode::DigestInvalid
+                    && let Err(error) = self.discard(upload, before).await
+                {
+                    tracing::warn!(repository = %upload.name, %error, "an upload was left over in the bucket");
+                }
+                Err(error)
+            }
+        }
+    }
+
+    async fn commit(&self, upload: UploadRequest<'_>, received: Received, digest: &Digest) -> Result<(), Error> {
+        let Received { mut state, rest, mut sender, permit: _permit, .. } = received;
+        let store = &self.store;
+        let hashed = state.hasher.algorithm() == digest.algorithm();
+        if hashed {
+            require_digest(digest, state.hasher.clone().finish())?;
+        }
+        let present = self.links.stored_size(digest).await?.is_some();
+        if state.data.is_none() {
+            if !hashed {
+                let mut again = Hasher::new(digest.algorithm());
+                rest.pieces().for_each(|piece| again.update(piece));
+                require_digest(digest, again.finish())?;
+            }
+            if !present {
+                let (len, (source, _memory)) = (rest.len(), rest.into_source());
+                let put = store.put_blob(Key::Blob(digest), len, source).await;
+                put?;
+            }
+            return Ok(());
+        }
+        if present && hashed {
+            // A state can be used again, but not to bring back what was deleted since.
+            self.require_alive(upload, &state).await?;
+            return Ok(self.discard(upload, &state).await?);
+        }
+        let sent = match rest.len() {
+            0 => Ok(()),
+            _ => self.send_rest(upload, &mut sender, &mut state, rest).await,
+        };
+        let collected = match sent {
+            Ok(()) => self.complete(upload, &state).await?,
+            // An earlier request completed it, and did not come to the end.
+            Err(error) if error.code() == ErrorCode::BlobUploadUnknown => Collected::Unknown,
+            Err(error) => return Err(error),
+        };
+        let vouched = matches!(collected, Collected::Vouched);
+        if let Some(mut sender) = sender {
+            sender.disown();
+        }
+        self.put_in_place(upload, &state, digest, vouched && hashed).await
+    }
+
+    /// Completes the multipart upload of the parts that the state vouches for, and of no others.
+    async fn complete(&self, upload: UploadRequest<'_>, state: &State) -> Result<Collected, Error> {
+        let data = state.data.as_ref().ok_or_else(|| upload_unknown(upload))?;
+        let key = Key::UploadData(upload.name, &upload.id, &data.key);
+        let multipart = self.store.resume(key, data.upload_id.clone());
+        let Some(parts) = vouched_parts(&multipart, data).await? else {
+            return Ok(Collected::Unknown);
+        };
+        match multipart.try_complete(parts).await? {
+            Completed::Done => Ok(Collected::Vouched),
+            Completed::Gone => Ok(Collected::Unknown),
+            Completed::Refused(error) => {
+                // Another request sent a part since the check, or the store has a rule that the client cannot meet.
+                vouched_parts(&multipart, data).await?;
+                Err(error.into())
+            }
+        }
+    }
+
+    /// Moves what was completed to the digest's key.
+    async fn put_in_place(
+        &self,
+        upload: UploadRequest<'_>,
+        state: &State,
+        digest: &Digest,
+        vouched: bool,
+    ) -> Result<(), Error> {
+        let data = state.data.as_ref().ok_or_else(|| upload_unknown(upload))?;
+        let key = Key::UploadData(upload.name, &upload.id, &data.key);
+        let store = &self.store;
+        if !vouched {
+            let (actual, len) = self.hash(key, digest, upload).await?;
+            require_digest(digest, actual)?;
+            // It was completed by another state than this one, of more bytes or fewer.
+            if len != state.offset {
+                return Err(upload_unknown(upload));
+            }
+            if self.links.stored_size(digest).await?.is_some() {
+                return Ok(store.delete(key).await?);
+            }
+        }
+        let moved = store.relocate(key, Key::Blob(digest), state.offset).await;
+        if moved? {
+            return Ok(());
+        }
+        // A retried rename finds nothing when the first attempt did its work unheard.
+        let there = store.head(Key::Blob(digest)).await?;
+        there.map(drop).ok_or_else(|| upload_unknown(upload))
+    }
+
+    async fn hash(&self, key: Key<'_>, digest: &Digest, upload: UploadRequest<'_>) -> Result<(Digest, u64), Error> {
+        let found = self.store.stream(key, None).await?;
+        let mut bytes = found.ok_or_else(|| upload_unknown(upload))?.bytes;
+        let (mut hasher, mut len) = (Hasher::new(digest.algorithm()), 0);
+        while let Some(piece) = bytes.next().await {
+            let piece =
+                piece.map_err(|error| StoreError::Unavailable { operation: "GetObject", cause: error.to_string() })?;
+            hasher.update(&piece);
+            len += piece.len() as u64;
+        }
+        Ok((hasher.finish(), len))
+    }
+}
+
+/// The parts that the bucket has, if they are the very ones that the state vouches for; `None` when the upload is gone.
+async fn vouched_parts(multipart: &Multipart, data: &Data) -> Result<Option<Vec<Part>>, Error> {
+    let limit = usize::try_from(MAX_PARTS).unwrap_or(usize::MAX);
+    let Some(mut parts) = multipart.parts(0, limit).await? else {
+        return Ok(None);
+    };
+    let expected = usize::try_from(data.parts).unwrap_or_default();
+    // Parts behind the last one are of a request that failed.
+    parts.truncate(expected);
+    if parts.len() == expected && PartsDigest::over(&parts) == data.chain {
+        return Ok(Some(parts));
+    }
+    let message = "another request sent other bytes for the same upload, push the blob again";
+    Err(Error::new(ErrorCode::BlobUploadInvalid, message))
+}
