@@ -147,9 +147,10 @@ where
         (Some(412), _) | (_, Some("PreconditionFailed" | "ConditionalRequestConflict" | "OperationAborted")) => {
             Some(Refusal::Unmet)
         }
-        (Some(501), _) | (_, Some("NotImplemented")) => Some(Refusal::Unknown),
-        // A store that reads only headers that it knows. Without the condition, any other reason shows.
-        (Some(400 | 405), Some("InvalidArgument" | "InvalidRequest" | "MethodNotAllowed")) => Some(Refusal::Unknown),
+        // The last: a store that refuses headers that it does not know. Without the condition, any other reason shows.
+        (Some(501), _)
+        | (_, Some("NotImplemented"))
+        | (Some(400 | 405), Some("InvalidArgument" | "InvalidRequest" | "MethodNotAllowed")) => Some(Refusal::Unknown),
         _ => None,
     }
 }

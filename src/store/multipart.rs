@@ -7,10 +7,7 @@ use super::body::{PartSource, body, signed};
 use super::error::{failure, translate};
 use super::leader::at_leader;
 use super::{FilledFor, Key, Store, StoreError};
-use crate::oci::MediaType;
-
-/// S3's limit for the number of parts.
-pub const MAX_PARTS: u64 = 10_000;
+use crate::oci::{MediaType, Slice};
 
 /// Up to so many bytes are sent within the 5 seconds that small requests have for an attempt, so that whoever waits
 /// hears soon of a bucket that does not answer.
@@ -48,19 +45,12 @@ pub enum Completed {
 }
 
 impl Part {
-    pub(super) fn new(number: i32, len: u64, etag: &str) -> Self {
-        let etag = etag.trim_matches('"').to_owned();
-        Self { number, len, etag }
+    /// A part without an `ETag` could be any part: an error.
+    fn new(operation: &'static str, number: i32, len: u64, etag: Option<&str>) -> Result<Self, StoreError> {
+        let cause = || StoreError::Unavailable { operation, cause: "the store did not name the part's ETag".into() };
+        let etag = etag.ok_or_else(cause)?.trim_matches('"').to_owned();
+        Ok(Self { number, len, etag })
     }
-}
-
-/// The size of the parts of a blob of `size` bytes, at least `configured`, such that they are at most 10,000.
-#[must_use]
-pub fn part_size(configured: u64, size: u64) -> u64 {
-    const MIB: u64 = 1 << 20;
-    // Rounded up to whole MiB; 9,000 leaves room for a size that was announced a little too small.
-    let needed = size.div_ceil(MAX_PARTS - 1_000).div_ceil(MIB) * MIB;
-    configured.max(needed)
 }
 
 impl Store {
@@ -175,12 +165,35 @@ impl Multipart {
             .content_length(signed(len))
             .body(body(len, source));
         match Box::pin(request.send()).await {
-            Ok(taken) => {
-                let etag = taken.e_tag().ok_or_else(|| unnamed("UploadPart"))?;
-                Ok(Some(Part::new(number, len, etag)))
+            Ok(sent) => Part::new("UploadPart", number, len, sent.e_tag()).map(Some),
+            Err(error) => translate("UploadPart", &error).map_or(Ok(None), Err),
+        }
+    }
+
+    /// Makes one part of a slice of another object, whose `copy_source` that is; `None` when the upload or that object
+    /// is gone.
+    pub(super) async fn part_copy(
+        &self,
+        number: i32,
+        copy_source: &str,
+        slice: Slice,
+    ) -> Result<Option<Part>, StoreError> {
+        let inner = &self.store.inner;
+        let request = inner
+            .bulk
+            .upload_part_copy()
+            .bucket(&inner.bucket)
+            .key(&self.path)
+            .upload_id(&self.upload_id)
+            .part_number(number)
+            .copy_source(copy_source)
+            .copy_source_range(format!("bytes={}-{}", slice.start, slice.end - 1));
+        match Box::pin(request.send()).await {
+            Ok(copied) => {
+                let etag = copied.copy_part_result().and_then(|result| result.e_tag());
+                Part::new("UploadPartCopy", number, slice.end - slice.start, etag).map(Some)
             }
-            Err(error) if translate("UploadPart", &error).is_none() => Ok(None),
-            Err(error) => Err(failure("UploadPart", &error)),
+            Err(error) => translate("UploadPartCopy", &error).map_or(Ok(None), Err),
         }
     }
 
@@ -219,8 +232,7 @@ impl Multipart {
             for part in listed.parts() {
                 let number = part.part_number().unwrap_or_default();
                 let len = u64::try_from(part.size().unwrap_or_default()).unwrap_or_default();
-                let etag = part.e_tag().ok_or_else(|| unnamed("ListParts"))?;
-                parts.push(Part::new(number, len, etag));
+                parts.push(Part::new("ListParts", number, len, part.e_tag())?);
                 marker = marker.max(number);
             }
             if listed.is_truncated() != Some(true) || parts.len() >= limit || marker == before {
@@ -288,25 +300,11 @@ impl Multipart {
     pub async fn abort(&self) -> Result<(), StoreError> {
         self.store.abort_path(&self.path, &self.upload_id).await
     }
-}
 
-/// A part without an `ETag` could be any part.
-pub(super) fn unnamed(operation: &'static str) -> StoreError {
-    StoreError::Unavailable { operation, cause: "the store did not name the part's ETag".into() }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn parts_grow_with_the_blob() {
-        const MIB: u64 = 1 << 20;
-        assert_eq!(part_size(10 * MIB, 0), 10 * MIB);
-        assert_eq!(part_size(10 * MIB, 50 << 30), 10 * MIB);
-        assert_eq!(part_size(5 * MIB, 50 << 30), 6 * MIB);
-        for size in [50 << 30, 1 << 40, 5 << 40] {
-            assert!(u64::div_ceil(size, part_size(5 * MIB, size)) <= MAX_PARTS);
+    /// [`abort`](Self::abort) for callers that can do nothing about a failure.
+    pub(super) async fn abort_or_log(&self) {
+        if let Err(error) = self.abort().await {
+            tracing::warn!(%error, key = self.path, "cannot abort a multipart upload, its parts stay until they are swept");
         }
     }
 }

@@ -4,13 +4,15 @@
 //! the object is large, and the original is deleted afterwards. Nothing can be read under the final key before all of
 //! it is there.
 
-use futures_util::{StreamExt, TryStreamExt, stream};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-use super::error::{failure, translate};
+use super::error::translate;
 use super::leader::at_leader;
-use super::multipart::unnamed;
-use super::{Key, Multipart, Part, Store, StoreError, part_size};
+use super::multipart::{Multipart, Part};
+use super::part_sender::PartSender;
+use super::part_sizes::{MAX_PART_BYTES, PartSizes};
+use super::{Key, Store, StoreError};
+use crate::oci::Slice;
 
 /// The header by which Tigris makes a copy a rename.
 const RENAME: &str = "x-tigris-rename";
@@ -46,8 +48,8 @@ impl Store {
         let copied = if size <= self.inner.copy.threshold {
             self.copy_whole(from, to, false).await?
         } else {
-            let chunk = part_size(self.inner.copy.chunk, size);
-            self.copy_in_parts(from, to, size, chunk).await?
+            let sizes = PartSizes::equal(self.inner.copy.chunk, size, MAX_PART_BYTES);
+            self.copy_in_parts(from, to, size, sizes.first()).await?
         };
         if copied {
             // What is left over is swept with its upload.
@@ -66,7 +68,7 @@ impl Store {
             .copy_object()
             .bucket(&self.inner.bucket)
             .key(self.path(&to))
-            .copy_source(self.source(&from))
+            .copy_source(self.copy_source(&from))
             .set_server_side_encryption(put.encryption)
             .set_ssekms_key_id(put.kms_key)
             .set_storage_class(put.storage_class)
@@ -89,80 +91,47 @@ impl Store {
     /// # Errors
     /// The bucket did not do it.
     pub async fn copy_in_parts(&self, from: Key<'_>, to: Key<'_>, size: u64, chunk: u64) -> Result<bool, StoreError> {
-        let upload = self.begin(to).await?;
-        let source = self.source(&from);
-        let parts: Result<Vec<Option<Part>>, StoreError> = stream::iter((0..size.div_ceil(chunk)).zip(1_i32..))
-            .map(|(index, number)| {
-                let (start, end) = (index * chunk, size.min((index + 1) * chunk));
-                let range = format!("bytes={start}-{}", end - 1);
-                Ok(upload.part_copy(number, end - start, &source, range))
-            })
-            .try_buffer_unordered(self.inner.copy.parallel)
-            .try_collect()
-            .await;
-        let completed = match parts.map(|parts| parts.into_iter().collect::<Option<Vec<_>>>()) {
-            Ok(Some(parts)) => upload.complete_copied(parts).await,
-            Ok(None) => Ok(false),
-            Err(error) => Err(error),
+        let mut sender = PartSender::new(self.begin(to).await?, self.inner.copy.parallel);
+        let copied = async {
+            for start in (0..size).step_by(usize::try_from(chunk).unwrap_or(usize::MAX)) {
+                let slice = Slice { start, end: size.min(start + chunk) };
+                if !sender.copy(self.copy_source(&from), slice).await? {
+                    return Ok(false);
+                }
+            }
+            match sender.finish().await? {
+                Some(parts) => complete_copied(sender.upload(), parts).await,
+                None => Ok(false),
+            }
         };
-        if !matches!(completed, Ok(true))
-            && let Err(error) = upload.abort().await
-        {
-            tracing::warn!(%error, "an upload was left over in the bucket");
+        let copied = copied.await;
+        if !matches!(copied, Ok(true)) {
+            sender.abort().await;
         }
-        completed
+        copied
     }
 
     /// `bucket/key`, as the copy operations want it.
-    fn source(&self, key: &Key<'_>) -> String {
+    fn copy_source(&self, key: &Key<'_>) -> String {
         let path = self.path(key);
         format!("{}/{}", self.inner.bucket, utf8_percent_encode(&path, PATH))
     }
 }
 
-impl Multipart {
-    /// Makes the object appear if the bucket copied what it was asked to: one that does not know ranges copies the
-    /// whole for each part.
-    async fn complete_copied(&self, mut parts: Vec<Part>) -> Result<bool, StoreError> {
-        parts.sort_by_key(|part| part.number);
-        let sizes = |parts: &[Part]| -> Vec<u64> { parts.iter().map(|part| part.len).collect() };
-        match self.parts(0, parts.len()).await {
-            Ok(Some(listed)) if sizes(&listed) == sizes(&parts) => {}
-            Ok(Some(_)) => {
-                return Err(StoreError::Corrupt {
-                    key: self.path.clone(),
-                    cause: "the bucket copied other parts than it was asked for".to_owned(),
-                });
-            }
-            Ok(None) => return Ok(false),
-            // Some stores list no parts.
-            Err(error) => tracing::debug!(%error, "copied parts were not looked at"),
+/// Makes the object appear if the bucket copied the slices that it was asked for: one that does not know ranges copies
+/// the whole object for each part. `false`: the upload is gone.
+async fn complete_copied(upload: &Multipart, parts: Vec<Part>) -> Result<bool, StoreError> {
+    let sizes = |parts: &[Part]| -> Vec<u64> { parts.iter().map(|part| part.len).collect() };
+    match upload.parts(0, parts.len()).await {
+        Ok(Some(listed)) if sizes(&listed) == sizes(&parts) => {}
+        Ok(Some(_)) => {
+            return Err(StoreError::Corrupt {
+                key: upload.path.clone(),
+                cause: "the bucket copied other parts than it was asked for".to_owned(),
+            });
         }
-        self.complete(parts).await.map(|()| true)
+        Ok(None) => return Ok(false),
+        Err(error) => tracing::debug!(%error, "the store cannot list parts, copied parts are not checked"),
     }
-
-    /// Makes one part of `len` bytes from another object's; `None` when that object is not there.
-    async fn part_copy(&self, number: i32, len: u64, source: &str, range: String) -> Result<Option<Part>, StoreError> {
-        let inner = &self.store.inner;
-        let request = inner
-            .bulk
-            .upload_part_copy()
-            .bucket(&inner.bucket)
-            .key(&self.path)
-            .upload_id(&self.upload_id)
-            .part_number(number)
-            .copy_source(source)
-            .copy_source_range(range);
-        match Box::pin(request.send()).await {
-            Ok(copied) => {
-                let etag = copied
-                    .copy_part_result()
-                    .and_then(|result| result.e_tag())
-                    .ok_or_else(|| unnamed("UploadPartCopy"))?;
-                Ok(Some(Part::new(number, len, etag)))
-            }
-            Err(error) if translate("UploadPartCopy", &error).is_none() => Ok(None),
-            Err(error) => Err(failure("UploadPartCopy", &error)),
-        }
-    }
+    upload.complete(parts).await.map(|()| true)
 }
