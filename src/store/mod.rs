@@ -50,7 +50,7 @@ pub use listing::Listed;
 pub use multipart::{Completed, Multipart, Part};
 pub use object::{Metadata, Object, Stored};
 pub use part_sender::PartSender;
-pub use part_sizes::{MAX_PART_BYTES, MAX_PARTS, PartSizes, part_size};
+pub use part_sizes::{MAX_PART_BYTES, MAX_PARTS, PartSizes};
 pub use presigned::Presigned;
 pub use stream::ObjectStream;
 pub use write::Condition;

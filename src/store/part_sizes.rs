@@ -25,12 +25,6 @@ pub struct PartSizes {
     doubles: bool,
 }
 
-/// The size of equal parts of a blob of `size` bytes.
-#[must_use]
-pub fn part_size(configured: u64, size: u64) -> u64 {
-    PartSizes::equal(configured, size, u64::MAX).first()
-}
-
 impl PartSizes {
     /// Equal parts for a blob of `size` bytes: at least `configured`, at most `largest`.
     #[must_use]

@@ -3,17 +3,14 @@
 
 use std::sync::Arc;
 
-use tokio::sync::Semaphore;
-use uuid::Uuid;
-
 use super::buffer::Buffer;
 use super::hashing_body::{BlobBody, HashingBody};
 use super::part_reader::PartReader;
-use super::part_sender::{PARALLEL_IN_ALL, PartSender, first_part_len, part_len};
+use super::parts::{PartSenders, part_sizes, send};
 use super::permits::{BodyPermit, BodyPermits};
 use crate::oci::{Digest, Error, ErrorCode, Hasher, RepositoryName};
 use crate::registry::links::Links;
-use crate::store::{Key, Store, StoreError};
+use crate::store::{Key, PartSender, Store, StoreError};
 
 /// Stores blobs whose bytes pass through memory.
 #[derive(Debug)]
@@ -21,8 +18,7 @@ pub(in crate::registry) struct BlobWriter {
     store: Store,
     links: Arc<Links>,
     pub(in crate::registry) permits: BodyPermits,
-    /// Permits for parts on their way.
-    pub(in crate::registry) parts: Arc<Semaphore>,
+    pub(in crate::registry) senders: PartSenders,
 }
 
 /// A verified blob that was sent, but for its last bytes.
@@ -38,7 +34,7 @@ impl BlobWriter {
             store: store.clone(),
             links: Arc::clone(links),
             permits: BodyPermits::default(),
-            parts: Arc::new(Semaphore::new(PARALLEL_IN_ALL)),
+            senders: PartSenders::new(&links.background),
         }
     }
 
@@ -102,23 +98,22 @@ impl BlobWriter {
 
     /// Reads and verifies a blob, and sends all but its last bytes.
     async fn receive(&self, body: HashingBody, digest: &Digest) -> Result<Received, Error> {
-        let first = first_part_len(self.store.part_size(), body.left());
+        let sizes = part_sizes(self.store.part_size(), body.left());
         let mut reader = PartReader::new(body);
         let mut sender: Option<PartSender> = None;
         loop {
-            let next = sender.as_ref().map_or(1, PartSender::next);
-            let Some(part) = reader.part(part_len(first, next)).await? else {
+            let next = sender.as_ref().map_or(1, PartSender::next_number);
+            let Some(part) = reader.part(sizes.of(next)).await? else {
                 break;
             };
             let sender = match &mut sender {
                 Some(sender) => sender,
                 None => {
                     let upload = self.store.begin(Key::Blob(digest)).await?;
-                    let begun = PartSender::new(upload, 0, Arc::clone(&self.parts), Uuid::nil());
-                    sender.insert(begun.owned(&self.links.background))
+                    sender.insert(self.senders.begin(upload))
                 }
             };
-            if !sender.send(part).await? {
+            if !send(sender, part).await? {
                 return Err(upload_gone());
             }
         }
@@ -134,7 +129,7 @@ impl BlobWriter {
             let (len, (source, _memory)) = (rest.len(), rest.into_source());
             return Ok(self.store.put_blob(Key::Blob(digest), len, source).await?);
         };
-        if rest.len() > 0 && !sender.send(rest).await? {
+        if rest.len() > 0 && !send(&mut sender, rest).await? {
             return Err(upload_gone());
         }
         let parts = sender.finish().await?.ok_or_else(upload_gone)?;

@@ -5,7 +5,7 @@ mod blob_writer;
 mod buffer;
 mod hashing_body;
 mod part_reader;
-mod part_sender;
+mod parts;
 mod permits;
 
 pub(super) use blob_writer::{BlobWriter, require_digest};
@@ -13,5 +13,5 @@ pub(super) use buffer::Buffer;
 pub use hashing_body::BlobBody;
 pub(super) use hashing_body::HashingBody;
 pub(super) use part_reader::PartReader;
-pub(super) use part_sender::{LARGEST, PartSender, first_part_len, part_len};
+pub(super) use parts::{LARGEST, part_sizes, send};
 pub use permits::{BodyPermit, Pusher};

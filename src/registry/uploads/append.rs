@@ -14,8 +14,8 @@ use super::state::{Data, PartsDigest, State};
 use super::tail::TailId;
 use crate::oci::{Digest, Error};
 use crate::registry::flights::FlightKey;
-use crate::registry::ingest::{BodyPermit, Buffer, HashingBody, PartReader, PartSender, first_part_len, part_len};
-use crate::store::Key;
+use crate::registry::ingest::{BodyPermit, Buffer, HashingBody, LARGEST, PartReader, part_sizes, send};
+use crate::store::{Key, PartSender, PartSizes};
 
 /// What a request added to an upload.
 pub(super) struct Received {
@@ -112,21 +112,20 @@ impl Uploads {
         let mut reader = PartReader::new(body);
         // What the client ends is the state that has its digest, whatever another request did since.
         let stands = end.is_some_and(|digest| state.hasher.clone().finish() == *digest);
-        let older = self.resume_tail(upload, &mut state, &mut reader, first, stands);
+        let older = self.resume_tail(upload, &mut state, &mut reader, sizes.first(), stands);
         let older = older.await?;
         let mut sender = None;
         loop {
-            let next =
-                sender.as_ref().map_or_else(|| state.data.as_ref().map_or(1, |data| data.parts + 1), PartSender::next);
-            let len = part_len(first, next);
-            let Some(part) = reader.part(len).await? else {
+            let stored = state.data.as_ref().map_or(0, |data| data.parts);
+            let next = sender.as_ref().map_or(stored + 1, PartSender::next_number);
+            let Some(part) = reader.part(sizes.of(next)).await? else {
                 break;
             };
             let sender = match &mut sender {
                 Some(sender) => sender,
-                None => sender.insert(self.sender(upload, &state).await?),
+                None => sender.insert(self.sender(upload, &mut state, sizes.first()).await?),
             };
-            if !sender.send(part).await? {
+            if !send(sender, part).await? {
                 return Err(upload_unknown(upload).into());
             }
         }
@@ -134,7 +133,7 @@ impl Uploads {
         state.offset += len;
         state.hasher = hasher;
         if let Some(sender) = &mut sender {
-            finish(upload, sender, &mut state, first).await?;
+            finish(upload, sender, &mut state).await?;
         }
         Ok(Received { state, rest, sender, older, permit })
     }
@@ -149,49 +148,38 @@ impl Uploads {
     ) -> Result<(), Error> {
         let sender = match sender {
             Some(sender) => sender,
-            None => sender.insert(self.sender(upload, state).await?),
+            None => sender.insert(self.sender(upload, state, rest.len()).await?),
         };
-        let len = rest.len();
-        if !sender.send(rest).await? {
+        if !send(sender, rest).await? {
             return Err(upload_unknown(upload));
         }
-        finish(upload, sender, state, len).await
+        finish(upload, sender, state).await
     }
 
-    /// Continues the state's multipart upload, or begins one.
-    pub(super) async fn sender(&self, upload: UploadRequest<'_>, state: &State) -> Result<PartSender, Error> {
-        let (store, slots) = (&self.store, Arc::clone(&self.writer.parts));
+    /// Continues the state's multipart upload, or begins one, whose first part is of `first` bytes.
+    async fn sender(&self, upload: UploadRequest<'_>, state: &mut State, first: u64) -> Result<PartSender, Error> {
+        let (store, senders) = (&self.store, &self.writer.senders);
         if let Some(data) = &state.data {
             let key = Key::UploadData(upload.name, &upload.id, &data.key);
-            let multipart = store.resume(key, data.upload_id.clone());
-            return Ok(PartSender::new(multipart, data.parts, slots, data.key));
+            return Ok(senders.resume(store.resume(key, data.upload_id.clone()), data.parts));
         }
         let own = Uuid::new_v4();
-        let key = Key::UploadData(upload.name, &upload.id, &own);
-        let multipart = store.begin(key).await?;
-        Ok(PartSender::new(multipart, 0, slots, own).owned(&self.background))
+        let multipart = store.begin(Key::UploadData(upload.name, &upload.id, &own)).await?;
+        let (upload_id, digest) = (multipart.id().to_owned(), PartsDigest::default());
+        state.data = Some(Data { key: own, upload_id, parts: 0, part_len: first, chain: digest });
+        Ok(senders.begin(multipart))
     }
 }
 
-/// Waits for the parts, of which the upload's first is of `first` bytes, and makes the state vouch for them.
-async fn finish(
-    upload: UploadRequest<'_>,
-    sender: &mut PartSender,
-    state: &mut State,
-    first: u64,
-) -> Result<(), Error> {
+/// Waits for the parts, and makes the state vouch for them.
+async fn finish(upload: UploadRequest<'_>, sender: &mut PartSender, state: &mut State) -> Result<(), Error> {
     let sent = sender.finish().await?;
     let sent = sent.ok_or_else(|| upload_unknown(upload))?;
-    let data = state.data.get_or_insert_with(|| Data {
-        key: sender.key(),
-        upload_id: sender.upload().id().to_owned(),
-        parts: 0,
-        part_len: first,
-        chain: PartsDigest::default(),
-    });
-    for part in &sent {
-        data.chain.append(part);
-        data.parts = part.number;
+    if let Some(data) = &mut state.data {
+        for part in &sent {
+            data.chain.append(part);
+            data.parts = part.number;
+        }
     }
     Ok(())
 }
