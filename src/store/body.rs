@@ -2,7 +2,7 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use aws_sdk_s3::primitives::{ByteStream, SdkBody};
@@ -20,13 +20,9 @@ pub(super) fn body(len: u64, source: PartSource) -> ByteStream {
     }))
 }
 
-pub(super) fn signed(len: u64) -> i64 {
-    i64::try_from(len).unwrap_or(i64::MAX)
-}
-
 /// A body whose length is known, so that the SDK sends a Content-Length and no `aws-chunked`.
 struct Sized {
-    /// Never locked: the mutex makes the stream `Sync`, which the SDK asks for.
+    /// Never locked: the mutex makes the stream `Sync`, which the SDK requires.
     bytes: Mutex<BoxStream<'static, io::Result<Bytes>>>,
     left: u64,
 }
@@ -37,10 +33,7 @@ impl http_body::Body for Sized {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         let this = &mut *self;
-        let stream = match this.bytes.get_mut() {
-            Ok(stream) => stream,
-            Err(poisoned) => poisoned.into_inner(),
-        };
+        let stream = this.bytes.get_mut().unwrap_or_else(PoisonError::into_inner);
         stream.poll_next_unpin(cx).map_ok(|piece| {
             this.left = this.left.saturating_sub(piece.len() as u64);
             Frame::data(piece)

@@ -6,8 +6,11 @@
 use bytes::Bytes;
 use uuid::Uuid;
 
-use super::error::{Refusal, failure, refusal};
-use super::{Condition, Key, Metadata, Store, StoreError};
+use super::bucket::Store;
+use super::error::{Refusal, StoreError, failure, refusal};
+use super::key::Key;
+use super::object::Metadata;
+use super::write::Condition;
 use crate::oci::MediaType;
 
 /// An `ETag` that no object has.

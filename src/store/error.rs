@@ -6,7 +6,7 @@ use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_types::error::metadata::ErrorMetadata;
 
-use super::answers::{FULL, seconds_ahead};
+use super::response_monitor::{FULL, seconds_ahead};
 use crate::telemetry::causes;
 
 /// How far clocks must be apart to explain a refusal: S3 allows 15 minutes, and some stores a little less.
@@ -58,10 +58,7 @@ pub enum StoreError {
 }
 
 /// Translates an SDK error; `None` is "not there".
-pub(super) fn translate<E>(
-    operation: &'static str,
-    error: &SdkError<E, aws_sdk_s3::config::http::HttpResponse>,
-) -> Option<StoreError>
+pub(super) fn translate<E>(operation: &'static str, error: &SdkError<E, HttpResponse>) -> Option<StoreError>
 where
     E: ProvideErrorMetadata + std::error::Error + 'static,
 {
@@ -137,7 +134,7 @@ pub(super) enum Refusal {
 }
 
 /// What an SDK error says of a request's condition, if it is about that.
-pub(super) fn refusal<E>(error: &SdkError<E, aws_sdk_s3::config::http::HttpResponse>) -> Option<Refusal>
+pub(super) fn refusal<E>(error: &SdkError<E, HttpResponse>) -> Option<Refusal>
 where
     E: ProvideErrorMetadata,
 {
@@ -155,11 +152,22 @@ where
     }
 }
 
-/// [`translate`] for operations to which "not there" is a failure like any other.
-pub(super) fn failure<E>(
+/// The response of an operation; `None` is "not there".
+pub(super) fn found<T, E>(
     operation: &'static str,
-    error: &SdkError<E, aws_sdk_s3::config::http::HttpResponse>,
-) -> StoreError
+    response: Result<T, SdkError<E, HttpResponse>>,
+) -> Result<Option<T>, StoreError>
+where
+    E: ProvideErrorMetadata + std::error::Error + 'static,
+{
+    match response {
+        Ok(response) => Ok(Some(response)),
+        Err(error) => translate(operation, &error).map_or(Ok(None), Err),
+    }
+}
+
+/// [`translate`] for operations to which "not there" is a failure like any other.
+pub(super) fn failure<E>(operation: &'static str, error: &SdkError<E, HttpResponse>) -> StoreError
 where
     E: ProvideErrorMetadata + std::error::Error + 'static,
 {

@@ -3,8 +3,9 @@
 use aws_sdk_s3::error::ProvideErrorMetadata;
 use aws_sdk_s3::types::{ExpirationStatus, LifecycleRule, TransitionStorageClass};
 
-use super::error::{failure, translate};
-use super::{Key, Store, StoreError};
+use super::bucket::Store;
+use super::error::{StoreError, failure, translate};
+use super::key::Key;
 
 /// What a bucket's lifecycle does to what pounce stores.
 #[derive(Clone, Debug, PartialEq, Eq)]

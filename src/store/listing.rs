@@ -1,14 +1,16 @@
-//! What is in the bucket below a directory key, as its leader knows it.
+//! Listing the bucket below a directory key.
 
 use std::collections::BTreeSet;
 use std::time::SystemTime;
 
-use super::error::failure;
-use super::leader::at_leader;
-use super::{Key, Store, StoreError};
+use super::bucket::Store;
+use super::error::{StoreError, failure};
+use super::key::Key;
+use super::lengths::unsigned;
+use super::read::system_time;
 
-/// What a name takes in a list besides its text, roughly, in bytes.
-const EACH: usize = 64;
+/// The memory that a name takes in a list besides its text, roughly, in bytes.
+const NAME_OVERHEAD: usize = 64;
 
 /// An object below a directory key.
 #[derive(Clone, Debug)]
@@ -30,7 +32,7 @@ impl Store {
         self.children_within(directory, limit, &|_| true).await
     }
 
-    /// The same, as long as `take` allows so many bytes more.
+    /// [`children`](Self::children), as long as `take` allows so many bytes more for each page.
     ///
     /// # Errors
     /// As [`children`](Self::children); `Unavailable` too where `take` does not allow it.
@@ -52,12 +54,11 @@ impl Store {
                 .bucket(&self.inner.bucket)
                 .prefix(&prefix)
                 .delimiter("/")
-                .set_continuation_token(token.clone())
-                .customize()
-                .mutate_request(at_leader(self.inner.lags));
+                .set_continuation_token(token.clone());
             let page = Box::pin(request.send()).await.map_err(|error| failure("ListObjectsV2", &error))?;
             let prefixes = page.common_prefixes().iter();
-            let bytes = prefixes.filter_map(|common| Some(common.prefix()?.len().saturating_sub(prefix.len()) + EACH));
+            let bytes =
+                prefixes.filter_map(|common| Some(common.prefix()?.len().saturating_sub(prefix.len()) + NAME_OVERHEAD));
             if !take(bytes.sum()) {
                 return Err(StoreError::Unavailable {
                     operation: "ListObjectsV2",
@@ -68,7 +69,7 @@ impl Store {
                 let name = common.prefix().and_then(|path| path.strip_prefix(&prefix));
                 names.extend(name.map(|name| name.trim_end_matches('/').to_owned()));
             }
-            // Some stores end with an empty one.
+            // Some stores end with an empty token, or repeat the last one.
             next = page.next_continuation_token.filter(|next| !next.is_empty() && token.as_ref() != Some(next));
             if names.len() >= limit || next.is_none() {
                 return Ok(names);
@@ -95,14 +96,11 @@ impl Store {
             .bucket(&self.inner.bucket)
             .prefix(&prefix)
             .set_start_after(after.map(|path| format!("{prefix}{path}")))
-            .max_keys(limit)
-            .customize()
-            .mutate_request(at_leader(self.inner.lags));
+            .max_keys(limit);
         let page = Box::pin(request.send()).await.map_err(|error| failure("ListObjectsV2", &error))?;
         let listed = page.contents().iter().filter_map(|object| {
             let path = object.key()?.strip_prefix(&prefix)?.to_owned();
-            let modified = object.last_modified().and_then(|time| SystemTime::try_from(*time).ok());
-            Some(Listed { path, modified, size: super::object::unsigned(object.size()) })
+            Some(Listed { path, modified: system_time(object.last_modified()), size: unsigned(object.size()) })
         });
         Ok((listed.collect(), page.is_truncated() == Some(true)))
     }

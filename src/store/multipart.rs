@@ -1,17 +1,19 @@
 //! Multipart uploads: how a blob of any size gets into the bucket a few parts at a time.
 
+use std::time::SystemTime;
+
 use aws_sdk_s3::error::ProvideErrorMetadata;
 use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
 
-use super::body::{PartSource, body, signed};
-use super::error::{failure, translate};
-use super::leader::at_leader;
-use super::{FilledFor, Key, Store, StoreError};
+use super::body::{PartSource, body};
+use super::bucket::Store;
+use super::error::{StoreError, failure, found};
+use super::filled_for::FilledFor;
+use super::key::Key;
+use super::lengths::{signed, unsigned};
+use super::options::with_put_options;
+use super::read::system_time;
 use crate::oci::{MediaType, Slice};
-
-/// Up to so many bytes are sent within the 5 seconds that small requests have for an attempt, so that whoever waits
-/// hears soon of a bucket that does not answer.
-const SMALL: u64 = 1 << 20;
 
 /// An upload that has begun. It must be completed or aborted: the store keeps its parts until then.
 #[derive(Clone, Debug)]
@@ -59,7 +61,7 @@ impl Store {
     /// # Errors
     /// The bucket did not answer.
     pub async fn begin(&self, key: Key<'_>) -> Result<Multipart, StoreError> {
-        self.begin_marked(key, None).await
+        self.begin_for(key, None).await
     }
 
     /// [`begin`](Self::begin), of a blob that is filled for a repository.
@@ -67,26 +69,15 @@ impl Store {
     /// # Errors
     /// The bucket did not answer.
     pub async fn begin_filled(&self, key: Key<'_>, filled_for: FilledFor) -> Result<Multipart, StoreError> {
-        self.begin_marked(key, Some(filled_for)).await
+        self.begin_for(key, Some(filled_for)).await
     }
 
-    async fn begin_marked(&self, key: Key<'_>, filled_for: Option<FilledFor>) -> Result<Multipart, StoreError> {
-        let path = self.path(&key);
-        let put = self.inner.put.clone();
-        let request = self
-            .inner
-            .client
-            .create_multipart_upload()
-            .bucket(&self.inner.bucket)
-            .key(&path)
+    async fn begin_for(&self, key: Key<'_>, filled_for: Option<FilledFor>) -> Result<Multipart, StoreError> {
+        let (path, inner) = (self.path(&key), &self.inner);
+        let request = inner.client.create_multipart_upload().bucket(&inner.bucket).key(&path);
+        let request = with_put_options!(request, inner.put)
             .content_type(MediaType::OCTET_STREAM.as_str())
-            .set_metadata(filled_for.map(FilledFor::metadata))
-            .set_server_side_encryption(put.encryption)
-            .set_ssekms_key_id(put.kms_key)
-            .set_storage_class(put.storage_class)
-            .set_acl(put.acl)
-            .customize()
-            .mutate_request(at_leader(self.inner.lags));
+            .set_metadata(filled_for.map(FilledFor::metadata));
         let begun = Box::pin(request.send()).await.map_err(|error| failure("CreateMultipartUpload", &error))?;
         let upload_id = begun.upload_id.unwrap_or_default();
         Ok(Multipart { store: self.clone(), path, upload_id })
@@ -98,53 +89,47 @@ impl Store {
         Multipart { store: self.clone(), path: self.path(&key), upload_id }
     }
 
-    /// Writes a blob of exactly `len` bytes that fits into one request. The bytes were verified.
+    /// Aborts the multipart uploads below a directory key that were begun before `limit`, by any process. Returns how
+    /// many were aborted, or would be in a `dry_run`. Some stores list an upload only by its whole key (`MinIO`): there,
+    /// none is found.
     ///
     /// # Errors
-    /// The bucket did not take it.
-    pub async fn put_blob(&self, key: Key<'_>, len: u64, source: PartSource) -> Result<(), StoreError> {
-        self.put_marked(key, len, source, None).await
-    }
-
-    /// [`put_blob`](Self::put_blob), of a blob that is filled for a repository.
-    ///
-    /// # Errors
-    /// The bucket did not take it.
-    pub async fn put_filled(
+    /// The bucket did not list them, or did not abort one; the others are aborted all the same.
+    pub async fn abort_uploads_before(
         &self,
-        key: Key<'_>,
-        len: u64,
-        source: PartSource,
-        filled_for: FilledFor,
-    ) -> Result<(), StoreError> {
-        self.put_marked(key, len, source, Some(filled_for)).await
-    }
-
-    async fn put_marked(
-        &self,
-        key: Key<'_>,
-        len: u64,
-        source: PartSource,
-        filled_for: Option<FilledFor>,
-    ) -> Result<(), StoreError> {
-        let put = self.inner.put.clone();
-        let client = if len <= SMALL { &self.inner.client } else { &self.inner.bulk };
-        let request = client
-            .put_object()
-            .bucket(&self.inner.bucket)
-            .key(self.path(&key))
-            .content_type(MediaType::OCTET_STREAM.as_str())
-            .content_length(signed(len))
-            .set_metadata(filled_for.map(FilledFor::metadata))
-            .set_server_side_encryption(put.encryption)
-            .set_ssekms_key_id(put.kms_key)
-            .set_storage_class(put.storage_class)
-            .set_acl(put.acl)
-            .body(body(len, source))
-            .customize()
-            .mutate_request(at_leader(self.inner.lags));
-        Box::pin(request.send()).await.map_err(|error| failure("PutObject", &error))?;
-        Ok(())
+        directory: Key<'_>,
+        limit: SystemTime,
+        dry_run: bool,
+    ) -> Result<usize, StoreError> {
+        let inner = &self.inner;
+        let (mut aborted, mut failed) = (0, None);
+        let (mut key_marker, mut id_marker) = (None, None);
+        loop {
+            let request = inner
+                .client
+                .list_multipart_uploads()
+                .bucket(&inner.bucket)
+                .prefix(self.path(&directory))
+                .set_key_marker(key_marker)
+                .set_upload_id_marker(id_marker);
+            let page = Box::pin(request.send()).await.map_err(|error| failure("ListMultipartUploads", &error))?;
+            for upload in page.uploads() {
+                let (Some(key), Some(id)) = (upload.key(), upload.upload_id()) else {
+                    continue;
+                };
+                if system_time(upload.initiated()).is_some_and(|begun| begun < limit) {
+                    aborted += 1;
+                    let upload = Multipart { store: self.clone(), path: key.to_owned(), upload_id: id.to_owned() };
+                    if !dry_run && let Err(error) = upload.abort().await {
+                        failed = Some(error);
+                    }
+                }
+            }
+            (key_marker, id_marker) = (page.next_key_marker, page.next_upload_id_marker);
+            if page.is_truncated != Some(true) || key_marker.is_none() {
+                return failed.map_or(Ok(aborted), Err);
+            }
+        }
     }
 }
 
@@ -164,10 +149,8 @@ impl Multipart {
             .part_number(number)
             .content_length(signed(len))
             .body(body(len, source));
-        match Box::pin(request.send()).await {
-            Ok(sent) => Part::new("UploadPart", number, len, sent.e_tag()).map(Some),
-            Err(error) => translate("UploadPart", &error).map_or(Ok(None), Err),
-        }
+        let sent = found("UploadPart", Box::pin(request.send()).await)?;
+        sent.map(|sent| Part::new("UploadPart", number, len, sent.e_tag())).transpose()
     }
 
     /// Makes one part of a slice of another object, whose `copy_source` that is; `None` when the upload or that object
@@ -188,13 +171,11 @@ impl Multipart {
             .part_number(number)
             .copy_source(copy_source)
             .copy_source_range(format!("bytes={}-{}", slice.start, slice.end - 1));
-        match Box::pin(request.send()).await {
-            Ok(copied) => {
-                let etag = copied.copy_part_result().and_then(|result| result.e_tag());
-                Part::new("UploadPartCopy", number, slice.end - slice.start, etag).map(Some)
-            }
-            Err(error) => translate("UploadPartCopy", &error).map_or(Ok(None), Err),
-        }
+        let Some(copied) = found("UploadPartCopy", Box::pin(request.send()).await)? else {
+            return Ok(None);
+        };
+        let etag = copied.copy_part_result().and_then(|result| result.e_tag());
+        Part::new("UploadPartCopy", number, slice.end - slice.start, etag).map(Some)
     }
 
     /// What the store calls the upload.
@@ -221,18 +202,14 @@ impl Multipart {
                 .key(&self.path)
                 .upload_id(&self.upload_id)
                 .part_number_marker(marker.to_string())
-                .max_parts(page)
-                .customize()
-                .mutate_request(at_leader(inner.lags));
-            let listed = match Box::pin(request.send()).await {
-                Ok(listed) => listed,
-                Err(error) => return translate("ListParts", &error).map_or(Ok(None), Err),
+                .max_parts(page);
+            let Some(listed) = found("ListParts", Box::pin(request.send()).await)? else {
+                return Ok(None);
             };
             let before = marker;
             for part in listed.parts() {
                 let number = part.part_number().unwrap_or_default();
-                let len = u64::try_from(part.size().unwrap_or_default()).unwrap_or_default();
-                parts.push(Part::new("ListParts", number, len, part.e_tag())?);
+                parts.push(Part::new("ListParts", number, unsigned(part.size()), part.e_tag())?);
                 marker = marker.max(number);
             }
             if listed.is_truncated() != Some(true) || parts.len() >= limit || marker == before {
@@ -247,18 +224,14 @@ impl Multipart {
     /// # Errors
     /// The bucket did not do it.
     pub async fn complete(&self, parts: Vec<Part>) -> Result<(), StoreError> {
-        let unavailable =
-            |cause: &str| StoreError::Unavailable { operation: "CompleteMultipartUpload", cause: cause.into() };
         match self.try_complete(parts).await? {
             Completed::Done => Ok(()),
             Completed::Refused(error) => Err(error),
+            // A retry finds the upload gone when the first attempt completed it and its response was lost.
+            Completed::Gone if self.store.leader().head_path(&self.path).await?.is_some() => Ok(()),
             Completed::Gone => {
-                // A retried Complete finds the upload gone when the first attempt did its work unheard.
-                if self.store.path_is_there_now(&self.path).await? {
-                    Ok(())
-                } else {
-                    Err(unavailable("the upload is gone"))
-                }
+                let cause = "the upload is gone".to_owned();
+                Err(StoreError::Unavailable { operation: "CompleteMultipartUpload", cause })
             }
         }
     }
@@ -280,9 +253,7 @@ impl Multipart {
             .bucket(&inner.bucket)
             .key(&self.path)
             .upload_id(&self.upload_id)
-            .multipart_upload(CompletedMultipartUpload::builder().set_parts(Some(parts)).build())
-            .customize()
-            .mutate_request(at_leader(inner.lags));
+            .multipart_upload(CompletedMultipartUpload::builder().set_parts(Some(parts)).build());
         let Err(error) = Box::pin(request.send()).await else {
             return Ok(Completed::Done);
         };
@@ -290,7 +261,7 @@ impl Multipart {
         if matches!(code, Some("InvalidPart" | "InvalidPartOrder")) {
             return Ok(Completed::Refused(failure("CompleteMultipartUpload", &error)));
         }
-        translate("CompleteMultipartUpload", &error).map_or(Ok(Completed::Gone), Err)
+        found("CompleteMultipartUpload", Err::<(), _>(error)).map(|_| Completed::Gone)
     }
 
     /// Throws the parts away. An upload that is already gone is fine.
@@ -298,7 +269,10 @@ impl Multipart {
     /// # Errors
     /// The bucket did not answer; the parts stay until they are swept.
     pub async fn abort(&self) -> Result<(), StoreError> {
-        self.store.abort_path(&self.path, &self.upload_id).await
+        let inner = &self.store.inner;
+        let request = inner.client.abort_multipart_upload().bucket(&inner.bucket).key(&self.path);
+        let aborted = Box::pin(request.upload_id(&self.upload_id).send()).await;
+        found("AbortMultipartUpload", aborted).map(drop)
     }
 
     /// [`abort`](Self::abort) for callers that can do nothing about a failure.

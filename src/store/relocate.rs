@@ -6,37 +6,22 @@
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-use super::error::translate;
-use super::leader::at_leader;
+use super::bucket::Store;
+use super::error::{StoreError, found};
+use super::key::Key;
 use super::multipart::{Multipart, Part};
+use super::options::with_put_options;
 use super::part_sender::PartSender;
 use super::part_sizes::{MAX_PART_BYTES, PartSizes};
-use super::{Key, Store, StoreError};
 use crate::oci::Slice;
 
 /// The header by which Tigris makes a copy a rename.
 const RENAME: &str = "x-tigris-rename";
 
-/// What stays as it is in the path of a copy's source.
+/// The characters that are not escaped in the path of a copy's source.
 const PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
-/// How objects are copied where they cannot be renamed (`storage.s3.multipartcopy*`).
-#[derive(Clone, Copy, Debug)]
-pub(super) struct CopyOptions {
-    /// In bytes; smaller objects are copied in one request.
-    pub(super) threshold: u64,
-    /// In bytes.
-    pub(super) chunk: u64,
-    pub(super) parallel: usize,
-}
-
 impl Store {
-    /// Whether the bucket renames objects, instead of copying them.
-    #[must_use]
-    pub fn renames(&self) -> bool {
-        self.inner.renames
-    }
-
     /// Moves an object of `size` bytes; `false` when it is not there.
     ///
     /// # Errors
@@ -52,38 +37,25 @@ impl Store {
             self.copy_in_parts(from, to, size, sizes.first()).await?
         };
         if copied {
-            // What is left over is swept with its upload.
+            // A leftover is swept with its upload.
             if let Err(error) = self.delete(from).await {
-                tracing::debug!(%error, "the original of a moved object is left over");
+                tracing::debug!(%error, "cannot delete the original of a moved object");
             }
         }
         Ok(copied)
     }
 
     async fn copy_whole(&self, from: Key<'_>, to: Key<'_>, rename: bool) -> Result<bool, StoreError> {
-        let put = self.inner.put.clone();
-        let request = self
-            .inner
-            .bulk
-            .copy_object()
-            .bucket(&self.inner.bucket)
-            .key(self.path(&to))
-            .copy_source(self.copy_source(&from))
-            .set_server_side_encryption(put.encryption)
-            .set_ssekms_key_id(put.kms_key)
-            .set_storage_class(put.storage_class)
-            .set_acl(put.acl)
-            .customize()
-            .mutate_request(at_leader(self.inner.lags))
-            .mutate_request(move |request| {
-                if rename {
-                    request.headers_mut().insert(RENAME, "true");
-                }
-            });
-        match Box::pin(request.send()).await {
-            Ok(_) => Ok(true),
-            Err(error) => translate("CopyObject", &error).map_or(Ok(false), Err),
-        }
+        let inner = &self.inner;
+        let request = inner.bulk.copy_object().bucket(&inner.bucket).key(self.path(&to));
+        let request = with_put_options!(request, inner.put).copy_source(self.copy_source(&from));
+        let request = request.customize().mutate_request(move |request| {
+            if rename {
+                request.headers_mut().insert(RENAME, "true");
+            }
+        });
+        let copied = found("CopyObject", Box::pin(request.send()).await)?;
+        Ok(copied.is_some())
     }
 
     /// Copies an object of `size` bytes in parts of `chunk`; `false` when it is not there.
@@ -111,7 +83,7 @@ impl Store {
         copied
     }
 
-    /// `bucket/key`, as the copy operations want it.
+    /// `bucket/key`, in the encoding that the copy operations expect.
     fn copy_source(&self, key: &Key<'_>) -> String {
         let path = self.path(key);
         format!("{}/{}", self.inner.bucket, utf8_percent_encode(&path, PATH))

@@ -1,5 +1,5 @@
-//! Objects of any size, as they come. One that breaks off goes on where it broke: its reader is mostly a client of the
-//! registry, which would have to begin anew.
+//! Objects of any size, as they come. A body that breaks off is continued where it broke, because its reader is mostly a
+//! client of the registry, which would have to start over.
 
 use std::io;
 
@@ -8,14 +8,16 @@ use futures_util::stream::{self, BoxStream};
 use futures_util::{StreamExt, TryStreamExt};
 use http_body_util::BodyDataStream;
 
-use super::error::translate;
-use super::leader::at_leader;
-use super::object::unsigned;
-use super::{Key, Store, StoreError};
+use super::bucket::Store;
+use super::error::StoreError;
+use super::key::Key;
+use super::leader::set_consistent;
+use super::lengths::unsigned;
+use super::read::Response;
 use crate::oci::Slice;
 
-/// How often a body is asked for again in which nothing came since the last time.
-const RESUMES: u32 = 3;
+/// How often the rest of a body is requested without any progress in between.
+const MAX_RESUMES: u32 = 3;
 
 /// An object or a part of it, as it comes.
 pub struct ObjectStream {
@@ -23,14 +25,12 @@ pub struct ObjectStream {
     pub bytes: BoxStream<'static, io::Result<Bytes>>,
 }
 
-/// An object or a part of it that is being read. It must be one that never changes: blobs, and data of uploads.
-struct Reading {
+/// Reads an object or a part of it. The object must be one that never changes: a blob, or data of an upload.
+struct ResumingReader {
     store: Store,
     path: String,
-    /// From the leader.
-    now: bool,
     pieces: BoxStream<'static, io::Result<Bytes>>,
-    /// What is still to come, in bytes of the object.
+    /// The bytes of the object that are still to come.
     left: Slice,
     resumes: u32,
 }
@@ -41,33 +41,16 @@ impl Store {
     /// # Errors
     /// The bucket did not answer.
     pub async fn stream(&self, key: Key<'_>, slice: Option<Slice>) -> Result<Option<ObjectStream>, StoreError> {
-        self.stream_from(key, slice, false).await
-    }
-
-    /// The same from the leader, for what other regions may not have yet.
-    ///
-    /// # Errors
-    /// As [`stream`](Self::stream).
-    pub async fn stream_now(&self, key: Key<'_>, slice: Option<Slice>) -> Result<Option<ObjectStream>, StoreError> {
-        self.stream_from(key, slice, self.inner.lags).await
-    }
-
-    async fn stream_from(
-        &self,
-        key: Key<'_>,
-        slice: Option<Slice>,
-        now: bool,
-    ) -> Result<Option<ObjectStream>, StoreError> {
         let path = self.path(&key);
-        let Some((pieces, size)) = self.open(&path, slice, now).await? else {
+        let Some((pieces, size)) = self.open(&path, slice).await? else {
             return Ok(None);
         };
         let left = slice.unwrap_or(Slice { start: 0, end: size });
-        let reading = Reading { store: self.clone(), path, now, pieces, left, resumes: RESUMES };
-        let bytes = stream::unfold(Some(reading), |reading| async {
-            let mut reading = reading?;
-            match reading.next().await {
-                Ok(piece) => piece.map(|piece| (Ok(piece), Some(reading))),
+        let reader = ResumingReader { store: self.clone(), path, pieces, left, resumes: MAX_RESUMES };
+        let bytes = stream::unfold(Some(reader), |reader| async {
+            let mut reader = reader?;
+            match reader.next().await {
+                Ok(piece) => piece.map(|piece| (Ok(piece), Some(reader))),
                 Err(error) => Some((Err(error), None)),
             }
         });
@@ -79,42 +62,34 @@ impl Store {
         &self,
         path: &str,
         slice: Option<Slice>,
-        now: bool,
     ) -> Result<Option<(BoxStream<'static, io::Result<Bytes>>, u64)>, StoreError> {
-        let range = slice.map(|slice| format!("bytes={}-{}", slice.start, slice.end - 1));
-        let is_part = range.is_some();
-        let request = self.inner.bulk.get_object().bucket(&self.inner.bucket).key(path).set_range(range);
-        let first = request.clone().customize().mutate_request(at_leader(now));
-        let answer = match Box::pin(first.send()).await {
-            Err(error) if self.inner.lags && !now && translate("GetObject", &error).is_none() => {
-                Box::pin(request.customize().mutate_request(at_leader(true)).send()).await
-            }
-            other => other,
+        let send = |asks_leader| {
+            let range = slice.map(|slice| format!("bytes={}-{}", slice.start, slice.end - 1));
+            let request = self.inner.bulk.get_object().bucket(&self.inner.bucket).key(path).set_range(range);
+            Box::pin(request.customize().mutate_request(set_consistent(asks_leader)).send())
         };
-        match answer {
-            // Another part of it would be taken for the one that was asked for.
-            Ok(object) if is_part && object.content_range().is_none() => Err(StoreError::Corrupt {
-                key: path.to_owned(),
-                cause: "the bucket sent the whole in the place of a part".to_owned(),
-            }),
-            Ok(object) => {
-                let size = unsigned(object.content_length());
-                let pieces = BodyDataStream::new(object.body.into_inner());
-                Ok(Some((pieces.map_err(io::Error::other).boxed(), size)))
-            }
-            Err(error) => translate("GetObject", &error).map_or(Ok(None), Err),
+        let Some(Response { output: object, .. }) = self.read("GetObject", self.reads_leader(), send).await? else {
+            return Ok(None);
+        };
+        // Otherwise the whole object would be taken for the part.
+        if slice.is_some() && object.content_range().is_none() {
+            let cause = "the bucket sent the whole object instead of a part".to_owned();
+            return Err(StoreError::Corrupt { key: path.to_owned(), cause });
         }
+        let size = unsigned(object.content_length());
+        let pieces = BodyDataStream::new(object.body.into_inner());
+        Ok(Some((pieces.map_err(io::Error::other).boxed(), size)))
     }
 }
 
-impl Reading {
+impl ResumingReader {
     /// The next bytes; `None` at the end.
     async fn next(&mut self) -> io::Result<Option<Bytes>> {
         loop {
             let error = match self.pieces.next().await {
                 Some(Ok(piece)) => {
                     self.left.start += piece.len() as u64;
-                    self.resumes = RESUMES;
+                    self.resumes = MAX_RESUMES;
                     return Ok(Some(piece));
                 }
                 None => return Ok(None),
@@ -124,10 +99,9 @@ impl Reading {
                 return Err(error);
             }
             self.resumes -= 1;
-            let again = self.store.open(&self.path, Some(self.left), self.now);
-            match Box::pin(again).await {
+            match Box::pin(self.store.open(&self.path, Some(self.left))).await {
                 Ok(Some((pieces, _))) => {
-                    tracing::debug!(%error, key = self.path, at = self.left.start, "reading on where it broke off");
+                    tracing::debug!(%error, key = self.path, at = self.left.start, "resuming a body that broke off");
                     self.pieces = pieces;
                 }
                 Ok(None) => return Err(error),

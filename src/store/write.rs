@@ -1,15 +1,23 @@
-//! Writing small objects, on conditions.
+//! Writing whole objects: small ones, on conditions, and blobs that fit into one request.
 
 use aws_sdk_s3::primitives::ByteStream;
 use bytes::Bytes;
 
-use super::error::{Refusal, failure, refusal, translate};
-use super::leader::at_leader;
+use super::body::{PartSource, body};
+use super::bucket::Store;
+use super::error::{Refusal, StoreError, failure, found, refusal};
+use super::filled_for::FilledFor;
+use super::key::Key;
+use super::lengths::signed;
 use super::object::Metadata;
-use super::{Key, Store, StoreError};
+use super::options::with_put_options;
 use crate::oci::MediaType;
 
-/// When an object may be written. Some stores do not know conditions and write always: see [`Store::keeps_conditions`].
+/// Blobs of up to so many bytes are sent with the short timeouts of small requests, so that the client soon hears of a
+/// bucket that does not answer.
+const SMALL: u64 = 1 << 20;
+
+/// When an object may be written. Some stores ignore conditions and always write: see [`Store::keeps_conditions`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Condition<'a> {
     /// In any case.
@@ -21,7 +29,7 @@ pub enum Condition<'a> {
 }
 
 impl Store {
-    /// Writes an object whole; `false` when the condition does not hold.
+    /// Writes a small object; `false` when the condition does not hold.
     ///
     /// # Errors
     /// The bucket did not take it.
@@ -33,30 +41,19 @@ impl Store {
         metadata: &Metadata,
         condition: Condition<'_>,
     ) -> Result<bool, StoreError> {
-        let (path, put) = (self.path(&key), &self.inner.put);
-        self.changes(&path);
+        let (path, inner) = (self.path(&key), &self.inner);
+        inner.recent_writes.insert(&path);
         let send = |condition: Condition<'_>| {
-            let request = self
-                .inner
-                .client
-                .put_object()
-                .bucket(&self.inner.bucket)
-                .key(&path)
+            let request = inner.client.put_object().bucket(&inner.bucket).key(&path);
+            let request = with_put_options!(request, inner.put)
                 .content_type(media_type.as_str())
                 .set_metadata(Some(metadata.clone()))
-                .set_server_side_encryption(put.encryption.clone())
-                .set_ssekms_key_id(put.kms_key.clone())
-                .set_storage_class(put.storage_class.clone())
-                .set_acl(put.acl.clone())
                 .body(ByteStream::from(bytes.clone()));
-            let request = match condition {
-                Condition::Always => request,
-                Condition::IfAbsent => request.if_none_match("*"),
-                Condition::IfUnchanged(etag) => request.if_match(etag),
-            };
-            // What is written here is what replicas in other regions look for.
-            let request = request.customize().mutate_request(at_leader(self.inner.lags));
-            Box::pin(request.send())
+            Box::pin(match condition {
+                Condition::Always => request.send(),
+                Condition::IfAbsent => request.if_none_match("*").send(),
+                Condition::IfUnchanged(etag) => request.if_match(etag).send(),
+            })
         };
         let Err(error) = send(condition).await else {
             return Ok(true);
@@ -70,8 +67,49 @@ impl Store {
                 let written = send(Condition::Always).await;
                 written.map(|_| true).map_err(|error| failure("PutObject", &error))
             }
-            // What was to be unchanged is gone.
-            None => translate("PutObject", &error).map_or(Ok(false), Err),
+            // Not there: the object that was to be unchanged is gone.
+            None => found("PutObject", Err::<(), _>(error)).map(|_| false),
         }
+    }
+
+    /// Writes a blob of exactly `len` bytes that fits into one request. The bytes were verified.
+    ///
+    /// # Errors
+    /// The bucket did not take it.
+    pub async fn put_blob(&self, key: Key<'_>, len: u64, source: PartSource) -> Result<(), StoreError> {
+        self.put_bytes(key, len, source, None).await
+    }
+
+    /// [`put_blob`](Self::put_blob), of a blob that is filled for a repository.
+    ///
+    /// # Errors
+    /// The bucket did not take it.
+    pub async fn put_filled(
+        &self,
+        key: Key<'_>,
+        len: u64,
+        source: PartSource,
+        filled_for: FilledFor,
+    ) -> Result<(), StoreError> {
+        self.put_bytes(key, len, source, Some(filled_for)).await
+    }
+
+    async fn put_bytes(
+        &self,
+        key: Key<'_>,
+        len: u64,
+        source: PartSource,
+        filled_for: Option<FilledFor>,
+    ) -> Result<(), StoreError> {
+        let inner = &self.inner;
+        let client = if len <= SMALL { &inner.client } else { &inner.bulk };
+        let request = client.put_object().bucket(&inner.bucket).key(self.path(&key));
+        let request = with_put_options!(request, inner.put)
+            .content_type(MediaType::OCTET_STREAM.as_str())
+            .content_length(signed(len))
+            .set_metadata(filled_for.map(FilledFor::metadata))
+            .body(body(len, source));
+        Box::pin(request.send()).await.map_err(|error| failure("PutObject", &error))?;
+        Ok(())
     }
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use s3s::{S3Error, S3ErrorCode, S3Result};
 
 use super::folder::Folder;
-use crate::store::answers::FULL;
+use crate::store::response_monitor::FULL;
 
 /// How long a fault of one kind is only counted after it was logged.
 const QUIET: Duration = Duration::from_mins(1);

@@ -1,4 +1,4 @@
-//! What each answer of the bucket tells besides its content: the bucket's clock, and whether it takes what is written.
+//! What every response of the bucket tells besides its content: the bucket's clock, and whether it takes writes.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
@@ -10,40 +10,38 @@ use aws_sdk_s3::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_smithy_runtime_api::box_error::BoxError;
 use aws_smithy_runtime_api::client::interceptors::dyn_dispatch_hint;
 
-/// The status with which a store says that there is no room (`MinIO`, and the embedded one).
+/// The status of a store that is full (`MinIO`, and the embedded one).
 pub(super) const FULL: u16 = 507;
 
-/// What the last answers told, for all clients of one bucket.
+/// Watches the responses to all clients of one bucket.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Answers(Arc<Told>);
+pub(super) struct ResponseMonitor(Arc<Seen>);
 
 #[derive(Debug, Default)]
-struct Told {
+struct Seen {
     /// How many seconds the bucket's clock is ahead of this machine's.
     ahead: AtomicI64,
-    /// The last write found no room, or a folder was not written to yet.
-    is_in_doubt: AtomicBool,
+    /// The last write found the bucket full, or a folder was not written to yet.
+    may_be_full: AtomicBool,
 }
 
-impl Answers {
-    /// Those of a bucket that may be full from the beginning: a folder.
-    pub(super) fn in_doubt() -> Self {
-        let answers = Self::default();
-        answers.0.is_in_doubt.store(true, Ordering::Relaxed);
-        answers
+impl ResponseMonitor {
+    /// For a bucket that may be full from the start: a folder.
+    pub(super) fn new(may_be_full: bool) -> Self {
+        Self(Arc::new(Seen { may_be_full: AtomicBool::new(may_be_full), ..Seen::default() }))
     }
 
-    /// Whether the bucket may take no writes, as its last answer to one tells.
-    pub(super) fn is_in_doubt(&self) -> bool {
-        self.0.is_in_doubt.load(Ordering::Relaxed)
+    /// Whether the bucket may take no writes, by its last response to one.
+    pub(super) fn may_be_full(&self) -> bool {
+        self.0.may_be_full.load(Ordering::Relaxed)
     }
 
-    /// How far the bucket's clock is ahead of this machine's, in seconds; 0 where it does not tell.
+    /// How far the bucket's clock is ahead of this machine's, in seconds; 0 if the bucket does not tell.
     pub(super) fn seconds_ahead(&self) -> i64 {
         self.0.ahead.load(Ordering::Relaxed)
     }
 
-    /// What the bucket's clock says now, to a second, if it has one that it tells; else this machine's.
+    /// The time by the bucket's clock, to a second, if the bucket tells; else by this machine's.
     pub(super) fn bucket_time(&self) -> SystemTime {
         let (now, ahead) = (SystemTime::now(), self.seconds_ahead());
         let by = Duration::from_secs(ahead.unsigned_abs());
@@ -56,9 +54,9 @@ impl Answers {
 }
 
 #[dyn_dispatch_hint]
-impl Intercept for Answers {
+impl Intercept for ResponseMonitor {
     fn name(&self) -> &'static str {
-        "Answers"
+        "ResponseMonitor"
     }
 
     fn read_after_attempt(
@@ -76,15 +74,15 @@ impl Intercept for Answers {
         let status = response.status();
         let method = context.request().map(HttpRequest::method);
         if status.as_u16() == FULL {
-            self.0.is_in_doubt.store(true, Ordering::Relaxed);
+            self.0.may_be_full.store(true, Ordering::Relaxed);
         } else if status.is_success() && matches!(method, Some("PUT" | "POST")) {
-            self.0.is_in_doubt.store(false, Ordering::Relaxed);
+            self.0.may_be_full.store(false, Ordering::Relaxed);
         }
         Ok(())
     }
 }
 
-/// How many seconds a server's clock is ahead of this machine's, by the `Date` of its answer.
+/// How many seconds a server's clock is ahead of this machine's, by the `Date` of its response.
 pub(super) fn seconds_ahead(date: Option<&str>) -> Option<i64> {
     let there = httpdate::parse_http_date(date?).ok()?;
     let seconds = |time: Duration| i64::try_from(time.as_secs()).ok();

@@ -1,0 +1,59 @@
+//! Reads of a bucket that may be eventually consistent: which of its regions they ask.
+
+use std::time::{Duration, SystemTime};
+
+use aws_sdk_s3::config::http::HttpResponse;
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::primitives::DateTime;
+
+use super::bucket::Store;
+use super::error::{StoreError, found};
+
+/// The response to a read.
+pub(super) struct Response<T> {
+    pub(super) output: T,
+    /// `false`: only the leader has the object.
+    pub(super) is_everywhere: bool,
+}
+
+impl Store {
+    /// A read of this key must ask the leader: the nearest region may have an old state.
+    pub(super) fn must_ask_leader(&self, path: &str) -> bool {
+        self.reads_leader() || self.inner.recent_writes.contains(path)
+    }
+
+    /// Sends a read by `send`, which is told whether to ask the leader; and once more at the leader for what the
+    /// nearest region does not have. `None`: the object is not there.
+    pub(super) async fn read<T, E, F>(
+        &self,
+        operation: &'static str,
+        asks_leader: bool,
+        send: impl Fn(bool) -> F,
+    ) -> Result<Option<Response<T>>, StoreError>
+    where
+        F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
+        E: ProvideErrorMetadata + std::error::Error + 'static,
+    {
+        match found(operation, send(asks_leader).await)? {
+            Some(output) => Ok(Some(Response { output, is_everywhere: true })),
+            None if asks_leader || !self.inner.eventually_consistent => Ok(None),
+            None => {
+                let output = found(operation, send(true).await)?;
+                Ok(output.map(|output| Response { output, is_everywhere: false }))
+            }
+        }
+    }
+
+    /// How long ago that was, by the bucket's own clock, to a second, and never too long; zero where it is unknown.
+    #[must_use]
+    pub fn age(&self, modified: Option<SystemTime>) -> Duration {
+        let now = self.inner.monitor.bucket_time();
+        let age = modified.and_then(|modified| now.duration_since(modified).ok());
+        // Both dates are cut to seconds.
+        age.unwrap_or_default().saturating_sub(Duration::from_secs(1))
+    }
+}
+
+pub(super) fn system_time(time: Option<&DateTime>) -> Option<SystemTime> {
+    SystemTime::try_from(*time?).ok()
+}

@@ -1,0 +1,40 @@
+//! How the SDK is configured, whatever the bucket.
+
+use std::time::Duration;
+
+use aws_sdk_s3::config::retry::RetryConfig;
+use aws_sdk_s3::config::timeout::TimeoutConfig;
+use aws_sdk_s3::config::{BehaviorVersion, Builder, RequestChecksumCalculation, ResponseChecksumValidation};
+
+use super::content_length::ContentLength;
+use super::proxy;
+
+/// The settings that all clients share. Checksums only where S3 demands them: otherwise the SDK sends `aws-chunked`
+/// bodies, which Tigris may store as the object's Content-Encoding.
+pub(super) fn base() -> Builder {
+    let mut builder = aws_sdk_s3::Config::builder();
+    builder.set_http_client(proxy::client());
+    builder
+        .behavior_version(BehaviorVersion::latest())
+        .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
+        .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
+        .interceptor(ContentLength)
+        // Exponential backoff with jitter, for 5xx, SlowDown and broken connections.
+        .retry_config(RetryConfig::standard().with_max_attempts(4).with_max_backoff(Duration::from_secs(2)))
+}
+
+/// Timeouts of requests that are answered at once.
+pub(super) fn small_timeouts() -> TimeoutConfig {
+    TimeoutConfig::builder()
+        .connect_timeout(CONNECT_TIMEOUT)
+        .operation_attempt_timeout(Duration::from_secs(5))
+        .operation_timeout(Duration::from_secs(15))
+        .build()
+}
+
+/// Timeouts of requests with bodies of any length.
+pub(super) fn bulk_timeouts() -> TimeoutConfig {
+    TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).read_timeout(Duration::from_mins(2)).build()
+}
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
