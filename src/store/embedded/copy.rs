@@ -1,7 +1,6 @@
 //! Copies inside a folder.
 //!
-//! An object's file is never written to once it is in its place, so a copy of the whole is a second name for the same
-//! file, and Tigris' rename is a rename.
+//! An object's file never changes, so a copy of the whole object is a hard link, and Tigris' rename is a rename.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom};
@@ -12,20 +11,20 @@ use tempfile::NamedTempFile;
 use uuid::Uuid;
 
 use super::faults::internal;
-use super::folder::{Folder, etag, is_missing, parent};
+use super::folder::{Folder, etag};
 
 impl Folder {
     pub(super) fn copy(&self, input: &dto::CopyObjectInput, rename: bool) -> S3Result<dto::CopyObjectOutput> {
         let (source_bucket, source) = source(&input.copy_source)?;
         let from = self.file(source_bucket, source)?;
         let to = self.file(&input.bucket, &input.key)?;
-        let _turn = self.turn();
-        let (_, found, attributes) = self.look(source_bucket, source)?;
+        let _lock = self.lock();
+        let (_, found, attributes) = self.open_object(source_bucket, source)?;
         if from != to {
-            let file = self.second_name(&from).map_err(internal)?;
+            let file = self.link(&from).map_err(internal)?;
             self.commit(file, &to, &input.key, &attributes).map_err(internal)?;
             if rename {
-                self.take_away(source).map_err(internal)?;
+                self.delete_key(source).map_err(internal)?;
             }
         }
         Ok(dto::CopyObjectOutput {
@@ -38,8 +37,8 @@ impl Folder {
         })
     }
 
-    /// The same file under a temporary name, or a copy where the file system has no links.
-    fn second_name(&self, path: &std::path::Path) -> io::Result<NamedTempFile> {
+    /// A hard link with a temporary name, or a copy where the file system has no links.
+    fn link(&self, path: &std::path::Path) -> io::Result<NamedTempFile> {
         let linked = tempfile::Builder::new().make_in(self.tmp(), |name| {
             fs::hard_link(path, name)?;
             File::open(name)
@@ -54,7 +53,7 @@ impl Folder {
 
     pub(super) fn copy_part(&self, input: &dto::UploadPartCopyInput) -> S3Result<dto::UploadPartCopyOutput> {
         let (bucket, source) = source(&input.copy_source)?;
-        let (mut file, found, _) = self.look(bucket, source)?;
+        let (mut file, found, _) = self.open_object(bucket, source)?;
         let slice = match input.copy_source_range.as_deref() {
             None => 0..found.len(),
             Some(text) => dto::Range::parse(text)
@@ -70,35 +69,6 @@ impl Folder {
             copy_part_result: Some(dto::CopyPartResult { e_tag: Some(ETag::Strong(tag)), ..Default::default() }),
             ..Default::default()
         })
-    }
-
-    /// Deletes an object with its attributes, and the directories that it leaves empty. One that is not there is fine.
-    /// The caller holds the turn, so that nobody writes into such a directory.
-    pub(super) fn take_away(&self, key: &str) -> io::Result<()> {
-        let path = self.root().join(key);
-        let found = match fs::metadata(&path) {
-            Ok(found) if found.is_file() => found,
-            Ok(_) => return Ok(()),
-            Err(error) if is_missing(&error) => return Ok(()),
-            Err(error) => return Err(error),
-        };
-        fs::remove_file(&path)?;
-        self.forget_attributes(key, &found)?;
-        let mut directory = parent(&path);
-        // Fails at the first one that is not empty.
-        while directory != self.root() && fs::remove_dir(directory).is_ok() {
-            directory = parent(directory);
-        }
-        Ok(())
-    }
-
-    /// Deletes objects, in the caller's [`turn`](Self::turn).
-    pub(super) fn delete(&self, bucket: &str, keys: &[String]) -> S3Result<()> {
-        for key in keys {
-            self.file(bucket, key)?;
-            self.take_away(key).map_err(internal)?;
-        }
-        Ok(())
     }
 }
 

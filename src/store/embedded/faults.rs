@@ -1,4 +1,4 @@
-//! What the operator hears of a folder that cannot be used: once a minute, with its path and what to do.
+//! Faults of the folder: as S3 errors, and in the log, each kind once a minute, with its path and advice.
 
 use std::collections::HashMap;
 use std::io::{self, ErrorKind};
@@ -6,15 +6,14 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use s3s::{S3Error, S3ErrorCode, S3Result};
+use s3s::{S3Error, S3ErrorCode};
 
-use super::folder::Folder;
 use crate::store::response_monitor::FULL;
 
-/// How long a fault of one kind is only counted after it was logged.
+/// How long after a fault was logged others of its kind are only counted.
 const QUIET: Duration = Duration::from_mins(1);
 
-/// The S3 error of a folder that takes nothing, with status 507: the SDK tries a 500 again, which would not help.
+/// The S3 error of a folder that takes no writes. Its status is 507, because the SDK retries a 500 in vain.
 const UNWRITABLE: &str = "FolderUnwritable";
 
 /// Faults by their kinds, of which there are a few dozen: when the last one was logged, and how many came since.
@@ -22,7 +21,7 @@ const UNWRITABLE: &str = "FolderUnwritable";
 pub(super) struct Faults(Arc<Mutex<HashMap<ErrorKind, (Instant, u64)>>>);
 
 impl Faults {
-    fn report(&self, root: &Path, error: &io::Error) {
+    pub(super) fn report(&self, root: &Path, error: &io::Error) {
         let kind = error.kind();
         let mut faults = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let repeated = match faults.get_mut(&kind) {
@@ -39,35 +38,6 @@ impl Faults {
             %error, folder = %root.display(), repeated,
             "storage.filesystem.rootdirectory cannot be used: {}", advice(kind)
         );
-    }
-}
-
-impl Folder {
-    /// Runs file work off the async threads.
-    pub(super) async fn blocking<T, F>(&self, work: F) -> S3Result<T>
-    where
-        T: Send + 'static,
-        F: FnOnce() -> io::Result<T> + Send + 'static,
-    {
-        self.blocking_s3(move || work().map_err(internal)).await
-    }
-
-    /// The same; a fault of the folder's is logged.
-    pub(super) async fn blocking_s3<T, F>(&self, work: F) -> S3Result<T>
-    where
-        T: Send + 'static,
-        F: FnOnce() -> S3Result<T> + Send + 'static,
-    {
-        let result = match tokio::task::spawn_blocking(work).await {
-            Ok(result) => result,
-            Err(error) => Err(internal(io::Error::other(error))),
-        };
-        if let Err(error) = &result
-            && let Some(fault) = error.source().and_then(|it| it.downcast_ref())
-        {
-            self.faults().report(self.root(), fault);
-        }
-        result
     }
 }
 
@@ -107,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_takes_nothing_is_not_tried_again() {
+    fn a_folder_that_takes_no_writes_is_not_retried() {
         // ENOSPC, EDQUOT, EROFS, EACCES; EIO.
         for (number, status) in [(28, 507), (122, 507), (30, 507), (13, 507), (5, 500)] {
             let error = internal(io::Error::from_raw_os_error(number));

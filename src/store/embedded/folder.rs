@@ -4,14 +4,14 @@
 //! <root>/docker/registry/v2/…                 the objects
 //! <root>/.pounce/lock                         held by the process that uses the folder
 //! <root>/.pounce/credentials.json             the server's key pair
-//! <root>/.pounce/tmp/                         what is being written
+//! <root>/.pounce/tmp/                         files that are being written
 //! <root>/.pounce/metadata/<key>.<etag>.json   an object's attributes, where it has any
 //! <root>/.pounce/uploads/<id>/                parts of uploads that are not complete
-//! <root>/.pounce/joining/                     uploads that are being begun, completed or thrown away
+//! <root>/.pounce/joining/                     uploads that are being begun, completed or aborted
 //! ```
 //!
-//! A file is written aside, synced and renamed, so that an object is whole or not there. Attributes are written first,
-//! under the new content's `ETag`: the rename makes both appear.
+//! A file is written under a temporary name, synced and renamed, so that an object is whole or not there. Attributes are
+//! written first, under the new content's `ETag`: the rename makes both appear.
 
 use std::fs::{self, File};
 use std::io;
@@ -28,8 +28,11 @@ use tempfile::NamedTempFile;
 
 use super::faults::{Faults, internal};
 
-/// Where pounce keeps what is not an object.
-const STATE: &str = ".pounce";
+/// The only bucket.
+pub(super) const BUCKET: &str = "pounce";
+
+/// The directory of the server's own files, which are no objects.
+pub(super) const STATE: &str = ".pounce";
 
 /// How much of a body is written at once.
 const WRITE_BYTES: usize = 1 << 20;
@@ -38,8 +41,8 @@ const WRITE_BYTES: usize = 1 << 20;
 #[derive(Clone, Debug)]
 pub(super) struct Folder {
     root: PathBuf,
-    /// Held for what may only happen once at a time: a conditional write, a join of parts.
-    turn: Arc<Mutex<()>>,
+    /// See [`lock`](Self::lock).
+    mutex: Arc<Mutex<()>>,
     faults: Faults,
     /// Keeps other processes out as long as it is open.
     _lock: Arc<File>,
@@ -53,38 +56,33 @@ pub(super) struct Attributes {
 }
 
 impl Folder {
-    /// Where the server keeps what is no object.
+    /// The directory of the server's own files.
     pub(super) fn state_of(root: &Path) -> PathBuf {
         root.join(STATE)
     }
 
-    /// `patience`: another process may be about to end.
-    pub(super) fn open(root: &Path, patience: Duration) -> io::Result<Self> {
+    /// Waits for another process to leave the folder, for at most `lock_timeout`.
+    pub(super) fn open(root: &Path, lock_timeout: Duration) -> io::Result<Self> {
         let root = std::path::absolute(root)?;
         let state = Self::state_of(&root);
         fs::create_dir_all(&state)?;
-        let lock = lock(&state.join("lock"), patience)?;
+        let lock = lock(&state.join("lock"), lock_timeout)?;
         for directory in ["tmp", "joining", "metadata", "uploads"] {
             fs::create_dir_all(state.join(directory))?;
         }
-        // What an earlier process was writing when it ended. Uploads stay: clients may go on with them.
+        // Left by an earlier process that was killed. Uploads stay: clients may go on with them.
         for leftover in fs::read_dir(state.join("tmp"))? {
             fs::remove_file(leftover?.path())?;
         }
         for leftover in fs::read_dir(state.join("joining"))? {
             fs::remove_dir_all(leftover?.path())?;
         }
-        super::uploads::remove_broken(&state.join("uploads"))?;
-        Ok(Self { root, turn: Arc::default(), faults: Faults::default(), _lock: Arc::new(lock) })
+        Ok(Self { root, mutex: Arc::default(), faults: Faults::default(), _lock: Arc::new(lock) })
     }
 
-    /// Waits for one's turn at what may only happen once at a time; blocks.
-    pub(super) fn turn(&self) -> MutexGuard<'_, ()> {
-        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(super) fn faults(&self) -> &Faults {
-        &self.faults
+    /// Excludes other changes of objects and uploads; blocks.
+    pub(super) fn lock(&self) -> MutexGuard<'_, ()> {
+        self.mutex.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn root(&self) -> &Path {
@@ -99,14 +97,19 @@ impl Folder {
         self.state().join("tmp")
     }
 
-    /// Where uploads lie that are being begun, completed or thrown away.
+    /// The directory of uploads that are under way.
+    pub(super) fn uploads(&self) -> PathBuf {
+        self.state().join("uploads")
+    }
+
+    /// The directory of uploads that are being begun, completed or aborted.
     pub(super) fn joining(&self) -> PathBuf {
         self.state().join("joining")
     }
 
-    /// The file of a key: below the root, and not among pounce's own.
+    /// The file of a key: below the root, and not among the server's own.
     pub(super) fn file(&self, bucket: &str, key: &str) -> S3Result<PathBuf> {
-        if bucket != super::Embedded::BUCKET {
+        if bucket != BUCKET {
             return Err(s3_error!(NoSuchBucket));
         }
         let path = Path::new(key);
@@ -125,7 +128,7 @@ impl Folder {
         path.into()
     }
 
-    /// Puts a finished file in an object's place; it must be synced. The caller holds the turn.
+    /// Makes a finished file an object's; it must be synced. The caller holds the [`lock`](Self::lock).
     pub(super) fn commit(
         &self,
         file: NamedTempFile,
@@ -133,7 +136,7 @@ impl Folder {
         key: &str,
         attributes: &Attributes,
     ) -> io::Result<()> {
-        if !attributes.is_plain() {
+        if !attributes.are_default() {
             let described = self.attributes_file(key, &version(&file.as_file().metadata()?));
             fs::create_dir_all(parent(&described))?;
             let mut aside = NamedTempFile::new_in(self.tmp())?;
@@ -144,20 +147,20 @@ impl Folder {
         fs::create_dir_all(parent(path))?;
         file.persist(path)?;
         match replaced {
-            Some(replaced) => self.forget_attributes(key, &replaced),
+            Some(replaced) => self.remove_attributes(key, &replaced),
             None => Ok(()),
         }
     }
 
-    /// Removes what was known of a content that is gone.
-    pub(super) fn forget_attributes(&self, key: &str, gone: &fs::Metadata) -> io::Result<()> {
+    /// Removes the attributes of a content that is gone.
+    pub(super) fn remove_attributes(&self, key: &str, gone: &fs::Metadata) -> io::Result<()> {
         ignore_missing(fs::remove_file(self.attributes_file(key, &version(gone))))
     }
 
-    /// Writes a body aside.
+    /// Writes a body to a temporary file.
     pub(super) async fn receive(&self, body: Option<StreamingBlob>) -> S3Result<NamedTempFile> {
         let tmp = self.tmp();
-        let mut file = self.blocking(move || NamedTempFile::new_in(tmp)).await?;
+        let mut file = self.blocking(move || NamedTempFile::new_in(tmp).map_err(internal)).await?;
         let Some(mut body) = body else {
             return Ok(file);
         };
@@ -176,11 +179,11 @@ impl Folder {
                     None => more = false,
                 }
             }
-            // Straight from the pieces: an async file would copy each of them first.
+            // Not by an async file, which would copy each piece first.
             file = self
                 .blocking(move || {
                     for piece in &pieces {
-                        io::Write::write_all(file.as_file_mut(), piece)?;
+                        io::Write::write_all(file.as_file_mut(), piece).map_err(internal)?;
                     }
                     Ok(file)
                 })
@@ -191,8 +194,8 @@ impl Folder {
         }
     }
 
-    /// Opens an object, with what is known of just this content.
-    pub(super) fn look(&self, bucket: &str, key: &str) -> S3Result<(File, fs::Metadata, Attributes)> {
+    /// Opens an object, with the attributes of just this content.
+    pub(super) fn open_object(&self, bucket: &str, key: &str) -> S3Result<(File, fs::Metadata, Attributes)> {
         let path = self.file(bucket, key)?;
         let missing_or = |error: io::Error| {
             if is_missing(&error) { s3_error!(NoSuchKey) } else { internal(error) }
@@ -222,21 +225,41 @@ impl Folder {
     }
 }
 
+impl Folder {
+    /// Runs file work off the async threads, and logs a fault of the folder.
+    pub(super) async fn blocking<T, F>(&self, work: F) -> S3Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce() -> S3Result<T> + Send + 'static,
+    {
+        let result = match tokio::task::spawn_blocking(work).await {
+            Ok(result) => result,
+            Err(error) => Err(internal(io::Error::other(error))),
+        };
+        if let Err(error) = &result
+            && let Some(fault) = error.source().and_then(|it| it.downcast_ref())
+        {
+            self.faults.report(&self.root, fault);
+        }
+        result
+    }
+}
+
 impl Attributes {
-    fn is_plain(&self) -> bool {
+    fn are_default(&self) -> bool {
         self.metadata.as_ref().is_none_or(std::collections::HashMap::is_empty)
             && self.content_type.as_deref().is_none_or(|text| text == "application/octet-stream")
     }
 }
 
-/// Keeps other processes away from a folder. One that is just ending gets a moment to do so.
-fn lock(path: &Path, patience: Duration) -> io::Result<File> {
+/// Locks a folder against other processes, once one that is ending has left it.
+fn lock(path: &Path, timeout: Duration) -> io::Result<File> {
     let file = File::options().create(true).truncate(false).write(true).open(path)?;
     let began = Instant::now();
     loop {
         match file.try_lock() {
             Ok(()) => return Ok(file),
-            Err(fs::TryLockError::WouldBlock) if began.elapsed() < patience => {
+            Err(fs::TryLockError::WouldBlock) if began.elapsed() < timeout => {
                 std::thread::sleep(Duration::from_millis(50));
             }
             Err(fs::TryLockError::WouldBlock) => break,
@@ -261,7 +284,7 @@ pub(super) fn parent(path: &Path) -> &Path {
     path.parent().unwrap_or(Path::new("/"))
 }
 
-/// Not there, or below something that is a file, or with a name that no file has.
+/// The file is not there, or its path leads through a file, or its name is not a file name.
 pub(super) fn is_missing(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory | io::ErrorKind::InvalidFilename)
 }

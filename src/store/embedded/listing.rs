@@ -7,16 +7,16 @@ use s3s::dto;
 use s3s::{S3Result, s3_error};
 
 use super::faults::internal;
-use super::folder::{Folder, is_missing};
-use super::server::signed;
+use super::folder::{Folder, STATE, is_missing};
+use crate::store::lengths::signed;
 
-/// What stands at one place of a listing.
+/// An entry of a listing.
 enum Entry {
     Object(Box<dto::Object>),
     Prefix(String),
 }
 
-/// One page in the making.
+/// A page that is being collected.
 struct Page<'a> {
     prefix: &'a str,
     /// Keys at or before it are left out.
@@ -28,7 +28,7 @@ struct Page<'a> {
 
 impl Folder {
     /// The first version of the operation, which distribution still uses.
-    pub(super) fn list_first(&self, input: dto::ListObjectsInput) -> S3Result<dto::ListObjectsOutput> {
+    pub(super) fn list_v1(&self, input: dto::ListObjectsInput) -> S3Result<dto::ListObjectsOutput> {
         let page = self.list(dto::ListObjectsV2Input {
             bucket: input.bucket,
             prefix: input.prefix,
@@ -114,7 +114,7 @@ impl Page<'_> {
             let Ok(name) = entry.file_name().into_string() else {
                 continue;
             };
-            if key.is_empty() && name == ".pounce" {
+            if key.is_empty() && name == STATE {
                 continue;
             }
             // With its slash a directory sorts where its objects do.
@@ -125,10 +125,10 @@ impl Page<'_> {
             if self.entries.len() >= self.limit {
                 break;
             }
-            // Before the page begins, or beside the prefix.
-            let passed = *key <= *self.after && !self.after.starts_with(&key);
-            let related = key.starts_with(self.prefix) || self.prefix.starts_with(&key);
-            if passed || !related {
+            // Before the page, or not below the prefix.
+            let is_before = *key <= *self.after && !self.after.starts_with(&key);
+            let is_related = key.starts_with(self.prefix) || self.prefix.starts_with(&key);
+            if is_before || !is_related {
                 continue;
             }
             if !key.ends_with('/') {
@@ -168,7 +168,7 @@ fn directory_of(prefix: &str) -> &str {
     prefix.rfind('/').map_or("", |slash| &prefix[..=slash])
 }
 
-/// Empty directories are no prefixes: a bucket does not have them.
+/// Whether a directory is a prefix: a bucket has no empty directories.
 fn holds_a_file(directory: &Path) -> S3Result<bool> {
     let entries = match fs::read_dir(directory) {
         Ok(entries) => entries,

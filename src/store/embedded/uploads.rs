@@ -1,11 +1,11 @@
 //! Multipart uploads in a folder.
 //!
-//! An upload is a directory with `upload.json` and a file for each part, `<number>.<etag>`. A part's `ETag` is random,
+//! An upload is a directory with [`INFO`] and a file for each part, `<number>.<etag>`. A part's `ETag` is random,
 //! so two parts that race for one number are told apart, and an upload can only be completed with the very bytes that
 //! its caller was told about.
 //!
-//! Unlike an S3, joining the parts consumes them: where it fails, or the process is killed at it, the upload is gone,
-//! and its client begins anew. Nothing was acknowledged as a blob by then.
+//! Unlike in an S3, joining the parts consumes them: if it fails, or the process is killed meanwhile, the upload is
+//! gone, and the client starts over. No blob was acknowledged by then.
 
 use std::fs::{self, OpenOptions};
 use std::io;
@@ -23,19 +23,19 @@ use super::folder::{Attributes, Folder, etag, is_missing};
 /// S3's least size of a part that is not the last, in bytes.
 const MIN_PART: u64 = 5 << 20;
 
-/// The file in an upload's directory that says what it will become.
-const DESCRIBED: &str = "upload.json";
+/// The file in an upload's directory with its [`UploadInfo`].
+pub(super) const INFO: &str = "upload.json";
 
-/// What an upload will become.
+/// The object that an upload will become.
 #[derive(Serialize, Deserialize)]
-pub(super) struct Described {
+pub(super) struct UploadInfo {
     pub(super) key: String,
     attributes: Attributes,
 }
 
-impl Described {
+impl UploadInfo {
     pub(super) fn read(directory: &Path) -> io::Result<Self> {
-        Ok(serde_json::from_slice(&fs::read(directory.join(DESCRIBED))?)?)
+        Ok(serde_json::from_slice(&fs::read(directory.join(INFO))?)?)
     }
 }
 
@@ -43,7 +43,7 @@ impl Folder {
     /// The directory of an upload that is under way.
     pub(super) fn upload(&self, id: &str) -> S3Result<PathBuf> {
         let id = Uuid::parse_str(id).map_err(|_| s3_error!(NoSuchUpload))?;
-        let directory = self.state().join("uploads").join(id.to_string());
+        let directory = self.uploads().join(id.to_string());
         if directory.is_dir() { Ok(directory) } else { Err(s3_error!(NoSuchUpload)) }
     }
 
@@ -53,16 +53,16 @@ impl Folder {
     ) -> S3Result<dto::CreateMultipartUploadOutput> {
         self.file(&input.bucket, &input.key)?;
         let id = Uuid::new_v4().to_string();
-        let described = Described {
+        let info = UploadInfo {
             key: input.key.clone(),
             attributes: Attributes { content_type: input.content_type, metadata: input.metadata },
         };
-        let described = serde_json::to_vec(&described).map_err(|error| internal(error.into()))?;
-        // Whoever is killed leaves it whole, or not at all.
+        let info = serde_json::to_vec(&info).map_err(|error| internal(error.into()))?;
+        // A process that is killed leaves it whole, or not at all.
         let joining = self.joining().join(&id);
         fs::create_dir(&joining).map_err(internal)?;
-        fs::write(joining.join(DESCRIBED), described).map_err(internal)?;
-        fs::rename(joining, self.state().join("uploads").join(&id)).map_err(internal)?;
+        fs::write(joining.join(INFO), info).map_err(internal)?;
+        fs::rename(joining, self.uploads().join(&id)).map_err(internal)?;
         Ok(dto::CreateMultipartUploadOutput {
             bucket: Some(input.bucket),
             key: Some(input.key),
@@ -71,18 +71,18 @@ impl Folder {
         })
     }
 
-    pub(super) async fn take_part(&self, input: dto::UploadPartInput) -> S3Result<dto::UploadPartOutput> {
+    pub(super) async fn receive_part(&self, input: dto::UploadPartInput) -> S3Result<dto::UploadPartOutput> {
         self.upload(&input.upload_id)?;
         let file = self.receive(input.body).await?;
         let tag = Uuid::new_v4().simple().to_string();
         let (folder, kept) = (self.clone(), tag.clone());
-        self.blocking_s3(move || folder.keep_part(&input.upload_id, input.part_number, &kept, file)).await?;
+        self.blocking(move || folder.keep_part(&input.upload_id, input.part_number, &kept, file)).await?;
         Ok(dto::UploadPartOutput { e_tag: Some(ETag::Strong(tag)), ..Default::default() })
     }
 
     /// Takes a finished file for a part; an earlier one of the same number is gone then.
     pub(super) fn keep_part(&self, upload: &str, number: i32, tag: &str, file: NamedTempFile) -> S3Result<()> {
-        let _turn = self.turn();
+        let _lock = self.lock();
         let directory = self.upload(upload)?;
         let earlier = part_files(&directory).map_err(internal)?;
         match file.persist(directory.join(format!("{number}.{tag}"))) {
@@ -104,24 +104,24 @@ impl Folder {
         let path = self.file(&input.bucket, &input.key)?;
         let listed = input.multipart_upload.and_then(|upload| upload.parts).unwrap_or_default();
         let aside = self.joining().join(Uuid::new_v4().to_string());
-        // Joining takes a while and takes the parts away, so the upload is gone for others from here on.
-        let (parts, described) = {
-            let _turn = self.turn();
+        // Joining takes a while and consumes the parts, so other requests no longer find the upload from here on.
+        let (parts, info) = {
+            let _lock = self.lock();
             let directory = self.upload(&input.upload_id)?;
             let parts = self::parts(&directory, &listed)?;
-            let described = Described::read(&directory).map_err(internal)?;
-            if described.key != input.key {
+            let info = UploadInfo::read(&directory).map_err(internal)?;
+            if info.key != input.key {
                 return Err(s3_error!(NoSuchUpload));
             }
             fs::rename(directory, &aside).map_err(internal)?;
-            (parts, described)
+            (parts, info)
         };
         let parts = parts.iter().filter_map(|part| part.file_name());
         let joined = self.join(&parts.map(|part| aside.join(part)).collect::<Vec<_>>());
         let committed = joined.and_then(|file| {
             let tag = etag(&file.as_file().metadata()?);
-            let _turn = self.turn();
-            self.commit(file, &path, &input.key, &described.attributes)?;
+            let _lock = self.lock();
+            self.commit(file, &path, &input.key, &info.attributes)?;
             Ok(tag)
         });
         fs::remove_dir_all(aside).map_err(internal)?;
@@ -152,8 +152,8 @@ impl Folder {
     }
 
     pub(super) fn abort_upload(&self, id: &str) -> S3Result<dto::AbortMultipartUploadOutput> {
-        let _turn = self.turn();
-        // Whoever dies at this leaves nothing that looks like an upload.
+        let _lock = self.lock();
+        // A process that is killed here leaves nothing that looks like an upload.
         let joining = self.joining().join(Uuid::new_v4().to_string());
         fs::rename(self.upload(id)?, &joining).map_err(internal)?;
         fs::remove_dir_all(joining).map_err(internal)?;
@@ -161,20 +161,20 @@ impl Folder {
     }
 }
 
-/// Removes what looks like an upload and says nothing of itself, which nobody could go on with, or sweep: the machine
-/// lost its power, or a process of an earlier version was killed, when it was written.
-pub(super) fn remove_broken(uploads: &Path) -> io::Result<()> {
-    for upload in fs::read_dir(uploads)? {
+/// Removes uploads without a readable [`INFO`], which can be neither continued nor swept: the machine lost power, or a
+/// process of an earlier version was killed, when it was written.
+pub(super) fn remove_broken(folder: &Folder) -> io::Result<()> {
+    for upload in fs::read_dir(folder.uploads())? {
         let upload = upload?;
         if !upload.file_type()?.is_dir() {
             continue;
         }
         let directory = upload.path();
-        let described = match fs::read(directory.join(DESCRIBED)) {
+        let info = match fs::read(directory.join(INFO)) {
             Err(error) if !is_missing(&error) => return Err(error),
-            described => described.unwrap_or_default(),
+            info => info.unwrap_or_default(),
         };
-        if serde_json::from_slice::<Described>(&described).is_err() {
+        if serde_json::from_slice::<UploadInfo>(&info).is_err() {
             fs::remove_dir_all(directory)?;
         }
     }

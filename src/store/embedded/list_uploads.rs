@@ -7,14 +7,14 @@ use s3s::{S3Result, s3_error};
 
 use super::faults::internal;
 use super::folder::{Folder, is_missing};
-use super::server::signed;
-use super::uploads::{Described, part_files};
+use super::uploads::{INFO, UploadInfo, part_files};
+use crate::store::lengths::signed;
 
 /// The most entries of a page, S3's.
 const MAX_PAGE: usize = 1000;
 
 impl Folder {
-    pub(super) fn list_parts_of(&self, input: dto::ListPartsInput) -> S3Result<dto::ListPartsOutput> {
+    pub(super) fn parts_of(&self, input: dto::ListPartsInput) -> S3Result<dto::ListPartsOutput> {
         let directory = self.upload(&input.upload_id)?;
         let limit = page(input.max_parts);
         let after = input.part_number_marker.unwrap_or(0);
@@ -31,7 +31,7 @@ impl Folder {
         for (number, tag, path) in files {
             let found = match fs::metadata(path) {
                 Ok(found) => found,
-                // Replaced by another one, or joined, since the directory was read.
+                // Replaced or joined since the directory was read.
                 Err(error) if is_missing(&error) => continue,
                 Err(error) => return Err(internal(error)),
             };
@@ -64,26 +64,25 @@ impl Folder {
         let limit = page(input.max_uploads);
         let after = (input.key_marker.clone().unwrap_or_default(), input.upload_id_marker.clone().unwrap_or_default());
         let mut found = Vec::new();
-        for entry in fs::read_dir(self.state().join("uploads")).map_err(internal)? {
+        for entry in fs::read_dir(self.uploads()).map_err(internal)? {
             let directory = entry.map_err(internal)?.path();
             let id = directory.file_name().and_then(|name| name.to_str());
-            // One that is just ending is not under way any more.
-            let (Some(id), Ok(described), Ok(at)) =
-                (id, Described::read(&directory), fs::metadata(directory.join("upload.json")))
+            // An upload that is just ending is not listed.
+            let (Some(id), Ok(info), Ok(at)) = (id, UploadInfo::read(&directory), fs::metadata(directory.join(INFO)))
             else {
                 continue;
             };
-            let place = (described.key, id.to_owned());
+            let marker = (info.key, id.to_owned());
             // With a key marker alone, S3 goes on behind all uploads of that key.
-            let behind = place > after && (!after.1.is_empty() || place.0 != after.0);
-            if place.0.starts_with(&prefix) && (behind || after.0.is_empty()) {
-                found.push((place, at.modified().ok()));
+            let behind = marker > after && (!after.1.is_empty() || marker.0 != after.0);
+            if marker.0.starts_with(&prefix) && (behind || after.0.is_empty()) {
+                found.push((marker, at.modified().ok()));
             }
         }
         found.sort_unstable();
         let truncated = found.len() > limit;
         found.truncate(limit);
-        let last = found.last().map(|(place, _)| place.clone());
+        let last = found.last().map(|(marker, _)| marker.clone());
         let (next_key, next_id) = last.filter(|_| truncated).unzip();
         let uploads = found.into_iter().map(|((key, id), begun)| dto::MultipartUpload {
             key: Some(key),
