@@ -1,73 +1,32 @@
-//! What `fuzz/` tries and `benches/micro` measures, with the feature `internals`: everything that reads what others
-//! wrote, and that nobody outside needs otherwise.
+//! Private parsers, for `fuzz/` and `benches/micro`, with the feature `internals`. What is public they call themselves.
 //!
-//! Most take any bytes, and panic if what comes of them is not as it should be.
+//! A fuzz hook takes any input and panics when an invariant is broken.
 
-#![expect(clippy::missing_panics_doc, reason = "that is how a fuzzer is told")]
+#![expect(clippy::missing_panics_doc, reason = "a panic is how a fuzzer learns of a finding")]
 
-use crate::config::{Config, Environment};
-use crate::oci::{ChunkRange, Digest, Manifest, RangeRequest};
-
-/// `METHOD /path query`
-pub fn endpoint(text: &str) {
+/// Parses `METHOD /path query` as a request, and checks the endpoint's name and scope.
+pub fn fuzz_endpoint(text: &str) {
     crate::http::fuzz_endpoint(text);
 }
 
-/// Parses `GET`, a path and a query, as every request is; whether it is an endpoint.
+/// Parses an upstream's `WWW-Authenticate`, one header a line.
+pub fn fuzz_challenge(text: &str) {
+    crate::upstream::fuzz_challenge(text);
+}
+
+/// Reads the `_state` of an upload: the bytes as they are, which must be refused, and the bytes with a valid signature.
+pub fn fuzz_upload_state(data: &[u8]) {
+    crate::registry::fuzz_state(data);
+}
+
+/// Parses a `GET` of a path and a query, and says whether it is an endpoint.
 #[must_use]
 pub fn parse_endpoint(path: &str, query: Option<&str>) -> bool {
     crate::http::is_endpoint(path, query)
 }
 
-/// Makes the `_state` of an upload that has a few parts, and reads it; how long it is.
+/// Signs and verifies the `_state` of an upload with a few parts, and returns its length in bytes.
 #[must_use]
 pub fn upload_state() -> usize {
     crate::registry::measured_state()
-}
-
-/// A digest that is one is written as it was read.
-pub fn digest(text: &str) {
-    if let Ok(digest) = text.parse::<Digest>() {
-        assert_eq!(digest.to_string(), text);
-        assert_eq!(digest.hex().len(), 2 * digest.algorithm().size());
-    }
-}
-
-/// What a range resolves to lies within the blob.
-pub fn range(size: u64, text: &str) {
-    if let Ok(Some(slice)) = RangeRequest::parse(text).resolve(size) {
-        assert!(slice.start < slice.end && slice.end <= size);
-    }
-    let _ = ChunkRange::parse(text);
-}
-
-/// A `WWW-Authenticate` of an upstream.
-pub fn challenge(text: &str) {
-    crate::upstream::fuzz_challenge(text);
-}
-
-/// The `_state` of an upload.
-pub fn state(data: &[u8]) {
-    crate::registry::fuzz_state(data);
-}
-
-/// A manifest that is pushed.
-pub fn manifest(media_type: Option<&str>, bytes: &[u8]) {
-    let media_type = media_type.and_then(|text| text.parse().ok());
-    let bytes = bytes::Bytes::copy_from_slice(bytes);
-    if let Ok(manifest) = Manifest::pushed(&bytes, media_type, None) {
-        let _ = (manifest.links(), manifest.referrer());
-        let digest = manifest.digest();
-        assert_eq!(digest, Digest::of(digest.algorithm(), &bytes));
-    }
-}
-
-/// A file and a variable.
-pub fn configuration(text: &str) {
-    let (file, variable) = text.split_once('\0').unwrap_or((text, "="));
-    let (name, value) = variable.split_once('=').unwrap_or_default();
-    let environment = Environment::from_iter([(format!("REGISTRY_{name}"), value)]);
-    if let Ok(loaded) = Config::parse(file, &environment) {
-        let _ = loaded.settings();
-    }
 }

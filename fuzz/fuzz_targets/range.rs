@@ -1,3 +1,12 @@
+//! A `Range` resolves to a part of the blob, or to nothing.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|input: (u64, &str)| pounce::internals::range(input.0, input.1));
+use pounce::oci::{ChunkRange, RangeRequest};
+
+libfuzzer_sys::fuzz_target!(|input: (u64, &str)| {
+    let (size, text) = input;
+    if let Ok(Some(slice)) = RangeRequest::parse(text).resolve(size) {
+        assert!(slice.start < slice.end && slice.end <= size);
+    }
+    let _ = ChunkRange::parse(text);
+});

@@ -1,3 +1,4 @@
+//! The `_state` of an upload.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| pounce::internals::state(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| pounce::internals::fuzz_upload_state(data));
