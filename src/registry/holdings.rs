@@ -63,7 +63,7 @@ impl Holdings {
         if holdings.is_pushed(name) {
             return Ok(true);
         }
-        if self.store.is_there_now(Key::Pushed(name)).await? {
+        if self.store.leader().exists(Key::Pushed(name)).await? {
             holdings.keep_marked(name);
             return Ok(true);
         }

@@ -12,7 +12,7 @@ pub(super) async fn exists(store: &Store, name: &RepositoryName) -> Result<bool,
 /// Content that is to be deleted must be there: `unknown` if the repository does not have it, `NAME_UNKNOWN` if there
 /// is no such repository.
 pub(super) async fn require(store: &Store, name: &RepositoryName, key: Key<'_>, unknown: Error) -> Result<(), Error> {
-    if store.is_there_now(key).await? {
+    if store.leader().exists(key).await? {
         return Ok(());
     }
     Err(if exists(store, name).await? { unknown } else { name_unknown(name) })

@@ -13,7 +13,7 @@ use smallvec::SmallVec;
 
 use super::bounds::PRESENT_LIFE;
 use crate::oci::{Descriptor, Digest, RepositoryName};
-use crate::store::{Presigned, Stored};
+use crate::store::{PresignedUrl, Stored};
 
 /// BlobCache of which something is known; an entry is some 600 bytes, most of them the cache's own.
 const BLOBS: u64 = 250_000;
@@ -96,7 +96,7 @@ struct Facts {
 struct Url {
     /// The URL that the client called pounce by, where it matters. (A pointer of 8 bytes, that to a `str` has 16.)
     base: Option<Arc<String>>,
-    presigned: Presigned,
+    presigned: PresignedUrl,
     until: Second,
 }
 
@@ -113,7 +113,7 @@ pub(in crate::registry) struct CachedBlob {
     /// Its size in the bucket.
     pub(in crate::registry) size: u64,
     /// Where it can be fetched, if there is a URL with enough life left, and every region of the bucket has it.
-    pub(in crate::registry) url: Option<Presigned>,
+    pub(in crate::registry) url: Option<PresignedUrl>,
 }
 
 impl BlobCache {
@@ -247,7 +247,7 @@ impl Facts {
         push(&mut self.members, MEMBERS, (name, Packed::new(member)));
     }
 
-    fn url(&self, base: Option<&str>, now: Second) -> Option<Presigned> {
+    fn url(&self, base: Option<&str>, now: Second) -> Option<PresignedUrl> {
         let mut urls = self.urls.iter();
         let url = urls.find(|url| url.is_for(base))?;
         (now < url.until).then(|| url.presigned.clone())
@@ -327,11 +327,11 @@ impl BlobCache {
     }
 
     /// A presigned URL with enough life left. There is no `base` where URLs do not depend on it.
-    pub(in crate::registry) fn url(&self, digest: &Digest, base: Option<&str>) -> Option<Presigned> {
+    pub(in crate::registry) fn url(&self, digest: &Digest, base: Option<&str>) -> Option<PresignedUrl> {
         self.read(digest, |facts, now| facts.url(base, now))
     }
 
-    pub(in crate::registry) fn keep_url(&self, digest: Digest, base: Option<&str>, presigned: Presigned) {
+    pub(in crate::registry) fn keep_url(&self, digest: Digest, base: Option<&str>, presigned: PresignedUrl) {
         let until = self.now().plus(self.url_life);
         self.write(&digest, |facts| {
             facts.urls.retain(|url| !url.is_for(base));

@@ -70,7 +70,7 @@ impl Manifests {
         store.delete(key).await?;
         self.forget(name, digest);
         // Another replica may have written a tag after the tags were listed, while it still saw the manifest.
-        if !store.is_there_now(key).await? {
+        if !store.leader().exists(key).await? {
             tags.delete_all_of(name, digest).await?;
         }
         Ok(())

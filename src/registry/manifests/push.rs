@@ -105,7 +105,7 @@ impl Manifests {
             return Ok(true);
         }
         let keys = tags.iter().map(|tag| Key::Tag(name, tag)).chain([Key::Revision(name, digest)]);
-        let check = keys.map(|key| self.store.is_there_now(key)).collect();
+        let check = keys.map(|key| self.store.leader().exists(key)).collect();
         let there = try_join_bounded(PARALLEL, check).await?;
         Ok(there.into_iter().all(|is_there| is_there))
     }

@@ -89,7 +89,7 @@ impl Readiness {
 
 /// Asks the bucket, and logs a change once.
 async fn ask(store: &Store, before: Option<Answer>) -> Answer {
-    let (answer, error) = match store.reach(BUCKET_TIMEOUT).await {
+    let (answer, error) = match store.check_health(BUCKET_TIMEOUT).await {
         Ok(()) => (Ok(()), None),
         Err(error @ StoreError::Full { .. }) => (Err(Unready::Full), Some(error)),
         Err(error) => (Err(Unready::Bucket), Some(error)),

@@ -54,7 +54,7 @@ impl Tags {
         let (store, cache, key) = (&self.store, &self.cache, Key::Tag(name, tag));
         let delete = async {
             for _ in 0..ATTEMPTS {
-                let Some(link) = store.get_now(key).await? else {
+                let Some(link) = store.leader().get(key).await? else {
                     // It was listed for its history: another delete may have come no further than to here.
                     return self.remove_history(name, tag).await;
                 };

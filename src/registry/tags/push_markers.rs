@@ -141,7 +141,7 @@ impl PushMarkers {
             return Ok(false);
         }
         self.unmark(name, tag).await?;
-        let Some(link) = Box::pin(self.store.get_now(Key::Tag(name, tag))).await? else {
+        let Some(link) = Box::pin(self.store.leader().get(Key::Tag(name, tag))).await? else {
             return Ok(true);
         };
         if link.digest() == Some(*digest) {
@@ -164,13 +164,13 @@ impl PushMarkers {
         tag: &Tag,
     ) -> Result<(Option<Marker>, Option<Object>), StoreError> {
         // Boxed: they are large, and would be part of the future of every push and delete, several times.
-        let link = Box::pin(self.store.get_now(Key::Tag(name, tag)));
+        let link = Box::pin(self.store.leader().get(Key::Tag(name, tag)));
         tokio::try_join!(Box::pin(self.marker(name, tag)), link)
     }
 
     async fn marker(&self, name: &RepositoryName, tag: &Tag) -> Result<Option<Marker>, StoreError> {
         let (store, key) = (&self.store, Key::TagPush(name, tag));
-        let Some(found) = store.get_now(key).await? else {
+        let Some(found) = store.leader().get(key).await? else {
             return Ok(None);
         };
         let age = store.age(found.modified);

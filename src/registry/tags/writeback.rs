@@ -95,7 +95,7 @@ impl Writeback {
     /// which no `ETag` tells. A push of the same digest between this check and the write loses its `pushed` marker, not
     /// its meaning: S3 cannot condition on metadata.
     async fn was_pushed(&self, name: &RepositoryName, tag: &Tag) -> Result<bool, StoreError> {
-        let link = self.store.get_now(Key::Tag(name, tag)).await?;
+        let link = self.store.leader().get(Key::Tag(name, tag)).await?;
         Ok(link.is_some_and(|link| self.provenance.is_pushed(name, tag, &link)))
     }
 }

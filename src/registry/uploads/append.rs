@@ -105,8 +105,10 @@ impl Uploads {
     ) -> Result<Received, Halt> {
         let announced = chunk.announced();
         let permit = self.writer.permits.acquire(&chunk.pusher).await?;
-        let first =
-            state.data.as_ref().map_or_else(|| first_part_len(self.store.part_size(), announced), |data| data.part_len);
+        let sizes = state.data.as_ref().map_or_else(
+            || part_sizes(self.store.part_size(), announced),
+            |data| PartSizes::resumed(data.part_len, LARGEST),
+        );
         let hasher = state.hasher.clone();
         let body = HashingBody::new(chunk.body, hasher, announced, Arc::clone(&permit));
         let mut reader = PartReader::new(body);
