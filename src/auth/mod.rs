@@ -6,7 +6,6 @@
 
 mod access;
 mod keys;
-mod network;
 mod passes;
 mod passwords;
 mod rules;
@@ -22,7 +21,6 @@ use std::time::Duration;
 use tokens::Grants;
 
 pub use access::Access;
-pub use network::network;
 pub use passes::Pass;
 pub use scope::Scope;
 pub use start::{UserError, check_user, line, random_password};

@@ -20,11 +20,11 @@ use moka::policy::EvictionPolicy;
 use moka::sync::Cache as SyncCache;
 use sha2::Sha256;
 
-use super::network::network;
 use super::users::Users;
 use super::{AuthError, Refusal};
+use crate::client_network::network;
 use crate::config::{Htpasswd, Secret};
-use crate::live::Live;
+use crate::reload::Reloaded;
 use crate::shares::{Shares, neighbourhood};
 use crate::telemetry::Metrics;
 
@@ -54,7 +54,7 @@ const OF_ADDRESS: (u32, Duration) = (30, Duration::from_secs(1));
 /// The users, and what is known of their passwords.
 #[derive(Debug)]
 pub(super) struct Passwords {
-    users: Live<Users>,
+    users: Reloaded<Users>,
     metrics: Arc<Metrics>,
     key: Hmac<Sha256>,
     verdicts: Cache<[u8; 32], bool>,
@@ -77,7 +77,7 @@ impl Passwords {
         let (path, text) = (config.path.clone(), config.users.clone());
         let files = path.clone().into_iter().collect();
         let read = move || Users::read(path.as_deref(), text.as_ref().map(Secret::reveal));
-        let users = Live::of("auth.htpasswd.path", files, read)?;
+        let users = Reloaded::of("auth.htpasswd.path", files, read)?;
         if users.get().len() == 0 {
             tracing::warn!("auth.htpasswd names no user with a bcrypt hash: nobody can log in");
         }

@@ -15,8 +15,8 @@ use sha2::{Digest, Sha256};
 use super::keys::Keys;
 use super::{AuthError, Refusal};
 use crate::config::{HostNames, SigningAlgorithm, Token};
-use crate::live::Live;
 use crate::oci::{Action, RepositoryName};
+use crate::reload::Reloaded;
 
 /// How far the clocks of pounce and of the server may be apart, in seconds.
 const SKEW: u64 = 60;
@@ -29,7 +29,7 @@ const MAX_ACCESS: usize = 1_000;
 
 /// Checks tokens.
 pub(super) struct Tokens {
-    keys: Live<Keys>,
+    keys: Reloaded<Keys>,
     algorithms: Vec<Algorithm>,
     issuer: String,
     service: String,
@@ -120,7 +120,7 @@ impl Tokens {
             some => some,
         };
         Ok(Self {
-            keys: Live::of("auth.token.rootcertbundle or jwks", files, read)?,
+            keys: Reloaded::of("auth.token.rootcertbundle or jwks", files, read)?,
             algorithms: accepted.iter().copied().map(algorithm).collect(),
             issuer: config.issuer.clone().unwrap_or_default(),
             service: config.service.clone().unwrap_or_default(),

@@ -13,7 +13,7 @@ use std::time::Duration;
 use axum::body::Bytes;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
-use crate::auth::network;
+use crate::client_network::network;
 use crate::oci::{Error, ErrorCode};
 
 /// How long an answer waits for memory: less than the 30 s after which containerd gives up.

@@ -33,7 +33,7 @@ use super::refusal::Refusals;
 use super::room::{Entered, Open, STALLED};
 use super::socket::Socket;
 use super::tls::Tls;
-use crate::auth::network;
+use crate::client_network::network;
 use crate::config::Limits;
 use crate::telemetry::Metrics;
 

@@ -12,7 +12,7 @@ use tokio_rustls::rustls::version::{TLS12, TLS13};
 use tokio_rustls::rustls::{RootCertStore, ServerConfig};
 
 use crate::config::{self, ClientAuth, MinimumTls};
-use crate::live::Live;
+use crate::reload::Reloaded;
 
 /// HTTP/2 for those who know it (RFC 7301).
 const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
@@ -28,7 +28,7 @@ pub struct TlsError {
 
 /// How connections are encrypted, as the files say at the moment.
 #[derive(Clone)]
-pub struct Tls(Live<ServerConfig>);
+pub struct Tls(Reloaded<ServerConfig>);
 
 impl Tls {
     /// Reads the certificates; `None` where none is configured.
@@ -42,7 +42,7 @@ impl Tls {
         let files = [certificate].into_iter().chain(&config.key);
         let files = files.chain(&config.clientcas).cloned().collect();
         let config = config.clone();
-        let live = Live::of("http.tls", files, move || read(&config))?;
+        let live = Reloaded::of("http.tls", files, move || read(&config))?;
         Ok(Some(Self(live)))
     }
 

@@ -1,11 +1,10 @@
-//! Addresses that count as one client.
+//! The addresses that count as one client.
 
 use std::net::IpAddr;
 
-/// The network whose addresses count as one client: an IPv4 address by itself, and of IPv6 the /64, from which a client
-/// can choose among all addresses.
-#[must_use]
-pub fn network(address: IpAddr) -> IpAddr {
+/// The network whose addresses count as one client: an IPv4 address by itself, and of IPv6 the /64, because a client
+/// can use every address of it.
+pub(crate) fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => IpAddr::V6((u128::from(address) >> 64 << 64).into()),
         v4 @ IpAddr::V4(_) => v4,

@@ -1,10 +1,11 @@
-//! How many files and connections the system lets a process have.
+//! The system's limit on the number of open files and connections of this process.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Raises the number of descriptors to as many as the process may ask for: many systems begin with 1,024. How many of
-/// the `wanted` connections of clients fit then; the other half is for files, the bucket and upstreams.
-pub(crate) fn connections(wanted: usize) -> usize {
+/// Raises the soft limit on file descriptors to the hard one, because many systems start processes with 1,024. Returns
+/// how many of the `wanted` client connections fit into half of the limit. The other half is for files, the bucket and
+/// upstreams.
+pub(crate) fn raise(wanted: usize) -> usize {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     let raised = Rlimit { current: maximum, maximum };
     let limit = match setrlimit(Resource::Nofile, raised) {
@@ -17,7 +18,7 @@ pub(crate) fn connections(wanted: usize) -> usize {
         tracing::info!(
             descriptors = limit,
             connections = fits,
-            "the limit of descriptors (ulimit -n) allows fewer connections than http.limits"
+            "the limit on file descriptors (ulimit -n) allows fewer connections than http.limits"
         );
     }
     fits

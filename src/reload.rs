@@ -1,0 +1,94 @@
+//! Values that are read from files, and read again when the files change.
+//!
+//! A task compares the files' times, sizes and inodes once a second. It follows symbolic links, so that it sees what
+//! Kubernetes and `certbot` do as well as an editor's change. If the new files cannot be used, the last value stays in
+//! force.
+
+use std::fmt::Display;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+/// How often the files are compared.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// The current value, cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Reloaded<T>(watch::Receiver<Arc<T>>);
+
+impl<T: Send + Sync + 'static> Reloaded<T> {
+    /// The value that `read` makes of `files`. `read` is called again when they change, until the result and its clones
+    /// are dropped. `name` is the value's name in the log.
+    ///
+    /// # Errors
+    /// Those of the first call of `read`.
+    pub(crate) fn of<E: Display + Send>(
+        name: &'static str,
+        files: Vec<PathBuf>,
+        read: impl Fn() -> Result<T, E> + Send + Sync + 'static,
+    ) -> Result<Self, E> {
+        let mut before = fingerprints(&files);
+        let (sender, receiver) = watch::channel(Arc::new(read()?));
+        if files.is_empty() {
+            return Ok(Self(receiver));
+        }
+        let (files, read) = (Arc::new(files), Arc::new(read));
+        tokio::spawn(async move {
+            loop {
+                tokio::select! {
+                    () = sender.closed() => return,
+                    () = tokio::time::sleep(INTERVAL) => {}
+                }
+                let (files, read, last) = (Arc::clone(&files), Arc::clone(&read), before.clone());
+                // A network file system may block.
+                let compared = tokio::task::spawn_blocking(move || {
+                    let now = fingerprints(&files);
+                    let value = (now != last).then(|| read().map_err(|error| error.to_string()));
+                    (now, value)
+                });
+                let (now, value) = match compared.await {
+                    Ok(compared) => compared,
+                    Err(error) => {
+                        tracing::error!(%error, "reload: {name} is not watched for changes any more");
+                        return;
+                    }
+                };
+                before = now;
+                match value {
+                    None => {}
+                    Some(Ok(value)) => {
+                        tracing::info!("reload: {name} changed and was read again");
+                        sender.send_replace(Arc::new(value));
+                    }
+                    Some(Err(error)) => {
+                        tracing::error!(
+                            error,
+                            "reload: {name} changed and cannot be used; the last value stays in force"
+                        );
+                    }
+                }
+            }
+        });
+        Ok(Self(receiver))
+    }
+
+    /// The value as it is now.
+    pub(crate) fn get(&self) -> Arc<T> {
+        Arc::clone(&self.0.borrow())
+    }
+}
+
+/// Inode, size and times, which tell one version of a file from another; `None` where there is no file.
+type Fingerprint = Option<(u64, u64, i64, i64, i64, i64)>;
+
+fn fingerprints(files: &[PathBuf]) -> Vec<Fingerprint> {
+    let fingerprint = |file: &PathBuf| {
+        let data = std::fs::metadata(file).ok()?;
+        let (modified, changed) = (data.mtime_nsec(), data.ctime_nsec());
+        Some((data.ino(), data.len(), data.mtime(), modified, data.ctime(), changed))
+    };
+    files.iter().map(fingerprint).collect()
+}

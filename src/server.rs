@@ -1,0 +1,284 @@
+//! Starts a registry from a configuration, and stops it.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::http::header::{HeaderMap, HeaderName, HeaderValue};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use url::Url;
+use uuid::Uuid;
+
+use crate::auth::{Access, AuthError};
+use crate::config::{self, Config, Limits, ListenAddr, Secret};
+use crate::fd_limit;
+use crate::http::{self, Listening, Site, Tls, TlsError};
+use crate::oci::Action;
+use crate::registry::{Options, Registry};
+use crate::store::{ConnectError, Store};
+use crate::telemetry::Metrics;
+use crate::upstream::{UpstreamError, Upstreams};
+
+/// How many connections the operator's listener takes: collectors and probes need few.
+const DEBUG_CONNECTIONS: usize = 64;
+
+/// Why pounce does not start, in a sentence that names the setting.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The address cannot be listened on.
+    #[error("{setting}: cannot listen on {addr}: {source}")]
+    Listen {
+        /// `http.addr` or `http.debug.addr`.
+        setting: &'static str,
+        /// Its value.
+        addr: ListenAddr,
+        /// The system's error.
+        source: std::io::Error,
+    },
+    /// The bucket cannot be used.
+    #[error(transparent)]
+    Store(#[from] ConnectError),
+    /// The HTTP clients of upstreams cannot be made.
+    #[error(
+        "the clients of upstreams cannot be made: {0}; SSL_CERT_FILE and SSL_CERT_DIR, if set, must have certificates"
+    )]
+    Upstream(#[from] UpstreamError),
+    /// Users, keys or rules cannot be read.
+    #[error(transparent)]
+    Auth(#[from] AuthError),
+    /// The certificates cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// An entry of `http.headers` is not a valid header.
+    #[error("http.headers: {0} is not a header with a valid value")]
+    Header(String),
+}
+
+/// A registry that listens, and serves once it [`run`](Self::run)s.
+#[derive(Debug)]
+pub struct Server {
+    site: Arc<Site>,
+    listening: Listening,
+    debug: Option<(Listening, config::Debug)>,
+    grace: Duration,
+}
+
+impl Server {
+    /// Listens, and connects to the bucket.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub async fn bind(config: &Config) -> Result<Self, StartError> {
+        let headers = response_headers(&config.http)?;
+        let tls = Tls::open(&config.http.tls)?;
+        let options = Options::new(config, random_secret);
+        let metrics = Arc::new(Metrics::default());
+        let listener = listen("http.addr", &config.http.addr).await?;
+        let store = Store::connect(&config.storage).await?;
+        let store_label = format!("{store:?}");
+        let secret = options.secret.clone();
+        let registry = open_registry(config, store, options, &metrics).await?;
+        let access = Access::open(&config.auth, &secret, registry.repositories.host_names(), &metrics)?;
+        registry.uploads.sweep_periodically(config.storage.maintenance.uploadpurging.clone());
+        registry.find_out_conditions();
+        let debug = bind_debug(&config.http.debug).await?;
+        let base = base_url(config, local_addr(&listener), tls.is_some())?;
+        let listening = Listening {
+            listener,
+            tls,
+            limits: client_limits(&config.http.limits),
+            proxies: config.http.trustedproxies.clone(),
+            metrics: Some(Arc::clone(&metrics)),
+        };
+        let site = Arc::new(site(config, registry, access, metrics, base, headers));
+        let server = Self { site, listening, debug, grace: config.http.draintimeout };
+        server.log_start(config, &store_label);
+        Ok(server)
+    }
+
+    fn log_start(&self, config: &Config, store: &str) {
+        let registry = &self.site.registry;
+        let (upstreams, hosts) = (registry.repositories.upstreams().join(" "), registry.repositories.hosts().join(" "));
+        tracing::info!(
+            addr = %self.local_addr(), tls = self.listening.tls.is_some(), auth = ?config.auth.scheme,
+            debug = self.debug_addr().map(|addr| addr.to_string()), upstreams, hosts, store, "listening"
+        );
+        if self.site.access.is_open() {
+            log_open_access(&config.auth);
+        }
+    }
+
+    /// Probes every upstream in the background, and warns of those that do not work. Its first request then needs no
+    /// probe of its own.
+    pub fn greet_upstreams(&self) {
+        self.site.registry.repositories.ping_upstreams();
+    }
+
+    /// The address that it listens on.
+    #[must_use]
+    pub fn local_addr(&self) -> SocketAddr {
+        local_addr(&self.listening.listener)
+    }
+
+    /// The address that its debug listener listens on.
+    #[must_use]
+    pub fn debug_addr(&self) -> Option<SocketAddr> {
+        self.debug.as_ref().map(|(listening, _)| local_addr(&listening.listener))
+    }
+
+    /// Serves until `stop`; then requests and fills may go on for `http.draintimeout`.
+    pub async fn run(self, stop: CancellationToken) {
+        // The debug listener answers until everything else has ended, and then waits for no request.
+        let ended = CancellationToken::new();
+        if let Some((listening, config)) = self.debug {
+            let (metrics, ended) = (Arc::clone(&self.site.metrics), ended.clone());
+            let site = Arc::downgrade(&self.site);
+            tokio::spawn(async move {
+                http::serve_debug(listening, &config, metrics, site, ended).await;
+            });
+        }
+        let deadline = async {
+            stop.cancelled().await;
+            self.site.registry.close();
+            Instant::now() + self.grace
+        };
+        // Requests end before fills, because a request in flight may still begin a fill.
+        let (deadline, ()) =
+            tokio::join!(deadline, http::serve(self.listening, Arc::clone(&self.site), stop.clone(), self.grace));
+        let left = deadline.saturating_duration_since(Instant::now());
+        self.site.registry.drain(left).await;
+        ended.cancel();
+    }
+}
+
+/// The registry that a configuration describes, over its bucket.
+///
+/// # Errors
+/// The system's TLS certificates cannot be read.
+pub(crate) async fn open_registry(
+    config: &Config,
+    store: Store,
+    mut options: Options,
+    metrics: &Arc<Metrics>,
+) -> Result<Registry, StartError> {
+    let upstreams = Upstreams::new(&config.proxy, metrics)?;
+    options.proxied_until = store.last_proxied().await;
+    Ok(Registry::new(store, upstreams, &options, metrics))
+}
+
+fn site(
+    config: &Config,
+    registry: Registry,
+    access: Access,
+    metrics: Arc<Metrics>,
+    base: Url,
+    headers: HeaderMap,
+) -> Site {
+    let http = &config.http;
+    // Up to the last slash, as for distribution.
+    let base_path = http.host.as_ref().and_then(|host| host.as_url().join("./").ok());
+    let base_path = base_path.map_or_else(String::new, |url| url.path().trim_end_matches('/').to_owned());
+    Site {
+        registry,
+        access,
+        metrics,
+        prefix: http.prefix.trim_end_matches('/').to_owned(),
+        base,
+        base_path,
+        fixed_base: http.host.is_some(),
+        relative_urls: http.relativeurls,
+        trusted_proxies: http.trustedproxies.clone(),
+        forwarded_for: http.forwardedfor.clone(),
+        forwarded_host: http.forwardedhost.clone(),
+        forwarded_proto: http.forwardedproto.clone(),
+        unredirected: config.storage.redirect.exclude.clone(),
+        headers,
+        bypass: http::Bypass::default(),
+        catalog_page: config.catalog.maxentries,
+        tags_page: config.tags.maxtags,
+        access_log: !config.log.accesslog.disabled,
+        answers: http::Answers::default(),
+    }
+}
+
+/// A secret that no other replica has.
+fn random_secret() -> Secret {
+    tracing::warn!(
+        "http.secret is not set: uploads, and tokens that pounce gives, must stay with this process, and replicas \
+         cannot share them"
+    );
+    Secret::from(format!("{}{}", Uuid::new_v4(), Uuid::new_v4()))
+}
+
+/// The wildcard address is `[::]`, which takes IPv4 too, or `0.0.0.0` on a machine without IPv6.
+async fn listen(setting: &'static str, addr: &ListenAddr) -> Result<TcpListener, StartError> {
+    let bound = match TcpListener::bind(addr.to_bind()).await {
+        Err(error) if error.kind() == std::io::ErrorKind::Unsupported && addr.is_every_address() => {
+            TcpListener::bind(("0.0.0.0", addr.to_bind().1)).await
+        }
+        other => other,
+    };
+    bound.map_err(|source| StartError::Listen { setting, addr: addr.clone(), source })
+}
+
+async fn bind_debug(debug: &config::Debug) -> Result<Option<(Listening, config::Debug)>, StartError> {
+    let Some(addr) = &debug.addr else {
+        return Ok(None);
+    };
+    let listening = Listening {
+        listener: listen("http.debug.addr", addr).await?,
+        tls: None,
+        limits: Limits { connections: DEBUG_CONNECTIONS, ..Limits::default() },
+        proxies: Vec::new(),
+        metrics: None,
+    };
+    Ok(Some((listening, debug.clone())))
+}
+
+/// `http.limits`, with no more connections than there are file descriptors for.
+fn client_limits(limits: &Limits) -> Limits {
+    Limits { connections: fd_limit::raise(limits.connections), ..limits.clone() }
+}
+
+fn local_addr(listener: &TcpListener) -> SocketAddr {
+    // A bound socket has an address.
+    listener.local_addr().unwrap_or_else(|_| SocketAddr::from(([127, 0, 0, 1], 0)))
+}
+
+/// The URL of this registry where a request does not tell: the origin of `http.host`, because the bucket's paths begin
+/// at the root, or else the address that it listens on.
+fn base_url(config: &Config, local: SocketAddr, tls: bool) -> Result<Url, StartError> {
+    if let Some(host) = &config.http.host {
+        return Ok(host.as_url().join("/").unwrap_or(host.as_url().clone()));
+    }
+    let scheme = if tls { "https" } else { "http" };
+    Ok(Url::parse(&format!("{scheme}://{local}")).map_err(|error| UpstreamError::Invalid(error.to_string()))?)
+}
+
+/// `http.headers`.
+fn response_headers(config: &config::Http) -> Result<HeaderMap, StartError> {
+    let mut headers = HeaderMap::new();
+    for (name, values) in &config.headers {
+        let invalid = || StartError::Header(name.clone());
+        let parsed = HeaderName::try_from(name.as_str()).map_err(|_| invalid())?;
+        for value in values {
+            headers.append(&parsed, HeaderValue::from_str(value).map_err(|_| invalid())?);
+        }
+    }
+    Ok(headers)
+}
+
+/// Logs what clients may do without login, where no login is possible.
+fn log_open_access(auth: &config::Auth) {
+    let actions = auth.without_login();
+    let listed = Action::list(actions);
+    if actions == [Action::Pull] {
+        tracing::info!(
+            "there is no auth: every client can {listed}, and nothing more; `pounce htpasswd USER` makes users for \
+             auth.htpasswd"
+        );
+    } else {
+        tracing::warn!("there is no auth: every client that reaches this registry can {listed}");
+    }
+}
