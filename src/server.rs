@@ -13,7 +13,7 @@ use uuid::Uuid;
 use crate::auth::{Access, AuthError};
 use crate::config::{self, Config, Limits, ListenAddr, Secret};
 use crate::fd_limit;
-use crate::http::{self, Listening, Site, Tls, TlsError};
+use crate::http::{self, Listener, Site, Tls, TlsError};
 use crate::oci::Action;
 use crate::registry::{Options, Registry};
 use crate::store::{ConnectError, Store};
@@ -59,8 +59,8 @@ pub enum StartError {
 #[derive(Debug)]
 pub struct Server {
     site: Arc<Site>,
-    listening: Listening,
-    debug: Option<(Listening, config::Debug)>,
+    listener: Listener,
+    debug: Option<(Listener, config::Debug)>,
     grace: Duration,
 }
 
@@ -74,7 +74,7 @@ impl Server {
         let tls = Tls::open(&config.http.tls)?;
         let options = Options::new(config, random_secret);
         let metrics = Arc::new(Metrics::default());
-        let listener = listen("http.addr", &config.http.addr).await?;
+        let socket = listen("http.addr", &config.http.addr).await?;
         let store = Store::connect(&config.storage).await?;
         let store_label = format!("{store:?}");
         let secret = options.secret.clone();
@@ -83,16 +83,16 @@ impl Server {
         registry.uploads.sweep_periodically(config.storage.maintenance.uploadpurging.clone());
         registry.find_out_conditions();
         let debug = bind_debug(&config.http.debug).await?;
-        let base = base_url(config, local_addr(&listener), tls.is_some())?;
-        let listening = Listening {
-            listener,
+        let base = base_url(config, local_addr(&socket), tls.is_some())?;
+        let listener = Listener {
+            socket,
             tls,
             limits: client_limits(&config.http.limits),
-            proxies: config.http.trustedproxies.clone(),
+            trusted_proxies: config.http.trustedproxies.clone(),
             metrics: Some(Arc::clone(&metrics)),
         };
         let site = Arc::new(site(config, registry, access, metrics, base, headers));
-        let server = Self { site, listening, debug, grace: config.http.draintimeout };
+        let server = Self { site, listener, debug, grace: config.http.draintimeout };
         server.log_start(config, &store_label);
         Ok(server)
     }
@@ -101,7 +101,7 @@ impl Server {
         let registry = &self.site.registry;
         let (upstreams, hosts) = (registry.repositories.upstreams().join(" "), registry.repositories.hosts().join(" "));
         tracing::info!(
-            addr = %self.local_addr(), tls = self.listening.tls.is_some(), auth = ?config.auth.scheme,
+            addr = %self.local_addr(), tls = self.listener.tls.is_some(), auth = ?config.auth.scheme,
             debug = self.debug_addr().map(|addr| addr.to_string()), upstreams, hosts, store, "listening"
         );
         if self.site.access.is_open() {
@@ -118,24 +118,24 @@ impl Server {
     /// The address that it listens on.
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
-        local_addr(&self.listening.listener)
+        local_addr(&self.listener.socket)
     }
 
     /// The address that its debug listener listens on.
     #[must_use]
     pub fn debug_addr(&self) -> Option<SocketAddr> {
-        self.debug.as_ref().map(|(listening, _)| local_addr(&listening.listener))
+        self.debug.as_ref().map(|(listener, _)| local_addr(&listener.socket))
     }
 
     /// Serves until `stop`; then requests and fills may go on for `http.draintimeout`.
     pub async fn run(self, stop: CancellationToken) {
         // The debug listener answers until everything else has ended, and then waits for no request.
         let ended = CancellationToken::new();
-        if let Some((listening, config)) = self.debug {
+        if let Some((listener, config)) = self.debug {
             let (metrics, ended) = (Arc::clone(&self.site.metrics), ended.clone());
             let site = Arc::downgrade(&self.site);
             tokio::spawn(async move {
-                http::serve_debug(listening, &config, metrics, site, ended).await;
+                http::serve_debug(listener, &config, metrics, site, ended).await;
             });
         }
         let deadline = async {
@@ -145,7 +145,7 @@ impl Server {
         };
         // Requests end before fills, because a request in flight may still begin a fill.
         let (deadline, ()) =
-            tokio::join!(deadline, http::serve(self.listening, Arc::clone(&self.site), stop.clone(), self.grace));
+            tokio::join!(deadline, http::serve(self.listener, Arc::clone(&self.site), stop.clone(), self.grace));
         let left = deadline.saturating_duration_since(Instant::now());
         self.site.registry.drain(left).await;
         ended.cancel();
@@ -222,18 +222,18 @@ async fn listen(setting: &'static str, addr: &ListenAddr) -> Result<TcpListener,
     bound.map_err(|source| StartError::Listen { setting, addr: addr.clone(), source })
 }
 
-async fn bind_debug(debug: &config::Debug) -> Result<Option<(Listening, config::Debug)>, StartError> {
+async fn bind_debug(debug: &config::Debug) -> Result<Option<(Listener, config::Debug)>, StartError> {
     let Some(addr) = &debug.addr else {
         return Ok(None);
     };
-    let listening = Listening {
-        listener: listen("http.debug.addr", addr).await?,
+    let listener = Listener {
+        socket: listen("http.debug.addr", addr).await?,
         tls: None,
         limits: Limits { connections: DEBUG_CONNECTIONS, ..Limits::default() },
-        proxies: Vec::new(),
+        trusted_proxies: Vec::new(),
         metrics: None,
     };
-    Ok(Some((listening, debug.clone())))
+    Ok(Some((listener, debug.clone())))
 }
 
 /// `http.limits`, with no more connections than there are file descriptors for.
@@ -241,9 +241,9 @@ fn client_limits(limits: &Limits) -> Limits {
     Limits { connections: fd_limit::raise(limits.connections), ..limits.clone() }
 }
 
-fn local_addr(listener: &TcpListener) -> SocketAddr {
+fn local_addr(socket: &TcpListener) -> SocketAddr {
     // A bound socket has an address.
-    listener.local_addr().unwrap_or_else(|_| SocketAddr::from(([127, 0, 0, 1], 0)))
+    socket.local_addr().unwrap_or_else(|_| SocketAddr::from(([127, 0, 0, 1], 0)))
 }
 
 /// The URL of this registry where a request does not tell: the origin of `http.host`, because the bucket's paths begin

@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 
 use super::budget::{Budget, Reservation, exhausted};
 use super::endpoint::Endpoint;
-use super::observed::{Observed, Observer, Polled};
+use super::server::{HTTP2_WINDOW, InspectedBody, Inspector, Polled, Shortage};
 use super::{Answer, Client, Site, dispatch};
 use crate::oci::{Error, Outcome};
 
@@ -28,9 +28,6 @@ const BODIES: (usize, usize) = (64 << 20, 32 << 20);
 const REQUEST: usize = 64 << 10;
 /// What a blob takes that comes from another server: buffers of that connection grow to some hundred KiB each.
 const STREAM: usize = 512 << 10;
-/// What comes of a body over HTTP/2 before it is read: clients may send so much. With HTTP/1.1, it is in the system's
-/// buffers.
-pub(super) const BODY_WINDOW: u32 = 512 << 10;
 /// Bodies of so many bytes are not counted.
 const SMALL: u64 = 64 << 10;
 
@@ -40,12 +37,6 @@ pub struct Answers {
     requests: Arc<Budget>,
     bodies: Arc<Budget>,
     short: Arc<Notify>,
-}
-
-/// Tells when answers wait for memory.
-pub(super) struct Shortage {
-    budgets: [Arc<Budget>; 2],
-    begins: Arc<Notify>,
 }
 
 impl Default for Answers {
@@ -58,7 +49,8 @@ impl Default for Answers {
 
 impl Answers {
     pub(super) fn shortage(&self) -> Shortage {
-        Shortage { budgets: [Arc::clone(&self.requests), Arc::clone(&self.bodies)], begins: Arc::clone(&self.short) }
+        let budgets = [Arc::clone(&self.requests), Arc::clone(&self.bodies)];
+        Shortage::new(Arc::clone(&self.short), move || budgets.iter().any(|budget| budget.is_short()))
     }
 
     /// Reserves the memory of a request.
@@ -66,7 +58,7 @@ impl Answers {
     /// # Errors
     /// `UNAVAILABLE`: there is none.
     pub(super) async fn reserve(&self, client: IpAddr, request: &Parts) -> Result<Reservation, Error> {
-        let body = if has_body(request) { BODY_WINDOW } else { 0 };
+        let body = if has_body(request) { HTTP2_WINDOW } else { 0 };
         let bytes = REQUEST + body as usize + header_bytes(request);
         self.requests.reserve(client, bytes).await
     }
@@ -87,18 +79,6 @@ impl Answers {
         let held = self.bodies.hold(client, bytes, reserved)?;
         *answer.response.body_mut() = Body::from(held);
         Some(answer)
-    }
-}
-
-impl Shortage {
-    /// Returns when an answer begins to wait.
-    pub(super) async fn begins(&self) {
-        self.begins.notified().await;
-    }
-
-    /// Whether an answer waits.
-    pub(super) fn lasts(&self) -> bool {
-        self.budgets.iter().any(|budget| budget.is_short())
     }
 }
 
@@ -180,10 +160,10 @@ fn header_bytes(parts: &Parts) -> usize {
 impl Reservation {
     /// The body with its memory, which ends with it.
     pub(super) fn keep_with(self, body: Body) -> Body {
-        Body::new(Observed { body, observer: self })
+        InspectedBody::wrap(body, self)
     }
 }
 
-impl Observer for Reservation {
+impl Inspector for Reservation {
     fn polled(&mut self, _: &Polled) {}
 }

@@ -7,7 +7,8 @@ use axum::http::request::Parts;
 use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 
-use super::reached::{Peer, Reached};
+use super::reached::Reached;
+use super::server::Peer;
 use super::{Site, error, headers};
 use crate::store::{Embedded, blob_digest};
 

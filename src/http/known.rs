@@ -9,7 +9,8 @@ use axum::response::Response;
 
 use super::endpoint::Endpoint;
 use super::line::Line;
-use super::reached::{self, Peer, Reached};
+use super::reached::{self, Reached};
+use super::server::Peer;
 use super::{Answer, Client, Site, access, blobs, finish, headers, manifests, namespace, own_path};
 use crate::auth::Verdict;
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, LazyLock};
 use std::task::Poll;
 use std::time::Instant;
 
-use axum::body::{Body, Bytes, HttpBody};
+use axum::body::{Bytes, HttpBody};
 use axum::http::request::Parts;
 use axum::http::{HeaderName, Method, StatusCode, header};
 use axum::response::Response;
@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use super::budget::Reservation;
 use super::endpoint::{Endpoint, Subject};
-use super::observed::{Observed, Observer, Polled};
+use super::server::{InspectedBody, Inspector, Polled};
 use super::{Answer, Site, headers};
 use crate::oci::{Error, Outcome, RepositoryName};
 use crate::telemetry::{Metrics, causes};
@@ -103,7 +103,7 @@ impl Line {
         }
         response.map(|body| {
             let observer = Counted { line: self, metrics: None, length, _memory: None };
-            Body::new(Observed { body, observer })
+            InspectedBody::wrap(body, observer)
         })
     }
 
@@ -123,7 +123,7 @@ impl Line {
         response.map(|body| {
             let (line, metrics) = (self, Some(Arc::clone(&site.metrics)));
             let observer = Counted { line, metrics, length, _memory: memory };
-            Body::new(Observed { body, observer })
+            InspectedBody::wrap(body, observer)
         })
     }
 }
@@ -187,7 +187,7 @@ struct Counted {
     _memory: Option<Reservation>,
 }
 
-impl Observer for Counted {
+impl Inspector for Counted {
     fn polled(&mut self, polled: &Polled) {
         let line = &mut self.line;
         match polled {

@@ -12,30 +12,22 @@ mod bucket;
 mod budget;
 mod bypass;
 mod catalog;
-mod connection;
 mod debug;
 mod dispatch;
 mod endpoint;
 mod error;
-mod header_bytes;
 mod headers;
 mod health;
 mod known;
 mod line;
-mod linger;
 mod manifests;
 mod namespace;
-mod observed;
 mod preflight;
 mod query;
 mod reached;
 mod referrers;
-mod refusal;
-mod room;
-mod serve;
-mod socket;
+mod server;
 mod tags;
-mod tls;
 mod token;
 mod uploads;
 
@@ -66,20 +58,22 @@ use crate::telemetry::Metrics;
 use budget::Reservation;
 use endpoint::Refused;
 use line::Line;
-use linger::Lingering;
-use reached::{Peer, Reached};
-use serve::Responding;
+use reached::Reached;
+use server::{LingeringBody, Peer, Responding, Shortage};
 
 #[cfg(feature = "internals")]
 pub(crate) use endpoint::{fuzz as fuzz_endpoint, is_endpoint};
 
 pub use answers::Answers;
 pub use bypass::Bypass;
-pub use serve::Listening;
-pub use tls::{Tls, TlsError};
+pub use server::{Listener, Tls, TlsError};
 
 /// Stands on every response under `/v2/`, for clients from before the OCI.
 const API_VERSION: (&str, HeaderValue) = ("docker-distribution-api-version", HeaderValue::from_static("registry/2.0"));
+
+/// The most bytes of a push that are discarded behind its answer, and of a body that has no use.
+const MAX_DISCARDED_PUSH: usize = 64 << 20;
+const MAX_DISCARDED: usize = 1 << 20;
 
 /// What the handlers share.
 #[derive(Debug)]
@@ -125,15 +119,15 @@ pub struct Site {
 }
 
 /// Serves a site until `stop`; then the requests that are under way have `grace` to end.
-pub async fn serve(listening: Listening, site: Arc<Site>, stop: CancellationToken, grace: Duration) {
+pub async fn serve(listener: Listener, site: Arc<Site>, stop: CancellationToken, grace: Duration) {
     let short = site.answers.shortage();
     let respond = Box::new(move |request, peer| respond(&site, request, peer));
-    serve::serve(listening, respond, short, stop, grace).await;
+    server::serve(listener, respond, short, stop, grace).await;
 }
 
 /// Serves the operator's listener until `stop`, and waits for nobody then.
 pub async fn serve_debug(
-    listening: Listening,
+    listener: Listener,
     config: &Debug,
     metrics: Arc<Metrics>,
     site: Weak<Site>,
@@ -145,8 +139,8 @@ pub async fn serve_debug(
         let response = response.map(|it| it.unwrap_or_else(|never| match never {}));
         Either::Right(response.boxed())
     });
-    let short = Answers::default().shortage();
-    serve::serve(listening, respond, short, stop, Duration::ZERO).await;
+    let short = Shortage::never();
+    server::serve(listener, respond, short, stop, Duration::ZERO).await;
 }
 
 /// What memory can answer is answered without a future: to make one and to move it was a twentieth of what a redirect
@@ -236,11 +230,11 @@ async fn registry(site: &Site, parts: Parts, body: Body, peer: Peer) -> Response
     // Who waits to be told to send a body is better told why not (RFC 9110, section 10.1.1).
     let waits = !is_push && parts.headers.contains_key(header::EXPECT);
     let body = match is_push {
-        true => Lingering::wrap(body, true),
+        true => LingeringBody::wrap(body, MAX_DISCARDED_PUSH),
         false if waits => Body::empty(),
         false => {
             // What is discarded is discarded at once: unread, it would take a window of memory until the answer.
-            drop(Lingering::wrap(body, false));
+            drop(LingeringBody::wrap(body, MAX_DISCARDED));
             Body::empty()
         }
     };

@@ -15,17 +15,10 @@ use ipnet::IpNet;
 use url::Url;
 
 use super::Site;
+use super::server::Peer;
 
 /// Most proxies add it: it tells that there is one.
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-
-/// The other end of a connection.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Peer {
-    pub(super) addr: SocketAddr,
-    /// The connection is encrypted.
-    pub(super) tls: bool,
-}
 
 /// How a request came.
 #[derive(Clone, Copy, Debug)]

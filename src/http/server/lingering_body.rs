@@ -1,7 +1,7 @@
-//! Request bodies that are not read to their end.
+//! Lingering close: request bodies that are not read to their end.
 //!
-//! A client that is still sending does not look at an answer, and one whose connection is closed meanwhile never sees
-//! it. So what is left of a body is read and thrown away behind the answer, up to a bound (RFC 9112, section 9.6).
+//! A client that is still sending does not read the response, and loses it if its connection is closed meanwhile. So
+//! the rest of a body is read and discarded behind the response, up to a bound (RFC 9112, section 9.6).
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -11,32 +11,26 @@ use axum::body::{Body, Bytes, HttpBody};
 use http_body::{Frame, SizeHint};
 use http_body_util::BodyExt;
 
-/// The most bytes that are thrown away for one answer to a push.
-const MOST: usize = 64 << 20;
-/// The same for requests that have no use for a body.
-const MOST_ELSEWHERE: usize = 1 << 20;
-/// The longest that it may take.
-const LONGEST: Duration = Duration::from_secs(10);
+/// How long the rest of a body is read.
+const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A body that ends in order, although whoever reads it may stop early.
-pub(super) struct Lingering {
+/// A body whose rest is discarded in the background when it is dropped.
+pub(in crate::http) struct LingeringBody {
     body: Option<Body>,
-    most: usize,
+    max_discarded: usize,
 }
 
-impl Lingering {
-    /// `is_push`: the body is for something.
-    pub(super) fn wrap(body: Body, is_push: bool) -> Body {
+impl LingeringBody {
+    /// Discards at most `max_discarded` bytes.
+    pub(in crate::http) fn wrap(body: Body, max_discarded: usize) -> Body {
         if body.is_end_stream() {
             return body;
         }
-        let most = if is_push { MOST } else { MOST_ELSEWHERE };
-        let body = Some(body);
-        Body::new(Self { body, most })
+        Body::new(Self { body: Some(body), max_discarded })
     }
 }
 
-impl HttpBody for Lingering {
+impl HttpBody for LingeringBody {
     type Data = Bytes;
     type Error = axum::Error;
 
@@ -60,21 +54,21 @@ impl HttpBody for Lingering {
     }
 }
 
-impl Drop for Lingering {
+impl Drop for LingeringBody {
     fn drop(&mut self) {
         let rest = self.body.take().filter(|body| !body.is_end_stream());
         if let (Some(body), Ok(runtime)) = (rest, tokio::runtime::Handle::try_current()) {
-            runtime.spawn(tokio::time::timeout(LONGEST, discard(body, self.most)));
+            runtime.spawn(tokio::time::timeout(TIMEOUT, discard(body, self.max_discarded)));
         }
     }
 }
 
-async fn discard(mut body: Body, mut room: usize) {
+async fn discard(mut body: Body, mut left: usize) {
     while let Some(Ok(frame)) = body.frame().await {
-        let len = frame.data_ref().map_or(0, Bytes::len);
-        let Some(left) = room.checked_sub(len) else {
+        let bytes = frame.data_ref().map_or(0, Bytes::len);
+        let Some(rest) = left.checked_sub(bytes) else {
             return;
         };
-        room = left;
+        left = rest;
     }
 }

@@ -1,4 +1,4 @@
-//! All open connections, how many each client has, and which of them make room for others.
+//! All open connections, how many each client has, and which of them is evicted for others.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
@@ -6,19 +6,19 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::connection::Activity;
+use super::activity::Activity;
 use crate::telemetry::Metrics;
 
-/// How long an answer may wait before its connection can be asked to make room: longer than a packet that is lost and
-/// sent again.
+/// How long a response may wait for its client before its connection can be evicted: longer than a lost packet takes to
+/// be sent again.
 pub(super) const STALLED: Duration = Duration::from_secs(5);
 
-/// How many idle connections are remembered of one look at all.
-const REMEMBERED: usize = 256;
+/// How many idle connections one look at all of them remembers.
+const MAX_IDLE: usize = 256;
 
-/// Every open connection, so that one that is idle can make room for another.
+/// The open connections.
 #[derive(Debug)]
-pub(super) struct Open {
+pub(super) struct ConnectionTable {
     table: Mutex<Table>,
     next: AtomicU64,
     metrics: Option<Arc<Metrics>>,
@@ -27,10 +27,10 @@ pub(super) struct Open {
 #[derive(Debug, Default)]
 struct Table {
     connections: HashMap<u64, Connection>,
-    /// How many connections each network has that were not asked to make room.
+    /// How many connections each network has, without those that were evicted.
     counts: HashMap<IpAddr, usize>,
-    /// Of this network, or of any, those that were idle for longest when all were last looked at, and since when.
-    /// Others became idle later, so thousands need not be looked at for each one that makes room.
+    /// The connections, of this network or of any, that were idle for longest when all were last looked at, and since
+    /// when. All others became idle later, so thousands need not be looked at for each eviction.
     idle: (Option<IpAddr>, VecDeque<(Instant, u64)>),
 }
 
@@ -39,28 +39,27 @@ struct Connection {
     activity: Arc<Activity>,
     /// `None` where its connections are not bounded.
     network: Option<IpAddr>,
-    /// It was asked to make room.
+    /// It was told to close.
     evicted: bool,
 }
 
-impl Open {
+impl ConnectionTable {
     pub(super) fn new(metrics: Option<Arc<Metrics>>) -> Self {
         Self { table: Mutex::default(), next: AtomicU64::new(0), metrics }
     }
 
-    /// Enters a connection. A network that has `most` of them has to close one for it, as in
-    /// [`make_room`](Self::make_room): `None` if there is none to be closed.
-    pub(super) fn enter(
+    /// Inserts a connection. If its network has `most` already, one of these is evicted; `None` if none can be.
+    pub(super) fn insert(
         self: &Arc<Self>,
         activity: &Arc<Activity>,
         network: Option<IpAddr>,
         most: usize,
-    ) -> Option<Entered> {
+    ) -> Option<TableEntry> {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let mut table = self.lock();
         if let Some(network) = network {
             let count = table.counts.get(&network);
-            if count.is_some_and(|count| *count >= most) && !table.make_room(Some(network)) {
+            if count.is_some_and(|count| *count >= most) && !table.evict_one(Some(network)) {
                 return None;
             }
             *table.counts.entry(network).or_default() += 1;
@@ -71,28 +70,28 @@ impl Open {
         if let Some(metrics) = &self.metrics {
             metrics.connection_opens();
         }
-        Some(Entered(Arc::clone(self), id))
+        Some(TableEntry(Arc::clone(self), id))
     }
 
-    /// Closes the connection that has been idle for longest; if none is, the one that takes nothing of its answers for
-    /// longest; if there is none either, one that takes them too slowly; or else nothing.
-    pub(super) fn make_room(&self) {
-        self.lock().make_room(None);
+    /// Evicts the connection that has been idle for longest; if none is idle, the one whose client has taken nothing of
+    /// its responses for longest; if there is none either, one whose client takes them too slowly; or else none.
+    pub(super) fn evict_one(&self) {
+        self.lock().evict_one(None);
     }
 
-    /// Closes the connection that takes nothing of its answers for longest, or one that takes them too slowly: they
-    /// hold memory that others wait for.
-    pub(super) fn free_memory(&self) {
+    /// Evicts the connection whose client has taken nothing of its responses for longest, or one whose client takes
+    /// them too slowly: they hold memory that others wait for.
+    pub(super) fn evict_stalled(&self) {
         let mut table = self.lock();
         if let Some(id) = table.stalled(None).or_else(|| table.slow(None)) {
             table.evict(id);
         }
     }
 
-    /// Closes the connection whose header began to come first, and is not here yet; whether there is one.
-    pub(super) fn close_oldest_header(&self) -> bool {
+    /// Evicts the connection whose header began to come first and is still incomplete; whether there is one.
+    pub(super) fn evict_oldest_header(&self) -> bool {
         let mut table = self.lock();
-        let oldest = table.first(None, Activity::header_since);
+        let oldest = table.first(None, Activity::large_header_since);
         if let Some(id) = oldest {
             table.evict(id);
         }
@@ -105,7 +104,7 @@ impl Open {
 }
 
 impl Table {
-    fn make_room(&mut self, network: Option<IpAddr>) -> bool {
+    fn evict_one(&mut self, network: Option<IpAddr>) -> bool {
         let idle = self.longest_idle(network);
         let found = idle.or_else(|| self.stalled(network)).or_else(|| self.slow(network));
         if let Some(id) = found {
@@ -126,30 +125,26 @@ impl Table {
         }
         let mut idle: Vec<_> = self.all(network, Activity::idle_since).collect();
         idle.sort_unstable();
-        idle.truncate(REMEMBERED);
+        idle.truncate(MAX_IDLE);
         self.idle.1 = idle.into();
         Some(self.idle.1.pop_front()?.1)
     }
 
     fn stalled(&self, network: Option<IpAddr>) -> Option<u64> {
-        let some_time_ago = Instant::now().checked_sub(STALLED)?;
-        let stalled = |activity: &Activity| {
-            let since = activity.stalled_since();
-            since.filter(|since| *since < some_time_ago)
-        };
-        self.first(network, stalled)
+        let latest = Instant::now().checked_sub(STALLED)?;
+        self.first(network, |activity| activity.stalled_since().filter(|since| *since < latest))
     }
 
     fn slow(&self, network: Option<IpAddr>) -> Option<u64> {
         self.first(network, |activity| activity.is_slow().then_some(()))
     }
 
-    /// The connection, of one network or of any, for which `since` is the least.
+    /// The connection, of one network or of any, with the least `since`.
     fn first<T: Ord>(&self, network: Option<IpAddr>, since: impl Fn(&Activity) -> Option<T>) -> Option<u64> {
         self.all(network, since).min().map(|(_, id)| id)
     }
 
-    /// The connections, of one network or of any, that `since` tells something of.
+    /// The connections, of one network or of any, that have a `since`.
     fn all<T>(
         &self,
         network: Option<IpAddr>,
@@ -170,11 +165,11 @@ impl Table {
         connection.activity.forget_header();
         connection.activity.evict.notify_one();
         let network = connection.network;
-        self.leave(network);
+        self.uncount(network);
     }
 
-    /// A connection of this network does not count any more.
-    fn leave(&mut self, network: Option<IpAddr>) {
+    /// Counts one connection less for a network.
+    fn uncount(&mut self, network: Option<IpAddr>) {
         if let Some(network) = network
             && let Some(count) = self.counts.get_mut(&network)
         {
@@ -186,16 +181,16 @@ impl Table {
     }
 }
 
-/// An open connection's entry among all of them.
-pub(super) struct Entered(Arc<Open>, u64);
+/// A connection's entry in the table, which ends when it is dropped.
+pub(super) struct TableEntry(Arc<ConnectionTable>, u64);
 
-impl Drop for Entered {
+impl Drop for TableEntry {
     fn drop(&mut self) {
         let mut table = self.0.lock();
         if let Some(connection) = table.connections.remove(&self.1)
             && !connection.evicted
         {
-            table.leave(connection.network);
+            table.uncount(connection.network);
         }
         drop(table);
         if let Some(metrics) = &self.0.metrics {

@@ -9,24 +9,24 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
-use super::connection::Activity;
+use super::activity::Activity;
 
-/// The bytes of a connection. A client that does not take what it asked for loses it.
+/// A connection that tells its activity, and fails when a write blocks for too long.
 #[derive(Debug)]
 pub(super) struct Socket<T> {
     io: T,
     activity: Arc<Activity>,
-    /// How long a client may take for the next bytes of an answer.
-    patience: Duration,
-    stalled: Option<Pin<Box<Sleep>>>,
+    write_timeout: Duration,
+    /// Runs while a write blocks.
+    timeout: Option<Pin<Box<Sleep>>>,
 }
 
 impl<T> Socket<T> {
-    pub(super) const fn new(io: T, activity: Arc<Activity>, patience: Duration) -> Self {
-        Self { io, activity, patience, stalled: None }
+    pub(super) const fn new(io: T, activity: Arc<Activity>, write_timeout: Duration) -> Self {
+        Self { io, activity, write_timeout, timeout: None }
     }
 
-    /// `bytes` says how many of an answer the system took.
+    /// Tells the activity the result of a write, of which `bytes` makes the bytes that the system took.
     fn written<R>(
         &mut self,
         cx: &mut Context<'_>,
@@ -34,16 +34,14 @@ impl<T> Socket<T> {
         bytes: impl FnOnce(&R) -> usize,
     ) -> Poll<io::Result<R>> {
         if let Poll::Ready(result) = &polled {
-            let bytes = result.as_ref().map_or(0, bytes);
-            self.activity.went(Some(bytes));
-            self.stalled = None;
+            self.activity.sent(result.as_ref().map_or(0, bytes));
+            self.timeout = None;
             return polled;
         }
-        self.activity.went(None);
-        let patience = self.patience;
-        let sleep = || Box::pin(tokio::time::sleep(patience));
-        let stalled = self.stalled.get_or_insert_with(sleep);
-        ready!(stalled.as_mut().poll(cx));
+        self.activity.blocked();
+        let length = self.write_timeout;
+        let timeout = self.timeout.get_or_insert_with(|| Box::pin(tokio::time::sleep(length)));
+        ready!(timeout.as_mut().poll(cx));
         Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client takes no more")))
     }
 }
@@ -52,9 +50,9 @@ impl<T: AsyncRead + Unpin> AsyncRead for Socket<T> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         let polled = Pin::new(&mut self.io).poll_read(cx, buffer);
-        let came = buffer.filled().len() - before;
-        if came > 0 {
-            self.activity.came(came);
+        let received = buffer.filled().len() - before;
+        if received > 0 {
+            self.activity.received(received);
         }
         polled
     }
@@ -73,7 +71,7 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Socket<T> {
     ) -> Poll<io::Result<usize>> {
         let io = Pin::new(&mut self.io);
         let polled = match pieces {
-            // The way through the system is shorter for one piece.
+            // The system call is cheaper for one piece.
             [piece] => io.poll_write(cx, piece),
             pieces => io.poll_write_vectored(cx, pieces),
         };

@@ -1,19 +1,18 @@
-//! How much memory headers take that have not come whole, of all connections together.
+//! The memory that the incomplete headers of all connections take.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::Notify;
 
-/// So many bytes of a connection are free: a buffer has as many before anything came, and most headers fit.
+/// Bytes of a connection that are not counted: its buffer has them before anything comes, and most headers fit.
 const FREE: usize = 4 << 10;
-/// The most that counts for one connection: no header is longer, and other frames of HTTP/2 are not kept.
-const MOST: usize = 96 << 10;
-/// What the incomplete headers of all connections may take, beyond what is free. Buffers grow by doubling, so the
-/// memory may be twice as much.
-const MOST_IN_ALL: usize = 32 << 20;
+/// The most bytes that are counted for one connection: no header is longer, and other frames of HTTP/2 are not kept.
+const MAX: usize = 96 << 10;
+/// The most bytes that are counted for all connections. Buffers grow by doubling, so the memory may be twice as much.
+const MAX_IN_ALL: usize = 32 << 20;
 
-/// The bytes of incomplete headers of all connections.
+/// The bytes of the incomplete headers of all connections.
 #[derive(Debug, Default)]
 pub(super) struct AllHeaderBytes {
     bytes: AtomicUsize,
@@ -28,7 +27,7 @@ impl AllHeaderBytes {
 
     /// Whether there are too many.
     pub(super) fn are_too_many(&self) -> bool {
-        self.bytes.load(Ordering::Relaxed) > MOST_IN_ALL
+        self.bytes.load(Ordering::Relaxed) > MAX_IN_ALL
     }
 }
 
@@ -44,12 +43,12 @@ impl HeaderBytes {
         Self { own: AtomicUsize::new(0), all }
     }
 
-    /// More of it came. Only one task reads a connection.
+    /// More bytes came. Only one task reads a connection.
     pub(super) fn add(&self, bytes: usize) {
         let before = self.own.load(Ordering::Relaxed);
-        let after = (before + bytes).min(MOST);
+        let after = (before + bytes).min(MAX);
         self.own.store(after, Ordering::Relaxed);
-        // Most headers end before that: nothing that all connections share is touched for them.
+        // Most headers have no such bytes, so they touch nothing that all connections share.
         let counted = beyond_free(after) - beyond_free(before);
         if counted > 0 {
             self.all.bytes.fetch_add(counted, Ordering::Relaxed);
@@ -59,7 +58,7 @@ impl HeaderBytes {
         }
     }
 
-    /// It is whole, or does not matter any more.
+    /// The header is complete, or its connection is about to close.
     pub(super) fn end(&self) {
         if self.own.load(Ordering::Relaxed) == 0 {
             return;
@@ -70,7 +69,7 @@ impl HeaderBytes {
         }
     }
 
-    /// Whether it takes more than what is free.
+    /// Whether it takes memory that is counted.
     pub(super) fn takes_memory(&self) -> bool {
         self.own.load(Ordering::Relaxed) > FREE
     }
@@ -107,7 +106,7 @@ mod tests {
             each.add(60 << 10);
             each.add(1 << 20);
         }
-        assert!(all.are_too_many() && bytes() == 2000 * (MOST - FREE));
+        assert!(all.are_too_many() && bytes() == 2000 * (MAX - FREE));
         drop(many);
         assert!(!all.are_too_many() && bytes() == 0);
     }
