@@ -13,7 +13,7 @@ use uuid::Uuid;
 use crate::auth::{Access, AuthError};
 use crate::config::{self, Config, Limits, ListenAddr, Secret};
 use crate::fd_limit;
-use crate::http::{self, Listener, Site, Tls, TlsError};
+use crate::http::{self, AppState, Listener, Tls, TlsError};
 use crate::oci::Action;
 use crate::registry::{Options, Registry};
 use crate::store::{ConnectError, Store};
@@ -58,7 +58,7 @@ pub enum StartError {
 /// A registry that listens, and serves once it [`run`](Self::run)s.
 #[derive(Debug)]
 pub struct Server {
-    site: Arc<Site>,
+    app: Arc<AppState>,
     listener: Listener,
     debug: Option<(Listener, config::Debug)>,
     grace: Duration,
@@ -91,20 +91,20 @@ impl Server {
             trusted_proxies: config.http.trustedproxies.clone(),
             metrics: Some(Arc::clone(&metrics)),
         };
-        let site = Arc::new(site(config, registry, access, metrics, base, headers));
-        let server = Self { site, listener, debug, grace: config.http.draintimeout };
+        let app = Arc::new(AppState::new(config, registry, access, metrics, base, headers));
+        let server = Self { app, listener, debug, grace: config.http.draintimeout };
         server.log_start(config, &store_label);
         Ok(server)
     }
 
     fn log_start(&self, config: &Config, store: &str) {
-        let registry = &self.site.registry;
+        let registry = &self.app.registry;
         let (upstreams, hosts) = (registry.repositories.upstreams().join(" "), registry.repositories.hosts().join(" "));
         tracing::info!(
             addr = %self.local_addr(), tls = self.listener.tls.is_some(), auth = ?config.auth.scheme,
             debug = self.debug_addr().map(|addr| addr.to_string()), upstreams, hosts, store, "listening"
         );
-        if self.site.access.is_open() {
+        if self.app.access.is_open() {
             log_open_access(&config.auth);
         }
     }
@@ -112,7 +112,7 @@ impl Server {
     /// Probes every upstream in the background, and warns of those that do not work. Its first request then needs no
     /// probe of its own.
     pub fn greet_upstreams(&self) {
-        self.site.registry.repositories.ping_upstreams();
+        self.app.registry.repositories.ping_upstreams();
     }
 
     /// The address that it listens on.
@@ -132,22 +132,22 @@ impl Server {
         // The debug listener answers until everything else has ended, and then waits for no request.
         let ended = CancellationToken::new();
         if let Some((listener, config)) = self.debug {
-            let (metrics, ended) = (Arc::clone(&self.site.metrics), ended.clone());
-            let site = Arc::downgrade(&self.site);
+            let (metrics, ended) = (Arc::clone(&self.app.metrics), ended.clone());
+            let app = Arc::downgrade(&self.app);
             tokio::spawn(async move {
-                http::serve_debug(listener, &config, metrics, site, ended).await;
+                http::serve_debug(listener, &config, metrics, app, ended).await;
             });
         }
         let deadline = async {
             stop.cancelled().await;
-            self.site.registry.close();
+            self.app.registry.close();
             Instant::now() + self.grace
         };
         // Requests end before fills, because a request in flight may still begin a fill.
         let (deadline, ()) =
-            tokio::join!(deadline, http::serve(self.listener, Arc::clone(&self.site), stop.clone(), self.grace));
+            tokio::join!(deadline, http::serve(self.listener, Arc::clone(&self.app), stop.clone(), self.grace));
         let left = deadline.saturating_duration_since(Instant::now());
-        self.site.registry.drain(left).await;
+        self.app.registry.drain(left).await;
         ended.cancel();
     }
 }
@@ -165,41 +165,6 @@ pub(crate) async fn open_registry(
     let upstreams = Upstreams::new(&config.proxy, metrics)?;
     options.proxied_until = store.last_proxied().await;
     Ok(Registry::new(store, upstreams, &options, metrics))
-}
-
-fn site(
-    config: &Config,
-    registry: Registry,
-    access: Access,
-    metrics: Arc<Metrics>,
-    base: Url,
-    headers: HeaderMap,
-) -> Site {
-    let http = &config.http;
-    // Up to the last slash, as for distribution.
-    let base_path = http.host.as_ref().and_then(|host| host.as_url().join("./").ok());
-    let base_path = base_path.map_or_else(String::new, |url| url.path().trim_end_matches('/').to_owned());
-    Site {
-        registry,
-        access,
-        metrics,
-        prefix: http.prefix.trim_end_matches('/').to_owned(),
-        base,
-        base_path,
-        fixed_base: http.host.is_some(),
-        relative_urls: http.relativeurls,
-        trusted_proxies: http.trustedproxies.clone(),
-        forwarded_for: http.forwardedfor.clone(),
-        forwarded_host: http.forwardedhost.clone(),
-        forwarded_proto: http.forwardedproto.clone(),
-        unredirected: config.storage.redirect.exclude.clone(),
-        headers,
-        bypass: http::Bypass::default(),
-        catalog_page: config.catalog.maxentries,
-        tags_page: config.tags.maxtags,
-        access_log: !config.log.accesslog.disabled,
-        answers: http::Answers::default(),
-    }
 }
 
 /// A secret that no other replica has.

@@ -9,55 +9,59 @@ use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use url::Url;
 
-use super::{Answer, Client, Site, headers, reached};
+use super::answer::Answer;
+use super::client::Client;
+use super::client_address::is_in;
+use super::state::AppState;
+use super::{headers, public_url};
 use crate::oci::{Digest, Error, RangeRequest, RepositoryName};
 use crate::registry::{BlobAccess, BlobInfo, BlobPart, BlobRequest, BlobStream};
 
-/// The answer, if it is known.
-pub(super) fn known(
-    site: &Site,
+/// The answer, if it needs no I/O.
+pub(super) fn from_memory(
+    app: &AppState,
     request: &Parts,
     client: &Client,
     name: &RepositoryName,
     digest: &Digest,
 ) -> Option<Answer> {
     if request.method == Method::HEAD {
-        let info = site.registry.blobs.info_from_memory(name, digest)?;
-        return Some(described(request, digest, info));
+        let info = app.registry.blobs.info_from_memory(name, digest)?;
+        return Some(info_answer(request, digest, info));
     }
-    let base = base(site, request, client);
-    let asked = asked(site, request, client, &base, name, digest);
-    Some(answer(request, digest, site.registry.blobs.open_from_memory(&asked)?))
+    let base = base(app, request, client);
+    let wanted = blob_request(app, request, client, &base, name, digest);
+    Some(access_answer(request, digest, app.registry.blobs.open_from_memory(&wanted)?))
 }
 
 pub(super) async fn pull(
-    site: &Site,
+    app: &AppState,
     request: &Parts,
     client: &Client,
     name: &RepositoryName,
     digest: &Digest,
 ) -> Result<Answer, Error> {
-    // A client that has the blob already needs no stream from the bucket to be told so.
-    let streams = site.registry.blobs.streams_all() || !may_redirect(site, client);
-    let is_asked_for = !headers::has_it_already(&request.headers, digest);
-    if request.method == Method::HEAD || (streams && !is_asked_for) {
-        let info = site.registry.blobs.info(name, digest).await?;
-        return Ok(described(request, digest, info));
+    // A 304 needs no stream from the bucket.
+    let streams = app.registry.blobs.streams_all() || !may_redirect(app, client);
+    let has_blob = headers::if_none_match(&request.headers, digest);
+    if request.method == Method::HEAD || (streams && has_blob) {
+        let info = app.registry.blobs.info(name, digest).await?;
+        return Ok(info_answer(request, digest, info));
     }
-    let base = base(site, request, client);
-    let asked = asked(site, request, client, &base, name, digest);
-    Ok(answer(request, digest, site.registry.blobs.open(asked).await?))
+    let base = base(app, request, client);
+    let wanted = blob_request(app, request, client, &base, name, digest);
+    Ok(access_answer(request, digest, app.registry.blobs.open(wanted).await?))
 }
 
-/// The URL that the client uses, where others lead it back here.
-fn base<'a>(site: &'a Site, request: &Parts, client: &Client) -> Cow<'a, Url> {
-    let depends = site.registry.blobs.urls_depend_on_caller();
-    let base = depends.then(|| client.reached.base(site, request));
-    base.flatten().map_or(Cow::Borrowed(&site.base), Cow::Owned)
+/// The URL of this registry for this client, where redirects lead back here.
+fn base<'a>(app: &'a AppState, request: &Parts, client: &Client) -> Cow<'a, Url> {
+    let depends = app.registry.blobs.urls_depend_on_caller();
+    let base = depends.then(|| public_url::base(app, request, &client.address));
+    base.flatten().map_or(Cow::Borrowed(&app.base), Cow::Owned)
 }
 
-fn asked<'a>(
-    site: &Site,
+fn blob_request<'a>(
+    app: &AppState,
     request: &Parts,
     client: &Client,
     base: &'a Url,
@@ -65,27 +69,27 @@ fn asked<'a>(
     digest: &'a Digest,
 ) -> BlobRequest<'a> {
     let range = request.headers.get(header::RANGE);
-    // RFC 9110, section 13.2.2: the condition counts before the range.
-    let range = range.filter(|_| !headers::has_it_already(&request.headers, digest));
+    // RFC 9110, section 13.2.2: the condition has precedence over the range.
+    let range = range.filter(|_| !headers::if_none_match(&request.headers, digest));
     let range = range.and_then(|value| value.to_str().ok());
     BlobRequest {
         name,
         digest,
         range: range.map_or(RangeRequest::Whole, RangeRequest::parse),
         base,
-        redirect: may_redirect(site, client),
+        redirect: may_redirect(app, client),
     }
 }
 
-fn may_redirect(site: &Site, client: &Client) -> bool {
-    !reached::lies_in(&site.unredirected, client.reached.client)
+fn may_redirect(app: &AppState, client: &Client) -> bool {
+    !is_in(&app.redirect_exclude, client.address.ip)
 }
 
-fn answer(request: &Parts, digest: &Digest, access: BlobAccess) -> Answer {
+fn access_answer(request: &Parts, digest: &Digest, access: BlobAccess) -> Answer {
     match access {
         BlobAccess::Redirect(url, outcome) => Answer { outcome: Some(outcome), ..redirect(digest, url).into() },
-        // On its way into the bucket.
-        BlobAccess::Stream(stream) if headers::has_it_already(&request.headers, digest) => {
+        // The fill goes on without this client.
+        BlobAccess::Stream(stream) if headers::if_none_match(&request.headers, digest) => {
             Answer { outcome: Some(stream.outcome), ..not_modified(digest).into() }
         }
         BlobAccess::Stream(stream) => {
@@ -94,19 +98,19 @@ fn answer(request: &Parts, digest: &Digest, access: BlobAccess) -> Answer {
     }
 }
 
-fn described(request: &Parts, digest: &Digest, info: BlobInfo) -> Answer {
-    if headers::has_it_already(&request.headers, digest) {
+fn info_answer(request: &Parts, digest: &Digest, info: BlobInfo) -> Answer {
+    if headers::if_none_match(&request.headers, digest) {
         return not_modified(digest).into();
     }
     whole(digest, Some(info.size), Body::empty()).into()
 }
 
-pub(super) async fn delete(site: &Site, name: &RepositoryName, digest: &Digest) -> Result<Answer, Error> {
-    site.registry.blobs.delete(name, digest).await?;
+pub(super) async fn delete(app: &AppState, name: &RepositoryName, digest: &Digest) -> Result<Answer, Error> {
+    app.registry.blobs.delete(name, digest).await?;
     Ok(StatusCode::ACCEPTED.into_response().into())
 }
 
-/// The URL expires, so nobody may keep this response for longer than the URL's own life.
+/// The URL expires, so no cache may keep this response.
 fn redirect(digest: &Digest, url: String) -> Response {
     let fields = [
         (header::LOCATION, headers::owned(url)),
@@ -128,7 +132,6 @@ fn streamed(digest: &Digest, stream: BlobStream) -> Response {
     response
 }
 
-/// What a client keeps under this digest is right for ever.
 fn not_modified(digest: &Digest) -> Response {
     let fields = [(headers::CONTENT_DIGEST, headers::digest(digest)), (header::ETAG, headers::etag(digest))];
     headers::response(StatusCode::NOT_MODIFIED, fields, Body::empty())

@@ -1,53 +1,53 @@
-//! Memory for answers: a budget in bytes for all connections together, of which one client gets a share.
+//! Memory for responses: a budget in bytes for all connections, of which one client gets a share.
 //!
-//! A client that stops reading keeps what it was about to get in memory. So an answer reserves its bytes before it is
-//! sent, and gives them back when its last byte is gone. An answer that finds no memory waits, and holds none of its
-//! bytes meanwhile; after [`WAIT`] the client is asked to try again. No two answers wait for each other: one that holds
-//! memory never waits for more.
+//! A client that stops reading keeps its response in memory. So a response reserves its bytes before it is sent, and
+//! releases them when its last byte has left. A response that finds no memory waits, and holds none meanwhile; after
+//! [`MAX_WAIT`] the client is told to try again. No two responses wait for each other, because one that holds memory
+//! never waits for more.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use axum::body::Bytes;
+use axum::body::{Body, Bytes};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
+use super::server::{InspectedBody, Inspector, Polled};
 use crate::client_network::network;
 use crate::oci::{Error, ErrorCode};
 
-/// How long an answer waits for memory: less than the 30 s after which containerd gives up.
-const WAIT: Duration = Duration::from_secs(10);
-/// When it is worth trying again.
-const RETRY: Duration = Duration::from_secs(5);
-/// How many answers of one client may wait: each keeps its request, of some KiB.
-const WAITING: usize = 1024;
+/// How long a response waits for memory: less than the 30 s after which containerd gives up.
+const MAX_WAIT: Duration = Duration::from_secs(10);
+/// After how long a client is told to try again.
+const RETRY_AFTER: Duration = Duration::from_secs(5);
+/// How many responses of one client may wait: each keeps its request, of some KiB.
+const MAX_WAITING: usize = 1024;
 
-/// Memory that answers share, in bytes.
+/// Memory that responses share, in bytes.
 #[derive(Debug)]
 pub(super) struct Budget {
     all: Arc<Semaphore>,
-    /// The most that one client gets.
+    /// The most bytes that one client gets.
     share: usize,
     clients: Mutex<Clients>,
-    /// An answer begins to wait.
-    short: Arc<Notify>,
+    /// Notified when a response begins to wait.
+    shortage: Arc<Notify>,
 }
 
 #[derive(Debug, Default)]
 struct Clients {
-    /// Those that hold memory or wait for it.
+    /// The clients that hold memory or wait for it.
     shares: HashMap<IpAddr, Share>,
-    /// Which bytes are held, by where they lie, and how many there are: several answers of the same bytes take memory
-    /// once.
+    /// The bytes that are held, by address and length, because several responses of the same bytes take memory once.
     held: HashMap<(usize, usize), Weak<Reservation>>,
 }
 
-/// What one client may hold, and how many of its answers hold some or wait.
+/// The memory of one client, and how many of its responses hold some or wait.
 #[derive(Debug)]
 struct Share {
     memory: Arc<Semaphore>,
-    users: usize,
+    reservations: usize,
     waiting: usize,
 }
 
@@ -56,18 +56,18 @@ struct Share {
 pub(super) struct Reservation {
     budget: Arc<Budget>,
     client: IpAddr,
-    /// The bytes that it is for, as in [`Clients::held`].
+    /// The key of its bytes in [`Clients::held`].
     bytes: Option<(usize, usize)>,
     memory: Option<(OwnedSemaphorePermit, OwnedSemaphorePermit)>,
 }
 
 impl Budget {
-    /// `short` is told when an answer begins to wait.
-    pub(super) fn new(all: usize, share: usize, short: Arc<Notify>) -> Arc<Self> {
-        Arc::new(Self { all: Arc::new(Semaphore::new(all)), share, clients: Mutex::default(), short })
+    /// `shortage` is notified when a response begins to wait.
+    pub(super) fn new(all: usize, share: usize, shortage: Arc<Notify>) -> Arc<Self> {
+        Arc::new(Self { all: Arc::new(Semaphore::new(all)), share, clients: Mutex::default(), shortage })
     }
 
-    /// Reserves memory, if there is some now.
+    /// Reserves memory, if there is enough now.
     pub(super) fn try_reserve(self: &Arc<Self>, client: IpAddr, bytes: usize) -> Option<Reservation> {
         let bytes = self.permits(bytes);
         let (mut reservation, share) = self.enter(client);
@@ -80,7 +80,7 @@ impl Budget {
     /// Reserves memory, and waits for it.
     ///
     /// # Errors
-    /// `UNAVAILABLE`: there was none for a while, or too many of the client's answers wait.
+    /// `UNAVAILABLE`: there was none for [`MAX_WAIT`], or too many of the client's responses wait.
     pub(super) async fn reserve(self: &Arc<Self>, client: IpAddr, bytes: usize) -> Result<Reservation, Error> {
         if let Some(reservation) = self.try_reserve(client, bytes) {
             return Ok(reservation);
@@ -88,13 +88,13 @@ impl Budget {
         let bytes = self.permits(bytes);
         let (mut reservation, share) = self.enter(client);
         let _waiting = Waiting::new(self, reservation.client).ok_or_else(exhausted)?;
-        self.short.notify_one();
+        self.shortage.notify_one();
         let acquire = async {
             let own = share.acquire_many_owned(bytes).await.ok()?;
             let all = Arc::clone(&self.all).acquire_many_owned(bytes).await.ok()?;
             Some((own, all))
         };
-        let acquired = tokio::time::timeout(WAIT, acquire).await;
+        let acquired = tokio::time::timeout(MAX_WAIT, acquire).await;
         reservation.memory = acquired.ok().flatten();
         if reservation.memory.is_none() {
             return Err(exhausted());
@@ -102,13 +102,13 @@ impl Budget {
         Ok(reservation)
     }
 
-    /// Whether an answer waits.
+    /// Whether a response waits.
     pub(super) fn is_short(&self) -> bool {
         self.lock().shares.values().any(|share| share.waiting > 0)
     }
 
-    /// Bytes that give their memory back when nothing refers to them any more: what a server could not send yet is in
-    /// its own buffers. `reserved` is what was reserved for them; `None` if there is no memory now.
+    /// Bytes that release their memory with their last reference, because a server keeps in its buffers what it could
+    /// not send yet. `reserved` is their memory, if it was reserved before. `None`: there is no memory now.
     pub(super) fn hold(self: &Arc<Self>, client: IpAddr, bytes: Bytes, reserved: Option<Reservation>) -> Option<Bytes> {
         let key = (bytes.as_ptr() as usize, bytes.len());
         let shared = self.lock().held.get(&key).and_then(Weak::upgrade);
@@ -129,10 +129,10 @@ impl Budget {
         let mut clients = self.lock();
         let share = clients.shares.entry(client).or_insert_with(|| Share {
             memory: Arc::new(Semaphore::new(self.share)),
-            users: 0,
+            reservations: 0,
             waiting: 0,
         });
-        share.users += 1;
+        share.reservations += 1;
         let memory = Arc::clone(&share.memory);
         let reservation = Reservation { budget: Arc::clone(self), client, bytes: None, memory: None };
         (reservation, memory)
@@ -144,7 +144,12 @@ impl Budget {
 }
 
 impl Reservation {
-    /// Lets other answers of the same bytes share it.
+    /// The body with this memory, which is released with it.
+    pub(super) fn keep_with(self, body: Body) -> Body {
+        InspectedBody::wrap(body, self)
+    }
+
+    /// Lets other responses of the same bytes share it.
     fn hold(mut self, key: (usize, usize)) -> Arc<Self> {
         let budget = Arc::clone(&self.budget);
         self.bytes = Some(key);
@@ -152,6 +157,10 @@ impl Reservation {
         budget.lock().held.insert(key, Arc::downgrade(&shared));
         shared
     }
+}
+
+impl Inspector for Reservation {
+    fn polled(&mut self, _: &Polled) {}
 }
 
 impl Drop for Reservation {
@@ -164,23 +173,23 @@ impl Drop for Reservation {
             clients.held.remove(&key);
         }
         if let Some(share) = clients.shares.get_mut(&self.client) {
-            share.users -= 1;
-            if share.users == 0 {
+            share.reservations -= 1;
+            if share.reservations == 0 {
                 clients.shares.remove(&self.client);
             }
         }
     }
 }
 
-/// An answer that waits.
+/// A response that waits.
 struct Waiting<'a>(&'a Budget, IpAddr);
 
 impl<'a> Waiting<'a> {
-    /// `None` if too many answers of the client wait.
+    /// `None` if too many responses of the client wait.
     fn new(budget: &'a Budget, client: IpAddr) -> Option<Self> {
         let mut clients = budget.lock();
         let share = clients.shares.get_mut(&client)?;
-        (share.waiting < WAITING).then(|| {
+        (share.waiting < MAX_WAITING).then(|| {
             share.waiting += 1;
             Self(budget, client)
         })
@@ -195,7 +204,7 @@ impl Drop for Waiting<'_> {
     }
 }
 
-/// Bytes with the memory that was reserved for them.
+/// Bytes with their memory.
 struct Held {
     bytes: Bytes,
     _memory: Arc<Reservation>,
@@ -209,7 +218,7 @@ impl AsRef<[u8]> for Held {
 
 pub(super) fn exhausted() -> Error {
     let message = "this registry sends as much at once as its memory allows: try again in a moment";
-    Error::new(ErrorCode::Unavailable, message).retry_after(Some(RETRY))
+    Error::new(ErrorCode::Unavailable, message).retry_after(Some(RETRY_AFTER))
 }
 
 #[cfg(test)]

@@ -1,14 +1,17 @@
-//! `/v2/_catalog`, which is distribution's
+//! `/v2/_catalog`, distribution's list of repositories.
 
 use axum::http::header;
 use serde::Serialize;
 
+use super::answer::Answer;
+use super::client::Client;
+use super::headers;
 use super::query::Page;
-use super::{Answer, Client, Site, headers};
+use super::state::AppState;
 use crate::oci::{Error, RepositoryName};
 use crate::registry::CatalogPage;
 
-/// How many repositories a page has where the client does not say; distribution's figure.
+/// The size of a page where the client names none, as in distribution.
 const DEFAULT_PAGE: usize = 100;
 
 #[derive(Serialize)]
@@ -16,26 +19,24 @@ struct List<'a> {
     repositories: Vec<&'a str>,
 }
 
-pub(super) async fn list(site: &Site, client: &Client, page: &Page) -> Result<Answer, Error> {
+pub(super) async fn list(app: &AppState, client: &Client, page: &Page) -> Result<Answer, Error> {
     // A client that asks for more gets a page and a Link; distribution refuses it.
-    let limit = page.n.unwrap_or(DEFAULT_PAGE).min(site.catalog_page);
-    let shown = |name: &RepositoryName, holds| site.access.shows(&client.who, name, holds);
-    let listed = if site.access.shows_any(&client.who) {
+    let limit = page.n.unwrap_or(DEFAULT_PAGE).min(app.max_catalog_page);
+    let shown = |name: &RepositoryName, holds| app.access.shows(&client.identity, name, holds);
+    let listed = if app.access.shows_any(&client.identity) {
         let last = page.last.as_deref();
-        site.registry.catalog.list(last, limit, shown).await?
+        app.registry.catalog.list(last, limit, shown).await?
     } else {
-        // Nothing is to be seen: the bucket is not walked for it.
+        // The client may see no repository, so the bucket is not listed.
         CatalogPage::default()
     };
     let repositories: Vec<&str> = listed.names.iter().map(RepositoryName::as_str).collect();
     let last = repositories.last().copied();
     let next = last.filter(|_| listed.more).map(|last| {
-        let path = format!("{}/v2/_catalog", site.prefix);
+        let path = format!("{}/v2/_catalog", app.prefix);
         headers::next_page(&path, &[("n", &limit.to_string()), ("last", last)])
     });
-    // Texts always serialize.
-    let body = serde_json::to_vec(&List { repositories }).unwrap_or_default();
-    let mut response = headers::json(body);
+    let mut response = headers::serialized(&List { repositories });
     response.headers_mut().extend(next.map(|link| (header::LINK, link)));
     Ok(response.into())
 }

@@ -1,21 +1,45 @@
-//! The operator's listener (`http.debug.addr`).
+//! The operator's listener (`http.debug.addr`): health and metrics.
 
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use axum::Router;
 use axum::http::header;
 use axum::routing::get;
+use futures_util::FutureExt;
+use futures_util::future::Either;
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
 
-use super::{Site, health};
+use super::health;
+use super::server::{self, Listener, Shortage};
+use super::state::AppState;
 use crate::config::Debug;
 use crate::telemetry::Metrics;
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// Metrics, if they are enabled, and health. A client who keeps a connection here does not keep the site.
-pub fn router(config: &Debug, metrics: Arc<Metrics>, site: Weak<Site>) -> Router {
-    let ready = get(async move || match site.upgrade() {
-        Some(site) => health::ready(&site.registry).await,
+/// Serves the operator's listener until `stop`, and then waits for no request.
+pub(crate) async fn serve_debug(
+    listener: Listener,
+    config: &Debug,
+    metrics: Arc<Metrics>,
+    app: Weak<AppState>,
+    stop: CancellationToken,
+) {
+    let router = router(config, metrics, app);
+    let respond = Box::new(move |request, _| {
+        let response = router.clone().oneshot(request);
+        let response = response.map(|it| it.unwrap_or_else(|never| match never {}));
+        Either::Right(response.boxed())
+    });
+    server::serve(listener, respond, Shortage::never(), stop, Duration::ZERO).await;
+}
+
+/// A client that keeps a connection open here does not keep the state.
+fn router(config: &Debug, metrics: Arc<Metrics>, app: Weak<AppState>) -> Router {
+    let ready = get(async move || match app.upgrade() {
+        Some(app) => health::ready(&app.registry).await,
         None => health::ended(),
     });
     let router = Router::new()

@@ -1,16 +1,18 @@
 //! Method and URL of a request, parsed once into what it asks for.
 
-mod meaning;
+mod scope;
+mod subject;
 
 use std::borrow::Cow;
 
-use axum::http::{HeaderValue, Method};
+use axum::http::Method;
 use percent_encoding::percent_decode_str;
 use uuid::Uuid;
 
-pub(super) use meaning::Subject;
+pub(super) use subject::Subject;
 
-use super::query::{Page, Query};
+use super::query::{Page, Query, parse_tag};
+use super::rejection::{Rejection, not_an_endpoint};
 use crate::oci::{Algorithm, Digest, DigestError, Error, ErrorCode, Reference, RepositoryName, Tag};
 
 /// One variant for each endpoint of the spec. HEAD is GET without a body.
@@ -63,27 +65,10 @@ pub(super) struct Upload {
     pub(super) state: String,
 }
 
-/// Why a request is not served.
-#[derive(Debug)]
-pub(super) enum Refused {
-    Error(Error),
-    /// The endpoint has only these methods. It depends on the path's form alone, and no endpoint has `OPTIONS`: that
-    /// always ends here, or at a path that is no endpoint.
-    Method(&'static str),
-    /// The client has to say who it is, in this way (`WWW-Authenticate`).
-    Unauthorized(Box<(Error, HeaderValue)>),
-}
-
-impl From<Error> for Refused {
-    fn from(error: Error) -> Self {
-        Self::Error(error)
-    }
-}
-
 impl Endpoint {
     /// Parses a path that begins with `/v2`. Only the last segment may be percent-encoded, as some clients do with the
     /// colon of a digest; a name has no character that needs it.
-    pub(super) fn parse(method: &Method, path: &str, query: Option<&str>) -> Result<Self, Refused> {
+    pub(super) fn parse(method: &Method, path: &str, query: Option<&str>) -> Result<Self, Rejection> {
         let path = path.strip_prefix("/v2").unwrap_or_default();
         let query = Query::new(query);
         let path = path.strip_prefix('/').unwrap_or_default();
@@ -105,7 +90,7 @@ impl Endpoint {
         let mut segments = path.rsplitn(3, '/');
         let (last, kind, name) = (segments.next(), segments.next(), segments.next());
         let (Some(name), Some(kind), Some(last)) = (name, kind, last) else {
-            return Err(super::not_an_endpoint().into());
+            return Err(not_an_endpoint().into());
         };
         match kind {
             "uploads" if name.ends_with("/blobs") => {
@@ -125,7 +110,7 @@ impl Endpoint {
                 Ok(Self::ListReferrers {
                     name: parse_name(name)?,
                     subject: parse_digest(&decode(last))?,
-                    // A media type has no blank: that was a + which somebody did not escape.
+                    // A media type has no blank: it was a + that the client did not escape.
                     artifact_type: query
                         .get("artifactType")
                         .filter(|text| !text.is_empty())
@@ -133,22 +118,22 @@ impl Endpoint {
                     last: query.parsed("last", parse_digest)?,
                 })
             }
-            _ => Err(super::not_an_endpoint().into()),
+            _ => Err(not_an_endpoint().into()),
         }
     }
 
-    fn parse_blob(method: &Method, name: &str, last: &str) -> Result<Self, Refused> {
+    fn parse_blob(method: &Method, name: &str, last: &str) -> Result<Self, Rejection> {
         let deletes = *method == Method::DELETE;
         if !deletes && !is_read(method) {
-            return Err(Refused::Method("GET, HEAD, DELETE, OPTIONS"));
+            return Err(Rejection::Method("GET, HEAD, DELETE, OPTIONS"));
         }
         let (name, digest) = (parse_name(name)?, parse_digest(&decode(last))?);
         Ok(if deletes { Self::DeleteBlob { name, digest } } else { Self::PullBlob { name, digest } })
     }
 
-    fn parse_manifest(method: &Method, name: &str, last: &str, query: &Query<'_>) -> Result<Self, Refused> {
+    fn parse_manifest(method: &Method, name: &str, last: &str, query: &Query<'_>) -> Result<Self, Rejection> {
         if !is_read(method) && ![Method::PUT, Method::DELETE].contains(method) {
-            return Err(Refused::Method("GET, HEAD, PUT, DELETE, OPTIONS"));
+            return Err(Rejection::Method("GET, HEAD, PUT, DELETE, OPTIONS"));
         }
         let name = parse_name(name)?;
         let reference = parse_reference(&decode(last));
@@ -165,12 +150,12 @@ impl Endpoint {
         })
     }
 
-    fn parse_post(method: &Method, name: &str, query: &Query<'_>) -> Result<Self, Refused> {
+    fn parse_post(method: &Method, name: &str, query: &Query<'_>) -> Result<Self, Rejection> {
         if *method != Method::POST {
-            return Err(Refused::Method("POST, OPTIONS"));
+            return Err(Rejection::Method("POST, OPTIONS"));
         }
         let name = parse_name(name)?;
-        // A mount that cannot be is an upload, as distribution has it: the client has the blob.
+        // A mount that is not valid becomes an upload, as in distribution, because the client has the blob.
         let mount = query.parsed("mount", parse_digest);
         let from = query.get("from").map(|from| parse_name(&from)).transpose();
         if let (Ok(Some(digest)), Ok(from)) = (mount, from) {
@@ -187,10 +172,10 @@ impl Endpoint {
         Ok(Self::BeginUpload { name, algorithm })
     }
 
-    fn parse_upload(method: &Method, name: &str, id: &str, query: &Query<'_>) -> Result<Self, Refused> {
+    fn parse_upload(method: &Method, name: &str, id: &str, query: &Query<'_>) -> Result<Self, Rejection> {
         let methods = [Method::PATCH, Method::PUT, Method::DELETE];
         if !is_read(method) && !methods.contains(method) {
-            return Err(Refused::Method("GET, HEAD, PATCH, PUT, DELETE, OPTIONS"));
+            return Err(Rejection::Method("GET, HEAD, PATCH, PUT, DELETE, OPTIONS"));
         }
         let name = parse_name(name)?;
         let Ok(id) = Uuid::parse_str(id) else {
@@ -221,7 +206,7 @@ pub(crate) fn is_endpoint(path: &str, query: Option<&str>) -> bool {
     Endpoint::parse(&Method::GET, path, query).is_ok()
 }
 
-/// Parses a method, a path and a query with blanks between them, and asks what it all means.
+/// Parses a method, a path and a query with blanks between them, and checks what follows from them.
 #[cfg(feature = "internals")]
 pub(crate) fn fuzz(text: &str) {
     let mut words = text.splitn(3, ' ');
@@ -245,8 +230,8 @@ fn is_read(method: &Method) -> bool {
 }
 
 /// For endpoints that can only be read.
-fn reads(method: &Method) -> Result<(), Refused> {
-    if is_read(method) { Ok(()) } else { Err(Refused::Method(READS)) }
+fn reads(method: &Method) -> Result<(), Rejection> {
+    if is_read(method) { Ok(()) } else { Err(Rejection::Method(READS)) }
 }
 
 fn decode(segment: &str) -> Cow<'_, str> {
@@ -278,10 +263,6 @@ fn parse_reference(text: &str) -> Result<Reference, Error> {
 fn no_such_manifest(name: &RepositoryName, error: &Error) -> Error {
     let message = format!("{name} has no such manifest: {}", error.message());
     Error::new(ErrorCode::ManifestUnknown, message)
-}
-
-pub(super) fn parse_tag(text: &str) -> Result<Tag, Error> {
-    text.parse().map_err(|error: crate::oci::TagError| Error::new(ErrorCode::TagInvalid, error.to_string()))
 }
 
 #[cfg(test)]

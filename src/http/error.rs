@@ -2,9 +2,10 @@
 
 use axum::http::StatusCode;
 use axum::http::header::{self, HeaderValue};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use serde::Serialize;
 
+use super::headers;
 use crate::oci::{Digest, Error, ErrorCode};
 
 /// The one table of statuses.
@@ -53,13 +54,11 @@ pub(super) fn respond(error: &Error) -> Response {
     let entry = |detail| Entry { code: error.code().as_str(), message: error.message(), detail };
     let missing = error.missing().iter().map(|digest| Some(Detail { digest }));
     let errors = if error.missing().is_empty() { vec![entry(None)] } else { missing.map(entry).collect() };
-    // Texts always serialize.
-    let body = serde_json::to_vec(&Body { errors }).unwrap_or_default();
-    let json = HeaderValue::from_static("application/json");
-    let mut response = (status(error.code()), [(header::CONTENT_TYPE, json)], body).into_response();
+    let mut response = headers::serialized(&Body { errors });
+    *response.status_mut() = status(error.code());
     if let Some(size) = error.size() {
-        // RFC 9110, section 15.5.17: how large it is, for a client that guessed.
-        let range = super::headers::value(&format!("bytes */{size}"));
+        // RFC 9110, section 15.5.17: the size, for a client that guessed.
+        let range = headers::value(&format!("bytes */{size}"));
         response.headers_mut().insert(header::CONTENT_RANGE, range);
     }
     if let Some(after) = error.patience() {

@@ -1,9 +1,10 @@
-//! Header values that several resources share.
+//! Headers and responses that several resources share.
 
 use axum::body::Body;
 use axum::http::StatusCode;
 use axum::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use axum::response::{IntoResponse, Response};
+use serde::Serialize;
 use url::form_urlencoded;
 
 use crate::oci::{Digest, MediaType};
@@ -11,12 +12,12 @@ use crate::registry::Staleness;
 
 pub(super) const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
 
-/// A value made of texts that are known to be visible ASCII: digests, media types, escaped URLs.
+/// The value of a text that is visible ASCII: a digest, a media type, an escaped URL.
 pub(super) fn value(text: &str) -> HeaderValue {
     HeaderValue::from_str(text).unwrap_or(HeaderValue::from_static(""))
 }
 
-/// The same of a text that nobody else needs, and that is not copied.
+/// The same, without a copy.
 pub(super) fn owned(text: String) -> HeaderValue {
     HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static(""))
 }
@@ -25,7 +26,7 @@ pub(super) fn digest(digest: &Digest) -> HeaderValue {
     value(digest.text().as_str())
 }
 
-/// The `ETag` of what has this digest.
+/// The `ETag` of the content with this digest.
 pub(super) fn etag(digest: &Digest) -> HeaderValue {
     let digest = digest.text();
     let mut text = String::with_capacity(digest.as_str().len() + 2);
@@ -33,7 +34,8 @@ pub(super) fn etag(digest: &Digest) -> HeaderValue {
     owned(text)
 }
 
-/// A response with these fields, and room for those that every response gets: a map that has to grow is built twice.
+/// A response with these fields, and capacity for those that every response gets, because a map that grows is built
+/// twice.
 pub(super) fn response<const N: usize>(
     status: StatusCode,
     fields: [(HeaderName, HeaderValue); N],
@@ -51,23 +53,28 @@ pub(super) fn json(body: impl Into<Body>) -> Response {
     ([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], body.into()).into_response()
 }
 
-/// A `Link` to the next page (RFC 8288) of what is at `path`.
+/// A value of texts and numbers, which always serialize, as JSON.
+pub(super) fn serialized(value: &impl Serialize) -> Response {
+    json(serde_json::to_vec(value).unwrap_or_default())
+}
+
+/// A `Link` to the next page of the list at `path` (RFC 8288).
 pub(super) fn next_page(path: &str, query: &[(&str, &str)]) -> HeaderValue {
     let query = form_urlencoded::Serializer::new(String::new()).extend_pairs(query).finish();
     value(&format!("<{path}?{query}>; rel=\"next\""))
 }
 
-/// Says that an answer is stale, and why: to caches (RFC 7234, section 5.5.1), and in a sentence to people (the
-/// distribution spec, "Warnings"). Two lines, because containerd reads a line as one warning, and shows it if it is
-/// `299 - "..."` from its beginning to its end. The text is ASCII without quotes, backslashes and percent signs, which
-/// mean something there, and has far less than the 4096 bytes that are allowed.
+/// Tells caches that a response is stale (RFC 7234, section 5.5.1), and people why (the distribution spec, "Warnings").
+/// These are two lines, because containerd reads a line as one warning, and shows it if it is `299 - "..."` from its
+/// beginning to its end. The text is ASCII without quotes, backslashes and percent signs, which have a meaning there,
+/// and is far shorter than the 4096 bytes that are allowed.
 pub(super) fn warn(headers: &mut HeaderMap, text: &str) {
     const STALE: HeaderValue = HeaderValue::from_static("110 - \"Response is Stale\"");
     headers.append(header::WARNING, STALE);
     headers.append(header::WARNING, owned(format!("299 - \"{text}\"")));
 }
 
-/// Says that a list is not the whole one, if it is not.
+/// Warns that a list may not be complete, if `why` tells a reason.
 pub(super) fn warn_of_list(headers: &mut HeaderMap, list: &str, why: Option<Staleness>) {
     if let Some(why) = why {
         let why = reason(why);
@@ -75,7 +82,7 @@ pub(super) fn warn_of_list(headers: &mut HeaderMap, list: &str, why: Option<Stal
     }
 }
 
-/// Why the upstream did not tell, in words that follow its name.
+/// Why the upstream did not answer, in words that follow its name.
 pub(super) const fn reason(why: Staleness) -> &'static str {
     match why {
         Staleness::Away => "is not available",
@@ -84,19 +91,19 @@ pub(super) const fn reason(why: Staleness) -> &'static str {
     }
 }
 
-/// The texts in every `Accept` line: clients send several, and order and weights do not matter to a registry.
+/// The entries of every `Accept` line. Clients send several lines; a registry ignores order and weights.
 fn accept_texts(headers: &HeaderMap) -> impl Iterator<Item = &str> {
     let lines = headers.get_all(header::ACCEPT).iter();
     let lines = lines.filter_map(|line| line.to_str().ok());
     lines.flat_map(|line| line.split(','))
 }
 
-/// Every media type that a client names. A wildcard names no type, but takes an index.
+/// Every media type that a client accepts. A wildcard names no type, but accepts an index.
 pub(super) fn accepted(headers: &HeaderMap) -> Vec<MediaType> {
-    /// In characters, more than any client needs: upstreams refuse long headers, and one client's must not make a tag
+    /// In characters: more than any client needs. Upstreams refuse long headers, and one client must not make a tag
     /// fail for all.
-    const MOST: usize = 1024;
-    let mut room = MOST;
+    const MAX_LENGTH: usize = 1024;
+    let mut left = MAX_LENGTH;
     let named = accept_texts(headers).filter_map(|text| match text {
         text if text.contains('*') => Some(MediaType::OCI_INDEX),
         text => text.parse().ok(),
@@ -104,16 +111,15 @@ pub(super) fn accepted(headers: &HeaderMap) -> Vec<MediaType> {
     named
         .filter(|media_type: &MediaType| {
             let length = media_type.as_str().len();
-            // Those that are asked for in any case take no room.
-            let fits = MediaType::MANIFESTS.contains(media_type) || length < room;
-            room = room.saturating_sub(length + 2);
+            // The upstream is asked for these in any case.
+            let fits = MediaType::MANIFESTS.contains(media_type) || length < left;
+            left = left.saturating_sub(length + 2);
             fits
         })
         .collect()
 }
 
-/// Whether a client takes image manifests, and no index. It is asked before anything is looked up, without an
-/// allocation.
+/// Whether a client accepts image manifests, and no index. The fast path calls it, so it allocates nothing.
 pub(super) fn accepts_only_images(headers: &HeaderMap) -> bool {
     let mut named = false;
     for text in accept_texts(headers) {
@@ -127,8 +133,8 @@ pub(super) fn accepts_only_images(headers: &HeaderMap) -> bool {
     named
 }
 
-/// Whether an `If-None-Match` names this digest.
-pub(super) fn has_it_already(headers: &HeaderMap, digest: &Digest) -> bool {
+/// Whether the client has the content with this digest already.
+pub(super) fn if_none_match(headers: &HeaderMap, digest: &Digest) -> bool {
     let digest = digest.text();
     let lines = headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|line| line.to_str().ok());
     lines.flat_map(|line| line.split(',')).any(|text| {

@@ -1,11 +1,11 @@
-//! What probes ask: whether this process is alive, and whether it should be sent requests.
+//! Health checks: whether this process is alive, and whether it is ready for requests.
 
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 
 use crate::registry::{Registry, Unready};
 
-/// `/healthz`: it answers.
+/// `/healthz`
 pub(super) fn alive() -> Response {
     (StatusCode::OK, "ok\n").into_response()
 }
@@ -18,7 +18,7 @@ pub(super) async fn ready(registry: &Registry) -> Response {
     }
 }
 
-/// `/readyz` once there is nothing left.
+/// `/readyz` once the registry is gone.
 pub(super) fn ended() -> Response {
     unready(Unready::Draining)
 }

@@ -9,40 +9,48 @@ use axum::http::{Method, StatusCode};
 use axum::response::IntoResponse;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 
-use super::{Answer, Client, Site, headers};
+use super::answer::Answer;
+use super::client::Client;
+use super::headers;
+use super::state::AppState;
 use crate::oci::{Error, ErrorCode, MAX_MANIFEST_BYTES, Reference, RepositoryName, Tag};
 use crate::registry::{ManifestRequest, Served, Staleness};
 
 const SUBJECT: HeaderName = HeaderName::from_static("oci-subject");
 const TAG: HeaderName = HeaderName::from_static("oci-tag");
 
-/// How long a manifest may take to come.
-const PATIENCE: Duration = Duration::from_mins(1);
+/// How long a client may take to send a manifest.
+const UPLOAD_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// The answer, if it is known.
-pub(super) fn known(site: &Site, request: &Parts, name: &RepositoryName, reference: &Reference) -> Option<Answer> {
-    if takes_only_images(request, reference) {
+/// The answer, if it needs no I/O.
+pub(super) fn from_memory(
+    app: &AppState,
+    request: &Parts,
+    name: &RepositoryName,
+    reference: &Reference,
+) -> Option<Answer> {
+    if accepts_only_images(request, reference) {
         return None;
     }
     let served = if request.method == Method::HEAD {
-        site.registry.manifests.from_memory(name, reference, false)?
+        app.registry.manifests.from_memory(name, reference, false)?
     } else {
-        site.registry.manifests.from_memory(name, reference, true)?
+        app.registry.manifests.from_memory(name, reference, true)?
     };
     Some(answer(request, (name, reference), served))
 }
 
 pub(super) async fn pull(
-    site: &Site,
+    app: &AppState,
     request: &Parts,
     name: &RepositoryName,
     reference: &Reference,
 ) -> Result<Answer, Error> {
     let accept = headers::accepted(&request.headers);
     let served = if request.method == Method::HEAD {
-        site.registry.manifests.pull(name, reference, &accept).await?
+        app.registry.manifests.pull(name, reference, &accept).await?
     } else {
-        site.registry.prefetch.pull(name, reference, &accept).await?
+        app.registry.prefetch.pull(name, reference, &accept).await?
     };
     Ok(answer(request, (name, reference), served))
 }
@@ -55,13 +63,13 @@ fn answer(request: &Parts, (name, reference): (&RepositoryName, &Reference), ser
         (headers::CONTENT_DIGEST, headers::digest(digest)),
         (header::ETAG, headers::etag(digest)),
     ];
-    let (status, body) = if headers::has_it_already(&request.headers, digest) {
+    let (status, body) = if headers::if_none_match(&request.headers, digest) {
         (StatusCode::NOT_MODIFIED, Body::empty())
     } else {
         (StatusCode::OK, Body::from(manifest.bytes().clone()))
     };
     let is_tag = matches!(reference, Reference::Tag(_));
-    let varies = (is_tag && manifest.media_type().is_index()) || takes_only_images(request, reference);
+    let varies = (is_tag && manifest.media_type().is_index()) || accepts_only_images(request, reference);
     let mut response = if varies {
         let vary = (header::VARY, HeaderValue::from_static("Accept"));
         let fields = [content_type, content_digest, etag, vary];
@@ -76,19 +84,19 @@ fn answer(request: &Parts, (name, reference): (&RepositoryName, &Reference), ser
     Answer { outcome: Some(served.outcome), ..response.into() }
 }
 
-/// Whether an index under this reference would be answered with an image.
-fn takes_only_images(request: &Parts, reference: &Reference) -> bool {
+/// Whether the client gets an image where the tag is an index.
+fn accepts_only_images(request: &Parts, reference: &Reference) -> bool {
     matches!(reference, Reference::Tag(_)) && headers::accepts_only_images(&request.headers)
 }
 
-/// What people read whose client shows warnings: which tag may be out of date, and why.
+/// The warning that clients show to people: which tag may be out of date, and why.
 fn out_of_date(name: &RepositoryName, reference: &Reference, why: Staleness) -> String {
     let why = headers::reason(why);
     format!("{name}:{reference} may be out of date: the upstream registry {why}, so this is what was stored before")
 }
 
 pub(super) async fn push(
-    site: &Site,
+    app: &AppState,
     request: &Parts,
     body: Body,
     client: &Client,
@@ -98,7 +106,7 @@ pub(super) async fn push(
         let parsed = value.to_str().ok().and_then(|text| text.parse().ok());
         parsed.ok_or_else(|| Error::new(ErrorCode::ManifestInvalid, "the Content-Type is not a media type"))
     });
-    let permit = site.registry.uploads.permit(&client.pusher()).await?;
+    let permit = app.registry.uploads.permit(&client.pusher()).await?;
     let manifest = ManifestRequest {
         name,
         reference,
@@ -106,18 +114,18 @@ pub(super) async fn push(
         media_type: media_type.transpose()?,
         bytes: permit.read_whole(read(body)).await??,
     };
-    // The turn is that of whoever holds its bytes.
-    let published = site.registry.manifests.push(manifest).await?;
+    // The turn ends when the bytes are dropped.
+    let published = app.registry.manifests.push(manifest).await?;
     drop(permit);
     let digest = published.digest.to_string();
-    let location = format!("{}/v2/{name}/manifests/{digest}", site.prefix);
+    let location = format!("{}/v2/{name}/manifests/{digest}", app.prefix);
     let fields = [(header::LOCATION, headers::value(&location)), (headers::CONTENT_DIGEST, headers::value(&digest))];
     let mut response = (StatusCode::CREATED, fields).into_response();
     let headers = response.headers_mut();
     if let Some(subject) = published.subject {
         headers.insert(SUBJECT, headers::digest(&subject));
     }
-    // A few to a line: some clients take no more than a hundred lines.
+    // Several in a line, because some clients accept no more than a hundred lines.
     for some in tags.chunks(10) {
         let texts: Vec<&str> = some.iter().map(Tag::as_str).collect();
         headers.append(TAG, headers::value(&texts.join(", ")));
@@ -125,15 +133,15 @@ pub(super) async fn push(
     Ok(response.into())
 }
 
-pub(super) async fn delete(site: &Site, name: &RepositoryName, reference: &Reference) -> Result<Answer, Error> {
-    site.registry.manifests.delete(name, reference).await?;
+pub(super) async fn delete(app: &AppState, name: &RepositoryName, reference: &Reference) -> Result<Answer, Error> {
+    app.registry.manifests.delete(name, reference).await?;
     Ok(StatusCode::ACCEPTED.into_response().into())
 }
 
-/// A manifest's bytes, if they are not too many.
+/// A manifest's bytes, up to the largest manifest.
 async fn read(body: Body) -> Result<Bytes, Error> {
     let collected = Limited::new(body, MAX_MANIFEST_BYTES).collect();
-    match tokio::time::timeout(PATIENCE, collected).await {
+    match tokio::time::timeout(UPLOAD_TIMEOUT, collected).await {
         Ok(Ok(bytes)) => Ok(bytes.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => {
             Err(Error::new(ErrorCode::TooLarge, "a manifest has at most 4 MiB"))

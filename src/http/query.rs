@@ -2,13 +2,12 @@
 
 use url::form_urlencoded;
 
-use super::endpoint::parse_tag;
 use crate::oci::{Error, ErrorCode, Tag};
 
 /// The most tags that a manifest can be pushed to at once; the spec asks for 10.
 const MAX_TAGS: usize = 100;
 
-/// Pairs as the client wrote them.
+/// The query as the client wrote it.
 pub(super) struct Query<'a>(&'a str);
 
 /// `n` and `last`
@@ -23,7 +22,7 @@ impl<'a> Query<'a> {
         Self(query.unwrap_or_default())
     }
 
-    /// The last value of a key: clients append to locations that have a query already.
+    /// The last value of a key, because clients append to locations that have a query already.
     pub(super) fn get(&self, key: &str) -> Option<String> {
         form_urlencoded::parse(self.0.as_bytes())
             .filter(|(name, _)| name == key)
@@ -39,7 +38,7 @@ impl<'a> Query<'a> {
 
     pub(super) fn page(&self) -> Result<Page, Error> {
         let n = self.parsed("n", |text| {
-            // A number that is too large for a page may well be too large for the type.
+            // A number that is too large for the type is too large for a page.
             if text.bytes().all(|byte| byte.is_ascii_digit()) {
                 return Ok(text.parse().unwrap_or(usize::MAX));
             }
@@ -62,4 +61,8 @@ impl<'a> Query<'a> {
         }
         Ok(tags)
     }
+}
+
+pub(super) fn parse_tag(text: &str) -> Result<Tag, Error> {
+    text.parse().map_err(|error: crate::oci::TagError| Error::new(ErrorCode::TagInvalid, error.to_string()))
 }

@@ -2,23 +2,22 @@
 
 use axum::http::header::{self, HeaderName, HeaderValue};
 
-use super::{Answer, Site, headers};
+use super::answer::Answer;
+use super::headers;
+use super::state::AppState;
 use crate::oci::{Digest, Error, MediaType, RepositoryName};
 
 const FILTERS: HeaderName = HeaderName::from_static("oci-filters-applied");
 
 pub(super) async fn list(
-    site: &Site,
+    app: &AppState,
     name: &RepositoryName,
     subject: &Digest,
     artifact_type: Option<&str>,
     last: Option<&Digest>,
 ) -> Result<Answer, Error> {
-    let listing = site.registry.referrers.list(name, subject, artifact_type, last);
-    let page = listing.await?;
-    // Texts and numbers always serialize.
-    let body = serde_json::to_vec(&page.list).unwrap_or_default();
-    let mut response = headers::json(body);
+    let page = app.registry.referrers.list(name, subject, artifact_type, last).await?;
+    let mut response = headers::serialized(&page.list);
     let fields = response.headers_mut();
     let index = headers::value(MediaType::OCI_INDEX.as_str());
     fields.insert(header::CONTENT_TYPE, index);
@@ -27,7 +26,7 @@ pub(super) async fn list(
     }
     headers::warn_of_list(fields, "referrers", page.stale);
     if let Some(next) = page.next {
-        let (path, last) = (format!("{}/v2/{name}/referrers/{subject}", site.prefix), next.to_string());
+        let (path, last) = (format!("{}/v2/{name}/referrers/{subject}", app.prefix), next.to_string());
         let mut query = vec![("last", last.as_str())];
         query.extend(artifact_type.map(|text| ("artifactType", text)));
         fields.insert(header::LINK, headers::next_page(&path, &query));

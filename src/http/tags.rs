@@ -3,8 +3,10 @@
 use axum::http::header;
 use serde::Serialize;
 
+use super::answer::Answer;
+use super::headers;
 use super::query::Page;
-use super::{Answer, Site, headers};
+use super::state::AppState;
 use crate::oci::{Error, RepositoryName};
 
 #[derive(Serialize)]
@@ -13,19 +15,16 @@ struct List<'a> {
     tags: Vec<&'a str>,
 }
 
-pub(super) async fn list(site: &Site, name: &RepositoryName, page: &Page) -> Result<Answer, Error> {
-    // The rest is behind a Link.
-    let limit = page.n.map_or(site.tags_page, |n| n.min(site.tags_page));
-    let listed = site.registry.tags.list(name, page.last.as_deref(), limit).await?;
+pub(super) async fn list(app: &AppState, name: &RepositoryName, page: &Page) -> Result<Answer, Error> {
+    let limit = page.n.unwrap_or(usize::MAX).min(app.max_tags_page);
+    let listed = app.registry.tags.list(name, page.last.as_deref(), limit).await?;
     let tags: Vec<&str> = listed.tags.iter().map(crate::oci::Tag::as_str).collect();
     let last = tags.last().copied();
     let next = last.filter(|_| listed.more).map(|last| {
-        let path = format!("{}/v2/{name}/tags/list", site.prefix);
+        let path = format!("{}/v2/{name}/tags/list", app.prefix);
         headers::next_page(&path, &[("n", &limit.to_string()), ("last", last)])
     });
-    // Texts always serialize.
-    let body = serde_json::to_vec(&List { name: name.as_str(), tags }).unwrap_or_default();
-    let mut response = headers::json(body);
+    let mut response = headers::serialized(&List { name: name.as_str(), tags });
     response.headers_mut().extend(next.map(|link| (header::LINK, link)));
     headers::warn_of_list(response.headers_mut(), "tags", listed.stale);
     Ok(response.into())

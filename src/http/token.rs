@@ -3,12 +3,15 @@
 use axum::http::header::{self, HeaderValue};
 use serde::Serialize;
 
-use super::{Answer, Site, headers};
+use super::answer::Answer;
+use super::headers;
+use super::rejection::not_an_endpoint;
+use super::state::AppState;
 use crate::auth::Identity;
 use crate::oci::{Error, ErrorCode};
 
 #[derive(Serialize)]
-struct Answered<'a> {
+struct TokenBody<'a> {
     token: &'a str,
     access_token: &'a str,
     /// In seconds.
@@ -16,23 +19,20 @@ struct Answered<'a> {
     issued_at: String,
 }
 
-/// A token for whoever asks, good for what they may do, whatever scope was asked for.
-pub(super) fn issue(site: &Site, who: &Identity) -> Result<Answer, Error> {
-    let pass = site.access.pass(who).ok_or_else(super::not_an_endpoint)?;
-    let pass = pass.map_err(|error| {
+/// A token for this identity, with all that it may do, whatever scope was requested.
+pub(super) fn issue(app: &AppState, identity: &Identity) -> Result<Answer, Error> {
+    let token = app.access.pass(identity).ok_or_else(not_an_endpoint)?;
+    let token = token.map_err(|error| {
         let message = "no token can be made";
         Error::new(ErrorCode::Unavailable, message).because(error)
     })?;
-    let body = Answered {
-        token: &pass.token,
-        access_token: &pass.token,
-        expires_in: pass.life.as_secs(),
-        issued_at: humantime::format_rfc3339_seconds(pass.issued).to_string(),
+    let body = TokenBody {
+        token: &token.token,
+        access_token: &token.token,
+        expires_in: token.life.as_secs(),
+        issued_at: humantime::format_rfc3339_seconds(token.issued).to_string(),
     };
-    // Texts and numbers always serialize.
-    let mut response = headers::json(serde_json::to_vec(&body).unwrap_or_default());
-    let no_store = HeaderValue::from_static("no-store");
-    let fields = response.headers_mut();
-    fields.insert(header::CACHE_CONTROL, no_store);
+    let mut response = headers::serialized(&body);
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     Ok(response.into())
 }

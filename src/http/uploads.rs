@@ -1,4 +1,4 @@
-//! `/v2/<name>/blobs/uploads/` and what it leads to (end-4 to end-6, end-11, end-13, end-14)
+//! `/v2/<name>/blobs/uploads/` (end-4 to end-6, end-11, end-13, end-14)
 
 use std::io;
 
@@ -9,33 +9,36 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use futures_util::{StreamExt, TryStreamExt};
 
+use super::answer::Answer;
+use super::client::Client;
 use super::endpoint::Upload;
-use super::{Answer, Client, Site, error, headers};
+use super::state::AppState;
+use super::{error, headers};
 use crate::oci::{Algorithm, ChunkRange, Digest, Error, ErrorCode, RepositoryName};
 use crate::registry::{ChunkRequest, Mounted, Progress, Pushed, UploadRequest};
 
-/// distribution's, which old clients read.
+/// distribution's header, which old clients read.
 const UPLOAD_ID: HeaderName = HeaderName::from_static("docker-upload-uuid");
 
-pub(super) fn begin(site: &Site, name: &RepositoryName, algorithm: Algorithm) -> Result<Answer, Error> {
-    let progress = site.registry.uploads.begin(name, algorithm)?;
-    Ok(going_on(StatusCode::ACCEPTED, site, name, &progress).into())
+pub(super) fn begin(app: &AppState, name: &RepositoryName, algorithm: Algorithm) -> Result<Answer, Error> {
+    let progress = app.registry.uploads.begin(name, algorithm)?;
+    Ok(progress_response(StatusCode::ACCEPTED, app, name, &progress).into())
 }
 
 pub(super) async fn mount(
-    site: &Site,
+    app: &AppState,
     name: &RepositoryName,
     digest: &Digest,
     from: Option<&RepositoryName>,
 ) -> Result<Answer, Error> {
-    Ok(match site.registry.uploads.mount(name, digest, from).await? {
-        Mounted::Stored => stored(site, name, digest).into(),
-        Mounted::Begun(progress) => going_on(StatusCode::ACCEPTED, site, name, &progress).into(),
+    Ok(match app.registry.uploads.mount(name, digest, from).await? {
+        Mounted::Stored => created(app, name, digest).into(),
+        Mounted::Begun(progress) => progress_response(StatusCode::ACCEPTED, app, name, &progress).into(),
     })
 }
 
 pub(super) async fn push_blob(
-    site: &Site,
+    app: &AppState,
     request: &Parts,
     body: Body,
     client: &Client,
@@ -43,24 +46,24 @@ pub(super) async fn push_blob(
     digest: &Digest,
 ) -> Result<Answer, Error> {
     let chunk = chunk(&request.headers, body, client)?;
-    site.registry.uploads.push(name, digest, chunk).await?;
-    Ok(stored(site, name, digest).into())
+    app.registry.uploads.push(name, digest, chunk).await?;
+    Ok(created(app, name, digest).into())
 }
 
 pub(super) async fn push_chunk(
-    site: &Site,
+    app: &AppState,
     request: &Parts,
     body: Body,
     client: &Client,
     upload: &Upload,
 ) -> Result<Answer, Error> {
     let chunk = chunk(&request.headers, body, client)?;
-    let pushed = site.registry.uploads.append(upload.into(), chunk).await?;
-    Ok(answer(pushed, site, &upload.name, None))
+    let pushed = app.registry.uploads.append(upload.into(), chunk).await?;
+    Ok(answer(pushed, app, &upload.name, None))
 }
 
 pub(super) async fn close(
-    site: &Site,
+    app: &AppState,
     request: &Parts,
     body: Body,
     client: &Client,
@@ -68,17 +71,17 @@ pub(super) async fn close(
     digest: &Digest,
 ) -> Result<Answer, Error> {
     let chunk = chunk(&request.headers, body, client)?;
-    let closing = site.registry.uploads.finish(upload.into(), digest, chunk);
-    Ok(answer(closing.await?, site, &upload.name, Some(digest)))
+    let closing = app.registry.uploads.finish(upload.into(), digest, chunk);
+    Ok(answer(closing.await?, app, &upload.name, Some(digest)))
 }
 
-pub(super) async fn status(site: &Site, upload: &Upload) -> Result<Answer, Error> {
-    let progress = site.registry.uploads.status(upload.into()).await?;
-    Ok(going_on(StatusCode::NO_CONTENT, site, &upload.name, &progress).into())
+pub(super) async fn status(app: &AppState, upload: &Upload) -> Result<Answer, Error> {
+    let progress = app.registry.uploads.status(upload.into()).await?;
+    Ok(progress_response(StatusCode::NO_CONTENT, app, &upload.name, &progress).into())
 }
 
-pub(super) async fn cancel(site: &Site, upload: &Upload) -> Result<Answer, Error> {
-    site.registry.uploads.abort(upload.into()).await?;
+pub(super) async fn cancel(app: &AppState, upload: &Upload) -> Result<Answer, Error> {
+    app.registry.uploads.abort(upload.into()).await?;
     Ok(StatusCode::NO_CONTENT.into_response().into())
 }
 
@@ -88,7 +91,7 @@ impl<'a> From<&'a Upload> for UploadRequest<'a> {
     }
 }
 
-/// A body, and what its headers say of it.
+/// The body, with its range and length according to the headers.
 fn chunk(headers: &HeaderMap, body: Body, client: &Client) -> Result<ChunkRequest, Error> {
     let text = |name| {
         let value: Option<&HeaderValue> = headers.get(name);
@@ -100,7 +103,7 @@ fn chunk(headers: &HeaderMap, body: Body, client: &Client) -> Result<ChunkReques
     });
     let range = range.transpose()?;
     let len = text(header::CONTENT_LENGTH).and_then(|text| text.parse().ok());
-    // Without the header there may be no body, which is known, too.
+    // Without the header there may be no body, whose length is 0.
     let len = len.or_else(|| body.size_hint().exact());
     if let (Some(range), Some(len)) = (range, len)
         && range.len != len
@@ -112,28 +115,28 @@ fn chunk(headers: &HeaderMap, body: Body, client: &Client) -> Result<ChunkReques
     Ok(ChunkRequest { range, len, body, pusher: client.pusher() })
 }
 
-fn answer(pushed: Pushed, site: &Site, name: &RepositoryName, digest: Option<&Digest>) -> Answer {
+fn answer(pushed: Pushed, app: &AppState, name: &RepositoryName, digest: Option<&Digest>) -> Answer {
     match (pushed, digest) {
         (Pushed::OutOfOrder(progress), _) => {
             let message = "the chunk does not begin where the upload ends, which the Range tells";
             let error = Error::new(ErrorCode::RangeInvalid, message);
             let mut response = error::respond(&error);
-            let fields = going_on(StatusCode::ACCEPTED, site, name, &progress);
+            let fields = progress_response(StatusCode::ACCEPTED, app, name, &progress);
             let (mut fields, _) = fields.into_parts();
             fields.headers.remove(header::CONTENT_LENGTH);
             response.headers_mut().extend(fields.headers);
             response.into()
         }
-        (Pushed::Stored, Some(digest)) => stored(site, name, digest).into(),
-        (Pushed::Accepted(progress), _) => going_on(StatusCode::ACCEPTED, site, name, &progress).into(),
+        (Pushed::Stored, Some(digest)) => created(app, name, digest).into(),
+        (Pushed::Accepted(progress), _) => progress_response(StatusCode::ACCEPTED, app, name, &progress).into(),
         (Pushed::Stored, None) => StatusCode::CREATED.into_response().into(),
     }
 }
 
-/// The URL is relative: a client knows better than pounce how it reached pounce.
-fn going_on(status: StatusCode, site: &Site, name: &RepositoryName, progress: &Progress) -> Response {
+/// The response of an upload that goes on.
+fn progress_response(status: StatusCode, app: &AppState, name: &RepositoryName, progress: &Progress) -> Response {
     let Progress { id, state, offset } = progress;
-    let location = format!("{}/v2/{name}/blobs/uploads/{id}?_state={state}", site.prefix);
+    let location = format!("{}/v2/{name}/blobs/uploads/{id}?_state={state}", app.prefix);
     // An empty upload has no last byte; 0-0 is what distribution says and clients expect.
     let range = format!("0-{}", offset.saturating_sub(1));
     let fields = [
@@ -144,8 +147,8 @@ fn going_on(status: StatusCode, site: &Site, name: &RepositoryName, progress: &P
     (status, fields).into_response()
 }
 
-fn stored(site: &Site, name: &RepositoryName, digest: &Digest) -> Response {
-    let location = format!("{}/v2/{name}/blobs/{digest}", site.prefix);
+fn created(app: &AppState, name: &RepositoryName, digest: &Digest) -> Response {
+    let location = format!("{}/v2/{name}/blobs/{digest}", app.prefix);
     let fields = [(header::LOCATION, headers::value(&location)), (headers::CONTENT_DIGEST, headers::digest(digest))];
     (StatusCode::CREATED, fields).into_response()
 }

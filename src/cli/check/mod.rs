@@ -56,7 +56,7 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
 }
 
 async fn alive(config: &Config) -> ExitCode {
-    match http::alive::ask(&config.http).await {
+    match http::probe_liveness(&config.http).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {
             eprintln!("pounce: http.addr: {}: {why}", config.http.addr.to_reach());

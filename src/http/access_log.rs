@@ -1,4 +1,4 @@
-//! The line that every request gets in the log, written when its last byte is gone or its client is.
+//! The access log: one line for each request, written when the last byte of its response has left or its client has.
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,43 +13,47 @@ use axum::response::Response;
 use tracing::Span;
 use uuid::Uuid;
 
+use super::answer::Answer;
 use super::budget::Reservation;
 use super::endpoint::{Endpoint, Subject};
+use super::headers;
 use super::server::{InspectedBody, Inspector, Polled};
-use super::{Answer, Site, headers};
+use super::state::AppState;
 use crate::oci::{Error, Outcome, RepositoryName};
 use crate::telemetry::{Metrics, causes};
 
-/// Sent to the client, so that both sides can speak of the same request.
+/// Sent to the client, so that it and the log can name the same request.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// How many characters of a path are logged: enough to tell one mistake from another.
+const MAX_PATH: usize = 256;
 
-/// What the log says of a request; it says it when the value is dropped.
+/// A request's line, which is written when this is dropped.
 #[derive(Debug)]
-pub(super) struct Line {
-    on: bool,
+pub(super) struct LogEntry {
+    enabled: bool,
     id: Uuid,
     span: Option<Span>,
     method: Method,
-    /// As the client wrote it; only of requests that are for no endpoint, or refused before that was looked at.
+    /// As the client wrote it; only of requests that are for no endpoint, or are refused before it is known.
     path: Option<String>,
     repository: Option<RepositoryName>,
     subject: Option<Subject>,
     client: IpAddr,
     user: Option<Arc<str>>,
-    /// Not taken where most requests leave no line: the clock is read often enough.
+    /// `None` without an access log, because to read the clock takes time.
     began: Option<Instant>,
     outcome: Option<Outcome>,
     error: Option<Error>,
-    /// None when the client left before there was an answer.
+    /// `None` if the client left before there was a response.
     status: Option<StatusCode>,
     bytes: u64,
     whole: bool,
 }
 
-impl Line {
-    pub(super) fn begin(site: &Site, request: &Parts, client: IpAddr) -> Self {
+impl LogEntry {
+    pub(super) fn begin(app: &AppState, request: &Parts, client: IpAddr) -> Self {
         Self {
-            on: site.access_log,
+            enabled: app.access_log,
             id: next_id(),
             span: None,
             method: request.method.clone(),
@@ -58,7 +62,7 @@ impl Line {
             subject: None,
             client,
             user: None,
-            began: site.access_log.then(Instant::now),
+            began: app.access_log.then(Instant::now),
             outcome: None,
             error: None,
             status: None,
@@ -67,48 +71,42 @@ impl Line {
         }
     }
 
-    /// The path of a request that is refused, which is told where nothing better is known.
-    pub(super) fn at(&mut self, path: &str) {
+    /// Logs the path, unless the repository is known.
+    pub(super) fn set_path(&mut self, path: &str) {
         if self.repository.is_none() {
-            // As much as tells one mistake from another.
-            self.path = Some(path.chars().take(256).collect());
+            self.path = Some(path.chars().take(MAX_PATH).collect());
         }
     }
 
-    /// What the request is for.
-    pub(super) fn about(&mut self, endpoint: &Endpoint) {
+    pub(super) fn set_endpoint(&mut self, endpoint: &Endpoint) {
         let (repository, subject) = endpoint.subject();
         (self.repository, self.subject) = (repository.cloned(), subject);
     }
 
-    /// Who asks.
-    pub(super) fn by(&mut self, user: Option<&Arc<str>>) {
+    pub(super) fn set_user(&mut self, user: Option<&Arc<str>>) {
         self.user = user.cloned();
     }
 
-    /// What everything that is logged on behalf of the request is part of. It is made when it is needed: at every
-    /// request, it took 3 % of a redirect's time.
+    /// The span of everything that is logged for the request. It is made on demand, because one for every request took
+    /// 3 % of a redirect's time.
     pub(super) fn span(&mut self) -> Span {
         let id = self.id;
-        let span = || tracing::info_span!("request", %id);
-        self.span.get_or_insert_with(span).clone()
+        self.span.get_or_insert_with(|| tracing::info_span!("request", %id)).clone()
     }
 
-    /// The answer of the embedded S3 is on its way. The query of such a request is its signature, and is not logged.
-    pub(super) fn end_of_bucket(mut self, request: &Method, response: Response) -> Response {
+    /// The embedded S3 server has answered. The request's query is its signature, and is not logged.
+    pub(super) fn finish_embedded_s3(mut self, request: &Method, response: Response) -> Response {
         self.status = Some(response.status());
-        let length = length(&response).filter(|_| request != Method::HEAD);
+        let length = content_length(&response).filter(|_| request != Method::HEAD);
         if length.unwrap_or(0) == 0 {
             self.whole = true;
         }
-        response.map(|body| {
-            let observer = Counted { line: self, metrics: None, length, _memory: None };
-            InspectedBody::wrap(body, observer)
-        })
+        let counter = ByteCounter { entry: self, metrics: None, length, _memory: None };
+        response.map(|body| InspectedBody::wrap(body, counter))
     }
 
-    /// The answer is on its way: the line is written when a blob's last byte is gone, and at once otherwise.
-    pub(super) fn end(mut self, site: &Site, answer: Answer) -> Response {
+    /// The registry has answered. A blob's line is written when its last byte has left, any other line at once.
+    pub(super) fn finish(mut self, app: &AppState, answer: Answer) -> Response {
         let Answer { mut response, outcome, is_blob, error, memory } = answer;
         let mut id = Uuid::encode_buffer();
         let id = headers::value(self.id.hyphenated().encode_lower(&mut id));
@@ -119,23 +117,20 @@ impl Line {
             self.whole = true;
             return response;
         }
-        let length = length(&response);
-        response.map(|body| {
-            let (line, metrics) = (self, Some(Arc::clone(&site.metrics)));
-            let observer = Counted { line, metrics, length, _memory: memory };
-            InspectedBody::wrap(body, observer)
-        })
+        let length = content_length(&response);
+        let metrics = Some(Arc::clone(&app.metrics));
+        let counter = ByteCounter { entry: self, metrics, length, _memory: memory };
+        response.map(|body| InspectedBody::wrap(body, counter))
     }
 }
 
-/// As the header says it, in bytes.
-fn length(response: &Response) -> Option<u64> {
-    let length = response.headers().get(header::CONTENT_LENGTH)?;
-    length.to_str().ok()?.parse().ok()
+/// The `Content-Length`, in bytes.
+fn content_length(response: &Response) -> Option<u64> {
+    response.headers().get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-/// A name that no other request has: random bytes of the process, and a number. To ask the system for random bytes at
-/// every request took 3 % of a redirect's time.
+/// A unique id: random bytes of the process, and a number. To ask the system for random bytes at every request took 3 %
+/// of a redirect's time.
 fn next_id() -> Uuid {
     static PROCESS: LazyLock<u64> = LazyLock::new(|| Uuid::new_v4().as_u64_pair().0);
     static NUMBER: AtomicU64 = AtomicU64::new(0);
@@ -144,10 +139,10 @@ fn next_id() -> Uuid {
     Uuid::new_v8(bytes.to_be_bytes())
 }
 
-impl Drop for Line {
+impl Drop for LogEntry {
     fn drop(&mut self) {
         let cause = self.error.as_ref().and_then(std::error::Error::source).map(causes);
-        if !self.on && cause.is_none() {
+        if !self.enabled && cause.is_none() {
             return;
         }
         let span = self.span();
@@ -161,7 +156,7 @@ impl Drop for Line {
         let client = tracing::field::display(self.client);
         let user = self.user.as_deref();
         let code = self.error.as_ref().map(|error| error.code().as_str());
-        // Texts of the client's that were not parsed are escaped, so that they cannot forge lines.
+        // Escaped, because the client's text was not parsed and must not forge lines.
         let path = self.path.as_deref().map(tracing::field::debug);
         if cause.is_some() {
             tracing::warn!(
@@ -177,29 +172,29 @@ impl Drop for Line {
     }
 }
 
-/// Tells the line of a blob's body how many bytes went out, and whether it came to its end.
-struct Counted {
-    line: Line,
-    /// Where the bytes are a blob's that passes through pounce.
+/// Counts the bytes of a body that leave, and tells whether it came to its end.
+struct ByteCounter {
+    entry: LogEntry,
+    /// Of a blob that passes through pounce.
     metrics: Option<Arc<Metrics>>,
-    /// As announced; a server stops asking for more when it has so many.
+    /// As announced: a server stops polling the body when it has so many bytes.
     length: Option<u64>,
     _memory: Option<Reservation>,
 }
 
-impl Inspector for Counted {
+impl Inspector for ByteCounter {
     fn polled(&mut self, polled: &Polled) {
-        let line = &mut self.line;
+        let entry = &mut self.entry;
         match polled {
             Poll::Ready(Some(Ok(frame))) => {
                 let bytes = frame.data_ref().map_or(0, Bytes::len) as u64;
-                line.bytes += bytes;
-                line.whole = self.length == Some(line.bytes);
+                entry.bytes += bytes;
+                entry.whole = self.length == Some(entry.bytes);
                 if let Some(metrics) = &self.metrics {
                     metrics.blob_bytes(bytes);
                 }
             }
-            Poll::Ready(None) => line.whole = true,
+            Poll::Ready(None) => entry.whole = true,
             Poll::Ready(Some(Err(_))) | Poll::Pending => {}
         }
     }

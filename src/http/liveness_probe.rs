@@ -1,4 +1,4 @@
-//! Asks a pounce on the same machine whether it is alive, for health checks in images that have no HTTP client.
+//! A liveness probe of a pounce on the same machine, for health checks in images that have no HTTP client.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,23 +13,24 @@ use tokio_rustls::rustls::{ClientConfig, DigitallySignedStruct, Error, Signature
 
 use crate::config::Http;
 
-/// How long all of it may take.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long the whole probe may take.
+const TIMEOUT: Duration = Duration::from_secs(5);
 const REQUEST: &[u8] = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
 const ALIVE: &[u8] = b"HTTP/1.1 200 ";
 
-/// Asks `/healthz` at `http.addr`, within five seconds. Where clients need a certificate (`http.tls.clientcas`), a
-/// listener that takes connections counts as alive.
+/// Requests `/healthz` at `http.addr`, within five seconds. Where clients need a certificate (`http.tls.clientcas`), a
+/// listener that accepts connections counts as alive.
 ///
 /// # Errors
-/// It is not alive; why, in a few words.
-pub async fn ask(http: &Http) -> Result<(), String> {
-    let asked = tokio::time::timeout(PATIENCE, answer(http)).await;
-    let answer = asked.map_err(|_| "there was no answer within 5 seconds".to_owned())?;
-    answer.map_err(|error| error.to_string())
+/// It is not alive; the reason, in a few words.
+pub(crate) async fn probe_liveness(http: &Http) -> Result<(), String> {
+    match tokio::time::timeout(TIMEOUT, probe(http)).await {
+        Ok(probed) => probed.map_err(|error| error.to_string()),
+        Err(_) => Err("there was no answer within 5 seconds".to_owned()),
+    }
 }
 
-async fn answer(http: &Http) -> std::io::Result<()> {
+async fn probe(http: &Http) -> std::io::Result<()> {
     let stream = TcpStream::connect(http.addr.to_reach()).await?;
     if http.tls.certificate.is_none() {
         return exchange(stream).await;
@@ -41,7 +42,7 @@ async fn answer(http: &Http) -> std::io::Result<()> {
     let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(std::io::Error::other)?;
-    let config = config.dangerous().with_custom_certificate_verifier(Arc::new(Any)).with_no_client_auth();
+    let config = config.dangerous().with_custom_certificate_verifier(Arc::new(AnyCertificate)).with_no_client_auth();
     let name = ServerName::try_from("localhost").map_err(std::io::Error::other)?;
     let connector = TlsConnector::from(Arc::new(config));
     exchange(connector.connect(name, stream).await?).await
@@ -49,19 +50,16 @@ async fn answer(http: &Http) -> std::io::Result<()> {
 
 async fn exchange(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> std::io::Result<()> {
     stream.write_all(REQUEST).await?;
-    let mut begun = [0; ALIVE.len()];
-    stream.read_exact(&mut begun).await?;
-    if begun == ALIVE {
-        return Ok(());
-    }
-    Err(std::io::Error::other("it answers, and not with 200"))
+    let mut status = [0; ALIVE.len()];
+    stream.read_exact(&mut status).await?;
+    if status == ALIVE { Ok(()) } else { Err(std::io::Error::other("it answers, but not with 200")) }
 }
 
-/// Takes any certificate: it is for the name that clients use, and nothing secret is sent or believed.
+/// Accepts any certificate, because it is for the name that clients use, and the probe sends nothing secret.
 #[derive(Debug)]
-struct Any;
+struct AnyCertificate;
 
-impl ServerCertVerifier for Any {
+impl ServerCertVerifier for AnyCertificate {
     fn verify_server_cert(
         &self,
         _: &CertificateDer<'_>,

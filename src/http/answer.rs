@@ -1,0 +1,23 @@
+//! A response with what the access log and the metrics need to know of it.
+
+use axum::response::Response;
+
+use super::budget::Reservation;
+use crate::oci::{Error, Outcome};
+
+/// A resource's response.
+pub(super) struct Answer {
+    pub(super) response: Response,
+    pub(super) outcome: Option<Outcome>,
+    /// The body is a blob that passes through pounce.
+    pub(super) is_blob: bool,
+    pub(super) error: Option<Error>,
+    /// The memory of a blob's body, until its last byte has left.
+    pub(super) memory: Option<Reservation>,
+}
+
+impl From<Response> for Answer {
+    fn from(response: Response) -> Self {
+        Self { response, outcome: None, is_blob: false, error: None, memory: None }
+    }
+}

@@ -1,0 +1,83 @@
+//! Authentication: the `Authorization` header (RFC 9110, section 11).
+
+use axum::http::header::{self, HeaderMap};
+use axum::http::request::Parts;
+use base64::Engine;
+use base64::engine::DecodePaddingMode;
+use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
+use tracing::{Instrument, Span};
+
+use super::access_log::LogEntry;
+use super::client_address::ClientAddress;
+use super::state::AppState;
+use crate::auth::{Credentials, Identity, Refusal};
+
+/// Some clients leave the padding out.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &base64::alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+/// The client's identity, if its credentials are cached.
+pub(super) fn from_memory(app: &AppState, request: &Parts, address: &ClientAddress) -> Option<Identity> {
+    if app.access.is_open() {
+        return Some(Identity::ANONYMOUS);
+    }
+    let mut decoded = Vec::new();
+    let credentials = credentials(&request.headers, &mut decoded).ok()?;
+    app.access.known(&credentials, address.ip)
+}
+
+/// The client's identity.
+pub(super) async fn authenticate(
+    app: &AppState,
+    request: &Parts,
+    address: &ClientAddress,
+    entry: &mut LogEntry,
+) -> Result<Identity, Refusal> {
+    if app.access.is_open() {
+        return Ok(Identity::ANONYMOUS);
+    }
+    let mut decoded = Vec::new();
+    let credentials = credentials(&request.headers, &mut decoded)?;
+    // Only the verification of tokens logs.
+    let span = match credentials {
+        Credentials::Token(_) => entry.span(),
+        Credentials::None | Credentials::Password { .. } => Span::none(),
+    };
+    app.access.identify(credentials, address.ip).instrument(span).await
+}
+
+/// The credentials in a request's headers. `decoded` keeps the name and the password.
+fn credentials<'a>(headers: &'a HeaderMap, decoded: &'a mut Vec<u8>) -> Result<Credentials<'a>, Refusal> {
+    Ok(match authorization(headers)? {
+        None => Credentials::None,
+        Some((scheme, value)) if scheme.eq_ignore_ascii_case("basic") => {
+            *decoded = BASE64.decode(value).map_err(|_| Refusal::Wrong)?;
+            let colon = decoded.iter().position(|byte| *byte == b':');
+            let (user, password) = decoded.split_at(colon.ok_or(Refusal::Wrong)?);
+            let user = str::from_utf8(user).map_err(|_| Refusal::Wrong)?;
+            match (user, &password[1..]) {
+                // podman and skopeo send this without a login.
+                ("", b"") => Credentials::None,
+                (user, password) => Credentials::Password { user, password },
+            }
+        }
+        Some((scheme, value)) if scheme.eq_ignore_ascii_case("bearer") => Credentials::Token(value),
+        Some(_) => return Err(Refusal::Wrong),
+    })
+}
+
+/// Scheme and value of the one `Authorization` line that there may be.
+fn authorization(headers: &HeaderMap) -> Result<Option<(&str, &str)>, Refusal> {
+    let mut lines = headers.get_all(header::AUTHORIZATION).iter();
+    match (lines.next(), lines.next()) {
+        (None, _) => Ok(None),
+        (Some(line), None) => {
+            let line = line.to_str().map_err(|_| Refusal::Wrong)?;
+            let (scheme, value) = line.split_once(' ').ok_or(Refusal::Wrong)?;
+            Ok(Some((scheme, value.trim())))
+        }
+        (Some(_), Some(_)) => Err(Refusal::Wrong),
+    }
+}

@@ -1,0 +1,165 @@
+//! Authorization: whether a client may have what it asks for. A client that may not learns nothing of what there is.
+
+use axum::http::request::Parts;
+
+use super::access_log::LogEntry;
+use super::authenticate::authenticate;
+use super::challenge::{ChallengeReason, challenge};
+use super::client::Client;
+use super::client_address::ClientAddress;
+use super::containerd_ns;
+use super::endpoint::Endpoint;
+use super::rejection::Rejection;
+use super::state::AppState;
+use crate::auth::{Identity, Refusal, Scope, Verdict};
+use crate::oci::{Action, Error, ErrorCode, RepositoryName};
+
+/// Parses a request, authenticates its client, and authorizes it.
+pub(super) async fn authorize(
+    app: &AppState,
+    request: &Parts,
+    address: &ClientAddress,
+    (path, query): (&str, Option<&str>),
+    entry: &mut LogEntry,
+) -> Result<(Endpoint, Identity), Rejection> {
+    let challenge = |endpoint: &Endpoint, reason| Err(challenge(app, request, address, endpoint, reason));
+    let mut endpoint = Endpoint::parse(&request.method, path, query)?;
+    let resolved = containerd_ns::resolve_names(app, &mut endpoint, query);
+    let identity = match authenticate(app, request, address, entry).await {
+        Ok(identity) => identity,
+        Err(Refusal::Wrong) => return challenge(&endpoint, ChallengeReason::InvalidCredentials),
+        Err(Refusal::TooMany(after)) => {
+            let message = "too many passwords were tried: wait, then log in again";
+            let error = Error::new(ErrorCode::TooManyRequests, message);
+            return Err(error.retry_after(Some(after)).into());
+        }
+    };
+    entry.set_user(identity.user());
+    if let Err(error) = resolved {
+        if identity.user().is_none() && !app.access.admits_anonymous() {
+            return challenge(&endpoint, ChallengeReason::NoCredentials);
+        }
+        app.unknown_hosts.report(&app.registry, &app.metrics, query, &error);
+        return Err(error.into());
+    }
+    entry.set_endpoint(&endpoint);
+    // A stolen token could otherwise be renewed for ever.
+    if matches!(endpoint, Endpoint::Token) && identity.has_token() {
+        return challenge(&endpoint, ChallengeReason::NoPassword);
+    }
+    if let Some(scope) = endpoint.scope() {
+        let verdict = verdict(app, &identity, scope).await?;
+        require(app, request, address, (&endpoint, &identity), verdict)?;
+    }
+    Ok((without_forbidden_mount(app, &identity, endpoint).await?, identity))
+}
+
+/// Authorizes again after the answer is made, if only content of an upstream is allowed: a push that came in between
+/// has marked the repository in memory, if the answer contains any of it.
+///
+/// # Errors
+/// Those of [`authorize`].
+pub(super) fn confirm(app: &AppState, request: &Parts, client: &Client, endpoint: &Endpoint) -> Result<(), Rejection> {
+    let identity = &client.identity;
+    let Some(scope @ Scope::Repository(name, _)) = endpoint.scope() else {
+        return Ok(());
+    };
+    let depends = app.access.judge(identity, scope, None) == Verdict::Depends;
+    if !depends || app.registry.holdings.from_memory(name) != Some(true) {
+        return Ok(());
+    }
+    let verdict = app.access.judge(identity, scope, Some(true));
+    require(app, request, &client.address, (endpoint, identity), verdict)
+}
+
+fn require(
+    app: &AppState,
+    request: &Parts,
+    address: &ClientAddress,
+    (endpoint, identity): (&Endpoint, &Identity),
+    verdict: Verdict,
+) -> Result<(), Rejection> {
+    let reason = match verdict {
+        Verdict::Allowed => return Ok(()),
+        // `Depends` was resolved by the caller.
+        Verdict::Denied | Verdict::Depends => return Err(denied(app, endpoint.scope()).into()),
+        Verdict::Unauthorized if identity.has_token() => ChallengeReason::InsufficientScope,
+        Verdict::Unauthorized => ChallengeReason::NoCredentials,
+    };
+    Err(challenge(app, request, address, endpoint, reason))
+}
+
+/// The verdict without I/O: [`Verdict::Depends`] where memory does not tell.
+pub(super) fn verdict_from_memory(app: &AppState, identity: &Identity, scope: Scope<'_>) -> Verdict {
+    match (app.access.judge(identity, scope, None), scope) {
+        (Verdict::Depends, Scope::Repository(name, _)) => {
+            let holds_pushed = app.registry.holdings.from_memory(name);
+            app.access.judge(identity, scope, holds_pushed)
+        }
+        (verdict, _) => verdict,
+    }
+}
+
+/// The verdict. The bucket is read where it depends on the repository's content.
+async fn verdict(app: &AppState, identity: &Identity, scope: Scope<'_>) -> Result<Verdict, Error> {
+    match (app.access.judge(identity, scope, None), scope) {
+        (Verdict::Depends, Scope::Repository(name, _)) => {
+            let holds_pushed = app.registry.holdings.holds_pushed(name).await?;
+            Ok(app.access.judge(identity, scope, Some(holds_pushed)))
+        }
+        (verdict, _) => Ok(verdict),
+    }
+}
+
+/// A mount from a repository that the client may not pull from becomes an upload, as if the blob were not there
+/// (end-11).
+async fn without_forbidden_mount(app: &AppState, identity: &Identity, endpoint: Endpoint) -> Result<Endpoint, Error> {
+    Ok(match endpoint {
+        Endpoint::Mount { name, digest, from } if !may_mount(app, identity, from.as_ref()).await? => {
+            Endpoint::BeginUpload { name, algorithm: digest.algorithm() }
+        }
+        endpoint => endpoint,
+    })
+}
+
+async fn may_mount(app: &AppState, identity: &Identity, from: Option<&RepositoryName>) -> Result<bool, Error> {
+    match from {
+        Some(from) => {
+            let pull = Scope::Repository(from, Action::Pull);
+            Ok(verdict(app, identity, pull).await? == Verdict::Allowed)
+        }
+        None => Ok(app.access.may_mount_from_anywhere(identity)),
+    }
+}
+
+fn denied(app: &AppState, scope: Option<Scope<'_>>) -> Error {
+    if app.access.is_open() {
+        return denied_without_login(match scope {
+            Some(Scope::Repository(_, action)) => action,
+            Some(Scope::Mount { .. }) => Action::Push,
+            Some(Scope::Login | Scope::Catalog) | None => Action::Pull,
+        });
+    }
+    let denied = match scope {
+        Some(Scope::Repository(name, action)) => format!("{} {name}", action.as_str()),
+        Some(Scope::Mount { name, .. }) => format!("push {name}"),
+        Some(Scope::Login | Scope::Catalog) | None => "see this".to_owned(),
+    };
+    let message = format!("you may not {denied}: the registry's operator can allow it in auth.rules");
+    Error::new(ErrorCode::Denied, message)
+}
+
+/// Where no login is possible, the sentence tells people what the operator can do, because clients show it.
+fn denied_without_login(action: Action) -> Error {
+    let message = format!(
+        "this registry takes no anonymous {}: its operator can run `pounce htpasswd USER` and put the line that it prints \
+         into auth.htpasswd.users (REGISTRY_AUTH_HTPASSWD_USERS), or list {} in auth.anonymous for all clients",
+        match action {
+            Action::Pull => "pulls",
+            Action::Push => "pushes",
+            Action::Delete => "deletes",
+        },
+        action.as_str()
+    );
+    Error::new(ErrorCode::Denied, message)
+}

@@ -1,0 +1,92 @@
+//! The challenge: `WWW-Authenticate` tells a client how to authenticate (RFC 9110, section 11.6.1; RFC 6750, section 3).
+
+use std::borrow::Cow;
+
+use axum::http::request::Parts;
+
+use super::client_address::ClientAddress;
+use super::endpoint::Endpoint;
+use super::rejection::Rejection;
+use super::state::AppState;
+use super::{headers, public_url};
+use crate::auth::{Challenge, Realm};
+use crate::oci::{Error, ErrorCode};
+
+/// Why a client is challenged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ChallengeReason {
+    /// It sent no credentials.
+    NoCredentials,
+    /// Its credentials are wrong, or not valid any more.
+    InvalidCredentials,
+    /// Its token is not good for this request.
+    InsufficientScope,
+    /// It sent a token to get a token.
+    NoPassword,
+}
+
+impl ChallengeReason {
+    const fn message(self) -> &'static str {
+        match self {
+            Self::NoCredentials => "log in first",
+            Self::InvalidCredentials => "these credentials are wrong, or not valid any more: log in again",
+            Self::InsufficientScope => "the token is not good for this: get one for the scope in WWW-Authenticate",
+            Self::NoPassword => "a token is given for a password, or to anonymous clients, and not for another token",
+        }
+    }
+
+    /// The `error` of RFC 6750, section 3.1.
+    const fn error(self) -> Option<&'static str> {
+        match self {
+            Self::InvalidCredentials => Some("invalid_token"),
+            Self::InsufficientScope => Some("insufficient_scope"),
+            Self::NoCredentials | Self::NoPassword => None,
+        }
+    }
+}
+
+/// Rejects a request with a challenge.
+pub(super) fn challenge(
+    app: &AppState,
+    request: &Parts,
+    address: &ClientAddress,
+    endpoint: &Endpoint,
+    reason: ChallengeReason,
+) -> Rejection {
+    let error = Error::new(ErrorCode::Unauthorized, reason.message());
+    let text = match app.access.challenge() {
+        None => return Rejection::Error(error),
+        Some(Challenge::Basic { realm }) => format!("Basic realm=\"{realm}\""),
+        // pounce's own token server takes passwords.
+        Some(Challenge::Bearer { service, .. }) if matches!(endpoint, Endpoint::Token) => {
+            format!("Basic realm=\"{service}\"")
+        }
+        Some(Challenge::Bearer { realm, service }) => {
+            let realm = token_url(app, request, address, realm);
+            let mut text = format!("Bearer realm=\"{realm}\",service=\"{service}\"");
+            let scope = endpoint.scope().map(|scope| scope.to_string());
+            if let Some(scope) = scope.filter(|scope| !scope.is_empty()) {
+                text = format!("{text},scope=\"{scope}\"");
+            }
+            if let Some(error) = reason.error() {
+                text = format!("{text},error=\"{error}\"");
+            }
+            text
+        }
+    };
+    Rejection::Unauthorized(Box::new((error, headers::value(&text))))
+}
+
+/// The URL at which clients get tokens.
+fn token_url<'a>(app: &AppState, request: &Parts, address: &ClientAddress, realm: Realm<'a>) -> Cow<'a, str> {
+    let with_path = |path: &str| {
+        let mut url = public_url::token_base(app, request, address);
+        url.set_path(path);
+        url.to_string().into()
+    };
+    match realm {
+        Realm::At(url) => url.into(),
+        Realm::Beside(path) => with_path(path),
+        Realm::Own => with_path(&public_url::public_path(app, &format!("{}/v2/token", app.prefix))),
+    }
+}

@@ -1,0 +1,77 @@
+//! The address of a request's client, behind trusted proxies or not.
+//!
+//! Only proxies in `http.trustedproxies` are believed (`http.forwardedfor`), because any client can send the same
+//! headers.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Once;
+
+use axum::http::HeaderMap;
+use axum::http::header::HeaderName;
+use axum::http::request::Parts;
+use ipnet::IpNet;
+
+use super::server::Peer;
+use super::state::AppState;
+
+/// Most proxies send it.
+pub(super) const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+
+/// Where a request comes from.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ClientAddress {
+    /// The client's.
+    pub(super) ip: IpAddr,
+    /// A trusted proxy forwards the request.
+    pub(super) by_proxy: bool,
+    /// The connection, of the client or of the proxy, is encrypted.
+    pub(super) tls: bool,
+}
+
+impl ClientAddress {
+    pub(super) fn of(app: &AppState, request: &Parts, peer: Peer) -> Self {
+        let peer_ip = peer.addr.ip().to_canonical();
+        let by_proxy = is_in(&app.http.trustedproxies, peer_ip);
+        if !by_proxy && request.headers.contains_key(FORWARDED_PROTO) {
+            warn_of_untrusted_proxy(peer_ip);
+        }
+        let ip = if by_proxy { forwarded_for(app, peer_ip, &request.headers) } else { peer_ip };
+        Self { ip, by_proxy, tls: peer.tls }
+    }
+}
+
+fn warn_of_untrusted_proxy(proxy: IpAddr) {
+    static WARNED: Once = Once::new();
+    WARNED.call_once(|| {
+        tracing::warn!(
+            %proxy,
+            "a proxy sends X-Forwarded-Proto, and is not in http.trustedproxies: it is not believed, and all its \
+             clients count as one"
+        );
+    });
+}
+
+pub(super) fn is_in(networks: &[IpNet], address: IpAddr) -> bool {
+    networks.iter().any(|network| network.contains(&address))
+}
+
+/// The client of a trusted proxy's request (`http.forwardedfor`): the last address that is not a trusted proxy's. The
+/// client may have made up what stands before it.
+fn forwarded_for(app: &AppState, proxy: IpAddr, headers: &HeaderMap) -> IpAddr {
+    let lines = headers.get_all(&app.http.forwardedfor).iter().rev().filter_map(|line| line.to_str().ok());
+    let mut client = proxy;
+    for entry in lines.flat_map(|line| line.rsplit(',')) {
+        let entry = entry.trim();
+        let address = entry.parse::<IpAddr>().ok();
+        // Some proxies add the port.
+        let address = address.or_else(|| Some(entry.parse::<SocketAddr>().ok()?.ip()));
+        let Some(address) = address else {
+            break;
+        };
+        client = address.to_canonical();
+        if !is_in(&app.http.trustedproxies, client) {
+            break;
+        }
+    }
+    client
+}

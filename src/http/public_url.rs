@@ -1,0 +1,111 @@
+//! The URL under which a client reaches this registry.
+//!
+//! It is `http.host` where that is set. Otherwise it follows from the request: from its `Host`, or from what a trusted
+//! proxy sends (`http.forwardedproto`, `http.forwardedhost`).
+
+use std::borrow::Cow;
+
+use axum::http::header::{self, HeaderName};
+use axum::http::request::Parts;
+use axum::http::uri::Authority;
+use axum::http::{HeaderMap, Version};
+use url::Url;
+
+use super::client_address::{ClientAddress, FORWARDED_PROTO};
+use super::headers;
+use super::state::AppState;
+
+/// The URL that this client seems to use, up to the first slash of its path.
+pub(super) fn base(app: &AppState, request: &Parts, address: &ClientAddress) -> Option<Url> {
+    if app.http.host.is_some() {
+        return Some(app.base.clone());
+    }
+    let forwarded = last(&request.headers, &app.http.forwardedproto).filter(|_| address.by_proxy);
+    let tls = forwarded.map_or(address.tls, is_https);
+    let host = request.headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    // HTTP/2 has it in the URL.
+    let host = host.or_else(|| request.uri.authority().map(Authority::as_str));
+    let host = forwarded_host(app, address, &request.headers).or(host).filter(|host| is_host(host))?;
+    let scheme = if tls { "https" } else { "http" };
+    Url::parse(&format!("{scheme}://{host}/")).ok()
+}
+
+/// The same, if it is certain: from `http.host`, or a trusted proxy.
+fn certain_base(app: &AppState, request: &Parts, address: &ClientAddress) -> Option<Url> {
+    let is_forwarded = address.by_proxy && request.headers.contains_key(&app.http.forwardedproto);
+    if app.http.host.is_some() || is_forwarded { base(app, request, address) } else { None }
+}
+
+/// The URL under which clients get tokens, for which they send passwords. It is `https` if any proxy, trusted or not,
+/// says that the client uses it.
+pub(super) fn token_base(app: &AppState, request: &Parts, address: &ClientAddress) -> Url {
+    let mut url = base(app, request, address).unwrap_or(app.base.clone());
+    if app.http.host.is_none() && last(&request.headers, &FORWARDED_PROTO).is_some_and(is_https) {
+        // `http` may become `https`.
+        let _ = url.set_scheme("https");
+    }
+    url
+}
+
+/// The host that the client called, where a trusted proxy replaced it.
+pub(super) fn forwarded_host<'a>(app: &AppState, address: &ClientAddress, headers: &'a HeaderMap) -> Option<&'a str> {
+    last(headers, &app.http.forwardedhost).filter(|host| address.by_proxy && is_host(host))
+}
+
+/// Makes a `Location` inside the registry absolute, where that is certain to be right, or configured
+/// (`http.relativeurls`). Otherwise it stays relative, because the client knows its own URL better.
+pub(super) fn make_location_absolute(
+    app: &AppState,
+    request: &Parts,
+    address: &ClientAddress,
+    headers: &mut HeaderMap,
+) {
+    let location = headers.get(header::LOCATION);
+    // Most are URLs of the bucket, and long.
+    let path = location.filter(|value| value.as_bytes().starts_with(b"/"));
+    let Some(path) = path.and_then(|path| path.to_str().ok()) else {
+        return;
+    };
+    let base = match app.http.relativeurls {
+        Some(true) => None,
+        Some(false) => base(app, request, address),
+        None => certain_base(app, request, address),
+    };
+    if let Some(url) = base.and_then(|base| base.join(&public_path(app, path)).ok()) {
+        let url = headers::value(url.as_str());
+        headers.insert(header::LOCATION, url);
+    }
+}
+
+/// The path under which clients reach one of pounce's own: that of `http.host` takes the place of `http.prefix`.
+pub(super) fn public_path<'a>(app: &AppState, path: &'a str) -> Cow<'a, str> {
+    if app.base_path.is_empty() {
+        return Cow::Borrowed(path);
+    }
+    let inside = path.strip_prefix(app.prefix.as_str());
+    let inside = inside.filter(|rest| rest.starts_with('/')).unwrap_or(path);
+    Cow::Owned(format!("{}{inside}", app.base_path))
+}
+
+/// Whether a request has exactly one `Host`, as HTTP/1.1 requires.
+pub(super) fn has_valid_host(request: &Parts) -> bool {
+    request.version != Version::HTTP_11 || request.headers.get_all(header::HOST).iter().count() == 1
+}
+
+/// Whether a text can be a DNS name or an address, with a port or not. It becomes part of URLs and of headers. A longer
+/// text would only fill the cache of URLs.
+fn is_host(text: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b".-_:[]".contains(&byte);
+    (1..=260).contains(&text.len()) && text.bytes().all(allowed)
+}
+
+fn is_https(scheme: &str) -> bool {
+    scheme.eq_ignore_ascii_case("https")
+}
+
+/// The last of several values: the one that the nearest proxy wrote.
+fn last<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+    let line = headers.get_all(name).iter().next_back()?.to_str().ok()?;
+    let value = line.rsplit(',').next().unwrap_or(line).trim();
+    (!value.is_empty()).then_some(value)
+}

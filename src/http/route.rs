@@ -1,0 +1,96 @@
+//! The top of a request's way: the registry, the embedded S3 server, or a probe.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::Request;
+use axum::http::request::Parts;
+use axum::http::{Method, StatusCode};
+use axum::response::{IntoResponse, Response};
+use futures_util::future::{Either, ready};
+use tokio_util::sync::CancellationToken;
+
+use super::access_log::LogEntry;
+use super::client_address::ClientAddress;
+use super::rejection::not_an_endpoint;
+use super::response::{remove_body, with_configured_headers};
+use super::server::{self, Listener, Peer, Responding};
+use super::state::AppState;
+use super::{embedded_s3, error, fast_path, health, preflight, public_url, v2};
+use crate::store::Embedded;
+
+/// Serves the registry until `stop`; then the requests in flight have `grace` to end.
+pub(crate) async fn serve(listener: Listener, app: Arc<AppState>, stop: CancellationToken, grace: Duration) {
+    let shortage = app.memory.shortage();
+    let respond = Box::new(move |request, peer| respond(&app, request, peer));
+    server::serve(listener, respond, shortage, stop, grace).await;
+}
+
+/// Answers from memory without a future: to make and to move one was a twentieth of a redirect's time.
+fn respond(app: &Arc<AppState>, request: Request, peer: Peer) -> Responding {
+    let (parts, body) = request.into_parts();
+    match fast_path::respond(app, &parts, &body, peer) {
+        Some(response) => Either::Left(ready(with_configured_headers(app, response))),
+        None => Either::Right(Box::pin(respond_slowly(Arc::clone(app), parts, body, peer))),
+    }
+}
+
+async fn respond_slowly(app: Arc<AppState>, parts: Parts, body: Body, peer: Peer) -> Response {
+    let is_head = parts.method == Method::HEAD;
+    let mut response = match Route::of(&app, parts.uri.path()) {
+        // RFC 9112, section 3.2: a proxy in front may have chosen another of several lines.
+        _ if !public_url::has_valid_host(&parts) => StatusCode::BAD_REQUEST.into_response(),
+        Route::Registry => {
+            let response = v2::respond(&app, parts, body, peer).await;
+            return with_configured_headers(&app, response);
+        }
+        // pounce answers, because the rules for other origins stand in `http.headers`.
+        Route::EmbeddedS3(_) if parts.method == Method::OPTIONS => preflight::embedded_s3(),
+        Route::EmbeddedS3(embedded) => {
+            let address = ClientAddress::of(&app, &parts, peer);
+            let mut entry = LogEntry::begin(&app, &parts, address.ip);
+            entry.set_path(parts.uri.path());
+            let method = parts.method.clone();
+            let response = embedded_s3::respond(&app, embedded, parts, body, &address).await;
+            entry.finish_embedded_s3(&method, response)
+        }
+        Route::Root => preflight::root(&parts.method),
+        Route::Alive => health::alive(),
+        Route::Ready => health::ready(&app.registry).await,
+        Route::Unknown => error::respond(&not_an_endpoint()),
+    };
+    if is_head {
+        remove_body(&mut response);
+    }
+    with_configured_headers(&app, response)
+}
+
+enum Route<'a> {
+    Registry,
+    EmbeddedS3(&'a Embedded),
+    /// `/`, `http.prefix` itself, and the `*` of `OPTIONS *`.
+    Root,
+    Alive,
+    Ready,
+    Unknown,
+}
+
+impl<'a> Route<'a> {
+    fn of(app: &'a AppState, path: &str) -> Self {
+        match path.strip_prefix(&app.prefix) {
+            Some(rest) if rest == "/v2" || rest.starts_with("/v2/") => return Self::Registry,
+            Some("" | "/") => return Self::Root,
+            _ if matches!(path, "/" | "*") => return Self::Root,
+            _ => {}
+        }
+        // Some clients leave the slash behind the bucket's name out.
+        let in_bucket = path.split('/').nth(1) == Some(Embedded::BUCKET);
+        match app.registry.embedded() {
+            Some(embedded) if in_bucket => Self::EmbeddedS3(embedded),
+            _ if path == "/healthz" => Self::Alive,
+            _ if path == "/readyz" => Self::Ready,
+            _ => Self::Unknown,
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! A request under `/v2/`, from authorization to the response.
+
+use axum::body::Body;
+use axum::http::request::Parts;
+use axum::http::{Method, header};
+use axum::response::Response;
+use tracing::Instrument;
+
+use super::access_log::LogEntry;
+use super::answer::Answer;
+use super::client::Client;
+use super::client_address::ClientAddress;
+use super::endpoint::Endpoint;
+use super::rejection::Rejection;
+use super::server::{LingeringBody, Peer};
+use super::state::AppState;
+use super::{admission, authorize, preflight, response};
+
+/// The most bytes of a push that are discarded behind its response.
+const MAX_DISCARDED_PUSH: usize = 64 << 20;
+/// The same for a request whose body has no use.
+const MAX_DISCARDED: usize = 1 << 20;
+
+pub(super) async fn respond(app: &AppState, parts: Parts, body: Body, peer: Peer) -> Response {
+    let (path, query) = (app.path(&parts), parts.uri.query());
+    let address = ClientAddress::of(app, &parts, peer);
+    let mut entry = LogEntry::begin(app, &parts, address.ip);
+    let authorized = authorize::authorize(app, &parts, &address, (path, query), &mut entry).await;
+    if authorized.is_err() {
+        entry.set_path(path);
+    }
+    let is_push = matches!(&authorized, Ok((endpoint, _)) if endpoint.takes_body());
+    let body = request_body(&parts, body, is_push);
+    let answered = match authorized {
+        Ok((endpoint, identity)) => {
+            let client = Client { address, identity };
+            let answering = answer(app, &parts, body, &client, &endpoint);
+            answering.instrument(entry.span()).await
+        }
+        Err(rejection) => Err(rejection),
+    };
+    let answer = match answered {
+        Ok(answer) => answer,
+        Err(rejection) if parts.method == Method::OPTIONS => preflight::endpoint(&rejection).into(),
+        Err(rejection) => rejection.into_answer(),
+    };
+    response::finish(app, &parts, &address, entry, answer)
+}
+
+async fn answer(
+    app: &AppState,
+    parts: &Parts,
+    body: Body,
+    client: &Client,
+    endpoint: &Endpoint,
+) -> Result<Answer, Rejection> {
+    let answered = admission::dispatch(app, parts, body, client, endpoint).await;
+    authorize::confirm(app, parts, client, endpoint)?;
+    Ok(answered?)
+}
+
+/// The body of a push. Any other body is discarded at once, because until the response it would occupy a window of
+/// memory.
+fn request_body(parts: &Parts, body: Body, is_push: bool) -> Body {
+    if is_push {
+        return LingeringBody::wrap(body, MAX_DISCARDED_PUSH);
+    }
+    // A client that waits for `100 Continue` gets the final response instead (RFC 9110, section 10.1.1).
+    if !parts.headers.contains_key(header::EXPECT) {
+        drop(LingeringBody::wrap(body, MAX_DISCARDED));
+    }
+    Body::empty()
+}
