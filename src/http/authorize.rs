@@ -31,7 +31,7 @@ pub(super) async fn authorize(
         Err(Refusal::TooMany(after)) => {
             let message = "too many passwords were tried: wait, then log in again";
             let error = Error::new(ErrorCode::TooManyRequests, message);
-            return Err(error.retry_after(Some(after)).into());
+            return Err(error.with_retry_after(Some(after)).into());
         }
     };
     entry.set_user(identity.user());

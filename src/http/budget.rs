@@ -218,7 +218,7 @@ impl AsRef<[u8]> for Held {
 
 pub(super) fn exhausted() -> Error {
     let message = "this registry sends as much at once as its memory allows: try again in a moment";
-    Error::new(ErrorCode::Unavailable, message).retry_after(Some(RETRY_AFTER))
+    Error::new(ErrorCode::Unavailable, message).with_retry_after(Some(RETRY_AFTER))
 }
 
 #[cfg(test)]

@@ -61,7 +61,7 @@ pub(super) fn respond(error: &Error) -> Response {
         let range = headers::value(&format!("bytes */{size}"));
         response.headers_mut().insert(header::CONTENT_RANGE, range);
     }
-    if let Some(after) = error.patience() {
+    if let Some(after) = error.retry_after() {
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(after.as_secs().max(1)));
     }
     response

@@ -24,7 +24,7 @@ pub(super) fn issue(app: &AppState, identity: &Identity) -> Result<Answer, Error
     let token = app.access.pass(identity).ok_or_else(not_an_endpoint)?;
     let token = token.map_err(|error| {
         let message = "no token can be made";
-        Error::new(ErrorCode::Unavailable, message).because(error)
+        Error::new(ErrorCode::Unavailable, message).caused_by(error)
     })?;
     let body = TokenBody {
         token: &token.token,

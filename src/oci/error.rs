@@ -1,4 +1,4 @@
-//! What a client is told when something is wrong.
+//! The errors that clients receive.
 
 use std::borrow::Cow;
 use std::error::Error as StdError;
@@ -8,14 +8,14 @@ use std::time::Duration;
 
 use super::Digest;
 
-/// The spec's error codes (code-1 to code-14), and those that distribution adds.
+/// The spec's error codes (code-1 to code-14), and distribution's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ErrorCode {
     /// code-1: the blob is not in the repository.
     BlobUnknown,
-    /// code-2: the bytes or the range of an upload are not what they should be.
+    /// code-2: the bytes or the range of an upload are wrong.
     BlobUploadInvalid,
-    /// code-3: there is no such upload, or no longer.
+    /// code-3: there is no such upload, or it has ended.
     BlobUploadUnknown,
     /// code-4: not a digest, or not the digest of the content.
     DigestInvalid,
@@ -29,17 +29,17 @@ pub enum ErrorCode {
     NameInvalid,
     /// code-9: there is no such repository.
     NameUnknown,
-    /// code-10: the length is not the announced one.
+    /// code-10: the length differs from the announced one.
     SizeInvalid,
     /// code-10 too: more than is accepted.
     TooLarge,
-    /// code-11: the caller has to say who it is.
+    /// code-11: the client must authenticate.
     Unauthorized,
-    /// code-12: the caller may not do this.
+    /// code-12: the client may not do this.
     Denied,
-    /// code-13: pounce does not do this.
+    /// code-13: pounce does not support this.
     Unsupported,
-    /// code-14: the upstream asks for patience.
+    /// code-14: too many requests, here or at the upstream.
     TooManyRequests,
     /// distribution's: not a tag.
     TagInvalid,
@@ -52,7 +52,7 @@ pub enum ErrorCode {
 }
 
 impl ErrorCode {
-    /// The code as it stands in the `code` field of an error body.
+    /// The `code` field of an error body.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -78,8 +78,7 @@ impl ErrorCode {
     }
 }
 
-/// An error that is ready to be told to a client, with the cause that only the log gets. Cheap to clone, for those who
-/// waited for the same answer.
+/// An error for a client, with a cause for the log only. Cheap to clone, because coalesced requests share one.
 #[derive(Clone, Debug)]
 pub struct Error {
     code: ErrorCode,
@@ -91,46 +90,46 @@ pub struct Error {
 }
 
 impl Error {
-    /// An error with a sentence that the client can act on.
+    /// An error with a message that the client can act on.
     pub fn new(code: ErrorCode, message: impl Into<Cow<'static, str>>) -> Self {
         Self { code, message: message.into(), retry_after: None, size: None, missing: Arc::new([]), cause: None }
     }
 
-    /// Adds what the log shall say about it.
+    /// Adds the cause, which only the log shows.
     #[must_use]
-    pub fn because(mut self, cause: impl StdError + Send + Sync + 'static) -> Self {
+    pub fn caused_by(mut self, cause: impl StdError + Send + Sync + 'static) -> Self {
         self.cause = Some(Arc::new(cause));
         self
     }
 
-    /// Adds when it is worth trying again (`Retry-After`).
+    /// Adds how long the client should wait (`Retry-After`).
     #[must_use]
-    pub fn retry_after(mut self, after: Option<Duration>) -> Self {
+    pub fn with_retry_after(mut self, after: Option<Duration>) -> Self {
         self.retry_after = after;
         self
     }
 
-    /// Adds the size of the blob that a range does not fit into.
+    /// Adds the size of the blob that a range lies outside of.
     #[must_use]
-    pub const fn of_size(mut self, size: Option<u64>) -> Self {
+    pub const fn with_size(mut self, size: Option<u64>) -> Self {
         self.size = size;
         self
     }
 
-    /// Adds what is missing: each becomes an entry of its own in the error's body.
+    /// Adds missing content: each digest becomes an entry in the error's body.
     #[must_use]
-    pub fn naming(mut self, missing: Vec<Digest>) -> Self {
+    pub fn with_missing(mut self, missing: Vec<Digest>) -> Self {
         self.missing = missing.into();
         self
     }
 
-    /// What is missing, if the error is about that.
+    /// The digests of missing content, if the error is about that.
     #[must_use]
     pub fn missing(&self) -> &[Digest] {
         &self.missing
     }
 
-    /// The size of the blob that a range does not fit into, where it is known.
+    /// The size of the blob that a range lies outside of, if known.
     #[must_use]
     pub const fn size(&self) -> Option<u64> {
         self.size
@@ -142,15 +141,15 @@ impl Error {
         self.code
     }
 
-    /// The sentence for the client.
+    /// The message for the client.
     #[must_use]
     pub fn message(&self) -> &str {
         &self.message
     }
 
-    /// When it is worth trying again, if anybody said so.
+    /// How long the client should wait, if known.
     #[must_use]
-    pub const fn patience(&self) -> Option<Duration> {
+    pub const fn retry_after(&self) -> Option<Duration> {
         self.retry_after
     }
 }

@@ -31,5 +31,5 @@ impl BlobPart {
 
 pub(super) fn range_invalid(size: Option<u64>) -> Error {
     let message = "no byte of the blob lies in the requested range";
-    Error::new(ErrorCode::RangeInvalid, message).of_size(size)
+    Error::new(ErrorCode::RangeInvalid, message).with_size(size)
 }

@@ -20,14 +20,14 @@ impl From<StoreError> for Error {
             }
             _ => "the registry's storage is not available, try again later",
         };
-        Self::new(ErrorCode::Unavailable, message).because(error)
+        Self::new(ErrorCode::Unavailable, message).caused_by(error)
     }
 }
 
 /// A task panicked: `UNAVAILABLE`.
 impl From<JoinError> for Error {
     fn from(error: JoinError) -> Self {
-        Self::new(ErrorCode::Unavailable, "the registry failed, try again later").because(error)
+        Self::new(ErrorCode::Unavailable, "the registry failed, try again later").caused_by(error)
     }
 }
 
@@ -39,19 +39,19 @@ impl From<JoinError> for Error {
 pub(super) fn of_upstream(error: UpstreamError, unknown: Error) -> Error {
     match &error {
         UpstreamError::NotFound => unknown,
-        UpstreamError::Denied { anonymous: true, .. } | UpstreamError::Unrecognized(_) => unknown.because(error),
+        UpstreamError::Denied { anonymous: true, .. } | UpstreamError::Unrecognized(_) => unknown.caused_by(error),
         UpstreamError::Denied { .. } => {
             Error::new(ErrorCode::Denied, "the upstream registry does not let this registry read the repository")
-                .because(error)
+                .caused_by(error)
         }
         UpstreamError::TooManyRequests { retry_after } => {
             let after = retry_after.unwrap_or(RETRY_AFTER);
             Error::new(ErrorCode::TooManyRequests, "the upstream registry asks for patience, try again later")
-                .retry_after(Some(after))
-                .because(error)
+                .with_retry_after(Some(after))
+                .caused_by(error)
         }
         UpstreamError::Unavailable(_) => {
-            Error::new(ErrorCode::Unavailable, "the upstream registry is not available, try again later").because(error)
+            Error::new(ErrorCode::Unavailable, "the upstream registry is not available, try again later").caused_by(error)
         }
         // As distribution answers for such a manifest.
         UpstreamError::Unsupported(_) => Error::new(
@@ -59,9 +59,9 @@ pub(super) fn of_upstream(error: UpstreamError, unknown: Error) -> Error {
             "this is a manifest of schema 1, which this registry does not support by digest: pull it by tag, or \
              have the image pushed anew",
         )
-        .because(error),
+        .caused_by(error),
         UpstreamError::Invalid(_) => {
-            Error::new(ErrorCode::Unavailable, "the upstream registry's answer is not valid").because(error)
+            Error::new(ErrorCode::Unavailable, "the upstream registry's answer is not valid").caused_by(error)
         }
     }
 }

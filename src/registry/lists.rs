@@ -129,7 +129,7 @@ impl Drop for ListReservation {
 
 fn exhausted() -> Error {
     let message = "this registry makes as many long lists at once as its memory allows: try again in a moment";
-    Error::new(ErrorCode::Unavailable, message).retry_after(Some(RETRY_AFTER))
+    Error::new(ErrorCode::Unavailable, message).with_retry_after(Some(RETRY_AFTER))
 }
 
 /// An upstream's list, if it comes in time.

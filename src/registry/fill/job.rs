@@ -74,7 +74,7 @@ impl Job {
             Err(cause) => {
                 tracing::warn!(%repository, %digest, cause, seconds, "a fill failed");
                 let message = format!("{digest} could not be stored, the log tells why");
-                Err(Error::new(ErrorCode::Unavailable, message).because(io::Error::other(cause)))
+                Err(Error::new(ErrorCode::Unavailable, message).caused_by(io::Error::other(cause)))
             }
         };
         drop(listed);

@@ -127,7 +127,7 @@ impl Refusal {
             Self::Upstream(error) => of_upstream(error, blob_unknown(&blob.name, &blob.digest)),
             Self::NoRoom(why) => {
                 let message = "there is no room to copy the blob, try again later";
-                Error::new(ErrorCode::Unavailable, message).because(io::Error::other(String::from(&*why)))
+                Error::new(ErrorCode::Unavailable, message).caused_by(io::Error::other(String::from(&*why)))
             }
         }
     }

@@ -95,7 +95,7 @@ impl Fills {
         let mut copied = tee.begin(ResumingReader::resume(blob, begun), size);
         let mut bytes = 0;
         while let Some(piece) = copied.bytes.next().await {
-            bytes += piece.map_err(|error| failed().because(error))?.len() as u64;
+            bytes += piece.map_err(|error| failed().caused_by(error))?.len() as u64;
             progress(bytes);
         }
         let stored = copied.stored.await.unwrap_or_else(|_| Err(failed()));

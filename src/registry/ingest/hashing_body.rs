@@ -62,7 +62,7 @@ impl HashingBody {
         };
         let piece = next.transpose().map_err(|error| {
             let message = "the body broke off";
-            Error::new(ErrorCode::BlobUploadInvalid, message).because(error)
+            Error::new(ErrorCode::BlobUploadInvalid, message).caused_by(error)
         })?;
         let wrong_size = || {
             let message = "the body has not as many bytes as were announced";

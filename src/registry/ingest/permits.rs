@@ -95,7 +95,7 @@ impl BodyPermits {
         let share = tokio::time::timeout(PERMIT_TIMEOUT, self.bodies.take(pusher, 1)).await;
         let share = share.map_err(|_| {
             let message = "too many blobs are being pushed, try again later";
-            Error::new(ErrorCode::TooManyRequests, message).retry_after(Some(SLOW_WINDOW))
+            Error::new(ErrorCode::TooManyRequests, message).with_retry_after(Some(SLOW_WINDOW))
         })?;
         Ok(self.permit(share))
     }
@@ -152,5 +152,5 @@ impl BodyPermit {
 /// The error for a client whose body lost its permit.
 pub(super) fn revoked() -> Error {
     let message = "the body came too slowly while other pushes waited, push it again";
-    Error::new(ErrorCode::TooManyRequests, message).retry_after(Some(SLOW_WINDOW))
+    Error::new(ErrorCode::TooManyRequests, message).with_retry_after(Some(SLOW_WINDOW))
 }

@@ -84,7 +84,7 @@ impl Manifests {
             return Ok(());
         }
         let message = format!("{name} does not have everything that the manifest names");
-        Err(Error::new(ErrorCode::ManifestBlobUnknown, message).naming(missing))
+        Err(Error::new(ErrorCode::ManifestBlobUnknown, message).with_missing(missing))
     }
 
     /// The digest of a descriptor whose content the repository does not have.
