@@ -4,7 +4,7 @@
 //! repository that holds pushed content, and allows no push. Without actions it forbids, whatever a repository holds:
 //! what it forbids cannot be had by pushing something beside it.
 
-use crate::config::{ANONYMOUS, HostNames, Place, RepositoryPattern, Rule};
+use crate::config::{ANONYMOUS, HostNames, PatternScope, RepositoryPattern, Rule};
 use crate::oci::{Action, RepositoryName};
 
 /// The rules, in their order.
@@ -36,13 +36,13 @@ impl Rules {
     pub(super) fn new(rules: &[Rule], hosts: &HostNames) -> Self {
         let settle = |rule: &Rule| {
             let one = |pattern: &RepositoryPattern| {
-                let kind = match hosts.place(pattern) {
-                    Place::Anywhere => Kind::Anywhere,
-                    Place::Default => Kind::Default,
-                    Place::Further(_) => Kind::Further,
+                let kind = match hosts.scope_of(pattern) {
+                    PatternScope::All => Kind::Anywhere,
+                    PatternScope::Default => Kind::Default,
+                    PatternScope::Further(_) => Kind::Further,
                 };
                 // A loaded configuration has none that fits no name.
-                Some((kind, hosts.settle_pattern(pattern)?))
+                Some((kind, hosts.resolve_pattern(pattern)?))
             };
             let all = |patterns: &Vec<_>| patterns.iter().filter_map(one).collect();
             Settled { rule: rule.clone(), repositories: rule.repositories.as_ref().map(all) }

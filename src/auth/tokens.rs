@@ -15,8 +15,8 @@ use sha2::{Digest, Sha256};
 use super::keys::Keys;
 use super::{AuthError, Refusal};
 use crate::config::{HostNames, SigningAlgorithm, Token};
+use crate::live::Live;
 use crate::oci::{Action, RepositoryName};
-use crate::reload::Reloaded;
 
 /// How far the clocks of pounce and of the server may be apart, in seconds.
 const SKEW: u64 = 60;
@@ -29,7 +29,7 @@ const MAX_ACCESS: usize = 1_000;
 
 /// Checks tokens.
 pub(super) struct Tokens {
-    keys: Reloaded<Keys>,
+    keys: Live<Keys>,
     algorithms: Vec<Algorithm>,
     issuer: String,
     service: String,
@@ -95,7 +95,7 @@ impl Grants {
             let actions = actions.unwrap_or_default();
             match (&r#type[..], &name[..]) {
                 ("repository", _) => {
-                    let name = hosts.settle(&name).unwrap_or(&name).to_owned();
+                    let name = hosts.resolve(&name).unwrap_or(&name).to_owned();
                     grants.repositories.entry(name).or_default().extend(actions);
                 }
                 ("registry", "catalog") => {
@@ -120,8 +120,8 @@ impl Tokens {
             some => some,
         };
         Ok(Self {
-            keys: Reloaded::of("auth.token.rootcertbundle or jwks", files, read)?,
-            algorithms: accepted.iter().copied().map(algorithm).collect(),
+            keys: Live::of("auth.token.rootcertbundle or jwks", files, read)?,
+            algorithms: accepted.iter().filter_map(|it| it.as_str().parse().ok()).collect(),
             issuer: config.issuer.clone().unwrap_or_default(),
             service: config.service.clone().unwrap_or_default(),
             hosts: hosts.clone(),
@@ -186,16 +186,14 @@ impl fmt::Debug for Tokens {
     }
 }
 
-const fn algorithm(configured: SigningAlgorithm) -> Algorithm {
-    match configured {
-        SigningAlgorithm::RS256 => Algorithm::RS256,
-        SigningAlgorithm::RS384 => Algorithm::RS384,
-        SigningAlgorithm::RS512 => Algorithm::RS512,
-        SigningAlgorithm::PS256 => Algorithm::PS256,
-        SigningAlgorithm::PS384 => Algorithm::PS384,
-        SigningAlgorithm::PS512 => Algorithm::PS512,
-        SigningAlgorithm::ES256 => Algorithm::ES256,
-        SigningAlgorithm::ES384 => Algorithm::ES384,
-        SigningAlgorithm::EdDSA => Algorithm::EdDSA,
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_configurable_algorithm_is_one_of_the_librarys() {
+        for algorithm in SigningAlgorithm::ALL {
+            assert!(algorithm.as_str().parse::<Algorithm>().is_ok(), "{algorithm:?}");
+        }
     }
 }

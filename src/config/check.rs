@@ -1,176 +1,206 @@
-//! What concerns more than one setting.
+//! Checks after the settings have their types: bounds, and settings that need or exclude each other.
 
-use super::{Auth, Config, ConfigError, Driver, Remote, Rule, Scheme, UpstreamHost, rules};
+use std::ops::RangeInclusive;
+use std::time::Duration;
 
-impl Config {
-    /// What concerns more than one setting.
-    pub(super) fn check(&self) -> Result<(), ConfigError> {
-        let s3 = &self.storage.s3;
-        if s3.regionendpoint.as_ref().is_some_and(|it| it.contains('@')) {
-            let message = "must not contain credentials, they have settings of their own";
-            return Err(ConfigError::value("storage.s3.regionendpoint", message));
-        }
-        if self.storage.driver == Driver::S3 {
-            if s3.bucket.is_none() {
-                return Err(ConfigError::value("storage.s3.bucket", "is missing"));
-            }
-            if s3.region.is_none() && s3.regionendpoint.is_none() {
-                return Err(ConfigError::value(
-                    "storage.s3.region",
-                    "is missing; for Tigris, set it to auto and storage.s3.regionendpoint to https://t3.storage.dev",
-                ));
-            }
-            if s3.accesskey.is_some() != s3.secretkey.is_some() {
-                return Err(ConfigError::value("storage.s3.accesskey", "and secretkey must be set together"));
-            }
-        }
-        self.check_upstreams()?;
-        self.check_auth()?;
-        self.check_tls()?;
-        if !self.http.prefix.is_empty() && !self.http.prefix.starts_with('/') {
-            return Err(ConfigError::value("http.prefix", "must begin with a /"));
-        }
-        if !self.http.debug.prometheus.path.starts_with('/') {
-            return Err(ConfigError::value("http.debug.prometheus.path", "must begin with a /"));
-        }
-        Ok(())
-    }
+use super::auth::{Auth, Htpasswd, Scheme, Token};
+use super::error::ConfigError;
+use super::hosts::UpstreamHost;
+use super::http::{Http, Tls};
+use super::proxy::{Proxy, Remote};
+use super::rules;
+use super::schema::Config;
+use super::storage::{Driver, Storage};
 
-    fn check_upstreams(&self) -> Result<(), ConfigError> {
-        let proxy = &self.proxy;
-        check_credentials("proxy", &proxy.own())?;
-        if proxy.remoteurl.is_none() && !proxy.host.is_empty() {
-            let message = "names the upstream at proxy.remoteurl, and there is none";
-            return Err(ConfigError::value("proxy.host", message));
-        }
-        let mut known: Vec<&str> = proxy.host.iter().map(UpstreamHost::as_str).collect();
-        for (index, remote) in proxy.upstreams.iter().enumerate() {
-            let at = format!("proxy.upstreams.{index}");
-            check_credentials(&at, remote)?;
-            let Some(host) = &remote.host else {
-                return Err(ConfigError::value(format!("{at}.host"), "is missing"));
-            };
-            if known.contains(&host.as_str()) {
-                let message = format!("{} is an upstream already", host.as_str());
-                return Err(ConfigError::value(format!("{at}.host"), message));
-            }
-            known.push(host.as_str());
-        }
-        Ok(())
-    }
-
-    fn check_auth(&self) -> Result<(), ConfigError> {
-        let Auth { scheme, htpasswd, token, rules: listed, anonymous, .. } = &self.auth;
-        if anonymous.is_some() && *scheme != Scheme::Open {
-            let message = "is for a registry without htpasswd and token: write a rule in auth.rules, with \
-                           users: [anonymous]";
-            return Err(ConfigError::value("auth.anonymous", message));
-        }
-        match scheme {
-            Scheme::Open => {
-                if !listed.is_empty() {
-                    let message = "need auth.htpasswd or auth.token, which tell who asks; what clients may do without them, \
-                                   auth.anonymous says";
-                    return Err(ConfigError::value("auth.rules", message));
-                }
-            }
-            Scheme::Htpasswd => {
-                let users = htpasswd.users.as_ref();
-                let no_users = users.is_none_or(|text| text.reveal().trim().is_empty());
-                if htpasswd.path.is_none() && no_users {
-                    let message = "or path is missing: lines as `pounce htpasswd USER` prints them";
-                    return Err(ConfigError::value("auth.htpasswd.users", message));
-                }
-                if htpasswd.path.as_ref().is_some_and(|path| path.as_os_str().is_empty()) {
-                    return Err(ConfigError::value("auth.htpasswd.path", "is empty"));
-                }
-                // It stands in quotes in a header.
-                if !is_quotable(htpasswd.realm()) {
-                    return Err(ConfigError::value("auth.htpasswd.realm", QUOTABLE));
-                }
-            }
-            Scheme::Token => {
-                if token.realm.is_none() && !token.is_beside() {
-                    return Err(ConfigError::value("auth.token.realm", "is missing"));
-                }
-                if !token.path().starts_with('/') || !is_quotable(token.path()) {
-                    let message = "must begin with a /, and have no quotes";
-                    return Err(ConfigError::value("auth.token.autoredirectpath", message));
-                }
-                for (key, value) in [("service", &token.service), ("issuer", &token.issuer)] {
-                    let key = format!("auth.token.{key}");
-                    match value.as_deref() {
-                        None | Some("") => return Err(ConfigError::value(key, "is missing")),
-                        Some(value) if !is_quotable(value) => {
-                            return Err(ConfigError::value(key, QUOTABLE));
-                        }
-                        Some(_) => {}
-                    }
-                }
-                if token.rootcertbundle.is_none() && token.jwks.is_none() {
-                    let message = "or jwks is missing: the keys that tokens are signed with";
-                    return Err(ConfigError::value("auth.token.rootcertbundle", message));
-                }
-            }
-        }
-        self.check_forbidding()?;
-        rules::check(listed, &self.proxy.host_names())
-    }
-
-    /// What is forbidden to all users, and then allowed to anybody, is not forbidden.
-    fn check_forbidding(&self) -> Result<(), ConfigError> {
-        let names = |rule: &Rule, text: &str| rule.users.iter().any(|user| user.as_str() == text);
-        let rules = &self.auth.rules;
-        for (index, rule) in rules.iter().enumerate() {
-            let forbids_users = rule.actions.is_empty() && names(rule, "*") && !names(rule, "anonymous");
-            let allows = |rule: &Rule| !rule.actions.is_empty() && names(rule, "anonymous");
-            if forbids_users && rules[index + 1..].iter().any(allows) {
-                let message = "* is those who log in: a later rule allows anonymous clients what this one forbids; \
-                               write [\"*\", anonymous]";
-                let setting = format!("auth.rules.{index}.users");
-                return Err(ConfigError::value(setting, message));
-            }
-        }
-        Ok(())
-    }
-
-    fn check_tls(&self) -> Result<(), ConfigError> {
-        let tls = &self.http.tls;
-        if tls.certificate.is_some() != tls.key.is_some() {
-            let message = "and key must be set together";
-            return Err(ConfigError::value("http.tls.certificate", message));
-        }
-        if tls.certificate.is_none() && !tls.clientcas.is_empty() {
-            let message = "needs http.tls.certificate and key";
-            return Err(ConfigError::value("http.tls.clientcas", message));
-        }
-        Ok(())
-    }
+/// # Errors
+/// The first setting that is wrong.
+pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
+    check_bounds(config)?;
+    check_storage(&config.storage)?;
+    check_upstreams(&config.proxy)?;
+    check_auth(&config.auth)?;
+    rules::check(&config.auth.rules, &config.proxy.host_names())?;
+    check_http(&config.http)
 }
 
-fn check_credentials(at: &str, remote: &Remote) -> Result<(), ConfigError> {
-    if remote.username.is_some() != remote.password.is_some() {
-        let message = "and password must be set together";
-        return Err(ConfigError::value(format!("{at}.username"), message));
+/// Every number and duration with a range.
+fn check_bounds(config: &Config) -> Result<(), ConfigError> {
+    const SECOND: Duration = Duration::from_secs(1);
+    const HOUR: Duration = Duration::from_hours(1);
+    let Config { storage, proxy, http, .. } = config;
+    let (part, part_message) = (5 << 20..=5 << 30, "a part has from 5242880 (5 MiB) to 5368709120 (5 GiB) bytes");
+    let numbers: [(&str, u64, RangeInclusive<u64>, &str); 6] = [
+        ("storage.s3.chunksize", storage.s3.chunksize, part.clone(), part_message),
+        ("storage.s3.multipartcopychunksize", storage.s3.multipartcopychunksize, part, part_message),
+        (
+            "storage.s3.multipartcopythresholdsize",
+            storage.s3.multipartcopythresholdsize,
+            0..=5 << 30,
+            "it is from 0 to 5368709120 (5 GiB) bytes",
+        ),
+        ("proxy.fill.connections", proxy.fill.connections as u64, 1..=16, "a fill has from 1 to 16 connections"),
+        ("proxy.fill.concurrency", proxy.fill.concurrency as u64, 1..=64, "from 1 to 64 fills can run at once"),
+        (
+            "http.limits.connections",
+            http.limits.connections as u64,
+            16..=1_000_000,
+            "from 16 to 1000000 connections can be open at once",
+        ),
+    ];
+    let idle_message = "a client may do nothing from 1s to 1h";
+    let durations = [
+        (
+            "storage.redirect.expiry",
+            storage.redirect.expiry,
+            Duration::from_mins(1)..=7 * 24 * HOUR,
+            "a presigned URL lives from 1m to 168h",
+        ),
+        (
+            "proxy.fill.stalltimeout",
+            proxy.fill.stalltimeout,
+            Duration::from_millis(100)..=30 * SECOND,
+            "an upstream may be silent from 100ms to 30s",
+        ),
+        (
+            "http.limits.headertimeout",
+            http.limits.headertimeout,
+            SECOND..=300 * SECOND,
+            "a header may take from 1s to 5m",
+        ),
+        ("http.limits.idletimeout", http.limits.idletimeout, SECOND..=HOUR, idle_message),
+        ("http.limits.writetimeout", http.limits.writetimeout, SECOND..=HOUR, idle_message),
+    ];
+    for (setting, value, range, message) in numbers {
+        require(range.contains(&value), setting, message)?;
     }
-    let command = remote.exec.command.as_ref();
-    if command.is_some_and(|command| command.as_os_str().is_empty()) {
-        return Err(ConfigError::value(format!("{at}.exec.command"), "is empty"));
-    }
-    if command.is_none() && remote.exec.lifetime.is_some() {
-        let message = "is the life of what proxy.exec.command tells, and there is no command";
-        return Err(ConfigError::value(format!("{at}.exec.lifetime"), message));
-    }
-    if remote.username.is_some() && command.is_some() {
-        let message = "is one way to get credentials, username and password are another: choose";
-        return Err(ConfigError::value(format!("{at}.exec.command"), message));
+    for (setting, value, range, message) in durations {
+        require(range.contains(&value), setting, message)?;
     }
     Ok(())
 }
 
+fn check_storage(storage: &Storage) -> Result<(), ConfigError> {
+    let s3 = &storage.s3;
+    let has_credentials = s3.regionendpoint.as_ref().is_some_and(|it| it.contains('@'));
+    require(
+        !has_credentials,
+        "storage.s3.regionendpoint",
+        "must not contain credentials, they have settings of their own",
+    )?;
+    if storage.driver == Driver::Filesystem {
+        return Ok(());
+    }
+    require(s3.bucket.is_some(), "storage.s3.bucket", "is missing")?;
+    require(
+        s3.region.is_some() || s3.regionendpoint.is_some(),
+        "storage.s3.region",
+        "is missing; for Tigris, set it to auto and storage.s3.regionendpoint to https://t3.storage.dev",
+    )?;
+    let is_pair = s3.accesskey.is_some() == s3.secretkey.is_some();
+    require(is_pair, "storage.s3.accesskey", "and secretkey must be set together")
+}
+
+fn check_upstreams(proxy: &Proxy) -> Result<(), ConfigError> {
+    check_credentials("proxy", &proxy.own())?;
+    let names_upstream = proxy.remoteurl.is_some() || proxy.host.is_empty();
+    require(names_upstream, "proxy.host", "names the upstream at proxy.remoteurl, and there is none")?;
+    let mut hosts: Vec<&str> = proxy.host.iter().map(UpstreamHost::as_str).collect();
+    for (index, remote) in proxy.upstreams.iter().enumerate() {
+        let section = format!("proxy.upstreams.{index}");
+        check_credentials(&section, remote)?;
+        let setting = format!("{section}.host");
+        let Some(host) = remote.host.as_ref().map(UpstreamHost::as_str) else {
+            return Err(ConfigError::value(setting, "is missing"));
+        };
+        require(!hosts.contains(&host), setting, &format!("{host} is an upstream already"))?;
+        hosts.push(host);
+    }
+    Ok(())
+}
+
+fn check_credentials(section: &str, remote: &Remote) -> Result<(), ConfigError> {
+    let is_pair = remote.username.is_some() == remote.password.is_some();
+    require(is_pair, format!("{section}.username"), "and password must be set together")?;
+    let command = remote.exec.command.as_ref();
+    let setting = format!("{section}.exec.command");
+    require(command.is_none_or(|command| !command.as_os_str().is_empty()), &setting, "is empty")?;
+    require(
+        command.is_some() || remote.exec.lifetime.is_none(),
+        format!("{section}.exec.lifetime"),
+        "is the life of what proxy.exec.command tells, and there is no command",
+    )?;
+    require(
+        command.is_none() || remote.username.is_none(),
+        setting,
+        "is one way to get credentials, username and password are another: choose",
+    )
+}
+
+fn check_auth(auth: &Auth) -> Result<(), ConfigError> {
+    require(
+        auth.anonymous.is_none() || auth.scheme == Scheme::Open,
+        "auth.anonymous",
+        "is for a registry without htpasswd and token: write a rule in auth.rules, with users: [anonymous]",
+    )?;
+    match auth.scheme {
+        Scheme::Open => require(
+            auth.rules.is_empty(),
+            "auth.rules",
+            "need auth.htpasswd or auth.token, which tell who asks; what clients may do without them, auth.anonymous says",
+        ),
+        Scheme::Htpasswd => check_htpasswd(&auth.htpasswd),
+        Scheme::Token => check_token(&auth.token),
+    }
+}
+
+fn check_htpasswd(htpasswd: &Htpasswd) -> Result<(), ConfigError> {
+    let has_users = htpasswd.users.as_ref().is_some_and(|text| !text.reveal().trim().is_empty());
+    require(
+        has_users || htpasswd.path.is_some(),
+        "auth.htpasswd.users",
+        "or path is missing: lines as `pounce htpasswd USER` prints them",
+    )?;
+    let has_empty_path = htpasswd.path.as_ref().is_some_and(|path| path.as_os_str().is_empty());
+    require(!has_empty_path, "auth.htpasswd.path", "is empty")?;
+    require(is_quotable(htpasswd.realm()), "auth.htpasswd.realm", QUOTABLE)
+}
+
+fn check_token(token: &Token) -> Result<(), ConfigError> {
+    require(token.realm.is_some() || token.is_beside(), "auth.token.realm", "is missing")?;
+    require(
+        token.path().starts_with('/') && is_quotable(token.path()),
+        "auth.token.autoredirectpath",
+        "must begin with a /, and have no quotes",
+    )?;
+    for (setting, value) in [("auth.token.service", &token.service), ("auth.token.issuer", &token.issuer)] {
+        let value = value.as_deref().unwrap_or_default();
+        require(!value.is_empty(), setting, "is missing")?;
+        require(is_quotable(value), setting, QUOTABLE)?;
+    }
+    require(
+        token.rootcertbundle.is_some() || token.jwks.is_some(),
+        "auth.token.rootcertbundle",
+        "or jwks is missing: the keys that tokens are signed with",
+    )
+}
+
+fn check_http(http: &Http) -> Result<(), ConfigError> {
+    let Tls { certificate, key, clientcas, .. } = &http.tls;
+    require(certificate.is_some() == key.is_some(), "http.tls.certificate", "and key must be set together")?;
+    require(certificate.is_some() || clientcas.is_empty(), "http.tls.clientcas", "needs http.tls.certificate and key")?;
+    let begins = |path: &str| path.starts_with('/');
+    require(http.prefix.is_empty() || begins(&http.prefix), "http.prefix", "must begin with a /")?;
+    require(begins(&http.debug.prometheus.path), "http.debug.prometheus.path", "must begin with a /")
+}
+
+/// An error with the message, unless the condition holds.
+fn require(holds: bool, setting: impl Into<String>, message: &str) -> Result<(), ConfigError> {
+    if holds { Ok(()) } else { Err(ConfigError::value(setting, message)) }
+}
+
 const QUOTABLE: &str = "must be visible ASCII or blanks, without quotes and backslashes";
 
-/// Whether a text can stand in a quoted string of a header (RFC 9110, section 5.6.4).
+/// Whether a text can be in a quoted string of a header (RFC 9110, section 5.6.4).
 fn is_quotable(text: &str) -> bool {
     text.bytes().all(|byte| matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\')
 }

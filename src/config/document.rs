@@ -1,13 +1,17 @@
-//! What a file and variables come to, before it has types: whether every part of it is known, and of the right form.
+//! From a document of texts, which the file and the variables make, to one with the types of the settings.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
-use super::ConfigError;
+use super::error::ConfigError;
 use super::keys::{Key, Keys};
+use super::{durations, scalars};
 
-/// Whether somebody wants this section: it is there, and not only listed with all that it could have, none of which is
-/// set, as in `config/registry.yml`. One that names a setting and has no value for it is wanted: it comes of a template
-/// whose variable is missing.
+/// The durations that may be numbers of nanoseconds, as in distribution. Elsewhere a number of seconds that is read as
+/// nanoseconds would do harm: uploads would be aborted at once.
+const IN_NANOSECONDS: [&str; 2] = ["draintimeout", "lifetime"];
+
+/// Whether the document has this section. One that lists all its settings and gives none a value, as in
+/// `config/registry.yml`, does not count. One that lists some does: a template made it whose variables are missing.
 pub(super) fn is_wanted(section: &Value, keys: &Keys, path: &[&str]) -> bool {
     let unset = |value: &Value| match value {
         Value::Null => true,
@@ -20,84 +24,115 @@ pub(super) fn is_wanted(section: &Value, keys: &Keys, path: &[&str]) -> bool {
     }
 }
 
-/// Sections have to be mappings, and some lists have to be lists of them. serde would repeat what stands there instead,
-/// which may be a secret; and it takes an empty list for a section.
-pub(super) fn shape(node: &Value, keys: &Keys, path: &mut Vec<String>) -> Result<(), ConfigError> {
-    let parts: Vec<&str> = path.iter().map(String::as_str).collect();
-    let children: Vec<(String, &Value)> = match (keys.find(&parts), node) {
-        _ if path.is_empty() => node.as_object().into_iter().flatten().map(own).collect(),
-        (Key::Section(_), Value::Object(section)) => section.iter().map(own).collect(),
-        (Key::List, Value::Array(list)) => {
-            let elements = list.iter().enumerate();
-            elements.map(|(index, child)| (index.to_string(), child)).collect()
-        }
-        (Key::Section(_) | Key::List | Key::Free, Value::Null) | (Key::Free, Value::Object(_)) => {
-            return Ok(());
-        }
-        // Here it begins: what is below is not looked at.
-        (Key::Section(_) | Key::Free, _) => {
-            return Err(ConfigError::value(path.join("."), "must be a mapping of settings"));
-        }
-        (Key::List, _) => {
-            return Err(ConfigError::value(path.join("."), "must be a list of mappings"));
-        }
-        _ => return Ok(()),
-    };
-    for (key, child) in children {
-        path.push(key);
-        shape(child, keys, path)?;
-        path.pop();
-    }
-    Ok(())
+/// Gives every setting its type, and leaves out ignored settings and those without a value, so that their defaults
+/// count. Below `auth`, a setting without a value stays, and is an error: a registry that was meant to be closed must
+/// not open because a template's variable is missing.
+///
+/// # Errors
+/// A key is unknown or refused, a section is not a mapping, or a setting cannot be read as its type. The error does not
+/// repeat a value, because it may be a secret; so it is found here and not by serde.
+pub(super) fn convert(document: &mut Value, keys: &Keys, notices: &mut Vec<String>) -> Result<(), ConfigError> {
+    Converter { keys, notices, path: Vec::new() }.node(document).map(drop)
 }
 
-fn own<'a>((key, child): (&String, &'a Value)) -> (String, &'a Value) {
-    (key.clone(), child)
+struct Converter<'a> {
+    keys: &'a Keys,
+    notices: &'a mut Vec<String>,
+    /// The path of the current node.
+    path: Vec<String>,
 }
 
-/// Takes out of a file what is ignored, and refuses what is unknown.
-pub(super) fn tidy(
-    node: &mut Value,
-    keys: &Keys,
-    path: &mut Vec<String>,
-    notices: &mut Vec<String>,
-) -> Result<(), ConfigError> {
-    if let Value::Array(list) = node {
-        for (index, element) in list.iter_mut().enumerate() {
-            path.push(index.to_string());
-            tidy(element, keys, path, notices)?;
-            path.pop();
+impl Converter<'_> {
+    /// Returns whether the node stays.
+    fn node(&mut self, node: &mut Value) -> Result<bool, ConfigError> {
+        let path: Vec<&str> = self.path.iter().map(String::as_str).collect();
+        let error = |message| ConfigError::value(path.join("."), message);
+        match (self.keys.find(&path), &mut *node) {
+            (Key::Ignored(why), _) => {
+                self.notices.push(format!("{} is ignored: {why}", path.join(".")));
+                return Ok(false);
+            }
+            (Key::Refused(refused), node) if refused.is_harmless(&path, node) => return Ok(false),
+            (Key::Refused(refused), _) => return Err(error(refused.why)),
+            (Key::Unknown(nearest), _) => return Err(ConfigError::UnknownKey { key: path.join("."), nearest }),
+            // An empty section, as in `s3:`, has all defaults.
+            (Key::Section(_), Value::Null) => *node = Value::Object(Map::new()),
+            (Key::Section(_), Value::Object(section)) => {
+                let mut dropped = Vec::new();
+                for (key, child) in section.iter_mut() {
+                    if !self.child(key.clone(), child)? {
+                        dropped.push(key.clone());
+                    }
+                }
+                section.retain(|key, _| !dropped.contains(key));
+            }
+            (Key::List, Value::Array(list)) => {
+                for (index, element) in list.iter_mut().enumerate() {
+                    self.child(index.to_string(), element)?;
+                }
+            }
+            (Key::List | Key::Free, Value::Null) => {}
+            (Key::Free, Value::Object(headers)) => headers.values_mut().for_each(header_values),
+            (Key::Section(_) | Key::Free, _) => return Err(error("must be a mapping of settings")),
+            (Key::List, _) => return Err(error("must be a list of mappings")),
+            (Key::Setting(default), _) => *node = self.setting(default, node.take())?,
         }
-        return Ok(());
+        Ok(!node.is_null() || self.is_auth())
     }
-    let Value::Object(section) = node else {
-        return Ok(());
-    };
-    let mut drop = Vec::new();
-    for (key, child) in section.iter_mut() {
-        path.push(key.clone());
-        let parts: Vec<&str> = path.iter().map(String::as_str).collect();
-        match keys.find(&parts) {
-            Key::Ignored(why) => {
-                notices.push(format!("{} is ignored: {why}", path.join(".")));
-                drop.push(key.clone());
+
+    fn child(&mut self, key: String, node: &mut Value) -> Result<bool, ConfigError> {
+        self.path.push(key);
+        let stays = self.node(node);
+        self.path.pop();
+        stays
+    }
+
+    fn is_auth(&self) -> bool {
+        self.path.first().is_some_and(|first| first == "auth")
+    }
+
+    /// A value in the type of the setting's default.
+    fn setting(&mut self, default: &Value, value: Value) -> Result<Value, ConfigError> {
+        let error = |message| ConfigError::value(self.path.join("."), message);
+        Ok(match (default, value) {
+            (_, Value::Null) => Value::Null,
+            // A template made it whose variable is missing.
+            (_, Value::String(text)) if text.is_empty() && !self.is_auth() => Value::Null,
+            (Value::Bool(_), Value::String(text)) => {
+                scalars::boolean(&text).ok_or_else(|| error("write true or false"))?.into()
             }
-            Key::Refused(refused) if refused.is_harmless(&parts, child) => drop.push(key.clone()),
-            Key::Refused(refused) => {
-                return Err(ConfigError::value(path.join("."), refused.why));
+            (Value::Number(_), Value::String(text)) => {
+                scalars::integer(&text).ok_or_else(|| error("write a whole number"))?.into()
             }
-            Key::Unknown(nearest) => {
-                return Err(ConfigError::UnknownKey { key: path.join("."), nearest });
+            (Value::Array(_), list @ Value::Array(_)) => list,
+            (default, Value::String(text)) => {
+                let is_duration = default.as_str().is_some_and(durations::is_duration);
+                if is_duration && durations::is_in_nanoseconds(&text) {
+                    if !self.path.last().is_some_and(|key| IN_NANOSECONDS.contains(&key.as_str())) {
+                        return Err(error("a duration needs a unit, as in 60s, 20m or 168h"));
+                    }
+                    self.notices.push(format!(
+                        "{}: a number without a unit is nanoseconds, as distribution reads it; write 60s",
+                        self.path.join(".")
+                    ));
+                }
+                Value::String(text)
             }
-            // An empty section, as in `s3:`, holds nothing but defaults.
-            Key::Section(_) if child.is_null() => *child = Value::Object(serde_json::Map::new()),
-            Key::Section(_) | Key::List => tidy(child, keys, path, notices)?,
-            Key::Setting(_) | Key::Free => {}
+            (Value::Array(_), _) => return Err(error("write a list of single values")),
+            (_, _) => return Err(error("write a single value, no list and no mapping")),
+        })
+    }
+}
+
+/// The values of a header: a single one is a list of one.
+fn header_values(node: &mut Value) {
+    match node {
+        Value::Null => *node = Value::Array(Vec::new()),
+        Value::String(_) => *node = Value::Array(vec![node.take()]),
+        // distribution reads null as an empty text.
+        Value::Array(list) => {
+            list.iter_mut().filter(|value| value.is_null()).for_each(|value| *value = Value::String(String::new()));
         }
-        path.pop();
+        _ => {}
     }
-    for key in drop {
-        section.remove(&key);
-    }
-    Ok(())
 }

@@ -1,10 +1,10 @@
-//! What can be wrong with a configuration, in a sentence that names the setting.
+//! Errors of the configuration. Each names the setting.
 
 use std::path::{Path, PathBuf};
 
-use super::{Origin, Origins};
+use super::origins::{Origin, Origins};
 
-/// Why a configuration was refused.
+/// Why a configuration is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file cannot be read.
@@ -12,7 +12,7 @@ pub enum ConfigError {
     Read {
         /// The file.
         path: PathBuf,
-        /// Why not.
+        /// The cause.
         source: std::io::Error,
     },
     /// The file is not YAML.
@@ -20,23 +20,23 @@ pub enum ConfigError {
     Yaml {
         /// The file or the variable.
         origin: String,
-        /// What the parser says.
+        /// The position of the mistake.
         message: String,
     },
     /// There is no such setting.
     #[error("{key}: there is no such setting{}", hint(nearest.as_ref()))]
     UnknownKey {
-        /// Where it stands, in dotted form.
+        /// The key, in dotted form.
         key: String,
-        /// The known setting that looks most like it.
+        /// The most similar known setting.
         nearest: Option<String>,
     },
     /// A value cannot be used.
     #[error("{key}{}: {message}", from(origin.as_ref()))]
     Value {
-        /// Where it stands, in dotted form.
+        /// The setting, in dotted form.
         key: String,
-        /// The file or the variable that says it.
+        /// The file or the variable that sets it.
         origin: Option<String>,
         /// What is wrong with it.
         message: String,
@@ -48,7 +48,7 @@ impl ConfigError {
         Self::Value { key: key.into(), origin: None, message: message.to_string() }
     }
 
-    /// The same error with where the setting comes from: its variable, or `file`.
+    /// Adds the origin of the setting: its variable, or `file`.
     pub(super) fn located(mut self, origins: &Origins, file: Option<&Path>) -> Self {
         if let Self::Value { key, origin, .. } = &mut self {
             *origin = match (origins.of(key), file) {
@@ -65,7 +65,7 @@ fn from(origin: Option<&String>) -> String {
     origin.map(|origin| format!(" (in {origin})")).unwrap_or_default()
 }
 
-/// `, did you mean …?`, where there is something to suggest.
+/// `, did you mean …?`, if there is a suggestion.
 pub(super) fn hint(nearest: Option<&String>) -> String {
     nearest.map(|key| format!(", did you mean {key}?")).unwrap_or_default()
 }

@@ -1,16 +1,16 @@
-//! The types of settings that name a place in a network.
+//! Settings that are addresses, URLs and hosts.
 
 use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
-use serde::de::Error as _;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Serialize, Serializer};
 use url::Url;
 
-/// Whether a host is this machine itself, or a service of the machine at a link-local address, as the credentials of an
-/// instance are. None is ever reached through a proxy: Go's clients, distribution among them, have this rule for
-/// loopback.
+use super::values::deserialize_from_str;
+
+/// Whether a host is loopback or link-local, as the metadata service of a cloud instance is. Requests to it never use a
+/// proxy; Go's clients, distribution among them, have this rule for loopback.
 #[must_use]
 pub fn is_local(host: &str) -> bool {
     let bare = host.trim_start_matches('[').trim_end_matches(']');
@@ -21,7 +21,7 @@ pub fn is_local(host: &str) -> bool {
     }
 }
 
-/// Where to listen: `host:port`, or `:port` for every address of the machine.
+/// An address to listen on: `host:port`, or `:port` for every address of the machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListenAddr {
     host: String,
@@ -29,19 +29,19 @@ pub struct ListenAddr {
 }
 
 impl ListenAddr {
-    /// It names no host.
+    /// Whether it is every address of the machine.
     #[must_use]
     pub fn is_every_address(&self) -> bool {
         self.host.is_empty()
     }
 
-    /// Where a process on the same machine reaches what listens here.
+    /// The address at which a process on the same machine connects to this one.
     #[must_use]
     pub fn to_reach(&self) -> String {
         if self.is_every_address() { format!("127.0.0.1{self}") } else { self.to_string() }
     }
 
-    /// The address in the form that `bind` resolves.
+    /// Host and port, for `bind`.
     #[must_use]
     pub fn to_bind(&self) -> (&str, u16) {
         (if self.host.is_empty() { "::" } else { &self.host }, self.port)
@@ -78,12 +78,6 @@ impl fmt::Display for ListenAddr {
 impl Serialize for ListenAddr {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for ListenAddr {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
     }
 }
 
@@ -124,32 +118,26 @@ impl fmt::Display for WebUrl {
     }
 }
 
-impl<'de> Deserialize<'de> for WebUrl {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
-    }
-}
-
-/// The name by which clients know an upstream: `ghcr.io`, `registry.internal:5000`, `localhost`.
+/// The host by which clients name an upstream: `ghcr.io`, `registry.internal:5000`, `localhost`.
 ///
-/// Invariants: a host name in lower case or an IPv4 address, with a port or not; and it has a dot or a port or is
-/// `localhost`, which is how image references tell a host from a repository.
+/// Invariants: it is a host name in lower case or an IPv4 address, with or without a port; and it has a dot or a port or
+/// is `localhost`, which is how image references tell a host from a repository.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(transparent)]
 pub struct UpstreamHost(String);
 
 impl UpstreamHost {
-    /// Docker Hub's names, which are all taken for the first: the one in references, and those of its API.
+    /// Docker Hub's hosts: the one in references, which stands for all, and those of its API.
     pub const DOCKER_HUB: [&str; 3] = ["docker.io", "index.docker.io", "registry-1.docker.io"];
 
-    /// The name.
+    /// The host as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The name as a component of repository names, which have no colon. No host name has an underscore, so two hosts
-    /// never share one.
+    /// The host as a component of repository names, with `_` for the colon. Host names have no underscore, so the
+    /// component is unique.
     #[must_use]
     pub fn component(&self) -> String {
         self.0.replace(':', "_")
@@ -165,12 +153,11 @@ impl FromStr for UpstreamHost {
             Some((host, port)) => (host, Some(port)),
             None => (&text[..], None),
         };
-        let edge = |label: &str| {
-            label.starts_with(|c: char| c.is_ascii_alphanumeric())
-                && label.ends_with(|c: char| c.is_ascii_alphanumeric())
+        let is_label = |label: &str| {
+            let inside = |c: char| c.is_ascii_alphanumeric() || c == '-';
+            !label.is_empty() && label.chars().all(inside) && !label.starts_with('-') && !label.ends_with('-')
         };
-        let inside = |c: char| c.is_ascii_alphanumeric() || c == '-';
-        let is_name = host.split('.').all(|label| edge(label) && label.chars().all(inside));
+        let is_name = host.split('.').all(is_label);
         let is_port = |port: &str| port.parse::<u16>().is_ok_and(|number| number.to_string() == port);
         if !is_name || port.is_some_and(|port| !is_port(port)) || text.len() > 128 {
             return Err("not a host, write it as ghcr.io or registry.internal:5000");
@@ -185,8 +172,4 @@ impl FromStr for UpstreamHost {
     }
 }
 
-impl<'de> Deserialize<'de> for UpstreamHost {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
-    }
-}
+deserialize_from_str!(ListenAddr, WebUrl, UpstreamHost);

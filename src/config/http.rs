@@ -1,4 +1,4 @@
-//! How clients reach pounce, and what they can take from one another.
+//! `http`: the listeners, and the limits of clients.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -16,37 +16,37 @@ use super::{durations, lists};
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Http {
-    /// Where pounce listens.
+    /// The address of the listener.
     pub addr: ListenAddr,
-    /// The base URL that clients use; it wins over what their requests say.
+    /// The base URL of clients; it wins over the hosts of their requests.
     pub host: Option<WebUrl>,
-    /// Whether `Location`s are relative: always, never, or, left out, unless `host` or a trusted proxy tells how
-    /// clients reach pounce.
+    /// Whether `Location`s are relative: always or never; by default unless `host` or a trusted proxy says which URL
+    /// clients use.
     pub relativeurls: Option<bool>,
-    /// Networks whose `X-Forwarded-Proto`, `-Host` and `-For` are believed.
+    /// Networks of proxies, whose forwarding headers are trusted.
     #[serde(deserialize_with = "lists::list")]
     pub trustedproxies: Vec<IpNet>,
-    /// The header in which these say whose request it is.
+    /// The header in which they name the client's address.
     #[serde(with = "values::header_name")]
     pub forwardedfor: HeaderName,
-    /// The header in which these say what host the client called.
+    /// The header in which they name the host of the client's request.
     #[serde(with = "values::header_name")]
     pub forwardedhost: HeaderName,
-    /// The header in which these say whether the client uses `http` or `https`.
+    /// The header in which they say whether the client uses `http` or `https`.
     #[serde(with = "values::header_name")]
     pub forwardedproto: HeaderName,
     /// A path in front of `/v2/`.
     pub prefix: String,
-    /// Signs the state of uploads; the same on all replicas. Without it, one is made at start.
+    /// The key that signs uploads' states and tokens; the same on all replicas. By default a random one.
     pub secret: Option<Secret>,
-    /// How long requests and fills may go on after SIGTERM.
+    /// How long requests and fills may run after SIGTERM.
     #[serde(with = "durations::duration")]
     pub draintimeout: Duration,
-    /// Added to every response.
+    /// Headers that are added to every response.
     pub headers: BTreeMap<String, Vec<String>>,
-    /// HTTPS; without a certificate, there is none.
+    /// HTTPS, if there is a certificate.
     pub tls: Tls,
-    /// What one client can take from others.
+    /// The limits of clients.
     pub limits: Limits,
     /// A second listener, for the operator.
     pub debug: Debug,
@@ -77,27 +77,27 @@ impl Default for Http {
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Tls {
-    /// A PEM file with the server's certificate, and those that lead to its root.
+    /// A PEM file with the server's certificate and its intermediates.
     pub certificate: Option<PathBuf>,
     /// A PEM file with its private key.
     pub key: Option<PathBuf>,
-    /// The lowest version that is spoken.
+    /// The lowest version of the protocol.
     pub minimumtls: MinimumTls,
-    /// PEM files with the roots of the clients' certificates; without any, clients need none.
+    /// PEM files with the roots of clients' certificates; without any, clients need no certificate.
     #[serde(deserialize_with = "lists::list")]
     pub clientcas: Vec<PathBuf>,
-    /// Whether a client must show a certificate, where there are `clientcas`.
+    /// Whether a client must have a certificate, if there are `clientcas`.
     pub clientauth: ClientAuth,
 }
 
 /// `http.tls.minimumtls`
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub enum MinimumTls {
-    /// The lowest that pounce speaks, also where a lower one is allowed.
+    /// TLS 1.2, the lowest that pounce supports, also if a lower one is allowed.
     #[default]
     #[serde(rename = "tls1.2", alias = "tls1.0", alias = "tls1.1")]
     Tls12,
-    /// Nothing older than that.
+    /// TLS 1.3.
     #[serde(rename = "tls1.3")]
     Tls13,
 }
@@ -106,10 +106,10 @@ pub enum MinimumTls {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ClientAuth {
-    /// Without a certificate there is no connection.
+    /// A client needs a valid certificate.
     #[default]
     RequireAndVerifyClientCert,
-    /// A client may have none; one that it has must be right.
+    /// A client may have no certificate; one that it has must be valid.
     VerifyClientCertIfGiven,
 }
 
@@ -117,20 +117,19 @@ pub enum ClientAuth {
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
-    /// How many connections are open at once: 16 to 1,000,000. Over it, one that is idle makes room.
-    #[serde(deserialize_with = "values::open_connections")]
+    /// The most open connections, 16 to 1,000,000. A further one closes an idle one.
     pub connections: usize,
-    /// How many of them one address may have open, of IPv6 one /64; 0 is no bound, and left out a quarter of all. Those
-    /// of `trustedproxies` are not bounded. Over it, one that is idle or stalled makes room.
+    /// The most open connections of an address, of IPv6 a /64; 0 is no bound, and the default a quarter of all. Those of
+    /// `trustedproxies` are not bounded. A further one closes an idle or stalled one.
     pub connectionsperaddress: Option<usize>,
-    /// How long a TLS handshake, and how long a request's header, may take: 1s to 5m.
-    #[serde(with = "durations::patience")]
+    /// How long a TLS handshake, and how long a request's header, may take, 1s to 5m.
+    #[serde(with = "durations::duration")]
     pub headertimeout: Duration,
-    /// How long a connection may be idle: 1s to 1h. No shorter than that of the proxies in front.
-    #[serde(with = "durations::idleness")]
+    /// How long a connection may be idle, 1s to 1h; no shorter than the timeout of proxies in front.
+    #[serde(with = "durations::duration")]
     pub idletimeout: Duration,
-    /// How long a client may take nothing of an answer: 1s to 1h.
-    #[serde(with = "durations::idleness")]
+    /// How long a client may read nothing of a response, 1s to 1h.
+    #[serde(with = "durations::duration")]
     pub writetimeout: Duration,
 }
 
@@ -147,8 +146,8 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// How many connections one address may have open; 0: as many as there are. A quarter of all is more than the nodes
-    /// of a data center need behind one address, and a fourth of what could lock others out; few are not shared.
+    /// The most open connections of an address; 0 is no bound. A quarter of all is more than the nodes of a data center
+    /// need behind one address, and leaves the rest to others. It is at least 64.
     #[must_use]
     pub fn connections_per_address(&self) -> usize {
         let share = (self.connections / 4).max(64);
@@ -160,9 +159,9 @@ impl Limits {
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Debug {
-    /// Where it listens; without it, there is none.
+    /// Its address; without one, there is no debug listener.
     pub addr: Option<ListenAddr>,
-    /// Metrics.
+    /// Prometheus metrics.
     pub prometheus: Prometheus,
 }
 
@@ -170,9 +169,9 @@ pub struct Debug {
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Prometheus {
-    /// Metrics are served on the debug listener.
+    /// Whether the debug listener serves metrics.
     pub enabled: bool,
-    /// Where.
+    /// Their path.
     pub path: String,
 }
 

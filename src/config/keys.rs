@@ -7,7 +7,10 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::{Config, RequiredPlatform, Rule, scalars};
+use super::rules::Rule;
+use super::scalars;
+use super::schema::Config;
+use super::validation::RequiredPlatform;
 
 /// distribution's settings that change nothing here, and why. A whole section is named by its root.
 const IGNORED: &[(&str, &str)] = &[

@@ -1,4 +1,4 @@
-//! Settings that are lists of single values. A variable may hold one: `10.0.0.0/8,fd00::/8`.
+//! Settings that are lists of single values. A single text may hold several: `10.0.0.0/8,fd00::/8`.
 
 use std::fmt::Display;
 use std::str::FromStr;
@@ -15,7 +15,7 @@ where
     Ok(written(deserializer)?.unwrap_or_default())
 }
 
-/// A list that may be null, as if it were left out, and otherwise has something in it.
+/// A list that may be left out or null, and otherwise is not empty.
 pub(super) fn optional<'de, D, T>(deserializer: D) -> Result<Option<Vec<T>>, D::Error>
 where
     D: Deserializer<'de>,
@@ -40,19 +40,17 @@ where
         Some(Written::List(texts)) => texts,
         Some(Written::Text(text)) => text.split(',').map(str::to_owned).collect(),
     };
-    let parsed = texts.iter().map(|text| {
-        let text = text.trim();
-        // What a variable that is not set leaves behind would make the list say something else.
+    let parsed = texts.iter().map(|text| text.trim()).map(|text| {
+        // A template made it whose variable is missing: without it, the list would mean something else.
         if text.is_empty() {
             return Err(D::Error::custom("an element of the list is empty"));
         }
-        let wrong = |error| D::Error::custom(format_args!("{text}: {error}"));
-        text.parse().map_err(wrong)
+        text.parse().map_err(|error| D::Error::custom(format_args!("{text}: {error}")))
     });
     parsed.collect::<Result<_, _>>().map(Some)
 }
 
-/// A list that may be left out, and otherwise has something in it.
+/// A list that may be left out, and otherwise is neither null nor empty.
 pub(super) fn some<'de, D, T>(deserializer: D) -> Result<Option<Vec<T>>, D::Error>
 where
     D: Deserializer<'de>,
@@ -63,8 +61,7 @@ where
 
 fn not_empty<T, E: serde::de::Error>(found: Vec<T>) -> Result<Vec<T>, E> {
     if found.is_empty() {
-        let message = "the list is empty: leave it out, or say what it is about";
-        return Err(E::custom(message));
+        return Err(E::custom("the list is empty: leave it out, or say what it is about"));
     }
     Ok(found)
 }

@@ -1,13 +1,13 @@
-//! Variables of the environment that say how this machine reaches others, and what of them has no effect.
+//! Variables for proxies and certificates, and notices about those that have no effect.
 //!
-//! `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY`, `NO_PROXY`, in either case, and `SSL_CERT_FILE`, `SSL_CERT_DIR` are read
-//! by the clients of upstreams and bucket themselves, both through the same libraries.
+//! The HTTP clients of upstreams and bucket read `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY`, `NO_PROXY`, in either case,
+//! `SSL_CERT_FILE` and `SSL_CERT_DIR` themselves.
 
 use url::Url;
 
-use super::Environment;
+use super::environment::Environment;
 
-/// A sentence for each variable that does not do what it seems to.
+/// A sentence for each variable that has no effect, or not the expected one.
 pub(super) fn notices(environment: &Environment) -> Vec<String> {
     let mut notices = Vec::new();
     let bundle = environment.get("AWS_CA_BUNDLE");
@@ -18,29 +18,26 @@ pub(super) fn notices(environment: &Environment) -> Vec<String> {
                 .to_owned(),
         );
     }
-    let missing = |path: &str| std::fs::metadata(path).err();
-    let file = environment.get("SSL_CERT_FILE").into_iter();
-    let files = file.map(|path| ("SSL_CERT_FILE", path));
-    let folders = environment.get("SSL_CERT_DIR").unwrap_or_default();
-    let folders = folders.split(':').filter(|path| !path.is_empty());
+    let file = environment.get("SSL_CERT_FILE");
+    let folders = environment.get("SSL_CERT_DIR").unwrap_or_default().split(':').filter(|path| !path.is_empty());
+    let files = file.into_iter().map(|path| ("SSL_CERT_FILE", path));
     for (name, path) in files.chain(folders.map(|path| ("SSL_CERT_DIR", path))) {
-        if let Some(error) = missing(path) {
+        if let Err(error) = std::fs::metadata(path) {
             notices.push(format!("{name} names {path}, which cannot be read: {error}"));
         }
     }
-    let file = environment.get("SSL_CERT_FILE");
     if file.and_then(|path| std::fs::read(path).ok()).is_some_and(|text| !has_certificate(&text)) {
         notices.push("SSL_CERT_FILE names a file without a certificate in PEM, so that nothing is trusted".to_owned());
     }
     for name in ["NO_PROXY", "no_proxy"] {
         let entries = environment.get(name).unwrap_or_default().split(',');
-        for (entry, instead) in entries.filter_map(|entry| plain(entry.trim())) {
+        for (entry, instead) in entries.filter_map(|entry| go_only(entry.trim())) {
             notices.push(format!("{name}: {entry} is not understood for upstreams: write {instead}"));
         }
     }
     for name in ["HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY"] {
         for name in [name.to_owned(), name.to_ascii_lowercase()] {
-            // Not the whole, which may have a password.
+            // The value is not shown, because it may have a password.
             if environment.get(&name).is_some_and(|value| !is_proxy(value)) {
                 notices.push(format!("{name} does not work: a proxy is named http://host:port or https://host:port"));
             }
@@ -50,16 +47,16 @@ pub(super) fn notices(environment: &Environment) -> Vec<String> {
 }
 
 fn has_certificate(text: &[u8]) -> bool {
-    // One with OpenSSL's trust settings (BEGIN TRUSTED CERTIFICATE) is not read.
+    // rustls does not read OpenSSL's BEGIN TRUSTED CERTIFICATE.
     let begins = b"-----BEGIN CERTIFICATE-----";
     text.windows(begins.len()).any(|window| window == begins)
 }
 
-/// An entry of `NO_PROXY` that Go's clients know and the upstreams' does not, with what says nearly the same.
-fn plain(entry: &str) -> Option<(&str, &str)> {
+/// An entry of `NO_PROXY` in a form that Go's clients know and reqwest does not, with the nearest form that it knows.
+fn go_only(entry: &str) -> Option<(&str, &str)> {
     let domain = entry.strip_prefix("*.");
     let host = domain.unwrap_or(entry);
-    // Not the colons of an address.
+    // The colons of an IPv6 address are no port.
     let port = host.rsplit_once(':').filter(|(host, port)| {
         let one = !host.contains(':') || host.ends_with(']');
         one && port.parse::<u16>().is_ok()

@@ -1,45 +1,42 @@
-//! Where settings come from, for those who ask why something is as it is.
+//! Where each setting comes from: a default, the file or a variable.
 
 use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::Loaded;
-
 /// Where a setting comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// Nobody said anything.
+    /// It is the default.
     Default,
     /// The file.
     File,
-    /// This variable.
+    /// This environment variable.
     Variable(String),
 }
 
-/// The origins of those settings that are not defaults, by their paths: `proxy.upstreams.0.host`.
+/// The origins of all settings that are not defaults, by their paths: `proxy.upstreams.0.host`.
 #[derive(Clone, Debug, Default)]
 pub struct Origins(BTreeMap<String, Origin>);
 
 impl Origins {
     pub(super) fn of_file(document: &Value) -> Self {
-        let mut settings = Vec::new();
-        leaves(document, "", &mut settings);
-        let settings = settings.into_iter().filter(|(_, value)| !value.is_null());
-        Self(settings.map(|(path, _)| (path, Origin::File)).collect())
+        let mut settings = leaves(document);
+        settings.retain(|(_, value)| !value.is_null());
+        Self(settings.into_iter().map(|(path, _)| (path, Origin::File)).collect())
     }
 
-    /// A variable named this setting, or the section or list of it.
+    /// A variable overrides this setting, section or list.
     pub(super) fn overridden(&mut self, path: String, variable: &str) {
         let below = format!("{path}.");
         self.0.retain(|known, _| !known.starts_with(&below));
         self.0.insert(path, Origin::Variable(variable.to_owned()));
     }
 
-    /// Where the setting at this path comes from.
+    /// The origin of the setting at this path.
     #[must_use]
     pub fn of(&self, path: &str) -> Origin {
-        // A variable may have named the whole of which it is a part.
+        // A variable may have set a whole section or list.
         let ends = path.match_indices('.').map(|(end, _)| end);
         let mut paths = std::iter::once(path.len()).chain(ends.rev());
         let found = paths.find_map(|end| self.0.get(&path[..end]));
@@ -47,46 +44,30 @@ impl Origins {
     }
 }
 
-impl Loaded {
-    /// Every setting: its path, its value, secrets masked, and where it comes from.
-    #[must_use]
-    pub fn settings(&self) -> Vec<(String, String, Origin)> {
-        // It is plain data.
-        let document = serde_json::to_value(&self.config).unwrap_or_default();
-        let mut found = Vec::new();
-        leaves(&document, "", &mut found);
-        let settings = found.into_iter();
-        settings
-            .map(|(path, value)| {
-                let shown = match value {
-                    Value::Null => "-".to_owned(),
-                    Value::String(text) => text.clone(),
-                    value => value.to_string(),
-                };
-                let origin = self.origins.of(&path);
-                (path, shown, origin)
-            })
-            .collect()
-    }
+/// Every single setting of a document with its path, in order.
+pub(super) fn leaves(document: &Value) -> Vec<(String, &Value)> {
+    let mut found = Vec::new();
+    collect(document, "", &mut found);
+    found
 }
 
-/// Every single setting of a document with its path, in order.
-fn leaves<'a>(node: &'a Value, path: &str, found: &mut Vec<(String, &'a Value)>) {
-    let below = |key: &str| match path {
-        "" => key.to_owned(),
-        path => format!("{path}.{key}"),
-    };
+fn collect<'a>(node: &'a Value, path: &str, found: &mut Vec<(String, &'a Value)>) {
     match node {
         Value::Object(section) if !section.is_empty() => {
             for (key, child) in section {
-                leaves(child, &below(key), found);
+                collect(child, &below(path, key), found);
             }
         }
         Value::Array(list) if list.iter().any(Value::is_object) => {
             for (index, child) in list.iter().enumerate() {
-                leaves(child, &below(&index.to_string()), found);
+                collect(child, &below(path, &index.to_string()), found);
             }
         }
         value => found.push((path.to_owned(), value)),
     }
+}
+
+/// The path of a key in the section at `path`.
+pub(super) fn below(path: &str, key: &str) -> String {
+    if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
 }

@@ -1,4 +1,4 @@
-//! How long a page of a list is.
+//! `catalog` and `tags`: the page sizes of lists.
 
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -6,7 +6,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Catalog {
-    /// The most repositories of a page, whatever `n` says. Without `n`, a page has 100, or this if it is less.
+    /// The most repositories on a page, whatever `n` is. Without `n`, a page has 100, or this if it is less.
     #[serde(deserialize_with = "entries")]
     pub maxentries: usize,
 }
@@ -17,7 +17,7 @@ impl Default for Catalog {
     }
 }
 
-/// As distribution: zero or less means the default.
+/// Zero or less means the default, as in distribution.
 fn entries<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
     let written = i64::deserialize(deserializer)?;
     let entries = usize::try_from(written).ok().filter(|entries| *entries > 0);
@@ -28,13 +28,13 @@ fn entries<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Tags {
-    /// The most tags of a page, whatever `n` says; 0 is the default.
+    /// The most tags on a page, whatever `n` is; 0 means the default.
     #[serde(deserialize_with = "tags")]
     pub maxtags: usize,
 }
 
 impl Tags {
-    /// distribution has 1000, but only where a client names `n`: without, it lists all of them.
+    /// distribution has 1000, but only for requests with `n`: without, it lists all tags.
     const MAX: usize = 10_000;
 }
 
@@ -44,7 +44,7 @@ impl Default for Tags {
     }
 }
 
-/// The list is made in memory, so that there is a bound to it.
+/// Bounded, because a page is built in memory.
 fn tags<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
     let written = usize::deserialize(deserializer)?;
     Ok(if written == 0 { Tags::MAX } else { written.min(Tags::MAX) })

@@ -1,5 +1,4 @@
-//! Patterns for names of users and repositories, as `auth.rules` has them: `*`, `?` and `[a-z]`, and `**` in those of
-//! repositories.
+//! Patterns for names of users and repositories, in `auth.rules`: `*`, `?` and `[a-z]`, and `**` for repositories.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,24 +7,23 @@ use globset::{GlobBuilder, GlobMatcher};
 use serde::{Serialize, Serializer};
 
 /// A pattern for names of repositories: `*`, `?` and `[a-z]` are within a component, `**` is any number of components.
-#[derive(Clone)]
-pub struct RepositoryPattern(Pattern);
+pub type RepositoryPattern = Pattern<true>;
 
-/// A pattern for names of users, in which a slash is a letter as any other.
-#[derive(Clone)]
-pub struct UserPattern(Pattern);
+/// A pattern for names of users, in which a slash is a character like any other.
+pub type UserPattern = Pattern<false>;
 
+/// A pattern for names, with or without components.
 #[derive(Clone)]
-struct Pattern {
+pub struct Pattern<const COMPONENTS: bool> {
     text: String,
     matcher: GlobMatcher,
     tokens: Vec<Token>,
 }
 
-/// One letter of a pattern, or what stands for several.
+/// A character of a pattern, or a wildcard.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Token {
-    Letter(char),
+    Char(char),
     /// `/` in the names of repositories.
     Slash,
     /// `?`
@@ -38,22 +36,83 @@ enum Token {
     Components,
 }
 
-const CLASS: &str = "a class is letters, digits, '.', '_', '-' and ranges between brackets, as in [a-z0-9]";
+impl<const COMPONENTS: bool> Pattern<COMPONENTS> {
+    /// Whether a name matches.
+    #[must_use]
+    pub fn matches(&self, name: &str) -> bool {
+        self.matcher.is_match(name)
+    }
 
-impl Pattern {
-    fn new(text: &str, components: bool) -> Result<Self, String> {
-        let tokens = tokens(text, components)?;
-        let glob = GlobBuilder::new(text)
-            .literal_separator(components)
-            .backslash_escape(false)
-            .build()
-            .map_err(|error| error.kind().to_string())?;
-        Ok(Self { text: text.to_owned(), matcher: glob.compile_matcher(), tokens })
+    /// The pattern as it was written.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// Whether the pattern certainly matches every name that the other one matches. `false` may be wrong, because only
+    /// the patterns' texts are compared.
+    #[must_use]
+    pub fn covers(&self, other: &Self) -> bool {
+        covers(&self.tokens, &other.tokens)
     }
 }
 
-/// What other globs have is refused by name: where it was taken for a letter, the pattern would fit nothing.
-fn meaningful(text: &str, components: bool) -> Result<(), String> {
+impl RepositoryPattern {
+    /// The first component, and what follows its slash, if anything does.
+    #[must_use]
+    pub fn first_component(&self) -> (&str, Option<&str>) {
+        match self.text.split_once('/') {
+            Some((first, rest)) => (first, Some(rest)),
+            None => (&self.text, None),
+        }
+    }
+}
+
+impl<const COMPONENTS: bool> FromStr for Pattern<COMPONENTS> {
+    type Err = String;
+
+    /// Refuses a pattern that no name can match, because a rule with it would forbid nothing.
+    fn from_str(text: &str) -> Result<Self, String> {
+        check_syntax(text, COMPONENTS)?;
+        if COMPONENTS && !is_possible_repository(text) {
+            return Err(
+                "no name of a repository fits: they have lower case, digits, and '.', '_' or '-' between them, in \
+                        components between single slashes"
+                    .to_owned(),
+            );
+        }
+        if !COMPONENTS && text.contains(|c: char| c.is_whitespace() || c.is_control() || matches!(c, ':' | ',')) {
+            return Err(
+                "no name of a user fits: they have no blanks, colons or commas; write several as a list".to_owned()
+            );
+        }
+        let tokens = tokens(text, COMPONENTS)?;
+        let mut glob = GlobBuilder::new(text);
+        let glob = glob.literal_separator(COMPONENTS).backslash_escape(false).build();
+        let matcher = glob.map_err(|error| error.kind().to_string())?.compile_matcher();
+        Ok(Self { text: text.to_owned(), matcher, tokens })
+    }
+}
+
+impl<const COMPONENTS: bool> fmt::Debug for Pattern<COMPONENTS> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.text, f)
+    }
+}
+
+impl<const COMPONENTS: bool> Serialize for Pattern<COMPONENTS> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.text)
+    }
+}
+
+/// Whether a text has no wildcards.
+pub(super) fn is_literal(text: &str) -> bool {
+    !text.contains(['*', '?', '['])
+}
+
+/// Refuses the syntax of other globs, because a pattern that took it for literal characters would match nothing.
+fn check_syntax(text: &str, components: bool) -> Result<(), String> {
     if text.is_empty() {
         return Err("a pattern is not empty".to_owned());
     }
@@ -69,14 +128,23 @@ fn meaningful(text: &str, components: bool) -> Result<(), String> {
     Ok(())
 }
 
+fn is_possible_repository(text: &str) -> bool {
+    let is_allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "._-/*?[]".contains(c);
+    let separators = ['.', '_', '-'];
+    let is_component = |it: &str| !it.is_empty() && !it.starts_with(separators) && !it.ends_with(separators);
+    text.len() <= 255 && text.chars().all(is_allowed) && text.split('/').all(is_component)
+}
+
 fn tokens(text: &str, components: bool) -> Result<Vec<Token>, String> {
-    let (mut tokens, mut rest) = (Vec::new(), text.chars().peekable());
-    while let Some(c) = rest.next() {
+    const CLASS: &str = "a class is letters, digits, '.', '_', '-' and ranges between brackets, as in [a-z0-9]";
+    let (mut tokens, mut rest) = (Vec::new(), text);
+    while let Some(c) = rest.chars().next() {
+        rest = &rest[c.len_utf8()..];
         tokens.push(match c {
-            '*' if components && rest.peek() == Some(&'*') => {
-                rest.next();
+            '*' if components && rest.starts_with('*') => {
+                rest = &rest[1..];
                 let begins = matches!(tokens.last(), None | Some(Token::Slash));
-                if !begins || !matches!(rest.peek(), None | Some('/')) {
+                if !begins || !(rest.is_empty() || rest.starts_with('/')) {
                     return Err("** is a whole component, as in team/**".to_owned());
                 }
                 Token::Components
@@ -84,164 +152,64 @@ fn tokens(text: &str, components: bool) -> Result<Vec<Token>, String> {
             '*' => Token::Star,
             '?' => Token::Any,
             '/' if components => Token::Slash,
-            ']' => return Err(CLASS.to_owned()),
-            '[' => {
-                let class: String = rest.by_ref().take_while(|c| *c != ']').collect();
-                let ended = text.matches('[').count() == text.matches(']').count();
-                if !ended || !is_class(&class) {
-                    return Err(CLASS.to_owned());
+            '[' | ']' => match rest.split_once(']') {
+                Some((class, after)) if c == '[' && is_class(class.as_bytes()) => {
+                    rest = after;
+                    Token::Class(class.to_owned())
                 }
-                Token::Class(class)
-            }
-            letter => Token::Letter(letter),
+                _ => return Err(CLASS.to_owned()),
+            },
+            c => Token::Char(c),
         });
     }
     Ok(tokens)
 }
 
-/// No class has a slash in it, nor the reverse of a class.
-fn is_class(text: &str) -> bool {
-    let letters: Vec<char> = text.chars().collect();
-    let (mut at, is_word) = (0, |c: char| c.is_ascii_alphanumeric());
-    while let Some(letter) = letters.get(at).copied() {
-        let range = letters.get(at + 1) == Some(&'-') && at + 2 < letters.len();
-        if range {
-            let end = letters[at + 2];
-            let same = |of: fn(&char) -> bool| of(&letter) && of(&end);
-            let is_range =
-                same(char::is_ascii_digit) || same(char::is_ascii_lowercase) || same(char::is_ascii_uppercase);
-            if !is_range || letter > end {
-                return false;
+/// Whether a text is the inside of a class: characters of names, and ranges among digits or letters of one case. So no
+/// class contains a slash, and none is negated.
+fn is_class(text: &[u8]) -> bool {
+    let kind = |byte: u8| match byte {
+        b'0'..=b'9' => Some(0),
+        b'a'..=b'z' => Some(1),
+        b'A'..=b'Z' => Some(2),
+        _ => None,
+    };
+    let mut rest = text;
+    while let [first, others @ ..] = rest {
+        rest = match others {
+            [b'-', last, others @ ..] if kind(*first).is_some() && kind(*first) == kind(*last) && first <= last => {
+                others
             }
-            at += 3;
-        } else if is_word(letter) || matches!(letter, '.' | '_' | '-') {
-            at += 1;
-        } else {
-            return false;
-        }
+            [b'-', _, ..] => return false,
+            others if kind(*first).is_some() || matches!(first, b'.' | b'_' | b'-') => others,
+            _ => return false,
+        };
     }
-    !letters.is_empty()
+    !text.is_empty()
 }
 
-/// Whether every name that fits `narrow` fits `wide`: what stands for several letters in the one is taken by what
-/// stands for as many in the other. Where it says no, there may yet be none that does not.
+/// Whether every name that matches `narrow` matches `wide`. A wildcard covers only tokens that it can replace one by
+/// one, so the answer may be `false` although there is no counterexample.
 fn covers(wide: &[Token], narrow: &[Token]) -> bool {
     let Some((first, others)) = wide.split_first() else {
         return narrow.is_empty();
     };
-    let same = |token: &Token| match first {
-        Token::Any => matches!(token, Token::Any | Token::Letter(_) | Token::Class(_)),
-        first => first == token,
-    };
-    let takes = |token: &Token| match first {
+    let is_covered = |token: &Token| match first {
+        Token::Any => matches!(token, Token::Any | Token::Char(_) | Token::Class(_)),
         Token::Star => !matches!(token, Token::Slash | Token::Components),
-        _ => true,
+        first => first == token,
     };
     match (first, narrow.split_first()) {
         (Token::Star, _) => {
-            (0..=narrow.iter().take_while(|token| takes(token)).count()).any(|taken| covers(others, &narrow[taken..]))
+            let most = narrow.iter().take_while(|token| is_covered(token)).count();
+            (0..=most).any(|taken| covers(others, &narrow[taken..]))
         }
         // At least one component.
         (Token::Components, _) => (1..=narrow.len()).any(|taken| covers(others, &narrow[taken..])),
-        (_, Some((token, rest))) => same(token) && covers(others, rest),
+        (_, Some((token, rest))) => is_covered(token) && covers(others, rest),
         (_, None) => false,
     }
 }
-
-impl RepositoryPattern {
-    /// The first component and what stands behind its slash, if anything does.
-    #[must_use]
-    pub fn first_component(&self) -> (&str, Option<&str>) {
-        match self.as_str().split_once('/') {
-            Some((first, rest)) => (first, Some(rest)),
-            None => (self.as_str(), None),
-        }
-    }
-
-    /// Whether it is the name of one repository.
-    #[must_use]
-    pub fn is_literal(&self) -> bool {
-        is_literal(self.as_str())
-    }
-}
-
-/// Whether a text has nothing that stands for something else.
-pub(super) fn is_literal(text: &str) -> bool {
-    !text.contains(['*', '?', '['])
-}
-
-macro_rules! pattern {
-    ($name:ident, $components:literal, $impossible:expr, $why:literal) => {
-        impl $name {
-            /// Whether a name fits.
-            #[must_use]
-            pub fn matches(&self, name: &str) -> bool {
-                self.0.matcher.is_match(name)
-            }
-
-            /// As it was written.
-            #[must_use]
-            pub fn as_str(&self) -> &str {
-                &self.0.text
-            }
-
-            /// Whether every name that fits the other fits this one, as far as the forms of both tell.
-            #[must_use]
-            pub fn covers(&self, other: &Self) -> bool {
-                covers(&self.0.tokens, &other.0.tokens)
-            }
-        }
-
-        impl FromStr for $name {
-            type Err = String;
-
-            /// One that no name can fit would forbid nothing.
-            fn from_str(text: &str) -> Result<Self, Self::Err> {
-                meaningful(text, $components)?;
-                if $impossible(text) {
-                    return Err($why.to_owned());
-                }
-                Pattern::new(text, $components).map(Self)
-            }
-        }
-
-        impl fmt::Debug for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                fmt::Debug::fmt(self.as_str(), f)
-            }
-        }
-
-        impl Serialize for $name {
-            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.serialize_str(self.as_str())
-            }
-        }
-    };
-}
-
-pattern!(
-    RepositoryPattern,
-    true,
-    |text: &str| {
-        let odd = |c: char| {
-            let known = "abcdefghijklmnopqrstuvwxyz0123456789._-/*?[]";
-            !known.contains(c)
-        };
-        let edge = |component: &str| {
-            let separators = ['.', '_', '-'];
-            component.is_empty() || component.starts_with(separators) || component.ends_with(separators)
-        };
-        text.contains(odd) || text.split('/').any(edge) || text.len() > 255
-    },
-    "no name of a repository fits: they have lower case, digits, and '.', '_' or '-' between them, in components \
-     between single slashes"
-);
-pattern!(
-    UserPattern,
-    false,
-    |text: &str| text.contains(|c: char| c.is_whitespace() || c.is_control() || matches!(c, ':' | ',')),
-    "no name of a user fits: they have no blanks, colons or commas; write several as a list"
-);
 
 #[cfg(test)]
 mod tests {

@@ -1,43 +1,45 @@
-//! `proxy`: the registries that pounce fronts, and how it copies from them.
+//! `proxy`: the upstream registries, and how blobs are copied from them.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::host_names::HostNames;
 use super::hosts::UpstreamHost;
 use super::remote::RemoteUrl;
-use super::values::{self, Secret};
+use super::values::Secret;
 use super::{durations, lists};
 
 /// `proxy`
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Proxy {
-    /// The upstream registry of every repository that is not one of `upstreams`; without it, those are what the bucket
-    /// has.
+    /// The default upstream: the registry of all repositories that no other upstream has. Without it, these come from the
+    /// bucket only.
     pub remoteurl: Option<RemoteUrl>,
-    /// The names by which clients know it, where those are not `remoteurl`'s; without any, `remoteurl`'s.
+    /// The hosts by which clients name it; by default that of `remoteurl`.
     #[serde(deserialize_with = "lists::list")]
     pub host: Vec<UpstreamHost>,
-    /// Who pounce is to the upstream; without it, anonymous.
+    /// The user name at the upstream; without it, pounce is anonymous.
     pub username: Option<String>,
-    /// Its password or access token.
+    /// The password or access token.
     pub password: Option<Secret>,
-    /// A program that tells name and password.
+    /// A credential helper that returns user name and password.
     pub exec: Exec,
     /// Further upstreams, each by its host.
     pub upstreams: Vec<Remote>,
-    /// How long a tag is served before the upstream is asked whether it still means the same.
+    /// How long a tag is served before pounce asks the upstream whether it has changed.
     #[serde(with = "durations::duration")]
     pub tagttl: Duration,
-    /// A manifest that is pulled begins the fills of its blobs.
+    /// Whether a pull of a manifest starts the fills of its blobs.
     pub prefetch: bool,
-    /// What a client of a blob gets that is not in the bucket yet.
+    /// How a request for a blob is answered that is not in the bucket yet.
     pub onmiss: OnMiss,
-    /// How blobs are copied.
+    /// How blobs are copied into the bucket.
     pub fill: Fill,
-    /// Where blobs lie while they are copied.
+    /// The temporary files of blobs while they are copied.
     pub spool: Spool,
 }
 
@@ -63,15 +65,15 @@ impl Default for Proxy {
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Remote {
-    /// The name by which clients know it, which is also the first component of its repositories' names.
+    /// The host by which clients name it: the first component of its repositories' names.
     pub host: Option<UpstreamHost>,
-    /// Where it is; without it, `https://` and the host.
+    /// Its URL; by default `https://` and the host.
     pub remoteurl: Option<RemoteUrl>,
-    /// Who pounce is to it; without it, anonymous.
+    /// The user name there; without it, pounce is anonymous.
     pub username: Option<String>,
-    /// Its password or access token.
+    /// The password or access token.
     pub password: Option<Secret>,
-    /// A program that tells name and password.
+    /// A credential helper that returns user name and password.
     pub exec: Exec,
 }
 
@@ -79,9 +81,9 @@ pub struct Remote {
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Exec {
-    /// The program. It is run with the argument `get` and the upstream's host on its standard input.
+    /// The program. pounce runs it with the argument `get` and the upstream's host on its standard input.
     pub command: Option<PathBuf>,
-    /// How long its answer is used: without it until it is refused, with 0 for one request.
+    /// How long its answer is used: by default until the upstream refuses it, with 0 for one request.
     #[serde(with = "durations::optional_duration")]
     pub lifetime: Option<Duration>,
 }
@@ -90,10 +92,10 @@ pub struct Exec {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OnMiss {
-    /// Its bytes, as they come.
+    /// Streams the bytes as they come from the upstream.
     #[default]
     Stream,
-    /// The URL that the upstream itself redirects to, if it does.
+    /// Redirects to the URL that the upstream itself redirects to, if it does.
     Redirect,
 }
 
@@ -101,14 +103,13 @@ pub enum OnMiss {
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Fill {
-    /// How many connections to the upstream one large blob has, 1 to 16.
-    #[serde(deserialize_with = "values::connections")]
+    /// How many connections to the upstream a fill of a large blob uses, 1 to 16.
     pub connections: usize,
-    /// How many fills run before one that no client has asked for waits, 1 to 64.
-    #[serde(deserialize_with = "values::concurrency")]
+    /// The number of fills, 1 to 64, at which prefetched blobs wait.
     pub concurrency: usize,
-    /// How long an upstream may send nothing before a connection is made anew.
-    #[serde(with = "durations::stall_timeout")]
+    /// How long an upstream may send nothing before pounce reconnects: 100ms, which a slow one needs between two packets,
+    /// to 30s, after which containerd gives up.
+    #[serde(with = "durations::duration")]
     pub stalltimeout: Duration,
 }
 
@@ -122,14 +123,14 @@ impl Default for Fill {
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Spool {
-    /// A folder for scratch files; without one, the system's.
+    /// The folder of the files; by default the system's.
     pub directory: Option<PathBuf>,
-    /// How many bytes may lie there at once; without it, half of what is free at start.
+    /// The most bytes there at once; by default half of the free space at start.
     pub maxsize: Option<u64>,
 }
 
 impl Proxy {
-    /// What it says of the default upstream, in the form of the further ones.
+    /// The settings of the default upstream, in the form of the further ones.
     #[must_use]
     pub fn own(&self) -> Remote {
         Remote {
@@ -139,5 +140,50 @@ impl Proxy {
             password: self.password.clone(),
             exec: self.exec.clone(),
         }
+    }
+    /// The hosts of the default upstream, if there is one: those of `host`, or its own. If its own is an address or has
+    /// no dot, it also stands for Docker Hub, as names without a host do in image references. The hosts of further
+    /// upstreams are excluded.
+    #[must_use]
+    pub fn default_hosts(&self) -> Vec<UpstreamHost> {
+        let Some(remote) = &self.remoteurl else {
+            return Vec::new();
+        };
+        let mut hosts = self.host.clone();
+        if hosts.is_empty() {
+            let (base, port) = (remote.base(), remote.base().port());
+            let own = base.host_str().unwrap_or_default();
+            let is_public = own.contains('.') && own.parse::<IpAddr>().is_err();
+            let own = port.map_or_else(|| own.to_owned(), |port| format!("{own}:{port}"));
+            let hub = UpstreamHost::DOCKER_HUB.iter().filter(|_| !is_public);
+            let names = std::iter::once(own.as_str()).chain(hub.copied());
+            hosts = names.filter_map(|name| name.parse().ok()).collect();
+            hosts.dedup();
+        }
+        hosts.retain(|host| self.upstreams.iter().all(|it| it.host.as_ref() != Some(host)));
+        hosts
+    }
+
+    /// The hosts of all upstreams.
+    #[must_use]
+    pub fn host_names(&self) -> HostNames {
+        let is_hub = |url: &RemoteUrl| {
+            url.prefix().is_none() && url.base().host_str().is_some_and(|it| UpstreamHost::DOCKER_HUB.contains(&it))
+        };
+        let mut names = HostNames::default();
+        self.default_hosts().iter().for_each(|host| names.add_default(host));
+        if self.remoteurl.as_ref().is_some_and(is_hub) {
+            names.add_docker_hub(None);
+        }
+        for remote in &self.upstreams {
+            let Some(host) = &remote.host else {
+                continue;
+            };
+            names.add_further(host);
+            if remote.remoteurl.as_ref().map_or(UpstreamHost::DOCKER_HUB.contains(&host.as_str()), is_hub) {
+                names.add_docker_hub(Some(host));
+            }
+        }
+        names
     }
 }

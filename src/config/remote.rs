@@ -1,19 +1,20 @@
-//! Where an upstream is, and under which name its repositories begin there.
+//! The URL of an upstream, with the common prefix of its repositories' names.
 
 use std::fmt;
 use std::str::FromStr;
 
-use serde::de::Error as _;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Serialize, Serializer};
 use url::Url;
 
 use super::hosts::WebUrl;
+use super::values::deserialize_from_str;
+use crate::oci::RepositoryName;
 
-/// A registry's URL: `https://host`, or `https://host/base` for one whose API is not at the root, or either with `/v2/`
-/// and the beginning of the names of its repositories: a project of Harbor's, a virtual repository of Artifactory's, a
-/// pull-through rule of ECR's, `GROUP/dependency_proxy/containers` of GitLab's.
+/// A registry's URL: `https://host`, or `https://host/base` for one whose API is not at the root; or either with `/v2/`
+/// and a prefix of repository names: a project of Harbor, a virtual repository of Artifactory, a pull-through rule of
+/// ECR, `GROUP/dependency_proxy/containers` of GitLab.
 ///
-/// Invariants: the base is what [`WebUrl`] says, without a `v2` component; the prefix is a repository name.
+/// Invariants: the base is a [`WebUrl`] without a `v2` component; the prefix is a repository name.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct RemoteUrl {
     base: Url,
@@ -21,13 +22,13 @@ pub struct RemoteUrl {
 }
 
 impl RemoteUrl {
-    /// Where `/v2/` is.
+    /// The URL below which `/v2/` is.
     #[must_use]
     pub const fn base(&self) -> &Url {
         &self.base
     }
 
-    /// What stands between `/v2/` and the names of repositories, without slashes around it.
+    /// The prefix of repository names at the upstream, without slashes around it.
     #[must_use]
     pub fn prefix(&self) -> Option<&str> {
         self.prefix.as_deref()
@@ -45,7 +46,7 @@ impl FromStr for RemoteUrl {
         };
         let prefix = after.trim_end_matches('/').to_owned();
         base.set_path(before);
-        let is_name = prefix.len() < 255 && prefix.split('/').all(is_component);
+        let is_name = prefix.len() < RepositoryName::MAX_LEN && prefix.parse::<RepositoryName>().is_ok();
         if !(prefix.is_empty() || is_name) {
             return Err(
                 "what stands behind /v2/ must be the beginning of repositories' names: lower-case letters and \
@@ -55,13 +56,6 @@ impl FromStr for RemoteUrl {
         let prefix = Some(prefix).filter(|prefix| !prefix.is_empty());
         Ok(Self { base, prefix })
     }
-}
-
-/// A component of a repository name (spec, "Pulling manifests"): `[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*`
-fn is_component(text: &str) -> bool {
-    let is_word = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
-    let is_separator = |text: &str| matches!(text, "" | "." | "_" | "__") || text.bytes().all(|byte| byte == b'-');
-    text.starts_with(is_word) && text.ends_with(is_word) && text.split(is_word).all(is_separator)
 }
 
 impl fmt::Display for RemoteUrl {
@@ -80,11 +74,7 @@ impl Serialize for RemoteUrl {
     }
 }
 
-impl<'de> Deserialize<'de> for RemoteUrl {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
-    }
-}
+deserialize_from_str!(RemoteUrl);
 
 #[cfg(test)]
 mod tests {

@@ -1,48 +1,50 @@
-//! `auth.rules`, and what has to hold of them: a rule that does nothing is a mistake, which would be found out too
-//! late.
+//! `auth.rules`. A rule that has no effect is an error at start, because an operator would find it out too late.
 
 use serde::{Deserialize, Serialize};
 
-use super::host_names::{HostNames, Place};
+use super::error::ConfigError;
+use super::host_names::{HostNames, PatternScope};
+use super::lists;
 use super::patterns::{RepositoryPattern, UserPattern, is_literal};
-use super::{ConfigError, lists};
 use crate::oci::Action;
 
 /// One of `auth.rules`.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Rule {
-    /// The users that it is about: names, `*` in them; or `anonymous`, which is clients that do not log in. What these
-    /// may do, every user may do. A rule for `anonymous` without actions binds every user.
+    /// The users: names, with `*` in them; or `anonymous`, which is clients without a login. What these may do, every user
+    /// may do. A rule for `anonymous` without actions binds every user.
     #[serde(deserialize_with = "lists::list")]
     pub users: Vec<UserPattern>,
-    /// The repositories that it is about: `*` is within a component of the name, `**` any components. Left out, all. A
-    /// pattern that begins with the host of an upstream is about that upstream's content.
+    /// The repositories: `*` is within a component of the name, `**` any components. Left out, all. A pattern that begins
+    /// with the host of an upstream is about that upstream's content.
     #[serde(deserialize_with = "lists::some")]
     pub repositories: Option<Vec<RepositoryPattern>>,
-    /// What they may do there; without any, nothing.
+    /// What the users may do there; none forbids everything.
     #[serde(deserialize_with = "lists::list")]
     pub actions: Vec<Action>,
 }
 
-/// In a rule's users: clients that do not log in. No user can be called that.
+/// In a rule's users: clients without a login. No user has this name.
 pub const ANONYMOUS: &str = "anonymous";
 
+/// A user pattern and a repository pattern of a rule; `None` means all repositories.
+type Part<'a> = (&'a UserPattern, Option<&'a RepositoryPattern>);
+
 impl Rule {
-    /// Whether it is about clients that do not log in.
+    /// Whether it is about clients without a login.
     #[must_use]
     pub fn names_anonymous(&self) -> bool {
         self.users.iter().any(|user| user.as_str() == ANONYMOUS)
     }
 
-    /// Whether it forbids something to everybody.
+    /// Whether it forbids everything to everyone.
     #[must_use]
     pub fn binds_all(&self) -> bool {
         self.names_anonymous() && self.actions.is_empty()
     }
 
-    /// Whether it decides for all users and repositories of these patterns, of a rule with or without actions that
-    /// comes after it.
+    /// Whether it decides about everything that a part of a later rule is about. `forbids`: the later one has no actions.
     fn covers(&self, (user, repositories): Part<'_>, forbids: bool, hosts: &HostNames) -> bool {
         let is_anonymous = |pattern: &UserPattern| pattern.as_str() == ANONYMOUS;
         let covers = |wide: &UserPattern| match (is_anonymous(wide), is_anonymous(user)) {
@@ -60,12 +62,12 @@ impl Rule {
         let Some(narrow) = narrow else {
             return wide.iter().any(|pattern| pattern.as_str() == "**");
         };
-        let covers = |wide: &RepositoryPattern| match (hosts.place(wide), hosts.place(narrow)) {
-            (Place::Anywhere, _) => hosts.settle_pattern(narrow).is_some_and(|narrow| wide.covers(&narrow)),
-            (wide_place, narrow_place) => {
-                let patterns = hosts.settle_pattern(wide).zip(hosts.settle_pattern(narrow));
-                // One that forbids is also about what was pushed.
-                wide_place == narrow_place
+        let covers = |wide: &RepositoryPattern| match (hosts.scope_of(wide), hosts.scope_of(narrow)) {
+            (PatternScope::All, _) => hosts.resolve_pattern(narrow).is_some_and(|narrow| wide.covers(&narrow)),
+            (wide_scope, narrow_scope) => {
+                let patterns = hosts.resolve_pattern(wide).zip(hosts.resolve_pattern(narrow));
+                // A rule that forbids is also about pushed content.
+                wide_scope == narrow_scope
                     && (self.actions.is_empty() || !forbids)
                     && patterns.is_some_and(|(wide, narrow)| wide.covers(&narrow))
             }
@@ -73,7 +75,6 @@ impl Rule {
         wide.iter().any(covers)
     }
 
-    /// Every pair of patterns that it is about; without repositories, all of them.
     fn parts(&self) -> impl Iterator<Item = Part<'_>> {
         self.users.iter().flat_map(|user| {
             let listed = self.repositories.iter().flatten().map(Some);
@@ -82,7 +83,7 @@ impl Rule {
         })
     }
 
-    /// The last of the rules before it that decide about all that it is about, if they do, together.
+    /// The index of the last of the rules before it that are needed to cover it; `None` if they do not.
     fn covered_by(&self, before: &[Self], hosts: &HostNames) -> Option<usize> {
         let forbids = self.actions.is_empty();
         let by = |part| before.iter().position(|rule| rule.covers(part, forbids, hosts));
@@ -91,11 +92,21 @@ impl Rule {
     }
 }
 
-/// Users and repositories of a rule, one pattern of each; `None`: all repositories.
-type Part<'a> = (&'a UserPattern, Option<&'a RepositoryPattern>);
-
-/// What is wrong with rules, for these upstreams.
+/// Checks rules, for upstreams with these hosts.
+///
+/// # Errors
+/// A rule has no effect, or another one than it seems to have.
 pub(super) fn check(rules: &[Rule], hosts: &HostNames) -> Result<(), ConfigError> {
+    for (index, rule) in rules.iter().enumerate() {
+        let forbids_users =
+            rule.actions.is_empty() && rule.users.iter().any(|user| user.as_str() == "*") && !rule.names_anonymous();
+        let allows_anonymous = |rule: &Rule| !rule.actions.is_empty() && rule.names_anonymous();
+        if forbids_users && rules[index + 1..].iter().any(allows_anonymous) {
+            let message = "* is those who log in: a later rule allows anonymous clients what this one forbids; \
+                           write [\"*\", anonymous]";
+            return Err(ConfigError::value(format!("auth.rules.{index}.users"), message));
+        }
+    }
     for (index, rule) in rules.iter().enumerate() {
         let setting = |field: &str| format!("auth.rules.{index}.{field}");
         if rule.users.is_empty() {
@@ -117,39 +128,32 @@ pub(super) fn check(rules: &[Rule], hosts: &HostNames) -> Result<(), ConfigError
     Ok(())
 }
 
-/// A pattern that begins with a host is about that upstream, and there has to be one.
+/// Checks a pattern that begins with a host: there must be an upstream with this host.
 fn check_host(pattern: &RepositoryPattern, rule: &Rule, hosts: &HostNames) -> Result<(), String> {
     let (first, rest) = pattern.first_component();
-    let place = hosts.place(pattern);
-    if hosts.settle_pattern(pattern).is_none() {
+    let text = pattern.as_str();
+    if hosts.resolve_pattern(pattern).is_none() {
+        return Err(format!("{text}: no repository has this name: write {first}/**, or what stands behind one host"));
+    }
+    if hosts.scope_of(pattern) != PatternScope::All {
+        return if rule.actions.contains(&Action::Push) {
+            Err(format!(
+                "{text}: what is pushed is not content of {first}, which this is about: write a rule with push that names \
+                 the repositories without a host, as in team/**"
+            ))
+        } else {
+            Ok(())
+        };
+    }
+    let looks_like_host = first.contains('.') || first == "localhost";
+    if rest.is_none() || !looks_like_host || hosts.is_empty() {
+        return Ok(());
+    }
+    if !is_literal(first) {
         return Err(format!(
-            "{}: no repository has this name: write {first}/**, or what stands behind one host",
-            pattern.as_str()
+            "{text}: write the host out, because a pattern in its place would be about pushed repositories, too"
         ));
     }
-    match place {
-        Place::Anywhere => {
-            let looks_like_host = first.contains('.') || first == "localhost";
-            if rest.is_none() || !looks_like_host || hosts.is_empty() {
-                return Ok(());
-            }
-            if !is_literal(first) {
-                return Err(format!(
-                    "{}: write the host out, because a pattern in its place would be about pushed repositories, too",
-                    pattern.as_str()
-                ));
-            }
-            Err(format!(
-                "{}: no upstream has the host {first}: proxy.upstreams can name it; there are {}",
-                pattern.as_str(),
-                hosts.list()
-            ))
-        }
-        Place::Default | Place::Further(_) if rule.actions.contains(&Action::Push) => Err(format!(
-            "{}: what is pushed is not content of {first}, which this is about: write a rule with push that names the \
-             repositories without a host, as in team/**",
-            pattern.as_str()
-        )),
-        Place::Default | Place::Further(_) => Ok(()),
-    }
+    let listed = hosts.list();
+    Err(format!("{text}: no upstream has the host {first}: proxy.upstreams can name it; there are {listed}"))
 }

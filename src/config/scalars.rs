@@ -1,112 +1,9 @@
-//! From texts to the types of settings.
+//! Booleans and numbers, from the text of a scalar.
 //!
-//! What distribution reads as a number or a boolean is read so here, in a file and in a variable, and some more: its
-//! parser (gopkg.in/yaml.v2) knows YAML 1.1, and its storage drivers parse texts once more. So quotes never matter.
+//! pounce reads all that distribution does, in a file and in a variable: its parser (gopkg.in/yaml.v2) knows YAML 1.1,
+//! and its storage drivers parse texts once more. So quotes never matter.
 
-use serde_json::{Number, Value};
-
-use super::keys::{Key, Keys};
-use super::{ConfigError, durations};
-
-/// The durations that distribution takes as a number too. A number of seconds that is taken for nanoseconds would do
-/// more harm elsewhere: uploads would be abandoned at once.
-const IN_NANOSECONDS: [&str; 2] = ["draintimeout", "lifetime"];
-
-/// Gives every setting of a document its type, and takes out those that say nothing, so that their defaults count;
-/// below `auth` these stay, and are mistakes.
-///
-/// # Errors
-/// A setting cannot be read as its type. Its value is not repeated: it may be a secret.
-pub(super) fn convert(
-    node: &mut Value,
-    keys: &Keys,
-    path: &mut Vec<String>,
-    notices: &mut Vec<String>,
-) -> Result<(), ConfigError> {
-    match node {
-        Value::Object(section) => {
-            for (key, child) in section.iter_mut() {
-                path.push(key.clone());
-                one(child, keys, path, notices)?;
-                path.pop();
-            }
-            // A rule that loses what it is about would be about everything.
-            if path.first().is_none_or(|first| first != "auth") {
-                section.retain(|_, child| !child.is_null());
-            }
-        }
-        Value::Array(list) => {
-            for (index, child) in list.iter_mut().enumerate() {
-                path.push(index.to_string());
-                one(child, keys, path, notices)?;
-                path.pop();
-            }
-        }
-        _ => {}
-    }
-    Ok(())
-}
-
-fn one(node: &mut Value, keys: &Keys, path: &mut Vec<String>, notices: &mut Vec<String>) -> Result<(), ConfigError> {
-    let parts: Vec<&str> = path.iter().map(String::as_str).collect();
-    let default = match keys.find(&parts) {
-        Key::Setting(default) => default,
-        Key::Section(_) | Key::List => return convert(node, keys, path, notices),
-        Key::Free => {
-            if let Value::Object(headers) = node {
-                headers.values_mut().for_each(values);
-            }
-            return Ok(());
-        }
-        // They are out already.
-        Key::Ignored(_) | Key::Refused(_) | Key::Unknown(_) => return Ok(()),
-    };
-    // In a template whose variable is missing. A registry that was meant to be closed does not open because of it.
-    let says_nothing = node.as_str() == Some("") && parts.first() != Some(&"auth");
-    let wrong = |message: &str| ConfigError::value(parts.join("."), message);
-    *node = match (default, node.take()) {
-        (_, Value::Null) => Value::Null,
-        (_, Value::String(_)) if says_nothing => Value::Null,
-        (Value::Bool(_), Value::String(text)) => {
-            let found = boolean(&text).map(Value::Bool);
-            found.ok_or_else(|| wrong("write true or false"))?
-        }
-        (Value::Number(_), Value::String(text)) => {
-            let found = integer(&text).map(Value::Number);
-            found.ok_or_else(|| wrong("write a whole number"))?
-        }
-        (Value::Array(_), list @ Value::Array(_)) => list,
-        (default, Value::String(text)) => {
-            let is_duration = default.as_str().is_some_and(durations::is_one);
-            if is_duration && durations::is_in_nanoseconds(&text) {
-                if !parts.last().is_some_and(|key| IN_NANOSECONDS.contains(key)) {
-                    return Err(wrong("a duration needs a unit, as in 60s, 20m or 168h"));
-                }
-                notices.push(format!(
-                    "{}: a number without a unit is nanoseconds, as distribution reads it; write 60s",
-                    parts.join(".")
-                ));
-            }
-            Value::String(text)
-        }
-        (Value::Array(_), _) => return Err(wrong("write a list of single values")),
-        (_, _) => return Err(wrong("write a single value, no list and no mapping")),
-    };
-    Ok(())
-}
-
-/// The values of a header: a single one is a list of one.
-fn values(node: &mut Value) {
-    match node {
-        Value::Null => *node = Value::Array(Vec::new()),
-        Value::String(_) => *node = Value::Array(vec![node.take()]),
-        // An empty text, to distribution.
-        Value::Array(list) => {
-            list.iter_mut().filter(|value| value.is_null()).for_each(|value| *value = Value::String(String::new()))
-        }
-        _ => {}
-    }
-}
+use serde_json::Number;
 
 /// YAML 1.1's booleans, and those of Go's `strconv.ParseBool`.
 pub(super) fn boolean(text: &str) -> Option<bool> {
@@ -118,7 +15,7 @@ pub(super) fn boolean(text: &str) -> Option<bool> {
 }
 
 /// Whole numbers as Go reads them with a base of 0, with `_` between digits; and floats that are whole.
-fn integer(text: &str) -> Option<Number> {
+pub(super) fn integer(text: &str) -> Option<Number> {
     let plain = text.trim().replace('_', "").to_ascii_lowercase();
     let (negative, digits) = match plain.strip_prefix('-') {
         Some(digits) => (true, digits),

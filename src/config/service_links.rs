@@ -1,30 +1,30 @@
-//! Kubernetes' service links: for each Service of a namespace, variables that begin with its name. Docker makes such
-//! ones for a linked container (`--link`). A Service that is called `registry`, or `registry-auth`, makes some that
-//! look like settings.
+//! Kubernetes' service links: variables for each Service of a namespace, which begin with its name. Docker sets similar
+//! ones for a linked container (`--link`). Those of a Service called `registry`, or `registry-auth`, look like settings.
 
 use std::net::IpAddr;
 
-/// Whether a variable is one, by its name behind `REGISTRY_` and by its value. Both have to fit, so that a setting that
-/// is misspelt stays a mistake.
-pub(super) fn is_one(name: &str, value: &str) -> bool {
+/// Whether a variable is a service link, by its name behind `REGISTRY_` and by its value. Both must match, so that a
+/// misspelt setting stays a mistake.
+pub(super) fn is_service_link(name: &str, value: &str) -> bool {
     let parts: Vec<&str> = name.split('_').collect();
     let is_port = |text: &str| text.parse::<u16>().is_ok();
     let is_address = |text: &str| text.parse::<IpAddr>().is_ok();
     let is_protocol = |text: &str| ["tcp", "udp", "sctp"].iter().any(|it| text.eq_ignore_ascii_case(it));
     // tcp://10.0.0.1:5000, and tcp://[fd00::1]:5000
     let is_url = |text: &str| {
-        let parts = text.split_once("://");
-        let parts = parts.and_then(|(scheme, rest)| Some((scheme, rest.rsplit_once(':')?)));
-        parts.is_some_and(|(scheme, (host, port))| {
-            let host = host.trim_start_matches('[').trim_end_matches(']');
-            is_protocol(scheme) && is_address(host) && is_port(port)
-        })
+        let Some((scheme, (host, port))) =
+            text.split_once("://").and_then(|(scheme, rest)| Some((scheme, rest.rsplit_once(':')?)))
+        else {
+            return false;
+        };
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        is_protocol(scheme) && is_address(host) && is_port(port)
     };
     let is_link = |text: &str| {
         let names = text.strip_prefix('/').and_then(|names| names.split_once('/'));
         names.is_some_and(|(one, other)| !one.is_empty() && !other.is_empty())
     };
-    // What stands before these is the rest of the Service's name.
+    // The parts before are the rest of the Service's name.
     match parts.as_slice() {
         [.., "SERVICE", "HOST"] => is_address(value),
         [.., "PORT", port, protocol, last] if is_port(port) && is_protocol(protocol) => match *last {
@@ -36,20 +36,20 @@ pub(super) fn is_one(name: &str, value: &str) -> bool {
             _ => false,
         },
         [.., "PORT", port, protocol] if is_port(port) && is_protocol(protocol) => is_url(value),
-        // A port has a name or not.
+        // A port may have a name.
         parts if parts.windows(2).any(|pair| pair == ["SERVICE", "PORT"]) => is_port(value),
         [.., "PORT"] => is_url(value),
         [.., "NAME"] => is_link(value),
-        // Docker's: the variables of the linked container, with any name and any value.
+        // Docker's: the variables of the linked container, with any name and value.
         parts if parts.iter().rev().skip(1).any(|part| *part == "ENV") => true,
         _ => false,
     }
 }
 
-/// What is said of all of them; none for none. The longest list of them is cut.
+/// One notice for all of them, which names the first few.
 pub(super) fn notice(names: &[&str]) -> Option<String> {
     const SHOWN: usize = 3;
-    let shown = names.iter().take(SHOWN).copied().collect::<Vec<_>>().join(", ");
+    let shown = names[..names.len().min(SHOWN)].join(", ");
     let more = match names.len().saturating_sub(SHOWN) {
         0 => String::new(),
         more => format!(" and {more} more"),
@@ -63,7 +63,7 @@ pub(super) fn notice(names: &[&str]) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::is_one;
+    use super::is_service_link;
 
     #[test]
     fn name_and_value_have_to_fit() {
@@ -88,7 +88,7 @@ mod tests {
             ("PORT_5000_TCP_NAME", "/a/b"),
         ];
         for (name, value) in links {
-            assert!(is_one(name, value), "{name}={value}");
+            assert!(is_service_link(name, value), "{name}={value}");
         }
         let others = [
             ("AUTH_TOKEN_SERVICE", "10.96.0.1"),
@@ -106,7 +106,7 @@ mod tests {
             ("", ""),
         ];
         for (name, value) in others {
-            assert!(!is_one(name, value), "{name}={value}");
+            assert!(!is_service_link(name, value), "{name}={value}");
         }
     }
 }

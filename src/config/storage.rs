@@ -1,4 +1,4 @@
-//! Where blobs and manifests are kept, and what keeps them in order.
+//! `storage`: the bucket, redirects to it, and its maintenance.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,25 +7,25 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use super::hosts::WebUrl;
-use super::values::{self, Secret};
+use super::values::Secret;
 use super::{durations, lists};
 
 /// `storage`
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Storage {
-    /// Which of the two below is used. Not a key: naming `s3` or a bucket decides.
+    /// Which of the two below is used. Not a key: loading derives it.
     #[serde(skip)]
     pub driver: Driver,
     /// A bucket at Tigris, or any S3.
     pub s3: S3,
-    /// A folder, served by an S3 server inside pounce.
+    /// A folder, behind an S3 server inside pounce.
     pub filesystem: Filesystem,
-    /// How blob GETs are answered.
+    /// Redirects of blob GETs to the bucket.
     pub redirect: Redirect,
     /// Whether content can be deleted.
     pub delete: Delete,
-    /// What keeps the bucket in order.
+    /// Clean-up, and the read-only mode.
     pub maintenance: Maintenance,
 }
 
@@ -33,7 +33,7 @@ pub struct Storage {
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Delete {
-    /// Tags, manifests and blobs can be deleted.
+    /// Whether tags, manifests and blobs can be deleted.
     pub enabled: bool,
 }
 
@@ -47,9 +47,9 @@ impl Default for Delete {
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Maintenance {
-    /// What becomes of uploads that nobody ends.
+    /// The deletion of abandoned uploads.
     pub uploadpurging: UploadPurging,
-    /// Whether anything can be written.
+    /// The read-only mode.
     pub readonly: ReadOnly,
 }
 
@@ -57,15 +57,15 @@ pub struct Maintenance {
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct UploadPurging {
-    /// Abandoned uploads are deleted.
+    /// Whether abandoned uploads are deleted.
     pub enabled: bool,
-    /// How old an upload is when it counts as abandoned.
+    /// The age at which an upload counts as abandoned.
     #[serde(with = "durations::duration")]
     pub age: Duration,
-    /// How often they are looked for.
+    /// The interval between searches for them.
     #[serde(with = "durations::duration")]
     pub interval: Duration,
-    /// They are only counted.
+    /// Whether they are only counted.
     pub dryrun: bool,
 }
 
@@ -79,11 +79,11 @@ impl Default for UploadPurging {
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ReadOnly {
-    /// Nothing can be pushed or deleted.
+    /// Whether pushes and deletes are refused.
     pub enabled: bool,
 }
 
-/// Where the bucket is.
+/// The kind of storage.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Driver {
     /// `storage.s3`
@@ -100,49 +100,46 @@ pub enum Driver {
 pub struct S3 {
     /// The bucket's name.
     pub bucket: Option<String>,
-    /// The access key; without one, the default chain of the AWS SDKs.
+    /// The access key; by default the credentials of the AWS SDKs' default chain.
     pub accesskey: Option<String>,
-    /// Its secret.
+    /// The access key's secret.
     pub secretkey: Option<Secret>,
     /// The region; `auto` at Tigris.
     pub region: Option<String>,
-    /// The endpoint, with or without a scheme; without one, AWS in that region.
+    /// The endpoint, with or without a scheme; by default AWS in that region.
     pub regionendpoint: Option<String>,
-    /// The bucket stands in the path instead of the host name.
+    /// Whether the bucket is in the path instead of the host name.
     pub forcepathstyle: bool,
-    /// `https` for an endpoint without a scheme.
+    /// Whether an endpoint without a scheme uses `https`.
     pub secure: bool,
-    /// Objects are encrypted at rest by the store.
+    /// Whether the store encrypts objects at rest.
     pub encrypt: bool,
-    /// The KMS key for that; without one, AES256.
+    /// The KMS key for that; by default AES256.
     pub keyid: Option<String>,
-    /// The size of an upload's parts in bytes, at least 5 MiB; grows with the blob.
-    #[serde(deserialize_with = "values::chunk_size")]
+    /// The size of an upload's parts in bytes, 5 MiB to 5 GiB (S3's limits); it grows with the blob.
     pub chunksize: u64,
-    /// All keys begin with it.
+    /// The prefix of all keys.
     pub rootdirectory: String,
     /// The storage class of new objects.
     pub storageclass: Option<String>,
     /// The canned ACL of new objects.
     pub objectacl: Option<String>,
-    /// Stands in for the bucket's own scheme and host in the URLs that clients are sent to.
+    /// Replaces the bucket's scheme and host in redirects.
     pub redirectendpoint: Option<WebUrl>,
-    /// AWS's dual-stack endpoints.
+    /// Whether to use AWS's dual-stack endpoints.
     pub usedualstack: bool,
-    /// AWS's endpoints with FIPS 140.
+    /// Whether to use AWS's FIPS endpoints.
     pub usefipsendpoint: bool,
-    /// AWS's transfer acceleration.
+    /// Whether to use AWS's transfer acceleration.
     pub accelerate: bool,
-    /// Objects over so many bytes, at most 5 GiB, are copied inside the bucket in parts.
-    #[serde(deserialize_with = "values::copy_threshold")]
+    /// The largest object in bytes, 0 to 5 GiB (S3's limit), that is copied inside the bucket in one request.
     pub multipartcopythresholdsize: u64,
-    /// The size of these parts in bytes; grows with the object.
-    #[serde(deserialize_with = "values::chunk_size")]
+    /// The size of a larger copy's parts in bytes, 5 MiB to 5 GiB; it grows with the object.
     pub multipartcopychunksize: u64,
-    /// How many of these parts are copied at once.
+    /// How many parts are copied in parallel.
     pub multipartcopymaxconcurrency: usize,
-    /// The bucket is at Tigris: it renames objects, and may lag behind other regions. Without it, the endpoint's name
-    /// tells.
+    /// Whether the bucket is at Tigris, which renames objects, and whose regions are eventually consistent. By default the
+    /// endpoint's name decides.
     pub tigris: Option<bool>,
 }
 
@@ -178,7 +175,7 @@ impl Default for S3 {
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Filesystem {
-    /// The folder; it is made when it is missing.
+    /// The folder; pounce creates it if it is missing.
     pub rootdirectory: PathBuf,
 }
 
@@ -192,16 +189,17 @@ impl Default for Filesystem {
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Redirect {
-    /// Blobs are streamed through pounce instead.
+    /// Whether blobs are streamed through pounce instead.
     pub disable: bool,
-    /// How long a presigned URL lives: 1 minute to 7 days. It is handed out for less than half of that.
-    #[serde(with = "durations::redirect_expiry")]
+    /// The lifetime of a presigned URL: 1 minute, so that clients can follow a redirect, to 7 days (Signature V4's limit).
+    /// pounce uses a URL for less than half of that.
+    #[serde(with = "durations::duration")]
     pub expiry: Duration,
-    /// How old a blob in the bucket must be before clients are redirected to it; until then it is streamed. Without it,
-    /// 10 seconds where the bucket's regions lag behind each other (Tigris), else none.
+    /// The age from which a blob in the bucket is redirected to; a younger one is streamed. By default 10 seconds if the
+    /// bucket is eventually consistent (Tigris), else none.
     #[serde(with = "durations::optional_duration")]
     pub minage: Option<Duration>,
-    /// Networks of clients that cannot reach the bucket: blobs are streamed to them.
+    /// Networks of clients that cannot reach the bucket, to which blobs are streamed.
     #[serde(deserialize_with = "lists::list")]
     pub exclude: Vec<IpNet>,
 }

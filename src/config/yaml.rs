@@ -1,8 +1,8 @@
-//! YAML, with its scalars as they are written.
+//! YAML, with scalars as they are written.
 //!
 //! distribution's parser keeps the text of a scalar where a setting is a text, whatever else that text could be: `on`,
-//! `0x10`, `1.10` and `2026-01-01` may all be passwords. So a scalar is a text here, and becomes a number or a boolean
-//! only where a setting is one.
+//! `0x10`, `1.10` and `2026-01-01` may all be passwords. So every scalar is a text here, and becomes a number or a
+//! boolean only where a setting is one.
 
 use std::fmt;
 
@@ -11,44 +11,42 @@ use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use serde_saphyr::{DuplicateKeyPolicy, NonFiniteFloatPolicy, Options, Spanned};
 
-use super::ConfigError;
+use super::error::ConfigError;
+use super::origins::below;
 
-/// Parses the first document of a text into mappings, lists, texts and nulls, as distribution does: of several equal
-/// keys of a mapping, the last one counts, with a notice.
+/// Parses the first document of a text into mappings, lists, texts and nulls. Of repeated keys in a mapping the last one
+/// counts, as in distribution, and a notice says so. `origin` is the file or the variable, for messages.
 ///
 /// # Errors
-/// It is not YAML; `origin` is the file or the variable that it stands in. The error says where, and no more, because
-/// the parser's own sentences repeat what stands there.
+/// The text is not YAML. The error has only the position, because the parser's messages repeat the text there.
 pub(super) fn parse(origin: &str, text: &str, notices: &mut Vec<String>) -> Result<Value, ConfigError> {
     let text = first(text);
     let mut options = Options::default();
-    // Without the lines around the mistake: a secret may stand there.
+    // The lines around the mistake may hold a secret.
     options.with_snippet = false;
     options.non_finite_float_policy = NonFiniteFloatPolicy::AsString;
-    // Each of them comes here, so that they can be told.
+    // The parser passes repeated keys on, so that notices can name them.
     options.duplicate_keys = DuplicateKeyPolicy::PassThrough;
     let node: Spanned<Node> = serde_saphyr::from_str_with_options(text, options).map_err(|error| {
-        let place = error.location().map(|place| {
-            let (line, column) = (place.line(), place.column());
-            format!(", at line {line}, column {column}")
-        });
-        let place = place.unwrap_or_default();
+        let location = error.location().map(|it| format!(", at line {}, column {}", it.line(), it.column()));
+        let location = location.unwrap_or_default();
         ConfigError::Yaml {
             origin: origin.to_owned(),
             message: format!(
-                "is not valid YAML{place}: look at the indentation, and quote texts with special characters"
+                "is not valid YAML{location}: look at the indentation, and quote texts with special characters"
             ),
         }
     })?;
-    let mut twice = Vec::new();
-    let value = into_value(node, text, "", &mut twice);
+    let mut repeated = Vec::new();
+    let value = into_value(node, text, "", &mut repeated);
     let origin = if origin.is_empty() { String::new() } else { format!("{origin}: ") };
-    notices
-        .extend(twice.into_iter().map(|path| format!("{origin}{path} is there more than once: the last one counts")));
+    notices.extend(
+        repeated.into_iter().map(|path| format!("{origin}{path} is there more than once: the last one counts")),
+    );
     Ok(value)
 }
 
-/// The first of the documents in a text. The others are not looked at, as in distribution, and need not be YAML.
+/// The first of the documents in a text. The others are ignored, as in distribution, and need not be YAML.
 fn first(text: &str) -> &str {
     let mut begun = false;
     let mut from = 0;
@@ -71,20 +69,16 @@ fn first(text: &str) -> &str {
 
 enum Node {
     Null,
-    /// Quoted, or nothing but a text.
+    /// Quoted, or not a number or a boolean.
     Text(String),
-    /// A number or a boolean, which lost its spelling.
+    /// A number or a boolean. The parser dropped its spelling.
     Parsed(String),
     List(Vec<Spanned<Node>>),
     Map(Vec<(String, Spanned<Node>)>),
 }
 
-/// `text` is the document, and `path` where the node stands in it; `twice` gets the paths of repeated keys.
-fn into_value(node: Spanned<Node>, text: &str, path: &str, twice: &mut Vec<String>) -> Value {
-    let below = |key: &str| match path {
-        "" => key.to_owned(),
-        path => format!("{path}.{key}"),
-    };
+/// `text` is the document, `path` the path of the node; `repeated` gets the paths of repeated keys.
+fn into_value(node: Spanned<Node>, text: &str, path: &str, repeated: &mut Vec<String>) -> Value {
     let span = node.defined.span();
     match node.value {
         Node::Null => Value::Null,
@@ -101,15 +95,15 @@ fn into_value(node: Spanned<Node>, text: &str, path: &str, twice: &mut Vec<Strin
         Node::List(list) => list
             .into_iter()
             .enumerate()
-            .map(|(index, node)| into_value(node, text, &below(&index.to_string()), twice))
+            .map(|(index, node)| into_value(node, text, &below(path, &index.to_string()), repeated))
             .collect(),
         Node::Map(map) => {
             let mut section = serde_json::Map::new();
             for (key, node) in map {
-                let path = below(&key);
-                let value = into_value(node, text, &path, twice);
-                if section.insert(key, value).is_some() && !twice.contains(&path) {
-                    twice.push(path);
+                let path = below(path, &key);
+                let value = into_value(node, text, &path, repeated);
+                if section.insert(key, value).is_some() && !repeated.contains(&path) {
+                    repeated.push(path);
                 }
             }
             Value::Object(section)

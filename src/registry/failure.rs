@@ -51,7 +51,8 @@ pub(super) fn of_upstream(error: UpstreamError, unknown: Error) -> Error {
                 .caused_by(error)
         }
         UpstreamError::Unavailable(_) => {
-            Error::new(ErrorCode::Unavailable, "the upstream registry is not available, try again later").caused_by(error)
+            Error::new(ErrorCode::Unavailable, "the upstream registry is not available, try again later")
+                .caused_by(error)
         }
         // As distribution answers for such a manifest.
         UpstreamError::Unsupported(_) => Error::new(

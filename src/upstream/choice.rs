@@ -79,7 +79,7 @@ impl Upstreams {
     pub fn repository(&self, name: RepositoryName, ns: Option<&str>) -> Option<RepositoryName> {
         match ns {
             _ if self.plain.is_none() && self.named.is_empty() => Some(name),
-            None => settled(&name, self.names.settle(name.as_str())?),
+            None => settled(&name, self.names.resolve(name.as_str())?),
             Some(ns) => self.in_namespace(&name, &ns.parse().ok()?),
         }
     }
@@ -109,7 +109,7 @@ impl Upstreams {
 
     fn in_namespace(&self, name: &RepositoryName, ns: &UpstreamHost) -> Option<RepositoryName> {
         if let Some(named) = self.named.iter().find(|named| named.host == *ns) {
-            let own = self.names.settle_behind(name.as_str(), &named.component);
+            let own = HostNames::without_host(name.as_str(), &named.component);
             return format!("{}/{own}", named.component).parse().ok();
         }
         let plain = self.plain.as_ref()?;

@@ -1,21 +1,21 @@
-//! `REGISTRY_…` variables: each one is a path into the configuration, and a value in YAML.
+//! `REGISTRY_…` variables: the name is the path of a setting, the text its value in YAML.
 
 use serde_json::{Map, Value};
 
-use super::error::hint;
+use super::error::{ConfigError, hint};
 use super::keys::{Key, Keys};
-use super::{ConfigError, document, service_links, yaml};
+use super::{service_links, yaml};
 
-/// The file to load when the command line names none; not a setting.
+/// The file to load when the command line names none.
 pub(super) const PATH_VARIABLE: &str = "REGISTRY_CONFIGURATION_PATH";
-/// Which of the alternatives in a section is used; not settings, since nothing is called that.
+/// The storage driver.
 pub(super) const STORAGE_VARIABLE: &str = "REGISTRY_STORAGE";
-/// See [`STORAGE_VARIABLE`].
+/// The authentication scheme.
 pub(super) const AUTH_VARIABLE: &str = "REGISTRY_AUTH";
-/// Where podman, buildah and skopeo keep their credentials; not a setting of any registry's.
-pub(super) const FOREIGN_VARIABLE: &str = "REGISTRY_AUTH_FILE";
+/// The variables that are not settings; the last one is where podman, buildah and skopeo keep their credentials.
+pub(super) const NO_SETTINGS: [&str; 4] = [PATH_VARIABLE, STORAGE_VARIABLE, AUTH_VARIABLE, "REGISTRY_AUTH_FILE"];
 
-/// Variables that say who may do what: mistakes in them are errors.
+/// A mistake in a variable of this section is an error, so that a registry that was meant to be closed does not open.
 const ACCESS: &str = "REGISTRY_AUTH_";
 
 /// distribution's other name for the driver `s3`.
@@ -23,23 +23,23 @@ pub(super) const S3AWS: &str = "s3aws";
 
 pub(super) const EMPTY: &str = "is empty: give it a value, or take it out";
 
-/// What a variable was.
+/// What a variable is.
 pub(super) enum Applied {
     /// A setting, at this path.
     Setting(String),
     /// Kubernetes' (see [`service_links`]).
     ServiceLink,
-    /// Nothing, or nothing that counts.
+    /// Without effect.
     Nothing,
 }
 
-/// Puts one variable into `document`, over what the file says.
+/// Puts the value of one variable into `document`, in place of the file's.
 ///
-/// A variable that names no setting is a warning, as it is for distribution: the environment of a container carries
-/// more than one program's variables.
+/// A variable that names no setting is a warning, as in distribution, because a container's environment has variables
+/// of other programs.
 ///
 /// # Errors
-/// The setting is refused, or the value cannot be read as the setting's type.
+/// The setting is refused, or the value is not YAML.
 pub(super) fn apply(
     document: &mut Value,
     keys: &Keys,
@@ -57,15 +57,14 @@ pub(super) fn apply(
     let key = keys.find(&path);
     // `NAME=` in a file of variables means that it is not set.
     if text.is_empty() {
-        // A registry that somebody meant to close does not open because a secret is missing. One that names no setting
-        // may be Docker's or Kubernetes'.
+        // One that names no setting may be Docker's or Kubernetes'.
         if name.starts_with(ACCESS) && !matches!(key, Key::Unknown(_)) {
             return Err(ConfigError::value(name, EMPTY));
         }
         return Ok(Applied::Nothing);
     }
-    // A setting is one whatever its value looks like.
-    if !matches!(key, Key::Setting(_)) && service_links::is_one(rest, text) {
+    // The name of a setting wins over the look of its value.
+    if !matches!(key, Key::Setting(_)) && service_links::is_service_link(rest, text) {
         return Ok(Applied::ServiceLink);
     }
     match key {
@@ -96,12 +95,7 @@ pub(super) fn apply(
             put(document, name, &path, value)?;
         }
         Key::Section(_) | Key::List | Key::Free => {
-            let mut value = yaml::parse(name, text, notices)?;
-            if key != Key::Free {
-                let mut path = path.iter().map(|&key| key.to_owned()).collect();
-                document::tidy(&mut value, keys, &mut path, notices)?;
-            }
-            put(document, name, &path, value)?;
+            put(document, name, &path, yaml::parse(name, text, notices)?)?;
         }
     }
     Ok(Applied::Setting(path.join(".")))
@@ -112,11 +106,11 @@ fn variable(key: &str) -> String {
     format!("REGISTRY_{}", key.to_ascii_uppercase().replace('.', "_"))
 }
 
-/// Reads a variable's text. That of a setting that is a text stays as it is, quoted or not: a password may have a `#`.
+/// Parses a variable's text. If the setting is a text, it stays as it is, quoted or not: a password may have a `#`.
 fn value(name: &str, text: &str, default: &Value, notices: &mut Vec<String>) -> Result<Value, ConfigError> {
     match default {
         Value::Bool(_) | Value::Number(_) | Value::Array(_) => yaml::parse(name, text, notices),
-        // Not all that YAML takes for nothing: a comment is a password, too.
+        // Not all of YAML's nulls: a comment may be a password.
         _ if matches!(text, "~" | "null" | "Null" | "NULL") => Ok(Value::Null),
         _ => Ok(match yaml::parse(name, text, &mut Vec::new()) {
             Ok(Value::String(unquoted)) if text.starts_with(['"', '\'']) => Value::String(unquoted),
@@ -125,10 +119,10 @@ fn value(name: &str, text: &str, default: &Value, notices: &mut Vec<String>) -> 
     }
 }
 
-/// Sets the value at `path`, making sections and list elements on the way.
+/// Sets the value at `path`, and creates sections and list elements on the way.
 ///
 /// # Errors
-/// There is no list element before the one that is named.
+/// The path skips a list element.
 fn put(node: &mut Value, name: &str, path: &[&str], value: Value) -> Result<(), ConfigError> {
     let Some((key, rest)) = path.split_first() else {
         *node = value;
@@ -138,7 +132,7 @@ fn put(node: &mut Value, name: &str, path: &[&str], value: Value) -> Result<(), 
     if index.is_ok() {
         match node {
             Value::Null => *node = Value::Array(Vec::new()),
-            // One text is a list of one.
+            // A single text is a list of one.
             Value::String(_) => *node = Value::Array(vec![node.take()]),
             _ => {}
         }
@@ -157,7 +151,7 @@ fn put(node: &mut Value, name: &str, path: &[&str], value: Value) -> Result<(), 
         *node = Value::Object(Map::new());
     }
     if let Value::Object(section) = node {
-        // Variables are in capitals, so a key in the file is the same in any case.
+        // Variables are in capitals, so the case of the file's key does not matter.
         let written = section.keys().find(|it| it.eq_ignore_ascii_case(key)).cloned();
         let entry = section.entry(written.unwrap_or((*key).to_owned()));
         put(entry.or_insert(Value::Null), name, rest, value)?;
