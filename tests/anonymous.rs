@@ -104,7 +104,7 @@ async fn tokens_die_with_the_password_and_are_good_at_every_replica() {
         async move { sent.await.unwrap().status().as_u16() }
     };
     assert_eq!((status(&one).await, status(&other).await, status(&stranger).await), (200, 200, 401));
-    std::fs::write(&path, auth::line("alice", "new", 4).unwrap()).unwrap();
+    std::fs::write(&path, auth::htpasswd_line("alice", "new", 4).unwrap()).unwrap();
     until(&one, "alice", 401).await;
     assert_eq!(status(&one).await, 401);
     // Where nobody gets tokens, there is no such endpoint.

@@ -1,165 +1,180 @@
-//! Who is let in, by whatever way, and what they may do.
+//! Authentication by the configured scheme, and authorization.
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::passes::{Pass, Passes};
+use super::challenge::{Challenge, Realm};
+use super::credentials::{Credentials, CredentialsError};
+use super::error::AuthError;
+use super::identity::Identity;
+use super::new_user;
 use super::passwords::Passwords;
 use super::rules::Rules;
-use super::tokens::Tokens;
-use super::{AuthError, Challenge, Credentials, Identity, Realm, Refusal, Scope, Verdict, start};
-use crate::config::{Auth, HostNames, Scheme, Secret};
+use super::scope::Scope;
+use super::token_issuer::{IssuedToken, TokenIssuer};
+use super::tokens::TokenVerifier;
+use crate::config::{Auth, HostNames, Secret};
+use crate::config::{Scheme as ConfiguredScheme, WebUrl};
 use crate::oci::{Action, RepositoryName};
 use crate::telemetry::Metrics;
 
-/// Says who may do what.
+/// Authenticates and authorizes clients.
 #[derive(Debug)]
 pub struct Access {
-    how: How,
+    scheme: Scheme,
     rules: Rules,
 }
 
 #[derive(Debug)]
-enum How {
-    /// No client is asked, and all may do the same.
+enum Scheme {
+    /// No client logs in, and all may do this.
     Open(Vec<Action>),
     Htpasswd {
         realm: String,
         passwords: Box<Passwords>,
-        /// Where anonymous clients are let in.
-        passes: Option<Box<Passes>>,
+        /// Issues tokens, if anonymous clients may do something.
+        issuer: Option<Box<TokenIssuer>>,
     },
     Token {
-        tokens: Box<Tokens>,
+        verifier: Box<TokenVerifier>,
+        /// The token server; `None` if it is at `path` of pounce's own host.
         realm: Option<String>,
-        beside: String,
+        path: String,
         service: String,
     },
 }
 
+/// Whether a request is allowed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is.
+    Allowed,
+    /// It may be, once the client authenticates or gets a token for it.
+    Unauthorized,
+    /// It is not, for this user.
+    Denied,
+    /// It depends on whether the repository holds pushed content.
+    Depends,
+}
+
 impl Access {
-    /// Reads what the configuration names. `secret` signs what replicas have to believe each other; `hosts` are those
-    /// that stand before the names of upstreams' repositories.
+    /// Reads the files that the configuration names. `secret` signs the tokens that pounce issues; `hosts` are those of
+    /// upstreams, as the first components of names.
     ///
     /// # Errors
     /// See [`AuthError`].
     pub fn open(config: &Auth, secret: &Secret, hosts: &HostNames, metrics: &Arc<Metrics>) -> Result<Self, AuthError> {
         let rules = Rules::new(&config.rules, hosts);
-        let how = match config.scheme {
-            Scheme::Open => How::Open(config.without_login().to_vec()),
-            Scheme::Htpasswd => {
-                start::first_user(&config.htpasswd)?;
-                let passes = rules.admit_anonymous().then(|| Passes::new(secret));
-                How::Htpasswd {
+        let scheme = match config.scheme {
+            ConfiguredScheme::Open => Scheme::Open(config.without_login().to_vec()),
+            ConfiguredScheme::Htpasswd => {
+                new_user::first_user(&config.htpasswd)?;
+                Scheme::Htpasswd {
                     realm: config.htpasswd.realm().to_owned(),
                     passwords: Box::new(Passwords::open(&config.htpasswd, Arc::clone(metrics))?),
-                    passes: passes.map(Box::new),
+                    issuer: rules.admit_anonymous().then(|| Box::new(TokenIssuer::new(secret))),
                 }
             }
-            Scheme::Token => How::Token {
-                tokens: Box::new(Tokens::open(&config.token, hosts)?),
-                realm: config
-                    .token
-                    .realm
-                    .as_ref()
-                    .filter(|_| !config.token.is_beside())
-                    .map(|realm| realm.as_url().to_string()),
-                beside: config.token.path().to_owned(),
-                service: config.token.service.clone().unwrap_or_default(),
-            },
+            ConfiguredScheme::Token => {
+                let token = &config.token;
+                let realm = token.realm.as_ref().map(WebUrl::as_url).filter(|_| !token.is_beside());
+                Scheme::Token {
+                    verifier: Box::new(TokenVerifier::open(token, hosts)?),
+                    realm: realm.map(ToString::to_string),
+                    path: token.path().to_owned(),
+                    service: token.service.clone().unwrap_or_default(),
+                }
+            }
         };
-        Ok(Self { how, rules })
+        Ok(Self { scheme, rules })
     }
 
-    /// Whether no client is asked to log in, because nothing could tell users apart.
+    /// Whether no client can log in.
     #[must_use]
     pub const fn is_open(&self) -> bool {
-        matches!(self.how, How::Open(_))
+        matches!(self.scheme, Scheme::Open(_))
     }
 
-    /// Whether no client is asked to log in, and all may do this.
+    /// Whether no client can log in, and all may do this.
     fn is_open_to(&self, action: Action) -> bool {
-        matches!(&self.how, How::Open(actions) if actions.contains(&action))
+        matches!(&self.scheme, Scheme::Open(actions) if actions.contains(&action))
     }
 
-    /// How many users with passwords there are, where users have passwords.
+    /// The number of users with passwords; `None` with other schemes.
     #[must_use]
     pub fn users(&self) -> Option<usize> {
-        match &self.how {
-            How::Htpasswd { passwords, .. } => Some(passwords.users()),
-            How::Open(_) | How::Token { .. } => None,
+        match &self.scheme {
+            Scheme::Htpasswd { passwords, .. } => Some(passwords.users()),
+            Scheme::Open(_) | Scheme::Token { .. } => None,
         }
     }
 
-    /// Whether anything is allowed to those who do not say who they are.
+    /// Whether anything is allowed to anonymous clients.
     #[must_use]
     pub fn admits_anonymous(&self) -> bool {
         self.is_open() || self.rules.admit_anonymous()
     }
 
-    /// Who shows these credentials, where nothing has to be compared, and nothing is to be said against them.
+    /// The client with these credentials, from this address, if that is cached. `None` also for refused credentials.
     #[must_use]
-    pub fn known(&self, shown: &Credentials<'_>, from: IpAddr) -> Option<Identity> {
-        match (&self.how, shown) {
-            (How::Open(_), _) | (_, Credentials::None) => Some(Identity::ANONYMOUS),
-            (How::Htpasswd { passwords, .. }, Credentials::Password { user, password }) => {
-                let name = passwords.remembered(user, password, from)?.ok()?;
+    pub fn authenticate_cached(&self, credentials: &Credentials<'_>, from: IpAddr) -> Option<Identity> {
+        match (&self.scheme, credentials) {
+            (Scheme::Open(_), _) | (_, Credentials::None) => Some(Identity::ANONYMOUS),
+            (Scheme::Htpasswd { passwords, .. }, Credentials::Password { user, password }) => {
+                let name = passwords.verify_cached(user, password, from)?.ok()?;
                 Some(Identity { user: Some(name), ..Identity::ANONYMOUS })
             }
             _ => None,
         }
     }
 
-    /// Who shows these credentials, from this address.
+    /// The client with these credentials, from this address.
     ///
     /// # Errors
-    /// See [`Refusal`].
-    pub async fn identify(&self, shown: Credentials<'_>, from: IpAddr) -> Result<Identity, Refusal> {
-        let user = |user: Option<Arc<str>>, has_token| Identity { user, grants: None, has_token };
-        match (&self.how, shown) {
-            (How::Open(_), _) | (_, Credentials::None) => Ok(Identity::ANONYMOUS),
-            (How::Htpasswd { passwords, .. }, Credentials::Password { user: name, password }) => {
-                let name = passwords.verify(name, password, from).await?;
-                Ok(user(Some(name), false))
+    /// See [`CredentialsError`].
+    pub async fn authenticate(&self, credentials: Credentials<'_>, from: IpAddr) -> Result<Identity, CredentialsError> {
+        match (&self.scheme, credentials) {
+            (Scheme::Open(_), _) | (_, Credentials::None) => Ok(Identity::ANONYMOUS),
+            (Scheme::Htpasswd { passwords, .. }, Credentials::Password { user, password }) => {
+                let name = passwords.verify(user, password, from).await?;
+                Ok(Identity { user: Some(name), ..Identity::ANONYMOUS })
             }
-            (How::Htpasswd { passwords, passes: Some(passes), .. }, Credentials::Token(token)) => {
-                let name = passes.read(token, passwords)?;
-                Ok(user(name, true))
+            (Scheme::Htpasswd { passwords, issuer: Some(issuer), .. }, Credentials::Token(token)) => {
+                Ok(Identity { user: issuer.verify(token, passwords)?, grants: None, has_token: true })
             }
-            (How::Token { tokens, .. }, Credentials::Token(token)) => {
-                let grants = tokens.verify(token)?;
+            (Scheme::Token { verifier, .. }, Credentials::Token(token)) => {
+                let grants = verifier.verify(token)?;
                 Ok(Identity { user: grants.user.clone(), grants: Some(grants), has_token: true })
             }
-            (How::Htpasswd { .. } | How::Token { .. }, _) => Err(Refusal::Wrong),
+            (Scheme::Htpasswd { .. } | Scheme::Token { .. }, _) => Err(CredentialsError::Invalid),
         }
     }
 
-    /// Whether a client may do something. `holds_pushed` says whether the repository holds pushed content, where that
-    /// is known.
+    /// Whether a client may do something. `holds_pushed` says whether the repository holds pushed content, if known.
     #[must_use]
-    pub fn judge(&self, who: &Identity, scope: Scope<'_>, holds_pushed: Option<bool>) -> Verdict {
-        let known = who.user.is_some() || who.has_token;
-        let told = |allowed| match (allowed, who.user.is_some(), &who.grants) {
+    pub fn authorize(&self, client: &Identity, scope: Scope<'_>, holds_pushed: Option<bool>) -> Verdict {
+        let is_authenticated = client.user.is_some() || client.has_token;
+        let verdict = |allowed| match (allowed, client.user.is_some(), &client.grants) {
             (true, ..) => Verdict::Allowed,
-            // A token server may think better of it.
+            // A token server may grant more with another token.
             (false, false, _) | (false, _, Some(_)) => Verdict::Unauthorized,
             (false, true, None) => Verdict::Denied,
         };
-        match (&self.how, scope) {
-            (How::Open(_), scope) => self.without_login(scope),
-            (_, Scope::Login) if known => Verdict::Allowed,
+        match (&self.scheme, scope) {
+            (Scheme::Open(_), scope) => self.authorize_open(scope),
+            (_, Scope::Login) if is_authenticated => Verdict::Allowed,
             (_, Scope::Login) => Verdict::Unauthorized,
-            (How::Token { .. }, Scope::Catalog) => {
-                told(who.grants.as_ref().is_some_and(|grants| grants.allow_catalog()))
+            (Scheme::Token { .. }, Scope::Catalog) => {
+                verdict(client.grants.as_ref().is_some_and(|grants| grants.allow_catalog()))
             }
-            (How::Htpasswd { .. }, Scope::Catalog) => told(known || self.rules.admit_anonymous()),
-            (_, Scope::Repository(name, action)) => self.in_repository(who, name, action, holds_pushed),
-            (_, Scope::Mount { name, .. }) => self.in_repository(who, name, Action::Push, holds_pushed),
+            (Scheme::Htpasswd { .. }, Scope::Catalog) => verdict(is_authenticated || self.rules.admit_anonymous()),
+            (_, Scope::Repository(name, action)) => self.authorize_in(client, name, action, holds_pushed),
+            (_, Scope::Mount { name, .. }) => self.authorize_in(client, name, Action::Push, holds_pushed),
         }
     }
 
-    /// What is allowed where no login could change it.
-    fn without_login(&self, scope: Scope<'_>) -> Verdict {
+    /// A denial is never [`Verdict::Unauthorized`], because no client can log in.
+    fn authorize_open(&self, scope: Scope<'_>) -> Verdict {
         let needed = match scope {
             Scope::Login => return Verdict::Allowed,
             Scope::Catalog => Action::Pull,
@@ -169,75 +184,75 @@ impl Access {
         if self.is_open_to(needed) { Verdict::Allowed } else { Verdict::Denied }
     }
 
-    fn in_repository(
+    fn authorize_in(
         &self,
-        who: &Identity,
+        client: &Identity,
         name: &RepositoryName,
         action: Action,
         holds_pushed: Option<bool>,
     ) -> Verdict {
-        let by_rule = self.rules.allow(who.user.as_deref(), name, action, holds_pushed);
-        // The token says what it is good for, and the rules may say less.
-        let by_token = who.grants.as_ref().map(|it| it.allow(name, action));
-        let is_somebody = who.user.is_some() || who.grants.is_some();
+        let by_rule = self.rules.allow(client.user.as_deref(), name, action, holds_pushed);
+        // A client needs the right in its token, and the rules may restrict that.
+        let by_token = client.grants.as_ref().map(|it| it.allow(name, action));
+        let is_known = client.user.is_some() || client.grants.is_some();
         match by_token {
             Some(false) => Verdict::Unauthorized,
             _ if by_rule.is_none() => Verdict::Depends,
-            _ if by_rule == Some(true) || (is_somebody && self.rules.is_empty()) => Verdict::Allowed,
-            None if !is_somebody => Verdict::Unauthorized,
+            _ if by_rule == Some(true) || (is_known && self.rules.is_empty()) => Verdict::Allowed,
+            None if !is_known => Verdict::Unauthorized,
             _ => Verdict::Denied,
         }
     }
 
-    /// Whether a blob may become part of a repository on the strength of its digest alone, wherever it is: for those
-    /// who may pull everything.
+    /// Whether a client may mount a blob without naming a source repository: only if it may pull from all.
     #[must_use]
-    pub fn may_mount_from_anywhere(&self, who: &Identity) -> bool {
-        self.is_open_to(Action::Pull) || (who.user.is_some() && who.grants.is_none() && self.rules.is_empty())
+    pub fn may_mount_from_anywhere(&self, client: &Identity) -> bool {
+        self.is_open_to(Action::Pull) || (client.user.is_some() && client.grants.is_none() && self.rules.is_empty())
     }
 
-    /// Whether a repository is shown to a client that may see the catalog, as in [`judge`](Self::judge); `None`: it
-    /// depends on what the repository holds.
+    /// Whether the catalog lists a repository for a client that may see the catalog; `None` if `holds_pushed` is needed
+    /// and unknown.
     #[must_use]
-    pub fn shows(&self, who: &Identity, name: &RepositoryName, holds_pushed: Option<bool>) -> Option<bool> {
+    pub fn may_list(&self, client: &Identity, name: &RepositoryName, holds_pushed: Option<bool>) -> Option<bool> {
         if self.is_open() || self.rules.is_empty() {
-            return Some(self.shows_any(who));
+            return Some(self.may_list_any(client));
         }
-        let user = who.user.as_deref();
-        self.rules.allow(user, name, Action::Pull, holds_pushed)
+        self.rules.allow(client.user.as_deref(), name, Action::Pull, holds_pushed)
     }
 
-    /// Whether a client that may see the catalog may pull from any repository at all, as far as the rules tell.
+    /// Whether the catalog may list anything for a client that may see the catalog, as far as the rules decide.
     #[must_use]
-    pub fn shows_any(&self, who: &Identity) -> bool {
+    pub fn may_list_any(&self, client: &Identity) -> bool {
         self.is_open_to(Action::Pull)
             || (!self.is_open() && self.rules.is_empty())
-            || self.rules.may_pull_somewhere(who.user.as_deref())
+            || self.rules.may_pull_somewhere(client.user.as_deref())
     }
 
-    /// What a client has to do to be let in; nothing, where everybody is.
+    /// How clients have to authenticate; `None` if no client can log in.
     #[must_use]
     pub fn challenge(&self) -> Option<Challenge<'_>> {
-        match &self.how {
-            How::Open(_) => None,
-            How::Htpasswd { realm, passes: Some(_), .. } => {
+        match &self.scheme {
+            Scheme::Open(_) => None,
+            Scheme::Htpasswd { realm, issuer: Some(_), .. } => {
                 Some(Challenge::Bearer { realm: Realm::Own, service: realm })
             }
-            How::Htpasswd { realm, .. } => Some(Challenge::Basic { realm }),
-            How::Token { realm, beside, service, .. } => {
-                Some(Challenge::Bearer { realm: realm.as_deref().map_or(Realm::Beside(beside), Realm::At), service })
+            Scheme::Htpasswd { realm, .. } => Some(Challenge::Basic { realm }),
+            Scheme::Token { realm, path, service, .. } => {
+                Some(Challenge::Bearer { realm: realm.as_deref().map_or(Realm::Beside(path), Realm::At), service })
             }
         }
     }
 
-    /// A token for somebody, where pounce makes them itself.
+    /// A token for a client; `None` if pounce issues none.
     ///
     /// # Errors
-    /// It cannot be signed.
+    /// The token cannot be signed.
     #[must_use]
-    pub fn pass(&self, who: &Identity) -> Option<Result<Pass, AuthError>> {
-        match &self.how {
-            How::Htpasswd { passwords, passes: Some(passes), .. } => Some(passes.issue(who.user.as_deref(), passwords)),
+    pub fn issue_token(&self, client: &Identity) -> Option<Result<IssuedToken, AuthError>> {
+        match &self.scheme {
+            Scheme::Htpasswd { passwords, issuer: Some(issuer), .. } => {
+                Some(issuer.issue(client.user.as_deref(), passwords))
+            }
             _ => None,
         }
     }

@@ -1,8 +1,8 @@
-//! `auth.rules`: the first one that fits user and repository decides.
+//! Authorization by `auth.rules`: the first rule that matches user and repository decides.
 //!
-//! A rule whose pattern begins with the host of an upstream is about what comes from there: it grants nothing on a
-//! repository that holds pushed content, and allows no push. Without actions it forbids, whatever a repository holds:
-//! what it forbids cannot be had by pushing something beside it.
+//! A rule whose pattern begins with the host of an upstream is about that upstream's content: it grants nothing on a
+//! repository that holds pushed content, and allows no push. If it has no actions, it forbids whatever a repository
+//! holds; otherwise a push beside the content would lift the ban.
 
 use crate::config::{ANONYMOUS, HostNames, PatternScope, RepositoryPattern, Rule};
 use crate::oci::{Action, RepositoryName};
@@ -10,67 +10,63 @@ use crate::oci::{Action, RepositoryName};
 /// The rules, in their order.
 #[derive(Clone, Debug)]
 pub(super) struct Rules {
-    rules: Vec<Settled>,
+    rules: Vec<ResolvedRule>,
     hosts: HostNames,
 }
 
-/// A rule, with patterns for names as the bucket has them.
+/// A rule with patterns for names as they are in the bucket.
 #[derive(Clone, Debug)]
-struct Settled {
+struct ResolvedRule {
     rule: Rule,
-    repositories: Option<Vec<(Kind, RepositoryPattern)>>,
+    repositories: Option<Vec<(Content, RepositoryPattern)>>,
 }
 
-/// What a pattern is about.
+/// The content that a pattern is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    Anywhere,
-    /// Content of the default upstream.
-    Default,
-    /// Content of a further one.
-    Further,
+enum Content {
+    All,
+    OfDefaultUpstream,
+    OfFurtherUpstream,
 }
 
 impl Rules {
     /// `hosts`: see [`Access::open`](super::Access::open).
     pub(super) fn new(rules: &[Rule], hosts: &HostNames) -> Self {
-        let settle = |rule: &Rule| {
-            let one = |pattern: &RepositoryPattern| {
-                let kind = match hosts.scope_of(pattern) {
-                    PatternScope::All => Kind::Anywhere,
-                    PatternScope::Default => Kind::Default,
-                    PatternScope::Further(_) => Kind::Further,
-                };
-                // A loaded configuration has none that fits no name.
-                Some((kind, hosts.resolve_pattern(pattern)?))
+        let resolve = |pattern: &RepositoryPattern| {
+            let content = match hosts.scope_of(pattern) {
+                PatternScope::All => Content::All,
+                PatternScope::Default => Content::OfDefaultUpstream,
+                PatternScope::Further(_) => Content::OfFurtherUpstream,
             };
-            let all = |patterns: &Vec<_>| patterns.iter().filter_map(one).collect();
-            Settled { rule: rule.clone(), repositories: rule.repositories.as_ref().map(all) }
+            // A loaded configuration has no pattern that cannot match.
+            Some((content, hosts.resolve_pattern(pattern)?))
         };
-        Self { rules: rules.iter().map(settle).collect(), hosts: hosts.clone() }
+        let resolved = rules.iter().map(|rule| ResolvedRule {
+            rule: rule.clone(),
+            repositories: rule.repositories.as_ref().map(|all| all.iter().filter_map(resolve).collect()),
+        });
+        Self { rules: resolved.collect(), hosts: hosts.clone() }
     }
 
     pub(super) const fn is_empty(&self) -> bool {
         self.rules.is_empty()
     }
 
-    /// Whether anything is allowed to clients that do not log in.
+    /// Whether anything is allowed to clients without a login.
     pub(super) fn admit_anonymous(&self) -> bool {
-        let rules = self.rules.iter().map(|it| &it.rule);
-        rules.clone().any(|rule| rule.names_anonymous() && !rule.actions.is_empty())
+        self.rules.iter().any(|it| it.rule.names_anonymous() && !it.rule.actions.is_empty())
     }
 
-    /// Whether a user may pull from any repository at all, as far as the rules alone tell.
+    /// Whether a user may pull from any repository at all, as far as the rules decide.
     pub(super) fn may_pull_somewhere(&self, user: Option<&str>) -> bool {
-        let fits = |user: Option<&str>| {
-            let mut rules = self.rules.iter().map(|it| &it.rule);
-            rules.any(|rule| fits_user(rule, user) && rule.actions.contains(&Action::Pull))
+        let may = |user: Option<&str>| {
+            self.rules.iter().any(|it| matches_user(&it.rule, user) && it.rule.actions.contains(&Action::Pull))
         };
-        fits(None) || (user.is_some() && fits(user))
+        may(None) || (user.is_some() && may(user))
     }
 
-    /// Whether a user may do something in a repository that holds pushed content, or does not. A user may do no less
-    /// than a client that does not log in. Where it is not known, and depends on it, `None`.
+    /// Whether a user may do something in a repository that holds pushed content, or does not. A user may do whatever a
+    /// client without a login may. `None` if `holds_pushed` is needed and unknown.
     pub(super) fn allow(
         &self,
         user: Option<&str>,
@@ -90,54 +86,56 @@ impl Rules {
     }
 
     fn decide(&self, user: Option<&str>, name: &RepositoryName, action: Action, pushed: bool) -> bool {
-        // What is about to be pushed is no upstream's.
+        // What is about to be pushed is no upstream's content.
         let pushed = pushed || action == Action::Push;
-        let name = Name {
-            text: name.as_str(),
-            // Two names of one repository there.
-            other: if pushed { None } else { self.hosts.other_spelling(name.as_str()) },
-            is_further: self.hosts.is_further(name.as_str()),
+        let name = name.as_str();
+        let repository = Repository {
+            name,
+            // Two names of one repository at Docker Hub.
+            other_name: if pushed { None } else { self.hosts.other_spelling(name) },
+            is_further: self.hosts.is_further(name),
             pushed,
         };
         let allow = |user: Option<&str>| {
-            let first = self.rules.iter().find(|it| it.fits(user, &name));
+            let first = self.rules.iter().find(|it| it.matches(user, &repository));
             first.is_some_and(|it| it.rule.actions.contains(&action))
         };
         allow(None) || (user.is_some() && allow(user))
     }
 }
 
-/// A repository, for a rule.
-struct Name<'a> {
-    text: &'a str,
-    /// Its other spelling.
-    other: Option<String>,
+/// A repository, for matching.
+struct Repository<'a> {
+    name: &'a str,
+    other_name: Option<String>,
     is_further: bool,
     pushed: bool,
 }
 
-impl Settled {
-    fn fits(&self, user: Option<&str>, name: &Name<'_>) -> bool {
-        let is_open = |kind: Kind| match kind {
-            Kind::Anywhere => true,
-            Kind::Default if name.is_further => false,
-            Kind::Default | Kind::Further => !name.pushed || self.rule.actions.is_empty(),
+impl ResolvedRule {
+    fn matches(&self, user: Option<&str>, repository: &Repository<'_>) -> bool {
+        let is_about = |content: Content| match content {
+            Content::All => true,
+            Content::OfDefaultUpstream if repository.is_further => false,
+            Content::OfDefaultUpstream | Content::OfFurtherUpstream => {
+                !repository.pushed || self.rule.actions.is_empty()
+            }
         };
-        let fits = |(kind, pattern): &(Kind, RepositoryPattern)| {
-            let other = name.other.as_ref();
-            is_open(*kind) && (pattern.matches(name.text) || other.is_some_and(|it| pattern.matches(it)))
+        let matches = |(content, pattern): &(Content, RepositoryPattern)| {
+            let other = repository.other_name.as_ref();
+            is_about(*content) && (pattern.matches(repository.name) || other.is_some_and(|it| pattern.matches(it)))
         };
         let repositories = self.repositories.as_ref();
-        fits_user(&self.rule, user) && repositories.is_none_or(|all| all.iter().any(fits))
+        matches_user(&self.rule, user) && repositories.is_none_or(|all| all.iter().any(matches))
     }
 }
 
-fn fits_user(rule: &Rule, user: Option<&str>) -> bool {
-    let fits = rule.users.iter().any(|pattern| match user {
+fn matches_user(rule: &Rule, user: Option<&str>) -> bool {
+    let matches = rule.users.iter().any(|pattern| match user {
         None => pattern.as_str() == ANONYMOUS,
         Some(user) => pattern.matches(user),
     });
-    fits || rule.binds_all()
+    matches || rule.binds_all()
 }
 
 #[cfg(test)]

@@ -1,30 +1,30 @@
-//! What a request needs.
+//! The rights that a request needs.
 
 use std::fmt;
 
 use crate::oci::{Action, RepositoryName};
 
-/// What a request needs to be allowed.
+/// The rights that a request needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope<'a> {
-    /// To be somebody (end-1).
+    /// To be authenticated (end-1).
     Login,
-    /// To see which repositories there are.
+    /// To list repositories.
     Catalog,
-    /// To do something in a repository.
+    /// An action in a repository.
     Repository(&'a RepositoryName, Action),
-    /// To push to a repository, and to pull from another, if a client may (end-11).
+    /// To push to a repository; and to pull from another one, without which the mount becomes an upload (end-11).
     Mount {
-        /// Where the blob goes.
+        /// The target repository.
         name: &'a RepositoryName,
-        /// Where it is.
+        /// The source repository.
         from: Option<&'a RepositoryName>,
     },
 }
 
 impl fmt::Display for Scope<'_> {
     /// As clients ask a token server for it: <https://distribution.github.io/distribution/spec/auth/scope/>. Empty for
-    /// [`Login`](Self::Login). Who pushes also looks at what is there already.
+    /// [`Login`](Self::Login). A push includes a pull, because clients check which blobs are there already.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Login => Ok(()),

@@ -1,5 +1,5 @@
-//! Tokens of a server that knows the users, as distribution's
-//! (<https://distribution.github.io/distribution/spec/auth/jwt/>): JWTs with the rights of who shows them.
+//! Tokens of a token server: JWTs with the client's rights
+//! (<https://distribution.github.io/distribution/spec/auth/jwt/>).
 
 use std::collections::HashMap;
 use std::fmt;
@@ -12,32 +12,33 @@ use moka::sync::Cache;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
-use super::keys::Keys;
-use super::{AuthError, Refusal};
+use super::credentials::CredentialsError;
+use super::error::AuthError;
+use super::token_keys::TokenKeys;
 use crate::config::{HostNames, SigningAlgorithm, Token};
-use crate::live::Live;
+use crate::reload::Reloaded;
 use crate::oci::{Action, RepositoryName};
 
-/// How far the clocks of pounce and of the server may be apart, in seconds.
+/// The allowed difference of pounce's and the server's clock, in seconds.
 const SKEW: u64 = 60;
-/// Tokens that are remembered, in bytes of the rights in them.
+/// The size of the cache of verified tokens, in bytes of their rights.
 const TOKEN_BYTES: u64 = 16 << 20;
-/// For how long, so that keys that are taken back count soon.
+/// The lifetime of its entries: keys that are removed are trusted for so long.
 const TOKEN_LIFE: Duration = Duration::from_mins(1);
 /// The most rights in one token.
 const MAX_ACCESS: usize = 1_000;
 
-/// Checks tokens.
-pub(super) struct Tokens {
-    keys: Live<Keys>,
+/// Verifies tokens.
+pub(super) struct TokenVerifier {
+    keys: Reloaded<TokenKeys>,
     algorithms: Vec<Algorithm>,
     issuer: String,
     service: String,
     hosts: HostNames,
-    seen: Cache<[u8; 32], Arc<Grants>>,
+    verified: Cache<[u8; 32], Arc<Grants>>,
 }
 
-/// Who shows a token, and what it is good for.
+/// The user and the rights of a token.
 #[derive(Debug)]
 pub(super) struct Grants {
     pub(super) user: Option<Arc<str>>,
@@ -66,16 +67,14 @@ struct Access {
 
 impl Grants {
     pub(super) fn allow(&self, name: &RepositoryName, action: Action) -> bool {
-        let actions = self.repositories.get(name.as_str()).into_iter().flatten();
-        let mut actions = actions.map(String::as_str);
+        let mut actions = self.repositories.get(name.as_str()).into_iter().flatten();
         actions.any(|granted| granted == action.as_str() || granted == "*")
     }
 
-    /// In bytes, about.
+    /// The approximate size in bytes.
     fn weight(&self) -> u32 {
         let actions = |actions: &Vec<String>| actions.iter().map(|it| it.len() + 24).sum::<usize>();
-        let rights = self.repositories.iter();
-        let rights = rights.map(|(name, some)| 100 + name.len() + actions(some));
+        let rights = self.repositories.iter().map(|(name, granted)| 100 + name.len() + actions(granted));
         u32::try_from(200 + rights.sum::<usize>()).unwrap_or(u32::MAX)
     }
 
@@ -108,24 +107,24 @@ impl Grants {
     }
 }
 
-impl Tokens {
+impl TokenVerifier {
     /// # Errors
     /// The keys cannot be read.
     pub(super) fn open(config: &Token, hosts: &HostNames) -> Result<Self, AuthError> {
         let (bundle, jwks) = (config.rootcertbundle.clone(), config.jwks.clone());
         let files = bundle.iter().chain(&jwks).cloned().collect();
-        let read = move || Keys::read(bundle.as_deref(), jwks.as_deref());
+        let read = move || TokenKeys::read(bundle.as_deref(), jwks.as_deref());
         let accepted = match &config.signingalgorithms[..] {
             [] => &SigningAlgorithm::ALL[..],
             some => some,
         };
         Ok(Self {
-            keys: Live::of("auth.token.rootcertbundle or jwks", files, read)?,
+            keys: Reloaded::of("auth.token.rootcertbundle or jwks", files, read)?,
             algorithms: accepted.iter().filter_map(|it| it.as_str().parse().ok()).collect(),
             issuer: config.issuer.clone().unwrap_or_default(),
             service: config.service.clone().unwrap_or_default(),
             hosts: hosts.clone(),
-            seen: Cache::builder()
+            verified: Cache::builder()
                 .max_capacity(TOKEN_BYTES)
                 .weigher(|_, grants: &Arc<Grants>| grants.weight())
                 .time_to_live(TOKEN_LIFE)
@@ -133,32 +132,30 @@ impl Tokens {
         })
     }
 
-    /// What a token is good for.
-    pub(super) fn verify(&self, token: &str) -> Result<Arc<Grants>, Refusal> {
+    /// The rights of a token.
+    pub(super) fn verify(&self, token: &str) -> Result<Arc<Grants>, CredentialsError> {
         let digest: [u8; 32] = Sha256::digest(token.as_bytes()).into();
-        if let Some(grants) = self.seen.get(&digest) {
-            let now = SystemTime::now().duration_since(UNIX_EPOCH);
-            let now = now.map_or(0, |now| now.as_secs());
-            return if grants.expires.saturating_add(SKEW) > now { Ok(grants) } else { Err(Refusal::Wrong) };
+        if let Some(grants) = self.verified.get(&digest) {
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
+            return if grants.expires.saturating_add(SKEW) > now { Ok(grants) } else { Err(CredentialsError::Invalid) };
         }
         let claims = self.claims(token).map_err(|error| {
-            tracing::info!(%error, "a token is refused");
-            Refusal::Wrong
+            tracing::info!(%error, "auth: a token was refused");
+            CredentialsError::Invalid
         })?;
         let grants = Arc::new(Grants::new(claims, &self.hosts));
-        self.seen.insert(digest, Arc::clone(&grants));
+        self.verified.insert(digest, Arc::clone(&grants));
         Ok(grants)
     }
 
-    /// The claims of a token that is signed with a trusted key, for pounce, and neither too old nor too young. Only
-    /// keys of the algorithm's own family are tried, and secrets are none of them: a public key that is taken for a
-    /// secret signs nothing (RFC 8725, section 2.1).
+    /// The claims of a token that a trusted key signed for pounce, and that is valid now. Only keys of the algorithm's
+    /// family are tried, and none is a secret, so that a public key cannot be misused as one (RFC 8725, section 2.1).
     fn claims(&self, token: &str) -> Result<Claims, jsonwebtoken::errors::Error> {
         let header = jsonwebtoken::decode_header(token)?;
         if !self.algorithms.contains(&header.alg) {
             return Err(ErrorKind::InvalidAlgorithm.into());
         }
-        // RFC 7515, section 4.1.11: extensions that have to be understood, and are not.
+        // Critical extensions, of which pounce knows none (RFC 7515, section 4.1.11).
         if header.crit.is_some() {
             return Err(ErrorKind::InvalidToken.into());
         }
@@ -169,20 +166,23 @@ impl Tokens {
         validation.set_audience(&[&self.service]);
         validation.set_required_spec_claims(&["exp", "iss", "aud"]);
         let keys = self.keys.get();
-        let mut refused = ErrorKind::InvalidSignature.into();
-        for key in keys.of(&header) {
+        let mut last = ErrorKind::InvalidSignature.into();
+        for key in keys.candidates(&header) {
             match jsonwebtoken::decode::<Claims>(token, &key, &validation) {
                 Ok(data) => return Ok(data.claims),
-                Err(error) => refused = error,
+                Err(error) => last = error,
             }
         }
-        Err(refused)
+        Err(last)
     }
 }
 
-impl fmt::Debug for Tokens {
+impl fmt::Debug for TokenVerifier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Tokens").field("issuer", &self.issuer).field("service", &self.service).finish_non_exhaustive()
+        f.debug_struct("TokenVerifier")
+            .field("issuer", &self.issuer)
+            .field("service", &self.service)
+            .finish_non_exhaustive()
     }
 }
 

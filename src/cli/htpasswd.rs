@@ -57,5 +57,5 @@ fn line(arguments: &Arguments) -> Result<String, Box<dyn std::error::Error>> {
         let line = text.strip_suffix('\n').unwrap_or(&text);
         line.strip_suffix('\r').unwrap_or(line).to_owned()
     };
-    Ok(auth::line(&arguments.user, &password, arguments.cost)?)
+    Ok(auth::htpasswd_line(&arguments.user, &password, arguments.cost)?)
 }

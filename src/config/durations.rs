@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde::de::Error as _;
+use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Over a year. A point in time that far away can still be calculated.
@@ -10,7 +10,7 @@ const LONGEST: Duration = Duration::from_hours(10_000);
 
 /// Durations as distribution writes them: `60s`, `20m`, `1h30m`, `168h`, `0`, and numbers of nanoseconds.
 pub(super) mod duration {
-    use super::*;
+    use super::{Deserialize, Deserializer, Duration, Error as _, LONGEST, Serializer, parse};
 
     pub fn serialize<S: Serializer>(value: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(&humantime::format_duration(*value))
@@ -24,7 +24,7 @@ pub(super) mod duration {
 
 /// A duration that may be left out.
 pub(super) mod optional_duration {
-    use super::*;
+    use super::{Deserialize, Deserializer, Duration, Serialize, Serializer, duration};
 
     #[derive(Deserialize, Serialize)]
     struct Written(#[serde(with = "duration")] Duration);

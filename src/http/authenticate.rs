@@ -10,7 +10,7 @@ use tracing::{Instrument, Span};
 use super::access_log::LogEntry;
 use super::client_address::ClientAddress;
 use super::state::AppState;
-use crate::auth::{Credentials, Identity, Refusal};
+use crate::auth::{Credentials, Identity, CredentialsError};
 
 /// Some clients leave the padding out.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
@@ -25,7 +25,7 @@ pub(super) fn from_memory(app: &AppState, request: &Parts, address: &ClientAddre
     }
     let mut decoded = Vec::new();
     let credentials = credentials(&request.headers, &mut decoded).ok()?;
-    app.access.known(&credentials, address.ip)
+    app.access.authenticate_cached(&credentials, address.ip)
 }
 
 /// The client's identity.
@@ -34,7 +34,7 @@ pub(super) async fn authenticate(
     request: &Parts,
     address: &ClientAddress,
     entry: &mut LogEntry,
-) -> Result<Identity, Refusal> {
+) -> Result<Identity, CredentialsError> {
     if app.access.is_open() {
         return Ok(Identity::ANONYMOUS);
     }
@@ -45,18 +45,18 @@ pub(super) async fn authenticate(
         Credentials::Token(_) => entry.span(),
         Credentials::None | Credentials::Password { .. } => Span::none(),
     };
-    app.access.identify(credentials, address.ip).instrument(span).await
+    app.access.authenticate(credentials, address.ip).instrument(span).await
 }
 
 /// The credentials in a request's headers. `decoded` keeps the name and the password.
-fn credentials<'a>(headers: &'a HeaderMap, decoded: &'a mut Vec<u8>) -> Result<Credentials<'a>, Refusal> {
+fn credentials<'a>(headers: &'a HeaderMap, decoded: &'a mut Vec<u8>) -> Result<Credentials<'a>, CredentialsError> {
     Ok(match authorization(headers)? {
         None => Credentials::None,
         Some((scheme, value)) if scheme.eq_ignore_ascii_case("basic") => {
-            *decoded = BASE64.decode(value).map_err(|_| Refusal::Wrong)?;
+            *decoded = BASE64.decode(value).map_err(|_| CredentialsError::Invalid)?;
             let colon = decoded.iter().position(|byte| *byte == b':');
-            let (user, password) = decoded.split_at(colon.ok_or(Refusal::Wrong)?);
-            let user = str::from_utf8(user).map_err(|_| Refusal::Wrong)?;
+            let (user, password) = decoded.split_at(colon.ok_or(CredentialsError::Invalid)?);
+            let user = str::from_utf8(user).map_err(|_| CredentialsError::Invalid)?;
             match (user, &password[1..]) {
                 // podman and skopeo send this without a login.
                 ("", b"") => Credentials::None,
@@ -64,20 +64,20 @@ fn credentials<'a>(headers: &'a HeaderMap, decoded: &'a mut Vec<u8>) -> Result<C
             }
         }
         Some((scheme, value)) if scheme.eq_ignore_ascii_case("bearer") => Credentials::Token(value),
-        Some(_) => return Err(Refusal::Wrong),
+        Some(_) => return Err(CredentialsError::Invalid),
     })
 }
 
 /// Scheme and value of the one `Authorization` line that there may be.
-fn authorization(headers: &HeaderMap) -> Result<Option<(&str, &str)>, Refusal> {
+fn authorization(headers: &HeaderMap) -> Result<Option<(&str, &str)>, CredentialsError> {
     let mut lines = headers.get_all(header::AUTHORIZATION).iter();
     match (lines.next(), lines.next()) {
         (None, _) => Ok(None),
         (Some(line), None) => {
-            let line = line.to_str().map_err(|_| Refusal::Wrong)?;
-            let (scheme, value) = line.split_once(' ').ok_or(Refusal::Wrong)?;
+            let line = line.to_str().map_err(|_| CredentialsError::Invalid)?;
+            let (scheme, value) = line.split_once(' ').ok_or(CredentialsError::Invalid)?;
             Ok(Some((scheme, value.trim())))
         }
-        (Some(_), Some(_)) => Err(Refusal::Wrong),
+        (Some(_), Some(_)) => Err(CredentialsError::Invalid),
     }
 }

@@ -11,7 +11,7 @@ use super::containerd_ns;
 use super::endpoint::Endpoint;
 use super::rejection::Rejection;
 use super::state::AppState;
-use crate::auth::{Identity, Refusal, Scope, Verdict};
+use crate::auth::{Identity, CredentialsError, Scope, Verdict};
 use crate::oci::{Action, Error, ErrorCode, RepositoryName};
 
 /// Parses a request, authenticates its client, and authorizes it.
@@ -27,8 +27,8 @@ pub(super) async fn authorize(
     let resolved = containerd_ns::resolve_names(app, &mut endpoint, query);
     let identity = match authenticate(app, request, address, entry).await {
         Ok(identity) => identity,
-        Err(Refusal::Wrong) => return challenge(&endpoint, ChallengeReason::InvalidCredentials),
-        Err(Refusal::TooMany(after)) => {
+        Err(CredentialsError::Invalid) => return challenge(&endpoint, ChallengeReason::InvalidCredentials),
+        Err(CredentialsError::TooManyAttempts(after)) => {
             let message = "too many passwords were tried: wait, then log in again";
             let error = Error::new(ErrorCode::TooManyRequests, message);
             return Err(error.with_retry_after(Some(after)).into());
@@ -64,11 +64,11 @@ pub(super) fn confirm(app: &AppState, request: &Parts, client: &Client, endpoint
     let Some(scope @ Scope::Repository(name, _)) = endpoint.scope() else {
         return Ok(());
     };
-    let depends = app.access.judge(identity, scope, None) == Verdict::Depends;
+    let depends = app.access.authorize(identity, scope, None) == Verdict::Depends;
     if !depends || app.registry.holdings.from_memory(name) != Some(true) {
         return Ok(());
     }
-    let verdict = app.access.judge(identity, scope, Some(true));
+    let verdict = app.access.authorize(identity, scope, Some(true));
     require(app, request, &client.address, (endpoint, identity), verdict)
 }
 
@@ -91,10 +91,10 @@ fn require(
 
 /// The verdict without I/O: [`Verdict::Depends`] where memory does not tell.
 pub(super) fn verdict_from_memory(app: &AppState, identity: &Identity, scope: Scope<'_>) -> Verdict {
-    match (app.access.judge(identity, scope, None), scope) {
+    match (app.access.authorize(identity, scope, None), scope) {
         (Verdict::Depends, Scope::Repository(name, _)) => {
             let holds_pushed = app.registry.holdings.from_memory(name);
-            app.access.judge(identity, scope, holds_pushed)
+            app.access.authorize(identity, scope, holds_pushed)
         }
         (verdict, _) => verdict,
     }
@@ -102,10 +102,10 @@ pub(super) fn verdict_from_memory(app: &AppState, identity: &Identity, scope: Sc
 
 /// The verdict. The bucket is read where it depends on the repository's content.
 async fn verdict(app: &AppState, identity: &Identity, scope: Scope<'_>) -> Result<Verdict, Error> {
-    match (app.access.judge(identity, scope, None), scope) {
+    match (app.access.authorize(identity, scope, None), scope) {
         (Verdict::Depends, Scope::Repository(name, _)) => {
             let holds_pushed = app.registry.holdings.holds_pushed(name).await?;
-            Ok(app.access.judge(identity, scope, Some(holds_pushed)))
+            Ok(app.access.authorize(identity, scope, Some(holds_pushed)))
         }
         (verdict, _) => Ok(verdict),
     }

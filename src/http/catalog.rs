@@ -22,8 +22,8 @@ struct List<'a> {
 pub(super) async fn list(app: &AppState, client: &Client, page: &Page) -> Result<Answer, Error> {
     // A client that asks for more gets a page and a Link; distribution refuses it.
     let limit = page.n.unwrap_or(DEFAULT_PAGE).min(app.max_catalog_page);
-    let shown = |name: &RepositoryName, holds| app.access.shows(&client.identity, name, holds);
-    let listed = if app.access.shows_any(&client.identity) {
+    let shown = |name: &RepositoryName, holds| app.access.may_list(&client.identity, name, holds);
+    let listed = if app.access.may_list_any(&client.identity) {
         let last = page.last.as_deref();
         app.registry.catalog.list(last, limit, shown).await?
     } else {

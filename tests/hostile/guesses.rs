@@ -10,7 +10,7 @@ use crate::support::attacks::guesses::{guess, login};
 
 /// A registry with a user whose password takes as long to compare as it does by default.
 async fn closed() -> Pounce {
-    let lines = ["alice", "bob"].map(|user| auth::line(user, user, 10).unwrap());
+    let lines = ["alice", "bob"].map(|user| auth::htpasswd_line(user, user, 10).unwrap());
     Pounce::with(&[("REGISTRY_AUTH_HTPASSWD_USERS", &lines.join(","))]).await
 }
 

@@ -56,7 +56,7 @@ async fn a_request_is_for_one_host() {
 /// Who asks before they send is not told to send what is thrown away.
 #[tokio::test]
 async fn a_body_that_is_refused_is_not_asked_for() {
-    let users = pounce::auth::line("alice", "secret", 4).unwrap();
+    let users = pounce::auth::htpasswd_line("alice", "secret", 4).unwrap();
     let pounce = Pounce::with(&[("REGISTRY_AUTH_HTPASSWD_USERS", &users)]).await;
     let fields = ["Expect: 100-continue", "Content-Length: 1000"];
     for path in ["/v2/a/manifests/v1", "/v2/A/manifests/v1"] {
@@ -188,7 +188,7 @@ async fn an_upstream_puts_nothing_into_the_headers_or_the_log() {
 /// Nothing that lets somebody in is in the log, at any level, and nothing that somebody sent forges a line.
 #[tokio::test]
 async fn the_log_keeps_passwords_and_forgers_out() {
-    let line = pounce::auth::line("alice", "correct horse", 4).unwrap();
+    let line = pounce::auth::htpasswd_line("alice", "correct horse", 4).unwrap();
     let hash = line.split_once(':').unwrap().1.to_owned();
     let mut process = Process::start(&[
         ("REGISTRY_AUTH_HTPASSWD_USERS", &line),
@@ -241,7 +241,7 @@ async fn the_log_keeps_passwords_and_forgers_out() {
 
 #[tokio::test]
 async fn a_state_of_one_repository_is_none_of_another_whoever_asks() {
-    let lines: Vec<String> = ["alice", "bob"].map(|name| pounce::auth::line(name, name, 4).unwrap()).into();
+    let lines: Vec<String> = ["alice", "bob"].map(|name| pounce::auth::htpasswd_line(name, name, 4).unwrap()).into();
     let rules = "[{users: [alice], repositories: [a], actions: [pull, push]}, \
                  {users: [bob], repositories: [b], actions: [pull, push]}]";
     let pounce =

@@ -8,7 +8,7 @@ use super::{Pounce, Reply};
 
 /// A line of an htpasswd file, of the least cost.
 pub fn user(name: &str) -> String {
-    auth::line(name, &password(name), 4).unwrap()
+    auth::htpasswd_line(name, &password(name), 4).unwrap()
 }
 
 pub fn password(name: &str) -> String {

@@ -1,18 +1,18 @@
-//! Making users: lines of an htpasswd file, and the first one, where such a file is missing. As distribution does, that
-//! one is made, and its password said once.
+//! New users: lines for an htpasswd file, and a first user if the file is missing. As in distribution, pounce creates
+//! that file, and logs the password once.
 
+use std::fs::DirBuilder;
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
-use super::AuthError;
-use crate::config::ANONYMOUS;
-use crate::config::Htpasswd;
+use super::error::AuthError;
+use crate::config::{ANONYMOUS, Htpasswd};
 
-/// distribution's name for that user.
+/// distribution's name for the first user.
 const USER: &str = "docker";
 
-/// A password that nobody guesses, of letters and digits: 32 characters, some 160 bits.
+/// A random password: 32 letters and digits, 160 bits.
 ///
 /// # Errors
 /// The system gives no random numbers.
@@ -24,29 +24,29 @@ pub fn random_password() -> Result<String, AuthError> {
     Ok(bytes.map(letter).into_iter().collect())
 }
 
-/// Why there can be no such user.
+/// Why a user is invalid.
 #[derive(Debug, thiserror::Error)]
 pub enum UserError {
-    /// The name would not come out of the line again.
+    /// The name would not be parsed from the line again.
     #[error(
         "the name of a user has no colons, commas, blanks or control characters, does not begin with #, and is not anonymous"
     )]
     Name,
-    /// The password cannot be one.
+    /// bcrypt does not take the password.
     #[error("a password has from 1 to 72 bytes, which is what bcrypt takes, and no NUL")]
     Password,
-    /// It was not typed the same twice.
+    /// The password was typed differently.
     #[error("the two passwords differ")]
     Differs,
-    /// bcrypt does not work.
+    /// bcrypt fails.
     #[error(transparent)]
     Bcrypt(#[from] bcrypt::BcryptError),
 }
 
-/// Whether a user can be called that.
+/// Checks the name of a user.
 ///
 /// # Errors
-/// The name has what ends it in a line.
+/// The name is invalid.
 pub fn check_user(user: &str) -> Result<(), UserError> {
     let ends_it = |c: char| c.is_control() || c.is_whitespace() || ":,".contains(c);
     if user.is_empty() || user.starts_with('#') || user == ANONYMOUS || user.contains(ends_it) {
@@ -59,7 +59,7 @@ pub fn check_user(user: &str) -> Result<(), UserError> {
 ///
 /// # Errors
 /// See [`UserError`].
-pub fn line(user: &str, password: &str, cost: u32) -> Result<String, UserError> {
+pub fn htpasswd_line(user: &str, password: &str, cost: u32) -> Result<String, UserError> {
     check_user(user)?;
     if !(1..=72).contains(&password.len()) || password.contains('\0') {
         return Err(UserError::Password);
@@ -67,7 +67,7 @@ pub fn line(user: &str, password: &str, cost: u32) -> Result<String, UserError> 
     Ok(format!("{user}:{}", bcrypt::hash(password, cost)?))
 }
 
-/// Makes the file if it is missing, and is the only place where users are named.
+/// Creates the file if it is missing, unless the configuration itself has users.
 pub(super) fn first_user(config: &Htpasswd) -> Result<(), AuthError> {
     match &config.path {
         Some(path) if config.users.is_none() => make(path),
@@ -80,15 +80,14 @@ fn make(path: &Path) -> Result<(), AuthError> {
     if path.exists() {
         return Ok(());
     }
-    let folder = path.parent();
-    let folder = folder.filter(|folder| !folder.as_os_str().is_empty());
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     if let Some(folder) = folder {
-        let mut builder = std::fs::DirBuilder::new();
-        builder.recursive(true).mode(0o700).create(folder).map_err(wrong)?;
+        DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(wrong)?;
     }
     let password = random_password()?;
-    let line = line(USER, &password, bcrypt::DEFAULT_COST).map_err(|error| wrong(std::io::Error::other(error)))?;
-    // Whole or not at all: a file without users would lock everybody out.
+    let line =
+        htpasswd_line(USER, &password, bcrypt::DEFAULT_COST).map_err(|error| wrong(std::io::Error::other(error)))?;
+    // Atomically, because a file without users would lock all clients out.
     let folder = folder.unwrap_or(Path::new("."));
     let mut file = tempfile::NamedTempFile::new_in(folder).map_err(wrong)?;
     writeln!(file, "{line}").map_err(wrong)?;
@@ -99,7 +98,7 @@ fn make(path: &Path) -> Result<(), AuthError> {
     tracing::warn!(
         user = USER,
         password,
-        "{} was missing: it was made with this user. The password is not said again",
+        "auth: created {}, which was missing, with this user; the password is not logged again",
         path.display()
     );
     Ok(())

@@ -1,4 +1,4 @@
-//! The lines of an htpasswd file: who there is.
+//! Users and their password hashes, from the lines of an htpasswd file.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -7,27 +7,27 @@ use std::sync::Arc;
 
 use bcrypt::HashParts;
 
-use super::AuthError;
+use super::error::AuthError;
 use crate::config::ANONYMOUS;
 
-/// The highest cost: a comparison takes some seconds.
+/// The highest accepted cost, at which a comparison takes some seconds.
 const MAX_COST: u32 = 15;
 
 /// Users with their bcrypt hashes.
 #[derive(Debug)]
 pub(super) struct Users {
-    known: HashMap<Arc<str>, Arc<str>>,
-    /// What the passwords of those are compared with who are not known: of every user's cost, one.
-    nobodies: Vec<Arc<str>>,
+    hashes: HashMap<Arc<str>, Arc<str>>,
+    /// For unknown users: a hash that no password has, of each user's cost.
+    dummies: Vec<Arc<str>>,
 }
 
 impl Users {
-    /// Reads lines `user:hash` from a file, and from a text that wins over it, and in which commas end lines too.
+    /// Reads lines `user:hash` from a file, and from a text, which wins and whose lines may also end with commas.
     ///
     /// # Errors
-    /// The file cannot be read, a line has no `:`, or a name or a cost is out of the question.
+    /// The file cannot be read, a line has no `:`, or a name or a cost is not accepted.
     pub(super) fn read(file: Option<&Path>, text: Option<&str>) -> Result<Self, AuthError> {
-        let mut users = Self { known: HashMap::new(), nobodies: Vec::new() };
+        let mut users = Self { hashes: HashMap::new(), dummies: Vec::new() };
         if let Some(path) = file {
             let lines = std::fs::read_to_string(path).map_err(|source| AuthError::Read {
                 setting: "auth.htpasswd.path",
@@ -36,15 +36,13 @@ impl Users {
             })?;
             users.take(lines.lines(), &path.display().to_string())?;
         }
-        let lines = text.unwrap_or_default().split(['\n', ',']);
-        users.take(lines, "auth.htpasswd.users")?;
-        let mut costs: Vec<u32> = users.known.values().filter_map(|it| cost(it)).collect();
+        users.take(text.unwrap_or_default().split(['\n', ',']), "auth.htpasswd.users")?;
+        let mut costs: Vec<u32> = users.hashes.values().filter_map(|it| cost(it)).collect();
         if costs.is_empty() {
             costs.push(bcrypt::DEFAULT_COST);
         }
         costs.sort_unstable();
-        let nobodies = costs.into_iter().map(|cost| impossible(cost).into());
-        users.nobodies = nobodies.collect();
+        users.dummies = costs.into_iter().map(|cost| impossible(cost).into()).collect();
         Ok(users)
     }
 
@@ -64,7 +62,7 @@ impl Users {
                 None => {
                     tracing::warn!(
                         line = index + 1,
-                        "{origin}: a hash that is not bcrypt's: its user cannot log in. Use `pounce htpasswd` or `htpasswd -B`"
+                        "{origin}: this user cannot log in, because the hash is not bcrypt's: use `pounce htpasswd` or `htpasswd -B`"
                     );
                     continue;
                 }
@@ -73,36 +71,36 @@ impl Users {
                 }
                 Some(_) => {}
             }
-            self.known.insert(user.into(), hash.into());
+            self.hashes.insert(user.into(), hash.into());
         }
         Ok(())
     }
 
     pub(super) fn len(&self) -> usize {
-        self.known.len()
+        self.hashes.len()
     }
 
     /// A user's name and hash.
     pub(super) fn get(&self, user: &str) -> Option<(&Arc<str>, &Arc<str>)> {
-        self.known.get_key_value(user)
+        self.hashes.get_key_value(user)
     }
 
-    /// A hash that no password has, and that takes as long to compare with as some user's: which one's, `name` says, a
-    /// number that stands for the name of nobody.
-    pub(super) fn nobodys_hash(&self, name: usize) -> &Arc<str> {
+    /// A dummy hash for an unknown user, at a real user's cost, so that timing does not reveal names. `name` is a digest
+    /// of the name, so that each name always has the same cost.
+    pub(super) fn dummy_hash(&self, name: usize) -> &Arc<str> {
         // There is always one.
-        &self.nobodies[name % self.nobodies.len()]
+        &self.dummies[name % self.dummies.len()]
     }
 }
 
-/// The cost of a bcrypt hash, if it is one.
+/// The cost of a bcrypt hash; `None` for another hash.
 fn cost(hash: &str) -> Option<u32> {
     let cost = HashParts::from_str(hash).ok()?.get_cost();
-    // The crate reads any number.
+    // The crate does not check the range.
     (hash.len() == 60 && (4..=31).contains(&cost)).then_some(cost)
 }
 
-/// A hash of the right form that was not made from any password.
+/// A hash of the right form that no password has.
 fn impossible(cost: u32) -> String {
     format!("$2b${cost:02}$......................{}", ".".repeat(31))
 }
@@ -123,8 +121,8 @@ mod tests {
             assert!(bcrypt::verify("secret", found).unwrap(), "{user}");
         }
         assert!(users.get("old").is_none() && users.get("").is_none());
-        assert!(!bcrypt::verify("", users.nobodys_hash(7)).unwrap());
-        assert_eq!(cost(users.nobodys_hash(7)), Some(4));
+        assert!(!bcrypt::verify("", users.dummy_hash(7)).unwrap());
+        assert_eq!(cost(users.dummy_hash(7)), Some(4));
     }
 
     #[test]

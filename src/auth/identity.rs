@@ -1,0 +1,32 @@
+//! The authenticated client.
+
+use std::sync::Arc;
+
+use super::tokens::Grants;
+
+/// The authenticated client of a request, which may be anonymous.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    pub(super) user: Option<Arc<str>>,
+    /// The rights in a token server's token.
+    pub(super) grants: Option<Arc<Grants>>,
+    /// Whether the client has a token, be it an anonymous one.
+    pub(super) has_token: bool,
+}
+
+impl Identity {
+    /// A client without credentials.
+    pub const ANONYMOUS: Self = Self { user: None, grants: None, has_token: false };
+
+    /// The user's name, if the client is not anonymous.
+    #[must_use]
+    pub const fn user(&self) -> Option<&Arc<str>> {
+        self.user.as_ref()
+    }
+
+    /// Whether the client has a token.
+    #[must_use]
+    pub const fn has_token(&self) -> bool {
+        self.has_token
+    }
+}
