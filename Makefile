@@ -1,43 +1,47 @@
-# What can be done with pounce; nothing here needs more than a Rust toolchain, unless it says so.
+# The commands of docs/contributing.md. A target needs a Rust toolchain and a C compiler, and more only if it says so.
 
 # Debian packages for interop and bench; .ci/run installs them.
 PACKAGES = docker-registry nginx-light curl ca-certificates docker.io containerd runc \
            podman buildah uidmap skopeo umoci busybox-static python3-venv openssl
-# The same for bench: what is measured, and what measures.
+# Debian packages for bench: the contestants, and wrk, which makes the load.
 BENCH_PACKAGES = wrk nginx-light docker-registry curl containerd
-# What is installed once, and used by every clone.
+# Tools that are installed once and that every clone uses.
 CACHE = $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/pounce
 # An S3 for interop, from PyPI.
 MOTO = $(CACHE)/moto
 # cargo-deny and cargo-fuzz, built from their crates.
 TOOLS = $(CACHE)/tools
-# Known faults of crates.
+# The database of known flaws of crates.
 ADVISORIES = https://github.com/RustSec/advisory-db
-# What is fuzzed, and for how long each.
+# The fuzz targets, and how many seconds each of them runs.
 FUZZ = challenge configuration digest endpoint manifest range state
 SECONDS = 60
 
 .PHONY: run demo test check interop fuzz bench micro torture image packages bench-packages
 
-run: ## a registry on 127.0.0.1:5000 in front of Docker Hub, open to this machine, keeping what it has in ./data
+run: ## a registry on 127.0.0.1:5000 in front of Docker Hub, open to this machine, that keeps its content in ./data
 	REGISTRY_HTTP_ADDR=$${REGISTRY_HTTP_ADDR:-127.0.0.1:5000} \
 	REGISTRY_AUTH_ANONYMOUS=$${REGISTRY_AUTH_ANONYMOUS:-pull,push,delete} \
 	REGISTRY_PROXY_REMOTEURL=$${REGISTRY_PROXY_REMOTEURL:-https://registry-1.docker.io} \
 	  cargo run --release --locked -- serve
 
-demo: ## an image pulled twice through pounce, without any network
+demo: ## pulls an image twice through pounce, cold and warm, without any network
 	cargo bench --locked --bench demo
 
 test:
 	@if cargo nextest --version >/dev/null 2>&1; then cargo nextest run --locked; else cargo test --locked; fi
 
-check:
+check: ## format, documents, lints, licences, advisories
 	cargo fmt --all --check
+	@# Links, and the files and functions that documents name. The file needs no crate, so nothing is built twice.
+	@mkdir -p "$${CARGO_TARGET_DIR:-target}"
+	CARGO_MANIFEST_DIR="$(CURDIR)" rustc --edition 2024 --test tests/documents.rs -o "$${CARGO_TARGET_DIR:-target}/documents"
+	"$${CARGO_TARGET_DIR:-target}/documents" --quiet
 	cargo clippy --locked --workspace --all-targets --all-features -- -D warnings
 	test -x $(TOOLS)/bin/cargo-deny || cargo install -q --locked --root $(TOOLS) cargo-deny@0.20.2
-	cargo fetch -q --locked # those of other platforms, too: cargo-deny looks at all of them, and asks no network
+	cargo fetch -q --locked # crates of other platforms, too: cargo-deny reads all of them, and is offline
 	$(TOOLS)/bin/cargo-deny --offline --log-level warn check --hide-inclusion-graph bans licenses sources
-	@# The database of advisories is a git repository, which is not reachable everywhere: that fails nothing.
+	@# A machine that cannot reach the database of advisories skips it: the check does not fail.
 	@if timeout 10 git ls-remote -q $(ADVISORIES) HEAD >/dev/null 2>&1; \
 	  then $(TOOLS)/bin/cargo-deny --log-level warn check --hide-inclusion-graph advisories; \
 	  else echo "advisories were not checked: $(ADVISORIES) is not reachable"; fi
@@ -50,17 +54,17 @@ interop: ## real clients; as root, with the Debian packages above
 	tests/interop/cold.sh "$${CARGO_TARGET_DIR:-target}/debug/pounce" $(MOTO)/bin/python
 	tests/interop/access.sh "$${CARGO_TARGET_DIR:-target}/debug/pounce" $(MOTO)/bin/python
 
-fuzz: ## everything that reads what others wrote, a minute each; with a nightly toolchain
+fuzz: ## every parser of foreign input, a minute each; with a nightly toolchain
 	test -x $(TOOLS)/bin/cargo-fuzz || cargo install -q --locked --root $(TOOLS) cargo-fuzz@0.13.2
 	for target in $(FUZZ); do mkdir -p $(CACHE)/fuzz/$$target && \
 	  CARGO_TARGET_DIR=$(CACHE)/fuzz-target PATH="$(TOOLS)/bin:$$PATH" cargo +nightly fuzz run --fuzz-dir fuzz $$target \
 	    $(CACHE)/fuzz/$$target fuzz/seeds/$$target -- -max_total_time=$(SECONDS) -timeout=10 -max_len=65536 || exit 1; done
 
-bench: bench-packages ## measurements beside the peers, one table; SCENARIO=warm, start, calls, siege, push, cold or large for one
+bench: bench-packages ## pounce beside its peers, a table in docs/performance.md; SCENARIO=warm, start, calls, siege, push, cold or large for one
 	cargo build --release --locked --package pounce --package pounce-peers
 	"$${CARGO_TARGET_DIR:-target}/release/peers" $(SCENARIO)
 
-torture: packages ## what is broken on purpose, some forty minutes of it; FAULT=kills, bucket, upstream, outages, races, replicas, ending, hostile or soak for one
+torture: packages ## kills, faults, races and attacks, some forty minutes; FAULT=kills, bucket, upstream, outages, races, replicas, ending, hostile or soak for one
 	cargo bench --locked --bench torture -- $(FAULT)
 
 micro: ## measurements of single functions, by criterion
@@ -69,7 +73,7 @@ micro: ## measurements of single functions, by criterion
 image:
 	docker build -t pounce .
 
-# What cannot be installed has a row that says so.
+# A contestant that cannot be installed has a row in the table that says so.
 bench-packages:
 	-@dpkg -s $(BENCH_PACKAGES) >/dev/null 2>&1 || { apt-get update -q && \
 	  for package in $(BENCH_PACKAGES); do \

@@ -17,6 +17,7 @@ mod config;
 mod credentials;
 mod discovery;
 mod distribution;
+mod documents;
 mod draining;
 mod errors;
 mod fake_s3;

@@ -12,7 +12,7 @@ const NAME: &str = "bench/calls";
 
 pub async fn measure(report: &mut Report) {
     let mut table = String::from(
-        "What one operation asks of the S3, behind the answer too, on an image of three layers:\n\n\
+        "S3 calls of one operation, those in the background included, on an image of three layers:\n\n\
          | operation | calls | which |\n|---|---:|---|\n",
     );
     let mut row = |operation: &str, calls: &Calls| {
@@ -57,8 +57,8 @@ pub async fn measure(report: &mut Report) {
     let pounce = over(Some(&upstream));
     front.take();
     for (operation, path) in [
-        ("a fresh replica: a blob, nothing else known", &blob),
-        ("a fresh replica: the manifest by tag, and its blobs asked after", &manifest),
+        ("a fresh replica: a blob, with an empty cache", &blob),
+        ("a fresh replica: the manifest by tag, and the lookup of its blobs", &manifest),
         ("a fresh replica: a blob of it", &blob),
     ] {
         get(&pounce, path).await;
@@ -82,7 +82,7 @@ pub async fn measure(report: &mut Report) {
     push_manifest(&pounce.url(""), NAME, "2", &other).await;
     pounce.until_quiet().await;
     row("push a manifest by tag, with two blobs", &front.take());
-    report.note(table);
+    report.note(table.trim_end().to_owned());
 }
 
 async fn get(pounce: &Process, path: &str) {

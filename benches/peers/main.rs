@@ -1,8 +1,8 @@
 //! `make bench`: pounce beside its peers, on this machine, in one run.
 //!
-//! Who takes part stands in `benches/peers.toml`. Rounds alternate between the contestants; the medians of all of them
-//! are printed as one table, and what has an axis is drawn into `benches/results/`. A contestant that does not start
-//! has a row that says why. The clients share the machine.
+//! `benches/peers.toml` lists the contestants. Rounds alternate between them. The medians of all rounds are printed as one
+//! table, and scenarios with an axis are drawn into `benches/results/`. A run of all scenarios also writes the table into
+//! `docs/performance.md`. A contestant that does not start has a row that says why. The clients share the machine.
 //!
 //! `make bench SCENARIO=warm` runs one of the scenarios.
 #![allow(clippy::unwrap_used, missing_docs, reason = "what goes wrong here ends the measurement")]
@@ -28,6 +28,11 @@ use report::Report;
 const SCENARIOS: [&str; 7] = ["warm", "start", "calls", "siege", "push", "cold", LARGE];
 /// Runs only when it is named: it takes a minute, and 20 GB of disk.
 const LARGE: &str = "large";
+
+/// The document with the table of a run of all scenarios, and the two comments around it.
+const DOCUMENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/performance.md");
+const BEGIN: &str = "\n<!-- bench: ";
+const END: &str = "\n<!-- /bench -->\n";
 
 #[tokio::main]
 async fn main() {
@@ -58,7 +63,15 @@ async fn main() {
     let table = report.table();
     println!("{table}");
     if chosen.is_none() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../results/table.md");
-        std::fs::write(path, table).unwrap();
+        publish(&table);
     }
+}
+
+/// Replaces the table in the document.
+fn publish(table: &str) {
+    let text = std::fs::read_to_string(DOCUMENT).unwrap();
+    let (before, rest) = text.split_once(BEGIN).unwrap();
+    let (comment, rest) = rest.split_once('\n').unwrap();
+    let (_, after) = rest.split_once(END).unwrap();
+    std::fs::write(DOCUMENT, format!("{before}{BEGIN}{comment}\n\n{}\n{END}{after}", table.trim_end())).unwrap();
 }

@@ -60,7 +60,7 @@ impl Report {
         let mut text = format!(
             "{}; `make bench`, {}. Medians; the spread is that of all rounds. The last column is pounce's figure, \
              the first of its scenario, divided by that of the row.\n\n\
-             | scenario | who | median | spread | pounce's ÷ this |\n|---|---|---:|---:|---:|\n",
+             | scenario | contestant | median | spread | pounce's ÷ this |\n|---|---|---:|---:|---:|\n",
             machine(),
             today()
         );
