@@ -1,7 +1,7 @@
 //! `make demo`: an image pulled twice through pounce, cold and warm, without any network.
 //!
-//! The upstream is made up and lives in this process; pounce is the real program over a folder of its own. The client
-//! does what real ones do: the manifest, then all blobs at once, each verified.
+//! The upstream is a fake in this process. pounce is the real program, over a folder of its own. The client does the
+//! same as real clients: it pulls the manifest, then all blobs at once, and verifies each.
 #![allow(clippy::unwrap_used, missing_docs, reason = "what goes wrong here ends the demonstration")]
 
 #[path = "../tests/support/mod.rs"]
@@ -33,8 +33,8 @@ async fn main() {
         println!("| {pull} | {:.2} | {} | {} |", warm.seconds, warm.through, warm.upstream);
         pounce.until_quiet().await;
     }
-    println!("\nThe warm pull's bytes came from presigned URLs of the bucket, which here is a folder behind");
-    println!("the same process; with a bucket at Tigris they do not touch pounce's machine.");
+    println!("\nThe warm pull's bytes came from presigned URLs of the bucket. Here the bucket is a folder behind the");
+    println!("same process; with a bucket at Tigris the bytes do not touch pounce's machine.");
     assert_eq!((warm.through, warm.upstream), (0, 0), "the second pull must be warm");
 }
 
@@ -55,7 +55,7 @@ async fn measure(upstream: &Upstream, pounce: &Process, image: &Image) -> Row {
     Row { seconds, through, upstream: upstream.requests() }
 }
 
-/// Pulls as a client does, and checks what came.
+/// Pulls as a client does, and verifies every blob.
 async fn pull(pounce: &Process, image: &Image) {
     let client = reqwest::Client::new();
     let get = async |path: String| {

@@ -1,7 +1,7 @@
-//! `make torture`: the long form of what is broken on purpose in the tests. It prints a table, and fails if anything
-//! was lost or wrong or had no end.
+//! `make torture`: the long form of the faults that the tests inject. It prints a table, and fails if an operation was
+//! lost, wrong or without an end.
 //!
-//! `make torture FAULT=kills` runs one kind; the seed is printed, and `SEED=…` takes the same one again.
+//! `make torture FAULT=kills` runs one kind. The seed is printed, and `SEED=…` repeats a run.
 #![allow(clippy::unwrap_used, missing_docs, reason = "what goes wrong here ends the run")]
 
 #[path = "../tests/support/mod.rs"]
@@ -62,17 +62,17 @@ async fn main() -> ExitCode {
     if rows.iter().all(Row::is_clean) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// Says how it went as soon as it did.
-fn said(row: Row) -> Row {
+/// Prints a row as soon as it is done.
+fn print(row: Row) -> Row {
     eprintln!("{}", table(std::slice::from_ref(&row)).lines().last().unwrap());
     row
 }
 
-/// 420 rounds; some of the work ends before it is killed, which the row does not count.
+/// 420 rounds. Some work ends before the kill; the row does not count that.
 async fn kill(seed: u64) -> Vec<Row> {
     let mut rows = Vec::new();
     for moment in Moment::ALL {
-        rows.push(said(kills::at(moment, 60, seed).await));
+        rows.push(print(kills::at(moment, 60, seed).await));
     }
     rows
 }
@@ -80,12 +80,12 @@ async fn kill(seed: u64) -> Vec<Row> {
 /// Each fault alone, and all of them together.
 async fn break_bucket(seed: u64) -> Vec<Row> {
     let alone = Fault::ALL.into_iter().map(|fault| async move {
-        // There are few to lose.
+        // An operation has few of these calls.
         let percent = if fault == Fault::LostComplete { 50 } else { 5 };
         let name = format!("S3: {}, {percent} %", fault.describe());
-        said(bucket::with(&name, &[fault], percent, 250, seed).await)
+        print(bucket::with(&name, &[fault], percent, 250, seed).await)
     });
-    // Most of it is waiting.
+    // They mostly wait.
     let mut rows: Vec<Row> = stream::iter(alone).buffered(3).collect().await;
     rows.push(bucket::with("S3: all of these, 5 % each", &Fault::ALL, 5, 2000, seed).await);
     rows
@@ -100,7 +100,7 @@ async fn away() -> Vec<Row> {
     ];
     match outages::disk(20).await {
         Some(row) => rows.push(row),
-        None => eprintln!("outages: nothing can be mounted here: no full disk"),
+        None => eprintln!("outages: cannot mount a file system here: no full disk"),
     }
     rows
 }
@@ -108,19 +108,19 @@ async fn away() -> Vec<Row> {
 async fn race(seed: u64) -> Vec<Row> {
     let mut rows = Vec::new();
     for kind in Race::ALL {
-        rows.push(said(races::run(kind, 100, seed).await));
+        rows.push(print(races::run(kind, 100, seed).await));
     }
     rows
 }
 
-/// One attack after the other, each on a process of its own that a fleet pulls from meanwhile.
+/// One attack after the other, each on a process of its own, while a fleet pulls from it.
 async fn attack() -> Vec<Row> {
-    let said = |siege: &Siege| eprintln!("{siege}");
-    let sieges = hostile::all(said).await;
+    let print = |siege: &Siege| eprintln!("{siege}");
+    let sieges = hostile::all(print).await;
     sieges.iter().map(Siege::row).collect()
 }
 
-/// Real clients, behind a front, while replicas die; a script, which says its figures at its end.
+/// Real clients behind a proxy, while replicas die. A script runs them, and prints its figures at its end.
 fn fleet_of_replicas() -> Vec<Row> {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/interop/torture.sh");
     let mut row = Row::new("kill -9 of one of three replicas every 3 s, with docker and skopeo");

@@ -1,4 +1,4 @@
-//! What each operation asks of the S3, counted by a front before it.
+//! The S3 calls of each operation, counted by a proxy in front of the S3.
 
 use std::fmt::Write;
 

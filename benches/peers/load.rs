@@ -1,4 +1,4 @@
-//! Load, made by wrk; for HEAD, whose answers wrk cannot read, by connections of our own.
+//! Load: made by wrk, and for HEAD, whose answers wrk cannot read, by connections of this program.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// What is asked for, over and over.
+/// One request, sent over and over.
 pub struct Load<'a> {
     pub url: &'a str,
     pub connections: usize,
@@ -19,26 +19,26 @@ pub struct Load<'a> {
     pub script: Option<&'a Path>,
 }
 
-/// What came of it.
+/// The figures of a load.
 pub struct Figures {
     /// Requests a second.
     pub rate: f64,
-    /// Milliseconds within which 99 of 100 answers were there.
+    /// Milliseconds within which 99 of 100 answers arrived.
     pub p99: f64,
-    /// How many requests that was.
+    /// The number of requests.
     pub requests: f64,
 }
 
 impl Load<'_> {
-    /// Makes it.
+    /// Runs wrk.
     ///
     /// # Errors
-    /// wrk is missing, or not all answers were as they should be; in a sentence for the table.
+    /// wrk is missing, or some answers were failures; in a sentence for the table.
     pub fn run(&self) -> Result<Figures, String> {
         let mut wrk = Command::new("wrk");
-        // As many threads as cores: with fewer, wrk is what is measured.
+        // As many threads as cores: with fewer, wrk is the bottleneck.
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        // Its own patience is two seconds, which who compares a password for each request may need.
+        // wrk's own timeout is 2 s, which a contestant that runs bcrypt for each request may exceed.
         wrk.args(["--latency", "--timeout", "10s"])
             .arg(format!("-t{}", threads.min(self.connections)))
             .arg(format!("-c{}", self.connections))
@@ -96,7 +96,7 @@ impl Connection {
         Self { stream, buffer }
     }
 
-    /// The status of the answer, whose body is thrown away.
+    /// Sends a request; the status of the answer, whose body is discarded.
     pub async fn ask(&mut self, request: &[u8]) -> u16 {
         self.stream.write_all(request).await.unwrap();
         self.buffer.clear();
@@ -121,10 +121,10 @@ impl Connection {
 }
 
 impl Load<'_> {
-    /// The same with HEAD, and without wrk.
+    /// Runs the load with HEAD, without wrk.
     ///
     /// # Errors
-    /// Not all answers were as they should be.
+    /// Some answers were failures.
     pub async fn heads(&self) -> Result<Figures, String> {
         let (host, path) = self.url["http://".len()..].split_once('/').unwrap();
         let addr: SocketAddr = host.parse().unwrap();

@@ -1,8 +1,9 @@
 //! `make bench`: pounce beside its peers, on this machine, in one run.
 //!
-//! `benches/peers.toml` lists the contestants. Rounds alternate between them. The medians of all rounds are printed as one
-//! table, and scenarios with an axis are drawn into `benches/results/`. A run of all scenarios also writes the table into
-//! `docs/performance.md`. A contestant that does not start has a row that says why. The clients share the machine.
+//! `benches/peers.toml` lists the contestants. Rounds alternate between them. The medians of all rounds are printed as
+//! one table, and scenarios with an axis are drawn into `benches/results/`. A run of all scenarios also writes the
+//! table into `docs/performance.md`. A contestant that does not start has a row that says why. The clients share the
+//! machine.
 //!
 //! `make bench SCENARIO=warm` runs one of the scenarios.
 #![allow(clippy::unwrap_used, missing_docs, reason = "what goes wrong here ends the measurement")]

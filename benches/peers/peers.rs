@@ -1,4 +1,4 @@
-//! Those who are measured: `benches/peers.toml`, and how they are started.
+//! The contestants of `benches/peers.toml`, and how they are started.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -11,8 +11,8 @@ use tempfile::TempDir;
 
 use crate::tools::{self, free_port};
 
-/// How long a peer may take to answer for the first time.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// How long a peer may take to its first answer.
+const START_TIMEOUT: Duration = Duration::from_secs(20);
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -20,40 +20,40 @@ struct Peers {
     peer: Vec<Peer>,
 }
 
-/// Somebody who can be measured.
+/// A program that can be measured.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Peer {
     pub name: String,
-    /// Another peer, which it is like.
+    /// The peer whose settings it takes where it has none.
     like: Option<String>,
     #[serde(default)]
     command: Vec<String>,
     #[serde(default)]
     env: BTreeMap<String, String>,
-    /// What Debian calls it.
+    /// Its Debian package.
     package: Option<String>,
     scenarios: Vec<String>,
-    /// What it answers once it is ready.
+    /// The path that it answers once it is ready.
     ready: Option<String>,
     #[serde(default)]
     files: BTreeMap<String, String>,
 }
 
-/// What the words in braces stand for.
+/// The values of the placeholders in braces.
 pub type Words = BTreeMap<&'static str, String>;
 
-/// A peer that runs. It ends with the value.
+/// A running peer. Dropping the value ends it.
 pub struct Running {
     child: Child,
     /// `http://127.0.0.1:port`
     pub url: String,
     folder: TempDir,
-    /// From its start to its first answer.
+    /// The time from its start to its first answer.
     pub took: Duration,
 }
 
-/// Those who take part in a scenario.
+/// The peers of a scenario.
 pub fn of(scenario: &str) -> Vec<Peer> {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../peers.toml");
     let text = fs::read_to_string(path).unwrap();
@@ -64,7 +64,7 @@ pub fn of(scenario: &str) -> Vec<Peer> {
 }
 
 impl Peer {
-    /// With what it has of the peer that it is like.
+    /// The peer, with the settings of the peer that it is like.
     fn completed(&self, all: &[Self]) -> Self {
         let Some(like) = &self.like else {
             return self.clone();
@@ -90,13 +90,13 @@ impl Peer {
         self.command[0] == "{pounce}"
     }
 
-    /// Where it says that it is ready.
+    /// The path that it answers once it is ready.
     pub fn ready(&self) -> &str {
         self.ready.as_deref().unwrap_or("/healthz")
     }
 
-    /// Starts it, and waits for its first answer. Where that failed once, it is not tried again: every round would wait
-    /// for it.
+    /// Starts it, and waits for its first answer. A start that failed is not tried again, because every round would
+    /// wait for it.
     ///
     /// # Errors
     /// It does not start; in a sentence for the table.
@@ -147,8 +147,8 @@ impl Peer {
             if let Ok(Some(status)) = running.child.try_wait() {
                 return Err(format!("it ended with {status}: {}", running.last_words()));
             }
-            if began.elapsed() > PATIENCE {
-                let seconds = PATIENCE.as_secs();
+            if began.elapsed() > START_TIMEOUT {
+                let seconds = START_TIMEOUT.as_secs();
                 return Err(format!("it did not answer within {seconds} s: {}", running.last_words()));
             }
             tokio::time::sleep(Duration::from_micros(500)).await;
@@ -171,14 +171,14 @@ impl Running {
         self.status("VmRSS:")
     }
 
-    /// The most that it was since [`forget_peak`](Self::forget_peak).
+    /// The largest value since [`forget_peak`](Self::forget_peak).
     pub fn peak(&self) -> f64 {
         self.status("VmHWM:")
     }
 
     pub fn forget_peak(&self) {
         for pid in self.pids() {
-            // Where the system does not let us, the peak is that of the whole run.
+            // Where the system forbids it, the peak is that of the whole run.
             let _ = fs::write(format!("/proc/{pid}/clear_refs"), "5");
         }
     }
@@ -187,7 +187,7 @@ impl Running {
     pub fn processor(&self) -> f64 {
         let ticks = self.pids().into_iter().map(|pid| {
             let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-            // The name may have blanks; what follows it does not.
+            // The name may have blanks; the fields after it do not.
             let (_, rest) = stat.rsplit_once(')').unwrap_or_default();
             let fields = rest.split_whitespace().skip(11).take(2);
             fields.filter_map(|it| it.parse::<f64>().ok()).sum::<f64>()

@@ -1,7 +1,7 @@
-//! Pushing, beside a plain multipart upload.
+//! Pushes, beside plain multipart uploads.
 //!
-//! Three layers are pushed at once into one S3, as clients push them, through each peer; and by the AWS SDK straight
-//! into the S3, as parallel multipart uploads.
+//! A client pushes three layers at once into one S3, through each peer. The AWS SDK sends the same layers straight into
+//! the S3, as parallel multipart uploads.
 
 use std::time::Instant;
 
@@ -23,9 +23,9 @@ const LAYERS: usize = 3;
 const LAYER: usize = 128 << 20;
 const PART: usize = 10 << 20;
 const ROUNDS: usize = 2;
-/// Who takes longer than so many seconds has one round.
+/// A contestant that takes longer than this, in seconds, has one round.
 const LONG: f64 = 3.0;
-/// Of the large blob, in pieces of 1 MiB.
+/// The size of the large blob in MiB.
 const LARGE: usize = 6 << 10;
 
 /// How a client pushes.
@@ -129,7 +129,7 @@ async fn push_all(registry: &str, layers: &[Bytes], client: Client) -> f64 {
     let began = Instant::now();
     let pushes = layers.iter().zip(&digests).map(async |(layer, digest)| {
         let mut location = begin(&http, registry).await;
-        // As these clients do: they copy a file to the connection, piece by piece.
+        // These clients copy a file to the connection, piece by piece.
         let pieces = layer.chunks(64 << 10).map(|piece| layer.slice_ref(piece));
         let body = streamed(pieces.collect());
         let closing = match client {

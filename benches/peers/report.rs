@@ -1,4 +1,4 @@
-//! What was measured: one table, with the machine and the day.
+//! The figures of a run as one table, with the machine and the day.
 
 use std::fmt::Write;
 
@@ -7,51 +7,53 @@ use crate::tools::{machine, median};
 /// The figures of one contestant in one scenario.
 struct Row {
     scenario: String,
-    who: String,
+    contestant: String,
     unit: &'static str,
-    /// One a round; or why there is none.
+    /// One for each round; or why there are none.
     values: Result<Vec<f64>, String>,
 }
 
-/// All rows, in the order in which they came.
+/// All rows, in the order in which they were added.
 #[derive(Default)]
 pub struct Report {
     rows: Vec<Row>,
-    /// What does not fit into a table of figures.
+    /// Texts below the table.
     notes: Vec<String>,
 }
 
 impl Report {
-    /// Takes figures, or why there are none. Those of one scenario and contestant are rounds.
-    pub fn add(&mut self, scenario: &str, who: &str, unit: &'static str, values: Result<Vec<f64>, String>) {
+    /// Adds figures, or why there are none. Those of one scenario and contestant are rounds.
+    pub fn add(&mut self, scenario: &str, contestant: &str, unit: &'static str, values: Result<Vec<f64>, String>) {
         match &values {
-            Ok(values) => eprintln!("{scenario}: {who}: {values:.3?} {unit}"),
-            Err(why) => eprintln!("{scenario}: {who}: {why}"),
+            Ok(values) => eprintln!("{scenario}: {contestant}: {values:.3?} {unit}"),
+            Err(why) => eprintln!("{scenario}: {contestant}: {why}"),
         }
-        let same = |row: &&mut Row| row.scenario == scenario && row.who == who && row.unit == unit;
+        let same = |row: &&mut Row| row.scenario == scenario && row.contestant == contestant && row.unit == unit;
         match (self.rows.iter_mut().find(same), values) {
             (Some(Row { values: Ok(all), .. }), Ok(values)) => all.extend(values),
-            // The first failure says it.
+            // The row keeps the first failure.
             (Some(Row { values: Err(_), .. }), _) => {}
             (Some(row), Err(why)) => row.values = Err(why),
-            (None, values) => self.rows.push(Row { scenario: scenario.to_owned(), who: who.to_owned(), unit, values }),
+            (None, values) => {
+                self.rows.push(Row { scenario: scenario.to_owned(), contestant: contestant.to_owned(), unit, values })
+            }
         }
     }
 
-    /// Takes one figure.
-    pub fn one(&mut self, scenario: &str, who: &str, unit: &'static str, value: f64) {
-        self.add(scenario, who, unit, Ok(vec![value]));
+    /// Adds one figure.
+    pub fn one(&mut self, scenario: &str, contestant: &str, unit: &'static str, value: f64) {
+        self.add(scenario, contestant, unit, Ok(vec![value]));
     }
 
-    /// Takes a text for below the table.
+    /// Adds a text below the table.
     pub fn note(&mut self, text: String) {
         self.notes.push(text);
     }
 
-    /// The median of what was measured, if there is one.
-    pub fn median(&self, scenario: &str, who: &str) -> Option<f64> {
+    /// The median of a row, if it has figures.
+    pub fn median(&self, scenario: &str, contestant: &str) -> Option<f64> {
         let mut rows = self.rows.iter();
-        let row = rows.find(|row| row.scenario == scenario && row.who == who)?;
+        let row = rows.find(|row| row.scenario == scenario && row.contestant == contestant)?;
         row.values.as_ref().ok().cloned().map(median)
     }
 
@@ -76,7 +78,7 @@ impl Report {
             let scenario = if row.scenario == above { "" } else { &row.scenario };
             above = &row.scenario;
             let _ = match &row.values {
-                Err(why) => writeln!(text, "| {scenario} | {} | {why} | | |", row.who),
+                Err(why) => writeln!(text, "| {scenario} | {} | {why} | | |", row.contestant),
                 Ok(values) => {
                     let (unit, middle) = (row.unit, median(values.clone()));
                     let (least, most) = (fold(values, f64::min), fold(values, f64::max));
@@ -87,8 +89,8 @@ impl Report {
                     let pounce = self.pounce(row).filter(|pounce| !std::ptr::eq(*pounce, row));
                     let pounce = pounce.and_then(|row| row.values.as_ref().ok().cloned());
                     let ratio = pounce.map_or(String::new(), |it| number(median(it) / middle));
-                    let (who, middle) = (&row.who, number(middle));
-                    writeln!(text, "| {scenario} | {who} | {middle} {unit} | {spread} | {ratio} |")
+                    let (contestant, middle) = (&row.contestant, number(middle));
+                    writeln!(text, "| {scenario} | {contestant} | {middle} {unit} | {spread} | {ratio} |")
                 }
             };
         }
@@ -98,11 +100,11 @@ impl Report {
         text
     }
 
-    /// The row of pounce that another one is compared with.
+    /// The row of pounce with which another row is compared.
     fn pounce(&self, with: &Row) -> Option<&Row> {
         let mut rows = self.rows.iter();
         let is = |row: &&Row| row.scenario == with.scenario && row.unit == with.unit;
-        rows.find(|row| is(row) && row.who.starts_with("pounce"))
+        rows.find(|row| is(row) && row.contestant.starts_with("pounce"))
     }
 }
 
@@ -110,7 +112,7 @@ fn fold(values: &[f64], choose: fn(f64, f64) -> f64) -> f64 {
     values.iter().copied().reduce(choose).unwrap_or_default()
 }
 
-/// Three digits that count.
+/// A figure with three significant digits.
 fn number(value: f64) -> String {
     match value.abs() {
         0.0 => "0".to_owned(),

@@ -1,4 +1,4 @@
-//! What pulls of users with passwords take while somebody guesses passwords from the same address.
+//! The latency of pulls with passwords, while an attacker guesses passwords from the same address.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -12,10 +12,10 @@ use crate::report::Report;
 use crate::tools::median;
 use crate::world::{USER, World};
 
-/// Wrong passwords a second, and for how long.
+/// Wrong passwords a second, and for how long they are sent.
 const GUESSES: u32 = 200;
 const SIEGE: Duration = Duration::from_secs(5);
-/// Connections whose latency is measured: as many requests at once as a node pulls layers.
+/// Connections whose latency is measured: a node pulls as many layers at once.
 const PULLS: usize = 3;
 
 pub async fn measure(report: &mut Report) {
@@ -31,26 +31,26 @@ pub async fn measure(report: &mut Report) {
         };
         let addr: SocketAddr = running.url.trim_start_matches("http://").parse().unwrap();
         let shown = request(&world.blob(), USER.0, USER.1);
-        // Once, so that the password is known.
+        // One request, so that the password is cached.
         assert_eq!(Connection::to(addr).await.ask(&shown).await, 307);
         report.one(scenario, &peer.name, "ms", latency(addr, &shown).await);
-        for (users, whom) in [(false, "one user"), (true, "many users")] {
-            let who = format!("the same, while {GUESSES} passwords a second are guessed for {whom}");
+        for (users, target) in [(false, "one user"), (true, "many users")] {
+            let contestant = format!("the same, while {GUESSES} passwords a second are guessed for {target}");
             let (latency, (wrong, limited)) = tokio::join!(latency(addr, &shown), guess(addr, users));
-            report.one(scenario, &who, "ms", latency);
-            let answers = format!("Guesses for {whom}: {wrong} were compared (401), {limited} were not (429).");
+            report.one(scenario, &contestant, "ms", latency);
+            let answers = format!("Guesses for {target}: {wrong} were compared (401), {limited} were not (429).");
             report.note(answers);
         }
     }
 }
 
-/// One request, written out.
+/// The bytes of a request.
 fn request(path: &str, user: &str, password: &str) -> Vec<u8> {
     let shown = STANDARD.encode(format!("{user}:{password}"));
     format!("GET {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Basic {shown}\r\n\r\n").into_bytes()
 }
 
-/// The median latency of pulls in milliseconds, for a while.
+/// The median latency of pulls in milliseconds, during the guesses.
 async fn latency(addr: SocketAddr, request: &[u8]) -> f64 {
     let until = Instant::now() + SIEGE;
     let asking: Vec<_> = (0..PULLS)
@@ -74,7 +74,7 @@ async fn latency(addr: SocketAddr, request: &[u8]) -> f64 {
     median(all)
 }
 
-/// Guesses passwords for as long as it is let; how many were answered with 401, and with 429.
+/// Guesses passwords; how many answers were 401, and how many 429.
 async fn guess(addr: SocketAddr, users: bool) -> (usize, usize) {
     let (mut wrong, mut limited) = (0, 0);
     let began = Instant::now();
@@ -82,7 +82,7 @@ async fn guess(addr: SocketAddr, users: bool) -> (usize, usize) {
     for at in 0..GUESSES * u32::try_from(SIEGE.as_secs()).unwrap() {
         let due = began + Duration::from_secs(1) * at / GUESSES;
         tokio::time::sleep_until(due.into()).await;
-        // A guess that is compared takes its time; the next one does not wait for it.
+        // A guess that runs bcrypt takes long; the next one does not wait for it.
         connections.push(tokio::spawn(async move {
             let user = if users { format!("user-{at}") } else { "alice".to_owned() };
             let guess = request("/v2/", &user, &format!("guess {at}"));

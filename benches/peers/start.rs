@@ -1,4 +1,4 @@
-//! How long it takes from exec to the first answer; and how large the program is.
+//! The time from exec to the first answer, and the size of the program.
 
 use std::fs;
 use std::time::Instant;

@@ -1,5 +1,5 @@
-//! What this has in common with the tests, as far as pounce's library is not in it.
-#![allow(dead_code, reason = "a part of it is for tests only")]
+//! The parts of the tests' harness that do not use pounce's library.
+#![allow(dead_code, reason = "some of it is for tests only")]
 
 #[path = "../../tests/support/blob.rs"]
 pub mod blob;
@@ -29,7 +29,7 @@ pub use metric::metric;
 pub use process::{Process, borrowed};
 pub use upstream::Upstream;
 
-/// The program, which cargo puts beside this one.
+/// The pounce program, which cargo puts beside this one.
 pub fn program() -> PathBuf {
     let mut path = std::env::current_exe().unwrap();
     path.set_file_name("pounce");

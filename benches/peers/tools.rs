@@ -1,4 +1,4 @@
-//! The figures of the machine, and what keeps rounds apart.
+//! Processes, folders and the machine; and how rounds are kept apart.
 
 use std::fs::{self, File};
 use std::net::TcpListener;
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-/// A program that ends with the value.
+/// A process that ends when the value is dropped.
 pub struct Running(pub Child);
 
 impl Running {
@@ -22,7 +22,7 @@ impl Drop for Running {
     }
 }
 
-/// A process, and those that it has started itself.
+/// The ids of a process and of its children.
 pub fn pids(child: &Child) -> Vec<u32> {
     let own = child.id();
     let children = fs::read_to_string(format!("/proc/{own}/task/{own}/children"));
@@ -31,8 +31,8 @@ pub fn pids(child: &Child) -> Vec<u32> {
     std::iter::once(own).chain(children).collect()
 }
 
-/// Ends a process: in order where it has children to end, as nginx has; others would wait for our idle connections
-/// first.
+/// Ends a process: by SIGTERM where it has children to end, as nginx has. Others get SIGKILL, because they would wait
+/// for idle connections first.
 pub fn end(child: &mut Child) {
     if let Ok(Some(_)) = child.try_wait() {
         return;
@@ -51,7 +51,7 @@ pub fn end(child: &mut Child) {
     let _ = child.wait();
 }
 
-/// The first program that is not there, in a sentence; each comes with its Debian package.
+/// The first program that is missing, in a sentence. Each is given with its Debian package.
 pub fn missing(programs: &[(&str, &str)]) -> Option<String> {
     let is_missing = |program: &str| {
         let mut command = Command::new(program);
@@ -63,13 +63,13 @@ pub fn missing(programs: &[(&str, &str)]) -> Option<String> {
     Some(format!("{program} is missing: install {package}"))
 }
 
-/// A temporary folder for so many bytes, in memory where there is room: to create and to remove what a scenario starts
-/// from would otherwise take longer than to measure.
+/// A temporary folder for so many bytes, in memory where that is free: on a disk, creating and removing the data of a
+/// scenario would take longer than measuring it.
 pub fn folder(bytes: u64) -> TempDir {
     const IN_MEMORY: &str = "/dev/shm";
-    let room = rustix::fs::statvfs(IN_MEMORY);
-    // Twice as much: it is memory that contestants need, too.
-    if room.is_ok_and(|room| room.f_bavail * room.f_frsize > 2 * bytes) {
+    let free = rustix::fs::statvfs(IN_MEMORY);
+    // Twice as much, because contestants need memory, too.
+    if free.is_ok_and(|free| free.f_bavail * free.f_frsize > 2 * bytes) {
         TempDir::new_in(IN_MEMORY).unwrap()
     } else {
         TempDir::new().unwrap()
@@ -95,13 +95,13 @@ pub async fn start_distribution() -> (Running, String, TempDir) {
     (registry, url, folder)
 }
 
-/// What one round has left to be written must not slow the next one down.
+/// Writes out the dirty pages of a round, so that they do not slow the next one down.
 pub fn flush() {
     assert!(Command::new("sync").status().unwrap().success());
 }
 
-/// Has `bytes` of memory before the clock runs: a virtual machine's host takes back what nobody uses, and to give it
-/// again takes longer than a pull.
+/// Touches `bytes` of memory before the clock starts. The host of a virtual machine takes back unused memory, and
+/// giving it again takes longer than a pull.
 pub fn touch_memory(bytes: usize) {
     let folder = TempDir::new().unwrap();
     let mut file = File::create(folder.path().join("touched")).unwrap();
@@ -111,7 +111,7 @@ pub fn touch_memory(bytes: usize) {
     }
 }
 
-/// The value in the middle.
+/// The median.
 pub fn median(mut seconds: Vec<f64>) -> f64 {
     seconds.sort_by(f64::total_cmp);
     let (upper, lower) = (seconds.len() / 2, (seconds.len() - 1) / 2);

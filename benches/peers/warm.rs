@@ -1,4 +1,4 @@
-//! What a node asks for when an image is warm, asked for as often as it goes.
+//! The requests of a node for a warm image, at the highest rate.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -13,36 +13,36 @@ use crate::plot::Lines;
 use crate::report::Report;
 use crate::world::{USER, World};
 
-/// How many seconds each round takes: short ones, in turn, since the machine has good and bad moments.
+/// How many seconds each round takes: short rounds that alternate, because the machine has good and bad moments.
 const ROUNDS: [u32; 3] = [1, 1, 1];
-/// Where somebody compares a password for every request, at some 20 a second: the first round is their only one.
+/// The rounds where a contestant runs bcrypt for every request, some 20 a second: it has the first round only.
 const SLOW_ROUNDS: [u32; 3] = [3, 1, 1];
-/// How many distinct blobs a busy registry has.
+/// How many distinct blobs the large registry has.
 const MANY: u32 = 100_000;
 /// How many connections ask for all of them once.
-const VISITORS: usize = 64;
+const WARMING: usize = 64;
 
-/// One thing to ask for.
+/// One request, and how often it is sent.
 struct Question<'a> {
     scenario: &'a str,
     path: &'a str,
     connections: usize,
     header: Option<&'a str>,
     script: Option<&'a Path>,
-    /// HEAD in the place of GET.
+    /// HEAD instead of GET.
     heads: bool,
     /// How many seconds each round takes.
     rounds: [u32; 3],
 }
 
-/// Without it, distribution says that it has no OCI manifests.
+/// Without it, distribution answers that it has no OCI manifests.
 const ACCEPT: &str = "Accept: application/vnd.oci.image.manifest.v1+json";
 
 fn ask<'a>(scenario: &'a str, path: &'a str) -> Question<'a> {
     Question { scenario, path, connections: 32, header: Some(ACCEPT), script: None, heads: false, rounds: ROUNDS }
 }
 
-/// Somebody who runs, or does not.
+/// A contestant that runs, or why it does not.
 type Contestant = (Peer, Result<Running, String>);
 
 pub async fn measure(report: &mut Report) {
@@ -81,7 +81,7 @@ pub async fn measure(report: &mut Report) {
     many(report, &world).await;
 }
 
-/// A registry that knows many blobs: how fast it is, and what that takes of memory.
+/// A registry that has many blobs in its cache: its rate, and its memory.
 async fn many(report: &mut Report, world: &World) {
     let contestants = start("warm", world).await;
     for (peer, running) in &contestants {
@@ -99,7 +99,7 @@ async fn many(report: &mut Report, world: &World) {
             continue;
         }
         let before = running.memory();
-        visit(&running.url, &paths).await;
+        ask_each(&running.url, &paths).await;
         let (scenario, after) = (&format!("memory for {MANY} blobs"), running.memory());
         report.one(scenario, &peer.name, "MiB", after - before);
     }
@@ -117,7 +117,7 @@ async fn start(scenario: &str, world: &World) -> Vec<Contestant> {
     contestants
 }
 
-/// Asks everybody in turn, round after round.
+/// Runs the rounds: each contestant in turn.
 async fn rounds(report: &mut Report, contestants: &[Contestant], question: &Question<'_>) {
     let scenario = question.scenario;
     let tail = &format!("{scenario}: p99");
@@ -135,7 +135,7 @@ async fn rounds(report: &mut Report, contestants: &[Contestant], question: &Ques
             if round == 0 {
                 running.forget_peak();
             }
-            // What takes a hundred times as long is told from one round.
+            // A contestant that is a hundred times slower has one round.
             if round > 0 && rates.first().is_some_and(|rate| *rate < 5_000.0) {
                 continue;
             }
@@ -147,7 +147,7 @@ async fn rounds(report: &mut Report, contestants: &[Contestant], question: &Ques
                 header: question.header,
                 script: question.script,
             };
-            // Once, so that what is remembered is.
+            // One request first, so that the caches are filled.
             if let Err(why) = ask_once(&load).await {
                 report.add(scenario, &peer.name, "/s", Err(why));
                 continue;
@@ -196,9 +196,9 @@ async fn ask_once(load: &Load<'_>) -> Result<(), String> {
 }
 
 /// Asks for every path once.
-async fn visit(url: &str, paths: &[String]) {
+async fn ask_each(url: &str, paths: &[String]) {
     let addr: SocketAddr = url["http://".len()..].parse().unwrap();
-    let shares = paths.chunks(paths.len().div_ceil(VISITORS));
+    let shares = paths.chunks(paths.len().div_ceil(WARMING));
     let asks = shares.map(async |share| {
         let mut connection = Connection::to(addr).await;
         for path in share {

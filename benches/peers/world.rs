@@ -1,4 +1,4 @@
-//! What the warm scenarios are about: an S3, and an image in it.
+//! The world of the warm scenarios: an S3, and an image in it.
 
 use std::fs;
 use std::io::Write;
@@ -19,10 +19,10 @@ use crate::tools;
 
 /// The repository.
 pub const NAME: &str = "bench/warm";
-/// Who may pull, where somebody asks.
+/// The user, where a contestant demands one.
 pub const USER: (&str, &str) = ("alice", "secret");
 
-/// An S3 that is the one inside another pounce, an image in it, and what peers need to know of both.
+/// An S3 (the embedded one of another pounce), an image in it, and the placeholders for both.
 pub struct World {
     pub s3: Process,
     pub words: Words,
@@ -88,7 +88,7 @@ impl World {
         thread::scope(|scope| {
             let shares = numbers.chunks(numbers.len().div_ceil(threads).max(1));
             let shares = shares.map(|share| scope.spawn(|| share.iter().copied().map(put).collect()));
-            // All of them begin before the first is waited for.
+            // All threads begin before the first is joined.
             let shares: Vec<thread::ScopedJoinHandle<Vec<_>>> = shares.collect();
             let paths = shares.into_iter().map(|share| share.join().unwrap());
             paths.flatten().collect()
@@ -120,7 +120,7 @@ impl World {
     }
 }
 
-/// The line of the one user.
+/// The htpasswd line of the user.
 fn htpasswd() -> Vec<u8> {
     let mut asked = Command::new(program())
         .args(["htpasswd", USER.0])
@@ -136,7 +136,7 @@ fn htpasswd() -> Vec<u8> {
     told.stdout
 }
 
-/// What a peer has to know of an S3.
+/// The placeholders for an S3.
 pub fn s3_words(s3: &Process) -> Words {
     let variables = s3.as_s3();
     let names = [
@@ -158,7 +158,7 @@ async fn push(registry: &str, image: &Image) {
     push_manifest(registry, NAME, "latest", image).await;
 }
 
-/// POST and PUT.
+/// Pushes a blob by POST and PUT.
 pub async fn push_blob(registry: &str, name: &str, blob: &Bytes) {
     let client = reqwest::Client::new();
     let post = client.post(format!("{registry}/v2/{name}/blobs/uploads/"));
@@ -171,7 +171,7 @@ pub async fn push_blob(registry: &str, name: &str, blob: &Bytes) {
     assert_eq!(closed.status(), 201);
 }
 
-/// PUT, of an image whose blobs are there.
+/// Pushes the manifest of an image whose blobs were pushed.
 pub async fn push_manifest(registry: &str, name: &str, tag: &str, image: &Image) {
     let client = reqwest::Client::new();
     let put = client.put(format!("{registry}/v2/{name}/manifests/{tag}"));

@@ -12,14 +12,14 @@ use super::origin::Origin;
 use crate::support::image::{OCI_MANIFEST, digest, noise};
 use crate::tools::Running;
 
-/// A containerd of our own.
+/// A containerd with folders of its own.
 pub struct Containerd {
     _process: Running,
     folder: TempDir,
 }
 
 impl Containerd {
-    /// `None` where there is none, or where it cannot run.
+    /// `None` where containerd is missing or cannot run.
     pub fn start() -> Option<Self> {
         let folder = TempDir::new().unwrap();
         let root = folder.path().display();
@@ -42,7 +42,7 @@ impl Containerd {
         None
     }
 
-    /// Pulls, three layers at once as Kubernetes' nodes do; how many seconds it took.
+    /// Pulls, three layers at once as Kubernetes' nodes do; the seconds that it took.
     pub fn pull(&self, image: &str) -> f64 {
         let began = Instant::now();
         let pull = ["i", "pull", "--plain-http", "--max-concurrent-downloads", "3", image];
@@ -64,7 +64,7 @@ impl Containerd {
     }
 }
 
-/// An image of so many layers, each a tar with a file of noise, as `bench/image:1`.
+/// Adds `bench/image:1`: each layer is a tar with a file of noise.
 pub fn add_image(origin: &Origin, layers: u64, bytes: usize) {
     let folder = TempDir::new().unwrap();
     let layers: Vec<Vec<u8>> = (0..layers)

@@ -1,4 +1,4 @@
-//! A TCP front that counts what the upstream sends and, if it has a rate, holds it to that, all connections together.
+//! A TCP proxy that counts the bytes of the upstream and, if it has a rate, caps all connections together.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Mutex;
 
-/// How much may be sent ahead of the rate.
+/// How many seconds it may be ahead of the rate.
 const BURST: f64 = 0.01;
 
 #[derive(Clone)]
@@ -21,7 +21,7 @@ pub struct Front {
 type Clock = Arc<Mutex<Instant>>;
 
 impl Front {
-    /// Before `upstream`, a host and port; with at most so many bytes a second.
+    /// In front of `upstream`, a host and port; with at most `rate` bytes a second.
     pub async fn start(upstream: &str, rate: Option<f64>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let front = Self { url: format!("http://{}", listener.local_addr().unwrap()), sent: Arc::default() };
@@ -31,7 +31,7 @@ impl Front {
             while let Ok((client, _)) = listener.accept().await {
                 let (upstream, sent, clock) = (upstream.clone(), Arc::clone(&sent), Arc::clone(&clock));
                 tokio::spawn(async move {
-                    // A connection that breaks has its end.
+                    // A broken connection is over.
                     let _ = pass(client, &upstream, rate, &sent, &clock).await;
                 });
             }
@@ -39,7 +39,7 @@ impl Front {
         front
     }
 
-    /// Bytes that went to clients, headers and all.
+    /// Bytes sent to clients, headers included.
     pub fn sent(&self) -> u64 {
         self.sent.load(Ordering::Relaxed)
     }
@@ -79,7 +79,7 @@ async fn pass(
     };
     tokio::select! {
         ended = answering => ended,
-        // Half closed: the answer is still to come.
+        // Half closed: the answer comes later.
         ended = asking => ended.map(|_| ()),
     }
 }

@@ -1,4 +1,4 @@
-//! Blobs pulled cold, beside the same pulls without anybody between.
+//! Cold pulls of blobs, beside the same pulls from the upstream itself.
 //!
 //! The upstream is Debian's `docker-registry`: straight, behind a front that caps all connections together, and behind
 //! an nginx that caps each; clients are `curl` and containerd.
@@ -37,7 +37,7 @@ pub async fn measure(report: &mut Report) {
     prefetch(report, &origin).await;
 }
 
-/// One blob and one client, over three kinds of wire.
+/// One blob and one client, over three kinds of network.
 async fn one_client(report: &mut Report, origin: &Origin) {
     const SIZE: usize = 256 * MIB;
     let path = origin.blob(8, SIZE);
@@ -68,10 +68,10 @@ async fn sizes(report: &mut Report, origin: &Origin) {
         for _ in 0..3 {
             pull_once(report, scenario, (&upstream, false), &path, mib * MIB).await;
         }
-        for who in contestants() {
-            if let Some(seconds) = report.median(scenario, &who) {
+        for contestant in contestants() {
+            if let Some(seconds) = report.median(scenario, &contestant) {
                 #[expect(clippy::cast_precision_loss, reason = "some hundred millions")]
-                lines.point(&who, mib, (mib * MIB) as f64 / 1e6 / seconds);
+                lines.point(&contestant, mib, (mib * MIB) as f64 / 1e6 / seconds);
             }
         }
     }
@@ -85,7 +85,7 @@ fn contestants() -> Vec<String> {
     std::iter::once(DIRECT.to_owned()).chain(peers).collect()
 }
 
-/// A round: the blob from the upstream itself, and through each peer, which has never seen it.
+/// A round: the blob from the upstream itself, and through each peer, with an empty cache.
 async fn pull_once(report: &mut Report, scenario: &str, (upstream, capped): (&str, bool), path: &str, size: usize) {
     for peer in peers::of("cold") {
         let running = match start(&peer, upstream).await {
@@ -98,7 +98,7 @@ async fn pull_once(report: &mut Report, scenario: &str, (upstream, capped): (&st
         // The spool, the bucket's parts and the bucket's blob.
         touch_memory(size / 2 * 5);
         report.one(scenario, &peer.name, "s", fetch(&format!("{}{path}", running.url), capped));
-        settle(&running).await;
+        until_idle(&running).await;
         if peer.is_pounce() {
             let scenario = &format!("{scenario}: peak memory");
             report.one(scenario, &peer.name, "MiB", running.peak());
@@ -129,7 +129,7 @@ async fn many_clients(report: &mut Report, origin: &Origin) {
                 }
             };
             let seconds = together(&format!("{}{path}", running.url), clients);
-            settle(&running).await;
+            until_idle(&running).await;
             report.one(scenario, &peer.name, "s", seconds);
             lines.point(&peer.name, clients, seconds);
             #[expect(clippy::cast_precision_loss, reason = "a ratio for people")]
@@ -150,7 +150,7 @@ async fn many_clients(report: &mut Report, origin: &Origin) {
     lines.save("cold-clients");
 }
 
-/// From the request to the first byte of the body.
+/// The time from the request to the first byte of the body.
 async fn first_byte(report: &mut Report, origin: &Origin) {
     const BLOBS: u64 = 21;
     let scenario = "first byte of a cold blob of 1 MiB";
@@ -178,7 +178,7 @@ async fn first_byte(report: &mut Report, origin: &Origin) {
     }
 }
 
-/// The memory that 20 fills take at once.
+/// The memory of 20 fills at once.
 async fn many_fills(report: &mut Report, origin: &Origin) {
     const FILLS: u64 = 20;
     let scenario = "20 cold blobs of 64 MiB at once";
@@ -196,7 +196,7 @@ async fn many_fills(report: &mut Report, origin: &Origin) {
         let urls = paths.iter().map(|path| format!("{}{path}", running.url));
         all_succeed(urls.map(|url| curl(&url)).collect());
         report.one(scenario, &peer.name, "s", began.elapsed().as_secs_f64());
-        settle(&running).await;
+        until_idle(&running).await;
         let scenario = &format!("{scenario}: peak memory");
         report.one(scenario, &peer.name, "MiB", running.peak());
         drop(running);
@@ -216,15 +216,15 @@ async fn prefetch(report: &mut Report, origin: &Origin) {
     flush();
     let upstream = format!("http://{}", origin.per_connection);
     for _ in 0..2 {
-        for (prefetch, who) in [("true", "pounce"), ("false", "pounce, without prefetch")] {
-            // One connection a blob: what parallel ones gain stands above.
+        for (prefetch, contestant) in [("true", "pounce"), ("false", "pounce, without prefetch")] {
+            // One connection a blob: another scenario measures parallel ones.
             let process = Process::start(&[
                 ("REGISTRY_PROXY_REMOTEURL", &upstream),
                 ("REGISTRY_PROXY_PREFETCH", prefetch),
                 ("REGISTRY_PROXY_FILL_CONNECTIONS", "1"),
             ]);
             let image = format!("{}/bench/image:1", process.addr);
-            report.one(scenario, who, "s", containerd.pull(&image));
+            report.one(scenario, contestant, "s", containerd.pull(&image));
             containerd.remove(&image);
             while process.metric("fills").await < 7 {
                 tokio::time::sleep(Duration::from_millis(20)).await;
@@ -252,7 +252,7 @@ fn all_succeed(clients: Vec<Child>) {
     }
 }
 
-/// Seconds until the last of so many clients is done.
+/// Seconds until the last of several clients has the blob.
 fn together(url: &str, clients: usize) -> f64 {
     let began = Instant::now();
     all_succeed((0..clients).map(|_| curl(url)).collect());
@@ -261,8 +261,8 @@ fn together(url: &str, clients: usize) -> f64 {
 
 /// Seconds from the start of a client to its end.
 ///
-/// nginx counts whole seconds when it caps a rate, so what a request gets depends on when in a second it comes: where
-/// it does, all of them come at the beginning of one.
+/// nginx counts whole seconds when it caps a rate, so the moment within a second changes the figure: where nginx caps,
+/// all requests are sent at the beginning of a second.
 fn fetch(url: &str, capped: bool) -> f64 {
     if !capped {
         return together(url, 1);
@@ -272,8 +272,8 @@ fn fetch(url: &str, capped: bool) -> f64 {
     together(url, 1)
 }
 
-/// Waits until a peer has nothing more to do: the next round must not share the machine with it.
-async fn settle(running: &Running) {
+/// Waits until a peer is idle, because the next round must not share the machine with it.
+async fn until_idle(running: &Running) {
     loop {
         let before = running.processor();
         tokio::time::sleep(Duration::from_millis(200)).await;

@@ -1,5 +1,5 @@
-//! The upstream: Debian's `docker-registry` over a folder that was written as it keeps it, with an nginx before it that
-//! caps each connection.
+//! The upstream: Debian's `docker-registry` over a folder in its layout, and an nginx in front that caps each
+//! connection.
 
 use std::fs;
 use std::path::Path;
@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use crate::support::image::{digest, noise};
 use crate::tools::{self, Running, free_port, until_up};
 
-/// What nginx lets through on one connection, in bytes a second.
+/// nginx's cap for one connection, in bytes a second.
 pub const PER_CONNECTION: u64 = 40_000_000;
 
 pub struct Origin {
@@ -59,7 +59,7 @@ impl Origin {
         format!("/v2/bench/blob/blobs/{digest}")
     }
 
-    /// The blob behind such a path as a file that nginx serves; its URL.
+    /// Links the blob of such a path to a file that nginx serves; its URL.
     pub fn as_file(&self, path: &str) -> String {
         let hex = path.rsplit(':').next().unwrap();
         let from = self.data().join(format!("blobs/sha256/{}/{hex}/data", &hex[..2]));
@@ -67,7 +67,7 @@ impl Origin {
         format!("http://{}/static/{hex}", self.per_connection)
     }
 
-    /// Writes a blob as distribution keeps it; its digest.
+    /// Writes a blob in distribution's layout; its digest.
     pub fn add(&self, repository: &str, content: &[u8]) -> String {
         let digest = digest(content);
         let hex = digest.trim_start_matches("sha256:");
