@@ -35,7 +35,8 @@ impl Report {
             (Some(Row { values: Err(_), .. }), _) => {}
             (Some(row), Err(why)) => row.values = Err(why),
             (None, values) => {
-                self.rows.push(Row { scenario: scenario.to_owned(), contestant: contestant.to_owned(), unit, values })
+                let (scenario, contestant) = (scenario.to_owned(), contestant.to_owned());
+                self.rows.push(Row { scenario, contestant, unit, values });
             }
         }
     }
