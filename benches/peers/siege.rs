@@ -30,13 +30,13 @@ pub async fn measure(report: &mut Report) {
             }
         };
         let addr: SocketAddr = running.url.trim_start_matches("http://").parse().unwrap();
-        let shown = request(&world.blob(), USER.0, USER.1);
+        let request = request(&world.blob(), USER.0, USER.1);
         // One request, so that the password is cached.
-        assert_eq!(Connection::to(addr).await.ask(&shown).await, 307);
-        report.one(scenario, &peer.name, "ms", latency(addr, &shown).await);
+        assert_eq!(Connection::to(addr).await.ask(&request).await, 307);
+        report.one(scenario, &peer.name, "ms", latency(addr, &request).await);
         for (users, target) in [(false, "one user"), (true, "many users")] {
             let contestant = format!("the same, while {GUESSES} passwords a second are guessed for {target}");
-            let (latency, (wrong, limited)) = tokio::join!(latency(addr, &shown), guess(addr, users));
+            let (latency, (wrong, limited)) = tokio::join!(latency(addr, &request), guess(addr, users));
             report.one(scenario, &contestant, "ms", latency);
             let answers = format!("Guesses for {target}: {wrong} were compared (401), {limited} were not (429).");
             report.note(answers);
@@ -46,8 +46,8 @@ pub async fn measure(report: &mut Report) {
 
 /// The bytes of a request.
 fn request(path: &str, user: &str, password: &str) -> Vec<u8> {
-    let shown = STANDARD.encode(format!("{user}:{password}"));
-    format!("GET {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Basic {shown}\r\n\r\n").into_bytes()
+    let credentials = STANDARD.encode(format!("{user}:{password}"));
+    format!("GET {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Basic {credentials}\r\n\r\n").into_bytes()
 }
 
 /// The median latency of pulls in milliseconds, during the guesses.

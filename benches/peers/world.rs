@@ -122,18 +122,18 @@ impl World {
 
 /// The htpasswd line of the user.
 fn htpasswd() -> Vec<u8> {
-    let mut asked = Command::new(program())
+    let mut child = Command::new(program())
         .args(["htpasswd", USER.0])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    let mut password = asked.stdin.take().unwrap();
+    let mut password = child.stdin.take().unwrap();
     password.write_all(USER.1.as_bytes()).unwrap();
     drop(password);
-    let told = asked.wait_with_output().unwrap();
-    assert!(told.status.success(), "pounce htpasswd");
-    told.stdout
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "pounce htpasswd");
+    output.stdout
 }
 
 /// The placeholders for an S3.

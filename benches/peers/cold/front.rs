@@ -86,11 +86,11 @@ async fn pass(
 
 #[expect(clippy::cast_precision_loss, reason = "a piece is small")]
 async fn wait(clock: &Clock, len: usize, rate: f64) {
-    let turn = {
+    let departure = {
         let mut next = clock.lock().await;
         let earliest = Instant::now().checked_sub(Duration::from_secs_f64(BURST)).unwrap();
         *next = (*next).max(earliest) + Duration::from_secs_f64(len as f64 / rate);
         *next
     };
-    tokio::time::sleep_until(turn.into()).await;
+    tokio::time::sleep_until(departure.into()).await;
 }
