@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use axum::http::header::{HeaderMap, HeaderName, HeaderValue};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use url::Url;
@@ -70,7 +69,7 @@ impl Server {
     /// # Errors
     /// See [`StartError`].
     pub async fn bind(config: &Config) -> Result<Self, StartError> {
-        let headers = response_headers(&config.http)?;
+        let headers = http::configured_headers(&config.http).map_err(StartError::Header)?;
         let tls = Tls::open(&config.http.tls)?;
         let options = Options::new(config, random_secret);
         let metrics = Arc::new(Metrics::default());
@@ -219,19 +218,6 @@ fn base_url(config: &Config, local: SocketAddr, tls: bool) -> Result<Url, StartE
     }
     let scheme = if tls { "https" } else { "http" };
     Ok(Url::parse(&format!("{scheme}://{local}")).map_err(|error| UpstreamError::Invalid(error.to_string()))?)
-}
-
-/// `http.headers`.
-fn response_headers(config: &config::Http) -> Result<HeaderMap, StartError> {
-    let mut headers = HeaderMap::new();
-    for (name, values) in &config.headers {
-        let invalid = || StartError::Header(name.clone());
-        let parsed = HeaderName::try_from(name.as_str()).map_err(|_| invalid())?;
-        for value in values {
-            headers.append(&parsed, HeaderValue::from_str(value).map_err(|_| invalid())?);
-        }
-    }
-    Ok(headers)
 }
 
 /// Logs what clients may do without login, where no login is possible.

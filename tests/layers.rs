@@ -1,8 +1,15 @@
-//! The house: who may use whom (see `src/lib.rs`), read off the `use` lines and paths.
+//! Which layer may use which (see `src/lib.rs`), and in which order the files of a folder stand. Both are read from the
+//! source.
 
-use std::path::{Path, PathBuf};
+mod source;
 
-/// Each layer with those that it may use. `config` and `telemetry` stand beside all of them.
+use std::collections::HashMap;
+use std::fs;
+use std::path::Path;
+
+use source::Source;
+
+/// Each layer with those that it may use. A layer is a folder or a file of `src`.
 const MAY_USE: &[(&str, &[&str])] = &[
     ("oci", &[]),
     ("telemetry", &["config", "oci"]),
@@ -12,17 +19,19 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("registry", &["oci", "config", "telemetry", "store", "upstream", "shares"]),
     ("auth", &["oci", "config", "telemetry", "reload", "shares", "client_network"]),
     ("reload", &[]),
-    ("client_network", &[]),
     ("shares", &[]),
+    ("client_network", &[]),
+    ("fd_limit", &[]),
     // The store only for the type of the S3 server that shares the listener.
     ("http", &["oci", "config", "telemetry", "reload", "client_network", "registry", "auth", "store"]),
-    // What a command does without serving; `check` tries each layer by itself.
+    ("server", &["oci", "config", "telemetry", "fd_limit", "http", "registry", "auth", "store", "upstream"]),
+    // Commands that do not serve use the layers directly; `check` tries each of them.
     ("cli", &["oci", "config", "telemetry", "server", "http", "registry", "auth", "store", "upstream"]),
 ];
 
-/// Words that stay behind one wall.
+/// Words that only some layers may name.
 const WALLED: &[(&str, &[&str])] = &[
-    ("axum", &["http", "server.rs"]),
+    ("axum", &["http"]),
     ("StatusCode", &["http", "upstream"]),
     ("aws_sdk_s3", &["store"]),
     ("aws_config", &["store"]),
@@ -35,59 +44,317 @@ const WALLED: &[(&str, &[&str])] = &[
     ("indicatif", &["cli"]),
 ];
 
-fn sources(directory: &Path, found: &mut Vec<PathBuf>) {
-    for entry in std::fs::read_dir(directory).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            sources(&path, found);
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            found.push(path);
-        }
-    }
+/// The files and folders in these folders, from the top down. Each may use those below it, and nothing of `mod.rs`
+/// itself. A name that `mod.rs` re-exports counts as the file's that it comes from.
+const ROOMS: &[(&str, &[&str])] = &[
+    (
+        "http",
+        &[
+            "liveness_probe",
+            "debug",
+            "route",
+            "fast_path",
+            "v2",
+            "admission",
+            "dispatch",
+            "blobs",
+            "manifests",
+            "uploads",
+            "tags",
+            "referrers",
+            "catalog",
+            "token",
+            "embedded_s3",
+            "preflight",
+            "health",
+            "response",
+            "authorize",
+            "challenge",
+            "authenticate",
+            "access_log",
+            "containerd_ns",
+            "public_url",
+            "client",
+            "client_address",
+            "state",
+            "unknown_hosts",
+            "response_memory",
+            "endpoint",
+            "query",
+            "rejection",
+            "answer",
+            "budget",
+            "error",
+            "headers",
+            "server",
+        ],
+    ),
+    (
+        "http/server",
+        &[
+            "serve",
+            "connection",
+            "connection_limit",
+            "connection_table",
+            "socket",
+            "timeouts",
+            "in_flight",
+            "activity",
+            "header_bytes",
+            "inspected_body",
+            "lingering_body",
+            "protocols",
+            "listener",
+            "tls",
+            "shortage",
+            "respond",
+        ],
+    ),
+];
+
+/// Folders that use only what stands below `http` itself: nothing of `http` beside them, and none of these layers.
+const APART: &[(&str, &[&str])] = &[("http/server", &["http", "registry", "auth", "store"])];
+
+fn root() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src"))
 }
 
-/// The code of a file, without comments.
-fn code(path: &Path) -> String {
-    let text = std::fs::read_to_string(path).unwrap();
-    text.lines().map(|line| line.split("//").next().unwrap()).collect::<Vec<_>>().join("\n")
-}
-
-/// The modules of this crate that a file names: `crate::x`, `crate::{x, y::z}`.
-fn used(code: &str) -> Vec<String> {
+/// All sources in a folder of `src`.
+fn sources(folder: &str) -> Vec<Source> {
     let mut found = Vec::new();
-    for after in code.split("crate::").skip(1) {
-        let list = match after.strip_prefix('{') {
-            Some(list) => list.split('}').next().unwrap(),
-            None => after.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap(),
-        };
-        found.extend(list.split(',').map(|path| path.trim().split("::").next().unwrap().to_owned()));
+    for entry in fs::read_dir(root().join(folder)).unwrap() {
+        let path = entry.unwrap().path();
+        let relative = path.strip_prefix(root()).unwrap();
+        if path.is_dir() {
+            found.extend(sources(relative.to_str().unwrap()));
+        } else if path.extension().is_some_and(|extension| extension == "rs") && !path.ends_with("tests.rs") {
+            let module = relative.with_extension("");
+            let mut module: Vec<&str> = module.iter().map(|name| name.to_str().unwrap()).collect();
+            module.pop_if(|name| *name == "mod" || *name == "lib");
+            found.push(Source::new(&module, &fs::read_to_string(&path).unwrap()));
+        }
     }
     found
 }
 
 #[test]
-fn nothing_points_back_up() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let mut files = Vec::new();
-    sources(&root, &mut files);
-    assert!(files.len() > 40, "the sources are not where they are looked for");
+fn layers_use_only_those_below() {
+    let sources = sources("");
+    assert!(sources.len() > 40, "the sources are not found");
     let mut checked = 0;
-    for file in files {
-        let relative = file.strip_prefix(&root).unwrap().to_str().unwrap().to_owned();
-        let layer = relative.split('/').next().unwrap();
-        let code = code(&file);
-        for (word, places) in WALLED {
-            let named = code.contains(&format!("{word}::"));
-            assert!(!named || places.contains(&layer), "{relative} names {word}, which only {places:?} may");
+    for source in sources {
+        let shown = source.module.join("/");
+        let layer = source.module.first().map_or("lib", String::as_str);
+        for (word, layers) in WALLED {
+            assert!(!source.names(word) || layers.contains(&layer), "{shown} names {word}, which only {layers:?} may");
         }
         let Some((_, allowed)) = MAY_USE.iter().find(|(name, _)| *name == layer) else {
             continue;
         };
-        for module in used(&code) {
-            let own = module == layer || !MAY_USE.iter().any(|(name, _)| *name == module);
-            assert!(own || allowed.contains(&module.as_str()), "{relative} uses {module}");
+        for used in source.uses().into_iter().filter_map(|used| used.path.into_iter().next()) {
+            let is_layer = MAY_USE.iter().any(|(name, _)| *name == used);
+            assert!(!is_layer || used == layer || allowed.contains(&used.as_str()), "{shown} uses {used}");
             checked += 1;
         }
     }
     assert!(checked > 50, "only {checked} uses were found");
+}
+
+#[test]
+fn files_of_a_folder_use_only_those_below() {
+    let wrong: Vec<_> = ROOMS.iter().flat_map(|(folder, order)| violations(folder, order, &sources(folder))).collect();
+    assert!(wrong.is_empty(), "\n{}\n", wrong.join("\n"));
+}
+
+#[test]
+fn folders_that_stand_apart_use_nothing_beside_them() {
+    for (folder, forbidden) in APART {
+        for source in sources(folder) {
+            for used in source.uses() {
+                let path = used.path.join("/");
+                let is_own = path.starts_with(folder);
+                assert!(is_own || !forbidden.contains(&used.path[0].as_str()), "{folder} uses {path}");
+            }
+        }
+    }
+}
+
+/// What contradicts the order of a folder's children, one sentence each.
+fn violations(folder: &str, order: &[&str], sources: &[Source]) -> Vec<String> {
+    let parent: Vec<&str> = folder.split('/').collect();
+    let facade = Facade::new(&parent, order, sources);
+    let child_of = |source: &Source| source.module.get(parent.len()).cloned();
+    let mut found = Vec::new();
+    for name in order.iter().filter(|name| !sources.iter().any(|it| child_of(it).as_deref() == Some(name))) {
+        found.push(format!("{folder}: {name} is in the table, but is no file"));
+    }
+    for source in sources {
+        let child = child_of(source);
+        let shown = format!("{folder}: {}", child.as_deref().unwrap_or("mod.rs"));
+        let own: Vec<_> = sources.iter().filter(|it| child_of(it) == child).collect();
+        for it in source.impls() {
+            let is_own = declares(&own, TYPES, &it.type_name)
+                || it.trait_name.as_ref().is_some_and(|name| declares(&own, &["trait"], name));
+            // A trait of others may be implemented for a type of others.
+            let is_beside =
+                it.trait_name.is_none() || declares(&sources.iter().collect::<Vec<_>>(), TYPES, &it.type_name);
+            if !is_own && is_beside {
+                found.push(format!("{shown} has an impl of {}, which it does not declare", it.type_name));
+            }
+        }
+        let Some(child) = child else { continue };
+        let Some(place) = order.iter().position(|name| *name == child) else {
+            found.push(format!("{shown} is not in the table"));
+            continue;
+        };
+        for used in source.uses() {
+            let path = used.path.join("::");
+            match facade.origin(&used.path) {
+                Origin::Outside => {}
+                Origin::Child(below) if below >= place => {}
+                Origin::Child(above) => {
+                    found.push(format!("{shown} uses {path} of {}, which stands above", order[above]));
+                }
+                Origin::Facade => found.push(format!("{shown} uses {path}, which is mod.rs's own")),
+            }
+        }
+    }
+    found
+}
+
+const TYPES: &[&str] = &["struct", "enum", "union", "type", "trait"];
+
+fn declares(sources: &[&Source], keywords: &[&str], name: &str) -> bool {
+    sources.iter().any(|source| source.declared(keywords).contains(&name))
+}
+
+/// Where a path leads.
+enum Origin {
+    /// Out of the folder.
+    Outside,
+    /// To a child, by its place in the order.
+    Child(usize),
+    /// To something that the folder's `mod.rs` declares.
+    Facade,
+}
+
+/// A folder's `mod.rs`.
+struct Facade<'a> {
+    parent: &'a [&'a str],
+    order: &'a [&'a str],
+    /// The paths of the names that it imports or re-exports.
+    imported: HashMap<String, Vec<String>>,
+}
+
+impl<'a> Facade<'a> {
+    fn new(parent: &'a [&'a str], order: &'a [&'a str], sources: &[Source]) -> Self {
+        let uses = sources.iter().filter(|it| it.module == parent).flat_map(Source::uses);
+        Self { parent, order, imported: uses.map(|used| (used.name, used.path)).collect() }
+    }
+
+    fn origin(&self, path: &[String]) -> Origin {
+        if path.len() < self.parent.len() || path.iter().zip(self.parent).any(|(a, b)| a != b) {
+            return Origin::Outside;
+        }
+        let Some(name) = path.get(self.parent.len()) else {
+            return Origin::Facade;
+        };
+        if let Some(place) = self.order.iter().position(|child| child == name) {
+            return Origin::Child(place);
+        }
+        match self.imported.get(name) {
+            Some(original) if original != path => self.origin(original),
+            _ => Origin::Facade,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is wrong with a folder of these files, of which `top` stands above `middle` and `bottom`.
+    fn wrong_with(files: &[(&str, &str)]) -> Vec<String> {
+        let sources = files.iter().map(|(name, text)| match *name {
+            "mod" => Source::new(&["a"], text),
+            name => Source::new(&[&["a"], &name.split('/').collect::<Vec<_>>()[..]].concat(), text),
+        });
+        let mut sources: Vec<_> = sources.collect();
+        for name in ["top", "middle", "bottom"] {
+            if !files.iter().any(|(file, _)| file.split('/').next() == Some(name)) {
+                sources.push(Source::new(&["a", name], ""));
+            }
+        }
+        violations("a", &["top", "middle", "bottom"], &sources)
+    }
+
+    #[test]
+    fn the_order_is_kept() {
+        let facade = "mod bottom; mod middle; mod top; pub use self::bottom::Low as Deep; pub use top::High;";
+        let top =
+            "use super::{bottom::{self, Low}, middle}; use crate::a::bottom::x; impl Display for High {} struct High;
+            struct S<'a>(&'a str); impl<'a> From<&'a str> for S<'a> { fn f() -> impl Fn() { } } use super::Deep;";
+        let bottom = "pub(in crate::a) trait Told {} struct Low; impl Told for High {} use crate::b::{self, top}; use std::io;
+            // use super::top;
+            const TEXT: &str = \"use super::top; {\"; const C: char = '\"'; #[cfg(test)] mod tests { use super::super::top::High; }";
+        assert_eq!(wrong_with(&[("mod", facade), ("top", top), ("bottom", bottom)]), [""; 0]);
+        assert_eq!(wrong_with(&[("middle/one", "use super::two::X;"), ("middle/two", "use super::one::Y;")]), [""; 0]);
+    }
+
+    #[test]
+    fn what_contradicts_the_order_is_found() {
+        let facade =
+            "mod bottom; mod middle; mod top; pub use {bottom::Low, top::High as Higher}; pub struct Own; fn own() {}";
+        let cases: &[(&str, &[(&str, &str)], &str)] = &[
+            (
+                "a circle",
+                &[("top", "use super::bottom::x;"), ("bottom", "use super::top::y;")],
+                "a: bottom uses a::top::y of top, which stands above",
+            ),
+            ("an upward use", &[("middle", "use super::top;")], "a: middle uses a::top of top, which stands above"),
+            (
+                "in a nested list",
+                &[("middle", "use crate::{b, a::{bottom::{x, y}, top::{self}}};")],
+                "a: middle uses a::top of top, which stands above",
+            ),
+            (
+                "in an expression",
+                &[("middle", "fn f() { g(super::top::h::<u8>(1)) }")],
+                "a: middle uses a::top::h of top, which stands above",
+            ),
+            (
+                "from a folder's file",
+                &[("middle/deep", "use super::super::top::x;")],
+                "a: middle uses a::top::x of top, which stands above",
+            ),
+            (
+                "through a re-export",
+                &[("bottom", "use super::Higher;")],
+                "a: bottom uses a::Higher of top, which stands above",
+            ),
+            ("the parent's type", &[("top", "use super::{Low, Own};")], "a: top uses a::Own, which is mod.rs's own"),
+            (
+                "the parent's function",
+                &[("top", "fn f() { super::own() }")],
+                "a: top uses a::own, which is mod.rs's own",
+            ),
+            ("all of the parent", &[("top", "use super::*;")], "a: top uses a::*, which is mod.rs's own"),
+            (
+                "a foreign impl",
+                &[("bottom", "pub struct Low;"), ("top", "use super::Low; impl Low { fn f(&self) {} }")],
+                "a: top has an impl of Low, which it does not declare",
+            ),
+            (
+                "a foreign impl of a foreign trait",
+                &[("bottom", "pub struct Low;"), ("top", "impl<T: Fn() -> u8> From<T> for super::bottom::Low {}")],
+                "a: top has an impl of Low, which it does not declare",
+            ),
+            ("a file that is not in the table", &[("other", "")], "a: other is not in the table"),
+        ];
+        for (what, files, expected) in cases {
+            let files: Vec<_> = [("mod", facade)].iter().chain(*files).copied().collect();
+            assert_eq!(wrong_with(&files), [*expected], "{what}");
+        }
+        assert_eq!(violations("a", &["gone"], &[]), ["a: gone is in the table, but is no file"]);
+    }
 }

@@ -53,4 +53,4 @@ pub(crate) use debug::serve_debug;
 pub(crate) use liveness_probe::probe_liveness;
 pub(crate) use route::serve;
 pub(crate) use server::{Listener, Tls, TlsError};
-pub(crate) use state::AppState;
+pub(crate) use state::{AppState, configured_headers};

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::http::header::HeaderMap;
+use axum::http::header::{HeaderMap, HeaderName, HeaderValue};
 use axum::http::request::Parts;
 use ipnet::IpNet;
 use url::Url;
@@ -76,4 +76,19 @@ impl AppState {
     pub(super) fn path<'a>(&self, request: &'a Parts) -> &'a str {
         request.uri.path().strip_prefix(&self.prefix).unwrap_or_default()
     }
+}
+
+/// `http.headers`.
+///
+/// # Errors
+/// The name of an entry that is not a valid header.
+pub(crate) fn configured_headers(config: &Http) -> Result<HeaderMap, String> {
+    let mut headers = HeaderMap::new();
+    for (name, values) in &config.headers {
+        let parsed = HeaderName::try_from(name.as_str()).map_err(|_| name.clone())?;
+        for value in values {
+            headers.append(&parsed, HeaderValue::from_str(value).map_err(|_| name.clone())?);
+        }
+    }
+    Ok(headers)
 }
