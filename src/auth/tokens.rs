@@ -16,8 +16,8 @@ use super::credentials::CredentialsError;
 use super::error::AuthError;
 use super::token_keys::TokenKeys;
 use crate::config::{HostNames, SigningAlgorithm, Token};
-use crate::reload::Reloaded;
 use crate::oci::{Action, RepositoryName};
+use crate::reload::Reloaded;
 
 /// The allowed difference of pounce's and the server's clock, in seconds.
 const SKEW: u64 = 60;

@@ -10,7 +10,7 @@ use tracing::{Instrument, Span};
 use super::access_log::LogEntry;
 use super::client_address::ClientAddress;
 use super::state::AppState;
-use crate::auth::{Credentials, Identity, CredentialsError};
+use crate::auth::{Credentials, CredentialsError, Identity};
 
 /// Some clients leave the padding out.
 const BASE64: GeneralPurpose = GeneralPurpose::new(

@@ -11,7 +11,7 @@ use super::containerd_ns;
 use super::endpoint::Endpoint;
 use super::rejection::Rejection;
 use super::state::AppState;
-use crate::auth::{Identity, CredentialsError, Scope, Verdict};
+use crate::auth::{CredentialsError, Identity, Scope, Verdict};
 use crate::oci::{Action, Error, ErrorCode, RepositoryName};
 
 /// Parses a request, authenticates its client, and authorizes it.

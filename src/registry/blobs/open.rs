@@ -159,7 +159,8 @@ impl Blobs {
         if self.stream_all || !request.redirect || is_young {
             let part = BlobPart::resolve(&request.range, Some(size))?;
             let (key, slice) = (Key::Blob(digest), part.map(|part| part.slice));
-            let stream = if is_young { store.leader().stream(key, slice).await } else { store.stream(key, slice).await };
+            let stream =
+                if is_young { store.leader().stream(key, slice).await } else { store.stream(key, slice).await };
             let Some(stream) = stream? else {
                 // It was deleted from the bucket: the next request may fill it again.
                 blobs.forget_present(digest);
