@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_has_least_is_next() {
+    async fn the_holder_with_least_is_next() {
         let shares = Shares::new(3, 3);
         let held = [1, 1, 2].map(|holder| shares.take_now(&holder, 1).unwrap());
         let mut first = Box::pin(shares.take(&1, 1));

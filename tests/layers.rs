@@ -3,7 +3,7 @@
 
 mod source;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::path::Path;
 
@@ -87,6 +87,38 @@ const ROOMS: &[(&str, &[&str])] = &[
             "error",
             "headers",
             "server",
+        ],
+    ),
+    (
+        "registry",
+        &[
+            "warm",
+            "prefetch",
+            "repositories",
+            "catalog",
+            "manifests",
+            "uploads",
+            "options",
+            "tags",
+            "revisions",
+            "referrers",
+            "blobs",
+            "fill",
+            "ingest",
+            "links",
+            "holdings",
+            "repository_walk",
+            "stored_manifest",
+            "provenance",
+            "presence",
+            "blob_part",
+            "cache",
+            "lists",
+            "flights",
+            "staleness",
+            "permissions",
+            "failure",
+            "runtime",
         ],
     ),
     (
@@ -177,6 +209,50 @@ fn folders_that_stand_apart_use_nothing_beside_them() {
             }
         }
     }
+}
+
+#[test]
+fn no_folder_has_a_circle() {
+    let all = sources("");
+    let folders: BTreeSet<&[String]> = all.iter().filter_map(|it| it.module.split_last()).map(|(_, it)| it).collect();
+    let wrong: Vec<_> = folders.into_iter().filter(|it| !it.is_empty()).flat_map(|it| circles(it, &all)).collect();
+    assert!(wrong.is_empty(), "\n{}\n", wrong.join("\n"));
+}
+
+/// The children of a folder that use each other in a circle, with the names of each. `mod.rs` is one of them, where it
+/// declares what its children use: a type with its fields, whose methods stand in the children. What it re-exports it
+/// does not use.
+fn circles(folder: &[String], sources: &[Source]) -> Option<String> {
+    let parent: Vec<&str> = folder.iter().map(String::as_str).collect();
+    let inside: Vec<&Source> = sources.iter().filter(|it| it.module.starts_with(folder)).collect();
+    let child_of = |it: &Source| it.module.get(parent.len()).map_or("mod.rs", String::as_str).to_owned();
+    let children: BTreeSet<String> = inside.iter().map(|it| child_of(it)).collect();
+    let order: Vec<&str> = children.iter().map(String::as_str).collect();
+    let facade = Facade::new(&parent, &order, sources);
+    let mut edges: Vec<(String, String)> = Vec::new();
+    for source in &inside {
+        let child = child_of(source);
+        for used in source.uses() {
+            let target = match facade.origin(&used.path) {
+                Origin::Child(place) if !used.is_reexport || child != "mod.rs" => order[place].to_owned(),
+                Origin::Facade => "mod.rs".to_owned(),
+                _ => continue,
+            };
+            edges.push((child.clone(), target));
+        }
+    }
+    edges.retain(|(from, to)| from != to);
+    // A child that uses none of the others is in no circle.
+    let mut left = children;
+    loop {
+        let is_free = |child: &String| !edges.iter().any(|(from, to)| from == child && left.contains(to));
+        let free: Vec<String> = left.iter().filter(|it| is_free(it)).cloned().collect();
+        if free.is_empty() {
+            break;
+        }
+        left.retain(|child| !free.contains(child));
+    }
+    (!left.is_empty()).then(|| format!("{}: a circle in {left:?}", folder.join("/")))
 }
 
 /// What contradicts the order of a folder's children, one sentence each.
@@ -299,6 +375,21 @@ mod tests {
             const TEXT: &str = \"use super::top; {\"; const C: char = '\"'; #[cfg(test)] mod tests { use super::super::top::High; }";
         assert_eq!(wrong_with(&[("mod", facade), ("top", top), ("bottom", bottom)]), [""; 0]);
         assert_eq!(wrong_with(&[("middle/one", "use super::two::X;"), ("middle/two", "use super::one::Y;")]), [""; 0]);
+    }
+
+    #[test]
+    fn circles_are_found() {
+        let found = |facade: &str, one: &str, two: &str| {
+            let sources = [("", facade), ("one", one), ("two", two)].map(|(name, text)| match name {
+                "" => Source::new(&["a"], text),
+                name => Source::new(&["a", name], text),
+            });
+            circles(&["a".to_owned()], &sources)
+        };
+        let facade = "mod one; mod two; use two::Low; pub use one::Verb; pub struct Own(Low);";
+        assert_eq!(found(facade, "use super::Own; pub struct Verb; impl Own {}", "pub struct Low;"), None);
+        assert!(found(facade, "use super::Own;", "use super::one::Verb;").is_some_and(|it| it.contains("mod.rs")));
+        assert!(found("mod one; mod two;", "use super::two::x;", "use super::one::y;").is_some());
     }
 
     #[test]

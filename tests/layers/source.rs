@@ -14,6 +14,8 @@ pub struct Source {
 pub struct Use {
     pub path: Vec<String>,
     pub name: String,
+    /// By `pub use`: the file names it for others, and need not use it itself.
+    pub is_reexport: bool,
 }
 
 /// An `impl` block: of which type, and of which trait if any.
@@ -45,7 +47,10 @@ impl Source {
             if is_visibility {
                 at = self.closing(at + 1) + 1;
             } else if is_use || begins {
+                let from = found.len();
+                let is_reexport = is_use && at > 0 && ["pub", ")"].contains(&self.token(at - 1));
                 at = self.tree(at + usize::from(is_use), &[], is_use, &mut found);
+                found[from..].iter_mut().for_each(|used| used.is_reexport = is_reexport);
             } else {
                 at += 1;
             }
@@ -107,7 +112,7 @@ impl Source {
             path.pop();
             name = path.last().cloned().unwrap_or_default();
         }
-        found.extend(self.absolute(path).map(|path| Use { path, name }));
+        found.extend(self.absolute(path).map(|path| Use { path, name, is_reexport: false }));
         at
     }
 

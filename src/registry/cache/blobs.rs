@@ -24,7 +24,7 @@ const NAMES: usize = 10_000;
 /// URLs for a blob: there is one, or one for each name that clients have for pounce.
 const URLS: usize = 8;
 
-/// What is known of a blob in a repository.
+/// How a blob belongs to a repository.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::registry) struct Membership {
     /// In bytes.
@@ -56,8 +56,8 @@ impl Membership {
 /// The cache of blobs.
 #[derive(Debug)]
 pub(in crate::registry) struct BlobCache {
-    /// What nobody asks for is forgotten. (With a time to live, an entry would have a place in another list besides: 64
-    /// bytes.)
+    /// An entry that no request asks for is forgotten. (With a time to live, it would be in another list besides, which
+    /// takes 64 bytes.)
     entries: Moka<Key, Arc<Mutex<Facts>>>,
     /// Names of repositories, so that each is kept once.
     names: Mutex<HashSet<RepositoryName>>,
@@ -68,7 +68,7 @@ pub(in crate::registry) struct BlobCache {
     began: Instant,
 }
 
-/// A digest in no more room than it needs: 40 bytes where it is SHA-256, in the place of 65.
+/// A digest in as few bytes as it needs: 40 where it is SHA-256, instead of 65.
 #[derive(Debug, PartialEq, Eq, Hash)]
 enum Key {
     Short([u8; 32]),
@@ -81,10 +81,10 @@ struct Second(u32);
 
 #[derive(Debug)]
 struct Facts {
-    /// They are believed for [`PRESENT_LIFE`], whatever was added meanwhile.
+    /// The facts count for [`PRESENT_LIFE`] from here, also those that were added later.
     since: Second,
-    /// Until then, clients are not sent to the bucket for it. (It takes no memory: between `since` and what follows,
-    /// there would be as many bytes of nothing.)
+    /// Until then, clients are not redirected to the bucket for it. (It takes no memory: it fills the padding after
+    /// `since`.)
     young_until: Second,
     /// Its size, if the bucket has it.
     present: Option<Size>,
@@ -108,7 +108,7 @@ struct Size(NonZeroU64);
 #[derive(Clone, Copy, Debug)]
 struct Packed(u64);
 
-/// What a blob request comes to, if nobody has to be asked.
+/// A blob that can be served from memory.
 pub(in crate::registry) struct CachedBlob {
     /// Its size in the bucket.
     pub(in crate::registry) size: u64,
@@ -255,7 +255,7 @@ impl Facts {
 }
 
 impl BlobCache {
-    /// A blob that is the repository's, has its link, and is in the bucket: all that it takes, at one look.
+    /// A blob that is linked to the repository and in the bucket, with one lookup.
     pub(in crate::registry) fn get(
         &self,
         name: &RepositoryName,
@@ -271,7 +271,7 @@ impl BlobCache {
         })
     }
 
-    /// What is known of a blob in a repository, whether or not the bucket has it.
+    /// How a blob belongs to a repository, whether or not the bucket has it.
     pub(in crate::registry) fn membership(&self, name: &RepositoryName, digest: &Digest) -> Option<Membership> {
         self.read(digest, |facts, _| facts.member(name))
     }
@@ -345,7 +345,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Most lists have one entry, which has its place in the list itself.
+/// Most lists have one entry, which is stored in the list itself.
 fn push<T>(list: &mut SmallVec<[T; 1]>, most: usize, entry: T) {
     if list.len() >= most {
         list.remove(0);

@@ -13,14 +13,14 @@ use crate::oci::{Digest, Referrer, RepositoryName, Tag};
 use crate::registry::lists::referrer_bytes;
 use crate::registry::staleness::Staleness;
 
-/// How much lists may take together, in bytes: the longest of any kind has its place.
+/// The most bytes of all lists together: the longest of any kind fits.
 const BYTES: u64 = 48 << 20;
-/// How long one is kept, for its next page.
+/// How long a list is kept, for its next page.
 const LIFE: Duration = Duration::from_secs(10);
-/// How long that of repositories is, because it takes a walk through the whole bucket. What is pushed here is in it at
-/// once.
+/// How long the catalog is kept, because it takes a walk through the whole bucket. A repository that is pushed here is in
+/// it at once.
 const CATALOG_LIFE: Duration = Duration::from_mins(1);
-/// What a name or a tag takes besides its text, in bytes; and a list besides its entries.
+/// The bytes that a name or a tag takes besides its text, and a list besides its entries.
 const EACH: usize = 40;
 
 /// What a list is of.

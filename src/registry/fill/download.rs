@@ -9,11 +9,12 @@ use futures_util::stream::FuturesUnordered;
 use tokio::sync::{Notify, OwnedSemaphorePermit, mpsc, watch};
 use tokio::time::MissedTickBehavior;
 
-use super::job::Job;
+use super::Fills;
 use super::plan::{Plan, SLOW, Segment};
 use super::resuming_reader::ResumingReader;
 use super::spool::Reservation;
 use super::spooled_blob::{SpooledBlob, State, Watermark};
+use super::upstream_blob::UpstreamBlob;
 use super::writer::{self, Batch};
 use crate::oci::Hasher;
 use crate::upstream::{BlobResponse, UpstreamError};
@@ -29,13 +30,13 @@ const IDLE: u32 = 4;
 
 /// Downloads and verifies the blob, and moves the watermark. Returns the blob's size in bytes.
 pub(super) async fn run(
-    job: &Job,
+    (fills, blob): (&Fills, &UpstreamBlob),
     begun: BlobResponse,
     spooled: &Arc<SpooledBlob>,
     reservation: Reservation,
     watermark: watch::Sender<Watermark>,
 ) -> Result<u64, String> {
-    let result = receive(job, begun, spooled, reservation, &watermark).await;
+    let result = receive((fills, blob), begun, spooled, reservation, &watermark).await;
     let state = if result.is_ok() { State::Verified } else { State::Failed };
     watermark.send_modify(|watermark| watermark.state = state);
     result
@@ -43,7 +44,8 @@ pub(super) async fn run(
 
 /// What the connections of one fill share.
 struct Connections<'a> {
-    job: &'a Job,
+    fills: &'a Fills,
+    blob: &'a UpstreamBlob,
     plan: &'a Mutex<Plan>,
     batches: mpsc::Sender<Batch>,
     reservation: &'a Mutex<Reservation>,
@@ -52,7 +54,7 @@ struct Connections<'a> {
 }
 
 async fn receive(
-    job: &Job,
+    (fills, blob): (&Fills, &UpstreamBlob),
     begun: BlobResponse,
     spooled: &Arc<SpooledBlob>,
     reservation: Reservation,
@@ -65,15 +67,15 @@ async fn receive(
     let (batches, queue) = mpsc::channel(BATCHES);
     let writer = {
         let (spooled, plan, watermark) = (Arc::clone(spooled), Arc::clone(&plan), watermark.clone());
-        let hasher = Hasher::new(job.blob.digest.algorithm());
+        let hasher = Hasher::new(blob.digest.algorithm());
         tokio::task::spawn_blocking(move || writer::run(&spooled, &plan, queue, &watermark, hasher))
     };
     let reservation = Mutex::new(reservation);
-    let connections = Connections { job, plan: &plan, batches, reservation: &reservation, changed: Notify::new() };
-    let reader = ResumingReader::resume(&job.blob, begun);
+    let connections = Connections { fills, blob, plan: &plan, batches, reservation: &reservation, changed: Notify::new() };
+    let reader = ResumingReader::resume(blob, begun);
     let received = tokio::select! {
         received = connections.run(reader, segment, parallel) => received,
-        () = job.fills.background.stopped() => Err("this registry is shutting down".to_owned()),
+        () = fills.background.stopped() => Err("this registry is shutting down".to_owned()),
     };
     // The thread ends when the last sender is gone.
     drop(connections);
@@ -81,7 +83,7 @@ async fn receive(
     let written = match writer.await {
         Ok(Ok(written)) => written,
         Ok(Err(error)) => {
-            job.fills.spool.suspend();
+            fills.spool.suspend();
             return Err(format!("writing the spool: {error}"));
         }
         Err(error) => return Err(format!("writing the spool: {error}")),
@@ -89,7 +91,7 @@ async fn receive(
     if let Err(cause) = received {
         return Err(format!("after {} bytes: {cause}", written.bytes));
     }
-    if written.digest != job.blob.digest {
+    if written.digest != blob.digest {
         return Err(format!("the upstream sent other bytes than were asked for: their digest is {}", written.digest));
     }
     Ok(written.bytes)
@@ -100,7 +102,7 @@ impl Connections<'_> {
     /// to do for a while, as far as `proxy.fill.connections` and the bound on all of them allow. The blob fails with
     /// the last of them.
     async fn run(&self, reader: ResumingReader, segment: Segment, parallel: bool) -> Result<(), String> {
-        let fills = &self.job.fills;
+        let fills = self.fills;
         let mut connections = FuturesUnordered::new();
         connections.push(self.connection(Some((reader, segment)), None));
         let mut most = if parallel { fills.connections } else { 1 };
@@ -145,7 +147,7 @@ impl Connections<'_> {
             let (reader, segment) = match next.take() {
                 Some(begun) => begun,
                 None => match self.segment().await {
-                    Some(segment) => (ResumingReader::range(&self.job.blob, segment.part()), segment),
+                    Some(segment) => (ResumingReader::range(self.blob, segment.part()), segment),
                     None => return Ok(()),
                 },
             };
@@ -198,10 +200,10 @@ impl Connections<'_> {
             }
             let own = self.plan().receive(segment, batch.len as u64);
             batch.truncate(own);
-            self.job.fills.metrics.filled_bytes(own);
+            self.fills.metrics.filled_bytes(own);
             if segment.end == u64::MAX && !self.grow_to(position + own) {
                 // Its size was unknown. The next request for it bypasses the spool.
-                self.job.fills.spool.suspend();
+                self.fills.spool.suspend();
                 return Err("the spool is full".to_owned());
             }
             let pieces = batch.pieces;

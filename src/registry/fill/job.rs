@@ -62,7 +62,7 @@ impl Job {
         let tails = Arc::clone(&self.fills.tails);
         let (spooled, watermark) = SpooledBlob::new(spool, response.size, tails);
         phase.send_replace(Phase::Filling(Arc::clone(&spooled)));
-        let download = download::run(&self, response, &spooled, reservation, watermark);
+        let download = download::run((&self.fills, &self.blob), response, &spooled, reservation, watermark);
         let result = self.copy(&fill, &spooled, download).await;
         listed.stored = result.is_ok();
         let seconds = began.elapsed().as_secs_f64();

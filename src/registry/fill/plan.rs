@@ -1,7 +1,7 @@
 //! Which connection fetches what of a blob, and how far the whole is. No I/O.
 //!
-//! A blob is cut into segments, of which each connection takes the first that nobody has: the bytes that everybody
-//! waits for come first. Whoever is done takes over half of what a slow connection has before it, when all others are
+//! A blob is cut into segments, of which each connection takes the first that no other has: the bytes that all clients
+//! wait for come first. A connection that is done takes over half of what a slow one has before it, when all others are
 //! far ahead of that one, or when there is nothing else left: one slow connection must hold up neither the middle nor
 //! the end.
 
@@ -31,7 +31,7 @@ pub(super) struct Plan {
     /// The size of the last segment of a connection that had no other beside it: they double, since there each new
     /// request is a pause.
     alone: u64,
-    /// Nobody had anything from here on yet.
+    /// No connection had a segment from here on yet.
     next: u64,
     /// What is being fetched, by its beginning.
     open: BTreeMap<u64, Open>,
@@ -66,7 +66,7 @@ impl Segment {
 }
 
 impl Plan {
-    /// For a blob of `size` bytes (`u64::MAX`: nobody knows) whose first `begun` bytes, or all of it, come from one
+    /// For a blob of `size` bytes (`u64::MAX`: unknown) whose first `begun` bytes, or all of it, come from one
     /// connection.
     pub(super) fn new(size: u64, begun: u64, now: Instant) -> (Self, Segment) {
         let end = begun.min(size);
@@ -82,7 +82,7 @@ impl Plan {
         (plan, first)
     }
 
-    /// How many segments nobody has yet.
+    /// How many segments no connection has yet.
     pub(super) const fn waiting(&self) -> u64 {
         (self.size - self.next).div_ceil(self.segment)
     }
@@ -158,7 +158,7 @@ impl Plan {
         self.tidy(segment.start);
     }
 
-    /// The blob, whose size nobody told, ends where its one connection is.
+    /// The blob, whose size was unknown, ends where its one connection is.
     pub(super) fn end(&mut self, segment: Segment) {
         if let Some(open) = self.open.get_mut(&segment.start) {
             self.size = open.received;
@@ -307,7 +307,7 @@ mod tests {
                 now += Duration::from_millis(200);
                 step(&mut plan, now, who, what, len)?;
             }
-            // In the end, somebody fetches the rest.
+            // In the end, one connection fetches the rest.
             for round in 0..10_000 {
                 if plan.is_complete() {
                     break;

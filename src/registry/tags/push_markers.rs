@@ -61,7 +61,7 @@ impl PushMarkers {
         write_link(&self.store, Key::TagPush(name, tag), digest).await
     }
 
-    /// The end of a push: what it wrote is there, or what another push did, or a delete took the link.
+    /// The end of a push: its link and marker are there, or those of another push, or a delete removed the link.
     pub(super) async fn hold(&self, name: &RepositoryName, tag: &Tag, digest: &Digest) -> Result<(), StoreError> {
         for _ in 0..ATTEMPTS {
             let (marker, link) = self.marker_and_link(name, tag).await?;
@@ -79,8 +79,8 @@ impl PushMarkers {
         Err(changes_all_the_time(name, tag))
     }
 
-    /// Whether a write-back may write a tag: nobody pushed it, and it still is what was compared with the upstream. A
-    /// push that lost its link to a write-back gets it back here.
+    /// Whether a write-back may write a tag: no push came, and the link is still the one that was compared with the
+    /// upstream. A push that lost its link to a write-back gets it back here.
     pub(super) async fn allow_writeback(
         &self,
         name: &RepositoryName,
@@ -108,8 +108,8 @@ impl PushMarkers {
         })
     }
 
-    /// After a tag's link was written or deleted: if a push came in between, the link says again what was pushed. That
-    /// is so until no marker comes, or goes, any more. Returns whether the tag is a push's.
+    /// After a tag's link was written or deleted: if a push came in between, writes its digest into the link again, until
+    /// the marker stays the same. Returns whether the tag is a push's.
     pub(super) async fn restore(&self, name: &RepositoryName, tag: &Tag) -> Result<bool, StoreError> {
         let mut written = None;
         for _ in 0..ATTEMPTS {
@@ -127,8 +127,8 @@ impl PushMarkers {
         Err(changes_all_the_time(name, tag))
     }
 
-    /// Whether the link of a tag that meant this digest may be deleted, now that its marker is: nobody pushes it anew,
-    /// of another digest. A push that is under way is brought to its end, and one that is over gets its marker back.
+    /// Removes the marker of a tag that named this digest, and says whether its link may be deleted: not if another digest
+    /// is pushed to it. A push that is under way is completed, and one that is over gets its marker back.
     pub(super) async fn allow_delete(
         &self,
         name: &RepositoryName,

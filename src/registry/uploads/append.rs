@@ -112,7 +112,7 @@ impl Uploads {
         let hasher = state.hasher.clone();
         let body = HashingBody::new(chunk.body, hasher, announced, Arc::clone(&permit));
         let mut reader = PartReader::new(body);
-        // What the client ends is the state that has its digest, whatever another request did since.
+        // The client finishes the state that has its digest, even if another request continued it since.
         let stands = end.is_some_and(|digest| state.hasher.clone().finish() == *digest);
         let older = self.resume_tail(upload, &mut state, &mut reader, sizes.first(), stands);
         let older = older.await?;
