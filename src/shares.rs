@@ -1,8 +1,8 @@
-//! A bounded good (places, bytes of memory) that many take a share of, and that none can take all of.
+//! A semaphore whose permits (requests, bytes of memory) many holders share, and of which none can take all.
 //!
-//! A holder is a user, or those that share an address. Each can hold up to a bound that is less than all there is, so
-//! that there is always something for others. Of those that wait, the next is one whose holder has least, and among
-//! equals one whose holder got something least lately: so holders take turns, however many requests each has.
+//! A holder is a user, or the clients that share an address. Each can hold up to a bound that is less than all permits, so
+//! that some are always left for others. The next request that gets a share is one whose holder has least, and among
+//! equals one whose holder waited longest for its last one: so holders alternate, however many requests each has.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
 
-/// The good. It has an entry for each holder that has a share, and for each request that waits.
+/// The permits. There is an entry for each holder that has a share, and for each request that waits.
 #[derive(Debug)]
 pub(crate) struct Shares<K> {
     state: Mutex<State<K>>,
@@ -28,7 +28,7 @@ struct State<K> {
     next: u64,
 }
 
-/// One that has a share, or waits for one.
+/// A holder that has a share, or waits for one.
 #[derive(Debug, Default)]
 struct Holder {
     held: usize,
@@ -44,7 +44,7 @@ struct Waiting<K> {
     grant: oneshot::Sender<()>,
 }
 
-/// What a holder has, until it is dropped.
+/// Permits of a holder, until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Share<K: Clone + Eq + Hash> {
     shares: Arc<Shares<K>>,
@@ -52,8 +52,8 @@ pub(crate) struct Share<K: Clone + Eq + Hash> {
     amount: usize,
 }
 
-/// A request that waits. Dropped, it waits no more, and gives back what it was granted meanwhile.
-struct Place<'a, K: Clone + Eq + Hash> {
+/// A request that waits. Dropped, it waits no more, and gives back a share that it was granted meanwhile.
+struct Request<'a, K: Clone + Eq + Hash> {
     shares: &'a Arc<Shares<K>>,
     holder: &'a K,
     amount: usize,
@@ -62,7 +62,7 @@ struct Place<'a, K: Clone + Eq + Hash> {
 }
 
 impl<K: Clone + Eq + Hash> Shares<K> {
-    /// `all` of a good, of which a holder gets `most`.
+    /// `all` permits, of which a holder gets at most `most`.
     pub(crate) fn new(all: usize, most: usize) -> Arc<Self> {
         Arc::new(Self {
             state: Mutex::new(State { free: all, holders: HashMap::new(), waiting: VecDeque::new(), next: 0 }),
@@ -73,17 +73,17 @@ impl<K: Clone + Eq + Hash> Shares<K> {
     /// Waits for a share of `amount`, or of the most that a holder can have, if that is less.
     pub(crate) async fn take(self: &Arc<Self>, holder: &K, amount: usize) -> Share<K> {
         let amount = amount.min(self.most);
-        let (mut place, granted) = self.enter(holder, amount);
-        // The sender is there as long as the place is.
-        place.granted = granted.await.is_ok();
-        place.share()
+        let (mut request, granted) = self.enter(holder, amount);
+        // The sender lives as long as the request waits.
+        request.granted = granted.await.is_ok();
+        request.share()
     }
 
     /// A share of `amount`, if there is one now and no other request waits for it.
     pub(crate) fn take_now(self: &Arc<Self>, holder: &K, amount: usize) -> Option<Share<K>> {
-        let (mut place, mut granted) = self.enter(holder, amount.min(self.most));
-        place.granted = granted.try_recv().is_ok();
-        place.granted.then(|| place.share())
+        let (mut request, mut granted) = self.enter(holder, amount.min(self.most));
+        request.granted = granted.try_recv().is_ok();
+        request.granted.then(|| request.share())
     }
 
     /// Whether requests of other holders wait.
@@ -92,19 +92,19 @@ impl<K: Clone + Eq + Hash> Shares<K> {
         state.waiting.iter().any(|it| it.holder != *holder)
     }
 
-    fn enter<'a>(self: &'a Arc<Self>, holder: &'a K, amount: usize) -> (Place<'a, K>, oneshot::Receiver<()>) {
+    fn enter<'a>(self: &'a Arc<Self>, holder: &'a K, amount: usize) -> (Request<'a, K>, oneshot::Receiver<()>) {
         let (grant, granted) = oneshot::channel();
         let mut state = self.lock();
         let id = state.next;
         state.next += 1;
         state.waiting.push_back(Waiting { id, holder: holder.clone(), amount, grant });
         self.grant(&mut state);
-        let place = Place { shares: self, holder, amount, id, granted: false };
-        (place, granted)
+        let request = Request { shares: self, holder, amount, id, granted: false };
+        (request, granted)
     }
 
-    /// Gives what is free to those that are next. One that waits for more than is free is waited for, so that those
-    /// that want little do not keep it waiting for ever.
+    /// Gives free permits to the requests that are next. A request that needs more than are free blocks the others, so
+    /// that small requests do not keep it waiting for ever.
     fn grant(&self, state: &mut State<K>) {
         loop {
             let of = |holder: &K| {
@@ -128,7 +128,7 @@ impl<K: Clone + Eq + Hash> Shares<K> {
             let holder = state.holders.entry(next.holder).or_default();
             holder.held += amount;
             holder.granted = state.next;
-            // The place of one that is gone gives it back: it looks whether it still waits.
+            // A request that is gone gives it back when it is dropped.
             let _ = next.grant.send(());
         }
     }
@@ -140,7 +140,7 @@ impl<K: Clone + Eq + Hash> Shares<K> {
             it.held -= amount;
         }
         self.grant(&mut state);
-        // One that waits is remembered, so that its turn comes after that of others.
+        // A holder that waits is remembered, so that others come first.
         let waits = state.waiting.iter().any(|it| it.holder == *holder);
         if !waits && state.holders.get(holder).is_some_and(|it| it.held == 0) {
             state.holders.remove(holder);
@@ -152,8 +152,8 @@ impl<K: Clone + Eq + Hash> Shares<K> {
     }
 }
 
-impl<K: Clone + Eq + Hash> Place<'_, K> {
-    /// What was granted is the share's from now on.
+impl<K: Clone + Eq + Hash> Request<'_, K> {
+    /// The share that was granted.
     fn share(mut self) -> Share<K> {
         let amount = if self.granted { self.amount } else { 0 };
         self.amount = 0;
@@ -161,7 +161,7 @@ impl<K: Clone + Eq + Hash> Place<'_, K> {
     }
 }
 
-impl<K: Clone + Eq + Hash> Drop for Place<'_, K> {
+impl<K: Clone + Eq + Hash> Drop for Request<'_, K> {
     fn drop(&mut self) {
         if self.granted {
             return self.shares.give_back(self.holder, self.amount);
@@ -170,7 +170,7 @@ impl<K: Clone + Eq + Hash> Drop for Place<'_, K> {
         let waits = state.waiting.iter().position(|it| it.id == self.id);
         if let Some(at) = waits {
             state.waiting.remove(at);
-            // Others may have waited for its turn.
+            // Others may have waited for it.
             self.shares.grant(&mut state);
         } else {
             drop(state);

@@ -36,8 +36,8 @@ pub struct Catalog {
 
 impl Catalog {
     /// The repositories with manifests in the bucket, after `last`, at most `limit`, of those that are `shown`. Where
-    /// that depends on whether a repository holds pushed content, `shown` is told so; the bucket is asked for at most
-    /// a thousand of them, and further ones are not shown.
+    /// that depends on whether a repository holds pushed content, `shown` is told so; the bucket is asked for at most a
+    /// thousand of them, and further ones are not shown.
     ///
     /// # Errors
     /// `UNAVAILABLE`: the bucket does not answer.

@@ -34,8 +34,8 @@ impl From<JoinError> for Error {
 /// The upstream did not give what it was asked for; `unknown` is the error for content that it does not have.
 ///
 /// An upstream that is away or limits requests is never taken for one that has nothing. One that refuses an anonymous
-/// pounce is, because Docker Hub answers this way for repositories that do not exist. A 404 that no registry sent
-/// hides nothing that is stored, because it counts as an outage there; what is not stored is told as missing.
+/// pounce is, because Docker Hub answers this way for repositories that do not exist. A 404 that no registry sent hides
+/// nothing that is stored, because it counts as an outage there; what is not stored is told as missing.
 pub(super) fn of_upstream(error: UpstreamError, unknown: Error) -> Error {
     match &error {
         UpstreamError::NotFound => unknown,

@@ -1,9 +1,9 @@
 //! Whether a repository holds pushed content: rules on an upstream's host grant nothing there.
 //!
-//! A push writes a marker, `_pushed/link`, before anything of it can be read; fills write none. Repositories from before
-//! the marker, and those that distribution pushed to, are surveyed once: a tag whose link does not say that it came from
-//! an upstream was pushed, and where there is no tag, so was a manifest whose link does not say so. In doubt, a
-//! repository holds pushed content. So does, for the rules, one with content of an upstream that is no longer
+//! A push writes a marker, `_pushed/link`, before anything of it can be read; fills write none. Repositories from
+//! before the marker, and those that distribution pushed to, are surveyed once: a tag whose link does not say that it
+//! came from an upstream was pushed, and where there is no tag, so was a manifest whose link does not say so. In doubt,
+//! a repository holds pushed content. So does, for the rules, one with content of an upstream that is no longer
 //! configured.
 //!
 //! That it does is remembered. That it does not is asked anew by each request that does not come from memory, because

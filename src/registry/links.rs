@@ -138,8 +138,8 @@ impl Links {
         Ok(found.map(|found| found.size))
     }
 
-    /// Makes sure that a blob that is in the bucket belongs to this repository, and that the bucket says so. A blob that
-    /// another repository brought belongs to this one only if the upstream says so.
+    /// Makes sure that a blob that is in the bucket belongs to this repository, and that the bucket says so. A blob
+    /// that another repository brought belongs to this one only if the upstream says so.
     pub(super) async fn require(
         self: &Arc<Self>,
         name: &RepositoryName,
@@ -214,8 +214,8 @@ impl Links {
         }
     }
 
-    /// Links a blob that a push put into the bucket, or found there, before the push is acknowledged. One that was found
-    /// is in the cache with its age.
+    /// Links a blob that a push put into the bucket, or found there, before the push is acknowledged. One that was
+    /// found is in the cache with its age.
     pub(super) async fn link_pushed(&self, name: &RepositoryName, digest: &Digest, size: u64) -> Result<(), Error> {
         let blobs = &self.cache.blobs;
         let link = async {
@@ -241,10 +241,10 @@ impl Links {
         Ok(())
     }
 
-    /// Links the blob of a fill to every repository that asked for it, after the blob was verified and before it appears
-    /// in the bucket. So a process that dies in between leaves a link to a blob that the next request brings, and never
-    /// a blob whose readers believe in a link that is not there: replicas that read the blob's metadata, and this cache,
-    /// where the manifest was there before the blob. Returns the repositories that have a link.
+    /// Links the blob of a fill to every repository that asked for it, after the blob was verified and before it
+    /// appears in the bucket. So a process that dies in between leaves a link to a blob that the next request brings,
+    /// and never a blob whose readers believe in a link that is not there: replicas that read the blob's metadata, and
+    /// this cache, where the manifest was there before the blob. Returns the repositories that have a link.
     pub(super) async fn link_filled(
         &self,
         names: BTreeSet<RepositoryName>,

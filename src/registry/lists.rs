@@ -2,8 +2,8 @@
 //! and the time that an upstream has.
 //!
 //! Pushes and upstreams decide how long a list is, so each reserves memory from one budget as it grows. Where there is
-//! none, a list cannot wait: it holds some already, and two would wait for each other. It is given up, waits for as much
-//! as the longest list takes while it holds nothing, and is made anew.
+//! none, a list cannot wait: it holds some already, and two would wait for each other. It is given up, waits for as
+//! much as the longest list takes while it holds nothing, and is made anew.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

@@ -1,7 +1,7 @@
 //! What the registry knows how to do, in the spec's terms and without HTTP.
 //!
-//! [`Registry`] makes the components. Each is a type in the file or folder of its name, and its fields are the components
-//! that it may use. From the top down; nothing points up (`tests/layers.rs` checks it):
+//! [`Registry`] makes the components. Each is a type in the file or folder of its name, and its fields are the
+//! components that it may use. From the top down; nothing points up (`tests/layers.rs` checks it):
 //!
 //! ```text
 //! warm, prefetch         what is done before, or without, a client's request
@@ -254,8 +254,8 @@ impl Registry {
         self.background.close();
     }
 
-    /// Waits until fills and other tasks in the background have ended, for at most `grace`; then stops the others, which
-    /// abort their uploads.
+    /// Waits until fills and other tasks in the background have ended, for at most `grace`; then stops the others,
+    /// which abort their uploads.
     pub async fn drain(&self, grace: Duration) {
         self.background.drain(grace).await;
     }

@@ -1,13 +1,14 @@
-//! Links in the bucket: objects that hold a digest, and say in their metadata whether the content came from an upstream.
+//! Links in the bucket: objects that hold a digest, and say in their metadata whether the content came from an
+//! upstream.
 //!
-//! A tag's link holds the digest, and as user metadata the upstream that the tag came from and when it was last compared
-//! with that, so that one GET brings all of it and any replica can go on from there. A link without this metadata was
-//! pushed, by pounce or by distribution. The exception is a bucket that distribution used as a pull-through cache, which
-//! took no pushes: the tags that it left there came from the upstream.
+//! A tag's link holds the digest, and as user metadata the upstream that the tag came from and when it was last
+//! compared with that, so that one GET brings all of it and any replica can go on from there. A link without this
+//! metadata was pushed, by pounce or by distribution. The exception is a bucket that distribution used as a
+//! pull-through cache, which took no pushes: the tags that it left there came from the upstream.
 //!
-//! The revision link of a fetched manifest has the same metadata, and says besides that a fill wrote it. Such a manifest
-//! makes none of the blobs that it names the repository's. A revision link without that was pushed, or is from before
-//! pounce wrote any.
+//! The revision link of a fetched manifest has the same metadata, and says besides that a fill wrote it. Such a
+//! manifest makes none of the blobs that it names the repository's. A revision link without that was pushed, or is from
+//! before pounce wrote any.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

@@ -27,7 +27,7 @@ const PARALLEL: usize = 16;
 const MAX_ENTRY: u64 = 8 << 20;
 /// The most referrers of one digest.
 const MAX_REFERRERS: usize = 10_000;
-/// The most that the list of one digest's referrers takes, in bytes.
+/// The most bytes of the list of one digest's referrers.
 const MAX_BYTES: usize = 16 << 20;
 /// The size of a page in bytes, as far as its descriptors are: an index is a manifest.
 const PAGE_BYTES: usize = 2 << 20;
@@ -56,8 +56,8 @@ pub struct Referrers {
 }
 
 impl Referrers {
-    /// The referrers of a digest, of one artifact type or of any, after `last`. A digest that nothing refers to has
-    /// none, known or not.
+    /// The referrers of a digest, of one artifact type or of any, after `last`. A digest that the registry does not
+    /// know has none.
     ///
     /// With the upstream away, the stored ones are the list.
     ///

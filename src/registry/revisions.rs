@@ -45,8 +45,8 @@ impl Revisions {
         self.keep(name, manifest, vouched(manifest), Standing::Owned);
     }
 
-    /// Keeps a manifest in memory that was read from the bucket. The push or the fills of a pushed one wrote the links of
-    /// its blobs: to ask for each again, or to write it, would be a request for every blob at every replica.
+    /// Keeps a manifest in memory that was read from the bucket. The push or the fills of a pushed one wrote the links
+    /// of its blobs: to ask for each again, or to write it, would be a request for every blob at every replica.
     pub(super) fn remember_stored(&self, name: &RepositoryName, manifest: &Manifest, origin: Origin) {
         match origin {
             Origin::Upstream => self.remember(name, manifest),
@@ -55,7 +55,8 @@ impl Revisions {
     }
 
     fn keep(&self, name: &RepositoryName, manifest: &Manifest, blobs: Vec<Descriptor>, standing: Standing) {
-        // Without an upstream, a blob that the repository has is linked in the bucket, and one without a link was deleted.
+        // Without an upstream, a blob that the repository has is linked in the bucket, and one without a link was
+        // deleted.
         if self.upstreams.of(name).is_some() {
             for blob in &blobs {
                 self.cache.blobs.keep_named(name, blob, standing);
@@ -88,9 +89,9 @@ impl Revisions {
         self.written(name, manifest).await
     }
 
-    /// Writes a pushed manifest: its bytes, links for those of its blobs that the bucket has, so that distribution finds
-    /// them in this repository too, then the link that makes it the repository's. A replica that finds that one relies
-    /// on the others.
+    /// Writes a pushed manifest: its bytes, links for those of its blobs that the bucket has, so that distribution
+    /// finds them in this repository too, then the link that makes it the repository's. A replica that finds that one
+    /// relies on the others.
     pub(super) async fn write_pushed(&self, name: &RepositoryName, manifest: &Manifest) -> Result<(), StoreError> {
         self.write_bytes(manifest).await?;
         let blobs: Vec<(Digest, u64)> =

@@ -1,8 +1,8 @@
 //! Blobs that the bucket does not have yet.
 //!
 //! A client reads along with the one fill of the blob. A part that lies further on comes from the upstream at once,
-//! while the fill goes on. Where the spool has no room for a blob, it passes through memory. With
-//! `proxy.onmiss: redirect`, clients are sent to where the upstream keeps the blob, and the fill runs in the background.
+//! while the fill goes on. Where the spool has no room for a blob, it passes through memory. With `proxy.onmiss:
+//! redirect`, clients are sent to where the upstream keeps the blob, and the fill runs in the background.
 
 use std::pin::Pin;
 use std::sync::Arc;

@@ -128,8 +128,8 @@ impl Blobs {
         self.store.presigns_for_callers_host()
     }
 
-    /// Takes a blob from a repository. A blob that a manifest of the repository still names can be pulled through again,
-    /// where there is an upstream that has it.
+    /// Takes a blob from a repository. A blob that a manifest of the repository still names can be pulled through
+    /// again, where there is an upstream that has it.
     ///
     /// # Errors
     /// - `BLOB_UNKNOWN`: the bucket does not have it in this repository.

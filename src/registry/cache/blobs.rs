@@ -1,7 +1,7 @@
-//! BlobCache: whether the bucket has them, which repositories they belong to, and presigned URLs for them.
+//! Blobs: whether the bucket has them, which repositories they belong to, and presigned URLs for them.
 //!
-//! All of it is one entry for each digest. So a redirect takes one lookup, and 100,000 blobs take 60 MiB (`make bench`),
-//! most of which is the cache's own, for each entry.
+//! All of it is one entry for each digest. So a redirect takes one lookup, and 100,000 blobs take 60 MiB (`make
+//! bench`), most of which is the cache's own, for each entry.
 
 use std::collections::HashSet;
 use std::num::NonZeroU64;
@@ -15,13 +15,13 @@ use super::bounds::PRESENT_LIFE;
 use crate::oci::{Descriptor, Digest, RepositoryName};
 use crate::store::{PresignedUrl, Stored};
 
-/// BlobCache of which something is known; an entry is some 600 bytes, most of them the cache's own.
+/// The most blobs; an entry is some 600 bytes, most of them the cache's own.
 const BLOBS: u64 = 250_000;
-/// Repositories in which a blob is known to be. Base layers may be in more; those that asked last are kept.
+/// The most repositories of one blob. Base layers may be in more; the latest are kept.
 const MEMBERS: usize = 64;
-/// Repositories whose names are kept once.
+/// The most names that are kept once.
 const NAMES: usize = 10_000;
-/// URLs for a blob: there is one, or one for each name that clients have for pounce.
+/// The most URLs for a blob: there is one, or one for each host name by which clients reach pounce.
 const URLS: usize = 8;
 
 /// How a blob belongs to a repository.
@@ -32,10 +32,10 @@ pub(in crate::registry) struct Membership {
     pub(in crate::registry) standing: Standing,
 }
 
-/// What makes a blob a repository's; each says more than the one before.
+/// Why a blob belongs to a repository; each reason is stronger than the one before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(in crate::registry) enum Standing {
-    /// A manifest of the upstream's names it, which opens nothing that the bucket has from elsewhere.
+    /// A manifest of the upstream's names it. That gives no access to content that the bucket has from elsewhere.
     Named,
     /// A manifest that was pushed names it, or the upstream says that the repository has it.
     Owned,
@@ -94,13 +94,14 @@ struct Facts {
 
 #[derive(Debug)]
 struct Url {
-    /// The URL that the client called pounce by, where it matters. (A pointer of 8 bytes, that to a `str` has 16.)
+    /// The URL by which the client reached pounce, where the presigned URL depends on it. (Its pointer has 8 bytes,
+    /// that to a `str` has 16.)
     base: Option<Arc<String>>,
     presigned: PresignedUrl,
     until: Second,
 }
 
-/// A size in bytes, and one more: so there can be none of it in the same 8 bytes.
+/// A size in bytes plus one, so that an `Option` of it has 8 bytes, too.
 #[derive(Clone, Copy, Debug)]
 struct Size(NonZeroU64);
 
@@ -148,7 +149,7 @@ impl BlobCache {
         Second::after(self.began.elapsed())
     }
 
-    /// Until when a blob of this age is young: for at most a second longer than it is, and never if it is old enough.
+    /// When a blob of this age stops being young, rounded up to a second.
     fn young_until(&self, age: Duration) -> Second {
         match self.min_age.saturating_sub(age) {
             Duration::ZERO => Second(0),
@@ -162,7 +163,7 @@ impl BlobCache {
             return kept.clone();
         }
         if names.len() >= NAMES {
-            // Entries go on with the names that they have.
+            // Entries keep the names that they have.
             names.clear();
         }
         names.insert(name.clone());
@@ -178,7 +179,7 @@ impl From<&Digest> for Key {
 }
 
 impl Second {
-    /// They last for 136 years.
+    /// Seconds last for 136 years.
     fn after(time: Duration) -> Self {
         Self(u32::try_from(time.as_secs()).unwrap_or(u32::MAX))
     }
@@ -264,7 +265,7 @@ impl BlobCache {
     ) -> Option<CachedBlob> {
         self.read(digest, |facts, now| {
             let size = facts.present?.bytes();
-            // One without a link is about to get one.
+            // A blob without a link is about to get one.
             facts.member(name).filter(Membership::is_linked)?;
             let url = facts.url(base, now).filter(|_| !facts.is_young(now));
             Some(CachedBlob { size, url })
@@ -310,8 +311,8 @@ impl BlobCache {
         young == Some(true)
     }
 
-    /// Remembers that the bucket has a blob. One of which that was known does not become young again, not even by a
-    /// bucket whose clock is wrong.
+    /// Remembers that the bucket has a blob. A blob that is remembered does not become young again, even if the
+    /// bucket's clock is wrong.
     pub(in crate::registry) fn keep_present(&self, digest: Digest, stored: Stored) {
         let young_until = self.young_until(stored.age);
         self.write(&digest, |facts| {

@@ -17,8 +17,8 @@ use crate::registry::staleness::Staleness;
 const BYTES: u64 = 48 << 20;
 /// How long a list is kept, for its next page.
 const LIFE: Duration = Duration::from_secs(10);
-/// How long the catalog is kept, because it takes a walk through the whole bucket. A repository that is pushed here is in
-/// it at once.
+/// How long the catalog is kept, because it takes a walk through the whole bucket. A repository that is pushed here is
+/// in it at once.
 const CATALOG_LIFE: Duration = Duration::from_mins(1);
 /// The bytes that a name or a tag takes besides its text, and a list besides its entries.
 const EACH: usize = 40;

@@ -1,4 +1,4 @@
-//! From the upstream into the spool, over one connection or several.
+//! Downloads a blob from the upstream into the spool, over one connection or several.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -71,7 +71,8 @@ async fn receive(
         tokio::task::spawn_blocking(move || writer::run(&spooled, &plan, queue, &watermark, hasher))
     };
     let reservation = Mutex::new(reservation);
-    let connections = Connections { fills, blob, plan: &plan, batches, reservation: &reservation, changed: Notify::new() };
+    let connections =
+        Connections { fills, blob, plan: &plan, batches, reservation: &reservation, changed: Notify::new() };
     let reader = ResumingReader::resume(blob, begun);
     let received = tokio::select! {
         received = connections.run(reader, segment, parallel) => received,
@@ -98,9 +99,9 @@ async fn receive(
 }
 
 impl Connections<'_> {
-    /// Fetches the whole: goes on with the first connection, and makes a further one whenever the disk has had nothing
-    /// to do for a while, as far as `proxy.fill.connections` and the bound on all of them allow. The blob fails with
-    /// the last of them.
+    /// Fetches the whole blob: continues the first connection, and makes another one whenever the disk was idle for a
+    /// while, as far as `proxy.fill.connections` and the bound on all connections allow. The blob fails when the last
+    /// connection does.
     async fn run(&self, reader: ResumingReader, segment: Segment, parallel: bool) -> Result<(), String> {
         let fills = self.fills;
         let mut connections = FuturesUnordered::new();
@@ -160,8 +161,8 @@ impl Connections<'_> {
         }
     }
 
-    /// What is to be fetched next, now or when another connection turns out to be slow, or breaks; `None` when
-    /// everything is here.
+    /// The segment to fetch next, now or when another connection turns out to be slow or breaks; `None` when the blob
+    /// is complete.
     async fn segment(&self) -> Option<Segment> {
         loop {
             let mut changed = std::pin::pin!(self.changed.notified());
@@ -176,7 +177,7 @@ impl Connections<'_> {
                     return Some(segment);
                 }
             }
-            // Nothing may change but the time.
+            // Only time may have passed.
             let _ = tokio::time::timeout(SLOW, changed).await;
         }
     }
@@ -193,7 +194,7 @@ impl Connections<'_> {
             };
             let mut batch = Pieces::default();
             let mut next = Some(first);
-            // What is there already is taken along, up to a batch.
+            // Pieces that are there already are taken along, up to a batch.
             while let Some(piece) = next {
                 batch.add(piece);
                 next = (batch.len < BATCH_BYTES).then(|| reader.ready()).flatten();
@@ -209,7 +210,7 @@ impl Connections<'_> {
             let pieces = batch.pieces;
             let sent = Batch { segment, position, pieces };
             position += own;
-            // A writer that is gone has failed, and tells why.
+            // A writer that is gone has failed, and its error says why.
             if self.batches.send(sent).await.is_err() {
                 return Err("the spool cannot be written".to_owned());
             }
@@ -244,7 +245,7 @@ impl Pieces {
 
     /// Keeps the first `len` bytes.
     fn truncate(&mut self, len: u64) {
-        // At most what there is.
+        // At most the number of bytes that there are.
         let mut left = usize::try_from(len).unwrap_or(self.len);
         for piece in &mut self.pieces {
             piece.truncate(left);

@@ -8,10 +8,10 @@
 //!                                └─▶ every client, each at its own pace
 //! ```
 //!
-//! Connections share the blob by a [`plan`], and each resumes where it broke ([`resuming_reader`]). A watermark says how
-//! much of the spool can be read without a gap; clients and the uploader follow it. The bucket shows the blob only after
-//! its digest was verified, and only then do clients get its last bytes. A failure ends the fill for all of them, and the
-//! next request begins a new one.
+//! Connections share the blob by a [`plan`], and each resumes where it broke ([`resuming_reader`]). A watermark says
+//! how much of the spool can be read without a gap; clients and the uploader follow it. The bucket shows the blob only
+//! after its digest was verified, and only then do clients get its last bytes. A failure ends the fill for all of them,
+//! and the next request begins a new one.
 //!
 //! A blob for which the spool has no room is copied through memory ([`tee`]).
 

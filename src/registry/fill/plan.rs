@@ -1,4 +1,4 @@
-//! Which connection fetches what of a blob, and how far the whole is. No I/O.
+//! Which connection fetches which segment of a blob, and how far the blob is. No I/O.
 //!
 //! A blob is cut into segments, of which each connection takes the first that no other has: the bytes that all clients
 //! wait for come first. A connection that is done takes over half of what a slow one has before it, when all others are
@@ -12,15 +12,15 @@ use crate::oci::Slice;
 
 /// The first segment, which is asked for before the size is known; and the least of all, but for the last of a blob.
 pub(super) const SEGMENT: u64 = 8 << 20;
-/// The largest: what comes before the segment of the slowest connection waits in the spool.
+/// The largest: bytes that come before the segment of the slowest connection wait in the spool.
 const LARGEST: u64 = 64 << 20;
-/// So many segments behind the others, a slow connection holds everybody up.
+/// So many segments behind the others, a slow connection delays all clients.
 const BEHIND: u64 = 4;
 /// Into how many segments a blob is cut, between the two bounds.
 const SEGMENTS: u64 = 64;
 /// The least that is worth a request of its own when the end is near.
 const WORTH: u64 = 2 << 20;
-/// A segment that is not complete after so long may be shared. What the slow connection had under way already is lost.
+/// A segment that is not complete after so long may be shared. Bytes that the slow connection has under way are lost.
 pub(super) const SLOW: Duration = Duration::from_secs(2);
 
 /// The state of all segments.
@@ -33,9 +33,9 @@ pub(super) struct Plan {
     alone: u64,
     /// No connection had a segment from here on yet.
     next: u64,
-    /// What is being fetched, by its beginning.
+    /// Segments that are being fetched, by their beginning.
     open: BTreeMap<u64, Open>,
-    /// What was given up, from and to.
+    /// Segments that were given up, from and to.
     left: BTreeMap<u64, u64>,
 }
 
@@ -87,7 +87,7 @@ impl Plan {
         (self.size - self.next).div_ceil(self.segment)
     }
 
-    /// Takes what shall be fetched next; `None` when all of it is being fetched.
+    /// Takes the segment to fetch next; `None` when all of the blob is being fetched.
     pub(super) fn take(&mut self, now: Instant) -> Option<Segment> {
         if let Some((start, end)) = self.left.pop_first() {
             return Some(self.begin(start, end, now));
@@ -108,7 +108,7 @@ impl Plan {
         self.share(now, |_| true)
     }
 
-    /// Half of what one of the slow connections that `may` be helped has before it, if it is worth it.
+    /// Half of the bytes that one of the slow connections that `may` be helped has before it, if it is worth it.
     fn share(&mut self, now: Instant, may: impl Fn(&Open) -> bool) -> Option<Segment> {
         let ahead = |open: &Open| open.end - open.received;
         let slow = self.open.values_mut().filter(|open| {
@@ -145,7 +145,7 @@ impl Plan {
         open.is_none_or(|open| open.received == open.end)
     }
 
-    /// A connection is gone: what it did not receive is for others.
+    /// A connection is gone: others may take the bytes that it did not receive.
     pub(super) fn give_up(&mut self, segment: Segment) {
         let Some(open) = self.open.get_mut(&segment.start) else {
             return;

@@ -146,7 +146,7 @@ impl ResumingReader {
         .boxed()
     }
 
-    /// The next bytes of the present connection, or of a new one; empty where they were here before.
+    /// The next bytes of the present connection, or of a new one; empty if they came before.
     async fn piece(&mut self) -> Result<Option<Bytes>, UpstreamError> {
         self.connect().await?;
         let began = Instant::now();
@@ -185,7 +185,7 @@ impl ResumingReader {
     fn cut(&mut self, mut piece: Bytes) -> Bytes {
         let old = self.skip.min(piece.len() as u64);
         self.skip -= old;
-        // No more than the piece has.
+        // At most the length of the piece.
         piece.advance(usize::try_from(old).unwrap_or(piece.len()));
         let left = self.end.map_or(u64::MAX, |end| end - self.position);
         piece.truncate(usize::try_from(left).unwrap_or(usize::MAX));

@@ -128,8 +128,8 @@ impl Spool {
 
     /// Reads at most `len` bytes, at least one, that were written before.
     ///
-    /// Bytes that were just written are in the page cache, and are read right here: handing each piece to another thread
-    /// and back took a tenth of a fill's time. Another thread waits for the others.
+    /// Bytes that were just written are in the page cache, and are read right here: handing each piece to another
+    /// thread and back took a tenth of a fill's time. Another thread waits for the others.
     pub(super) async fn read_at(self: &Arc<Self>, position: u64, len: usize) -> io::Result<Bytes> {
         let mut bytes = BytesMut::zeroed(len);
         if let Some(len) = self.read_cached(&mut bytes, position) {

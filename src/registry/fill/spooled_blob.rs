@@ -18,8 +18,8 @@ use crate::registry::blob_part::BlobPart;
 pub(in crate::registry) const TAIL: u64 = 32 << 10;
 /// A client waits for a range that begins at most so many bytes after the watermark.
 const NEAR: u64 = 4 << 20;
-/// How many bytes are read from the spool at once. A client that stops reading keeps up to three of them in memory: the server
-/// takes the next one until it has 64 KiB that it cannot send.
+/// How many bytes are read from the spool at once. A client that stops reading keeps up to three of them in memory: the
+/// server takes the next one until it has 64 KiB that it cannot send.
 const READ_BYTES: u64 = 32 << 10;
 
 /// A blob that is, or was, being filled.
@@ -51,7 +51,7 @@ pub(super) enum State {
 }
 
 impl Watermark {
-    /// How many bytes clients may have.
+    /// How many bytes clients may read.
     fn released(self) -> u64 {
         match self.state {
             State::Verified => self.written,
@@ -131,7 +131,7 @@ impl SpooledBlob {
     pub(in crate::registry) fn read(self: &Arc<Self>, part: Option<BlobPart>) -> BoxStream<'static, io::Result<Bytes>> {
         let slice = part.map(|part| part.slice);
         let (start, end) = slice.map_or((0, None), |slice| (slice.start, Some(slice.end)));
-        // From here on, it is the end of the blob that is meant.
+        // A part that ends where the blob is said to end waits for the digest.
         let last = part.filter(|part| part.slice.end == part.of);
         let reading = (Arc::clone(self), start);
         stream::try_unfold(reading, move |(blob, position)| async move {

@@ -1,5 +1,5 @@
-//! The latest bytes of a fill, in memory: clients that keep up with the download need not read them back from the spool.
-//! Reading back is most of the cost of a client, and a fill may have many.
+//! The latest bytes of a fill, in memory: clients that keep up with the download need not read them back from the
+//! spool. Reading back is most of the cost of a client, and a fill may have many.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

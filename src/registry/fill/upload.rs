@@ -11,8 +11,8 @@ use crate::store::{FilledFor, Key, MAX_PART_BYTES, PartSender, PartSizes, PartSo
 /// fraction of a MiB of memory.
 const PARALLEL: usize = 4;
 
-/// Uploads the blob as it comes. After it was verified, `link` runs, and the blob appears in the bucket. Otherwise nothing
-/// appears, and the parts are aborted.
+/// Uploads the blob as it comes. After it was verified, `link` runs, and the blob appears in the bucket. Otherwise
+/// nothing appears, and the parts are aborted.
 pub(super) async fn run(
     store: &Store,
     (key, filled_for): (Key<'_>, FilledFor),

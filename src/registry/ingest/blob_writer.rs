@@ -1,5 +1,5 @@
-//! A blob whose digest is known before its first byte goes straight to its final key, where no client can read it before
-//! the last byte was verified. One that is there already is only hashed.
+//! A blob whose digest is known before its first byte goes straight to its final key, where no client can read it
+//! before the last byte was verified. One that is there already is only hashed.
 
 use std::sync::Arc;
 

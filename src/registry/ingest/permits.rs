@@ -1,8 +1,8 @@
 //! Permits for bodies that are read, and memory for their bytes, which all pushes share.
 //!
 //! A user, or the clients of one neighbourhood where users are not known, gets three quarters of either at most. A body
-//! that comes too slowly loses its permit, and the memory with it, when others wait, because a client that sends nothing
-//! would otherwise keep them for as long as it likes.
+//! that comes too slowly loses its permit, and the memory with it, when others wait, because a client that sends
+//! nothing would otherwise keep them for as long as it likes.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -17,8 +17,8 @@ const MAX_BODIES: usize = 32;
 const MAX_BODIES_OF_ONE: usize = 24;
 /// How long a push waits for a permit: less than the minute after which many proxies give up.
 const PERMIT_TIMEOUT: Duration = Duration::from_secs(50);
-/// How many bytes of all pushes are in memory at most. A push reserves those of a part at a time, so that at least three
-/// pushes go on with the largest parts, and 19 with those of the default.
+/// How many bytes of all pushes are in memory at most. A push reserves those of a part at a time, so that at least
+/// three pushes go on with the largest parts, and 19 with those of the default.
 const MAX_MEMORY: usize = 192 << 20;
 /// How many of these are one pusher's.
 const MAX_MEMORY_OF_ONE: usize = 144 << 20;

@@ -1,19 +1,20 @@
 //! Deleting tags and manifests (end-9).
 //!
 //! A delete removes the links that make content a repository's. The bytes stay, because other repositories may have
-//! them. This replica forgets the content at once, also when another one deleted it already; others forget it within the
-//! life of their caches.
+//! them. This replica forgets the content at once, also when another one deleted it already; others forget it within
+//! the life of their caches.
 //!
 //! Where one replica deletes a manifest while another one pushes it under a tag, both read again after their writes:
-//! whichever is last sees what the other one did. Then the tag and the manifest are there, or neither is, or the manifest
-//! is there without the tag, as after a push of it alone; no tag names a manifest that is not there, and the next delete
-//! finishes one that died half-way (`tests/models/deletes.rs` tries all orders). A push that dies between its tag and
-//! its last check, and was not acknowledged, can leave a tag whose manifest was just deleted: it is a 404 until the push
-//! is tried again, or the tag is deleted. Pushes check only where `storage.delete.enabled` is on, so it has to be the
-//! same on all replicas. Two replicas that push one tag at once write it one after the other, and the last write counts.
+//! whichever is last sees what the other one did. Then the tag and the manifest are there, or neither is, or the
+//! manifest is there without the tag, as after a push of it alone; no tag names a manifest that is not there, and the
+//! next delete finishes one that died half-way (`tests/models/deletes.rs` tries all orders). A push that dies between
+//! its tag and its last check, and was not acknowledged, can leave a tag whose manifest was just deleted: it is a 404
+//! until the push is tried again, or the tag is deleted. Pushes check only where `storage.delete.enabled` is on, so it
+//! has to be the same on all replicas. Two replicas that push one tag at once write it one after the other, and the
+//! last write counts.
 //!
-//! Tags are deleted with `If-Match`, which Tigris, AWS and the embedded bucket know, so a tag that is pushed anew between
-//! a delete's last read and its delete survives. On a store that keeps no conditions, the delete restores it
+//! Tags are deleted with `If-Match`, which Tigris, AWS and the embedded bucket know, so a tag that is pushed anew
+//! between a delete's last read and its delete survives. On a store that keeps no conditions, the delete restores it
 //! ([`push_markers`](crate::registry::tags)). Where the bucket has other regions, all of this happens at the leader.
 
 use std::sync::Arc;

@@ -1,7 +1,7 @@
 //! Pushing manifests (end-7).
 //!
-//! The content that a manifest names must be in its repository. The bucket gets the bytes, the links, the referrer entry
-//! and the tags, in this order, so that the last write makes the manifest visible.
+//! The content that a manifest names must be in its repository. The bucket gets the bytes, the links, the referrer
+//! entry and the tags, in this order, so that the last write makes the manifest visible.
 
 use std::sync::Arc;
 

@@ -23,9 +23,9 @@
 //! write-back's read and its write protects them.
 //!
 //! A marker that is older than any push takes, beside a link that is gone, is of a tag that distribution deleted, or of
-//! a push that died and was not acknowledged: it counts for nothing. Other conditional writes need no marker. A manifest
-//! is written if it is absent, and under its digest there can be no other bytes. A tag is deleted if it is unchanged, and
-//! the delete restores a push that it removed, as above.
+//! a push that died and was not acknowledged: it counts for nothing. Other conditional writes need no marker. A
+//! manifest is written if it is absent, and under its digest there can be no other bytes. A tag is deleted if it is
+//! unchanged, and the delete restores a push that it removed, as above.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -108,8 +108,8 @@ impl PushMarkers {
         })
     }
 
-    /// After a tag's link was written or deleted: if a push came in between, writes its digest into the link again, until
-    /// the marker stays the same. Returns whether the tag is a push's.
+    /// After a tag's link was written or deleted: if a push came in between, writes its digest into the link again,
+    /// until the marker stays the same. Returns whether the tag is a push's.
     pub(super) async fn restore(&self, name: &RepositoryName, tag: &Tag) -> Result<bool, StoreError> {
         let mut written = None;
         for _ in 0..ATTEMPTS {
@@ -127,8 +127,8 @@ impl PushMarkers {
         Err(changes_all_the_time(name, tag))
     }
 
-    /// Removes the marker of a tag that named this digest, and says whether its link may be deleted: not if another digest
-    /// is pushed to it. A push that is under way is completed, and one that is over gets its marker back.
+    /// Removes the marker of a tag that named this digest, and says whether its link may be deleted: not if another
+    /// digest is pushed to it. A push that is under way is completed, and one that is over gets its marker back.
     pub(super) async fn allow_delete(
         &self,
         name: &RepositoryName,

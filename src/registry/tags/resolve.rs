@@ -41,7 +41,8 @@ impl Tags {
                 self.flights.coalesce(key, Box::pin(self.find(name, tag, accept, gone))).await?
             }
         };
-        // The tag's lock is free by now: a comparison takes it, and so may the tasks that hold the background's permits.
+        // The tag's lock is free by now: a comparison takes it, and so may the tasks that hold the background's
+        // permits.
         match found {
             Found::Resolved(resolved, None) => Ok(resolved),
             Found::Resolved(resolved, Some(update)) => {

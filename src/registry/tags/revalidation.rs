@@ -1,7 +1,7 @@
 //! Comparing a stored tag with its upstream.
 //!
-//! A task does it that outlives the requests that wait for it: a client of a stored tag waits for [`CLIENT_WAIT`] at most
-//! and gets the stored tag then, while the task goes on for as long as an unknown tag's client would wait, and
+//! A task does it that outlives the requests that wait for it: a client of a stored tag waits for [`CLIENT_WAIT`] at
+//! most and gets the stored tag then, while the task goes on for as long as an unknown tag's client would wait, and
 //! remembers the answer for the next client. A tag has one such task at a time, and all tags have [`COMPARISONS`].
 
 use std::collections::HashMap;

@@ -12,7 +12,8 @@ use crate::oci::{Error, MediaType};
 use crate::store::{Condition, Key, Metadata, StoreError};
 
 impl Uploads {
-    /// Aborts an upload (end-14), whichever of its URLs the client asks, and tells requests that go on with another one.
+    /// Aborts an upload (end-14), whichever of its URLs the client asks, and tells requests that go on with another
+    /// one.
     ///
     /// # Errors
     /// `BLOB_UPLOAD_UNKNOWN`, `UNAVAILABLE`, `UNSUPPORTED`.

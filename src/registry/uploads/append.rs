@@ -1,8 +1,8 @@
-//! Collecting an upload's bytes, request by request.
+//! Appending bytes to an upload (end-5), request by request.
 //!
 //! They become parts of a multipart upload under the upload's own key. All parts but the last are of one size, because
-//! some stores take no others (Cloudflare R2); so a request's last bytes, a part at most, are kept as an object of
-//! their own until the next request, and a blob that is smaller than that never becomes a multipart upload.
+//! some stores take only such parts (Cloudflare R2); so a request's last bytes, a part at most, are kept as an object
+//! of their own until the next request, and a blob that is smaller than that never becomes a multipart upload.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use crate::registry::flights::FlightKey;
 use crate::registry::ingest::{BodyPermit, Buffer, HashingBody, LARGEST, PartReader, part_sizes, send};
 use crate::store::{Key, PartSender, PartSizes};
 
-/// What a request added to an upload.
+/// An upload after a request's bytes.
 pub(super) struct Received {
     /// Without the bytes in `rest`, except for hasher and offset.
     pub(super) state: State,
@@ -25,7 +25,7 @@ pub(super) struct Received {
     pub(super) rest: Buffer,
     /// Parts were sent, so the upload is there. Where this request began it, dropping this aborts it.
     pub(super) sender: Option<PartSender>,
-    /// Tails that are older than the one that was taken up.
+    /// Tails that are older than the one that the request continued.
     pub(super) older: Vec<TailId>,
     /// The permit, with which the first of the last bytes came.
     pub(super) permit: Arc<BodyPermit>,
@@ -58,9 +58,9 @@ impl Uploads {
         Pushed::OutOfOrder(self.progress(upload.name, upload.id, state))
     }
 
-    /// Appends a chunk; all of its bytes are in the bucket afterwards. The same chunk, sent again while the first attempt
-    /// is under way, gets the state of the first one, and other bytes for the same state are refused: so replays leave
-    /// nothing in the bucket.
+    /// Appends a chunk; all of its bytes are in the bucket afterwards. The same chunk, sent again while the first
+    /// attempt is under way, gets the state of the first one, and other bytes for the same state are refused: so
+    /// replays leave nothing in the bucket.
     async fn extend(
         self: &Arc<Self>,
         upload: UploadRequest<'_>,
@@ -75,7 +75,7 @@ impl Uploads {
             self.require_alive(upload, &state).await?;
         }
         if state.offset == before.offset {
-            // No byte came, and what is there stays where it is.
+            // No byte came, so the state stays the same.
             return Ok(before);
         }
         let keep = async {
@@ -95,7 +95,7 @@ impl Uploads {
         self.flights.exclusive(FlightKey::Upload(upload.id), Box::pin(keep)).await
     }
 
-    /// Reads a chunk, and sends its whole parts. `end` is what the client ends the upload with.
+    /// Reads a chunk, and sends its whole parts. `end` is the digest with which the client finishes the upload.
     pub(super) async fn receive(
         &self,
         upload: UploadRequest<'_>,

@@ -1,9 +1,9 @@
 //! Finishing an upload (end-6) whose bytes were collected: its blob appears under its digest, or nothing does.
 //!
 //! The completed object is under a key that only this multipart upload ever had, and consists of the parts that the
-//! state vouches for; so it can be moved to the digest's key without reading it. Where that is not certain (an answer of
-//! the store was lost, or the client finishes with another algorithm than it announced), it is read and hashed once more
-//! before it is moved.
+//! state vouches for; so it can be moved to the digest's key without reading it. Where that is not certain (an answer
+//! of the store was lost, or the client finishes with another algorithm than it announced), it is read and hashed once
+//! more before it is moved.
 
 use std::sync::Arc;
 
@@ -27,8 +27,8 @@ enum Collected {
 }
 
 impl Uploads {
-    /// Finishes an upload (end-6), perhaps with its last bytes, or all of them. Asked again, it answers the same, if the
-    /// blob is there. Without bytes, the client may ask any of the upload's URLs.
+    /// Finishes an upload (end-6), perhaps with its last bytes, or all of them. Asked again, it answers the same, if
+    /// the blob is there. Without bytes, the client may ask any of the upload's URLs.
     ///
     /// # Errors
     /// As [`append`](Self::append), and `DIGEST_INVALID`: the bytes have another digest; none
@@ -42,7 +42,7 @@ impl Uploads {
         self.changes.allow_push()?;
         let mut state = self.verified(upload)?;
         let is_empty = chunk.range.is_none() && chunk.len == Some(0);
-        // All bytes at the first location are a whole blob, unless the client says that they are a chunk.
+        // Bytes that come to the first URL are a whole blob, unless the client says that they are a chunk.
         let looks = state.offset == 0 && (is_empty || chunk.range.is_some());
         if looks || chunk.is_out_of_order(&state) {
             state = self.newest(upload, state).await?;
@@ -161,7 +161,7 @@ impl Uploads {
             return Ok(());
         }
         if present && hashed {
-            // A state can be used again, but not to bring back what was deleted since.
+            // A state can be used again, but not to bring back a blob that was deleted since.
             self.require_alive(upload, &state).await?;
             return Ok(self.discard(upload, &state).await?);
         }
@@ -201,7 +201,7 @@ impl Uploads {
         }
     }
 
-    /// Moves what was completed to the digest's key.
+    /// Moves the completed object to the digest's key.
     async fn put_in_place(
         &self,
         upload: UploadRequest<'_>,
@@ -215,7 +215,7 @@ impl Uploads {
         if !vouched {
             let (actual, len) = self.hash(key, digest, upload).await?;
             require_digest(digest, actual)?;
-            // It was completed by another state than this one, of more bytes or fewer.
+            // Another state than this one completed it, with more bytes or fewer.
             if len != state.offset {
                 return Err(upload_unknown(upload));
             }
@@ -227,7 +227,7 @@ impl Uploads {
         if moved? {
             return Ok(());
         }
-        // A retried rename finds nothing when the first attempt did its work unheard.
+        // A retried rename finds nothing when the first attempt succeeded and its answer was lost.
         let there = store.head(Key::Blob(digest)).await?;
         there.map(drop).ok_or_else(|| upload_unknown(upload))
     }
@@ -253,7 +253,7 @@ async fn vouched_parts(multipart: &Multipart, data: &Data) -> Result<Option<Vec<
         return Ok(None);
     };
     let expected = usize::try_from(data.parts).unwrap_or_default();
-    // Parts behind the last one are of a request that failed.
+    // Further parts are of a request that failed.
     parts.truncate(expected);
     if parts.len() == expected && PartsDigest::over(&parts) == data.chain {
         return Ok(Some(parts));

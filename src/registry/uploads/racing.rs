@@ -1,7 +1,7 @@
 //! Which uploads have several requests at once in this process.
 //!
-//! Of those that extend one state, only one may leave a tail in the bucket. Whether there was another one, memory says,
-//! so that a client that sends its requests one by one, as all do, costs the bucket no further LIST.
+//! Of requests that extend one state, only one may leave a tail in the bucket. Memory says whether there was another
+//! one, so that a client that sends its requests one by one, as all do, costs the bucket no further LIST.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,17 +1,17 @@
 //! The state of an upload, which travels in its URL: POST, PATCH and PUT may each reach another replica, and replicas
 //! share nothing but the bucket.
 //!
-//! It is signed with `http.secret`, together with the repository and the upload that it is of, so no client can forge one,
-//! change one, or use one elsewhere. The newest one is in the bucket, too, in front of the last bytes that it
-//! vouches for ([`tail`](super::tail)), signed just so: a client that did not hear an answer is given it at any older
-//! location of the same upload, and goes on from there.
+//! It is signed with `http.secret`, together with the repository and the upload that it is of, so no client can forge
+//! one, change one, or use one elsewhere. The newest one is in the bucket, too, in front of the last bytes that it
+//! vouches for ([`tail`](super::tail)), with the same signature: a client that did not get an answer gets that state at
+//! any older URL of the same upload, and goes on from there.
 //!
-//! That a state is superseded is found by looking, before a request is read: two requests that come at the same time
-//! may thus still race on one state, each with bytes of its own under the same part number, of which the store keeps
-//! one. So a state vouches for the very parts that were hashed, by a digest chained over their numbers, sizes and
-//! `ETag`s, and an upload is only completed with these; the last bytes are under a key that only one request ever
-//! writes. (Where the store's `ETag` is an MD5, a client that makes two colliding parts can get the one stored under the
-//! digest of the other. Both are its own, and clients verify what they pull.)
+//! Whether a state is superseded is checked before a request is read: two requests that come at the same time may still
+//! race on one state, each with bytes of its own under the same part number, of which the store keeps one. So a state
+//! vouches for the very parts that were hashed, by a digest chained over their numbers, sizes and `ETag`s, and an
+//! upload is only completed with these; the last bytes are under a key that only one request ever writes. (Where the
+//! store's `ETag` is an MD5, a client that makes two colliding parts can get the one stored under the digest of the
+//! other. Both are its own, and clients verify what they pull.)
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -46,7 +46,7 @@ pub(super) struct State {
 pub(super) struct Data {
     /// Its key's own name: what is completed there is what was begun there.
     pub(super) key: Uuid,
-    /// What the store calls it.
+    /// The store's name for it.
     pub(super) upload_id: String,
     /// How many parts it has.
     pub(super) parts: i32,
@@ -70,7 +70,7 @@ pub(super) struct Tail {
 #[serde(transparent)]
 pub(super) struct PartsDigest(#[serde(with = "const_hex")] [u8; 32]);
 
-/// What is signed.
+/// The signed content.
 #[derive(Serialize, Deserialize)]
 struct Payload {
     algorithm: String,

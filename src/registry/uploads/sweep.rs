@@ -1,8 +1,8 @@
 //! Sweeping abandoned uploads (`storage.maintenance.uploadpurging`): distribution's, too, and the multipart uploads of
 //! fills whose process was killed.
 //!
-//! Every replica sweeps; another one may delete the same uploads meanwhile. Nothing younger than the age is touched, so an
-//! upload that is under way is safe for that long, as far as the clocks of bucket and replica agree.
+//! Every replica sweeps; another one may delete the same uploads meanwhile. Nothing younger than the age is touched, so
+//! an upload that is under way is safe for that long, as far as the clocks of bucket and replica agree.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};

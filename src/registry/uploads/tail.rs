@@ -1,12 +1,13 @@
 //! The last bytes of a request, and how far the upload came by it.
 //!
-//! They are kept as an object of their own, which says in its key how far the upload is and begins with the state that
-//! vouches for them. So one LIST of an upload's directory finds the latest request, also for a client that asks at an
-//! older location, because an answer was lost, say; and the object has what such a client goes on with.
+//! They are kept as an object of their own, whose key says how far the upload is, and which begins with the state that
+//! vouches for them. So one LIST of an upload's directory finds the latest request, also for a client that asks an
+//! older URL because an answer was lost; and the object has the state with which such a client goes on.
 //!
-//! A request deletes what is older than the tail that it took up, once its own is stored. That one stays, for a client
-//! that ends the upload at the state before. Of requests that extend one state at the same time, one leaves a tail in
-//! each process ([`racing`](super::racing)). So an upload has a few tails, however often it is extended.
+//! A request deletes tails that are older than the one that it continued, once its own is stored. The continued one
+//! stays, for a client that finishes the upload at the state before. Of requests that extend one state at the same
+//! time, one leaves a tail in each process ([`racing`](super::racing)). So an upload has a few tails, however often it
+//! is extended.
 //!
 //! Such a state is as good as one that came in a URL, and no better: it is signed for this upload, and a client only
 //! gets it for another one of the same upload. A writer to the bucket cannot forge one.
@@ -29,14 +30,14 @@ const MAX_STATE: u64 = 64 << 10;
 /// How many tails of an upload are listed: those that there can be, and some that a process left behind that was killed
 /// before it deleted them.
 const LISTED: i32 = 16;
-/// What ends the state, which is one of the letters of an URL.
+/// Ends the state, which consists of the letters of a URL.
 const END: u8 = b'\n';
 
 /// A tail, as its key names it: its offset, and its own name.
 pub(super) type TailId = (u64, Uuid);
 
 impl Uploads {
-    /// The state that the upload is in by now: this one, or that of a later request.
+    /// The upload's latest state: this one, or that of a later request.
     ///
     /// # Errors
     /// `BLOB_UPLOAD_UNKNOWN`: it was cancelled. `UNAVAILABLE`.
@@ -45,7 +46,7 @@ impl Uploads {
         Ok(newer.unwrap_or(state))
     }
 
-    /// The state of a later request than the one that this state is of.
+    /// The state of a later request than this state's.
     pub(super) async fn newer(&self, upload: UploadRequest<'_>, state: &State) -> Result<Option<State>, Error> {
         let tails = self.tails(upload).await?;
         self.newer_of(upload, state, &tails).await
@@ -69,7 +70,7 @@ impl Uploads {
     /// `BLOB_UPLOAD_UNKNOWN`: the upload was cancelled. `UNAVAILABLE`.
     async fn tails(&self, upload: UploadRequest<'_>) -> Result<Vec<TailId>, Error> {
         let directory = Key::Upload(upload.name, &upload.id);
-        // A cancellation is listed before all else, and the farther a request came, the earlier its bytes.
+        // A cancellation is listed first, then the tails, the farthest first.
         let listed = self.store.objects(directory, None, LISTED).await;
         let (listed, _) = listed?;
         let marks = listed.iter().map_while(|it| UploadMark::parse(&it.path));
