@@ -1,7 +1,7 @@
 //! pounce: an OCI registry that keeps nothing on its own disk.
 //!
-//! It fronts other registries, copies what is pulled into an S3 bucket once, and from then on answers blob GETs with a
-//! redirect to the bucket. It stores what is pushed to it in the same bucket.
+//! It fronts other registries. The first pull of a blob copies it into an S3 bucket; from then on, pounce answers a
+//! blob GET with a redirect to the bucket. Pushed content is stored in the same bucket.
 //!
 //! # The layers
 //!
@@ -17,7 +17,7 @@
 //! - [`upstream`]: the registries in front of which pounce stands. Only this layer is an HTTP client.
 //! - [`registry`]: pull through, store once, redirect, take pushes. It speaks OCI, not HTTP.
 //! - [`auth`]: authentication and authorization. Only this layer reads passwords and tokens of clients.
-//! - [`http`]: the wire. Only this layer knows status codes.
+//! - `http`: the wire. Only this layer knows status codes.
 //! - `server`: starts the layers from a configuration, and stops them.
 //! - [`cli`]: one file for each command. Commands that do not serve use the layers directly.
 //! - [`config`] and [`telemetry`]: settings; logs, metrics and traces. Constructors use them.
@@ -37,7 +37,7 @@ pub mod cli;
 mod client_network;
 pub mod config;
 mod fd_limit;
-pub mod http;
+mod http;
 #[cfg(feature = "internals")]
 pub mod internals;
 pub mod oci;

@@ -1,7 +1,7 @@
 //! Values that are read from files, and read again when the files change.
 //!
-//! A task compares the files' times, sizes and inodes once a second. It follows symbolic links, so that it sees what
-//! Kubernetes and `certbot` do as well as an editor's change. If the new files cannot be used, the last value stays in
+//! A task compares the files' times, sizes and inodes once a second. It follows symbolic links, so that it notices the
+//! changes of Kubernetes and `certbot` as well as an editor's. If the new files cannot be used, the last value stays in
 //! force.
 
 use std::fmt::Display;

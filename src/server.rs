@@ -220,7 +220,7 @@ fn base_url(config: &Config, local: SocketAddr, tls: bool) -> Result<Url, StartE
     Ok(Url::parse(&format!("{scheme}://{local}")).map_err(|error| UpstreamError::Invalid(error.to_string()))?)
 }
 
-/// Logs what clients may do without login, where no login is possible.
+/// Logs the actions that are open to all clients, where no login is possible.
 fn log_open_access(auth: &config::Auth) {
     let actions = auth.without_login();
     let listed = Action::list(actions);

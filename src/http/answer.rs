@@ -1,4 +1,4 @@
-//! A response with what the access log and the metrics need to know of it.
+//! A response, and the facts about it for the access log and the metrics.
 
 use axum::response::Response;
 

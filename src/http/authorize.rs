@@ -1,4 +1,4 @@
-//! Authorization: whether a client may have what it asks for. A client that may not learns nothing of what there is.
+//! Authorization: whether a client may make its request. A rejection does not tell which content exists.
 
 use axum::http::request::Parts;
 
@@ -149,11 +149,11 @@ fn denied(app: &AppState, scope: Option<Scope<'_>>) -> Error {
     Error::new(ErrorCode::Denied, message)
 }
 
-/// Where no login is possible, the sentence tells people what the operator can do, because clients show it.
+/// Where no login is possible, the message tells how the operator can allow the request, because clients show it.
 fn denied_without_login(action: Action) -> Error {
     let message = format!(
-        "this registry takes no anonymous {}: its operator can run `pounce htpasswd USER` and put the line that it prints \
-         into auth.htpasswd.users (REGISTRY_AUTH_HTPASSWD_USERS), or list {} in auth.anonymous for all clients",
+        "this registry takes no anonymous {}: its operator can run `pounce htpasswd USER` and put the line that it \
+         prints into auth.htpasswd.users (REGISTRY_AUTH_HTPASSWD_USERS), or list {} in auth.anonymous for all clients",
         match action {
             Action::Pull => "pulls",
             Action::Push => "pushes",

@@ -107,8 +107,8 @@ impl Budget {
         self.lock().shares.values().any(|share| share.waiting > 0)
     }
 
-    /// Bytes that release their memory with their last reference, because a server keeps in its buffers what it could
-    /// not send yet. `reserved` is their memory, if it was reserved before. `None`: there is no memory now.
+    /// Bytes that release their memory with their last reference, because a server buffers bytes that it could not send
+    /// yet. `reserved` is their memory, if it was reserved before. `None`: there is no memory now.
     pub(super) fn hold(self: &Arc<Self>, client: IpAddr, bytes: Bytes, reserved: Option<Reservation>) -> Option<Bytes> {
         let key = (bytes.as_ptr() as usize, bytes.len());
         let shared = self.lock().held.get(&key).and_then(Weak::upgrade);

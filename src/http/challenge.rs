@@ -1,4 +1,5 @@
-//! The challenge: `WWW-Authenticate` tells a client how to authenticate (RFC 9110, section 11.6.1; RFC 6750, section 3).
+//! The challenge: `WWW-Authenticate` tells a client how to authenticate (RFC 9110, section 11.6.1; RFC 6750, section
+//! 3).
 
 use std::borrow::Cow;
 

@@ -56,7 +56,7 @@ pub(super) fn is_in(networks: &[IpNet], address: IpAddr) -> bool {
 }
 
 /// The client of a trusted proxy's request (`http.forwardedfor`): the last address that is not a trusted proxy's. The
-/// client may have made up what stands before it.
+/// client may have made up the addresses before it.
 fn forwarded_for(app: &AppState, proxy: IpAddr, headers: &HeaderMap) -> IpAddr {
     let lines = headers.get_all(&app.http.forwardedfor).iter().rev().filter_map(|line| line.to_str().ok());
     let mut client = proxy;

@@ -1,4 +1,4 @@
-//! Method and URL of a request, parsed once into what it asks for.
+//! Method and URL of a request, parsed once into an endpoint of the spec.
 
 mod scope;
 mod subject;
@@ -206,7 +206,7 @@ pub(crate) fn is_endpoint(path: &str, query: Option<&str>) -> bool {
     Endpoint::parse(&Method::GET, path, query).is_ok()
 }
 
-/// Parses a method, a path and a query with blanks between them, and checks what follows from them.
+/// Parses a method, a path and a query with blanks between them, and checks the results.
 #[cfg(feature = "internals")]
 pub(crate) fn fuzz(text: &str) {
     let mut words = text.splitn(3, ' ');
@@ -259,7 +259,7 @@ fn parse_reference(text: &str) -> Result<Reference, Error> {
 }
 
 /// Spec, "Pulling manifests": "If the manifest is not found in the repository, the response code MUST be `404 Not
-/// Found`", and no manifest is found by what cannot be a reference; 404 is also the only failure of end-3.
+/// Found`", and no manifest has a reference that is not valid; 404 is also the only failure of end-3.
 fn no_such_manifest(name: &RepositoryName, error: &Error) -> Error {
     let message = format!("{name} has no such manifest: {}", error.message());
     Error::new(ErrorCode::ManifestUnknown, message)

@@ -1,7 +1,7 @@
 //! Answers from memory, at once.
 //!
-//! Most requests are answered here. This way has no future, no box and no span, and leads to the same answers as the way
-//! that every request can take.
+//! Most requests are answered here. This way has no future, no box and no span, and leads to the same answers as the
+//! way that every request can take.
 
 use axum::body::{Body, HttpBody};
 use axum::http::request::Parts;

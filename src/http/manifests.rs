@@ -112,10 +112,10 @@ pub(super) async fn push(
         reference,
         tags,
         media_type: media_type.transpose()?,
-        bytes: permit.read_whole(read(body)).await??,
+        bytes: permit.whole(read(body)).await??,
     };
-    // The turn ends when the bytes are dropped.
     let published = app.registry.manifests.push(manifest).await?;
+    // The permit bounds the memory of the bytes, which ends here.
     drop(permit);
     let digest = published.digest.to_string();
     let location = format!("{}/v2/{name}/manifests/{digest}", app.prefix);

@@ -6,7 +6,7 @@
 //!
 //! The way of a request: `server` reads it, `route` tells the registry's paths from others. `fast_path` answers from
 //! memory if it can. Otherwise `v2` authorizes the request, `admission` reserves memory for the response, `dispatch`
-//! calls the resource (`blobs`, `manifests`, …), and `response` adds what all responses have.
+//! calls the resource (`blobs`, `manifests`, …), and `response` adds the common headers.
 
 mod access_log;
 mod admission;

@@ -2,7 +2,7 @@
 //!
 //! A browser sends `OPTIONS` before a request to another origin, and expects a 2xx (the Fetch standard, "CORS-preflight
 //! fetch"). `http.headers`, which every response has, allow the request. The responses here follow from the form of the
-//! path alone, so that they tell a client that is not logged in nothing of what there is.
+//! path alone, so that a client without login cannot tell from them which repositories exist.
 
 use axum::http::header::{self, HeaderValue};
 use axum::http::{Method, StatusCode};

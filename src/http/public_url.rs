@@ -1,7 +1,7 @@
 //! The URL under which a client reaches this registry.
 //!
-//! It is `http.host` where that is set. Otherwise it follows from the request: from its `Host`, or from what a trusted
-//! proxy sends (`http.forwardedproto`, `http.forwardedhost`).
+//! It is `http.host` where that is set. Otherwise it follows from the request: from its `Host`, or from headers of a
+//! trusted proxy (`http.forwardedproto`, `http.forwardedhost`).
 
 use std::borrow::Cow;
 
@@ -77,7 +77,7 @@ pub(super) fn make_location_absolute(
     }
 }
 
-/// The path under which clients reach one of pounce's own: that of `http.host` takes the place of `http.prefix`.
+/// The path under which clients reach one of pounce's own: that of `http.host` replaces `http.prefix`.
 pub(super) fn public_path<'a>(app: &AppState, path: &'a str) -> Cow<'a, str> {
     if app.base_path.is_empty() {
         return Cow::Borrowed(path);

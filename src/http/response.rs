@@ -1,4 +1,4 @@
-//! What all responses have in common.
+//! The common parts of all responses.
 
 use axum::body::{Body, HttpBody};
 use axum::http::header::{self, HeaderValue};

@@ -137,7 +137,7 @@ fn answer(pushed: Pushed, app: &AppState, name: &RepositoryName, digest: Option<
 fn progress_response(status: StatusCode, app: &AppState, name: &RepositoryName, progress: &Progress) -> Response {
     let Progress { id, state, offset } = progress;
     let location = format!("{}/v2/{name}/blobs/uploads/{id}?_state={state}", app.prefix);
-    // An empty upload has no last byte; 0-0 is what distribution says and clients expect.
+    // An empty upload has no last byte; 0-0 is distribution's value, which clients expect.
     let range = format!("0-{}", offset.saturating_sub(1));
     let fields = [
         (header::LOCATION, headers::value(&location)),

@@ -39,7 +39,7 @@ pub(super) struct Activity {
     header: HeaderBytes,
     /// One for each response body on its way.
     pending: Mutex<Vec<PendingFrame>>,
-    /// Notified when the connection has to close, to make room for another one.
+    /// Notified when the connection has to close for another one.
     pub(super) evict: Notify,
 }
 

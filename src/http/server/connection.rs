@@ -35,7 +35,7 @@ pub(super) const GOODBYE: Duration = Duration::from_secs(1);
 /// How often a connection that is about to close is looked at.
 const INTERVAL: Duration = Duration::from_millis(100);
 
-/// What the connections of one listener share.
+/// The shared state of a listener's connections.
 pub(super) struct Connections {
     pub(super) respond: Respond,
     pub(super) tls: Option<Tls>,

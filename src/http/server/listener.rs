@@ -16,7 +16,7 @@ pub struct Listener {
     pub socket: TcpListener,
     /// Encrypts them.
     pub tls: Option<Tls>,
-    /// Bounds what one client can take from others.
+    /// The limits on connections, and their timeouts.
     pub limits: Limits,
     /// `http.trustedproxies`: their connections carry many clients' requests, so they are not bounded per address.
     pub trusted_proxies: Vec<IpNet>,

@@ -1,5 +1,5 @@
-//! The HTTP server: sockets, TLS, connections, timeouts and the connection table, behind one interface,
-//! `(Request, Peer) → Response` ([`Respond`](respond::Respond)). It knows nothing of registries.
+//! The HTTP server: sockets, TLS, connections, timeouts and the connection table. Its one interface is
+//! `(Request, Peer) → Response` ([`Respond`](respond::Respond)): it knows nothing of registries.
 
 mod activity;
 mod connection;
