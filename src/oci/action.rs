@@ -1,18 +1,18 @@
-//! What can be done in a repository.
+//! What clients can do in a repository.
 
 use std::str::FromStr;
 
 use serde::Serialize;
 
-/// What can be done in a repository, in the words of distribution's tokens.
+/// What a client can do in a repository, in the words of distribution's tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Action {
-    /// Manifests, blobs, tags and referrers can be read.
+    /// Read manifests, blobs, tags and referrers.
     Pull,
-    /// They can be added.
+    /// Add them.
     Push,
-    /// They can be deleted.
+    /// Delete them.
     Delete,
 }
 
@@ -20,7 +20,7 @@ impl Action {
     /// All of them.
     pub const ALL: [Self; 3] = [Self::Pull, Self::Push, Self::Delete];
 
-    /// The word for it.
+    /// The word in tokens and rules.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -30,7 +30,7 @@ impl Action {
         }
     }
 
-    /// Several of them in a sentence.
+    /// Several of them, for a sentence.
     #[must_use]
     pub fn list(actions: &[Self]) -> String {
         let words: Vec<&str> = actions.iter().map(|action| action.as_str()).collect();

@@ -1,4 +1,4 @@
-//! Descriptors: how one piece of content points at another.
+//! Descriptors: references from one piece of content to another.
 
 use std::fmt;
 
@@ -6,9 +6,11 @@ use serde::de::{Error, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-use super::{Digest, MediaType, Platform};
+use super::digest::Digest;
+use super::media_type::MediaType;
+use super::platform::Platform;
 
-/// Points at a blob or a manifest (image-spec, descriptor.md).
+/// A reference to a blob or a manifest (image-spec, descriptor.md).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Descriptor {
     media_type: MediaType,
@@ -17,7 +19,7 @@ pub struct Descriptor {
     platform: Option<Platform>,
 }
 
-/// The fields that mean something here.
+/// The fields that pounce uses.
 #[derive(Deserialize)]
 #[serde(field_identifier, rename_all = "camelCase")]
 enum Field {
@@ -30,8 +32,8 @@ enum Field {
 }
 
 impl<'de> Deserialize<'de> for Descriptor {
-    /// Reads an object. Not derived: serde would take an array for a descriptor, and what it does against that keeps
-    /// all other fields in memory, at thirty times their size.
+    /// Reads an object. Not derived, because serde would also read a descriptor from an array, and `#[serde(flatten)]`,
+    /// which refuses arrays, keeps all other fields in memory, at thirty times their size.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_map(Fields)
     }
@@ -79,25 +81,25 @@ fn once<T, E: Error>(name: &'static str, field: &mut Option<T>, value: T) -> Res
 }
 
 impl Descriptor {
-    /// The type of what it points at.
+    /// The content's media type.
     #[must_use]
     pub const fn media_type(&self) -> &MediaType {
         &self.media_type
     }
 
-    /// The digest of what it points at.
+    /// The content's digest.
     #[must_use]
     pub const fn digest(&self) -> &Digest {
         &self.digest
     }
 
-    /// What the manifest that it points at runs on, where an index tells.
+    /// The platform of an index's entry, if the index names it.
     #[must_use]
     pub const fn platform(&self) -> Option<&Platform> {
         self.platform.as_ref()
     }
 
-    /// The size of what it points at, in bytes.
+    /// The content's size in bytes.
     #[must_use]
     pub const fn size(&self) -> u64 {
         self.size

@@ -6,7 +6,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Digest;
+use super::digest::Digest;
 
 /// The spec's error codes (code-1 to code-14), and distribution's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

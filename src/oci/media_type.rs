@@ -1,4 +1,4 @@
-//! Media types, as they stand in `Content-Type` and in manifests.
+//! Media types, of `Content-Type` and of manifests.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -17,7 +17,7 @@ pub struct MediaType(Cow<'static, str>);
 pub struct MediaTypeError;
 
 impl MediaType {
-    /// Bytes of which nothing is known.
+    /// Any bytes.
     pub const OCTET_STREAM: Self = Self(Cow::Borrowed("application/octet-stream"));
     /// image-spec, manifest.md.
     pub const OCI_MANIFEST: Self = Self(Cow::Borrowed("application/vnd.oci.image.manifest.v1+json"));
@@ -36,7 +36,7 @@ impl MediaType {
     /// The types of lists of manifests.
     pub const INDEXES: [Self; 2] = [Self::OCI_INDEX, Self::DOCKER_LIST];
 
-    /// The types that pounce asks an upstream for, whatever the client named.
+    /// The types in the `Accept` of requests to an upstream, whatever the client accepts.
     pub const MANIFESTS: [Self; 4] = [Self::OCI_INDEX, Self::OCI_MANIFEST, Self::DOCKER_LIST, Self::DOCKER_MANIFEST];
 
     /// Whether it is a list of manifests.
@@ -51,11 +51,37 @@ impl MediaType {
         Self::IMAGES.contains(self)
     }
 
-    /// Whether it is a type of manifest: one that is known, or one that is called so, as those of schema 1 and of
-    /// artifacts are.
+    /// Whether it is the type of a manifest: a known one, or one with that name, as those of schema 1 and of artifacts.
     #[must_use]
     pub fn is_manifest(&self) -> bool {
         self.is_index() || self.as_str().contains(".manifest.")
+    }
+
+    /// Whether it is a known type of manifests, of any schema.
+    pub(super) fn is_known_manifest(&self) -> bool {
+        let schema1 = "application/vnd.docker.distribution.manifest.v1+json";
+        let artifact = "application/vnd.oci.artifact.manifest.v1+json";
+        Self::MANIFESTS.contains(self) || *self == Self::DOCKER_SCHEMA1 || [schema1, artifact].contains(&self.as_str())
+    }
+
+    /// Whether it is a vendor's type.
+    pub(super) fn is_vendors(&self) -> bool {
+        self.as_str().starts_with("application/vnd.")
+    }
+
+    /// Whether it is one of those that servers declare for any content.
+    pub(super) fn is_generic(&self) -> bool {
+        matches!(
+            self.as_str(),
+            "application/octet-stream" | "binary/octet-stream" | "application/json" | "text/plain" | "text/html"
+        )
+    }
+
+    /// Whether it is that of layers that clients fetch from the descriptor's own URLs, because they may not be
+    /// distributed.
+    pub(super) fn is_foreign_layer(&self) -> bool {
+        let text = self.as_str();
+        text.contains(".nondistributable.") || text.starts_with("application/vnd.docker.image.rootfs.foreign.")
     }
 
     /// The type as text.
@@ -68,7 +94,7 @@ impl MediaType {
 impl FromStr for MediaType {
     type Err = MediaTypeError;
 
-    /// Parameters behind a `;` are dropped, as the spec recommends for manifests.
+    /// Drops parameters behind a `;`, as the spec recommends for manifests.
     fn from_str(text: &str) -> Result<Self, MediaTypeError> {
         let essence = text.split_once(';').map_or(text, |(essence, _)| essence).trim();
         let token = |part: &str| {

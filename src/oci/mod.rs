@@ -1,7 +1,6 @@
-//! The vocabulary of the OCI distribution spec, without any I/O.
+//! The types of the OCI distribution spec, without I/O.
 //!
-//! Each type can only be built from text that the spec allows, so that code further in never checks a name or a digest
-//! again.
+//! Each type can only be built from text that the spec allows, so that no other module checks a name or a digest again.
 
 mod action;
 mod descriptor;
@@ -13,11 +12,9 @@ mod media_type;
 mod name;
 mod outcome;
 mod platform;
-mod pushed;
 mod range;
 mod reference;
 mod referrer;
-mod shape;
 mod tag;
 
 pub use action::Action;

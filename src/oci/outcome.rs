@@ -1,29 +1,28 @@
-//! How pounce answered a request for content.
+//! How a request for content was answered.
 
-/// How a request for content was answered; stands in the log and in the metrics.
+/// How a request for content was answered, for log and metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Outcome {
     /// From the caches or the bucket.
     Hit,
-    /// From a copy that could not be compared with the upstream.
+    /// From the bucket, because the upstream could not be asked for a newer version.
     Stale,
-    /// The upstream was asked whether a tag still means the same, and it does.
+    /// From the bucket, after the upstream confirmed the tag.
     Revalidated,
     /// From the upstream, and into the bucket.
     Fill,
-    /// From a fill that another request began.
+    /// From a fill that another request started.
     Follow,
-    /// From the upstream, past the bucket: a part that the fill does not have yet, or there was no room to keep the
-    /// blob.
+    /// From the upstream without the spool: the fill did not have the range yet, or the spool was full.
     Bypass,
-    /// The client was sent to where the upstream keeps it.
+    /// By a redirect to the upstream's storage.
     Redirect,
-    /// Streamed from the bucket, because redirects are off.
+    /// Streamed from the bucket instead of redirected to it.
     Stream,
 }
 
 impl Outcome {
-    /// All of them, in their order.
+    /// All of them, in the order of their discriminants.
     pub const ALL: [Self; 8] = [
         Self::Hit,
         Self::Stale,
@@ -35,7 +34,7 @@ impl Outcome {
         Self::Stream,
     ];
 
-    /// The word in the log.
+    /// The word in log and metrics.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -1,4 +1,4 @@
-//! What an image runs on (image-spec, image-index.md, `platform`).
+//! The platform of an image (image-spec, image-index.md, `platform`).
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,7 +6,7 @@ use std::str::FromStr;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-/// An operating system and a processor: `linux/amd64`, `linux/arm64/v8`.
+/// An operating system and a CPU architecture: `linux/amd64`, `linux/arm64/v8`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct Platform {
     os: String,
@@ -27,14 +27,14 @@ impl Platform {
         &self.os
     }
 
-    /// The processor, as in `amd64`.
+    /// The CPU architecture, as in `amd64`.
     #[must_use]
     pub fn architecture(&self) -> &str {
         &self.architecture
     }
 
-    /// Whether an image for `self` is what somebody wants who asks for `wanted`. Without a variant, any will do; arm64
-    /// has the variant v8, said or not.
+    /// Whether an image for `self` runs on `wanted`. Without a variant, any will do; the default variant of arm64 is
+    /// v8.
     #[must_use]
     pub fn is(&self, wanted: &Self) -> bool {
         let variant = |platform: &Self| match (&platform.variant, platform.architecture.as_str()) {
@@ -45,7 +45,7 @@ impl Platform {
         same && (wanted.variant.is_none() || variant(self) == variant(wanted))
     }
 
-    /// A platform of an unexpected form counts as none.
+    /// `None` for a platform of an unexpected form.
     pub(super) fn lenient(json: &RawValue) -> Option<Self> {
         serde_json::from_str(json.get()).ok()
     }

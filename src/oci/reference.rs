@@ -1,15 +1,16 @@
-//! What may stand behind `/manifests/`: a tag or a digest.
+//! References to manifests: a tag or a digest.
 
 use std::fmt;
 
-use super::{Digest, Tag};
+use super::digest::Digest;
+use super::tag::Tag;
 
 /// The spec's `<tag-or-digest>`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Reference {
-    /// A name that may come to mean another manifest.
+    /// A tag, whose manifest can change.
     Tag(Tag),
-    /// One manifest, for ever.
+    /// The digest of one manifest.
     Digest(Digest),
 }
 

@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::{Digest, MediaType};
+use super::digest::Digest;
+use super::media_type::MediaType;
 
-/// A manifest that refers to another one by its `subject`, as the referrers API lists it.
+/// The descriptor of a manifest with a `subject`, as the referrers API lists it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Referrer {
@@ -17,16 +18,16 @@ pub struct Referrer {
     pub digest: Digest,
     /// The manifest's size in bytes.
     pub size: u64,
-    /// What the manifest says that it is, or its config's media type.
+    /// The manifest's `artifactType`, or its config's media type.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub artifact_type: Option<String>,
-    /// The manifest's own annotations, as they stand there.
+    /// The manifest's annotations, as JSON.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub annotations: Option<Box<RawValue>>,
 }
 
-/// An image index that lists referrers: what the API answers, and what stands under the tag that clients of older
-/// registries keep instead.
+/// An image index of referrers: the response of the API, and the manifest of the tag that clients maintain at
+/// registries without the API.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Referrers {
@@ -37,14 +38,14 @@ pub struct Referrers {
 }
 
 impl Referrers {
-    /// A list of these.
+    /// An index of these.
     #[must_use]
     pub const fn new(manifests: Vec<Referrer>) -> Self {
         Self { schema_version: 2, media_type: MediaType::OCI_INDEX, manifests }
     }
 
-    /// Reads an index; `None` when the bytes are something else: they are one with its media type, or with `manifests`
-    /// and no media type. An empty list may be `null`, as Go writes it. Entries that are no descriptors are left out.
+    /// Parses an index, which has its media type, or `manifests` and no media type; `None` for anything else. An empty
+    /// list may be `null`, as Go writes it. Entries that are no descriptors are left out.
     #[must_use]
     pub fn read(bytes: &[u8]) -> Option<Self> {
         let fields: BTreeMap<String, &RawValue> = serde_json::from_slice(bytes).ok()?;

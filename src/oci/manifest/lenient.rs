@@ -1,4 +1,4 @@
-//! The JSON of a manifest, read as far as it tells what the manifest is.
+//! The fields of a manifest from an upstream or the bucket.
 
 use std::fmt;
 
@@ -6,14 +6,14 @@ use serde::de::{SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-use super::manifest::{is_manifests, says_something};
-use super::{Descriptor, MediaType};
+use crate::oci::descriptor::Descriptor;
+use crate::oci::media_type::MediaType;
 
-/// The fields of any kind of manifest that tell what it is. Lenient, because pounce passes on what the upstream has: a
-/// field of an unexpected form counts as absent.
+/// The fields of any kind of manifest. A field of an unexpected form counts as absent, because pounce passes on what
+/// the upstream has.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub(super) struct Shape<'a> {
+pub(super) struct LenientManifest<'a> {
     #[serde(deserialize_with = "lenient")]
     pub(super) schema_version: Option<u64>,
     #[serde(deserialize_with = "lenient")]
@@ -32,17 +32,17 @@ pub(super) struct Shape<'a> {
     pub(super) annotations: Option<&'a RawValue>,
 }
 
-/// A list of descriptors as text, because as values it takes more memory. One that is not valid counts as absent, which
-/// is found out by those that need to know.
+/// A list of descriptors, as JSON, because values take more memory. Users check [`is_valid`](Self::is_valid): an
+/// invalid list counts as absent.
 pub(super) struct Descriptors<'a>(&'a RawValue);
 
 impl Descriptors<'_> {
-    /// Whether it is a list, of descriptors only.
+    /// Whether it is a list of descriptors only.
     pub(super) fn is_valid(&self) -> bool {
         self.each(drop).is_ok()
     }
 
-    /// Gives each to `take`, one after the other, up to one that is not valid.
+    /// Passes each to `take`, up to the first invalid one.
     pub(super) fn each(&self, take: impl FnMut(Descriptor)) -> serde_json::Result<()> {
         serde_json::Deserializer::from_str(self.0.get()).deserialize_seq(Each(take))
     }
@@ -82,26 +82,27 @@ where
     Ok(serde_json::from_str(raw.get()).ok())
 }
 
-impl<'a> Shape<'a> {
-    pub(super) fn read(bytes: &'a [u8]) -> Option<Self> {
-        // serde takes an array for the fields of a struct, too.
+impl<'a> LenientManifest<'a> {
+    pub(super) fn parse(bytes: &'a [u8]) -> Option<Self> {
+        // serde would also read a struct from an array.
         let is_object = bytes.trim_ascii_start().first() == Some(&b'{');
         serde_json::from_slice(bytes).ok().filter(|_| is_object)
     }
 
-    /// The type of a manifest that came with `declared`: what is declared, where that is a manifest's type, then what
-    /// the manifest says of itself, then a vendor's type, then what clients would guess.
+    /// The media type of the manifest: `declared`, if that is the type of a manifest; else its `mediaType`; else a
+    /// declared vendor's type; else what clients would guess.
     pub(super) fn media_type(self, declared: Option<MediaType>) -> MediaType {
         match (declared, &self.media_type) {
-            (Some(declared), _) if is_manifests(&declared) => declared,
+            (Some(declared), _) if declared.is_known_manifest() => declared,
             (_, Some(own)) => own.clone(),
-            (Some(declared), None) if declared.as_str().starts_with("application/vnd.") => declared,
-            (Some(declared), None) if says_something(&declared) => self.guess().unwrap_or(declared),
+            (Some(declared), None) if declared.is_vendors() => declared,
+            (Some(declared), None) if !declared.is_generic() => self.guess().unwrap_or(declared),
             _ => self.guess().unwrap_or(MediaType::OCI_MANIFEST),
         }
     }
 
-    fn guess(&self) -> Option<MediaType> {
+    /// The media type by the fields.
+    pub(super) fn guess(&self) -> Option<MediaType> {
         let is_list = |list: &Option<Descriptors<'_>>| list.as_ref().is_some_and(Descriptors::is_valid);
         if self.schema_version == Some(1) {
             Some(MediaType::DOCKER_SCHEMA1)
