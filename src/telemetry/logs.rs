@@ -6,10 +6,10 @@ use tracing_subscriber::EnvFilter;
 
 use crate::config::{Log, LogFormatter, LogLevel};
 
-/// Starts logging, once per process; later calls change nothing, so that tests may call it too.
+/// Starts logging. Later calls in the same process have no effect, so that tests may call it, too.
 ///
-/// Other crates speak from `warn` up: at `debug` some print the headers of signed requests. The SDK and the embedded
-/// server do not speak at all; what they have to say comes back as errors.
+/// Other crates log from `warn` up, because some print the headers of signed requests at `debug`. The SDK and the
+/// embedded S3 server do not log, because they return their errors.
 pub fn init(log: &Log) {
     let level = match log.level {
         LogLevel::Error => "error",
@@ -20,7 +20,7 @@ pub fn init(log: &Log) {
     let filter = EnvFilter::new(format!("warn,s3s=off,aws_smithy_runtime=off,pounce={level}"));
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        // Whoever read the log may be gone: the crate would say so on standard error, and panic there.
+        // If standard error is closed, the crate would report that there, and panic.
         .log_internal_errors(false)
         .with_writer(std::io::stderr);
     let started = match log.formatter {
@@ -28,11 +28,11 @@ pub fn init(log: &Log) {
         LogFormatter::Json => builder.json().flatten_event(true).try_init(),
     };
     if let Err(error) = started {
-        tracing::debug!(%error, "the log was already set up");
+        tracing::debug!(%error, "logs: already initialized");
     }
 }
 
-/// An error and all that lies behind it, in one line. What a cause repeats of its own causes is left out.
+/// An error and its causes in one line, without repetitions.
 pub fn causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();

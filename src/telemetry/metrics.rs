@@ -1,4 +1,4 @@
-//! Counters, in Prometheus' terms.
+//! Prometheus metrics.
 
 use std::fmt::Write;
 
@@ -10,7 +10,7 @@ use prometheus_client::registry::Registry;
 
 use crate::oci::Outcome;
 
-/// What the upstream is asked for.
+/// A kind of request to an upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[expect(missing_docs, reason = "the names are the meaning")]
 pub enum UpstreamCall {
@@ -68,7 +68,7 @@ struct Ended {
     result: &'static str,
 }
 
-/// A counter for each outcome, made once: to look one up takes a lock.
+/// A counter for each outcome, created once, because a look-up takes a lock.
 #[derive(Debug)]
 struct Outcomes([Counter; Outcome::ALL.len()]);
 
@@ -82,7 +82,7 @@ impl Outcomes {
     }
 }
 
-/// All metrics of one pounce, cheap to share.
+/// All metrics.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
@@ -100,7 +100,7 @@ pub struct Metrics {
     background: Gauge,
 }
 
-/// Counts a task that may outlive its request, until it is dropped.
+/// Counts a background task until it is dropped.
 #[derive(Debug)]
 pub struct InBackground(Gauge);
 
@@ -127,31 +127,27 @@ impl Default for Metrics {
         let (tasks, background) = (Gauge::default(), Gauge::default());
         registry.register(
             "password_checks",
-            "Comparisons of a password with a user's hash; what is remembered needs none",
+            "Comparisons of a password with a user's hash; cached results are not counted",
             passwords.clone(),
         );
         registry.register(
             "unknown_host_requests",
-            "Requests whose ?ns= names a host without an upstream: these clients pull past this registry",
+            "Requests whose ?ns= names a host without an upstream: these clients pull from that host directly",
             unknown_hosts.clone(),
         );
         registry.register("connections", "Open connections of clients", connections.clone());
-        registry.register(
-            "tasks",
-            "What the process is at: a few, and one or two for each connection and fill",
-            tasks.clone(),
-        );
+        registry.register("tasks", "Live tokio tasks", tasks.clone());
         registry.register(
             "background_tasks",
-            "Work that outlives its request: what is being copied, written or asked for",
+            "Tasks that may outlive their requests: fills, writes and revalidations",
             background.clone(),
         );
-        registry.register("answers", "Manifests and blobs, by how they were answered", answers.clone());
-        registry.register("upstream_requests", "Requests to the upstream", upstream.clone());
-        registry.register("fills", "Blobs copied from the upstream to the bucket", fills.clone());
-        registry.register("fills_active", "Blobs being copied", filling.clone());
-        registry.register("blob_bytes", "Bytes of blobs sent through pounce to clients", blob_bytes.clone());
-        registry.register("filled_bytes", "Bytes of blobs read from the upstream", filled_bytes.clone());
+        registry.register("answers", "Responses with manifests and blobs, by outcome", answers.clone());
+        registry.register("upstream_requests", "Requests to upstreams, by kind", upstream.clone());
+        registry.register("fills", "Fills, which copy a blob from an upstream to the bucket, by result", fills.clone());
+        registry.register("fills_active", "Fills in progress", filling.clone());
+        registry.register("blob_bytes", "Bytes of blobs that pounce itself sent to clients", blob_bytes.clone());
+        registry.register("filled_bytes", "Bytes of blobs read from upstreams", filled_bytes.clone());
         Self {
             registry,
             manifests: Outcomes::new(&answers, "manifest"),
@@ -171,71 +167,71 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// A manifest was answered.
+    /// Counts a response with a manifest.
     pub fn manifest(&self, outcome: Outcome) {
         self.manifests.count(outcome);
     }
 
-    /// A blob was answered.
+    /// Counts a response with a blob.
     pub fn blob(&self, outcome: Outcome) {
         self.blobs.count(outcome);
     }
 
-    /// The upstream is being asked.
+    /// Counts a request to an upstream.
     pub fn upstream(&self, call: UpstreamCall) {
         self.upstream.get_or_create(&Asked { call }).inc();
     }
 
-    /// A fill begins.
+    /// Counts a fill that starts.
     pub fn fill_begins(&self) {
         self.filling.inc();
     }
 
-    /// A fill ended.
+    /// Counts a fill that ends.
     pub fn fill_ends(&self, stored: bool) {
         self.filling.dec();
         self.fills.get_or_create(&Ended { result: if stored { "stored" } else { "failed" } }).inc();
     }
 
-    /// A password was compared.
+    /// Counts a comparison of a password.
     pub fn password(&self, right: bool) {
         let result = if right { "right" } else { "wrong" };
         self.passwords.get_or_create(&Ended { result }).inc();
     }
 
-    /// A client named a host (`?ns=`) that has no upstream.
+    /// Counts a request whose `?ns=` names a host without an upstream.
     pub fn unknown_host(&self) {
         self.unknown_hosts.inc();
     }
 
-    /// A connection was made.
+    /// Counts a new connection.
     pub fn connection_opens(&self) {
         self.connections.inc();
     }
 
-    /// A connection ended.
+    /// Counts the end of a connection.
     pub fn connection_ends(&self) {
         self.connections.dec();
     }
 
-    /// A task begins that may outlive its request; it ends when what this returns is dropped.
+    /// Counts a background task until the returned value is dropped.
     #[must_use]
     pub fn in_background(&self) -> InBackground {
         self.background.inc();
         InBackground(self.background.clone())
     }
 
-    /// So many bytes of a blob went through pounce to a client.
+    /// Counts bytes of a blob that pounce itself sent to a client.
     pub fn blob_bytes(&self, bytes: u64) {
         self.blob_bytes.inc_by(bytes);
     }
 
-    /// So many bytes of a blob came from the upstream.
+    /// Counts bytes of a blob that came from an upstream.
     pub fn filled_bytes(&self, bytes: u64) {
         self.filled_bytes.inc_by(bytes);
     }
 
-    /// All of them, in the `OpenMetrics` text format.
+    /// All metrics, in the `OpenMetrics` text format.
     #[must_use]
     pub fn render(&self) -> String {
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {

@@ -1,4 +1,4 @@
-//! What the operator sees: logs and metrics.
+//! Logs and metrics.
 
 mod logs;
 mod metrics;
