@@ -3,15 +3,15 @@
 use std::io::{IsTerminal, Read};
 use std::process::ExitCode;
 
-use super::fail;
+use super::runtime::fail;
 use crate::auth::{self, UserError};
 
-/// What `htpasswd` takes.
+/// The arguments of `htpasswd`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     /// The user's name
     user: String,
-    /// How much work a comparison is: each step doubles it; 10 takes some 50 ms
+    /// The cost of a comparison: each step doubles it; 10 takes some 50 ms
     #[arg(
         short,
         long,
@@ -19,12 +19,12 @@ pub(super) struct Arguments {
         value_parser = clap::value_parser!(u32).range(4..=15)
     )]
     cost: u32,
-    /// Make a password, and say it on standard error
+    /// Generate a password, and print it on standard error
     #[arg(short, long)]
     generate: bool,
 }
 
-/// The longest input that is read for a password, in bytes; bcrypt takes 72.
+/// The longest input that is read as a password, in bytes; bcrypt takes 72.
 const MAX_INPUT: u64 = 1024;
 
 pub(super) fn run(arguments: &Arguments) -> ExitCode {
@@ -38,7 +38,7 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
 }
 
 fn line(arguments: &Arguments) -> Result<String, Box<dyn std::error::Error>> {
-    // Before anybody types a password in vain.
+    // Before a password is typed in vain.
     auth::check_user(&arguments.user)?;
     let password = if arguments.generate {
         let password = auth::random_password()?;
@@ -53,7 +53,7 @@ fn line(arguments: &Arguments) -> Result<String, Box<dyn std::error::Error>> {
     } else {
         let mut text = String::new();
         std::io::stdin().take(MAX_INPUT).read_to_string(&mut text)?;
-        // What `echo` adds is not part of it.
+        // `echo` adds a newline.
         let line = text.strip_suffix('\n').unwrap_or(&text);
         line.strip_suffix('\r').unwrap_or(line).to_owned()
     };

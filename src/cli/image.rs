@@ -1,4 +1,4 @@
-//! References to images, as people write them: `alpine`, `ghcr.io/org/app:1.2`, `app@sha256:…`.
+//! References to images: `alpine`, `ghcr.io/org/app:1.2`, `app@sha256:…`.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,7 +9,7 @@ use crate::oci::{Reference, RepositoryName};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ImageReference {
     text: String,
-    /// The registry, if the reference names one.
+    /// The host of the registry, if the reference has one.
     pub(super) host: Option<String>,
     pub(super) name: RepositoryName,
     pub(super) reference: Reference,
@@ -18,7 +18,7 @@ pub(super) struct ImageReference {
 impl FromStr for ImageReference {
     type Err = String;
 
-    /// A tag besides a digest says nothing more; without either, it is `latest`.
+    /// A tag beside a digest is ignored. Without either, the tag is `latest`.
     fn from_str(text: &str) -> Result<Self, String> {
         let shown: String = text.chars().take(100).collect();
         let wrong = |why: &dyn fmt::Display| format!("{shown:?} is not a reference to an image: {why}");

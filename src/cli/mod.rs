@@ -1,15 +1,15 @@
-//! The command line.
+//! The command line: one file a command.
 
 mod check;
 mod htpasswd;
 mod image;
 mod progress;
+mod runtime;
 mod serve;
 mod signals;
 mod warm;
 
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
@@ -29,11 +29,11 @@ enum Command {
     Check(check::Arguments),
     /// Print a line with a user's password for auth.htpasswd.
     Htpasswd(htpasswd::Arguments),
-    /// Copy images into the bucket before anybody asks for them.
+    /// Copy images into the bucket before clients pull them.
     Warm(warm::Arguments),
 }
 
-/// Does what the command line says.
+/// Runs the command.
 #[must_use]
 pub fn run(arguments: Arguments) -> ExitCode {
     match arguments.command {
@@ -42,22 +42,4 @@ pub fn run(arguments: Arguments) -> ExitCode {
         Command::Htpasswd(arguments) => htpasswd::run(&arguments),
         Command::Warm(arguments) => warm::run(&arguments),
     }
-}
-
-/// Runs what a command does, on a runtime of its own.
-fn on_runtime(work: impl Future<Output = ExitCode>) -> ExitCode {
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => return fail(&error),
-    };
-    let code = runtime.block_on(work);
-    // A thread that is stuck in a lookup or on a disk must not keep the process.
-    runtime.shutdown_timeout(Duration::from_secs(1));
-    code
-}
-
-/// One sentence, whether or not logging has begun.
-fn fail(error: &dyn std::error::Error) -> ExitCode {
-    eprintln!("pounce: {error}");
-    ExitCode::FAILURE
 }

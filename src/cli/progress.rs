@@ -1,4 +1,4 @@
-//! What `pounce warm` shows while it works: bars on a terminal, nothing elsewhere; and lines in both.
+//! The output of `pounce warm`: progress bars on a terminal, and lines.
 
 use std::io::Write;
 use std::time::Duration;
@@ -11,17 +11,16 @@ pub(super) struct Progress {
     shown: bool,
 }
 
-/// The bar of one blob. It goes with the value.
+/// The bar of one blob, which is removed on drop.
 pub(super) struct Bar(ProgressBar);
 
 impl Progress {
-    /// `shown`: standard error is a terminal.
+    /// `shown`: whether there are bars, because standard error is a terminal.
     pub(super) fn new(shown: bool) -> Self {
-        let bars = MultiProgress::new();
-        Self { bars, shown }
+        Self { bars: MultiProgress::new(), shown }
     }
 
-    /// A bar for a blob of so many bytes.
+    /// A bar for a blob of this size.
     pub(super) fn bar(&self, name: String, bytes: u64) -> Bar {
         if !self.shown {
             return Bar(ProgressBar::hidden());
@@ -29,23 +28,23 @@ impl Progress {
         let form = "{msg:20} {bar:30} {bytes:>10} of {total_bytes:10} {binary_bytes_per_sec:>12} {eta:>4}";
         let style = ProgressStyle::with_template(form);
         let bar = ProgressBar::new(bytes).with_message(name);
-        // Its form is a valid one; without it the bar has the library's own.
+        // The template is valid.
         let bar = bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
         let bar = self.bars.add(bar);
         bar.enable_steady_tick(Duration::from_millis(200));
         Bar(bar)
     }
 
-    /// A line that stays: on standard output, above the bars.
+    /// Prints a line on standard output, above the bars.
     pub(super) fn line(&self, line: &str) {
-        // Whoever does not listen any more does not stop the work.
+        // A closed output does not stop the work.
         self.bars.suspend(|| {
             let _ = writeln!(std::io::stdout(), "{line}");
         });
     }
 
-    /// A line about trouble: on standard error.
-    pub(super) fn trouble(&self, line: &str) {
+    /// Prints an error on standard error.
+    pub(super) fn error(&self, line: &str) {
         self.bars.suspend(|| {
             let _ = writeln!(std::io::stderr(), "pounce: {line}");
         });

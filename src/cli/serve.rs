@@ -5,14 +5,15 @@ use std::process::ExitCode;
 
 use tokio_util::sync::CancellationToken;
 
-use super::{fail, on_runtime, signals};
+use super::runtime::{block_on, fail};
+use super::signals;
 use crate::config::{Config, Environment, Loaded};
 use crate::{Server, telemetry};
 
-/// What happens at the end.
-const HOW: &str = "requests and fills may go on for http.draintimeout";
+/// What the log says of the shutdown.
+const SHUTDOWN: &str = "requests and fills may go on for http.draintimeout";
 
-/// What `serve` takes.
+/// The arguments of `serve`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     /// The configuration; without one, the file that `REGISTRY_CONFIGURATION_PATH` names, or the defaults. `REGISTRY_…`
@@ -26,7 +27,7 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
         Err(error) => return fail(&error),
     };
     telemetry::init_logs(&loaded.config.log);
-    on_runtime(serve(loaded))
+    block_on(serve(loaded))
 }
 
 async fn serve(Loaded { config, notices, .. }: Loaded) -> ExitCode {
@@ -34,12 +35,12 @@ async fn serve(Loaded { config, notices, .. }: Loaded) -> ExitCode {
         tracing::warn!("{notice}");
     }
     let stop = CancellationToken::new();
-    if let Err(error) = signals::watch(stop.clone(), HOW) {
+    if let Err(error) = signals::watch(stop.clone(), SHUTDOWN) {
         return fail(&error);
     }
     let bound = tokio::select! {
         bound = Server::bind(&config) => bound,
-        // The bucket may take its time to answer.
+        // The bucket may be slow to answer.
         () = stop.cancelled() => {
             tracing::info!("ended before it began");
             return ExitCode::SUCCESS;

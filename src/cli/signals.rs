@@ -3,12 +3,11 @@
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-/// The first one asks for an orderly end, for which `stop` is cancelled; the second one for an immediate one. `how`
-/// says in the log what the orderly end is.
+/// Cancels `stop` at the first signal, and ends the process at the second. The log explains the shutdown by `shutdown`.
 ///
 /// # Errors
-/// The system does not let the process handle them.
-pub(super) fn watch(stop: CancellationToken, how: &'static str) -> std::io::Result<()> {
+/// The system does not let the process handle the signals.
+pub(super) fn watch(stop: CancellationToken, shutdown: &'static str) -> std::io::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     tokio::spawn(async move {
@@ -22,7 +21,7 @@ pub(super) fn watch(stop: CancellationToken, how: &'static str) -> std::io::Resu
                 std::process::exit(1);
             }
             stop.cancel();
-            tracing::info!("ending: {how}");
+            tracing::info!("ending: {shutdown}");
         }
     });
     Ok(())

@@ -1,7 +1,7 @@
 //! `pounce warm IMAGE…`: copies images into the bucket before the nodes ask for them.
 //!
-//! It is the registry itself, without the listener: names, upstreams, credentials and bucket are those of the
-//! configuration. It can run beside replicas that serve.
+//! It runs the registry without a listener, with the configuration's names, upstreams, credentials and bucket. It can
+//! run beside replicas that serve.
 
 mod manifests;
 
@@ -19,7 +19,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::image::ImageReference;
 use super::progress::{Progress, bytes};
-use super::{fail, on_runtime, signals};
+use super::runtime::{block_on, fail};
+use super::signals;
 use crate::config::{Config, Environment, Loaded, LogLevel, Secret};
 use crate::oci::{Descriptor, Digest, Error, ErrorCode, Platform, Reference, RepositoryName};
 use crate::registry::{Options, Registry, Warmed};
@@ -28,7 +29,7 @@ use crate::telemetry::{self, Metrics, causes};
 
 use manifests::{Found, Tree};
 
-/// What `warm` takes.
+/// The arguments of `warm`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     /// The images, as in ghcr.io/org/app:1.2; one without a host is the default upstream's
@@ -50,10 +51,10 @@ pub(super) struct Arguments {
 
 /// The longest list of images, in bytes.
 const MAX_LIST: u64 = 4 << 20;
-/// How long the upstream may take to tell whether a tag is still the same: as long as it is asked.
-const COMPARED: Duration = Duration::from_mins(2);
-/// How long links may take to be written at the end.
-const GRACE: Duration = Duration::from_mins(1);
+/// How long a request waits for the upstream to confirm a tag, because no client waits for it.
+const REVALIDATION: Duration = Duration::from_mins(2);
+/// How long writes in the background may take at the end.
+const DRAIN: Duration = Duration::from_mins(1);
 
 pub(super) fn run(arguments: &Arguments) -> ExitCode {
     let mut images = arguments.images.clone();
@@ -71,19 +72,19 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
         Ok(loaded) => loaded,
         Err(error) => return fail(&error),
     };
-    // What goes well is told by this command's own lines.
+    // This command's own lines replace the log's.
     if config.log.level == LogLevel::Info {
         config.log.level = LogLevel::Error;
     }
     telemetry::init_logs(&config.log);
-    on_runtime(async {
+    block_on(async {
         let stop = CancellationToken::new();
         if let Err(error) = signals::watch(stop.clone(), "what is half copied is thrown away") {
             return fail(&error);
         }
         let begun = tokio::select! {
             begun = Warming::begin(&config, arguments) => begun,
-            // The bucket may take its time to answer.
+            // The bucket may be slow to answer.
             () = stop.cancelled() => return ExitCode::FAILURE,
         };
         let warming = match begun {
@@ -94,14 +95,14 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
             code = warming.run(&images) => code,
             () = stop.cancelled() => {
                 warming.registry.drain(Duration::ZERO).await;
-                warming.progress.trouble("interrupted: not everything is in the bucket");
+                warming.progress.error("interrupted: not everything is in the bucket");
                 ExitCode::FAILURE
             }
         }
     })
 }
 
-/// The images that a file names.
+/// Reads the images in a file.
 fn read(file: &Path) -> Result<Vec<ImageReference>, String> {
     let mut text = String::new();
     let read = if file == Path::new("-") {
@@ -126,12 +127,12 @@ struct Warming {
     progress: Progress,
 }
 
-/// What has to be in the bucket in the end.
-type Kept = (RepositoryName, Reference, Digest);
+/// A manifest that must be in the bucket at the end.
+type Expected = (RepositoryName, Reference, Digest);
 
-/// What was done.
+/// What was copied, and what was there already.
 #[derive(Default)]
-struct Done {
+struct Totals {
     manifests: usize,
     blobs: usize,
     copied_manifests: usize,
@@ -140,8 +141,8 @@ struct Done {
     failed: usize,
 }
 
-impl Done {
-    fn is_nothing(&self) -> bool {
+impl Totals {
+    fn is_empty(&self) -> bool {
         self.copied_manifests + self.copied_blobs == 0
     }
 
@@ -159,14 +160,13 @@ impl Warming {
     async fn begin(config: &Config, arguments: &Arguments) -> Result<Self, Box<dyn std::error::Error>> {
         let addr = config.http.addr.to_reach();
         let store = Store::connect_beside(&config.storage, &addr).await?;
-        // It takes no uploads, so it signs none.
+        // There are no uploads to sign.
         let mut options = Options::new(config, || Secret::from(String::new()));
         options.prefetch = false;
-        // No client waits for it.
-        options.client_wait = COMPARED;
+        options.client_wait = REVALIDATION;
         let metrics = Arc::new(Metrics::default());
         Ok(Self {
-            registry: crate::server::open_registry(config, store, options, &metrics).await?,
+            registry: crate::open(config, store, options, &metrics).await?,
             platforms: arguments.platform.clone(),
             jobs: usize::from(arguments.jobs),
             progress: Progress::new(std::io::stderr().is_terminal()),
@@ -174,10 +174,10 @@ impl Warming {
     }
 
     async fn run(&self, images: &[ImageReference]) -> ExitCode {
-        let (mut done, mut kept) = (Done::default(), Vec::new());
+        let (mut done, mut expected) = (Totals::default(), Vec::new());
         for image in images {
             let began = Instant::now();
-            match self.image(image, &mut kept).await {
+            match self.image(image, &mut expected).await {
                 Ok(own) => {
                     if own.failed == 0 {
                         self.progress.line(&describe(image, &own, began.elapsed()));
@@ -186,31 +186,31 @@ impl Warming {
                 }
                 Err(error) => {
                     done.failed += 1;
-                    self.progress.trouble(&format!("{image}: {}", causes(&error)));
+                    self.progress.error(&format!("{image}: {}", causes(&error)));
                 }
             }
         }
-        // Links are written behind everybody's back.
-        self.registry.drain(GRACE).await;
-        for (name, reference, digest) in kept {
+        // Links are written in the background.
+        self.registry.drain(DRAIN).await;
+        for (name, reference, digest) in expected {
             let is_warm = self.registry.warmer.is_warm(&name, &reference, digest).await;
             if !matches!(is_warm, Ok(true)) {
                 done.failed += 1;
                 let line = format!("{name}: {reference} is not in the bucket");
-                self.progress.trouble(&line);
+                self.progress.error(&line);
             }
         }
-        self.tell(&done)
+        self.summarize(&done)
     }
 
-    fn tell(&self, done: &Done) -> ExitCode {
-        let Done { manifests, blobs, failed, .. } = done;
+    fn summarize(&self, done: &Totals) -> ExitCode {
+        let Totals { manifests, blobs, failed, .. } = done;
         if *failed > 0 {
             let line = format!("not everything is in the bucket: {failed} failed");
-            self.progress.trouble(&line);
+            self.progress.error(&line);
             return ExitCode::FAILURE;
         }
-        let line = if done.is_nothing() {
+        let line = if done.is_empty() {
             format!("nothing to do: {manifests} manifests and {blobs} blobs are in the bucket")
         } else {
             let size = bytes(done.copied_bytes);
@@ -221,10 +221,10 @@ impl Warming {
     }
 
     /// Warms one image.
-    async fn image(&self, image: &ImageReference, kept: &mut Vec<Kept>) -> Result<Done, Error> {
+    async fn image(&self, image: &ImageReference, expected: &mut Vec<Expected>) -> Result<Totals, Error> {
         let name = self.registry.repositories.resolve_reference(image.name.clone(), image.host.as_deref())?;
-        let Tree { found, entries } = self.manifests(&name, &image.reference).await?;
-        let (mut done, mut known) = (Done::default(), HashSet::new());
+        let Tree { found, entries } = manifests::tree(&self.registry, &self.platforms, &name, &image.reference).await?;
+        let (mut done, mut known) = (Totals::default(), HashSet::new());
         let mut blobs = entries;
         blobs.retain(|blob| known.insert(*blob.digest()));
         for Found { reference, warm } in found {
@@ -232,11 +232,11 @@ impl Warming {
             done.copied_manifests += usize::from(!warm.already);
             if warm.stale {
                 let line = format!("{image}: the upstream cannot be asked whether it is still the same");
-                self.progress.trouble(&line);
+                self.progress.error(&line);
             }
             let links = warm.manifest.links();
             blobs.extend(links.blobs.into_iter().filter(|blob| known.insert(*blob.digest())));
-            kept.push((name.clone(), reference, warm.manifest.digest()));
+            expected.push((name.clone(), reference, warm.manifest.digest()));
         }
         done.blobs = blobs.len();
         let mut copies = stream::iter(&blobs).map(|blob| self.blob(&name, blob)).buffer_unordered(self.jobs);
@@ -250,7 +250,7 @@ impl Warming {
                 Err(error) => {
                     done.failed += 1;
                     let digest = blob.digest();
-                    self.progress.trouble(&format!("{image}: {digest}: {}", causes(&error)));
+                    self.progress.error(&format!("{image}: {digest}: {}", causes(&error)));
                 }
             }
         }
@@ -258,7 +258,7 @@ impl Warming {
     }
 
     async fn blob<'a>(&self, name: &RepositoryName, blob: &'a Descriptor) -> (&'a Descriptor, Result<Warmed, Error>) {
-        // Most blobs are there already: a bar appears with the first byte.
+        // The bar appears with the first byte, because most blobs are there already.
         let bar = OnceCell::new();
         let progress = |bytes| {
             let label = || blob.digest().to_string().chars().take(19).collect();
@@ -266,7 +266,7 @@ impl Warming {
         };
         let warmed = match self.registry.warmer.blob(name, blob, progress).await {
             Err(error) if error.code() == ErrorCode::BlobUnknown => {
-                let manifest = self.manifest_instead(name, blob).await;
+                let manifest = manifests::as_manifest(&self.registry, name, blob).await;
                 manifest.ok_or(error)
             }
             warmed => warmed,
@@ -275,8 +275,8 @@ impl Warming {
     }
 }
 
-fn describe(image: &ImageReference, done: &Done, took: Duration) -> String {
-    if done.is_nothing() {
+fn describe(image: &ImageReference, done: &Totals, took: Duration) -> String {
+    if done.is_empty() {
         return format!("{image}: is in the bucket already");
     }
     let (blobs, size) = (done.copied_blobs, bytes(done.copied_bytes));

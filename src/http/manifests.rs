@@ -112,7 +112,7 @@ pub(super) async fn push(
         reference,
         tags,
         media_type: media_type.transpose()?,
-        bytes: permit.whole(read(body)).await??,
+        bytes: permit.read_whole(read(body)).await??,
     };
     let published = app.registry.manifests.push(manifest).await?;
     // The permit bounds the memory of the bytes, which ends here.

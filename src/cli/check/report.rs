@@ -1,36 +1,36 @@
-//! What `pounce check` found: a line each.
+//! The results of `pounce check`, a line each.
 
 use std::process::ExitCode;
 
-/// Counts what is wrong.
+/// Prints results, and counts failures.
 #[derive(Debug, Default)]
 pub(super) struct Report {
-    wrong: usize,
+    failures: usize,
 }
 
 impl Report {
-    /// Something works.
-    #[expect(clippy::unused_self, reason = "beside `wrong`, it reads as what it is")]
-    pub(super) fn right(&self, what: &str, how: &str) {
+    /// A check that passed.
+    #[expect(clippy::unused_self, reason = "beside `failed`, it reads as what it is")]
+    pub(super) fn passed(&self, what: &str, how: &str) {
         println!("✓ {what}: {how}");
     }
 
-    /// Something that need not matter.
-    #[expect(clippy::unused_self, reason = "beside `wrong`, it reads as what it is")]
+    /// A result that does not matter to all.
+    #[expect(clippy::unused_self, reason = "beside `failed`, it reads as what it is")]
     pub(super) fn note(&self, what: &str, how: &str) {
         println!("! {what}: {how}");
     }
 
-    /// Something does not, for this reason, and this is what to do about it.
-    pub(super) fn wrong(&mut self, what: &str, why: &str, advice: &str) {
-        self.wrong += 1;
+    /// A check that failed, with the cause, and what to do about it.
+    pub(super) fn failed(&mut self, what: &str, why: &str, advice: &str) {
+        self.failures += 1;
         let advice = format!(". {advice}");
         println!("✗ {what}: {why}{}", advice.trim_end_matches([' ', '.']));
     }
 
     /// The exit status.
     pub(super) fn end(self) -> ExitCode {
-        match self.wrong {
+        match self.failures {
             0 => ExitCode::SUCCESS,
             _ => ExitCode::FAILURE,
         }

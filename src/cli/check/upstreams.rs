@@ -1,4 +1,4 @@
-//! Whether every upstream lets pounce in.
+//! Checks of the upstreams.
 
 use std::sync::Arc;
 
@@ -7,14 +7,13 @@ use crate::config::Config;
 use crate::telemetry::{Metrics, causes};
 use crate::upstream::{Greeting, Upstreams};
 
-/// One after the other.
 pub(super) async fn check(config: &Config, report: &mut Report) {
     let metrics = Arc::new(Metrics::default());
     let all = match Upstreams::new(&config.proxy, &metrics) {
         Ok(all) => all,
         Err(error) => {
             let advice = "install the package with the system's certificates (ca-certificates)";
-            return report.wrong("upstreams", &causes(&error), advice);
+            return report.failed("upstreams", &causes(&error), advice);
         }
     };
     for upstream in all.all() {
@@ -29,9 +28,9 @@ pub(super) async fn check(config: &Config, report: &mut Report) {
                         "reached; the credentials are accepted, and it gives tokens"
                     }
                 };
-                report.right(name, how);
+                report.passed(name, how);
             }
-            Err(error) => report.wrong(name, &causes(&error), error.advice()),
+            Err(error) => report.failed(name, &causes(&error), error.advice()),
         }
     }
 }

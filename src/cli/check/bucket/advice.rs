@@ -1,8 +1,8 @@
-//! What to change, by what the bucket says.
+//! Advice for the errors of the bucket.
 
 use crate::config::{Config, Driver};
 
-/// For an S3 by the codes of its answers (its API reference, "Error responses"); for a folder, by the system's words.
+/// By the error codes of S3 (API reference, "Error responses"), or for a folder by the system's messages.
 pub(super) fn of(config: &Config, why: &str) -> String {
     let says = |codes: &[&str]| codes.iter().any(|code| why.contains(code));
     if config.storage.driver == Driver::Filesystem {

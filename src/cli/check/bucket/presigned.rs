@@ -1,112 +1,110 @@
-//! What clients are sent to.
+//! Presigned URLs, as clients use them.
 
 use std::time::{Duration, SystemTime};
 
 use url::Url;
 
-use super::{Trial, advice};
+use super::advice;
+use super::probe::Probe;
 use crate::cli::check::report::Report;
 use crate::config::Scheme;
 use crate::store::Key;
 use crate::telemetry::causes;
 use crate::upstream::{UpstreamError, visit};
 
-/// How far clocks may be apart before it is worth saying; S3 refuses what is signed 15 minutes off.
+/// The clock skew that is reported. S3 refuses signatures that are 15 minutes off.
 const SKEW: Duration = Duration::from_mins(1);
 
-/// `check` for user and password: what a client would send that does not take it away on a redirect.
+/// The login of a client that keeps it on a redirect: user `check`, password `check`.
 const LOGIN: (&str, &str) = ("authorization", "Basic Y2hlY2s6Y2hlY2s=");
 
-impl Trial<'_> {
-    /// The folder's S3 listens only while pounce serves, so that there is no URL to try before.
-    pub(super) async fn presigned(&self, addr: &str, report: &mut Report) {
-        if self.store.embedded().is_some() {
-            return report.right("presigned GET", "not tried: pounce itself serves the folder");
+/// The embedded S3 is not tried, because it listens only while pounce serves.
+pub(super) async fn check(probe: &Probe<'_>, addr: &str, report: &mut Report) {
+    if probe.store.embedded().is_some() {
+        return report.passed("presigned GET", "not tried: pounce itself serves the folder");
+    }
+    let base = Url::parse(&format!("http://{addr}/"));
+    let Ok(base) = base.or_else(|_| Url::parse("http://localhost/")) else {
+        return;
+    };
+    let presigned = probe.store.presign(Key::Check(&probe.first), &base).await;
+    let url =
+        presigned.map_err(|error| causes(&error)).and_then(|url| Url::parse(&url).map_err(|error| error.to_string()));
+    let url = match url {
+        Ok(url) => url,
+        Err(why) => {
+            return report.failed("presigned GET", &why, &advice::of(probe.config, &why));
         }
-        let base = Url::parse(&format!("http://{addr}/"));
-        let Ok(base) = base.or_else(|_| Url::parse("http://localhost/")) else {
-            return;
-        };
-        let presigned = self.store.presign(Key::Check(&self.first), &base).await;
-        let url = presigned
-            .map_err(|error| causes(&error))
-            .and_then(|url| Url::parse(&url).map_err(|error| error.to_string()));
-        let url = match url {
-            Ok(url) => url,
-            Err(why) => {
-                return report.wrong("presigned GET", &why, &advice::of(self.config, &why));
+    };
+    let cases = [
+        ("presigned GET", None, 200, &probe.bytes[..]),
+        ("presigned Range", Some(("range", "bytes=16-31")), 206, &probe.bytes[16..32]),
+    ];
+    let (mut date, mut works) = (None, true);
+    for (name, header, status, expected) in cases {
+        match visit(&url, header).await {
+            Ok(seen) if seen.status == status && seen.bytes == expected => {
+                date = seen.date.or(date);
+                report.passed(name, "a client gets it without credentials");
             }
-        };
-        let cases = [
-            ("presigned GET", None, 200, &self.bytes[..]),
-            ("presigned Range", Some(("range", "bytes=16-31")), 206, &self.bytes[16..32]),
-        ];
-        let (mut date, mut works) = (None, true);
-        for (name, header, status, expected) in cases {
-            match visit(&url, header).await {
-                Ok(seen) if seen.status == status && seen.bytes == expected => {
-                    date = seen.date.or(date);
-                    report.right(name, "a client gets it without credentials");
-                }
-                Ok(seen) => {
-                    (date, works) = (seen.date.or(date), false);
-                    let why = format!("it answered {} instead of {status}", seen.status);
-                    let advice = "check storage.s3.redirectendpoint, and that the bucket's key may read; or set \
-                                  storage.redirect.disable";
-                    report.wrong(name, &why, advice);
-                }
-                Err(error) => {
-                    works = false;
-                    let advice = "clients that cannot reach the bucket either need storage.redirect.disable, or to \
-                                  be in storage.redirect.exclude";
-                    let why = match &error {
-                        UpstreamError::Unavailable(cause) => cause.clone(),
-                        error => causes(error),
-                    };
-                    report.wrong(name, &why, advice);
-                }
+            Ok(seen) => {
+                (date, works) = (seen.date.or(date), false);
+                let why = format!("it answered {} instead of {status}", seen.status);
+                let advice = "check storage.s3.redirectendpoint, and that the bucket's key may read; or set \
+                              storage.redirect.disable";
+                report.failed(name, &why, advice);
             }
-        }
-        if works {
-            self.with_login(&url, report).await;
-        }
-        if let Some(date) = date {
-            clock(date, report);
+            Err(error) => {
+                works = false;
+                let advice = "clients that cannot reach the bucket either need storage.redirect.disable, or to \
+                              be in storage.redirect.exclude";
+                let why = match &error {
+                    UpstreamError::Unavailable(cause) => cause.clone(),
+                    error => causes(error),
+                };
+                report.failed(name, &why, advice);
+            }
         }
     }
+    if works {
+        with_login(probe, &url, report).await;
+    }
+    if let Some(date) = date {
+        clock(date, report);
+    }
+}
 
-    /// Ceph and AWS answer 400 to a request with two signatures or logins. That does not matter to clients that send
-    /// their login to the registry alone.
-    async fn with_login(&self, url: &Url, report: &mut Report) {
-        let name = "presigned GET with a login";
-        let status = match visit(url, Some(LOGIN)).await {
-            Ok(seen) if seen.status == 200 => {
-                return report.right(name, "a client may send its login on");
-            }
-            Ok(seen) => seen.status,
-            Err(error) => return report.note(name, &causes(&error)),
-        };
-        let why = format!("it answered {status} to a client that sends its login on");
-        if self.is_sent_on(url) {
-            let lost = "containerd, docker and podman do, because the bucket's host is http.host or lies below it, so \
-                        their pulls fail; set storage.s3.redirectendpoint to another host, or storage.redirect.disable";
-            return report.wrong(name, &why, lost);
+/// Ceph and AWS answer 400 to a request with a signature and a login, which matters to clients that send their login to
+/// the bucket, too.
+async fn with_login(probe: &Probe<'_>, url: &Url, report: &mut Report) {
+    let name = "presigned GET with a login";
+    let status = match visit(url, Some(LOGIN)).await {
+        Ok(seen) if seen.status == 200 => {
+            return report.passed(name, "a client may send its login on");
         }
-        let who = "this concerns curl with --location-trusted, and Go clients where the bucket's host lies below the \
-                   registry's; pounce itself never sends one";
-        report.note(name, &format!("{why}; {who}"));
+        Ok(seen) => seen.status,
+        Err(error) => return report.note(name, &causes(&error)),
+    };
+    let why = format!("it answered {status} to a client that sends its login on");
+    if is_sent_on(probe, url) {
+        let consequence = "containerd, docker and podman do, because the bucket's host is http.host or lies below it, so \
+                    their pulls fail; set storage.s3.redirectendpoint to another host, or storage.redirect.disable";
+        return report.failed(name, &why, consequence);
     }
+    let who = "this concerns curl with --location-trusted, and Go clients where the bucket's host lies below the \
+               registry's; pounce itself never sends one";
+    report.note(name, &format!("{why}; {who}"));
+}
 
-    /// Go keeps a login on a redirect to the same host, and to one below it.
-    fn is_sent_on(&self, url: &Url) -> bool {
-        let own = self.config.http.host.as_ref();
-        let own = own.and_then(|host| host.as_url().host_str());
-        let (Some(own), Some(there)) = (own, url.host_str()) else {
-            return false;
-        };
-        let is_below = there.strip_suffix(own).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
-        is_below && self.config.auth.scheme != Scheme::Open
-    }
+/// Go keeps a login on a redirect to the same host, and to a subdomain.
+fn is_sent_on(probe: &Probe<'_>, url: &Url) -> bool {
+    let own = probe.config.http.host.as_ref();
+    let own = own.and_then(|host| host.as_url().host_str());
+    let (Some(own), Some(there)) = (own, url.host_str()) else {
+        return false;
+    };
+    let is_below = there.strip_suffix(own).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
+    is_below && probe.config.auth.scheme != Scheme::Open
 }
 
 fn clock(there: SystemTime, report: &mut Report) {
@@ -115,8 +113,8 @@ fn clock(there: SystemTime, report: &mut Report) {
     let seconds = skew.as_secs();
     if skew > SKEW {
         let why = format!("this machine's clock and the bucket's are {seconds} s apart");
-        report.wrong("clock", &why, "set this machine's clock, by NTP");
+        report.failed("clock", &why, "set this machine's clock, by NTP");
     } else {
-        report.right("clock", &format!("{seconds} s from the bucket's"));
+        report.passed("clock", &format!("{seconds} s from the bucket's"));
     }
 }
