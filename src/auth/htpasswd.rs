@@ -85,8 +85,8 @@ impl Users {
         self.hashes.get_key_value(user)
     }
 
-    /// A dummy hash for an unknown user, at a real user's cost, so that timing does not reveal names. `name` is a digest
-    /// of the name, so that each name always has the same cost.
+    /// A dummy hash for an unknown user, at a real user's cost, so that timing does not reveal names. `name` is a
+    /// digest of the name, so that each name always has the same cost.
     pub(super) fn dummy_hash(&self, name: usize) -> &Arc<str> {
         // There is always one.
         &self.dummies[name % self.dummies.len()]

@@ -1,9 +1,9 @@
 //! Authentication and authorization.
 //!
 //! [`Access`] does both, in the spec's terms and without HTTP: [`authenticate`](Access::authenticate) turns the
-//! [`Credentials`] of a request into an [`Identity`], and [`authorize`](Access::authorize) decides whether that may have
-//! the request's [`Scope`]. Verified credentials are cached for some minutes, so a warm request costs a digest of its
-//! credentials.
+//! [`Credentials`] of a request into an [`Identity`], and [`authorize`](Access::authorize) decides whether that may
+//! have the request's [`Scope`]. Verified credentials are cached for some minutes, so a warm request costs a digest of
+//! its credentials.
 
 mod access;
 mod challenge;

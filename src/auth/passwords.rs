@@ -1,9 +1,9 @@
 //! Verification of passwords, with a cache and rate limits.
 //!
-//! bcrypt takes a core for some 50 ms. So results are cached under a keyed digest of user, password and hash; comparisons
-//! run on blocking threads, a few at once; and their rate is limited for each client. Cached results are returned beyond
-//! that limit, so that guesses cannot lock a user out; but not to an address that goes on guessing, because the right
-//! guess would stand out.
+//! bcrypt takes a core for some 50 ms. So results are cached under a keyed digest of user, password and hash;
+//! comparisons run on blocking threads, a few at once; and their rate is limited for each client. Cached results are
+//! returned beyond that limit, so that guesses cannot lock a user out; but not to an address that goes on guessing,
+//! because the right guess would stand out.
 
 use std::net::IpAddr;
 use std::num::NonZeroU32;
@@ -157,7 +157,8 @@ impl Passwords {
         (None, users.dummy_hash(usize::from_be_bytes(std::array::from_fn(|at| digest[at]))))
     }
 
-    /// The user's name, and a digest of the password's hash, to which tokens are bound. `None` if there is no such user.
+    /// The user's name, and a digest of the password's hash, to which tokens are bound. `None` if there is no such
+    /// user.
     pub(super) fn user_key(&self, user: &str) -> Option<(Arc<str>, [u8; 32])> {
         let users = self.users.get();
         let (name, hash) = users.get(user)?;
@@ -174,8 +175,9 @@ impl Passwords {
         from: IpAddr,
     ) -> Result<bool, CredentialsError> {
         let (one, all) = (self.client(user, from), self.client("", from));
-        // A new name is counted only if its address is below its limit: otherwise made-up names could evict all limiters.
-        // A name that has a limiter is counted first, so that guesses for it do not use up the address's limit.
+        // A new name is counted only if its address is below its limit: otherwise made-up names could evict all
+        // limiters. A name that has a limiter is counted first, so that guesses for it do not use up the address's
+        // limit.
         let counted = if self.limiters.contains_key(&one) {
             self.count(one, OF_USER).and_then(|()| self.count(all, OF_ADDRESS))
         } else {
@@ -231,8 +233,8 @@ impl Passwords {
         Some(end.saturating_duration_since(Instant::now())).filter(|left| !left.is_zero())
     }
 
-    /// The key of a rate limiter: for a user and an address; without a user, for the address. No user's name has a colon,
-    /// so `refused:` is none.
+    /// The key of a rate limiter: for a user and an address; without a user, for the address. No user's name has a
+    /// colon, so `refused:` is none.
     fn client(&self, user: &str, from: IpAddr) -> [u8; 32] {
         let address = match network(from) {
             IpAddr::V4(address) => address.to_ipv6_mapped().octets(),

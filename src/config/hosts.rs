@@ -120,8 +120,8 @@ impl fmt::Display for WebUrl {
 
 /// The host by which clients name an upstream: `ghcr.io`, `registry.internal:5000`, `localhost`.
 ///
-/// Invariants: it is a host name in lower case or an IPv4 address, with or without a port; and it has a dot or a port or
-/// is `localhost`, which is how image references tell a host from a repository.
+/// Invariants: it is a host name in lower case or an IPv4 address, with or without a port; and it has a dot or a port
+/// or is `localhost`, which is how image references tell a host from a repository.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(transparent)]
 pub struct UpstreamHost(String);

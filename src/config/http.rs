@@ -119,8 +119,8 @@ pub enum ClientAuth {
 pub struct Limits {
     /// The most open connections, 16 to 1,000,000. A further one closes an idle one.
     pub connections: usize,
-    /// The most open connections of an address, of IPv6 a /64; 0 is no bound, and the default a quarter of all. Those of
-    /// `trustedproxies` are not bounded. A further one closes an idle or stalled one.
+    /// The most open connections of an address, of IPv6 a /64; 0 is no bound, and the default a quarter of all. Those
+    /// of `trustedproxies` are not bounded. A further one closes an idle or stalled one.
     pub connectionsperaddress: Option<usize>,
     /// How long a TLS handshake, and how long a request's header, may take, 1s to 5m.
     #[serde(with = "durations::duration")]

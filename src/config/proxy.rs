@@ -16,8 +16,8 @@ use super::{durations, lists};
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Proxy {
-    /// The default upstream: the registry of all repositories that no other upstream has. Without it, these come from the
-    /// bucket only.
+    /// The default upstream: the registry of all repositories that no other upstream has. Without it, these come from
+    /// the bucket only.
     pub remoteurl: Option<RemoteUrl>,
     /// The hosts by which clients name it; by default that of `remoteurl`.
     #[serde(deserialize_with = "lists::list")]
@@ -107,8 +107,8 @@ pub struct Fill {
     pub connections: usize,
     /// The number of fills, 1 to 64, at which prefetched blobs wait.
     pub concurrency: usize,
-    /// How long an upstream may send nothing before pounce reconnects: 100ms, which a slow one needs between two packets,
-    /// to 30s, after which containerd gives up.
+    /// How long an upstream may send nothing before pounce reconnects: 100ms, which a slow one needs between two
+    /// packets, to 30s, after which containerd gives up.
     #[serde(with = "durations::duration")]
     pub stalltimeout: Duration,
 }

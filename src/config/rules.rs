@@ -12,12 +12,12 @@ use crate::oci::Action;
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Rule {
-    /// The users: names, with `*` in them; or `anonymous`, which is clients without a login. What these may do, every user
-    /// may do. A rule for `anonymous` without actions binds every user.
+    /// The users: names, with `*` in them; or `anonymous`, which is clients without a login. What these may do, every
+    /// user may do. A rule for `anonymous` without actions binds every user.
     #[serde(deserialize_with = "lists::list")]
     pub users: Vec<UserPattern>,
-    /// The repositories: `*` is within a component of the name, `**` any components. Left out, all. A pattern that begins
-    /// with the host of an upstream is about that upstream's content.
+    /// The repositories: `*` is within a component of the name, `**` any components. Left out, all. A pattern that
+    /// begins with the host of an upstream is about that upstream's content.
     #[serde(deserialize_with = "lists::some")]
     pub repositories: Option<Vec<RepositoryPattern>>,
     /// What the users may do there; none forbids everything.
@@ -44,7 +44,8 @@ impl Rule {
         self.names_anonymous() && self.actions.is_empty()
     }
 
-    /// Whether it decides about everything that a part of a later rule is about. `forbids`: the later one has no actions.
+    /// Whether it decides about everything that a part of a later rule is about. `forbids`: the later one has no
+    /// actions.
     fn covers(&self, (user, repositories): Part<'_>, forbids: bool, hosts: &HostNames) -> bool {
         let is_anonymous = |pattern: &UserPattern| pattern.as_str() == ANONYMOUS;
         let covers = |wide: &UserPattern| match (is_anonymous(wide), is_anonymous(user)) {

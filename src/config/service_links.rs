@@ -1,5 +1,6 @@
 //! Kubernetes' service links: variables for each Service of a namespace, which begin with its name. Docker sets similar
-//! ones for a linked container (`--link`). Those of a Service called `registry`, or `registry-auth`, look like settings.
+//! ones for a linked container (`--link`). Those of a Service called `registry`, or `registry-auth`, look like
+//! settings.
 
 use std::net::IpAddr;
 

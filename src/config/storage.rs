@@ -138,8 +138,8 @@ pub struct S3 {
     pub multipartcopychunksize: u64,
     /// How many parts are copied in parallel.
     pub multipartcopymaxconcurrency: usize,
-    /// Whether the bucket is at Tigris, which renames objects, and whose regions are eventually consistent. By default the
-    /// endpoint's name decides.
+    /// Whether the bucket is at Tigris, which renames objects, and whose regions are eventually consistent. By default
+    /// the endpoint's name decides.
     pub tigris: Option<bool>,
 }
 
@@ -191,12 +191,12 @@ impl Default for Filesystem {
 pub struct Redirect {
     /// Whether blobs are streamed through pounce instead.
     pub disable: bool,
-    /// The lifetime of a presigned URL: 1 minute, so that clients can follow a redirect, to 7 days (Signature V4's limit).
-    /// pounce uses a URL for less than half of that.
+    /// The lifetime of a presigned URL: 1 minute, so that clients can follow a redirect, to 7 days (Signature V4's
+    /// limit). pounce uses a URL for less than half of that.
     #[serde(with = "durations::duration")]
     pub expiry: Duration,
-    /// The age from which a blob in the bucket is redirected to; a younger one is streamed. By default 10 seconds if the
-    /// bucket is eventually consistent (Tigris), else none.
+    /// The age from which a blob in the bucket is redirected to; a younger one is streamed. By default 10 seconds if
+    /// the bucket is eventually consistent (Tigris), else none.
     #[serde(with = "durations::optional_duration")]
     pub minage: Option<Duration>,
     /// Networks of clients that cannot reach the bucket, to which blobs are streamed.

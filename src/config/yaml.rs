@@ -14,8 +14,8 @@ use serde_saphyr::{DuplicateKeyPolicy, NonFiniteFloatPolicy, Options, Spanned};
 use super::error::ConfigError;
 use super::origins::below;
 
-/// Parses the first document of a text into mappings, lists, texts and nulls. Of repeated keys in a mapping the last one
-/// counts, as in distribution, and a notice says so. `origin` is the file or the variable, for messages.
+/// Parses the first document of a text into mappings, lists, texts and nulls. Of repeated keys in a mapping the last
+/// one counts, as in distribution, and a notice says so. `origin` is the file or the variable, for messages.
 ///
 /// # Errors
 /// The text is not YAML. The error has only the position, because the parser's messages repeat the text there.
