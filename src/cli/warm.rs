@@ -166,7 +166,7 @@ impl Warming {
         options.client_wait = REVALIDATION;
         let metrics = Arc::new(Metrics::default());
         Ok(Self {
-            registry: crate::open(config, store, options, &metrics).await?,
+            registry: crate::server::open_registry(config, store, options, &metrics).await?,
             platforms: arguments.platform.clone(),
             jobs: usize::from(arguments.jobs),
             progress: Progress::new(std::io::stderr().is_terminal()),
