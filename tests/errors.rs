@@ -17,7 +17,6 @@ async fn raw(pounce: &Pounce, request: &str) -> (u16, String) {
     (reply.split(' ').nth(1).unwrap().parse().unwrap(), reply)
 }
 
-#[expect(clippy::too_many_lines, reason = "it is one table")]
 #[tokio::test]
 async fn malformed_requests_get_their_code_and_reach_nobody() {
     let upstream = Upstream::start().await;

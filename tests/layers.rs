@@ -215,7 +215,7 @@ fn folders_that_stand_apart_use_nothing_beside_them() {
 fn no_folder_has_a_circle() {
     let all = sources("");
     let folders: BTreeSet<&[String]> = all.iter().filter_map(|it| it.module.split_last()).map(|(_, it)| it).collect();
-    let wrong: Vec<_> = folders.into_iter().filter(|it| !it.is_empty()).flat_map(|it| circles(it, &all)).collect();
+    let wrong: Vec<_> = folders.into_iter().filter(|it| !it.is_empty()).filter_map(|it| circles(it, &all)).collect();
     assert!(wrong.is_empty(), "\n{}\n", wrong.join("\n"));
 }
 
@@ -392,11 +392,14 @@ mod tests {
         assert!(found("mod one; mod two;", "use super::two::x;", "use super::one::y;").is_some());
     }
 
+    /// A name, the files of a folder, and what is found.
+    type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a str);
+
     #[test]
     fn what_contradicts_the_order_is_found() {
         let facade =
             "mod bottom; mod middle; mod top; pub use {bottom::Low, top::High as Higher}; pub struct Own; fn own() {}";
-        let cases: &[(&str, &[(&str, &str)], &str)] = &[
+        let cases: &[Case<'_>] = &[
             (
                 "a circle",
                 &[("top", "use super::bottom::x;"), ("bottom", "use super::top::y;")],

@@ -44,7 +44,6 @@ fn a_pattern_that_nothing_fits_is_a_mistake() {
     }
 }
 
-#[expect(clippy::too_many_lines, reason = "it is one table")]
 #[test]
 fn wrong_settings_of_the_listener_name_themselves() {
     let cases: &[Case] = &[

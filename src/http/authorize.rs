@@ -65,7 +65,7 @@ pub(super) fn confirm(app: &AppState, request: &Parts, client: &Client, endpoint
         return Ok(());
     };
     let depends = app.access.authorize(identity, scope, None) == Verdict::Depends;
-    if !depends || app.registry.holdings.from_memory(name) != Some(true) {
+    if !depends || app.registry.holdings.in_memory(name) != Some(true) {
         return Ok(());
     }
     let verdict = app.access.authorize(identity, scope, Some(true));
@@ -93,7 +93,7 @@ fn require(
 pub(super) fn verdict_from_memory(app: &AppState, identity: &Identity, scope: Scope<'_>) -> Verdict {
     match (app.access.authorize(identity, scope, None), scope) {
         (Verdict::Depends, Scope::Repository(name, _)) => {
-            let holds_pushed = app.registry.holdings.from_memory(name);
+            let holds_pushed = app.registry.holdings.in_memory(name);
             app.access.authorize(identity, scope, holds_pushed)
         }
         (verdict, _) => verdict,

@@ -33,9 +33,9 @@ pub(super) fn from_memory(
         return None;
     }
     let served = if request.method == Method::HEAD {
-        app.registry.manifests.from_memory(name, reference, false)?
+        app.registry.manifests.pull_from_memory(name, reference, false)?
     } else {
-        app.registry.manifests.from_memory(name, reference, true)?
+        app.registry.manifests.pull_from_memory(name, reference, true)?
     };
     Some(answer(request, (name, reference), served))
 }

@@ -55,9 +55,8 @@ impl Catalog {
         let (mut page, mut asked) = (Vec::new(), 0);
         for some in all[behind..].chunks(CHUNK) {
             // An answer of some seconds ago counts, however often clients list.
-            let shown = |name: &RepositoryName, held: Option<bool>| {
-                shown(name, held.or_else(|| self.holdings.from_memory(name)))
-            };
+            let shown =
+                |name: &RepositoryName, held: Option<bool>| shown(name, held.or_else(|| self.holdings.in_memory(name)));
             let undecided = some.iter().filter(|name| shown(name, None).is_none());
             let undecided: Vec<_> = undecided.take(ASKED - asked).collect();
             asked += undecided.len();

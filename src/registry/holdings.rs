@@ -50,7 +50,7 @@ pub struct Holdings {
 impl Holdings {
     /// Whether a repository holds pushed content, where that is remembered.
     #[must_use]
-    pub fn from_memory(&self, name: &RepositoryName) -> Option<bool> {
+    pub fn in_memory(&self, name: &RepositoryName) -> Option<bool> {
         self.cache.holdings.holds_pushed(name)
     }
 

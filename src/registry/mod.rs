@@ -114,6 +114,7 @@ pub struct Registry {
 impl Registry {
     /// A registry over a bucket, and the configured upstreams.
     #[must_use]
+    #[expect(clippy::too_many_lines, reason = "the fields of each component, a line each")]
     pub fn new(store: Store, upstreams: Upstreams, options: &Options, metrics: &Arc<Metrics>) -> Self {
         let upstreams = Arc::new(upstreams);
         let background = Background::new(Arc::clone(metrics));

@@ -108,10 +108,8 @@ impl Provenance {
         let Some(upstream) = link.metadata.get(UPSTREAM) else {
             let mirrored =
                 matches!((link.modified, self.proxied_until), (Some(written), Some(until)) if written <= until);
-            return Ok(match mirrored {
-                true => TagState::new(digest, Origin::Upstream, Duration::ZERO),
-                false => TagState::new(digest, Origin::Pushed, ttl),
-            });
+            let (origin, life) = if mirrored { (Origin::Upstream, Duration::ZERO) } else { (Origin::Pushed, ttl) };
+            return Ok(TagState::new(digest, origin, life));
         };
         let seconds = link.metadata.get(VERIFIED).and_then(|text| text.parse().ok()).unwrap_or(0);
         // A clock ahead of ours makes an age of zero, not of centuries.

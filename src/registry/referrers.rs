@@ -70,12 +70,11 @@ impl Referrers {
         artifact_type: Option<&str>,
         last: Option<&Digest>,
     ) -> Result<ReferrersPage, Error> {
-        let (all, stale) = match self.cache.lists.referrers(name, subject) {
-            Some(all) => all,
-            None => {
-                let key = FlightKey::Referrers(name.clone(), *subject);
-                self.flights.coalesce(key, Box::pin(self.find(name, subject))).await?
-            }
+        let (all, stale) = if let Some(all) = self.cache.lists.referrers(name, subject) {
+            all
+        } else {
+            let key = FlightKey::Referrers(name.clone(), *subject);
+            self.flights.coalesce(key, Box::pin(self.find(name, subject))).await?
         };
         let wanted = |referrer: &&Referrer| {
             artifact_type.is_none_or(|wanted| referrer.artifact_type.as_deref() == Some(wanted))

@@ -37,12 +37,12 @@ pub(super) struct Revisions {
 impl Revisions {
     /// Keeps a manifest of the upstream's in memory.
     pub(super) fn remember(&self, name: &RepositoryName, manifest: &Manifest) {
-        self.keep(name, manifest, named(manifest), Standing::Named);
+        self.keep(name, manifest, &named(manifest), Standing::Named);
     }
 
     /// Keeps a pushed manifest in memory.
     pub(super) fn remember_pushed(&self, name: &RepositoryName, manifest: &Manifest) {
-        self.keep(name, manifest, vouched(manifest), Standing::Owned);
+        self.keep(name, manifest, &vouched(manifest), Standing::Owned);
     }
 
     /// Keeps a manifest in memory that was read from the bucket. The push or the fills of a pushed one wrote the links
@@ -50,15 +50,15 @@ impl Revisions {
     pub(super) fn remember_stored(&self, name: &RepositoryName, manifest: &Manifest, origin: Origin) {
         match origin {
             Origin::Upstream => self.remember(name, manifest),
-            Origin::Pushed => self.keep(name, manifest, vouched(manifest), Standing::Linked),
+            Origin::Pushed => self.keep(name, manifest, &vouched(manifest), Standing::Linked),
         }
     }
 
-    fn keep(&self, name: &RepositoryName, manifest: &Manifest, blobs: Vec<Descriptor>, standing: Standing) {
+    fn keep(&self, name: &RepositoryName, manifest: &Manifest, blobs: &[Descriptor], standing: Standing) {
         // Without an upstream, a blob that the repository has is linked in the bucket, and one without a link was
         // deleted.
         if self.upstreams.of(name).is_some() {
-            for blob in &blobs {
+            for blob in blobs {
                 self.cache.blobs.keep_named(name, blob, standing);
             }
         }

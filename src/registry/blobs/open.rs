@@ -170,13 +170,12 @@ impl Blobs {
             return Ok(BlobAccess::Stream(BlobStream { size: Some(size), part, bytes, outcome: Outcome::Stream }));
         }
         let base = self.url_base(request);
-        let presigned = match blobs.url(digest, base) {
-            Some(presigned) => presigned,
-            None => {
-                let presigned = store.presign_blob(digest, request.base).await?;
-                blobs.keep_url(*digest, base, presigned.clone());
-                presigned
-            }
+        let presigned = if let Some(presigned) = blobs.url(digest, base) {
+            presigned
+        } else {
+            let presigned = store.presign_blob(digest, request.base).await?;
+            blobs.keep_url(*digest, base, presigned.clone());
+            presigned
         };
         Ok(BlobAccess::Redirect(presigned.url(digest), Outcome::Hit))
     }

@@ -106,12 +106,11 @@ impl BlobWriter {
             let Some(part) = reader.part(sizes.of(next)).await? else {
                 break;
             };
-            let sender = match &mut sender {
-                Some(sender) => sender,
-                None => {
-                    let upload = self.store.begin(Key::Blob(digest)).await?;
-                    sender.insert(self.senders.begin(upload))
-                }
+            let sender = if let Some(sender) = &mut sender {
+                sender
+            } else {
+                let upload = self.store.begin(Key::Blob(digest)).await?;
+                sender.insert(self.senders.begin(upload))
             };
             if !send(sender, part).await? {
                 return Err(upload_gone());

@@ -56,7 +56,7 @@ impl Manifests {
 
     /// [`pull`](Self::pull), where the manifest is in memory; `pulled` asks for one that a client pulled before.
     #[must_use]
-    pub fn from_memory(&self, name: &RepositoryName, reference: &Reference, pulled: bool) -> Option<Served> {
+    pub fn pull_from_memory(&self, name: &RepositoryName, reference: &Reference, pulled: bool) -> Option<Served> {
         let (digest, stale) = match reference {
             Reference::Digest(digest) => (*digest, None),
             Reference::Tag(tag) => {

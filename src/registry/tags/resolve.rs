@@ -34,12 +34,11 @@ impl Tags {
         accept: &[MediaType],
         gone: Option<Digest>,
     ) -> Result<Resolved, Error> {
-        let found = match self.from_memory(name, tag, gone) {
-            Some(found) => found,
-            None => {
-                let key = FlightKey::Manifest(name.clone(), Reference::Tag(tag.clone()));
-                self.flights.coalesce(key, Box::pin(self.find(name, tag, accept, gone))).await?
-            }
+        let found = if let Some(found) = self.in_memory(name, tag, gone) {
+            found
+        } else {
+            let key = FlightKey::Manifest(name.clone(), Reference::Tag(tag.clone()));
+            self.flights.coalesce(key, Box::pin(self.find(name, tag, accept, gone))).await?
         };
         // The tag's lock is free by now: a comparison takes it, and so may the tasks that hold the background's
         // permits.
@@ -59,7 +58,7 @@ impl Tags {
     }
 
     /// [`fresh`](Self::fresh), or the comparison that is under way.
-    fn from_memory(&self, name: &RepositoryName, tag: &Tag, gone: Option<Digest>) -> Option<Found> {
+    fn in_memory(&self, name: &RepositoryName, tag: &Tag, gone: Option<Digest>) -> Option<Found> {
         let state = self.cache.tags.get(name, tag);
         if let Some(state) = &state
             && state.is_fresh()
@@ -85,7 +84,7 @@ impl Tags {
         let hit = |digest| Ok(Found::Resolved(Resolved::hit(digest), None));
         let reference = Reference::Tag(tag.clone());
         let unknown = || manifest_unknown(name, &reference);
-        if let Some(found) = self.from_memory(name, tag, gone) {
+        if let Some(found) = self.in_memory(name, tag, gone) {
             return Ok(found);
         }
         // The bucket first: the tag may have been pushed to another replica.
