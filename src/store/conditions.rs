@@ -1,7 +1,7 @@
-//! Whether the bucket keeps the conditions of a PUT, `If-None-Match` and `If-Match`, and of a DELETE.
+//! Whether the bucket honours the conditions of a PUT, `If-None-Match` and `If-Match`, and of a DELETE.
 //!
-//! Some stores do not know them and answer 200 (Garage 2, `MinIO` of 2019), so only an object that must not be written,
-//! and then is not, tells that they do. It is found out once in a process, by the first call that needs to know.
+//! Some stores ignore them and answer 200 (Garage 2, `MinIO` of 2019), so only a write whose condition does not hold
+//! shows it. The first call that needs the answer tests it, once in a process.
 
 use bytes::Bytes;
 use uuid::Uuid;
@@ -16,32 +16,32 @@ use crate::oci::MediaType;
 /// An `ETag` that no object has.
 const NO_ETAG: &str = "\"00000000000000000000000000000000\"";
 
-/// Which conditions a bucket keeps.
+/// Which conditions a bucket honours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Conditions {
     /// `If-None-Match: *`
     pub if_absent: bool,
     /// `If-Match`
     pub if_unchanged: bool,
-    /// `If-Match` of a DELETE. Ceph RGW 16 keeps those of a PUT only.
+    /// `If-Match` of a DELETE. Ceph RGW 16 honours those of a PUT only.
     pub delete_unchanged: bool,
 }
 
 impl Store {
-    /// Whether a PUT with a [`Condition`], and a DELETE with one, is refused where the condition does not hold. `false`
-    /// as well where that cannot be found out: the credentials may only read, or the bucket does not answer now.
+    /// Whether a PUT or a DELETE whose [`Condition`] does not hold is refused. Also `false` if that cannot be tested: the
+    /// credentials may only read, or the bucket does not answer now.
     pub async fn keeps_conditions(&self) -> bool {
         if self.inner.embedded.is_some() {
             return true;
         }
         let conditions = &self.inner.conditions;
         // Boxed: it is large, and would be part of the future of every push.
-        let found = conditions.get_or_try_init(|| Box::pin(self.find_out()));
+        let found = conditions.get_or_try_init(|| Box::pin(self.test_conditions()));
         matches!(found.await, Ok(true))
     }
 
-    /// An error is tried again by the next call.
-    async fn find_out(&self) -> Result<bool, StoreError> {
+    /// After an error, the next call tests again.
+    async fn test_conditions(&self) -> Result<bool, StoreError> {
         match self.try_conditions(&Uuid::new_v4()).await {
             Ok(Conditions { if_absent: true, if_unchanged: true, delete_unchanged: true }) => Ok(true),
             Ok(found) => {
@@ -57,26 +57,25 @@ impl Store {
                 Ok(false)
             }
             Err(error @ StoreError::Denied { .. }) => {
-                tracing::info!(%error, "whether the bucket keeps conditions of writes is not known");
+                tracing::info!(%error, "cannot test whether the bucket honours conditions of writes");
                 Ok(false)
             }
             Err(error) => {
-                tracing::debug!(%error, "whether the bucket keeps conditions of writes is not known yet");
+                tracing::debug!(%error, "cannot test yet whether the bucket honours conditions of writes");
                 Err(error)
             }
         }
     }
 
-    /// Finds out by writing an object of `pounce check`'s, which is deleted in the end.
+    /// Tests the conditions with an object of its own, which is deleted in the end.
     ///
     /// # Errors
     /// The bucket did not take it.
     pub async fn try_conditions(&self, id: &Uuid) -> Result<Conditions, StoreError> {
         let key = Key::Check(id);
         let put = |condition| async move {
-            let (bytes, kind) = (Bytes::from_static(b"pounce"), MediaType::OCTET_STREAM);
-            let metadata = Metadata::new();
-            self.put(key, bytes, &kind, &metadata, condition).await
+            let (bytes, media_type) = (Bytes::from_static(b"pounce"), MediaType::OCTET_STREAM);
+            self.put(key, bytes, &media_type, &Metadata::new(), condition).await
         };
         let tried = async {
             put(Condition::Always).await?;
@@ -88,7 +87,7 @@ impl Store {
         };
         let found = tried.await;
         if let Err(error) = self.delete(key).await {
-            tracing::debug!(%error, "an object below _check/ is left over in the bucket");
+            tracing::debug!(%error, "cannot delete a test object below _check/");
         }
         found
     }

@@ -1,14 +1,13 @@
 //! `Content-Length: 0` on requests without a body.
 //!
-//! Neither the SDK nor hyper writes it, and HTTP does not ask for it where a body is not expected (RFC 9110, section
-//! 8.6: a client SHOULD send it if the method anticipates content). Ceph RGW and Google's S3 API answer 411 without it.
+//! Neither the SDK nor hyper writes it, and HTTP does not require it (RFC 9110, section 8.6: a client SHOULD send it if
+//! the method anticipates content). Ceph RGW and Google's S3 API answer 411 without it.
 
 use aws_sdk_s3::config::interceptors::BeforeTransmitInterceptorContextMut;
 use aws_sdk_s3::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_smithy_runtime_api::box_error::BoxError;
 
-/// Adds it behind the signature: what a proxy on the way drops or adds must not be part of that, and S3 does not ask
-/// for it to be.
+/// Adds the header after signing: S3 does not require it to be signed, and a proxy may drop or add it.
 #[derive(Debug)]
 pub(super) struct ContentLength;
 

@@ -9,10 +9,10 @@ use aws_smithy_types::error::metadata::ErrorMetadata;
 use super::response_monitor::{FULL, seconds_ahead};
 use crate::telemetry::causes;
 
-/// How far clocks must be apart to explain a refusal: S3 allows 15 minutes, and some stores a little less.
+/// The skew of clocks from which it explains a refusal: S3 allows 15 minutes, and some stores a little less.
 const SKEW: Duration = Duration::from_mins(10);
 
-/// Why the bucket did not do what was asked. That an object is not there is not among them.
+/// Why an operation failed. That an object is not there is no error.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The credentials do not allow it.
@@ -20,10 +20,10 @@ pub enum StoreError {
     Denied {
         /// The S3 operation.
         operation: &'static str,
-        /// What the SDK says.
+        /// The cause, by the bucket or the SDK.
         cause: String,
     },
-    /// The credentials may be right: what this machine's clock signs is not valid.
+    /// Signatures are refused because of this machine's clock; the credentials may be valid.
     #[error("{operation} was refused by the bucket: {}", describe_clock(*.ahead))]
     Clock {
         /// The S3 operation.
@@ -31,20 +31,20 @@ pub enum StoreError {
         /// How many seconds the bucket's clock is ahead of this machine's, if it tells.
         ahead: Option<i64>,
     },
-    /// There is no room, or nothing may be written there. It does not help to try again.
+    /// The storage is full or read-only. A retry does not help.
     #[error("{operation} was not done, the storage takes no writes: {cause}")]
     Full {
         /// The S3 operation.
         operation: &'static str,
-        /// What the SDK says.
+        /// The cause, by the bucket or the SDK.
         cause: String,
     },
-    /// The bucket could not be reached, or failed; every attempt was used up.
+    /// The bucket did not answer, or failed, in every attempt.
     #[error("{operation} failed: {cause}")]
     Unavailable {
         /// The S3 operation.
         operation: &'static str,
-        /// What the SDK says.
+        /// The cause, by the bucket or the SDK.
         cause: String,
     },
     /// An object is not what pounce writes there.
@@ -67,13 +67,13 @@ where
     if matches!(code, Some("NoSuchKey" | "NotFound" | "NoSuchUpload")) || (status == Some(404) && code.is_none()) {
         return None;
     }
-    let cause = in_words(error);
+    let cause = describe(error);
     let date = error.raw_response().map(HttpResponse::headers);
     let ahead = date.and_then(|headers| seconds_ahead(headers.get("date")));
     let is_apart = ahead.is_some_and(|ahead| ahead.unsigned_abs() >= SKEW.as_secs());
     Some(match (status, code) {
         (_, Some("RequestTimeTooSkewed")) => StoreError::Clock { operation, ahead },
-        // Codes tell of something else.
+        // A code would tell another cause.
         (Some(400 | 401 | 403), None) if is_apart => StoreError::Clock { operation, ahead },
         (Some(FULL), _) | (_, Some("QuotaExceeded")) => StoreError::Full { operation, cause },
         (Some(401 | 403), _) => StoreError::Denied { operation, cause },
@@ -87,7 +87,7 @@ pub(super) struct OtherRegion {
     pub(super) told: Option<String>,
 }
 
-/// What the answer to a HEAD tells of the region: 301 and 307 of AWS, and the 400 of stores that look at the region
+/// What the response to a HEAD tells of the region: 301 and 307 of AWS, and the 400 of stores that check the region
 /// first (Garage).
 pub(super) fn other_region<E>(error: &SdkError<E, HttpResponse>) -> Option<OtherRegion> {
     let response = error.raw_response()?;
@@ -97,8 +97,8 @@ pub(super) fn other_region<E>(error: &SdkError<E, HttpResponse>) -> Option<Other
     elsewhere.then_some(OtherRegion { told })
 }
 
-/// What the bucket says, if it says anything; else what the SDK does.
-fn in_words<E>(error: &SdkError<E, HttpResponse>) -> String
+/// The bucket's own message, or else the SDK's.
+fn describe<E>(error: &SdkError<E, HttpResponse>) -> String
 where
     E: ProvideErrorMetadata + std::error::Error + 'static,
 {
@@ -106,7 +106,7 @@ where
     match meta.map(|meta| (meta.code(), meta.message())) {
         Some((Some(code), Some(message))) => format!("it answered {code}: {message}"),
         Some((Some(code), None)) => format!("it answered {code}"),
-        // The answer to a HEAD has no code, and the SDK's words for it say nothing.
+        // The response to a HEAD has no code, and the SDK's message for it says nothing.
         Some(_) => {
             error.raw_response().map_or_else(|| causes(error), |response| format!("it answered {}", response.status()))
         }
@@ -124,16 +124,16 @@ pub(super) fn describe_clock(ahead: Option<i64>) -> String {
     format!("this machine's clock is {minutes} minutes {side} the bucket's")
 }
 
-/// Why a request with a condition was not carried out.
+/// Why a request with a condition was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Refusal {
     /// The condition does not hold, or another such request is under way.
     Unmet,
-    /// The store does not know it.
+    /// The store does not support it.
     Unknown,
 }
 
-/// What an SDK error says of a request's condition, if it is about that.
+/// Why the condition was refused, if the error is about the condition.
 pub(super) fn refusal<E>(error: &SdkError<E, HttpResponse>) -> Option<Refusal>
 where
     E: ProvideErrorMetadata,
@@ -171,5 +171,5 @@ pub(super) fn failure<E>(operation: &'static str, error: &SdkError<E, HttpRespon
 where
     E: ProvideErrorMetadata + std::error::Error + 'static,
 {
-    translate(operation, error).unwrap_or_else(|| StoreError::Unavailable { operation, cause: in_words(error) })
+    translate(operation, error).unwrap_or_else(|| StoreError::Unavailable { operation, cause: describe(error) })
 }

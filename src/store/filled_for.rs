@@ -1,16 +1,16 @@
-//! Which repository a blob in the bucket was filled for.
+//! The repository that a blob in the bucket was filled for.
 //!
 //! A fill writes the layer link of its repository, and then the blob with this mark in its metadata. So one HEAD of the
-//! blob tells another replica both that it is there and that this repository has its link.
+//! blob tells another replica that it is there, and that this repository has its link.
 
 use std::collections::HashMap;
 
 use crate::oci::{Algorithm, Digest, RepositoryName};
 
-/// The metadata of a blob.
+/// The mark's name in the metadata.
 const FILLED_FOR: &str = "pounce-filled-for";
 
-/// Stands for a repository in the metadata of one blob. Clients see that metadata when they follow a redirect, so it is
+/// The mark of a repository in the metadata of one blob. Clients see that metadata when they follow a redirect, so it is
 /// a digest of the name and of the blob's own digest: it tells nothing to a client that does not know the name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FilledFor(u128);

@@ -1,4 +1,4 @@
-//! Every path in the bucket is spelled here.
+//! Every path in the bucket, and how it is spelled.
 //!
 //! The layout is distribution's, so that either program reads what the other wrote.
 
@@ -13,32 +13,32 @@ use crate::oci::{Digest, RepositoryName, Tag};
 pub enum Key<'a> {
     /// The directory of everything.
     Root,
-    /// The bytes of a blob or a manifest. Written once, after they were verified.
+    /// The bytes of a blob or a manifest. Written once, after verification.
     Blob(&'a Digest),
-    /// Says that the repository has the blob; holds the digest.
+    /// The link by which the repository has the blob; holds the digest.
     Layer(&'a RepositoryName, &'a Digest),
-    /// Says that the repository has the manifest; holds the digest.
+    /// The link by which the repository has the manifest; holds the digest.
     Revision(&'a RepositoryName, &'a Digest),
     /// The directory of the repositories whose names begin with these components; empty, or ending in a slash. Below it
-    /// stand further components, and what begins with `_` is a repository's own.
+    /// are further components. Entries that begin with `_` are those of a repository itself.
     Names(&'a str),
-    /// Everything that a repository has.
+    /// The prefix of everything that a repository has.
     Repository(&'a RepositoryName),
-    /// Says that something was pushed to the repository. pounce's own, beside the directories that make a repository be
-    /// listed.
+    /// Marks a repository that something was pushed to. pounce's own, outside the directories by which distribution lists
+    /// repositories.
     Pushed(&'a RepositoryName),
     /// The directory of the links to a repository's manifests.
     Revisions(&'a RepositoryName),
     /// The directory of a repository's tags.
     Tags(&'a RepositoryName),
-    /// The directory of what a tag ever meant.
+    /// The directory of a tag's history.
     TagHistories(&'a RepositoryName, &'a Tag),
-    /// What a tag means now; holds the digest.
+    /// The tag's `current/link`; holds the digest of its manifest.
     Tag(&'a RepositoryName, &'a Tag),
-    /// Says that the tag once meant the manifest; holds the digest.
+    /// The entry of a manifest in the tag's history; holds the digest.
     TagHistory(&'a RepositoryName, &'a Tag, &'a Digest),
-    /// Says that the tag was pushed, where the bucket keeps no conditions; holds the digest. pounce's own, and not
-    /// below the tag's directory: whatever is there makes it be listed.
+    /// Marks a tag that was pushed, in a bucket that ignores conditions; holds the digest. pounce's own, and not below
+    /// the tag's directory, where it would make the tag be listed.
     TagPush(&'a RepositoryName, &'a Tag),
     /// The directory of the manifests whose subject is this digest. pounce's own.
     Referrers(&'a RepositoryName, &'a Digest),
@@ -48,21 +48,20 @@ pub enum Key<'a> {
     Uploads(&'a RepositoryName),
     /// The directory of an upload.
     Upload(&'a RepositoryName, &'a Uuid),
-    /// Bytes of an upload, under a random name of their own: an upload that was begun twice must not mix with itself.
+    /// Bytes of an upload, under a random name, so that two multipart uploads for the same upload never mix.
     UploadData(&'a RepositoryName, &'a Uuid, &'a Uuid),
-    /// The last bytes of a request that brought an upload to this offset, under a random name of their own. The farther
-    /// an upload came, the earlier it is listed.
+    /// The last bytes of a request that brought an upload to this offset, under a random name. The greater the offset,
+    /// the earlier it is listed.
     UploadTail(&'a RepositoryName, &'a Uuid, u64, &'a Uuid),
-    /// Says that the upload was cancelled.
+    /// Marks an upload that was cancelled.
     UploadCancelled(&'a RepositoryName, &'a Uuid),
-    /// The directory of what is tried with the bucket.
+    /// The directory of the objects by which the bucket is tested.
     Checks,
-    /// What `pounce check` writes, and takes away again; so does a process that finds out what its bucket can do.
-    /// pounce's own.
+    /// An object that `pounce check`, or a process that tests its bucket, writes and deletes again. pounce's own.
     Check(&'a Uuid),
 }
 
-/// The digest in the path of a [`Key::Blob`], wherever the bucket's root is.
+/// The digest in the path of a [`Key::Blob`], below any root directory.
 #[must_use]
 pub fn blob_digest(path: &str) -> Option<Digest> {
     let (_, path) = path.rsplit_once("docker/registry/v2/blobs/")?;
@@ -130,12 +129,12 @@ impl fmt::Display for Key<'_> {
     }
 }
 
-/// What an object in the directory of an upload says of it.
+/// An object in the directory of an upload that tells its state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UploadMark {
     /// [`Key::UploadCancelled`], which is listed before all others.
     Cancelled,
-    /// [`Key::UploadTail`]: the offset, and the own name. These are listed next.
+    /// [`Key::UploadTail`]: the offset, and the random name. These are listed next.
     Tail(u64, Uuid),
 }
 

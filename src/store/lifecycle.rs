@@ -1,4 +1,4 @@
-//! Whether a lifecycle of the bucket moves what pounce stores to where a GET does not reach it.
+//! Whether a lifecycle rule of the bucket archives what pounce stores, so that a GET fails.
 
 use aws_sdk_s3::error::ProvideErrorMetadata;
 use aws_sdk_s3::types::{ExpirationStatus, LifecycleRule, TransitionStorageClass};
@@ -7,23 +7,23 @@ use super::bucket::Store;
 use super::error::{StoreError, failure, translate};
 use super::key::Key;
 
-/// What a bucket's lifecycle does to what pounce stores.
+/// The effect of the bucket's lifecycle rules on what pounce stores.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Lifecycle {
-    /// There is none, or none that a GET minds.
+    /// There are none, or none that makes a GET fail.
     Harmless,
     /// These rules move it to a class that answers a GET with 403 `InvalidObjectState` (AWS' "Archive" classes).
-    Freezes(Vec<Freeze>),
+    Archives(Vec<ArchiveRule>),
     /// The bucket does not tell, for this reason.
-    Untold(String),
+    Unknown(String),
 }
 
-/// A rule that moves objects away.
+/// A rule that archives objects.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Freeze {
+pub struct ArchiveRule {
     /// The rule's name; empty if it has none.
     pub rule: String,
-    /// Where to: `GLACIER` or `DEEP_ARCHIVE`.
+    /// The storage class: `GLACIER` or `DEEP_ARCHIVE`.
     pub class: String,
 }
 
@@ -39,8 +39,8 @@ impl Store {
             Ok(found) => {
                 let own = self.path(&Key::Root);
                 let rules = found.rules().iter().filter(|rule| covers(rule, &own));
-                let freezes: Vec<_> = rules.flat_map(freezes).collect();
-                return Ok(if freezes.is_empty() { Lifecycle::Harmless } else { Lifecycle::Freezes(freezes) });
+                let archives: Vec<_> = rules.flat_map(archives).collect();
+                return Ok(if archives.is_empty() { Lifecycle::Harmless } else { Lifecycle::Archives(archives) });
             }
             Err(error) => error,
         };
@@ -48,24 +48,24 @@ impl Store {
         if code == Some("NoSuchLifecycleConfiguration") || translate(OPERATION, &error).is_none() {
             return Ok(Lifecycle::Harmless);
         }
-        // Denied, not implemented, not allowed: whatever it is, the bucket is there.
+        // Denied, not implemented, not allowed: the bucket itself is there.
         let status = error.raw_response().map(|response| response.status().as_u16());
         match (status, code) {
-            (Some(400..=499 | 501), Some(code)) => Ok(Lifecycle::Untold(code.to_owned())),
-            (Some(status @ (400..=499 | 501)), None) => Ok(Lifecycle::Untold(status.to_string())),
+            (Some(400..=499 | 501), Some(code)) => Ok(Lifecycle::Unknown(code.to_owned())),
+            (Some(status @ (400..=499 | 501)), None) => Ok(Lifecycle::Unknown(status.to_string())),
             _ => Err(failure(OPERATION, &error)),
         }
     }
 }
 
-fn freezes(rule: &LifecycleRule) -> impl Iterator<Item = Freeze> {
+fn archives(rule: &LifecycleRule) -> impl Iterator<Item = ArchiveRule> {
     let classes = rule.transitions().iter().filter_map(|it| it.storage_class());
     classes
         .filter(|class| matches!(class, TransitionStorageClass::Glacier | TransitionStorageClass::DeepArchive))
-        .map(|class| Freeze { rule: rule.id().unwrap_or_default().to_owned(), class: class.as_str().to_owned() })
+        .map(|class| ArchiveRule { rule: rule.id().unwrap_or_default().to_owned(), class: class.as_str().to_owned() })
 }
 
-/// Whether a rule is in force, and about anything below `own`. What has tags is not: pounce's objects have none.
+/// Whether a rule is enabled and applies to anything below `own`. Rules for tagged objects do not: pounce's have none.
 fn covers(rule: &LifecycleRule, own: &str) -> bool {
     let filter = rule.filter();
     let and = filter.and_then(|filter| filter.and());

@@ -35,7 +35,7 @@ impl Store {
     /// [`children`](Self::children), as long as `take` allows so many bytes more for each page.
     ///
     /// # Errors
-    /// As [`children`](Self::children); `Unavailable` too where `take` does not allow it.
+    /// As [`children`](Self::children); `Unavailable` also where `take` refuses.
     pub async fn children_within(
         &self,
         directory: Key<'_>,

@@ -49,7 +49,7 @@ pub use embedded::Embedded;
 pub use error::StoreError;
 pub use filled_for::FilledFor;
 pub use key::{Key, UploadMark, blob_digest};
-pub use lifecycle::{Freeze, Lifecycle};
+pub use lifecycle::{ArchiveRule, Lifecycle};
 pub use listing::Listed;
 pub use multipart::{Completed, Multipart, Part};
 pub use object::{Metadata, Object, Stored};

@@ -1,4 +1,4 @@
-//! Multipart uploads: how a blob of any size gets into the bucket a few parts at a time.
+//! Multipart uploads, by which a blob of any size is stored a few parts at a time.
 
 use std::time::SystemTime;
 
@@ -26,23 +26,22 @@ pub struct Multipart {
 /// A part that the store has.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Part {
-    /// Its place; the first is 1.
+    /// Its number; the first is 1.
     pub number: i32,
     /// Its size in bytes.
     pub len: u64,
-    /// Tells its bytes from any others under the same number; without quotes.
+    /// Differs from that of any other bytes under the same number; without quotes.
     pub etag: String,
 }
 
-/// What became of [`Multipart::try_complete`].
+/// The outcome of [`Multipart::try_complete`].
 #[derive(Debug)]
 pub enum Completed {
     /// The object is there, of exactly these parts.
     Done,
     /// The upload is gone: completed before, perhaps of other parts, or aborted.
     Gone,
-    /// `InvalidPart`: a part is another one by now, or the parts are not as this store wants them. Only
-    /// [`Multipart::parts`] tells.
+    /// `InvalidPart`: a part was replaced, or the parts break a rule of this store. Only [`Multipart::parts`] tells.
     Refused(StoreError),
 }
 
@@ -178,7 +177,7 @@ impl Multipart {
         Part::new("UploadPartCopy", number, slice.end - slice.start, etag).map(Some)
     }
 
-    /// What the store calls the upload.
+    /// The store's id of the upload.
     #[must_use]
     pub fn id(&self) -> &str {
         &self.upload_id
@@ -218,8 +217,8 @@ impl Multipart {
         }
     }
 
-    /// Makes the object appear, with these parts in the order of their numbers, where the key says what its bytes are:
-    /// an object that is there already is as good.
+    /// Makes the object appear, of these parts in the order of their numbers. Its key must determine its bytes: an
+    /// object that is there already counts as done.
     ///
     /// # Errors
     /// The bucket did not do it.
@@ -264,7 +263,7 @@ impl Multipart {
         found("CompleteMultipartUpload", Err::<(), _>(error)).map(|_| Completed::Gone)
     }
 
-    /// Throws the parts away. An upload that is already gone is fine.
+    /// Deletes the parts. An upload that is already gone is fine.
     ///
     /// # Errors
     /// The bucket did not answer; the parts stay until they are swept.

@@ -1,8 +1,8 @@
 //! How the SDK reaches a bucket where the environment names a proxy.
 //!
-//! Its default client reads `HTTPS_PROXY` and the like, and sends everything through the proxy that `NO_PROXY` does not
-//! except. What is on this machine is excepted here: the S3 of another pounce, and the address at which a container or
-//! an instance finds its credentials.
+//! Its default client reads `HTTPS_PROXY` and the like, and uses the proxy for everything that `NO_PROXY` does not
+//! except. Here, addresses of this machine are excepted too: the S3 of another pounce, and the address at which a
+//! container or an instance finds its credentials.
 
 use aws_sdk_s3::config::SharedHttpClient;
 use aws_smithy_http_client::proxy::ProxyConfig;
@@ -18,7 +18,7 @@ use http::Uri;
 
 use crate::config::is_local;
 
-/// A client that knows the exceptions; none where there is no proxy, and the SDK's own does.
+/// A client with these exceptions; `None` where no proxy is configured, so that the SDK's default client is used.
 pub(super) fn client() -> Option<SharedHttpClient> {
     let names = ["HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY"];
     let is_set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());

@@ -2,17 +2,17 @@
 
 use super::probe::Probe;
 use crate::cli::check::report::Report;
-use crate::store::{Freeze, Lifecycle};
+use crate::store::{ArchiveRule, Lifecycle};
 
 pub(super) async fn check(probe: &Probe<'_>, report: &mut Report) {
     let name = "lifecycle";
     match probe.store.lifecycle().await {
         Ok(Lifecycle::Harmless) => report.passed(name, "no rule moves objects out of reach"),
-        Ok(Lifecycle::Untold(why)) => {
+        Ok(Lifecycle::Unknown(why)) => {
             report.passed(name, &format!("not tried: the bucket does not tell ({why})"));
         }
-        Ok(Lifecycle::Freezes(freezes)) => {
-            for Freeze { rule, class } in freezes {
+        Ok(Lifecycle::Archives(freezes)) => {
+            for ArchiveRule { rule, class } in freezes {
                 let why = format!("the rule {rule:?} moves pounce's objects to {class}");
                 let consequence = "a GET refuses them then, so images that are old enough cannot be pulled; exclude \
                             pounce's prefix, or move them to GLACIER_IR";
