@@ -154,7 +154,7 @@ async fn each_upstream_is_greeted_at_start() {
         ("REGISTRY_PROXY_UPSTREAMS_3_HOST", "away.example.com"),
         ("REGISTRY_PROXY_UPSTREAMS_3_REMOTEURL", "http://127.0.0.1:9"),
     ]);
-    let mut lines: Vec<String> = (0..4).map(|_| process.until("an upstream does not welcome this registry")).collect();
+    let mut lines: Vec<String> = (0..4).map(|_| process.until("an upstream cannot be used")).collect();
     lines.sort();
     let line = |url: &str| {
         let mut found = lines.iter().filter(|line| line.contains(url));

@@ -65,6 +65,6 @@ impl Repositories {
     /// Pings every upstream in the background, and warns of those that do not answer as registries do.
     pub fn ping_upstreams(&self) {
         let upstreams = Arc::clone(&self.upstreams);
-        tokio::spawn(async move { upstreams.greet().await });
+        tokio::spawn(async move { upstreams.ping().await });
     }
 }

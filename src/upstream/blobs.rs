@@ -3,12 +3,14 @@
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
-use reqwest::header::{CONTENT_RANGE, CONTENT_TYPE, HeaderValue, LOCATION, RANGE};
+use reqwest::header::{CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderValue, LOCATION, RANGE};
 use reqwest::{Method, Response, StatusCode};
 use url::Url;
 
-use super::client::{Upstream, header, within};
+use super::client::{HEAD_TIMEOUT, Upstream};
 use super::error::UpstreamError;
+use super::head_support::HeadOutcome;
+use super::response::{header, is_html, within};
 use crate::oci::{Digest, RepositoryName, Slice};
 use crate::telemetry::UpstreamCall;
 
@@ -18,17 +20,17 @@ pub struct BlobResponse {
     pub size: Option<u64>,
     /// The part that comes; `None` is the whole.
     pub part: Option<Slice>,
-    /// The upstream says that this is a web page.
+    /// The upstream declares it as a web page.
     pub is_html: bool,
     /// The bytes. One that does not come within `proxy.fill.stalltimeout` is an error.
     pub bytes: BoxStream<'static, Result<Bytes, UpstreamError>>,
 }
 
 impl Upstream {
-    /// Begins to fetch a blob; returns when its headers are here. Of a part that was asked for, the beginning comes,
-    /// or, from an upstream that knows no ranges, the whole.
+    /// Begins to fetch a blob; returns when its headers are here. If a part is requested, its beginning comes, or, from
+    /// an upstream that does not support ranges, the whole.
     ///
-    /// No `If-Range` goes along: what a digest names never changes, and the whole is verified.
+    /// No `If-Range` is sent: the content of a digest never changes, and the whole is verified.
     ///
     /// # Errors
     /// See [`UpstreamError`]; `Invalid` too if the upstream refuses ranges, or sends another one.
@@ -39,13 +41,13 @@ impl Upstream {
         part: Option<Slice>,
     ) -> Result<BlobResponse, UpstreamError> {
         let path = format!("blobs/{digest}");
-        let mut ask = self.ask(UpstreamCall::GetBlob, Method::GET, name, &path)?;
+        let mut request = self.request(UpstreamCall::GetBlob, Method::GET, name, &path)?;
         if let Some(part) = part {
             let range = format!("bytes={}-{}", part.start, part.end - 1);
-            // Digits are valid.
-            ask.headers.extend(HeaderValue::from_str(&range).map(|value| (RANGE, value)));
+            // Digits are valid in a header.
+            request.headers.extend(HeaderValue::from_str(&range).map(|value| (RANGE, value)));
         }
-        let response = within(self.stall, self.session.send(&ask)).await?;
+        let response = within(self.stall_timeout, self.session.send(&request)).await?;
         let (size, part) = match (response.status(), part) {
             (StatusCode::PARTIAL_CONTENT, Some(asked)) => {
                 let (slice, size) = content_range(&response)
@@ -60,8 +62,8 @@ impl Upstream {
             _ => (response.content_length(), None),
         };
         let is_html = is_html(&response);
-        let (pieces, stall) = (response.bytes_stream(), self.stall);
-        // Not the client's own timeout, which also counts the time in which nobody asks for more.
+        let (pieces, stall) = (response.bytes_stream(), self.stall_timeout);
+        // Not the client's own timeout, which also runs while no bytes are requested.
         let bytes = stream::try_unfold(pieces, move |mut pieces| async move {
             let next = async { pieces.next().await.transpose().map_err(UpstreamError::from) };
             let piece = within(stall, next).await?;
@@ -70,15 +72,43 @@ impl Upstream {
         Ok(BlobResponse { size, part, is_html, bytes: bytes.boxed() })
     }
 
-    /// A blob's size, of an upstream that answers no HEAD for it. What comes of the blob is dropped.
-    pub(super) async fn size_by_get(
-        &self,
-        name: &RepositoryName,
-        digest: &Digest,
-    ) -> Result<Option<u64>, UpstreamError> {
+    /// Asks for a blob's size; `None` when the upstream does not tell.
+    ///
+    /// # Errors
+    /// See [`UpstreamError`].
+    pub async fn head_blob(&self, name: &RepositoryName, digest: &Digest) -> Result<Option<u64>, UpstreamError> {
+        let request = self.request(UpstreamCall::HeadBlob, Method::HEAD, name, &format!("blobs/{digest}"))?;
+        let mut head = HeadOutcome::Skipped;
+        if !self.blob_heads.is_refused() {
+            head = match within(HEAD_TIMEOUT, self.session.send(&request)).await {
+                Ok(response) if response.status().is_success() && !is_html(&response) => {
+                    // Not `content_length()`, which is that of the missing body.
+                    let size = header(&response, CONTENT_LENGTH.as_str());
+                    if let Some(size) = size.and_then(|text| text.parse().ok()) {
+                        self.blob_heads.worked();
+                        return Ok(Some(size));
+                    }
+                    HeadOutcome::Refused
+                }
+                Ok(response) if self.blob_heads.works() && is_registry_404(&response) => {
+                    return Err(UpstreamError::NotFound);
+                }
+                // public.ecr.aws demands another authorization for HEAD than its own tokens.
+                Ok(_) | Err(UpstreamError::Denied { .. }) => HeadOutcome::Refused,
+                Err(UpstreamError::Unavailable(_)) => HeadOutcome::Failed,
+                Err(error) => return Err(error),
+            };
+        }
+        let size = self.size_by_get(name, digest).await?;
+        self.blob_heads.get_succeeded_after(head);
+        Ok(size)
+    }
+
+    /// A blob's size from the response to a GET, whose body is dropped.
+    async fn size_by_get(&self, name: &RepositoryName, digest: &Digest) -> Result<Option<u64>, UpstreamError> {
         let first = Some(Slice { start: 0, end: 1 });
         let blob = match self.get_blob(name, digest, first).await {
-            // An empty blob has no first byte, and some upstreams know no ranges.
+            // An empty blob has no first byte, and some upstreams do not support ranges.
             Err(UpstreamError::Invalid(_)) => self.get_blob(name, digest, None).await?,
             other => other?,
         };
@@ -89,37 +119,37 @@ impl Upstream {
         Ok(blob.size)
     }
 
-    /// Where the upstream sends its own clients for a blob; `None` if it serves the blob itself, or in a way that
-    /// pounce's clients could not follow.
+    /// Where the upstream redirects its own clients for a blob; `None` if it serves the blob itself, or redirects in a
+    /// way that pounce's clients could not follow.
     ///
     /// # Errors
     /// See [`UpstreamError`].
     pub async fn blob_location(&self, name: &RepositoryName, digest: &Digest) -> Result<Option<Url>, UpstreamError> {
         let path = format!("blobs/{digest}");
-        let mut ask = self.ask(UpstreamCall::GetBlob, Method::GET, name, &path)?;
-        ask.stays = true;
-        let response = within(self.stall, self.session.send(&ask)).await?;
+        let mut request = self.request(UpstreamCall::GetBlob, Method::GET, name, &path)?;
+        request.no_redirect = true;
+        let response = within(self.stall_timeout, self.session.send(&request)).await?;
         if !response.status().is_redirection() {
             return Ok(None);
         }
         let location = header(&response, LOCATION.as_str());
-        let url = location.and_then(|text| ask.url.join(text).ok());
+        let url = location.and_then(|text| request.url.join(text).ok());
         if let Some(url) = &url
-            && self.session.demands.is_known_elsewhere(url).await
+            && self.session.authorizer.challenges.is_challenging(url).await
         {
             return Ok(None);
         }
-        // On its own host it may ask for credentials again; and TLS is not given up.
+        // On its own host the upstream may demand credentials again. TLS is not given up.
         Ok(url.filter(|url| {
-            let secure = url.scheme() == "https" || ask.url.scheme() == "http";
+            let secure = url.scheme() == "https" || request.url.scheme() == "http";
             let has_no_credentials = url.username().is_empty() && url.password().is_none();
             let is_web = matches!(url.scheme(), "http" | "https");
-            is_web && secure && url.origin() != ask.url.origin() && has_no_credentials
+            is_web && secure && url.origin() != request.url.origin() && has_no_credentials
         }))
     }
 }
 
-/// `Content-Range: bytes 0-99/1000` (RFC 9110, section 14.4). One that does not tell the size is of no use here.
+/// `Content-Range: bytes 0-99/1000` (RFC 9110, section 14.4). One without the size is of no use here.
 fn content_range(response: &Response) -> Option<(Slice, u64)> {
     let text = header(response, CONTENT_RANGE.as_str())?;
     let (range, size) = text.trim().strip_prefix("bytes ")?.split_once('/')?;
@@ -129,8 +159,9 @@ fn content_range(response: &Response) -> Option<(Slice, u64)> {
     (start < end && end <= size).then_some((Slice { start, end }, size))
 }
 
-/// Whether an answer is a web page: a login, or that of something in front of the upstream.
-pub(super) fn is_html(response: &Response) -> bool {
-    header(response, CONTENT_TYPE.as_str())
-        .is_some_and(|text| text.trim_start().to_ascii_lowercase().starts_with("text/html"))
+/// A response to HEAD has no body; that of a registry has the headers of its errors.
+fn is_registry_404(response: &Response) -> bool {
+    let media_type = header(response, CONTENT_TYPE.as_str());
+    let is_json = media_type.is_some_and(|text| text.trim_start().starts_with("application/json"));
+    response.status() == StatusCode::NOT_FOUND && is_json
 }

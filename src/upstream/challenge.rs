@@ -5,18 +5,18 @@ use std::collections::HashMap;
 
 use reqwest::header::{HeaderMap, WWW_AUTHENTICATE};
 
-/// What a registry demands.
+/// The authorization that a registry demands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Challenge {
-    /// A name and a password with every request.
+    /// A user name and a password with every request.
     Basic,
-    /// A token from elsewhere.
+    /// A token from a token server.
     Bearer {
-        /// Where to ask for it.
+        /// The token server's URL.
         realm: String,
-        /// Whom the token is for.
+        /// The service that the token is for.
         service: Option<String>,
-        /// What it must allow.
+        /// The scope that the token must have.
         scope: Option<String>,
     },
 }
@@ -31,17 +31,17 @@ impl Challenge {
 
     fn best(lines: impl Iterator<Item = impl AsRef<str>>) -> Option<Self> {
         let all = lines.flat_map(|line| challenges(line.as_ref()));
-        let all = all.filter_map(Self::known);
+        let all = all.filter_map(Self::from_scheme);
         // The first of the best.
         all.min_by_key(|challenge| match challenge {
             Self::Bearer { realm, .. } if is_web(realm) => 0,
             Self::Basic => 1,
-            // Nothing can be got there; it is good for saying so.
+            // No token can be fetched there; it is kept for the error.
             Self::Bearer { .. } => 2,
         })
     }
 
-    fn known((scheme, mut parameters): (String, HashMap<String, String>)) -> Option<Self> {
+    fn from_scheme((scheme, mut parameters): (String, HashMap<String, String>)) -> Option<Self> {
         match scheme.as_str() {
             "bearer" => Some(Self::Bearer {
                 realm: parameters.remove("realm")?,
@@ -72,7 +72,7 @@ fn challenges(value: &str) -> Vec<(String, HashMap<String, String>)> {
         let word_len = rest.find([' ', '\t', ',', '=']).unwrap_or(rest.len());
         let (word, after) = rest.split_at(word_len);
         if word.is_empty() {
-            // Nothing left, or nothing that can be read.
+            // Nothing is left, or the rest is malformed.
             return found;
         }
         let after = after.trim_start_matches([' ', '\t']);
@@ -89,7 +89,7 @@ fn challenges(value: &str) -> Vec<(String, HashMap<String, String>)> {
     }
 }
 
-/// A parameter's value, quoted or not, and what comes behind it. One without quotes ends with the list's element, with
+/// A parameter's value, quoted or not, and the text after it. One without quotes ends with the list's element, with
 /// a blank, or at `separator`.
 pub(super) fn parameter(text: &str, separator: char) -> (String, &str) {
     let Some(quoted) = text.strip_prefix('"') else {

@@ -1,4 +1,4 @@
-//! Who pounce is to an upstream: nobody, what the configuration says, or what a credential helper says.
+//! pounce's credentials for an upstream: none, those of the configuration, or those of a credential helper.
 //!
 //! A helper is a program in the manner of Docker's (docker-credential-helpers, "Development"): it is run with the
 //! argument `get`, reads the registry's host, and prints a JSON object with `Username` and `Secret`. The user name
@@ -19,10 +19,10 @@ use super::error::UpstreamError;
 use crate::config::{Remote, Secret};
 
 /// How long a helper may take. They ask a cloud's own API.
-const PATIENCE: Duration = Duration::from_secs(15);
+const TIMEOUT: Duration = Duration::from_secs(15);
 /// The most that is read of what it prints, in bytes.
-const MAX_ANSWER: u64 = 256 << 10;
-/// How long a failure is taken for the answer, and credentials that were refused are not fetched again.
+const MAX_OUTPUT: u64 = 256 << 10;
+/// How long a failure is kept, and how long credentials are at least used before a refusal makes the helper run again.
 const PAUSE: Duration = Duration::from_secs(5);
 /// The user name that stands for an identity token.
 const IDENTITY: &str = "<token>";
@@ -36,26 +36,26 @@ pub(super) struct Credentials {
 
 /// Where credentials for one upstream come from.
 #[derive(Debug)]
-pub(super) enum Source {
+pub(super) enum CredentialSource {
     /// pounce is anonymous.
-    Nowhere,
+    Anonymous,
     /// `username` and `password`
     Configured(Credentials),
     /// `exec`
     Helper(Arc<Helper>),
 }
 
-/// A program that tells credentials. It runs once at a time.
+/// A program that prints credentials. It runs once at a time.
 #[derive(Debug)]
 pub(super) struct Helper {
     command: PathBuf,
     lifetime: Option<Duration>,
     host: String,
-    last: Mutex<Option<Answer>>,
+    last: Mutex<Option<Outcome>>,
 }
 
-/// What a helper told, and when.
-type Answer = (Instant, Result<Credentials, UpstreamError>);
+/// The outcome of a run, and its time.
+type Outcome = (Instant, Result<Credentials, UpstreamError>);
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -75,8 +75,8 @@ impl Credentials {
     }
 }
 
-impl Source {
-    /// What the configuration says of the upstream on `host`.
+impl CredentialSource {
+    /// The source that the configuration names for the upstream on `host`.
     pub(super) fn new(remote: &Remote, host: String) -> Self {
         match (&remote.username, &remote.password, &remote.exec.command) {
             (Some(username), Some(password), _) => {
@@ -88,30 +88,30 @@ impl Source {
                 host,
                 last: Mutex::default(),
             })),
-            _ => Self::Nowhere,
+            _ => Self::Anonymous,
         }
     }
 
     pub(super) async fn get(&self) -> Result<Option<Credentials>, UpstreamError> {
         match self {
-            Self::Nowhere => Ok(None),
+            Self::Anonymous => Ok(None),
             Self::Configured(credentials) => Ok(Some(credentials.clone())),
             Self::Helper(helper) => helper.get().await.map(Some),
         }
     }
 
-    /// The upstream refused these: whether there are, or may be, others by now.
+    /// The upstream refused these credentials: whether there are, or may be, others by now.
     pub(super) async fn renew(&self, refused: &Credentials) -> bool {
         match self {
-            Self::Nowhere | Self::Configured(_) => false,
+            Self::Anonymous | Self::Configured(_) => false,
             Self::Helper(helper) => helper.renew(refused).await,
         }
     }
 
-    /// How the log calls them; `None` for an anonymous pounce.
+    /// Their description for the log; `None` for an anonymous pounce.
     pub(super) fn describe(&self) -> Option<String> {
         match self {
-            Self::Nowhere => None,
+            Self::Anonymous => None,
             Self::Configured(credentials) => {
                 Some(format!("the credentials of {} (proxy.username)", credentials.username))
             }
@@ -124,17 +124,17 @@ impl Source {
 
 impl Helper {
     async fn get(self: &Arc<Self>) -> Result<Credentials, UpstreamError> {
-        if let Some(answer) = self.known(self.last.lock().await.as_ref()) {
+        if let Some(answer) = self.last_valid(self.last.lock().await.as_ref()) {
             return answer;
         }
-        // A task of its own: what it finds out serves others even if this request is given up.
+        // A task of its own, because other requests use the outcome even if this one is cancelled.
         let helper = Arc::clone(self);
-        let asked = tokio::spawn(async move { helper.ask().await }).await;
+        let asked = tokio::spawn(async move { helper.run_once().await }).await;
         asked.unwrap_or_else(|error| Err(UpstreamError::Unavailable(error.to_string())))
     }
 
-    /// What was found out before, as long as it is good.
-    fn known(&self, last: Option<&Answer>) -> Option<Result<Credentials, UpstreamError>> {
+    /// The last outcome, as long as it is valid.
+    fn last_valid(&self, last: Option<&Outcome>) -> Option<Result<Credentials, UpstreamError>> {
         let (when, answer) = last?;
         let life = match answer {
             Ok(_) => self.lifetime.unwrap_or(Duration::MAX),
@@ -143,14 +143,15 @@ impl Helper {
         (when.elapsed() < life).then(|| answer.clone())
     }
 
-    async fn ask(&self) -> Result<Credentials, UpstreamError> {
+    /// Runs the program, unless another request just did.
+    async fn run_once(&self) -> Result<Credentials, UpstreamError> {
         let mut last = self.last.lock().await;
-        if let Some(answer) = self.known(last.as_ref()) {
+        if let Some(answer) = self.last_valid(last.as_ref()) {
             return answer;
         }
-        let answer = match tokio::time::timeout(PATIENCE, self.run()).await {
+        let answer = match tokio::time::timeout(TIMEOUT, self.run()).await {
             Ok(answer) => answer,
-            Err(_) => Err(format!("it took more than {} s", PATIENCE.as_secs())),
+            Err(_) => Err(format!("it took more than {} s", TIMEOUT.as_secs())),
         };
         let answer = answer.map_err(|cause| {
             let command = self.command.display();
@@ -170,7 +171,7 @@ impl Helper {
                 }
                 old
             }
-            // Others were fetched meanwhile, or are to be fetched.
+            // Others were fetched meanwhile, or will be.
             _ => true,
         }
     }
@@ -180,25 +181,25 @@ impl Helper {
             .arg("get")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            // What it says of its troubles belongs into the log of whoever runs pounce.
+            // Its errors belong in pounce's own log.
             .stderr(Stdio::inherit())
             .kill_on_drop(true)
             .spawn()
             .map_err(|error| error.to_string())?;
         if let Some(mut input) = child.stdin.take() {
-            // A program that does not read it is told nothing, and may know without.
+            // A program may not read its input.
             let _ = input.write_all(self.host.as_bytes()).await;
         }
         let mut printed = Vec::new();
         if let Some(output) = child.stdout.take() {
-            let read = output.take(MAX_ANSWER).read_to_end(&mut printed).await;
+            let read = output.take(MAX_OUTPUT).read_to_end(&mut printed).await;
             read.map_err(|error| error.to_string())?;
         }
         let status = child.wait().await.map_err(|error| error.to_string())?;
         if !status.success() {
             return Err(format!("it ended with {status}"));
         }
-        // Not the parser's own words, which may repeat the secret.
+        // Not the parser's error, which may repeat the secret.
         let printed: Printed = serde_json::from_slice(&printed)
             .map_err(|_| "it printed no JSON object with Username and Secret".to_owned())?;
         Ok(Credentials { username: printed.username, password: printed.secret })

@@ -1,10 +1,10 @@
-//! What can go wrong with an upstream, by what follows from it.
+//! Errors of an upstream, by their consequences.
 
 use std::time::Duration;
 
 use crate::telemetry::causes;
 
-/// Why the upstream did not give what it was asked for.
+/// Why the upstream did not answer a request.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum UpstreamError {
     /// It says that there is no such thing.
@@ -15,12 +15,12 @@ pub enum UpstreamError {
     Denied {
         /// Which credential was refused.
         credential: String,
-        /// How.
+        /// Its response.
         cause: String,
         /// pounce has no credentials for it.
         anonymous: bool,
     },
-    /// It asks for patience.
+    /// It limits the rate of requests.
     #[error("the upstream limits the rate of requests")]
     TooManyRequests {
         /// When to try again.
@@ -29,14 +29,13 @@ pub enum UpstreamError {
     /// It cannot be reached, or fails.
     #[error("the upstream is not available: {0}")]
     Unavailable(String),
-    /// It says that there is no such thing, in a way that is no registry's: the status, the type and the first words of
-    /// what answered.
+    /// Something that is no registry says that there is no such thing: its status, type and first words.
     #[error("no registry answered for the upstream, but something else: {0}")]
     Unrecognized(String),
     /// It has the content in a form that pounce does not support.
     #[error("the upstream has it in a form that is not supported: {0}")]
     Unsupported(String),
-    /// It answered with something that pounce does not pass on.
+    /// Its response is malformed, or not one that pounce passes on.
     #[error("the upstream's answer cannot be used: {0}")]
     Invalid(String),
 }
@@ -46,6 +45,22 @@ impl UpstreamError {
     #[must_use]
     pub const fn is_outage(&self) -> bool {
         matches!(self, Self::TooManyRequests { .. } | Self::Unavailable(_) | Self::Unrecognized(_) | Self::Invalid(_))
+    }
+
+    /// An operator's remedy for an upstream that fails a ping so.
+    #[must_use]
+    pub const fn advice(&self) -> &'static str {
+        match self {
+            Self::Denied { anonymous: true, .. } => {
+                "it wants credentials: set username and password, or exec.command, beside remoteurl"
+            }
+            Self::Denied { .. } => "check username and password, or exec.command",
+            Self::NotFound | Self::Unrecognized(_) | Self::Unsupported(_) | Self::Invalid(_) => {
+                "check remoteurl: there is no registry at that address"
+            }
+            Self::TooManyRequests { .. } => "wait, or give pounce credentials",
+            Self::Unavailable(_) => "check remoteurl, and that this machine reaches it",
+        }
     }
 
     /// Whether the same request may succeed a moment later.

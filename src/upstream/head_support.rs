@@ -1,62 +1,72 @@
-//! Whether an upstream answers HEAD as it answers GET: one may not know the method, or refuse it, or fail, or answer
-//! 404 for what is there.
+//! Whether an upstream answers HEAD as it answers GET. One may not support the method, or refuse it, or fail, or answer
+//! 404 for content that is there.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How long what was seen is taken for a habit.
-const HABIT: Duration = Duration::from_hours(1);
+/// How long an observation is valid.
+const LIFE: Duration = Duration::from_hours(1);
 
-/// What was seen of an upstream's HEADs for one kind of content.
+/// What was observed of an upstream's HEADs for one kind of content.
 #[derive(Debug, Default)]
-pub(super) struct Heads(Mutex<Seen>);
+pub(super) struct HeadSupport(Mutex<Observed>);
 
 #[derive(Debug, Default)]
-struct Seen {
-    /// A HEAD was refused, and a GET for the same was not.
+struct Observed {
+    /// A HEAD was refused, and a GET for the same content was not.
     refused: Option<Instant>,
-    /// A HEAD told about something that is there.
+    /// A HEAD found content.
     worked: Option<Instant>,
-    /// The last HEAD failed, and a GET for the same did not.
+    /// The last HEAD failed, and a GET for the same content did not.
     failed: bool,
 }
 
-impl Heads {
-    /// Whether it is of no use to ask.
-    pub(super) fn are_refused(&self) -> bool {
-        is_recent(self.seen().refused)
+/// What became of a HEAD before a GET.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum HeadOutcome {
+    /// None was sent.
+    Skipped,
+    /// The response told nothing.
+    Refused,
+    /// There was no response.
+    Failed,
+}
+
+impl HeadSupport {
+    /// Whether it is of no use to send a HEAD.
+    pub(super) fn is_refused(&self) -> bool {
+        is_recent(self.lock().refused)
     }
 
-    /// Whether they tell apart what is there and what is not.
-    pub(super) fn work(&self) -> bool {
-        is_recent(self.seen().worked)
-    }
-
-    pub(super) fn refused(&self) {
-        *self.seen() = Seen { refused: Some(Instant::now()), worked: None, failed: false };
-    }
-
-    /// A HEAD failed, and a GET for the same did not. Once may be an outage that just ended; the second time in a row
-    /// it is a habit.
-    pub(super) fn failed(&self) {
-        if self.seen().failed {
-            self.refused();
-        } else {
-            self.seen().failed = true;
-        }
+    /// Whether a 404 to a HEAD can be trusted.
+    pub(super) fn works(&self) -> bool {
+        is_recent(self.lock().worked)
     }
 
     pub(super) fn worked(&self) {
-        let mut seen = self.seen();
-        seen.worked = Some(Instant::now());
-        seen.failed = false;
+        let mut observed = self.lock();
+        observed.worked = Some(Instant::now());
+        observed.failed = false;
     }
 
-    fn seen(&self) -> MutexGuard<'_, Seen> {
+    /// A GET succeeded after a HEAD. One failure may be an outage that just ended; after the second in a row, HEAD
+    /// counts as refused.
+    pub(super) fn get_succeeded_after(&self, head: HeadOutcome) {
+        let mut observed = self.lock();
+        match head {
+            HeadOutcome::Skipped => {}
+            HeadOutcome::Failed if !observed.failed => observed.failed = true,
+            HeadOutcome::Failed | HeadOutcome::Refused => {
+                *observed = Observed { refused: Some(Instant::now()), worked: None, failed: false };
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Observed> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 fn is_recent(when: Option<Instant>) -> bool {
-    when.is_some_and(|when| when.elapsed() < HABIT)
+    when.is_some_and(|when| when.elapsed() < LIFE)
 }

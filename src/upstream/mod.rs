@@ -1,36 +1,44 @@
-//! Somebody else's registry, as its client.
+//! Other registries, as their client.
 //!
-//! [`Upstream`] asks for manifests, blobs and tags and does what a registry demands first: Basic credentials, or the
-//! token dance of Docker Hub and its kin. It keeps nothing but tokens, and for a while what a host demands and which
-//! methods it answers. [`Upstreams`] are all that the configuration names, and knows which repository belongs to which.
+//! [`Upstream`] requests manifests, blobs and tags, with the authorization that a registry demands: Basic credentials,
+//! or tokens, as for Docker Hub. It keeps nothing but tokens, and for a while a host's challenges and the methods that
+//! it answers. [`Upstreams`] are all that the configuration names, and maps repositories to them.
 //!
-//! `session` sends, again where that helps, and follows redirects host by host; `authorize` meets what each host
-//! demands; `answer` says what a status other than success means.
+//! [`client`] declares [`Upstream`]; each kind of content is a file. [`session`] sends, with retries and redirects;
+//! [`authorize`] meets the challenge of each host; [`status`] has the meaning of a status other than success.
 
-mod answer;
+mod api_check;
 mod authorize;
-mod blob;
+mod blobs;
 mod challenge;
-mod choice;
+mod challenge_cache;
 mod client;
 mod credentials;
 mod error;
-mod greet;
-mod heads;
-mod links;
+mod head_support;
+mod http_client;
+mod manifests;
+mod names;
+mod pagination;
+mod ping;
+mod probe;
 mod redirect;
 mod referrers;
+mod request;
+mod response;
+mod routing;
 mod session;
+mod status;
 mod tags;
 mod token;
-mod visit;
 
 #[cfg(feature = "internals")]
 pub(crate) use challenge::fuzz as fuzz_challenge;
 
-pub use blob::BlobResponse;
-pub use choice::Upstreams;
-pub use client::{ManifestHead, Upstream, UpstreamManifest};
+pub use blobs::BlobResponse;
+pub use client::Upstream;
 pub use error::UpstreamError;
-pub use greet::Greeting;
-pub use visit::{Visited, visit};
+pub use manifests::{ManifestHead, UpstreamManifest};
+pub use ping::Authentication;
+pub use probe::{Probed, probe};
+pub use routing::Upstreams;

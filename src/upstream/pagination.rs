@@ -1,4 +1,4 @@
-//! Where a list goes on: the `Link` of a response (RFC 8288) whose relation is `next`.
+//! Pagination: the `Link` of a response (RFC 8288) whose relation is `next`.
 
 use std::collections::HashSet;
 
@@ -9,21 +9,21 @@ use url::Url;
 use super::challenge::parameter;
 use super::error::UpstreamError;
 
-/// A `Link` that names a next page, or may name one, in a form that is none of the RFC's.
+/// A `Link` that names a next page, or may name one, and is malformed.
 #[derive(Debug, PartialEq, Eq)]
 struct Unreadable;
 
-/// The pages of one list, so that links that lead in a circle end.
+/// The pages of one list that were read, so that links in a circle end.
 #[derive(Debug, Default)]
 pub(super) struct Pages(HashSet<Url>);
 
 impl Pages {
-    /// The page after the one at `current`, which answered with `response`, perhaps by way of redirects. It is asked
-    /// for where `current` was: behind a proxy, a registry may not know by which scheme and port it is reached.
+    /// The URL of the page after the one at `current`, which answered with `response`, perhaps after redirects. It has
+    /// the origin of `current`: behind a proxy, a registry may not know its own scheme and port.
     ///
     /// # Errors
-    /// `Invalid`: the list goes on at another host, or in a way that cannot be understood. To end it here
-    /// would pass a part of it for the whole.
+    /// `Invalid`: the list continues at another host, or its `Link` is malformed. To end here would present a part of
+    /// the list as the whole.
     pub(super) fn next(&mut self, response: &Response, current: &Url) -> Result<Option<Url>, UpstreamError> {
         self.0.insert(current.clone());
         for value in response.headers().get_all(LINK) {
@@ -31,7 +31,7 @@ impl Pages {
             let target = next_target(&text);
             let target = target.map_err(|Unreadable| UpstreamError::Invalid("its Link cannot be read".into()))?;
             if let Some(target) = target {
-                let next = here(target, current, response.url())?;
+                let next = resolve(target, current, response.url())?;
                 return Ok(Some(next).filter(|next| !self.0.contains(next)));
             }
         }
@@ -43,8 +43,8 @@ impl Pages {
         self.0.is_empty()
     }
 
-    /// Why the list has no further page. After its first page, a refusal does not mean that there is no such list: then
-    /// the rest of it is missing.
+    /// The error of a further page. After the first page, a refusal does not mean that there is no such list: the rest
+    /// of it is missing.
     pub(super) fn failed(&self, error: UpstreamError) -> UpstreamError {
         use UpstreamError::{Denied, Invalid, NotFound, Unrecognized};
         match error {
@@ -56,14 +56,14 @@ impl Pages {
     }
 }
 
-/// There is no memory for a further page.
+/// The error of a list that does not fit into memory.
 pub(super) fn no_memory() -> UpstreamError {
     UpstreamError::Unavailable("its list is too long for the memory that there is now".into())
 }
 
 /// The target, resolved against the resource that answered (RFC 8288, section 3.1), with the origin of `current`, which
-/// is what was asked for and may redirect to that resource.
-fn here(target: &str, current: &Url, answered: &Url) -> Result<Url, UpstreamError> {
+/// was requested and may redirect to that resource.
+fn resolve(target: &str, current: &Url, answered: &Url) -> Result<Url, UpstreamError> {
     let next = answered.join(target);
     let next = next.map_err(|error| UpstreamError::Invalid(format!("its Link: {error}")))?;
     let elsewhere = |next: &Url| {
@@ -87,8 +87,8 @@ fn here(target: &str, current: &Url, answered: &Url) -> Result<Url, UpstreamErro
     Ok(url)
 }
 
-/// Whether the path is that of the list at `url`. A proxy may have put the registry below a path, or its repositories
-/// below a name, of which the registry knows nothing.
+/// Whether the path is that of the list at `url`. A proxy may serve the registry below a path, or its repositories below
+/// a name, that the registry does not know.
 fn is_same_list(path: &str, url: &Url) -> bool {
     let has_longer_name = |(_, list): (&str, &str)| {
         let before = url.path().strip_suffix(list);
@@ -118,8 +118,8 @@ fn next_target(value: &str) -> Result<Option<&str>, Unreadable> {
     }
 }
 
-/// Whether the parameters of a link make it the next page's, and what comes behind them. One without a relation can
-/// only be that, in the answer to a request for a list.
+/// Whether the parameters of a link make it the next page's, and the text after them. A link without a relation is the
+/// next page's, because the request was for a list.
 fn relation(parameters: &str) -> (bool, &str) {
     let blank = [' ', '\t'];
     let (mut is_next, mut rest) = (None, parameters.trim_start_matches(blank));
@@ -131,7 +131,7 @@ fn relation(parameters: &str) -> (bool, &str) {
         let mut value = String::new();
         if let Some(text) = rest.strip_prefix('=') {
             let text = text.trim_start_matches(blank);
-            // Some registries take single quotes for quotes.
+            // Some registries use single quotes.
             let quoted = text.strip_prefix('\'').and_then(|it| it.split_once('\''));
             (value, rest) = match quoted {
                 Some((value, rest)) => (value.to_owned(), rest),
@@ -200,12 +200,12 @@ mod tests {
             ("/other?last=x", "/other?last=x"),
             ("http://R.example.com:5000/v2/a/tags/list?last=x", "/base/v2/a/tags/list?last=x"),
         ] {
-            let url = here(target, &current, &current).unwrap();
+            let url = resolve(target, &current, &current).unwrap();
             let expected = format!("https://r.example.com{expected}");
             assert_eq!(url.as_str(), expected, "{target}");
         }
         for target in ["https://evil.example.com/x", "//evil/x", "mailto:x", "http://"] {
-            assert!(here(target, &current, &current).is_err(), "{target}");
+            assert!(resolve(target, &current, &current).is_err(), "{target}");
         }
     }
 
@@ -224,11 +224,11 @@ mod tests {
             "/v2/a/tags/list?last=x",
             "/base/v2/a/tags/list?last=x",
         ] {
-            let url = here(target, &home, &answered).unwrap();
+            let url = resolve(target, &home, &answered).unwrap();
             assert_eq!(url.as_str(), expected, "{target}");
         }
         for target in ["https://third.example.com/v2/proj/a/tags/list?last=x", "/v2/proj/b/tags/list?last=x"] {
-            assert!(here(target, &home, &answered).is_err(), "{target}");
+            assert!(resolve(target, &home, &answered).is_err(), "{target}");
         }
         // A name that only ends alike is another's.
         let other = Url::parse("https://r/v2/team/ba/tags/list").unwrap();

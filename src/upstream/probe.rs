@@ -1,4 +1,4 @@
-//! A URL as a client sees it that was redirected there: without credentials.
+//! Fetching a URL as a redirected client does: without credentials.
 
 use std::time::{Duration, SystemTime};
 
@@ -7,30 +7,31 @@ use reqwest::header::DATE;
 use url::Url;
 
 use super::error::UpstreamError;
-use super::session::{client_to, read_limited};
+use super::http_client::client_to;
+use super::response::read_limited;
 
-/// How long it may take.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long the request may take.
+const TIMEOUT: Duration = Duration::from_secs(10);
 /// The most that is read, in bytes.
-const MOST: usize = 1 << 20;
+const MAX_BODY: usize = 1 << 20;
 
-/// What was found there.
+/// The response to a probe.
 #[derive(Clone, Debug)]
-pub struct Visited {
-    /// The status of the answer.
+pub struct Probed {
+    /// Its status.
     pub status: u16,
-    /// The clock of who answered.
+    /// The server's clock.
     pub date: Option<SystemTime>,
-    /// What came: at most 1 MiB.
+    /// Its body: at most 1 MiB.
     pub bytes: Bytes,
 }
 
-/// Fetches what is at a URL, with a header: so many bytes of it, say.
+/// Fetches a URL, with a header such as a range.
 ///
 /// # Errors
-/// `Unavailable`: it cannot be reached; the URL itself is not repeated. `Invalid`: it is more than 1 MiB.
-pub async fn visit(url: &Url, header: Option<(&str, &str)>) -> Result<Visited, UpstreamError> {
-    let client = client_to(url).timeout(PATIENCE).build()?;
+/// `Unavailable`: it cannot be reached; the error does not repeat the URL. `Invalid`: it is more than 1 MiB.
+pub async fn probe(url: &Url, header: Option<(&str, &str)>) -> Result<Probed, UpstreamError> {
+    let client = client_to(url).timeout(TIMEOUT).build()?;
     let request = client.get(url.clone());
     let request = match header {
         Some((name, value)) => request.header(name, value),
@@ -40,6 +41,6 @@ pub async fn visit(url: &Url, header: Option<(&str, &str)>) -> Result<Visited, U
     let status = response.status().as_u16();
     let date = response.headers().get(DATE);
     let date = date.and_then(|date| httpdate::parse_http_date(date.to_str().ok()?).ok());
-    let bytes = read_limited(response, MOST).await?;
-    Ok(Visited { status, date, bytes })
+    let bytes = read_limited(response, MAX_BODY).await?;
+    Ok(Probed { status, date, bytes })
 }

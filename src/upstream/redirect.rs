@@ -8,15 +8,15 @@ use url::Url;
 
 use super::error::UpstreamError;
 
-/// The most redirects of one request: a registry's own to its storage, and a few of those on the way.
-pub(super) const MOST: usize = 5;
+/// The most redirects of one request: a registry's to its storage, and a few on the way.
+pub(super) const MAX_REDIRECTS: usize = 5;
 
 const DOWNGRADE: &str = "it redirects from https to http";
 
 /// Where a response sends its client; `None` if it is no redirect.
 ///
 /// # Errors
-/// `Invalid`: there is no way there, or only one without the TLS that leads here.
+/// `Invalid`: the target is no web address, or gives up TLS.
 pub(super) fn target(response: &Response) -> Result<Option<Url>, UpstreamError> {
     let is_redirect = matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308);
     let Some(location) = response.headers().get(LOCATION).filter(|_| is_redirect) else {
@@ -32,13 +32,13 @@ pub(super) fn target(response: &Response) -> Result<Option<Url>, UpstreamError> 
     if is_downgrade(from, &url) {
         return Err(invalid(DOWNGRADE));
     }
-    // An upstream does not choose as whom pounce appears elsewhere. A web address can go without.
+    // An upstream does not choose pounce's credentials elsewhere. A web URL is valid without them.
     let _ = (url.set_username(""), url.set_password(None));
     Ok(Some(url))
 }
 
-/// How token servers' redirects are followed. The client drops credentials on the way to another host; here it is made
-/// sure that TLS is not dropped either.
+/// How token servers' redirects are followed. The client drops credentials on the way to another host; this policy
+/// refuses to drop TLS.
 pub(super) fn policy() -> Policy {
     Policy::custom(follow)
 }
@@ -47,7 +47,7 @@ fn follow(attempt: Attempt<'_>) -> Action {
     let previous = attempt.previous().last();
     if previous.is_some_and(|from| is_downgrade(from, attempt.url())) {
         attempt.error(DOWNGRADE)
-    } else if attempt.previous().len() > MOST {
+    } else if attempt.previous().len() > MAX_REDIRECTS {
         attempt.error("it redirects without end")
     } else {
         attempt.follow()
@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn tls_is_not_given_up_and_nobody_is_named() {
+    fn tls_is_not_given_up_and_credentials_are_dropped() {
         let from = "https://r.example.com/v2/a/blobs/x";
         let to = |location| redirected(from, 307, location);
         assert_eq!(to("/y?z#f"), Ok(Some("https://r.example.com/y?z#f".into())));

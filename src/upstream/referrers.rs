@@ -1,13 +1,12 @@
-//! What an upstream lists as a manifest's referrers (end-12).
+//! The referrers of a manifest at an upstream (end-12).
 
 use reqwest::Method;
 use reqwest::header::CONTENT_TYPE;
 
-use super::Upstream;
-use super::client::{MAX_PAGE, SMALL, header, within};
+use super::client::{MAX_PAGE, SMALL_TIMEOUT, Upstream};
 use super::error::UpstreamError;
-use super::links::{Pages, no_memory};
-use super::session::read_limited;
+use super::pagination::{Pages, no_memory};
+use super::response::{header, read_limited, within};
 use crate::oci::{Digest, MediaType, Referrer, Referrers, RepositoryName};
 use crate::telemetry::UpstreamCall;
 
@@ -27,26 +26,27 @@ impl Upstream {
         subject: &Digest,
         take: &(dyn Fn(usize) -> bool + Sync),
     ) -> Result<Vec<Referrer>, UpstreamError> {
-        let mut ask = self.ask(UpstreamCall::ListReferrers, Method::GET, name, &format!("referrers/{subject}"))?;
-        let (mut referrers, mut room, mut all) = (Vec::new(), MAX_BYTES, Pages::default());
+        let mut request =
+            self.request(UpstreamCall::ListReferrers, Method::GET, name, &format!("referrers/{subject}"))?;
+        let (mut referrers, mut left, mut all) = (Vec::new(), MAX_BYTES, Pages::default());
         let pages = async {
             for _ in 0..MAX_PAGES {
-                let response = self.session.send(&ask).await;
+                let response = self.session.send(&request).await;
                 let response =
                     response.map_err(|error| if all.is_empty() { without_api(error) } else { all.failed(error) })?;
                 let is_first = all.is_empty();
                 let is_index = header(&response, CONTENT_TYPE.as_str())
                     .is_some_and(|text| text.trim_start().starts_with(MediaType::OCI_INDEX.as_str()));
-                let next = all.next(&response, &ask.url)?;
-                let _page = self.session.pages.acquire().await;
+                let next = all.next(&response, &request.url)?;
+                let _permit = self.session.pages.acquire().await;
                 let bytes = read_limited(response, MAX_PAGE).await?;
-                // Their descriptors take about as much as their text.
+                // Parsed descriptors take about as much memory as their text.
                 if !take(bytes.len()) {
                     return Err(no_memory());
                 }
-                room = room.saturating_sub(bytes.len());
+                left = left.saturating_sub(bytes.len());
                 let page = Referrers::read(&bytes).ok_or_else(|| {
-                    // A web page, or another API's answer.
+                    // A web page, or the response of another API.
                     if is_first && !is_index {
                         return UpstreamError::NotFound;
                     }
@@ -54,7 +54,7 @@ impl Upstream {
                 })?;
                 referrers.extend(page.manifests);
                 match next {
-                    Some(url) if room > 0 => ask.url = url,
+                    Some(url) if left > 0 => request.url = url,
                     Some(_) => break,
                     None => return Ok(referrers),
                 }
@@ -62,12 +62,12 @@ impl Upstream {
             tracing::warn!(repository = %name, %subject, "the upstream has more referrers than are listed");
             Ok(referrers)
         };
-        within(SMALL, pages).await
+        within(SMALL_TIMEOUT, pages).await
     }
 }
 
-/// What a refusal of the first page means. Registries that do not know the API refuse its path each in their own way;
-/// one that fails, or asks for patience, may know it.
+/// The error of the first page. Registries without the API refuse its path each in their own way; one that fails, or
+/// limits the rate, may have it.
 fn without_api(error: UpstreamError) -> UpstreamError {
     match error {
         error @ (UpstreamError::TooManyRequests { .. } | UpstreamError::Unavailable(_)) => error,

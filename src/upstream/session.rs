@@ -1,137 +1,72 @@
-//! Requests to an upstream: connections, further attempts, and redirects, host by host.
+//! Sending requests to an upstream: retries, redirects, and the meaning of what comes back.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use backon::{ExponentialBuilder, Retryable};
-use bytes::{Bytes, BytesMut};
-use reqwest::header::{ACCEPT_ENCODING, HeaderMap, HeaderValue};
-use reqwest::{Method, Response};
+use reqwest::{Method, Response, StatusCode};
 use tokio::sync::Semaphore;
 use url::Url;
 
-use super::answer::Greeted;
-use super::authorize::{Credential, Demands};
-use super::challenge::Challenge;
-use super::credentials::Source;
+use super::api_check::{ApiCheck, names_api};
+use super::authorize::Authorizer;
+use super::credentials::CredentialSource;
 use super::error::UpstreamError;
+use super::http_client::HttpClients;
 use super::redirect;
-use super::token::Tokens;
-use crate::config::is_local;
+use super::request::{Hop, Request};
+use super::status::{ErrorResponse, is_missing, redirected_error, refuses_head, status_error};
 use crate::telemetry::{Metrics, UpstreamCall};
 
-/// How long a connection may take to be made.
-const CONNECT: Duration = Duration::from_secs(5);
 /// The longest `Retry-After` that is waited for on behalf of a client.
-const SHORT: Duration = Duration::from_secs(2);
-
-/// Connections, credentials and tokens for one upstream.
-#[derive(Debug)]
-pub(super) struct Session {
-    /// Follows no redirects.
-    pub(super) http: reqwest::Client,
-    /// Follows redirects: for token servers.
-    pub(super) follows: reqwest::Client,
-    base: Url,
-    pub(super) credentials: Source,
-    pub(super) demands: Demands,
-    pub(super) tokens: Tokens,
-    pub(super) greeted: Greeted,
-    pub(super) metrics: std::sync::Arc<Metrics>,
-    /// Pages of lists that may be read now: each is up to 4 MiB in memory until it is parsed.
-    pub(super) pages: Semaphore,
-}
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(2);
 
 /// How many pages of an upstream's lists are read at once.
 const PAGES: usize = 4;
 
-/// One request, in a form that can be sent again.
-#[derive(Clone, Debug)]
-pub(super) struct Ask {
-    pub(super) call: UpstreamCall,
-    pub(super) method: Method,
-    pub(super) url: Url,
-    pub(super) headers: HeaderMap,
-    /// What a token must allow.
-    pub(super) scope: String,
-    /// A redirect is an answer too.
-    pub(super) stays: bool,
-}
-
-/// Where a request is on its way through redirects.
+/// Connections, credentials and tokens for one upstream.
 #[derive(Debug)]
-pub(super) struct Hop {
-    pub(super) url: Url,
-    /// No redirect led to another origin yet. Only here is pounce more than anonymous.
-    pub(super) is_home: bool,
-}
-
-/// A client for a host, and for where that leads. The environment's proxies are between, unless it is this machine.
-pub(super) fn client_to(url: &Url) -> reqwest::ClientBuilder {
-    let builder = reqwest::Client::builder();
-    if url.host_str().is_some_and(is_local) { builder.no_proxy() } else { builder }
+pub(super) struct Session {
+    base: Url,
+    pub(super) authorizer: Authorizer,
+    api: ApiCheck,
+    /// Permits for pages of lists: each is up to 4 MiB in memory until it is parsed.
+    pub(super) pages: Semaphore,
 }
 
 impl Session {
-    pub(super) fn new(base: Url, credentials: Source, metrics: std::sync::Arc<Metrics>) -> Result<Self, UpstreamError> {
-        // What is counted and hashed are the bytes themselves, and a proxy must not pack them.
-        let identity = (ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-        let headers = HeaderMap::from_iter([identity]);
-        let client = |redirects| {
-            client_to(&base)
-                .default_headers(headers.clone())
-                .user_agent(concat!("pounce/", env!("CARGO_PKG_VERSION")))
-                .connect_timeout(CONNECT)
-                .tcp_nodelay(true)
-                .redirect(redirects)
-                .build()
-        };
-        Ok(Self {
-            http: client(reqwest::redirect::Policy::none())?,
-            follows: client(redirect::policy())?,
-            base,
-            credentials,
-            demands: Demands::new(),
-            tokens: Tokens::new(),
-            greeted: Greeted::default(),
-            metrics,
-            pages: Semaphore::new(PAGES),
-        })
+    pub(super) fn new(base: Url, credentials: CredentialSource, metrics: Arc<Metrics>) -> Result<Self, UpstreamError> {
+        let authorizer = Authorizer::new(HttpClients::new(&base)?, credentials, metrics);
+        Ok(Self { base, authorizer, api: ApiCheck::default(), pages: Semaphore::new(PAGES) })
     }
 
-    pub(super) const fn base(&self) -> &Url {
-        &self.base
+    /// The URL of a path at the upstream.
+    pub(super) fn url(&self, path: &str) -> Result<Url, UpstreamError> {
+        let root = self.base.as_str().trim_end_matches('/');
+        Url::parse(&format!("{root}{path}")).map_err(|error| UpstreamError::Invalid(error.to_string()))
     }
 
-    /// What the upstream demanded last, if anything.
-    pub(super) async fn demanded(&self) -> Option<Challenge> {
-        self.demands.of_home().await
-    }
-
-    pub(super) const fn is_anonymous(&self) -> bool {
-        matches!(self.credentials, Source::Nowhere)
-    }
-
-    /// Sends a request, again where that may help. The response is a success, or a redirect if that is an answer, or,
-    /// to a HEAD, a refusal that says nothing of what a GET would get. A HEAD that fails is not sent again, because a
-    /// GET follows it, which is.
-    pub(super) async fn send(&self, ask: &Ask) -> Result<Response, UpstreamError> {
-        let patience = ExponentialBuilder::default()
+    /// Sends a request, with retries. The response is a success, or a redirect if the request follows none, or, to a
+    /// HEAD, a refusal that says nothing of what a GET would get. A HEAD that fails is not retried, because a GET
+    /// follows it, which is.
+    pub(super) async fn send(&self, request: &Request) -> Result<Response, UpstreamError> {
+        let backoff = ExponentialBuilder::default()
             .with_min_delay(Duration::from_millis(100))
             .with_max_delay(Duration::from_secs(1))
             .with_max_times(2)
             .with_jitter();
         // Boxed: it is large, and would be part of the future of every request, warm ones too.
-        let attempt = || Box::pin(self.follow(ask));
+        let attempt = || Box::pin(self.follow(request));
         attempt
-            .retry(patience)
+            .retry(backoff)
             .when(|error| {
                 let is_limit = matches!(error, UpstreamError::TooManyRequests { .. });
-                error.is_transient() && (is_limit || ask.method != Method::HEAD)
+                error.is_transient() && (is_limit || request.method != Method::HEAD)
             })
-            // Who asks for more patience than a client has is not asked again.
+            // A longer Retry-After than a client waits for is passed on.
             .adjust(|error, pause| match error {
                 UpstreamError::TooManyRequests { retry_after } => {
-                    let after = retry_after.filter(|after| *after <= SHORT)?;
+                    let after = retry_after.filter(|after| *after <= MAX_RETRY_AFTER)?;
                     pause.map(|pause| pause.max(after))
                 }
                 _ => pause,
@@ -139,53 +74,51 @@ impl Session {
             .await
     }
 
-    /// Sends a request, and follows the upstream to its storage, or to the registry that it fronts.
-    async fn follow(&self, ask: &Ask) -> Result<Response, UpstreamError> {
-        let mut hop = Hop { url: ask.url.clone(), is_home: true };
-        for _ in 0..=redirect::MOST {
-            let response = self.authorized(ask, &hop).await?;
+    /// Sends a request, and follows redirects: to the upstream's storage, or to the registry that it fronts.
+    async fn follow(&self, request: &Request) -> Result<Response, UpstreamError> {
+        let mut hop = Hop::first(request);
+        for _ in 0..=redirect::MAX_REDIRECTS {
+            let response = self.authorizer.send(request, &hop).await?;
             match redirect::target(&response)? {
-                Some(url) if !ask.stays => hop = hop.to(url),
-                _ => return self.judge(response, ask, &hop).await,
+                Some(url) if !request.no_redirect => hop = hop.to(url),
+                _ => return self.check_status(response, request, &hop).await,
             }
         }
         Err(UpstreamError::Invalid("it redirects without end".into()))
     }
 
-    pub(super) async fn once(&self, ask: &Ask, hop: &Hop, credential: &Credential) -> Result<Response, UpstreamError> {
-        let request = self.http.request(ask.method.clone(), hop.url.clone()).headers(ask.headers.clone());
-        let request = match credential {
-            Credential::Basic(credentials) => credentials.attach(request),
-            Credential::Bearer { token, .. } => request.bearer_auth(token.reveal()),
-            Credential::Nothing => request,
-        };
-        if hop.is_home {
-            self.metrics.upstream(ask.call);
+    /// The response, if it answers the request.
+    async fn check_status(&self, response: Response, request: &Request, hop: &Hop) -> Result<Response, UpstreamError> {
+        let status = response.status();
+        let is_answer = status.is_success()
+            || (request.no_redirect && status.is_redirection())
+            || (request.method == Method::HEAD && refuses_head(status));
+        if is_answer {
+            Ok(response)
+        } else if !hop.is_home && status != StatusCode::TOO_MANY_REQUESTS {
+            Err(redirected_error(response).await)
+        } else if is_missing(status) {
+            Err(self.missing_error(response, request).await)
+        } else {
+            Err(status_error(&response, &self.authorizer.credentials, "for content"))
         }
-        Ok(request.send().await?)
     }
-}
 
-impl Hop {
-    fn to(self, url: Url) -> Self {
-        Self { is_home: self.is_home && url.origin() == self.url.origin(), url }
-    }
-}
-
-/// Reads a whole body that must not be larger than `limit` bytes.
-pub(super) async fn read_limited(mut response: Response, limit: usize) -> Result<Bytes, UpstreamError> {
-    let too_large = || UpstreamError::Invalid(format!("it is larger than {limit} bytes"));
-    let length = response.content_length().unwrap_or(0);
-    if length > limit as u64 {
-        return Err(too_large());
-    }
-    // A buffer that grows ends up to twice as large as what is in it. No more than the limit.
-    let mut body = BytesMut::with_capacity(usize::try_from(length).unwrap_or(limit));
-    while let Some(piece) = response.chunk().await? {
-        if body.len() + piece.len() > limit {
-            return Err(too_large());
+    /// The meaning of the upstream's own 404.
+    async fn missing_error(&self, response: Response, request: &Request) -> UpstreamError {
+        let names_api = names_api(&response);
+        let body = ErrorResponse::read(response).await;
+        // A page never comes from a registry, whatever a proxy adds to its headers.
+        let may_be_registry = !body.is_page();
+        let is_ping = request.call == UpstreamCall::Support;
+        if body.is_oci() || (may_be_registry && (names_api || (!is_ping && self.is_registry().await))) {
+            return UpstreamError::NotFound;
         }
-        body.extend_from_slice(&piece);
+        UpstreamError::Unrecognized(body.to_string())
     }
-    Ok(body.freeze())
+
+    async fn is_registry(&self) -> bool {
+        let Authorizer { clients, metrics, .. } = &self.authorizer;
+        self.api.is_registry(&clients.no_redirect, &self.base, || metrics.upstream(UpstreamCall::Support)).await
+    }
 }

@@ -1,5 +1,5 @@
-//! Bearer tokens (distribution's token specification): one for each scope, fetched once however many ask, kept until
-//! shortly before it expires.
+//! Bearer tokens (distribution's token specification): one for each scope, fetched once for all concurrent requests, and
+//! kept until shortly before it expires.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,19 +10,20 @@ use reqwest::header::{CONTENT_TYPE, HeaderValue};
 use serde::Deserialize;
 use url::{Url, form_urlencoded};
 
-use super::answer::{denied, describe_status};
 use super::challenge::Challenge;
-use super::credentials::{Credentials, Source};
+use super::credentials::{CredentialSource, Credentials};
 use super::error::UpstreamError;
-use super::session::read_limited;
+use super::http_client::HttpClients;
+use super::response::read_limited;
+use super::status::{denied, status_error};
 use crate::config::Secret;
 
 /// How many tokens are kept; one is a few KB.
 const MAX_TOKENS: u64 = 4096;
-/// The specification's life of a token that says nothing about it.
+/// The life of a token without `expires_in`, by the specification.
 const DEFAULT_LIFE: Duration = Duration::from_mins(1);
-/// The largest answer of a token server that is read, in bytes.
-const MAX_ANSWER: usize = 256 << 10;
+/// The largest response of a token server that is read, in bytes.
+const MAX_RESPONSE: usize = 256 << 10;
 
 /// The tokens for one upstream.
 #[derive(Debug)]
@@ -30,30 +31,30 @@ pub(super) struct Tokens {
     cache: Cache<String, Token>,
 }
 
-/// A token, and when it is time for another.
+/// A token, and how long it is used.
 #[derive(Clone, Debug)]
 pub(super) struct Token {
     value: Arc<Secret>,
-    useful: Duration,
+    life: Duration,
 }
 
-/// Each token leaves the cache when its own time is up.
+/// Each token leaves the cache at the end of its own life.
 struct ByToken;
 
 impl Expiry<String, Token> for ByToken {
     fn expire_after_create(&self, _: &String, token: &Token, _: Instant) -> Option<Duration> {
-        Some(token.useful)
+        Some(token.life)
     }
 }
 
 #[derive(Deserialize)]
-struct Answer {
+struct TokenResponse {
     token: Option<Secret>,
     access_token: Option<Secret>,
     expires_in: Option<serde_json::Value>,
 }
 
-impl Answer {
+impl TokenResponse {
     /// `token`, or, from servers that speak OAuth 2 only, `access_token`, without white space around it; some send
     /// both, one of them empty.
     fn take_token(&mut self) -> Option<Secret> {
@@ -100,15 +101,13 @@ impl Tokens {
     }
 }
 
-/// How a realm is asked for a token.
+/// A token server, as a challenge names it.
 pub(super) struct Realm<'a> {
-    pub(super) follows: &'a reqwest::Client,
-    /// Follows no redirects.
-    pub(super) stays: &'a reqwest::Client,
-    /// The scheme of the host that demands a token: one reached by TLS cannot have it fetched in the clear.
+    pub(super) clients: &'a HttpClients,
+    /// The scheme of the host that demands a token: for one behind TLS, no token is fetched in the clear.
     pub(super) least_scheme: &'a str,
     /// Where the credentials come from.
-    pub(super) source: &'a Source,
+    pub(super) source: &'a CredentialSource,
 }
 
 impl Realm<'_> {
@@ -138,12 +137,12 @@ impl Realm<'_> {
                 parameters.push(("client_id", "pounce"));
                 parameters.push(("refresh_token", identity.password.reveal()));
                 let form = form_urlencoded::Serializer::new(String::new()).extend_pairs(parameters).finish();
-                // Wherever a redirect leads, a form would go along.
-                self.stays.post(url).header(CONTENT_TYPE, "application/x-www-form-urlencoded").body(form)
+                // A redirect would forward the form, wherever it leads.
+                self.clients.no_redirect.post(url).header(CONTENT_TYPE, "application/x-www-form-urlencoded").body(form)
             }
             other => {
                 url.query_pairs_mut().extend_pairs(parameters);
-                let request = self.follows.get(url);
+                let request = self.clients.following.get(url);
                 match other {
                     Some(credentials) => credentials.attach(request),
                     None => request,
@@ -154,7 +153,7 @@ impl Realm<'_> {
         let response = request.send().await?;
         let status = response.status();
         if !status.is_success() {
-            let refused = describe_status(&response, self.source, "for a token");
+            let refused = status_error(&response, self.source, "for a token");
             return Err(match (status.as_u16(), refused) {
                 (404 | 410, _) => UpstreamError::Unavailable(format!("its token realm answered {status}")),
                 // RFC 6749, section 5.2: `invalid_grant`, for a refresh token that expired.
@@ -162,8 +161,8 @@ impl Realm<'_> {
                 (_, refused) => refused,
             });
         }
-        let bytes = read_limited(response, MAX_ANSWER).await?;
-        let mut answer: Answer = serde_json::from_slice(&bytes)
+        let bytes = read_limited(response, MAX_RESPONSE).await?;
+        let mut answer: TokenResponse = serde_json::from_slice(&bytes)
             .map_err(|_| UpstreamError::Invalid("its token server's answer is not the JSON of a token".into()))?;
         let value = answer
             .take_token()
@@ -173,8 +172,8 @@ impl Realm<'_> {
             return Err(UpstreamError::Invalid(message.into()));
         }
         let life = answer.life().unwrap_or(DEFAULT_LIFE);
-        // A tenth of its life, at most half a minute, is left for the request and for clocks.
+        // A tenth of its life, at most half a minute, is a margin for the request and for clocks.
         let margin = (life / 10).min(Duration::from_secs(30));
-        Ok(Token { value: Arc::new(value), useful: life.saturating_sub(margin).min(Duration::from_hours(24)) })
+        Ok(Token { value: Arc::new(value), life: life.saturating_sub(margin).min(Duration::from_hours(24)) })
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::report::Report;
 use crate::config::Config;
 use crate::telemetry::{Metrics, causes};
-use crate::upstream::{Greeting, Upstreams};
+use crate::upstream::{Authentication, Upstreams};
 
 pub(super) async fn check(config: &Config, report: &mut Report) {
     let metrics = Arc::new(Metrics::default());
@@ -18,13 +18,13 @@ pub(super) async fn check(config: &Config, report: &mut Report) {
     };
     for upstream in all.all() {
         let name = upstream.label();
-        match upstream.greet().await {
-            Ok(greeting) => {
-                let how = match greeting {
-                    Greeting::Open => "reached; it asks for no credentials",
-                    Greeting::Password => "reached; the credentials are accepted",
-                    Greeting::Token { anonymous: true } => "reached; it gives anonymous tokens",
-                    Greeting::Token { anonymous: false } => {
+        match upstream.ping().await {
+            Ok(authentication) => {
+                let how = match authentication {
+                    Authentication::None => "reached; it asks for no credentials",
+                    Authentication::Basic => "reached; the credentials are accepted",
+                    Authentication::Token { anonymous: true } => "reached; it gives anonymous tokens",
+                    Authentication::Token { anonymous: false } => {
                         "reached; the credentials are accepted, and it gives tokens"
                     }
                 };

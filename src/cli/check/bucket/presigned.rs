@@ -10,7 +10,7 @@ use crate::cli::check::report::Report;
 use crate::config::Scheme;
 use crate::store::Key;
 use crate::telemetry::causes;
-use crate::upstream::{UpstreamError, visit};
+use crate::upstream::{self, UpstreamError};
 
 /// The clock skew that is reported. S3 refuses signatures that are 15 minutes off.
 const SKEW: Duration = Duration::from_mins(1);
@@ -42,7 +42,7 @@ pub(super) async fn check(probe: &Probe<'_>, addr: &str, report: &mut Report) {
     ];
     let (mut date, mut works) = (None, true);
     for (name, header, status, expected) in cases {
-        match visit(&url, header).await {
+        match upstream::probe(&url, header).await {
             Ok(seen) if seen.status == status && seen.bytes == expected => {
                 date = seen.date.or(date);
                 report.passed(name, "a client gets it without credentials");
@@ -78,7 +78,7 @@ pub(super) async fn check(probe: &Probe<'_>, addr: &str, report: &mut Report) {
 /// the bucket, too.
 async fn with_login(probe: &Probe<'_>, url: &Url, report: &mut Report) {
     let name = "presigned GET with a login";
-    let status = match visit(url, Some(LOGIN)).await {
+    let status = match upstream::probe(url, Some(LOGIN)).await {
         Ok(seen) if seen.status == 200 => {
             return report.passed(name, "a client may send its login on");
         }

@@ -1,0 +1,52 @@
+//! The names of repositories at an upstream.
+
+use std::borrow::Cow;
+
+use crate::oci::RepositoryName;
+
+/// How the names of an upstream's repositories differ there from those here.
+#[derive(Debug)]
+pub(super) struct RemoteNames {
+    /// The prefix there, without its slash.
+    pub(super) prefix: Option<String>,
+    /// The prefix here, without its slash.
+    pub(super) component: Option<String>,
+    /// Docker Hub keeps its official repositories under `library/`, which its clients omit.
+    pub(super) is_docker_hub: bool,
+}
+
+impl RemoteNames {
+    /// The name here in full: of Docker Hub's official repositories, with `library/`.
+    pub(super) fn full(&self, name: &RepositoryName) -> RepositoryName {
+        let own = self.own(name);
+        if !self.is_official(own) {
+            return name.clone();
+        }
+        let component = self.component.as_ref().map(|component| format!("{component}/"));
+        let full = format!("{}library/{own}", component.unwrap_or_default());
+        // Only a name that is almost too long becomes too long.
+        full.parse().unwrap_or_else(|_| name.clone())
+    }
+
+    /// The name there.
+    pub(super) fn remote<'a>(&self, name: &'a RepositoryName) -> Cow<'a, str> {
+        let own = self.own(name);
+        match &self.prefix {
+            Some(prefix) => format!("{prefix}/{own}").into(),
+            None if self.is_official(own) => format!("library/{own}").into(),
+            None => own.into(),
+        }
+    }
+
+    /// Whether it is one of Docker Hub's official repositories, without the `library/`.
+    fn is_official(&self, own: &str) -> bool {
+        self.is_docker_hub && self.prefix.is_none() && !own.contains('/')
+    }
+
+    /// The name without the prefix here.
+    fn own<'a>(&self, name: &'a RepositoryName) -> &'a str {
+        let without = |component: &String| name.as_str().strip_prefix(component)?.strip_prefix('/');
+        let own = self.component.as_ref().and_then(without);
+        own.unwrap_or(name.as_str())
+    }
+}
