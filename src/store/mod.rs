@@ -37,7 +37,6 @@ mod part_sender;
 mod presign;
 mod read;
 mod relocate;
-mod renamed;
 mod stream;
 mod write;
 
@@ -55,7 +54,6 @@ pub use multipart::{Completed, Multipart, Part};
 pub use object::{Metadata, Object, Stored};
 pub use part_sender::PartSender;
 pub use part_sizes::{MAX_PART_BYTES, MAX_PARTS, PartSizes};
-pub use renamed::Presigned;
 pub use stream::ObjectStream;
 pub use url_template::PresignedUrl;
 pub use write::Condition;

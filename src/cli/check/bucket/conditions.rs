@@ -36,7 +36,7 @@ pub(super) async fn delete(probe: &Probe<'_>, report: &mut Report) {
             // An earlier check reported it.
             return Ok(None);
         }
-        let Some(object) = probe.store.get_now(key).await? else {
+        let Some(object) = probe.store.leader().get(key).await? else {
             return Ok(None);
         };
         let mut other = object.clone();
