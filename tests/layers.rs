@@ -74,7 +74,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "access_log",
             "containerd_ns",
             "public_url",
-            "client",
+            "context",
             "client_address",
             "state",
             "unknown_hosts",
@@ -348,6 +348,9 @@ impl<'a> Facade<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What contradicts the order, the files, and the sentence about it.
+    type Case = (&'static str, &'static [(&'static str, &'static str)], &'static str);
 
     /// What is wrong with a folder of these files, of which `top` stands above `middle` and `bottom`.
     fn wrong_with(files: &[(&str, &str)]) -> Vec<String> {

@@ -7,18 +7,15 @@ use std::task::Poll;
 use std::time::Instant;
 
 use axum::body::{Bytes, HttpBody};
-use axum::http::request::Parts;
 use axum::http::{HeaderName, Method, StatusCode, header};
 use axum::response::Response;
 use tracing::Span;
 use uuid::Uuid;
 
-use super::answer::Answer;
 use super::budget::Reservation;
 use super::endpoint::{Endpoint, Subject};
-use super::headers;
 use super::server::{InspectedBody, Inspector, Polled};
-use super::state::AppState;
+use super::{Answer, Context, headers};
 use crate::oci::{Error, Outcome, RepositoryName};
 use crate::telemetry::{Metrics, causes};
 
@@ -51,18 +48,19 @@ pub(super) struct LogEntry {
 }
 
 impl LogEntry {
-    pub(super) fn begin(app: &AppState, request: &Parts, client: IpAddr) -> Self {
+    pub(super) fn begin(cx: &Context<'_>) -> Self {
+        let enabled = cx.app.access_log;
         Self {
-            enabled: app.access_log,
+            enabled,
             id: next_id(),
             span: None,
-            method: request.method.clone(),
+            method: cx.request.method.clone(),
             path: None,
             repository: None,
             subject: None,
-            client,
+            client: cx.client.ip,
             user: None,
-            began: app.access_log.then(Instant::now),
+            began: enabled.then(Instant::now),
             outcome: None,
             error: None,
             status: None,
@@ -106,7 +104,7 @@ impl LogEntry {
     }
 
     /// The registry has answered. A blob's line is written when its last byte has left, any other line at once.
-    pub(super) fn finish(mut self, app: &AppState, answer: Answer) -> Response {
+    pub(super) fn finish(mut self, metrics: &Arc<Metrics>, answer: Answer) -> Response {
         let Answer { mut response, outcome, is_blob, error, memory } = answer;
         let mut id = Uuid::encode_buffer();
         let id = headers::value(self.id.hyphenated().encode_lower(&mut id));
@@ -118,7 +116,7 @@ impl LogEntry {
             return response;
         }
         let length = content_length(&response);
-        let metrics = Some(Arc::clone(&app.metrics));
+        let metrics = Some(Arc::clone(metrics));
         let counter = ByteCounter { entry: self, metrics, length, _memory: memory };
         response.map(|body| InspectedBody::wrap(body, counter))
     }

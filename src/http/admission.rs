@@ -2,30 +2,27 @@
 //! response.
 
 use axum::body::Body;
-use axum::http::request::Parts;
 
-use super::answer::Answer;
 use super::budget::exhausted;
-use super::client::Client;
 use super::dispatch;
 use super::endpoint::Endpoint;
 use super::response_memory::Need;
-use super::state::AppState;
+use super::{Answer, Context};
+use crate::auth::Identity;
 use crate::oci::{Error, Outcome};
 
 /// Dispatches a request within the memory of responses.
 pub(super) async fn dispatch(
-    app: &AppState,
-    parts: &Parts,
+    cx: &Context<'_>,
     body: Body,
-    client: &Client,
+    identity: &Identity,
     endpoint: &Endpoint,
 ) -> Result<Answer, Error> {
-    let (memory, ip) = (&app.memory, client.address.ip);
-    let of_request = memory.reserve_request(ip, parts).await?;
+    let (memory, ip) = (&cx.app.memory, cx.client.ip);
+    let of_request = memory.reserve_request(ip, cx.request).await?;
     // Boxed, because a request that waits for memory has none yet.
-    let answer = Box::pin(dispatch::dispatch(app, parts, body, client, endpoint)).await?;
-    let Some(need) = need(app, parts, &answer) else {
+    let answer = Box::pin(dispatch::dispatch(cx, body, identity, endpoint)).await?;
+    let Some(need) = need(cx, &answer) else {
         return Ok(Answer { memory: Some(of_request), ..answer });
     };
     if let Some(answer) = memory.hold(ip, answer, need, None) {
@@ -34,19 +31,19 @@ pub(super) async fn dispatch(
     // While it waits for memory it holds none, so the answer is made again afterwards.
     drop(of_request);
     let reserved = memory.reserve(ip, need).await?;
-    let again = Box::pin(dispatch::dispatch(app, parts, Body::empty(), client, endpoint)).await?;
-    if matches!(need, Need::Body(_)) && Need::of_body(parts, &again).is_none() {
+    let again = Box::pin(dispatch::dispatch(cx, Body::empty(), identity, endpoint)).await?;
+    if matches!(need, Need::Body(_)) && Need::of_body(cx.request, &again).is_none() {
         return Ok(again);
     }
     memory.hold(ip, again, need, Some(reserved)).ok_or_else(exhausted)
 }
 
 /// The memory that an answer needs, if that is more than its request's.
-fn need(app: &AppState, parts: &Parts, answer: &Answer) -> Option<Need> {
+fn need(cx: &Context<'_>, answer: &Answer) -> Option<Need> {
     let is_from_elsewhere = match answer.outcome {
-        Some(Outcome::Stream) => app.registry.embedded().is_none(),
+        Some(Outcome::Stream) => cx.app.registry.embedded().is_none(),
         Some(Outcome::Bypass) => true,
         _ => false,
     };
-    Need::of_body(parts, answer).or((answer.is_blob && is_from_elsewhere).then_some(Need::Stream))
+    Need::of_body(cx.request, answer).or((answer.is_blob && is_from_elsewhere).then_some(Need::Stream))
 }

@@ -1,16 +1,14 @@
 //! Authentication: the `Authorization` header (RFC 9110, section 11).
 
 use axum::http::header::{self, HeaderMap};
-use axum::http::request::Parts;
 use base64::Engine;
 use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use tracing::{Instrument, Span};
 
+use super::Context;
 use super::access_log::LogEntry;
-use super::client_address::ClientAddress;
-use super::state::AppState;
-use crate::auth::{Credentials, CredentialsError, Identity};
+use crate::auth::{Credentials, Identity, CredentialsError};
 
 /// Some clients leave the padding out.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
@@ -19,33 +17,28 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 );
 
 /// The client's identity, if its credentials are cached.
-pub(super) fn from_memory(app: &AppState, request: &Parts, address: &ClientAddress) -> Option<Identity> {
-    if app.access.is_open() {
+pub(super) fn from_memory(cx: &Context<'_>) -> Option<Identity> {
+    if cx.app.access.is_open() {
         return Some(Identity::ANONYMOUS);
     }
     let mut decoded = Vec::new();
-    let credentials = credentials(&request.headers, &mut decoded).ok()?;
-    app.access.authenticate_cached(&credentials, address.ip)
+    let credentials = credentials(&cx.request.headers, &mut decoded).ok()?;
+    cx.app.access.authenticate_cached(&credentials, cx.client.ip)
 }
 
 /// The client's identity.
-pub(super) async fn authenticate(
-    app: &AppState,
-    request: &Parts,
-    address: &ClientAddress,
-    entry: &mut LogEntry,
-) -> Result<Identity, CredentialsError> {
-    if app.access.is_open() {
+pub(super) async fn authenticate(cx: &Context<'_>, entry: &mut LogEntry) -> Result<Identity, CredentialsError> {
+    if cx.app.access.is_open() {
         return Ok(Identity::ANONYMOUS);
     }
     let mut decoded = Vec::new();
-    let credentials = credentials(&request.headers, &mut decoded)?;
+    let credentials = credentials(&cx.request.headers, &mut decoded)?;
     // Only the verification of tokens logs.
     let span = match credentials {
         Credentials::Token(_) => entry.span(),
         Credentials::None | Credentials::Password { .. } => Span::none(),
     };
-    app.access.authenticate(credentials, address.ip).instrument(span).await
+    cx.app.access.authenticate(credentials, cx.client.ip).instrument(span).await
 }
 
 /// The credentials in a request's headers. `decoded` keeps the name and the password.

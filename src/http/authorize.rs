@@ -1,31 +1,21 @@
 //! Authorization: whether a client may make its request. A rejection does not tell which content exists.
 
-use axum::http::request::Parts;
-
 use super::access_log::LogEntry;
 use super::authenticate::authenticate;
 use super::challenge::{ChallengeReason, challenge};
-use super::client::Client;
-use super::client_address::ClientAddress;
-use super::containerd_ns;
 use super::endpoint::Endpoint;
 use super::rejection::Rejection;
-use super::state::AppState;
-use crate::auth::{CredentialsError, Identity, Scope, Verdict};
+use super::{AppState, Context, containerd_ns};
+use crate::auth::{Identity, CredentialsError, Scope, Verdict};
 use crate::oci::{Action, Error, ErrorCode, RepositoryName};
 
 /// Parses a request, authenticates its client, and authorizes it.
-pub(super) async fn authorize(
-    app: &AppState,
-    request: &Parts,
-    address: &ClientAddress,
-    (path, query): (&str, Option<&str>),
-    entry: &mut LogEntry,
-) -> Result<(Endpoint, Identity), Rejection> {
-    let challenge = |endpoint: &Endpoint, reason| Err(challenge(app, request, address, endpoint, reason));
-    let mut endpoint = Endpoint::parse(&request.method, path, query)?;
-    let resolved = containerd_ns::resolve_names(app, &mut endpoint, query);
-    let identity = match authenticate(app, request, address, entry).await {
+pub(super) async fn authorize(cx: &Context<'_>, entry: &mut LogEntry) -> Result<(Endpoint, Identity), Rejection> {
+    let app = cx.app;
+    let challenge = |endpoint: &Endpoint, reason| Err(challenge(cx, endpoint, reason));
+    let mut endpoint = Endpoint::parse(&cx.request.method, cx.path(), cx.query())?;
+    let resolved = containerd_ns::resolve_names(cx, &mut endpoint);
+    let identity = match authenticate(cx, entry).await {
         Ok(identity) => identity,
         Err(CredentialsError::Invalid) => return challenge(&endpoint, ChallengeReason::InvalidCredentials),
         Err(CredentialsError::TooManyAttempts(after)) => {
@@ -39,7 +29,7 @@ pub(super) async fn authorize(
         if identity.user().is_none() && !app.access.admits_anonymous() {
             return challenge(&endpoint, ChallengeReason::NoCredentials);
         }
-        app.unknown_hosts.report(&app.registry, &app.metrics, query, &error);
+        app.unknown_hosts.report(&app.registry, &app.metrics, cx.query(), &error);
         return Err(error.into());
     }
     entry.set_endpoint(&endpoint);
@@ -49,7 +39,7 @@ pub(super) async fn authorize(
     }
     if let Some(scope) = endpoint.scope() {
         let verdict = verdict(app, &identity, scope).await?;
-        require(app, request, address, (&endpoint, &identity), verdict)?;
+        require(cx, &endpoint, &identity, verdict)?;
     }
     Ok((without_forbidden_mount(app, &identity, endpoint).await?, identity))
 }
@@ -59,8 +49,8 @@ pub(super) async fn authorize(
 ///
 /// # Errors
 /// Those of [`authorize`].
-pub(super) fn confirm(app: &AppState, request: &Parts, client: &Client, endpoint: &Endpoint) -> Result<(), Rejection> {
-    let identity = &client.identity;
+pub(super) fn confirm(cx: &Context<'_>, identity: &Identity, endpoint: &Endpoint) -> Result<(), Rejection> {
+    let app = cx.app;
     let Some(scope @ Scope::Repository(name, _)) = endpoint.scope() else {
         return Ok(());
     };
@@ -69,24 +59,18 @@ pub(super) fn confirm(app: &AppState, request: &Parts, client: &Client, endpoint
         return Ok(());
     }
     let verdict = app.access.authorize(identity, scope, Some(true));
-    require(app, request, &client.address, (endpoint, identity), verdict)
+    require(cx, endpoint, identity, verdict)
 }
 
-fn require(
-    app: &AppState,
-    request: &Parts,
-    address: &ClientAddress,
-    (endpoint, identity): (&Endpoint, &Identity),
-    verdict: Verdict,
-) -> Result<(), Rejection> {
+fn require(cx: &Context<'_>, endpoint: &Endpoint, identity: &Identity, verdict: Verdict) -> Result<(), Rejection> {
     let reason = match verdict {
         Verdict::Allowed => return Ok(()),
         // `Depends` was resolved by the caller.
-        Verdict::Denied | Verdict::Depends => return Err(denied(app, endpoint.scope()).into()),
+        Verdict::Denied | Verdict::Depends => return Err(denied(cx.app, endpoint.scope()).into()),
         Verdict::Unauthorized if identity.has_token() => ChallengeReason::InsufficientScope,
         Verdict::Unauthorized => ChallengeReason::NoCredentials,
     };
-    Err(challenge(app, request, address, endpoint, reason))
+    Err(challenge(cx, endpoint, reason))
 }
 
 /// The verdict without I/O: [`Verdict::Depends`] where memory does not tell.

@@ -9,80 +9,61 @@ use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use url::Url;
 
-use super::answer::Answer;
-use super::client::Client;
 use super::client_address::is_in;
-use super::state::AppState;
-use super::{headers, public_url};
+use super::{Answer, AppState, Context, headers, public_url};
 use crate::oci::{Digest, Error, RangeRequest, RepositoryName};
 use crate::registry::{BlobAccess, BlobInfo, BlobPart, BlobRequest, BlobStream};
 
 /// The answer, if it needs no I/O.
-pub(super) fn from_memory(
-    app: &AppState,
-    request: &Parts,
-    client: &Client,
-    name: &RepositoryName,
-    digest: &Digest,
-) -> Option<Answer> {
+pub(super) fn from_memory(cx: &Context<'_>, name: &RepositoryName, digest: &Digest) -> Option<Answer> {
+    let Context { app, request, .. } = *cx;
     if request.method == Method::HEAD {
         let info = app.registry.blobs.info_from_memory(name, digest)?;
         return Some(info_answer(request, digest, info));
     }
-    let base = base(app, request, client);
-    let wanted = blob_request(app, request, client, &base, name, digest);
+    let base = base(cx);
+    let wanted = blob_request(cx, &base, name, digest);
     Some(access_answer(request, digest, app.registry.blobs.open_from_memory(&wanted)?))
 }
 
-pub(super) async fn pull(
-    app: &AppState,
-    request: &Parts,
-    client: &Client,
-    name: &RepositoryName,
-    digest: &Digest,
-) -> Result<Answer, Error> {
+pub(super) async fn pull(cx: &Context<'_>, name: &RepositoryName, digest: &Digest) -> Result<Answer, Error> {
+    let Context { app, request, .. } = *cx;
     // A 304 needs no stream from the bucket.
-    let streams = app.registry.blobs.streams_all() || !may_redirect(app, client);
+    let streams = app.registry.blobs.streams_all() || !may_redirect(cx);
     let has_blob = headers::if_none_match(&request.headers, digest);
     if request.method == Method::HEAD || (streams && has_blob) {
         let info = app.registry.blobs.info(name, digest).await?;
         return Ok(info_answer(request, digest, info));
     }
-    let base = base(app, request, client);
-    let wanted = blob_request(app, request, client, &base, name, digest);
+    let base = base(cx);
+    let wanted = blob_request(cx, &base, name, digest);
     Ok(access_answer(request, digest, app.registry.blobs.open(wanted).await?))
 }
 
 /// The URL of this registry for this client, where redirects lead back here.
-fn base<'a>(app: &'a AppState, request: &Parts, client: &Client) -> Cow<'a, Url> {
-    let depends = app.registry.blobs.urls_depend_on_caller();
-    let base = depends.then(|| public_url::base(app, request, &client.address));
-    base.flatten().map_or(Cow::Borrowed(&app.base), Cow::Owned)
+fn base<'a>(cx: &Context<'a>) -> Cow<'a, Url> {
+    let depends = cx.app.registry.blobs.urls_depend_on_caller();
+    let base = depends.then(|| public_url::base(cx));
+    base.flatten().map_or(Cow::Borrowed(&cx.app.base), Cow::Owned)
 }
 
-fn blob_request<'a>(
-    app: &AppState,
-    request: &Parts,
-    client: &Client,
-    base: &'a Url,
-    name: &'a RepositoryName,
-    digest: &'a Digest,
-) -> BlobRequest<'a> {
-    let range = request.headers.get(header::RANGE);
+fn blob_request<'a>(cx: &Context<'_>, base: &'a Url, name: &'a RepositoryName, digest: &'a Digest) -> BlobRequest<'a> {
+    let headers = &cx.request.headers;
+    let range = headers.get(header::RANGE);
     // RFC 9110, section 13.2.2: the condition has precedence over the range.
-    let range = range.filter(|_| !headers::if_none_match(&request.headers, digest));
+    let range = range.filter(|_| !headers::if_none_match(headers, digest));
     let range = range.and_then(|value| value.to_str().ok());
     BlobRequest {
         name,
         digest,
         range: range.map_or(RangeRequest::Whole, RangeRequest::parse),
         base,
-        redirect: may_redirect(app, client),
+        redirect: may_redirect(cx),
     }
 }
 
-fn may_redirect(app: &AppState, client: &Client) -> bool {
-    !is_in(&app.redirect_exclude, client.address.ip)
+fn may_redirect(cx: &Context<'_>) -> bool {
+    !is_in(&cx.app.redirect_exclude, cx.client.ip)
 }
 
 fn access_answer(request: &Parts, digest: &Digest, access: BlobAccess) -> Answer {

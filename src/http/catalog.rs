@@ -3,11 +3,9 @@
 use axum::http::header;
 use serde::Serialize;
 
-use super::answer::Answer;
-use super::client::Client;
-use super::headers;
 use super::query::Page;
-use super::state::AppState;
+use super::{Answer, AppState, headers};
+use crate::auth::Identity;
 use crate::oci::{Error, RepositoryName};
 use crate::registry::CatalogPage;
 
@@ -19,11 +17,11 @@ struct List<'a> {
     repositories: Vec<&'a str>,
 }
 
-pub(super) async fn list(app: &AppState, client: &Client, page: &Page) -> Result<Answer, Error> {
+pub(super) async fn list(app: &AppState, identity: &Identity, page: &Page) -> Result<Answer, Error> {
     // A client that asks for more gets a page and a Link; distribution refuses it.
     let limit = page.n.unwrap_or(DEFAULT_PAGE).min(app.max_catalog_page);
-    let shown = |name: &RepositoryName, holds| app.access.may_list(&client.identity, name, holds);
-    let listed = if app.access.may_list_any(&client.identity) {
+    let shown = |name: &RepositoryName, holds| app.access.may_list(identity, name, holds);
+    let listed = if app.access.may_list_any(identity) {
         let last = page.last.as_deref();
         app.registry.catalog.list(last, limit, shown).await?
     } else {

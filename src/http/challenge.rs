@@ -3,13 +3,9 @@
 
 use std::borrow::Cow;
 
-use axum::http::request::Parts;
-
-use super::client_address::ClientAddress;
 use super::endpoint::Endpoint;
 use super::rejection::Rejection;
-use super::state::AppState;
-use super::{headers, public_url};
+use super::{Context, headers, public_url};
 use crate::auth::{Challenge, Realm};
 use crate::oci::{Error, ErrorCode};
 
@@ -47,15 +43,9 @@ impl ChallengeReason {
 }
 
 /// Rejects a request with a challenge.
-pub(super) fn challenge(
-    app: &AppState,
-    request: &Parts,
-    address: &ClientAddress,
-    endpoint: &Endpoint,
-    reason: ChallengeReason,
-) -> Rejection {
+pub(super) fn challenge(cx: &Context<'_>, endpoint: &Endpoint, reason: ChallengeReason) -> Rejection {
     let error = Error::new(ErrorCode::Unauthorized, reason.message());
-    let text = match app.access.challenge() {
+    let text = match cx.app.access.challenge() {
         None => return Rejection::Error(error),
         Some(Challenge::Basic { realm }) => format!("Basic realm=\"{realm}\""),
         // pounce's own token server takes passwords.
@@ -63,7 +53,7 @@ pub(super) fn challenge(
             format!("Basic realm=\"{service}\"")
         }
         Some(Challenge::Bearer { realm, service }) => {
-            let realm = token_url(app, request, address, realm);
+            let realm = token_url(cx, realm);
             let mut text = format!("Bearer realm=\"{realm}\",service=\"{service}\"");
             let scope = endpoint.scope().map(|scope| scope.to_string());
             if let Some(scope) = scope.filter(|scope| !scope.is_empty()) {
@@ -79,15 +69,15 @@ pub(super) fn challenge(
 }
 
 /// The URL at which clients get tokens.
-fn token_url<'a>(app: &AppState, request: &Parts, address: &ClientAddress, realm: Realm<'a>) -> Cow<'a, str> {
+fn token_url<'a>(cx: &Context<'_>, realm: Realm<'a>) -> Cow<'a, str> {
     let with_path = |path: &str| {
-        let mut url = public_url::token_base(app, request, address);
+        let mut url = public_url::token_base(cx);
         url.set_path(path);
         url.to_string().into()
     };
     match realm {
         Realm::At(url) => url.into(),
         Realm::Beside(path) => with_path(path),
-        Realm::Own => with_path(&public_url::public_path(app, &format!("{}/v2/token", app.prefix))),
+        Realm::Own => with_path(&public_url::public_path(cx.app, &format!("{}/v2/token", cx.app.prefix))),
     }
 }

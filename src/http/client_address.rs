@@ -11,8 +11,8 @@ use axum::http::header::HeaderName;
 use axum::http::request::Parts;
 use ipnet::IpNet;
 
+use super::AppState;
 use super::server::Peer;
-use super::state::AppState;
 
 /// Most proxies send it.
 pub(super) const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");

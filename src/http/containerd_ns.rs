@@ -3,18 +3,18 @@
 
 use super::endpoint::Endpoint;
 use super::query::Query;
-use super::state::AppState;
+use super::{AppState, Context};
 use crate::oci::{Error, RepositoryName};
 
 /// Replaces every repository name of an endpoint by the name in the bucket.
 ///
 /// # Errors
 /// `NAME_UNKNOWN`: there is no upstream for the host.
-pub(super) fn resolve_names(app: &AppState, endpoint: &mut Endpoint, query: Option<&str>) -> Result<(), Error> {
-    let ns = query.and_then(|query| Query::new(Some(query)).get("ns"));
-    let ns = ns.filter(|ns| !ns.is_empty() && !is_own(app, ns));
+pub(super) fn resolve_names(cx: &Context<'_>, endpoint: &mut Endpoint) -> Result<(), Error> {
+    let ns = cx.query().and_then(|query| Query::new(Some(query)).get("ns"));
+    let ns = ns.filter(|ns| !ns.is_empty() && !is_own(cx.app, ns));
     for name in names(endpoint).into_iter().flatten() {
-        *name = app.registry.repositories.resolve(name.clone(), ns.as_deref())?;
+        *name = cx.app.registry.repositories.resolve(name.clone(), ns.as_deref())?;
     }
     Ok(())
 }

@@ -11,9 +11,9 @@ use futures_util::future::Either;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
+use super::AppState;
 use super::health;
 use super::server::{self, Listener, Shortage};
-use super::state::AppState;
 use crate::config::Debug;
 use crate::telemetry::Metrics;
 

@@ -1,40 +1,33 @@
 //! From an endpoint to its resource.
 
 use axum::body::Body;
-use axum::http::request::Parts;
 
-use super::answer::Answer;
-use super::client::Client;
 use super::endpoint::Endpoint;
-use super::state::AppState;
-use super::{blobs, catalog, headers, manifests, referrers, tags, token, uploads};
+use super::{Answer, Context, blobs, catalog, headers, manifests, referrers, tags, token, uploads};
+use crate::auth::Identity;
 use crate::oci::Error;
 
 /// Calls the resource. Calls that are not part of a pull are boxed, because they would only make the future of every
 /// cold request larger.
 pub(super) async fn dispatch(
-    app: &AppState,
-    parts: &Parts,
+    cx: &Context<'_>,
     body: Body,
-    client: &Client,
+    identity: &Identity,
     endpoint: &Endpoint,
 ) -> Result<Answer, Error> {
+    let app = cx.app;
     match endpoint {
         Endpoint::Support => Ok(headers::json("{}").into()),
-        Endpoint::Token => token::issue(app, &client.identity),
-        Endpoint::PullBlob { name, digest } => blobs::pull(app, parts, client, name, digest).await,
-        Endpoint::PullManifest { name, reference } => manifests::pull(app, parts, name, reference).await,
+        Endpoint::Token => token::issue(app, identity),
+        Endpoint::PullBlob { name, digest } => blobs::pull(cx, name, digest).await,
+        Endpoint::PullManifest { name, reference } => manifests::pull(cx, name, reference).await,
         Endpoint::BeginUpload { name, algorithm } => uploads::begin(app, name, *algorithm),
-        Endpoint::PushBlob { name, digest } => {
-            Box::pin(uploads::push_blob(app, parts, body, client, name, digest)).await
-        }
-        Endpoint::PushChunk(upload) => Box::pin(uploads::push_chunk(app, parts, body, client, upload)).await,
-        Endpoint::CloseUpload { upload, digest } => {
-            Box::pin(uploads::close(app, parts, body, client, upload, digest)).await
-        }
+        Endpoint::PushBlob { name, digest } => Box::pin(uploads::push_blob(cx, body, identity, name, digest)).await,
+        Endpoint::PushChunk(upload) => Box::pin(uploads::push_chunk(cx, body, identity, upload)).await,
+        Endpoint::CloseUpload { upload, digest } => Box::pin(uploads::close(cx, body, identity, upload, digest)).await,
         Endpoint::PushManifest { name, reference, tags } => {
             let named = (name, reference, &tags[..]);
-            Box::pin(manifests::push(app, parts, body, client, named)).await
+            Box::pin(manifests::push(cx, body, identity, named)).await
         }
         Endpoint::ListTags { name, page } => Box::pin(tags::list(app, name, page)).await,
         Endpoint::DeleteManifest { name, reference } => Box::pin(manifests::delete(app, name, reference)).await,
@@ -46,6 +39,6 @@ pub(super) async fn dispatch(
         }
         Endpoint::UploadStatus(upload) => Box::pin(uploads::status(app, upload)).await,
         Endpoint::CancelUpload(upload) => Box::pin(uploads::cancel(app, upload)).await,
-        Endpoint::Catalog { page } => Box::pin(catalog::list(app, client, page)).await,
+        Endpoint::Catalog { page } => Box::pin(catalog::list(app, identity, page)).await,
     }
 }

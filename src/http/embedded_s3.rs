@@ -8,8 +8,7 @@ use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 
 use super::client_address::ClientAddress;
-use super::state::AppState;
-use super::{error, headers, public_url};
+use super::{AppState, Context, error, headers, public_url};
 use crate::store::{Embedded, blob_digest};
 
 pub(super) async fn respond(
@@ -17,15 +16,15 @@ pub(super) async fn respond(
     embedded: &Embedded,
     mut parts: Parts,
     body: Body,
-    address: &ClientAddress,
+    client: ClientAddress,
 ) -> Response {
-    if let Some(host) = public_url::forwarded_host(app, address, &parts.headers) {
+    let host = public_url::forwarded_host(&Context { app, request: &parts, client }).map(headers::value);
+    if let Some(host) = host {
         // The URL was signed for this host.
-        let host = headers::value(host);
         parts.headers.insert(header::HOST, host);
     }
     let memory = if parts.method == Method::GET {
-        match app.memory.reserve_request(address.ip, &parts).await {
+        match app.memory.reserve_request(client.ip, &parts).await {
             Ok(memory) => Some(memory),
             Err(error) => return error::respond(&error),
         }

@@ -9,10 +9,8 @@ use axum::http::{Method, StatusCode};
 use axum::response::IntoResponse;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 
-use super::answer::Answer;
-use super::client::Client;
-use super::headers;
-use super::state::AppState;
+use super::{Answer, AppState, Context, headers};
+use crate::auth::Identity;
 use crate::oci::{Error, ErrorCode, MAX_MANIFEST_BYTES, Reference, RepositoryName, Tag};
 use crate::registry::{ManifestRequest, Served, Staleness};
 
@@ -23,12 +21,8 @@ const TAG: HeaderName = HeaderName::from_static("oci-tag");
 const UPLOAD_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// The answer, if it needs no I/O.
-pub(super) fn from_memory(
-    app: &AppState,
-    request: &Parts,
-    name: &RepositoryName,
-    reference: &Reference,
-) -> Option<Answer> {
+pub(super) fn from_memory(cx: &Context<'_>, name: &RepositoryName, reference: &Reference) -> Option<Answer> {
+    let Context { app, request, .. } = *cx;
     if accepts_only_images(request, reference) {
         return None;
     }
@@ -40,12 +34,8 @@ pub(super) fn from_memory(
     Some(answer(request, (name, reference), served))
 }
 
-pub(super) async fn pull(
-    app: &AppState,
-    request: &Parts,
-    name: &RepositoryName,
-    reference: &Reference,
-) -> Result<Answer, Error> {
+pub(super) async fn pull(cx: &Context<'_>, name: &RepositoryName, reference: &Reference) -> Result<Answer, Error> {
+    let Context { app, request, .. } = *cx;
     let accept = headers::accepted(&request.headers);
     let served = if request.method == Method::HEAD {
         app.registry.manifests.pull(name, reference, &accept).await?
@@ -96,17 +86,17 @@ fn out_of_date(name: &RepositoryName, reference: &Reference, why: Staleness) -> 
 }
 
 pub(super) async fn push(
-    app: &AppState,
-    request: &Parts,
+    cx: &Context<'_>,
     body: Body,
-    client: &Client,
+    identity: &Identity,
     (name, reference, tags): (&RepositoryName, &Reference, &[Tag]),
 ) -> Result<Answer, Error> {
-    let media_type = request.headers.get(header::CONTENT_TYPE).map(|value| {
+    let app = cx.app;
+    let media_type = cx.request.headers.get(header::CONTENT_TYPE).map(|value| {
         let parsed = value.to_str().ok().and_then(|text| text.parse().ok());
         parsed.ok_or_else(|| Error::new(ErrorCode::ManifestInvalid, "the Content-Type is not a media type"))
     });
-    let permit = app.registry.uploads.permit(&client.pusher()).await?;
+    let permit = app.registry.uploads.permit(&cx.pusher(identity)).await?;
     let manifest = ManifestRequest {
         name,
         reference,

@@ -17,9 +17,9 @@ mod blobs;
 mod budget;
 mod catalog;
 mod challenge;
-mod client;
 mod client_address;
 mod containerd_ns;
+mod context;
 mod debug;
 mod dispatch;
 mod embedded_s3;
@@ -45,6 +45,9 @@ mod token;
 mod unknown_hosts;
 mod uploads;
 mod v2;
+
+use answer::Answer;
+use context::Context;
 
 #[cfg(feature = "internals")]
 pub(crate) use endpoint::{fuzz as fuzz_endpoint, is_endpoint};

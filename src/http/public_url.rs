@@ -11,36 +11,36 @@ use axum::http::uri::Authority;
 use axum::http::{HeaderMap, Version};
 use url::Url;
 
-use super::client_address::{ClientAddress, FORWARDED_PROTO};
-use super::headers;
-use super::state::AppState;
+use super::client_address::FORWARDED_PROTO;
+use super::{AppState, Context, headers};
 
 /// The URL that this client seems to use, up to the first slash of its path.
-pub(super) fn base(app: &AppState, request: &Parts, address: &ClientAddress) -> Option<Url> {
+pub(super) fn base(cx: &Context<'_>) -> Option<Url> {
+    let Context { app, request, client } = *cx;
     if app.http.host.is_some() {
         return Some(app.base.clone());
     }
-    let forwarded = last(&request.headers, &app.http.forwardedproto).filter(|_| address.by_proxy);
-    let tls = forwarded.map_or(address.tls, is_https);
+    let forwarded = last(&request.headers, &app.http.forwardedproto).filter(|_| client.by_proxy);
+    let tls = forwarded.map_or(client.tls, is_https);
     let host = request.headers.get(header::HOST).and_then(|host| host.to_str().ok());
     // HTTP/2 has it in the URL.
     let host = host.or_else(|| request.uri.authority().map(Authority::as_str));
-    let host = forwarded_host(app, address, &request.headers).or(host).filter(|host| is_host(host))?;
+    let host = forwarded_host(cx).or(host).filter(|host| is_host(host))?;
     let scheme = if tls { "https" } else { "http" };
     Url::parse(&format!("{scheme}://{host}/")).ok()
 }
 
 /// The same, if it is certain: from `http.host`, or a trusted proxy.
-fn certain_base(app: &AppState, request: &Parts, address: &ClientAddress) -> Option<Url> {
-    let is_forwarded = address.by_proxy && request.headers.contains_key(&app.http.forwardedproto);
-    if app.http.host.is_some() || is_forwarded { base(app, request, address) } else { None }
+fn certain_base(cx: &Context<'_>) -> Option<Url> {
+    let is_forwarded = cx.client.by_proxy && cx.request.headers.contains_key(&cx.app.http.forwardedproto);
+    if cx.app.http.host.is_some() || is_forwarded { base(cx) } else { None }
 }
 
 /// The URL under which clients get tokens, for which they send passwords. It is `https` if any proxy, trusted or not,
 /// says that the client uses it.
-pub(super) fn token_base(app: &AppState, request: &Parts, address: &ClientAddress) -> Url {
-    let mut url = base(app, request, address).unwrap_or(app.base.clone());
-    if app.http.host.is_none() && last(&request.headers, &FORWARDED_PROTO).is_some_and(is_https) {
+pub(super) fn token_base(cx: &Context<'_>) -> Url {
+    let mut url = base(cx).unwrap_or(cx.app.base.clone());
+    if cx.app.http.host.is_none() && last(&cx.request.headers, &FORWARDED_PROTO).is_some_and(is_https) {
         // `http` may become `https`.
         let _ = url.set_scheme("https");
     }
@@ -48,30 +48,25 @@ pub(super) fn token_base(app: &AppState, request: &Parts, address: &ClientAddres
 }
 
 /// The host that the client called, where a trusted proxy replaced it.
-pub(super) fn forwarded_host<'a>(app: &AppState, address: &ClientAddress, headers: &'a HeaderMap) -> Option<&'a str> {
-    last(headers, &app.http.forwardedhost).filter(|host| address.by_proxy && is_host(host))
+pub(super) fn forwarded_host<'a>(cx: &Context<'a>) -> Option<&'a str> {
+    last(&cx.request.headers, &cx.app.http.forwardedhost).filter(|host| cx.client.by_proxy && is_host(host))
 }
 
 /// Makes a `Location` inside the registry absolute, where that is certain to be right, or configured
 /// (`http.relativeurls`). Otherwise it stays relative, because the client knows its own URL better.
-pub(super) fn make_location_absolute(
-    app: &AppState,
-    request: &Parts,
-    address: &ClientAddress,
-    headers: &mut HeaderMap,
-) {
+pub(super) fn make_location_absolute(cx: &Context<'_>, headers: &mut HeaderMap) {
     let location = headers.get(header::LOCATION);
     // Most are URLs of the bucket, and long.
     let path = location.filter(|value| value.as_bytes().starts_with(b"/"));
     let Some(path) = path.and_then(|path| path.to_str().ok()) else {
         return;
     };
-    let base = match app.http.relativeurls {
+    let base = match cx.app.http.relativeurls {
         Some(true) => None,
-        Some(false) => base(app, request, address),
-        None => certain_base(app, request, address),
+        Some(false) => base(cx),
+        None => certain_base(cx),
     };
-    if let Some(url) = base.and_then(|base| base.join(&public_path(app, path)).ok()) {
+    if let Some(url) = base.and_then(|base| base.join(&public_path(cx.app, path)).ok()) {
         let url = headers::value(url.as_str());
         headers.insert(header::LOCATION, url);
     }

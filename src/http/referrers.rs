@@ -2,9 +2,7 @@
 
 use axum::http::header::{self, HeaderName, HeaderValue};
 
-use super::answer::Answer;
-use super::headers;
-use super::state::AppState;
+use super::{Answer, AppState, headers};
 use crate::oci::{Digest, Error, MediaType, RepositoryName};
 
 const FILTERS: HeaderName = HeaderName::from_static("oci-filters-applied");

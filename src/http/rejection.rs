@@ -3,7 +3,7 @@
 use axum::http::header::{self, HeaderValue};
 use axum::response::Response;
 
-use super::answer::Answer;
+use super::Answer;
 use super::error;
 use crate::oci::{Error, ErrorCode};
 

@@ -2,34 +2,24 @@
 
 use axum::body::{Body, HttpBody};
 use axum::http::header::{self, HeaderValue};
-use axum::http::request::Parts;
 use axum::http::{Method, StatusCode};
 use axum::response::Response;
 
 use super::access_log::LogEntry;
-use super::answer::Answer;
-use super::client_address::ClientAddress;
-use super::public_url;
-use super::state::AppState;
+use super::{Answer, AppState, Context, public_url};
 
 /// On every response under `/v2/`, for clients from before the OCI.
 const API_VERSION: (&str, HeaderValue) = ("docker-distribution-api-version", HeaderValue::from_static("registry/2.0"));
 
 /// Completes a response under `/v2/`, and hands it to the access log.
-pub(super) fn finish(
-    app: &AppState,
-    request: &Parts,
-    address: &ClientAddress,
-    entry: LogEntry,
-    mut answer: Answer,
-) -> Response {
+pub(super) fn finish(cx: &Context<'_>, entry: LogEntry, mut answer: Answer) -> Response {
     let response = &mut answer.response;
     response.headers_mut().insert(API_VERSION.0, API_VERSION.1);
-    public_url::make_location_absolute(app, request, address, response.headers_mut());
-    if request.method == Method::HEAD {
+    public_url::make_location_absolute(cx, response.headers_mut());
+    if cx.request.method == Method::HEAD {
         remove_body(response);
     }
-    entry.finish(app, answer)
+    entry.finish(&cx.app.metrics, answer)
 }
 
 /// The response with `http.headers`.

@@ -12,7 +12,7 @@ use futures_util::FutureExt;
 use http_body_util::BodyExt;
 use tokio::sync::Notify;
 
-use super::answer::Answer;
+use super::Answer;
 use super::budget::{Budget, Reservation};
 use super::server::{HTTP2_WINDOW, Shortage};
 use crate::oci::Error;

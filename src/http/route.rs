@@ -12,12 +12,10 @@ use futures_util::future::{Either, ready};
 use tokio_util::sync::CancellationToken;
 
 use super::access_log::LogEntry;
-use super::client_address::ClientAddress;
 use super::rejection::not_an_endpoint;
 use super::response::{remove_body, with_configured_headers};
 use super::server::{self, Listener, Peer, Responding};
-use super::state::AppState;
-use super::{embedded_s3, error, fast_path, health, preflight, public_url, v2};
+use super::{AppState, Context, embedded_s3, error, fast_path, health, preflight, public_url, v2};
 use crate::store::Embedded;
 
 /// Serves the registry until `stop`; then the requests in flight have `grace` to end.
@@ -48,11 +46,11 @@ async fn respond_slowly(app: Arc<AppState>, parts: Parts, body: Body, peer: Peer
         // pounce answers, because the rules for other origins stand in `http.headers`.
         Route::EmbeddedS3(_) if parts.method == Method::OPTIONS => preflight::embedded_s3(),
         Route::EmbeddedS3(embedded) => {
-            let address = ClientAddress::of(&app, &parts, peer);
-            let mut entry = LogEntry::begin(&app, &parts, address.ip);
+            let cx = Context::new(&app, &parts, peer);
+            let (client, mut entry) = (cx.client, LogEntry::begin(&cx));
             entry.set_path(parts.uri.path());
             let method = parts.method.clone();
-            let response = embedded_s3::respond(&app, embedded, parts, body, &address).await;
+            let response = embedded_s3::respond(&app, embedded, parts, body, client).await;
             entry.finish_embedded_s3(&method, response)
         }
         Route::Root => preflight::root(&parts.method),

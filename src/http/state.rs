@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use axum::http::header::{HeaderMap, HeaderName, HeaderValue};
-use axum::http::request::Parts;
 use ipnet::IpNet;
 use url::Url;
 
@@ -70,11 +69,6 @@ impl AppState {
             memory: ResponseMemory::default(),
             http,
         }
-    }
-
-    /// A request's path behind `http.prefix`; empty if it does not begin with that.
-    pub(super) fn path<'a>(&self, request: &'a Parts) -> &'a str {
-        request.uri.path().strip_prefix(&self.prefix).unwrap_or_default()
     }
 }
 

@@ -3,10 +3,8 @@
 use axum::http::header;
 use serde::Serialize;
 
-use super::answer::Answer;
-use super::headers;
 use super::query::Page;
-use super::state::AppState;
+use super::{Answer, AppState, headers};
 use crate::oci::{Error, RepositoryName};
 
 #[derive(Serialize)]

@@ -3,10 +3,8 @@
 use axum::http::header::{self, HeaderValue};
 use serde::Serialize;
 
-use super::answer::Answer;
-use super::headers;
 use super::rejection::not_an_endpoint;
-use super::state::AppState;
+use super::{Answer, AppState, headers};
 use crate::auth::Identity;
 use crate::oci::{Error, ErrorCode};
 

@@ -3,17 +3,14 @@
 use std::io;
 
 use axum::body::{Body, HttpBody};
+use axum::http::StatusCode;
 use axum::http::header::{self, HeaderName, HeaderValue};
-use axum::http::request::Parts;
-use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use futures_util::{StreamExt, TryStreamExt};
 
-use super::answer::Answer;
-use super::client::Client;
 use super::endpoint::Upload;
-use super::state::AppState;
-use super::{error, headers};
+use super::{Answer, AppState, Context, error, headers};
+use crate::auth::Identity;
 use crate::oci::{Algorithm, ChunkRange, Digest, Error, ErrorCode, RepositoryName};
 use crate::registry::{ChunkRequest, Mounted, Progress, Pushed, UploadRequest};
 
@@ -38,41 +35,38 @@ pub(super) async fn mount(
 }
 
 pub(super) async fn push_blob(
-    app: &AppState,
-    request: &Parts,
+    cx: &Context<'_>,
     body: Body,
-    client: &Client,
+    identity: &Identity,
     name: &RepositoryName,
     digest: &Digest,
 ) -> Result<Answer, Error> {
-    let chunk = chunk(&request.headers, body, client)?;
-    app.registry.uploads.push(name, digest, chunk).await?;
-    Ok(created(app, name, digest).into())
+    let chunk = chunk(cx, body, identity)?;
+    cx.app.registry.uploads.push(name, digest, chunk).await?;
+    Ok(created(cx.app, name, digest).into())
 }
 
 pub(super) async fn push_chunk(
-    app: &AppState,
-    request: &Parts,
+    cx: &Context<'_>,
     body: Body,
-    client: &Client,
+    identity: &Identity,
     upload: &Upload,
 ) -> Result<Answer, Error> {
-    let chunk = chunk(&request.headers, body, client)?;
-    let pushed = app.registry.uploads.append(upload.into(), chunk).await?;
-    Ok(answer(pushed, app, &upload.name, None))
+    let chunk = chunk(cx, body, identity)?;
+    let pushed = cx.app.registry.uploads.append(upload.into(), chunk).await?;
+    Ok(answer(pushed, cx.app, &upload.name, None))
 }
 
 pub(super) async fn close(
-    app: &AppState,
-    request: &Parts,
+    cx: &Context<'_>,
     body: Body,
-    client: &Client,
+    identity: &Identity,
     upload: &Upload,
     digest: &Digest,
 ) -> Result<Answer, Error> {
-    let chunk = chunk(&request.headers, body, client)?;
-    let closing = app.registry.uploads.finish(upload.into(), digest, chunk);
-    Ok(answer(closing.await?, app, &upload.name, Some(digest)))
+    let chunk = chunk(cx, body, identity)?;
+    let pushed = cx.app.registry.uploads.finish(upload.into(), digest, chunk).await?;
+    Ok(answer(pushed, cx.app, &upload.name, Some(digest)))
 }
 
 pub(super) async fn status(app: &AppState, upload: &Upload) -> Result<Answer, Error> {
@@ -92,9 +86,9 @@ impl<'a> From<&'a Upload> for UploadRequest<'a> {
 }
 
 /// The body, with its range and length according to the headers.
-fn chunk(headers: &HeaderMap, body: Body, client: &Client) -> Result<ChunkRequest, Error> {
+fn chunk(cx: &Context<'_>, body: Body, identity: &Identity) -> Result<ChunkRequest, Error> {
     let text = |name| {
-        let value: Option<&HeaderValue> = headers.get(name);
+        let value: Option<&HeaderValue> = cx.request.headers.get(name);
         value.map(|value| value.to_str().unwrap_or_default())
     };
     let range = text(header::CONTENT_RANGE).map(|text| {
@@ -112,7 +106,7 @@ fn chunk(headers: &HeaderMap, body: Body, client: &Client) -> Result<ChunkReques
         return Err(Error::new(ErrorCode::SizeInvalid, message));
     }
     let body = body.into_data_stream().map_err(io::Error::other).boxed();
-    Ok(ChunkRequest { range, len, body, pusher: client.pusher() })
+    Ok(ChunkRequest { range, len, body, pusher: cx.pusher(identity) })
 }
 
 fn answer(pushed: Pushed, app: &AppState, name: &RepositoryName, digest: Option<&Digest>) -> Answer {

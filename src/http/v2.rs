@@ -7,14 +7,11 @@ use axum::response::Response;
 use tracing::Instrument;
 
 use super::access_log::LogEntry;
-use super::answer::Answer;
-use super::client::Client;
-use super::client_address::ClientAddress;
 use super::endpoint::Endpoint;
 use super::rejection::Rejection;
 use super::server::{LingeringBody, Peer};
-use super::state::AppState;
-use super::{admission, authorize, preflight, response};
+use super::{Answer, AppState, Context, admission, authorize, preflight, response};
+use crate::auth::Identity;
 
 /// The most bytes of a push that are discarded behind its response.
 const MAX_DISCARDED_PUSH: usize = 64 << 20;
@@ -22,21 +19,16 @@ const MAX_DISCARDED_PUSH: usize = 64 << 20;
 const MAX_DISCARDED: usize = 1 << 20;
 
 pub(super) async fn respond(app: &AppState, parts: Parts, body: Body, peer: Peer) -> Response {
-    let (path, query) = (app.path(&parts), parts.uri.query());
-    let address = ClientAddress::of(app, &parts, peer);
-    let mut entry = LogEntry::begin(app, &parts, address.ip);
-    let authorized = authorize::authorize(app, &parts, &address, (path, query), &mut entry).await;
+    let cx = &Context::new(app, &parts, peer);
+    let mut entry = LogEntry::begin(cx);
+    let authorized = authorize::authorize(cx, &mut entry).await;
     if authorized.is_err() {
-        entry.set_path(path);
+        entry.set_path(cx.path());
     }
     let is_push = matches!(&authorized, Ok((endpoint, _)) if endpoint.takes_body());
     let body = request_body(&parts, body, is_push);
     let answered = match authorized {
-        Ok((endpoint, identity)) => {
-            let client = Client { address, identity };
-            let answering = answer(app, &parts, body, &client, &endpoint);
-            answering.instrument(entry.span()).await
-        }
+        Ok((endpoint, identity)) => answer(cx, body, &identity, &endpoint).instrument(entry.span()).await,
         Err(rejection) => Err(rejection),
     };
     let answer = match answered {
@@ -44,18 +36,12 @@ pub(super) async fn respond(app: &AppState, parts: Parts, body: Body, peer: Peer
         Err(rejection) if parts.method == Method::OPTIONS => preflight::endpoint(&rejection).into(),
         Err(rejection) => rejection.into_answer(),
     };
-    response::finish(app, &parts, &address, entry, answer)
+    response::finish(cx, entry, answer)
 }
 
-async fn answer(
-    app: &AppState,
-    parts: &Parts,
-    body: Body,
-    client: &Client,
-    endpoint: &Endpoint,
-) -> Result<Answer, Rejection> {
-    let answered = admission::dispatch(app, parts, body, client, endpoint).await;
-    authorize::confirm(app, parts, client, endpoint)?;
+async fn answer(cx: &Context<'_>, body: Body, identity: &Identity, endpoint: &Endpoint) -> Result<Answer, Rejection> {
+    let answered = admission::dispatch(cx, body, identity, endpoint).await;
+    authorize::confirm(cx, identity, endpoint)?;
     Ok(answered?)
 }
 
