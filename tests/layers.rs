@@ -349,9 +349,6 @@ impl<'a> Facade<'a> {
 mod tests {
     use super::*;
 
-    /// What contradicts the order, the files, and the sentence about it.
-    type Case = (&'static str, &'static [(&'static str, &'static str)], &'static str);
-
     /// What is wrong with a folder of these files, of which `top` stands above `middle` and `bottom`.
     fn wrong_with(files: &[(&str, &str)]) -> Vec<String> {
         let sources = files.iter().map(|(name, text)| match *name {

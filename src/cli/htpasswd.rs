@@ -3,7 +3,7 @@
 use std::io::{IsTerminal, Read};
 use std::process::ExitCode;
 
-use super::runtime::fail;
+use super::runtime::CommandResult;
 use crate::auth::{self, UserError};
 
 /// The arguments of `htpasswd`.
@@ -27,17 +27,7 @@ pub(super) struct Arguments {
 /// The longest input that is read as a password, in bytes; bcrypt takes 72.
 const MAX_INPUT: u64 = 1024;
 
-pub(super) fn run(arguments: &Arguments) -> ExitCode {
-    match line(arguments) {
-        Ok(line) => {
-            println!("{line}");
-            ExitCode::SUCCESS
-        }
-        Err(error) => fail(&*error),
-    }
-}
-
-fn line(arguments: &Arguments) -> Result<String, Box<dyn std::error::Error>> {
+pub(super) fn run(arguments: &Arguments) -> CommandResult {
     // Before a password is typed in vain.
     auth::check_user(&arguments.user)?;
     let password = if arguments.generate {
@@ -57,5 +47,6 @@ fn line(arguments: &Arguments) -> Result<String, Box<dyn std::error::Error>> {
         let line = text.strip_suffix('\n').unwrap_or(&text);
         line.strip_suffix('\r').unwrap_or(line).to_owned()
     };
-    Ok(auth::htpasswd_line(&arguments.user, &password, arguments.cost)?)
+    println!("{}", auth::htpasswd_line(&arguments.user, &password, arguments.cost)?);
+    Ok(ExitCode::SUCCESS)
 }

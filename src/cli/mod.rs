@@ -36,10 +36,15 @@ enum Command {
 /// Runs the command.
 #[must_use]
 pub fn run(arguments: Arguments) -> ExitCode {
-    match arguments.command {
+    let result = match arguments.command {
         Command::Serve(arguments) => serve::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
         Command::Htpasswd(arguments) => htpasswd::run(&arguments),
         Command::Warm(arguments) => warm::run(&arguments),
-    }
+    };
+    result.unwrap_or_else(|error| {
+        // Not logged, because logging may not have started.
+        eprintln!("pounce: {error}");
+        ExitCode::FAILURE
+    })
 }

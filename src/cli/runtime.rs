@@ -1,23 +1,17 @@
-//! What the commands share: the runtime, and errors.
+//! The runtime and the result of a command.
 
 use std::error::Error;
 use std::process::ExitCode;
 use std::time::Duration;
 
+/// The exit code of a command, or an error to print.
+pub(super) type CommandResult = Result<ExitCode, Box<dyn Error>>;
+
 /// Runs a command on a new runtime.
-pub(super) fn block_on(command: impl Future<Output = ExitCode>) -> ExitCode {
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => return fail(&error),
-    };
-    let code = runtime.block_on(command);
+pub(super) fn block_on(command: impl Future<Output = CommandResult>) -> CommandResult {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let result = runtime.block_on(command);
     // A thread that is stuck in a DNS lookup or on a disk must not keep the process.
     runtime.shutdown_timeout(Duration::from_secs(1));
-    code
-}
-
-/// Prints an error, because logging may not have started.
-pub(super) fn fail(error: &dyn Error) -> ExitCode {
-    eprintln!("pounce: {error}");
-    ExitCode::FAILURE
+    result
 }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use tokio_util::sync::CancellationToken;
 
-use super::runtime::{block_on, fail};
+use super::runtime::{CommandResult, block_on};
 use super::signals;
 use crate::config::{Config, Environment, Loaded};
 use crate::{Server, telemetry};
@@ -21,37 +21,26 @@ pub(super) struct Arguments {
     file: Option<PathBuf>,
 }
 
-pub(super) fn run(arguments: &Arguments) -> ExitCode {
-    let loaded = match Config::load(arguments.file.as_deref(), &Environment::of_process()) {
-        Ok(loaded) => loaded,
-        Err(error) => return fail(&error),
-    };
-    telemetry::init_logs(&loaded.config.log);
-    block_on(serve(loaded))
-}
-
-async fn serve(Loaded { config, notices, .. }: Loaded) -> ExitCode {
-    for notice in notices {
-        tracing::warn!("{notice}");
-    }
-    let stop = CancellationToken::new();
-    if let Err(error) = signals::watch(stop.clone(), SHUTDOWN) {
-        return fail(&error);
-    }
-    let bound = tokio::select! {
-        bound = Server::bind(&config) => bound,
-        // The bucket may be slow to answer.
-        () = stop.cancelled() => {
-            tracing::info!("ended before it began");
-            return ExitCode::SUCCESS;
+pub(super) fn run(arguments: &Arguments) -> CommandResult {
+    let Loaded { config, notices, .. } = Config::load(arguments.file.as_deref(), &Environment::of_process())?;
+    telemetry::init_logs(&config.log);
+    block_on(async {
+        for notice in notices {
+            tracing::warn!("{notice}");
         }
-    };
-    let server = match bound {
-        Ok(server) => server,
-        Err(error) => return fail(&error),
-    };
-    server.greet_upstreams();
-    server.run(stop).await;
-    tracing::info!("ended");
-    ExitCode::SUCCESS
+        let stop = CancellationToken::new();
+        signals::watch(stop.clone(), SHUTDOWN)?;
+        let server = tokio::select! {
+            bound = Server::bind(&config) => bound?,
+            // The bucket may be slow to answer.
+            () = stop.cancelled() => {
+                tracing::info!("stopped before it served");
+                return Ok(ExitCode::SUCCESS);
+            }
+        };
+        server.greet_upstreams();
+        server.run(stop).await;
+        tracing::info!("ended");
+        Ok(ExitCode::SUCCESS)
+    })
 }

@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::image::ImageReference;
 use super::progress::{Progress, bytes};
-use super::runtime::{block_on, fail};
+use super::runtime::{CommandResult, block_on};
 use super::signals;
 use crate::config::{Config, Environment, Loaded, LogLevel, Secret};
 use crate::oci::{Descriptor, Digest, Error, ErrorCode, Platform, Reference, RepositoryName};
@@ -56,22 +56,12 @@ const REVALIDATION: Duration = Duration::from_mins(2);
 /// How long writes in the background may take at the end.
 const DRAIN: Duration = Duration::from_mins(1);
 
-pub(super) fn run(arguments: &Arguments) -> ExitCode {
+pub(super) fn run(arguments: &Arguments) -> CommandResult {
     let mut images = arguments.images.clone();
     if let Some(file) = &arguments.from {
-        match read(file) {
-            Ok(more) => images.extend(more),
-            Err(message) => {
-                eprintln!("pounce: {}: {message}", file.display());
-                return ExitCode::FAILURE;
-            }
-        }
+        images.extend(read(file).map_err(|message| format!("{}: {message}", file.display()))?);
     }
-    let loaded = Config::load(arguments.config.as_deref(), &Environment::of_process());
-    let Loaded { mut config, .. } = match loaded {
-        Ok(loaded) => loaded,
-        Err(error) => return fail(&error),
-    };
+    let Loaded { mut config, .. } = Config::load(arguments.config.as_deref(), &Environment::of_process())?;
     // This command's own lines replace the log's.
     if config.log.level == LogLevel::Info {
         config.log.level = LogLevel::Error;
@@ -79,24 +69,18 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
     telemetry::init_logs(&config.log);
     block_on(async {
         let stop = CancellationToken::new();
-        if let Err(error) = signals::watch(stop.clone(), "what is half copied is thrown away") {
-            return fail(&error);
-        }
-        let begun = tokio::select! {
-            begun = Warming::begin(&config, arguments) => begun,
+        signals::watch(stop.clone(), "unfinished copies are discarded")?;
+        let warming = tokio::select! {
+            begun = Warming::begin(&config, arguments) => begun?,
             // The bucket may be slow to answer.
-            () = stop.cancelled() => return ExitCode::FAILURE,
-        };
-        let warming = match begun {
-            Ok(warming) => warming,
-            Err(error) => return fail(&*error),
+            () = stop.cancelled() => return Ok(ExitCode::FAILURE),
         };
         tokio::select! {
-            code = warming.run(&images) => code,
+            code = warming.run(&images) => Ok(code),
             () = stop.cancelled() => {
                 warming.registry.drain(Duration::ZERO).await;
                 warming.progress.error("interrupted: not everything is in the bucket");
-                ExitCode::FAILURE
+                Ok(ExitCode::FAILURE)
             }
         }
     })

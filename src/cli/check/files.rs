@@ -30,7 +30,7 @@ pub(super) fn check(config: &Config, report: &mut Report) {
                     "make lines with `pounce htpasswd USER`; mind what eats a $",
                 ),
                 Ok(_) => report.passed("auth", "users or keys can be read"),
-                Err(error) => report.failed("auth", &error.to_string(), "mend that file or setting"),
+                Err(error) => report.failed("auth", &error.to_string(), "correct that file or setting"),
             }
         }
     }
@@ -40,6 +40,6 @@ pub(super) fn check(config: &Config, report: &mut Report) {
     match Tls::open(&config.http.tls) {
         Ok(None) => {}
         Ok(Some(_)) => report.passed("http.tls", "certificate and key fit"),
-        Err(error) => report.failed("http.tls", &error.to_string(), "mend that file or setting"),
+        Err(error) => report.failed("http.tls", &error.to_string(), "correct that file or setting"),
     }
 }

@@ -12,8 +12,8 @@ mod upstreams;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use super::runtime::{block_on, fail};
-use crate::config::{Config, Environment, LogLevel};
+use super::runtime::{CommandResult, block_on};
+use crate::config::{Config, Environment, Log, LogLevel};
 use crate::{http, telemetry};
 
 use report::Report;
@@ -28,37 +28,27 @@ pub(super) struct Arguments {
     alive: bool,
 }
 
-pub(super) fn run(arguments: &Arguments) -> ExitCode {
-    let loaded = Config::load(arguments.file.as_deref(), &Environment::of_process());
-    let loaded = match loaded {
-        Ok(loaded) => loaded,
-        Err(error) => return fail(&error),
-    };
+pub(super) fn run(arguments: &Arguments) -> CommandResult {
+    let loaded = Config::load(arguments.file.as_deref(), &Environment::of_process())?;
+    let config = &loaded.config;
     if arguments.alive {
-        return block_on(alive(&loaded.config));
+        return block_on(alive(config));
     }
-    let mut log = loaded.config.log.clone();
     // This command's own lines replace the log's.
-    log.level = LogLevel::Error;
-    telemetry::init_logs(&log);
+    telemetry::init_logs(&Log { level: LogLevel::Error, ..config.log.clone() });
     block_on(async {
         let mut report = Report::default();
         settings::print(&loaded);
-        let config = &loaded.config;
         println!();
         files::check(config, &mut report);
         bucket::check(config, &mut report).await;
         upstreams::check(config, &mut report).await;
-        report.end()
+        Ok(report.end())
     })
 }
 
-async fn alive(config: &Config) -> ExitCode {
-    match http::probe_liveness(&config.http).await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(why) => {
-            eprintln!("pounce: http.addr: {}: {why}", config.http.addr.to_reach());
-            ExitCode::FAILURE
-        }
-    }
+async fn alive(config: &Config) -> CommandResult {
+    let asked = http::probe_liveness(&config.http).await;
+    asked.map_err(|why| format!("http.addr: {}: {why}", config.http.addr.to_reach()))?;
+    Ok(ExitCode::SUCCESS)
 }

@@ -15,7 +15,7 @@ impl Report {
         println!("✓ {what}: {how}");
     }
 
-    /// A result that does not matter to all.
+    /// A result that need not matter.
     #[expect(clippy::unused_self, reason = "beside `failed`, it reads as what it is")]
     pub(super) fn note(&self, what: &str, how: &str) {
         println!("! {what}: {how}");
