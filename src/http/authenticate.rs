@@ -8,7 +8,7 @@ use tracing::{Instrument, Span};
 
 use super::Context;
 use super::access_log::LogEntry;
-use crate::auth::{Credentials, Identity, CredentialsError};
+use crate::auth::{Credentials, CredentialsError, Identity};
 
 /// Some clients leave the padding out.
 const BASE64: GeneralPurpose = GeneralPurpose::new(

@@ -6,7 +6,7 @@ use super::challenge::{ChallengeReason, challenge};
 use super::endpoint::Endpoint;
 use super::rejection::Rejection;
 use super::{AppState, Context, containerd_ns};
-use crate::auth::{Identity, CredentialsError, Scope, Verdict};
+use crate::auth::{CredentialsError, Identity, Scope, Verdict};
 use crate::oci::{Action, Error, ErrorCode, RepositoryName};
 
 /// Parses a request, authenticates its client, and authorizes it.
