@@ -62,7 +62,7 @@ use crate::telemetry::Metrics;
 use crate::upstream::Upstreams;
 
 use cache::Cache;
-use fill::{FillOptions, Fills};
+use fill::Fills;
 use flights::Flights;
 use ingest::BlobWriter;
 use links::Links;
@@ -138,13 +138,7 @@ impl Registry {
             background: Arc::clone(&background),
         });
         let writer = Arc::new(BlobWriter::new(&store, &links));
-        let fill_options = FillOptions {
-            spool_directory: options.spool_directory.clone(),
-            spool_max: options.spool_max,
-            connections: options.connections,
-            concurrency: options.concurrency,
-        };
-        let fills = Arc::new(Fills::new(&store, &cache, &links, &writer, metrics, fill_options));
+        let fills = Arc::new(Fills::new(&store, &cache, &links, &writer, metrics, options));
         let referrers = Arc::new(Referrers {
             store: store.clone(),
             upstreams: Arc::clone(&upstreams),
@@ -174,8 +168,7 @@ impl Registry {
             metrics: Arc::clone(metrics),
         });
         let tags = Arc::new(Tags::new(&store, &cache, &flights, &memory, &revisions, options.client_wait));
-        let secret = options.secret.reveal().as_bytes();
-        let uploads = Arc::new(Uploads::new(&store, &flights, &links, &writer, options.changes, secret));
+        let uploads = Arc::new(Uploads::new(&store, &flights, &links, &writer, options));
         let manifests = Arc::new(Manifests {
             store: store.clone(),
             upstreams: Arc::clone(&upstreams),

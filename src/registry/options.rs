@@ -4,8 +4,10 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use super::permissions::Changes;
-use super::tags::CLIENT_WAIT;
 use crate::config::{Config, OnMiss, Secret, Validation};
+
+/// How long a client of a stored tag waits for the upstream.
+pub(super) const CLIENT_WAIT: Duration = Duration::from_secs(2);
 
 /// How a [`Registry`](super::Registry) behaves.
 #[derive(Clone, Debug)]

@@ -32,7 +32,6 @@ mod verify_stream;
 mod writer;
 
 use std::collections::{HashMap, HashSet};
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -40,6 +39,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::cache::Cache;
 use super::ingest::BlobWriter;
 use super::links::Links;
+use super::options::Options;
 use super::runtime::Background;
 use crate::oci::Digest;
 use crate::store::Store;
@@ -60,19 +60,6 @@ pub(super) use verify_stream::verify_stream;
 
 /// How many connections all fills have beyond the first of each: one takes up to a MiB of memory.
 const EXTRA_CONNECTIONS: usize = 24;
-
-/// How fills behave.
-#[derive(Clone, Debug)]
-pub(super) struct FillOptions {
-    /// `proxy.spool.directory`, or the system's.
-    pub(super) spool_directory: PathBuf,
-    /// `proxy.spool.maxsize`, in bytes.
-    pub(super) spool_max: Option<u64>,
-    /// `proxy.fill.connections`
-    pub(super) connections: usize,
-    /// `proxy.fill.concurrency`
-    pub(super) concurrency: usize,
-}
 
 /// The fills of one process.
 #[derive(Debug)]
@@ -109,7 +96,7 @@ impl Fills {
         links: &Arc<Links>,
         writer: &Arc<BlobWriter>,
         metrics: &Arc<Metrics>,
-        options: FillOptions,
+        options: &Options,
     ) -> Self {
         Self {
             store: store.clone(),
@@ -119,7 +106,7 @@ impl Fills {
             background: Arc::clone(&links.background),
             metrics: Arc::clone(metrics),
             running: Mutex::default(),
-            spool: Arc::new(Budget::new(options.spool_directory, options.spool_max)),
+            spool: Arc::new(Budget::new(options.spool_directory.clone(), options.spool_max)),
             connections: options.connections,
             concurrency: options.concurrency,
             extra: Arc::new(Semaphore::new(EXTRA_CONNECTIONS)),

@@ -31,7 +31,6 @@ use writeback::Writeback;
 
 pub use list::TagPage;
 pub(super) use resolved::Resolved;
-pub(super) use revalidation::CLIENT_WAIT;
 
 /// The tags of all repositories.
 #[derive(Debug)]

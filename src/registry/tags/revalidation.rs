@@ -18,13 +18,12 @@ use crate::oci::{Digest, Error, MediaType, Reference, RepositoryName, Tag};
 use crate::registry::cache::{Cache, InRepository, TagState};
 use crate::registry::failure::of_upstream;
 use crate::registry::flights::{FlightKey, Flights};
+use crate::registry::options::CLIENT_WAIT;
 use crate::registry::presence::manifest_unknown;
 use crate::registry::runtime::Background;
 use crate::registry::staleness::Staleness;
 use crate::upstream::{Upstream, UpstreamError};
 
-/// How long a client of a stored tag waits for the upstream.
-pub(in crate::registry) const CLIENT_WAIT: Duration = Duration::from_secs(2);
 /// How many tags are compared at once. Each comparison may hold a manifest of 4 MiB.
 const COMPARISONS: usize = 128;
 /// After the upstream failed, or was too slow, how long the stored tag is served before the upstream is asked again.

@@ -20,6 +20,7 @@ use std::sync::Arc;
 use super::flights::Flights;
 use super::ingest::BlobWriter;
 use super::links::Links;
+use super::options::Options;
 use super::permissions::Changes;
 use super::runtime::Background;
 use crate::store::Store;
@@ -46,14 +47,12 @@ pub struct Uploads {
 }
 
 impl Uploads {
-    /// `secret` signs states.
     pub(super) fn new(
         store: &Store,
         flights: &Arc<Flights>,
         links: &Arc<Links>,
         writer: &Arc<BlobWriter>,
-        changes: Changes,
-        secret: &[u8],
+        options: &Options,
     ) -> Self {
         Self {
             store: store.clone(),
@@ -61,8 +60,8 @@ impl Uploads {
             links: Arc::clone(links),
             writer: Arc::clone(writer),
             background: Arc::clone(&links.background),
-            changes,
-            signer: StateSigner::new(secret),
+            changes: options.changes,
+            signer: StateSigner::new(options.secret.reveal().as_bytes()),
             racing: Racing::default(),
         }
     }
