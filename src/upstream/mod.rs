@@ -4,12 +4,11 @@
 //! or tokens, as for Docker Hub. It keeps nothing but tokens, and for a while a host's challenges and the methods that
 //! it answers. [`Upstreams`] are all that the configuration names, and maps repositories to them.
 //!
-//! [`client`] declares [`Upstream`]; each kind of content is a file. [`session`] sends, with retries and redirects;
+//! [`client`] has [`Upstream`], a file for each kind of content. [`session`] sends, with retries and redirects;
 //! [`authorize`] meets the challenge of each host; [`status`] has the meaning of a status other than success.
 
 mod api_check;
 mod authorize;
-mod blobs;
 mod challenge;
 mod challenge_cache;
 mod client;
@@ -17,28 +16,21 @@ mod credentials;
 mod error;
 mod head_support;
 mod http_client;
-mod manifests;
 mod names;
 mod pagination;
-mod ping;
 mod probe;
 mod redirect;
-mod referrers;
 mod request;
 mod response;
 mod routing;
 mod session;
 mod status;
-mod tags;
 mod token;
 
 #[cfg(feature = "internals")]
 pub(crate) use challenge::fuzz as fuzz_challenge;
 
-pub use blobs::BlobResponse;
-pub use client::Upstream;
+pub use client::{Authentication, ManifestHead, Upstream, BlobResponse, UpstreamManifest};
 pub use error::UpstreamError;
-pub use manifests::{ManifestHead, UpstreamManifest};
-pub use ping::Authentication;
 pub use probe::{Probed, probe};
 pub use routing::Upstreams;

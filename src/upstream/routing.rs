@@ -5,12 +5,18 @@
 //! containerd's `?ns=`.
 
 use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
 
 use super::client::Upstream;
 use super::error::UpstreamError;
 use crate::config::{HostNames, Proxy, UpstreamHost};
 use crate::oci::RepositoryName;
 use crate::telemetry::Metrics;
+
+/// How long the ping of an upstream may take at start.
+const PING_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The configured upstreams.
 #[derive(Debug, Default)]
@@ -104,6 +110,19 @@ impl Upstreams {
     pub fn all(&self) -> impl Iterator<Item = &Arc<Upstream>> {
         let default = self.default.iter().map(|default| &default.upstream);
         default.chain(self.named.iter().map(|named| &named.upstream))
+    }
+
+    /// Pings all upstreams at once, and logs a warning for each that cannot be used. Nothing depends on it.
+    pub async fn ping(&self) {
+        let ping = async |upstream: &Arc<Upstream>| {
+            let late = || UpstreamError::Unavailable("it does not answer".into());
+            let pinged = tokio::time::timeout(PING_TIMEOUT, upstream.ping()).await;
+            if let Err(error) = pinged.unwrap_or_else(|_| Err(late())) {
+                let (upstream, advice) = (upstream.label(), error.advice());
+                tracing::warn!(upstream, %error, advice, "an upstream cannot be used");
+            }
+        };
+        join_all(self.all().map(ping)).await;
     }
 
     fn in_namespace(&self, name: &RepositoryName, ns: &UpstreamHost) -> Option<RepositoryName> {

@@ -4,14 +4,14 @@ use bytes::Bytes;
 use reqwest::Method;
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
 
-use super::client::{HEAD_TIMEOUT, SMALL_TIMEOUT, Upstream};
-use super::error::UpstreamError;
-use super::head_support::HeadOutcome;
-use super::response::{header, read_limited, within};
+use super::handle::{HEAD_TIMEOUT, SMALL_TIMEOUT, Upstream};
 use crate::oci::{
     Digest, LargeMemory, MAX_MANIFEST_BYTES, Manifest, ManifestError, MediaType, Reference, RepositoryName,
 };
 use crate::telemetry::UpstreamCall;
+use crate::upstream::error::UpstreamError;
+use crate::upstream::head_support::HeadOutcome;
+use crate::upstream::response::{header, read_limited, within};
 
 /// The response to a HEAD for a manifest, or to a GET where HEAD is of no use.
 #[derive(Clone, Debug)]

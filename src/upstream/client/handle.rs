@@ -6,15 +6,15 @@ use std::time::Duration;
 use reqwest::Method;
 use url::Url;
 
-use super::credentials::CredentialSource;
-use super::error::UpstreamError;
-use super::head_support::HeadSupport;
-use super::names::RemoteNames;
-use super::request::Request;
-use super::session::Session;
 use crate::config::{Remote, UpstreamHost};
 use crate::oci::RepositoryName;
 use crate::telemetry::{Metrics, UpstreamCall};
+use crate::upstream::credentials::CredentialSource;
+use crate::upstream::error::UpstreamError;
+use crate::upstream::head_support::HeadSupport;
+use crate::upstream::names::RemoteNames;
+use crate::upstream::request::Request;
+use crate::upstream::session::Session;
 
 /// How long a manifest or a list may take in all. Blobs have no limit.
 pub(super) const SMALL_TIMEOUT: Duration = Duration::from_secs(30);
@@ -41,7 +41,7 @@ impl Upstream {
     ///
     /// # Errors
     /// The system's TLS certificates cannot be read.
-    pub(super) fn new(
+    pub(in crate::upstream) fn new(
         remote: &Remote,
         component: Option<String>,
         stall_timeout: Duration,

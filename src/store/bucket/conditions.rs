@@ -6,12 +6,12 @@
 use bytes::Bytes;
 use uuid::Uuid;
 
-use super::bucket::Store;
-use super::error::{Refusal, StoreError, failure, refusal};
-use super::key::Key;
+use super::handle::Store;
 use super::object::Metadata;
 use super::write::Condition;
 use crate::oci::MediaType;
+use crate::store::error::{Refusal, StoreError, failure, refusal};
+use crate::store::key::Key;
 
 /// An `ETag` that no object has.
 const NO_ETAG: &str = "\"00000000000000000000000000000000\"";

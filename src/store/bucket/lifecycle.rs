@@ -3,9 +3,9 @@
 use aws_sdk_s3::error::ProvideErrorMetadata;
 use aws_sdk_s3::types::{ExpirationStatus, LifecycleRule, TransitionStorageClass};
 
-use super::bucket::Store;
-use super::error::{StoreError, failure, translate};
-use super::key::Key;
+use super::handle::Store;
+use crate::store::error::{StoreError, failure, translate};
+use crate::store::key::Key;
 
 /// The effect of the bucket's lifecycle rules on what pounce stores.
 #[derive(Clone, Debug, PartialEq, Eq)]

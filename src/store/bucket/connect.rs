@@ -6,17 +6,17 @@ use std::time::Duration;
 use aws_sdk_s3::config::{Credentials, Region, SharedCredentialsProvider};
 use tokio::sync::OnceCell;
 
-use super::bucket::{Inner, Store};
-use super::connect_error::ConnectError;
-use super::credentials::default_credentials;
-use super::embedded::Embedded;
-use super::error::{self, StoreError};
-use super::leader::{AskLeader, RecentWrites};
-use super::options::{CopyOptions, PresignOptions, PutOptions};
-use super::response_monitor::ResponseMonitor;
-use super::sdk_config::{base, bulk_timeouts, small_timeouts};
-use super::url_template::UrlTemplates;
+use super::handle::{Inner, Store};
 use crate::config::{Driver, S3, Storage};
+use crate::store::connect_error::ConnectError;
+use crate::store::credentials::default_credentials;
+use crate::store::embedded::Embedded;
+use crate::store::error::{self, StoreError};
+use crate::store::leader::{AskLeader, RecentWrites};
+use crate::store::options::{CopyOptions, PresignOptions, PutOptions};
+use crate::store::response_monitor::ResponseMonitor;
+use crate::store::sdk_config::{base, bulk_timeouts, small_timeouts};
+use crate::store::url_template::UrlTemplates;
 
 /// How long an eventually consistent bucket needs, with a margin, until every region has an object: Tigris says about a
 /// second for 99 of 100.

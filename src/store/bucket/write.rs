@@ -3,15 +3,15 @@
 use aws_sdk_s3::primitives::ByteStream;
 use bytes::Bytes;
 
-use super::body::{PartSource, body};
-use super::bucket::Store;
-use super::error::{Refusal, StoreError, failure, found, refusal};
-use super::filled_for::FilledFor;
-use super::key::Key;
-use super::lengths::signed;
+use super::handle::Store;
 use super::object::Metadata;
-use super::options::with_put_options;
 use crate::oci::MediaType;
+use crate::store::body::{PartSource, body};
+use crate::store::error::{Refusal, StoreError, failure, found, refusal};
+use crate::store::filled_for::FilledFor;
+use crate::store::key::Key;
+use crate::store::lengths::signed;
+use crate::store::options::with_put_options;
 
 /// Blobs of up to so many bytes are sent with the short timeouts of small requests, so that the client soon hears of a
 /// bucket that does not answer.

@@ -3,12 +3,12 @@
 use reqwest::Method;
 use reqwest::header::CONTENT_TYPE;
 
-use super::client::{MAX_PAGE, SMALL_TIMEOUT, Upstream};
-use super::error::UpstreamError;
-use super::pagination::{Pages, no_memory};
-use super::response::{header, read_limited, within};
+use super::handle::{MAX_PAGE, SMALL_TIMEOUT, Upstream};
 use crate::oci::{Digest, MediaType, Referrer, Referrers, RepositoryName};
 use crate::telemetry::UpstreamCall;
+use crate::upstream::error::UpstreamError;
+use crate::upstream::pagination::{Pages, no_memory};
+use crate::upstream::response::{header, read_limited, within};
 
 /// The most pages that are read, each of at most [`MAX_PAGE`] bytes, and the most bytes of all of them.
 const MAX_PAGES: usize = 1000;

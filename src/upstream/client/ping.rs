@@ -1,19 +1,14 @@
 //! Pinging an upstream (end-1): whether it is a registry, and accepts pounce.
 
-use std::sync::Arc;
-use std::time::Duration;
-
-use futures_util::future::join_all;
 use reqwest::Method;
 
-use super::challenge::Challenge;
-use super::client::{SMALL_TIMEOUT, Upstream};
-use super::credentials::CredentialSource;
-use super::error::UpstreamError;
-use super::request::Request;
-use super::response::{is_html, within};
-use super::routing::Upstreams;
+use super::handle::{SMALL_TIMEOUT, Upstream};
 use crate::telemetry::UpstreamCall;
+use crate::upstream::challenge::Challenge;
+use crate::upstream::credentials::CredentialSource;
+use crate::upstream::error::UpstreamError;
+use crate::upstream::request::Request;
+use crate::upstream::response::{is_html, within};
 
 /// How an upstream authenticated pounce.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,24 +22,6 @@ pub enum Authentication {
         /// pounce has no credentials for it.
         anonymous: bool,
     },
-}
-
-/// How long the ping of an upstream may take at start.
-const PING_TIMEOUT: Duration = Duration::from_secs(20);
-
-impl Upstreams {
-    /// Pings all upstreams at once, and logs a warning for each that cannot be used. Nothing depends on it.
-    pub async fn ping(&self) {
-        let ping = async |upstream: &Arc<Upstream>| {
-            let late = || UpstreamError::Unavailable("it does not answer".into());
-            let pinged = tokio::time::timeout(PING_TIMEOUT, upstream.ping()).await;
-            if let Err(error) = pinged.unwrap_or_else(|_| Err(late())) {
-                let (upstream, advice) = (upstream.label(), error.advice());
-                tracing::warn!(upstream, %error, advice, "an upstream cannot be used");
-            }
-        };
-        join_all(self.all().map(ping)).await;
-    }
 }
 
 impl Upstream {

@@ -4,10 +4,10 @@ use aws_sdk_s3::error::SdkError;
 use aws_sdk_s3::operation::delete_object::{DeleteObjectError, DeleteObjectOutput};
 use futures_util::{StreamExt, TryStreamExt, stream};
 
-use super::bucket::Store;
-use super::error::{Refusal, StoreError, found, refusal};
-use super::key::Key;
+use super::handle::Store;
 use super::object::Object;
+use crate::store::error::{Refusal, StoreError, found, refusal};
+use crate::store::key::Key;
 
 /// How many objects of a directory are deleted at once.
 const PARALLEL: usize = 16;

@@ -6,14 +6,14 @@
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-use super::bucket::Store;
-use super::error::{StoreError, found};
-use super::key::Key;
+use super::handle::Store;
 use super::multipart::{Multipart, Part};
-use super::options::with_put_options;
 use super::part_sender::PartSender;
-use super::part_sizes::{MAX_PART_BYTES, PartSizes};
 use crate::oci::Slice;
+use crate::store::error::{StoreError, found};
+use crate::store::key::Key;
+use crate::store::options::with_put_options;
+use crate::store::part_sizes::{MAX_PART_BYTES, PartSizes};
 
 /// The header by which Tigris makes a copy a rename.
 const RENAME: &str = "x-tigris-rename";

@@ -7,12 +7,12 @@ use reqwest::header::{CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderValue, 
 use reqwest::{Method, Response, StatusCode};
 use url::Url;
 
-use super::client::{HEAD_TIMEOUT, Upstream};
-use super::error::UpstreamError;
-use super::head_support::HeadOutcome;
-use super::response::{header, is_html, within};
+use super::handle::{HEAD_TIMEOUT, Upstream};
 use crate::oci::{Digest, RepositoryName, Slice};
 use crate::telemetry::UpstreamCall;
+use crate::upstream::error::UpstreamError;
+use crate::upstream::head_support::HeadOutcome;
+use crate::upstream::response::{header, is_html, within};
 
 /// A blob or a part of it as it comes, not verified.
 pub struct BlobResponse {

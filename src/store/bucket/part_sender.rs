@@ -7,11 +7,11 @@ use futures_util::future::BoxFuture;
 use tokio::sync::Semaphore;
 use tokio::task::{JoinError, JoinSet};
 
-use super::body::PartSource;
-use super::error::StoreError;
 use super::multipart::{Multipart, Part};
-use super::part_sizes::MAX_PARTS;
 use crate::oci::Slice;
+use crate::store::body::PartSource;
+use crate::store::error::StoreError;
+use crate::store::part_sizes::MAX_PARTS;
 
 /// `None`: the upload is gone from the bucket.
 type Sent = Result<Option<Part>, StoreError>;

@@ -6,12 +6,12 @@ use aws_sdk_s3::config::retry::RetryConfig;
 use bytes::Bytes;
 use uuid::Uuid;
 
-use super::bucket::Store;
-use super::error::{StoreError, found};
-use super::key::Key;
+use super::handle::Store;
 use super::object::Metadata;
 use super::write::Condition;
 use crate::oci::MediaType;
+use crate::store::error::{StoreError, found};
+use crate::store::key::Key;
 
 /// How many bytes are written to learn whether the bucket is still full: about as many as a manifest and its links.
 const WRITE_BYTES: usize = 64 << 10;

@@ -5,12 +5,12 @@ use std::collections::BTreeSet;
 use reqwest::Method;
 use serde::Deserialize;
 
-use super::client::{MAX_PAGE, SMALL_TIMEOUT, Upstream};
-use super::error::UpstreamError;
-use super::pagination::{Pages, no_memory};
-use super::response::{read_limited, within};
+use super::handle::{MAX_PAGE, SMALL_TIMEOUT, Upstream};
 use crate::oci::{RepositoryName, Tag};
 use crate::telemetry::UpstreamCall;
+use crate::upstream::error::UpstreamError;
+use crate::upstream::pagination::{Pages, no_memory};
+use crate::upstream::response::{read_limited, within};
 
 /// The most tags of a repository, and the most pages of tags that are read, each of at most [`MAX_PAGE`] bytes: some
 /// registries have fifty tags on a page.

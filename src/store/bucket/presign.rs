@@ -3,12 +3,12 @@
 use aws_sdk_s3::presigning::PresigningConfig;
 use url::Url;
 
-use super::bucket::Store;
-use super::error::{StoreError, failure};
-use super::key::Key;
-use super::url_template::PresignedUrl;
+use super::handle::Store;
 use crate::config::WebUrl;
 use crate::oci::Digest;
+use crate::store::error::{StoreError, failure};
+use crate::store::key::Key;
+use crate::store::url_template::PresignedUrl;
 
 impl Store {
     /// A URL for fetching a blob, Range included. `base` is the URL of pounce that the client called.

@@ -6,8 +6,8 @@ use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::primitives::DateTime;
 
-use super::bucket::Store;
-use super::error::{StoreError, found};
+use super::handle::Store;
+use crate::store::error::{StoreError, found};
 
 /// The response to a read.
 pub(super) struct Response<T> {

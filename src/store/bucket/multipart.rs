@@ -5,15 +5,15 @@ use std::time::SystemTime;
 use aws_sdk_s3::error::ProvideErrorMetadata;
 use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
 
-use super::body::{PartSource, body};
-use super::bucket::Store;
-use super::error::{StoreError, failure, found};
-use super::filled_for::FilledFor;
-use super::key::Key;
-use super::lengths::{signed, unsigned};
-use super::options::with_put_options;
+use super::handle::Store;
 use super::read::system_time;
 use crate::oci::{MediaType, Slice};
+use crate::store::body::{PartSource, body};
+use crate::store::error::{StoreError, failure, found};
+use crate::store::filled_for::FilledFor;
+use crate::store::key::Key;
+use crate::store::lengths::{signed, unsigned};
+use crate::store::options::with_put_options;
 
 /// An upload that has begun. It must be completed or aborted: the store keeps its parts until then.
 #[derive(Clone, Debug)]

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use tokio::sync::OnceCell;
 
-use super::embedded::Embedded;
-use super::key::Key;
-use super::leader::RecentWrites;
-use super::options::{CopyOptions, PresignOptions, PutOptions};
-use super::response_monitor::ResponseMonitor;
-use super::url_template::UrlTemplates;
+use crate::store::embedded::Embedded;
+use crate::store::key::Key;
+use crate::store::leader::RecentWrites;
+use crate::store::options::{CopyOptions, PresignOptions, PutOptions};
+use crate::store::response_monitor::ResponseMonitor;
+use crate::store::url_template::UrlTemplates;
 
 /// A bucket, cheap to clone.
 #[derive(Clone)]

@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 use std::time::SystemTime;
 
-use super::bucket::Store;
-use super::error::{StoreError, failure};
-use super::key::Key;
-use super::lengths::unsigned;
+use super::handle::Store;
 use super::read::system_time;
+use crate::store::error::{StoreError, failure};
+use crate::store::key::Key;
+use crate::store::lengths::unsigned;
 
 /// The memory that a name takes in a list besides its text, roughly, in bytes.
 const NAME_OVERHEAD: usize = 64;

@@ -9,14 +9,14 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 
-use super::bucket::Store;
-use super::error::StoreError;
-use super::filled_for::FilledFor;
-use super::key::Key;
-use super::leader::set_consistent;
-use super::lengths::unsigned;
+use super::handle::Store;
 use super::read::{Response, system_time};
 use crate::oci::{Digest, LargeMemory, MAX_MANIFEST_BYTES, MediaType};
+use crate::store::error::StoreError;
+use crate::store::filled_for::FilledFor;
+use crate::store::key::Key;
+use crate::store::leader::set_consistent;
+use crate::store::lengths::unsigned;
 use crate::telemetry::causes;
 
 /// How often a small object is requested whose body breaks off.

@@ -8,13 +8,13 @@ use futures_util::stream::{self, BoxStream};
 use futures_util::{StreamExt, TryStreamExt};
 use http_body_util::BodyDataStream;
 
-use super::bucket::Store;
-use super::error::StoreError;
-use super::key::Key;
-use super::leader::set_consistent;
-use super::lengths::unsigned;
+use super::handle::Store;
 use super::read::Response;
 use crate::oci::Slice;
+use crate::store::error::StoreError;
+use crate::store::key::Key;
+use crate::store::leader::set_consistent;
+use crate::store::lengths::unsigned;
 
 /// How often the rest of a body is requested without any progress in between.
 const MAX_RESUMES: u32 = 3;

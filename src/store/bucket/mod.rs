@@ -1,0 +1,30 @@
+//! [`Store`] and its operations, a file for each group of them.
+//!
+//! `handle` declares [`Store`]; `connect` makes one. Reads go through `read`, which knows the regions of an eventually
+//! consistent bucket.
+
+mod conditions;
+mod connect;
+mod delete;
+mod handle;
+mod health;
+mod lifecycle;
+mod listing;
+mod multipart;
+mod object;
+mod part_sender;
+mod presign;
+mod read;
+mod relocate;
+mod stream;
+mod write;
+
+pub use conditions::Conditions;
+pub use handle::Store;
+pub use lifecycle::{ArchiveRule, Lifecycle};
+pub use listing::Listed;
+pub use multipart::{Completed, Multipart, Part};
+pub use object::{Metadata, Object, Stored};
+pub use part_sender::PartSender;
+pub use stream::ObjectStream;
+pub use write::Condition;

@@ -1,0 +1,13 @@
+//! [`Upstream`] and its operations, a file for each kind of content. `handle` declares [`Upstream`].
+
+mod blobs;
+mod handle;
+mod manifests;
+mod ping;
+mod referrers;
+mod tags;
+
+pub use blobs::UpstreamBlob;
+pub use handle::Upstream;
+pub use manifests::{ManifestHead, UpstreamManifest};
+pub use ping::Authentication;
