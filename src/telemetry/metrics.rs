@@ -6,7 +6,7 @@ use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEn
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::registry::Registry;
+use prometheus_client::registry::{Metric, Registry};
 
 use crate::oci::Outcome;
 
@@ -113,41 +113,30 @@ impl Drop for InBackground {
 impl Default for Metrics {
     fn default() -> Self {
         let mut registry = Registry::with_prefix("pounce");
-        let metrics = (
-            Family::default(),
-            Family::default(),
-            Family::default(),
-            Gauge::default(),
-            Counter::default(),
-            Counter::default(),
-        );
-        let (answers, upstream, fills, filling, blob_bytes, filled_bytes) = metrics;
-        let (passwords, connections) = (Family::default(), Gauge::default());
-        let unknown_hosts = Counter::default();
-        let (tasks, background) = (Gauge::default(), Gauge::default());
-        registry.register(
+        let passwords = register(
+            &mut registry,
             "password_checks",
             "Comparisons of a password with a user's hash; cached results are not counted",
-            passwords.clone(),
         );
-        registry.register(
+        let unknown_hosts = register(
+            &mut registry,
             "unknown_host_requests",
             "Requests whose ?ns= names a host without an upstream: these clients pull from that host directly",
-            unknown_hosts.clone(),
         );
-        registry.register("connections", "Open connections of clients", connections.clone());
-        registry.register("tasks", "Live tokio tasks", tasks.clone());
-        registry.register(
+        let connections = register(&mut registry, "connections", "Open connections of clients");
+        let tasks = register(&mut registry, "tasks", "Live tokio tasks");
+        let background = register(
+            &mut registry,
             "background_tasks",
             "Tasks that may outlive their requests: fills, writes and revalidations",
-            background.clone(),
         );
-        registry.register("answers", "Responses with manifests and blobs, by outcome", answers.clone());
-        registry.register("upstream_requests", "Requests to upstreams, by kind", upstream.clone());
-        registry.register("fills", "Fills, which copy a blob from an upstream to the bucket, by result", fills.clone());
-        registry.register("fills_active", "Fills in progress", filling.clone());
-        registry.register("blob_bytes", "Bytes of blobs that pounce itself sent to clients", blob_bytes.clone());
-        registry.register("filled_bytes", "Bytes of blobs read from upstreams", filled_bytes.clone());
+        let answers = register(&mut registry, "answers", "Responses with manifests and blobs, by outcome");
+        let upstream = register(&mut registry, "upstream_requests", "Requests to upstreams, by kind");
+        let fills =
+            register(&mut registry, "fills", "Fills, which copy a blob from an upstream to the bucket, by result");
+        let filling = register(&mut registry, "fills_active", "Fills in progress");
+        let blob_bytes = register(&mut registry, "blob_bytes", "Bytes of blobs that pounce itself sent to clients");
+        let filled_bytes = register(&mut registry, "filled_bytes", "Bytes of blobs read from upstreams");
         Self {
             registry,
             manifests: Outcomes::new(&answers, "manifest"),
@@ -164,6 +153,12 @@ impl Default for Metrics {
             background,
         }
     }
+}
+
+fn register<M: Metric + Clone + Default>(registry: &mut Registry, name: &str, help: &str) -> M {
+    let metric = M::default();
+    registry.register(name, help, metric.clone());
+    metric
 }
 
 impl Metrics {
