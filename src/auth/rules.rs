@@ -243,7 +243,7 @@ mod tests {
             (alice, "private/app", Action::Pull, false),
             (anybody, "public/app", Action::Push, false),
             (anybody, "private/app", Action::Pull, false),
-            // That binds everybody.
+            // That binds every user.
             (alice, "secret", Action::Push, false),
         ];
         for (user, name, action, expected) in cases {

@@ -47,7 +47,7 @@ fn check_bounds(config: &Config) -> Result<(), ConfigError> {
             "from 16 to 1000000 connections can be open at once",
         ),
     ];
-    let idle_message = "a client may do nothing from 1s to 1h";
+    let idle_message = "a client may be idle from 1s to 1h";
     let durations = [
         (
             "storage.redirect.expiry",
@@ -127,7 +127,7 @@ fn check_credentials(section: &str, remote: &Remote) -> Result<(), ConfigError> 
     require(
         command.is_some() || remote.exec.lifetime.is_none(),
         format!("{section}.exec.lifetime"),
-        "is the life of what proxy.exec.command tells, and there is no command",
+        "is the lifetime of the answers of exec.command, and there is no command",
     )?;
     require(
         command.is_none() || remote.username.is_none(),
@@ -146,7 +146,7 @@ fn check_auth(auth: &Auth) -> Result<(), ConfigError> {
         Scheme::Open => require(
             auth.rules.is_empty(),
             "auth.rules",
-            "need auth.htpasswd or auth.token, which tell who asks; what clients may do without them, auth.anonymous says",
+            "need auth.htpasswd or auth.token, which authenticate clients; without them, auth.anonymous lists what clients may do",
         ),
         Scheme::Htpasswd => check_htpasswd(&auth.htpasswd),
         Scheme::Token => check_token(&auth.token),

@@ -11,7 +11,7 @@ use super::{durations, scalars};
 const IN_NANOSECONDS: [&str; 2] = ["draintimeout", "lifetime"];
 
 /// Whether the document has this section. One that lists all its settings and gives none a value, as in
-/// `config/registry.yml`, does not count. One that lists some does: a template made it whose variables are missing.
+/// `config/registry.yml`, does not count. One that lists some does, because it comes from a template whose variables are missing.
 pub(super) fn is_wanted(section: &Value, keys: &Keys, path: &[&str]) -> bool {
     let unset = |value: &Value| match value {
         Value::Null => true,
@@ -96,7 +96,7 @@ impl Converter<'_> {
         let error = |message| ConfigError::value(self.path.join("."), message);
         Ok(match (default, value) {
             (_, Value::Null) => Value::Null,
-            // A template made it whose variable is missing.
+            // It comes from a template whose variable is missing.
             (_, Value::String(text)) if text.is_empty() && !self.is_auth() => Value::Null,
             (Value::Bool(_), Value::String(text)) => {
                 scalars::boolean(&text).ok_or_else(|| error("write true or false"))?.into()

@@ -3,31 +3,29 @@
 use std::time::Duration;
 
 use serde::de::Error;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serializer};
 
 /// Over a year. A point in time that far away can still be calculated.
 const LONGEST: Duration = Duration::from_hours(10_000);
 
-/// Durations as distribution writes them: `60s`, `20m`, `1h30m`, `168h`, `0`, and numbers of nanoseconds.
-pub(super) mod duration {
-    use super::{Deserialize, Deserializer, Duration, Error as _, LONGEST, Serializer, parse};
+pub(super) fn serialize<S: Serializer>(value: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&humantime::format_duration(*value))
+}
 
-    pub fn serialize<S: Serializer>(value: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&humantime::format_duration(*value))
-    }
-
-    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-        let parsed = parse(&String::deserialize(deserializer)?).filter(|value| *value <= LONGEST);
-        parsed.ok_or_else(|| D::Error::custom("not a duration, write it as 60s, 20m, 1h30m or 168h"))
-    }
+/// Reads durations as distribution writes them: `60s`, `20m`, `1h30m`, `168h`, `0`, and numbers of nanoseconds.
+pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    let parsed = parse(&String::deserialize(deserializer)?).filter(|value| *value <= LONGEST);
+    parsed.ok_or_else(|| D::Error::custom("not a duration, write it as 60s, 20m, 1h30m or 168h"))
 }
 
 /// A duration that may be left out.
-pub(super) mod optional_duration {
-    use super::{Deserialize, Deserializer, Duration, Serialize, Serializer, duration};
+pub(super) mod optional {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
     #[derive(Deserialize, Serialize)]
-    struct Written(#[serde(with = "duration")] Duration);
+    struct Written(#[serde(with = "crate::config::durations")] Duration);
 
     #[expect(clippy::ref_option, reason = "serde passes a reference to the field")]
     pub fn serialize<S: Serializer>(value: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {

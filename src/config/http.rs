@@ -40,7 +40,7 @@ pub struct Http {
     /// The key that signs uploads' states and tokens; the same on all replicas. By default a random one.
     pub secret: Option<Secret>,
     /// How long requests and fills may run after SIGTERM.
-    #[serde(with = "durations::duration")]
+    #[serde(with = "durations")]
     pub draintimeout: Duration,
     /// Headers that are added to every response.
     pub headers: BTreeMap<String, Vec<String>>,
@@ -123,13 +123,13 @@ pub struct Limits {
     /// of `trustedproxies` are not bounded. A further one closes an idle or stalled one.
     pub connectionsperaddress: Option<usize>,
     /// How long a TLS handshake, and how long a request's header, may take, 1s to 5m.
-    #[serde(with = "durations::duration")]
+    #[serde(with = "durations")]
     pub headertimeout: Duration,
     /// How long a connection may be idle, 1s to 1h; no shorter than the timeout of proxies in front.
-    #[serde(with = "durations::duration")]
+    #[serde(with = "durations")]
     pub idletimeout: Duration,
     /// How long a client may read nothing of a response, 1s to 1h.
-    #[serde(with = "durations::duration")]
+    #[serde(with = "durations")]
     pub writetimeout: Duration,
 }
 

@@ -1,7 +1,7 @@
-//! Which settings there are, and which of distribution's pounce has no use for.
+//! The known settings, and those of distribution that pounce ignores or refuses.
 //!
-//! The known keys are read off the default configuration, so that no second list can go stale: an object is a section,
-//! an empty object takes any key, a list of sections shows one of them, everything else is a value.
+//! The default configuration has all known keys, so that there is no second list: an object is a section, an empty object
+//! takes any key, a list of sections has one of them, and everything else is a value.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use super::scalars;
 use super::schema::Config;
 use super::validation::RequiredPlatform;
 
-/// distribution's settings that change nothing here, and why. A whole section is named by its root.
+/// distribution's settings that have no effect here, and why. The root of a section stands for all of it.
 const IGNORED: &[(&str, &str)] = &[
     ("compatibility", "schema 1 manifests are passed on as they are"),
     ("health", "/healthz and /readyz need no configuration"),
@@ -40,8 +40,7 @@ const IGNORED: &[(&str, &str)] = &[
     ("validation.manifests.urls", "URLs in manifests are neither followed nor restricted, so that any can be pushed"),
 ];
 
-/// Settings that a registry must not pass over in silence, because an operator relies on them; unless they are switched
-/// off, which is what pounce does anyway.
+/// Settings that must not be ignored, because an operator relies on them; unless they are switched off.
 const REFUSED: &[Refused] = &[
     Refused {
         key: "auth.silly",
@@ -51,7 +50,7 @@ const REFUSED: &[Refused] = &[
     Refused {
         key: "http.tls.letsencrypt",
         why: "pounce keeps no state to hold certificates; let something else get them, and name the files",
-        // As in distribution, which gets none without it.
+        // Without it, distribution does nothing either.
         harmless: Harmless::Without("cachefile"),
     },
     Refused {
@@ -78,7 +77,7 @@ pub(super) struct Refused {
 }
 
 impl Refused {
-    /// Whether `value`, at `path`, which may lie below the setting, changes nothing. It has no types yet.
+    /// Whether `value`, at `path`, which may be below the setting, has no effect. It has no types yet.
     pub(super) fn is_harmless(&self, path: &[&str], value: &Value) -> bool {
         let below = &path[self.key.split('.').count()..];
         let says_nothing = |value: &Value| value.is_null() || value.as_str() == Some("");
@@ -92,33 +91,33 @@ impl Refused {
     }
 }
 
-/// When a refused setting changes nothing.
+/// When a refused setting has no effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Harmless {
-    /// Its name alone chooses something.
+    /// Never, because its name alone chooses something.
     Never,
-    /// It is false.
+    /// If it is false.
     False,
-    /// It is a section without a value for this key.
+    /// If it is a section without a value for this key.
     Without(&'static str),
 }
 
-/// What becomes of a key.
+/// What a key is.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Key<'a> {
     /// A section, with its keys.
     Section(Vec<&'a str>),
-    /// A setting; its default tells the type.
+    /// A setting, with its default, which has the type.
     Setting(&'a Value),
     /// A list of sections.
     List,
-    /// Any key may stand below it.
+    /// A section that takes any key.
     Free,
-    /// Accepted and without effect, with the reason.
+    /// Accepted without effect, for this reason.
     Ignored(&'static str),
-    /// An error, unless its value is harmless; or something in it.
+    /// Refused, or below a refused section, unless the value is harmless.
     Refused(&'static Refused),
-    /// There is no such key; the nearest one that there is.
+    /// Unknown, with the most similar known key.
     Unknown(Option<String>),
 }
 
@@ -128,7 +127,7 @@ pub(super) struct Keys(Value);
 impl Keys {
     pub(super) fn new() -> Self {
         let mut shown = Config::default();
-        // What may be left out shows its type, too.
+        // Optional settings need a value, to have a type.
         shown.http.relativeurls = Some(false);
         shown.http.limits.connectionsperaddress = Some(0);
         shown.storage.s3.tigris = Some(false);
@@ -146,7 +145,7 @@ impl Keys {
         Self(defaults.unwrap_or_else(|error| unreachable!("the default configuration is plain data: {error}")))
     }
 
-    /// Says what a path of keys is, in lower case.
+    /// What the key at a path is. The path is in lower case.
     pub(super) fn find(&self, path: &[&str]) -> Key<'_> {
         for depth in 1..=path.len() {
             let dotted = path[..depth].join(".");
@@ -162,7 +161,7 @@ impl Keys {
             match node {
                 Value::Object(section) if section.is_empty() => return Key::Free,
                 Value::Array(list) => match list.first() {
-                    // An element is named by its index.
+                    // The key of an element is its index.
                     Some(shown) if key.parse::<usize>().is_ok() => node = shown,
                     Some(_) => return Key::Unknown(self.nearest(&path[..depth], path)),
                     None => return Key::Free,
@@ -182,7 +181,7 @@ impl Keys {
         }
     }
 
-    /// The known path that looks most like `path`: among its siblings first, then anywhere.
+    /// The known path that is most similar to `path`, preferably a sibling.
     fn nearest(&self, section: &[&str], path: &[&str]) -> Option<String> {
         let wanted = path.join(".").to_ascii_lowercase();
         let mut known = Vec::new();

@@ -41,7 +41,7 @@ where
         Some(Written::Text(text)) => text.split(',').map(str::to_owned).collect(),
     };
     let parsed = texts.iter().map(|text| text.trim()).map(|text| {
-        // A template made it whose variable is missing: without it, the list would mean something else.
+        // It comes from a template whose variable is missing. Without it, the list would mean something else.
         if text.is_empty() {
             return Err(D::Error::custom("an element of the list is empty"));
         }

@@ -31,7 +31,7 @@ pub struct Proxy {
     /// Further upstreams, each by its host.
     pub upstreams: Vec<Remote>,
     /// How long a tag is served before pounce asks the upstream whether it has changed.
-    #[serde(with = "durations::duration")]
+    #[serde(with = "durations")]
     pub tagttl: Duration,
     /// Whether a pull of a manifest starts the fills of its blobs.
     pub prefetch: bool,
@@ -84,7 +84,7 @@ pub struct Exec {
     /// The program. pounce runs it with the argument `get` and the upstream's host on its standard input.
     pub command: Option<PathBuf>,
     /// How long its answer is used: by default until the upstream refuses it, with 0 for one request.
-    #[serde(with = "durations::optional_duration")]
+    #[serde(with = "durations::optional")]
     pub lifetime: Option<Duration>,
 }
 
@@ -109,7 +109,7 @@ pub struct Fill {
     pub concurrency: usize,
     /// How long an upstream may send nothing before pounce reconnects: 100ms, which a slow one needs between two
     /// packets, to 30s, after which containerd gives up.
-    #[serde(with = "durations::duration")]
+    #[serde(with = "durations")]
     pub stalltimeout: Duration,
 }
 

@@ -60,10 +60,10 @@ pub struct UploadPurging {
     /// Whether abandoned uploads are deleted.
     pub enabled: bool,
     /// The age at which an upload counts as abandoned.
-    #[serde(with = "durations::duration")]
+    #[serde(with = "durations")]
     pub age: Duration,
     /// The interval between searches for them.
-    #[serde(with = "durations::duration")]
+    #[serde(with = "durations")]
     pub interval: Duration,
     /// Whether they are only counted.
     pub dryrun: bool,
@@ -193,11 +193,11 @@ pub struct Redirect {
     pub disable: bool,
     /// The lifetime of a presigned URL: 1 minute, so that clients can follow a redirect, to 7 days (Signature V4's
     /// limit). pounce uses a URL for less than half of that.
-    #[serde(with = "durations::duration")]
+    #[serde(with = "durations")]
     pub expiry: Duration,
     /// The age from which a blob in the bucket is redirected to; a younger one is streamed. By default 10 seconds if
     /// the bucket is eventually consistent (Tigris), else none.
-    #[serde(with = "durations::optional_duration")]
+    #[serde(with = "durations::optional")]
     pub minage: Option<Duration>,
     /// Networks of clients that cannot reach the bucket, to which blobs are streamed.
     #[serde(deserialize_with = "lists::list")]

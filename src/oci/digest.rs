@@ -92,7 +92,7 @@ impl Digest {
         let len = start + self.algorithm.size() * 2;
         bytes[..name.len()].copy_from_slice(name.as_bytes());
         bytes[name.len()] = b':';
-        // The slice has just the room that the value needs.
+        // The slice has the size of the value.
         let _ = const_hex::encode_to_slice(self.value(), &mut bytes[start..len]);
         DigestText { bytes, len }
     }
@@ -103,7 +103,7 @@ impl Digest {
         const_hex::encode(self.value())
     }
 
-    /// The bytes that the encoded part stands for.
+    /// The decoded bytes.
     #[must_use]
     pub fn value(&self) -> &[u8] {
         &self.value[..self.algorithm.size()]
