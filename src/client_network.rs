@@ -11,6 +11,15 @@ pub(crate) fn network(address: IpAddr) -> IpAddr {
     }
 }
 
+/// The addresses that share a bound where users are not known: of IPv4 the smallest network that is announced by itself
+/// (/24), and of IPv6 the network of a site (/48, RFC 6177). A client that has one of these can often use all.
+pub(crate) fn neighbourhood(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(address) => IpAddr::V4((u32::from(address) >> 8 << 8).into()),
+        IpAddr::V6(address) => IpAddr::V6((u128::from(address) >> 80 << 80).into()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -26,5 +35,13 @@ mod tests {
             let expected: IpAddr = expected.parse().unwrap();
             assert_eq!(network(address.parse().unwrap()), expected);
         }
+    }
+
+    #[test]
+    fn neighbours_share_a_block() {
+        let block = |text: &str| neighbourhood(text.parse().unwrap()).to_string();
+        assert_eq!(block("192.0.2.77"), "192.0.2.0");
+        assert_eq!(block("::ffff:192.0.2.77"), "192.0.2.0");
+        assert_eq!(block("2001:db8:1:2::3"), "2001:db8:1::");
     }
 }

@@ -21,8 +21,8 @@
 //! - `server`: starts the layers from a configuration, and stops them.
 //! - [`cli`]: one file for each command. Commands that do not serve use the layers directly.
 //! - [`config`] and [`telemetry`]: settings; logs, metrics and traces. Constructors use them.
-//! - `reload`, `fd_limit`, `client_network`, `shares`: files that change, the limit on open files, addresses that count
-//!   as one client, and bounded goods that clients share.
+//! - `reload`, `fd_limit`, `client_network`, `fair_semaphore`, `manifest_memory`: files that change, the limit on open
+//!   files, addresses that count as one client, permits that clients share, and the memory of large manifests.
 //!
 //! # The words that are not the spec's
 //!
@@ -36,15 +36,16 @@ pub mod auth;
 pub mod cli;
 mod client_network;
 pub mod config;
+mod fair_semaphore;
 mod fd_limit;
 mod http;
 #[cfg(feature = "internals")]
 pub mod internals;
+mod manifest_memory;
 pub mod oci;
 pub mod registry;
 mod reload;
 mod server;
-mod shares;
 pub mod store;
 pub mod telemetry;
 pub mod upstream;

@@ -23,10 +23,11 @@ use sha2::Sha256;
 use super::credentials::CredentialsError;
 use super::error::AuthError;
 use super::htpasswd::Users;
+use crate::client_network::neighbourhood;
 use crate::client_network::network;
 use crate::config::{Htpasswd, Secret};
+use crate::fair_semaphore::FairSemaphore;
 use crate::reload::Reloaded;
-use crate::shares::{Shares, neighbourhood};
 use crate::telemetry::Metrics;
 
 /// The size of the cache of results; one has some 200 bytes.
@@ -67,8 +68,8 @@ pub(super) struct Passwords {
     start: Instant,
     clock: DefaultClock,
     /// Permits for comparisons, and for waiting requests, by neighbourhood.
-    comparisons: Arc<Shares<IpAddr>>,
-    queue: Arc<Shares<IpAddr>>,
+    comparisons: Arc<FairSemaphore<IpAddr>>,
+    queue: Arc<FairSemaphore<IpAddr>>,
 }
 
 impl Passwords {
@@ -104,8 +105,8 @@ impl Passwords {
             last_block: AtomicU64::new(0),
             start: Instant::now(),
             clock: DefaultClock::default(),
-            comparisons: Shares::new(parallel, parallel),
-            queue: Shares::new(QUEUE, QUEUE_OF_ONE),
+            comparisons: FairSemaphore::new(parallel, parallel),
+            queue: FairSemaphore::new(QUEUE, QUEUE_OF_ONE),
         })
     }
 

@@ -30,7 +30,7 @@ mod token;
 #[cfg(feature = "internals")]
 pub(crate) use challenge::fuzz as fuzz_challenge;
 
-pub use client::{Authentication, ManifestHead, Upstream, BlobResponse, UpstreamManifest};
+pub use client::{Authentication, BlobResponse, ManifestHead, Upstream, UpstreamManifest};
 pub use error::UpstreamError;
 pub use probe::{Probed, probe};
 pub use routing::Upstreams;

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::permits::Pusher;
-use crate::shares::Share;
+use crate::fair_semaphore::FairPermit;
 use crate::store::PartSource;
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
@@ -22,7 +22,7 @@ pub(in crate::registry) struct Buffer {
     small: BytesMut,
     len: u64,
     /// The memory that is reserved for it; the first bytes may have none.
-    memory: Option<Share<Pusher>>,
+    memory: Option<FairPermit<Pusher>>,
 }
 
 impl Buffer {
@@ -32,11 +32,11 @@ impl Buffer {
 
     /// For how many of its bytes memory is reserved.
     pub(super) fn reserved(&self) -> u64 {
-        self.memory.as_ref().map_or(0, Share::amount) as u64
+        self.memory.as_ref().map_or(0, FairPermit::amount) as u64
     }
 
     /// Adds a reservation for bytes that are here already.
-    pub(super) fn add_memory(&mut self, memory: Share<Pusher>) {
+    pub(super) fn add_memory(&mut self, memory: FairPermit<Pusher>) {
         match &mut self.memory {
             Some(reserved) => reserved.merge(memory),
             none => *none = Some(memory),
@@ -44,7 +44,7 @@ impl Buffer {
     }
 
     /// Adds a piece, with the memory that was reserved for it.
-    pub(super) fn push(&mut self, piece: Bytes, memory: Option<Share<Pusher>>) {
+    pub(super) fn push(&mut self, piece: Bytes, memory: Option<FairPermit<Pusher>>) {
         if let Some(memory) = memory {
             self.add_memory(memory);
         }
@@ -102,7 +102,7 @@ impl Buffer {
     }
 
     /// Yields the bytes anew for every attempt to send them. The caller drops the memory when they are sent.
-    pub(in crate::registry) fn into_source(mut self) -> (PartSource, Option<Share<Pusher>>) {
+    pub(in crate::registry) fn into_source(mut self) -> (PartSource, Option<FairPermit<Pusher>>) {
         self.join();
         let pieces: Arc<[Bytes]> = self.pieces.into_iter().collect();
         let source: PartSource = Arc::new(move || {
@@ -116,7 +116,7 @@ impl Buffer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::shares::Shares;
+    use crate::fair_semaphore::FairSemaphore;
     use proptest::prelude::*;
 
     proptest! {
@@ -125,10 +125,10 @@ mod tests {
             sizes in prop::collection::vec(0..9_000_usize, 0..30),
             cuts in prop::collection::vec(0..20_000_u64, 0..10),
         ) {
-            let budget = Shares::new(1 << 20, 1 << 20);
+            let budget = FairSemaphore::new(1 << 20, 1 << 20);
             let free = || {
                 let rest = (0..=20).rev().filter_map(|bit| budget.take_now(&Pusher::Upstream, 1 << bit));
-                rest.collect::<Vec<_>>().iter().map(Share::amount).sum::<usize>()
+                rest.collect::<Vec<_>>().iter().map(FairPermit::amount).sum::<usize>()
             };
             let (mut buffer, mut whole) = (Buffer::default(), Vec::new());
             for (index, size) in sizes.iter().enumerate() {

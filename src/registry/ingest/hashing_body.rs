@@ -9,8 +9,8 @@ use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 
 use super::permits::{BodyPermit, Pusher, revoked};
+use crate::fair_semaphore::FairPermit;
 use crate::oci::{Error, ErrorCode, Hasher};
-use crate::shares::Share;
 
 /// How long a client may take for [`LEAST`] bytes in the middle of a body.
 const READ_TIMEOUT: Duration = Duration::from_mins(1);
@@ -107,7 +107,7 @@ impl HashingBody {
     }
 
     /// Waits for memory for so many bytes.
-    pub(super) async fn reserve(&mut self, bytes: u64) -> Share<Pusher> {
+    pub(super) async fn reserve(&mut self, bytes: u64) -> FairPermit<Pusher> {
         let memory = self.permit.reserve(bytes).await;
         self.waited();
         memory

@@ -5,8 +5,8 @@ use bytes::Bytes;
 use super::buffer::Buffer;
 use super::hashing_body::HashingBody;
 use super::permits::{FREE, Pusher};
+use crate::fair_semaphore::FairPermit;
 use crate::oci::{Error, Hasher};
-use crate::shares::Share;
 
 /// Cuts a body into parts of the size that the caller asks for, whatever the sizes of its pieces, because some stores
 /// take only parts of one size (Cloudflare R2).
@@ -20,7 +20,7 @@ pub(in crate::registry) struct PartReader {
     /// The end of a piece that did not fit into the part before.
     waiting: Option<Bytes>,
     /// Memory for the part that is being collected, as far as it is not used yet.
-    reserved: Option<Share<Pusher>>,
+    reserved: Option<FairPermit<Pusher>>,
 }
 
 impl PartReader {
@@ -71,7 +71,7 @@ impl PartReader {
     /// Adds a piece to the part, of which `missing` bytes are missing.
     async fn keep(&mut self, piece: Bytes, missing: u64) {
         let len = piece.len() as u64;
-        let reserved = self.reserved.as_ref().map_or(0, Share::amount) as u64;
+        let reserved = self.reserved.as_ref().map_or(0, FairPermit::amount) as u64;
         if reserved < len {
             let kept = self.rest.len();
             if kept + len <= FREE {

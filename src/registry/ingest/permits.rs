@@ -8,8 +8,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::client_network::neighbourhood;
+use crate::fair_semaphore::{FairPermit, FairSemaphore};
 use crate::oci::{Error, ErrorCode};
-use crate::shares::{Share, Shares, neighbourhood};
 
 /// How many bodies are read at once. The next one waits.
 const MAX_BODIES: usize = 32;
@@ -54,26 +55,29 @@ impl Pusher {
 /// The permits and the memory of a registry.
 #[derive(Clone, Debug)]
 pub(in crate::registry) struct BodyPermits {
-    bodies: Arc<Shares<Pusher>>,
-    memory: Arc<Shares<Pusher>>,
+    bodies: Arc<FairSemaphore<Pusher>>,
+    memory: Arc<FairSemaphore<Pusher>>,
 }
 
 /// The permit to read a body.
 #[derive(Debug)]
 pub struct BodyPermit {
-    share: Share<Pusher>,
+    share: FairPermit<Pusher>,
     permits: BodyPermits,
     began: Instant,
 }
 
 impl Default for BodyPermits {
     fn default() -> Self {
-        Self { bodies: Shares::new(MAX_BODIES, MAX_BODIES_OF_ONE), memory: Shares::new(MAX_MEMORY, MAX_MEMORY_OF_ONE) }
+        Self {
+            bodies: FairSemaphore::new(MAX_BODIES, MAX_BODIES_OF_ONE),
+            memory: FairSemaphore::new(MAX_MEMORY, MAX_MEMORY_OF_ONE),
+        }
     }
 }
 
 impl BodyPermits {
-    fn permit(&self, share: Share<Pusher>) -> Arc<BodyPermit> {
+    fn permit(&self, share: FairPermit<Pusher>) -> Arc<BodyPermit> {
         Arc::new(BodyPermit { share, permits: self.clone(), began: Instant::now() })
     }
 
@@ -103,7 +107,7 @@ impl BodyPermits {
 
 impl BodyPermit {
     /// Waits for memory for so many bytes.
-    pub(super) async fn reserve(&self, bytes: u64) -> Share<Pusher> {
+    pub(super) async fn reserve(&self, bytes: u64) -> FairPermit<Pusher> {
         let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
         self.permits.memory.take(self.share.holder(), bytes).await
     }

@@ -11,7 +11,8 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 
 use super::handle::Store;
 use super::read::{Response, system_time};
-use crate::oci::{Digest, LargeMemory, MAX_MANIFEST_BYTES, MediaType};
+use crate::manifest_memory::ManifestMemory;
+use crate::oci::{Digest, MAX_MANIFEST_BYTES, MediaType};
 use crate::store::error::StoreError;
 use crate::store::filled_for::FilledFor;
 use crate::store::key::Key;
@@ -153,7 +154,7 @@ impl Store {
         let etag = object.e_tag().map(str::to_owned);
         let modified = system_time(object.last_modified());
         let length = object.content_length().and_then(|it| it.try_into().ok());
-        let memory = LargeMemory::reserve(length).await;
+        let memory = ManifestMemory::reserve(length).await;
         let memory = memory.ok_or_else(|| StoreError::Unavailable {
             operation: "GetObject",
             cause: "there is no memory for so large an object".to_owned(),

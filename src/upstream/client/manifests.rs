@@ -5,9 +5,8 @@ use reqwest::Method;
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
 
 use super::handle::{HEAD_TIMEOUT, SMALL_TIMEOUT, Upstream};
-use crate::oci::{
-    Digest, LargeMemory, MAX_MANIFEST_BYTES, Manifest, ManifestError, MediaType, Reference, RepositoryName,
-};
+use crate::manifest_memory::ManifestMemory;
+use crate::oci::{Digest, MAX_MANIFEST_BYTES, Manifest, ManifestError, MediaType, Reference, RepositoryName};
 use crate::telemetry::UpstreamCall;
 use crate::upstream::error::UpstreamError;
 use crate::upstream::head_support::HeadOutcome;
@@ -80,7 +79,7 @@ impl Upstream {
         let fetched = async {
             let response = self.session.send(&request).await?;
             let media_type = header(&response, CONTENT_TYPE.as_str()).and_then(|text| text.parse().ok());
-            let memory = LargeMemory::reserve(response.content_length()).await;
+            let memory = ManifestMemory::reserve(response.content_length()).await;
             let no_memory = "there is no memory for so large a manifest";
             let memory = memory.ok_or_else(|| UpstreamError::Unavailable(no_memory.into()))?;
             let bytes = read_limited(response, MAX_MANIFEST_BYTES).await?;

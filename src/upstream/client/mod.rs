@@ -7,7 +7,7 @@ mod ping;
 mod referrers;
 mod tags;
 
-pub use blobs::UpstreamBlob;
+pub use blobs::BlobResponse;
 pub use handle::Upstream;
 pub use manifests::{ManifestHead, UpstreamManifest};
 pub use ping::Authentication;

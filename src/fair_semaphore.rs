@@ -6,14 +6,13 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
-use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
 
 /// The permits. There is an entry for each holder that has a share, and for each request that waits.
 #[derive(Debug)]
-pub(crate) struct Shares<K> {
+pub(crate) struct FairSemaphore<K> {
     state: Mutex<State<K>>,
     /// The most that one holder has.
     most: usize,
@@ -46,22 +45,22 @@ struct Waiting<K> {
 
 /// Permits of a holder, until it is dropped.
 #[derive(Debug)]
-pub(crate) struct Share<K: Clone + Eq + Hash> {
-    shares: Arc<Shares<K>>,
+pub(crate) struct FairPermit<K: Clone + Eq + Hash> {
+    semaphore: Arc<FairSemaphore<K>>,
     holder: K,
     amount: usize,
 }
 
 /// A request that waits. Dropped, it waits no more, and gives back a share that it was granted meanwhile.
 struct Request<'a, K: Clone + Eq + Hash> {
-    shares: &'a Arc<Shares<K>>,
+    semaphore: &'a Arc<FairSemaphore<K>>,
     holder: &'a K,
     amount: usize,
     id: u64,
     granted: bool,
 }
 
-impl<K: Clone + Eq + Hash> Shares<K> {
+impl<K: Clone + Eq + Hash> FairSemaphore<K> {
     /// `all` permits, of which a holder gets at most `most`.
     pub(crate) fn new(all: usize, most: usize) -> Arc<Self> {
         Arc::new(Self {
@@ -71,7 +70,7 @@ impl<K: Clone + Eq + Hash> Shares<K> {
     }
 
     /// Waits for a share of `amount`, or of the most that a holder can have, if that is less.
-    pub(crate) async fn take(self: &Arc<Self>, holder: &K, amount: usize) -> Share<K> {
+    pub(crate) async fn take(self: &Arc<Self>, holder: &K, amount: usize) -> FairPermit<K> {
         let amount = amount.min(self.most);
         let (mut request, granted) = self.enter(holder, amount);
         // The sender lives as long as the request waits.
@@ -80,7 +79,7 @@ impl<K: Clone + Eq + Hash> Shares<K> {
     }
 
     /// A share of `amount`, if there is one now and no other request waits for it.
-    pub(crate) fn take_now(self: &Arc<Self>, holder: &K, amount: usize) -> Option<Share<K>> {
+    pub(crate) fn take_now(self: &Arc<Self>, holder: &K, amount: usize) -> Option<FairPermit<K>> {
         let (mut request, mut granted) = self.enter(holder, amount.min(self.most));
         request.granted = granted.try_recv().is_ok();
         request.granted.then(|| request.share())
@@ -99,7 +98,7 @@ impl<K: Clone + Eq + Hash> Shares<K> {
         state.next += 1;
         state.waiting.push_back(Waiting { id, holder: holder.clone(), amount, grant });
         self.grant(&mut state);
-        let request = Request { shares: self, holder, amount, id, granted: false };
+        let request = Request { semaphore: self, holder, amount, id, granted: false };
         (request, granted)
     }
 
@@ -154,32 +153,32 @@ impl<K: Clone + Eq + Hash> Shares<K> {
 
 impl<K: Clone + Eq + Hash> Request<'_, K> {
     /// The share that was granted.
-    fn share(mut self) -> Share<K> {
+    fn share(mut self) -> FairPermit<K> {
         let amount = if self.granted { self.amount } else { 0 };
         self.amount = 0;
-        Share { shares: Arc::clone(self.shares), holder: self.holder.clone(), amount }
+        FairPermit { semaphore: Arc::clone(self.semaphore), holder: self.holder.clone(), amount }
     }
 }
 
 impl<K: Clone + Eq + Hash> Drop for Request<'_, K> {
     fn drop(&mut self) {
         if self.granted {
-            return self.shares.give_back(self.holder, self.amount);
+            return self.semaphore.give_back(self.holder, self.amount);
         }
-        let mut state = self.shares.lock();
+        let mut state = self.semaphore.lock();
         let waits = state.waiting.iter().position(|it| it.id == self.id);
         if let Some(at) = waits {
             state.waiting.remove(at);
             // Others may have waited for it.
-            self.shares.grant(&mut state);
+            self.semaphore.grant(&mut state);
         } else {
             drop(state);
-            self.shares.give_back(self.holder, self.amount);
+            self.semaphore.give_back(self.holder, self.amount);
         }
     }
 }
 
-impl<K: Clone + Eq + Hash> Share<K> {
+impl<K: Clone + Eq + Hash> FairPermit<K> {
     pub(crate) fn amount(&self) -> usize {
         self.amount
     }
@@ -191,7 +190,7 @@ impl<K: Clone + Eq + Hash> Share<K> {
     /// A part of it; `None` where it is not as large.
     pub(crate) fn split(&mut self, amount: usize) -> Option<Self> {
         self.amount = self.amount.checked_sub(amount)?;
-        Some(Self { shares: Arc::clone(&self.shares), holder: self.holder.clone(), amount })
+        Some(Self { semaphore: Arc::clone(&self.semaphore), holder: self.holder.clone(), amount })
     }
 
     /// Adds another share of the same holder's.
@@ -200,20 +199,11 @@ impl<K: Clone + Eq + Hash> Share<K> {
     }
 }
 
-impl<K: Clone + Eq + Hash> Drop for Share<K> {
+impl<K: Clone + Eq + Hash> Drop for FairPermit<K> {
     fn drop(&mut self) {
         if self.amount > 0 {
-            self.shares.give_back(&self.holder, self.amount);
+            self.semaphore.give_back(&self.holder, self.amount);
         }
-    }
-}
-
-/// The addresses that count as one where users are not known: a network of IPv4 that is announced by itself (/24), and
-/// what a site gets of IPv6 (/48, RFC 6177). A client that has one of them can often use all.
-pub(crate) fn neighbourhood(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V4(address) => IpAddr::V4((u32::from(address) >> 8 << 8).into()),
-        IpAddr::V6(address) => IpAddr::V6((u128::from(address) >> 80 << 80).into()),
     }
 }
 
@@ -225,35 +215,35 @@ mod tests {
 
     #[tokio::test]
     async fn one_holder_never_has_all() {
-        let shares = Shares::new(4, 3);
-        let mut held: Vec<_> = (0..3).map(|_| shares.take_now(&1, 1).unwrap()).collect();
-        assert!(shares.take_now(&1, 1).is_none());
-        let own = shares.take_now(&2, 1).unwrap();
-        assert!(shares.take_now(&2, 1).is_none() && shares.take_now(&3, 1).is_none());
+        let semaphore = FairSemaphore::new(4, 3);
+        let mut held: Vec<_> = (0..3).map(|_| semaphore.take_now(&1, 1).unwrap()).collect();
+        assert!(semaphore.take_now(&1, 1).is_none());
+        let own = semaphore.take_now(&2, 1).unwrap();
+        assert!(semaphore.take_now(&2, 1).is_none() && semaphore.take_now(&3, 1).is_none());
         held.pop();
-        assert!(!shares.is_wanted_by_others(&1));
-        assert!(shares.take_now(&3, 1).is_some());
+        assert!(!semaphore.is_wanted_by_others(&1));
+        assert!(semaphore.take_now(&3, 1).is_some());
         drop(own);
         // More than one can have is as much as one can have.
-        assert!(shares.take_now(&1, 9).is_none());
+        assert!(semaphore.take_now(&1, 9).is_none());
         drop(held);
-        assert_eq!(shares.take(&1, 9).await.amount(), 3);
-        assert!(shares.take_now(&1, 3).is_some());
+        assert_eq!(semaphore.take(&1, 9).await.amount(), 3);
+        assert!(semaphore.take_now(&1, 3).is_some());
     }
 
     #[tokio::test]
     async fn the_holder_with_least_is_next() {
-        let shares = Shares::new(3, 3);
-        let held = [1, 1, 2].map(|holder| shares.take_now(&holder, 1).unwrap());
-        let mut first = Box::pin(shares.take(&1, 1));
-        let mut second = Box::pin(shares.take(&2, 1));
-        let mut third = Box::pin(shares.take(&3, 1));
-        let gone = Box::pin(shares.take(&4, 1));
+        let semaphore = FairSemaphore::new(3, 3);
+        let held = [1, 1, 2].map(|holder| semaphore.take_now(&holder, 1).unwrap());
+        let mut first = Box::pin(semaphore.take(&1, 1));
+        let mut second = Box::pin(semaphore.take(&2, 1));
+        let mut third = Box::pin(semaphore.take(&3, 1));
+        let gone = Box::pin(semaphore.take(&4, 1));
         for waiting in [&mut first, &mut second, &mut third] {
             assert!(waiting.now_or_never().is_none());
         }
         drop(gone);
-        assert!(shares.is_wanted_by_others(&1));
+        assert!(semaphore.is_wanted_by_others(&1));
         let [one, more, _two] = held;
         drop(one);
         let third = third.await;
@@ -268,13 +258,13 @@ mod tests {
 
     #[tokio::test]
     async fn holders_take_turns() {
-        let shares = Shares::new(1, 1);
-        let mut held = shares.take_now(&1, 1);
-        let mut many: Vec<_> = (0..3).map(|_| Box::pin(shares.take(&1, 1))).collect();
+        let semaphore = FairSemaphore::new(1, 1);
+        let mut held = semaphore.take_now(&1, 1);
+        let mut many: Vec<_> = (0..3).map(|_| Box::pin(semaphore.take(&1, 1))).collect();
         for waiting in &mut many {
             assert!(waiting.now_or_never().is_none());
         }
-        let mut other = Box::pin(shares.take(&2, 1));
+        let mut other = Box::pin(semaphore.take(&2, 1));
         assert!((&mut other).now_or_never().is_none());
         drop(held.take());
         assert!(many.iter_mut().all(|it| it.now_or_never().is_none()));
@@ -284,20 +274,12 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_granted_to_one_that_is_gone_comes_back() {
-        let shares = Shares::new(1, 1);
-        let held = shares.take_now(&1, 1).unwrap();
-        let mut waiting = Box::pin(shares.take(&2, 1));
+        let semaphore = FairSemaphore::new(1, 1);
+        let held = semaphore.take_now(&1, 1).unwrap();
+        let mut waiting = Box::pin(semaphore.take(&2, 1));
         assert!((&mut waiting).now_or_never().is_none());
         drop(held);
         drop(waiting);
-        assert!(shares.take_now(&3, 1).is_some());
-    }
-
-    #[test]
-    fn neighbours_share_a_block() {
-        let block = |text: &str| neighbourhood(text.parse().unwrap()).to_string();
-        assert_eq!(block("192.0.2.77"), "192.0.2.0");
-        assert_eq!(block("::ffff:192.0.2.77"), "192.0.2.0");
-        assert_eq!(block("2001:db8:1:2::3"), "2001:db8:1::");
+        assert!(semaphore.take_now(&3, 1).is_some());
     }
 }
