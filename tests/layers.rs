@@ -137,10 +137,8 @@ const ROOMS: &[(&str, &[&str])] = &[
             "inspected_body",
             "lingering_body",
             "protocols",
-            "listener",
+            "interface",
             "tls",
-            "shortage",
-            "respond",
         ],
     ),
 ];

@@ -49,7 +49,7 @@ pub(super) struct LogEntry {
 
 impl LogEntry {
     pub(super) fn begin(cx: &Context<'_>) -> Self {
-        let enabled = cx.app.access_log;
+        let enabled = !cx.app.config.log.accesslog.disabled;
         Self {
             enabled,
             id: next_id(),

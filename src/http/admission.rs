@@ -5,9 +5,8 @@ use axum::body::Body;
 
 use super::budget::exhausted;
 use super::dispatch;
-use super::endpoint::Endpoint;
 use super::response_memory::Need;
-use super::{Answer, Context};
+use super::{Answer, Context, Endpoint};
 use crate::auth::Identity;
 use crate::oci::{Error, Outcome};
 

@@ -6,9 +6,8 @@ use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use tracing::{Instrument, Span};
 
-use super::Context;
-use super::access_log::LogEntry;
-use crate::auth::{Credentials, CredentialsError, Identity};
+use super::{Context, LogEntry};
+use crate::auth::{Credentials, Identity, CredentialsError};
 
 /// Some clients leave the padding out.
 const BASE64: GeneralPurpose = GeneralPurpose::new(

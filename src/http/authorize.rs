@@ -1,12 +1,9 @@
 //! Authorization: whether a client may make its request. A rejection does not tell which content exists.
 
-use super::access_log::LogEntry;
 use super::authenticate::authenticate;
 use super::challenge::{ChallengeReason, challenge};
-use super::endpoint::Endpoint;
-use super::rejection::Rejection;
-use super::{AppState, Context, containerd_ns};
-use crate::auth::{CredentialsError, Identity, Scope, Verdict};
+use super::{AppState, Context, Endpoint, LogEntry, Rejection, containerd_ns};
+use crate::auth::{Identity, CredentialsError, Scope, Verdict};
 use crate::oci::{Action, Error, ErrorCode, RepositoryName};
 
 /// Parses a request, authenticates its client, and authorizes it.

@@ -63,7 +63,7 @@ fn blob_request<'a>(cx: &Context<'_>, base: &'a Url, name: &'a RepositoryName, d
 }
 
 fn may_redirect(cx: &Context<'_>) -> bool {
-    !is_in(&cx.app.redirect_exclude, cx.client.ip)
+    !is_in(&cx.app.config.storage.redirect.exclude, cx.client.ip)
 }
 
 fn access_answer(request: &Parts, digest: &Digest, access: BlobAccess) -> Answer {

@@ -3,9 +3,7 @@
 
 use std::borrow::Cow;
 
-use super::endpoint::Endpoint;
-use super::rejection::Rejection;
-use super::{Context, headers, public_url};
+use super::{Context, Endpoint, Rejection, headers, public_url};
 use crate::auth::{Challenge, Realm};
 use crate::oci::{Error, ErrorCode};
 

@@ -31,7 +31,7 @@ pub(super) struct ClientAddress {
 impl ClientAddress {
     pub(super) fn of(app: &AppState, request: &Parts, peer: Peer) -> Self {
         let peer_ip = peer.addr.ip().to_canonical();
-        let by_proxy = is_in(&app.http.trustedproxies, peer_ip);
+        let by_proxy = is_in(&app.config.http.trustedproxies, peer_ip);
         if !by_proxy && request.headers.contains_key(FORWARDED_PROTO) {
             warn_of_untrusted_proxy(peer_ip);
         }
@@ -58,7 +58,7 @@ pub(super) fn is_in(networks: &[IpNet], address: IpAddr) -> bool {
 /// The client of a trusted proxy's request (`http.forwardedfor`): the last address that is not a trusted proxy's. The
 /// client may have made up the addresses before it.
 fn forwarded_for(app: &AppState, proxy: IpAddr, headers: &HeaderMap) -> IpAddr {
-    let lines = headers.get_all(&app.http.forwardedfor).iter().rev().filter_map(|line| line.to_str().ok());
+    let lines = headers.get_all(&app.config.http.forwardedfor).iter().rev().filter_map(|line| line.to_str().ok());
     let mut client = proxy;
     for entry in lines.flat_map(|line| line.rsplit(',')) {
         let entry = entry.trim();
@@ -69,7 +69,7 @@ fn forwarded_for(app: &AppState, proxy: IpAddr, headers: &HeaderMap) -> IpAddr {
             break;
         };
         client = address.to_canonical();
-        if !is_in(&app.http.trustedproxies, client) {
+        if !is_in(&app.config.http.trustedproxies, client) {
             break;
         }
     }

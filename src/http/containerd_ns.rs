@@ -1,9 +1,8 @@
 //! containerd's `?ns=`: the host that an image's reference begins with, which containerd tells a mirror that may stand
 //! for several registries. Behind this file, a repository has the one name that it has in the bucket.
 
-use super::endpoint::Endpoint;
 use super::query::Query;
-use super::{AppState, Context};
+use super::{AppState, Context, Endpoint};
 use crate::oci::{Error, RepositoryName};
 
 /// Replaces every repository name of an endpoint by the name in the bucket.
@@ -21,7 +20,7 @@ pub(super) fn resolve_names(cx: &Context<'_>, endpoint: &mut Endpoint) -> Result
 
 /// Whether a host, with a port or without, is `http.host`'s.
 fn is_own(app: &AppState, ns: &str) -> bool {
-    let Some(own) = app.base.host_str().filter(|_| app.http.host.is_some()) else {
+    let Some(own) = app.base.host_str().filter(|_| app.config.http.host.is_some()) else {
         return false;
     };
     let Some((host, rest)) = ns.split_at_checked(own.len()) else {

@@ -2,8 +2,7 @@
 
 use axum::body::Body;
 
-use super::endpoint::Endpoint;
-use super::{Answer, Context, blobs, catalog, headers, manifests, referrers, tags, token, uploads};
+use super::{Answer, Context, Endpoint, blobs, catalog, headers, manifests, referrers, tags, token, uploads};
 use crate::auth::Identity;
 use crate::oci::Error;
 

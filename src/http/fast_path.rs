@@ -7,11 +7,10 @@ use axum::body::{Body, HttpBody};
 use axum::http::request::Parts;
 use axum::response::Response;
 
-use super::access_log::LogEntry;
-use super::endpoint::Endpoint;
 use super::server::Peer;
 use super::{
-    Answer, AppState, Context, authenticate, authorize, blobs, containerd_ns, headers, manifests, public_url, response,
+    Answer, AppState, Context, Endpoint, LogEntry, authenticate, authorize, blobs, containerd_ns, headers, manifests,
+    public_url, response,
 };
 use crate::auth::Verdict;
 

@@ -46,8 +46,11 @@ mod unknown_hosts;
 mod uploads;
 mod v2;
 
+use access_log::LogEntry;
 use answer::Answer;
 use context::Context;
+use endpoint::Endpoint;
+use rejection::Rejection;
 
 #[cfg(feature = "internals")]
 pub(crate) use endpoint::{fuzz as fuzz_endpoint, is_endpoint};

@@ -17,10 +17,10 @@ use super::{AppState, Context, headers};
 /// The URL that this client seems to use, up to the first slash of its path.
 pub(super) fn base(cx: &Context<'_>) -> Option<Url> {
     let Context { app, request, client } = *cx;
-    if app.http.host.is_some() {
+    if app.config.http.host.is_some() {
         return Some(app.base.clone());
     }
-    let forwarded = last(&request.headers, &app.http.forwardedproto).filter(|_| client.by_proxy);
+    let forwarded = last(&request.headers, &app.config.http.forwardedproto).filter(|_| client.by_proxy);
     let tls = forwarded.map_or(client.tls, is_https);
     let host = request.headers.get(header::HOST).and_then(|host| host.to_str().ok());
     // HTTP/2 has it in the URL.
@@ -32,15 +32,15 @@ pub(super) fn base(cx: &Context<'_>) -> Option<Url> {
 
 /// The same, if it is certain: from `http.host`, or a trusted proxy.
 fn certain_base(cx: &Context<'_>) -> Option<Url> {
-    let is_forwarded = cx.client.by_proxy && cx.request.headers.contains_key(&cx.app.http.forwardedproto);
-    if cx.app.http.host.is_some() || is_forwarded { base(cx) } else { None }
+    let is_forwarded = cx.client.by_proxy && cx.request.headers.contains_key(&cx.app.config.http.forwardedproto);
+    if cx.app.config.http.host.is_some() || is_forwarded { base(cx) } else { None }
 }
 
 /// The URL under which clients get tokens, for which they send passwords. It is `https` if any proxy, trusted or not,
 /// says that the client uses it.
 pub(super) fn token_base(cx: &Context<'_>) -> Url {
     let mut url = base(cx).unwrap_or(cx.app.base.clone());
-    if cx.app.http.host.is_none() && last(&cx.request.headers, &FORWARDED_PROTO).is_some_and(is_https) {
+    if cx.app.config.http.host.is_none() && last(&cx.request.headers, &FORWARDED_PROTO).is_some_and(is_https) {
         // `http` may become `https`.
         let _ = url.set_scheme("https");
     }
@@ -49,7 +49,7 @@ pub(super) fn token_base(cx: &Context<'_>) -> Url {
 
 /// The host that the client called, where a trusted proxy replaced it.
 pub(super) fn forwarded_host<'a>(cx: &Context<'a>) -> Option<&'a str> {
-    last(&cx.request.headers, &cx.app.http.forwardedhost).filter(|host| cx.client.by_proxy && is_host(host))
+    last(&cx.request.headers, &cx.app.config.http.forwardedhost).filter(|host| cx.client.by_proxy && is_host(host))
 }
 
 /// Makes a `Location` inside the registry absolute, where that is certain to be right, or configured
@@ -61,7 +61,7 @@ pub(super) fn make_location_absolute(cx: &Context<'_>, headers: &mut HeaderMap) 
     let Some(path) = path.and_then(|path| path.to_str().ok()) else {
         return;
     };
-    let base = match cx.app.http.relativeurls {
+    let base = match cx.app.config.http.relativeurls {
         Some(true) => None,
         Some(false) => base(cx),
         None => certain_base(cx),

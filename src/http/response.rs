@@ -5,8 +5,7 @@ use axum::http::header::{self, HeaderValue};
 use axum::http::{Method, StatusCode};
 use axum::response::Response;
 
-use super::access_log::LogEntry;
-use super::{Answer, AppState, Context, public_url};
+use super::{Answer, AppState, Context, LogEntry, public_url};
 
 /// On every response under `/v2/`, for clients from before the OCI.
 const API_VERSION: (&str, HeaderValue) = ("docker-distribution-api-version", HeaderValue::from_static("registry/2.0"));

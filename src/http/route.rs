@@ -11,11 +11,10 @@ use axum::response::{IntoResponse, Response};
 use futures_util::future::{Either, ready};
 use tokio_util::sync::CancellationToken;
 
-use super::access_log::LogEntry;
 use super::rejection::not_an_endpoint;
 use super::response::{remove_body, with_configured_headers};
 use super::server::{self, Listener, Peer, Responding};
-use super::{AppState, Context, embedded_s3, error, fast_path, health, preflight, public_url, v2};
+use super::{AppState, Context, LogEntry, embedded_s3, error, fast_path, health, preflight, public_url, v2};
 use crate::store::Embedded;
 
 /// Serves the registry until `stop`; then the requests in flight have `grace` to end.

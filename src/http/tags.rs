@@ -14,7 +14,7 @@ struct List<'a> {
 }
 
 pub(super) async fn list(app: &AppState, name: &RepositoryName, page: &Page) -> Result<Answer, Error> {
-    let limit = page.n.unwrap_or(usize::MAX).min(app.max_tags_page);
+    let limit = page.n.unwrap_or(usize::MAX).min(app.config.tags.maxtags);
     let listed = app.registry.tags.list(name, page.last.as_deref(), limit).await?;
     let tags: Vec<&str> = listed.tags.iter().map(crate::oci::Tag::as_str).collect();
     let last = tags.last().copied();

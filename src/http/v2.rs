@@ -6,11 +6,8 @@ use axum::http::{Method, header};
 use axum::response::Response;
 use tracing::Instrument;
 
-use super::access_log::LogEntry;
-use super::endpoint::Endpoint;
-use super::rejection::Rejection;
 use super::server::{LingeringBody, Peer};
-use super::{Answer, AppState, Context, admission, authorize, preflight, response};
+use super::{Answer, AppState, Context, Endpoint, LogEntry, Rejection, admission, authorize, preflight, response};
 use crate::auth::Identity;
 
 /// The most bytes of a push that are discarded behind its response.

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use axum::http::Version;
 use tokio::sync::Notify;
 
-use super::header_bytes::HeaderBytes;
+use super::HeaderBytes;
 
 /// Since when a frame of a response body waits for the client to take it; 0: the client waits for the next frame.
 pub(super) type PendingFrame = Arc<AtomicU64>;

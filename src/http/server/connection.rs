@@ -19,15 +19,9 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
-use super::activity::Activity;
-use super::connection_limit::ConnectionLimit;
-use super::connection_table::STALLED;
-use super::header_bytes::{AllHeaderBytes, HeaderBytes};
 use super::in_flight::InFlight;
-use super::respond::{Peer, Respond};
 use super::socket::Socket;
-use super::timeouts;
-use super::tls::Tls;
+use super::{Activity, AllHeaderBytes, ConnectionLimit, HeaderBytes, Peer, Respond, STALLED, Tls, timeouts};
 use crate::config::Limits;
 
 /// How long a client has to hear that its connection closes, so that requests that it has already sent are answered.

@@ -13,8 +13,8 @@ use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
-use super::activity::Activity;
-use super::connection_table::{ConnectionTable, STALLED, TableEntry};
+use super::connection_table::TableEntry;
+use super::{Activity, ConnectionTable, STALLED};
 use crate::client_network::network;
 use crate::config::Limits;
 

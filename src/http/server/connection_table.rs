@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::activity::Activity;
+use super::Activity;
 use crate::telemetry::Metrics;
 
 /// How long a response may wait for its client before its connection can be evicted: longer than a lost packet takes to

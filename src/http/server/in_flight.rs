@@ -8,8 +8,8 @@ use axum::body::HttpBody;
 use axum::http::Version;
 use axum::response::Response;
 
-use super::activity::{Activity, PendingFrame};
-use super::inspected_body::{InspectedBody, Inspector, Polled};
+use super::activity::PendingFrame;
+use super::{Activity, InspectedBody, Inspector, Polled};
 
 /// The largest body, in bytes, that is not inspected: most manifests are smaller.
 const SMALL: u64 = 64 << 10;

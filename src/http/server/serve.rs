@@ -11,13 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::connection::{Connections, GOODBYE};
-use super::connection_limit::ConnectionLimit;
-use super::connection_table::ConnectionTable;
-use super::header_bytes::AllHeaderBytes;
-use super::listener::Listener;
-use super::protocols;
-use super::respond::Respond;
-use super::shortage::Shortage;
+use super::{AllHeaderBytes, ConnectionLimit, ConnectionTable, Listener, Respond, Shortage, protocols};
 
 /// How long to wait before the next attempt to accept a connection, or to free memory.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -99,8 +93,8 @@ async fn accept(socket: &TcpListener, table: &ConnectionTable) -> (TcpStream, So
 /// Evicts connections while responses wait for memory.
 async fn free_memory(shortage: &Shortage, table: &ConnectionTable) {
     loop {
-        shortage.begins().await;
-        while shortage.lasts() {
+        shortage.begins.notified().await;
+        while (shortage.lasts)() {
             table.evict_stalled();
             tokio::time::sleep(PAUSE).await;
         }

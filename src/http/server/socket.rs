@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
-use super::activity::Activity;
+use super::Activity;
 
 /// A connection that tells its activity, and fails when a write blocks for too long.
 #[derive(Debug)]

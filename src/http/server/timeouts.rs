@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::activity::Activity;
+use super::Activity;
 use crate::config::Limits;
 
 /// Bytes a second. A client that takes less may lose its connection to another client: this is less than the slowest
