@@ -11,7 +11,8 @@ use super::{durations, scalars};
 const IN_NANOSECONDS: [&str; 2] = ["draintimeout", "lifetime"];
 
 /// Whether the document has this section. One that lists all its settings and gives none a value, as in
-/// `config/registry.yml`, does not count. One that lists some does, because it comes from a template whose variables are missing.
+/// `config/registry.yml`, does not count. One that lists some does, because it comes from a template whose variables
+/// are missing.
 pub(super) fn is_wanted(section: &Value, keys: &Keys, path: &[&str]) -> bool {
     let unset = |value: &Value| match value {
         Value::Null => true,

@@ -48,8 +48,7 @@ impl HostNames {
     }
 
     /// Whether there is no upstream.
-    #[must_use]
-    pub const fn is_empty(&self) -> bool {
+    pub(super) const fn is_empty(&self) -> bool {
         self.default.is_empty() && self.further.is_empty()
     }
 

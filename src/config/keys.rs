@@ -1,7 +1,7 @@
 //! The known settings, and those of distribution that pounce ignores or refuses.
 //!
-//! The default configuration has all known keys, so that there is no second list: an object is a section, an empty object
-//! takes any key, a list of sections has one of them, and everything else is a value.
+//! The default configuration has all known keys, so that there is no second list: an object is a section, an empty
+//! object takes any key, a list of sections has one of them, and everything else is a value.
 
 use std::time::Duration;
 
@@ -19,18 +19,18 @@ const IGNORED: &[(&str, &str)] = &[
     ("http.http2", "HTTP/2 is always on"),
     ("http.h2c", "HTTP/2 is always on"),
     ("http.net", "pounce listens on TCP"),
-    ("http.tls.ciphersuites", "all those that are spoken are safe"),
+    ("http.tls.ciphersuites", "all that pounce supports are safe"),
     ("log.fields", "let the collector of the log add them"),
     ("log.hooks", "send errors from the log"),
-    ("log.reportcaller", "the module stands in every line"),
+    ("log.reportcaller", "every line has the module"),
     ("loglevel", "use log.level"),
     ("middleware", "redirects are built in"),
-    ("notifications", "there are none"),
-    ("policy", "there is none"),
+    ("notifications", "pounce sends none"),
+    ("policy", "pounce has none"),
     ("proxy.cachewritetimeout", "clients do not wait for the bucket"),
     ("proxy.ttl", "what is in the bucket does not expire; proxy.tagttl says how long tags are fresh"),
     ("redis", "pounce keeps its cache in memory and shares only the bucket"),
-    ("reporting", "there is none"),
+    ("reporting", "pounce has none"),
     ("storage.cache", "pounce keeps its cache in memory"),
     ("storage.filesystem.maxthreads", "the number of threads follows the machine"),
     ("storage.s3.loglevel", "use log.level"),
@@ -42,14 +42,10 @@ const IGNORED: &[(&str, &str)] = &[
 
 /// Settings that must not be ignored, because an operator relies on them; unless they are switched off.
 const REFUSED: &[Refused] = &[
-    Refused {
-        key: "auth.silly",
-        why: "it lets everybody in who sends anything; use auth.htpasswd",
-        harmless: Harmless::Never,
-    },
+    Refused { key: "auth.silly", why: "it accepts any credentials; use auth.htpasswd", harmless: Harmless::Never },
     Refused {
         key: "http.tls.letsencrypt",
-        why: "pounce keeps no state to hold certificates; let something else get them, and name the files",
+        why: "pounce keeps no state, so it cannot store certificates: get them with another program, and name the files",
         // Without it, distribution does nothing either.
         harmless: Harmless::Without("cachefile"),
     },

@@ -51,16 +51,14 @@ impl<const COMPONENTS: bool> Pattern<COMPONENTS> {
 
     /// Whether the pattern certainly matches every name that the other one matches. `false` may be wrong, because only
     /// the patterns' texts are compared.
-    #[must_use]
-    pub fn covers(&self, other: &Self) -> bool {
+    pub(super) fn covers(&self, other: &Self) -> bool {
         covers(&self.tokens, &other.tokens)
     }
 }
 
 impl RepositoryPattern {
     /// The first component, and what follows its slash, if anything does.
-    #[must_use]
-    pub fn first_component(&self) -> (&str, Option<&str>) {
+    pub(super) fn first_component(&self) -> (&str, Option<&str>) {
         match self.text.split_once('/') {
             Some((first, rest)) => (first, Some(rest)),
             None => (&self.text, None),
