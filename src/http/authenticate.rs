@@ -7,7 +7,7 @@ use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use tracing::{Instrument, Span};
 
 use super::{Context, LogEntry};
-use crate::auth::{Credentials, Identity, CredentialsError};
+use crate::auth::{Credentials, CredentialsError, Identity};
 
 /// Some clients leave the padding out.
 const BASE64: GeneralPurpose = GeneralPurpose::new(

@@ -3,7 +3,7 @@
 use super::authenticate::authenticate;
 use super::challenge::{ChallengeReason, challenge};
 use super::{AppState, Context, Endpoint, LogEntry, Rejection, containerd_ns};
-use crate::auth::{Identity, CredentialsError, Scope, Verdict};
+use crate::auth::{CredentialsError, Identity, Scope, Verdict};
 use crate::oci::{Action, Error, ErrorCode, RepositoryName};
 
 /// Parses a request, authenticates its client, and authorizes it.
