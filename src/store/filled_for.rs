@@ -10,8 +10,8 @@ use crate::oci::{Algorithm, Digest, RepositoryName};
 /// The mark's name in the metadata.
 const FILLED_FOR: &str = "pounce-filled-for";
 
-/// The mark of a repository in the metadata of one blob. Clients see that metadata when they follow a redirect, so it is
-/// a digest of the name and of the blob's own digest: it tells nothing to a client that does not know the name.
+/// The mark of a repository in the metadata of one blob. Clients see that metadata when they follow a redirect, so it
+/// is a digest of the name and of the blob's own digest: it tells nothing to a client that does not know the name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FilledFor(u128);
 

@@ -24,8 +24,8 @@ pub enum Key<'a> {
     Names(&'a str),
     /// The prefix of everything that a repository has.
     Repository(&'a RepositoryName),
-    /// Marks a repository that something was pushed to. pounce's own, outside the directories by which distribution lists
-    /// repositories.
+    /// Marks a repository that something was pushed to. pounce's own, outside the directories by which distribution
+    /// lists repositories.
     Pushed(&'a RepositoryName),
     /// The directory of the links to a repository's manifests.
     Revisions(&'a RepositoryName),

@@ -23,8 +23,8 @@ const API_VERSION: &str = "docker-distribution-api-version";
 pub(super) struct ApiCheck(Mutex<Option<(Instant, bool)>>);
 
 impl ApiCheck {
-    /// Whether the upstream at `base` answers `/v2/` as a registry does, now or a moment ago. `asked` is called before a
-    /// request.
+    /// Whether the upstream at `base` answers `/v2/` as a registry does, now or a moment ago. `asked` is called before
+    /// a request.
     pub(super) async fn is_registry(&self, client: &Client, base: &Url, asked: impl FnOnce()) -> bool {
         let mut last = self.0.lock().await;
         if let Some((when, is)) = *last

@@ -89,8 +89,8 @@ fn challenges(value: &str) -> Vec<(String, HashMap<String, String>)> {
     }
 }
 
-/// A parameter's value, quoted or not, and the text after it. One without quotes ends with the list's element, with
-/// a blank, or at `separator`.
+/// A parameter's value, quoted or not, and the text after it. One without quotes ends with the list's element, with a
+/// blank, or at `separator`.
 pub(super) fn parameter(text: &str, separator: char) -> (String, &str) {
     let Some(quoted) = text.strip_prefix('"') else {
         let ends = [separator, ',', ' ', '\t'];

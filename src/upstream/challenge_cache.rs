@@ -13,9 +13,9 @@ use super::request::{Hop, Request};
 /// Of how many hosts that upstreams redirect to the challenges are kept, and for how long.
 const MAX_HOSTS: u64 = 64;
 const HOST_LIFE: Duration = Duration::from_hours(1);
-/// How long a refusal of fresh credentials is final, for a resource, and for a scope in which nothing was allowed since;
-/// and how many of them are kept. A forbidden repository must not cost a token, or a run of the credential helper, for
-/// each request.
+/// How long a refusal of fresh credentials is final, for a resource, and for a scope in which nothing was allowed
+/// since; and how many of them are kept. A forbidden repository must not cost a token, or a run of the credential
+/// helper, for each request.
 const REFUSAL_LIFE: Duration = Duration::from_secs(30);
 const MAX_REFUSALS: u64 = 4096;
 /// How long it is remembered that something was allowed in a scope.

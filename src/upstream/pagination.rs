@@ -87,8 +87,8 @@ fn resolve(target: &str, current: &Url, answered: &Url) -> Result<Url, UpstreamE
     Ok(url)
 }
 
-/// Whether the path is that of the list at `url`. A proxy may serve the registry below a path, or its repositories below
-/// a name, that the registry does not know.
+/// Whether the path is that of the list at `url`. A proxy may serve the registry below a path, or its repositories
+/// below a name, that the registry does not know.
 fn is_same_list(path: &str, url: &Url) -> bool {
     let has_longer_name = |(_, list): (&str, &str)| {
         let before = url.path().strip_suffix(list);

@@ -1,8 +1,8 @@
 //! Which upstream a repository is pulled from.
 //!
-//! A repository of the default upstream has the same name here. That of any other upstream is preceded by its host, here
-//! and in the bucket, so that two upstreams never mix. Clients name the host as the first component of the name, or in
-//! containerd's `?ns=`.
+//! A repository of the default upstream has the same name here. That of any other upstream is preceded by its host,
+//! here and in the bucket, so that two upstreams never mix. Clients name the host as the first component of the name,
+//! or in containerd's `?ns=`.
 
 use std::sync::Arc;
 use std::time::Duration;

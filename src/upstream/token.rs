@@ -1,5 +1,5 @@
-//! Bearer tokens (distribution's token specification): one for each scope, fetched once for all concurrent requests, and
-//! kept until shortly before it expires.
+//! Bearer tokens (distribution's token specification): one for each scope, fetched once for all concurrent requests,
+//! and kept until shortly before it expires.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -28,8 +28,8 @@ pub struct Conditions {
 }
 
 impl Store {
-    /// Whether a PUT or a DELETE whose [`Condition`] does not hold is refused. Also `false` if that cannot be tested: the
-    /// credentials may only read, or the bucket does not answer now.
+    /// Whether a PUT or a DELETE whose [`Condition`] does not hold is refused. Also `false` if that cannot be tested:
+    /// the credentials may only read, or the bucket does not answer now.
     pub async fn keeps_conditions(&self) -> bool {
         if self.inner.embedded.is_some() {
             return true;

@@ -89,8 +89,8 @@ impl Store {
     }
 
     /// Aborts the multipart uploads below a directory key that were begun before `limit`, by any process. Returns how
-    /// many were aborted, or would be in a `dry_run`. Some stores list an upload only by its whole key (`MinIO`): there,
-    /// none is found.
+    /// many were aborted, or would be in a `dry_run`. Some stores list an upload only by its whole key (`MinIO`):
+    /// there, none is found.
     ///
     /// # Errors
     /// The bucket did not list them, or did not abort one; the others are aborted all the same.
@@ -277,7 +277,7 @@ impl Multipart {
     /// [`abort`](Self::abort) for callers that can do nothing about a failure.
     pub(super) async fn abort_or_log(&self) {
         if let Err(error) = self.abort().await {
-            tracing::warn!(%error, key = self.path, "cannot abort a multipart upload, its parts stay until they are swept");
+            tracing::warn!(%error, key = self.path, "cannot abort a multipart upload, its parts stay until a sweep");
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Objects of any size, as they come. A body that breaks off is continued where it broke, because its reader is mostly a
-//! client of the registry, which would have to start over.
+//! Objects of any size, as they come. A body that breaks off is continued where it broke, because its reader is mostly
+//! a client of the registry, which would have to start over.
 
 use std::io;
 

@@ -10,8 +10,8 @@
 //! <root>/.pounce/joining/                     uploads that are being begun, completed or aborted
 //! ```
 //!
-//! A file is written under a temporary name, synced and renamed, so that an object is whole or not there. Attributes are
-//! written first, under the new content's `ETag`: the rename makes both appear.
+//! A file is written under a temporary name, synced and renamed, so that an object is whole or not there. Attributes
+//! are written first, under the new content's `ETag`: the rename makes both appear.
 
 use std::fs::{self, File};
 use std::io;

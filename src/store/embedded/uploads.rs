@@ -1,8 +1,8 @@
 //! Multipart uploads in a folder.
 //!
-//! An upload is a directory with [`INFO`] and a file for each part, `<number>.<etag>`. A part's `ETag` is random,
-//! so two parts that race for one number are told apart, and an upload can only be completed with the very bytes that
-//! its caller was told about.
+//! An upload is a directory with [`INFO`] and a file for each part, `<number>.<etag>`. A part's `ETag` is random, so
+//! two parts that race for one number are told apart, and an upload can only be completed with the very bytes that its
+//! caller was told about.
 //!
 //! Unlike in an S3, joining the parts consumes them: if it fails, or the process is killed meanwhile, the upload is
 //! gone, and the client starts over. No blob was acknowledged by then.

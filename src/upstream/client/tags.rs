@@ -27,8 +27,8 @@ struct Page {
 }
 
 impl Upstream {
-    /// All tags of a repository, as far as [`MAX_PAGES`] pages go. Tags that the spec does not
-    /// allow are left out. Pages are read as long as `take` allows so many bytes more.
+    /// All tags of a repository, as far as [`MAX_PAGES`] pages go. Tags that the spec does not allow are left out.
+    /// Pages are read as long as `take` allows so many bytes more.
     ///
     /// # Errors
     /// See [`UpstreamError`]; `Invalid` too for a list that goes on at another host, and `Unavailable` where `take`
