@@ -31,7 +31,7 @@ const SURVEY_LIFE: Duration = Duration::from_mins(10);
 
 /// The first link of a survey that decides.
 #[derive(Clone, Copy, Debug)]
-enum Found {
+enum Finding {
     /// It was pushed.
     Pushed,
     /// It came from an upstream that is no longer configured.
@@ -84,8 +84,8 @@ impl Holdings {
         self.flights.coalesce(FlightKey::Holding(name.clone()), Box::pin(survey)).await
     }
 
-    /// Marks a repository, before a push writes anything that can be read. Once for each repository of an upstream:
-    /// others hold nothing else.
+    /// Marks a repository, before a push writes anything that can be read. Once for each repository of an upstream. Other
+    /// repositories hold only pushed content, and need no marker.
     pub(super) async fn mark(&self, name: &RepositoryName) -> Result<(), StoreError> {
         let holdings = &self.cache.holdings;
         if self.provenance.upstreams.of(name).is_none() || holdings.is_marked(name) {
@@ -100,9 +100,9 @@ impl Holdings {
 
     /// Remembers what a survey found. A marker spares other replicas the survey. Where the bucket takes no writes, the
     /// next survey finds it again.
-    async fn keep_found(&self, name: &RepositoryName, found: Found) {
+    async fn keep_found(&self, name: &RepositoryName, found: Finding) {
         self.cache.holdings.keep_pushed(name);
-        if matches!(found, Found::Pushed)
+        if matches!(found, Finding::Pushed)
             && let Err(error) = self.mark(name).await
         {
             tracing::warn!(repository = %name, %error, "the marker of pushed content was not written");
@@ -110,10 +110,10 @@ impl Holdings {
     }
 
     /// Looks for content that the repository's upstream is not known to have, in a repository without a marker.
-    async fn survey(&self, name: &RepositoryName) -> Result<Option<Found>, StoreError> {
+    async fn survey(&self, name: &RepositoryName) -> Result<Option<Finding>, StoreError> {
         let tags = self.store.children(Key::Tags(name), MOST + 1).await?;
         if tags.len() > MOST {
-            return Ok(Some(Found::Pushed));
+            return Ok(Some(Finding::Pushed));
         }
         // Neither distribution nor pounce writes a name that is not a tag.
         let tags: Vec<Tag> = tags.iter().filter_map(|text| text.parse().ok()).collect();
@@ -127,11 +127,11 @@ impl Holdings {
         Ok(first(1, buffered(PARALLEL, tags, look)).await?.pop())
     }
 
-    async fn survey_untagged(&self, name: &RepositoryName) -> Result<Option<Found>, StoreError> {
+    async fn survey_untagged(&self, name: &RepositoryName) -> Result<Option<Finding>, StoreError> {
         let most = i32::try_from(MOST).unwrap_or(i32::MAX);
         let (listed, more) = self.store.objects(Key::Revisions(name), None, most).await?;
         if more {
-            return Ok(Some(Found::Pushed));
+            return Ok(Some(Finding::Pushed));
         }
         // algorithm/hex/link
         let digests = listed.iter().filter_map(|object| {
@@ -146,10 +146,10 @@ impl Holdings {
         Ok(first(1, buffered(PARALLEL, digests, look)).await?.pop())
     }
 
-    fn found(&self, name: &RepositoryName, link: &Object, is_pushed: bool) -> Option<Found> {
+    fn found(&self, name: &RepositoryName, link: &Object, is_pushed: bool) -> Option<Finding> {
         if is_pushed {
-            return Some(Found::Pushed);
+            return Some(Finding::Pushed);
         }
-        self.provenance.is_of_removed_upstream(name, link).then_some(Found::OfRemovedUpstream)
+        self.provenance.is_of_removed_upstream(name, link).then_some(Finding::OfRemovedUpstream)
     }
 }

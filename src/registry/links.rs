@@ -167,14 +167,14 @@ impl Links {
             if let Err(error) = &asked
                 && error.code() == ErrorCode::BlobUnknown
             {
-                // A HEAD must not believe a manifest any longer, so that clients push the blob.
+                // The next HEAD of a client must not rely on the manifest any longer, so that the client pushes the blob.
                 blobs.forget_membership(name, digest);
             }
             let size = asked?;
             if let (Some(size), Some(stored)) = (size, blobs.present(digest))
                 && size != stored
             {
-                // Something in front of the upstream answers everything.
+                // A proxy in front of the upstream answers every HEAD with 200.
                 let cause = format!("it gives {digest} {size} bytes, of {stored}");
                 return Err(of_upstream(UpstreamError::Invalid(cause), blob_unknown(name, digest)));
             }

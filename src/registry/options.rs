@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
-use super::permissions::Changes;
+use super::changes::Changes;
 use crate::config::{Config, OnMiss, Secret, Validation};
 
 /// How long a client of a stored tag waits for the upstream.

@@ -11,7 +11,7 @@ use bytes::Bytes;
 
 use super::cache::Cache;
 use super::flights::{FlightKey, Flights};
-use super::lists::{ListMemory, ListReservation, in_time, referrer_bytes};
+use super::list_memory::{ListMemory, ListReservation, in_time, referrer_bytes};
 use super::runtime::try_join_bounded;
 use super::staleness::Staleness;
 use super::stored_manifest;

@@ -73,7 +73,7 @@ where
     let is_apart = ahead.is_some_and(|ahead| ahead.unsigned_abs() >= SKEW.as_secs());
     Some(match (status, code) {
         (_, Some("RequestTimeTooSkewed")) => StoreError::Clock { operation, ahead },
-        // A code would tell another cause.
+        // An error with a code has another cause.
         (Some(400 | 401 | 403), None) if is_apart => StoreError::Clock { operation, ahead },
         (Some(FULL), _) | (_, Some("QuotaExceeded")) => StoreError::Full { operation, cause },
         (Some(401 | 403), _) => StoreError::Denied { operation, cause },
@@ -144,7 +144,8 @@ where
         (Some(412), _) | (_, Some("PreconditionFailed" | "ConditionalRequestConflict" | "OperationAborted")) => {
             Some(Refusal::Unmet)
         }
-        // The last: a store that refuses headers that it does not know. Without the condition, any other reason shows.
+        // The store may refuse the condition's header because it does not know it. The caller repeats the request without
+        // the condition; if the reason was another, that fails, too.
         (Some(501), _)
         | (_, Some("NotImplemented"))
         | (Some(400 | 405), Some("InvalidArgument" | "InvalidRequest" | "MethodNotAllowed")) => Some(Refusal::Unknown),

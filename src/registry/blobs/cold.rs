@@ -18,7 +18,9 @@ use crate::oci::{Digest, Error, ErrorCode, Outcome, RangeRequest, RepositoryName
 use crate::registry::blob_part::{BlobPart, range_invalid};
 use crate::registry::cache::Location;
 use crate::registry::failure::of_upstream;
-use crate::registry::fill::{ColdBlob, Refusal, ResumingReader, SpooledBlob, TAIL, Tee, UpstreamBlob, verify_stream};
+use crate::registry::fill::{
+    ColdBlob, FillRefusal, HELD_BACK, ResumingReader, SpooledBlob, Tee, UpstreamBlob, verify_stream,
+};
 use crate::registry::links::BlobStatus;
 use crate::registry::presence::blob_unknown;
 use crate::upstream::Upstream;
@@ -44,7 +46,7 @@ impl Blobs {
         };
         let fills = Arc::clone(&self.fills);
         let work = async move {
-            if let Err(Refusal::NoRoom(why)) = fill.spooled().await {
+            if let Err(FillRefusal::NoRoom(why)) = fill.spooled().await {
                 // The log tells how it ends.
                 let _ = fills.copy_unspooled(&blob, &why, |_| {}).await;
             }
@@ -91,14 +93,14 @@ impl Blobs {
         outcome: Outcome,
     ) -> Result<BlobStream, Error> {
         let size = spooled.size();
-        // A part needs a size to be a part of. A manifest's may be wrong: no range is refused because of it, and the
-        // end of the blob does not count as there before it is.
+        // Without a size from the upstream, the manifest's is used for the `Content-Range`. It may be wrong, so no range
+        // is refused because of it, and `SpooledBlob::read` fails if the blob turns out to have another size.
         let part = match size {
             Some(_) => BlobPart::resolve(&request.range, size)?,
             None => BlobPart::resolve(&request.range, status.announced).unwrap_or_default(),
         };
         let verified = tokio::time::timeout(VERIFY_TIMEOUT, spooled.verified());
-        if size.is_some_and(|size| size <= TAIL) && matches!(verified.await, Ok(Err(_))) {
+        if size.is_some_and(|size| size <= HELD_BACK) && matches!(verified.await, Ok(Err(_))) {
             return Err(not_sent());
         }
         if let Some(part) = part
@@ -155,7 +157,7 @@ impl Blobs {
         };
         let mut bytes = verify_stream(bytes, blob.digest, Arc::clone(&self.metrics)).peekable();
         // A small one is verified before its headers leave, so that a wrong blob can still become an error response.
-        if size.is_some_and(|size| size <= TAIL)
+        if size.is_some_and(|size| size <= HELD_BACK)
             && let Ok(Some(Err(_))) = tokio::time::timeout(VERIFY_TIMEOUT, Pin::new(&mut bytes).peek()).await
         {
             return Err(not_sent());

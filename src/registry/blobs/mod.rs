@@ -13,10 +13,10 @@ mod open;
 use std::sync::Arc;
 
 use super::cache::Cache;
+use super::changes::Changes;
 use super::fill::Fills;
 use super::flights::Flights;
 use super::links::Links;
-use super::permissions::Changes;
 use crate::config::OnMiss;
 use crate::store::Store;
 use crate::telemetry::Metrics;

@@ -10,7 +10,7 @@ use moka::sync::Cache as Moka;
 
 use super::bounds::weight;
 use crate::oci::{Digest, Referrer, RepositoryName, Tag};
-use crate::registry::lists::referrer_bytes;
+use crate::registry::list_memory::referrer_bytes;
 use crate::registry::staleness::Staleness;
 
 /// The most bytes of all lists together: the longest of any kind fits.

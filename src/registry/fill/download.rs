@@ -12,8 +12,8 @@ use tokio::time::MissedTickBehavior;
 use super::Fills;
 use super::plan::{Plan, SLOW, Segment};
 use super::resuming_reader::ResumingReader;
-use super::spool::Reservation;
-use super::spooled_blob::{SpooledBlob, State, Watermark};
+use super::spool::SpoolReservation;
+use super::spooled_blob::{BlobState, SpooledBlob, Watermark};
 use super::upstream_blob::UpstreamBlob;
 use super::writer::{self, Batch};
 use crate::oci::Hasher;
@@ -33,11 +33,11 @@ pub(super) async fn run(
     (fills, blob): (&Fills, &UpstreamBlob),
     begun: BlobResponse,
     spooled: &Arc<SpooledBlob>,
-    reservation: Reservation,
+    reservation: SpoolReservation,
     watermark: watch::Sender<Watermark>,
 ) -> Result<u64, String> {
     let result = receive((fills, blob), begun, spooled, reservation, &watermark).await;
-    let state = if result.is_ok() { State::Verified } else { State::Failed };
+    let state = if result.is_ok() { BlobState::Verified } else { BlobState::Failed };
     watermark.send_modify(|watermark| watermark.state = state);
     result
 }
@@ -48,7 +48,7 @@ struct Connections<'a> {
     blob: &'a UpstreamBlob,
     plan: &'a Mutex<Plan>,
     batches: mpsc::Sender<Batch>,
-    reservation: &'a Mutex<Reservation>,
+    reservation: &'a Mutex<SpoolReservation>,
     /// A segment was completed or given up.
     changed: Notify,
 }
@@ -57,7 +57,7 @@ async fn receive(
     (fills, blob): (&Fills, &UpstreamBlob),
     begun: BlobResponse,
     spooled: &Arc<SpooledBlob>,
-    reservation: Reservation,
+    reservation: SpoolReservation,
     watermark: &watch::Sender<Watermark>,
 ) -> Result<u64, String> {
     let first = begun.part.map_or(u64::MAX, |part| part.end);

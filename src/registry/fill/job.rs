@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::plan::SEGMENT;
-use super::running::{Fill, Phase, Progress, Refusal};
-use super::spool::{Reservation, Spool};
+use super::running::{Fill, FillRefusal, Phase, Progress};
+use super::spool::{Spool, SpoolReservation};
 use super::spooled_blob::SpooledBlob;
 use super::upstream_blob::UpstreamBlob;
 use super::{Fills, download, upload};
@@ -28,13 +28,13 @@ pub(super) struct Job {
 }
 
 /// Takes a fill off the list when it ends, however it ends.
-struct Listed<'a> {
+struct ListedFill<'a> {
     job: &'a Job,
     fill: &'a Arc<Fill>,
     stored: bool,
 }
 
-impl Drop for Listed<'_> {
+impl Drop for ListedFill<'_> {
     fn drop(&mut self) {
         self.job.remove(self.fill);
         self.job.fills.metrics.fill_ends(self.stored);
@@ -46,7 +46,7 @@ impl Job {
         let began = Instant::now();
         self.fills.metrics.fill_begins();
         let Progress { phase, ended } = progress;
-        let mut listed = Listed { job: &self, fill: &fill, stored: false };
+        let mut listed = ListedFill { job: &self, fill: &fill, stored: false };
         let (repository, digest) = (&self.blob.name, &self.blob.digest);
         let (response, reservation, spool) = match self.begin().await {
             Ok(ready) => ready,
@@ -82,29 +82,29 @@ impl Job {
     }
 
     /// A spool, the upstream's headers, and a reservation for the size that they announce.
-    async fn begin(&self) -> Result<(BlobResponse, Reservation, Arc<Spool>), Refusal> {
+    async fn begin(&self) -> Result<(BlobResponse, SpoolReservation, Arc<Spool>), FillRefusal> {
         let Fills { spool: budget, background, connections, .. } = &*self.fills;
-        let full = || Refusal::NoRoom("the spool is full (proxy.spool.maxsize)".into());
+        let full = || FillRefusal::NoRoom("the spool is full (proxy.spool.maxsize)".into());
         if !budget.may_fit(self.announced.unwrap_or(0)) {
             return Err(full());
         }
         let spool = Spool::create(budget).await.map_err(|error| {
             budget.suspend();
             let why = format!("proxy.spool.directory cannot be used: {error}");
-            Refusal::NoRoom(why.into())
+            FillRefusal::NoRoom(why.into())
         })?;
         let spool = Arc::new(spool);
         let is_large = self.announced.is_none_or(|announced| announced > SEGMENT);
         let first = (is_large && *connections > 1).then_some(SEGMENT);
         let response = tokio::select! {
-            response = self.blob.begin(first, self.announced) => response.map_err(Refusal::Upstream)?,
-            () = background.stopped() => return Err(Refusal::shutting_down()),
+            response = self.blob.begin(first, self.announced) => response.map_err(FillRefusal::Upstream)?,
+            () = background.stopped() => return Err(FillRefusal::shutting_down()),
         };
         let size = response.size.or(self.announced).unwrap_or(UNKNOWN);
         let reservation = budget.reserve(size).ok_or_else(full)?;
         if !spool.has_space(size).await {
             let why = "there is no room for it in proxy.spool.directory";
-            return Err(Refusal::NoRoom(why.into()));
+            return Err(FillRefusal::NoRoom(why.into()));
         }
         Ok((response, reservation, spool))
     }

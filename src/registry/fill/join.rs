@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tracing::Instrument;
 
 use super::job::Job;
-use super::running::{Fill, Phase, Progress, Refusal};
+use super::running::{Fill, FillRefusal, Phase, Progress};
 use super::spooled_blob::SpooledBlob;
 use super::upstream_blob::UpstreamBlob;
 use super::{Fills, Running};
@@ -65,8 +65,8 @@ impl Fills {
             }
             match fill.spooled().await {
                 Ok(spooled) => return Ok(ColdBlob::Spooled { spooled, fill, outcome }),
-                Err(Refusal::NoRoom(why)) => return Ok(ColdBlob::NoRoom(why)),
-                Err(Refusal::Upstream(_)) if !fill.is_for(&blob.name) && refusals.next().is_some() => {}
+                Err(FillRefusal::NoRoom(why)) => return Ok(ColdBlob::NoRoom(why)),
+                Err(FillRefusal::Upstream(_)) if !fill.is_for(&blob.name) && refusals.next().is_some() => {}
                 Err(refusal) => return Err(refusal.describe(blob)),
             }
         }
@@ -92,7 +92,7 @@ impl Fills {
         }
         let (fill, progress) = Fill::new(&blob.name);
         if running.fills.len() >= MAX_FILLS {
-            let why = Refusal::NoRoom("too many blobs are being fetched".into());
+            let why = FillRefusal::NoRoom("too many blobs are being fetched".into());
             progress.phase.send_replace(Phase::Refused(why));
             return Ok((fill, Outcome::Bypass));
         }

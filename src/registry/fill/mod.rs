@@ -52,8 +52,8 @@ use tail_buffer::TailBytes;
 
 pub(super) use join::ColdBlob;
 pub(super) use resuming_reader::ResumingReader;
-pub(super) use running::Refusal;
-pub(super) use spooled_blob::{SpooledBlob, TAIL};
+pub(super) use running::FillRefusal;
+pub(super) use spooled_blob::{HELD_BACK, SpooledBlob};
 pub(super) use tee::Tee;
 pub(super) use upstream_blob::UpstreamBlob;
 pub(super) use verify_stream::verify_stream;

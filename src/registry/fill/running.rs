@@ -34,12 +34,12 @@ pub(super) enum Phase {
     /// Bytes come.
     Filling(Arc<SpooledBlob>),
     /// It ended before the first byte.
-    Refused(Refusal),
+    Refused(FillRefusal),
 }
 
 /// Why a fill did not begin.
 #[derive(Clone, Debug)]
-pub(in crate::registry) enum Refusal {
+pub(in crate::registry) enum FillRefusal {
     /// The upstream does not send the blob.
     Upstream(UpstreamError),
     /// The spool has no room for it, and why.
@@ -69,13 +69,13 @@ impl Fill {
     ///
     /// # Errors
     /// The fill did not begin.
-    pub(in crate::registry) async fn spooled(&self) -> Result<Arc<SpooledBlob>, Refusal> {
+    pub(in crate::registry) async fn spooled(&self) -> Result<Arc<SpooledBlob>, FillRefusal> {
         let mut phase = self.phase.clone();
         let reached = phase.wait_for(|phase| !matches!(phase, Phase::Asking)).await;
         match reached.as_deref() {
             Ok(Phase::Filling(spooled)) => Ok(Arc::clone(spooled)),
             Ok(Phase::Refused(refusal)) => Err(refusal.clone()),
-            Ok(Phase::Asking) | Err(_) => Err(Refusal::shutting_down()),
+            Ok(Phase::Asking) | Err(_) => Err(FillRefusal::shutting_down()),
         }
     }
 
@@ -116,7 +116,7 @@ impl Fill {
     }
 }
 
-impl Refusal {
+impl FillRefusal {
     pub(super) fn shutting_down() -> Self {
         Self::Upstream(UpstreamError::Unavailable("this registry is shutting down".into()))
     }

@@ -24,7 +24,7 @@ pub(super) struct Budget {
 
 /// Reserved scratch space, until it is dropped.
 #[derive(Debug)]
-pub(super) struct Reservation {
+pub(super) struct SpoolReservation {
     budget: Arc<Budget>,
     bytes: u64,
 }
@@ -34,7 +34,7 @@ pub(super) struct Reservation {
 pub(super) struct Spool {
     file: File,
     /// Held as long as the file is.
-    reservation: Mutex<Option<Reservation>>,
+    reservation: Mutex<Option<SpoolReservation>>,
 }
 
 impl Budget {
@@ -68,13 +68,13 @@ impl Budget {
     }
 
     /// Reserves space for a blob of `bytes`; `None` when there is not so much.
-    pub(super) fn reserve(self: &Arc<Self>, bytes: u64) -> Option<Reservation> {
-        let mut reservation = Reservation { budget: Arc::clone(self), bytes: 0 };
+    pub(super) fn reserve(self: &Arc<Self>, bytes: u64) -> Option<SpoolReservation> {
+        let mut reservation = SpoolReservation { budget: Arc::clone(self), bytes: 0 };
         reservation.grow_to(bytes).then_some(reservation)
     }
 }
 
-impl Reservation {
+impl SpoolReservation {
     /// Makes the reservation at least `bytes` large; `false`, and nothing changes, when that is too much.
     pub(super) fn grow_to(&mut self, bytes: u64) -> bool {
         let more = bytes.saturating_sub(self.bytes);
@@ -89,7 +89,7 @@ impl Reservation {
     }
 }
 
-impl Drop for Reservation {
+impl Drop for SpoolReservation {
     fn drop(&mut self) {
         self.budget.used.fetch_sub(self.bytes, Ordering::Relaxed);
     }
@@ -103,7 +103,7 @@ impl Spool {
     }
 
     /// Ties the reservation to the life of the file.
-    pub(super) fn keep(&self, reservation: Reservation) {
+    pub(super) fn keep(&self, reservation: SpoolReservation) {
         *self.reservation.lock().unwrap_or_else(PoisonError::into_inner) = Some(reservation);
     }
 

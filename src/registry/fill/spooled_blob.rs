@@ -13,9 +13,10 @@ use super::tail_buffer::{TailBuffer, TailBytes};
 use crate::oci::Slice;
 use crate::registry::blob_part::BlobPart;
 
-/// How many bytes at the end of a blob are held back until the whole was verified. One would do; with more, a client of
-/// a wrong blob lacks more than a compressed stream's checksum.
-pub(in crate::registry) const TAIL: u64 = 32 << 10;
+/// How many bytes at the end of a blob are held back until the whole was verified. One byte would make the blob
+/// incomplete; so many make sure that a client of a wrong blob cannot unpack it, either: without its last few bytes, a
+/// compressed layer would lack only its checksum.
+pub(in crate::registry) const HELD_BACK: u64 = 32 << 10;
 /// A client waits for a range that begins at most so many bytes after the watermark.
 const NEAR: u64 = 4 << 20;
 /// How many bytes are read from the spool at once. A client that stops reading keeps up to three of them in memory: the
@@ -36,12 +37,12 @@ pub(in crate::registry) struct SpooledBlob {
 pub(super) struct Watermark {
     /// So many bytes, from the beginning, are in the spool.
     pub(super) written: u64,
-    pub(super) state: State,
+    pub(super) state: BlobState,
 }
 
 /// Whether the blob can still become whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum State {
+pub(super) enum BlobState {
     /// More may come.
     Coming,
     /// `written` is its size, and its digest is right.
@@ -54,8 +55,8 @@ impl Watermark {
     /// How many bytes clients may read.
     fn released(self) -> u64 {
         match self.state {
-            State::Verified => self.written,
-            State::Coming | State::Failed => self.written.saturating_sub(TAIL),
+            BlobState::Verified => self.written,
+            BlobState::Coming | BlobState::Failed => self.written.saturating_sub(HELD_BACK),
         }
     }
 }
@@ -66,7 +67,7 @@ impl SpooledBlob {
         size: Option<u64>,
         kept: Arc<TailBytes>,
     ) -> (Arc<Self>, watch::Sender<Watermark>) {
-        let (watermark, watching) = watch::channel(Watermark { written: 0, state: State::Coming });
+        let (watermark, watching) = watch::channel(Watermark { written: 0, state: BlobState::Coming });
         (Arc::new(Self { spool, size, watermark: watching, tail: Mutex::new(TailBuffer::new(kept)) }), watermark)
     }
 
@@ -91,13 +92,13 @@ impl SpooledBlob {
     /// Whether a part is in the spool, or begins where the download will be in a moment.
     pub(in crate::registry) fn is_near(&self, slice: Slice) -> bool {
         let watermark = *self.watermark.borrow();
-        watermark.state == State::Verified || slice.start <= watermark.written + NEAR
+        watermark.state == BlobState::Verified || slice.start <= watermark.written + NEAR
     }
 
     /// Waits until more than `bytes` are in the spool; `None` when that is all.
     pub(in crate::registry) async fn beyond(&self, bytes: u64) -> Option<u64> {
         let mut watermark = self.watermark.clone();
-        let moved = |watermark: &Watermark| watermark.written > bytes || watermark.state != State::Coming;
+        let moved = |watermark: &Watermark| watermark.written > bytes || watermark.state != BlobState::Coming;
         let watermark = *watermark.wait_for(moved).await.ok()?;
         (watermark.written > bytes).then_some(watermark.written)
     }
@@ -105,24 +106,25 @@ impl SpooledBlob {
     /// Waits until `len` bytes from `position` are in the spool, or the blob ends; returns how many of them there are,
     /// and whether the blob ends there. For the uploader, which may have unverified bytes.
     pub(super) async fn available(&self, position: u64, len: u64) -> io::Result<(u64, bool)> {
-        let watermark =
-            self.wait(|watermark| watermark.written >= position + len || watermark.state == State::Verified).await?;
+        let watermark = self
+            .wait(|watermark| watermark.written >= position + len || watermark.state == BlobState::Verified)
+            .await?;
         let there = (watermark.written - position).min(len);
-        let ends = watermark.state == State::Verified && watermark.written == position + there;
+        let ends = watermark.state == BlobState::Verified && watermark.written == position + there;
         Ok((there, ends))
     }
 
     /// Waits until the blob was verified, and returns its size.
     pub(in crate::registry) async fn verified(&self) -> io::Result<u64> {
-        Ok(self.wait(|watermark| watermark.state == State::Verified).await?.written)
+        Ok(self.wait(|watermark| watermark.state == BlobState::Verified).await?.written)
     }
 
     async fn wait(&self, reached: impl Fn(&Watermark) -> bool) -> io::Result<Watermark> {
         let failed = || io::Error::other("the blob cannot be had whole");
         let mut watermark = self.watermark.clone();
-        let reached = watermark.wait_for(|watermark| reached(watermark) || watermark.state == State::Failed).await;
+        let reached = watermark.wait_for(|watermark| reached(watermark) || watermark.state == BlobState::Failed).await;
         match reached {
-            Ok(watermark) if watermark.state != State::Failed => Ok(*watermark),
+            Ok(watermark) if watermark.state != BlobState::Failed => Ok(*watermark),
             _ => Err(failed()),
         }
     }
@@ -138,13 +140,14 @@ impl SpooledBlob {
             if end.is_some_and(|end| position >= end) {
                 return Ok(None);
             }
-            let mut watermark =
-                blob.wait(|watermark| watermark.released() > position || watermark.state == State::Verified).await?;
+            let mut watermark = blob
+                .wait(|watermark| watermark.released() > position || watermark.state == BlobState::Verified)
+                .await?;
             let mut upto = end.unwrap_or(u64::MAX).min(watermark.released());
             if let Some(part) = last
                 && upto == part.of
             {
-                watermark = blob.wait(|watermark| watermark.state == State::Verified).await?;
+                watermark = blob.wait(|watermark| watermark.state == BlobState::Verified).await?;
                 if watermark.written != part.of {
                     return Err(io::Error::other("the blob has another size than was said"));
                 }

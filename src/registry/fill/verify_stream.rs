@@ -8,7 +8,7 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
 
-use super::spooled_blob::TAIL;
+use super::spooled_blob::HELD_BACK;
 use crate::oci::{Digest, Hasher};
 use crate::telemetry::Metrics;
 
@@ -46,7 +46,7 @@ impl Verifying {
                 return Ok(self.held.pop_front());
             };
             if let Some(first) = self.held.front()
-                && self.held_bytes - first.len() as u64 >= TAIL
+                && self.held_bytes - first.len() as u64 >= HELD_BACK
             {
                 self.held_bytes -= first.len() as u64;
                 return Ok(self.held.pop_front());

@@ -31,8 +31,8 @@ pub(super) struct Written {
     pub(super) digest: Digest,
 }
 
-/// Writes and hashes batches until there are no more; blocks. The watermark moves before a batch is hashed, because
-/// readers do not get the tail anyway.
+/// Writes and hashes batches until there are no more; blocks. The watermark moves before a batch is hashed: readers
+/// get the last [`HELD_BACK`](super::spooled_blob::HELD_BACK) bytes only after the digest was compared.
 ///
 /// # Errors
 /// The spool cannot be written or read.

@@ -14,9 +14,9 @@ use tokio::sync::Semaphore;
 
 use super::blobs::Blobs;
 use super::cache::Cache;
+use super::changes::Changes;
 use super::flights::Flights;
 use super::links::Links;
-use super::permissions::Changes;
 use super::revisions::Revisions;
 use super::runtime::Background;
 use super::tags::Tags;

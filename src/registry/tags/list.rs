@@ -7,7 +7,7 @@ use super::Tags;
 use crate::oci::{Error, RepositoryName, Tag};
 use crate::registry::failure::of_upstream;
 use crate::registry::flights::FlightKey;
-use crate::registry::lists::{ListReservation, in_time};
+use crate::registry::list_memory::{ListReservation, in_time};
 use crate::registry::presence::{exists, name_unknown};
 use crate::registry::staleness::Staleness;
 use crate::store::Key;

@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use super::cache::Cache;
 use super::flights::Flights;
-use super::lists::ListMemory;
+use super::list_memory::ListMemory;
 use super::revisions::Revisions;
 use crate::store::Store;
 use crate::upstream::Upstreams;

@@ -14,7 +14,7 @@ use crate::upstream::{Upstream, UpstreamError};
 
 /// The outcome of a lookup.
 #[expect(clippy::large_enum_variant, reason = "nearly all are of the large one, and none is kept")]
-enum Found {
+enum TagLookup {
     /// This, and what is to be written of it.
     Resolved(Resolved, Option<TagUpdate>),
     /// What a comparison will say.
@@ -43,12 +43,12 @@ impl Tags {
         // The tag's lock is free by now: a comparison takes it, and so may the tasks that hold the background's
         // permits.
         match found {
-            Found::Resolved(resolved, None) => Ok(resolved),
-            Found::Resolved(resolved, Some(update)) => {
+            TagLookup::Resolved(resolved, None) => Ok(resolved),
+            TagLookup::Resolved(resolved, Some(update)) => {
                 self.writeback.write(name, tag, update).await;
                 Ok(resolved)
             }
-            Found::Comparing(running) => self.revalidations.wait(name, tag, running).await,
+            TagLookup::Comparing(running) => self.revalidations.wait(name, tag, running).await,
         }
     }
 
@@ -58,19 +58,19 @@ impl Tags {
     }
 
     /// [`fresh`](Self::fresh), or the comparison that is under way.
-    fn in_memory(&self, name: &RepositoryName, tag: &Tag, gone: Option<Digest>) -> Option<Found> {
+    fn in_memory(&self, name: &RepositoryName, tag: &Tag, gone: Option<Digest>) -> Option<TagLookup> {
         let state = self.cache.tags.get(name, tag);
         if let Some(state) = &state
             && state.is_fresh()
             && Some(state.digest) != gone
         {
-            return Some(Found::Resolved(Resolved::fresh(state), None));
+            return Some(TagLookup::Resolved(Resolved::fresh(state), None));
         }
         if state.is_some_and(|state| state.is_pushed()) {
             return None;
         }
         let running = self.revalidations.awaited(name, tag)?;
-        (Some(running.digest()) != gone).then_some(Found::Comparing(running))
+        (Some(running.digest()) != gone).then_some(TagLookup::Comparing(running))
     }
 
     async fn find(
@@ -79,9 +79,9 @@ impl Tags {
         tag: &Tag,
         accept: &[MediaType],
         gone: Option<Digest>,
-    ) -> Result<Found, Error> {
+    ) -> Result<TagLookup, Error> {
         let cache = &self.cache;
-        let hit = |digest| Ok(Found::Resolved(Resolved::hit(digest), None));
+        let hit = |digest| Ok(TagLookup::Resolved(Resolved::hit(digest), None));
         let reference = Reference::Tag(tag.clone());
         let unknown = || manifest_unknown(name, &reference);
         if let Some(found) = self.in_memory(name, tag, gone) {
@@ -103,17 +103,17 @@ impl Tags {
             self.lookup.remember_stored(name, tag, state.clone());
             return hit(state.digest);
         }
-        // A tag that was pushed here, and deleted at another replica.
+        // If the tag was pushed here, another replica deleted it since.
         cache.tags.forget_pushed(name, tag);
-        // Also a stored one, if the upstream said a moment ago that it is gone.
+        // A stored tag counts as gone, too, if the upstream said so a moment ago.
         if cache.absent.contains_tag(name, tag, stored.as_ref().map(|state| state.digest)) {
             return Err(unknown());
         }
         if let Some(state) = stored {
             let begun = self.revalidations.begin(upstream, (name, tag), state.clone(), link, accept).await;
             return Ok(match begun {
-                Some(running) => Found::Comparing(running),
-                None => Found::Resolved(Resolved::stale(&state, Staleness::Slow), None),
+                Some(running) => TagLookup::Comparing(running),
+                None => TagLookup::Resolved(Resolved::stale(&state, Staleness::Slow), None),
             });
         }
         self.fetch(upstream, (name, tag), link, accept).await.map_err(|error| {
@@ -131,9 +131,9 @@ impl Tags {
         (name, tag): (&RepositoryName, &Tag),
         link: LinkVersion,
         accept: &[MediaType],
-    ) -> Result<Found, UpstreamError> {
+    ) -> Result<TagLookup, UpstreamError> {
         let update = self.lookup.at_upstream(upstream, (name, tag), None, link, accept).await?;
         let (resolved, update) = self.lookup.remember(name, tag, update);
-        Ok(Found::Resolved(resolved, update))
+        Ok(TagLookup::Resolved(resolved, update))
     }
 }

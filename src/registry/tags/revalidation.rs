@@ -71,7 +71,7 @@ struct Comparison {
 }
 
 /// Takes a comparison out of those that are under way, also if it is dropped.
-struct Listed<'a> {
+struct RunningComparison<'a> {
     revalidations: &'a Revalidations,
     key: Option<InRepository<Tag>>,
 }
@@ -223,7 +223,7 @@ fn unconfirmed(stored: &TagState, why: Staleness) -> TagState {
 impl Comparison {
     async fn run(self, permit: OwnedSemaphorePermit, sender: watch::Sender<Option<Answer>>) {
         let Self { revalidations, name, tag, .. } = &self;
-        let listed = Listed { revalidations, key: Some((name.clone(), tag.clone())) };
+        let running = RunningComparison { revalidations, key: Some((name.clone(), tag.clone())) };
         let (stored, link) = (Some(self.stored.digest), self.link.clone());
         let asked = revalidations.lookup.at_upstream(&self.upstream, (name, tag), stored, link, &self.accept).await;
         drop(permit);
@@ -231,9 +231,9 @@ impl Comparison {
         let (answer, update) = if is_late {
             // No client waits any more, so that this can wait for the tag's lock; and a push may have come meanwhile.
             let key = FlightKey::Manifest(name.clone(), Reference::Tag(tag.clone()));
-            revalidations.flights.exclusive(key, Box::pin(self.finish_late(listed, asked))).await
+            revalidations.flights.exclusive(key, Box::pin(self.finish_late(running, asked))).await
         } else {
-            self.finish(listed, asked, &self.stored)
+            self.finish(running, asked, &self.stored)
         };
         sender.send_replace(Some(answer));
         if let Some(update) = update {
@@ -244,14 +244,14 @@ impl Comparison {
     /// [`finish`](Self::finish), unless the tag was pushed to another replica meanwhile.
     async fn finish_late(
         &self,
-        listed: Listed<'_>,
+        running: RunningComparison<'_>,
         asked: Result<TagUpdate, UpstreamError>,
     ) -> (Answer, Option<TagUpdate>) {
         let lookup = &self.revalidations.lookup;
         match lookup.in_bucket(&self.name, &self.tag).await {
             Ok((Some(state), _)) if state.is_pushed() => {
                 let digest = state.digest;
-                listed.end(|| lookup.remember_stored(&self.name, &self.tag, state));
+                running.end(|| lookup.remember_stored(&self.name, &self.tag, state));
                 (Ok(Resolved::hit(digest)), None)
             }
             Ok((stored, link)) => {
@@ -260,16 +260,16 @@ impl Comparison {
                     LinkVersion::Absent => update,
                     link => TagUpdate { link, ..update },
                 });
-                self.finish(listed, asked, stored.as_ref().unwrap_or(&self.stored))
+                self.finish(running, asked, stored.as_ref().unwrap_or(&self.stored))
             }
-            Err(_) => self.finish(listed, asked, &self.stored),
+            Err(_) => self.finish(running, asked, &self.stored),
         }
     }
 
     /// Remembers the upstream's answer, or that it did not answer.
     fn finish(
         &self,
-        listed: Listed<'_>,
+        running: RunningComparison<'_>,
         asked: Result<TagUpdate, UpstreamError>,
         stored: &TagState,
     ) -> (Answer, Option<TagUpdate>) {
@@ -277,13 +277,13 @@ impl Comparison {
         let cache = &revalidations.cache;
         let error = match asked {
             Ok(update) => {
-                let (resolved, update) = listed.end(|| revalidations.lookup.remember(name, tag, update));
+                let (resolved, update) = running.end(|| revalidations.lookup.remember(name, tag, update));
                 return (Ok(resolved), update);
             }
             Err(error) => error,
         };
         let staleness = Staleness::of(&error);
-        listed.end(|| match staleness {
+        running.end(|| match staleness {
             Some(why) => {
                 cache.tags.keep_upstream(name, tag, unconfirmed(stored, why));
             }
@@ -300,8 +300,9 @@ impl Comparison {
     }
 }
 
-impl Listed<'_> {
-    /// Ends a comparison, and remembers its outcome, before a client that waited too long can remember that it did.
+impl RunningComparison<'_> {
+    /// Ends a comparison and remembers its outcome under one lock, so that `keep_slow` of a client that waited too long
+    /// does not overwrite it.
     fn end<T>(mut self, remember: impl FnOnce() -> T) -> T {
         let mut running = self.revalidations.lock();
         if let Some(key) = self.key.take() {
@@ -311,7 +312,7 @@ impl Listed<'_> {
     }
 }
 
-impl Drop for Listed<'_> {
+impl Drop for RunningComparison<'_> {
     fn drop(&mut self) {
         if let Some(key) = self.key.take() {
             self.revalidations.lock().remove(&key);

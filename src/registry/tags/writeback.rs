@@ -92,8 +92,8 @@ impl Writeback {
     }
 
     /// Whether a tag that was the upstream's was pushed meanwhile, perhaps with the same digest at another replica,
-    /// which no `ETag` tells. A push of the same digest between this check and the write loses its `pushed` marker, not
-    /// its meaning: S3 cannot condition on metadata.
+    /// which no `ETag` tells. A push of the same digest that comes between this check and the write is taken for the
+    /// upstream's from then on, with the same content, because S3 has no condition on metadata.
     async fn was_pushed(&self, name: &RepositoryName, tag: &Tag) -> Result<bool, StoreError> {
         let link = self.store.leader().get(Key::Tag(name, tag)).await?;
         Ok(link.is_some_and(|link| self.provenance.is_pushed(name, tag, &link)))

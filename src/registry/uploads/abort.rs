@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::Uploads;
 use super::request::UploadRequest;
-use super::state::State;
+use super::state::UploadState;
 use crate::oci::{Error, MediaType};
 use crate::store::{Condition, Key, Metadata, StoreError};
 
@@ -29,7 +29,7 @@ impl Uploads {
         self.background.complete(abort).await
     }
 
-    async fn write_cancelled(&self, upload: UploadRequest<'_>, state: &State) -> Result<(), StoreError> {
+    async fn write_cancelled(&self, upload: UploadRequest<'_>, state: &UploadState) -> Result<(), StoreError> {
         let (store, directory) = (&self.store, Key::Upload(upload.name, &upload.id));
         self.discard(upload, state).await?;
         let all = SystemTime::now() + Duration::from_hours(24);
@@ -40,7 +40,7 @@ impl Uploads {
     }
 
     /// Deletes all that the bucket has of an upload.
-    pub(super) async fn discard(&self, upload: UploadRequest<'_>, state: &State) -> Result<(), StoreError> {
+    pub(super) async fn discard(&self, upload: UploadRequest<'_>, state: &UploadState) -> Result<(), StoreError> {
         if let Some(data) = &state.data {
             let key = Key::UploadData(upload.name, &upload.id, &data.key);
             self.store.resume(key, data.upload_id.clone()).abort().await?;

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::Uploads;
 use super::request::{ChunkRequest, Halt, Pushed, UploadRequest, upload_unknown};
-use super::state::{Data, PartsDigest, State};
+use super::state::{Data, PartsDigest, UploadState};
 use super::tail::TailId;
 use crate::oci::{Digest, Error};
 use crate::registry::flights::FlightKey;
@@ -20,7 +20,7 @@ use crate::store::{Key, PartSender, PartSizes};
 /// An upload after a request's bytes.
 pub(super) struct Received {
     /// Without the bytes in `rest`, except for hasher and offset.
-    pub(super) state: State,
+    pub(super) state: UploadState,
     /// The last bytes, not stored anywhere: at most a part.
     pub(super) rest: Buffer,
     /// Parts were sent, so the upload is there. Where this request began it, dropping this aborts it.
@@ -54,7 +54,7 @@ impl Uploads {
         }
     }
 
-    pub(super) fn out_of_order(&self, upload: UploadRequest<'_>, state: &State) -> Pushed {
+    pub(super) fn out_of_order(&self, upload: UploadRequest<'_>, state: &UploadState) -> Pushed {
         Pushed::OutOfOrder(self.progress(upload.name, upload.id, state))
     }
 
@@ -64,9 +64,9 @@ impl Uploads {
     async fn extend(
         self: &Arc<Self>,
         upload: UploadRequest<'_>,
-        state: State,
+        state: UploadState,
         chunk: ChunkRequest,
-    ) -> Result<State, Halt> {
+    ) -> Result<UploadState, Halt> {
         let racer = self.racing.enter(upload.id);
         let before = state.clone();
         let received = self.receive(upload, state, chunk, None).await?;
@@ -99,7 +99,7 @@ impl Uploads {
     pub(super) async fn receive(
         &self,
         upload: UploadRequest<'_>,
-        mut state: State,
+        mut state: UploadState,
         chunk: ChunkRequest,
         end: Option<&Digest>,
     ) -> Result<Received, Halt> {
@@ -145,7 +145,7 @@ impl Uploads {
         &self,
         upload: UploadRequest<'_>,
         sender: &mut Option<PartSender>,
-        state: &mut State,
+        state: &mut UploadState,
         rest: Buffer,
     ) -> Result<(), Error> {
         let sender = match sender {
@@ -159,7 +159,12 @@ impl Uploads {
     }
 
     /// Continues the state's multipart upload, or begins one, whose first part is of `first` bytes.
-    async fn sender(&self, upload: UploadRequest<'_>, state: &mut State, first: u64) -> Result<PartSender, Error> {
+    async fn sender(
+        &self,
+        upload: UploadRequest<'_>,
+        state: &mut UploadState,
+        first: u64,
+    ) -> Result<PartSender, Error> {
         let (store, senders) = (&self.store, &self.writer.senders);
         if let Some(data) = &state.data {
             let key = Key::UploadData(upload.name, &upload.id, &data.key);
@@ -174,7 +179,7 @@ impl Uploads {
 }
 
 /// Waits for the parts, and makes the state vouch for them.
-async fn finish(upload: UploadRequest<'_>, sender: &mut PartSender, state: &mut State) -> Result<(), Error> {
+async fn finish(upload: UploadRequest<'_>, sender: &mut PartSender, state: &mut UploadState) -> Result<(), Error> {
     let sent = sender.finish().await?;
     let sent = sent.ok_or_else(|| upload_unknown(upload))?;
     if let Some(data) = &mut state.data {

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::Uploads;
 use super::request::{ChunkRequest, Progress, UploadRequest, upload_unknown};
-use super::state::State;
+use super::state::UploadState;
 use crate::oci::{Algorithm, Digest, Error, ErrorCode, Hasher, RepositoryName};
 use crate::registry::ingest::{BodyPermit, HashingBody, Pusher};
 
@@ -35,7 +35,7 @@ impl Uploads {
     /// `UNSUPPORTED`: the registry is read-only.
     pub fn begin(&self, name: &RepositoryName, algorithm: Algorithm) -> Result<Progress, Error> {
         self.changes.allow_push()?;
-        Ok(self.progress(name, Uuid::new_v4(), &State::new(algorithm)))
+        Ok(self.progress(name, Uuid::new_v4(), &UploadState::new(algorithm)))
     }
 
     /// Mounts a blob from a repository, or from wherever it is (end-11).
@@ -106,12 +106,12 @@ impl Uploads {
     ///
     /// # Errors
     /// `BLOB_UPLOAD_UNKNOWN`: it is not one of this upload's.
-    pub(super) fn verified(&self, upload: UploadRequest<'_>) -> Result<State, Error> {
+    pub(super) fn verified(&self, upload: UploadRequest<'_>) -> Result<UploadState, Error> {
         let state = self.signer.verify(upload.state, upload.name, &upload.id);
         state.ok_or_else(|| upload_unknown(upload))
     }
 
-    pub(super) fn progress(&self, name: &RepositoryName, id: Uuid, state: &State) -> Progress {
+    pub(super) fn progress(&self, name: &RepositoryName, id: Uuid, state: &UploadState) -> Progress {
         Progress { id, state: self.signer.sign(state, name, &id), offset: state.offset }
     }
 }

@@ -12,7 +12,7 @@ use futures_util::StreamExt;
 use super::Uploads;
 use super::append::Received;
 use super::request::{ChunkRequest, Halt, Pushed, UploadRequest, upload_unknown};
-use super::state::{Data, PartsDigest, State};
+use super::state::{Data, PartsDigest, UploadState};
 use crate::oci::{Digest, Error, ErrorCode, Hasher};
 use crate::registry::flights::FlightKey;
 use crate::registry::ingest::require_digest;
@@ -79,7 +79,7 @@ impl Uploads {
     async fn finish_collected(
         self: &Arc<Self>,
         upload: UploadRequest<'_>,
-        state: State,
+        state: UploadState,
         digest: &Digest,
         chunk: ChunkRequest,
     ) -> Result<(), Halt> {
@@ -103,7 +103,7 @@ impl Uploads {
     async fn end(
         self: &Arc<Self>,
         upload: UploadRequest<'_>,
-        before: &State,
+        before: &UploadState,
         received: Result<Received, Error>,
         digest: &Digest,
     ) -> Result<(), Error> {
@@ -183,7 +183,7 @@ impl Uploads {
     }
 
     /// Completes the multipart upload of the parts that the state vouches for, and of no others.
-    async fn complete(&self, upload: UploadRequest<'_>, state: &State) -> Result<Collected, Error> {
+    async fn complete(&self, upload: UploadRequest<'_>, state: &UploadState) -> Result<Collected, Error> {
         let data = state.data.as_ref().ok_or_else(|| upload_unknown(upload))?;
         let key = Key::UploadData(upload.name, &upload.id, &data.key);
         let multipart = self.store.resume(key, data.upload_id.clone());
@@ -205,7 +205,7 @@ impl Uploads {
     async fn put_in_place(
         &self,
         upload: UploadRequest<'_>,
-        state: &State,
+        state: &UploadState,
         digest: &Digest,
         vouched: bool,
     ) -> Result<(), Error> {

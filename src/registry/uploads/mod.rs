@@ -17,11 +17,11 @@ mod tail;
 
 use std::sync::Arc;
 
+use super::changes::Changes;
 use super::flights::Flights;
 use super::ingest::BlobWriter;
 use super::links::Links;
 use super::options::Options;
-use super::permissions::Changes;
 use super::runtime::Background;
 use crate::store::Store;
 

@@ -3,7 +3,7 @@
 use futures_util::StreamExt;
 use uuid::Uuid;
 
-use super::state::State;
+use super::state::UploadState;
 use crate::oci::{ChunkRange, Error, ErrorCode, RepositoryName};
 use crate::registry::ingest::{BlobBody, Pusher};
 use crate::store::StoreError;
@@ -43,7 +43,7 @@ impl ChunkRequest {
     }
 
     /// Whether the bytes belong elsewhere in the blob than where the upload is.
-    pub(super) fn is_out_of_order(&self, state: &State) -> bool {
+    pub(super) fn is_out_of_order(&self, state: &UploadState) -> bool {
         self.range.is_some_and(|range| range.start != state.offset)
     }
 }
@@ -73,7 +73,7 @@ pub enum Pushed {
 /// Why a request adds nothing to an upload.
 pub(super) enum Halt {
     /// A later request brought the upload to this state.
-    Superseded(Box<State>),
+    Superseded(Box<UploadState>),
     Failed(Error),
 }
 

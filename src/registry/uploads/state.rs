@@ -28,7 +28,7 @@ const CONTEXT: &[u8] = b"pounce upload state 2\0";
 
 /// How far an upload is.
 #[derive(Clone, Debug)]
-pub(super) struct State {
+pub(super) struct UploadState {
     /// Of the bytes so far.
     pub(super) hasher: Hasher,
     /// How many bytes there are.
@@ -106,7 +106,7 @@ impl PartsDigest {
     }
 }
 
-impl State {
+impl UploadState {
     pub(super) fn new(algorithm: Algorithm) -> Self {
         Self { hasher: Hasher::new(algorithm), offset: 0, data: None, tail: None, scratch: false }
     }
@@ -120,7 +120,7 @@ impl StateSigner {
     }
 
     /// The state as text that can stand in a URL, for one upload to one repository.
-    pub(super) fn sign(&self, state: &State, name: &RepositoryName, id: &Uuid) -> String {
+    pub(super) fn sign(&self, state: &UploadState, name: &RepositoryName, id: &Uuid) -> String {
         let payload = Payload {
             algorithm: state.hasher.algorithm().as_str().to_owned(),
             midstate: state.hasher.save(),
@@ -142,13 +142,13 @@ impl StateSigner {
 
     /// The state in a text that [`sign`](Self::sign) made for the same upload to the same repository; `None` for any
     /// other text.
-    pub(super) fn verify(&self, text: &str, name: &RepositoryName, id: &Uuid) -> Option<State> {
+    pub(super) fn verify(&self, text: &str, name: &RepositoryName, id: &Uuid) -> Option<UploadState> {
         let signed = URL_SAFE_NO_PAD.decode(text).ok()?;
         let (tag, payload) = signed.split_at_checked(32)?;
         self.mac(name, id, payload).verify_slice(tag).ok()?;
         let payload: Payload = serde_json::from_slice(payload).ok()?;
         let algorithm = Algorithm::named(&payload.algorithm)?;
-        Some(State {
+        Some(UploadState {
             hasher: Hasher::restore(algorithm, &payload.midstate)?,
             offset: payload.offset,
             data: payload.data,
@@ -183,7 +183,7 @@ pub(crate) fn measured() -> usize {
         part_len: 10 << 20,
         chain: PartsDigest::default(),
     };
-    let state = State { data: Some(data), ..State::new(Algorithm::Sha256) };
+    let state = UploadState { data: Some(data), ..UploadState::new(Algorithm::Sha256) };
     let text = signer.sign(&state, &name, &id);
     signer.verify(&text, &name, &id).map_or(0, |_| text.len())
 }
@@ -214,7 +214,7 @@ mod tests {
 
     use super::*;
 
-    fn state() -> impl Strategy<Value = State> {
+    fn state() -> impl Strategy<Value = UploadState> {
         let chain = any::<[u8; 32]>().prop_map(PartsDigest);
         let data = (any::<u128>(), ".{0,200}", 1..10_000, chain).prop_map(|(key, upload_id, parts, chain)| Data {
             key: Uuid::from_u128(key),
@@ -229,7 +229,7 @@ mod tests {
             let algorithm = if long { Algorithm::Sha512 } else { Algorithm::Sha256 };
             let mut hasher = Hasher::new(algorithm);
             hasher.update(&seen);
-            State { hasher, offset, data, tail, scratch: long }
+            UploadState { hasher, offset, data, tail, scratch: long }
         })
     }
 

@@ -20,7 +20,7 @@ use uuid::Uuid;
 
 use super::Uploads;
 use super::request::{Halt, UploadRequest, upload_unknown};
-use super::state::{State, Tail};
+use super::state::{Tail, UploadState};
 use crate::oci::{Error, Slice};
 use crate::registry::ingest::{Buffer, LARGEST, PartReader};
 use crate::store::{Key, PartSource, StoreError, UploadMark};
@@ -41,13 +41,17 @@ impl Uploads {
     ///
     /// # Errors
     /// `BLOB_UPLOAD_UNKNOWN`: it was cancelled. `UNAVAILABLE`.
-    pub(super) async fn newest(&self, upload: UploadRequest<'_>, state: State) -> Result<State, Error> {
+    pub(super) async fn newest(&self, upload: UploadRequest<'_>, state: UploadState) -> Result<UploadState, Error> {
         let newer = self.newer(upload, &state).await?;
         Ok(newer.unwrap_or(state))
     }
 
     /// The state of a later request than this state's.
-    pub(super) async fn newer(&self, upload: UploadRequest<'_>, state: &State) -> Result<Option<State>, Error> {
+    pub(super) async fn newer(
+        &self,
+        upload: UploadRequest<'_>,
+        state: &UploadState,
+    ) -> Result<Option<UploadState>, Error> {
         let tails = self.tails(upload).await?;
         self.newer_of(upload, state, &tails).await
     }
@@ -55,9 +59,9 @@ impl Uploads {
     async fn newer_of(
         &self,
         upload: UploadRequest<'_>,
-        state: &State,
+        state: &UploadState,
         tails: &[TailId],
-    ) -> Result<Option<State>, Error> {
+    ) -> Result<Option<UploadState>, Error> {
         match tails.first() {
             Some((offset, own)) if *offset > state.offset => self.state_at(upload, *offset, own).await.map(Some),
             _ => Ok(None),
@@ -98,7 +102,7 @@ impl Uploads {
     }
 
     /// The state in front of the bytes of a request.
-    async fn state_at(&self, upload: UploadRequest<'_>, offset: u64, own: &Uuid) -> Result<State, Error> {
+    async fn state_at(&self, upload: UploadRequest<'_>, offset: u64, own: &Uuid) -> Result<UploadState, Error> {
         let key = Key::UploadTail(upload.name, &upload.id, offset, own);
         let beginning = Slice { start: 0, end: MAX_STATE };
         let found = self.store.stream(key, Some(beginning)).await;
@@ -127,12 +131,12 @@ impl Uploads {
     pub(super) async fn resume_tail(
         &self,
         upload: UploadRequest<'_>,
-        state: &mut State,
+        state: &mut UploadState,
         reader: &mut PartReader,
         first: u64,
         stands: bool,
     ) -> Result<Vec<TailId>, Halt> {
-        let unless_superseded = |newer: Option<State>| match newer {
+        let unless_superseded = |newer: Option<UploadState>| match newer {
             Some(newer) if !stands => Err(Halt::Superseded(Box::new(newer))),
             _ => Ok(()),
         };
@@ -165,7 +169,7 @@ impl Uploads {
     pub(super) async fn keep_tail(
         &self,
         upload: UploadRequest<'_>,
-        state: &mut State,
+        state: &mut UploadState,
         rest: Buffer,
     ) -> Result<(), Error> {
         let (own, len) = (Uuid::new_v4(), rest.len());
@@ -186,7 +190,7 @@ impl Uploads {
     }
 
     /// An upload is there as long as what its state names is in the bucket.
-    pub(super) async fn require_alive(&self, upload: UploadRequest<'_>, state: &State) -> Result<(), Error> {
+    pub(super) async fn require_alive(&self, upload: UploadRequest<'_>, state: &UploadState) -> Result<(), Error> {
         let store = &self.store;
         let alive = match (&state.data, &state.tail) {
             (Some(data), _) => {
