@@ -116,7 +116,10 @@ async fn replicas_share_a_bucket_over_the_wire() {
     let hex = digest(image.layer()).strip_prefix("sha256:").unwrap().to_owned();
     let link = format!("some/root/docker/registry/v2/repositories/a/_layers/sha256/{hex}/link");
     let tag = "some/root/docker/registry/v2/repositories/a/_manifests/tags/v1/current/link";
-    bucket.until("all is stored", |it| it.root().join(&link).is_file() && it.root().join(tag).is_file()).await;
+    // The link is there before the blob.
+    let blob = format!("some/root/docker/registry/v2/blobs/sha256/{}/{hex}/data", &hex[..2]);
+    let all = [link.as_str(), tag, blob.as_str()];
+    bucket.until("all is stored", |it| all.iter().all(|path| it.root().join(path).is_file())).await;
     upstream.forget();
     assert_eq!(two.get("/v2/a/manifests/v1").await.body, image.manifest);
     let reply = two.get(&path).await;
