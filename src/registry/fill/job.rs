@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::plan::SEGMENT;
-use super::running::{Fill, FillRefusal, Phase, Progress};
+use super::running::{Fill, FillProgress, FillRefusal, Phase};
 use super::spool::{Spool, SpoolReservation};
 use super::spooled_blob::SpooledBlob;
 use super::upstream_blob::UpstreamBlob;
@@ -42,10 +42,10 @@ impl Drop for ListedFill<'_> {
 }
 
 impl Job {
-    pub(super) async fn run(self, fill: Arc<Fill>, progress: Progress) {
+    pub(super) async fn run(self, fill: Arc<Fill>, progress: FillProgress) {
         let began = Instant::now();
         self.fills.metrics.fill_begins();
-        let Progress { phase, ended } = progress;
+        let FillProgress { phase, ended } = progress;
         let mut listed = ListedFill { job: &self, fill: &fill, stored: false };
         let (repository, digest) = (&self.blob.name, &self.blob.digest);
         let (response, reservation, spool) = match self.begin().await {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tracing::Instrument;
 
 use super::job::Job;
-use super::running::{Fill, FillRefusal, Phase, Progress};
+use super::running::{Fill, FillProgress, FillRefusal, Phase};
 use super::spooled_blob::SpooledBlob;
 use super::upstream_blob::UpstreamBlob;
 use super::{Fills, Running};
@@ -131,7 +131,7 @@ impl Fills {
         blob: UpstreamBlob,
         announced: Option<u64>,
         fill: &Arc<Fill>,
-        progress: Progress,
+        progress: FillProgress,
     ) {
         running.fills.insert(blob.digest, Arc::clone(fill));
         let job = Job { fills: Arc::clone(self), blob, announced };

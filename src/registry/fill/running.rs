@@ -47,13 +47,13 @@ pub(in crate::registry) enum FillRefusal {
 }
 
 /// The sending side of a [`Fill`].
-pub(super) struct Progress {
+pub(super) struct FillProgress {
     pub(super) phase: watch::Sender<Phase>,
     pub(super) ended: watch::Sender<Option<Result<u64, Error>>>,
 }
 
 impl Fill {
-    pub(super) fn new(name: &RepositoryName) -> (Arc<Self>, Progress) {
+    pub(super) fn new(name: &RepositoryName) -> (Arc<Self>, FillProgress) {
         let (phase, phases) = watch::channel(Phase::Asking);
         let (ended, ends) = watch::channel(None);
         let fill = Arc::new(Self {
@@ -62,7 +62,7 @@ impl Fill {
             ended: ends,
             names: Mutex::new(BTreeSet::from([name.clone()])),
         });
-        (fill, Progress { phase, ended })
+        (fill, FillProgress { phase, ended })
     }
 
     /// The blob in the spool, as soon as the upstream's headers are here.

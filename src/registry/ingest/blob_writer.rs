@@ -22,7 +22,7 @@ pub(in crate::registry) struct BlobWriter {
 }
 
 /// A verified blob that was sent, but for its last bytes.
-struct Received {
+struct ReceivedBlob {
     sender: Option<PartSender>,
     rest: Buffer,
     size: u64,
@@ -84,7 +84,7 @@ impl BlobWriter {
         name: &RepositoryName,
         digest: &Digest,
         size: u64,
-        received: Option<Received>,
+        received: Option<ReceivedBlob>,
     ) -> Result<(), Error> {
         let (writer, name, digest) = (Arc::clone(self), name.clone(), *digest);
         let keep = async move {
@@ -97,7 +97,7 @@ impl BlobWriter {
     }
 
     /// Reads and verifies a blob, and sends all but its last bytes.
-    async fn receive(&self, body: HashingBody, digest: &Digest) -> Result<Received, Error> {
+    async fn receive(&self, body: HashingBody, digest: &Digest) -> Result<ReceivedBlob, Error> {
         let sizes = part_sizes(self.store.part_size(), body.left());
         let mut reader = PartReader::new(body);
         let mut sender: Option<PartSender> = None;
@@ -118,12 +118,12 @@ impl BlobWriter {
         }
         let (rest, size, hasher) = reader.end();
         require_digest(digest, hasher.finish())?;
-        Ok(Received { sender, rest, size })
+        Ok(ReceivedBlob { sender, rest, size })
     }
 
     /// Makes a verified blob appear.
-    async fn commit(&self, received: Received, digest: &Digest) -> Result<(), Error> {
-        let Received { sender, rest, .. } = received;
+    async fn commit(&self, received: ReceivedBlob, digest: &Digest) -> Result<(), Error> {
+        let ReceivedBlob { sender, rest, .. } = received;
         let Some(mut sender) = sender else {
             let (len, (source, _memory)) = (rest.len(), rest.into_source());
             return Ok(self.store.put_blob(Key::Blob(digest), len, source).await?);

@@ -18,7 +18,7 @@ use crate::registry::ingest::{BodyPermit, Buffer, HashingBody, LARGEST, PartRead
 use crate::store::{Key, PartSender, PartSizes};
 
 /// An upload after a request's bytes.
-pub(super) struct Received {
+pub(super) struct ReceivedChunk {
     /// Without the bytes in `rest`, except for hasher and offset.
     pub(super) state: UploadState,
     /// The last bytes, not stored anywhere: at most a part.
@@ -70,7 +70,7 @@ impl Uploads {
         let racer = self.racing.enter(upload.id);
         let before = state.clone();
         let received = self.receive(upload, state, chunk, None).await?;
-        let Received { mut state, rest, sender, older, permit: _permit } = received;
+        let ReceivedChunk { mut state, rest, sender, older, permit: _permit } = received;
         if sender.is_none() && state.data.is_some() {
             self.require_alive(upload, &state).await?;
         }
@@ -102,7 +102,7 @@ impl Uploads {
         mut state: UploadState,
         chunk: ChunkRequest,
         end: Option<&Digest>,
-    ) -> Result<Received, Halt> {
+    ) -> Result<ReceivedChunk, Halt> {
         let announced = chunk.announced();
         let permit = self.writer.permits.acquire(&chunk.pusher).await?;
         let sizes = state.data.as_ref().map_or_else(
@@ -137,7 +137,7 @@ impl Uploads {
         if let Some(sender) = &mut sender {
             finish(upload, sender, &mut state).await?;
         }
-        Ok(Received { state, rest, sender, older, permit })
+        Ok(ReceivedChunk { state, rest, sender, older, permit })
     }
 
     /// Sends the last bytes as a part, whatever their number.

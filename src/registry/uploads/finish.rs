@@ -10,7 +10,7 @@ use std::sync::Arc;
 use futures_util::StreamExt;
 
 use super::Uploads;
-use super::append::Received;
+use super::append::ReceivedChunk;
 use super::request::{ChunkRequest, Halt, Pushed, UploadRequest, upload_unknown};
 use super::state::{Data, PartsDigest, UploadState};
 use crate::oci::{Digest, Error, ErrorCode, Hasher};
@@ -104,7 +104,7 @@ impl Uploads {
         self: &Arc<Self>,
         upload: UploadRequest<'_>,
         before: &UploadState,
-        received: Result<Received, Error>,
+        received: Result<ReceivedChunk, Error>,
         digest: &Digest,
     ) -> Result<(), Error> {
         let stored = match received {
@@ -139,8 +139,8 @@ impl Uploads {
         }
     }
 
-    async fn commit(&self, upload: UploadRequest<'_>, received: Received, digest: &Digest) -> Result<(), Error> {
-        let Received { mut state, rest, mut sender, permit: _permit, .. } = received;
+    async fn commit(&self, upload: UploadRequest<'_>, received: ReceivedChunk, digest: &Digest) -> Result<(), Error> {
+        let ReceivedChunk { mut state, rest, mut sender, permit: _permit, .. } = received;
         let store = &self.store;
         let hashed = state.hasher.algorithm() == digest.algorithm();
         if hashed {
