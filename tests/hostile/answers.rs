@@ -1,4 +1,4 @@
-//! Clients that ask for much at once and do not take it.
+//! Clients that ask for many large answers at once and do not read them.
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -13,7 +13,7 @@ use crate::support::scripted::{Said, Scripted, refusal};
 use crate::support::upstream::Manners;
 use crate::support::{Image, Process, Upstream, borrowed};
 
-/// What pounce may have in memory, whatever clients do.
+/// The process's memory limit, in MiB.
 const MOST_MIB: u64 = 256;
 const ATTACKER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 
@@ -25,12 +25,12 @@ fn large(name: &str) -> Said {
     let text = manifest.to_string();
     let (before, after) = text.split_once("FILLER").unwrap();
     let headers = vec![("content-type", OCI_MANIFEST.to_owned())];
-    // Its text is not written by a serializer: that takes seconds for all of them.
+    // The text is built by hand because a serializer takes seconds for all of them.
     let bytes = [before.as_bytes(), &vec![b'a'; 4_000_000], after.as_bytes()].concat();
     (200, headers, bytes.into())
 }
 
-/// An ordinary client from an address of its own: what it gets, and how large it is.
+/// A well-behaved client with its own address: the status and the size of its answer.
 async fn get(process: &Process, path: &str) -> (u16, usize) {
     let client = reqwest::Client::builder().no_proxy();
     let client = client.redirect(reqwest::redirect::Policy::none());
@@ -61,7 +61,7 @@ async fn a_hundred_large_manifests_that_nobody_takes() {
         *counts.entry(status).or_default() += 1;
     }
     println!("{counts:?}, {} MiB", process.peak());
-    // Those that found no memory were told, or their connection made room for what others wait for.
+    // A request that got no memory was answered 503, or its connection was closed to free memory for others.
     assert!(counts.keys().all(|status| [200, 503, 0].contains(status)));
     assert!(counts[&200] >= 8, "{counts:?}");
     assert!(process.peak() < MOST_MIB, "{} MiB", process.peak());
@@ -105,7 +105,7 @@ async fn a_thousand_followers_of_a_cold_blob_that_do_not_read() {
     let path = format!("/v2/a/blobs/{}", digest(image.layer()));
     let before = process.peak();
     let attack = unread(addr, ATTACKER, &path, 1000).await;
-    // All of them have a header by then: each is answered before the next reads anything.
+    // By then every answer has begun: pounce answers each request before it reads the next one.
     for connection in &attack {
         let _ = tokio::time::timeout(Duration::from_secs(20), connection.readable()).await;
     }
@@ -166,7 +166,6 @@ async fn twenty_long_lists_of_referrers_at_once() {
 
 #[tokio::test]
 async fn twenty_long_lists_of_tags_at_once() {
-    // Five pages of 20,000.
     let page = |page: usize| {
         let tags: Vec<_> = (0..20_000).map(|index| format!("{page}{index:0>120}")).collect();
         Bytes::from(json!({"name": "a", "tags": tags}).to_string())
@@ -216,7 +215,7 @@ async fn blobs_of_the_bucket_that_nobody_takes() {
     assert_eq!(pushed.await.unwrap().status(), 201);
     let path = format!("/v2/a/blobs/{}", digest(&blob));
     let attack = unread(addr, ATTACKER, &path, 300).await;
-    // Another client gets it, while those beyond the share of theirs wait.
+    // Another client gets it, while the attacker's excess connections wait.
     let others = get(&process, &path).await;
     assert_eq!(others, (200, blob.len()));
     let mut begun = 0;
@@ -228,7 +227,7 @@ async fn blobs_of_the_bucket_that_nobody_takes() {
     assert!(begun == 300 && process.peak() < MOST_MIB, "{begun} {} MiB", process.peak());
 }
 
-/// Five thousand requests at once for what an upstream does not answer.
+/// Five thousand requests at once to an upstream that does not answer.
 #[tokio::test]
 async fn requests_that_wait_for_an_upstream() {
     let upstream = Scripted::start(|_| std::future::pending()).await;
@@ -245,7 +244,7 @@ async fn requests_that_wait_for_an_upstream() {
     }
     println!("{} MiB", process.peak());
     assert!(process.peak() < MOST_MIB, "{} MiB", process.peak());
-    // Those beyond the share are told.
+    // Requests beyond the client's share are refused.
     let statuses = attack.pop().unwrap().statuses().await;
     assert!(statuses.contains(&503), "{statuses:?}");
 }

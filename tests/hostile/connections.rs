@@ -1,4 +1,4 @@
-//! Connections that are taken and not used.
+//! Connections that clients open and do not use.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -28,7 +28,7 @@ async fn streaming(variables: &[(&str, &str)]) -> (Upstream, Pounce, String) {
     (upstream, pounce, format!("/v2/a/blobs/{layer}"))
 }
 
-/// An ordinary request: the whole answer.
+/// A well-behaved request: the whole answer.
 async fn ask(pounce: &Pounce, from: Ipv4Addr) -> String {
     let mut connection = connect(pounce.addr, from).await.unwrap();
     let request = head("GET", "/v2/", &["Connection: close"]);
@@ -86,7 +86,7 @@ async fn a_slow_client_goes_on_where_no_room_is_needed() {
     let mut bytes = vec![0; 1 << 20];
     let (mut slow, mut read) = (slow.remove(0), 0);
     while read < 16 << 20 {
-        // For longer than what counts as stalled where room is needed.
+        // For longer than a full connection table lets a connection stall.
         if read == 0 {
             tokio::time::sleep(Duration::from_secs(7)).await;
         }
@@ -102,13 +102,13 @@ async fn one_address_has_a_share_of_the_connections() {
         streaming(&[("REGISTRY_HTTP_LIMITS_CONNECTIONS", "400"), ("REGISTRY_HTTP_TRUSTEDPROXIES", "[127.0.0.3/32]")])
             .await;
     let attack = unread(pounce.addr, ATTACKER, &path, 110).await;
-    // Others get in at once, through a proxy too.
+    // Other clients get in at once, through a proxy too.
     for from in [Ipv4Addr::LOCALHOST, Ipv4Addr::new(127, 0, 0, 3)] {
         let reply = ask(&pounce, from).await;
         assert!(reply.starts_with("HTTP/1.1 200"), "{reply}");
     }
     assert!(pounce.metric("connections").await <= 102);
-    // So does another client of the same address, once one of its connections is stalled for long.
+    // Another client of the same address gets in, once one of the stalled connections has timed out.
     let reply = ask(&pounce, ATTACKER).await;
     assert!(reply.starts_with("HTTP/1.1 200"), "{reply}");
     drop(attack);
@@ -122,7 +122,7 @@ async fn one_connection_too_many_is_told_why() {
         ("REGISTRY_HTTP_LIMITS_CONNECTIONSPERADDRESS", "1"),
     ])
     .await;
-    // It is in the middle of a push, and so neither idle nor stalled.
+    // This connection is in the middle of a push, and so neither idle nor stalled.
     let begun = pounce.begin("a").await;
     let path = format!("{begun}&digest={}", digest(b"body"));
     let mut busy = connect(pounce.addr, ATTACKER).await.unwrap();

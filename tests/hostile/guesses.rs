@@ -1,4 +1,4 @@
-//! Guesses of passwords: what they leave of the comparisons for others.
+//! Password guesses must leave time for other clients' password comparisons.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use pounce::auth;
 use crate::support::Pounce;
 use crate::support::attacks::guesses::{guess, login};
 
-/// A registry with a user whose password takes as long to compare as it does by default.
+/// A registry with one user, whose password has the default bcrypt cost.
 async fn closed() -> Pounce {
     let lines = ["alice", "bob"].map(|user| auth::htpasswd_line(user, user, 10).unwrap());
     Pounce::with(&[("REGISTRY_AUTH_HTPASSWD_USERS", &lines.join(","))]).await
@@ -25,7 +25,7 @@ async fn eighty_guessers_of_one_neighbourhood_keep_no_first_login_out() {
             tokio::time::sleep(Duration::from_millis(20)).await;
             statuses.push(login(pounce.addr, Ipv4Addr::new(127, 1, third, 1), "bob", "bob").await);
         }
-        // And the user that is guessed, from elsewhere.
+        // The guessed user logs in, from elsewhere.
         statuses.push(login(pounce.addr, Ipv4Addr::new(127, 2, 0, 1), "alice", "alice").await);
         statuses
     };

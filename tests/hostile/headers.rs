@@ -1,4 +1,4 @@
-//! Headers that never become whole.
+//! Headers that clients never finish.
 
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use crate::support::wire::raise_descriptors;
 async fn thousands_of_half_headers_take_little_and_give_it_back() {
     let most = raise_descriptors();
     let process = Process::start(&[("REGISTRY_LOG_ACCESSLOG_DISABLED", "true")]);
-    // Each of them within what one address may have.
+    // Each address stays within its own limit.
     let from: Vec<_> = (2..10).map(|last| Ipv4Addr::new(127, 0, 0, last)).collect();
     let addr = process.addr.parse().unwrap();
     let attack = half_sent(addr, &from, most.min(9_900), 60_000).await;

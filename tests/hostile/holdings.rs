@@ -1,5 +1,5 @@
-//! What a repository holds, where rules depend on it: other programs' pushes, former upstreams, buckets that take no
-//! writes, and clients that make pounce ask for it again and again.
+//! Which content a repository holds, where rules depend on it: other programs' pushes, former upstreams, read-only
+//! buckets, and clients that make pounce check again and again.
 
 use std::net::SocketAddr;
 
@@ -12,7 +12,7 @@ use crate::support::front::{Front, forward};
 use crate::support::users::{ask, push};
 use crate::support::{Image, Pounce, Upstream, borrowed};
 
-/// Clients list as often as they like, and the bucket is asked once in a while what its repositories hold.
+/// However often clients list, pounce surveys the bucket only once in a while.
 #[tokio::test]
 async fn a_catalog_asks_the_bucket_once_for_each_repository() {
     const REPOSITORIES: usize = 30;
@@ -38,7 +38,7 @@ async fn a_catalog_asks_the_bucket_once_for_each_repository() {
     assert!(heads <= 2 * REPOSITORIES, "{asked:?}");
 }
 
-/// A survey ends with the first tag that was pushed.
+/// A survey ends at the first pushed tag.
 #[tokio::test]
 async fn a_survey_of_many_pushed_tags_is_short() {
     const TAGS: usize = 200;
@@ -67,7 +67,7 @@ async fn a_survey_of_many_pushed_tags_is_short() {
     assert!(repository.join("_pushed/link").is_file());
 }
 
-/// A bucket that takes no writes is read all the same: the marker is only for the next process.
+/// A read-only bucket is surveyed all the same: the marker only spares the next process the survey.
 #[tokio::test]
 async fn a_survey_needs_no_marker() {
     let (_upstream, variables) = upstream().await;
@@ -86,7 +86,7 @@ async fn a_survey_needs_no_marker() {
     assert!(!repository.join("_pushed").exists());
 }
 
-/// A front that takes no markers.
+/// A front that refuses to write markers.
 async fn without_markers(s3: SocketAddr) -> SocketAddr {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
@@ -105,7 +105,7 @@ async fn without_markers(s3: SocketAddr) -> SocketAddr {
     addr
 }
 
-/// What a further upstream had is no content of the default one when it is taken out of the configuration.
+/// A former upstream's content does not become the default upstream's.
 #[tokio::test]
 async fn a_removed_upstream_leaves_nothing_to_the_default_one() {
     let (_upstream, mut variables) = upstream().await;
@@ -139,7 +139,7 @@ async fn a_removed_upstream_leaves_nothing_to_the_default_one() {
     let path = format!("/v2/ghcr.io/org/untagged/manifests/{}", untagged.1);
     assert_eq!(anonymous(&pounce, "GET", &path).await.status, 401);
     assert!(catalog(&pounce).await.is_empty());
-    // Nor does it count as pushed for good.
+    // Nor is it marked as pushed for good.
     let repositories = pounce.root().join("docker/registry/v2/repositories");
     assert!(!repositories.join("ghcr.io/org/other/_pushed").exists());
 }

@@ -1,4 +1,4 @@
-//! Manifests that name as much as fits into 4 MiB.
+//! Manifests with as many descriptors as fit into 4 MiB.
 
 use std::time::Duration;
 
@@ -12,10 +12,10 @@ use crate::support::scripted::{Scripted, by_digest, manifest};
 use crate::support::upstream::Manners;
 use crate::support::{Image, Pounce, Process, Upstream, borrowed};
 
-/// What pounce may have in memory, whatever manifests say.
+/// The process's memory limit, in MiB.
 const MOST_MIB: u64 = 256;
 
-/// A pounce whose calls to its bucket are counted.
+/// A pounce behind a front that counts its calls to the bucket.
 async fn counted(url: &str, prefetch: &'static str) -> (Pounce, Front, Pounce) {
     let bucket = Pounce::with(&[]).await;
     let front = Front::before(bucket.addr).await;
@@ -35,14 +35,14 @@ async fn a_pull_looks_for_as_many_blobs_as_an_image_may_have() {
         let reply = pounce.get("/v2/a/manifests/1").await;
         assert!(reply.status == 200 && reply.body.len() > 4_000_000);
         pounce.until_quiet().await;
-        // 128 blobs, the tag and the manifest, each with what is written.
+        // 128 blobs, the tag and the manifest, with their writes.
         assert!(front.total() < 160, "{:?}", front.take());
         let seen = upstream.seen();
         let blobs = seen.iter().filter(|it| it.path.contains("/blobs/"));
         let most = if prefetch == "true" { 128 } else { 0 };
         assert_eq!(blobs.count(), most);
         assert!(seen.len() < most + 10, "{}", seen.len());
-        // What is beyond is looked for when a client asks for it.
+        // pounce checks the remaining blobs when a client asks for them.
         let digest = format!("sha256:{:032x}{:032x}", 1, FULL - 1);
         let path = format!("/v2/a/blobs/{digest}");
         assert_eq!(pounce.get(&path).await.status, 404);
@@ -99,7 +99,7 @@ async fn a_push_stops_after_what_is_missing() {
         assert!((1..=16).contains(&body["errors"].as_array().unwrap().len()));
         pounce.until_quiet().await;
         let asked = upstream.seen().len() - before;
-        // Those that are missing, and those that are looked for beside the last of them: each as a manifest and as a blob.
+        // The missing ones, and the lookups that run beside the last of them: each as a manifest and as a blob.
         assert!(asked <= 2 * (16 + 32), "{media_type}: {asked}");
         assert!(front.total() < 400, "{media_type}: {:?}", front.take());
     }
@@ -121,7 +121,7 @@ async fn a_manifest_of_many_blobs_that_are_there_is_taken_and_vouches_for_each()
     assert_eq!(upstream.count("HEAD", "/blobs/"), 0);
 }
 
-/// Seventy manifests of 4 MiB with 37,000 descriptors each, and an ordinary pull beside them.
+/// Seventy manifests of 4 MiB with 37,000 descriptors each, and a well-behaved pull beside them.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn seventy_large_manifests_take_little_memory_and_let_others_pull() {
     let image = Image::new(2, &[100_000, 200_000]);

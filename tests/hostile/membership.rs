@@ -1,4 +1,4 @@
-//! Manifests of an upstream's that name what others pushed.
+//! An upstream's manifests that name blobs that other clients pushed.
 
 use bytes::Bytes;
 use serde_json::json;
@@ -7,13 +7,13 @@ use crate::support::image::{OCI_MANIFEST, digest, noise};
 use crate::support::upstream::Manners;
 use crate::support::{Image, Pounce, Reply, Upstream};
 
-/// A manifest that names this blob, and nothing else.
+/// A manifest that names only this blob.
 fn naming(blob: &Bytes) -> String {
     let named = json!({"mediaType": "a/b", "digest": digest(blob), "size": blob.len()});
     json!({"schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": named, "layers": [named, named]}).to_string()
 }
 
-/// An upstream whose repository `evil` names a blob that was pushed to `private`, and does not have it.
+/// An upstream whose repository `evil` names a blob that was pushed to `private`; the upstream lacks the blob.
 async fn stage() -> (Upstream, Pounce, Bytes) {
     let upstream = Upstream::start().await;
     let secret = noise(77, 5000);
@@ -60,7 +60,7 @@ async fn what_an_upstreams_manifest_names_is_not_opened_by_it() {
         let variables = [("REGISTRY_PROXY_REMOTEURL", &url[..]), ("REGISTRY_PROXY_PREFETCH", prefetch)];
         let pounce = pounce.restart(&variables).await;
         assert_closed(&pounce, &secret).await;
-        // A process that finds the manifest in the bucket.
+        // The new process finds the manifest in the bucket.
         let pounce = pounce.restart(&variables).await;
         assert_closed(&pounce, &secret).await;
         assert_eq!(pounce.get(&blob("private", &secret)).await.status, 307);
@@ -102,7 +102,7 @@ async fn what_the_upstream_has_too_costs_one_head_and_is_remembered() {
     assert_eq!(links(&pounce, "good", &secret), 1);
     assert_eq!(upstream.count("HEAD", &path), 1);
     assert_eq!(upstream.count("GET", &path), 0);
-    // By the link, another process knows it while the upstream is away.
+    // The link tells another process while the upstream is away.
     upstream.behave(Manners { status: Some(500), ..Manners::default() });
     let pounce = pounce.restart(&[("REGISTRY_PROXY_REMOTEURL", &upstream.url())]).await;
     assert_eq!(pounce.get(&path).await.status, 307);

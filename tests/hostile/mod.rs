@@ -1,5 +1,5 @@
-//! Input that means harm, one file a kind. Each test counts what an attack takes: requests, bytes, objects, places, or
-//! the memory of a process that is attacked; and that others are served meanwhile.
+//! Hostile input, one file a kind. Each test measures the cost of an attack (requests, bytes, objects, permits or the
+//! attacked process's memory), and that other clients are served meanwhile.
 
 mod answers;
 mod connections;

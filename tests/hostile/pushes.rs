@@ -1,4 +1,4 @@
-//! Pushes that take places and memory, and send next to nothing.
+//! Pushes that hold permits and memory, and send next to nothing.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -7,19 +7,19 @@ use crate::support::attacks::pushes::{silent, trickle};
 use crate::support::image::noise;
 use crate::support::{Image, Pounce};
 
-/// As many addresses as there are sockets, of one neighbourhood.
+/// `count` addresses in one network.
 fn near(count: u8) -> Vec<Ipv4Addr> {
     (1..=count).map(|last| Ipv4Addr::new(127, 1, 1, last)).collect()
 }
 
-/// The same, each of a neighbourhood of its own.
+/// `count` addresses, each in a network of its own.
 fn far(count: u8) -> Vec<Ipv4Addr> {
     (1..=count).map(|third| Ipv4Addr::new(127, 1, third, 1)).collect()
 }
 
 const MIB: usize = 1 << 20;
 
-/// An image of two parts is pushed whole, blobs and manifest.
+/// Pushes a whole image of two parts: blobs and manifest.
 async fn others_push(pounce: &Pounce) {
     let image = Image::new(7, &[12 * MIB, 1000]);
     let push = pounce.push_image("others", "v1", &image);
@@ -58,7 +58,7 @@ async fn silent_and_slow_sockets_of_many_neighbourhoods_lose_their_places() {
 async fn a_byte_keeps_no_part_of_the_memory_from_others() {
     let pounce = Pounce::with(&[]).await;
     let path = format!("/v2/a/blobs/uploads/?digest=sha256:{}", "0".repeat(64));
-    // Places are left, and as whole parts these would have all of the memory.
+    // Permits are left, and as whole parts these pushes would take all of the memory.
     let held = silent(pounce.addr, &far(20), ("POST", &path)).await;
     others_push(&pounce).await;
     drop(held);

@@ -30,7 +30,7 @@ pub(super) async fn upstream() -> (Upstream, Vec<(&'static str, String)>) {
     (upstream, variables)
 }
 
-/// As docker does it that is not logged in: with a token for anybody, if it can get one.
+/// Asks as docker does without a login: with an anonymous token, if it can get one.
 pub(super) async fn anonymous(pounce: &Pounce, method: &str, path: &str) -> Reply {
     let reply = pounce.send(pounce.request(method, path)).await;
     if reply.status != 401 {
@@ -42,7 +42,7 @@ pub(super) async fn anonymous(pounce: &Pounce, method: &str, path: &str) -> Repl
     pounce.send(pounce.request(method, path).bearer_auth(token)).await
 }
 
-/// Every way to something of a repository that holds an image.
+/// Every endpoint that shows something of a repository with an image.
 pub(super) fn ways(name: &str, (blob, manifest): &(String, String)) -> Vec<(&'static str, String)> {
     let paths = ["manifests/v1".to_owned(), format!("manifests/{manifest}"), format!("blobs/{blob}")];
     let lists = ["tags/list".to_owned(), format!("referrers/{manifest}")];
@@ -69,7 +69,7 @@ async fn assert_shown(pounce: &Pounce, name: &str, image: &(String, String)) {
     for (method, path) in ways(name, image) {
         let reply = anonymous(pounce, method, &path).await;
         let expected = if path.contains("/blobs/") && method == "GET" { 307 } else { 200 };
-        // Over an upstream, the first one streams.
+        // With an upstream, the first answer streams.
         assert!(reply.status == expected || reply.status == 200, "{method} {path} {reply:?}");
     }
     pounce.until_quiet().await;
@@ -92,7 +92,7 @@ async fn a_rule_on_a_host_gives_nothing_that_was_pushed() {
     let pounce = Pounce::with(&borrowed(&variables)).await;
     let (alpine, other) = (digests(&Image::new(1, &[1000])), digests(&Image::new(2, &[1000])));
     assert_shown(&pounce, "library/alpine", &alpine).await;
-    // Not another upstream's, under any spelling.
+    // Rules hide other upstreams' content, under any spelling.
     for (name, query) in [("ghcr.io/org/other", ""), ("org/other", "?ns=ghcr.io"), ("ghcr.io/org/other", "?ns=ghcr.io")]
     {
         let path = format!("/v2/{name}/manifests/v1{query}");
@@ -110,10 +110,10 @@ async fn a_rule_on_a_host_gives_nothing_that_was_pushed() {
         let path = format!("/v2/{spelling}/manifests/v1?ns=docker.io");
         assert_eq!(anonymous(&pounce, "GET", &path).await.status, 401, "{path}");
     }
-    // Public ones are public, whichever user pushed there.
+    // Public repositories are public, whichever user pushed there.
     let public = push(&pounce, "admin", "public/app", 4).await;
     assert_shown(&pounce, "public/app", &public).await;
-    // Nor by pushes, deletes and mounts.
+    // Pushes, deletes and mounts are refused, too.
     for (method, path) in [
         ("POST", "/v2/library/new/blobs/uploads/".to_owned()),
         ("POST", format!("/v2/public/app/blobs/uploads/?mount={}&from=team/secret", secret.0)),
@@ -124,7 +124,7 @@ async fn a_rule_on_a_host_gives_nothing_that_was_pushed() {
     let mount = format!("/v2/team/app/blobs/uploads/?mount={}&from=public/app", public.0);
     assert_eq!(ask(&pounce, "ci-1", "POST", &mount).await.status, 201);
 
-    // From the moment on that something is pushed beside what was pulled.
+    // As soon as a client pushes beside the pulled content.
     push(&pounce, "admin", "library/alpine", 5).await;
     assert_hidden(&pounce, "library/alpine", &alpine).await;
 
@@ -150,13 +150,13 @@ async fn a_push_at_another_replica_counts_at_once() {
     let image = Image::new(1, &[1000]);
     assert_shown(&second, "library/alpine", &digests(&image)).await;
     second.until_quiet().await;
-    // What is remembered asks nothing.
+    // Answers from memory cost no request.
     let pull = "/v2/library/alpine/manifests/v1";
     assert_eq!(anonymous(&second, "GET", pull).await.status, 200);
     front.take();
     assert_eq!(anonymous(&second, "GET", pull).await.status, 200);
     assert_eq!(front.total(), 0);
-    // The upstream has none of it, and the second replica knows that.
+    // The upstream has no such repository, and the second replica knows that.
     for path in ["/v2/team/app/manifests/v1", "/v2/team/app/tags/list"] {
         assert_eq!(anonymous(&second, "GET", path).await.status, 404);
     }
@@ -165,8 +165,7 @@ async fn a_push_at_another_replica_counts_at_once() {
     drop(upstream);
 }
 
-/// What a bucket has from before there was a marker, and from distribution: links without a word of where they came
-/// from.
+/// A bucket from before there was a marker, or from distribution: its links do not name their origin.
 #[tokio::test]
 async fn what_other_programs_pushed_counts_as_pushed() {
     let (_upstream, variables) = upstream().await;
@@ -240,7 +239,7 @@ async fn a_repository_has_one_name() {
             let path = format!("/v2/{name}/manifests/v1{query}");
             let reply = anonymous(&pounce, "GET", &path).await;
             assert!(statuses.contains(&reply.status), "{path} {reply:?}");
-            // What binds clients that do not log in binds users.
+            // The same limit applies to users as to anonymous clients.
             let reply = ask(&pounce, "admin", "GET", &path).await;
             assert!(statuses.contains(&reply.status), "{path} {reply:?}");
         }
@@ -268,7 +267,7 @@ async fn a_client_that_may_see_nothing_walks_nothing() {
         assert_eq!(listed.body, r#"{"repositories":[]}"#);
     }
     assert_eq!(front.total(), 0);
-    // Those that may see something share one walk; what is pushed here is in it at once.
+    // Clients that may see something share one walk; it includes new pushes at once.
     for _ in 0..20 {
         assert_eq!(ask(&pounce, "admin", "GET", "/v2/_catalog").await.status, 200);
     }
@@ -279,7 +278,7 @@ async fn a_client_that_may_see_nothing_walks_nothing() {
     assert_eq!(listed.body, r#"{"repositories":["a/b","new"]}"#);
 }
 
-/// As clients write what they would rather not have recognized.
+/// Spellings that try to evade the rules.
 #[tokio::test]
 async fn no_spelling_of_a_request_is_past_the_rules() {
     let (_upstream, variables) = upstream().await;

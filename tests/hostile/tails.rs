@@ -1,4 +1,4 @@
-//! Tails of uploads: what requests of a byte leave in the bucket.
+//! Tails of uploads: one-byte requests must not fill the bucket.
 
 use bytes::Bytes;
 
@@ -7,7 +7,7 @@ use crate::support::attacks::tails::{begin, bytewise, replays};
 use crate::support::image::digest;
 
 const TAIL: usize = 1 << 20;
-/// The newest one, and the one before.
+/// The newest tail and the one before it.
 const MOST: usize = 2;
 
 fn tails(pounce: &Pounce) -> usize {
@@ -15,7 +15,7 @@ fn tails(pounce: &Pounce) -> usize {
     keys.filter(|key| key.contains("/_uploads/")).count()
 }
 
-/// The bytes of everything in the bucket.
+/// The total size of the bucket's objects.
 fn stored(pounce: &Pounce) -> u64 {
     let len = |key: &String| std::fs::metadata(pounce.root().join(key)).unwrap().len();
     pounce.objects().iter().map(len).sum()
@@ -34,7 +34,7 @@ async fn two_hundred_requests_of_a_byte_leave_two_tails() {
     let begun = begin(pounce.addr, "a", TAIL).await;
     let last = bytewise(pounce.addr, &begun, 200).await;
     few_tails(&pounce).await;
-    // Nothing is lost by it: neither at the newest location, nor at the oldest.
+    // The upload continues at the newest location and at the oldest.
     assert_eq!(pounce.get(&begun).await.header("range"), format!("0-{}", TAIL + 199));
     let blob = Bytes::from([vec![b'a'; TAIL], vec![b'b'; 200]].concat());
     let closed = pounce.close(&last, &digest(&blob), Bytes::new()).await;
@@ -51,7 +51,7 @@ async fn requests_without_a_byte_store_nothing() {
     let statuses = replays(pounce.addr, &begun, b"", (20, 4)).await;
     assert_eq!(statuses, vec![202; 20]);
     assert_eq!(tails(&pounce), 1);
-    // Neither does an upload that is only begun.
+    // Nor does an upload without bytes.
     for _ in 0..20 {
         pounce.begin("b").await;
     }
@@ -67,7 +67,7 @@ async fn replays_of_one_state_add_one_tail() {
         assert!(statuses.iter().all(|it| [202, 416].contains(it)), "{statuses:?}");
         few_tails(&pounce).await;
     }
-    // Whoever asks is told how far it came, and goes on there.
+    // The client asks for the offset, and goes on there.
     let status = pounce.get(&begun).await;
     assert_eq!(status.header("range"), format!("0-{TAIL}"));
     let blob = Bytes::from([vec![b'a'; TAIL], vec![b'b'; 1]].concat());

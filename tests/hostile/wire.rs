@@ -1,4 +1,4 @@
-//! Input that means harm: on the wire, in names, from proxies that are none, and from upstreams.
+//! Hostile input: on the wire, in names, from untrusted proxies, and from upstreams.
 
 use crate::support::image::digest;
 use crate::support::wire::{canned, exchange, head, responses};
@@ -11,23 +11,22 @@ async fn one_request_is_not_two() {
     let pounce = Pounce::with(&[]).await;
     let smuggled = head("GET", "/v2/smuggled/tags/list", &[]);
     let ambiguous = [
-        // Two lengths.
         (vec!["Content-Length: 5", "Content-Length: 6"], "aaaaa".to_owned(), 400),
         (vec!["Content-Length: 5, 6"], "aaaaa".to_owned(), 400),
         (vec!["Content-Length: +5"], "aaaaa".to_owned(), 400),
         (vec!["Content-Length: -1"], String::new(), 400),
         (vec!["Content-Length: 0x5"], "aaaaa".to_owned(), 400),
         (vec!["Content-Length: 99999999999999999999"], String::new(), 400),
-        // What is behind a chunked body is no request, whatever its length is said to be.
+        // Bytes behind a chunked body are no request, whichever length the header claims.
         (vec!["Transfer-Encoding: chunked", "Content-Length: 4"], format!("0\r\n\r\n{smuggled}"), 202),
         (vec!["Content-Length: 4", "Transfer-Encoding: chunked"], format!("0\r\n\r\n{smuggled}"), 202),
-        // Codings that something in front may read in another way.
+        // Codings that a proxy in front may read differently.
         (vec!["Transfer-Encoding: xchunked"], "0\r\n\r\n".to_owned(), 400),
         (vec!["Transfer-Encoding: chunked, identity"], "0\r\n\r\n".to_owned(), 400),
         (vec!["Transfer-Encoding : chunked"], "0\r\n\r\n".to_owned(), 400),
         (vec!["Transfer-Encoding: chunked"], "-1\r\n\r\n".to_owned(), 202),
         (vec!["Content-Length : 4"], "aaaa".to_owned(), 400),
-        // A header that goes on in the next line, and lines that end in half an end.
+        // A folded header, and lines that end in a bare CR or LF.
         (vec!["X: a", " Content-Length: 4"], "aaaa".to_owned(), 400),
         (vec!["X: a\rContent-Length: 4"], "aaaa".to_owned(), 400),
         (vec!["X: a\0b"], String::new(), 400),
@@ -35,7 +34,7 @@ async fn one_request_is_not_two() {
     for (fields, body, status) in ambiguous {
         let request = head("POST", "/v2/a/blobs/uploads/", &fields) + &body;
         let reply = exchange(pounce.addr, request.as_bytes()).await;
-        // One answer, and then the connection is closed.
+        // One answer, and then pounce closes the connection.
         assert!(reply.starts_with(&format!("HTTP/1.1 {status} ")) && responses(&reply) == 1, "{fields:?}: {reply}");
         assert!(!reply.contains("smuggled"), "{fields:?}: {reply}");
     }
@@ -53,7 +52,7 @@ async fn a_request_is_for_one_host() {
     assert!(reply.starts_with("HTTP/1.0 200"), "{reply}");
 }
 
-/// Who asks before they send is not told to send what is thrown away.
+/// pounce does not send `100 Continue` for a body that it would throw away.
 #[tokio::test]
 async fn a_body_that_is_refused_is_not_asked_for() {
     let users = pounce::auth::htpasswd_line("alice", "secret", 4).unwrap();
@@ -126,7 +125,7 @@ async fn nothing_of_a_client_becomes_a_header() {
         let reply = exchange(pounce.addr, request.as_bytes()).await;
         assert!(!reply.to_ascii_lowercase().contains("\r\nx-injected"), "{reply}");
     }
-    // Hosts that are none: they become part of URLs for the folder's blobs.
+    // Invalid hosts: they would become part of URLs for the folder's blobs.
     let blob = pounce.push("a", bytes::Bytes::from_static(b"x")).await;
     for host in ["a b", "user@evil", "evil/x?", "evil#", "\"", "evil\\x", "a\",service=\"evil"] {
         let path = format!("/v2/a/blobs/{blob}");
@@ -185,7 +184,7 @@ async fn an_upstream_puts_nothing_into_the_headers_or_the_log() {
     }
 }
 
-/// Nothing that lets somebody in is in the log, at any level, and nothing that somebody sent forges a line.
+/// The log has no credentials at any level, and no input forges a line.
 #[tokio::test]
 async fn the_log_keeps_passwords_and_forgers_out() {
     let line = pounce::auth::htpasswd_line("alice", "correct horse", 4).unwrap();
@@ -235,7 +234,7 @@ async fn the_log_keeps_passwords_and_forgers_out() {
     }
     assert!(log.lines().all(|line| !line.starts_with("2026-01-01")), "{log}");
     assert!(!log.lines().any(|line| line.trim_start().starts_with("ERROR")), "{log}");
-    // Who asked is there.
+    // The log names the client.
     assert!(log.contains("alice") && log.contains("127.0.0.1"), "{log}");
 }
 
@@ -253,7 +252,7 @@ async fn a_state_of_one_repository_is_none_of_another_whoever_asks() {
     let location = begun.header("location").to_owned();
     for method in ["GET", "PATCH", "DELETE"] {
         assert_eq!(ask("bob", method, &location).await.status, 403, "{method}");
-        // Moved to one's own repository, it is not signed for that.
+        // A signed location of one repository does not fit another one.
         let moved = location.replace("/v2/a/", "/v2/b/");
         assert_eq!(ask("bob", method, &moved).await.status, 404, "{method}");
     }

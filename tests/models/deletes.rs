@@ -1,18 +1,18 @@
-//! One replica deletes a manifest by its digest, while others push it under a tag (`registry/deletes`,
-//! `registry/publish`): in the end, no tag means a manifest that is not there, and no tag is listed that cannot be
-//! pulled. And if it is another manifest that they push under it, that one stays.
+//! One replica deletes a manifest by its digest while other replicas push it under a tag (`registry/deletes`,
+//! `registry/publish`). In the end, no tag points at a missing manifest, and every listed tag can be pulled. If the
+//! pushers push another manifest under the tag, that manifest stays.
 
 use super::{Model, explore};
 
-/// What a tag can mean.
+/// The manifests that a tag can point at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Image {
     Deleted,
-    /// Nobody deletes it.
+    /// The delete is not for this one.
     Other,
 }
 
-/// What a tag is in the bucket: a link, and an entry in its history, which makes it be listed too.
+/// A tag in the bucket: a link, and an entry in its history, because tags are listed by history.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 struct Tag {
     link: Option<Image>,
@@ -24,28 +24,28 @@ enum Pusher {
     WritesRevision,
     WritesLink,
     WritesHistory,
-    /// Whether the tag is still there.
+    /// Checks that the tag is still there.
     LooksAtLink,
-    /// And the revision.
+    /// Checks the revision.
     LooksAtRevision,
     Acknowledged,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Deleter {
-    /// Whether there is anything to delete.
+    /// Checks whether there is anything to delete.
     Begins,
-    /// Reads the tag.
     Reads,
     DropsLink,
     DropsHistory,
     DropsRevision,
-    /// Whether somebody pushed it meanwhile.
+    /// Checks whether a client pushed it meanwhile.
     LooksAgain,
     Done,
 }
 
-/// Who looks again when he has written; and whether a link is deleted only if it still is what was read.
+/// Which of the two checks again after its write; and whether the deleter deletes a link only if it is unchanged since
+/// the read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Guards {
     pusher: bool,
@@ -56,7 +56,7 @@ struct Guards {
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own, and all combinations are looked at")]
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct World {
-    /// Whether that of the image is there which is deleted.
+    /// The deleted image's revision is there.
     revision: bool,
     tag: Tag,
     pushed: Image,
@@ -64,9 +64,9 @@ struct World {
     deleter: Deleter,
     /// The deleter's replica may die; its client deletes again.
     mortal: bool,
-    /// A pusher's may; its client, who heard nothing, pushes again.
+    /// A pusher's replica may die; its client got no answer, and pushes again.
     mortal_push: bool,
-    /// The deleter is at its second pass over the tags, or at a delete of what is gone.
+    /// The deleter is in its second pass over the tags, or deletes a manifest that is already gone.
     last_pass: bool,
     guards: Guards,
 }

@@ -1,17 +1,17 @@
-//! Two replicas fill one blob, of which the upstream may give them wrong bytes, and either may die (`registry/fill`):
-//! the bucket never shows a wrong blob, and no client has the whole of one.
+//! Two replicas fill one blob (`registry/fill`). The upstream may send either of them wrong bytes, and either may die:
+//! the bucket never shows a wrong blob, and no client gets the whole of one.
 
 use super::{Model, explore};
 
 /// Pieces of the blob; each is a part, too.
 const PIECES: usize = 3;
 
-/// What makes a fill safe.
+/// The guards that make a fill safe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Guards {
-    /// The bytes are verified before the upload is completed.
+    /// A replica verifies the bytes before it completes the upload.
     complete: bool,
-    /// They are verified before the last of them is released.
+    /// A replica verifies the bytes before it releases the last of them.
     release: bool,
 }
 
@@ -26,11 +26,11 @@ enum End {
 /// One replica's fill, and a client that follows it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Fill {
-    /// What came, right or wrong.
+    /// The received pieces, right or wrong.
     spool: Vec<bool>,
-    /// Parts that the store has.
+    /// How many parts the store has.
     sent: usize,
-    /// Pieces that the client has.
+    /// How many pieces the client has.
     read: usize,
     verified: bool,
     /// The multipart upload is open.
@@ -52,7 +52,7 @@ impl World {
         Self { fills: [fill.clone(), fill], blob: None, guards }
     }
 
-    /// What can happen in a replica.
+    /// The possible next steps of a replica.
     fn steps(&self, number: usize) -> Vec<(&'static str, Self)> {
         let fill = &self.fills[number];
         if fill.end != End::Running {

@@ -1,9 +1,9 @@
-//! What several requests and replicas do to one bucket at once, as plain state machines of which every interleaving is
-//! looked at.
+//! Models of concurrent requests and replicas on one bucket: plain state machines, of which the search visits every
+//! interleaving.
 //!
-//! A step is one call to the store, or one event of a client; between any two, anybody else may have any number of
-//! steps, or a replica may die. Each model has a variant without the guard that makes it right, of which the search
-//! must find the flaw: so it is known that it would.
+//! A step is one call to the store, or one event of a client; between any two, the other participants may take any
+//! number of steps, or a replica may die. Each model has a variant without its guard: the search must find that
+//! variant's flaw, which proves that it would find a flaw of the model.
 
 mod deletes;
 mod fill;
@@ -15,34 +15,34 @@ use std::collections::HashMap;
 use std::fmt::Debug;
 use std::hash::Hash;
 
-/// A state of everything that takes part.
+/// A state of all participants.
 trait Model: Clone + Debug + Eq + Hash {
-    /// What can happen next, and what it leads to.
+    /// The possible next steps, each with the state that it leads to.
     fn next(&self) -> Vec<(String, Self)>;
 
-    /// What must never be.
+    /// Checks a state.
     ///
     /// # Errors
-    /// It is; in a few words.
+    /// The flaw, in a few words.
     fn always(&self) -> Result<(), String>;
 
-    /// What must not be when nothing can happen any more.
+    /// Checks a state without next steps.
     ///
     /// # Errors
-    /// It is; in a few words.
+    /// The flaw, in a few words.
     fn finally(&self) -> Result<(), String>;
 
-    /// Whether everybody got what he wanted; there must be a way to that.
+    /// Whether every client succeeded; some path must lead to such a state.
     fn succeeded(&self) -> bool;
 }
 
-/// Looks at every state that can be reached; how many there are.
+/// Visits every reachable state; returns how many there are.
 ///
 /// # Errors
-/// One of them must not be: why, and the shortest way to it; or nobody can succeed.
+/// The first flaw with the shortest path to it; or that no path leads to success.
 fn explore<M: Model>(start: M) -> Result<usize, String> {
     let mut known = HashMap::from([(start.clone(), 0)]);
-    // Each with where it came from, and by what.
+    // Each state with its predecessor, and the step from there.
     let mut states = vec![(start, 0, String::new())];
     let (mut at, mut succeeded) = (0, false);
     while at < states.len() {

@@ -1,25 +1,25 @@
-//! Requests that extend an upload take up a tail, store one of their own and delete older ones
-//! (`registry/uploads/tail`): a client that goes on, at whatever location it heard of last, finds its bytes.
+//! Requests that extend an upload read a tail, store one of their own and delete older ones (`registry/uploads/tail`):
+//! a client that continues at the last location that it received finds its bytes.
 
 use std::collections::BTreeSet;
 
 use super::{Model, explore};
 
-/// How many bytes the clients add, a request each.
+/// How many bytes the clients add, one a request.
 const BYTES: u8 = 3;
 
-/// A tail in the bucket: how many bytes the upload had with it, and which request wrote it.
+/// A tail in the bucket: the upload's length with it, and the request that wrote it.
 type Tail = (u8, u8);
 
-/// How far a request is.
+/// A request's progress.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum At {
-    /// It looks which tails there are, and takes up its own.
+    /// It lists the tails, and reads its own.
     Listing,
-    /// Its own was not there: it looks once more.
+    /// Its own was not there: it lists once more.
     Missing,
     Taking(BTreeSet<Tail>),
-    /// It stores its own. With the older ones.
+    /// It stores its own tail; with the older ones.
     Storing(BTreeSet<Tail>),
     /// It deletes these.
     Dropping(BTreeSet<Tail>),
@@ -27,10 +27,10 @@ enum At {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Client {
-    /// The tail of the location that it heard of last.
+    /// The tail of the last location that the client received.
     heard: Tail,
     at: At,
-    /// An answer may be lost once more.
+    /// The client may lose one more answer.
     loses: bool,
     lost: bool,
 }
@@ -40,7 +40,7 @@ struct World {
     tails: BTreeSet<Tail>,
     clients: Vec<Client>,
     next: u8,
-    /// The tail that was taken up is kept, and what is missing is looked for once more.
+    /// A request keeps the tail that it read, and lists once more for a missing one.
     careful: bool,
 }
 
@@ -50,7 +50,7 @@ impl World {
         Self { tails: BTreeSet::from([(1, 0)]), clients: vec![client; clients], next: 1, careful }
     }
 
-    /// The client goes on at the farthest tail, if that is farther than its own.
+    /// The client continues at the farthest tail, if that is farther than its own.
     fn superseded(&mut self, number: usize) -> bool {
         let farthest = self.tails.iter().max_by_key(|tail| tail.0).copied();
         let client = &mut self.clients[number];
@@ -102,7 +102,7 @@ impl Model for World {
             }
             let mut stepped = self.clone();
             stepped.step(number);
-            // It stores, and does not hear of it: it asks again where it was.
+            // It stores the tail, and its answer is lost: the client asks again at the same location.
             if client.loses && matches!(client.at, At::Storing(_)) {
                 let mut unheard = stepped.clone();
                 unheard.clients[number] = Client { loses: false, at: At::Listing, ..client.clone() };
@@ -116,7 +116,7 @@ impl Model for World {
     fn always(&self) -> Result<(), String> {
         let idle = |client: &Client| client.at == At::Listing;
         if self.clients.iter().all(idle) {
-            // Its own and the one before, for each of those that race.
+            // Each racing request leaves its own tail and the one before.
             let most = 2 * self.clients.len() + 1;
             if self.tails.len() > most {
                 return Err(format!("{} tails", self.tails.len()));

@@ -1,27 +1,27 @@
-//! Two requests race on one state of an upload, each with bytes of its own under the same part number
-//! (`registry/uploads`): whatever happens, a digest's key holds what has that digest, or nothing.
+//! Two requests race on one state of an upload, each with its own bytes under the same part number
+//! (`registry/uploads`): the key of a digest holds bytes with that digest, or nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Model, explore};
 
-/// What a client sends as the second part; a blob is the two parts.
+/// The second part of a client's blob, which has two parts.
 type Byte = u8;
 const FIRST: Byte = 1;
 
-/// How far a client is.
+/// A client's progress.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum At {
     /// PATCH: the part is on its way.
     Sending,
-    /// PUT: it looks at the parts.
+    /// PUT: the replica lists the parts.
     Listing,
     Completing,
-    /// What was completed is what the state vouches for.
+    /// The completed object is the one that the state vouches for.
     Renaming,
-    /// It has to be looked at.
+    /// The replica has to hash the object.
     Hashing,
-    /// The bytes are others: the upload is thrown away.
+    /// The bytes are wrong: the replica throws the upload away.
     Discarding,
     Linking,
     Acknowledged,
@@ -32,23 +32,23 @@ enum At {
 struct Client {
     byte: Byte,
     at: At,
-    /// Its replica may die once more.
+    /// The client's replica may die once more.
     mortal: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct World {
-    /// The multipart upload, while it is open: its second part, if there is one.
+    /// The multipart upload's second part, if any, while the upload is open.
     open: Option<Vec<Byte>>,
-    /// What it was completed to.
+    /// The completed object.
     data: Option<Byte>,
-    /// Blobs, by what their digest says they are.
+    /// Blobs by the content that their digest names.
     blobs: BTreeMap<Byte, Byte>,
     links: BTreeSet<Byte>,
     clients: Vec<Client>,
-    /// Somebody swept, and will not do it again.
+    /// The sweeper ran, and does not run again.
     swept: bool,
-    /// The parts are compared with those that were hashed.
+    /// The replica compares the parts with those that it hashed.
     guarded: bool,
 }
 
@@ -84,7 +84,7 @@ impl World {
             },
             At::Completing => match &self.open {
                 None => At::Hashing,
-                // It names the ETags of its parts.
+                // The completion names the ETags of its own parts.
                 Some(part) if self.guarded && *part != [byte] => At::Failed,
                 Some(part) => {
                     self.data = part.first().copied();
@@ -117,7 +117,7 @@ impl World {
         self.clients[number].at = then;
     }
 
-    /// A retried rename finds nothing when the first one did its work unheard.
+    /// A retried rename finds no source if the first one succeeded and its answer was lost.
     fn if_there(&self, byte: Byte) -> At {
         if self.blobs.contains_key(&byte) { At::Linking } else { At::Failed }
     }
@@ -161,7 +161,7 @@ impl Model for World {
                 return Err("what was acknowledged is not there".to_owned());
             }
         }
-        // Somebody alone gets what he wants, though his replica dies.
+        // A client without rivals succeeds although its replica dies.
         let failed = self.clients.iter().any(|client| client.at == At::Failed);
         if self.clients.len() == 1 && !self.swept && failed {
             return Err("it failed, and nobody disturbed it".to_owned());

@@ -1,16 +1,15 @@
-//! Write-backs of the upstream's word, pushes and a delete of one tag, over a bucket that keeps no conditions
-//! (`registry/unconditional`): no push that was acknowledged loses to a write-back, and marker and link agree in the
-//! end.
+//! Write-backs of the upstream's answers, pushes and a delete of one tag, on a bucket that ignores conditions
+//! (`registry/unconditional`): no acknowledged push loses to a write-back, and marker and link agree in the end.
 
 use super::{Model, explore};
 
-/// What a tag's link says.
+/// The content of a tag's link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Link {
     Absent,
-    /// The upstream's word, of a first or a second comparison.
+    /// The upstream's answer, of a first or a second comparison.
     Upstream(u8),
-    /// What was pushed, by number.
+    /// A push, by number.
     Pushed(u8),
 }
 
@@ -22,20 +21,20 @@ enum Pusher {
     WritesLink,
     LooksAtLink,
     LooksAtMarker(Link),
-    /// The marker was gone.
+    /// The marker was gone, so the pusher writes it again.
     MarksAgain(Link),
-    /// The link was overwritten.
+    /// The link was overwritten, so the pusher writes it again.
     WritesAgain(u8),
     Acknowledged,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Writer {
-    /// It has compared the link with the upstream.
+    /// It has compared the link with the upstream, and reads the marker.
     LooksAtMarker,
     LooksAtLink,
     Writes,
-    /// The link is there for this marker.
+    /// It has written the link for this marker, and reads the marker again.
     LooksAgain(Marker),
     Restores(Marker),
     Done,
@@ -56,18 +55,18 @@ enum Deleter {
 struct World {
     marker: Marker,
     link: Link,
-    /// What the write-backs compared with the upstream.
+    /// The link that the write-backs compared with the upstream.
     compared: Link,
     pushers: Vec<Pusher>,
     writers: Vec<Writer>,
     deleter: Deleter,
-    /// It deleted what a push had written before.
+    /// The delete removed an earlier push.
     took: bool,
     /// A write-back's process may die.
     mortal: bool,
-    /// Write-backs look for markers.
+    /// Write-backs check for markers.
     guarded: bool,
-    /// Those who push look again.
+    /// Pushers check again after their write.
     careful: bool,
 }
 
@@ -98,7 +97,7 @@ impl World {
                 self.link = Link::Pushed(own);
                 if self.careful { Pusher::LooksAtLink } else { Pusher::Acknowledged }
             }
-            // A delete took it: `is_whole` tells, and all is written once more.
+            // A delete removed the link: `is_whole` notices, and the pusher writes everything once more.
             Pusher::LooksAtLink if self.link == Link::Absent => Pusher::Marks,
             Pusher::LooksAtLink => Pusher::LooksAtMarker(self.link),
             Pusher::LooksAtMarker(link) => match (self.marker, link) {
@@ -205,7 +204,7 @@ impl Model for World {
         let died = self.writers.contains(&Writer::Dead);
         match (self.marker, self.link) {
             (Some(_), Link::Pushed(_)) => Ok(()),
-            // After the push, perhaps.
+            // The delete may have come after the push.
             (None, Link::Absent | Link::Upstream(_)) if self.took => Ok(()),
             // The next write-back restores it.
             (Some(_), Link::Upstream(_)) if died => Ok(()),
@@ -239,7 +238,7 @@ fn nor_where_a_write_back_dies_for_longer_than_until_the_next_one() {
     for link in LINKS {
         let world = World { mortal: true, ..World::start(link, 2, 2) };
         explore(world).unwrap();
-        // The next one.
+        // The next write-back.
         let world = World { marker: Some(0), pushers: vec![Pusher::Acknowledged], ..World::start(link, 1, 2) };
         explore(world).unwrap();
     }

@@ -1,4 +1,4 @@
-//! Clients that ask and do not take the answer.
+//! Clients that ask and do not read the answer.
 
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 
 use crate::support::wire::head;
 
-/// A connection from an address of this machine, with a receive buffer as small as the system gives.
+/// A connection from one of this machine's addresses, with the smallest receive buffer that the system gives.
 pub(crate) async fn connect(addr: SocketAddr, from: Ipv4Addr) -> std::io::Result<TcpStream> {
     let socket = TcpSocket::new_v4()?;
     socket.set_recv_buffer_size(4096)?;
@@ -25,15 +25,14 @@ pub(crate) async fn unread(addr: SocketAddr, from: Ipv4Addr, path: &str, count: 
     let mut connections = Vec::with_capacity(count);
     for _ in 0..count {
         let mut connection = connect(addr, from).await.unwrap();
-        // One that is refused may be closed already.
+        // pounce may have closed a refused connection already.
         let _ = connection.write_all(request.as_bytes()).await;
         connections.push(connection);
     }
     connections
 }
 
-/// One connection of HTTP/2 that asks for every path on a stream of its own, without a window for any byte of an
-/// answer.
+/// One connection of HTTP/2 that asks for each path on its own stream, with a window of zero bytes for the answers.
 pub(crate) struct Windowless {
     answers: Vec<JoinHandle<Option<hyper::Response<hyper::body::Incoming>>>>,
     connection: JoinHandle<()>,
@@ -58,7 +57,7 @@ impl Windowless {
         Self { answers, connection }
     }
 
-    /// The statuses of the answers, once all have begun; 0 of those that broke before.
+    /// The statuses of the answers, once all have begun; 0 for a stream that broke before.
     pub(crate) async fn statuses(self) -> Vec<u16> {
         let mut begun = Vec::new();
         for answer in self.answers {

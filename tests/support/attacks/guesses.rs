@@ -1,10 +1,10 @@
-//! Passwords that are guessed by many clients at once.
+//! Many clients that guess passwords at once.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use futures_util::future::join_all;
 
-/// Asks once from this address, with this password; the status.
+/// Logs in once from this address, with this password; the status.
 pub(crate) async fn login(addr: SocketAddr, from: Ipv4Addr, user: &str, password: &str) -> u16 {
     let client = reqwest::Client::builder().local_address(IpAddr::V4(from));
     let request = client.build().unwrap().get(format!("http://{addr}/v2/"));

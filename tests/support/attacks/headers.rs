@@ -1,11 +1,11 @@
-//! Headers that never become whole.
+//! Headers that clients never finish.
 
 use std::net::{Ipv4Addr, SocketAddr};
 
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpSocket, TcpStream};
 
-/// `count` connections, from as many addresses as are given, each with `bytes` of a header and no end of it.
+/// `count` connections spread over the given addresses, each with `bytes` of an unfinished header.
 pub(crate) async fn half_sent(addr: SocketAddr, from: &[Ipv4Addr], count: usize, bytes: usize) -> Vec<TcpStream> {
     let mut header = b"GET /v2/ HTTP/1.1\r\nHost: x\r\nX-Filler: ".to_vec();
     header.resize(bytes, b'a');
@@ -15,7 +15,7 @@ pub(crate) async fn half_sent(addr: SocketAddr, from: &[Ipv4Addr], count: usize,
         let source = SocketAddr::from((from[index % from.len()], 0));
         socket.bind(source).unwrap();
         let mut connection = socket.connect(addr).await.unwrap();
-        // One that is closed meanwhile was closed for the memory that others take.
+        // pounce may close a connection here, to free memory for others.
         let _ = connection.write_all(&header).await;
         connections.push(connection);
     }

@@ -1,4 +1,4 @@
-//! Manifests that name as much as fits into 4 MiB.
+//! Manifests with as many descriptors as fit into 4 MiB.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -14,7 +14,7 @@ use crate::support::scripted::{Said, Scripted, refusal};
 /// How many descriptors fit.
 pub(crate) const FULL: usize = 37_000;
 
-/// A manifest or an index with this many entries, of other digests for every `seed`.
+/// A manifest or an index with `count` entries; each `seed` gives other digests.
 pub(crate) fn naming(media_type: &str, seed: u64, count: usize) -> Bytes {
     let mut text = format!(r#"{{"schemaVersion":2,"mediaType":"{media_type}","#);
     let of = if media_type == OCI_INDEX {
@@ -35,7 +35,7 @@ pub(crate) fn naming(media_type: &str, seed: u64, count: usize) -> Bytes {
     text.into()
 }
 
-/// The same manifest with the digests of another seed: much faster than to write it again.
+/// The same manifest with the digests of another seed: much faster than building it again.
 fn reseeded(base: &Bytes, seed: u64) -> Bytes {
     let mut bytes = base.to_vec();
     let seed = format!("{seed:032x}");
@@ -48,7 +48,7 @@ fn reseeded(base: &Bytes, seed: u64) -> Bytes {
     bytes.into()
 }
 
-/// An upstream that has such a manifest under every tag that is a number, and no blob.
+/// An upstream that has such a manifest under every numeric tag, and no blob.
 pub(crate) async fn upstream(count: usize) -> Scripted {
     let base = naming(OCI_MANIFEST, 0, count);
     Scripted::start(move |request| {
@@ -69,7 +69,7 @@ pub(crate) fn answer(path: &str, base: &Bytes) -> Said {
     }
 }
 
-/// Pulls this many of them at once, from an address of its own; how often each status came, 0 where nothing came.
+/// Pulls so many of them at once from its own address; how often each status came, 0 for no answer.
 pub(crate) async fn pull(addr: &str, name: &str, manifests: usize) -> BTreeMap<u16, usize> {
     let client = reqwest::Client::builder().no_proxy();
     let client = client.local_address(IpAddr::from([127, 0, 0, 2]));

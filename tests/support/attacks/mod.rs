@@ -1,4 +1,4 @@
-//! What attackers send, one file a kind: a test sends a little of it, and `make torture FAULT=hostile` a lot.
+//! Attackers' requests, one file a kind: a test sends a few of them, and `make torture FAULT=hostile` many.
 
 pub mod answers;
 pub mod guesses;

@@ -1,4 +1,4 @@
-//! Pushes that send a byte, and then nothing or little more.
+//! Pushes that send one byte, and then little or nothing.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -7,14 +7,14 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinHandle;
 
-/// A connection from an address of this machine.
+/// A connection from one of this machine's addresses.
 async fn connect(addr: SocketAddr, from: Ipv4Addr) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind(SocketAddr::from((from, 0))).unwrap();
     socket.connect(addr).await.unwrap()
 }
 
-/// A request of this method and path for each address, with one byte of a body of unknown length.
+/// A request for each address, with one byte of a body of unknown length.
 pub(crate) async fn silent(addr: SocketAddr, from: &[Ipv4Addr], (method, path): (&str, &str)) -> Vec<TcpStream> {
     let head = format!(
         "{method} {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/vnd.oci.image.manifest.v1+json\r\n\
@@ -23,14 +23,14 @@ pub(crate) async fn silent(addr: SocketAddr, from: &[Ipv4Addr], (method, path): 
     let mut connections = Vec::with_capacity(from.len());
     for from in from {
         let mut connection = connect(addr, *from).await;
-        // One that is refused may be closed already.
+        // pounce may have closed a refused connection already.
         let _ = connection.write_all(head.as_bytes()).await;
         connections.push(connection);
     }
     connections
 }
 
-/// Sends a byte more of each body every `pace`, until it is aborted.
+/// Sends one more byte of each body every `pace`, until it is aborted.
 pub(crate) fn trickle(mut connections: Vec<TcpStream>, pace: Duration) -> JoinHandle<()> {
     tokio::spawn(async move {
         loop {

@@ -1,4 +1,4 @@
-//! Uploads that are extended byte by byte, so that each request rewrites a tail, and requests that are sent again.
+//! Clients that extend uploads byte by byte, so that each request rewrites a tail, and clients that repeat requests.
 
 use std::net::SocketAddr;
 
@@ -25,7 +25,7 @@ pub(crate) async fn begin(addr: SocketAddr, repository: &str, tail: usize) -> St
     location(&patch(&client, addr, &begun, bytes).await)
 }
 
-/// Adds `count` bytes, a request each; the last location.
+/// Adds `count` bytes, one a request; the last location.
 pub(crate) async fn bytewise(addr: SocketAddr, begun: &str, count: usize) -> String {
     let (client, mut at) = (Client::new(), begun.to_owned());
     for _ in 0..count {
@@ -34,7 +34,7 @@ pub(crate) async fn bytewise(addr: SocketAddr, begun: &str, count: usize) -> Str
     at
 }
 
-/// Sends `count` requests with `bytes` at one location, so many at once; the statuses.
+/// Sends `count` requests with `bytes` to one location, `at_once` at a time; the statuses.
 pub(crate) async fn replays(
     addr: SocketAddr,
     begun: &str,
