@@ -14,14 +14,14 @@ use tokio::sync::watch;
 
 use super::upstream::Manners;
 
-/// What is counted of blobs.
+/// Counters of blob requests.
 #[derive(Clone, Default)]
 pub struct Counts {
     /// GETs for blobs so far.
     pub gets: Arc<AtomicUsize>,
     /// Bytes of blobs that were handed to connections.
     pub bytes: Arc<AtomicUsize>,
-    /// Bodies that are being sent, and the most that were at once.
+    /// Bodies that are being sent, and the largest number at once.
     pub open: Arc<AtomicUsize>,
     pub most_open: Arc<AtomicUsize>,
 }
@@ -119,7 +119,7 @@ fn send(
     let size = blob.len();
     let cut = manners.cuts_after.filter(|_| nth < manners.cuts);
     let hold = manners.holds_after.filter(|_| nth < manners.holds);
-    // Where it holds is a place in the blob, so that it is the same one for every part.
+    // The hold is an offset in the blob, so that it is the same one for every range.
     let hold = hold.map_or(size, |at| at.saturating_sub(start).min(size));
     let sending = Sending { blob, at: 0, sent: 0, counts: counts.clone(), _open: Open::new(counts) };
     let pieces = stream::unfold(sending, move |mut sending| {

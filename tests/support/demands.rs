@@ -1,4 +1,4 @@
-//! What the upstream of the tests demands before it answers: credentials, or a token for them.
+//! The credentials or tokens that the tests' upstream demands before it answers.
 
 use std::net::SocketAddr;
 

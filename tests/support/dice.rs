@@ -1,9 +1,9 @@
-//! Chance, the same for the same seed as far as its users come in the same order.
+//! Random numbers: the same for the same seed, as long as the callers come in the same order.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// Can be thrown by several at once.
+/// Several threads may use it at once.
 pub struct Dice(AtomicU64);
 
 impl Dice {
@@ -12,7 +12,7 @@ impl Dice {
     }
 
     fn next(&self) -> u64 {
-        // splitmix64: a counter, and what makes its values look unlike each other.
+        // splitmix64: a counter, and a mixer of its values.
         const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
         let mut value = self.0.fetch_add(STEP, Ordering::Relaxed).wrapping_add(STEP);
         value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -25,7 +25,7 @@ impl Dice {
         self.next() % bound
     }
 
-    /// A place in a list, or the end of an empty one.
+    /// An index into a list, or the length of an empty one.
     pub fn index(&self, len: usize) -> usize {
         usize::try_from(self.below(len.max(1) as u64)).unwrap()
     }

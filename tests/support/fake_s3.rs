@@ -1,4 +1,4 @@
-//! An S3 in memory that has the rules of a real store: path style, one bucket, signatures not verified.
+//! An in-memory S3 that can have a real store's rules: path style, one bucket, signatures not verified.
 
 mod bucket;
 mod multipart;
@@ -24,14 +24,14 @@ use super::scripted::Said;
 use super::upstream::Seen;
 use bucket::Bucket;
 
-/// A habit of a real store.
+/// A rule of a real store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rule {
     /// A PUT or a POST without `Content-Length` is a 411 (Ceph RGW, Google).
     NeedsContentLength,
-    /// `If-Match` and `If-None-Match` of a PUT or a DELETE are not looked at (Garage 2, `MinIO` of 2019).
+    /// `If-Match` and `If-None-Match` of a PUT or a DELETE are ignored (Garage 2, `MinIO` of 2019).
     IgnoresConditions,
-    /// The same of a DELETE only (Ceph RGW 16).
+    /// Those of a DELETE only are ignored (Ceph RGW 16).
     IgnoresConditionsOfDeletes,
     /// All parts but the last are of one size, and the last is not larger: else Complete is a 400 (Cloudflare R2).
     EqualParts,
@@ -41,21 +41,22 @@ pub enum Rule {
     NoListParts,
     /// `ListObjectsV2` with a delimiter is a 501.
     NoDelimiter,
-    /// `ListObjectsV2` lists every key, whatever the delimiter.
+    /// `ListObjectsV2` ignores the delimiter, and lists every key.
     IgnoresDelimiter,
     /// An `Authorization` header beside a presigned URL is a 400 (Ceph RGW).
     RefusesAuthorization,
     /// A lifecycle moves every object to GLACIER as soon as it is written: GET and copies are 403.
     Freezes,
-    /// Every write is this error: 507 as `MinIO` says it, or 500.
+    /// Every write fails with this status: 507 as from `MinIO`, or 500.
     FullDisk(u16),
-    /// The store's clock is so many seconds ahead, or behind: `Date` says it, and 15 minutes are a 403.
+    /// The store's clock is so many seconds ahead or behind: `Date` shows it, and more than 15 minutes are a 403.
     Clock(i64),
-    /// A write or a delete is not seen for so long without `x-tigris-consistent: true`; with it, if it had it, too.
+    /// Requests without `x-tigris-consistent: true` see a write or a delete only after so long; those with it see it at
+    /// once if it had the header, too.
     Lags(Duration),
 }
 
-/// Answers in the place of the store, if it wants to.
+/// Answers instead of the store, unless it returns `None`.
 type Hook = dyn Fn(Seen) -> BoxFuture<'static, Option<Said>> + Send + Sync;
 
 #[derive(Default)]
@@ -67,14 +68,14 @@ struct Inside {
     hooks: Mutex<Vec<Planned>>,
 }
 
-/// What happens before the next requests of one operation.
+/// The hook for the next requests of one operation.
 struct Planned {
     operation: &'static str,
     left: AtomicUsize,
     hook: Arc<Hook>,
 }
 
-/// The store; it ends with the value.
+/// The store; dropping it stops it.
 pub struct FakeS3 {
     pub addr: SocketAddr,
     inside: Arc<Inside>,
@@ -109,22 +110,22 @@ impl FakeS3 {
         ]
     }
 
-    /// From now on it has these rules, and no others.
+    /// Replaces all rules.
     pub fn rules(&self, rules: &[Rule]) {
         *self.inside.rules.lock().unwrap() = rules.to_vec();
     }
 
-    /// What was asked since the last time that a test took it.
+    /// The calls since the last `take`.
     pub fn take(&self) -> Calls {
         std::mem::take(&mut self.inside.calls.lock().unwrap())
     }
 
-    /// How much was asked since then.
+    /// How many calls there were since the last `take`.
     pub fn total(&self) -> usize {
         self.inside.calls.lock().unwrap().values().sum()
     }
 
-    /// Every request of an operation so far, with its headers as they came.
+    /// Every request of an operation so far, with its original headers.
     pub fn seen(&self, operation: &str) -> Vec<Seen> {
         let seen = self.inside.seen.lock().unwrap();
         let fits = seen.iter().filter(|(named, _)| *named == operation);
@@ -136,7 +137,7 @@ impl FakeS3 {
         self.inside.seen.lock().unwrap().clone()
     }
 
-    /// The next so many requests of an operation are answered by `hook`, or by the store after it where it says `None`.
+    /// `hook` answers the next `times` requests of an operation; the store answers where the hook returns `None`.
     pub fn on<F>(&self, operation: &'static str, times: usize, hook: impl Fn(Seen) -> F + Send + Sync + 'static)
     where
         F: Future<Output = Option<Said>> + Send + 'static,
@@ -148,12 +149,12 @@ impl FakeS3 {
         });
     }
 
-    /// No more requests are answered by hooks.
+    /// Removes all hooks.
     pub fn forget_hooks(&self) {
         self.inside.hooks.lock().unwrap().clear();
     }
 
-    /// The next one of these operations waits to be released.
+    /// Holds the next one of these operations until it is released.
     pub fn hold(&self, operation: &'static str) -> Arc<Held> {
         let held = Arc::new(Held::default());
         let waits = Arc::clone(&held);
@@ -167,7 +168,7 @@ impl FakeS3 {
         held
     }
 
-    /// The keys of all objects, in order, whatever a region sees of them.
+    /// The keys of all objects, in order, with those that a region does not see yet.
     pub fn keys(&self) -> Vec<String> {
         self.bucket().objects.keys().cloned().collect()
     }
@@ -178,7 +179,7 @@ impl FakeS3 {
         bucket.objects.get(key).map(|object| object.bytes.clone())
     }
 
-    /// The headers that were stored with an object: `content-type`, and user metadata with its prefix.
+    /// The headers that are stored with an object: `content-type`, and user metadata with its prefix.
     pub fn headers(&self, key: &str) -> Vec<(String, String)> {
         let bucket = self.bucket();
         let found = bucket.objects.get(key);
@@ -204,7 +205,7 @@ impl FakeS3 {
         self.bucket().objects.remove(key).is_some()
     }
 
-    /// All objects with this in their keys, and all uploads, were written so long before they were.
+    /// Makes all objects with this in their keys, and all uploads, older.
     pub fn age(&self, part: &str, by: Duration) {
         let mut bucket = self.bucket();
         for (key, object) in &mut bucket.objects {
@@ -219,7 +220,7 @@ impl FakeS3 {
         }
     }
 
-    /// All objects with this in their keys are dated so far ahead of their time.
+    /// Dates all objects with this in their keys ahead.
     pub fn dated_ahead(&self, part: &str, by: Duration) {
         for (key, object) in &mut self.bucket().objects {
             if key.contains(part) {
@@ -241,7 +242,7 @@ impl FakeS3 {
         bucket.uploads.values().map(|it| it.key.clone()).collect()
     }
 
-    /// The sizes of the parts of each upload that was completed, in that order.
+    /// The part sizes of each completed upload, in order.
     pub fn completed(&self) -> Vec<Vec<usize>> {
         self.bucket().completed.clone()
     }
@@ -311,7 +312,7 @@ impl Inside {
     }
 }
 
-/// What the store's clock says.
+/// The time on the store's clock.
 fn now(skew: Option<i64>) -> SystemTime {
     let skew = skew.unwrap_or_default();
     let by = Duration::from_secs(skew.unsigned_abs());

@@ -1,4 +1,4 @@
-//! A front before an S3 that breaks what it is told to break, and counts it.
+//! A proxy before an S3 that injects and counts faults.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
@@ -20,7 +20,7 @@ use tokio::sync::Notify;
 use super::dice::Dice;
 use super::front::{forward, operation};
 
-/// What goes wrong with a request.
+/// A fault of one request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fault {
     /// 503 `SlowDown`.
@@ -29,18 +29,18 @@ pub enum Fault {
     Internal,
     /// The connection is closed before the store hears of the request.
     LostRequest,
-    /// It is closed when the store has done what was asked.
+    /// The connection is closed after the store has done the operation.
     LostAnswer,
     /// There is no answer.
     Hang,
-    /// The beginning of a body, of the request's or of the answer's.
+    /// Half of a body is sent, of the request's or of the answer's.
     Cut,
-    /// It takes two seconds.
+    /// The answer takes two seconds.
     Delay,
     /// As `LostAnswer`, for a `CompleteMultipartUpload`: a second one finds no upload.
     LostComplete,
-    /// What was written is not seen for a second by those who do not ask for consistency, or by anybody if it was
-    /// written without.
+    /// For a second, requests without the consistency header do not see a write; if the write came without it, no
+    /// request does.
     Lag,
 }
 
@@ -72,38 +72,38 @@ impl Fault {
     }
 }
 
-/// Until when others do not see what was written or deleted; the leader does, if it was asked to.
+/// How long a write or a delete stays unseen by other regions; the leader sees it if the write had the header.
 #[derive(Clone, Copy)]
 struct Unseen {
     until: Instant,
     at_leader: bool,
-    /// It is a deletion: a HEAD still finds the object.
+    /// A delete: a HEAD still finds the object.
     deleted: bool,
 }
 
-/// The header with which the leader is asked.
+/// The header that sends a request to the leader.
 const CONSISTENT: &str = "x-tigris-consistent";
 
-/// Operations after which there is an object.
+/// Operations that create an object.
 const WRITES: [&str; 3] = ["PutObject", "CopyObject", "CompleteMultipartUpload"];
 
 #[derive(Default)]
 struct Mood {
     faults: Vec<Fault>,
     percent: u64,
-    /// How many more there are to be.
+    /// How many more faults to inject.
     left: usize,
     hold: Option<(&'static str, Arc<Held>)>,
-    /// What these can happen to, if not to everything: an operation of S3.
+    /// The only S3 operation to fail; `None` for any.
     only: Option<&'static str>,
-    /// How many of those it does not happen to before.
+    /// How many of these operations succeed first.
     after: usize,
     away: bool,
-    /// Every write is as with `Lag`, whatever else happens to it.
+    /// Every write lags as with `Lag`, in addition to its fault.
     lags: bool,
 }
 
-/// A request that waits.
+/// A held request.
 #[derive(Default)]
 pub struct Held {
     came: Notify,
@@ -111,7 +111,7 @@ pub struct Held {
 }
 
 impl Held {
-    /// Waits until it is there.
+    /// Waits until the request has arrived.
     pub async fn came(&self) {
         let came = tokio::time::timeout(Duration::from_secs(20), self.came.notified());
         came.await.unwrap();
@@ -121,7 +121,7 @@ impl Held {
         self.released.notify_one();
     }
 
-    /// The request is there, and waits.
+    /// Reports the request's arrival, and waits for its release.
     pub async fn wait(&self) {
         self.came.notify_one();
         self.released.notified().await;
@@ -138,7 +138,7 @@ struct Behind {
     unseen: Mutex<HashMap<String, Unseen>>,
 }
 
-/// The front; it ends with the value.
+/// The proxy; dropping it stops it.
 pub struct Faulty {
     pub addr: SocketAddr,
     behind: Arc<Behind>,
@@ -146,7 +146,7 @@ pub struct Faulty {
 }
 
 impl Faulty {
-    /// Before the S3 at a host and port, at first without faults.
+    /// Starts before the S3 at a host and port, at first without faults.
     pub async fn before(s3: impl ToString, seed: u64) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
@@ -162,21 +162,21 @@ impl Faulty {
         Self { addr, behind, task }
     }
 
-    /// From now on, each of these happens to so many of a hundred requests.
+    /// From now on, injects each of these faults into so many percent of the requests.
     pub fn inject(&self, faults: &[Fault], percent: u64) {
         let mut mood = self.behind.mood.lock().unwrap();
         (mood.faults, mood.percent, mood.left) = (faults.to_vec(), percent, usize::MAX);
         mood.only = None;
     }
 
-    /// This happens to the next so many requests that it can happen to, and then nothing any more.
+    /// Injects this fault into the next `times` suitable requests.
     pub fn inject_few(&self, fault: Fault, times: usize) {
         let mut mood = self.behind.mood.lock().unwrap();
         (mood.faults, mood.percent, mood.left) = (vec![fault], 100, times);
         mood.only = None;
     }
 
-    /// This happens to one of these operations, after so many others of them, and then nothing any more.
+    /// Injects this fault once, after `after` of these operations.
     pub fn inject_at(&self, fault: Fault, operation: &'static str, after: usize) {
         let mut mood = self.behind.mood.lock().unwrap();
         (mood.faults, mood.percent, mood.left) = (vec![fault], 100, 1);
@@ -184,25 +184,24 @@ impl Faulty {
         mood.only = Some(operation);
     }
 
-    /// The next one of these operations waits to be released.
+    /// Holds the next one of these operations until it is released.
     pub fn hold(&self, operation: &'static str) -> Arc<Held> {
         let held = Arc::new(Held::default());
         self.behind.mood.lock().unwrap().hold = Some((operation, Arc::clone(&held)));
         held
     }
 
-    /// Whether every connection is closed as soon as it says something.
+    /// Closes every connection at its first request, while `away`.
     pub fn away(&self, away: bool) {
         self.behind.mood.lock().unwrap().away = away;
     }
 
-    /// Whether whatever is written or deleted is not seen for a second, as with [`Fault::Lag`], also if the answer is
-    /// lost.
+    /// Hides every write and delete for a second, as with [`Fault::Lag`], even if the answer is lost.
     pub fn lag(&self, lags: bool) {
         self.behind.mood.lock().unwrap().lags = lags;
     }
 
-    /// How often each fault happened since the last time that somebody took it.
+    /// How often each fault was injected since the last `take`.
     pub fn take(&self) -> BTreeMap<Fault, usize> {
         std::mem::take(&mut self.behind.injected.lock().unwrap())
     }
@@ -226,7 +225,7 @@ async fn serve(connection: TcpStream, behind: Arc<Behind>) {
         let behind = Arc::clone(&behind);
         async move { behind.answer(request.map(Body::new)).await }
     });
-    // How it ends is what this is for.
+    // Connections end in errors on purpose.
     let _ = http1::Builder::new().serve_connection(TokioIo::new(connection), answer).await;
 }
 
@@ -265,7 +264,7 @@ impl Behind {
                 Err(reset())
             }
             Fault::Hang => {
-                // Longer than anybody waits.
+                // Longer than any client waits.
                 tokio::time::sleep(Duration::from_mins(4)).await;
                 Err(reset())
             }
@@ -298,7 +297,7 @@ impl Behind {
             let applies = applies && mood.only.is_none_or(|only| only == operation);
             applies && self.dice.percent(mood.percent)
         };
-        // Nobody is always first.
+        // A random start, so that no fault is always the first.
         let (before, after) = mood.faults.split_at(self.dice.index(mood.faults.len()));
         let chosen = after.iter().chain(before).find(happens).copied()?;
         if mood.after > 0 {
@@ -318,7 +317,7 @@ impl Behind {
         self.unseen.lock().unwrap().insert(path.to_owned(), unseen);
     }
 
-    /// What a region says that has not heard of it yet.
+    /// The answer of a region that does not see the change yet.
     fn stale(&self, method: &Method, path: &str, headers: &HeaderMap) -> Option<Response<Body>> {
         let unseen = self.unseen.lock().unwrap().get(path).copied()?;
         let sees = unseen.at_leader && headers.contains_key(CONSISTENT);
@@ -348,7 +347,7 @@ fn refusal(status: u16, code: &str) -> Response<Body> {
     response
 }
 
-/// Half of the first piece that comes, and an error.
+/// Half of the body's first chunk, then an error.
 fn half(body: Body) -> Body {
     let pieces = body.into_data_stream().map(|piece| {
         let piece = piece.map_err(io::Error::other)?;

@@ -1,4 +1,4 @@
-//! A front before an S3 that counts what the S3 is asked for, by the names of its API.
+//! A proxy before an S3 that counts calls, by the names of S3's API.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -26,7 +26,7 @@ struct Behind {
 }
 
 impl Front {
-    /// Before the S3 at a host and port.
+    /// Starts before the S3 at a host and port.
     pub async fn before(s3: impl ToString) -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
@@ -37,12 +37,12 @@ impl Front {
         Self { addr, calls, task }
     }
 
-    /// What was asked since the last time that somebody took it.
+    /// The calls since the last `take`.
     pub fn take(&self) -> Calls {
         std::mem::take(&mut self.calls.lock().unwrap())
     }
 
-    /// How much was asked since then.
+    /// How many calls there were since the last `take`.
     pub fn total(&self) -> usize {
         self.calls.lock().unwrap().values().sum()
     }
@@ -61,13 +61,13 @@ async fn pass(State(behind): State<Arc<Behind>>, request: Request) -> Response {
     passed.unwrap()
 }
 
-/// Asks the S3 at a host and port the same.
+/// Sends the same request to the S3 at a host and port.
 pub(crate) async fn forward(client: &reqwest::Client, s3: &str, request: Request) -> reqwest::Result<Response> {
     let (parts, body) = request.into_parts();
     let url = format!("http://{s3}{}", parts.uri);
-    // The host stays as it was signed.
+    // The Host header stays, because it is signed.
     let mut passed = client.request(parts.method, url).headers(parts.headers);
-    // One that is a stream has no length, and to have none is not the same.
+    // A streamed body has no length, but a request without a body must not become one of unknown length.
     if !body.is_end_stream() {
         passed = passed.body(reqwest::Body::wrap_stream(body.into_data_stream()));
     }
@@ -75,13 +75,13 @@ pub(crate) async fn forward(client: &reqwest::Client, s3: &str, request: Request
     let mut response = Response::new(Body::empty());
     *response.status_mut() = answer.status();
     response.headers_mut().clone_from(answer.headers());
-    // It is the connection's own affair.
+    // This header belongs to the connection.
     response.headers_mut().remove(header::TRANSFER_ENCODING);
     *response.body_mut() = Body::from_stream(answer.bytes_stream());
     Ok(response)
 }
 
-/// What a request asks of an S3.
+/// The S3 operation of a request.
 pub fn operation(method: &Method, uri: &Uri, headers: &HeaderMap) -> &'static str {
     let query = uri.query().unwrap_or_default();
     let asks = |name: &str| {

@@ -1,4 +1,4 @@
-//! Images that are made up.
+//! Generated images.
 
 use bytes::Bytes;
 use serde_json::json;

@@ -1,17 +1,17 @@
-//! How the upstream of the tests behaves, well or badly.
+//! How the tests' upstream behaves, well or badly.
 
-/// What it demands before it answers.
+/// The credentials that it demands before it answers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Auth {
     #[default]
     Nothing,
     /// `user`, `secret`
     Basic,
-    /// A token for the repository, from `/token`; for it `user`, `secret`.
+    /// A token for the repository, from `/token`, for `user` and `secret`.
     Bearer,
     /// A token for the repository, in exchange for the identity token `refresh me`.
     Identity,
-    /// A token for the repository, which anybody gets.
+    /// A token for the repository, without credentials.
     AnonymousBearer,
 }
 
@@ -25,9 +25,9 @@ pub struct Manners {
     pub retry_after: Option<String>,
     /// HEADs for blobs are refused, as public.ecr.aws does.
     pub refuses_blob_heads: bool,
-    /// Blobs have another first byte than they should.
+    /// Blobs have a wrong first byte.
     pub corrupts: bool,
-    /// Bodies of the first `cuts` GETs for blobs end after so many bytes, with the connection.
+    /// Bodies of the first `cuts` GETs for blobs break off after so many bytes.
     pub cuts_after: Option<usize>,
     pub cuts: usize,
     /// Bodies of the first `holds` GETs for blobs stop at this byte of the blob, until `release`.
@@ -36,32 +36,32 @@ pub struct Manners {
     /// The first `first` GETs for blobs get this status, with this `Retry-After`.
     pub first_blobs_get: Option<(u16, &'static str)>,
     pub first: usize,
-    /// Blobs come in part to those who ask for a part; without it, a range is ignored.
+    /// It answers Range requests for blobs with a part; without it, it ignores the range.
     pub ranges: bool,
     /// A range is an error.
     pub refuses_ranges: bool,
-    /// A range comes with the wrong `Content-Range`.
+    /// A Range request is answered with the wrong `Content-Range`.
     pub shifts_ranges: bool,
-    /// The `Content-Length` of blobs.
+    /// The `Content-Length` that blobs claim.
     pub claims: Option<usize>,
-    /// Who asks for a token is sent there.
+    /// Token requests are redirected there.
     pub redirects_tokens_to: Option<String>,
     /// The password for `user`.
     pub secret: &'static str,
-    /// Blobs are a web page.
+    /// An HTML page comes in place of a blob.
     pub sends_html: bool,
     /// Blobs come without a Content-Length.
     pub chunked: bool,
     /// Manifests come without a Docker-Content-Digest.
     pub hides_digests: bool,
-    /// Blobs are to be fetched there.
+    /// Requests for blobs are redirected there.
     pub redirects_blobs_to: Option<String>,
     pub expires_in: u64,
     /// Requests are not answered, until `release`.
     pub stalls: bool,
     /// This repository demands a token from a realm that does not exist.
     pub broken_realm_for: Option<String>,
-    /// `Accept`s longer than this get a 400, as from servers with a limit for headers.
+    /// An `Accept` longer than this gets a 400, as from servers that limit headers.
     pub longest_accept: Option<usize>,
 }
 

@@ -1,7 +1,7 @@
-//! A registry to stand behind pounce, pounce itself, and a client before it.
+//! An upstream registry, pounce itself, and a client.
 //!
-//! Async functions are `pub(crate)` here: those that are `pub` are compiled into each test or bench that has this
-//! module, called or not, and with them all of pounce.
+//! Async functions are `pub(crate)` here: a `pub` one is compiled into each test or bench with this module, called or
+//! not, and all of pounce with it.
 #![allow(dead_code, unused_imports, reason = "tests and benches use a part each")]
 
 pub mod attacks;
@@ -35,7 +35,7 @@ pub use process::{Process, borrowed};
 pub use scripted::{Said, Scripted};
 pub use upstream::{Auth, Upstream};
 
-/// The program; `POUNCE` names another one, to see what a change makes of something.
+/// The program; `POUNCE` names another one, so that a test can compare two versions.
 pub fn program() -> PathBuf {
     std::env::var_os("POUNCE").map_or_else(|| env!("CARGO_BIN_EXE_pounce").into(), PathBuf::from)
 }

@@ -1,4 +1,4 @@
-//! pounce on a port of its own, and what a client sees of it.
+//! pounce on a port of its own, and a client of it.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -24,14 +24,14 @@ pub struct Pounce {
     client: reqwest::Client,
 }
 
-/// A response, read to its end if it has one.
+/// A response, read to the end of its body if it has one.
 #[derive(Debug)]
 pub struct Reply {
     pub status: u16,
     pub headers: HeaderMap,
-    /// What came of the body.
+    /// The received bytes of the body.
     pub body: Bytes,
-    /// The body came to its end.
+    /// The body is complete.
     pub whole: bool,
 }
 
@@ -51,7 +51,7 @@ impl Reply {
 }
 
 impl Pounce {
-    /// Over a folder of its own, before `upstream`.
+    /// Over a folder of its own, with `upstream`.
     pub async fn before(upstream: &Upstream) -> Self {
         Self::with(&[("REGISTRY_PROXY_REMOTEURL", &upstream.url())]).await
     }
@@ -68,13 +68,13 @@ impl Pounce {
             ("REGISTRY_HTTP_DEBUG_ADDR", "127.0.0.1:0"),
             ("REGISTRY_HTTP_DEBUG_PROMETHEUS_ENABLED", "true"),
             ("REGISTRY_HTTP_DRAINTIMEOUT", "5s"),
-            // What is fetched shall be what the test asks for; it has tests of its own.
+            // Only the test's own requests cause fills; prefetching has tests of its own.
             ("REGISTRY_PROXY_PREFETCH", "false"),
             ("REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY", root.to_str().unwrap()),
         ];
         let base = base.into_iter().chain(open_to_all(variables));
         let base: Vec<_> = base.collect();
-        // Of several values for one name, the last one counts.
+        // The last value of a variable counts.
         let all: std::collections::BTreeMap<_, _> = base.iter().chain(variables).copied().collect();
         let environment: Environment = all.into_iter().collect();
         let config = Config::load(None, &environment).unwrap().config;
@@ -84,25 +84,25 @@ impl Pounce {
         let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
         let pounce = Self { addr, debug, folder, stop, task, client };
         if config.storage.driver == Driver::S3 {
-            // What it finds out about its bucket at start is not what a test asks for.
+            // Wait for the start's own calls to the bucket, so that tests do not count them.
             pounce.until_quiet().await;
         }
         pounce
     }
 
-    /// Ends in order, and starts anew over the same folder.
+    /// Shuts down in order, and starts anew over the same folder.
     pub async fn restart(mut self, variables: &[(&str, &str)]) -> Self {
         self.end().await;
         let folder = std::mem::replace(&mut self.folder, TempDir::new().unwrap());
         Self::over(folder, variables).await
     }
 
-    /// Asks for an orderly end.
+    /// Requests an orderly shutdown.
     pub fn end_from_outside(&self) {
         self.stop.cancel();
     }
 
-    /// Waits for an orderly end.
+    /// Waits for the orderly shutdown.
     pub async fn end(&mut self) {
         self.stop.cancel();
         if let Some(task) = self.task.take() {
@@ -115,7 +115,7 @@ impl Pounce {
         as_s3(&self.root(), &self.addr.to_string())
     }
 
-    /// The same behind a front.
+    /// The same, with a proxy in between.
     pub fn as_s3_behind(&self, front: SocketAddr) -> Vec<(&'static str, String)> {
         as_s3(&self.root(), &front.to_string())
     }
@@ -124,7 +124,7 @@ impl Pounce {
         self.folder.path().join("data")
     }
 
-    /// The files below the bucket's root that are objects, by their keys.
+    /// The keys of all objects below the bucket's root.
     pub fn objects(&self) -> Vec<String> {
         let mut keys = Vec::new();
         let mut directories = vec![self.root().join("docker")];
@@ -152,7 +152,7 @@ impl Pounce {
         self.root().join(format!("docker/registry/v2/blobs/sha256/{}/{hex}/data", &hex[..2])).is_file()
     }
 
-    /// Waits for what happens behind the clients' backs.
+    /// Waits for work in the background.
     pub async fn until(&self, what: &str, reached: impl Fn(&Self) -> bool) {
         let began = Instant::now();
         while !reached(self) {
@@ -163,11 +163,11 @@ impl Pounce {
 
     pub async fn until_stored(&self, digest: &str) {
         self.until("the blob is in the bucket", |pounce| pounce.has_blob(digest)).await;
-        // The answer to the next request depends on what comes after: the fill's own end.
+        // The next answer depends on the end of the fill, which comes later.
         self.until_quiet().await;
     }
 
-    /// Waits until nothing is at work behind the answers.
+    /// Waits until no background work is left.
     pub async fn until_quiet(&self) {
         self.until_metric("background_tasks", 0).await;
     }
@@ -203,7 +203,7 @@ impl Pounce {
     pub async fn send(&self, request: reqwest::RequestBuilder) -> Reply {
         match request.send().await {
             Ok(response) => read(response).await,
-            // It broke before the headers had left.
+            // The connection broke before the answer's headers.
             Err(_) => Reply { status: 0, headers: HeaderMap::new(), body: Bytes::new(), whole: false },
         }
     }

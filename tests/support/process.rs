@@ -1,4 +1,4 @@
-//! The program as a process of its own.
+//! The program as a process.
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
@@ -9,13 +9,13 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-/// A running `pounce serve`, killed with the value.
+/// A running `pounce serve`; dropping it kills it.
 pub struct Process {
     child: Child,
-    /// Its log, line by line, read by a thread: a full pipe would stop it.
+    /// Its log, line by line. A thread reads it, because a full pipe would stop the process.
     log: Receiver<String>,
     pub folder: TempDir,
-    /// What was read of the log.
+    /// The log lines read so far.
     pub seen: String,
     pub addr: String,
     pub debug: String,
@@ -37,7 +37,7 @@ impl Process {
         Self::over(TempDir::new().unwrap(), variables)
     }
 
-    /// Over a folder that another one may have had before.
+    /// Over a folder that another process may have used.
     pub fn over(folder: TempDir, variables: &[(&str, &str)]) -> Self {
         let mut child =
             command(folder.path()).envs(open_to_all(variables)).envs(variables.iter().copied()).spawn().unwrap();
@@ -70,7 +70,7 @@ impl Process {
         as_s3(&self.folder.path().join("data"), &self.addr)
     }
 
-    /// The same behind a front.
+    /// The same, with a proxy in between.
     pub fn as_s3_behind(&self, front: SocketAddr) -> Vec<(&'static str, String)> {
         as_s3(&self.folder.path().join("data"), &front.to_string())
     }
@@ -85,7 +85,7 @@ impl Process {
         super::metric(&page.text().await.unwrap(), name)
     }
 
-    /// Waits until nothing is at work behind the answers.
+    /// Waits until no background work is left.
     pub async fn until_quiet(&self) {
         let began = Instant::now();
         while self.metric("background_tasks").await > 0 {
@@ -98,12 +98,12 @@ impl Process {
         self.child.id()
     }
 
-    /// The most that it ever had in memory (`VmHWM`), in MiB.
+    /// Its peak memory (`VmHWM`), in MiB.
     pub fn peak(&self) -> u64 {
         self.memory("VmHWM")
     }
 
-    /// What it has in memory now (`VmRSS`), in MiB.
+    /// Its memory now (`VmRSS`), in MiB.
     pub fn resident(&self) -> u64 {
         self.memory("VmRSS")
     }
@@ -119,14 +119,14 @@ impl Process {
         Command::new("kill").arg(self.pid().to_string()).status().unwrap();
     }
 
-    /// SIGKILL, and what is left of it.
+    /// Sends SIGKILL; returns its folder.
     pub fn kill(mut self) -> TempDir {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
         std::mem::replace(&mut self.folder, TempDir::new().unwrap())
     }
 
-    /// Waits for its end; its exit status, and its whole log.
+    /// Waits for its exit; its exit status, and its whole log.
     pub fn end(mut self) -> (i32, String) {
         while let Ok(line) = self.log.recv_timeout(Duration::from_secs(20)) {
             self.seen.push_str(&line);
@@ -136,7 +136,7 @@ impl Process {
     }
 }
 
-/// Variables for a pounce that uses the folder of another one, which listens on `addr`, as its S3.
+/// Variables for a pounce whose S3 is the folder of another one, which listens on `addr`.
 pub fn as_s3(root: &Path, addr: &str) -> Vec<(&'static str, String)> {
     let keys = std::fs::read(root.join(".pounce/credentials.json")).unwrap();
     let keys: serde_json::Value = serde_json::from_slice(&keys).unwrap();
@@ -152,20 +152,20 @@ pub fn as_s3(root: &Path, addr: &str) -> Vec<(&'static str, String)> {
     ]
 }
 
-/// What lets a test push to a registry with an upstream, unless its variables say who may do what.
+/// The setting with which a test may push to a registry with an upstream, unless its variables configure access.
 pub fn open_to_all(variables: &[(&str, &str)]) -> Option<(&'static str, &'static str)> {
     let says = |(name, _): &(&str, &str)| name.starts_with("REGISTRY_AUTH");
     let open = ("REGISTRY_AUTH_ANONYMOUS", "pull,push,delete");
     (!variables.iter().any(says)).then_some(open)
 }
 
-/// Variables as they are given to a process.
+/// The variables, borrowed.
 pub fn borrowed<N: AsRef<str>>(variables: &[(N, String)]) -> Vec<(&str, &str)> {
     let pairs = variables.iter();
     pairs.map(|(name, value)| (name.as_ref(), &value[..])).collect()
 }
 
-/// The address that a line of the log says under this name, in either format.
+/// The address under this name in a line of the log, in either format.
 fn said(line: &str, name: &str) -> String {
     let quoted = |c: char| c == '"' || c == ':' || c == '=';
     let (_, rest) = line.split_once(name).unwrap();

@@ -1,4 +1,4 @@
-//! Pushing as clients do.
+//! Pushes as clients do.
 
 use bytes::Bytes;
 use reqwest::RequestBuilder;
@@ -9,7 +9,7 @@ use super::pounce::{Pounce, Reply};
 use super::requests::{closing, streamed};
 
 impl Pounce {
-    /// end-4a; the location.
+    /// end-4a; returns the location.
     pub async fn begin(&self, name: &str) -> String {
         let path = format!("/v2/{name}/blobs/uploads/");
         let reply = self.send(self.request("POST", &path)).await;
@@ -62,7 +62,7 @@ impl Pounce {
         assert_eq!(reply.status, 201, "{reply:?}");
     }
 
-    /// A blob, wherever it comes from.
+    /// A blob, streamed or redirected.
     pub async fn pull(&self, name: &str, digest: &str) -> Bytes {
         let reply = self.get(&format!("/v2/{name}/blobs/{digest}")).await;
         let reply = match reply.status {
@@ -77,7 +77,7 @@ impl Pounce {
         self.send(self.request("DELETE", path)).await
     }
 
-    /// What the bucket has of uploads: parts, and small objects.
+    /// What uploads left in the bucket: parts, and small objects.
     pub fn scratch(&self) -> Vec<String> {
         let objects = self.objects().into_iter();
         let mut scratch: Vec<_> = objects.filter(|key| key.contains("/_uploads/")).collect();

@@ -1,4 +1,4 @@
-//! A server that answers as a test says: an upstream, a token server or a storage host with one habit.
+//! A server with scripted answers: an upstream, a token server or a storage host.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -16,13 +16,13 @@ use super::upstream::Seen;
 /// A status, headers, and a body.
 pub type Said = (u16, Vec<(&'static str, String)>, Bytes);
 
-/// The manifest of an image, as registries answer with it.
+/// An image's manifest, as registries answer with it.
 pub fn manifest(image: &Image) -> Said {
     let headers = vec![("content-type", image.media_type.clone()), ("docker-content-digest", image.digest())];
     (200, headers, image.manifest.clone())
 }
 
-/// What an image has at a path that ends in a digest, of it or of a blob of it.
+/// The image's manifest or blob, for a path that ends in its digest.
 pub fn by_digest(image: &Image, path: &str) -> Option<Said> {
     if path.ends_with(&image.digest()) {
         return Some(manifest(image));
@@ -78,12 +78,12 @@ impl Scripted {
         format!("http://{}", self.addr)
     }
 
-    /// What it was asked so far.
+    /// All requests so far.
     pub fn seen(&self) -> Vec<Seen> {
         self.seen.lock().unwrap().clone()
     }
 
-    /// How many requests of this method had this in their path.
+    /// How many requests had this method, and this in their path.
     pub fn count(&self, method: &str, part: &str) -> usize {
         let seen = self.seen();
         let fits = |it: &&Seen| it.method == method && it.path.contains(part);

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use super::Pounce;
 
-/// Who signs tokens: a key, and its certificate.
+/// A token server's key, and its certificate.
 pub struct Signer {
     pub algorithm: Algorithm,
     pub key: KeyPair,
@@ -55,7 +55,7 @@ pub fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
 }
 
-/// What a good token says.
+/// The claims of a valid token.
 pub fn claims(access: &Value) -> Value {
     json!({
         "iss": "the issuer", "aud": "the registry", "sub": "alice", "jti": "1", "access": access,
@@ -67,7 +67,7 @@ pub fn right(name: &str, actions: &[&str]) -> Value {
     json!([{"type": "repository", "name": name, "actions": actions}])
 }
 
-/// A pounce that trusts what is in these files.
+/// A pounce that trusts the content of these files.
 pub(crate) async fn pounce_with(folder: &TempDir, setting: &str, content: &str, more: &[(&str, &str)]) -> Pounce {
     let path: PathBuf = folder.path().join(setting);
     std::fs::write(&path, content).unwrap();

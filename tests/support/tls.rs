@@ -14,7 +14,7 @@ use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
 
-/// A root, and a folder for what it signs.
+/// A root CA, and a folder for the certificates that it signs.
 pub struct Authority {
     issuer: Issuer<'static, KeyPair>,
     root: CertificateDer<'static>,
@@ -54,7 +54,7 @@ impl Authority {
         std::fs::write(self.path(&format!("{name}.crt")), certificate.pem()).unwrap();
     }
 
-    /// The variables of a pounce that shows such a certificate.
+    /// The variables of a pounce with this certificate.
     pub fn variables(&self, name: &str) -> Vec<(&'static str, String)> {
         vec![
             ("REGISTRY_HTTP_TLS_CERTIFICATE", self.text(&format!("{name}.crt"))),
@@ -62,7 +62,7 @@ impl Authority {
         ]
     }
 
-    /// A connection by somebody who trusts the root, and who may show a certificate.
+    /// A connection of a client that trusts the root, and may have a certificate.
     pub async fn connect(
         &self,
         addr: SocketAddr,

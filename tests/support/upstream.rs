@@ -1,4 +1,4 @@
-//! A registry that does what it is told, well or badly, and remembers what it was asked.
+//! A registry that behaves as it is told, and remembers its requests.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -19,7 +19,7 @@ use super::dice::Dice;
 use super::image::{Image, OCI_INDEX, digest};
 pub use super::manners::{Auth, Manners};
 
-/// A request that it got.
+/// A request that it received.
 #[derive(Clone, Debug)]
 pub struct Seen {
     pub method: String,
@@ -32,7 +32,7 @@ struct Repository {
     manifests: BTreeMap<String, (String, Bytes)>,
     tags: BTreeMap<String, String>,
     blobs: BTreeMap<String, Bytes>,
-    /// By subject, the index of its referrers.
+    /// The index of referrers, by subject.
     referrers: BTreeMap<String, Bytes>,
 }
 
@@ -45,23 +45,23 @@ struct Content {
     counts: Counts,
 }
 
-/// Ways to behave that come and go.
+/// Random misbehaviour.
 struct Moods {
     all: Vec<Manners>,
     percent: u64,
     dice: Dice,
-    /// How often it was in one of them.
+    /// How many requests it misbehaved at.
     times: usize,
 }
 
 impl Content {
-    /// How the next request is treated.
+    /// The behaviour for the next request.
     fn settle(&mut self) -> Manners {
         let Some(moods) = &mut self.moods else {
             return self.manners.clone();
         };
         let happens = |_: &&Manners| moods.dice.percent(moods.percent);
-        // Nobody is always first.
+        // A random start, so that no mood is always the first.
         let (before, after) = moods.all.split_at(moods.dice.index(moods.all.len()));
         let Some(mood) = after.iter().chain(before).find(happens) else {
             return self.manners.clone();
@@ -95,7 +95,7 @@ impl Upstream {
         format!("http://{}", self.addr)
     }
 
-    /// Ends it: connections are refused from now on.
+    /// Stops it: it refuses connections from now on.
     pub async fn stop(&mut self) {
         self.task.abort();
         let _ = (&mut self.task).await;
@@ -125,14 +125,14 @@ impl Upstream {
         repository.manifests.insert(digest(&bytes), (media_type.into(), bytes));
     }
 
-    /// It does not have a manifest any more.
+    /// Deletes a manifest.
     pub fn drop_manifest(&self, name: &str, digest: &str) {
         let mut content = self.content();
         let repository = content.repositories.get_mut(name).unwrap();
         repository.manifests.remove(digest);
     }
 
-    /// Makes it one with a referrers API, as far as this subject goes.
+    /// Adds a referrers API for this subject.
     pub fn add_referrers(&self, name: &str, subject: &str, index: impl Into<Bytes>) {
         let mut content = self.content();
         let repository = content.repositories.entry(name.into()).or_default();
@@ -145,19 +145,19 @@ impl Upstream {
         content.counts = Counts::default();
     }
 
-    /// From now on, each of these ways happens to so many of a hundred requests.
+    /// From now on, each of these manners applies to so many percent of the requests.
     pub fn behave_at_random(&self, all: Vec<Manners>, percent: u64, seed: u64) {
         let dice = Dice::new(seed);
         let times = 0;
         self.content().moods = Some(Moods { all, percent, dice, times });
     }
 
-    /// Behaves again; how often it did not.
+    /// Behaves well again; returns how many requests it misbehaved at.
     pub fn recover(&self) -> usize {
         self.content().moods.take().map_or(0, |moods| moods.times)
     }
 
-    /// Lets bodies go on that `holds_after` stopped.
+    /// Releases the bodies that `holds_after` stopped.
     pub fn release(&self) {
         self.gate.send_replace(true);
     }
@@ -166,27 +166,27 @@ impl Upstream {
         self.content().seen.clone()
     }
 
-    /// How many requests of this method had this in their path.
+    /// How many requests had this method, and this in their path.
     pub fn count(&self, method: &str, part: &str) -> usize {
         self.content().seen.iter().filter(|seen| seen.method == method && seen.path.contains(part)).count()
     }
 
-    /// All requests to the registry proper.
+    /// All registry requests, without those for tokens.
     pub fn requests(&self) -> usize {
         self.content().seen.len()
     }
 
-    /// What was counted of blobs since it behaves as it does.
+    /// The counts of blobs since the last change of manners.
     pub fn counts(&self) -> Counts {
         self.content().counts.clone()
     }
 
-    /// Bytes of blobs that it sent since it behaves as it does.
+    /// Bytes of blobs sent since the last change of manners.
     pub fn blob_bytes(&self) -> usize {
         self.counts().bytes.load(Ordering::SeqCst)
     }
 
-    /// The most bodies of blobs that it was sending at once.
+    /// The largest number of blob bodies that it sent at once.
     pub fn most_open(&self) -> usize {
         self.counts().most_open.load(Ordering::SeqCst)
     }
@@ -296,7 +296,7 @@ fn tags(repository: &Repository, name: &str, query: &str) -> Response {
     let find =
         |key: &str| query.split('&').find_map(|pair| pair.strip_prefix(key)?.strip_prefix('=')).map(ToOwned::to_owned);
     let last = find("last").unwrap_or_default();
-    // Smaller than asked for, so that there is always something to follow.
+    // Smaller than asked for, so that there is always a next page.
     let tags: Vec<_> = repository.tags.keys().filter(|tag| **tag > last).take(2).cloned().collect();
     let link = tags.last().map(|last| format!("</v2/{name}/tags/list?n=2&last={last}>; rel=\"next\""));
     let mut response = axum::body::Body::from(json!({"name": name, "tags": tags}).to_string()).into_response();

@@ -1,4 +1,4 @@
-//! Users, what they may do, and what they ask.
+//! Users, their rules and their requests.
 
 use pounce::auth;
 use reqwest::RequestBuilder;
@@ -6,7 +6,7 @@ use reqwest::RequestBuilder;
 use super::image::{Image, digest};
 use super::{Pounce, Reply};
 
-/// A line of an htpasswd file, of the least cost.
+/// A line of an htpasswd file, with the lowest bcrypt cost.
 pub fn user(name: &str) -> String {
     auth::htpasswd_line(name, &password(name), 4).unwrap()
 }
@@ -15,13 +15,13 @@ pub fn password(name: &str) -> String {
     format!("{name}'s")
 }
 
-/// Some users, who may do everything.
+/// A registry with users, which may do everything.
 pub(crate) async fn with_users(names: &[&str]) -> Pounce {
     let lines: Vec<String> = names.iter().map(|name| user(name)).collect();
     Pounce::with(&[("REGISTRY_AUTH_HTPASSWD_USERS", &lines.join(","))]).await
 }
 
-/// Some users, and rules for them.
+/// A registry with users and rules.
 pub(crate) async fn with_rules(names: &[&str], rules: &str) -> Pounce {
     let lines: Vec<String> = names.iter().map(|name| user(name)).collect();
     Pounce::with(&[("REGISTRY_AUTH_HTPASSWD_USERS", &lines.join(",")), ("REGISTRY_AUTH_RULES", rules)]).await
@@ -36,7 +36,7 @@ pub(crate) async fn ask(pounce: &Pounce, name: &str, method: &str, path: &str) -
     pounce.send(by(name, request)).await
 }
 
-/// Pushes a blob and a manifest, and tells the digests of both.
+/// Pushes a blob and a manifest; returns the digests of both.
 pub(crate) async fn push(pounce: &Pounce, name: &str, repository: &str, seed: u64) -> (String, String) {
     let image = Image::new(seed, &[1000]);
     for blob in &image.blobs {

@@ -1,4 +1,4 @@
-//! Bytes on the wire, as no well-behaved client sends them.
+//! Raw bytes on the wire, as no well-behaved client sends them.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -16,15 +16,15 @@ pub fn head(method: &str, path: &str, fields: &[&str]) -> String {
     lines.join("\r\n")
 }
 
-/// Sends this, and reads until the other side closes the connection.
+/// Sends the request, and reads until the server closes the connection.
 pub(crate) async fn exchange(addr: impl tokio::net::ToSocketAddrs, request: &[u8]) -> String {
     let mut connection = TcpStream::connect(addr).await.unwrap();
-    // Who was refused half way sees its connection break.
+    // A request that is refused half way breaks the connection.
     let _ = connection.write_all(request).await;
     to_the_end(connection).await
 }
 
-/// Reads until the other side closes the connection.
+/// Reads until the server closes the connection.
 pub(crate) async fn to_the_end(mut connection: impl AsyncRead + Unpin) -> String {
     let mut reply = Vec::new();
     let read = connection.read_to_end(&mut reply);
@@ -33,7 +33,7 @@ pub(crate) async fn to_the_end(mut connection: impl AsyncRead + Unpin) -> String
     String::from_utf8_lossy(&reply).into_owned()
 }
 
-/// How many responses there are in what came.
+/// How many responses the bytes contain.
 pub fn responses(reply: &str) -> usize {
     reply.matches("HTTP/1.1 ").count()
 }
@@ -55,13 +55,13 @@ pub(crate) async fn canned(response: String) -> SocketAddr {
     addr
 }
 
-/// Gives this process as many descriptors as it may have; how many connections it can then have. The other ends are
-/// another process's.
+/// Raises this process's limit of file descriptors; returns how many connections it can have. The other ends belong to
+/// another process.
 pub fn raise_descriptors() -> usize {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
     let raised = rustix::process::Rlimit { current: limit.maximum, ..limit };
     rustix::process::setrlimit(rustix::process::Resource::Nofile, raised).unwrap();
-    // A machine that allows fewer gets as many as it allows.
+    // If the machine's limit is lower, that limit.
     let most = limit.maximum.map_or(10_000, |most| most.min(10_500) - 500);
     assert!(most >= 3_000, "the hard limit of descriptors (ulimit -Hn) is too low");
     usize::try_from(most).unwrap()

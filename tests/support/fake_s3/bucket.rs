@@ -1,4 +1,4 @@
-//! What the bucket holds, and what a region sees of it.
+//! The bucket's content, and the region's view of it.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant, SystemTime};
@@ -10,10 +10,10 @@ use sha2::{Digest as _, Sha256};
 
 use super::{FakeS3, Rule, Said, xml};
 
-/// The header with which the leader is asked.
+/// The header that sends a request to the leader.
 const CONSISTENT: &str = "x-tigris-consistent";
 
-/// How far a request's clock may be from the store's.
+/// How much a request's clock may differ from the store's.
 const MAX_SKEW: Duration = Duration::from_mins(15);
 
 #[derive(Clone)]
@@ -23,7 +23,7 @@ pub struct Object {
     pub headers: Vec<(String, String)>,
     pub etag: String,
     pub modified: SystemTime,
-    /// It was moved to GLACIER.
+    /// A lifecycle moved it to GLACIER.
     pub frozen: bool,
 }
 
@@ -40,11 +40,11 @@ pub struct Upload {
     pub parts: BTreeMap<u32, Bytes>,
 }
 
-/// A key before its last change, as regions see it that have not heard of the change.
+/// A key before its last change, as lagging regions see it.
 struct Before {
     object: Option<Object>,
     until: Instant,
-    /// The leader was told.
+    /// The leader has the change.
     at_leader: bool,
 }
 
@@ -57,7 +57,7 @@ pub struct Bucket {
     before: HashMap<String, Before>,
 }
 
-/// A request, taken apart.
+/// A parsed request.
 pub struct Asked<'a> {
     pub key: String,
     pub query: HashMap<String, String>,
@@ -89,7 +89,7 @@ impl Asked<'_> {
         self.header(CONSISTENT) == Some("true")
     }
 
-    /// What is stored with an object.
+    /// The headers to store with the object.
     pub fn stored_headers(&self) -> Vec<(String, String)> {
         let stored =
             self.headers.iter().filter(|(name, _)| *name == "content-type" || name.as_str().starts_with("x-amz-meta-"));
@@ -114,13 +114,13 @@ impl Bucket {
             self.carry_out(operation, &asked)
         };
         match (parts.method.as_str(), said) {
-            // Without a body there is no code either.
+            // The answer to a HEAD has no body, so no code either.
             ("HEAD", (status @ 400.., _, _)) => xml::empty(status, Vec::new()),
             (_, said) => said,
         }
     }
 
-    /// The object as the region sees it that was asked.
+    /// The object as this request's region sees it.
     pub fn look(&self, asked: &Asked<'_>, key: &str) -> Option<&Object> {
         let now = Instant::now();
         match self.before.get(key) {
@@ -131,7 +131,7 @@ impl Bucket {
         }
     }
 
-    /// All keys that the region sees that was asked.
+    /// All keys that this request's region sees.
     pub fn look_at_keys(&self, asked: &Asked<'_>) -> Vec<String> {
         let mut keys: Vec<_> = self.objects.keys().chain(self.before.keys()).collect();
         keys.sort_unstable();
@@ -163,7 +163,7 @@ impl Bucket {
     }
 }
 
-/// What the store says before it looks at what is asked.
+/// Refuses a request for its headers, its credentials or its clock, before the operation runs.
 fn refuse(asked: &Asked<'_>, writes: bool, now: SystemTime) -> Option<Said> {
     if writes && asked.has(Rule::NeedsContentLength) && asked.header("content-length").is_none() {
         return Some(xml::error(411, "MissingContentLength", ""));
@@ -203,7 +203,7 @@ fn amz_date(text: &str) -> Option<SystemTime> {
     humantime::parse_rfc3339(&text).ok()
 }
 
-/// Quoted. Real ones are MD5, which nothing relies on.
+/// Quoted. Real ones are MD5, which no client relies on.
 pub fn etag(bytes: &[u8]) -> String {
     let hash = const_hex::encode(Sha256::digest(bytes));
     format!("\"{}\"", &hash[..32])

@@ -1,4 +1,4 @@
-//! What the store does with uploads in parts.
+//! The store's multipart uploads.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

@@ -1,4 +1,4 @@
-//! What the store does when it is asked.
+//! The store's operations on objects.
 
 use std::collections::BTreeMap;
 
@@ -108,7 +108,7 @@ impl Bucket {
         empty(200, headers)
     }
 
-    /// Of a PUT or a DELETE.
+    /// Checks the condition of a PUT or a DELETE.
     fn condition(&self, asked: &Asked<'_>) -> Option<Said> {
         if asked.has(Rule::IgnoresConditions) {
             return None;
@@ -125,7 +125,7 @@ impl Bucket {
         }
     }
 
-    /// The object that a copy is made of, or what is said in its place.
+    /// The source object of a copy, or an error.
     pub fn source(&self, asked: &Asked<'_>) -> Result<(String, Object), Said> {
         let source = asked.header("x-amz-copy-source").unwrap_or_default();
         let source = percent_encoding::percent_decode_str(source);
@@ -183,7 +183,7 @@ impl Bucket {
         let prefix = asked.query("prefix");
         let after = asked.query("start-after").max(asked.query("continuation-token"));
         let most = asked.number("max-keys").unwrap_or(1000).min(1000);
-        // What is listed, by the key, or the prefix, that it stands under.
+        // The listed entries, by key or common prefix.
         let mut listed = BTreeMap::new();
         for key in self.look_at_keys(asked) {
             let Some(rest) = key.strip_prefix(prefix) else {
@@ -234,7 +234,7 @@ fn about(object: &Object) -> Vec<(&'static str, String)> {
     headers
 }
 
-/// Tests are short, and their headers few.
+/// Leaks the name: tests are short, and their headers few.
 fn header_name(name: &str) -> &'static str {
     debug_assert!(HeaderName::try_from(name).is_ok());
     String::leak(name.to_owned())
@@ -252,17 +252,17 @@ fn contents(key: &str, object: &Object) -> String {
     format!("<Contents>{}</Contents>", fields.concat())
 }
 
-/// What a `Range` asks for.
+/// A parsed `Range`.
 pub enum Range {
-    /// It is none, or several.
+    /// Invalid, or several ranges.
     Whole,
-    /// No byte is in it.
+    /// Outside the object.
     Nothing,
-    /// From the one to before the other.
+    /// From the first offset to before the second.
     Part(usize, usize),
 }
 
-/// A range of so many bytes.
+/// The range within an object of this size.
 pub fn range_of(text: &str, size: usize) -> Range {
     let number = |text: &str| text.trim().parse::<usize>().ok();
     let pair = text.strip_prefix("bytes=");

@@ -5,13 +5,13 @@ use std::time::SystemTime;
 
 use super::Said;
 
-/// An answer that has a body.
+/// An answer with a body.
 pub fn document(body: &str) -> Said {
     let text = format!("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n{body}");
     (200, vec![("content-type", "application/xml".into())], text.into())
 }
 
-/// An answer that refuses.
+/// An error.
 pub fn error(status: u16, code: &str, message: &str) -> Said {
     let (_, headers, body) = document(&format!(
         "<Error>{}{}<RequestId>1</RequestId></Error>",
@@ -47,7 +47,7 @@ pub fn time(time: SystemTime) -> String {
     humantime::format_rfc3339_millis(time).to_string()
 }
 
-/// The texts of all elements with this name, in the order in which they stand there.
+/// The texts of all elements with this name, in document order.
 pub fn texts(body: &str, name: &str) -> Vec<String> {
     let (open, close) = (format!("<{name}>"), format!("</{name}>"));
     let after = body.split(&open).skip(1);
