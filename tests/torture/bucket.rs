@@ -1,4 +1,4 @@
-//! An S3 that fails, in every way that S3s fail.
+//! An S3 with every kind of fault.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,12 +14,12 @@ use crate::support::faults::{Fault, Faulty};
 use crate::support::{Image, Pounce, borrowed};
 
 const MIB: usize = 1 << 20;
-/// How long any operation may take: the SDK's four attempts at bytes that are not answered have two minutes each.
+/// The longest operation: the SDK makes four attempts, and each waits two minutes for an answer.
 const PATIENCE: Duration = Duration::from_mins(10);
-/// Operations of each client, one after the other: what is not answered takes minutes.
+/// Operations of each client, one after the other: one without an answer takes minutes.
 const IN_TURN: usize = 25;
 
-/// So many operations, while each of these faults happens to so many of a hundred requests.
+/// Runs so many operations, and injects each of these faults into so many percent of the requests.
 pub async fn with(name: &str, faults: &[Fault], percent: u64, operations: usize, seed: u64) -> Row {
     let mut row = Row::new(name);
     let bucket = Pounce::with(&[]).await;
@@ -55,7 +55,7 @@ pub async fn with(name: &str, faults: &[Fault], percent: u64, operations: usize,
 
     let made = shared.row.lock().await.clone();
     row = Row { injected: row.injected, fault: row.fault, ..made };
-    // Another process has nothing in memory.
+    // Another process starts without caches.
     let fresh = Pounce::with(&variables).await;
     let fresh = Client::of(fresh.addr, PATIENCE);
     shared.ledger.verify(&fresh, &mut row).await;
@@ -89,7 +89,7 @@ impl Shared {
             4..8 if !known.is_empty() => {
                 let (name, tag) = self.dice.of(&known);
                 let pulled = match self.client.pull(name, tag).await {
-                    // Whoever deletes it meanwhile is right.
+                    // A client that deletes it meanwhile explains the absence.
                     Err(trouble) if trouble.is_absence() && !self.ledger.has(name, tag) => Ok(()),
                     other => other.map(drop),
                 };

@@ -1,4 +1,4 @@
-//! A client that says how it went, where the others insist that all goes well.
+//! A client that returns how an operation ended; the client of the other tests asserts success.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,18 +16,18 @@ use crate::support::requests::{closing, streamed};
 /// Why an operation did not succeed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Trouble {
-    /// An error of the registry's, with its code.
+    /// An error from the registry, with its code.
     Refused(u16, String),
     /// No answer, or half of one.
     Broken(String),
-    /// An answer that is none: a status without the error that belongs to it.
+    /// A malformed answer: a status without the error body that belongs to it.
     Odd(u16, String),
-    /// Bytes that are not those of the digest.
+    /// Bytes with another digest.
     Wrong(String),
 }
 
 impl Trouble {
-    /// The client knows what to make of it: try again later.
+    /// The error tells the client to try again later.
     pub fn is_clear(&self) -> bool {
         matches!(self, Self::Refused(429 | 500..=599, _))
     }
@@ -41,7 +41,7 @@ impl Trouble {
     }
 }
 
-/// What an answer of the S3 may take.
+/// How long an answer of the S3 may take.
 const FETCH: Duration = Duration::from_secs(10);
 
 pub type Outcome<T = ()> = Result<T, Trouble>;
@@ -71,25 +71,25 @@ struct Reply {
 pub struct Client {
     pub base: String,
     http: reqwest::Client,
-    /// How many requests were begun, and which was the last one.
+    /// How many requests were begun, and the last one of them.
     begun: Arc<watch::Sender<(usize, String)>>,
 }
 
 impl Client {
-    /// Of the registry at a host and port; no request takes longer than `patience`.
+    /// A client of the registry at a host and port; no request takes longer than `patience`.
     pub fn of(addr: impl std::fmt::Display, patience: Duration) -> Self {
         let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).timeout(patience).build();
         Self { base: format!("http://{addr}"), http: http.unwrap(), begun: Arc::default() }
     }
 
-    /// Waits until so many requests were begun.
+    /// Waits until `count` requests were begun.
     pub async fn until_begun(&self, count: usize) {
         let mut begun = self.begun.subscribe();
-        // It cannot be closed: this has a sender.
+        // The wait cannot fail: `self` has a sender.
         let _ = begun.wait_for(|(reached, _)| *reached >= count).await;
     }
 
-    /// How many requests were begun, and what the last one was: a method, and what it is about.
+    /// How many requests were begun, and the last one's method and subject.
     pub fn begun(&self) -> (usize, String) {
         self.begun.borrow().clone()
     }
@@ -165,7 +165,7 @@ impl Client {
         self.push_manifest(name, tag, image).await
     }
 
-    /// A manifest, whose bytes have the digest that it is asked for by.
+    /// A manifest; checks that a digest reference fits its bytes.
     pub async fn manifest(&self, name: &str, reference: &str) -> Outcome<Bytes> {
         let get = self.request("GET", &format!("/v2/{name}/manifests/{reference}"));
         let body = self.ask(get, &[200]).await?.body;
@@ -176,7 +176,7 @@ impl Client {
         Ok(body)
     }
 
-    /// A blob, wherever it comes from, whose bytes have the digest.
+    /// A blob, streamed or redirected; checks that its bytes have the digest.
     pub async fn blob(&self, name: &str, wanted: &str) -> Outcome<Bytes> {
         let get = self.request("GET", &format!("/v2/{name}/blobs/{wanted}"));
         let mut reply = self.ask(get, &[200, 307]).await?;
@@ -190,14 +190,14 @@ impl Client {
         Ok(reply.body)
     }
 
-    /// From the S3, which is none of the registry's doing: as often as it takes, within reason.
+    /// Fetches from the S3 with retries, because the S3's faults are not the registry's.
     async fn fetch(&self, location: &str) -> Outcome<Reply> {
         let mut last = Trouble::Broken("it was never tried".to_owned());
         for _ in 0..10 {
             let get = self.request("GET", location).timeout(FETCH);
             match self.ask(get, &[200]).await {
                 Err(trouble @ (Trouble::Odd(500.., _) | Trouble::Broken(_))) => last = trouble,
-                // Where another region lags, it is not there yet.
+                // A lagging region does not see the object yet.
                 Err(trouble @ Trouble::Odd(404, _)) => {
                     last = trouble;
                     tokio::time::sleep(Duration::from_millis(200)).await;
@@ -208,13 +208,13 @@ impl Client {
         Err(last)
     }
 
-    /// The redirect alone, or a status of another answer.
+    /// The location of the redirect, or the status of another answer.
     pub async fn redirect(&self, name: &str, wanted: &str) -> Outcome<String> {
         let get = self.request("GET", &format!("/v2/{name}/blobs/{wanted}"));
         located(self.ask(get, &[307]).await?)
     }
 
-    /// An image whole: its manifest by tag, and what that names.
+    /// A whole image: its manifest by tag, and the manifest's blobs.
     pub async fn pull(&self, name: &str, tag: &str) -> Outcome<Bytes> {
         let manifest = self.manifest(name, tag).await?;
         let parsed: Value =
@@ -255,7 +255,7 @@ fn located(reply: Reply) -> Outcome<String> {
     location.ok_or_else(|| Trouble::Odd(status, "no Location".to_owned()))
 }
 
-/// As clients do: again a few times, as long as it breaks or the registry says that it cannot now.
+/// Retries as clients do, while connections break or the registry answers that it cannot serve now.
 pub async fn with_retries<T, F>(times: usize, operation: impl Fn() -> F) -> Outcome<T>
 where
     F: Future<Output = Outcome<T>>,
@@ -264,7 +264,7 @@ where
     for _ in 1..times {
         match operation().await {
             Err(Trouble::Broken(_) | Trouble::Refused(429 | 500..=599, _)) => {}
-            // An upload that is gone is begun anew.
+            // If the upload is gone, the client begins a new one.
             Err(Trouble::Refused(404, code)) if code == "BLOB_UPLOAD_UNKNOWN" => {}
             other => return other,
         }

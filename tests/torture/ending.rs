@@ -11,27 +11,27 @@ use super::report::Row;
 use crate::support::image::digest;
 use crate::support::{Image, Process};
 
-/// How long new connections are surely taken after the end was asked for: it is a second, and who connects may be late
-/// himself.
+/// How long after the signal a new connection is surely accepted: pounce accepts for a second, but a client may connect
+/// late.
 const TAKEN: Duration = Duration::from_millis(500);
 /// Clients of each kind.
 const CLIENTS: usize = 8;
 
-/// What clients saw.
+/// The clients' results.
 #[derive(Default)]
 struct Seen {
     answered: AtomicUsize,
-    /// A request was sent on a connection that had answered before, or within the time in which new ones are still
-    /// taken, and no whole answer came.
+    /// Requests without a whole answer, on a connection that had answered before, or sent while pounce still accepts
+    /// new connections.
     lost: AtomicUsize,
-    /// A request was sent on a new connection after that.
+    /// Requests on a new connection after that time.
     refused: AtomicUsize,
-    /// When the process was told to end.
+    /// When the process got the signal.
     told: OnceLock<Instant>,
     over: AtomicBool,
 }
 
-/// So many processes, each told to end under load.
+/// Runs so many processes, and ends each under load.
 pub async fn under_load(rounds: usize) -> Row {
     let mut row = Row::new("SIGTERM under load");
     let image = Image::new(1, &[5000]);
@@ -43,7 +43,7 @@ pub async fn under_load(rounds: usize) -> Row {
         let paths = [
             format!("/v2/a/b/blobs/{}", digest(image.layer())),
             "/v2/a/b/manifests/1".to_owned(),
-            // Not from memory.
+            // This one is not answered from memory.
             "/v2/a/b/tags/list".to_owned(),
         ];
         let counts = Arc::new(Seen::default());
@@ -75,7 +75,7 @@ pub async fn under_load(rounds: usize) -> Row {
     row
 }
 
-/// Asks until nobody listens any more, on one connection as long as it lasts, or on a new one each time.
+/// Asks until the port is closed, on one connection for as long as it lasts, or on a new one each time.
 fn ask_on(addr: SocketAddr, path: &str, keeps: bool, counts: &Seen) {
     let ending = if keeps { "" } else { "Connection: close\r\n" };
     let request = format!(
@@ -105,7 +105,7 @@ fn ask_on(addr: SocketAddr, path: &str, keeps: bool, counts: &Seen) {
     }
 }
 
-/// Whether the answer was the connection's last one; `None`: there was none.
+/// Whether the answer was the connection's last one; `None` without an answer.
 fn ask(connection: &mut TcpStream, request: &str) -> Option<bool> {
     connection.write_all(request.as_bytes()).ok()?;
     let (mut answer, mut piece) = (Vec::new(), [0; 4096]);

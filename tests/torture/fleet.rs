@@ -1,4 +1,4 @@
-//! An upstream that misbehaves in every way it knows, while a fleet pulls.
+//! An upstream that misbehaves in every known way, while a fleet pulls.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::support::{Image, Pounce, Upstream};
 
 const PATIENCE: Duration = Duration::from_mins(5);
 const NAME: &str = "tortured/image";
-/// What a client does before it gives up; docker and containerd try five times.
+/// How often a client tries before it gives up; docker and containerd try five times.
 const ATTEMPTS: usize = 5;
 
 /// So many clients, each of which pulls so many images.
@@ -35,7 +35,7 @@ pub async fn misled(clients: usize, images: usize, percent: u64, seed: u64) -> R
         ("REGISTRY_PROXY_REMOTEURL", &upstream.url()),
         ("REGISTRY_PROXY_STALLTIMEOUT", "1s"),
         ("REGISTRY_PROXY_PREFETCH", "true"),
-        // Several connections for the larger layers.
+        // Larger layers come over several connections.
         ("REGISTRY_PROXY_FILL_CONNECTIONS", "3"),
     ])
     .await;
@@ -55,8 +55,7 @@ pub async fn misled(clients: usize, images: usize, percent: u64, seed: u64) -> R
         });
     }
     let outcomes: Vec<_> = fleet.join_all().await.into_iter().flatten().collect();
-    // A connection that breaks is all that can be done when the bytes were wrong; five times in a row, it is now and
-    // then.
+    // After wrong bytes, pounce can only break the connection; now and then this happens five times in a row.
     let most = outcomes.len() / 20;
     for outcome in outcomes {
         match outcome {
@@ -68,7 +67,7 @@ pub async fn misled(clients: usize, images: usize, percent: u64, seed: u64) -> R
         }
     }
     row.injected = upstream.recover();
-    // Once it behaves, everything can be had.
+    // Once the upstream behaves, every pull succeeds.
     let client = Client::of(pounce.addr, PATIENCE);
     for (number, image) in shared.iter().enumerate() {
         let pulled = pull(&client, number, image).await;
@@ -88,7 +87,7 @@ async fn pull(client: &Client, number: usize, image: &Image) -> Result<(), Troub
     Ok(())
 }
 
-/// All the ways there are.
+/// Every kind of misbehaviour.
 fn moods() -> Vec<Manners> {
     let well = || Manners { ranges: true, ..Manners::default() };
     vec![

@@ -18,19 +18,19 @@ use crate::support::{Image, Upstream};
 
 const ATTACKER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 
-/// An upstream of the attacker's, and the variables that name it `evil.example.com`.
+/// An attacker's upstream, and the variables that name it `evil.example.com`.
 fn named(url: &str) -> [(&'static str, &str); 2] {
     [("REGISTRY_PROXY_UPSTREAMS_0_HOST", "evil.example.com"), ("REGISTRY_PROXY_UPSTREAMS_0_REMOTEURL", url)]
 }
 
-/// All of them, one after the other; `said` is told of each.
+/// Runs all of them, one after the other, and passes each result to `said`.
 pub async fn all(mut said: impl FnMut(&Siege)) -> Vec<Siege> {
     let mut sieges = Vec::new();
     let mut end = |siege: Siege| {
         said(&siege);
         sieges.push(siege);
     };
-    // Sockets by the thousand.
+    // The attacks need thousands of sockets.
     let most = raise_descriptors();
     end(nothing().await);
     end(half_headers(most.min(9_900)).await);
@@ -60,7 +60,7 @@ async fn half_headers(count: usize) -> Siege {
     target.besiege(format!("{count} half-sent headers"), attack).await
 }
 
-/// Of a blob that waits for its upstream.
+/// A blob whose upstream stops sending half way, and its path.
 async fn held_blob() -> (Upstream, String) {
     let upstream = Upstream::start().await;
     let image = Image::new(1 << 40, &[16 << 20]);

@@ -1,8 +1,9 @@
 //! `kill -9` at any moment.
 //!
-//! Each round lets a process begin something, kills it at a random moment, starts another one over the same bucket, and
-//! looks: what was acknowledged reads back right, nothing is half there, and the client that tries again succeeds.
-//! Every other round picks the request first and then a moment in it, so that short ones are met too.
+//! In each round a process begins an operation, is killed at a random moment, and another process starts over the same
+//! bucket. Then the test checks that all acknowledged content reads back right, that no content is half there, and that
+//! the client's retry succeeds. Every other round picks a request first and then a moment in it, so that kills hit
+//! short requests too.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -21,7 +22,7 @@ const MIB: usize = 1 << 20;
 const PATIENCE: Duration = Duration::from_mins(1);
 const NAME: &str = "tortured/image";
 
-/// What is under way when the process is killed.
+/// The operation during which the process is killed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Moment {
     Push(Way),
@@ -42,7 +43,7 @@ impl Moment {
         Self::Sweep,
     ];
 
-    /// What is there came from an upstream.
+    /// The content comes from an upstream.
     fn pulls(self) -> bool {
         matches!(self, Self::Fill | Self::Warm)
     }
@@ -60,7 +61,7 @@ impl Moment {
     }
 }
 
-/// Where blobs are: in a folder of the process that is killed, or in an S3 that goes on.
+/// The place of the blobs: a folder of the killed process, or an S3 that keeps running.
 struct Place {
     bucket: Option<Pounce>,
     folder: Option<TempDir>,
@@ -105,7 +106,7 @@ impl Place {
         Process::over(self.folder.take().unwrap(), &all)
     }
 
-    /// Looks at what a killed process leaves.
+    /// Checks the bucket after a kill.
     fn look(&self, row: &mut Row) {
         audit(&self.root(), row);
         let spooled = std::fs::read_dir(self.spool.path()).unwrap().count();
@@ -115,16 +116,16 @@ impl Place {
     }
 }
 
-/// So many rounds at one moment, over a folder and over an S3.
+/// Runs so many rounds of one operation, over a folder and over an S3.
 pub async fn at(moment: Moment, rounds: usize, seed: u64) -> Row {
     let mut row = Row::new(moment.describe());
     let dice = Dice::new(seed);
     for in_s3 in [false, true] {
         let (mut place, mut ledgers) = (Place::new(in_s3).await, Vec::new());
-        // How long it takes if nobody interferes; every round learns from it.
+        // How long the operation takes undisturbed; every round adjusts it.
         let guess = if moment == Moment::Delete { 20 } else { 300 };
         let mut usual = Duration::from_millis(guess);
-        // And how many requests.
+        // How many requests it takes.
         let mut requests = 1;
         for number in 0..rounds.div_ceil(2) {
             let round = Round {
@@ -159,13 +160,13 @@ pub async fn at(moment: Moment, rounds: usize, seed: u64) -> Row {
     row
 }
 
-/// Sweeps all the time, what is a second old.
+/// Sweeps all the time everything that is older than a second.
 const SWEEPING: [(&str, &str); 2] = [
     ("REGISTRY_STORAGE_MAINTENANCE_UPLOADPURGING_AGE", "1s"),
     ("REGISTRY_STORAGE_MAINTENANCE_UPLOADPURGING_INTERVAL", "100ms"),
 ];
 
-/// Waits until nothing is left of uploads.
+/// Waits until the sweeper has removed all that uploads left.
 async fn swept(root: &Path, row: &mut Row) {
     let began = Instant::now();
     while !leftovers(root).is_empty() {
@@ -177,12 +178,12 @@ async fn swept(root: &Path, row: &mut Row) {
     }
 }
 
-/// When it is killed: so long after this request was begun; with 0, after the beginning.
+/// When to kill the process: so long after this request began, or for request 0, after the operation began.
 #[derive(Clone, Copy)]
 struct When {
     request: usize,
     after: Duration,
-    /// When the upload is abandoned that is to be swept.
+    /// When the client abandons the upload that the process sweeps.
     abandoned: Duration,
 }
 
@@ -201,7 +202,7 @@ struct Round {
 }
 
 impl Round {
-    /// Whether what was to be killed had ended before, and how many requests it had begun.
+    /// Whether the operation had ended before the kill, and how many requests it had begun.
     async fn run(&self, place: &mut Place, when: When, row: &mut Row) -> (bool, usize) {
         let upstream = place.upstream.url();
         let mut variables = vec![];
@@ -232,11 +233,11 @@ impl Round {
             }
             let client = Client::of(&process.addr, PATIENCE);
             let ended = tokio::select! {
-                // It begins, also if there is no time at all.
+                // The work begins even if the kill is due at once.
                 biased;
                 outcome = self.work(&client) => {
                     match outcome {
-                        // Where everything is swept that is a second old, it may be gone.
+                        // The sweeper may have removed the upload after a second.
                         Err(Trouble::Refused(404, code)) if sweeps && code == "BLOB_UPLOAD_UNKNOWN" => {
                             row.refused += 1;
                         }
@@ -251,7 +252,7 @@ impl Round {
             (begun, met) = client.begun();
             ended
         };
-        // One that had ended was killed at rest.
+        // If the operation had ended, the kill hit an idle process.
         if !ended {
             row.injected += 1;
             if !met.is_empty() {
@@ -287,7 +288,7 @@ impl Round {
         self.ledger.push(client, place, &self.image, way).await
     }
 
-    /// What is to be interrupted.
+    /// The operation to interrupt.
     async fn work(&self, client: &Client) -> Outcome {
         match self.moment {
             Moment::Push(way) => self.push(client, way).await,
@@ -299,7 +300,7 @@ impl Round {
 
     async fn try_again(&self, client: &Client) -> Outcome {
         if self.moment != Moment::Delete {
-            // Where everything is swept that is a second old, it may take more than one attempt.
+            // The sweeper may remove the upload after a second, so the client may need several attempts.
             return with_retries(5, || self.work(client)).await;
         }
         match client.delete(NAME, &self.image.digest()).await {
@@ -312,7 +313,7 @@ impl Round {
         }
     }
 
-    /// Waits until the bucket knows what the tag means: it is written behind the client's back.
+    /// Waits until the bucket has the tag, because it is written in the background.
     async fn until_tagged(&self, root: &Path) {
         let tags = format!("docker/registry/v2/repositories/{NAME}/_manifests/tags");
         let link = root.join(tags).join(&self.tag).join("current/link");
@@ -323,7 +324,7 @@ impl Round {
         }
     }
 
-    /// An upload that nobody ends, old enough to be swept.
+    /// An abandoned upload, old enough for the sweeper.
     async fn abandon(&self, place: &mut Place, after: Duration) {
         let process = place.start(&[]);
         let client = Client::of(&process.addr, PATIENCE);
@@ -334,7 +335,7 @@ impl Round {
     }
 }
 
-/// Kills a `pounce warm`; how it had ended before, if it had.
+/// Kills a `pounce warm`; returns its success if it had ended before.
 async fn warm(place: &Place, upstream: &str, tag: &str, after: Duration) -> Option<bool> {
     let root = place.root();
     let mut warm = Command::new(crate::support::program())

@@ -1,4 +1,4 @@
-//! What clients were told that it is done, and whether it still is.
+//! The acknowledged operations, and whether the registry still honours them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -12,17 +12,17 @@ use super::report::Row;
 use crate::support::Image;
 use crate::support::image::digest;
 
-/// Everything that was acknowledged.
+/// All acknowledged content.
 #[derive(Default)]
 pub struct Ledger {
     blobs: Mutex<BTreeSet<(String, String)>>,
-    /// By repository and tag, the manifest's digest.
+    /// The manifest's digest, by repository and tag.
     tags: Mutex<BTreeMap<(String, String), String>>,
     deleted: Mutex<BTreeSet<(String, String)>>,
 }
 
 impl Ledger {
-    /// Pushes an image, and writes down every answer as it comes.
+    /// Pushes an image, and records every acknowledgement.
     pub async fn push(&self, client: &Client, (name, tag): (&str, &str), image: &Image, way: Way) -> Outcome {
         for blob in &image.blobs {
             client.push_blob(name, blob, way).await?;
@@ -34,7 +34,7 @@ impl Ledger {
         Ok(())
     }
 
-    /// Writes down an image that was pulled, and stored: from now on, it needs no upstream.
+    /// Records an image that was pulled and stored: from now on, it needs no upstream.
     pub fn pulled(&self, (name, tag): (&str, &str), image: &Image) {
         let blobs = image.blobs.iter();
         let blobs = blobs.map(|blob| (name.to_owned(), digest(blob)));
@@ -46,7 +46,7 @@ impl Ledger {
     /// Deletes an image by its digest.
     pub async fn delete(&self, client: &Client, (name, tag): (&str, &str)) -> Outcome {
         let key = (name.to_owned(), tag.to_owned());
-        // From now on, it may be gone.
+        // From now on, the image may be gone.
         let Some(digest) = self.tags.lock().unwrap().remove(&key) else {
             return Ok(());
         };
@@ -64,7 +64,7 @@ impl Ledger {
         self.tags.lock().unwrap().keys().cloned().collect()
     }
 
-    /// Reads everything back.
+    /// Reads all acknowledged content back.
     pub async fn verify(&self, client: &Client, row: &mut Row) {
         let blobs = self.blobs.lock().unwrap().clone();
         for (name, wanted) in &blobs {
@@ -97,7 +97,7 @@ impl Ledger {
     }
 }
 
-/// Looks into a bucket's folder: every blob has its digest, and no tag or revision points at what is not there.
+/// Checks a bucket's folder: every blob has its digest, and every tag or revision points at an existing manifest.
 pub fn audit(root: &Path, row: &mut Row) {
     let base = root.join("docker/registry/v2");
     for path in files(&base.join("blobs")) {
@@ -133,7 +133,7 @@ pub fn audit(root: &Path, row: &mut Row) {
     }
 }
 
-/// Looks for manifests whose blobs are not all there; where nothing is pulled through.
+/// Finds manifests with missing blobs, in a bucket without pull-through.
 pub fn audit_manifests(root: &Path, row: &mut Row) {
     let base = root.join("docker/registry/v2");
     let links = files(&base.join("repositories")).into_iter();
@@ -151,14 +151,14 @@ pub fn audit_manifests(root: &Path, row: &mut Row) {
     }
 }
 
-/// Where the bytes of a digest are.
+/// The path of a digest's bytes.
 fn data(base: &Path, digest: &str) -> PathBuf {
     let hex = digest.trim_start_matches("sha256:");
     let first = hex.get(..2).unwrap_or("");
     base.join(format!("blobs/sha256/{first}/{hex}/data"))
 }
 
-/// What uploads left behind: parts, and small objects.
+/// The parts and small objects that uploads left behind.
 pub fn leftovers(root: &Path) -> Vec<PathBuf> {
     let mut left = files(&root.join(".pounce/uploads"));
     let objects = files(&root.join("docker")).into_iter();
@@ -169,7 +169,7 @@ pub fn leftovers(root: &Path) -> Vec<PathBuf> {
 fn files(directory: &Path) -> Vec<PathBuf> {
     let (mut found, mut directories) = (Vec::new(), vec![directory.to_owned()]);
     while let Some(directory) = directories.pop() {
-        // It may be deleted meanwhile.
+        // The sweeper may delete it meanwhile.
         for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
             match entry.file_type() {
                 Ok(kind) if kind.is_dir() => directories.push(entry.path()),

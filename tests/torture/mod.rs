@@ -1,9 +1,8 @@
-//! What is broken on purpose, and what comes of it. `make torture` is the long form of what `tests/faults.rs` does a
-//! little of.
+//! Injected faults and their consequences. `make torture` is the long form; `tests/faults.rs` does a little of it.
 //!
-//! A fault has a [`report::Row`]: how often it was injected, what clients did meanwhile, and what was lost (it was
-//! acknowledged and is not there), wrong (bytes or states that must not be) or failed (it ended neither well nor in an
-//! error that says why).
+//! Each fault has a [`report::Row`]: how often it was injected, how many operations clients did meanwhile, and which of
+//! them lost content (acknowledged, but not there), showed something wrong (forbidden bytes or states) or failed
+//! (without success and without an error that gives a reason).
 #![allow(dead_code, reason = "the long form and the short one use a part each")]
 
 pub mod bucket;

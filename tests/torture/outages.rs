@@ -1,4 +1,4 @@
-//! What is away for a while: the upstream, the bucket, names, room on the disk.
+//! Outages: of the upstream, the bucket, DNS, and disk space.
 
 use std::process::Command;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::support::image::digest;
 use crate::support::{Image, Pounce, Upstream, borrowed};
 
 const PATIENCE: Duration = Duration::from_mins(2);
-/// "In seconds": how long a client waits here for what cannot be had.
+/// "In seconds": how long a client waits for a refusal.
 const SOON: Duration = Duration::from_secs(16);
 const NAME: &str = "tortured/image";
 
@@ -27,12 +27,12 @@ fn tag(number: usize) -> String {
     format!("v{number}")
 }
 
-/// Whether these are the bytes of its manifest.
+/// Checks that these bytes are the image's manifest.
 fn is(bytes: &[u8], image: &Image) -> Outcome {
     if bytes == image.manifest { Ok(()) } else { Err(Trouble::Wrong(digest(bytes))) }
 }
 
-/// Pulls them all.
+/// Pulls all images.
 async fn pull_all(client: &Client, images: &[Image], row: &mut Row) {
     for (number, image) in images.iter().enumerate() {
         let pulled = client.pull(NAME, &tag(number)).await;
@@ -40,7 +40,7 @@ async fn pull_all(client: &Client, images: &[Image], row: &mut Row) {
     }
 }
 
-/// What nobody has yet is refused, soon, and with a reason.
+/// A cold blob or manifest is refused soon, with a reason.
 async fn cold_is_refused(pounce: &Pounce, wanted: &str, row: &mut Row) {
     let impatient = Client::of(pounce.addr, SOON);
     row.operations += 1;
@@ -50,7 +50,7 @@ async fn cold_is_refused(pounce: &Pounce, wanted: &str, row: &mut Row) {
     }
 }
 
-/// The upstream is away from before a process starts; or its name cannot be looked up.
+/// The upstream is away before a process starts; or its name does not resolve.
 pub async fn upstream(count: u64, nameless: bool) -> Row {
     let what = if nameless { "has a name that cannot be resolved" } else { "refuses connections" };
     let mut row = Row::new(format!("the upstream {what}"));
@@ -70,7 +70,7 @@ pub async fn upstream(count: u64, nameless: bool) -> Row {
     let client = Client::of(fresh.addr, PATIENCE);
     for _ in 0..2 {
         pull_all(&client, &images, &mut row).await;
-        // So long that every tag has to be looked up anew.
+        // Longer than the tag TTL, so that pounce asks for every tag anew.
         tokio::time::sleep(Duration::from_millis(1100)).await;
     }
     cold_is_refused(&fresh, "never-pulled", &mut row).await;
@@ -78,7 +78,7 @@ pub async fn upstream(count: u64, nameless: bool) -> Row {
     row
 }
 
-/// The bucket is away, for connections or without an answer, and comes back.
+/// The bucket refuses connections or does not answer, and comes back.
 pub async fn bucket(count: u64, silent: bool) -> Row {
     let what = if silent { "does not answer" } else { "closes connections" };
     let mut row = Row::new(format!("the bucket {what}"));
@@ -128,7 +128,7 @@ pub async fn bucket(count: u64, silent: bool) -> Row {
     row
 }
 
-/// A file system of two MiB, unmounted with the value.
+/// A file system of two MiB; dropping it unmounts it.
 struct Tiny(TempDir);
 
 impl Tiny {
@@ -145,11 +145,11 @@ impl Drop for Tiny {
     }
 }
 
-/// There is no room for the spool; `None` where nothing can be mounted.
+/// The spool's disk is full; `None` where the test cannot mount.
 pub async fn disk(count: u64) -> Option<Row> {
     let mut row = Row::new("the disk is full under the spool");
     let tiny = Tiny::mount()?;
-    // Each has room, and they have not together.
+    // Either image fits into the spool, but not both.
     let image = |number| Image::new(8000 + number, &[1_500_000, 1_500_000]);
     let images: Vec<Image> = (0..count).map(image).collect();
     let upstream = Upstream::start().await;

@@ -13,7 +13,7 @@ use crate::support::{Image, Pounce, Upstream, borrowed};
 const PATIENCE: Duration = Duration::from_mins(1);
 const NAME: &str = "tortured/race";
 
-/// What two replicas do at once.
+/// The two replicas' concurrent operations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Race {
     /// They fill the same blobs.
@@ -22,9 +22,9 @@ pub enum Race {
     Tag,
     /// They push the same blob.
     Blob,
-    /// One deletes what the other pushes.
+    /// One deletes the image that the other pushes.
     DeleteAndPush,
-    /// One deletes what a tag means, while the other one pushes another image to it.
+    /// One deletes the image of a tag, while the other one pushes another image to the tag.
     DeleteAndMove,
 }
 
@@ -65,13 +65,13 @@ impl Pair {
         Self { bucket, upstream, _replicas: replicas, clients }
     }
 
-    /// What a process says that knows nothing yet.
+    /// A process without caches.
     async fn fresh(&self) -> Pounce {
         Pounce::with(&borrowed(&self.bucket.as_s3())).await
     }
 }
 
-/// So many rounds of a race.
+/// Runs so many rounds of a race.
 pub async fn run(race: Race, rounds: usize, seed: u64) -> Row {
     let mut row = Row::new(race.describe());
     let pair = Pair::start(race == Race::Fills).await;
@@ -148,13 +148,13 @@ async fn pulled(client: &Client, tag: &str) -> Outcome {
     client.pull(NAME, tag).await.map(drop)
 }
 
-/// What may be there afterwards, as a process sees it that knows nothing.
+/// Checks the result of a race, as a process without caches sees it.
 async fn settle(race: Race, pair: &Pair, tag: &str, images: &[Image; 2], outcomes: &[Outcome; 2], row: &mut Row) {
     let fresh = pair.fresh().await;
     let client = Client::of(fresh.addr, PATIENCE);
     row.operations += 1;
     if race == Race::Fills {
-        // It is written behind the client's back.
+        // The tag is written in the background.
         let tag = format!("/v2/{NAME}/manifests/{tag}");
         until_probe(&client, &tag, 200).await;
     }
@@ -165,7 +165,7 @@ async fn settle(race: Race, pair: &Pair, tag: &str, images: &[Image; 2], outcome
         Race::DeleteAndMove => read == Ok(images[1].digest()) || outcomes[1].is_err(),
         Race::DeleteAndPush => match &read {
             Ok(found) => *found == images[0].digest(),
-            // Only a delete that may have happened explains it, or a push that did not.
+            // A delete that may have succeeded explains the absence, or a push that failed.
             Err(trouble) => trouble.is_absence() && (outcomes[0].is_ok() || outcomes[1].is_err()),
         },
     };
@@ -186,7 +186,7 @@ async fn settle(race: Race, pair: &Pair, tag: &str, images: &[Image; 2], outcome
     }
     if read.is_ok() {
         if race == Race::Fills {
-            // It has no upstream: what is not stored in the end cannot be pulled.
+            // The fresh process has no upstream, so it can only serve stored blobs.
             for blob in &images[0].blobs {
                 until_probe(&client, &format!("/v2/{NAME}/blobs/{}", digest(blob)), 307).await;
             }

@@ -1,4 +1,4 @@
-//! What was broken, and what came of it.
+//! Injected faults, and their consequences.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -9,21 +9,21 @@ use super::client::{Outcome, Trouble};
 #[derive(Clone, Debug, Default)]
 pub struct Row {
     pub fault: String,
-    /// How often it was made to happen.
+    /// How often it was injected.
     pub injected: usize,
-    /// What clients did meanwhile and afterwards.
+    /// Clients' operations, meanwhile and afterwards.
     pub operations: usize,
-    /// What was acknowledged and is not there.
+    /// Acknowledged content that is not there.
     pub lost: Vec<String>,
-    /// Bytes under a digest that is not theirs, and things that are half there.
+    /// Bytes with another digest, and incomplete content.
     pub wrong: Vec<String>,
-    /// Operations that ended neither well nor in an error that says why.
+    /// Operations without success and without an error that gives a reason.
     pub failed: Vec<String>,
-    /// Operations that ended in an error that says why.
+    /// Operations that ended in an error with a reason.
     pub refused: usize,
-    /// How often each of these was said.
+    /// How often each reason was given.
     pub reasons: BTreeMap<String, usize>,
-    /// What was under way when it happened, and how often.
+    /// The interrupted operations, and how often each was interrupted.
     pub met: BTreeMap<String, usize>,
 }
 
@@ -32,13 +32,13 @@ impl Row {
         Self { fault: fault.into(), ..Self::default() }
     }
 
-    /// Counts an error that says why.
+    /// Counts an error with a reason.
     fn refuse(&mut self, operation: &str, why: &Trouble) {
         self.refused += 1;
         *self.reasons.entry(format!("{operation}: {why:?}")).or_default() += 1;
     }
 
-    /// Counts an operation that only its own mistakes can keep from succeeding.
+    /// Counts an operation that has to succeed.
     pub fn count(&mut self, what: &str, outcome: Outcome) {
         self.operations += 1;
         match outcome {
@@ -48,7 +48,7 @@ impl Row {
         }
     }
 
-    /// The same where it may also be told, with a reason, that it cannot be done now.
+    /// Counts an operation that may also be refused for now, with a reason.
     pub fn count_refusable(&mut self, what: &str, outcome: Outcome) {
         match outcome {
             Err(trouble) if trouble.is_clear() => {
@@ -60,7 +60,7 @@ impl Row {
         }
     }
 
-    /// The same for what was acknowledged, and has to be there.
+    /// Counts a read of acknowledged content, which has to be there.
     pub fn count_acknowledged(&mut self, what: &str, read: Outcome) {
         match read {
             Err(trouble) if trouble.is_absence() => {
@@ -90,7 +90,7 @@ pub fn table(rows: &[Row]) -> String {
         let Row { fault, injected, operations, refused, .. } = row;
         let met: Vec<String> = row.met.iter().map(|(what, times)| format!("{times} {what}")).collect();
         let met = if met.is_empty() { String::new() } else { format!(", at {}", met.join(", ")) };
-        // Nothing can fail to be written into a string.
+        // Writing to a string cannot fail.
         let _ =
             writeln!(text, "| {fault}{met} | {injected} | {operations} | {refused} | {lost} | {wrong} | {failed} |");
     }

@@ -1,7 +1,7 @@
 //! A fleet that pulls from a registry while an attack on it runs.
 //!
-//! What is attacked is a process of its own, over an S3 that is another one's, so that its memory is its own and blobs
-//! do not pass through it.
+//! The attacked registry is a process of its own, and its S3 is another one, so that its memory is its own and no blobs
+//! pass through it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,20 +14,20 @@ use super::report::Row;
 use crate::support::{Image, Process, Upstream, borrowed};
 
 const NAME: &str = "fleet/image";
-/// Nodes that pull, one image after the other.
+/// Nodes that pull images, one after the other.
 const NODES: usize = 4;
 /// How long a node rests between two pulls.
 const REST: Duration = Duration::from_millis(20);
-/// Of so many pulls of a node, one is of an image that was never pulled before.
+/// One of so many pulls of a node is of an image that was never pulled before.
 const COLD: usize = 5;
-/// How long the fleet is watched, without the attack and beside it.
+/// How long the fleet is watched: without the attack, and again during it.
 const WATCHED: Duration = Duration::from_secs(8);
-/// How long after an attack its memory may take to go back.
+/// How long after an attack the process's memory may take to shrink.
 const AFTERWARDS: Duration = Duration::from_secs(10);
-/// The most that an attacked process may ever have in memory, in MiB.
+/// The attacked process's memory limit, in MiB.
 const MEMORY: u64 = 256;
 
-/// What is attacked.
+/// The attacked registry.
 pub struct Target {
     pub process: Process,
     pub upstream: Upstream,
@@ -35,20 +35,20 @@ pub struct Target {
     next: Arc<AtomicUsize>,
 }
 
-/// What an attack came to.
+/// The result of an attack.
 pub struct Siege {
     pub name: String,
-    /// Seconds of a pull, in the middle, without the attack and beside it.
+    /// Median seconds of a pull, without the attack and during it.
     pub median: [f64; 2],
     pub pulls: usize,
-    /// Pulls beside the attack that did not succeed.
+    /// Failed pulls during the attack.
     pub errors: Vec<String>,
-    /// Memory in MiB: before it, the most, and some time after it.
+    /// Memory in MiB: before the attack, the peak, and some time afterwards.
     pub memory: [u64; 3],
 }
 
 impl Target {
-    /// With these variables besides those that name its bucket and its upstream.
+    /// Starts it with these variables, and those that name its bucket and its upstream.
     pub async fn start(variables: &[(&str, &str)]) -> Self {
         let (s3, upstream) = (Process::start(&[]), Upstream::start().await);
         let bucket = s3.as_s3();
@@ -61,13 +61,13 @@ impl Target {
         Self { process, upstream, s3, next }
     }
 
-    /// Watches the fleet alone, then beside the attack, which is dropped afterwards.
+    /// Watches the fleet alone, then during the attack, and drops the attack afterwards.
     pub async fn besiege(&self, name: impl Into<String>, attack: impl Future<Output = ()>) -> Siege {
-        // Connections and caches as after a while.
+        // Warms connections and caches.
         self.watch(WATCHED / 4).await;
         let (before, calm) = (self.process.resident(), self.watch(WATCHED).await);
         let watched = async {
-            // It has begun.
+            // By now the attack has begun.
             tokio::time::sleep(Duration::from_secs(1)).await;
             self.watch(WATCHED).await
         };
@@ -90,7 +90,7 @@ impl Target {
         }
     }
 
-    /// How long each pull took, and how it ended.
+    /// Each pull's duration and outcome.
     async fn watch(&self, length: Duration) -> Vec<(f64, Outcome)> {
         let until = Instant::now() + length;
         let mut fleet = JoinSet::new();
@@ -129,8 +129,8 @@ fn median(pulls: &[(f64, Outcome)]) -> f64 {
 }
 
 impl Siege {
-    /// The same as a row of the table of all faults: no pull may fail, the middle one may take half as long again, and
-    /// memory has its bound.
+    /// The result as a row of the table of all faults: no pull may fail, the median may grow by half, and memory has
+    /// its limit.
     pub fn row(&self) -> Row {
         let mut row = Row::new(self.to_string());
         (row.injected, row.operations) = (1, self.pulls);

@@ -1,4 +1,4 @@
-//! Mixed work for a long time: what grows, leaks.
+//! Mixed work for a long time, to find leaks.
 
 use std::fs;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ const IMAGES: u64 = 50;
 /// Requests under way at once.
 const AT_ONCE: usize = 64;
 
-/// What a process holds.
+/// A process's resources.
 #[derive(Clone, Copy, Debug)]
 struct Held {
     /// MiB
@@ -36,9 +36,8 @@ async fn held(process: &Process) -> Held {
     Held { memory: kib / 1024.0, descriptors, tasks: process.metric("tasks").await }
 }
 
-/// So many requests a second for so long. If it is `long`, the memory of the last tenth is held against that of the
-/// third one, of which it may be ten percent more; and so are descriptors and tasks once idle connections have been
-/// closed.
+/// Sends so many requests a second for so long. If it is `long`, the memory of the last tenth may exceed that of the
+/// third one by ten percent; so may file descriptors and tasks, once idle connections have been closed.
 pub async fn soak(length: Duration, rate: u32, long: bool) -> Row {
     let mut row = Row::new(format!("nothing: {rate} requests a second for {length:?}"));
     let (bucket, upstream) = (Process::start(&[]), Upstream::start().await);
@@ -81,7 +80,7 @@ pub async fn soak(length: Duration, rate: u32, long: bool) -> Row {
     let all = u32::try_from(AT_ONCE).unwrap();
     drop(places.acquire_many(all).await.unwrap());
     let made = shared.row.lock().await.clone();
-    // And with it, its connections.
+    // The client's connections close with it.
     drop(shared);
     row.injected = 1;
     (row.operations, row.wrong, row.failed) = (made.operations, made.wrong, made.failed);
@@ -111,13 +110,13 @@ pub async fn soak(length: Duration, rate: u32, long: bool) -> Row {
     row
 }
 
-/// What it holds once connections have ended.
+/// The process's resources once connections have ended.
 async fn rested(process: &Process, before: Held) -> Held {
     let began = Instant::now();
     loop {
         let after = held(process).await;
         let rests = after.descriptors <= before.descriptors && after.tasks <= before.tasks;
-        // Those to the S3 and the upstream are kept for 90 s.
+        // Connections to the S3 and the upstream are kept for 90 s.
         if rests || began.elapsed() > Duration::from_mins(4) {
             return after;
         }
@@ -151,7 +150,7 @@ impl Shared {
         self.row.lock().await.count(what, outcome);
     }
 
-    /// Something that is pushed only to be deleted.
+    /// Pushes an image only to delete it.
     async fn delete(&self, number: u64) -> Outcome {
         let (image, name) = (Image::new(2_000_000 + number, &[2000]), "tortured/deleted");
         let tag = format!("d{number}");
@@ -159,7 +158,7 @@ impl Shared {
         self.client.delete(name, &image.digest()).await
     }
 
-    /// Something that nobody has.
+    /// Asks for content that no registry has.
     async fn absent(&self, number: u64) -> Outcome {
         let wanted = format!("sha256:{number:064x}");
         match self.client.manifest(NAME, &wanted).await {
@@ -168,7 +167,7 @@ impl Shared {
         }
     }
 
-    /// Something that only the upstream has.
+    /// Asks for content that only the upstream has.
     async fn cold(&self, number: u64) -> Outcome {
         let (image, name) = (Image::new(1_000_000 + number, &[200_000]), "tortured/cold");
         let tag = format!("c{number}");
