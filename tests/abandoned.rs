@@ -1,4 +1,4 @@
-//! Uploads whose client leaves: what it can go on with, and what becomes of the rest.
+//! Abandoned uploads: where a client can continue, and how pounce cleans up the rest.
 
 use crate::support::Pounce;
 use crate::support::image::{digest, noise};
@@ -12,11 +12,11 @@ async fn a_client_that_leaves_half_way_can_go_on() {
     let blob = noise(1, 20 * MIB);
     let first = pounce.patch(&pounce.begin("a/b").await, blob.slice(..6 * MIB)).await;
     let first = first.header("location").to_owned();
-    // A chunk that breaks off: the announced bytes never come.
+    // A chunk that breaks off: its announced bytes never come.
     let broken = futures_util::stream::iter([Ok(blob.slice(6 * MIB..19 * MIB)), Err(std::io::Error::other("gone"))]);
     let request = pounce.request("PATCH", &first).body(reqwest::Body::wrap_stream(broken));
     assert!(![202, 500].contains(&pounce.send(request).await.status));
-    // Where it was before.
+    // The offset is unchanged.
     let status = pounce.get(&first).await;
     assert_eq!((status.status, status.header("range")), (204, format!("0-{}", 6 * MIB - 1).as_str()));
     let location = status.header("location").to_owned();
@@ -48,7 +48,7 @@ async fn uploads_that_nobody_ends_are_swept() {
     pounce.patch(&pounce.begin("a/b").await, noise(1, 1000)).await;
     pounce.patch(&pounce.begin("a/c/d").await, noise(1, 6 * MIB)).await;
     pounce.delete(&pounce.begin("e").await).await;
-    // What distribution leaves.
+    // An upload that distribution left.
     let old = pounce.root().join("docker/registry/v2/repositories/f/_uploads/6b3c9a93-af5d-473f-a4cf-9710022185cd");
     std::fs::create_dir_all(&old).unwrap();
     std::fs::write(old.join("startedat"), "2016-01-01T00:00:00Z").unwrap();

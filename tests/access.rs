@@ -1,4 +1,4 @@
-//! Who is let in: htpasswd, from a file and from a variable.
+//! Logins: htpasswd, from a file and from a variable.
 
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
@@ -26,7 +26,7 @@ async fn whoever_knows_the_password_is_let_in() {
         ("POST", format!("/v2/a/b/blobs/uploads/?mount={blob}&from=c/d")),
         ("PATCH", "/v2/a/b/blobs/uploads/0c0ffee0-0000-4000-8000-000000000000".to_owned()),
         ("GET", "/v2/_catalog".to_owned()),
-        // Nothing is said about what there is, or about which hosts are known.
+        // A refusal tells neither which content nor which upstream hosts exist.
         ("GET", "/v2/no/such/manifests/v1".to_owned()),
         ("GET", "/v2/a/b/manifests/v1?ns=169.254.169.254".to_owned()),
     ];
@@ -47,7 +47,7 @@ async fn whoever_knows_the_password_is_let_in() {
     assert_eq!(ask(&pounce, "alice", "GET", "/v2/").await.status, 200);
     let reply = ask(&pounce, "alice", "GET", &format!("/v2/a/b/blobs/{blob}")).await;
     assert_eq!(pounce.follow(&reply).await.status, 200);
-    // Who only watches over pounce needs no password.
+    // Probes need no password.
     assert_eq!(pounce.get("/healthz").await.status, 200);
 }
 
@@ -77,15 +77,15 @@ async fn what_is_no_password_is_refused() {
         let request = pounce.request("GET", "/v2/").header("authorization", &header);
         assert_eq!(pounce.send(request).await.status, 401, "{header:.40}");
     }
-    // What podman sends that has no password is not a wrong one.
+    // podman's empty credentials do not count as a wrong password.
     let request = pounce.request("GET", "/v2/");
     let reply = pounce.send(request.header("authorization", "Basic Og==")).await;
     assert_eq!(reply.status, 401);
     assert!(String::from_utf8_lossy(&reply.body).contains("log in first"));
-    // Two of them: which one counts?
+    // Two headers are ambiguous, so both are refused.
     let twice = by("alice", by("alice", pounce.request("GET", "/v2/")));
     assert_eq!(pounce.send(twice).await.status, 401);
-    // Without padding, and in another case.
+    // Base64 without padding, and the scheme in another case.
     let bare = encoded(b"alice:alice's").replace('=', "");
     let request = pounce.request("GET", "/v2/");
     let request = request.header("authorization", format!("bAsIc {bare}"));
@@ -99,7 +99,7 @@ async fn a_password_is_compared_once() {
     let replies = futures_util::future::join_all(asking).await;
     assert!(replies.iter().all(|reply| reply.status == 200));
     assert_eq!(pounce.metric("password_checks").await, 1);
-    // A wrong one, too.
+    // A wrong password is compared once, too.
     for _ in 0..5 {
         let request = pounce.request("GET", "/v2/").basic_auth("alice", Some("x"));
         assert_eq!(pounce.send(request).await.status, 401);
@@ -123,12 +123,12 @@ async fn guessing_is_limited_by_user_and_address() {
             assert_eq!(reply.status, 401);
         }
     }
-    // Ten at once, and one more every six seconds.
+    // Ten guesses at once, and one more every six seconds.
     assert!(refused >= 20, "{refused}");
-    // Who is in stays in, and another user is not concerned.
+    // A cached login still works, and another user is not affected.
     assert_eq!(ask(&pounce, "alice", "GET", "/v2/").await.status, 200);
     assert_eq!(ask(&pounce, "bob", "GET", "/v2/").await.status, 200);
-    // Many names from one address do not help either.
+    // Guessing many names from one address is limited, too.
     let mut compared = 0;
     for guess in 0..120 {
         let user = format!("user-{guess}");
@@ -138,7 +138,8 @@ async fn guessing_is_limited_by_user_and_address() {
     assert!(compared < 60, "{compared}");
 }
 
-/// The right guess would stand out among refusals: thousands of them end with no answer for anybody at that address.
+/// A right guess would stand out if only wrong ones were refused, so after thousands of guesses pounce refuses every
+/// login from that address.
 #[tokio::test]
 async fn guessing_on_and_on_tells_nothing() {
     let pounce = with_users(&["alice"]).await;
@@ -165,15 +166,15 @@ async fn a_changed_file_counts_at_once() {
     assert_eq!(refused.header("www-authenticate"), "Basic realm=\"some realm\"");
     assert_eq!(ask(&pounce, "alice", "GET", "/v2/").await.status, 200);
 
-    // Somebody is locked out, and somebody else let in.
+    // The new file removes alice and adds bob.
     std::fs::write(&path, user("bob")).unwrap();
     until(&pounce, "bob", 200).await;
     assert_eq!(ask(&pounce, "alice", "GET", "/v2/").await.status, 401);
-    // A file that cannot be read leaves everything as it is.
+    // If the file cannot be read, the users stay as they are.
     std::fs::write(&path, "what is this\n").unwrap();
     tokio::time::sleep(Duration::from_millis(1500)).await;
     assert_eq!(ask(&pounce, "bob", "GET", "/v2/").await.status, 200);
-    // As Kubernetes does it: another file in its place.
+    // As Kubernetes changes a file: by renaming another one over it.
     std::fs::write(folder.path().join("new"), user("alice")).unwrap();
     std::fs::rename(folder.path().join("new"), &path).unwrap();
     until(&pounce, "alice", 200).await;
@@ -194,7 +195,7 @@ async fn a_missing_file_is_made_with_a_first_user() {
     assert_eq!(request.send().await.unwrap().status(), 200);
     let mode = std::fs::metadata(&path).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
-    // It is in the log once, and the file stays as it is.
+    // The log shows the password once, and the file is not changed.
     let before = std::fs::read(&path).unwrap();
     process.terminate();
     process.until("ended");

@@ -1,4 +1,4 @@
-//! pounce from outside: HTTP, processes, files. One module a chapter of the spec, or of our own.
+//! Tests of pounce from outside: HTTP, processes, files. One module for each chapter of the spec, or of our own.
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test that panics has failed, and says where")]
 
 mod support;

@@ -1,7 +1,7 @@
-//! How often memory is allocated for what a node asks for when an image is warm.
+//! How many allocations the requests of a warm image's pull cost.
 //!
-//! Counted on the thread of a server, from the first byte of a request to the last of its answer, hyper and tokio
-//! included; the client has a thread of its own.
+//! They are counted on the server's thread, from the first byte of a request to the last of its answer, hyper and tokio
+//! included; the client runs in a thread of its own.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -11,7 +11,7 @@ use std::net::{SocketAddr, TcpStream};
 use crate::support::image::digest;
 use crate::support::{Image, Pounce, borrowed};
 
-/// The system's allocator, and how often each thread called it.
+/// The system's allocator, with a count of calls for each thread.
 struct Counting;
 
 thread_local! {
@@ -22,7 +22,7 @@ thread_local! {
 static ALLOCATOR: Counting = Counting;
 
 #[expect(unsafe_code, reason = "an allocator is one; this one passes everything on")]
-// SAFETY: every call is the system allocator's, with the arguments of the caller.
+// SAFETY: every call passes the caller's arguments to the system's allocator.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         CALLS.set(CALLS.get() + 1);
@@ -39,11 +39,10 @@ unsafe impl GlobalAlloc for Counting {
     }
 }
 
-/// More than what is done only now and then, by caches above all, adds up to.
+/// So many requests that rare work, above all that of caches, does not show in the mean.
 const REQUESTS: u64 = 2_000;
 
-/// Asks for a path over and over on one connection; how many allocations each request took here, on the thread that
-/// serves it.
+/// Requests a path again and again on one connection; returns the allocations per request on the server's thread.
 async fn allocations(addr: SocketAddr, path: &str, status: &'static str) -> f64 {
     let request = format!("GET {path} HTTP/1.1\r\nHost: registry.example.com\r\n\r\n");
     let ask = move |times: u64| {
@@ -62,7 +61,7 @@ async fn allocations(addr: SocketAddr, path: &str, status: &'static str) -> f64 
             assert!(answer.starts_with(format!("HTTP/1.1 {status}").as_bytes()));
         }
     };
-    // Everything that is done once is done before.
+    // Does all one-time work first.
     tokio::task::spawn_blocking({
         let ask = ask.clone();
         move || ask(100)
@@ -77,7 +76,7 @@ async fn allocations(addr: SocketAddr, path: &str, status: &'static str) -> f64 
     each
 }
 
-/// How long an answer is, if its header is here.
+/// The length of an answer, if its whole header has been received.
 fn whole(answer: &[u8]) -> Option<usize> {
     let header = answer.windows(4).position(|it| it == b"\r\n\r\n")? + 4;
     let text = str::from_utf8(&answer[..header]).unwrap();
@@ -86,7 +85,7 @@ fn whole(answer: &[u8]) -> Option<usize> {
     Some(header + length.parse::<usize>().unwrap())
 }
 
-/// A bucket with an image in it, and a registry over it that has pulled it.
+/// A bucket with an image, and a registry over it that has pulled the image.
 async fn warm() -> (Pounce, Pounce, Image) {
     let bucket = Pounce::with(&[]).await;
     let s3 = bucket.as_s3();

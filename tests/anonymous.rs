@@ -1,4 +1,4 @@
-//! Anonymous clients, and the tokens that they and users get of pounce itself.
+//! Anonymous clients, and the tokens that pounce itself issues to them and to users.
 
 use pounce::auth;
 use tempfile::TempDir;
@@ -6,7 +6,7 @@ use tempfile::TempDir;
 use crate::support::users::{ask, by, push, until, user, with_rules, with_users};
 use crate::support::{Image, Pounce, Reply, Upstream};
 
-/// What clients do with a Bearer challenge: they fetch the token that it names.
+/// Fetches the token that a Bearer challenge names, as clients do.
 async fn token(pounce: &Pounce, challenge: &Reply, name: Option<&str>) -> Reply {
     let text = challenge.header("www-authenticate");
     let parameter = |key: &str| {
@@ -45,7 +45,7 @@ async fn anybody_may_pull_where_the_rules_say_so_and_users_push_all_the_same() {
     let catalog = pounce.get("/v2/_catalog").await;
     assert_eq!(&catalog.body[..], br#"{"repositories":["public/app"]}"#);
 
-    // docker asks here first, and then does for every request what it was told.
+    // docker sends this request first, and then obeys its challenge for every request.
     let hello = pounce.get("/v2/").await;
     assert_eq!(hello.status, 401);
     assert!(hello.header("www-authenticate").starts_with("Bearer realm=\"http://"));
@@ -64,21 +64,21 @@ async fn anybody_may_pull_where_the_rules_say_so_and_users_push_all_the_same() {
         assert!(challenge.contains("scope=\"repository:"), "{challenge}");
         let alices = value(&token(&pounce, &refused, Some("alice")).await);
         assert!(with(&alices, method, path).await.status < 300);
-        // bob is somebody, and may not.
+        // bob is logged in, but has no right to this.
         let bobs = value(&token(&pounce, &refused, Some("bob")).await);
         assert_eq!(with(&bobs, method, path).await.status, 403);
         assert_eq!(with(&bobs, "GET", public).await.status, 200);
     }
-    // A password is as good as the token for it, and a wrong one is neither.
+    // A right password works in place of its token; a wrong one gets no token.
     assert_eq!(ask(&pounce, "alice", "GET", private).await.status, 200);
     let wrong = pounce.request("GET", "/v2/token").basic_auth("alice", Some("x"));
     let reply = pounce.send(wrong).await;
     assert_eq!(reply.status, 401);
     assert!(reply.header("www-authenticate").starts_with("Basic "));
-    // Nor is a token one for another: a stolen one would never die.
+    // A token cannot buy another one, because a stolen token would never expire.
     let again = with(&anonymous, "GET", "/v2/token").await;
     assert_eq!(again.status, 401);
-    // containerd tries the other way first.
+    // containerd tries POST first.
     assert_eq!(ask(&pounce, "alice", "POST", "/v2/token").await.status, 405);
     for token in ["", "a.b.c", &format!("{anonymous}x"), &anonymous[..anonymous.len() - 2]] {
         assert_eq!(with(token, "GET", "/v2/").await.status, 401, "{token}");
@@ -107,14 +107,14 @@ async fn tokens_die_with_the_password_and_are_good_at_every_replica() {
     std::fs::write(&path, auth::htpasswd_line("alice", "new", 4).unwrap()).unwrap();
     until(&one, "alice", 401).await;
     assert_eq!(status(&one).await, 401);
-    // Where nobody gets tokens, there is no such endpoint.
+    // A registry that issues no tokens has no token endpoint.
     let plain = with_users(&["alice"]).await;
     assert_eq!(ask(&plain, "alice", "GET", "/v2/token").await.status, 404);
     let open = Pounce::with(&[]).await;
     assert_eq!(open.get("/v2/token").await.status, 404);
 }
 
-/// Every request by which something could be added or deleted without a login, and what it is called in the refusal.
+/// Every request that could add or delete something without a login, and its name in the refusal.
 fn changes() -> [(&'static str, String, &'static str); 9] {
     let digest = format!("sha256:{}", "0".repeat(64));
     let upload = "/v2/a/blobs/uploads/0c0ffee0-0000-4000-8000-000000000000";
@@ -136,7 +136,7 @@ async fn a_registry_with_an_upstream_takes_no_anonymous_pushes_unless_it_says_so
     let (upstream, image) = (Upstream::start().await, Image::new(1, &[1000]));
     upstream.add("a", "v1", &image);
     let url = upstream.url();
-    // To name a scheme is to have none of the harness's own settings.
+    // An explicit scheme replaces the test support's own setting.
     let plain = ("REGISTRY_AUTH", "none");
     let default = [plain, ("REGISTRY_PROXY_REMOTEURL", &url)];
     let further =
@@ -176,7 +176,7 @@ async fn a_registry_with_an_upstream_takes_no_anonymous_pushes_unless_it_says_so
         let reply = pounce.send(pounce.request("POST", begin)).await;
         assert_eq!(reply.status, status, "{variables:?}");
     }
-    // Who may not pull may not see what there is, either.
+    // A client without the right to pull may not list either.
     let pounce = Pounce::with(&[plain, ("REGISTRY_AUTH_ANONYMOUS", "push")]).await;
     for path in ["/v2/a/manifests/v1", "/v2/_catalog", "/v2/a/tags/list"] {
         assert_eq!(pounce.get(path).await.status, 403, "{path}");

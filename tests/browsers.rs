@@ -1,5 +1,4 @@
-//! Registry UIs in a browser, and probes: what is asked without credentials (the Fetch standard; distribution's `GET
-//! /`).
+//! Registry UIs in a browser, and probes: requests without credentials (the Fetch standard; distribution's `GET /`).
 
 use reqwest::header::HeaderMap;
 
@@ -30,7 +29,7 @@ fn has_cors(headers: &HeaderMap) -> bool {
         && values("access-control-allow-methods") == 4
 }
 
-/// With users, CORS headers and this prefix.
+/// A registry with users, CORS headers and this prefix.
 async fn for_browsers(prefix: &str) -> Pounce {
     let users = [user("alice")].join(",");
     let users = ("REGISTRY_AUTH_HTPASSWD_USERS", users.as_str());
@@ -53,7 +52,7 @@ async fn a_preflight_needs_no_login_and_tells_nothing() {
         (format!("/v2/me/app/referrers/{manifest}"), "GET, HEAD, OPTIONS"),
         ("/v2/me/app/blobs/uploads/".to_owned(), "POST, OPTIONS"),
         (format!("/v2/me/app/{upload}"), "GET, HEAD, PATCH, PUT, DELETE, OPTIONS"),
-        // The request itself gets the error.
+        // The preflight succeeds; the request itself gets the error.
         ("/v2/me/app".to_owned(), "GET, HEAD, OPTIONS"),
         ("/v2/ME/app/manifests/v%00".to_owned(), "GET, HEAD, PUT, DELETE, OPTIONS"),
     ];
@@ -62,7 +61,7 @@ async fn a_preflight_needs_no_login_and_tells_nothing() {
         assert_eq!((reply.status, reply.header("allow"), reply.body.len()), (200, *allowed, 0), "{path}");
         assert!(has_cors(&reply.headers), "{path}: {reply:?}");
         assert!(!reply.headers.contains_key("www-authenticate"));
-        // The same of what is not there, to the last header but the request's own id.
+        // A missing path gets the same headers, except for the request's own id.
         let absent = path.replace("me/app", "no/body").replace("sha256:", "sha256:0");
         let mut other = preflight(&pounce, &absent).await.headers;
         let mut reply = reply.headers;
@@ -105,7 +104,7 @@ async fn answers_and_refusals_have_the_headers_that_a_browser_wants() {
         assert_eq!(reply.status, *status);
         assert!(has_cors(&reply.headers), "{reply:?}");
     }
-    // Each hop of a blob's pull is a request of its own to a browser, with a preflight before it.
+    // To a browser, each hop of a blob's pull is a request of its own, with a preflight before it.
     assert!(has_cors(&redirect.headers), "{redirect:?}");
     let location = redirect.header("location");
     let bucket = &location[location.find("/pounce/").unwrap()..];
@@ -114,7 +113,7 @@ async fn answers_and_refusals_have_the_headers_that_a_browser_wants() {
     assert!(has_cors(&reply.headers), "{reply:?}");
     let absent = preflight(&pounce, "/pounce/no/such/key").await;
     assert_eq!(absent.header("allow"), reply.header("allow"));
-    // It stays at one origin, so that the browser sends the password along.
+    // The redirect stays at one origin, so that the browser sends the password along.
     let reply = pounce.send(by("alice", pounce.request("GET", bucket))).await;
     assert_eq!(reply.status, 200, "{reply:?}");
     assert!(has_cors(&reply.headers), "{reply:?}");
@@ -152,7 +151,7 @@ async fn a_browser_can_pull_without_users() {
     pounce.push_image("a", "v1", &Image::new(3, &[10])).await;
     let reply = pounce.get("/v2/a/manifests/v1").await;
     assert_eq!(reply.status, 200);
-    // From memory, too.
+    // The answer from memory has it, too.
     let again = pounce.get("/v2/a/manifests/v1").await;
     assert!(has_cors(&reply.headers) && has_cors(&again.headers));
 }

@@ -1,8 +1,8 @@
-//! Mirrors that are passed by: a host in `?ns=` that has no upstream.
+//! Bypassed mirrors: a host in `?ns=` without an upstream.
 
 use crate::support::{Process, Upstream, borrowed};
 
-/// containerd goes on to the origin when a mirror answers 404, so that only the log and the metrics tell.
+/// containerd falls back to the origin when a mirror answers 404, so only the log and the metrics show the bypass.
 #[tokio::test]
 async fn a_mirror_of_an_unknown_host_is_warned_of() {
     let upstream = Upstream::start().await;
@@ -18,7 +18,7 @@ async fn a_mirror_of_an_unknown_host_is_warned_of() {
         "ns=registry.internal:5000",
         "ns=Registry.internal:5000",
         "ns=10.0.0.7:5000",
-        // None of these is a bypass that its operator could mend.
+        // An operator cannot fix these, so they are not logged as bypasses.
         "ns=%0aERROR+forged",
         "ns=",
         "ns=quay.io",

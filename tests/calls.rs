@@ -1,4 +1,5 @@
-//! How often the bucket and the upstream are asked: what nobody should have to wait for, or to pay.
+//! How many requests to the bucket and the upstream an operation costs, because clients wait for them and operators pay
+//! for them.
 
 use crate::support::front::Front;
 use crate::support::image::{OCI_INDEX, OCI_MANIFEST, digest};
@@ -6,7 +7,7 @@ use crate::support::{Image, Pounce, Upstream, borrowed};
 
 const MANIFEST: &str = "/v2/a/b/manifests/1";
 
-/// A bucket behind a front, and an upstream with an image.
+/// A bucket behind a counting front, and an upstream with an image.
 struct Site {
     bucket: Pounce,
     front: Front,
@@ -23,7 +24,7 @@ impl Site {
         Self { bucket, front, upstream, image }
     }
 
-    /// A replica that knows nothing yet.
+    /// A replica without caches.
     async fn replica(&self) -> Pounce {
         let mut variables = self.bucket.as_s3_behind(self.front.addr);
         variables.push(("REGISTRY_PROXY_REMOTEURL", self.upstream.url()));
@@ -34,7 +35,7 @@ impl Site {
         format!("/v2/a/b/blobs/{}", digest(&self.image.blobs[index]))
     }
 
-    /// Pulls all of it, and waits until the bucket has it.
+    /// Pulls the whole image, and waits until the bucket has it.
     async fn pull(&self, pounce: &Pounce) {
         assert_eq!(pounce.get(MANIFEST).await.status, 200);
         for blob in &self.image.blobs {
@@ -44,7 +45,7 @@ impl Site {
         pounce.until_quiet().await;
     }
 
-    /// What was asked of the bucket and of the upstream for a path, behind the answer too.
+    /// How many requests to the bucket and to the upstream a path costs, with those in the background.
     async fn asked(&self, pounce: &Pounce, method: &str, path: &str, status: u16) -> (usize, usize) {
         self.front.take();
         let before = self.upstream.requests();
@@ -61,7 +62,7 @@ async fn a_warm_pull_asks_nobody() {
     let site = Site::start().await;
     let pounce = site.replica().await;
     site.pull(&pounce).await;
-    // The first redirect of each.
+    // The first redirect of each blob is not counted.
     for index in 0..site.image.blobs.len() {
         assert_eq!(pounce.get(&site.blob(index)).await.status, 307);
     }
@@ -83,14 +84,14 @@ async fn a_warm_pull_asks_nobody() {
 async fn a_fresh_replica_asks_the_bucket_once_for_a_blob_of_a_manifest() {
     let site = Site::start().await;
     site.pull(&site.replica().await).await;
-    // The manifest asks after its blobs, behind the answer: for each once, and for itself three times.
+    // In the background, the manifest's pull checks each blob once; the manifest itself takes three requests.
     let second = site.replica().await;
     let (bucket, upstream) = site.asked(&second, "GET", MANIFEST, 200).await;
     assert_eq!((bucket, upstream), (3 + site.image.blobs.len(), 0));
     for index in 0..site.image.blobs.len() {
         assert_eq!(site.asked(&second, "GET", &site.blob(index), 307).await, (0, 0));
     }
-    // A HEAD does not; then every blob asks for itself.
+    // A HEAD does not check the blobs, so each blob costs a request of its own.
     let third = site.replica().await;
     assert_eq!(third.head(MANIFEST).await.status, 200);
     third.until_quiet().await;
@@ -103,7 +104,7 @@ async fn a_fresh_replica_asks_the_bucket_once_for_a_blob_of_a_manifest() {
 async fn a_fresh_replica_asks_the_bucket_twice_at_once_for_a_blob_of_which_it_knows_nothing() {
     let site = Site::start().await;
     site.pull(&site.replica().await).await;
-    // Whether it is there, and whether it is the repository's: there is no one question for both.
+    // One request checks that the blob is stored, and another that it belongs to the repository.
     let second = site.replica().await;
     assert_eq!(site.asked(&second, "GET", &site.blob(1), 307).await, (2, 0));
     assert_eq!(site.asked(&second, "GET", &site.blob(1), 307).await, (0, 0));

@@ -1,4 +1,4 @@
-//! Where clients get tokens, and for what: the challenge, and a token server that meets it.
+//! The challenge: where clients get tokens, and with which scope; and a token server that answers it.
 
 use std::sync::Arc;
 
@@ -39,7 +39,7 @@ async fn the_challenge_names_what_the_request_needs() {
         let scope = if scope.is_empty() { String::new() } else { format!(",scope=\"{scope}\"") };
         assert_eq!(reply.header("www-authenticate"), format!("{start}{scope}"), "{method} {path}");
     }
-    // With a token that is good for something else.
+    // With a token for another repository.
     let token = signer.sign(&claims(&right("c", &["pull"])));
     let asking = pounce.request("GET", "/v2/a/b/manifests/v1");
     let reply = pounce.send(asking.bearer_auth(token)).await;
@@ -49,7 +49,7 @@ async fn the_challenge_names_what_the_request_needs() {
     );
 }
 
-/// A token server as docker's documentation describes it: alice may do everything, everybody may pull.
+/// A token server as docker's documentation describes it: alice may do everything, every client may pull.
 #[derive(Clone)]
 struct Server(Arc<Signer>);
 
@@ -90,7 +90,7 @@ async fn the_dance_of_a_client_with_a_token_server() {
     let pounce = trusting(&signer, &[("REGISTRY_AUTH_TOKEN_REALM", &realm)]).await;
     let blob = digest(b"x");
 
-    // A client asks, is told where to get a token, and asks again with it.
+    // The client asks, gets the challenge, fetches a token, and asks again with it.
     let dance = |request: RequestBuilder, user: Option<&'static str>| {
         let pounce = &pounce;
         async move {

@@ -1,4 +1,4 @@
-//! `pounce check` and `pounce htpasswd`: what they say, and how they end.
+//! `pounce check` and `pounce htpasswd`: their output, and their exit status.
 
 use std::io::Write;
 use std::process::{Command, Output, Stdio};
@@ -16,7 +16,7 @@ pub async fn run(arguments: &[&str], variables: &[(&str, &str)], input: &str) ->
     let running = move || -> Output {
         let pipes = command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = pipes.stderr(Stdio::piped()).spawn().unwrap();
-        // Who needs no input may be gone already.
+        // A command that reads no input may have ended already.
         let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
         child.wait_with_output().unwrap()
     };
@@ -25,7 +25,7 @@ pub async fn run(arguments: &[&str], variables: &[(&str, &str)], input: &str) ->
     (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
 }
 
-/// Variables for a `check` with a pounce's folder as its S3.
+/// Variables for a `check` whose S3 is a pounce's folder.
 fn as_s3(pounce: &Pounce) -> Vec<(&'static str, String)> {
     let mut variables = pounce.as_s3();
     variables.push(("REGISTRY_HTTP_SECRET", "battery staple".to_owned()));
@@ -67,7 +67,7 @@ async fn a_bucket_and_an_upstream_that_work() {
         assert!(said.contains(line), "{line}: {said}");
     }
     assert!(!said.contains('✗'), "{said}");
-    // Every value with where it comes from, and no secret.
+    // Every value with its source, and no secret.
     let told = |setting: &str| {
         let line = said.lines().find(|line| line.starts_with(setting)).unwrap();
         line.rsplit(' ').next().unwrap().to_owned()
@@ -77,7 +77,7 @@ async fn a_bucket_and_an_upstream_that_work() {
     let secrets = as_s3(&store);
     let secret = &secrets.iter().find(|(name, _)| name.ends_with("SECRETKEY")).unwrap().1;
     assert!(!said.contains(secret) && !said.contains("battery staple"), "{said}");
-    // Nothing is left over.
+    // `check` leaves nothing in the bucket.
     assert!(store.objects().is_empty() && store.open_uploads() == 0);
 }
 
@@ -189,12 +189,12 @@ async fn a_health_check_needs_nothing_but_the_program() {
     let pounce = Pounce::with(&[("REGISTRY_HTTP_PREFIX", "/registry")]).await;
     let at = |addr: &str| vec![("REGISTRY_HTTP_ADDR", addr.to_owned())];
     assert_eq!(alive(at(&pounce.addr.to_string())).await, (0, String::new()));
-    // Without a host, it is asked on this machine.
+    // Without a host, `check` asks this machine.
     let port = format!(":{}", pounce.addr.port());
     assert_eq!(alive(at(&port)).await.0, 0);
     let (status, why) = alive(at("127.0.0.1:1")).await;
     assert!(status == 1 && why.contains("127.0.0.1:1"), "{why}");
-    // What listens there speaks no TLS.
+    // The server at this address speaks no TLS.
     let mut encrypted = at(&pounce.addr.to_string());
     encrypted.push(("REGISTRY_HTTP_TLS_CERTIFICATE", "/x".to_owned()));
     encrypted.push(("REGISTRY_HTTP_TLS_KEY", "/x".to_owned()));

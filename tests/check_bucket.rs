@@ -1,12 +1,12 @@
-//! `pounce check` with buckets that lack something: one line each, which says what will not work.
+//! `pounce check` with buckets that lack a feature: one line for each, which names the consequence.
 
 use crate::check::check;
 use crate::support::{FakeS3, Rule};
 
-/// What a line is about, and words that are in it.
+/// The subject of each line, and words in it.
 type Lines = &'static [(&'static str, &'static str)];
 
-/// What `check` says of a bucket with these rules.
+/// The output of `check` for a bucket with these rules.
 async fn said(s3: &FakeS3, more: &[(&'static str, &str)]) -> (i32, String) {
     let mut variables = s3.variables();
     variables.push(("REGISTRY_HTTP_SECRET", "x".into()));
@@ -46,7 +46,7 @@ async fn a_bucket_that_has_everything() {
         }
         assert_eq!(s3.keys(), [""; 0]);
         assert_eq!(s3.open_uploads(), [""; 0]);
-        // The part that is copied is as large as those of a push.
+        // The copied part is as large as a push's parts.
         if tigris == "false" {
             assert_eq!(s3.completed()[1][0], 5 << 20);
         }
@@ -93,7 +93,7 @@ async fn a_login_beside_a_presigned_url_matters_where_clients_send_it_on() {
     let note = told.lines().find(|line| line.contains("with a login"));
     let note = note.unwrap();
     assert!(note.starts_with("! ") && note.contains("400"), "{note}");
-    // There, the bucket has the registry's own host.
+    // With the embedded bucket's URLs, clients send the login to the registry's own host.
     let users = "a:$2b$04$abcdefghijklmnopqrstuv";
     let variables = [("REGISTRY_HTTP_HOST", "https://127.0.0.1"), ("REGISTRY_AUTH_HTPASSWD_USERS", users)];
     let (_, told) = said(&s3, &variables).await;

@@ -1,4 +1,4 @@
-//! Configuration: distribution's schema and variables, and what is wrong with those one wrote.
+//! Configuration: distribution's schema and variables, and mistakes in an operator's own.
 
 use pounce::config::{Config, ConfigError, Driver, Environment, Loaded, LogFormatter, Scheme};
 
@@ -49,7 +49,7 @@ fn what_fly_storage_create_sets_is_enough() {
     assert_eq!(s3.bucket.as_deref(), Some("delicate-sea-639"));
     assert_eq!(s3.regionendpoint.as_deref(), Some("https://fly.storage.tigris.dev"));
     assert_eq!(s3.region.as_deref(), Some("auto"));
-    // What is said in pounce's own terms wins.
+    // pounce's own variable wins over the provider's.
     let mut both = fly.to_vec();
     both.push(("REGISTRY_STORAGE_S3_BUCKET", "mine"));
     assert_eq!(load("", &both).unwrap().config.storage.s3.bucket.as_deref(), Some("mine"));
@@ -64,7 +64,7 @@ fn the_example_shows_every_setting_with_its_default() {
     assert_eq!(notices, Vec::<String>::new());
     let shown: serde_json::Value = serde_saphyr::from_str(&text).unwrap();
     let mut defaults = serde_json::to_value(Config::default()).unwrap();
-    // As it is written.
+    // The version is compared as the file writes it.
     defaults["version"] = shown["version"].to_string().into();
     assert_eq!(keys(&shown, ""), keys(&defaults, ""));
     assert_eq!(serde_json::to_value(config).unwrap(), defaults);
@@ -106,7 +106,7 @@ health:
     assert_eq!(config.storage.driver, Driver::Filesystem);
     assert_eq!(config.http.headers["X-Content-Type-Options"], ["nosniff"]);
     assert_eq!(notices.len(), 3, "{notices:?}");
-    // Its image's defaults, with the bucket from the environment.
+    // The defaults of distribution's image, with the bucket from the environment.
     let config = load(text, GUIDE).unwrap().config;
     assert_eq!(config.storage.driver, Driver::S3);
 }
@@ -153,10 +153,10 @@ fn naming_a_way_to_log_in_chooses_it() {
     assert_eq!(scheme("", &[users, ("REGISTRY_AUTH", "htpasswd")]), Scheme::Htpasswd);
     assert_eq!(scheme("auth: none", &[]), Scheme::Open);
     assert_eq!(scheme("", &[users, ("REGISTRY_AUTH", "none")]), Scheme::Open);
-    // As the example lists them.
+    // In the order of the example.
     let listed = "auth: {htpasswd: {realm: null, path: null, users: null}}";
     assert_eq!(scheme(listed, &[]), Scheme::Open);
-    // Lists from variables, with commas or as YAML.
+    // Lists in variables, with commas or as YAML.
     let networks = |text| {
         let config = load("", &[("REGISTRY_HTTP_TRUSTEDPROXIES", text)]).unwrap().config;
         config.http.trustedproxies.len()

@@ -1,4 +1,4 @@
-//! Who pounce is to the upstream: credentials, tokens, and where they are not sent.
+//! pounce's identity at an upstream: credentials, tokens, and the hosts that must not get them.
 
 use futures_util::future::join_all;
 
@@ -21,7 +21,7 @@ async fn basic_and_bearer_credentials_are_sent_where_they_are_demanded() {
         let pounce = Pounce::with(&variables).await;
         assert_eq!(pounce.get("/v2/a/b/manifests/v1").await.body, image.manifest, "{auth:?}");
         assert_eq!(pounce.get(&format!("/v2/a/b/blobs/{}", digest(image.layer()))).await.body, image.layer());
-        // One demand, and one token for all that follows in the repository.
+        // One challenge, and one token for all further requests in the repository.
         let unanswered = upstream
             .seen()
             .iter()
@@ -113,7 +113,7 @@ async fn an_upstream_that_drops_its_demands_is_believed() {
     let pounce = Pounce::before(&upstream).await;
     assert_eq!(pounce.get("/v2/a/manifests/v1").await.status, 200);
     tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
-    // The token server is gone with the demand.
+    // The upstream no longer demands a token, and its token server is gone.
     upstream.behave(Manners { auth: Auth::Nothing, status: None, ..Manners::default() });
     assert_eq!(pounce.get("/v2/a/manifests/v2").await.status, 200);
 }

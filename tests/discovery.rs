@@ -82,7 +82,7 @@ async fn the_catalog_lists_repositories_in_ascii_order() {
     for name in names {
         pounce.push_image(name, "v1", &Image::new(1, &[10])).await;
     }
-    // Blobs alone do not make a repository, nor does an upload.
+    // A repository needs a manifest: blobs and uploads alone do not make one.
     pounce.push("c", "x".into()).await;
     pounce.patch(&pounce.begin("d").await, "x".into()).await;
     let (mut path, mut all, mut pages) = ("/v2/_catalog?n=4".to_owned(), Vec::new(), 0);
@@ -104,7 +104,7 @@ async fn the_catalog_lists_repositories_in_ascii_order() {
     assert_eq!(&reply.body[..], br#"{"repositories":["a/b/c","b"]}"#);
 }
 
-/// Pages from this path on, by their links.
+/// All pages from this path on, by following their links.
 async fn pages(pounce: &Pounce, path: &str, list: &str) -> Vec<Vec<String>> {
     let (mut path, mut pages) = (path.to_owned(), Vec::new());
     loop {

@@ -1,11 +1,11 @@
-//! What distribution starts with starts here: its settings, what is switched off, and what an environment has besides.
+//! pounce starts with distribution's settings, with disabled features, and with unrelated variables in the environment.
 
 use pounce::config::{Driver, Scheme};
 
 use crate::mistakes::load;
 
-/// Every key of distribution's documentation (2.8 to 3.1), in sections that can stand together, with values that it
-/// starts with.
+/// Every key of distribution's documentation (2.8 to 3.1), in sections that can be combined, with values that it
+/// accepts.
 const EVERY: &str = "
 version: 0.1
 log:
@@ -97,7 +97,7 @@ fn every_setting_of_distribution_starts() {
     let config = load(EVERY, &[]).unwrap().config;
     assert_eq!(config.storage.driver, Driver::S3);
     assert_eq!((config.tags.maxtags, config.storage.delete.enabled), (1000, false));
-    // What the Helm chart of distribution's image sets, beside its file.
+    // The variables of the Helm chart for distribution's image, besides its file.
     let chart = [
         ("REGISTRY_AUTH", "htpasswd"),
         ("REGISTRY_AUTH_HTPASSWD_REALM", "Registry Realm"),
@@ -113,7 +113,7 @@ fn every_setting_of_distribution_starts() {
     assert_eq!(config.auth.scheme, Scheme::Htpasswd);
 }
 
-/// What a refused setting would change is not changed.
+/// A setting that pounce does not support is accepted if its value is the default.
 #[test]
 fn a_refused_setting_that_is_off_is_accepted() {
     let files = [
@@ -143,8 +143,8 @@ fn a_refused_setting_that_is_off_is_accepted() {
     }
 }
 
-/// Of Services that are called registry, registry-auth, registry-auth-token, registry-storage-gcs, registry-redis and
-/// registry-http-headers.
+/// The variables of Services named registry, registry-auth, registry-auth-token, registry-storage-gcs, registry-redis
+/// and registry-http-headers.
 #[test]
 fn kubernetes_service_links_are_warned_of_once() {
     let mut variables = Vec::new();
@@ -164,7 +164,7 @@ fn kubernetes_service_links_are_warned_of_once() {
         }
     }
     let mut given: Vec<_> = variables.iter().map(|(name, value)| (&name[..], *value)).collect();
-    // Settings, whatever they look like.
+    // These are settings, although they look like a Service's variables.
     given.push(("REGISTRY_AUTH_TOKEN_SERVICE", "10.96.7.7"));
     given.push(("REGISTRY_PROXY_REMOTEURL", "http://10.96.7.7:5000"));
     given.push(("REGISTRY_PROXY_HOST", "10.96.7.7"));
@@ -178,7 +178,7 @@ fn kubernetes_service_links_are_warned_of_once() {
     assert!(config.http.headers.is_empty(), "{:?}", config.http.headers);
 }
 
-/// distribution unmarshals a variable into whatever it names.
+/// distribution unmarshals a variable into the section that it names.
 #[test]
 fn a_variable_may_have_a_whole_section() {
     let storages = [
@@ -258,7 +258,7 @@ fn s3aws_is_s3() {
     }
 }
 
-/// Of `docker run --link`.
+/// The variables of `docker run --link`.
 #[test]
 fn docker_links_do_not_end_the_start() {
     let loaded = load(

@@ -1,4 +1,4 @@
-//! The documents: links lead somewhere, and the files, functions and types that they name exist.
+//! The documents: links lead to existing targets, and the named files, functions and types exist.
 //!
 //! Only the standard library is used, because `make check` compiles this file alone, in a second.
 
@@ -178,8 +178,8 @@ fn code(path: &Path) -> String {
     text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
 }
 
-/// Why a hop leads nowhere: a file, and a function, a type, or `Type::function` in it. A type may be declared elsewhere in
-/// the layer of the file that implements it.
+/// Why a hop leads nowhere: the file is missing, or the function, type or `Type::function` in it. A type may be
+/// declared elsewhere in the layer of the file that implements it.
 fn wrong(path: &str, item: &str) -> Option<String> {
     let file = root().join(path);
     if !file.is_file() {

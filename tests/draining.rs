@@ -1,4 +1,4 @@
-//! How connections end when the process does: nobody who was told nothing loses a request.
+//! How connections end at shutdown: a client without notice loses no request.
 
 use std::time::Duration;
 
@@ -57,7 +57,7 @@ async fn a_connection_that_was_idle_for_long_has_a_second_too() {
     tokio::spawn(connection);
     let before = sender.send_request(get(&pounce, "/v2/")).await.unwrap();
     before.into_body().collect().await.unwrap();
-    // As a proxy's pool has many.
+    // A proxy's pool has many idle connections.
     pause(1500).await;
     pounce.end_from_outside();
     pause(300).await;
@@ -115,7 +115,7 @@ async fn an_http2_client_that_comes_late_is_told() {
     let answer = sender.send_request(get(&pounce, "/v2/")).await.unwrap();
     assert_eq!(answer.status(), 200);
     drop(answer);
-    // GOAWAY, after which a client sends nothing more, and not just an end.
+    // The server sends GOAWAY, after which a client sends no more requests, and does not just close.
     connection.await.unwrap().unwrap();
     assert!(sender.ready().await.is_err());
     pounce.end().await;

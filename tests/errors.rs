@@ -1,4 +1,4 @@
-//! What malformed and hopeless requests get (spec, "Error Codes"): a code, a sentence, and never a request upstream.
+//! Answers to malformed and hopeless requests (spec, "Error Codes"): a code, a sentence, and no request upstream.
 
 use crate::support::image::noise;
 use crate::support::upstream::Manners;
@@ -6,7 +6,7 @@ use crate::support::{Image, Pounce, Upstream};
 
 const DIGEST: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
-/// A request as it stands on the wire: clients tidy paths up.
+/// Sends a raw request line, because clients normalize paths.
 async fn raw(pounce: &Pounce, request: &str) -> (u16, String) {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let mut connection = tokio::net::TcpStream::connect(pounce.addr).await.unwrap();
@@ -30,7 +30,7 @@ async fn malformed_requests_get_their_code_and_reach_nobody() {
         ("GET /v2/UPPER/manifests/v1".into(), 400, "NAME_INVALID"),
         ("GET /v2/a//b/manifests/v1".into(), 400, "NAME_INVALID"),
         ("GET /v2/a%00b/manifests/v1".into(), 400, "NAME_INVALID"),
-        // end-3 has one failure, 404: what cannot be a reference is found nowhere.
+        // end-3 has one error, 404, so an invalid reference is not found.
         ("GET /v2/a/manifests/%2e%2e".into(), 404, "MANIFEST_UNKNOWN"),
         (format!("GET /v2/a/manifests/{long}"), 404, "MANIFEST_UNKNOWN"),
         ("GET /v2/a/manifests/v%201".into(), 404, "MANIFEST_UNKNOWN"),
@@ -38,7 +38,7 @@ async fn malformed_requests_get_their_code_and_reach_nobody() {
         ("GET /v2/a/manifests/sha256:".into(), 404, "MANIFEST_UNKNOWN"),
         (format!("GET /v2/a/manifests/{}", DIGEST.to_uppercase()), 404, "MANIFEST_UNKNOWN"),
         (format!("GET /v2/a/manifests/{}", DIGEST.replace("sha256", "md5")), 404, "MANIFEST_UNKNOWN"),
-        // end-7 and end-9: what a client writes is refused instead, and told why.
+        // end-7 and end-9: a write to an invalid reference is refused with a reason.
         (format!("PUT /v2/a/manifests/{long}"), 400, "TAG_INVALID"),
         ("PUT /v2/a/manifests/sha256:beef".into(), 400, "DIGEST_INVALID"),
         ("DELETE /v2/a/manifests/sha256:beef".into(), 400, "DIGEST_INVALID"),
@@ -129,7 +129,7 @@ async fn ranges_that_lie_outside_are_416() {
     let reply = pounce.range(&path, "bytes=1000-").await;
     assert_eq!((reply.status, reply.code().as_str()), (416, "RANGE_INVALID"));
     assert_eq!(reply.header("content-range"), "bytes */1000");
-    // Another unit, or several ranges: the whole.
+    // Another unit, or several ranges: the whole blob.
     for range in ["lines=1-2", "bytes=0-1,3-4"] {
         let reply = pounce.range(&path, range).await;
         assert!([200, 307].contains(&reply.status), "{range}: {reply:?}");

@@ -1,4 +1,4 @@
-//! The S3 that the tests make up has the rules that its words say, and pounce works over it.
+//! The tests' own S3 has the rules that its documentation claims, and pounce works over it.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use bytes::Bytes;
 use crate::support::image::{digest, noise};
 use crate::support::{FakeS3, Image, Pounce, Rule, borrowed};
 
-/// A request that is signed, as far as the store looks.
+/// A request that the store accepts as signed.
 fn ask(s3: &FakeS3, method: &str, path: &str) -> reqwest::RequestBuilder {
     let url = format!("http://{}/bucket/{path}", s3.addr);
     let client = reqwest::Client::new();

@@ -1,4 +1,4 @@
-//! What is broken on purpose: a few rounds of everything that `make torture` does much of.
+//! Injected faults: a few rounds of all that `make torture` does at length.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ async fn what_was_acknowledged_outlives_a_kill() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_faulty_bucket_loses_nothing() {
-    // Without those that have to be waited for.
+    // Without those faults that take long.
     let faults: Vec<Fault> =
         Fault::ALL.into_iter().filter(|fault| ![Fault::Hang, Fault::Delay].contains(fault)).collect();
     let row = bucket::with("all", &faults, 5, 60, 11).await;
@@ -37,7 +37,7 @@ async fn what_breaks_a_few_times_is_tried_again() {
         let tag = format!("{fault:?}");
         front.inject_few(fault, 2);
         pounce.push_image("a/b", &tag, &image).await;
-        // What is in memory would need no reading.
+        // A replica without caches has to read everything.
         let fresh = Pounce::with(&variables).await;
         front.inject_few(Fault::Cut, 2);
         let read = fresh.get(&format!("/v2/a/b/manifests/{tag}")).await;

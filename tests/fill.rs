@@ -1,4 +1,4 @@
-//! The cold path: one fill a digest, whatever clients and upstream do.
+//! The cold path: one fill for each digest, in spite of racing clients and a bad upstream.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use crate::support::image::digest;
 use crate::support::upstream::Manners;
 use crate::support::{Image, Pounce, Upstream, borrowed};
 
-/// Large enough for a multipart upload of several parts: they have 10 MiB.
+/// Large enough for a multipart upload of several parts, which have 10 MiB each.
 const LARGE: usize = 25 << 20;
 
 async fn cold(size: usize) -> (Upstream, Pounce, Image, String) {
@@ -98,7 +98,7 @@ async fn wrong_bytes_break_the_connection_and_leave_nothing() {
         upstream.behave(Manners { corrupts: true, ..Manners::default() });
         for reply in join_all((0..3).map(|_| pounce.get(&path))).await {
             if size == 40 {
-                // Nothing of it could leave before all of it was verified, so it can be told.
+                // No byte of a small blob leaves before all are verified, so the client gets an error.
                 assert_eq!((reply.status, &reply.code()[..]), (503, "UNAVAILABLE"));
                 continue;
             }
@@ -106,7 +106,7 @@ async fn wrong_bytes_break_the_connection_and_leave_nothing() {
         }
         pounce.until("its upload is gone", |pounce| pounce.open_uploads() == 0).await;
         assert_eq!(pounce.objects(), Vec::<String>::new());
-        // The next request begins anew.
+        // The next request starts a new fill.
         upstream.behave(Manners::default());
         assert!(pounce.get(&path).await.body == image.layer());
         pounce.until_stored(&digest(image.layer())).await;
@@ -187,7 +187,7 @@ async fn a_fill_that_begins_during_the_drain_is_waited_for() {
     upstream.behave(Manners { stalls: true, ..Manners::default() });
     let reply = pounce.request("GET", &path).send();
     let begin = async {
-        // The upstream has not answered yet when the end is asked for.
+        // The shutdown starts before the upstream has answered.
         tokio::time::sleep(Duration::from_millis(200)).await;
         upstream.release();
     };
@@ -220,7 +220,7 @@ async fn a_blob_gets_its_link_whoever_stored_the_manifest() {
     let layer = digest(image.layer());
     assert_eq!(pounce.pull("a/b", &layer).await, image.layer());
     pounce.until_stored(&layer).await;
-    // One without an upstream believes in links only.
+    // A replica without an upstream relies on links only.
     let pounce = pounce.restart(&[]).await;
     assert_eq!(pounce.pull("a/b", &layer).await, image.layer());
 }

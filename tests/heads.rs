@@ -1,4 +1,4 @@
-//! Upstreams without HEAD, or with a broken one.
+//! Upstreams without HEAD, or with a broken HEAD.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -7,7 +7,7 @@ use crate::support::image::digest;
 use crate::support::scripted::{by_digest, manifest, refusal};
 use crate::support::{Image, Pounce, Scripted};
 
-/// It has the image as `v1` of any repository, and answers HEAD with this status.
+/// An upstream with the image as `v1` of any repository, which answers HEAD with this status.
 async fn without_head(image: &Arc<Mutex<Image>>, status: u16) -> Scripted {
     let image = Arc::clone(image);
     Scripted::start(move |seen| {
@@ -41,7 +41,7 @@ async fn a_moved_tag_is_noticed_without_head() {
         assert_eq!(reply.body, moved.manifest, "{status}: {reply:?}");
         assert_eq!(reply.header("warning"), "");
         pounce.until_quiet().await;
-        // It is not asked for what it does not answer, and a tag that did not move costs one GET.
+        // pounce does not repeat the failing HEAD, and an unchanged tag costs one GET.
         let gets = upstream.count("GET", path);
         for _ in 0..3 {
             assert_eq!(pounce.get(path).await.body, moved.manifest);
@@ -72,7 +72,7 @@ async fn a_tag_that_is_gone_does_not_make_heads_useless() {
     }
     pounce.until_quiet().await;
     there.store(0, Ordering::SeqCst);
-    // A HEAD, and a GET to be sure; once, however many ask.
+    // One HEAD, and one GET to confirm it, however many clients ask.
     for _ in 0..5 {
         let gone = pounce.get("/v2/a/manifests/v1").await;
         assert_eq!((gone.status, &gone.code()[..]), (404, "MANIFEST_UNKNOWN"));
@@ -100,7 +100,7 @@ async fn a_blob_of_another_repositorys_is_found_without_head() {
             assert_eq!(pounce.get(&path).await.status, 307, "{status}");
             let head = pounce.head(&path).await;
             assert_eq!((head.status, head.header("content-length")), (200, "300000"));
-            // Not for its bytes.
+            // The GET asks for one byte only.
             let seen = upstream.seen();
             let mut asked = seen.iter().filter(|it| it.method == "GET" && it.path == path);
             assert!(asked.all(|it| it.headers["range"] == "bytes=0-0"));
@@ -153,7 +153,7 @@ async fn a_head_that_fails_hides_no_moved_tag() {
             assert_eq!(reply.header("warning"), "");
             pounce.until_quiet().await;
         }
-        // The first failure may pass, the second is a habit.
+        // The first failure may be temporary; the second one counts as lasting.
         assert_eq!(upstream.count("HEAD", path), 2, "{status}");
         let layer = digest(moved.layer());
         assert_eq!(pounce.pull("a", &layer).await, *moved.layer());

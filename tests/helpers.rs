@@ -1,4 +1,4 @@
-//! Credential helpers: programs that tell who pounce is to an upstream.
+//! Credential helpers: programs that print pounce's credentials for an upstream.
 
 use std::path::Path;
 use std::time::Duration;
@@ -8,8 +8,8 @@ use tempfile::TempDir;
 use crate::support::upstream::Manners;
 use crate::support::{Auth, Image, Pounce, Upstream};
 
-/// A helper that runs these lines of shell, and counts how often it is run. The program itself is not written here: one
-/// that is just being written cannot be run.
+/// A helper that runs these lines of shell, and counts its runs. The program itself is not written here, because a
+/// program that is still being written cannot be run.
 fn helper(folder: &Path, lines: &str) {
     let program = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/credential-helper");
     std::fs::write(folder.join("answer"), format!("{lines}\n")).unwrap();
@@ -137,7 +137,7 @@ async fn credentials_that_expire_are_asked_for_again() {
         let stage = Stage::new(auth.clone(), RIGHT).await;
         let pounce = stage.pounce(&[]).await;
         assert_eq!(pounce.get("/v2/a/manifests/v1").await.status, 200);
-        // Not before they have been good for a moment: a helper is not run for every refused request.
+        // pounce trusts new credentials for five seconds, so that refused requests do not each run the helper.
         tokio::time::sleep(Duration::from_secs(5)).await;
         stage.upstream.behave(Manners { auth, secret: "fresh", expires_in: 300, ..Manners::default() });
         let fresh = RIGHT.replace("\"secret\"", "\"fresh\"");

@@ -1,5 +1,5 @@
-//! Indexes that are more, or less, than a list of images: a build's cache, an index of which only some images are
-//! there, and one that is asked for by clients from before there were indexes.
+//! Indexes that are not simply lists of images: a build's cache, an index of which only some images are there, and an
+//! index that an old client asks for without accepting indexes.
 
 use bytes::Bytes;
 use serde_json::{Value, json};
@@ -23,7 +23,7 @@ fn index(entries: &[Value]) -> Bytes {
     index.to_string().into()
 }
 
-/// What `BuildKit` exports: an index of layers and of a config.
+/// `BuildKit`'s cache export: an index of layers and a config.
 fn cache(seed: u64) -> Image {
     let (layer, config) = (noise(seed, 5000), noise(seed + 1, 200));
     Image {
@@ -33,7 +33,7 @@ fn cache(seed: u64) -> Image {
     }
 }
 
-/// An index of images for linux, one for each of these processors.
+/// An index of linux images, one for each of these processors.
 fn multi(media_type: &str, images: &[(&Image, &str)]) -> Bytes {
     let entries = images.iter().map(|(image, architecture)| {
         let mut entry = entry(&image.media_type, &image.manifest);
@@ -60,11 +60,11 @@ async fn the_entries_of_an_index_may_be_blobs() {
         pounce.push_image("a/b", "buildcache", &cache).await;
         let reply = pounce.get("/v2/a/b/manifests/buildcache").await;
         assert_eq!((reply.status, &reply.body), (200, &cache.manifest));
-        // Whatever they are called.
+        // The declared media type does not matter.
         let misnamed = index(&[entry(OCI_MANIFEST, &cache.blobs[0])]);
         let put = pounce.put_manifest("a/b", "misnamed", OCI_INDEX, misnamed).await;
         assert_eq!(put.status, 201, "{put:?}");
-        // But they have to be there, in this repository.
+        // But the content has to be there, in this repository.
         for media_type in [LAYER, OCI_MANIFEST] {
             let missing = index(&[entry(media_type, b"missing"), entry(media_type, &cache.blobs[0])]);
             let put = pounce.put_manifest("a/b", "v1", OCI_INDEX, missing.clone()).await;
@@ -105,7 +105,7 @@ async fn the_blobs_of_an_upstreams_index_are_the_repositorys() {
         let path = format!("/v2/{name}/manifests/buildcache");
         assert_eq!(pounce.get(&path).await.body, cache.manifest);
         pounce.until_quiet().await;
-        // A build fetches the config, and those few layers that it can use.
+        // A build fetches the config, and only the few layers that it can use.
         let before = upstream.count("GET", "/blobs/");
         assert_eq!(before, if name == "a" { 0 } else { 2 });
         for blob in &cache.blobs {
@@ -113,13 +113,13 @@ async fn the_blobs_of_an_upstreams_index_are_the_repositorys() {
             pounce.until_stored(&digest(blob)).await;
         }
     }
-    // What the bucket has for another repository is asked for once, and not fetched again.
+    // Another repository stored the blob: pounce asks the upstream once, and does not fetch it again.
     assert_eq!(upstream.count("HEAD", "/a/blobs/"), 0);
     assert_eq!(upstream.count("HEAD", "/b/blobs/"), 2);
     assert_eq!(upstream.count("GET", "/blobs/"), 2);
 }
 
-/// Variables, and the answers to an index of images, and of a build's cache.
+/// Variables, and the statuses for an index of images and for a build's cache.
 type Case<'a> = (&'a [(&'a str, &'a str)], u16, u16);
 
 #[tokio::test]
@@ -132,7 +132,7 @@ async fn what_an_index_may_leave_out() {
     let amd = "[{architecture: amd64, os: linux}]";
     let arm = "[{architecture: arm64, os: linux}, {architecture: amd64, os: windows}]";
     let (disabled, enabled) = ("REGISTRY_VALIDATION_DISABLED", "REGISTRY_VALIDATION_ENABLED");
-    // The image for amd64 is there. What is for no platform is in no list.
+    // The image for amd64 is there. A platform list never requires entries without a platform.
     let cases: [Case; 9] = [
         (&[], 400, 400),
         (&[(platforms, "all"), (list, amd)], 400, 400),
@@ -151,7 +151,7 @@ async fn what_an_index_may_leave_out() {
         assert_eq!(put.status, images, "{variables:?} {put:?}");
         let put = pounce.put_manifest("a/b", "v2", OCI_INDEX, blobs.clone()).await;
         assert_eq!(put.status, cached, "{variables:?} {put:?}");
-        // An image manifest may leave out nothing.
+        // An image manifest must be complete.
         let put = pounce.put_manifest("a/b", "v3", OCI_MANIFEST, arm64.manifest.clone());
         assert_eq!(put.await.code(), "MANIFEST_BLOB_UNKNOWN", "{variables:?}");
     }
@@ -182,7 +182,7 @@ async fn an_index_that_may_name_anything_makes_no_blob_its_repositorys() {
     }
 }
 
-/// What a client gets that names these media types.
+/// The answer to a client that accepts these media types.
 async fn asked(pounce: &Pounce, method: &str, path: &str, accept: &[&str]) -> Reply {
     let mut request = pounce.request(method, path);
     for line in accept {
@@ -237,12 +237,12 @@ async fn a_client_from_before_indexes_gets_the_image_for_amd64() {
                     assert_eq!(reply.header("content-length"), length);
                     let reply = asked(pounce, method, "/v2/a/manifests/arm", accept).await;
                     assert_eq!(reply.status, 404, "{accept:?} {reply:?}");
-                    // By its digest, it is what it is.
+                    // By its digest, the index is served as it is.
                     let by_digest = format!("/v2/a/manifests/{}", digest(&index));
                     let reply = asked(pounce, method, &by_digest, accept).await;
                     assert_eq!(reply.header("content-type"), media_type);
                     assert!(!reply.headers.contains_key("vary"));
-                    // And an image is an image.
+                    // And an image manifest is served as it is.
                     let by_digest = format!("/v2/a/manifests/{}", arm64.digest());
                     let reply = asked(pounce, method, &by_digest, accept).await;
                     assert_eq!(reply.header("docker-content-digest"), arm64.digest());
@@ -270,7 +270,7 @@ async fn the_image_for_a_client_from_before_indexes_comes_from_memory() {
     let (amd64, other) = (Image::new(1, &[10]), Image::new(2, &[10]));
     pounce.push_image("a", "1", &amd64).await;
     pounce.push_image("a", "2", &other).await;
-    // Of two for the platform, the one whose type the client names.
+    // If two entries fit the platform, the one with a media type that the client accepts wins.
     let mut docker = other.clone();
     docker.media_type = DOCKER_MANIFEST.to_owned();
     let index = multi(OCI_INDEX, &[(&docker, "amd64"), (&amd64, "amd64")]);

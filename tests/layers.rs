@@ -1,4 +1,4 @@
-//! Which layer may use which (see `src/lib.rs`), and in which order the files of a folder stand. Both are read from the
+//! Checks which layer may use which (see `src/lib.rs`), and the order of the files in a folder. Both are read from the
 //! source.
 
 mod source;
@@ -9,7 +9,7 @@ use std::path::Path;
 
 use source::Source;
 
-/// Each layer with those that it may use. A layer is a folder or a file of `src`.
+/// Each layer with the layers that it may use. A layer is a folder or a file of `src`.
 const MAY_USE: &[(&str, &[&str])] = &[
     ("oci", &[]),
     ("telemetry", &["config", "oci"]),
@@ -23,7 +23,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("manifest_memory", &["oci"]),
     ("client_network", &[]),
     ("fd_limit", &[]),
-    // The store only for the type of the S3 server that shares the listener.
+    // `store` only for the type of the S3 server that shares the listener.
     ("http", &["oci", "config", "telemetry", "reload", "client_network", "registry", "auth", "store"]),
     ("server", &["oci", "config", "telemetry", "fd_limit", "http", "registry", "auth", "store", "upstream"]),
     // Commands that do not serve use the layers directly; `check` tries each of them.
@@ -46,7 +46,7 @@ const WALLED: &[(&str, &[&str])] = &[
 ];
 
 /// The files and folders in these folders, from the top down. Each may use those below it, and nothing of `mod.rs`
-/// itself. A name that `mod.rs` re-exports counts as the file's that it comes from.
+/// itself. A name that `mod.rs` re-exports counts as a name of its own file.
 const ROOMS: &[(&str, &[&str])] = &[
     (
         "http",
@@ -218,9 +218,8 @@ fn no_folder_has_a_circle() {
     assert!(wrong.is_empty(), "\n{}\n", wrong.join("\n"));
 }
 
-/// The children of a folder that use each other in a circle, with the names of each. `mod.rs` is one of them, where it
-/// declares what its children use: a type with its fields, whose methods stand in the children. What it re-exports it
-/// does not use.
+/// Children of a folder that use each other in a cycle, with the used names. `mod.rs` counts as a child if it declares
+/// types that its children use and implement. Its re-exports do not count as uses.
 fn circles(folder: &[String], sources: &[Source]) -> Option<String> {
     let parent: Vec<&str> = folder.iter().map(String::as_str).collect();
     let inside: Vec<&Source> = sources.iter().filter(|it| it.module.starts_with(folder)).collect();
@@ -241,7 +240,7 @@ fn circles(folder: &[String], sources: &[Source]) -> Option<String> {
         }
     }
     edges.retain(|(from, to)| from != to);
-    // A child that uses none of the others is in no circle.
+    // A child that uses none of the others is in no cycle.
     let mut left = children;
     loop {
         let is_free = |child: &String| !edges.iter().any(|(from, to)| from == child && left.contains(to));
@@ -254,7 +253,7 @@ fn circles(folder: &[String], sources: &[Source]) -> Option<String> {
     (!left.is_empty()).then(|| format!("{}: a circle in {left:?}", folder.join("/")))
 }
 
-/// What contradicts the order of a folder's children, one sentence each.
+/// The violations of the order of a folder's children, one sentence each.
 fn violations(folder: &str, order: &[&str], sources: &[Source]) -> Vec<String> {
     let parent: Vec<&str> = folder.split('/').collect();
     let facade = Facade::new(&parent, order, sources);
@@ -270,7 +269,7 @@ fn violations(folder: &str, order: &[&str], sources: &[Source]) -> Vec<String> {
         for it in source.impls() {
             let is_own = declares(&own, TYPES, &it.type_name)
                 || it.trait_name.as_ref().is_some_and(|name| declares(&own, &["trait"], name));
-            // A trait of others may be implemented for a type of others.
+            // An outside trait may be implemented for an outside type.
             let is_beside =
                 it.trait_name.is_none() || declares(&sources.iter().collect::<Vec<_>>(), TYPES, &it.type_name);
             if !is_own && is_beside {
@@ -303,13 +302,13 @@ fn declares(sources: &[&Source], keywords: &[&str], name: &str) -> bool {
     sources.iter().any(|source| source.declared(keywords).contains(&name))
 }
 
-/// Where a path leads.
+/// The target of a path.
 enum Origin {
-    /// Out of the folder.
+    /// Outside the folder.
     Outside,
-    /// To a child, by its place in the order.
+    /// A child, by its position in the order.
     Child(usize),
-    /// To something that the folder's `mod.rs` declares.
+    /// An item that the folder's `mod.rs` declares.
     Facade,
 }
 
@@ -348,7 +347,7 @@ impl<'a> Facade<'a> {
 mod tests {
     use super::*;
 
-    /// What is wrong with a folder of these files, of which `top` stands above `middle` and `bottom`.
+    /// The violations in a folder of these files, where `top` stands above `middle` and `bottom`.
     fn wrong_with(files: &[(&str, &str)]) -> Vec<String> {
         let sources = files.iter().map(|(name, text)| match *name {
             "mod" => Source::new(&["a"], text),
@@ -391,7 +390,7 @@ mod tests {
         assert!(found("mod one; mod two;", "use super::two::x;", "use super::one::y;").is_some());
     }
 
-    /// A name, the files of a folder, and what is found.
+    /// A name, the files of a folder, and the expected violations.
     type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a str);
 
     #[test]

@@ -1,4 +1,4 @@
-//! What one client can take from others: connections, time, memory.
+//! One client must not take other clients' connections, time or memory.
 
 use std::time::Duration;
 
@@ -39,7 +39,7 @@ async fn a_connection_that_is_idle_makes_room_and_a_busy_one_does_not() {
         Pounce::with(&[("REGISTRY_PROXY_REMOTEURL", &upstream.url()), ("REGISTRY_HTTP_LIMITS_CONNECTIONS", "16")])
             .await;
     let begun = pounce.begin("a").await;
-    // One that is in the middle of a push.
+    // This connection is in the middle of a push.
     let mut busy = TcpStream::connect(pounce.addr).await.unwrap();
     let blob = vec![7; 1000];
     let path = format!("{begun}&digest={}", digest(&blob));
@@ -52,7 +52,7 @@ async fn a_connection_that_is_idle_makes_room_and_a_busy_one_does_not() {
         let reply = exchange(pounce.addr, head("GET", "/v2/", &["Connection: close"]).as_bytes()).await;
         assert!(reply.starts_with("HTTP/1.1 200"), "{reply}");
     }
-    // The first of them is gone.
+    // pounce closed the oldest idle connection.
     assert_eq!(idle[0].read(&mut [0; 1]).await.unwrap_or(0), 0);
     busy.write_all(&blob[500..]).await.unwrap();
     let reply = to_the_end(busy).await;
@@ -65,7 +65,7 @@ async fn slow_headers_and_silence_end_a_connection() {
         Pounce::with(&[("REGISTRY_HTTP_LIMITS_HEADERTIMEOUT", "1s"), ("REGISTRY_HTTP_LIMITS_IDLETIMEOUT", "1h")]).await;
     // Clients open connections in advance, and send on them later.
     let mut spare = TcpStream::connect(pounce.addr).await.unwrap();
-    // A byte now and then, for ever, in the first header and in the second one.
+    // A byte now and then, in the first header and in the second one.
     for first in ["", &head("GET", "/v2/", &[])] {
         let connection = TcpStream::connect(pounce.addr).await.unwrap();
         let (reading, mut writing) = connection.into_split();
@@ -81,7 +81,7 @@ async fn slow_headers_and_silence_end_a_connection() {
     let request = head("GET", "/v2/", &["Connection: close"]);
     spare.write_all(request.as_bytes()).await.unwrap();
     assert_eq!(responses(&to_the_end(spare).await), 1);
-    // Nothing at all, and nothing after a request that ended.
+    // No byte at all, and no byte after a finished request.
     let pounce = pounce.restart(&[("REGISTRY_HTTP_LIMITS_IDLETIMEOUT", "1s")]).await;
     let silent = TcpStream::connect(pounce.addr).await.unwrap();
     assert_eq!(to_the_end(silent).await, "");
@@ -89,7 +89,7 @@ async fn slow_headers_and_silence_end_a_connection() {
     let request = head("GET", "/v2/", &[]);
     kept.write_all(request.as_bytes()).await.unwrap();
     assert_eq!(responses(&to_the_end(kept).await), 1);
-    // Who takes long over a body is not concerned: a byte every 100 ms, for longer than both.
+    // A slow body is allowed: a byte every 100 ms, for longer than both timeouts.
     let begun = pounce.begin("a").await;
     let mut slow = TcpStream::connect(pounce.addr).await.unwrap();
     let blob = vec![7; 30];
@@ -103,7 +103,7 @@ async fn slow_headers_and_silence_end_a_connection() {
     assert!(to_the_end(slow).await.starts_with("HTTP/1.1 201"));
 }
 
-/// A client of HTTP/2 that asks, and has no room for any byte of the answer.
+/// An HTTP/2 client that asks, with a window of zero bytes for the answer.
 #[tokio::test]
 async fn an_answer_that_nobody_takes_ends_its_connection() {
     let pounce = Pounce::with(&[("REGISTRY_HTTP_LIMITS_WRITETIMEOUT", "1s")]).await;
@@ -125,7 +125,7 @@ async fn an_answer_that_nobody_takes_ends_its_connection() {
     to_the_end(connection).await;
     pounce.until_metric("connections", 0).await;
 
-    // Nor can many of them keep others out until then.
+    // Until the timeout, many such clients cannot keep other clients out.
     let places = ("REGISTRY_HTTP_LIMITS_CONNECTIONS", "16");
     let pounce = Pounce::with(&[places]).await;
     let mut stalled = Vec::new();
@@ -146,7 +146,7 @@ async fn an_answer_that_nobody_takes_ends_nothing_that_goes_on_beside_it() {
     let mut pounce = Pounce::with(&[("REGISTRY_HTTP_LIMITS_WRITETIMEOUT", "1s")]).await;
     let stream = TcpStream::connect(pounce.addr).await.unwrap();
     let (mut sender, connection) = http2::Builder::new(TokioExecutor::new())
-        // No answer has a byte.
+        // No answer can send a byte.
         .initial_stream_window_size(0)
         .handshake(TokioIo::new(stream))
         .await
@@ -182,13 +182,13 @@ async fn a_header_or_a_manifest_of_any_size_takes_no_memory() {
         ("GET /v2/ HTTP/1.1\r\nHost: x\r\nX: ".to_owned(), one.clone()),
         ("GET /v2/".to_owned(), one.clone()),
         ("GET /v2/ HTTP/1.1\r\nHost: x\r\nAuthorization: Basic ".to_owned(), one),
-        // A manifest of 1 GB, announced and not.
+        // A manifest of 1 GB, with and without a Content-Length.
         (head("PUT", "/v2/a/manifests/v1", &["Content-Length: 1000000000"]), megabyte.clone()),
         (
             head("PUT", "/v2/a/manifests/v1", &["Transfer-Encoding: chunked"]),
             format!("{:x}\r\n{megabyte}\r\n", megabyte.len()),
         ),
-        // A body where none is wanted.
+        // A body on a request that takes none.
         (head("GET", "/v2/", &["Content-Length: 1000000000"]), megabyte.clone()),
         (head("POST", "/v2/a/blobs/uploads/", &["Content-Length: 1000000000"]), megabyte),
     ];
@@ -201,7 +201,7 @@ async fn a_header_or_a_manifest_of_any_size_takes_no_memory() {
             if writing.write_all(start.as_bytes()).await.is_err() {
                 return sent;
             }
-            // 100 MB of a header, and of a body what is thrown away behind an answer.
+            // 100 MB of a header, or of a body that pounce discards after its answer.
             while sent < 100_000_000 && writing.write_all(&piece).await.is_ok() {
                 sent += piece.len();
             }
@@ -212,7 +212,7 @@ async fn a_header_or_a_manifest_of_any_size_takes_no_memory() {
         drop(reading);
         let sent = sending.await.unwrap();
         assert!(sent < 100_000_000, "{label}: all was taken");
-        // Who is still sending may not see it; who does sees the right one.
+        // A client that is still sending may miss the answer; if it gets one, it is the right one.
         let status = String::from_utf8_lossy(&reply).split(' ').nth(1).map(str::to_owned);
         let right = ["413", "431", "414", "200", "202", "400"];
         assert!(status.is_none_or(|it| right.contains(&&*it)), "{label}: {reply:.200?}");

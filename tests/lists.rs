@@ -1,4 +1,4 @@
-//! Lists that come in pages: where the next one is, in every form of a `Link`.
+//! Paged lists: where the next page is, in every form of a `Link`.
 
 use serde_json::json as object;
 
@@ -50,7 +50,7 @@ async fn every_form_of_a_link_leads_to_the_next_page() {
         &["<list?last=NEXT>; rel=\"prev next\""],
         &["<http://HOST/v2/a/b/tags/list?last=NEXT>; rel=next"],
         &["<//HOST/v2/a/b/tags/list?last=NEXT>; rel=next"],
-        // Behind a proxy that ends TLS, or that has another port.
+        // Behind a proxy that terminates TLS, or that listens on another port.
         &["<https://127.0.0.1/v2/a/b/tags/list?last=NEXT>; rel=next"],
         &["<http://127.0.0.1:5000/v2/a/b/tags/list?last=NEXT>; rel=next"],
         &["</v2/a/b/tags/list?last=zero>; rel=\"prev\", <?last=NEXT>; rel=\"next\""],
@@ -137,7 +137,7 @@ async fn a_list_that_breaks_off_is_no_missing_repository() {
     }
 }
 
-/// A registry with two pages of tags of `proj/pause` alone.
+/// An upstream that knows the tags of `proj/pause` alone, in two pages.
 async fn pause(link: &'static str) -> Scripted {
     Scripted::start(move |seen| async move {
         let host = seen.headers["host"].to_str().unwrap().to_owned();
@@ -180,7 +180,7 @@ async fn a_list_behind_a_redirect_goes_on_there() {
         ("<http://127.0.0.3/v2/proj/pause/tags/list?last=a>; rel=\"next\"", 503),
     ] {
         let upstream = pause(link).await;
-        // Another host's name for the same machine.
+        // Another host name of the same machine.
         let there = upstream.url().replace("127.0.0.1", "localhost");
         let front = Scripted::start(move |seen| {
             let location = format!("{there}{}", seen.path.replacen("/v2/", "/v2/proj/", 1));

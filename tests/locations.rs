@@ -1,4 +1,4 @@
-//! An upload at any of its locations (end-5, end-6, end-13): how far it is, and what is sent once more.
+//! An upload's locations (end-5, end-6, end-13): its offset at each of them, and repeated chunks.
 
 use bytes::Bytes;
 
@@ -13,7 +13,7 @@ async fn chunk(pounce: &Pounce, location: &str, start: usize, bytes: Bytes) -> R
     pounce.send(pounce.chunk(location, start, bytes)).await
 }
 
-/// An upload that took chunks of these sizes, and each of its locations, with the bytes there.
+/// An upload with chunks of these sizes; each of its locations, with its offset.
 async fn upload(pounce: &Pounce, blob: &Bytes, sizes: &[usize]) -> Vec<(String, usize)> {
     let mut locations = vec![(pounce.begin("a/b").await, 0)];
     for size in sizes {
@@ -43,7 +43,7 @@ async fn end_13_the_status_at_any_location_is_the_last_byte() {
             let again = pounce.get(status.header("location")).await;
             assert_eq!(again.header("range"), status.header("range"));
         }
-        // The client that heard nothing since it began goes on.
+        // The client that lost all answers since the beginning continues.
         let status = pounce.get(&locations[0].0).await;
         let more = blob.slice(*end..);
         let reply = chunk(&pounce, status.header("location"), *end, more).await;
@@ -52,7 +52,7 @@ async fn end_13_the_status_at_any_location_is_the_last_byte() {
         assert_eq!(reply.status, 201, "{reply:?}");
         assert_eq!(pounce.pull("a/b", &digest(&blob)).await, blob);
         pounce.until("nothing is left", |it| it.scratch().is_empty()).await;
-        // It is no active upload any more.
+        // After the end, the other locations belong to no active upload.
         for (location, at) in &locations[1..] {
             let status = pounce.get(location).await;
             assert_eq!(status.status, 404, "{at}: {status:?}");
@@ -78,7 +78,7 @@ async fn end_5_a_replayed_chunk_is_416_and_says_where_to_go_on() {
             let close = close.header("content-range", range).body(bytes.clone());
             for reply in [
                 chunk(&pounce, location, *at, bytes.clone()).await,
-                // Without a range, and without a length.
+                // Without a range and a length.
                 pounce.patch(location, bytes.clone()).await,
                 // "If the final chunk is uploaded out of order, the registry MUST respond with a `416`".
                 pounce.send(close).await,
@@ -115,7 +115,7 @@ async fn end_5_chunks_may_all_come_at_the_first_location() {
     let reply = pounce.close(&location, &digest(&blob), Bytes::new()).await;
     assert_eq!(reply.status, 201, "{reply:?}");
     assert_eq!(pounce.pull("a/b", &digest(&blob)).await, blob);
-    // And so may a whole blob, though chunks came before.
+    // A whole blob may be sent to the first location, too, although chunks came before.
     let location = pounce.begin("a/b").await;
     chunk(&pounce, &location, 0, blob.slice(..100)).await;
     let other = noise(2, 1000);
@@ -123,7 +123,7 @@ async fn end_5_chunks_may_all_come_at_the_first_location() {
     assert_eq!(reply.status, 201, "{reply:?}");
 }
 
-/// What the client ends is the state that it names, if that has the digest.
+/// The client ends the state that it names, if that state has the digest.
 #[tokio::test]
 async fn end_6_an_older_state_is_ended_if_the_digest_is_its_own() {
     let pounce = Pounce::with(&[]).await;
@@ -135,7 +135,7 @@ async fn end_6_an_older_state_is_ended_if_the_digest_is_its_own() {
     assert_eq!(pounce.pull("a/b", &digest(&part)).await, part);
 }
 
-/// What is in the bucket where states are is no state because it is there.
+/// A foreign object in a tail's place does not become a state of the upload.
 #[tokio::test]
 async fn a_state_that_the_bucket_makes_up_is_none() {
     let s3 = FakeS3::start(&[]).await;
@@ -167,7 +167,7 @@ async fn a_state_that_the_bucket_makes_up_is_none() {
     assert_eq!(pounce.get(&one[0].0).await.header("range"), "0-999");
 }
 
-/// A bucket that is another region's shows what its leader has.
+/// A bucket in a lagging region reads from its leader.
 #[tokio::test]
 async fn a_region_that_lags_takes_chunks_in_order() {
     let s3 = FakeS3::start(&[Rule::Lags(std::time::Duration::from_mins(1)), Rule::EqualParts]).await;
@@ -211,7 +211,7 @@ async fn a_chunk_costs_one_listing_and_its_bytes() {
     let reply = chunk(&pounce, &location, 1000, blob.slice(1000..3000)).await;
     let expected = [("GetObject", 1), ("ListObjectsV2", 1), ("PutObject", 1)];
     assert_eq!(s3.take(), calls(&expected));
-    // A replay, and a status.
+    // A repeated chunk, and a status request.
     chunk(&pounce, &first, 0, blob.slice(..1000)).await;
     assert_eq!(s3.take(), calls(&[("GetObject", 1), ("ListObjectsV2", 1)]));
     let second = reply.header("location").to_owned();
@@ -219,7 +219,7 @@ async fn a_chunk_costs_one_listing_and_its_bytes() {
     assert_eq!(s3.take(), calls(&[("HeadObject", 1), ("ListObjectsV2", 1)]));
     let reply = chunk(&pounce, &second, 3000, blob.slice(3000..25 * MIB)).await;
     let mut expected = expected.to_vec();
-    // And the bytes go that no location needs any more.
+    // Bytes that no location needs any more are deleted.
     expected.extend([("CreateMultipartUpload", 1), ("DeleteObject", 1), ("UploadPart", 2)]);
     pounce.until_quiet().await;
     assert_eq!(s3.take(), calls(&expected));

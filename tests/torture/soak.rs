@@ -37,7 +37,7 @@ async fn held(process: &Process) -> Held {
 }
 
 /// Sends so many requests a second for so long. If it is `long`, the memory of the last tenth may exceed that of the
-/// third one by ten percent; so may file descriptors and tasks, once idle connections have been closed.
+/// third one by ten percent, and file descriptors and tasks may not grow, once idle connections have been closed.
 pub async fn soak(length: Duration, rate: u32, long: bool) -> Row {
     let mut row = Row::new(format!("nothing: {rate} requests a second for {length:?}"));
     let (bucket, upstream) = (Process::start(&[]), Upstream::start().await);
