@@ -75,13 +75,13 @@ async fn end_10_a_blob_is_gone_from_its_repository_only() {
         assert_eq!((reply.status, reply.code().as_str()), (404, "BLOB_UNKNOWN"));
     }
     assert_eq!(pounce.head(&path).await.status, 404);
-    // Not by the manifest that still names it either.
+    // The manifest that still names the blob does not bring it back either.
     pounce.get("/v2/a/b/manifests/v1").await;
     let pounce = pounce.restart(&[]).await;
     pounce.get("/v2/a/b/manifests/v1").await;
     assert_eq!(pounce.get(&path).await.status, 404);
     assert_eq!(pounce.pull("c/d", &digest).await, image.layer());
-    // A manifest cannot be pushed again without it, until it is.
+    // The manifest cannot be pushed again until the blob is pushed.
     let push = || pounce.put_manifest("a/b", "v2", OCI_MANIFEST, image.manifest.clone());
     assert_eq!(push().await.code(), "MANIFEST_BLOB_UNKNOWN");
     pounce.push("a/b", image.layer().clone()).await;
@@ -173,7 +173,7 @@ async fn a_manifest_of_ten_thousand_tags_is_deleted_with_all_of_them() {
     assert_eq!(tags(&pounce).await, ["other"]);
 }
 
-/// A new `latest` is published while the old one is cleaned up.
+/// A client pushes a new `latest` while another one deletes the old one.
 #[tokio::test(flavor = "multi_thread")]
 async fn deleting_what_a_tag_meant_does_not_delete_what_it_means() {
     let pounce = Pounce::with(&[]).await;
@@ -193,14 +193,14 @@ async fn deleting_what_a_tag_meant_does_not_delete_what_it_means() {
     }
 }
 
-/// A blob is looked for while it is deleted; nobody remembers what was.
+/// Clients ask for a blob during its deletion; no replica may cache it as present.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_blob_that_is_asked_for_while_it_is_deleted_is_gone_afterwards() {
     let pounce = Pounce::with(&[]).await;
     for seed in 0..40 {
         let digest = pounce.push("a/b", noise(seed, 100)).await;
         let path = format!("/v2/a/b/blobs/{digest}");
-        // Memory without it, as after a while.
+        // Restore the link, so that the caches know nothing of it.
         let key = format!("_layers/sha256/{}/link", digest.strip_prefix("sha256:").unwrap());
         let link = pounce.root().join("docker/registry/v2/repositories/a/b").join(key);
         pounce.delete(&path).await;

@@ -26,7 +26,7 @@ async fn end_7a_a_manifest_is_kept_byte_for_byte() {
     for blob in &image.blobs {
         pounce.push("a/b", blob.clone()).await;
     }
-    // Spaces and unknown fields are a part of it.
+    // Spaces and unknown fields are part of the manifest.
     let mut text = String::from_utf8(image.manifest.to_vec()).unwrap();
     text.insert_str(1, " \"x\": [[{\"y\": 1}]], ");
     let bytes = Bytes::from(text);
@@ -42,7 +42,7 @@ async fn end_7a_a_manifest_is_kept_byte_for_byte() {
             assert_eq!(pulled.header("content-type"), OCI_MANIFEST);
         }
     }
-    // A restarted pounce has it from the bucket.
+    // After a restart, pounce reads it from the bucket.
     let pounce = pounce.restart(&[]).await;
     assert_eq!(pounce.get("/v2/a/b/manifests/v2").await.body, bytes);
     assert_eq!(pounce.pull("a/b", &digest(image.layer())).await, image.layer());
@@ -63,7 +63,7 @@ async fn end_7a_an_index_of_manifests_and_a_docker_manifest() {
     let outer = json!({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [descriptor(OCI_INDEX, &bytes)]});
     let reply = pounce.put_manifest("a/b", "outer", OCI_INDEX, outer.to_string());
     assert_eq!(reply.await.status, 201);
-    // Another repository has none of them.
+    // Another repository has none of the images.
     let reply = pounce.put_manifest("c/d", "all", OCI_INDEX, bytes).await;
     assert_eq!(reply.code(), "MANIFEST_BLOB_UNKNOWN");
 
@@ -102,7 +102,7 @@ async fn end_7b_a_manifest_gets_all_of_its_tags() {
 async fn what_a_manifest_names_must_be_there_and_all_that_is_missing_is_told() {
     let pounce = Pounce::with(&[]).await;
     let image = Image::new(1, &[10, 20, 30]);
-    // Of another repository, which does not count.
+    // A blob of another repository does not count.
     pounce.push_image("c/d", "v1", &image).await;
     pounce.push("a/b", image.blobs[1].clone()).await;
     let reply = pounce.put_manifest("a/b", "v1", OCI_MANIFEST, image.manifest.clone()).await;
@@ -120,7 +120,7 @@ async fn what_a_manifest_names_must_be_there_and_all_that_is_missing_is_told() {
     assert_eq!(missing, expected);
     assert_eq!(pounce.get("/v2/a/b/manifests/v1").await.status, 404);
 
-    // Layers that are not distributed are fetched elsewhere; a subject may come later.
+    // A client fetches non-distributable layers elsewhere; a subject may come later.
     let config = pounce.push("a/b", Bytes::from_static(b"{}")).await;
     let foreign = "application/vnd.oci.image.layer.nondistributable.v1.tar";
     let text = json!({"schemaVersion": 2, "mediaType": OCI_MANIFEST,
@@ -189,7 +189,7 @@ async fn five_thousand_layers_are_looked_for() {
     let reply = pounce.put_manifest("a/b", "v1", OCI_MANIFEST, manifest(many.collect())).await;
     assert_eq!((reply.status, reply.code().as_str()), (400, "MANIFEST_BLOB_UNKNOWN"));
     let body: Value = serde_json::from_slice(&reply.body).unwrap();
-    // Enough to see what is wrong.
+    // Sixteen errors are enough to see the mistake.
     assert_eq!(body["errors"].as_array().unwrap().len(), 16);
     let same = vec![descriptor("a/l", b"{}"); 5000];
     let reply = pounce.put_manifest("a/b", "v1", OCI_MANIFEST, manifest(same)).await;
@@ -204,7 +204,7 @@ async fn what_was_pushed_is_never_looked_up_upstream() {
     upstream.add("a/b", "theirs", &theirs);
     let pounce = Pounce::with(&[("REGISTRY_PROXY_REMOTEURL", &upstream.url()), ("REGISTRY_PROXY_TAGTTL", "0s")]).await;
     assert_eq!(pounce.get("/v2/a/b/manifests/v1").await.body, theirs.manifest);
-    // Over a tag that was pulled through.
+    // The push replaces a tag that was pulled through.
     pounce.push_image("a/b", "v1", &ours).await;
     for restart in [false, true] {
         upstream.forget();
@@ -216,7 +216,7 @@ async fn what_was_pushed_is_never_looked_up_upstream() {
         }
         assert_eq!(upstream.requests(), 0, "{:?} {restart}", upstream.seen());
     }
-    // And what was not is, in the same repository.
+    // Other tags of the same repository still come from upstream.
     assert_eq!(pounce.get("/v2/a/b/manifests/theirs").await.body, theirs.manifest);
     assert_eq!(pounce.pull("a/b", &digest(theirs.layer())).await, theirs.layer());
 }
@@ -229,7 +229,7 @@ async fn a_pushed_manifest_may_name_what_only_the_upstream_has() {
     let pounce = Pounce::before(&upstream).await;
     let config = pounce.push("a/b", Bytes::from_static(b"{}")).await;
     let layer = digest(base.layer());
-    // A client that is told so does not push it.
+    // A client with this answer does not push the layer.
     assert_eq!(pounce.head(&format!("/v2/a/b/blobs/{layer}")).await.status, 200);
     let manifest = json!({"schemaVersion": 2, "mediaType": OCI_MANIFEST,
         "config": {"mediaType": "a/b", "digest": config, "size": 2},

@@ -1,4 +1,4 @@
-//! A 404 that is no registry's, and what may be believed to be gone.
+//! A 404 that does not come from a registry must not make pounce believe that content is gone.
 
 use std::sync::{Arc, Mutex};
 
@@ -8,7 +8,7 @@ use crate::support::{Image, Pounce, Process, Said, Scripted};
 
 type Answers = Arc<Mutex<Option<(Said, Said)>>>;
 
-/// A registry with `a:v1`, or, once it is told, one that answers `/v2/` and everything else so.
+/// An upstream with `a:v1`, which later gives these answers to `/v2/` and to all other paths.
 async fn changing(image: &Image) -> (Scripted, Answers) {
     let answers = Answers::default();
     let (image, shared) = (image.clone(), Arc::clone(&answers));
@@ -48,7 +48,7 @@ async fn a_404_that_is_no_registrys_hides_nothing() {
         (404, vec![version, html], body.into())
     };
     let cases = [
-        // An ingress without a backend, a web site, a bucket, an API that is no registry's.
+        // An ingress without a backend, a web site, a bucket, an API of another kind.
         (text(404, "text/plain", "x"), text(404, "text/plain", "default backend - 404")),
         (text(200, "text/html", "<html>"), text(404, "text/html; charset=utf-8", "<html>\x1b[31mlost</html>")),
         (
@@ -71,7 +71,7 @@ async fn a_404_that_is_no_registrys_hides_nothing() {
         let reply = pounce.get("/v2/a/manifests/v1").await;
         assert_eq!((reply.status, &reply.body), (200, &image.manifest), "{other:?}");
         assert!(reply.header("warning").starts_with("110 "), "{other:?}");
-        // What is not stored may be told as missing, but it is no fact to be remembered.
+        // Content that is not stored may be reported missing, but pounce does not cache this answer.
         for _ in 0..2 {
             let reply = pounce.get("/v2/a/manifests/v2").await;
             assert_eq!((reply.status, &reply.code()[..]), (404, "MANIFEST_UNKNOWN"));
@@ -164,7 +164,7 @@ async fn each_upstream_is_greeted_at_start() {
     assert!(line(&site.url()).contains("a web page"));
     assert!(line(&closed.url()).contains("it wants credentials"));
     assert!(line("http://127.0.0.1:9").contains("check remoteurl"));
-    // Its own root, whatever is the part that is meant.
+    // pounce asks for `/v2/` of the host, although the setting has a prefix.
     let paths: Vec<String> = fine.seen().into_iter().map(|seen| seen.path).collect();
     assert_eq!(paths, ["/v2/"]);
 }
@@ -180,7 +180,7 @@ async fn json_that_is_no_manifest_is_not_taken_for_one() {
         let reply = pounce.get("/v2/a/manifests/v1").await;
         assert_eq!((reply.status, &reply.body), (200, &image.manifest), "{body}");
         assert!(reply.headers.contains_key("warning"), "{body}");
-        // And one that is not stored is not made of it.
+        // And for a tag that is not stored, the client gets an error.
         let cold = pounce.get("/v2/a/manifests/v2").await;
         assert_eq!(cold.status, 503, "{body}");
     }

@@ -1,4 +1,4 @@
-//! What is wrong with a configuration, in a sentence that names the setting.
+//! Configuration mistakes, each reported in a sentence that names the setting.
 
 use pounce::config::{Config, ConfigError, Environment, Loaded};
 
@@ -13,7 +13,7 @@ fn refused(yaml: &str, variables: &[(&str, &str)]) -> String {
     }
 }
 
-/// A file, variables, and the setting that is to be named.
+/// A file, variables, and the setting that the error must name.
 pub type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a str);
 
 #[test]
@@ -36,7 +36,7 @@ fn an_unknown_variable_is_a_warning_that_names_the_nearest() {
         &[
             ("REGISTRY_STORAGE_S3_BUCKETT", "x"),
             ("REGISTRY_QQQ", "y"),
-            // Of podman and its kin.
+            // A variable of podman and similar tools.
             ("REGISTRY_AUTH_FILE", "/x"),
             ("OTHER", "z"),
         ],
@@ -89,7 +89,7 @@ fn wrong_values_name_their_setting() {
     name_their_setting(cases);
 }
 
-/// A file, variables, and the setting that is wrong.
+/// Asserts that each error names its setting.
 pub fn name_their_setting(cases: &[Case]) {
     for (yaml, variables, named) in cases {
         let message = refused(yaml, variables);

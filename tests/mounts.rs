@@ -21,7 +21,7 @@ async fn end_11_mounts_what_is_there_and_begins_an_upload_otherwise() {
     let reply = mount("&from=c/d").await;
     assert_stored(&pounce, &reply, &digest, &blob).await;
     pounce.delete(&format!("/v2/a/b/blobs/{digest}")).await;
-    // Without `from`, wherever it is.
+    // Without `from`, from any repository.
     let reply = mount("").await;
     assert_stored(&pounce, &reply, &digest, &blob).await;
 

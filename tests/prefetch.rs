@@ -1,4 +1,4 @@
-//! What is fetched before it is asked for; and where clients are sent meanwhile.
+//! Prefetching of a manifest's blobs; and where clients are redirected meanwhile.
 
 use futures_util::future::join_all;
 use serde_json::json;
@@ -27,7 +27,7 @@ async fn until_all_stored(pounce: &Pounce, image: &Image) {
 async fn a_manifest_brings_its_blobs_along_once() {
     let (upstream, pounce, image) = stage(&[100, 200_000, 3 << 20], &[]).await;
     assert_eq!(pounce.get("/v2/a/manifests/v1").await.body, image.manifest);
-    // Whoever asks meanwhile joins in.
+    // A client that asks meanwhile joins the prefetch.
     let paths: Vec<_> = image.blobs.iter().map(|blob| format!("/v2/a/blobs/{}", digest(blob))).collect();
     for (reply, blob) in join_all(paths.iter().map(|path| pounce.get(path))).await.iter().zip(&image.blobs) {
         let body = if reply.status == 307 { pounce.follow(reply).await.body } else { reply.body.clone() };
@@ -35,7 +35,7 @@ async fn a_manifest_brings_its_blobs_along_once() {
     }
     until_all_stored(&pounce, &image).await;
     assert_eq!(upstream.count("GET", "/blobs/"), image.blobs.len());
-    // Nobody asks for anything again.
+    // Repeated pulls fetch no blob again.
     upstream.forget();
     pounce.get("/v2/a/manifests/v1").await;
     pounce.get(&format!("/v2/a/manifests/{}", image.digest())).await;
@@ -52,12 +52,12 @@ async fn nobody_has_to_ask() {
         "mediaType": image.media_type, "digest": image.digest(), "size": image.manifest.len(),
         "platform": {"os": "linux", "architecture": "amd64"}}]});
     upstream.add_manifest("a", "index", OCI_INDEX, index.to_string());
-    // An index begins nothing, nor does a HEAD.
+    // Neither an index nor a HEAD starts a prefetch.
     pounce.get("/v2/a/manifests/index").await;
     pounce.head("/v2/a/manifests/v1").await;
     tokio::time::sleep(std::time::Duration::from_millis(100)).await;
     assert_eq!(upstream.count("GET", "/blobs/"), 0);
-    // The platform's manifest does, although it is known already.
+    // The platform's manifest does, although pounce has it already.
     pounce.get(&format!("/v2/a/manifests/{}", image.digest())).await;
     until_all_stored(&pounce, &image).await;
     assert_eq!(upstream.count("GET", "/blobs/"), image.blobs.len());
@@ -68,7 +68,7 @@ async fn it_can_be_turned_off() {
     let off = [("REGISTRY_PROXY_PREFETCH", "false")];
     let (upstream, mut pounce, _image) = stage(&[100], &off).await;
     pounce.get("/v2/a/manifests/v1").await;
-    // Which waits for everything that has begun.
+    // The shutdown waits for all fills that have begun.
     pounce.end().await;
     assert_eq!(upstream.count("GET", "/blobs/"), 0);
 }
@@ -80,7 +80,7 @@ async fn so_many_at_once_and_those_that_are_asked_for_first() {
     upstream.behave(Manners { holds_after: Some(1), ..Manners::default() });
     pounce.get("/v2/a/manifests/v1").await;
     pounce.until("two have begun", |_| upstream.count("GET", "/blobs/") == 2).await;
-    // Config and first layer; the last one is asked for, and does not wait for the others.
+    // The config and the first layer fill both permits; a client's request for the last layer does not wait for them.
     let last = digest(&image.blobs[6]);
     let mut asked = pounce.request("GET", &format!("/v2/a/blobs/{last}")).send();
     let asked = async { (&mut asked).await.unwrap() };
@@ -107,7 +107,7 @@ async fn blobs_that_the_bucket_has_are_not_fetched_again() {
     assert_eq!(upstream.count("GET", "/blobs/"), 0);
 }
 
-/// A storage beside the registry, which only knows blobs.
+/// An upstream that redirects blobs to a storage host, which has only blobs.
 async fn with_storage() -> (Upstream, Upstream, Pounce, Image) {
     let storage = Upstream::start().await;
     let (upstream, pounce, image) =
@@ -128,7 +128,7 @@ async fn on_a_miss_clients_can_be_sent_to_the_upstreams_own_place() {
         assert_eq!((reply.status, reply.header("cache-control")), (307, "no-store"));
         assert_eq!(reply.header("docker-content-digest"), layer);
     }
-    // One question for all of them, and one for the fill behind them.
+    // All clients share one request, and the fill in the background sends another one.
     pounce.until("the fill asks", |_| upstream.count("GET", "/blobs/") == 2).await;
     let reply = pounce.get(&path).await;
     assert!(pounce.follow(&reply).await.body == image.layer());
@@ -177,7 +177,7 @@ async fn an_upstream_that_fails_meanwhile_opens_no_fill_of_another_repository() 
 #[tokio::test]
 async fn an_upstream_that_does_not_redirect_is_streamed_from() {
     let (upstream, _storage, pounce, image) = with_storage().await;
-    // No redirect; and one to itself, which would ask for credentials again.
+    // An upstream without redirects; and one that redirects to itself, where a client would need credentials again.
     upstream.behave(Manners::default());
     let path = format!("/v2/a/blobs/{}", digest(image.layer()));
     let reply = pounce.get(&path).await;

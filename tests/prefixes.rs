@@ -27,12 +27,12 @@ async fn a_prefix_stands_before_every_name_and_in_every_scope() {
         assert_eq!(got.body, image.manifest);
         let layer = digest(image.layer());
         assert_eq!(pounce.pull("library/alpine", &layer).await, *image.layer());
-        // The pages' links name the prefix, too.
+        // The upstream's page links contain the prefix, too.
         let list = pounce.get(&format!("{path}/tags/list")).await;
         let list: serde_json::Value = serde_json::from_slice(&list.body).unwrap();
         assert_eq!(list["tags"].as_array().unwrap().len(), 4, "{list}");
         assert_eq!(list["name"], "library/alpine");
-        // It is asked for what clients name, and nothing else.
+        // pounce asks for the client's name under the prefix, and for no other name.
         assert_eq!(pounce.get("/v2/alpine/manifests/v1").await.status, 404, "no library/ is made up");
         assert!(pounce.objects().iter().all(|key| !key.contains("repositories/hub")),);
     }
@@ -67,7 +67,7 @@ async fn further_upstreams_have_prefixes_and_bases_of_their_own() {
     for path in ["/v2/ghcr.io/org/app/manifests/v1", "/v2/org/app/manifests/v1?ns=ghcr.io"] {
         assert_eq!(pounce.get(path).await.body, image.manifest, "{path}");
     }
-    // What some people write for a registry without a prefix.
+    // Some operators write `/v2/` for a registry without a prefix.
     upstream.add("org/app", "v1", &image);
     let url = format!("{}/v2/", upstream.url());
     let pounce = Pounce::with(&[("REGISTRY_PROXY_REMOTEURL", &url)]).await;

@@ -12,7 +12,7 @@ use crate::support::upstream::Manners;
 use crate::support::{Image, Pounce, Process, Upstream, borrowed};
 use crate::torture::client::{Client, until_probe};
 
-/// Runs until it gives up, and returns the one sentence that it leaves.
+/// Runs until it fails; returns the last line, the error.
 fn fails(variables: &[(&str, &str)]) -> String {
     let folder = TempDir::new().unwrap();
     let output = command(folder.path()).envs(variables.iter().copied()).output().unwrap();
@@ -61,7 +61,7 @@ async fn fly_style_variables_find_the_bucket() {
         ("AWS_ENDPOINT_URL_S3", &s3["REGISTRY_STORAGE_S3_REGIONENDPOINT"]),
         ("AWS_ACCESS_KEY_ID", &s3["REGISTRY_STORAGE_S3_ACCESSKEY"]),
         ("AWS_SECRET_ACCESS_KEY", &s3["REGISTRY_STORAGE_S3_SECRETKEY"]),
-        // A bucket in the host's name needs DNS.
+        // The bucket in the host name would need DNS.
         ("REGISTRY_STORAGE_S3_FORCEPATHSTYLE", "true"),
     ]);
     assert!(!process.folder.path().join("data").exists());
@@ -106,7 +106,7 @@ async fn the_log_tells_what_was_served_and_no_secret() {
     assert_eq!((&fill["reference"], &fill["whole"]), (&digest(image.layer()).into(), &true.into()));
     let id = fill["span"]["id"].as_str().unwrap();
     assert!(id.len() > 30);
-    // What happened on behalf of a request can be found by its id.
+    // Background work for a request has the request's id.
     let stored = lines.iter().find(|line| line["message"] == "stored a blob").unwrap();
     assert_eq!(stored["span"]["id"], id);
     assert!(requests.iter().any(|line| line["outcome"] == "hit" && line["status"] == 307));
@@ -187,7 +187,7 @@ async fn a_folder_belongs_to_one_process_and_what_was_being_written_is_removed()
     let message = fails(&[("REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY", root.to_str().unwrap())]);
     assert!(message.contains("storage.filesystem.rootdirectory") && message.contains("another pounce"), "{message}");
     std::fs::write(root.join(".pounce/tmp/x"), "x").unwrap();
-    // A description that was being written, as a kill of an earlier version left it.
+    // An unfinished description file, as an earlier version left it when it was killed.
     std::fs::create_dir(root.join(".pounce/uploads/x")).unwrap();
     std::fs::write(root.join(".pounce/uploads/x/upload.json"), "").unwrap();
     let pounce = pounce.restart(&[]).await;
@@ -210,7 +210,7 @@ async fn requests_to_the_embedded_s3_are_logged_without_their_signature() {
     let redirect = redirect.send().await.unwrap();
     let url = redirect.headers()["location"].to_str().unwrap().to_owned();
     assert_eq!(client.get(&url).send().await.unwrap().text().await.unwrap(), blob);
-    // Of the same length, with another first digit.
+    // A signature of the same length, with another first digit.
     let (before, signature) = url.split_once("X-Amz-Signature=").unwrap();
     let other = if signature.starts_with('0') { "1" } else { "0" };
     let forged = format!("{before}X-Amz-Signature={other}{}", &signature[1..]);

@@ -1,5 +1,5 @@
-//! A machine that reaches others through a proxy, and trusts an authority of its own: `HTTPS_PROXY`, `NO_PROXY`,
-//! `SSL_CERT_FILE` and `SSL_CERT_DIR` count for upstreams and bucket.
+//! A machine that reaches other hosts through a proxy, and trusts a CA of its own: `HTTPS_PROXY`, `NO_PROXY`,
+//! `SSL_CERT_FILE` and `SSL_CERT_DIR` apply to upstreams and the bucket.
 
 use std::net::SocketAddr;
 use std::process::Command;
@@ -13,7 +13,7 @@ use crate::support::image::digest;
 use crate::support::tls::Authority;
 use crate::support::{Image, Pounce, Process, borrowed};
 
-/// A proxy that knows `CONNECT` only, and at which every name is this machine.
+/// A proxy that only knows `CONNECT`, and resolves every name to this machine.
 struct Proxy {
     addr: SocketAddr,
     asked: Arc<Mutex<Vec<String>>>,
@@ -37,7 +37,7 @@ impl Proxy {
         format!("http://{}", self.addr)
     }
 
-    /// The hosts that it was asked for.
+    /// The hosts that clients asked it for.
     fn hosts(&self) -> Vec<String> {
         let asked = self.asked.lock().unwrap();
         let mut hosts: Vec<String> = asked
@@ -76,7 +76,7 @@ fn image(index: usize) -> Image {
     Image::new(index as u64, &[1000])
 }
 
-/// An upstream and a bucket over TLS, and the variables of a pounce that uses both by names that only a proxy knows.
+/// An upstream and a bucket over TLS, and the variables of a pounce that uses both by names that only a proxy resolves.
 async fn behind(authority: &Authority) -> (Pounce, Pounce, Vec<(&'static str, String)>) {
     authority.sign("server");
     let variables = authority.variables("server");
@@ -128,7 +128,7 @@ async fn upstream_and_bucket_are_reached_through_the_proxy() {
         process.until_quiet().await;
         assert_eq!(proxy.hosts(), ["bucket.test", "registry.test"], "{proxy_name}");
     }
-    // What `check` visits as a client would, it visits from this machine.
+    // `check` requests from this machine the URLs that clients would use.
     let proxy = Proxy::start().await;
     let mut command = Command::new(crate::support::program());
     command.arg("check").env_clear().envs(borrowed(&variables));
@@ -159,7 +159,7 @@ async fn this_machine_is_never_asked_through_the_proxy() {
     let bucket = store.as_s3();
     let variables = [&borrowed(&bucket)[..], &proxied, &[remote]].concat();
     pull(&Process::start(&variables)).await;
-    // The embedded S3, by the process that has it and by one beside.
+    // The embedded S3, used by its own process and by another one.
     let variables = [&proxied[..], &[remote, ("REGISTRY_HTTP_SECRET", "s")]].concat();
     let process = Process::start(&variables);
     pull(&process).await;
@@ -192,7 +192,7 @@ async fn no_proxy_excepts_hosts() {
         tokio::task::spawn_blocking(move || command.output().unwrap())
     });
     for output in futures_util::future::join_all(checks).await {
-        // Neither name exists without the proxy.
+        // Without the proxy, neither name resolves.
         assert!(!output.unwrap().status.success());
     }
     assert_eq!(proxy.hosts(), Vec::<String>::new());

@@ -119,7 +119,7 @@ async fn end_2_a_cold_blob_streams_and_a_warm_one_redirects() {
         assert_eq!((warm.status, warm.body.len(), warm.header("cache-control")), (307, 0, "no-store"));
         assert_eq!(warm.header("docker-content-digest"), digest(blob));
         assert_eq!(pounce.follow(&warm).await.body, blob);
-        // The same URL again: it is reused, not made anew.
+        // The same URL again, because it is reused.
         assert_eq!(pounce.get(&path).await.header("location"), warm.header("location"));
     }
     assert_eq!((upstream.requests(), pounce.metric("blob_bytes").await), (0, through));
@@ -135,7 +135,7 @@ async fn end_2_head_tells_the_size_cold_and_warm() {
     };
     check(pounce.head(&path).await);
     assert_eq!((upstream.count("HEAD", "/blobs/"), upstream.count("GET", "/blobs/")), (1, 0));
-    // The manifest's word is enough.
+    // The manifest's descriptor is enough.
     pounce.get("/v2/org/app/manifests/v1").await;
     upstream.forget();
     check(pounce.head(&path).await);
@@ -178,7 +178,7 @@ async fn nothing_is_asked_upstream_or_of_the_bucket_twice_for_a_blob_of_another_
     pounce.get(&format!("/v2/org/app/blobs/{blob}")).await;
     pounce.until_stored(&blob).await;
     upstream.forget();
-    // The bytes are here, but whether they are the other repository's only the upstream knows.
+    // The bucket has the bytes, but only the upstream knows whether the other repository has the blob.
     assert_eq!(pounce.get(&format!("/v2/other/app/blobs/{blob}")).await.status, 307);
     assert_eq!((upstream.count("HEAD", "/other/app/blobs/"), upstream.count("GET", "/blobs/")), (1, 0));
     assert_eq!(pounce.get(&format!("/v2/third/app/blobs/{blob}")).await.code(), "BLOB_UNKNOWN");

@@ -13,7 +13,7 @@ fn sha512(bytes: &[u8]) -> String {
     format!("sha512:{}", const_hex::encode(Sha512::digest(bytes)))
 }
 
-/// The answer to a blob that is stored: end-6's, end-4b's and end-11's.
+/// Asserts the answer to a stored blob: end-6's, end-4b's and end-11's.
 pub(crate) async fn assert_stored(pounce: &Pounce, reply: &Reply, digest: &str, bytes: &Bytes) {
     assert_eq!((reply.status, reply.header("docker-content-digest")), (201, digest), "{reply:?}");
     let location = reply.header("location").to_owned();
@@ -36,7 +36,7 @@ async fn end_4a_begins_an_upload() {
         assert!(location.starts_with(&format!("/v2/a/b/blobs/uploads/{id}?_state=")));
         assert!(reply.body.is_empty());
     }
-    // Nothing is written before there is something to keep.
+    // Nothing is written before the first bytes come.
     assert!(pounce.objects().is_empty() && pounce.scratch().is_empty());
 }
 
@@ -92,7 +92,7 @@ async fn end_5_chunks_of_any_size_make_one_blob() {
     ];
     for (seed, sizes) in sizes.into_iter().enumerate() {
         let blob = noise(seed as u64, sizes.iter().sum());
-        // The last chunk with a PATCH, and with the PUT.
+        // With the last chunk in a PATCH, and in the PUT.
         for with_put in [false, true] {
             let mut location = pounce.begin("a/b").await;
             let (mut at, last) = (0, sizes.len() - 1);
@@ -111,7 +111,7 @@ async fn end_5_chunks_of_any_size_make_one_blob() {
             assert_stored(&pounce, &reply, &digest(&blob), &blob).await;
             let path = format!("/v2/a/b/blobs/{}", digest(&blob));
             assert_eq!(pounce.delete(&path).await.status, 202);
-            // So that the next round does not find it there.
+            // Delete the blob, so that the next round does not find it.
             std::fs::remove_dir_all(pounce.root().join("docker/registry/v2/blobs")).unwrap();
         }
     }
@@ -129,7 +129,7 @@ async fn end_5_a_chunk_out_of_order_is_416_with_the_right_range() {
 
     let second = pounce.send(pounce.chunk(&first, 0, blob.slice(..1000))).await;
     let second = second.header("location").to_owned();
-    // Skipped ahead, gone back, and overlapping.
+    // A gap, an earlier offset, and an overlap.
     for start in [2000, 0, 500] {
         for method in ["PATCH", "PUT"] {
             let chunk = pounce.chunk(&second, start, blob.slice(start..start + 1000));
@@ -143,7 +143,7 @@ async fn end_5_a_chunk_out_of_order_is_416_with_the_right_range() {
             let reply = pounce.send(chunk).await;
             assert_eq!((reply.status, reply.header("range")), (416, "0-999"), "{start}");
             assert_eq!(reply.code(), "RANGE_INVALID");
-            // end-13 says the same, under the old location and the one in the answer.
+            // end-13 answers the same, under the old location and the one in the answer.
             for location in [&second, reply.header("location")] {
                 let status = pounce.get(location).await;
                 assert_eq!((status.status, status.header("range")), (204, "0-999"));
@@ -199,7 +199,7 @@ async fn another_digest_is_400_and_nothing_is_kept() {
         ] {
             assert_eq!((reply.status, reply.code().as_str()), (400, "DIGEST_INVALID"));
         }
-        // Without a byte, an upload is as good as new.
+        // An upload without bytes can go on.
         if size > 0 {
             let later = pounce.close(patched, &digest(&blob), Bytes::new()).await;
             assert_eq!((later.status, later.code().as_str()), (404, "BLOB_UPLOAD_UNKNOWN"));

@@ -1,4 +1,4 @@
-//! Parts of a cold blob: from the spool where it has them, from the upstream where it does not.
+//! Ranges of a cold blob: from the spool if it has them, else from the upstream.
 
 use crate::support::image::digest;
 use crate::support::upstream::Manners;
@@ -7,7 +7,7 @@ use crate::support::{Image, Pounce, Upstream};
 const MIB: usize = 1 << 20;
 const SIZE: usize = 20 * MIB;
 
-/// A layer whose first connection stands still after so many bytes.
+/// A layer whose first connection stalls after so many bytes.
 async fn held(after: usize, manners: Manners, more: &[(&str, &str)]) -> (Upstream, Pounce, Image) {
     let upstream = Upstream::start().await;
     let image = Image::new(4, &[SIZE]);
@@ -31,12 +31,12 @@ fn path(image: &Image) -> String {
 async fn what_the_spool_has_comes_from_there_and_the_rest_from_the_upstream() {
     let (upstream, pounce, image) = held(MIB, ranges(), &[]).await;
     let (path, layer) = (path(&image), image.layer());
-    // From the spool, in any form, as soon as it is there.
+    // The spool serves every form of range, as soon as it has the bytes.
     let near = pounce.range(&path, "bytes=1000-1999").await;
     assert_eq!((near.status, &near.body), (206, &layer.slice(1000..2000)));
     assert_eq!(near.header("content-range"), format!("bytes 1000-1999/{SIZE}"));
     assert_eq!(upstream.count("GET", "/blobs/"), 1);
-    // A footer, as lazy pullers read it first; the middle; to the end.
+    // A footer, which lazy pullers read first; the middle; to the end.
     let last = SIZE - 1;
     let cases = [
         ("bytes=-100", SIZE - 100..SIZE),
@@ -53,7 +53,7 @@ async fn what_the_spool_has_comes_from_there_and_the_rest_from_the_upstream() {
         assert!(reply.whole && reply.body == layer.slice(slice), "{range}");
     }
     assert_eq!(upstream.count("GET", "/blobs/"), 1 + 5);
-    // The fill went on meanwhile, and ends.
+    // The fill went on meanwhile, and finishes.
     upstream.release();
     pounce.until_stored(&digest(layer)).await;
     let warm = pounce.range(&path, "bytes=5-9").await;
@@ -111,7 +111,7 @@ async fn a_size_that_a_manifest_makes_up_cuts_nothing_off() {
         pounce.get("/v2/a/b/manifests/lie").await;
         let reply = pounce.range(&path(&image), range).await;
         assert!(!reply.whole, "{} bytes of what was said to be {said}", reply.body.len());
-        // Nor is anything refused because of it.
+        // Nor does a manifest's wrong size cause a refusal.
         let (upstream, pounce, image) = held(SIZE, chunked.clone(), &[]).await;
         upstream.add_manifest(
             "a/b",

@@ -1,4 +1,4 @@
-//! How clients reach pounce: proxies in front, absolute and relative URLs, clients that cannot reach the bucket.
+//! How clients reach pounce: proxies in front, absolute and relative URLs, and clients without access to the bucket.
 
 use bytes::Bytes;
 use reqwest::RequestBuilder;
@@ -22,16 +22,16 @@ async fn begin(pounce: &Pounce, by: impl Fn(RequestBuilder) -> RequestBuilder) -
 async fn locations_are_absolute_where_that_is_sure_to_be_right() {
     let proxied = |request| forwarded(request, "https", "registry.example.com");
     let plain = |request| request;
-    // Nobody says how clients get here: they know best.
+    // Without a setting, locations are relative, so the client's own view of the host decides.
     let pounce = Pounce::with(&[]).await;
     assert!(begin(&pounce, plain).await.starts_with("/v2/a/"));
-    // Anybody could say that.
+    // Any client could send these headers.
     assert!(begin(&pounce, proxied).await.starts_with("/v2/a/"));
 
     let pounce = Pounce::with(&[TRUST]).await;
     let location = begin(&pounce, proxied).await;
     assert!(location.starts_with("https://registry.example.com/v2/a/"), "{location}");
-    // What stands before the last one was the client's.
+    // The client sent all values before the last one.
     let several = |request| forwarded(request, "http, https", "evil.example, registry.example.com");
     let location = begin(&pounce, several).await;
     assert!(location.starts_with("https://registry.example.com/v2/a/"), "{location}");
@@ -48,7 +48,7 @@ async fn locations_are_absolute_where_that_is_sure_to_be_right() {
     let relative = ("REGISTRY_HTTP_RELATIVEURLS", "true");
     let pounce = Pounce::with(&[TRUST, host, relative]).await;
     assert!(begin(&pounce, proxied).await.starts_with("/v2/a/"));
-    // As distribution does it: from the Host.
+    // As distribution does: from the Host header.
     let pounce = Pounce::with(&[("REGISTRY_HTTP_RELATIVEURLS", "false")]).await;
     let location = begin(&pounce, plain).await;
     assert!(location.starts_with(&pounce.url("/v2/a/")), "{location}");
@@ -82,7 +82,7 @@ async fn a_folders_blobs_are_found_behind_a_proxy_that_changes_the_host() {
     assert_eq!((reply.status, reply.body), (200, blob));
 }
 
-/// As `fly.toml` has it: a proxy that passes `X-Forwarded-*` on as clients send them, and writes headers of its own.
+/// As in `fly.toml`: a proxy that passes clients' `X-Forwarded-*` on, and adds headers of its own.
 #[tokio::test]
 async fn headers_that_a_proxy_passes_on_say_nothing_where_others_are_named() {
     let pounce = Pounce::with(&[
@@ -106,7 +106,7 @@ async fn headers_that_a_proxy_passes_on_say_nothing_where_others_are_named() {
     let begun = pounce.send(ask("POST", "/v2/a/blobs/uploads/")).await;
     let location = begun.header("location");
     assert!(location.starts_with("https://app.fly.dev/v2/"), "{location}");
-    // The client's own X-Forwarded-For does not make it one that is not redirected.
+    // The client's own X-Forwarded-For does not exclude it from redirects.
     let path = format!("/v2/a/blobs/{digest}");
     let reply = pounce.send(ask("GET", &path)).await;
     assert_eq!(reply.status, 307);
@@ -135,7 +135,7 @@ async fn blobs_are_streamed_to_those_who_cannot_reach_the_bucket() {
         &["[fd00::1]:1234"],
         &["10.1.2.3:1234"],
         &["::ffff:10.1.2.3"],
-        // The client is the last one that no trusted proxy is.
+        // The client is the last address that is not a trusted proxy's.
         &["8.8.8.8, 10.1.2.3"],
         &["8.8.8.8", "10.1.2.3, 127.0.0.2"],
     ] {
@@ -150,7 +150,7 @@ async fn blobs_are_streamed_to_those_who_cannot_reach_the_bucket() {
     for outside in [&["8.8.8.8"][..], &["10.1.2.3, 8.8.8.8"], &["nobody"], &["10.1.2.3, nobody"]] {
         assert_eq!(pull(&pounce, &digest, outside).await.status, 307, "{outside:?}");
     }
-    // As on Fly.io, where the last one in X-Forwarded-For is not the client.
+    // As on Fly.io, where the last address in X-Forwarded-For is not the client's.
     let header = ("REGISTRY_HTTP_FORWARDEDFOR", "Fly-Client-IP");
     let pounce = Pounce::with(&[TRUST, exclude, header]).await;
     let digest = pounce.push("a", blob.clone()).await;
@@ -159,7 +159,7 @@ async fn blobs_are_streamed_to_those_who_cannot_reach_the_bucket() {
     let request = request.header("fly-client-ip", "10.1.2.3");
     assert_eq!(pounce.send(request).await.status, 200);
     assert_eq!(pull(&pounce, &digest, &["10.1.2.3"]).await.status, 307);
-    // Who is no proxy cannot choose an address.
+    // An untrusted client cannot choose its address.
     let pounce = Pounce::with(&[exclude]).await;
     let digest = pounce.push("a", blob.clone()).await;
     assert_eq!(pull(&pounce, &digest, &["10.1.2.3"]).await.status, 307);

@@ -1,4 +1,4 @@
-//! Upstreams that redirect manifests and blobs to another host: a storage, or a registry behind a name.
+//! Upstreams that redirect manifests and blobs to another host: a storage host, or a registry under another name.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,7 +9,7 @@ use crate::support::image::digest;
 use crate::support::scripted::{by_digest, json, manifest, refusal, text};
 use crate::support::{Image, Pounce, Said, Scripted};
 
-/// A registry that has `proj/app:v1`, and may want a token from beside it.
+/// A registry with `proj/app:v1`, which may demand a token from its own token server.
 async fn target(image: &Image, wants_token: bool) -> Scripted {
     let image = image.clone();
     Scripted::start(move |seen| {
@@ -37,7 +37,7 @@ async fn target(image: &Image, wants_token: bool) -> Scripted {
     .await
 }
 
-/// A name for what is at `target` under `proj/`, that wants a password.
+/// A host that redirects `proj/` to `target`, and demands a password.
 async fn front(target: &Scripted, status: u16) -> Scripted {
     let url = target.url();
     Scripted::start(move |seen| {
@@ -90,7 +90,7 @@ async fn a_registry_behind_another_ones_name_answers_for_it() {
                 assert_eq!((reply.status, &reply.code()[..]), (404, code), "{path}");
             }
         }
-        // Its own token, fetched once; and nothing of the first host's.
+        // pounce fetches the target's token once, and sends it nothing of the first host's.
         assert_eq!(target.count("GET", "/token"), usize::from(wants_token));
         for seen in target.seen() {
             let given = seen.headers.get("authorization");
@@ -111,7 +111,7 @@ async fn what_a_storage_says_is_not_the_registrys_word() {
                 let blob = by_digest(&image, &seen.path);
                 match blob.filter(|_| found.load(Ordering::SeqCst)) {
                     Some(blob) if seen.method == "GET" => blob,
-                    // A URL that was signed for GET.
+                    // The URL is signed for GET only.
                     Some(_) => text(403, "application/xml", "<Error/>"),
                     None => text(404, "application/xml", "<Error><Code>NoSuchKey</Code></Error>"),
                 }
@@ -161,7 +161,7 @@ async fn an_upstream_does_not_choose_as_whom_pounce_appears() {
     let registry = target(&image, false).await;
     let away = format!("http://root:toor@{}", registry.addr);
     let back = Arc::new(std::sync::Mutex::new(String::new()));
-    // From the upstream to another host and back again: it is not the upstream any more that asks.
+    // From the upstream to another host and back again: the other host must not steer the upstream's credentials.
     let other = {
         let back = Arc::clone(&back);
         Scripted::start(move |_| {

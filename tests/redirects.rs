@@ -1,4 +1,4 @@
-//! Where a blob's redirect leads, and what the embedded bucket answers there.
+//! A blob's redirect target, and the embedded bucket's answers there.
 
 use crate::storage::warm;
 use crate::support::image::digest;
@@ -16,7 +16,7 @@ async fn redirects_can_be_turned_off() {
     assert_eq!(pounce.range(&path, "bytes=300000-").await.code(), "RANGE_INVALID");
 }
 
-/// RFC 9110, section 13.1.2, of a blob that pounce itself sends.
+/// RFC 9110, section 13.1.2, for a blob that pounce itself sends.
 #[tokio::test]
 async fn a_client_that_has_a_streamed_blob_gets_304() {
     let everywhere = ("REGISTRY_STORAGE_REDIRECT_DISABLE", "true");
@@ -58,11 +58,11 @@ async fn a_client_that_has_a_streamed_blob_gets_304() {
                 assert_eq!(pounce.send(asked("HEAD")).await.status, expected);
             }
         }
-        // Two lines are one list.
+        // Two header lines form one list.
         let request = pounce.request("GET", &path).header("if-none-match", "\"x\"");
         let reply = pounce.send(request.header("if-none-match", &etag)).await;
         assert_eq!(reply.status, 304);
-        // A blob that is nowhere is not the one that the client has.
+        // A missing blob does not match the client's copy.
         let request = pounce.request("GET", &path.replace("sha256:", "sha256:0")[..path.len()]);
         let reply = pounce.send(request.header("if-none-match", "*")).await;
         assert_eq!(reply.status, 404);
@@ -162,7 +162,7 @@ async fn a_redirect_endpoint_stands_in_for_the_buckets_own() {
     assert!(reply.header("location").starts_with("https://blobs.example.com/pounce/docker/"), "{reply:?}");
 }
 
-/// As S3 does: 416 where nothing is in the range, and the whole where it is no range, or several; never a 400.
+/// As S3 does: 416 for a range outside the blob, and the whole for an invalid range or several; never a 400.
 #[tokio::test]
 async fn odd_ranges_get_what_s3_gives() {
     let (_upstream, pounce, image, path) = warm(&[]).await;
@@ -231,7 +231,7 @@ async fn odd_ranges_get_what_s3_gives() {
     }
 }
 
-/// The bucket's other objects have no digest in their names, and what is refused has none.
+/// The bucket's other objects have no digest in their names, and refusals carry none.
 #[tokio::test]
 async fn only_a_blob_that_is_served_has_a_digest() {
     let (_upstream, pounce, _, path) = warm(&[]).await;

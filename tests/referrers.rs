@@ -44,7 +44,7 @@ async fn end_12a_lists_what_refers_to_a_manifest() {
     let pounce = Pounce::with(&[]).await;
     let image = Image::new(1, &[10]);
     let path = format!("/v2/a/b/referrers/{}", image.digest());
-    // Nothing, of a repository that nobody knows.
+    // An unknown repository has an empty list.
     assert!(listed(&pounce.get(&path).await).is_empty());
     pounce.push_image("a/b", "v1", &image).await;
     pounce.push("a/b", Bytes::from_static(b"{}")).await;
@@ -83,7 +83,7 @@ async fn end_12a_lists_what_refers_to_a_manifest() {
     assert!(digests(&pounce.get(&other).await).is_empty());
     assert_eq!(pounce.get("/v2/a/b/referrers/sha256:1").await.code(), "DIGEST_INVALID");
 
-    // From the bucket, and without what was deleted.
+    // From the bucket, without the deleted ones.
     let pounce = pounce.restart(&[]).await;
     assert_eq!(digests(&pounce.get(&path).await).len(), 3);
     pounce.delete(&format!("/v2/a/b/manifests/{}", digest(&sbom))).await;
@@ -133,7 +133,7 @@ async fn referrers_that_clients_listed_under_a_tag_are_listed() {
         pounce.put_manifest("a/b", &digest(bytes), OCI_MANIFEST, bytes.clone()).await;
         descriptors.push(json!({"mediaType": OCI_MANIFEST, "digest": digest(bytes), "size": bytes.len()}));
     }
-    // As if they had been pushed to a registry without the API.
+    // As if clients had pushed them to a registry without the API.
     let entries = pounce.root().join("docker/registry/v2/repositories/a/b/_manifests/referrers");
     std::fs::remove_dir_all(entries).unwrap();
     let index = json!({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": descriptors});
@@ -155,7 +155,7 @@ async fn the_upstreams_referrers_are_listed_too() {
     let descriptor =
         json!({"mediaType": OCI_MANIFEST, "digest": digest(&theirs), "size": theirs.len(), "artifactType": "x/theirs"});
     let index = json!({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [descriptor]}).to_string();
-    // By the API, and by the tag where there is none.
+    // By the API, and by the tag for a subject without it.
     upstream.add_referrers("a/b", &image.digest(), index.clone());
     upstream.add_manifest("a/b", &tagged.digest().replace(':', "-"), OCI_INDEX, index);
     let pounce = Pounce::before(&upstream).await;
@@ -167,7 +167,7 @@ async fn the_upstreams_referrers_are_listed_too() {
         pounce.put_manifest("a/b", &digest(&ours), OCI_MANIFEST, ours.clone()).await;
         let reply = pounce.get(&path).await;
         assert_eq!(digests(&reply), sorted(&[&theirs, &ours]));
-        // Once for all who ask within a while.
+        // pounce asks the upstream once, for all clients within a while.
         let asked = upstream.count("GET", "/referrers/");
         let reply = pounce.get(&format!("{path}?artifactType=x/ours")).await;
         assert_eq!(digests(&reply), sorted(&[&ours]));
@@ -179,7 +179,7 @@ async fn the_upstreams_referrers_are_listed_too() {
     assert_eq!(digests(&reply).len(), 1);
 }
 
-/// An upstream that answers so to the referrers API, and has a list under a tag.
+/// An upstream with this answer to the referrers API, and with a list under a tag.
 async fn with_tag_schema(api: Said, subject: &str) -> Scripted {
     let tag = subject.replace(':', "-");
     Scripted::start(move |seen| {

@@ -1,4 +1,4 @@
-//! A bucket that refuses, and what pounce says of it: to the operator at start, to probes, and to clients.
+//! A bucket that refuses, and pounce's reports of it: to the operator at start, to probes, and to clients.
 
 use std::time::{Duration, Instant};
 
@@ -6,7 +6,7 @@ use crate::check::run;
 use crate::support::image::{digest, noise};
 use crate::support::{FakeS3, Pounce, Process, Rule, Scripted, borrowed};
 
-/// Without credentials.
+/// The variables without credentials.
 fn bare(s3: &FakeS3) -> Vec<(&'static str, String)> {
     let mut variables = s3.variables();
     variables.retain(|(name, _)| !name.ends_with("KEY"));
@@ -18,7 +18,7 @@ fn bare(s3: &FakeS3) -> Vec<(&'static str, String)> {
 #[tokio::test(flavor = "multi_thread")]
 async fn no_credentials_are_one_sentence() {
     let s3 = FakeS3::start(&[]).await;
-    // A machine that is no cloud's: nothing answers where one would ask for its role.
+    // A machine outside any cloud: the metadata address does not answer.
     let silent = Scripted::start(|_| async {
         tokio::time::sleep(Duration::from_mins(5)).await;
         (500, Vec::new(), "".into())
@@ -42,7 +42,7 @@ async fn no_credentials_are_one_sentence() {
         }
     }
     assert_eq!(s3.total(), 0);
-    // What is found, and is none, is named.
+    // Invalid credentials are reported with their source.
     let folder = tempfile::TempDir::new().unwrap();
     let profiles = folder.path().join("credentials");
     std::fs::write(&profiles, "[default\nnonsense").unwrap();
@@ -89,13 +89,13 @@ async fn a_clock_that_is_off_is_not_taken_for_wrong_credentials() {
         assert!(line.contains(words) && line.contains("NTP"), "{line}");
         assert!(!line.contains("credentials"), "{line}");
     }
-    // What is only off by so much is served, with a word.
+    // A smaller skew is accepted, with a warning.
     let s3 = FakeS3::start(&[Rule::Clock(480)]).await;
     let process = Process::start(&borrowed(&s3.variables()));
     process.terminate();
     let (_, log) = process.end();
     assert!(log.contains("8 minutes behind"), "{log}");
-    // And what is refused by a bucket with the same clock has another reason.
+    // A refusal by a bucket with the right clock gets another reason.
     let s3 = FakeS3::start(&[]).await;
     s3.on("HeadBucket", 10, |_| async { Some((403, Vec::new(), "".into())) });
     let (_, _, errors) = run(&["serve"], &borrowed(&s3.variables()), "").await;
@@ -130,7 +130,7 @@ async fn a_full_bucket_is_said_to_clients_and_to_probes_until_there_is_room() {
     assert_eq!((reply.status, reply.code().as_str()), (503, "UNAVAILABLE"));
     let told = String::from_utf8(reply.body.to_vec()).unwrap();
     assert!(told.contains("full"), "{told}");
-    // To try again does not help.
+    // A retry does not help, so there is none.
     assert_eq!(s3.take().get("PutObject"), Some(&1));
     let why = until_ready(&pounce, 503).await;
     assert!(why.contains("takes no writes"), "{why}");

@@ -1,4 +1,4 @@
-//! Credentials and tokens that expire before they say so.
+//! Credentials and tokens that become invalid before their announced expiry.
 
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
@@ -11,8 +11,8 @@ use crate::support::scripted::{json, manifest, refusal};
 use crate::support::upstream::Seen;
 use crate::support::{Image, Pounce, Said, Scripted};
 
-/// An upstream whose tokens are numbered; the valid one is the last that was given, or the next one after `expire`.
-/// What is called `secret` is forbidden. What is wrong is refused with `status`, and the demand again if it `demands`.
+/// An upstream with numbered tokens, of which only number `valid` is accepted. Paths with `secret` are forbidden. It
+/// refuses with `status`, and with the challenge if it `demands`.
 async fn with_tokens(valid: &Arc<AtomicUsize>, status: u16, demands: bool) -> Scripted {
     let valid = Arc::clone(valid);
     let image = Image::new(1, &[10]);
@@ -74,13 +74,13 @@ async fn a_forbidden_repository_does_not_cost_a_token_a_request() {
             let path = format!("/v2/secret/manifests/v{tag}");
             assert_eq!(pounce.get(&path).await.status, 404);
         }
-        // One for each repository, and one more to be sure.
+        // One token for each repository, and one more after the first refusal.
         assert!(upstream.count("GET", "/token") <= 3, "{status}");
         assert_eq!(pounce.get("/v2/a/manifests/v2").await.status, 200);
     }
 }
 
-/// A helper that tells the password in `folder`, and how often it ran.
+/// A helper that prints the password in `folder`, and counts its runs.
 fn helper(folder: &TempDir, password: &str) -> String {
     let path = folder.path().join("helper");
     std::fs::write(folder.path().join("password"), password).unwrap();
@@ -123,7 +123,7 @@ async fn a_helper_is_asked_again_when_what_it_told_has_expired() {
         assert_eq!(pounce.get("/v2/a/manifests/v1").await.status, 200);
         generation.store(2, Ordering::SeqCst);
         std::fs::write(folder.path().join("password"), "2").unwrap();
-        // What it told a moment ago is believed to be its last word for five seconds.
+        // pounce trusts a helper's fresh answer for five seconds.
         tokio::time::sleep(std::time::Duration::from_millis(5200)).await;
         assert_eq!(pounce.get("/v2/a/manifests/v2").await.status, 200, "{status}");
         let runs = || {
@@ -131,7 +131,7 @@ async fn a_helper_is_asked_again_when_what_it_told_has_expired() {
             runs.lines().count()
         };
         assert_eq!(runs(), 2, "{status}");
-        // A repository that is forbidden is no reason to ask it for every request.
+        // Requests to a forbidden repository do not each run the helper.
         for tag in 0..5 {
             let path = format!("/v2/secret/manifests/v{tag}");
             let reply = pounce.get(&path).await;
@@ -163,7 +163,7 @@ async fn one_forbidden_resource_does_not_stop_the_renewal_for_others() {
                 let secret = format!("/v2/a/manifests/secret{tag}");
                 assert_ne!(pounce.get(&secret).await.status, 200);
             }
-            // One for the repository, one more for the first refusal.
+            // One token for the repository, one more after the first refusal.
             assert!(upstream.count("GET", "/token") <= 3, "{status} {first}");
             assert_eq!(pounce.get("/v2/a/manifests/v2").await.status, 200);
             pounce.get("/v2/a/manifests/secret").await;
@@ -204,7 +204,7 @@ async fn tokens_as_servers_write_them() {
         let pounce = Pounce::with(&[("REGISTRY_PROXY_REMOTEURL", &upstream.url())]).await;
         let reply = pounce.get("/v2/a/manifests/v1").await;
         assert_eq!(reply.status == 200, is_good, "{answer}: {reply:?}");
-        // What cannot be used is not asked for again.
+        // An unusable token is not requested again.
         assert_eq!(upstream.count("GET", "/token"), 1, "{answer}");
         let plain = |seen: &Seen| seen.headers["accept-encoding"] == "identity";
         assert!(upstream.seen().iter().all(plain));

@@ -9,7 +9,7 @@ use crate::support::{Image, Pounce, Upstream, borrowed};
 
 const MIB: usize = 1 << 20;
 
-/// A bucket, and three replicas on it; a store that is `tigris` renames, another one copies.
+/// A bucket, and three replicas on it; with `tigris` the store renames, else it copies.
 async fn three(tigris: &str) -> (Pounce, Vec<Pounce>) {
     let bucket = Pounce::with(&[]).await;
     let s3 = bucket.as_s3();
@@ -49,7 +49,7 @@ async fn an_upload_visits_three_replicas() {
             assert_eq!(replica.pull("a/b", &digest(&blob)).await, blob);
         }
         bucket.until("nothing is left of it", |it| it.scratch().is_empty()).await;
-        // Ended by one, it is ended for all.
+        // One replica's end of the upload holds for all.
         let again = replicas[0].close(&location, &digest(&blob), Bytes::new()).await;
         assert_eq!(again.status, 201);
         assert_eq!(replicas[1].get(&location).await.status, 404);
@@ -81,7 +81,7 @@ async fn what_one_replica_takes_all_of_them_have() {
         let catalog = replica.get("/v2/_catalog").await;
         assert_eq!(&catalog.body[..], br#"{"repositories":["a/b"]}"#);
     }
-    // A tag is believed for as long as proxy.tagttl; its manifest's digest at once.
+    // A replica caches a tag for proxy.tagttl, but finds the new manifest's digest at once.
     replicas[1].push_image("a/b", "v1", &new).await;
     assert_eq!(replicas[1].get("/v2/a/b/manifests/v1").await.body, new.manifest);
     let by_digest = format!("/v2/a/b/manifests/{}", new.digest());
@@ -89,7 +89,7 @@ async fn what_one_replica_takes_all_of_them_have() {
     for blob in &new.blobs {
         assert_eq!(replicas[2].pull("a/b", &digest(blob)).await, blob);
     }
-    // A manifest can be pushed to another replica than its blobs.
+    // The manifest goes to another replica than its blobs.
     let third = Image::new(3, &[1000]);
     for blob in &third.blobs {
         replicas[0].push("a/b", blob.clone()).await;
@@ -116,7 +116,7 @@ async fn replicas_share_a_bucket_over_the_wire() {
     let hex = digest(image.layer()).strip_prefix("sha256:").unwrap().to_owned();
     let link = format!("some/root/docker/registry/v2/repositories/a/_layers/sha256/{hex}/link");
     let tag = "some/root/docker/registry/v2/repositories/a/_manifests/tags/v1/current/link";
-    // The link is there before the blob.
+    // The link appears before the blob.
     let blob = format!("some/root/docker/registry/v2/blobs/sha256/{}/{hex}/data", &hex[..2]);
     let all = [link.as_str(), tag, blob.as_str()];
     bucket.until("all is stored", |it| all.iter().all(|path| it.root().join(path).is_file())).await;
@@ -137,12 +137,12 @@ async fn what_another_state_completed_is_not_stored_in_part() {
         let begun = replicas[0].send(replicas[0].request("POST", path)).await;
         let first = replicas[0].patch(begun.header("location"), blob.slice(..12 * MIB)).await;
         let second = replicas[0].patch(first.header("location"), blob.slice(12 * MIB..)).await;
-        // Of another algorithm than the upload's, so that it is completed before it is read; the digest is wrong, and
-        // the client does not stay to hear that.
+        // The digest's algorithm is not the upload's, so the replica completes the upload before it reads it. The
+        // digest is wrong, and the client does not wait for the answer.
         let wrong = digest(b"wrong");
         let closing = replicas[1].close(second.header("location"), &wrong, Bytes::new());
         let _ = tokio::time::timeout(std::time::Duration::from_millis(30), closing).await;
-        // The location before, with the digest of all: what is stored then is all.
+        // The earlier location, with the digest of the whole blob: if it is stored, it is stored whole.
         let reply = replicas[2].close(first.header("location"), &digest(&blob), Bytes::new()).await;
         assert!([201, 400, 404].contains(&reply.status), "{reply:?}");
         assert_eq!(bucket.has_blob(&digest(&blob)), reply.status == 201);
@@ -158,7 +158,7 @@ async fn a_push_is_not_acknowledged_on_the_word_of_memory() {
     let (bucket, replicas) = three("true").await;
     let image = Image::new(1, &[1000]);
     replicas[0].push_image("a/b", "v1", &image).await;
-    // This one remembers that the repository has the layer, while another one takes it away.
+    // One replica caches that the repository has the layer, while another one deletes it.
     let layer = format!("/v2/a/b/blobs/{}", digest(image.layer()));
     replicas[1].get("/v2/a/b/manifests/v1").await;
     assert_eq!(replicas[1].head(&layer).await.status, 200);
@@ -169,7 +169,7 @@ async fn a_push_is_not_acknowledged_on_the_word_of_memory() {
     let mount = format!("/v2/c/d/blobs/uploads/?mount={}&from=a/b", digest(image.layer()));
     let mounted = replicas[1].send(replicas[1].request("POST", &mount)).await;
     assert_eq!(mounted.status, 202);
-    // As somebody who collects garbage does.
+    // As a garbage collector does.
     std::fs::remove_dir_all(bucket.root().join("docker/registry/v2/blobs")).unwrap();
     let reply = replicas[0].put_manifest("a/b", "v3", OCI_MANIFEST, manifest);
     assert_eq!(reply.await.code(), "MANIFEST_BLOB_UNKNOWN");
@@ -204,7 +204,7 @@ async fn a_delete_does_not_take_a_tag_that_another_replica_moves_meanwhile() {
     let (one, two) = (start(bucket.as_s3_behind(front.addr)).await, start(bucket.as_s3()).await);
     let (old, new) = (Image::new(1, &[10]), Image::new(2, &[10]));
     one.push_image("a/b", "v1", &old).await;
-    // It has seen that the tag is the old one's, and does not delete it yet.
+    // The replica has read the tag as the old image's, and its delete is held.
     let held = front.hold("DeleteObject");
     let delete = one.request("DELETE", &format!("/v2/a/b/manifests/{}", old.digest()));
     let delete = tokio::spawn(delete.send());
@@ -221,7 +221,7 @@ async fn a_delete_does_not_take_a_tag_that_another_replica_moves_meanwhile() {
     assert_eq!(fresh.get(&gone).await.status, 404);
     assert_eq!(one.get(&gone).await.status, 404);
 
-    // The answer to the deletion of the tag, which comes after its marker's, is not heard: a second one finds nothing.
+    // The store's answer to the tag's deletion (the marker's comes first) is lost, so the retry finds nothing.
     front.inject_at(Fault::LostAnswer, "DeleteObject", 1);
     let delete = one.request("DELETE", &format!("/v2/a/b/manifests/{}", new.digest()));
     assert_eq!(one.send(delete).await.status, 202);
@@ -238,7 +238,7 @@ async fn a_tag_whose_manifest_another_replica_deleted_is_looked_up_again() {
         let name = format!("a/b{number}");
         let path = |reference: &str| format!("/v2/{name}/manifests/{reference}");
         let (tag, gone) = (path("v1"), path(&old.digest()));
-        // This replica remembers for a minute what the tag means.
+        // This replica caches the tag for a minute.
         one.push_image(&name, "v1", &old).await;
         assert_eq!(one.get(&tag).await.body, old.manifest);
         if number < 2 {
@@ -253,7 +253,7 @@ async fn a_tag_whose_manifest_another_replica_deleted_is_looked_up_again() {
         let reply = one.send(one.request(method, &tag)).await;
         assert_eq!(reply.status, 200, "{reply:?}");
         assert_eq!(reply.header("docker-content-digest"), new.digest());
-        // And where there is none any more, it is none.
+        // A deleted tag is gone at this replica, too.
         assert_eq!(two.delete(&path(&new.digest())).await.status, 202);
         assert_eq!(one.delete(&path(&new.digest())).await.status, 404);
         assert_eq!(one.send(one.request(method, &tag)).await.status, 404);
@@ -266,7 +266,7 @@ async fn a_delete_forgets_a_blob_that_another_replica_deleted() {
     replicas[0].push("a/b", noise(2, 100)).await;
     let blob = replicas[0].push("a/b", noise(1, 100)).await;
     let path = format!("/v2/a/b/blobs/{blob}");
-    // Streamed, because it is young and this bucket's regions lag.
+    // pounce streams the blob because it is young, and this bucket's regions lag.
     assert_eq!(replicas[0].get(&path).await.status, 200);
     assert_eq!(replicas[1].delete(&path).await.status, 202);
     assert_eq!(replicas[0].delete(&path).await.code(), "BLOB_UNKNOWN");
@@ -285,12 +285,12 @@ async fn a_tag_of_an_upstream_whose_manifest_is_gone_is_asked_for_again() {
     let one = Pounce::with(&borrowed(&variables)).await;
     assert_eq!(one.get("/v2/a/manifests/v1").await.body, old.manifest);
     one.until_quiet().await;
-    // The bucket loses it, and the upstream has another one now.
+    // The bucket loses the manifest, and the upstream's tag has moved.
     let revisions = "docker/registry/v2/repositories/a/_manifests/revisions";
     std::fs::remove_dir_all(bucket.root().join(revisions)).unwrap();
     upstream.drop_manifest("a", &old.digest());
     upstream.add("a", "v1", &new);
-    // One that knows nothing finds a tag in the bucket that was compared a moment ago.
+    // A replica without caches finds a tag in the bucket that was compared a moment ago.
     let two = Pounce::with(&borrowed(&variables)).await;
     for (replica, remembers) in [(&two, false), (&one, true)] {
         if remembers {

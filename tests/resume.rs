@@ -1,4 +1,4 @@
-//! An upstream that breaks, stalls, refuses and lies: what a client notices of it, and what is asked for again.
+//! An upstream that breaks, stalls, refuses and lies: how clients notice, and which requests pounce repeats.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ struct Cold {
     path: String,
 }
 
-/// A layer of so many bytes, behind an upstream with these manners.
+/// A layer of so many bytes, from an upstream with these manners.
 async fn cold(size: usize, manners: Manners) -> Cold {
     cold_with(size, manners, "20s").await
 }
@@ -34,7 +34,7 @@ async fn cold_with(size: usize, manners: Manners, stall: &str) -> Cold {
 }
 
 impl Cold {
-    /// The blob comes whole and right, and is in the bucket afterwards.
+    /// Asserts that the blob arrives whole and right, and is stored.
     async fn arrives(&self) {
         let reply = self.pounce.get(&self.path).await;
         let len = reply.body.len();
@@ -43,7 +43,7 @@ impl Cold {
         assert_eq!(self.pounce.open_uploads(), 0);
     }
 
-    /// Nobody gets the whole of anything, nothing is left, and the next request begins anew.
+    /// Asserts that no client gets the whole blob, that nothing is left, and that the next request starts a new fill.
     async fn fails(&self) {
         let size = self.image.layer().len();
         for reply in join_all((0..3).map(|_| self.pounce.get(&self.path))).await {
@@ -64,7 +64,7 @@ fn ranges() -> Manners {
 
 #[tokio::test]
 async fn a_large_blob_comes_over_several_connections_each_byte_once() {
-    // Each connection waits until all are there.
+    // Each connection waits until all are open.
     let manners = Manners { holds_after: Some(5 * MIB), ..ranges() };
     let cold = cold(40 * MIB + 7, manners).await;
     let release = async {
@@ -78,7 +78,7 @@ async fn a_large_blob_comes_over_several_connections_each_byte_once() {
     assert_eq!(cold.upstream.most_open(), 4);
 }
 
-/// Or nearly so: on a slow machine a segment may look slow and be shared, and what was under way of it is lost.
+/// Or nearly so: on a slow machine a segment may look slow and be split, and the bytes in flight are lost.
 fn each_byte_once(cold: &Cold) {
     let (bytes, size) = (cold.upstream.blob_bytes(), 40 * MIB + 7);
     assert!((size..size + 8 * MIB).contains(&bytes), "{bytes} bytes of {size}");
@@ -129,7 +129,7 @@ async fn small_blobs_are_asked_for_without_a_range() {
 
 #[tokio::test]
 async fn broken_connections_are_resumed() {
-    // Each of the first four breaks, with ranges and without them.
+    // Each of the first four connections breaks, with ranges and without them.
     for manners in [ranges(), Manners::default()] {
         let manners = Manners { cuts_after: Some(3 * MIB), cuts: 4, ..manners };
         let resumes = manners.ranges;

@@ -1,4 +1,4 @@
-//! Rules that would do nothing, or something else than they say: errors at start.
+//! Rules without effect, or with another effect than they seem to have: errors at start.
 
 use std::path::{Path, PathBuf};
 
@@ -24,7 +24,7 @@ fn rules(rules: &str) -> Result<(), String> {
 #[test]
 fn a_rule_that_does_nothing_is_an_error() {
     let cases = [
-        // What other globs have.
+        // Syntax of other globs.
         ("[{users: [a], repositories: ['{a,b}/**']}]", "{ has no meaning"),
         ("[{users: [a], repositories: ['a\\*']}]", "has no meaning"),
         ("[{users: ['{a,b}']}]", "{ has no meaning"),
@@ -37,7 +37,7 @@ fn a_rule_that_does_nothing_is_an_error() {
         ("[{users: [a], repositories: ['']}]", "is empty"),
         ("[{users: [a], repositories: []}]", "auth.rules.0.repositories"),
         ("[{users: [], actions: [pull]}]", "auth.rules.0.users"),
-        // Hosts.
+        // Host names.
         ("[{users: [a], repositories: ['quay.io/**'], actions: [pull]}]", "no upstream has the host quay.io"),
         ("[{users: [a], repositories: ['localhost/**'], actions: [pull]}]", "no upstream has the host localhost"),
         ("[{users: [a], repositories: ['*.io/**'], actions: [pull]}]", "write the host out"),
@@ -49,7 +49,7 @@ fn a_rule_that_does_nothing_is_an_error() {
         ("[{users: [a], repositories: ['docker.io/**'], actions: [pull, push]}]", "what is pushed is not content"),
         ("[{users: [a], repositories: ['ghcr.io/**'], actions: [push]}]", "what is pushed is not content"),
         ("[{users: [a], repositories: ['registry_5000/**'], actions: [push]}]", "what is pushed is not content"),
-        // One before it always decides.
+        // An earlier rule always decides.
         ("[{users: ['*'], actions: [pull]}, {users: [a], actions: [push]}]", "auth.rules.1"),
         ("[{users: [a], actions: [pull]}, {users: [a], repositories: [b], actions: [push]}]", "auth.rules.1"),
         ("[{users: [a], repositories: ['**']}, {users: [a]}]", "auth.rules.1"),
@@ -70,13 +70,13 @@ fn a_rule_that_does_nothing_is_an_error() {
              {users: [a], repositories: ['ghcr.io/**'], actions: [pull]}]",
             "auth.rules.1",
         ),
-        // However often the host is written.
+        // Repeating the host makes no difference.
         (
             "[{users: [a], repositories: ['ghcr.io/a/**'], actions: [pull]}, \
              {users: [a], repositories: ['ghcr.io/ghcr.io/a/b'], actions: [pull]}]",
             "auth.rules.1",
         ),
-        // Several before it do together.
+        // Several earlier rules together always decide.
         (
             "[{users: [a], actions: [pull]}, {users: [b], actions: [pull]}, {users: [a, b], actions: [push]}]",
             "auth.rules.2",
@@ -100,7 +100,7 @@ fn a_rule_that_sometimes_decides_is_none() {
         "[{users: ['*'], actions: [pull]}, {users: [anonymous], actions: [pull]}]",
         "[{users: [a], actions: [pull]}, {users: ['*'], actions: [pull]}]",
         "[{users: [a], repositories: ['a/**']}, {users: [b], repositories: ['b/**']}, {users: [a, b], repositories: ['a/**', 'b/**'], actions: [pull]}]",
-        // What was pushed is for the next rule.
+        // Pushed content is left to the next rule.
         "[{users: ['*'], repositories: ['docker.io/**', 'ghcr.io/**'], actions: [pull]}, {users: ['*'], repositories: ['team/**'], actions: [push]}]",
         "[{users: ['*'], repositories: ['docker.io/team/**'], actions: [pull]}, {users: ['*'], repositories: ['team/**'], actions: [pull]}]",
         "[{users: ['*'], repositories: ['docker.io/a/**'], actions: [pull]}, {users: ['*'], repositories: ['docker.io/a/b'], actions: []}]",
@@ -137,7 +137,7 @@ fn examples_of_the_documents_load() {
     let examples = examples();
     assert!(examples.len() >= 2, "{examples:?}");
     for (path, text) in examples {
-        // Rules are shown without the upstreams that they name.
+        // The documents show rules without the upstreams that they name.
         let text = if text.contains("rules:") && !text.contains("proxy:") { text + UPSTREAMS } else { text };
         load(&text).unwrap_or_else(|error| panic!("{}: {error}\n{text}", path.display()));
     }

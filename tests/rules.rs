@@ -1,4 +1,4 @@
-//! Rules, and what follows from them for every endpoint.
+//! Rules, and their effect on every endpoint.
 
 use crate::support::image::digest;
 use crate::support::users::{ask, by, push, user, with_rules, with_users};
@@ -32,7 +32,7 @@ async fn rules_say_who_may_do_what() {
         ("mallory", "GET", pull, 403),
         ("mallory", "GET", "/v2/no/such/manifests/v1", 403),
         ("stranger", "GET", pull, 403),
-        // To be somebody takes no right.
+        // A login alone needs no rule.
         ("stranger", "GET", "/v2/", 200),
         ("mallory", "GET", "/v2/team/app/tags/list", 403),
         ("reader", "GET", "/v2/team/app/tags/list", 200),
@@ -42,7 +42,7 @@ async fn rules_say_who_may_do_what() {
         assert_eq!(reply.status, status, "{name} {method} {path}");
         if status == 403 {
             assert_eq!(reply.code(), "DENIED");
-            // Another password would not help.
+            // There is no challenge, because another password would not help.
             assert_eq!(reply.header("www-authenticate"), "");
         }
     }
@@ -55,7 +55,7 @@ async fn rules_say_who_may_do_what() {
         assert_eq!(ask(&pounce, "stranger", "GET", path).await.status, 403);
         assert_eq!(ask(&pounce, "stranger", "HEAD", path).await.status, 403);
     }
-    // Knowing a digest is no right to it: another repository does not have it.
+    // A digest alone gives no access: another repository does not have the content.
     for path in [format!("/v2/other/blobs/{blob}"), format!("/v2/other/manifests/{manifest}")] {
         assert_eq!(ask(&pounce, "admin", "GET", &path).await.status, 404);
     }
@@ -70,7 +70,7 @@ async fn rules_say_who_may_do_what() {
     assert_eq!(listed("admin").await, r#"["other","team/app"]"#);
     assert_eq!(listed("ci-1").await, r#"["team/app"]"#);
     assert_eq!(listed("stranger").await, "[]");
-    // A page has as many as were asked for, of those that are shown.
+    // A page holds as many of the visible repositories as the client asks for.
     let page = ask(&pounce, "ci-1", "GET", "/v2/_catalog?n=1").await;
     assert_eq!((page.status, page.header("link")), (200, ""));
     assert_eq!(ask(&pounce, "admin", "DELETE", pull).await.status, 202);
@@ -88,7 +88,7 @@ async fn a_mount_takes_the_right_to_pull() {
         let pounce = &pounce;
         async move { ask(pounce, name, "POST", &path).await }
     };
-    // As if the blob were not there: an upload begins, and its bytes have to come.
+    // As if the blob did not exist: an upload begins, and the client has to send the bytes.
     for from in ["&from=secret", "&from=no/such", ""] {
         let reply = mount("bob", from).await;
         assert_eq!(reply.status, 202, "{from} {reply:?}");
@@ -96,7 +96,7 @@ async fn a_mount_takes_the_right_to_pull() {
     }
     let path = format!("/v2/bob/blobs/{blob}");
     assert_eq!(ask(&pounce, "bob", "GET", &path).await.status, 404);
-    // Nor does a manifest that names it help.
+    // Nor does a manifest that names the blob help.
     let stolen = serde_json::json!({
         "schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
         "config": {"mediaType": "application/vnd.oci.empty.v1+json", "digest": blob, "size": 1000},
@@ -141,7 +141,7 @@ async fn rules_know_the_default_upstreams_host() {
         let path = format!("/v2/{name}/manifests/v1{ns}");
         assert_eq!(ask(&pounce, "alice", "GET", &path).await.status, status, "{path}");
     }
-    // Which hosts there are is not for everybody to know.
+    // Anonymous clients must not learn the upstreams' hosts.
     for ns in ["quay.io", "docker.io", "ghcr.io", "169.254.169.254"] {
         let reply = pounce.get(&format!("/v2/a/b/manifests/v1?ns={ns}")).await;
         assert_eq!((reply.status, reply.code().as_str()), (401, "UNAUTHORIZED"), "{ns}");
@@ -149,8 +149,8 @@ async fn rules_know_the_default_upstreams_host() {
     assert_eq!(ask(&pounce, "alice", "GET", "/v2/a/b/manifests/v1?ns=ghcr.io").await.status, 404);
 }
 
-/// An index has no layers, whatever it says: a blob does not become a repository's because somebody could push a list
-/// to its upstream.
+/// An index has no layers, even if it lists some: otherwise a client that can push an index to the upstream could take
+/// any blob into its repository.
 #[tokio::test]
 async fn an_upstreams_index_gives_away_nothing() {
     let upstream = Upstream::start().await;
@@ -186,12 +186,12 @@ async fn users_pull_through_with_pounces_credentials_and_rules_restrict_it() {
     let before = upstream.seen().len();
     assert_eq!(pounce.get("/v2/org/app/manifests/v1").await.status, 401);
     assert_eq!(ask(&pounce, "alice", "GET", "/v2/org/secret/manifests/v1").await.status, 403);
-    // Nobody asks upstream on behalf of those who may not.
+    // A refused request causes no request upstream.
     assert_eq!(upstream.seen().len(), before);
     assert_eq!(ask(&pounce, "alice", "GET", "/v2/org/app/manifests/v1").await.status, 200);
     let blob = format!("/v2/org/app/blobs/{}", digest(&image.blobs[0]));
     assert_eq!(ask(&pounce, "alice", "GET", &blob).await.status, 200);
-    // The client's password is its own affair.
+    // pounce does not send the client's password upstream.
     for seen in upstream.seen() {
         assert!(!seen.headers.contains_key("authorization"), "{seen:?}");
     }

@@ -1,5 +1,5 @@
-//! Scalars of any type where a text, a number or a boolean is meant, as distribution reads them (gopkg.in/yaml.v2), in
-//! a file and in variables.
+//! Scalars of another type where a text, a number or a boolean belongs, as distribution reads them (gopkg.in/yaml.v2),
+//! in a file and in variables.
 
 use pounce::config::{Config, LogLevel, Secret};
 
@@ -11,7 +11,7 @@ fn both(path: &str, value: &str) -> [Config; 2] {
     let opening = keys.join(": {");
     let file = format!("{opening}: {value}{}", "}".repeat(keys.len() - 1));
     let variable = format!("REGISTRY_{}", keys.join("_").to_uppercase());
-    // Whatever is said of a bucket.
+    // The driver is fixed, because some of the settings name a bucket.
     let driver = ("REGISTRY_STORAGE", "filesystem");
     let config = |file: &str, variables: &[(&str, &str)]| match load(file, &[variables, &[driver]].concat()) {
         Ok(loaded) => loaded.config,
@@ -122,7 +122,7 @@ fn a_single_value_is_a_list_of_one() {
     assert_eq!(config.auth.rules[0].users[0].as_str(), "123");
 }
 
-/// What distribution reads as nothing, or as an empty text.
+/// Values that distribution reads as nothing, or as an empty text.
 #[test]
 fn what_says_nothing_is_the_default() {
     let file = "
@@ -138,13 +138,13 @@ log: {accesslog: {disabled: ~}, level: ~}
         let variables = [("REGISTRY_HTTP_SECRET", value), ("REGISTRY_LOG_LEVEL", value)];
         let config = load("http: {secret: x}", &variables).unwrap().config;
         assert_eq!(shown(&config), shown(&Config::default()));
-        // A registry that was meant to be closed does not open.
+        // A missing value must not open a registry that its operator meant to close.
         let error = load("", &[("REGISTRY_AUTH_HTPASSWD_PATH", value)]).unwrap_err();
         assert!(error.to_string().starts_with("REGISTRY_AUTH_HTPASSWD_PATH"), "{error}");
     }
 }
 
-/// Go's durations. A bare number is one of nanoseconds there, which hardly any operator means.
+/// Go's durations. Go reads a bare number as nanoseconds, which hardly any operator means.
 #[test]
 fn durations_are_those_of_go() {
     for (value, milliseconds) in

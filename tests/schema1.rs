@@ -1,4 +1,4 @@
-//! Manifests whose type is declared in another way than they are, and those of schema 1.
+//! Manifests with a wrongly declared type, and those of schema 1.
 
 use std::sync::Arc;
 
@@ -31,7 +31,7 @@ async fn a_manifest_says_what_it_is_where_the_upstream_does_not() {
             .await;
             let pounce =
                 Pounce::with(&[("REGISTRY_PROXY_REMOTEURL", &upstream.url()), ("REGISTRY_PROXY_TAGTTL", "0")]).await;
-            // From the upstream, by a tag and by a digest, and out of the bucket.
+            // From the upstream, by a tag and by a digest, and from the bucket.
             let by_tag = pounce.get("/v2/a/manifests/v1").await;
             assert_eq!(by_tag.header("content-type"), *expected, "{declared}");
             pounce.until_quiet().await;
@@ -73,7 +73,7 @@ async fn schema_1_by_digest_is_refused_by_its_name() {
     assert_eq!((reply.status, &reply.code()[..]), (400, "MANIFEST_INVALID"));
     let text = String::from_utf8_lossy(&reply.body).into_owned();
     assert!(text.contains("schema 1"), "{text}");
-    // By its tag it is passed on as it is.
+    // By its tag, the manifest is passed through unchanged.
     let reply = pounce.get("/v2/a/manifests/v1").await;
     assert_eq!(reply.status, 200);
     assert!(reply.header("content-type").ends_with("v1+prettyjws"));

@@ -1,4 +1,4 @@
-//! Wrong settings of who may come in, of the listener and of upstreams, each of which names itself.
+//! Wrong settings of access, the listener and upstreams; each error names the setting.
 
 use crate::mistakes::{Case, load, name_their_setting};
 
@@ -54,7 +54,7 @@ fn wrong_settings_of_the_listener_name_themselves() {
         ("", &[("REGISTRY_HTTP_TLS_LETSENCRYPT_CACHEFILE", "/x")], "REGISTRY_HTTP_TLS_LETSENCRYPT_CACHEFILE"),
         ("storage: {s3: {skipverify: true}}", &[], "storage.s3.skipverify"),
         ("", &[("REGISTRY_STORAGE_S3_SKIPVERIFY", "yes")], "REGISTRY_STORAGE_S3_SKIPVERIFY"),
-        // A name that looks like one of Kubernetes', with a value that does not.
+        // The name looks like a Kubernetes variable, but the value does not.
         ("", &[("REGISTRY_AUTH_PORT", "5001")], "REGISTRY_AUTH_PORT"),
         ("", &[("REGISTRY_AUTH_TOKEN_SERVICES", "10.0.0.1")], "REGISTRY_AUTH_TOKEN_SERVICES"),
         ("http: {trustedproxies: [10.0.0.0/33]}", &[], "http.trustedproxies"),
@@ -65,7 +65,7 @@ fn wrong_settings_of_the_listener_name_themselves() {
         ("", &[("REGISTRY_AUTH_HTPASSWD_USER", "a:b")], "REGISTRY_AUTH_HTPASSWD_USER"),
         ("auth: {htpasswd: {path: ''}}", &[], "auth.htpasswd.path"),
         ("auth: {htpasswd: {users: ''}}", &[], "auth.htpasswd"),
-        // What a template makes whose variable is missing.
+        // A template renders this when its variable is missing.
         ("auth: {htpasswd: {path: }}", &[], "auth.htpasswd"),
         ("auth: {token: {jwks: }}", &[], "auth.token"),
         ("auth: {token: {autoredirect: false}}", &[], "auth.token"),

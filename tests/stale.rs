@@ -1,4 +1,4 @@
-//! Stored tags whose upstream is slow, away or refuses: clients get them in time, and are told.
+//! Stored tags whose upstream is slow, away or refuses: clients get them in time, with a warning.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -13,7 +13,7 @@ use crate::support::{Image, Pounce, Process, Reply, Said, Scripted, Upstream, bo
 
 const TAG: &str = "/v2/a/manifests/v1";
 
-/// An upstream with one tag, whose answers can be held back.
+/// An upstream with one tag, which can hold its answers back.
 struct Slow {
     upstream: Scripted,
     shown: Arc<Mutex<Option<Image>>>,
@@ -49,7 +49,7 @@ impl Slow {
         *self.shown.lock().unwrap() = image.cloned();
     }
 
-    /// A pounce that has stored the tag, and has to compare it.
+    /// A pounce that has stored the tag, and compares it again after `ttl`.
     async fn stored(&self, ttl: &str) -> Pounce {
         let url = self.upstream.url();
         let variables = [("REGISTRY_PROXY_REMOTEURL", &*url), ("REGISTRY_PROXY_TAGTTL", ttl)];
@@ -70,7 +70,7 @@ fn unknown() -> Said {
     (404, Vec::new(), Bytes::from_static(body.as_bytes()))
 }
 
-/// What containerd shows of an answer: the text of each line that is `299 - "..."` as a whole.
+/// The warnings that containerd would show of an answer: the text of each line that is `299 - "..."` as a whole.
 fn shown(reply: &Reply) -> Vec<String> {
     let lines = reply.headers.get_all("warning").iter();
     let lines: Vec<&str> = lines.map(|line| line.to_str().unwrap()).collect();
@@ -84,7 +84,7 @@ fn shown(reply: &Reply) -> Vec<String> {
     texts
 }
 
-/// Asserts that an answer is a stored tag, and says why.
+/// Asserts that an answer is the stored tag, with a warning that gives the reason.
 fn is_stale(reply: &Reply, image: &Image, why: &str) {
     assert_eq!(reply.status, 200, "{reply:?}");
     assert_eq!(reply.header("docker-content-digest"), image.digest());
@@ -97,7 +97,7 @@ fn is_stale(reply: &Reply, image: &Image, why: &str) {
     assert!(text.contains(why), "{text}");
 }
 
-/// Asks until the tag means this; at most for a while.
+/// Asks until the tag points at this image; at most for a while.
 async fn until_it_means(pounce: &Pounce, image: &Image) {
     for _ in 0..200 {
         if pounce.head(TAG).await.header("docker-content-digest") == image.digest() {
@@ -172,7 +172,7 @@ async fn a_changed_manifest_that_is_slow_to_come_is_not_waited_for() {
     is_stale(&pounce.get(TAG).await, &old, "takes too long");
     open.send_replace(true);
     until_it_means(&pounce, &new).await;
-    // The first pull, and the one that was waited for in the background.
+    // The first pull, and the late answer in the background.
     assert_eq!(upstream.count("GET", "/manifests/"), 2);
 }
 
@@ -225,7 +225,7 @@ async fn a_late_answer_does_not_undo_a_push() {
         is_stale(&pounce.get(TAG).await, &old, "takes too long");
         let replica = if at_another_replica { &other } else { &pounce };
         let push = replica.push_image("a", "v1", &pushed);
-        // The upstream is asked for the blobs of a push, too, where nothing is known of them.
+        // A push also asks the upstream for blobs that pounce does not know.
         let release = async {
             tokio::time::sleep(Duration::from_millis(500)).await;
             slow.release();
@@ -267,7 +267,7 @@ async fn as_many_slow_tags_as_there_may_be_do_not_keep_a_process_from_ending() {
     for reply in join_all(paths.iter().map(|path| pounce.get(path))).await {
         assert_eq!((reply.status, shown(&reply).len()), (200, 1), "{reply:?}");
     }
-    // Some had to wait for others, in vain.
+    // The other requests waited for a permit in vain.
     assert_eq!(slow.upstream.count("HEAD", "/manifests/") - before, 128);
     pounce.end().await;
 }
@@ -298,7 +298,7 @@ async fn an_upstream_that_refuses_leaves_the_stored_tag_with_one_error() {
             assert_eq!(reqwest::get(tag(name)).await.unwrap().status(), 200);
         }
         process.until_quiet().await;
-        // Tokens live for a minute at least; so does the process's memory of them.
+        // Tokens live for at least a minute, and the process caches them as long.
         let folder = process.kill();
         upstream.behave(Manners { secret: "another", status, ..good });
         let process = Process::over(folder, &variables);
@@ -340,7 +340,7 @@ async fn a_list_without_the_upstreams_part_says_so() {
         assert_eq!(reply.status, 200);
         assert!(shown(&reply)[0].starts_with("referrers may be missing: "), "{reply:?}");
     }
-    // As soon as it is there again, the list is whole.
+    // As soon as the upstream is back, the list is complete.
     upstream.behave(Manners::default());
     let reply = pounce.get("/v2/a/tags/list").await;
     assert_eq!(&reply.body[..], br#"{"name":"a","tags":["v1","v2"]}"#);

@@ -1,4 +1,4 @@
-//! The bucket: embedded or elsewhere, redirected to or streamed from.
+//! The bucket: embedded or external, redirected to or streamed from.
 
 use crate::support::image::digest;
 use crate::support::{Image, Pounce, Upstream, borrowed};
@@ -43,7 +43,7 @@ async fn the_layout_is_distributions_and_links_hold_digests() {
 
 #[tokio::test]
 async fn what_distribution_stored_is_served() {
-    // A folder as distribution's filesystem driver leaves it: no attributes, no metadata.
+    // A folder as distribution's filesystem driver leaves it: without attributes and metadata.
     let image = Image::new(5, &[1000]);
     let pounce = Pounce::with(&[]).await;
     let write = |key: String, content: &[u8]| {
@@ -67,7 +67,7 @@ async fn what_distribution_stored_is_served() {
         let reply = pounce.get(&format!("/v2/x/blobs/{}", digest(blob))).await;
         assert_eq!(pounce.follow(&reply).await.body, blob);
     }
-    // Only in the repository that has them.
+    // Only the repository with the links has them.
     assert_eq!(pounce.get(&format!("/v2/y/manifests/{}", image.digest())).await.code(), "MANIFEST_UNKNOWN");
     assert_eq!(pounce.get(&format!("/v2/y/blobs/{}", digest(image.layer()))).await.code(), "BLOB_UNKNOWN");
 }
@@ -116,7 +116,7 @@ async fn a_layer_that_another_repository_filled_gets_its_own_link() {
     let (upstream, pounce, image, _) = warm(&[]).await;
     upstream.add("c/d", "v1", &image);
     let layer = digest(image.layer());
-    // Named by a manifest of the repository, and in the bucket on another one's account.
+    // The repository's manifest names the layer, and another repository's fill stored it.
     pounce.get("/v2/c/d/manifests/v1").await;
     assert_eq!(pounce.get(&format!("/v2/c/d/blobs/{layer}")).await.status, 307);
     let hex = layer.strip_prefix("sha256:").unwrap();

@@ -1,4 +1,4 @@
-//! Buckets of stores that have rules of their own: what is pushed and pulled there is what it is elsewhere.
+//! Stores with rules of their own: pushes and pulls work as with any other store.
 
 use bytes::Bytes;
 use reqwest::Method;
@@ -9,7 +9,7 @@ use crate::support::{FakeS3, Image, Pounce, Process, Rule, borrowed};
 
 const MIB: usize = 1 << 20;
 
-/// pounce over it.
+/// A pounce over this store.
 async fn over(s3: &FakeS3, more: &[(&'static str, &str)]) -> Pounce {
     let variables = s3.variables();
     let all = [borrowed(&variables), more.to_vec()].concat();
@@ -38,7 +38,7 @@ async fn requests_without_a_body_say_so() {
     let pounce = over(&s3, &[]).await;
     let image = Image::new(1, &[100, 11 * MIB]);
     pounce.push_image("me/app", "v1", &image).await;
-    // Copied whole, and in parts.
+    // Copied whole, and copied in parts.
     for (seed, size) in [(1, 12 * MIB), (2, 40 * MIB)] {
         push_in_chunks(&pounce, &noise(seed, size), &[size]).await;
     }
@@ -58,7 +58,7 @@ async fn requests_without_a_body_say_so() {
     assert!(!s3.keys().iter().any(|key| key.contains("_uploads")));
 }
 
-/// Checks what a store that wants equal parts checks, whichever store it is.
+/// Asserts the rule of stores that require equal parts.
 fn assert_equal_parts(s3: &FakeS3) {
     for parts in s3.completed() {
         let (last, others) = parts.split_last().unwrap();
@@ -90,10 +90,10 @@ async fn parts_are_equal_whatever_the_chunks() {
     {
         let blob = noise(seed as u64, chunks.iter().sum());
         push_in_chunks(&pounce, &blob, &chunks).await;
-        // The last bytes with the PUT.
+        // With the last bytes in the PUT.
         let blob = noise(100 + seed as u64, chunks.iter().sum());
         push_in_chunks(&pounce, &blob, &chunks[..chunks.len() - 1]).await;
-        // docker's: one PATCH without a length.
+        // As docker does: one PATCH without a length.
         let blob = noise(200 + seed as u64, chunks.iter().sum());
         let location = pounce.begin("me/app").await;
         let reply = pounce.patch(&location, blob.clone()).await;
@@ -107,7 +107,7 @@ async fn parts_are_equal_whatever_the_chunks() {
     assert_eq!(s3.open_uploads(), [""; 0]);
 }
 
-/// A size that lies is refused, and the client goes on with the right one; parts are equal all the same.
+/// A wrong size is refused, and the client goes on with the right one; the parts are still equal.
 #[tokio::test]
 async fn parts_are_equal_after_a_size_that_lied() {
     let s3 = FakeS3::start(&[Rule::EqualParts]).await;
@@ -134,7 +134,7 @@ async fn parts_are_equal_after_a_size_that_lied() {
     assert_equal_parts(&s3);
 }
 
-/// More than there is memory for at once: each waits, none is cut short.
+/// There is not enough memory for all pushes at once: some wait, and no part is cut short.
 #[tokio::test(flavor = "multi_thread")]
 async fn parts_are_equal_where_memory_is_short() {
     let s3 = FakeS3::start(&[Rule::EqualParts]).await;
@@ -155,7 +155,8 @@ async fn parts_are_equal_where_memory_is_short() {
     assert_equal_parts(&s3);
 }
 
-/// Nobody else sent anything: the client is not told so, and the log has the store's own sentence.
+/// The store's error does not come from a racing request: the client must not be told so, and the log has the store's
+/// own sentence.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stores_rule_about_parts_is_no_other_request() {
     let s3 = FakeS3::start(&[]).await;
@@ -183,12 +184,12 @@ async fn a_stores_rule_about_parts_is_no_other_request() {
     assert!(!text.contains("another request"), "{text}");
     let line = pounce.until("CompleteMultipartUpload failed");
     assert!(line.contains("Parts must be of one size"), "{line}");
-    // And what was only for once is over.
+    // The next attempt succeeds.
     let closed = client.put(pounce.url(&close)).body("").send().await.unwrap();
     assert_eq!(closed.status(), 201);
 }
 
-/// A store that has every rule with which pounce can work.
+/// A store with all rules that pounce can work with.
 #[tokio::test]
 async fn all_rules_at_once() {
     let rules = [
@@ -211,7 +212,7 @@ async fn all_rules_at_once() {
     assert_equal_parts(&s3);
 }
 
-/// A chunk that a full disk refused is taken when it is sent again.
+/// The client sends a chunk again that a full disk refused.
 #[tokio::test]
 async fn a_chunk_that_the_store_refused_can_come_again() {
     for trouble in [Rule::FullDisk(507), Rule::FullDisk(500)] {
@@ -244,7 +245,7 @@ async fn a_chunk_that_the_store_refused_can_come_again() {
     }
 }
 
-/// The parts of an upload are what its first replica made them.
+/// The replica that begins an upload sets its part size.
 #[tokio::test]
 async fn replicas_with_other_part_sizes_go_on_with_the_upload() {
     let s3 = FakeS3::start(&[Rule::EqualParts]).await;
@@ -257,7 +258,7 @@ async fn replicas_with_other_part_sizes_go_on_with_the_upload() {
     for start in 0..3 {
         let blob = noise(start as u64, 73 * MIB);
         let (mut location, mut at) = (replicas[start].begin("me/app").await, 0);
-        // The first bytes are fewer than a part of one replica, and more than one of another.
+        // The first chunk is smaller than one replica's part, and larger than another one's.
         for (index, size) in [9, 13, 26, 25].into_iter().enumerate() {
             let pounce = &replicas[(start + index) % 3];
             let bytes = blob.slice(at..at + size * MIB);
@@ -274,7 +275,7 @@ async fn replicas_with_other_part_sizes_go_on_with_the_upload() {
     assert_equal_parts(&s3);
 }
 
-/// An upload that is cancelled while a chunk is on its way stays cancelled, and leaves no parts behind.
+/// An upload that is cancelled during a chunk stays cancelled, and leaves no parts behind.
 #[tokio::test]
 async fn a_chunk_that_is_overtaken_by_a_cancellation_is_lost() {
     let s3 = FakeS3::start(&[Rule::EqualParts, Rule::NeedsContentLength]).await;
@@ -298,7 +299,7 @@ async fn a_chunk_that_is_overtaken_by_a_cancellation_is_lost() {
     assert_eq!(s3.open_uploads(), [""; 0]);
 }
 
-/// What was completed, and could not be copied, is copied when the client asks again.
+/// If the copy fails after the completion, it is repeated when the client asks again.
 #[tokio::test]
 async fn an_upload_whose_copy_failed_can_be_closed_again() {
     let s3 = FakeS3::start(&[Rule::EqualParts]).await;

@@ -1,4 +1,4 @@
-//! TLS: what is spoken, with whom, and with which certificate.
+//! TLS: versions and protocols, client authentication, and the certificate in use.
 
 use std::time::Duration;
 
@@ -53,7 +53,7 @@ async fn both_versions_of_http_are_spoken_over_tls() {
     }
     drop(sender);
     connection.await.unwrap().unwrap();
-    // Who does not begin a handshake gets nothing.
+    // A client without a TLS handshake gets no answer.
     let plain = crate::support::wire::exchange(pounce.addr, b"GET /v2/ HTTP/1.1\r\nHost: x\r\n\r\n").await;
     assert!(!plain.contains("HTTP/1.1 200"), "{plain}");
 }
@@ -74,7 +74,8 @@ async fn a_head_over_http_2_has_no_body() {
         ("/v2/a/manifests/v1", 404),
         ("/healthz", 200),
         ("/nowhere", 404),
-        // The embedded S3, whose client the SDK is, too: it took each for a broken connection, and tried four times.
+        // The SDK is a client of the embedded S3, too: it took each such answer for a broken connection, and tried four
+        // times.
         ("/pounce", 403),
         ("/pounce/docker/no/such/key", 403),
     ] {
@@ -99,7 +100,7 @@ async fn a_connection_may_be_opened_in_advance() {
     let pounce = pounce(&variables).await;
     for protocols in [&["http/1.1"][..], &["h2"]] {
         let mut spare = authority.connect(pounce.addr, &[&TLS13], protocols, None).await.unwrap();
-        // A handshake is no header. (The server of HTTP/2 says something first.)
+        // The handshake does not count as a request's header. (An HTTP/2 server sends its settings first.)
         let mut first = [0; 1024];
         let closed = async { while spare.read(&mut first).await.is_ok_and(|read| read > 0) {} };
         let closed = tokio::time::timeout(Duration::from_secs(2), closed).await;
@@ -142,7 +143,7 @@ async fn clients_show_certificates_where_they_have_to() {
         ];
         for (shows, let_in) in cases {
             let connection = authority.connect(pounce.addr, &[&TLS13], &[], shows.as_deref()).await;
-            // With TLS 1.3 a client learns that it was refused when it reads.
+            // With TLS 1.3 a client learns of its refusal at its first read.
             let answer = match connection {
                 Ok(connection) => hello(connection).await,
                 Err(error) => Err(error),
@@ -164,7 +165,7 @@ async fn certificates_are_read_again_when_they_change() {
         chain[0].to_vec()
     };
     let first = shown().await;
-    // A key that is not the certificate's: what there was stays.
+    // The key does not fit the certificate, so pounce keeps the old pair.
     authority.sign("other");
     std::fs::copy(authority.path("other.crt"), authority.path("server.crt")).unwrap();
     tokio::time::sleep(Duration::from_millis(1500)).await;
@@ -193,7 +194,7 @@ async fn blobs_of_a_folder_are_fetched_over_tls_too() {
     let path = format!("/v2/a/blobs/uploads/?digest={}", digest(&blob));
     let pushed = client.post(url(&path)).body(blob.clone()).send().await.unwrap();
     assert_eq!(pushed.status(), 201);
-    // The client follows the redirect by itself.
+    // The client follows the redirect itself.
     let pulled = client.get(url(&format!("/v2/a/blobs/{}", digest(&blob)))).send().await.unwrap();
     assert_eq!(pulled.url().scheme(), "https");
     assert_eq!(pulled.bytes().await.unwrap(), blob);
@@ -226,7 +227,7 @@ async fn what_is_wrong_with_certificates_is_said_at_start() {
     }
 }
 
-/// An upstream that is reached over TLS cannot have pounce ask anybody in the clear for a token.
+/// An upstream with TLS cannot make pounce fetch a token without TLS.
 #[tokio::test]
 async fn a_realm_is_reached_as_safely_as_the_upstream() {
     let authority = Authority::new();

@@ -1,9 +1,9 @@
-//! What upstreams demand, in every form that they use, and what their token servers answer.
+//! The upstreams' challenges, in every form, and their token servers' answers.
 
 use crate::support::scripted::{manifest, refusal, text};
 use crate::support::{Image, Pounce, Scripted};
 
-/// Whether a manifest comes from an upstream that sends these challenges, and whose token server answers so.
+/// Whether pounce gets a manifest from an upstream with these challenges, if its token server gives this answer.
 async fn is_let_in(challenges: &'static [&'static str], answer: &'static str) -> bool {
     let image = Image::new(1, &[10]);
     let upstream = Scripted::start(move |seen| {

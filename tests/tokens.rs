@@ -1,4 +1,4 @@
-//! Tokens of a server that knows the users: distribution's `auth: token`.
+//! Tokens of an external token server: distribution's `auth: token`.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -27,7 +27,7 @@ async fn every_algorithm_of_public_keys_is_accepted() {
         let good = claims(&json!([]));
         assert_eq!(status(&pounce, &signer.sign(&good)).await, 200, "{algorithm:?}");
         assert_eq!(status(&pounce, &other.sign(&good)).await, 401, "{algorithm:?}");
-        // Servers name their keys in several ways.
+        // Servers identify their keys in several ways.
         let mut header = Header::new(algorithm);
         header.kid = Some("PYYO:TEWU:V7JH:26JV:AQTZ".to_owned());
         assert_eq!(status(&pounce, &signer.sign_with(&header, &good)).await, 200);
@@ -53,7 +53,7 @@ async fn keys_come_as_a_set_too_and_the_named_one_counts() {
     assert_eq!(status(&pounce, &named(&signer, "one")).await, 200);
     assert_eq!(status(&pounce, &named(&other, "other")).await, 200);
     assert_eq!(status(&pounce, &named(&other, "one")).await, 401);
-    // A secret that stands in the file is not one.
+    // A symmetric key in the file is no valid key.
     let mut header = Header::new(Algorithm::HS256);
     header.kid = Some("s".to_owned());
     let key = EncodingKey::from_secret(b"secret");
@@ -79,7 +79,7 @@ async fn a_certificate_that_comes_along_must_lead_to_a_trusted_one() {
     };
     assert_eq!(status(&pounce, &token(&leaf)).await, 200);
     assert_eq!(status(&pounce, &token(&alone)).await, 401);
-    // Somebody else's certificate does not make it their token.
+    // A signer cannot use another signer's certificate.
     let mut header = Header::new(Algorithm::ES256);
     header.x5c = Some(vec![STANDARD.encode(leaf.certificate.der())]);
     let forged = alone.sign_with(&header, &claims(&json!([])));
@@ -117,7 +117,7 @@ async fn what_is_no_good_token_is_refused() {
     let mut critical = Header::new(Algorithm::RS256);
     critical.crit = Some(vec!["b64".to_owned()]);
     let critical = signer.sign_with(&critical, &good);
-    // The public key, in the forms in which somebody may have taken it for a secret.
+    // The public key in every form that a verifier might take for an HMAC secret.
     let hmac = |secret: &[u8]| {
         let key = EncodingKey::from_secret(secret);
         jsonwebtoken::encode(&Header::new(Algorithm::HS256), &good, &key).unwrap()
@@ -145,7 +145,7 @@ async fn what_is_no_good_token_is_refused() {
         hmac(signer.key.public_key_pem().as_bytes()),
         hmac(signer.certificate.der()),
         hmac(&[]),
-        // The algorithm is a good one, and is not among those that are configured.
+        // A good algorithm that is not among the configured ones.
         signer.sign_with(&Header::new(Algorithm::RS512), &good),
         format!("{head}.{}.{signature}", encoded(&more)),
         format!("{genuine}x"),
@@ -158,7 +158,7 @@ async fn what_is_no_good_token_is_refused() {
         let challenge = reply.header("www-authenticate");
         assert!(challenge.ends_with("error=\"invalid_token\""), "{challenge}");
     }
-    // A password is for the token server.
+    // Passwords belong to the token server.
     let request = pounce.request("GET", "/v2/").basic_auth("alice", Some("x"));
     assert_eq!(pounce.send(request).await.status, 401);
 }
@@ -170,7 +170,7 @@ async fn a_token_is_good_for_what_it_says() {
     let image = Image::new(1, &[1000]);
     let pusher = signer.sign(&claims(&json!([
         {"type": "repository", "name": "a", "actions": ["pull", "push"]},
-        // The same once more, with another right.
+        // The same repository again, with another right.
         {"type": "repository", "name": "a", "actions": ["delete"]},
         {"type": "repository", "name": "b", "actions": ["push"]},
         {"type": "registry", "name": "catalog", "actions": ["*"]},
@@ -204,7 +204,8 @@ async fn a_token_is_good_for_what_it_says() {
         (&puller, "GET", "/v2/_catalog", 401),
         (&pusher, "GET", "/v2/_catalog", 200),
         (&puller, "GET", "/v2/", 200),
-        // From a repository that may be pulled; from anywhere, on the strength of a digest alone, never.
+        // A mount from a repository that the client may pull succeeds; one from anywhere, by a digest alone, never
+        // does.
         (&pusher, "POST", &anywhere, 202),
         (&pusher, "POST", &mount, 201),
         (&everything, "DELETE", manifest, 202),
@@ -230,7 +231,7 @@ async fn rules_may_say_less_than_the_token() {
     assert_eq!(with(&pounce, &token, "POST", &begin("team/app")).await.status, 202);
     assert_eq!(with(&pounce, &token, "POST", &begin("other")).await.status, 403);
     assert_eq!(with(&pounce, &token, "POST", &begin("team/other")).await.status, 401);
-    // No token at all is needed for what everybody may do: there is none by this name.
+    // A public repository needs no token: the 404 means that it has no such tag.
     assert_eq!(pounce.get("/v2/public/app/manifests/v1").await.status, 404);
     assert_eq!(pounce.get("/v2/team/app/manifests/v1").await.status, 401);
 }

@@ -1,5 +1,5 @@
-//! A bucket that writes although a condition does not hold (Garage 2, `MinIO` of 2019): no push that was acknowledged
-//! loses to a pull, whichever request is slow.
+//! A bucket that ignores conditions on writes (Garage 2, `MinIO` of 2019): no acknowledged push loses to a pull,
+//! whichever request is slow.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ const TAG: &str = "/v2/a/b/manifests/v1";
 const LINK: &str = "_manifests/tags/v1/current/link";
 const MARKER: &str = "_manifests/pushed/v1/link";
 
-/// A request of the store's, by its operation, a part of its path, and whether it carries the upstream's name.
+/// A request to the store: its operation, a part of its path, and whether it carries the upstream's name.
 #[derive(Clone, Copy, Debug)]
 struct Point {
     operation: &'static str,
@@ -28,7 +28,7 @@ const fn point(operation: &'static str, part: &'static str, of_upstream: Option<
     Point { operation, part, of_upstream }
 }
 
-/// Where a write-back can be slow.
+/// The requests at which a write-back may be slow.
 const OF_WRITE_BACKS: [Point; 7] = [
     point("PutObject", "/blobs/", None),
     point("PutObject", "/revisions/", None),
@@ -36,11 +36,11 @@ const OF_WRITE_BACKS: [Point; 7] = [
     point("GetObject", LINK, None),
     point("GetObject", MARKER, None),
     point("PutObject", LINK, Some(true)),
-    // The second look: after the link was written.
+    // The second check, after the link was written.
     point("GetObject", MARKER, Some(true)),
 ];
 
-/// Where a push can.
+/// The requests at which a push may be slow.
 const OF_PUSHES: [Point; 4] = [
     point("PutObject", MARKER, None),
     point("PutObject", LINK, Some(false)),
@@ -48,7 +48,7 @@ const OF_PUSHES: [Point; 4] = [
     point("GetObject", MARKER, None),
 ];
 
-/// The next request at this point waits to be released. A GET "of the upstream" is one after its link was written.
+/// Holds the next request at this point. A GET "of the upstream" is one after the upstream's link was written.
 fn hold(s3: &FakeS3, point: Point) -> Arc<Held> {
     let held = Arc::new(Held::default());
     let (armed, wrote) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicBool::new(false)));
@@ -104,7 +104,7 @@ impl Site {
         Pounce::with(&borrowed(&variables)).await
     }
 
-    /// Two replicas, which may be one; the blobs of what is pushed are there, and the tag, if it is to be.
+    /// Two replicas, or one as both; the pushed image's blobs are there, and the old tag if `there`.
     async fn replicas(&self, is_one: bool, there: bool) -> (Arc<Pounce>, Arc<Pounce>) {
         let one = Arc::new(self.replica().await);
         let two = if is_one { Arc::clone(&one) } else { Arc::new(self.replica().await) };
@@ -129,7 +129,7 @@ impl Site {
         })
     }
 
-    /// What was pushed is what everybody gets, those who took part and one that did not.
+    /// Asserts that all replicas serve the pushed image, and so does a fresh one.
     async fn pushed(&self, replicas: [&Pounce; 2], when: &str) {
         for replica in replicas {
             replica.until_quiet().await;
@@ -146,7 +146,7 @@ impl Site {
     }
 }
 
-/// Waits for a push that may have to wait for what is held.
+/// Waits a moment for a push, which may depend on the held request; whether it ended.
 async fn soon(push: &mut tokio::task::JoinHandle<()>) -> bool {
     let wait = tokio::time::timeout(Duration::from_millis(400), push);
     wait.await.is_ok()
@@ -231,7 +231,7 @@ async fn what_a_write_back_overwrote_before_it_died_comes_back() {
     let site = Site::start().await;
     let (one, two) = site.replicas(false, true).await;
     site.push(&two).await.unwrap();
-    // As such a write-back leaves it, with the manifest.
+    // The state that such a write-back leaves, with the manifest.
     site.upstream.add("a/b", "v2", &site.theirs);
     assert_eq!(one.get("/v2/a/b/manifests/v2").await.status, 200);
     one.until_quiet().await;
@@ -327,7 +327,7 @@ async fn a_manifest_that_is_there_is_not_written_again() {
 async fn where_conditions_are_kept_a_push_costs_nothing_more() {
     let s3 = FakeS3::start(&[]).await;
     let pounce = Pounce::with(&borrowed(&s3.variables())).await;
-    // What start tried is gone again.
+    // pounce deletes its test objects at start.
     assert_eq!(s3.keys(), [""; 0]);
     assert_eq!(s3.take().get("PutObject"), Some(&3));
     pounce.push_image("a/b", "v1", &Image::new(1, &[10])).await;
@@ -366,7 +366,7 @@ async fn where_it_cannot_be_found_out_it_counts_as_not_kept() {
     let keys = site.s3.keys();
     assert!(keys.iter().any(|key| key.ends_with(MARKER)), "{keys:?}");
     site.pushed([&one, &two], "unknown").await;
-    // It was asked for once.
+    // pounce tested the bucket once.
     let asked = site.s3.seen("PutObject").into_iter();
     let asked = asked.filter(|it| it.path.contains("/_check/")).count();
     assert_eq!(asked, 3);

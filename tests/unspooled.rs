@@ -1,4 +1,4 @@
-//! A spool that is too small, full, read-only or missing: blobs go past it, and into the bucket all the same.
+//! A spool that is too small, full, read-only or missing: blobs bypass it, and are stored all the same.
 
 use futures_util::future::join_all;
 
@@ -6,7 +6,7 @@ use crate::support::image::digest;
 use crate::support::upstream::Manners;
 use crate::support::{Image, Pounce, Process, Upstream};
 
-/// Several parts of an upload: they have 10 MiB.
+/// Several parts of an upload, which have 10 MiB each.
 const LARGE: usize = 25 << 20;
 
 async fn small_spool(size: usize) -> (Upstream, Pounce, Image, String) {
@@ -70,7 +70,7 @@ async fn broken_connections_are_resumed_here_too() {
     let reply = pounce.get(&path).await;
     assert!(reply.whole && reply.body == image.layer());
     let bytes = upstream.blob_bytes();
-    // What is under way when a connection breaks is sent again.
+    // The bytes in flight when a connection breaks are sent again.
     assert!((LARGE..LARGE * 3 / 2).contains(&bytes), "{bytes} bytes");
     let layer = digest(image.layer());
     pounce.until("it is stored", |pounce| pounce.has_blob(&layer)).await;
@@ -82,10 +82,10 @@ async fn a_size_that_nobody_tells_may_be_too_large() {
     upstream.behave(Manners { chunked: true, ..Manners::default() });
     let reply = pounce.get(&path).await;
     assert!(reply.whole && reply.body == image.layer());
-    // A spool that could hold many another one.
+    // The spool is smaller than this blob, although it could hold others.
     let variables = [("REGISTRY_PROXY_REMOTEURL", &upstream.url()[..]), ("REGISTRY_PROXY_SPOOL_MAXSIZE", "20000000")];
     let pounce = Pounce::with(&variables).await;
-    // It is met in the middle; the next time, the blob goes past the spool.
+    // The fill meets the limit in the middle; the next fill bypasses the spool.
     assert!(!pounce.get(&path).await.whole);
     let reply = pounce.get(&path).await;
     assert!(reply.whole && reply.body == image.layer());
@@ -112,7 +112,7 @@ async fn a_directory_that_cannot_be_used_is_told_and_passed_by() {
     let image = Image::new(9, &[500_000]);
     upstream.add("a", "v1", &image);
     let missing = std::env::temp_dir().join("pounce-no-such-directory");
-    // Nothing can be made in either, whoever one is.
+    // No user, not even root, can create a file in them.
     for directory in [missing.to_str().unwrap(), "/proc", "/dev/null"] {
         let mut process = Process::start(&[
             ("REGISTRY_PROXY_REMOTEURL", &upstream.url()),
@@ -138,7 +138,7 @@ async fn a_disk_that_is_full_is_passed_by() {
         ("REGISTRY_PROXY_SPOOL_MAXSIZE", "1000000000000000"),
     ]);
     let small = process.url(&format!("/v2/a/blobs/{}", digest(image.layer())));
-    // A size that no disk has room for, and bytes that end long before.
+    // The announced size exceeds any disk, but the bytes end long before.
     upstream.behave(Manners { claims: Some(1 << 48), ..Manners::default() });
     let reply = reqwest::get(&small).await.unwrap();
     assert!(reply.bytes().await.is_err());

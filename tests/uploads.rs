@@ -1,4 +1,4 @@
-//! The life of an upload: its signed state, its end, requests that race, and what is left over.
+//! The life of an upload: its signed state, its end, racing requests, and leftovers.
 
 use bytes::Bytes;
 
@@ -57,7 +57,7 @@ async fn a_put_that_fails_leaves_nothing_of_what_it_began() {
     pounce.until("nothing is left", |it| it.scratch().is_empty()).await;
 }
 
-/// Each piece of a chunked body is one of its own; they must not cost more than their bytes.
+/// A chunked body arrives in many small pieces; they must not take more memory than their bytes.
 #[tokio::test]
 async fn a_body_of_single_bytes_is_a_body() {
     let pounce = Pounce::with(&[]).await;
@@ -71,7 +71,7 @@ async fn a_body_of_single_bytes_is_a_body() {
     assert_eq!(pounce.pull("a/b", &digest(&blob)).await, blob);
 }
 
-/// More clients than there are places and memory for: each has its turn.
+/// More clients than permits and memory for them: all succeed in the end.
 #[tokio::test(flavor = "multi_thread")]
 async fn forty_pushes_at_once_all_succeed() {
     let pounce = Pounce::with(&[]).await;
@@ -98,13 +98,13 @@ async fn a_second_put_is_201_again_if_the_blob_is_there() {
         pounce.until("nothing is left", |it| it.scratch().is_empty()).await;
         let reply = pounce.close(&location, &digest, Bytes::new()).await;
         assert_eq!(reply.status, 201);
-        // More bytes have nowhere to go, and another digest nothing to be of.
+        // The upload is over, so it takes no more bytes and no other digest.
         let more = pounce.patch(&location, noise(3, 6 * MIB)).await;
         assert_eq!((more.status, more.code().as_str()), (404, "BLOB_UPLOAD_UNKNOWN"));
         let other = crate::support::image::digest(b"other");
         let reply = pounce.close(&location, &other, Bytes::new()).await;
         assert!([400, 404].contains(&reply.status), "{reply:?}");
-        // Gone from the repository, it is not there again by a replay.
+        // After the blob's deletion, a repeated PUT does not bring it back.
         pounce.delete(&format!("/v2/a/b/blobs/{digest}")).await;
         let reply = pounce.close(&location, &digest, Bytes::new()).await;
         assert_eq!((reply.status, reply.code().as_str()), (404, "BLOB_UPLOAD_UNKNOWN"));
@@ -145,7 +145,7 @@ async fn a_state_is_good_for_its_own_upload_only() {
             assert!(reply.status == 404 || location.ends_with(".."), "{location}: {reply:?}");
         }
     }
-    // A pounce with another secret does not know it; one with the same does.
+    // A pounce with another secret rejects the location; one with the same secret accepts it.
     let pounce = pounce.restart(&[("REGISTRY_HTTP_SECRET", "one")]).await;
     assert_eq!(pounce.get(&first).await.status, 404);
     let third = pounce.patch(&pounce.begin("a/b").await, noise(1, 6 * MIB)).await;
@@ -157,13 +157,13 @@ async fn a_state_is_good_for_its_own_upload_only() {
     assert_eq!(pounce.pull("a/b", &digest(&blob)).await, blob);
 }
 
-/// Whatever two requests with the same state do to each other, what is stored under a digest has it.
+/// Two requests race on one state: bytes under a digest always have that digest.
 #[tokio::test(flavor = "multi_thread")]
 async fn racing_patches_never_commit_bytes_that_were_not_hashed() {
     let pounce = Pounce::with(&[]).await;
     let mut committed = 0;
     for round in 0..30_u64 {
-        // Parts, tails, and one of each.
+        // Parts, tails, and both.
         let size = [11 * MIB, 1000, 22 * MIB][usize::try_from(round % 3).unwrap()];
         let prefix = noise(round * 10, if round % 2 == 0 { 0 } else { 5 * MIB + 7 });
         let mut location = pounce.begin("a/b").await;
@@ -176,7 +176,7 @@ async fn racing_patches_never_commit_bytes_that_were_not_hashed() {
             tokio::join!(pounce.patch(&location, tails[0].clone()), pounce.patch(&location, tails[1].clone()));
         let wholes = tails.map(|tail| Bytes::from([prefix.clone(), tail].concat()));
         let [first, second] = [&replies.0, &replies.1].map(|reply| {
-            // The one may have ended before the other was looked at.
+            // One request may have ended before the replica looked at the other one.
             assert!([202, 416].contains(&reply.status), "{reply:?}");
             reply.header("location").to_owned()
         });
@@ -185,7 +185,7 @@ async fn racing_patches_never_commit_bytes_that_were_not_hashed() {
             pounce.close(&first, &digests[0], Bytes::new()),
             pounce.close(&second, &digests[1], Bytes::new())
         );
-        // The one's state with the other's digest.
+        // One request's state with the other one's digest.
         let crossed = pounce.close(&first, &digests[1], Bytes::new()).await;
         assert_ne!(crossed.status, 500);
         for (reply, (whole, digest)) in [closed.0, closed.1].iter().zip(wholes.iter().zip(&digests)) {
@@ -196,7 +196,8 @@ async fn racing_patches_never_commit_bytes_that_were_not_hashed() {
             }
         }
     }
-    // A begun state races to begin two multipart uploads, so both may win; never none of all.
+    // From a new upload, both requests may begin a multipart upload of their own, so both may win; but some have to
+    // win.
     assert!(committed >= 10, "only {committed} of 60 were committed");
     for key in pounce.objects().iter().filter(|key| key.contains("/blobs/")) {
         let bytes = std::fs::read(pounce.root().join(key)).unwrap();

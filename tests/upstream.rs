@@ -1,4 +1,4 @@
-//! How pounce behaves towards an upstream: freshness, outages, redirects.
+//! pounce's behaviour towards an upstream: freshness, outages, redirects.
 
 use futures_util::future::join_all;
 
@@ -25,7 +25,7 @@ async fn a_fresh_tag_asks_nobody() {
     for _ in 0..5 {
         assert_eq!(pounce.get("/v2/a/manifests/v1").await.status, 200);
     }
-    // Nor does another process that finds it in the bucket.
+    // Nor does another process ask: it finds the tag in the bucket.
     let pounce = pounce.restart(&[("REGISTRY_PROXY_REMOTEURL", &upstream.url())]).await;
     assert_eq!(pounce.get("/v2/a/manifests/v1").await.status, 200);
     assert_eq!(upstream.requests(), 0);
@@ -66,7 +66,7 @@ async fn many_clients_of_a_tag_that_is_never_fresh_all_get_it() {
     let image = Image::new(1, &[10]);
     upstream.add("a", "v1", &image);
     let pounce = with_ttl(&upstream, "0").await;
-    // More than there are places for what is written behind clients' backs.
+    // More requests than permits for writing in the background.
     for reply in join_all((0..200).map(|_| pounce.get("/v2/a/manifests/v1"))).await {
         assert_eq!(reply.body, image.manifest);
     }
@@ -100,7 +100,7 @@ async fn during_an_outage_the_stored_tag_is_served_with_a_warning() {
         let reply = pounce.get("/v2/a/manifests/v1").await;
         assert_eq!((reply.status, &reply.body), (200, &image.manifest));
         assert_eq!(reply.header("warning"), "110 - \"Response is Stale\"", "{status}");
-        // And so it is for those who come while the upstream is not asked again.
+        // While pounce does not ask the upstream again, other clients get the warning, too.
         upstream.forget();
         let reply = pounce.head("/v2/a/manifests/v1").await;
         assert_eq!(reply.header("warning"), "110 - \"Response is Stale\"", "{status}");
@@ -110,7 +110,7 @@ async fn during_an_outage_the_stored_tag_is_served_with_a_warning() {
     upstream.stop().await;
     let reply = pounce.get("/v2/a/manifests/v1").await;
     assert_eq!((reply.status, reply.header("warning")), (200, "110 - \"Response is Stale\""));
-    // What is not stored cannot be served, and that is not the same as not being there.
+    // Content that is not stored cannot be served, but it is not reported missing.
     let reply = pounce.get("/v2/a/manifests/v2").await;
     assert_eq!((reply.status, reply.code().as_str()), (503, "UNAVAILABLE"));
 }
@@ -159,7 +159,7 @@ async fn one_clients_long_accept_does_not_hide_a_tag_from_others() {
         request = request.header("accept", format!("application/{}{n}", "a".repeat(200)));
     }
     assert_eq!(pounce.send(request).await.status, 200);
-    // A 400 from upstream says nothing about what there is.
+    // An upstream's 400 does not prove that content is missing.
     upstream.behave(Manners { longest_accept: Some(10), ..Manners::default() });
     let reply = pounce.get("/v2/a/manifests/v2").await;
     assert_eq!((reply.status, reply.code().as_str()), (503, "UNAVAILABLE"));
@@ -180,7 +180,7 @@ async fn those_who_waited_share_a_failure() {
     for reply in replies {
         assert_eq!((reply.status, reply.code().as_str()), (503, "UNAVAILABLE"));
     }
-    // One attempt, and the two that a 500 is worth.
+    // One attempt, and two retries after a 500.
     assert_eq!(upstream.requests(), 3);
 }
 

@@ -1,4 +1,4 @@
-//! Several upstreams: which of them a name means, and that they never mix.
+//! Several upstreams: which one a name selects, and that their content never mixes.
 
 use std::collections::BTreeSet;
 
@@ -6,7 +6,7 @@ use crate::support::image::digest;
 use crate::support::upstream::Manners;
 use crate::support::{Auth, Image, Pounce, Upstream, borrowed};
 
-/// A default upstream and one called ghcr.io, each with its own image under the same name.
+/// A default upstream and one for ghcr.io, each with its own image under the same name.
 struct Two {
     default: Upstream,
     ghcr: Upstream,
@@ -62,7 +62,7 @@ async fn ns_path_and_neither_choose_the_upstream() {
     }
     let list = pounce.get("/v2/org/app/tags/list?ns=ghcr.io").await;
     assert_eq!(list.status, 200);
-    // One copy of each, under its own name.
+    // One copy of each, under its own upstream's name.
     let repositories: BTreeSet<String> = pounce
         .objects()
         .iter()
@@ -70,7 +70,7 @@ async fn ns_path_and_neither_choose_the_upstream() {
         .map(|key| key.split("/_").next().unwrap().to_owned())
         .collect();
     assert_eq!(repositories, ["ghcr.io/org/app".to_owned(), "org/app".to_owned()].into());
-    // No upstream hears its own host's name in a path.
+    // No upstream gets its own host's name in a path.
     let both = [two.default.seen(), two.ghcr.seen()].concat();
     assert!(both.iter().all(|seen| seen.path.starts_with("/v2/org/app/")));
 }
@@ -94,7 +94,7 @@ async fn what_one_upstream_refuses_another_one_may_have() {
     let pounce = two.pounce(&[]).await;
     two.ghcr.behave(Manners { stalls: true, ..Manners::default() });
     let ours = format!("org/app/blobs/{}", digest(two.ours.layer()));
-    // The first fill asks an upstream that does not have the blob, and is not answered yet.
+    // The first fill asks an upstream that lacks the blob, and has no answer yet.
     let (refused, served, ()) = tokio::join!(
         async { pounce.get(&format!("/v2/ghcr.io/{ours}")).await },
         async {
@@ -152,7 +152,7 @@ async fn a_host_that_nobody_configured_is_never_asked() {
         }
     }
     assert_eq!((elsewhere.requests(), two.default.requests(), two.ghcr.requests()), (0, 0, 0));
-    // The default's name in front of another's is neither's repository.
+    // One upstream's host in front of another's names no repository.
     for path in ["ghcr.io/org/app/manifests/v1?ns=docker.io", "docker.io/ghcr.io/org/app/manifests/v1"] {
         let reply = pounce.get(&format!("/v2/{path}")).await;
         assert_eq!((reply.status, &reply.code()[..]), (404, "NAME_UNKNOWN"));
@@ -216,7 +216,7 @@ async fn further_upstreams_without_a_default_one() {
         ("REGISTRY_PROXY_UPSTREAMS_0_REMOTEURL", &two.ghcr.url()[..]),
     ];
     let pounce = Pounce::with(&variables).await;
-    // A name has no colon.
+    // A repository's name has no colon.
     for path in
         ["/v2/registry.internal_5000/org/app/manifests/v1", "/v2/org/app/manifests/v1?ns=registry.internal:5000"]
     {

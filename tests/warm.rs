@@ -1,4 +1,4 @@
-//! `pounce warm`: what it copies, what it says, and its exit status.
+//! `pounce warm`: the copied content, the output, and the exit status.
 
 use std::io::Write;
 use std::path::Path;
@@ -11,7 +11,7 @@ use crate::support::image::{OCI_INDEX, digest};
 use crate::support::upstream::Manners;
 use crate::support::{Image, Pounce, Process, Upstream};
 
-/// An upstream with an image, and an index of two.
+/// An upstream with an image, and with an index of two images.
 struct Stage {
     upstream: Upstream,
     folder: TempDir,
@@ -42,7 +42,7 @@ impl Stage {
         self.warm_with(arguments, &[], "")
     }
 
-    /// Exit status, and everything that was printed.
+    /// The exit status, and the whole output.
     fn warm_with(&self, arguments: &[&str], variables: &[(&str, &str)], input: &str) -> (i32, String) {
         let mut child = Command::new(crate::support::program())
             .env_clear()
@@ -162,7 +162,7 @@ async fn two_at_once_do_not_fall_over_each_other() {
     stage.upstream.behave(Manners { stalls: true, ..Manners::default() });
     std::thread::scope(|scope| {
         let first = scope.spawn(|| stage.warm(&["org/app:v1"]));
-        // The first one has the folder, and waits for the upstream.
+        // The first process has locked the folder, and waits for the upstream.
         while !stage.root().join(".pounce/credentials.json").is_file() {
             std::thread::sleep(std::time::Duration::from_millis(5));
         }
@@ -225,7 +225,7 @@ async fn the_cache_of_a_build_is_warmed() {
     let entry = |media_type: &str, content: &[u8]| json!({"mediaType": media_type, "digest": digest(content), "size": content.len()});
     let mut cache = Image::new(7, &[1000, 2000]);
     let blobs = cache.blobs.clone();
-    // A layer, one that is called a manifest, a config, and a manifest of a type that nobody knows.
+    // A layer, a blob that is called a manifest, a config, and a manifest of an unknown type.
     let index = json!({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [
         entry("application/vnd.oci.image.layer.v1.tar+gzip", &blobs[1]),
         entry("application/vnd.oci.image.manifest.v1+json", &blobs[2]),
@@ -244,7 +244,7 @@ async fn the_cache_of_a_build_is_warmed() {
     }
     let (status, output) = stage.warm(&["org/app:buildcache"]);
     assert!(status == 0 && output.contains("nothing to do"), "{output}");
-    // What is neither is told.
+    // Content that is neither a blob nor a manifest is reported.
     let index = json!({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [entry(OCI_INDEX, b"neither")]});
     stage.upstream.add_manifest("org/app", "broken", OCI_INDEX, index.to_string());
     let (status, output) = stage.warm(&["org/app:broken"]);

@@ -1,6 +1,6 @@
-//! Blobs that the bucket has only just got, where its regions lag behind each other (`storage.redirect.minage`).
+//! Blobs that were stored a moment ago, in a bucket with lagging regions (`storage.redirect.minage`).
 //!
-//! The bucket is one that hides what is new from requests without the leader's header, so from clients, too.
+//! The bucket hides new objects from requests without the leader's header, and so from clients.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use crate::support::{FakeS3, Image, Pounce, Reply, Rule, Upstream, borrowed};
 
 const LAG: Duration = Duration::from_secs(2);
 
-/// A bucket that lags, and variables for replicas on it, with some more.
+/// A lagging bucket, and variables for replicas on it, with some more.
 async fn lagging(more: &[(&'static str, &str)]) -> (FakeS3, Vec<(&'static str, String)>) {
     let s3 = FakeS3::start(&[Rule::Lags(LAG)]).await;
     let mut variables = s3.variables();
@@ -26,7 +26,7 @@ fn path(blob: &[u8]) -> String {
     format!("/v2/a/b/blobs/{}", digest(blob))
 }
 
-/// Asks again until clients are sent to the bucket.
+/// Asks again until clients are redirected to the bucket.
 async fn until_redirected(pounce: &Pounce, path: &str) -> Reply {
     let began = Instant::now();
     loop {
@@ -40,7 +40,7 @@ async fn until_redirected(pounce: &Pounce, path: &str) -> Reply {
     }
 }
 
-/// Where the requests for whole objects or parts of them went.
+/// The GETs for objects, and whether each went to the leader.
 fn reads(s3: &FakeS3) -> Vec<(String, bool)> {
     let reads = s3.seen("GetObject");
     let leader = |it: &crate::support::upstream::Seen| {
@@ -55,7 +55,7 @@ async fn what_one_replica_takes_twenty_clients_get_from_another_one_at_once() {
     let (s3, variables) = lagging(&[("REGISTRY_STORAGE_REDIRECT_MINAGE", "3s")]).await;
     let variables = borrowed(&variables);
     let (one, two) = (Pounce::with(&variables).await, Pounce::with(&variables).await);
-    // Straight to its key, and by way of a rename.
+    // One blob is written straight to its key, another one is renamed.
     let image = Image::new(1, &[1000, 6 << 20]);
     one.push_image("a/b", "v1", &image).await;
     let streamed = noise(7, 11 << 20);
@@ -73,7 +73,7 @@ async fn what_one_replica_takes_twenty_clients_get_from_another_one_at_once() {
         }
     });
     futures_util::future::join_all(pulls).await;
-    // The replica that took them tells their age by itself.
+    // The replica that stored the blobs knows their age itself.
     for blob in &blobs {
         assert_eq!(one.pull("a/b", &digest(blob)).await, **blob);
     }
@@ -84,7 +84,7 @@ async fn what_one_replica_takes_twenty_clients_get_from_another_one_at_once() {
     for (replica, blob) in [(&one, blobs[0]), (&two, blobs[1]), (&two, blobs[2])] {
         let redirected = until_redirected(replica, &path(blob)).await;
         assert_eq!(replica.follow(&redirected).await.body, *blob);
-        // From then on.
+        // Further requests are redirected, too.
         assert_eq!(replica.get(&path(blob)).await.status, 307);
     }
 }
@@ -121,12 +121,12 @@ async fn a_fill_elsewhere_is_streamed_too_whole_and_in_ranges() {
     assert!(streams.iter().all(|(_, leader)| *leader), "{streams:?}");
     assert_eq!(upstream.requests(), 0);
 
-    // It becomes old: a replica that asks for the first time then does not wait.
+    // The object becomes old: a replica that sees it for the first time redirects at once.
     s3.age("", Duration::from_mins(1));
     tokio::time::sleep(LAG).await;
     let three = Pounce::with(&variables).await;
     assert_eq!(three.get(&layer).await.status, 307);
-    // Whatever a client was told before, it is told until then.
+    // A replica that saw it young keeps streaming until the deadline that it computed then.
     assert_eq!(two.get(&layer).await.status, 200);
 }
 
@@ -135,7 +135,7 @@ async fn a_blob_that_another_replica_took_is_seen_with_its_link() {
     let (_s3, variables) = lagging(&[]).await;
     let variables = borrowed(&variables);
     let (one, two) = (Pounce::with(&variables).await, Pounce::with(&variables).await);
-    // There is no upstream that could say so, and no manifest.
+    // Neither an upstream nor a manifest could vouch for the blob.
     let blob = noise(1, 1000);
     one.push("a/b", blob.clone()).await;
     assert_eq!(two.head(&path(&blob)).await.status, 200);
@@ -160,7 +160,7 @@ async fn what_is_pushed_again_or_mounted_does_not_become_young() {
 
 #[tokio::test]
 async fn ages_are_by_the_buckets_clock() {
-    // What can be apart without a refusal.
+    // Skews that the store accepts.
     for apart in [-600, 600] {
         let (s3, variables) = lagging(&[]).await;
         let rules = |lag| [Rule::Lags(lag), Rule::Clock(apart)];
@@ -188,7 +188,7 @@ async fn a_date_in_the_future_makes_a_blob_young_once() {
     let hour = Duration::from_hours(1);
     s3.dated_ahead("", hour);
     until_redirected(&two, &path(&blob)).await;
-    // Nor does a push that finds it there change that.
+    // A push of an existing blob does not change that either.
     two.push("c/d", blob.clone()).await;
     assert_eq!(two.get(&path(&blob)).await.status, 307);
 }
@@ -211,7 +211,7 @@ async fn where_nothing_lags_or_it_is_switched_off_clients_are_redirected_at_once
             let reply = replica.get(&path(&blob)).await;
             assert_eq!(reply.status, status, "{lags} {minage:?}");
         }
-        // A bucket that does not lag is not asked for its leader.
+        // pounce does not ask the leader of a bucket without lag.
         let leader = reads(&s3).iter().any(|(_, leader)| *leader);
         assert_eq!(leader, lags == "true" && status == 200);
     }
@@ -242,7 +242,7 @@ async fn a_stream_that_the_bucket_breaks_goes_on_where_it_broke() {
     assert_eq!((part.status, part.whole), (206, true));
     assert_eq!(part.body, blob.slice(1000..2_000_000));
     assert_eq!(front.take(), [(Fault::Cut, 1)].into());
-    // One that is gone meanwhile, or broken for good, breaks for the client, too.
+    // If the reads keep failing, the client's answer breaks, too.
     front.inject_few(Fault::Cut, 1_000);
     let broken = pounce.get(&path(&blob)).await;
     assert!(broken.status == 503 || !broken.whole, "{broken:?}");
