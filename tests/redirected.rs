@@ -161,7 +161,7 @@ async fn an_upstream_does_not_choose_as_whom_pounce_appears() {
     let registry = target(&image, false).await;
     let away = format!("http://root:toor@{}", registry.addr);
     let back = Arc::new(std::sync::Mutex::new(String::new()));
-    // From the upstream to another host and back again: the other host must not steer the upstream's credentials.
+    // From the upstream to another host and back again: pounce sends no credentials on the way back.
     let other = {
         let back = Arc::clone(&back);
         Scripted::start(move |_| {

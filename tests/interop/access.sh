@@ -1,15 +1,14 @@
 #!/usr/bin/env bash
-# Who is let in, and how: real clients without a login, with a wrong one and with the right one, over plain
-# HTTP and over TLS, with passwords, certificates, the tokens of a server, rules, and behind nginx; and what a
-# change of the files does while pounce runs. A client that is refused has to say why, so that nothing passes
-# by accident.
+# Access: real clients without a login, with a wrong one and with the right one, over plain HTTP and over TLS,
+# with passwords, certificates, a token server, rules, and behind nginx; and changes of the files while pounce
+# runs. A refused client has to print the reason, so that no step passes by accident.
 # usage: access.sh PATH_TO_POUNCE PATH_TO_PYTHON    (as root; a python with the package cryptography)
 set -u
-# Alone on a network, and with mounts of its own: docker takes any certificate from 127.0.0.0/8, so that there
-# has to be another address, and all clients find certificates in /etc/docker/certs.d.
+# The script runs in network and mount namespaces of its own: it needs another address than 127.0.0.0/8, where
+# docker takes any certificate, and all clients read certificates from /etc/docker/certs.d.
 if [ -z "${ACCESS_IS_ALONE:-}" ]; then ACCESS_IS_ALONE=1 exec unshare --mount --net "$0" "$@"; fi
 POUNCE=$(realpath "${1:?the pounce program}")
-# Not resolved: the python of a virtual environment is a link.
+# The link is not resolved, because it leads out of the virtual environment.
 PYTHON=$(realpath -s "${2:?a python with the package cryptography}")
 HERE=$(dirname "$(realpath "$0")")
 HOST=registry.test ADDRESS=192.0.2.1 CERTS=/etc/docker/certs.d
@@ -17,7 +16,7 @@ mount -t tmpfs tmpfs /etc/docker && busybox ip link set lo up && busybox ip addr
 . "$HERE/lib.sh"
 (cat /etc/hosts && echo "$ADDRESS $HOST") >hosts && mount --bind hosts /etc/hosts || exit 2
 
-# --- users, a CA and what it signs
+# --- users, a CA and its certificates
 user() { printf %s "$2" | "$POUNCE" htpasswd "$1"; } # user NAME PASSWORD: a line
 user alice secret >users && user bob secret >>users || exit 2
 EC=(req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2)
@@ -29,13 +28,13 @@ openssl "${EC[@]}" -subj /CN=interop -keyout ca.key -out ca.crt 2>openssl.log ||
 certificate first
 certificate second
 certificate client
-ln -s first live # all in it changes at once, as with Kubernetes
+ln -s first live # all files change at once, as with Kubernetes
 trust() { mkdir -p "$CERTS/$1" && cp ca.crt "$CERTS/$1/"; } # trust HOST:PORT
 
 # --- pounce: `pounce` of lib.sh, or one of these, each with a folder of its own
 stored() { echo "REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY=$W/bucket.$1"; }
 htpasswd=(REGISTRY_AUTH=htpasswd REGISTRY_AUTH_HTPASSWD_REALM=interop "REGISTRY_AUTH_HTPASSWD_PATH=$W/users")
-served() { # served NAME URL [VARIABLE=VALUE...]: with NAME.yml, if there is one; its address is in NAME
+served() { # served NAME URL [VARIABLE=VALUE...]: with NAME.yml if it exists; the address is in NAME
   local name=$1 url=$2 file=()
   shift 2
   [ ! -e "$name.yml" ] || file=("$name.yml")
@@ -53,7 +52,7 @@ secured() { # secured NAME [VARIABLE=VALUE...]: with TLS
 # --- the clients: CLIENT_push REFERENCE [USER:PASSWORD] and CLIENT_pull, of an image that each of them has
 CLIENTS=(docker podman buildah ctr skopeo) BLOB_BYTES=300000 IMAGE=example.com/interop
 D="env DOCKER_CONFIG=$DOCKER_CONFIG $D"
-unset DOCKER_CONFIG # podman and its kin would use docker's logins too
+unset DOCKER_CONFIG # podman and similar tools would use docker's logins
 docker() { $D "$@"; }
 over_http() { insecure=(--tls-verify=false) ctr_flags=(--plain-http); }
 over_tls() { insecure=() ctr_flags=(--hosts-dir $CERTS); }
@@ -88,11 +87,11 @@ skopeo_drop() { rm -r "$W/oci"; }
 skopeo_keep() { :; }
 pulls() { "$1_drop" && "$1_pull" "${@:2}" && "$1_keep" "$2"; } # pulls CLIENT REFERENCE [USER:PASSWORD]: all of it
 
-refused() { # refused WHY COMMAND...: it fails and says why, in words that fit WHY
+refused() { # refused WHY COMMAND...: it fails, and its output matches WHY
   local why=$1
   shift
   if "$@" >said 2>&1; then cat said && echo 'not refused' && return 1; fi
-  cat said && grep -iE -- "$why" said # once more, for the step's line
+  cat said && grep -iE -- "$why" said # again, as the last line of the step
 }
 nobody='unauthorized|no basic auth credentials' wrong='unauthorized|invalid username/password'
 no_scope='denied: requested access|insufficient_scope' denied='denied: you may not push|403 Forbidden'
@@ -118,7 +117,7 @@ admission() { # admission SECTION REGISTRY USER: every client has to log in
 over_http
 pounce H "${htpasswd[@]}" "$(stored H)"
 admission http "$H" alice
-# Blobs are got from the bucket inside pounce: with the URLs that pounce signs, and nothing else.
+# The bucket inside pounce serves blobs for signed URLs only.
 bucket() { curl -sSf "$@" "http://$H/pounce?list-type=2"; }
 step http-bucket-anon refused 'error: 40[03]' bucket
 step http-bucket-alice refused 'error: 40[03]' bucket -u alice:secret
@@ -152,7 +151,7 @@ for client in "${CLIENTS[@]}"; do
   step mutual-$client-pull pulls $client "$M/interop/$client:1"
 done
 
-# --- tokens of a server, which lets `reader` do no more than pull
+# --- a token server, where `reader` may only pull
 over_http
 A=127.0.0.1:$(free_port)
 openssl req -x509 -newkey rsa:2048 -nodes -keyout token.key -out token.crt -days 2 -subj /CN=interop 2>openssl.log
@@ -167,7 +166,7 @@ for client in "${CLIENTS[@]}"; do
   step token-$client-no-push refused "$no_scope" ${client}_push "$T/interop/$client:1" reader:secret
 done
 
-# --- rules: anybody pulls from public/**, bob from team/** too, and alice may do everything
+# --- rules: every client pulls from public/**, bob from team/** too, and alice may do everything
 over_tls
 cat >P.yml <<Y
 auth:
@@ -195,7 +194,7 @@ public_only() { catalog public && ! catalog team; }
 step rules-catalog-anon public_only
 step rules-catalog-bob catalog team -u bob:secret
 
-# --- behind nginx, which speaks TLS: what it says of that is believed, and what strangers say is not
+# --- behind nginx with TLS: pounce trusts its headers, and those of no other client
 N=$HOST:$(free_port) addr=127.0.0.1:$(free_port)
 served B "http://$addr" REGISTRY_HTTP_ADDR="$addr" REGISTRY_HTTP_TRUSTEDPROXIES=127.0.0.0/8
 cat >nginx.conf <<C
@@ -216,7 +215,7 @@ for client in docker ctr skopeo; do
   step nginx-$client-pull pulls $client "$N/public/$client:1"
   step nginx-$client-anon-push refused "$no_scope" ${client}_push "$N/public/new-$client:1"
 done
-location() { # location WANTED CURL-OPTION...: where an answer leads to begins like this
+location() { # location WANTED CURL-OPTION...: the answer's Location begins with WANTED
   curl -sf -D - -o /dev/null --cacert ca.crt "${@:2}" | tr -d '\r' | grep -i '^location:' | tee /dev/stderr | grep -q " $1"
 }
 config=$(skopeo inspect --raw "docker://$N/public/skopeo:1" | grep -o 'sha256:[0-9a-f]*' | head -n1)
@@ -227,7 +226,7 @@ step stranger-upload location "$upload" -u alice:secret -X POST -H 'X-Forwarded-
   -H 'X-Forwarded-Host: example.com' "http://$H$upload"
 
 # --- the files change while pounce runs
-shown() { # shown DIRECTORY: the certificate in it is the one that clients are shown
+shown() { # shown DIRECTORY: clients get the certificate in it
   local serial=$(hello "$S" 2>/dev/null | openssl x509 -noout -serial)
   echo "$serial"
   [ "$serial" = "$(openssl x509 -noout -serial -in "$1/crt")" ]

@@ -1,22 +1,22 @@
 #!/usr/bin/env bash
-# Cold pulls through one pounce from two upstreams: distribution that wants tokens, and distribution behind
+# Cold pulls through one pounce from two upstreams: distribution with a token server, and distribution behind
 # an nginx that caps each connection. containerd reaches both as mirrors, skopeo and docker by path. Then
-# `pounce warm`, a credential helper, many clients at once, and an upstream that dies on the way.
+# `pounce warm`, a credential helper, many clients at once, and an upstream that dies during a pull.
 # usage: cold.sh PATH_TO_POUNCE PATH_TO_PYTHON    (as root; a python with the package cryptography)
 set -u
 POUNCE=$(realpath "${1:?the pounce program}")
-# Not resolved: the python of a virtual environment is a link.
+# The link is not resolved, because it leads out of the virtual environment.
 PYTHON=$(realpath -s "${2:?a python with the package cryptography}")
 HERE=$(dirname "$(realpath "$0")")
 . "$HERE/lib.sh"
 
-# --- ghcr.io: distribution, and the token server that it trusts
+# --- ghcr.io: distribution, and its token server
 T=127.0.0.1:$(free_port) A=127.0.0.1:$(free_port)
 openssl req -x509 -newkey rsa:2048 -nodes -keyout token.key -out token.crt -days 2 -subj /CN=interop 2>openssl.log
 "$PYTHON" "$HERE/token_server.py" "${T#*:}" token.key token.crt >token.log 2>&1 &
 pids+=($!)
 until_ok curl -sf -u user:secret "http://$T/token" || cat openssl.log token.log
-# Not with `distribution`, which waits for a success: this one answers 401.
+# Not with `distribution`, because that waits for a success, and this one answers 401.
 cat >A.yml <<Y
 version: 0.1
 $(in_folder "$W/a")
@@ -30,7 +30,7 @@ pids+=($!)
 until_ok curl -s "http://$A/v2/" || cat A.log
 ghcr_requests() { cat A.log token.log | grep -cE 'response completed|GET /token'; }
 
-# --- quay.io: distribution, and an nginx before it with a swift and a slow port
+# --- quay.io: distribution behind an nginx with a fast and a slow port
 distribution "$(in_folder "$W/b")" B
 SWIFT=127.0.0.1:$(free_port) SLOW=127.0.0.1:$(free_port)
 cat >nginx.conf <<N
@@ -51,7 +51,7 @@ nginx_starts
 quay_requests() { wc -l <nginx.sent; }
 upstream_requests() { echo $(($(ghcr_requests) + $(quay_requests))); }
 
-# --- pounce before both
+# --- pounce in front of both
 metered() { # metered NAME VARIABLE=VALUE...: a pounce with a folder of its own; its metrics are at NAME_metrics
   local name=$1 at=127.0.0.1:$(free_port)
   shift
@@ -64,7 +64,7 @@ metric() { # metric POUNCE NAME
   curl -sf "http://${!at}/metrics" | awk -v m="pounce_$2" 'index($1, m) == 1 { sum += $2 } END { print sum + 0 }'
 }
 idle() { [ "$(metric "$1" background_tasks)" = 0 ]; }
-# A tag must not get too old for a machine that is busy.
+# A tag must stay fresh even if the machine is busy.
 two=(REGISTRY_PROXY_TAGTTL=1h
   REGISTRY_PROXY_UPSTREAMS_0_HOST=ghcr.io "REGISTRY_PROXY_UPSTREAMS_0_REMOTEURL=http://$A"
   REGISTRY_PROXY_UPSTREAMS_0_USERNAME=user REGISTRY_PROXY_UPSTREAMS_0_PASSWORD=secret
@@ -72,7 +72,7 @@ two=(REGISTRY_PROXY_TAGTTL=1h
 metered R "${two[@]}"
 for host in ghcr.io quay.io example.com; do
   mkdir -p "hosts/$host"
-  # Nobody listens on the server's port: no other way leads to a success.
+  # The server's port is closed, so that only the mirror can answer.
   printf 'server="http://127.0.0.1:1"\n[host."http://%s"]\n capabilities=["pull","resolve"]\n' "$R" >"hosts/$host/hosts.toml"
 done
 
@@ -99,17 +99,17 @@ step anonymous-refused refused skopeo inspect --no-creds --tls-verify=false "doc
 ctr_pull() { $C i pull --hosts-dir hosts "$1.io/interop/app:1"; }
 ctr_content() { same "$1" $C run --rm "$1.io/interop/app:1" "c$RANDOM"; }
 ctr_remove() { $C i rm --sync "$1.io/interop/app:1" && $C content prune references; }
-only_there() { # only_there HOST GHCR QUAY: which was asked since these were counted
+only_there() { # only_there HOST GHCR QUAY: only HOST got requests since these counts
   local ghcr=$(($(ghcr_requests) - $2)) quay=$(($(quay_requests) - $3))
   echo "$ghcr requests at ghcr.io, $quay at quay.io"
   if [ "$1" = ghcr ]; then [ $ghcr -gt 0 ] && [ $quay = 0 ]; else [ $quay -gt 0 ] && [ $ghcr = 0 ]; fi
 }
-nothing_moved() { # nothing_moved REQUESTS BYTES: since these were counted
+nothing_moved() { # nothing_moved REQUESTS BYTES: no change since these counts
   local requests=$(($(upstream_requests) - $1)) bytes=$(($(metric R blob_bytes) - $2))
   echo "$requests requests upstream, $bytes blob bytes through pounce"
   [ $requests = 0 ] && [ $bytes = 0 ]
 }
-at_rest() { # at_rest NAME COMMAND...: a step in which nothing moves
+at_rest() { # at_rest NAME COMMAND...: a step without upstream requests and blob bytes
   until_ok idle R
   local requests=$(upstream_requests) bytes=$(metric R blob_bytes)
   step "$@"
@@ -129,7 +129,7 @@ unknown() { ! $C i pull --hosts-dir hosts example.com/interop/app:1 && grep -q '
 at_rest unknown-host unknown
 
 # --- skopeo and docker, by path: the same repositories
-skopeo_pull() { # skopeo_pull IMAGE NAME, and so the others: pulls NAME, which has to be IMAGE
+skopeo_pull() { # skopeo_pull IMAGE NAME, like the others: pulls NAME, which has to be IMAGE
   skopeo copy -q --src-tls-verify=false "docker://$R/$2:1" "oci:$W/oci.$1:1" &&
     umoci unpack --image "$W/oci.$1:1" "bundle.$1" && same "$1" sha256sum "bundle.$1/rootfs/blob.bin"
 }
@@ -140,7 +140,7 @@ for host in ghcr quay; do
   at_rest $host-docker docker_pull $host $host.io/interop/app
 done
 
-# --- pounce warm, beside the pounce that serves
+# --- pounce warm, beside a serving pounce
 warm() {
   env REGISTRY_HTTP_ADDR="$R" REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY="$W/bucket.R" "${two[@]}" \
     "$POUNCE" warm ghcr.io/interop/more:1 quay.io/interop/more:1
@@ -182,7 +182,7 @@ many() {
 sent() { awk -v digest="$big" 'index($2, digest) { sum += $1 } END { print sum + 0 }' nginx.sent; }
 all_sent() { idle MANY && [ "$(sent)" -ge $SIZE ]; }
 once() {
-  until_ok all_sent # nginx writes a line when it is through with a request
+  until_ok all_sent # nginx logs a request at its end
   echo "upstream sent $(sent) of $SIZE bytes"
   [ "$(sent)" = $SIZE ]
 }
@@ -200,8 +200,8 @@ dies() {
   kill -KILL $nginx_pid
   wait $nginx_pid
   here=$(stat -c %s dying)
-  until_ok asked_since "$(metric DYING upstream_requests)" # in vain
-  sed -i 's/limit_rate 1m/limit_rate 20m/' nginx.conf # it was slow to be hit, and may hurry now
+  until_ok asked_since "$(metric DYING upstream_requests)" # the dead upstream was asked
+  sed -i 's/limit_rate 1m/limit_rate 20m/' nginx.conf # it was slow so that it dies during the pull
   nginx_starts
   wait $client || { echo "the client ended with $?"; return 1; }
   cmp big dying && echo "it died after $here of $SIZE bytes" && [ "$here" -lt $SIZE ]

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What the interop scripts share: steps, servers, clients. Sourced, with POUNCE set.
+# Shared by the interop scripts, which source it with POUNCE set: steps, servers, clients.
 set -u
 W=$(mktemp -d "${TMPDIR:-/tmp}/interop.XXXXXX")
 cd "$W" || exit 2
@@ -41,7 +41,7 @@ free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1
 distribution() {
   local addr=127.0.0.1:$(free_port)
   printf 'version: 0.1\n%s\nhttp:\n  addr: %s\n' "$1" "$addr" >"$2.yml"
-  # It stops at start over variables that it does not know, and over this one of the SDK's.
+  # It refuses to start with unknown REGISTRY_ variables, and with this one of the SDK's.
   env -u REGISTRY_AUTH_FILE -u AWS_CA_BUNDLE docker-registry serve "$2.yml" >"$2.log" 2>&1 &
   pids+=($!)
   until_ok curl -sf "http://$addr/v2/" || cat "$2.log"
@@ -50,7 +50,7 @@ distribution() {
 in_folder() { printf 'storage:\n  filesystem:\n    rootdirectory: %s' "$1"; }
 
 # pounce NAME [VARIABLE=VALUE...]: the address is in the variable NAME, its pid in NAME_pid. Clients may do everything
-# there, unless a variable says something about auth.
+# there, unless a variable configures auth.
 pounce() {
   local name=$1 addr=127.0.0.1:$(free_port) open=(REGISTRY_AUTH_ANONYMOUS=pull,push,delete)
   shift
@@ -65,7 +65,7 @@ ends() { # ends PID: in order
   until_ok sh -c "! kill -0 $1 2>/dev/null"
 }
 
-# --- what the clients need
+# --- the clients' daemons and configuration
 mkdir -p dcfg
 dockerd --data-root "$W/docker" --exec-root "$W/dexec" --host "unix://$W/docker.sock" --pidfile "$W/dockerd.pid" \
   --iptables=false --ip-forward=false --bridge=none --storage-driver=overlay2 >dockerd.log 2>&1 &
@@ -117,10 +117,9 @@ same() { # same NAME COMMAND...: the command prints the image's checksum
 }
 
 no_error() { ! grep ERROR "$@"; }
-# The end of every script.
-verdict() { # verdict LOG...: of pounce's
+verdict() { # verdict LOG...: pounce's logs; the end of every script
   step no-error-logged no_error "$@"
-  # What failed comes last: of a long output, the end is what is looked at.
+  # The failures come last, because readers look at the end of a long output.
   [ $failed = 0 ] || { tail -n 50 "$@" && cat failures; }
   echo "$(basename "$0"): $((steps - failed)) passed, $failed failed"
   [ $failed = 0 ]

@@ -12,7 +12,7 @@ POUNCE=$(realpath "${1:?the pounce program}")
 distribution "$(in_folder "$W/upstream")" U
 upstream_requests() { grep -c 'response completed' U.log; }
 
-# --- pounce before it
+# --- pounce in front of it
 M=127.0.0.1:$(free_port)
 pounce R REGISTRY_HTTP_DEBUG_ADDR="$M" REGISTRY_HTTP_DEBUG_PROMETHEUS_ENABLED=true \
   REGISTRY_PROXY_REMOTEURL="http://$U" REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY="$W/bucket"
@@ -29,7 +29,7 @@ step make-podman podman_image podman
 step make-ctr docker_image ctr
 step make-skopeo podman_image skopeo
 
-# --- each pulls twice, and shows what it got
+# --- each pulls twice, and checks the content
 docker_pull() { $D pull -q "$R/interop/docker:1"; }
 docker_content() { same docker $D run --rm "$R/interop/docker:1"; }
 docker_remove() { $D rmi -f "$R/interop/docker:1"; }
@@ -43,7 +43,7 @@ skopeo_pull() { skopeo copy -q --src-tls-verify=false "docker://$R/interop/skope
 skopeo_content() { umoci unpack --image "$W/oci:1" bundle && same skopeo sha256sum bundle/rootfs/blob.bin; }
 skopeo_remove() { rm -rf "$W/oci" bundle; }
 
-nothing_moved() { # nothing_moved REQUESTS BYTES: since these were counted
+nothing_moved() { # nothing_moved REQUESTS BYTES: no change since these counts
   local requests bytes
   requests=$(($(upstream_requests) - $1)) bytes=$(($(metric blob_bytes) - $2))
   echo "$requests requests upstream, $bytes blob bytes through pounce"

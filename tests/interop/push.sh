@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Real clients push to pounce over an S3 (moto), pull back, and delete; then distribution takes the
-# bucket over and pulls everything, pushes, and pounce pulls that. Then three replicas behind a
-# round-robin front, which every request of a client may meet another one of.
+# bucket over, pulls everything and pushes, and pounce pulls that. Then three replicas behind a
+# round-robin front, so that each request of a client may reach another replica.
 # usage: push.sh PATH_TO_POUNCE PATH_TO_MOTO_SERVER    (as root; the Makefile installs what it needs)
 set -u
 POUNCE=$(realpath "${1:?the pounce program}") MOTO=$(realpath "${2:?the moto_server program}")
@@ -82,7 +82,7 @@ step pounce-has-retagged same_digest "$R/interop/docker:1" "$R/interop/podman:1"
 step pounce-ends ends "$R_pid"
 mv R.log R1.log
 
-# --- three replicas on one bucket behind a front that takes turns
+# --- three replicas on one bucket behind a round-robin front
 bucket three
 mapfile -t three < <(s3 three)
 for replica in R1 R2 R3; do pounce $replica "${three[@]}"; done
@@ -105,7 +105,7 @@ step three-docker-push many_layers
 step three-docker-pull many_pull
 step three-podman-push podman_push
 step three-podman-pull podman_pull
-chunked() { # a blob in chunks of 3 MB with curl, each to whichever replica has its turn
+chunked() { # a blob in chunks of 3 MB with curl, each to the next replica
   head -c 20000000 /dev/urandom >chunked.bin
   local digest=sha256:$(sha256sum <chunked.bin | cut -d' ' -f1) at=0 size=3000000 location
   location() { tr -d '\r' <headers | awk 'tolower($1) == "location:" { print $2 }'; }

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# torture.sh POUNCE [SECONDS]: three replicas on one bucket behind nginx, of which one is killed every three seconds
+# torture.sh POUNCE [SECONDS]: three replicas on one bucket behind nginx. Every three seconds one of them is killed
 # and started again, while docker and skopeo push and pull. Prints "figures: KILLS OPERATIONS FAILED" at its end;
 # an operation failed if its client gave up after its own retries.
 POUNCE=$(realpath "$1") SECONDS_LONG=${2:-90} BLOB_BYTES=12000000
@@ -12,7 +12,7 @@ shared=(REGISTRY_STORAGE=s3 REGISTRY_STORAGE_S3_BUCKET=pounce REGISTRY_STORAGE_S
   REGISTRY_STORAGE_S3_ACCESSKEY="$(key accesskey)" REGISTRY_STORAGE_S3_SECRETKEY="$(key secretkey)")
 addrs=()
 for _ in 1 2 3; do addrs+=("127.0.0.1:$(free_port)"); done
-replica() { # replica NUMBER: starts it; its pid is in its file
+replica() { # replica NUMBER: starts it, and writes its pid to a file
   env REGISTRY_HTTP_ADDR="${addrs[$1]}" "${shared[@]}" "$POUNCE" serve >>"R$1.log" 2>&1 &
   echo $! >"R$1.pid"
   pids+=($!)
@@ -49,7 +49,7 @@ tally() { # tally NAME COMMAND...: an operation
   echo >>operations
   holds "$@"
 }
-holds() { # holds NAME COMMAND...: what has to be so, and asks no registry
+holds() { # holds NAME COMMAND...: a check without a registry, which has to succeed
   local name=$1
   shift
   "$@" >"$name.out" 2>&1 && return
@@ -77,7 +77,7 @@ by_skopeo() { # the same image to new names, and back
     holds skopeo-same diff -r oci/blobs back/blobs
   done
 }
-by_curl() { # by_curl NUMBER: one of many who pull a blob
+by_curl() { # by_curl NUMBER: one of many clients that pull a blob
   local digest
   digest=$(sha256sum <ctx.first/blob.bin | cut -d' ' -f1)
   while [ ! -e stop ]; do
