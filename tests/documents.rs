@@ -202,7 +202,7 @@ fn wrong(path: &str, item: &str) -> Option<String> {
     (!declared).then(|| format!("its layer declares no type {kind}"))
 }
 
-/// A hop is a path and an item with nothing but a blank, or the end of a line, between them.
+/// A hop is a path and an item with only a blank or a line's end between them.
 #[test]
 fn hops_exist() {
     let mut checked = 0;

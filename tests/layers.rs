@@ -143,7 +143,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ),
 ];
 
-/// Folders that use only what stands below `http` itself: nothing of `http` beside them, and none of these layers.
+/// Folders that use only the layers below `http`: nothing of `http` beside them, and none of these layers.
 const APART: &[(&str, &[&str])] = &[("http/server", &["http", "registry", "auth", "store"])];
 
 fn root() -> &'static Path {

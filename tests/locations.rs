@@ -99,7 +99,7 @@ async fn end_5_a_replayed_chunk_is_416_and_says_where_to_go_on() {
 }
 
 /// "Each consecutive chunk upload SHOULD use the `<blob-push-location>` provided in the response to the previous chunk
-/// upload": a client that stays at the first one says with each chunk where it belongs.
+/// upload": a client that stays at the first one sends each chunk's offset.
 #[tokio::test]
 async fn end_5_chunks_may_all_come_at_the_first_location() {
     let pounce = Pounce::with(&[]).await;

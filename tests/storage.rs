@@ -130,7 +130,7 @@ async fn a_push_wins_over_what_the_upstream_says() {
     let link = pounce.root().join("docker/registry/v2/repositories/a/b/_manifests/tags/v1/current/link");
     pounce.until("the tag is stored", |_| link.is_file()).await;
     let pushed = Image::new(9, &[10]);
-    // distribution pushes a manifest and moves the tag, while pounce waits for the upstream.
+    // distribution pushes a manifest and moves the tag while pounce waits for the upstream.
     upstream.add("a/b", "v1", &Image::new(10, &[10]));
     upstream.behave(crate::support::upstream::Manners { stalls: true, ..Default::default() });
     let push = async {

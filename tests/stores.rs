@@ -16,7 +16,7 @@ async fn over(s3: &FakeS3, more: &[(&'static str, &str)]) -> Pounce {
     Pounce::with(&all).await
 }
 
-/// POST, a PATCH for each chunk, and PUT: what docker does, and clients that push in chunks.
+/// POST, a PATCH for each chunk, and PUT, as docker and clients with chunks do.
 async fn push_in_chunks(pounce: &Pounce, blob: &Bytes, chunks: &[usize]) {
     let (mut location, mut at) = (pounce.begin("me/app").await, 0);
     for size in chunks {
@@ -31,7 +31,7 @@ async fn push_in_chunks(pounce: &Pounce, blob: &Bytes, chunks: &[usize]) {
     assert_eq!(pounce.pull("me/app", &digest(blob)).await, blob);
 }
 
-/// Ceph RGW and Google answer 411 to a PUT or a POST without the header.
+/// Ceph RGW and Google answer 411 to a PUT or a POST without `Content-Length`.
 #[tokio::test]
 async fn requests_without_a_body_say_so() {
     let s3 = FakeS3::start(&[Rule::NeedsContentLength]).await;

@@ -58,7 +58,7 @@ async fn both_versions_of_http_are_spoken_over_tls() {
     assert!(!plain.contains("HTTP/1.1 200"), "{plain}");
 }
 
-/// A body after the header of such an answer breaks its stream (RFC 9113, section 8.1.1).
+/// A body in the answer to a HEAD breaks its stream (RFC 9113, section 8.1.1).
 #[tokio::test]
 async fn a_head_over_http_2_has_no_body() {
     let authority = Authority::new();

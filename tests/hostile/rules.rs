@@ -7,7 +7,7 @@ use crate::support::image::digest;
 use crate::support::users::{ask, push, user};
 use crate::support::{Image, Pounce, Reply, Upstream, borrowed};
 
-/// The example of `docs/security.md`.
+/// The example in `docs/security.md`.
 const RULES: &str = "
 - { users: [anonymous], repositories: ['docker.io/**', 'public/**'], actions: [pull] }
 - { users: ['ci-*'], repositories: ['team/**'], actions: [pull, push] }

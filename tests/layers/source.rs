@@ -9,16 +9,16 @@ pub struct Source {
     tokens: Vec<String>,
 }
 
-/// A path of another module that a file names, from the crate's root, and the name that it has in the file.
+/// A used path of another module, from the crate's root, and its name in the file.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Use {
     pub path: Vec<String>,
     pub name: String,
-    /// By `pub use`: the file names it for others, and need not use it itself.
+    /// By `pub use`: the file exports the name, and need not use it itself.
     pub is_reexport: bool,
 }
 
-/// An `impl` block: of which type, and of which trait if any.
+/// An `impl` block: its type, and its trait if any.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Impl {
     pub type_name: String,

@@ -66,7 +66,6 @@ impl World {
         }
     }
 
-    /// The next step of a client.
     fn step(&mut self, number: usize) {
         let Client { byte, at, .. } = self.clients[number];
         let then = match at {

@@ -152,7 +152,7 @@ async fn silent_pushes(count: u8) -> Siege {
     target.besiege(name, attack).await
 }
 
-/// A walk through the bucket, again and again.
+/// Clients list the whole bucket, again and again.
 async fn catalogs(at_once: usize) -> Siege {
     let target = Target::start(&[]).await;
     let url = target.process.url("/v2/_catalog");

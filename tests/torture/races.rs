@@ -1,4 +1,4 @@
-//! Replicas that do the same at the same time, over one bucket.
+//! Replicas that do the same operation at the same time, over one bucket.
 
 use std::pin::Pin;
 use std::time::Duration;
