@@ -14,13 +14,13 @@
 //!
 //! - [`oci`]: the spec's terms as types. No I/O.
 //! - [`store`]: the bucket. Only this layer uses the S3 SDK.
-//! - [`upstream`]: the registries in front of which pounce stands. Only this layer is an HTTP client.
-//! - [`registry`]: pull through, store once, redirect, take pushes. It speaks OCI, not HTTP.
+//! - `upstream`: the registries in front of which pounce stands. Only this layer is an HTTP client.
+//! - `registry`: pull through, store once, redirect, take pushes. It speaks OCI, not HTTP.
 //! - [`auth`]: authentication and authorization. Only this layer reads passwords and tokens of clients.
 //! - `http`: the wire. Only this layer knows status codes.
 //! - `server`: starts the layers from a configuration, and stops them.
 //! - [`cli`]: one file for each command. Commands that do not serve use the layers directly.
-//! - [`config`] and [`telemetry`]: settings; logs, metrics and traces. Constructors use them.
+//! - [`config`] and `telemetry`: settings; logs, metrics and traces. Constructors use them.
 //! - `reload`, `fd_limit`, `client_network`, `fair_semaphore`, `manifest_memory`: files that change, the limit on open
 //!   files, addresses that count as one client, permits that clients share, and the memory of large manifests.
 //!
@@ -43,11 +43,11 @@ mod http;
 pub mod internals;
 mod manifest_memory;
 pub mod oci;
-pub mod registry;
+mod registry;
 mod reload;
 mod server;
 pub mod store;
-pub mod telemetry;
-pub mod upstream;
+mod telemetry;
+mod upstream;
 
 pub use server::{Server, StartError};

@@ -79,21 +79,20 @@ pub use blobs::{BlobAccess, BlobInfo, BlobRequest, BlobStream, Blobs};
 pub use catalog::{Catalog, CatalogPage};
 pub use changes::Changes;
 pub use holdings::Holdings;
-pub use ingest::{BlobBody, BodyPermit, Pusher};
-pub use manifests::{ManifestRequest, Manifests, Published, Served};
+pub use ingest::Pusher;
+pub use manifests::{ManifestRequest, Manifests, Served};
 pub use options::Options;
 pub use prefetch::Prefetch;
-pub use referrers::{Referrers, ReferrersPage};
+pub use referrers::Referrers;
 pub use repositories::Repositories;
 pub use runtime::{Readiness, Unready};
 pub use staleness::Staleness;
-pub use tags::{TagPage, Tags};
+pub use tags::Tags;
 pub use uploads::{ChunkRequest, Mounted, Progress, Pushed, UploadRequest, Uploads};
 pub use warm::{WarmManifest, Warmed, Warmer};
 
 /// The registry, cheap to clone: its components.
 #[derive(Clone, Debug)]
-#[expect(missing_docs, reason = "each type says what it is")]
 pub struct Registry {
     pub repositories: Repositories,
     pub blobs: Arc<Blobs>,

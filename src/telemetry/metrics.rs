@@ -12,7 +12,6 @@ use crate::oci::Outcome;
 
 /// A kind of request to an upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[expect(missing_docs, reason = "the names are the meaning")]
 pub enum UpstreamCall {
     HeadManifest,
     GetManifest,

@@ -30,7 +30,7 @@ mod token;
 #[cfg(feature = "internals")]
 pub(crate) use challenge::fuzz as fuzz_challenge;
 
-pub use client::{Authentication, BlobResponse, ManifestHead, Upstream, UpstreamManifest};
+pub use client::{Authentication, BlobResponse, Upstream};
 pub use error::UpstreamError;
-pub use probe::{Probed, probe};
+pub use probe::probe;
 pub use routing::Upstreams;

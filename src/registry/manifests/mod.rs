@@ -26,7 +26,7 @@ use crate::telemetry::Metrics;
 use crate::upstream::Upstreams;
 
 pub use pull::Served;
-pub use push::{ManifestRequest, Published};
+pub use push::ManifestRequest;
 
 /// How many lookups in the bucket all pushes of manifests make at once, for the content that these name.
 pub(super) const PARALLEL_CHECKS: usize = 64;

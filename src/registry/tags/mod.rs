@@ -29,7 +29,6 @@ use push_markers::PushMarkers;
 use revalidation::Revalidations;
 use writeback::Writeback;
 
-pub use list::TagPage;
 pub(super) use resolved::Resolved;
 
 /// The tags of all repositories.

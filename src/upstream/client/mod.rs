@@ -9,5 +9,4 @@ mod tags;
 
 pub use blobs::BlobResponse;
 pub use handle::Upstream;
-pub use manifests::{ManifestHead, UpstreamManifest};
 pub use ping::Authentication;
