@@ -148,6 +148,23 @@ fn files_of_a_folder_use_only_those_below() {
     assert!(wrong.is_empty(), "\n{}\n", wrong.join("\n"));
 }
 
+/// The components of `registry/` by their fields' names, and what else they have as fields.
+const COMPONENTS: [&str; 10] =
+    ["links", "holdings", "provenance", "revisions", "referrers", "fills", "blobs", "tags", "uploads", "manifests"];
+const SHARED: [&str; 5] = ["store", "upstreams", "cache", "flights", "background"];
+
+#[test]
+fn no_component_uses_the_fields_of_another() {
+    for source in sources("registry") {
+        for (component, field) in source.chains().filter(|(component, _)| COMPONENTS.contains(component)) {
+            let is_another = COMPONENTS.contains(&field) || SHARED.contains(&field);
+            // The files of a component's own folder may: `fill/` has `Fills`.
+            let is_own = source.module.get(1).is_some_and(|room| component.starts_with(room.as_str()));
+            assert!(!is_another || is_own, "{} uses {component}.{field}", source.module.join("/"));
+        }
+    }
+}
+
 #[test]
 fn folders_that_stand_apart_use_nothing_beside_them() {
     for (folder, forbidden) in APART {

@@ -20,6 +20,7 @@ use super::provenance::{Provenance, revision_origin};
 use super::runtime::{buffered, first};
 use crate::oci::{Digest, Error, MediaType, RepositoryName, Tag};
 use crate::store::{Condition, Key, Metadata, Object, Store, StoreError};
+use crate::upstream::Upstreams;
 
 /// How many tags, or manifests, a survey reads: a repository with more of them counts as pushed to.
 const MOST: usize = 1000;
@@ -42,6 +43,7 @@ enum Finding {
 #[derive(Debug)]
 pub struct Holdings {
     pub(super) store: Store,
+    pub(super) upstreams: Arc<Upstreams>,
     pub(super) cache: Arc<Cache>,
     pub(super) flights: Arc<Flights>,
     pub(super) provenance: Arc<Provenance>,
@@ -88,7 +90,7 @@ impl Holdings {
     /// repositories hold only pushed content, and need no marker.
     pub(super) async fn mark(&self, name: &RepositoryName) -> Result<(), StoreError> {
         let holdings = &self.cache.holdings;
-        if self.provenance.upstreams.of(name).is_none() || holdings.is_marked(name) {
+        if self.upstreams.of(name).is_none() || holdings.is_marked(name) {
             return Ok(());
         }
         let (bytes, metadata) = (Bytes::from_static(b"pushed"), Metadata::new());

@@ -124,6 +124,7 @@ impl Registry {
         let provenance = Arc::new(Provenance { upstreams: Arc::clone(&upstreams), tag_ttl, proxied_until });
         let holdings = Arc::new(Holdings {
             store: store.clone(),
+            upstreams: Arc::clone(&upstreams),
             cache: Arc::clone(&cache),
             flights: Arc::clone(&flights),
             provenance: Arc::clone(&provenance),
@@ -136,7 +137,7 @@ impl Registry {
             holdings: Arc::clone(&holdings),
             background: Arc::clone(&background),
         });
-        let writer = Arc::new(BlobWriter::new(&store, &links));
+        let writer = Arc::new(BlobWriter::new(&store, &links, &background));
         let fills = Arc::new(Fills::new(&store, &cache, &links, &writer, metrics, options));
         let referrers = Arc::new(Referrers {
             store: store.clone(),
@@ -161,6 +162,7 @@ impl Registry {
             flights: Arc::clone(&flights),
             links: Arc::clone(&links),
             fills: Arc::clone(&fills),
+            background: Arc::clone(&background),
             changes: options.changes,
             on_miss: options.on_miss,
             stream_all: options.stream_blobs,
@@ -175,7 +177,9 @@ impl Registry {
             flights: Arc::clone(&flights),
             tags: Arc::clone(&tags),
             revisions: Arc::clone(&revisions),
+            referrers: Arc::clone(&referrers),
             links: Arc::clone(&links),
+            holdings: Arc::clone(&holdings),
             blobs: Arc::clone(&blobs),
             background: Arc::clone(&background),
             changes: options.changes,
@@ -195,6 +199,7 @@ impl Registry {
             cache,
             links: Arc::clone(&links),
             fills: Arc::clone(&fills),
+            background: Arc::clone(&background),
             fill: options.prefetch,
         });
         let warmer = Arc::new(Warmer {

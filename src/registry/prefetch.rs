@@ -9,7 +9,7 @@ use super::fill::{Fills, UpstreamBlob};
 use super::links::Links;
 use super::manifests::{Manifests, Served};
 use super::revisions::{NAMED, named};
-use super::runtime::{buffered, first};
+use super::runtime::{Background, buffered, first};
 use crate::oci::{Descriptor, Error, Manifest, MediaType, Reference, RepositoryName};
 use crate::upstream::Upstreams;
 
@@ -24,6 +24,7 @@ pub struct Prefetch {
     pub(super) cache: Arc<Cache>,
     pub(super) links: Arc<Links>,
     pub(super) fills: Arc<Fills>,
+    pub(super) background: Arc<Background>,
     /// `proxy.prefetch`
     pub(super) fill: bool,
 }
@@ -73,7 +74,7 @@ impl Prefetch {
                 fills.prefetch(UpstreamBlob::new(&upstream, &name, blob.digest()), blob.size());
             }
         };
-        self.links.background.hint(ask.in_current_span());
+        self.background.hint(ask.in_current_span());
     }
 }
 

@@ -58,6 +58,12 @@ impl Source {
         found
     }
 
+    /// Every `a.b` that goes on with a `.`: fields of fields, whose methods are called.
+    pub fn chains(&self) -> impl Iterator<Item = (&str, &str)> {
+        let chains = self.tokens.windows(4).filter(|it| it[1] == "." && it[3] == ".");
+        chains.map(|it| (it[0].as_str(), it[2].as_str()))
+    }
+
     /// The names after any of these keywords: `["struct", "enum"]`.
     pub fn declared(&self, keywords: &[&str]) -> Vec<&str> {
         let pairs = self.tokens.windows(2).filter(|pair| keywords.contains(&pair[0].as_str()));

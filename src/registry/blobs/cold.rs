@@ -51,7 +51,7 @@ impl Blobs {
                 let _ = fills.copy_unspooled(&blob, &why, |_| {}).await;
             }
         };
-        self.links.background.spawn(work.in_current_span());
+        self.background.spawn(work.in_current_span());
     }
 
     pub(super) async fn open_cold(&self, request: &BlobRequest<'_>, status: BlobStatus) -> Result<BlobAccess, Error> {

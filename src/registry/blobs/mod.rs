@@ -17,6 +17,7 @@ use super::changes::Changes;
 use super::fill::Fills;
 use super::flights::Flights;
 use super::links::Links;
+use super::runtime::Background;
 use crate::config::OnMiss;
 use crate::store::Store;
 use crate::telemetry::Metrics;
@@ -33,6 +34,7 @@ pub struct Blobs {
     pub(super) flights: Arc<Flights>,
     pub(super) links: Arc<Links>,
     pub(super) fills: Arc<Fills>,
+    pub(super) background: Arc<Background>,
     pub(super) changes: Changes,
     /// `proxy.onmiss`
     pub(super) on_miss: OnMiss,

@@ -139,7 +139,7 @@ impl Blobs {
     pub async fn delete(&self, name: &RepositoryName, digest: &Digest) -> Result<(), Error> {
         self.changes.allow_delete()?;
         let (links, name, digest) = (Arc::clone(&self.links), name.clone(), *digest);
-        self.links.background.complete(async move { links.delete(&name, &digest).await }).await
+        self.background.complete(async move { links.delete(&name, &digest).await }).await
     }
 
     /// What a blob's URL depends on besides its digest.

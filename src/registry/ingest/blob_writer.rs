@@ -10,6 +10,7 @@ use super::parts::{PartSenders, part_sizes, send};
 use super::permits::{BodyPermit, BodyPermits};
 use crate::oci::{Digest, Error, ErrorCode, Hasher, RepositoryName};
 use crate::registry::links::Links;
+use crate::registry::runtime::Background;
 use crate::store::{Key, PartSender, Store, StoreError};
 
 /// Stores blobs whose bytes pass through memory.
@@ -17,6 +18,7 @@ use crate::store::{Key, PartSender, Store, StoreError};
 pub(in crate::registry) struct BlobWriter {
     store: Store,
     links: Arc<Links>,
+    background: Arc<Background>,
     pub(in crate::registry) permits: BodyPermits,
     pub(in crate::registry) senders: PartSenders,
 }
@@ -29,12 +31,13 @@ struct ReceivedBlob {
 }
 
 impl BlobWriter {
-    pub(in crate::registry) fn new(store: &Store, links: &Arc<Links>) -> Self {
+    pub(in crate::registry) fn new(store: &Store, links: &Arc<Links>, background: &Arc<Background>) -> Self {
         Self {
             store: store.clone(),
             links: Arc::clone(links),
+            background: Arc::clone(background),
             permits: BodyPermits::default(),
-            senders: PartSenders::new(&links.background),
+            senders: PartSenders::new(background),
         }
     }
 
@@ -93,7 +96,7 @@ impl BlobWriter {
             }
             writer.links.link_pushed(&name, &digest, size).await
         };
-        self.links.background.complete(keep).await
+        self.background.complete(keep).await
     }
 
     /// Reads and verifies a blob, and sends all but its last bytes.

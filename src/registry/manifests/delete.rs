@@ -52,7 +52,7 @@ impl Manifests {
 
     /// The tags first: none of them may name a manifest that is not there.
     async fn delete_revision(&self, name: &RepositoryName, digest: &Digest) -> Result<(), Error> {
-        let (store, tags, referrers) = (&self.store, &self.tags, &self.revisions.referrers);
+        let (store, tags, referrers) = (&self.store, &self.tags, &self.referrers);
         let key = Key::Revision(name, digest);
         let unknown = manifest_unknown(name, &Reference::Digest(*digest));
         if let Err(error) = presence::require(store, name, key, unknown).await {
@@ -89,7 +89,7 @@ impl Manifests {
         self.forget(name, digest);
         self.tags.forget_list(name).await;
         if let Some((subject, _)) = referrer {
-            self.revisions.referrers.forget(name, &subject).await;
+            self.referrers.forget(name, &subject).await;
         }
     }
 }

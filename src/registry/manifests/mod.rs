@@ -16,7 +16,9 @@ use super::blobs::Blobs;
 use super::cache::Cache;
 use super::changes::Changes;
 use super::flights::Flights;
+use super::holdings::Holdings;
 use super::links::Links;
+use super::referrers::Referrers;
 use super::revisions::Revisions;
 use super::runtime::Background;
 use super::tags::Tags;
@@ -40,7 +42,9 @@ pub struct Manifests {
     pub(super) flights: Arc<Flights>,
     pub(super) tags: Arc<Tags>,
     pub(super) revisions: Arc<Revisions>,
+    pub(super) referrers: Arc<Referrers>,
     pub(super) links: Arc<Links>,
+    pub(super) holdings: Arc<Holdings>,
     pub(super) blobs: Arc<Blobs>,
     pub(super) background: Arc<Background>,
     pub(super) changes: Changes,

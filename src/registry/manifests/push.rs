@@ -77,7 +77,7 @@ impl Manifests {
         let digest = manifest.digest();
         let reference = Reference::Digest(digest);
         let write = async {
-            self.links.holdings.mark(name).await?;
+            self.holdings.mark(name).await?;
             for _ in 0..ATTEMPTS {
                 self.revisions.write_pushed(name, manifest).await?;
                 for tag in tags {
