@@ -29,7 +29,7 @@ fn check_bounds(config: &Config) -> Result<(), ConfigError> {
     const HOUR: Duration = Duration::from_hours(1);
     let Config { storage, proxy, http, .. } = config;
     let (part, part_message) = (5 << 20..=5 << 30, "a part has from 5242880 (5 MiB) to 5368709120 (5 GiB) bytes");
-    let numbers: [(&str, u64, RangeInclusive<u64>, &str); 6] = [
+    let numbers: [(&str, u64, RangeInclusive<u64>, &str); 7] = [
         ("storage.s3.chunksize", storage.s3.chunksize, part.clone(), part_message),
         ("storage.s3.multipartcopychunksize", storage.s3.multipartcopychunksize, part, part_message),
         (
@@ -38,7 +38,13 @@ fn check_bounds(config: &Config) -> Result<(), ConfigError> {
             0..=5 << 30,
             "it is from 0 to 5368709120 (5 GiB) bytes",
         ),
-        ("proxy.fill.connections", proxy.fill.connections as u64, 1..=16, "a fill has from 1 to 16 connections"),
+        ("proxy.fill.connections", proxy.fill.connections as u64, 1..=32, "a fill has from 1 to 32 connections"),
+        (
+            "proxy.fill.maxconnections",
+            proxy.fill.maxconnections as u64,
+            1..=256,
+            "all fills together have from 1 to 256 connections",
+        ),
         ("proxy.fill.concurrency", proxy.fill.concurrency as u64, 1..=64, "from 1 to 64 fills can run at once"),
         (
             "http.limits.connections",

@@ -103,8 +103,10 @@ pub enum OnMiss {
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Fill {
-    /// How many connections to the upstream a fill of a large blob uses, 1 to 16.
+    /// The most connections to the upstream that a fill of a large blob has, 1 to 32. It has as many as make it faster.
     pub connections: usize,
+    /// The most connections that all fills of the process have together, 1 to 256. A fill always has one.
+    pub maxconnections: usize,
     /// The number of fills, 1 to 64, at which prefetched blobs wait.
     pub concurrency: usize,
     /// How long an upstream may send nothing before pounce reconnects: 100ms, which a slow one needs between two
@@ -115,7 +117,7 @@ pub struct Fill {
 
 impl Default for Fill {
     fn default() -> Self {
-        Self { connections: 4, concurrency: 6, stalltimeout: Duration::from_secs(20) }
+        Self { connections: 8, maxconnections: 32, concurrency: 6, stalltimeout: Duration::from_secs(20) }
     }
 }
 

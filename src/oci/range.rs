@@ -15,7 +15,10 @@ pub enum RangeRequest {
 
 /// The ranges of a well-formed `bytes=` header.
 #[derive(Clone, Debug)]
-pub struct ByteRange(ParsedRanges);
+pub struct ByteRange {
+    ranges: ParsedRanges,
+    is_open_ended: bool,
+}
 
 /// Positions `start..end` in a blob, never empty, never beyond its size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,7 +66,15 @@ impl RangeRequest {
         if !value.starts_with("bytes=") {
             return Self::Whole;
         }
-        parse_range_header(value).map_or(Self::Malformed, |ranges| Self::Bytes(ByteRange(ranges)))
+        let is_open_ended = value.ends_with('-');
+        parse_range_header(value).map_or(Self::Malformed, |ranges| Self::Bytes(ByteRange { ranges, is_open_ended }))
+    }
+
+    /// Whether the (last) range has no end, as in `bytes=5-`: its client reads up to the end of the blob, or closes the
+    /// connection when it has enough.
+    #[must_use]
+    pub const fn is_open_ended(&self) -> bool {
+        matches!(self, Self::Bytes(ByteRange { is_open_ended: true, .. }))
     }
 
     /// The part of a blob of `size` bytes that the request asks for.
@@ -78,7 +89,7 @@ impl RangeRequest {
         let ranges = match self {
             Self::Whole => return Ok(None),
             Self::Malformed => return Err(()),
-            Self::Bytes(ByteRange(ranges)) => ranges,
+            Self::Bytes(ByteRange { ranges, .. }) => ranges,
         };
         if ranges.len() > 1 {
             return Ok(None);

@@ -32,6 +32,8 @@ pub struct Options {
     pub on_miss: OnMiss,
     /// `proxy.fill.connections`
     pub connections: usize,
+    /// `proxy.fill.maxconnections`
+    pub max_connections: usize,
     /// `proxy.fill.concurrency`
     pub concurrency: usize,
     /// When distribution last used the bucket as a pull-through cache: the tags that it wrote until then came from
@@ -59,6 +61,7 @@ impl Options {
             prefetch: proxy.prefetch,
             on_miss: proxy.onmiss,
             connections: proxy.fill.connections,
+            max_connections: proxy.fill.maxconnections,
             concurrency: proxy.fill.concurrency,
             proxied_until: None,
             changes: if storage.maintenance.readonly.enabled {

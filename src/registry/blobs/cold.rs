@@ -1,7 +1,6 @@
 //! Blobs that the bucket does not have yet.
 //!
-//! A client reads along with the one fill of the blob. A part that lies further on comes from the upstream at once,
-//! while the fill goes on. Where the spool has no room for a blob, it passes through memory. With `proxy.onmiss:
+//! A client reads along with the one fill of the blob, and so does one of a part, which the fill fetches first. Where the spool has no room for a blob, it passes through memory. With `proxy.onmiss:
 //! redirect`, clients are sent to where the upstream keeps the blob, and the fill runs in the background.
 
 use std::pin::Pin;
@@ -19,7 +18,7 @@ use crate::registry::blob_part::{BlobPart, range_invalid};
 use crate::registry::cache::Location;
 use crate::registry::failure::of_upstream;
 use crate::registry::fill::{
-    ColdBlob, FillRefusal, HELD_BACK, ResumingReader, SpooledBlob, Tee, UpstreamBlob, verify_stream,
+    ColdBlob, FillRefusal, HELD_BACK, Reading, ResumingReader, SpooledBlob, Tee, UpstreamBlob, verify_stream,
 };
 use crate::registry::links::BlobStatus;
 use crate::registry::presence::blob_unknown;
@@ -73,9 +72,7 @@ impl Blobs {
         let stream = match self.fills.open(&blob, status).await? {
             // A fill ended since the bucket was asked.
             ColdBlob::Stored(size) => return self.open_stored(request, status, size).await,
-            ColdBlob::Spooled { spooled, outcome, .. } => {
-                self.follow(&spooled, request, status, &blob, outcome).await?
-            }
+            ColdBlob::Spooled { spooled, outcome, .. } => self.follow(&spooled, request, status, outcome).await?,
             ColdBlob::NoRoom(why) => {
                 tracing::warn!(repository = %name, %digest, %why, "bypassing the spool");
                 Box::pin(self.open_unspooled(request, status, &blob)).await?
@@ -89,7 +86,6 @@ impl Blobs {
         spooled: &Arc<SpooledBlob>,
         request: &BlobRequest<'_>,
         status: BlobStatus,
-        blob: &UpstreamBlob,
         outcome: Outcome,
     ) -> Result<BlobStream, Error> {
         let size = spooled.size();
@@ -103,28 +99,8 @@ impl Blobs {
         if size.is_some_and(|size| size <= HELD_BACK) && matches!(verified.await, Ok(Err(_))) {
             return Err(not_sent());
         }
-        if let Some(part) = part
-            && !spooled.is_near(part.slice)
-            && let Some(stream) = self.open_part(blob, part).await?
-        {
-            return Ok(stream);
-        }
-        Ok(BlobStream { size, part, bytes: spooled.read(part), outcome })
-    }
-
-    /// A part straight from the upstream, unless it knows no ranges, or cannot send one now.
-    async fn open_part(&self, blob: &UpstreamBlob, part: BlobPart) -> Result<Option<BlobStream>, Error> {
-        let mut reader = ResumingReader::range(blob, part.slice);
-        match reader.connect().await {
-            Ok(()) => Ok(Some(BlobStream {
-                size: Some(part.of),
-                part: Some(part),
-                bytes: reader.into_stream(),
-                outcome: Outcome::Bypass,
-            })),
-            Err(error) if error.is_outage() => Ok(None),
-            Err(error) => Err(of_upstream(error, blob_unknown(&blob.name, &blob.digest))),
-        }
+        let verified = part.is_none_or(BlobPart::is_whole) || request.range.is_open_ended();
+        Ok(BlobStream { size, part, bytes: spooled.read(Reading { part, verified }), outcome })
     }
 
     /// A blob for which the spool has no room.

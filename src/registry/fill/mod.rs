@@ -8,18 +8,24 @@
 //!                                └─▶ every client, each at its own pace
 //! ```
 //!
-//! Connections share the blob by a [`plan`], and each resumes where it broke ([`resuming_reader`]). A watermark says
-//! how much of the spool can be read without a gap; clients and the uploader follow it. The bucket shows the blob only
-//! after its digest was verified, and only then do clients get its last bytes. A failure ends the fill for all of them,
-//! and the next request begins a new one.
+//! Connections share the blob by a [`plan`], which begins with what clients wait for ([`readers`]), and each resumes
+//! where it broke ([`resuming_reader`]). There are as many as help ([`growth`]). The spool knows which bytes it has
+//! ([`intervals`]): a client of a range follows them from where it begins, and the uploader and the digest follow the
+//! watermark, up to which there is no gap. The bucket shows the blob only after its digest was verified, and only then
+//! do clients of the whole get its last bytes. A failure ends the fill for all of them, and the next request begins a
+//! new one.
 //!
 //! A blob for which the spool has no room is copied through memory ([`tee`]).
 
+mod connections;
 mod download;
+mod growth;
+mod intervals;
 mod job;
 mod join;
 mod plan;
 mod prefetch_queue;
+mod readers;
 mod resuming_reader;
 mod running;
 mod spool;
@@ -53,13 +59,13 @@ use tail_buffer::TailBytes;
 pub(super) use join::ColdBlob;
 pub(super) use resuming_reader::ResumingReader;
 pub(super) use running::FillRefusal;
-pub(super) use spooled_blob::{HELD_BACK, SpooledBlob};
+pub(super) use spooled_blob::{HELD_BACK, Reading, SpooledBlob};
 pub(super) use tee::Tee;
 pub(super) use upstream_blob::UpstreamBlob;
 pub(super) use verify_stream::verify_stream;
 
-/// How many connections all fills have beyond the first of each: one takes up to a MiB of memory.
-const EXTRA_CONNECTIONS: usize = 24;
+/// How many connections all fills have, beyond all other bounds, for single segments that clients have waited for.
+const URGENT_CONNECTIONS: usize = 16;
 
 /// The fills of one process.
 #[derive(Debug)]
@@ -76,7 +82,9 @@ pub(super) struct Fills {
     connections: usize,
     /// `proxy.fill.concurrency`
     concurrency: usize,
+    /// `proxy.fill.maxconnections`
     extra: Arc<Semaphore>,
+    urgent: Arc<Semaphore>,
     tails: Arc<TailBytes>,
 }
 
@@ -109,14 +117,21 @@ impl Fills {
             spool: Arc::new(Budget::new(options.spool_directory.clone(), options.spool_max)),
             connections: options.connections,
             concurrency: options.concurrency,
-            extra: Arc::new(Semaphore::new(EXTRA_CONNECTIONS)),
+            extra: Arc::new(Semaphore::new(options.max_connections)),
+            urgent: Arc::new(Semaphore::new(URGENT_CONNECTIONS)),
             tails: Arc::default(),
         }
     }
 
-    /// A permit for one more connection of a fill, if there is one.
+    /// A permit for one more connection of a fill, if there is one. The first of a fill does without, so that no blob
+    /// waits for another.
     fn extra_connection(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.extra).try_acquire_owned().ok()
+    }
+
+    /// A permit for a connection that fetches a segment for which a client has waited, if there is one.
+    fn urgent_connection(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.urgent).try_acquire_owned().ok()
     }
 
     fn running(&self) -> MutexGuard<'_, Running> {

@@ -43,6 +43,8 @@ pub(in crate::registry) struct ResumingReader {
     pauses: <ExponentialBuilder as BackoffBuilder>::Backoff,
     /// Where `pauses` began anew.
     since: u64,
+    /// The last attempt got no response that could be read.
+    is_refused: bool,
     /// For how long this reader waited for the upstream, and from which position on.
     waited: (Duration, u64),
 }
@@ -75,6 +77,7 @@ impl ResumingReader {
             may_skip: false,
             pauses: pauses(),
             since: position,
+            is_refused: false,
             waited: (Duration::ZERO, position),
         }
     }
@@ -107,6 +110,20 @@ impl ResumingReader {
     /// The upstream refuses, or nothing came in [`ATTEMPTS`] connections.
     pub(in crate::registry) async fn next(&mut self) -> Result<Option<Bytes>, UpstreamError> {
         loop {
+            match self.attempt().await {
+                Ok(next) => return Ok(next),
+                Err(error) if may_recover(&error) => self.pause(error).await?,
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// As [`next`](Self::next), with one connection at most: after an error, [`pause`](Self::pause) allows another one.
+    ///
+    /// # Errors
+    /// The upstream refuses the connection ([`is_refused`](Self::is_refused)), or it ended too early.
+    pub(super) async fn attempt(&mut self) -> Result<Option<Bytes>, UpstreamError> {
+        loop {
             if self.end.is_some_and(|end| self.position >= end) {
                 return Ok(None);
             }
@@ -122,19 +139,33 @@ impl ResumingReader {
                 Ok(None) => UpstreamError::Unavailable("its connection ended too early".into()),
                 Err(error) => error,
             };
+            self.is_refused = self.bytes.is_none();
             (self.bytes, self.ended) = (None, None);
-            let asked = match &error {
-                UpstreamError::Unavailable(_) => Duration::ZERO,
-                UpstreamError::TooManyRequests { retry_after } => retry_after.unwrap_or_default(),
-                _ => return Err(error),
-            };
-            let Some(pause) = self.pauses.next().filter(|_| asked <= LONGEST_PAUSE) else {
-                return Err(error);
-            };
-            let (digest, position) = (&self.blob.digest, self.position);
-            tracing::debug!(%digest, position, %error, "fill: resuming with another connection");
-            tokio::time::sleep(pause.max(asked)).await;
+            return Err(error);
         }
+    }
+
+    /// Whether the last attempt had no response that it could read from.
+    pub(super) const fn is_refused(&self) -> bool {
+        self.is_refused
+    }
+
+    /// Waits before the next attempt.
+    ///
+    /// # Errors
+    /// `error`, after the last attempt, or if the upstream asks for a longer pause than [`LONGEST_PAUSE`].
+    pub(super) async fn pause(&mut self, error: UpstreamError) -> Result<(), UpstreamError> {
+        let asked = match &error {
+            UpstreamError::TooManyRequests { retry_after } => retry_after.unwrap_or_default(),
+            _ => Duration::ZERO,
+        };
+        let Some(pause) = self.pauses.next().filter(|_| asked <= LONGEST_PAUSE) else {
+            return Err(error);
+        };
+        let (digest, position) = (&self.blob.digest, self.position);
+        tracing::debug!(%digest, position, %error, "fill: resuming with another connection");
+        tokio::time::sleep(pause.max(asked)).await;
+        Ok(())
     }
 
     /// The whole range.
@@ -192,6 +223,11 @@ impl ResumingReader {
         self.position += piece.len() as u64;
         piece
     }
+}
+
+/// Whether another connection may get on: the upstream is not there, or wants a pause.
+pub(super) const fn may_recover(error: &UpstreamError) -> bool {
+    matches!(error, UpstreamError::Unavailable(_) | UpstreamError::TooManyRequests { .. })
 }
 
 fn pauses() -> <ExponentialBuilder as BackoffBuilder>::Backoff {

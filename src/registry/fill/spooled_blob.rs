@@ -1,24 +1,24 @@
-//! A blob in the spool: how much of it is there, and reading along.
+//! A blob in the spool: which of it is there, and reading along.
 
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
 use tokio::sync::watch;
 
+use super::intervals::Intervals;
+use super::readers::Readers;
 use super::spool::Spool;
 use super::tail_buffer::{TailBuffer, TailBytes};
-use crate::oci::Slice;
 use crate::registry::blob_part::BlobPart;
 
-/// How many bytes at the end of a blob are held back until the whole was verified. One byte would make the blob
-/// incomplete; so many make sure that a client of a wrong blob cannot unpack it, either: without its last few bytes, a
-/// compressed layer would lack only its checksum.
+/// How many bytes at the end of a blob are held back from those that read up to it until the whole was verified. One
+/// byte would make the blob incomplete; so many make sure that a client of a wrong blob cannot unpack it, either:
+/// without its last few bytes, a compressed layer would lack only its checksum.
 pub(in crate::registry) const HELD_BACK: u64 = 32 << 10;
-/// A client waits for a range that begins at most so many bytes after the watermark.
-const NEAR: u64 = 4 << 20;
 /// How many bytes are read from the spool at once. A client that stops reading keeps up to three of them in memory: the
 /// server takes the next one until it has 64 KiB that it cannot send.
 const READ_BYTES: u64 = 32 << 10;
@@ -29,6 +29,9 @@ pub(in crate::registry) struct SpooledBlob {
     spool: Arc<Spool>,
     size: Option<u64>,
     watermark: watch::Receiver<Watermark>,
+    /// The bytes that are in the spool.
+    there: Mutex<Intervals>,
+    readers: Arc<Readers>,
     tail: Mutex<TailBuffer>,
 }
 
@@ -51,14 +54,13 @@ pub(super) enum BlobState {
     Failed,
 }
 
-impl Watermark {
-    /// How many bytes clients may read.
-    fn released(self) -> u64 {
-        match self.state {
-            BlobState::Verified => self.written,
-            BlobState::Coming | BlobState::Failed => self.written.saturating_sub(HELD_BACK),
-        }
-    }
+/// What a client reads of a blob.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::registry) struct Reading {
+    /// The part; `None` is the whole.
+    pub(in crate::registry) part: Option<BlobPart>,
+    /// The client may hold the whole in the end: it gets the last bytes after the digest was verified.
+    pub(in crate::registry) verified: bool,
 }
 
 impl SpooledBlob {
@@ -68,7 +70,15 @@ impl SpooledBlob {
         kept: Arc<TailBytes>,
     ) -> (Arc<Self>, watch::Sender<Watermark>) {
         let (watermark, watching) = watch::channel(Watermark { written: 0, state: BlobState::Coming });
-        (Arc::new(Self { spool, size, watermark: watching, tail: Mutex::new(TailBuffer::new(kept)) }), watermark)
+        let blob = Self {
+            spool,
+            size,
+            watermark: watching,
+            there: Mutex::default(),
+            readers: Arc::default(),
+            tail: Mutex::new(TailBuffer::new(kept)),
+        };
+        (Arc::new(blob), watermark)
     }
 
     /// The size that the upstream announced, in bytes.
@@ -89,10 +99,20 @@ impl SpooledBlob {
         self.watermark.borrow().written
     }
 
-    /// Whether a part is in the spool, or begins where the download will be in a moment.
-    pub(in crate::registry) fn is_near(&self, slice: Slice) -> bool {
-        let watermark = *self.watermark.borrow();
-        watermark.state == BlobState::Verified || slice.start <= watermark.written + NEAR
+    /// The bytes from `start` to `end` are in the spool. Returns how many are there from the beginning without a gap.
+    pub(super) fn add(&self, start: u64, end: u64) -> u64 {
+        let mut there = self.there();
+        there.insert(start, end);
+        there.end_from(0)
+    }
+
+    /// The positions at which clients wait since `since` or longer.
+    pub(super) fn waiting(&self, since: Instant) -> Vec<u64> {
+        self.readers.positions(since)
+    }
+
+    fn there(&self) -> MutexGuard<'_, Intervals> {
+        self.there.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits until more than `bytes` are in the spool; `None` when that is all.
@@ -129,33 +149,13 @@ impl SpooledBlob {
         }
     }
 
-    /// The blob, or a part of it, as its bytes are released.
-    pub(in crate::registry) fn read(self: &Arc<Self>, part: Option<BlobPart>) -> BoxStream<'static, io::Result<Bytes>> {
-        let slice = part.map(|part| part.slice);
-        let (start, end) = slice.map_or((0, None), |slice| (slice.start, Some(slice.end)));
-        // A part that ends where the blob is said to end waits for the digest.
-        let last = part.filter(|part| part.slice.end == part.of);
-        let reading = (Arc::clone(self), start);
-        stream::try_unfold(reading, move |(blob, position)| async move {
-            if end.is_some_and(|end| position >= end) {
+    /// The blob, or a part of it, as its bytes come.
+    pub(in crate::registry) fn read(self: &Arc<Self>, reading: Reading) -> BoxStream<'static, io::Result<Bytes>> {
+        let start = reading.part.map_or(0, |part| part.slice.start);
+        stream::try_unfold((Arc::clone(self), start), move |(blob, position)| async move {
+            let Some(upto) = blob.readable(position, reading).await? else {
                 return Ok(None);
-            }
-            let mut watermark = blob
-                .wait(|watermark| watermark.released() > position || watermark.state == BlobState::Verified)
-                .await?;
-            let mut upto = end.unwrap_or(u64::MAX).min(watermark.released());
-            if let Some(part) = last
-                && upto == part.of
-            {
-                watermark = blob.wait(|watermark| watermark.state == BlobState::Verified).await?;
-                if watermark.written != part.of {
-                    return Err(io::Error::other("the blob has another size than was said"));
-                }
-                upto = part.of;
-            }
-            if upto <= position {
-                return Ok(None);
-            }
+            };
             let piece = blob.tail().get(position);
             let bytes = if let Some(piece) = piece {
                 // Copied, because a slice would keep all of the buffer that the upstream's bytes came in.
@@ -167,6 +167,44 @@ impl SpooledBlob {
             Ok(Some((bytes, (blob, position))))
         })
         .boxed()
+    }
+
+    /// Up to where a client may read on from `position`, as soon as that is further; `None` at the end of what it
+    /// reads.
+    async fn readable(&self, position: u64, reading: Reading) -> io::Result<Option<u64>> {
+        let end = reading.part.map(|part| part.slice.end);
+        if end.is_some_and(|end| position >= end) {
+            return Ok(None);
+        }
+        let upto = |watermark: &Watermark| self.released(position, watermark, reading).min(end.unwrap_or(u64::MAX));
+        let is_verified = |watermark: &Watermark| watermark.state == BlobState::Verified;
+        let mut watermark = *self.watermark.borrow();
+        if upto(&watermark) <= position || watermark.state == BlobState::Failed {
+            let _waiting = self.readers.wait_at(position);
+            watermark = self.wait(|watermark| upto(watermark) > position || is_verified(watermark)).await?;
+        }
+        // A part is of the size that was announced, which is wrong if the blob turns out to have another.
+        if let Some(part) = reading.part
+            && is_verified(&watermark)
+            && watermark.written != part.of
+        {
+            return Err(io::Error::other("the blob has another size than was said"));
+        }
+        Ok(Some(upto(&watermark)).filter(|upto| *upto > position))
+    }
+
+    /// Up to where the bytes from `position` on may be read.
+    fn released(&self, position: u64, watermark: &Watermark, reading: Reading) -> u64 {
+        let there = if position < watermark.written { watermark.written } else { self.there().end_from(position) };
+        if watermark.state == BlobState::Verified {
+            return there;
+        }
+        match self.size {
+            Some(_) if !reading.verified => there,
+            Some(size) => there.min(size.saturating_sub(HELD_BACK)),
+            // Any byte may be among the last, and of a part only a manifest says where they are.
+            None => there.min(reading.part.map_or(u64::MAX, |part| part.of)).saturating_sub(HELD_BACK),
+        }
     }
 
     /// A part of the blob that is already in the spool.

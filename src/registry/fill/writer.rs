@@ -4,12 +4,10 @@
 //! early is read back later, from the page cache.
 
 use std::io;
-use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
 
-use super::plan::{Plan, Segment};
 use super::spooled_blob::{SpooledBlob, Watermark};
 use crate::oci::{Digest, Hasher};
 
@@ -18,8 +16,6 @@ const READ_BYTES: usize = 256 << 10;
 
 /// Bytes that go to the spool.
 pub(super) struct Batch {
-    /// The segment that they belong to.
-    pub(super) segment: Segment,
     /// Where the first of them lies in the blob.
     pub(super) position: u64,
     pub(super) pieces: Vec<Bytes>,
@@ -32,13 +28,12 @@ pub(super) struct Written {
 }
 
 /// Writes and hashes batches until there are no more; blocks. The watermark moves before a batch is hashed: readers
-/// get the last [`HELD_BACK`](super::spooled_blob::HELD_BACK) bytes only after the digest was compared.
+/// of the whole get the last [`HELD_BACK`](super::spooled_blob::HELD_BACK) bytes only after the digest was compared.
 ///
 /// # Errors
 /// The spool cannot be written or read.
 pub(super) fn run(
     spooled: &SpooledBlob,
-    plan: &Mutex<Plan>,
     mut batches: mpsc::Receiver<Batch>,
     watermark: &watch::Sender<Watermark>,
     hasher: Hasher,
@@ -53,11 +48,7 @@ pub(super) fn run(
             spool.write_at(piece, position)?;
             position += piece.len() as u64;
         }
-        let len = position - batch.position;
-        let written = {
-            let mut plan = plan.lock().unwrap_or_else(PoisonError::into_inner);
-            plan.write(batch.segment, len)
-        };
+        let written = spooled.add(batch.position, position);
         if batch.position == in_order {
             let mut tail = spooled.tail();
             let mut position = batch.position;
@@ -67,11 +58,8 @@ pub(super) fn run(
             }
         }
         in_order = written;
-        watermark.send_if_modified(|watermark| {
-            let moves = watermark.written < written;
-            watermark.written = watermark.written.max(written);
-            moves
-        });
+        // Readers of a later part look as well, so they are woken whatever the batch was.
+        watermark.send_modify(|watermark| watermark.written = written);
         if done.bytes == batch.position {
             batch.pieces.iter().for_each(|piece| done.add(piece));
         }

@@ -1,0 +1,344 @@
+//! The connections of one fill: each fetches one segment after the other.
+//!
+//! A fill begins with one. [`Growth`] says how many there should be; a client that waits for bytes that no connection
+//! will bring soon gets one at once, within the bounds, and after a second beyond `proxy.fill.connections` for just
+//! these bytes. A connection that the upstream refuses leaves its segment to the others; only the last one insists.
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use tokio::sync::{Notify, OwnedSemaphorePermit, mpsc};
+use tokio::time::MissedTickBehavior;
+
+use super::Fills;
+use super::growth::{Growth, Progress};
+use super::plan::{Plan, SLOW, Segment};
+use super::resuming_reader::{ResumingReader, may_recover};
+use super::spool::SpoolReservation;
+use super::spooled_blob::SpooledBlob;
+use super::upstream_blob::UpstreamBlob;
+use super::writer::Batch;
+use crate::upstream::UpstreamError;
+
+/// How many bytes the writing thread gets at once, when so many are there.
+const BATCH_BYTES: usize = 256 << 10;
+/// How many batches may wait for that thread: one is written while the next is received.
+pub(super) const BATCHES: usize = 1;
+/// How often the fill looks whether it should have more connections.
+const LOOK: Duration = Duration::from_millis(10);
+/// A client that waits for so long gets a connection beyond `proxy.fill.connections`.
+const URGENT: Duration = Duration::from_secs(1);
+
+/// What the connections of one fill share.
+pub(super) struct Connections<'a> {
+    fills: &'a Fills,
+    blob: &'a UpstreamBlob,
+    spooled: &'a SpooledBlob,
+    plan: Mutex<Plan>,
+    growth: Mutex<Growth>,
+    batches: mpsc::Sender<Batch>,
+    reservation: Mutex<SpoolReservation>,
+    /// A segment was completed or given up.
+    changed: Notify,
+    /// The connections that there are.
+    count: AtomicUsize,
+    /// Those of them that brought bytes.
+    delivering: AtomicUsize,
+    received: AtomicU64,
+}
+
+/// What a connection is for.
+enum Purpose {
+    /// The blob, as long as so many connections help.
+    Blob,
+    /// One segment that a client waits for.
+    Client(Segment),
+}
+
+impl<'a> Connections<'a> {
+    /// For a fill whose upstream takes up to `most` connections.
+    pub(super) fn new(
+        (fills, blob): (&'a Fills, &'a UpstreamBlob),
+        spooled: &'a SpooledBlob,
+        (plan, most): (Plan, usize),
+        batches: mpsc::Sender<Batch>,
+        reservation: SpoolReservation,
+    ) -> Self {
+        Self {
+            fills,
+            blob,
+            spooled,
+            plan: Mutex::new(plan),
+            growth: Mutex::new(Growth::new(most, Instant::now())),
+            batches,
+            reservation: Mutex::new(reservation),
+            changed: Notify::new(),
+            count: AtomicUsize::new(0),
+            delivering: AtomicUsize::new(0),
+            received: AtomicU64::new(0),
+        }
+    }
+
+    /// The reserved space, for the file that has the bytes.
+    pub(super) fn into_reservation(self) -> SpoolReservation {
+        self.reservation.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Fetches the whole blob: continues the first connection, and makes others. The blob fails when the last
+    /// connection does.
+    ///
+    /// # Errors
+    /// Why the last connection ended.
+    pub(super) async fn run(&self, reader: ResumingReader, first: Segment, parallel: bool) -> Result<(), String> {
+        let mut connections = FuturesUnordered::new();
+        let permit = self.fills.extra_connection();
+        self.count.store(1, Ordering::Relaxed);
+        connections.push(self.connection(Some((reader, first)), Purpose::Blob, permit));
+        let mut looks = tokio::time::interval(LOOK);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut failed = None;
+        loop {
+            tokio::select! {
+                ended = connections.next() => match ended {
+                    None => break,
+                    Some(Ok(())) => {}
+                    Some(Err(cause)) => {
+                        failed = Some(cause);
+                        // An upstream may not like so many.
+                        self.leave();
+                        self.growth().refused(connections.len(), Instant::now());
+                    }
+                },
+                _ = looks.tick(), if parallel => {
+                    if let Some((purpose, permit)) = self.grow() {
+                        self.count.fetch_add(1, Ordering::Relaxed);
+                        connections.push(self.connection(None, purpose, Some(permit)));
+                    }
+                }
+            }
+        }
+        match failed {
+            Some(cause) if !self.plan().is_complete() => Err(cause),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether there should be another connection now, and what for.
+    fn grow(&self) -> Option<(Purpose, OwnedSemaphorePermit)> {
+        let now = Instant::now();
+        let connections = self.count.load(Ordering::Relaxed);
+        let mut growth = self.growth();
+        growth.look(Progress {
+            now,
+            received: self.received.load(Ordering::Relaxed),
+            connections,
+            all_deliver: self.delivering.load(Ordering::Relaxed) >= connections,
+            disk_is_behind: self.batches.capacity() < BATCHES,
+        });
+        let mut plan = self.plan();
+        let late = plan.any_comes_late(&self.spooled.waiting(now));
+        let is_wanted = connections < growth.wanted() && plan.has_untaken();
+        if (is_wanted || (late && growth.add(now)))
+            && let Some(permit) = self.fills.extra_connection()
+        {
+            return Some((Purpose::Blob, permit));
+        }
+        if !late || !growth.may_exceed(now) {
+            return None;
+        }
+        let urgent = self.spooled.waiting(now.checked_sub(URGENT)?);
+        let permit = self.fills.urgent_connection()?;
+        Some((Purpose::Client(plan.take_wanted(&urgent, now)?), permit))
+    }
+
+    /// Fetches one segment after the other until the blob is complete, or there are enough connections without it.
+    async fn connection(
+        &self,
+        begun: Option<(ResumingReader, Segment)>,
+        purpose: Purpose,
+        _permit: Option<OwnedSemaphorePermit>,
+    ) -> Result<(), String> {
+        let mut delivers = Delivers { of: self, counted: false };
+        let range = |segment: Segment| (ResumingReader::range(self.blob, segment.slice()), segment);
+        let (mut next, is_urgent) = match purpose {
+            Purpose::Blob => (begun, false),
+            Purpose::Client(segment) => (Some(range(segment)), true),
+        };
+        loop {
+            let (reader, segment) = match next.take() {
+                Some(begun) => begun,
+                None => match self.segment().await {
+                    Some(segment) => range(segment),
+                    None => return Ok(()),
+                },
+            };
+            let fetched = self.fetch(reader, segment, &mut delivers).await;
+            let is_ok = fetched.is_ok();
+            if !is_ok {
+                self.plan().give_up(segment);
+            }
+            self.changed.notify_waiters();
+            let has_left = fetched?;
+            if has_left || (is_ok && (is_urgent || self.are_too_many()) && self.leave()) {
+                return Ok(());
+            }
+        }
+    }
+
+    fn are_too_many(&self) -> bool {
+        self.count.load(Ordering::Relaxed) > self.growth().wanted()
+    }
+
+    /// Takes a connection off the count, unless it is the last.
+    fn leave(&self) -> bool {
+        let less = |count: usize| (count > 1).then(|| count - 1);
+        self.count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok()
+    }
+
+    /// The segment to fetch next, now or when another connection turns out to be slow or breaks; `None` when the blob
+    /// is complete.
+    async fn segment(&self) -> Option<Segment> {
+        loop {
+            let mut changed = std::pin::pin!(self.changed.notified());
+            // From now on nothing is missed.
+            changed.as_mut().enable();
+            let now = Instant::now();
+            let wanted = self.spooled.waiting(now);
+            {
+                let mut plan = self.plan();
+                if plan.is_complete() {
+                    return None;
+                }
+                if let Some(segment) = plan.take(&wanted, now) {
+                    return Some(segment);
+                }
+            }
+            // Only time may have passed.
+            let _ = tokio::time::timeout(SLOW, changed).await;
+        }
+    }
+
+    /// Fetches a segment; `true` if the upstream refused the connection, which then left it to the others.
+    async fn fetch(
+        &self,
+        mut reader: ResumingReader,
+        segment: Segment,
+        delivers: &mut Delivers<'_>,
+    ) -> Result<bool, String> {
+        let describe = |error: UpstreamError| error.to_string();
+        let mut position = segment.start;
+        loop {
+            let first = match reader.attempt().await {
+                Ok(Some(first)) => first,
+                Ok(None) => {
+                    if segment.end == u64::MAX {
+                        self.plan().end(segment);
+                    }
+                    return Ok(false);
+                }
+                Err(error) if reader.is_refused() && self.leave() => {
+                    tracing::debug!(digest = %self.blob.digest, %error, "fill: one connection less");
+                    self.growth().refused(self.count.load(Ordering::Relaxed), Instant::now());
+                    self.plan().give_up(segment);
+                    return Ok(true);
+                }
+                // It gave ranges before, so one odd answer does not end the last connection.
+                Err(error) if may_recover(&error) || matches!(error, UpstreamError::Invalid(_)) => {
+                    reader.pause(error).await.map_err(describe)?;
+                    continue;
+                }
+                Err(error) => return Err(describe(error)),
+            };
+            delivers.count();
+            let mut batch = Pieces::default();
+            let mut next = Some(first);
+            // Pieces that are there already are taken along, up to a batch.
+            while let Some(piece) = next {
+                batch.add(piece);
+                next = (batch.len < BATCH_BYTES).then(|| reader.ready()).flatten();
+            }
+            let own = self.plan().receive(segment, batch.len as u64);
+            batch.truncate(own);
+            self.received.fetch_add(own, Ordering::Relaxed);
+            self.fills.metrics.filled_bytes(own);
+            if segment.end == u64::MAX && !self.grow_to(position + own) {
+                // Its size was unknown. The next request for it bypasses the spool.
+                self.fills.spool.suspend();
+                return Err("the spool is full".to_owned());
+            }
+            let sent = Batch { position, pieces: batch.pieces };
+            position += own;
+            // A writer that is gone has failed, and its error says why.
+            if self.batches.send(sent).await.is_err() {
+                return Err("the spool cannot be written".to_owned());
+            }
+            if self.plan().is_received(segment) {
+                return Ok(false);
+            }
+        }
+    }
+
+    fn grow_to(&self, bytes: u64) -> bool {
+        let mut reservation = self.reservation.lock().unwrap_or_else(PoisonError::into_inner);
+        reservation.grow_to(bytes)
+    }
+
+    fn plan(&self) -> MutexGuard<'_, Plan> {
+        self.plan.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn growth(&self) -> MutexGuard<'_, Growth> {
+        self.growth.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Counts a connection among those that deliver, from its first bytes until it is dropped.
+struct Delivers<'a> {
+    of: &'a Connections<'a>,
+    counted: bool,
+}
+
+impl Delivers<'_> {
+    fn count(&mut self) {
+        if !self.counted {
+            self.counted = true;
+            self.of.delivering.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Drop for Delivers<'_> {
+    fn drop(&mut self) {
+        if self.counted {
+            self.of.delivering.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Bytes that arrived one behind the other.
+#[derive(Default)]
+struct Pieces {
+    pieces: Vec<Bytes>,
+    len: usize,
+}
+
+impl Pieces {
+    fn add(&mut self, piece: Bytes) {
+        self.len += piece.len();
+        self.pieces.push(piece);
+    }
+
+    /// Keeps the first `len` bytes.
+    fn truncate(&mut self, len: u64) {
+        // At most the number of bytes that there are.
+        let mut left = usize::try_from(len).unwrap_or(self.len);
+        for piece in &mut self.pieces {
+            piece.truncate(left);
+            left -= piece.len();
+        }
+    }
+}
