@@ -26,6 +26,7 @@ mod fill;
 mod heads;
 mod helpers;
 mod hostile;
+mod hostnames;
 mod indexes;
 mod layers;
 mod limits;

@@ -54,7 +54,7 @@ const ROOMS: &[(&str, &str)] = &[
         "http",
         "liveness_probe debug route fast_path v2 admission dispatch blobs manifests uploads tags referrers \
          catalog token embedded_s3 preflight health response authorize challenge authenticate access_log \
-         containerd_ns public_url context client_address state unknown_hosts response_memory endpoint query \
+         upstream_names public_url context client_address state unknown_hosts response_memory endpoint query \
          rejection answer budget error headers server",
     ),
     (

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::auth::{Auth, Htpasswd, Scheme, Token};
 use super::error::ConfigError;
-use super::hosts::UpstreamHost;
+use super::hosts::{ServerName, UpstreamHost};
 use super::http::{Http, Tls};
 use super::proxy::{Proxy, Remote};
 use super::rules;
@@ -18,6 +18,7 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
     check_bounds(config)?;
     check_storage(&config.storage)?;
     check_upstreams(&config.proxy)?;
+    check_hostnames(&config.proxy, &config.http)?;
     check_auth(&config.auth)?;
     rules::check(&config.auth.rules, &config.proxy.host_names())?;
     check_http(&config.http)
@@ -120,6 +121,31 @@ fn check_upstreams(proxy: &Proxy) -> Result<(), ConfigError> {
         };
         require(!hosts.contains(&host), setting, &format!("{host} is an upstream already"))?;
         hosts.push(host);
+    }
+    Ok(())
+}
+
+/// A name of pounce selects one upstream, and no name means one host to clients and another to pounce.
+fn check_hostnames(proxy: &Proxy, http: &Http) -> Result<(), ConfigError> {
+    let own = http.host.as_ref().and_then(|url| url.as_url().host_str());
+    let mut known: Vec<&ServerName> = Vec::new();
+    for (index, remote) in proxy.upstreams.iter().enumerate() {
+        let setting = || format!("proxy.upstreams.{index}.hostnames");
+        let others = proxy.upstreams.iter().enumerate().filter(|(other, _)| *other != index);
+        let others: Vec<&UpstreamHost> = others.filter_map(|(_, other)| other.host.as_ref()).collect();
+        let default = proxy.default_hosts();
+        for name in &remote.hostnames {
+            let text = name.as_str();
+            let message = format!("{text} stands in the list of an upstream already");
+            require(!known.contains(&name), setting(), &message)?;
+            let is_another = others.iter().copied().chain(&default).any(|host| name.is_called_by(host.name()));
+            require(!is_another, setting(), &format!("{text} is the host of another upstream"))?;
+            let message = format!(
+                "{text} is the host of http.host, by which clients reach all upstreams: give pounce a further name"
+            );
+            require(!own.is_some_and(|own| name.is_called_by(own)), setting(), &message)?;
+            known.push(name);
+        }
     }
     Ok(())
 }

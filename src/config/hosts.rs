@@ -136,6 +136,12 @@ impl UpstreamHost {
         &self.0
     }
 
+    /// The host without its port.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.0.split_once(':').map_or(&self.0, |(name, _)| name)
+    }
+
     /// The host as a component of repository names, with `_` for the colon. Host names have no underscore, so the
     /// component is unique.
     #[must_use]
@@ -153,13 +159,8 @@ impl FromStr for UpstreamHost {
             Some((host, port)) => (host, Some(port)),
             None => (&text[..], None),
         };
-        let is_label = |label: &str| {
-            let inside = |c: char| c.is_ascii_alphanumeric() || c == '-';
-            !label.is_empty() && label.chars().all(inside) && !label.starts_with('-') && !label.ends_with('-')
-        };
-        let is_name = host.split('.').all(is_label);
         let is_port = |port: &str| port.parse::<u16>().is_ok_and(|number| number.to_string() == port);
-        if !is_name || port.is_some_and(|port| !is_port(port)) || text.len() > 128 {
+        if !is_host_name(host) || port.is_some_and(|port| !is_port(port)) || text.len() > 128 {
             return Err("not a host, write it as ghcr.io or registry.internal:5000");
         }
         if !host.contains('.') && port.is_none() && host != "localhost" {
@@ -170,6 +171,49 @@ impl FromStr for UpstreamHost {
         }
         Ok(Self(text))
     }
+}
+
+/// A name of pounce itself, by which clients call it: `ollama.example.com`, `hub`.
+///
+/// Invariant: it is a host name in lower case or an IPv4 address, without a port, of at most 253 characters (the limit of
+/// the DNS).
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(transparent)]
+pub struct ServerName(String);
+
+impl ServerName {
+    /// The name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether a client that calls this host, with a port or without, calls pounce by this name. Case has no meaning in
+    /// host names, nor has the dot that may end them.
+    #[must_use]
+    pub fn is_called_by(&self, host: &str) -> bool {
+        let bare = host.split_once(':').map_or(host, |(bare, _)| bare);
+        bare.strip_suffix('.').unwrap_or(bare).eq_ignore_ascii_case(&self.0)
+    }
+}
+
+impl FromStr for ServerName {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if !is_host_name(text) || text.len() > 253 {
+            return Err("not the name of a host, write it as ollama.example.com, without a port: any port fits");
+        }
+        Ok(Self(text.to_ascii_lowercase()))
+    }
+}
+
+/// Whether a text is a host name (RFC 1123, section 2.1), in any case, or an IPv4 address.
+fn is_host_name(text: &str) -> bool {
+    text.split('.').all(|label| {
+        let inside = |c: char| c.is_ascii_alphanumeric() || c == '-';
+        !label.is_empty() && label.chars().all(inside) && !label.starts_with('-') && !label.ends_with('-')
+    })
 }
 
 deserialize_from_str!(ListenAddr, WebUrl, UpstreamHost);

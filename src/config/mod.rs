@@ -37,7 +37,7 @@ pub use auth::{Auth, Htpasswd, Scheme, SigningAlgorithm, Token};
 pub use environment::Environment;
 pub use error::ConfigError;
 pub use host_names::{HostNames, PatternScope};
-pub use hosts::{ListenAddr, UpstreamHost, WebUrl, is_local};
+pub use hosts::{ListenAddr, ServerName, UpstreamHost, WebUrl, is_local};
 pub use http::{ClientAuth, Debug, Http, Limits, MinimumTls, Prometheus, Tls};
 pub use load::Loaded;
 pub use log::{AccessLog, Log, LogFormatter, LogLevel};

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::host_names::HostNames;
-use super::hosts::UpstreamHost;
+use super::hosts::{ServerName, UpstreamHost};
 use super::remote::RemoteUrl;
 use super::values::Secret;
 use super::{durations, lists};
@@ -67,6 +67,9 @@ impl Default for Proxy {
 pub struct Remote {
     /// The host by which clients name it: the first component of its repositories' names.
     pub host: Option<UpstreamHost>,
+    /// The names of pounce itself for which it is the upstream of repositories that are named without a host.
+    #[serde(deserialize_with = "lists::list")]
+    pub hostnames: Vec<ServerName>,
     /// Its URL; by default `https://` and the host.
     pub remoteurl: Option<RemoteUrl>,
     /// The user name there; without it, pounce is anonymous.
@@ -137,6 +140,7 @@ impl Proxy {
     pub fn own(&self) -> Remote {
         Remote {
             host: self.host.first().cloned(),
+            hostnames: Vec::new(),
             remoteurl: self.remoteurl.clone(),
             username: self.username.clone(),
             password: self.password.clone(),

@@ -2,7 +2,7 @@
 
 use super::authenticate::authenticate;
 use super::challenge::{ChallengeReason, challenge};
-use super::{AppState, Context, Endpoint, LogEntry, Rejection, containerd_ns};
+use super::{AppState, Context, Endpoint, LogEntry, Rejection, upstream_names};
 use crate::auth::{CredentialsError, Identity, Scope, Verdict};
 use crate::oci::{Action, Error, ErrorCode, RepositoryName};
 
@@ -11,7 +11,7 @@ pub(super) async fn authorize(cx: &Context<'_>, entry: &mut LogEntry) -> Result<
     let app = cx.app;
     let challenge = |endpoint: &Endpoint, reason| Err(challenge(cx, endpoint, reason));
     let mut endpoint = Endpoint::parse(&cx.request.method, cx.path(), cx.query())?;
-    let resolved = containerd_ns::resolve_names(cx, &mut endpoint);
+    let resolved = upstream_names::resolve_names(cx, &mut endpoint);
     let identity = match authenticate(cx, entry).await {
         Ok(identity) => identity,
         Err(CredentialsError::Invalid) => return challenge(&endpoint, ChallengeReason::InvalidCredentials),

@@ -9,8 +9,8 @@ use axum::response::Response;
 
 use super::server::Peer;
 use super::{
-    Answer, AppState, Context, Endpoint, LogEntry, authenticate, authorize, blobs, containerd_ns, headers, manifests,
-    public_url, response,
+    Answer, AppState, Context, Endpoint, LogEntry, authenticate, authorize, blobs, headers, manifests, public_url,
+    response, upstream_names,
 };
 use crate::auth::Verdict;
 
@@ -22,7 +22,7 @@ pub(super) fn respond(app: &AppState, request: &Parts, body: &Body, peer: Peer) 
         return None;
     }
     let mut endpoint = Endpoint::parse(&request.method, cx.path(), cx.query()).ok()?;
-    containerd_ns::resolve_names(cx, &mut endpoint).ok()?;
+    upstream_names::resolve_names(cx, &mut endpoint).ok()?;
     let identity = authenticate::from_memory(cx)?;
     if authorize::verdict_from_memory(app, &identity, endpoint.scope()?) != Verdict::Allowed {
         return None;

@@ -18,7 +18,6 @@ mod budget;
 mod catalog;
 mod challenge;
 mod client_address;
-mod containerd_ns;
 mod context;
 mod debug;
 mod dispatch;
@@ -44,6 +43,7 @@ mod tags;
 mod token;
 mod unknown_hosts;
 mod uploads;
+mod upstream_names;
 mod v2;
 
 use access_log::LogEntry;

@@ -22,10 +22,7 @@ pub(super) fn base(cx: &Context<'_>) -> Option<Url> {
     }
     let forwarded = last(&request.headers, &app.config.http.forwardedproto).filter(|_| client.by_proxy);
     let tls = forwarded.map_or(client.tls, is_https);
-    let host = request.headers.get(header::HOST).and_then(|host| host.to_str().ok());
-    // HTTP/2 has it in the URL.
-    let host = host.or_else(|| request.uri.authority().map(Authority::as_str));
-    let host = forwarded_host(cx).or(host).filter(|host| is_host(host))?;
+    let host = called_host(cx)?;
     let scheme = if tls { "https" } else { "http" };
     Url::parse(&format!("{scheme}://{host}/")).ok()
 }
@@ -45,6 +42,15 @@ pub(super) fn token_base(cx: &Context<'_>) -> Url {
         let _ = url.set_scheme("https");
     }
     url
+}
+
+/// The host that the client called, with a port or without.
+pub(super) fn called_host<'a>(cx: &Context<'a>) -> Option<&'a str> {
+    let request = cx.request;
+    let host = request.headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    // HTTP/2 has it in the URL.
+    let host = host.or_else(|| request.uri.authority().map(Authority::as_str));
+    forwarded_host(cx).or(host).filter(|host| is_host(host))
 }
 
 /// The host that the client called, where a trusted proxy replaced it.

@@ -28,13 +28,11 @@ impl UnknownHosts {
         let Some(ns) = Query::new(query).get("ns").filter(|ns| !ns.is_empty()) else {
             return;
         };
-        let host = ns.parse::<UpstreamHost>().ok();
-        if let Some(host) = &host
-            && registry.repositories.hosts().contains(&host.as_str())
-        {
+        if registry.repositories.has_host(&ns) {
             // The host is an upstream's, but has no repository of this name.
             return;
         }
+        let host = ns.parse::<UpstreamHost>().ok();
         metrics.unknown_host();
         // A text that cannot be a host is one client's mistake.
         let Some(host) = host else { return };

@@ -91,6 +91,8 @@ pub use tags::Tags;
 pub use uploads::{ChunkRequest, Mounted, Progress, Pushed, UploadRequest, Uploads};
 pub use warm::{WarmManifest, Warmed, Warmer};
 
+pub use crate::upstream::RequestHosts;
+
 /// The registry, cheap to clone: its components.
 #[derive(Clone, Debug)]
 pub struct Registry {

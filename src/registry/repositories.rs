@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::config::{HostNames, UpstreamHost};
 use crate::oci::{Error, ErrorCode, RepositoryName};
-use crate::upstream::Upstreams;
+use crate::upstream::{RequestHosts, Unresolved, Upstreams};
 
 /// Resolves the names that clients use.
 #[derive(Clone, Debug)]
@@ -13,21 +13,18 @@ pub struct Repositories {
 }
 
 impl Repositories {
-    /// The repository that a client means by `name`, to which it adds, as containerd does with `?ns=`, the host that
-    /// its reference begins with.
+    /// The repository that a client means by `name` in a request with these hosts.
     ///
     /// # Errors
-    /// `NAME_UNKNOWN`: no upstream is configured for that host.
-    pub fn resolve(&self, name: RepositoryName, ns: Option<&str>) -> Result<RepositoryName, Error> {
-        self.upstreams.repository(name, ns).ok_or_else(|| {
-            // Only text that looks like a host is repeated.
-            let host = ns.and_then(|ns| ns.parse().ok());
-            let host = host.as_ref().map_or("this host", UpstreamHost::as_str);
-            let message = format!(
-                "this registry has no upstream for {host}: its operator can add one to proxy.upstreams, or name \
-                 the default one in proxy.host"
-            );
-            Error::new(ErrorCode::NameUnknown, message)
+    /// - `NAME_UNKNOWN`: no upstream is configured for the host.
+    /// - `NAME_INVALID`: with the upstream's host before it, the name is too long.
+    pub fn resolve(&self, name: RepositoryName, hosts: RequestHosts<'_>) -> Result<RepositoryName, Error> {
+        self.upstreams.repository(name, hosts).map_err(|error| match error {
+            Unresolved::NoUpstream => no_upstream(hosts.ns),
+            Unresolved::Name(error) => {
+                let message = format!("the host of the upstream is a part of the repository's name here: {error}");
+                Error::new(ErrorCode::NameInvalid, message)
+            }
         })
     }
 
@@ -35,9 +32,9 @@ impl Repositories {
     /// references, official images of Docker Hub need not say `library/`.
     ///
     /// # Errors
-    /// `NAME_UNKNOWN`: no upstream is configured for the host.
+    /// Those of [`resolve`](Self::resolve).
     pub fn resolve_reference(&self, name: RepositoryName, host: Option<&str>) -> Result<RepositoryName, Error> {
-        let name = self.resolve(name, host)?;
+        let name = self.resolve(name, RequestHosts { ns: host, called: None })?;
         Ok(match self.upstreams.of(&name) {
             Some(upstream) => upstream.full_name(&name),
             None => name,
@@ -48,6 +45,12 @@ impl Repositories {
     #[must_use]
     pub fn hosts(&self) -> Vec<&str> {
         self.upstreams.hosts()
+    }
+
+    /// Whether a host, with a port or without, is one of them.
+    #[must_use]
+    pub fn has_host(&self, host: &str) -> bool {
+        self.upstreams.has_host(host)
     }
 
     /// The hosts that clients and rules may write before the names of upstreams' repositories.
@@ -67,4 +70,15 @@ impl Repositories {
         let upstreams = Arc::clone(&self.upstreams);
         tokio::spawn(async move { upstreams.ping().await });
     }
+}
+
+fn no_upstream(ns: Option<&str>) -> Error {
+    // Only text that looks like a host is repeated.
+    let host = ns.and_then(|ns| ns.parse().ok());
+    let host = host.as_ref().map_or("this host", UpstreamHost::as_str);
+    let message = format!(
+        "this registry has no upstream for {host}: its operator can add one to proxy.upstreams, or name the default one \
+         in proxy.host"
+    );
+    Error::new(ErrorCode::NameUnknown, message)
 }

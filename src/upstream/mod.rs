@@ -33,4 +33,4 @@ pub(crate) use challenge::fuzz as fuzz_challenge;
 pub use client::{Authentication, BlobResponse, Upstream};
 pub use error::UpstreamError;
 pub use probe::probe;
-pub use routing::Upstreams;
+pub use routing::{RequestHosts, Unresolved, Upstreams};

@@ -1,9 +1,10 @@
 //! Which upstream a repository is pulled from.
 //!
 //! A repository of the default upstream has the same name here. That of any other upstream is preceded by its host,
-//! here and in the bucket, so that two upstreams never mix. Clients name the host as the first component of the name,
-//! or in containerd's `?ns=`.
+//! here and in the bucket, so that two upstreams never mix. Clients name the host in containerd's `?ns=`, or as the first
+//! component of the name, or they call pounce by a name that stands for the upstream.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,8 +12,8 @@ use futures_util::future::join_all;
 
 use super::client::Upstream;
 use super::error::UpstreamError;
-use crate::config::{HostNames, Proxy, UpstreamHost};
-use crate::oci::RepositoryName;
+use crate::config::{HostNames, Proxy, ServerName, UpstreamHost};
+use crate::oci::{NameError, RepositoryName};
 use crate::telemetry::Metrics;
 
 /// How long the ping of an upstream may take at start.
@@ -39,6 +40,26 @@ struct NamedUpstream {
     upstream: Arc<Upstream>,
     host: UpstreamHost,
     component: String,
+    /// `proxy.upstreams[].hostnames`
+    hostnames: Vec<ServerName>,
+}
+
+/// The hosts that a client's request has beside the name of a repository.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RequestHosts<'a> {
+    /// containerd's `?ns=`: the host that the reference to the image begins with. With a port or without.
+    pub ns: Option<&'a str>,
+    /// The host that the client called, with a port or without.
+    pub called: Option<&'a str>,
+}
+
+/// Why a client's name is that of no repository.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unresolved {
+    /// The host is no upstream.
+    NoUpstream,
+    /// The name with the host of its upstream is not valid: it is too long.
+    Name(NameError),
 }
 
 impl Upstreams {
@@ -57,7 +78,8 @@ impl Upstreams {
             let component = host.component();
             let metrics = Arc::clone(metrics);
             let upstream = Upstream::new(remote, Some(component.clone()), stall, metrics)?;
-            named.push(NamedUpstream { upstream: Arc::new(upstream), host, component });
+            let hostnames = remote.hostnames.clone();
+            named.push(NamedUpstream { upstream: Arc::new(upstream), host, component, hostnames });
         }
         let default = if proxy.remoteurl.is_some() {
             let upstream = Upstream::new(&proxy.own(), None, stall, Arc::clone(metrics))?;
@@ -78,15 +100,31 @@ impl Upstreams {
         }
     }
 
-    /// The repository that a client names by `name`, and by the host `ns` if it adds one. `None`: that host is no
-    /// upstream.
-    #[must_use]
-    pub fn repository(&self, name: RepositoryName, ns: Option<&str>) -> Option<RepositoryName> {
-        match ns {
-            _ if self.default.is_none() && self.named.is_empty() => Some(name),
-            None => rest_of(&name, self.names.resolve(name.as_str())?),
-            Some(ns) => self.in_namespace(&name, &ns.parse().ok()?),
+    /// The repository that a client names by `name` in a request with these hosts. `ns` counts before a host in the name,
+    /// and that before the host that the client called, which stands for an upstream only where nothing else names one.
+    ///
+    /// # Errors
+    /// See [`Unresolved`].
+    pub fn repository(&self, name: RepositoryName, hosts: RequestHosts<'_>) -> Result<RepositoryName, Unresolved> {
+        if self.default.is_none() && self.named.is_empty() {
+            return Ok(name);
         }
+        if let Some(ns) = hosts.ns {
+            return self.in_namespace(&name, ns);
+        }
+        let rest = self.names.resolve(name.as_str()).ok_or(Unresolved::NoUpstream)?;
+        let has_host = rest.len() < name.as_str().len() || self.named(&name).is_some();
+        match hosts.called.filter(|_| !has_host).and_then(|host| self.named_for(host)) {
+            Some(named) => named.repository(&name),
+            None => rest_of(&name, rest),
+        }
+    }
+
+    /// Whether a host, with a port or without, is one by which clients name an upstream.
+    #[must_use]
+    pub fn has_host(&self, host: &str) -> bool {
+        let default = self.default.as_ref().zip(host.parse::<UpstreamHost>().ok());
+        self.named_by(host).is_some() || default.is_some_and(|(default, host)| default.hosts.contains(&host))
     }
 
     /// The hosts before the names of repositories.
@@ -100,9 +138,13 @@ impl Upstreams {
     #[must_use]
     pub fn hosts(&self) -> Vec<&str> {
         let default = self.default.iter().flat_map(|default| &default.hosts);
-        let named = self.named.iter().map(|named| &named.host);
-        let mut hosts: Vec<&str> = default.chain(named).map(UpstreamHost::as_str).collect();
-        hosts.dedup();
+        let mut hosts: Vec<&str> = default.map(UpstreamHost::as_str).collect();
+        for named in &self.named {
+            hosts.push(named.host.as_str());
+            hosts.extend(named.hostnames.iter().map(ServerName::as_str));
+        }
+        let mut seen = HashSet::new();
+        hosts.retain(|host| seen.insert(*host));
         hosts
     }
 
@@ -125,15 +167,24 @@ impl Upstreams {
         join_all(self.all().map(ping)).await;
     }
 
-    fn in_namespace(&self, name: &RepositoryName, ns: &UpstreamHost) -> Option<RepositoryName> {
-        if let Some(named) = self.named.iter().find(|named| named.host == *ns) {
-            let own = HostNames::without_host(name.as_str(), &named.component);
-            return format!("{}/{own}", named.component).parse().ok();
+    fn in_namespace(&self, name: &RepositoryName, ns: &str) -> Result<RepositoryName, Unresolved> {
+        if let Some(named) = self.named_by(ns) {
+            return named.repository(name);
         }
-        let default = self.default.as_ref()?;
-        let own = self.names.without_default(name.as_str());
-        let name = rest_of(name, own)?;
-        (default.hosts.contains(ns) && self.named(&name).is_none()).then_some(name)
+        let own = rest_of(name, self.names.without_default(name.as_str()))?;
+        if self.has_host(ns) && self.named(&own).is_none() { Ok(own) } else { Err(Unresolved::NoUpstream) }
+    }
+
+    /// The further upstream that goes by this host, its own or one that stands for it.
+    fn named_by(&self, host: &str) -> Option<&NamedUpstream> {
+        let own = host.parse::<UpstreamHost>().ok();
+        let by_own = own.and_then(|own| self.named.iter().find(|named| named.host == own));
+        by_own.or_else(|| self.named_for(host))
+    }
+
+    /// The further upstream that a name of pounce stands for. It allocates nothing, because the fast path calls it.
+    fn named_for(&self, host: &str) -> Option<&NamedUpstream> {
+        self.named.iter().find(|named| named.hostnames.iter().any(|name| name.is_called_by(host)))
     }
 
     fn named(&self, name: &RepositoryName) -> Option<&NamedUpstream> {
@@ -142,10 +193,18 @@ impl Upstreams {
     }
 }
 
-/// The rest of a name, from one of its slashes on.
-fn rest_of(name: &RepositoryName, rest: &str) -> Option<RepositoryName> {
-    if rest.len() == name.as_str().len() {
-        return Some(name.clone());
+impl NamedUpstream {
+    /// The repository that has this name at the upstream. A client may repeat the upstream's host before it.
+    fn repository(&self, name: &RepositoryName) -> Result<RepositoryName, Unresolved> {
+        let own = HostNames::without_host(name.as_str(), &self.component);
+        format!("{}/{own}", self.component).parse().map_err(Unresolved::Name)
     }
-    rest.parse().ok()
+}
+
+/// The rest of a name, from one of its slashes on.
+fn rest_of(name: &RepositoryName, rest: &str) -> Result<RepositoryName, Unresolved> {
+    if rest.len() == name.as_str().len() {
+        return Ok(name.clone());
+    }
+    rest.parse().map_err(Unresolved::Name)
 }

@@ -1,19 +1,26 @@
-//! containerd's `?ns=`: the host that an image's reference begins with, which containerd tells a mirror that may stand
-//! for several registries. Behind this file, a repository has the one name that it has in the bucket.
+//! The names by which clients and the bucket know a repository.
+//!
+//! A request names its upstream in three ways: containerd's `?ns=`, which is the host that an image's reference begins
+//! with, told to a mirror that may stand for several registries; a host in the repository's name; the host that the client
+//! called, for clients that can do neither (`proxy.upstreams[].hostnames`). Behind this file, a repository has the one
+//! name that it has in the bucket.
 
 use super::query::Query;
-use super::{AppState, Context, Endpoint};
+use super::{AppState, Context, Endpoint, public_url};
 use crate::oci::{Error, RepositoryName};
+use crate::registry::RequestHosts;
 
 /// Replaces every repository name of an endpoint by the name in the bucket.
 ///
 /// # Errors
-/// `NAME_UNKNOWN`: there is no upstream for the host.
+/// - `NAME_UNKNOWN`: there is no upstream for the host.
+/// - `NAME_INVALID`: the name in the bucket would be too long.
 pub(super) fn resolve_names(cx: &Context<'_>, endpoint: &mut Endpoint) -> Result<(), Error> {
     let ns = cx.query().and_then(|query| Query::new(Some(query)).get("ns"));
     let ns = ns.filter(|ns| !ns.is_empty() && !is_own(cx.app, ns));
+    let hosts = RequestHosts { ns: ns.as_deref(), called: public_url::called_host(cx) };
     for name in names(endpoint).into_iter().flatten() {
-        *name = cx.app.registry.repositories.resolve(name.clone(), ns.as_deref())?;
+        *name = cx.app.registry.repositories.resolve(name.clone(), hosts)?;
     }
     Ok(())
 }

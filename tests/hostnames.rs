@@ -1,0 +1,187 @@
+//! Upstreams by the name under which a client calls pounce, and names as Hugging Face has them.
+
+use crate::mistakes::load;
+use crate::support::image::digest;
+use crate::support::{Image, Pounce, Reply, Upstream};
+
+const HUB: &str = "ollama.example.com";
+
+/// A default upstream and one that [`HUB`] stands for, each with its own image under the same name.
+struct Two {
+    default: Upstream,
+    models: Upstream,
+    ours: Image,
+    theirs: Image,
+}
+
+impl Two {
+    async fn new() -> Self {
+        let two = Self {
+            default: Upstream::start().await,
+            models: Upstream::start().await,
+            ours: Image::new(1, &[1000]),
+            theirs: Image::new(2, &[1000]),
+        };
+        two.default.add("library/app", "v1", &two.ours);
+        two.models.add("library/app", "v1", &two.theirs);
+        two
+    }
+
+    async fn pounce(&self, more: &[(&str, &str)]) -> Pounce {
+        let (default, models) = (self.default.url(), self.models.url());
+        let variables = [
+            ("REGISTRY_PROXY_REMOTEURL", &default[..]),
+            ("REGISTRY_PROXY_UPSTREAMS_0_HOST", "registry.ollama.ai"),
+            ("REGISTRY_PROXY_UPSTREAMS_0_HOSTNAMES", "Ollama.example.com, models"),
+            ("REGISTRY_PROXY_UPSTREAMS_0_REMOTEURL", &models[..]),
+        ];
+        Pounce::with(&[&variables, more].concat()).await
+    }
+}
+
+async fn call(pounce: &Pounce, host: &str, method: &str, path: &str) -> Reply {
+    pounce.send(pounce.request(method, path).header("host", host)).await
+}
+
+#[tokio::test]
+async fn the_called_host_selects_where_nothing_else_does() {
+    let two = Two::new().await;
+    let pounce = two.pounce(&[]).await;
+    let app = "/v2/library/app/manifests/v1";
+    let cases = [
+        (HUB, app, Some(&two.theirs)),
+        ("OLLAMA.example.COM", app, Some(&two.theirs)),
+        ("ollama.example.com:5000", app, Some(&two.theirs)),
+        ("ollama.example.com.", app, Some(&two.theirs)),
+        ("models:80", app, Some(&two.theirs)),
+        // What names an upstream itself.
+        (HUB, "/v2/library/app/manifests/v1?ns=docker.io", Some(&two.ours)),
+        (HUB, "/v2/docker.io/library/app/manifests/v1", Some(&two.ours)),
+        (HUB, "/v2/registry.ollama.ai/library/app/manifests/v1", Some(&two.theirs)),
+        ("registry.example.com", "/v2/library/app/manifests/v1?ns=models", Some(&two.theirs)),
+        ("registry.example.com", "/v2/library/app/manifests/v1?ns=ollama.example.com:5000", Some(&two.theirs)),
+        (HUB, "/v2/library/app/manifests/v1?ns=quay.io", None),
+        // Other hosts.
+        ("registry.example.com", app, Some(&two.ours)),
+        ("x.ollama.example.com", app, Some(&two.ours)),
+        ("example.com", app, Some(&two.ours)),
+        ("[::1]:5000", app, Some(&two.ours)),
+    ];
+    // The second time from memory.
+    for (host, path, image) in [cases, cases].concat() {
+        let reply = call(&pounce, host, "GET", path).await;
+        match image {
+            Some(image) => assert_eq!(reply.body, image.manifest, "{host} {path}"),
+            None => assert_eq!((reply.status, &reply.code()[..]), (404, "NAME_UNKNOWN"), "{host} {path}"),
+        }
+    }
+    let theirs = format!("/v2/library/app/blobs/{}", digest(two.theirs.layer()));
+    assert_eq!(call(&pounce, HUB, "GET", &theirs).await.body, two.theirs.layer());
+    pounce.until_stored(&digest(two.theirs.layer())).await;
+    assert_eq!(call(&pounce, HUB, "HEAD", &theirs).await.status, 200);
+    assert_eq!(call(&pounce, "registry.example.com", "GET", &theirs).await.status, 404);
+    // The bucket and the catalog have the whole name; the upstream never sees the host.
+    let catalog = call(&pounce, HUB, "GET", "/v2/_catalog").await;
+    let catalog = String::from_utf8(catalog.body.to_vec()).unwrap();
+    assert_eq!(catalog, r#"{"repositories":["library/app","registry.ollama.ai/library/app"]}"#);
+    let list = call(&pounce, HUB, "GET", "/v2/library/app/tags/list?n=0").await;
+    assert!(list.body.starts_with(br#"{"name":"registry.ollama.ai/library/app""#), "{list:?}");
+    assert!(two.models.seen().iter().all(|seen| seen.path.starts_with("/v2/library/app/")));
+    // `quay.io` alone has no upstream here.
+    assert_eq!(pounce.metric("unknown_host_requests").await, 2);
+}
+
+#[tokio::test]
+async fn a_proxy_is_believed_only_where_it_is_trusted() {
+    let two = Two::new().await;
+    let ask = async |pounce: &Pounce| {
+        let request = pounce.request("GET", "/v2/library/app/manifests/v1");
+        pounce.send(request.header("host", "backend:5000").header("x-forwarded-host", HUB)).await.body
+    };
+    assert_eq!(ask(&two.pounce(&[]).await).await, two.ours.manifest);
+    let trust = ("REGISTRY_HTTP_TRUSTEDPROXIES", "127.0.0.0/8");
+    assert_eq!(ask(&two.pounce(&[trust]).await).await, two.theirs.manifest);
+    let other = ("REGISTRY_HTTP_FORWARDEDHOST", "Host");
+    assert_eq!(ask(&two.pounce(&[trust, other]).await).await, two.ours.manifest);
+}
+
+#[tokio::test]
+async fn rules_and_scopes_see_the_whole_name() {
+    let two = Two::new().await;
+    let line = bcrypt::hash_with_result("secret", 4).unwrap().to_string();
+    let users = format!("alice:{line}");
+    let pounce = two
+        .pounce(&[
+            ("REGISTRY_AUTH_HTPASSWD_USERS", &users),
+            (
+                "REGISTRY_AUTH_RULES",
+                "[{users: [alice], repositories: ['registry.ollama.ai/**'], actions: [pull]}, \
+                  {users: [anonymous], repositories: ['public/**'], actions: [pull]}]",
+            ),
+        ])
+        .await;
+    let ask = |host: &'static str| {
+        let request = pounce.request("GET", "/v2/library/app/manifests/v1").header("host", host);
+        pounce.send(request.basic_auth("alice", Some("secret")))
+    };
+    for _ in 0..2 {
+        assert_eq!(ask(HUB).await.body, two.theirs.manifest);
+        assert_eq!(ask("registry.example.com").await.status, 403);
+    }
+    let reply = call(&pounce, HUB, "GET", "/v2/library/app/manifests/v1").await;
+    assert_eq!(reply.status, 401);
+    let challenge = reply.header("www-authenticate");
+    assert!(challenge.contains("scope=\"repository:registry.ollama.ai/library/app:pull\""), "{challenge}");
+}
+
+#[tokio::test]
+async fn an_upload_goes_on_at_its_location_under_the_same_host() {
+    let two = Two::new().await;
+    let pounce = two.pounce(&[]).await;
+    let begun = call(&pounce, HUB, "POST", "/v2/me/model/blobs/uploads/").await;
+    let location = begun.header("location");
+    assert!(location.starts_with("/v2/registry.ollama.ai/me/model/blobs/uploads/"), "{location}");
+    assert_eq!(call(&pounce, HUB, "GET", location).await.status, 204);
+}
+
+#[tokio::test]
+async fn a_name_that_gets_too_long_is_refused_with_the_reason() {
+    let two = Two::new().await;
+    let pounce = two.pounce(&[]).await;
+    let path = format!("/v2/{}/manifests/v1", "a".repeat(250));
+    assert_eq!(call(&pounce, "registry.example.com", "GET", &path).await.status, 404);
+    let reply = call(&pounce, HUB, "GET", &path).await;
+    assert_eq!((reply.status, &reply.code()[..]), (400, "NAME_INVALID"));
+    assert!(String::from_utf8_lossy(&reply.body).contains("255"), "{reply:?}");
+}
+
+#[test]
+fn a_name_stands_for_one_upstream() {
+    let upstreams = |hostnames: &str| {
+        format!(
+            "proxy: {{remoteurl: 'https://quay.io', upstreams: [{{host: a.io}}, {{host: 'b.io:5000', hostnames: {hostnames}}}]}}"
+        )
+    };
+    for fine in ["[]", "one", "[one, two.example.com]", "'one, two'", "[b.io]", "10.0.0.7"] {
+        load(&upstreams(fine), &[]).unwrap();
+    }
+    let own = "{http: {host: 'https://Registry.example.com:8443'}, proxy: {upstreams: [{host: a.io, hostnames: [registry.example.com]}]}}";
+    let twice = "proxy: {upstreams: [{host: a.io, hostnames: [one]}, {host: b.io, hostnames: [ONE]}]}";
+    let wrong = [
+        "[a.io]",
+        "[A.IO]",
+        "[quay.io]",
+        "[one, One]",
+        "['one:5000']",
+        "['*.example.com']",
+        "[a_b]",
+        "['']",
+        "['a..b']",
+    ];
+    let wrong = wrong.map(upstreams);
+    for text in wrong.iter().map(String::as_str).chain([own, twice]) {
+        let message = load(text, &[]).err().map(|error| error.to_string());
+        let message = message.unwrap_or_else(|| panic!("{text} is accepted"));
+        assert!(message.contains("proxy.upstreams.") && message.contains(".hostnames"), "{text}: {message}");
+    }
+}
