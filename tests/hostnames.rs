@@ -2,6 +2,8 @@
 
 use crate::mistakes::load;
 use crate::support::image::digest;
+use crate::support::users::{by, user};
+use crate::support::wire::exchange;
 use crate::support::{Image, Pounce, Reply, Upstream};
 
 const HUB: &str = "ollama.example.com";
@@ -108,8 +110,7 @@ async fn a_proxy_is_believed_only_where_it_is_trusted() {
 #[tokio::test]
 async fn rules_and_scopes_see_the_whole_name() {
     let two = Two::new().await;
-    let line = bcrypt::hash_with_result("secret", 4).unwrap().to_string();
-    let users = format!("alice:{line}");
+    let users = user("alice");
     let pounce = two
         .pounce(&[
             ("REGISTRY_AUTH_HTPASSWD_USERS", &users),
@@ -122,7 +123,7 @@ async fn rules_and_scopes_see_the_whole_name() {
         .await;
     let ask = |host: &'static str| {
         let request = pounce.request("GET", "/v2/library/app/manifests/v1").header("host", host);
-        pounce.send(request.basic_auth("alice", Some("secret")))
+        pounce.send(by("alice", request))
     };
     for _ in 0..2 {
         assert_eq!(ask(HUB).await.body, two.theirs.manifest);
@@ -184,4 +185,127 @@ fn a_name_stands_for_one_upstream() {
         let message = message.unwrap_or_else(|| panic!("{text} is accepted"));
         assert!(message.contains("proxy.upstreams.") && message.contains(".hostnames"), "{text}: {message}");
     }
+}
+
+const MODEL: &str = "bartowski/Llama-3.2-1B-Instruct-GGUF";
+const ESCAPED: &str = "bartowski/llama-3.2-1b-instruct-gguf--x801403c";
+
+/// Hugging Face, and a strict upstream that has the same repositories.
+async fn models(more: &[(&str, &str)]) -> (Upstream, Pounce, Image) {
+    let upstream = Upstream::start().await;
+    let image = Image::new(3, &[1000]);
+    for name in [MODEL, "a/b", "A/b", "a/B", "a/_B"] {
+        upstream.add(name, "Q4_K_M", &image);
+    }
+    let url = upstream.url();
+    let variables = [
+        ("REGISTRY_PROXY_UPSTREAMS_0_HOST", "hf.co"),
+        ("REGISTRY_PROXY_UPSTREAMS_0_HOSTNAMES", HUB),
+        ("REGISTRY_PROXY_UPSTREAMS_0_NAMES", "relaxed"),
+        ("REGISTRY_PROXY_UPSTREAMS_0_REMOTEURL", &url[..]),
+        ("REGISTRY_PROXY_UPSTREAMS_1_HOST", "strict.example.com"),
+        ("REGISTRY_PROXY_UPSTREAMS_1_REMOTEURL", &url[..]),
+    ];
+    let pounce = Pounce::with(&[&variables, more].concat()).await;
+    (upstream, pounce, image)
+}
+
+#[tokio::test]
+async fn a_relaxed_name_is_escaped_here_and_whole_at_the_upstream() {
+    let (upstream, pounce, image) = models(&[]).await;
+    let blob = digest(image.layer());
+    for (host, name) in [
+        ("r", format!("hf.co/{MODEL}")),
+        (HUB, MODEL.to_owned()),
+        (HUB, format!("hf.co/{MODEL}")),
+        ("r", format!("hf.co/{ESCAPED}")),
+        (HUB, ESCAPED.to_owned()),
+    ] {
+        for path in [format!("/v2/{name}/manifests/Q4_K_M"), format!("/v2/{name}/manifests/{}", image.digest())] {
+            assert_eq!(call(&pounce, host, "GET", &path).await.body, image.manifest, "{host} {path}");
+        }
+        let reply = call(&pounce, host, "HEAD", &format!("/v2/{name}/blobs/{blob}")).await;
+        assert_eq!((reply.status, reply.header("content-length")), (200, "1000"));
+    }
+    let by_ns = format!("/v2/{MODEL}/manifests/Q4_K_M?ns=hf.co");
+    assert_eq!(pounce.get(&by_ns).await.body, image.manifest);
+    assert_eq!(call(&pounce, HUB, "GET", &format!("/v2/{MODEL}/blobs/{blob}")).await.body, image.layer());
+    pounce.until_stored(&blob).await;
+    // One repository, however it is named; distribution can read its name.
+    let catalog = pounce.get("/v2/_catalog").await;
+    let expected = format!("{{\"repositories\":[\"hf.co/{ESCAPED}\"]}}");
+    assert_eq!(String::from_utf8_lossy(&catalog.body), expected);
+    let list = call(&pounce, HUB, "GET", &format!("/v2/{MODEL}/tags/list")).await;
+    assert_eq!(String::from_utf8_lossy(&list.body), format!("{{\"name\":\"hf.co/{ESCAPED}\",\"tags\":[\"Q4_K_M\"]}}"));
+    assert!(upstream.seen().iter().all(|seen| seen.path.starts_with(&format!("/v2/{MODEL}/"))));
+}
+
+#[tokio::test]
+async fn names_that_differ_in_case_are_different_repositories() {
+    let (upstream, pounce, _) = models(&[]).await;
+    for name in ["a/b", "A/b", "a/B", "a/_B"] {
+        assert_eq!(pounce.get(&format!("/v2/hf.co/{name}/manifests/Q4_K_M")).await.status, 200, "{name}");
+        assert_eq!(upstream.count("GET", &format!("/v2/{name}/")), 1, "{name}");
+    }
+    // Another spelling of no name.
+    for name in ["a/b--x", "a/b--x4", "a/b--x80"] {
+        assert_eq!(pounce.get(&format!("/v2/hf.co/{name}/manifests/Q4_K_M")).await.status, 404, "{name}");
+        assert_eq!(upstream.count("GET", &format!("/v2/{name}/")), 1, "{name}");
+    }
+    let catalog = pounce.get("/v2/_catalog").await;
+    let expected = r#"{"repositories":["hf.co/a--x8/b","hf.co/a/1b--xc","hf.co/a/b","hf.co/a/b--x8"]}"#;
+    assert_eq!(String::from_utf8_lossy(&catalog.body), expected);
+}
+
+#[tokio::test]
+async fn other_upstreams_stay_strict() {
+    let (upstream, pounce, _) = models(&[]).await;
+    let model = format!("{MODEL}/manifests/Q4_K_M");
+    for (host, path) in [
+        ("r", format!("/v2/{model}")),
+        ("r", format!("/v2/strict.example.com/{model}")),
+        (HUB, format!("/v2/strict.example.com/{model}")),
+        (HUB, format!("/v2/{model}?ns=strict.example.com")),
+        (HUB, format!("/v2/{model}?ns=quay.io")),
+        (HUB, "/v2/../A/manifests/x".into()),
+        (HUB, "/v2/A/%2e%2e/B/manifests/x".into()),
+        (HUB, "/v2/A%2fB/manifests/x".into()),
+        (HUB, format!("/v2/{}/manifests/x", "A".repeat(256))),
+        (HUB, format!("/v2/{}/manifests/x", "A".repeat(210))),
+        // Escaped, it has 255 characters, without the upstream's host.
+        (HUB, format!("/v2/{}/manifests/x", "A".repeat(201))),
+        ("r", format!("/v2/hf.co/{}/manifests/x", "A".repeat(201))),
+    ] {
+        let reply = raw(&pounce, host, &path).await;
+        assert!(reply.starts_with("HTTP/1.1 400 ") && reply.contains("NAME_INVALID"), "{host} {path}: {reply}");
+    }
+    assert_eq!(upstream.requests(), 0);
+}
+
+/// A request whose path no client library has tidied up.
+async fn raw(pounce: &Pounce, host: &str, path: &str) -> String {
+    let request = format!("GET {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
+    exchange(pounce.addr, request.as_bytes()).await
+}
+
+#[tokio::test]
+async fn a_push_to_a_relaxed_name_goes_to_the_escaped_one() {
+    let (_, pounce, _) = models(&[]).await;
+    let begun = call(&pounce, HUB, "POST", "/v2/me/My-Model/blobs/uploads/").await;
+    let location = begun.header("location");
+    assert!(location.starts_with("/v2/hf.co/me/my-model--x9/blobs/uploads/"), "{location}");
+    let blob = bytes::Bytes::from_static(b"content");
+    assert_eq!(pounce.close(location, &digest(&blob), blob.clone()).await.status, 201);
+    let path = format!("/v2/me/My-Model/blobs/{}", digest(&blob));
+    assert_eq!(call(&pounce, HUB, "HEAD", &path).await.status, 200);
+}
+
+#[test]
+fn a_grammar_is_strict_or_relaxed() {
+    let upstream = |names: &str| format!("proxy: {{upstreams: [{{host: hf.co, names: {names}}}]}}");
+    for fine in ["strict", "relaxed", "Relaxed"] {
+        load(&upstream(fine), &[]).unwrap();
+    }
+    let message = load(&upstream("loose"), &[]).err().unwrap().to_string();
+    assert!(message.contains("proxy.upstreams.0.names"), "{message}");
 }

@@ -80,7 +80,7 @@ const ROOMS: &[(&str, &str)] = &[
     ),
     (
         "oci",
-        "reference tag range outcome name manifest referrer error descriptor platform media_type digest \
+        "reference tag range outcome relaxed_name name manifest referrer error descriptor platform media_type digest \
          action",
     ),
     (

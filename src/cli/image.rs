@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::oci::{Reference, RepositoryName};
+use crate::oci::{Reference, parse_relaxed_name};
 
 /// A reference to an image.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,7 +11,8 @@ pub(super) struct ImageReference {
     text: String,
     /// The host of the registry, if the reference has one.
     pub(super) host: Option<String>,
-    pub(super) name: RepositoryName,
+    /// As it is written. The upstream decides which names are valid.
+    pub(super) name: String,
     pub(super) reference: Reference,
 }
 
@@ -38,7 +39,8 @@ impl FromStr for ImageReference {
             Some(digest) => Reference::Digest(digest.parse().map_err(|error| wrong(&error))?),
             None => Reference::Tag(tag.parse().map_err(|error| wrong(&error))?),
         };
-        Ok(Self { text: text.to_owned(), host, name: name.parse().map_err(|error| wrong(&error))?, reference })
+        parse_relaxed_name(name).map_err(|error| wrong(&error))?;
+        Ok(Self { text: text.to_owned(), host, name: name.to_owned(), reference })
     }
 }
 
@@ -66,17 +68,18 @@ mod tests {
             ("localhost/app:x", Some("localhost"), "app", "x"),
             ("Registry:5000/a/b:c", Some("registry:5000"), "a/b", "c"),
             (&format!("quay.io/a:1@{digest}"), Some("quay.io"), "a", &digest),
+            ("hf.co/org/Model-GGUF:Q4_K_M", Some("hf.co"), "org/Model-GGUF", "Q4_K_M"),
         ];
         for (text, host, name, reference) in cases {
             let parsed: ImageReference = text.parse().unwrap();
             assert_eq!(parsed.host.as_deref(), host);
-            assert_eq!((parsed.name.as_str(), &parsed.reference.to_string()[..]), (name, reference));
+            assert_eq!((&parsed.name[..], &parsed.reference.to_string()[..]), (name, reference));
         }
     }
 
     #[test]
     fn nonsense_is_none() {
-        for text in ["", "/", "A", "a:", "a@b", "a:b:c", "ghcr.io/", "a b", "https://ghcr.io/a"] {
+        for text in ["", "/", "a//b", "a:", "a@b", "a:b:c", "ghcr.io/", "a b", "https://ghcr.io/a"] {
             assert!(text.parse::<ImageReference>().is_err(), "{text}");
         }
     }

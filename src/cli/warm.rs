@@ -206,7 +206,7 @@ impl Warming {
 
     /// Warms one image.
     async fn image(&self, image: &ImageReference, expected: &mut Vec<Expected>) -> Result<Totals, Error> {
-        let name = self.registry.repositories.resolve_reference(image.name.clone(), image.host.as_deref())?;
+        let name = self.registry.repositories.resolve_reference(&image.name, image.host.as_deref())?;
         let Tree { found, entries } = manifests::tree(&self.registry, &self.platforms, &name, &image.reference).await?;
         let (mut done, mut known) = (Totals::default(), HashSet::new());
         let mut blobs = entries;

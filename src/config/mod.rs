@@ -44,7 +44,7 @@ pub use log::{AccessLog, Log, LogFormatter, LogLevel};
 pub use origins::{Origin, Origins};
 pub use pages::{Catalog, Tags};
 pub use patterns::{RepositoryPattern, UserPattern};
-pub use proxy::{Exec, Fill, OnMiss, Proxy, Remote, Spool};
+pub use proxy::{Exec, Fill, NameGrammar, OnMiss, Proxy, Remote, Spool};
 pub use remote::RemoteUrl;
 pub use rules::{ANONYMOUS, Rule};
 pub use schema::Config;

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::host_names::HostNames;
 use super::hosts::{ServerName, UpstreamHost};
 use super::remote::RemoteUrl;
-use super::values::Secret;
+use super::values::{self, Secret};
 use super::{durations, lists};
 
 /// `proxy`
@@ -70,6 +70,9 @@ pub struct Remote {
     /// The names of pounce itself for which it is the upstream of repositories that are named without a host.
     #[serde(deserialize_with = "lists::list")]
     pub hostnames: Vec<ServerName>,
+    /// Which names its repositories may have.
+    #[serde(deserialize_with = "values::any_case")]
+    pub names: NameGrammar,
     /// Its URL; by default `https://` and the host.
     pub remoteurl: Option<RemoteUrl>,
     /// The user name there; without it, pounce is anonymous.
@@ -78,6 +81,17 @@ pub struct Remote {
     pub password: Option<Secret>,
     /// A credential helper that returns user name and password.
     pub exec: Exec,
+}
+
+/// `proxy.upstreams[].names`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NameGrammar {
+    /// The spec's.
+    #[default]
+    Strict,
+    /// Also with upper-case letters and any separators, as Hugging Face's. They are escaped in the bucket.
+    Relaxed,
 }
 
 /// `proxy.exec`: a credential helper, as Docker's clients use them.
@@ -141,6 +155,7 @@ impl Proxy {
         Remote {
             host: self.host.first().cloned(),
             hostnames: Vec::new(),
+            names: NameGrammar::Strict,
             remoteurl: self.remoteurl.clone(),
             username: self.username.clone(),
             password: self.password.clone(),

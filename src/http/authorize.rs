@@ -10,7 +10,7 @@ use crate::oci::{Action, Error, ErrorCode, RepositoryName};
 pub(super) async fn authorize(cx: &Context<'_>, entry: &mut LogEntry) -> Result<(Endpoint, Identity), Rejection> {
     let app = cx.app;
     let challenge = |endpoint: &Endpoint, reason| Err(challenge(cx, endpoint, reason));
-    let mut endpoint = Endpoint::parse(&cx.request.method, cx.path(), cx.query())?;
+    let mut endpoint = upstream_names::parse_endpoint(cx)?;
     let resolved = upstream_names::resolve_names(cx, &mut endpoint);
     let identity = match authenticate(cx, entry).await {
         Ok(identity) => identity,

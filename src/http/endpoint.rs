@@ -13,7 +13,7 @@ pub(super) use subject::Subject;
 
 use super::query::{Page, Query, parse_tag};
 use super::rejection::{Rejection, not_an_endpoint};
-use crate::oci::{Algorithm, Digest, DigestError, Error, ErrorCode, Reference, RepositoryName, Tag};
+use crate::oci::{Algorithm, Digest, DigestError, Error, ErrorCode, NameError, Reference, RepositoryName, Tag};
 
 /// One variant for each endpoint of the spec. HEAD is GET without a body.
 #[derive(Debug, PartialEq, Eq)]
@@ -57,6 +57,9 @@ pub(super) enum Endpoint {
 /// The methods of an endpoint that can only be read.
 pub(super) const READS: &str = "GET, HEAD, OPTIONS";
 
+/// Reads the name of a repository.
+pub(super) type ParseName<'a> = &'a dyn Fn(&str) -> Result<RepositoryName, NameError>;
+
 /// A `<blob-push-location>`
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Upload {
@@ -68,7 +71,13 @@ pub(super) struct Upload {
 impl Endpoint {
     /// Parses a path that begins with `/v2`. Only the last segment may be percent-encoded, as some clients do with the
     /// colon of a digest; a name has no character that needs it.
-    pub(super) fn parse(method: &Method, path: &str, query: Option<&str>) -> Result<Self, Rejection> {
+    /// `names` reads repository names.
+    pub(super) fn parse(
+        method: &Method,
+        path: &str,
+        query: Option<&str>,
+        names: ParseName<'_>,
+    ) -> Result<Self, Rejection> {
         let path = path.strip_prefix("/v2").unwrap_or_default();
         let query = Query::new(query);
         let path = path.strip_prefix('/').unwrap_or_default();
@@ -85,7 +94,7 @@ impl Endpoint {
             return Ok(Self::Catalog { page: query.page()? });
         }
         if let Some(name) = path.trim_end_matches('/').strip_suffix("/blobs/uploads") {
-            return Self::parse_post(method, name, &query);
+            return Self::parse_post(method, name, &query, names);
         }
         let mut segments = path.rsplitn(3, '/');
         let (last, kind, name) = (segments.next(), segments.next(), segments.next());
@@ -95,20 +104,20 @@ impl Endpoint {
         match kind {
             "uploads" if name.ends_with("/blobs") => {
                 let name = name.strip_suffix("/blobs").unwrap_or(name);
-                Self::parse_upload(method, name, last, &query)
+                Self::parse_upload(method, name, last, &query, names)
             }
-            "blobs" => Self::parse_blob(method, name, last),
-            "manifests" => Self::parse_manifest(method, name, last, &query),
+            "blobs" => Self::parse_blob(method, name, last, names),
+            "manifests" => Self::parse_manifest(method, name, last, &query, names),
             "tags" if last == "list" => {
                 reads(method)?;
-                let name = parse_name(name)?;
+                let name = parse_name(name, names)?;
                 let page = query.page()?;
                 Ok(Self::ListTags { name, page })
             }
             "referrers" => {
                 reads(method)?;
                 Ok(Self::ListReferrers {
-                    name: parse_name(name)?,
+                    name: parse_name(name, names)?,
                     subject: parse_digest(&decode(last))?,
                     // A media type has no blank: it was a + that the client did not escape.
                     artifact_type: query
@@ -122,20 +131,26 @@ impl Endpoint {
         }
     }
 
-    fn parse_blob(method: &Method, name: &str, last: &str) -> Result<Self, Rejection> {
+    fn parse_blob(method: &Method, name: &str, last: &str, names: ParseName<'_>) -> Result<Self, Rejection> {
         let deletes = *method == Method::DELETE;
         if !deletes && !is_read(method) {
             return Err(Rejection::Method("GET, HEAD, DELETE, OPTIONS"));
         }
-        let (name, digest) = (parse_name(name)?, parse_digest(&decode(last))?);
+        let (name, digest) = (parse_name(name, names)?, parse_digest(&decode(last))?);
         Ok(if deletes { Self::DeleteBlob { name, digest } } else { Self::PullBlob { name, digest } })
     }
 
-    fn parse_manifest(method: &Method, name: &str, last: &str, query: &Query<'_>) -> Result<Self, Rejection> {
+    fn parse_manifest(
+        method: &Method,
+        name: &str,
+        last: &str,
+        query: &Query<'_>,
+        names: ParseName<'_>,
+    ) -> Result<Self, Rejection> {
         if !is_read(method) && ![Method::PUT, Method::DELETE].contains(method) {
             return Err(Rejection::Method("GET, HEAD, PUT, DELETE, OPTIONS"));
         }
-        let name = parse_name(name)?;
+        let name = parse_name(name, names)?;
         let reference = parse_reference(&decode(last));
         if is_read(method) {
             let reference = reference.map_err(|error| no_such_manifest(&name, &error))?;
@@ -150,14 +165,14 @@ impl Endpoint {
         })
     }
 
-    fn parse_post(method: &Method, name: &str, query: &Query<'_>) -> Result<Self, Rejection> {
+    fn parse_post(method: &Method, name: &str, query: &Query<'_>, names: ParseName<'_>) -> Result<Self, Rejection> {
         if *method != Method::POST {
             return Err(Rejection::Method("POST, OPTIONS"));
         }
-        let name = parse_name(name)?;
+        let name = parse_name(name, names)?;
         // A mount that is not valid becomes an upload, as in distribution, because the client has the blob.
         let mount = query.parsed("mount", parse_digest);
-        let from = query.get("from").map(|from| parse_name(&from)).transpose();
+        let from = query.get("from").map(|from| parse_name(&from, names)).transpose();
         if let (Ok(Some(digest)), Ok(from)) = (mount, from) {
             return Ok(Self::Mount { name, digest, from });
         }
@@ -172,12 +187,18 @@ impl Endpoint {
         Ok(Self::BeginUpload { name, algorithm })
     }
 
-    fn parse_upload(method: &Method, name: &str, id: &str, query: &Query<'_>) -> Result<Self, Rejection> {
+    fn parse_upload(
+        method: &Method,
+        name: &str,
+        id: &str,
+        query: &Query<'_>,
+        names: ParseName<'_>,
+    ) -> Result<Self, Rejection> {
         let methods = [Method::PATCH, Method::PUT, Method::DELETE];
         if !is_read(method) && !methods.contains(method) {
             return Err(Rejection::Method("GET, HEAD, PATCH, PUT, DELETE, OPTIONS"));
         }
-        let name = parse_name(name)?;
+        let name = parse_name(name, names)?;
         let Ok(id) = Uuid::parse_str(id) else {
             let message = format!("{name} has no such upload");
             return Err(Error::new(ErrorCode::BlobUploadUnknown, message).into());
@@ -203,7 +224,7 @@ impl Endpoint {
 /// Whether a GET is for an endpoint.
 #[cfg(feature = "internals")]
 pub(crate) fn is_endpoint(path: &str, query: Option<&str>) -> bool {
-    Endpoint::parse(&Method::GET, path, query).is_ok()
+    Endpoint::parse(&Method::GET, path, query, &str::parse).is_ok()
 }
 
 /// Parses a method, a path and a query with blanks between them, and checks the results.
@@ -238,8 +259,8 @@ fn decode(segment: &str) -> Cow<'_, str> {
     if segment.contains('%') { percent_decode_str(segment).decode_utf8_lossy() } else { segment.into() }
 }
 
-fn parse_name(text: &str) -> Result<RepositoryName, Error> {
-    text.parse().map_err(|error: crate::oci::NameError| Error::new(ErrorCode::NameInvalid, error.to_string()))
+fn parse_name(text: &str, names: ParseName<'_>) -> Result<RepositoryName, Error> {
+    names(text).map_err(|error| Error::new(ErrorCode::NameInvalid, error.to_string()))
 }
 
 fn parse_digest(text: &str) -> Result<Digest, Error> {

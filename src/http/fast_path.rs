@@ -21,7 +21,7 @@ pub(super) fn respond(app: &AppState, request: &Parts, body: &Body, peer: Peer) 
     if !is_plain || !public_url::has_valid_host(request) {
         return None;
     }
-    let mut endpoint = Endpoint::parse(&request.method, cx.path(), cx.query()).ok()?;
+    let mut endpoint = upstream_names::parse_endpoint(cx).ok()?;
     upstream_names::resolve_names(cx, &mut endpoint).ok()?;
     let identity = authenticate::from_memory(cx)?;
     if authorize::verdict_from_memory(app, &identity, endpoint.scope()?) != Verdict::Allowed {

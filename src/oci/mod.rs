@@ -14,6 +14,7 @@ mod platform;
 mod range;
 mod reference;
 mod referrer;
+mod relaxed_name;
 mod tag;
 
 pub use action::Action;
@@ -28,4 +29,5 @@ pub use platform::{Platform, PlatformError};
 pub use range::{ByteRange, ChunkRange, RangeRequest, Slice};
 pub use reference::Reference;
 pub use referrer::{Referrer, Referrers};
+pub use relaxed_name::{original_name, parse_relaxed_name};
 pub use tag::{Tag, TagError};

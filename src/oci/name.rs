@@ -24,6 +24,15 @@ pub enum NameError {
          dashes between them, in components separated by '/'"
     )]
     Form,
+    /// Not even a name of an upstream whose names are relaxed.
+    #[error(
+        "a repository name of this upstream is made of letters, digits, '.', '_' and '-', in components separated by '/' \
+         that have a letter or digit each"
+    )]
+    Relaxed,
+    /// Longer than [`RepositoryName::MAX_LEN`] once it is escaped.
+    #[error("a repository name has at most 255 characters, and this one has more with its upper-case letters escaped")]
+    EscapedTooLong,
 }
 
 impl RepositoryName {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::config::{HostNames, UpstreamHost};
-use crate::oci::{Error, ErrorCode, RepositoryName};
+use crate::oci::{Error, ErrorCode, NameError, RepositoryName};
 use crate::upstream::{RequestHosts, Unresolved, Upstreams};
 
 /// Resolves the names that clients use.
@@ -13,6 +13,15 @@ pub struct Repositories {
 }
 
 impl Repositories {
+    /// Reads a name as a client writes it in a request with these hosts. Where the upstream's names may be other ones than
+    /// the spec's, the result is escaped.
+    ///
+    /// # Errors
+    /// See [`NameError`].
+    pub fn parse_name(&self, text: &str, hosts: RequestHosts<'_>) -> Result<RepositoryName, NameError> {
+        self.upstreams.parse_name(text, hosts)
+    }
+
     /// The repository that a client means by `name` in a request with these hosts.
     ///
     /// # Errors
@@ -32,9 +41,12 @@ impl Repositories {
     /// references, official images of Docker Hub need not say `library/`.
     ///
     /// # Errors
-    /// Those of [`resolve`](Self::resolve).
-    pub fn resolve_reference(&self, name: RepositoryName, host: Option<&str>) -> Result<RepositoryName, Error> {
-        let name = self.resolve(name, RequestHosts { ns: host, called: None })?;
+    /// Those of [`resolve`](Self::resolve), and `NAME_INVALID` for another name than the upstream may have.
+    pub fn resolve_reference(&self, name: &str, host: Option<&str>) -> Result<RepositoryName, Error> {
+        let hosts = RequestHosts { ns: host, called: None };
+        let name = self.parse_name(name, hosts);
+        let name = name.map_err(|error| Error::new(ErrorCode::NameInvalid, error.to_string()))?;
+        let name = self.resolve(name, hosts)?;
         Ok(match self.upstreams.of(&name) {
             Some(upstream) => upstream.full_name(&name),
             None => name,

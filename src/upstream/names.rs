@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::oci::RepositoryName;
+use crate::oci::{RepositoryName, original_name};
 
 /// How the names of an upstream's repositories differ there from those here.
 #[derive(Debug)]
@@ -13,6 +13,8 @@ pub(super) struct RemoteNames {
     pub(super) component: Option<String>,
     /// Docker Hub keeps its official repositories under `library/`, which its clients omit.
     pub(super) is_docker_hub: bool,
+    /// Names here may be escaped.
+    pub(super) is_relaxed: bool,
 }
 
 impl RemoteNames {
@@ -31,10 +33,11 @@ impl RemoteNames {
     /// The name there.
     pub(super) fn remote<'a>(&self, name: &'a RepositoryName) -> Cow<'a, str> {
         let own = self.own(name);
+        let original = if self.is_relaxed { original_name(own) } else { own.into() };
         match &self.prefix {
-            Some(prefix) => format!("{prefix}/{own}").into(),
-            None if self.is_official(own) => format!("library/{own}").into(),
-            None => own.into(),
+            Some(prefix) => format!("{prefix}/{original}").into(),
+            None if self.is_official(own) => format!("library/{original}").into(),
+            None => original,
         }
     }
 

@@ -12,8 +12,8 @@ use futures_util::future::join_all;
 
 use super::client::Upstream;
 use super::error::UpstreamError;
-use crate::config::{HostNames, Proxy, ServerName, UpstreamHost};
-use crate::oci::{NameError, RepositoryName};
+use crate::config::{HostNames, NameGrammar, Proxy, ServerName, UpstreamHost};
+use crate::oci::{NameError, RepositoryName, parse_relaxed_name};
 use crate::telemetry::Metrics;
 
 /// How long the ping of an upstream may take at start.
@@ -42,6 +42,8 @@ struct NamedUpstream {
     component: String,
     /// `proxy.upstreams[].hostnames`
     hostnames: Vec<ServerName>,
+    /// `proxy.upstreams[].names`
+    grammar: NameGrammar,
 }
 
 /// The hosts that a client's request has beside the name of a repository.
@@ -78,8 +80,8 @@ impl Upstreams {
             let component = host.component();
             let metrics = Arc::clone(metrics);
             let upstream = Upstream::new(remote, Some(component.clone()), stall, metrics)?;
-            let hostnames = remote.hostnames.clone();
-            named.push(NamedUpstream { upstream: Arc::new(upstream), host, component, hostnames });
+            let (hostnames, grammar) = (remote.hostnames.clone(), remote.names);
+            named.push(NamedUpstream { upstream: Arc::new(upstream), host, component, hostnames, grammar });
         }
         let default = if proxy.remoteurl.is_some() {
             let upstream = Upstream::new(&proxy.own(), None, stall, Arc::clone(metrics))?;
@@ -94,7 +96,7 @@ impl Upstreams {
     /// The upstream of a repository, if there is one.
     #[must_use]
     pub fn of(&self, name: &RepositoryName) -> Option<&Arc<Upstream>> {
-        match self.named(name) {
+        match self.named(name.as_str()) {
             Some(named) => Some(&named.upstream),
             None => self.default.as_ref().map(|default| &default.upstream),
         }
@@ -113,11 +115,34 @@ impl Upstreams {
             return self.in_namespace(&name, ns);
         }
         let rest = self.names.resolve(name.as_str()).ok_or(Unresolved::NoUpstream)?;
-        let has_host = rest.len() < name.as_str().len() || self.named(&name).is_some();
-        match hosts.called.filter(|_| !has_host).and_then(|host| self.named_for(host)) {
+        match self.called(name.as_str(), hosts) {
             Some(named) => named.repository(&name),
             None => rest_of(&name, rest),
         }
+    }
+
+    /// Reads a name as a client writes it in a request with these hosts, in the grammar of the upstream that they select.
+    ///
+    /// # Errors
+    /// See [`NameError`].
+    pub fn parse_name(&self, text: &str, hosts: RequestHosts<'_>) -> Result<RepositoryName, NameError> {
+        let strict = text.parse();
+        if strict.is_ok() || self.named.iter().all(|named| named.grammar == NameGrammar::Strict) {
+            return strict;
+        }
+        let named = match hosts.ns {
+            Some(ns) => self.named_by(ns),
+            None => self.named(text).or_else(|| self.called(text, hosts)),
+        };
+        let Some(named) = named.filter(|named| named.grammar == NameGrammar::Relaxed) else {
+            return strict;
+        };
+        let own = HostNames::without_host(text, &named.component);
+        let escaped = parse_relaxed_name(own)?;
+        if own.len() == text.len() {
+            return Ok(escaped);
+        }
+        format!("{}/{escaped}", named.component).parse().map_err(|_| NameError::EscapedTooLong)
     }
 
     /// Whether a host, with a port or without, is one by which clients name an upstream.
@@ -172,7 +197,7 @@ impl Upstreams {
             return named.repository(name);
         }
         let own = rest_of(name, self.names.without_default(name.as_str()))?;
-        if self.has_host(ns) && self.named(&own).is_none() { Ok(own) } else { Err(Unresolved::NoUpstream) }
+        if self.has_host(ns) && self.named(own.as_str()).is_none() { Ok(own) } else { Err(Unresolved::NoUpstream) }
     }
 
     /// The further upstream that goes by this host, its own or one that stands for it.
@@ -187,8 +212,16 @@ impl Upstreams {
         self.named.iter().find(|named| named.hostnames.iter().any(|name| name.is_called_by(host)))
     }
 
-    fn named(&self, name: &RepositoryName) -> Option<&NamedUpstream> {
-        let (first, _) = name.as_str().split_once('/')?;
+    /// The further upstream that the called host stands for, unless the name begins with the host of an upstream.
+    fn called(&self, name: &str, hosts: RequestHosts<'_>) -> Option<&NamedUpstream> {
+        let named = self.named_for(hosts.called?)?;
+        let has_host = self.names.without_default(name).len() < name.len() || self.named(name).is_some();
+        (!has_host).then_some(named)
+    }
+
+    /// The further upstream whose host a name begins with.
+    fn named(&self, name: &str) -> Option<&NamedUpstream> {
+        let (first, _) = name.split_once('/')?;
         self.named.iter().find(|named| named.component == first)
     }
 }

@@ -7,7 +7,7 @@ const DIGEST: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca49
 fn ask(method: &str, path: &str) -> Result<Endpoint, ErrorCode> {
     let (path, query) = path.split_once('?').map_or((path, None), |(path, query)| (path, Some(query)));
     let method = method.parse().unwrap();
-    Endpoint::parse(&method, path, query).map_err(|rejection| match rejection {
+    Endpoint::parse(&method, path, query, &str::parse).map_err(|rejection| match rejection {
         Rejection::Error(error) => error.code(),
         Rejection::Method(_) => ErrorCode::Unsupported,
         Rejection::Unauthorized(_) => ErrorCode::Unauthorized,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use reqwest::Method;
 use url::Url;
 
-use crate::config::{Remote, UpstreamHost};
+use crate::config::{NameGrammar, Remote, UpstreamHost};
 use crate::oci::RepositoryName;
 use crate::telemetry::{Metrics, UpstreamCall};
 use crate::upstream::credentials::CredentialSource;
@@ -66,7 +66,7 @@ impl Upstream {
         let label = prefix.as_ref().map_or_else(|| root.to_owned(), |prefix| format!("{root}/v2/{prefix}"));
         Ok(Self {
             label,
-            names: RemoteNames { prefix, component, is_docker_hub },
+            names: RemoteNames { prefix, component, is_docker_hub, is_relaxed: remote.names == NameGrammar::Relaxed },
             session: Session::new(base, credentials, metrics)?,
             stall_timeout,
             manifest_heads: HeadSupport::default(),
