@@ -38,6 +38,7 @@ mod missing;
 mod mistakes;
 mod models;
 mod mounts;
+mod multi_ranges;
 mod prefetch;
 mod prefixes;
 mod process;

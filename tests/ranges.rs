@@ -66,16 +66,13 @@ async fn a_range_comes_before_what_lies_before_it() {
 }
 
 #[tokio::test]
-async fn several_ranges_get_the_whole_and_none_a_416() {
+async fn a_range_without_a_byte_is_a_416() {
     let (upstream, pounce, image) = held(SIZE, ranges(), &[]).await;
     let path = path(&image);
-    for range in [format!("bytes={SIZE}-"), "bytes=-0".into(), "bytes=9-2".into()] {
+    for range in [format!("bytes={SIZE}-"), format!("bytes={SIZE}-,{SIZE}-"), "bytes=-0".into(), "bytes=9-2".into()] {
         let reply = pounce.range(&path, &range).await;
         assert_eq!((reply.status, &reply.code()[..]), (416, "RANGE_INVALID"), "{range}");
     }
-    let reply = pounce.range(&path, "bytes=0-1,5-6").await;
-    let whole = reply.status == 200 && reply.body == image.layer();
-    assert!(whole || reply.status == 307, "{}", reply.status);
     upstream.release();
 }
 

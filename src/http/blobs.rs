@@ -1,6 +1,7 @@
 //! `/v2/<name>/blobs/<digest>` (end-2, end-10)
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use axum::body::Body;
 use axum::http::header::{self, HeaderValue};
@@ -9,9 +10,10 @@ use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use url::Url;
 
+use super::byte_ranges::PartedBlob;
 use super::client_address::is_in;
 use super::{Answer, AppState, Context, headers, public_url};
-use crate::oci::{Digest, Error, RangeRequest, RepositoryName};
+use crate::oci::{Digest, Error, RangeRequest, RepositoryName, Slice};
 use crate::registry::{BlobAccess, BlobInfo, BlobPart, BlobRequest, BlobStream};
 
 /// The answer, if it needs no I/O.
@@ -37,7 +39,16 @@ pub(super) async fn pull(cx: &Context<'_>, name: &RepositoryName, digest: &Diges
     }
     let base = base(cx);
     let wanted = blob_request(cx, &base, name, digest);
-    Ok(access_answer(request, digest, app.registry.blobs.open(wanted).await?))
+    let range = wanted.range.clone();
+    let access = app.registry.blobs.open(wanted).await?;
+    let slices = match &access {
+        BlobAccess::Stream(BlobStream { part: Some(part), .. }) => range.slices(part.of).unwrap_or_default(),
+        _ => Vec::new(),
+    };
+    Ok(match access {
+        BlobAccess::Stream(stream) if slices.len() > 1 => several(cx, &base, name, digest, stream, slices),
+        access => access_answer(request, digest, access),
+    })
 }
 
 /// The URL of this registry for this client, where redirects lead back here.
@@ -77,6 +88,23 @@ fn access_answer(request: &Parts, digest: &Digest, access: BlobAccess) -> Answer
             Answer { outcome: Some(stream.outcome), is_blob: true, ..streamed(digest, stream).into() }
         }
     }
+}
+
+/// Several parts of a blob, of which `first` has the first.
+fn several(
+    cx: &Context<'_>,
+    base: &Url,
+    name: &RepositoryName,
+    digest: &Digest,
+    first: BlobStream,
+    slices: Vec<Slice>,
+) -> Answer {
+    let (blobs, size) = (Arc::clone(&cx.app.registry.blobs), first.part.map_or(0, |part| part.of));
+    let blob = PartedBlob { blobs, name: name.clone(), digest: *digest, base: base.clone(), size };
+    let mut response = whole(digest, None, Body::empty());
+    *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+    let response = blob.respond(response, first.bytes, slices);
+    Answer { outcome: Some(first.outcome), is_blob: true, ..response.into() }
 }
 
 fn info_answer(request: &Parts, digest: &Digest, info: BlobInfo) -> Answer {

@@ -15,6 +15,7 @@ mod authenticate;
 mod authorize;
 mod blobs;
 mod budget;
+mod byte_ranges;
 mod catalog;
 mod challenge;
 mod client_address;

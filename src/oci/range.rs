@@ -1,6 +1,7 @@
-//! `Range` requests for one range of bytes (RFC 9110, section 14).
+//! `Range` requests for bytes (RFC 9110, section 14).
 
-use http_range_header::{ParsedRanges, parse_range_header};
+use http_range_header::RangeUnsatisfiableError::Rejected;
+use http_range_header::{ParsedRanges, RangeRejected, parse_range_header};
 
 /// What a `Range` header asks for, before the size of the blob is known.
 #[derive(Clone, Debug)]
@@ -67,7 +68,12 @@ impl RangeRequest {
             return Self::Whole;
         }
         let is_open_ended = value.ends_with('-');
-        parse_range_header(value).map_or(Self::Malformed, |ranges| Self::Bytes(ByteRange { ranges, is_open_ended }))
+        match parse_range_header(value) {
+            Ok(ranges) => Self::Bytes(ByteRange { ranges, is_open_ended }),
+            // Over 100: RFC 9110, section 14.2, lets a server ignore many ranges.
+            Err(Rejected(RangeRejected::TooMany)) => Self::Whole,
+            Err(_) => Self::Malformed,
+        }
     }
 
     /// Whether the (last) range has no end, as in `bytes=5-`: its client reads up to the end of the blob, or closes the
@@ -77,27 +83,62 @@ impl RangeRequest {
         matches!(self, Self::Bytes(ByteRange { is_open_ended: true, .. }))
     }
 
-    /// The part of a blob of `size` bytes that the request asks for.
+    /// A request for just this part.
+    #[must_use]
+    pub fn of(slice: Slice) -> Self {
+        Self::parse(&format!("bytes={}-{}", slice.start, slice.end - 1))
+    }
+
+    /// The most parts that are sent in one response. Each is an open of its own, in the bucket or at the upstream.
+    pub const MAX_SLICES: usize = 32;
+
+    /// The part of a blob of `size` bytes that the request asks for, or the first one of several (see
+    /// [`slices`](Self::slices)). `Ok(None)` is the whole blob.
     ///
-    /// `Ok(None)` is the whole blob, which is also the answer to several ranges: RFC 9110 lets a server ignore them.
-    /// `Err(())` is a `416`.
+    /// # Errors
+    /// Those of [`slices`](Self::slices).
+    #[expect(clippy::result_unit_err, reason = "there is one way to fail and the caller knows the size")]
+    pub fn resolve(&self, size: u64) -> Result<Option<Slice>, ()> {
+        Ok(self.slices(size)?.first().copied())
+    }
+
+    /// The parts of a blob of `size` bytes that the request asks for, in its order, without those that lie outside of the
+    /// blob. Parts that overlap or touch each other are one (RFC 9110, section 15.3.7.2).
+    ///
+    /// None is the whole blob, which is also the answer to more than [`MAX_SLICES`](Self::MAX_SLICES) parts and to more than
+    /// two that overlap: section 14.2 lets a server ignore such requests. `Err(())` is a `416`.
     ///
     /// # Errors
     /// Nothing of what was asked for lies within the blob, or the header was malformed.
     #[expect(clippy::result_unit_err, reason = "there is one way to fail and the caller knows the size")]
-    pub fn resolve(&self, size: u64) -> Result<Option<Slice>, ()> {
+    pub fn slices(&self, size: u64) -> Result<Vec<Slice>, ()> {
         let ranges = match self {
-            Self::Whole => return Ok(None),
+            Self::Whole => return Ok(Vec::new()),
             Self::Malformed => return Err(()),
-            Self::Bytes(ByteRange { ranges, .. }) => ranges,
+            Self::Bytes(ByteRange { ranges, .. }) => match ranges.validate(size) {
+                // A suffix of an empty blob.
+                Ok(ranges) if ranges.is_empty() => return Err(()),
+                Ok(ranges) => ranges,
+                Err(Rejected(_)) => return Ok(Vec::new()),
+                Err(_) => return Err(()),
+            },
         };
-        if ranges.len() > 1 {
-            return Ok(None);
+        let slices = ranges.iter().map(|range| Slice { start: *range.start(), end: range.end() + 1 });
+        let mut slices: Vec<(usize, Slice)> = slices.enumerate().collect();
+        slices.sort_unstable_by_key(|(_, slice)| slice.start);
+        slices.dedup_by(|(next_at, next), (at, slice)| {
+            let touches = next.start <= slice.end;
+            if touches {
+                slice.end = slice.end.max(next.end);
+                *at = (*at).min(*next_at);
+            }
+            touches
+        });
+        slices.sort_unstable_by_key(|(at, _)| *at);
+        if slices.len() > Self::MAX_SLICES {
+            return Ok(Vec::new());
         }
-        match ranges.validate(size).map_err(|_| ())?.as_slice() {
-            [range] => Ok(Some(Slice { start: *range.start(), end: range.end() + 1 })),
-            _ => Err(()),
-        }
+        Ok(slices.into_iter().map(|(_, slice)| slice).collect())
     }
 }
 
@@ -143,7 +184,7 @@ mod tests {
 
         #[test]
         fn any_text_can_be_tried_for_a_range(text in "(bytes[= ])?[0-9*/, -]{0,30}|.{0,30}", size: u64) {
-            if let Ok(Some(slice)) = RangeRequest::parse(&text).resolve(size) {
+            for slice in RangeRequest::parse(&text).slices(size).unwrap_or_default() {
                 prop_assert!(slice.start < slice.end && slice.end <= size);
             }
             let _ = ChunkRange::parse(&text);
@@ -190,7 +231,35 @@ mod tests {
     #[test]
     fn what_a_server_may_ignore_is_the_whole() {
         assert_eq!(of_ten("items=0-3"), Ok(None));
-        assert_eq!(of_ten("bytes=0-1, 4-5"), Ok(None));
+        assert_eq!(all_of_ten(&[(0, 1); 101]), Ok(Vec::new()));
+        assert_eq!(all_of_ten(&[(0, 3), (1, 4), (2, 5)]), Ok(Vec::new()));
+        let of_many = |count: u64| {
+            let ranges: Vec<String> = (0..count).map(|at| format!("{}-{}", 2 * at, 2 * at)).collect();
+            RangeRequest::parse(&format!("bytes={}", ranges.join(","))).slices(1000).map(|slices| slices.len())
+        };
+        assert_eq!([of_many(32), of_many(33), of_many(100)], [Ok(32), Ok(0), Ok(0)]);
+    }
+
+    fn all_of_ten(ranges: &[(u64, u64)]) -> Result<Vec<(u64, u64)>, ()> {
+        let ranges: Vec<String> = ranges.iter().map(|(first, last)| format!("{first}-{last}")).collect();
+        let slices = RangeRequest::parse(&format!("bytes={}", ranges.join(", "))).slices(10)?;
+        Ok(slices.into_iter().map(|slice| (slice.start, slice.end)).collect())
+    }
+
+    #[test]
+    fn several_ranges_are_several_parts() {
+        assert_eq!(all_of_ten(&[(0, 1), (4, 5)]), Ok(vec![(0, 2), (4, 6)]));
+        // In the order of the request.
+        assert_eq!(all_of_ten(&[(4, 5), (0, 1)]), Ok(vec![(4, 6), (0, 2)]));
+        // One beyond the end is left out.
+        assert_eq!(all_of_ten(&[(10, 12), (4, 5), (0, 1)]), Ok(vec![(4, 6), (0, 2)]));
+        assert_eq!(all_of_ten(&[(10, 12), (4, 5)]), Ok(vec![(4, 6)]));
+        assert_eq!(all_of_ten(&[(10, 12), (13, 14)]), Err(()));
+        // Those that touch each other are one.
+        assert_eq!(all_of_ten(&[(6, 8), (0, 3), (2, 4)]), Ok(vec![(6, 9), (0, 5)]));
+        assert_eq!(all_of_ten(&[(4, 5), (8, 8), (0, 3)]), Ok(vec![(0, 6), (8, 9)]));
+        assert_eq!(of_ten("bytes=4-5, 0-1"), Ok(Some((4, 6))));
+        assert_eq!(RangeRequest::of(Slice { start: 3, end: 4 }).resolve(10), Ok(Some(Slice { start: 3, end: 4 })));
     }
 
     #[test]
