@@ -180,8 +180,7 @@ impl Endpoint {
             return Ok(Self::PushBlob { name, digest });
         }
         let algorithm = query.parsed("digest-algorithm", |text| {
-            let named = Algorithm::named(text);
-            named.ok_or_else(|| digest_invalid(DigestError::Algorithm))
+            Algorithm::named(text).ok_or_else(|| digest_invalid(DigestError::Algorithm))
         })?;
         let algorithm = algorithm.unwrap_or(Algorithm::Sha256);
         Ok(Self::BeginUpload { name, algorithm })
@@ -233,7 +232,7 @@ pub(crate) fn fuzz(text: &str) {
     let mut words = text.splitn(3, ' ');
     let method = words.next().unwrap_or_default().parse();
     let (path, query) = (words.next().unwrap_or_default(), words.next());
-    let Ok(Ok(endpoint)) = method.map(|method| Endpoint::parse(&method, path, query)) else {
+    let Ok(Ok(endpoint)) = method.map(|method| Endpoint::parse(&method, path, query, &str::parse)) else {
         return;
     };
     let (name, _) = endpoint.subject();
