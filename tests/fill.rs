@@ -1,4 +1,5 @@
-//! The cold path: one fill for each digest, in spite of racing clients and a bad upstream.
+//! The cold path over an S3: one fill for each digest, in spite of racing clients and a bad upstream. `folder_fill.rs` has
+//! the folder's.
 
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ async fn cold(size: usize) -> (Upstream, Pounce, Image, String) {
     let upstream = Upstream::start().await;
     let image = Image::new(7, &[size]);
     upstream.add("a/b", "v1", &image);
-    let pounce = Pounce::before(&upstream).await;
+    let pounce = Pounce::with_s3(&[("REGISTRY_PROXY_REMOTEURL", &upstream.url())]).await;
     let path = format!("/v2/a/b/blobs/{}", digest(image.layer()));
     (upstream, pounce, image, path)
 }
@@ -172,7 +173,7 @@ async fn a_fill_that_outlasts_the_drain_is_aborted() {
     let image = Image::new(9, &[LARGE]);
     upstream.add("a", "v1", &image);
     let variables = [("REGISTRY_PROXY_REMOTEURL", upstream.url()), ("REGISTRY_HTTP_DRAINTIMEOUT", "100ms".into())];
-    let mut pounce = Pounce::with(&borrowed(&variables)).await;
+    let mut pounce = Pounce::with_s3(&borrowed(&variables)).await;
     upstream.behave(Manners { holds_after: Some(LARGE / 2), ..Manners::default() });
     let mut reply = pounce.request("GET", &format!("/v2/a/blobs/{}", digest(image.layer()))).send().await.unwrap();
     reply.chunk().await.unwrap().unwrap();

@@ -28,7 +28,7 @@ async fn cold_with(size: usize, manners: Manners, stall: &str) -> Cold {
     upstream.add("a/b", "v1", &image);
     upstream.behave(manners);
     let variables = [("REGISTRY_PROXY_REMOTEURL", &upstream.url()[..]), ("REGISTRY_PROXY_FILL_STALLTIMEOUT", stall)];
-    let pounce = Pounce::with(&variables).await;
+    let pounce = Pounce::with_s3(&variables).await;
     let path = format!("/v2/a/b/blobs/{}", digest(image.layer()));
     Cold { upstream, pounce, image, path }
 }

@@ -142,7 +142,7 @@ impl Default for Fill {
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Spool {
-    /// The folder of the files; by default the system's.
+    /// The folder of the files; by default the system's, or, over a folder, one inside it.
     pub directory: Option<PathBuf>,
     /// The most bytes there at once; by default half of the free space at start.
     pub maxsize: Option<u64>,

@@ -22,8 +22,8 @@ pub struct Options {
     pub tag_ttl: Duration,
     /// How long a client of a stored tag waits for the upstream before it gets the stored one.
     pub client_wait: Duration,
-    /// `proxy.spool.directory`, or the system's.
-    pub spool_directory: PathBuf,
+    /// `proxy.spool.directory`
+    pub spool_directory: Option<PathBuf>,
     /// `proxy.spool.maxsize`, in bytes.
     pub spool_max: Option<u64>,
     /// `proxy.prefetch`
@@ -56,7 +56,7 @@ impl Options {
             validation: config.validation.clone(),
             tag_ttl: proxy.tagttl,
             client_wait: CLIENT_WAIT,
-            spool_directory: proxy.spool.directory.clone().unwrap_or_else(std::env::temp_dir),
+            spool_directory: proxy.spool.directory.clone(),
             spool_max: proxy.spool.maxsize,
             prefetch: proxy.prefetch,
             on_miss: proxy.onmiss,

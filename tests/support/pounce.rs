@@ -18,6 +18,8 @@ use super::process::{as_s3, open_to_all};
 pub struct Pounce {
     pub addr: SocketAddr,
     debug: SocketAddr,
+    /// The S3 that it uses, if it is not over a folder.
+    bucket: Option<Box<Self>>,
     folder: TempDir,
     stop: CancellationToken,
     task: Option<tokio::task::JoinHandle<()>>,
@@ -56,6 +58,16 @@ impl Pounce {
         Self::with(&[("REGISTRY_PROXY_REMOTEURL", &upstream.url())]).await
     }
 
+    /// Over an S3 of its own, which is another pounce's folder, with these variables.
+    pub async fn with_s3(variables: &[(&str, &str)]) -> Self {
+        let bucket = Self::with(&[]).await;
+        let s3 = bucket.as_s3();
+        let all: Vec<_> = super::borrowed(&s3).into_iter().chain(variables.iter().copied()).collect();
+        let mut pounce = Self::with(&all).await;
+        pounce.bucket = Some(Box::new(bucket));
+        pounce
+    }
+
     /// Over a folder of its own, with these variables.
     pub async fn with(variables: &[(&str, &str)]) -> Self {
         Self::over(TempDir::new().unwrap(), variables).await
@@ -82,7 +94,7 @@ impl Pounce {
         let (addr, debug, stop) = (server.local_addr(), server.debug_addr().unwrap(), CancellationToken::new());
         let task = Some(tokio::spawn(server.run(stop.clone())));
         let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
-        let pounce = Self { addr, debug, folder, stop, task, client };
+        let pounce = Self { addr, debug, bucket: None, folder, stop, task, client };
         if config.storage.driver == Driver::S3 {
             // Wait for the start's own calls to the bucket, so that tests do not count them.
             pounce.until_quiet().await;
@@ -120,8 +132,9 @@ impl Pounce {
         as_s3(&self.root(), &front.to_string())
     }
 
+    /// The folder with the objects.
     pub fn root(&self) -> PathBuf {
-        self.folder.path().join("data")
+        self.bucket.as_ref().map_or_else(|| self.folder.path().join("data"), |bucket| bucket.root())
     }
 
     /// The keys of all objects below the bucket's root.

@@ -161,6 +161,8 @@ fn data(base: &Path, digest: &str) -> PathBuf {
 /// The parts and small objects that uploads left behind.
 pub fn leftovers(root: &Path) -> Vec<PathBuf> {
     let mut left = files(&root.join(".pounce/uploads"));
+    // Emptied at the start; from then on, what is being written.
+    left.extend(files(&root.join(".pounce/tmp")));
     let objects = files(&root.join("docker")).into_iter();
     left.extend(objects.filter(|path| path.to_string_lossy().contains("/_uploads/")));
     left

@@ -15,6 +15,8 @@
 //! do clients of the whole get its last bytes. A failure ends the fill for all of them, and the next request begins a
 //! new one.
 //!
+//! Over a folder there are no parts: the spool file becomes the blob.
+//!
 //! A blob for which the spool has no room is copied through memory ([`tee`]).
 
 mod connections;
@@ -48,7 +50,7 @@ use super::links::Links;
 use super::options::Options;
 use super::runtime::Background;
 use crate::oci::Digest;
-use crate::store::Store;
+use crate::store::{Embedded, Store};
 use crate::telemetry::Metrics;
 
 use prefetch_queue::PrefetchQueue;
@@ -106,6 +108,10 @@ impl Fills {
         metrics: &Arc<Metrics>,
         options: &Options,
     ) -> Self {
+        // Over a folder, where a blob in the spool can become the stored one.
+        let spool_directory = options.spool_directory.clone();
+        let spool_directory = spool_directory.or_else(|| store.embedded().map(Embedded::spool_directory));
+        let spool_directory = spool_directory.unwrap_or_else(std::env::temp_dir);
         Self {
             store: store.clone(),
             cache: Arc::clone(cache),
@@ -114,7 +120,7 @@ impl Fills {
             background: Arc::clone(&links.background),
             metrics: Arc::clone(metrics),
             running: Mutex::default(),
-            spool: Arc::new(Budget::new(options.spool_directory.clone(), options.spool_max)),
+            spool: Arc::new(Budget::new(spool_directory, options.spool_max)),
             connections: options.connections,
             concurrency: options.concurrency,
             extra: Arc::new(Semaphore::new(options.max_connections)),

@@ -32,7 +32,7 @@ pub(super) struct SpoolReservation {
 /// An unlinked temporary file: it is gone when its last reader is, or the process.
 #[derive(Debug)]
 pub(super) struct Spool {
-    file: File,
+    file: Arc<File>,
     /// Held as long as the file is.
     reservation: Mutex<Option<SpoolReservation>>,
 }
@@ -99,7 +99,7 @@ impl Spool {
     pub(super) async fn create(budget: &Arc<Budget>) -> io::Result<Self> {
         let directory = budget.directory.clone();
         let file = tokio::task::spawn_blocking(move || tempfile::tempfile_in(directory)).await??;
-        Ok(Self { file, reservation: Mutex::default() })
+        Ok(Self { file: Arc::new(file), reservation: Mutex::default() })
     }
 
     /// Ties the reservation to the life of the file.
@@ -114,6 +114,10 @@ impl Spool {
         let found = tokio::task::spawn_blocking(move || rustix::fs::fstatvfs(&spool.file)).await;
         // If the system does not say, a failed write will.
         !matches!(found, Ok(Ok(found)) if found.f_bavail.saturating_mul(found.f_frsize) < bytes)
+    }
+
+    pub(super) fn file(&self) -> &Arc<File> {
+        &self.file
     }
 
     /// Writes at a position; blocks.

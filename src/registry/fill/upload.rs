@@ -1,4 +1,4 @@
-//! From the spool into the bucket, a few parts at a time.
+//! From the spool into the bucket, a few parts at a time; or, over a folder, the spool file itself.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -11,8 +11,8 @@ use crate::store::{FilledFor, Key, MAX_PART_BYTES, PartSender, PartSizes, PartSo
 /// fraction of a MiB of memory.
 const PARALLEL: usize = 4;
 
-/// Uploads the blob as it comes. After it was verified, `link` runs, and the blob appears in the bucket. Otherwise
-/// nothing appears, and the parts are aborted.
+/// Uploads the blob as it comes; a folder gets the spool file itself, when it is whole. After the blob was verified,
+/// `link` runs, and the blob appears in the bucket. Otherwise nothing appears, and the parts are aborted.
 pub(super) async fn run(
     store: &Store,
     (key, filled_for): (Key<'_>, FilledFor),
@@ -20,6 +20,18 @@ pub(super) async fn run(
     link: impl Future<Output = ()>,
     background: &Background,
 ) -> Result<(), String> {
+    if let Some(folder) = store.embedded() {
+        let adopted = async {
+            spooled.verified().await.map_err(|error| error.to_string())?;
+            link.await;
+            let adopted = folder.adopt(key, spooled.spool().file(), filled_for).await;
+            adopted.map_err(|error| error.to_string())
+        };
+        return tokio::select! {
+            adopted = adopted => adopted,
+            () = background.stopped() => Err("the registry is shutting down".to_owned()),
+        };
+    }
     let sizes = match spooled.size() {
         Some(size) => PartSizes::equal(store.part_size(), size, MAX_PART_BYTES),
         None => PartSizes::doubling(store.part_size(), 0, MAX_PART_BYTES),

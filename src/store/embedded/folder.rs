@@ -4,14 +4,15 @@
 //! <root>/docker/registry/v2/…                 the objects
 //! <root>/.pounce/lock                         held by the process that uses the folder
 //! <root>/.pounce/credentials.json             the server's key pair
-//! <root>/.pounce/tmp/                         files that are being written
+//! <root>/.pounce/tmp/                         files that are being written, and the spool
 //! <root>/.pounce/metadata/<key>.<etag>.json   an object's attributes, where it has any
 //! <root>/.pounce/uploads/<id>/                parts of uploads that are not complete
 //! <root>/.pounce/joining/                     uploads that are being begun, completed or aborted
 //! ```
 //!
 //! A file is written under a temporary name, synced and renamed, so that an object is whole or not there. Attributes
-//! are written first, under the new content's `ETag`: the rename makes both appear.
+//! are written first, under the new content's `ETag`: the rename makes both appear. A blob that a fill downloaded is such
+//! a file already ([`adopt`](super::adopt)).
 
 use std::fs::{self, File};
 use std::io;

@@ -6,6 +6,7 @@
 //! file for each object, named by the whole key in base64, so that repository names over some 30 characters do not fit
 //! into a file name; and it reads blobs 4 KiB at a time.
 
+mod adopt;
 mod connector;
 mod copy;
 mod delete;
@@ -37,6 +38,8 @@ const KEY_PAIR: &str = "credentials.json";
 #[derive(Clone, Debug)]
 pub struct Embedded {
     service: S3Service,
+    /// What `service` is over.
+    folder: Folder,
     keys: KeyPair,
 }
 
@@ -50,9 +53,9 @@ impl Embedded {
         let folder = Folder::open(root, lock_timeout).map_err(describe)?;
         uploads::remove_broken(&folder).map_err(describe)?;
         let keys = KeyPair::load(&folder.state().join(KEY_PAIR)).map_err(describe)?;
-        let mut builder = S3ServiceBuilder::new(folder);
+        let mut builder = S3ServiceBuilder::new(folder.clone());
         builder.set_auth(SimpleAuth::from_single(keys.accesskey.clone(), keys.secretkey.clone()));
-        Ok(Self { service: builder.build(), keys })
+        Ok(Self { service: builder.build(), folder, keys })
     }
 
     /// Answers an S3 request that came in through the listener.
