@@ -73,4 +73,5 @@ mod uploads;
 mod upstream;
 mod upstreams;
 mod warm;
+mod warm_fetch;
 mod young;

@@ -70,7 +70,7 @@ const ROOMS: &[(&str, &str)] = &[
     ),
     (
         "upstream",
-        "routing client probe session authorize token status api_check challenge_cache http_client redirect \
+        "routing client probe redirected session authorize token status api_check challenge_cache http_client redirect \
          credentials pagination challenge request response head_support names error",
     ),
     (

@@ -12,16 +12,16 @@ use crate::support::upstream::Manners;
 use crate::support::{Image, Pounce, Process, Upstream};
 
 /// An upstream with an image, and with an index of two images.
-struct Stage {
-    upstream: Upstream,
+pub struct Stage {
+    pub upstream: Upstream,
     folder: TempDir,
-    image: Image,
+    pub image: Image,
     amd64: Image,
     arm64: Image,
 }
 
 impl Stage {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let upstream = Upstream::start().await;
         let (image, amd64, arm64) =
             (Image::new(1, &[100_000, 0]), Image::new(2, &[200_000]), Image::new(3, &[300_000]));
@@ -38,12 +38,12 @@ impl Stage {
         Self { upstream, folder: TempDir::new().unwrap(), image, amd64, arm64 }
     }
 
-    fn warm(&self, arguments: &[&str]) -> (i32, String) {
+    pub fn warm(&self, arguments: &[&str]) -> (i32, String) {
         self.warm_with(arguments, &[], "")
     }
 
     /// The exit status, and the whole output.
-    fn warm_with(&self, arguments: &[&str], variables: &[(&str, &str)], input: &str) -> (i32, String) {
+    pub fn warm_with(&self, arguments: &[&str], variables: &[(&str, &str)], input: &str) -> (i32, String) {
         let mut child = Command::new(crate::support::program())
             .env_clear()
             .env("REGISTRY_PROXY_REMOTEURL", self.upstream.url())

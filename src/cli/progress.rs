@@ -20,14 +20,14 @@ impl Progress {
         Self { bars: MultiProgress::new(), shown }
     }
 
-    /// A bar for a blob of this size.
-    pub(super) fn bar(&self, name: String, bytes: u64) -> Bar {
+    /// A bar for work on a blob of this size.
+    pub(super) fn bar(&self, work: &'static str, name: String, bytes: u64) -> Bar {
         if !self.shown {
             return Bar(ProgressBar::hidden());
         }
-        let form = "{msg:20} {bar:30} {bytes:>10} of {total_bytes:10} {binary_bytes_per_sec:>12} {eta:>4}";
+        let form = "{prefix:7} {msg:20} {bar:30} {bytes:>10} of {total_bytes:10} {binary_bytes_per_sec:>12} {eta:>4}";
         let style = ProgressStyle::with_template(form);
-        let bar = ProgressBar::new(bytes).with_message(name);
+        let bar = ProgressBar::new(bytes).with_prefix(work).with_message(name);
         // The template is valid.
         let bar = bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
         let bar = self.bars.add(bar);

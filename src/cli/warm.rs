@@ -1,8 +1,11 @@
 //! `pounce warm IMAGE…`: copies images into the bucket before the nodes ask for them.
 //!
+//! With `--fetch` it then reads them as a client does ([`fetch`]).
+//!
 //! It runs the registry without a listener, with the configuration's names, upstreams, credentials and bucket. It can
 //! run beside replicas that serve.
 
+mod fetch;
 mod manifests;
 
 use std::cell::OnceCell;
@@ -18,7 +21,7 @@ use futures_util::{StreamExt, stream};
 use tokio_util::sync::CancellationToken;
 
 use super::image::ImageReference;
-use super::progress::{Progress, bytes};
+use super::progress::{Bar, Progress, bytes};
 use super::runtime::{CommandResult, block_on};
 use super::signals;
 use crate::config::{Config, Environment, Loaded, LogLevel, Secret};
@@ -27,6 +30,7 @@ use crate::registry::{Options, Registry, Warmed};
 use crate::store::Store;
 use crate::telemetry::{self, Metrics, causes};
 
+use fetch::Fetcher;
 use manifests::{Found, Tree};
 
 /// The arguments of `warm`.
@@ -41,7 +45,10 @@ pub(super) struct Arguments {
     /// Further images, one a line, from a file or from standard input (-); # begins a comment
     #[arg(long, value_name = "FILE")]
     from: Option<PathBuf>,
-    /// How many blobs are copied at once
+    /// Also read every blob through its presigned URL, so that this region has it near
+    #[arg(long)]
+    fetch: bool,
+    /// How many blobs are copied, or read, at once
     #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u16).range(1..=64))]
     jobs: u16,
     /// The configuration, as `serve` takes it
@@ -79,7 +86,10 @@ pub(super) fn run(arguments: &Arguments) -> CommandResult {
             code = warming.run(&images) => Ok(code),
             () = stop.cancelled() => {
                 warming.registry.drain(Duration::ZERO).await;
-                warming.progress.error("interrupted: not everything is in the bucket");
+                warming.progress.error(match warming.fetcher {
+                    None => "interrupted: not everything is in the bucket",
+                    Some(_) => "interrupted: not everything was read from the bucket",
+                });
                 Ok(ExitCode::FAILURE)
             }
         }
@@ -109,10 +119,21 @@ struct Warming {
     platforms: Vec<Platform>,
     jobs: usize,
     progress: Progress,
+    /// With `--fetch`.
+    fetcher: Option<Fetcher>,
+    /// `storage.redirect.minage`
+    min_age: Duration,
 }
 
 /// A manifest that must be in the bucket at the end.
 type Expected = (RepositoryName, Reference, Digest);
+
+/// The blobs of an image that are in the bucket.
+struct Stored<'a> {
+    image: &'a ImageReference,
+    name: RepositoryName,
+    blobs: Vec<Descriptor>,
+}
 
 /// What was copied, and what was there already.
 #[derive(Default)]
@@ -123,6 +144,8 @@ struct Totals {
     copied_blobs: usize,
     copied_bytes: u64,
     failed: usize,
+    /// Blobs that `--fetch` could not read.
+    unread: usize,
 }
 
 impl Totals {
@@ -144,6 +167,7 @@ impl Warming {
     async fn begin(config: &Config, arguments: &Arguments) -> Result<Self, Box<dyn std::error::Error>> {
         let addr = config.http.addr.to_reach();
         let store = Store::connect_beside(&config.storage, &addr).await?;
+        let min_age = store.redirect_min_age();
         // There are no uploads to sign.
         let mut options = Options::new(config, || Secret::from(String::new()));
         options.prefetch = false;
@@ -154,15 +178,18 @@ impl Warming {
             platforms: arguments.platform.clone(),
             jobs: usize::from(arguments.jobs),
             progress: Progress::new(std::io::stderr().is_terminal()),
+            fetcher: arguments.fetch.then(|| Fetcher::new(&addr)).transpose()?,
+            min_age,
         })
     }
 
     async fn run(&self, images: &[ImageReference]) -> ExitCode {
-        let (mut done, mut expected) = (Totals::default(), Vec::new());
+        let (mut done, mut expected, mut stored) = (Totals::default(), Vec::new(), Vec::new());
         for image in images {
             let began = Instant::now();
             match self.image(image, &mut expected).await {
-                Ok(own) => {
+                Ok((own, blobs)) => {
+                    stored.push(blobs);
                     if own.failed == 0 {
                         self.progress.line(&describe(image, &own, began.elapsed()));
                     }
@@ -184,14 +211,52 @@ impl Warming {
                 self.progress.error(&line);
             }
         }
+        if let Some(fetcher) = &self.fetcher {
+            if done.copied_blobs > 0 {
+                // Clients are redirected to a blob of this age only.
+                tokio::time::sleep(self.min_age).await;
+            }
+            let mut known = HashSet::new();
+            for mut of_image in stored {
+                of_image.blobs.retain(|blob| known.insert(*blob.digest()));
+                done.unread += self.fetch(fetcher, &of_image).await;
+            }
+        }
         self.summarize(&done)
     }
 
+    /// Reads the blobs of an image; returns how many cannot be read.
+    async fn fetch(&self, fetcher: &Fetcher, Stored { image, name, blobs }: &Stored<'_>) -> usize {
+        let (began, mut unread, mut size) = (Instant::now(), 0, 0);
+        let reads = stream::iter(blobs).map(|blob| async move {
+            let bar = OnceCell::new();
+            let progress = |bytes| bar.get_or_init(|| self.bar("reading", blob)).at(bytes);
+            (blob, fetcher.read(&self.registry, (name, blob), progress).await)
+        });
+        let mut reads = reads.buffer_unordered(self.jobs);
+        while let Some((blob, result)) = reads.next().await {
+            match result {
+                Ok(()) => size += blob.size(),
+                Err(cause) => {
+                    unread += 1;
+                    self.progress.error(&format!("{image}: {} cannot be read: {cause}", blob.digest()));
+                }
+            }
+        }
+        let (read, took) = (blobs.len() - unread, began.elapsed().as_secs_f64());
+        self.progress.line(&format!("{image}: read {read} blobs, {} in {took:.1} s", bytes(size)));
+        unread
+    }
+
     fn summarize(&self, done: &Totals) -> ExitCode {
-        let Totals { manifests, blobs, failed, .. } = done;
+        let Totals { manifests, blobs, failed, unread, .. } = done;
         if *failed > 0 {
             let line = format!("not everything is in the bucket: {failed} failed");
             self.progress.error(&line);
+            return ExitCode::FAILURE;
+        }
+        if *unread > 0 {
+            self.progress.error(&format!("everything is in the bucket, but {unread} blobs cannot be read from it"));
             return ExitCode::FAILURE;
         }
         let line = if done.is_empty() {
@@ -205,7 +270,11 @@ impl Warming {
     }
 
     /// Warms one image.
-    async fn image(&self, image: &ImageReference, expected: &mut Vec<Expected>) -> Result<Totals, Error> {
+    async fn image<'a>(
+        &self,
+        image: &'a ImageReference,
+        expected: &mut Vec<Expected>,
+    ) -> Result<(Totals, Stored<'a>), Error> {
         let name = self.registry.repositories.resolve_reference(&image.name, image.host.as_deref())?;
         let Tree { found, entries } = manifests::tree(&self.registry, &self.platforms, &name, &image.reference).await?;
         let (mut done, mut known) = (Totals::default(), HashSet::new());
@@ -223,13 +292,16 @@ impl Warming {
             expected.push((name.clone(), reference, warm.manifest.digest()));
         }
         done.blobs = blobs.len();
+        let mut stored = Vec::new();
         let mut copies = stream::iter(&blobs).map(|blob| self.blob(&name, blob)).buffer_unordered(self.jobs);
         while let Some((blob, result)) = copies.next().await {
             match result {
-                Ok(Warmed::Already) => {}
-                Ok(Warmed::Copied(bytes)) => {
-                    done.copied_blobs += 1;
-                    done.copied_bytes += bytes;
+                Ok((warmed, is_blob)) => {
+                    if let Warmed::Copied(bytes) = warmed {
+                        done.copied_blobs += 1;
+                        done.copied_bytes += bytes;
+                    }
+                    stored.extend(is_blob.then(|| blob.clone()));
                 }
                 Err(error) => {
                     done.failed += 1;
@@ -238,24 +310,31 @@ impl Warming {
                 }
             }
         }
-        Ok(done)
+        drop(copies);
+        Ok((done, Stored { image, name, blobs: stored }))
     }
 
-    async fn blob<'a>(&self, name: &RepositoryName, blob: &'a Descriptor) -> (&'a Descriptor, Result<Warmed, Error>) {
+    /// Copies a blob, or a manifest that is described as one; says which of them it was.
+    async fn blob<'a>(
+        &self,
+        name: &RepositoryName,
+        blob: &'a Descriptor,
+    ) -> (&'a Descriptor, Result<(Warmed, bool), Error>) {
         // The bar appears with the first byte, because most blobs are there already.
         let bar = OnceCell::new();
-        let progress = |bytes| {
-            let label = || blob.digest().to_string().chars().take(19).collect();
-            bar.get_or_init(|| self.progress.bar(label(), blob.size())).at(bytes);
-        };
+        let progress = |bytes| bar.get_or_init(|| self.bar("copying", blob)).at(bytes);
         let warmed = match self.registry.warmer.blob(name, blob, progress).await {
             Err(error) if error.code() == ErrorCode::BlobUnknown => {
                 let manifest = manifests::as_manifest(&self.registry, name, blob).await;
-                manifest.ok_or(error)
+                manifest.ok_or(error).map(|warmed| (warmed, false))
             }
-            warmed => warmed,
+            warmed => warmed.map(|warmed| (warmed, true)),
         };
         (blob, warmed)
+    }
+
+    fn bar(&self, work: &'static str, blob: &Descriptor) -> Bar {
+        self.progress.bar(work, blob.digest().to_string().chars().take(19).collect(), blob.size())
     }
 }
 
