@@ -4,13 +4,13 @@
 //! in which this runs find the blobs near.
 
 use std::io;
-use std::sync::OnceLock;
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
+use tokio::sync::OnceCell;
 use url::Url;
 
 use crate::oci::{Descriptor, Hasher, RangeRequest, RepositoryName};
@@ -28,7 +28,7 @@ pub(super) struct Fetcher {
     /// How a client on this machine reaches the pounce that serves the folder, where there is one.
     base: Url,
     /// For the bucket's host, once the first URL has named it.
-    client: OnceLock<RedirectedClient>,
+    client: OnceCell<RedirectedClient>,
 }
 
 /// How much of a blob was read.
@@ -47,7 +47,7 @@ impl Fetcher {
     /// `addr` is that of the pounce that serves the folder, where there is one.
     pub(super) fn new(addr: &str) -> Result<Self, String> {
         let base = Url::parse(&format!("http://{addr}/")).map_err(|error| format!("http.addr: {addr}: {error}"))?;
-        Ok(Self { base, client: OnceLock::new() })
+        Ok(Self { base, client: OnceCell::new() })
     }
 
     /// Reads a blob, and tells `progress` how many bytes came. A connection that breaks is replaced by one that goes on
@@ -114,13 +114,8 @@ impl Fetcher {
         match registry.blobs.open(request).await.map_err(|error| causes(&error))? {
             BlobAccess::Redirect(url, _) => {
                 let url = Url::parse(&url).map_err(|error| error.to_string())?;
-                let client = match self.client.get() {
-                    Some(client) => client,
-                    None => {
-                        let client = RedirectedClient::new(&url).map_err(describe)?;
-                        self.client.get_or_init(|| client)
-                    }
-                };
+                let client = self.client.get_or_try_init(|| async { RedirectedClient::new(&url) });
+                let client = client.await.map_err(describe)?;
                 client.get(&url, from).await.map(Body::Redirected).map_err(describe)
             }
             BlobAccess::Stream(stream) => {
