@@ -24,16 +24,20 @@ pub struct Counts {
     /// Bodies that are being sent, and the largest number at once.
     pub open: Arc<AtomicUsize>,
     pub most_open: Arc<AtomicUsize>,
+    /// GETs that were refused because too many bodies were being sent.
+    pub refused: Arc<AtomicUsize>,
 }
 
 /// Counts a body from its first byte to its end.
 struct Open(Counts);
 
 impl Open {
-    fn new(counts: &Counts) -> Self {
-        let open = counts.open.fetch_add(1, Ordering::SeqCst) + 1;
-        counts.most_open.fetch_max(open, Ordering::SeqCst);
-        Self(counts.clone())
+    /// `None` if there are `most` already.
+    fn new(counts: &Counts, most: usize) -> Option<Self> {
+        let more = |open| (open < most).then_some(open + 1);
+        let before = counts.open.fetch_update(Ordering::SeqCst, Ordering::SeqCst, more).ok()?;
+        counts.most_open.fetch_max(before + 1, Ordering::SeqCst);
+        Some(Self(counts.clone()))
     }
 }
 
@@ -48,7 +52,8 @@ struct Sending {
     at: usize,
     sent: usize,
     counts: Counts,
-    _open: Open,
+    /// Until the last piece, so that a client that has all of it finds the body closed.
+    open: Option<Open>,
 }
 
 pub fn serve(
@@ -70,7 +75,16 @@ pub fn serve(
         let page = "<html>".to_owned() + &" ".repeat(blob.len().max(100_000));
         return ([(header::CONTENT_TYPE, "text/html")], page).into_response();
     }
+    let (most, status, after) = manners.busy.unwrap_or((usize::MAX, 200, ""));
+    let Some(open) = Open::new(counts, most) else {
+        counts.refused.fetch_add(1, Ordering::SeqCst);
+        return (StatusCode::from_u16(status).unwrap(), [(header::RETRY_AFTER, after)]).into_response();
+    };
     let mut blob = blob;
+    let changed = manners.changes_after.is_some_and(|after| nth >= after);
+    if changed {
+        blob = blob.iter().map(|byte| !byte).collect::<Vec<_>>().into();
+    }
     if manners.corrupts {
         let mut wrong = blob.to_vec();
         wrong[0] ^= 1;
@@ -82,13 +96,24 @@ pub fn serve(
     if range.is_some() && manners.refuses_ranges {
         return StatusCode::RANGE_NOT_SATISFIABLE.into_response();
     }
-    let range = range.filter(|_| manners.ranges).map(|text| part(&text, size));
+    let ignored = manners.ignores_every.is_some_and(|every| nth % (every + 1) == every);
+    let range = range.filter(|_| manners.ranges && !ignored).map(|text| part(&text, size));
+    // A MiB before it, or after.
+    let other = |(start, end): (usize, usize)| match start.checked_sub(1 << 20) {
+        Some(before) => (before, end - (1 << 20)),
+        None => (size.min(start + (1 << 20)), size.min(end + (1 << 20))),
+    };
+    let range = range.map(|range| if manners.wanders { other(range) } else { range });
     let (start, end) = range.unwrap_or((0, size));
     if start >= end && size > 0 {
         return StatusCode::RANGE_NOT_SATISFIABLE.into_response();
     }
-    let mut response = send(blob.slice(start..end), start, nth, manners, counts, gate);
+    let mut response = send(blob.slice(start..end), start, (nth, open), manners, counts, gate);
     let headers = response.headers_mut();
+    if manners.etags || manners.changes_after.is_some() {
+        let version = if manners.etags { nth } else { usize::from(changed) };
+        headers.insert(header::ETAG, format!("\"{version}\"").parse().unwrap());
+    }
     if !manners.chunked {
         let length = manners.claims.unwrap_or(end - start);
         headers.insert(header::CONTENT_LENGTH, length.into());
@@ -111,17 +136,17 @@ fn part(text: &str, size: usize) -> (usize, usize) {
 fn send(
     blob: Bytes,
     start: usize,
-    nth: usize,
+    (nth, open): (usize, Open),
     manners: &Manners,
     counts: &Counts,
     gate: watch::Receiver<bool>,
 ) -> Response {
-    let size = blob.len();
+    let (size, pace) = (blob.len(), manners.pace);
     let cut = manners.cuts_after.filter(|_| nth < manners.cuts);
     let hold = manners.holds_after.filter(|_| nth < manners.holds);
     // The hold is an offset in the blob, so that it is the same one for every range.
     let hold = hold.map_or(size, |at| at.saturating_sub(start).min(size));
-    let sending = Sending { blob, at: 0, sent: 0, counts: counts.clone(), _open: Open::new(counts) };
+    let sending = Sending { blob, at: 0, sent: 0, counts: counts.clone(), open: Some(open) };
     let pieces = stream::unfold(sending, move |mut sending| {
         let mut gate = gate.clone();
         async move {
@@ -130,11 +155,14 @@ fn send(
                 return None;
             }
             if cut.is_some_and(|cut| sending.sent >= cut) {
-                sending.at = size;
+                (sending.at, sending.open) = (size, None);
                 return Some((Err(io::Error::other("cut")), sending));
             }
             if at >= hold {
                 gate.wait_for(|open| *open).await.ok()?;
+            }
+            if let Some(pace) = pace {
+                tokio::time::sleep(pace).await;
             }
             let mut end = size.min(at + 64 * 1024);
             for stop in [cut.unwrap_or(size), if at < hold { hold } else { size }] {
@@ -144,6 +172,7 @@ fn send(
             sending.counts.bytes.fetch_add(end - at, Ordering::SeqCst);
             sending.sent += end - at;
             sending.at = end;
+            sending.open = sending.open.filter(|_| end < size);
             Some((Ok(piece), sending))
         }
     });

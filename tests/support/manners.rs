@@ -1,5 +1,7 @@
 //! How the tests' upstream behaves, well or badly.
 
+use std::time::Duration;
+
 /// The credentials that it demands before it answers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Auth {
@@ -42,6 +44,18 @@ pub struct Manners {
     pub refuses_ranges: bool,
     /// A Range request is answered with the wrong `Content-Range`.
     pub shifts_ranges: bool,
+    /// So many Range requests for blobs get a part, and the next one the whole.
+    pub ignores_every: Option<usize>,
+    /// A Range request for a blob gets another range, of which the `Content-Range` tells.
+    pub wanders: bool,
+    /// Each response with a blob has an `ETag` of its own.
+    pub etags: bool,
+    /// After so many GETs for blobs, their content is another.
+    pub changes_after: Option<usize>,
+    /// While so many blobs are being sent, another GET gets this status, with this `Retry-After`.
+    pub busy: Option<(usize, u16, &'static str)>,
+    /// The pause before each 64 KiB of a blob, which caps the rate of a connection.
+    pub pace: Option<Duration>,
     /// The `Content-Length` that blobs claim.
     pub claims: Option<usize>,
     /// Token requests are redirected there.
@@ -82,6 +96,12 @@ impl Default for Manners {
             ranges: false,
             refuses_ranges: false,
             shifts_ranges: false,
+            ignores_every: None,
+            wanders: false,
+            etags: false,
+            changes_after: None,
+            busy: None,
+            pace: None,
             claims: None,
             redirects_tokens_to: None,
             secret: "secret",

@@ -17,6 +17,7 @@ pub mod metric;
 pub mod pounce;
 pub mod process;
 pub mod push;
+pub mod ranged;
 pub mod requests;
 pub mod scripted;
 pub mod signer;

@@ -191,6 +191,11 @@ impl Upstream {
         self.counts().most_open.load(Ordering::SeqCst)
     }
 
+    /// The GETs for blobs that it refused because it sent too many at once.
+    pub fn refused(&self) -> usize {
+        self.counts().refused.load(Ordering::SeqCst)
+    }
+
     pub fn forget(&self) {
         self.content().seen.clear();
     }

@@ -1,16 +1,18 @@
 //! A client that returns how an operation ended; the client of the other tests asserts success.
 
+use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use futures_util::StreamExt;
-use reqwest::RequestBuilder;
+use reqwest::{RequestBuilder, Response};
 use serde_json::Value;
 use tokio::sync::watch;
 
 use crate::support::Image;
 use crate::support::image::digest;
+use crate::support::ranged::{Form, Shape, assemble, read_chunk};
 use crate::support::requests::{closing, streamed};
 
 /// Why an operation did not succeed.
@@ -73,13 +75,20 @@ pub struct Client {
     http: reqwest::Client,
     /// How many requests were begun, and the last one of them.
     begun: Arc<watch::Sender<(usize, String)>>,
+    /// How it cuts the blobs of the images that it pulls, if it does.
+    shape: Option<Shape>,
 }
 
 impl Client {
     /// A client of the registry at a host and port; no request takes longer than `patience`.
     pub fn of(addr: impl std::fmt::Display, patience: Duration) -> Self {
         let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).timeout(patience).build();
-        Self { base: format!("http://{addr}"), http: http.unwrap(), begun: Arc::default() }
+        Self { base: format!("http://{addr}"), http: http.unwrap(), begun: Arc::default(), shape: None }
+    }
+
+    /// The same client, which pulls the blobs of images in ranges.
+    pub fn in_ranges(self, shape: Shape) -> Self {
+        Self { shape: Some(shape), ..self }
     }
 
     /// Waits until `count` requests were begun.
@@ -106,19 +115,22 @@ impl Client {
 
     /// The answer, if it has one of these statuses.
     async fn ask(&self, request: RequestBuilder, fine: &[u16]) -> Outcome<Reply> {
-        let broken = |error: reqwest::Error| Trouble::Broken(format!("{error:?}"));
-        let response = request.send().await.map_err(broken)?;
+        let response = self.answer(request, fine).await?;
         let status = response.status().as_u16();
         let location = response.headers().get("location");
         let location = location.map(|value| value.to_str().unwrap().to_owned());
-        let mut body = Vec::new();
-        let mut pieces = response.bytes_stream();
-        while let Some(piece) = pieces.next().await {
-            body.extend_from_slice(&piece.map_err(broken)?);
-        }
+        let body = response.bytes().await.map_err(broken)?;
+        Ok(Reply { status, location, body })
+    }
+
+    /// The answer before its body, if it has one of these statuses.
+    async fn answer(&self, request: RequestBuilder, fine: &[u16]) -> Outcome<Response> {
+        let response = request.send().await.map_err(broken)?;
+        let status = response.status().as_u16();
         if fine.contains(&status) {
-            return Ok(Reply { status, location, body: body.into() });
+            return Ok(response);
         }
+        let body = response.bytes().await.map_err(broken)?;
         let parsed: Option<Value> = serde_json::from_slice(&body).ok();
         let code = parsed.and_then(|body| Some(body["errors"][0]["code"].as_str()?.to_owned()));
         Err(code.map_or_else(
@@ -190,6 +202,45 @@ impl Client {
         Ok(reply.body)
     }
 
+    /// A blob of `size` bytes in ranges, each streamed or redirected; checks that all of them have the digest.
+    async fn blob_in_ranges(&self, name: &str, wanted: &str, size: usize, shape: Shape) -> Outcome {
+        let streamed = AtomicBool::new(false);
+        let fetch = |chunk| self.chunk(name, wanted, chunk, (shape.form, &streamed));
+        let bytes = assemble(size, shape.parallel, shape.chunks(size), fetch).await?;
+        if digest(&bytes) == wanted {
+            return Ok(());
+        }
+        let text = format!("{name} {wanted} in ranges");
+        // A range is not verified before its blob is, so the client verifies it, and pulls again.
+        Err(if streamed.into_inner() { Trouble::Broken(text) } else { Trouble::Wrong(text) })
+    }
+
+    /// One chunk of a blob; notes whether it came through the registry.
+    async fn chunk(
+        &self,
+        name: &str,
+        wanted: &str,
+        chunk: Range<usize>,
+        (form, streamed): (Form, &AtomicBool),
+    ) -> Outcome<Vec<u8>> {
+        let range = form.header(&chunk);
+        let get = self.request("GET", &format!("/v2/{name}/blobs/{wanted}")).header("range", &range);
+        let mut response = self.answer(get, &[200, 206, 307]).await?;
+        if let Some(location) = response.headers().get("location") {
+            let get = self.request("GET", location.to_str().unwrap()).header("range", &range);
+            response = self.answer(get, &[206]).await?;
+        } else {
+            streamed.store(true, Ordering::Relaxed);
+        }
+        if let Some(said) = response.headers().get("content-range")
+            && !said.to_str().unwrap().starts_with(&format!("bytes {}-", chunk.start))
+        {
+            return Err(Trouble::Wrong(format!("{name} {wanted}: {said:?} for {range}")));
+        }
+        let bytes = read_chunk(response, &chunk).await.map_err(broken)?;
+        bytes.ok_or_else(|| Trouble::Broken(format!("{name} {wanted}: {range} ended early")))
+    }
+
     /// Fetches from the S3 with retries, because the S3's faults are not the registry's.
     async fn fetch(&self, location: &str) -> Outcome<Reply> {
         let mut last = Trouble::Broken("it was never tried".to_owned());
@@ -222,7 +273,13 @@ impl Client {
         let layers = parsed["layers"].as_array().cloned().unwrap_or_default();
         for blob in std::iter::once(&parsed["config"]).chain(&layers) {
             let wanted = blob["digest"].as_str().unwrap_or_default();
-            self.blob(name, wanted).await?;
+            match self.shape {
+                None => drop(self.blob(name, wanted).await?),
+                Some(shape) => {
+                    let size = usize::try_from(blob["size"].as_u64().unwrap_or_default()).unwrap();
+                    self.blob_in_ranges(name, wanted, size, shape).await?;
+                }
+            }
         }
         Ok(manifest)
     }
@@ -248,6 +305,10 @@ impl Client {
         let answer = self.request("GET", path).send().await;
         answer.map_or(0, |answer| answer.status().as_u16())
     }
+}
+
+fn broken(error: reqwest::Error) -> Trouble {
+    Trouble::Broken(format!("{error:?}"))
 }
 
 fn located(reply: Reply) -> Outcome<String> {

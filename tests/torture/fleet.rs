@@ -1,4 +1,4 @@
-//! An upstream that misbehaves in every known way, while a fleet pulls.
+//! An upstream that misbehaves in every known way, while a fleet pulls, whole and in ranges.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,6 +10,7 @@ use super::ledger::audit;
 use super::report::Row;
 use crate::support::dice::Dice;
 use crate::support::image::digest;
+use crate::support::ranged::{Form, Shape};
 use crate::support::upstream::Manners;
 use crate::support::{Image, Pounce, Upstream};
 
@@ -42,8 +43,12 @@ pub async fn misled(clients: usize, images: usize, percent: u64, seed: u64) -> R
     upstream.behave_at_random(moods(), percent, seed);
     let (shared, dice) = (Arc::new(images), Arc::new(Dice::new(seed)));
     let mut fleet = JoinSet::new();
-    for _ in 0..clients {
-        let client = Client::of(pounce.addr, PATIENCE);
+    for number in 0..clients {
+        let mut client = Client::of(pounce.addr, PATIENCE);
+        // Two of three pull in ranges, as newer clients do.
+        if number % 3 > 0 {
+            client = client.in_ranges(shape(&dice));
+        }
         let (images, dice) = (Arc::clone(&shared), Arc::clone(&dice));
         fleet.spawn(async move {
             let mut outcomes = Vec::new();
@@ -87,6 +92,13 @@ async fn pull(client: &Client, number: usize, image: &Image) -> Result<(), Troub
     Ok(())
 }
 
+/// How one of the clients in ranges cuts blobs.
+fn shape(dice: &Dice) -> Shape {
+    let parallel = *dice.of(&[1, 3, 4, 16]);
+    let chunk = *dice.of(&[50_000, 100_000, 500_000, 1_000_000]);
+    Shape { parallel, chunk, form: *dice.of(&[Form::Open, Form::Closed]) }
+}
+
 /// Every kind of misbehaviour.
 fn moods() -> Vec<Manners> {
     let well = || Manners { ranges: true, ..Manners::default() };
@@ -100,6 +112,10 @@ fn moods() -> Vec<Manners> {
         Manners { ranges: false, ..well() },
         Manners { refuses_ranges: true, ..well() },
         Manners { shifts_ranges: true, ..well() },
+        Manners { wanders: true, ..well() },
+        Manners { etags: true, ..well() },
+        Manners { changes_after: Some(0), ..well() },
+        Manners { busy: Some((1, 429, "1")), ..well() },
         Manners { claims: Some(50), ..well() },
         Manners { claims: Some(5_000_000), ..well() },
         Manners { sends_html: true, ..well() },
