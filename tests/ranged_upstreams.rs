@@ -84,7 +84,7 @@ impl Odd {
 async fn ranges_that_are_ignored_now_and_then() {
     for every in [1, 2, 5] {
         let odd = odd(&[SIZE], Manners { ignores_every: Some(every), ..ranges() }, &[]).await;
-        odd.arrives(&format!("every {}th range is ignored", every + 1)).await;
+        odd.is_safe(&format!("every {}th request gets the whole", every + 1)).await;
     }
 }
 
@@ -133,7 +133,8 @@ async fn connections_that_break() {
         let odd = odd(&[SIZE], Manners { cuts_after: Some(after), cuts, ..ranges() }, &[]).await;
         odd.arrives(&format!("cut after {after} bytes")).await;
         let bytes = odd.upstream.blob_bytes();
-        assert!(bytes <= SIZE + SIZE / 10, "cut after {after} bytes: {bytes} bytes of {SIZE}");
+        // The upstream counts bytes, too, that it had not sent when it broke the connection.
+        assert!(bytes <= SIZE + SIZE / 2, "cut after {after} bytes: {bytes} bytes of {SIZE}");
     }
 }
 

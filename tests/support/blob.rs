@@ -83,7 +83,9 @@ pub fn serve(
     let mut blob = blob;
     let changed = manners.changes_after.is_some_and(|after| nth >= after);
     if changed {
-        blob = blob.iter().map(|byte| !byte).collect::<Vec<_>>().into();
+        let mut other = blob.to_vec();
+        other.iter_mut().step_by(64 * 1024).for_each(|byte| *byte ^= 1);
+        blob = other.into();
     }
     if manners.corrupts {
         let mut wrong = blob.to_vec();
