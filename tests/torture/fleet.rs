@@ -22,19 +22,24 @@ const ATTEMPTS: usize = 5;
 /// So many clients, each of which pulls so many images.
 pub async fn misled(clients: usize, images: usize, percent: u64, seed: u64) -> Row {
     let mut row = Row::new(format!(
-        "upstream misbehaving in {} ways, {percent} % each; {clients} clients, {images} images",
+        "upstream misbehaving in {} ways, {percent} % each; {clients} clients, two of three in ranges, {images} images",
         moods().len()
     ));
     let upstream = Upstream::start().await;
-    let images: Vec<Image> =
-        (0..images as u64).map(|number| Image::new(seed * 1000 + number, &[300_000, 100, 2_500_000, 70_000])).collect();
+    let images: Vec<Image> = (0..images as u64)
+        .map(|number| {
+            // Every fifth image has a layer that comes in several segments.
+            let large = if number % 5 == 0 { 10_000_000 } else { 2_500_000 };
+            Image::new(seed * 1000 + number, &[300_000, 100, large, 70_000])
+        })
+        .collect();
     for (number, image) in images.iter().enumerate() {
         upstream.add(NAME, &format!("v{number}"), image);
     }
     upstream.behave(Manners { ranges: true, ..Manners::default() });
     let pounce = Pounce::with(&[
         ("REGISTRY_PROXY_REMOTEURL", &upstream.url()),
-        ("REGISTRY_PROXY_STALLTIMEOUT", "1s"),
+        ("REGISTRY_PROXY_FILL_STALLTIMEOUT", "1s"),
         ("REGISTRY_PROXY_PREFETCH", "true"),
         // Larger layers come over several connections.
         ("REGISTRY_PROXY_FILL_CONNECTIONS", "3"),
