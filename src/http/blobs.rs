@@ -61,8 +61,8 @@ fn base<'a>(cx: &Context<'a>) -> Cow<'a, Url> {
 fn blob_request<'a>(cx: &Context<'_>, base: &'a Url, name: &'a RepositoryName, digest: &'a Digest) -> BlobRequest<'a> {
     let headers = &cx.request.headers;
     let range = headers.get(header::RANGE);
-    // RFC 9110, section 13.2.2: the condition has precedence over the range.
-    let range = range.filter(|_| !headers::if_none_match(headers, digest));
+    // RFC 9110, section 13.2.2: the conditions have precedence over the range.
+    let range = range.filter(|_| !headers::if_none_match(headers, digest) && headers::if_range(headers, digest));
     let range = range.and_then(|value| value.to_str().ok());
     BlobRequest {
         name,

@@ -133,6 +133,12 @@ pub(super) fn accepts_only_images(headers: &HeaderMap) -> bool {
     named
 }
 
+/// Whether a range is of the content that the client means: there is no `If-Range`, or it has this content's `ETag`
+/// (RFC 9110, section 13.1.5). A date never fits, because no response says when the content was modified.
+pub(super) fn if_range(headers: &HeaderMap, digest: &Digest) -> bool {
+    headers.get(header::IF_RANGE).is_none_or(|value| *value == etag(digest))
+}
+
 /// Whether the client has the content with this digest already.
 pub(super) fn if_none_match(headers: &HeaderMap, digest: &Digest) -> bool {
     let digest = digest.text();
