@@ -45,7 +45,7 @@ impl PartedBlob {
         let heads: Vec<Bytes> = slices.iter().map(|slice| head(&boundary, *slice, self.size)).collect();
         let tail = Bytes::from(format!("\r\n--{boundary}--\r\n"));
         let framing = heads.iter().chain([&tail]).map(|text| text.len() as u64);
-        let length = framing.chain(slices.iter().map(|slice| slice.len())).sum::<u64>();
+        let length = framing.chain(slices.iter().map(Slice::len)).sum::<u64>();
 
         let span = Span::current();
         let later = stream::iter(slices.into_iter().skip(1));
