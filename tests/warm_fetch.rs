@@ -12,7 +12,7 @@ use crate::warm::Stage;
 const LAYER: usize = 100_000;
 
 /// Warms [`Stage`]'s image into an S3; the exit status, and the output.
-async fn fetch(stage: &Stage, s3: &FakeS3, arguments: &[&str]) -> (i32, String) {
+fn fetch(stage: &Stage, s3: &FakeS3, arguments: &[&str]) -> (i32, String) {
     let variables = s3.variables();
     stage.warm_with(&[&["org/app:v1"], arguments].concat(), &borrowed(&variables), "")
 }
@@ -48,10 +48,10 @@ fn answer_layer(stage: &Stage, s3: &FakeS3, answer: impl Fn(usize) -> Option<Sai
 #[tokio::test(flavor = "multi_thread")]
 async fn each_blob_is_read_through_its_url_once() {
     let (stage, s3) = (Stage::new().await, FakeS3::start(&[]).await);
-    let (status, said) = fetch(&stage, &s3, &[]).await;
+    let (status, said) = fetch(&stage, &s3, &[]);
     assert!(status == 0 && reads(&s3).is_empty(), "{said}");
     // The same image again has nothing more to read.
-    let (status, said) = fetch(&stage, &s3, &["--fetch", "org/app:v1"]).await;
+    let (status, said) = fetch(&stage, &s3, &["--fetch", "org/app:v1"]);
     assert!(status == 0 && said.contains("org/app:v1: read 3 blobs"), "{said}");
     let mut expected: Vec<_> = stage.image.blobs.iter().map(|blob| (hex(blob), String::new())).collect();
     expected.sort();
@@ -63,7 +63,7 @@ async fn a_read_that_breaks_goes_on_where_it_broke() {
     let (stage, s3) = (Stage::new().await, FakeS3::start(&[]).await);
     let half = stage.image.blobs[1].slice(..LAYER / 2);
     answer_layer(&stage, &s3, move |times| (times == 0).then(|| (200, Vec::new(), half.clone())));
-    let (status, said) = fetch(&stage, &s3, &["--fetch"]).await;
+    let (status, said) = fetch(&stage, &s3, &["--fetch"]);
     assert!(status == 0 && said.contains("read 3 blobs"), "{said}");
     let mut reads = reads(&s3);
     reads.retain(|(blob, _)| *blob == hex(&stage.image.blobs[1]));
@@ -79,7 +79,7 @@ async fn a_store_that_ignores_the_range_is_read_from_the_beginning() {
         let sent = if times == 0 { whole.slice(..LAYER / 2) } else { whole.clone() };
         Some((200, Vec::new(), sent))
     });
-    let (status, said) = fetch(&stage, &s3, &["--fetch"]).await;
+    let (status, said) = fetch(&stage, &s3, &["--fetch"]);
     assert!(status == 0 && said.contains("read 3 blobs"), "{said}");
 }
 
@@ -88,7 +88,7 @@ async fn what_cannot_be_read_is_told() {
     let (stage, s3) = (Stage::new().await, FakeS3::start(&[]).await);
     let layer = digest(&stage.image.blobs[1]);
     answer_layer(&stage, &s3, |_| Some((403, Vec::new(), Bytes::new())));
-    let (status, said) = fetch(&stage, &s3, &["--fetch"]).await;
+    let (status, said) = fetch(&stage, &s3, &["--fetch"]);
     assert_eq!(status, 1, "{said}");
     assert!(said.contains(&format!("{layer} cannot be read: it answered 403")), "{said}");
     assert!(said.contains("org/app:v1: read 2 blobs"), "{said}");
@@ -98,7 +98,7 @@ async fn what_cannot_be_read_is_told() {
     assert_eq!(reads(&s3).iter().filter(|(blob, _)| layer.ends_with(blob)).count(), 5);
     s3.forget_hooks();
     answer_layer(&stage, &s3, |_| Some((200, Vec::new(), Bytes::from(vec![0; LAYER]))));
-    let (status, said) = fetch(&stage, &s3, &["--fetch"]).await;
+    let (status, said) = fetch(&stage, &s3, &["--fetch"]);
     assert!(status == 1 && said.contains("other bytes came: 100000 of 100000"), "{said}");
 }
 
