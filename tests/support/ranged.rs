@@ -68,8 +68,8 @@ where
         async move { Ok((chunk, fetched.await?)) }
     });
     let mut whole = vec![0; size];
-    let mut fetched = stream::iter(fetches).buffer_unordered(parallel);
-    while let Some((chunk, bytes)) = fetched.try_next().await? {
+    let mut pieces = stream::iter(fetches).buffer_unordered(parallel);
+    while let Some((chunk, bytes)) = pieces.try_next().await? {
         whole[chunk].copy_from_slice(&bytes);
     }
     Ok(whole)
@@ -146,6 +146,7 @@ pub(crate) async fn read_chunk(
     Ok(Some(bytes))
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
 fn describe(error: reqwest::Error) -> String {
     assert!(!error.is_timeout(), "a request hangs: {error:?}");
     format!("{error:?}")

@@ -43,6 +43,12 @@ impl Trouble {
     }
 }
 
+impl From<reqwest::Error> for Trouble {
+    fn from(error: reqwest::Error) -> Self {
+        Self::Broken(format!("{error:?}"))
+    }
+}
+
 /// How long an answer of the S3 may take.
 const FETCH: Duration = Duration::from_secs(10);
 
@@ -119,18 +125,18 @@ impl Client {
         let status = response.status().as_u16();
         let location = response.headers().get("location");
         let location = location.map(|value| value.to_str().unwrap().to_owned());
-        let body = response.bytes().await.map_err(broken)?;
+        let body = response.bytes().await?;
         Ok(Reply { status, location, body })
     }
 
     /// The answer before its body, if it has one of these statuses.
     async fn answer(&self, request: RequestBuilder, fine: &[u16]) -> Outcome<Response> {
-        let response = request.send().await.map_err(broken)?;
+        let response = request.send().await?;
         let status = response.status().as_u16();
         if fine.contains(&status) {
             return Ok(response);
         }
-        let body = response.bytes().await.map_err(broken)?;
+        let body = response.bytes().await?;
         let parsed: Option<Value> = serde_json::from_slice(&body).ok();
         let code = parsed.and_then(|body| Some(body["errors"][0]["code"].as_str()?.to_owned()));
         Err(code.map_or_else(
@@ -237,7 +243,7 @@ impl Client {
         {
             return Err(Trouble::Wrong(format!("{name} {wanted}: {said:?} for {range}")));
         }
-        let bytes = read_chunk(response, &chunk).await.map_err(broken)?;
+        let bytes = read_chunk(response, &chunk).await?;
         bytes.ok_or_else(|| Trouble::Broken(format!("{name} {wanted}: {range} ended early")))
     }
 
@@ -305,10 +311,6 @@ impl Client {
         let answer = self.request("GET", path).send().await;
         answer.map_or(0, |answer| answer.status().as_u16())
     }
-}
-
-fn broken(error: reqwest::Error) -> Trouble {
-    Trouble::Broken(format!("{error:?}"))
 }
 
 fn located(reply: Reply) -> Outcome<String> {
