@@ -115,10 +115,8 @@ async fn an_etag_that_changes_between_segments() {
     // The digest decides: the same bytes with another ETag are the blob.
     let same = odd(&[SIZE], Manners { etags: true, ..ranges() }, &[]).await;
     same.arrives("another ETag each time").await;
-    for after in [1, 2, 3] {
-        let changed = odd(&[SIZE], Manners { changes_after: Some(after), ..ranges() }, &[]).await;
-        changed.is_safe(&format!("another content after {after} requests")).await;
-    }
+    let changed = odd(&[SIZE], Manners { changes_after: Some(2), ..ranges() }, &[]).await;
+    changed.is_safe("another content after two requests").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
