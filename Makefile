@@ -3,8 +3,8 @@
 # Debian packages for interop and bench; .ci/run installs them.
 PACKAGES = docker-registry nginx-light curl ca-certificates docker.io containerd runc \
            podman buildah uidmap skopeo umoci busybox-static python3-venv openssl
-# Debian packages for bench: the contestants, and wrk, which makes the load.
-BENCH_PACKAGES = wrk nginx-light docker-registry curl containerd
+# Debian packages for bench: the contestants, wrk, which makes the load, and the commands for network namespaces.
+BENCH_PACKAGES = wrk nginx-light docker-registry curl containerd iproute2
 # Tools that are installed once and that every clone uses.
 CACHE = $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/pounce
 # An S3 for interop, from PyPI.
@@ -60,7 +60,7 @@ fuzz: ## every parser of foreign input, a minute each; with a nightly toolchain
 	  CARGO_TARGET_DIR=$(CACHE)/fuzz-target PATH="$(TOOLS)/bin:$$PATH" cargo +nightly fuzz run --fuzz-dir fuzz $$target \
 	    $(CACHE)/fuzz/$$target fuzz/seeds/$$target -- -max_total_time=$(SECONDS) -timeout=10 -max_len=65536 || exit 1; done
 
-bench: bench-packages ## pounce beside its peers, a table in docs/performance.md; SCENARIO=warm, start, calls, siege, push, cold or large for one
+bench: bench-packages ## pounce beside its peers, a table in docs/performance.md; SCENARIO=warm, start, calls, siege, push, cold, fleet or large for one
 	cargo build --release --locked --package pounce --package pounce-peers
 	"$${CARGO_TARGET_DIR:-target}/release/peers" $(SCENARIO)
 

@@ -5,11 +5,13 @@
 //! table into `docs/performance.md`. A contestant that does not start has a row that says why. The clients share the
 //! machine.
 //!
-//! `make bench SCENARIO=warm` runs one of the scenarios.
+//! `make bench SCENARIO=warm` runs one of the scenarios. `fleet` has a section of its own in the document, which a run
+//! of that scenario writes.
 #![allow(clippy::unwrap_used, missing_docs, reason = "what goes wrong here ends the measurement")]
 
 mod calls;
 mod cold;
+mod fleet;
 mod load;
 mod peers;
 mod plot;
@@ -26,14 +28,13 @@ use std::time::Instant;
 
 use report::Report;
 
-const SCENARIOS: [&str; 7] = ["warm", "start", "calls", "siege", "push", "cold", LARGE];
+const SCENARIOS: [&str; 8] = ["warm", "start", "calls", "siege", "push", "cold", "fleet", LARGE];
 /// Runs only when it is named: it takes a minute, and 20 GB of disk.
 const LARGE: &str = "large";
 
-/// The document with the table of a run of all scenarios, and the two comments around it.
+/// The document with the table of a run of all scenarios (`bench`), and with that of the fleet (`fleet`), each between
+/// two comments.
 const DOCUMENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/performance.md");
-const BEGIN: &str = "\n<!-- bench: ";
-const END: &str = "\n<!-- /bench -->\n";
 
 #[tokio::main]
 async fn main() {
@@ -55,6 +56,12 @@ async fn main() {
             "calls" => calls::measure(&mut report).await,
             "siege" => siege::measure(&mut report).await,
             "push" => push::measure(&mut report).await,
+            "fleet" => {
+                if let Some(section) = fleet::measure(&mut report, chosen.is_some()) {
+                    println!("{section}");
+                    publish("fleet", &section);
+                }
+            }
             LARGE => push::large(&mut report).await,
             _ => cold::measure(&mut report).await,
         }
@@ -64,15 +71,16 @@ async fn main() {
     let table = report.table();
     println!("{table}");
     if chosen.is_none() {
-        publish(&table);
+        publish("bench", &table);
     }
 }
 
-/// Replaces the table in the document.
-fn publish(table: &str) {
+/// Replaces what is between the document's comments of this name.
+fn publish(name: &str, table: &str) {
+    let (begin, end) = (format!("\n<!-- {name}: "), format!("\n<!-- /{name} -->\n"));
     let text = std::fs::read_to_string(DOCUMENT).unwrap();
-    let (before, rest) = text.split_once(BEGIN).unwrap();
+    let (before, rest) = text.split_once(&begin).unwrap();
     let (comment, rest) = rest.split_once('\n').unwrap();
-    let (_, after) = rest.split_once(END).unwrap();
-    std::fs::write(DOCUMENT, format!("{before}{BEGIN}{comment}\n\n{}\n{END}{after}", table.trim_end())).unwrap();
+    let (_, after) = rest.split_once(&end).unwrap();
+    std::fs::write(DOCUMENT, format!("{before}{begin}{comment}\n\n{}\n{end}{after}", table.trim_end())).unwrap();
 }

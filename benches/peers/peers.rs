@@ -113,9 +113,48 @@ impl Peer {
         started
     }
 
+    /// Runs it to its end.
+    ///
+    /// # Errors
+    /// It does not start, or it fails; in a sentence for the table.
+    pub fn run(&self, words: &Words) -> Result<(), String> {
+        let folder = TempDir::new().unwrap();
+        let status = self.command(words, &folder, 0).status();
+        let status = status.map_err(|error| self.does_not_start(&error))?;
+        if status.success() { Ok(()) } else { Err(format!("it ended with {status}: {}", last_words(&folder))) }
+    }
+
     async fn try_start(&self, words: &Words) -> Result<Running, String> {
         let folder = TempDir::new().unwrap();
         let port = free_port();
+        let mut command = self.command(words, &folder, port);
+        let began = Instant::now();
+        let child = command.spawn().map_err(|error| self.does_not_start(&error))?;
+        let url = format!("http://127.0.0.1:{port}");
+        let mut running = Running { child, url, folder, took: Duration::ZERO };
+        let client = reqwest::Client::new();
+        let ready = format!("{}{}", running.url, self.ready());
+        while client.get(&ready).send().await.is_err() {
+            if let Ok(Some(status)) = running.child.try_wait() {
+                return Err(format!("it ended with {status}: {}", last_words(&running.folder)));
+            }
+            if began.elapsed() > START_TIMEOUT {
+                let seconds = START_TIMEOUT.as_secs();
+                return Err(format!("it did not answer within {seconds} s: {}", last_words(&running.folder)));
+            }
+            tokio::time::sleep(Duration::from_micros(500)).await;
+        }
+        running.took = began.elapsed();
+        Ok(running)
+    }
+
+    fn does_not_start(&self, error: &std::io::Error) -> String {
+        let package = self.package.as_deref().unwrap_or("what has it");
+        format!("{}: {error}: install {package}", self.command[0])
+    }
+
+    /// Its command, with its files written.
+    fn command(&self, words: &Words, folder: &TempDir, port: u16) -> Command {
         let mut words = words.clone();
         words.insert("port", port.to_string());
         words.insert("folder", folder.path().display().to_string());
@@ -134,38 +173,11 @@ impl Peer {
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log);
-        let began = Instant::now();
-        let child = command.spawn().map_err(|error| {
-            let package = self.package.as_deref().unwrap_or("what has it");
-            format!("{}: {error}: install {package}", self.command[0])
-        })?;
-        let url = format!("http://127.0.0.1:{port}");
-        let mut running = Running { child, url, folder, took: Duration::ZERO };
-        let client = reqwest::Client::new();
-        let ready = format!("{}{}", running.url, self.ready());
-        while client.get(&ready).send().await.is_err() {
-            if let Ok(Some(status)) = running.child.try_wait() {
-                return Err(format!("it ended with {status}: {}", running.last_words()));
-            }
-            if began.elapsed() > START_TIMEOUT {
-                let seconds = START_TIMEOUT.as_secs();
-                return Err(format!("it did not answer within {seconds} s: {}", running.last_words()));
-            }
-            tokio::time::sleep(Duration::from_micros(500)).await;
-        }
-        running.took = began.elapsed();
-        Ok(running)
+        command
     }
 }
 
 impl Running {
-    fn last_words(&self) -> String {
-        let log = fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
-        let line = log.lines().rfind(|line| !line.trim().is_empty());
-        let line = line.unwrap_or("it said nothing");
-        line.chars().filter(|c| *c != '|').take(160).collect()
-    }
-
     /// Resident memory, of its children too, in MiB.
     pub fn memory(&self) -> f64 {
         self.status("VmRSS:")
@@ -195,6 +207,17 @@ impl Running {
         ticks.sum::<f64>() / 100.0
     }
 
+    /// Waits until it is idle, because the next round must not share the machine with it.
+    pub async fn until_idle(&self) {
+        loop {
+            let before = self.processor();
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            if self.processor() - before < 0.015 {
+                return;
+            }
+        }
+    }
+
     fn pids(&self) -> Vec<u32> {
         tools::pids(&self.child)
     }
@@ -214,6 +237,14 @@ impl Drop for Running {
     fn drop(&mut self) {
         tools::end(&mut self.child);
     }
+}
+
+/// The last line of its log.
+fn last_words(folder: &TempDir) -> String {
+    let log = fs::read_to_string(folder.path().join("log")).unwrap_or_default();
+    let line = log.lines().rfind(|line| !line.trim().is_empty());
+    let line = line.unwrap_or("it said nothing");
+    line.chars().filter(|c| *c != '|').take(160).collect()
 }
 
 fn filled(text: &str, words: &Words) -> String {

@@ -89,7 +89,8 @@ impl Report {
                     };
                     let pounce = self.pounce(row).filter(|pounce| !std::ptr::eq(*pounce, row));
                     let pounce = pounce.and_then(|row| row.values.as_ref().ok().cloned());
-                    let ratio = pounce.map_or(String::new(), |it| number(median(it) / middle));
+                    let ratio = pounce.map(|it| median(it) / middle).filter(|ratio| ratio.is_finite());
+                    let ratio = ratio.map_or(String::new(), number);
                     let (contestant, middle) = (&row.contestant, number(middle));
                     writeln!(text, "| {scenario} | {contestant} | {middle} {unit} | {spread} | {ratio} |")
                 }
@@ -114,7 +115,7 @@ fn fold(values: &[f64], choose: fn(f64, f64) -> f64) -> f64 {
 }
 
 /// A figure with three significant digits.
-fn number(value: f64) -> String {
+pub fn number(value: f64) -> String {
     match value.abs() {
         0.0 => "0".to_owned(),
         size if size >= 100.0 => format!("{value:.0}"),
@@ -124,7 +125,8 @@ fn number(value: f64) -> String {
     }
 }
 
-fn today() -> String {
+/// The day, as in 06 Nov 1994.
+pub fn today() -> String {
     let now = httpdate::fmt_http_date(std::time::SystemTime::now());
     // "Sun, 06 Nov 1994 08:49:37 GMT"
     now.get(5..16).unwrap_or_default().to_owned()

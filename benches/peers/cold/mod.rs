@@ -3,7 +3,7 @@
 //! The upstream is Debian's `docker-registry`: uncapped, behind a proxy that caps all connections together, and behind an
 //! nginx that caps each. Clients are `curl` and containerd.
 
-mod containerd;
+pub mod containerd;
 mod front;
 mod origin;
 
@@ -98,7 +98,7 @@ async fn pull_once(report: &mut Report, scenario: &str, (upstream, capped): (&st
         // The spool, the bucket's parts and the bucket's blob.
         touch_memory(size / 2 * 5);
         report.one(scenario, &peer.name, "s", fetch(&format!("{}{path}", running.url), capped));
-        until_idle(&running).await;
+        running.until_idle().await;
         if peer.is_pounce() {
             let scenario = &format!("{scenario}: peak memory");
             report.one(scenario, &peer.name, "MiB", running.peak());
@@ -129,7 +129,7 @@ async fn many_clients(report: &mut Report, origin: &Origin) {
                 }
             };
             let seconds = together(&format!("{}{path}", running.url), clients);
-            until_idle(&running).await;
+            running.until_idle().await;
             report.one(scenario, &peer.name, "s", seconds);
             lines.point(&peer.name, clients, seconds);
             #[expect(clippy::cast_precision_loss, reason = "a ratio for people")]
@@ -196,7 +196,7 @@ async fn many_fills(report: &mut Report, origin: &Origin) {
         let urls = paths.iter().map(|path| format!("{}{path}", running.url));
         all_succeed(urls.map(|url| curl(&url)).collect());
         report.one(scenario, &peer.name, "s", began.elapsed().as_secs_f64());
-        until_idle(&running).await;
+        running.until_idle().await;
         let scenario = &format!("{scenario}: peak memory");
         report.one(scenario, &peer.name, "MiB", running.peak());
         drop(running);
@@ -270,15 +270,4 @@ fn fetch(url: &str, capped: bool) -> f64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     std::thread::sleep(Duration::from_nanos(1_050_000_000 - u64::from(now.subsec_nanos())));
     together(url, 1)
-}
-
-/// Waits until a peer is idle, because the next round must not share the machine with it.
-async fn until_idle(running: &Running) {
-    loop {
-        let before = running.processor();
-        tokio::time::sleep(Duration::from_millis(200)).await;
-        if running.processor() - before < 0.015 {
-            return;
-        }
-    }
 }
