@@ -92,7 +92,12 @@ impl Blobs {
         // Without a size from the upstream, the manifest's is used for the `Content-Range`. It may be wrong, so no range
         // is refused because of it, and `SpooledBlob::read` fails if the blob turns out to have another size.
         let part = match size {
-            Some(_) => BlobPart::resolve(&request.range, size)?,
+            Some(_) => BlobPart::resolve(&request.range, size).map_err(|beyond| {
+                // The upstream says another size than the manifest. A client takes a 416 for final, but the upstream's
+                // next answer may be right.
+                let is_within = matches!(BlobPart::resolve(&request.range, status.announced), Ok(Some(_)));
+                if is_within { not_sent() } else { beyond }
+            })?,
             None => BlobPart::resolve(&request.range, status.announced).unwrap_or_default(),
         };
         let verified = tokio::time::timeout(VERIFY_TIMEOUT, spooled.verified());
