@@ -90,7 +90,7 @@ impl Server {
             trusted_proxies: config.http.trustedproxies.clone(),
             metrics: Some(Arc::clone(&metrics)),
         };
-        let app = Arc::new(AppState::new(config, registry, access, metrics, base, headers));
+        let app = Arc::new(AppState::new(config, registry, access, metrics, base, headers, &secret));
         let server = Self { app, listener, debug, grace: config.http.draintimeout };
         server.log_start(config, &store_label);
         Ok(server)

@@ -40,6 +40,7 @@ mod mistakes;
 mod models;
 mod mounts;
 mod multi_ranges;
+mod ollama;
 mod prefetch;
 mod prefixes;
 mod process;

@@ -52,9 +52,10 @@ const WALLED: &[(&str, &[&str])] = &[
 const ROOMS: &[(&str, &str)] = &[
     (
         "http",
-        "liveness_probe debug route fast_path v2 admission dispatch blobs byte_ranges manifests uploads tags referrers \
-         catalog token embedded_s3 preflight health response authorize challenge authenticate access_log \
-         upstream_names public_url context client_address state unknown_hosts response_memory endpoint query \
+        "liveness_probe debug route fast_path v2 admission dispatch manifests uploads tags referrers \
+         catalog token embedded_s3 preflight health response authorize signed_url blobs byte_ranges ollama challenge \
+         authenticate access_log upstream_names public_url context client_address state unknown_hosts response_memory \
+         endpoint url_signer query \
          rejection answer budget error headers server",
     ),
     (

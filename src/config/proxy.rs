@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::host_names::HostNames;
 use super::hosts::{ServerName, UpstreamHost};
+use super::ollama::UpstreamClient;
 use super::remote::RemoteUrl;
 use super::values::{self, Secret};
 use super::{durations, lists};
@@ -81,6 +82,8 @@ pub struct Remote {
     pub password: Option<Secret>,
     /// A credential helper that returns user name and password.
     pub exec: Exec,
+    /// The only clients that use it; by default all kinds do.
+    pub client: Option<UpstreamClient>,
 }
 
 /// `proxy.upstreams[].names`
@@ -160,6 +163,7 @@ impl Proxy {
             username: self.username.clone(),
             password: self.password.clone(),
             exec: self.exec.clone(),
+            client: None,
         }
     }
     /// The hosts of the default upstream, if there is one: those of `host`, or its own. If its own is an address or has

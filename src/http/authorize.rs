@@ -2,7 +2,7 @@
 
 use super::authenticate::authenticate;
 use super::challenge::{ChallengeReason, challenge};
-use super::{AppState, Context, Endpoint, LogEntry, Rejection, upstream_names};
+use super::{AppState, Context, Endpoint, LogEntry, Rejection, signed_url, upstream_names};
 use crate::auth::{CredentialsError, Identity, Scope, Verdict};
 use crate::oci::{Action, Error, ErrorCode, RepositoryName};
 
@@ -11,6 +11,11 @@ pub(super) async fn authorize(cx: &Context<'_>, entry: &mut LogEntry) -> Result<
     let app = cx.app;
     let challenge = |endpoint: &Endpoint, reason| Err(challenge(cx, endpoint, reason));
     let mut endpoint = upstream_names::parse_endpoint(cx)?;
+    if let Endpoint::PullSignedBlob { name, digest, signature } = &endpoint {
+        signed_url::verify(cx, name, digest, signature)?;
+        entry.set_endpoint(&endpoint);
+        return Ok((endpoint, Identity::ANONYMOUS));
+    }
     let resolved = upstream_names::resolve_names(cx, &mut endpoint);
     let identity = match authenticate(cx, entry).await {
         Ok(identity) => identity,

@@ -12,7 +12,7 @@ use url::Url;
 
 use super::byte_ranges::PartedBlob;
 use super::client_address::is_in;
-use super::{Answer, AppState, Context, headers, public_url};
+use super::{Answer, AppState, Context, headers, ollama, public_url};
 use crate::oci::{Digest, Error, RangeRequest, RepositoryName, Slice};
 use crate::registry::{BlobAccess, BlobInfo, BlobPart, BlobRequest, BlobStream};
 
@@ -23,24 +23,51 @@ pub(super) fn from_memory(cx: &Context<'_>, name: &RepositoryName, digest: &Dige
         let info = app.registry.blobs.info_from_memory(name, digest)?;
         return Some(info_answer(request, digest, info));
     }
+    if ollama::asks_for_url(cx, name) {
+        app.registry.blobs.info_from_memory(name, digest)?;
+        return Some(ollama::url(cx, name, digest).into());
+    }
     let base = base(cx);
-    let wanted = blob_request(cx, &base, name, digest);
+    let wanted = blob_request(cx, &base, name, digest, may_redirect(cx));
     Some(access_answer(request, digest, app.registry.blobs.open_from_memory(&wanted)?))
 }
 
 pub(super) async fn pull(cx: &Context<'_>, name: &RepositoryName, digest: &Digest) -> Result<Answer, Error> {
+    let app = cx.app;
+    if ollama::asks_for_url(cx, name) {
+        app.registry.blobs.info(name, digest).await?;
+        return Ok(ollama::url(cx, name, digest).into());
+    }
+    serve(cx, name, digest, may_redirect(cx)).await
+}
+
+/// The blob or a range of it, or a redirect if the client may be redirected.
+pub(super) async fn serve(
+    cx: &Context<'_>,
+    name: &RepositoryName,
+    digest: &Digest,
+    may_redirect: bool,
+) -> Result<Answer, Error> {
     let Context { app, request, .. } = *cx;
     // A 304 needs no stream from the bucket.
-    let streams = app.registry.blobs.streams_all() || !may_redirect(cx);
+    let streams = app.registry.blobs.streams_all() || !may_redirect;
     let has_blob = headers::if_none_match(&request.headers, digest);
     if request.method == Method::HEAD || (streams && has_blob) {
         let info = app.registry.blobs.info(name, digest).await?;
         return Ok(info_answer(request, digest, info));
     }
     let base = base(cx);
-    let wanted = blob_request(cx, &base, name, digest);
+    let wanted = blob_request(cx, &base, name, digest, may_redirect);
     let range = wanted.range.clone();
     let access = app.registry.blobs.open(wanted).await?;
+    let leads_away = matches!(access, BlobAccess::Redirect(..)) && app.registry.embedded().is_none();
+    if may_redirect
+        && !leads_away
+        && ollama::is_transfer(cx)
+        && let Some(response) = ollama::redirect_to_default_port(cx, name, digest)
+    {
+        return Ok(response.into());
+    }
     let slices = match &access {
         BlobAccess::Stream(BlobStream { part: Some(part), .. }) => range.slices(part.of).unwrap_or_default(),
         _ => Vec::new(),
@@ -58,22 +85,23 @@ fn base<'a>(cx: &Context<'a>) -> Cow<'a, Url> {
     base.flatten().map_or(Cow::Borrowed(&cx.app.base), Cow::Owned)
 }
 
-fn blob_request<'a>(cx: &Context<'_>, base: &'a Url, name: &'a RepositoryName, digest: &'a Digest) -> BlobRequest<'a> {
+fn blob_request<'a>(
+    cx: &Context<'_>,
+    base: &'a Url,
+    name: &'a RepositoryName,
+    digest: &'a Digest,
+    redirect: bool,
+) -> BlobRequest<'a> {
     let headers = &cx.request.headers;
     let range = headers.get(header::RANGE);
     // RFC 9110, section 13.2.2: the conditions have precedence over the range.
     let range = range.filter(|_| !headers::if_none_match(headers, digest) && headers::if_range(headers, digest));
     let range = range.and_then(|value| value.to_str().ok());
-    BlobRequest {
-        name,
-        digest,
-        range: range.map_or(RangeRequest::Whole, RangeRequest::parse),
-        base,
-        redirect: may_redirect(cx),
-    }
+    BlobRequest { name, digest, range: range.map_or(RangeRequest::Whole, RangeRequest::parse), base, redirect }
 }
 
-fn may_redirect(cx: &Context<'_>) -> bool {
+/// Whether the client's address is one that can be redirected.
+pub(super) fn may_redirect(cx: &Context<'_>) -> bool {
     !is_in(&cx.app.config.storage.redirect.exclude, cx.client.ip)
 }
 

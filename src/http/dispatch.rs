@@ -2,7 +2,9 @@
 
 use axum::body::Body;
 
-use super::{Answer, Context, Endpoint, blobs, catalog, headers, manifests, referrers, tags, token, uploads};
+use super::{
+    Answer, Context, Endpoint, blobs, catalog, headers, manifests, referrers, signed_url, tags, token, uploads,
+};
 use crate::auth::Identity;
 use crate::oci::Error;
 
@@ -19,6 +21,7 @@ pub(super) async fn dispatch(
         Endpoint::Support => Ok(headers::json("{}").into()),
         Endpoint::Token => token::issue(app, identity),
         Endpoint::PullBlob { name, digest } => blobs::pull(cx, name, digest).await,
+        Endpoint::PullSignedBlob { name, digest, .. } => signed_url::pull(cx, name, digest).await,
         Endpoint::PullManifest { name, reference } => manifests::pull(cx, name, reference).await,
         Endpoint::BeginUpload { name, algorithm } => uploads::begin(app, name, *algorithm),
         Endpoint::PushBlob { name, digest } => Box::pin(uploads::push_blob(cx, body, identity, name, digest)).await,

@@ -13,6 +13,7 @@ pub(super) use subject::Subject;
 
 use super::query::{Page, Query, parse_tag};
 use super::rejection::{Rejection, not_an_endpoint};
+use super::url_signer::UrlSignature;
 use crate::oci::{Algorithm, Digest, DigestError, Error, ErrorCode, NameError, Reference, RepositoryName, Tag};
 
 /// One variant for each endpoint of the spec. HEAD is GET without a body.
@@ -22,6 +23,8 @@ pub(super) enum Endpoint {
     Support,
     /// end-2: `GET /v2/<name>/blobs/<digest>`
     PullBlob { name: RepositoryName, digest: Digest },
+    /// pounce's own: the same without a login, `?_expires=<seconds>&_signature=<MAC>`
+    PullSignedBlob { name: RepositoryName, digest: Digest, signature: UrlSignature },
     /// end-3: `GET /v2/<name>/manifests/<tag-or-digest>`
     PullManifest { name: RepositoryName, reference: Reference },
     /// end-4a, end-4c: `POST /v2/<name>/blobs/uploads/`
@@ -106,7 +109,7 @@ impl Endpoint {
                 let name = name.strip_suffix("/blobs").unwrap_or(name);
                 Self::parse_upload(method, name, last, &query, names)
             }
-            "blobs" => Self::parse_blob(method, name, last, names),
+            "blobs" => Self::parse_blob(method, name, last, &query, names),
             "manifests" => Self::parse_manifest(method, name, last, &query, names),
             "tags" if last == "list" => {
                 reads(method)?;
@@ -131,13 +134,25 @@ impl Endpoint {
         }
     }
 
-    fn parse_blob(method: &Method, name: &str, last: &str, names: ParseName<'_>) -> Result<Self, Rejection> {
+    fn parse_blob(
+        method: &Method,
+        name: &str,
+        last: &str,
+        query: &Query<'_>,
+        names: ParseName<'_>,
+    ) -> Result<Self, Rejection> {
         let deletes = *method == Method::DELETE;
         if !deletes && !is_read(method) {
             return Err(Rejection::Method("GET, HEAD, DELETE, OPTIONS"));
         }
         let (name, digest) = (parse_name(name, names)?, parse_digest(&decode(last))?);
-        Ok(if deletes { Self::DeleteBlob { name, digest } } else { Self::PullBlob { name, digest } })
+        if deletes {
+            return Ok(Self::DeleteBlob { name, digest });
+        }
+        Ok(match UrlSignature::of(query) {
+            Some(signature) => Self::PullSignedBlob { name, digest, signature },
+            None => Self::PullBlob { name, digest },
+        })
     }
 
     fn parse_manifest(

@@ -28,7 +28,7 @@ pub(super) fn base(cx: &Context<'_>) -> Option<Url> {
 }
 
 /// The same, if it is certain: from `http.host`, or a trusted proxy.
-fn certain_base(cx: &Context<'_>) -> Option<Url> {
+pub(super) fn certain_base(cx: &Context<'_>) -> Option<Url> {
     let is_forwarded = cx.client.by_proxy && cx.request.headers.contains_key(&cx.app.config.http.forwardedproto);
     if cx.app.config.http.host.is_some() || is_forwarded { base(cx) } else { None }
 }

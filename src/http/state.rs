@@ -7,8 +7,9 @@ use url::Url;
 
 use super::response_memory::ResponseMemory;
 use super::unknown_hosts::UnknownHosts;
+use super::url_signer::UrlSigner;
 use crate::auth::Access;
-use crate::config::{Config, Http};
+use crate::config::{Config, Http, Secret};
 use crate::registry::Registry;
 use crate::telemetry::Metrics;
 
@@ -29,9 +30,11 @@ pub(crate) struct AppState {
     pub(super) headers: HeaderMap,
     pub(super) unknown_hosts: UnknownHosts,
     pub(super) memory: ResponseMemory,
+    pub(super) url_signer: UrlSigner,
 }
 
 impl AppState {
+    /// `secret` signs URLs of blobs.
     pub(crate) fn new(
         config: &Config,
         registry: Registry,
@@ -39,6 +42,7 @@ impl AppState {
         metrics: Arc<Metrics>,
         base: Url,
         headers: HeaderMap,
+        secret: &Secret,
     ) -> Self {
         // Up to the last slash, as for distribution.
         let base_path = config.http.host.as_ref().and_then(|host| host.as_url().join("./").ok());
@@ -52,6 +56,7 @@ impl AppState {
             headers,
             unknown_hosts: UnknownHosts::default(),
             memory: ResponseMemory::default(),
+            url_signer: UrlSigner::new(secret),
             config: config.clone(),
         }
     }

@@ -57,7 +57,10 @@ fn is_own(app: &AppState, ns: &str) -> bool {
 
 fn names(endpoint: &mut Endpoint) -> [Option<&mut RepositoryName>; 2] {
     match endpoint {
-        Endpoint::Support | Endpoint::Token | Endpoint::Catalog { .. } => [None, None],
+        // A signed URL has the name in the bucket.
+        Endpoint::Support | Endpoint::Token | Endpoint::Catalog { .. } | Endpoint::PullSignedBlob { .. } => {
+            [None, None]
+        }
         Endpoint::PullBlob { name, .. }
         | Endpoint::PullManifest { name, .. }
         | Endpoint::BeginUpload { name, .. }

@@ -53,6 +53,12 @@ impl Repositories {
         })
     }
 
+    /// Whether only Ollama uses the upstream of a repository (`proxy.upstreams[].client`).
+    #[must_use]
+    pub fn are_for_ollama(&self, name: &RepositoryName) -> bool {
+        self.upstreams.of(name).is_some_and(|upstream| upstream.is_for_ollama())
+    }
+
     /// Every host by which clients may name an upstream, in containerd's `?ns=` too.
     #[must_use]
     pub fn hosts(&self) -> Vec<&str> {

@@ -14,6 +14,8 @@ pub mod front;
 pub mod image;
 pub mod manners;
 pub mod metric;
+pub mod ollama;
+pub mod ollama_key;
 pub mod pounce;
 pub mod process;
 pub mod push;

@@ -5,10 +5,10 @@ use crate::auth::Scope;
 use crate::oci::Action;
 
 impl Endpoint {
-    /// The scope that a request needs; `None` where it needs only an identity.
+    /// The scope that a request needs; `None` where it needs only an identity, or a signature.
     pub(in crate::http) fn scope(&self) -> Option<Scope<'_>> {
         let (name, action) = match self {
-            Self::Token => return None,
+            Self::Token | Self::PullSignedBlob { .. } => return None,
             Self::Support => return Some(Scope::Login),
             Self::Catalog { .. } => return Some(Scope::Catalog),
             Self::Mount { name, from, .. } => {

@@ -14,6 +14,7 @@ impl Endpoint {
         match self {
             Self::Support | Self::Token | Self::Catalog { .. } => (None, None),
             Self::PullBlob { name, digest: of }
+            | Self::PullSignedBlob { name, digest: of, .. }
             | Self::PushBlob { name, digest: of }
             | Self::DeleteBlob { name, digest: of }
             | Self::ListReferrers { name, subject: of, .. }

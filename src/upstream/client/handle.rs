@@ -6,7 +6,7 @@ use std::time::Duration;
 use reqwest::Method;
 use url::Url;
 
-use crate::config::{NameGrammar, Remote, UpstreamHost};
+use crate::config::{NameGrammar, Remote, UpstreamClient, UpstreamHost};
 use crate::oci::RepositoryName;
 use crate::telemetry::{Metrics, UpstreamCall};
 use crate::upstream::credentials::CredentialSource;
@@ -29,6 +29,8 @@ pub struct Upstream {
     pub(super) session: Session,
     label: String,
     names: RemoteNames,
+    /// `proxy.upstreams[].client` is Ollama.
+    pub(super) is_for_ollama: bool,
     /// How long it may be silent before a blob's headers, including redirects and tokens, and between two pieces of it.
     pub(super) stall_timeout: Duration,
     pub(super) manifest_heads: HeadSupport,
@@ -60,6 +62,7 @@ impl Upstream {
             // Its public names are those of a web site.
             base.set_host(Some("registry-1.docker.io")).map_err(invalid)?;
         }
+        let is_for_ollama = remote.client == Some(UpstreamClient::Ollama);
         let credentials = CredentialSource::new(remote, host(&base));
         let prefix = remote.remoteurl.as_ref().and_then(|url| url.prefix()).map(ToOwned::to_owned);
         let root = base.as_str().trim_end_matches('/');
@@ -67,7 +70,8 @@ impl Upstream {
         Ok(Self {
             label,
             names: RemoteNames { prefix, component, is_docker_hub, is_relaxed: remote.names == NameGrammar::Relaxed },
-            session: Session::new(base, credentials, metrics)?,
+            session: Session::new(base, credentials, !is_for_ollama, metrics)?,
+            is_for_ollama,
             stall_timeout,
             manifest_heads: HeadSupport::default(),
             blob_heads: HeadSupport::default(),
@@ -79,6 +83,12 @@ impl Upstream {
     #[must_use]
     pub fn label(&self) -> &str {
         &self.label
+    }
+
+    /// Whether only Ollama uses it.
+    #[must_use]
+    pub const fn is_for_ollama(&self) -> bool {
+        self.is_for_ollama
     }
 
     /// The name of a repository in full: of Docker Hub's official ones, with `library/`.

@@ -33,7 +33,13 @@ impl Upstream {
         // Of the whole upstream, whatever the prefix of its repositories.
         let url = self.session.url("/v2/")?;
         let request = Request::new(UpstreamCall::Support, Method::GET, url, String::new());
-        let response = within(SMALL_TIMEOUT, self.session.send(&request)).await?;
+        let response = match within(SMALL_TIMEOUT, self.session.send(&request)).await {
+            // registry.ollama.ai has no `/v2/`. Its 404 shows that a server answers, which is all that can be known.
+            Err(UpstreamError::NotFound | UpstreamError::Unrecognized(_)) if self.is_for_ollama => {
+                return Ok(Authentication::None);
+            }
+            sent => sent?,
+        };
         if is_html(&response) {
             return Err(UpstreamError::Invalid("it sent a web page".into()));
         }
