@@ -41,6 +41,7 @@ mod models;
 mod mounts;
 mod multi_ranges;
 mod ollama;
+mod ollama_login;
 mod prefetch;
 mod prefixes;
 mod process;

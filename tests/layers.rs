@@ -53,9 +53,9 @@ const ROOMS: &[(&str, &str)] = &[
     (
         "http",
         "liveness_probe debug route fast_path v2 admission dispatch manifests uploads tags referrers \
-         catalog token embedded_s3 preflight health response authorize signed_url blobs byte_ranges ollama challenge \
-         authenticate access_log upstream_names public_url context client_address state unknown_hosts response_memory \
-         endpoint url_signer query \
+         catalog token embedded_s3 preflight health response authorize ollama_login challenge signed_url blobs \
+         byte_ranges ollama authenticate access_log upstream_names public_url context client_address state unknown_hosts \
+         response_memory endpoint url_signer query \
          rejection answer budget error headers server",
     ),
     (
@@ -76,7 +76,7 @@ const ROOMS: &[(&str, &str)] = &[
     ),
     (
         "auth",
-        "access token_issuer scope rules passwords htpasswd new_user identity tokens token_keys error \
+        "access token_issuer scope rules passwords htpasswd new_user identity ollama_keys tokens token_keys error \
          credentials challenge",
     ),
     (

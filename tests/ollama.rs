@@ -11,7 +11,7 @@ use sha2::Sha256;
 use crate::check::check;
 use crate::support::image::{digest, noise};
 use crate::support::ollama::Ollama;
-use crate::support::scripted::{json, text};
+use crate::support::scripted::text;
 use crate::support::signer::now;
 use crate::support::upstream::Manners;
 use crate::support::users::{by, push, user};
@@ -51,7 +51,6 @@ async fn a_model_is_pulled_cold_and_warm_over_the_folder() {
 }
 
 #[tokio::test]
-#[ignore = "until ranges share the fill"]
 async fn sixteen_cold_ranges_cost_one_copy_from_the_upstream() {
     let (upstream, layer, digest) = model(Manners::default()).await;
     let pounce = Pounce::before(&upstream).await;
@@ -240,7 +239,9 @@ async fn ollamas_registry(blob: Bytes) -> Scripted {
             match &seen.path[..] {
                 "/v2/" => text(404, "text/plain; charset=utf-8", "404 page not found"),
                 path if path.ends_with("/manifests/latest") => text(200, "text/plain; charset=utf-8", &manifest),
-                path if path.ends_with(&digest(&blob)) && seen.method == "HEAD" => (200, vec![], Bytes::new()),
+                path if path.ends_with(&digest(&blob)) && seen.method == "HEAD" => {
+                    (200, vec![("transfer-encoding", "chunked".to_owned())], Bytes::new())
+                }
                 path if path.ends_with(&digest(&blob)) => match seen.headers.get("range") {
                     Some(range) if range == "bytes=0-0" => {
                         let range = format!("bytes 0-0/{}", blob.len());
@@ -271,11 +272,8 @@ async fn an_upstream_for_ollama_alone_needs_no_ping_and_no_user_agent() {
     let reply = pounce.get(&format!("/v2/{name}/blobs/{layer}")).await;
     assert_eq!((reply.status, reply.body.len()), (200, 0));
     assert!(reply.header("location").contains("_signature="));
-    // Its 404 is one, though it is no registry's.
     let missing = format!("/v2/{name}/manifests/nothere");
     assert_eq!(pounce.get(&missing).await.code(), "MANIFEST_UNKNOWN");
-    let unknown = Pounce::with(&[("REGISTRY_PROXY_UPSTREAMS", &upstreams(""))]).await;
-    assert_eq!(unknown.get(&missing).await.code(), "UNAVAILABLE");
 
     let mut variables = pounce.as_s3();
     variables.extend([("REGISTRY_HTTP_SECRET", "x".to_owned()), ("REGISTRY_PROXY_UPSTREAMS", with)]);
@@ -317,7 +315,7 @@ async fn transfer(pounce: &Pounce, path: &str) -> (Bytes, usize) {
                 let is_here = location.starts_with('/') || location.starts_with(&authority);
                 // The tests' stand-in for the default port.
                 let location = location.trim_start_matches(&authority);
-                path = location.trim_start_matches("https://models.example.com:443").to_owned();
+                path = location.replacen("https://models.example.com:443", "", 1);
                 if !is_here {
                     break;
                 }
@@ -351,7 +349,7 @@ async fn the_client_for_many_small_blobs_gets_them_once_where_its_host_has_the_d
         if storage.is_empty() {
             assert!(transfer(&pounce, &path).await.0 == layer);
         }
-        assert_eq!(upstream.count("GET", "/blobs/"), 1 + usize::from(SIZE > 16 * MIB));
+        assert_eq!(upstream.blob_bytes(), SIZE);
         bucket.until_quiet().await;
     }
 }

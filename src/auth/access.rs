@@ -2,12 +2,14 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::challenge::{Challenge, Realm};
 use super::credentials::{Credentials, CredentialsError};
 use super::error::AuthError;
-use super::identity::Identity;
+use super::identity::{Identity, KeyLogin};
 use super::new_user;
+use super::ollama_keys::{OllamaKeyError, OllamaKeys, OllamaLogin, SKEW};
 use super::passwords::Passwords;
 use super::rules::Rules;
 use super::scope::Scope;
@@ -32,7 +34,9 @@ enum Scheme {
     Htpasswd {
         realm: String,
         passwords: Box<Passwords>,
-        /// Issues tokens, if anonymous clients may do something.
+        /// Ollama's.
+        keys: OllamaKeys,
+        /// Issues tokens, if anonymous clients may do something, or there are keys.
         issuer: Option<Box<TokenIssuer>>,
     },
     Token {
@@ -69,10 +73,13 @@ impl Access {
             ConfiguredScheme::Open => Scheme::Open(config.without_login().to_vec()),
             ConfiguredScheme::Htpasswd => {
                 new_user::first_user(&config.htpasswd)?;
+                let keys = OllamaKeys::new(&config.ollama.keys);
+                let issues_tokens = rules.admit_anonymous() || !keys.is_empty();
                 Scheme::Htpasswd {
                     realm: config.htpasswd.realm().to_owned(),
                     passwords: Box::new(Passwords::open(&config.htpasswd, Arc::clone(metrics))?),
-                    issuer: rules.admit_anonymous().then(|| Box::new(TokenIssuer::new(secret))),
+                    keys,
+                    issuer: issues_tokens.then(|| Box::new(TokenIssuer::new(secret))),
                 }
             }
             ConfiguredScheme::Token => {
@@ -139,15 +146,38 @@ impl Access {
                 let name = passwords.verify(user, password, from).await?;
                 Ok(Identity { user: Some(name), ..Identity::ANONYMOUS })
             }
-            (Scheme::Htpasswd { passwords, issuer: Some(issuer), .. }, Credentials::Token(token)) => {
-                Ok(Identity { user: issuer.verify(token, passwords)?, grants: None, has_token: true })
+            (Scheme::Htpasswd { passwords, keys, issuer: Some(issuer), .. }, Credentials::Token(token)) => {
+                let client = issuer.verify(token, passwords, keys)?;
+                // An anonymous token is no login where nothing is allowed to anonymous clients.
+                let is_good = client.user.is_some() || self.rules.admit_anonymous();
+                if is_good { Ok(client) } else { Err(CredentialsError::Invalid) }
             }
             (Scheme::Token { verifier, .. }, Credentials::Token(token)) => {
                 let grants = verifier.verify(token)?;
-                Ok(Identity { user: grants.user.clone(), grants: Some(grants), has_token: true })
+                Ok(Identity { user: grants.user.clone(), grants: Some(grants), has_token: true, login: None })
             }
             (Scheme::Htpasswd { .. } | Scheme::Token { .. }, _) => Err(CredentialsError::Invalid),
         }
+    }
+
+    /// Whether clients can log in with Ollama's keys.
+    #[must_use]
+    pub fn takes_ollama_keys(&self) -> bool {
+        matches!(&self.scheme, Scheme::Htpasswd { keys, .. } if !keys.is_empty())
+    }
+
+    /// The client of a signed request for a token.
+    ///
+    /// # Errors
+    /// See [`OllamaKeyError`].
+    pub fn authenticate_ollama(&self, login: &OllamaLogin<'_>) -> Result<Identity, OllamaKeyError> {
+        let Scheme::Htpasswd { keys, .. } = &self.scheme else {
+            return Err(OllamaKeyError::Malformed);
+        };
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
+        let (key, user) = keys.verify(login, now)?;
+        let login = KeyLogin { key, scopes: login.scopes.clone(), expires: login.time.saturating_add(SKEW) };
+        Ok(Identity { user: Some(Arc::clone(user)), login: Some(Arc::new(login)), ..Identity::ANONYMOUS })
     }
 
     /// Whether a client may do something. `holds_pushed` says whether the repository holds pushed content, if known.
@@ -167,7 +197,10 @@ impl Access {
             (Scheme::Token { .. }, Scope::Catalog) => {
                 verdict(client.grants.as_ref().is_some_and(|grants| grants.allow_catalog()))
             }
-            (Scheme::Htpasswd { .. }, Scope::Catalog) => verdict(is_authenticated || self.rules.admit_anonymous()),
+            (Scheme::Htpasswd { .. }, Scope::Catalog) => verdict(match &client.grants {
+                Some(grants) => grants.allow_catalog(),
+                None => is_authenticated || self.rules.admit_anonymous(),
+            }),
             (_, Scope::Repository(name, action)) => self.authorize_in(client, name, action, holds_pushed),
             (_, Scope::Mount { name, .. }) => self.authorize_in(client, name, Action::Push, holds_pushed),
         }
@@ -228,12 +261,13 @@ impl Access {
             || self.rules.may_pull_somewhere(client.user.as_deref())
     }
 
-    /// How clients have to authenticate; `None` if no client can log in.
+    /// How clients have to authenticate; `None` if no client can log in. Ollama may have a key.
     #[must_use]
-    pub fn challenge(&self) -> Option<Challenge<'_>> {
+    pub fn challenge(&self, is_ollama: bool) -> Option<Challenge<'_>> {
+        let takes_tokens = self.rules.admit_anonymous() || (is_ollama && self.takes_ollama_keys());
         match &self.scheme {
             Scheme::Open(_) => None,
-            Scheme::Htpasswd { realm, issuer: Some(_), .. } => {
+            Scheme::Htpasswd { realm, .. } if takes_tokens => {
                 Some(Challenge::Bearer { realm: Realm::Own, service: realm })
             }
             Scheme::Htpasswd { realm, .. } => Some(Challenge::Basic { realm }),
@@ -249,11 +283,12 @@ impl Access {
     /// The token cannot be signed.
     #[must_use]
     pub fn issue_token(&self, client: &Identity) -> Option<Result<IssuedToken, AuthError>> {
-        match &self.scheme {
-            Scheme::Htpasswd { passwords, issuer: Some(issuer), .. } => {
-                Some(issuer.issue(client.user.as_deref(), passwords))
-            }
-            _ => None,
+        let Scheme::Htpasswd { passwords, issuer: Some(issuer), .. } = &self.scheme else {
+            return None;
+        };
+        match (&client.user, &client.login) {
+            (Some(user), Some(login)) => Some(issuer.issue_for_key(user, login)),
+            (user, _) => self.rules.admit_anonymous().then(|| issuer.issue(user.as_deref(), passwords)),
         }
     }
 }

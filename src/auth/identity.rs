@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::tokens::Grants;
+use crate::config::SshKey;
 
 /// The authenticated client of a request, which may be anonymous.
 #[derive(Clone, Debug)]
@@ -12,11 +13,22 @@ pub struct Identity {
     pub(super) grants: Option<Arc<Grants>>,
     /// Whether the client has a token, be it an anonymous one.
     pub(super) has_token: bool,
+    /// The login with Ollama's key, in the request for a token.
+    pub(super) login: Option<Arc<KeyLogin>>,
+}
+
+/// What a token for a key is good for.
+#[derive(Clone, Debug)]
+pub(super) struct KeyLogin {
+    pub(super) key: SshKey,
+    pub(super) scopes: String,
+    /// When the request cannot be repeated any more, in seconds since 1970.
+    pub(super) expires: u64,
 }
 
 impl Identity {
     /// A client without credentials.
-    pub const ANONYMOUS: Self = Self { user: None, grants: None, has_token: false };
+    pub const ANONYMOUS: Self = Self { user: None, grants: None, has_token: false, login: None };
 
     /// The user's name, if the client is not anonymous.
     #[must_use]

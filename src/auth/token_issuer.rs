@@ -1,4 +1,5 @@
-//! Tokens that pounce issues itself, if users have passwords and anonymous clients may pull.
+//! Tokens that pounce issues itself, if users have passwords and anonymous clients may pull, and to users with keys of
+//! Ollama.
 //!
 //! docker decides by the challenge of `GET /v2/` whether it authenticates. With a `Basic` challenge it cannot pull
 //! without a password; without a challenge it never sends one. With a `Bearer` challenge, a client that has a password
@@ -13,7 +14,10 @@ use serde::{Deserialize, Serialize};
 
 use super::credentials::CredentialsError;
 use super::error::AuthError;
+use super::identity::{Identity, KeyLogin};
+use super::ollama_keys::OllamaKeys;
 use super::passwords::Passwords;
+use super::tokens::Grants;
 use crate::config::Secret;
 
 /// The lifetime of a token.
@@ -50,6 +54,12 @@ struct Claims {
     /// A digest of the user's hash, in hexadecimal, so that a new password invalidates old tokens.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     bound: Option<String>,
+    /// The user's key, in hexadecimal, to which the token is bound in place of a hash.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    key: Option<String>,
+    /// The scopes of a token for a key.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    scopes: String,
 }
 
 impl TokenIssuer {
@@ -78,24 +88,57 @@ impl TokenIssuer {
             exp: (since + LIFE).as_secs(),
             sub: user.map(str::to_owned),
             bound: bound.map(|(_, bound)| const_hex::encode(bound)),
+            key: None,
+            scopes: String::new(),
         };
         let token = jsonwebtoken::encode(&Header::default(), &claims, &self.encoding)?;
         Ok(IssuedToken { token, life: LIFE, issued })
     }
 
-    /// The user of a token; `None` for an anonymous client.
+    /// A token for a user that logged in with a key.
+    pub(super) fn issue_for_key(&self, user: &str, login: &KeyLogin) -> Result<IssuedToken, AuthError> {
+        let issued = SystemTime::now();
+        let since = issued.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let exp = login.expires.min(since + LIFE.as_secs());
+        let claims = Claims {
+            iss: OWN.to_owned(),
+            aud: OWN.to_owned(),
+            exp,
+            sub: Some(user.to_owned()),
+            bound: None,
+            key: Some(const_hex::encode(login.key.bytes())),
+            scopes: login.scopes.clone(),
+        };
+        let token = jsonwebtoken::encode(&Header::default(), &claims, &self.encoding)?;
+        Ok(IssuedToken { token, life: Duration::from_secs(exp.saturating_sub(since)), issued })
+    }
+
+    /// The client of a token, which may be anonymous.
     ///
     /// # Errors
-    /// The token is invalid or has expired.
-    pub(super) fn verify(&self, token: &str, passwords: &Passwords) -> Result<Option<Arc<str>>, CredentialsError> {
+    /// The token is invalid or has expired, or its user has another password, or not the key any more.
+    pub(super) fn verify(
+        &self,
+        token: &str,
+        passwords: &Passwords,
+        keys: &OllamaKeys,
+    ) -> Result<Identity, CredentialsError> {
         let decoded = jsonwebtoken::decode(token, &self.decoding, &self.validation);
         let claims: Claims = decoded.map_err(|_| CredentialsError::Invalid)?.claims;
         let Some(user) = claims.sub else {
-            return Ok(None);
+            return Ok(Identity { has_token: true, ..Identity::ANONYMOUS });
         };
+        if let Some(key) = &claims.key {
+            let name = keys.user(key).filter(|name| ***name == *user).ok_or(CredentialsError::Invalid)?;
+            let grants = Grants::of_scopes(Arc::clone(name), &claims.scopes, claims.exp);
+            let (user, grants) = (Some(Arc::clone(name)), Some(Arc::new(grants)));
+            return Ok(Identity { user, grants, has_token: true, login: None });
+        }
         let (name, bound) = passwords.user_key(&user).ok_or(CredentialsError::Invalid)?;
         match claims.bound {
-            Some(text) if text == const_hex::encode(bound) => Ok(Some(name)),
+            Some(text) if text == const_hex::encode(bound) => {
+                Ok(Identity { user: Some(name), has_token: true, ..Identity::ANONYMOUS })
+            }
             _ => Err(CredentialsError::Invalid),
         }
     }

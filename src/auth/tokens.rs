@@ -71,6 +71,24 @@ impl Grants {
         actions.any(|granted| granted == action.as_str() || granted == "*")
     }
 
+    /// The rights of scopes with a blank between each two, `repository:<name>:<action>,<action>` or
+    /// `registry:catalog:*`.
+    pub(super) fn of_scopes(user: Arc<str>, scopes: &str, expires: u64) -> Self {
+        let mut grants = Self { user: Some(user), repositories: HashMap::new(), catalog: false, expires };
+        for scope in scopes.split(' ') {
+            let parts = scope.split_once(':').and_then(|(kind, rest)| Some((kind, rest.rsplit_once(':')?)));
+            match parts {
+                Some(("repository", (name, actions))) => {
+                    let actions = actions.split(',').map(str::to_owned);
+                    grants.repositories.entry(name.to_owned()).or_default().extend(actions);
+                }
+                Some(("registry", ("catalog", "*"))) => grants.catalog = true,
+                _ => {}
+            }
+        }
+        grants
+    }
+
     /// The approximate size in bytes.
     fn weight(&self) -> u32 {
         let actions = |actions: &Vec<String>| actions.iter().map(|it| it.len() + 24).sum::<usize>();

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::hosts::WebUrl;
 use super::lists;
+use super::ollama::Ollama;
 use super::rules::Rule;
 use super::values::Secret;
 use crate::oci::Action;
@@ -22,6 +23,8 @@ pub struct Auth {
     pub htpasswd: Htpasswd,
     /// Tokens of a token server.
     pub token: Token,
+    /// Ollama's keys, beside htpasswd.
+    pub ollama: Ollama,
     /// What users may do: the first rule that matches decides. Without rules, every user may do everything.
     pub rules: Vec<Rule>,
     /// What clients may do if there is neither htpasswd nor token; see [`without_login`](Self::without_login).

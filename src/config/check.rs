@@ -8,9 +8,9 @@ use super::error::ConfigError;
 use super::hosts::{ServerName, UpstreamHost};
 use super::http::{Http, Tls};
 use super::proxy::{Proxy, Remote};
-use super::rules;
 use super::schema::Config;
 use super::storage::{Driver, Storage};
+use super::{ollama, rules};
 
 /// # Errors
 /// The first setting that is wrong.
@@ -174,6 +174,12 @@ fn check_auth(auth: &Auth) -> Result<(), ConfigError> {
         "auth.anonymous",
         "is for a registry without htpasswd and token: write a rule in auth.rules, with users: [anonymous]",
     )?;
+    require(
+        auth.ollama.keys.is_empty() || auth.scheme == Scheme::Htpasswd,
+        "auth.ollama.keys",
+        "need auth.htpasswd, beside which pounce issues tokens itself; its users may be others",
+    )?;
+    ollama::check(&auth.ollama.keys)?;
     match auth.scheme {
         Scheme::Open => require(
             auth.rules.is_empty(),

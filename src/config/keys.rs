@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::ollama::OllamaKey;
 use super::rules::Rule;
 use super::scalars;
 use super::schema::Config;
@@ -132,6 +133,7 @@ impl Keys {
         shown.proxy.spool.maxsize = Some(0);
         shown.proxy.exec.lifetime = Some(Duration::ZERO);
         shown.proxy.upstreams.push(shown.proxy.own());
+        shown.auth.ollama.keys.push(OllamaKey::default());
         shown.auth.rules.push(Rule { repositories: Some(Vec::new()), ..Rule::default() });
         let validation = &mut shown.validation;
         (validation.disabled, validation.enabled) = (Some(false), Some(false));

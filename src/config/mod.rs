@@ -42,7 +42,7 @@ pub use hosts::{ListenAddr, ServerName, UpstreamHost, WebUrl, is_local};
 pub use http::{ClientAuth, Debug, Http, Limits, MinimumTls, Prometheus, Tls};
 pub use load::Loaded;
 pub use log::{AccessLog, Log, LogFormatter, LogLevel};
-pub use ollama::UpstreamClient;
+pub use ollama::{Ollama, OllamaKey, SshKey, UpstreamClient};
 pub use origins::{Origin, Origins};
 pub use pages::{Catalog, Tags};
 pub use patterns::{RepositoryPattern, UserPattern};

@@ -2,7 +2,7 @@
 
 use super::authenticate::authenticate;
 use super::challenge::{ChallengeReason, challenge};
-use super::{AppState, Context, Endpoint, LogEntry, Rejection, signed_url, upstream_names};
+use super::{AppState, Context, Endpoint, LogEntry, Rejection, ollama_login, signed_url, upstream_names};
 use crate::auth::{CredentialsError, Identity, Scope, Verdict};
 use crate::oci::{Action, Error, ErrorCode, RepositoryName};
 
@@ -17,7 +17,11 @@ pub(super) async fn authorize(cx: &Context<'_>, entry: &mut LogEntry) -> Result<
         return Ok((endpoint, Identity::ANONYMOUS));
     }
     let resolved = upstream_names::resolve_names(cx, &mut endpoint);
-    let identity = match authenticate(cx, entry).await {
+    let authenticated = match ollama_login::authenticate(cx, &endpoint) {
+        Some(authenticated) => Ok(authenticated?),
+        None => authenticate(cx, entry).await,
+    };
+    let identity = match authenticated {
         Ok(identity) => identity,
         Err(CredentialsError::Invalid) => return challenge(&endpoint, ChallengeReason::InvalidCredentials),
         Err(CredentialsError::TooManyAttempts(after)) => {

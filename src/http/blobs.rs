@@ -28,7 +28,7 @@ pub(super) fn from_memory(cx: &Context<'_>, name: &RepositoryName, digest: &Dige
         return Some(ollama::url(cx, name, digest).into());
     }
     let base = base(cx);
-    let wanted = blob_request(cx, &base, name, digest, may_redirect(cx));
+    let wanted = blob_request(cx, &base, name, digest, follows_redirects(cx));
     Some(access_answer(request, digest, app.registry.blobs.open_from_memory(&wanted)?))
 }
 
@@ -38,7 +38,14 @@ pub(super) async fn pull(cx: &Context<'_>, name: &RepositoryName, digest: &Diges
         app.registry.blobs.info(name, digest).await?;
         return Ok(ollama::url(cx, name, digest).into());
     }
-    serve(cx, name, digest, may_redirect(cx)).await
+    let answer = serve(cx, name, digest, follows_redirects(cx)).await?;
+    if answer.is_blob
+        && ollama::is_transfer(cx)
+        && let Some(response) = ollama::redirect_to_default_port(cx, name, digest)
+    {
+        return Ok(response.into());
+    }
+    Ok(answer)
 }
 
 /// The blob or a range of it, or a redirect if the client may be redirected.
@@ -60,14 +67,6 @@ pub(super) async fn serve(
     let wanted = blob_request(cx, &base, name, digest, may_redirect);
     let range = wanted.range.clone();
     let access = app.registry.blobs.open(wanted).await?;
-    let leads_away = matches!(access, BlobAccess::Redirect(..)) && app.registry.embedded().is_none();
-    if may_redirect
-        && !leads_away
-        && ollama::is_transfer(cx)
-        && let Some(response) = ollama::redirect_to_default_port(cx, name, digest)
-    {
-        return Ok(response.into());
-    }
     let slices = match &access {
         BlobAccess::Stream(BlobStream { part: Some(part), .. }) => range.slices(part.of).unwrap_or_default(),
         _ => Vec::new(),
@@ -98,6 +97,12 @@ fn blob_request<'a>(
     let range = range.filter(|_| !headers::if_none_match(headers, digest) && headers::if_range(headers, digest));
     let range = range.and_then(|value| value.to_str().ok());
     BlobRequest { name, digest, range: range.map_or(RangeRequest::Whole, RangeRequest::parse), base, redirect }
+}
+
+/// Whether the client can be redirected to where blobs are. One that expects bytes wherever its first GET ended is not
+/// redirected to the embedded S3 server, because that is here.
+fn follows_redirects(cx: &Context<'_>) -> bool {
+    may_redirect(cx) && !(ollama::is_transfer(cx) && cx.app.registry.embedded().is_some())
 }
 
 /// Whether the client's address is one that can be redirected.

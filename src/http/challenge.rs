@@ -3,7 +3,9 @@
 
 use std::borrow::Cow;
 
-use super::{Context, Endpoint, Rejection, headers, public_url};
+use url::Url;
+
+use super::{Context, Endpoint, Rejection, headers, ollama, public_url};
 use crate::auth::{Challenge, Realm};
 use crate::oci::{Error, ErrorCode};
 
@@ -43,7 +45,8 @@ impl ChallengeReason {
 /// Rejects a request with a challenge.
 pub(super) fn challenge(cx: &Context<'_>, endpoint: &Endpoint, reason: ChallengeReason) -> Rejection {
     let error = Error::new(ErrorCode::Unauthorized, reason.message());
-    let text = match cx.app.access.challenge() {
+    let is_ollama = ollama::is_client(cx, endpoint);
+    let text = match cx.app.access.challenge(is_ollama) {
         None => return Rejection::Error(error),
         Some(Challenge::Basic { realm }) => format!("Basic realm=\"{realm}\""),
         // pounce's own token server takes passwords.
@@ -68,14 +71,20 @@ pub(super) fn challenge(cx: &Context<'_>, endpoint: &Endpoint, reason: Challenge
 
 /// The URL at which clients get tokens.
 fn token_url<'a>(cx: &Context<'_>, realm: Realm<'a>) -> Cow<'a, str> {
-    let with_path = |path: &str| {
-        let mut url = public_url::token_base(cx);
-        url.set_path(path);
-        url.to_string().into()
-    };
     match realm {
         Realm::At(url) => url.into(),
-        Realm::Beside(path) => with_path(path),
-        Realm::Own => with_path(&public_url::public_path(cx.app, &format!("{}/v2/token", cx.app.prefix))),
+        Realm::Beside(path) => token_url_at(cx, path).to_string().into(),
+        Realm::Own => own_token_url(cx).to_string().into(),
     }
+}
+
+/// The URL of pounce's own token server.
+pub(super) fn own_token_url(cx: &Context<'_>) -> Url {
+    token_url_at(cx, &public_url::public_path(cx.app, &format!("{}/v2/token", cx.app.prefix)))
+}
+
+fn token_url_at(cx: &Context<'_>, path: &str) -> Url {
+    let mut url = public_url::token_base(cx);
+    url.set_path(path);
+    url
 }

@@ -31,6 +31,7 @@ mod health;
 mod liveness_probe;
 mod manifests;
 mod ollama;
+mod ollama_login;
 mod preflight;
 mod public_url;
 mod query;

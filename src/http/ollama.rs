@@ -17,7 +17,7 @@ use axum::http::header::{self, HeaderValue};
 use axum::http::{Method, StatusCode};
 use axum::response::Response;
 
-use super::{Context, headers, public_url};
+use super::{Context, Endpoint, headers, public_url};
 use crate::oci::{Digest, RepositoryName};
 
 /// The `User-Agent` of `ollama pull`, and that of its client for many small blobs.
@@ -40,6 +40,12 @@ fn is_pull(cx: &Context<'_>, name: &RepositoryName) -> bool {
 /// Whether a client follows no redirect where it expects bytes, and throws the first body away.
 pub(super) fn is_transfer(cx: &Context<'_>) -> bool {
     agent(cx).starts_with(TRANSFER)
+}
+
+/// Whether a request is one of Ollama's clients.
+pub(super) fn is_client(cx: &Context<'_>, endpoint: &Endpoint) -> bool {
+    let (name, _) = endpoint.subject();
+    is_transfer(cx) || agent(cx).starts_with(PULL) || name.is_some_and(|name| is_pull(cx, name))
 }
 
 fn agent<'a>(cx: &Context<'a>) -> &'a str {

@@ -1,6 +1,7 @@
 //! The URL under which a client reaches this registry.
 //!
-//! It is `http.host` where that is set. Otherwise it follows from the request: from its `Host`, or from headers of a
+//! It is `http.host` where that is set, with another name of pounce in its place where the client called that
+//! (`proxy.upstreams[].hostnames`). Otherwise it follows from the request: from its `Host`, or from headers of a
 //! trusted proxy (`http.forwardedproto`, `http.forwardedhost`).
 
 use std::borrow::Cow;
@@ -18,13 +19,24 @@ use super::{AppState, Context, headers};
 pub(super) fn base(cx: &Context<'_>) -> Option<Url> {
     let Context { app, request, client } = *cx;
     if app.config.http.host.is_some() {
-        return Some(app.base.clone());
+        return Some(named_base(cx).unwrap_or_else(|| app.base.clone()));
     }
     let forwarded = last(&request.headers, &app.config.http.forwardedproto).filter(|_| client.by_proxy);
     let tls = forwarded.map_or(client.tls, is_https);
     let host = called_host(cx)?;
     let scheme = if tls { "https" } else { "http" };
     Url::parse(&format!("{scheme}://{host}/")).ok()
+}
+
+/// `http.host` under the name that the client called. Ollama, for one, takes tokens only from the host that it called.
+fn named_base(cx: &Context<'_>) -> Option<Url> {
+    let called = called_host(cx)?;
+    let mut names = cx.app.config.proxy.upstreams.iter().flat_map(|remote| &remote.hostnames);
+    if !names.any(|name| name.is_called_by(called)) {
+        return None;
+    }
+    let own = &cx.app.base;
+    own.join(&format!("{}://{called}{}", own.scheme(), own.path())).ok()
 }
 
 /// The same, if it is certain: from `http.host`, or a trusted proxy.

@@ -30,21 +30,14 @@ pub(super) struct Session {
     base: Url,
     pub(super) authorizer: Authorizer,
     api: ApiCheck,
-    /// It answers `/v2/` as registries do. registry.ollama.ai does not.
-    answers_ping: bool,
     /// Permits for pages of lists: each is up to 4 MiB in memory until it is parsed.
     pub(super) pages: Semaphore,
 }
 
 impl Session {
-    pub(super) fn new(
-        base: Url,
-        credentials: CredentialSource,
-        answers_ping: bool,
-        metrics: Arc<Metrics>,
-    ) -> Result<Self, UpstreamError> {
+    pub(super) fn new(base: Url, credentials: CredentialSource, metrics: Arc<Metrics>) -> Result<Self, UpstreamError> {
         let authorizer = Authorizer::new(HttpClients::new(&base)?, credentials, metrics);
-        Ok(Self { base, authorizer, api: ApiCheck::default(), answers_ping, pages: Semaphore::new(PAGES) })
+        Ok(Self { base, authorizer, api: ApiCheck::default(), pages: Semaphore::new(PAGES) })
     }
 
     /// The URL of a path at the upstream.
@@ -125,9 +118,6 @@ impl Session {
     }
 
     async fn is_registry(&self) -> bool {
-        if !self.answers_ping {
-            return true;
-        }
         let Authorizer { clients, metrics, .. } = &self.authorizer;
         self.api.is_registry(&clients.no_redirect, &self.base, || metrics.upstream(UpstreamCall::Support)).await
     }

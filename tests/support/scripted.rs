@@ -1,5 +1,6 @@
 //! A server with scripted answers: an upstream, a token server or a storage host.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
@@ -9,11 +10,12 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
+use futures_util::stream;
 
 use super::image::{Image, digest};
 use super::upstream::Seen;
 
-/// A status, headers, and a body.
+/// A status, headers, and a body. With `transfer-encoding` among the headers, it comes without a length.
 pub type Said = (u16, Vec<(&'static str, String)>, Bytes);
 
 /// An image's manifest, as registries answer with it.
@@ -106,8 +108,14 @@ async fn answer(State((script, seen)): State<Shared>, request: Request) -> Respo
     seen.lock().unwrap().push(request.clone());
     let (status, headers, body) = script(request).await;
     let mut response = Response::builder().status(status);
+    let mut has_length = true;
     for (name, value) in headers {
-        response = response.header(name, value);
+        if name == "transfer-encoding" {
+            has_length = false;
+        } else {
+            response = response.header(name, value);
+        }
     }
-    response.body(Body::from(body)).unwrap()
+    let body = if has_length { Body::from(body) } else { Body::from_stream(stream::iter([Ok::<_, Infallible>(body)])) };
+    response.body(body).unwrap()
 }

@@ -30,7 +30,9 @@ pub struct Upstream {
     label: String,
     names: RemoteNames,
     /// `proxy.upstreams[].client` is Ollama.
-    pub(super) is_for_ollama: bool,
+    is_for_ollama: bool,
+    /// It answers `/v2/` as registries do. registry.ollama.ai does not.
+    pub(super) answers_ping: bool,
     /// How long it may be silent before a blob's headers, including redirects and tokens, and between two pieces of it.
     pub(super) stall_timeout: Duration,
     pub(super) manifest_heads: HeadSupport,
@@ -63,6 +65,7 @@ impl Upstream {
             base.set_host(Some("registry-1.docker.io")).map_err(invalid)?;
         }
         let is_for_ollama = remote.client == Some(UpstreamClient::Ollama);
+        let answers_ping = !is_for_ollama && base.host_str() != Some("registry.ollama.ai");
         let credentials = CredentialSource::new(remote, host(&base));
         let prefix = remote.remoteurl.as_ref().and_then(|url| url.prefix()).map(ToOwned::to_owned);
         let root = base.as_str().trim_end_matches('/');
@@ -70,8 +73,9 @@ impl Upstream {
         Ok(Self {
             label,
             names: RemoteNames { prefix, component, is_docker_hub, is_relaxed: remote.names == NameGrammar::Relaxed },
-            session: Session::new(base, credentials, !is_for_ollama, metrics)?,
+            session: Session::new(base, credentials, metrics)?,
             is_for_ollama,
+            answers_ping,
             stall_timeout,
             manifest_heads: HeadSupport::default(),
             blob_heads: HeadSupport::default(),

@@ -35,7 +35,7 @@ impl Upstream {
         let request = Request::new(UpstreamCall::Support, Method::GET, url, String::new());
         let response = match within(SMALL_TIMEOUT, self.session.send(&request)).await {
             // registry.ollama.ai has no `/v2/`. Its 404 shows that a server answers, which is all that can be known.
-            Err(UpstreamError::NotFound | UpstreamError::Unrecognized(_)) if self.is_for_ollama => {
+            Err(UpstreamError::NotFound | UpstreamError::Unrecognized(_)) if !self.answers_ping => {
                 return Ok(Authentication::None);
             }
             sent => sent?,
