@@ -129,11 +129,9 @@ async fn ranges_that_lie_outside_are_416() {
     let reply = pounce.range(&path, "bytes=1000-").await;
     assert_eq!((reply.status, reply.code().as_str()), (416, "RANGE_INVALID"));
     assert_eq!(reply.header("content-range"), "bytes */1000");
-    // Another unit, or several ranges: the whole blob.
-    for range in ["lines=1-2", "bytes=0-1,3-4"] {
-        let reply = pounce.range(&path, range).await;
-        assert!([200, 307].contains(&reply.status), "{range}: {reply:?}");
-    }
+    // Another unit: the whole blob.
+    let reply = pounce.range(&path, "lines=1-2").await;
+    assert!([200, 307].contains(&reply.status), "{reply:?}");
 }
 
 #[tokio::test]
