@@ -83,6 +83,7 @@ async fn the_called_host_selects_where_nothing_else_does() {
     assert_eq!(call(&pounce, HUB, "HEAD", &theirs).await.status, 200);
     assert_eq!(call(&pounce, "registry.example.com", "GET", &theirs).await.status, 404);
     // The bucket and the catalog have the whole name; the upstream never sees the host.
+    pounce.until_quiet().await;
     let catalog = call(&pounce, HUB, "GET", "/v2/_catalog").await;
     let catalog = String::from_utf8(catalog.body.to_vec()).unwrap();
     assert_eq!(catalog, r#"{"repositories":["library/app","registry.ollama.ai/library/app"]}"#);
@@ -232,6 +233,7 @@ async fn a_relaxed_name_is_escaped_here_and_whole_at_the_upstream() {
     assert_eq!(call(&pounce, HUB, "GET", &format!("/v2/{MODEL}/blobs/{blob}")).await.body, image.layer());
     pounce.until_stored(&blob).await;
     // One repository, however it is named; distribution can read its name.
+    pounce.until_quiet().await;
     let catalog = pounce.get("/v2/_catalog").await;
     let expected = format!("{{\"repositories\":[\"hf.co/{ESCAPED}\"]}}");
     assert_eq!(String::from_utf8_lossy(&catalog.body), expected);
@@ -252,6 +254,7 @@ async fn names_that_differ_in_case_are_different_repositories() {
         assert_eq!(pounce.get(&format!("/v2/hf.co/{name}/manifests/Q4_K_M")).await.status, 404, "{name}");
         assert_eq!(upstream.count("GET", &format!("/v2/{name}/")), 1, "{name}");
     }
+    pounce.until_quiet().await;
     let catalog = pounce.get("/v2/_catalog").await;
     let expected = r#"{"repositories":["hf.co/a--x8/b","hf.co/a/1b--xc","hf.co/a/b","hf.co/a/b--x8"]}"#;
     assert_eq!(String::from_utf8_lossy(&catalog.body), expected);
