@@ -169,8 +169,8 @@ pub(crate) async fn open_registry(
 /// A secret that no other replica has.
 fn random_secret() -> Secret {
     tracing::warn!(
-        "http.secret is not set: uploads, and tokens that pounce gives, must stay with this process, and replicas \
-         cannot share them"
+        "http.secret is not set: uploads, tokens that pounce gives, and signed URLs of blobs must stay with this process, \
+         and replicas cannot share them"
     );
     Secret::from(format!("{}{}", Uuid::new_v4(), Uuid::new_v4()))
 }

@@ -20,7 +20,12 @@ fn keys(key: &OllamaKey, user: &str) -> String {
 
 async fn with_key(key: &OllamaKey, more: &[(&str, &str)]) -> Pounce {
     let (users, keys) = (user("alice"), keys(key, "robot"));
+    // pounce has to know its own URL.
+    let addr = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let host = format!("http://{addr}");
     let base = [
+        ("REGISTRY_HTTP_ADDR", &addr[..]),
+        ("REGISTRY_HTTP_HOST", &host),
         ("REGISTRY_AUTH_HTPASSWD_USERS", &users[..]),
         ("REGISTRY_AUTH_RULES", RULES),
         ("REGISTRY_AUTH_OLLAMA_KEYS", &keys),
@@ -182,7 +187,6 @@ async fn the_signed_url_is_the_public_one() {
     let path = "/v2/team/model/manifests/v1";
     for (settings, realm) in [
         (&[host][..], "https://models.example.com/here/v2/token"),
-        (&[trusted], "https://models.example.com/v2/token"),
         (&[trusted, other, named], "https://models.example.com/here/v2/token"),
     ] {
         let pounce = with_key(&key, settings).await;
@@ -203,6 +207,23 @@ async fn the_signed_url_is_the_public_one() {
     let asked = challenged(&pounce, path).await;
     let url = token_request(&asked, now(), NONCE).replace("http://", "https://");
     assert_eq!(sent(&pounce, &url, &key.authorization(&url)).await.status, 200);
+}
+
+/// Another registry that an Ollama called has a request that is signed for it, and sends it here.
+#[tokio::test]
+async fn a_login_that_another_registry_got_is_of_no_use_here() {
+    let key = OllamaKey::new();
+    let pounce = with_key(&key, &[("REGISTRY_HTTP_TRUSTEDPROXIES", "127.0.0.0/8")]).await;
+    let asked = challenged(&pounce, "/v2/team/model/manifests/v1").await;
+    let own = token_request(&asked, now(), NONCE);
+    let query = own.split_once('?').unwrap().1;
+    let theirs = format!("http://evil.example.com/v2/token?{query}");
+    for header in ["host", "x-forwarded-host"] {
+        let request = pounce.request("GET", &format!("/v2/token?{query}")).header(header, "evil.example.com");
+        let reply = pounce.send(request.header("authorization", key.authorization(&theirs))).await;
+        assert_eq!(reply.status, 401, "{header}");
+    }
+    assert_eq!(sent(&pounce, &own, &key.authorization(&own)).await.status, 200);
 }
 
 #[tokio::test]

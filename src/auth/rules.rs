@@ -5,7 +5,7 @@
 //! holds; otherwise a push beside the content would lift the ban.
 
 use crate::config::{ANONYMOUS, HostNames, PatternScope, RepositoryPattern, Rule};
-use crate::oci::{Action, RepositoryName};
+use crate::oci::{Action, RepositoryName, unmarked_name};
 
 /// The rules, in their order.
 #[derive(Clone, Debug)]
@@ -93,6 +93,7 @@ impl Rules {
             name,
             // Two names of one repository at Docker Hub.
             other_name: if pushed { None } else { self.hosts.other_spelling(name) },
+            unmarked_name: unmarked_name(name),
             is_further: self.hosts.is_further(name),
             pushed,
         };
@@ -108,6 +109,9 @@ impl Rules {
 struct Repository<'a> {
     name: &'a str,
     other_name: Option<String>,
+    /// Without the escapes of `names: relaxed`, for rules that allow nothing: an upstream that does not tell upper case
+    /// from lower case has one repository for all spellings.
+    unmarked_name: Option<String>,
     is_further: bool,
     pushed: bool,
 }
@@ -122,8 +126,9 @@ impl ResolvedRule {
             }
         };
         let matches = |(content, pattern): &(Content, RepositoryPattern)| {
-            let other = repository.other_name.as_ref();
-            is_about(*content) && (pattern.matches(repository.name) || other.is_some_and(|it| pattern.matches(it)))
+            let unmarked = repository.unmarked_name.as_ref().filter(|_| self.rule.actions.is_empty());
+            let mut others = repository.other_name.iter().chain(unmarked);
+            is_about(*content) && (pattern.matches(repository.name) || others.any(|it| pattern.matches(it)))
         };
         let repositories = self.repositories.as_ref();
         matches_user(&self.rule, user) && repositories.is_none_or(|all| all.iter().any(matches))
@@ -180,6 +185,21 @@ mod tests {
         }
         assert!(!rules.admit_anonymous() && !rules.may_pull_somewhere(None));
         assert!(rules.may_pull_somewhere(Some("root")));
+    }
+
+    #[test]
+    fn a_rule_that_allows_nothing_counts_for_all_spellings() {
+        let rules = rules(&[
+            "{users: [ci], repositories: ['ghcr.io/acme/**'], actions: []}",
+            "{users: [ci], repositories: ['ghcr.io/**'], actions: [pull]}",
+            "{users: [me], repositories: ['ghcr.io/acme/**'], actions: [pull]}",
+        ]);
+        // `Acme` is another spelling of `acme`, where names are relaxed.
+        for name in ["ghcr.io/acme/app", "ghcr.io/acme--x8/app", "ghcr.io/acme/app--x8"] {
+            assert!(!allowed(&rules, Some("ci"), name, Action::Pull), "{name}");
+            assert_eq!(allowed(&rules, Some("me"), name, Action::Pull), name.starts_with("ghcr.io/acme/"), "{name}");
+        }
+        assert!(allowed(&rules, Some("ci"), "ghcr.io/acme--x4/app", Action::Pull));
     }
 
     #[test]

@@ -19,7 +19,7 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
     check_storage(&config.storage)?;
     check_upstreams(&config.proxy)?;
     check_hostnames(&config.proxy, &config.http)?;
-    check_auth(&config.auth)?;
+    check_auth(&config.auth, &config.http)?;
     rules::check(&config.auth.rules, &config.proxy.host_names())?;
     check_http(&config.http)
 }
@@ -168,7 +168,7 @@ fn check_credentials(section: &str, remote: &Remote) -> Result<(), ConfigError> 
     )
 }
 
-fn check_auth(auth: &Auth) -> Result<(), ConfigError> {
+fn check_auth(auth: &Auth, http: &Http) -> Result<(), ConfigError> {
     require(
         auth.anonymous.is_none() || auth.scheme == Scheme::Open,
         "auth.anonymous",
@@ -180,6 +180,11 @@ fn check_auth(auth: &Auth) -> Result<(), ConfigError> {
         "need auth.htpasswd, beside which pounce issues tokens itself; its users may be others",
     )?;
     ollama::check(&auth.ollama.keys)?;
+    require(
+        auth.ollama.keys.is_empty() || http.host.is_some(),
+        "auth.ollama.keys",
+        "need http.host: Ollama signs the URL of the token server, and with another registry's anyone could log in here",
+    )?;
     match auth.scheme {
         Scheme::Open => require(
             auth.rules.is_empty(),

@@ -82,7 +82,7 @@ pub struct Remote {
     pub password: Option<Secret>,
     /// A credential helper that returns user name and password.
     pub exec: Exec,
-    /// The only clients that use it; by default all kinds do.
+    /// The kind of client that has it to itself: all clients get answers as this kind needs them.
     pub client: Option<UpstreamClient>,
 }
 
@@ -166,6 +166,7 @@ impl Proxy {
             client: None,
         }
     }
+
     /// The hosts of the default upstream, if there is one: those of `host`, or its own. If its own is an address or has
     /// no dot, it also stands for Docker Hub, as names without a host do in image references. The hosts of further
     /// upstreams are excluded.

@@ -64,7 +64,7 @@ impl PartedBlob {
     /// Opens a part. It is never a redirect, because the response has begun.
     async fn open(self, slice: Slice) -> io::Result<BoxStream<'static, Piece>> {
         let Self { blobs, name, digest, base, .. } = &self;
-        let range = RangeRequest::of(slice);
+        let range = RangeRequest::of(slice, self.size);
         let error = match blobs.open(BlobRequest { name, digest, range, base, redirect: false }).await {
             Ok(BlobAccess::Stream(BlobStream { part: Some(part), bytes, .. })) if part.slice == slice => {
                 return Ok(bytes);

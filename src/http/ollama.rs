@@ -55,7 +55,7 @@ fn agent<'a>(cx: &Context<'a>) -> &'a str {
 
 /// The answer to a request for a blob's URL.
 pub(super) fn url(cx: &Context<'_>, name: &RepositoryName, digest: &Digest) -> Response {
-    located(StatusCode::OK, digest, signed_path(cx, name, digest))
+    located(StatusCode::OK, signed_path(cx, name, digest))
 }
 
 /// A redirect to the same blob at what the client takes for another host; `None` unless it is certain how the client
@@ -68,7 +68,7 @@ pub(super) fn redirect_to_default_port(cx: &Context<'_>, name: &RepositoryName, 
     let path = signed_path(cx, name, digest);
     let path: Cow<'_, str> = public_url::public_path(cx.app, &path);
     let location = format!("{}://{host}:{port}{path}", base.scheme());
-    Some(located(StatusCode::TEMPORARY_REDIRECT, digest, location))
+    Some(located(StatusCode::TEMPORARY_REDIRECT, location))
 }
 
 /// The path and query of a blob's signed URL.
@@ -76,12 +76,10 @@ fn signed_path(cx: &Context<'_>, name: &RepositoryName, digest: &Digest) -> Stri
     format!("{}/v2/{name}/blobs/{digest}?{}", cx.app.prefix, cx.app.url_signer.sign(name, digest))
 }
 
-/// The URL expires and is a credential, so no cache may keep this response.
-fn located(status: StatusCode, digest: &Digest, location: String) -> Response {
-    let fields = [
-        (header::LOCATION, headers::owned(location)),
-        (headers::CONTENT_DIGEST, headers::digest(digest)),
-        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
-    ];
+/// The URL expires and is a credential, so no cache may keep this response. It has no digest, because its body is not the
+/// blob.
+fn located(status: StatusCode, location: String) -> Response {
+    let fields =
+        [(header::LOCATION, headers::owned(location)), (header::CACHE_CONTROL, HeaderValue::from_static("no-store"))];
     headers::response(status, fields, Body::empty())
 }

@@ -27,12 +27,9 @@ pub(super) fn authenticate(cx: &Context<'_>, endpoint: &Endpoint) -> Option<Resu
 }
 
 fn login<'a>(cx: &Context<'a>, authorization: &'a str) -> Result<OllamaLogin<'a>, OllamaKeyError> {
-    let query = cx.query().unwrap_or_default();
-    let urls = ["http", "https"].map(|scheme| {
-        let url = own_token_url(cx);
-        let rest = url.as_str().split_once(':').map_or("", |(_, rest)| rest);
-        format!("{scheme}:{rest}?{query}")
-    });
+    let (query, url) = (cx.query().unwrap_or_default(), own_token_url(cx));
+    let rest = url.as_str().split_once(':').map_or("", |(_, rest)| rest);
+    let urls = ["http", "https"].map(|scheme| format!("{scheme}:{rest}?{query}"));
     let scopes = form_urlencoded::parse(query.as_bytes()).filter(|(key, _)| key == "scope");
     let scopes: Vec<_> = scopes.map(|(_, scope)| scope).filter(|scope| !scope.is_empty()).collect();
     let scopes = scopes.join(" ");

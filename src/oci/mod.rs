@@ -29,5 +29,5 @@ pub use platform::{Platform, PlatformError};
 pub use range::{ByteRange, ChunkRange, RangeRequest, Slice};
 pub use reference::Reference;
 pub use referrer::{Referrer, Referrers};
-pub use relaxed_name::{original_name, parse_relaxed_name};
+pub use relaxed_name::{original_name, parse_relaxed_name, unmarked_name};
 pub use tag::{Tag, TagError};

@@ -67,7 +67,8 @@ impl RangeRequest {
         if !value.starts_with("bytes=") {
             return Self::Whole;
         }
-        let is_open_ended = value.ends_with('-');
+        // Empty elements of a list have no meaning (RFC 9110, section 5.6.1).
+        let is_open_ended = value.trim_end_matches([',', ' ', '\t']).ends_with('-');
         match parse_range_header(value) {
             Ok(ranges) => Self::Bytes(ByteRange { ranges, is_open_ended }),
             // Over 100: RFC 9110, section 14.2, lets a server ignore many ranges.
@@ -83,10 +84,11 @@ impl RangeRequest {
         matches!(self, Self::Bytes(ByteRange { is_open_ended: true, .. }))
     }
 
-    /// A request for just this part.
+    /// A request for just this part of a blob of `size` bytes; one without an end if the blob ends there.
     #[must_use]
-    pub fn of(slice: Slice) -> Self {
-        Self::parse(&format!("bytes={}-{}", slice.start, slice.end - 1))
+    pub fn of(slice: Slice, size: u64) -> Self {
+        let Slice { start, end } = slice;
+        Self::parse(&if end == size { format!("bytes={start}-") } else { format!("bytes={start}-{}", end - 1) })
     }
 
     /// The most parts that are sent in one response. Each is an open of its own, in the bucket or at the upstream.
@@ -259,7 +261,11 @@ mod tests {
         assert_eq!(all_of_ten(&[(6, 8), (0, 3), (2, 4)]), Ok(vec![(6, 9), (0, 5)]));
         assert_eq!(all_of_ten(&[(4, 5), (8, 8), (0, 3)]), Ok(vec![(0, 6), (8, 9)]));
         assert_eq!(of_ten("bytes=4-5, 0-1"), Ok(Some((4, 6))));
-        assert_eq!(RangeRequest::of(Slice { start: 3, end: 4 }).resolve(10), Ok(Some(Slice { start: 3, end: 4 })));
+        for end in [4, 10] {
+            let (slice, request) = (Slice { start: 3, end }, RangeRequest::of(Slice { start: 3, end }, 10));
+            assert_eq!((request.resolve(10), request.is_open_ended()), (Ok(Some(slice)), end == 10));
+        }
+        assert!(RangeRequest::parse("bytes=0-0, 2-, ").is_open_ended());
     }
 
     #[test]

@@ -44,6 +44,19 @@ pub fn original_name(name: &str) -> Cow<'_, str> {
     originals.collect::<Vec<Cow<'_, str>>>().join("/").into()
 }
 
+/// The name in lower case with its escapes taken off, which repositories whose originals differ in case share; `None` if
+/// nothing of it is escaped.
+#[must_use]
+pub fn unmarked_name(name: &str) -> Option<String> {
+    let unmarked = |component: &str| {
+        let is_escaped = unescape(component).is_some();
+        let plain = component.rsplit_once(MARK).filter(|_| is_escaped).map(|(plain, _)| plain);
+        plain.unwrap_or(component).to_owned()
+    };
+    let is_escaped = name.contains(MARK) && original_name(name) != name;
+    is_escaped.then(|| name.split('/').map(unmarked).collect::<Vec<_>>().join("/"))
+}
+
 /// A component as it is stored; `None` if it has other characters, or neither a letter nor a digit.
 fn escape(original: &str) -> Option<String> {
     let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
@@ -153,6 +166,8 @@ mod tests {
             assert_eq!(read(original).as_deref(), Ok(escaped));
             assert_eq!(original_name(escaped), original);
         }
+        assert_eq!(unmarked_name("hf.co/a--x8/b").as_deref(), Some("hf.co/a/b"));
+        assert_eq!((unmarked_name("hf.co/a/b"), unmarked_name("a--x4/b")), (None, None));
         // Not what an original is escaped to.
         for literal in ["a--x", "a--x4", "a--x80", "a--x08", "1--x8", "a--xg", "a---x8", "--x8"] {
             assert_eq!(original_name(literal), literal);

@@ -1,7 +1,8 @@
 //! Blobs that the bucket does not have yet.
 //!
-//! A client reads along with the one fill of the blob, and so does one of a part, which the fill fetches first. Where the spool has no room for a blob, it passes through memory. With `proxy.onmiss:
-//! redirect`, clients are sent to where the upstream keeps the blob, and the fill runs in the background.
+//! A client reads along with the one fill of the blob. If it wants a part, the fill fetches that first. Where the spool
+//! has no room for a blob, it passes through memory. With `proxy.onmiss: redirect`, clients are sent to where the upstream
+//! keeps the blob, and the fill runs in the background.
 
 use std::pin::Pin;
 use std::sync::Arc;

@@ -46,7 +46,11 @@ pub(super) struct Connections<'a> {
     changed: Notify,
     /// The connections that there are.
     count: AtomicUsize,
-    /// Those of them that brought bytes.
+    /// Those of them that only fetch what a client waits for.
+    urgent: AtomicUsize,
+    /// Those that wait for something to fetch.
+    idle: AtomicUsize,
+    /// Those that brought bytes.
     delivering: AtomicUsize,
     received: AtomicU64,
 }
@@ -78,6 +82,8 @@ impl<'a> Connections<'a> {
             reservation: Mutex::new(reservation),
             changed: Notify::new(),
             count: AtomicUsize::new(0),
+            urgent: AtomicUsize::new(0),
+            idle: AtomicUsize::new(0),
             delivering: AtomicUsize::new(0),
             received: AtomicU64::new(0),
         }
@@ -130,20 +136,25 @@ impl<'a> Connections<'a> {
     /// Whether there should be another connection now, and what for.
     fn grow(&self) -> Option<(Purpose, OwnedSemaphorePermit)> {
         let now = Instant::now();
-        let connections = self.count.load(Ordering::Relaxed);
+        let connections = self.ordinary();
         let mut growth = self.growth();
         growth.look(Progress {
             now,
             received: self.received.load(Ordering::Relaxed),
             connections,
-            all_deliver: self.delivering.load(Ordering::Relaxed) >= connections,
+            all_deliver: self.delivering.load(Ordering::Relaxed) >= self.count.load(Ordering::Relaxed),
             disk_is_behind: self.batches.capacity() < BATCHES,
         });
         let mut plan = self.plan();
         let late = plan.any_comes_late(&self.spooled.waiting(now));
+        if late && self.idle.load(Ordering::Relaxed) > 0 {
+            self.changed.notify_waiters();
+            return None;
+        }
         let is_wanted = connections < growth.wanted() && plan.has_untaken();
-        if (is_wanted || (late && growth.add(now)))
+        if (late || is_wanted)
             && let Some(permit) = self.fills.extra_connection()
+            && (is_wanted || growth.add(now))
         {
             return Some((Purpose::Blob, permit));
         }
@@ -162,11 +173,15 @@ impl<'a> Connections<'a> {
         purpose: Purpose,
         _permit: Option<OwnedSemaphorePermit>,
     ) -> Result<(), String> {
-        let mut delivers = Delivers { of: self, counted: false };
+        let mut delivers = Counted::new(&self.delivering);
+        let mut urgent = Counted::new(&self.urgent);
         let range = |segment: Segment| (ResumingReader::range(self.blob, segment.slice()), segment);
         let (mut next, is_urgent) = match purpose {
             Purpose::Blob => (begun, false),
-            Purpose::Client(segment) => (Some(range(segment)), true),
+            Purpose::Client(segment) => {
+                urgent.count();
+                (Some(range(segment)), true)
+            }
         };
         loop {
             let (reader, segment) = match next.take() {
@@ -190,7 +205,12 @@ impl<'a> Connections<'a> {
     }
 
     fn are_too_many(&self) -> bool {
-        self.count.load(Ordering::Relaxed) > self.growth().wanted()
+        self.ordinary() > self.growth().wanted()
+    }
+
+    /// The number of connections that fetch the blob, whether clients wait or not.
+    fn ordinary(&self) -> usize {
+        self.count.load(Ordering::Relaxed).saturating_sub(self.urgent.load(Ordering::Relaxed))
     }
 
     /// Takes a connection off the count, unless it is the last.
@@ -217,6 +237,8 @@ impl<'a> Connections<'a> {
                     return Some(segment);
                 }
             }
+            let mut idle = Counted::new(&self.idle);
+            idle.count();
             // Only time may have passed.
             let _ = tokio::time::timeout(SLOW, changed).await;
         }
@@ -227,17 +249,20 @@ impl<'a> Connections<'a> {
         &self,
         mut reader: ResumingReader,
         segment: Segment,
-        delivers: &mut Delivers<'_>,
+        delivers: &mut Counted<'_>,
     ) -> Result<bool, String> {
         let describe = |error: UpstreamError| error.to_string();
         let mut position = segment.start;
         loop {
             let first = match reader.attempt().await {
                 Ok(Some(first)) => first,
+                Ok(None) if segment.end == u64::MAX => {
+                    self.plan().end(segment);
+                    return Ok(false);
+                }
+                // The upstream sent a shorter range than was asked for: the rest is for the next request.
                 Ok(None) => {
-                    if segment.end == u64::MAX {
-                        self.plan().end(segment);
-                    }
+                    self.plan().give_up(segment);
                     return Ok(false);
                 }
                 Err(error) if reader.is_refused() && self.leave() => {
@@ -296,25 +321,29 @@ impl<'a> Connections<'a> {
     }
 }
 
-/// Counts a connection among those that deliver, from its first bytes until it is dropped.
-struct Delivers<'a> {
-    of: &'a Connections<'a>,
-    counted: bool,
+/// One in a number, from when it is counted until it is dropped.
+struct Counted<'a> {
+    number: &'a AtomicUsize,
+    is_counted: bool,
 }
 
-impl Delivers<'_> {
+impl<'a> Counted<'a> {
+    const fn new(number: &'a AtomicUsize) -> Self {
+        Self { number, is_counted: false }
+    }
+
     fn count(&mut self) {
-        if !self.counted {
-            self.counted = true;
-            self.of.delivering.fetch_add(1, Ordering::Relaxed);
+        if !self.is_counted {
+            self.is_counted = true;
+            self.number.fetch_add(1, Ordering::Relaxed);
         }
     }
 }
 
-impl Drop for Delivers<'_> {
+impl Drop for Counted<'_> {
     fn drop(&mut self) {
-        if self.counted {
-            self.of.delivering.fetch_sub(1, Ordering::Relaxed);
+        if self.is_counted {
+            self.number.fetch_sub(1, Ordering::Relaxed);
         }
     }
 }

@@ -38,7 +38,7 @@ pub(super) struct Growth {
     wanted: usize,
     /// The number of connections before the last growth, and the rate that they had, in bytes a second.
     before: Option<(usize, f64)>,
-    /// Since when the present number has not been judged yet.
+    /// Since then the fill should have the present number.
     since: Instant,
     /// Where the measurement began: when, and the bytes until then.
     measuring: Option<(Instant, u64)>,
@@ -93,8 +93,11 @@ impl Growth {
     pub(super) fn refused(&mut self, left: usize, now: Instant) {
         self.wanted = left.max(1);
         self.before = None;
-        self.rest(now);
-        self.refused_until = self.not_before;
+        // Connections that are refused at the same time are one refusal.
+        if self.may_exceed(now) {
+            self.rest(now);
+            self.refused_until = self.not_before;
+        }
     }
 
     /// Looks at the fill; called every few milliseconds.
@@ -122,10 +125,10 @@ impl Growth {
         self.measuring = None;
         #[expect(clippy::cast_precision_loss, reason = "a rate")]
         let rate = received.saturating_sub(bytes) as f64 / seconds.as_secs_f64();
-        self.judge(progress.connections, rate, now);
+        self.evaluate(progress.connections, rate, now);
     }
 
-    fn judge(&mut self, connections: usize, rate: f64, now: Instant) {
+    fn evaluate(&mut self, connections: usize, rate: f64, now: Instant) {
         let (behind, free) = self.disk;
         let helped = self.before.is_none_or(|(_, before)| rate >= before * GAIN);
         if behind > free || !helped {
@@ -133,6 +136,7 @@ impl Growth {
             self.rest(now);
         } else if connections < self.most {
             self.before = Some((connections, rate));
+            self.pause = PAUSE;
             self.wanted = (connections.max(1) * 2).min(self.most);
             self.since = now;
         } else {
@@ -206,10 +210,11 @@ mod tests {
         let mut growth = Growth::new(8, now);
         assert_eq!(run(&mut growth, now, 1, |n| 10 * n as u64).0, 8);
         let later = now + Duration::from_secs(1);
+        growth.refused(3, later);
         growth.refused(2, later);
         assert!(growth.wanted() == 2 && !growth.may_exceed(later) && !growth.add(later));
         assert_eq!(run(&mut growth, later, 1, |n| 10 * n as u64), (2, 2));
-        assert!(growth.add(later + LONGEST) && growth.wanted() == 3);
+        assert!(growth.add(later + PAUSE * 4) && growth.wanted() == 3);
         growth.refused(0, later);
         assert_eq!(growth.wanted(), 1);
     }

@@ -83,7 +83,7 @@ impl Job {
 
     /// A spool, the upstream's headers, and a reservation for the size that they announce.
     async fn begin(&self) -> Result<(BlobResponse, SpoolReservation, Arc<Spool>), FillRefusal> {
-        let Fills { spool: budget, background, connections, .. } = &*self.fills;
+        let Fills { spool: budget, background, .. } = &*self.fills;
         let full = || FillRefusal::NoRoom("the spool is full (proxy.spool.maxsize)".into());
         if !budget.may_fit(self.announced.unwrap_or(0)) {
             return Err(full());
@@ -95,7 +95,7 @@ impl Job {
         })?;
         let spool = Arc::new(spool);
         let is_large = self.announced.is_none_or(|announced| announced > SEGMENT);
-        let first = (is_large && *connections > 1).then_some(SEGMENT);
+        let first = is_large.then_some(SEGMENT);
         let response = tokio::select! {
             response = self.blob.begin(first, self.announced) => response.map_err(FillRefusal::Upstream)?,
             () = background.stopped() => return Err(FillRefusal::shutting_down()),

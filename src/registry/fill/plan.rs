@@ -15,7 +15,7 @@ use crate::oci::Slice;
 pub(super) const SEGMENT: u64 = 8 << 20;
 /// Segments begin and end at multiples of it, as far as connections do not break: clients cannot cut a blob into
 /// smaller pieces, however small their ranges are.
-pub(super) const GRAIN: u64 = 1 << 20;
+const GRAIN: u64 = 1 << 20;
 /// The largest: bytes that come before the segment of the slowest connection wait in the spool.
 const LARGEST: u64 = 64 << 20;
 /// So many segments behind the others, a slow connection delays all clients.
@@ -38,7 +38,7 @@ pub(super) struct Plan {
     alone: u64,
     /// What no connection has.
     untaken: Intervals,
-    /// No connection had a segment from here on yet.
+    /// No connection had a segment from here on yet, but for those that clients wait for.
     furthest: u64,
     /// Segments that are being fetched, by their beginning.
     open: BTreeMap<u64, Open>,
@@ -105,8 +105,9 @@ impl Plan {
 
     /// Takes the first segment that a client waits for and that no connection will bring soon.
     pub(super) fn take_wanted(&mut self, wanted: &[u64], now: Instant) -> Option<Segment> {
-        let start = wanted.iter().copied().find(|position| self.comes_late(*position))?;
-        if let Some((from, end)) = self.untaken.around(start) {
+        let wanted = wanted.iter().copied().find(|position| self.comes_late(*position))?;
+        let start = wanted / GRAIN * GRAIN;
+        if let Some((from, end)) = self.untaken.around(wanted) {
             let start = from.max(start);
             let end = end.min(start + SEGMENT);
             self.untaken.remove(start, end);
@@ -139,6 +140,7 @@ impl Plan {
         };
         let end = gap_end.min(start + len);
         self.untaken.remove(start, end);
+        self.furthest = self.furthest.max(end);
         Some(self.begin(start, end, now))
     }
 
@@ -158,7 +160,6 @@ impl Plan {
         if start < end {
             self.open.insert(start, Open { received: start, end, since });
         }
-        self.furthest = self.furthest.max(end);
         Segment { start, end }
     }
 
@@ -289,35 +290,38 @@ mod tests {
         fn every_byte_comes_once(
             size in 1..200_u64,
             begun in 1..20_u64,
-            moves in prop::collection::vec((0..4_usize, 0..5_u8, 1..12_u64, 0..200_u64), 0..300),
+            moves in prop::collection::vec((0..4_usize, 0..5_u8, 1..(12 * MIB), 0..(200 * MIB)), 0..300),
         ) {
             let size = size * MIB;
             let mut now = Instant::now();
             let (mut plan, first) = Plan::new(size, begun * MIB, now);
             let mut taken = [Some((first, 0)), None, None, None];
             let mut there = Intervals::default();
-            let mut step = |plan: &mut Plan, now, who: usize, what: u8, len: u64, wanted: u64| {
-                let Some((segment, position)) = taken[who] else {
-                    let taking = plan.take(&[wanted * MIB], now);
+            let mut step = |plan: &mut Plan, now, number: usize, what: u8, len: u64, wanted: u64| {
+                let Some((segment, position)) = taken[number] else {
+                    let late = plan.any_comes_late(&[wanted]);
+                    let taking = plan.take(&[wanted], now);
+                    // What a client waits for is taken, wherever a connection broke.
+                    prop_assert!(!late || taking.is_some_and(|it| it.start <= wanted && wanted < it.end));
                     prop_assert!(taking.is_none_or(|segment| segment.start < segment.end && segment.end <= size));
-                    taken[who] = taking.map(|segment| (segment, segment.start));
+                    taken[number] = taking.map(|segment| (segment, segment.start));
                     return Ok(());
                 };
                 if what == 0 {
                     plan.give_up(segment);
-                    taken[who] = None;
+                    taken[number] = None;
                     return Ok(());
                 }
-                let own = plan.receive(segment, len * MIB);
+                let own = plan.receive(segment, len);
                 let before = there.len();
                 there.insert(position, position + own);
                 prop_assert_eq!(there.len(), before + own);
-                taken[who] = (!plan.is_received(segment)).then_some((segment, position + own));
+                taken[number] = (!plan.is_received(segment)).then_some((segment, position + own));
                 Ok(())
             };
-            for (who, what, len, wanted) in moves {
+            for (number, what, len, wanted) in moves {
                 now += Duration::from_millis(200);
-                step(&mut plan, now, who, what, len, wanted)?;
+                step(&mut plan, now, number, what, len, wanted)?;
             }
             // In the end, all of them fetch the rest.
             for round in 0..10_000 {
@@ -325,7 +329,7 @@ mod tests {
                     break;
                 }
                 now += Duration::from_millis(200);
-                step(&mut plan, now, round % 4, 1, 7, 0)?;
+                step(&mut plan, now, round % 4, 1, 7 * MIB, 0)?;
             }
             prop_assert!(plan.is_complete());
             prop_assert_eq!(there.end_from(0), size);

@@ -8,11 +8,15 @@ use std::io;
 use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
 
+use super::spool::Spool;
 use super::spooled_blob::{SpooledBlob, Watermark};
 use crate::oci::{Digest, Hasher};
 
 /// How many bytes are read back at once: they stay in the processor's cache.
 const READ_BYTES: usize = 256 << 10;
+/// How often bytes are read back while a batch waits: more than a batch has, so that the digest catches up, and little
+/// enough that connections do not stand still where a large part of the blob was there before what lies before it.
+const READS: u32 = 4;
 
 /// Bytes that go to the spool.
 pub(super) struct Batch {
@@ -38,17 +42,17 @@ pub(super) fn run(
     watermark: &watch::Sender<Watermark>,
     hasher: Hasher,
 ) -> io::Result<Written> {
-    let mut done = Hashed { hasher, bytes: 0 };
-    let mut buffer = Vec::new();
+    let mut done = Hashed { hasher, bytes: 0, buffer: Vec::new() };
     let spool = spooled.spool();
     let mut in_order = 0;
+    let mut written = 0;
     while let Some(batch) = batches.blocking_recv() {
         let mut position = batch.position;
         for piece in &batch.pieces {
             spool.write_at(piece, position)?;
             position += piece.len() as u64;
         }
-        let written = spooled.add(batch.position, position);
+        written = spooled.add(batch.position, position);
         if batch.position == in_order {
             let mut tail = spooled.tail();
             let mut position = batch.position;
@@ -58,17 +62,20 @@ pub(super) fn run(
             }
         }
         in_order = written;
-        // Readers of a later part look as well, so they are woken whatever the batch was.
+        // Readers of a later part look as well, so all of them are woken: they are at most the clients, and a batch has
+        // up to 256 KiB.
         watermark.send_modify(|watermark| watermark.written = written);
         if done.bytes == batch.position {
             batch.pieces.iter().for_each(|piece| done.add(piece));
         }
-        while done.bytes < written {
-            let left = usize::try_from(written - done.bytes).unwrap_or(READ_BYTES);
-            buffer.resize(left.min(READ_BYTES), 0);
-            spool.read_exact_at(&mut buffer, done.bytes)?;
-            done.add(&buffer);
+        let mut reads = 0;
+        while done.bytes < written && (reads < READS || batches.is_empty()) {
+            reads += 1;
+            done.read_back(spool, written)?;
         }
+    }
+    while done.bytes < written {
+        done.read_back(spool, written)?;
     }
     Ok(Written { bytes: done.bytes, digest: done.hasher.finish() })
 }
@@ -76,11 +83,22 @@ pub(super) fn run(
 struct Hashed {
     hasher: Hasher,
     bytes: u64,
+    buffer: Vec<u8>,
 }
 
 impl Hashed {
     fn add(&mut self, bytes: &[u8]) {
         self.hasher.update(bytes);
         self.bytes += bytes.len() as u64;
+    }
+
+    /// Adds the next bytes in the spool, up to `written`.
+    fn read_back(&mut self, spool: &Spool, written: u64) -> io::Result<()> {
+        let left = usize::try_from(written - self.bytes).unwrap_or(READ_BYTES);
+        self.buffer.resize(left.min(READ_BYTES), 0);
+        spool.read_exact_at(&mut self.buffer, self.bytes)?;
+        self.hasher.update(&self.buffer);
+        self.bytes += self.buffer.len() as u64;
+        Ok(())
     }
 }
