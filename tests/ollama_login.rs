@@ -251,13 +251,18 @@ async fn tokens_die_with_the_key_and_are_good_at_every_replica() {
 async fn the_log_names_the_unknown_key_once_and_the_answer_does_not() {
     let (key, unknown) = (OllamaKey::new(), OllamaKey::new());
     let (users, keys) = (user("alice"), keys(&key, "robot"));
-    let variables = [("REGISTRY_AUTH_HTPASSWD_USERS", &users[..]), ("REGISTRY_AUTH_OLLAMA_KEYS", &keys[..])];
+    let variables = [
+        ("REGISTRY_HTTP_HOST", "http://models.example.com"),
+        ("REGISTRY_AUTH_HTPASSWD_USERS", &users[..]),
+        ("REGISTRY_AUTH_OLLAMA_KEYS", &keys[..]),
+    ];
     let mut process = Process::start(&variables);
-    let challenge = Challenge { realm: process.url("/v2/token"), service: "pounce".into(), scope: String::new() };
-    let url = token_request(&challenge, now(), NONCE);
+    let realm = "http://models.example.com/v2/token".into();
+    let url = token_request(&Challenge { realm, service: "pounce".into(), scope: String::new() }, now(), NONCE);
     let mut headers = HeaderMap::new();
     headers.insert("authorization", unknown.authorization(&url).parse().unwrap());
-    let reply = reqwest::Client::new().get(&url).headers(headers).send().await.unwrap();
+    let here = process.url(&format!("/v2/token?{}", url.split_once('?').unwrap().1));
+    let reply = reqwest::Client::new().get(here).headers(headers).send().await.unwrap();
     assert_eq!(reply.status(), 401);
     let body = reply.text().await.unwrap();
     assert!(body.contains("id_ed25519.pub") && !body.contains("SHA256:"), "{body}");
@@ -269,7 +274,7 @@ async fn the_log_names_the_unknown_key_once_and_the_answer_does_not() {
 }
 
 #[test]
-fn keys_need_users_with_passwords_beside_them() {
+fn keys_need_users_with_passwords_beside_them_and_the_url_of_pounce() {
     use pounce::config::{Config, Environment};
     let keys = keys(&OllamaKey::new(), "robot");
     let load = |variables: &[(&str, &str)]| {
@@ -279,8 +284,16 @@ fn keys_need_users_with_passwords_beside_them() {
     let error = load(&[("REGISTRY_AUTH_OLLAMA_KEYS", &keys)]).unwrap_err();
     assert!(error.contains("auth.htpasswd"), "{error}");
     let users = user("alice");
-    let with = |keys: &str| load(&[("REGISTRY_AUTH_HTPASSWD_USERS", &users), ("REGISTRY_AUTH_OLLAMA_KEYS", keys)]);
-    assert_eq!(with(&keys), Ok(()));
-    let error = with("[{key: ssh-rsa AAAA, user: robot}]").unwrap_err();
+    let with = |keys: &str, host| {
+        load(&[
+            ("REGISTRY_AUTH_HTPASSWD_USERS", &users),
+            ("REGISTRY_AUTH_OLLAMA_KEYS", keys),
+            ("REGISTRY_HTTP_HOST", host),
+        ])
+    };
+    let (host, error) = ("https://models.example.com", with(&keys, "").unwrap_err());
+    assert!(error.contains("need http.host"), "{error}");
+    assert_eq!(with(&keys, host), Ok(()));
+    let error = with("[{key: ssh-rsa AAAA, user: robot}]", host).unwrap_err();
     assert!(error.contains("auth.ollama.keys.0.key") && error.contains("ssh-ed25519"), "{error}");
 }
