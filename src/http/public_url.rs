@@ -59,9 +59,9 @@ pub(super) fn token_base(cx: &Context<'_>) -> Url {
 /// The host that the client called, with a port or without.
 pub(super) fn called_host<'a>(cx: &Context<'a>) -> Option<&'a str> {
     let request = cx.request;
-    let host = request.headers.get(header::HOST).and_then(|host| host.to_str().ok());
-    // HTTP/2 has it in the URL.
-    let host = host.or_else(|| request.uri.authority().map(Authority::as_str));
+    // HTTP/2 has it in the URL, and where HTTP/1.1 has it there, `Host` does not count (RFC 9112, section 3.2.2).
+    let named = request.uri.authority().map(Authority::as_str);
+    let host = named.or_else(|| request.headers.get(header::HOST).and_then(|host| host.to_str().ok()));
     forwarded_host(cx).or(host).filter(|host| is_host(host))
 }
 

@@ -8,14 +8,15 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::{Notify, OwnedSemaphorePermit, mpsc};
 use tokio::time::MissedTickBehavior;
 
 use super::Fills;
+use super::counted::Counted;
 use super::growth::{Growth, Progress};
+use super::pieces::Pieces;
 use super::plan::{Plan, SLOW, Segment};
 use super::resuming_reader::{ResumingReader, may_recover};
 use super::spool::SpoolReservation;
@@ -30,6 +31,10 @@ const BATCH_BYTES: usize = 256 << 10;
 pub(super) const BATCHES: usize = 1;
 /// How often the fill looks whether it should have more connections.
 const LOOK: Duration = Duration::from_millis(10);
+/// The longest `Retry-After` that the last connection waits for: clients have bytes, and no other way to the rest.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// After so many answers to the last connection that were no range, the upstream is taken for one without ranges.
+const ODD_ANSWERS: u32 = 3;
 /// A client that waits for so long gets a connection beyond `proxy.fill.connections`.
 const URGENT: Duration = Duration::from_secs(1);
 
@@ -53,6 +58,8 @@ pub(super) struct Connections<'a> {
     /// Those that brought bytes.
     delivering: AtomicUsize,
     received: AtomicU64,
+    /// Connections that have bytes for the writer.
+    writing: AtomicUsize,
 }
 
 /// What a connection is for.
@@ -86,6 +93,7 @@ impl<'a> Connections<'a> {
             idle: AtomicUsize::new(0),
             delivering: AtomicUsize::new(0),
             received: AtomicU64::new(0),
+            writing: AtomicUsize::new(0),
         }
     }
 
@@ -116,10 +124,14 @@ impl<'a> Connections<'a> {
                         failed = Some(cause);
                         // An upstream may not like so many.
                         self.leave();
-                        self.growth().refused(connections.len(), Instant::now());
+                        self.growth().refused(self.ordinary(), Instant::now());
                     }
                 },
                 _ = looks.tick(), if parallel => {
+                    // What is left are connections whose segments others took over.
+                    if self.plan().is_complete() && self.writing.load(Ordering::Relaxed) == 0 {
+                        break;
+                    }
                     if let Some((purpose, permit)) = self.grow() {
                         self.count.fetch_add(1, Ordering::Relaxed);
                         connections.push(self.connection(None, purpose, Some(permit)));
@@ -146,7 +158,7 @@ impl<'a> Connections<'a> {
             disk_is_behind: self.batches.capacity() < BATCHES,
         });
         let mut plan = self.plan();
-        let late = plan.any_comes_late(&self.spooled.waiting(now));
+        let late = plan.any_comes_late(&self.spooled.waiting(now), now);
         if late && self.idle.load(Ordering::Relaxed) > 0 {
             self.changed.notify_waiters();
             return None;
@@ -252,7 +264,7 @@ impl<'a> Connections<'a> {
         delivers: &mut Counted<'_>,
     ) -> Result<bool, String> {
         let describe = |error: UpstreamError| error.to_string();
-        let mut position = segment.start;
+        let (mut position, mut odd_answers) = (segment.start, 0);
         loop {
             let first = match reader.attempt().await {
                 Ok(Some(first)) => first,
@@ -267,13 +279,22 @@ impl<'a> Connections<'a> {
                 }
                 Err(error) if reader.is_refused() && self.leave() => {
                     tracing::debug!(digest = %self.blob.digest, %error, "fill: one connection less");
-                    self.growth().refused(self.count.load(Ordering::Relaxed), Instant::now());
+                    self.growth().refused(self.ordinary(), Instant::now());
                     self.plan().give_up(segment);
                     return Ok(true);
                 }
-                // It gave ranges before, so one odd answer does not end the last connection.
-                Err(error) if may_recover(&error) || matches!(error, UpstreamError::Invalid(_)) => {
-                    reader.pause(error).await.map_err(describe)?;
+                Err(error) if may_recover(&error) => {
+                    reader.pause(error, LONGEST_PAUSE).await.map_err(describe)?;
+                    continue;
+                }
+                // It gave a range before. If it does not again, the rest comes with all that lies before it.
+                Err(error @ UpstreamError::Invalid(_)) => {
+                    reader.pause(error, LONGEST_PAUSE).await.map_err(describe)?;
+                    odd_answers += 1;
+                    if odd_answers == ODD_ANSWERS {
+                        reader.allow_whole();
+                        self.plan().expect_no_ranges();
+                    }
                     continue;
                 }
                 Err(error) => return Err(describe(error)),
@@ -286,7 +307,9 @@ impl<'a> Connections<'a> {
                 batch.add(piece);
                 next = (batch.len < BATCH_BYTES).then(|| reader.ready()).flatten();
             }
-            let own = self.plan().receive(segment, batch.len as u64);
+            let mut writing = Counted::new(&self.writing);
+            writing.count();
+            let own = self.plan().receive(segment, batch.len as u64, Instant::now());
             batch.truncate(own);
             self.received.fetch_add(own, Ordering::Relaxed);
             self.fills.metrics.filled_bytes(own);
@@ -318,56 +341,5 @@ impl<'a> Connections<'a> {
 
     fn growth(&self) -> MutexGuard<'_, Growth> {
         self.growth.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// One in a number, from when it is counted until it is dropped.
-struct Counted<'a> {
-    number: &'a AtomicUsize,
-    is_counted: bool,
-}
-
-impl<'a> Counted<'a> {
-    const fn new(number: &'a AtomicUsize) -> Self {
-        Self { number, is_counted: false }
-    }
-
-    fn count(&mut self) {
-        if !self.is_counted {
-            self.is_counted = true;
-            self.number.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-}
-
-impl Drop for Counted<'_> {
-    fn drop(&mut self) {
-        if self.is_counted {
-            self.number.fetch_sub(1, Ordering::Relaxed);
-        }
-    }
-}
-
-/// Bytes that arrived one behind the other.
-#[derive(Default)]
-struct Pieces {
-    pieces: Vec<Bytes>,
-    len: usize,
-}
-
-impl Pieces {
-    fn add(&mut self, piece: Bytes) {
-        self.len += piece.len();
-        self.pieces.push(piece);
-    }
-
-    /// Keeps the first `len` bytes.
-    fn truncate(&mut self, len: u64) {
-        // At most the number of bytes that there are.
-        let mut left = usize::try_from(len).unwrap_or(self.len);
-        for piece in &mut self.pieces {
-            piece.truncate(left);
-            left -= piece.len();
-        }
     }
 }

@@ -91,7 +91,7 @@ impl Growth {
 
     /// The upstream refused a connection; `left` are there without it.
     pub(super) fn refused(&mut self, left: usize, now: Instant) {
-        self.wanted = left.max(1);
+        self.wanted = left.clamp(1, self.most);
         self.before = None;
         // Connections that are refused at the same time are one refusal.
         if self.may_exceed(now) {
@@ -210,7 +210,8 @@ mod tests {
         let mut growth = Growth::new(8, now);
         assert_eq!(run(&mut growth, now, 1, |n| 10 * n as u64).0, 8);
         let later = now + Duration::from_secs(1);
-        growth.refused(3, later);
+        growth.refused(30, later);
+        assert_eq!(growth.wanted(), 8);
         growth.refused(2, later);
         assert!(growth.wanted() == 2 && !growth.may_exceed(later) && !growth.add(later));
         assert_eq!(run(&mut growth, later, 1, |n| 10 * n as u64), (2, 2));

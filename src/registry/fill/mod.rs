@@ -20,11 +20,13 @@
 //! A blob for which the spool has no room is copied through memory ([`tee`]).
 
 mod connections;
+mod counted;
 mod download;
 mod growth;
 mod intervals;
 mod job;
 mod join;
+mod pieces;
 mod plan;
 mod prefetch_queue;
 mod readers;

@@ -1,9 +1,10 @@
 //! Which connection fetches which segment of a blob. No I/O.
 //!
 //! A blob is cut into segments. A connection that is free takes, in this order: what a client waits for and no
-//! connection will bring soon; half of what a slow connection has before it, when all others are far ahead of that one;
-//! the first bytes that no connection has; and in the end half of what any slow connection has before it. One slow
-//! connection must hold up neither the middle nor the end.
+//! connection will bring soon; all that a connection has before it which is far slower than others were; half of what a
+//! slow connection has before it, when all others are far ahead of that one; the first bytes that no connection has; and
+//! in the end half of what any slow connection has before it. One slow connection must hold up neither the middle nor the
+//! end.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -28,6 +29,10 @@ const NEAR_END: u64 = 4 << 20;
 const WORTH: u64 = 2 << 20;
 /// A segment that is not complete after so long may be shared. Bytes that the slow connection has under way are lost.
 pub(super) const SLOW: Duration = Duration::from_secs(2);
+/// A connection that is so many times slower than the others were is given up, once its segment is as old as [`SLOW`].
+const TIMES_SLOWER: f64 = 4.0;
+/// For so long the rate of a segment that was completed says what others should have.
+const RECENT: Duration = Duration::from_secs(10);
 
 /// The state of all segments.
 #[derive(Debug)]
@@ -42,25 +47,58 @@ pub(super) struct Plan {
     furthest: u64,
     /// Segments that are being fetched, by their beginning.
     open: BTreeMap<u64, Open>,
+    /// How many segments there were.
+    segments: u64,
+    /// The mean rate of the last segments that were completed, in bytes a second, and when the last one was.
+    rate: Option<(f64, Instant)>,
+    /// The upstream does not send ranges any more: a connection takes all that is left.
+    is_whole: bool,
 }
 
 #[derive(Debug)]
 struct Open {
+    id: u64,
+    start: u64,
     /// So far its connection has received.
     received: u64,
     end: u64,
     since: Instant,
+    /// A moment up to [`SLOW`] ago when bytes came, and how far it was: its present rate is that since then.
+    mark: (Instant, u64),
 }
 
 impl Open {
     const fn ahead(&self) -> u64 {
         self.end - self.received
     }
+
+    /// `len` bytes came.
+    fn receive(&mut self, len: u64, now: Instant) {
+        if now.saturating_duration_since(self.mark.0) >= SLOW {
+            self.mark = (now, self.received);
+        }
+        self.received += len;
+    }
+
+    /// Whether it is far slower than others were.
+    fn crawls(&self, usual: f64, now: Instant) -> bool {
+        let (at, position) = self.mark;
+        let is_old = now.saturating_duration_since(self.since) >= SLOW;
+        let is_measured = now.saturating_duration_since(at) >= SLOW / 2;
+        is_old && is_measured && rate(self.received - position, now, at) * TIMES_SLOWER < usual
+    }
 }
 
-/// A segment that a connection took, known by its beginning.
+/// In bytes a second.
+#[expect(clippy::cast_precision_loss, reason = "a rate")]
+fn rate(bytes: u64, now: Instant, since: Instant) -> f64 {
+    bytes as f64 / now.saturating_duration_since(since).as_secs_f64().max(0.001)
+}
+
+/// A segment that a connection took.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Segment {
+    id: u64,
     pub(super) start: u64,
     /// It may turn out to be shorter.
     pub(super) end: u64,
@@ -83,6 +121,9 @@ impl Plan {
             untaken: Intervals::of(end, size),
             furthest: end,
             open: BTreeMap::new(),
+            segments: 0,
+            rate: None,
+            is_whole: false,
         };
         let first = plan.begin(0, end, now);
         (plan, first)
@@ -98,6 +139,7 @@ impl Plan {
     pub(super) fn take(&mut self, wanted: &[u64], now: Instant) -> Option<Segment> {
         let behind = self.furthest.saturating_sub(BEHIND * self.segment);
         self.take_wanted(wanted, now)
+            .or_else(|| self.take_over(now, |_| true))
             .or_else(|| self.share(now, |open| open.end <= behind))
             .or_else(|| self.take_first(now))
             .or_else(|| self.share(now, |_| true))
@@ -105,7 +147,7 @@ impl Plan {
 
     /// Takes the first segment that a client waits for and that no connection will bring soon.
     pub(super) fn take_wanted(&mut self, wanted: &[u64], now: Instant) -> Option<Segment> {
-        let wanted = wanted.iter().copied().find(|position| self.comes_late(*position))?;
+        let wanted = wanted.iter().copied().find(|position| self.comes_late(*position, now))?;
         let start = wanted / GRAIN * GRAIN;
         if let Some((from, end)) = self.untaken.around(wanted) {
             let start = from.max(start);
@@ -113,32 +155,53 @@ impl Plan {
             self.untaken.remove(start, end);
             return Some(self.begin(start, end, now));
         }
-        let (_, open) = self.open.range_mut(..start).next_back()?;
-        let end = std::mem::replace(&mut open.end, start);
-        Some(self.begin(start, end, now))
+        self.take_over(now, |open| open.received <= wanted && wanted < open.end).or_else(|| {
+            let (_, open) = self.open.range_mut(..start).next_back()?;
+            let end = std::mem::replace(&mut open.end, start);
+            Some(self.begin(start, end, now))
+        })
+    }
+
+    /// All that the first connection has before it which crawls and that `may` be given up. Its own bytes come too late.
+    fn take_over(&mut self, now: Instant, may: impl Fn(&Open) -> bool) -> Option<Segment> {
+        let usual = self.usual_rate(now);
+        let slow = |open: &&Open| open.crawls(usual, now) && may(open);
+        let (start, received, end) = self.open.values().find(slow).map(|open| (open.start, open.received, open.end))?;
+        self.open.remove(&start);
+        Some(self.begin(received, end, now))
     }
 
     /// Whether one of the positions is neither here nor will it be soon.
-    pub(super) fn any_comes_late(&self, wanted: &[u64]) -> bool {
-        wanted.iter().any(|position| self.comes_late(*position))
+    pub(super) fn any_comes_late(&self, wanted: &[u64], now: Instant) -> bool {
+        wanted.iter().any(|position| self.comes_late(*position, now))
     }
 
-    fn comes_late(&self, position: u64) -> bool {
+    fn comes_late(&self, position: u64, now: Instant) -> bool {
         let mut before = self.open.range(..=position);
-        let far = |open: &Open| position < open.end && position > open.received + SEGMENT;
-        self.untaken.around(position).is_some() || before.next_back().is_some_and(|(_, open)| far(open))
+        let late = |open: &Open| {
+            let is_its = open.received <= position && position < open.end;
+            is_its && (position > open.received + SEGMENT || open.crawls(self.usual_rate(now), now))
+        };
+        self.untaken.around(position).is_some() || before.next_back().is_some_and(|(_, open)| late(open))
+    }
+
+    /// The rate that a connection had a moment ago, in bytes a second. Where all of them became slow, it is 0.
+    fn usual_rate(&self, now: Instant) -> f64 {
+        self.rate.filter(|(_, at)| now.saturating_duration_since(*at) < RECENT).map_or(0.0, |(rate, _)| rate)
     }
 
     fn take_first(&mut self, now: Instant) -> Option<Segment> {
         let (start, gap_end) = self.untaken.first()?;
-        let len = if self.open.is_empty() {
+        let len = if self.is_whole {
+            u64::MAX
+        } else if self.open.is_empty() {
             self.alone = LARGEST.min(self.alone * 2);
             self.segment.max(self.alone)
         } else {
             let share = self.untaken.len() / (2 * (self.open.len() as u64 + 1));
             (share / GRAIN * GRAIN).clamp(NEAR_END, self.segment)
         };
-        let end = gap_end.min(start + len);
+        let end = gap_end.min(start.saturating_add(len));
         self.untaken.remove(start, end);
         self.furthest = self.furthest.max(end);
         Some(self.begin(start, end, now))
@@ -157,21 +220,36 @@ impl Plan {
     }
 
     fn begin(&mut self, start: u64, end: u64, since: Instant) -> Segment {
+        self.segments += 1;
+        let id = self.segments;
         if start < end {
-            self.open.insert(start, Open { received: start, end, since });
+            self.open.insert(start, Open { id, start, received: start, end, since, mark: (since, start) });
         }
-        Segment { start, end }
+        Segment { id, start, end }
+    }
+
+    /// The upstream sent a range once, and does not any more: what is left comes in one piece.
+    pub(super) const fn expect_no_ranges(&mut self) {
+        self.is_whole = true;
+    }
+
+    /// A segment that its connection still has.
+    fn open(&mut self, segment: Segment) -> Option<&mut Open> {
+        self.open.get_mut(&segment.start).filter(|open| open.id == segment.id)
     }
 
     /// A connection received `len` more bytes of its segment: how many of them are still its own. Fewer than `len`
     /// means that the segment is complete.
-    pub(super) fn receive(&mut self, segment: Segment, len: u64) -> u64 {
-        let Some(open) = self.open.get_mut(&segment.start) else {
+    pub(super) fn receive(&mut self, segment: Segment, len: u64, now: Instant) -> u64 {
+        let Some(open) = self.open(segment) else {
             return 0;
         };
         let own = len.min(open.ahead());
-        open.received += own;
+        open.receive(own, now);
         if open.received == open.end {
+            let rate = rate(open.end - open.start, now, open.since);
+            let mean = self.rate.map_or(rate, |(before, _)| f64::midpoint(before, rate));
+            self.rate = Some((mean, now));
             self.open.remove(&segment.start);
         }
         own
@@ -179,13 +257,14 @@ impl Plan {
 
     /// Whether all of a segment was received.
     pub(super) fn is_received(&self, segment: Segment) -> bool {
-        !self.open.contains_key(&segment.start)
+        self.open.get(&segment.start).is_none_or(|open| open.id != segment.id)
     }
 
     /// A connection is gone: others may take the bytes that it did not receive.
     pub(super) fn give_up(&mut self, segment: Segment) {
-        if let Some(open) = self.open.remove(&segment.start) {
-            self.untaken.insert(open.received, open.end);
+        if let Some((received, end)) = self.open(segment).map(|open| (open.received, open.end)) {
+            self.open.remove(&segment.start);
+            self.untaken.insert(received, end);
         }
     }
 
@@ -220,7 +299,7 @@ mod tests {
         assert_eq!(of(Some(first)), Some((0, 8)));
         assert_eq!(of(plan.take(&[], now)), Some((8, 13)));
         assert_eq!(of(plan.take(&[], now)), Some((13, 17)));
-        plan.receive(first, 8 * MIB);
+        plan.receive(first, 8 * MIB, now);
         assert!(plan.is_received(first) && plan.has_untaken() && !plan.is_complete());
     }
 
@@ -236,10 +315,10 @@ mod tests {
         let now = Instant::now();
         let (mut plan, first) = Plan::new(20 * MIB, SEGMENT, now);
         let second = plan.take(&[], now).unwrap();
-        plan.receive(first, MIB);
+        plan.receive(first, MIB, now);
         plan.give_up(first);
         assert_eq!(of(plan.take(&[], now)), Some((1, 5)));
-        assert_eq!(plan.receive(second, 100 * MIB), second.end - second.start);
+        assert_eq!(plan.receive(second, 100 * MIB, now), second.end - second.start);
     }
 
     #[test]
@@ -247,7 +326,7 @@ mod tests {
         let now = Instant::now();
         let (mut plan, _) = Plan::new(1 << 30, SEGMENT, now);
         // What a connection will bring in a moment needs no other.
-        assert!(!plan.any_comes_late(&[0, 7 * MIB]) && plan.any_comes_late(&[7 * MIB, 100 * MIB]));
+        assert!(!plan.any_comes_late(&[0, 7 * MIB], now) && plan.any_comes_late(&[7 * MIB, 100 * MIB], now));
         assert_eq!(of(plan.take_wanted(&[7 * MIB], now)), None);
         assert_eq!(of(plan.take(&[7 * MIB, 100 * MIB, 500 * MIB], now)), Some((100, 108)));
         assert_eq!(of(plan.take(&[7 * MIB, 100 * MIB, 96 * MIB], now)), Some((96, 100)));
@@ -264,10 +343,41 @@ mod tests {
         assert_eq!(plan.take(&[], now), None);
         let half = plan.take(&[], now + SLOW).unwrap();
         assert_eq!(of(Some(half)), Some((4, 8)));
-        assert_eq!(plan.receive(first, 8 * MIB), 4 * MIB);
+        assert_eq!(plan.receive(first, 8 * MIB, now), 4 * MIB);
         assert!(plan.is_received(first));
-        plan.receive(half, 3 * MIB);
+        plan.receive(half, 3 * MIB, now);
         assert_eq!(plan.take(&[], now + SLOW), None);
+    }
+
+    #[test]
+    fn one_that_crawls_is_given_up() {
+        let now = Instant::now();
+        let (mut plan, first) = Plan::new(20 * MIB, SEGMENT, now);
+        let other = plan.take(&[], now).unwrap();
+        plan.receive(first, 5 * MIB, now);
+        let later = now + SLOW * 2;
+        // Nothing says yet what the upstream can do.
+        assert!(!plan.any_comes_late(&[5 * MIB], later));
+        plan.receive(other, other.end - other.start, now + SLOW / 4);
+        // 1.25 and 10 MiB/s.
+        assert!(plan.any_comes_late(&[5 * MIB], later) && !plan.any_comes_late(&[4 * MIB], later));
+        let rest = plan.take(&[], later).unwrap();
+        assert_eq!(of(Some(rest)), Some((5, 8)));
+        assert_eq!((plan.receive(first, MIB, later), plan.is_received(first)), (0, true));
+        // One that had nothing yet begins where the next one does.
+        let much_later = later + SLOW;
+        let again = plan.take(&[5 * MIB], much_later).unwrap();
+        assert_eq!((of(Some(again)), plan.receive(rest, MIB, much_later)), (Some((5, 8)), 0));
+        assert_eq!(plan.receive(again, 4 * MIB, much_later), 3 * MIB);
+    }
+
+    #[test]
+    fn without_ranges_the_rest_is_one_segment() {
+        let now = Instant::now();
+        let (mut plan, first) = Plan::new(1 << 30, SEGMENT, now);
+        plan.receive(first, SEGMENT, now);
+        plan.expect_no_ranges();
+        assert_eq!(of(plan.take(&[], now)), Some((8, 1024)));
     }
 
     #[test]
@@ -275,13 +385,15 @@ mod tests {
         let now = Instant::now();
         let (mut plan, first) = Plan::new(1 << 30, SEGMENT, now);
         let others: Vec<_> = (0..4).map(|_| plan.take(&[], now).unwrap()).collect();
+        // A quarter of the rate of the others.
+        let later = now + 2 * SLOW;
+        plan.receive(first, 4 * MIB, later);
         for other in others {
-            assert_eq!(plan.receive(other, 1 << 30), 16 * MIB);
+            assert_eq!(plan.receive(other, 1 << 30, later), 16 * MIB);
         }
-        let later = plan.take(&[], now + SLOW).unwrap();
-        assert_eq!(of(Some(later)), Some((4, 8)));
-        assert_eq!(plan.receive(first, 8 * MIB), 4 * MIB);
-        assert_eq!(plan.take(&[], now + SLOW).unwrap().start, (8 + 4 * 16) * MIB);
+        assert_eq!(of(plan.take(&[], later)), Some((6, 8)));
+        assert_eq!(plan.receive(first, 8 * MIB, later), 2 * MIB);
+        assert_eq!(plan.take(&[], later).unwrap().start, (8 + 4 * 16) * MIB);
     }
 
     proptest! {
@@ -299,7 +411,7 @@ mod tests {
             let mut there = Intervals::default();
             let mut step = |plan: &mut Plan, now, number: usize, what: u8, len: u64, wanted: u64| {
                 let Some((segment, position)) = taken[number] else {
-                    let late = plan.any_comes_late(&[wanted]);
+                    let late = plan.any_comes_late(&[wanted], now);
                     let taking = plan.take(&[wanted], now);
                     // What a client waits for is taken, wherever a connection broke.
                     prop_assert!(!late || taking.is_some_and(|it| it.start <= wanted && wanted < it.end));
@@ -312,7 +424,7 @@ mod tests {
                     taken[number] = None;
                     return Ok(());
                 }
-                let own = plan.receive(segment, len);
+                let own = plan.receive(segment, len, now);
                 let before = there.len();
                 there.insert(position, position + own);
                 prop_assert_eq!(there.len(), before + own);

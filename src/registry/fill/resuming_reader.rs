@@ -112,7 +112,7 @@ impl ResumingReader {
         loop {
             match self.attempt().await {
                 Ok(next) => return Ok(next),
-                Err(error) if may_recover(&error) => self.pause(error).await?,
+                Err(error) if may_recover(&error) => self.pause(error, LONGEST_PAUSE).await?,
                 Err(error) => return Err(error),
             }
         }
@@ -150,16 +150,21 @@ impl ResumingReader {
         self.is_refused
     }
 
+    /// From now on, the upstream may answer with the whole.
+    pub(super) const fn allow_whole(&mut self) {
+        self.may_skip = true;
+    }
+
     /// Waits before the next attempt.
     ///
     /// # Errors
-    /// `error`, after the last attempt, or if the upstream asks for a longer pause than [`LONGEST_PAUSE`].
-    pub(super) async fn pause(&mut self, error: UpstreamError) -> Result<(), UpstreamError> {
+    /// `error`, after the last attempt, or if the upstream asks for a longer pause than `longest`.
+    pub(super) async fn pause(&mut self, error: UpstreamError, longest: Duration) -> Result<(), UpstreamError> {
         let asked = match &error {
             UpstreamError::TooManyRequests { retry_after } => retry_after.unwrap_or_default(),
             _ => Duration::ZERO,
         };
-        let Some(pause) = self.pauses.next().filter(|_| asked <= LONGEST_PAUSE) else {
+        let Some(pause) = self.pauses.next().filter(|_| asked <= longest) else {
             return Err(error);
         };
         let (digest, position) = (&self.blob.digest, self.position);
