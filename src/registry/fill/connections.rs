@@ -158,6 +158,9 @@ impl<'a> Connections<'a> {
             disk_is_behind: self.batches.capacity() < BATCHES,
         });
         let mut plan = self.plan();
+        if plan.expects_no_ranges() {
+            return None;
+        }
         let late = plan.any_comes_late(&self.spooled.waiting(now), now);
         if late && self.idle.load(Ordering::Relaxed) > 0 {
             self.changed.notify_waiters();
@@ -187,7 +190,13 @@ impl<'a> Connections<'a> {
     ) -> Result<(), String> {
         let mut delivers = Counted::new(&self.delivering);
         let mut urgent = Counted::new(&self.urgent);
-        let range = |segment: Segment| (ResumingReader::range(self.blob, segment.slice()), segment);
+        let range = |segment: Segment| {
+            let mut reader = ResumingReader::range(self.blob, segment.slice());
+            if self.plan().expects_no_ranges() {
+                reader.allow_whole();
+            }
+            (reader, segment)
+        };
         let (mut next, is_urgent) = match purpose {
             Purpose::Blob => (begun, false),
             Purpose::Client(segment) => {

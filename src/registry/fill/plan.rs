@@ -233,6 +233,11 @@ impl Plan {
         self.is_whole = true;
     }
 
+    /// Whether more than one connection is of no use.
+    pub(super) const fn expects_no_ranges(&self) -> bool {
+        self.is_whole
+    }
+
     /// A segment that its connection still has.
     fn open(&mut self, segment: Segment) -> Option<&mut Open> {
         self.open.get_mut(&segment.start).filter(|open| open.id == segment.id)
