@@ -1,8 +1,9 @@
 //! How many connections a fill should have: as many as make it faster. No I/O.
 //!
 //! The number doubles as long as that made the whole faster. Where it did not, because the wire, the disk or the
-//! upstream is the limit, the fill goes back to the number that it had before, and tries again later. An upstream that
-//! refuses a connection (429, 503) gets none more for a while.
+//! upstream is the limit, the fill goes back to the number that it had before, and tries again later, or when it becomes
+//! slower: some upstreams cap a connection only after its first megabytes. An upstream that refuses a connection (429,
+//! 503) gets none more for a while.
 
 use std::time::{Duration, Instant};
 
@@ -13,6 +14,8 @@ const CONNECT: Duration = Duration::from_secs(2);
 /// A doubled number has to make the whole so much faster: half of the gain is lost to what a connection takes until it
 /// is at its full speed.
 const GAIN: f64 = 1.2;
+/// A fill that is so much slower than when it last tried tries again.
+const LOSS: f64 = 0.7;
 /// How long the fill waits before it tries again; it doubles, up to `LONGEST`.
 const PAUSE: Duration = Duration::from_secs(2);
 const LONGEST: Duration = Duration::from_mins(1);
@@ -44,8 +47,8 @@ pub(super) struct Growth {
     measuring: Option<(Instant, u64)>,
     /// So often in the measurement bytes waited for the disk, and so often they did not.
     disk: (u32, u32),
-    /// No growth before.
-    not_before: Option<Instant>,
+    /// No growth before, unless the fill becomes slower than this, in bytes a second.
+    not_before: Option<(Instant, f64)>,
     /// Until then the upstream gets no connection more, not even for a client that waits.
     refused_until: Option<Instant>,
     pause: Duration,
@@ -95,8 +98,7 @@ impl Growth {
         self.before = None;
         // Connections that are refused at the same time are one refusal.
         if self.may_exceed(now) {
-            self.rest(now);
-            self.refused_until = self.not_before;
+            self.refused_until = Some(self.rest(0.0, now));
         }
     }
 
@@ -105,7 +107,7 @@ impl Growth {
         let Progress { now, received, .. } = progress;
         // New ones were not made yet, or there is nothing left for them.
         let others = progress.connections < self.wanted;
-        if self.not_before.is_some_and(|at| now < at) || (others && now.duration_since(self.since) < CONNECT) {
+        if !self.may_exceed(now) || (others && now.duration_since(self.since) < CONNECT) {
             return;
         }
         let (start, bytes) = match self.measuring {
@@ -130,26 +132,35 @@ impl Growth {
 
     fn evaluate(&mut self, connections: usize, rate: f64, now: Instant) {
         let (behind, free) = self.disk;
+        if self.not_before.is_some_and(|(at, least)| now < at && rate >= least) {
+            return;
+        }
+        self.not_before = None;
         let helped = self.before.is_none_or(|(_, before)| rate >= before * GAIN);
         if behind > free || !helped {
             self.wanted = self.before.take().map_or(connections, |(before, _)| before).clamp(1, self.most);
-            self.rest(now);
+            self.rest(rate, now);
         } else if connections < self.most {
+            if self.before.is_some() {
+                self.pause = PAUSE;
+            }
             self.before = Some((connections, rate));
-            self.pause = PAUSE;
             self.wanted = (connections.max(1) * 2).min(self.most);
             self.since = now;
         } else {
             self.before = None;
-            self.rest(now);
+            self.rest(rate, now);
         }
     }
 
-    fn rest(&mut self, now: Instant) {
-        self.not_before = Some(now + self.pause);
+    /// Returns when the fill may grow again.
+    fn rest(&mut self, rate: f64, now: Instant) -> Instant {
+        let until = now + self.pause;
+        self.not_before = Some((until, rate * LOSS));
         self.pause = (self.pause * 2).min(LONGEST);
         self.since = now;
         self.measuring = None;
+        until
     }
 }
 
@@ -189,6 +200,15 @@ mod tests {
         let mut growth = Growth::new(8, now);
         assert_eq!(run(&mut growth, now, 1, |_| 100).0, 1);
         assert_eq!(run(&mut growth, now + Duration::from_secs(4), 2, |n| 10 * n as u64).0, 8);
+    }
+
+    #[test]
+    fn it_tries_again_when_it_becomes_slower() {
+        let now = Instant::now();
+        let mut growth = Growth::new(8, now);
+        // No connection was capped at first.
+        assert_eq!(run(&mut growth, now, 1, |_| 100).0, 1);
+        assert_eq!(run(&mut growth, now + Duration::from_secs(1), 1, |n| 10 * n as u64).0, 8);
     }
 
     #[test]
