@@ -18,11 +18,15 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("config", &["oci"]),
     ("store", &["oci", "config", "telemetry", "manifest_memory"]),
     ("upstream", &["oci", "config", "telemetry", "manifest_memory"]),
-    ("registry", &["oci", "config", "telemetry", "store", "upstream", "fair_semaphore", "client_network"]),
+    (
+        "registry",
+        &["oci", "config", "telemetry", "store", "upstream", "fair_semaphore", "client_network", "machine_memory"],
+    ),
     ("auth", &["oci", "config", "telemetry", "reload", "fair_semaphore", "client_network"]),
     ("reload", &[]),
     ("fair_semaphore", &[]),
     ("manifest_memory", &["oci"]),
+    ("machine_memory", &[]),
     ("client_network", &[]),
     ("fd_limit", &[]),
     // `store` only for the type of the S3 server that shares the listener.

@@ -1,7 +1,7 @@
 //! Scalars of another type where a text, a number or a boolean belongs, as distribution reads them (gopkg.in/yaml.v2),
 //! in a file and in variables.
 
-use pounce::config::{Config, LogLevel, Secret};
+use pounce::config::{Compose, Config, LogLevel, Secret};
 
 use crate::mistakes::load;
 
@@ -47,6 +47,9 @@ fn numbers_have_any_spelling() {
     for value in values.split_whitespace() {
         for config in both("storage.s3.chunksize", value) {
             assert_eq!(config.storage.s3.chunksize, 5_242_880, "{value}");
+        }
+        for config in both("proxy.fill.sharedsize", value) {
+            assert_eq!(config.proxy.fill.sharedsize.bytes(), Some(5_242_880), "{value}");
         }
         for config in both("proxy.spool.maxsize", value) {
             assert_eq!(config.proxy.spool.maxsize, Some(5_242_880), "{value}");
@@ -213,5 +216,27 @@ fn headers_that_are_no_mapping_are_not_repeated() {
     ] {
         let error = load(file, variables).unwrap_err().to_string();
         assert!(error.starts_with("http.headers") && !error.contains("SECRETPW"), "{error}");
+    }
+}
+
+#[test]
+fn fills_are_shared_from_a_size_on_or_never() {
+    let config = load("", &[]).unwrap().config;
+    assert_eq!(config.proxy.fill.sharedsize.bytes(), Some(64 << 20));
+    for value in ["never", "Never", "' NEVER '"] {
+        for config in both("proxy.fill.sharedsize", value) {
+            assert_eq!(config.proxy.fill.sharedsize.bytes(), None, "{value}");
+        }
+    }
+    for (value, expected) in [("0", 0), ("18446744073709551615", u64::MAX)] {
+        for config in both("proxy.fill.sharedsize", value) {
+            assert_eq!(config.proxy.fill.sharedsize.bytes(), Some(expected));
+        }
+    }
+    for config in both("proxy.fill.memory", "0x4000000") {
+        assert_eq!(config.proxy.fill.memory, Some(64 << 20));
+    }
+    for config in both("proxy.fill.compose", "Send") {
+        assert_eq!(config.proxy.fill.compose, Compose::Send);
     }
 }

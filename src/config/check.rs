@@ -30,7 +30,7 @@ fn check_bounds(config: &Config) -> Result<(), ConfigError> {
     const HOUR: Duration = Duration::from_hours(1);
     let Config { storage, proxy, http, .. } = config;
     let (part, part_message) = (5 << 20..=5 << 30, "a part has from 5242880 (5 MiB) to 5368709120 (5 GiB) bytes");
-    let numbers: [(&str, u64, RangeInclusive<u64>, &str); 7] = [
+    let numbers: [(&str, u64, RangeInclusive<u64>, &str); 8] = [
         ("storage.s3.chunksize", storage.s3.chunksize, part.clone(), part_message),
         ("storage.s3.multipartcopychunksize", storage.s3.multipartcopychunksize, part, part_message),
         (
@@ -47,6 +47,12 @@ fn check_bounds(config: &Config) -> Result<(), ConfigError> {
             "all fills together have from 1 to 256 connections",
         ),
         ("proxy.fill.concurrency", proxy.fill.concurrency as u64, 1..=64, "from 1 to 64 fills can run at once"),
+        (
+            "proxy.fill.memory",
+            proxy.fill.memory.unwrap_or(64 << 20),
+            32 << 20..=1 << 40,
+            "fills take from 33554432 (32 MiB) to 1099511627776 (1 TiB) bytes",
+        ),
         (
             "http.limits.connections",
             http.limits.connections as u64,

@@ -130,6 +130,7 @@ impl Keys {
         shown.storage.s3.tigris = Some(false);
         shown.auth.token.autoredirect = Some(false);
         shown.auth.anonymous = Some(Vec::new());
+        shown.proxy.fill.memory = Some(0);
         shown.proxy.spool.maxsize = Some(0);
         shown.proxy.exec.lifetime = Some(Duration::ZERO);
         shown.proxy.upstreams.push(shown.proxy.own());

@@ -46,7 +46,7 @@ pub use ollama::{Ollama, OllamaKey, SshKey, UpstreamClient};
 pub use origins::{Origin, Origins};
 pub use pages::{Catalog, Tags};
 pub use patterns::{RepositoryPattern, UserPattern};
-pub use proxy::{Exec, Fill, NameGrammar, OnMiss, Proxy, Remote, Spool};
+pub use proxy::{Compose, Exec, Fill, FillTuning, NameGrammar, OnMiss, Proxy, Remote, SharedSize, Spool};
 pub use remote::RemoteUrl;
 pub use rules::{ANONYMOUS, Rule};
 pub use schema::Config;

@@ -2,16 +2,17 @@
 
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::host_names::HostNames;
 use super::hosts::{ServerName, UpstreamHost};
 use super::ollama::UpstreamClient;
 use super::remote::RemoteUrl;
 use super::values::{self, Secret};
-use super::{durations, lists};
+use super::{durations, lists, scalars};
 
 /// `proxy`
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -129,15 +130,107 @@ pub struct Fill {
     pub maxconnections: usize,
     /// The number of fills, 1 to 64, at which prefetched blobs wait.
     pub concurrency: usize,
+    /// The size in bytes from which replicas share the fill of a blob through the bucket.
+    pub sharedsize: SharedSize,
+    /// The most memory in bytes that the blobs of all fills of the process take, 32 MiB to 1 TiB; by default 3/8 of the
+    /// machine's, from 64 MiB to 1 GiB.
+    pub memory: Option<u64>,
+    /// How the chunks of a blob become the blob.
+    #[serde(deserialize_with = "values::any_case")]
+    pub compose: Compose,
     /// How long an upstream may send nothing before pounce reconnects: 100ms, which a slow one needs between two
     /// packets, to 30s, after which containerd gives up.
     #[serde(with = "durations")]
     pub stalltimeout: Duration,
+    /// What is no setting, because all replicas need the same: tests change it.
+    #[serde(skip)]
+    pub tuning: FillTuning,
 }
 
 impl Default for Fill {
     fn default() -> Self {
-        Self { connections: 8, maxconnections: 32, concurrency: 6, stalltimeout: Duration::from_secs(20) }
+        Self {
+            connections: 8,
+            maxconnections: 32,
+            concurrency: 6,
+            sharedsize: SharedSize::default(),
+            memory: None,
+            compose: Compose::default(),
+            stalltimeout: Duration::from_secs(20),
+            tuning: FillTuning::default(),
+        }
+    }
+}
+
+/// `proxy.fill.sharedsize`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SharedSize(Option<u64>);
+
+impl SharedSize {
+    /// The least size in bytes of a blob whose fill is shared; `None` if none is.
+    #[must_use]
+    pub fn bytes(self) -> Option<u64> {
+        self.0
+    }
+}
+
+impl Default for SharedSize {
+    fn default() -> Self {
+        Self(Some(64 << 20))
+    }
+}
+
+impl FromStr for SharedSize {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text.trim().eq_ignore_ascii_case("never") {
+            return Ok(Self(None));
+        }
+        let bytes = scalars::integer(text).and_then(|number| number.as_u64());
+        bytes.map(|bytes| Self(Some(bytes))).ok_or("write a number of bytes, or never")
+    }
+}
+
+values::deserialize_from_str!(SharedSize);
+
+impl Serialize for SharedSize {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            Some(bytes) => serializer.collect_str(&bytes),
+            None => serializer.serialize_str("never"),
+        }
+    }
+}
+
+/// `proxy.fill.compose`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Compose {
+    /// The bucket copies them (UploadPartCopy).
+    #[default]
+    Copy,
+    /// pounce reads them and sends them again, for buckets that copy more slowly or not at all.
+    Send,
+}
+
+/// How replicas share fills.
+#[derive(Clone, Copy, Debug)]
+pub struct FillTuning {
+    /// How long a filler writes no lease while nothing changes.
+    pub heartbeat: Duration,
+    /// How long a lease may stay unchanged before its filler counts as dead.
+    pub death: Duration,
+    /// How long chunks stay in the bucket after the blob is there, for clients that still read them.
+    pub grace: Duration,
+    /// The size of a chunk in bytes, a power of two; by default it follows from the size of the blob.
+    pub chunk: Option<u64>,
+}
+
+impl Default for FillTuning {
+    fn default() -> Self {
+        let [heartbeat, death, grace] = [3, 12, 60].map(Duration::from_secs);
+        Self { heartbeat, death, grace, chunk: None }
     }
 }
 

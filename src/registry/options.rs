@@ -4,7 +4,8 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use super::changes::Changes;
-use crate::config::{Config, OnMiss, Secret, Validation};
+use crate::config::{Compose, Config, FillTuning, OnMiss, Secret, Validation};
+use crate::machine_memory;
 
 /// How long a client of a stored tag waits for the upstream.
 pub(super) const CLIENT_WAIT: Duration = Duration::from_secs(2);
@@ -36,6 +37,14 @@ pub struct Options {
     pub max_connections: usize,
     /// `proxy.fill.concurrency`
     pub concurrency: usize,
+    /// `proxy.fill.sharedsize`, in bytes; `None` if no fill is shared.
+    pub shared_size: Option<u64>,
+    /// `proxy.fill.memory`, in bytes.
+    pub fill_memory: u64,
+    /// `proxy.fill.compose`
+    pub compose: Compose,
+    /// How replicas share fills: no setting.
+    pub tuning: FillTuning,
     /// When distribution last used the bucket as a pull-through cache: the tags that it wrote until then came from
     /// upstream.
     pub proxied_until: Option<SystemTime>,
@@ -43,6 +52,8 @@ pub struct Options {
     pub changes: Changes,
     /// `http.secret`, or a random one: signs the state of uploads.
     pub secret: Secret,
+    /// `http.secret`: signs leases of fills, which other replicas read.
+    pub signing: Option<Secret>,
 }
 
 impl Options {
@@ -63,6 +74,10 @@ impl Options {
             connections: proxy.fill.connections,
             max_connections: proxy.fill.maxconnections,
             concurrency: proxy.fill.concurrency,
+            shared_size: proxy.fill.sharedsize.bytes(),
+            fill_memory: proxy.fill.memory.unwrap_or_else(default_fill_memory),
+            compose: proxy.fill.compose,
+            tuning: proxy.fill.tuning,
             proxied_until: None,
             changes: if storage.maintenance.readonly.enabled {
                 Changes::Nothing
@@ -72,6 +87,13 @@ impl Options {
                 Changes::Pushes
             },
             secret: config.http.secret.clone().unwrap_or_else(secret),
+            signing: config.http.secret.clone(),
         }
     }
+}
+
+/// 3/8 of this machine's memory, so that a machine of 512 MB has 192 for fills: at least the chunks that a fill needs to
+/// go on, and no more than makes fills faster.
+fn default_fill_memory() -> u64 {
+    (machine_memory::total().unwrap_or_default() / 8 * 3).clamp(64 << 20, 1 << 30)
 }
