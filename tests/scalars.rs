@@ -240,3 +240,12 @@ fn fills_are_shared_from_a_size_on_or_never() {
         assert_eq!(config.proxy.fill.compose, Compose::Send);
     }
 }
+
+#[test]
+fn the_size_of_the_spool_has_no_effect() {
+    let loaded = load("proxy: {spool: {maxsize: 5e9}}", &[]).unwrap();
+    let [notice] = &loaded.notices[..] else {
+        panic!("{:?}", loaded.notices);
+    };
+    assert!(notice.starts_with("proxy.spool.maxsize has no effect"), "{notice}");
+}

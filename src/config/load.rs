@@ -133,6 +133,12 @@ fn typed(
     config.auth.scheme = scheme(auth, htpasswd, token)?;
     config.auth.beside_upstream = config.proxy.remoteurl.is_some() || !config.proxy.upstreams.is_empty();
     config.storage.driver = driver(storage, names_s3 || config.storage.s3.bucket.is_some())?;
+    if config.proxy.spool.maxsize.is_some() {
+        notices.push(
+            "proxy.spool.maxsize has no effect: blobs are copied through memory, which proxy.fill.memory bounds"
+                .to_owned(),
+        );
+    }
     check::check(&config)?;
     Ok(config)
 }

@@ -41,7 +41,7 @@ pub struct Proxy {
     pub onmiss: OnMiss,
     /// How blobs are copied into the bucket.
     pub fill: Fill,
-    /// The temporary files of blobs while they are copied.
+    /// Temporary files for blobs while they are copied, in the place of memory.
     pub spool: Spool,
 }
 
@@ -238,9 +238,9 @@ impl Default for FillTuning {
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Spool {
-    /// The folder of the files; by default the system's, or, over a folder, one inside it.
+    /// The folder of the files. By default there are none over an S3; over a folder, they are inside it.
     pub directory: Option<PathBuf>,
-    /// The most bytes there at once; by default half of the free space at start.
+    /// It has no effect, and is accepted because older versions had it.
     pub maxsize: Option<u64>,
 }
 
