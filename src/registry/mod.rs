@@ -38,6 +38,7 @@ mod links;
 mod list_memory;
 mod manifests;
 mod options;
+mod parts_digest;
 mod prefetch;
 mod presence;
 mod provenance;

@@ -1,11 +1,14 @@
 //! Every path in the bucket, and how it is spelled.
 //!
-//! The layout is distribution's, so that either program reads what the other wrote.
+//! The layout is distribution's, so that either program reads what the other wrote. What fills keep while they run lies
+//! outside of it ([`fill_path`](super::fill_path)): distribution's garbage collection does not walk there, and a
+//! lifecycle rule of the bucket can be for that alone.
 
 use std::fmt;
 
 use uuid::Uuid;
 
+use super::fill_path::UpstreamId;
 use crate::oci::{Digest, RepositoryName, Tag};
 
 /// A key in the bucket, below the root directory.
@@ -59,6 +62,20 @@ pub enum Key<'a> {
     Checks,
     /// An object that `pounce check`, or a process that tests its bucket, writes and deletes again. pounce's own.
     Check(&'a Uuid),
+    /// The directory of all fills. pounce's own, as all keys of fills.
+    FillLeases,
+    /// The directory of the fills of a blob from one upstream.
+    Fill(&'a Digest, UpstreamId),
+    /// The lease by which one process at a time fills the blob from that upstream.
+    FillLease(&'a Digest, UpstreamId),
+    /// The directory of the chunks and heads that one process stored, under its random generation.
+    FillChunks(&'a Digest, UpstreamId, &'a Uuid),
+    /// The bytes of the blob from this offset on: a whole chunk. Written once.
+    FillChunk(&'a Digest, UpstreamId, &'a Uuid, u64),
+    /// The bytes of the blob from this offset on: the beginning of a chunk that is not whole yet, or a part of it.
+    FillHead(&'a Digest, UpstreamId, &'a Uuid, u64),
+    /// The chunks that the clients of another process wait for; the id is that process's.
+    FillWant(&'a Digest, UpstreamId, &'a Uuid),
 }
 
 /// The digest in the path of a [`Key::Blob`], below any root directory.
@@ -74,9 +91,18 @@ pub fn blob_digest(path: &str) -> Option<Digest> {
 
 impl fmt::Display for Key<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("docker/registry/v2/")?;
+        f.write_str(match self {
+            Self::FillLeases
+            | Self::Fill(..)
+            | Self::FillLease(..)
+            | Self::FillChunks(..)
+            | Self::FillChunk(..)
+            | Self::FillHead(..)
+            | Self::FillWant(..) => "pounce/fills/",
+            _ => "docker/registry/v2/",
+        })?;
         match self {
-            Self::Root => Ok(()),
+            Self::Root | Self::FillLeases => Ok(()),
             Self::Checks => write!(f, "_check/"),
             Self::Check(id) => write!(f, "_check/{id}/data"),
             Self::Blob(digest) => {
@@ -124,6 +150,20 @@ impl fmt::Display for Key<'_> {
             }
             Self::UploadCancelled(name, id) => {
                 write!(f, "repositories/{name}/_uploads/{id}/cancelled")
+            }
+            Self::Fill(digest, upstream) => write!(f, "{}/{upstream}/", Path(digest)),
+            Self::FillLease(digest, upstream) => write!(f, "{}/{upstream}/lease", Path(digest)),
+            Self::FillChunks(digest, upstream, generation) => {
+                write!(f, "{}/{upstream}/{generation}/", Path(digest))
+            }
+            Self::FillChunk(digest, upstream, generation, offset) => {
+                write!(f, "{}/{upstream}/{generation}/{offset:016x}", Path(digest))
+            }
+            Self::FillHead(digest, upstream, generation, start) => {
+                write!(f, "{}/{upstream}/{generation}/head-{start:016x}", Path(digest))
+            }
+            Self::FillWant(digest, upstream, process) => {
+                write!(f, "{}/{upstream}/wants-{process}", Path(digest))
             }
         }
     }

@@ -11,6 +11,7 @@ mod content_length;
 mod credentials;
 mod embedded;
 mod error;
+mod fill_path;
 mod filled_for;
 mod key;
 mod leader;
@@ -30,6 +31,7 @@ pub use bucket::{
 pub use connect_error::ConnectError;
 pub use embedded::Embedded;
 pub use error::StoreError;
+pub use fill_path::{FillObject, UpstreamId};
 pub use filled_for::FilledFor;
 pub use key::{Key, UploadMark, blob_digest};
 pub use part_sizes::{MAX_PART_BYTES, MAX_PARTS, PartSizes};

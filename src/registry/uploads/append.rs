@@ -10,11 +10,12 @@ use uuid::Uuid;
 
 use super::Uploads;
 use super::request::{ChunkRequest, Halt, Pushed, UploadRequest, upload_unknown};
-use super::state::{Data, PartsDigest, UploadState};
+use super::state::{Data, UploadState};
 use super::tail::TailId;
 use crate::oci::{Digest, Error};
 use crate::registry::flights::FlightKey;
 use crate::registry::ingest::{BodyPermit, Buffer, HashingBody, LARGEST, PartReader, part_sizes, send};
+use crate::registry::parts_digest::PartsDigest;
 use crate::store::{Key, PartSender, PartSizes};
 
 /// An upload after a request's bytes.

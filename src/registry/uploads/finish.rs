@@ -12,10 +12,11 @@ use futures_util::StreamExt;
 use super::Uploads;
 use super::append::ReceivedChunk;
 use super::request::{ChunkRequest, Halt, Pushed, UploadRequest, upload_unknown};
-use super::state::{Data, PartsDigest, UploadState};
+use super::state::{Data, UploadState};
 use crate::oci::{Digest, Error, ErrorCode, Hasher};
 use crate::registry::flights::FlightKey;
 use crate::registry::ingest::require_digest;
+use crate::registry::parts_digest::PartsDigest;
 use crate::store::{Completed, Key, MAX_PARTS, Multipart, Part, StoreError};
 
 /// The object at an upload's own key.
