@@ -6,7 +6,7 @@
 //! - Reads of what this process wrote or deleted a moment ago ask the leader at once, because the nearest region may
 //!   still have the old state: [`RecentWrites`].
 //! - Reads of [`Store::leader`](super::Store::leader) always ask the leader.
-//! - Parts are sent to the nearest region: no read sees them.
+//! - Parts are sent to the nearest region: no read sees them. Parts that are copied read their sources, at the leader.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -23,10 +23,12 @@ use aws_smithy_runtime_api::client::orchestrator::Metadata;
 const CONSISTENT: &str = "x-tigris-consistent";
 
 /// The operations that always ask the leader.
-const AT_LEADER: [&str; 9] = [
+const AT_LEADER: [&str; 11] = [
     "PutObject",
     "CopyObject",
+    "UploadPartCopy",
     "DeleteObject",
+    "DeleteObjects",
     "ListObjectsV2",
     "CreateMultipartUpload",
     "CompleteMultipartUpload",

@@ -25,8 +25,8 @@ mod url_template;
 
 pub use body::PartSource;
 pub use bucket::{
-    ArchiveRule, Completed, Condition, Conditions, Lifecycle, Listed, Metadata, Multipart, Object, ObjectStream, Part,
-    PartSender, Store, Stored,
+    ArchiveRule, Completed, ComposeSource, Composed, Condition, Conditions, Lifecycle, Listed, MAX_POLLED_BYTES,
+    Metadata, Multipart, Object, ObjectStream, Part, PartSender, Polled, Store, Stored, Swapped, Version,
 };
 pub use connect_error::ConnectError;
 pub use embedded::Embedded;

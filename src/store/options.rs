@@ -33,6 +33,12 @@ impl PutOptions {
             acl: s3.objectacl.as_deref().map(Into::into),
         }
     }
+
+    /// For an object that is read at once and deleted within minutes: without a storage class, because some must be
+    /// restored before they are read, or are billed for months.
+    pub(super) fn short_lived(&self) -> Self {
+        Self { storage_class: None, ..self.clone() }
+    }
 }
 
 /// Gives a request that makes an object the [`PutOptions`]. The SDK's requests have no trait in common.

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::{Duration, SystemTime};
 
-use aws_sdk_s3::config::http::HttpRequest;
 use aws_sdk_s3::config::interceptors::FinalizerInterceptorContextRef;
 use aws_sdk_s3::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_smithy_runtime_api::box_error::BoxError;
@@ -72,10 +71,13 @@ impl Intercept for ResponseMonitor {
             self.0.ahead.store(ahead, Ordering::Relaxed);
         }
         let status = response.status();
-        let method = context.request().map(HttpRequest::method);
+        let writes = context.request().is_some_and(|request| {
+            // A delete of several objects is a POST.
+            matches!(request.method(), "PUT" | "POST") && !request.uri().ends_with("?delete")
+        });
         if status.as_u16() == FULL {
             self.0.may_be_full.store(true, Ordering::Relaxed);
-        } else if status.is_success() && matches!(method, Some("PUT" | "POST")) {
+        } else if status.is_success() && writes {
             self.0.may_be_full.store(false, Ordering::Relaxed);
         }
         Ok(())

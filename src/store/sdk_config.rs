@@ -37,4 +37,25 @@ pub(super) fn bulk_timeouts() -> TimeoutConfig {
     TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).read_timeout(Duration::from_mins(2)).build()
 }
 
+/// What requests for a lease have instead: other processes take a lease for dead that is not rewritten for 12 seconds, so
+/// a request of which nothing is heard must have ended before.
+pub(super) fn lease_attempts() -> Builder {
+    let timeouts = TimeoutConfig::builder()
+        .operation_attempt_timeout(LEASE_ATTEMPT_TIMEOUT)
+        .operation_timeout(2 * LEASE_ATTEMPT_TIMEOUT + Duration::from_millis(500))
+        .build();
+    let retries = RetryConfig::standard().with_max_attempts(2).with_initial_backoff(Duration::from_millis(50));
+    aws_sdk_s3::config::Builder::new().timeout_config(timeouts).retry_config(retries)
+}
+
+/// How long one attempt of a request for a lease takes at most.
+pub(super) const LEASE_ATTEMPT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// What PUTs of chunks have instead: a chunk keeps up to 64 MiB of memory until its PUT has ended.
+pub(super) fn chunk_attempts() -> Builder {
+    let timeouts = TimeoutConfig::builder().operation_attempt_timeout(Duration::from_secs(60)).build();
+    let retries = RetryConfig::standard().with_max_attempts(3).with_max_backoff(Duration::from_secs(2));
+    aws_sdk_s3::config::Builder::new().timeout_config(timeouts).retry_config(retries)
+}
+
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);

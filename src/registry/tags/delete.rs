@@ -70,7 +70,7 @@ impl Tags {
                 }
                 // Also if the answer is lost.
                 cache.tags.forget(name, tag);
-                if store.delete_unchanged(key, &link).await? {
+                if store.delete_unchanged(key, link.etag.as_deref()).await? {
                     if !keeps_conditions && Box::pin(self.markers.restore(name, tag)).await? {
                         return Ok(());
                     }

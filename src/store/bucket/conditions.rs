@@ -17,7 +17,7 @@ use crate::store::key::Key;
 const NO_ETAG: &str = "\"00000000000000000000000000000000\"";
 
 /// Which conditions a bucket honours.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Conditions {
     /// `If-None-Match: *`
     pub if_absent: bool,
@@ -27,23 +27,37 @@ pub struct Conditions {
     pub delete_unchanged: bool,
 }
 
+impl Conditions {
+    const ALL: Self = Self { if_absent: true, if_unchanged: true, delete_unchanged: true };
+}
+
 impl Store {
     /// Whether a PUT or a DELETE whose [`Condition`] does not hold is refused. Also `false` if that cannot be tested:
     /// the credentials may only read, or the bucket does not answer now.
     pub async fn keeps_conditions(&self) -> bool {
+        self.conditions().await == Conditions::ALL
+    }
+
+    /// [`keeps_conditions`](Self::keeps_conditions), of a PUT alone.
+    pub async fn keeps_conditions_of_writes(&self) -> bool {
+        let Conditions { if_absent, if_unchanged, .. } = self.conditions().await;
+        if_absent && if_unchanged
+    }
+
+    /// None where they cannot be tested.
+    async fn conditions(&self) -> Conditions {
         if self.inner.embedded.is_some() {
-            return true;
+            return Conditions::ALL;
         }
-        let conditions = &self.inner.conditions;
         // Boxed: it is large, and would be part of the future of every push.
-        let found = conditions.get_or_try_init(|| Box::pin(self.test_conditions()));
-        matches!(found.await, Ok(true))
+        let found = self.inner.conditions.get_or_try_init(|| Box::pin(self.test_conditions()));
+        found.await.copied().unwrap_or_default()
     }
 
     /// After an error, the next call tests again.
-    async fn test_conditions(&self) -> Result<bool, StoreError> {
+    async fn test_conditions(&self) -> Result<Conditions, StoreError> {
         match self.try_conditions(&Uuid::new_v4()).await {
-            Ok(Conditions { if_absent: true, if_unchanged: true, delete_unchanged: true }) => Ok(true),
+            Ok(Conditions::ALL) => Ok(Conditions::ALL),
             Ok(found) => {
                 let Conditions { if_absent, if_unchanged, delete_unchanged } = found;
                 tracing::warn!(
@@ -54,11 +68,11 @@ impl Store {
                      writes, which costs every push two requests more; and distribution must not push to a bucket of \
                      this kind while pounce pulls through it or deletes, or its tags can be lost"
                 );
-                Ok(false)
+                Ok(found)
             }
             Err(error @ StoreError::Denied { .. }) => {
                 tracing::info!(%error, "cannot test whether the bucket honours conditions of writes");
-                Ok(false)
+                Ok(Conditions::default())
             }
             Err(error) => {
                 tracing::debug!(%error, "cannot test yet whether the bucket honours conditions of writes");

@@ -1,6 +1,7 @@
 //! From the configuration to a bucket that answers.
 
 use std::io::{self, ErrorKind};
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use aws_sdk_s3::config::{Credentials, Region, SharedCredentialsProvider};
@@ -179,6 +180,8 @@ impl Store {
             eventually_consistent: is_tigris,
             recent_writes: RecentWrites::new(is_tigris),
             conditions: OnceCell::new(),
+            lacks_part_copies: AtomicBool::new(false),
+            lacks_batch_deletes: AtomicBool::new(false),
             renames: is_tigris || is_folder,
             embedded,
         })

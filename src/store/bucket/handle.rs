@@ -2,10 +2,12 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use tokio::sync::OnceCell;
 
+use super::conditions::Conditions;
 use crate::store::embedded::Embedded;
 use crate::store::key::Key;
 use crate::store::leader::RecentWrites;
@@ -40,7 +42,11 @@ pub(super) struct Inner {
     pub(super) eventually_consistent: bool,
     pub(super) recent_writes: RecentWrites,
     /// See [`Store::keeps_conditions`].
-    pub(super) conditions: OnceCell<bool>,
+    pub(super) conditions: OnceCell<Conditions>,
+    /// The bucket refused `UploadPartCopy` as unknown.
+    pub(super) lacks_part_copies: AtomicBool,
+    /// The bucket refused `DeleteObjects` as unknown.
+    pub(super) lacks_batch_deletes: AtomicBool,
     /// The bucket can rename an object (Tigris, and the embedded server).
     pub(super) renames: bool,
     pub(super) embedded: Option<Embedded>,

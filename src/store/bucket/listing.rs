@@ -21,6 +21,8 @@ pub struct Listed {
     pub modified: Option<SystemTime>,
     /// How many bytes it has.
     pub size: u64,
+    /// Differs from that of any other content under the same key; as the bucket spells it.
+    pub etag: Option<String>,
 }
 
 impl Store {
@@ -100,7 +102,12 @@ impl Store {
         let page = Box::pin(request.send()).await.map_err(|error| failure("ListObjectsV2", &error))?;
         let listed = page.contents().iter().filter_map(|object| {
             let path = object.key()?.strip_prefix(&prefix)?.to_owned();
-            Some(Listed { path, modified: system_time(object.last_modified()), size: unsigned(object.size()) })
+            Some(Listed {
+                path,
+                modified: system_time(object.last_modified()),
+                size: unsigned(object.size()),
+                etag: object.e_tag().map(str::to_owned),
+            })
         });
         Ok((listed.collect(), page.is_truncated() == Some(true)))
     }

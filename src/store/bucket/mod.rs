@@ -3,6 +3,7 @@
 //! `handle` declares [`Store`]; `connect` makes one. Reads go through `read`, which knows the regions of an eventually
 //! consistent bucket.
 
+mod compose;
 mod conditions;
 mod connect;
 mod delete;
@@ -17,8 +18,10 @@ mod presign;
 mod read;
 mod relocate;
 mod stream;
+mod swap;
 mod write;
 
+pub use compose::{ComposeSource, Composed};
 pub use conditions::Conditions;
 pub use handle::Store;
 pub use lifecycle::{ArchiveRule, Lifecycle};
@@ -27,4 +30,5 @@ pub use multipart::{Completed, Multipart, Part};
 pub use object::{Metadata, Object, Stored};
 pub use part_sender::PartSender;
 pub use stream::ObjectStream;
-pub use write::Condition;
+pub use swap::{MAX_POLLED_BYTES, Polled, Version};
+pub use write::{Condition, Swapped};

@@ -3,6 +3,7 @@
 use std::time::SystemTime;
 
 use aws_sdk_s3::error::ProvideErrorMetadata;
+use aws_sdk_s3::operation::upload_part_copy::builders::UploadPartCopyFluentBuilder;
 use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
 
 use super::handle::Store;
@@ -47,7 +48,7 @@ pub enum Completed {
 
 impl Part {
     /// A part without an `ETag` could be any part: an error.
-    fn new(operation: &'static str, number: i32, len: u64, etag: Option<&str>) -> Result<Self, StoreError> {
+    pub(super) fn new(operation: &'static str, number: i32, len: u64, etag: Option<&str>) -> Result<Self, StoreError> {
         let cause = || StoreError::Unavailable { operation, cause: "the store did not name the part's ETag".into() };
         let etag = etag.ok_or_else(cause)?.trim_matches('"').to_owned();
         Ok(Self { number, len, etag })
@@ -160,21 +161,20 @@ impl Multipart {
         copy_source: &str,
         slice: Slice,
     ) -> Result<Option<Part>, StoreError> {
-        let inner = &self.store.inner;
-        let request = inner
-            .bulk
-            .upload_part_copy()
-            .bucket(&inner.bucket)
-            .key(&self.path)
-            .upload_id(&self.upload_id)
-            .part_number(number)
-            .copy_source(copy_source)
-            .copy_source_range(format!("bytes={}-{}", slice.start, slice.end - 1));
+        let request = self.part_copy_request(number, copy_source);
+        let request = request.copy_source_range(format!("bytes={}-{}", slice.start, slice.end - 1));
         let Some(copied) = found("UploadPartCopy", Box::pin(request.send()).await)? else {
             return Ok(None);
         };
         let etag = copied.copy_part_result().and_then(|result| result.e_tag());
         Part::new("UploadPartCopy", number, slice.end - slice.start, etag).map(Some)
+    }
+
+    /// A request that makes one part of another object, whose `copy_source` that is.
+    pub(super) fn part_copy_request(&self, number: i32, copy_source: &str) -> UploadPartCopyFluentBuilder {
+        let inner = &self.store.inner;
+        let request = inner.bulk.upload_part_copy().bucket(&inner.bucket).key(&self.path).upload_id(&self.upload_id);
+        request.part_number(number).copy_source(copy_source)
     }
 
     /// The store's id of the upload.

@@ -9,6 +9,9 @@ use aws_sdk_s3::primitives::DateTime;
 use super::handle::Store;
 use crate::store::error::{StoreError, found};
 
+/// The status of a read whose `If-Match` does not hold (RFC 9110, section 15.5.13).
+const UNMET: u16 = 412;
+
 /// The response to a read.
 pub(super) struct Response<T> {
     pub(super) output: T,
@@ -23,7 +26,7 @@ impl Store {
     }
 
     /// Sends a read by `send`, which is told whether to ask the leader; and once more at the leader for what the
-    /// nearest region does not have. `None`: the object is not there.
+    /// nearest region does not have. `None`: the object is not there, or is not the one that `If-Match` names.
     pub(super) async fn read<T, E, F>(
         &self,
         operation: &'static str,
@@ -34,11 +37,15 @@ impl Store {
         F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
         E: ProvideErrorMetadata + std::error::Error + 'static,
     {
-        match found(operation, send(asks_leader).await)? {
+        let found = |response: Result<T, SdkError<E, HttpResponse>>| match response {
+            Err(error) if error.raw_response().is_some_and(|it| it.status().as_u16() == UNMET) => Ok(None),
+            response => found(operation, response),
+        };
+        match found(send(asks_leader).await)? {
             Some(output) => Ok(Some(Response { output, is_everywhere: true })),
             None if asks_leader || !self.inner.eventually_consistent => Ok(None),
             None => {
-                let output = found(operation, send(true).await)?;
+                let output = found(send(true).await)?;
                 Ok(output.map(|output| Response { output, is_everywhere: false }))
             }
         }

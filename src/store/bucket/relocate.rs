@@ -84,7 +84,7 @@ impl Store {
     }
 
     /// `bucket/key`, in the encoding that the copy operations expect.
-    fn copy_source(&self, key: &Key<'_>) -> String {
+    pub(super) fn copy_source(&self, key: &Key<'_>) -> String {
         let path = self.path(key);
         format!("{}/{}", self.inner.bucket, utf8_percent_encode(&path, PATH))
     }

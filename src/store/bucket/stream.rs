@@ -21,32 +21,68 @@ const MAX_RESUMES: u32 = 3;
 
 /// An object or a part of it, as it comes.
 pub struct ObjectStream {
+    /// Differs from that of any other content under the same key; as the bucket spells it.
+    pub etag: Option<String>,
     /// The bytes.
     pub bytes: BoxStream<'static, io::Result<Bytes>>,
 }
 
-/// Reads an object or a part of it. The object must be one that never changes: a blob, or data of an upload.
+/// Reads an object or a part of it.
 struct ResumingReader {
     store: Store,
     path: String,
+    /// Of the object whose bytes were read: the rest must be that object's.
+    etag: Option<String>,
     pieces: BoxStream<'static, io::Result<Bytes>>,
     /// The bytes of the object that are still to come.
     left: Slice,
     resumes: u32,
 }
 
+/// The beginning of an answer to a GET.
+struct Opened {
+    pieces: BoxStream<'static, io::Result<Bytes>>,
+    /// How many bytes the bucket announces.
+    size: u64,
+    etag: Option<String>,
+}
+
 impl Store {
-    /// Streams an object or a part of it; `None` when it is not there. The object must be one that never changes.
+    /// Streams an object or a part of it; `None` when it is not there. All bytes are of one object, also if another one
+    /// takes its place meanwhile: the stream then fails where it would have to be continued.
     ///
     /// # Errors
     /// The bucket did not answer.
     pub async fn stream(&self, key: Key<'_>, slice: Option<Slice>) -> Result<Option<ObjectStream>, StoreError> {
+        self.stream_of(key, slice, None).await
+    }
+
+    /// [`stream`](Self::stream), of the object with this `ETag`; `None` also when there is another one.
+    ///
+    /// # Errors
+    /// The bucket did not answer.
+    pub async fn stream_unchanged(
+        &self,
+        key: Key<'_>,
+        slice: Option<Slice>,
+        etag: &str,
+    ) -> Result<Option<ObjectStream>, StoreError> {
+        self.stream_of(key, slice, Some(etag)).await
+    }
+
+    async fn stream_of(
+        &self,
+        key: Key<'_>,
+        slice: Option<Slice>,
+        etag: Option<&str>,
+    ) -> Result<Option<ObjectStream>, StoreError> {
         let path = self.path(&key);
-        let Some((pieces, size)) = self.open(&path, slice).await? else {
+        let Some(Opened { pieces, size, etag }) = self.open(&path, slice, etag).await? else {
             return Ok(None);
         };
         let left = slice.unwrap_or(Slice { start: 0, end: size });
-        let reader = ResumingReader { store: self.clone(), path, pieces, left, resumes: MAX_RESUMES };
+        let store = self.clone();
+        let reader = ResumingReader { store, path, etag: etag.clone(), pieces, left, resumes: MAX_RESUMES };
         let bytes = stream::unfold(Some(reader), |reader| async {
             let mut reader = reader?;
             match reader.next().await {
@@ -54,31 +90,37 @@ impl Store {
                 Err(error) => Some((Err(error), None)),
             }
         });
-        Ok(Some(ObjectStream { bytes: bytes.boxed() }))
+        Ok(Some(ObjectStream { etag, bytes: bytes.boxed() }))
     }
 
-    /// The bytes of an object or of a part of it, and how many the bucket announces.
-    async fn open(
-        &self,
-        path: &str,
-        slice: Option<Slice>,
-    ) -> Result<Option<(BoxStream<'static, io::Result<Bytes>>, u64)>, StoreError> {
+    /// Asks for an object or a part of it, of the object with this `ETag` if there is one.
+    async fn open(&self, path: &str, slice: Option<Slice>, etag: Option<&str>) -> Result<Option<Opened>, StoreError> {
+        // A weak one never matches (RFC 9110, section 8.8.3.2).
+        let etag = etag.filter(|etag| !etag.starts_with("W/"));
         let send = |asks_leader| {
             let range = slice.map(|slice| format!("bytes={}-{}", slice.start, slice.end - 1));
             let request = self.inner.bulk.get_object().bucket(&self.inner.bucket).key(path).set_range(range);
+            let request = request.set_if_match(etag.map(str::to_owned));
             Box::pin(request.customize().mutate_request(set_consistent(asks_leader)).send())
         };
         let Some(Response { output: object, .. }) = self.read("GetObject", self.reads_leader(), send).await? else {
             return Ok(None);
         };
+        // The bucket, or a proxy before it, may ignore the condition.
+        let is_another =
+            |wanted: &str| object.e_tag().is_some_and(|found| found.trim_matches('"') != wanted.trim_matches('"'));
+        if etag.is_some_and(is_another) {
+            return Ok(None);
+        }
         // Otherwise the whole object would be taken for the part.
         if slice.is_some() && object.content_range().is_none() {
             let cause = "the bucket sent the whole object instead of a part".to_owned();
             return Err(StoreError::Corrupt { key: path.to_owned(), cause });
         }
         let size = unsigned(object.content_length());
+        let etag = object.e_tag;
         let pieces = BodyDataStream::new(object.body.into_inner());
-        Ok(Some((pieces.map_err(io::Error::other).boxed(), size)))
+        Ok(Some(Opened { pieces: pieces.map_err(io::Error::other).boxed(), size, etag }))
     }
 }
 
@@ -99,8 +141,8 @@ impl ResumingReader {
                 return Err(error);
             }
             self.resumes -= 1;
-            match Box::pin(self.store.open(&self.path, Some(self.left))).await {
-                Ok(Some((pieces, _))) => {
+            match Box::pin(self.store.open(&self.path, Some(self.left), self.etag.as_deref())).await {
+                Ok(Some(Opened { pieces, .. })) => {
                     tracing::debug!(%error, key = self.path, at = self.left.start, "resuming a body that broke off");
                     self.pieces = pieces;
                 }

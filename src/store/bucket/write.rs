@@ -1,5 +1,8 @@
 //! Writing whole objects: small ones, on conditions, and blobs that fit into one request.
 
+use aws_sdk_s3::error::SdkError;
+use aws_sdk_s3::operation::put_object::builders::PutObjectFluentBuilder;
+use aws_sdk_s3::operation::put_object::{PutObjectError, PutObjectOutput};
 use aws_sdk_s3::primitives::ByteStream;
 use bytes::Bytes;
 
@@ -11,7 +14,10 @@ use crate::store::error::{Refusal, StoreError, failure, found, refusal};
 use crate::store::filled_for::FilledFor;
 use crate::store::key::Key;
 use crate::store::lengths::signed;
-use crate::store::options::with_put_options;
+use crate::store::options::{PutOptions, with_put_options};
+use crate::store::sdk_config::chunk_attempts;
+
+const OPERATION: &str = "PutObject";
 
 /// Blobs of up to so many bytes are sent with the short timeouts of small requests, so that the client soon hears of a
 /// bucket that does not answer.
@@ -26,6 +32,18 @@ pub enum Condition<'a> {
     IfAbsent,
     /// If it still has this `ETag`.
     IfUnchanged(&'a str),
+}
+
+/// The outcome of a write on a condition that is never repeated without it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Swapped<T = String> {
+    /// The object is written, and has this `ETag`, as the bucket spells it.
+    Written(T),
+    /// The condition does not hold, or another such write was under way. The object may all the same be that of this
+    /// call's first attempt, whose answer was lost: only reading it tells.
+    Unmet,
+    /// The bucket does not know conditions; nothing was written.
+    Unsupported,
 }
 
 impl Store {
@@ -43,32 +61,40 @@ impl Store {
     ) -> Result<bool, StoreError> {
         let (path, inner) = (self.path(&key), &self.inner);
         inner.recent_writes.insert(&path);
-        let send = |condition: Condition<'_>| {
-            let request = inner.client.put_object().bucket(&inner.bucket).key(&path);
-            let request = with_put_options!(request, inner.put)
-                .content_type(media_type.as_str())
-                .set_metadata(Some(metadata.clone()))
-                .body(ByteStream::from(bytes.clone()));
-            Box::pin(match condition {
-                Condition::Always => request.send(),
-                Condition::IfAbsent => request.if_none_match("*").send(),
-                Condition::IfUnchanged(etag) => request.if_match(etag).send(),
-            })
+        let send = |condition| {
+            let request = self.put_request(&inner.client, &path, media_type, &inner.put, condition);
+            let request = request.set_metadata(Some(metadata.clone())).body(ByteStream::from(bytes.clone()));
+            Box::pin(request.send())
         };
-        let Err(error) = send(condition).await else {
-            return Ok(true);
-        };
-        if condition == Condition::Always {
-            return Err(failure("PutObject", &error));
+        match written(send(condition).await, condition)? {
+            Swapped::Written(_) => Ok(true),
+            Swapped::Unmet => Ok(false),
+            // If the reason was another, this fails, too.
+            Swapped::Unsupported => written(send(Condition::Always).await, Condition::Always).map(|_| true),
         }
-        match refusal(&error) {
-            Some(Refusal::Unmet) => Ok(false),
-            Some(Refusal::Unknown) => {
-                let written = send(Condition::Always).await;
-                written.map(|_| true).map_err(|error| failure("PutObject", &error))
-            }
-            // Not there: the object that was to be unchanged is gone.
-            None => found("PutObject", Err::<(), _>(error)).map(|_| false),
+    }
+
+    /// Writes an object of exactly `len` bytes under a key that is written once, and returns its `ETag`, as the bucket
+    /// spells it. `None`: there is one, which may be that of an attempt whose answer was lost. A bucket that does not keep
+    /// conditions replaces it instead. Each of 3 attempts takes at most a minute.
+    ///
+    /// # Errors
+    /// The bucket did not take it.
+    pub async fn put_chunk(&self, key: Key<'_>, len: u64, source: PartSource) -> Result<Option<String>, StoreError> {
+        let (path, inner) = (self.path(&key), &self.inner);
+        let keeps_conditions = self.keeps_conditions_of_writes().await;
+        let condition = if keeps_conditions { Condition::IfAbsent } else { Condition::Always };
+        let put = inner.put.short_lived();
+        let request = self.put_request(&inner.bulk, &path, &MediaType::OCTET_STREAM, &put, condition);
+        let request = request.content_length(signed(len)).body(body(len, source));
+        let sent = Box::pin(request.customize().config_override(chunk_attempts()).send()).await;
+        match written(sent, condition)? {
+            Swapped::Written(etag) => Ok(Some(named(etag)?)),
+            Swapped::Unmet => Ok(None),
+            Swapped::Unsupported => Err(StoreError::Unavailable {
+                operation: OPERATION,
+                cause: "the bucket refused a condition that it kept before".to_owned(),
+            }),
         }
     }
 
@@ -103,13 +129,54 @@ impl Store {
     ) -> Result<(), StoreError> {
         let inner = &self.inner;
         let client = if len <= SMALL { &inner.client } else { &inner.bulk };
-        let request = client.put_object().bucket(&inner.bucket).key(self.path(&key));
-        let request = with_put_options!(request, inner.put)
-            .content_type(MediaType::OCTET_STREAM.as_str())
+        let request = self
+            .put_request(client, &self.path(&key), &MediaType::OCTET_STREAM, &inner.put, Condition::Always)
             .content_length(signed(len))
             .set_metadata(filled_for.map(FilledFor::metadata))
             .body(body(len, source));
-        Box::pin(request.send()).await.map_err(|error| failure("PutObject", &error))?;
+        Box::pin(request.send()).await.map_err(|error| failure(OPERATION, &error))?;
         Ok(())
     }
+
+    /// A PUT that lacks its content.
+    pub(super) fn put_request(
+        &self,
+        client: &aws_sdk_s3::Client,
+        path: &str,
+        media_type: &MediaType,
+        put: &PutOptions,
+        condition: Condition<'_>,
+    ) -> PutObjectFluentBuilder {
+        let request = client.put_object().bucket(&self.inner.bucket).key(path).content_type(media_type.as_str());
+        let request = with_put_options!(request, put);
+        match condition {
+            Condition::Always => request,
+            Condition::IfAbsent => request.if_none_match("*"),
+            Condition::IfUnchanged(etag) => request.if_match(etag),
+        }
+    }
+}
+
+/// What became of a PUT on this condition.
+pub(super) fn written(
+    sent: Result<PutObjectOutput, SdkError<PutObjectError>>,
+    condition: Condition<'_>,
+) -> Result<Swapped<Option<String>>, StoreError> {
+    let error = match sent {
+        Ok(output) => return Ok(Swapped::Written(output.e_tag)),
+        Err(error) if condition == Condition::Always => return Err(failure(OPERATION, &error)),
+        Err(error) => error,
+    };
+    match refusal(&error) {
+        Some(Refusal::Unmet) => Ok(Swapped::Unmet),
+        Some(Refusal::Unknown) => Ok(Swapped::Unsupported),
+        // Not there: the object that was to be unchanged is gone.
+        None => found(OPERATION, Err::<(), _>(error)).map(|_| Swapped::Unmet),
+    }
+}
+
+/// The `ETag` of an object that was written, which every S3 names.
+pub(super) fn named(etag: Option<String>) -> Result<String, StoreError> {
+    let cause = || StoreError::Unavailable { operation: OPERATION, cause: "the bucket did not name the ETag".into() };
+    etag.ok_or_else(cause)
 }

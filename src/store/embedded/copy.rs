@@ -11,7 +11,7 @@ use tempfile::NamedTempFile;
 use uuid::Uuid;
 
 use super::faults::internal;
-use super::folder::{Folder, etag};
+use super::folder::{Folder, etag, matches};
 
 impl Folder {
     pub(super) fn copy(&self, input: &dto::CopyObjectInput, rename: bool) -> S3Result<dto::CopyObjectOutput> {
@@ -54,6 +54,9 @@ impl Folder {
     pub(super) fn copy_part(&self, input: &dto::UploadPartCopyInput) -> S3Result<dto::UploadPartCopyOutput> {
         let (bucket, source) = source(&input.copy_source)?;
         let (mut file, found, _) = self.open_object(bucket, source)?;
+        if input.copy_source_if_match.as_ref().is_some_and(|wanted| !matches(wanted, &etag(&found))) {
+            return Err(s3_error!(PreconditionFailed));
+        }
         let slice = match input.copy_source_range.as_deref() {
             None => 0..found.len(),
             Some(text) => dto::Range::parse(text)

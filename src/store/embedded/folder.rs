@@ -281,6 +281,11 @@ pub(super) fn etag(found: &fs::Metadata) -> ETag {
     ETag::Strong(version(found))
 }
 
+/// Whether a condition names this `ETag`.
+pub(super) fn matches(wanted: &dto::ETagCondition, found: &ETag) -> bool {
+    wanted.is_any() || wanted.as_etag() == Some(found)
+}
+
 pub(super) fn parent(path: &Path) -> &Path {
     path.parent().unwrap_or(Path::new("/"))
 }

@@ -7,7 +7,7 @@ use s3s::dto;
 use s3s::{S3Result, s3_error};
 
 use super::faults::internal;
-use super::folder::{Folder, STATE, is_missing};
+use super::folder::{Folder, STATE, etag, is_missing};
 use crate::store::lengths::signed;
 
 /// An entry of a listing.
@@ -156,6 +156,7 @@ impl Page<'_> {
         self.entries.push(Entry::Object(Box::new(dto::Object {
             key: Some(key),
             size: Some(signed(found.len())),
+            e_tag: Some(etag(&found)),
             last_modified: found.modified().ok().map(dto::Timestamp::from),
             ..Default::default()
         })));

@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncSeekExt};
 use tokio_util::io::ReaderStream;
 
 use super::faults::internal;
-use super::folder::{Attributes, Folder, etag};
+use super::folder::{Attributes, Folder, etag, matches};
 use crate::store::lengths::signed;
 
 /// The header by which Tigris makes a copy a rename; this server does so too.
@@ -45,9 +45,15 @@ impl S3 for Folder {
 
     async fn get_object(&self, request: S3Request<dto::GetObjectInput>) -> Answer<dto::GetObjectOutput> {
         let (folder, input) = (self.clone(), request.input);
-        let range = input.range;
+        let (range, if_match, if_none_match) = (input.range, input.if_match, input.if_none_match);
         let (file, found, attributes) = self.blocking(move || folder.open_object(&input.bucket, &input.key)).await?;
-        let size = found.len();
+        let (size, tag) = (found.len(), etag(&found));
+        if if_match.is_some_and(|wanted| !matches(&wanted, &tag)) {
+            return Err(s3_error!(PreconditionFailed));
+        }
+        if if_none_match.is_some_and(|known| matches(&known, &tag)) {
+            return Err(s3_error!(NotModified));
+        }
         let slice = match range {
             None => 0..size,
             // The crate accepts the last bytes of an empty object.
@@ -66,7 +72,7 @@ impl S3 for Folder {
             accept_ranges: Some("bytes".into()),
             content_type: attributes.content_type,
             metadata: attributes.metadata,
-            e_tag: Some(etag(&found)),
+            e_tag: Some(tag),
             last_modified: found.modified().ok().map(Timestamp::from),
             ..Default::default()
         }))
@@ -202,9 +208,7 @@ impl Folder {
             return Err(s3_error!(NoSuchKey));
         }
         let absent = if_none_match.is_none_or(|it| it.is_any() && found.is_none());
-        let unchanged = if_match.is_none_or(|wanted| {
-            found.as_ref().is_some_and(|found| wanted.is_any() || wanted.as_etag() == Some(found))
-        });
+        let unchanged = if_match.is_none_or(|wanted| found.as_ref().is_some_and(|found| matches(wanted, found)));
         if absent && unchanged { Ok(()) } else { Err(s3_error!(PreconditionFailed)) }
     }
 }
