@@ -91,6 +91,12 @@ impl<K: Clone + Eq + Hash> FairSemaphore<K> {
         state.waiting.iter().any(|it| it.holder != *holder)
     }
 
+    /// Whether a holder can have so much more than it has.
+    pub(crate) fn may_hold(&self, holder: &K, more: usize) -> bool {
+        let state = self.lock();
+        state.holders.get(holder).map_or(0, |it| it.held) + more <= self.most
+    }
+
     fn enter<'a>(self: &'a Arc<Self>, holder: &'a K, amount: usize) -> (Request<'a, K>, oneshot::Receiver<()>) {
         let (grant, granted) = oneshot::channel();
         let mut state = self.lock();

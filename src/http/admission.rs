@@ -39,10 +39,6 @@ pub(super) async fn dispatch(
 
 /// The memory that an answer needs, if that is more than its request's.
 fn need(cx: &Context<'_>, answer: &Answer) -> Option<Need> {
-    let is_from_elsewhere = match answer.outcome {
-        Some(Outcome::Stream) => cx.app.registry.embedded().is_none(),
-        Some(Outcome::Bypass) => true,
-        _ => false,
-    };
+    let is_from_elsewhere = answer.outcome == Some(Outcome::Stream) && cx.app.registry.embedded().is_none();
     Need::of_body(cx.request, answer).or((answer.is_blob && is_from_elsewhere).then_some(Need::Stream))
 }

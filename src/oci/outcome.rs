@@ -13,8 +13,6 @@ pub enum Outcome {
     Fill,
     /// From a fill that another request started.
     Follow,
-    /// From the upstream without the spool: the fill did not have the range yet, or the spool was full.
-    Bypass,
     /// By a redirect to the upstream's storage.
     Redirect,
     /// Streamed from the bucket instead of redirected to it.
@@ -23,16 +21,8 @@ pub enum Outcome {
 
 impl Outcome {
     /// All of them, in the order of their discriminants.
-    pub const ALL: [Self; 8] = [
-        Self::Hit,
-        Self::Stale,
-        Self::Revalidated,
-        Self::Fill,
-        Self::Follow,
-        Self::Bypass,
-        Self::Redirect,
-        Self::Stream,
-    ];
+    pub const ALL: [Self; 7] =
+        [Self::Hit, Self::Stale, Self::Revalidated, Self::Fill, Self::Follow, Self::Redirect, Self::Stream];
 
     /// The word in log and metrics.
     #[must_use]
@@ -43,7 +33,6 @@ impl Outcome {
             Self::Revalidated => "revalidated",
             Self::Fill => "fill",
             Self::Follow => "follow",
-            Self::Bypass => "pass",
             Self::Redirect => "redirect",
             Self::Stream => "stream",
         }

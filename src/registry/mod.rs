@@ -141,7 +141,7 @@ impl Registry {
             background: Arc::clone(&background),
         });
         let writer = Arc::new(BlobWriter::new(&store, &links, &background));
-        let fills = Arc::new(Fills::new(&store, &cache, &links, &writer, metrics, options));
+        let fills = Arc::new(Fills::new(&store, &cache, &links, metrics, options));
         let referrers = Arc::new(Referrers {
             store: store.clone(),
             upstreams: Arc::clone(&upstreams),

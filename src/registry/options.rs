@@ -25,8 +25,6 @@ pub struct Options {
     pub client_wait: Duration,
     /// `proxy.spool.directory`
     pub spool_directory: Option<PathBuf>,
-    /// `proxy.spool.maxsize`, in bytes.
-    pub spool_max: Option<u64>,
     /// `proxy.prefetch`
     pub prefetch: bool,
     /// `proxy.onmiss`
@@ -68,7 +66,6 @@ impl Options {
             tag_ttl: proxy.tagttl,
             client_wait: CLIENT_WAIT,
             spool_directory: proxy.spool.directory.clone(),
-            spool_max: proxy.spool.maxsize,
             prefetch: proxy.prefetch,
             on_miss: proxy.onmiss,
             connections: proxy.fill.connections,

@@ -105,15 +105,14 @@ impl Warmer {
                 self.links.require(name, digest, status, size).await?;
                 Ok(Warmed::Already)
             }
-            ColdBlob::Spooled { spooled, fill, .. } => {
+            ColdBlob::Filled { filled, fill, .. } => {
                 let mut bytes = 0;
-                while let Some(more) = spooled.beyond(bytes).await {
+                while let Some(more) = filled.beyond(bytes).await {
                     bytes = more;
                     progress(bytes);
                 }
                 fill.stored().await.map(Warmed::Copied)
             }
-            ColdBlob::NoRoom(why) => self.fills.copy_unspooled(&blob, &why, progress).await.map(Warmed::Copied),
         }
     }
 }

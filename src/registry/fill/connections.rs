@@ -10,17 +10,16 @@ use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use tokio::sync::{Notify, OwnedSemaphorePermit, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::MissedTickBehavior;
 
 use super::Fills;
 use super::counted::Counted;
+use super::filled_blob::FilledBlob;
 use super::growth::{Growth, Progress};
 use super::pieces::Pieces;
-use super::plan::{Plan, SLOW, Segment};
+use super::plan::{NewChunk, Plan, SLOW, Segment};
 use super::resuming_reader::{ResumingReader, may_recover};
-use super::spool::SpoolReservation;
-use super::spooled_blob::SpooledBlob;
 use super::upstream_blob::UpstreamBlob;
 use super::writer::Batch;
 use crate::upstream::UpstreamError;
@@ -42,13 +41,10 @@ const URGENT: Duration = Duration::from_secs(1);
 pub(super) struct Connections<'a> {
     fills: &'a Fills,
     blob: &'a UpstreamBlob,
-    spooled: &'a SpooledBlob,
+    filled: &'a FilledBlob,
     plan: Mutex<Plan>,
     growth: Mutex<Growth>,
     batches: mpsc::Sender<Batch>,
-    reservation: Mutex<SpoolReservation>,
-    /// A segment was completed or given up.
-    changed: Notify,
     /// The connections that there are.
     count: AtomicUsize,
     /// Those of them that only fetch what a client waits for.
@@ -74,20 +70,17 @@ impl<'a> Connections<'a> {
     /// For a fill whose upstream takes up to `most` connections.
     pub(super) fn new(
         (fills, blob): (&'a Fills, &'a UpstreamBlob),
-        spooled: &'a SpooledBlob,
+        filled: &'a FilledBlob,
         (plan, most): (Plan, usize),
         batches: mpsc::Sender<Batch>,
-        reservation: SpoolReservation,
     ) -> Self {
         Self {
             fills,
             blob,
-            spooled,
+            filled,
             plan: Mutex::new(plan),
             growth: Mutex::new(Growth::new(most, Instant::now())),
             batches,
-            reservation: Mutex::new(reservation),
-            changed: Notify::new(),
             count: AtomicUsize::new(0),
             urgent: AtomicUsize::new(0),
             idle: AtomicUsize::new(0),
@@ -97,17 +90,19 @@ impl<'a> Connections<'a> {
         }
     }
 
-    /// The reserved space, for the file that has the bytes.
-    pub(super) fn into_reservation(self) -> SpoolReservation {
-        self.reservation.into_inner().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Fetches the whole blob: continues the first connection, and makes others. The blob fails when the last
     /// connection does.
     ///
     /// # Errors
     /// Why the last connection ended.
     pub(super) async fn run(&self, reader: ResumingReader, first: Segment, parallel: bool) -> Result<(), String> {
+        tokio::select! {
+            fetched = self.fetch_all(reader, first, parallel) => fetched,
+            never = self.filled.feed() => match never {},
+        }
+    }
+
+    async fn fetch_all(&self, reader: ResumingReader, first: Segment, parallel: bool) -> Result<(), String> {
         let mut connections = FuturesUnordered::new();
         let permit = self.fills.extra_connection();
         self.count.store(1, Ordering::Relaxed);
@@ -149,21 +144,23 @@ impl<'a> Connections<'a> {
     fn grow(&self) -> Option<(Purpose, OwnedSemaphorePermit)> {
         let now = Instant::now();
         let connections = self.ordinary();
+        let is_short = self.filled.is_short();
         let mut growth = self.growth();
         growth.look(Progress {
             now,
             received: self.received.load(Ordering::Relaxed),
             connections,
             all_deliver: self.delivering.load(Ordering::Relaxed) >= self.count.load(Ordering::Relaxed),
-            disk_is_behind: self.batches.capacity() < BATCHES,
+            memory_is_full: is_short || self.batches.capacity() < BATCHES,
         });
         let mut plan = self.plan();
-        if plan.expects_no_ranges() {
+        // Another connection would only wait for memory, too.
+        if plan.expects_no_ranges() || is_short {
             return None;
         }
-        let late = plan.any_comes_late(&self.spooled.waiting(now), now);
+        let late = plan.any_comes_late(&self.filled.waiting(now), now);
         if late && self.idle.load(Ordering::Relaxed) > 0 {
-            self.changed.notify_waiters();
+            self.filled.changed().notify_waiters();
             return None;
         }
         let is_wanted = connections < growth.wanted() && plan.has_untaken();
@@ -176,9 +173,10 @@ impl<'a> Connections<'a> {
         if !late || !growth.may_exceed(now) {
             return None;
         }
-        let urgent = self.spooled.waiting(now.checked_sub(URGENT)?);
+        let urgent = self.filled.waiting(now.checked_sub(URGENT)?);
         let permit = self.fills.urgent_connection()?;
-        Some((Purpose::Client(plan.take_wanted(&urgent, now)?), permit))
+        let segment = plan.take_wanted(&urgent, now, &mut |new| self.filled.may_begin(new))?;
+        Some((Purpose::Client(segment), permit))
     }
 
     /// Fetches one segment after the other until the blob is complete, or there are enough connections without it.
@@ -207,7 +205,7 @@ impl<'a> Connections<'a> {
         loop {
             let (reader, segment) = match next.take() {
                 Some(begun) => begun,
-                None => match self.segment().await {
+                None => match self.segment().await? {
                     Some(segment) => range(segment),
                     None => return Ok(()),
                 },
@@ -217,7 +215,7 @@ impl<'a> Connections<'a> {
             if !is_ok {
                 self.plan().give_up(segment);
             }
-            self.changed.notify_waiters();
+            self.filled.changed().notify_waiters();
             let has_left = fetched?;
             if has_left || (is_ok && (is_urgent || self.are_too_many()) && self.leave()) {
                 return Ok(());
@@ -240,28 +238,54 @@ impl<'a> Connections<'a> {
         self.count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok()
     }
 
-    /// The segment to fetch next, now or when another connection turns out to be slow or breaks; `None` when the blob
-    /// is complete.
-    async fn segment(&self) -> Option<Segment> {
+    /// The segment to fetch next, now or when another connection turns out to be slow or breaks, or when there is memory
+    /// for another chunk; `None` when the blob is complete. A connection that waits here holds no chunk.
+    ///
+    /// # Errors
+    /// No memory will become free, because the bucket takes no chunks.
+    async fn segment(&self) -> Result<Option<Segment>, String> {
         loop {
-            let mut changed = std::pin::pin!(self.changed.notified());
+            let mut changed = std::pin::pin!(self.filled.changed().notified());
             // From now on nothing is missed.
             changed.as_mut().enable();
             let now = Instant::now();
-            let wanted = self.spooled.waiting(now);
+            let wanted = self.filled.waiting(now);
             {
                 let mut plan = self.plan();
                 if plan.is_complete() {
-                    return None;
+                    return Ok(None);
                 }
-                if let Some(segment) = plan.take(&wanted, now) {
-                    return Some(segment);
+                if let Some(segment) = plan.take(&wanted, now, &mut |new| self.filled.may_begin(new)) {
+                    return Ok(Some(segment));
+                }
+                if let Some(cause) = self.filled.broken().filter(|_| plan.is_idle()) {
+                    return Err(cause.to_owned());
                 }
             }
             let mut idle = Counted::new(&self.idle);
             idle.count();
             // Only time may have passed.
             let _ = tokio::time::timeout(SLOW, changed).await;
+        }
+    }
+
+    /// Waits until the chunk that a position is in has memory: it has, unless this is the first segment or one that goes
+    /// through several chunks.
+    ///
+    /// # Errors
+    /// As [`segment`](Self::segment).
+    async fn reserve(&self, position: u64) -> Result<(), String> {
+        let number = self.filled.layout().number(position);
+        loop {
+            let mut changed = std::pin::pin!(self.filled.changed().notified());
+            changed.as_mut().enable();
+            if self.filled.may_begin(NewChunk { number, lowest: number }) {
+                return Ok(());
+            }
+            if let Some(cause) = self.filled.broken() {
+                return Err(cause.to_owned());
+            }
+            changed.await;
         }
     }
 
@@ -273,7 +297,7 @@ impl<'a> Connections<'a> {
         delivers: &mut Counted<'_>,
     ) -> Result<bool, String> {
         let describe = |error: UpstreamError| error.to_string();
-        let (mut position, mut odd_answers) = (segment.start, 0);
+        let (mut position, mut odd_answers, mut chunk_at) = (segment.start, 0, None);
         loop {
             let first = match reader.attempt().await {
                 Ok(Some(first)) => first,
@@ -322,26 +346,25 @@ impl<'a> Connections<'a> {
             batch.truncate(own);
             self.received.fetch_add(own, Ordering::Relaxed);
             self.fills.metrics.filled_bytes(own);
-            if segment.end == u64::MAX && !self.grow_to(position + own) {
-                // Its size was unknown. The next request for it bypasses the spool.
-                self.fills.spool.suspend();
-                return Err("the spool is full".to_owned());
-            }
-            let sent = Batch { position, pieces: batch.pieces };
-            position += own;
-            // A writer that is gone has failed, and its error says why.
-            if self.batches.send(sent).await.is_err() {
-                return Err("the spool cannot be written".to_owned());
+            while batch.len > 0 {
+                let layout = self.filled.layout();
+                let chunk = layout.slice(layout.number(position));
+                if !chunk_at.is_some_and(|at| at == chunk.start) {
+                    self.reserve(position).await?;
+                    chunk_at = Some(chunk.start);
+                }
+                let pieces = batch.split_to(chunk.end - position);
+                let sent = Batch { position, pieces: pieces.pieces };
+                position += pieces.len as u64;
+                // A writer that is gone has failed, and its error says why.
+                if self.batches.send(sent).await.is_err() {
+                    return Err("the bytes cannot be written".to_owned());
+                }
             }
             if self.plan().is_received(segment) {
                 return Ok(false);
             }
         }
-    }
-
-    fn grow_to(&self, bytes: u64) -> bool {
-        let mut reservation = self.reservation.lock().unwrap_or_else(PoisonError::into_inner);
-        reservation.grow_to(bytes)
     }
 
     fn plan(&self) -> MutexGuard<'_, Plan> {

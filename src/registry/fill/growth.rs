@@ -1,6 +1,6 @@
 //! How many connections a fill should have: as many as make it faster. No I/O.
 //!
-//! The number doubles as long as that made the whole faster. Where it did not, because the wire, the disk or the
+//! The number doubles as long as that made the whole faster. Where it did not, because the wire, the bucket or the
 //! upstream is the limit, the fill goes back to the number that it had before, and tries again later, or when it becomes
 //! slower: some upstreams cap a connection only after its first megabytes. An upstream that refuses a connection (429,
 //! 503) gets none more for a while.
@@ -30,8 +30,8 @@ pub(super) struct Progress {
     pub(super) connections: usize,
     /// All of them have brought bytes.
     pub(super) all_deliver: bool,
-    /// Bytes wait for the disk.
-    pub(super) disk_is_behind: bool,
+    /// Bytes wait for memory, or to be written.
+    pub(super) memory_is_full: bool,
 }
 
 /// The number of connections that a fill should have.
@@ -45,8 +45,8 @@ pub(super) struct Growth {
     since: Instant,
     /// Where the measurement began: when, and the bytes until then.
     measuring: Option<(Instant, u64)>,
-    /// So often in the measurement bytes waited for the disk, and so often they did not.
-    disk: (u32, u32),
+    /// So often in the measurement bytes waited for memory, and so often they did not.
+    full: (u32, u32),
     /// No growth before, unless the fill becomes slower than this, in bytes a second.
     not_before: Option<(Instant, f64)>,
     /// Until then the upstream gets no connection more, not even for a client that waits.
@@ -63,7 +63,7 @@ impl Growth {
             before: None,
             since: now,
             measuring: None,
-            disk: (0, 0),
+            full: (0, 0),
             not_before: None,
             refused_until: None,
             pause: PAUSE,
@@ -113,13 +113,13 @@ impl Growth {
         let (start, bytes) = match self.measuring {
             Some(measuring) => measuring,
             None if progress.all_deliver || now.duration_since(self.since) >= CONNECT => {
-                self.disk = (0, 0);
+                self.full = (0, 0);
                 *self.measuring.insert((now, received))
             }
             None => return,
         };
-        let (behind, free) = &mut self.disk;
-        *(if progress.disk_is_behind { behind } else { free }) += 1;
+        let (full, free) = &mut self.full;
+        *(if progress.memory_is_full { full } else { free }) += 1;
         let seconds = now.duration_since(start);
         if seconds < WINDOW {
             return;
@@ -131,13 +131,13 @@ impl Growth {
     }
 
     fn evaluate(&mut self, connections: usize, rate: f64, now: Instant) {
-        let (behind, free) = self.disk;
+        let (full, free) = self.full;
         if self.not_before.is_some_and(|(at, least)| now < at && rate >= least) {
             return;
         }
         self.not_before = None;
         let helped = self.before.is_none_or(|(_, before)| rate >= before * GAIN);
-        if behind > free || !helped {
+        if full > free || !helped {
             self.wanted = self.before.take().map_or(connections, |(before, _)| before).clamp(1, self.most);
             self.rest(rate, now);
         } else if connections < self.most {
@@ -178,7 +178,7 @@ mod tests {
             received += rate(connections) * 10_000;
             let now = start + Duration::from_millis(10 * tick);
             let all_deliver = true;
-            growth.look(Progress { now, received, connections, all_deliver, disk_is_behind: false });
+            growth.look(Progress { now, received, connections, all_deliver, memory_is_full: false });
         }
         (growth.wanted(), most)
     }
@@ -212,13 +212,13 @@ mod tests {
     }
 
     #[test]
-    fn a_disk_that_is_behind_gets_no_more() {
+    fn memory_that_is_full_gets_no_more() {
         let now = Instant::now();
         let mut growth = Growth::new(8, now);
         for tick in 0..100 {
             let now = now + Duration::from_millis(10 * tick);
             let progress =
-                Progress { now, received: tick << 20, connections: 1, all_deliver: true, disk_is_behind: tick % 4 > 0 };
+                Progress { now, received: tick << 20, connections: 1, all_deliver: true, memory_is_full: tick % 4 > 0 };
             growth.look(progress);
         }
         assert_eq!(growth.wanted(), 1);

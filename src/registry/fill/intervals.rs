@@ -61,6 +61,13 @@ impl Intervals {
         self.0.first_key_value().map(|(&from, &to)| (from, to))
     }
 
+    /// The first positions between `start` and `end`, as one interval.
+    pub(super) fn first_within(&self, start: u64, end: u64) -> Option<(u64, u64)> {
+        let around = self.around(start).map(|(_, to)| (start, to));
+        let (from, to) = around.or_else(|| self.0.range(start..end).next().map(|(&from, &to)| (from, to)))?;
+        (from < end).then_some((from, to.min(end)))
+    }
+
     /// The number of positions.
     pub(super) fn len(&self) -> u64 {
         self.0.iter().map(|(from, to)| to - from).sum()
@@ -114,6 +121,11 @@ mod tests {
                 prop_assert_eq!(all.is_empty(), plain.is_empty());
                 prop_assert_eq!(all.first().map(|(from, _)| from), plain.first().copied());
                 for position in 0..60 {
+                    let within = plain.range(position..position + 7).next().map(|from| {
+                        let end = (*from..position + 7).find(|next| !plain.contains(next));
+                        (*from, end.unwrap_or(position + 7))
+                    });
+                    prop_assert_eq!(all.first_within(position, position + 7), within);
                     let end = (position..60).find(|position| !plain.contains(position)).unwrap_or(position);
                     prop_assert_eq!(all.end_from(position), end);
                 }

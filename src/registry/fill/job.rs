@@ -5,18 +5,22 @@ use std::io;
 use std::sync::Arc;
 use std::time::Instant;
 
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use uuid::Uuid;
+
+use super::bucket_chunks::BucketChunks;
+use super::chunks::{Layout, chunk_size};
+use super::download::{self, Reports};
+use super::filled_blob::{BlobState, FilledBlob, Place};
 use super::plan::SEGMENT;
 use super::running::{Fill, FillProgress, FillRefusal, Phase};
-use super::spool::{Spool, SpoolReservation};
-use super::spooled_blob::SpooledBlob;
 use super::upstream_blob::UpstreamBlob;
-use super::{Fills, download, upload};
-use crate::oci::{Error, ErrorCode};
-use crate::store::{FilledFor, Key};
+use super::window::Window;
+use super::writer::Start;
+use super::{Fills, commit};
+use crate::oci::{Error, ErrorCode, Hasher};
+use crate::store::{FilledFor, Key, UpstreamId};
 use crate::upstream::BlobResponse;
-
-/// How many bytes of the spool are reserved for a blob of unknown size. The reservation grows with the blob.
-const UNKNOWN: u64 = 16 << 20;
 
 /// A fill's task.
 #[derive(Clone)]
@@ -48,8 +52,14 @@ impl Job {
         let FillProgress { phase, ended } = progress;
         let mut listed = ListedFill { job: &self, fill: &fill, stored: false };
         let (repository, digest) = (&self.blob.name, &self.blob.digest);
-        let (response, reservation, spool) = match self.begin().await {
-            Ok(ready) => ready,
+        let begun = async {
+            let permit = self.permit().await?;
+            let response = self.begin().await?;
+            let place = self.place(response.size).await?;
+            Ok::<_, FillRefusal>((permit, response, place))
+        };
+        let (_permit, response, (layout, place, chunks)) = match begun.await {
+            Ok(begun) => begun,
             Err(refusal) => {
                 tracing::debug!(%repository, %digest, ?refusal, "a fill did not begin");
                 // First, so that no request joins a fill that has ended. Requests that wait for it log why.
@@ -59,12 +69,20 @@ impl Job {
                 return;
             }
         };
-        let tails = Arc::clone(&self.fills.tails);
-        let (spooled, watermark) = SpooledBlob::new(spool, response.size, tails);
-        phase.send_replace(Phase::Filling(Arc::clone(&spooled)));
-        let download = download::run((&self.fills, &self.blob), response, &spooled, reservation, watermark);
-        let result = self.copy(&fill, &spooled, download).await;
+        let (filled, watermark) = FilledBlob::new((&self.fills.store, *digest), response.size, layout, place, chunks);
+        phase.send_replace(Phase::Filling(Arc::clone(&filled)));
+        let generation = Uuid::new_v4();
+        let (whole, chunks) = mpsc::unbounded_channel();
+        let start = Start { hasher: Hasher::new(digest.algorithm()), bytes: 0 };
+        let reports = Reports { watermark: &watermark, whole };
+        let download = download::run((&self.fills, &self.blob), response, &filled, start, reports);
+        let result = self.copy(&fill, &filled, download, (generation, chunks)).await;
         listed.stored = result.is_ok();
+        if result.is_ok() {
+            // From now on, readers find in the blob what is not in memory any more.
+            watermark.send_modify(|watermark| watermark.state = BlobState::Stored);
+            filled.release();
+        }
         let seconds = began.elapsed().as_secs_f64();
         let result = match result {
             Ok(bytes) => {
@@ -79,34 +97,68 @@ impl Job {
         };
         drop(listed);
         ended.send_replace(Some(result));
+        self.delete_chunks(&filled, generation).await;
     }
 
-    /// A spool, the upstream's headers, and a reservation for the size that they announce.
-    async fn begin(&self) -> Result<(BlobResponse, SpoolReservation, Arc<Spool>), FillRefusal> {
-        let Fills { spool: budget, background, .. } = &*self.fills;
-        let full = || FillRefusal::NoRoom("the spool is full (proxy.spool.maxsize)".into());
-        if !budget.may_fit(self.announced.unwrap_or(0)) {
-            return Err(full());
+    /// The permit to run, as soon as fewer fills run than can at once.
+    async fn permit(&self) -> Result<OwnedSemaphorePermit, FillRefusal> {
+        let Fills { permits, background, .. } = &*self.fills;
+        tokio::select! {
+            // The semaphore is never closed.
+            permit = Arc::clone(permits).acquire_owned() => permit.map_err(|_| FillRefusal::shutting_down()),
+            () = background.stopped() => Err(FillRefusal::shutting_down()),
         }
-        let spool = Spool::create(budget).await.map_err(|error| {
-            budget.suspend();
-            let why = format!("proxy.spool.directory cannot be used: {error}");
-            FillRefusal::NoRoom(why.into())
-        })?;
-        let spool = Arc::new(spool);
-        let is_large = self.announced.is_none_or(|announced| announced > SEGMENT);
-        let first = is_large.then_some(SEGMENT);
-        let response = tokio::select! {
-            response = self.blob.begin(first, self.announced) => response.map_err(FillRefusal::Upstream)?,
-            () = background.stopped() => return Err(FillRefusal::shutting_down()),
+    }
+
+    /// The upstream's headers.
+    async fn begin(&self) -> Result<BlobResponse, FillRefusal> {
+        let Fills { background, tuning, .. } = &*self.fills;
+        // A segment lies within a chunk.
+        let segment = SEGMENT.min(tuning.chunk.unwrap_or(SEGMENT));
+        let is_large = self.announced.is_none_or(|announced| announced > segment);
+        let first = is_large.then_some(segment);
+        tokio::select! {
+            response = self.blob.begin(first, self.announced) => response.map_err(FillRefusal::Upstream),
+            () = background.stopped() => Err(FillRefusal::shutting_down()),
+        }
+    }
+
+    /// Where a blob of `size` bytes, if that is known, is filled: in a file, in memory as a whole, or in chunks that pass
+    /// through memory.
+    async fn place(&self, size: Option<u64>) -> Result<(Layout, Place, Option<BucketChunks>), FillRefusal> {
+        let Fills { store, memory, directory, tuning, .. } = &*self.fills;
+        let digest = self.blob.digest;
+        let whole = Layout { size, chunk: u64::MAX };
+        match directory.create().await {
+            Ok(Some(file)) => return Ok((whole, Place::File(file), None)),
+            Ok(None) => {}
+            Err(error) => return Err(FillRefusal::NoFile(Arc::from(error.to_string()))),
+        }
+        let small = size.filter(|size| *size < self.fills.small);
+        if let Some(size) = small
+            && let Some(window) = Window::whole(memory, digest, size)
+        {
+            return Ok((whole, Place::Memory(window), None));
+        }
+        let chunk = tuning.chunk.or_else(|| chunk_size(size.unwrap_or(0), memory.most()));
+        let layout = Layout { size, chunk: chunk.ok_or(FillRefusal::TooLarge)? };
+        let window = Window::new(memory, digest, layout);
+        let is_cut = size.is_none_or(|size| size > layout.chunk);
+        let upstream = UpstreamId::of_url(self.blob.upstream.label());
+        let chunks = is_cut.then(|| BucketChunks::new(store, digest, upstream, layout));
+        Ok((layout, Place::Memory(window), chunks))
+    }
+
+    /// Deletes the chunks of a fill that has ended: readers go on in the blob.
+    async fn delete_chunks(&self, filled: &FilledBlob, generation: Uuid) {
+        let Some(chunks) = filled.chunks() else {
+            return;
         };
-        let size = response.size.or(self.announced).unwrap_or(UNKNOWN);
-        let reservation = budget.reserve(size).ok_or_else(full)?;
-        if !spool.has_space(size).await {
-            let why = "there is no room for it in proxy.spool.directory";
-            return Err(FillRefusal::NoRoom(why.into()));
+        let own = chunks.all().into_iter().filter(|(_, stored)| stored.generation == generation);
+        if let Err(error) = chunks.delete(&generation, own.map(|(number, _)| number)).await {
+            let digest = self.blob.digest;
+            tracing::warn!(%error, %digest, "chunks of a fill stay in the bucket until they are swept");
         }
-        Ok((response, reservation, spool))
     }
 
     /// Downloads and uploads at once; returns the size of the blob that is now in the bucket. An upload that fails does
@@ -114,8 +166,9 @@ impl Job {
     async fn copy(
         &self,
         fill: &Arc<Fill>,
-        spooled: &Arc<SpooledBlob>,
+        filled: &Arc<FilledBlob>,
         download: impl Future<Output = Result<u64, String>>,
+        chunks: (Uuid, mpsc::UnboundedReceiver<u64>),
     ) -> Result<u64, String> {
         let downloaded = async {
             let downloaded = download.await;
@@ -126,17 +179,17 @@ impl Job {
             downloaded
         };
         let uploaded = async {
-            let Fills { store, links, background, .. } = &*self.fills;
+            let links = &self.fills.links;
             let digest = self.blob.digest;
             let key = (Key::Blob(&digest), FilledFor::new(&self.blob.name, &digest));
             let mut linked = BTreeSet::new();
             let link = async {
-                linked = links.link_filled(fill.names(), digest, spooled.written()).await;
+                linked = links.link_filled(fill.names(), digest, filled.written()).await;
             };
-            let uploaded = upload::run(store, key, spooled, link, background).await;
+            let uploaded = commit::run(&self.fills, key, filled, chunks, link).await;
             if uploaded.is_ok() {
                 let late = &fill.names() - &linked;
-                links.blob_filled(late, digest, spooled.written()).await;
+                links.blob_filled(late, digest, filled.written()).await;
                 // New requests find the blob in the bucket. After a failed upload they still follow the download, until
                 // it ends.
                 self.remove(fill);

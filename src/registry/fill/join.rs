@@ -4,17 +4,14 @@ use std::sync::Arc;
 
 use tracing::Instrument;
 
+use super::filled_blob::FilledBlob;
 use super::job::Job;
-use super::running::{Fill, FillProgress, FillRefusal, Phase};
-use super::spooled_blob::SpooledBlob;
+use super::running::{Fill, FillProgress, FillRefusal};
 use super::upstream_blob::UpstreamBlob;
 use super::{Fills, Running};
 use crate::oci::{Error, Outcome};
 use crate::registry::links::BlobStatus;
 
-/// How many fills run at once. Each has a connection to the upstream, a thread that hashes and a few parts under way;
-/// more would not be faster.
-const MAX_FILLS: usize = 128;
 /// How many refused fills of other repositories a request ignores before it begins its own: their upstream may not have
 /// the blob.
 const IGNORED_REFUSALS: usize = 3;
@@ -24,16 +21,14 @@ pub(in crate::registry) enum ColdBlob {
     /// The bucket has it by now, with this size in bytes.
     Stored(u64),
     /// A fill copies it: one that this request began (`Fill`), or another's (`Follow`).
-    Spooled {
+    Filled {
         /// Its bytes, as they come.
-        spooled: Arc<SpooledBlob>,
+        filled: Arc<FilledBlob>,
         /// Its fill.
         fill: Arc<Fill>,
         /// `Fill` or `Follow`.
         outcome: Outcome,
     },
-    /// The spool has no room for it, and why.
-    NoRoom(Arc<str>),
 }
 
 /// The bucket has the blob, with this size in bytes.
@@ -63,17 +58,16 @@ impl Fills {
                 }
                 fill.add(&blob.name);
             }
-            match fill.spooled().await {
-                Ok(spooled) => return Ok(ColdBlob::Spooled { spooled, fill, outcome }),
-                Err(FillRefusal::NoRoom(why)) => return Ok(ColdBlob::NoRoom(why)),
+            match fill.filled().await {
+                Ok(filled) => return Ok(ColdBlob::Filled { filled, fill, outcome }),
                 Err(FillRefusal::Upstream(_)) if !fill.is_for(&blob.name) && refusals.next().is_some() => {}
                 Err(refusal) => return Err(refusal.describe(blob)),
             }
         }
     }
 
-    /// The fill of a blob: the running one (`Follow`), a new one (`Fill`), or one that is refused because too many run
-    /// (`Bypass`). `announced` is the size that a manifest gives the blob.
+    /// The fill of a blob: the running one (`Follow`), or a new one (`Fill`), which begins when fewer run than can at
+    /// once. `announced` is the size that a manifest gives the blob.
     ///
     /// # Errors
     /// A fill ended a moment ago: under the lock that is known, because a blob is remembered as stored before its fill
@@ -91,11 +85,6 @@ impl Fills {
             return Err(AlreadyStored(size));
         }
         let (fill, progress) = Fill::new(&blob.name);
-        if running.fills.len() >= MAX_FILLS {
-            let why = FillRefusal::NoRoom("too many blobs are being fetched".into());
-            progress.phase.send_replace(Phase::Refused(why));
-            return Ok((fill, Outcome::Bypass));
-        }
         self.start(&mut running, blob.clone(), announced, &fill, progress);
         Ok((fill, Outcome::Fill))
     }

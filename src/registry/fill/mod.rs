@@ -3,73 +3,83 @@
 //! A process has at most one fill of a digest. It is a task of its own ([`job`]) that no client can stop:
 //!
 //! ```text
-//! upstream ──(connections)──▶ spool file ──▶ parts ──▶ bucket
-//!                                │   └─▶ digest
-//!                                └─▶ every client, each at its own pace
+//! upstream ──(connections)──▶ window of memory ──▶ parts, or chunks ──▶ bucket
+//!                                │   └─▶ digest           │
+//!                                └─▶ clients, each at its own pace, from memory or chunks
 //! ```
 //!
 //! Connections share the blob by a [`plan`], which begins with what clients wait for ([`readers`]), and each resumes
-//! where it broke ([`resuming_reader`]). There are as many as help ([`growth`]). The spool knows which bytes it has
+//! where it broke ([`resuming_reader`]). There are as many as help ([`growth`]). A blob knows which bytes are there
 //! ([`intervals`]): a client of a range follows them from where it begins, and the uploader and the digest follow the
 //! watermark, up to which there is no gap. The bucket shows the blob only after its digest was verified, and only then
 //! do clients of the whole get its last bytes. A failure ends the fill for all of them, and the next request begins a
 //! new one.
 //!
-//! Over a folder there are no parts: the spool file becomes the blob.
+//! All fills share one budget of [`memory`]. A small blob is in memory as a whole, and is sent to the bucket as it comes
+//! ([`commit`]). A large one is cut into [`chunks`]: each is stored as an object as soon as it is whole
+//! ([`chunk_sender`]), and its memory is then for others ([`window`]); clients that are behind read it from the bucket
+//! ([`reader`]). When the digest is verified, the bucket makes the blob of the chunks ([`compose`]).
 //!
-//! A blob for which the spool has no room is copied through memory ([`tee`]).
+//! Over a folder there are no parts: the file that a blob is downloaded into becomes the blob.
 
+mod blob_file;
+mod bucket_chunks;
+mod chunk_sender;
+mod chunks;
+mod commit;
+mod compose;
 mod connections;
 mod counted;
+mod directory;
 mod download;
+mod filled_blob;
 mod growth;
 mod intervals;
 mod job;
 mod join;
+mod memory;
 mod pieces;
 mod plan;
 mod prefetch_queue;
+mod reader;
 mod readers;
 mod resuming_reader;
 mod running;
-mod spool;
-mod spooled_blob;
-mod tail_buffer;
-mod tee;
-mod upload;
 mod upstream_blob;
-mod verify_stream;
+mod window;
 mod writer;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::cache::Cache;
-use super::ingest::BlobWriter;
 use super::links::Links;
 use super::options::Options;
 use super::runtime::Background;
+use crate::config::{Compose, FillTuning};
 use crate::oci::Digest;
 use crate::store::{Embedded, Store};
 use crate::telemetry::Metrics;
 
+use directory::Directory;
+use memory::Memory;
 use prefetch_queue::PrefetchQueue;
 use running::Fill;
-use spool::Budget;
-use tail_buffer::TailBytes;
 
+pub(super) use filled_blob::{FilledBlob, HELD_BACK, Reading};
 pub(super) use join::ColdBlob;
-pub(super) use resuming_reader::ResumingReader;
-pub(super) use running::FillRefusal;
-pub(super) use spooled_blob::{HELD_BACK, Reading, SpooledBlob};
-pub(super) use tee::Tee;
 pub(super) use upstream_blob::UpstreamBlob;
-pub(super) use verify_stream::verify_stream;
 
+/// How many fills run at once; the next one waits. Each has a connection to the upstream, a thread that hashes and a few
+/// parts under way; more would not be faster.
+const MAX_FILLS: usize = 128;
 /// How many connections all fills have, beyond all other bounds, for single segments that clients have waited for.
 const URGENT_CONNECTIONS: usize = 16;
+
+/// The size in bytes from which a blob is cut into chunks in any case, where no replicas share fills.
+const SMALL: u64 = 64 << 20;
 
 /// The fills of one process.
 #[derive(Debug)]
@@ -77,11 +87,18 @@ pub(super) struct Fills {
     store: Store,
     cache: Arc<Cache>,
     links: Arc<Links>,
-    writer: Arc<BlobWriter>,
     background: Arc<Background>,
     metrics: Arc<Metrics>,
     running: Mutex<Running>,
-    spool: Arc<Budget>,
+    permits: Arc<Semaphore>,
+    memory: Arc<Memory>,
+    directory: Directory,
+    /// Blobs of less than so many bytes are in memory as a whole, if there is room for them.
+    small: u64,
+    chunks_in_flight: Arc<Semaphore>,
+    /// `proxy.fill.compose`
+    compose: Compose,
+    tuning: FillTuning,
     /// `proxy.fill.connections`
     connections: usize,
     /// `proxy.fill.concurrency`
@@ -89,7 +106,6 @@ pub(super) struct Fills {
     /// `proxy.fill.maxconnections`
     extra: Arc<Semaphore>,
     urgent: Arc<Semaphore>,
-    tails: Arc<TailBytes>,
 }
 
 #[derive(Debug, Default)]
@@ -97,8 +113,6 @@ struct Running {
     fills: HashMap<Digest, Arc<Fill>>,
     /// Blobs that no client has asked for yet.
     prefetch: PrefetchQueue,
-    /// Blobs that are copied without a spool.
-    unspooled: HashSet<Digest>,
 }
 
 impl Fills {
@@ -106,28 +120,30 @@ impl Fills {
         store: &Store,
         cache: &Arc<Cache>,
         links: &Arc<Links>,
-        writer: &Arc<BlobWriter>,
         metrics: &Arc<Metrics>,
         options: &Options,
     ) -> Self {
-        // Over a folder, where a blob in the spool can become the stored one.
-        let spool_directory = options.spool_directory.clone();
-        let spool_directory = spool_directory.or_else(|| store.embedded().map(Embedded::spool_directory));
-        let spool_directory = spool_directory.unwrap_or_else(std::env::temp_dir);
+        // Over a folder, where a file can become the stored blob.
+        let of_folder = || store.embedded().map(Embedded::spool_directory);
+        let directory = options.spool_directory.clone().or_else(of_folder);
         Self {
             store: store.clone(),
             cache: Arc::clone(cache),
             links: Arc::clone(links),
-            writer: Arc::clone(writer),
             background: Arc::clone(&links.background),
             metrics: Arc::clone(metrics),
             running: Mutex::default(),
-            spool: Arc::new(Budget::new(spool_directory, options.spool_max)),
+            permits: Arc::new(Semaphore::new(MAX_FILLS)),
+            memory: Memory::new(options.fill_memory),
+            directory: Directory::new(directory, store.embedded().is_none()),
+            small: options.shared_size.unwrap_or(SMALL),
+            chunks_in_flight: Arc::new(Semaphore::new(chunk_sender::PARALLEL_IN_ALL)),
+            compose: options.compose,
+            tuning: options.tuning,
             connections: options.connections,
             concurrency: options.concurrency,
             extra: Arc::new(Semaphore::new(options.max_connections)),
             urgent: Arc::new(Semaphore::new(URGENT_CONNECTIONS)),
-            tails: Arc::default(),
         }
     }
 

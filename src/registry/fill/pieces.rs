@@ -16,6 +16,26 @@ impl Pieces {
         self.pieces.push(piece);
     }
 
+    /// Takes the first `len` bytes out, or all.
+    pub(super) fn split_to(&mut self, len: u64) -> Self {
+        let mut left = usize::try_from(len).unwrap_or(usize::MAX);
+        if left >= self.len {
+            return std::mem::take(self);
+        }
+        let mut taken = Self::default();
+        for piece in &mut self.pieces {
+            if left == 0 {
+                break;
+            }
+            let first = piece.split_to(left.min(piece.len()));
+            left -= first.len();
+            taken.add(first);
+        }
+        self.len -= taken.len;
+        self.pieces.retain(|piece| !piece.is_empty());
+        taken
+    }
+
     /// Keeps the first `len` bytes.
     pub(super) fn truncate(&mut self, len: u64) {
         // At most the number of bytes that there are.
@@ -24,5 +44,6 @@ impl Pieces {
             piece.truncate(left);
             left -= piece.len();
         }
+        self.len = self.pieces.iter().map(Bytes::len).sum();
     }
 }

@@ -5,8 +5,12 @@
 //! slow connection has before it, when all others are far ahead of that one; the first bytes that no connection has; and
 //! in the end half of what any slow connection has before it. One slow connection must hold up neither the middle nor the
 //! end.
+//!
+//! Where a blob is larger than its memory, it is cut into chunks, too, and a segment lies within one of them. The bytes of
+//! chunks that have begun come before those of any other, because only a whole chunk can leave the memory; and another
+//! one begins only if there is memory for it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use super::intervals::Intervals;
@@ -34,10 +38,28 @@ const TIMES_SLOWER: f64 = 4.0;
 /// For so long the rate of a segment that was completed says what others should have.
 const RECENT: Duration = Duration::from_secs(10);
 
+/// Decides whether a chunk may begin: there is memory for it, which is then reserved.
+pub(super) type MayBegin<'a> = dyn FnMut(NewChunk) -> bool + 'a;
+
+/// A chunk that could begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct NewChunk {
+    /// Its number; the first is 0.
+    pub(super) number: u64,
+    /// The number of the first chunk that is not complete. All clients of the whole wait for that one in the end.
+    pub(super) lowest: u64,
+}
+
 /// The state of all segments.
 #[derive(Debug)]
 pub(super) struct Plan {
+    /// The size of a chunk; `u64::MAX` for a blob that is not cut into chunks.
+    chunk: u64,
+    /// The chunks of which something was taken, and not everything was received.
+    begun: BTreeSet<u64>,
     segment: u64,
+    /// The largest segment.
+    largest: u64,
     /// The size of the last segment of a connection that had no other beside it: they double, since there each new
     /// request is a pause.
     alone: u64,
@@ -111,13 +133,19 @@ impl Segment {
 }
 
 impl Plan {
-    /// For a blob of `size` bytes (`u64::MAX`: unknown) whose first `begun` bytes, or all of it, come from one
-    /// connection.
-    pub(super) fn new(size: u64, begun: u64, now: Instant) -> (Self, Segment) {
+    /// For a blob of `size` bytes (`u64::MAX`: unknown) in chunks of `chunk` bytes (`u64::MAX`: in none), whose first
+    /// `begun` bytes, or all of it, come from one connection.
+    pub(super) fn new(size: u64, begun: u64, chunk: u64, now: Instant) -> (Self, Segment) {
         let end = begun.min(size);
+        let largest = LARGEST.min(chunk);
+        // Two segments a chunk, so that the chunk is whole soon, and few bytes wait in chunks that are not.
+        let segment = (size / SEGMENTS).clamp(SEGMENT, LARGEST) / GRAIN * GRAIN;
         let mut plan = Self {
-            segment: (size / SEGMENTS).clamp(SEGMENT, LARGEST) / GRAIN * GRAIN,
-            alone: SEGMENT,
+            chunk,
+            begun: BTreeSet::new(),
+            segment: segment.min((chunk / 2).max(1)),
+            largest,
+            alone: SEGMENT.min(largest),
             untaken: Intervals::of(end, size),
             furthest: end,
             open: BTreeMap::new(),
@@ -134,32 +162,83 @@ impl Plan {
         !self.untaken.is_empty()
     }
 
-    /// Takes the segment to fetch next; `None` when all of the blob is being fetched. `wanted` are the positions at
-    /// which clients wait.
-    pub(super) fn take(&mut self, wanted: &[u64], now: Instant) -> Option<Segment> {
+    /// Takes the bytes from `start` to `end` out, which are there already.
+    pub(super) fn skip(&mut self, start: u64, end: u64) {
+        self.untaken.remove(start, end);
+    }
+
+    /// Takes the segment to fetch next; `None` when all of the blob is being fetched, or no other chunk may begin.
+    /// `wanted` are the positions at which clients wait.
+    pub(super) fn take(&mut self, wanted: &[u64], now: Instant, may_begin: &mut MayBegin<'_>) -> Option<Segment> {
         let behind = self.furthest.saturating_sub(BEHIND * self.segment);
-        self.take_wanted(wanted, now)
+        self.take_wanted(wanted, now, may_begin)
             .or_else(|| self.take_over(now, |_| true))
             .or_else(|| self.share(now, |open| open.end <= behind))
-            .or_else(|| self.take_first(now))
+            .or_else(|| self.take_first(now, may_begin))
             .or_else(|| self.share(now, |_| true))
     }
 
-    /// Takes the first segment that a client waits for and that no connection will bring soon.
-    pub(super) fn take_wanted(&mut self, wanted: &[u64], now: Instant) -> Option<Segment> {
-        let wanted = wanted.iter().copied().find(|position| self.comes_late(*position, now))?;
-        let start = wanted / GRAIN * GRAIN;
-        if let Some((from, end)) = self.untaken.around(wanted) {
-            let start = from.max(start);
-            let end = end.min(start + SEGMENT);
-            self.untaken.remove(start, end);
-            return Some(self.begin(start, end, now));
+    /// Takes the first segment that a client waits for and that no connection will bring soon: of a chunk that has begun
+    /// if there is one.
+    pub(super) fn take_wanted(
+        &mut self,
+        wanted: &[u64],
+        now: Instant,
+        may_begin: &mut MayBegin<'_>,
+    ) -> Option<Segment> {
+        let mut new = None;
+        for wanted in wanted.iter().copied().filter(|position| self.comes_late(*position, now)).collect::<Vec<_>>() {
+            let number = wanted / self.chunk;
+            let segment = match self.untaken.around(wanted) {
+                Some(gap) if self.begun.contains(&number) => Some(self.take_around(wanted, gap, now)),
+                Some(gap) => {
+                    new = new.or(Some((wanted, gap)));
+                    None
+                }
+                None => self.take_from_open(wanted, now),
+            };
+            if segment.is_some() {
+                return segment;
+            }
         }
+        let (wanted, gap) = new?;
+        self.may_begin(wanted / self.chunk, may_begin).then(|| self.take_around(wanted, gap, now))
+    }
+
+    /// Takes the segment at `wanted` out of the gap around it.
+    fn take_around(&mut self, wanted: u64, (from, to): (u64, u64), now: Instant) -> Segment {
+        let (chunk_start, chunk_end) = self.chunk_of(wanted);
+        let start = from.max(wanted / GRAIN * GRAIN).max(chunk_start);
+        let end = to.min(start + SEGMENT).min(chunk_end);
+        self.untaken.remove(start, end);
+        self.begin(start, end, now)
+    }
+
+    /// Takes what a client waits for from the connection that would bring it late.
+    fn take_from_open(&mut self, wanted: u64, now: Instant) -> Option<Segment> {
+        let start = wanted / GRAIN * GRAIN;
         self.take_over(now, |open| open.received <= wanted && wanted < open.end).or_else(|| {
-            let (_, open) = self.open.range_mut(..start).next_back()?;
+            let (_, open) = self.open.range_mut(..start).next_back().filter(|(_, open)| wanted < open.end)?;
             let end = std::mem::replace(&mut open.end, start);
             Some(self.begin(start, end, now))
         })
+    }
+
+    fn may_begin(&self, number: u64, may_begin: &mut MayBegin<'_>) -> bool {
+        self.begun.contains(&number) || may_begin(NewChunk { number, lowest: self.lowest() })
+    }
+
+    /// The first chunk that is not complete.
+    fn lowest(&self) -> u64 {
+        let open = self.open.first_key_value().map(|(_, open)| open.received);
+        let untaken = self.untaken.first().map(|(start, _)| start);
+        open.into_iter().chain(untaken).min().unwrap_or(0) / self.chunk
+    }
+
+    /// The bounds of the chunk around a position.
+    fn chunk_of(&self, position: u64) -> (u64, u64) {
+        let start = position / self.chunk * self.chunk;
+        (start, start.saturating_add(self.chunk))
     }
 
     /// All that the first connection has before it which crawls and that `may` be given up. Its own bytes come too late.
@@ -190,18 +269,32 @@ impl Plan {
         self.rate.filter(|(_, at)| now.saturating_duration_since(*at) < RECENT).map_or(0.0, |(rate, _)| rate)
     }
 
-    fn take_first(&mut self, now: Instant) -> Option<Segment> {
-        let (start, gap_end) = self.untaken.first()?;
-        let len = if self.is_whole {
-            u64::MAX
-        } else if self.open.is_empty() {
-            self.alone = LARGEST.min(self.alone * 2);
-            self.segment.max(self.alone)
+    /// How long the next segment should be.
+    fn next_len(&mut self) -> u64 {
+        if self.open.is_empty() {
+            self.alone = self.largest.min(self.alone * 2);
+            return self.segment.max(self.alone);
+        }
+        let share = self.untaken.len() / (2 * (self.open.len() as u64 + 1));
+        (share / GRAIN * GRAIN).clamp(NEAR_END.min(self.segment), self.segment)
+    }
+
+    /// Takes the first bytes that no connection has: of chunks that have begun, or else of the first that has not.
+    fn take_first(&mut self, now: Instant, may_begin: &mut MayBegin<'_>) -> Option<Segment> {
+        let in_begun = self.begun.iter().find_map(|number| {
+            let start = number * self.chunk;
+            self.untaken.first_within(start, start.saturating_add(self.chunk))
+        });
+        let (start, gap_end) = in_begun.or_else(|| self.untaken.first())?;
+        if !self.may_begin(start / self.chunk, may_begin) {
+            return None;
+        }
+        let end = if self.is_whole {
+            // One connection goes on through all chunks.
+            self.untaken.end_from(start)
         } else {
-            let share = self.untaken.len() / (2 * (self.open.len() as u64 + 1));
-            (share / GRAIN * GRAIN).clamp(NEAR_END, self.segment)
+            gap_end.min(start.saturating_add(self.next_len())).min(self.chunk_of(start).1)
         };
-        let end = gap_end.min(start.saturating_add(len));
         self.untaken.remove(start, end);
         self.furthest = self.furthest.max(end);
         Some(self.begin(start, end, now))
@@ -223,6 +316,7 @@ impl Plan {
         self.segments += 1;
         let id = self.segments;
         if start < end {
+            self.begun.insert(start / self.chunk);
             self.open.insert(start, Open { id, start, received: start, end, since, mark: (since, start) });
         }
         Segment { id, start, end }
@@ -256,8 +350,18 @@ impl Plan {
             let mean = self.rate.map_or(rate, |(before, _)| f64::midpoint(before, rate));
             self.rate = Some((mean, now));
             self.open.remove(&segment.start);
+            self.end_chunk(segment.start / self.chunk);
         }
         own
+    }
+
+    /// Forgets a chunk of which all was received.
+    fn end_chunk(&mut self, number: u64) {
+        let (start, end) = self.chunk_of(number.saturating_mul(self.chunk));
+        let is_open = self.open.range(start..end).next().is_some();
+        if !is_open && self.untaken.first_within(start, end).is_none() {
+            self.begun.remove(&number);
+        }
     }
 
     /// Whether all of a segment was received.
@@ -277,6 +381,11 @@ impl Plan {
     pub(super) fn end(&mut self, segment: Segment) {
         self.open.remove(&segment.start);
         self.untaken.clear();
+    }
+
+    /// No connection fetches anything.
+    pub(super) fn is_idle(&self) -> bool {
+        self.open.is_empty()
     }
 
     /// Everything was received.

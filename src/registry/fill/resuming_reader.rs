@@ -3,14 +3,13 @@
 //! A connection that breaks, that is silent for too long or that ends too early is replaced by another, which resumes
 //! with a range, or, at an upstream that knows none, from the beginning, and skips the bytes that are here already.
 
-use std::io;
 use std::time::{Duration, Instant};
 
 use backon::{BackoffBuilder, ExponentialBuilder};
 use bytes::{Buf, Bytes};
 use futures_util::StreamExt;
 use futures_util::future::FutureExt;
-use futures_util::stream::{self, BoxStream};
+use futures_util::stream::BoxStream;
 
 use super::upstream_blob::UpstreamBlob;
 use crate::oci::Slice;
@@ -28,7 +27,7 @@ const SLOW_WINDOW: Duration = Duration::from_secs(20);
 const LEAST: u64 = 16 << 10;
 
 /// A range that is being read.
-pub(in crate::registry) struct ResumingReader {
+pub(super) struct ResumingReader {
     blob: UpstreamBlob,
     position: u64,
     /// The end of the range, if it is known.
@@ -51,19 +50,14 @@ pub(in crate::registry) struct ResumingReader {
 
 impl ResumingReader {
     /// Reads on after the response that [`UpstreamBlob::begin`] got.
-    pub(in crate::registry) fn resume(blob: &UpstreamBlob, begun: BlobResponse) -> Self {
+    pub(super) fn resume(blob: &UpstreamBlob, begun: BlobResponse) -> Self {
         let end = begun.part.map(|part| part.end).or(begun.size);
         Self { bytes: Some(begun.bytes), may_skip: begun.part.is_none(), ..Self::new(blob, 0, end) }
     }
 
     /// A range from an upstream that knows ranges.
-    pub(in crate::registry) fn range(blob: &UpstreamBlob, part: Slice) -> Self {
+    pub(super) fn range(blob: &UpstreamBlob, part: Slice) -> Self {
         Self::new(blob, part.start, Some(part.end))
-    }
-
-    /// A range from any upstream: one that knows no ranges has to send the bytes before it, too.
-    pub(in crate::registry) fn range_or_skip(blob: &UpstreamBlob, part: Slice) -> Self {
-        Self { may_skip: true, ..Self::range(blob, part) }
     }
 
     fn new(blob: &UpstreamBlob, position: u64, end: Option<u64>) -> Self {
@@ -86,7 +80,7 @@ impl ResumingReader {
     ///
     /// # Errors
     /// See [`UpstreamError`]; `Invalid` from an upstream that does not know ranges.
-    pub(in crate::registry) async fn connect(&mut self) -> Result<(), UpstreamError> {
+    pub(super) async fn connect(&mut self) -> Result<(), UpstreamError> {
         if self.bytes.is_some() {
             return Ok(());
         }
@@ -104,21 +98,7 @@ impl ResumingReader {
         Ok(())
     }
 
-    /// The next bytes, or `None` at the end.
-    ///
-    /// # Errors
-    /// The upstream refuses, or nothing came in [`ATTEMPTS`] connections.
-    pub(in crate::registry) async fn next(&mut self) -> Result<Option<Bytes>, UpstreamError> {
-        loop {
-            match self.attempt().await {
-                Ok(next) => return Ok(next),
-                Err(error) if may_recover(&error) => self.pause(error, LONGEST_PAUSE).await?,
-                Err(error) => return Err(error),
-            }
-        }
-    }
-
-    /// As [`next`](Self::next), with one connection at most: after an error, [`pause`](Self::pause) allows another one.
+    /// The next bytes, or `None` at the end, with one connection at most: after an error, [`pause`](Self::pause) allows another one.
     ///
     /// # Errors
     /// The upstream refuses the connection ([`is_refused`](Self::is_refused)), or it ended too early.
@@ -173,15 +153,6 @@ impl ResumingReader {
         Ok(())
     }
 
-    /// The whole range.
-    pub(in crate::registry) fn into_stream(self) -> BoxStream<'static, io::Result<Bytes>> {
-        stream::try_unfold(self, |mut source| async move {
-            let piece = source.next().await.map_err(io::Error::other)?;
-            Ok(piece.map(|piece| (piece, source)))
-        })
-        .boxed()
-    }
-
     /// The next bytes of the present connection, or of a new one; empty if they came before.
     async fn piece(&mut self) -> Result<Option<Bytes>, UpstreamError> {
         self.connect().await?;
@@ -203,7 +174,7 @@ impl ResumingReader {
     }
 
     /// The bytes that are here already, without waiting.
-    pub(in crate::registry) fn ready(&mut self) -> Option<Bytes> {
+    pub(super) fn ready(&mut self) -> Option<Bytes> {
         let at_end = self.end.is_some_and(|end| self.position >= end);
         if at_end || self.skip > 0 || self.ended.is_some() {
             return None;

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
-use super::spooled_blob::SpooledBlob;
+use super::filled_blob::FilledBlob;
 use super::upstream_blob::UpstreamBlob;
 use crate::oci::{Error, ErrorCode, RepositoryName};
 use crate::registry::failure::of_upstream;
@@ -32,7 +32,7 @@ pub(super) enum Phase {
     /// It waits for the upstream's headers.
     Asking,
     /// Bytes come.
-    Filling(Arc<SpooledBlob>),
+    Filling(Arc<FilledBlob>),
     /// It ended before the first byte.
     Refused(FillRefusal),
 }
@@ -42,8 +42,10 @@ pub(super) enum Phase {
 pub(in crate::registry) enum FillRefusal {
     /// The upstream does not send the blob.
     Upstream(UpstreamError),
-    /// The spool has no room for it, and why.
-    NoRoom(Arc<str>),
+    /// The file for it cannot be made, and why.
+    NoFile(Arc<str>),
+    /// It needs larger chunks than memory can have.
+    TooLarge,
 }
 
 /// The sending side of a [`Fill`].
@@ -65,15 +67,15 @@ impl Fill {
         (fill, FillProgress { phase, ended })
     }
 
-    /// The blob in the spool, as soon as the upstream's headers are here.
+    /// The blob and its bytes, as soon as the upstream's headers are here.
     ///
     /// # Errors
     /// The fill did not begin.
-    pub(in crate::registry) async fn spooled(&self) -> Result<Arc<SpooledBlob>, FillRefusal> {
+    pub(in crate::registry) async fn filled(&self) -> Result<Arc<FilledBlob>, FillRefusal> {
         let mut phase = self.phase.clone();
         let reached = phase.wait_for(|phase| !matches!(phase, Phase::Asking)).await;
         match reached.as_deref() {
-            Ok(Phase::Filling(spooled)) => Ok(Arc::clone(spooled)),
+            Ok(Phase::Filling(filled)) => Ok(Arc::clone(filled)),
             Ok(Phase::Refused(refusal)) => Err(refusal.clone()),
             Ok(Phase::Asking) | Err(_) => Err(FillRefusal::shutting_down()),
         }
@@ -125,9 +127,13 @@ impl FillRefusal {
     pub(super) fn describe(self, blob: &UpstreamBlob) -> Error {
         match self {
             Self::Upstream(error) => of_upstream(error, blob_unknown(&blob.name, &blob.digest)),
-            Self::NoRoom(why) => {
-                let message = "there is no room to copy the blob, try again later";
+            Self::NoFile(why) => {
+                let message = "the blob cannot be copied now, try again later";
                 Error::new(ErrorCode::Unavailable, message).caused_by(io::Error::other(String::from(&*why)))
+            }
+            Self::TooLarge => {
+                let message = "the blob is too large for the memory of this registry (proxy.fill.memory)";
+                Error::new(ErrorCode::Unavailable, message)
             }
         }
     }

@@ -1,28 +1,37 @@
-//! The thread that writes a blob into the spool and hashes it.
+//! The thread that writes a blob into its place and hashes it.
 //!
-//! Batches come from several connections in any order. One that comes in order is hashed from memory; one that came too
-//! early is read back later, from the page cache.
+//! Batches come from several connections in any order. One that comes in order is hashed from the batch; one that came too
+//! early is read back later: from memory, from the page cache, or from the bucket if its chunk is not in memory any more.
 
 use std::io;
 
 use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::stream::BoxStream;
+use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 
-use super::spool::Spool;
-use super::spooled_blob::{SpooledBlob, Watermark};
-use crate::oci::{Digest, Hasher};
+use super::filled_blob::{FilledBlob, Place, Watermark};
+use crate::oci::{Digest, Hasher, Slice};
 
 /// How many bytes are read back at once: they stay in the processor's cache.
-const READ_BYTES: usize = 256 << 10;
+const READ_BYTES: u64 = 256 << 10;
 /// How often bytes are read back while a batch waits: more than a batch has, so that the digest catches up, and little
 /// enough that connections do not stand still where a large part of the blob was there before what lies before it.
 const READS: u32 = 4;
 
-/// Bytes that go to the spool.
+/// Bytes of one chunk that go to the place.
 pub(super) struct Batch {
     /// Where the first of them lies in the blob.
     pub(super) position: u64,
     pub(super) pieces: Vec<Bytes>,
+}
+
+/// Where the hasher begins.
+pub(super) struct Start {
+    pub(super) hasher: Hasher,
+    /// So many bytes it has seen: chunks that another process hashed and stored.
+    pub(super) bytes: u64,
 }
 
 /// The result of the thread.
@@ -31,74 +40,124 @@ pub(super) struct Written {
     pub(super) digest: Digest,
 }
 
-/// Writes and hashes batches until there are no more; blocks. The watermark moves before a batch is hashed: readers
-/// of the whole get the last [`HELD_BACK`](super::spooled_blob::HELD_BACK) bytes only after the digest was compared.
+/// Writes and hashes batches until there are no more; blocks. Chunks that are whole are told to `whole`. The watermark
+/// moves before a batch is hashed: readers of the whole get the last
+/// [`HELD_BACK`](super::filled_blob::HELD_BACK) bytes only after the digest was compared.
 ///
 /// # Errors
-/// The spool cannot be written or read.
+/// The place cannot be written or read.
 pub(super) fn run(
-    spooled: &SpooledBlob,
+    blob: &FilledBlob,
     mut batches: mpsc::Receiver<Batch>,
     watermark: &watch::Sender<Watermark>,
-    hasher: Hasher,
+    whole: &mpsc::UnboundedSender<u64>,
+    start: Start,
 ) -> io::Result<Written> {
-    let mut done = Hashed { hasher, bytes: 0, buffer: Vec::new() };
-    let spool = spooled.spool();
-    let mut in_order = 0;
-    let mut written = 0;
+    let mut done = Hashed::new(blob, start);
+    let mut written = blob.written();
     while let Some(batch) = batches.blocking_recv() {
-        let mut position = batch.position;
-        for piece in &batch.pieces {
-            spool.write_at(piece, position)?;
-            position += piece.len() as u64;
+        let len = batch.pieces.iter().map(|piece| piece.len() as u64).sum::<u64>();
+        blob.write(batch.position, &batch.pieces)?;
+        let added = blob.add(batch.position, batch.position + len);
+        written = added.written;
+        if let Some(chunk) = added.whole {
+            // Where the blob is not cut into chunks, it does not matter.
+            let _ = whole.send(chunk);
         }
-        written = spooled.add(batch.position, position);
-        if batch.position == in_order {
-            let mut tail = spooled.tail();
-            let mut position = batch.position;
-            for piece in batch.pieces.iter().filter(|piece| !piece.is_empty()) {
-                tail.push(position, piece);
-                position += piece.len() as u64;
-            }
-        }
-        in_order = written;
         // Readers of a later part look as well, so all of them are woken: they are at most the clients, and a batch has
         // up to 256 KiB.
         watermark.send_modify(|watermark| watermark.written = written);
         if done.bytes == batch.position {
             batch.pieces.iter().for_each(|piece| done.add(piece));
+            done.tell();
         }
         let mut reads = 0;
         while done.bytes < written && (reads < READS || batches.is_empty()) {
             reads += 1;
-            done.read_back(spool, written)?;
+            done.read_back(written)?;
         }
     }
     while done.bytes < written {
-        done.read_back(spool, written)?;
+        done.read_back(written)?;
     }
     Ok(Written { bytes: done.bytes, digest: done.hasher.finish() })
 }
 
-struct Hashed {
+struct Hashed<'a> {
+    blob: &'a FilledBlob,
     hasher: Hasher,
     bytes: u64,
+    /// So many chunks were told to the blob.
+    chunks: u64,
     buffer: Vec<u8>,
+    /// The bytes from `bytes` on, from the bucket, up to the end of a chunk.
+    object: Option<(BoxStream<'static, io::Result<Bytes>>, u64)>,
 }
 
-impl Hashed {
+impl<'a> Hashed<'a> {
+    fn new(blob: &'a FilledBlob, start: Start) -> Self {
+        let Start { hasher, bytes } = start;
+        Self { blob, hasher, bytes, chunks: blob.layout().number(bytes), buffer: Vec::new(), object: None }
+    }
+
     fn add(&mut self, bytes: &[u8]) {
         self.hasher.update(bytes);
         self.bytes += bytes.len() as u64;
     }
 
-    /// Adds the next bytes in the spool, up to `written`.
-    fn read_back(&mut self, spool: &Spool, written: u64) -> io::Result<()> {
-        let left = usize::try_from(written - self.bytes).unwrap_or(READ_BYTES);
-        self.buffer.resize(left.min(READ_BYTES), 0);
-        spool.read_exact_at(&mut self.buffer, self.bytes)?;
-        self.hasher.update(&self.buffer);
-        self.bytes += self.buffer.len() as u64;
+    /// Tells how many chunks were hashed, if it is one more.
+    fn tell(&mut self) {
+        let layout = self.blob.layout();
+        let is_end = layout.size == Some(self.bytes);
+        let chunks = if is_end { layout.count(self.bytes) } else { layout.number(self.bytes) };
+        if chunks > self.chunks {
+            self.chunks = chunks;
+            self.blob.hashed(chunks);
+        }
+    }
+
+    /// Adds the next bytes that are there, up to `written` and within one chunk.
+    fn read_back(&mut self, written: u64) -> io::Result<()> {
+        let layout = self.blob.layout();
+        let end = layout.slice(layout.number(self.bytes)).end.min(written);
+        let len = (end - self.bytes).min(READ_BYTES);
+        let blob = self.blob;
+        match blob.place() {
+            Place::File(file) => {
+                self.buffer.resize(usize::try_from(len).unwrap_or_default(), 0);
+                file.read_exact_at(&mut self.buffer, self.bytes)?;
+                self.hasher.update(&self.buffer);
+                self.bytes += len;
+            }
+            Place::Memory(window) if self.object.is_none() => {
+                let hasher = &mut self.hasher;
+                let read = window.read(self.bytes, len, |bytes| {
+                    hasher.update(bytes);
+                    bytes.len() as u64
+                });
+                match read.filter(|read| *read > 0) {
+                    Some(read) => self.bytes += read,
+                    None => self.read_object(end)?,
+                }
+            }
+            Place::Memory(_) => self.read_object(end)?,
+        }
+        self.tell();
+        Ok(())
+    }
+
+    /// Adds the next bytes of a chunk that only the bucket has.
+    fn read_object(&mut self, end: u64) -> io::Result<()> {
+        // This thread is one that may block.
+        let runtime = Handle::current();
+        let (mut stream, end) = match self.object.take() {
+            Some(open) => open,
+            None => (runtime.block_on(self.blob.stream_chunk(Slice { start: self.bytes, end }))?, end),
+        };
+        let piece = runtime.block_on(stream.next()).transpose()?;
+        let piece = piece.ok_or_else(|| io::Error::other("the bucket sent less than it said"))?;
+        self.add(&piece);
+        self.object = (self.bytes < end).then_some((stream, end));
         Ok(())
     }
 }

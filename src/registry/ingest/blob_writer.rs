@@ -4,11 +4,11 @@
 use std::sync::Arc;
 
 use super::buffer::Buffer;
-use super::hashing_body::{BlobBody, HashingBody};
+use super::hashing_body::HashingBody;
 use super::part_reader::PartReader;
 use super::parts::{PartSenders, part_sizes, send};
-use super::permits::{BodyPermit, BodyPermits};
-use crate::oci::{Digest, Error, ErrorCode, Hasher, RepositoryName};
+use super::permits::BodyPermits;
+use crate::oci::{Digest, Error, ErrorCode, RepositoryName};
 use crate::registry::links::Links;
 use crate::registry::runtime::Background;
 use crate::store::{Key, PartSender, Store, StoreError};
@@ -41,29 +41,12 @@ impl BlobWriter {
         }
     }
 
-    /// Stores a blob, of `size` bytes if that is known, and links it to the repository.
+    /// Stores a blob and links it to the repository. If the bucket has it, the bytes are only verified, because a client
+    /// that pushes a blob must have it. `allowed` is asked at the same time as the bucket.
     ///
     /// # Errors
     /// `DIGEST_INVALID`, `SIZE_INVALID`, `BLOB_UPLOAD_INVALID`: the bytes are not those that were announced.
-    /// `TOOMANYREQUESTS`, `UNAVAILABLE`.
-    pub(in crate::registry) async fn store(
-        self: &Arc<Self>,
-        name: &RepositoryName,
-        digest: &Digest,
-        size: Option<u64>,
-        body: BlobBody,
-        permit: &Arc<BodyPermit>,
-    ) -> Result<(), Error> {
-        let body = HashingBody::new(body, Hasher::new(digest.algorithm()), size, Arc::clone(permit));
-        let received = self.receive(body, digest).await?;
-        self.keep(name, digest, received.size, Some(received)).await
-    }
-
-    /// [`store`](Self::store), unless the bucket has the blob: then the bytes are only verified, because a client that
-    /// pushes a blob must have it. `allowed` is asked at the same time as the bucket.
-    ///
-    /// # Errors
-    /// As [`store`](Self::store), and those of `allowed`.
+    /// `TOOMANYREQUESTS`, `UNAVAILABLE`; and those of `allowed`.
     pub(in crate::registry) async fn store_or_verify(
         self: &Arc<Self>,
         name: &RepositoryName,

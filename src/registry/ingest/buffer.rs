@@ -126,14 +126,15 @@ mod tests {
             cuts in prop::collection::vec(0..20_000_u64, 0..10),
         ) {
             let budget = FairSemaphore::new(1 << 20, 1 << 20);
+            let pusher = Pusher::User("a".into());
             let free = || {
-                let rest = (0..=20).rev().filter_map(|bit| budget.take_now(&Pusher::Upstream, 1 << bit));
+                let rest = (0..=20).rev().filter_map(|bit| budget.take_now(&pusher, 1 << bit));
                 rest.collect::<Vec<_>>().iter().map(FairPermit::amount).sum::<usize>()
             };
             let (mut buffer, mut whole) = (Buffer::default(), Vec::new());
             for (index, size) in sizes.iter().enumerate() {
                 let piece = vec![index.to_le_bytes()[0]; *size];
-                let memory = budget.take_now(&Pusher::Upstream, *size).unwrap();
+                let memory = budget.take_now(&pusher, *size).unwrap();
                 whole.extend_from_slice(&piece);
                 buffer.push(piece.into(), Some(memory));
             }

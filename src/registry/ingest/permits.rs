@@ -40,8 +40,6 @@ pub enum Pusher {
     User(Arc<str>),
     /// Clients that do not log in, of one neighbourhood of addresses.
     Neighbourhood(IpAddr),
-    /// Blobs of an upstream that pass through memory.
-    Upstream,
 }
 
 impl Pusher {
@@ -79,16 +77,6 @@ impl Default for BodyPermits {
 impl BodyPermits {
     fn permit(&self, share: FairPermit<Pusher>) -> Arc<BodyPermit> {
         Arc::new(BodyPermit { share, permits: self.clone(), began: Instant::now() })
-    }
-
-    /// A permit for a blob of an upstream, if there is one now.
-    pub(in crate::registry) fn try_acquire_upstream(&self) -> Option<Arc<BodyPermit>> {
-        Some(self.permit(self.bodies.take_now(&Pusher::Upstream, 1)?))
-    }
-
-    /// A permit for a blob of an upstream, however long that takes.
-    pub(in crate::registry) async fn acquire_upstream(&self) -> Arc<BodyPermit> {
-        self.permit(self.bodies.take(&Pusher::Upstream, 1).await)
     }
 
     /// A permit.

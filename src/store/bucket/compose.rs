@@ -7,7 +7,8 @@
 use std::sync::atomic::Ordering;
 
 use aws_sdk_s3::error::ProvideErrorMetadata;
-use futures_util::{StreamExt, stream};
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 
 use super::handle::Store;
 use super::multipart::{Multipart, Part};
@@ -61,13 +62,18 @@ impl Store {
             return Ok(Composed::Unsupported);
         }
         let parallel = self.inner.copy.parallel.min(MAX_PARALLEL);
-        let copies = (0..).zip(sources).map(|(index, source)| self.copy_source_whole(upload, index, source));
-        let mut copies = stream::iter(copies).buffer_unordered(parallel);
+        let (mut left, mut copies) = ((0..).zip(sources), FuturesUnordered::new());
         let mut parts = Vec::with_capacity(sources.len());
-        while let Some(copied) = copies.next().await {
-            match copied? {
-                Copied::Part(part) => parts.push(part),
-                Copied::Not(outcome) => return Ok(outcome),
+        loop {
+            while copies.len() < parallel
+                && let Some((index, source)) = left.next()
+            {
+                copies.push(self.copy_source_whole(upload, index, source));
+            }
+            match copies.next().await.transpose()? {
+                Some(Copied::Part(part)) => parts.push(part),
+                Some(Copied::Not(outcome)) => return Ok(outcome),
+                None => break,
             }
         }
         parts.sort_by_key(|part| part.number);

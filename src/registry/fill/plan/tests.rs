@@ -4,6 +4,15 @@ use super::*;
 
 const MIB: u64 = 1 << 20;
 
+/// A blob that is not cut into chunks.
+fn whole(size: u64, begun: u64, now: Instant) -> (Plan, Segment) {
+    Plan::new(size, begun, u64::MAX, now)
+}
+
+fn take(plan: &mut Plan, wanted: &[u64], now: Instant) -> Option<Segment> {
+    plan.take(wanted, now, &mut |_| true)
+}
+
 fn of(segment: Option<Segment>) -> Option<(u64, u64)> {
     segment.map(|segment| (segment.start / MIB, segment.end / MIB))
 }
@@ -11,10 +20,10 @@ fn of(segment: Option<Segment>) -> Option<(u64, u64)> {
 #[test]
 fn segments_are_taken_in_order_and_become_shorter_near_the_end() {
     let now = Instant::now();
-    let (mut plan, first) = Plan::new(30 * MIB, SEGMENT, now);
+    let (mut plan, first) = whole(30 * MIB, SEGMENT, now);
     assert_eq!(of(Some(first)), Some((0, 8)));
-    assert_eq!(of(plan.take(&[], now)), Some((8, 13)));
-    assert_eq!(of(plan.take(&[], now)), Some((13, 17)));
+    assert_eq!(of(take(&mut plan, &[], now)), Some((8, 13)));
+    assert_eq!(of(take(&mut plan, &[], now)), Some((13, 17)));
     plan.receive(first, 8 * MIB, now);
     assert!(plan.is_received(first) && plan.has_untaken() && !plan.is_complete());
 }
@@ -22,54 +31,54 @@ fn segments_are_taken_in_order_and_become_shorter_near_the_end() {
 #[test]
 fn large_blobs_have_large_segments() {
     for (size, segment) in [(MIB, 8 * MIB), (1 << 30, 16 * MIB), (20 << 30, 64 * MIB)] {
-        assert_eq!(Plan::new(size, SEGMENT, Instant::now()).0.segment, segment);
+        assert_eq!(whole(size, SEGMENT, Instant::now()).0.segment, segment);
     }
 }
 
 #[test]
 fn what_is_given_up_comes_first_again() {
     let now = Instant::now();
-    let (mut plan, first) = Plan::new(20 * MIB, SEGMENT, now);
-    let second = plan.take(&[], now).unwrap();
+    let (mut plan, first) = whole(20 * MIB, SEGMENT, now);
+    let second = take(&mut plan, &[], now).unwrap();
     plan.receive(first, MIB, now);
     plan.give_up(first);
-    assert_eq!(of(plan.take(&[], now)), Some((1, 5)));
+    assert_eq!(of(take(&mut plan, &[], now)), Some((1, 5)));
     assert_eq!(plan.receive(second, 100 * MIB, now), second.end - second.start);
 }
 
 #[test]
 fn what_a_client_waits_for_comes_first() {
     let now = Instant::now();
-    let (mut plan, _) = Plan::new(1 << 30, SEGMENT, now);
+    let (mut plan, _) = whole(1 << 30, SEGMENT, now);
     // What a connection will bring in a moment needs no other.
     assert!(!plan.any_comes_late(&[0, 7 * MIB], now) && plan.any_comes_late(&[7 * MIB, 100 * MIB], now));
-    assert_eq!(of(plan.take_wanted(&[7 * MIB], now)), None);
-    assert_eq!(of(plan.take(&[7 * MIB, 100 * MIB, 500 * MIB], now)), Some((100, 108)));
-    assert_eq!(of(plan.take(&[7 * MIB, 100 * MIB, 96 * MIB], now)), Some((96, 100)));
-    assert_eq!(of(plan.take(&[7 * MIB, 100 * MIB, 96 * MIB], now)), Some((8, 24)));
+    assert_eq!(of(plan.take_wanted(&[7 * MIB], now, &mut |_| true)), None);
+    assert_eq!(of(take(&mut plan, &[7 * MIB, 100 * MIB, 500 * MIB], now)), Some((100, 108)));
+    assert_eq!(of(take(&mut plan, &[7 * MIB, 100 * MIB, 96 * MIB], now)), Some((96, 100)));
+    assert_eq!(of(take(&mut plan, &[7 * MIB, 100 * MIB, 96 * MIB], now)), Some((8, 24)));
     // Half of a segment that is long underway.
-    assert_eq!(of(plan.take(&[20 * MIB], now)), Some((20, 24)));
-    assert_eq!(of(plan.take(&[16 * MIB], now)), Some((24, 40)));
+    assert_eq!(of(take(&mut plan, &[20 * MIB], now)), Some((20, 24)));
+    assert_eq!(of(take(&mut plan, &[16 * MIB], now)), Some((24, 40)));
 }
 
 #[test]
 fn a_slow_one_shares_what_it_has_before_it() {
     let now = Instant::now();
-    let (mut plan, first) = Plan::new(8 * MIB, SEGMENT, now);
-    assert_eq!(plan.take(&[], now), None);
-    let half = plan.take(&[], now + SLOW).unwrap();
+    let (mut plan, first) = whole(8 * MIB, SEGMENT, now);
+    assert_eq!(take(&mut plan, &[], now), None);
+    let half = take(&mut plan, &[], now + SLOW).unwrap();
     assert_eq!(of(Some(half)), Some((4, 8)));
     assert_eq!(plan.receive(first, 8 * MIB, now), 4 * MIB);
     assert!(plan.is_received(first));
     plan.receive(half, 3 * MIB, now);
-    assert_eq!(plan.take(&[], now + SLOW), None);
+    assert_eq!(take(&mut plan, &[], now + SLOW), None);
 }
 
 #[test]
 fn one_that_crawls_is_given_up() {
     let now = Instant::now();
-    let (mut plan, first) = Plan::new(20 * MIB, SEGMENT, now);
-    let other = plan.take(&[], now).unwrap();
+    let (mut plan, first) = whole(20 * MIB, SEGMENT, now);
+    let other = take(&mut plan, &[], now).unwrap();
     plan.receive(first, 5 * MIB, now);
     let later = now + SLOW * 2;
     // Nothing says yet what the upstream can do.
@@ -77,12 +86,12 @@ fn one_that_crawls_is_given_up() {
     plan.receive(other, other.end - other.start, now + SLOW / 4);
     // 1.25 and 10 MiB/s.
     assert!(plan.any_comes_late(&[5 * MIB], later) && !plan.any_comes_late(&[4 * MIB], later));
-    let rest = plan.take(&[], later).unwrap();
+    let rest = take(&mut plan, &[], later).unwrap();
     assert_eq!(of(Some(rest)), Some((5, 8)));
     assert_eq!((plan.receive(first, MIB, later), plan.is_received(first)), (0, true));
     // One that had nothing yet begins where the next one does.
     let much_later = later + SLOW;
-    let again = plan.take(&[5 * MIB], much_later).unwrap();
+    let again = take(&mut plan, &[5 * MIB], much_later).unwrap();
     assert_eq!((of(Some(again)), plan.receive(rest, MIB, much_later)), (Some((5, 8)), 0));
     assert_eq!(plan.receive(again, 4 * MIB, much_later), 3 * MIB);
 }
@@ -90,26 +99,26 @@ fn one_that_crawls_is_given_up() {
 #[test]
 fn without_ranges_the_rest_is_one_segment() {
     let now = Instant::now();
-    let (mut plan, first) = Plan::new(1 << 30, SEGMENT, now);
+    let (mut plan, first) = whole(1 << 30, SEGMENT, now);
     plan.receive(first, SEGMENT, now);
     plan.expect_no_ranges();
-    assert_eq!(of(plan.take(&[], now)), Some((8, 1024)));
+    assert_eq!(of(take(&mut plan, &[], now)), Some((8, 1024)));
 }
 
 #[test]
 fn one_that_is_far_behind_is_helped_before_anything_new_begins() {
     let now = Instant::now();
-    let (mut plan, first) = Plan::new(1 << 30, SEGMENT, now);
-    let others: Vec<_> = (0..4).map(|_| plan.take(&[], now).unwrap()).collect();
+    let (mut plan, first) = whole(1 << 30, SEGMENT, now);
+    let others: Vec<_> = (0..4).map(|_| take(&mut plan, &[], now).unwrap()).collect();
     // A quarter of the rate of the others.
     let later = now + 2 * SLOW;
     plan.receive(first, 4 * MIB, later);
     for other in others {
         assert_eq!(plan.receive(other, 1 << 30, later), 16 * MIB);
     }
-    assert_eq!(of(plan.take(&[], later)), Some((6, 8)));
+    assert_eq!(of(take(&mut plan, &[], later)), Some((6, 8)));
     assert_eq!(plan.receive(first, 8 * MIB, later), 2 * MIB);
-    assert_eq!(plan.take(&[], later).unwrap().start, (8 + 4 * 16) * MIB);
+    assert_eq!(take(&mut plan, &[], later).unwrap().start, (8 + 4 * 16) * MIB);
 }
 
 proptest! {
@@ -122,13 +131,13 @@ proptest! {
     ) {
         let size = size * MIB;
         let mut now = Instant::now();
-        let (mut plan, first) = Plan::new(size, begun * MIB, now);
+        let (mut plan, first) = whole(size, begun * MIB, now);
         let mut taken = [Some((first, 0)), None, None, None];
         let mut there = Intervals::default();
         let mut step = |plan: &mut Plan, now, number: usize, what: u8, len: u64, wanted: u64| {
             let Some((segment, position)) = taken[number] else {
                 let late = plan.any_comes_late(&[wanted], now);
-                let taking = plan.take(&[wanted], now);
+                let taking = take(plan, &[wanted], now);
                 // What a client waits for is taken, wherever a connection broke.
                 prop_assert!(!late || taking.is_some_and(|it| it.start <= wanted && wanted < it.end));
                 prop_assert!(taking.is_none_or(|segment| segment.start < segment.end && segment.end <= size));

@@ -1,0 +1,167 @@
+//! The chunks of one blob in the bucket, as long as it is being filled.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use futures_util::{StreamExt, stream};
+use uuid::Uuid;
+
+use super::chunks::{Layout, Stored};
+use crate::oci::{Digest, Slice};
+use crate::store::{Key, ObjectStream, PartSource, Store, StoreError, UpstreamId};
+
+/// How many bytes of a chunk are handed to its request at once: they are not copied.
+const PIECE: usize = 256 << 10;
+
+/// Which chunks the bucket has, and reading and writing them. All reads ask the leader: another region may not have heard
+/// of a chunk that was stored a moment ago.
+#[derive(Debug)]
+pub(super) struct BucketChunks {
+    store: Store,
+    digest: Digest,
+    upstream: UpstreamId,
+    layout: Layout,
+    stored: Mutex<BTreeMap<u64, Stored>>,
+}
+
+impl BucketChunks {
+    /// Of a blob of which the bucket has no chunk yet.
+    pub(super) fn new(store: &Store, digest: Digest, upstream: UpstreamId, layout: Layout) -> Self {
+        Self { store: store.clone(), digest, upstream, layout, stored: Mutex::default() }
+    }
+
+    pub(super) const fn layout(&self) -> Layout {
+        self.layout
+    }
+
+    pub(super) fn get(&self, number: u64) -> Option<Stored> {
+        self.stored().get(&number).cloned()
+    }
+
+    pub(super) fn is_stored(&self, number: u64) -> bool {
+        self.stored().contains_key(&number)
+    }
+
+    /// The bucket has a chunk.
+    pub(super) fn insert(&self, number: u64, stored: Stored) {
+        self.stored().insert(number, stored);
+    }
+
+    /// All chunks that the bucket has, by their numbers.
+    pub(super) fn all(&self) -> Vec<(u64, Stored)> {
+        self.stored().iter().map(|(number, stored)| (*number, stored.clone())).collect()
+    }
+
+    /// Where a chunk is.
+    pub(super) fn key<'a>(&'a self, number: u64, generation: &'a Uuid) -> Key<'a> {
+        Key::FillChunk(&self.digest, self.upstream, generation, self.layout.slice(number).start)
+    }
+
+    /// The directory of a generation.
+    pub(super) fn directory<'a>(&'a self, generation: &'a Uuid) -> Key<'a> {
+        Key::FillChunks(&self.digest, self.upstream, generation)
+    }
+
+    /// Streams bytes of one chunk; `None` if it is not there, or another object is.
+    ///
+    /// # Errors
+    /// The bucket did not answer.
+    pub(super) async fn stream(&self, slice: Slice, stored: &Stored) -> Result<Option<ObjectStream>, StoreError> {
+        let number = self.layout.number(slice.start);
+        let chunk = self.layout.slice(number);
+        let part = Slice { start: slice.start - chunk.start, end: slice.end - chunk.start };
+        let part = (slice != chunk).then_some(part);
+        self.store.leader().stream_unchanged(self.key(number, &stored.generation), part, &stored.etag).await
+    }
+
+    /// Stores a chunk, which was never stored before under this generation.
+    ///
+    /// # Errors
+    /// The bucket did not take it.
+    pub(super) async fn put(&self, number: u64, generation: Uuid, source: &ChunkBytes) -> Result<(), StoreError> {
+        let key = self.key(number, &generation);
+        let etag = match self.store.put_chunk(key, source.len(), source.source()).await? {
+            Some(etag) => etag,
+            // The answer of an attempt was lost, or another program writes there.
+            None => self.compare(key, source).await?,
+        };
+        self.insert(number, Stored { generation, etag });
+        Ok(())
+    }
+
+    /// The `ETag` of the object under a key, which must have these bytes.
+    async fn compare(&self, key: Key<'_>, source: &ChunkBytes) -> Result<String, StoreError> {
+        let other = || StoreError::Corrupt { key: key.to_string(), cause: "another program wrote there".to_owned() };
+        let ObjectStream { mut bytes, etag } = self.store.leader().stream(key, None).await?.ok_or_else(other)?;
+        let mut expected = source.source()();
+        let (mut ours, mut theirs) = (Bytes::new(), Bytes::new());
+        loop {
+            for (piece, pieces) in [(&mut ours, &mut expected), (&mut theirs, &mut bytes)] {
+                if piece.is_empty() {
+                    let next = pieces.next().await.transpose();
+                    *piece = next.map_err(|error| unreadable(&error))?.unwrap_or_default();
+                }
+            }
+            let len = ours.len().min(theirs.len());
+            if ours.split_to(len) != theirs.split_to(len) || (len == 0 && ours.len() != theirs.len()) {
+                return Err(other());
+            }
+            if len == 0 {
+                return etag.ok_or_else(other);
+            }
+        }
+    }
+
+    /// Deletes chunks of a generation, if they are there.
+    ///
+    /// # Errors
+    /// The bucket did not do it.
+    pub(super) async fn delete(&self, generation: &Uuid, chunks: impl Iterator<Item = u64>) -> Result<(), StoreError> {
+        let keys: Vec<_> = chunks.map(|number| self.key(number, generation)).collect();
+        let deleted: BoxFuture<'_, _> = Box::pin(self.store.delete_all(&keys));
+        deleted.await
+    }
+
+    fn stored(&self) -> MutexGuard<'_, BTreeMap<u64, Stored>> {
+        self.stored.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn unreadable(error: &std::io::Error) -> StoreError {
+    StoreError::Unavailable { operation: "GetObject", cause: error.to_string() }
+}
+
+/// The bytes of a chunk on their way to the bucket.
+#[derive(Clone)]
+pub(super) enum ChunkBytes {
+    /// In memory.
+    Memory(Bytes),
+    /// Elsewhere: how many, and how to get them.
+    Source(u64, PartSource),
+}
+
+impl ChunkBytes {
+    pub(super) fn len(&self) -> u64 {
+        match self {
+            Self::Memory(bytes) => bytes.len() as u64,
+            Self::Source(len, _) => *len,
+        }
+    }
+
+    pub(super) fn source(&self) -> PartSource {
+        match self {
+            Self::Memory(bytes) => {
+                let bytes = bytes.clone();
+                Arc::new(move || {
+                    let bytes = bytes.clone();
+                    let starts = (0..bytes.len()).step_by(PIECE);
+                    stream::iter(starts.map(move |start| Ok(bytes.slice(start..bytes.len().min(start + PIECE)))))
+                        .boxed()
+                })
+            }
+            Self::Source(_, source) => Arc::clone(source),
+        }
+    }
+}

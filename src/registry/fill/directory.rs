@@ -1,0 +1,50 @@
+//! The directory for blobs that are being filled, where there is one.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::blob_file::BlobFile;
+
+/// Over a folder, the one inside it from which a file becomes a blob; over an S3, `proxy.spool.directory`.
+#[derive(Debug)]
+pub(super) struct Directory {
+    path: Option<PathBuf>,
+    /// Fills can do without it.
+    may_fail: bool,
+    has_failed: AtomicBool,
+}
+
+impl Directory {
+    /// `may_fail`: memory can take its place.
+    pub(super) const fn new(path: Option<PathBuf>, may_fail: bool) -> Self {
+        Self { path, may_fail, has_failed: AtomicBool::new(false) }
+    }
+
+    /// A new file there; `None`: blobs are filled in memory.
+    ///
+    /// # Errors
+    /// There can be none, and nothing takes its place.
+    pub(super) async fn create(&self) -> io::Result<Option<BlobFile>> {
+        let path = self.path.as_ref().filter(|_| !self.has_failed.load(Ordering::Relaxed));
+        let Some(path) = path else {
+            return Ok(None);
+        };
+        match BlobFile::create(path.clone()).await {
+            Ok(file) => Ok(Some(file)),
+            Err(error) if self.may_fail => {
+                self.distrust(&error);
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// A file there could not be written: memory is used from now on, if it can be.
+    pub(super) fn distrust(&self, error: &io::Error) {
+        if self.may_fail && !self.has_failed.swap(true, Ordering::Relaxed) {
+            let directory = self.path.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
+            tracing::error!(%error, directory, "proxy.spool.directory cannot be used, blobs are copied through memory");
+        }
+    }
+}

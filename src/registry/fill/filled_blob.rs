@@ -1,0 +1,382 @@
+//! A blob that is being filled: which of it is where, and how far it is.
+
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Instant;
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::stream::{self, BoxStream};
+use tokio::sync::{Notify, watch};
+
+use super::blob_file::BlobFile;
+use super::bucket_chunks::{BucketChunks, ChunkBytes};
+use super::chunks::Layout;
+use super::intervals::Intervals;
+use super::plan::NewChunk;
+use super::readers::Readers;
+use super::window::Window;
+use crate::oci::{Digest, Slice};
+use crate::registry::blob_part::BlobPart;
+use crate::store::{Key, ObjectStream, PartSource, Store, StoreError};
+
+/// How many bytes at the end of a blob are held back from those that read up to it until the whole was verified. One
+/// byte would make the blob incomplete; so many make sure that a client of a wrong blob cannot unpack it, either:
+/// without its last few bytes, a compressed layer would lack only its checksum.
+pub(in crate::registry) const HELD_BACK: u64 = 32 << 10;
+/// How many bytes are read at once for a part of an upload.
+const PART_PIECE: u64 = 128 << 10;
+
+/// A blob that is, or was, being filled.
+#[derive(Debug)]
+pub(in crate::registry) struct FilledBlob {
+    store: Store,
+    digest: Digest,
+    size: Option<u64>,
+    layout: Layout,
+    place: Place,
+    /// Where the blob is larger than its place, or other processes follow.
+    chunks: Option<BucketChunks>,
+    watermark: watch::Receiver<Watermark>,
+    /// The bytes that are in the place or in the bucket's chunks.
+    there: Mutex<Intervals>,
+    pub(super) readers: Arc<Readers>,
+    /// Connections may find something to fetch, or memory for it.
+    changed: Notify,
+    /// Why the bucket takes no more chunks.
+    broken: OnceLock<String>,
+}
+
+/// Where the bytes are written as they come.
+#[derive(Debug)]
+pub(super) enum Place {
+    File(BlobFile),
+    Memory(Window),
+}
+
+/// How far a download is, for its readers.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Watermark {
+    /// So many bytes, from the beginning, are there.
+    pub(super) written: u64,
+    pub(super) state: BlobState,
+}
+
+/// Whether the blob can still become whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum BlobState {
+    /// More may come.
+    Coming,
+    /// `written` is its size, and its digest is right.
+    Verified,
+    /// The same, and the bucket has the blob.
+    Stored,
+    /// It will never be whole.
+    Failed,
+}
+
+impl BlobState {
+    /// The digest is right.
+    pub(super) const fn is_verified(self) -> bool {
+        matches!(self, Self::Verified | Self::Stored)
+    }
+}
+
+/// What a client reads of a blob.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::registry) struct Reading {
+    /// The part; `None` is the whole.
+    pub(in crate::registry) part: Option<BlobPart>,
+    /// The client may hold the whole in the end: it gets the last bytes after the digest was verified.
+    pub(in crate::registry) verified: bool,
+}
+
+/// What [`FilledBlob::add`] makes of the bytes that were added.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Added {
+    /// So many bytes are there from the beginning without a gap.
+    pub(super) written: u64,
+    /// All of the chunk that they are in is there now.
+    pub(super) whole: Option<u64>,
+}
+
+impl FilledBlob {
+    pub(super) fn new(
+        (store, digest): (&Store, Digest),
+        size: Option<u64>,
+        layout: Layout,
+        place: Place,
+        chunks: Option<BucketChunks>,
+    ) -> (Arc<Self>, watch::Sender<Watermark>) {
+        let (watermark, watching) = watch::channel(Watermark { written: 0, state: BlobState::Coming });
+        let blob = Self {
+            store: store.clone(),
+            digest,
+            size,
+            layout,
+            place,
+            chunks,
+            watermark: watching,
+            there: Mutex::default(),
+            readers: Arc::default(),
+            changed: Notify::new(),
+            broken: OnceLock::new(),
+        };
+        (Arc::new(blob), watermark)
+    }
+
+    /// The size that the upstream announced, in bytes.
+    pub(in crate::registry) const fn size(&self) -> Option<u64> {
+        self.size
+    }
+
+    pub(super) const fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    pub(super) const fn layout(&self) -> Layout {
+        self.layout
+    }
+
+    pub(super) const fn place(&self) -> &Place {
+        &self.place
+    }
+
+    pub(super) const fn chunks(&self) -> Option<&BucketChunks> {
+        self.chunks.as_ref()
+    }
+
+    pub(super) const fn changed(&self) -> &Notify {
+        &self.changed
+    }
+
+    pub(super) fn watermark(&self) -> Watermark {
+        *self.watermark.borrow()
+    }
+
+    pub(super) fn written(&self) -> u64 {
+        self.watermark().written
+    }
+
+    /// Whether a connection may fetch bytes of a chunk now: there is memory for it.
+    pub(super) fn may_begin(&self, new: NewChunk) -> bool {
+        match &self.place {
+            Place::File(_) => true,
+            Place::Memory(window) => window.may_begin(new),
+        }
+    }
+
+    /// Whether connections wait for memory.
+    pub(super) fn is_short(&self) -> bool {
+        matches!(&self.place, Place::Memory(window) if window.is_short())
+    }
+
+    /// Hands memory to connections that wait for it, for ever.
+    pub(super) async fn feed(&self) -> std::convert::Infallible {
+        match &self.place {
+            Place::File(_) => std::future::pending().await,
+            Place::Memory(window) => loop {
+                window.more().await;
+                self.changed.notify_waiters();
+            },
+        }
+    }
+
+    /// Writes bytes of one chunk; blocks.
+    pub(super) fn write(&self, position: u64, pieces: &[Bytes]) -> io::Result<()> {
+        match &self.place {
+            Place::File(file) => file.write_at(pieces, position),
+            Place::Memory(window) if window.write(position, pieces) => Ok(()),
+            Place::Memory(_) => Err(io::Error::other("no memory is reserved for it")),
+        }
+    }
+
+    /// The bytes from `start` to `end`, of one chunk, are there.
+    pub(super) fn add(&self, start: u64, end: u64) -> Added {
+        let number = self.layout.number(start);
+        let chunk = self.layout.slice(number);
+        let mut there = self.there();
+        there.insert(start, end);
+        let is_whole =
+            start < end && there.around(start).is_some_and(|(from, to)| from <= chunk.start && to >= chunk.end);
+        let written = there.end_from(0);
+        drop(there);
+        if is_whole && let Place::Memory(window) = &self.place {
+            window.end(number);
+        }
+        Added { written, whole: is_whole.then_some(number) }
+    }
+
+    /// The first `chunks` chunks were hashed.
+    pub(super) fn hashed(&self, chunks: u64) {
+        if let Place::Memory(window) = &self.place {
+            window.hashed(chunks);
+            self.changed.notify_waiters();
+        }
+    }
+
+    /// The bucket has a chunk.
+    pub(super) fn stored(&self, number: u64) {
+        if let Place::Memory(window) = &self.place {
+            window.stored(number);
+        }
+        self.changed.notify_waiters();
+    }
+
+    /// The bucket takes no more chunks, so that no memory becomes free by it.
+    pub(super) fn break_off(&self, cause: String) {
+        // The first cause counts.
+        let _ = self.broken.set(cause);
+        self.changed.notify_waiters();
+    }
+
+    /// Why the bucket takes no more chunks.
+    pub(super) fn broken(&self) -> Option<&str> {
+        self.broken.get().map(String::as_str)
+    }
+
+    /// The bucket has the blob: its memory is given up as soon as a fill needs it.
+    pub(super) fn release(&self) {
+        if let Place::Memory(window) = &self.place {
+            window.release();
+        }
+    }
+
+    /// Returns the memory: no client will get anything more from it.
+    pub(super) fn close(&self) {
+        if let Place::Memory(window) = &self.place {
+            window.close();
+        }
+    }
+
+    /// The positions at which clients wait since `since` or longer.
+    pub(super) fn waiting(&self, since: Instant) -> Vec<u64> {
+        self.readers.positions(since)
+    }
+
+    fn there(&self) -> MutexGuard<'_, Intervals> {
+        self.there.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until more than `bytes` are there; `None` when that is all.
+    pub(in crate::registry) async fn beyond(&self, bytes: u64) -> Option<u64> {
+        let mut watermark = self.watermark.clone();
+        let moved = |watermark: &Watermark| watermark.written > bytes || watermark.state != BlobState::Coming;
+        let watermark = *watermark.wait_for(moved).await.ok()?;
+        (watermark.written > bytes).then_some(watermark.written)
+    }
+
+    /// Waits until `len` bytes from `position` are there, or the blob ends; returns how many of them there are, and
+    /// whether the blob ends there. For the uploader, which may have unverified bytes.
+    pub(super) async fn available(&self, position: u64, len: u64) -> io::Result<(u64, bool)> {
+        let watermark =
+            self.wait(|watermark| watermark.written >= position + len || watermark.state.is_verified()).await?;
+        let there = (watermark.written - position).min(len);
+        let ends = watermark.state.is_verified() && watermark.written == position + there;
+        Ok((there, ends))
+    }
+
+    /// Waits until the blob was verified, and returns its size.
+    pub(in crate::registry) async fn verified(&self) -> io::Result<u64> {
+        Ok(self.wait(|watermark| watermark.state.is_verified()).await?.written)
+    }
+
+    /// Waits until the watermark is as wanted.
+    ///
+    /// # Errors
+    /// The blob will not become whole.
+    pub(super) async fn wait(&self, reached: impl Fn(&Watermark) -> bool) -> io::Result<Watermark> {
+        let failed = || io::Error::other("the blob cannot be had whole");
+        let mut watermark = self.watermark.clone();
+        let reached = watermark.wait_for(|watermark| reached(watermark) || watermark.state == BlobState::Failed).await;
+        match reached {
+            Ok(watermark) if watermark.state != BlobState::Failed => Ok(*watermark),
+            _ => Err(failed()),
+        }
+    }
+
+    /// Up to where the bytes from `position` on may be read.
+    pub(super) fn released(&self, position: u64, watermark: &Watermark, reading: Reading) -> u64 {
+        let there = if position < watermark.written { watermark.written } else { self.there().end_from(position) };
+        if watermark.state.is_verified() {
+            return there;
+        }
+        match self.size {
+            Some(_) if !reading.verified => there,
+            Some(size) => there.min(size.saturating_sub(HELD_BACK)),
+            // Any byte may be among the last, and of a part only a manifest says where they are.
+            None => there.min(reading.part.map_or(u64::MAX, |part| part.of)).saturating_sub(HELD_BACK),
+        }
+    }
+
+    /// At most `len` bytes from `position` on that are there, copied out of their place; `None` if the place does not
+    /// have them any more.
+    pub(super) async fn piece(&self, position: u64, len: u64) -> io::Result<Option<Bytes>> {
+        match &self.place {
+            Place::File(file) => {
+                let len = usize::try_from(len).unwrap_or(usize::MAX);
+                file.read_at(position, len).await.map(Some)
+            }
+            // Copied, because a client that stops reading would otherwise keep the memory of the whole chunk.
+            Place::Memory(window) => Ok(window.read(position, len, Bytes::copy_from_slice)),
+        }
+    }
+
+    /// Whether the place has the byte at `position`.
+    pub(super) fn has_at_hand(&self, position: u64) -> bool {
+        match &self.place {
+            Place::File(_) => true,
+            Place::Memory(window) => window.read(position, 1, |_| ()).is_some(),
+        }
+    }
+
+    /// The stored blob from `position` on.
+    ///
+    /// # Errors
+    /// The bucket did not answer.
+    pub(super) async fn stream_stored(&self, slice: Slice) -> Result<Option<ObjectStream>, StoreError> {
+        self.store.leader().stream(Key::Blob(&self.digest), Some(slice)).await
+    }
+
+    /// Bytes of one chunk that the bucket has.
+    ///
+    /// # Errors
+    /// The bucket did not answer, or does not have it.
+    pub(super) async fn stream_chunk(&self, slice: Slice) -> io::Result<BoxStream<'static, io::Result<Bytes>>> {
+        let stored = self.chunks().and_then(|chunks| Some((chunks, chunks.get(self.layout.number(slice.start))?)));
+        let missing = || io::Error::other("the bucket does not have a chunk any more");
+        let (chunks, stored) = stored.ok_or_else(missing)?;
+        let stream = chunks.stream(slice, &stored).await.map_err(io::Error::other)?;
+        Ok(stream.ok_or_else(missing)?.bytes)
+    }
+
+    /// A part of the blob that is in its place, for a request to the bucket.
+    pub(super) fn part(self: &Arc<Self>, start: u64, end: u64) -> PartSource {
+        let blob = Arc::clone(self);
+        Arc::new(move || blob.read_written(start, end))
+    }
+
+    /// A whole chunk, for a request to the bucket.
+    pub(super) fn chunk_bytes(self: &Arc<Self>, number: u64, len: u64) -> ChunkBytes {
+        if let Place::Memory(window) = &self.place
+            && let Some(bytes) = window.chunk(number)
+        {
+            return ChunkBytes::Memory(bytes);
+        }
+        let start = self.layout.slice(number).start;
+        ChunkBytes::Source(len, self.part(start, start + len))
+    }
+
+    fn read_written(self: &Arc<Self>, start: u64, end: u64) -> BoxStream<'static, io::Result<Bytes>> {
+        stream::try_unfold((Arc::clone(self), start), move |(blob, position)| async move {
+            if position >= end {
+                return Ok(None);
+            }
+            let bytes = blob.piece(position, (end - position).min(PART_PIECE)).await?;
+            let bytes = bytes.ok_or_else(|| io::Error::other("it is not in memory any more"))?;
+            let position = position + bytes.len() as u64;
+            Ok(Some((bytes, (blob, position))))
+        })
+        .boxed()
+    }
+}

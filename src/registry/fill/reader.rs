@@ -1,0 +1,205 @@
+//! A client that reads along with a fill: from memory what is there, and what is not any more from the bucket.
+
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::stream::{self, BoxStream};
+use tokio::task::JoinSet;
+
+use super::filled_blob::{BlobState, FilledBlob, Reading};
+use crate::oci::Slice;
+use crate::store::{ObjectStream, StoreError};
+
+/// How many bytes are copied out of memory at once. A client that stops reading keeps up to three of them: the server
+/// takes the next one until it has 64 KiB that it cannot send.
+const READ_BYTES: u64 = 32 << 10;
+/// With so many bytes left of a chunk, the next one is asked for: otherwise each chunk would cost a round trip.
+const AHEAD: u64 = 4 << 20;
+/// How long a chunk is looked for that the bucket said it has.
+const MISSING_TIMEOUT: Duration = Duration::from_secs(10);
+/// The pause between two looks.
+const PAUSE: Duration = Duration::from_millis(250);
+
+type Opened = Result<Option<ObjectStream>, StoreError>;
+
+struct Reader {
+    blob: Arc<FilledBlob>,
+    reading: Reading,
+    position: u64,
+    /// The bytes from `position` on, from the bucket.
+    object: Option<OpenObject>,
+    /// The chunk behind it, which begins at this position.
+    next: Option<(u64, JoinSet<Opened>)>,
+    /// Since when the bucket does not have what it should have.
+    missing: Option<Instant>,
+}
+
+struct OpenObject {
+    bytes: BoxStream<'static, io::Result<Bytes>>,
+    end: u64,
+    /// The beginning of what is next, which the client may not have yet.
+    held: Bytes,
+}
+
+impl FilledBlob {
+    /// The blob, or a part of it, as its bytes come.
+    pub(in crate::registry) fn read(self: &Arc<Self>, reading: Reading) -> BoxStream<'static, io::Result<Bytes>> {
+        let position = reading.part.map_or(0, |part| part.slice.start);
+        let blob = Arc::clone(self);
+        let reader = Reader { blob, reading, position, object: None, next: None, missing: None };
+        stream::try_unfold(reader, |mut reader| async move { Ok(reader.next().await?.map(|piece| (piece, reader))) })
+            .boxed()
+    }
+
+    /// Up to where a client may read on from `position`, as soon as that is further; `None` at the end of what it
+    /// reads.
+    async fn readable(&self, position: u64, reading: Reading) -> io::Result<Option<u64>> {
+        let end = reading.part.map(|part| part.slice.end);
+        if end.is_some_and(|end| position >= end) {
+            return Ok(None);
+        }
+        let upto = |watermark: &_| self.released(position, watermark, reading).min(end.unwrap_or(u64::MAX));
+        let mut watermark = self.watermark();
+        if upto(&watermark) <= position || watermark.state == BlobState::Failed {
+            let _waiting = self.readers.wait_at(position);
+            watermark = self.wait(|watermark| upto(watermark) > position || watermark.state.is_verified()).await?;
+        }
+        // A part is of the size that was announced, which is wrong if the blob turns out to have another.
+        if let Some(part) = reading.part
+            && watermark.state.is_verified()
+            && watermark.written != part.of
+        {
+            return Err(io::Error::other("the blob has another size than was said"));
+        }
+        Ok(Some(upto(&watermark)).filter(|upto| *upto > position))
+    }
+}
+
+impl Reader {
+    /// The next bytes, or `None` at the end of what is read.
+    async fn next(&mut self) -> io::Result<Option<Bytes>> {
+        let Some(upto) = self.blob.readable(self.position, self.reading).await? else {
+            return Ok(None);
+        };
+        let piece = self.piece(upto).await?;
+        self.position += piece.len() as u64;
+        self.missing = None;
+        Ok(Some(piece))
+    }
+
+    async fn piece(&mut self, upto: u64) -> io::Result<Bytes> {
+        loop {
+            if self.object.is_none() {
+                if let Some(piece) = self.blob.piece(self.position, (upto - self.position).min(READ_BYTES)).await? {
+                    return Ok(piece);
+                }
+                self.object = self.open().await?;
+            }
+            match self.from_object(upto).await {
+                Ok(Some(piece)) => return Ok(piece),
+                Ok(None) => self.object = None,
+                Err(error) => {
+                    self.object = None;
+                    self.wait_for_missing(error).await?;
+                }
+            }
+        }
+    }
+
+    /// The next bytes of the open object; `None` at its end, or if there is none.
+    async fn from_object(&mut self, upto: u64) -> io::Result<Option<Bytes>> {
+        let Some(object) = self.object.as_mut().filter(|object| self.position < object.end) else {
+            return Ok(None);
+        };
+        while object.held.is_empty() {
+            let next = object.bytes.next().await.transpose()?;
+            object.held = next.ok_or_else(|| io::Error::other("the bucket sent less than it said"))?;
+        }
+        let len = usize::try_from(upto - self.position).unwrap_or(usize::MAX).min(object.held.len());
+        let (piece, end) = (object.held.split_to(len), object.end);
+        if end - self.position < AHEAD {
+            self.open_ahead(end);
+        }
+        Ok(Some(piece))
+    }
+
+    /// Opens what the bucket has from the position on: the blob, if it is stored, or a chunk. `None`: it is not there.
+    async fn open(&mut self) -> io::Result<Option<OpenObject>> {
+        let blob = &self.blob;
+        let watermark = blob.watermark();
+        let (end, opened) = if watermark.state == BlobState::Stored {
+            let end = self.reading.part.map_or(watermark.written, |part| part.slice.end);
+            (end, blob.stream_stored(Slice { start: self.position, end }).await)
+        } else {
+            let end = self.chunk_end(self.position);
+            let opened = match self.next.take().filter(|(start, _)| *start == self.position) {
+                Some((_, mut opening)) => opening.join_next().await.and_then(Result::ok).unwrap_or(Ok(None)),
+                None => open_chunk(blob, Slice { start: self.position, end }).await,
+            };
+            (end, opened)
+        };
+        let missing = || io::Error::other("the bucket does not have it any more");
+        match opened.map_err(io::Error::other).and_then(|opened| opened.ok_or_else(missing)) {
+            Ok(ObjectStream { bytes, .. }) => Ok(Some(OpenObject { bytes, end, held: Bytes::new() })),
+            Err(error) => {
+                self.wait_for_missing(error).await?;
+                Ok(None)
+            }
+        }
+    }
+
+    /// Up to where the client reads in the stored chunk that a position is in.
+    fn chunk_end(&self, position: u64) -> u64 {
+        let (blob, layout) = (&self.blob, self.blob.layout());
+        let end = layout.slice(layout.number(position)).end;
+        // Without a size, all chunks come one after the other.
+        let known = if blob.size().is_some() { end } else { end.min(blob.watermark().written) };
+        known.min(self.reading.part.map_or(u64::MAX, |part| part.slice.end))
+    }
+
+    /// Begins to open the chunk at `start`, if the client reads so far and memory does not have it.
+    fn open_ahead(&mut self, start: u64) {
+        let blob = &self.blob;
+        let reads_on = self.reading.part.is_none_or(|part| start < part.slice.end);
+        let is_stored = blob.chunks().is_some_and(|chunks| chunks.is_stored(blob.layout().number(start)));
+        if self.next.is_none() && reads_on && is_stored && !blob.has_at_hand(start) {
+            let slice = Slice { start, end: self.chunk_end(start) };
+            let (blob, mut opening) = (Arc::clone(blob), JoinSet::new());
+            opening.spawn(async move { open_chunk(&blob, slice).await });
+            self.next = Some((start, opening));
+        }
+    }
+
+    /// Pauses before the next look.
+    ///
+    /// # Errors
+    /// `error`, if it was looked for long enough, or the fill failed.
+    async fn wait_for_missing(&mut self, error: io::Error) -> io::Result<()> {
+        let state = self.blob.watermark().state;
+        let is_first = self.missing.is_none();
+        let since = *self.missing.get_or_insert_with(Instant::now);
+        if state == BlobState::Failed || since.elapsed() > MISSING_TIMEOUT {
+            return Err(error);
+        }
+        // Chunks go when the blob is stored.
+        if is_first && state == BlobState::Stored {
+            return Ok(());
+        }
+        tracing::debug!(%error, position = self.position, "a client waits for a chunk that the bucket should have");
+        tokio::time::sleep(PAUSE).await;
+        Ok(())
+    }
+}
+
+/// Bytes of one chunk.
+async fn open_chunk(blob: &FilledBlob, slice: Slice) -> Opened {
+    let chunks = blob.chunks();
+    let stored = chunks.and_then(|chunks| Some((chunks, chunks.get(blob.layout().number(slice.start))?)));
+    match stored {
+        Some((chunks, stored)) => chunks.stream(slice, &stored).await,
+        None => Ok(None),
+    }
+}
