@@ -23,6 +23,7 @@ mod errors;
 mod fake_s3;
 mod faults;
 mod fill;
+mod fill_memory;
 mod folder_fill;
 mod heads;
 mod helpers;

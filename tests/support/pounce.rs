@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use pounce::Server;
-use pounce::config::{Config, Driver, Environment};
+use pounce::config::{Config, Driver, Environment, FillTuning};
 use reqwest::header::HeaderMap;
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
@@ -70,10 +70,15 @@ impl Pounce {
 
     /// Over a folder of its own, with these variables.
     pub async fn with(variables: &[(&str, &str)]) -> Self {
-        Self::over(TempDir::new().unwrap(), variables).await
+        Self::tuned(variables, FillTuning::default()).await
     }
 
-    async fn over(folder: TempDir, variables: &[(&str, &str)]) -> Self {
+    /// [`with`](Self::with), and with what is no setting.
+    pub async fn tuned(variables: &[(&str, &str)], tuning: FillTuning) -> Self {
+        Self::over(TempDir::new().unwrap(), variables, tuning).await
+    }
+
+    async fn over(folder: TempDir, variables: &[(&str, &str)], tuning: FillTuning) -> Self {
         let root = folder.path().join("data");
         let base = [
             ("REGISTRY_HTTP_ADDR", "127.0.0.1:0"),
@@ -89,7 +94,8 @@ impl Pounce {
         // The last value of a variable counts.
         let all: std::collections::BTreeMap<_, _> = base.iter().chain(variables).copied().collect();
         let environment: Environment = all.into_iter().collect();
-        let config = Config::load(None, &environment).unwrap().config;
+        let mut config = Config::load(None, &environment).unwrap().config;
+        config.proxy.fill.tuning = tuning;
         let server = Server::bind(&config).await.unwrap();
         let (addr, debug, stop) = (server.local_addr(), server.debug_addr().unwrap(), CancellationToken::new());
         let task = Some(tokio::spawn(server.run(stop.clone())));
@@ -106,7 +112,7 @@ impl Pounce {
     pub async fn restart(mut self, variables: &[(&str, &str)]) -> Self {
         self.end().await;
         let folder = std::mem::replace(&mut self.folder, TempDir::new().unwrap());
-        Self::over(folder, variables).await
+        Self::over(folder, variables, FillTuning::default()).await
     }
 
     /// Requests an orderly shutdown.
