@@ -9,7 +9,7 @@ use futures_util::{StreamExt, stream};
 use uuid::Uuid;
 
 use super::chunks::{Layout, Stored};
-use crate::oci::{Digest, Slice};
+use crate::oci::{Digest, Hasher, Slice};
 use crate::store::{Key, ObjectStream, PartSource, Store, StoreError, UpstreamId};
 
 /// How many bytes of a chunk are handed to its request at once: they are not copied.
@@ -24,12 +24,15 @@ pub(super) struct BucketChunks {
     upstream: UpstreamId,
     layout: Layout,
     stored: Mutex<BTreeMap<u64, Stored>>,
+    /// The hasher's states behind chunks, from the last one up to which all chunks are stored: as many as there are chunks
+    /// in memory, and one.
+    hashers: Mutex<BTreeMap<u64, Hasher>>,
 }
 
 impl BucketChunks {
     /// Of a blob of which the bucket has no chunk yet.
     pub(super) fn new(store: &Store, digest: Digest, upstream: UpstreamId, layout: Layout) -> Self {
-        Self { store: store.clone(), digest, upstream, layout, stored: Mutex::default() }
+        Self { store: store.clone(), digest, upstream, layout, stored: Mutex::default(), hashers: Mutex::default() }
     }
 
     pub(super) const fn layout(&self) -> Layout {
@@ -47,6 +50,30 @@ impl BucketChunks {
     /// The bucket has a chunk.
     pub(super) fn insert(&self, number: u64, stored: Stored) {
         self.stored().insert(number, stored);
+    }
+
+    /// The bucket does not have a chunk any more.
+    pub(super) fn remove(&self, number: u64) {
+        self.stored().remove(&number);
+    }
+
+    /// The first `chunks` chunks were hashed, and this is the hasher's state there.
+    pub(super) fn hashed(&self, chunks: u64, hasher: &Hasher) {
+        let before = self.progress().map_or(0, |(chunks, _)| chunks);
+        let mut hashers = self.hashers();
+        hashers.insert(chunks, hasher.clone());
+        hashers.retain(|chunks, _| *chunks >= before);
+    }
+
+    /// Up to which chunk all are hashed and stored, as their number, and the hasher's state there; `None`: not even the
+    /// first one.
+    pub(super) fn progress(&self) -> Option<(u64, Hasher)> {
+        let stored = self.stored();
+        let without_gap = (0..).zip(stored.keys()).take_while(|(expected, number)| expected == *number).count() as u64;
+        drop(stored);
+        let hashers = self.hashers();
+        let (chunks, hasher) = hashers.range(..=without_gap).next_back()?;
+        Some((*chunks, hasher.clone()))
     }
 
     /// All chunks that the bucket has, by their numbers.
@@ -122,6 +149,10 @@ impl BucketChunks {
         let keys: Vec<_> = chunks.map(|number| self.key(number, generation)).collect();
         let deleted: BoxFuture<'_, _> = Box::pin(self.store.delete_all(&keys));
         deleted.await
+    }
+
+    fn hashers(&self) -> MutexGuard<'_, BTreeMap<u64, Hasher>> {
+        self.hashers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn stored(&self) -> MutexGuard<'_, BTreeMap<u64, Stored>> {

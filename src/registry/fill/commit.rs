@@ -1,15 +1,11 @@
-//! A blob that is being filled becomes an object: a few parts at a time, as its bytes come; out of its chunks, where it
-//! is larger than its memory; or, over a folder, the file itself.
+//! A blob that is being filled becomes an object: a few parts at a time, as its bytes come; or, over a folder, the file
+//! itself.
 
 use std::error::Error;
 use std::sync::Arc;
 
-use tokio::sync::mpsc;
-use uuid::Uuid;
-
-use super::chunk_sender::ChunkSender;
+use super::Fills;
 use super::filled_blob::{FilledBlob, Place};
-use super::{Fills, compose};
 use crate::store::{FilledFor, Key, MAX_PART_BYTES, PartSender, PartSizes};
 
 /// How many parts of one blob are in flight. Their bytes are copied as they are sent, so each takes a fraction of a MiB
@@ -18,9 +14,8 @@ const PARALLEL: usize = 4;
 
 const STOPPED: &str = "the registry is shutting down";
 
-/// Stores the blob as it comes. After it was verified, `link` runs, and the blob appears in the bucket. Otherwise nothing
-/// appears, and the parts are aborted. Where it is cut into chunks, `whole` tells which can be stored, under `generation`;
-/// they stay in the bucket.
+/// Stores a blob that is not cut into chunks, as it comes. After it was verified, `link` runs, and the blob appears in the
+/// bucket. Otherwise nothing appears, and the parts are aborted.
 ///
 /// # Errors
 /// Why it is not stored.
@@ -28,29 +23,19 @@ pub(super) async fn run(
     fills: &Fills,
     (key, filled_for): (Key<'_>, FilledFor),
     filled: &Arc<FilledBlob>,
-    (generation, mut whole): (Uuid, mpsc::UnboundedReceiver<u64>),
     link: impl Future<Output = ()>,
 ) -> Result<(), String> {
-    if let (Some(folder), Place::File(file)) = (fills.store.embedded(), filled.place()) {
-        let adopted = async {
-            filled.verified().await.map_err(|error| error.to_string())?;
-            link.await;
-            folder.adopt(key, file.file(), filled_for).await.map_err(|error| error.to_string())
-        };
-        return unless_stopped(fills, adopted).await;
-    }
-    if filled.chunks().is_none() {
-        return in_parts(fills, (key, filled_for), filled, link).await;
-    }
-    if filled.size().is_none() {
-        let first = filled.available(0, filled.layout().chunk);
-        let (there, ends) = first.await.map_err(|error| error.to_string())?;
-        if ends {
-            return put(fills, (key, filled_for), filled, there, link).await;
+    match (fills.store.embedded(), filled.place()) {
+        (Some(folder), Place::File(file)) => {
+            let adopted = async {
+                filled.verified().await.map_err(|error| error.to_string())?;
+                link.await;
+                folder.adopt(key, file.file(), filled_for).await.map_err(|error| error.to_string())
+            };
+            unless_stopped(fills, adopted).await
         }
+        _ => in_parts(fills, (key, filled_for), filled, link).await,
     }
-    let size = unless_stopped(fills, store_chunks(fills, filled, generation, &mut whole)).await?;
-    compose::run(fills, (key, filled_for), filled, size, link).await
 }
 
 async fn unless_stopped<T>(fills: &Fills, work: impl Future<Output = Result<T, String>>) -> Result<T, String> {
@@ -60,30 +45,11 @@ async fn unless_stopped<T>(fills: &Fills, work: impl Future<Output = Result<T, S
     }
 }
 
-/// Stores all chunks, and waits until the blob was verified. Returns its size.
-async fn store_chunks(
-    fills: &Fills,
-    filled: &Arc<FilledBlob>,
-    generation: Uuid,
-    whole: &mut mpsc::UnboundedReceiver<u64>,
-) -> Result<u64, String> {
-    let mut sender = ChunkSender::new(filled, generation, &fills.chunks_in_flight);
-    let sent = async {
-        sender.run(whole).await?;
-        let size = filled.verified().await.map_err(|error| error.to_string())?;
-        // Without a size, it is only now known that the last one is whole.
-        let last = filled.layout().number(size.saturating_sub(1));
-        if filled.chunks().is_some_and(|chunks| !chunks.is_stored(last)) {
-            sender.send(last, size - filled.layout().slice(last).start);
-            sender.finish().await?;
-        }
-        Ok(size)
-    };
-    // The download goes on as long as it finds memory, because clients follow it.
-    sent.await.inspect_err(|cause: &String| filled.break_off(cause.clone()))
-}
-
-async fn put(
+/// Stores a blob that is in memory as a whole and was verified.
+///
+/// # Errors
+/// Why it is not stored.
+pub(super) async fn put(
     fills: &Fills,
     (key, filled_for): (Key<'_>, FilledFor),
     filled: &Arc<FilledBlob>,

@@ -2,17 +2,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
+use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
 use uuid::Uuid;
 
-use super::Fills;
 use super::bucket_chunks::{BucketChunks, ChunkBytes};
 use super::chunks::Stored;
 use super::filled_blob::{FilledBlob, Place};
 use super::memory::{Block, Memory};
+use super::{Fills, commit};
 use crate::config::Compose;
 use crate::oci::Hasher;
 use crate::store::{ComposeSource, Composed, FilledFor, Key, Multipart, Part, PartSender, Store, StoreError};
@@ -24,7 +25,29 @@ const PAGE: i32 = 1000;
 
 const GONE: &str = "the upload is gone from the bucket";
 
-type Failure = Box<dyn Error + Send + Sync>;
+/// Why a blob is not stored.
+#[derive(Debug)]
+pub(super) enum Uncommitted {
+    /// The chunk of this number is gone, or another object is in its place.
+    SourceChanged(u64),
+    /// Anything else.
+    Other(String),
+}
+
+impl fmt::Display for Uncommitted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::SourceChanged(number) => write!(f, "chunk {number} was exchanged in the bucket"),
+            Self::Other(cause) => f.write_str(cause),
+        }
+    }
+}
+
+impl<T: Into<Box<dyn Error + Send + Sync>>> From<T> for Uncommitted {
+    fn from(cause: T) -> Self {
+        Self::Other(cause.into().to_string())
+    }
+}
 
 /// Makes the blob, of `size` bytes, appear out of its chunks, after `link` ran. The upload is aborted otherwise.
 ///
@@ -36,16 +59,20 @@ pub(super) async fn run(
     filled: &Arc<FilledBlob>,
     size: u64,
     link: impl Future<Output = ()>,
-) -> Result<(), String> {
-    let stopped = || "the registry is shutting down".to_owned();
+) -> Result<(), Uncommitted> {
+    const STOPPED: &str = "the registry is shutting down";
+    if filled.chunks().is_some_and(|chunks| chunks.all().is_empty()) {
+        // It turned out to be smaller than a chunk.
+        return Ok(commit::put(fills, (key, filled_for), filled, size, link).await?);
+    }
     let upload = tokio::select! {
-        upload = fills.store.begin_filled(key, filled_for) => upload.map_err(|error| error.to_string())?,
-        () = fills.background.stopped() => return Err(stopped()),
+        upload = fills.store.begin_filled(key, filled_for) => upload?,
+        () = fills.background.stopped() => return Err(STOPPED.into()),
     };
     let mut sender = PartSender::new(upload, PARALLEL);
     let composed = tokio::select! {
-        composed = compose(fills, &mut sender, filled, size, link) => composed.map_err(|error| error.to_string()),
-        () = fills.background.stopped() => Err(stopped()),
+        composed = compose(fills, &mut sender, filled, size, link) => composed,
+        () = fills.background.stopped() => Err(STOPPED.into()),
     };
     if composed.is_err() {
         sender.abort().await;
@@ -59,7 +86,7 @@ async fn compose(
     filled: &Arc<FilledBlob>,
     size: u64,
     link: impl Future<Output = ()>,
-) -> Result<(), Failure> {
+) -> Result<(), Uncommitted> {
     let chunks = filled.chunks().ok_or("the blob has no chunks")?;
     let all = chunks.all();
     if all.len() as u64 != filled.layout().count(size) {
@@ -87,7 +114,7 @@ async fn copy(
     upload: &Multipart,
     (chunks, all): (&BucketChunks, &[(u64, Stored)]),
     size: u64,
-) -> Result<Option<Vec<Part>>, Failure> {
+) -> Result<Option<Vec<Part>>, Uncommitted> {
     let len = |number: u64| {
         let slice = chunks.layout().slice(number);
         slice.end.min(size) - slice.start
@@ -100,10 +127,9 @@ async fn copy(
             len: len(*number),
         })
         .collect();
-    let exchanged = |number: u64| format!("chunk {number} was exchanged in the bucket");
     let parts = match store.compose(upload, &sources).await? {
         Composed::Parts(parts) => parts,
-        Composed::SourceChanged(index) => return Err(exchanged(index as u64).into()),
+        Composed::SourceChanged(index) => return Err(Uncommitted::SourceChanged(index as u64)),
         Composed::Gone => return Err(GONE.into()),
         Composed::Unsupported => return Ok(None),
     };
@@ -116,7 +142,7 @@ async fn copy(
                 etag.as_ref().is_none_or(is_same) && *bytes == len(*number)
             });
             if !is_same {
-                return Err(exchanged(*number).into());
+                return Err(Uncommitted::SourceChanged(*number));
             }
         }
     }
@@ -152,7 +178,7 @@ async fn send(
     sender: &mut PartSender,
     filled: &Arc<FilledBlob>,
     all: &[(u64, Stored)],
-) -> Result<Vec<Part>, Failure> {
+) -> Result<Vec<Part>, Uncommitted> {
     let digest = filled.digest();
     let mut hasher = Hasher::new(digest.algorithm());
     for (number, _) in all {
@@ -171,7 +197,7 @@ async fn send(
 }
 
 /// A chunk, with the memory that it takes beyond the window's.
-async fn read(fills: &Fills, filled: &FilledBlob, number: u64) -> Result<(Bytes, Option<Arc<Block>>), Failure> {
+async fn read(fills: &Fills, filled: &FilledBlob, number: u64) -> Result<(Bytes, Option<Arc<Block>>), Uncommitted> {
     if let Place::Memory(window) = filled.place()
         && let Some(bytes) = window.chunk(number)
     {
@@ -185,7 +211,7 @@ async fn read(fills: &Fills, filled: &FilledBlob, number: u64) -> Result<(Bytes,
         Some(block) => block,
         None => Memory::block(digest, len, fills.memory.reserve(&digest, len).await),
     };
-    let mut stream = filled.stream_chunk(slice).await?;
+    let mut stream = filled.stream_chunk(slice).await?.ok_or(Uncommitted::SourceChanged(number))?;
     let mut offset = 0;
     while let Some(piece) = stream.next().await.transpose()? {
         let next = offset + piece.len() as u64;

@@ -12,6 +12,7 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::MissedTickBehavior;
+use uuid::Uuid;
 
 use super::Fills;
 use super::counted::Counted;
@@ -42,6 +43,7 @@ pub(super) struct Connections<'a> {
     fills: &'a Fills,
     blob: &'a UpstreamBlob,
     filled: &'a FilledBlob,
+    generation: Uuid,
     plan: Mutex<Plan>,
     growth: Mutex<Growth>,
     batches: mpsc::Sender<Batch>,
@@ -70,7 +72,7 @@ impl<'a> Connections<'a> {
     /// For a fill whose upstream takes up to `most` connections.
     pub(super) fn new(
         (fills, blob): (&'a Fills, &'a UpstreamBlob),
-        filled: &'a FilledBlob,
+        (filled, generation): (&'a FilledBlob, Uuid),
         (plan, most): (Plan, usize),
         batches: mpsc::Sender<Batch>,
     ) -> Self {
@@ -78,6 +80,7 @@ impl<'a> Connections<'a> {
             fills,
             blob,
             filled,
+            generation,
             plan: Mutex::new(plan),
             growth: Mutex::new(Growth::new(most, Instant::now())),
             batches,
@@ -90,23 +93,23 @@ impl<'a> Connections<'a> {
         }
     }
 
-    /// Fetches the whole blob: continues the first connection, and makes others. The blob fails when the last
+    /// Fetches the whole blob: continues the first connection, if there is one, and makes others. The blob fails when the last
     /// connection does.
     ///
     /// # Errors
     /// Why the last connection ended.
-    pub(super) async fn run(&self, reader: ResumingReader, first: Segment, parallel: bool) -> Result<(), String> {
+    pub(super) async fn run(&self, first: Option<(ResumingReader, Segment)>, parallel: bool) -> Result<(), String> {
         tokio::select! {
-            fetched = self.fetch_all(reader, first, parallel) => fetched,
+            fetched = self.fetch_all(first, parallel) => fetched,
             never = self.filled.feed() => match never {},
         }
     }
 
-    async fn fetch_all(&self, reader: ResumingReader, first: Segment, parallel: bool) -> Result<(), String> {
+    async fn fetch_all(&self, first: Option<(ResumingReader, Segment)>, parallel: bool) -> Result<(), String> {
         let mut connections = FuturesUnordered::new();
         let permit = self.fills.extra_connection();
         self.count.store(1, Ordering::Relaxed);
-        connections.push(self.connection(Some((reader, first)), Purpose::Blob, permit));
+        connections.push(self.connection(first, Purpose::Blob, permit));
         let mut looks = tokio::time::interval(LOOK);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut failed = None;
@@ -175,7 +178,7 @@ impl<'a> Connections<'a> {
         }
         let urgent = self.filled.waiting(now.checked_sub(URGENT)?);
         let permit = self.fills.urgent_connection()?;
-        let segment = plan.take_wanted(&urgent, now, &mut |new| self.filled.may_begin(new))?;
+        let segment = plan.take_wanted(&urgent, now, &mut |new| self.may_begin(new))?;
         Some((Purpose::Client(segment), permit))
     }
 
@@ -255,7 +258,7 @@ impl<'a> Connections<'a> {
                 if plan.is_complete() {
                     return Ok(None);
                 }
-                if let Some(segment) = plan.take(&wanted, now, &mut |new| self.filled.may_begin(new)) {
+                if let Some(segment) = plan.take(&wanted, now, &mut |new| self.may_begin(new)) {
                     return Ok(Some(segment));
                 }
                 if let Some(cause) = self.filled.broken().filter(|_| plan.is_idle()) {
@@ -269,6 +272,10 @@ impl<'a> Connections<'a> {
         }
     }
 
+    fn may_begin(&self, new: NewChunk) -> bool {
+        self.filled.may_begin(new, self.generation)
+    }
+
     /// Waits until the chunk that a position is in has memory: it has, unless this is the first segment or one that goes
     /// through several chunks.
     ///
@@ -279,7 +286,7 @@ impl<'a> Connections<'a> {
         loop {
             let mut changed = std::pin::pin!(self.filled.changed().notified());
             changed.as_mut().enable();
-            if self.filled.may_begin(NewChunk { number, lowest: number }) {
+            if self.may_begin(NewChunk { number, lowest: number }) {
                 return Ok(());
             }
             if let Some(cause) = self.filled.broken() {

@@ -1,96 +1,178 @@
-//! Downloads a blob from the upstream into its place, and verifies it.
+//! Downloads a blob from the upstream into its place, stores its chunks, where it is cut into them, and verifies it.
 
+use std::fmt;
 use std::sync::Arc;
-use std::time::Instant;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
 
 use super::Fills;
+use super::chunk_sender::ChunkSender;
 use super::connections::{BATCHES, Connections};
 use super::filled_blob::{BlobState, FilledBlob, Place, Watermark};
 use super::plan::Plan;
 use super::resuming_reader::ResumingReader;
 use super::upstream_blob::UpstreamBlob;
-use super::writer::{self, Start};
+use super::writer::{self, Start, WriteError};
+use crate::oci::Digest;
 use crate::upstream::BlobResponse;
 
-/// Where a download reports to.
-pub(super) struct Reports<'a> {
-    /// Moves as bytes come.
-    pub(super) watermark: &'a watch::Sender<Watermark>,
-    /// Gets the number of each chunk that is whole. It is dropped when no more come.
-    pub(super) whole: mpsc::UnboundedSender<u64>,
+/// How long chunks that are whole have to reach the bucket when the registry shuts down.
+const SETTLE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Why a download did not get a blob.
+#[derive(Debug)]
+pub(super) enum Broken {
+    /// The bytes have this digest instead.
+    Mismatch(Digest),
+    /// The chunk of this number is not in the bucket any more, or another object is in its place.
+    Lost(u64),
+    /// Anything else.
+    Other(String),
 }
 
-/// Downloads and verifies the blob: all of it that no chunk in the bucket has. Returns the blob's size in bytes.
+impl fmt::Display for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Mismatch(digest) => {
+                write!(f, "the upstream sent other bytes than were asked for: their digest is {digest}")
+            }
+            Self::Lost(number) => write!(f, "chunk {number} is not in the bucket any more"),
+            Self::Other(cause) => f.write_str(cause),
+        }
+    }
+}
+
+/// Tells the writing thread to end, however the download ends.
+struct Stop(Arc<AtomicBool>);
+
+impl Drop for Stop {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Downloads and verifies the blob: all of it that the bucket has in no chunk. Without a response that has begun, the
+/// first request is for what is missing. Moves the watermark, and makes it `Verified`; after a failure, clients still
+/// wait. Returns the blob's size in bytes when all chunks, if it is cut into them, are stored.
+///
+/// It can be dropped, and another one can go on with the same blob.
 ///
 /// # Errors
-/// Why it is not there.
+/// See [`Broken`].
 pub(super) async fn run(
     (fills, blob): (&Fills, &UpstreamBlob),
-    begun: BlobResponse,
+    begun: Option<BlobResponse>,
     filled: &Arc<FilledBlob>,
+    watermark: &watch::Sender<Watermark>,
     start: Start,
-    reports: Reports<'_>,
-) -> Result<u64, String> {
-    let watermark = reports.watermark;
-    let result = receive((fills, blob), begun, filled, start, reports).await;
-    let state = if result.is_ok() { BlobState::Verified } else { BlobState::Failed };
-    watermark.send_modify(|watermark| watermark.state = state);
-    if result.is_err() {
-        filled.close();
+) -> Result<u64, Broken> {
+    let (whole, mut chunks) = mpsc::unbounded_channel();
+    let mut sender = ChunkSender::new(filled, start.generation, &fills.chunks_in_flight);
+    let received = async {
+        let size = receive((fills, blob), begun, filled, (watermark, whole), start).await?;
+        watermark.send_modify(|watermark| watermark.state = BlobState::Verified);
+        Ok(size)
+    };
+    let sent = async {
+        let sent = store_chunks(&mut sender, filled, &mut chunks).await;
+        // The download goes on as long as it finds memory, because clients follow it.
+        Ok(sent.inspect_err(|cause| filled.break_off(cause.clone())))
+    };
+    let result = tokio::try_join!(received, sent);
+    if result.is_err() && fills.background.is_stopped() {
+        // Another process goes on with them.
+        let _ = tokio::time::timeout(SETTLE_TIMEOUT, sender.finish()).await;
     }
-    result
+    let (size, sent) = result?;
+    sent.map(|()| size).map_err(Broken::Other)
+}
+
+/// Stores all chunks of a blob that is cut into them.
+async fn store_chunks(
+    sender: &mut ChunkSender<'_>,
+    filled: &Arc<FilledBlob>,
+    whole: &mut mpsc::UnboundedReceiver<u64>,
+) -> Result<(), String> {
+    let Some(chunks) = filled.chunks() else {
+        return Ok(());
+    };
+    let failed = |error: std::io::Error| error.to_string();
+    let layout = filled.layout();
+    if layout.size.is_none() {
+        let (_, ends) = filled.available(0, layout.chunk).await.map_err(failed)?;
+        if ends {
+            // It is sent as a whole.
+            return Ok(());
+        }
+    }
+    sender.run(whole).await?;
+    let size = filled.verified().await.map_err(failed)?;
+    // Without a size, it is only now known that the last one is whole.
+    let last = layout.number(size.saturating_sub(1));
+    if !chunks.is_stored(last) {
+        sender.send(last, size - layout.slice(last).start);
+        sender.finish().await?;
+    }
+    Ok(())
 }
 
 async fn receive(
     (fills, blob): (&Fills, &UpstreamBlob),
-    begun: BlobResponse,
+    begun: Option<BlobResponse>,
     filled: &Arc<FilledBlob>,
+    (watermark, whole): (&watch::Sender<Watermark>, mpsc::UnboundedSender<u64>),
     start: Start,
-    Reports { watermark, whole }: Reports<'_>,
-) -> Result<u64, String> {
-    let first = begun.part.map_or(u64::MAX, |part| part.end);
-    // Only an upstream that sends ranges can have several connections.
-    let parallel = begun.part.is_some();
-    let most = if parallel { fills.connections } else { 1 };
-    let chunk = match filled.chunks() {
-        Some(_) => filled.layout().chunk,
-        None => u64::MAX,
+) -> Result<u64, Broken> {
+    // Only an upstream that sends ranges can have several connections. One that sent a part of this blob did.
+    let (first, parallel) = match &begun {
+        Some(begun) => (begun.part.map_or(u64::MAX, |part| part.end), begun.part.is_some()),
+        None => (0, true),
     };
-    let (mut plan, segment) = Plan::new(begun.size.unwrap_or(u64::MAX), first, chunk, Instant::now());
+    let most = if parallel { fills.connections } else { 1 };
+    let layout = filled.layout();
+    let chunk = if filled.chunks().is_some() { layout.chunk } else { u64::MAX };
+    let (mut plan, segment) = Plan::new(layout.size.unwrap_or(u64::MAX), first, chunk, Instant::now());
     for (number, _) in filled.chunks().map(|chunks| chunks.all()).unwrap_or_default() {
-        let slice = filled.layout().slice(number);
+        let slice = layout.slice(number);
         plan.skip(slice.start, slice.end);
     }
+    let (is_complete, generation) = (plan.is_complete(), start.generation);
     let (batches, queue) = mpsc::channel(BATCHES);
+    let stop = Stop(Arc::default());
     let writer = {
-        let (filled, watermark) = (Arc::clone(filled), watermark.clone());
-        tokio::task::spawn_blocking(move || writer::run(&filled, queue, &watermark, &whole, start))
+        let (filled, watermark, stopped) = (Arc::clone(filled), watermark.clone(), Arc::clone(&stop.0));
+        tokio::task::spawn_blocking(move || writer::run(&filled, queue, (&watermark, &whole), start, &stopped))
     };
-    let connections = Connections::new((fills, blob), filled, (plan, most), batches);
-    let reader = ResumingReader::resume(blob, begun);
+    let connections = Connections::new((fills, blob), (filled, generation), (plan, most), batches);
+    let first = begun.map(|begun| (ResumingReader::resume(blob, begun), segment));
     let received = tokio::select! {
-        received = connections.run(reader, segment, parallel) => received,
-        () = fills.background.stopped() => Err("this registry is shutting down".to_owned()),
+        received = connections.run(first, parallel), if !is_complete => received,
+        () = fills.background.stopped(), if !is_complete => Err("this registry is shutting down".to_owned()),
+        else => Ok(()),
     };
     // The thread ends when the last sender of batches is gone.
     drop(connections);
+    if received.is_err() {
+        drop(stop);
+    }
     let written = match writer.await {
         Ok(Ok(written)) => written,
-        Ok(Err(error)) => {
+        Ok(Err(WriteError::Lost(number))) => return Err(Broken::Lost(number)),
+        Ok(Err(WriteError::Io(error))) => {
             if let Place::File(_) = filled.place() {
                 fills.directory.distrust(&error);
             }
-            return Err(format!("writing it: {error}"));
+            return Err(Broken::Other(format!("the bytes cannot be written: {error}")));
         }
-        Err(error) => return Err(format!("writing it: {error}")),
+        Err(error) => return Err(Broken::Other(format!("the writing thread ended: {error}"))),
     };
     if let Err(cause) = received {
-        return Err(format!("after {} bytes: {cause}", written.bytes));
+        return Err(Broken::Other(format!("after {} bytes: {cause}", filled.written())));
     }
     if written.digest != blob.digest {
-        return Err(format!("the upstream sent other bytes than were asked for: their digest is {}", written.digest));
+        return Err(Broken::Mismatch(written.digest));
     }
     Ok(written.bytes)
 }

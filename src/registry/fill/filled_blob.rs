@@ -8,6 +8,7 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
 use tokio::sync::{Notify, watch};
+use uuid::Uuid;
 
 use super::blob_file::BlobFile;
 use super::bucket_chunks::{BucketChunks, ChunkBytes};
@@ -16,7 +17,7 @@ use super::intervals::Intervals;
 use super::plan::NewChunk;
 use super::readers::Readers;
 use super::window::Window;
-use crate::oci::{Digest, Slice};
+use crate::oci::{Digest, Hasher, Slice};
 use crate::registry::blob_part::BlobPart;
 use crate::store::{Key, ObjectStream, PartSource, Store, StoreError};
 
@@ -158,11 +159,11 @@ impl FilledBlob {
         self.watermark().written
     }
 
-    /// Whether a connection may fetch bytes of a chunk now: there is memory for it.
-    pub(super) fn may_begin(&self, new: NewChunk) -> bool {
+    /// Whether a connection may fetch bytes of a chunk now, for this generation: there is memory for it.
+    pub(super) fn may_begin(&self, new: NewChunk, generation: Uuid) -> bool {
         match &self.place {
             Place::File(_) => true,
-            Place::Memory(window) => window.may_begin(new),
+            Place::Memory(window) => window.may_begin(new, generation),
         }
     }
 
@@ -182,11 +183,11 @@ impl FilledBlob {
         }
     }
 
-    /// Writes bytes of one chunk; blocks.
-    pub(super) fn write(&self, position: u64, pieces: &[Bytes]) -> io::Result<()> {
+    /// Writes bytes of one chunk that a generation received; blocks.
+    pub(super) fn write(&self, generation: Uuid, position: u64, pieces: &[Bytes]) -> io::Result<()> {
         match &self.place {
             Place::File(file) => file.write_at(pieces, position),
-            Place::Memory(window) if window.write(position, pieces) => Ok(()),
+            Place::Memory(window) if window.write(generation, position, pieces) => Ok(()),
             Place::Memory(_) => Err(io::Error::other("no memory is reserved for it")),
         }
     }
@@ -207,12 +208,15 @@ impl FilledBlob {
         Added { written, whole: is_whole.then_some(number) }
     }
 
-    /// The first `chunks` chunks were hashed.
-    pub(super) fn hashed(&self, chunks: u64) {
+    /// The first `chunks` chunks were hashed, and this is the hasher's state there.
+    pub(super) fn hashed(&self, chunks: u64, hasher: &Hasher) {
+        if let Some(stored) = &self.chunks {
+            stored.hashed(chunks, hasher);
+        }
         if let Place::Memory(window) = &self.place {
             window.hashed(chunks);
-            self.changed.notify_waiters();
         }
+        self.changed.notify_waiters();
     }
 
     /// The bucket has a chunk.
@@ -254,7 +258,7 @@ impl FilledBlob {
         self.readers.positions(since)
     }
 
-    fn there(&self) -> MutexGuard<'_, Intervals> {
+    pub(super) fn there(&self) -> MutexGuard<'_, Intervals> {
         self.there.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -338,16 +342,17 @@ impl FilledBlob {
         self.store.leader().stream(Key::Blob(&self.digest), Some(slice)).await
     }
 
-    /// Bytes of one chunk that the bucket has.
+    /// Bytes of one chunk from the bucket; `None` if it does not have it.
     ///
     /// # Errors
-    /// The bucket did not answer, or does not have it.
-    pub(super) async fn stream_chunk(&self, slice: Slice) -> io::Result<BoxStream<'static, io::Result<Bytes>>> {
+    /// The bucket did not answer.
+    pub(super) async fn stream_chunk(&self, slice: Slice) -> io::Result<Option<BoxStream<'static, io::Result<Bytes>>>> {
         let stored = self.chunks().and_then(|chunks| Some((chunks, chunks.get(self.layout.number(slice.start))?)));
-        let missing = || io::Error::other("the bucket does not have a chunk any more");
-        let (chunks, stored) = stored.ok_or_else(missing)?;
+        let Some((chunks, stored)) = stored else {
+            return Ok(None);
+        };
         let stream = chunks.stream(slice, &stored).await.map_err(io::Error::other)?;
-        Ok(stream.ok_or_else(missing)?.bytes)
+        Ok(stream.map(|stream| stream.bytes))
     }
 
     /// A part of the blob that is in its place, for a request to the bucket.

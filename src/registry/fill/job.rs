@@ -5,19 +5,19 @@ use std::io;
 use std::sync::Arc;
 use std::time::Instant;
 
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, watch};
 use uuid::Uuid;
 
 use super::bucket_chunks::BucketChunks;
 use super::chunks::{Layout, chunk_size};
-use super::download::{self, Reports};
-use super::filled_blob::{BlobState, FilledBlob, Place};
+use super::download::{self, Broken};
+use super::filled_blob::{BlobState, FilledBlob, Place, Watermark};
 use super::plan::SEGMENT;
 use super::running::{Fill, FillProgress, FillRefusal, Phase};
 use super::upstream_blob::UpstreamBlob;
 use super::window::Window;
 use super::writer::Start;
-use super::{Fills, commit};
+use super::{Fills, commit, compose};
 use crate::oci::{Error, ErrorCode, Hasher};
 use crate::store::{FilledFor, Key, UpstreamId};
 use crate::upstream::BlobResponse;
@@ -72,11 +72,9 @@ impl Job {
         let (filled, watermark) = FilledBlob::new((&self.fills.store, *digest), response.size, layout, place, chunks);
         phase.send_replace(Phase::Filling(Arc::clone(&filled)));
         let generation = Uuid::new_v4();
-        let (whole, chunks) = mpsc::unbounded_channel();
-        let start = Start { hasher: Hasher::new(digest.algorithm()), bytes: 0 };
-        let reports = Reports { watermark: &watermark, whole };
-        let download = download::run((&self.fills, &self.blob), response, &filled, start, reports);
-        let result = self.copy(&fill, &filled, download, (generation, chunks)).await;
+        let start = Start { generation, hashed: 0, hasher: Hasher::new(digest.algorithm()) };
+        let download = download::run((&self.fills, &self.blob), Some(response), &filled, &watermark, start);
+        let result = self.copy(&fill, &filled, (&watermark, download)).await;
         listed.stored = result.is_ok();
         if result.is_ok() {
             // From now on, readers find in the blob what is not in memory any more.
@@ -161,44 +159,59 @@ impl Job {
         }
     }
 
-    /// Downloads and uploads at once; returns the size of the blob that is now in the bucket. An upload that fails does
-    /// not stop the download, because clients follow it.
+    /// Downloads the blob and stores it: at once, or, if it is cut into chunks, one after the other. Returns its size. An
+    /// upload that fails does not stop the download, because clients follow it.
     async fn copy(
         &self,
         fill: &Arc<Fill>,
         filled: &Arc<FilledBlob>,
-        download: impl Future<Output = Result<u64, String>>,
-        chunks: (Uuid, mpsc::UnboundedReceiver<u64>),
+        (watermark, download): (&watch::Sender<Watermark>, impl Future<Output = Result<u64, Broken>>),
     ) -> Result<u64, String> {
         let downloaded = async {
             let downloaded = download.await;
-            if downloaded.is_err() {
+            if downloaded.is_err() && !filled.watermark().state.is_verified() {
+                watermark.send_modify(|watermark| watermark.state = BlobState::Failed);
+                filled.close();
                 // The next request begins anew, while this fill still aborts its upload.
                 self.remove(fill);
             }
-            downloaded
+            downloaded.map_err(|broken| broken.to_string())
         };
-        let uploaded = async {
-            let links = &self.fills.links;
-            let digest = self.blob.digest;
-            let key = (Key::Blob(&digest), FilledFor::new(&self.blob.name, &digest));
-            let mut linked = BTreeSet::new();
-            let link = async {
-                linked = links.link_filled(fill.names(), digest, filled.written()).await;
-            };
-            let uploaded = commit::run(&self.fills, key, filled, chunks, link).await;
-            if uploaded.is_ok() {
-                let late = &fill.names() - &linked;
-                links.blob_filled(late, digest, filled.written()).await;
-                // New requests find the blob in the bucket. After a failed upload they still follow the download, until
-                // it ends.
-                self.remove(fill);
-            }
-            uploaded
-        };
-        let (downloaded, uploaded) = tokio::join!(downloaded, uploaded);
+        if filled.chunks().is_some() {
+            let size = downloaded.await?;
+            self.store(fill, filled, Some(size)).await?;
+            return Ok(size);
+        }
+        let (downloaded, stored) = tokio::join!(downloaded, self.store(fill, filled, None));
         let size = downloaded?;
-        uploaded.map(|()| size)
+        stored.map(|()| size)
+    }
+
+    /// Stores the blob, and links it to the repositories that asked for it. `size` is that of a blob whose chunks are
+    /// stored.
+    async fn store(&self, fill: &Arc<Fill>, filled: &Arc<FilledBlob>, size: Option<u64>) -> Result<(), String> {
+        let links = &self.fills.links;
+        let digest = self.blob.digest;
+        let key = (Key::Blob(&digest), FilledFor::new(&self.blob.name, &digest));
+        let mut linked = BTreeSet::new();
+        let link = async {
+            linked = links.link_filled(fill.names(), digest, filled.written()).await;
+        };
+        let stored = match size {
+            Some(size) => {
+                let composed = compose::run(&self.fills, key, filled, size, link).await;
+                composed.map_err(|uncommitted| uncommitted.to_string())
+            }
+            None => commit::run(&self.fills, key, filled, link).await,
+        };
+        if stored.is_ok() {
+            let late = &fill.names() - &linked;
+            links.blob_filled(late, digest, filled.written()).await;
+            // New requests find the blob in the bucket. After a failed upload they still follow the download, until
+            // it ends.
+            self.remove(fill);
+        }
+        stored
     }
 
     fn remove(&self, fill: &Arc<Fill>) {

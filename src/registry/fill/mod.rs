@@ -45,6 +45,7 @@ mod reader;
 mod readers;
 mod resuming_reader;
 mod running;
+mod shared_state;
 mod upstream_blob;
 mod window;
 mod writer;

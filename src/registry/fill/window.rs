@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use tokio::sync::Notify;
+use uuid::Uuid;
 
 use super::chunks::Layout;
 use super::memory::{Block, Memory};
@@ -46,6 +47,8 @@ struct Held {
 #[derive(Debug)]
 struct Chunk {
     block: Arc<Block>,
+    /// Whose bytes it has; nil for a blob that is in memory as a whole.
+    generation: Uuid,
     /// The bucket has it.
     is_stored: bool,
 }
@@ -61,12 +64,12 @@ impl Window {
     pub(super) fn whole(memory: &Arc<Memory>, holder: Digest, size: u64) -> Option<Self> {
         let block = memory.block_now(holder, size)?;
         let window = Self::new(memory, holder, Layout { size: Some(size), chunk: size.max(1) });
-        window.held().chunks.insert(0, Chunk { block, is_stored: false });
+        window.held().chunks.insert(0, Chunk { block, generation: Uuid::nil(), is_stored: false });
         Some(window)
     }
 
-    /// Whether a chunk has memory, which is reserved now if there is any.
-    pub(super) fn may_begin(&self, new: NewChunk) -> bool {
+    /// Whether a chunk has memory, which is reserved now if there is any, for the bytes that this generation receives.
+    pub(super) fn may_begin(&self, new: NewChunk, generation: Uuid) -> bool {
         let mut held = self.held();
         if held.is_closed {
             return false;
@@ -92,7 +95,7 @@ impl Window {
             }
             return false;
         };
-        held.chunks.insert(new.number, Chunk { block, is_stored: false });
+        held.chunks.insert(new.number, Chunk { block, generation, is_stored: false });
         true
     }
 
@@ -112,9 +115,16 @@ impl Window {
         }
     }
 
-    /// Writes bytes of one chunk, for which memory is reserved; `false` if it is not.
-    pub(super) fn write(&self, position: u64, pieces: &[Bytes]) -> bool {
-        self.block(position).is_some_and(|(block, offset)| block.write(offset, pieces))
+    /// Writes bytes of one chunk, for which this generation reserved memory; `false` if it did not.
+    pub(super) fn write(&self, generation: Uuid, position: u64, pieces: &[Bytes]) -> bool {
+        let of = self.generation(self.layout.number(position));
+        let is_its = of.is_some_and(|of| of == generation || of.is_nil());
+        is_its && self.block(position).is_some_and(|(block, offset)| block.write(offset, pieces))
+    }
+
+    /// The generation whose bytes a chunk in memory has.
+    pub(super) fn generation(&self, number: u64) -> Option<Uuid> {
+        self.held().chunks.get(&number).map(|chunk| chunk.generation)
     }
 
     /// Passes at most `len` bytes from `position` on, of one chunk, to `read`; `None` if they are not in memory. The
@@ -128,6 +138,17 @@ impl Window {
     pub(super) fn chunk(&self, number: u64) -> Option<Bytes> {
         let block = Arc::clone(&self.held().chunks.get(&number)?.block);
         block.whole()
+    }
+
+    /// Gives up the chunks that are not whole; returns their numbers.
+    pub(super) fn drop_unfinished(&self) -> Vec<u64> {
+        let mut held = self.held();
+        let unfinished = held.chunks.iter().filter(|(_, chunk)| chunk.block.whole().is_none());
+        let unfinished: Vec<_> = unfinished.map(|(number, _)| *number).collect();
+        unfinished.iter().for_each(|number| {
+            held.give_up(*number);
+        });
+        unfinished
     }
 
     /// All of a chunk was written.
@@ -257,5 +278,81 @@ impl Held {
             chunk.block.give_up();
             true
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::oci::Algorithm;
+
+    const CHUNK: u64 = 10;
+
+    fn window(memory: &Arc<Memory>, name: &str) -> Window {
+        let layout = Layout { size: Some(200), chunk: CHUNK };
+        Window::new(memory, Digest::of(Algorithm::Sha256, name.as_bytes()), layout)
+    }
+
+    /// Which of these chunks may begin while `lowest` is not complete.
+    fn begin(window: &Window, lowest: u64, numbers: &[u64]) -> Vec<bool> {
+        numbers.iter().map(|&number| window.may_begin(NewChunk { number, lowest }, Uuid::nil())).collect()
+    }
+
+    fn store(window: &Window, number: u64) {
+        assert!(window.write(Uuid::nil(), number * CHUNK, &[Bytes::from_static(&[7; CHUNK as usize])]));
+        window.end(number);
+        window.stored(number);
+    }
+
+    #[test]
+    fn the_lowest_chunk_finds_memory_whatever_clients_want() {
+        // Three quarters are four chunks: half of them for far ones.
+        let memory = Memory::new(56);
+        let window = window(&memory, "a");
+        assert_eq!(begin(&window, 0, &[15, 16, 17, 1, 2]), [true, true, false, true, false]);
+        assert_eq!(begin(&window, 0, &[0, 15]), [true, true]);
+        // Far ones that are stored make way for others, and are read back.
+        store(&window, 16);
+        assert_eq!(begin(&window, 0, &[17, 18]), [true, false]);
+        assert_eq!((window.chunk(16), window.chunk(17)), (None, None));
+        // The lowest one takes theirs, if there is no other.
+        store(&window, 15);
+        assert_eq!(begin(&window, 3, &[3]), [true]);
+        assert!(window.chunk(15).is_none());
+    }
+
+    #[test]
+    fn what_is_stored_and_hashed_is_kept_until_its_memory_is_needed() {
+        let memory = Memory::new(56);
+        let (first, second) = (window(&memory, "a"), window(&memory, "b"));
+        assert_eq!(begin(&first, 0, &[0, 1]), [true, true]);
+        store(&first, 0);
+        store(&first, 1);
+        first.hashed(2);
+        assert_eq!(begin(&first, 2, &[2, 3]), [true, true]);
+        assert!(first.chunk(0).is_some());
+        assert_eq!(begin(&second, 0, &[0]), [true]);
+        assert!(first.chunk(0).is_some());
+        assert_eq!(begin(&second, 0, &[1]), [true]);
+        assert!(first.chunk(0).is_none() && first.chunk(1).is_some());
+        assert_eq!(first.read(15, 100, <[u8]>::len), Some(5));
+    }
+
+    #[tokio::test]
+    async fn memory_that_is_waited_for_goes_to_the_lowest_chunk() {
+        let memory = Memory::new(16);
+        let (first, second) = (window(&memory, "a"), window(&memory, "b"));
+        assert_eq!(begin(&first, 0, &[0, 1]), [true, false]);
+        assert_eq!(begin(&second, 0, &[0]), [false]);
+        assert!(second.is_short() && !first.is_short());
+        let mut more = Box::pin(second.more());
+        assert!(futures_util::poll!(&mut more).is_pending());
+        store(&first, 0);
+        first.hashed(1);
+        more.await;
+        assert_eq!(begin(&second, 0, &[1, 0]), [false, true]);
+        first.close();
+        second.close();
+        assert!(memory.block_now(Digest::of(Algorithm::Sha256, b"c"), CHUNK).is_some());
     }
 }

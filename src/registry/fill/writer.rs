@@ -4,19 +4,22 @@
 //! early is read back later: from memory, from the page cache, or from the bucket if its chunk is not in memory any more.
 
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use tokio::runtime::Handle;
+use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{mpsc, watch};
+use uuid::Uuid;
 
 use super::filled_blob::{FilledBlob, Place, Watermark};
 use crate::oci::{Digest, Hasher, Slice};
 
 /// How many bytes are read back at once: they stay in the processor's cache.
 const READ_BYTES: u64 = 256 << 10;
-/// How often bytes are read back while a batch waits: more than a batch has, so that the digest catches up, and little
+/// How often bytes are read back after a batch, if the next one waits: more than a batch has, so that the digest catches up, and little
 /// enough that connections do not stand still where a large part of the blob was there before what lies before it.
 const READS: u32 = 4;
 
@@ -27,11 +30,14 @@ pub(super) struct Batch {
     pub(super) pieces: Vec<Bytes>,
 }
 
-/// Where the hasher begins.
+/// Where a download begins.
 pub(super) struct Start {
+    /// Its chunks are stored under this one.
+    pub(super) generation: Uuid,
+    /// So many chunks were hashed and stored by other generations.
+    pub(super) hashed: u64,
+    /// The hasher's state there.
     pub(super) hasher: Hasher,
-    /// So many bytes it has seen: chunks that another process hashed and stored.
-    pub(super) bytes: u64,
 }
 
 /// The result of the thread.
@@ -40,24 +46,51 @@ pub(super) struct Written {
     pub(super) digest: Digest,
 }
 
-/// Writes and hashes batches until there are no more; blocks. Chunks that are whole are told to `whole`. The watermark
+/// Why the thread failed.
+pub(super) enum WriteError {
+    /// The place cannot be written or read, or the bucket not be read.
+    Io(io::Error),
+    /// The bucket does not have the chunk of this number any more.
+    Lost(u64),
+}
+
+impl From<io::Error> for WriteError {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+/// Writes and hashes batches until there are no more, or `stopped`; blocks. Chunks that are whole are told to `whole`. The watermark
 /// moves before a batch is hashed: readers of the whole get the last
 /// [`HELD_BACK`](super::filled_blob::HELD_BACK) bytes only after the digest was compared.
 ///
 /// # Errors
-/// The place cannot be written or read.
+/// See [`WriteError`].
 pub(super) fn run(
     blob: &FilledBlob,
     mut batches: mpsc::Receiver<Batch>,
-    watermark: &watch::Sender<Watermark>,
-    whole: &mpsc::UnboundedSender<u64>,
+    (watermark, whole): (&watch::Sender<Watermark>, &mpsc::UnboundedSender<u64>),
     start: Start,
-) -> io::Result<Written> {
+    stopped: &AtomicBool,
+) -> Result<Written, WriteError> {
+    let generation = start.generation;
     let mut done = Hashed::new(blob, start);
     let mut written = blob.written();
-    while let Some(batch) = batches.blocking_recv() {
+    while !stopped.load(Ordering::Relaxed) {
+        let batch = match batches.try_recv() {
+            Ok(batch) => batch,
+            Err(TryRecvError::Empty) if done.bytes < written => {
+                done.read_back(written)?;
+                continue;
+            }
+            Err(TryRecvError::Empty) => match batches.blocking_recv() {
+                Some(batch) => batch,
+                None => break,
+            },
+            Err(TryRecvError::Disconnected) => break,
+        };
         let len = batch.pieces.iter().map(|piece| piece.len() as u64).sum::<u64>();
-        blob.write(batch.position, &batch.pieces)?;
+        blob.write(generation, batch.position, &batch.pieces)?;
         let added = blob.add(batch.position, batch.position + len);
         written = added.written;
         if let Some(chunk) = added.whole {
@@ -71,13 +104,13 @@ pub(super) fn run(
             batch.pieces.iter().for_each(|piece| done.add(piece));
             done.tell();
         }
-        let mut reads = 0;
-        while done.bytes < written && (reads < READS || batches.is_empty()) {
-            reads += 1;
-            done.read_back(written)?;
+        for _ in 0..READS {
+            if done.bytes < written {
+                done.read_back(written)?;
+            }
         }
     }
-    while done.bytes < written {
+    while done.bytes < written && !stopped.load(Ordering::Relaxed) {
         done.read_back(written)?;
     }
     Ok(Written { bytes: done.bytes, digest: done.hasher.finish() })
@@ -96,8 +129,10 @@ struct Hashed<'a> {
 
 impl<'a> Hashed<'a> {
     fn new(blob: &'a FilledBlob, start: Start) -> Self {
-        let Start { hasher, bytes } = start;
-        Self { blob, hasher, bytes, chunks: blob.layout().number(bytes), buffer: Vec::new(), object: None }
+        let Start { hashed, hasher, .. } = start;
+        // The last one may be shorter.
+        let bytes = if hashed == 0 { 0 } else { blob.layout().slice(hashed - 1).end };
+        Self { blob, hasher, bytes, chunks: hashed, buffer: Vec::new(), object: None }
     }
 
     fn add(&mut self, bytes: &[u8]) {
@@ -112,12 +147,12 @@ impl<'a> Hashed<'a> {
         let chunks = if is_end { layout.count(self.bytes) } else { layout.number(self.bytes) };
         if chunks > self.chunks {
             self.chunks = chunks;
-            self.blob.hashed(chunks);
+            self.blob.hashed(chunks, &self.hasher);
         }
     }
 
     /// Adds the next bytes that are there, up to `written` and within one chunk.
-    fn read_back(&mut self, written: u64) -> io::Result<()> {
+    fn read_back(&mut self, written: u64) -> Result<(), WriteError> {
         let layout = self.blob.layout();
         let end = layout.slice(layout.number(self.bytes)).end.min(written);
         let len = (end - self.bytes).min(READ_BYTES);
@@ -147,12 +182,16 @@ impl<'a> Hashed<'a> {
     }
 
     /// Adds the next bytes of a chunk that only the bucket has.
-    fn read_object(&mut self, end: u64) -> io::Result<()> {
+    fn read_object(&mut self, end: u64) -> Result<(), WriteError> {
         // This thread is one that may block.
         let runtime = Handle::current();
         let (mut stream, end) = match self.object.take() {
             Some(open) => open,
-            None => (runtime.block_on(self.blob.stream_chunk(Slice { start: self.bytes, end }))?, end),
+            None => {
+                let opened = runtime.block_on(self.blob.stream_chunk(Slice { start: self.bytes, end }))?;
+                let number = self.blob.layout().number(self.bytes);
+                (opened.ok_or(WriteError::Lost(number))?, end)
+            }
         };
         let piece = runtime.block_on(stream.next()).transpose()?;
         let piece = piece.ok_or_else(|| io::Error::other("the bucket sent less than it said"))?;

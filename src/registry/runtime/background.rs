@@ -167,6 +167,11 @@ impl Background {
         self.closing.is_cancelled()
     }
 
+    /// Whether the grace of the shutdown is over.
+    pub(in crate::registry) fn is_stopped(&self) -> bool {
+        self.stop.is_cancelled()
+    }
+
     /// Resolves when the grace of the shutdown is over.
     pub(in crate::registry) async fn stopped(&self) {
         self.stop.cancelled().await;

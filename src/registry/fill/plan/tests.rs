@@ -172,3 +172,123 @@ proptest! {
         prop_assert_eq!(there.end_from(0), size);
     }
 }
+
+/// Takes segments of a blob in chunks of 16 MiB until no other chunk may begin, of `memory` chunks that are not complete.
+fn take_all(plan: &mut Plan, wanted: &[u64], now: Instant, memory: &mut Vec<u64>, most: usize) -> Vec<Segment> {
+    let mut taken = Vec::new();
+    while let Some(segment) = plan.take(wanted, now, &mut |new| {
+        let may = memory.len() < most;
+        if may {
+            memory.push(new.number);
+        }
+        may
+    }) {
+        taken.push(segment);
+    }
+    taken
+}
+
+#[test]
+fn a_segment_lies_within_one_chunk() {
+    let now = Instant::now();
+    let (mut plan, first) = Plan::new(100 * MIB, SEGMENT, 16 * MIB, now);
+    let mut memory = vec![0];
+    let taken = take_all(&mut plan, &[70 * MIB], now, &mut memory, usize::MAX);
+    assert!(taken.iter().chain([&first]).all(|it| it.start / (16 * MIB) == (it.end - 1) / (16 * MIB)));
+    assert_eq!(of(taken.first().copied()), Some((70, 78)));
+    assert_eq!(memory, [0, 4, 1, 2, 3, 5, 6]);
+    // A connection alone grows up to a chunk.
+    let (mut plan, first) = Plan::new(1 << 30, SEGMENT, 16 * MIB, now);
+    plan.receive(first, SEGMENT, now);
+    assert_eq!(of(take(&mut plan, &[], now)), Some((8, 16)));
+}
+
+#[test]
+fn the_bytes_of_begun_chunks_come_before_those_of_others() {
+    let now = Instant::now();
+    let (mut plan, first) = Plan::new(1 << 30, SEGMENT, 16 * MIB, now);
+    let mut memory = vec![0];
+    let taken = take_all(&mut plan, &[500 * MIB], now, &mut memory, 2);
+    assert_eq!(memory, [0, 31]);
+    let taken: Vec<_> = taken.into_iter().map(|segment| of(Some(segment)).unwrap()).collect();
+    assert_eq!(taken, [(500, 508), (8, 16), (496, 500), (508, 512)]);
+    // What is given up in one of them as well, although no memory is left.
+    plan.receive(first, MIB, now);
+    plan.give_up(first);
+    assert_eq!(of(plan.take(&[600 * MIB], now, &mut |_| false)), Some((1, 8)));
+    assert_eq!(plan.take(&[600 * MIB], now, &mut |_| false), None);
+}
+
+#[test]
+fn the_lowest_chunk_is_the_first_that_is_not_complete() {
+    let now = Instant::now();
+    let (mut plan, first) = Plan::new(64 * MIB, SEGMENT, 16 * MIB, now);
+    let second = take(&mut plan, &[], now).unwrap();
+    let mut asked = Vec::new();
+    for segment in [second, first] {
+        plan.take(&[], now, &mut |new| {
+            asked.push((new.number, new.lowest));
+            false
+        });
+        plan.receive(segment, SEGMENT, now);
+    }
+    plan.take(&[], now, &mut |new| {
+        asked.push((new.number, new.lowest));
+        false
+    });
+    assert_eq!(asked, [(1, 0), (1, 0), (1, 1)]);
+}
+
+proptest! {
+    /// Connections that break anywhere, clients that wait anywhere, and memory for few chunks, of which each comes back
+    /// when it is complete: every byte is received once, and nothing waits for ever.
+    #[test]
+    fn chunks_pass_through_little_memory(
+        size in 1..200_u64,
+        most in 1..4_usize,
+        moves in prop::collection::vec((0..4_usize, 0..5_u8, 1..(12 * MIB), 0..(200 * MIB)), 0..300),
+    ) {
+        let (size, chunk) = (size * MIB, 16 * MIB);
+        let mut now = Instant::now();
+        let (mut plan, first) = Plan::new(size, SEGMENT, chunk, now);
+        let mut taken = [Some((first, 0)), None, None, None];
+        let (mut there, mut memory) = (Intervals::default(), BTreeSet::from([0]));
+        let mut step = |plan: &mut Plan, now, number: usize, what: u8, len: u64, wanted: u64| {
+            let Some((segment, position)) = taken[number] else {
+                let taking = plan.take(&[wanted], now, &mut |new| {
+                    // Rule (c), as the window has it.
+                    let kept = usize::from(new.number != new.lowest && !memory.contains(&new.lowest));
+                    memory.contains(&new.number) || (memory.len() + kept < most && memory.insert(new.number))
+                });
+                taken[number] = taking.map(|segment| (segment, segment.start));
+                return Ok(());
+            };
+            if what == 0 {
+                plan.give_up(segment);
+                taken[number] = None;
+                return Ok(());
+            }
+            let own = plan.receive(segment, len, now);
+            prop_assert!(own == 0 || memory.contains(&(position / chunk)));
+            let before = there.len();
+            there.insert(position, position + own);
+            prop_assert_eq!(there.len(), before + own);
+            memory.retain(|number| there.end_from(number * chunk) < size.min((number + 1) * chunk));
+            taken[number] = (!plan.is_received(segment)).then_some((segment, position + own));
+            Ok(())
+        };
+        for (number, what, len, wanted) in moves {
+            now += Duration::from_millis(200);
+            step(&mut plan, now, number, what, len, wanted)?;
+        }
+        for round in 0..10_000 {
+            if plan.is_complete() {
+                break;
+            }
+            now += Duration::from_millis(200);
+            step(&mut plan, now, round % 4, 1, 7 * MIB, size - 1)?;
+        }
+        prop_assert!(plan.is_complete());
+        prop_assert_eq!(there.end_from(0), size);
+    }
+}
