@@ -68,6 +68,7 @@ mod settings;
 mod stale;
 mod storage;
 mod stores;
+mod swaps;
 mod tls;
 mod token_servers;
 mod tokens;

@@ -123,7 +123,7 @@ mod tests {
             ),
         ] {
             assert_eq!(below(key), format!("{directory}{name}"));
-            assert_eq!(FillObject::parse_below_all(&below(key)), Some((digest.clone(), upstream, object)));
+            assert_eq!(FillObject::parse_below_all(&below(key)), Some((digest, upstream, object)));
         }
         for other in ["", "lease/", "wants-", "wants-1", "1/2", "0", "head-0", "lease2"] {
             assert_eq!(FillObject::parse(other), None, "{other}");

@@ -53,7 +53,7 @@ pub(super) const LEASE_ATTEMPT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What PUTs of chunks have instead: a chunk keeps up to 64 MiB of memory until its PUT has ended.
 pub(super) fn chunk_attempts() -> Builder {
-    let timeouts = TimeoutConfig::builder().operation_attempt_timeout(Duration::from_secs(60)).build();
+    let timeouts = TimeoutConfig::builder().operation_attempt_timeout(Duration::from_mins(1)).build();
     let retries = RetryConfig::standard().with_max_attempts(3).with_max_backoff(Duration::from_secs(2));
     aws_sdk_s3::config::Builder::new().timeout_config(timeouts).retry_config(retries)
 }

@@ -37,6 +37,10 @@ pub enum Rule {
     EqualParts,
     /// `UploadPartCopy` is a 501.
     NoUploadPartCopy,
+    /// A PUT with a condition is a 501.
+    NoConditions,
+    /// `DeleteObjects` without a `Content-MD5` is a 400 (`MinIO` until 2025).
+    NeedsContentMd5,
     /// `ListParts` is a 501.
     NoListParts,
     /// `ListObjectsV2` with a delimiter is a 501.

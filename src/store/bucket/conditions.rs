@@ -6,7 +6,7 @@
 use bytes::Bytes;
 use uuid::Uuid;
 
-use super::handle::Store;
+use super::handle::{Conditions, Store};
 use super::object::Metadata;
 use super::write::Condition;
 use crate::oci::MediaType;
@@ -15,21 +15,6 @@ use crate::store::key::Key;
 
 /// An `ETag` that no object has.
 const NO_ETAG: &str = "\"00000000000000000000000000000000\"";
-
-/// Which conditions a bucket honours.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Conditions {
-    /// `If-None-Match: *`
-    pub if_absent: bool,
-    /// `If-Match`
-    pub if_unchanged: bool,
-    /// `If-Match` of a DELETE. Ceph RGW 16 honours those of a PUT only.
-    pub delete_unchanged: bool,
-}
-
-impl Conditions {
-    const ALL: Self = Self { if_absent: true, if_unchanged: true, delete_unchanged: true };
-}
 
 impl Store {
     /// Whether a PUT or a DELETE whose [`Condition`] does not hold is refused. Also `false` if that cannot be tested:

@@ -66,7 +66,9 @@ impl Store {
             let (listed, more) = self.objects(directory, None, 1000).await?;
             deleted += listed.len();
             let paths: Vec<_> = listed.into_iter().map(|object| format!("{prefix}{}", object.path)).collect();
-            paths.iter().for_each(|path| self.inner.recent_writes.insert(path));
+            for path in &paths {
+                self.inner.recent_writes.insert(path);
+            }
             self.delete_paths(paths).await?;
             if !more {
                 return Ok(deleted);

@@ -22,8 +22,7 @@ mod swap;
 mod write;
 
 pub use compose::{ComposeSource, Composed};
-pub use conditions::Conditions;
-pub use handle::Store;
+pub use handle::{Conditions, Store};
 pub use lifecycle::{ArchiveRule, Lifecycle};
 pub use listing::Listed;
 pub use multipart::{Completed, Multipart, Part};

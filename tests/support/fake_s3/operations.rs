@@ -31,6 +31,15 @@ impl Bucket {
                 (Rule::NoUploadPartCopy, "UploadPartCopy") | (Rule::NoListParts, "ListParts") => {
                     return not_implemented();
                 }
+                (Rule::NoConditions, "PutObject")
+                    if asked.header("if-match").or(asked.header("if-none-match")).is_some() =>
+                {
+                    return not_implemented();
+                }
+                (Rule::NeedsContentMd5, "DeleteObjects") if asked.header("content-md5").is_none() => {
+                    let message = "Missing required header for this request: Content-Md5.";
+                    return error(400, "MissingContentMD5", message);
+                }
                 _ => {}
             }
         }
@@ -135,6 +144,12 @@ impl Bucket {
         match self.look(asked, key) {
             None => Err(no_such_key()),
             Some(object) if object.frozen => Err(invalid_state()),
+            Some(object)
+                if !asked.has(Rule::IgnoresConditions)
+                    && asked.header("x-amz-copy-source-if-match").is_some_and(|etag| etag != object.etag) =>
+            {
+                Err(unmet())
+            }
             Some(object) => Ok((key.to_owned(), object.clone())),
         }
     }
