@@ -68,7 +68,7 @@ async fn a_client_that_leaves_does_not_stop_the_fill() {
 }
 
 #[tokio::test]
-async fn a_late_client_gets_the_whole_from_the_spool() {
+async fn a_late_client_gets_the_whole_from_memory() {
     let (upstream, pounce, image, path) = cold(1 << 20).await;
     upstream.behave(Manners { holds_after: Some(900_000), ..Manners::default() });
     let mut first = pounce.request("GET", &path).send().await.unwrap();

@@ -141,14 +141,10 @@ async fn on_a_miss_clients_can_be_sent_to_the_upstreams_own_place() {
 }
 
 #[tokio::test]
-async fn behind_a_redirect_the_bucket_is_filled_even_without_a_spool() {
+async fn behind_a_redirect_the_bucket_is_filled() {
     let (upstream, storage, pounce, image) = with_storage().await;
     let (layer, storage) = (digest(image.layer()), storage.url());
-    let variables = [
-        ("REGISTRY_PROXY_REMOTEURL", &upstream.url()[..]),
-        ("REGISTRY_PROXY_ONMISS", "redirect"),
-        ("REGISTRY_PROXY_SPOOL_MAXSIZE", "1000"),
-    ];
+    let variables = [("REGISTRY_PROXY_REMOTEURL", &upstream.url()[..]), ("REGISTRY_PROXY_ONMISS", "redirect")];
     let pounce = pounce.restart(&variables).await;
     let reply = pounce.get(&format!("/v2/a/blobs/{layer}")).await;
     assert!(reply.header("location").starts_with(&storage));

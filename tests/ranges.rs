@@ -31,7 +31,7 @@ fn path(image: &Image) -> String {
 async fn a_range_comes_before_what_lies_before_it() {
     let (upstream, pounce, image) = held(MIB, ranges(), &[]).await;
     let (path, layer) = (path(&image), image.layer());
-    // What is in the spool needs no request.
+    // What is there needs no request.
     let near = pounce.range(&path, "bytes=1000-1999").await;
     assert_eq!((near.status, &near.body), (206, &layer.slice(1000..2000)));
     assert_eq!(near.header("content-range"), format!("bytes 1000-1999/{SIZE}"));
@@ -156,7 +156,7 @@ async fn a_far_part_of_a_blob_whose_size_only_the_manifest_tells() {
 }
 
 #[tokio::test]
-async fn without_a_spool_a_range_of_everything_is_verified() {
+async fn a_range_of_everything_is_verified() {
     let corrupts = Manners { corrupts: true, ..ranges() };
     let (upstream, pounce, image) = held(SIZE, corrupts, &[]).await;
     let path = path(&image);

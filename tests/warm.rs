@@ -188,14 +188,11 @@ async fn what_fails_is_told_and_the_rest_is_done() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_upstream_of_another_host_and_a_spool_without_room() {
+async fn an_upstream_of_another_host() {
     let stage = Stage::new().await;
     let url = stage.upstream.url();
-    let variables = [
-        ("REGISTRY_PROXY_UPSTREAMS_0_HOST", "ghcr.io"),
-        ("REGISTRY_PROXY_UPSTREAMS_0_REMOTEURL", &url[..]),
-        ("REGISTRY_PROXY_SPOOL_MAXSIZE", "1000"),
-    ];
+    let variables =
+        [("REGISTRY_PROXY_UPSTREAMS_0_HOST", "ghcr.io"), ("REGISTRY_PROXY_UPSTREAMS_0_REMOTEURL", &url[..])];
     let (status, said) = stage.warm_with(&["ghcr.io/org/app:v1"], &variables, "");
     assert!(status == 0 && said.contains("copied 3 blobs"), "{said}");
     assert!(stage.root().join("docker/registry/v2/repositories/ghcr.io/org/app").is_dir());

@@ -207,7 +207,7 @@ impl Serialize for SharedSize {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Compose {
-    /// The bucket copies them (UploadPartCopy).
+    /// The bucket copies them (`UploadPartCopy`).
     #[default]
     Copy,
     /// pounce reads them and sends them again, for buckets that copy more slowly or not at all.

@@ -23,7 +23,7 @@ const REQUESTS: (usize, usize) = (128 << 20, 64 << 20);
 /// Bytes of manifests and lists, likewise; of the largest manifests, eight for one client.
 const BODIES: (usize, usize) = (64 << 20, 32 << 20);
 /// Roughly the bytes that a request takes until its response begins, most of them while it waits for an upstream; and
-/// that a blob takes which comes from the spool or a file: pieces of it, and the buffers of its connection.
+/// that a blob takes which comes from a fill or a file: pieces of it, and the buffers of its connection.
 const REQUEST: usize = 64 << 10;
 /// The bytes that a blob takes which comes from another server: buffers of that connection grow to some hundred KiB
 /// each.

@@ -27,7 +27,7 @@ enum End {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Fill {
     /// The received pieces, right or wrong.
-    spool: Vec<bool>,
+    received: Vec<bool>,
     /// How many parts the store has.
     sent: usize,
     /// How many pieces the client has.
@@ -48,7 +48,7 @@ struct World {
 
 impl World {
     fn start(guards: Guards) -> Self {
-        let fill = Fill { spool: Vec::new(), sent: 0, read: 0, verified: false, open: true, end: End::Running };
+        let fill = Fill { received: Vec::new(), sent: 0, read: 0, verified: false, open: true, end: End::Running };
         Self { fills: [fill.clone(), fill], blob: None, guards }
     }
 
@@ -66,19 +66,19 @@ impl World {
                 steps.push((name, next));
             }
         };
-        let whole = fill.spool.len() == PIECES;
+        let whole = fill.received.len() == PIECES;
         for right in [true, false] {
-            when(!whole, "gets a piece", &|fill, _| fill.spool.push(right));
+            when(!whole, "gets a piece", &|fill, _| fill.received.push(right));
         }
         let verified = fill.verified || !self.guards.release;
-        let readable = fill.spool.len() - usize::from(whole && !verified);
+        let readable = fill.received.len() - usize::from(whole && !verified);
         when(fill.read < readable, "is read", &|fill, _| {
             fill.read += 1;
         });
-        when(fill.sent < fill.spool.len(), "sends a part", &|fill, _| {
+        when(fill.sent < fill.received.len(), "sends a part", &|fill, _| {
             fill.sent += 1;
         });
-        let right = fill.spool.iter().all(|piece| *piece);
+        let right = fill.received.iter().all(|piece| *piece);
         when(whole && right && !fill.verified, "verifies", &|fill, _| {
             fill.verified = true;
         });
@@ -87,7 +87,7 @@ impl World {
         });
         let completes = fill.sent == PIECES && (fill.verified || !self.guards.complete);
         when(completes && fill.open, "completes", &|fill, blob| {
-            (fill.open, *blob) = (false, Some(fill.spool.clone()));
+            (fill.open, *blob) = (false, Some(fill.received.clone()));
         });
         when(!fill.open && fill.read == PIECES, "ends", &|fill, _| {
             fill.end = End::Stored;
@@ -110,7 +110,7 @@ impl Model for World {
         if self.blob.iter().flatten().any(|piece| !piece) {
             return Err("the bucket shows a wrong blob".to_owned());
         }
-        let served = |fill: &Fill| fill.read == PIECES && fill.spool.contains(&false);
+        let served = |fill: &Fill| fill.read == PIECES && fill.received.contains(&false);
         if self.fills.iter().any(served) {
             return Err("a client has the whole of a wrong blob".to_owned());
         }

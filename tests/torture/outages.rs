@@ -159,7 +159,6 @@ pub async fn disk(count: u64) -> Option<Row> {
     let pounce = Pounce::with(&[
         ("REGISTRY_PROXY_REMOTEURL", &upstream.url()),
         ("REGISTRY_PROXY_SPOOL_DIRECTORY", tiny.0.path().to_str().unwrap()),
-        ("REGISTRY_PROXY_SPOOL_MAXSIZE", "1000000000"),
     ])
     .await;
     row.injected = 1;

@@ -356,7 +356,7 @@ impl<'a> Connections<'a> {
             while batch.len > 0 {
                 let layout = self.filled.layout();
                 let chunk = layout.slice(layout.number(position));
-                if !chunk_at.is_some_and(|at| at == chunk.start) {
+                if chunk_at != Some(chunk.start) {
                     self.reserve(position).await?;
                     chunk_at = Some(chunk.start);
                 }

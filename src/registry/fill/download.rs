@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
 
 use super::Fills;
+use super::bucket_chunks::BucketChunks;
 use super::chunk_sender::ChunkSender;
 use super::connections::{BATCHES, Connections};
 use super::filled_blob::{BlobState, FilledBlob, Place, Watermark};
@@ -134,7 +135,7 @@ async fn receive(
     let layout = filled.layout();
     let chunk = if filled.chunks().is_some() { layout.chunk } else { u64::MAX };
     let (mut plan, segment) = Plan::new(layout.size.unwrap_or(u64::MAX), first, chunk, Instant::now());
-    for (number, _) in filled.chunks().map(|chunks| chunks.all()).unwrap_or_default() {
+    for (number, _) in filled.chunks().map(BucketChunks::all).unwrap_or_default() {
         let slice = layout.slice(number);
         plan.skip(slice.start, slice.end);
     }

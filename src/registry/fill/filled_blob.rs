@@ -52,7 +52,7 @@ pub(in crate::registry) struct FilledBlob {
 #[derive(Debug)]
 pub(super) enum Place {
     File(BlobFile),
-    Memory(Window),
+    Memory(Box<Window>),
 }
 
 /// How far a download is, for its readers.

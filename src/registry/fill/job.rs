@@ -52,14 +52,14 @@ impl Job {
         let FillProgress { phase, ended } = progress;
         let mut listed = ListedFill { job: &self, fill: &fill, stored: false };
         let (repository, digest) = (&self.blob.name, &self.blob.digest);
-        let begun = async {
+        let prepared = async {
             let permit = self.permit().await?;
             let response = self.begin().await?;
             let place = self.place(response.size).await?;
             Ok::<_, FillRefusal>((permit, response, place))
         };
-        let (_permit, response, (layout, place, chunks)) = match begun.await {
-            Ok(begun) => begun,
+        let (_permit, response, (layout, place, chunks)) = match prepared.await {
+            Ok(ready) => ready,
             Err(refusal) => {
                 tracing::debug!(%repository, %digest, ?refusal, "a fill did not begin");
                 // First, so that no request joins a fill that has ended. Requests that wait for it log why.
@@ -74,7 +74,7 @@ impl Job {
         let generation = Uuid::new_v4();
         let start = Start { generation, hashed: 0, hasher: Hasher::new(digest.algorithm()) };
         let download = download::run((&self.fills, &self.blob), Some(response), &filled, &watermark, start);
-        let result = self.copy(&fill, &filled, (&watermark, download)).await;
+        let result = Box::pin(self.copy(&fill, &filled, (&watermark, download))).await;
         listed.stored = result.is_ok();
         if result.is_ok() {
             // From now on, readers find in the blob what is not in memory any more.
@@ -136,7 +136,7 @@ impl Job {
         if let Some(size) = small
             && let Some(window) = Window::whole(memory, digest, size)
         {
-            return Ok((whole, Place::Memory(window), None));
+            return Ok((whole, Place::Memory(Box::new(window)), None));
         }
         let chunk = tuning.chunk.or_else(|| chunk_size(size.unwrap_or(0), memory.most()));
         let layout = Layout { size, chunk: chunk.ok_or(FillRefusal::TooLarge)? };
@@ -144,7 +144,7 @@ impl Job {
         let is_cut = size.is_none_or(|size| size > layout.chunk);
         let upstream = UpstreamId::of_url(self.blob.upstream.label());
         let chunks = is_cut.then(|| BucketChunks::new(store, digest, upstream, layout));
-        Ok((layout, Place::Memory(window), chunks))
+        Ok((layout, Place::Memory(Box::new(window)), chunks))
     }
 
     /// Deletes the chunks of a fill that has ended: readers go on in the blob.

@@ -21,7 +21,7 @@ pub(super) const SEGMENT: u64 = 8 << 20;
 /// Segments begin and end at multiples of it, as far as connections do not break: clients cannot cut a blob into
 /// smaller pieces, however small their ranges are.
 const GRAIN: u64 = 1 << 20;
-/// The largest: bytes that come before the segment of the slowest connection wait in the spool.
+/// The largest: bytes that come before the segment of the slowest connection wait to be hashed.
 const LARGEST: u64 = 64 << 20;
 /// So many segments behind the others, a slow connection delays all clients.
 const BEHIND: u64 = 4;

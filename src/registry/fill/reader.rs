@@ -98,7 +98,7 @@ impl Reader {
                 }
                 self.object = self.open().await?;
             }
-            match self.from_object(upto).await {
+            match self.read_object(upto).await {
                 Ok(Some(piece)) => return Ok(piece),
                 Ok(None) => self.object = None,
                 Err(error) => {
@@ -110,7 +110,7 @@ impl Reader {
     }
 
     /// The next bytes of the open object; `None` at its end, or if there is none.
-    async fn from_object(&mut self, upto: u64) -> io::Result<Option<Bytes>> {
+    async fn read_object(&mut self, upto: u64) -> io::Result<Option<Bytes>> {
         let Some(object) = self.object.as_mut().filter(|object| self.position < object.end) else {
             return Ok(None);
         };

@@ -145,9 +145,9 @@ impl Window {
         let mut held = self.held();
         let unfinished = held.chunks.iter().filter(|(_, chunk)| chunk.block.whole().is_none());
         let unfinished: Vec<_> = unfinished.map(|(number, _)| *number).collect();
-        unfinished.iter().for_each(|number| {
+        for number in &unfinished {
             held.give_up(*number);
-        });
+        }
         unfinished
     }
 
@@ -299,7 +299,7 @@ mod tests {
     }
 
     fn store(window: &Window, number: u64) {
-        assert!(window.write(Uuid::nil(), number * CHUNK, &[Bytes::from_static(&[7; CHUNK as usize])]));
+        assert!(window.write(Uuid::nil(), number * CHUNK, &[Bytes::from_static(&[7; 10])]));
         window.end(number);
         window.stored(number);
     }

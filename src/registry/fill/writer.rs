@@ -185,13 +185,12 @@ impl<'a> Hashed<'a> {
     fn read_object(&mut self, end: u64) -> Result<(), WriteError> {
         // This thread is one that may block.
         let runtime = Handle::current();
-        let (mut stream, end) = match self.object.take() {
-            Some(open) => open,
-            None => {
-                let opened = runtime.block_on(self.blob.stream_chunk(Slice { start: self.bytes, end }))?;
-                let number = self.blob.layout().number(self.bytes);
-                (opened.ok_or(WriteError::Lost(number))?, end)
-            }
+        let (mut stream, end) = if let Some(open) = self.object.take() {
+            open
+        } else {
+            let opened = runtime.block_on(self.blob.stream_chunk(Slice { start: self.bytes, end }))?;
+            let number = self.blob.layout().number(self.bytes);
+            (opened.ok_or(WriteError::Lost(number))?, end)
         };
         let piece = runtime.block_on(stream.next()).transpose()?;
         let piece = piece.ok_or_else(|| io::Error::other("the bucket sent less than it said"))?;

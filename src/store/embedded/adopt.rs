@@ -1,7 +1,7 @@
-//! A file that becomes an object: a verified blob in the spool.
+//! A file that becomes an object: a verified blob.
 //!
 //! On the folder's file system the file gets a second name, so that none of its bytes is read or written again. That
-//! takes an unlinked file of the kind `O_TMPFILE`, as the spool has where the file system knows them (ext4, XFS, Btrfs,
+//! takes an unlinked file of the kind `O_TMPFILE`, as fills make where the file system knows them (ext4, XFS, Btrfs,
 //! tmpfs). Otherwise the kernel copies the bytes from file to file (`copy_file_range`, or `sendfile`).
 
 use std::fs::File;

@@ -4,7 +4,7 @@
 //! <root>/docker/registry/v2/…                 the objects
 //! <root>/.pounce/lock                         held by the process that uses the folder
 //! <root>/.pounce/credentials.json             the server's key pair
-//! <root>/.pounce/tmp/                         files that are being written, and the spool
+//! <root>/.pounce/tmp/                         files that are being written, and filled blobs
 //! <root>/.pounce/metadata/<key>.<etag>.json   an object's attributes, where it has any
 //! <root>/.pounce/uploads/<id>/                parts of uploads that are not complete
 //! <root>/.pounce/joining/                     uploads that are being begun, completed or aborted
