@@ -58,6 +58,8 @@ pub enum Rule {
     /// Requests without `x-tigris-consistent: true` see a write or a delete only after so long; those with it see it at
     /// once if it had the header, too.
     Lags(Duration),
+    /// Parts may be smaller than 5 MiB, so that tests of many chunks need little memory.
+    SmallParts,
 }
 
 /// Answers instead of the store, unless it returns `None`.

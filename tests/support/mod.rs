@@ -22,6 +22,7 @@ pub mod push;
 pub mod ranged;
 pub mod requests;
 pub mod scripted;
+pub mod sharing;
 pub mod signer;
 pub mod tls;
 pub mod upstream;
@@ -36,6 +37,7 @@ pub use metric::metric;
 pub use pounce::{Pounce, Reply};
 pub use process::{Process, borrowed};
 pub use scripted::{Said, Scripted};
+pub use sharing::Sharing;
 pub use upstream::{Auth, Upstream};
 
 /// The program; `POUNCE` names another one, so that a test can compare two versions.

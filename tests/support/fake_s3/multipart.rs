@@ -114,7 +114,7 @@ impl Bucket {
         let Some((trailing, others)) = sizes.split_last() else {
             return error(400, "MalformedXML", "There are no parts.");
         };
-        if others.iter().any(|size| *size < MIN_PART) {
+        if !asked.has(Rule::SmallParts) && others.iter().any(|size| *size < MIN_PART) {
             let message = "Your proposed upload is smaller than the minimum allowed size";
             return error(400, "EntityTooSmall", message);
         }
