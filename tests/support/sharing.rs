@@ -171,23 +171,23 @@ impl Sharing {
         self.until("the lease names the chunks", |it| it.leases(|lease| lease["hashed"] == json!(chunks))).await;
     }
 
-    /// No request of this replica for what belongs to a fill is answered, until the gate is opened.
-    pub fn cut_off(&self, name: &'static str) -> watch::Sender<bool> {
-        let (open, gate) = watch::channel(false);
+    /// The bucket answers these requests of this replica only when the sender says so.
+    pub fn cut_off(&self, name: &'static str, cut: Cut) -> watch::Sender<Cut> {
+        let (sender, gate) = watch::channel(cut);
         for operation in ["PutObject", "GetObject"] {
             let gate = gate.clone();
             self.s3.on(operation, usize::MAX, move |seen| {
-                let (mut gate, is_held) = (gate.clone(), seen.path.contains("pounce/fills/") && is_by(&seen, name));
+                let (mut gate, is_its) = (gate.clone(), is_by(&seen, name));
                 async move {
-                    if is_held {
-                        // Without a sender, the gate is open.
-                        let _ = gate.wait_for(|open| *open).await;
+                    if is_its {
+                        // Without a sender, nothing is cut off.
+                        let _ = gate.wait_for(|cut| !cut.holds(&seen.path)).await;
                     }
                     None
                 }
             });
         }
-        open
+        sender
     }
 
     /// The writes of leases so far.
@@ -237,6 +237,23 @@ impl Sharing {
     /// Writes a lease as a replica with this secret would.
     pub fn plant(&self, key: &str, lease: &Value, secret: &str) {
         self.s3.put(key, signed(key, lease, secret));
+    }
+}
+
+/// The requests of a replica that are not answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cut {
+    Nothing,
+    /// Those for chunks and heads.
+    Chunks,
+    /// Those for leases, too.
+    Fills,
+}
+
+impl Cut {
+    fn holds(self, path: &str) -> bool {
+        let fills = path.contains("pounce/fills/");
+        fills && (self == Self::Fills || (self == Self::Chunks && !path.contains("/lease")))
     }
 }
 
