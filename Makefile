@@ -14,7 +14,7 @@ TOOLS = $(CACHE)/tools
 # The database of known flaws of crates.
 ADVISORIES = https://github.com/RustSec/advisory-db
 # The fuzz targets, and how many seconds each of them runs.
-FUZZ = challenge configuration digest endpoint manifest range state
+FUZZ = challenge configuration digest endpoint lease manifest range state
 SECONDS = 60
 
 .PHONY: run demo test check interop fuzz bench micro torture image packages bench-packages

@@ -17,6 +17,11 @@ pub fn fuzz_upload_state(data: &[u8]) {
     crate::registry::fuzz_state(data);
 }
 
+/// Reads the lease of a fill: the bytes as they are, and the bytes with a valid signature.
+pub fn fuzz_lease(data: &[u8]) {
+    crate::registry::fuzz_lease(data);
+}
+
 /// Parses a `GET` of a path and a query, and says whether it is an endpoint.
 #[must_use]
 pub fn parse_endpoint(path: &str, query: Option<&str>) -> bool {

@@ -73,6 +73,8 @@ use revisions::Revisions;
 use runtime::Background;
 
 #[cfg(feature = "internals")]
+pub(crate) use fill::fuzz_lease;
+#[cfg(feature = "internals")]
 pub(crate) use uploads::{fuzz_state, measured_state};
 
 pub use blob_part::BlobPart;

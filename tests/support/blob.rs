@@ -26,6 +26,8 @@ pub struct Counts {
     pub most_open: Arc<AtomicUsize>,
     /// GETs that were refused because too many bodies were being sent.
     pub refused: Arc<AtomicUsize>,
+    /// Bodies with the byte of `holds_first_at`.
+    pub held: Arc<AtomicUsize>,
 }
 
 /// Counts a body from its first byte to its end.
@@ -148,6 +150,8 @@ fn send(
     let hold = manners.holds_after.filter(|_| nth < manners.holds);
     // The hold is an offset in the blob, so that it is the same one for every range.
     let hold = hold.map_or(size, |at| at.saturating_sub(start).min(size));
+    let first_at = manners.holds_first_at.and_then(|at| at.checked_sub(start)).filter(|at| *at < size);
+    let hold = first_at.filter(|_| counts.held.fetch_add(1, Ordering::SeqCst) == 0).unwrap_or(hold);
     let sending = Sending { blob, at: 0, sent: 0, counts: counts.clone(), open: Some(open) };
     let pieces = stream::unfold(sending, move |mut sending| {
         let mut gate = gate.clone();

@@ -35,6 +35,8 @@ pub struct Manners {
     /// Bodies of the first `holds` GETs for blobs stop at this byte of the blob, until `release`.
     pub holds_after: Option<usize>,
     pub holds: usize,
+    /// The first body that has this byte of the blob stops before it, until `release`.
+    pub holds_first_at: Option<usize>,
     /// The first `first` GETs for blobs get this status, with this `Retry-After`.
     pub first_blobs_get: Option<(u16, &'static str)>,
     pub first: usize,
@@ -90,6 +92,7 @@ impl Default for Manners {
             cuts_after: None,
             cuts: usize::MAX,
             holds_after: None,
+            holds_first_at: None,
             holds: usize::MAX,
             first_blobs_get: None,
             first: 1,

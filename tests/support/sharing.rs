@@ -197,9 +197,10 @@ impl Sharing {
         writes
     }
 
-    /// Stops the upstream's next body at this byte of the layer, until `upstream.release`; the others come whole.
+    /// Stops the upstream's next body that has this byte of the layer before it, until `upstream.release`; the others come
+    /// whole.
     pub fn hold_at(&self, byte: usize) {
-        let manners = Manners { ranges: true, holds_after: Some(byte), holds: 1, ..Manners::default() };
+        let manners = Manners { ranges: true, holds_first_at: Some(byte), ..Manners::default() };
         self.upstream.behave(manners);
     }
 

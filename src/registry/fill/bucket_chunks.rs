@@ -52,9 +52,10 @@ impl BucketChunks {
         self.stored().insert(number, stored);
     }
 
-    /// The bucket does not have a chunk any more.
-    pub(super) fn remove(&self, number: u64) {
-        self.stored().remove(&number);
+    /// The bucket has these chunks and no others, and they are hashed as far as that will be said anew.
+    pub(super) fn replace(&self, chunks: BTreeMap<u64, Stored>) {
+        *self.stored() = chunks;
+        self.hashers().clear();
     }
 
     /// The first `chunks` chunks were hashed, and this is the hasher's state there.
@@ -100,7 +101,11 @@ impl BucketChunks {
         let chunk = self.layout.slice(number);
         let part = Slice { start: slice.start - chunk.start, end: slice.end - chunk.start };
         let part = (slice != chunk).then_some(part);
-        self.store.leader().stream_unchanged(self.key(number, &stored.generation), part, &stored.etag).await
+        let (leader, key) = (self.store.leader(), self.key(number, &stored.generation));
+        match &stored.etag {
+            Some(etag) => leader.stream_unchanged(key, part, etag).await,
+            None => leader.stream(key, part).await,
+        }
     }
 
     /// Stores a chunk, which was never stored before under this generation.
@@ -114,7 +119,7 @@ impl BucketChunks {
             // The answer of an attempt was lost, or another program writes there.
             None => self.compare(key, source).await?,
         };
-        self.insert(number, Stored { generation, etag });
+        self.insert(number, Stored { generation, etag: Some(etag) });
         Ok(())
     }
 

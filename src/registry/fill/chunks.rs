@@ -6,8 +6,8 @@ use crate::oci::Slice;
 
 /// The smallest chunk: two segments of a connection, and large enough for a part of any store.
 const SMALLEST: u64 = 16 << 20;
-/// How many chunks a blob has at most, as long as [`LARGEST`] allows that.
-const MOST: u64 = 4096;
+/// How many chunks a blob has at most.
+pub(super) const MOST: u64 = 4096;
 /// The largest chunk of which memory needs not have three: of blobs up to 256 GiB.
 const LARGEST: u64 = 64 << 20;
 
@@ -35,8 +35,9 @@ pub(super) struct Layout {
 pub(super) struct Stored {
     /// The generation whose process stored it.
     pub(super) generation: Uuid,
-    /// As the bucket gave it.
-    pub(super) etag: String,
+    /// As the bucket gave it; `None` for a chunk of another process, which is read by its name: it has one content for
+    /// ever.
+    pub(super) etag: Option<String>,
 }
 
 impl Layout {

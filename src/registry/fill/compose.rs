@@ -123,7 +123,8 @@ async fn copy(
         .iter()
         .map(|(number, stored)| ComposeSource {
             key: chunks.key(*number, &stored.generation),
-            etag: &stored.etag,
+            // A chunk that was hashed has one.
+            etag: stored.etag.as_deref().unwrap_or_default(),
             len: len(*number),
         })
         .collect();
@@ -138,7 +139,8 @@ async fn copy(
         let listed = list(store, chunks, &generation).await?;
         for (number, stored) in all.iter().filter(|(_, stored)| stored.generation == generation) {
             let is_same = listed.get(number).is_some_and(|(etag, bytes)| {
-                let is_same = |etag: &String| etag.trim_matches('"') == stored.etag.trim_matches('"');
+                let known = stored.etag.as_deref().unwrap_or_default();
+                let is_same = |etag: &String| etag.trim_matches('"') == known.trim_matches('"');
                 etag.as_ref().is_none_or(is_same) && *bytes == len(*number)
             });
             if !is_same {

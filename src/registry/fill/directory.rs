@@ -21,6 +21,11 @@ impl Directory {
         Self { path, may_fail, has_failed: AtomicBool::new(false) }
     }
 
+    /// Whether blobs are filled in files there.
+    pub(super) fn is_used(&self) -> bool {
+        self.path.is_some() && !self.has_failed.load(Ordering::Relaxed)
+    }
+
     /// A new file there; `None`: blobs are filled in memory.
     ///
     /// # Errors

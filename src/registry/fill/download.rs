@@ -58,7 +58,7 @@ impl Drop for Stop {
 /// first request is for what is missing. Moves the watermark, and makes it `Verified`; after a failure, clients still
 /// wait. Returns the blob's size in bytes when all chunks, if it is cut into them, are stored.
 ///
-/// It can be dropped, and another one can go on with the same blob.
+/// It can be dropped, and another one can go on with the same blob when [`FilledBlob::writing`] is free.
 ///
 /// # Errors
 /// See [`Broken`].
@@ -142,9 +142,13 @@ async fn receive(
     let (is_complete, generation) = (plan.is_complete(), start.generation);
     let (batches, queue) = mpsc::channel(BATCHES);
     let stop = Stop(Arc::default());
+    let writing = Arc::clone(&filled.writing).lock_owned().await;
     let writer = {
         let (filled, watermark, stopped) = (Arc::clone(filled), watermark.clone(), Arc::clone(&stop.0));
-        tokio::task::spawn_blocking(move || writer::run(&filled, queue, (&watermark, &whole), start, &stopped))
+        tokio::task::spawn_blocking(move || {
+            let _writing = writing;
+            writer::run(&filled, queue, (&watermark, &whole), start, &stopped)
+        })
     };
     let connections = Connections::new((fills, blob), (filled, generation), (plan, most), batches);
     let first = begun.map(|begun| (ResumingReader::resume(blob, begun), segment));

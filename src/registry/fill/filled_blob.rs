@@ -46,6 +46,8 @@ pub(in crate::registry) struct FilledBlob {
     changed: Notify,
     /// Why the bucket takes no more chunks.
     broken: OnceLock<String>,
+    /// Held by the thread that writes and hashes, as long as it runs.
+    pub(super) writing: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// Where the bytes are written as they come.
@@ -122,6 +124,7 @@ impl FilledBlob {
             readers: Arc::default(),
             changed: Notify::new(),
             broken: OnceLock::new(),
+            writing: Arc::default(),
         };
         (Arc::new(blob), watermark)
     }
@@ -314,15 +317,15 @@ impl FilledBlob {
     }
 
     /// At most `len` bytes from `position` on that are there, copied out of their place; `None` if the place does not
-    /// have them any more.
-    pub(super) async fn piece(&self, position: u64, len: u64) -> io::Result<Option<Bytes>> {
+    /// have them any more. With the generation whose bytes they are; nil, if the blob is not cut into chunks.
+    pub(super) async fn piece(&self, position: u64, len: u64) -> io::Result<Option<(Bytes, Uuid)>> {
         match &self.place {
             Place::File(file) => {
                 let len = usize::try_from(len).unwrap_or(usize::MAX);
-                file.read_at(position, len).await.map(Some)
+                file.read_at(position, len).await.map(|bytes| Some((bytes, Uuid::nil())))
             }
             // Copied, because a client that stops reading would otherwise keep the memory of the whole chunk.
-            Place::Memory(window) => Ok(window.read(position, len, Bytes::copy_from_slice)),
+            Place::Memory(window) => Ok(window.read_of(position, len, Bytes::copy_from_slice)),
         }
     }
 
@@ -378,7 +381,7 @@ impl FilledBlob {
                 return Ok(None);
             }
             let bytes = blob.piece(position, (end - position).min(PART_PIECE)).await?;
-            let bytes = bytes.ok_or_else(|| io::Error::other("it is not in memory any more"))?;
+            let (bytes, _) = bytes.ok_or_else(|| io::Error::other("it is not in memory any more"))?;
             let position = position + bytes.len() as u64;
             Ok(Some((bytes, (blob, position))))
         })

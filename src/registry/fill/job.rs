@@ -1,24 +1,24 @@
-//! One fill from its beginning to its end.
+//! One fill: what it is about, where its bytes go, and filling for this process alone.
 
 use std::collections::BTreeSet;
-use std::io;
 use std::sync::Arc;
-use std::time::Instant;
 
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use uuid::Uuid;
 
 use super::bucket_chunks::BucketChunks;
 use super::chunks::{Layout, chunk_size};
+use super::compose::Uncommitted;
 use super::download::{self, Broken};
 use super::filled_blob::{BlobState, FilledBlob, Place, Watermark};
+use super::lease_keeper::LeaseKeeper;
 use super::plan::SEGMENT;
-use super::running::{Fill, FillProgress, FillRefusal, Phase};
+use super::running::{Fill, FillRefusal, Phase};
 use super::upstream_blob::UpstreamBlob;
 use super::window::Window;
 use super::writer::Start;
 use super::{Fills, commit, compose};
-use crate::oci::{Error, ErrorCode, Hasher};
+use crate::oci::Hasher;
 use crate::store::{FilledFor, Key, UpstreamId};
 use crate::upstream::BlobResponse;
 
@@ -31,75 +31,57 @@ pub(super) struct Job {
     pub(super) announced: Option<u64>,
 }
 
-/// Takes a fill off the list when it ends, however it ends.
-struct ListedFill<'a> {
-    job: &'a Job,
-    fill: &'a Arc<Fill>,
-    stored: bool,
+/// Why a fill ended without the blob.
+pub(super) enum NotFilled {
+    /// Before the first byte.
+    Refused(FillRefusal),
+    /// In the middle.
+    Failed(String),
 }
 
-impl Drop for ListedFill<'_> {
-    fn drop(&mut self) {
-        self.job.remove(self.fill);
-        self.job.fills.metrics.fill_ends(self.stored);
-    }
+/// What a fill leaves in the bucket, to be deleted.
+pub(super) enum Leftovers {
+    None,
+    /// Chunks that only this process reads.
+    Chunks(Arc<FilledBlob>, Uuid),
+    /// A lease and its chunks, which other processes read for a while.
+    Lease(Arc<LeaseKeeper>),
 }
 
 impl Job {
-    pub(super) async fn run(self, fill: Arc<Fill>, progress: FillProgress) {
-        let began = Instant::now();
-        self.fills.metrics.fill_begins();
-        let FillProgress { phase, ended } = progress;
-        let mut listed = ListedFill { job: &self, fill: &fill, stored: false };
-        let (repository, digest) = (&self.blob.name, &self.blob.digest);
+    /// Fills the blob for this process alone. `begun` is the upstream's response, if it is there already.
+    pub(super) async fn fill_alone(
+        &self,
+        fill: &Arc<Fill>,
+        phase: &watch::Sender<Phase>,
+        begun: Option<BlobResponse>,
+        leftovers: &mut Leftovers,
+    ) -> Result<u64, NotFilled> {
+        let digest = self.blob.digest;
         let prepared = async {
-            let permit = self.permit().await?;
-            let response = self.begin().await?;
+            let response = match begun {
+                Some(response) => response,
+                None => self.begin().await?,
+            };
             let place = self.place(response.size).await?;
-            Ok::<_, FillRefusal>((permit, response, place))
+            Ok((response, place))
         };
-        let (_permit, response, (layout, place, chunks)) = match prepared.await {
-            Ok(ready) => ready,
-            Err(refusal) => {
-                tracing::debug!(%repository, %digest, ?refusal, "a fill did not begin");
-                // First, so that no request joins a fill that has ended. Requests that wait for it log why.
-                self.remove(&fill);
-                ended.send_replace(Some(Err(refusal.clone().describe(&self.blob))));
-                phase.send_replace(Phase::Refused(refusal));
-                return;
-            }
-        };
-        let (filled, watermark) = FilledBlob::new((&self.fills.store, *digest), response.size, layout, place, chunks);
+        let (response, (layout, place, chunks)) = prepared.await.map_err(NotFilled::Refused)?;
+        let (filled, watermark) = FilledBlob::new((&self.fills.store, digest), response.size, layout, place, chunks);
         phase.send_replace(Phase::Filling(Arc::clone(&filled)));
         let generation = Uuid::new_v4();
+        *leftovers = Leftovers::Chunks(Arc::clone(&filled), generation);
         let start = Start { generation, hashed: 0, hasher: Hasher::new(digest.algorithm()) };
         let download = download::run((&self.fills, &self.blob), Some(response), &filled, &watermark, start);
-        let result = Box::pin(self.copy(&fill, &filled, (&watermark, download))).await;
-        listed.stored = result.is_ok();
-        if result.is_ok() {
-            // From now on, readers find in the blob what is not in memory any more.
-            watermark.send_modify(|watermark| watermark.state = BlobState::Stored);
-            filled.release();
-        }
-        let seconds = began.elapsed().as_secs_f64();
-        let result = match result {
-            Ok(bytes) => {
-                tracing::info!(%repository, %digest, bytes, seconds, "stored a blob");
-                Ok(bytes)
-            }
-            Err(cause) => {
-                tracing::warn!(%repository, %digest, cause, seconds, "a fill failed");
-                let message = format!("{digest} could not be stored, the log tells why");
-                Err(Error::new(ErrorCode::Unavailable, message).caused_by(io::Error::other(cause)))
-            }
-        };
-        drop(listed);
-        ended.send_replace(Some(result));
-        self.delete_chunks(&filled, generation).await;
+        let size = Box::pin(self.copy(fill, &filled, (&watermark, download))).await.map_err(NotFilled::Failed)?;
+        // From now on, readers find in the blob what is not in memory any more.
+        watermark.send_modify(|watermark| watermark.state = BlobState::Stored);
+        filled.release();
+        Ok(size)
     }
 
     /// The permit to run, as soon as fewer fills run than can at once.
-    async fn permit(&self) -> Result<OwnedSemaphorePermit, FillRefusal> {
+    pub(super) async fn permit(&self) -> Result<OwnedSemaphorePermit, FillRefusal> {
         let Fills { permits, background, .. } = &*self.fills;
         tokio::select! {
             // The semaphore is never closed.
@@ -109,7 +91,7 @@ impl Job {
     }
 
     /// The upstream's headers.
-    async fn begin(&self) -> Result<BlobResponse, FillRefusal> {
+    pub(super) async fn begin(&self) -> Result<BlobResponse, FillRefusal> {
         let Fills { background, tuning, .. } = &*self.fills;
         // A segment lies within a chunk.
         let segment = SEGMENT.min(tuning.chunk.unwrap_or(SEGMENT));
@@ -148,7 +130,7 @@ impl Job {
     }
 
     /// Deletes the chunks of a fill that has ended: readers go on in the blob.
-    async fn delete_chunks(&self, filled: &FilledBlob, generation: Uuid) {
+    pub(super) async fn delete_chunks(&self, filled: &FilledBlob, generation: Uuid) {
         let Some(chunks) = filled.chunks() else {
             return;
         };
@@ -179,17 +161,25 @@ impl Job {
         };
         if filled.chunks().is_some() {
             let size = downloaded.await?;
-            self.store(fill, filled, Some(size)).await?;
+            self.store(fill, filled, Some(size)).await.map_err(|uncommitted| uncommitted.to_string())?;
             return Ok(size);
         }
         let (downloaded, stored) = tokio::join!(downloaded, self.store(fill, filled, None));
         let size = downloaded?;
-        stored.map(|()| size)
+        stored.map(|()| size).map_err(|uncommitted| uncommitted.to_string())
     }
 
     /// Stores the blob, and links it to the repositories that asked for it. `size` is that of a blob whose chunks are
     /// stored.
-    async fn store(&self, fill: &Arc<Fill>, filled: &Arc<FilledBlob>, size: Option<u64>) -> Result<(), String> {
+    ///
+    /// # Errors
+    /// Why it is not stored.
+    pub(super) async fn store(
+        &self,
+        fill: &Arc<Fill>,
+        filled: &Arc<FilledBlob>,
+        size: Option<u64>,
+    ) -> Result<(), Uncommitted> {
         let links = &self.fills.links;
         let digest = self.blob.digest;
         let key = (Key::Blob(&digest), FilledFor::new(&self.blob.name, &digest));
@@ -198,11 +188,8 @@ impl Job {
             linked = links.link_filled(fill.names(), digest, filled.written()).await;
         };
         let stored = match size {
-            Some(size) => {
-                let composed = compose::run(&self.fills, key, filled, size, link).await;
-                composed.map_err(|uncommitted| uncommitted.to_string())
-            }
-            None => commit::run(&self.fills, key, filled, link).await,
+            Some(size) => compose::run(&self.fills, key, filled, size, link).await,
+            None => commit::run(&self.fills, key, filled, link).await.map_err(Uncommitted::Other),
         };
         if stored.is_ok() {
             let late = &fill.names() - &linked;
@@ -214,7 +201,8 @@ impl Job {
         stored
     }
 
-    fn remove(&self, fill: &Arc<Fill>) {
+    /// Takes a fill off the list.
+    pub(super) fn remove(&self, fill: &Arc<Fill>) {
         self.fills.remove(&self.blob, fill);
     }
 }

@@ -60,7 +60,8 @@ impl Fills {
             }
             match fill.filled().await {
                 Ok(filled) => return Ok(ColdBlob::Filled { filled, fill, outcome }),
-                Err(FillRefusal::Upstream(_)) if !fill.is_for(&blob.name) && refusals.next().is_some() => {}
+                Err(FillRefusal::Upstream(_) | FillRefusal::NotMember(_))
+                    if !fill.is_for(&blob.name) && refusals.next().is_some() => {}
                 Err(refusal) => return Err(refusal.describe(blob)),
             }
         }

@@ -37,7 +37,13 @@ mod growth;
 mod intervals;
 mod job;
 mod join;
+mod lease;
+mod lease_codec;
+mod lease_keeper;
+mod lease_object;
+mod lease_watch;
 mod memory;
+mod origins;
 mod pieces;
 mod plan;
 mod prefetch_queue;
@@ -45,7 +51,11 @@ mod reader;
 mod readers;
 mod resuming_reader;
 mod running;
+mod runs;
+mod shared_fill;
 mod shared_state;
+mod takeover;
+mod task;
 mod upstream_blob;
 mod window;
 mod writer;
@@ -65,9 +75,13 @@ use crate::store::{Embedded, Store};
 use crate::telemetry::Metrics;
 
 use directory::Directory;
+use lease_codec::LeaseCodec;
 use memory::Memory;
 use prefetch_queue::PrefetchQueue;
 use running::Fill;
+
+#[cfg(feature = "internals")]
+pub(crate) use lease_codec::fuzz as fuzz_lease;
 
 pub(super) use filled_blob::{FilledBlob, HELD_BACK, Reading};
 pub(super) use join::ColdBlob;
@@ -97,6 +111,9 @@ pub(super) struct Fills {
     /// Blobs of less than so many bytes are in memory as a whole, if there is room for them.
     small: u64,
     chunks_in_flight: Arc<Semaphore>,
+    /// From this size on, the processes of a bucket share fills.
+    shared_size: Option<u64>,
+    codec: Arc<LeaseCodec>,
     /// `proxy.fill.compose`
     compose: Compose,
     tuning: FillTuning,
@@ -138,6 +155,8 @@ impl Fills {
             memory: Memory::new(options.fill_memory),
             directory: Directory::new(directory, store.embedded().is_none()),
             small: options.shared_size.unwrap_or(SMALL),
+            shared_size: options.shared_size,
+            codec: Arc::new(LeaseCodec::new(options.signing.as_ref(), options.tuning.chunk)),
             chunks_in_flight: Arc::new(Semaphore::new(chunk_sender::PARALLEL_IN_ALL)),
             compose: options.compose,
             tuning: options.tuning,

@@ -8,8 +8,10 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
 use tokio::task::JoinSet;
+use uuid::Uuid;
 
-use super::filled_blob::{BlobState, FilledBlob, Reading};
+use super::filled_blob::{BlobState, FilledBlob, HELD_BACK, Reading};
+use super::origins::Origins;
 use crate::oci::Slice;
 use crate::store::{ObjectStream, StoreError};
 
@@ -23,7 +25,8 @@ const MISSING_TIMEOUT: Duration = Duration::from_secs(10);
 /// The pause between two looks.
 const PAUSE: Duration = Duration::from_millis(250);
 
-type Opened = Result<Option<ObjectStream>, StoreError>;
+/// A chunk's bytes, and its generation.
+type Opened = Result<Option<(ObjectStream, Uuid)>, StoreError>;
 
 struct Reader {
     blob: Arc<FilledBlob>,
@@ -35,10 +38,14 @@ struct Reader {
     next: Option<(u64, JoinSet<Opened>)>,
     /// Since when the bucket does not have what it should have.
     missing: Option<Instant>,
+    /// Where the bytes came from that the client has.
+    origins: Origins,
 }
 
 struct OpenObject {
     bytes: BoxStream<'static, io::Result<Bytes>>,
+    /// The generation of a chunk; `None` is the stored blob.
+    generation: Option<Uuid>,
     end: u64,
     /// The beginning of what is next, which the client may not have yet.
     held: Bytes,
@@ -49,7 +56,8 @@ impl FilledBlob {
     pub(in crate::registry) fn read(self: &Arc<Self>, reading: Reading) -> BoxStream<'static, io::Result<Bytes>> {
         let position = reading.part.map_or(0, |part| part.slice.start);
         let blob = Arc::clone(self);
-        let reader = Reader { blob, reading, position, object: None, next: None, missing: None };
+        let reader =
+            Reader { blob, reading, position, object: None, next: None, missing: None, origins: Origins::default() };
         stream::try_unfold(reader, |mut reader| async move { Ok(reader.next().await?.map(|piece| (piece, reader))) })
             .boxed()
     }
@@ -87,13 +95,29 @@ impl Reader {
         let piece = self.piece(upto).await?;
         self.position += piece.len() as u64;
         self.missing = None;
+        let is_end = |size: u64| self.position > size.saturating_sub(HELD_BACK);
+        if self.reading.verified
+            && self.blob.size().is_some_and(is_end)
+            && !self.origins.agree(|number| self.blob.generation_of(number))
+        {
+            return Err(io::Error::other("another process found other bytes than those that were sent"));
+        }
         Ok(Some(piece))
+    }
+
+    /// Notes that the client gets bytes of the chunk at its position from this generation.
+    fn note(&mut self, generation: Uuid) {
+        if self.blob.chunks().is_some() {
+            self.origins.add(self.blob.layout().number(self.position), generation);
+        }
     }
 
     async fn piece(&mut self, upto: u64) -> io::Result<Bytes> {
         loop {
             if self.object.is_none() {
-                if let Some(piece) = self.blob.piece(self.position, (upto - self.position).min(READ_BYTES)).await? {
+                let len = (upto - self.position).min(READ_BYTES);
+                if let Some((piece, generation)) = self.blob.piece(self.position, len).await? {
+                    self.note(generation);
                     return Ok(piece);
                 }
                 self.object = self.open().await?;
@@ -119,7 +143,10 @@ impl Reader {
             object.held = next.ok_or_else(|| io::Error::other("the bucket sent less than it said"))?;
         }
         let len = usize::try_from(upto - self.position).unwrap_or(usize::MAX).min(object.held.len());
-        let (piece, end) = (object.held.split_to(len), object.end);
+        let (piece, end, generation) = (object.held.split_to(len), object.end, object.generation);
+        if let Some(generation) = generation {
+            self.note(generation);
+        }
         if end - self.position < AHEAD {
             self.open_ahead(end);
         }
@@ -132,18 +159,21 @@ impl Reader {
         let watermark = blob.watermark();
         let (end, opened) = if watermark.state == BlobState::Stored {
             let end = self.reading.part.map_or(watermark.written, |part| part.slice.end);
-            (end, blob.stream_stored(Slice { start: self.position, end }).await)
+            let opened = blob.stream_stored(Slice { start: self.position, end }).await;
+            (end, opened.map(|opened| opened.map(|stream| (stream, None))))
         } else {
             let end = self.chunk_end(self.position);
             let opened = match self.next.take().filter(|(start, _)| *start == self.position) {
                 Some((_, mut opening)) => opening.join_next().await.and_then(Result::ok).unwrap_or(Ok(None)),
                 None => open_chunk(blob, Slice { start: self.position, end }).await,
             };
-            (end, opened)
+            (end, opened.map(|opened| opened.map(|(stream, generation)| (stream, Some(generation)))))
         };
         let missing = || io::Error::other("the bucket does not have it any more");
         match opened.map_err(io::Error::other).and_then(|opened| opened.ok_or_else(missing)) {
-            Ok(ObjectStream { bytes, .. }) => Ok(Some(OpenObject { bytes, end, held: Bytes::new() })),
+            Ok((ObjectStream { bytes, .. }, generation)) => {
+                Ok(Some(OpenObject { bytes, generation, end, held: Bytes::new() }))
+            }
             Err(error) => {
                 self.wait_for_missing(error).await?;
                 Ok(None)
@@ -199,7 +229,10 @@ async fn open_chunk(blob: &FilledBlob, slice: Slice) -> Opened {
     let chunks = blob.chunks();
     let stored = chunks.and_then(|chunks| Some((chunks, chunks.get(blob.layout().number(slice.start))?)));
     match stored {
-        Some((chunks, stored)) => chunks.stream(slice, &stored).await,
+        Some((chunks, stored)) => {
+            let stream = chunks.stream(slice, &stored).await?;
+            Ok(stream.map(|stream| (stream, stored.generation)))
+        }
         None => Ok(None),
     }
 }

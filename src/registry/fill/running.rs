@@ -46,6 +46,8 @@ pub(in crate::registry) enum FillRefusal {
     NoFile(Arc<str>),
     /// It needs larger chunks than memory can have.
     TooLarge,
+    /// Another process fills the blob, and it is not known to be this repository's.
+    NotMember(Error),
 }
 
 /// The sending side of a [`Fill`].
@@ -131,6 +133,7 @@ impl FillRefusal {
                 let message = "the blob cannot be copied now, try again later";
                 Error::new(ErrorCode::Unavailable, message).caused_by(io::Error::other(String::from(&*why)))
             }
+            Self::NotMember(error) => error,
             Self::TooLarge => {
                 let message = "the blob is too large for the memory of this registry (proxy.fill.memory)";
                 Error::new(ErrorCode::Unavailable, message)

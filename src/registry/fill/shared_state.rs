@@ -1,58 +1,66 @@
 //! What another process's fill of the same blob changes in a [`FilledBlob`].
 
-#![expect(dead_code, reason = "for fills that another process goes on with")]
+use std::collections::BTreeMap;
 
 use tokio::sync::watch;
 use uuid::Uuid;
 
 use super::chunks::Stored;
 use super::filled_blob::{FilledBlob, Place, Watermark};
+use super::lease::Hashed;
+use super::lease_keeper::Progress;
+use super::runs;
+use crate::oci::Hasher;
 
 impl FilledBlob {
-    /// The bucket has a chunk that this process did not send.
-    pub(super) fn found(&self, number: u64, stored: Stored, watermark: &watch::Sender<Watermark>) {
+    /// The bucket has these chunks and no others, and nor has memory: another generation begins, or ended. To be called when
+    /// nothing is written any more.
+    pub(super) fn replace_chunks(&self, stored: BTreeMap<u64, Stored>, watermark: &watch::Sender<Watermark>) {
         let Some(chunks) = self.chunks() else {
             return;
         };
-        let slice = self.layout().slice(number);
-        chunks.insert(number, stored);
-        let written = self.add(slice.start, slice.end).written;
+        if let Place::Memory(window) = self.place() {
+            window.clear();
+        }
+        let mut there = self.there();
+        there.clear();
+        for number in stored.keys().copied() {
+            let slice = self.layout().slice(number);
+            there.insert(slice.start, slice.end);
+        }
+        chunks.replace(stored);
+        let written = there.end_from(0);
+        drop(there);
         watermark.send_modify(|watermark| watermark.written = written);
         self.changed().notify_waiters();
     }
 
-    /// The bucket does not have a chunk any more, and nor does memory.
-    pub(super) fn lost(&self, number: u64, watermark: &watch::Sender<Watermark>) {
-        if let Some(chunks) = self.chunks() {
-            chunks.remove(number);
-        }
-        let slice = self.layout().slice(number);
-        self.forget(slice.start, slice.end, watermark);
+    /// How far it is: what a lease says of it.
+    pub(super) fn progress(&self) -> Progress {
+        let (stored, hashed) = self.chunks().map(|chunks| (chunks.all(), chunks.progress())).unwrap_or_default();
+        // What was stored since is for the next time.
+        let prefix = (0..).zip(&stored).take_while(|(expected, (number, _))| expected == number).count() as u64;
+        let nothing = || (0, Hasher::new(self.digest().algorithm()));
+        let (chunks, hasher) = hashed.filter(|(chunks, _)| *chunks <= prefix).unwrap_or_else(nothing);
+        let count = usize::try_from(chunks).unwrap_or(usize::MAX);
+        // A chunk that this process sent or hashed has an ETag.
+        let etags = stored.iter().take(count).map(|(_, chunk)| chunk.etag.as_deref().unwrap_or_default());
+        let chain = runs::chain(etags, self.layout());
+        let chunks_of = stored.iter().map(|(number, chunk)| (*number, chunk.generation)).collect();
+        Progress { chunks: chunks_of, heads: Vec::new(), hashed: Hashed { chunks, hasher, chain } }
     }
 
-    /// Drops the chunks in memory that are not whole, because another generation begins.
-    pub(super) fn forget_unfinished(&self, watermark: &watch::Sender<Watermark>) {
-        if let Place::Memory(window) = self.place() {
-            for number in window.drop_unfinished() {
-                let slice = self.layout().slice(number);
-                self.forget(slice.start, slice.end, watermark);
-            }
-        }
+    /// The generation that has the right to a chunk: the one in the bucket, or in memory.
+    pub(super) fn generation_of(&self, number: u64) -> Option<Uuid> {
+        let stored = self.chunks().and_then(|chunks| chunks.get(number));
+        stored.map(|stored| stored.generation).or_else(|| self.generation_in_memory(number))
     }
 
-    /// The generation whose bytes memory has at a position.
-    pub(super) fn generation_at(&self, position: u64) -> Option<Uuid> {
+    /// The generation whose bytes of a chunk memory has.
+    fn generation_in_memory(&self, number: u64) -> Option<Uuid> {
         match self.place() {
             Place::File(_) => None,
-            Place::Memory(window) => window.generation(self.layout().number(position)),
+            Place::Memory(window) => window.generation(number),
         }
-    }
-
-    fn forget(&self, start: u64, end: u64, watermark: &watch::Sender<Watermark>) {
-        let mut there = self.there();
-        there.remove(start, end);
-        let written = there.end_from(0);
-        drop(there);
-        watermark.send_modify(|watermark| watermark.written = written);
     }
 }

@@ -117,9 +117,10 @@ impl Window {
 
     /// Writes bytes of one chunk, for which this generation reserved memory; `false` if it did not.
     pub(super) fn write(&self, generation: Uuid, position: u64, pieces: &[Bytes]) -> bool {
-        let of = self.generation(self.layout.number(position));
-        let is_its = of.is_some_and(|of| of == generation || of.is_nil());
-        is_its && self.block(position).is_some_and(|(block, offset)| block.write(offset, pieces))
+        self.block(position).is_some_and(|(block, offset, of)| {
+            let is_its = of == generation || of.is_nil();
+            is_its && block.write(offset, pieces)
+        })
     }
 
     /// The generation whose bytes a chunk in memory has.
@@ -130,8 +131,14 @@ impl Window {
     /// Passes at most `len` bytes from `position` on, of one chunk, to `read`; `None` if they are not in memory. The
     /// caller knows which bytes were written.
     pub(super) fn read<T>(&self, position: u64, len: u64, read: impl FnOnce(&[u8]) -> T) -> Option<T> {
-        let (block, offset) = self.block(position)?;
+        let (block, offset, _) = self.block(position)?;
         block.read(offset, len, read)
+    }
+
+    /// [`read`](Self::read), and the generation whose bytes they are.
+    pub(super) fn read_of<T>(&self, position: u64, len: u64, read: impl FnOnce(&[u8]) -> T) -> Option<(T, Uuid)> {
+        let (block, offset, generation) = self.block(position)?;
+        block.read(offset, len, read).map(|read| (read, generation))
     }
 
     /// All bytes of a chunk, once it is whole.
@@ -140,15 +147,14 @@ impl Window {
         block.whole()
     }
 
-    /// Gives up the chunks that are not whole; returns their numbers.
-    pub(super) fn drop_unfinished(&self) -> Vec<u64> {
+    /// Gives up all chunks, because another generation begins. The download that they belong to has ended.
+    pub(super) fn clear(&self) {
         let mut held = self.held();
-        let unfinished = held.chunks.iter().filter(|(_, chunk)| chunk.block.whole().is_none());
-        let unfinished: Vec<_> = unfinished.map(|(number, _)| *number).collect();
-        for number in &unfinished {
-            held.give_up(*number);
+        // It may have waited for memory.
+        (held.waits, held.reserved, held.hashed) = (false, None, 0);
+        for chunk in std::mem::take(&mut held.chunks).into_values() {
+            chunk.block.give_up();
         }
-        unfinished
     }
 
     /// All of a chunk was written.
@@ -209,12 +215,12 @@ impl Window {
         }
     }
 
-    /// The block that a position is in, and where in it.
-    fn block(&self, position: u64) -> Option<(Arc<Block>, u64)> {
+    /// The block that a position is in, where in it, and whose bytes it has.
+    fn block(&self, position: u64) -> Option<(Arc<Block>, u64, Uuid)> {
         let number = self.layout.number(position);
         let held = self.held();
         let chunk = held.chunks.get(&number)?;
-        Some((Arc::clone(&chunk.block), position - self.layout.slice(number).start))
+        Some((Arc::clone(&chunk.block), position - self.layout.slice(number).start, chunk.generation))
     }
 
     fn held(&self) -> MutexGuard<'_, Held> {

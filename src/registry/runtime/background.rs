@@ -172,6 +172,11 @@ impl Background {
         self.stop.is_cancelled()
     }
 
+    /// Resolves when the registry begins to shut down.
+    pub(in crate::registry) async fn closing(&self) {
+        self.closing.cancelled().await;
+    }
+
     /// Resolves when the grace of the shutdown is over.
     pub(in crate::registry) async fn stopped(&self) {
         self.stop.cancelled().await;

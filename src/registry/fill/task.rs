@@ -1,0 +1,84 @@
+//! The task of one fill, from its beginning to its end.
+
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::job::{Job, Leftovers, NotFilled};
+use super::running::{Fill, FillProgress, Phase};
+use super::shared_fill::SharedFill;
+use crate::oci::{Error, ErrorCode};
+
+/// Takes a fill off the list when it ends, however it ends.
+struct ListedFill<'a> {
+    job: &'a Job,
+    fill: &'a Arc<Fill>,
+    stored: bool,
+}
+
+impl Drop for ListedFill<'_> {
+    fn drop(&mut self) {
+        self.job.remove(self.fill);
+        self.job.fills.metrics.fill_ends(self.stored);
+    }
+}
+
+impl Job {
+    /// Fills the blob, whichever process does it, and tells those that wait.
+    pub(super) async fn run(self, fill: Arc<Fill>, progress: FillProgress) {
+        let began = Instant::now();
+        self.fills.metrics.fill_begins();
+        let FillProgress { phase, ended } = progress;
+        let mut listed = ListedFill { job: &self, fill: &fill, stored: false };
+        let (repository, digest) = (&self.blob.name, &self.blob.digest);
+        let mut leftovers = Leftovers::None;
+        let result = match self.permit().await {
+            Ok(_permit) => {
+                let filling = async {
+                    match SharedFill::begin(&self, &fill, &phase).await {
+                        Some(shared) => shared.run(&mut leftovers).await,
+                        None => self.fill_alone(&fill, &phase, None, &mut leftovers).await,
+                    }
+                };
+                filling.await
+            }
+            Err(refusal) => Err(NotFilled::Refused(refusal)),
+        };
+        listed.stored = result.is_ok();
+        let seconds = began.elapsed().as_secs_f64();
+        let result = match result {
+            Ok(bytes) => {
+                tracing::info!(%repository, %digest, bytes, seconds, "stored a blob");
+                Ok(bytes)
+            }
+            Err(NotFilled::Refused(refusal)) => {
+                tracing::debug!(%repository, %digest, ?refusal, "a fill did not begin");
+                // First, so that no request joins a fill that has ended. Requests that wait for it log why.
+                self.remove(&fill);
+                ended.send_replace(Some(Err(refusal.clone().describe(&self.blob))));
+                phase.send_replace(Phase::Refused(refusal));
+                return;
+            }
+            Err(NotFilled::Failed(cause)) => {
+                tracing::warn!(%repository, %digest, cause, seconds, "a fill failed");
+                let message = format!("{digest} could not be stored, the log tells why");
+                Err(Error::new(ErrorCode::Unavailable, message).caused_by(io::Error::other(cause)))
+            }
+        };
+        drop(listed);
+        ended.send_replace(Some(result));
+        match leftovers {
+            Leftovers::None => {}
+            Leftovers::Chunks(filled, generation) => self.delete_chunks(&filled, generation).await,
+            Leftovers::Lease(keeper) => {
+                let grace = self.fills.tuning.grace;
+                let delete = async move {
+                    tokio::time::sleep(grace).await;
+                    keeper.delete().await;
+                };
+                // At a shutdown the sweep of another process does it.
+                self.fills.background.spawn_unless_closing(Duration::ZERO, delete);
+            }
+        }
+    }
+}
