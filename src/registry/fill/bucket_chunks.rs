@@ -102,10 +102,12 @@ impl BucketChunks {
         let part = Slice { start: slice.start - chunk.start, end: slice.end - chunk.start };
         let part = (slice != chunk).then_some(part);
         let (leader, key) = (self.store.leader(), self.key(number, &stored.generation));
-        match &stored.etag {
-            Some(etag) => leader.stream_unchanged(key, part, etag).await,
-            None => leader.stream(key, part).await,
-        }
+        let stream = match &stored.etag {
+            Some(etag) => leader.stream_unchanged(key, part, etag).await?,
+            None => leader.stream(key, part).await?,
+        };
+        // One of another length is no chunk of this blob.
+        Ok(stream.filter(|stream| slice.end == u64::MAX || stream.size == slice.end - slice.start))
     }
 
     /// Stores a chunk, which was never stored before under this generation.
@@ -126,7 +128,7 @@ impl BucketChunks {
     /// The `ETag` of the object under a key, which must have these bytes.
     async fn compare(&self, key: Key<'_>, source: &ChunkBytes) -> Result<String, StoreError> {
         let other = || StoreError::Corrupt { key: key.to_string(), cause: "another program wrote there".to_owned() };
-        let ObjectStream { mut bytes, etag } = self.store.leader().stream(key, None).await?.ok_or_else(other)?;
+        let ObjectStream { mut bytes, etag, .. } = self.store.leader().stream(key, None).await?.ok_or_else(other)?;
         let mut expected = source.source()();
         let (mut ours, mut theirs) = (Bytes::new(), Bytes::new());
         loop {

@@ -62,6 +62,8 @@ pub(super) struct SharedFill<'a> {
 enum Step {
     /// The lease is to be created, or looked at.
     Acquire,
+    /// The lease is to be looked at.
+    Look,
     Own(Box<TakenOver>),
     Follow(Box<LeaseWatch>),
     /// The blob cannot be shared.
@@ -99,6 +101,7 @@ impl<'a> SharedFill<'a> {
         loop {
             step = match step {
                 Step::Acquire => self.acquire().await,
+                Step::Look => self.look().await,
                 Step::Own(taken) => self.own(*taken, leftovers).await,
                 Step::Follow(watch) => self.follow(*watch).await,
                 Step::Alone(begun) => {
@@ -160,9 +163,16 @@ impl<'a> SharedFill<'a> {
                 }
             }
             // It was deleted since.
+            Ok(_) if self.blob.is_some() => self.vanished().await,
             Ok(_) => {
                 tokio::time::sleep(PAUSE).await;
                 Step::Acquire
+            }
+            Err(error) if self.blob.is_some() => {
+                let digest = self.object.digest();
+                tracing::debug!(%digest, %error, "the lease of a fill cannot be read");
+                tokio::time::sleep(PAUSE).await;
+                Step::Look
             }
             Err(error) => self.alone(&error.to_string()),
         }
@@ -296,7 +306,7 @@ impl<'a> SharedFill<'a> {
         }
         let fills = &self.job.fills;
         let digest = *self.object.digest();
-        let place = Place::Memory(Window::new(&fills.memory, digest, layout));
+        let place = Place::Memory(Box::new(Window::new(&fills.memory, digest, layout)));
         let chunks = BucketChunks::new(&fills.store, digest, self.object.upstream(), layout);
         let (filled, watermark) = FilledBlob::new((&fills.store, digest), layout.size, layout, place, Some(chunks));
         self.phase.send_replace(Phase::Filling(Arc::clone(&filled)));
@@ -342,6 +352,9 @@ impl<'a> SharedFill<'a> {
         loop {
             let is_served = |state| !matches!(state, LeaseState::Asking | LeaseState::Failed);
             if let Some(lease) = watch.lease().filter(|lease| is_served(lease.state)).cloned() {
+                if self.blob.is_none() && !self.has_size(lease.size).await {
+                    return self.alone("the lease has another size than the blob");
+                }
                 if !self.feed(&lease) {
                     let cause = "another process found another size".to_owned();
                     return Step::Ended(Err(NotFilled::Failed(cause)));
@@ -377,6 +390,17 @@ impl<'a> SharedFill<'a> {
                 return self.vanished().await;
             }
         }
+    }
+
+    /// Whether this is the size of the blob: as a manifest says, or as the upstream does where that says another one.
+    async fn has_size(&mut self, size: u64) -> bool {
+        let (name, digest) = (&self.job.blob.name, self.object.digest());
+        if size != self.size
+            && let Ok(Some(said)) = self.job.fills.links.upstream_size(name, digest).await
+        {
+            self.size = said;
+        }
+        size == self.size
     }
 
     /// Tells the clients how far the process is that fills; `false` if it fills a blob of another size.

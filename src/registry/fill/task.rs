@@ -9,6 +9,9 @@ use super::running::{Fill, FillProgress, Phase};
 use super::shared_fill::SharedFill;
 use crate::oci::{Error, ErrorCode};
 
+/// How long the deletion of chunks may take that is under way when the registry begins to shut down.
+const DELETE_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// Takes a fill off the list when it ends, however it ends.
 struct ListedFill<'a> {
     job: &'a Job,
@@ -71,13 +74,16 @@ impl Job {
             Leftovers::None => {}
             Leftovers::Chunks(filled, generation) => self.delete_chunks(&filled, generation).await,
             Leftovers::Lease(keeper) => {
-                let grace = self.fills.tuning.grace;
+                let (grace, background) = (self.fills.tuning.grace, Arc::clone(&self.fills.background));
                 let delete = async move {
-                    tokio::time::sleep(grace).await;
-                    keeper.delete().await;
+                    tokio::select! {
+                        biased;
+                        () = tokio::time::sleep(grace) => keeper.delete().await,
+                        // The sweep of another process does it.
+                        () = background.closing() => {}
+                    }
                 };
-                // At a shutdown the sweep of another process does it.
-                self.fills.background.spawn_unless_closing(Duration::ZERO, delete);
+                self.fills.background.spawn_unless_closing(DELETE_TIMEOUT, delete);
             }
         }
     }

@@ -23,6 +23,8 @@ const MAX_RESUMES: u32 = 3;
 pub struct ObjectStream {
     /// Differs from that of any other content under the same key; as the bucket spells it.
     pub etag: Option<String>,
+    /// How many bytes there are of what was asked for.
+    pub size: u64,
     /// The bytes.
     pub bytes: BoxStream<'static, io::Result<Bytes>>,
 }
@@ -90,7 +92,7 @@ impl Store {
                 Err(error) => Some((Err(error), None)),
             }
         });
-        Ok(Some(ObjectStream { etag, bytes: bytes.boxed() }))
+        Ok(Some(ObjectStream { etag, size, bytes: bytes.boxed() }))
     }
 
     /// Asks for an object or a part of it, of the object with this `ETag` if there is one.
