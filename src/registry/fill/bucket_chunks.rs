@@ -9,6 +9,7 @@ use futures_util::{StreamExt, stream};
 use uuid::Uuid;
 
 use super::chunks::{Layout, Stored};
+use super::lease::Head;
 use crate::oci::{Digest, Hasher, Slice};
 use crate::store::{Key, ObjectStream, PartSource, Store, StoreError, UpstreamId};
 
@@ -24,6 +25,8 @@ pub(super) struct BucketChunks {
     upstream: UpstreamId,
     layout: Layout,
     stored: Mutex<BTreeMap<u64, Stored>>,
+    /// Beginnings of chunks that are not stored yet, each with its generation.
+    heads: Mutex<Vec<(Head, Uuid)>>,
     /// The hasher's states behind chunks, from the last one up to which all chunks are stored: as many as there are chunks
     /// in memory, and one.
     hashers: Mutex<BTreeMap<u64, Hasher>>,
@@ -32,7 +35,8 @@ pub(super) struct BucketChunks {
 impl BucketChunks {
     /// Of a blob of which the bucket has no chunk yet.
     pub(super) fn new(store: &Store, digest: Digest, upstream: UpstreamId, layout: Layout) -> Self {
-        Self { store: store.clone(), digest, upstream, layout, stored: Mutex::default(), hashers: Mutex::default() }
+        let (stored, heads, hashers) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Self { store: store.clone(), digest, upstream, layout, stored, heads, hashers }
     }
 
     pub(super) const fn layout(&self) -> Layout {
@@ -52,10 +56,45 @@ impl BucketChunks {
         self.stored().insert(number, stored);
     }
 
-    /// The bucket has these chunks and no others, and they are hashed as far as that will be said anew.
-    pub(super) fn replace(&self, chunks: BTreeMap<u64, Stored>) {
+    /// The bucket has these chunks and heads and no others, and they are hashed as far as that will be said anew.
+    pub(super) fn replace(&self, chunks: BTreeMap<u64, Stored>, heads: Vec<(Head, Uuid)>) {
         *self.stored() = chunks;
+        *self.heads_mut() = heads;
         self.hashers().clear();
+    }
+
+    /// The heads of chunks that are not stored.
+    pub(super) fn heads(&self) -> Vec<(Head, Uuid)> {
+        let is_needed = |(head, _): &&(Head, Uuid)| !self.is_stored(self.layout.number(head.start));
+        self.heads_mut().iter().filter(is_needed).cloned().collect()
+    }
+
+    /// Streams bytes of the head that a position is in, and where they end; `None` if there is none.
+    ///
+    /// # Errors
+    /// The bucket did not answer.
+    pub(super) async fn stream_head(&self, position: u64) -> Result<Option<(ObjectStream, Uuid, u64)>, StoreError> {
+        let mut heads = self.heads().into_iter();
+        let Some((head, generation)) = heads.find(|(head, _)| head.start <= position && position < head.end) else {
+            return Ok(None);
+        };
+        let part = Slice { start: position - head.start, end: head.end - head.start };
+        let key = Key::FillHead(&self.digest, self.upstream, &generation, head.start);
+        let stream = self.store.leader().stream_unchanged(key, Some(part), &head.etag).await?;
+        Ok(stream.map(|stream| (stream, generation, head.end)))
+    }
+
+    /// Stores the first `len` bytes of the blob as a head.
+    ///
+    /// # Errors
+    /// The bucket did not take it.
+    pub(super) async fn put_head(&self, generation: Uuid, len: u64, source: PartSource) -> Result<(), StoreError> {
+        let key = Key::FillHead(&self.digest, self.upstream, &generation, 0);
+        // One whose answer was lost is not worth reading it back.
+        if let Some(etag) = self.store.put_chunk(key, len, source).await? {
+            self.heads_mut().push((Head { start: 0, end: len, etag }, generation));
+        }
+        Ok(())
     }
 
     /// The first `chunks` chunks were hashed, and this is the hasher's state there.
@@ -156,6 +195,10 @@ impl BucketChunks {
         let keys: Vec<_> = chunks.map(|number| self.key(number, generation)).collect();
         let deleted: BoxFuture<'_, _> = Box::pin(self.store.delete_all(&keys));
         deleted.await
+    }
+
+    fn heads_mut(&self) -> MutexGuard<'_, Vec<(Head, Uuid)>> {
+        self.heads.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn hashers(&self) -> MutexGuard<'_, BTreeMap<u64, Hasher>> {

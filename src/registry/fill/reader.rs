@@ -162,10 +162,19 @@ impl Reader {
             let opened = blob.stream_stored(Slice { start: self.position, end }).await;
             (end, opened.map(|opened| opened.map(|stream| (stream, None))))
         } else {
-            let end = self.chunk_end(self.position);
+            let mut end = self.chunk_end(self.position);
             let opened = match self.next.take().filter(|(start, _)| *start == self.position) {
                 Some((_, mut opening)) => opening.join_next().await.and_then(Result::ok).unwrap_or(Ok(None)),
                 None => open_chunk(blob, Slice { start: self.position, end }).await,
+            };
+            let opened = match (opened, blob.chunks()) {
+                (Ok(None), Some(chunks)) => chunks.stream_head(self.position).await.map(|head| {
+                    head.map(|(stream, generation, head_end)| {
+                        end = end.min(head_end);
+                        (stream, generation)
+                    })
+                }),
+                (opened, _) => opened,
             };
             (end, opened.map(|opened| opened.map(|(stream, generation)| (stream, Some(generation)))))
         };

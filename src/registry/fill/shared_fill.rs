@@ -34,6 +34,8 @@ use super::writer::Start;
 use crate::store::{Key, UpstreamId};
 use crate::upstream::BlobResponse;
 
+/// How many bytes at the beginning of a blob are stored by themselves: what a client gets while the first chunk comes.
+const HEAD_BYTES: u64 = 1 << 20;
 /// How long the last states of a lease are tried to be written: others learn the same from the blob, or when the lease
 /// counts as dead.
 const LAST_WORD: Duration = Duration::from_secs(10);
@@ -220,7 +222,7 @@ impl<'a> SharedFill<'a> {
         };
         // What this process wrote under another generation is not part of this one.
         drop(filled.writing.lock().await);
-        filled.replace_chunks(chunks, &watermark);
+        filled.replace_chunks((chunks, Vec::new()), &watermark);
         filled.hashed(hashed.chunks, &hashed.hasher);
         let start = Start { generation: keeper.generation(), hashed: hashed.chunks, hasher: hashed.hasher };
         let _ = source.set(Arc::clone(&filled));
@@ -231,9 +233,14 @@ impl<'a> SharedFill<'a> {
             keeper.leave().await;
             std::future::pending::<()>().await;
         };
+        let head = async {
+            self.put_head(&filled, keeper.generation()).await;
+            std::future::pending::<()>().await;
+        };
         let result = tokio::select! {
             result = filling => result,
             () = leaving => return Step::Acquire,
+            () = head => return Step::Acquire,
             () = keeper.robbed() => {
                 beats.shutdown().await;
                 return self.robbed(&filled, &watermark).await;
@@ -267,6 +274,21 @@ impl<'a> SharedFill<'a> {
                 self.end(&keeper, LeaseState::Released, Some(&filled)).await;
                 Step::Ended(Err(NotFilled::Failed(broken.to_string())))
             }
+        }
+    }
+
+    /// Stores the beginning of the first chunk, as soon as it is there, so that followers' clients need not wait for the
+    /// whole chunk.
+    async fn put_head(&self, filled: &Arc<FilledBlob>, generation: Uuid) {
+        let Some(chunks) = filled.chunks().filter(|_| filled.layout().chunk > HEAD_BYTES) else {
+            return;
+        };
+        let is_there = matches!(filled.available(0, HEAD_BYTES).await, Ok((HEAD_BYTES, false)));
+        if is_there
+            && !chunks.is_stored(0)
+            && let Err(error) = chunks.put_head(generation, HEAD_BYTES, filled.part(0, HEAD_BYTES)).await
+        {
+            tracing::debug!(digest = %self.object.digest(), %error, "the first bytes of a blob were not stored");
         }
     }
 
@@ -319,7 +341,7 @@ impl<'a> SharedFill<'a> {
         drop(filled.writing.lock().await);
         // Its own chunks stay readable, but memory does not: no byte of it must be taken for another generation's.
         let stored = filled.chunks().map(BucketChunks::all).unwrap_or_default();
-        filled.replace_chunks(stored.into_iter().collect(), watermark);
+        filled.replace_chunks((stored.into_iter().collect(), Vec::new()), watermark);
         // What the digest was right of is not what others get from now on.
         watermark.send_modify(|watermark| watermark.state = BlobState::Coming);
         self.look().await
@@ -420,8 +442,9 @@ impl<'a> SharedFill<'a> {
                 stored.insert(number, Stored { generation, etag: None });
             }
         }
-        if stored != before {
-            filled.replace_chunks(stored, watermark);
+        let heads: Vec<_> = lease.heads.iter().map(|head| (head.clone(), lease.owner())).collect();
+        if stored != before || heads != table.heads() {
+            filled.replace_chunks((stored, heads), watermark);
         }
         if matches!(lease.state, LeaseState::Verified | LeaseState::Done) && !filled.watermark().state.is_verified() {
             watermark.send_modify(|watermark| watermark.state = BlobState::Verified);
@@ -451,7 +474,7 @@ impl<'a> SharedFill<'a> {
             && !filled.watermark().state.is_verified()
         {
             // Which chunks had the right bytes is not known any more: clients that read some do not get the rest.
-            filled.replace_chunks(BTreeMap::new(), watermark);
+            filled.replace_chunks((BTreeMap::new(), Vec::new()), watermark);
         }
         match self.stored().await {
             Some(size) => Step::Ended(Ok(size)),

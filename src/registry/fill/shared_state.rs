@@ -5,17 +5,22 @@ use std::collections::BTreeMap;
 use tokio::sync::watch;
 use uuid::Uuid;
 
+use super::bucket_chunks::BucketChunks;
 use super::chunks::Stored;
 use super::filled_blob::{FilledBlob, Place, Watermark};
-use super::lease::Hashed;
+use super::lease::{Hashed, Head, MAX_HEADS};
 use super::lease_keeper::Progress;
 use super::runs;
 use crate::oci::Hasher;
 
 impl FilledBlob {
-    /// The bucket has these chunks and no others, and nor has memory: another generation begins, or ended. To be called when
+    /// The bucket has these chunks and heads and no others, and nor has memory: another generation begins, or ended. To be called when
     /// nothing is written any more.
-    pub(super) fn replace_chunks(&self, stored: BTreeMap<u64, Stored>, watermark: &watch::Sender<Watermark>) {
+    pub(super) fn replace_chunks(
+        &self,
+        (stored, heads): (BTreeMap<u64, Stored>, Vec<(Head, Uuid)>),
+        watermark: &watch::Sender<Watermark>,
+    ) {
         let Some(chunks) = self.chunks() else {
             return;
         };
@@ -28,7 +33,8 @@ impl FilledBlob {
             let slice = self.layout().slice(number);
             there.insert(slice.start, slice.end);
         }
-        chunks.replace(stored);
+        heads.iter().for_each(|(head, _)| there.insert(head.start, head.end));
+        chunks.replace(stored, heads);
         let written = there.end_from(0);
         drop(there);
         watermark.send_modify(|watermark| watermark.written = written);
@@ -47,7 +53,9 @@ impl FilledBlob {
         let etags = stored.iter().take(count).map(|(_, chunk)| chunk.etag.as_deref().unwrap_or_default());
         let chain = runs::chain(etags, self.layout());
         let chunks_of = stored.iter().map(|(number, chunk)| (*number, chunk.generation)).collect();
-        Progress { chunks: chunks_of, heads: Vec::new(), hashed: Hashed { chunks, hasher, chain } }
+        let heads = self.chunks().map(BucketChunks::heads).unwrap_or_default();
+        let heads = heads.into_iter().map(|(head, _)| head).take(MAX_HEADS).collect();
+        Progress { chunks: chunks_of, heads, hashed: Hashed { chunks, hasher, chain } }
     }
 
     /// The generation that has the right to a chunk: the one in the bucket, or in memory.
