@@ -60,7 +60,7 @@ fuzz: ## every parser of foreign input, a minute each; with a nightly toolchain
 	  CARGO_TARGET_DIR=$(CACHE)/fuzz-target PATH="$(TOOLS)/bin:$$PATH" cargo +nightly fuzz run --fuzz-dir fuzz $$target \
 	    $(CACHE)/fuzz/$$target fuzz/seeds/$$target -- -max_total_time=$(SECONDS) -timeout=10 -max_len=65536 || exit 1; done
 
-bench: bench-packages ## pounce beside its peers, a table in docs/performance.md; SCENARIO=warm, start, calls, siege, push, cold, fleet or large for one
+bench: bench-packages ## pounce beside its peers, a table in docs/performance.md; SCENARIO=warm, start, calls, siege, push, cold, fleet, large or shared for one
 	cargo build --release --locked --package pounce --package pounce-peers
 	"$${CARGO_TARGET_DIR:-target}/release/peers" $(SCENARIO)
 

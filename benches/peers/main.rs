@@ -6,17 +6,19 @@
 //! machine.
 //!
 //! `make bench SCENARIO=warm` runs one of the scenarios. `fleet` has a section of its own in the document, which a run
-//! of that scenario writes.
+//! of that scenario writes. `shared` prints its table.
 #![allow(clippy::unwrap_used, missing_docs, reason = "what goes wrong here ends the measurement")]
 
 mod calls;
 mod cold;
+mod content;
 mod fleet;
 mod load;
 mod peers;
 mod plot;
 mod push;
 mod report;
+mod shared;
 mod siege;
 mod start;
 mod support;
@@ -28,9 +30,10 @@ use std::time::Instant;
 
 use report::Report;
 
-const SCENARIOS: [&str; 8] = ["warm", "start", "calls", "siege", "push", "cold", "fleet", LARGE];
-/// Runs only when it is named: it takes a minute, and 20 GB of disk.
+const SCENARIOS: [&str; 9] = ["warm", "start", "calls", "siege", "push", "cold", "fleet", LARGE, SHARED];
+/// Run only when they are named: one takes a minute, and 20 GB of disk, the other one some ten minutes.
 const LARGE: &str = "large";
+const SHARED: &str = "shared";
 
 /// The document with the table of a run of all scenarios (`bench`), and with that of the fleet (`fleet`), each between
 /// two comments.
@@ -47,7 +50,7 @@ async fn main() {
     }
     let (mut report, began) = (Report::default(), Instant::now());
     for scenario in SCENARIOS {
-        if chosen.as_deref().unwrap_or(scenario) != scenario || (chosen.is_none() && scenario == LARGE) {
+        if chosen.as_deref().unwrap_or(scenario) != scenario || (chosen.is_none() && [LARGE, SHARED].contains(&scenario)) {
             continue;
         }
         match scenario {
@@ -63,6 +66,7 @@ async fn main() {
                 }
             }
             LARGE => push::large(&mut report).await,
+            SHARED => println!("{}", shared::measure().await),
             _ => cold::measure(&mut report).await,
         }
         let minutes = began.elapsed().as_secs_f64() / 60.0;

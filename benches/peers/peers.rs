@@ -86,6 +86,12 @@ impl Peer {
         }
     }
 
+    /// The peer, with one more variable.
+    pub fn with(mut self, name: &str, value: impl ToString) -> Self {
+        self.env.insert(name.to_owned(), value.to_string());
+        self
+    }
+
     pub fn is_pounce(&self) -> bool {
         self.command[0] == "{pounce}"
     }
@@ -158,7 +164,7 @@ impl Peer {
         let mut words = words.clone();
         words.insert("port", port.to_string());
         words.insert("folder", folder.path().display().to_string());
-        words.insert("pounce", crate::support::program().display().to_string());
+        words.entry("pounce").or_insert_with(|| crate::support::program().display().to_string());
         for (name, text) in &self.files {
             fs::write(folder.path().join(name), filled(text, &words)).unwrap();
         }
@@ -205,6 +211,16 @@ impl Running {
             fields.filter_map(|it| it.parse::<f64>().ok()).sum::<f64>()
         });
         ticks.sum::<f64>() / 100.0
+    }
+
+    /// What it has written to disks so far, in MiB.
+    pub fn written(&self) -> f64 {
+        let bytes = self.pids().into_iter().map(|pid| {
+            let io = fs::read_to_string(format!("/proc/{pid}/io")).unwrap_or_default();
+            let line = io.lines().find_map(|line| line.strip_prefix("write_bytes:"));
+            line.and_then(|it| it.trim().parse::<f64>().ok()).unwrap_or_default()
+        });
+        bytes.sum::<f64>() / 1024.0 / 1024.0
     }
 
     /// Waits until it is idle, because the next round must not share the machine with it.

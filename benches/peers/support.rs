@@ -21,6 +21,8 @@ pub mod process;
 pub mod requests;
 #[path = "../../tests/support/upstream.rs"]
 pub mod upstream;
+#[path = "../../tests/support/fake_s3/xml.rs"]
+pub mod xml;
 
 use std::path::PathBuf;
 
@@ -29,8 +31,14 @@ pub use metric::metric;
 pub use process::{Process, borrowed};
 pub use upstream::Upstream;
 
-/// The pounce program, which cargo puts beside this one.
+/// An S3's answer: a status, headers, and a body.
+pub type Said = (u16, Vec<(&'static str, String)>, bytes::Bytes);
+
+/// The pounce program: the one that cargo puts beside this one, unless `POUNCE` names another.
 pub fn program() -> PathBuf {
+    if let Some(path) = std::env::var_os("POUNCE") {
+        return path.into();
+    }
     let mut path = std::env::current_exe().unwrap();
     path.set_file_name("pounce");
     path

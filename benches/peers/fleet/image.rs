@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use serde_json::json;
 
+use super::upstream::Catalog;
+use crate::content::Content;
 use crate::support::image::{OCI_MANIFEST, digest, noise};
 
 /// Its repository and tag.
@@ -45,6 +47,22 @@ impl Image {
     /// The size of its blobs, in bytes.
     pub fn size(&self) -> u64 {
         self.blobs.values().map(|blob| blob.len() as u64).sum()
+    }
+}
+
+impl Catalog for Image {
+    fn find(&self, path: &str) -> Option<(Content, String, &'static str)> {
+        let (kind, reference) = path.strip_prefix(&format!("/v2/{NAME}/"))?.split_once('/')?;
+        match kind {
+            "manifests" if reference == TAG || reference == self.digest => {
+                Some((Content::Bytes(self.manifest.clone()), self.digest.clone(), OCI_MANIFEST))
+            }
+            "blobs" => {
+                let blob = self.blobs.get(reference)?.clone();
+                Some((Content::Bytes(blob), reference.to_owned(), "application/octet-stream"))
+            }
+            _ => None,
+        }
     }
 }
 

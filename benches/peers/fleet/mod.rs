@@ -8,13 +8,13 @@
 //! every cell of its table.
 
 mod bucket;
-mod client;
+pub mod client;
 mod head;
 mod image;
 mod network;
 mod pull;
 mod sheet;
-mod upstream;
+pub mod upstream;
 
 use std::fmt::{self, Display};
 use std::fs;
@@ -28,7 +28,7 @@ use image::{Image, NAME, TAG};
 use network::{HUB_ADDRESS, Network};
 use pull::{Pull, pull};
 use sheet::{Cell, Sheet};
-use upstream::{FAR, UNLIMITED, Upstream};
+use upstream::{FAR, Limits, UNLIMITED, Upstream};
 
 use crate::cold::containerd::Containerd;
 use crate::peers::{self, Peer, Running, Words};
@@ -150,7 +150,7 @@ impl Fleet {
     /// What harness and machine can do without any limit, so that a reader sees what the limits are worth.
     async fn ceiling(&mut self, pounce: &Peer) {
         self.network.lift().unwrap();
-        let upstream = Upstream::start(&self.image, UNLIMITED).await;
+        let upstream = self.upstream(UNLIMITED).await;
         let cell = self.cell(Way::Whole, MOST, vec![upstream.address.clone()], &upstream, None);
         self.sheet.add("the upstream itself, without limits", Way::Whole, MOST, cell);
         let bucket = Bucket::start().await;
@@ -165,15 +165,19 @@ impl Fleet {
         self.network.limit().unwrap();
     }
 
+    async fn upstream(&self, limits: Limits) -> Upstream {
+        Upstream::start(HUB_ADDRESS, self.image.clone(), limits).await
+    }
+
     async fn direct(&mut self, way: Way, nodes: usize) {
-        let upstream = Upstream::start(&self.image, FAR).await;
+        let upstream = self.upstream(FAR).await;
         let cell = self.cell(way, nodes, vec![upstream.address.clone()], &upstream, None);
         self.sheet.add(DIRECT, way, nodes, cell);
     }
 
     /// A pull with an empty bucket, and the same again.
     async fn cold_and_warm(&mut self, pounce: &Peer, way: Way, nodes: usize) {
-        let (upstream, bucket) = (Upstream::start(&self.image, FAR).await, Bucket::start().await);
+        let (upstream, bucket) = (self.upstream(FAR).await, Bucket::start().await);
         let running = match pounce.start(&bucket.words(&upstream.address)).await {
             Ok(running) => running,
             Err(why) => return self.sheet.add(COLD, way, nodes, Err(why)),
@@ -190,7 +194,7 @@ impl Fleet {
     }
 
     async fn cold(&mut self, peer: &Peer, way: Way, nodes: usize) {
-        let (upstream, bucket) = (Upstream::start(&self.image, FAR).await, Bucket::start().await);
+        let (upstream, bucket) = (self.upstream(FAR).await, Bucket::start().await);
         let cell = match peer.start(&bucket.words(&upstream.address)).await {
             Ok(running) => self.cell(way, nodes, vec![address(&running)], &upstream, Some(&running)),
             Err(why) => Err(why),
@@ -200,7 +204,7 @@ impl Fleet {
 
     /// Another pounce has filled the bucket.
     async fn warmed(&mut self, pounce: &Peer) {
-        let (upstream, bucket) = (Upstream::start(&self.image, FAR).await, Bucket::start().await);
+        let (upstream, bucket) = (self.upstream(FAR).await, Bucket::start().await);
         let words = bucket.words(&upstream.address);
         let cell = async {
             warm(&words)?;
@@ -213,7 +217,7 @@ impl Fleet {
 
     /// Two replicas with one bucket, one of which is killed in the middle of a cold pull.
     async fn replica_killed(&mut self, pounce: &Peer) {
-        let (upstream, bucket) = (Upstream::start(&self.image, FAR).await, Bucket::start().await);
+        let (upstream, bucket) = (self.upstream(FAR).await, Bucket::start().await);
         let words = bucket.words(&upstream.address);
         let contestant = "pounce cold, one of two replicas killed";
         let started = async { Ok::<_, String>((pounce.start(&words).await?, pounce.start(&words).await?)) };
@@ -241,10 +245,10 @@ impl Fleet {
 
     /// One node with a real containerd.
     async fn containerd(&mut self, pounce: &Peer) {
-        let upstream = Upstream::start(&self.image, FAR).await;
+        let upstream = self.upstream(FAR).await;
         let cell = self.by_containerd(&upstream.address, &upstream, None);
         self.sheet.add(DIRECT, Way::Containerd, 1, cell);
-        let (upstream, bucket) = (Upstream::start(&self.image, FAR).await, Bucket::start().await);
+        let (upstream, bucket) = (self.upstream(FAR).await, Bucket::start().await);
         let running = match pounce.start(&bucket.words(&upstream.address)).await {
             Ok(running) => running,
             Err(why) => return self.sheet.add(COLD, Way::Containerd, 1, Err(why)),
