@@ -1,7 +1,8 @@
 //! `make torture`: the long form of the faults that the tests inject. It prints a table, and fails if an operation was
 //! lost, wrong or without an end.
 //!
-//! `make torture FAULT=kills` runs one kind. The seed is printed, and `SEED=…` repeats a run.
+//! `make torture FAULT=kills` runs one kind. The seed is printed, and `SEED=…` repeats a run. `ROUNDS=5` shortens the
+//! rows of replicas that share fills.
 #![allow(clippy::unwrap_used, missing_docs, reason = "what goes wrong here ends the run")]
 
 #[path = "../tests/support/mod.rs"]
@@ -14,11 +15,12 @@ use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt, stream};
 use support::faults::Fault;
+use torture::fillers::Act;
 use torture::kills::Moment;
 use torture::races::Race;
 use torture::report::{Row, table};
 use torture::siege::Siege;
-use torture::{bucket, ending, fleet, hostile, kills, outages, races, soak};
+use torture::{bucket, ending, fillers, fleet, hostile, kills, outages, races, soak};
 
 const KINDS: [&str; 9] = ["kills", "bucket", "upstream", "outages", "races", "replicas", "ending", "hostile", "soak"];
 
@@ -46,7 +48,11 @@ async fn main() -> ExitCode {
             "upstream" => vec![fleet::misled(50, 20, 10, seed).await],
             "outages" => away().await,
             "races" => race(seed).await,
-            "replicas" => fleet_of_replicas(),
+            "replicas" => {
+                let mut made = share(seed).await;
+                made.extend(fleet_of_replicas());
+                made
+            }
             "ending" => vec![ending::under_load(50).await],
             "hostile" => attack().await,
             _ => vec![soak::soak(Duration::from_mins(10), 500, true).await],
@@ -109,6 +115,17 @@ async fn race(seed: u64) -> Vec<Row> {
     let mut rows = Vec::new();
     for kind in Race::ALL {
         rows.push(print(races::run(kind, 100, seed).await));
+    }
+    rows
+}
+
+/// 200 kills and pauses of the replica that fills, and what else happens to fills that replicas share.
+async fn share(seed: u64) -> Vec<Row> {
+    let mut rows = Vec::new();
+    for act in Act::ALL {
+        let rounds = if [Act::Kill, Act::Pause].contains(&act) { 100 } else { 40 };
+        let rounds = std::env::var("ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(rounds);
+        rows.push(print(fillers::run(act, rounds, seed).await));
     }
     rows
 }

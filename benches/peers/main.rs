@@ -72,6 +72,9 @@ async fn main() {
         let minutes = began.elapsed().as_secs_f64() / 60.0;
         eprintln!("{scenario}: done after {minutes:.1} minutes");
     }
+    if report.is_empty() {
+        return;
+    }
     let table = report.table();
     println!("{table}");
     if chosen.is_none() {

@@ -46,6 +46,10 @@ impl Report {
         self.add(scenario, contestant, unit, Ok(vec![value]));
     }
 
+    pub const fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
     /// Adds a text below the table.
     pub fn note(&mut self, text: String) {
         self.notes.push(text);

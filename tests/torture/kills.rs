@@ -161,7 +161,7 @@ pub async fn at(moment: Moment, rounds: usize, seed: u64) -> Row {
 }
 
 /// Sweeps all the time everything that is older than a second.
-const SWEEPING: [(&str, &str); 2] = [
+pub const SWEEPING: [(&str, &str); 2] = [
     ("REGISTRY_STORAGE_MAINTENANCE_UPLOADPURGING_AGE", "1s"),
     ("REGISTRY_STORAGE_MAINTENANCE_UPLOADPURGING_INTERVAL", "100ms"),
 ];

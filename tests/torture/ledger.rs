@@ -168,7 +168,8 @@ pub fn leftovers(root: &Path) -> Vec<PathBuf> {
     left
 }
 
-fn files(directory: &Path) -> Vec<PathBuf> {
+/// The files of a directory and of those in it; none if it is not there.
+pub fn files(directory: &Path) -> Vec<PathBuf> {
     let (mut found, mut directories) = (Vec::new(), vec![directory.to_owned()]);
     while let Some(directory) = directories.pop() {
         // The sweeper may delete it meanwhile.

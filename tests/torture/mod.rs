@@ -8,11 +8,13 @@
 pub mod bucket;
 pub mod client;
 pub mod ending;
+pub mod fillers;
 pub mod fleet;
 pub mod hostile;
 pub mod kills;
 pub mod ledger;
 pub mod outages;
+pub mod puller;
 pub mod races;
 pub mod report;
 pub mod siege;

@@ -90,6 +90,15 @@ impl Client {
         self.run(async move { client.fetch(range, false).await })
     }
 
+    /// Waits until it has got so many bytes, or for some minutes; the moment.
+    pub async fn until(&self, bytes: u64) -> Instant {
+        let began = Instant::now();
+        while self.progress.load(Ordering::Relaxed) < bytes && began.elapsed() < DEADLINE {
+            sleep(Duration::from_millis(1)).await;
+        }
+        Instant::now()
+    }
+
     /// Runs a pull that returns the seconds until its first byte.
     fn run(
         &self,

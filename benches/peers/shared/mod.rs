@@ -13,6 +13,7 @@ mod table;
 mod world;
 
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use futures_util::future::try_join_all;
@@ -20,6 +21,7 @@ use tempfile::TempDir;
 use tokio::task::JoinHandle;
 
 use crate::fleet::upstream::{Limits, UNLIMITED};
+use crate::peers::Running;
 use crate::support;
 use crate::tools::median;
 use client::Pulled;
@@ -139,8 +141,8 @@ impl Bench {
         for (round, blob) in blobs.iter().enumerate() {
             let first = world.client(0, blob);
             let filling = first.image();
-            while round % 2 == 1 && first.progress.load(std::sync::atomic::Ordering::Relaxed) == 0 {
-                tokio::time::sleep(Duration::from_millis(1)).await;
+            if round % 2 == 1 {
+                first.until(1).await;
             }
             let pulled = all(vec![filling, world.client(1, blob).image()]).await?;
             own.push(pulled[0].first_byte);
@@ -168,12 +170,13 @@ impl Bench {
         for kills in [false, true] {
             let blob = Blob::new(30 + u64::from(kills), GIB);
             let mut world = self.world(std::slice::from_ref(&blob), 3).await?;
-            let mut pulls = vec![world.client(0, &blob).image()];
+            let first = world.client(0, &blob);
+            let mut pulls = vec![first.image()];
             // By now the first one fills.
             world.until_sent(MIB).await;
             pulls.extend((1..clients).map(|replica| world.client(replica, &blob).image()));
             if kills {
-                world.until_sent(GIB / 2).await;
+                first.until(GIB / 2).await;
                 drop(world.replicas.remove(0));
             }
             let pulled = all(pulls).await?;
@@ -199,22 +202,22 @@ impl Bench {
         let pulled = all(fast).await?;
         world.until_stored(&blob).await;
         for (client, _) in &slow {
-            client.leaves.store(true, std::sync::atomic::Ordering::Relaxed);
+            client.leaves.store(true, Ordering::Relaxed);
         }
         all(slow.into_iter().map(|(_, pull)| pull).collect()).await?;
-        let most = |of: fn(&crate::peers::Running) -> f64| world.replicas.iter().map(of).fold(0.0, f64::max);
+        let most = |of: fn(&Running) -> f64| world.replicas.iter().map(of).fold(0.0, f64::max);
         let what = "10 GiB, 20 clients, three replicas: the most memory of one";
-        table.aim(what, most(crate::peers::Running::peak), "MiB", 300.0);
+        table.aim(what, most(Running::peak), "MiB", 300.0);
         // Its log is written, too.
-        table.aim("the most bytes that one wrote to disk", most(crate::peers::Running::written), "MiB", 1.0);
+        table.aim("the most bytes that one wrote to disk", most(Running::written), "MiB", 1.0);
         table.figure("bytes from the upstream", world.copies(10 * GIB), "×");
-        let each = |of: fn(&crate::peers::Running) -> f64| world.replicas.iter().map(of).collect::<Vec<_>>();
+        let each = |of: fn(&Running) -> f64| world.replicas.iter().map(of).collect::<Vec<_>>();
         table.note(format!(
             "10 GiB: {:.0} s; memory at its peak {:.0?} MiB, at the end {:.0?} MiB; written {:.0?} MiB",
             pulled.iter().map(|it| it.seconds).fold(0.0, f64::max),
-            each(crate::peers::Running::peak),
-            each(crate::peers::Running::memory),
-            each(crate::peers::Running::written)
+            each(Running::peak),
+            each(Running::memory),
+            each(Running::written)
         ));
         Ok(())
     }
@@ -224,17 +227,10 @@ impl Bench {
         let blob = Blob::new(50, 9 * GIB / 4);
         let world = self.world(std::slice::from_ref(&blob), 1).await?;
         let head = world.client(0, &blob);
-        let read = || head.progress.load(std::sync::atomic::Ordering::Relaxed);
-        let (whole, began) = (head.image(), Instant::now());
-        let until = async |bytes| {
-            while read() < bytes && began.elapsed() < Duration::from_mins(3) {
-                tokio::time::sleep(Duration::from_millis(2)).await;
-            }
-            Instant::now()
-        };
-        let one = until(GIB).await;
+        let whole = head.image();
+        let one = head.until(GIB).await;
         let behind = world.client(0, &blob).part(0..GIB);
-        let at_head = until(2 * GIB).await - one;
+        let at_head = head.until(2 * GIB).await - one;
         let behind = all(vec![behind]).await?[0].seconds;
         all(vec![whole]).await?;
         let at_head = at_head.as_secs_f64();
