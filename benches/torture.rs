@@ -49,7 +49,7 @@ async fn main() -> ExitCode {
             "outages" => away().await,
             "races" => race(seed).await,
             "replicas" => {
-                let mut made = share(seed).await;
+                let mut made = share(seed);
                 made.extend(fleet_of_replicas());
                 made
             }
@@ -120,12 +120,12 @@ async fn race(seed: u64) -> Vec<Row> {
 }
 
 /// 200 kills and pauses of the replica that fills, and what else happens to fills that replicas share.
-async fn share(seed: u64) -> Vec<Row> {
+fn share(seed: u64) -> Vec<Row> {
     let mut rows = Vec::new();
     for act in Act::ALL {
         let rounds = if [Act::Kill, Act::Pause].contains(&act) { 100 } else { 40 };
         let rounds = std::env::var("ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(rounds);
-        rows.push(print(fillers::run(act, rounds, seed).await));
+        rows.push(print(fillers::run(act, rounds, seed)));
     }
     rows
 }

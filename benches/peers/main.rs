@@ -50,7 +50,9 @@ async fn main() {
     }
     let (mut report, began) = (Report::default(), Instant::now());
     for scenario in SCENARIOS {
-        if chosen.as_deref().unwrap_or(scenario) != scenario || (chosen.is_none() && [LARGE, SHARED].contains(&scenario)) {
+        if chosen.as_deref().unwrap_or(scenario) != scenario
+            || (chosen.is_none() && [LARGE, SHARED].contains(&scenario))
+        {
             continue;
         }
         match scenario {

@@ -8,12 +8,13 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use futures_util::future::join_all;
 use tempfile::TempDir;
+use tokio::runtime::Builder;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
@@ -82,15 +83,19 @@ impl Act {
 }
 
 /// Runs so many rounds, shared by several worlds.
-pub async fn run(act: Act, rounds: usize, seed: u64) -> Row {
+pub fn run(act: Act, rounds: usize, seed: u64) -> Row {
     let worlds = (0..WORLDS.min(rounds)).map(|number| {
         let rounds = (rounds + number) / WORLDS.min(rounds);
-        tokio::spawn(async move { in_one_world(act, rounds, seed * 100 + number as u64).await })
+        // A world waits for its processes on a thread of its own; its servers are on the workers.
+        std::thread::spawn(move || {
+            let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+            runtime.block_on(in_one_world(act, rounds, seed * 100 + number as u64))
+        })
     });
     let worlds: Vec<_> = worlds.collect();
     let (mut row, mut sent) = (Row::new(act.describe()), 0);
     for world in worlds {
-        let (part, bytes) = world.await.unwrap();
+        let (part, bytes) = world.join().unwrap();
         row.injected += part.injected;
         row.operations += part.operations;
         row.refused += part.refused;
@@ -145,8 +150,7 @@ impl World {
         let front = Faulty::before(&bucket.addr, seed).await;
         let (upstream, addresses) = (Upstream::start().await, Addresses::default());
         let replicas = (0..REPLICAS).map(|_| None).collect();
-        let mut world =
-            Self { act, bucket, front, upstream, replicas, addresses, dice: Dice::new(seed), sent: 0 };
+        let mut world = Self { act, bucket, front, upstream, replicas, addresses, dice: Dice::new(seed), sent: 0 };
         *world.addresses.lock().unwrap() = vec![String::new(); REPLICAS];
         (0..REPLICAS).for_each(|replica| world.revive(replica));
         world

@@ -235,7 +235,10 @@ impl Content {
             "CopyObject" => match self.source(asked) {
                 Err(said) => said,
                 Ok((parts, etag)) => {
-                    self.objects.insert(key.clone(), Object { etag: etag.clone(), ..Object::new(parts, asked.stored(), false) });
+                    self.objects.insert(
+                        key.clone(),
+                        Object { etag: etag.clone(), ..Object::new(parts, asked.stored(), false) },
+                    );
                     let result = element("ETag", etag) + &element("LastModified", time(SystemTime::now()));
                     document(&format!("<CopyObjectResult>{result}</CopyObjectResult>"))
                 }
@@ -340,7 +343,8 @@ impl Content {
                 // A range of the source, or a source that was itself joined, is copied.
                 let mut part = Sparse::default();
                 let size: u64 = parts.iter().map(|part| part.len()).sum();
-                let range = asked.header("x-amz-copy-source-range").and_then(|it| it.strip_prefix("bytes=")?.split_once('-'));
+                let range =
+                    asked.header("x-amz-copy-source-range").and_then(|it| it.strip_prefix("bytes=")?.split_once('-'));
                 let range = range.and_then(|(first, last)| Some((first.parse().ok()?, last.parse::<u64>().ok()? + 1)));
                 let part = match (&parts[..], range) {
                     ([whole], None) => Arc::clone(whole),
@@ -450,7 +454,8 @@ impl Content {
     fn list_uploads(&self, asked: &Asked) -> Said {
         let mut body = element("IsTruncated", false);
         for (id, upload) in self.uploads.iter().filter(|(_, it)| it.key.starts_with(asked.query("prefix"))) {
-            let fields = [element("Key", &upload.key), element("UploadId", id), element("Initiated", time(upload.begun))];
+            let fields =
+                [element("Key", &upload.key), element("UploadId", id), element("Initiated", time(upload.begun))];
             body = format!("{body}<Upload>{}</Upload>", fields.concat());
         }
         document(&format!("<ListMultipartUploadsResult>{body}</ListMultipartUploadsResult>"))

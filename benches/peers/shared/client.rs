@@ -106,7 +106,8 @@ impl Client {
     ) -> JoinHandle<std::result::Result<Pulled, String>> {
         tokio::spawn(async move {
             let began = Instant::now();
-            let pulled = timeout(DEADLINE, pull).await.map_err(|_| format!("not done after {} s", DEADLINE.as_secs()))?;
+            let pulled =
+                timeout(DEADLINE, pull).await.map_err(|_| format!("not done after {} s", DEADLINE.as_secs()))?;
             let first_byte = pulled.map_err(|error| error.to_string())?;
             Ok(Pulled { first_byte, seconds: began.elapsed().as_secs_f64() })
         })

@@ -111,7 +111,8 @@ impl Bench {
         let blobs: Vec<Blob> = (0..ROUNDS).map(|round| Blob::new(10 + round, 64 * MIB)).collect();
         let disk = TempDir::new().unwrap();
         let disk = disk.path().display().to_string();
-        let (without, with) = ([("REGISTRY_PROXY_SPOOL_MAXSIZE", "1")], [("REGISTRY_PROXY_SPOOL_DIRECTORY", &disk[..])]);
+        let (without, with) =
+            ([("REGISTRY_PROXY_SPOOL_MAXSIZE", "1")], [("REGISTRY_PROXY_SPOOL_DIRECTORY", &disk[..])]);
         let spooling = self.before.as_ref().unwrap_or(&self.program);
         let mut slowest = Vec::new();
         for (program, variables) in [(&self.program, &without), (spooling, &with)] {
@@ -129,7 +130,10 @@ impl Bench {
             slowest.push(median(seconds));
         }
         table.aim("the slowest of them ÷ that with a spool", slowest[0] / slowest[1], "×", 1.3);
-        table.note(format!("the slowest of 8 clients: {:.2} s without a disk, {:.2} s with one", slowest[0], slowest[1]));
+        table.note(format!(
+            "the slowest of 8 clients: {:.2} s without a disk, {:.2} s with one",
+            slowest[0], slowest[1]
+        ));
         Ok(())
     }
 
@@ -286,7 +290,8 @@ impl Bench {
         }
         // Not of the fill: the bucket is asked now and then whether it is there, and swept.
         calls.retain(|name, count| *count > 0 && !["HeadBucket", "ListMultipartUploads"].contains(&&name[..]));
-        let (all, heartbeats) = (calls.values().sum::<u64>(), calls.get("PutObject lease").copied().unwrap_or_default());
+        let (all, heartbeats) =
+            (calls.values().sum::<u64>(), calls.get("PutObject lease").copied().unwrap_or_default());
         let chunks = calls.get("PutObject chunk").copied().filter(|count| *count > 0).unwrap_or(64);
         #[expect(clippy::cast_precision_loss, reason = "some hundred")]
         table.aim(

@@ -55,8 +55,7 @@ impl Catalog for Blobs {
         let (kind, reference) = path.strip_prefix(&format!("/v2/{NAME}/"))?.split_once('/')?;
         if kind == "manifests" {
             let mut manifests = self.0.iter().map(|blob| (blob.tag(), blob.manifest()));
-            let (_, manifest) =
-                manifests.find(|(tag, manifest)| tag == reference || digest(manifest) == reference)?;
+            let (_, manifest) = manifests.find(|(tag, manifest)| tag == reference || digest(manifest) == reference)?;
             let digest = digest(&manifest);
             return Some((Content::Bytes(manifest.into()), digest, OCI_MANIFEST));
         }
