@@ -87,8 +87,8 @@ impl Peer {
     }
 
     /// The peer, with one more variable.
-    pub fn with(mut self, name: &str, value: impl ToString) -> Self {
-        self.env.insert(name.to_owned(), value.to_string());
+    pub fn with(mut self, name: &str, value: &str) -> Self {
+        self.env.insert(name.to_owned(), value.to_owned());
         self
     }
 

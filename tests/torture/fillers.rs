@@ -309,14 +309,16 @@ impl World {
         let variables = self.variables();
         let _sweeper = Process::start(&[borrowed(&variables), SWEEPING.to_vec()].concat());
         let began = Instant::now();
-        let left = || [of_fills(&root), leftovers(&root)].concat();
-        while !left().is_empty() && began.elapsed() < Duration::from_secs(60) {
+        loop {
+            let left = [of_fills(&root), leftovers(&root)].concat();
+            if left.is_empty() {
+                break;
+            }
+            if began.elapsed() > Duration::from_mins(1) {
+                row.wrong.push(format!("left over: {left:?}"));
+                break;
+            }
             sleep(Duration::from_millis(100)).await;
-        }
-        if let left = left()
-            && !left.is_empty()
-        {
-            row.wrong.push(format!("left over: {left:?}"));
         }
         audit(&root, row);
     }

@@ -62,7 +62,7 @@ impl Client {
     /// The manifest, and the whole blob.
     pub fn image(&self) -> JoinHandle<std::result::Result<Pulled, String>> {
         let client = self.clone();
-        self.run(async move {
+        Self::run(async move {
             client.manifest().await?;
             client.fetch(0..client.blob.made.size, false).await
         })
@@ -71,7 +71,7 @@ impl Client {
     /// The manifest, and the blob in ranges, as containerd asks for them.
     pub fn ranges(&self) -> JoinHandle<std::result::Result<Pulled, String>> {
         let client = self.clone();
-        self.run(async move {
+        Self::run(async move {
             client.manifest().await?;
             let size = client.blob.made.size;
             let ranges = (0..size.div_ceil(RANGE)).map(|number| number * RANGE..size.min((number + 1) * RANGE));
@@ -87,7 +87,7 @@ impl Client {
     /// The bytes of a range.
     pub fn part(&self, range: Range<u64>) -> JoinHandle<std::result::Result<Pulled, String>> {
         let client = self.clone();
-        self.run(async move { client.fetch(range, false).await })
+        Self::run(async move { client.fetch(range, false).await })
     }
 
     /// Waits until it has got so many bytes, or for some minutes; the moment.
@@ -101,7 +101,6 @@ impl Client {
 
     /// Runs a pull that returns the seconds until its first byte.
     fn run(
-        &self,
         pull: impl Future<Output = Result<f64>> + Send + 'static,
     ) -> JoinHandle<std::result::Result<Pulled, String>> {
         tokio::spawn(async move {

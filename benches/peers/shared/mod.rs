@@ -8,8 +8,10 @@
 
 mod bucket;
 mod client;
+mod objects;
 mod sparse;
 mod table;
+mod uploads;
 mod world;
 
 use std::path::PathBuf;
