@@ -64,7 +64,7 @@ bench: bench-packages ## pounce beside its peers, a table in docs/performance.md
 	cargo build --release --locked --package pounce --package pounce-peers
 	"$${CARGO_TARGET_DIR:-target}/release/peers" $(SCENARIO)
 
-torture: packages ## kills, faults, races and attacks, some forty minutes; FAULT=kills, bucket, upstream, outages, races, replicas, ending, hostile or soak for one
+torture: packages ## kills, faults, races and attacks, over an hour; FAULT=kills, bucket, upstream, outages, races, replicas, ending, hostile or soak for one
 	cargo bench --locked --bench torture -- $(FAULT)
 
 micro: ## measurements of single functions, by criterion

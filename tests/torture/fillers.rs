@@ -5,6 +5,7 @@
 //! replica where an answer breaks off. Several worlds, each with a bucket and an upstream of its own, have rounds at
 //! the same time, because rounds mostly wait.
 
+use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -106,7 +107,8 @@ pub fn run(act: Act, rounds: usize, seed: u64) -> Row {
     }
     #[expect(clippy::cast_precision_loss, reason = "a ratio for people")]
     let copies = sent as f64 / SIZE as f64 / rounds as f64;
-    row.fault.push_str(&format!("; {copies:.2} × from the upstream"));
+    // Writing to a string cannot fail.
+    let _ = write!(row.fault, "; {copies:.2} × from the upstream");
     row
 }
 
@@ -267,7 +269,7 @@ impl World {
                 }
             }
             Act::Late => {}
-            Act::Lie if row.injected % 2 == 0 => self.behave(false),
+            Act::Lie if row.injected.is_multiple_of(2) => self.behave(false),
             Act::Lie => {
                 self.behave(false);
                 pause(pid, Duration::from_secs(20)).await;
