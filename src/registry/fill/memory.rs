@@ -11,11 +11,15 @@ use bytes::{Bytes, BytesMut};
 use crate::fair_semaphore::{FairPermit, FairSemaphore};
 use crate::oci::Digest;
 
+/// More memory makes no fill faster: eight connections work on four chunks of 16 MiB, while others are stored.
+const MOST: u64 = 192 << 20;
+
 /// The budget, and the blocks that can be given up.
 #[derive(Debug)]
 pub(super) struct Memory {
     permits: Arc<FairSemaphore<Digest>>,
-    /// The most bytes that one fill has: three quarters, so that another one can always begin.
+    /// The most bytes that one fill has: three quarters, so that another one can always begin, and no more than make it
+    /// faster.
     most: u64,
     /// Blocks that may be given up, the oldest first; no more than the budget has.
     spare: Mutex<VecDeque<Arc<Block>>>,
@@ -43,7 +47,7 @@ enum Content {
 impl Memory {
     /// A budget of so many bytes.
     pub(super) fn new(bytes: u64) -> Arc<Self> {
-        let most = bytes / 4 * 3;
+        let most = (bytes / 4 * 3).min(MOST);
         let [all, of_one] = [bytes, most].map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
         Arc::new(Self { permits: FairSemaphore::new(all, of_one), most, spare: Mutex::default() })
     }
