@@ -147,7 +147,12 @@ impl Sharing {
     pub(crate) async fn until(&self, what: &str, reached: impl Fn(&Self) -> bool) {
         let began = Instant::now();
         while !reached(self) {
-            assert!(began.elapsed() < Duration::from_secs(20), "it never came to this: {what}; {:?}", self.lease());
+            assert!(
+                began.elapsed() < Duration::from_secs(20),
+                "it never came to this: {what}; {:?}; {:?}",
+                self.lease(),
+                self.left()
+            );
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
@@ -210,10 +215,16 @@ impl Sharing {
         self.upstream.add("other", "v1", &other);
         let replica = self.replica("scout").await;
         assert!(replica.get(&format!("/v2/other/blobs/{}", digest(other.layer()))).await.body == other.layer());
+        replica.until_quiet().await;
         self.until("its fill is over", |it| it.left().is_empty()).await;
-        let path = self.lease_writes()[0].path.clone();
-        let key = path.split(['?']).next().unwrap().strip_prefix("/bucket/").unwrap();
-        let key = key.replace(&digest(other.layer())[7..], &self.digest()[7..]);
+        let puts = self.s3.seen("PutObject").into_iter();
+        let mut directories = puts.filter_map(|put| {
+            let below = put.path.strip_prefix("/bucket/pounce/fills/sha256/")?.to_owned();
+            let mut parts = below.split('/').skip(1);
+            parts.next().map(str::to_owned)
+        });
+        let upstream = directories.next().expect("something was put");
+        let key = format!("pounce/fills/sha256/{}/{upstream}/lease", &self.digest()[7..]);
         self.upstream.forget();
         self.s3.take();
         key
