@@ -24,6 +24,7 @@ mod fake_s3;
 mod faults;
 mod fill;
 mod fill_memory;
+mod fill_sweep;
 mod folder_fill;
 mod heads;
 mod helpers;

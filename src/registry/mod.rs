@@ -174,7 +174,7 @@ impl Registry {
             metrics: Arc::clone(metrics),
         });
         let tags = Arc::new(Tags::new(&store, &cache, &flights, &memory, &revisions, options.client_wait));
-        let uploads = Arc::new(Uploads::new(&store, &flights, &links, &writer, options));
+        let uploads = Arc::new(Uploads::new(&store, &flights, &links, &writer, &fills, options));
         let manifests = Arc::new(Manifests {
             store: store.clone(),
             upstreams: Arc::clone(&upstreams),

@@ -54,6 +54,7 @@ mod running;
 mod runs;
 mod shared_fill;
 mod shared_state;
+mod sweep;
 mod takeover;
 mod task;
 mod upstream_blob;
@@ -85,6 +86,7 @@ pub(crate) use lease_codec::fuzz as fuzz_lease;
 
 pub(super) use filled_blob::{FilledBlob, HELD_BACK, Reading};
 pub(super) use join::ColdBlob;
+pub(super) use sweep::SweptFills;
 pub(super) use upstream_blob::UpstreamBlob;
 
 /// How many fills run at once; the next one waits. Each has a connection to the upstream, a thread that hashes and a few

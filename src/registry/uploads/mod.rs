@@ -18,6 +18,7 @@ mod tail;
 use std::sync::Arc;
 
 use super::changes::Changes;
+use super::fill::Fills;
 use super::flights::Flights;
 use super::ingest::BlobWriter;
 use super::links::Links;
@@ -40,6 +41,7 @@ pub struct Uploads {
     flights: Arc<Flights>,
     links: Arc<Links>,
     writer: Arc<BlobWriter>,
+    fills: Arc<Fills>,
     background: Arc<Background>,
     changes: Changes,
     signer: StateSigner,
@@ -52,6 +54,7 @@ impl Uploads {
         flights: &Arc<Flights>,
         links: &Arc<Links>,
         writer: &Arc<BlobWriter>,
+        fills: &Arc<Fills>,
         options: &Options,
     ) -> Self {
         Self {
@@ -59,6 +62,7 @@ impl Uploads {
             flights: Arc::clone(flights),
             links: Arc::clone(links),
             writer: Arc::clone(writer),
+            fills: Arc::clone(fills),
             background: Arc::clone(&links.background),
             changes: options.changes,
             signer: StateSigner::new(options.secret.reveal().as_bytes()),

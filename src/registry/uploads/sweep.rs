@@ -1,8 +1,9 @@
-//! Sweeping abandoned uploads (`storage.maintenance.uploadpurging`): distribution's, too, and the multipart uploads of
-//! fills whose process was killed.
+//! Sweeping abandoned uploads (`storage.maintenance.uploadpurging`): distribution's, too, and the multipart uploads,
+//! leases and chunks of fills whose process was killed.
 //!
 //! Every replica sweeps; another one may delete the same uploads meanwhile. Nothing younger than the age is touched, so
-//! an upload that is under way is safe for that long, as far as the clocks of bucket and replica agree.
+//! an upload that is under way is safe for that long, as far as the clocks of bucket and replica agree. Leases and chunks
+//! have ages of their own, by the bucket's clock (`fill/sweep.rs`).
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -10,6 +11,7 @@ use std::time::{Duration, SystemTime};
 use super::Uploads;
 use crate::config::UploadPurging;
 use crate::oci::RepositoryName;
+use crate::registry::fill::SweptFills;
 use crate::registry::repository_walk::repositories_with;
 use crate::store::{Key, StoreError};
 
@@ -27,10 +29,18 @@ impl Uploads {
             let first = purging.interval.min(FIRST);
             tokio::time::sleep(first.mul_f64(random_share())).await;
             loop {
+                let SweptFills { leases, strays } = uploads.sweep_fills(purging.dryrun).await;
                 match uploads.sweep(&purging).await {
                     Ok((multipart, scratch)) => {
                         let dry_run = purging.dryrun;
-                        tracing::info!(multipart, scratch, dry_run, "swept abandoned uploads");
+                        tracing::info!(
+                            multipart,
+                            scratch,
+                            leases,
+                            strays,
+                            dry_run,
+                            "swept abandoned uploads and fills"
+                        );
                     }
                     Err(error) => tracing::warn!(%error, "abandoned uploads were not swept"),
                 }
@@ -53,6 +63,13 @@ impl Uploads {
             directories += self.sweep_repository(&name, limit, purging.dryrun).await?;
         }
         Ok((multipart, directories))
+    }
+
+    async fn sweep_fills(&self, dry_run: bool) -> SweptFills {
+        self.fills.sweep(dry_run).await.unwrap_or_else(|error| {
+            tracing::warn!(%error, "what fills left in pounce/fills/ was not swept, or not all of it");
+            SweptFills::default()
+        })
     }
 
     async fn sweep_repository(
