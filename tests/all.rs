@@ -13,6 +13,7 @@ mod calls;
 mod challenges;
 mod check;
 mod check_bucket;
+mod check_fills;
 mod config;
 mod credentials;
 mod discovery;

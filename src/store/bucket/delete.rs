@@ -55,6 +55,12 @@ impl Store {
         Ok(())
     }
 
+    /// `false` when the bucket refused to delete several objects by one request.
+    #[must_use]
+    pub fn deletes_batches(&self) -> bool {
+        !self.inner.lacks_batch_deletes.load(Ordering::Relaxed)
+    }
+
     /// Deletes everything below a directory key; returns how many objects that were.
     ///
     /// # Errors

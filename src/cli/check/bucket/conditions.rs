@@ -10,7 +10,8 @@ pub(super) async fn write(probe: &Probe<'_>, report: &mut Report) {
     let (name, consequence) = (
         "conditional write",
         "a tag that distribution pushes to this bucket can be overwritten by one that pounce pulls; what pounce \
-         itself pushes is safe, at two requests more for each push",
+         itself pushes is safe, at two requests more for each push; and replicas do not share the copies of large \
+         blobs: each costs the upstream one",
     );
     let ignored = match probe.store.try_conditions(&probe.second).await {
         Ok(Conditions { if_absent: true, if_unchanged: true, .. }) => {

@@ -2,6 +2,7 @@
 
 mod advice;
 mod conditions;
+mod fills;
 mod lifecycle;
 mod multipart;
 mod objects;
@@ -33,7 +34,11 @@ pub(super) async fn check(config: &Config, report: &mut Report) {
     multipart::check(&probe, report).await;
     conditions::write(&probe, report).await;
     conditions::delete(&probe, report).await;
-    if config.storage.driver == Driver::S3 {
+    let is_s3 = config.storage.driver == Driver::S3;
+    if is_s3 && config.auth.beside_upstream {
+        fills::check(&probe, report).await;
+    }
+    if is_s3 {
         lifecycle::check(&probe, report).await;
     }
     objects::delete(&probe, report).await;
