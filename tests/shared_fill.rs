@@ -198,12 +198,12 @@ async fn a_paused_filler_that_wakes_follows() {
         sharing.until_hashed(5).await;
         let asleep = sharing.cut_off("one", Cut::Fills);
         let reply = whole(&two, &path).await;
-        // It wakes, and its upstream goes on.
+        // It wakes, and finds out that it was robbed before its upstream goes on.
         asleep.send_replace(Cut::Nothing);
-        sharing.upstream.release();
         reply
     };
     let (first, second) = tokio::join!(one.get(&path), others);
+    sharing.upstream.release();
     assert!(second.whole && second.body == sharing.layer(), "{}", second.status);
     assert!(first.whole && first.body == sharing.layer(), "{}", first.status);
     sharing.until_done().await;
@@ -290,7 +290,8 @@ async fn released_chunks_are_adopted_by_the_next_process() {
     one.end().await;
     assert!(sharing.leases(|lease| lease["state"] == "released"), "{:?}", sharing.lease());
     assert!(!rest(response, &mut Vec::new()).await);
-    let reply = whole(&sharing.replica("two").await, &path).await;
+    let two = sharing.replica("two").await;
+    let reply = whole(&two, &path).await;
     assert!(reply.whole && reply.body == sharing.layer());
     assert_eq!(sharing.upstream.blob_bytes(), sharing.layer().len());
     sharing.until_done().await;

@@ -46,6 +46,8 @@ pub(in crate::registry) struct FilledBlob {
     changed: Notify,
     /// Why the bucket takes no more chunks.
     broken: OnceLock<String>,
+    /// Where clients of other processes wait: some hundred positions at most.
+    wishes: Mutex<Vec<u64>>,
     /// Held by the thread that writes and hashes, as long as it runs.
     pub(super) writing: Arc<tokio::sync::Mutex<()>>,
 }
@@ -124,6 +126,7 @@ impl FilledBlob {
             readers: Arc::default(),
             changed: Notify::new(),
             broken: OnceLock::new(),
+            wishes: Mutex::default(),
             writing: Arc::default(),
         };
         (Arc::new(blob), watermark)
@@ -256,9 +259,21 @@ impl FilledBlob {
         }
     }
 
-    /// The positions at which clients wait since `since` or longer.
+    /// The positions at which clients wait since `since` or longer; behind them, those at which clients of other processes
+    /// do.
     pub(super) fn waiting(&self, since: Instant) -> Vec<u64> {
-        self.readers.positions(since)
+        let mut positions = self.readers.positions(since);
+        positions.extend(self.wishes().iter());
+        positions
+    }
+
+    /// Clients of other processes wait at these positions.
+    pub(super) fn wish(&self, positions: Vec<u64>) {
+        *self.wishes() = positions;
+    }
+
+    fn wishes(&self) -> MutexGuard<'_, Vec<u64>> {
+        self.wishes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn there(&self) -> MutexGuard<'_, Intervals> {

@@ -4,6 +4,7 @@
 //! *robbed*: it writes and deletes nothing any more. A write whose answer was lost looks the same at first, so the lease
 //! is read then: one of this process's own generation, in a state that it wrote, is its own.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::Mutex;
@@ -65,7 +66,7 @@ pub(super) enum NotWritten {
 #[derive(Debug)]
 pub(super) enum Acquired {
     /// This process owns it.
-    Mine(LeaseKeeper),
+    Mine(Arc<LeaseKeeper>),
     /// Another one was faster.
     Lost,
     /// The bucket has no conditional writes.
@@ -107,7 +108,7 @@ impl LeaseKeeper {
         };
         let held = Mutex::new(Held { lease, etag, written: Instant::now() });
         let (object, robbed) = (object.clone(), CancellationToken::new());
-        Ok(Acquired::Mine(Self { object, generation, held, robbed, tuning }))
+        Ok(Acquired::Mine(Arc::new(Self { object, generation, held, robbed, tuning })))
     }
 
     /// The generation of this process.

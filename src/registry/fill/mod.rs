@@ -58,6 +58,7 @@ mod sweep;
 mod takeover;
 mod task;
 mod upstream_blob;
+mod wants;
 mod window;
 mod writer;
 

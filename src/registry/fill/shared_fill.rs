@@ -29,6 +29,7 @@ use super::lease_object::{LeaseObject, LeaseRead};
 use super::lease_watch::LeaseWatch;
 use super::running::{Fill, FillRefusal, Phase};
 use super::takeover::{self, TakenOver};
+use super::wants::{self, Wants};
 use super::window::Window;
 use super::writer::Start;
 use crate::store::{Key, UpstreamId};
@@ -104,8 +105,13 @@ impl<'a> SharedFill<'a> {
             step = match step {
                 Step::Acquire => self.acquire().await,
                 Step::Look => self.look().await,
-                Step::Own(taken) => self.own(*taken, leftovers).await,
-                Step::Follow(watch) => self.follow(*watch).await,
+                Step::Own(taken) => Box::pin(self.own(*taken, leftovers)).await,
+                Step::Follow(watch) => {
+                    let mut wants = Wants::new();
+                    let step = self.follow(*watch, &mut wants).await;
+                    wants.end(&self.object).await;
+                    step
+                }
                 Step::Alone(begun) => {
                     let begun = begun.map(|begun| *begun);
                     return self.job.fill_alone(self.fill, self.phase, begun, leftovers).await;
@@ -183,7 +189,6 @@ impl<'a> SharedFill<'a> {
     /// Fills the blob, as long as this process has the lease.
     async fn own(&mut self, taken: TakenOver, leftovers: &mut Leftovers) -> Step {
         let TakenOver { keeper, mut layout, is_adopted, chunks, hashed } = taken;
-        let keeper = Arc::new(keeper);
         let source: Arc<OnceLock<Arc<FilledBlob>>> = Arc::default();
         // Dropped, it ends.
         let mut beats = JoinSet::new();
@@ -191,64 +196,33 @@ impl<'a> SharedFill<'a> {
         beats.spawn(async move { beating.beat(|| of.get().map(|filled| filled.progress())).await });
         let mut begun = None;
         if !is_adopted {
-            let response = tokio::select! {
-                response = self.job.begin() => response,
-                () = keeper.robbed() => return self.look().await,
+            let (said, response) = match self.ask(&keeper, &mut beats).await {
+                Ok(begun) => begun,
+                Err(step) => return step,
             };
-            match response {
-                Err(refusal) => {
-                    beats.shutdown().await;
-                    keeper.give_up().await;
-                    return Step::Ended(Err(NotFilled::Refused(refusal)));
-                }
-                Ok(response) => {
-                    let Some((size, chunk)) = response.size.and_then(|size| Some((size, self.cut(size)?))) else {
-                        beats.shutdown().await;
-                        keeper.give_up().await;
-                        return Step::Alone(Some(Box::new(response)));
-                    };
-                    layout = Layout { size: Some(size), chunk };
-                    keeper.begin(size, chunk).await;
-                    begun = Some(response);
-                }
-            }
+            (layout, begun) = (said, Some(response));
         }
-        let Some(filled) = self.blob(layout) else {
+        let Some((filled, watermark)) = self.blob(layout) else {
             return Step::Ended(Err(NotFilled::Failed("the blob has another size than was said".to_owned())));
-        };
-        let watermark = self.blob.as_ref().map(|(_, watermark)| watermark.clone());
-        let Some(watermark) = watermark else {
-            return Step::Acquire;
         };
         // What this process wrote under another generation is not part of this one.
         drop(filled.writing.lock().await);
         filled.replace_chunks((chunks, Vec::new()), &watermark);
+        filled.wish(Vec::new());
         filled.hashed(hashed.chunks, &hashed.hasher);
         let start = Start { generation: keeper.generation(), hashed: hashed.chunks, hasher: hashed.hasher };
+        // Only this task sets it.
         let _ = source.set(Arc::clone(&filled));
         let filling = self.fill_blob(&keeper, (begun, start), &filled, &watermark);
-        let background = &self.job.fills.background;
-        let leaving = async {
-            background.closing().await;
-            keeper.leave().await;
-            std::future::pending::<()>().await;
-        };
-        let head = async {
-            self.put_head(&filled, keeper.generation()).await;
-            std::future::pending::<()>().await;
-        };
         let result = tokio::select! {
             result = filling => result,
-            () = leaving => return Step::Acquire,
-            () = head => return Step::Acquire,
-            () = keeper.robbed() => {
-                beats.shutdown().await;
-                return self.robbed(&filled, &watermark).await;
-            }
+            () = self.accompany(&keeper, &filled) => Err(Broken::Other(String::new())),
+            () = keeper.robbed() => Err(Broken::Other(String::new())),
         };
         beats.shutdown().await;
         match result {
             Err(_) if keeper.is_robbed() => self.robbed(&filled, &watermark).await,
+            Err(broken) => self.broken(&keeper, &filled, broken, is_adopted).await,
             Ok(size) => {
                 self.end(&keeper, LeaseState::Done, None).await;
                 watermark.send_modify(|watermark| watermark.state = BlobState::Stored);
@@ -256,25 +230,71 @@ impl<'a> SharedFill<'a> {
                 *leftovers = Leftovers::Lease(keeper);
                 Step::Ended(Ok(size))
             }
-            Err(Broken::Mismatch(digest)) => {
+        }
+    }
+
+    /// Asks the upstream for the first bytes, which also tells the size, and says it in the lease.
+    async fn ask(&self, keeper: &LeaseKeeper, beats: &mut JoinSet<()>) -> Result<(Layout, BlobResponse), Step> {
+        let response = tokio::select! {
+            response = self.job.begin() => response,
+            () = keeper.robbed() => return Err(Step::Look),
+        };
+        let step = match response {
+            Ok(response) => match response.size.and_then(|size| Some((size, self.cut(size)?))) {
+                Some((size, chunk)) => {
+                    keeper.begin(size, chunk).await;
+                    return Ok((Layout { size: Some(size), chunk }, response));
+                }
+                None => Step::Alone(Some(Box::new(response))),
+            },
+            Err(refusal) => Step::Ended(Err(NotFilled::Refused(refusal))),
+        };
+        // A follower asks its own upstream, with its own credentials.
+        beats.shutdown().await;
+        keeper.give_up().await;
+        Err(step)
+    }
+
+    /// What the owner does beside filling, for ever: it stores the first bytes by themselves, listens to what followers
+    /// wait for, and says when it shuts down.
+    async fn accompany(&self, keeper: &LeaseKeeper, filled: &Arc<FilledBlob>) {
+        let wishes = async {
+            loop {
+                tokio::time::sleep(self.job.fills.tuning.heartbeat).await;
+                match wants::read(&self.object, filled).await {
+                    Ok(positions) => filled.wish(positions),
+                    Err(error) => tracing::debug!(digest = %self.object.digest(), %error, "wishes cannot be read"),
+                }
+            }
+        };
+        let leaving = async {
+            self.job.fills.background.closing().await;
+            keeper.leave().await;
+        };
+        let head = self.put_head(filled, keeper.generation());
+        let ((), (), ()) = tokio::join!(wishes, leaving, head);
+    }
+
+    /// The fill broke off while this process had the lease.
+    async fn broken(&mut self, keeper: &LeaseKeeper, filled: &FilledBlob, broken: Broken, is_adopted: bool) -> Step {
+        let digest = *self.object.digest();
+        match broken {
+            Broken::Lost(chunk) if !self.has_lost => {
+                self.has_lost = true;
+                tracing::warn!(%digest, chunk, "a chunk is gone or exchanged: it is fetched again");
+                return self.take_over_from_itself(keeper, chunk).await;
+            }
+            Broken::Mismatch(_) => {
                 if is_adopted {
-                    let digest = self.object.digest();
                     tracing::warn!(%digest, "chunks of several processes were not the blob: the upstream may be innocent");
                 }
-                self.end(&keeper, LeaseState::Failed, None).await;
+                self.end(keeper, LeaseState::Failed, None).await;
                 keeper.delete().await;
-                Step::Ended(Err(NotFilled::Failed(Broken::Mismatch(digest).to_string())))
             }
-            Err(Broken::Lost(lost)) if !self.has_lost => {
-                self.has_lost = true;
-                tracing::warn!(digest = %self.object.digest(), chunk = lost, "a chunk is gone or exchanged: it is fetched again");
-                self.take_over_from_itself(&keeper, lost).await
-            }
-            Err(broken) => {
-                self.end(&keeper, LeaseState::Released, Some(&filled)).await;
-                Step::Ended(Err(NotFilled::Failed(broken.to_string())))
-            }
+            // Another process, or the next request, goes on with the chunks.
+            _ => self.end(keeper, LeaseState::Released, Some(filled)).await,
         }
+        Step::Ended(Err(NotFilled::Failed(broken.to_string())))
     }
 
     /// Stores the beginning of the first chunk, as soon as it is there, so that followers' clients need not wait for the
@@ -322,9 +342,9 @@ impl<'a> SharedFill<'a> {
     }
 
     /// The blob that clients read, with this layout; `None` if they read one with another.
-    fn blob(&mut self, layout: Layout) -> Option<Arc<FilledBlob>> {
-        if let Some((filled, _)) = &self.blob {
-            return (filled.layout() == layout).then(|| Arc::clone(filled));
+    fn blob(&mut self, layout: Layout) -> Option<(Arc<FilledBlob>, watch::Sender<Watermark>)> {
+        if let Some((filled, watermark)) = &self.blob {
+            return (filled.layout() == layout).then(|| (Arc::clone(filled), watermark.clone()));
         }
         let fills = &self.job.fills;
         let digest = *self.object.digest();
@@ -332,8 +352,8 @@ impl<'a> SharedFill<'a> {
         let chunks = BucketChunks::new(&fills.store, digest, self.object.upstream(), layout);
         let (filled, watermark) = FilledBlob::new((&fills.store, digest), layout.size, layout, place, Some(chunks));
         self.phase.send_replace(Phase::Filling(Arc::clone(&filled)));
-        self.blob = Some((Arc::clone(&filled), watermark));
-        Some(filled)
+        self.blob = Some((Arc::clone(&filled), watermark.clone()));
+        Some((filled, watermark))
     }
 
     /// Another process took over.
@@ -362,7 +382,7 @@ impl<'a> SharedFill<'a> {
     }
 
     /// Follows the process that fills, until the blob is stored, or this process fills itself.
-    async fn follow(&mut self, mut watch: LeaseWatch) -> Step {
+    async fn follow(&mut self, mut watch: LeaseWatch, wants: &mut Wants) -> Step {
         let background = &self.job.fills.background;
         if !self.is_member {
             // A fill of another process does not make it this repository's blob.
@@ -402,6 +422,9 @@ impl<'a> SharedFill<'a> {
                 }
                 _ => {}
             }
+            if let Some((filled, _)) = &self.blob {
+                wants.write(&self.object, filled).await;
+            }
             let is_there = tokio::select! {
                 is_there = watch.look() => is_there,
                 () = background.stopped() => {
@@ -427,10 +450,10 @@ impl<'a> SharedFill<'a> {
 
     /// Tells the clients how far the process is that fills; `false` if it fills a blob of another size.
     fn feed(&mut self, lease: &Lease) -> bool {
-        let Some(filled) = self.blob(lease.layout()) else {
+        let Some((filled, watermark)) = self.blob(lease.layout()) else {
             return false;
         };
-        let (Some(table), Some((_, watermark))) = (filled.chunks(), &self.blob) else {
+        let Some(table) = filled.chunks() else {
             return false;
         };
         let before: BTreeMap<u64, Stored> = table.all().into_iter().collect();
@@ -444,7 +467,7 @@ impl<'a> SharedFill<'a> {
         }
         let heads: Vec<_> = lease.heads.iter().map(|head| (head.clone(), lease.owner())).collect();
         if stored != before || heads != table.heads() {
-            filled.replace_chunks((stored, heads), watermark);
+            filled.replace_chunks((stored, heads), &watermark);
         }
         if matches!(lease.state, LeaseState::Verified | LeaseState::Done) && !filled.watermark().state.is_verified() {
             watermark.send_modify(|watermark| watermark.state = BlobState::Verified);
@@ -459,11 +482,9 @@ impl<'a> SharedFill<'a> {
         let size = found.ok()??.size;
         let chunk = self.cut(size).unwrap_or(size.max(1));
         let layout = self.blob.as_ref().map_or(Layout { size: Some(size), chunk }, |(filled, _)| filled.layout());
-        self.blob(layout)?;
-        if let Some((filled, watermark)) = &self.blob {
-            watermark.send_modify(|watermark| *watermark = Watermark { written: size, state: BlobState::Stored });
-            filled.release();
-        }
+        let (filled, watermark) = self.blob(layout)?;
+        watermark.send_modify(|watermark| *watermark = Watermark { written: size, state: BlobState::Stored });
+        filled.release();
         fills.links.blob_filled(self.fill.names(), *self.object.digest(), size).await;
         Some(size)
     }

@@ -33,7 +33,9 @@ impl FilledBlob {
             let slice = self.layout().slice(number);
             there.insert(slice.start, slice.end);
         }
-        heads.iter().for_each(|(head, _)| there.insert(head.start, head.end));
+        for (head, _) in &heads {
+            there.insert(head.start, head.end);
+        }
         chunks.replace(stored, heads);
         let written = there.end_from(0);
         drop(there);
@@ -47,7 +49,7 @@ impl FilledBlob {
         // What was stored since is for the next time.
         let prefix = (0..).zip(&stored).take_while(|(expected, (number, _))| expected == number).count() as u64;
         let nothing = || (0, Hasher::new(self.digest().algorithm()));
-        let (chunks, hasher) = hashed.filter(|(chunks, _)| *chunks <= prefix).unwrap_or_else(nothing);
+        let (chunks, state) = hashed.filter(|(chunks, _)| *chunks <= prefix).unwrap_or_else(nothing);
         let count = usize::try_from(chunks).unwrap_or(usize::MAX);
         // A chunk that this process sent or hashed has an ETag.
         let etags = stored.iter().take(count).map(|(_, chunk)| chunk.etag.as_deref().unwrap_or_default());
@@ -55,7 +57,7 @@ impl FilledBlob {
         let chunks_of = stored.iter().map(|(number, chunk)| (*number, chunk.generation)).collect();
         let heads = self.chunks().map(BucketChunks::heads).unwrap_or_default();
         let heads = heads.into_iter().map(|(head, _)| head).take(MAX_HEADS).collect();
-        Progress { chunks: chunks_of, heads, hashed: Hashed { chunks, hasher, chain } }
+        Progress { chunks: chunks_of, heads, hashed: Hashed { chunks, hasher: state, chain } }
     }
 
     /// The generation that has the right to a chunk: the one in the bucket, or in memory.

@@ -1,6 +1,7 @@
 //! Taking over a fill whose owner is gone: the lease, and the chunks that are in the bucket.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use uuid::Uuid;
 
@@ -21,7 +22,7 @@ const MAX_PAGES: usize = 10;
 /// A fill that this process owns now, and that another one, or this one before, began.
 #[derive(Debug)]
 pub(super) struct TakenOver {
-    pub(super) keeper: LeaseKeeper,
+    pub(super) keeper: Arc<LeaseKeeper>,
     pub(super) layout: Layout,
     /// Whether the size is more than a manifest's: an upstream or an owner before said it.
     pub(super) is_adopted: bool,
@@ -33,7 +34,7 @@ pub(super) struct TakenOver {
 
 impl TakenOver {
     /// A lease that this process created.
-    pub(super) fn fresh(keeper: LeaseKeeper, size: u64, chunk: u64, algorithm: Algorithm) -> Self {
+    pub(super) fn fresh(keeper: Arc<LeaseKeeper>, size: u64, chunk: u64, algorithm: Algorithm) -> Self {
         let layout = Layout { size: Some(size), chunk };
         let (chunks, hashed) = (BTreeMap::new(), Hashed::nothing(algorithm));
         Self { keeper, layout, is_adopted: false, chunks, hashed }

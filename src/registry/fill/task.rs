@@ -39,7 +39,7 @@ impl Job {
             Ok(_permit) => {
                 let filling = async {
                     match SharedFill::begin(&self, &fill, &phase).await {
-                        Some(shared) => shared.run(&mut leftovers).await,
+                        Some(shared) => Box::pin(shared.run(&mut leftovers)).await,
                         None => self.fill_alone(&fill, &phase, None, &mut leftovers).await,
                     }
                 };
