@@ -20,6 +20,11 @@
 //! ([`chunk_sender`]), and its memory is then for others ([`window`]); clients that are behind read it from the bucket
 //! ([`reader`]). When the digest is verified, the bucket makes the blob of the chunks ([`compose`]).
 //!
+//! From a size on, the processes of a bucket share a fill ([`shared_fill`]): one has the [`lease`], which says which
+//! chunks are in the bucket ([`lease_keeper`]); the others watch it ([`lease_watch`]) and feed their clients from these
+//! chunks, and one of them goes on when the owner is gone ([`takeover`]). A client gets the end of a blob only if what it
+//! has is what was verified ([`origins`]).
+//!
 //! Over a folder there are no parts: the file that a blob is downloaded into becomes the blob.
 
 mod blob_file;

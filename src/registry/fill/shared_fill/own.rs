@@ -1,0 +1,211 @@
+//! Filling a shared blob, as long as this process has the lease.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use uuid::Uuid;
+
+use super::{SharedFill, Step};
+use crate::registry::fill::bucket_chunks::BucketChunks;
+use crate::registry::fill::chunks::Layout;
+use crate::registry::fill::compose::Uncommitted;
+use crate::registry::fill::download::{self, Broken};
+use crate::registry::fill::filled_blob::{BlobState, FilledBlob, Watermark};
+use crate::registry::fill::job::{Leftovers, NotFilled};
+use crate::registry::fill::lease::LeaseState;
+use crate::registry::fill::lease_keeper::LeaseKeeper;
+use crate::registry::fill::running::FillRefusal;
+use crate::registry::fill::takeover::{self, TakenOver};
+use crate::registry::fill::wants;
+use crate::registry::fill::writer::Start;
+use crate::upstream::BlobResponse;
+
+/// How many bytes at the beginning of a blob are stored by themselves: what a client gets while the first chunk comes.
+const HEAD_BYTES: u64 = 1 << 20;
+/// How long the last states of a lease are tried to be written: others learn the same from the blob, or when the lease
+/// counts as dead.
+const LAST_WORD: Duration = Duration::from_secs(10);
+
+impl SharedFill<'_> {
+    /// Fills the blob, as long as this process has the lease.
+    pub(super) async fn own(&mut self, taken: TakenOver, leftovers: &mut Leftovers) -> Step {
+        let TakenOver { keeper, mut layout, is_adopted, chunks, hashed } = taken;
+        let source: Arc<OnceLock<Arc<FilledBlob>>> = Arc::default();
+        // Dropped, it ends.
+        let mut beats = JoinSet::new();
+        let (beating, of) = (Arc::clone(&keeper), Arc::clone(&source));
+        beats.spawn(async move { beating.beat(|| of.get().map(|filled| filled.progress())).await });
+        let mut begun = None;
+        if !is_adopted {
+            let (said, response) = match self.ask(&keeper, &mut beats).await {
+                Ok(begun) => begun,
+                Err(step) => return step,
+            };
+            (layout, begun) = (said, Some(response));
+        }
+        let Some((filled, watermark)) = self.blob(layout) else {
+            return Step::Ended(Err(NotFilled::Failed("the blob has another size than was said".to_owned())));
+        };
+        // What this process wrote under another generation is not part of this one.
+        drop(filled.writing.lock().await);
+        filled.replace_chunks((chunks, Vec::new()), &watermark);
+        filled.wish(Vec::new());
+        filled.hashed(hashed.chunks, &hashed.hasher);
+        let start = Start { generation: keeper.generation(), hashed: hashed.chunks, hasher: hashed.hasher };
+        // Only this task sets it.
+        let _ = source.set(Arc::clone(&filled));
+        let filling = self.fill_blob(&keeper, (begun, start), &filled, &watermark);
+        let result = tokio::select! {
+            result = filling => result,
+            () = self.accompany(&keeper, &filled) => Err(Broken::Other(String::new())),
+            () = keeper.robbed() => Err(Broken::Other(String::new())),
+        };
+        beats.shutdown().await;
+        match result {
+            Err(_) if keeper.is_robbed() => self.robbed(&filled, &watermark).await,
+            Err(broken) => self.broken(&keeper, &filled, broken, is_adopted).await,
+            Ok(size) => {
+                self.end(&keeper, LeaseState::Done, None).await;
+                watermark.send_modify(|watermark| watermark.state = BlobState::Stored);
+                filled.release();
+                *leftovers = Leftovers::Lease(keeper);
+                Step::Ended(Ok(size))
+            }
+        }
+    }
+
+    /// Asks the upstream for the first bytes, which also tells the size, and says it in the lease.
+    async fn ask(&self, keeper: &LeaseKeeper, beats: &mut JoinSet<()>) -> Result<(Layout, BlobResponse), Step> {
+        let response = tokio::select! {
+            response = self.job.begin() => response,
+            () = keeper.robbed() => return Err(Step::Look),
+        };
+        let step = match response {
+            Ok(response) => match response.size.and_then(|size| Some((size, self.cut(size)?))) {
+                Some((size, chunk)) => {
+                    keeper.begin(size, chunk).await;
+                    return Ok((Layout { size: Some(size), chunk }, response));
+                }
+                None => Step::Alone(Some(Box::new(response))),
+            },
+            Err(refusal) => Step::Ended(Err(NotFilled::Refused(refusal))),
+        };
+        // A follower asks its own upstream, with its own credentials.
+        beats.shutdown().await;
+        keeper.give_up().await;
+        Err(step)
+    }
+
+    /// What the owner does beside filling, for ever: it stores the first bytes by themselves, listens to what followers
+    /// wait for, and says when it shuts down.
+    async fn accompany(&self, keeper: &LeaseKeeper, filled: &Arc<FilledBlob>) {
+        let wishes = async {
+            loop {
+                tokio::time::sleep(self.job.fills.tuning.heartbeat).await;
+                match wants::read(&self.object, filled).await {
+                    Ok(positions) => filled.wish(positions),
+                    Err(error) => tracing::debug!(digest = %self.object.digest(), %error, "wishes cannot be read"),
+                }
+            }
+        };
+        let leaving = async {
+            self.job.fills.background.closing().await;
+            keeper.leave().await;
+        };
+        let head = self.put_head(filled, keeper.generation());
+        let ((), (), ()) = tokio::join!(wishes, leaving, head);
+    }
+
+    /// The fill broke off while this process had the lease.
+    async fn broken(&mut self, keeper: &LeaseKeeper, filled: &FilledBlob, broken: Broken, is_adopted: bool) -> Step {
+        let digest = *self.object.digest();
+        match broken {
+            Broken::Lost(chunk) if !self.has_lost => {
+                self.has_lost = true;
+                tracing::warn!(%digest, chunk, "a chunk is gone or exchanged: it is fetched again");
+                return self.take_over_from_itself(keeper, chunk).await;
+            }
+            Broken::Mismatch(_) => {
+                if is_adopted {
+                    tracing::warn!(%digest, "chunks of several processes were not the blob: the upstream may be innocent");
+                }
+                self.end(keeper, LeaseState::Failed, None).await;
+                keeper.delete().await;
+            }
+            // Another process, or the next request, goes on with the chunks.
+            _ => self.end(keeper, LeaseState::Released, Some(filled)).await,
+        }
+        Step::Ended(Err(NotFilled::Failed(broken.to_string())))
+    }
+
+    /// Stores the beginning of the first chunk, as soon as it is there, so that followers' clients need not wait for the
+    /// whole chunk.
+    async fn put_head(&self, filled: &Arc<FilledBlob>, generation: Uuid) {
+        let Some(chunks) = filled.chunks().filter(|_| filled.layout().chunk > HEAD_BYTES) else {
+            return;
+        };
+        let is_there = matches!(filled.available(0, HEAD_BYTES).await, Ok((HEAD_BYTES, false)));
+        if is_there
+            && !chunks.is_stored(0)
+            && let Err(error) = chunks.put_head(generation, HEAD_BYTES, filled.part(0, HEAD_BYTES)).await
+        {
+            tracing::debug!(digest = %self.object.digest(), %error, "the first bytes of a blob were not stored");
+        }
+    }
+
+    /// Writes the last state of the lease.
+    async fn end(&self, keeper: &LeaseKeeper, state: LeaseState, filled: Option<&FilledBlob>) {
+        let progress = filled.map(FilledBlob::progress);
+        let written = tokio::time::timeout(LAST_WORD, keeper.write_state(state, progress.as_ref())).await;
+        if !matches!(written, Ok(Ok(()))) {
+            tracing::debug!(digest = %self.object.digest(), ?state, "the last state of a lease was not written");
+        }
+    }
+
+    /// Downloads the blob, and stores it.
+    async fn fill_blob(
+        &self,
+        keeper: &LeaseKeeper,
+        (begun, start): (Option<BlobResponse>, Start),
+        filled: &Arc<FilledBlob>,
+        watermark: &watch::Sender<Watermark>,
+    ) -> Result<u64, Broken> {
+        let blob = (&*self.job.fills, &self.job.blob);
+        let size = download::run(blob, begun, filled, watermark, start).await?;
+        let progress = filled.progress();
+        let verified = keeper.write_state(LeaseState::Verified, Some(&progress)).await;
+        verified.map_err(|error| Broken::Other(error.to_string()))?;
+        match self.job.store(self.fill, filled, Some(size)).await {
+            Ok(()) => Ok(size),
+            Err(Uncommitted::SourceChanged(number)) => Err(Broken::Lost(number)),
+            Err(Uncommitted::Other(cause)) => Err(Broken::Other(cause)),
+        }
+    }
+
+    /// Another process took over.
+    async fn robbed(&mut self, filled: &Arc<FilledBlob>, watermark: &watch::Sender<Watermark>) -> Step {
+        drop(filled.writing.lock().await);
+        // Its own chunks stay readable, but memory does not: no byte of it must be taken for another generation's.
+        let stored = filled.chunks().map(BucketChunks::all).unwrap_or_default();
+        filled.replace_chunks((stored.into_iter().collect(), Vec::new()), watermark);
+        // What the digest was right of is not what others get from now on.
+        watermark.send_modify(|watermark| watermark.state = BlobState::Coming);
+        self.look().await
+    }
+
+    /// Begins a new generation without a chunk: one name has one content for ever.
+    async fn take_over_from_itself(&mut self, keeper: &LeaseKeeper, lost: u64) -> Step {
+        let version = keeper.version().await;
+        let Some(chunk) = self.cut(self.size) else {
+            return Step::Ended(Err(NotFilled::Refused(FillRefusal::TooLarge)));
+        };
+        let fresh = (self.size, chunk);
+        match takeover::take_over(&self.object, &version, Some(lost), fresh, self.job.fills.tuning).await {
+            Ok(Some(taken)) => Step::Own(Box::new(taken)),
+            Ok(None) => self.look().await,
+            Err(error) => Step::Ended(Err(NotFilled::Failed(error.to_string()))),
+        }
+    }
+}
