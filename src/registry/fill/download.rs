@@ -19,7 +19,7 @@ use super::writer::{self, Start, WriteError};
 use crate::oci::Digest;
 use crate::upstream::BlobResponse;
 
-/// How long chunks that are whole have to reach the bucket when the registry shuts down.
+/// How long chunks that are whole have to reach the bucket when the fill ends without the blob.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Why a download did not get a blob.
@@ -82,8 +82,8 @@ pub(super) async fn run(
         Ok(sent.inspect_err(|cause| filled.break_off(cause.clone())))
     };
     let result = tokio::try_join!(received, sent);
-    if result.is_err() && fills.background.is_stopped() {
-        // Another process goes on with them.
+    if matches!(result, Err(Broken::Mismatch(_))) || (result.is_err() && fills.background.is_stopped()) {
+        // They are deleted then, or another process goes on with them: no request may store one later.
         let _ = tokio::time::timeout(SETTLE_TIMEOUT, sender.finish()).await;
     }
     let (size, sent) = result?;
