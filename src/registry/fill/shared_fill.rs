@@ -67,26 +67,38 @@ enum Step {
 
 impl<'a> SharedFill<'a> {
     /// `None`: this blob is not shared, because of its size, a setting or the bucket.
-    pub(super) async fn begin(job: &'a Job, fill: &'a Arc<Fill>, phase: &'a watch::Sender<Phase>) -> Option<Self> {
+    ///
+    /// # Errors
+    /// No manifest says the size, and the upstream does not send the blob.
+    pub(super) async fn begin(
+        job: &'a Job,
+        fill: &'a Arc<Fill>,
+        phase: &'a watch::Sender<Phase>,
+    ) -> Result<Option<Self>, FillRefusal> {
         let fills = &job.fills;
-        let least = fills.shared_size?;
-        if fills.store.embedded().is_some() || fills.directory.is_used() {
-            return None;
+        let Some(least) = fills.shared_size else {
+            return Ok(None);
+        };
+        let is_private = fills.store.embedded().is_some() || fills.directory.is_used();
+        if is_private || !fills.store.keeps_conditions_of_writes().await {
+            return Ok(None);
         }
-        if !fills.store.keeps_conditions_of_writes().await {
-            return None;
-        }
-        let (name, digest) = (&job.blob.name, job.blob.digest);
+        let digest = job.blob.digest;
         let size = match job.announced {
             Some(size) => size,
-            None => fills.links.upstream_size(name, &digest).await.ok()??,
+            None => match job.blob.upstream.head_blob(&job.blob.name, &digest).await {
+                Ok(Some(size)) => size,
+                Err(error) if !error.is_outage() => return Err(FillRefusal::Upstream(error)),
+                // A GET may tell more.
+                Ok(None) | Err(_) => return Ok(None),
+            },
         };
         if size < least.max(1) {
-            return None;
+            return Ok(None);
         }
         let upstream = UpstreamId::of_url(job.blob.upstream.label());
         let object = LeaseObject::new(&fills.store, &fills.codec, digest, upstream);
-        Some(Self { job, fill, phase, object, size, blob: None, is_member: false, has_lost: false })
+        Ok(Some(Self { job, fill, phase, object, size, blob: None, is_member: false, has_lost: false }))
     }
 
     /// Returns the size of the blob when the bucket has it, whichever process filled it.

@@ -39,8 +39,9 @@ impl Job {
             Ok(_permit) => {
                 let filling = async {
                     match SharedFill::begin(&self, &fill, &phase).await {
-                        Some(shared) => Box::pin(shared.run(&mut leftovers)).await,
-                        None => self.fill_alone(&fill, &phase, None, &mut leftovers).await,
+                        Ok(Some(shared)) => Box::pin(shared.run(&mut leftovers)).await,
+                        Ok(None) => self.fill_alone(&fill, &phase, None, &mut leftovers).await,
+                        Err(refusal) => Err(NotFilled::Refused(refusal)),
                     }
                 };
                 filling.await
