@@ -6,7 +6,7 @@ use pounce::config::FillTuning;
 
 use crate::support::image::digest;
 use crate::support::ranged::{RangedClient, Shape};
-use crate::support::upstream::Manners;
+use crate::support::upstream::{Manners, Seen};
 use crate::support::{FakeS3, Image, Pounce, Rule, Upstream, borrowed};
 
 const MIB: usize = 1 << 20;
@@ -121,8 +121,7 @@ async fn readers_behind_the_window_read_chunks_and_then_the_blob() {
         bytes[0].extend_from_slice(&piece);
     }
     assert!(bytes[0] == *cold.blob(0));
-    let of_chunks = |seen: &crate::support::upstream::Seen| seen.path.contains("pounce/fills/");
-    assert!(cold.s3.seen("GetObject").iter().any(of_chunks));
+    assert!(cold.s3.seen("GetObject").iter().any(is_of_fill));
     complete.release();
     cold.ends_with(&[0]).await;
     while let Some(piece) = later.chunk().await.unwrap() {
@@ -226,4 +225,99 @@ async fn a_bucket_that_takes_no_chunks_fails_the_fill_and_frees_its_memory() {
         assert!(cold.client(layer).pull_whole().await.unwrap() == cold.blob(layer)[..]);
     }
     cold.ends_with(&[0, 1]).await;
+}
+
+/// What the bucket says to a request that it fails.
+fn refusal(status: u16, code: &str) -> (u16, Vec<(&'static str, String)>, Bytes) {
+    (status, Vec::new(), Bytes::from(format!("<Error><Code>{code}</Code></Error>")))
+}
+
+fn is_of_fill(seen: &Seen) -> bool {
+    seen.path.contains("pounce/fills/")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bucket_that_fails_at_the_end_is_asked_again() {
+    let cold = cold(ranges(), &[]).await;
+    // All attempts of one request.
+    cold.s3.on("CompleteMultipartUpload", 4, |_| async { Some(refusal(503, "ServiceUnavailable")) });
+    assert!(cold.client(0).pull_whole().await.unwrap() == cold.blob(0)[..]);
+    cold.ends_with(&[0]).await;
+    cold.came(1);
+    assert_eq!(cold.s3.take()["CompleteMultipartUpload"], 5);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_that_lags_is_not_believed() {
+    let cold = cold(ranges(), &[]).await;
+    cold.s3.on("ListObjectsV2", 2, |_| async {
+        let empty = "<ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>";
+        Some((200, Vec::new(), Bytes::from(empty)))
+    });
+    assert!(cold.client(0).pull_whole().await.unwrap() == cold.blob(0)[..]);
+    cold.ends_with(&[0]).await;
+    cold.came(1);
+    assert_eq!(cold.s3.take()["UploadPartCopy"], CHUNKS);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn chunks_that_lag_are_looked_for() {
+    let cold = cold(ranges(), &[]).await;
+    for operation in ["GetObject", "UploadPartCopy"] {
+        cold.s3.on(operation, 3, |_| async { Some(refusal(404, "NoSuchKey")) });
+    }
+    // From the end, so that the hasher reads chunks back.
+    let shape = Shape::closed(1, 4 * MIB);
+    let mut chunks = shape.chunks(SIZE);
+    chunks.reverse();
+    assert!(cold.client(0).pull_chunks(shape, chunks).await.unwrap() == cold.blob(0)[..]);
+    cold.ends_with(&[0]).await;
+    cold.came(1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_conflict_with_an_attempt_that_came_to_nothing_is_no_other_program() {
+    let cold = cold(ranges(), &[]).await;
+    cold.s3.on("PutObject", 1, |_| async { Some(refusal(409, "ConditionalRequestConflict")) });
+    assert!(cold.client(0).pull_whole().await.unwrap() == cold.blob(0)[..]);
+    cold.ends_with(&[0]).await;
+    cold.came(1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_reader_asks_for_what_is_behind_the_end() {
+    let cold = cold(ranges(), &[]).await;
+    let complete = cold.s3.hold("CompleteMultipartUpload");
+    let mut late = cold.pounce.request("GET", &cold.path(0)).send().await.unwrap();
+    let mut bytes = late.chunk().await.unwrap().unwrap().to_vec();
+    cold.pounce.until("all chunks are stored", |_| cold.chunks().len() == CHUNKS).await;
+    // The others take all memory, so that the last chunk is read from the bucket, too.
+    for layer in [1, 2] {
+        assert!(cold.client(layer).pull_whole().await.unwrap() == cold.blob(layer)[..]);
+    }
+    cold.s3.take();
+    while let Some(piece) = late.chunk().await.unwrap() {
+        bytes.extend_from_slice(&piece);
+    }
+    assert!(bytes == *cold.blob(0));
+    assert!(cold.s3.take()["GetObject"] <= CHUNKS);
+    for seen in cold.s3.seen("GetObject").iter().filter(|seen| is_of_fill(seen)) {
+        let range = seen.headers.get("range").and_then(|range| range.to_str().ok());
+        let Some((start, end)) = range.and_then(|range| range.strip_prefix("bytes=")?.split_once('-')) else {
+            continue;
+        };
+        assert!(start.parse::<usize>().unwrap() <= end.parse().unwrap(), "{range:?}");
+    }
+    complete.release();
+    cold.ends_with(&[0, 1, 2]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn chunks_with_weak_etags_are_sent_and_hashed_again() {
+    let cold = cold(ranges(), &[Rule::WeakEtags]).await;
+    assert!(cold.client(0).pull_whole().await.unwrap() == cold.blob(0)[..]);
+    cold.ends_with(&[0]).await;
+    cold.came(1);
+    let calls = cold.s3.take();
+    assert_eq!((calls.get("UploadPartCopy"), calls["UploadPart"]), (None, CHUNKS));
 }

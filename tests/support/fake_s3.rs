@@ -58,6 +58,8 @@ pub enum Rule {
     /// Requests without `x-tigris-consistent: true` see a write or a delete only after so long; those with it see it at
     /// once if it had the header, too.
     Lags(Duration),
+    /// A proxy makes the `ETag`s of objects weak, but not those of lists and parts.
+    WeakEtags,
     /// Parts may be smaller than 5 MiB, so that tests of many chunks need little memory.
     SmallParts,
 }
@@ -302,7 +304,9 @@ async fn answer(State(inside): State<Arc<Inside>>, request: Request) -> Response
     if skew.is_some() {
         response = response.header(header::DATE, httpdate::fmt_http_date(now(skew)));
     }
+    let is_weak = rules.contains(&Rule::WeakEtags) && ["GetObject", "PutObject"].contains(&named);
     for (name, value) in headers {
+        let value = if is_weak && name == "etag" { format!("W/{value}") } else { value };
         response = response.header(name, value);
     }
     response.body(Body::from(body)).unwrap()

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use futures_util::future::BoxFuture;
 use futures_util::{StreamExt, stream};
 use uuid::Uuid;
 
@@ -15,9 +15,13 @@ use crate::store::{Key, ObjectStream, PartSource, Store, StoreError, UpstreamId}
 
 /// How many bytes of a chunk are handed to its request at once: they are not copied.
 const PIECE: usize = 256 << 10;
+/// How long a chunk is looked for that the bucket said it has.
+pub(super) const MISSING_TIMEOUT: Duration = Duration::from_secs(10);
+/// The pause between two looks.
+pub(super) const PAUSE: Duration = Duration::from_millis(250);
 
-/// Which chunks the bucket has, and reading and writing them. All reads ask the leader: another region may not have heard
-/// of a chunk that was stored a moment ago.
+/// Which chunks the bucket has, and reading and writing them. All reads ask the leader: another region may not have
+/// heard of a chunk that was stored a moment ago.
 #[derive(Debug)]
 pub(super) struct BucketChunks {
     store: Store,
@@ -27,8 +31,8 @@ pub(super) struct BucketChunks {
     stored: Mutex<BTreeMap<u64, Stored>>,
     /// Beginnings of chunks that are not stored yet, each with its generation.
     heads: Mutex<Vec<(Head, Uuid)>>,
-    /// The hasher's states behind chunks, from the last one up to which all chunks are stored: as many as there are chunks
-    /// in memory, and one.
+    /// The hasher's states behind chunks, from the last one up to which all chunks are stored: as many as there are
+    /// chunks in memory, and one.
     hashers: Mutex<BTreeMap<u64, Hasher>>,
 }
 
@@ -149,25 +153,56 @@ impl BucketChunks {
         Ok(stream.filter(|stream| slice.end == u64::MAX || stream.size == slice.end - slice.start))
     }
 
+    /// [`stream`](Self::stream), of a chunk that the bucket should have: it is looked for for a while, also where the
+    /// bucket does not answer.
+    ///
+    /// # Errors
+    /// The bucket did not answer in all that time.
+    pub(super) async fn look_for(&self, slice: Slice) -> Result<Option<ObjectStream>, StoreError> {
+        let began = Instant::now();
+        while let Some(stored) = self.get(self.layout.number(slice.start)) {
+            match self.stream(slice, &stored).await {
+                Ok(None) | Err(StoreError::Unavailable { .. }) if began.elapsed() < MISSING_TIMEOUT => {
+                    tokio::time::sleep(PAUSE).await;
+                }
+                found => return found,
+            }
+        }
+        Ok(None)
+    }
+
     /// Stores a chunk, which was never stored before under this generation.
     ///
     /// # Errors
     /// The bucket did not take it.
     pub(super) async fn put(&self, number: u64, generation: Uuid, source: &ChunkBytes) -> Result<(), StoreError> {
         let key = self.key(number, &generation);
-        let etag = match self.store.put_chunk(key, source.len(), source.source()).await? {
-            Some(etag) => etag,
-            // The answer of an attempt was lost, or another program writes there.
-            None => self.compare(key, source).await?,
-        };
-        self.insert(number, Stored { generation, etag: Some(etag) });
-        Ok(())
+        let began = Instant::now();
+        loop {
+            let etag = match self.store.put_chunk(key, source.len(), source.source()).await? {
+                Some(etag) => Some(etag),
+                // The answer of an attempt was lost, or another program writes there.
+                None => self.compare(key, source).await?,
+            };
+            if etag.is_some() {
+                self.insert(number, Stored { generation, etag });
+                return Ok(());
+            }
+            // The bucket refused it because of an attempt that is still under way there, or came to nothing.
+            if began.elapsed() > MISSING_TIMEOUT {
+                let cause = format!("it refuses to write {key}, which is not there");
+                return Err(StoreError::Unavailable { operation: "PutObject", cause });
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
     }
 
-    /// The `ETag` of the object under a key, which must have these bytes.
-    async fn compare(&self, key: Key<'_>, source: &ChunkBytes) -> Result<String, StoreError> {
+    /// The `ETag` of the object under a key, which must have these bytes; `None`: there is no object.
+    async fn compare(&self, key: Key<'_>, source: &ChunkBytes) -> Result<Option<String>, StoreError> {
         let other = || StoreError::Corrupt { key: key.to_string(), cause: "another program wrote there".to_owned() };
-        let ObjectStream { mut bytes, etag, .. } = self.store.leader().stream(key, None).await?.ok_or_else(other)?;
+        let Some(ObjectStream { mut bytes, etag, .. }) = self.store.leader().stream(key, None).await? else {
+            return Ok(None);
+        };
         let mut expected = source.source()();
         let (mut ours, mut theirs) = (Bytes::new(), Bytes::new());
         loop {
@@ -182,19 +217,17 @@ impl BucketChunks {
                 return Err(other());
             }
             if len == 0 {
-                return etag.ok_or_else(other);
+                return etag.ok_or_else(other).map(Some);
             }
         }
     }
 
-    /// Deletes chunks of a generation, if they are there.
+    /// Deletes all that a generation stored, also chunks of which this process did not hear that the bucket has them.
     ///
     /// # Errors
     /// The bucket did not do it.
-    pub(super) async fn delete(&self, generation: &Uuid, chunks: impl Iterator<Item = u64>) -> Result<(), StoreError> {
-        let keys: Vec<_> = chunks.map(|number| self.key(number, generation)).collect();
-        let deleted: BoxFuture<'_, _> = Box::pin(self.store.delete_all(&keys));
-        deleted.await
+    pub(super) async fn delete(&self, generation: &Uuid) -> Result<(), StoreError> {
+        Box::pin(self.store.delete_directory(self.directory(generation))).await.map(drop)
     }
 
     fn heads_mut(&self) -> MutexGuard<'_, Vec<(Head, Uuid)>> {

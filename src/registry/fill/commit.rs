@@ -12,10 +12,11 @@ use crate::store::{FilledFor, Key, MAX_PART_BYTES, PartSender, PartSizes};
 /// of memory.
 const PARALLEL: usize = 4;
 
-const STOPPED: &str = "the registry is shutting down";
+pub(super) const STOPPED: &str = "the registry is shutting down";
+pub(super) const GONE: &str = "the upload is gone from the bucket";
 
-/// Stores a blob that is not cut into chunks, as it comes. After it was verified, `link` runs, and the blob appears in the
-/// bucket. Otherwise nothing appears, and the parts are aborted.
+/// Stores a blob that is not cut into chunks, as it comes. After it was verified, `link` runs, and the blob appears in
+/// the bucket. Otherwise nothing appears, and the parts are aborted.
 ///
 /// # Errors
 /// Why it is not stored.
@@ -93,7 +94,6 @@ async fn send_all(
     filled: &Arc<FilledBlob>,
     link: impl Future<Output = ()>,
 ) -> Result<(), Box<dyn Error + Send + Sync>> {
-    const GONE: &str = "the upload is gone from the bucket";
     let mut start = 0;
     loop {
         let wanted = sizes.of(sender.next_number());

@@ -1,35 +1,49 @@
 //! The chunks of a verified blob become the blob: the bucket copies them, or, where it cannot, they are sent once more.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::error::Error;
-use std::fmt;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
+use std::{fmt, io};
 
 use bytes::Bytes;
-use futures_util::StreamExt;
+use futures_util::{FutureExt, StreamExt};
 use uuid::Uuid;
 
-use super::bucket_chunks::{BucketChunks, ChunkBytes};
+use super::Fills;
+use super::bucket_chunks::{BucketChunks, ChunkBytes, MISSING_TIMEOUT, PAUSE};
 use super::chunks::Stored;
+use super::commit::{self, GONE, STOPPED};
 use super::filled_blob::{FilledBlob, Place};
 use super::memory::{Block, Memory};
-use super::{Fills, commit};
 use crate::config::Compose;
 use crate::oci::Hasher;
-use crate::store::{ComposeSource, Composed, FilledFor, Key, Multipart, Part, PartSender, Store, StoreError};
+use crate::store::{
+    ComposeSource, Composed, FillObject, FilledFor, Key, Multipart, Part, PartSender, Store, StoreError, is_same_etag,
+    is_weak_etag,
+};
 
 /// How many chunks are sent at once, where they are sent.
 const PARALLEL: usize = 4;
 /// How many chunks one list names.
 const PAGE: i32 = 1000;
-
-const GONE: &str = "the upload is gone from the bucket";
+/// How many bytes are hashed at once, so that others get their turn on the same thread.
+const HASHED: usize = 256 << 10;
+/// How long a bucket that fails is asked again to make the blob: its chunks would otherwise be downloaded once more.
+const TIMEOUT: Duration = Duration::from_mins(5);
+/// The first pause before it is asked again; each is twice as long as the one before.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+/// The longest pause.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 /// Why a blob is not stored.
 #[derive(Debug)]
 pub(super) enum Uncommitted {
-    /// The chunk of this number is gone, or another object is in its place.
+    /// Another object is in the place of the chunk of this number, or it is gone.
     SourceChanged(u64),
+    /// The bucket does not show the chunk of this number now.
+    Missing(u64),
+    /// The bucket did not do it now.
+    Unavailable(String),
     /// Anything else.
     Other(String),
 }
@@ -37,19 +51,47 @@ pub(super) enum Uncommitted {
 impl fmt::Display for Uncommitted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::SourceChanged(number) => write!(f, "chunk {number} was exchanged in the bucket"),
-            Self::Other(cause) => f.write_str(cause),
+            Self::SourceChanged(number) => write!(f, "chunk {number} was exchanged in the bucket, or deleted"),
+            Self::Missing(number) => write!(f, "chunk {number} is not in the bucket"),
+            Self::Unavailable(cause) | Self::Other(cause) => f.write_str(cause),
         }
     }
 }
 
-impl<T: Into<Box<dyn Error + Send + Sync>>> From<T> for Uncommitted {
-    fn from(cause: T) -> Self {
-        Self::Other(cause.into().to_string())
+impl From<StoreError> for Uncommitted {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Unavailable { .. } => Self::Unavailable(error.to_string()),
+            _ => Self::Other(error.to_string()),
+        }
     }
 }
 
-/// Makes the blob, of `size` bytes, appear out of its chunks, after `link` ran. The upload is aborted otherwise.
+impl From<io::Error> for Uncommitted {
+    fn from(error: io::Error) -> Self {
+        Self::Unavailable(error.to_string())
+    }
+}
+
+impl From<&str> for Uncommitted {
+    fn from(cause: &str) -> Self {
+        Self::Other(cause.to_owned())
+    }
+}
+
+impl Uncommitted {
+    /// How long the bucket is asked again after this.
+    const fn patience(&self) -> Duration {
+        match self {
+            Self::Missing(_) => MISSING_TIMEOUT,
+            Self::Unavailable(_) => TIMEOUT,
+            Self::SourceChanged(_) | Self::Other(_) => Duration::ZERO,
+        }
+    }
+}
+
+/// Makes the blob, of `size` bytes, appear out of its chunks, after `link` ran. A bucket that fails is asked again for a
+/// while, because all bytes are there. The upload is aborted otherwise.
 ///
 /// # Errors
 /// Why it is not stored.
@@ -60,11 +102,34 @@ pub(super) async fn run(
     size: u64,
     link: impl Future<Output = ()>,
 ) -> Result<(), Uncommitted> {
-    const STOPPED: &str = "the registry is shutting down";
     if filled.chunks().is_some_and(|chunks| chunks.all().is_empty()) {
         // It turned out to be smaller than a chunk.
-        return Ok(commit::put(fills, (key, filled_for), filled, size, link).await?);
+        return commit::put(fills, (key, filled_for), filled, size, link).await.map_err(Uncommitted::Other);
     }
+    let (began, link, digest) = (Instant::now(), link.shared(), filled.digest());
+    let mut pause = FIRST_PAUSE;
+    loop {
+        let uncommitted = match try_once(fills, (key, filled_for), filled, size, link.clone()).await {
+            Err(uncommitted) if began.elapsed() < uncommitted.patience() => uncommitted,
+            Err(Uncommitted::Missing(number)) => return Err(Uncommitted::SourceChanged(number)),
+            ended => return ended,
+        };
+        tracing::warn!(%digest, cause = %uncommitted, "a blob is not made of its chunks yet, the bucket is asked again");
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = fills.background.stopped() => return Err(STOPPED.into()),
+        }
+        pause = (2 * pause).min(LONGEST_PAUSE);
+    }
+}
+
+async fn try_once(
+    fills: &Fills,
+    (key, filled_for): (Key<'_>, FilledFor),
+    filled: &Arc<FilledBlob>,
+    size: u64,
+    link: impl Future<Output = ()>,
+) -> Result<(), Uncommitted> {
     let upload = tokio::select! {
         upload = fills.store.begin_filled(key, filled_for) => upload?,
         () = fills.background.stopped() => return Err(STOPPED.into()),
@@ -90,7 +155,7 @@ async fn compose(
     let chunks = filled.chunks().ok_or("the blob has no chunks")?;
     let all = chunks.all();
     if all.len() as u64 != filled.layout().count(size) {
-        return Err("a chunk is missing".into());
+        return Err("not all chunks of the blob are stored".into());
     }
     let copied = match fills.compose {
         Compose::Copy => copy(&fills.store, sender.upload(), (chunks, &all), size).await?,
@@ -108,7 +173,7 @@ async fn compose(
 ///
 /// Each is named by the `ETag` that the bucket gave it when its bytes were sent, or read, to be hashed. So a chunk that
 /// another program exchanged is refused; and a store that ignores that condition is found out by the list, because a
-/// chunk's name is written once.
+/// chunk's name is written once. Without `ETag`s that can be compared, nothing is copied.
 async fn copy(
     store: &Store,
     upload: &Multipart,
@@ -119,36 +184,51 @@ async fn copy(
         let slice = chunks.layout().slice(number);
         slice.end.min(size) - slice.start
     };
-    let sources: Vec<_> = all
-        .iter()
-        .map(|(number, stored)| ComposeSource {
-            key: chunks.key(*number, &stored.generation),
-            // A chunk that was hashed has one.
-            etag: stored.etag.as_deref().unwrap_or_default(),
-            len: len(*number),
-        })
-        .collect();
+    let mut sources = Vec::with_capacity(all.len());
+    for (number, stored) in all {
+        let Some(etag) = stored.etag.as_deref().filter(|etag| !is_weak_etag(etag)) else {
+            return Ok(None);
+        };
+        sources.push(ComposeSource { key: chunks.key(*number, &stored.generation), etag, len: len(*number) });
+    }
     let parts = match store.compose(upload, &sources).await? {
         Composed::Parts(parts) => parts,
         Composed::SourceChanged(index) => return Err(Uncommitted::SourceChanged(index as u64)),
-        Composed::Gone => return Err(GONE.into()),
+        Composed::SourceMissing(index) => return Err(Uncommitted::Missing(index as u64)),
+        Composed::Gone => return Err(Uncommitted::Unavailable(GONE.to_owned())),
         Composed::Unsupported => return Ok(None),
     };
+    let began = Instant::now();
+    loop {
+        match are_listed(store, chunks, all, len).await {
+            // A list may show late what was stored a moment ago.
+            Err(Uncommitted::Missing(_)) if began.elapsed() < MISSING_TIMEOUT => tokio::time::sleep(PAUSE).await,
+            listed => return Ok(listed?.then_some(parts)),
+        }
+    }
+}
+
+/// Whether the bucket lists the chunks, of these lengths, and with their `ETag`s; `false`: it lists no `ETag`s.
+async fn are_listed(
+    store: &Store,
+    chunks: &BucketChunks,
+    all: &[(u64, Stored)],
+    len: impl Fn(u64) -> u64,
+) -> Result<bool, Uncommitted> {
     let generations: BTreeSet<_> = all.iter().map(|(_, stored)| stored.generation).collect();
     for generation in generations {
         let listed = list(store, chunks, &generation).await?;
         for (number, stored) in all.iter().filter(|(_, stored)| stored.generation == generation) {
-            let is_same = listed.get(number).is_some_and(|(etag, bytes)| {
-                let known = stored.etag.as_deref().unwrap_or_default();
-                let is_same = |etag: &String| etag.trim_matches('"') == known.trim_matches('"');
-                etag.as_ref().is_none_or(is_same) && *bytes == len(*number)
-            });
-            if !is_same {
+            let (etag, bytes) = listed.get(number).ok_or(Uncommitted::Missing(*number))?;
+            let (Some(etag), Some(known)) = (etag, &stored.etag) else {
+                return Ok(false);
+            };
+            if !is_same_etag(etag, known) || *bytes != len(*number) {
                 return Err(Uncommitted::SourceChanged(*number));
             }
         }
     }
-    Ok(Some(parts))
+    Ok(true)
 }
 
 /// The chunks of a generation that the bucket has, by their numbers: their `ETag`s and sizes.
@@ -157,15 +237,18 @@ async fn list(
     chunks: &BucketChunks,
     generation: &Uuid,
 ) -> Result<BTreeMap<u64, (Option<String>, u64)>, StoreError> {
+    let layout = chunks.layout();
     let mut all = BTreeMap::new();
     let mut after = None;
     loop {
         let (page, more) = store.objects(chunks.directory(generation), after.as_deref(), PAGE).await?;
         after = page.last().map(|listed| listed.path.clone());
         let named = page.into_iter().filter_map(|listed| {
-            // Heads have other names.
-            let offset = u64::from_str_radix(&listed.path, 16).ok()?;
-            Some((chunks.layout().number(offset), (listed.etag, listed.size)))
+            let FillObject::Chunk(_, offset) = FillObject::parse(&format!("{generation}/{}", listed.path))? else {
+                return None;
+            };
+            let number = layout.number(offset);
+            (layout.slice(number).start == offset).then_some((number, (listed.etag, listed.size)))
         });
         all.extend(named);
         if !more || after.is_none() {
@@ -185,13 +268,16 @@ async fn send(
     let mut hasher = Hasher::new(digest.algorithm());
     for (number, _) in all {
         let (bytes, memory) = read(fills, filled, *number).await?;
-        hasher.update(&bytes);
+        for piece in bytes.chunks(HASHED) {
+            hasher.update(piece);
+            tokio::task::yield_now().await;
+        }
         let bytes = ChunkBytes::Memory(bytes);
         if !sender.send(bytes.len(), bytes.source(), memory).await? {
-            return Err(GONE.into());
+            return Err(Uncommitted::Unavailable(GONE.to_owned()));
         }
     }
-    let parts = sender.finish().await?.ok_or(GONE)?;
+    let parts = sender.finish().await?.ok_or_else(|| Uncommitted::Unavailable(GONE.to_owned()))?;
     if hasher.finish() != digest {
         return Err("the chunks in the bucket are not the ones that were stored".into());
     }
@@ -218,13 +304,13 @@ async fn read(fills: &Fills, filled: &FilledBlob, number: u64) -> Result<(Bytes,
     while let Some(piece) = stream.next().await.transpose()? {
         let next = offset + piece.len() as u64;
         if !block.write(offset, &[piece]) {
-            return Err("the bucket sent more than it said".into());
+            return Err(Uncommitted::Unavailable("the bucket sent more than it said".to_owned()));
         }
         offset = next;
     }
     block.end();
     match block.whole() {
         Some(bytes) if offset == len => Ok((bytes, Some(block))),
-        _ => Err("the bucket sent less than it said".into()),
+        _ => Err(Uncommitted::Unavailable("the bucket sent less than it said".to_owned())),
     }
 }

@@ -360,16 +360,15 @@ impl FilledBlob {
         self.store.leader().stream(Key::Blob(&self.digest), Some(slice)).await
     }
 
-    /// Bytes of one chunk from the bucket; `None` if it does not have it.
+    /// Bytes of one chunk from the bucket, which is looked for for a while; `None` if it does not have it.
     ///
     /// # Errors
     /// The bucket did not answer.
     pub(super) async fn stream_chunk(&self, slice: Slice) -> io::Result<Option<BoxStream<'static, io::Result<Bytes>>>> {
-        let stored = self.chunks().and_then(|chunks| Some((chunks, chunks.get(self.layout.number(slice.start))?)));
-        let Some((chunks, stored)) = stored else {
+        let Some(chunks) = self.chunks() else {
             return Ok(None);
         };
-        let stream = chunks.stream(slice, &stored).await.map_err(io::Error::other)?;
+        let stream = chunks.look_for(slice).await.map_err(io::Error::other)?;
         Ok(stream.map(|stream| stream.bytes))
     }
 

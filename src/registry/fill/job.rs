@@ -103,8 +103,8 @@ impl Job {
         }
     }
 
-    /// Where a blob of `size` bytes, if that is known, is filled: in a file, in memory as a whole, or in chunks that pass
-    /// through memory.
+    /// Where a blob of `size` bytes, if that is known, is filled: in a file, in memory as a whole, or in chunks that
+    /// pass through memory.
     async fn place(&self, size: Option<u64>) -> Result<(Layout, Place, Option<BucketChunks>), FillRefusal> {
         let Fills { store, memory, directory, tuning, .. } = &*self.fills;
         let digest = self.blob.digest;
@@ -134,15 +134,14 @@ impl Job {
         let Some(chunks) = filled.chunks() else {
             return;
         };
-        let own = chunks.all().into_iter().filter(|(_, stored)| stored.generation == generation);
-        if let Err(error) = chunks.delete(&generation, own.map(|(number, _)| number)).await {
+        if let Err(error) = chunks.delete(&generation).await {
             let digest = self.blob.digest;
             tracing::warn!(%error, %digest, "chunks of a fill stay in the bucket until they are swept");
         }
     }
 
-    /// Downloads the blob and stores it: at once, or, if it is cut into chunks, one after the other. Returns its size. An
-    /// upload that fails does not stop the download, because clients follow it.
+    /// Downloads the blob and stores it: at once, or, if it is cut into chunks, one after the other. Returns its size.
+    /// An upload that fails does not stop the download, because clients follow it.
     async fn copy(
         &self,
         fill: &Arc<Fill>,

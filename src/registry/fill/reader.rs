@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
@@ -10,6 +10,7 @@ use futures_util::stream::{self, BoxStream};
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
+use super::bucket_chunks::{MISSING_TIMEOUT, PAUSE};
 use super::filled_blob::{BlobState, FilledBlob, HELD_BACK, Reading};
 use super::origins::Origins;
 use crate::oci::Slice;
@@ -20,10 +21,6 @@ use crate::store::{ObjectStream, StoreError};
 const READ_BYTES: u64 = 32 << 10;
 /// With so many bytes left of a chunk, the next one is asked for: otherwise each chunk would cost a round trip.
 const AHEAD: u64 = 4 << 20;
-/// How long a chunk is looked for that the bucket said it has.
-const MISSING_TIMEOUT: Duration = Duration::from_secs(10);
-/// The pause between two looks.
-const PAUSE: Duration = Duration::from_millis(250);
 
 /// A chunk's bytes, and its generation.
 type Opened = Result<Option<(ObjectStream, Uuid)>, StoreError>;

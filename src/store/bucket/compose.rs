@@ -4,8 +4,6 @@
 //! the one that the caller verified. A bucket that ignores the header copies whatever is there: a caller to which that
 //! matters compares the sources by a list once more before it completes the upload.
 
-use std::sync::atomic::Ordering;
-
 use aws_sdk_s3::error::ProvideErrorMetadata;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
@@ -37,11 +35,13 @@ pub struct ComposeSource<'a> {
 pub enum Composed {
     /// The upload has these parts, in the order of the sources. The caller completes it.
     Parts(Vec<Part>),
-    /// The source of this index, from 0, is gone or has another `ETag`.
+    /// The source of this index, from 0, has another `ETag`.
     SourceChanged(usize),
+    /// The source of this index is not there.
+    SourceMissing(usize),
     /// The upload is gone.
     Gone,
-    /// The bucket does not copy objects into parts. It is not asked again by this process.
+    /// The bucket does not copy objects into parts, or not these.
     Unsupported,
 }
 
@@ -58,7 +58,7 @@ impl Store {
     /// # Errors
     /// The bucket did not copy one.
     pub async fn compose(&self, upload: &Multipart, sources: &[ComposeSource<'_>]) -> Result<Composed, StoreError> {
-        if self.inner.lacks_part_copies.load(Ordering::Relaxed) {
+        if self.inner.lacks_part_copies.is_set() {
             return Ok(Composed::Unsupported);
         }
         let parallel = self.inner.copy.parallel.min(MAX_PARALLEL);
@@ -103,11 +103,15 @@ impl Store {
         match refusal(&error) {
             Some(Refusal::Unmet) => Ok(Copied::Not(Composed::SourceChanged(index))),
             Some(Refusal::Unknown) => {
-                tracing::info!(%error, "the bucket does not copy objects into parts: blobs are sent once more instead");
-                self.inner.lacks_part_copies.store(true, Ordering::Relaxed);
+                let status = error.raw_response().map(|response| response.status().as_u16());
+                // Other refusals may be about these objects.
+                if matches!(status, Some(405 | 501)) {
+                    self.inner.lacks_part_copies.set();
+                }
+                tracing::info!(%error, "the bucket does not copy objects into parts: they are sent once more instead");
                 Ok(Copied::Not(Composed::Unsupported))
             }
-            None => found(OPERATION, Err::<(), _>(error)).map(|_| Copied::Not(Composed::SourceChanged(index))),
+            None => found(OPERATION, Err::<(), _>(error)).map(|_| Copied::Not(Composed::SourceMissing(index))),
         }
     }
 }

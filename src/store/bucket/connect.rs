@@ -1,7 +1,6 @@
 //! From the configuration to a bucket that answers.
 
 use std::io::{self, ErrorKind};
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use aws_sdk_s3::config::{Credentials, Region, SharedCredentialsProvider};
@@ -13,6 +12,7 @@ use crate::store::connect_error::ConnectError;
 use crate::store::credentials::default_credentials;
 use crate::store::embedded::Embedded;
 use crate::store::error::{self, StoreError};
+use crate::store::lack::Lack;
 use crate::store::leader::{AskLeader, RecentWrites};
 use crate::store::options::{CopyOptions, PresignOptions, PutOptions};
 use crate::store::response_monitor::ResponseMonitor;
@@ -180,8 +180,8 @@ impl Store {
             eventually_consistent: is_tigris,
             recent_writes: RecentWrites::new(is_tigris),
             conditions: OnceCell::new(),
-            lacks_part_copies: AtomicBool::new(false),
-            lacks_batch_deletes: AtomicBool::new(false),
+            lacks_part_copies: Lack::default(),
+            lacks_batch_deletes: Lack::default(),
             renames: is_tigris || is_folder,
             embedded,
         })

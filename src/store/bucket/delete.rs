@@ -1,7 +1,5 @@
 //! Deleting objects, one by one or below a directory key.
 
-use std::sync::atomic::Ordering;
-
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::operation::delete_object::{DeleteObjectError, DeleteObjectOutput};
 use aws_sdk_s3::types::{Delete, Error, ObjectIdentifier};
@@ -58,7 +56,7 @@ impl Store {
     /// `false` when the bucket refused to delete several objects by one request.
     #[must_use]
     pub fn deletes_batches(&self) -> bool {
-        !self.inner.lacks_batch_deletes.load(Ordering::Relaxed)
+        !self.inner.lacks_batch_deletes.is_set()
     }
 
     /// Deletes everything below a directory key; returns how many objects that were.
@@ -84,7 +82,7 @@ impl Store {
 
     /// Deletes at most [`BATCH`] objects: by one request, or one by one where the bucket does not know that.
     async fn delete_paths(&self, paths: Vec<String>) -> Result<(), StoreError> {
-        let is_batch = paths.len() > 1 && !self.inner.lacks_batch_deletes.load(Ordering::Relaxed);
+        let is_batch = paths.len() > 1 && self.deletes_batches();
         if is_batch && self.delete_batch(&paths).await? {
             return Ok(());
         }
@@ -106,12 +104,10 @@ impl Store {
         };
         let status = error.raw_response().map(|response| response.status().as_u16());
         let code = error.as_service_error().and_then(ProvideErrorMetadata::code);
-        // Some stores demand a Content-MD5, which the SDK does not send (MinIO until 2025), and some have no such operation.
-        // If the reason is another one, the single requests are refused as well.
-        if matches!(status, Some(400 | 405 | 411 | 501)) && code != Some("RequestTimeout") {
+        if is_unknown(status, code) {
             let status = status.unwrap_or_default();
             tracing::debug!(status, code, "the bucket refuses to delete several objects by one request");
-            inner.lacks_batch_deletes.store(true, Ordering::Relaxed);
+            inner.lacks_batch_deletes.set();
             return Ok(false);
         }
         Err(failure(BATCH_OPERATION, &error))
@@ -131,6 +127,17 @@ impl Store {
         inner.recent_writes.insert(&path);
         let request = inner.client.delete_object().bucket(&inner.bucket).key(path).set_if_match(etag);
         Box::pin(request.send()).await
+    }
+}
+
+/// Whether a store that answers like this does not know `DeleteObjects`. Some demand a `Content-MD5`, which the SDK does
+/// not send (MinIO until 2025), and some have no such operation.
+fn is_unknown(status: Option<u16>, code: Option<&str>) -> bool {
+    let codes = ["InvalidArgument", "InvalidRequest", "MalformedXML", "MissingContentMD5", "MissingRequestBodyError"];
+    match status {
+        Some(405 | 411 | 501) => true,
+        Some(400) => code.is_none_or(|code| codes.contains(&code)),
+        _ => false,
     }
 }
 

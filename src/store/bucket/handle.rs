@@ -2,13 +2,13 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use tokio::sync::OnceCell;
 
 use crate::store::embedded::Embedded;
 use crate::store::key::Key;
+use crate::store::lack::Lack;
 use crate::store::leader::RecentWrites;
 use crate::store::options::{CopyOptions, PresignOptions, PutOptions};
 use crate::store::response_monitor::ResponseMonitor;
@@ -43,9 +43,9 @@ pub(super) struct Inner {
     /// See [`Store::keeps_conditions`].
     pub(super) conditions: OnceCell<Conditions>,
     /// The bucket refused `UploadPartCopy` as unknown.
-    pub(super) lacks_part_copies: AtomicBool,
+    pub(super) lacks_part_copies: Lack,
     /// The bucket refused `DeleteObjects` as unknown.
-    pub(super) lacks_batch_deletes: AtomicBool,
+    pub(super) lacks_batch_deletes: Lack,
     /// The bucket can rename an object (Tigris, and the embedded server).
     pub(super) renames: bool,
     pub(super) embedded: Option<Embedded>,

@@ -12,6 +12,7 @@ use super::handle::Store;
 use super::read::Response;
 use crate::oci::Slice;
 use crate::store::error::StoreError;
+use crate::store::etag::{is_same_etag, is_weak_etag};
 use crate::store::key::Key;
 use crate::store::leader::set_consistent;
 use crate::store::lengths::unsigned;
@@ -97,20 +98,19 @@ impl Store {
 
     /// Asks for an object or a part of it, of the object with this `ETag` if there is one.
     async fn open(&self, path: &str, slice: Option<Slice>, etag: Option<&str>) -> Result<Option<Opened>, StoreError> {
-        // A weak one never matches (RFC 9110, section 8.8.3.2).
-        let etag = etag.filter(|etag| !etag.starts_with("W/"));
         let send = |asks_leader| {
             let range = slice.map(|slice| format!("bytes={}-{}", slice.start, slice.end - 1));
             let request = self.inner.bulk.get_object().bucket(&self.inner.bucket).key(path).set_range(range);
-            let request = request.set_if_match(etag.map(str::to_owned));
+            // A weak one never matches (RFC 9110, section 8.8.3.2).
+            let matched = etag.filter(|etag| !is_weak_etag(etag));
+            let request = request.set_if_match(matched.map(str::to_owned));
             Box::pin(request.customize().mutate_request(set_consistent(asks_leader)).send())
         };
         let Some(Response { output: object, .. }) = self.read("GetObject", self.reads_leader(), send).await? else {
             return Ok(None);
         };
         // The bucket, or a proxy before it, may ignore the condition.
-        let is_another =
-            |wanted: &str| object.e_tag().is_some_and(|found| found.trim_matches('"') != wanted.trim_matches('"'));
+        let is_another = |wanted: &str| object.e_tag().is_some_and(|found| !is_same_etag(found, wanted));
         if etag.is_some_and(is_another) {
             return Ok(None);
         }

@@ -180,7 +180,7 @@ impl SharedFill<'_> {
         match self.job.store(self.fill, filled, Some(size)).await {
             Ok(()) => Ok(size),
             Err(Uncommitted::SourceChanged(number)) => Err(Broken::Lost(number)),
-            Err(Uncommitted::Other(cause)) => Err(Broken::Other(cause)),
+            Err(uncommitted) => Err(Broken::Other(uncommitted.to_string())),
         }
     }
 
