@@ -199,7 +199,9 @@ impl Reader {
     /// Begins to open the chunk at `start`, if the client reads so far and memory does not have it.
     fn open_ahead(&mut self, start: u64) {
         let blob = &self.blob;
-        let reads_on = self.reading.part.is_none_or(|part| start < part.slice.end);
+        // Without a size, the blob ends where it was written to.
+        let size = blob.size().unwrap_or_else(|| blob.written());
+        let reads_on = start < self.reading.part.map_or(size, |part| part.slice.end);
         let is_stored = blob.chunks().is_some_and(|chunks| chunks.is_stored(blob.layout().number(start)));
         if self.next.is_none() && reads_on && is_stored && !blob.has_at_hand(start) {
             let slice = Slice { start, end: self.chunk_end(start) };
