@@ -321,3 +321,21 @@ async fn chunks_with_weak_etags_are_sent_and_hashed_again() {
     let calls = cold.s3.take();
     assert_eq!((calls.get("UploadPartCopy"), calls["UploadPart"]), (None, CHUNKS));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn large_blobs_are_refused_for_a_while_where_chunks_are_denied() {
+    let cold = cold(ranges(), &[]).await;
+    cold.s3.on("PutObject", usize::MAX, |seen| async move { is_of_fill(&seen).then(|| refusal(403, "AccessDenied")) });
+    assert!(cold.client(0).pull_whole().await.is_err());
+    cold.pounce.until_quiet().await;
+    let before = cold.upstream.blob_bytes();
+    let refused = cold.pounce.get(&cold.path(1)).await;
+    assert_eq!(refused.status, 503, "{refused:?}");
+    // What was under way when its headers had come.
+    let more = cold.upstream.blob_bytes() - before;
+    assert!(more <= CHUNK, "{more}");
+    // A small blob needs no chunks.
+    let config = &cold.image.blobs[0];
+    assert_eq!(cold.pounce.pull("a/b", &digest(config)).await, *config);
+    assert_eq!((cold.chunks(), cold.s3.open_uploads()), (Vec::new(), Vec::new()));
+}

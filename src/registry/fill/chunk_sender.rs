@@ -2,31 +2,29 @@
 
 use std::sync::Arc;
 
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinSet};
 use uuid::Uuid;
 
+use super::chunk_queue::ChunkQueue;
 use super::filled_blob::FilledBlob;
-use crate::store::StoreError;
+use crate::store::MAX_PARTS;
 
 /// How many chunks of one fill are on their way at once.
 const PARALLEL: usize = 4;
-/// How many chunks of all fills are on their way at once.
-pub(super) const PARALLEL_IN_ALL: usize = 8;
 
 /// Sends the chunks of one generation.
 pub(super) struct ChunkSender<'a> {
     blob: &'a Arc<FilledBlob>,
     generation: Uuid,
-    permits: &'a Arc<Semaphore>,
-    in_flight: JoinSet<(u64, Result<(), StoreError>)>,
+    queue: &'a Arc<ChunkQueue>,
+    in_flight: JoinSet<(u64, Result<(), String>)>,
 }
 
 impl<'a> ChunkSender<'a> {
-    /// Sends under this generation, with one of these permits for each chunk in flight. Dropped, it stops what is in
-    /// flight.
-    pub(super) fn new(blob: &'a Arc<FilledBlob>, generation: Uuid, permits: &'a Arc<Semaphore>) -> Self {
-        Self { blob, generation, permits, in_flight: JoinSet::new() }
+    /// Sends under this generation, together with other fills. Dropped, it stops what is in flight.
+    pub(super) fn new(blob: &'a Arc<FilledBlob>, generation: Uuid, queue: &'a Arc<ChunkQueue>) -> Self {
+        Self { blob, generation, queue, in_flight: JoinSet::new() }
     }
 
     /// Sends chunks until no more are told to be whole, and all of them are stored. The blob gets to know each.
@@ -37,6 +35,9 @@ impl<'a> ChunkSender<'a> {
         loop {
             tokio::select! {
                 next = whole.recv(), if self.in_flight.len() < PARALLEL => match next {
+                    Some(number) if number >= MAX_PARTS => {
+                        return Err(format!("it has more than {MAX_PARTS} chunks, and an object has no more parts"));
+                    }
                     Some(number) => {
                         let slice = self.blob.layout().slice(number);
                         self.send(number, slice.end - slice.start);
@@ -51,15 +52,16 @@ impl<'a> ChunkSender<'a> {
 
     /// Sends one more chunk, of `len` bytes.
     pub(super) fn send(&mut self, number: u64, len: u64) {
-        let (blob, generation, permits) = (Arc::clone(self.blob), self.generation, Arc::clone(self.permits));
+        let (blob, generation, queue) = (Arc::clone(self.blob), self.generation, Arc::clone(self.queue));
         self.in_flight.spawn(async move {
-            // The semaphore is never closed.
-            let _permit = permits.acquire_owned().await;
             let Some(chunks) = blob.chunks() else {
                 return (number, Ok(()));
             };
-            let bytes = blob.chunk_bytes(number, len);
-            (number, chunks.put(number, generation, &bytes).await)
+            let put = async {
+                let bytes = blob.chunk_bytes(number, len);
+                chunks.put(number, generation, &bytes).await
+            };
+            (number, queue.send(&chunks.key(number, &generation).to_string(), put).await)
         });
     }
 
@@ -74,9 +76,14 @@ impl<'a> ChunkSender<'a> {
         Ok(())
     }
 
-    fn ended(&self, ended: Result<(u64, Result<(), StoreError>), JoinError>) -> Result<(), String> {
+    /// Stops what is in flight.
+    pub(super) async fn stop(&mut self) {
+        self.in_flight.shutdown().await;
+    }
+
+    fn ended(&self, ended: Result<(u64, Result<(), String>), JoinError>) -> Result<(), String> {
         let (number, stored) = ended.map_err(|error| error.to_string())?;
-        stored.map_err(|error| format!("a chunk could not be stored: {error}"))?;
+        stored?;
         self.blob.stored(number);
         Ok(())
     }

@@ -4,6 +4,8 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use rustix::io::Errno;
+
 use super::blob_file::BlobFile;
 
 /// Over a folder, the one inside it from which a file becomes a blob; over an S3, `proxy.spool.directory`.
@@ -45,11 +47,43 @@ impl Directory {
         }
     }
 
-    /// A file there could not be written: memory is used from now on, if it can be.
+    /// A file there could not be written: memory is used from now on, if it can be. A failure that is not the
+    /// directory's changes nothing.
     pub(super) fn distrust(&self, error: &io::Error) {
+        if is_of_process(error) {
+            tracing::warn!(%error, "a file for a blob cannot be opened");
+            return;
+        }
         if self.may_fail && !self.has_failed.swap(true, Ordering::Relaxed) {
             let directory = self.path.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
             tracing::error!(%error, directory, "proxy.spool.directory cannot be used, blobs are copied through memory");
+        }
+    }
+}
+
+/// Whether it is the process, or the machine, that has too many files open, or no memory.
+fn is_of_process(error: &io::Error) -> bool {
+    matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_its_own_failures_make_it_useless() {
+        for (errno, is_used) in [
+            (Errno::MFILE, true),
+            (Errno::NFILE, true),
+            (Errno::NOSPC, false),
+            (Errno::DQUOT, false),
+            (Errno::ROFS, false),
+            (Errno::ACCESS, false),
+            (Errno::IO, false),
+        ] {
+            let directory = Directory::new(Some(PathBuf::from("/")), true);
+            directory.distrust(&errno.into());
+            assert_eq!(directory.is_used(), is_used, "{errno:?}");
         }
     }
 }

@@ -70,7 +70,7 @@ pub(super) async fn run(
     start: Start,
 ) -> Result<u64, Broken> {
     let (whole, mut chunks) = mpsc::unbounded_channel();
-    let mut sender = ChunkSender::new(filled, start.generation, &fills.chunks_in_flight);
+    let mut sender = ChunkSender::new(filled, start.generation, &fills.chunk_queue);
     let received = async {
         let size = receive((fills, blob), begun, filled, (watermark, whole), start).await?;
         watermark.send_modify(|watermark| watermark.state = BlobState::Verified);
@@ -86,6 +86,8 @@ pub(super) async fn run(
         // They are deleted then, or another process goes on with them: no request may store one later.
         let _ = tokio::time::timeout(SETTLE_TIMEOUT, sender.finish()).await;
     }
+    // What is still under way must not come after the chunks were deleted.
+    sender.stop().await;
     let (size, sent) = result?;
     sent.map(|()| size).map_err(Broken::Other)
 }

@@ -112,13 +112,16 @@ impl Job {
         match directory.create().await {
             Ok(Some(file)) => return Ok((whole, Place::File(file), None)),
             Ok(None) => {}
-            Err(error) => return Err(FillRefusal::NoFile(Arc::from(error.to_string()))),
+            Err(error) => return Err(FillRefusal::NoPlace(Arc::from(error.to_string()))),
         }
         let small = size.filter(|size| *size < self.fills.small);
         if let Some(size) = small
             && let Some(window) = Window::whole(memory, digest, size)
         {
             return Ok((whole, Place::Memory(Box::new(window)), None));
+        }
+        if let Some(cause) = self.fills.chunk_queue.denied() {
+            return Err(FillRefusal::NoPlace(cause));
         }
         let chunk = tuning.chunk.or_else(|| chunk_size(size.unwrap_or(0), memory.most()));
         let layout = Layout { size, chunk: chunk.ok_or(FillRefusal::TooLarge)? };

@@ -29,6 +29,7 @@
 
 mod blob_file;
 mod bucket_chunks;
+mod chunk_queue;
 mod chunk_sender;
 mod chunks;
 mod commit;
@@ -81,6 +82,7 @@ use crate::oci::Digest;
 use crate::store::{Embedded, Store};
 use crate::telemetry::Metrics;
 
+use chunk_queue::ChunkQueue;
 use directory::Directory;
 use lease_codec::LeaseCodec;
 use memory::Memory;
@@ -118,7 +120,7 @@ pub(super) struct Fills {
     directory: Directory,
     /// Blobs of less than so many bytes are in memory as a whole, if there is room for them.
     small: u64,
-    chunks_in_flight: Arc<Semaphore>,
+    chunk_queue: Arc<ChunkQueue>,
     /// From this size on, the processes of a bucket share fills.
     shared_size: Option<u64>,
     codec: Arc<LeaseCodec>,
@@ -165,7 +167,7 @@ impl Fills {
             small: options.shared_size.unwrap_or(SMALL),
             shared_size: options.shared_size,
             codec: Arc::new(LeaseCodec::new(options.signing.as_ref(), options.tuning.chunk)),
-            chunks_in_flight: Arc::new(Semaphore::new(chunk_sender::PARALLEL_IN_ALL)),
+            chunk_queue: Arc::new(ChunkQueue::new()),
             compose: options.compose,
             tuning: options.tuning,
             connections: options.connections,

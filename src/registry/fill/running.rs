@@ -42,8 +42,8 @@ pub(super) enum Phase {
 pub(in crate::registry) enum FillRefusal {
     /// The upstream does not send the blob.
     Upstream(UpstreamError),
-    /// The file for it cannot be made, and why.
-    NoFile(Arc<str>),
+    /// There is no place for its bytes, and why.
+    NoPlace(Arc<str>),
     /// It needs larger chunks than memory can have.
     TooLarge,
     /// Another process fills the blob, and it is not known to be this repository's.
@@ -129,7 +129,7 @@ impl FillRefusal {
     pub(super) fn describe(self, blob: &UpstreamBlob) -> Error {
         match self {
             Self::Upstream(error) => of_upstream(error, blob_unknown(&blob.name, &blob.digest)),
-            Self::NoFile(why) => {
+            Self::NoPlace(why) => {
                 let message = "the blob cannot be copied now, try again later";
                 Error::new(ErrorCode::Unavailable, message).caused_by(io::Error::other(String::from(&*why)))
             }
