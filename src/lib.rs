@@ -21,9 +21,9 @@
 //! - `server`: starts the layers from a configuration, and stops them.
 //! - [`cli`]: one file for each command. Commands that do not serve use the layers directly.
 //! - [`config`] and `telemetry`: settings; logs, metrics and traces. Constructors use them.
-//! - `reload`, `fd_limit`, `client_network`, `fair_semaphore`, `manifest_memory`, `machine_memory`: files that change, the
-//!   limit on open files, addresses that count as one client, permits that clients share, the memory of large manifests,
-//!   and that of the machine.
+//! - `reload`, `fd_limit`, `client_network`, `fair_semaphore`, `manifest_memory`, `machine_memory`: files that change,
+//!   the limit on open files, addresses that count as one client, permits that clients share, the memory of large
+//!   manifests, and that of the machine.
 //!
 //! # The words that are not the spec's
 //!

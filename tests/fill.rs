@@ -1,5 +1,5 @@
-//! The cold path over an S3: one fill for each digest, in spite of racing clients and a bad upstream. `folder_fill.rs` has
-//! the folder's.
+//! The cold path over an S3: one fill for each digest, in spite of racing clients and a bad upstream. `folder_fill.rs`
+//! has the folder's.
 
 use std::time::Duration;
 

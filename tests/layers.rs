@@ -51,8 +51,8 @@ const WALLED: &[(&str, &[&str])] = &[
     ("indicatif", &["cli"]),
 ];
 
-/// The files and folders in these folders, from the top down, with a space between them. Each may use those below it, and nothing of `mod.rs`
-/// itself. A name that `mod.rs` re-exports counts as a name of its own file.
+/// The files and folders in these folders, from the top down, with a space between them. Each may use those below it,
+/// and nothing of `mod.rs` itself. A name that `mod.rs` re-exports counts as a name of its own file.
 const ROOMS: &[(&str, &str)] = &[
     (
         "http",

@@ -220,7 +220,8 @@ async fn a_size_that_only_a_wrong_manifest_tells_never_ends_a_pull_early() {
     for said in [9 * MIB, SIZE + 1] {
         let cold = cold(Manners { chunked: true, ..Manners::default() }).await;
         says(&cold, said).await;
-        // A client that believes the manifest gets bytes of the blob, or a broken connection, and no more than there are.
+        // A client that believes the manifest gets bytes of the blob, or a broken connection, and no more than there
+        // are.
         let client = RangedClient::new(cold.pounce.url(&cold.path), said);
         let shape = Shape::closed(2, 4 * MIB);
         let asked = shape.chunks(said).into_iter().map(|chunk| client.chunk(chunk, Form::Closed));

@@ -1,5 +1,5 @@
-//! What fills need of a bucket besides blobs: conditional writes whose refusal is told, reads of just one version, objects
-//! made of others, and deletes by the thousand. Over the embedded server and over an S3 with rules of its own.
+//! What fills need of a bucket besides blobs: conditional writes whose refusal is told, reads of just one version,
+//! objects made of others, and deletes by the thousand. Over the embedded server and over an S3 with rules of its own.
 
 use std::sync::Arc;
 use std::time::Duration;

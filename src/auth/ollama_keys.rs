@@ -1,8 +1,8 @@
 //! The keys with which Ollama logs in.
 //!
 //! A client signs the one request that gets it a token: `GET,<URL>,<digest of the empty body>`, with the time in the
-//! URL's query. Another client that sees the request can repeat it while its time is recent. So a token is good only for
-//! the scopes that the request asks for, and ends when the request cannot be repeated any more.
+//! URL's query. Another client that sees the request can repeat it while its time is recent. So a token is good only
+//! for the scopes that the request asks for, and ends when the request cannot be repeated any more.
 
 use std::collections::HashMap;
 use std::sync::Arc;

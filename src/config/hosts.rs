@@ -175,8 +175,8 @@ impl FromStr for UpstreamHost {
 
 /// A name of pounce itself, by which clients call it: `ollama.example.com`, `hub`.
 ///
-/// Invariant: it is a host name in lower case or an IPv4 address, without a port, of at most 253 characters (the limit of
-/// the DNS).
+/// Invariant: it is a host name in lower case or an IPv4 address, without a port, of at most 253 characters (the limit
+/// of the DNS).
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(transparent)]
 pub struct ServerName(String);

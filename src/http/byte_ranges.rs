@@ -1,4 +1,5 @@
-//! Several parts of a blob in one response, as lazy pullers ask for them: `multipart/byteranges` (RFC 9110, section 14.6).
+//! Several parts of a blob in one response, as lazy pullers ask for them: `multipart/byteranges` (RFC 9110, section
+//! 14.6).
 //!
 //! Parts are opened one after the other, so a response takes no more memory and no more connections than one part does.
 
@@ -32,8 +33,8 @@ pub(super) struct PartedBlob {
 }
 
 impl PartedBlob {
-    /// Completes a response by its body, with all `slices`, at most [`RangeRequest::MAX_SLICES`]. `first` has the bytes of
-    /// the first one.
+    /// Completes a response by its body, with all `slices`, at most [`RangeRequest::MAX_SLICES`]. `first` has the bytes
+    /// of the first one.
     pub(super) fn respond(
         self,
         mut response: Response,

@@ -76,8 +76,8 @@ fn signed_path(cx: &Context<'_>, name: &RepositoryName, digest: &Digest) -> Stri
     format!("{}/v2/{name}/blobs/{digest}?{}", cx.app.prefix, cx.app.url_signer.sign(name, digest))
 }
 
-/// The URL expires and is a credential, so no cache may keep this response. It has no digest, because its body is not the
-/// blob.
+/// The URL expires and is a credential, so no cache may keep this response. It has no digest, because its body is not
+/// the blob.
 fn located(status: StatusCode, location: String) -> Response {
     let fields =
         [(header::LOCATION, headers::owned(location)), (header::CACHE_CONTROL, HeaderValue::from_static("no-store"))];

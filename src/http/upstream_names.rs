@@ -1,9 +1,9 @@
 //! The names by which clients and the bucket know a repository.
 //!
 //! A request names its upstream in three ways: containerd's `?ns=`, which is the host that an image's reference begins
-//! with, told to a mirror that may stand for several registries; a host in the repository's name; the host that the client
-//! called, for clients that can do neither (`proxy.upstreams[].hostnames`). The upstream decides which names are valid
-//! (`proxy.upstreams[].names`). Behind this file, a repository has the one name that it has in the bucket.
+//! with, told to a mirror that may stand for several registries; a host in the repository's name; the host that the
+//! client called, for clients that can do neither (`proxy.upstreams[].hostnames`). The upstream decides which names are
+//! valid (`proxy.upstreams[].names`). Behind this file, a repository has the one name that it has in the bucket.
 
 use super::query::Query;
 use super::{AppState, Context, Endpoint, Rejection, public_url};

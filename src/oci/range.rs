@@ -104,11 +104,11 @@ impl RangeRequest {
         Ok(self.slices(size)?.first().copied())
     }
 
-    /// The parts of a blob of `size` bytes that the request asks for, in its order, without those that lie outside of the
-    /// blob. Parts that overlap or touch each other are one (RFC 9110, section 15.3.7.2).
+    /// The parts of a blob of `size` bytes that the request asks for, in its order, without those that lie outside of
+    /// the blob. Parts that overlap or touch each other are one (RFC 9110, section 15.3.7.2).
     ///
-    /// None is the whole blob, which is also the answer to more than [`MAX_SLICES`](Self::MAX_SLICES) parts and to more than
-    /// two that overlap: section 14.2 lets a server ignore such requests. `Err(())` is a `416`.
+    /// None is the whole blob, which is also the answer to more than [`MAX_SLICES`](Self::MAX_SLICES) parts and to more
+    /// than two that overlap: section 14.2 lets a server ignore such requests. `Err(())` is a `416`.
     ///
     /// # Errors
     /// Nothing of what was asked for lies within the blob, or the header was malformed.

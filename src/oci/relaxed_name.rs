@@ -1,10 +1,10 @@
 //! Names of repositories that the spec's expression does not allow, as Hugging Face has them, in a form that it allows.
 //!
-//! A component that the expression allows is written as it is. Any other one is escaped: the component in lower case, `--x`,
-//! and a bit for each character, which is set where the original has another one. `Llama-3.2-1B` is `llama-3.2-1b--x801`.
-//! The bits are in hexadecimal, the first character's first, without zeros at the end. A set bit makes a letter upper
-//! case, and makes the digits 0, 1 and 2 the separators `.`, `_` and `-`, which stand for those in places where the
-//! expression allows none.
+//! A component that the expression allows is written as it is. Any other one is escaped: the component in lower case,
+//! `--x`, and a bit for each character, which is set where the original has another one. `Llama-3.2-1B` is
+//! `llama-3.2-1b--x801`. The bits are in hexadecimal, the first character's first, without zeros at the end. A set bit
+//! makes a letter upper case, and makes the digits 0, 1 and 2 the separators `.`, `_` and `-`, which stand for those in
+//! places where the expression allows none.
 //!
 //! Every original has one escaped form, and every valid name stands for one original, so two repositories never share a
 //! name. An original that looks escaped itself (`a--x8`) is written with `--x` and no bits behind it (`a--x8--x`).
@@ -33,8 +33,8 @@ pub fn parse_relaxed_name(text: &str) -> Result<RepositoryName, NameError> {
     escaped.parse().map_err(|_| NameError::EscapedTooLong)
 }
 
-/// The original of a name, or of the rest of a name from one of its slashes on: with its escaped components as they were.
-/// It is one that [`parse_relaxed_name`] reads, so it has no empty component, no `.` and no `..`.
+/// The original of a name, or of the rest of a name from one of its slashes on: with its escaped components as they
+/// were. It is one that [`parse_relaxed_name`] reads, so it has no empty component, no `.` and no `..`.
 #[must_use]
 pub fn original_name(name: &str) -> Cow<'_, str> {
     if !name.contains(MARK) {
@@ -44,8 +44,8 @@ pub fn original_name(name: &str) -> Cow<'_, str> {
     originals.collect::<Vec<Cow<'_, str>>>().join("/").into()
 }
 
-/// The name in lower case with its escapes taken off, which repositories whose originals differ in case share; `None` if
-/// nothing of it is escaped.
+/// The name in lower case with its escapes taken off, which repositories whose originals differ in case share; `None`
+/// if nothing of it is escaped.
 #[must_use]
 pub fn unmarked_name(name: &str) -> Option<String> {
     let unmarked = |component: &str| {

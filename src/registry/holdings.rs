@@ -86,8 +86,8 @@ impl Holdings {
         self.flights.coalesce(FlightKey::Holding(name.clone()), Box::pin(survey)).await
     }
 
-    /// Marks a repository, before a push writes anything that can be read. Once for each repository of an upstream. Other
-    /// repositories hold only pushed content, and need no marker.
+    /// Marks a repository, before a push writes anything that can be read. Once for each repository of an upstream.
+    /// Other repositories hold only pushed content, and need no marker.
     pub(super) async fn mark(&self, name: &RepositoryName) -> Result<(), StoreError> {
         let holdings = &self.cache.holdings;
         if self.upstreams.of(name).is_none() || holdings.is_marked(name) {

@@ -167,7 +167,8 @@ impl Links {
             if let Err(error) = &asked
                 && error.code() == ErrorCode::BlobUnknown
             {
-                // The next HEAD of a client must not rely on the manifest any longer, so that the client pushes the blob.
+                // The next HEAD of a client must not rely on the manifest any longer, so that the client pushes the
+                // blob.
                 blobs.forget_membership(name, digest);
             }
             let size = asked?;

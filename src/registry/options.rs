@@ -89,8 +89,8 @@ impl Options {
     }
 }
 
-/// 3/8 of this machine's memory, so that a machine of 512 MB has 192 for fills: at least the chunks that a fill needs to
-/// go on, and no more than makes fills faster.
+/// 3/8 of this machine's memory, so that a machine of 512 MB has 192 for fills: at least the chunks that a fill needs
+/// to go on, and no more than makes fills faster.
 fn default_fill_memory() -> u64 {
     (machine_memory::total().unwrap_or_default() / 8 * 3).clamp(64 << 20, 1 << 30)
 }

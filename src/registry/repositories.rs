@@ -13,8 +13,8 @@ pub struct Repositories {
 }
 
 impl Repositories {
-    /// Reads a name as a client writes it in a request with these hosts. Where the upstream's names may be other ones than
-    /// the spec's, the result is escaped.
+    /// Reads a name as a client writes it in a request with these hosts. Where the upstream's names may be other ones
+    /// than the spec's, the result is escaped.
     ///
     /// # Errors
     /// See [`NameError`].

@@ -144,8 +144,8 @@ where
         (Some(412), _) | (_, Some("PreconditionFailed" | "ConditionalRequestConflict" | "OperationAborted")) => {
             Some(Refusal::Unmet)
         }
-        // The store may refuse the condition's header because it does not know it. The caller repeats the request without
-        // the condition; if the reason was another, that fails, too.
+        // The store may refuse the condition's header because it does not know it. The caller repeats the request
+        // without the condition; if the reason was another, that fails, too.
         (Some(501), _)
         | (_, Some("NotImplemented"))
         | (Some(400 | 405), Some("InvalidArgument" | "InvalidRequest" | "MethodNotAllowed")) => Some(Refusal::Unknown),

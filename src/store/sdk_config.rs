@@ -37,8 +37,8 @@ pub(super) fn bulk_timeouts() -> TimeoutConfig {
     TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).read_timeout(Duration::from_mins(2)).build()
 }
 
-/// What requests for a lease have instead: other processes take a lease for dead that is not rewritten for 12 seconds, so
-/// a request of which nothing is heard must have ended before.
+/// What requests for a lease have instead: other processes take a lease for dead that is not rewritten for 12 seconds,
+/// so a request of which nothing is heard must have ended before.
 pub(super) fn lease_attempts() -> Builder {
     let timeouts = TimeoutConfig::builder()
         .operation_attempt_timeout(LEASE_ATTEMPT_TIMEOUT)

@@ -1,8 +1,8 @@
 //! Which upstream a repository is pulled from.
 //!
 //! A repository of the default upstream has the same name here. That of any other upstream is preceded by its host,
-//! here and in the bucket, so that two upstreams never mix. Clients name the host in containerd's `?ns=`, or as the first
-//! component of the name, or they call pounce by a name that stands for the upstream.
+//! here and in the bucket, so that two upstreams never mix. Clients name the host in containerd's `?ns=`, or as the
+//! first component of the name, or they call pounce by a name that stands for the upstream.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -102,8 +102,9 @@ impl Upstreams {
         }
     }
 
-    /// The repository that a client names by `name` in a request with these hosts. `ns` counts before a host in the name,
-    /// and that before the host that the client called, which stands for an upstream only where nothing else names one.
+    /// The repository that a client names by `name` in a request with these hosts. `ns` counts before a host in the
+    /// name, and that before the host that the client called, which stands for an upstream only where nothing else
+    /// names one.
     ///
     /// # Errors
     /// See [`Unresolved`].
@@ -121,7 +122,8 @@ impl Upstreams {
         }
     }
 
-    /// Reads a name as a client writes it in a request with these hosts, in the grammar of the upstream that they select.
+    /// Reads a name as a client writes it in a request with these hosts, in the grammar of the upstream that they
+    /// select.
     ///
     /// # Errors
     /// See [`NameError`].

@@ -202,8 +202,8 @@ impl Sharing {
         writes
     }
 
-    /// Stops the upstream's next body that has this byte of the layer before it, until `upstream.release`; the others come
-    /// whole.
+    /// Stops the upstream's next body that has this byte of the layer before it, until `upstream.release`; the others
+    /// come whole.
     pub fn hold_at(&self, byte: usize) {
         let manners = Manners { ranges: true, holds_first_at: Some(byte), ..Manners::default() };
         self.upstream.behave(manners);

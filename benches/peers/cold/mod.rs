@@ -1,7 +1,7 @@
 //! Cold pulls of blobs, beside the same pulls from the upstream itself.
 //!
-//! The upstream is Debian's `docker-registry`: uncapped, behind a proxy that caps all connections together, and behind an
-//! nginx that caps each. Clients are `curl` and containerd.
+//! The upstream is Debian's `docker-registry`: uncapped, behind a proxy that caps all connections together, and behind
+//! an nginx that caps each. Clients are `curl` and containerd.
 
 pub mod containerd;
 mod front;

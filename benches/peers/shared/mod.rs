@@ -1,7 +1,7 @@
 //! Replicas that share one copy from the upstream, and need no disk: the aims, and what was measured.
 //!
-//! The upstream sends 10 MB/s a connection where a row does not say otherwise; the bucket is an S3 in memory, 10 ms away.
-//! Blobs are made up, so that the harness needs neither memory nor disk for them. All of it shares the machine.
+//! The upstream sends 10 MB/s a connection where a row does not say otherwise; the bucket is an S3 in memory, 10 ms
+//! away. Blobs are made up, so that the harness needs neither memory nor disk for them. All of it shares the machine.
 //!
 //! `BEFORE=path` names another pounce: the rows that compare with an earlier program run that one, too. `ROWS=text`
 //! measures only the rows whose names have the text.

@@ -1,7 +1,7 @@
 //! `pounce warm --fetch`: reads blobs as a client does, and drops the bytes.
 //!
-//! A global bucket (Tigris) keeps a copy of what is read near the region where it was read. So the clients of the region
-//! in which this runs find the blobs near.
+//! A global bucket (Tigris) keeps a copy of what is read near the region where it was read. So the clients of the
+//! region in which this runs find the blobs near.
 
 use std::io;
 use std::time::Duration;

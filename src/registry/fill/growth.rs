@@ -1,9 +1,9 @@
 //! How many connections a fill should have: as many as make it faster. No I/O.
 //!
 //! The number doubles as long as that made the whole faster. Where it did not, because the wire, the bucket or the
-//! upstream is the limit, the fill goes back to the number that it had before, and tries again later, or when it becomes
-//! slower: some upstreams cap a connection only after its first megabytes. An upstream that refuses a connection (429,
-//! 503) gets none more for a while.
+//! upstream is the limit, the fill goes back to the number that it had before, and tries again later, or when it
+//! becomes slower: some upstreams cap a connection only after its first megabytes. An upstream that refuses a
+//! connection (429, 503) gets none more for a while.
 
 use std::time::{Duration, Instant};
 

@@ -1,8 +1,8 @@
 //! The bytes of a lease: a line with its MAC in hex, and a line of JSON. No I/O.
 //!
 //! Replicas that share `http.secret` sign their leases with it, together with the key that the lease is under, and take
-//! no others. Without one, the key of the MAC is a constant, and the MAC a checksum. A secret in the bucket would not be
-//! better: what can forge a lease there can read that secret as well, and can write the blob itself.
+//! no others. Without one, the key of the MAC is a constant, and the MAC a checksum. A secret in the bucket would not
+//! be better: what can forge a lease there can read that secret as well, and can write the blob itself.
 
 use hmac::{Hmac, KeyInit, Mac};
 use serde::{Deserialize, Serialize};

@@ -63,7 +63,8 @@ impl LeaseWatch {
         true
     }
 
-    /// By default a quarter of a second until there are bytes, and then half a second, or a second where nothing changes.
+    /// By default a quarter of a second until there are bytes, and then half a second, or a second where nothing
+    /// changes.
     fn pause(&self) -> Duration {
         let heartbeat = self.tuning.heartbeat;
         let has_bytes = self.lease().is_some_and(|lease| !lease.stored.is_empty() || !lease.heads.is_empty());

@@ -2,13 +2,13 @@
 //!
 //! A blob is cut into segments. A connection that is free takes, in this order: what a client waits for and no
 //! connection will bring soon; all that a connection has before it which is far slower than others were; half of what a
-//! slow connection has before it, when all others are far ahead of that one; the first bytes that no connection has; and
-//! in the end half of what any slow connection has before it. One slow connection must hold up neither the middle nor the
-//! end.
+//! slow connection has before it, when all others are far ahead of that one; the first bytes that no connection has;
+//! and in the end half of what any slow connection has before it. One slow connection must hold up neither the middle
+//! nor the end.
 //!
-//! Where a blob is larger than its memory, it is cut into chunks, too, and a segment lies within one of them. The bytes of
-//! chunks that have begun come before those of any other, because only a whole chunk can leave the memory; and another
-//! one begins only if there is memory for it.
+//! Where a blob is larger than its memory, it is cut into chunks, too, and a segment lies within one of them. The bytes
+//! of chunks that have begun come before those of any other, because only a whole chunk can leave the memory; and
+//! another one begins only if there is memory for it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -178,8 +178,8 @@ impl Plan {
             .or_else(|| self.share(now, |_| true))
     }
 
-    /// Takes the first segment that a client waits for and that no connection will bring soon: of a chunk that has begun
-    /// if there is one.
+    /// Takes the first segment that a client waits for and that no connection will bring soon: of a chunk that has
+    /// begun if there is one.
     pub(super) fn take_wanted(
         &mut self,
         wanted: &[u64],
@@ -241,7 +241,8 @@ impl Plan {
         (start, start.saturating_add(self.chunk))
     }
 
-    /// All that the first connection has before it which crawls and that `may` be given up. Its own bytes come too late.
+    /// All that the first connection has before it which crawls and that `may` be given up. Its own bytes come too
+    /// late.
     fn take_over(&mut self, now: Instant, may: impl Fn(&Open) -> bool) -> Option<Segment> {
         let usual = self.usual_rate(now);
         let slow = |open: &&Open| open.crawls(usual, now) && may(open);

@@ -98,7 +98,8 @@ impl ResumingReader {
         Ok(())
     }
 
-    /// The next bytes, or `None` at the end, with one connection at most: after an error, [`pause`](Self::pause) allows another one.
+    /// The next bytes, or `None` at the end, with one connection at most: after an error, [`pause`](Self::pause) allows
+    /// another one.
     ///
     /// # Errors
     /// The upstream refuses the connection ([`is_refused`](Self::is_refused)), or it ended too early.

@@ -1,12 +1,13 @@
-//! Sweeping what fills left in the bucket: leases whose processes are gone, with their chunks, and chunks without a lease.
+//! Sweeping what fills left in the bucket: leases whose processes are gone, with their chunks, and chunks without a
+//! lease.
 //!
 //! Every replica sweeps, and nothing that a fill still uses is touched:
 //!
 //! - An owner writes its lease every few seconds, so one that was written an hour ago has no owner. The sweep claims it
-//!   first: it writes `failed`, if the lease is unchanged since. Of several replicas one succeeds, and an owner that wakes
-//!   up, or a process that takes over meanwhile, is not disturbed.
-//! - A generation that no lease names is one of a process that fills without a lease, or of one that was replaced. A day
-//!   after its last object, neither goes on.
+//!   first: it writes `failed`, if the lease is unchanged since. Of several replicas one succeeds, and an owner that
+//!   wakes up, or a process that takes over meanwhile, is not disturbed.
+//! - A generation that no lease names is one of a process that fills without a lease, or of one that was replaced. A
+//!   day after its last object, neither goes on.
 //! - A lease of other replicas, with another secret, names generations that cannot be read here. It gets a day, too.
 //!
 //! Ages are by the bucket's clock.
@@ -28,8 +29,8 @@ const LEASE_AGE: Duration = Duration::from_hours(1);
 const STRAY_AGE: Duration = Duration::from_hours(24);
 /// How many objects one list names: S3's limit.
 const PAGE: i32 = 1000;
-/// How many objects of one directory are remembered, of less than 100 bytes each: 16 generations of 4,096 chunks, the most
-/// that a lease names, some heads and some wishes. Those beyond are for the next sweep.
+/// How many objects of one directory are remembered, of less than 100 bytes each: 16 generations of 4,096 chunks, the
+/// most that a lease names, some heads and some wishes. Those beyond are for the next sweep.
 const MAX_OBJECTS: usize = 70_000;
 /// How many keys are spelled out at once: as many as one request deletes.
 const BATCH: usize = 1000;

@@ -41,8 +41,8 @@ impl BlobWriter {
         }
     }
 
-    /// Stores a blob and links it to the repository. If the bucket has it, the bytes are only verified, because a client
-    /// that pushes a blob must have it. `allowed` is asked at the same time as the bucket.
+    /// Stores a blob and links it to the repository. If the bucket has it, the bytes are only verified, because a
+    /// client that pushes a blob must have it. `allowed` is asked at the same time as the bucket.
     ///
     /// # Errors
     /// `DIGEST_INVALID`, `SIZE_INVALID`, `BLOB_UPLOAD_INVALID`: the bytes are not those that were announced.

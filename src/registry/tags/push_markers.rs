@@ -8,8 +8,8 @@
 //! - A write-back reads the marker and the link, in one round trip, and writes only if there is no marker and the link
 //!   is still the one that was compared with the upstream. Then it reads the marker again; if there is one by now, it
 //!   writes the link anew as the marker says, until the marker is the one that it wrote for.
-//! - A delete removes the marker, then the link; one of a manifest reads the link once more in between. Then it reads the
-//!   marker again, as a write-back does.
+//! - A delete removes the marker, then the link; one of a manifest reads the link once more in between. Then it reads
+//!   the marker again, as a write-back does.
 //! - A link is only ever written to say what the marker says, or deleted to go with it.
 //!
 //! So a push cannot lose to a write-back. If its marker was written before the write-back's first read, the write-back

@@ -2,8 +2,8 @@
 //! leases and chunks of fills whose process was killed.
 //!
 //! Every replica sweeps; another one may delete the same uploads meanwhile. Nothing younger than the age is touched, so
-//! an upload that is under way is safe for that long, as far as the clocks of bucket and replica agree. Leases and chunks
-//! have ages of their own, by the bucket's clock (`fill/sweep.rs`).
+//! an upload that is under way is safe for that long, as far as the clocks of bucket and replica agree. Leases and
+//! chunks have ages of their own, by the bucket's clock (`fill/sweep.rs`).
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};

@@ -130,8 +130,8 @@ impl Store {
     }
 }
 
-/// Whether a store that answers like this does not know `DeleteObjects`. Some demand a `Content-MD5`, which the SDK does
-/// not send (`MinIO` until 2025), and some have no such operation.
+/// Whether a store that answers like this does not know `DeleteObjects`. Some demand a `Content-MD5`, which the SDK
+/// does not send (`MinIO` until 2025), and some have no such operation.
 fn is_unknown(status: Option<u16>, code: Option<&str>) -> bool {
     let codes = ["InvalidArgument", "InvalidRequest", "MalformedXML", "MissingContentMD5", "MissingRequestBodyError"];
     match status {

@@ -1,7 +1,8 @@
 //! Small objects by which processes agree: one rewrites its object, others see that.
 //!
-//! A write is done on a condition or not at all. A read tells when the bucket wrote the object and what time it is there,
-//! both by the same response, so that ages do not depend on this machine's clock. Both end soon, whatever the bucket does.
+//! A write is done on a condition or not at all. A read tells when the bucket wrote the object and what time it is
+//! there, both by the same response, so that ages do not depend on this machine's clock. Both end soon, whatever the
+//! bucket does.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;

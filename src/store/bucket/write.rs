@@ -75,8 +75,8 @@ impl Store {
     }
 
     /// Writes an object of exactly `len` bytes under a key that is written once, and returns its `ETag`, as the bucket
-    /// spells it. `None`: there is one, which may be that of an attempt whose answer was lost. A bucket that does not keep
-    /// conditions replaces it instead. Each of 3 attempts takes at most a minute.
+    /// spells it. `None`: there is one, which may be that of an attempt whose answer was lost. A bucket that does not
+    /// keep conditions replaces it instead. Each of 3 attempts takes at most a minute.
     ///
     /// # Errors
     /// The bucket did not take it.

@@ -11,8 +11,8 @@
 //! ```
 //!
 //! A file is written under a temporary name, synced and renamed, so that an object is whole or not there. Attributes
-//! are written first, under the new content's `ETag`: the rename makes both appear. A blob that a fill downloaded is such
-//! a file already ([`adopt`](super::adopt)).
+//! are written first, under the new content's `ETag`: the rename makes both appear. A blob that a fill downloaded is
+//! such a file already ([`adopt`](super::adopt)).
 
 use std::fs::{self, File};
 use std::io;

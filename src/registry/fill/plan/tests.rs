@@ -173,7 +173,8 @@ proptest! {
     }
 }
 
-/// Takes segments of a blob in chunks of 16 MiB until no other chunk may begin, of `memory` chunks that are not complete.
+/// Takes segments of a blob in chunks of 16 MiB until no other chunk may begin, of `memory` chunks that are not
+/// complete.
 fn take_all(plan: &mut Plan, wanted: &[u64], now: Instant, memory: &mut Vec<u64>, most: usize) -> Vec<Segment> {
     let mut taken = Vec::new();
     while let Some(segment) = plan.take(wanted, now, &mut |new| {
