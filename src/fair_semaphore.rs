@@ -91,6 +91,13 @@ impl<K: Clone + Eq + Hash> FairSemaphore<K> {
         state.waiting.iter().any(|it| it.holder != *holder)
     }
 
+    /// The holder of the request that gets what becomes free next; `None`: no request waits but those of holders that
+    /// have as much as they can.
+    pub(crate) fn next_holder(&self) -> Option<K> {
+        let state = self.lock();
+        self.next(&state).and_then(|at| Some(state.waiting.get(at)?.holder.clone()))
+    }
+
     /// Whether a holder can have so much more than it has.
     pub(crate) fn may_hold(&self, holder: &K, more: usize) -> bool {
         let state = self.lock();
@@ -112,22 +119,12 @@ impl<K: Clone + Eq + Hash> FairSemaphore<K> {
     /// that small requests do not keep it waiting for ever.
     fn grant(&self, state: &mut State<K>) {
         loop {
-            let of = |holder: &K| {
-                let found = state.holders.get(holder);
-                found.map_or((0, 0), |it| (it.held, it.granted))
-            };
-            let may = state.waiting.iter().enumerate();
-            let may = may.filter(|(_, it)| of(&it.holder).0 + it.amount <= self.most);
-            let next = may.min_by_key(|(_, it)| (of(&it.holder), it.id));
-            let Some((at, amount)) = next.map(|(at, it)| (at, it.amount)) else {
+            let next = self.next(state);
+            let fits = next.filter(|at| state.waiting.get(*at).is_some_and(|it| it.amount <= state.free));
+            let Some(next) = fits.and_then(|at| state.waiting.remove(at)) else {
                 return;
             };
-            if amount > state.free {
-                return;
-            }
-            let Some(next) = state.waiting.remove(at) else {
-                return;
-            };
+            let amount = next.amount;
             state.free -= amount;
             state.next += 1;
             let holder = state.holders.entry(next.holder).or_default();
@@ -136,6 +133,17 @@ impl<K: Clone + Eq + Hash> FairSemaphore<K> {
             // A request that is gone gives it back when it is dropped.
             let _ = next.grant.send(());
         }
+    }
+
+    /// Where the request waits that is next.
+    fn next(&self, state: &State<K>) -> Option<usize> {
+        let of = |holder: &K| {
+            let found = state.holders.get(holder);
+            found.map_or((0, 0), |it| (it.held, it.granted))
+        };
+        let may = state.waiting.iter().enumerate();
+        let may = may.filter(|(_, it)| of(&it.holder).0 + it.amount <= self.most);
+        may.min_by_key(|(_, it)| (of(&it.holder), it.id)).map(|(at, _)| at)
     }
 
     fn give_back(&self, holder: &K, amount: usize) {

@@ -1,5 +1,5 @@
-//! The file that a blob is downloaded into: over a folder it becomes the stored blob, and over an S3 it takes the place of
-//! memory where `proxy.spool.directory` is set.
+//! The file that a blob is downloaded into: over a folder it becomes the stored blob, and over an S3 it takes the place
+//! of memory where `proxy.spool.directory` is set.
 
 use std::fs::File;
 use std::io;
@@ -25,13 +25,17 @@ impl BlobFile {
         &self.file
     }
 
-    /// Writes at a position; blocks.
-    pub(super) fn write_at(&self, pieces: &[Bytes], mut position: u64) -> io::Result<()> {
-        for piece in pieces {
-            self.file.write_all_at(piece, position)?;
-            position += piece.len() as u64;
-        }
-        Ok(())
+    /// Writes at a position.
+    pub(super) async fn write_at(&self, pieces: Vec<Bytes>, mut position: u64) -> io::Result<()> {
+        let file = Arc::clone(&self.file);
+        tokio::task::spawn_blocking(move || {
+            for piece in pieces {
+                file.write_all_at(&piece, position)?;
+                position += piece.len() as u64;
+            }
+            Ok(())
+        })
+        .await?
     }
 
     /// Reads bytes that were written before; blocks.

@@ -8,7 +8,7 @@ use crate::oci::Slice;
 const SMALLEST: u64 = 16 << 20;
 /// How many chunks a blob has at most.
 pub(super) const MOST: u64 = 4096;
-/// The largest chunk of which memory needs not have three: of blobs up to 256 GiB.
+/// The largest chunk of which memory needs not have three, but one: of blobs up to 256 GiB.
 const LARGEST: u64 = 64 << 20;
 
 /// The size of the chunks of a blob of `size` bytes, of which memory may hold `memory` bytes at once. All but the last
@@ -18,7 +18,8 @@ pub(super) fn chunk_size(size: u64, memory: u64) -> Option<u64> {
     while size.div_ceil(chunk) > MOST {
         chunk = chunk.checked_mul(2)?;
     }
-    (chunk <= LARGEST || chunk.checked_mul(3)? <= memory).then_some(chunk)
+    let least = if chunk <= LARGEST { chunk } else { chunk.checked_mul(3)? };
+    (least <= memory).then_some(chunk)
 }
 
 /// A blob in chunks.
@@ -70,6 +71,7 @@ mod tests {
             assert_eq!(chunk_size(gib << 30, memory), Some(mib << 20));
         }
         assert_eq!(chunk_size(257 << 30, memory), None);
+        assert_eq!((chunk_size(128 << 30, 48 << 20), chunk_size(129 << 30, 48 << 20)), (Some(32 << 20), None));
         assert_eq!(chunk_size(257 << 30, 2 * memory), Some(128 << 20));
         assert_eq!(chunk_size(u64::MAX, u64::MAX), Some(1 << 52));
     }

@@ -57,9 +57,12 @@ pub(super) async fn put(
     size: u64,
     link: impl Future<Output = ()>,
 ) -> Result<(), String> {
-    link.await;
-    let put = fills.store.put_filled(key, size, filled.part(0, size), filled_for);
-    put.await.map_err(|error| error.to_string())
+    let put = async {
+        link.await;
+        let put = fills.store.put_filled(key, size, filled.part(0, size), filled_for);
+        put.await.map_err(|error| error.to_string())
+    };
+    unless_stopped(fills, put).await
 }
 
 /// Uploads the blob in parts as it comes, or by one request if it is small.

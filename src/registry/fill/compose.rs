@@ -14,7 +14,8 @@ use super::bucket_chunks::{BucketChunks, ChunkBytes, MISSING_TIMEOUT, PAUSE};
 use super::chunks::Stored;
 use super::commit::{self, GONE, STOPPED};
 use super::filled_blob::{FilledBlob, Place};
-use super::memory::{Block, Memory};
+use super::memory::Block;
+
 use crate::config::Compose;
 use crate::oci::Hasher;
 use crate::store::{
@@ -297,7 +298,7 @@ async fn read(fills: &Fills, filled: &FilledBlob, number: u64) -> Result<(Bytes,
     let len = slice.end - slice.start;
     let block = match fills.memory.block_now(digest, len) {
         Some(block) => block,
-        None => Memory::block(digest, len, fills.memory.reserve(&digest, len).await),
+        None => fills.memory.block(digest, len, fills.memory.reserve(&digest, len).await),
     };
     let mut stream = filled.stream_chunk(slice).await?.ok_or(Uncommitted::SourceChanged(number))?;
     let mut offset = 0;
@@ -308,7 +309,7 @@ async fn read(fills: &Fills, filled: &FilledBlob, number: u64) -> Result<(Bytes,
         }
         offset = next;
     }
-    block.end();
+    block.end(len);
     match block.whole() {
         Some(bytes) if offset == len => Ok((bytes, Some(block))),
         _ => Err(Uncommitted::Unavailable("the bucket sent less than it said".to_owned())),

@@ -5,30 +5,27 @@
 //! these bytes. A connection that the upstream refuses leaves its segment to the others; only the last one insists.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 use tokio::time::MissedTickBehavior;
 use uuid::Uuid;
 
 use super::Fills;
 use super::counted::Counted;
-use super::filled_blob::FilledBlob;
+use super::filled_blob::{FilledBlob, Place, Watermark};
 use super::growth::{Growth, Progress};
 use super::pieces::Pieces;
 use super::plan::{NewChunk, Plan, SLOW, Segment};
 use super::resuming_reader::{ResumingReader, may_recover};
 use super::upstream_blob::UpstreamBlob;
-use super::writer::Batch;
 use crate::upstream::UpstreamError;
 
-/// How many bytes the writing thread gets at once, when so many are there.
+/// How many bytes are written at once, when so many are there.
 const BATCH_BYTES: usize = 256 << 10;
-/// How many batches may wait for that thread: one is written while the next is received.
-pub(super) const BATCHES: usize = 1;
 /// How often the fill looks whether it should have more connections.
 const LOOK: Duration = Duration::from_millis(10);
 /// The longest `Retry-After` that the last connection waits for: clients have bytes, and no other way to the rest.
@@ -46,7 +43,9 @@ pub(super) struct Connections<'a> {
     generation: Uuid,
     plan: Mutex<Plan>,
     growth: Mutex<Growth>,
-    batches: mpsc::Sender<Batch>,
+    written: Written,
+    /// Why the whole fill fails, whatever other connections could still bring.
+    failed: OnceLock<String>,
     /// The connections that there are.
     count: AtomicUsize,
     /// Those of them that only fetch what a client waits for.
@@ -56,8 +55,17 @@ pub(super) struct Connections<'a> {
     /// Those that brought bytes.
     delivering: AtomicUsize,
     received: AtomicU64,
-    /// Connections that have bytes for the writer.
+    /// Connections that write.
     writing: AtomicUsize,
+}
+
+/// How bytes that were written are told.
+pub(super) struct Written {
+    pub(super) watermark: watch::Sender<Watermark>,
+    /// The chunks that are whole.
+    pub(super) whole: mpsc::UnboundedSender<u64>,
+    /// The most bytes that a blob of unknown size may have.
+    pub(super) at_most: u64,
 }
 
 /// What a connection is for.
@@ -74,7 +82,7 @@ impl<'a> Connections<'a> {
         (fills, blob): (&'a Fills, &'a UpstreamBlob),
         (filled, generation): (&'a FilledBlob, Uuid),
         (plan, most): (Plan, usize),
-        batches: mpsc::Sender<Batch>,
+        written: Written,
     ) -> Self {
         Self {
             fills,
@@ -83,7 +91,8 @@ impl<'a> Connections<'a> {
             generation,
             plan: Mutex::new(plan),
             growth: Mutex::new(Growth::new(most, Instant::now())),
-            batches,
+            written,
+            failed: OnceLock::new(),
             count: AtomicUsize::new(0),
             urgent: AtomicUsize::new(0),
             idle: AtomicUsize::new(0),
@@ -93,15 +102,15 @@ impl<'a> Connections<'a> {
         }
     }
 
-    /// Fetches the whole blob: continues the first connection, if there is one, and makes others. The blob fails when the last
-    /// connection does.
+    /// Fetches the whole blob: continues the first connection, if there is one, and makes others. The blob fails when
+    /// the last connection does, or when bytes cannot be written.
     ///
     /// # Errors
-    /// Why the last connection ended.
+    /// Why the last connection ended, or bytes were not written.
     pub(super) async fn run(&self, first: Option<(ResumingReader, Segment)>, parallel: bool) -> Result<(), String> {
         tokio::select! {
             fetched = self.fetch_all(first, parallel) => fetched,
-            never = self.filled.feed() => match never {},
+            never = self.filled.supply_memory() => match never {},
         }
     }
 
@@ -118,6 +127,7 @@ impl<'a> Connections<'a> {
                 ended = connections.next() => match ended {
                     None => break,
                     Some(Ok(())) => {}
+                    Some(Err(cause)) if self.failed.get().is_some() => return Err(cause),
                     Some(Err(cause)) => {
                         failed = Some(cause);
                         // An upstream may not like so many.
@@ -154,11 +164,10 @@ impl<'a> Connections<'a> {
             received: self.received.load(Ordering::Relaxed),
             connections,
             all_deliver: self.delivering.load(Ordering::Relaxed) >= self.count.load(Ordering::Relaxed),
-            memory_is_full: is_short || self.batches.capacity() < BATCHES,
+            memory_is_full: is_short,
         });
         let mut plan = self.plan();
-        // Another connection would only wait for memory, too.
-        if plan.expects_no_ranges() || is_short {
+        if plan.expects_no_ranges() {
             return None;
         }
         let late = plan.any_comes_late(&self.filled.waiting(now), now);
@@ -166,8 +175,9 @@ impl<'a> Connections<'a> {
             self.filled.changed().notify_waiters();
             return None;
         }
-        let is_wanted = connections < growth.wanted() && plan.has_untaken();
-        if (late || is_wanted)
+        // Another connection would only wait for memory, too, but for what a client waits for in a chunk that has begun.
+        let is_wanted = !is_short && connections < growth.wanted() && plan.has_untaken();
+        if ((late && !is_short) || is_wanted)
             && let Some(permit) = self.fills.extra_connection()
             && (is_wanted || growth.add(now))
         {
@@ -245,7 +255,7 @@ impl<'a> Connections<'a> {
     /// for another chunk; `None` when the blob is complete. A connection that waits here holds no chunk.
     ///
     /// # Errors
-    /// No memory will become free, because the bucket takes no chunks.
+    /// No memory will become free.
     async fn segment(&self) -> Result<Option<Segment>, String> {
         loop {
             let mut changed = std::pin::pin!(self.filled.changed().notified());
@@ -262,7 +272,7 @@ impl<'a> Connections<'a> {
                     return Ok(Some(segment));
                 }
                 if let Some(cause) = self.filled.broken().filter(|_| plan.is_idle()) {
-                    return Err(cause.to_owned());
+                    return Err(cause);
                 }
             }
             let mut idle = Counted::new(&self.idle);
@@ -290,9 +300,10 @@ impl<'a> Connections<'a> {
                 return Ok(());
             }
             if let Some(cause) = self.filled.broken() {
-                return Err(cause.to_owned());
+                return Err(cause);
             }
-            changed.await;
+            // A blob that no request needs is not told when there is memory.
+            let _ = tokio::time::timeout(SLOW, changed).await;
         }
     }
 
@@ -347,31 +358,57 @@ impl<'a> Connections<'a> {
                 batch.add(piece);
                 next = (batch.len < BATCH_BYTES).then(|| reader.ready()).flatten();
             }
-            let mut writing = Counted::new(&self.writing);
-            writing.count();
-            let own = self.plan().receive(segment, batch.len as u64, Instant::now());
-            batch.truncate(own);
-            self.received.fetch_add(own, Ordering::Relaxed);
-            self.fills.metrics.filled_bytes(own);
-            while batch.len > 0 {
+            while batch.len > 0 && !self.plan().is_received(segment) {
                 let layout = self.filled.layout();
                 let chunk = layout.slice(layout.number(position));
+                // First, because what is received counts as being there.
                 if chunk_at != Some(chunk.start) {
                     self.reserve(position).await?;
                     chunk_at = Some(chunk.start);
                 }
-                let pieces = batch.split_to(chunk.end - position);
-                let sent = Batch { position, pieces: pieces.pieces };
-                position += pieces.len as u64;
-                // A writer that is gone has failed, and its error says why.
-                if self.batches.send(sent).await.is_err() {
-                    return Err("the bytes cannot be written".to_owned());
-                }
+                position += self.write(segment, position, batch.split_to(chunk.end - position)).await?;
             }
             if self.plan().is_received(segment) {
                 return Ok(false);
             }
         }
+    }
+
+    /// Writes bytes of one chunk, as far as they are still the connection's own; returns how many those are.
+    ///
+    /// # Errors
+    /// They cannot be written, and the fill fails.
+    async fn write(&self, segment: Segment, position: u64, mut pieces: Pieces) -> Result<u64, String> {
+        let mut writing = Counted::new(&self.writing);
+        writing.count();
+        let own = self.plan().receive(segment, pieces.len as u64, Instant::now());
+        pieces.truncate(own);
+        self.received.fetch_add(own, Ordering::Relaxed);
+        self.fills.metrics.filled_bytes(own);
+        let end = position + own;
+        if end > self.written.at_most {
+            return Err(self.fail(format!("the upstream sent more than {} bytes", self.written.at_most)));
+        }
+        if let Err(error) = self.filled.write(self.generation, position, pieces.pieces).await {
+            if let Place::File(_) = self.filled.place() {
+                self.fills.directory.distrust(&error);
+            }
+            return Err(self.fail(format!("the bytes cannot be written: {error}")));
+        }
+        let added = self.filled.add(position, end);
+        if let Some(chunk) = added.whole {
+            // Where the blob is not cut into chunks, it does not matter.
+            let _ = self.written.whole.send(chunk);
+        }
+        // Readers of a later part look as well, so all of them are woken: they are at most the clients, and a batch has
+        // up to 256 KiB. Another connection may have told more meanwhile.
+        self.written.watermark.send_modify(|watermark| watermark.written = watermark.written.max(added.written));
+        Ok(own)
+    }
+
+    /// Other connections cannot make up for it.
+    fn fail(&self, cause: String) -> String {
+        self.failed.get_or_init(|| cause).clone()
     }
 
     fn plan(&self) -> MutexGuard<'_, Plan> {

@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
@@ -10,12 +9,12 @@ use tokio::sync::{mpsc, watch};
 use super::Fills;
 use super::bucket_chunks::BucketChunks;
 use super::chunk_sender::ChunkSender;
-use super::connections::{BATCHES, Connections};
-use super::filled_blob::{BlobState, FilledBlob, Place, Watermark};
+use super::connections::{Connections, Written};
+use super::filled_blob::{BlobState, FilledBlob, Watermark};
+use super::hashing::{HashError, Hashing, Start};
 use super::plan::Plan;
 use super::resuming_reader::ResumingReader;
 use super::upstream_blob::UpstreamBlob;
-use super::writer::{self, Start, WriteError};
 use crate::oci::Digest;
 use crate::upstream::BlobResponse;
 
@@ -45,15 +44,6 @@ impl fmt::Display for Broken {
     }
 }
 
-/// Tells the writing thread to end, however the download ends.
-struct Stop(Arc<AtomicBool>);
-
-impl Drop for Stop {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
-
 /// Downloads and verifies the blob: all of it that the bucket has in no chunk. Without a response that has begun, the
 /// first request is for what is missing. Moves the watermark, and makes it `Verified`; after a failure, clients still
 /// wait. Returns the blob's size in bytes when all chunks, if it is cut into them, are stored.
@@ -69,6 +59,7 @@ pub(super) async fn run(
     watermark: &watch::Sender<Watermark>,
     start: Start,
 ) -> Result<u64, Broken> {
+    filled.forget_broken();
     let (whole, mut chunks) = mpsc::unbounded_channel();
     let mut sender = ChunkSender::new(filled, start.generation, &fills.chunk_queue);
     let received = async {
@@ -81,7 +72,10 @@ pub(super) async fn run(
         // The download goes on as long as it finds memory, because clients follow it.
         Ok(sent.inspect_err(|cause| filled.break_off(cause.clone())))
     };
-    let result = tokio::try_join!(received, sent);
+    let result = tokio::select! {
+        result = async { tokio::try_join!(received, sent) } => result,
+        () = fills.background.stopped() => Err(Broken::Other("this registry is shutting down".to_owned())),
+    };
     if matches!(result, Err(Broken::Mismatch(_))) || (result.is_err() && fills.background.is_stopped()) {
         // They are deleted then, or another process goes on with them: no request may store one later.
         let _ = tokio::time::timeout(SETTLE_TIMEOUT, sender.finish()).await;
@@ -142,44 +136,32 @@ async fn receive(
         plan.skip(slice.start, slice.end);
     }
     let (is_complete, generation) = (plan.is_complete(), start.generation);
-    let (batches, queue) = mpsc::channel(BATCHES);
-    let stop = Stop(Arc::default());
-    let writing = Arc::clone(&filled.writing).lock_owned().await;
-    let writer = {
-        let (filled, watermark, stopped) = (Arc::clone(filled), watermark.clone(), Arc::clone(&stop.0));
-        tokio::task::spawn_blocking(move || {
-            let _writing = writing;
-            writer::run(&filled, queue, (&watermark, &whole), start, &stopped)
+    let written = Written { watermark: watermark.clone(), whole, at_most: start.at_most };
+    let hashing = Hashing::new(filled, start, Arc::clone(&filled.writing).lock_owned().await);
+    let connections = Connections::new((fills, blob), (filled, generation), (plan, most), written);
+    let first = begun.map(|begun| (ResumingReader::resume(blob, begun), segment));
+    let (all, received) = watch::channel(false);
+    // When it ends, no more chunks become whole.
+    let fetched = async move {
+        if !is_complete {
+            let fetched = connections.run(first, parallel).await;
+            fetched.map_err(|cause| Broken::Other(format!("after {} bytes: {cause}", filled.written())))?;
+        }
+        all.send_replace(true);
+        Ok(())
+    };
+    let hashed = async {
+        hashing.run(received).await.map_err(|error| match error {
+            HashError::Lost(number) => Broken::Lost(number),
+            HashError::Io(error) => Broken::Other(format!("the bytes cannot be read back: {error}")),
         })
     };
-    let connections = Connections::new((fills, blob), (filled, generation), (plan, most), batches);
-    let first = begun.map(|begun| (ResumingReader::resume(blob, begun), segment));
-    let received = tokio::select! {
-        received = connections.run(first, parallel), if !is_complete => received,
-        () = fills.background.stopped(), if !is_complete => Err("this registry is shutting down".to_owned()),
-        else => Ok(()),
-    };
-    // The thread ends when the last sender of batches is gone.
-    drop(connections);
-    if received.is_err() {
-        drop(stop);
+    let ((), hashed) = tokio::try_join!(fetched, hashed)?;
+    if hashed.digest != blob.digest {
+        return Err(Broken::Mismatch(hashed.digest));
     }
-    let written = match writer.await {
-        Ok(Ok(written)) => written,
-        Ok(Err(WriteError::Lost(number))) => return Err(Broken::Lost(number)),
-        Ok(Err(WriteError::Io(error))) => {
-            if let Place::File(_) = filled.place() {
-                fills.directory.distrust(&error);
-            }
-            return Err(Broken::Other(format!("the bytes cannot be written: {error}")));
-        }
-        Err(error) => return Err(Broken::Other(format!("the writing thread ended: {error}"))),
-    };
-    if let Err(cause) = received {
-        return Err(Broken::Other(format!("after {} bytes: {cause}", filled.written())));
+    if layout.size.is_none() {
+        filled.end_at(hashed.bytes);
     }
-    if written.digest != blob.digest {
-        return Err(Broken::Mismatch(written.digest));
-    }
-    Ok(written.bytes)
+    Ok(hashed.bytes)
 }

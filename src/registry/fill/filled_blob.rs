@@ -1,8 +1,9 @@
 //! A blob that is being filled: which of it is where, and how far it is.
 
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::Instant;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::StreamExt;
@@ -25,6 +26,8 @@ use crate::store::{Key, ObjectStream, PartSource, Store, StoreError};
 /// byte would make the blob incomplete; so many make sure that a client of a wrong blob cannot unpack it, either:
 /// without its last few bytes, a compressed layer would lack only its checksum.
 pub(in crate::registry) const HELD_BACK: u64 = 32 << 10;
+/// How long a fill may wait for memory that other fills keep.
+const MEMORY_TIMEOUT: Duration = Duration::from_mins(1);
 /// How many bytes are read at once for a part of an upload.
 const PART_PIECE: u64 = 128 << 10;
 
@@ -44,11 +47,13 @@ pub(in crate::registry) struct FilledBlob {
     pub(super) readers: Arc<Readers>,
     /// Connections may find something to fetch, or memory for it.
     changed: Notify,
-    /// Why the bucket takes no more chunks.
-    broken: OnceLock<String>,
+    /// Why no memory will become free.
+    broken: Mutex<Option<String>>,
+    /// A request needs it. Before, it takes only memory that no other fill waits for.
+    is_wanted: AtomicBool,
     /// Where clients of other processes wait: some hundred positions at most.
     wishes: Mutex<Vec<u64>>,
-    /// Held by the thread that writes and hashes, as long as it runs.
+    /// Held by the download, and by its threads, as long as they run.
     pub(super) writing: Arc<tokio::sync::Mutex<()>>,
 }
 
@@ -125,7 +130,8 @@ impl FilledBlob {
             there: Mutex::default(),
             readers: Arc::default(),
             changed: Notify::new(),
-            broken: OnceLock::new(),
+            broken: Mutex::default(),
+            is_wanted: AtomicBool::new(false),
             wishes: Mutex::default(),
             writing: Arc::default(),
         };
@@ -165,11 +171,18 @@ impl FilledBlob {
         self.watermark().written
     }
 
+    /// Waits until more than `bytes` are there without a gap.
+    pub(super) async fn written_beyond(&self, bytes: u64) {
+        let mut watermark = self.watermark.clone();
+        // The download that writes has the sender.
+        let _ = watermark.wait_for(|watermark| watermark.written > bytes).await;
+    }
+
     /// Whether a connection may fetch bytes of a chunk now, for this generation: there is memory for it.
     pub(super) fn may_begin(&self, new: NewChunk, generation: Uuid) -> bool {
         match &self.place {
             Place::File(_) => true,
-            Place::Memory(window) => window.may_begin(new, generation),
+            Place::Memory(window) => window.may_begin(new, generation, self.is_wanted.load(Ordering::Relaxed)),
         }
     }
 
@@ -178,23 +191,45 @@ impl FilledBlob {
         matches!(&self.place, Place::Memory(window) if window.is_short())
     }
 
-    /// Hands memory to connections that wait for it, for ever.
-    pub(super) async fn feed(&self) -> std::convert::Infallible {
-        match &self.place {
-            Place::File(_) => std::future::pending().await,
-            Place::Memory(window) => loop {
-                window.more().await;
-                self.changed.notify_waiters();
-            },
+    /// A request needs the blob: from now on it waits for memory like others.
+    pub(super) fn want(&self) {
+        if !self.is_wanted.swap(true, Ordering::Relaxed) {
+            self.changed.notify_waiters();
         }
     }
 
-    /// Writes bytes of one chunk that a generation received; blocks.
-    pub(super) fn write(&self, generation: Uuid, position: u64, pieces: &[Bytes]) -> io::Result<()> {
+    /// Waits for memory on behalf of connections, for ever. Breaks off if other fills keep it too long.
+    pub(super) async fn supply_memory(&self) -> std::convert::Infallible {
+        let Place::Memory(window) = &self.place else {
+            return std::future::pending().await;
+        };
+        let supply = async {
+            loop {
+                window.wait_for_memory().await;
+                self.changed.notify_waiters();
+            }
+        };
+        let watch = async {
+            loop {
+                tokio::time::sleep(MEMORY_TIMEOUT / 20).await;
+                if window.is_starved(MEMORY_TIMEOUT) {
+                    let seconds = MEMORY_TIMEOUT.as_secs();
+                    self.break_off(format!("other fills kept the memory (proxy.fill.memory) for {seconds} s"));
+                }
+            }
+        };
+        tokio::select! {
+            never = supply => never,
+            never = watch => never,
+        }
+    }
+
+    /// Writes bytes of one chunk that a generation received.
+    pub(super) async fn write(&self, generation: Uuid, position: u64, pieces: Vec<Bytes>) -> io::Result<()> {
         match &self.place {
-            Place::File(file) => file.write_at(pieces, position),
-            Place::Memory(window) if window.write(generation, position, pieces) => Ok(()),
-            Place::Memory(_) => Err(io::Error::other("no memory is reserved for it")),
+            Place::File(file) => file.write_at(pieces, position).await,
+            Place::Memory(window) if window.write(generation, position, &pieces) => Ok(()),
+            Place::Memory(_) => Err(io::Error::other(format!("memory has no room for the byte at {position}"))),
         }
     }
 
@@ -233,19 +268,35 @@ impl FilledBlob {
         self.changed.notify_waiters();
     }
 
-    /// The bucket takes no more chunks, so that no memory becomes free by it.
+    /// The blob, whose size was unknown, has `size` bytes.
+    pub(super) fn end_at(&self, size: u64) {
+        if let Place::Memory(window) = &self.place {
+            window.end_at(size);
+        }
+    }
+
+    /// No memory will become free: the bucket takes no more chunks, or other fills keep theirs.
     pub(super) fn break_off(&self, cause: String) {
         // The first cause counts.
-        let _ = self.broken.set(cause);
+        self.broken_mut().get_or_insert(cause);
         self.changed.notify_waiters();
     }
 
-    /// Why the bucket takes no more chunks.
-    pub(super) fn broken(&self) -> Option<&str> {
-        self.broken.get().map(String::as_str)
+    /// Why no memory will become free.
+    pub(super) fn broken(&self) -> Option<String> {
+        self.broken_mut().clone()
     }
 
-    /// The bucket has the blob: its memory is given up as soon as a fill needs it.
+    /// Another download begins.
+    pub(super) fn forget_broken(&self) {
+        *self.broken_mut() = None;
+    }
+
+    fn broken_mut(&self) -> MutexGuard<'_, Option<String>> {
+        self.broken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The fill has ended with the right bytes: its memory is given up as soon as another fill needs it.
     pub(super) fn release(&self) {
         if let Place::Memory(window) = &self.place {
             window.release();
@@ -395,7 +446,8 @@ impl FilledBlob {
                 return Ok(None);
             }
             let bytes = blob.piece(position, (end - position).min(PART_PIECE)).await?;
-            let (bytes, _) = bytes.ok_or_else(|| io::Error::other("it is not in memory any more"))?;
+            let (bytes, _) =
+                bytes.ok_or_else(|| io::Error::other(format!("the byte at {position} is not in memory any more")))?;
             let position = position + bytes.len() as u64;
             Ok(Some((bytes, (blob, position))))
         })

@@ -7,17 +7,17 @@ use tokio::sync::{OwnedSemaphorePermit, watch};
 use uuid::Uuid;
 
 use super::bucket_chunks::BucketChunks;
-use super::chunks::{Layout, chunk_size};
+use super::chunks::{Layout, MOST, chunk_size};
 use super::compose::Uncommitted;
 use super::download::{self, Broken};
 use super::filled_blob::{BlobState, FilledBlob, Place, Watermark};
+use super::hashing::Start;
 use super::lease_keeper::LeaseKeeper;
 use super::plan::SEGMENT;
 use super::running::{Fill, FillRefusal, Phase};
 use super::upstream_blob::UpstreamBlob;
 use super::window::Window;
-use super::writer::Start;
-use super::{Fills, commit, compose};
+use super::{Fills, SMALL, commit, compose};
 use crate::oci::Hasher;
 use crate::store::{FilledFor, Key, UpstreamId};
 use crate::upstream::BlobResponse;
@@ -71,9 +71,16 @@ impl Job {
         phase.send_replace(Phase::Filling(Arc::clone(&filled)));
         let generation = Uuid::new_v4();
         *leftovers = Leftovers::Chunks(Arc::clone(&filled), generation);
-        let start = Start { generation, hashed: 0, hasher: Hasher::new(digest.algorithm()) };
+        // An upstream that says no size must not fill the bucket. A manifest may be wrong by a little.
+        let at_most = self.announced.map_or(layout.chunk.saturating_mul(MOST), |announced| announced.max(SMALL));
+        let start = Start { generation, hashed: 0, hasher: Hasher::new(digest.algorithm()), at_most };
         let download = download::run((&self.fills, &self.blob), Some(response), &filled, &watermark, start);
-        let size = Box::pin(self.copy(fill, &filled, (&watermark, download))).await.map_err(NotFilled::Failed)?;
+        let copied = Box::pin(self.copy(fill, &filled, (&watermark, download))).await;
+        if copied.is_err() {
+            // The next fill of the blob needs the memory, too.
+            filled.release();
+        }
+        let size = copied.map_err(NotFilled::Failed)?;
         // From now on, readers find in the blob what is not in memory any more.
         watermark.send_modify(|watermark| watermark.state = BlobState::Stored);
         filled.release();

@@ -59,7 +59,10 @@ impl Fills {
                 fill.add(&blob.name);
             }
             match fill.filled().await {
-                Ok(filled) => return Ok(ColdBlob::Filled { filled, fill, outcome }),
+                Ok(filled) => {
+                    filled.want();
+                    return Ok(ColdBlob::Filled { filled, fill, outcome });
+                }
                 Err(FillRefusal::Upstream(_) | FillRefusal::NotMember(_))
                     if !fill.is_for(&blob.name) && refusals.next().is_some() => {}
                 Err(refusal) => return Err(refusal.describe(blob)),

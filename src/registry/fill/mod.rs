@@ -40,6 +40,7 @@ mod directory;
 mod download;
 mod filled_blob;
 mod growth;
+mod hashing;
 mod intervals;
 mod job;
 mod join;
@@ -66,7 +67,6 @@ mod task;
 mod upstream_blob;
 mod wants;
 mod window;
-mod writer;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

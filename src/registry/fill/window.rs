@@ -1,7 +1,8 @@
 //! The part of a blob that is in memory while it is filled: all of a small blob, or some chunks of a large one.
 //!
-//! A chunk is reserved before its first byte comes. When it is whole, it is sent to the bucket, and when the bucket has it
-//! and it was hashed, its memory is given up as soon as this fill, or another one, needs it. So every reservation ends:
+//! A chunk is reserved before its first byte comes. When it is whole, it is sent to the bucket, and when the bucket has
+//! it and it was hashed, its memory is given up as soon as this fill, or another one, needs it. So every reservation
+//! ends:
 //!
 //! - A chunk that has begun needs no further memory to become whole, and its bytes come before those of new chunks.
 //! - One that is whole is sent, or the fill fails.
@@ -10,6 +11,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::sync::Notify;
@@ -38,10 +40,20 @@ struct Held {
     /// Memory for the next chunk.
     reserved: Option<FairPermit<Digest>>,
     /// Memory was asked for, and is not there yet.
-    waits: bool,
+    waits: Option<Wait>,
     /// So many chunks were hashed, from the first on.
     hashed: u64,
     is_closed: bool,
+}
+
+#[derive(Debug)]
+struct Wait {
+    /// So many bytes: those of the chunk that could not begin.
+    len: u64,
+    /// When it began, or when the bucket had a chunk of this blob since.
+    since: Instant,
+    /// A chunk that was not hashed was given up for it.
+    has_given: bool,
 }
 
 #[derive(Debug)]
@@ -69,7 +81,8 @@ impl Window {
     }
 
     /// Whether a chunk has memory, which is reserved now if there is any, for the bytes that this generation receives.
-    pub(super) fn may_begin(&self, new: NewChunk, generation: Uuid) -> bool {
+    /// Memory that there is not is waited for if `may_wait`; otherwise the fill takes what no other waits for.
+    pub(super) fn may_begin(&self, new: NewChunk, generation: Uuid, may_wait: bool) -> bool {
         let mut held = self.held();
         if held.is_closed {
             return false;
@@ -84,14 +97,21 @@ impl Window {
         }
         let slice = self.layout.slice(new.number);
         let len = slice.end - slice.start;
-        let mut block = held.block(&self.memory, self.holder, len);
-        if block.is_none() && new.number == new.lowest && held.give_up_furthest(new.number) {
-            block = held.block(&self.memory, self.holder, len);
+        let mut block = held.block(&self.memory, self.holder, len, may_wait);
+        let has_given = held.waits.as_ref().is_some_and(|wait| wait.has_given);
+        // One for each wait: what it frees may be another fill's before.
+        let gives = block.is_none() && new.number == new.lowest && !has_given && held.give_up_furthest(new.number);
+        if gives {
+            block = held.block(&self.memory, self.holder, len, may_wait);
         }
         let Some(block) = block else {
-            if !held.waits {
-                held.waits = true;
-                self.short.notify_one();
+            match &mut held.waits {
+                Some(wait) => wait.has_given |= gives,
+                None if may_wait => {
+                    held.waits = Some(Wait { len, since: Instant::now(), has_given: gives });
+                    self.short.notify_one();
+                }
+                None => {}
             }
             return false;
         };
@@ -101,15 +121,27 @@ impl Window {
 
     /// Whether a chunk waits for memory.
     pub(super) fn is_short(&self) -> bool {
-        self.held().waits
+        self.held().waits.is_some()
     }
 
-    /// Waits until a chunk waits for memory, and then for that memory.
-    pub(super) async fn more(&self) {
+    /// Whether a chunk has waited for so long, although this blob has no chunk that is on its way: other fills keep the
+    /// memory.
+    pub(super) fn is_starved(&self, timeout: Duration) -> bool {
+        let held = self.held();
+        let has_waited = held.waits.as_ref().is_some_and(|wait| wait.since.elapsed() >= timeout);
+        has_waited && held.chunks.values().all(|chunk| chunk.is_stored)
+    }
+
+    /// Waits until a chunk waits for memory, and then for that memory. It can be dropped.
+    pub(super) async fn wait_for_memory(&self) {
         self.short.notified().await;
-        let memory = self.memory.reserve(&self.holder, self.layout.chunk).await;
+        let waits = self.held().waits.as_ref().map(|wait| wait.len);
+        let Some(len) = waits else {
+            return;
+        };
+        let _asked = Asked(self);
+        let memory = self.memory.reserve(&self.holder, len).await;
         let mut held = self.held();
-        held.waits = false;
         if !held.is_closed {
             held.reserved = Some(memory);
         }
@@ -150,8 +182,7 @@ impl Window {
     /// Gives up all chunks, because another generation begins. The download that they belong to has ended.
     pub(super) fn clear(&self) {
         let mut held = self.held();
-        // It may have waited for memory.
-        (held.waits, held.reserved, held.hashed) = (false, None, 0);
+        (held.reserved, held.hashed) = (None, 0);
         for chunk in std::mem::take(&mut held.chunks).into_values() {
             chunk.block.give_up();
         }
@@ -159,9 +190,21 @@ impl Window {
 
     /// All of a chunk was written.
     pub(super) fn end(&self, number: u64) {
+        self.end_with(number, u64::MAX);
+    }
+
+    /// The blob, whose size was unknown, has `size` bytes, and all of them were hashed.
+    pub(super) fn end_at(&self, size: u64) {
+        if let Some(last) = self.layout.count(size).checked_sub(1) {
+            self.end_with(last, size - self.layout.slice(last).start);
+            self.hashed(last + 1);
+        }
+    }
+
+    fn end_with(&self, number: u64, len: u64) {
         let block = self.held().chunks.get(&number).map(|chunk| Arc::clone(&chunk.block));
         if let Some(block) = block {
-            block.end();
+            block.end(len);
         }
     }
 
@@ -171,8 +214,11 @@ impl Window {
         if let Some(chunk) = held.chunks.get_mut(&number) {
             chunk.is_stored = true;
         }
+        if let Some(wait) = &mut held.waits {
+            wait.since = Instant::now();
+        }
         if number < held.hashed {
-            self.offer(&mut held, number);
+            Self::may_evict(&mut held, number);
         }
     }
 
@@ -180,28 +226,28 @@ impl Window {
     pub(super) fn hashed(&self, chunks: u64) {
         let mut held = self.held();
         let before = std::mem::replace(&mut held.hashed, chunks);
-        let stored = held.chunks.range(before..chunks).filter(|(_, chunk)| chunk.is_stored);
+        let stored = held.chunks.range(before.min(chunks)..chunks).filter(|(_, chunk)| chunk.is_stored);
         for number in stored.map(|(number, _)| *number).collect::<Vec<_>>() {
-            self.offer(&mut held, number);
+            Self::may_evict(&mut held, number);
         }
     }
 
     /// A chunk is needed no more but for clients, which find it in the bucket, too.
-    fn offer(&self, held: &mut Held, number: u64) {
-        if held.waits {
+    fn may_evict(held: &mut Held, number: u64) {
+        if held.waits.is_some() {
             held.give_up(number);
         } else if let Some(chunk) = held.chunks.get(&number) {
-            self.memory.offer(Arc::clone(&chunk.block));
+            Memory::may_evict(Arc::clone(&chunk.block));
         }
     }
 
-    /// The bucket has all of the blob.
+    /// The fill has ended, and the digest was right: clients read on in memory as long as no fill needs it.
     pub(super) fn release(&self) {
         let mut held = self.held();
         held.reserved = None;
-        for chunk in held.chunks.values_mut().filter(|chunk| !chunk.is_stored) {
+        for chunk in held.chunks.values_mut() {
             chunk.is_stored = true;
-            self.memory.offer(Arc::clone(&chunk.block));
+            Memory::may_evict(Arc::clone(&chunk.block));
         }
     }
 
@@ -235,6 +281,15 @@ impl Drop for Window {
     }
 }
 
+/// Memory that is asked for, until it is there or not wanted any more.
+struct Asked<'a>(&'a Window);
+
+impl Drop for Asked<'_> {
+    fn drop(&mut self) {
+        self.0.held().waits = None;
+    }
+}
+
 impl Held {
     /// Whether a chunk may begin although the lowest one is not complete: that one still finds memory then, and chunks
     /// that are not next take half of the share.
@@ -247,25 +302,27 @@ impl Held {
             (busy.len() as u64, far)
         };
         let kept = u64::from(!self.chunks.contains_key(&new.lowest));
-        if kept > 0 && (self.waits || self.reserved.is_some()) {
+        if kept > 0 && (self.waits.is_some() || self.reserved.is_some()) {
             return false;
         }
-        loop {
-            let (all, far) = busy(self);
-            let is_free = all + kept < share && (!is_far(new.number) || far < share / 2);
-            // The hasher reads back what is given up: one more request for the chunk.
-            if is_free || share < 2 || !is_far(new.number) || !self.give_up_furthest(new.number) {
-                return is_free;
-            }
+        let (all, far) = busy(self);
+        if !is_far(new.number) {
+            return all + kept < share;
         }
+        // So many too many. The hasher reads back what is given up: one more request for each chunk.
+        let excess = (all + kept + 1).saturating_sub(share).max((far + 1).saturating_sub(share / 2));
+        let stored = self.chunks.iter().filter(|(number, chunk)| chunk.is_stored && is_far(**number)).count() as u64;
+        share > 1 && stored >= excess && (0..excess).all(|_| self.give_up_furthest(new.number))
     }
 
     /// A block, if there is memory for it now.
-    fn block(&mut self, memory: &Arc<Memory>, holder: Digest, len: u64) -> Option<Arc<Block>> {
-        match self.reserved.take() {
-            Some(reserved) => Some(Memory::block(holder, len, reserved)),
+    fn block(&mut self, memory: &Arc<Memory>, holder: Digest, len: u64, may_wait: bool) -> Option<Arc<Block>> {
+        let wanted = usize::try_from(len).ok()?;
+        // Memory for a shorter chunk is given back.
+        match self.reserved.take().and_then(|mut reserved| reserved.split(wanted)) {
+            Some(reserved) => Some(memory.block(holder, len, reserved)),
             // What comes next is this fill's already.
-            None if self.waits => None,
+            None if self.waits.is_some() || (!may_wait && memory.is_wanted()) => None,
             None => memory.block_now(holder, len),
         }
     }
@@ -288,77 +345,4 @@ impl Held {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::oci::Algorithm;
-
-    const CHUNK: u64 = 10;
-
-    fn window(memory: &Arc<Memory>, name: &str) -> Window {
-        let layout = Layout { size: Some(200), chunk: CHUNK };
-        Window::new(memory, Digest::of(Algorithm::Sha256, name.as_bytes()), layout)
-    }
-
-    /// Which of these chunks may begin while `lowest` is not complete.
-    fn begin(window: &Window, lowest: u64, numbers: &[u64]) -> Vec<bool> {
-        numbers.iter().map(|&number| window.may_begin(NewChunk { number, lowest }, Uuid::nil())).collect()
-    }
-
-    fn store(window: &Window, number: u64) {
-        assert!(window.write(Uuid::nil(), number * CHUNK, &[Bytes::from_static(&[7; 10])]));
-        window.end(number);
-        window.stored(number);
-    }
-
-    #[test]
-    fn the_lowest_chunk_finds_memory_whatever_clients_want() {
-        // Three quarters are four chunks: half of them for far ones.
-        let memory = Memory::new(56);
-        let window = window(&memory, "a");
-        assert_eq!(begin(&window, 0, &[15, 16, 17, 1, 2]), [true, true, false, true, false]);
-        assert_eq!(begin(&window, 0, &[0, 15]), [true, true]);
-        // Far ones that are stored make way for others, and are read back.
-        store(&window, 16);
-        assert_eq!(begin(&window, 0, &[17, 18]), [true, false]);
-        assert_eq!((window.chunk(16), window.chunk(17)), (None, None));
-        // The lowest one takes theirs, if there is no other.
-        store(&window, 15);
-        assert_eq!(begin(&window, 3, &[3]), [true]);
-        assert!(window.chunk(15).is_none());
-    }
-
-    #[test]
-    fn what_is_stored_and_hashed_is_kept_until_its_memory_is_needed() {
-        let memory = Memory::new(56);
-        let (first, second) = (window(&memory, "a"), window(&memory, "b"));
-        assert_eq!(begin(&first, 0, &[0, 1]), [true, true]);
-        store(&first, 0);
-        store(&first, 1);
-        first.hashed(2);
-        assert_eq!(begin(&first, 2, &[2, 3]), [true, true]);
-        assert!(first.chunk(0).is_some());
-        assert_eq!(begin(&second, 0, &[0]), [true]);
-        assert!(first.chunk(0).is_some());
-        assert_eq!(begin(&second, 0, &[1]), [true]);
-        assert!(first.chunk(0).is_none() && first.chunk(1).is_some());
-        assert_eq!(first.read(15, 100, <[u8]>::len), Some(5));
-    }
-
-    #[tokio::test]
-    async fn memory_that_is_waited_for_goes_to_the_lowest_chunk() {
-        let memory = Memory::new(16);
-        let (first, second) = (window(&memory, "a"), window(&memory, "b"));
-        assert_eq!(begin(&first, 0, &[0, 1]), [true, false]);
-        assert_eq!(begin(&second, 0, &[0]), [false]);
-        assert!(second.is_short() && !first.is_short());
-        let mut more = Box::pin(second.more());
-        assert!(futures_util::poll!(&mut more).is_pending());
-        store(&first, 0);
-        first.hashed(1);
-        more.await;
-        assert_eq!(begin(&second, 0, &[1, 0]), [false, true]);
-        first.close();
-        second.close();
-        assert!(memory.block_now(Digest::of(Algorithm::Sha256, b"c"), CHUNK).is_some());
-    }
-}
+mod tests;

@@ -13,13 +13,13 @@ use crate::registry::fill::chunks::Layout;
 use crate::registry::fill::compose::Uncommitted;
 use crate::registry::fill::download::{self, Broken};
 use crate::registry::fill::filled_blob::{BlobState, FilledBlob, Watermark};
+use crate::registry::fill::hashing::Start;
 use crate::registry::fill::job::{Leftovers, NotFilled};
 use crate::registry::fill::lease::LeaseState;
 use crate::registry::fill::lease_keeper::LeaseKeeper;
 use crate::registry::fill::running::FillRefusal;
 use crate::registry::fill::takeover::{self, TakenOver};
 use crate::registry::fill::wants;
-use crate::registry::fill::writer::Start;
 use crate::upstream::BlobResponse;
 
 /// How many bytes at the beginning of a blob are stored by themselves: what a client gets while the first chunk comes.
@@ -53,7 +53,8 @@ impl SharedFill<'_> {
         filled.replace_chunks((chunks, Vec::new()), &watermark);
         filled.wish(Vec::new());
         filled.hashed(hashed.chunks, &hashed.hasher);
-        let start = Start { generation: keeper.generation(), hashed: hashed.chunks, hasher: hashed.hasher };
+        let (generation, at_most) = (keeper.generation(), u64::MAX);
+        let start = Start { generation, hashed: hashed.chunks, hasher: hashed.hasher, at_most };
         // Only this task sets it.
         let _ = source.set(Arc::clone(&filled));
         let filling = self.fill_blob(&keeper, (begun, start), &filled, &watermark);
