@@ -30,10 +30,7 @@ impl Blobs {
         digest: &Digest,
         announced: Option<u64>,
     ) {
-        let blob = UpstreamBlob::new(upstream, name, digest);
-        if let Ok((fill, Outcome::Follow)) = self.fills.join(&blob, announced) {
-            fill.add(name);
-        }
+        self.fills.fill_in_background(&UpstreamBlob::new(upstream, name, digest), announced);
     }
 
     pub(super) async fn open_cold(&self, request: &BlobRequest<'_>, status: BlobStatus) -> Result<BlobAccess, Error> {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use uuid::Uuid;
@@ -21,6 +22,9 @@ use super::{Fills, SMALL, commit, compose};
 use crate::oci::Hasher;
 use crate::store::{FilledFor, Key, UpstreamId};
 use crate::upstream::BlobResponse;
+
+/// How often a fill that waits looks whether requests still wait for it.
+const LEFT: Duration = Duration::from_secs(1);
 
 /// A fill's task.
 #[derive(Clone)]
@@ -72,7 +76,8 @@ impl Job {
         let generation = Uuid::new_v4();
         *leftovers = Leftovers::Chunks(Arc::clone(&filled), generation);
         // An upstream that says no size must not fill the bucket. A manifest may be wrong by a little.
-        let at_most = self.announced.map_or(layout.chunk.saturating_mul(MOST), |announced| announced.max(SMALL));
+        let bound = self.announced.map_or(layout.chunk.saturating_mul(MOST), |announced| announced.max(SMALL));
+        let at_most = if response.size.is_some() { u64::MAX } else { bound };
         let start = Start { generation, hashed: 0, hasher: Hasher::new(digest.algorithm()), at_most };
         let download = download::run((&self.fills, &self.blob), Some(response), &filled, &watermark, start);
         let copied = Box::pin(self.copy(fill, &filled, (&watermark, download))).await;
@@ -87,13 +92,22 @@ impl Job {
         Ok(size)
     }
 
-    /// The permit to run, as soon as fewer fills run than can at once.
-    pub(super) async fn permit(&self) -> Result<OwnedSemaphorePermit, FillRefusal> {
+    /// The permit to run, as soon as fewer fills run than can at once. A fill that waits for it ends when no request
+    /// waits for the fill.
+    pub(super) async fn permit(&self, fill: &Arc<Fill>) -> Result<OwnedSemaphorePermit, FillRefusal> {
         let Fills { permits, background, .. } = &*self.fills;
+        let is_left = async {
+            // The list of fills and this task know it.
+            while Arc::strong_count(fill) > 2 {
+                tokio::time::sleep(LEFT).await;
+            }
+        };
         tokio::select! {
+            biased;
             // The semaphore is never closed.
             permit = Arc::clone(permits).acquire_owned() => permit.map_err(|_| FillRefusal::shutting_down()),
             () = background.stopped() => Err(FillRefusal::shutting_down()),
+            () = is_left => Err(FillRefusal::Busy),
         }
     }
 

@@ -12,6 +12,8 @@ use super::{Fills, Running};
 use crate::oci::{Error, Outcome};
 use crate::registry::links::BlobStatus;
 
+/// How many fills run or wait, each for at least one request.
+const MOST: usize = 1024;
 /// How many refused fills of other repositories a request ignores before it begins its own: their upstream may not have
 /// the blob.
 const IGNORED_REFUSALS: usize = 3;
@@ -31,8 +33,13 @@ pub(in crate::registry) enum ColdBlob {
     },
 }
 
-/// The bucket has the blob, with this size in bytes.
-pub(in crate::registry) struct AlreadyStored(pub(in crate::registry) u64);
+/// Why a request joins no fill.
+enum NotJoined {
+    /// The bucket has the blob, with this size in bytes.
+    AlreadyStored(u64),
+    /// Too many fills wait.
+    Busy,
+}
 
 impl Fills {
     /// The blob, as soon as its bytes come.
@@ -40,6 +47,7 @@ impl Fills {
     /// # Errors
     /// - `BLOB_UNKNOWN`: the upstream does not have it in this repository.
     /// - `DENIED`, `TOOMANYREQUESTS`, `UNAVAILABLE`: the upstream does not send it.
+    /// - `UNAVAILABLE`: too many fills wait.
     pub(in crate::registry) async fn open(
         self: &Arc<Self>,
         blob: &UpstreamBlob,
@@ -49,7 +57,8 @@ impl Fills {
         loop {
             let (fill, outcome) = match self.join(blob, status.announced) {
                 Ok(joined) => joined,
-                Err(AlreadyStored(size)) => return Ok(ColdBlob::Stored(size)),
+                Err(NotJoined::AlreadyStored(size)) => return Ok(ColdBlob::Stored(size)),
+                Err(NotJoined::Busy) => return Err(FillRefusal::Busy.describe(blob)),
             };
             if outcome == Outcome::Follow && !fill.links(&blob.name) {
                 if !status.member {
@@ -74,23 +83,31 @@ impl Fills {
     /// once. `announced` is the size that a manifest gives the blob.
     ///
     /// # Errors
-    /// A fill ended a moment ago: under the lock that is known, because a blob is remembered as stored before its fill
-    /// leaves the list.
-    pub(in crate::registry) fn join(
-        self: &Arc<Self>,
-        blob: &UpstreamBlob,
-        announced: Option<u64>,
-    ) -> Result<(Arc<Fill>, Outcome), AlreadyStored> {
+    /// - A fill ended a moment ago: under the lock that is known, because a blob is remembered as stored before its
+    ///   fill leaves the list.
+    /// - Too many fills wait.
+    fn join(self: &Arc<Self>, blob: &UpstreamBlob, announced: Option<u64>) -> Result<(Arc<Fill>, Outcome), NotJoined> {
         let mut running = self.running();
         if let Some(fill) = running.fills.get(&blob.digest) {
             return Ok((Arc::clone(fill), Outcome::Follow));
         }
         if let Some(size) = self.cache.blobs.present(&blob.digest) {
-            return Err(AlreadyStored(size));
+            return Err(NotJoined::AlreadyStored(size));
+        }
+        if running.fills.len() >= MOST {
+            return Err(NotJoined::Busy);
         }
         let (fill, progress) = Fill::new(&blob.name);
         self.start(&mut running, blob.clone(), announced, &fill, progress);
         Ok((fill, Outcome::Fill))
+    }
+
+    /// Fills a blob for its repository without a client that waits for it, unless as many fills run as can at once.
+    pub(in crate::registry) fn fill_in_background(self: &Arc<Self>, blob: &UpstreamBlob, announced: Option<u64>) {
+        let is_free = self.permits.available_permits() > 0 || self.running().fills.contains_key(&blob.digest);
+        if is_free && let Ok((fill, Outcome::Follow)) = self.join(blob, announced) {
+            fill.add(&blob.name);
+        }
     }
 
     /// Fills a blob that no client has asked for yet, when fewer than `proxy.fill.concurrency` fills run.

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::watch;
 
@@ -12,6 +13,9 @@ use crate::oci::{Error, ErrorCode, RepositoryName};
 use crate::registry::failure::of_upstream;
 use crate::registry::presence::blob_unknown;
 use crate::upstream::UpstreamError;
+
+/// When a client may try again, if too many fills wait.
+const BUSY: Duration = Duration::from_secs(10);
 
 /// One fill.
 #[derive(Debug)]
@@ -44,6 +48,8 @@ pub(in crate::registry) enum FillRefusal {
     Upstream(UpstreamError),
     /// There is no place for its bytes, and why.
     NoPlace(Arc<str>),
+    /// Too many fills wait.
+    Busy,
     /// It needs larger chunks than memory can have.
     TooLarge,
     /// Another process fills the blob, and it is not known to be this repository's.
@@ -134,6 +140,10 @@ impl FillRefusal {
                 Error::new(ErrorCode::Unavailable, message).caused_by(io::Error::other(String::from(&*why)))
             }
             Self::NotMember(error) => error,
+            Self::Busy => {
+                let message = "this registry copies too many blobs at once, try again later";
+                Error::new(ErrorCode::Unavailable, message).with_retry_after(Some(BUSY))
+            }
             Self::TooLarge => {
                 let message = "the blob is too large for the memory of this registry (proxy.fill.memory)";
                 Error::new(ErrorCode::Unavailable, message)

@@ -35,7 +35,7 @@ impl Job {
         let mut listed = ListedFill { job: &self, fill: &fill, stored: false };
         let (repository, digest) = (&self.blob.name, &self.blob.digest);
         let mut leftovers = Leftovers::None;
-        let result = match self.permit().await {
+        let result = match self.permit(&fill).await {
             Ok(_permit) => {
                 let filling = async {
                     match SharedFill::begin(&self, &fill, &phase).await {
