@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use super::blob_file::BlobFile;
 use super::bucket_chunks::{BucketChunks, ChunkBytes};
+use super::bucket_readers::BucketReaders;
 use super::chunks::Layout;
 use super::intervals::Intervals;
 use super::plan::NewChunk;
@@ -310,8 +311,16 @@ impl FilledBlob {
         }
     }
 
-    /// The positions at which clients wait since `since` or longer; behind them, those at which clients of other processes
-    /// do.
+    /// What bounds the clients that read from the bucket; `None`: all of it is in a file.
+    pub(super) fn bucket_readers(&self) -> Option<&BucketReaders> {
+        match &self.place {
+            Place::File(_) => None,
+            Place::Memory(window) => Some(window.memory().bucket_readers()),
+        }
+    }
+
+    /// The positions at which clients wait since `since` or longer; behind them, those at which clients of other
+    /// processes do.
     pub(super) fn waiting(&self, since: Instant) -> Vec<u64> {
         let mut positions = self.readers.positions(since);
         positions.extend(self.wishes().iter());

@@ -9,6 +9,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Rw
 
 use bytes::Bytes;
 
+use super::bucket_readers::BucketReaders;
+use super::pool::Pool;
 use crate::fair_semaphore::{FairPermit, FairSemaphore};
 use crate::oci::Digest;
 
@@ -17,12 +19,6 @@ const MOST: u64 = 192 << 20;
 /// Blobs of up to so many bytes, images' configurations above all, do not wait behind chunks: they have a budget of
 /// their own beside the other, which is four times as large.
 const SMALL: u64 = 1 << 20;
-/// Blocks of so many bytes and more are allocated as [`MAPPED`].
-const LARGE: usize = 4 << 20;
-/// The C library maps an allocation of more than 32 MiB by itself, always: its pages are none until they are written,
-/// and go back to the system with it. Smaller ones come from heaps after the first of them was freed, and those keep a
-/// half more than is in use.
-const MAPPED: usize = (32 << 20) + (64 << 10);
 
 /// The budget, and the blocks that can be given up.
 #[derive(Debug)]
@@ -33,8 +29,11 @@ pub(super) struct Memory {
     most: u64,
     /// Blocks that may be given up, the oldest first; no more than the budget has.
     evictable: Mutex<VecDeque<Arc<Block>>>,
+    pool: Pool,
     /// The budget of small blobs.
     small: Option<Arc<Self>>,
+    /// The way to the bytes that memory does not have any more.
+    bucket_readers: BucketReaders,
 }
 
 /// The bytes of a chunk, or of a small blob.
@@ -59,8 +58,11 @@ enum Content {
 /// Bytes, and the reservation of their memory.
 #[derive(Debug)]
 struct Buffer {
-    /// Longer than `len`, see [`MAPPED`].
+    /// From the pool.
     bytes: Vec<u8>,
+    /// So many were asked for.
+    size: usize,
+    /// So many of them are used.
     len: usize,
     memory: Arc<Memory>,
     permit: Option<FairPermit<Digest>>,
@@ -79,12 +81,17 @@ impl Memory {
 
     fn with((bytes, most): (u64, u64), small: Option<Arc<Self>>) -> Arc<Self> {
         let [all, of_one] = [bytes, most].map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
-        Arc::new(Self { permits: FairSemaphore::new(all, of_one), most, evictable: Mutex::default(), small })
+        let (permits, bucket_readers) = (FairSemaphore::new(all, of_one), BucketReaders::default());
+        Arc::new(Self { permits, most, evictable: Mutex::default(), pool: Pool::new(all), small, bucket_readers })
     }
 
     /// The most bytes that one fill can have.
     pub(super) const fn most(&self) -> u64 {
         self.most
+    }
+
+    pub(super) const fn bucket_readers(&self) -> &BucketReaders {
+        &self.bucket_readers
     }
 
     /// A block of `len` bytes for a blob, if there is memory for it now, or other blocks can be given up for it.
@@ -174,9 +181,8 @@ impl Memory {
 }
 
 impl Buffer {
-    fn new(memory: &Arc<Memory>, len: usize, permit: Option<FairPermit<Digest>>) -> Self {
-        let bytes = vec![0; if len < LARGE { len } else { len.max(MAPPED) }];
-        Self { bytes, len, memory: Arc::clone(memory), permit }
+    fn new(memory: &Arc<Memory>, size: usize, permit: Option<FairPermit<Digest>>) -> Self {
+        Self { bytes: memory.pool.take(size), size, len: size, memory: Arc::clone(memory), permit }
     }
 
     fn bytes(&self) -> &[u8] {
@@ -186,7 +192,7 @@ impl Buffer {
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        self.bytes = Vec::new();
+        self.memory.pool.give_back(std::mem::take(&mut self.bytes), self.size);
         if self.permit.take().is_some() {
             // Its holder may wait for more, which it can have now.
             self.memory.evict_for_waiting();

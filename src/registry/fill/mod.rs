@@ -11,9 +11,9 @@
 //! Connections share the blob by a [`plan`], which begins with what clients wait for ([`readers`]), and each resumes
 //! where it broke ([`resuming_reader`]). There are as many as help ([`growth`]). A blob knows which bytes are there
 //! ([`intervals`]): a client of a range follows them from where it begins, and the uploader and the digest follow the
-//! watermark, up to which there is no gap. The bucket shows the blob only after its digest was verified, and only then
-//! do clients of the whole get its last bytes. A failure ends the fill for all of them, and the next request begins a
-//! new one.
+//! watermark, up to which there is no gap ([`hashing`]). The bucket shows the blob only after its digest was verified,
+//! and only then do clients of the whole get its last bytes. A failure ends the fill for all of them, and the next
+//! request begins a new one.
 //!
 //! All fills share one budget of [`memory`]. A small blob is in memory as a whole, and is sent to the bucket as it comes
 //! ([`commit`]). A large one is cut into [`chunks`]: each is stored as an object as soon as it is whole
@@ -30,6 +30,7 @@
 mod blob_file;
 mod bucket_chunks;
 mod chunk_queue;
+mod bucket_readers;
 mod chunk_sender;
 mod chunks;
 mod commit;
@@ -53,6 +54,7 @@ mod memory;
 mod origins;
 mod pieces;
 mod plan;
+mod pool;
 mod prefetch_queue;
 mod reader;
 mod readers;
@@ -97,8 +99,8 @@ pub(super) use join::ColdBlob;
 pub(super) use sweep::SweptFills;
 pub(super) use upstream_blob::UpstreamBlob;
 
-/// How many fills run at once; the next one waits. Each has a connection to the upstream, a thread that hashes and a few
-/// parts under way; more would not be faster.
+/// How many fills run at once; the next one waits. Each has a connection to the upstream, at times a thread that hashes
+/// and a few parts under way; more would not be faster.
 const MAX_FILLS: usize = 128;
 /// How many connections all fills have, beyond all other bounds, for single segments that clients have waited for.
 const URGENT_CONNECTIONS: usize = 16;

@@ -4,13 +4,14 @@ use std::io;
 use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use super::bucket_chunks::{MISSING_TIMEOUT, PAUSE};
+use super::bucket_readers::{BucketRead, BucketReaders, TURN_BYTES};
 use super::filled_blob::{BlobState, FilledBlob, HELD_BACK, Reading};
 use super::origins::Origins;
 use crate::oci::Slice;
@@ -32,7 +33,7 @@ struct Reader {
     /// The bytes from `position` on, from the bucket.
     object: Option<OpenObject>,
     /// The chunk behind it, which begins at this position.
-    next: Option<(u64, JoinSet<Opened>)>,
+    next: Option<(u64, BucketRead, JoinSet<Opened>)>,
     /// Since when the bucket does not have what it should have.
     missing: Option<Instant>,
     /// Where the bytes came from that the client has.
@@ -46,6 +47,7 @@ struct OpenObject {
     end: u64,
     /// The beginning of what is next, which the client may not have yet.
     held: Bytes,
+    _permit: Option<BucketRead>,
 }
 
 impl FilledBlob {
@@ -152,16 +154,26 @@ impl Reader {
 
     /// Opens what the bucket has from the position on: the blob, if it is stored, or a chunk. `None`: it is not there.
     async fn open(&mut self) -> io::Result<Option<OpenObject>> {
+        let next = self.next.take().filter(|(start, ..)| *start == self.position);
+        let (permit, next) = match next {
+            Some((_, permit, opening)) => (Some(permit), Some(opening)),
+            None => match self.blob.bucket_readers() {
+                Some(readers) => (readers.acquire().await, None),
+                None => (None, None),
+            },
+        };
+        let turn = permit.as_ref().filter(|permit| permit.is_turn).map(|_| self.position + TURN_BYTES);
         let blob = &self.blob;
         let watermark = blob.watermark();
         let (end, opened) = if watermark.state == BlobState::Stored {
             let end = self.reading.part.map_or(watermark.written, |part| part.slice.end);
+            let end = end.min(turn.unwrap_or(u64::MAX));
             let opened = blob.stream_stored(Slice { start: self.position, end }).await;
             (end, opened.map(|opened| opened.map(|stream| (stream, None))))
         } else {
-            let mut end = self.chunk_end(self.position);
-            let opened = match self.next.take().filter(|(start, _)| *start == self.position) {
-                Some((_, mut opening)) => opening.join_next().await.and_then(Result::ok).unwrap_or(Ok(None)),
+            let mut end = self.chunk_end(self.position).min(turn.unwrap_or(u64::MAX));
+            let opened = match next {
+                Some(mut opening) => opening.join_next().await.and_then(Result::ok).unwrap_or(Ok(None)),
                 None => open_chunk(blob, Slice { start: self.position, end }).await,
             };
             let opened = match (opened, blob.chunks()) {
@@ -176,10 +188,18 @@ impl Reader {
             (end, opened.map(|opened| opened.map(|(stream, generation)| (stream, Some(generation)))))
         };
         let missing = || io::Error::other("the bucket does not have it any more");
-        match opened.map_err(io::Error::other).and_then(|opened| opened.ok_or_else(missing)) {
-            Ok((ObjectStream { bytes, .. }, generation)) => {
-                Ok(Some(OpenObject { bytes, generation, end, held: Bytes::new() }))
+        let opened = match opened.map_err(io::Error::other).and_then(|opened| opened.ok_or_else(missing)) {
+            Ok((ObjectStream { bytes, .. }, generation)) if turn.is_none() => {
+                Ok(OpenObject { bytes, generation, end, held: Bytes::new(), _permit: permit })
             }
+            Ok((ObjectStream { bytes, .. }, generation)) => {
+                let held = read_all(bytes, end - self.position).await;
+                held.map(|held| OpenObject { bytes: stream::empty().boxed(), generation, end, held, _permit: None })
+            }
+            Err(error) => Err(error),
+        };
+        match opened {
+            Ok(opened) => Ok(Some(opened)),
             Err(error) => {
                 self.wait_for_missing(error).await?;
                 Ok(None)
@@ -203,11 +223,16 @@ impl Reader {
         let size = blob.size().unwrap_or_else(|| blob.written());
         let reads_on = start < self.reading.part.map_or(size, |part| part.slice.end);
         let is_stored = blob.chunks().is_some_and(|chunks| chunks.is_stored(blob.layout().number(start)));
-        if self.next.is_none() && reads_on && is_stored && !blob.has_at_hand(start) {
+        if self.next.is_none()
+            && reads_on
+            && is_stored
+            && !blob.has_at_hand(start)
+            && let Some(permit) = blob.bucket_readers().and_then(BucketReaders::stream)
+        {
             let slice = Slice { start, end: self.chunk_end(start) };
             let (blob, mut opening) = (Arc::clone(blob), JoinSet::new());
             opening.spawn(async move { open_chunk(&blob, slice).await });
-            self.next = Some((start, opening));
+            self.next = Some((start, permit, opening));
         }
     }
 
@@ -230,6 +255,19 @@ impl Reader {
         tokio::time::sleep(PAUSE).await;
         Ok(())
     }
+}
+
+/// The first `len` bytes of a stream.
+async fn read_all(mut stream: BoxStream<'static, io::Result<Bytes>>, len: u64) -> io::Result<Bytes> {
+    let len = usize::try_from(len).unwrap_or(usize::MAX);
+    let mut bytes = BytesMut::with_capacity(len);
+    while bytes.len() < len {
+        let piece = stream.next().await.transpose()?;
+        let mut piece = piece.ok_or_else(|| io::Error::other("the bucket sent less than it said"))?;
+        piece.truncate(len - bytes.len());
+        bytes.extend_from_slice(&piece);
+    }
+    Ok(bytes.freeze())
 }
 
 /// Bytes of one chunk.

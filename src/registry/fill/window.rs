@@ -72,6 +72,10 @@ impl Window {
         Self { memory, holder, layout, held, short }
     }
 
+    pub(super) fn memory(&self) -> &Memory {
+        &self.memory
+    }
+
     /// For all of a blob of `size` bytes, if there is memory for it now.
     pub(super) fn whole(memory: &Arc<Memory>, holder: Digest, size: u64) -> Option<Self> {
         let block = memory.block_now(holder, size)?;
