@@ -25,6 +25,7 @@ mod fake_s3;
 mod faults;
 mod fill;
 mod fill_memory;
+mod fill_memory_waits;
 mod fill_sweep;
 mod folder_fill;
 mod heads;

@@ -175,7 +175,7 @@ impl<'a> Connections<'a> {
             self.filled.changed().notify_waiters();
             return None;
         }
-        // Another connection would only wait for memory, too, but for what a client waits for in a chunk that has begun.
+        // Another connection would only wait for memory, too; but not for a chunk that has begun.
         let is_wanted = !is_short && connections < growth.wanted() && plan.has_untaken();
         if ((late && !is_short) || is_wanted)
             && let Some(permit) = self.fills.extra_connection()
@@ -251,8 +251,8 @@ impl<'a> Connections<'a> {
         self.count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok()
     }
 
-    /// The segment to fetch next, now or when another connection turns out to be slow or breaks, or when there is memory
-    /// for another chunk; `None` when the blob is complete. A connection that waits here holds no chunk.
+    /// The segment to fetch next, now or when another connection turns out to be slow or breaks, or when there is
+    /// memory for another chunk; `None` when the blob is complete. A connection that waits here holds no chunk.
     ///
     /// # Errors
     /// No memory will become free.
@@ -286,8 +286,8 @@ impl<'a> Connections<'a> {
         self.filled.may_begin(new, self.generation)
     }
 
-    /// Waits until the chunk that a position is in has memory: it has, unless this is the first segment or one that goes
-    /// through several chunks.
+    /// Waits until the chunk that a position is in has memory: it has, unless this is the first segment or one that
+    /// goes through several chunks.
     ///
     /// # Errors
     /// As [`segment`](Self::segment).

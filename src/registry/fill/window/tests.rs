@@ -70,3 +70,113 @@ async fn memory_that_is_waited_for_goes_to_the_lowest_chunk() {
     second.close();
     assert!(memory.block_now(Digest::of(Algorithm::Sha256, b"c"), CHUNK).is_some());
 }
+
+#[tokio::test]
+async fn a_block_that_becomes_evictable_before_the_request_waits_is_given_up_for_it() {
+    let memory = Memory::new(16);
+    let (first, second) = (window(&memory, "a"), window(&memory, "b"));
+    assert_eq!(begin(&first, 0, &[0]), [true]);
+    assert_eq!(begin(&second, 0, &[0]), [false]);
+    store(&first, 0);
+    first.hashed(1);
+    second.wait_for_memory().await;
+    assert_eq!(begin(&second, 0, &[0]), [true]);
+}
+
+#[tokio::test]
+async fn a_short_chunk_waits_for_its_own_length() {
+    let memory = Memory::new(16);
+    let windows = [("a", 10), ("b", 5), ("c", 3)].map(|(name, size)| {
+        let layout = Layout { size: Some(size), chunk: CHUNK };
+        let window = Window::new(&memory, Digest::of(Algorithm::Sha256, name.as_bytes()), layout);
+        (begin(&window, 0, &[0]), window)
+    });
+    let [(first, _a), (second, b), (third, c)] = windows;
+    assert_eq!([first, second, third], [[true], [true], [false]]);
+    b.close();
+    c.wait_for_memory().await;
+    assert_eq!(begin(&c, 0, &[0]), [true]);
+}
+
+#[tokio::test]
+async fn a_wait_that_is_dropped_can_begin_again() {
+    let memory = Memory::new(16);
+    let (first, second) = (window(&memory, "a"), window(&memory, "b"));
+    assert_eq!(begin(&first, 0, &[0]), [true]);
+    for _ in 0..2 {
+        assert_eq!(begin(&second, 0, &[0]), [false]);
+        let mut waiting = Box::pin(second.wait_for_memory());
+        assert!(futures_util::poll!(&mut waiting).is_pending() && second.is_short());
+        drop(waiting);
+        assert!(!second.is_short());
+    }
+    first.close();
+    assert_eq!(begin(&second, 0, &[0]), [true]);
+}
+
+#[test]
+fn memory_is_reserved_as_long_as_there_are_copies_of_it() {
+    let memory = Memory::new(16);
+    let (first, second) = (window(&memory, "a"), window(&memory, "b"));
+    assert_eq!(begin(&first, 0, &[0]), [true]);
+    store(&first, 0);
+    let bytes = first.chunk(0).unwrap();
+    first.close();
+    assert_eq!(begin(&second, 0, &[0]), [false]);
+    drop(bytes);
+    assert!(memory.block_now(Digest::of(Algorithm::Sha256, b"c"), CHUNK).is_some());
+}
+
+#[test]
+fn a_blob_of_unknown_size_gives_up_its_last_chunk_too() {
+    let memory = Memory::new(16);
+    let layout = Layout { size: None, chunk: CHUNK };
+    let first = Window::new(&memory, Digest::of(Algorithm::Sha256, b"a"), layout);
+    assert_eq!(begin(&first, 0, &[0]), [true]);
+    assert!(first.write(Uuid::nil(), 0, &[Bytes::from_static(b"last")]));
+    first.end_at(4);
+    assert_eq!(first.chunk(0).unwrap(), b"last"[..]);
+    first.stored(0);
+    assert_eq!(begin(&window(&memory, "b"), 0, &[0]), [true]);
+    assert_eq!(first.chunk(0), None);
+}
+
+#[tokio::test]
+async fn a_blob_that_no_request_needs_takes_only_what_no_other_waits_for() {
+    let memory = Memory::new(27);
+    let windows = ["a", "b", "c"].map(|name| window(&memory, name));
+    let [first, prefetched, wanted] = &windows;
+    let prefetch = |lowest| prefetched.may_begin(NewChunk { number: lowest, lowest }, Uuid::nil(), false);
+    assert!(prefetch(0));
+    assert_eq!(begin(first, 0, &[0]), [true]);
+    assert!(!prefetch(1) && !prefetched.is_short());
+    assert_eq!(begin(wanted, 0, &[0]), [false]);
+    let mut waiting = Box::pin(wanted.wait_for_memory());
+    assert!(futures_util::poll!(&mut waiting).is_pending());
+    store(prefetched, 0);
+    prefetched.hashed(1);
+    assert!(!prefetch(1));
+    waiting.await;
+    assert_eq!(begin(wanted, 0, &[0]), [true]);
+}
+
+#[test]
+fn only_memory_that_others_keep_starves_a_fill() {
+    let memory = Memory::new(28);
+    let (first, second) = (window(&memory, "a"), window(&memory, "b"));
+    assert_eq!(begin(&first, 0, &[0, 1]), [true, true]);
+    assert_eq!((begin(&first, 2, &[2]), begin(&second, 0, &[0])), (vec![false], vec![false]));
+    assert!(second.is_starved(Duration::ZERO) && !first.is_starved(Duration::ZERO));
+}
+
+#[test]
+fn small_blobs_have_a_budget_of_their_own() {
+    let memory = Memory::new(640);
+    let holder = Digest::of(Algorithm::Sha256, b"a");
+    let large: Vec<_> = (0..2).map(|n: u8| memory.block_now(Digest::of(Algorithm::Sha256, &[n]), 320)).collect();
+    assert!(large.iter().all(Option::is_some) && memory.block_now(holder, 21).is_none());
+    let small = memory.block_now(holder, 20).unwrap();
+    // One blob has no more than that.
+    assert!(memory.block_now(holder, 1).is_none());
+    drop(small);
+}
