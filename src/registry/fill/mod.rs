@@ -29,8 +29,8 @@
 
 mod blob_file;
 mod bucket_chunks;
-mod chunk_queue;
 mod bucket_readers;
+mod chunk_queue;
 mod chunk_sender;
 mod chunks;
 mod commit;
