@@ -132,6 +132,43 @@ async fn a_follower_gets_its_first_byte_before_chunk_zero() {
 }
 
 #[tokio::test]
+async fn a_follower_of_a_slow_upstream_is_not_silent() {
+    const STEP: usize = 256 << 10;
+    let mut sharing = Sharing::with(&[], 9 << 20).await;
+    (sharing.tuning.chunk, sharing.tuning.heartbeat) = (Some(4 << 20), Duration::from_millis(20));
+    sharing.hold_at(1 << 20);
+    let (one, two) = (sharing.replica("one").await, sharing.replica("two").await);
+    let path = sharing.path();
+    let follower = async {
+        sharing.until("one owns the lease", |it| it.lease().is_some()).await;
+        let mut response = two.request("GET", &path).send().await.unwrap();
+        let (mut body, mut named) = (Vec::new(), Vec::new());
+        for upto in (0..7).map(|step| (1 << 20) + step * STEP) {
+            sharing.upstream.release_to(upto);
+            while body.len() < upto {
+                body.extend_from_slice(&response.chunk().await.unwrap().unwrap());
+            }
+            named.clear();
+            for head in sharing.lease().unwrap().1["heads"].as_array().unwrap() {
+                named.push((head[0].as_u64().unwrap(), head[1].as_u64().unwrap()));
+            }
+        }
+        // The fifth, of all that was there of the chunk, took the place of the four before.
+        let ends = [0, (1 << 20) + 4 * STEP, (1 << 20) + 5 * STEP, (1 << 20) + 6 * STEP].map(|end| end as u64);
+        assert_eq!(named, [(ends[0], ends[1]), (ends[1], ends[2]), (ends[2], ends[3])]);
+        assert_eq!(sharing.chunks(), Vec::<String>::new());
+        sharing.upstream.release();
+        assert!(rest(response, &mut body).await);
+        body
+    };
+    let (first, body) = tokio::join!(one.get(&path), follower);
+    assert!(first.whole && first.body == sharing.layer());
+    assert!(body == *sharing.layer());
+    assert_eq!(sharing.upstream.blob_bytes(), sharing.layer().len());
+    sharing.until_done().await;
+}
+
+#[tokio::test]
 async fn a_follower_of_another_repository_needs_membership() {
     let sharing = Sharing::start(4).await;
     sharing.upstream.add("c", "v1", &sharing.image);

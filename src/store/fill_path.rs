@@ -4,10 +4,11 @@
 //! pounce/fills/<algorithm>/<hex>/<upstream>/lease                    who fills, and which chunks there are
 //! pounce/fills/<algorithm>/<hex>/<upstream>/wants-<process>          chunks that another process's clients wait for
 //! pounce/fills/<algorithm>/<hex>/<upstream>/<generation>/<offset>    a chunk
-//! pounce/fills/<algorithm>/<hex>/<upstream>/<generation>/head-<offset>
+//! pounce/fills/<algorithm>/<hex>/<upstream>/<generation>/head-<end>        the beginning of a chunk, or a part of it
 //! ```
 //!
-//! An upstream is 16 hex digits ([`UpstreamId`]), a generation and a process are UUIDs, an offset is 16 hex digits.
+//! An upstream is 16 hex digits ([`UpstreamId`]), a generation and a process are UUIDs, an offset is 16 hex digits. A head has the
+//! name of its end, because a longer one with the same beginning may come later: one name has one content for ever.
 
 use std::fmt;
 
@@ -45,7 +46,7 @@ pub enum FillObject {
     Want(Uuid),
     /// [`Key::FillChunk`](super::Key::FillChunk): the generation and the offset.
     Chunk(Uuid, u64),
-    /// [`Key::FillHead`](super::Key::FillHead): the generation and the offset.
+    /// [`Key::FillHead`](super::Key::FillHead): the generation and the offset behind it.
     Head(Uuid, u64),
 }
 
@@ -71,7 +72,7 @@ impl FillObject {
         let (generation, name) = path.split_once('/')?;
         let generation = id(generation)?;
         match name.strip_prefix("head-") {
-            Some(start) => number(start).map(|start| Self::Head(generation, start)),
+            Some(end) => number(end).map(|end| Self::Head(generation, end)),
             None => number(name).map(|offset| Self::Chunk(generation, offset)),
         }
     }

@@ -72,7 +72,8 @@ pub enum Key<'a> {
     FillChunks(&'a Digest, UpstreamId, &'a Uuid),
     /// The bytes of the blob from this offset on: a whole chunk. Written once.
     FillChunk(&'a Digest, UpstreamId, &'a Uuid, u64),
-    /// The bytes of the blob from this offset on: the beginning of a chunk that is not whole yet, or a part of it.
+    /// The bytes of the blob up to this offset: the beginning of a chunk that is not whole yet, or a part of it. Written
+    /// once.
     FillHead(&'a Digest, UpstreamId, &'a Uuid, u64),
     /// The chunks that the clients of another process wait for; the id is that process's.
     FillWant(&'a Digest, UpstreamId, &'a Uuid),
@@ -159,8 +160,8 @@ impl fmt::Display for Key<'_> {
             Self::FillChunk(digest, upstream, generation, offset) => {
                 write!(f, "{}/{upstream}/{generation}/{offset:016x}", Path(digest))
             }
-            Self::FillHead(digest, upstream, generation, start) => {
-                write!(f, "{}/{upstream}/{generation}/head-{start:016x}", Path(digest))
+            Self::FillHead(digest, upstream, generation, end) => {
+                write!(f, "{}/{upstream}/{generation}/head-{end:016x}", Path(digest))
             }
             Self::FillWant(digest, upstream, process) => {
                 write!(f, "{}/{upstream}/wants-{process}", Path(digest))

@@ -63,7 +63,7 @@ pub fn serve(
     request: &Request,
     manners: &Manners,
     counts: &Counts,
-    gate: watch::Receiver<bool>,
+    gate: watch::Receiver<usize>,
 ) -> Response {
     if request.method() == "HEAD" {
         return ([(header::CONTENT_LENGTH, blob.len())], Body::empty()).into_response();
@@ -143,7 +143,7 @@ fn send(
     (nth, open): (usize, Open),
     manners: &Manners,
     counts: &Counts,
-    gate: watch::Receiver<bool>,
+    gate: watch::Receiver<usize>,
 ) -> Response {
     let (size, pace) = (blob.len(), manners.pace);
     let cut = manners.cuts_after.filter(|_| nth < manners.cuts);
@@ -164,14 +164,16 @@ fn send(
                 (sending.at, sending.open) = (size, None);
                 return Some((Err(io::Error::other("cut")), sending));
             }
+            let mut upto = if at < hold { hold } else { size };
             if at >= hold {
-                gate.wait_for(|open| *open).await.ok()?;
+                let released = *gate.wait_for(|released| start + at < *released).await.ok()?;
+                upto = size.min(released - start);
             }
             if let Some(pace) = pace {
                 tokio::time::sleep(pace).await;
             }
             let mut end = size.min(at + 64 * 1024);
-            for stop in [cut.unwrap_or(size), if at < hold { hold } else { size }] {
+            for stop in [cut.unwrap_or(size), upto] {
                 end = end.min(stop);
             }
             let piece = sending.blob.slice(at..end);

@@ -74,18 +74,19 @@ impl Content {
 pub struct Upstream {
     pub addr: SocketAddr,
     content: Arc<Mutex<Content>>,
-    gate: watch::Sender<bool>,
+    /// Up to which byte of a blob bodies go on that were stopped.
+    gate: watch::Sender<usize>,
     task: tokio::task::JoinHandle<()>,
 }
 
-type Shared = (Arc<Mutex<Content>>, watch::Receiver<bool>, SocketAddr);
+type Shared = (Arc<Mutex<Content>>, watch::Receiver<usize>, SocketAddr);
 
 impl Upstream {
     pub async fn start() -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
         let content = Arc::new(Mutex::new(Content::default()));
-        let (gate, watching) = watch::channel(false);
+        let (gate, watching) = watch::channel(0);
         let router = Router::new().fallback(answer).with_state((Arc::clone(&content), watching, addr));
         let task = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
         Self { addr, content, gate, task }
@@ -159,7 +160,12 @@ impl Upstream {
 
     /// Releases the bodies that `holds_after` stopped.
     pub fn release(&self) {
-        self.gate.send_replace(true);
+        self.gate.send_replace(usize::MAX);
+    }
+
+    /// The same, up to this byte of the blob.
+    pub fn release_to(&self, byte: usize) {
+        self.gate.send_replace(byte);
     }
 
     pub fn seen(&self) -> Vec<Seen> {
@@ -214,7 +220,7 @@ impl Drop for Upstream {
 async fn answer(State((content, mut gate, addr)): State<Shared>, request: Request) -> Response {
     let manners = content.lock().unwrap().settle();
     if manners.stalls {
-        gate.wait_for(|open| *open).await.unwrap();
+        gate.wait_for(|released| *released == usize::MAX).await.unwrap();
     }
     content.lock().unwrap().seen.push(Seen {
         method: request.method().to_string(),
@@ -231,7 +237,7 @@ fn reply(
     content: &Content,
     manners: Manners,
     request: &Request,
-    gate: watch::Receiver<bool>,
+    gate: watch::Receiver<usize>,
     addr: SocketAddr,
 ) -> Response {
     let path = request.uri().path().to_owned();

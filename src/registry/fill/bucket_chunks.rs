@@ -83,20 +83,25 @@ impl BucketChunks {
             return Ok(None);
         };
         let part = Slice { start: position - head.start, end: head.end - head.start };
-        let key = Key::FillHead(&self.digest, self.upstream, &generation, head.start);
+        let key = Key::FillHead(&self.digest, self.upstream, &generation, head.end);
         let stream = self.store.leader().stream_unchanged(key, Some(part), &head.etag).await?;
         Ok(stream.map(|stream| (stream, generation, head.end)))
     }
 
-    /// Stores the first `len` bytes of the blob as a head.
+    /// Stores these bytes of a chunk as a head, which takes the place of those that lie in it. No other one with the
+    /// same end was stored before under this generation.
     ///
     /// # Errors
     /// The bucket did not take it.
-    pub(super) async fn put_head(&self, generation: Uuid, len: u64, source: PartSource) -> Result<(), StoreError> {
-        let key = Key::FillHead(&self.digest, self.upstream, &generation, 0);
+    pub(super) async fn put_head(&self, generation: Uuid, part: Slice, source: PartSource) -> Result<(), StoreError> {
+        let Slice { start, end } = part;
+        let key = Key::FillHead(&self.digest, self.upstream, &generation, end);
         // One whose answer was lost is not worth reading it back.
-        if let Some(etag) = self.store.put_chunk(key, len, source).await? {
-            self.heads_mut().push((Head { start: 0, end: len, etag }, generation));
+        if let Some(etag) = self.store.put_chunk(key, end - start, source).await? {
+            let mut heads = self.heads();
+            heads.retain(|(head, _)| head.start < start || head.end > end);
+            heads.push((Head { start, end, etag }, generation));
+            *self.heads_mut() = heads;
         }
         Ok(())
     }

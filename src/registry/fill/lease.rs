@@ -64,7 +64,8 @@ impl LeaseState {
     }
 }
 
-/// The beginning of a chunk that is not whole yet, or a part of it: an object of the newest generation.
+/// The beginning of a chunk that is not whole yet, or a part of it: an object of the newest generation. Heads are read
+/// until the bucket has the chunk, and never hashed, copied or adopted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "(u64, u64, String)", into = "(u64, u64, String)")]
 pub(super) struct Head {

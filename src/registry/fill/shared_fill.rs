@@ -10,6 +10,7 @@
 //! A process has one [`FilledBlob`] through all of this, so its clients read on, whichever process fills.
 
 mod follow;
+mod heads;
 mod own;
 
 use std::sync::Arc;

@@ -82,7 +82,7 @@ impl Found {
             FillObject::Lease => Key::FillLease(digest, upstream),
             FillObject::Want(process) => Key::FillWant(digest, upstream, process),
             FillObject::Chunk(generation, offset) => Key::FillChunk(digest, upstream, generation, *offset),
-            FillObject::Head(generation, start) => Key::FillHead(digest, upstream, generation, *start),
+            FillObject::Head(generation, end) => Key::FillHead(digest, upstream, generation, *end),
         }
     }
 }

@@ -22,8 +22,6 @@ use crate::registry::fill::takeover::{self, TakenOver};
 use crate::registry::fill::wants;
 use crate::upstream::BlobResponse;
 
-/// How many bytes at the beginning of a blob are stored by themselves: what a client gets while the first chunk comes.
-const HEAD_BYTES: u64 = 1 << 20;
 /// How long the last states of a lease are tried to be written: others learn the same from the blob, or when the lease
 /// counts as dead.
 const LAST_WORD: Duration = Duration::from_secs(10);
@@ -99,8 +97,8 @@ impl SharedFill<'_> {
         Err(step)
     }
 
-    /// What the owner does beside filling, for ever: it stores the first bytes by themselves, listens to what followers
-    /// wait for, and says when it shuts down.
+    /// What the owner does beside filling, for ever: it stores beginnings of chunks, listens to what followers wait for,
+    /// and says when it shuts down.
     async fn accompany(&self, keeper: &LeaseKeeper, filled: &Arc<FilledBlob>) {
         let wishes = async {
             loop {
@@ -115,8 +113,8 @@ impl SharedFill<'_> {
             self.job.fills.background.closing().await;
             keeper.leave().await;
         };
-        let head = self.put_head(filled, keeper.generation());
-        let ((), (), ()) = tokio::join!(wishes, leaving, head);
+        let heads = self.put_heads(filled, keeper.generation());
+        let ((), (), ()) = tokio::join!(wishes, leaving, heads);
     }
 
     /// The fill broke off while this process had the lease.
@@ -139,21 +137,6 @@ impl SharedFill<'_> {
             _ => self.end(keeper, LeaseState::Released, Some(filled)).await,
         }
         Step::Ended(Err(NotFilled::Failed(broken.to_string())))
-    }
-
-    /// Stores the beginning of the first chunk, as soon as it is there, so that followers' clients need not wait for the
-    /// whole chunk.
-    async fn put_head(&self, filled: &Arc<FilledBlob>, generation: Uuid) {
-        let Some(chunks) = filled.chunks().filter(|_| filled.layout().chunk > HEAD_BYTES) else {
-            return;
-        };
-        let is_there = matches!(filled.available(0, HEAD_BYTES).await, Ok((HEAD_BYTES, false)));
-        if is_there
-            && !chunks.is_stored(0)
-            && let Err(error) = chunks.put_head(generation, HEAD_BYTES, filled.part(0, HEAD_BYTES)).await
-        {
-            tracing::debug!(digest = %self.object.digest(), %error, "the first bytes of a blob were not stored");
-        }
     }
 
     /// Writes the last state of the lease.
