@@ -90,6 +90,8 @@ pub struct Metrics {
     upstream: Family<Asked, Counter>,
     fills: Family<Ended, Counter>,
     filling: Gauge,
+    takeovers: Counter,
+    robbed: Counter,
     blob_bytes: Counter,
     filled_bytes: Counter,
     passwords: Family<Ended, Counter>,
@@ -134,6 +136,16 @@ impl Default for Metrics {
         let fills =
             register(&mut registry, "fills", "Fills, which copy a blob from an upstream to the bucket, by result");
         let filling = register(&mut registry, "fills_active", "Fills in progress");
+        let takeovers = register(
+            &mut registry,
+            "fill_takeovers",
+            "Shared fills that this process took over from one that ended, or was silent for too long",
+        );
+        let robbed = register(
+            &mut registry,
+            "fills_robbed",
+            "Shared fills that another process took over from this one: it shuts down, was paused, or lost the bucket",
+        );
         let blob_bytes = register(&mut registry, "blob_bytes", "Bytes of blobs that pounce itself sent to clients");
         let filled_bytes = register(&mut registry, "filled_bytes", "Bytes of blobs read from upstreams");
         Self {
@@ -143,6 +155,8 @@ impl Default for Metrics {
             upstream,
             fills,
             filling,
+            takeovers,
+            robbed,
             blob_bytes,
             filled_bytes,
             passwords,
@@ -181,10 +195,20 @@ impl Metrics {
         self.filling.inc();
     }
 
-    /// Counts a fill that ends.
-    pub fn fill_ends(&self, stored: bool) {
+    /// Counts a fill that ends: `stored`, `followed`, where another process stored the blob, or `failed`.
+    pub fn fill_ends(&self, result: &'static str) {
         self.filling.dec();
-        self.fills.get_or_create(&Ended { result: if stored { "stored" } else { "failed" } }).inc();
+        self.fills.get_or_create(&Ended { result }).inc();
+    }
+
+    /// Counts a shared fill that this process took over from another.
+    pub fn fill_taken_over(&self) {
+        self.takeovers.inc();
+    }
+
+    /// Counts a shared fill that another process took over from this one.
+    pub fn fill_robbed(&self) {
+        self.robbed.inc();
     }
 
     /// Counts a comparison of a password.

@@ -48,8 +48,8 @@ pub(super) enum Leftovers {
     None,
     /// Chunks that only this process reads.
     Chunks(Arc<FilledBlob>, Uuid),
-    /// A lease and its chunks, which other processes read for a while.
-    Lease(Arc<LeaseKeeper>),
+    /// A lease and its chunks, which other processes read for so long.
+    Lease(Arc<LeaseKeeper>, Duration),
 }
 
 impl Job {

@@ -234,6 +234,14 @@ pub(super) struct Look {
     pub(super) age: Option<Duration>,
 }
 
+impl Look {
+    /// Whether the owner has been silent for too long by the bucket's clock, which needs a second look.
+    pub(super) fn is_old(self, death: Duration) -> bool {
+        // Both dates are cut to whole seconds.
+        self.age.is_some_and(|age| age >= death + Duration::from_secs(1))
+    }
+}
+
 /// Judges a lease; `None` is an object that is none. `death` is how long an owner may be silent.
 ///
 /// The age by the bucket's clock needs a second look, and the time that this process itself saw nothing change needs no
@@ -245,9 +253,7 @@ pub(super) fn judge(lease: Option<&Lease>, look: Look, now: Instant, death: Dura
         _ => {}
     }
     let seen = now.saturating_duration_since(look.since);
-    // Both dates are cut to whole seconds.
-    let is_old = look.age.is_some_and(|age| age >= death + Duration::from_secs(1));
-    if seen >= death || (seen >= death / 3 && is_old) {
+    if seen >= death || (seen >= death / 3 && look.is_old(death)) {
         return Verdict::Dead;
     }
     if lease.is_some() { Verdict::Alive } else { Verdict::Foreign }

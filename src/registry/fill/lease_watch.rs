@@ -5,6 +5,7 @@ use std::time::{Duration, Instant, SystemTime};
 use super::lease::{Lease, Look, Verdict, judge};
 use super::lease_object::{LeaseObject, LeaseRead, LeaseVersion};
 use crate::config::FillTuning;
+use crate::store::StoreError;
 
 /// A lease that this process does not own, and what it last saw of it.
 #[derive(Debug)]
@@ -43,24 +44,31 @@ impl LeaseWatch {
         judge(self.lease(), look, Instant::now(), self.tuning.death)
     }
 
+    /// Whether nothing was written for so long, by the bucket's clock, that a second look may find the owner dead.
+    pub(super) fn is_old(&self) -> bool {
+        Look { since: self.since, age: self.version.age(self.date) }.is_old(self.tuning.death)
+    }
+
     /// Waits for a while, and looks again; `false` if the lease is gone.
-    pub(super) async fn look(&mut self) -> bool {
+    ///
+    /// # Errors
+    /// The bucket did not answer.
+    pub(super) async fn look(&mut self) -> Result<bool, StoreError> {
         tokio::time::sleep(self.pause()).await;
         match self.object.read(Some(&self.version.etag)).await {
-            Ok(LeaseRead::Absent) => return false,
+            Ok(LeaseRead::Absent) => return Ok(false),
             Ok(LeaseRead::Unchanged(date)) => self.date = date,
             Ok(LeaseRead::Changed(version, date)) => {
                 *self = Self::new(&self.object, (*version, date), self.tuning);
             }
             // Nothing was seen, so nothing is judged anew.
             Err(error) => {
-                let digest = self.object.digest();
-                tracing::debug!(%digest, %error, "the lease of a fill cannot be read");
                 // An owner may have written while the bucket did not answer.
                 self.since = self.since.max(Instant::now().checked_sub(self.tuning.death / 2).unwrap_or(self.since));
+                return Err(error);
             }
         }
-        true
+        Ok(true)
     }
 
     /// By default a quarter of a second until there are bytes, and then half a second, or a second where nothing

@@ -37,6 +37,15 @@ impl Origins {
         }
     }
 
+    /// Whether the client has bytes that cannot be of one verified blob: of a chunk that several generations sent, or that
+    /// another one has stored. `None` is a chunk that none has stored yet.
+    pub(super) fn contradict(&self, of: impl Fn(u64) -> Option<Uuid>) -> bool {
+        (0..).zip(&self.chunks).filter(|(_, place)| **place != 0).any(|(number, place)| {
+            let generation = self.generations.get(usize::from(*place) - 1);
+            *place == SEVERAL || of(number).is_some_and(|stored| generation != Some(&stored))
+        })
+    }
+
     /// Whether all bytes that the client has came from these generations.
     pub(super) fn agree(&self, of: impl Fn(u64) -> Option<Uuid>) -> bool {
         (0..).zip(&self.chunks).filter(|(_, place)| **place != 0).all(|(number, place)| {
@@ -60,9 +69,11 @@ mod tests {
         origins.add(2, second);
         let verified = |number| Some(if number == 2 { second } else { first });
         assert!(origins.agree(verified) && !origins.agree(|_| Some(first)) && !origins.agree(|_| Some(second)));
+        assert!(!origins.contradict(|_| None) && !origins.contradict(verified) && origins.contradict(|_| Some(second)));
         // Half of the chunk came from another process.
         origins.add(2, first);
         assert!(!origins.agree(verified) && !origins.agree(|_| Some(first)));
+        assert!(origins.contradict(verified));
     }
 
     #[test]

@@ -38,6 +38,10 @@ struct Reader {
     missing: Option<Instant>,
     /// Where the bytes came from that the client has.
     origins: Origins,
+    /// The generation of the last of them.
+    last: Uuid,
+    /// The chunk and the generation at which they were last checked.
+    checked: (u64, Uuid),
 }
 
 struct OpenObject {
@@ -55,8 +59,17 @@ impl FilledBlob {
     pub(in crate::registry) fn read(self: &Arc<Self>, reading: Reading) -> BoxStream<'static, io::Result<Bytes>> {
         let position = reading.part.map_or(0, |part| part.slice.start);
         let blob = Arc::clone(self);
-        let reader =
-            Reader { blob, reading, position, object: None, next: None, missing: None, origins: Origins::default() };
+        let reader = Reader {
+            blob,
+            reading,
+            position,
+            object: None,
+            next: None,
+            missing: None,
+            origins: Origins::default(),
+            last: Uuid::nil(),
+            checked: (0, Uuid::nil()),
+        };
         stream::try_unfold(reader, |mut reader| async move { Ok(reader.next().await?.map(|piece| (piece, reader))) })
             .boxed()
     }
@@ -91,9 +104,18 @@ impl Reader {
         let Some(upto) = self.blob.readable(self.position, self.reading).await? else {
             return Ok(None);
         };
+        let before = self.position;
         let piece = self.piece(upto).await?;
         self.position += piece.len() as u64;
         self.missing = None;
+        // Early, so that a client does not get the rest in vain. The search costs little, once a chunk or once a change.
+        let number = self.blob.layout().number(before);
+        if self.reading.verified
+            && std::mem::replace(&mut self.checked, (number, self.last)) != (number, self.last)
+            && self.origins.contradict(|number| self.blob.generation_of(number))
+        {
+            return Err(io::Error::other("another process goes on with other chunks than were sent"));
+        }
         let is_end = |size: u64| self.position > size.saturating_sub(HELD_BACK);
         if self.reading.verified
             && self.blob.size().is_some_and(is_end)
@@ -108,6 +130,7 @@ impl Reader {
     fn note(&mut self, generation: Uuid) {
         if self.blob.chunks().is_some() {
             self.origins.add(self.blob.layout().number(self.position), generation);
+            self.last = generation;
         }
     }
 

@@ -14,7 +14,7 @@ mod heads;
 mod own;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 use uuid::Uuid;
@@ -23,7 +23,7 @@ use super::bucket_chunks::BucketChunks;
 use super::chunks::{Layout, chunk_size};
 use super::filled_blob::{BlobState, FilledBlob, Place, Watermark};
 use super::job::{Job, Leftovers, NotFilled};
-use super::lease::{Lease, Verdict};
+use super::lease::Lease;
 use super::lease_keeper::{Acquired, LeaseKeeper};
 use super::lease_object::{LeaseObject, LeaseRead};
 use super::lease_watch::LeaseWatch;
@@ -31,11 +31,14 @@ use super::running::{Fill, FillRefusal, Phase};
 use super::takeover::TakenOver;
 use super::wants::Wants;
 use super::window::Window;
-use crate::store::{Key, UpstreamId};
+use crate::store::{Key, StoreError, UpstreamId};
 use crate::upstream::BlobResponse;
 
 /// The pause before a process looks again at a lease that was changed while it tried to take it.
 const PAUSE: Duration = Duration::from_millis(100);
+/// So many times as long as an owner may be silent, the bucket may: a minute by default.
+const SILENCE: u32 = 5;
+const SHUTTING_DOWN: &str = "this registry is shutting down";
 
 /// One fill that the processes of a bucket share.
 pub(super) struct SharedFill<'a> {
@@ -51,6 +54,8 @@ pub(super) struct SharedFill<'a> {
     is_member: bool,
     /// A chunk was lost before: the second time, the fill fails.
     has_lost: bool,
+    /// Since when no owner wrote, and something failed.
+    failing: Option<Instant>,
 }
 
 /// What comes next.
@@ -99,20 +104,32 @@ impl<'a> SharedFill<'a> {
         }
         let upstream = UpstreamId::of_url(job.blob.upstream.label());
         let object = LeaseObject::new(&fills.store, &fills.codec, digest, upstream);
-        Ok(Some(Self { job, fill, phase, object, size, blob: None, is_member: false, has_lost: false }))
+        let (blob, is_member, has_lost, failing) = (None, false, false, None);
+        Ok(Some(Self { job, fill, phase, object, size, blob, is_member, has_lost, failing }))
     }
 
     /// Returns the size of the blob when the bucket has it, whichever process filled it.
     pub(super) async fn run(mut self, leftovers: &mut Leftovers) -> Result<u64, NotFilled> {
+        let background = Arc::clone(&self.job.fills.background);
+        let ended = || Step::Ended(Err(NotFilled::Failed(SHUTTING_DOWN.to_owned())));
         let mut step = Step::Acquire;
         loop {
             step = match step {
-                Step::Acquire => self.acquire().await,
-                Step::Look => self.look().await,
+                Step::Acquire | Step::Look => {
+                    let is_new = matches!(step, Step::Acquire);
+                    let looking = async { if is_new { self.acquire().await } else { self.look().await } };
+                    tokio::select! {
+                        step = looking => step,
+                        () = background.stopped() => ended(),
+                    }
+                }
                 Step::Own(taken) => Box::pin(self.own(*taken, leftovers)).await,
                 Step::Follow(watch) => {
                     let mut wants = Wants::new();
-                    let step = self.follow(*watch, &mut wants).await;
+                    let step = tokio::select! {
+                        step = self.follow(*watch, &mut wants) => step,
+                        () = background.stopped() => ended(),
+                    };
                     wants.end(&self.object).await;
                     step
                 }
@@ -147,7 +164,10 @@ impl<'a> SharedFill<'a> {
         let lease = Lease::asking(Uuid::new_v4(), self.size, chunk, algorithm);
         let tuning = self.job.fills.tuning;
         match LeaseKeeper::acquire(&self.object, lease, None, tuning).await {
-            Ok(Acquired::Mine(keeper)) => Step::Own(Box::new(TakenOver::fresh(keeper, self.size, chunk, algorithm))),
+            Ok(Acquired::Mine(keeper)) => {
+                self.failing = None;
+                Step::Own(Box::new(TakenOver::fresh(keeper, self.size, chunk, algorithm)))
+            }
             Ok(Acquired::Lost) => self.look().await,
             Ok(Acquired::Unsupported) => self.alone("the bucket has no conditional writes"),
             Err(error) => self.alone(&error.to_string()),
@@ -168,26 +188,33 @@ impl<'a> SharedFill<'a> {
     async fn look(&mut self) -> Step {
         match self.object.read(None).await {
             Ok(LeaseRead::Changed(version, date)) => {
-                let watch = LeaseWatch::new(&self.object, (*version, date), self.job.fills.tuning);
-                match watch.verdict() {
-                    Verdict::Foreign if self.blob.is_none() => self.alone("the lease is under another http.secret"),
-                    _ => Step::Follow(Box::new(watch)),
-                }
+                Step::Follow(Box::new(LeaseWatch::new(&self.object, (*version, date), self.job.fills.tuning)))
+            }
+            Ok(_) if self.is_hopeless() => {
+                Step::Ended(Err(NotFilled::Failed("the lease is neither there nor absent".to_owned())))
             }
             // It was deleted since.
-            Ok(_) if self.blob.is_some() => self.vanished().await,
-            Ok(_) => {
-                tokio::time::sleep(PAUSE).await;
-                Step::Acquire
-            }
-            Err(error) if self.blob.is_some() => {
-                let digest = self.object.digest();
-                tracing::debug!(%digest, %error, "the lease of a fill cannot be read");
-                tokio::time::sleep(PAUSE).await;
-                Step::Look
-            }
+            Ok(_) => self.vanished().await,
+            Err(error) if self.blob.is_some() => self.failed(&error).await,
             Err(error) => self.alone(&error.to_string()),
         }
+    }
+
+    /// The bucket did not answer: looks again, but not for ever, because clients wait.
+    async fn failed(&mut self, error: &StoreError) -> Step {
+        let digest = self.object.digest();
+        tracing::debug!(%digest, %error, "the lease of a fill cannot be read or written");
+        if self.is_hopeless() || matches!(error, StoreError::Denied { .. }) {
+            return Step::Ended(Err(NotFilled::Failed(error.to_string())));
+        }
+        tokio::time::sleep(PAUSE).await;
+        Step::Look
+    }
+
+    /// Notes that something failed; whether nothing went well for too long.
+    fn is_hopeless(&mut self) -> bool {
+        let since = *self.failing.get_or_insert_with(Instant::now);
+        since.elapsed() >= self.job.fills.tuning.death * SILENCE
     }
 
     /// The blob that clients read, with this layout; `None` if they read one with another.
@@ -205,17 +232,23 @@ impl<'a> SharedFill<'a> {
         Some((filled, watermark))
     }
 
-    /// The size of the blob if the bucket has it, with which clients go on then.
-    async fn stored(&mut self) -> Option<u64> {
+    /// The size of the blob if the bucket has it.
+    async fn stored_size(&self) -> Result<Option<u64>, StoreError> {
+        let found = self.job.fills.store.leader().head(Key::Blob(self.object.digest())).await?;
+        Ok(found.map(|found| found.size))
+    }
+
+    /// The bucket has the blob, with which clients go on.
+    async fn stored(&mut self, size: u64) -> Step {
         let fills = &self.job.fills;
-        let found = fills.store.leader().head(Key::Blob(self.object.digest())).await;
-        let size = found.ok()??.size;
         let chunk = self.cut(size).unwrap_or(size.max(1));
         let layout = self.blob.as_ref().map_or(Layout { size: Some(size), chunk }, |(filled, _)| filled.layout());
-        let (filled, watermark) = self.blob(layout)?;
+        let Some((filled, watermark)) = self.blob(layout).filter(|_| layout.size == Some(size)) else {
+            return Step::Ended(Err(NotFilled::Failed("the stored blob has another size".to_owned())));
+        };
         watermark.send_modify(|watermark| *watermark = Watermark { written: size, state: BlobState::Stored });
         filled.release();
         fills.links.blob_filled(self.fill.names(), *self.object.digest(), size).await;
-        Some(size)
+        Step::Ended(Ok(size))
     }
 }

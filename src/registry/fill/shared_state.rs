@@ -7,15 +7,15 @@ use uuid::Uuid;
 
 use super::bucket_chunks::BucketChunks;
 use super::chunks::Stored;
-use super::filled_blob::{FilledBlob, Place, Watermark};
+use super::filled_blob::{BlobState, FilledBlob, Place, Watermark};
 use super::lease::{Hashed, Head, MAX_HEADS};
 use super::lease_keeper::Progress;
 use super::runs;
 use crate::oci::Hasher;
 
 impl FilledBlob {
-    /// The bucket has these chunks and heads and no others, and nor has memory: another generation begins, or ended. To be called when
-    /// nothing is written any more.
+    /// The bucket has these chunks and heads and no others, and memory has none: another generation begins, or ended. To
+    /// be called when nothing is written any more. That a blob was verified is true of its very chunks only.
     pub(super) fn replace_chunks(
         &self,
         (stored, heads): (BTreeMap<u64, Stored>, Vec<(Head, Uuid)>),
@@ -24,6 +24,16 @@ impl FilledBlob {
         let Some(chunks) = self.chunks() else {
             return;
         };
+        let is_whole = self.layout().size.is_some_and(|size| stored.len() as u64 == self.layout().count(size));
+        let before = chunks.all().into_iter().map(|(number, stored)| (number, stored.generation));
+        if !is_whole || !before.eq(stored.iter().map(|(number, stored)| (*number, stored.generation))) {
+            // First, so that no client takes what comes for what was verified.
+            watermark.send_modify(|watermark| {
+                if watermark.state == BlobState::Verified {
+                    watermark.state = BlobState::Coming;
+                }
+            });
+        }
         if let Place::Memory(window) = self.place() {
             window.clear();
         }

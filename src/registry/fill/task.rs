@@ -11,18 +11,21 @@ use crate::oci::{Error, ErrorCode};
 
 /// How long the deletion of chunks may take that is under way when the registry begins to shut down.
 const DELETE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long chunks stay when the registry begins to shut down: followers look once a second whether the blob is stored,
+/// and read it then.
+const LAST_LOOK: Duration = Duration::from_secs(2);
 
 /// Takes a fill off the list when it ends, however it ends.
 struct ListedFill<'a> {
     job: &'a Job,
     fill: &'a Arc<Fill>,
-    stored: bool,
+    result: &'static str,
 }
 
 impl Drop for ListedFill<'_> {
     fn drop(&mut self) {
         self.job.remove(self.fill);
-        self.job.fills.metrics.fill_ends(self.stored);
+        self.job.fills.metrics.fill_ends(self.result);
     }
 }
 
@@ -32,7 +35,7 @@ impl Job {
         let began = Instant::now();
         self.fills.metrics.fill_begins();
         let FillProgress { phase, ended } = progress;
-        let mut listed = ListedFill { job: &self, fill: &fill, stored: false };
+        let mut listed = ListedFill { job: &self, fill: &fill, result: "failed" };
         let (repository, digest) = (&self.blob.name, &self.blob.digest);
         let mut leftovers = Leftovers::None;
         let result = match self.permit(&fill).await {
@@ -48,11 +51,20 @@ impl Job {
             }
             Err(refusal) => Err(NotFilled::Refused(refusal)),
         };
-        listed.stored = result.is_ok();
+        listed.result = match (&result, &leftovers) {
+            (Err(_), _) => "failed",
+            // The process that stores a blob has its chunks, or its lease, to delete.
+            (Ok(_), Leftovers::None) => "followed",
+            (Ok(_), _) => "stored",
+        };
         let seconds = began.elapsed().as_secs_f64();
         let result = match result {
             Ok(bytes) => {
-                tracing::info!(%repository, %digest, bytes, seconds, "stored a blob");
+                if matches!(leftovers, Leftovers::None) {
+                    tracing::info!(%repository, %digest, bytes, seconds, "another process stored a blob");
+                } else {
+                    tracing::info!(%repository, %digest, bytes, seconds, "stored a blob");
+                }
                 Ok(bytes)
             }
             Err(NotFilled::Refused(refusal)) => {
@@ -74,15 +86,14 @@ impl Job {
         match leftovers {
             Leftovers::None => {}
             Leftovers::Chunks(filled, generation) => self.delete_chunks(&filled, generation).await,
-            Leftovers::Lease(keeper) => {
-                let (grace, background) = (self.fills.tuning.grace, Arc::clone(&self.fills.background));
+            Leftovers::Lease(keeper, grace) => {
+                let background = Arc::clone(&self.fills.background);
                 let delete = async move {
                     tokio::select! {
-                        biased;
-                        () = tokio::time::sleep(grace) => keeper.delete().await,
-                        // The sweep of another process does it.
-                        () = background.closing() => {}
+                        () = tokio::time::sleep(grace) => {}
+                        () = background.closing() => tokio::time::sleep(grace.min(LAST_LOOK)).await,
                     }
+                    keeper.delete().await;
                 };
                 self.fills.background.spawn_unless_closing(DELETE_TIMEOUT, delete);
             }

@@ -28,6 +28,7 @@ impl SharedFill<'_> {
                 return Step::Ended(Err(NotFilled::Refused(FillRefusal::NotMember(error))));
             }
             self.is_member = true;
+            tracing::info!(digest = %self.object.digest(), "follows the process that fills a blob");
         }
         loop {
             let is_served = |state| !matches!(state, LeaseState::Asking | LeaseState::Failed);
@@ -35,42 +36,58 @@ impl SharedFill<'_> {
                 if self.blob.is_none() && !self.has_size(lease.size).await {
                     return self.alone("the lease has another size than the blob");
                 }
+                if lease.state == LeaseState::Done {
+                    match self.stored_size().await {
+                        Ok(Some(_)) => {}
+                        // It was deleted since, and so may its chunks be.
+                        Ok(None) => return self.take_over(&watch).await,
+                        Err(error) => return self.failed(&error).await,
+                    }
+                }
                 if !self.feed(&lease) {
                     let cause = "another process found another size".to_owned();
                     return Step::Ended(Err(NotFilled::Failed(cause)));
                 }
             }
             match watch.verdict() {
-                Verdict::Done => match self.stored().await {
-                    Some(size) => return Step::Ended(Ok(size)),
-                    // It was deleted since.
-                    None => return self.take_over(&watch).await,
-                },
+                Verdict::Done => {
+                    let size = watch.lease().map_or(self.size, |lease| lease.size);
+                    return self.stored(size).await;
+                }
                 Verdict::Free | Verdict::Dead if !background.is_closing() => {
-                    let has_failed = watch.lease().is_some_and(|lease| lease.state == LeaseState::Failed);
-                    if has_failed && self.blob.is_some() {
-                        let cause = "the upstream sent other bytes than were asked for".to_owned();
-                        return Step::Ended(Err(NotFilled::Failed(cause)));
-                    }
-                    // A process that lost the lease may have stored the right bytes.
-                    if has_failed && let Some(size) = self.stored().await {
-                        return Step::Ended(Ok(size));
+                    if watch.lease().is_some_and(|lease| lease.state == LeaseState::Failed) {
+                        match self.stored_size().await {
+                            // A process that lost the lease may have stored the right bytes.
+                            Ok(Some(size)) => return self.stored(size).await,
+                            Ok(None) if self.blob.is_some() => {
+                                let cause = "another process found that the bytes are not the blob's".to_owned();
+                                return Step::Ended(Err(NotFilled::Failed(cause)));
+                            }
+                            Ok(None) => {}
+                            Err(error) => return self.failed(&error).await,
+                        }
                     }
                     return self.take_over(&watch).await;
+                }
+                Verdict::Foreign if self.blob.is_none() && !watch.is_old() => {
+                    return self.alone("the lease is under another http.secret");
                 }
                 _ => {}
             }
             if let Some((filled, _)) = &self.blob {
                 wants.write(&self.object, filled).await;
             }
-            let is_there = tokio::select! {
-                is_there = watch.look() => is_there,
-                () = background.stopped() => {
-                    return Step::Ended(Err(NotFilled::Failed("this registry is shutting down".to_owned())));
+            let before = watch.version().etag.clone();
+            match watch.look().await {
+                // An owner that writes is one to wait for.
+                Ok(true) if watch.version().etag != before => self.failing = None,
+                Ok(true) => {}
+                Ok(false) => return self.vanished().await,
+                Err(error) => {
+                    if let ended @ Step::Ended(_) = self.failed(&error).await {
+                        return ended;
+                    }
                 }
-            };
-            if !is_there {
-                return self.vanished().await;
             }
         }
     }
@@ -78,6 +95,12 @@ impl SharedFill<'_> {
     /// Whether this is the size of the blob: as a manifest says, or as the upstream does where that says another one.
     async fn has_size(&mut self, size: u64) -> bool {
         let (name, digest) = (&self.job.blob.name, self.object.digest());
+        // The upstream said it when it was asked whether the blob is this repository's. One that answers every such
+        // question with yes does not know the size of another repository's blob.
+        let membership = self.job.fills.cache.blobs.membership(name, digest);
+        if let Some(membership) = membership.filter(|membership| membership.is_owned()) {
+            return size == membership.size;
+        }
         if size != self.size
             && let Ok(Some(said)) = self.job.fills.links.upstream_size(name, digest).await
         {
@@ -95,14 +118,12 @@ impl SharedFill<'_> {
             return false;
         };
         let before: BTreeMap<u64, Stored> = table.all().into_iter().collect();
-        // This process's own chunks stay, as long as no other one has the right to the number.
-        let mut stored = before.clone();
-        stored.retain(|_, stored| lease.generations.contains(&stored.generation));
-        for (number, generation) in lease.chunks() {
-            if stored.get(&number).is_none_or(|stored| stored.generation != generation) {
-                stored.insert(number, Stored { generation, etag: None });
-            }
-        }
+        // Of the chunks that this process stored or hashed itself, it knows more than the lease says.
+        let known = |(number, generation)| {
+            let known = before.get(&number).filter(|known| known.generation == generation).cloned();
+            (number, known.unwrap_or(Stored { generation, etag: None }))
+        };
+        let stored: BTreeMap<u64, Stored> = lease.chunks().map(known).collect();
         let heads: Vec<_> = lease.heads.iter().map(|head| (head.clone(), lease.owner())).collect();
         if stored != before || heads != table.heads() {
             filled.replace_chunks((stored, heads), &watermark);
@@ -121,9 +142,13 @@ impl SharedFill<'_> {
             // Which chunks had the right bytes is not known any more: clients that read some do not get the rest.
             filled.replace_chunks((BTreeMap::new(), Vec::new()), watermark);
         }
-        match self.stored().await {
-            Some(size) => Step::Ended(Ok(size)),
-            None => Step::Acquire,
+        match self.stored_size().await {
+            Ok(Some(size)) => self.stored(size).await,
+            Ok(None) => {
+                tokio::time::sleep(PAUSE).await;
+                Step::Acquire
+            }
+            Err(error) => self.failed(&error).await,
         }
     }
 
@@ -138,14 +163,13 @@ impl SharedFill<'_> {
             return Step::Ended(Err(NotFilled::Refused(FillRefusal::TooLarge)));
         };
         match takeover::take_over(&self.object, watch.version(), None, (size, chunk), tuning).await {
-            Ok(Some(taken)) => Step::Own(Box::new(taken)),
-            Ok(None) => self.look().await,
-            Err(error) => {
-                let digest = self.object.digest();
-                tracing::debug!(%digest, %error, "a lease could not be taken over");
-                tokio::time::sleep(PAUSE).await;
-                self.look().await
+            Ok(Some(taken)) => {
+                self.failing = None;
+                self.job.fills.metrics.fill_taken_over();
+                Step::Own(Box::new(taken))
             }
+            Ok(None) => self.look().await,
+            Err(error) => self.failed(&error).await,
         }
     }
 }

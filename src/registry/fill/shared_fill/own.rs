@@ -5,9 +5,8 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use uuid::Uuid;
 
-use super::{SharedFill, Step};
+use super::{SHUTTING_DOWN, SharedFill, Step};
 use crate::registry::fill::bucket_chunks::BucketChunks;
 use crate::registry::fill::chunks::Layout;
 use crate::registry::fill::compose::Uncommitted;
@@ -44,6 +43,8 @@ impl SharedFill<'_> {
             (layout, begun) = (said, Some(response));
         }
         let Some((filled, watermark)) = self.blob(layout) else {
+            beats.shutdown().await;
+            keeper.give_up().await;
             return Step::Ended(Err(NotFilled::Failed("the blob has another size than was said".to_owned())));
         };
         // What this process wrote under another generation is not part of this one.
@@ -64,19 +65,19 @@ impl SharedFill<'_> {
         beats.shutdown().await;
         match result {
             Err(_) if keeper.is_robbed() => self.robbed(&filled, &watermark).await,
-            Err(broken) => self.broken(&keeper, &filled, broken, is_adopted).await,
+            Err(broken) => self.broken(&keeper, (&filled, &watermark), (broken, is_adopted), leftovers).await,
             Ok(size) => {
                 self.end(&keeper, LeaseState::Done, None).await;
                 watermark.send_modify(|watermark| watermark.state = BlobState::Stored);
                 filled.release();
-                *leftovers = Leftovers::Lease(keeper);
+                *leftovers = Leftovers::Lease(keeper, self.job.fills.tuning.grace);
                 Step::Ended(Ok(size))
             }
         }
     }
 
     /// Asks the upstream for the first bytes, which also tells the size, and says it in the lease.
-    async fn ask(&self, keeper: &LeaseKeeper, beats: &mut JoinSet<()>) -> Result<(Layout, BlobResponse), Step> {
+    async fn ask(&mut self, keeper: &LeaseKeeper, beats: &mut JoinSet<()>) -> Result<(Layout, BlobResponse), Step> {
         let response = tokio::select! {
             response = self.job.begin() => response,
             () = keeper.robbed() => return Err(Step::Look),
@@ -84,10 +85,12 @@ impl SharedFill<'_> {
         let step = match response {
             Ok(response) => match response.size.and_then(|size| Some((size, self.cut(size)?))) {
                 Some((size, chunk)) => {
+                    self.is_member = true;
                     keeper.begin(size, chunk).await;
                     return Ok((Layout { size: Some(size), chunk }, response));
                 }
-                None => Step::Alone(Some(Box::new(response))),
+                None if self.blob.is_none() => Step::Alone(Some(Box::new(response))),
+                None => Step::Ended(Err(NotFilled::Failed("the upstream does not say the blob's size".to_owned()))),
             },
             Err(refusal) => Step::Ended(Err(NotFilled::Refused(refusal))),
         };
@@ -118,20 +121,32 @@ impl SharedFill<'_> {
     }
 
     /// The fill broke off while this process had the lease.
-    async fn broken(&mut self, keeper: &LeaseKeeper, filled: &FilledBlob, broken: Broken, is_adopted: bool) -> Step {
+    async fn broken(
+        &mut self,
+        keeper: &Arc<LeaseKeeper>,
+        (filled, watermark): (&FilledBlob, &watch::Sender<Watermark>),
+        (broken, is_adopted): (Broken, bool),
+        leftovers: &mut Leftovers,
+    ) -> Step {
         let digest = *self.object.digest();
+        if let Broken::Lost(chunk) = broken
+            && !self.has_lost
+        {
+            self.has_lost = true;
+            tracing::warn!(%digest, chunk, "a chunk is gone or exchanged: it is fetched again");
+            return self.take_over_from_itself(keeper, chunk).await;
+        }
+        // Neither clients nor the next request wait for the bucket.
+        watermark.send_modify(|watermark| watermark.state = BlobState::Failed);
+        filled.close();
+        self.job.remove(self.fill);
         match broken {
-            Broken::Lost(chunk) if !self.has_lost => {
-                self.has_lost = true;
-                tracing::warn!(%digest, chunk, "a chunk is gone or exchanged: it is fetched again");
-                return self.take_over_from_itself(keeper, chunk).await;
-            }
             Broken::Mismatch(_) => {
                 if is_adopted {
                     tracing::warn!(%digest, "chunks of several processes were not the blob: the upstream may be innocent");
                 }
                 self.end(keeper, LeaseState::Failed, None).await;
-                keeper.delete().await;
+                *leftovers = Leftovers::Lease(Arc::clone(keeper), Duration::ZERO);
             }
             // Another process, or the next request, goes on with the chunks.
             _ => self.end(keeper, LeaseState::Released, Some(filled)).await,
@@ -159,8 +174,11 @@ impl SharedFill<'_> {
         let blob = (&*self.job.fills, &self.job.blob);
         let size = download::run(blob, begun, filled, watermark, start).await?;
         let progress = filled.progress();
-        let verified = keeper.write_state(LeaseState::Verified, Some(&progress)).await;
-        verified.map_err(|error| Broken::Other(error.to_string()))?;
+        let verified = tokio::select! {
+            verified = keeper.write_state(LeaseState::Verified, Some(&progress)) => verified.map_err(|error| error.to_string()),
+            () = self.job.fills.background.stopped() => Err(SHUTTING_DOWN.to_owned()),
+        };
+        verified.map_err(Broken::Other)?;
         match self.job.store(self.fill, filled, Some(size)).await {
             Ok(()) => Ok(size),
             Err(Uncommitted::SourceChanged(number)) => Err(Broken::Lost(number)),
@@ -170,12 +188,11 @@ impl SharedFill<'_> {
 
     /// Another process took over.
     async fn robbed(&mut self, filled: &Arc<FilledBlob>, watermark: &watch::Sender<Watermark>) -> Step {
+        self.job.fills.metrics.fill_robbed();
         drop(filled.writing.lock().await);
         // Its own chunks stay readable, but memory does not: no byte of it must be taken for another generation's.
         let stored = filled.chunks().map(BucketChunks::all).unwrap_or_default();
         filled.replace_chunks((stored.into_iter().collect(), Vec::new()), watermark);
-        // What the digest was right of is not what others get from now on.
-        watermark.send_modify(|watermark| watermark.state = BlobState::Coming);
         self.look().await
     }
 
