@@ -42,13 +42,11 @@ impl BucketReaders {
     /// A stream, or else a turn, for which clients wait in the order in which they came. Slow clients keep no turn, so
     /// each ends as soon as the bucket answers.
     pub(super) async fn acquire(&self) -> Option<BucketRead> {
-        match self.stream() {
-            Some(stream) => Some(stream),
-            // The semaphore is never closed.
-            None => {
-                let permit = Arc::clone(&self.turns).acquire_owned().await.ok()?;
-                Some(BucketRead { is_turn: true, _permit: permit })
-            }
+        if let Some(stream) = self.stream() {
+            return Some(stream);
         }
+        // The semaphore is never closed.
+        let permit = Arc::clone(&self.turns).acquire_owned().await.ok()?;
+        Some(BucketRead { is_turn: true, _permit: permit })
     }
 }

@@ -149,15 +149,14 @@ impl Hashing {
 
     /// Hashes the next bytes of a chunk that only the bucket has.
     async fn hash_object(mut self) -> Result<Self, HashError> {
-        let (mut stream, end) = match self.object.take() {
-            Some(open) => open,
-            None => {
-                let layout = self.blob.layout();
-                let number = layout.number(self.bytes);
-                let end = layout.slice(number).end.min(self.blob.written());
-                let opened = self.blob.stream_chunk(Slice { start: self.bytes, end }).await?;
-                (opened.ok_or(HashError::Lost(number))?, end)
-            }
+        let (mut stream, end) = if let Some(open) = self.object.take() {
+            open
+        } else {
+            let layout = self.blob.layout();
+            let number = layout.number(self.bytes);
+            let end = layout.slice(number).end.min(self.blob.written());
+            let opened = self.blob.stream_chunk(Slice { start: self.bytes, end }).await?;
+            (opened.ok_or(HashError::Lost(number))?, end)
         };
         let (mut pieces, mut len) = (Vec::new(), 0);
         while len < READ_BYTES && self.bytes + len < end {

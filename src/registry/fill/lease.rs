@@ -27,6 +27,8 @@ use crate::registry::parts_digest::PartsDigest;
 pub(super) const MAX_GENERATIONS: usize = 16;
 /// The most heads of a lease.
 pub(super) const MAX_HEADS: usize = 4;
+/// The largest chunk in bytes: of blobs of 4 TiB.
+const MAX_CHUNK: u64 = 1 << 30;
 /// The longest `ETag` of a head, in bytes; stores have up to 70.
 const MAX_ETAG_BYTES: usize = 256;
 
@@ -56,8 +58,9 @@ impl LeaseState {
         use LeaseState::{Asking, Done, Failed, Filling, Leaving, Released, Verified};
         match before {
             Asking => matches!(self, Asking | Filling | Leaving | Released | Failed),
-            Filling => !matches!(self, Asking | Done),
-            Leaving => matches!(self, Leaving | Released | Verified | Failed),
+            // `Done` without `Verified` where the bucket took no lease for a while.
+            Filling => !matches!(self, Asking),
+            Leaving => !matches!(self, Asking | Filling),
             Verified => !matches!(self, Asking),
             Released | Done | Failed => false,
         }
@@ -73,7 +76,7 @@ pub(super) struct Head {
     pub(super) start: u64,
     /// The position behind its last one.
     pub(super) end: u64,
-    /// Its `ETag`, without quotes.
+    /// Its `ETag`, as the bucket spells it.
     pub(super) etag: String,
 }
 
@@ -179,7 +182,7 @@ impl Lease {
 
     /// Whether all invariants hold. `least` is the least size of a chunk.
     pub(super) fn is_valid(&self, least: u64) -> bool {
-        let has_chunks = self.chunk.is_power_of_two() && self.chunk >= least;
+        let has_chunks = self.chunk.is_power_of_two() && (least..=MAX_CHUNK).contains(&self.chunk);
         let is_cut = has_chunks && self.size > 0 && self.count() <= MOST;
         let has_generations = (1..=MAX_GENERATIONS).contains(&self.generations.len());
         is_cut

@@ -41,11 +41,6 @@ pub(super) enum LeaseRead {
 }
 
 impl LeaseVersion {
-    /// One that this process wrote.
-    pub(super) const fn new(lease: Lease, etag: String) -> Self {
-        Self { lease: Some(lease), etag, modified: None }
-    }
-
     /// How old it is by the bucket's clock, which says `date` now; `None` if that is not known, or it is from the
     /// future.
     pub(super) fn age(&self, date: Option<SystemTime>) -> Option<Duration> {
@@ -104,11 +99,17 @@ impl LeaseObject {
         self.store.swap(self.key(), Bytes::from(bytes), condition).await
     }
 
-    /// Deletes it if it still has this `ETag`.
+    /// Deletes it if it still has this `ETag`; returns what is there otherwise. A store that knows no conditions of deletes
+    /// is asked for the `ETag` before.
     ///
     /// # Errors
     /// The bucket did not do it.
-    pub(super) async fn delete(&self, etag: &str) -> Result<(), StoreError> {
-        self.store.delete_unchanged(self.key(), Some(etag)).await.map(drop)
+    pub(super) async fn delete(&self, etag: &str) -> Result<LeaseRead, StoreError> {
+        let is_unchanged =
+            self.store.keeps_conditions().await || matches!(self.read(Some(etag)).await?, LeaseRead::Unchanged(_));
+        if is_unchanged && self.store.delete_unchanged(self.key(), Some(etag)).await? {
+            return Ok(LeaseRead::Absent);
+        }
+        self.read(None).await
     }
 }

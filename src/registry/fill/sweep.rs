@@ -35,6 +35,9 @@ const MAX_OBJECTS: usize = 70_000;
 /// How many keys are spelled out at once: as many as one request deletes.
 const BATCH: usize = 1000;
 
+/// How many directories may fail before the sweep ends: the bucket is away, or denies all of it.
+const MAX_FAILURES: usize = 16;
+
 /// What a sweep deleted, or would have.
 #[derive(Clone, Copy, Debug, Default)]
 pub(in crate::registry) struct SweptFills {
@@ -99,10 +102,24 @@ impl Fills {
     /// Deletes what fills left in the bucket, one directory after the other; in a dry run, nothing.
     ///
     /// # Errors
-    /// The bucket did not do it, or not all of it.
+    /// The bucket did not do it, for several directories.
     pub(in crate::registry) async fn sweep(&self, dry_run: bool) -> Result<SweptFills, StoreError> {
         let mut swept = SweptFills::default();
         let (mut found, mut after): (Option<Found>, Option<String>) = (None, None);
+        let mut failures = 0;
+        // One directory that cannot be deleted, because of a retention, does not keep the others.
+        let mut sweep = async |last: Found, swept: &mut SweptFills| {
+            let digest = last.digest;
+            let Err(error) = self.sweep_directory(last, dry_run, swept).await else {
+                return Ok(());
+            };
+            failures += 1;
+            if failures >= MAX_FAILURES {
+                return Err(error);
+            }
+            tracing::warn!(%digest, %error, "what a fill left in the bucket was not swept");
+            Ok(())
+        };
         loop {
             let (page, more) = self.store.objects(Key::FillLeases, after.as_deref(), PAGE).await?;
             after = page.last().map(|listed| listed.path.clone());
@@ -112,7 +129,7 @@ impl Fills {
                 };
                 // The list is in order: what follows is of this directory or a later one.
                 if let Some(last) = found.take_if(|last| (last.digest, last.upstream) != (digest, upstream)) {
-                    self.sweep_directory(last, dry_run, &mut swept).await?;
+                    sweep(last, &mut swept).await?;
                 }
                 found.get_or_insert_with(|| Found::new(digest, upstream)).add(object, modified);
             }
@@ -121,7 +138,7 @@ impl Fills {
             }
         }
         if let Some(last) = found {
-            self.sweep_directory(last, dry_run, &mut swept).await?;
+            sweep(last, &mut swept).await?;
         }
         Ok(swept)
     }

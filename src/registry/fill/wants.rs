@@ -97,3 +97,18 @@ pub(super) async fn read(object: &LeaseObject, filled: &FilledBlob) -> Result<Ve
     }
     Ok(positions)
 }
+
+/// Deletes the lists of all followers.
+///
+/// # Errors
+/// The bucket did not do it.
+pub(super) async fn delete_all(object: &LeaseObject) -> Result<(), StoreError> {
+    let (digest, upstream, store) = (object.digest(), object.upstream(), object.store());
+    let (listed, _) = store.leader().objects(Key::Fill(digest, upstream), Some(BEFORE), 1000).await?;
+    let objects: Vec<_> = listed.iter().filter_map(|listed| FillObject::parse(&listed.path)).collect();
+    let keys = objects.iter().filter_map(|object| match object {
+        FillObject::Want(process) => Some(Key::FillWant(digest, upstream, process)),
+        _ => None,
+    });
+    store.delete_all(&keys.collect::<Vec<_>>()).await
+}

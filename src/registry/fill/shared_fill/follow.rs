@@ -162,7 +162,7 @@ impl SharedFill<'_> {
         let Some(chunk) = layout.map(|layout| layout.chunk).or_else(|| self.cut(size)) else {
             return Step::Ended(Err(NotFilled::Refused(FillRefusal::TooLarge)));
         };
-        match takeover::take_over(&self.object, watch.version(), None, (size, chunk), tuning).await {
+        match takeover::take_over(&self.object, watch.version(), (size, chunk), tuning).await {
             Ok(Some(taken)) => {
                 self.failing = None;
                 self.job.fills.metrics.fill_taken_over();

@@ -1,10 +1,10 @@
 //! Filling a shared blob, as long as this process has the lease.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use uuid::Uuid;
 
 use super::{SHUTTING_DOWN, SharedFill, Step};
 use crate::registry::fill::bucket_chunks::BucketChunks;
@@ -15,9 +15,9 @@ use crate::registry::fill::filled_blob::{BlobState, FilledBlob, Watermark};
 use crate::registry::fill::hashing::Start;
 use crate::registry::fill::job::{Leftovers, NotFilled};
 use crate::registry::fill::lease::LeaseState;
-use crate::registry::fill::lease_keeper::LeaseKeeper;
+use crate::registry::fill::lease_keeper::{LeaseKeeper, NotWritten};
 use crate::registry::fill::running::FillRefusal;
-use crate::registry::fill::takeover::{self, TakenOver};
+use crate::registry::fill::takeover::{self, Beats, TakenOver};
 use crate::registry::fill::wants;
 use crate::upstream::BlobResponse;
 
@@ -28,22 +28,17 @@ const LAST_WORD: Duration = Duration::from_secs(10);
 impl SharedFill<'_> {
     /// Fills the blob, as long as this process has the lease.
     pub(super) async fn own(&mut self, taken: TakenOver, leftovers: &mut Leftovers) -> Step {
-        let TakenOver { keeper, mut layout, is_adopted, chunks, hashed } = taken;
-        let source: Arc<OnceLock<Arc<FilledBlob>>> = Arc::default();
-        // Dropped, it ends.
-        let mut beats = JoinSet::new();
-        let (beating, of) = (Arc::clone(&keeper), Arc::clone(&source));
-        beats.spawn(async move { beating.beat(|| of.get().map(|filled| filled.progress())).await });
+        let TakenOver { keeper, mut beats, mut layout, is_adopted, chunks, hashed } = taken;
         let mut begun = None;
         if !is_adopted {
-            let (said, response) = match self.ask(&keeper, &mut beats).await {
+            let (said, response, beating) = match self.ask(&keeper, beats).await {
                 Ok(begun) => begun,
                 Err(step) => return step,
             };
-            (layout, begun) = (said, Some(response));
+            (layout, begun, beats) = (said, Some(response), beating);
         }
         let Some((filled, watermark)) = self.blob(layout) else {
-            beats.shutdown().await;
+            beats.end(&keeper).await;
             keeper.give_up().await;
             return Step::Ended(Err(NotFilled::Failed("the blob has another size than was said".to_owned())));
         };
@@ -54,20 +49,19 @@ impl SharedFill<'_> {
         filled.hashed(hashed.chunks, &hashed.hasher);
         let (generation, at_most) = (keeper.generation(), u64::MAX);
         let start = Start { generation, hashed: hashed.chunks, hasher: hashed.hasher, at_most };
-        // Only this task sets it.
-        let _ = source.set(Arc::clone(&filled));
+        beats.tell(&filled);
         let filling = self.fill_blob(&keeper, (begun, start), &filled, &watermark);
         let result = tokio::select! {
             result = filling => result,
             () = self.accompany(&keeper, &filled) => Err(Broken::Other(String::new())),
             () = keeper.robbed() => Err(Broken::Other(String::new())),
         };
-        beats.shutdown().await;
+        beats.end(&keeper).await;
         match result {
             Err(_) if keeper.is_robbed() => self.robbed(&filled, &watermark).await,
             Err(broken) => self.broken(&keeper, (&filled, &watermark), (broken, is_adopted), leftovers).await,
             Ok(size) => {
-                self.end(&keeper, LeaseState::Done, None).await;
+                self.end(&keeper, LeaseState::Done, Some(&filled)).await;
                 watermark.send_modify(|watermark| watermark.state = BlobState::Stored);
                 filled.release();
                 *leftovers = Leftovers::Lease(keeper, self.job.fills.tuning.grace);
@@ -77,17 +71,17 @@ impl SharedFill<'_> {
     }
 
     /// Asks the upstream for the first bytes, which also tells the size, and says it in the lease.
-    async fn ask(&mut self, keeper: &LeaseKeeper, beats: &mut JoinSet<()>) -> Result<(Layout, BlobResponse), Step> {
+    async fn ask(&mut self, keeper: &LeaseKeeper, beats: Beats) -> Result<(Layout, BlobResponse, Beats), Step> {
         let response = tokio::select! {
             response = self.job.begin() => response,
             () = keeper.robbed() => return Err(Step::Look),
         };
         let step = match response {
-            Ok(response) => match response.size.and_then(|size| Some((size, self.cut(size)?))) {
+            Ok(response) => match self.shared(response.size) {
                 Some((size, chunk)) => {
                     self.is_member = true;
                     keeper.begin(size, chunk).await;
-                    return Ok((Layout { size: Some(size), chunk }, response));
+                    return Ok((Layout { size: Some(size), chunk }, response, beats));
                 }
                 None if self.blob.is_none() => Step::Alone(Some(Box::new(response))),
                 None => Step::Ended(Err(NotFilled::Failed("the upstream does not say the blob's size".to_owned()))),
@@ -95,9 +89,17 @@ impl SharedFill<'_> {
             Err(refusal) => Step::Ended(Err(NotFilled::Refused(refusal))),
         };
         // A follower asks its own upstream, with its own credentials.
-        beats.shutdown().await;
+        beats.end(keeper).await;
         keeper.give_up().await;
         Err(step)
+    }
+
+    /// A size that the upstream says, and how a blob of it is cut; `None` for one that is not shared. An empty one, which a
+    /// manifest may give any size, has no chunk.
+    fn shared(&self, size: Option<u64>) -> Option<(u64, u64)> {
+        let least = self.job.fills.shared_size.unwrap_or_default().max(1);
+        let size = size.filter(|size| *size >= least)?;
+        Some((size, self.cut(size)?))
     }
 
     /// What the owner does beside filling, for ever: it stores beginnings of chunks, listens to what followers wait for,
@@ -172,13 +174,17 @@ impl SharedFill<'_> {
         watermark: &watch::Sender<Watermark>,
     ) -> Result<u64, Broken> {
         let blob = (&*self.job.fills, &self.job.blob);
-        let size = download::run(blob, begun, filled, watermark, start).await?;
+        let size = Box::pin(download::run(blob, begun, filled, watermark, start)).await?;
         let progress = filled.progress();
         let verified = tokio::select! {
-            verified = keeper.write_state(LeaseState::Verified, Some(&progress)) => verified.map_err(|error| error.to_string()),
-            () = self.job.fills.background.stopped() => Err(SHUTTING_DOWN.to_owned()),
+            verified = keeper.write_state(LeaseState::Verified, Some(&progress)) => verified,
+            () = self.job.fills.background.stopped() => return Err(Broken::Other(SHUTTING_DOWN.to_owned())),
         };
-        verified.map_err(Broken::Other)?;
+        match verified {
+            // Without it the blob is right all the same, and followers learn that when it is stored.
+            Ok(()) | Err(NotWritten::Store(_)) => {}
+            Err(error @ NotWritten::Robbed) => return Err(Broken::Other(error.to_string())),
+        }
         match self.job.store(self.fill, filled, Some(size)).await {
             Ok(()) => Ok(size),
             Err(Uncommitted::SourceChanged(number)) => Err(Broken::Lost(number)),
@@ -198,15 +204,13 @@ impl SharedFill<'_> {
 
     /// Begins a new generation without a chunk: one name has one content for ever.
     async fn take_over_from_itself(&mut self, keeper: &LeaseKeeper, lost: u64) -> Step {
-        let version = keeper.version().await;
         let Some(chunk) = self.cut(self.size) else {
             return Step::Ended(Err(NotFilled::Refused(FillRefusal::TooLarge)));
         };
-        let fresh = (self.size, chunk);
-        match takeover::take_over(&self.object, &version, Some(lost), fresh, self.job.fills.tuning).await {
-            Ok(Some(taken)) => Step::Own(Box::new(taken)),
-            Ok(None) => self.look().await,
-            Err(error) => Step::Ended(Err(NotFilled::Failed(error.to_string()))),
+        match takeover::take_over_from_itself(&self.object, keeper, lost, (self.size, chunk)).await {
+            Ok(taken) => Step::Own(Box::new(taken)),
+            Err(NotWritten::Robbed) => self.look().await,
+            Err(NotWritten::Store(error)) => Step::Ended(Err(NotFilled::Failed(error.to_string()))),
         }
     }
 }
