@@ -297,9 +297,10 @@ impl LeaseKeeper {
             (held.lease.write, held.etag) = (lease.write, etag);
             next.write = lease.write + 1;
         }
-        Err(match is_own {
-            true => unavailable("it says that the ETag of the lease is another one").into(),
-            false => NotWritten::Robbed,
+        Err(if is_own {
+            unavailable("it says that the ETag of the lease is another one").into()
+        } else {
+            NotWritten::Robbed
         })
     }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::{PAUSE, SharedFill, Step};
+use crate::registry::cache::Membership;
 use crate::registry::fill::chunks::Stored;
 use crate::registry::fill::filled_blob::BlobState;
 use crate::registry::fill::job::NotFilled;
@@ -98,7 +99,7 @@ impl SharedFill<'_> {
         // The upstream said it when it was asked whether the blob is this repository's. One that answers every such
         // question with yes does not know the size of another repository's blob.
         let membership = self.job.fills.cache.blobs.membership(name, digest);
-        if let Some(membership) = membership.filter(|membership| membership.is_owned()) {
+        if let Some(membership) = membership.filter(Membership::is_owned) {
             return size == membership.size;
         }
         if size != self.size

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use uuid::Uuid;
 
 use super::{SHUTTING_DOWN, SharedFill, Step};
 use crate::registry::fill::bucket_chunks::BucketChunks;
