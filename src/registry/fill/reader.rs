@@ -276,6 +276,10 @@ impl Reader {
         }
         tracing::debug!(%error, position = self.position, "a client waits for a chunk that the bucket should have");
         tokio::time::sleep(PAUSE).await;
+        if state != BlobState::Stored && self.blob.there().end_from(self.position) <= self.position {
+            // It is not said to be there any more: another process took over.
+            self.missing = None;
+        }
         Ok(())
     }
 }

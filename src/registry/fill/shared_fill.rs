@@ -200,14 +200,18 @@ impl<'a> SharedFill<'a> {
         }
     }
 
-    /// The bucket did not answer: looks again, but not for ever, because clients wait.
+    /// The bucket did not answer: goes on in the blob if another process stored it, or looks at the lease again, but not
+    /// for ever, because clients wait.
     async fn failed(&mut self, error: &StoreError) -> Step {
         let digest = self.object.digest();
         tracing::debug!(%digest, %error, "the lease of a fill cannot be read or written");
-        if self.is_hopeless() || matches!(error, StoreError::Denied { .. }) {
+        if let Ok(Some(size)) = self.stored_size().await {
+            return self.stored(size).await;
+        }
+        if self.is_hopeless() {
             return Step::Ended(Err(NotFilled::Failed(error.to_string())));
         }
-        tokio::time::sleep(PAUSE).await;
+        tokio::time::sleep(self.job.fills.tuning.heartbeat / 3).await;
         Step::Look
     }
 
@@ -232,6 +236,16 @@ impl<'a> SharedFill<'a> {
         Some((filled, watermark))
     }
 
+    /// Makes sure that the blob is this repository's: that another process fills it does not make it so.
+    async fn join(&mut self) -> Result<(), Step> {
+        if !self.is_member {
+            let asked = self.job.fills.links.ask_upstream(&self.job.blob.name, self.object.digest()).await;
+            asked.map_err(|error| Step::Ended(Err(NotFilled::Refused(FillRefusal::NotMember(error)))))?;
+            self.is_member = true;
+        }
+        Ok(())
+    }
+
     /// The size of the blob if the bucket has it.
     async fn stored_size(&self) -> Result<Option<u64>, StoreError> {
         let found = self.job.fills.store.leader().head(Key::Blob(self.object.digest())).await?;
@@ -240,6 +254,9 @@ impl<'a> SharedFill<'a> {
 
     /// The bucket has the blob, with which clients go on.
     async fn stored(&mut self, size: u64) -> Step {
+        if let Err(refused) = self.join().await {
+            return refused;
+        }
         let fills = &self.job.fills;
         let chunk = self.cut(size).unwrap_or(size.max(1));
         let layout = self.blob.as_ref().map_or(Layout { size: Some(size), chunk }, |(filled, _)| filled.layout());

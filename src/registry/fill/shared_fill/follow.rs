@@ -23,12 +23,10 @@ impl SharedFill<'_> {
     /// Follows the process that fills, until the blob is stored, or this process fills itself.
     pub(super) async fn follow(&mut self, mut watch: LeaseWatch, wants: &mut Wants) -> Step {
         let background = &self.job.fills.background;
-        if !self.is_member {
-            // A fill of another process does not make it this repository's blob.
-            if let Err(error) = self.job.fills.links.ask_upstream(&self.job.blob.name, self.object.digest()).await {
-                return Step::Ended(Err(NotFilled::Refused(FillRefusal::NotMember(error))));
-            }
-            self.is_member = true;
+        if let Err(refused) = self.join().await {
+            return refused;
+        }
+        if self.blob.is_none() {
             tracing::info!(digest = %self.object.digest(), "follows the process that fills a blob");
         }
         loop {
@@ -71,7 +69,7 @@ impl SharedFill<'_> {
                     return self.take_over(&watch).await;
                 }
                 Verdict::Foreign if self.blob.is_none() && !watch.is_old() => {
-                    return self.alone("the lease is under another http.secret");
+                    return self.alone("its lease is none of a replica with this http.secret");
                 }
                 _ => {}
             }
