@@ -1,6 +1,7 @@
 //! Replicas that fill one blob together: one downloads it, and the others follow through the bucket.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -247,6 +248,58 @@ async fn a_paused_filler_that_wakes_follows() {
     sharing.until_done().await;
     let bytes = sharing.upstream.blob_bytes();
     assert!(bytes <= sharing.layer().len() + 3 * CHUNK, "{bytes}");
+}
+
+#[tokio::test]
+async fn a_client_of_half_a_chunk_that_changes_owner_does_not_get_the_rest_in_vain() {
+    let mut sharing = Sharing::start(12).await;
+    sharing.tuning.grace = Duration::from_secs(3);
+    sharing.hold_at(5 * CHUNK + CHUNK / 2);
+    let (one, two) = (sharing.replica("one").await, sharing.replica("two").await);
+    let path = sharing.path();
+    let others = async {
+        sharing.until_hashed(5).await;
+        let asleep = sharing.cut_off("one", Cut::Fills);
+        let reply = whole(&two, &path).await;
+        asleep.send_replace(Cut::Nothing);
+        reply
+    };
+    let (first, second) = tokio::join!(one.get(&path), others);
+    sharing.upstream.release();
+    assert!(second.whole && second.body == sharing.layer(), "{}", second.status);
+    assert!(!first.whole && first.body.len() < 7 * CHUNK && sharing.layer().starts_with(&first.body));
+}
+
+#[tokio::test]
+async fn a_failing_look_at_a_stored_blob_costs_no_copy() {
+    let mut sharing = Sharing::start(4).await;
+    sharing.tuning.grace = NEVER;
+    sharing.hold_at(2 * CHUNK);
+    let sharing = Arc::new(sharing);
+    let (one, two) = (sharing.replica("one").await, sharing.replica("two").await);
+    let (path, weak, left) = (sharing.path(), Arc::downgrade(&sharing), Arc::new(AtomicUsize::new(6)));
+    sharing.s3.on("HeadObject", usize::MAX, move |seen| {
+        let (sharing, left) = (weak.upgrade().unwrap(), Arc::clone(&left));
+        async move {
+            let is_late = is_by(&seen, "two") && sharing.leases(|lease| lease["state"] == "done");
+            let less = |left: usize| left.checked_sub(1);
+            let fails = is_late && left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, less).is_ok();
+            fails.then(|| (503, Vec::new(), Bytes::new()))
+        }
+    });
+    let released = async {
+        sharing.until_followed("two").await;
+        sharing.until_hashed(2).await;
+        sharing.upstream.release();
+    };
+    let follower = async {
+        sharing.until("one owns the lease", |it| it.lease().is_some()).await;
+        whole(&two, &path).await
+    };
+    let (first, second, ()) = tokio::join!(one.get(&path), follower, released);
+    assert!(first.whole && second.whole && second.body == sharing.layer());
+    two.until_quiet().await;
+    assert_eq!((sharing.generations(), sharing.upstream.blob_bytes()), (1, sharing.layer().len()));
 }
 
 #[tokio::test]

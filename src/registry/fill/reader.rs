@@ -259,7 +259,7 @@ impl Reader {
         }
     }
 
-    /// Pauses before the next look.
+    /// Pauses before the next look. A chunk is looked for until an owner that is silent would have been replaced.
     ///
     /// # Errors
     /// `error`, if it was looked for long enough, or the fill failed.
@@ -267,7 +267,7 @@ impl Reader {
         let state = self.blob.watermark().state;
         let is_first = self.missing.is_none();
         let since = *self.missing.get_or_insert_with(Instant::now);
-        if state == BlobState::Failed || since.elapsed() > MISSING_TIMEOUT {
+        if state == BlobState::Failed || since.elapsed() > MISSING_TIMEOUT * 2 {
             return Err(error);
         }
         // Chunks go when the blob is stored.
