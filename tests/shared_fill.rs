@@ -350,6 +350,32 @@ async fn sigterm_hands_over_to_a_follower() {
 }
 
 #[tokio::test]
+async fn sigterm_in_the_middle_of_a_chunk_breaks_no_client() {
+    let mut sharing = Sharing::start(8).await;
+    sharing.variables.push(("REGISTRY_HTTP_DRAINTIMEOUT", "20s".into()));
+    (sharing.tuning.death, sharing.tuning.heartbeat) = (NEVER, Duration::from_secs(1));
+    sharing.tuning.grace = NEVER;
+    sharing.hold_at(3 * CHUNK + CHUNK / 2);
+    let (one, two) = (sharing.replica("one").await, sharing.replica("two").await);
+    let path = sharing.path();
+    let stopped = async {
+        sharing.until_followed("two").await;
+        sharing.until_hashed(3).await;
+        one.end_from_outside();
+        // Both orders are right; the process that shuts down waits for its chunk for three heartbeats.
+        sharing.upstream.release();
+    };
+    let follower = async {
+        sharing.until("one owns the lease", |it| it.lease().is_some()).await;
+        whole(&two, &path).await
+    };
+    let (first, second, ()) = tokio::join!(one.get(&path), follower, stopped);
+    assert!(first.whole && first.body == sharing.layer(), "{}", first.status);
+    assert!(second.whole && second.body == sharing.layer(), "{}", second.status);
+    assert_eq!(sharing.upstream.blob_bytes(), sharing.layer().len());
+}
+
+#[tokio::test]
 async fn sigterm_without_a_follower_ends_the_fill() {
     let mut sharing = Sharing::start(6).await;
     sharing.variables.push(("REGISTRY_HTTP_DRAINTIMEOUT", "20s".into()));

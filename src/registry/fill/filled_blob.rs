@@ -304,6 +304,19 @@ impl FilledBlob {
         }
     }
 
+    /// Begins no chunk until it is told otherwise; those that have been begun become whole.
+    pub(super) fn pause(&self, is_paused: bool) {
+        if let Place::Memory(window) = &self.place {
+            window.pause(is_paused);
+        }
+        self.changed.notify_waiters();
+    }
+
+    /// Whether the bucket has all chunks that have been begun.
+    pub(super) fn is_settled(&self) -> bool {
+        matches!(&self.place, Place::Memory(window) if window.is_settled())
+    }
+
     /// Returns the memory: no client will get anything more from it.
     pub(super) fn close(&self) {
         if let Place::Memory(window) = &self.place {

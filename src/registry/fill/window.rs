@@ -43,6 +43,8 @@ struct Held {
     waits: Option<Wait>,
     /// So many chunks were hashed, from the first on.
     hashed: u64,
+    /// No chunk is begun for now.
+    is_paused: bool,
     is_closed: bool,
 }
 
@@ -94,6 +96,9 @@ impl Window {
         held.chunks.retain(|_, chunk| chunk.block.is_there());
         if held.chunks.contains_key(&new.number) {
             return true;
+        }
+        if held.is_paused {
+            return false;
         }
         let share = (self.memory.most() / self.layout.chunk).max(1);
         if new.number != new.lowest && !held.may_begin_ahead(new, share) {
@@ -253,6 +258,16 @@ impl Window {
             chunk.is_stored = true;
             Memory::may_evict(Arc::clone(&chunk.block));
         }
+    }
+
+    /// Begins no chunk until it is told otherwise.
+    pub(super) fn pause(&self, is_paused: bool) {
+        self.held().is_paused = is_paused;
+    }
+
+    /// Whether the bucket has all chunks that have been begun.
+    pub(super) fn is_settled(&self) -> bool {
+        self.held().chunks.values().all(|chunk| chunk.is_stored)
     }
 
     /// Returns all memory, and takes none any more.

@@ -20,6 +20,9 @@ use crate::registry::fill::takeover::{self, Beats, TakenOver};
 use crate::registry::fill::wants;
 use crate::upstream::BlobResponse;
 
+/// So many heartbeats may chunks that have been begun take before another process may take over from one that shuts down:
+/// nine seconds by default.
+const SETTLE: u32 = 3;
 /// How long the last states of a lease are tried to be written: others learn the same from the blob, or when the lease
 /// counts as dead.
 const LAST_WORD: Duration = Duration::from_secs(10);
@@ -104,9 +107,10 @@ impl SharedFill<'_> {
     /// What the owner does beside filling, for ever: it stores beginnings of chunks, listens to what followers wait for,
     /// and says when it shuts down.
     async fn accompany(&self, keeper: &LeaseKeeper, filled: &Arc<FilledBlob>) {
+        let heartbeat = self.job.fills.tuning.heartbeat;
         let wishes = async {
             loop {
-                tokio::time::sleep(self.job.fills.tuning.heartbeat).await;
+                tokio::time::sleep(heartbeat).await;
                 match wants::read(&self.object, filled).await {
                     Ok(positions) => filled.wish(positions),
                     Err(error) => tracing::debug!(digest = %self.object.digest(), %error, "wishes cannot be read"),
@@ -115,7 +119,18 @@ impl SharedFill<'_> {
         };
         let leaving = async {
             self.job.fills.background.closing().await;
+            // A client that has a part of a chunk gets no other process's rest of it, so what has been begun comes first.
+            filled.pause(true);
+            let settled = async {
+                while !filled.is_settled() {
+                    tokio::time::sleep(heartbeat / 12).await;
+                }
+            };
+            let _ = tokio::time::timeout(heartbeat * SETTLE, settled).await;
             keeper.leave().await;
+            // If no other process takes over, this one goes on until the time to drain ends.
+            tokio::time::sleep(heartbeat).await;
+            filled.pause(false);
         };
         let heads = self.put_heads(filled, keeper.generation());
         let ((), (), ()) = tokio::join!(wishes, leaving, heads);
