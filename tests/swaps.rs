@@ -292,6 +292,13 @@ async fn a_chunk_is_written_once_where_the_bucket_keeps_conditions() {
             assert_eq!(request.headers["content-length"], "100");
         }
     }
+    // One that never finds the ETag that it names.
+    let s3 = FakeS3::start(&[]).await;
+    s3.on("PutObject", usize::MAX, |seen| async move {
+        let refused = "<Error><Code>PreconditionFailed</Code></Error>";
+        seen.headers.contains_key("if-match").then(|| (412, Vec::new(), refused.into()))
+    });
+    assert!(!over(&s3, &[]).await.keeps_conditions_of_writes().await);
     // A DELETE's conditions do not matter.
     let s3 = FakeS3::start(&[Rule::IgnoresConditionsOfDeletes]).await;
     let store = over(&s3, &[]).await;

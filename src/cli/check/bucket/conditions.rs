@@ -22,7 +22,7 @@ pub(super) async fn write(probe: &Probe<'_>, report: &mut Report) {
         Ok(_) => "If-None-Match and If-Match",
         Err(error) => return probe.failed(report, name, &error, "manifests cannot be stored"),
     };
-    let why = format!("the bucket ignores {ignored}");
+    let why = format!("the bucket ignores {ignored}, or refuses it where it holds");
     report.failed(name, &why, consequence);
 }
 

@@ -23,8 +23,6 @@ const QUICK: Duration = Duration::from_millis(500);
 const CHUNKS: (u64, u64) = (3, 16 << 20);
 /// The same where that would take too long.
 const FEW_CHUNKS: (u64, u64) = (2, FIRST);
-/// From which size on a blob has chunks where `proxy.fill.sharedsize` does not say it, in bytes.
-const LARGE: u64 = 64 << 20;
 
 /// Objects of a fill that no process runs.
 struct Fill<'a> {
@@ -41,11 +39,16 @@ pub(super) async fn check(probe: &Probe<'_>, report: &mut Report) {
     let digest = Digest::of(Algorithm::Sha256, first.as_bytes());
     let fill = Fill { probe, digest, upstream: UpstreamId::of_url("pounce check"), first, second };
     let name = "fills";
-    let large = probe.config.proxy.fill.sharedsize.bytes().unwrap_or(LARGE) >> 20;
-    let consequence = format!(
-        "blobs of {large} MiB and more cannot be pulled through; allow these keys pounce/fills/* beside \
-         docker/registry/v2/*"
-    );
+    let shared = probe.config.proxy.fill.sharedsize.bytes();
+    let what = if probe.config.proxy.spool.directory.is_some() {
+        "replicas do not share the copies of large blobs".to_owned()
+    } else {
+        match shared.map(|least| least >> 20) {
+            Some(large) => format!("blobs of {large} MiB and more cannot be pulled through"),
+            None => "blobs that memory has no room for cannot be pulled through".to_owned(),
+        }
+    };
+    let consequence = format!("{what}; allow these keys pounce/fills/* beside docker/registry/v2/*");
     match fill.write_read_and_list().await {
         Ok(Some(took)) => {
             if probe.config.proxy.fill.compose == Compose::Copy {
@@ -60,7 +63,7 @@ pub(super) async fn check(probe: &Probe<'_>, report: &mut Report) {
         Err(error) => {
             probe.failed(report, name, &error, &consequence);
             if let Err(error) = probe.store.delete_directory(fill.directory()).await {
-                tracing::debug!(%error, "check: chunks could not be deleted");
+                tracing::warn!(%error, "check: its chunks below pounce/fills/ could not be deleted");
             }
         }
     }
@@ -211,14 +214,14 @@ impl Fill<'_> {
     }
 }
 
-/// What was measured, and whether the bucket copies at least as fast as pounce sends.
+/// What was measured, and whether the bucket copies about as fast as pounce sends: one measurement varies.
 fn comparison((count, len): (u64, u64), (copied, sent): (Duration, Duration)) -> (bool, String) {
     let [copied_in, sent_in] = [copied, sent].map(|took| took.as_secs_f64());
     let how = format!(
         "{count} chunks of {} MiB were copied in {copied_in:.2} s, and read and sent again in {sent_in:.2} s",
         len >> 20
     );
-    (copied <= sent, how)
+    (copied <= sent + sent / 2, how)
 }
 
 #[cfg(test)]
