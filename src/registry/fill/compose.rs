@@ -135,13 +135,16 @@ async fn try_once(
         upload = fills.store.begin_filled(key, filled_for) => upload?,
         () = fills.background.stopped() => return Err(STOPPED.into()),
     };
-    let mut sender = PartSender::new(upload, PARALLEL);
+    let background = Arc::clone(&fills.background);
+    // Another process may take the fill over while this one composes.
+    let mut sender = PartSender::new(upload, PARALLEL).owned(move |abort| background.spawn(abort));
     let composed = tokio::select! {
         composed = compose(fills, &mut sender, filled, size, link) => composed,
         () = fills.background.stopped() => Err(STOPPED.into()),
     };
-    if composed.is_err() {
-        sender.abort().await;
+    match composed {
+        Ok(()) => sender.disown(),
+        Err(_) => sender.abort().await,
     }
     composed
 }

@@ -2,6 +2,7 @@
 //!
 //! They are hints. They are not signed, there are few of them, and all that they can change is the order of chunks.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -18,6 +19,12 @@ const MOST: usize = 16;
 const MAX_BYTES: u64 = 1 << 10;
 /// A client that waits for so long is written down.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// How often a list that stays the same is written anew.
+const REWRITE: Duration = Duration::from_secs(10);
+/// A list that was written so long ago is of a process that is gone.
+const OLD: Duration = Duration::from_secs(30);
+/// How long a write may take: the lease is looked at no sooner.
+const TIMEOUT: Duration = Duration::from_secs(2);
 /// After it in the directory of a fill, there is nothing but these objects.
 const BEFORE: &str = "wants";
 
@@ -26,76 +33,107 @@ const BEFORE: &str = "wants";
 pub(super) struct Wants {
     process: Uuid,
     written: Vec<u64>,
+    /// When it was last tried to be written.
     since: Option<Instant>,
+    /// The bucket may have a list.
+    is_there: bool,
 }
 
 impl Wants {
     pub(super) fn new() -> Self {
-        Self { process: Uuid::new_v4(), written: Vec::new(), since: None }
+        Self { process: Uuid::new_v4(), written: Vec::new(), since: None, is_there: false }
     }
 
-    /// Writes down which chunks clients have waited for, if that changed, and no more often than once a second.
+    /// Writes down which chunks clients have waited for, if that changed, and no more often than once a second. The owner
+    /// fetches the first one that is missing in any case.
     pub(super) async fn write(&mut self, object: &LeaseObject, filled: &FilledBlob) {
         let Some(since) = Instant::now().checked_sub(PATIENCE) else {
             return;
         };
         let layout = filled.layout();
         let is_stored = |number: &u64| filled.chunks().is_some_and(|chunks| chunks.is_stored(*number));
+        let first = (0..).find(|number| !is_stored(number));
         let waiting = filled.readers.positions(since).into_iter().map(|position| layout.number(position));
-        let mut wanted: Vec<_> = waiting.filter(|number| !is_stored(number)).collect();
+        let mut wanted: Vec<_> = waiting.filter(|number| !is_stored(number) && Some(*number) != first).collect();
         wanted.sort_unstable();
         wanted.dedup();
         wanted.truncate(MOST);
-        if wanted == self.written || self.since.is_some_and(|since| since.elapsed() < PATIENCE) {
+        let is_written = wanted == self.written && self.is_there != wanted.is_empty();
+        let pause = if is_written { REWRITE } else { PATIENCE };
+        if (is_written && wanted.is_empty()) || self.since.is_some_and(|since| since.elapsed() < pause) {
             return;
         }
         self.since = Some(Instant::now());
         let key = Key::FillWant(object.digest(), object.upstream(), &self.process);
         let store = object.store();
-        let done = if wanted.is_empty() {
-            store.delete(key).await
-        } else {
+        let write = async {
+            if wanted.is_empty() {
+                return store.delete(key).await;
+            }
             let bytes = Bytes::from(serde_json::to_vec(&wanted).unwrap_or_default());
             let none = Metadata::new();
             store.put(key, bytes, &MediaType::OCTET_STREAM, &none, Condition::Always).await.map(drop)
         };
-        match done {
-            Ok(()) => self.written = wanted,
-            Err(error) => tracing::debug!(digest = %object.digest(), %error, "a follower's wishes were not written"),
+        // Also if the answer is lost.
+        self.is_there |= !wanted.is_empty();
+        match tokio::time::timeout(TIMEOUT, write).await {
+            Ok(Ok(())) => {
+                self.is_there = !wanted.is_empty();
+                self.written = wanted;
+            }
+            Ok(Err(error)) => {
+                tracing::debug!(digest = %object.digest(), %error, "a follower's wishes were not written");
+            }
+            Err(_) => tracing::debug!(digest = %object.digest(), "a follower's wishes were not written in time"),
         }
     }
 
     /// Deletes the list.
     pub(super) async fn end(&mut self, object: &LeaseObject) {
-        if !std::mem::take(&mut self.written).is_empty() {
+        if std::mem::take(&mut self.is_there) {
             // The sweep finds it otherwise.
-            let _ = object.store().delete(Key::FillWant(object.digest(), object.upstream(), &self.process)).await;
+            let delete = object.store().delete(Key::FillWant(object.digest(), object.upstream(), &self.process));
+            let _ = tokio::time::timeout(TIMEOUT, delete).await;
         }
     }
 }
 
-/// The positions of the chunks that the clients of followers wait for.
-///
-/// # Errors
-/// The bucket did not answer.
-pub(super) async fn read(object: &LeaseObject, filled: &FilledBlob) -> Result<Vec<u64>, StoreError> {
-    let (digest, upstream, store) = (object.digest(), object.upstream(), object.store().leader());
-    let (listed, _) = store.objects(Key::Fill(digest, upstream), Some(BEFORE), 1000).await?;
-    let processes = listed.iter().filter_map(|listed| match FillObject::parse(&listed.path) {
-        Some(FillObject::Want(process)) if listed.size <= MAX_BYTES => Some(process),
-        _ => None,
-    });
-    let layout = filled.layout();
-    let mut positions = Vec::new();
-    for process in processes.take(MOST) {
-        let Some(list) = store.get_up_to(Key::FillWant(digest, upstream, &process), MAX_BYTES).await? else {
-            continue;
-        };
-        let numbers: Vec<u64> = serde_json::from_slice(&list.bytes).unwrap_or_default();
-        let slices = numbers.into_iter().take(MOST).map(|number| layout.slice(number));
-        positions.extend(slices.filter(|slice| slice.start < slice.end).map(|slice| slice.start));
+/// The lists of followers, as the owner last read them.
+#[derive(Debug, Default)]
+pub(super) struct Wishes(BTreeMap<Uuid, (Option<String>, Vec<u64>)>);
+
+impl Wishes {
+    /// The positions of the chunks that the clients of followers wait for. Only lists that changed are read.
+    ///
+    /// # Errors
+    /// The bucket did not answer.
+    pub(super) async fn read(&mut self, object: &LeaseObject, filled: &FilledBlob) -> Result<Vec<u64>, StoreError> {
+        let (digest, upstream, store) = (object.digest(), object.upstream(), object.store().leader());
+        let (listed, _) = store.objects(Key::Fill(digest, upstream), Some(BEFORE), 1000).await?;
+        let mut read = BTreeMap::new();
+        for listed in listed.into_iter().filter(|listed| listed.size <= MAX_BYTES) {
+            let Some(FillObject::Want(process)) = FillObject::parse(&listed.path) else {
+                continue;
+            };
+            if read.len() >= MOST || store.age(listed.modified) >= OLD {
+                continue;
+            }
+            let known = self.0.remove(&process).filter(|(etag, _)| etag.is_some() && *etag == listed.etag);
+            let numbers = match known {
+                Some((_, numbers)) => numbers,
+                None => match store.get_up_to(Key::FillWant(digest, upstream, &process), MAX_BYTES).await? {
+                    Some(list) => serde_json::from_slice(&list.bytes).unwrap_or_default(),
+                    None => continue,
+                },
+            };
+            read.insert(process, (listed.etag, numbers));
+        }
+        self.0 = read;
+        let layout = filled.layout();
+        let numbers = self.0.values().flat_map(|(_, numbers)| numbers.iter().take(MOST));
+        let slices = numbers.map(|number| layout.slice(*number));
+        Ok(slices.filter(|slice| slice.start < slice.end).map(|slice| slice.start).collect())
     }
-    Ok(positions)
 }
 
 /// Deletes the lists of all followers.
