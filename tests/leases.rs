@@ -1,6 +1,9 @@
 //! Leases and chunks that are not as pounce writes them, and buckets that do not keep them: the blob is right, or the
 //! client is told.
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -133,6 +136,20 @@ async fn a_chunk_missing_in_the_middle() {
     assert_eq!(adopted(|_, _| {}).await, 0);
     let missing = adopted(|sharing, chunk| assert!(sharing.s3.remove(&chunk(GENERATION, 2)))).await;
     assert_eq!(missing, CHUNK);
+}
+
+/// The list of chunks is tried again, and the lease is written meanwhile.
+#[tokio::test]
+async fn chunks_that_cannot_be_listed_at_first() {
+    let failed = adopted(|sharing, _| {
+        let left = Arc::new(AtomicUsize::new(5));
+        sharing.s3.on("ListObjectsV2", usize::MAX, move |seen| {
+            let is_its = seen.path.contains(GENERATION) && is_by(&seen, "one");
+            let fails = is_its && left.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1)).is_ok();
+            async move { fails.then(|| refused(500, "InternalError")) }
+        });
+    });
+    assert_eq!(failed.await, 0);
 }
 
 #[tokio::test]

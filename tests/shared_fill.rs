@@ -327,6 +327,35 @@ async fn a_lost_answer_of_a_heartbeat_is_no_robbery() {
     }
 }
 
+/// What a gateway says once of a lease's write, although the bucket keeps conditions, is no robbery.
+#[tokio::test]
+async fn an_odd_answer_to_a_heartbeat_is_no_robbery() {
+    for (status, code) in [(412, "PreconditionFailed"), (501, "NotImplemented"), (400, "InvalidRequest")] {
+        let sharing = Sharing::start(5).await;
+        let one = sharing.replica("one").await;
+        let odd = Arc::new(AtomicUsize::new(2));
+        let left = Arc::clone(&odd);
+        sharing.s3.on("PutObject", usize::MAX, move |seen| {
+            let is_beat = seen.path.contains("/lease") && seen.headers.contains_key("if-match");
+            let is_odd =
+                is_beat && left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok();
+            async move { is_odd.then(|| (status, Vec::new(), format!("<Error><Code>{code}</Code></Error>").into())) }
+        });
+        sharing.hold_at(3 * CHUNK);
+        let released = async {
+            sharing.until_hashed(3).await;
+            assert_eq!(sharing.generations(), 1);
+            sharing.upstream.release();
+        };
+        let path = sharing.path();
+        let (reply, ()) = tokio::join!(one.get(&path), released);
+        assert!(reply.whole && reply.body == sharing.layer(), "{status}");
+        assert_eq!(odd.load(Ordering::Relaxed), 0);
+        assert_eq!(sharing.upstream.blob_bytes(), sharing.layer().len());
+        sharing.until_done().await;
+    }
+}
+
 #[tokio::test]
 async fn sigterm_hands_over_to_a_follower() {
     let mut sharing = Sharing::start(8).await;

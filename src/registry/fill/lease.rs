@@ -27,8 +27,8 @@ use crate::registry::parts_digest::PartsDigest;
 pub(super) const MAX_GENERATIONS: usize = 16;
 /// The most heads of a lease.
 pub(super) const MAX_HEADS: usize = 4;
-/// The largest chunk in bytes: of blobs of 4 TiB.
-const MAX_CHUNK: u64 = 1 << 30;
+/// The largest chunk in bytes: of the largest objects of S3, 5 TiB.
+const MAX_CHUNK: u64 = 2 << 30;
 /// The longest `ETag` of a head, in bytes; stores have up to 70.
 const MAX_ETAG_BYTES: usize = 256;
 

@@ -21,8 +21,9 @@ use crate::store::{Key, StoreError, Swapped};
 /// How often a state that others wait for is written anew where the bucket does not answer.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// How long that goes on. After it the owner goes on without: others see in the bucket what it did, or that it is silent.
-const PATIENCE: Duration = Duration::from_mins(1);
+/// For how many times the silence of a dead owner that goes on, by default a minute. After it the owner goes on without:
+/// others see in the bucket what it did, or that it is silent.
+const PATIENCE: u32 = 5;
 
 /// How often a lease is tried to be acquired again where the bucket did not answer.
 const ATTEMPTS: u32 = 2;
@@ -193,7 +194,7 @@ impl LeaseKeeper {
     /// Writes a state that others wait for, as soon as the bucket takes it.
     ///
     /// # Errors
-    /// Another process owns the lease, the bucket does not allow it, or took it in no attempt of a minute.
+    /// Another process owns the lease, the bucket does not allow it, or took it in no attempt.
     pub(super) async fn write_state(&self, state: LeaseState, progress: Option<&Progress>) -> Result<(), NotWritten> {
         self.write_after(|_| true, state, progress).await
     }
@@ -224,7 +225,7 @@ impl LeaseKeeper {
                 written => return written,
             };
             drop(held);
-            if began.elapsed() >= PATIENCE || matches!(error, StoreError::Denied { .. }) {
+            if began.elapsed() >= PATIENCE * self.tuning.death || matches!(error, StoreError::Denied { .. }) {
                 return Err(error.into());
             }
             tokio::time::sleep(RETRY.min(self.tuning.heartbeat)).await;

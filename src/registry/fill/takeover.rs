@@ -81,17 +81,18 @@ impl TakenOver {
 }
 
 /// Takes the lease, of this version, from its owner; `None` if another process was faster. `size` and `chunk` are for a
-/// lease that nothing can be adopted of.
+/// lease that nothing can be adopted of, also because a chunk of it is larger than `most`, which memory may have.
 ///
 /// # Errors
 /// The bucket did not answer, or refuses conditions.
 pub(super) async fn take_over(
     object: &LeaseObject,
     version: &LeaseVersion,
-    fresh: (u64, u64),
+    (size, chunk, most): (u64, u64, u64),
     tuning: FillTuning,
 ) -> Result<Option<TakenOver>, StoreError> {
-    let next = next(version.lease.as_ref(), fresh, object.digest().algorithm());
+    let lease = version.lease.as_ref().filter(|lease| lease.chunk <= most);
+    let next = next(lease, (size, chunk), object.digest().algorithm());
     match LeaseKeeper::acquire(object, next, Some(&version.etag), tuning).await? {
         Acquired::Mine(keeper) => Ok(Some(adopt(object, keeper, None).await)),
         Acquired::Lost => Ok(None),

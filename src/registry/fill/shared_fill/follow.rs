@@ -158,10 +158,12 @@ impl SharedFill<'_> {
         tokio::time::sleep(Duration::from_millis(jitter).min(tuning.death / 24)).await;
         let layout = self.blob.as_ref().map(|(filled, _)| filled.layout());
         let size = layout.and_then(|layout| layout.size).unwrap_or(self.size);
-        let Some(chunk) = layout.map(|layout| layout.chunk).or_else(|| self.cut(size)) else {
+        let most = self.job.fills.memory.most();
+        let chunk = layout.map(|layout| layout.chunk).or_else(|| self.cut(size));
+        let Some(chunk) = chunk.filter(|chunk| *chunk <= most) else {
             return Step::Ended(Err(NotFilled::Refused(FillRefusal::TooLarge)));
         };
-        match takeover::take_over(&self.object, watch.version(), (size, chunk), tuning).await {
+        match takeover::take_over(&self.object, watch.version(), (size, chunk, most), tuning).await {
             Ok(Some(taken)) => {
                 self.failing = None;
                 self.job.fills.metrics.fill_taken_over();

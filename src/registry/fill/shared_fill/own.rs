@@ -17,7 +17,7 @@ use crate::registry::fill::lease::LeaseState;
 use crate::registry::fill::lease_keeper::{LeaseKeeper, NotWritten};
 use crate::registry::fill::running::FillRefusal;
 use crate::registry::fill::takeover::{self, Beats, TakenOver};
-use crate::registry::fill::wants;
+use crate::registry::fill::wants::Wishes;
 use crate::upstream::BlobResponse;
 
 /// So many heartbeats may chunks that have been begun take before another process may take over from one that shuts down:
@@ -109,9 +109,10 @@ impl SharedFill<'_> {
     async fn accompany(&self, keeper: &LeaseKeeper, filled: &Arc<FilledBlob>) {
         let heartbeat = self.job.fills.tuning.heartbeat;
         let wishes = async {
+            let mut wishes = Wishes::default();
             loop {
                 tokio::time::sleep(heartbeat).await;
-                match wants::read(&self.object, filled).await {
+                match wishes.read(&self.object, filled).await {
                     Ok(positions) => filled.wish(positions),
                     Err(error) => tracing::debug!(digest = %self.object.digest(), %error, "wishes cannot be read"),
                 }
@@ -164,10 +165,29 @@ impl SharedFill<'_> {
                 self.end(keeper, LeaseState::Failed, None).await;
                 *leftovers = Leftovers::Lease(Arc::clone(keeper), Duration::ZERO);
             }
+            Broken::Other(_) if is_adopted && self.has_other_size(filled).await => {
+                self.end(keeper, LeaseState::Failed, None).await;
+                *leftovers = Leftovers::Lease(Arc::clone(keeper), Duration::ZERO);
+            }
             // Another process, or the next request, goes on with the chunks.
             _ => self.end(keeper, LeaseState::Released, Some(filled)).await,
         }
         Step::Ended(Err(NotFilled::Failed(broken.to_string())))
+    }
+
+    /// Whether the upstream says another size than the lease that was adopted: the rest cannot be filled then.
+    async fn has_other_size(&self, filled: &FilledBlob) -> bool {
+        let fills = &self.job.fills;
+        let said = tokio::select! {
+            said = fills.links.upstream_size(&self.job.blob.name, self.object.digest()) => said.ok().flatten(),
+            () = fills.background.stopped() => None,
+        };
+        let is_other = said.is_some() && said != filled.layout().size;
+        if is_other {
+            let (digest, adopted) = (self.object.digest(), filled.layout().size);
+            tracing::warn!(%digest, said, adopted, "chunks of another process are of a blob of another size");
+        }
+        is_other
     }
 
     /// Writes the last state of the lease.
