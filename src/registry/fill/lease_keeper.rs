@@ -11,9 +11,9 @@ use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::lease::{Hashed, Head, Lease, LeaseState};
+use super::held_lease::{Held, Progress};
+use super::lease::{Lease, LeaseState};
 use super::lease_object::{LeaseObject, LeaseRead, LeaseVersion};
-use super::runs::{self, Run};
 use super::wants;
 use crate::config::FillTuning;
 use crate::store::{Key, StoreError, Swapped};
@@ -42,24 +42,6 @@ pub(super) struct LeaseKeeper {
     /// No beat begins any more.
     silenced: CancellationToken,
     tuning: FillTuning,
-}
-
-#[derive(Debug)]
-struct Held {
-    /// As this process last wrote it.
-    lease: Lease,
-    etag: String,
-    written: Instant,
-}
-
-/// How far the owner is.
-#[derive(Clone, Debug)]
-pub(super) struct Progress {
-    /// The chunks that are in the bucket, in order, each with its generation.
-    pub(super) chunks: Vec<(u64, Uuid)>,
-    /// Those of this process.
-    pub(super) heads: Vec<Head>,
-    pub(super) hashed: Hashed,
 }
 
 /// Why a lease was not written.
@@ -141,7 +123,7 @@ impl LeaseKeeper {
         let generation = next.owner();
         self.write(&mut held, next).await?;
         let (object, [robbed, silenced]) = (self.object.clone(), [(); 2].map(|()| CancellationToken::new()));
-        let held = Mutex::new(Held { lease: held.lease.clone(), etag: held.etag.clone(), written: held.written });
+        let held = Mutex::new(held.clone());
         Ok(Arc::new(Self { object, generation, held, robbed, silenced, tuning: self.tuning }))
     }
 
@@ -357,32 +339,4 @@ fn is_mine(lease: &Lease, generation: Uuid, state: LeaseState) -> bool {
 
 fn unavailable(cause: &str) -> StoreError {
     StoreError::Unavailable { operation: "PutObject", cause: cause.to_owned() }
-}
-
-impl Held {
-    /// The next lease.
-    fn next(&self, state: LeaseState, progress: Option<&Progress>) -> Lease {
-        debug_assert!(state.may_follow(self.lease.state), "{state:?} after {:?}", self.lease.state);
-        let mut next = self.lease.clone();
-        next.write += 1;
-        next.state = state;
-        if let Some(Progress { chunks, heads, hashed }) = progress {
-            next.stored = runs::runs(chunks.iter().copied(), &next.generations);
-            next.heads.clone_from(heads);
-            next.hashed = hashed.clone();
-        }
-        next
-    }
-
-    /// Whether another lease says the same.
-    fn is_like(&self, other: &Lease) -> bool {
-        let of = |lease: &Lease| -> (LeaseState, Vec<Run>, Vec<Head>, u64) {
-            (lease.state, lease.stored.clone(), lease.heads.clone(), lease.hashed.chunks)
-        };
-        of(&self.lease) == of(other)
-    }
-
-    fn put(&mut self, lease: Lease, etag: String) {
-        *self = Self { lease, etag, written: Instant::now() };
-    }
 }

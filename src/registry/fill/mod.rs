@@ -42,6 +42,7 @@ mod download;
 mod filled_blob;
 mod growth;
 mod hashing;
+mod held_lease;
 mod intervals;
 mod job;
 mod join;

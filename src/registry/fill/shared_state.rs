@@ -8,8 +8,8 @@ use uuid::Uuid;
 use super::bucket_chunks::BucketChunks;
 use super::chunks::Stored;
 use super::filled_blob::{BlobState, FilledBlob, Place, Watermark};
+use super::held_lease::Progress;
 use super::lease::{Hashed, Head, MAX_HEADS};
-use super::lease_keeper::Progress;
 use super::runs;
 use crate::oci::Hasher;
 
