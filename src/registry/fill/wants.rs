@@ -52,7 +52,8 @@ impl Wants {
         };
         let layout = filled.layout();
         let is_stored = |number: &u64| filled.chunks().is_some_and(|chunks| chunks.is_stored(*number));
-        let first = (0..).find(|number| !is_stored(number));
+        let count = filled.size().map_or(0, |size| layout.count(size));
+        let first = (0..count).find(|number| !is_stored(number));
         let waiting = filled.readers.positions(since).into_iter().map(|position| layout.number(position));
         let mut wanted: Vec<_> = waiting.filter(|number| !is_stored(number) && Some(*number) != first).collect();
         wanted.sort_unstable();
