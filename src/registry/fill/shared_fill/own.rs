@@ -129,8 +129,9 @@ impl SharedFill<'_> {
             };
             let _ = tokio::time::timeout(heartbeat * SETTLE, settled).await;
             keeper.leave().await;
-            // If no other process takes over, this one goes on until the time to drain ends.
-            tokio::time::sleep(heartbeat).await;
+            // If no other process takes over, which this one learns within two heartbeats, it goes on until the time to
+            // drain ends.
+            tokio::time::sleep(heartbeat * 2).await;
             filled.pause(false);
         };
         let heads = self.put_heads(filled, keeper.generation());
