@@ -103,6 +103,24 @@ async fn a_lease_without_an_owner_goes_with_what_it_names() {
     leaves(&s3, &[&[chunk(1, 3)], &others[..]].concat()).await;
 }
 
+/// What cannot be deleted, because of a retention, does not keep what comes after it.
+#[tokio::test]
+async fn a_directory_that_is_denied() {
+    let s3 = FakeS3::start(&[]).await;
+    for n in [1, 2] {
+        s3.put(&key(n, "lease"), lease(n, &[1], SECRET));
+        s3.put(&chunk(n, 1), "bytes");
+    }
+    s3.age("/lease", TWO_HOURS);
+    let denied = chunk(1, 1);
+    s3.on("DeleteObject", usize::MAX, move |seen| {
+        let is_denied = seen.path.contains(&denied);
+        let said = "<Error><Code>AccessDenied</Code></Error>";
+        async move { is_denied.then(|| (403, Vec::new(), said.into())) }
+    });
+    leaves(&s3, &[key(1, "lease"), chunk(1, 1)]).await;
+}
+
 #[tokio::test]
 async fn stray_generations() {
     let s3 = FakeS3::start(&[]).await;

@@ -1,7 +1,8 @@
 //! Whether the bucket honours the conditions of a PUT, `If-None-Match` and `If-Match`, and of a DELETE.
 //!
 //! Some stores ignore them and answer 200 (Garage 2, `MinIO` of 2019), so only a write whose condition does not hold
-//! shows it. Others refuse a condition that holds, because the `ETag`s that they name are not those that they compare. The first call that needs the answer tests it, once in a process.
+//! shows it. Others refuse a condition that holds, because they compare other `ETag`s than they name. The first call that
+//! needs the answer tests it, once in a process.
 
 use bytes::Bytes;
 use uuid::Uuid;
