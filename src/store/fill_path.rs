@@ -1,14 +1,15 @@
 //! The names below `pounce/fills/`, where fills keep a blob until it is stored.
 //!
 //! ```text
-//! pounce/fills/<algorithm>/<hex>/<upstream>/lease                    who fills, and which chunks there are
-//! pounce/fills/<algorithm>/<hex>/<upstream>/wants-<process>          chunks that another process's clients wait for
-//! pounce/fills/<algorithm>/<hex>/<upstream>/<generation>/<offset>    a chunk
-//! pounce/fills/<algorithm>/<hex>/<upstream>/<generation>/head-<end>        the beginning of a chunk, or a part of it
+//! pounce/fills/<algorithm>/<hex>/<upstream>/lease                      which process fills, and which chunks there are
+//! pounce/fills/<algorithm>/<hex>/<upstream>/wants-<process>            chunks that another process's clients wait for
+//! pounce/fills/<algorithm>/<hex>/<upstream>/<generation>/<offset>      a chunk
+//! pounce/fills/<algorithm>/<hex>/<upstream>/<generation>/head-<end>    the beginning of a chunk, or a part of it
 //! ```
 //!
-//! An upstream is 16 hex digits ([`UpstreamId`]), a generation and a process are UUIDs, an offset is 16 hex digits. A head has the
-//! name of its end, because a longer one with the same beginning may come later: one name has one content for ever.
+//! An upstream is 16 hex digits ([`UpstreamId`]), a generation and a process are UUIDs, an offset is 16 hex digits. A
+//! head has the name of its end, because a longer one with the same beginning may come later: one name has one content
+//! for ever.
 
 use std::fmt;
 
