@@ -1,4 +1,6 @@
-//! A blob that is being filled: which of it is where, and how far it is.
+//! A blob that is being filled: which of it is where, and how far it is. Its bytes are read in [`content`].
+
+mod content;
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -6,22 +8,20 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use futures_util::StreamExt;
-use futures_util::stream::{self, BoxStream};
 use tokio::sync::{Notify, watch};
 use uuid::Uuid;
 
 use super::blob_file::BlobFile;
-use super::bucket_chunks::{BucketChunks, ChunkBytes};
+use super::bucket_chunks::BucketChunks;
 use super::bucket_readers::BucketReaders;
 use super::chunks::Layout;
 use super::intervals::Intervals;
 use super::plan::NewChunk;
 use super::readers::Readers;
 use super::window::Window;
-use crate::oci::{Digest, Hasher, Slice};
+use crate::oci::{Digest, Hasher};
 use crate::registry::blob_part::BlobPart;
-use crate::store::{Key, ObjectStream, PartSource, Store, StoreError};
+use crate::store::Store;
 
 /// How many bytes at the end of a blob are held back from those that read up to it until the whole was verified. One
 /// byte would make the blob incomplete; so many make sure that a client of a wrong blob cannot unpack it, either:
@@ -29,8 +29,6 @@ use crate::store::{Key, ObjectStream, PartSource, Store, StoreError};
 pub(in crate::registry) const HELD_BACK: u64 = 32 << 10;
 /// How long a fill may wait for memory that other fills keep.
 const MEMORY_TIMEOUT: Duration = Duration::from_mins(1);
-/// How many bytes are read at once for a part of an upload.
-const PART_PIECE: u64 = 128 << 10;
 
 /// A blob that is, or was, being filled.
 #[derive(Debug)]
@@ -402,77 +400,5 @@ impl FilledBlob {
             // Any byte may be among the last, and of a part only a manifest says where they are.
             None => there.min(reading.part.map_or(u64::MAX, |part| part.of)).saturating_sub(HELD_BACK),
         }
-    }
-
-    /// At most `len` bytes from `position` on that are there, copied out of their place; `None` if the place does not
-    /// have them any more. With the generation whose bytes they are; nil, if the blob is not cut into chunks.
-    pub(super) async fn piece(&self, position: u64, len: u64) -> io::Result<Option<(Bytes, Uuid)>> {
-        match &self.place {
-            Place::File(file) => {
-                let len = usize::try_from(len).unwrap_or(usize::MAX);
-                file.read_at(position, len).await.map(|bytes| Some((bytes, Uuid::nil())))
-            }
-            // Copied, because a client that stops reading would otherwise keep the memory of the whole chunk.
-            Place::Memory(window) => Ok(window.read_of(position, len, Bytes::copy_from_slice)),
-        }
-    }
-
-    /// Whether the place has the byte at `position`.
-    pub(super) fn has_at_hand(&self, position: u64) -> bool {
-        match &self.place {
-            Place::File(_) => true,
-            Place::Memory(window) => window.read(position, 1, |_| ()).is_some(),
-        }
-    }
-
-    /// The stored blob from `position` on.
-    ///
-    /// # Errors
-    /// The bucket did not answer.
-    pub(super) async fn stream_stored(&self, slice: Slice) -> Result<Option<ObjectStream>, StoreError> {
-        self.store.leader().stream(Key::Blob(&self.digest), Some(slice)).await
-    }
-
-    /// Bytes of one chunk from the bucket, which is looked for for a while; `None` if it does not have it.
-    ///
-    /// # Errors
-    /// The bucket did not answer.
-    pub(super) async fn stream_chunk(&self, slice: Slice) -> io::Result<Option<BoxStream<'static, io::Result<Bytes>>>> {
-        let Some(chunks) = self.chunks() else {
-            return Ok(None);
-        };
-        let stream = chunks.look_for(slice).await.map_err(io::Error::other)?;
-        Ok(stream.map(|stream| stream.bytes))
-    }
-
-    /// A part of the blob that is in its place, for a request to the bucket.
-    pub(super) fn part(self: &Arc<Self>, start: u64, end: u64) -> PartSource {
-        let blob = Arc::clone(self);
-        Arc::new(move || blob.read_written(start, end))
-    }
-
-    /// A whole chunk, for a request to the bucket.
-    pub(super) fn chunk_bytes(self: &Arc<Self>, number: u64, len: u64) -> ChunkBytes {
-        if let Place::Memory(window) = &self.place
-            && let Some(bytes) = window.chunk(number)
-        {
-            return ChunkBytes::Memory(bytes);
-        }
-        let start = self.layout.slice(number).start;
-        ChunkBytes::Source(len, self.part(start, start + len))
-    }
-
-    fn read_written(self: &Arc<Self>, start: u64, end: u64) -> BoxStream<'static, io::Result<Bytes>> {
-        stream::try_unfold((Arc::clone(self), start), move |(blob, position)| async move {
-            if position >= end {
-                return Ok(None);
-            }
-            let bytes = blob.piece(position, (end - position).min(PART_PIECE)).await?;
-            let (bytes, _) =
-                bytes.ok_or_else(|| io::Error::other(format!("the byte at {position} is not in memory any more")))?;
-            let position = position + bytes.len() as u64;
-            Ok(Some((bytes, (blob, position))))
-        })
-        .boxed()
     }
 }
