@@ -99,6 +99,8 @@ impl Warmer {
             return Err(blob_unknown(name, digest));
         };
         let status = BlobStatus { announced: Some(blob.size()), ..status };
+        // A fill does not wait for it, because its client would. Here, none does.
+        self.store.keeps_conditions_of_writes().await;
         let blob = UpstreamBlob::new(upstream, name, digest);
         match self.fills.open(&blob, status).await? {
             ColdBlob::Stored(size) => {

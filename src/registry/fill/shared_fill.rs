@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!            ┌── the lease is free ──▶ own ──▶ stored
-//! begin ─────┤                         │ ▲
+//! new ───────┤                         │ ▲
 //!            └── another's ──▶ follow ◀┘ │ robbed; dead, left or released
 //!                                └───────┘
 //! ```
@@ -14,18 +14,19 @@ mod heads;
 mod own;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::watch;
 use uuid::Uuid;
 
+use super::Fills;
 use super::bucket_chunks::BucketChunks;
 use super::chunks::{Layout, chunk_size};
 use super::filled_blob::{BlobState, FilledBlob, Place, Watermark};
 use super::job::{Job, Leftovers, NotFilled};
 use super::lease::Lease;
 use super::lease_keeper::{Acquired, LeaseKeeper};
-use super::lease_object::{LeaseObject, LeaseRead};
+use super::lease_object::{LeaseObject, LeaseRead, LeaseVersion};
 use super::lease_watch::LeaseWatch;
 use super::running::{Fill, FillRefusal, Phase};
 use super::takeover::TakenOver;
@@ -46,8 +47,9 @@ pub(super) struct SharedFill<'a> {
     fill: &'a Arc<Fill>,
     phase: &'a watch::Sender<Phase>,
     object: LeaseObject,
-    /// What a manifest or the upstream says, until the upstream's headers or a lease say it.
-    size: u64,
+    /// What a manifest or the upstream says, until a lease says it. `None`: this process saw no manifest that names the
+    /// blob.
+    size: Option<u64>,
     /// The blob, once clients may read it.
     blob: Option<(Arc<FilledBlob>, watch::Sender<Watermark>)>,
     /// The upstream said that the blob is this repository's.
@@ -64,7 +66,8 @@ enum Step {
     Acquire,
     /// The lease is to be looked at.
     Look,
-    Own(Box<TakenOver>),
+    /// With the upstream's response, if it was asked before there was a lease.
+    Own(Box<TakenOver>, Option<Box<BlobResponse>>),
     Follow(Box<LeaseWatch>),
     /// The blob cannot be shared.
     Alone(Option<Box<BlobResponse>>),
@@ -72,40 +75,19 @@ enum Step {
 }
 
 impl<'a> SharedFill<'a> {
-    /// `None`: this blob is not shared, because of its size, a setting or the bucket.
-    ///
-    /// # Errors
-    /// No manifest says the size, and the upstream does not send the blob.
-    pub(super) async fn begin(
-        job: &'a Job,
-        fill: &'a Arc<Fill>,
-        phase: &'a watch::Sender<Phase>,
-    ) -> Result<Option<Self>, FillRefusal> {
+    /// `None`: this blob is not shared, because of its size, or a setting.
+    pub(super) fn new(job: &'a Job, fill: &'a Arc<Fill>, phase: &'a watch::Sender<Phase>) -> Option<Self> {
         let fills = &job.fills;
-        let Some(least) = fills.shared_size else {
-            return Ok(None);
-        };
+        let least = fills.shared_size?;
         let is_private = fills.store.embedded().is_some() || fills.directory.is_used();
-        if is_private || !fills.store.keeps_conditions_of_writes().await {
-            return Ok(None);
-        }
-        let digest = job.blob.digest;
-        let size = match job.announced {
-            Some(size) => size,
-            None => match job.blob.upstream.head_blob(&job.blob.name, &digest).await {
-                Ok(Some(size)) => size,
-                Err(error) if !error.is_outage() => return Err(FillRefusal::Upstream(error)),
-                // A GET may tell more.
-                Ok(None) | Err(_) => return Ok(None),
-            },
-        };
-        if size < least.max(1) {
-            return Ok(None);
+        let size = job.announced;
+        if is_private || size.is_some_and(|size| size < least.max(1)) {
+            return None;
         }
         let upstream = UpstreamId::of_url(job.blob.upstream.label());
-        let object = LeaseObject::new(&fills.store, &fills.codec, digest, upstream);
+        let object = LeaseObject::new(&fills.store, &fills.codec, job.blob.digest, upstream);
         let (blob, is_member, has_lost, failing) = (None, false, false, None);
-        Ok(Some(Self { job, fill, phase, object, size, blob, is_member, has_lost, failing }))
+        Some(Self { job, fill, phase, object, size, blob, is_member, has_lost, failing })
     }
 
     /// Returns the size of the blob when the bucket has it, whichever process filled it.
@@ -123,7 +105,7 @@ impl<'a> SharedFill<'a> {
                         () = background.stopped() => ended(),
                     }
                 }
-                Step::Own(taken) => Box::pin(self.own(*taken, leftovers)).await,
+                Step::Own(taken, begun) => Box::pin(self.own(*taken, begun, leftovers)).await,
                 Step::Follow(watch) => {
                     let mut wants = Wants::new();
                     let step = tokio::select! {
@@ -157,29 +139,84 @@ impl<'a> SharedFill<'a> {
 
     /// Creates the lease, or finds out what may be done with the one that there is.
     async fn acquire(&mut self) -> Step {
-        let Some(chunk) = self.cut(self.size) else {
+        let keeps_conditions = self.job.fills.store.known_conditions_of_writes();
+        if keeps_conditions == Some(false) && self.blob.is_none() {
+            return Step::Alone(None);
+        }
+        let (size, begun) = match self.size.filter(|_| keeps_conditions.is_some()) {
+            Some(size) => (size, None),
+            // A lease says the size, and that the bucket keeps conditions.
+            None => match self.object.read(None).await {
+                Ok(LeaseRead::Changed(version, date)) => return self.watch(*version, date),
+                Ok(_) => match self.open().await {
+                    Ok((size, begun)) => (size, Some(begun)),
+                    Err(step) => return step,
+                },
+                Err(error) if self.blob.is_some() => return self.failed(&error).await,
+                Err(error) => return self.alone(&error.to_string(), None),
+            },
+        };
+        let Some(chunk) = self.cut(size) else {
             return Step::Ended(Err(NotFilled::Refused(FillRefusal::TooLarge)));
         };
         let algorithm = self.object.digest().algorithm();
-        let lease = Lease::asking(Uuid::new_v4(), self.size, chunk, algorithm);
+        let lease = Lease::asking(Uuid::new_v4(), size, chunk, algorithm);
         let tuning = self.job.fills.tuning;
         match LeaseKeeper::acquire(&self.object, lease, None, tuning).await {
             Ok(Acquired::Mine(keeper)) => {
                 self.failing = None;
-                Step::Own(Box::new(TakenOver::fresh(keeper, self.size, chunk, algorithm)))
+                Step::Own(Box::new(TakenOver::fresh(keeper, size, chunk, algorithm)), begun)
             }
+            // What was opened is dropped: few bytes of it came.
             Ok(Acquired::Lost) => self.look().await,
-            Ok(Acquired::Unsupported) => self.alone("the bucket has no conditional writes"),
-            Err(error) => self.alone(&error.to_string()),
+            Ok(Acquired::Unsupported) => self.alone("the bucket has no conditional writes", begun),
+            Err(error) => self.alone(&error.to_string(), begun),
         }
     }
 
+    /// Asks the upstream for the blob, whose headers tell its size, while there is no lease. It takes as long as an
+    /// unshared fill does: if it is not known by then whether the bucket keeps conditions, this fill becomes one.
+    async fn open(&mut self) -> Result<(u64, Box<BlobResponse>), Step> {
+        let Fills { store, background, .. } = &*self.job.fills;
+        if store.known_conditions_of_writes().is_none() {
+            let store = store.clone();
+            // In a task of its own, which other fills wait for as well. Its requests end within seconds.
+            background.spawn(async move {
+                store.keeps_conditions().await;
+            });
+        }
+        let begun = self.job.begin().await;
+        let begun = begun.map_err(|refusal| Step::Ended(Err(NotFilled::Refused(refusal))))?;
+        let begun = Box::new(begun);
+        self.is_member = true;
+        match (self.shared(begun.size), store.known_conditions_of_writes()) {
+            (Some((size, _)), Some(true)) => {
+                self.size = Some(size);
+                Ok((size, begun))
+            }
+            (Some(_), None) => {
+                Err(self.alone("it is not known yet whether the bucket keeps conditions of writes", Some(begun)))
+            }
+            (Some(_), Some(false)) => Err(self.alone("the bucket does not keep conditions of writes", Some(begun))),
+            (None, _) if self.blob.is_none() => Err(Step::Alone(Some(begun))),
+            (None, _) => Err(self.alone("the upstream does not say the blob's size", None)),
+        }
+    }
+
+    /// A size that the upstream says, and how a blob of it is cut; `None` for one that is not shared. An empty one, which a
+    /// manifest may give any size, has no chunk.
+    fn shared(&self, size: Option<u64>) -> Option<(u64, u64)> {
+        let least = self.job.fills.shared_size.unwrap_or_default().max(1);
+        let size = size.filter(|size| *size >= least)?;
+        Some((size, self.cut(size)?))
+    }
+
     /// Fills for this process alone, if no client reads yet.
-    fn alone(&self, cause: &str) -> Step {
+    fn alone(&self, cause: &str, begun: Option<Box<BlobResponse>>) -> Step {
         let digest = self.object.digest();
         tracing::warn!(%digest, cause, "a fill is not shared with other replicas");
         match self.blob {
-            None => Step::Alone(None),
+            None => Step::Alone(begun),
             Some(_) => Step::Ended(Err(NotFilled::Failed(cause.to_owned()))),
         }
     }
@@ -187,17 +224,19 @@ impl<'a> SharedFill<'a> {
     /// Looks at the lease that there is.
     async fn look(&mut self) -> Step {
         match self.object.read(None).await {
-            Ok(LeaseRead::Changed(version, date)) => {
-                Step::Follow(Box::new(LeaseWatch::new(&self.object, (*version, date), self.job.fills.tuning)))
-            }
+            Ok(LeaseRead::Changed(version, date)) => self.watch(*version, date),
             Ok(_) if self.is_hopeless() => {
                 Step::Ended(Err(NotFilled::Failed("the lease is neither there nor absent".to_owned())))
             }
             // It was deleted since.
             Ok(_) => self.vanished().await,
             Err(error) if self.blob.is_some() => self.failed(&error).await,
-            Err(error) => self.alone(&error.to_string()),
+            Err(error) => self.alone(&error.to_string(), None),
         }
+    }
+
+    fn watch(&self, version: LeaseVersion, date: Option<SystemTime>) -> Step {
+        Step::Follow(Box::new(LeaseWatch::new(&self.object, (version, date), self.job.fills.tuning)))
     }
 
     /// The bucket did not answer: goes on in the blob if another process stored it, or looks at the lease again, but not
@@ -227,6 +266,7 @@ impl<'a> SharedFill<'a> {
             return (filled.layout() == layout).then(|| (Arc::clone(filled), watermark.clone()));
         }
         let fills = &self.job.fills;
+        self.size = layout.size;
         let digest = *self.object.digest();
         let place = Place::Memory(Box::new(Window::new(&fills.memory, digest, layout)));
         let chunks = BucketChunks::new(&fills.store, digest, self.object.upstream(), layout);

@@ -41,10 +41,9 @@ impl Job {
         let result = match self.permit(&fill).await {
             Ok(_permit) => {
                 let filling = async {
-                    match SharedFill::begin(&self, &fill, &phase).await {
-                        Ok(Some(shared)) => Box::pin(shared.run(&mut leftovers)).await,
-                        Ok(None) => self.fill_alone(&fill, &phase, None, &mut leftovers).await,
-                        Err(refusal) => Err(NotFilled::Refused(refusal)),
+                    match SharedFill::new(&self, &fill, &phase) {
+                        Some(shared) => Box::pin(shared.run(&mut leftovers)).await,
+                        None => self.fill_alone(&fill, &phase, None, &mut leftovers).await,
                     }
                 };
                 filling.await

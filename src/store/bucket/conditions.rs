@@ -30,6 +30,17 @@ impl Store {
         if_absent && if_unchanged
     }
 
+    /// [`keeps_conditions_of_writes`](Self::keeps_conditions_of_writes), without a request; `None` where it was not tested
+    /// yet.
+    #[must_use]
+    pub fn known_conditions_of_writes(&self) -> Option<bool> {
+        if self.inner.embedded.is_some() {
+            return Some(true);
+        }
+        let known = self.inner.conditions.get()?;
+        Some(known.if_absent && known.if_unchanged)
+    }
+
     /// None where they cannot be tested.
     async fn conditions(&self) -> Conditions {
         if self.inner.embedded.is_some() {

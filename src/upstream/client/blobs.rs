@@ -95,7 +95,8 @@ impl Upstream {
                 }
                 // public.ecr.aws demands another authorization for HEAD than its own tokens.
                 Ok(_) | Err(UpstreamError::Denied { .. }) => HeadOutcome::Refused,
-                Err(UpstreamError::Unavailable(_)) => HeadOutcome::Failed,
+                // Some limit HEADs apart from the GETs of blobs.
+                Err(UpstreamError::Unavailable(_) | UpstreamError::TooManyRequests { .. }) => HeadOutcome::Failed,
                 Err(error) => return Err(error),
             };
         }

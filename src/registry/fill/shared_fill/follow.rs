@@ -33,7 +33,7 @@ impl SharedFill<'_> {
             let is_served = |state| !matches!(state, LeaseState::Asking | LeaseState::Failed);
             if let Some(lease) = watch.lease().filter(|lease| is_served(lease.state)).cloned() {
                 if self.blob.is_none() && !self.has_size(lease.size).await {
-                    return self.alone("the lease has another size than the blob");
+                    return self.alone("the lease has another size than the blob", None);
                 }
                 if lease.state == LeaseState::Done {
                     match self.stored_size().await {
@@ -50,8 +50,8 @@ impl SharedFill<'_> {
             }
             match watch.verdict() {
                 Verdict::Done => {
-                    let size = watch.lease().map_or(self.size, |lease| lease.size);
-                    return self.stored(size).await;
+                    let size = watch.lease().map(|lease| lease.size).or(self.size);
+                    return self.stored(size.unwrap_or_default()).await;
                 }
                 Verdict::Free | Verdict::Dead if !background.is_closing() => {
                     if watch.lease().is_some_and(|lease| lease.state == LeaseState::Failed) {
@@ -69,7 +69,7 @@ impl SharedFill<'_> {
                     return self.take_over(&watch).await;
                 }
                 Verdict::Foreign if self.blob.is_none() && !watch.is_old() => {
-                    return self.alone("its lease is none of a replica with this http.secret");
+                    return self.alone("its lease is none of a replica with this http.secret", None);
                 }
                 _ => {}
             }
@@ -91,7 +91,8 @@ impl SharedFill<'_> {
         }
     }
 
-    /// Whether this is the size of the blob: as a manifest says, or as the upstream does where that says another one.
+    /// Whether this is the size of the blob: as a manifest says, or as the upstream does where that says another one, or
+    /// there is no manifest. If neither says one, the lease is believed: the digest decides.
     async fn has_size(&mut self, size: u64) -> bool {
         let (name, digest) = (&self.job.blob.name, self.object.digest());
         // The upstream said it when it was asked whether the blob is this repository's. One that answers every such
@@ -100,12 +101,12 @@ impl SharedFill<'_> {
         if let Some(membership) = membership.filter(Membership::is_owned) {
             return size == membership.size;
         }
-        if size != self.size
+        if self.size.is_some_and(|known| known != size)
             && let Ok(Some(said)) = self.job.fills.links.upstream_size(name, digest).await
         {
-            self.size = said;
+            self.size = Some(said);
         }
-        size == self.size
+        self.size.is_none_or(|known| known == size)
     }
 
     /// Tells the clients how far the process is that fills; `false` if it fills a blob of another size.
@@ -157,7 +158,15 @@ impl SharedFill<'_> {
         let tuning = self.job.fills.tuning;
         tokio::time::sleep(Duration::from_millis(jitter).min(tuning.death / 24)).await;
         let layout = self.blob.as_ref().map(|(filled, _)| filled.layout());
-        let size = layout.and_then(|layout| layout.size).unwrap_or(self.size);
+        let (size, begun) = match watch.lease().map(|lease| lease.size).or(self.size) {
+            Some(size) => (size, None),
+            // What is there is no lease.
+            None => match self.open().await {
+                Ok((size, begun)) => (size, Some(begun)),
+                Err(step) => return step,
+            },
+        };
+        let size = layout.and_then(|layout| layout.size).unwrap_or(size);
         let most = self.job.fills.memory.most();
         let chunk = layout.map(|layout| layout.chunk).or_else(|| self.cut(size));
         let Some(chunk) = chunk.filter(|chunk| *chunk <= most) else {
@@ -167,7 +176,7 @@ impl SharedFill<'_> {
             Ok(Some(taken)) => {
                 self.failing = None;
                 self.job.fills.metrics.fill_taken_over();
-                Step::Own(Box::new(taken))
+                Step::Own(Box::new(taken), begun)
             }
             Ok(None) => self.look().await,
             Err(error) => self.failed(&error).await,

@@ -29,11 +29,17 @@ const LAST_WORD: Duration = Duration::from_secs(10);
 
 impl SharedFill<'_> {
     /// Fills the blob, as long as this process has the lease.
-    pub(super) async fn own(&mut self, taken: TakenOver, leftovers: &mut Leftovers) -> Step {
+    pub(super) async fn own(
+        &mut self,
+        taken: TakenOver,
+        begun: Option<Box<BlobResponse>>,
+        leftovers: &mut Leftovers,
+    ) -> Step {
         let TakenOver { keeper, mut beats, mut layout, is_adopted, chunks, hashed } = taken;
-        let mut begun = None;
+        // Of an adopted blob, other bytes are missing.
+        let mut begun = begun.filter(|_| !is_adopted).map(|begun| *begun);
         if !is_adopted {
-            let (said, response, beating) = match self.ask(&keeper, beats).await {
+            let (said, response, beating) = match self.ask(&keeper, beats, begun.take()).await {
                 Ok(begun) => begun,
                 Err(step) => return step,
             };
@@ -73,10 +79,18 @@ impl SharedFill<'_> {
     }
 
     /// Asks the upstream for the first bytes, which also tells the size, and says it in the lease.
-    async fn ask(&mut self, keeper: &LeaseKeeper, beats: Beats) -> Result<(Layout, BlobResponse, Beats), Step> {
-        let response = tokio::select! {
-            response = self.job.begin() => response,
-            () = keeper.robbed() => return Err(Step::Look),
+    async fn ask(
+        &mut self,
+        keeper: &LeaseKeeper,
+        beats: Beats,
+        begun: Option<BlobResponse>,
+    ) -> Result<(Layout, BlobResponse, Beats), Step> {
+        let response = match begun {
+            Some(begun) => Ok(begun),
+            None => tokio::select! {
+                response = self.job.begin() => response,
+                () = keeper.robbed() => return Err(Step::Look),
+            },
         };
         let step = match response {
             Ok(response) => match self.shared(response.size) {
@@ -94,14 +108,6 @@ impl SharedFill<'_> {
         beats.end(keeper).await;
         keeper.give_up().await;
         Err(step)
-    }
-
-    /// A size that the upstream says, and how a blob of it is cut; `None` for one that is not shared. An empty one, which a
-    /// manifest may give any size, has no chunk.
-    fn shared(&self, size: Option<u64>) -> Option<(u64, u64)> {
-        let least = self.job.fills.shared_size.unwrap_or_default().max(1);
-        let size = size.filter(|size| *size >= least)?;
-        Some((size, self.cut(size)?))
     }
 
     /// What the owner does beside filling, for ever: it stores beginnings of chunks, listens to what followers wait for,
@@ -239,11 +245,12 @@ impl SharedFill<'_> {
 
     /// Begins a new generation without a chunk: one name has one content for ever.
     async fn take_over_from_itself(&mut self, keeper: &LeaseKeeper, lost: u64) -> Step {
-        let Some(chunk) = self.cut(self.size) else {
+        let size = self.size.unwrap_or_default();
+        let Some(chunk) = self.cut(size) else {
             return Step::Ended(Err(NotFilled::Refused(FillRefusal::TooLarge)));
         };
-        match takeover::take_over_from_itself(&self.object, keeper, lost, (self.size, chunk)).await {
-            Ok(taken) => Step::Own(Box::new(taken)),
+        match takeover::take_over_from_itself(&self.object, keeper, lost, (size, chunk)).await {
+            Ok(taken) => Step::Own(Box::new(taken), None),
             Err(NotWritten::Robbed) => self.look().await,
             Err(NotWritten::Store(error)) => Step::Ended(Err(NotFilled::Failed(error.to_string()))),
         }
