@@ -70,6 +70,8 @@ mod scalars;
 mod schema1;
 mod settings;
 mod shared_fill;
+mod shared_handover;
+mod shared_unknown;
 mod stale;
 mod storage;
 mod stores;

@@ -11,18 +11,12 @@ use serde_json::json;
 use crate::support::faults::{Fault, Faulty};
 use crate::support::image::digest;
 use crate::support::ranged::{RangedClient, Shape};
-use crate::support::sharing::{CHUNK, Cut, is_by};
+use crate::support::sharing::{CHUNK, Cut, is_by, whole};
 use crate::support::upstream::{Manners, Seen};
 use crate::support::{Image, Pounce, Reply, Rule, Sharing};
 
 /// Longer than any test takes.
 const NEVER: Duration = Duration::from_mins(10);
-
-/// The layer from a replica, redirected or streamed.
-async fn whole(replica: &Pounce, path: &str) -> Reply {
-    let reply = replica.get(path).await;
-    if reply.status == 307 { replica.follow(&reply).await } else { reply }
-}
 
 /// Three clients of each of these replicas.
 async fn three_each(replicas: &[Pounce], path: &str) -> Vec<Reply> {

@@ -221,6 +221,8 @@ pub struct FillTuning {
     pub heartbeat: Duration,
     /// How long a lease may stay unchanged before its filler counts as dead.
     pub death: Duration,
+    /// How long an upstream may send next to nothing before its filler lets a follower take over.
+    pub stall: Duration,
     /// How long chunks stay in the bucket after the blob is there, for clients that still read them.
     pub grace: Duration,
     /// The size of a chunk in bytes, a power of two; by default it follows from the size of the blob.
@@ -229,8 +231,8 @@ pub struct FillTuning {
 
 impl Default for FillTuning {
     fn default() -> Self {
-        let [heartbeat, death, grace] = [3, 12, 60].map(Duration::from_secs);
-        Self { heartbeat, death, grace, chunk: None }
+        let [heartbeat, death, stall, grace] = [3, 12, 20, 60].map(Duration::from_secs);
+        Self { heartbeat, death, stall, grace, chunk: None }
     }
 }
 

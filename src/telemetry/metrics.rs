@@ -195,7 +195,8 @@ impl Metrics {
         self.filling.inc();
     }
 
-    /// Counts a fill that ends: `stored`, `followed`, where another process stored the blob, or `failed`.
+    /// Counts a fill that ends: `stored`, `followed`, where another process stored the blob, `left`, where another
+    /// process fills the blob and no client needs it here, or `failed`.
     pub fn fill_ends(&self, result: &'static str) {
         self.filling.dec();
         self.fills.get_or_create(&Ended { result }).inc();

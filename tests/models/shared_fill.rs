@@ -16,6 +16,7 @@ const NONE: Faults = Faults {
     deaths: 0,
     pauses: 0,
     leaves: 0,
+    yields: 0,
     lies: 0,
     exchanges: 0,
     losses: 0,
@@ -74,6 +75,12 @@ fn a_paused_filler_that_wakes_does_no_harm() {
 #[test]
 fn a_filler_that_stops_hands_over() {
     holds(two(Faults { leaves: 1, ..NONE }));
+}
+
+#[test]
+fn a_filler_whose_upstream_is_slow_hands_over() {
+    holds(two(Faults { yields: 2, ..NONE }));
+    holds(two(Faults { yields: 1, ..DEATH }));
 }
 
 /// Whether the search finds this flaw if these guards are out.

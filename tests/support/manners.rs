@@ -27,6 +27,8 @@ pub struct Manners {
     pub retry_after: Option<String>,
     /// HEADs for blobs are refused, as public.ecr.aws does.
     pub refuses_blob_heads: bool,
+    /// HEADs for blobs get this status.
+    pub blob_heads_get: Option<u16>,
     /// Blobs have a wrong first byte.
     pub corrupts: bool,
     /// Bodies of the first `cuts` GETs for blobs break off after so many bytes.
@@ -88,6 +90,7 @@ impl Default for Manners {
             status: None,
             retry_after: None,
             refuses_blob_heads: false,
+            blob_heads_get: None,
             corrupts: false,
             cuts_after: None,
             cuts: usize::MAX,

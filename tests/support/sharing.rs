@@ -12,7 +12,7 @@ use tokio::sync::watch;
 
 use super::image::digest;
 use super::upstream::{Manners, Seen};
-use super::{FakeS3, Image, Pounce, Rule, Upstream, borrowed};
+use super::{FakeS3, Image, Pounce, Reply, Rule, Upstream, borrowed};
 
 /// A chunk in these tests.
 pub const CHUNK: usize = 1 << 20;
@@ -28,7 +28,8 @@ pub struct Sharing {
 }
 
 impl Sharing {
-    /// With a layer of so many chunks. A silent owner is dead after 1.5 s, and chunks are deleted at once.
+    /// With a layer of so many chunks. A silent owner is dead after 1.5 s, an upstream may stall, and chunks are
+    /// deleted at once.
     pub async fn start(chunks: usize) -> Self {
         Self::with(&[], chunks * CHUNK).await
     }
@@ -41,7 +42,8 @@ impl Sharing {
         upstream.add("a", "v1", &image);
         upstream.behave(Manners { ranges: true, ..Manners::default() });
         let [heartbeat, death, grace] = [100, 1500, 0].map(Duration::from_millis);
-        let tuning = FillTuning { heartbeat, death, grace, chunk: Some(CHUNK as u64) };
+        let stall = Duration::from_mins(10);
+        let tuning = FillTuning { heartbeat, death, stall, grace, chunk: Some(CHUNK as u64) };
         Self { s3, upstream, image, tuning, variables: Vec::new() }
     }
 
@@ -71,6 +73,12 @@ impl Sharing {
         assert_eq!(pounce.get("/v2/a/manifests/v1").await.status, 200);
         pounce.until_quiet().await;
         pounce
+    }
+
+    /// A replica that has not seen the image's manifest, and may not know yet whether the bucket keeps conditions.
+    pub(crate) async fn stranger(&self, name: &str) -> Pounce {
+        let variables = self.variables(name, &self.upstream.url());
+        Pounce::tuned(&borrowed(&variables), self.tuning).await
     }
 
     /// A replica that can be killed.
@@ -171,6 +179,12 @@ impl Sharing {
         self.until("the lease is read", |it| it.s3.seen("GetObject").iter().any(read)).await;
     }
 
+    /// How often a replica read a lease.
+    pub fn looks(&self, name: &str) -> usize {
+        let reads = self.s3.seen("GetObject");
+        reads.iter().filter(|seen| seen.path.contains("/lease") && is_by(seen, name)).count()
+    }
+
     /// Waits until all of the first `chunks` are stored and hashed, and the lease says so.
     pub(crate) async fn until_hashed(&self, chunks: usize) {
         self.until("the lease names the chunks", |it| it.leases(|lease| lease["hashed"] == json!(chunks))).await;
@@ -250,6 +264,12 @@ impl Sharing {
     pub fn plant(&self, key: &str, lease: &Value, secret: &str) {
         self.s3.put(key, signed(key, lease, secret));
     }
+}
+
+/// A layer from a replica, redirected or streamed.
+pub(crate) async fn whole(replica: &Pounce, path: &str) -> Reply {
+    let reply = replica.get(path).await;
+    if reply.status == 307 { replica.follow(&reply).await } else { reply }
 }
 
 /// The requests of a replica that are not answered.

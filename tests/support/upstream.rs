@@ -293,6 +293,9 @@ fn reply(
             Some(_) if manners.refuses_blob_heads && request.method() == "HEAD" => {
                 StatusCode::UNAUTHORIZED.into_response()
             }
+            Some(_) if manners.blob_heads_get.is_some() && request.method() == "HEAD" => {
+                StatusCode::from_u16(manners.blob_heads_get.unwrap()).unwrap().into_response()
+            }
             Some(_) if manners.redirects_blobs_to.is_some() => {
                 let location = format!("{}{path}", manners.redirects_blobs_to.unwrap());
                 (StatusCode::TEMPORARY_REDIRECT, [(header::LOCATION, location)]).into_response()

@@ -3,7 +3,7 @@
 mod content;
 
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -50,6 +50,8 @@ pub(in crate::registry) struct FilledBlob {
     broken: Mutex<Option<String>>,
     /// A request needs it. Before, it takes only memory that no other fill waits for.
     is_wanted: AtomicBool,
+    /// Bytes that this process got from the upstream.
+    received: AtomicU64,
     /// Where clients of other processes wait: some hundred positions at most.
     wishes: Mutex<Vec<u64>>,
     /// Held by the download, and by its threads, as long as they run.
@@ -131,6 +133,7 @@ impl FilledBlob {
             changed: Notify::new(),
             broken: Mutex::default(),
             is_wanted: AtomicBool::new(false),
+            received: AtomicU64::new(0),
             wishes: Mutex::default(),
             writing: Arc::default(),
         };
@@ -236,6 +239,7 @@ impl FilledBlob {
     pub(super) fn add(&self, start: u64, end: u64) -> Added {
         let number = self.layout.number(start);
         let chunk = self.layout.slice(number);
+        self.received.fetch_add(end - start, Ordering::Relaxed);
         let mut there = self.there();
         there.insert(start, end);
         let is_whole =
@@ -246,6 +250,11 @@ impl FilledBlob {
             window.end(number);
         }
         Added { written, whole: is_whole.then_some(number) }
+    }
+
+    /// How many bytes this process got from the upstream.
+    pub(super) fn received(&self) -> u64 {
+        self.received.load(Ordering::Relaxed)
     }
 
     /// The first `chunks` chunks were hashed, and this is the hasher's state there.

@@ -41,6 +41,8 @@ pub(super) enum NotFilled {
     Refused(FillRefusal),
     /// In the middle.
     Failed(String),
+    /// No request needs it, and another process fills the blob. It is off the list.
+    Unneeded,
 }
 
 /// What a fill leaves in the bucket, to be deleted.

@@ -105,8 +105,11 @@ impl Fills {
     /// Fills a blob for its repository without a client that waits for it, unless as many fills run as can at once.
     pub(in crate::registry) fn fill_in_background(self: &Arc<Self>, blob: &UpstreamBlob, announced: Option<u64>) {
         let is_free = self.permits.available_permits() > 0 || self.running().fills.contains_key(&blob.digest);
-        if is_free && let Ok((fill, Outcome::Follow)) = self.join(blob, announced) {
-            fill.add(&blob.name);
+        if is_free && let Ok((fill, outcome)) = self.join(blob, announced) {
+            fill.hold();
+            if outcome == Outcome::Follow {
+                fill.add(&blob.name);
+            }
         }
     }
 
@@ -130,6 +133,7 @@ impl Fills {
             let digest = &next.blob.digest;
             if !running.fills.contains_key(digest) && self.cache.blobs.present(digest).is_none() {
                 let (fill, progress) = Fill::new(&next.blob.name);
+                fill.hold();
                 self.start(running, next.blob, Some(next.announced), &fill, progress);
             }
         }
@@ -149,12 +153,30 @@ impl Fills {
         self.background.spawn(job.run(Arc::clone(fill), progress).in_current_span());
     }
 
+    /// Takes a fill off the list that no request needs; `false` if one does.
+    pub(super) fn remove_unneeded(
+        self: &Arc<Self>,
+        blob: &UpstreamBlob,
+        fill: &Arc<Fill>,
+        filled: Option<&Arc<FilledBlob>>,
+    ) -> bool {
+        let mut running = self.running();
+        let is_unneeded = fill.is_unneeded(filled);
+        if is_unneeded {
+            self.take_off(&mut running, blob, fill);
+        }
+        is_unneeded
+    }
+
     /// Takes a fill off the list.
     pub(super) fn remove(self: &Arc<Self>, blob: &UpstreamBlob, fill: &Arc<Fill>) {
-        let mut running = self.running();
+        self.take_off(&mut self.running(), blob, fill);
+    }
+
+    fn take_off(self: &Arc<Self>, running: &mut Running, blob: &UpstreamBlob, fill: &Arc<Fill>) {
         if running.fills.get(&blob.digest).is_some_and(|listed| Arc::ptr_eq(listed, fill)) {
             running.fills.remove(&blob.digest);
-            self.start_prefetches(&mut running);
+            self.start_prefetches(running);
         }
     }
 }

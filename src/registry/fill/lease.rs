@@ -10,6 +10,7 @@
 //!              │  ▲          │
 //!              │  └──────────┘ a chunk was lost before it was copied
 //!              ├──▶ leaving ──▶ released     the owner shuts down, its chunks stay
+//!              │◀──────┘ no other process had a better way to the upstream
 //!              └──▶ failed ──▶ (deleted)     the bytes are not the blob's
 //! ```
 
@@ -40,7 +41,7 @@ pub(super) enum LeaseState {
     Asking,
     /// Chunks come.
     Filling,
-    /// The owner shuts down; another process may take over at once.
+    /// The owner shuts down, or its upstream sends next to nothing; another process may take over at once.
     Leaving,
     /// The owner is gone; another process may take over at once.
     Released,
@@ -60,7 +61,7 @@ impl LeaseState {
             Asking => matches!(self, Asking | Filling | Leaving | Released | Failed),
             // `Done` without `Verified` where the bucket took no lease for a while.
             Filling | Verified => !matches!(self, Asking),
-            Leaving => !matches!(self, Asking | Filling),
+            Leaving => !matches!(self, Asking),
             Released | Done | Failed => false,
         }
     }

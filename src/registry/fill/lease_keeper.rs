@@ -1,8 +1,8 @@
 //! The owner's side of a lease: it creates the lease, writes it again and again, and ends it.
 //!
 //! Every write is conditional on the last one of this process. If another process has written meanwhile, this one is
-//! *robbed*: it writes and deletes nothing any more. A write whose answer was lost looks the same at first, so the lease
-//! is read then: one of this process's own generation, in a state that it wrote, is its own.
+//! *robbed*: it writes and deletes nothing any more. A write whose answer was lost looks the same at first, so the
+//! lease is read then: one of this process's own generation, in a state that it wrote, is its own.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -21,8 +21,8 @@ use crate::store::{Key, StoreError, Swapped};
 /// How often a state that others wait for is written anew where the bucket does not answer.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// For how many times the silence of a dead owner that goes on, by default a minute. After it the owner goes on without:
-/// others see in the bucket what it did, or that it is silent.
+/// For how many times the silence of a dead owner that goes on, by default a minute. After it the owner goes on
+/// without: others see in the bucket what it did, or that it is silent.
 const PATIENCE: u32 = 5;
 
 /// How often a lease is tried to be acquired again where the bucket did not answer.
@@ -181,11 +181,17 @@ impl LeaseKeeper {
         self.write_after(|_| true, state, progress).await
     }
 
-    /// Says that this process shuts down, so that another one may take over at once; unless the end is near.
+    /// Says that another process may take over at once, unless the end is near.
     pub(super) async fn leave(&self) {
         let is_far = |state| matches!(state, LeaseState::Asking | LeaseState::Filling);
         // It is logged; others take over when the lease is released, or counts as dead.
         let _ = self.write_after(is_far, LeaseState::Leaving, None).await;
+    }
+
+    /// Takes [`leave`](Self::leave) back.
+    pub(super) async fn stay(&self) {
+        let has_left = |state| state == LeaseState::Leaving;
+        let _ = self.write_after(has_left, LeaseState::Filling, None).await;
     }
 
     /// Writes a state as long as it may be written after the present one.
@@ -214,8 +220,8 @@ impl LeaseKeeper {
         }
     }
 
-    /// Writes the size that the upstream announces, before the first chunk. If the bucket does not answer, the next beat
-    /// does it.
+    /// Writes the size that the upstream announces, before the first chunk. If the bucket does not answer, the next
+    /// beat does it.
     pub(super) async fn begin(&self, size: u64, chunk: u64) {
         let mut held = self.held.lock().await;
         (held.lease.size, held.lease.chunk) = (size, chunk);

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -28,6 +29,8 @@ pub(in crate::registry) struct Fill {
     /// The repositories that get a link to the blob. One that comes too late gets its link when it asks for the blob
     /// again.
     names: Mutex<BTreeSet<RepositoryName>>,
+    /// See [`hold`](Self::hold).
+    is_held: AtomicBool,
 }
 
 /// How far a fill is.
@@ -71,6 +74,7 @@ impl Fill {
             phase: phases,
             ended: ends,
             names: Mutex::new(BTreeSet::from([name.clone()])),
+            is_held: AtomicBool::new(false),
         });
         (fill, FillProgress { phase, ended })
     }
@@ -100,6 +104,20 @@ impl Fill {
             Ok(Some(result)) => result.clone(),
             Ok(None) | Err(_) => Err(Error::new(ErrorCode::Unavailable, "the registry is shutting down")),
         }
+    }
+
+    /// The blob is wanted without a client that waits for it.
+    pub(super) fn hold(&self) {
+        self.is_held.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether no request waits for the fill or reads its blob, and none is expected to. For its task; certain under the
+    /// lock of the list only, because requests join under it. The list and the task know the fill, the task and the phase
+    /// know the blob. A request drops the fill after it has the blob, so the order matters.
+    pub(super) fn is_unneeded(self: &Arc<Self>, filled: Option<&Arc<FilledBlob>>) -> bool {
+        !self.is_held.load(Ordering::Relaxed)
+            && Arc::strong_count(self) <= 2
+            && filled.is_none_or(|filled| Arc::strong_count(filled) <= 2)
     }
 
     /// Whether the upstream's answer is one about this repository.

@@ -12,8 +12,10 @@
 mod follow;
 mod heads;
 mod own;
+mod stall;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::watch;
@@ -56,6 +58,9 @@ pub(super) struct SharedFill<'a> {
     is_member: bool,
     /// A chunk was lost before: the second time, the fill fails.
     has_lost: bool,
+    /// This process let others take over because its upstream was slow. It does so once, so that two replicas with the
+    /// same upstream do not do it in turn for ever.
+    has_yielded: AtomicBool,
     /// Since when no owner wrote, and something failed.
     failing: Option<Instant>,
 }
@@ -87,7 +92,8 @@ impl<'a> SharedFill<'a> {
         let upstream = UpstreamId::of_url(job.blob.upstream.label());
         let object = LeaseObject::new(&fills.store, &fills.codec, job.blob.digest, upstream);
         let (blob, is_member, has_lost, failing) = (None, false, false, None);
-        Some(Self { job, fill, phase, object, size, blob, is_member, has_lost, failing })
+        let has_yielded = AtomicBool::new(false);
+        Some(Self { job, fill, phase, object, size, blob, is_member, has_lost, has_yielded, failing })
     }
 
     /// Returns the size of the blob when the bucket has it, whichever process filled it.
@@ -203,8 +209,8 @@ impl<'a> SharedFill<'a> {
         }
     }
 
-    /// A size that the upstream says, and how a blob of it is cut; `None` for one that is not shared. An empty one, which a
-    /// manifest may give any size, has no chunk.
+    /// A size that the upstream says, and how a blob of it is cut; `None` for one that is not shared. An empty one,
+    /// which a manifest may give any size, has no chunk.
     fn shared(&self, size: Option<u64>) -> Option<(u64, u64)> {
         let least = self.job.fills.shared_size.unwrap_or_default().max(1);
         let size = size.filter(|size| *size >= least)?;
@@ -239,8 +245,8 @@ impl<'a> SharedFill<'a> {
         Step::Follow(Box::new(LeaseWatch::new(&self.object, (version, date), self.job.fills.tuning)))
     }
 
-    /// The bucket did not answer: goes on in the blob if another process stored it, or looks at the lease again, but not
-    /// for ever, because clients wait.
+    /// The bucket did not answer: goes on in the blob if another process stored it, or looks at the lease again, but
+    /// not for ever, because clients wait.
     async fn failed(&mut self, error: &StoreError) -> Step {
         let digest = self.object.digest();
         tracing::debug!(%digest, %error, "the lease of a fill cannot be read or written");

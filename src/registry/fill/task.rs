@@ -51,6 +51,7 @@ impl Job {
             Err(refusal) => Err(NotFilled::Refused(refusal)),
         };
         listed.result = match (&result, &leftovers) {
+            (Err(NotFilled::Unneeded), _) => "left",
             (Err(_), _) => "failed",
             // The process that stores a blob has its chunks, or its lease, to delete.
             (Ok(_), Leftovers::None) => "followed",
@@ -73,6 +74,10 @@ impl Job {
                 ended.send_replace(Some(Err(refusal.clone().describe(&self.blob))));
                 phase.send_replace(Phase::Refused(refusal));
                 return;
+            }
+            Err(NotFilled::Unneeded) => {
+                tracing::debug!(%repository, %digest, seconds, "no client needs a blob that another process fills");
+                Err(Error::new(ErrorCode::Unavailable, "no client waited for this blob, try again"))
             }
             Err(NotFilled::Failed(cause)) => {
                 tracing::warn!(%repository, %digest, cause, seconds, "a fill failed");

@@ -44,9 +44,10 @@ impl Wants {
         Self { process: Uuid::new_v4(), written: Vec::new(), since: None, is_there: false }
     }
 
-    /// Writes down which chunks clients have waited for, if that changed, and no more often than once a second. The owner
-    /// fetches the first one that is missing in any case.
-    pub(super) async fn write(&mut self, object: &LeaseObject, filled: &FilledBlob) {
+    /// Writes down which chunks clients have waited for, if that changed, and no more often than once a second. The
+    /// owner fetches the first one that is missing in any case. Where it `is_stalled`, an empty list tells it that this
+    /// process follows.
+    pub(super) async fn write(&mut self, object: &LeaseObject, filled: &FilledBlob, is_stalled: bool) {
         let Some(since) = Instant::now().checked_sub(PATIENCE) else {
             return;
         };
@@ -59,16 +60,17 @@ impl Wants {
         wanted.sort_unstable();
         wanted.dedup();
         wanted.truncate(MOST);
-        let is_written = wanted == self.written && self.is_there != wanted.is_empty();
+        let is_needed = is_stalled || !wanted.is_empty();
+        let is_written = wanted == self.written && self.is_there == is_needed;
         let pause = if is_written { REWRITE } else { PATIENCE };
-        if (is_written && wanted.is_empty()) || self.since.is_some_and(|since| since.elapsed() < pause) {
+        if (is_written && !is_needed) || self.since.is_some_and(|since| since.elapsed() < pause) {
             return;
         }
         self.since = Some(Instant::now());
         let key = Key::FillWant(object.digest(), object.upstream(), &self.process);
         let store = object.store();
         let write = async {
-            if wanted.is_empty() {
+            if !is_needed {
                 return store.delete(key).await;
             }
             let bytes = Bytes::from(serde_json::to_vec(&wanted).unwrap_or_default());
@@ -76,10 +78,10 @@ impl Wants {
             store.put(key, bytes, &MediaType::OCTET_STREAM, &none, Condition::Always).await.map(drop)
         };
         // Also if the answer is lost.
-        self.is_there |= !wanted.is_empty();
+        self.is_there |= is_needed;
         match tokio::time::timeout(TIMEOUT, write).await {
             Ok(Ok(())) => {
-                self.is_there = !wanted.is_empty();
+                self.is_there = is_needed;
                 self.written = wanted;
             }
             Ok(Err(error)) => {
@@ -104,6 +106,11 @@ impl Wants {
 pub(super) struct Wishes(BTreeMap<Uuid, (Option<String>, Vec<u64>)>);
 
 impl Wishes {
+    /// Whether a follower has a list.
+    pub(super) fn any(&self) -> bool {
+        !self.0.is_empty()
+    }
+
     /// The positions of the chunks that the clients of followers wait for. Only lists that changed are read.
     ///
     /// # Errors

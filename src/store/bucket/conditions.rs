@@ -1,8 +1,8 @@
 //! Whether the bucket honours the conditions of a PUT, `If-None-Match` and `If-Match`, and of a DELETE.
 //!
 //! Some stores ignore them and answer 200 (Garage 2, `MinIO` of 2019), so only a write whose condition does not hold
-//! shows it. Others refuse a condition that holds, because they compare other `ETag`s than they name. The first call that
-//! needs the answer tests it, once in a process.
+//! shows it. Others refuse a condition that holds, because they compare other `ETag`s than they name. The first call
+//! that needs the answer tests it, once in a process.
 
 use bytes::Bytes;
 use uuid::Uuid;
@@ -30,8 +30,8 @@ impl Store {
         if_absent && if_unchanged
     }
 
-    /// [`keeps_conditions_of_writes`](Self::keeps_conditions_of_writes), without a request; `None` where it was not tested
-    /// yet.
+    /// [`keeps_conditions_of_writes`](Self::keeps_conditions_of_writes), without a request; `None` where it was not
+    /// tested yet.
     #[must_use]
     pub fn known_conditions_of_writes(&self) -> Option<bool> {
         if self.inner.embedded.is_some() {

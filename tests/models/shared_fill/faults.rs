@@ -31,6 +31,9 @@ impl<const N: usize> World<N> {
                 when(|left| &mut left.leaves, 1, format!("{number} is to stop"), &|next| {
                     next.processes[number].closing = true;
                 });
+                when(|left| &mut left.yields, 1, format!("{number} yields"), &|next| {
+                    next.processes[number].yields = true;
+                });
             }
             for chunk in 0..CHUNKS {
                 if process.role == Role::Fills && process.window[chunk].is_some() && process.map[chunk].is_some() {

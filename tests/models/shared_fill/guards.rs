@@ -62,6 +62,8 @@ pub struct Faults {
     pub pauses: u8,
     /// SIGTERM: the lease says `leaving`.
     pub leaves: u8,
+    /// The upstream of a filler is slow: the lease says `leaving` for a while.
+    pub yields: u8,
     /// The upstream sends a wrong chunk.
     pub lies: u8,
     /// The bucket's other writer replaces a chunk by a wrong one.

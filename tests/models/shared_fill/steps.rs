@@ -127,6 +127,7 @@ impl<const N: usize> World<N> {
             let wrote = |lease: &Lease| lease.state != State::Failed || process.is_wrong();
             let own = lease.filter(|lease| Some(lease.owner) == process.own).filter(wrote);
             if own.is_none() || !self.keeps(Guard::ReadAfterUnmet) {
+                process.yields = false;
                 process.role = if self.keeps(Guard::RobbedFollows) { Role::Follows } else { Role::Rests };
                 (process.stage, process.parts) = (Stage::Fills, [None; CHUNKS]);
                 if let Some(own) = process.own.filter(|_| !self.keeps(Guard::EnderDeletes)) {
@@ -186,7 +187,7 @@ impl<const N: usize> World<N> {
         let process = &self.processes[number];
         let lease = process.view?;
         let stored = process.map.map(|chunk| chunk.map(|(of, _)| of));
-        let state = if state == State::Filling && process.closing { State::Leaving } else { state };
+        let state = if state == State::Filling && (process.closing || process.yields) { State::Leaving } else { state };
         Some(Lease { state, stored, hashed: process.hashed, ..lease })
     }
 
@@ -200,6 +201,7 @@ impl<const N: usize> World<N> {
                 steps.push((name.to_owned(), next));
             }
         };
+        when(process.yields, "stays", &|next| next.processes[number].yields = false);
         when(process.stage == Stage::Lists, "lists the chunks", &|next| next.adopt(number));
         let fills = process.stage == Stage::Fills;
         for chunk in 0..CHUNKS {

@@ -102,6 +102,8 @@ pub struct Process {
     pub role: Role,
     /// It takes no lease over.
     pub closing: bool,
+    /// Its upstream is slow: it lets others take over.
+    pub yields: bool,
     /// The generation that it began last.
     pub own: Option<u8>,
     /// The lease as it wrote or read it last.
@@ -155,6 +157,7 @@ impl Process {
         mode: Mode::Awake,
         role: Role::Follows,
         closing: false,
+        yields: false,
         own: None,
         view: None,
         known: None,

@@ -1,7 +1,8 @@
 //! Following the process that fills a shared blob, and taking over from it.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
@@ -18,6 +19,9 @@ use crate::registry::fill::wants::Wants;
 
 /// The longest random pause before a process takes over, in milliseconds, so that not all followers try at once.
 const JITTER: u64 = 500;
+/// After so many heartbeats without a client, half a minute by default, a process does not follow any more. A client of
+/// ranges comes back sooner.
+const UNNEEDED: u32 = 10;
 
 impl SharedFill<'_> {
     /// Follows the process that fills, until the blob is stored, or this process fills itself.
@@ -29,6 +33,10 @@ impl SharedFill<'_> {
         if self.blob.is_none() {
             tracing::info!(digest = %self.object.digest(), "follows the process that fills a blob");
         }
+        let tuning = self.job.fills.tuning;
+        let (mut unneeded, mut leaving) = (None, None);
+        // How far the owner is, and since when.
+        let mut progress = (0, Instant::now());
         loop {
             let is_served = |state| !matches!(state, LeaseState::Asking | LeaseState::Failed);
             if let Some(lease) = watch.lease().filter(|lease| is_served(lease.state)).cloned() {
@@ -48,7 +56,13 @@ impl SharedFill<'_> {
                     return Step::Ended(Err(NotFilled::Failed(cause)));
                 }
             }
+            let is_leaving = watch.lease().is_some_and(|lease| lease.state == LeaseState::Leaving);
+            leaving = is_leaving.then(|| leaving.unwrap_or_else(Instant::now));
+            // Others may have a better way to the upstream than a process that let them take over.
+            let yields =
+                |since: Instant| self.has_yielded.load(Ordering::Relaxed) && since.elapsed() < tuning.heartbeat;
             match watch.verdict() {
+                Verdict::Free if leaving.is_some_and(yields) => {}
                 Verdict::Done => {
                     let size = watch.lease().map(|lease| lease.size).or(self.size);
                     return self.stored(size.unwrap_or_default()).await;
@@ -73,8 +87,21 @@ impl SharedFill<'_> {
                 }
                 _ => {}
             }
-            if let Some((filled, _)) = &self.blob {
-                wants.write(&self.object, filled).await;
+            let filled = self.blob.as_ref().map(|(filled, _)| filled);
+            if let Some(filled) = filled {
+                let there = filled.there().len();
+                if there != progress.0 {
+                    progress = (there, Instant::now());
+                }
+                wants.write(&self.object, filled, progress.1.elapsed() >= tuning.stall / 2).await;
+            }
+            // The owner goes on without. If it dies, and no other process follows, the fill ends.
+            let is_unneeded = self.fill.is_unneeded(filled);
+            unneeded = is_unneeded.then(|| unneeded.unwrap_or_else(Instant::now));
+            if unneeded.is_some_and(|since| since.elapsed() >= tuning.heartbeat * UNNEEDED)
+                && self.job.fills.remove_unneeded(&self.job.blob, self.fill, filled)
+            {
+                return Step::Ended(Err(NotFilled::Unneeded));
             }
             let before = watch.version().etag.clone();
             match watch.look().await {
@@ -91,8 +118,8 @@ impl SharedFill<'_> {
         }
     }
 
-    /// Whether this is the size of the blob: as a manifest says, or as the upstream does where that says another one, or
-    /// there is no manifest. If neither says one, the lease is believed: the digest decides.
+    /// Whether this is the size of the blob: as a manifest says, or as the upstream does where that says another one,
+    /// or there is no manifest. If neither says one, the lease is believed: the digest decides.
     async fn has_size(&mut self, size: u64) -> bool {
         let (name, digest) = (&self.job.blob.name, self.object.digest());
         // The upstream said it when it was asked whether the blob is this repository's. One that answers every such
@@ -158,7 +185,7 @@ impl SharedFill<'_> {
         let tuning = self.job.fills.tuning;
         tokio::time::sleep(Duration::from_millis(jitter).min(tuning.death / 24)).await;
         let layout = self.blob.as_ref().map(|(filled, _)| filled.layout());
-        let (size, begun) = match watch.lease().map(|lease| lease.size).or(self.size) {
+        let (size, begun) = match self.size.or(watch.lease().map(|lease| lease.size)) {
             Some(size) => (size, None),
             // What is there is no lease.
             None => match self.open().await {

@@ -1,10 +1,12 @@
 //! Filling a shared blob, as long as this process has the lease.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::watch;
 
+use super::stall::Stall;
 use super::{SHUTTING_DOWN, SharedFill, Step};
 use crate::registry::fill::bucket_chunks::BucketChunks;
 use crate::registry::fill::chunks::Layout;
@@ -20,9 +22,12 @@ use crate::registry::fill::takeover::{self, Beats, TakenOver};
 use crate::registry::fill::wants::Wishes;
 use crate::upstream::BlobResponse;
 
-/// So many heartbeats may chunks that have been begun take before another process may take over from one that shuts down:
-/// nine seconds by default.
+/// So many heartbeats may chunks that have been begun take before another process may take over from one that shuts
+/// down: nine seconds by default.
 const SETTLE: u32 = 3;
+/// How many owners there may have been before one lets others take over because its upstream is slow: a lease forgets
+/// its chunks after twice as many.
+const MAX_OWNERS: usize = 8;
 /// How long the last states of a lease are tried to be written: others learn the same from the blob, or when the lease
 /// counts as dead.
 const LAST_WORD: Duration = Duration::from_secs(10);
@@ -110,38 +115,63 @@ impl SharedFill<'_> {
         Err(step)
     }
 
-    /// What the owner does beside filling, for ever: it stores beginnings of chunks, listens to what followers wait for,
-    /// and says when it shuts down.
+    /// What the owner does beside filling, for ever: it stores beginnings of chunks, listens to what followers wait
+    /// for, and lets them take over when it shuts down, or its upstream sends next to nothing.
     async fn accompany(&self, keeper: &LeaseKeeper, filled: &Arc<FilledBlob>) {
         let heartbeat = self.job.fills.tuning.heartbeat;
         let wishes = async {
-            let mut wishes = Wishes::default();
+            let (mut wishes, mut stall) = (Wishes::default(), Stall::new(filled.received()));
             loop {
                 tokio::time::sleep(heartbeat).await;
                 match wishes.read(&self.object, filled).await {
                     Ok(positions) => filled.wish(positions),
                     Err(error) => tracing::debug!(digest = %self.object.digest(), %error, "wishes cannot be read"),
                 }
+                // It is not the upstream that is slow where there is no memory for more, or nothing is missing.
+                let is_excused = filled.is_short() || filled.size().is_some_and(|size| filled.written() >= size);
+                let is_stalled = stall.look(filled.received(), is_excused, self.job.fills.tuning.stall);
+                if is_stalled && wishes.any() && self.may_yield(keeper).await {
+                    tracing::warn!(
+                        digest = %self.object.digest(),
+                        "the upstream sends next to nothing: another replica may go on with a blob"
+                    );
+                    self.hand_over(keeper, filled, 1).await;
+                    if !self.job.fills.background.is_closing() {
+                        keeper.stay().await;
+                    }
+                }
             }
         };
         let leaving = async {
             self.job.fills.background.closing().await;
-            // A client that has a part of a chunk gets no other process's rest of it, so what has been begun comes first.
-            filled.pause(true);
-            let settled = async {
-                while !filled.is_settled() {
-                    tokio::time::sleep(heartbeat / 12).await;
-                }
-            };
-            let _ = tokio::time::timeout(heartbeat * SETTLE, settled).await;
-            keeper.leave().await;
-            // If no other process takes over, which this one learns within two heartbeats, it goes on until the time to
-            // drain ends.
-            tokio::time::sleep(heartbeat * 2).await;
-            filled.pause(false);
+            // If no other process takes over, it goes on until the time to drain ends.
+            self.hand_over(keeper, filled, SETTLE).await;
         };
         let heads = self.put_heads(filled, keeper.generation());
         let ((), (), ()) = tokio::join!(wishes, leaving, heads);
+    }
+
+    /// Whether this process, whose upstream is slow, lets another one take over: once.
+    async fn may_yield(&self, keeper: &LeaseKeeper) -> bool {
+        let is_possible = keeper.lease().await.generations.len() < MAX_OWNERS;
+        is_possible && !self.job.fills.background.is_closing() && !self.has_yielded.swap(true, Ordering::Relaxed)
+    }
+
+    /// Lets another process take over, for two heartbeats: so long it takes this one to learn of it. Before that,
+    /// chunks that have been begun have `settle` heartbeats, because a client that has a part of a chunk gets no other
+    /// process's rest of it.
+    async fn hand_over(&self, keeper: &LeaseKeeper, filled: &FilledBlob, settle: u32) {
+        let heartbeat = self.job.fills.tuning.heartbeat;
+        filled.pause(true);
+        let settled = async {
+            while !filled.is_settled() {
+                tokio::time::sleep(heartbeat / 12).await;
+            }
+        };
+        let _ = tokio::time::timeout(heartbeat * settle, settled).await;
+        keeper.leave().await;
+        tokio::time::sleep(heartbeat * 2).await;
+        filled.pause(false);
     }
 
     /// The fill broke off while this process had the lease.
