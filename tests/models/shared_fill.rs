@@ -79,8 +79,8 @@ fn a_filler_that_stops_hands_over() {
 
 #[test]
 fn a_filler_whose_upstream_is_slow_hands_over() {
-    holds(two(Faults { yields: 2, ..NONE }));
-    holds(two(Faults { yields: 1, ..DEATH }));
+    holds(two(Faults { yields: 1, ..NONE }));
+    holds(two(Faults { yields: 1, unheard: 1, ..NONE }));
 }
 
 /// Whether the search finds this flaw if these guards are out.
@@ -140,5 +140,6 @@ fn without_a_guard_a_live_filler_is_robbed() {
 fn without_a_guard_a_client_waits_for_ever() {
     finds(WAITS, &[Guard::TakeOver], DEATH);
     finds(WAITS, &[Guard::RobbedFollows], PAUSE);
+    finds(WAITS, &[Guard::RobbedFollows], Faults { yields: 1, ..NONE });
     finds(WAITS, &[Guard::DoneAfterBlob], DEATH);
 }
