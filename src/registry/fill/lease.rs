@@ -60,8 +60,7 @@ impl LeaseState {
         match before {
             Asking => matches!(self, Asking | Filling | Leaving | Released | Failed),
             // `Done` without `Verified` where the bucket took no lease for a while.
-            Filling | Verified => !matches!(self, Asking),
-            Leaving => !matches!(self, Asking),
+            Filling | Leaving | Verified => !matches!(self, Asking),
             Released | Done | Failed => false,
         }
     }

@@ -90,12 +90,13 @@ impl SharedFill<'_> {
         beats: Beats,
         begun: Option<BlobResponse>,
     ) -> Result<(Layout, BlobResponse, Beats), Step> {
-        let response = match begun {
-            Some(begun) => Ok(begun),
-            None => tokio::select! {
+        let response = if let Some(begun) = begun {
+            Ok(begun)
+        } else {
+            tokio::select! {
                 response = self.job.begin() => response,
                 () = keeper.robbed() => return Err(Step::Look),
-            },
+            }
         };
         let step = match response {
             Ok(response) => match self.shared(response.size) {
