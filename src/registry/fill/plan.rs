@@ -10,11 +10,15 @@
 //! of chunks that have begun come before those of any other, because only a whole chunk can leave the memory; and
 //! another one begins only if there is memory for it.
 
+mod open;
+mod wanted;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use super::intervals::Intervals;
 use crate::oci::Slice;
+use open::{Open, rate};
 
 /// The first segment, which is asked for before the size is known; and the least of the others, but near the end.
 pub(super) const SEGMENT: u64 = 8 << 20;
@@ -33,8 +37,6 @@ const NEAR_END: u64 = 4 << 20;
 const WORTH: u64 = 2 << 20;
 /// A segment that is not complete after so long may be shared. Bytes that the slow connection has under way are lost.
 pub(super) const SLOW: Duration = Duration::from_secs(2);
-/// A connection that is so many times slower than the others were is given up, once its segment is as old as [`SLOW`].
-const TIMES_SLOWER: f64 = 4.0;
 /// For so long the rate of a segment that was completed says what others should have.
 const RECENT: Duration = Duration::from_secs(10);
 
@@ -75,46 +77,6 @@ pub(super) struct Plan {
     rate: Option<(f64, Instant)>,
     /// The upstream does not send ranges any more: a connection takes all that is left.
     is_whole: bool,
-}
-
-#[derive(Debug)]
-struct Open {
-    id: u64,
-    start: u64,
-    /// So far its connection has received.
-    received: u64,
-    end: u64,
-    since: Instant,
-    /// A moment up to [`SLOW`] ago when bytes came, and how far it was: its present rate is that since then.
-    mark: (Instant, u64),
-}
-
-impl Open {
-    const fn ahead(&self) -> u64 {
-        self.end - self.received
-    }
-
-    /// `len` bytes came.
-    fn receive(&mut self, len: u64, now: Instant) {
-        if now.saturating_duration_since(self.mark.0) >= SLOW {
-            self.mark = (now, self.received);
-        }
-        self.received += len;
-    }
-
-    /// Whether it is far slower than others were.
-    fn crawls(&self, usual: f64, now: Instant) -> bool {
-        let (at, position) = self.mark;
-        let is_old = now.saturating_duration_since(self.since) >= SLOW;
-        let is_measured = now.saturating_duration_since(at) >= SLOW / 2;
-        is_old && is_measured && rate(self.received - position, now, at) * TIMES_SLOWER < usual
-    }
-}
-
-/// In bytes a second.
-#[expect(clippy::cast_precision_loss, reason = "a rate")]
-fn rate(bytes: u64, now: Instant, since: Instant) -> f64 {
-    bytes as f64 / now.saturating_duration_since(since).as_secs_f64().max(0.001)
 }
 
 /// A segment that a connection took.
@@ -178,52 +140,6 @@ impl Plan {
             .or_else(|| self.share(now, |_| true))
     }
 
-    /// Takes the first segment that a client waits for and that no connection will bring soon: of a chunk that has
-    /// begun if there is one.
-    pub(super) fn take_wanted(
-        &mut self,
-        wanted: &[u64],
-        now: Instant,
-        may_begin: &mut MayBegin<'_>,
-    ) -> Option<Segment> {
-        let mut new = None;
-        for wanted in wanted.iter().copied().filter(|position| self.comes_late(*position, now)).collect::<Vec<_>>() {
-            let number = wanted / self.chunk;
-            let segment = match self.untaken.around(wanted) {
-                Some(gap) if self.begun.contains(&number) => Some(self.take_around(wanted, gap, now)),
-                Some(gap) => {
-                    new = new.or(Some((wanted, gap)));
-                    None
-                }
-                None => self.take_from_open(wanted, now),
-            };
-            if segment.is_some() {
-                return segment;
-            }
-        }
-        let (wanted, gap) = new?;
-        self.may_begin(wanted / self.chunk, may_begin).then(|| self.take_around(wanted, gap, now))
-    }
-
-    /// Takes the segment at `wanted` out of the gap around it.
-    fn take_around(&mut self, wanted: u64, (from, to): (u64, u64), now: Instant) -> Segment {
-        let (chunk_start, chunk_end) = self.chunk_of(wanted);
-        let start = from.max(wanted / GRAIN * GRAIN).max(chunk_start);
-        let end = to.min(start + SEGMENT).min(chunk_end);
-        self.untaken.remove(start, end);
-        self.begin(start, end, now)
-    }
-
-    /// Takes what a client waits for from the connection that would bring it late.
-    fn take_from_open(&mut self, wanted: u64, now: Instant) -> Option<Segment> {
-        let start = wanted / GRAIN * GRAIN;
-        self.take_over(now, |open| open.received <= wanted && wanted < open.end).or_else(|| {
-            let (_, open) = self.open.range_mut(..start).next_back().filter(|(_, open)| wanted < open.end)?;
-            let end = std::mem::replace(&mut open.end, start);
-            Some(self.begin(start, end, now))
-        })
-    }
-
     fn may_begin(&self, number: u64, may_begin: &mut MayBegin<'_>) -> bool {
         self.begun.contains(&number) || may_begin(NewChunk { number, lowest: self.lowest() })
     }
@@ -249,20 +165,6 @@ impl Plan {
         let (start, received, end) = self.open.values().find(slow).map(|open| (open.start, open.received, open.end))?;
         self.open.remove(&start);
         Some(self.begin(received, end, now))
-    }
-
-    /// Whether one of the positions is neither here nor will it be soon.
-    pub(super) fn any_comes_late(&self, wanted: &[u64], now: Instant) -> bool {
-        wanted.iter().any(|position| self.comes_late(*position, now))
-    }
-
-    fn comes_late(&self, position: u64, now: Instant) -> bool {
-        let mut before = self.open.range(..=position);
-        let late = |open: &Open| {
-            let is_its = open.received <= position && position < open.end;
-            is_its && (position > open.received + SEGMENT || open.crawls(self.usual_rate(now), now))
-        };
-        self.untaken.around(position).is_some() || before.next_back().is_some_and(|(_, open)| late(open))
     }
 
     /// The rate that a connection had a moment ago, in bytes a second. Where all of them became slow, it is 0.
@@ -318,7 +220,7 @@ impl Plan {
         let id = self.segments;
         if start < end {
             self.begun.insert(start / self.chunk);
-            self.open.insert(start, Open { id, start, received: start, end, since, mark: (since, start) });
+            self.open.insert(start, Open::new(id, start, end, since));
         }
         Segment { id, start, end }
     }

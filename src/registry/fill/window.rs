@@ -9,7 +9,8 @@
 //! - The first chunk that is not complete always finds memory: one chunk of the fill's share is kept for it, and chunks
 //!   further on that the bucket has are given up for it, although the hasher has to read them back then.
 
-use std::collections::BTreeMap;
+mod held;
+
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -20,8 +21,8 @@ use uuid::Uuid;
 use super::chunks::Layout;
 use super::memory::{Block, Memory};
 use super::plan::NewChunk;
-use crate::fair_semaphore::FairPermit;
 use crate::oci::Digest;
+use held::{Chunk, Held, Wait};
 
 /// What is in memory of one blob.
 #[derive(Debug)]
@@ -32,39 +33,6 @@ pub(super) struct Window {
     held: Mutex<Held>,
     /// A chunk could not begin because there was no memory for it.
     short: Notify,
-}
-
-#[derive(Debug, Default)]
-struct Held {
-    chunks: BTreeMap<u64, Chunk>,
-    /// Memory for the next chunk.
-    reserved: Option<FairPermit<Digest>>,
-    /// Memory was asked for, and is not there yet.
-    waits: Option<Wait>,
-    /// So many chunks were hashed, from the first on.
-    hashed: u64,
-    /// No chunk is begun for now.
-    is_paused: bool,
-    is_closed: bool,
-}
-
-#[derive(Debug)]
-struct Wait {
-    /// So many bytes: those of the chunk that could not begin.
-    len: u64,
-    /// When it began, or when the bucket had a chunk of this blob since.
-    since: Instant,
-    /// A chunk that was not hashed was given up for it.
-    has_given: bool,
-}
-
-#[derive(Debug)]
-struct Chunk {
-    block: Arc<Block>,
-    /// Whose bytes it has; nil for a blob that is in memory as a whole.
-    generation: Uuid,
-    /// The bucket has it.
-    is_stored: bool,
 }
 
 impl Window {
@@ -227,7 +195,7 @@ impl Window {
             wait.since = Instant::now();
         }
         if number < held.hashed {
-            Self::may_evict(&mut held, number);
+            held.may_evict(number);
         }
     }
 
@@ -237,16 +205,7 @@ impl Window {
         let before = std::mem::replace(&mut held.hashed, chunks);
         let stored = held.chunks.range(before.min(chunks)..chunks).filter(|(_, chunk)| chunk.is_stored);
         for number in stored.map(|(number, _)| *number).collect::<Vec<_>>() {
-            Self::may_evict(&mut held, number);
-        }
-    }
-
-    /// A chunk is needed no more but for clients, which find it in the bucket, too.
-    fn may_evict(held: &mut Held, number: u64) {
-        if held.waits.is_some() {
-            held.give_up(number);
-        } else if let Some(chunk) = held.chunks.get(&number) {
-            Memory::may_evict(Arc::clone(&chunk.block));
+            held.may_evict(number);
         }
     }
 
@@ -306,60 +265,6 @@ struct Asked<'a>(&'a Window);
 impl Drop for Asked<'_> {
     fn drop(&mut self) {
         self.0.held().waits = None;
-    }
-}
-
-impl Held {
-    /// Whether a chunk may begin although the lowest one is not complete: that one still finds memory then, and chunks
-    /// that are not next take half of the share.
-    fn may_begin_ahead(&mut self, new: NewChunk, share: u64) -> bool {
-        let is_far = |number: u64| number >= new.lowest.saturating_add(share);
-        let busy = |held: &Self| {
-            let busy = held.chunks.iter().filter(|(number, chunk)| !chunk.is_stored || **number >= held.hashed);
-            let busy: Vec<_> = busy.map(|(number, _)| *number).collect();
-            let far = busy.iter().filter(|number| is_far(**number)).count() as u64;
-            (busy.len() as u64, far)
-        };
-        let kept = u64::from(!self.chunks.contains_key(&new.lowest));
-        if kept > 0 && (self.waits.is_some() || self.reserved.is_some()) {
-            return false;
-        }
-        let (all, far) = busy(self);
-        if !is_far(new.number) {
-            return all + kept < share;
-        }
-        // So many too many. The hasher reads back what is given up: one more request for each chunk.
-        let excess = (all + kept + 1).saturating_sub(share).max((far + 1).saturating_sub(share / 2));
-        let stored = self.chunks.iter().filter(|(number, chunk)| chunk.is_stored && is_far(**number)).count() as u64;
-        share > 1 && stored >= excess && (0..excess).all(|_| self.give_up_furthest(new.number))
-    }
-
-    /// A block, if there is memory for it now.
-    fn block(&mut self, memory: &Arc<Memory>, holder: Digest, len: u64, may_wait: bool) -> Option<Arc<Block>> {
-        let wanted = usize::try_from(len).ok()?;
-        // Memory for a shorter chunk is given back.
-        match self.reserved.take().and_then(|mut reserved| reserved.split(wanted)) {
-            Some(reserved) => Some(memory.block(holder, len, reserved)),
-            // What comes next is this fill's already.
-            None if self.waits.is_some() || (!may_wait && memory.is_wanted()) => None,
-            None => memory.block_now(holder, len),
-        }
-    }
-
-    /// Gives up the last chunk but `except` that the bucket has and that was not hashed; `false` if there is none.
-    fn give_up_furthest(&mut self, except: u64) -> bool {
-        let unhashed = self.chunks.range(self.hashed..).rev();
-        let mut stored = unhashed.filter(|(number, chunk)| chunk.is_stored && **number != except);
-        let furthest = stored.next().map(|(number, _)| *number);
-        furthest.is_some_and(|number| self.give_up(number))
-    }
-
-    fn give_up(&mut self, number: u64) -> bool {
-        let given = self.chunks.remove(&number);
-        given.is_some_and(|chunk| {
-            chunk.block.give_up();
-            true
-        })
     }
 }
 
