@@ -3,8 +3,9 @@
 //! All of it is one entry for each digest. So a redirect takes one lookup, and 100,000 blobs take 60 MiB (`make
 //! bench`), most of which is the cache's own, for each entry.
 
+mod packed;
+
 use std::collections::HashSet;
-use std::num::NonZeroU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -14,6 +15,7 @@ use smallvec::SmallVec;
 use super::bounds::PRESENT_LIFE;
 use crate::oci::{Descriptor, Digest, RepositoryName};
 use crate::store::{PresignedUrl, Stored};
+use packed::{Key, Packed, Second, Size};
 
 /// The most blobs; an entry is some 600 bytes, most of them the cache's own.
 const BLOBS: u64 = 250_000;
@@ -68,17 +70,6 @@ pub(in crate::registry) struct BlobCache {
     began: Instant,
 }
 
-/// A digest in as few bytes as it needs: 40 where it is SHA-256, instead of 65.
-#[derive(Debug, PartialEq, Eq, Hash)]
-enum Key {
-    Short([u8; 32]),
-    Long(Box<[u8]>),
-}
-
-/// A time in whole seconds since the cache was made: 4 bytes, where an `Instant` takes 16.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Second(u32);
-
 #[derive(Debug)]
 struct Facts {
     /// The facts count for [`PRESENT_LIFE`] from here, also those that were added later.
@@ -100,14 +91,6 @@ struct Url {
     presigned: PresignedUrl,
     until: Second,
 }
-
-/// A size in bytes plus one, so that an `Option` of it has 8 bytes, too.
-#[derive(Clone, Copy, Debug)]
-struct Size(NonZeroU64);
-
-/// A [`Membership`] in 8 bytes: its size, and in the lowest two bits its standing.
-#[derive(Clone, Copy, Debug)]
-struct Packed(u64);
 
 /// A blob that can be served from memory.
 pub(in crate::registry) struct CachedBlob {
@@ -152,7 +135,7 @@ impl BlobCache {
     /// When a blob of this age stops being young, rounded up to a second.
     fn young_until(&self, age: Duration) -> Second {
         match self.min_age.saturating_sub(age) {
-            Duration::ZERO => Second(0),
+            Duration::ZERO => Second::FIRST,
             left => Second::after(self.began.elapsed() + left + Duration::from_secs(1)),
         }
     }
@@ -171,62 +154,15 @@ impl BlobCache {
     }
 }
 
-impl From<&Digest> for Key {
-    fn from(digest: &Digest) -> Self {
-        let value = digest.value();
-        value.try_into().map_or_else(|_| Self::Long(value.into()), Self::Short)
-    }
-}
-
-impl Second {
-    /// Seconds last for 136 years.
-    fn after(time: Duration) -> Self {
-        Self(u32::try_from(time.as_secs()).unwrap_or(u32::MAX))
-    }
-
-    fn plus(self, time: Duration) -> Self {
-        Self(self.0.saturating_add(Self::after(time).0))
-    }
-}
-
 impl Url {
     fn is_for(&self, base: Option<&str>) -> bool {
         self.base.as_ref().map(|known| known.as_str()) == base
     }
 }
 
-impl Size {
-    /// No object is as large as the largest number.
-    fn new(bytes: u64) -> Self {
-        Self(NonZeroU64::MIN.saturating_add(bytes))
-    }
-
-    fn bytes(self) -> u64 {
-        self.0.get() - 1
-    }
-}
-
-impl Packed {
-    /// Sizes are those of manifests; no object comes near 4 EiB.
-    fn new(Membership { size, standing }: Membership) -> Self {
-        Self(size.min(u64::MAX >> 2) << 2 | standing as u64)
-    }
-
-    fn member(self) -> Membership {
-        Membership {
-            size: self.0 >> 2,
-            standing: match self.0 & 3 {
-                0 => Standing::Named,
-                1 => Standing::Owned,
-                _ => Standing::Linked,
-            },
-        }
-    }
-}
-
 impl Facts {
     fn new(since: Second) -> Self {
-        Self { since, young_until: Second(0), present: None, members: SmallVec::new(), urls: SmallVec::new() }
+        Self { since, young_until: Second::FIRST, present: None, members: SmallVec::new(), urls: SmallVec::new() }
     }
 
     fn believable(&self, now: Second) -> bool {
