@@ -15,7 +15,7 @@ use crate::store::error::{self, StoreError};
 use crate::store::lack::Lack;
 use crate::store::leader::{AskLeader, RecentWrites};
 use crate::store::options::{CopyOptions, PresignOptions, PutOptions};
-use crate::store::response_monitor::ResponseMonitor;
+use crate::store::response_monitor::{Observer, ResponseMonitor};
 use crate::store::sdk_config::{base, bulk_timeouts, small_timeouts};
 use crate::store::url_template::UrlTemplates;
 
@@ -156,7 +156,7 @@ impl Store {
         let is_tigris = !is_folder && s3.tigris.unwrap_or_else(is_tigris_endpoint);
         let monitor = ResponseMonitor::new(is_folder);
         let client = |timeouts| {
-            let mut config = config.to_builder().timeout_config(timeouts).interceptor(monitor.clone());
+            let mut config = config.to_builder().timeout_config(timeouts).interceptor(Observer(monitor.clone()));
             if is_tigris {
                 config = config.interceptor(AskLeader);
             }

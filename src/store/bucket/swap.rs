@@ -4,15 +4,9 @@
 //! there, both by the same response, so that ages do not depend on this machine's clock. Both end soon, whatever the
 //! bucket does.
 
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
-use aws_sdk_s3::config::http::HttpResponse;
-use aws_sdk_s3::config::interceptors::FinalizerInterceptorContextRef;
-use aws_sdk_s3::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_s3::primitives::ByteStream;
-use aws_smithy_runtime_api::box_error::BoxError;
-use aws_smithy_runtime_api::client::interceptors::dyn_dispatch_hint;
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 
@@ -24,6 +18,7 @@ use crate::store::error::{StoreError, found};
 use crate::store::key::Key;
 use crate::store::leader::set_consistent;
 use crate::store::lengths::unsigned;
+use crate::store::response_monitor::{Observer, ResponseDate};
 use crate::store::sdk_config::{LEASE_ATTEMPT_TIMEOUT, lease_attempts};
 use crate::telemetry::causes;
 
@@ -91,7 +86,7 @@ impl Store {
         let request = request.set_if_none_match(known.map(str::to_owned)).customize();
         let request = request
             .config_override(lease_attempts())
-            .interceptor(dated.clone())
+            .interceptor(Observer(dated.clone()))
             .mutate_request(set_consistent(inner.eventually_consistent));
         let response = Box::pin(request.send()).await;
         let date = dated.get();
@@ -120,36 +115,5 @@ impl Store {
             Ok(Err(error)) => Err(unavailable(&causes(&*error))),
             Err(_) => Err(unavailable("the content takes too long")),
         }
-    }
-}
-
-/// Reads the `Date` of the response to one request, which the SDK's output does not have.
-#[derive(Clone, Debug, Default)]
-struct ResponseDate(Arc<Mutex<Option<SystemTime>>>);
-
-impl ResponseDate {
-    /// That of the last attempt.
-    fn get(&self) -> Option<SystemTime> {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-#[dyn_dispatch_hint]
-impl Intercept for ResponseDate {
-    fn name(&self) -> &'static str {
-        "ResponseDate"
-    }
-
-    fn read_after_attempt(
-        &self,
-        context: &FinalizerInterceptorContextRef<'_>,
-        _: &RuntimeComponents,
-        _: &mut ConfigBag,
-    ) -> Result<(), BoxError> {
-        let headers = context.response().map(HttpResponse::headers);
-        let date = headers.and_then(|headers| headers.get("date"));
-        let date = date.and_then(|date| httpdate::parse_http_date(date).ok());
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = date;
-        Ok(())
     }
 }
