@@ -1,3 +1,5 @@
+use std::cell::RefCell;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -121,55 +123,70 @@ fn one_that_is_far_behind_is_helped_before_anything_new_begins() {
     assert_eq!(take(&mut plan, &[], later).unwrap().start, (8 + 4 * 16) * MIB);
 }
 
-proptest! {
-    /// Connections that do whatever they like, and clients that wait anywhere: every byte is received once.
-    #[test]
-    fn every_byte_comes_once(
-        size in 1..200_u64,
-        begun in 1..20_u64,
-        moves in prop::collection::vec((0..4_usize, 0..5_u8, 1..(12 * MIB), 0..(200 * MIB)), 0..300),
-    ) {
-        let size = size * MIB;
-        let mut now = Instant::now();
-        let (mut plan, first) = whole(size, begun * MIB, now);
-        let mut taken = [Some((first, 0)), None, None, None];
-        let mut there = Intervals::default();
-        let mut step = |plan: &mut Plan, now, number: usize, what: u8, len: u64, wanted: u64| {
-            let Some((segment, position)) = taken[number] else {
-                let late = plan.any_comes_late(&[wanted], now);
-                let taking = take(plan, &[wanted], now);
-                // What a client waits for is taken, wherever a connection broke.
-                prop_assert!(!late || taking.is_some_and(|it| it.start <= wanted && wanted < it.end));
-                prop_assert!(taking.is_none_or(|segment| segment.start < segment.end && segment.end <= size));
-                taken[number] = taking.map(|segment| (segment, segment.start));
-                return Ok(());
-            };
-            if what == 0 {
-                plan.give_up(segment);
-                taken[number] = None;
-                return Ok(());
-            }
-            let own = plan.receive(segment, len, now);
-            let before = there.len();
-            there.insert(position, position + own);
-            prop_assert_eq!(there.len(), before + own);
-            taken[number] = (!plan.is_received(segment)).then_some((segment, position + own));
-            Ok(())
+/// What a connection does next, by its number: 0 gives its segment up, anything else receives so many bytes of it. One
+/// without a segment takes one, while a client waits at a position.
+type Move = (usize, u8, u64, u64);
+
+fn moves() -> impl Strategy<Value = Vec<Move>> {
+    prop::collection::vec((0..4_usize, 0..5_u8, 1..(12 * MIB), 0..(200 * MIB)), 0..300)
+}
+
+/// Four connections make these moves, and then fetch the rest of a blob of `size` bytes: every byte is received once.
+/// `take` takes a segment while a client waits at a position; `receive` hears what is there, and from where on something
+/// came.
+fn fetch_all(
+    (mut plan, first): (Plan, Segment),
+    size: u64,
+    (moves, last): (Vec<Move>, u64),
+    mut take: impl FnMut(&mut Plan, u64, Instant) -> Result<Option<Segment>, TestCaseError>,
+    mut receive: impl FnMut(&Intervals, u64, u64) -> Result<(), TestCaseError>,
+) -> Result<(), TestCaseError> {
+    let mut now = Instant::now();
+    let mut taken = [Some((first, 0)), None, None, None];
+    let mut there = Intervals::default();
+    let rest = (0..10_000).map(|round| (round % 4, 1, 7 * MIB, last));
+    let made = moves.len();
+    for (count, (number, what, len, wanted)) in moves.into_iter().chain(rest).enumerate() {
+        if count >= made && plan.is_complete() {
+            break;
+        }
+        now += Duration::from_millis(200);
+        let Some((segment, position)) = taken[number] else {
+            taken[number] = take(&mut plan, wanted, now)?.map(|segment| (segment, segment.start));
+            continue;
         };
-        for (number, what, len, wanted) in moves {
-            now += Duration::from_millis(200);
-            step(&mut plan, now, number, what, len, wanted)?;
+        if what == 0 {
+            plan.give_up(segment);
+            taken[number] = None;
+            continue;
         }
-        // In the end, all of them fetch the rest.
-        for round in 0..10_000 {
-            if plan.is_complete() {
-                break;
-            }
-            now += Duration::from_millis(200);
-            step(&mut plan, now, round % 4, 1, 7 * MIB, 0)?;
-        }
-        prop_assert!(plan.is_complete());
-        prop_assert_eq!(there.end_from(0), size);
+        let own = plan.receive(segment, len, now);
+        let before = there.len();
+        there.insert(position, position + own);
+        prop_assert_eq!(there.len(), before + own);
+        receive(&there, position, own)?;
+        taken[number] = (!plan.is_received(segment)).then_some((segment, position + own));
+    }
+    prop_assert!(plan.is_complete());
+    prop_assert_eq!(there.end_from(0), size);
+    Ok(())
+}
+
+proptest! {
+    /// Connections that do whatever they like, and clients that wait anywhere.
+    #[test]
+    fn every_byte_comes_once(size in 1..200_u64, begun in 1..20_u64, moves in moves()) {
+        let size = size * MIB;
+        let begun = whole(size, begun * MIB, Instant::now());
+        let taking = |plan: &mut Plan, wanted, now| {
+            let late = plan.any_comes_late(&[wanted], now);
+            let taking = take(plan, &[wanted], now);
+            // What a client waits for is taken, wherever a connection broke.
+            prop_assert!(!late || taking.is_some_and(|it| it.start <= wanted && wanted < it.end));
+            prop_assert!(taking.is_none_or(|segment| segment.start < segment.end && segment.end <= size));
+            Ok(taking)
+        };
+        fetch_all(begun, size, (moves, 0), taking, |_, _, _| Ok(()))?;
     }
 }
 
@@ -242,54 +259,26 @@ fn the_lowest_chunk_is_the_first_that_is_not_complete() {
 
 proptest! {
     /// Connections that break anywhere, clients that wait anywhere, and memory for few chunks, of which each comes back
-    /// when it is complete: every byte is received once, and nothing waits for ever.
+    /// when it is complete: nothing waits for ever.
     #[test]
-    fn chunks_pass_through_little_memory(
-        size in 1..200_u64,
-        most in 1..4_usize,
-        moves in prop::collection::vec((0..4_usize, 0..5_u8, 1..(12 * MIB), 0..(200 * MIB)), 0..300),
-    ) {
+    fn chunks_pass_through_little_memory(size in 1..200_u64, most in 1..4_usize, moves in moves()) {
         let (size, chunk) = (size * MIB, 16 * MIB);
-        let mut now = Instant::now();
-        let (mut plan, first) = Plan::new(size, SEGMENT, chunk, now);
-        let mut taken = [Some((first, 0)), None, None, None];
-        let (mut there, mut memory) = (Intervals::default(), BTreeSet::from([0]));
-        let mut step = |plan: &mut Plan, now, number: usize, what: u8, len: u64, wanted: u64| {
-            let Some((segment, position)) = taken[number] else {
-                let taking = plan.take(&[wanted], now, &mut |new| {
-                    // Rule (c), as the window has it.
-                    let kept = usize::from(new.number != new.lowest && !memory.contains(&new.lowest));
-                    memory.contains(&new.number) || (memory.len() + kept < most && memory.insert(new.number))
-                });
-                taken[number] = taking.map(|segment| (segment, segment.start));
-                return Ok(());
-            };
-            if what == 0 {
-                plan.give_up(segment);
-                taken[number] = None;
-                return Ok(());
-            }
-            let own = plan.receive(segment, len, now);
+        let begun = Plan::new(size, SEGMENT, chunk, Instant::now());
+        let memory = RefCell::new(BTreeSet::from([0]));
+        let taking = |plan: &mut Plan, wanted, now| {
+            let mut memory = memory.borrow_mut();
+            Ok(plan.take(&[wanted], now, &mut |new| {
+                // As the window has it: the lowest chunk always finds memory.
+                let kept = usize::from(new.number != new.lowest && !memory.contains(&new.lowest));
+                memory.contains(&new.number) || (memory.len() + kept < most && memory.insert(new.number))
+            }))
+        };
+        let receiving = |there: &Intervals, position, own| {
+            let mut memory = memory.borrow_mut();
             prop_assert!(own == 0 || memory.contains(&(position / chunk)));
-            let before = there.len();
-            there.insert(position, position + own);
-            prop_assert_eq!(there.len(), before + own);
             memory.retain(|number| there.end_from(number * chunk) < size.min((number + 1) * chunk));
-            taken[number] = (!plan.is_received(segment)).then_some((segment, position + own));
             Ok(())
         };
-        for (number, what, len, wanted) in moves {
-            now += Duration::from_millis(200);
-            step(&mut plan, now, number, what, len, wanted)?;
-        }
-        for round in 0..10_000 {
-            if plan.is_complete() {
-                break;
-            }
-            now += Duration::from_millis(200);
-            step(&mut plan, now, round % 4, 1, 7 * MIB, size - 1)?;
-        }
-        prop_assert!(plan.is_complete());
-        prop_assert_eq!(there.end_from(0), size);
+        fetch_all(begun, size, (moves, size - 1), taking, receiving)?;
     }
 }
