@@ -3,6 +3,7 @@
 //! All of it is one entry for each digest. So a redirect takes one lookup, and 100,000 blobs take 60 MiB (`make
 //! bench`), most of which is the cache's own, for each entry.
 
+mod membership;
 mod packed;
 
 use std::collections::HashSet;
@@ -17,6 +18,8 @@ use crate::oci::{Descriptor, Digest, RepositoryName};
 use crate::store::{PresignedUrl, Stored};
 use packed::{Key, Packed, Second, Size};
 
+pub(in crate::registry) use membership::{Membership, Standing};
+
 /// The most blobs; an entry is some 600 bytes, most of them the cache's own.
 const BLOBS: u64 = 250_000;
 /// The most repositories of one blob. Base layers may be in more; the latest are kept.
@@ -25,35 +28,6 @@ const MEMBERS: usize = 64;
 const NAMES: usize = 10_000;
 /// The most URLs for a blob: there is one, or one for each host name by which clients reach pounce.
 const URLS: usize = 8;
-
-/// How a blob belongs to a repository.
-#[derive(Clone, Copy, Debug)]
-pub(in crate::registry) struct Membership {
-    /// In bytes.
-    pub(in crate::registry) size: u64,
-    pub(in crate::registry) standing: Standing,
-}
-
-/// Why a blob belongs to a repository; each reason is stronger than the one before.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(in crate::registry) enum Standing {
-    /// A manifest of the upstream's names it. That gives no access to content that the bucket has from elsewhere.
-    Named,
-    /// A manifest that was pushed names it, or the upstream says that the repository has it.
-    Owned,
-    /// The bucket says so too: the repository has a layer link there.
-    Linked,
-}
-
-impl Membership {
-    pub(in crate::registry) fn is_owned(&self) -> bool {
-        self.standing >= Standing::Owned
-    }
-
-    pub(in crate::registry) fn is_linked(&self) -> bool {
-        self.standing == Standing::Linked
-    }
-}
 
 /// The cache of blobs.
 #[derive(Debug)]

@@ -20,6 +20,8 @@ use super::intervals::Intervals;
 use crate::oci::Slice;
 use open::{Open, rate};
 
+pub(super) use open::SLOW;
+
 /// The first segment, which is asked for before the size is known; and the least of the others, but near the end.
 pub(super) const SEGMENT: u64 = 8 << 20;
 /// Segments begin and end at multiples of it, as far as connections do not break: clients cannot cut a blob into
@@ -35,8 +37,6 @@ const SEGMENTS: u64 = 64;
 const NEAR_END: u64 = 4 << 20;
 /// The least that is worth a request of its own when a segment is shared.
 const WORTH: u64 = 2 << 20;
-/// A segment that is not complete after so long may be shared. Bytes that the slow connection has under way are lost.
-pub(super) const SLOW: Duration = Duration::from_secs(2);
 /// For so long the rate of a segment that was completed says what others should have.
 const RECENT: Duration = Duration::from_secs(10);
 

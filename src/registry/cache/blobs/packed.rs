@@ -3,7 +3,7 @@
 use std::num::NonZeroU64;
 use std::time::Duration;
 
-use super::{Membership, Standing};
+use super::membership::{Membership, Standing};
 use crate::oci::Digest;
 
 /// A digest in as few bytes as it needs: 40 where it is SHA-256, instead of 65.

@@ -1,9 +1,9 @@
 //! A segment that a connection is fetching, and how fast that goes.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use super::SLOW;
-
+/// A segment that is not complete after so long may be shared. Bytes that the slow connection has under way are lost.
+pub(in crate::registry::fill) const SLOW: Duration = Duration::from_secs(2);
 /// A connection that is so many times slower than the others were is given up, once its segment is as old as [`SLOW`].
 const TIMES_SLOWER: f64 = 4.0;
 
