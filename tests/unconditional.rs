@@ -344,13 +344,25 @@ async fn one_warning_says_it_at_start_which_does_not_wait_for_it() {
     let mut process = Process::start(&borrowed(&variables));
     held.came().await;
     held.release();
-    let line = process.until("ignores conditions");
+    let line = process.until("does not keep conditions");
     assert!(line.contains("\"WARN\"") || line.contains("warn"), "{line}");
     process.until_quiet().await;
     assert_eq!(s3.keys(), [""; 0]);
     process.terminate();
     let (status, log) = process.end();
-    assert_eq!((status, log.matches("ignores conditions").count()), (0, 1));
+    assert_eq!((status, log.matches("does not keep conditions").count()), (0, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_says_why_replicas_do_not_share_fills() {
+    for (rule, lack) in [(Rule::NoConditions, "refuses"), (Rule::IgnoresConditions, "ignores")] {
+        let (s3, upstream) = (FakeS3::start(&[rule]).await, Upstream::start().await);
+        let mut variables = s3.variables();
+        variables.push(("REGISTRY_PROXY_REMOTEURL", upstream.url()));
+        let mut process = Process::start(&borrowed(&variables));
+        let line = process.until("replicas do not share the copies of large blobs").to_lowercase();
+        assert!(line.contains("info") && line.contains(&format!("{lack} if-none-match and if-match")), "{line}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

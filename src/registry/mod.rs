@@ -110,6 +110,7 @@ pub struct Registry {
     pub holdings: Arc<Holdings>,
     pub readiness: Arc<Readiness>,
     pub warmer: Arc<Warmer>,
+    fills: Arc<Fills>,
     store: Store,
     background: Arc<Background>,
     changes: Changes,
@@ -213,7 +214,7 @@ impl Registry {
             manifests: Arc::clone(&manifests),
             revisions,
             links,
-            fills,
+            fills: Arc::clone(&fills),
         });
         let readiness = Arc::new(Readiness::new(store.clone(), Arc::clone(&background)));
         Self {
@@ -228,6 +229,7 @@ impl Registry {
             holdings,
             readiness,
             warmer,
+            fills,
             store,
             background,
             changes: options.changes,
@@ -241,14 +243,18 @@ impl Registry {
     }
 
     /// Finds out in the background whether the bucket keeps conditions, unless nothing is ever written there. Writes
-    /// that depend on that wait for it.
+    /// that depend on that wait for it. Logs why replicas do not share fills, where they are meant to.
     pub fn find_out_conditions(&self) {
         if self.changes == Changes::Nothing && self.repositories.upstreams().is_empty() {
             return;
         }
-        let store = self.store.clone();
+        let (store, fills) = (self.store.clone(), Arc::clone(&self.fills));
+        let has_upstreams = !self.repositories.upstreams().is_empty();
         self.background.spawn(async move {
             store.keeps_conditions().await;
+            if has_upstreams {
+                fills.log_sharing().await;
+            }
         });
     }
 

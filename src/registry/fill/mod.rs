@@ -180,6 +180,21 @@ impl Fills {
         }
     }
 
+    /// Logs why replicas do not share fills, where they are meant to.
+    pub(super) async fn log_sharing(&self) {
+        if self.shared_size.is_none() || self.store.embedded().is_some() {
+            return;
+        }
+        let cause = if self.directory.is_used() {
+            Some("proxy.spool.directory is set".to_owned())
+        } else {
+            self.store.lack_of_conditions_of_writes().await
+        };
+        if let Some(cause) = cause {
+            tracing::info!(cause, "replicas do not share the copies of large blobs: each costs the upstream one");
+        }
+    }
+
     /// A permit for one more connection of a fill, if there is one. The first of a fill does without, so that no blob
     /// waits for another.
     fn extra_connection(&self) -> Option<OwnedSemaphorePermit> {

@@ -7,10 +7,9 @@
 use bytes::Bytes;
 use uuid::Uuid;
 
-use super::handle::{Conditions, Store};
-use super::object::Metadata;
+use super::handle::Store;
+use super::honour::{Conditions, Honour};
 use super::write::{Condition, Swapped};
-use crate::oci::MediaType;
 use crate::store::error::{Refusal, StoreError, failure, refusal};
 use crate::store::key::Key;
 
@@ -26,8 +25,14 @@ impl Store {
 
     /// [`keeps_conditions`](Self::keeps_conditions), of a PUT alone.
     pub async fn keeps_conditions_of_writes(&self) -> bool {
-        let Conditions { if_absent, if_unchanged, .. } = self.conditions().await;
-        if_absent && if_unchanged
+        self.conditions().await.lack_of_writes().is_none()
+    }
+
+    /// Why the bucket does not [keep conditions of writes](Self::keeps_conditions_of_writes), as a sentence; `None` also
+    /// where it did not answer when that was to be tested.
+    pub async fn lack_of_conditions_of_writes(&self) -> Option<String> {
+        self.conditions().await;
+        self.inner.conditions.get()?.lack_of_writes()
     }
 
     /// [`keeps_conditions_of_writes`](Self::keeps_conditions_of_writes), without a request; `None` where it was not
@@ -58,10 +63,10 @@ impl Store {
             Ok(found) => {
                 let Conditions { if_absent, if_unchanged, delete_unchanged } = found;
                 tracing::warn!(
-                    if_absent,
-                    if_unchanged,
+                    ?if_absent,
+                    ?if_unchanged,
                     delete_unchanged,
-                    "the bucket ignores conditions of writes or deletes: pounce looks again around each tag that it \
+                    "the bucket does not keep conditions of writes or deletes: pounce looks again around each tag that it \
                      writes, which costs every push two requests more; and distribution must not push to a bucket of \
                      this kind while pounce pulls through it or deletes, or its tags can be lost"
                 );
@@ -84,22 +89,24 @@ impl Store {
     /// The bucket did not take it.
     pub async fn try_conditions(&self, id: &Uuid) -> Result<Conditions, StoreError> {
         let key = Key::Check(id);
-        let put = |condition| async move {
-            let (bytes, media_type) = (Bytes::from_static(b"pounce"), MediaType::OCTET_STREAM);
-            self.put(key, bytes, &media_type, &Metadata::new(), condition).await
-        };
         let tried = async {
             let swap = |condition| self.swap(key, Bytes::from_static(b"pounce"), condition);
             let Swapped::Written(etag) = swap(Condition::Always).await? else {
                 return Ok(Conditions::default());
             };
+            let honour = |swapped| match swapped {
+                Swapped::Written(_) => Honour::Ignored,
+                Swapped::Unmet => Honour::Kept,
+                Swapped::Unsupported => Honour::Refused,
+            };
             // A proxy may weaken the ETags that it shows, so that none ever matches.
-            let knows_own = matches!(swap(Condition::IfUnchanged(&etag)).await?, Swapped::Written(_));
-            Ok(Conditions {
-                if_absent: !put(Condition::IfAbsent).await?,
-                if_unchanged: knows_own && !put(Condition::IfUnchanged(NO_ETAG)).await?,
-                delete_unchanged: self.is_delete_refused(key).await?,
-            })
+            let if_unchanged = match swap(Condition::IfUnchanged(&etag)).await? {
+                Swapped::Written(_) => honour(swap(Condition::IfUnchanged(NO_ETAG)).await?),
+                Swapped::Unmet => Honour::Mistaken,
+                Swapped::Unsupported => Honour::Refused,
+            };
+            let if_absent = honour(swap(Condition::IfAbsent).await?);
+            Ok(Conditions { if_absent, if_unchanged, delete_unchanged: self.is_delete_refused(key).await? })
         };
         let found = tried.await;
         if let Err(error) = self.delete(key).await {

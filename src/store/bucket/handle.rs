@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::OnceCell;
 
+use super::honour::Conditions;
 use crate::store::embedded::Embedded;
 use crate::store::key::Key;
 use crate::store::lack::Lack;
@@ -49,21 +50,6 @@ pub(super) struct Inner {
     /// The bucket can rename an object (Tigris, and the embedded server).
     pub(super) renames: bool,
     pub(super) embedded: Option<Embedded>,
-}
-
-/// Which conditions a bucket honours.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Conditions {
-    /// `If-None-Match: *`
-    pub if_absent: bool,
-    /// `If-Match`
-    pub if_unchanged: bool,
-    /// `If-Match` of a DELETE. Ceph RGW 16 honours those of a PUT only.
-    pub delete_unchanged: bool,
-}
-
-impl Conditions {
-    pub(super) const ALL: Self = Self { if_absent: true, if_unchanged: true, delete_unchanged: true };
 }
 
 impl Store {

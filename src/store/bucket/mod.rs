@@ -9,6 +9,7 @@ mod connect;
 mod delete;
 mod handle;
 mod health;
+mod honour;
 mod lifecycle;
 mod listing;
 mod multipart;
@@ -22,7 +23,8 @@ mod swap;
 mod write;
 
 pub use compose::{ComposeSource, Composed};
-pub use handle::{Conditions, Store};
+pub use handle::Store;
+pub use honour::Conditions;
 pub use lifecycle::{ArchiveRule, Lifecycle};
 pub use listing::Listed;
 pub use multipart::{Completed, Multipart, Part};

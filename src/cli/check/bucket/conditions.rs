@@ -3,7 +3,7 @@
 use super::probe::Probe;
 use crate::cli::check::report::Report;
 use crate::oci::MediaType;
-use crate::store::{Condition, Conditions, Key, Metadata, StoreError};
+use crate::store::{Condition, Key, Metadata, StoreError};
 
 /// An upstream's tag is written only if no client pushed the tag meanwhile.
 pub(super) async fn write(probe: &Probe<'_>, report: &mut Report) {
@@ -13,17 +13,11 @@ pub(super) async fn write(probe: &Probe<'_>, report: &mut Report) {
          itself pushes is safe, at two requests more for each push; and replicas do not share the copies of large \
          blobs: each costs the upstream one",
     );
-    let ignored = match probe.store.try_conditions(&probe.second).await {
-        Ok(Conditions { if_absent: true, if_unchanged: true, .. }) => {
-            return report.passed(name, "what must not be overwritten stays");
-        }
-        Ok(Conditions { if_absent: true, .. }) => "If-Match",
-        Ok(Conditions { if_unchanged: true, .. }) => "If-None-Match",
-        Ok(_) => "If-None-Match and If-Match",
-        Err(error) => return probe.failed(report, name, &error, "manifests cannot be stored"),
-    };
-    let why = format!("the bucket ignores {ignored}, or refuses it where it holds");
-    report.failed(name, &why, consequence);
+    match probe.store.try_conditions(&probe.second).await.map(|found| found.lack_of_writes()) {
+        Ok(None) => report.passed(name, "what must not be overwritten stays"),
+        Ok(Some(why)) => report.failed(name, &why, consequence),
+        Err(error) => probe.failed(report, name, &error, "manifests cannot be stored"),
+    }
 }
 
 /// A delete of a manifest deletes a tag only if no client pushed the tag meanwhile.
