@@ -16,6 +16,7 @@ mod check_bucket;
 mod check_fills;
 mod config;
 mod credentials;
+mod denied_fills;
 mod discovery;
 mod distribution;
 mod documents;

@@ -54,8 +54,8 @@ async fn a_bucket_that_shares_fills() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_fills_lack_is_said_with_what_follows() {
     let cases: [(&str, &[&str]); 3] = [
-        ("PutObject", &["pounce/fills/*", "64 MiB and more cannot be pulled"]),
-        ("GetObject", &["pounce/fills/*", "64 MiB and more cannot be pulled"]),
+        ("PutObject", &["pounce/fills/*", "(proxy.fill.memory) has no room for cannot be pulled"]),
+        ("GetObject", &["pounce/fills/*", "(proxy.fill.memory) has no room for cannot be pulled"]),
         ("DeleteObjects", &["stay in the bucket"]),
     ];
     for (operation, words) in cases {

@@ -83,6 +83,16 @@ impl Cold {
         assert_eq!((blobs, self.chunks(), self.s3.open_uploads()), (layers.len(), Vec::new(), Vec::new()));
     }
 
+    /// Pulls the first layer in ranges from its end to its beginning; the upstream sends it once, and it is stored.
+    async fn pull_backwards(&self) {
+        let shape = Shape::closed(1, 4 * MIB);
+        let mut chunks = shape.chunks(SIZE);
+        chunks.reverse();
+        assert!(self.client(0).pull_chunks(shape, chunks).await.unwrap() == self.blob(0)[..]);
+        self.ends_with(&[0]).await;
+        self.came(1);
+    }
+
     /// The upstream sent so many blobs, and what was under way on connections that were closed.
     fn came(&self, times: usize) {
         let bytes = self.upstream.blob_bytes();
@@ -147,12 +157,7 @@ async fn far_ranges_leave_memory_for_the_prefix() {
 #[tokio::test(flavor = "multi_thread")]
 async fn ranges_from_the_end_come_although_the_prefix_does_not() {
     let cold = cold(ranges(), &[]).await;
-    let shape = Shape::closed(1, 4 * MIB);
-    let mut chunks = shape.chunks(SIZE);
-    chunks.reverse();
-    assert!(cold.client(0).pull_chunks(shape, chunks).await.unwrap() == cold.blob(0)[..]);
-    cold.ends_with(&[0]).await;
-    cold.came(1);
+    cold.pull_backwards().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -266,13 +271,8 @@ async fn chunks_that_lag_are_looked_for() {
     for operation in ["GetObject", "UploadPartCopy"] {
         cold.s3.on(operation, 3, |_| async { Some(refusal(404, "NoSuchKey")) });
     }
-    // From the end, so that the hasher reads chunks back.
-    let shape = Shape::closed(1, 4 * MIB);
-    let mut chunks = shape.chunks(SIZE);
-    chunks.reverse();
-    assert!(cold.client(0).pull_chunks(shape, chunks).await.unwrap() == cold.blob(0)[..]);
-    cold.ends_with(&[0]).await;
-    cold.came(1);
+    // The hasher reads chunks back.
+    cold.pull_backwards().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,6 +1,7 @@
 //! The chunks of one blob in the bucket, as long as it is being filled.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -34,13 +35,16 @@ pub(super) struct BucketChunks {
     /// The hasher's states behind chunks, from the last one up to which all chunks are stored: as many as there are
     /// chunks in memory, and one.
     hashers: Mutex<BTreeMap<u64, Hasher>>,
+    /// How many chunks this process put that the bucket did not deny: it may have them.
+    put: AtomicUsize,
 }
 
 impl BucketChunks {
     /// Of a blob of which the bucket has no chunk yet.
     pub(super) fn new(store: &Store, digest: Digest, upstream: UpstreamId, layout: Layout) -> Self {
         let (stored, heads, hashers) = (Mutex::default(), Mutex::default(), Mutex::default());
-        Self { store: store.clone(), digest, upstream, layout, stored, heads, hashers }
+        let put = AtomicUsize::new(0);
+        Self { store: store.clone(), digest, upstream, layout, stored, heads, hashers, put }
     }
 
     pub(super) const fn layout(&self) -> Layout {
@@ -183,8 +187,13 @@ impl BucketChunks {
     pub(super) async fn put(&self, number: u64, generation: Uuid, source: &ChunkBytes) -> Result<(), StoreError> {
         let key = self.key(number, &generation);
         let began = Instant::now();
+        self.put.fetch_add(1, Ordering::Relaxed);
         loop {
-            let etag = match self.store.put_chunk(key, source.len(), source.source()).await? {
+            let put = self.store.put_chunk(key, source.len(), source.source()).await;
+            if let Err(StoreError::Denied { .. }) = put {
+                self.put.fetch_sub(1, Ordering::Relaxed);
+            }
+            let etag = match put? {
                 Some(etag) => Some(etag),
                 // The answer of an attempt was lost, or another program writes there.
                 None => self.compare(key, source).await?,
@@ -227,11 +236,15 @@ impl BucketChunks {
         }
     }
 
-    /// Deletes all that a generation stored, also chunks of which this process did not hear that the bucket has them.
+    /// Deletes all that this process stored under a generation, also chunks of which it did not hear that the bucket has
+    /// them.
     ///
     /// # Errors
     /// The bucket did not do it.
     pub(super) async fn delete(&self, generation: &Uuid) -> Result<(), StoreError> {
+        if self.put.load(Ordering::Relaxed) == 0 {
+            return Ok(());
+        }
         Box::pin(self.store.delete_directory(self.directory(generation))).await.map(drop)
     }
 

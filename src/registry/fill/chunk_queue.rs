@@ -1,5 +1,6 @@
 //! The way of chunks to the bucket: how many of all fills are on it at once, and whether the bucket takes them at all.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -24,6 +25,8 @@ const DENIED: Duration = Duration::from_mins(5);
 pub(super) struct ChunkQueue {
     permits: Semaphore,
     known: Mutex<Known>,
+    /// The log says that the bucket denies keys of fills.
+    has_warned: AtomicBool,
 }
 
 /// What was seen of the bucket.
@@ -37,7 +40,8 @@ struct Known {
 
 impl ChunkQueue {
     pub(super) fn new() -> Self {
-        Self { permits: Semaphore::new(FIRST), known: Mutex::new(Known { limit: FIRST, denied: None }) }
+        let known = Mutex::new(Known { limit: FIRST, denied: None });
+        Self { permits: Semaphore::new(FIRST), known, has_warned: AtomicBool::new(false) }
     }
 
     /// Sends a chunk to this key, as soon as no more are on their way than can be.
@@ -63,11 +67,30 @@ impl ChunkQueue {
             known.denied = None;
             return Ok(());
         };
+        drop(known);
         let cause = format!("{key} cannot be written: {error}");
         if matches!(error, StoreError::Denied { .. }) {
-            known.denied = Some((Instant::now(), Arc::from(&*cause)));
+            self.deny(&cause);
         }
         Err(cause)
+    }
+
+    /// The bucket denied an object of a fill.
+    pub(super) fn deny(&self, cause: &str) {
+        self.known().denied = Some((Instant::now(), Arc::from(cause)));
+        self.warn(cause);
+    }
+
+    /// Logs once a process what is not possible without a right to the keys of fills.
+    pub(super) fn warn(&self, cause: &str) {
+        if !self.has_warned.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                cause,
+                "the bucket denies keys below pounce/fills/: blobs that memory (proxy.fill.memory) has no room for \
+                 cannot be pulled through, and replicas do not share the copies of large blobs; allow GetObject, \
+                 PutObject and DeleteObject of pounce/fills/*, and ListBucket, as of docker/registry/v2/*"
+            );
+        }
     }
 
     /// Why the bucket takes no chunks, if it denied one a short time ago.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::Fills;
 use super::filled_blob::{FilledBlob, Place};
-use crate::store::{FilledFor, Key, MAX_PART_BYTES, PartSender, PartSizes};
+use crate::store::{FilledFor, Key, MAX_PART_BYTES, PartSender, PartSizes, StoreError};
 
 /// How many parts of one blob are in flight. Their bytes are copied as they are sent, so each takes a fraction of a MiB
 /// of memory.
@@ -81,14 +81,38 @@ async fn in_parts(
     if ends {
         return put(fills, (key, filled_for), filled, there, link).await;
     }
-    let begun = async { store.begin_filled(key, filled_for).await.map_err(|error| error.to_string()) };
-    let mut sender = PartSender::new(unless_stopped(fills, begun).await?, PARALLEL);
+    let begun = begin(fills, (key, filled_for)).await.map_err(|error| error.to_string())?;
+    let mut sender = begun.ok_or(STOPPED)?;
     let sent = async { send_all(&mut sender, sizes, filled, link).await.map_err(|error| error.to_string()) };
     let uploaded = unless_stopped(fills, sent).await;
-    if uploaded.is_err() {
+    end(sender, uploaded.is_ok()).await;
+    uploaded
+}
+
+/// Begins the upload of a blob, which is aborted if the sender is dropped; `None`: the registry shuts down.
+///
+/// # Errors
+/// The bucket did not begin it.
+pub(super) async fn begin(
+    fills: &Fills,
+    (key, filled_for): (Key<'_>, FilledFor),
+) -> Result<Option<PartSender>, StoreError> {
+    let upload = tokio::select! {
+        upload = fills.store.begin_filled(key, filled_for) => upload?,
+        () = fills.background.stopped() => return Ok(None),
+    };
+    let background = Arc::clone(&fills.background);
+    // Another process may take the fill over while this one uploads.
+    Ok(Some(PartSender::new(upload, PARALLEL).owned(move |abort| background.spawn(abort))))
+}
+
+/// Ends an upload that [`begin`] began: aborts it, unless it is complete.
+pub(super) async fn end(mut sender: PartSender, is_complete: bool) {
+    if is_complete {
+        sender.disown();
+    } else {
         sender.abort().await;
     }
-    uploaded
 }
 
 async fn send_all(

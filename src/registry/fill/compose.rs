@@ -1,4 +1,5 @@
 //! The chunks of a verified blob become the blob: the bucket copies them, or, where it cannot, they are sent once more.
+//! Where the bucket denies chunks, those in memory are sent.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -23,8 +24,6 @@ use crate::store::{
     is_weak_etag,
 };
 
-/// How many chunks are sent at once, where they are sent.
-const PARALLEL: usize = 4;
 /// How many chunks one list names.
 const PAGE: i32 = 1000;
 /// How many bytes are hashed at once, so that others get their turn on the same thread.
@@ -45,6 +44,8 @@ pub(super) enum Uncommitted {
     Missing(u64),
     /// The bucket did not do it now.
     Unavailable(String),
+    /// The bucket denies it.
+    Denied(String),
     /// Anything else.
     Other(String),
 }
@@ -54,7 +55,7 @@ impl fmt::Display for Uncommitted {
         match self {
             Self::SourceChanged(number) => write!(f, "chunk {number} was exchanged in the bucket, or deleted"),
             Self::Missing(number) => write!(f, "chunk {number} is not in the bucket"),
-            Self::Unavailable(cause) | Self::Other(cause) => f.write_str(cause),
+            Self::Unavailable(cause) | Self::Denied(cause) | Self::Other(cause) => f.write_str(cause),
         }
     }
 }
@@ -63,6 +64,7 @@ impl From<StoreError> for Uncommitted {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Unavailable { .. } => Self::Unavailable(error.to_string()),
+            StoreError::Denied { .. } => Self::Denied(error.to_string()),
             _ => Self::Other(error.to_string()),
         }
     }
@@ -70,7 +72,10 @@ impl From<StoreError> for Uncommitted {
 
 impl From<io::Error> for Uncommitted {
     fn from(error: io::Error) -> Self {
-        Self::Unavailable(error.to_string())
+        match error.downcast::<StoreError>() {
+            Ok(error) => error.into(),
+            Err(error) => Self::Unavailable(error.to_string()),
+        }
     }
 }
 
@@ -86,7 +91,7 @@ impl Uncommitted {
         match self {
             Self::Missing(_) => MISSING_TIMEOUT,
             Self::Unavailable(_) => TIMEOUT,
-            Self::SourceChanged(_) | Self::Other(_) => Duration::ZERO,
+            Self::SourceChanged(_) | Self::Denied(_) | Self::Other(_) => Duration::ZERO,
         }
     }
 }
@@ -103,8 +108,8 @@ pub(super) async fn run(
     size: u64,
     link: impl Future<Output = ()>,
 ) -> Result<(), Uncommitted> {
-    if filled.chunks().is_some_and(|chunks| chunks.all().is_empty()) {
-        // It turned out to be smaller than a chunk.
+    if filled.layout().count(size) <= 1 && filled.chunks().is_some_and(|chunks| chunks.all().is_empty()) {
+        // It turned out to be smaller than a chunk, or the bucket denied its only one.
         return commit::put(fills, (key, filled_for), filled, size, link).await.map_err(Uncommitted::Other);
     }
     let (began, link, digest) = (Instant::now(), link.shared(), filled.digest());
@@ -131,21 +136,12 @@ async fn try_once(
     size: u64,
     link: impl Future<Output = ()>,
 ) -> Result<(), Uncommitted> {
-    let upload = tokio::select! {
-        upload = fills.store.begin_filled(key, filled_for) => upload?,
-        () = fills.background.stopped() => return Err(STOPPED.into()),
-    };
-    let background = Arc::clone(&fills.background);
-    // Another process may take the fill over while this one composes.
-    let mut sender = PartSender::new(upload, PARALLEL).owned(move |abort| background.spawn(abort));
+    let mut sender = commit::begin(fills, (key, filled_for)).await?.ok_or(STOPPED)?;
     let composed = tokio::select! {
         composed = compose(fills, &mut sender, filled, size, link) => composed,
         () = fills.background.stopped() => Err(STOPPED.into()),
     };
-    match composed {
-        Ok(()) => sender.disown(),
-        Err(_) => sender.abort().await,
-    }
+    commit::end(sender, composed.is_ok()).await;
     composed
 }
 
@@ -157,17 +153,25 @@ async fn compose(
     link: impl Future<Output = ()>,
 ) -> Result<(), Uncommitted> {
     let chunks = filled.chunks().ok_or("the blob has no chunks")?;
-    let all = chunks.all();
-    if all.len() as u64 != filled.layout().count(size) {
+    let (all, count) = (chunks.all(), filled.layout().count(size));
+    if !filled.has_chunks(count) {
         return Err("not all chunks of the blob are stored".into());
     }
     let copied = match fills.compose {
-        Compose::Copy => copy(&fills.store, sender.upload(), (chunks, &all), size).await?,
-        Compose::Send => None,
+        Compose::Copy if all.len() as u64 == count => copy(&fills.store, sender.upload(), (chunks, &all), size).await,
+        // The bucket denied chunks, or copying is turned off.
+        Compose::Copy | Compose::Send => Ok(None),
     };
     let parts = match copied {
+        Err(Uncommitted::Denied(cause)) => {
+            fills.chunk_queue.warn(&cause);
+            None
+        }
+        copied => copied?,
+    };
+    let parts = match parts {
         Some(parts) => parts,
-        None => send(fills, sender, filled, &all).await?,
+        None => send(fills, sender, filled, count).await?,
     };
     link.await;
     Ok(sender.upload().complete(parts).await?)
@@ -261,17 +265,17 @@ async fn list(
     }
 }
 
-/// Sends the chunks once more, as parts, and hashes just what is sent.
+/// Sends the chunks as parts, once more where the bucket has them, and hashes just what is sent.
 async fn send(
     fills: &Fills,
     sender: &mut PartSender,
     filled: &Arc<FilledBlob>,
-    all: &[(u64, Stored)],
+    count: u64,
 ) -> Result<Vec<Part>, Uncommitted> {
     let digest = filled.digest();
     let mut hasher = Hasher::new(digest.algorithm());
-    for (number, _) in all {
-        let (bytes, memory) = read(fills, filled, *number).await?;
+    for number in 0..count {
+        let (bytes, memory) = read(fills, filled, number).await?;
         for piece in bytes.chunks(HASHED) {
             hasher.update(piece);
             tokio::task::yield_now().await;

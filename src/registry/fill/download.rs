@@ -46,7 +46,8 @@ impl fmt::Display for Broken {
 
 /// Downloads and verifies the blob: all of it that the bucket has in no chunk. Without a response that has begun, the
 /// first request is for what is missing. Moves the watermark, and makes it `Verified`; after a failure, clients still
-/// wait. Returns the blob's size in bytes when all chunks, if it is cut into them, are stored.
+/// wait. Returns the blob's size in bytes when all chunks, if it is cut into them, are stored, or in memory where the bucket
+/// denies them.
 ///
 /// It can be dropped, and another one can go on with the same blob when [`FilledBlob::writing`] is free.
 ///
@@ -60,6 +61,7 @@ pub(super) async fn run(
     start: Start,
 ) -> Result<u64, Broken> {
     filled.forget_broken();
+    let layout = filled.layout();
     let (whole, mut chunks) = mpsc::unbounded_channel();
     let mut sender = ChunkSender::new(filled, start.generation, &fills.chunk_queue);
     let received = async {
@@ -83,7 +85,13 @@ pub(super) async fn run(
     // What is still under way must not come after the chunks were deleted.
     sender.stop().await;
     let (size, sent) = result?;
-    sent.map(|()| size).map_err(Broken::Other)
+    match sent {
+        // Where all of the blob is in memory, it is stored from there.
+        Err(cause) if fills.chunk_queue.denied().is_none() || !filled.has_chunks(layout.count(size)) => {
+            Err(Broken::Other(cause))
+        }
+        _ => Ok(size),
+    }
 }
 
 /// Stores all chunks of a blob that is cut into them.

@@ -39,15 +39,10 @@ pub(super) async fn check(probe: &Probe<'_>, report: &mut Report) {
     let digest = Digest::of(Algorithm::Sha256, first.as_bytes());
     let fill = Fill { probe, digest, upstream: UpstreamId::of_url("pounce check"), first, second };
     let name = "fills";
-    let shared = probe.config.proxy.fill.sharedsize.bytes();
-    let what = if probe.config.proxy.spool.directory.is_some() {
-        "replicas do not share the copies of large blobs".to_owned()
-    } else {
-        match shared.map(|least| least >> 20) {
-            Some(large) => format!("blobs of {large} MiB and more cannot be pulled through"),
-            None => "blobs that memory has no room for cannot be pulled through".to_owned(),
-        }
-    };
+    let mut what = "replicas do not share the copies of large blobs".to_owned();
+    if probe.config.proxy.spool.directory.is_none() {
+        what.insert_str(0, "blobs that memory (proxy.fill.memory) has no room for cannot be pulled through, and ");
+    }
     let consequence = format!("{what}; allow these keys pounce/fills/* beside docker/registry/v2/*");
     match fill.write_read_and_list().await {
         Ok(Some(took)) => {

@@ -64,6 +64,16 @@ impl FilledBlob {
         Ok(stream.map(|stream| stream.bytes))
     }
 
+    /// Whether each of the first `count` chunks is in the bucket, or whole in memory.
+    pub(in crate::registry::fill) fn has_chunks(&self, count: u64) -> bool {
+        let is_stored = |number| self.chunks().is_some_and(|chunks| chunks.is_stored(number));
+        let is_in_memory = |number| match &self.place {
+            Place::File(_) => false,
+            Place::Memory(window) => window.chunk(number).is_some(),
+        };
+        (0..count).all(|number| is_stored(number) || is_in_memory(number))
+    }
+
     /// A part of the blob that is in its place, for a request to the bucket.
     pub(in crate::registry::fill) fn part(self: &Arc<Self>, start: u64, end: u64) -> PartSource {
         let blob = Arc::clone(self);
