@@ -116,6 +116,13 @@ async fn a_blob_larger_than_its_memory_passes_through_chunks() {
         assert_eq!(counts, [CHUNKS, 1, 1, 0]);
         // The chunks, and the link.
         assert!(calls["PutObject"] >= CHUNKS && calls["PutObject"] <= CHUNKS + 2, "{calls:?}");
+        let mut metrics = Vec::new();
+        for name in ["fill_chunks", "fill_chunk_bytes", "fills", "fills_active", "fill_memory_limit_bytes"] {
+            metrics.push(cold.pounce.metric(name).await);
+        }
+        // Small blobs have 4 MiB more.
+        let limit = MEMORY.parse::<u64>().unwrap() + (4 << 20);
+        assert_eq!(metrics, [CHUNKS as u64, SIZE as u64, 1, 0, limit]);
     }
 }
 
@@ -124,6 +131,7 @@ async fn readers_behind_the_window_read_chunks_and_then_the_blob() {
     let cold = cold(ranges(), &[]).await;
     let complete = cold.s3.hold("CompleteMultipartUpload");
     let mut late = cold.pounce.request("GET", &cold.path(0)).send().await.unwrap();
+    assert!(cold.pounce.metric("fill_memory_bytes").await >= CHUNK as u64);
     let mut later = cold.pounce.request("GET", &cold.path(0)).send().await.unwrap();
     let mut bytes = [late.chunk().await.unwrap().unwrap().to_vec(), later.chunk().await.unwrap().unwrap().to_vec()];
     cold.pounce.until("all chunks are stored", |_| cold.chunks().len() == CHUNKS).await;
@@ -174,6 +182,7 @@ async fn fills_share_the_memory_and_give_it_back() {
         }
         cold.ends_with(&[0, 1, 2]).await;
         cold.came(3);
+        cold.pounce.until_metric("fill_memory_bytes", 0).await;
     }
 }
 

@@ -90,6 +90,9 @@ pub struct Metrics {
     upstream: Family<Asked, Counter>,
     fills: Family<Ended, Counter>,
     filling: Gauge,
+    fill_memory: FillMemory,
+    chunks: Counter,
+    chunk_bytes: Counter,
     takeovers: Counter,
     robbed: Counter,
     blob_bytes: Counter,
@@ -108,6 +111,30 @@ pub struct InBackground(Gauge);
 impl Drop for InBackground {
     fn drop(&mut self) {
         self.0.dec();
+    }
+}
+
+/// The memory of fills.
+#[derive(Clone, Debug, Default)]
+pub struct FillMemory {
+    in_use: Gauge,
+    limit: Gauge,
+}
+
+impl FillMemory {
+    /// So many bytes may be in use.
+    pub fn limit(&self, bytes: u64) {
+        self.limit.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+    }
+
+    /// So many more bytes are in use.
+    pub fn take(&self, bytes: usize) {
+        self.in_use.inc_by(i64::try_from(bytes).unwrap_or(i64::MAX));
+    }
+
+    /// So many bytes that were [taken](Self::take) are free again.
+    pub fn give_back(&self, bytes: usize) {
+        self.in_use.dec_by(i64::try_from(bytes).unwrap_or(i64::MAX));
     }
 }
 
@@ -136,6 +163,16 @@ impl Default for Metrics {
         let fills =
             register(&mut registry, "fills", "Fills, which copy a blob from an upstream to the bucket, by result");
         let filling = register(&mut registry, "fills_active", "Fills in progress");
+        let fill_memory = FillMemory {
+            in_use: register(&mut registry, "fill_memory_bytes", "Bytes of blobs that fills keep in memory"),
+            limit: register(
+                &mut registry,
+                "fill_memory_limit_bytes",
+                "The most bytes that fills keep in memory (proxy.fill.memory, and a little for small blobs)",
+            ),
+        };
+        let chunks = register(&mut registry, "fill_chunks", "Chunks of large blobs that fills wrote to the bucket");
+        let chunk_bytes = register(&mut registry, "fill_chunk_bytes", "Bytes of these chunks");
         let takeovers = register(
             &mut registry,
             "fill_takeovers",
@@ -155,6 +192,9 @@ impl Default for Metrics {
             upstream,
             fills,
             filling,
+            fill_memory,
+            chunks,
+            chunk_bytes,
             takeovers,
             robbed,
             blob_bytes,
@@ -200,6 +240,18 @@ impl Metrics {
     pub fn fill_ends(&self, result: &'static str) {
         self.filling.dec();
         self.fills.get_or_create(&Ended { result }).inc();
+    }
+
+    /// The memory of fills, which they count.
+    #[must_use]
+    pub fn fill_memory(&self) -> FillMemory {
+        self.fill_memory.clone()
+    }
+
+    /// Counts a chunk of so many bytes that a fill wrote to the bucket.
+    pub fn fill_chunk(&self, bytes: u64) {
+        self.chunks.inc();
+        self.chunk_bytes.inc_by(bytes);
     }
 
     /// Counts a shared fill that this process took over from another.

@@ -4,4 +4,4 @@ mod logs;
 mod metrics;
 
 pub use logs::{causes, init as init_logs};
-pub use metrics::{Metrics, UpstreamCall};
+pub use metrics::{FillMemory, Metrics, UpstreamCall};

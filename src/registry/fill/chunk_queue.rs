@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
 
 use crate::store::StoreError;
+use crate::telemetry::Metrics;
 
 /// How many chunks are on their way at once at first: few enough for a slow uplink, where each must come through within
 /// a minute, and more than one, so that a request that hangs does not hold up all others.
@@ -23,6 +24,7 @@ const DENIED: Duration = Duration::from_mins(5);
 /// The chunks of all fills on their way.
 #[derive(Debug)]
 pub(super) struct ChunkQueue {
+    metrics: Arc<Metrics>,
     permits: Semaphore,
     known: Mutex<Known>,
     /// The log says that the bucket denies keys of fills.
@@ -39,18 +41,18 @@ struct Known {
 }
 
 impl ChunkQueue {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(metrics: &Arc<Metrics>) -> Self {
         let known = Mutex::new(Known { limit: FIRST, denied: None });
-        Self { permits: Semaphore::new(FIRST), known, has_warned: AtomicBool::new(false) }
+        Self { metrics: Arc::clone(metrics), permits: Semaphore::new(FIRST), known, has_warned: AtomicBool::new(false) }
     }
 
-    /// Sends a chunk to this key, as soon as no more are on their way than can be.
+    /// Sends a chunk of `len` bytes to this key, as soon as no more are on their way than can be.
     ///
     /// # Errors
     /// Why the bucket did not take it.
     pub(super) async fn send(
         &self,
-        key: &str,
+        (key, len): (&str, u64),
         put: impl Future<Output = Result<(), StoreError>>,
     ) -> Result<(), String> {
         // The semaphore is never closed.
@@ -65,6 +67,7 @@ impl ChunkQueue {
         }
         let Err(error) = sent else {
             known.denied = None;
+            self.metrics.fill_chunk(len);
             return Ok(());
         };
         drop(known);

@@ -61,7 +61,7 @@ impl<'a> ChunkSender<'a> {
                 let bytes = blob.chunk_bytes(number, len);
                 chunks.put(number, generation, &bytes).await
             };
-            (number, queue.send(&chunks.key(number, &generation).to_string(), put).await)
+            (number, queue.send((&chunks.key(number, &generation).to_string(), len), put).await)
         });
     }
 

@@ -13,6 +13,7 @@ use super::bucket_readers::BucketReaders;
 use super::pool::Pool;
 use crate::fair_semaphore::{FairPermit, FairSemaphore};
 use crate::oci::Digest;
+use crate::telemetry::FillMemory;
 
 /// More memory makes no fill faster: eight connections work on four chunks of 16 MiB, while others are stored.
 const MOST: u64 = 192 << 20;
@@ -30,6 +31,7 @@ pub(super) struct Memory {
     /// Blocks that may be given up, the oldest first; no more than the budget has.
     evictable: Mutex<VecDeque<Arc<Block>>>,
     pool: Pool,
+    in_use: FillMemory,
     /// The budget of small blobs.
     small: Option<Arc<Self>>,
     /// The way to the bytes that memory does not have any more.
@@ -72,17 +74,26 @@ struct Buffer {
 struct Shared(Arc<Buffer>);
 
 impl Memory {
-    /// A budget of so many bytes.
-    pub(super) fn new(bytes: u64) -> Arc<Self> {
+    /// A budget of so many bytes, and how much of it is in use.
+    pub(super) fn new(bytes: u64, in_use: FillMemory) -> Arc<Self> {
         let small = SMALL.min(bytes / 32);
-        let small = Self::with((4 * small, small), None);
-        Self::with((bytes, (bytes / 4 * 3).min(MOST)), Some(small))
+        in_use.limit(bytes + 4 * small);
+        let small = Self::with((4 * small, small), None, in_use.clone());
+        Self::with((bytes, (bytes / 4 * 3).min(MOST)), Some(small), in_use)
     }
 
-    fn with((bytes, most): (u64, u64), small: Option<Arc<Self>>) -> Arc<Self> {
+    fn with((bytes, most): (u64, u64), small: Option<Arc<Self>>, in_use: FillMemory) -> Arc<Self> {
         let [all, of_one] = [bytes, most].map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
         let (permits, bucket_readers) = (FairSemaphore::new(all, of_one), BucketReaders::default());
-        Arc::new(Self { permits, most, evictable: Mutex::default(), pool: Pool::new(all), small, bucket_readers })
+        Arc::new(Self {
+            permits,
+            most,
+            evictable: Mutex::default(),
+            pool: Pool::new(all),
+            in_use,
+            small,
+            bucket_readers,
+        })
     }
 
     /// The most bytes that one fill can have.
@@ -182,6 +193,7 @@ impl Memory {
 
 impl Buffer {
     fn new(memory: &Arc<Memory>, size: usize, permit: Option<FairPermit<Digest>>) -> Self {
+        memory.in_use.take(size);
         Self { bytes: memory.pool.take(size), size, len: size, memory: Arc::clone(memory), permit }
     }
 
@@ -193,6 +205,7 @@ impl Buffer {
 impl Drop for Buffer {
     fn drop(&mut self) {
         self.memory.pool.give_back(std::mem::take(&mut self.bytes), self.size);
+        self.memory.in_use.give_back(self.size);
         if self.permit.take().is_some() {
             // Its holder may wait for more, which it can have now.
             self.memory.evict_for_waiting();

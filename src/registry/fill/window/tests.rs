@@ -1,7 +1,12 @@
 use super::*;
 use crate::oci::Algorithm;
+use crate::telemetry::FillMemory;
 
 const CHUNK: u64 = 10;
+
+fn memory(bytes: u64) -> Arc<Memory> {
+    Memory::new(bytes, FillMemory::default())
+}
 
 fn window(memory: &Arc<Memory>, name: &str) -> Window {
     let layout = Layout { size: Some(200), chunk: CHUNK };
@@ -22,7 +27,7 @@ fn store(window: &Window, number: u64) {
 #[test]
 fn the_lowest_chunk_finds_memory_whatever_clients_want() {
     // Three quarters are four chunks: half of them for far ones.
-    let memory = Memory::new(56);
+    let memory = memory(56);
     let window = window(&memory, "a");
     assert_eq!(begin(&window, 0, &[15, 16, 17, 1, 2]), [true, true, false, true, false]);
     assert_eq!(begin(&window, 0, &[0, 15]), [true, true]);
@@ -38,7 +43,7 @@ fn the_lowest_chunk_finds_memory_whatever_clients_want() {
 
 #[test]
 fn what_is_stored_and_hashed_is_kept_until_its_memory_is_needed() {
-    let memory = Memory::new(56);
+    let memory = memory(56);
     let (first, second) = (window(&memory, "a"), window(&memory, "b"));
     assert_eq!(begin(&first, 0, &[0, 1]), [true, true]);
     store(&first, 0);
@@ -55,7 +60,7 @@ fn what_is_stored_and_hashed_is_kept_until_its_memory_is_needed() {
 
 #[tokio::test]
 async fn memory_that_is_waited_for_goes_to_the_lowest_chunk() {
-    let memory = Memory::new(16);
+    let memory = memory(16);
     let (first, second) = (window(&memory, "a"), window(&memory, "b"));
     assert_eq!(begin(&first, 0, &[0, 1]), [true, false]);
     assert_eq!(begin(&second, 0, &[0]), [false]);
@@ -73,7 +78,7 @@ async fn memory_that_is_waited_for_goes_to_the_lowest_chunk() {
 
 #[tokio::test]
 async fn a_block_that_becomes_evictable_before_the_request_waits_is_given_up_for_it() {
-    let memory = Memory::new(16);
+    let memory = memory(16);
     let (first, second) = (window(&memory, "a"), window(&memory, "b"));
     assert_eq!(begin(&first, 0, &[0]), [true]);
     assert_eq!(begin(&second, 0, &[0]), [false]);
@@ -85,7 +90,7 @@ async fn a_block_that_becomes_evictable_before_the_request_waits_is_given_up_for
 
 #[tokio::test]
 async fn a_short_chunk_waits_for_its_own_length() {
-    let memory = Memory::new(16);
+    let memory = memory(16);
     let windows = [("a", 10), ("b", 5), ("c", 3)].map(|(name, size)| {
         let layout = Layout { size: Some(size), chunk: CHUNK };
         let window = Window::new(&memory, Digest::of(Algorithm::Sha256, name.as_bytes()), layout);
@@ -100,7 +105,7 @@ async fn a_short_chunk_waits_for_its_own_length() {
 
 #[tokio::test]
 async fn a_wait_that_is_dropped_can_begin_again() {
-    let memory = Memory::new(16);
+    let memory = memory(16);
     let (first, second) = (window(&memory, "a"), window(&memory, "b"));
     assert_eq!(begin(&first, 0, &[0]), [true]);
     for _ in 0..2 {
@@ -116,7 +121,7 @@ async fn a_wait_that_is_dropped_can_begin_again() {
 
 #[test]
 fn memory_is_reserved_as_long_as_there_are_copies_of_it() {
-    let memory = Memory::new(16);
+    let memory = memory(16);
     let (first, second) = (window(&memory, "a"), window(&memory, "b"));
     assert_eq!(begin(&first, 0, &[0]), [true]);
     store(&first, 0);
@@ -129,7 +134,7 @@ fn memory_is_reserved_as_long_as_there_are_copies_of_it() {
 
 #[test]
 fn a_blob_of_unknown_size_gives_up_its_last_chunk_too() {
-    let memory = Memory::new(16);
+    let memory = memory(16);
     let layout = Layout { size: None, chunk: CHUNK };
     let first = Window::new(&memory, Digest::of(Algorithm::Sha256, b"a"), layout);
     assert_eq!(begin(&first, 0, &[0]), [true]);
@@ -143,7 +148,7 @@ fn a_blob_of_unknown_size_gives_up_its_last_chunk_too() {
 
 #[tokio::test]
 async fn a_blob_that_no_request_needs_takes_only_what_no_other_waits_for() {
-    let memory = Memory::new(27);
+    let memory = memory(27);
     let windows = ["a", "b", "c"].map(|name| window(&memory, name));
     let [first, prefetched, wanted] = &windows;
     let prefetch = |lowest| prefetched.may_begin(NewChunk { number: lowest, lowest }, Uuid::nil(), false);
@@ -162,7 +167,7 @@ async fn a_blob_that_no_request_needs_takes_only_what_no_other_waits_for() {
 
 #[test]
 fn only_memory_that_others_keep_starves_a_fill() {
-    let memory = Memory::new(28);
+    let memory = memory(28);
     let (first, second) = (window(&memory, "a"), window(&memory, "b"));
     assert_eq!(begin(&first, 0, &[0, 1]), [true, true]);
     assert_eq!((begin(&first, 2, &[2]), begin(&second, 0, &[0])), (vec![false], vec![false]));
@@ -171,7 +176,7 @@ fn only_memory_that_others_keep_starves_a_fill() {
 
 #[test]
 fn small_blobs_have_a_budget_of_their_own() {
-    let memory = Memory::new(640);
+    let memory = memory(640);
     let holder = Digest::of(Algorithm::Sha256, b"a");
     let large: Vec<_> = (0..2).map(|n: u8| memory.block_now(Digest::of(Algorithm::Sha256, &[n]), 320)).collect();
     assert!(large.iter().all(Option::is_some) && memory.block_now(holder, 21).is_none());
