@@ -82,8 +82,9 @@ impl Upstream {
         })
     }
 
-    /// The upstream in the log, and in the metadata of what came from it: its address, with the prefix of its
-    /// repositories.
+    /// The upstream in the log, in the metadata of what came from it, and in the keys of its fills: its address, with the
+    /// prefix of its repositories. Equal for all spellings of one address: without a default port, in lower case, and
+    /// with the host of Docker Hub's API for its other names.
     #[must_use]
     pub fn label(&self) -> &str {
         &self.label
@@ -118,4 +119,33 @@ impl Upstream {
 fn host(base: &Url) -> String {
     let port = base.port().map(|port| format!(":{port}"));
     format!("{}{}", base.host_str().unwrap_or_default(), port.unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_spellings_of_an_address_are_one_upstream() {
+        let label = |url: &str| {
+            let remote = Remote { remoteurl: Some(url.parse().unwrap()), ..Remote::default() };
+            let upstream = Upstream::new(&remote, None, SMALL_TIMEOUT, Arc::default()).unwrap();
+            upstream.label().to_owned()
+        };
+        let hosted = |host: &str| {
+            let remote = Remote { host: Some(host.parse().unwrap()), ..Remote::default() };
+            Upstream::new(&remote, None, SMALL_TIMEOUT, Arc::default()).unwrap().label().to_owned()
+        };
+        let hub = "https://registry-1.docker.io";
+        for url in [hub, "https://registry-1.docker.io:443/", "HTTPS://Index.Docker.IO", "https://docker.io"] {
+            assert_eq!(label(url), hub);
+        }
+        assert_eq!(hosted("docker.io"), hub);
+        assert_eq!([label("https://GHCR.io:443/"), hosted("ghcr.io:443")], ["https://ghcr.io", "https://ghcr.io"]);
+        assert_eq!(label("http://Registry.internal:80"), "http://registry.internal");
+        // What may be another registry.
+        for other in ["http://ghcr.io", "https://ghcr.io:5000", "https://ghcr.io/a", "https://ghcr.io./"] {
+            assert_ne!(label(other), "https://ghcr.io");
+        }
+    }
 }
