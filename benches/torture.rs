@@ -104,9 +104,11 @@ async fn away() -> Vec<Row> {
         outages::bucket(20, false).await,
         outages::bucket(20, true).await,
     ];
-    match outages::disk(20).await {
-        Some(row) => rows.push(row),
-        None => eprintln!("outages: cannot mount a file system here: no full disk"),
+    for row in [outages::disk(20).await, outages::folder(20).await] {
+        match row {
+            Some(row) => rows.push(row),
+            None => eprintln!("outages: cannot mount a file system here: no full disk"),
+        }
     }
     rows
 }

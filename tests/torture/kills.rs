@@ -111,7 +111,7 @@ impl Place {
         audit(&self.root(), row);
         let spooled = std::fs::read_dir(self.spool.path()).unwrap().count();
         if spooled > 0 {
-            row.wrong.push(format!("{spooled} files in the spool"));
+            row.wrong.push(format!("{spooled} files in proxy.spool.directory"));
         }
     }
 }

@@ -137,6 +137,12 @@ impl Tiny {
         let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=2m", "tmpfs"]).arg(folder.path()).status();
         mounted.is_ok_and(|status| status.success()).then(|| Self(folder))
     }
+
+    /// Makes it large.
+    fn grow(&self) {
+        let grown = Command::new("mount").args(["-o", "remount,size=500m"]).arg(self.0.path()).status();
+        assert!(grown.unwrap().success());
+    }
 }
 
 impl Drop for Tiny {
@@ -145,18 +151,24 @@ impl Drop for Tiny {
     }
 }
 
-/// The spool's disk is full; `None` where the test cannot mount.
-pub async fn disk(count: u64) -> Option<Row> {
-    let mut row = Row::new("the disk is full under the spool");
-    let tiny = Tiny::mount()?;
-    // Either image fits into the spool, but not both.
+/// Images of which the disk of [`Tiny`] does not hold two.
+async fn images_for_a_full_disk(count: u64) -> (Upstream, Vec<Image>) {
     let image = |number| Image::new(8000 + number, &[1_500_000, 1_500_000]);
     let images: Vec<Image> = (0..count).map(image).collect();
     let upstream = Upstream::start().await;
     for (number, image) in images.iter().enumerate() {
         upstream.add(NAME, &tag(number), image);
     }
-    let pounce = Pounce::with(&[
+    (upstream, images)
+}
+
+/// The disk is full under the files of blobs that are being copied to a bucket: memory takes their place. `None` where
+/// the test cannot mount.
+pub async fn disk(count: u64) -> Option<Row> {
+    let mut row = Row::new("the disk is full under proxy.spool.directory");
+    let tiny = Tiny::mount()?;
+    let (upstream, images) = images_for_a_full_disk(count).await;
+    let pounce = Pounce::with_s3(&[
         ("REGISTRY_PROXY_REMOTEURL", &upstream.url()),
         ("REGISTRY_PROXY_SPOOL_DIRECTORY", tiny.0.path().to_str().unwrap()),
     ])
@@ -173,6 +185,37 @@ pub async fn disk(count: u64) -> Option<Row> {
             row.count("pull", pulled.and_then(|bytes| is(&bytes, image)));
         }
     }
+    pounce.until_quiet().await;
     audit(&pounce.root(), &mut row);
+    Some(row)
+}
+
+/// The disk is full under the folder in which content is stored, and is made larger later. `None` as of [`disk`].
+pub async fn folder(count: u64) -> Option<Row> {
+    let mut row = Row::new("the disk is full under the folder");
+    let tiny = Tiny::mount()?;
+    let (upstream, images) = images_for_a_full_disk(count).await;
+    let root = tiny.0.path().to_str().unwrap();
+    let variables =
+        [("REGISTRY_PROXY_REMOTEURL", &upstream.url()[..]), ("REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY", root)];
+    let pounce = Pounce::with(&variables).await;
+    row.injected = 1;
+    let client = Client::of(pounce.addr, PATIENCE);
+    for (number, image) in images.iter().enumerate() {
+        let pulled = client.pull(NAME, &tag(number)).await.and_then(|bytes| is(&bytes, image));
+        match pulled {
+            // The disk was full in the middle of a blob.
+            Err(Trouble::Broken(_)) => {
+                row.operations += 1;
+                row.refused += 1;
+            }
+            pulled => row.count_refusable("pull", pulled),
+        }
+    }
+    audit(tiny.0.path(), &mut row);
+    tiny.grow();
+    pull_all(&client, &images, &mut row).await;
+    pounce.until_quiet().await;
+    audit(tiny.0.path(), &mut row);
     Some(row)
 }
