@@ -137,13 +137,15 @@ impl Job {
             Ok(None) => {}
             Err(error) => return Err(FillRefusal::NoPlace(Arc::from(error.to_string()))),
         }
-        let small = size.filter(|size| *size < self.fills.small);
+        let denied = self.fills.chunk_queue.denied();
+        // Where the bucket takes no chunks, there is only memory.
+        let small = size.filter(|size| *size < self.fills.small || denied.is_some());
         if let Some(size) = small
             && let Some(window) = Window::whole(memory, digest, size)
         {
             return Ok((whole, Place::Memory(Box::new(window)), None));
         }
-        if let Some(cause) = self.fills.chunk_queue.denied() {
+        if let Some(cause) = denied {
             return Err(FillRefusal::NoPlace(cause));
         }
         let chunk = tuning.chunk.or_else(|| chunk_size(size.unwrap_or(0), memory.most()));

@@ -80,11 +80,12 @@ enum Step {
 }
 
 impl<'a> SharedFill<'a> {
-    /// `None`: this blob is not shared, because of its size, or a setting.
+    /// `None`: this blob is not shared, because of its size, a setting, or what the bucket denies.
     pub(super) fn new(job: &'a Job, fill: &'a Arc<Fill>, phase: &'a watch::Sender<Phase>) -> Option<Self> {
         let fills = &job.fills;
         let least = fills.shared_size?;
-        let is_private = fills.store.embedded().is_some() || fills.directory.is_used();
+        let is_denied = fills.chunk_queue.denied().is_some();
+        let is_private = fills.store.embedded().is_some() || fills.directory.is_used() || is_denied;
         let size = job.announced;
         if is_private || size.is_some_and(|size| size < least.max(1)) {
             return None;
@@ -159,7 +160,7 @@ impl<'a> SharedFill<'a> {
                     Err(step) => return step,
                 },
                 Err(error) if self.blob.is_some() => return self.failed(&error).await,
-                Err(error) => return self.alone(&error.to_string(), None),
+                Err(error) => return self.alone_after(&error, None),
             },
         };
         let Some(chunk) = self.cut(size) else {
@@ -176,7 +177,7 @@ impl<'a> SharedFill<'a> {
             // What was opened is dropped: few bytes of it came.
             Ok(Acquired::Lost) => self.look().await,
             Ok(Acquired::Unsupported) => self.alone("the bucket has no conditional writes", begun),
-            Err(error) => self.alone(&error.to_string(), begun),
+            Err(error) => self.alone_after(&error, begun),
         }
     }
 
@@ -217,6 +218,19 @@ impl<'a> SharedFill<'a> {
         Some((size, self.cut(size)?))
     }
 
+    /// [`alone`](Self::alone), because the bucket did not read or write the lease.
+    fn alone_after(&self, error: &StoreError, begun: Option<Box<BlobResponse>>) -> Step {
+        let cause = error.to_string();
+        if matches!(error, StoreError::Denied { .. }) {
+            // Logged once.
+            self.job.fills.chunk_queue.deny(&cause);
+            if self.blob.is_none() {
+                return Step::Alone(begun);
+            }
+        }
+        self.alone(&cause, begun)
+    }
+
     /// Fills for this process alone, if no client reads yet.
     fn alone(&self, cause: &str, begun: Option<Box<BlobResponse>>) -> Step {
         let digest = self.object.digest();
@@ -237,7 +251,7 @@ impl<'a> SharedFill<'a> {
             // It was deleted since.
             Ok(_) => self.vanished().await,
             Err(error) if self.blob.is_some() => self.failed(&error).await,
-            Err(error) => self.alone(&error.to_string(), None),
+            Err(error) => self.alone_after(&error, None),
         }
     }
 

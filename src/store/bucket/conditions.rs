@@ -43,7 +43,7 @@ impl Store {
             return Some(true);
         }
         let known = self.inner.conditions.get()?;
-        Some(known.if_absent && known.if_unchanged)
+        Some(known.lack_of_writes().is_none())
     }
 
     /// None where they cannot be tested.
