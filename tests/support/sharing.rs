@@ -322,6 +322,20 @@ pub fn is_by(seen: &Seen, name: &str) -> bool {
     signed.contains(&format!("Credential={name}/"))
 }
 
+/// Longer than any test takes.
+pub(crate) const NEVER: Duration = Duration::from_mins(10);
+
+/// Reads what is left of a response; whether it is whole.
+pub(crate) async fn rest(mut response: reqwest::Response, body: &mut Vec<u8>) -> bool {
+    loop {
+        match response.chunk().await {
+            Ok(Some(piece)) => body.extend_from_slice(&piece),
+            Ok(None) => return true,
+            Err(_) => return false,
+        }
+    }
+}
+
 fn signed(key: &str, lease: &Value, secret: &str) -> Vec<u8> {
     let lease = lease.to_string();
     let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).unwrap();
