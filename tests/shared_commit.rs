@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::support::image::digest;
 use crate::support::sharing::{CHUNK, NEVER, is_by, rest, whole};
-use crate::support::upstream::{Manners, Seen};
+use crate::support::upstream::Manners;
 use crate::support::{Image, Rule, Sharing};
 
 #[tokio::test]
