@@ -1,4 +1,5 @@
-//! The S3 calls of each operation, counted by a proxy in front of the S3.
+//! The S3 calls of each operation, and the round trips that its client waits for one after the other, counted by a
+//! proxy in front of the S3.
 
 use std::fmt::Write;
 
@@ -6,20 +7,21 @@ use crate::report::Report;
 use crate::support::front::{Calls, Front};
 use crate::support::image::digest;
 use crate::support::{Image, Process, Upstream, borrowed};
-use crate::world::{push_blob, push_manifest};
+use crate::world::{push_blob, push_blob_in_chunks, push_manifest};
 
 const NAME: &str = "bench/calls";
 
 pub async fn measure(report: &mut Report) {
     let mut table = String::from(
-        "S3 calls of one operation, those in the background included, on an image of three layers:\n\n\
-         | operation | calls | which |\n|---|---:|---|\n",
+        "Round trips to the S3 that a client waits for, one after the other, and the S3 calls of one operation, those \
+         in the background included, on an image of three layers:\n\n\
+         | operation | round trips | calls | which |\n|---|---:|---:|---|\n",
     );
-    let mut row = |operation: &str, calls: &Calls| {
+    let mut row = |operation: &str, trips: usize, calls: &Calls| {
         let which = calls.iter().map(|(name, times)| format!("{name} {times}"));
         let which = which.collect::<Vec<_>>().join(", ");
         let sum: usize = calls.values().sum();
-        let _ = writeln!(table, "| {operation} | {sum} | {which} |");
+        let _ = writeln!(table, "| {operation} | {trips} | {sum} | {which} |");
     };
 
     let s3 = Process::start(&[]);
@@ -45,9 +47,9 @@ pub async fn measure(report: &mut Report) {
         ("pull a blob, from the upstream", &blob),
         ("the same again", &blob),
     ] {
-        get(&pounce, path).await;
+        let ((), trips) = front.trips(get(&pounce, path)).await;
         pounce.until_quiet().await;
-        row(operation, &front.take());
+        row(operation, trips, &front.take());
     }
     for blob in &image.blobs {
         get(&pounce, &format!("/v2/{NAME}/blobs/{}", digest(blob))).await;
@@ -61,27 +63,27 @@ pub async fn measure(report: &mut Report) {
         ("a fresh replica: the manifest by tag, and the lookup of its blobs", &manifest),
         ("a fresh replica: a blob of it", &blob),
     ] {
-        get(&pounce, path).await;
+        let ((), trips) = front.trips(get(&pounce, path)).await;
         pounce.until_quiet().await;
-        row(operation, &front.take());
+        row(operation, trips, &front.take());
     }
     drop(pounce);
 
     let pounce = over(None);
     front.take();
     let other = Image::new(4, &[50_000]);
-    push_blob(&pounce.url(""), NAME, &other.blobs[1]).await;
+    let url = pounce.url("");
+    for operation in ["push a blob: POST, PUT", "push a blob that is there"] {
+        let ((), trips) = front.trips(push_blob(&url, NAME, &other.blobs[1])).await;
+        pounce.until_quiet().await;
+        row(operation, trips, &front.take());
+    }
+    let ((), trips) = front.trips(push_blob_in_chunks(&url, NAME, &other.blobs[0])).await;
     pounce.until_quiet().await;
-    row("push a blob: POST, PUT", &front.take());
-    push_blob(&pounce.url(""), NAME, &other.blobs[1]).await;
+    row("push a blob: POST, PATCH, PUT", trips, &front.take());
+    let ((), trips) = front.trips(push_manifest(&url, NAME, "2", &other)).await;
     pounce.until_quiet().await;
-    row("push a blob that is there", &front.take());
-    push_blob(&pounce.url(""), NAME, &other.blobs[0]).await;
-    pounce.until_quiet().await;
-    front.take();
-    push_manifest(&pounce.url(""), NAME, "2", &other).await;
-    pounce.until_quiet().await;
-    row("push a manifest by tag, with two blobs", &front.take());
+    row("push a manifest by tag, with two blobs", trips, &front.take());
     report.note(table.trim_end().to_owned());
 }
 

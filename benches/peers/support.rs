@@ -19,6 +19,8 @@ pub mod metric;
 pub mod process;
 #[path = "../../tests/support/requests.rs"]
 pub mod requests;
+#[path = "../../tests/support/trips.rs"]
+pub mod trips;
 #[path = "../../tests/support/upstream.rs"]
 pub mod upstream;
 #[path = "../../tests/support/fake_s3/xml.rs"]

@@ -161,14 +161,25 @@ async fn push(registry: &str, image: &Image) {
 /// Pushes a blob by POST and PUT.
 pub async fn push_blob(registry: &str, name: &str, blob: &Bytes) {
     let client = reqwest::Client::new();
-    let post = client.post(format!("{registry}/v2/{name}/blobs/uploads/"));
-    let begun = post.send().await.unwrap();
-    let location = begun.headers()["location"].to_str().unwrap();
-    let registry = reqwest::Url::parse(registry).unwrap();
-    let location = registry.join(location).unwrap();
-    let put = client.put(closing(location.as_str(), &digest(blob)));
+    let begun = client.post(format!("{registry}/v2/{name}/blobs/uploads/")).send().await.unwrap();
+    let put = client.put(closing(&location(registry, &begun), &digest(blob)));
     let closed = put.body(blob.clone()).send().await.unwrap();
     assert_eq!(closed.status(), 201);
+}
+
+/// The same in one PATCH, as docker does it.
+pub async fn push_blob_in_chunks(registry: &str, name: &str, blob: &Bytes) {
+    let client = reqwest::Client::new();
+    let begun = client.post(format!("{registry}/v2/{name}/blobs/uploads/")).send().await.unwrap();
+    let patched = client.patch(location(registry, &begun)).body(blob.clone()).send().await.unwrap();
+    assert_eq!(patched.status(), 202);
+    let put = client.put(closing(&location(registry, &patched), &digest(blob)));
+    assert_eq!(put.send().await.unwrap().status(), 201);
+}
+
+fn location(registry: &str, answer: &reqwest::Response) -> String {
+    let location = answer.headers()["location"].to_str().unwrap();
+    reqwest::Url::parse(registry).unwrap().join(location).unwrap().into()
 }
 
 /// Pushes the manifest of an image whose blobs were pushed.

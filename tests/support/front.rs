@@ -1,4 +1,4 @@
-//! A proxy before an S3 that counts calls, by the names of S3's API.
+//! A proxy before an S3 that counts calls, by the names of S3's API, and the round trips in which they come.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -10,12 +10,15 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, Method, Uri, header};
 use axum::response::Response;
 
+use super::trips::Trips;
+
 /// Calls, by operation.
 pub type Calls = BTreeMap<&'static str, usize>;
 
 pub struct Front {
     pub addr: SocketAddr,
     calls: Arc<Mutex<Calls>>,
+    trips: Arc<Trips>,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -23,6 +26,7 @@ struct Behind {
     s3: String,
     client: reqwest::Client,
     calls: Arc<Mutex<Calls>>,
+    trips: Arc<Trips>,
 }
 
 impl Front {
@@ -30,16 +34,22 @@ impl Front {
     pub async fn before(s3: impl ToString) -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
-        let calls = Arc::new(Mutex::default());
-        let behind = Behind { s3: s3.to_string(), client: reqwest::Client::new(), calls: Arc::clone(&calls) };
+        let (calls, trips) = (Arc::new(Mutex::default()), Arc::new(Trips::default()));
+        let client = reqwest::Client::new();
+        let behind = Behind { s3: s3.to_string(), client, calls: Arc::clone(&calls), trips: Arc::clone(&trips) };
         let router = Router::new().fallback(pass).with_state(Arc::new(behind));
         let task = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
-        Self { addr, calls, task }
+        Self { addr, calls, trips, task }
     }
 
     /// The calls since the last `take`.
     pub fn take(&self) -> Calls {
         std::mem::take(&mut self.calls.lock().unwrap())
+    }
+
+    /// Does the work, and counts how many round trips come one after the other until it is done.
+    pub(crate) async fn trips<T>(&self, work: impl Future<Output = T>) -> (T, usize) {
+        self.trips.count(work).await
     }
 
     /// How many calls there were since the last `take`.
@@ -57,7 +67,9 @@ impl Drop for Front {
 async fn pass(State(behind): State<Arc<Behind>>, request: Request) -> Response {
     let operation = operation(request.method(), request.uri(), request.headers());
     *behind.calls.lock().unwrap().entry(operation).or_default() += 1;
+    let call = behind.trips.begin();
     let passed = forward(&behind.client, &behind.s3, request).await;
+    call.answered().await;
     passed.unwrap()
 }
 

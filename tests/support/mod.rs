@@ -25,6 +25,7 @@ pub mod scripted;
 pub mod sharing;
 pub mod signer;
 pub mod tls;
+pub mod trips;
 pub mod upstream;
 pub mod users;
 pub mod wire;
