@@ -12,7 +12,7 @@ use super::provenance::{Provenance, write_link};
 use super::referrers::Referrers;
 use super::runtime::{Background, buffered};
 use crate::oci::{Descriptor, Digest, Manifest, RepositoryName};
-use crate::store::{Condition, Key, Metadata, Store, StoreError};
+use crate::store::{Key, Store, StoreError};
 use crate::upstream::Upstreams;
 
 /// How many blobs of a manifest are remembered because it names them, and looked for before a client asks: images have
@@ -86,38 +86,30 @@ impl Revisions {
         if store.keeps_conditions().await || store.head(Key::Revision(name, &digest)).await?.is_none() {
             self.provenance.write_revision(store, name, &digest).await?;
         }
-        self.written(name, manifest).await
+        self.enter(name, manifest).await
     }
 
-    /// Writes a pushed manifest: its bytes, links for those of its blobs that the bucket has, so that distribution
-    /// finds them in this repository too, then the link that makes it the repository's. A replica that finds that one
-    /// relies on the others.
-    pub(super) async fn write_pushed(&self, name: &RepositoryName, manifest: &Manifest) -> Result<(), StoreError> {
-        self.write_bytes(manifest).await?;
+    /// Links a pushed manifest whose bytes are written: first those of its blobs that the bucket has, so that
+    /// distribution finds them in this repository too, then the manifest, which makes it the repository's. A replica
+    /// that finds that link relies on the others.
+    pub(super) async fn link_pushed(&self, name: &RepositoryName, manifest: &Manifest) -> Result<(), StoreError> {
         let blobs: Vec<(Digest, u64)> =
             every_vouched(manifest).iter().map(|blob| (*blob.digest(), blob.size())).collect();
         let link = |(digest, size)| self.links.link_named(name, digest, size);
         buffered(PARALLEL_LINKS, blobs, link).try_collect::<()>().await?;
         let digest = manifest.digest();
-        write_link(&self.store, Key::Revision(name, &digest), &digest).await?;
-        self.written(name, manifest).await
+        write_link(&self.store, Key::Revision(name, &digest), &digest).await
     }
 
-    async fn write_bytes(&self, manifest: &Manifest) -> Result<(), StoreError> {
-        let (store, digest) = (&self.store, manifest.digest());
-        let (bytes, media_type) = (manifest.bytes().clone(), manifest.media_type());
-        let (key, metadata) = (Key::Blob(&digest), Metadata::new());
-        let put = |condition| store.put(key, bytes.clone(), media_type, &metadata, condition);
-        // Bytes that are there are not written again, whatever media type they went by.
-        let is_there = !store.keeps_conditions().await && store.head(key).await?.is_some();
-        // Not written because it is there, or because another replica is just writing it, perhaps in vain.
-        if !is_there && !put(Condition::IfAbsent).await? && store.head(key).await?.is_none() {
-            put(Condition::Always).await?;
-        }
-        Ok(())
+    /// Writes the bytes of a manifest, which are no repository's before they are linked. Bytes that are there are not
+    /// written again, whatever media type they went by.
+    pub(super) async fn write_bytes(&self, manifest: &Manifest) -> Result<(), StoreError> {
+        let digest = manifest.digest();
+        self.store.put_once(Key::Blob(&digest), manifest.bytes().clone(), manifest.media_type()).await
     }
 
-    async fn written(&self, name: &RepositoryName, manifest: &Manifest) -> Result<(), StoreError> {
+    /// Enters a manifest that is linked among the referrers of its subject, if it has one.
+    pub(super) async fn enter(&self, name: &RepositoryName, manifest: &Manifest) -> Result<(), StoreError> {
         self.referrers.write(name, manifest).await?;
         self.cache.manifests.keep_stored(name, manifest.digest());
         Ok(())

@@ -15,7 +15,14 @@
 //!
 //! Tags are deleted with `If-Match`, which Tigris, AWS and the embedded bucket know, so a tag that is pushed anew
 //! between a delete's last read and its delete survives. On a store that keeps no conditions, the delete restores it
-//! ([`push_markers`](crate::registry::tags)). Where the bucket has other regions, all of this happens at the leader.
+//! ([`push_markers`](crate::registry::tags)).
+//!
+//! A push looks for a delete of the manifest while it writes the entry of the tag's history, so a delete of another
+//! replica may remove link and history before that entry comes. It would list a tag that cannot be pulled. So the push
+//! looks for the tag's link once more when it is acknowledged, and takes the entry back if the link is gone. A replica
+//! that dies just then leaves the entry to the next push or delete of the tag.
+//!
+//! Where the bucket has other regions, all of this happens at the leader.
 
 use std::sync::Arc;
 

@@ -1,7 +1,13 @@
 //! Pushing manifests (end-7).
 //!
-//! The content that a manifest names must be in its repository. The bucket gets the bytes, the links, the referrer
-//! entry and the tags, in this order, so that the last write makes the manifest visible.
+//! The content that a manifest names must be in its repository. The bucket gets the bytes, the manifest's link, the
+//! tags' links and the tags' histories, in this order: no tag names a manifest that is not there, and no tag is listed
+//! that cannot be pulled. These are four round trips one after the other; all else goes beside them:
+//!
+//! - the bytes beside the checks of what the manifest names. Bytes without a link are no repository's. If a check
+//!   fails, they stay, like a pushed blob that no manifest names, until distribution's garbage collector takes them;
+//! - the entry among the referrers beside the tags' links, after the manifest's: what is listed can be pulled;
+//! - the look for a delete of the manifest beside the tags' histories, after their links ([`delete`](super::delete)).
 
 use std::sync::Arc;
 
@@ -13,7 +19,7 @@ use crate::registry::flights::FlightKey;
 use crate::registry::runtime::try_join_bounded;
 use crate::store::Key;
 
-/// How many keys are checked at once.
+/// How many tags are written at once.
 const PARALLEL: usize = 32;
 
 /// How often a manifest is written that is deleted at the same time.
@@ -61,7 +67,9 @@ impl Manifests {
         };
         let manifest =
             Manifest::pushed(&request.bytes, request.media_type, expected).map_err(|error| invalid(&error))?;
-        self.require_links(name, &manifest).await?;
+        let bytes = async { Ok(self.revisions.write_bytes(&manifest).await?) };
+        let (checks, bytes) = (Box::pin(self.require_links(name, &manifest)), Box::pin(bytes));
+        tokio::try_join!(checks, bytes)?;
 
         let subject = manifest.referrer().map(|(subject, _)| subject);
         let published = Published { digest: manifest.digest(), subject };
@@ -72,18 +80,18 @@ impl Manifests {
         Ok(published)
     }
 
-    /// Writes a manifest and its tags.
+    /// Links a manifest whose bytes are written, and its tags.
     async fn publish(&self, name: &RepositoryName, manifest: &Manifest, tags: &[Tag]) -> Result<(), Error> {
         let digest = manifest.digest();
         let reference = Reference::Digest(digest);
         let write = async {
             self.holdings.mark(name).await?;
             for _ in 0..ATTEMPTS {
-                self.revisions.write_pushed(name, manifest).await?;
-                for tag in tags {
-                    self.tags.push(name, tag, digest).await?;
-                }
-                if self.is_whole(name, &digest, tags).await? {
+                self.revisions.link_pushed(name, manifest).await?;
+                let enter = async { Ok(self.revisions.enter(name, manifest).await?) };
+                let push = tags.iter().map(|tag| self.push_tag(name, tag, &digest)).collect();
+                let (are_there, ()) = tokio::try_join!(try_join_bounded(PARALLEL, push), enter)?;
+                if are_there.into_iter().all(|is_there| is_there) {
                     return Ok(());
                 }
             }
@@ -99,15 +107,15 @@ impl Manifests {
         Ok(())
     }
 
-    /// Whether all that was written is still there: another replica may be deleting it.
-    async fn is_whole(&self, name: &RepositoryName, digest: &Digest, tags: &[Tag]) -> Result<bool, Error> {
-        if tags.is_empty() || self.changes.allow_delete().is_err() {
-            return Ok(true);
+    /// Makes a tag name a manifest; `false` if that was deleted meanwhile, perhaps by another replica.
+    async fn push_tag(&self, name: &RepositoryName, tag: &Tag, digest: &Digest) -> Result<bool, Error> {
+        let may_delete = self.changes.allow_delete().is_ok();
+        let look = async { Ok(!may_delete || self.store.leader().exists(Key::Revision(name, digest)).await?) };
+        let is_there = Box::pin(self.tags.push(name, tag, *digest, look)).await?;
+        if may_delete {
+            self.tags.tidy_history(name, tag).await;
         }
-        let keys = tags.iter().map(|tag| Key::Tag(name, tag)).chain([Key::Revision(name, digest)]);
-        let check = keys.map(|key| self.store.leader().exists(key)).collect();
-        let there = try_join_bounded(PARALLEL, check).await?;
-        Ok(there.into_iter().all(|is_there| is_there))
+        Ok(is_there)
     }
 }
 

@@ -113,6 +113,15 @@ impl Background {
         }
     }
 
+    /// Runs a small task if there is a permit now; otherwise the caller waits for the work itself, because it must not
+    /// be lost.
+    pub(in crate::registry) async fn run_or_wait(&self, work: impl Future<Output = ()> + Send + 'static) {
+        match Arc::clone(&self.permits).try_acquire_owned() {
+            Ok(permit) => drop(self.spawn_counted(holding(permit, work))),
+            Err(_) => work.await,
+        }
+    }
+
     /// [`try_run`](Self::try_run), for work that looks for what a client may ask for next.
     pub(in crate::registry) fn hint(&self, work: impl Future<Output = ()> + Send + 'static) {
         if let Ok(permit) = Arc::clone(&self.hints).try_acquire_owned() {

@@ -99,7 +99,7 @@ impl Tags {
     }
 
     /// Of a tag that is gone.
-    async fn remove_history(&self, name: &RepositoryName, tag: &Tag) -> Result<(), StoreError> {
+    pub(super) async fn remove_history(&self, name: &RepositoryName, tag: &Tag) -> Result<(), StoreError> {
         self.cache.tags.forget(name, tag);
         self.store.delete_directory(Key::TagHistories(name, tag)).await?;
         self.forget_list(name).await;

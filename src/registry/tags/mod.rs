@@ -21,6 +21,7 @@ use super::cache::Cache;
 use super::flights::Flights;
 use super::list_memory::ListMemory;
 use super::revisions::Revisions;
+use super::runtime::Background;
 use crate::store::Store;
 use crate::upstream::Upstreams;
 
@@ -39,6 +40,7 @@ pub struct Tags {
     cache: Arc<Cache>,
     flights: Arc<Flights>,
     memory: Arc<ListMemory>,
+    background: Arc<Background>,
     lookup: Arc<Lookup>,
     markers: Arc<PushMarkers>,
     writeback: Arc<Writeback>,
@@ -79,6 +81,7 @@ impl Tags {
             cache: Arc::clone(cache),
             flights: Arc::clone(flights),
             memory: Arc::clone(memory),
+            background: Arc::clone(background),
             lookup,
             markers,
             writeback,

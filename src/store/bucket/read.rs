@@ -9,8 +9,8 @@ use aws_sdk_s3::primitives::DateTime;
 use super::handle::Store;
 use crate::store::error::{StoreError, found};
 
-/// The status of a read whose `If-Match` does not hold (RFC 9110, section 15.5.13).
-const UNMET: u16 = 412;
+/// The status of a request whose condition does not hold (RFC 9110, section 15.5.13).
+pub(super) const UNMET: u16 = 412;
 
 /// The response to a read.
 pub(super) struct Response<T> {

@@ -8,6 +8,7 @@ use bytes::Bytes;
 
 use super::handle::Store;
 use super::object::Metadata;
+use super::read::UNMET;
 use crate::oci::MediaType;
 use crate::store::body::{PartSource, body};
 use crate::store::error::{Refusal, StoreError, failure, found, refusal};
@@ -71,6 +72,33 @@ impl Store {
             Swapped::Unmet => Ok(false),
             // If the reason was another, this fails, too.
             Swapped::Unsupported => written(send(Condition::Always).await, Condition::Always).map(|_| true),
+        }
+    }
+
+    /// Writes a small object whose key determines its bytes, unless it is there.
+    ///
+    /// # Errors
+    /// The bucket did not take it.
+    pub async fn put_once(&self, key: Key<'_>, bytes: Bytes, media_type: &MediaType) -> Result<(), StoreError> {
+        let metadata = Metadata::new();
+        if !self.keeps_conditions().await && self.exists(key).await? {
+            return Ok(());
+        }
+        let (path, inner) = (self.path(&key), &self.inner);
+        inner.recent_writes.insert(&path);
+        let request = self.put_request(&inner.client, &path, media_type, &inner.put, Condition::IfAbsent);
+        let sent = Box::pin(request.body(ByteStream::from(bytes.clone())).send()).await;
+        // RFC 9110, section 15.5.13: the condition is false, so there is one. A store that only says that another
+        // writer is under way, perhaps in vain, answers 409.
+        if sent.as_ref().is_err_and(|error| error.raw_response().is_some_and(|it| it.status().as_u16() == UNMET)) {
+            return Ok(());
+        }
+        match written(sent, Condition::IfAbsent)? {
+            Swapped::Written(_) => Ok(()),
+            Swapped::Unmet if self.exists(key).await? => Ok(()),
+            Swapped::Unmet | Swapped::Unsupported => {
+                self.put(key, bytes, media_type, &metadata, Condition::Always).await.map(drop)
+            }
         }
     }
 
