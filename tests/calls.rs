@@ -1,9 +1,15 @@
-//! How many requests to the bucket and the upstream an operation costs, because clients wait for them and operators pay
-//! for them.
+//! How many requests to the bucket and the upstream an operation costs, because operators pay for them; and how many
+//! round trips to the bucket come one after the other, because clients wait for these.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use reqwest::RequestBuilder;
 
 use crate::support::front::Front;
-use crate::support::image::{OCI_INDEX, OCI_MANIFEST, digest};
-use crate::support::{Image, Pounce, Upstream, borrowed};
+use crate::support::image::{OCI_INDEX, OCI_MANIFEST, digest, noise};
+use crate::support::requests::closing;
+use crate::support::{FakeS3, Image, Pounce, Reply, Rule, Upstream, borrowed};
 
 const MANIFEST: &str = "/v2/a/b/manifests/1";
 
@@ -22,6 +28,21 @@ impl Site {
         let (upstream, image) = (Upstream::start().await, Image::new(1, &[5000, 6000, 7000]));
         upstream.add("a/b", "1", &image);
         Self { bucket, front, upstream, image }
+    }
+
+    /// A replica without caches and without an upstream.
+    async fn bare_replica(&self) -> Pounce {
+        Pounce::with(&borrowed(&self.bucket.as_s3_behind(self.front.addr))).await
+    }
+
+    /// Sends a request. Returns the round trips to the bucket that its client waits for, one after the other, and the
+    /// calls of the bucket, with those in the background.
+    async fn cost(&self, pounce: &Pounce, request: RequestBuilder, status: u16) -> (Reply, (usize, usize)) {
+        self.front.take();
+        let (reply, trips) = self.front.trips(pounce.send(request)).await;
+        assert_eq!(reply.status, status, "{reply:?}");
+        pounce.until_quiet().await;
+        (reply, (trips, self.front.take().values().sum()))
     }
 
     /// A replica without caches.
@@ -151,4 +172,144 @@ async fn a_referrer_that_is_listed_a_thousand_times_is_read_once() {
     let listed: serde_json::Value = serde_json::from_slice(&listed.body).unwrap();
     assert_eq!(listed["manifests"].as_array().unwrap().len(), 1);
     assert!(front.total() < 10, "{}", front.total());
+}
+
+#[tokio::test]
+async fn a_push_of_a_blob_waits_for_few_round_trips() {
+    let site = Site::start().await;
+    let pounce = site.bare_replica().await;
+    let uploads = "/v2/a/b/blobs/uploads/";
+    let put = |location: &str, blob: &Bytes| pounce.request("PUT", &closing(location, &digest(blob)));
+    let post = || site.cost(&pounce, pounce.request("POST", uploads), 202);
+
+    let blob = noise(1, 1000);
+    for (state, cost) in [("new", (2, 4)), ("stored", (2, 3))] {
+        let (begun, free) = post().await;
+        assert_eq!(free, (0, 0));
+        let request = put(begun.header("location"), &blob).body(blob.clone());
+        assert_eq!(site.cost(&pounce, request, 201).await.1, cost, "POST and PUT, {state}");
+    }
+
+    let blob = noise(2, 1000);
+    for (state, cost) in [("new", (2, 3)), ("stored", (2, 2))] {
+        let request = pounce.request("POST", &closing(uploads, &digest(&blob))).body(blob.clone());
+        assert_eq!(site.cost(&pounce, request, 201).await.1, cost, "POST, {state}");
+    }
+
+    let blob = noise(3, 1000);
+    for (state, patched, closed) in [("new", (1, 2), (2, 7)), ("stored", (1, 2), (2, 6))] {
+        let (begun, _) = post().await;
+        let request = pounce.request("PATCH", begun.header("location")).body(blob.clone());
+        let (reply, cost) = site.cost(&pounce, request, 202).await;
+        assert_eq!(cost, patched, "PATCH, {state}");
+        let request = put(reply.header("location"), &blob);
+        assert_eq!(site.cost(&pounce, request, 201).await.1, closed, "PUT after PATCH, {state}");
+    }
+
+    // A part, and some bytes more.
+    let blob = noise(4, 11 << 20);
+    let (begun, _) = post().await;
+    let request = pounce.request("PATCH", begun.header("location")).body(blob.clone());
+    let (reply, cost) = site.cost(&pounce, request, 202).await;
+    assert_eq!(cost, (4, 4), "PATCH of parts");
+    let request = put(reply.header("location"), &blob);
+    assert_eq!(site.cost(&pounce, request, 201).await.1, (6, 10), "PUT after PATCH of parts");
+
+    for query in [format!("?mount={}&from=a/b", digest(&blob)), format!("?mount={}", digest(&blob))] {
+        let request = pounce.request("POST", &format!("/v2/c/d/blobs/uploads/{query}"));
+        let (_, (trips, _)) = site.cost(&pounce, request, 201).await;
+        assert_eq!(trips, 2, "{query}");
+    }
+}
+
+#[tokio::test]
+async fn a_push_of_a_manifest_waits_for_few_round_trips() {
+    let site = Site::start().await;
+    let pounce = site.bare_replica().await;
+    let put = |reference: &str, media_type: &str, manifest: &Bytes| {
+        let request = pounce.request("PUT", &format!("/v2/a/b/manifests/{reference}"));
+        request.header("content-type", media_type).body(manifest.clone())
+    };
+    let image = &site.image;
+    for blob in &image.blobs {
+        pounce.push("a/b", blob.clone()).await;
+    }
+    let named = image.digest();
+    let referrer = serde_json::json!({"schemaVersion": 2, "mediaType": OCI_MANIFEST, "layers": [],
+        "config": {"mediaType": "application/vnd.oci.empty.v1+json", "digest": digest(&image.blobs[0]), "size": 10},
+        "subject": {"mediaType": OCI_MANIFEST, "digest": named, "size": 1}});
+    let referrer = Bytes::from(referrer.to_string());
+    let entry = serde_json::json!({"mediaType": OCI_MANIFEST, "digest": named, "size": image.manifest.len()});
+    let index = serde_json::json!({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [entry]});
+    let index = Bytes::from(index.to_string());
+    let other = Image::new(2, &[]);
+    pounce.push("a/b", other.blobs[0].clone()).await;
+    for (what, reference, media_type, manifest, cost) in [
+        ("by tag", "1", OCI_MANIFEST, &image.manifest, (4, 14)),
+        ("again", "1", OCI_MANIFEST, &image.manifest, (4, 14)),
+        ("by digest", &other.digest(), OCI_MANIFEST, &other.manifest, (2, 4)),
+        ("with more tags", "2?tag=3&tag=4", OCI_MANIFEST, &other.manifest, (4, 16)),
+        ("an index", "5", OCI_INDEX, &index, (4, 9)),
+        ("with a subject", "6", OCI_MANIFEST, &referrer, (4, 9)),
+        ("with a subject by digest", &digest(&referrer), OCI_MANIFEST, &referrer, (3, 5)),
+    ] {
+        assert_eq!(site.cost(&pounce, put(reference, media_type, manifest), 201).await.1, cost, "{what}");
+    }
+    for (what, path, cost) in [
+        ("a tag", "/v2/a/b/manifests/1".to_owned(), (5, 5)),
+        ("a manifest with three tags", format!("/v2/a/b/manifests/{}", other.digest()), (12, 26)),
+    ] {
+        assert_eq!(site.cost(&pounce, pounce.request("DELETE", &path), 202).await.1, cost, "{what}");
+    }
+}
+
+#[tokio::test]
+async fn a_first_pull_waits_for_few_round_trips() {
+    let site = Site::start().await;
+    let pounce = site.bare_replica().await;
+    pounce.push_image("a/b", "1", &site.image).await;
+    let by_digest = format!("/v2/a/b/manifests/{}", site.image.digest());
+    let missing = format!("/v2/a/b/blobs/{}", digest(b"missing"));
+    // A GET of a manifest looks for its four blobs in the background.
+    for (method, path, status, cost) in [
+        ("GET", MANIFEST, 200, (2, 11)),
+        ("GET", &by_digest, 200, (1, 10)),
+        ("HEAD", &by_digest, 200, (1, 2)),
+        ("GET", "/v2/a/b/manifests/missing", 404, (1, 1)),
+        ("GET", &site.blob(1), 307, (1, 2)),
+        ("HEAD", &site.blob(1), 200, (1, 2)),
+        ("GET", &missing, 404, (1, 2)),
+        ("HEAD", &missing, 404, (1, 2)),
+        ("GET", "/v2/a/b/tags/list", 200, (1, 1)),
+        ("GET", &format!("/v2/a/b/referrers/{}", site.image.digest()), 200, (1, 2)),
+    ] {
+        let fresh = site.bare_replica().await;
+        assert_eq!(site.cost(&fresh, fresh.request(method, path), status).await.1, cost, "{method} {path}");
+    }
+}
+
+/// What the nearest region does not have, the leader is asked for.
+#[tokio::test]
+async fn a_lagging_region_costs_a_round_trip_more() {
+    let s3 = FakeS3::start(&[Rule::Lags(Duration::from_mins(10))]).await;
+    let front = Front::before(s3.addr).await;
+    let mut variables = s3.variables();
+    variables.push(("REGISTRY_STORAGE_S3_REGIONENDPOINT", format!("http://{}", front.addr)));
+    variables.push(("REGISTRY_STORAGE_S3_TIGRIS", "true".into()));
+    let image = Image::new(1, &[1000]);
+    Pounce::with(&borrowed(&variables)).await.push_image("a/b", "1", &image).await;
+    let (young, missing) = (digest(&image.blobs[0]), digest(b"missing"));
+    // A young blob is streamed, which takes another round trip.
+    for (method, reference, status, trips) in [
+        ("HEAD", format!("blobs/{young}"), 200, 2),
+        ("GET", format!("blobs/{young}"), 200, 3),
+        ("HEAD", format!("blobs/{missing}"), 404, 2),
+        ("GET", format!("manifests/{}", image.digest()), 200, 2),
+        ("GET", "manifests/1".to_owned(), 200, 4),
+    ] {
+        let fresh = Pounce::with(&borrowed(&variables)).await;
+        let request = fresh.request(method, &format!("/v2/a/b/{reference}"));
+        let (reply, took) = front.trips(fresh.send(request)).await;
+        assert_eq!((reply.status, took), (status, trips), "{method} {reference}");
+    }
 }

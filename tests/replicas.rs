@@ -25,6 +25,39 @@ async fn three(tigris: &str) -> (Pounce, Vec<Pounce>) {
     (bucket, replicas)
 }
 
+/// A client did not get the answer to its first PATCH, and repeats it at another replica.
+#[tokio::test]
+async fn a_first_chunk_that_comes_again_leaves_one_tail() {
+    let (bucket, replicas) = three("false").await;
+    let blob = noise(1, 1000);
+    let begun = replicas[0].begin("a/b").await;
+    let first = replicas[0].patch(&begun, blob.clone()).await;
+    assert_eq!(first.status, 202, "{first:?}");
+    // Buckets date objects by the second.
+    tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
+    for bytes in [blob.clone(), noise(2, 1000), noise(3, 500), noise(4, 5000)] {
+        let again = replicas[1].patch(&begun, bytes).await;
+        assert_eq!((again.status, again.header("range")), (416, "0-999"), "{again:?}");
+        assert_eq!(bucket.scratch().len(), 1);
+        let location = again.header("location").to_owned();
+        let status = replicas[2].get(&location).await;
+        assert_eq!((status.status, status.header("range")), (204, "0-999"));
+    }
+    // At a location from before, the upload goes on where the first chunk ended.
+    let status = replicas[2].get(&begun).await;
+    let closed = replicas[1].close(status.header("location"), &digest(&blob), Bytes::new()).await;
+    assert_eq!(closed.status, 201, "{closed:?}");
+
+    // After a cancellation, a first chunk stores nothing.
+    let begun = replicas[0].begin("a/b").await;
+    assert_eq!(replicas[1].delete(&begun).await.status, 204);
+    let refused = replicas[2].patch(&begun, blob).await;
+    assert_eq!((refused.status, refused.code().as_str()), (404, "BLOB_UPLOAD_UNKNOWN"));
+    bucket
+        .until("only the cancellation is left", |it| it.scratch().iter().all(|key| key.ends_with("/cancelled")))
+        .await;
+}
+
 #[tokio::test]
 async fn an_upload_visits_three_replicas() {
     for tigris in ["true", "false"] {

@@ -218,15 +218,31 @@ impl Links {
     /// Links a blob that a push put into the bucket, or found there, before the push is acknowledged. One that was
     /// found is in the cache with its age.
     pub(super) async fn link_pushed(&self, name: &RepositoryName, digest: &Digest, size: u64) -> Result<(), Error> {
+        self.store_pushed(name, digest, size, std::future::ready(Ok(()))).await
+    }
+
+    /// Links a blob while `store` puts it into the bucket, of which the push has all bytes and has verified them. So
+    /// the push has proved that it has the blob, and a link that is there before the blob, or without it if `store`
+    /// fails, grants nothing else: readers look for both. Lookups of the blob wait for `store`.
+    pub(super) async fn store_pushed(
+        &self,
+        name: &RepositoryName,
+        digest: &Digest,
+        size: u64,
+        store: impl Future<Output = Result<(), Error>>,
+    ) -> Result<(), Error> {
         let blobs = &self.cache.blobs;
         let link = async {
-            self.holdings.mark(name).await?;
-            write_link(&self.store, Key::Layer(name, digest), digest).await?;
+            let link = async {
+                self.holdings.mark(name).await?;
+                Ok(write_link(&self.store, Key::Layer(name, digest), digest).await?)
+            };
+            tokio::try_join!(store, link)?;
             blobs.keep_present(*digest, Stored::just_now(size));
             blobs.keep_membership(name, *digest, Membership { size, standing: Standing::Linked });
             Ok(())
         };
-        self.flights.exclusive(FlightKey::Blob(name.clone(), *digest), link).await
+        self.flights.exclusive(FlightKey::Blob(name.clone(), *digest), Box::pin(link)).await
     }
 
     /// Links a blob that a pushed manifest names, if the bucket has it and it has no link yet.

@@ -74,10 +74,16 @@ impl BlobWriter {
     ) -> Result<(), Error> {
         let (writer, name, digest) = (Arc::clone(self), name.clone(), *digest);
         let keep = async move {
-            if let Some(received) = received {
-                writer.commit(received, &digest).await?;
+            let links = &writer.links;
+            match received {
+                Some(ReceivedBlob { sender: None, rest, .. }) => {
+                    let put = Box::pin(put(&writer.store, rest, &digest));
+                    return links.store_pushed(&name, &digest, size, put).await;
+                }
+                Some(ReceivedBlob { sender: Some(sender), rest, .. }) => complete(sender, rest).await?,
+                None => {}
             }
-            writer.links.link_pushed(&name, &digest, size).await
+            links.link_pushed(&name, &digest, size).await
         };
         self.background.complete(keep).await
     }
@@ -106,22 +112,23 @@ impl BlobWriter {
         require_digest(digest, hasher.finish())?;
         Ok(ReceivedBlob { sender, rest, size })
     }
+}
 
-    /// Makes a verified blob appear.
-    async fn commit(&self, received: ReceivedBlob, digest: &Digest) -> Result<(), Error> {
-        let ReceivedBlob { sender, rest, .. } = received;
-        let Some(mut sender) = sender else {
-            let (len, (source, _memory)) = (rest.len(), rest.into_source());
-            return Ok(self.store.put_blob(Key::Blob(digest), len, source).await?);
-        };
-        if rest.len() > 0 && !send(&mut sender, rest).await? {
-            return Err(upload_gone());
-        }
-        let parts = sender.finish().await?.ok_or_else(upload_gone)?;
-        sender.upload().complete(parts).await?;
-        sender.disown();
-        Ok(())
+/// Puts a verified blob into the bucket that is in memory as a whole.
+pub(in crate::registry) async fn put(store: &Store, blob: Buffer, digest: &Digest) -> Result<(), Error> {
+    let (len, (source, _memory)) = (blob.len(), blob.into_source());
+    Ok(store.put_blob(Key::Blob(digest), len, source).await?)
+}
+
+/// Sends the last bytes of a verified blob, and makes it appear.
+async fn complete(mut sender: PartSender, rest: Buffer) -> Result<(), Error> {
+    if rest.len() > 0 && !send(&mut sender, rest).await? {
+        return Err(upload_gone());
     }
+    let parts = sender.finish().await?.ok_or_else(upload_gone)?;
+    sender.upload().complete(parts).await?;
+    sender.disown();
+    Ok(())
 }
 
 /// The bytes must have the digest that the client gave.

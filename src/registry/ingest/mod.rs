@@ -8,7 +8,7 @@ mod part_reader;
 mod parts;
 mod permits;
 
-pub(super) use blob_writer::{BlobWriter, require_digest};
+pub(super) use blob_writer::{BlobWriter, put, require_digest};
 pub(super) use buffer::Buffer;
 pub use hashing_body::BlobBody;
 pub(super) use hashing_body::HashingBody;

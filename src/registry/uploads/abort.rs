@@ -48,13 +48,14 @@ impl Uploads {
         self.store.delete_directory(Key::Upload(upload.name, &upload.id)).await.map(drop)
     }
 
-    /// Deletes the small objects of an upload that has ended, in the background.
-    pub(super) fn delete_leftovers(self: &Arc<Self>, upload: UploadRequest<'_>) {
+    /// Deletes the objects of an upload that has ended, in the background.
+    pub(super) async fn delete_leftovers(self: &Arc<Self>, upload: UploadRequest<'_>) {
         let (uploads, name, id) = (Arc::clone(self), upload.name.clone(), upload.id);
-        self.background.try_run(async move {
+        let delete = async move {
             if let Err(error) = uploads.store.delete_directory(Key::Upload(&name, &id)).await {
                 tracing::debug!(repository = %name, %error, "an upload's objects are left over in the bucket");
             }
-        });
+        };
+        self.background.run_or_wait(delete).await;
     }
 }

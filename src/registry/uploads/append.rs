@@ -4,14 +4,17 @@
 //! some stores take only such parts (Cloudflare R2); so a request's last bytes, a part at most, are kept as an object
 //! of their own until the next request, and a blob that is smaller than that never becomes a multipart upload.
 
+use std::pin::pin;
 use std::sync::Arc;
 
+use futures_util::FutureExt;
+use futures_util::future::{Either, select};
 use uuid::Uuid;
 
 use super::Uploads;
 use super::request::{ChunkRequest, Halt, Pushed, UploadRequest, upload_unknown};
 use super::state::{Data, UploadState};
-use super::tail::TailId;
+use super::tail::{TailId, Tails};
 use crate::oci::{Digest, Error};
 use crate::registry::flights::FlightKey;
 use crate::registry::ingest::{BodyPermit, Buffer, HashingBody, LARGEST, PartReader, part_sizes, send};
@@ -70,12 +73,17 @@ impl Uploads {
     ) -> Result<UploadState, Halt> {
         let racer = self.racing.enter(upload.id);
         let before = state.clone();
-        let received = self.receive(upload, state, chunk, None).await?;
+        // The first request of an upload is asked whether it is superseded beside the rest of its work.
+        let mut tails = before.tail.is_none().then(|| self.tails(upload).boxed());
+        let received = self.receive(upload, state, chunk, None, &mut tails).await?;
         let ReceivedChunk { mut state, rest, sender, older, permit: _permit } = received;
         if sender.is_none() && state.data.is_some() {
             self.require_alive(upload, &state).await?;
         }
         if state.offset == before.offset {
+            if let Some(tails) = tails {
+                self.require_newest(upload, &before, &tails.await?).await?;
+            }
             // No byte came, so the state stays the same.
             return Ok(before);
         }
@@ -86,7 +94,16 @@ impl Uploads {
                 let is_same = newer.hasher.clone().finish() == state.hasher.clone().finish();
                 return if is_same { Ok(newer) } else { Err(Halt::Superseded(Box::new(newer))) };
             }
-            self.keep_tail(upload, &mut state, rest).await?;
+            let own = Uuid::new_v4();
+            let keep = self.keep_tail(upload, &mut state, own, rest);
+            match tails {
+                None => keep.await?,
+                Some(tails) => {
+                    let (kept, tails) = tokio::join!(keep, tails);
+                    kept?;
+                    self.settle(upload, &before, (state.offset, own), tails).await?;
+                }
+            }
             if let Some(mut sender) = sender {
                 sender.disown();
             }
@@ -96,14 +113,17 @@ impl Uploads {
         self.flights.exclusive(FlightKey::Upload(upload.id), Box::pin(keep)).await
     }
 
-    /// Reads a chunk, and sends its whole parts. `end` is the digest with which the client finishes the upload.
+    /// Reads a chunk, and sends its whole parts. `end` is the digest with which the client finishes the upload. A list
+    /// of `tails` that is being made tells whether the state is superseded; if it stays, nothing was sent yet.
     pub(super) async fn receive(
         &self,
         upload: UploadRequest<'_>,
         mut state: UploadState,
         chunk: ChunkRequest,
         end: Option<&Digest>,
+        tails: &mut Option<Tails<'_>>,
     ) -> Result<ReceivedChunk, Halt> {
+        let before = state.clone();
         let announced = chunk.announced();
         let permit = self.writer.permits.acquire(&chunk.pusher).await?;
         let sizes = state.data.as_ref().map_or_else(
@@ -115,13 +135,21 @@ impl Uploads {
         let mut reader = PartReader::new(body);
         // The client finishes the state that has its digest, even if another request continued it since.
         let stands = end.is_some_and(|digest| state.hasher.clone().finish() == *digest);
-        let older = self.resume_tail(upload, &mut state, &mut reader, sizes.first(), stands);
-        let older = older.await?;
+        let older = match tails {
+            Some(_) => Vec::new(),
+            None => self.resume_tail(upload, &mut state, &mut reader, sizes.first(), stands).await?,
+        };
         let mut sender = None;
         loop {
             let stored = state.data.as_ref().map_or(0, |data| data.parts);
             let next = sender.as_ref().map_or(stored + 1, PartSender::next_number);
-            let Some(part) = reader.part(sizes.of(next)).await? else {
+            let part = match tails.take() {
+                None => reader.part(sizes.of(next)).await?,
+                Some(list) => {
+                    self.first_part(upload, &before, &mut reader, sizes.of(next), (list, &mut *tails)).await?
+                }
+            };
+            let Some(part) = part else {
                 break;
             };
             let sender = match &mut sender {
@@ -139,6 +167,34 @@ impl Uploads {
             finish(upload, sender, &mut state).await?;
         }
         Ok(ReceivedChunk { state, rest, sender, older, permit })
+    }
+
+    /// The first part, once it is certain that no later request superseded the state: a part that is sent replaces the
+    /// later request's. If there is no whole part, the list of the tails goes `back`, as far as it is.
+    async fn first_part<'a>(
+        &self,
+        upload: UploadRequest<'_>,
+        before: &UploadState,
+        reader: &mut PartReader,
+        len: u64,
+        (tails, back): (Tails<'a>, &mut Option<Tails<'a>>),
+    ) -> Result<Option<Buffer>, Halt> {
+        let part = pin!(reader.part(len));
+        match select(part, tails).await {
+            Either::Left((part, tails)) => {
+                let part = part?;
+                if part.is_some() {
+                    self.require_newest(upload, before, &tails.await?).await?;
+                } else {
+                    *back = Some(tails);
+                }
+                Ok(part)
+            }
+            Either::Right((tails, part)) => {
+                self.require_newest(upload, before, &tails?).await?;
+                Ok(part.await?)
+            }
+        }
     }
 
     /// Sends the last bytes as a part, whatever their number.

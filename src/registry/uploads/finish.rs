@@ -15,7 +15,7 @@ use super::request::{ChunkRequest, Halt, Pushed, UploadRequest, upload_unknown};
 use super::state::{Data, UploadState};
 use crate::oci::{Digest, Error, ErrorCode, Hasher};
 use crate::registry::flights::FlightKey;
-use crate::registry::ingest::require_digest;
+use crate::registry::ingest::{put, require_digest};
 use crate::registry::parts_digest::PartsDigest;
 use crate::store::{Completed, Key, MAX_PARTS, Multipart, Part, StoreError};
 
@@ -85,8 +85,11 @@ impl Uploads {
         chunk: ChunkRequest,
     ) -> Result<(), Halt> {
         let before = state.clone();
-        let received = match self.receive(upload, state, chunk, Some(digest)).await {
-            Ok(received) => Ok(received),
+        let mut no_tails = None;
+        let received = Box::pin(self.receive(upload, state, chunk, Some(digest), &mut no_tails));
+        let (received, present) = tokio::join!(received, self.links.stored_size(digest));
+        let received = match received {
+            Ok(received) => present.map(|present| (received, present.is_some())),
             Err(Halt::Failed(error)) => Err(error),
             Err(superseded) => return Err(superseded),
         };
@@ -101,26 +104,25 @@ impl Uploads {
         Ok(self.background.complete(end).await?)
     }
 
+    /// `received` comes with whether the bucket has the blob.
     async fn end(
         self: &Arc<Self>,
         upload: UploadRequest<'_>,
         before: &UploadState,
-        received: Result<ReceivedChunk, Error>,
+        received: Result<(ReceivedChunk, bool), Error>,
         digest: &Digest,
     ) -> Result<(), Error> {
         let stored = match received {
-            Ok(received) => {
-                let (size, scratch) = (received.state.offset, received.state.scratch);
-                let committed = self.commit(upload, received, digest).await;
-                committed.map(|()| (size, scratch))
+            Ok((received, present)) => {
+                let scratch = received.state.scratch;
+                self.commit(upload, received, digest, present).await.map(|()| scratch)
             }
             Err(error) => Err(error),
         };
         match stored {
-            Ok((size, scratch)) => {
-                self.links.link_pushed(upload.name, digest, size).await?;
+            Ok(scratch) => {
                 if scratch {
-                    self.delete_leftovers(upload);
+                    self.delete_leftovers(upload).await;
                 }
                 Ok(())
             }
@@ -140,31 +142,37 @@ impl Uploads {
         }
     }
 
-    async fn commit(&self, upload: UploadRequest<'_>, received: ReceivedChunk, digest: &Digest) -> Result<(), Error> {
+    /// Makes the blob appear, if it is not `present`, and links it.
+    async fn commit(
+        &self,
+        upload: UploadRequest<'_>,
+        received: ReceivedChunk,
+        digest: &Digest,
+        present: bool,
+    ) -> Result<(), Error> {
         let ReceivedChunk { mut state, rest, mut sender, permit: _permit, .. } = received;
-        let store = &self.store;
+        let (name, size) = (upload.name, state.offset);
         let hashed = state.hasher.algorithm() == digest.algorithm();
         if hashed {
             require_digest(digest, state.hasher.clone().finish())?;
         }
-        let present = self.links.stored_size(digest).await?.is_some();
         if state.data.is_none() {
             if !hashed {
                 let mut again = Hasher::new(digest.algorithm());
                 rest.pieces().for_each(|piece| again.update(piece));
                 require_digest(digest, again.finish())?;
             }
-            if !present {
-                let (len, (source, _memory)) = (rest.len(), rest.into_source());
-                let put = store.put_blob(Key::Blob(digest), len, source).await;
-                put?;
+            if present {
+                return self.links.link_pushed(name, digest, size).await;
             }
-            return Ok(());
+            let put = Box::pin(put(&self.store, rest, digest));
+            return self.links.store_pushed(name, digest, size, put).await;
         }
         if present && hashed {
             // A state can be used again, but not to bring back a blob that was deleted since.
             self.require_alive(upload, &state).await?;
-            return Ok(self.discard(upload, &state).await?);
+            self.discard(upload, &state).await?;
+            return self.links.link_pushed(name, digest, size).await;
         }
         let sent = match rest.len() {
             0 => Ok(()),
@@ -180,7 +188,8 @@ impl Uploads {
         if let Some(mut sender) = sender {
             sender.disown();
         }
-        self.put_in_place(upload, &state, digest, vouched && hashed).await
+        self.put_in_place(upload, &state, digest, vouched && hashed).await?;
+        self.links.link_pushed(name, digest, size).await
     }
 
     /// Completes the multipart upload of the parts that the state vouches for, and of no others.
@@ -202,7 +211,8 @@ impl Uploads {
         }
     }
 
-    /// Moves the completed object to the digest's key.
+    /// Moves the completed object to the digest's key. The original, where the store only copies, goes with the
+    /// upload's other objects.
     async fn put_in_place(
         &self,
         upload: UploadRequest<'_>,

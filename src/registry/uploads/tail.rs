@@ -9,12 +9,21 @@
 //! time, one leaves a tail in each process ([`racing`](super::racing)). So an upload has a few tails, however often it
 //! is extended.
 //!
+//! The first request of an upload stores its tail while it looks for those of others, because that look mostly finds
+//! none. If it finds one, it looks once more, and takes its own back if the bucket dates another one before it
+//! ([`settle`](Uploads::settle)). All requests see the same dates, so no two take back theirs because of each other. A
+//! request that is repeated sends the same bytes, so a tail that is taken back is no longer than the one that stays,
+//! and no client is told to go on there. (`tests/models/tails.rs` tries all orders.)
+//!
 //! Such a state is as good as one that came in a URL, and no better: it is signed for this upload, and a client only
 //! gets it for another one of the same upload. A writer to the bucket cannot forge one.
 
+use std::cmp::Reverse;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use futures_util::{StreamExt, stream};
 use uuid::Uuid;
 
@@ -35,6 +44,9 @@ const END: u8 = b'\n';
 
 /// A tail, as its key names it: its offset, and its own name.
 pub(super) type TailId = (u64, Uuid);
+
+/// The list of an upload's tails, as far as it is made.
+pub(super) type Tails<'a> = BoxFuture<'a, Result<Vec<TailId>, Error>>;
 
 impl Uploads {
     /// The upload's latest state: this one, or that of a later request.
@@ -72,17 +84,76 @@ impl Uploads {
     ///
     /// # Errors
     /// `BLOB_UPLOAD_UNKNOWN`: the upload was cancelled. `UNAVAILABLE`.
-    async fn tails(&self, upload: UploadRequest<'_>) -> Result<Vec<TailId>, Error> {
+    pub(super) async fn tails(&self, upload: UploadRequest<'_>) -> Result<Vec<TailId>, Error> {
+        Ok(self.dated_tails(upload).await?.into_iter().map(|(tail, _)| tail).collect())
+    }
+
+    /// [`tails`](Self::tails), and when each was written. Of several that are as far, the one that was written first
+    /// comes first, because that one is not taken back.
+    async fn dated_tails(&self, upload: UploadRequest<'_>) -> Result<Vec<(TailId, Option<SystemTime>)>, Error> {
         let directory = Key::Upload(upload.name, &upload.id);
         // A cancellation is listed first, then the tails, the farthest first.
         let listed = self.store.objects(directory, None, LISTED).await;
         let (listed, _) = listed?;
-        let marks = listed.iter().map_while(|it| UploadMark::parse(&it.path));
-        let tail = |mark| match mark {
+        let marks = listed.iter().map_while(|it| Some((UploadMark::parse(&it.path)?, it.modified)));
+        let tail = |(mark, modified)| match mark {
             UploadMark::Cancelled => Err(upload_unknown(upload)),
-            UploadMark::Tail(offset, own) => Ok((offset, own)),
+            UploadMark::Tail(offset, own) => Ok(((offset, own), modified)),
         };
-        marks.map(tail).collect()
+        let mut tails: Vec<_> = marks.map(tail).collect::<Result<_, _>>()?;
+        tails.sort_by_key(|((offset, own), modified)| (Reverse(*offset), *modified, *own));
+        Ok(tails)
+    }
+
+    /// Requires that no later request superseded a state, as far as these tails tell.
+    pub(super) async fn require_newest(
+        &self,
+        upload: UploadRequest<'_>,
+        state: &UploadState,
+        tails: &[TailId],
+    ) -> Result<(), Halt> {
+        match self.newer_of(upload, state, tails).await? {
+            Some(newer) => Err(Halt::Superseded(Box::new(newer))),
+            None => Ok(()),
+        }
+    }
+
+    /// Decides whether a request's `own` tail stays, which was stored while the upload's tails were listed. If not, it
+    /// is deleted.
+    ///
+    /// # Errors
+    /// [`Halt::Superseded`]: another request was first. `BLOB_UPLOAD_UNKNOWN`: the upload was cancelled. `UNAVAILABLE`.
+    pub(super) async fn settle(
+        &self,
+        upload: UploadRequest<'_>,
+        before: &UploadState,
+        own: TailId,
+        tails: Result<Vec<TailId>, Error>,
+    ) -> Result<(), Halt> {
+        let is_other = |tail: &TailId| *tail != own && tail.0 > before.offset;
+        let settled = async {
+            if !tails?.iter().any(is_other) {
+                return Ok(());
+            }
+            let mut dated = self.dated_tails(upload).await?;
+            dated.retain(|(tail, _)| tail.0 > before.offset);
+            let written = dated.iter().find(|(tail, _)| *tail == own).map(|(_, modified)| *modified);
+            // Of the same date, all stay: which one comes first is no matter then.
+            if written.is_some_and(|written| dated.iter().all(|(_, modified)| *modified >= written)) {
+                return Ok(());
+            }
+            let others: Vec<TailId> = dated.into_iter().map(|(tail, _)| tail).filter(is_other).collect();
+            self.require_newest(upload, before, &others).await?;
+            // The tail is gone, and there are no others: the upload has ended.
+            Err(upload_unknown(upload).into())
+        };
+        let settled = settled.await;
+        if settled.is_err()
+            && let Err(error) = self.store.delete(Key::UploadTail(upload.name, &upload.id, own.0, &own.1)).await
+        {
+            tracing::debug!(repository = %upload.name, %error, "an upload's objects are left over in the bucket");
+        }
+        settled
     }
 
     /// Deletes tails that later ones have superseded, in the background. Those that are left over go with the upload.
@@ -165,14 +236,15 @@ impl Uploads {
         Ok(tails)
     }
 
-    /// Keeps the last bytes of a request, with the state that vouches for them.
+    /// Keeps the last bytes of a request under a name of their `own`, with the state that vouches for them.
     pub(super) async fn keep_tail(
         &self,
         upload: UploadRequest<'_>,
         state: &mut UploadState,
+        own: Uuid,
         rest: Buffer,
     ) -> Result<(), Error> {
-        let (own, len) = (Uuid::new_v4(), rest.len());
+        let len = rest.len();
         state.tail = Some(Tail { key: own, len });
         state.scratch = true;
         let mut text = self.progress(upload.name, upload.id, state).state;

@@ -1,8 +1,8 @@
 //! Moving an object that was uploaded under a name of its own to its final key.
 //!
 //! At Tigris that is a rename: metadata only, whatever the size. Elsewhere the store copies, in parallel parts where
-//! the object is large, and the original is deleted afterwards. Nothing can be read under the final key before all of
-//! it is there.
+//! the object is large, and the caller deletes the original. Nothing can be read under the final key before all of it
+//! is there.
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
@@ -22,7 +22,7 @@ const RENAME: &str = "x-tigris-rename";
 const PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
 impl Store {
-    /// Moves an object of `size` bytes; `false` when it is not there.
+    /// Moves an object of `size` bytes, or copies it where the store does not rename; `false` when it is not there.
     ///
     /// # Errors
     /// The bucket did not do it. The object may then be at either key, or at both.
@@ -30,19 +30,11 @@ impl Store {
         if self.inner.renames {
             return self.copy_whole(from, to, true).await;
         }
-        let copied = if size <= self.inner.copy.threshold {
-            self.copy_whole(from, to, false).await?
-        } else {
-            let sizes = PartSizes::equal(self.inner.copy.chunk, size, MAX_PART_BYTES);
-            self.copy_in_parts(from, to, size, sizes.first()).await?
-        };
-        if copied {
-            // A leftover is swept with its upload.
-            if let Err(error) = self.delete(from).await {
-                tracing::debug!(%error, "cannot delete the original of a moved object");
-            }
+        if size <= self.inner.copy.threshold {
+            return self.copy_whole(from, to, false).await;
         }
-        Ok(copied)
+        let sizes = PartSizes::equal(self.inner.copy.chunk, size, MAX_PART_BYTES);
+        self.copy_in_parts(from, to, size, sizes.first()).await
     }
 
     async fn copy_whole(&self, from: Key<'_>, to: Key<'_>, rename: bool) -> Result<bool, StoreError> {
