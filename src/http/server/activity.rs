@@ -86,11 +86,16 @@ impl Activity {
 
     /// Bytes came from the client.
     pub(super) fn received(&self, bytes: usize) {
-        if self.in_flight.load(Ordering::Acquire) > 0 {
-            return;
+        if self.in_flight.load(Ordering::Acquire) == 0 {
+            self.header.add(bytes);
         }
-        self.header.add(bytes);
-        if self.header_since.load(Ordering::Acquire) == 0 && !self.is_multiplexed() {
+    }
+
+    /// No more bytes are here. A header that began to come is incomplete, and its time runs: most headers come whole,
+    /// and the clock is not read for them.
+    pub(super) fn waits_for_bytes(&self) {
+        let in_header = self.header.has_begun() && self.in_flight.load(Ordering::Acquire) == 0;
+        if in_header && self.header_since.load(Ordering::Acquire) == 0 && !self.is_multiplexed() {
             self.header_since.store(self.now(), Ordering::Release);
         }
     }

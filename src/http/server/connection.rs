@@ -9,6 +9,8 @@ use axum::body::{Body, HttpBody};
 use axum::http::HeaderValue;
 use axum::http::header::CONNECTION;
 use axum::response::Response;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -90,12 +92,21 @@ impl Connections {
         }
         let connection = self.http.serve_connection(TokioIo::new(stream), service);
         let mut connection = std::pin::pin!(connection);
+        let end = async {
+            tokio::select! {
+                () = timeouts::overdue(activity, &self.limits) => false,
+                () = activity.evict.notified() => false,
+                () = self.stop.cancelled() => true,
+            }
+        };
+        // It has a waker of its own: a request wakes the connection, and need not ask for each reason to close it,
+        // where all connections share locks.
+        let mut end = FuturesUnordered::from_iter([end]);
         let stops = tokio::select! {
+            biased;
             // The client closed it, in whatever way.
             _ = connection.as_mut() => return,
-            () = timeouts::overdue(activity, &self.limits) => false,
-            () = activity.evict.notified() => false,
-            () = self.stop.cancelled() => true,
+            stops = end.select_next_some() => stops,
         };
         if stops {
             activity.begin_closing();

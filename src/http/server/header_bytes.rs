@@ -69,6 +69,11 @@ impl HeaderBytes {
         }
     }
 
+    /// Whether bytes of it came.
+    pub(super) fn has_begun(&self) -> bool {
+        self.own.load(Ordering::Relaxed) > 0
+    }
+
     /// Whether it takes memory that is counted.
     pub(super) fn takes_memory(&self) -> bool {
         self.own.load(Ordering::Relaxed) > FREE

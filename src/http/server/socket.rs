@@ -53,6 +53,8 @@ impl<T: AsyncRead + Unpin> AsyncRead for Socket<T> {
         let received = buffer.filled().len() - before;
         if received > 0 {
             self.activity.received(received);
+        } else if polled.is_pending() {
+            self.activity.waits_for_bytes();
         }
         polled
     }
