@@ -91,6 +91,14 @@ async fn urls_are_made_for_the_host_that_the_client_called() {
         assert!(reply.starts_with("HTTP/1.1 307") || reply.starts_with("HTTP/1.1 400"), "{odd}: {reply}");
         assert!(!reply.contains("u@h") && !reply.contains(&long), "{reply}");
     }
+    // A host that a URL writes in another way.
+    for (named, host) in [("LOCALHOST:5000", "localhost:5000"), ("localhost:80", "localhost")] {
+        for _ in 0..2 {
+            let reply = pounce.send(pounce.request("GET", &path).header("host", named)).await;
+            let location = reply.header("location");
+            assert!(location.starts_with(&format!("http://{host}/pounce/")), "{named}: {location}");
+        }
+    }
 }
 
 async fn raw_host(pounce: &Pounce, path: &str, host: &str) -> String {

@@ -12,7 +12,6 @@ use axum::response::Response;
 use futures_util::stream::{self, BoxStream};
 use futures_util::{StreamExt, TryStreamExt, future};
 use tracing::{Instrument, Span};
-use url::Url;
 use uuid::Uuid;
 
 use super::headers;
@@ -27,7 +26,7 @@ pub(super) struct PartedBlob {
     pub(super) blobs: Arc<Blobs>,
     pub(super) name: RepositoryName,
     pub(super) digest: Digest,
-    pub(super) base: Url,
+    pub(super) base: String,
     /// In bytes.
     pub(super) size: u64,
 }

@@ -23,15 +23,9 @@ const UPLOAD_TIMEOUT: Duration = Duration::from_mins(1);
 /// The answer, if it needs no I/O.
 pub(super) fn from_memory(cx: &Context<'_>, name: &RepositoryName, reference: &Reference) -> Option<Answer> {
     let Context { app, request, .. } = *cx;
-    if accepts_only_images(request, reference) {
-        return None;
-    }
-    let served = if request.method == Method::HEAD {
-        app.registry.manifests.pull_from_memory(name, reference, false)?
-    } else {
-        app.registry.manifests.pull_from_memory(name, reference, true)?
-    };
-    Some(answer(request, (name, reference), served))
+    let (pulled, only_images) = (request.method != Method::HEAD, accepts_only_images(request, reference));
+    let served = app.registry.manifests.pull_from_memory(name, reference, pulled, only_images)?;
+    Some(answer(request, (name, reference), served, only_images))
 }
 
 pub(super) async fn pull(cx: &Context<'_>, name: &RepositoryName, reference: &Reference) -> Result<Answer, Error> {
@@ -42,10 +36,15 @@ pub(super) async fn pull(cx: &Context<'_>, name: &RepositoryName, reference: &Re
     } else {
         app.registry.prefetch.pull(name, reference, &accept).await?
     };
-    Ok(answer(request, (name, reference), served))
+    Ok(answer(request, (name, reference), served, accepts_only_images(request, reference)))
 }
 
-fn answer(request: &Parts, (name, reference): (&RepositoryName, &Reference), served: Served) -> Answer {
+fn answer(
+    request: &Parts,
+    (name, reference): (&RepositoryName, &Reference),
+    served: Served,
+    only_images: bool,
+) -> Answer {
     let manifest = served.manifest;
     let digest = &manifest.digest();
     let [content_type, content_digest, etag] = [
@@ -59,7 +58,7 @@ fn answer(request: &Parts, (name, reference): (&RepositoryName, &Reference), ser
         (StatusCode::OK, Body::from(manifest.bytes().clone()))
     };
     let is_tag = matches!(reference, Reference::Tag(_));
-    let varies = (is_tag && manifest.media_type().is_index()) || accepts_only_images(request, reference);
+    let varies = (is_tag && manifest.media_type().is_index()) || only_images;
     let mut response = if varies {
         let vary = (header::VARY, HeaderValue::from_static("Accept"));
         let fields = [content_type, content_digest, etag, vary];

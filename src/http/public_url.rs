@@ -17,26 +17,34 @@ use super::{AppState, Context, headers};
 
 /// The URL that this client seems to use, up to the first slash of its path.
 pub(super) fn base(cx: &Context<'_>) -> Option<Url> {
+    let text = base_text(cx)?;
+    let parsed = Url::parse(&text).ok();
+    if cx.app.config.http.host.is_some() { Some(parsed.unwrap_or_else(|| cx.app.base.clone())) } else { parsed }
+}
+
+/// The same as text, before it is parsed, and perhaps not valid. Most hosts are written as a URL has them, in lower
+/// case and without the default port; then it is the text of the URL, too.
+pub(super) fn base_text<'a>(cx: &Context<'a>) -> Option<Cow<'a, str>> {
     let Context { app, request, client } = *cx;
     if app.config.http.host.is_some() {
-        return Some(named_base(cx).unwrap_or_else(|| app.base.clone()));
+        return Some(named_base(cx).map_or(Cow::Borrowed(app.base.as_str()), Cow::Owned));
     }
     let forwarded = last(&request.headers, &app.config.http.forwardedproto).filter(|_| client.by_proxy);
     let tls = forwarded.map_or(client.tls, is_https);
-    let host = called_host(cx)?;
     let scheme = if tls { "https" } else { "http" };
-    Url::parse(&format!("{scheme}://{host}/")).ok()
+    Some(text_of(scheme, called_host(cx)?, "/").into())
 }
 
 /// `http.host` under the name that the client called. Ollama, for one, takes tokens only from the host that it called.
-fn named_base(cx: &Context<'_>) -> Option<Url> {
+fn named_base(cx: &Context<'_>) -> Option<String> {
     let called = called_host(cx)?;
     let mut names = cx.app.config.proxy.upstreams.iter().flat_map(|remote| &remote.hostnames);
-    if !names.any(|name| name.is_called_by(called)) {
-        return None;
-    }
     let own = &cx.app.base;
-    own.join(&format!("{}://{called}{}", own.scheme(), own.path())).ok()
+    names.any(|name| name.is_called_by(called)).then(|| text_of(own.scheme(), called, own.path()))
+}
+
+fn text_of(scheme: &str, host: &str, path: &str) -> String {
+    [scheme, "://", host, path].concat()
 }
 
 /// The same, if it is certain: from `http.host`, or a trusted proxy.
@@ -67,7 +75,10 @@ pub(super) fn called_host<'a>(cx: &Context<'a>) -> Option<&'a str> {
 
 /// The host that the client called, where a trusted proxy replaced it.
 pub(super) fn forwarded_host<'a>(cx: &Context<'a>) -> Option<&'a str> {
-    last(&cx.request.headers, &cx.app.config.http.forwardedhost).filter(|host| cx.client.by_proxy && is_host(host))
+    if !cx.client.by_proxy {
+        return None;
+    }
+    last(&cx.request.headers, &cx.app.config.http.forwardedhost).filter(|host| is_host(host))
 }
 
 /// Makes a `Location` inside the registry absolute, where that is certain to be right, or configured

@@ -1,14 +1,15 @@
 //! The common parts of all responses.
 
 use axum::body::{Body, HttpBody};
-use axum::http::header::{self, HeaderValue};
+use axum::http::header::{self, HeaderName, HeaderValue};
 use axum::http::{Method, StatusCode};
 use axum::response::Response;
 
 use super::{Answer, AppState, Context, LogEntry, public_url};
 
-/// On every response under `/v2/`, for clients from before the OCI.
-const API_VERSION: (&str, HeaderValue) = ("docker-distribution-api-version", HeaderValue::from_static("registry/2.0"));
+/// On every response under `/v2/`, for clients from before the OCI. (A name that is text is allocated at each use.)
+const API_VERSION: (HeaderName, HeaderValue) =
+    (HeaderName::from_static("docker-distribution-api-version"), HeaderValue::from_static("registry/2.0"));
 
 /// Completes a response under `/v2/`, and hands it to the access log.
 pub(super) fn finish(cx: &Context<'_>, entry: LogEntry, mut answer: Answer) -> Response {

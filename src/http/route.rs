@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::rejection::not_an_endpoint;
 use super::response::{remove_body, with_configured_headers};
 use super::server::{self, Listener, Peer, Responding};
-use super::{AppState, Context, LogEntry, embedded_s3, error, fast_path, health, preflight, public_url, v2};
+use super::{AppState, Context, LogEntry, embedded_s3, error, fast_path, headers, health, preflight, public_url, v2};
 use crate::store::Embedded;
 
 /// Serves the registry until `stop`; then the requests in flight have `grace` to end.
@@ -28,7 +28,10 @@ pub(crate) async fn serve(listener: Listener, app: Arc<AppState>, stop: Cancella
 fn respond(app: &Arc<AppState>, request: Request, peer: Peer) -> Responding {
     let (parts, body) = request.into_parts();
     match fast_path::respond(app, &parts, &body, peer) {
-        Some(response) => Either::Left(ready(with_configured_headers(app, response))),
+        Some(response) => {
+            headers::recycle(parts.headers);
+            Either::Left(ready(with_configured_headers(app, response)))
+        }
         None => Either::Right(Box::pin(respond_slowly(Arc::clone(app), parts, body, peer))),
     }
 }

@@ -36,7 +36,8 @@ pub(super) fn resolve_names(cx: &Context<'_>, endpoint: &mut Endpoint) -> Result
 fn with_hosts<T>(cx: &Context<'_>, use_hosts: impl FnOnce(RequestHosts<'_>) -> T) -> T {
     let ns = cx.query().and_then(|query| Query::new(Some(query)).get("ns"));
     let ns = ns.filter(|ns| !ns.is_empty() && !is_own(cx.app, ns));
-    use_hosts(RequestHosts { ns: ns.as_deref(), called: public_url::called_host(cx) })
+    let called = if cx.app.registry.repositories.have_hostnames() { public_url::called_host(cx) } else { None };
+    use_hosts(RequestHosts { ns: ns.as_deref(), called })
 }
 
 /// Whether a host, with a port or without, is `http.host`'s.

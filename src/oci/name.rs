@@ -53,14 +53,17 @@ impl FromStr for RepositoryName {
         if text.len() > Self::MAX_LEN {
             return Err(NameError::TooLong);
         }
-        if text.split('/').all(is_component) { Ok(Self(text.into())) } else { Err(NameError::Form) }
+        if text.as_bytes().split(|byte| *byte == b'/').all(is_component) {
+            Ok(Self(text.into()))
+        } else {
+            Err(NameError::Form)
+        }
     }
 }
 
 /// `[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*`
-fn is_component(text: &str) -> bool {
+fn is_component(mut rest: &[u8]) -> bool {
     let alphanumeric = |b: &u8| b.is_ascii_lowercase() || b.is_ascii_digit();
-    let mut rest = text.as_bytes();
     loop {
         let word = rest.iter().take_while(|b| alphanumeric(b)).count();
         if word == 0 {

@@ -65,6 +65,12 @@ impl Repositories {
         self.upstreams.hosts()
     }
 
+    /// Whether the host that a client called can stand for an upstream ([`RequestHosts::called`]).
+    #[must_use]
+    pub fn have_hostnames(&self) -> bool {
+        self.upstreams.have_hostnames()
+    }
+
     /// Whether a host, with a port or without, is one of them.
     #[must_use]
     pub fn has_host(&self, host: &str) -> bool {

@@ -29,6 +29,11 @@ struct UrlTemplate {
 pub(super) struct UrlTemplates(Mutex<Option<Arc<UrlTemplate>>>);
 
 impl PresignedUrl {
+    /// A URL that shares no text.
+    pub(crate) fn whole(url: &str) -> Self {
+        Self { template: Arc::new(UrlTemplate { before: url.into(), after: None }), signature: [0; 32] }
+    }
+
     /// The URL's text. The digest is that of its blob.
     #[must_use]
     pub fn url(&self, digest: &Digest) -> String {
@@ -36,8 +41,8 @@ impl PresignedUrl {
         let Some(after) = after else {
             return before.to_string();
         };
-        let (text, mut hex) = (digest.text(), [0; 64]);
-        let ((group, own), signature) = (path(text.hex()), encode(&self.signature, &mut hex));
+        let (text, mut hex) = (digest.text(), const_hex::Buffer::<32>::new());
+        let ((group, own), signature) = (path(text.hex()), &*hex.format(&self.signature));
         let parts = [before, group, "/", own, after, signature];
         // At its exact size: it becomes a header's value without another copy.
         let mut url = String::with_capacity(parts.iter().map(|part| part.len()).sum());
@@ -49,10 +54,7 @@ impl PresignedUrl {
 impl UrlTemplates {
     /// Splits a URL for the blob with this digest. One of another form is kept as it is.
     pub(super) fn compact(&self, url: &str, digest: &Digest) -> PresignedUrl {
-        self.split(url, digest).unwrap_or_else(|| PresignedUrl {
-            template: Arc::new(UrlTemplate { before: url.into(), after: None }),
-            signature: [0; 32],
-        })
+        self.split(url, digest).unwrap_or_else(|| PresignedUrl::whole(url))
     }
 
     fn split(&self, url: &str, digest: &Digest) -> Option<PresignedUrl> {
@@ -80,12 +82,6 @@ impl UrlTemplates {
 /// The two parts of a blob's key that differ from other blobs': the first two digits, and all of them.
 fn path(hex: &str) -> (&str, &str) {
     (hex.get(..2).unwrap_or_default(), hex)
-}
-
-fn encode<'a>(bytes: &[u8; 32], hex: &'a mut [u8; 64]) -> &'a str {
-    // The buffer has the right size, and hex is ASCII.
-    let _ = const_hex::encode_to_slice(bytes, hex);
-    str::from_utf8(hex).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -147,6 +147,12 @@ impl Upstreams {
         format!("{}/{escaped}", named.component).parse().map_err(|_| NameError::EscapedTooLong)
     }
 
+    /// Whether the host that a client called can stand for an upstream.
+    #[must_use]
+    pub fn have_hostnames(&self) -> bool {
+        self.named.iter().any(|named| !named.hostnames.is_empty())
+    }
+
     /// Whether a host, with a port or without, is one by which clients name an upstream.
     #[must_use]
     pub fn has_host(&self, host: &str) -> bool {
@@ -223,8 +229,8 @@ impl Upstreams {
 
     /// The further upstream whose host a name begins with.
     fn named(&self, name: &str) -> Option<&NamedUpstream> {
-        let (first, _) = name.split_once('/')?;
-        self.named.iter().find(|named| named.component == first)
+        let begins_with = |host: &str| name.strip_prefix(host).is_some_and(|rest| rest.starts_with('/'));
+        self.named.iter().find(|named| begins_with(&named.component))
     }
 }
 

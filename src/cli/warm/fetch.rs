@@ -110,7 +110,7 @@ impl Fetcher {
         let range = if from == 0 { RangeRequest::Whole } else { RangeRequest::parse(&format!("bytes={from}-")) };
         // A folder that this process itself has open is behind no listener.
         let redirect = registry.embedded().is_none();
-        let request = BlobRequest { name, digest: blob.digest(), range, base: &self.base, redirect };
+        let request = BlobRequest { name, digest: blob.digest(), range, base: self.base.as_str(), redirect };
         match registry.blobs.open(request).await.map_err(|error| causes(&error))? {
             BlobAccess::Redirect(url, _) => {
                 let url = Url::parse(&url).map_err(|error| error.to_string())?;

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
-use url::Url;
 
 use super::Blobs;
 use crate::oci::{Digest, Error, ErrorCode, Outcome, RangeRequest, RepositoryName};
@@ -23,8 +22,8 @@ pub struct BlobRequest<'a> {
     pub digest: &'a Digest,
     /// The part of it that the client wants.
     pub range: RangeRequest,
-    /// How the client reached pounce, for URLs that lead back to it.
-    pub base: &'a Url,
+    /// The URL by which the client reached pounce, for URLs that lead back to it.
+    pub base: &'a str,
     /// Whether the client can be redirected. If not, the blob comes through pounce.
     pub redirect: bool,
 }
@@ -83,8 +82,7 @@ impl Blobs {
         if self.stream_all || !request.redirect {
             return None;
         }
-        let cached = self.cache.blobs.get(request.name, request.digest, self.url_base(request))?;
-        let url = cached.url?.url(request.digest);
+        let url = self.cache.blobs.location(request.name, request.digest, self.url_base(request))?;
         self.metrics.blob(Outcome::Hit);
         Some(BlobAccess::Redirect(url, Outcome::Hit))
     }
@@ -112,7 +110,7 @@ impl Blobs {
     /// [`info`](Self::info), where it is in memory that the repository and the bucket have the blob.
     #[must_use]
     pub fn info_from_memory(&self, name: &RepositoryName, digest: &Digest) -> Option<BlobInfo> {
-        let size = self.cache.blobs.get(name, digest, None)?.size;
+        let size = self.cache.blobs.size(name, digest)?;
         Some(BlobInfo { size })
     }
 
@@ -144,7 +142,7 @@ impl Blobs {
 
     /// What a blob's URL depends on besides its digest.
     fn url_base<'a>(&self, request: &BlobRequest<'a>) -> Option<&'a str> {
-        self.urls_depend_on_caller().then(|| request.base.as_str())
+        self.urls_depend_on_caller().then_some(request.base)
     }
 
     pub(super) async fn open_stored(

@@ -66,14 +66,6 @@ struct Url {
     until: Second,
 }
 
-/// A blob that can be served from memory.
-pub(in crate::registry) struct CachedBlob {
-    /// Its size in the bucket.
-    pub(in crate::registry) size: u64,
-    /// Where it can be fetched, if there is a URL with enough life left, and every region of the bucket has it.
-    pub(in crate::registry) url: Option<PresignedUrl>,
-}
-
 impl BlobCache {
     pub(super) fn new(url_life: Duration, min_age: Duration) -> Self {
         Self {
@@ -158,27 +150,40 @@ impl Facts {
         push(&mut self.members, MEMBERS, (name, Packed::new(member)));
     }
 
-    fn url(&self, base: Option<&str>, now: Second) -> Option<PresignedUrl> {
+    /// Its size in the bucket, if the repository has it.
+    fn size_in(&self, name: &RepositoryName) -> Option<u64> {
+        let size = self.present?.bytes();
+        // A blob without a link is about to get one.
+        self.member(name).filter(Membership::is_linked)?;
+        Some(size)
+    }
+
+    fn url(&self, base: Option<&str>, now: Second) -> Option<&PresignedUrl> {
         let mut urls = self.urls.iter();
         let url = urls.find(|url| url.is_for(base))?;
-        (now < url.until).then(|| url.presigned.clone())
+        (now < url.until).then_some(&url.presigned)
     }
 }
 
 impl BlobCache {
-    /// A blob that is linked to the repository and in the bucket, with one lookup.
-    pub(in crate::registry) fn get(
+    /// The size of a blob that is linked to the repository and in the bucket.
+    pub(in crate::registry) fn size(&self, name: &RepositoryName, digest: &Digest) -> Option<u64> {
+        self.read(digest, |facts, _| facts.size_in(name))
+    }
+
+    /// Where such a blob can be fetched, if there is a URL with enough life left, and every region of the bucket has
+    /// the blob. The text is written while the entry is locked, because a copy of the URL would count itself in a
+    /// number that all threads share.
+    pub(in crate::registry) fn location(
         &self,
         name: &RepositoryName,
         digest: &Digest,
         base: Option<&str>,
-    ) -> Option<CachedBlob> {
+    ) -> Option<String> {
         self.read(digest, |facts, now| {
-            let size = facts.present?.bytes();
-            // A blob without a link is about to get one.
-            facts.member(name).filter(Membership::is_linked)?;
-            let url = facts.url(base, now).filter(|_| !facts.is_young(now));
-            Some(CachedBlob { size, url })
+            facts.size_in(name)?;
+            let url = facts.url(base, now).filter(|_| !facts.is_young(now))?;
+            Some(url.url(digest))
         })
     }
 
@@ -239,7 +244,7 @@ impl BlobCache {
 
     /// A presigned URL with enough life left. There is no `base` where URLs do not depend on it.
     pub(in crate::registry) fn url(&self, digest: &Digest, base: Option<&str>) -> Option<PresignedUrl> {
-        self.read(digest, |facts, now| facts.url(base, now))
+        self.read(digest, |facts, now| facts.url(base, now).cloned())
     }
 
     pub(in crate::registry) fn keep_url(&self, digest: Digest, base: Option<&str>, presigned: PresignedUrl) {
@@ -262,4 +267,23 @@ fn push<T>(list: &mut SmallVec<[T; 1]>, most: usize, entry: T) {
         list.remove(0);
     }
     list.push(entry);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::oci::Algorithm;
+
+    #[test]
+    fn hosts_that_change_with_each_request_do_not_grow_an_entry() {
+        let cache = BlobCache::new(Duration::from_mins(1), Duration::ZERO);
+        let digest = Digest::of(Algorithm::Sha256, b"a blob");
+        for number in 0..100_000 {
+            let base = format!("http://h{number}.example.com/");
+            cache.keep_url(digest, Some(&base), PresignedUrl::whole(&base));
+            assert_eq!(cache.url(&digest, Some(&base)).unwrap().url(&digest), base);
+        }
+        assert_eq!(cache.entries.iter().count(), 1);
+        cache.read(&digest, |facts, _| facts.urls.len().eq(&URLS).then_some(())).unwrap();
+    }
 }

@@ -54,9 +54,16 @@ impl Manifests {
         Ok(served)
     }
 
-    /// [`pull`](Self::pull), where the manifest is in memory; `pulled` asks for one that a client pulled before.
+    /// [`pull`](Self::pull), where the manifest is in memory; `pulled` asks for one that a client pulled before, and
+    /// `only_images` for one that is no index.
     #[must_use]
-    pub fn pull_from_memory(&self, name: &RepositoryName, reference: &Reference, pulled: bool) -> Option<Served> {
+    pub fn pull_from_memory(
+        &self,
+        name: &RepositoryName,
+        reference: &Reference,
+        pulled: bool,
+        only_images: bool,
+    ) -> Option<Served> {
         let (digest, stale) = match reference {
             Reference::Digest(digest) => (*digest, None),
             Reference::Tag(tag) => {
@@ -66,6 +73,9 @@ impl Manifests {
         };
         let manifests = &self.cache.manifests;
         let manifest = if pulled { manifests.get_pulled(name, digest)? } else { manifests.get(name, digest)? };
+        if only_images && manifest.media_type().is_index() {
+            return None;
+        }
         let outcome = stale.map_or(Outcome::Hit, |_| Outcome::Stale);
         self.metrics.manifest(outcome);
         Some(Served { manifest, outcome, stale })

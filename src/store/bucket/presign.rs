@@ -15,7 +15,7 @@ impl Store {
     ///
     /// # Errors
     /// There are no credentials to sign with.
-    pub async fn presign_blob(&self, digest: &Digest, base: &Url) -> Result<PresignedUrl, StoreError> {
+    pub async fn presign_blob(&self, digest: &Digest, base: &str) -> Result<PresignedUrl, StoreError> {
         let url = self.presign(Key::Blob(digest), base).await?;
         Ok(self.inner.url_templates.compact(&url, digest))
     }
@@ -25,15 +25,14 @@ impl Store {
     ///
     /// # Errors
     /// There are no credentials to sign with.
-    pub async fn presign(&self, key: Key<'_>, base: &Url) -> Result<String, StoreError> {
+    pub async fn presign(&self, key: Key<'_>, base: &str) -> Result<String, StoreError> {
         const OPERATION: &str = "presigning GetObject";
         let unavailable = |cause: String| StoreError::Unavailable { operation: OPERATION, cause };
         let options = &self.inner.presign;
         let config = PresigningConfig::expires_in(options.life).map_err(|error| unavailable(error.to_string()))?;
         let mut request = self.inner.client.get_object().bucket(&self.inner.bucket).key(self.path(&key)).customize();
         if options.callers_host {
-            request = request
-                .config_override(aws_sdk_s3::Config::builder().endpoint_url(base.as_str().trim_end_matches('/')));
+            request = request.config_override(aws_sdk_s3::Config::builder().endpoint_url(base.trim_end_matches('/')));
         }
         let signed = Box::pin(request.presigned(config)).await.map_err(|error| failure(OPERATION, &error))?;
         let Some(endpoint) = &options.redirect_endpoint else {

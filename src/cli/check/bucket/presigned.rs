@@ -27,7 +27,7 @@ pub(super) async fn check(probe: &Probe<'_>, addr: &str, report: &mut Report) {
     let Ok(base) = base.or_else(|_| Url::parse("http://localhost/")) else {
         return;
     };
-    let presigned = probe.store.presign(Key::Check(&probe.first), &base).await;
+    let presigned = probe.store.presign(Key::Check(&probe.first), base.as_str()).await;
     let url =
         presigned.map_err(|error| causes(&error)).and_then(|url| Url::parse(&url).map_err(|error| error.to_string()));
     let url = match url {
