@@ -14,6 +14,7 @@ mod challenges;
 mod check;
 mod check_bucket;
 mod check_fills;
+mod clients;
 mod config;
 mod credentials;
 mod denied_fills;

@@ -57,7 +57,7 @@ const ROOMS: &[(&str, &str)] = &[
     (
         "http",
         "liveness_probe debug route fast_path v2 admission dispatch manifests uploads tags referrers \
-         catalog token embedded_s3 preflight health response authorize ollama_login challenge signed_url blobs \
+         catalog upstream_list token embedded_s3 preflight health response authorize ollama_login challenge signed_url blobs \
          byte_ranges ollama authenticate access_log upstream_names public_url context client_address state unknown_hosts \
          response_memory endpoint url_signer query \
          rejection answer budget error headers server",
@@ -75,8 +75,8 @@ const ROOMS: &[(&str, &str)] = &[
     ),
     (
         "upstream",
-        "routing client probe redirected session authorize token status api_check challenge_cache http_client redirect \
-         credentials pagination challenge request response head_support names error",
+        "routing client probe reach redirected session authorize token status api_check challenge_cache http_client \
+         redirect credentials pagination challenge request response head_support names error",
     ),
     (
         "auth",

@@ -261,6 +261,20 @@ impl Access {
             || self.rules.may_pull_somewhere(client.user.as_deref())
     }
 
+    /// Whether a client that may see the catalog may pull anything of an upstream, as far as the rules decide: of the
+    /// default one, or of the further one whose repositories have `host` as their first component. A token server's
+    /// clients without a token may not, because only the token server knows.
+    #[must_use]
+    pub fn may_pull_from(&self, client: &Identity, host: Option<&str>) -> bool {
+        let is_known = client.user.is_some() || client.grants.is_some();
+        match &self.scheme {
+            Scheme::Open(_) => self.is_open_to(Action::Pull),
+            Scheme::Htpasswd { .. } | Scheme::Token { .. } if self.rules.is_empty() => is_known,
+            Scheme::Htpasswd { .. } => self.rules.may_pull_from(client.user.as_deref(), host),
+            Scheme::Token { .. } => is_known && self.rules.may_pull_from(client.user.as_deref(), host),
+        }
+    }
+
     /// How clients have to authenticate; `None` if no client can log in. Ollama may have a key.
     #[must_use]
     pub fn challenge(&self, is_ollama: bool) -> Option<Challenge<'_>> {

@@ -65,6 +65,23 @@ impl Rules {
         may(None) || (user.is_some() && may(user))
     }
 
+    /// Whether a user may pull from any repository of an upstream, as far as the rules decide: the default one's, or
+    /// those of the further upstream whose repositories have `host` as their first component.
+    pub(super) fn may_pull_from(&self, user: Option<&str>, host: Option<&str>) -> bool {
+        let may = |user: Option<&str>| {
+            for it in self.rules.iter().filter(|it| matches_user(&it.rule, user)) {
+                match it.extent(host) {
+                    Extent::Some | Extent::All if it.rule.actions.contains(&Action::Pull) => return true,
+                    Extent::Nothing | Extent::Some => {}
+                    // The rules behind it never decide.
+                    Extent::All => return false,
+                }
+            }
+            false
+        };
+        may(None) || (user.is_some() && may(user))
+    }
+
     /// Whether a user may do something in a repository that holds pushed content, or does not. A user may do whatever a
     /// client without a login may. `None` if `holds_pushed` is needed and unknown.
     pub(super) fn allow(
@@ -116,7 +133,42 @@ struct Repository<'a> {
     pushed: bool,
 }
 
+/// How many of an upstream's repositories a rule is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Extent {
+    Nothing,
+    Some,
+    All,
+}
+
 impl ResolvedRule {
+    /// How many repositories of an upstream the rule is about: see [`Rules::may_pull_from`].
+    fn extent(&self, host: Option<&str>) -> Extent {
+        let Some(patterns) = &self.repositories else {
+            return Extent::All;
+        };
+        let all = host.map_or_else(|| "**".to_owned(), |host| format!("{host}/**"));
+        let all: Option<RepositoryPattern> = all.parse().ok();
+        let extent = |(content, pattern): &(Content, RepositoryPattern)| {
+            let (first, _) = pattern.as_str().split_once('/').unwrap_or((pattern.as_str(), ""));
+            let may_match = match (content, host) {
+                (Content::All | Content::OfDefaultUpstream, None) => true,
+                (Content::OfDefaultUpstream, Some(_)) | (Content::OfFurtherUpstream, None) => false,
+                (Content::OfFurtherUpstream, Some(host)) => first == host,
+                // The first component may have wildcards.
+                (Content::All, Some(host)) => {
+                    first == "**" || first.parse().is_ok_and(|first: RepositoryPattern| first.matches(host))
+                }
+            };
+            match &all {
+                _ if !may_match => Extent::Nothing,
+                Some(all) if pattern.covers(all) => Extent::All,
+                _ => Extent::Some,
+            }
+        };
+        patterns.iter().map(extent).max().unwrap_or(Extent::Nothing)
+    }
+
     fn matches(&self, user: Option<&str>, repository: &Repository<'_>) -> bool {
         let is_about = |content: Content| match content {
             Content::All => true,
@@ -185,6 +237,45 @@ mod tests {
         }
         assert!(!rules.admit_anonymous() && !rules.may_pull_somewhere(None));
         assert!(rules.may_pull_somewhere(Some("root")));
+    }
+
+    #[test]
+    fn upstreams_of_which_a_user_may_pull_something() {
+        // The rules, the user, and whether it may pull from the default upstream and from ghcr.io.
+        let cases: [(&[&str], Option<&str>, bool, bool); 12] = [
+            (&["{users: [anonymous], repositories: ['docker.io/**'], actions: [pull]}"], None, true, false),
+            (&["{users: [anonymous], repositories: ['docker.io/**'], actions: [pull]}"], Some("ci"), true, false),
+            (&["{users: [anonymous], repositories: ['ghcr.io/org/*'], actions: [pull]}"], None, false, true),
+            (&["{users: [ci], repositories: ['**'], actions: [pull]}"], Some("ci"), true, true),
+            (&["{users: [ci], repositories: ['**'], actions: [pull]}"], None, false, false),
+            (&["{users: [ci], actions: [push]}", "{users: ['*'], actions: [pull]}"], Some("ci"), false, false),
+            (&["{users: [ci], repositories: ['*.io/x'], actions: [pull]}"], Some("ci"), true, true),
+            (&["{users: [ci], repositories: ['team/**'], actions: [pull]}"], Some("ci"), true, false),
+            (
+                &["{users: [ci], repositories: ['ghcr.io/**'], actions: []}", "{users: [ci], actions: [pull]}"],
+                Some("ci"),
+                true,
+                false,
+            ),
+            (
+                &["{users: [ci], repositories: ['ghcr.io/a/**'], actions: []}", "{users: [ci], actions: [pull]}"],
+                Some("ci"),
+                true,
+                true,
+            ),
+            (
+                &["{users: [ci], repositories: ['docker.io/**'], actions: []}", "{users: [ci], actions: [pull]}"],
+                Some("ci"),
+                false,
+                true,
+            ),
+            (&[], Some("ci"), false, false),
+        ];
+        for (yaml, user, default, further) in cases {
+            let rules = rules(yaml);
+            let may = |host| rules.may_pull_from(user, host);
+            assert_eq!((may(None), may(Some("ghcr.io"))), (default, further), "{yaml:?} {user:?}");
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The command line: one file a command.
 
 mod check;
+mod clients;
 mod htpasswd;
 mod image;
 mod progress;
@@ -27,6 +28,8 @@ enum Command {
     Serve(serve::Arguments),
     /// Print the configuration, and try the bucket and the upstreams.
     Check(check::Arguments),
+    /// Print, or write, what a node needs to pull through a registry.
+    Clients(clients::Arguments),
     /// Print a line with a user's password for auth.htpasswd.
     Htpasswd(htpasswd::Arguments),
     /// Copy images into the bucket before clients pull them.
@@ -39,6 +42,7 @@ pub fn run(arguments: Arguments) -> ExitCode {
     let result = match arguments.command {
         Command::Serve(arguments) => serve::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
+        Command::Clients(arguments) => clients::run(&arguments),
         Command::Htpasswd(arguments) => htpasswd::run(&arguments),
         Command::Warm(arguments) => warm::run(&arguments),
     };

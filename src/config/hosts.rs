@@ -216,4 +216,4 @@ fn is_host_name(text: &str) -> bool {
     })
 }
 
-deserialize_from_str!(ListenAddr, WebUrl, UpstreamHost);
+deserialize_from_str!(ListenAddr, WebUrl, UpstreamHost, ServerName);

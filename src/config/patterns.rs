@@ -51,7 +51,8 @@ impl<const COMPONENTS: bool> Pattern<COMPONENTS> {
 
     /// Whether the pattern certainly matches every name that the other one matches. `false` may be wrong, because only
     /// the patterns' texts are compared.
-    pub(super) fn covers(&self, other: &Self) -> bool {
+    #[must_use]
+    pub fn covers(&self, other: &Self) -> bool {
         covers(&self.tokens, &other.tokens)
     }
 }

@@ -4,6 +4,7 @@ use axum::body::Body;
 
 use super::{
     Answer, Context, Endpoint, blobs, catalog, headers, manifests, referrers, signed_url, tags, token, uploads,
+    upstream_list,
 };
 use crate::auth::Identity;
 use crate::oci::Error;
@@ -41,6 +42,7 @@ pub(super) async fn dispatch(
         }
         Endpoint::UploadStatus(upload) => Box::pin(uploads::status(app, upload)).await,
         Endpoint::CancelUpload(upload) => Box::pin(uploads::cancel(app, upload)).await,
+        Endpoint::Upstreams => Ok(upstream_list::list(app, identity)),
         Endpoint::Catalog { page } => Box::pin(catalog::list(app, identity, page)).await,
     }
 }

@@ -53,9 +53,14 @@ pub(super) enum Endpoint {
     CancelUpload(Upload),
     /// distribution's: `GET /v2/_catalog`
     Catalog { page: Page },
+    /// pounce's own: `GET /v2/_pounce/upstreams`
+    Upstreams,
     /// distribution's token server, where pounce is one itself: `GET /v2/token`
     Token,
 }
+
+/// The path of [`Endpoint::Upstreams`], below `/v2/`.
+pub(crate) const UPSTREAM_LIST: &str = "_pounce/upstreams";
 
 /// The methods of an endpoint that can only be read.
 pub(super) const READS: &str = "GET, HEAD, OPTIONS";
@@ -95,6 +100,11 @@ impl Endpoint {
         if path == "_catalog" {
             reads(method)?;
             return Ok(Self::Catalog { page: query.page()? });
+        }
+        // Spec, "Extensions": no name of a repository begins with an underscore.
+        if path == UPSTREAM_LIST {
+            reads(method)?;
+            return Ok(Self::Upstreams);
         }
         if let Some(name) = path.trim_end_matches('/').strip_suffix("/blobs/uploads") {
             return Self::parse_post(method, name, &query, names);

@@ -47,6 +47,7 @@ mod tags;
 mod token;
 mod unknown_hosts;
 mod uploads;
+mod upstream_list;
 mod upstream_names;
 mod url_signer;
 mod v2;
@@ -61,7 +62,9 @@ use rejection::Rejection;
 pub(crate) use endpoint::{fuzz as fuzz_endpoint, is_endpoint};
 
 pub(crate) use debug::serve_debug;
+pub(crate) use endpoint::UPSTREAM_LIST;
 pub(crate) use liveness_probe::probe_liveness;
 pub(crate) use route::serve;
 pub(crate) use server::{Listener, Tls, TlsError};
 pub(crate) use state::{AppState, configured_headers};
+pub(crate) use upstream_list::{ListedUpstream, UpstreamList};

@@ -59,9 +59,11 @@ fn is_own(app: &AppState, ns: &str) -> bool {
 fn names(endpoint: &mut Endpoint) -> [Option<&mut RepositoryName>; 2] {
     match endpoint {
         // A signed URL has the name in the bucket.
-        Endpoint::Support | Endpoint::Token | Endpoint::Catalog { .. } | Endpoint::PullSignedBlob { .. } => {
-            [None, None]
-        }
+        Endpoint::Support
+        | Endpoint::Token
+        | Endpoint::Catalog { .. }
+        | Endpoint::Upstreams
+        | Endpoint::PullSignedBlob { .. } => [None, None],
         Endpoint::PullBlob { name, .. }
         | Endpoint::PullManifest { name, .. }
         | Endpoint::BeginUpload { name, .. }

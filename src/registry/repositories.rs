@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::config::{HostNames, UpstreamHost};
 use crate::oci::{Error, ErrorCode, NameError, RepositoryName};
-use crate::upstream::{RequestHosts, Unresolved, Upstreams};
+use crate::upstream::{RequestHosts, Unresolved, UpstreamNames, Upstreams};
 
 /// Resolves the names that clients use.
 #[derive(Clone, Debug)]
@@ -81,6 +81,11 @@ impl Repositories {
     #[must_use]
     pub fn host_names(&self) -> &HostNames {
         self.upstreams.host_names()
+    }
+
+    /// The names of every upstream, the default one first.
+    pub fn upstream_names(&self) -> impl Iterator<Item = UpstreamNames<'_>> {
+        self.upstreams.names()
     }
 
     /// Where the upstreams are, the default one first.

@@ -55,6 +55,19 @@ pub struct RequestHosts<'a> {
     pub called: Option<&'a str>,
 }
 
+/// The names of an upstream.
+#[derive(Clone, Copy, Debug)]
+pub struct UpstreamNames<'a> {
+    /// The hosts by which clients name it. Docker Hub's count as one.
+    pub hosts: &'a [UpstreamHost],
+    /// The names of pounce that stand for it.
+    pub hostnames: &'a [ServerName],
+    /// The first component of its repositories' names here; `None` for the default upstream.
+    pub component: Option<&'a str>,
+    /// Only Ollama uses it.
+    pub is_for_ollama: bool,
+}
+
 /// Why a client's name is that of no repository.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unresolved {
@@ -179,6 +192,22 @@ impl Upstreams {
         let mut seen = HashSet::new();
         hosts.retain(|host| seen.insert(*host));
         hosts
+    }
+
+    /// The names of every upstream, the default one first.
+    pub fn names(&self) -> impl Iterator<Item = UpstreamNames<'_>> {
+        let default = self.default.iter().map(|default| UpstreamNames {
+            hosts: &default.hosts,
+            hostnames: &[],
+            component: None,
+            is_for_ollama: default.upstream.is_for_ollama(),
+        });
+        default.chain(self.named.iter().map(|named| UpstreamNames {
+            hosts: std::slice::from_ref(&named.host),
+            hostnames: &named.hostnames,
+            component: Some(&named.component),
+            is_for_ollama: named.upstream.is_for_ollama(),
+        }))
     }
 
     /// Every upstream, the default one first.

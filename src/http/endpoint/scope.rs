@@ -10,7 +10,7 @@ impl Endpoint {
         let (name, action) = match self {
             Self::Token | Self::PullSignedBlob { .. } => return None,
             Self::Support => return Some(Scope::Login),
-            Self::Catalog { .. } => return Some(Scope::Catalog),
+            Self::Catalog { .. } | Self::Upstreams => return Some(Scope::Catalog),
             Self::Mount { name, from, .. } => {
                 let from = from.as_ref();
                 return Some(Scope::Mount { name, from });

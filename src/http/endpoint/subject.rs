@@ -12,7 +12,7 @@ impl Endpoint {
     pub(in crate::http) fn subject(&self) -> (Option<&RepositoryName>, Option<Subject>) {
         let digest = |digest: &Digest| Some(Subject::Reference(Reference::Digest(*digest)));
         match self {
-            Self::Support | Self::Token | Self::Catalog { .. } => (None, None),
+            Self::Support | Self::Token | Self::Catalog { .. } | Self::Upstreams => (None, None),
             Self::PullBlob { name, digest: of }
             | Self::PullSignedBlob { name, digest: of, .. }
             | Self::PushBlob { name, digest: of }

@@ -98,6 +98,7 @@ fn every_endpoint_is_found() {
             },
         ),
         ("GET", "/v2/_catalog?n=1".into(), Endpoint::Catalog { page: Page { n: Some(1), last: None } }),
+        ("GET", "/v2/_pounce/upstreams".into(), Endpoint::Upstreams),
     ];
     for (method, path, endpoint) in cases {
         assert_eq!(ask(method, &path), Ok(endpoint), "{method} {path}");

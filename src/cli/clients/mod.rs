@@ -1,0 +1,203 @@
+//! `pounce clients URL [CLIENT]`: the configuration with which a node pulls through the registry at a URL.
+//!
+//! It runs on the node, which knows nothing but the URL: the registry itself says for which upstreams it answers
+//! (`http::UpstreamList`), or `--upstream` does. Standard output has the files, or the changes; standard error has the
+//! notes.
+
+mod ask;
+mod containerd;
+mod containers;
+mod docker;
+mod json_object;
+mod k3s;
+mod plan;
+mod registry_url;
+mod setup;
+mod talos;
+mod target;
+mod tree;
+mod undo;
+
+use std::collections::BTreeSet;
+use std::io::{IsTerminal, Read};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use super::runtime::{CommandResult, block_on};
+use crate::config::UpstreamHost;
+
+use ask::{Login, Said};
+use plan::{Draft, File, Plan};
+use registry_url::RegistryUrl;
+use setup::Setup;
+use target::Target;
+use tree::{Tree, diff};
+
+/// The longest password, in bytes.
+const MAX_PASSWORD: u64 = 1024;
+/// The largest file with CAs, in bytes.
+const MAX_CA: u64 = 1 << 20;
+
+/// The arguments of `clients`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  pounce clients https://registry.example.com\n  \
+                        pounce clients https://registry.example.com containerd --write\n  pounce clients --undo")]
+pub(super) struct Arguments {
+    /// The registry's URL, as `https://registry.example.com` or `http://10.0.0.7:5000`
+    #[arg(required_unless_present = "undo")]
+    url: Option<String>,
+    /// The client; without one, those whose directories are in /etc here, or all
+    client: Option<Target>,
+    /// An upstream's host, as ghcr.io; repeat it for several [default: those from which the registry lets you pull]
+    #[arg(long, value_name = "HOST")]
+    upstream: Vec<UpstreamHost>,
+    /// The CA of the registry's certificate, if it is your own: a PEM file
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
+    /// Ask for the upstreams as this user; the password is typed, or comes from standard input. It is written nowhere
+    #[arg(long, value_name = "NAME")]
+    user: Option<String>,
+    /// Write the files. What was there is kept beside them, for `--undo`
+    #[arg(long, conflicts_with = "undo")]
+    write: bool,
+    /// Bring back what was there before `--write`
+    #[arg(long)]
+    undo: bool,
+    /// The directory that is the node's /
+    #[arg(long, value_name = "DIRECTORY", default_value = "/")]
+    root: PathBuf,
+}
+
+pub(super) fn run(arguments: &Arguments) -> CommandResult {
+    let tree = Tree::open(&arguments.root)?;
+    if arguments.undo {
+        return undo(arguments, &tree);
+    }
+    let registry: RegistryUrl = arguments.url.as_deref().unwrap_or_default().parse()?;
+    if registry.is_scheme_assumed() {
+        eprintln!("The URL has no scheme: taken for {registry}");
+    }
+    let ca = arguments.ca.as_deref().map(read_ca).transpose()?;
+    if ca.is_some() && registry.is_plain() {
+        return Err("--ca is for https, and the URL is http".into());
+    }
+    let found = Target::found(&tree);
+    let targets = match arguments.client {
+        Some(target) => vec![target],
+        None if !found.is_empty() => found,
+        None if arguments.write => {
+            let root = arguments.root.display();
+            return Err(
+                format!("{root}: no client's directory is in its etc: name one, as in `… docker --write`").into()
+            );
+        }
+        None => Target::ALL.to_vec(),
+    };
+    let password = arguments.user.as_ref().map(|_| read_password()).transpose()?;
+    let login = arguments.user.as_deref().zip(password.as_deref());
+    let login = login.map(|(user, password)| Login { user, password });
+    block_on(async {
+        let said = match ask::ask(&registry, ca.as_deref(), login).await {
+            Ok(said) => said,
+            // What is only printed may be for a registry that does not run yet.
+            Err(error) if !arguments.write && !arguments.upstream.is_empty() => {
+                eprintln!("Not tried: {error}");
+                Said::default()
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let setup = Setup::new(registry, ca, said, &arguments.upstream)?;
+        let mut draft = Draft::new(setup.notes.clone(), arguments.write.then_some(&tree));
+        for target in &targets {
+            target.plan(&setup, &mut draft)?;
+        }
+        if arguments.write { write(&draft.plan, &tree) } else { Ok(print(&draft.plan)) }
+    })
+}
+
+fn print(plan: &Plan) -> ExitCode {
+    for file in &plan.files {
+        println!("# {}\n{}", file.path, file.text);
+    }
+    rest(plan);
+    ExitCode::SUCCESS
+}
+
+fn write(plan: &Plan, tree: &Tree) -> CommandResult {
+    let changed = |file: &&File| file.before.as_deref() != Some(&file.text);
+    let changed: Vec<&File> = plan.files.iter().filter(changed).collect();
+    for file in &changed {
+        print!("{}", diff(&file.path, file.before.as_deref(), Some(&file.text)));
+    }
+    for file in &changed {
+        tree.write(&file.path, &file.text).map_err(|error| {
+            format!("{error}. Files before it may be written: `pounce clients --undo` brings back what was there")
+        })?;
+    }
+    rest(plan);
+    if changed.is_empty() {
+        eprintln!("There is nothing to change.");
+    }
+    commands(changed.iter().map(|file| file.path.as_str()), false);
+    Ok(if plan.left_out { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// Prints what is no file, and the notes.
+fn rest(plan: &Plan) {
+    for (title, text) in &plan.printed {
+        println!("# {title}\n{text}");
+    }
+    for note in &plan.notes {
+        eprintln!("{note}");
+    }
+}
+
+/// With `--undo`, the URL has no use, and what stands in its place may be the client.
+fn undo(arguments: &Arguments, tree: &Tree) -> CommandResult {
+    let in_place = arguments.url.as_deref().and_then(|url| <Target as clap::ValueEnum>::from_str(url, true).ok());
+    let targets = arguments.client.or(in_place).map_or_else(|| Target::ALL.to_vec(), |target| vec![target]);
+    let changes = undo::changes(tree, &targets)?;
+    for change in &changes {
+        print!("{}", diff(&change.path, change.now.as_deref(), change.before.as_deref()));
+    }
+    undo::apply(tree, &changes)?;
+    if changes.is_empty() {
+        eprintln!("There is nothing to bring back.");
+    }
+    commands(changes.iter().map(|change| change.path.as_str()), true);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Says by which commands clients read the files that changed.
+fn commands<'a>(paths: impl Iterator<Item = &'a str>, is_undone: bool) {
+    let commands: BTreeSet<_> = paths.filter_map(|path| Target::command_for(path, is_undone)).collect();
+    for command in commands {
+        eprintln!("Now: {command}");
+    }
+}
+
+/// The certificates of a file that nodes get.
+fn read_ca(path: &Path) -> Result<String, String> {
+    let mut text = String::new();
+    let read = std::fs::File::open(path).and_then(|file| file.take(MAX_CA + 1).read_to_string(&mut text));
+    let shown = path.display();
+    read.map_err(|error| format!("--ca: {shown}: {error}"))?;
+    if text.len() as u64 > MAX_CA {
+        return Err(format!("--ca: {shown}: it is larger than {MAX_CA} bytes"));
+    }
+    if text.contains("PRIVATE KEY") {
+        return Err(format!(
+            "--ca: {shown}: there is a private key in it, which nodes must not get: name one with certificates alone"
+        ));
+    }
+    Ok(text)
+}
+
+fn read_password() -> std::io::Result<String> {
+    if std::io::stdin().is_terminal() {
+        return rpassword::prompt_password("Password: ");
+    }
+    let mut text = String::new();
+    std::io::stdin().take(MAX_PASSWORD).read_to_string(&mut text)?;
+    Ok(text.trim_end_matches(['\r', '\n']).to_owned())
+}

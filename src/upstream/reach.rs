@@ -1,0 +1,101 @@
+//! Asking a registry as a node asks it: whether it answers, and how it fails.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use reqwest::header::LOCATION;
+use reqwest::redirect::Policy;
+use reqwest::{Certificate, Client};
+use url::Url;
+
+use super::api_check::names_api;
+use super::error::UpstreamError;
+use super::http_client::client_to;
+use super::response::{header, read_limited};
+use crate::telemetry::causes;
+
+/// The most that is read of an answer, in bytes.
+const MAX_BODY: usize = 1 << 20;
+
+/// A client of one registry, with a time limit for each request.
+#[derive(Clone, Debug)]
+pub struct Reach {
+    client: Client,
+}
+
+/// A registry's answer. Redirects are not followed.
+#[derive(Clone, Debug)]
+pub struct Answered {
+    /// Its status.
+    pub status: u16,
+    /// Where it redirects to.
+    pub location: Option<String>,
+    /// Whether it has the header of a registry (`Docker-Distribution-Api-Version`).
+    pub is_registry: bool,
+    /// Its body: at most 1 MiB.
+    pub bytes: Bytes,
+}
+
+/// Why there is no answer. The texts are the causes.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum ReachError {
+    /// Nothing came in time.
+    #[error("it does not answer in time")]
+    Silent,
+    /// The certificate is not valid for this client.
+    #[error("{0}")]
+    Certificate(String),
+    /// The connection, or the conversation over it, failed.
+    #[error("{0}")]
+    Failed(String),
+}
+
+impl Reach {
+    /// A client of the registry at a URL. It trusts the system's CAs, and those in `ca`, which is PEM.
+    ///
+    /// # Errors
+    /// `ca` has no certificate, or none that can be used.
+    pub fn new(url: &Url, ca: Option<&str>, timeout: Duration) -> Result<Self, String> {
+        let mut builder = client_to(url).timeout(timeout).connect_timeout(timeout).redirect(Policy::none());
+        if let Some(pem) = ca {
+            let certificates = Certificate::from_pem_bundle(pem.as_bytes()).map_err(|error| causes(&error))?;
+            if certificates.is_empty() {
+                return Err("no certificate is in it".to_owned());
+            }
+            builder = builder.tls_certs_merge(certificates);
+        }
+        let client = builder.user_agent(concat!("pounce/", env!("CARGO_PKG_VERSION"))).build();
+        Ok(Self { client: client.map_err(|error| causes(&error))? })
+    }
+
+    /// Gets a URL, with a user's name and password.
+    ///
+    /// # Errors
+    /// See [`ReachError`].
+    pub async fn get(&self, url: &Url, login: Option<(&str, &str)>) -> Result<Answered, ReachError> {
+        let request = self.client.get(url.clone());
+        let request = match login {
+            Some((user, password)) => request.basic_auth(user, Some(password)),
+            None => request,
+        };
+        let response = request.send().await?;
+        let status = response.status().as_u16();
+        let location = header(&response, LOCATION.as_str()).map(str::to_owned);
+        let is_registry = names_api(&response);
+        let bytes = read_limited(response, MAX_BODY).await.map_err(|error| match error {
+            UpstreamError::Unavailable(cause) => ReachError::Failed(cause),
+            error => ReachError::Failed(error.to_string()),
+        })?;
+        Ok(Answered { status, location, is_registry, bytes })
+    }
+}
+
+impl From<reqwest::Error> for ReachError {
+    fn from(error: reqwest::Error) -> Self {
+        if error.is_timeout() {
+            return Self::Silent;
+        }
+        let cause = causes(&error.without_url());
+        if cause.contains("invalid peer certificate") { Self::Certificate(cause) } else { Self::Failed(cause) }
+    }
+}
