@@ -67,12 +67,15 @@ ends() { # ends PID: in order
 
 # --- the clients' daemons and configuration
 mkdir -p dcfg
-dockerd --data-root "$W/docker" --exec-root "$W/dexec" --host "unix://$W/docker.sock" --pidfile "$W/dockerd.pid" \
-  --iptables=false --ip-forward=false --bridge=none --storage-driver=overlay2 >dockerd.log 2>&1 &
-pids+=($!)
+start_docker() {
+  dockerd --data-root "$W/docker" --exec-root "$W/dexec" --host "unix://$W/docker.sock" --pidfile "$W/dockerd.pid" \
+    --iptables=false --ip-forward=false --bridge=none --storage-driver=overlay2 >dockerd.log 2>&1 &
+  pids+=($!)
+  until_ok curl -sf --unix-socket "$W/docker.sock" http://d/_ping
+}
+start_docker
 export DOCKER_HOST=unix://$W/docker.sock DOCKER_CONFIG=$W/dcfg DOCKER_BUILDKIT=0
 D=/usr/bin/docker
-until_ok curl -sf --unix-socket "$W/docker.sock" http://d/_ping
 cat >containers.conf <<'C'
 [containers]
 default_ulimits = ["nofile=1024:1024", "nproc=4096:4096"]
