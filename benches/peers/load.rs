@@ -36,11 +36,11 @@ impl Load<'_> {
     /// wrk is missing, or some answers were failures; in a sentence for the table.
     pub fn run(&self) -> Result<Figures, String> {
         let mut wrk = Command::new("wrk");
-        // As many threads as cores: with fewer, wrk is the bottleneck.
-        let threads = std::thread::available_parallelism().map_or(1, usize::from);
         // wrk's own timeout is 2 s, which a contestant that runs bcrypt for each request may exceed.
         wrk.args(["--latency", "--timeout", "10s"])
-            .arg(format!("-t{}", threads.min(self.connections)))
+            // One thread makes some 110,000 requests a second, which is more than any contestant answers. A second one
+            // would take the processor of a contestant where there are two.
+            .arg("-t1")
             .arg(format!("-c{}", self.connections))
             .arg(format!("-d{}s", self.seconds));
         if let Some(header) = self.header {

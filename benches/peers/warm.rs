@@ -65,6 +65,9 @@ pub async fn measure(report: &mut Report) {
     let logging = start("logging", &world).await;
     rounds(report, &logging, &ask("blob GET, 32 connections", &blob)).await;
     drop(logging);
+    let unlogged = start("unlogged", &world).await;
+    rounds(report, &unlogged, &ask("blob GET, 32 connections, without a log", &blob)).await;
+    drop(unlogged);
     rounds(report, &contestants, &ask("manifest GET by tag, 2.5 KB", &manifest)).await;
     rounds(report, &contestants, &ask("manifest GET by digest", &digest)).await;
     let question = Question { heads: true, ..ask("manifest HEAD by tag", &manifest) };
@@ -122,9 +125,10 @@ async fn rounds(report: &mut Report, contestants: &[Contestant], question: &Ques
     let scenario = question.scenario;
     let tail = &format!("{scenario}: p99");
     let memory = &format!("{scenario}: peak memory");
-    let mut figures = vec![(Vec::new(), Vec::new()); contestants.len()];
+    let share = &format!("{scenario}: processor");
+    let mut figures = vec![<[Vec<f64>; 3]>::default(); contestants.len()];
     for (round, seconds) in question.rounds.into_iter().enumerate() {
-        for ((peer, running), (rates, tails)) in contestants.iter().zip(&mut figures) {
+        for ((peer, running), [rates, tails, spent]) in contestants.iter().zip(&mut figures) {
             let running = match running {
                 Ok(running) => running,
                 Err(why) => {
@@ -158,22 +162,22 @@ async fn rounds(report: &mut Report, contestants: &[Contestant], question: &Ques
                 Ok(made) => {
                     rates.push(made.rate);
                     tails.push(made.p99);
-                    let spent = (running.processor() - processor) * 1e6 / made.requests;
-                    eprintln!("{scenario}: {}: {spent:.2} µs of processor each", peer.name);
+                    spent.push((running.processor() - processor) * 1e6 / made.requests);
                 }
                 Err(why) => report.add(scenario, &peer.name, "/s", Err(why)),
             }
         }
     }
-    for ((peer, _), (rates, _)) in contestants.iter().zip(&figures) {
+    for ((peer, _), [rates, _, _]) in contestants.iter().zip(&figures) {
         if !rates.is_empty() {
             report.add(scenario, &peer.name, "/s", Ok(rates.clone()));
         }
     }
-    for ((peer, running), (_, tails)) in contestants.iter().zip(&figures) {
+    for ((peer, running), [_, tails, spent]) in contestants.iter().zip(&figures) {
         if let (Ok(running), false) = (running, tails.is_empty()) {
             if question.connections == 32 {
                 report.add(tail, &peer.name, "ms", Ok(tails.clone()));
+                report.add(share, &peer.name, "µs a request", Ok(spent.clone()));
             }
             if peer.is_pounce() {
                 report.one(memory, &peer.name, "MiB", running.peak());
