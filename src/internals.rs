@@ -28,6 +28,12 @@ pub fn parse_endpoint(path: &str, query: Option<&str>) -> bool {
     crate::http::is_endpoint(path, query)
 }
 
+/// Composes a line of the access log, in `text`, `combined` or `json`, and returns its length in bytes.
+#[must_use]
+pub fn access_log_line(format: &str) -> usize {
+    crate::telemetry::measured_line(format)
+}
+
 /// Signs and verifies the `_state` of an upload with a few parts, and returns its length in bytes.
 #[must_use]
 pub fn upload_state() -> usize {

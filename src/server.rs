@@ -16,7 +16,7 @@ use crate::http::{self, AppState, Listener, Tls, TlsError};
 use crate::oci::Action;
 use crate::registry::{Options, Registry};
 use crate::store::{ConnectError, Store};
-use crate::telemetry::Metrics;
+use crate::telemetry::{AccessLog, Metrics};
 use crate::upstream::{UpstreamError, Upstreams};
 
 /// How many connections the operator's listener takes: collectors and probes need few.
@@ -49,6 +49,9 @@ pub enum StartError {
     /// The certificates cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// The file of the access log cannot be opened.
+    #[error("log.accesslog.file: {0}")]
+    AccessLog(std::io::Error),
     /// An entry of `http.headers` is not a valid header.
     #[error("http.headers: {0} is not a header with a valid value")]
     Header(String),
@@ -71,6 +74,7 @@ impl Server {
     pub async fn bind(config: &Config) -> Result<Self, StartError> {
         let headers = http::configured_headers(&config.http).map_err(StartError::Header)?;
         let tls = Tls::open(&config.http.tls)?;
+        let access_log = AccessLog::open(&config.log).map_err(StartError::AccessLog)?;
         let options = Options::new(config, random_secret);
         let metrics = Arc::new(Metrics::default());
         let socket = listen("http.addr", &config.http.addr).await?;
@@ -90,7 +94,8 @@ impl Server {
             trusted_proxies: config.http.trustedproxies.clone(),
             metrics: Some(Arc::clone(&metrics)),
         };
-        let app = Arc::new(AppState::new(config, registry, access, metrics, base, headers, &secret));
+        let app = AppState::new(config, registry, access, metrics, base, headers, &secret);
+        let app = Arc::new(app.with_access_log(access_log));
         let server = Self { app, listener, debug, grace: config.http.draintimeout };
         server.log_start(config, &store_label);
         Ok(server)

@@ -5,6 +5,9 @@ mod support;
 
 mod abandoned;
 mod access;
+mod access_log;
+mod access_log_files;
+mod access_log_readers;
 mod allocations;
 mod anonymous;
 mod browsers;

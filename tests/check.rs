@@ -102,6 +102,7 @@ async fn what_does_not_work_is_said_with_what_to_change() {
         (with("REGISTRY_PROXY_REMOTEURL", "http://127.0.0.1:9"), "✗ http://127.0.0.1:9", "remoteurl"),
         (with("REGISTRY_HTTP_TLS_CERTIFICATE", "/nowhere"), "", "http.tls.certificate"),
         (with("REGISTRY_AUTH_HTPASSWD_USERS", "nobody"), "✗ auth", "auth.htpasswd.users"),
+        (with("REGISTRY_LOG_ACCESSLOG_FILE", "/nowhere/x"), "✗ log.accesslog.file", "a folder that pounce may write"),
     ];
     for (variables, line, advice) in cases {
         let told = borrowed(&variables);
@@ -125,7 +126,13 @@ async fn a_file_is_told_apart_from_variables() {
     let text = "log: {level: warn}\nproxy: {tagttl: 5m}\nstorage: {filesystem: {rootdirectory: FOLDER}}";
     let data = folder.path().join("data");
     std::fs::write(&file, text.replace("FOLDER", data.to_str().unwrap())).unwrap();
-    let variables = [("REGISTRY_PROXY_TAGTTL", "1m"), ("REGISTRY_REDIS_ADDR", "x")];
+    let log = folder.path().join("access.log");
+    let variables = [
+        ("REGISTRY_PROXY_TAGTTL", "1m"),
+        ("REGISTRY_REDIS_ADDR", "x"),
+        ("REGISTRY_LOG_ACCESSLOG_FORMAT", "combined"),
+        ("REGISTRY_LOG_ACCESSLOG_FILE", log.to_str().unwrap()),
+    ];
     let (status, said, _) = run(&["check", file.to_str().unwrap()], &variables, "").await;
     assert_eq!(status, 0, "{said}");
     let told = |setting: &str| {
@@ -135,6 +142,8 @@ async fn a_file_is_told_apart_from_variables() {
     assert_eq!(told("log.level:"), "warn file");
     assert_eq!(told("proxy.tagttl:"), "1m REGISTRY_PROXY_TAGTTL");
     assert_eq!(told("http.addr:"), ":5000 default");
+    assert_eq!(told("log.accesslog.format:"), "combined REGISTRY_LOG_ACCESSLOG_FORMAT");
+    assert!(said.contains("✓ log.accesslog.file: can be written") && !log.exists(), "{said}");
     assert!(said.contains("! REGISTRY_REDIS_ADDR is ignored"), "{said}");
     let open = "✓ auth: there is none: every client may pull, push and delete";
     assert!(said.contains(open), "{said}");

@@ -88,6 +88,9 @@ const ROOMS: &[(&str, &str)] = &[
         "reference tag range outcome relaxed_name name manifest referrer error descriptor platform media_type digest \
          action",
     ),
+    ("telemetry", "access_log logs metrics output"),
+    ("telemetry/access_log", "text json combined clock fields line escape"),
+    ("telemetry/output", "writer target buffer counters"),
     (
         "http/server",
         "serve connection connection_limit connection_table socket timeouts in_flight activity header_bytes \

@@ -69,6 +69,7 @@ fn wrong_values_name_their_setting() {
         ("proxy: {remoteurl: 'https://user:secret@host'}", &[], "proxy.remoteurl"),
         ("proxy: {username: x}", &[], "proxy.username"),
         ("log: {level: loud}", &[], "log.level"),
+        ("log: {accesslog: {format: apache}}", &[], "log.accesslog.format"),
         ("storage: {azure: {}}", &[], "storage.azure"),
         ("[1]", &[], "the configuration"),
         ("", &[("REGISTRY_STORAGE", "gcs")], "storage"),

@@ -44,6 +44,11 @@ fn parsing(c: &mut Criterion) {
             b.iter(|| black_box(&parsed).links());
         });
     }
+    for format in ["text", "combined", "json"] {
+        c.bench_function(&format!("access log: a line as {format}"), |b| {
+            b.iter(|| internals::access_log_line(black_box(format)));
+        });
+    }
     c.bench_function("upload state: written and read", |b| {
         b.iter(internals::upload_state);
     });

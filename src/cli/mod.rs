@@ -14,6 +14,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::telemetry;
+
 /// An OCI registry that keeps nothing on its own disk.
 #[derive(Debug, Parser)]
 #[command(name = "pounce", version, about, arg_required_else_help = true)]
@@ -46,6 +48,7 @@ pub fn run(arguments: Arguments) -> ExitCode {
         Command::Htpasswd(arguments) => htpasswd::run(&arguments),
         Command::Warm(arguments) => warm::run(&arguments),
     };
+    telemetry::flush_logs();
     result.unwrap_or_else(|error| {
         // Not logged, because logging may not have started.
         eprintln!("pounce: {error}");

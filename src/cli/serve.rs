@@ -23,13 +23,14 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments) -> CommandResult {
     let Loaded { config, notices, .. } = Config::load(arguments.file.as_deref(), &Environment::of_process())?;
-    telemetry::init_logs(&config.log);
+    telemetry::init_logs(&config.log)?;
     block_on(async {
         for notice in notices {
             tracing::warn!("{notice}");
         }
         let stop = CancellationToken::new();
         signals::watch(stop.clone(), SHUTDOWN)?;
+        signals::reopen_at_hangup()?;
         let server = tokio::select! {
             bound = Server::bind(&config) => bound?,
             // The bucket may be slow to answer.

@@ -1,7 +1,9 @@
-//! SIGTERM and SIGINT.
+//! SIGTERM, SIGINT and SIGHUP.
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
+
+use crate::telemetry;
 
 /// Cancels `stop` at the first signal, and ends the process at the second. The log explains the shutdown by `shutdown`.
 ///
@@ -18,10 +20,26 @@ pub(super) fn watch(stop: CancellationToken, shutdown: &'static str) -> std::io:
             }
             if stop.is_cancelled() {
                 tracing::warn!("ending at once");
+                telemetry::flush_logs();
                 std::process::exit(1);
             }
             stop.cancel();
             tracing::info!("ending: {shutdown}");
+        }
+    });
+    Ok(())
+}
+
+/// Opens files of the log anew at SIGHUP, as programs that rotate them expect.
+///
+/// # Errors
+/// The system does not let the process handle the signal.
+pub(super) fn reopen_at_hangup() -> std::io::Result<()> {
+    let mut hangup = signal(SignalKind::hangup())?;
+    tokio::spawn(async move {
+        while hangup.recv().await.is_some() {
+            telemetry::reopen_log_files();
+            tracing::info!("SIGHUP: a file of the access log is opened anew before its next line");
         }
     });
     Ok(())

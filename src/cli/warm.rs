@@ -73,7 +73,7 @@ pub(super) fn run(arguments: &Arguments) -> CommandResult {
     if config.log.level == LogLevel::Info {
         config.log.level = LogLevel::Error;
     }
-    telemetry::init_logs(&config.log);
+    telemetry::init_logs(&config.log)?;
     block_on(async {
         let stop = CancellationToken::new();
         signals::watch(stop.clone(), "unfinished copies are discarded")?;

@@ -1,5 +1,7 @@
 //! `log`: what is logged, and in which format.
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 
 use super::values;
@@ -47,4 +49,20 @@ pub enum LogFormatter {
 pub struct AccessLog {
     /// Requests are not logged.
     pub disabled: bool,
+    /// The format of its lines; without one, that of the log.
+    pub format: Option<AccessLogFormat>,
+    /// The file that lines are appended to; without one, standard error.
+    pub file: Option<PathBuf>,
+}
+
+/// `log.accesslog.format`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AccessLogFormat {
+    /// `NAME=VALUE …`, in the style of the log.
+    Text,
+    /// Apache's combined format, as distribution's.
+    Combined,
+    /// One JSON object a line.
+    Json,
 }

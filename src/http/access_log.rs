@@ -1,5 +1,6 @@
-//! The access log: one line for each request, written when the last byte of its response has left or its client has.
+//! The access log's entry of a request. Its line is written when the last byte of the response has left, or the client.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
@@ -7,7 +8,7 @@ use std::task::Poll;
 use std::time::Instant;
 
 use axum::body::{Bytes, HttpBody};
-use axum::http::{HeaderName, Method, StatusCode, header};
+use axum::http::{HeaderName, Method, StatusCode, Version, header};
 use axum::response::Response;
 use tracing::Span;
 use uuid::Uuid;
@@ -17,62 +18,82 @@ use super::endpoint::{Endpoint, Subject};
 use super::server::{InspectedBody, Inspector, Polled};
 use super::{Answer, Context, headers};
 use crate::oci::{Error, Outcome, RepositoryName};
-use crate::telemetry::{Metrics, causes};
+use crate::telemetry::{AccessLog, Line, MAX_TEXT, Metrics, causes};
 
 /// Sent to the client, so that it and the log can name the same request.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-/// How many characters of a path are logged: enough to tell one mistake from another.
-const MAX_PATH: usize = 256;
 
-/// A request's line, which is written when this is dropped.
+/// A request's entry, whose line is written when this is dropped. It borrows from the request until there is a body
+/// that outlives it.
 #[derive(Debug)]
-pub(super) struct LogEntry {
-    enabled: bool,
+pub(super) struct LogEntry<'a> {
+    /// `None` if requests are not logged.
+    log: Option<Cow<'a, AccessLog>>,
     id: Uuid,
     span: Option<Span>,
-    method: Method,
-    /// As the client wrote it; only of requests that are for no endpoint, or are refused before it is known.
-    path: Option<String>,
+    method: Cow<'a, Method>,
+    path: Cow<'a, str>,
+    version: Version,
+    user_agent: Option<Cow<'a, [u8]>>,
     repository: Option<RepositoryName>,
     subject: Option<Subject>,
     client: IpAddr,
     user: Option<Arc<str>>,
-    /// `None` without an access log, because to read the clock takes time.
-    began: Option<Instant>,
+    began: Instant,
     outcome: Option<Outcome>,
     error: Option<Error>,
     /// `None` if the client left before there was a response.
     status: Option<StatusCode>,
     bytes: u64,
-    whole: bool,
+    complete: bool,
 }
 
-impl LogEntry {
-    pub(super) fn begin(cx: &Context<'_>) -> Self {
-        let enabled = !cx.app.config.log.accesslog.disabled;
+impl<'a> LogEntry<'a> {
+    pub(super) fn begin(cx: &Context<'a>) -> Self {
+        let request = cx.request;
         Self {
-            enabled,
+            log: cx.app.access_log.as_ref().map(Cow::Borrowed),
             id: next_id(),
             span: None,
-            method: cx.request.method.clone(),
-            path: None,
+            method: Cow::Borrowed(&request.method),
+            path: Cow::Borrowed(request.uri.path()),
+            version: request.version,
+            user_agent: request.headers.get(header::USER_AGENT).map(|value| Cow::Borrowed(value.as_bytes())),
             repository: None,
             subject: None,
             client: cx.client.ip,
             user: None,
-            began: enabled.then(Instant::now),
+            began: Instant::now(),
             outcome: None,
             error: None,
             status: None,
             bytes: 0,
-            whole: false,
+            complete: false,
         }
     }
 
-    /// Logs the path, unless the repository is known.
-    pub(super) fn set_path(&mut self, path: &str) {
-        if self.repository.is_none() {
-            self.path = Some(path.chars().take(MAX_PATH).collect());
+    /// The same, with a copy of what a line has of the request.
+    pub(super) fn into_owned(mut self) -> LogEntry<'static> {
+        let cut = |text: &[u8]| text[..text.len().min(MAX_TEXT)].to_vec();
+        LogEntry {
+            // Without a log, this writes no line when it is dropped.
+            log: self.log.take().map(|log| Cow::Owned(log.into_owned())),
+            id: self.id,
+            span: self.span.take(),
+            method: Cow::Owned(self.method.clone().into_owned()),
+            path: Cow::Owned(String::from_utf8_lossy(&cut(self.path.as_bytes())).into_owned()),
+            version: self.version,
+            user_agent: self.user_agent.take().map(|value| Cow::Owned(cut(&value))),
+            repository: self.repository.take(),
+            subject: self.subject.take(),
+            client: self.client,
+            user: self.user.take(),
+            began: self.began,
+            outcome: self.outcome,
+            error: self.error.take(),
+            status: self.status,
+            bytes: self.bytes,
+            complete: self.complete,
         }
     }
 
@@ -92,14 +113,14 @@ impl LogEntry {
         self.span.get_or_insert_with(|| tracing::info_span!("request", %id)).clone()
     }
 
-    /// The embedded S3 server has answered. The request's query is its signature, and is not logged.
+    /// The embedded S3 server has answered.
     pub(super) fn finish_embedded_s3(mut self, request: &Method, response: Response) -> Response {
         self.status = Some(response.status());
         let length = content_length(&response).filter(|_| request != Method::HEAD);
         if length.unwrap_or(0) == 0 {
-            self.whole = true;
+            self.complete = true;
         }
-        let counter = ByteCounter { entry: self, metrics: None, length, _memory: None };
+        let counter = ByteCounter { entry: self.into_owned(), metrics: None, length, _memory: None };
         response.map(|body| InspectedBody::wrap(body, counter))
     }
 
@@ -112,14 +133,33 @@ impl LogEntry {
         (self.outcome, self.error, self.status) = (outcome, error, Some(response.status()));
         if !is_blob {
             self.bytes = response.body().size_hint().exact().unwrap_or(0);
-            self.whole = true;
+            self.complete = true;
             return response;
         }
         let length = content_length(&response);
         let metrics = Some(Arc::clone(metrics));
-        let counter = ByteCounter { entry: self, metrics, length, _memory: memory };
+        let counter = ByteCounter { entry: self.into_owned(), metrics, length, _memory: memory };
         response.map(|body| InspectedBody::wrap(body, counter))
     }
+
+    /// Logs why a request failed, once.
+    fn warn(&mut self, error: &Error, cause: &dyn std::error::Error) {
+        let span = self.span();
+        let _entered = span.enter();
+        let (method, status) = (self.method.as_str(), self.status.map(|status| status.as_u16()));
+        let repository = self.repository.as_ref().map(RepositoryName::as_str);
+        let reference = self.subject.as_ref().map(tracing::field::display);
+        // Escaped, because the client's text was not parsed and must not forge lines.
+        let path = repository.is_none().then(|| tracing::field::debug(cut_text(&self.path)));
+        let (user, code) = (self.user.as_deref(), error.code().as_str());
+        let (client, cause) = (tracing::field::display(self.client), causes(cause));
+        tracing::warn!(method, path, repository, reference, client, user, status, code, cause, "request failed");
+    }
+}
+
+/// The first characters of a text.
+fn cut_text(text: &str) -> &str {
+    &text[..text.floor_char_boundary(MAX_TEXT)]
 }
 
 /// The `Content-Length`, in bytes.
@@ -137,42 +177,44 @@ fn next_id() -> Uuid {
     Uuid::new_v8(bytes.to_be_bytes())
 }
 
-impl Drop for LogEntry {
+impl Drop for LogEntry<'_> {
     fn drop(&mut self) {
-        let cause = self.error.as_ref().and_then(std::error::Error::source).map(causes);
-        if !self.enabled && cause.is_none() {
+        let error = self.error.take();
+        if let Some((error, cause)) = error.as_ref().and_then(|error| Some((error, std::error::Error::source(error)?)))
+        {
+            self.warn(error, cause);
+        }
+        let Some(log) = &self.log else {
             return;
-        }
-        let span = self.span();
-        let _entered = span.enter();
-        let (method, status) = (self.method.as_str(), self.status.map(|status| status.as_u16()));
-        let (bytes, whole) = (self.bytes, self.whole);
-        let seconds = self.began.map(|began| began.elapsed().as_secs_f64());
-        let outcome = self.outcome.map(Outcome::as_str);
-        let repository = self.repository.as_ref().map(RepositoryName::as_str);
-        let reference = self.subject.as_ref().map(tracing::field::display);
-        let client = tracing::field::display(self.client);
-        let user = self.user.as_deref();
-        let code = self.error.as_ref().map(|error| error.code().as_str());
-        // Escaped, because the client's text was not parsed and must not forge lines.
-        let path = self.path.as_deref().map(tracing::field::debug);
-        if cause.is_some() {
-            tracing::warn!(
-                method, path, repository, reference, client, user, status, code, outcome, bytes, whole, seconds, cause,
-                "request"
-            );
-        } else {
-            tracing::info!(
-                method, path, repository, reference, client, user, status, code, outcome, bytes, whole, seconds,
-                "request"
-            );
-        }
+        };
+        let protocol = match self.version {
+            Version::HTTP_10 => "HTTP/1.0",
+            Version::HTTP_2 => "HTTP/2.0",
+            _ => "HTTP/1.1",
+        };
+        log.write(&Line {
+            method: self.method.as_str(),
+            path: &self.path,
+            protocol,
+            repository: self.repository.as_ref().map(RepositoryName::as_str),
+            reference: self.subject.as_ref().map(|subject| subject as _),
+            status: self.status.map(|status| status.as_u16()),
+            bytes: self.bytes,
+            began: self.began,
+            outcome: self.outcome,
+            code: error.as_ref().map(Error::code),
+            complete: self.complete,
+            client: self.client,
+            user: self.user.as_deref(),
+            user_agent: self.user_agent.as_deref(),
+            request_id: self.id,
+        });
     }
 }
 
 /// Counts the bytes of a body that leave, and tells whether it came to its end.
 struct ByteCounter {
-    entry: LogEntry,
+    entry: LogEntry<'static>,
     /// Of a blob that passes through pounce.
     metrics: Option<Arc<Metrics>>,
     /// As announced: a server stops polling the body when it has so many bytes.
@@ -187,12 +229,12 @@ impl Inspector for ByteCounter {
             Poll::Ready(Some(Ok(frame))) => {
                 let bytes = frame.data_ref().map_or(0, Bytes::len) as u64;
                 entry.bytes += bytes;
-                entry.whole = self.length == Some(entry.bytes);
+                entry.complete = self.length == Some(entry.bytes);
                 if let Some(metrics) = &self.metrics {
                     metrics.blob_bytes(bytes);
                 }
             }
-            Poll::Ready(None) => entry.whole = true,
+            Poll::Ready(None) => entry.complete = true,
             Poll::Ready(Some(Err(_))) | Poll::Pending => {}
         }
     }

@@ -26,7 +26,7 @@ pub(super) fn from_memory(cx: &Context<'_>) -> Option<Identity> {
 }
 
 /// The client's identity.
-pub(super) async fn authenticate(cx: &Context<'_>, entry: &mut LogEntry) -> Result<Identity, CredentialsError> {
+pub(super) async fn authenticate(cx: &Context<'_>, entry: &mut LogEntry<'_>) -> Result<Identity, CredentialsError> {
     if cx.app.access.is_open() {
         return Ok(Identity::ANONYMOUS);
     }

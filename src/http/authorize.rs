@@ -7,7 +7,7 @@ use crate::auth::{CredentialsError, Identity, Scope, Verdict};
 use crate::oci::{Action, Error, ErrorCode, RepositoryName};
 
 /// Parses a request, authenticates its client, and authorizes it.
-pub(super) async fn authorize(cx: &Context<'_>, entry: &mut LogEntry) -> Result<(Endpoint, Identity), Rejection> {
+pub(super) async fn authorize(cx: &Context<'_>, entry: &mut LogEntry<'_>) -> Result<(Endpoint, Identity), Rejection> {
     let app = cx.app;
     let challenge = |endpoint: &Endpoint, reason| Err(challenge(cx, endpoint, reason));
     let mut endpoint = upstream_names::parse_endpoint(cx)?;

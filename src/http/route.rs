@@ -49,8 +49,7 @@ async fn respond_slowly(app: Arc<AppState>, parts: Parts, body: Body, peer: Peer
         Route::EmbeddedS3(_) if parts.method == Method::OPTIONS => preflight::embedded_s3(),
         Route::EmbeddedS3(embedded) => {
             let cx = Context::new(&app, &parts, peer);
-            let (client, mut entry) = (cx.client, LogEntry::begin(&cx));
-            entry.set_path(parts.uri.path());
+            let (client, entry) = (cx.client, LogEntry::begin(&cx).into_owned());
             let method = parts.method.clone();
             let response = embedded_s3::respond(&app, embedded, parts, body, client).await;
             entry.finish_embedded_s3(&method, response)

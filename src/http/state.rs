@@ -11,7 +11,7 @@ use super::url_signer::UrlSigner;
 use crate::auth::Access;
 use crate::config::{Config, Http, Secret};
 use crate::registry::Registry;
-use crate::telemetry::Metrics;
+use crate::telemetry::{AccessLog, Metrics};
 
 /// The layers below, the settings, and values that are made of these once.
 #[derive(Debug)]
@@ -19,6 +19,8 @@ pub(crate) struct AppState {
     pub(crate) registry: Registry,
     pub(crate) access: Access,
     pub(crate) metrics: Arc<Metrics>,
+    /// `None` if requests are not logged.
+    pub(super) access_log: Option<AccessLog>,
     pub(super) config: Config,
     /// `http.prefix`, without a slash at its end.
     pub(super) prefix: String,
@@ -50,6 +52,7 @@ impl AppState {
             registry,
             access,
             metrics,
+            access_log: None,
             prefix: config.http.prefix.trim_end_matches('/').to_owned(),
             base,
             base_path: base_path.map_or_else(String::new, |url| url.path().trim_end_matches('/').to_owned()),
@@ -59,6 +62,12 @@ impl AppState {
             url_signer: UrlSigner::new(secret),
             config: config.clone(),
         }
+    }
+
+    /// With a line for each request.
+    #[must_use]
+    pub(crate) fn with_access_log(self, access_log: Option<AccessLog>) -> Self {
+        Self { access_log, ..self }
     }
 }
 

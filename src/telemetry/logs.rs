@@ -1,16 +1,22 @@
 //! The log: lines on standard error, as text or JSON.
 
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal};
+use std::sync::Arc;
 
 use tracing_subscriber::EnvFilter;
 
+use super::output::{Output, Urgency};
 use crate::config::{Log, LogFormatter, LogLevel};
 
 /// Starts logging. Later calls in the same process have no effect, so that tests may call it, too.
 ///
 /// Other crates log from `warn` up, because some print the headers of signed requests at `debug`. The SDK and the
 /// embedded S3 server do not log, because they return their errors.
-pub fn init(log: &Log) {
+///
+/// # Errors
+/// The system has no thread for the log.
+pub fn init(log: &Log) -> io::Result<()> {
+    let output = Output::stderr()?;
     let level = match log.level {
         LogLevel::Error => "error",
         LogLevel::Warn => "warn",
@@ -20,15 +26,30 @@ pub fn init(log: &Log) {
     let filter = EnvFilter::new(format!("warn,s3s=off,aws_smithy_runtime=off,pounce={level}"));
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        // If standard error is closed, the crate would report that there, and panic.
+        // The crate would report them on standard error, and wait for it.
         .log_internal_errors(false)
-        .with_writer(std::io::stderr);
+        .with_writer(move || Lines(Arc::clone(&output)));
     let started = match log.formatter {
-        LogFormatter::Text => builder.with_ansi(std::io::stderr().is_terminal()).try_init(),
+        LogFormatter::Text => builder.with_ansi(io::stderr().is_terminal()).try_init(),
         LogFormatter::Json => builder.json().flatten_event(true).try_init(),
     };
     if let Err(error) = started {
         tracing::debug!(%error, "logs: already initialized");
+    }
+    Ok(())
+}
+
+/// Hands lines to the output. Each write is of whole lines.
+struct Lines(Arc<Output>);
+
+impl io::Write for Lines {
+    fn write(&mut self, lines: &[u8]) -> io::Result<usize> {
+        self.0.push(lines, Urgency::Now);
+        Ok(lines.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

@@ -8,6 +8,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Metric, Registry};
 
+use super::output::COUNTERS;
 use crate::oci::Outcome;
 
 /// A kind of request to an upstream.
@@ -185,6 +186,17 @@ impl Default for Metrics {
         );
         let blob_bytes = register(&mut registry, "blob_bytes", "Bytes of blobs that pounce itself sent to clients");
         let filled_bytes = register(&mut registry, "filled_bytes", "Bytes of blobs read from upstreams");
+        registry.register(
+            "access_log_dropped",
+            "Lines of the access log, and of the log if both share an output, that were dropped, because they were not \
+             read or written fast enough",
+            COUNTERS.dropped.clone(),
+        );
+        registry.register(
+            "access_log_errors",
+            "Failures to write lines of the access log and the log, or to open a file for them anew",
+            COUNTERS.errors.clone(),
+        );
         Self {
             registry,
             manifests: Outcomes::new(&answers, "manifest"),

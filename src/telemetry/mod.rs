@@ -1,7 +1,13 @@
 //! Logs and metrics.
 
+mod access_log;
 mod logs;
 mod metrics;
+mod output;
 
+#[cfg(feature = "internals")]
+pub(crate) use access_log::measured_line;
+pub(crate) use access_log::{AccessLog, Line, MAX_TEXT};
 pub use logs::{causes, init as init_logs};
 pub use metrics::{FillMemory, Metrics, UpstreamCall};
+pub(crate) use output::{check as check_log_file, flush as flush_logs, reopen as reopen_log_files};

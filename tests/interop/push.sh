@@ -121,7 +121,7 @@ chunked() { # a blob in chunks of 3 MB with curl, each to the next replica
   curl -sfL "http://$R/v2/interop/chunked/blobs/$digest" | cmp - chunked.bin
 }
 step three-chunked-upload chunked
-all_took_part() { for replica in R1 R2 R3; do grep -q 'method="PATCH".*status=202' $replica.log || return; done; }
+all_took_part() { for replica in R1 R2 R3; do grep -q 'method=PATCH.*status=202' $replica.log || return; done; }
 step three-took-part all_took_part
 
 verdict R1.log R2.log R3.log

@@ -15,6 +15,9 @@ use tokio_util::sync::CancellationToken;
 use super::Upstream;
 use super::process::{as_s3, open_to_all};
 
+/// The access log's file, beside the folder with the objects.
+const ACCESS_LOG: &str = "access.log";
+
 pub struct Pounce {
     pub addr: SocketAddr,
     debug: SocketAddr,
@@ -79,8 +82,9 @@ impl Pounce {
     }
 
     async fn over(folder: TempDir, variables: &[(&str, &str)], tuning: FillTuning) -> Self {
-        let root = folder.path().join("data");
+        let (root, access_log) = (folder.path().join("data"), folder.path().join(ACCESS_LOG));
         let base = [
+            ("REGISTRY_LOG_ACCESSLOG_FILE", access_log.to_str().unwrap()),
             ("REGISTRY_HTTP_ADDR", "127.0.0.1:0"),
             ("REGISTRY_HTTP_DEBUG_ADDR", "127.0.0.1:0"),
             ("REGISTRY_HTTP_DEBUG_PROMETHEUS_ENABLED", "true"),
@@ -136,6 +140,11 @@ impl Pounce {
     /// The same, with a proxy in between.
     pub fn as_s3_behind(&self, front: SocketAddr) -> Vec<(&'static str, String)> {
         as_s3(&self.root(), &front.to_string())
+    }
+
+    /// The file of its access log.
+    pub fn access_log(&self) -> PathBuf {
+        self.folder.path().join(ACCESS_LOG)
     }
 
     /// The folder with the objects.

@@ -7,8 +7,9 @@ use crate::auth::Access;
 use crate::config::{Config, Scheme, Secret};
 use crate::http::Tls;
 use crate::oci::Action;
+use crate::telemetry::check_log_file;
 
-/// Checks the users or keys, and the certificates.
+/// Checks the users or keys, the certificates, and the file of the access log.
 pub(super) fn check(config: &Config, report: &mut Report) {
     let htpasswd = &config.auth.htpasswd;
     let missing = htpasswd.path.as_ref().filter(|path| !path.exists());
@@ -41,5 +42,18 @@ pub(super) fn check(config: &Config, report: &mut Report) {
         Ok(None) => {}
         Ok(Some(_)) => report.passed("http.tls", "certificate and key fit"),
         Err(error) => report.failed("http.tls", &error.to_string(), "correct that file or setting"),
+    }
+    let log = &config.log.accesslog;
+    if let Some(path) = log.file.as_ref().filter(|_| !log.disabled) {
+        match check_log_file(path) {
+            Ok(()) => report.passed("log.accesslog.file", "can be written"),
+            Err(error) => {
+                report.failed(
+                    "log.accesslog.file",
+                    &error.to_string(),
+                    "name a file in a folder that pounce may write",
+                );
+            }
+        }
     }
 }

@@ -35,7 +35,7 @@ pub(super) fn run(arguments: &Arguments) -> CommandResult {
         return block_on(alive(config));
     }
     // This command's own lines replace the log's.
-    telemetry::init_logs(&Log { level: LogLevel::Error, ..config.log.clone() });
+    telemetry::init_logs(&Log { level: LogLevel::Error, ..config.log.clone() })?;
     block_on(async {
         let mut report = Report::default();
         settings::print(&loaded);
