@@ -26,20 +26,20 @@ async fn lines(pounce: &Pounce, text: &str, count: usize) -> Vec<String> {
 }
 
 /// A line with the value behind `name` replaced, up to one of these characters.
-fn mask(line: &str, name: &str, ends: &[char], like: impl Fn(&str) -> bool) -> String {
+fn mask(line: &str, name: &str, ends: &[char], is_right: impl Fn(&str) -> bool) -> String {
     let at = line.find(name).unwrap_or_else(|| panic!("no {name}: {line}")) + name.len();
     let end = line[at..].find(ends).map_or(line.len(), |end| at + end);
-    assert!(like(&line[at..end]), "{name} {}", &line[at..end]);
+    assert!(is_right(&line[at..end]), "{name} {}", &line[at..end]);
     format!("{}*{}", &line[..at], &line[end..])
 }
 
 /// RFC 3339 in UTC, with milliseconds.
 fn is_time(text: &str) -> bool {
-    humantime_like(text, "0000-00-00T00:00:00.000Z")
+    has_pattern(text, "0000-00-00T00:00:00.000Z")
 }
 
 /// Whether a text has digits where the pattern has zeros, and is the pattern elsewhere.
-fn humantime_like(text: &str, pattern: &str) -> bool {
+fn has_pattern(text: &str, pattern: &str) -> bool {
     let same = |(one, other): (char, char)| one == other || (other == '0' && one.is_ascii_digit());
     text.len() == pattern.len() && text.chars().zip(pattern.chars()).all(same)
 }
@@ -67,7 +67,7 @@ fn object(line: &str) -> String {
 fn combined(line: &str) -> String {
     let is_time = |text: &str| {
         let masked = format!("{}Mon{}", &text[..3], &text[6..]);
-        humantime_like(&masked, "00/Mon/0000:00:00:00 +0000")
+        has_pattern(&masked, "00/Mon/0000:00:00:00 +0000")
     };
     mask(line, "[", &[']'], is_time)
 }
@@ -171,11 +171,11 @@ async fn combined_is_as_apache_and_distribution_write_it() {
 async fn clients_can_neither_forge_a_line_nor_reach_the_terminal() {
     for format in ["text", "json", "combined"] {
         let pounce = Pounce::with(&[("REGISTRY_LOG_ACCESSLOG_FORMAT", format)]).await;
-        let long = format!("long{}", "x".repeat(8000));
+        let endless = format!("long{}", "x".repeat(8000));
         let agents: [&[u8]; 4] = [
             b"a\" status=200 \\\"\xff\x85\xc2\x9b31m\t",
             "\u{2028}\u{202e}{\"level\":\"ERROR\"}é".as_bytes(),
-            long.as_bytes(),
+            endless.as_bytes(),
             b"",
         ];
         for agent in agents {

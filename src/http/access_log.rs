@@ -27,8 +27,9 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// that outlives it.
 #[derive(Debug)]
 pub(super) struct LogEntry<'a> {
-    /// `None` if requests are not logged.
-    log: Option<Cow<'a, AccessLog>>,
+    /// Where the line goes, and when the request began; `None` if requests are not logged, because to read the clock
+    /// takes time.
+    log: Option<(Cow<'a, AccessLog>, Instant)>,
     id: Uuid,
     span: Option<Span>,
     method: Cow<'a, Method>,
@@ -39,7 +40,6 @@ pub(super) struct LogEntry<'a> {
     subject: Option<Subject>,
     client: IpAddr,
     user: Option<Arc<str>>,
-    began: Instant,
     outcome: Option<Outcome>,
     error: Option<Error>,
     /// `None` if the client left before there was a response.
@@ -52,7 +52,7 @@ impl<'a> LogEntry<'a> {
     pub(super) fn begin(cx: &Context<'a>) -> Self {
         let request = cx.request;
         Self {
-            log: cx.app.access_log.as_ref().map(Cow::Borrowed),
+            log: cx.app.access_log.as_ref().map(|log| (Cow::Borrowed(log), Instant::now())),
             id: next_id(),
             span: None,
             method: Cow::Borrowed(&request.method),
@@ -63,7 +63,6 @@ impl<'a> LogEntry<'a> {
             subject: None,
             client: cx.client.ip,
             user: None,
-            began: Instant::now(),
             outcome: None,
             error: None,
             status: None,
@@ -77,7 +76,7 @@ impl<'a> LogEntry<'a> {
         let cut = |text: &[u8]| text[..text.len().min(MAX_TEXT)].to_vec();
         LogEntry {
             // Without a log, this writes no line when it is dropped.
-            log: self.log.take().map(|log| Cow::Owned(log.into_owned())),
+            log: self.log.take().map(|(log, began)| (Cow::Owned(log.into_owned()), began)),
             id: self.id,
             span: self.span.take(),
             method: Cow::Owned(self.method.clone().into_owned()),
@@ -88,7 +87,6 @@ impl<'a> LogEntry<'a> {
             subject: self.subject.take(),
             client: self.client,
             user: self.user.take(),
-            began: self.began,
             outcome: self.outcome,
             error: self.error.take(),
             status: self.status,
@@ -184,7 +182,7 @@ impl Drop for LogEntry<'_> {
         {
             self.warn(error, cause);
         }
-        let Some(log) = &self.log else {
+        let Some((log, began)) = &self.log else {
             return;
         };
         let protocol = match self.version {
@@ -200,7 +198,7 @@ impl Drop for LogEntry<'_> {
             reference: self.subject.as_ref().map(|subject| subject as _),
             status: self.status.map(|status| status.as_u16()),
             bytes: self.bytes,
-            began: self.began,
+            began: *began,
             outcome: self.outcome,
             code: error.as_ref().map(Error::code),
             complete: self.complete,

@@ -32,7 +32,7 @@ struct Told {
 impl Counters {
     /// Counts the lines of a text as dropped.
     pub(super) fn drop_lines(&self, text: &[u8]) {
-        self.dropped.inc_by(text.iter().filter(|byte| **byte == b'\n').count() as u64);
+        self.dropped.inc_by(text.split_inclusive(|byte| *byte == b'\n').count() as u64);
     }
 
     /// How many lines were dropped since the log said so; `None` if there are none, or it did in the last minute.
