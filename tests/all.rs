@@ -37,6 +37,7 @@ mod heads;
 mod helpers;
 mod hostile;
 mod hostnames;
+mod htpasswd;
 mod indexes;
 mod layers;
 mod leases;

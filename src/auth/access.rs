@@ -116,6 +116,15 @@ impl Access {
         }
     }
 
+    /// Lines of users that cannot log in, because their hash is not bcrypt's: `FILE: line 3`. Empty if there are none.
+    #[must_use]
+    pub fn unusable_lines(&self) -> Vec<String> {
+        match &self.scheme {
+            Scheme::Htpasswd { passwords, .. } => passwords.unusable_lines(),
+            Scheme::Open(_) | Scheme::Token { .. } => Vec::new(),
+        }
+    }
+
     /// Whether anything is allowed to anonymous clients.
     #[must_use]
     pub fn admits_anonymous(&self) -> bool {

@@ -25,6 +25,12 @@ pub enum AuthError {
         /// What is wrong with it.
         message: &'static str,
     },
+    /// The users in the configuration have no usable line.
+    #[error(
+        "auth.htpasswd.users: no line of it has a bcrypt hash, so that no client could log in; a shell or a compose \
+         file may have eaten the $: put a line of `pounce htpasswd USER` into single quotes, with $$ in a compose file"
+    )]
+    NoUsers,
     /// A file has no keys.
     #[error("{setting}: {}: {message}", path.display())]
     Keys {

@@ -12,6 +12,8 @@ use crate::config::ANONYMOUS;
 
 /// The highest accepted cost, at which a comparison takes some seconds.
 const MAX_COST: u32 = 15;
+/// How many unusable lines a message names.
+const MAX_NAMED: usize = 5;
 
 /// Users with their bcrypt hashes.
 #[derive(Debug)]
@@ -19,15 +21,24 @@ pub(super) struct Users {
     hashes: HashMap<Arc<str>, Arc<str>>,
     /// For unknown users: a hash that no password has, of each user's cost.
     dummies: Vec<Arc<str>>,
+    /// Lines whose hash is not bcrypt's, the first few of them, for a message: `auth.htpasswd.users: line 2`.
+    unusable: Vec<String>,
+}
+
+/// How many lines have a user, and how many of these a bcrypt hash.
+struct Counted {
+    users: usize,
+    usable: usize,
 }
 
 impl Users {
     /// Reads lines `user:hash` from a file, and from a text, which wins and whose lines may also end with commas.
     ///
     /// # Errors
-    /// The file cannot be read, a line has no `:`, or a name or a cost is not accepted.
+    /// The file cannot be read, a line has no `:`, a name or a cost is not accepted, or the text lets no user in: it
+    /// does not change while pounce runs. A file does, so one without users is accepted.
     pub(super) fn read(file: Option<&Path>, text: Option<&str>) -> Result<Self, AuthError> {
-        let mut users = Self { hashes: HashMap::new(), dummies: Vec::new() };
+        let mut users = Self { hashes: HashMap::new(), dummies: Vec::new(), unusable: Vec::new() };
         if let Some(path) = file {
             let lines = std::fs::read_to_string(path).map_err(|source| AuthError::Read {
                 setting: "auth.htpasswd.path",
@@ -36,7 +47,11 @@ impl Users {
             })?;
             users.take(lines.lines(), &path.display().to_string())?;
         }
-        users.take(text.unwrap_or_default().split(['\n', ',']), "auth.htpasswd.users")?;
+        let counted = users.take(text.unwrap_or_default().split(['\n', ',']), "auth.htpasswd.users")?;
+        // Comments alone say that the users are in the file.
+        if text.is_some() && counted.usable == 0 && (counted.users > 0 || file.is_none()) {
+            return Err(AuthError::NoUsers);
+        }
         let mut costs: Vec<u32> = users.hashes.values().filter_map(|it| cost(it)).collect();
         if costs.is_empty() {
             costs.push(bcrypt::DEFAULT_COST);
@@ -46,20 +61,24 @@ impl Users {
         Ok(users)
     }
 
-    fn take<'a>(&mut self, lines: impl Iterator<Item = &'a str>, origin: &str) -> Result<(), AuthError> {
+    fn take<'a>(&mut self, lines: impl Iterator<Item = &'a str>, origin: &str) -> Result<Counted, AuthError> {
+        let mut counted = Counted { users: 0, usable: 0 };
         for (index, line) in lines.enumerate() {
-            let line = line.trim_start_matches('\u{feff}').trim();
-            if line.is_empty() || line.starts_with('#') {
+            let Some(line) = content(line) else {
                 continue;
-            }
+            };
             let wrong = |message| AuthError::Line { origin: origin.to_owned(), line: index + 1, message };
             let (user, hash) =
                 line.split_once(':').ok_or_else(|| wrong("is not user:hash, as `pounce htpasswd USER` prints it"))?;
             if user.is_empty() || user == ANONYMOUS || user.contains(char::is_whitespace) {
                 return Err(wrong("no user can be called that"));
             }
+            counted.users += 1;
             match cost(hash) {
                 None => {
+                    if self.unusable.len() < MAX_NAMED {
+                        self.unusable.push(format!("{origin}: line {}", index + 1));
+                    }
                     tracing::warn!(
                         line = index + 1,
                         "{origin}: this user cannot log in, because the hash is not bcrypt's: use `pounce htpasswd` or `htpasswd -B`"
@@ -71,9 +90,15 @@ impl Users {
                 }
                 Some(_) => {}
             }
+            counted.usable += 1;
             self.hashes.insert(user.into(), hash.into());
         }
-        Ok(())
+        Ok(counted)
+    }
+
+    /// Lines whose hash is not bcrypt's, for a message; empty if there are none.
+    pub(super) fn unusable(&self) -> &[String] {
+        &self.unusable
     }
 
     pub(super) fn len(&self) -> usize {
@@ -91,6 +116,12 @@ impl Users {
         // There is always one.
         &self.dummies[name % self.dummies.len()]
     }
+}
+
+/// What a line of an htpasswd file says; `None` for a comment or nothing.
+pub(super) fn content(line: &str) -> Option<&str> {
+    let line = line.trim_start_matches('\u{feff}').trim();
+    (!line.is_empty() && !line.starts_with('#')).then_some(line)
 }
 
 /// The cost of a bcrypt hash; `None` for another hash.
@@ -120,6 +151,7 @@ mod tests {
             let (_, found) = users.get(user).unwrap();
             assert!(bcrypt::verify("secret", found).unwrap(), "{user}");
         }
+        assert_eq!(users.unusable(), ["auth.htpasswd.users: line 4"]);
         assert!(users.get("old").is_none() && users.get("").is_none());
         assert!(!bcrypt::verify("", users.dummy_hash(7)).unwrap());
         assert_eq!(cost(users.dummy_hash(7)), Some(4));
@@ -132,6 +164,12 @@ mod tests {
             assert!(error.contains("auth.htpasswd.users") && error.contains("line"), "{error}");
             assert!(!error.contains("bob"), "{error}");
         }
+        for (file, text) in [(None, "# none"), (None, "a:$apr1$x"), (Some(Path::new("/dev/null")), "a:b10x")] {
+            let error = Users::read(file, Some(text)).unwrap_err().to_string();
+            assert!(error.starts_with("auth.htpasswd.users: ") && error.contains('$'), "{error}");
+        }
+        let empty = Users::read(Some(Path::new("/dev/null")), Some("# see the file")).unwrap();
+        assert_eq!(empty.len(), 0);
         let costly = format!("a:{}", impossible(31));
         assert!(Users::read(None, Some(&costly)).is_err());
     }

@@ -19,6 +19,7 @@ mod scope;
 mod token_issuer;
 mod token_keys;
 mod tokens;
+mod user_file;
 
 pub use access::{Access, Verdict};
 pub use challenge::{Challenge, Realm};
@@ -29,3 +30,4 @@ pub use new_user::{UserError, check_user, htpasswd_line, random_password};
 pub use ollama_keys::{OllamaKeyError, OllamaLogin};
 pub use scope::Scope;
 pub use token_issuer::IssuedToken;
+pub use user_file::{UserChange, UserFileError, remove_user, set_user};

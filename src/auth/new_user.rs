@@ -9,6 +9,8 @@ use std::path::Path;
 use super::error::AuthError;
 use crate::config::{ANONYMOUS, Htpasswd};
 
+/// The longest name of a user, in bytes.
+pub(super) const MAX_NAME: usize = 255;
 /// distribution's name for the first user.
 const USER: &str = "docker";
 
@@ -29,7 +31,8 @@ pub fn random_password() -> Result<String, AuthError> {
 pub enum UserError {
     /// The name would not be parsed from the line again.
     #[error(
-        "the name of a user has no colons, commas, blanks or control characters, does not begin with #, and is not anonymous"
+        "the name of a user has from 1 to 255 bytes and no colons, commas, blanks or control characters, does not begin \
+         with #, and is not anonymous, which in auth.rules means clients without a login"
     )]
     Name,
     /// bcrypt does not take the password.
@@ -48,8 +51,10 @@ pub enum UserError {
 /// # Errors
 /// The name is invalid.
 pub fn check_user(user: &str) -> Result<(), UserError> {
-    let ends_it = |c: char| c.is_control() || c.is_whitespace() || ":,".contains(c);
-    if user.is_empty() || user.starts_with('#') || user == ANONYMOUS || user.contains(ends_it) {
+    // A byte order mark at the beginning of a line is no part of the name.
+    let ends_it = |c: char| c.is_control() || c.is_whitespace() || ":,\u{feff}".contains(c);
+    if user.is_empty() || user.len() > MAX_NAME || user.starts_with('#') || user == ANONYMOUS || user.contains(ends_it)
+    {
         return Err(UserError::Name);
     }
     Ok(())

@@ -23,6 +23,7 @@ use sha2::Sha256;
 use super::credentials::CredentialsError;
 use super::error::AuthError;
 use super::htpasswd::Users;
+use super::new_user::MAX_NAME;
 use crate::client_network::neighbourhood;
 use crate::client_network::network;
 use crate::config::{Htpasswd, Secret};
@@ -42,8 +43,6 @@ const QUEUE: usize = 512;
 const QUEUE_OF_ONE: usize = 16;
 /// The most rate limiters.
 const MAX_LIMITERS: u64 = 20_000;
-/// The longest name of a user, in bytes.
-const MAX_NAME: usize = 255;
 /// Comparisons for one user from one address: so many at once, and one more after each period.
 const OF_USER: (u32, Duration) = (10, Duration::from_secs(6));
 /// Comparisons from one address, which many users may share.
@@ -81,7 +80,10 @@ impl Passwords {
         let read = move || Users::read(path.as_deref(), text.as_ref().map(Secret::reveal));
         let users = Reloaded::of("auth.htpasswd.path", files, read)?;
         if users.get().len() == 0 {
-            tracing::warn!("auth.htpasswd has no user with a bcrypt hash: no client can log in");
+            tracing::warn!(
+                "auth.htpasswd.path names a file without a user that has a bcrypt hash: no client can log in until \
+                 `pounce htpasswd --file FILE USER` adds one, which needs no restart"
+            );
         }
         let mut key = [0; 32];
         getrandom::fill(&mut key).map_err(|error| AuthError::Random(error.to_string()))?;
@@ -113,6 +115,11 @@ impl Passwords {
     /// The number of users.
     pub(super) fn users(&self) -> usize {
         self.users.get().len()
+    }
+
+    /// Lines of users that cannot log in, for a message; empty if there are none.
+    pub(super) fn unusable_lines(&self) -> Vec<String> {
+        self.users.get().unusable().to_vec()
     }
 
     /// The result of [`verify`](Self::verify), if it needs no comparison.

@@ -1,17 +1,45 @@
-//! `pounce htpasswd USER`: a line for `auth.htpasswd`.
+//! `pounce htpasswd USER`: a line for `auth.htpasswd.users`, or a user in the file of `auth.htpasswd.path`.
 
-use std::io::{IsTerminal, Read};
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use super::password::{self, PasswordSource};
 use super::runtime::CommandResult;
-use crate::auth::{self, UserError};
+use crate::auth::{self, UserChange};
+
+/// The mode of a new file: its group, to which the server belongs, may read it.
+const MODE: u32 = 0o640;
+
+const EXAMPLES: &str = "\
+Examples:
+  pounce htpasswd admin                               asks for a password, and prints admin:$2b$10$...
+  pounce htpasswd --file /etc/pounce/htpasswd admin   adds admin there, or changes the password
+  pounce htpasswd --file /etc/pounce/htpasswd --delete admin
+  pass show registry | pounce htpasswd --stdin --file users ci
+  fly secrets set REGISTRY_AUTH_HTPASSWD_USERS_CI=\"$(pounce htpasswd --generate ci)\"
+
+A running pounce reads the file of auth.htpasswd.path again within a second of a change. Lines in
+REGISTRY_AUTH_HTPASSWD_USERS, and in variables whose names begin with it and an underscore, count from
+its next start on.";
 
 /// The arguments of `htpasswd`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub(super) struct Arguments {
-    /// The user's name
+    /// The user's name: up to 255 bytes, without colons, commas and blanks
     user: String,
-    /// The cost of a comparison: each step doubles it; 10 takes some 50 ms
+    /// Add the user to this file, or change the password there; it keeps its mode, its owner and all other lines. A new
+    /// file has the mode 0640
+    #[arg(short, long)]
+    file: Option<PathBuf>,
+    /// Remove the user from the file
+    #[arg(long, requires = "file", conflicts_with_all = ["stdin", "generate", "cost"])]
+    delete: bool,
+    /// Read the password from the first line of standard input, as happens where that is no terminal
+    #[arg(long, conflicts_with = "generate")]
+    stdin: bool,
+    /// The cost of a comparison, 4 to 15: each step doubles it, and 10 takes some 50 ms
     #[arg(
         short,
         long,
@@ -24,29 +52,49 @@ pub(super) struct Arguments {
     generate: bool,
 }
 
-/// The longest input that is read as a password, in bytes; bcrypt takes 72.
-const MAX_INPUT: u64 = 1024;
-
 pub(super) fn run(arguments: &Arguments) -> CommandResult {
+    let user = &arguments.user;
+    if let (true, Some(file)) = (arguments.delete, &arguments.file) {
+        report(auth::remove_user(file, user)?, user, file);
+        return Ok(ExitCode::SUCCESS);
+    }
     // Before a password is typed in vain.
-    auth::check_user(&arguments.user)?;
-    let password = if arguments.generate {
-        let password = auth::random_password()?;
-        eprintln!("password of {}: {password}", arguments.user);
-        password
-    } else if std::io::stdin().is_terminal() {
-        let password = rpassword::prompt_password("Password: ")?;
-        if password != rpassword::prompt_password("Again: ")? {
-            return Err(Box::new(UserError::Differs));
-        }
-        password
-    } else {
-        let mut text = String::new();
-        std::io::stdin().take(MAX_INPUT).read_to_string(&mut text)?;
-        // `echo` adds a newline.
-        let line = text.strip_suffix('\n').unwrap_or(&text);
-        line.strip_suffix('\r').unwrap_or(line).to_owned()
+    auth::check_user(user)?;
+    let source = match (arguments.generate, arguments.stdin) {
+        (true, _) => PasswordSource::Generated,
+        (false, true) => PasswordSource::Stdin,
+        (false, false) => PasswordSource::Typed,
     };
-    println!("{}", auth::htpasswd_line(&arguments.user, &password, arguments.cost)?);
+    let line = auth::htpasswd_line(user, &password::read(user, source)?, arguments.cost)?;
+    if let Some(file) = &arguments.file {
+        report(auth::set_user(file, user, &line, MODE)?, user, file);
+        return Ok(ExitCode::SUCCESS);
+    }
+    println!("{line}");
+    // A script reads the line, and a log needs no advice.
+    if std::io::stdout().is_terminal() {
+        eprintln!(
+            "next: put this line, in single quotes because of the $, into REGISTRY_AUTH_HTPASSWD_USERS (auth.htpasswd.users), \
+             or a further user's into REGISTRY_AUTH_HTPASSWD_USERS_<NAME>, and start pounce anew"
+        );
+    }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Says what was done, and what to do next.
+fn report(change: UserChange, user: &str, file: &Path) {
+    let full = file.canonicalize().unwrap_or_else(|_| file.to_owned());
+    let shown = full.display();
+    match change {
+        UserChange::Added => println!("added {user} to {shown}"),
+        UserChange::Changed => println!("changed the password of {user} in {shown}"),
+        UserChange::Removed { left: 0 } => {
+            println!("removed {user} from {shown}, in which no user is left: no client can log in");
+        }
+        UserChange::Removed { .. } => println!("removed {user} from {shown}"),
+    }
+    println!(
+        "next: nothing, if auth.htpasswd.path (REGISTRY_AUTH_HTPASSWD_PATH) names this file: a running pounce reads it \
+         again within a second; otherwise set it to {shown}"
+    );
 }

@@ -4,6 +4,7 @@ mod check;
 mod clients;
 mod htpasswd;
 mod image;
+mod password;
 mod progress;
 mod runtime;
 mod serve;
@@ -32,7 +33,7 @@ enum Command {
     Check(check::Arguments),
     /// Print, or write, what a node needs to pull through a registry.
     Clients(clients::Arguments),
-    /// Print a line with a user's password for auth.htpasswd.
+    /// Add, change or remove a user in a file, or print a line for auth.htpasswd.users.
     Htpasswd(htpasswd::Arguments),
     /// Copy images into the bucket before clients pull them.
     Warm(warm::Arguments),

@@ -99,6 +99,7 @@ fn parse(text: &str, file: Option<&Path>, environment: &Environment) -> Result<L
     for (name, value) in environment.iter().filter(|(name, _)| !NO_SETTINGS.contains(name)) {
         match variables::apply(&mut document, &keys, (name, value), &mut notices)? {
             Applied::Setting(path) => origins.overridden(path, name),
+            Applied::Added(path) => origins.added(path, name),
             Applied::ServiceLink => service_links.push(name),
             Applied::Nothing => {}
         }

@@ -33,6 +33,15 @@ impl Origins {
         self.0.insert(path, Origin::Variable(variable.to_owned()));
     }
 
+    /// A variable adds to this setting, which other variables may have set.
+    pub(super) fn added(&mut self, path: String, variable: &str) {
+        let name = match self.of(&path) {
+            Origin::Variable(before) => format!("{before}, {variable}"),
+            Origin::Default | Origin::File => variable.to_owned(),
+        };
+        self.overridden(path, &name);
+    }
+
     /// The origin of the setting at this path.
     #[must_use]
     pub fn of(&self, path: &str) -> Origin {

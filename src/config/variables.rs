@@ -18,6 +18,11 @@ pub(super) const NO_SETTINGS: [&str; 4] = [PATH_VARIABLE, STORAGE_VARIABLE, AUTH
 /// A mistake in a variable of this section is an error, so that a registry that was meant to be closed does not open.
 const ACCESS: &str = "REGISTRY_AUTH_";
 
+/// The beginning of variables with further users: each adds its lines to those of `REGISTRY_AUTH_HTPASSWD_USERS`, so that
+/// a user can be added without knowing the others' lines. distribution warns of them, and has no users in variables.
+const FURTHER_USERS: &str = "REGISTRY_AUTH_HTPASSWD_USERS_";
+const USERS: [&str; 3] = ["auth", "htpasswd", "users"];
+
 /// distribution's other name for the driver `s3`.
 pub(super) const S3AWS: &str = "s3aws";
 
@@ -27,6 +32,8 @@ pub(super) const EMPTY: &str = "is empty: give it a value, or take it out";
 pub(super) enum Applied {
     /// A setting, at this path.
     Setting(String),
+    /// Lines that were added to a setting, at this path.
+    Added(String),
     /// Kubernetes' (see [`service_links`]).
     ServiceLink,
     /// Without effect.
@@ -49,6 +56,10 @@ pub(super) fn apply(
     let Some(rest) = name.strip_prefix("REGISTRY_") else {
         return Ok(Applied::Nothing);
     };
+    if name.strip_prefix(FURTHER_USERS).is_some_and(|name| !name.is_empty()) {
+        add_users(document, name, text)?;
+        return Ok(Applied::Added(USERS.join(".")));
+    }
     let lower = rest.to_ascii_lowercase();
     let mut path: Vec<&str> = lower.split('_').collect();
     if path.starts_with(&["storage", S3AWS]) {
@@ -117,6 +128,25 @@ fn value(name: &str, text: &str, default: &Value, notices: &mut Vec<String>) -> 
             _ => Value::String(text.to_owned()),
         }),
     }
+}
+
+/// Adds lines to `auth.htpasswd.users`.
+///
+/// # Errors
+/// There are none, or the setting is not a text.
+fn add_users(document: &mut Value, name: &str, text: &str) -> Result<(), ConfigError> {
+    let Value::String(added) = value(name, text, &Value::Null, &mut Vec::new())? else {
+        return Err(ConfigError::value(name, EMPTY));
+    };
+    if added.trim().is_empty() {
+        return Err(ConfigError::value(name, EMPTY));
+    }
+    let users = match &document["auth"]["htpasswd"]["users"] {
+        Value::Null => added,
+        Value::String(before) => format!("{before}\n{added}"),
+        _ => return Err(ConfigError::value(USERS.join("."), "write a single value, no list and no mapping")),
+    };
+    put(document, name, &USERS, Value::String(users))
 }
 
 /// Sets the value at `path`, and creates sections and list elements on the way.

@@ -1,0 +1,63 @@
+//! Passwords of new users: typed twice, read from standard input, or generated.
+
+use std::error::Error;
+use std::io::{BufRead, IsTerminal, Read};
+
+use crate::auth::{self, UserError};
+
+/// The longest input that is read as a password, in bytes; bcrypt takes 72.
+const MAX_INPUT: u64 = 1024;
+
+/// Where a password comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum PasswordSource {
+    /// It is generated, and printed once on standard error.
+    Generated,
+    /// The first line of standard input.
+    Stdin,
+    /// The terminal, or the first line of a standard input that is none.
+    Typed,
+    /// The terminal, where an empty line asks for a generated one.
+    TypedOrGenerated,
+}
+
+/// The password of a new user.
+///
+/// # Errors
+/// It cannot be read, was typed differently, or the system gives no random numbers.
+pub(super) fn read(user: &str, source: PasswordSource) -> Result<String, Box<dyn Error>> {
+    match source {
+        PasswordSource::Generated => generate(user),
+        PasswordSource::Stdin => first_line(),
+        PasswordSource::Typed if !std::io::stdin().is_terminal() => first_line(),
+        PasswordSource::Typed => type_twice(&format!("Password of {user}: ")),
+        PasswordSource::TypedOrGenerated => {
+            match type_twice(&format!("Password of {user} (empty: one is generated): "))? {
+                typed if typed.is_empty() => generate(user),
+                typed => Ok(typed),
+            }
+        }
+    }
+}
+
+fn generate(user: &str) -> Result<String, Box<dyn Error>> {
+    let password = auth::random_password()?;
+    eprintln!("password of {user}: {password}");
+    Ok(password)
+}
+
+fn type_twice(prompt: &str) -> Result<String, Box<dyn Error>> {
+    let password = rpassword::prompt_password(prompt)?;
+    if !password.is_empty() && password != rpassword::prompt_password("Again: ")? {
+        return Err(Box::new(UserError::Differs));
+    }
+    Ok(password)
+}
+
+fn first_line() -> Result<String, Box<dyn Error>> {
+    let mut text = String::new();
+    std::io::stdin().lock().take(MAX_INPUT).read_line(&mut text)?;
+    // `echo` adds a newline.
+    let line = text.strip_suffix('\n').unwrap_or(&text);
+    Ok(line.strip_suffix('\r').unwrap_or(line).to_owned())
+}
