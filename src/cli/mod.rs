@@ -29,7 +29,7 @@ pub struct Arguments {
 enum Command {
     /// Serve the registry until SIGTERM.
     Serve(serve::Arguments),
-    /// Print the configuration, and try the bucket and the upstreams.
+    /// Try the configuration, the bucket and the upstreams, and say what to change.
     Check(check::Arguments),
     /// Print, or write, what a node needs to pull through a registry.
     Clients(clients::Arguments),

@@ -12,20 +12,49 @@ use super::schema::Config;
 use super::storage::{Driver, Storage};
 use super::{ollama, rules};
 
-/// # Errors
-/// The first setting that is wrong.
-pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
-    check_bounds(config)?;
-    check_storage(&config.storage)?;
-    check_upstreams(&config.proxy)?;
-    check_hostnames(&config.proxy, &config.http)?;
-    check_auth(&config.auth, &config.http)?;
-    rules::check(&config.auth.rules, &config.proxy.host_names())?;
-    check_http(&config.http)
+/// A check of settings together.
+type Check<'a> = &'a dyn Fn(&mut Mistakes<'_>);
+
+/// Adds every mistake. Checks of several settings are left out if an earlier mistake is in one of their sections, because
+/// the setting that is missing here may be the one that was wrong.
+pub(super) fn check(config: &Config, errors: &mut Vec<ConfigError>) {
+    let Config { storage, proxy, http, auth, .. } = config;
+    let unsound: Vec<String> = errors.iter().map(ConfigError::section).collect();
+    let mut mistakes = Mistakes(errors);
+    check_bounds(config, &mut mistakes);
+    let checks: [(&[&str], Check<'_>); 6] = [
+        (&["storage"], &|mistakes| check_storage(storage, mistakes)),
+        (&["proxy"], &|mistakes| check_upstreams(proxy, mistakes)),
+        (&["proxy", "http"], &|mistakes| check_hostnames(proxy, http, mistakes)),
+        (&["auth", "http"], &|mistakes| check_auth(auth, http, mistakes)),
+        (&["auth", "proxy"], &|mistakes| mistakes.add(rules::check(&auth.rules, &proxy.host_names()))),
+        (&["http"], &|mistakes| check_http(http, mistakes)),
+    ];
+    for (sections, check) in checks {
+        if !sections.iter().any(|section| unsound.iter().any(|it| it == section)) {
+            check(&mut mistakes);
+        }
+    }
+}
+
+/// The mistakes that were found.
+struct Mistakes<'a>(&'a mut Vec<ConfigError>);
+
+impl Mistakes<'_> {
+    /// Adds a mistake with this message, unless the condition holds.
+    fn require(&mut self, holds: bool, setting: impl Into<String>, message: &str) {
+        if !holds {
+            self.0.push(ConfigError::value(setting, message));
+        }
+    }
+
+    fn add(&mut self, checked: Result<(), ConfigError>) {
+        self.0.extend(checked.err());
+    }
 }
 
 /// Every number and duration with a range.
-fn check_bounds(config: &Config) -> Result<(), ConfigError> {
+fn check_bounds(config: &Config, mistakes: &mut Mistakes<'_>) {
     const SECOND: Duration = Duration::from_secs(1);
     const HOUR: Duration = Duration::from_hours(1);
     let Config { storage, proxy, http, .. } = config;
@@ -84,55 +113,54 @@ fn check_bounds(config: &Config) -> Result<(), ConfigError> {
         ("http.limits.writetimeout", http.limits.writetimeout, SECOND..=HOUR, idle_message),
     ];
     for (setting, value, range, message) in numbers {
-        require(range.contains(&value), setting, message)?;
+        mistakes.require(range.contains(&value), setting, message);
     }
     for (setting, value, range, message) in durations {
-        require(range.contains(&value), setting, message)?;
+        mistakes.require(range.contains(&value), setting, message);
     }
-    Ok(())
 }
 
-fn check_storage(storage: &Storage) -> Result<(), ConfigError> {
+fn check_storage(storage: &Storage, mistakes: &mut Mistakes<'_>) {
     let s3 = &storage.s3;
     let has_credentials = s3.regionendpoint.as_ref().is_some_and(|it| it.contains('@'));
-    require(
+    mistakes.require(
         !has_credentials,
         "storage.s3.regionendpoint",
         "must not contain credentials, they have settings of their own",
-    )?;
+    );
     if storage.driver == Driver::Filesystem {
-        return Ok(());
+        return;
     }
-    require(s3.bucket.is_some(), "storage.s3.bucket", "is missing")?;
-    require(
+    mistakes.require(s3.bucket.is_some(), "storage.s3.bucket", "is missing");
+    mistakes.require(
         s3.region.is_some() || s3.regionendpoint.is_some(),
         "storage.s3.region",
         "is missing; for Tigris, set it to auto and storage.s3.regionendpoint to https://t3.storage.dev",
-    )?;
+    );
     let is_pair = s3.accesskey.is_some() == s3.secretkey.is_some();
-    require(is_pair, "storage.s3.accesskey", "and secretkey must be set together")
+    mistakes.require(is_pair, "storage.s3.accesskey", "and secretkey must be set together");
 }
 
-fn check_upstreams(proxy: &Proxy) -> Result<(), ConfigError> {
-    check_credentials("proxy", &proxy.own())?;
+fn check_upstreams(proxy: &Proxy, mistakes: &mut Mistakes<'_>) {
+    check_credentials("proxy", &proxy.own(), mistakes);
     let names_upstream = proxy.remoteurl.is_some() || proxy.host.is_empty();
-    require(names_upstream, "proxy.host", "names the upstream at proxy.remoteurl, and there is none")?;
+    mistakes.require(names_upstream, "proxy.host", "names the upstream at proxy.remoteurl, and there is none");
     let mut hosts: Vec<&str> = proxy.host.iter().map(UpstreamHost::as_str).collect();
     for (index, remote) in proxy.upstreams.iter().enumerate() {
         let section = format!("proxy.upstreams.{index}");
-        check_credentials(&section, remote)?;
+        check_credentials(&section, remote, mistakes);
         let setting = format!("{section}.host");
         let Some(host) = remote.host.as_ref().map(UpstreamHost::as_str) else {
-            return Err(ConfigError::value(setting, "is missing"));
+            mistakes.require(false, setting, "is missing");
+            continue;
         };
-        require(!hosts.contains(&host), setting, &format!("{host} is an upstream already"))?;
+        mistakes.require(!hosts.contains(&host), setting, &format!("{host} is an upstream already"));
         hosts.push(host);
     }
-    Ok(())
 }
 
 /// A name of pounce selects one upstream, and no name means one host to clients and another to pounce.
-fn check_hostnames(proxy: &Proxy, http: &Http) -> Result<(), ConfigError> {
+fn check_hostnames(proxy: &Proxy, http: &Http, mistakes: &mut Mistakes<'_>) {
     let own = http.host.as_ref().and_then(|url| url.as_url().host_str());
     let mut known: Vec<&ServerName> = Vec::new();
     for (index, remote) in proxy.upstreams.iter().enumerate() {
@@ -143,108 +171,106 @@ fn check_hostnames(proxy: &Proxy, http: &Http) -> Result<(), ConfigError> {
         for name in &remote.hostnames {
             let text = name.as_str();
             let message = format!("{text} stands in the list of an upstream already");
-            require(!known.contains(&name), setting(), &message)?;
+            mistakes.require(!known.contains(&name), setting(), &message);
             let is_another = others.iter().copied().chain(&default).any(|host| name.is_called_by(host.name()));
-            require(!is_another, setting(), &format!("{text} is the host of another upstream"))?;
+            mistakes.require(!is_another, setting(), &format!("{text} is the host of another upstream"));
             let message = format!(
                 "{text} is the host of http.host, by which clients reach all upstreams: give pounce a further name"
             );
-            require(!own.is_some_and(|own| name.is_called_by(own)), setting(), &message)?;
+            mistakes.require(!own.is_some_and(|own| name.is_called_by(own)), setting(), &message);
             known.push(name);
         }
     }
-    Ok(())
 }
 
-fn check_credentials(section: &str, remote: &Remote) -> Result<(), ConfigError> {
+fn check_credentials(section: &str, remote: &Remote, mistakes: &mut Mistakes<'_>) {
     let is_pair = remote.username.is_some() == remote.password.is_some();
-    require(is_pair, format!("{section}.username"), "and password must be set together")?;
+    mistakes.require(is_pair, format!("{section}.username"), "and password must be set together");
     let command = remote.exec.command.as_ref();
     let setting = format!("{section}.exec.command");
-    require(command.is_none_or(|command| !command.as_os_str().is_empty()), &setting, "is empty")?;
-    require(
+    mistakes.require(command.is_none_or(|command| !command.as_os_str().is_empty()), &setting, "is empty");
+    mistakes.require(
         command.is_some() || remote.exec.lifetime.is_none(),
         format!("{section}.exec.lifetime"),
         "is the lifetime of the answers of exec.command, and there is no command",
-    )?;
-    require(
+    );
+    mistakes.require(
         command.is_none() || remote.username.is_none(),
         setting,
         "is one way to get credentials, username and password are another: choose",
-    )
+    );
 }
 
-fn check_auth(auth: &Auth, http: &Http) -> Result<(), ConfigError> {
-    require(
+fn check_auth(auth: &Auth, http: &Http, mistakes: &mut Mistakes<'_>) {
+    mistakes.require(
         auth.anonymous.is_none() || auth.scheme == Scheme::Open,
         "auth.anonymous",
         "is for a registry without htpasswd and token: write a rule in auth.rules, with users: [anonymous]",
-    )?;
-    require(
+    );
+    mistakes.require(
         auth.ollama.keys.is_empty() || auth.scheme == Scheme::Htpasswd,
         "auth.ollama.keys",
         "need auth.htpasswd, beside which pounce issues tokens itself; its users may be others",
-    )?;
-    ollama::check(&auth.ollama.keys)?;
-    require(
+    );
+    mistakes.add(ollama::check(&auth.ollama.keys));
+    mistakes.require(
         auth.ollama.keys.is_empty() || http.host.is_some(),
         "auth.ollama.keys",
         "need http.host: Ollama signs the URL of the token server, and with another registry's anyone could log in here",
-    )?;
+    );
     match auth.scheme {
-        Scheme::Open => require(
+        Scheme::Open => mistakes.require(
             auth.rules.is_empty(),
             "auth.rules",
             "need auth.htpasswd or auth.token, which authenticate clients; without them, auth.anonymous lists what clients may do",
         ),
-        Scheme::Htpasswd => check_htpasswd(&auth.htpasswd),
-        Scheme::Token => check_token(&auth.token),
+        Scheme::Htpasswd => check_htpasswd(&auth.htpasswd, mistakes),
+        Scheme::Token => check_token(&auth.token, mistakes),
     }
 }
 
-fn check_htpasswd(htpasswd: &Htpasswd) -> Result<(), ConfigError> {
+fn check_htpasswd(htpasswd: &Htpasswd, mistakes: &mut Mistakes<'_>) {
     let has_users = htpasswd.users.as_ref().is_some_and(|text| !text.reveal().trim().is_empty());
-    require(
+    mistakes.require(
         has_users || htpasswd.path.is_some(),
         "auth.htpasswd.users",
         "or path is missing: lines as `pounce htpasswd USER` prints them",
-    )?;
+    );
     let has_empty_path = htpasswd.path.as_ref().is_some_and(|path| path.as_os_str().is_empty());
-    require(!has_empty_path, "auth.htpasswd.path", "is empty")?;
-    require(is_quotable(htpasswd.realm()), "auth.htpasswd.realm", QUOTABLE)
+    mistakes.require(!has_empty_path, "auth.htpasswd.path", "is empty");
+    mistakes.require(is_quotable(htpasswd.realm()), "auth.htpasswd.realm", QUOTABLE);
 }
 
-fn check_token(token: &Token) -> Result<(), ConfigError> {
-    require(token.realm.is_some() || token.is_beside(), "auth.token.realm", "is missing")?;
-    require(
+fn check_token(token: &Token, mistakes: &mut Mistakes<'_>) {
+    mistakes.require(token.realm.is_some() || token.is_beside(), "auth.token.realm", "is missing");
+    mistakes.require(
         token.path().starts_with('/') && is_quotable(token.path()),
         "auth.token.autoredirectpath",
         "must begin with a /, and have no quotes",
-    )?;
+    );
     for (setting, value) in [("auth.token.service", &token.service), ("auth.token.issuer", &token.issuer)] {
         let value = value.as_deref().unwrap_or_default();
-        require(!value.is_empty(), setting, "is missing")?;
-        require(is_quotable(value), setting, QUOTABLE)?;
+        mistakes.require(!value.is_empty(), setting, "is missing");
+        mistakes.require(is_quotable(value), setting, QUOTABLE);
     }
-    require(
+    mistakes.require(
         token.rootcertbundle.is_some() || token.jwks.is_some(),
         "auth.token.rootcertbundle",
         "or jwks is missing: the keys that tokens are signed with",
-    )
+    );
 }
 
-fn check_http(http: &Http) -> Result<(), ConfigError> {
+fn check_http(http: &Http, mistakes: &mut Mistakes<'_>) {
     let Tls { certificate, key, clientcas, .. } = &http.tls;
-    require(certificate.is_some() == key.is_some(), "http.tls.certificate", "and key must be set together")?;
-    require(certificate.is_some() || clientcas.is_empty(), "http.tls.clientcas", "needs http.tls.certificate and key")?;
+    mistakes.require(certificate.is_some() == key.is_some(), "http.tls.certificate", "and key must be set together");
+    mistakes.require(
+        certificate.is_some() || clientcas.is_empty(),
+        "http.tls.clientcas",
+        "needs http.tls.certificate and key",
+    );
     let begins = |path: &str| path.starts_with('/');
-    require(http.prefix.is_empty() || begins(&http.prefix), "http.prefix", "must begin with a /")?;
-    require(begins(&http.debug.prometheus.path), "http.debug.prometheus.path", "must begin with a /")
-}
-
-/// An error with the message, unless the condition holds.
-fn require(holds: bool, setting: impl Into<String>, message: &str) -> Result<(), ConfigError> {
-    if holds { Ok(()) } else { Err(ConfigError::value(setting, message)) }
+    mistakes.require(http.prefix.is_empty() || begins(&http.prefix), "http.prefix", "must begin with a /");
+    mistakes.require(begins(&http.debug.prometheus.path), "http.debug.prometheus.path", "must begin with a /");
 }
 
 const QUOTABLE: &str = "must be visible ASCII or blanks, without quotes and backslashes";

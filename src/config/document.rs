@@ -29,22 +29,30 @@ pub(super) fn is_wanted(section: &Value, keys: &Keys, path: &[&str]) -> bool {
 /// count. Below `auth`, a setting without a value stays, and is an error: a registry that was meant to be closed must
 /// not open because a template's variable is missing.
 ///
-/// # Errors
-/// A key is unknown or refused, a section is not a mapping, or a setting cannot be read as its type. The error does not
-/// repeat a value, because it may be a secret; so it is found here and not by serde.
-pub(super) fn convert(document: &mut Value, keys: &Keys, notices: &mut Vec<String>) -> Result<(), ConfigError> {
-    Converter { keys, notices, path: Vec::new() }.node(document).map(drop)
+/// `errors` gets a mistake for each key that is unknown or refused, for each section that is not a mapping, and for each
+/// setting that cannot be read as its type; the document loses them. The error does not repeat a value, because it may be
+/// a secret; so it is found here and not by serde.
+pub(super) fn convert(document: &mut Value, keys: &Keys, notices: &mut Vec<String>, errors: &mut Vec<ConfigError>) {
+    Converter { keys, notices, errors, path: Vec::new() }.node_or_nothing(document);
 }
 
 struct Converter<'a> {
     keys: &'a Keys,
     notices: &'a mut Vec<String>,
+    errors: &'a mut Vec<ConfigError>,
     /// The path of the current node.
     path: Vec<String>,
 }
 
 impl Converter<'_> {
-    /// Returns whether the node stays.
+    /// Returns whether the node stays. One with a mistake does not.
+    fn node_or_nothing(&mut self, node: &mut Value) -> bool {
+        self.node(node).unwrap_or_else(|error| {
+            self.errors.push(error);
+            false
+        })
+    }
+
     fn node(&mut self, node: &mut Value) -> Result<bool, ConfigError> {
         let path: Vec<&str> = self.path.iter().map(String::as_str).collect();
         let error = |message| ConfigError::value(path.join("."), message);
@@ -61,7 +69,7 @@ impl Converter<'_> {
             (Key::Section(_), Value::Object(section)) => {
                 let mut dropped = Vec::new();
                 for (key, child) in section.iter_mut() {
-                    if !self.child(key.clone(), child)? {
+                    if !self.child(key.clone(), child) {
                         dropped.push(key.clone());
                     }
                 }
@@ -69,7 +77,10 @@ impl Converter<'_> {
             }
             (Key::List, Value::Array(list)) => {
                 for (index, element) in list.iter_mut().enumerate() {
-                    self.child(index.to_string(), element)?;
+                    // An element stays, so that the others keep their indexes.
+                    if !self.child(index.to_string(), element) {
+                        *element = Value::Object(Map::new());
+                    }
                 }
             }
             (Key::List | Key::Free, Value::Null) => {}
@@ -81,9 +92,9 @@ impl Converter<'_> {
         Ok(!node.is_null() || self.is_auth())
     }
 
-    fn child(&mut self, key: String, node: &mut Value) -> Result<bool, ConfigError> {
+    fn child(&mut self, key: String, node: &mut Value) -> bool {
         self.path.push(key);
-        let stays = self.node(node);
+        let stays = self.node_or_nothing(node);
         self.path.pop();
         stays
     }

@@ -1,5 +1,6 @@
 //! Settings that are lengths of time.
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use serde::de::Error;
@@ -9,7 +10,27 @@ use serde::{Deserialize, Deserializer, Serializer};
 const LONGEST: Duration = Duration::from_hours(10_000);
 
 pub(super) fn serialize<S: Serializer>(value: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(&humantime::format_duration(*value))
+    serializer.collect_str(&written(*value))
+}
+
+/// A duration as operators write it: `20m`, `168h`, `1m30s`, `100ms`.
+fn written(value: Duration) -> String {
+    let (seconds, nanoseconds) = (value.as_secs(), u64::from(value.subsec_nanos()));
+    let (milliseconds, microseconds) = (nanoseconds / 1_000_000, nanoseconds / 1_000 % 1_000);
+    let parts = [
+        (seconds / 3600, "h"),
+        (seconds / 60 % 60, "m"),
+        (seconds % 60, "s"),
+        (milliseconds, "ms"),
+        (microseconds, "us"),
+        (nanoseconds % 1_000, "ns"),
+    ];
+    let mut text = String::new();
+    for (count, unit) in parts.into_iter().filter(|(count, _)| *count > 0) {
+        // Writing to a String does not fail.
+        let _ = write!(text, "{count}{unit}");
+    }
+    if text.is_empty() { "0s".to_owned() } else { text }
 }
 
 /// Reads durations as distribution writes them: `60s`, `20m`, `1h30m`, `168h`, `0`, and numbers of nanoseconds.
@@ -82,6 +103,14 @@ pub(super) fn is_in_nanoseconds(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn durations_are_shown_as_they_are_written() {
+        for text in ["0s", "100ms", "20s", "1m", "20m", "1m30s", "1h", "168h", "1h30m", "1s500ms", "5us", "1ns"] {
+            assert_eq!(written(parse(text).unwrap()), text);
+            assert!(is_duration(text), "{text}");
+        }
+    }
 
     #[test]
     fn durations_are_gos() {

@@ -17,6 +17,15 @@ impl Environment {
             .collect()
     }
 
+    /// These variables in the place of those with the same names.
+    #[must_use]
+    pub fn with<N: AsRef<str>>(self, pairs: &[(N, String)]) -> Self {
+        let is_kept = |name: &str| pairs.iter().all(|(replaced, _)| replaced.as_ref() != name);
+        let kept = self.0.into_iter().filter(|(name, _)| is_kept(name));
+        let pairs = pairs.iter().map(|(name, value)| (name.as_ref().to_owned(), value.clone()));
+        kept.chain(pairs).collect()
+    }
+
     /// The value of a variable; an empty one counts as unset.
     pub(super) fn get(&self, name: &str) -> Option<&str> {
         let found = self.iter().find(|(key, _)| *key == name);

@@ -48,6 +48,22 @@ impl ConfigError {
         Self::Value { key: key.into(), origin: None, message: message.to_string() }
     }
 
+    /// The setting or the variable, if the error is about one.
+    #[must_use]
+    pub fn setting(&self) -> Option<&str> {
+        match self {
+            Self::UnknownKey { key, .. } | Self::Value { key, .. } => Some(key),
+            Self::Read { .. } | Self::Yaml { .. } => None,
+        }
+    }
+
+    /// The section of the setting: `storage` of `storage.s3.bucket`, and of `REGISTRY_STORAGE_S3_BUCKET`.
+    pub(super) fn section(&self) -> String {
+        let key = self.setting().unwrap_or_default();
+        let key = key.strip_prefix("REGISTRY_").unwrap_or(key);
+        key.split(['.', '_']).next().unwrap_or_default().to_ascii_lowercase()
+    }
+
     /// Adds the origin of the setting: its variable, or `file`.
     pub(super) fn located(mut self, origins: &Origins, file: Option<&Path>) -> Self {
         if let Self::Value { key, origin, .. } = &mut self {

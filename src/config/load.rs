@@ -1,8 +1,9 @@
 //! From a file and the environment to a [`Config`].
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
+use serde_path_to_error::Segment;
 
 use super::auth::Scheme;
 use super::environment::Environment;
@@ -14,11 +15,16 @@ use super::storage::Driver;
 use super::variables::{self, AUTH_VARIABLE, Applied, EMPTY, NO_SETTINGS, PATH_VARIABLE, S3AWS, STORAGE_VARIABLE};
 use super::{check, document, network, service_links, yaml};
 
+/// How many mistakes in the types of settings are listed; the document is read once for each.
+const MAX_MISTAKES: usize = 64;
+
 /// A configuration, with its origins and notices.
 #[derive(Debug)]
 pub struct Loaded {
     /// The configuration.
     pub config: Config,
+    /// The file that it was read from.
+    pub file: Option<PathBuf>,
     /// Sentences for the log: settings and variables that have no effect.
     pub notices: Vec<String>,
     /// Where each setting comes from.
@@ -28,17 +34,12 @@ pub struct Loaded {
 impl Loaded {
     /// Every setting: its path, its value with secrets masked, and its origin.
     #[must_use]
-    pub fn settings(&self) -> Vec<(String, String, Origin)> {
+    pub fn settings(&self) -> Vec<(String, Value, Origin)> {
         // It is plain data.
         let document = serde_json::to_value(&self.config).unwrap_or_default();
         let settings = leaves(&document).into_iter().map(|(path, value)| {
-            let shown = match value {
-                Value::Null => "-".to_owned(),
-                Value::String(text) => text.clone(),
-                value => value.to_string(),
-            };
             let origin = self.origins.of(&path);
-            (path, shown, origin)
+            (path, value.clone(), origin)
         });
         settings.collect()
     }
@@ -49,40 +50,58 @@ impl Config {
     /// it.
     ///
     /// # Errors
-    /// See [`ConfigError`].
+    /// See [`ConfigError`]; the first one.
     pub fn load(file: Option<&Path>, environment: &Environment) -> Result<Loaded, ConfigError> {
+        Self::load_all(file, environment).map_err(first)
+    }
+
+    /// As [`load`](Self::load).
+    ///
+    /// # Errors
+    /// All mistakes that can be found at once, in their order; there is at least one. See [`ConfigError`].
+    pub fn load_all(file: Option<&Path>, environment: &Environment) -> Result<Loaded, Vec<ConfigError>> {
         let Some(path) = file.or_else(|| environment.get(PATH_VARIABLE).map(Path::new)) else {
-            return Self::parse("", environment);
+            return parse("", None, environment);
         };
-        let text =
-            std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+        let text = std::fs::read_to_string(path);
+        let text = text.map_err(|source| vec![ConfigError::Read { path: path.to_owned(), source }])?;
         parse(&text, Some(path), environment)
     }
 
     /// As [`load`](Self::load), with the text of the file.
     ///
     /// # Errors
-    /// See [`ConfigError`].
+    /// See [`ConfigError`]; the first one.
     pub fn parse(text: &str, environment: &Environment) -> Result<Loaded, ConfigError> {
-        parse(text, None, environment)
+        parse(text, None, environment).map_err(first)
     }
 }
 
-fn parse(text: &str, file: Option<&Path>, environment: &Environment) -> Result<Loaded, ConfigError> {
-    let (keys, mut notices) = (Keys::new(), Vec::new());
+fn first(mistakes: Vec<ConfigError>) -> ConfigError {
+    mistakes.into_iter().next().unwrap_or_else(|| unreachable!("a refused configuration has a mistake"))
+}
+
+fn parse(text: &str, file: Option<&Path>, environment: &Environment) -> Result<Loaded, Vec<ConfigError>> {
+    let (keys, mut notices, mut errors) = (Keys::new(), Vec::new(), Vec::new());
     let origin = file.map(|path| path.display().to_string()).unwrap_or_default();
     let mut document = match text.trim() {
         "" => Value::Null,
-        _ => yaml::parse(&origin, text, &mut notices)?,
+        _ => yaml::parse(&origin, text, &mut notices).map_err(|error| vec![error])?,
     };
     if document.is_null() {
         document = Value::Object(Map::new());
     }
     if !document.is_object() {
-        return Err(ConfigError::value("the configuration", "must be a mapping of settings"));
+        return Err(vec![ConfigError::value("the configuration", "must be a mapping of settings")]);
     }
-    let storage = choice(&mut document, STORAGE_VARIABLE, environment, &mut notices)?;
-    let auth = choice(&mut document, AUTH_VARIABLE, environment, &mut notices)?;
+    let mut choose = |document: &mut Value, variable| {
+        choice(document, variable, environment, &mut notices).unwrap_or_else(|error| {
+            errors.push(error);
+            Choice::ByKeys
+        })
+    };
+    let storage = choose(&mut document, STORAGE_VARIABLE);
+    let auth = choose(&mut document, AUTH_VARIABLE);
     if let Some(Value::Object(storage)) = document.get_mut("storage")
         && !storage.contains_key("s3")
         && let Some(section) = storage.remove(S3AWS)
@@ -97,21 +116,28 @@ fn parse(text: &str, file: Option<&Path>, environment: &Environment) -> Result<L
     }
     let mut service_links = Vec::new();
     for (name, value) in environment.iter().filter(|(name, _)| !NO_SETTINGS.contains(name)) {
-        match variables::apply(&mut document, &keys, (name, value), &mut notices)? {
-            Applied::Setting(path) => origins.overridden(path, name),
-            Applied::Added(path) => origins.added(path, name),
-            Applied::ServiceLink => service_links.push(name),
-            Applied::Nothing => {}
+        match variables::apply(&mut document, &keys, (name, value), &mut notices) {
+            Ok(Applied::Setting(path)) => origins.overridden(path, name),
+            Ok(Applied::Added(path)) => origins.added(path, name),
+            Ok(Applied::ServiceLink) => service_links.push(name),
+            Ok(Applied::Nothing) => {}
+            Err(error) => errors.push(error),
         }
     }
     notices.extend(service_links::notice(&service_links));
     notices.extend(network::notices(environment));
-    let config = typed(document, &keys, [&storage, &auth], environment, &mut origins, &mut notices)
-        .map_err(|error| error.located(&origins, file))?;
-    Ok(Loaded { config, notices, origins })
+    let before = errors.len();
+    let config = typed(document, &keys, [&storage, &auth], environment, &mut origins, &mut notices, &mut errors);
+    let located = errors.split_off(before).into_iter().map(|error| error.located(&origins, file));
+    errors.extend(located);
+    match config {
+        Some(config) if errors.is_empty() => Ok(Loaded { config, file: file.map(Path::to_owned), notices, origins }),
+        _ => Err(errors),
+    }
 }
 
-/// The configuration of a document, with the choices in `storage` and `auth`.
+/// The configuration of a document, with the choices in `storage` and `auth`; `None` if its mistakes, which `errors` gets,
+/// leave nothing to check.
 fn typed(
     mut document: Value,
     keys: &Keys,
@@ -119,29 +145,59 @@ fn typed(
     environment: &Environment,
     origins: &mut Origins,
     notices: &mut Vec<String>,
-) -> Result<Config, ConfigError> {
+    errors: &mut Vec<ConfigError>,
+) -> Option<Config> {
     let wanted =
         |scheme: &str| document["auth"].get(scheme).is_some_and(|it| document::is_wanted(it, keys, &["auth", scheme]));
     let (htpasswd, token) = (wanted("htpasswd"), wanted("token"));
     let names_s3 = document["storage"].get("s3").is_some() && document["storage"].get("filesystem").is_none();
-    document::convert(&mut document, keys, notices)?;
-    let mut config: Config = serde_path_to_error::deserialize(&document).map_err(|error| {
-        // As in the names of variables.
-        let path = error.path().to_string().replace('[', ".").replace(']', "");
-        ConfigError::value(path, error.inner())
-    })?;
+    document::convert(&mut document, keys, notices, errors);
+    let mut config = deserialize(document, errors)?;
     adopt(&mut config, environment, origins);
-    config.auth.scheme = scheme(auth, htpasswd, token)?;
+    let mut chosen = |error: ConfigError| errors.push(error);
+    config.auth.scheme = scheme(auth, htpasswd, token).map_err(&mut chosen).unwrap_or_default();
     config.auth.beside_upstream = config.proxy.remoteurl.is_some() || !config.proxy.upstreams.is_empty();
-    config.storage.driver = driver(storage, names_s3 || config.storage.s3.bucket.is_some())?;
+    let driver = driver(storage, names_s3 || config.storage.s3.bucket.is_some());
+    config.storage.driver = driver.map_err(&mut chosen).unwrap_or_default();
     if config.proxy.spool.maxsize.is_some() {
         notices.push(
             "proxy.spool.maxsize has no effect: blobs are copied through memory, which proxy.fill.memory bounds"
                 .to_owned(),
         );
     }
-    check::check(&config)?;
-    Ok(config)
+    check::check(&config, errors);
+    Some(config)
+}
+
+/// Reads the settings as their types. A setting that cannot be read is a mistake; the others are read without it.
+fn deserialize(mut document: Value, errors: &mut Vec<ConfigError>) -> Option<Config> {
+    for _ in 0..MAX_MISTAKES {
+        let error = match serde_path_to_error::deserialize(&document) {
+            Ok(config) => return Some(config),
+            Err(error) => error,
+        };
+        // As in the names of variables.
+        let path = error.path().to_string().replace('[', ".").replace(']', "");
+        errors.push(ConfigError::value(path, error.inner()));
+        if !remove(&mut document, error.path()) {
+            return None;
+        }
+    }
+    None
+}
+
+/// Removes the setting at this path from its section. Elements of lists stay, because others would get their indexes.
+fn remove(document: &mut Value, path: &serde_path_to_error::Path) -> bool {
+    let mut segments: Vec<&Segment> = path.iter().collect();
+    let Some(Segment::Map { key }) = segments.pop() else {
+        return false;
+    };
+    let section = segments.into_iter().try_fold(document, |node, segment| match segment {
+        Segment::Map { key } => node.get_mut(key),
+        Segment::Seq { index } => node.get_mut(index),
+        _ => None,
+    });
+    section.and_then(Value::as_object_mut).is_some_and(|section| section.remove(key).is_some())
 }
 
 fn scheme(choice: &Choice, names_htpasswd: bool, names_token: bool) -> Result<Scheme, ConfigError> {

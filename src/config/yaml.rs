@@ -39,9 +39,9 @@ pub(super) fn parse(origin: &str, text: &str, notices: &mut Vec<String>) -> Resu
     })?;
     let mut repeated = Vec::new();
     let value = into_value(node, text, "", &mut repeated);
-    let origin = if origin.is_empty() { String::new() } else { format!("{origin}: ") };
+    let origin = if origin.is_empty() { String::new() } else { format!(" in {origin}") };
     notices.extend(
-        repeated.into_iter().map(|path| format!("{origin}{path} is there more than once: the last one counts")),
+        repeated.into_iter().map(|path| format!("{path} is there more than once{origin}: the last one counts")),
     );
     Ok(value)
 }
@@ -218,7 +218,7 @@ mod tests {
         let text = "a: SECRET1\nb: {c: [{d: 1, d: SECRET2, d: 3}]}\na: 2";
         let expected = json!({"a": "2", "b": {"c": [{"d": "3"}]}});
         assert_eq!(parse("f", text, &mut notices).unwrap(), expected);
-        let said = |path| format!("f: {path} is there more than once: the last one counts");
+        let said = |path| format!("{path} is there more than once in f: the last one counts");
         assert_eq!(notices, [said("b.c.0.d"), said("a")]);
         notices.clear();
         // A merged key is no second one.

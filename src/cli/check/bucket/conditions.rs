@@ -5,6 +5,10 @@ use crate::cli::check::report::Report;
 use crate::oci::MediaType;
 use crate::store::{Condition, Key, Metadata, StoreError};
 
+/// The next step where pounce works, with more requests and fewer guarantees.
+const UNCONDITIONAL: &str = "use a bucket that keeps conditions, or push to this one by pounce alone; \
+                             docs/configuration.md says what is guaranteed";
+
 /// An upstream's tag is written only if no client pushed the tag meanwhile.
 pub(super) async fn write(probe: &Probe<'_>, report: &mut Report) {
     let (name, consequence) = (
@@ -15,7 +19,10 @@ pub(super) async fn write(probe: &Probe<'_>, report: &mut Report) {
     );
     match probe.store.try_conditions(&probe.second).await.map(|found| found.lack_of_writes()) {
         Ok(None) => report.passed(name, "what must not be overwritten stays"),
-        Ok(Some(why)) => report.failed(name, &why, consequence),
+        Ok(Some(why)) => {
+            let why = format!("{why}; {consequence}");
+            report.warned(name, "storage.s3.regionendpoint", &why, UNCONDITIONAL);
+        }
         Err(error) => probe.failed(report, name, &error, "manifests cannot be stored"),
     }
 }
@@ -39,7 +46,9 @@ pub(super) async fn delete(probe: &Probe<'_>, report: &mut Report) {
             let why = "the bucket ignores If-Match";
             let consequence = "a tag that distribution pushes just while the manifest that it meant is deleted can be lost; \
                         what pounce itself pushes is safe, at two requests more for each push";
-            return Ok(Some((why, consequence)));
+            let why = format!("{why}; {consequence}");
+            report.warned(name, "storage.s3.regionendpoint", &why, UNCONDITIONAL);
+            return Ok(None);
         }
         if probe.store.delete_unchanged(key, object.etag.as_deref()).await? {
             report.passed(name, "an object stays that is not the one to be deleted");
@@ -52,7 +61,7 @@ pub(super) async fn delete(probe: &Probe<'_>, report: &mut Report) {
     };
     match tried.await {
         Ok(None) => {}
-        Ok(Some((why, consequence))) => report.failed(name, why, consequence),
+        Ok(Some((why, consequence))) => probe.differs(report, name, why, consequence),
         Err(error) => probe.failed(report, name, &error, "manifests that have tags cannot be deleted"),
     }
 }

@@ -52,7 +52,8 @@ pub(super) async fn check(probe: &Probe<'_>, report: &mut Report) {
             fill.delete(report, name).await;
         }
         Ok(None) => {
-            report.failed(name, "below pounce/fills/ is something else than what was written", &consequence);
+            let why = "below pounce/fills/ is something else than what was written";
+            probe.differs(report, name, why, &consequence);
             fill.delete(report, name).await;
         }
         Err(error) => {
@@ -109,12 +110,14 @@ impl Fill<'_> {
         match compared.await {
             Ok(Ok(times)) => match comparison((count, len), times) {
                 (true, how) => report.passed(name, &how),
-                (false, how) => report.note(name, &format!("{how}; set proxy.fill.compose: send")),
+                (false, how) => report.warned(name, "proxy.fill.compose", &how, "set proxy.fill.compose: send"),
             },
             Ok(Err(Composed::Unsupported)) => {
-                report.note(name, "the bucket has no UploadPartCopy: pounce sends the chunks of large blobs once more");
+                let why = "the bucket has no UploadPartCopy: pounce sends the chunks of large blobs once more";
+                let next = "set proxy.fill.compose: send, which saves the attempt";
+                report.warned(name, "proxy.fill.compose", why, next);
             }
-            Ok(Err(_)) => report.failed(name, "the bucket does not find what it has", consequence),
+            Ok(Err(_)) => self.probe.differs(report, name, "the bucket does not find what it has", consequence),
             Err(error) => self.probe.failed(report, name, &error, consequence),
         }
     }
@@ -174,7 +177,7 @@ impl Fill<'_> {
                 let how = format!("chunks below pounce/fills/ were written, read, listed, and deleted {several}");
                 report.passed(name, &how);
             }
-            Ok(_) => report.failed(name, "what was deleted is still there", consequence),
+            Ok(_) => self.probe.differs(report, name, "what was deleted is still there", consequence),
             Err(error) => self.probe.failed(report, name, &error, consequence),
         }
     }

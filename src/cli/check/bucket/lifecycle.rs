@@ -13,10 +13,12 @@ pub(super) async fn check(probe: &Probe<'_>, report: &mut Report) {
         }
         Ok(Lifecycle::Archives(freezes)) => {
             for ArchiveRule { rule, class } in freezes {
-                let why = format!("the rule {rule:?} moves pounce's objects to {class}");
-                let consequence = "a GET refuses them then, so images that are old enough cannot be pulled; exclude \
-                            pounce's prefix, or move them to GLACIER_IR";
-                report.failed(name, &why, consequence);
+                let why = format!(
+                    "the rule {rule:?} moves pounce's objects to {class}, where a GET refuses them, so that images that \
+                     are old enough cannot be pulled"
+                );
+                let next = "let the rule exclude pounce's prefix, or move them to GLACIER_IR";
+                report.failed(name, "storage.s3.rootdirectory", &why, next);
             }
         }
         Err(error) => probe.failed(report, name, &error, ""),

@@ -10,7 +10,7 @@ mod presigned;
 mod probe;
 
 use super::report::Report;
-use crate::config::{Config, Driver};
+use crate::config::{Config, Driver, Storage};
 use crate::store::Store;
 use crate::telemetry::causes;
 
@@ -22,10 +22,11 @@ pub(super) async fn check(config: &Config, report: &mut Report) {
         Ok(store) => store,
         Err(error) => {
             let why = causes(&error);
-            return report.failed("bucket", &why, &advice::of(config, &why));
+            let (setting, next) = advice::of(config, &why);
+            return report.failed("bucket", setting, &why, &next);
         }
     };
-    report.passed("bucket", "it is there, and the credentials are accepted");
+    report.passed("bucket", &format!("{} is there, and can be used", describe(&config.storage)));
     let probe = Probe::new(config, store);
     if objects::write_and_read(&probe, report).await {
         objects::list(&probe, report).await;
@@ -42,4 +43,17 @@ pub(super) async fn check(config: &Config, report: &mut Report) {
         lifecycle::check(&probe, report).await;
     }
     objects::delete(&probe, report).await;
+}
+
+/// Where the bucket is: what was derived from all settings.
+fn describe(storage: &Storage) -> String {
+    if storage.driver == Driver::Filesystem {
+        return format!("the folder {}", storage.filesystem.rootdirectory.display());
+    }
+    let s3 = &storage.s3;
+    let place = match (&s3.regionendpoint, &s3.region) {
+        (Some(endpoint), _) => endpoint.clone(),
+        (None, region) => format!("AWS in {}", region.as_deref().unwrap_or_default()),
+    };
+    format!("{} at {place}", s3.bucket.as_deref().unwrap_or_default())
 }

@@ -34,11 +34,11 @@ pub(super) async fn check(probe: &Probe<'_>, report: &mut Report) {
             list_uploads(probe, report).await;
         }
         Ok((Sent::Forgotten, _)) => {
-            return report.failed("multipart", "the bucket forgot the upload", CONSEQUENCE);
+            return probe.differs(report, "multipart", "the bucket forgot the upload", CONSEQUENCE);
         }
         Ok((Sent::OtherParts, _)) => {
             let why = "the bucket has other parts than were sent";
-            return report.failed("multipart", why, CONSEQUENCE);
+            return probe.differs(report, "multipart", why, CONSEQUENCE);
         }
         Err(error) => return probe.failed(report, "multipart", &error, CONSEQUENCE),
     }
@@ -50,7 +50,7 @@ pub(super) async fn check(probe: &Probe<'_>, report: &mut Report) {
     match probe.store.relocate(from, to, MIN_PART).await {
         Ok(true) => report.passed(how, "it was moved to another key"),
         Ok(false) => {
-            return report.failed(how, "the bucket does not find what it has", consequence);
+            return probe.differs(report, how, "the bucket does not find what it has", consequence);
         }
         Err(error) => return probe.failed(report, how, &error, consequence),
     }
@@ -124,7 +124,7 @@ async fn copy_in_parts(probe: &Probe<'_>, from: Key<'_>, to: Key<'_>, size: u64,
     let name = "copy in parts";
     match probe.store.copy_in_parts(from, to, size, MIN_PART).await {
         Ok(true) => report.passed(name, "a large part was made of another object"),
-        Ok(false) => report.failed(name, "the bucket does not find what it has", &consequence),
+        Ok(false) => probe.differs(report, name, "the bucket does not find what it has", &consequence),
         Err(error) => probe.failed(report, name, &error, &consequence),
     }
 }

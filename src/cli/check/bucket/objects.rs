@@ -25,8 +25,8 @@ pub(super) async fn write_and_read(probe: &Probe<'_>, report: &mut Report) -> bo
             true
         }
         Ok(_) => {
-            let advice = "whatever stands between pounce and the bucket must not change objects";
-            report.failed("read", "what came back is not what was written", advice);
+            let consequence = "whatever stands between pounce and the bucket must not change objects";
+            probe.differs(report, "read", "what came back is not what was written", consequence);
             false
         }
         Err(error) => {
@@ -45,7 +45,7 @@ pub(super) async fn list(probe: &Probe<'_>, report: &mut Report) {
         }
         Ok(_) => {
             let why = "a listing with a delimiter does not name what was written";
-            report.failed(name, why, consequence);
+            probe.differs(report, name, why, consequence);
         }
         Err(error) => probe.failed(report, name, &error, consequence),
     }
@@ -62,11 +62,12 @@ pub(super) async fn delete(probe: &Probe<'_>, report: &mut Report) {
             Ok(None) => {}
             Ok(Some(_)) => {
                 let why = "an object is still there after it was deleted";
-                return report.failed("delete", why, "wait, and look for _check/ in the bucket");
+                return report.failed("delete", "storage", why, "wait, and look for _check/ in the bucket");
             }
             Err(error) => {
                 let why = causes(&error);
-                return report.failed("delete", &why, &advice::of(probe.config, &why));
+                let (setting, next) = advice::of(probe.config, &why);
+                return report.failed("delete", setting, &why, &next);
             }
         }
     }

@@ -33,7 +33,8 @@ pub(super) async fn check(probe: &Probe<'_>, addr: &str, report: &mut Report) {
     let url = match url {
         Ok(url) => url,
         Err(why) => {
-            return report.failed("presigned GET", &why, &advice::of(probe.config, &why));
+            let (setting, next) = advice::of(probe.config, &why);
+            return report.failed("presigned GET", setting, &why, &next);
         }
     };
     let cases = [
@@ -52,17 +53,17 @@ pub(super) async fn check(probe: &Probe<'_>, addr: &str, report: &mut Report) {
                 let why = format!("it answered {} instead of {status}", seen.status);
                 let advice = "check storage.s3.redirectendpoint, and that the bucket's key may read; or set \
                               storage.redirect.disable";
-                report.failed(name, &why, advice);
+                report.failed(name, "storage.s3.redirectendpoint", &why, advice);
             }
             Err(error) => {
                 works = false;
-                let advice = "clients that cannot reach the bucket either need storage.redirect.disable, or to \
-                              be in storage.redirect.exclude";
+                let advice = "let clients reach the bucket, set storage.redirect.disable, or list those that cannot in \
+                              storage.redirect.exclude";
                 let why = match &error {
                     UpstreamError::Unavailable(cause) => cause.clone(),
                     error => causes(error),
                 };
-                report.failed(name, &why, advice);
+                report.failed(name, "storage.redirect.disable", &why, advice);
             }
         }
     }
@@ -83,17 +84,23 @@ async fn with_login(probe: &Probe<'_>, url: &Url, report: &mut Report) {
             return report.passed(name, "a client may send its login on");
         }
         Ok(seen) => seen.status,
-        Err(error) => return report.note(name, &causes(&error)),
+        Err(error) => {
+            let next = "try again: the same URL without a login was answered";
+            return report.warned(name, "storage.s3.redirectendpoint", &causes(&error), next);
+        }
     };
     let why = format!("it answered {status} to a client that sends its login on");
     if is_sent_on(probe, url) {
-        let consequence = "containerd, docker and podman do, because the bucket's host is http.host or lies below it, so \
-                    their pulls fail; set storage.s3.redirectendpoint to another host, or storage.redirect.disable";
-        return report.failed(name, &why, consequence);
+        let why = format!(
+            "{why}: containerd, docker and podman do, because the bucket's host is http.host or lies below it, so that \
+             their pulls fail"
+        );
+        let next = "set storage.s3.redirectendpoint to another host, or storage.redirect.disable";
+        return report.failed(name, "storage.s3.redirectendpoint", &why, next);
     }
-    let who = "this concerns curl with --location-trusted, and Go clients where the bucket's host lies below the \
-               registry's; pounce itself never sends one";
-    report.note(name, &format!("{why}; {who}"));
+    let concerned = "this concerns only curl with --location-trusted, and Go clients where the bucket's host lies below \
+                     the registry's";
+    report.passed(name, &format!("{why}; {concerned}"));
 }
 
 /// Go keeps a login on a redirect to the same host, and to a subdomain.
@@ -113,7 +120,7 @@ fn clock(there: SystemTime, report: &mut Report) {
     let seconds = skew.as_secs();
     if skew > SKEW {
         let why = format!("this machine's clock and the bucket's are {seconds} s apart");
-        report.failed("clock", &why, "set this machine's clock, by NTP");
+        report.failed("clock", "storage.s3", &why, "set this machine's clock, by NTP");
     } else {
         report.passed("clock", &format!("{seconds} s from the bucket's"));
     }

@@ -5,10 +5,12 @@ use uuid::Uuid;
 
 use super::advice;
 use crate::cli::check::report::Report;
-use crate::config::Config;
+use crate::config::{Config, Driver};
 use crate::store::{Store, StoreError};
 use crate::telemetry::causes;
 
+/// The next step where a bucket does something else than S3 says.
+const DIFFERENT: &str = "use another S3, or look at what stands between pounce and this one";
 /// The size of the first object, in bytes.
 const SIZE: usize = 64 << 10;
 
@@ -28,11 +30,20 @@ impl<'a> Probe<'a> {
     }
 
     /// Reports an error of the store, and its consequence.
-    pub(super) fn failed(&self, report: &mut Report, what: &str, error: &StoreError, consequence: &str) {
+    pub(super) fn failed(&self, report: &mut Report, name: &str, error: &StoreError, consequence: &str) {
         let why = causes(error);
-        let advice = advice::of(self.config, &why);
+        let (setting, next) = advice::of(self.config, &why);
         let is_full = matches!(error, StoreError::Full { .. });
-        let advice = if consequence.is_empty() || is_full { advice } else { format!("{consequence}; {advice}") };
-        report.failed(what, &why, &advice);
+        let why = if consequence.is_empty() || is_full { why } else { format!("{why}; {consequence}") };
+        report.failed(name, setting, &why, &next);
+    }
+
+    /// Reports a bucket that does something else than S3 says, and the consequence.
+    pub(super) fn differs(&self, report: &mut Report, name: &str, why: &str, consequence: &str) {
+        let setting = match self.config.storage.driver {
+            Driver::S3 => "storage.s3.regionendpoint",
+            Driver::Filesystem => "storage.filesystem.rootdirectory",
+        };
+        report.failed(name, setting, &format!("{why}; {consequence}"), DIFFERENT);
     }
 }
