@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use aws_config::environment::EnvironmentVariableCredentialsProvider;
 use aws_sdk_s3::config::{BehaviorVersion, ProvideCredentials, SharedCredentialsProvider};
 
 use super::connect_error::ConnectError;
@@ -17,6 +18,12 @@ const MAX_CAUSE: usize = 300;
 /// The credentials of the AWS SDKs' default chain.
 pub(super) async fn default_credentials(bucket: &str) -> Result<SharedCredentialsProvider, ConnectError> {
     let none = |found| ConnectError::NoCredentials { bucket: bucket.to_owned(), found };
+    // The chain begins with the variables. Alone, they need no region, for which the chain asks a cloud's metadata
+    // service: elsewhere that takes seconds, and logs warnings.
+    let variables = EnvironmentVariableCredentialsProvider::new();
+    if variables.provide_credentials().await.is_ok() {
+        return Ok(SharedCredentialsProvider::new(variables));
+    }
     let search = async {
         let mut defaults = aws_config::defaults(BehaviorVersion::latest());
         if let Some(client) = proxy::client() {

@@ -23,7 +23,7 @@ pub fn init(log: &Log) -> io::Result<()> {
         LogLevel::Info => "info",
         LogLevel::Debug => "debug",
     };
-    let filter = EnvFilter::new(format!("warn,s3s=off,aws_smithy_runtime=off,pounce={level}"));
+    let filter = EnvFilter::new(format!("warn,s3s=off,aws_config=off,aws_smithy_runtime=off,pounce={level}"));
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         // The crate would report them on standard error, and wait for it.
