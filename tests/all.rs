@@ -39,6 +39,7 @@ mod hostile;
 mod hostnames;
 mod htpasswd;
 mod indexes;
+mod init;
 mod layers;
 mod leases;
 mod limits;

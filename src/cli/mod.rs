@@ -4,6 +4,7 @@ mod check;
 mod clients;
 mod htpasswd;
 mod image;
+mod init;
 mod password;
 mod progress;
 mod runtime;
@@ -31,6 +32,8 @@ enum Command {
     Serve(serve::Arguments),
     /// Try the configuration, the bucket and the upstreams, and say what to change.
     Check(check::Arguments),
+    /// Write a first configuration, from three questions or from flags, and check it.
+    Init(init::Arguments),
     /// Print, or write, what a node needs to pull through a registry.
     Clients(clients::Arguments),
     /// Add, change or remove a user in a file, or print a line for auth.htpasswd.users.
@@ -45,6 +48,7 @@ pub fn run(arguments: Arguments) -> ExitCode {
     let result = match arguments.command {
         Command::Serve(arguments) => serve::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
+        Command::Init(arguments) => init::run(&arguments),
         Command::Clients(arguments) => clients::run(&arguments),
         Command::Htpasswd(arguments) => htpasswd::run(&arguments),
         Command::Warm(arguments) => warm::run(&arguments),
