@@ -21,9 +21,9 @@
 //! - `server`: starts the layers from a configuration, and stops them.
 //! - [`cli`]: one file for each command. Commands that do not serve use the layers directly.
 //! - [`config`] and `telemetry`: settings; logs, metrics and traces. Constructors use them.
-//! - `reload`, `fd_limit`, `client_network`, `fair_semaphore`, `manifest_memory`, `machine_memory`: files that change,
-//!   the limit on open files, addresses that count as one client, permits that clients share, the memory of large
-//!   manifests, and that of the machine.
+//! - `reload`, `fd_limit`, `client_network`, `fair_semaphore`, `manifest_memory`, `machine_memory`, `log_limit`: files
+//!   that change, the limit on open files, addresses that count as one client, permits that clients share, the memory of
+//!   large manifests, and that of the machine, and how often the log says the same.
 //!
 //! # The words that are not the spec's
 //!
@@ -42,6 +42,7 @@ mod fd_limit;
 mod http;
 #[cfg(feature = "internals")]
 pub mod internals;
+mod log_limit;
 mod machine_memory;
 mod manifest_memory;
 pub mod oci;

@@ -1,5 +1,7 @@
 //! Starts a registry from a configuration, and stops it.
 
+mod greeting;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,12 +12,11 @@ use url::Url;
 use uuid::Uuid;
 
 use crate::auth::{Access, AuthError};
-use crate::config::{self, Config, Limits, ListenAddr, Secret};
+use crate::config::{self, Config, Driver, Limits, ListenAddr, Secret};
 use crate::fd_limit;
 use crate::http::{self, AppState, Listener, Tls, TlsError};
-use crate::oci::Action;
 use crate::registry::{Options, Registry};
-use crate::store::{ConnectError, Store};
+use crate::store::{ConnectError, Location, Store};
 use crate::telemetry::{AccessLog, Metrics};
 use crate::upstream::{UpstreamError, Upstreams};
 
@@ -75,11 +76,11 @@ impl Server {
         let headers = http::configured_headers(&config.http).map_err(StartError::Header)?;
         let tls = Tls::open(&config.http.tls)?;
         let access_log = AccessLog::open(&config.log).map_err(StartError::AccessLog)?;
-        let options = Options::new(config, random_secret);
+        let options = Options::new(config, || random_secret(config));
         let metrics = Arc::new(Metrics::default());
         let socket = listen("http.addr", &config.http.addr).await?;
         let store = Store::connect(&config.storage).await?;
-        let store_label = format!("{store:?}");
+        let location = store.location().clone();
         let secret = options.secret.clone();
         let registry = open_registry(config, store, options, &metrics).await?;
         let access = Access::open(&config.auth, &secret, registry.repositories.host_names(), &metrics)?;
@@ -97,20 +98,21 @@ impl Server {
         let app = AppState::new(config, registry, access, metrics, base, headers, &secret);
         let app = Arc::new(app.with_access_log(access_log));
         let server = Self { app, listener, debug, grace: config.http.draintimeout };
-        server.log_start(config, &store_label);
+        server.log_start(config, &location);
         Ok(server)
     }
 
-    fn log_start(&self, config: &Config, store: &str) {
+    fn log_start(&self, config: &Config, location: &Location) {
         let registry = &self.app.registry;
-        let (upstreams, hosts) = (registry.repositories.upstreams().join(" "), registry.repositories.hosts().join(" "));
+        let granted = self.app.access.granted(registry.possible_actions());
+        greeting::log_storage(location);
+        greeting::log_upstreams(registry);
+        greeting::log_access(&granted);
         tracing::info!(
-            addr = %self.local_addr(), tls = self.listener.tls.is_some(), auth = ?config.auth.scheme,
-            debug = self.debug_addr().map(|addr| addr.to_string()), upstreams, hosts, store, "listening"
+            addr = %self.local_addr(), tls = self.listener.tls.is_some(),
+            debug = self.debug_addr().map(|addr| addr.to_string()), "listening"
         );
-        if self.app.access.is_open() {
-            log_open_access(&config.auth);
-        }
+        greeting::log_command(config, registry, &granted, self.local_addr());
     }
 
     /// Probes every upstream in the background, and warns of those that do not work. Its first request then needs no
@@ -171,12 +173,14 @@ pub(crate) async fn open_registry(
     Ok(Registry::new(store, upstreams, &options, metrics))
 }
 
-/// A secret that no other replica has.
-fn random_secret() -> Secret {
-    tracing::warn!(
-        "http.secret is not set: uploads, tokens that pounce gives, and signed URLs of blobs must stay with this process, \
-         and replicas cannot share them"
-    );
+/// A secret that no other replica has. A folder has no other.
+fn random_secret(config: &Config) -> Secret {
+    if config.storage.driver == Driver::S3 {
+        tracing::warn!(
+            "http.secret is not set: uploads, tokens that pounce gives, and signed URLs of blobs must stay with this \
+             process, and replicas cannot share them"
+        );
+    }
     Secret::from(format!("{}{}", Uuid::new_v4(), Uuid::new_v4()))
 }
 
@@ -223,18 +227,4 @@ fn base_url(config: &Config, local: SocketAddr, tls: bool) -> Result<Url, StartE
     }
     let scheme = if tls { "https" } else { "http" };
     Ok(Url::parse(&format!("{scheme}://{local}")).map_err(|error| UpstreamError::Invalid(error.to_string()))?)
-}
-
-/// Logs the actions that are open to all clients, where no login is possible.
-fn log_open_access(auth: &config::Auth) {
-    let actions = auth.without_login();
-    let listed = Action::list(actions);
-    if actions == [Action::Pull] {
-        tracing::info!(
-            "there is no auth: every client can {listed}, and nothing more; `pounce htpasswd USER` makes users for \
-             auth.htpasswd"
-        );
-    } else {
-        tracing::warn!("there is no auth: every client that reaches this registry can {listed}");
-    }
 }

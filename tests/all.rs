@@ -45,6 +45,7 @@ mod leases;
 mod limits;
 mod lists;
 mod locations;
+mod log_lines;
 mod management;
 mod manifests;
 mod missing;

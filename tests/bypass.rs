@@ -12,8 +12,9 @@ async fn a_mirror_of_an_unknown_host_is_warned_of() {
         ("REGISTRY_PROXY_UPSTREAMS_0_HOST", "ghcr.io".into()),
     ];
     let mut process = Process::start(&borrowed(&variables));
-    let listening = process.seen.lines().last().unwrap().to_owned();
-    assert!(listening.contains("quay.io docker.io ghcr.io"), "{listening}");
+    let upstreams = process.seen.lines().find(|line| line.contains("content comes from upstreams")).unwrap();
+    let names = format!("quay.io or docker.io at {}, ghcr.io", upstream.url());
+    assert!(upstreams.contains(&names), "{upstreams}");
     let asked = [
         "ns=registry.internal:5000",
         "ns=Registry.internal:5000",

@@ -14,23 +14,34 @@ use source::Source;
 /// Each layer with the layers that it may use. A layer is a folder or a file of `src`.
 const MAY_USE: &[(&str, &[&str])] = &[
     ("oci", &[]),
-    ("telemetry", &["config", "oci"]),
+    ("telemetry", &["config", "oci", "log_limit"]),
     ("config", &["oci"]),
     ("store", &["oci", "config", "telemetry", "manifest_memory"]),
-    ("upstream", &["oci", "config", "telemetry", "manifest_memory"]),
+    ("upstream", &["oci", "config", "telemetry", "manifest_memory", "log_limit"]),
     (
         "registry",
-        &["oci", "config", "telemetry", "store", "upstream", "fair_semaphore", "client_network", "machine_memory"],
+        &[
+            "oci",
+            "config",
+            "telemetry",
+            "store",
+            "upstream",
+            "fair_semaphore",
+            "client_network",
+            "machine_memory",
+            "log_limit",
+        ],
     ),
     ("auth", &["oci", "config", "telemetry", "reload", "fair_semaphore", "client_network"]),
     ("reload", &[]),
+    ("log_limit", &[]),
     ("fair_semaphore", &[]),
     ("manifest_memory", &["oci"]),
     ("machine_memory", &[]),
     ("client_network", &[]),
     ("fd_limit", &[]),
     // `store` only for the type of the S3 server that shares the listener.
-    ("http", &["oci", "config", "telemetry", "reload", "client_network", "registry", "auth", "store"]),
+    ("http", &["oci", "config", "telemetry", "reload", "log_limit", "client_network", "registry", "auth", "store"]),
     ("server", &["oci", "config", "telemetry", "fd_limit", "http", "registry", "auth", "store", "upstream"]),
     // Commands that do not serve use the layers directly; `check` tries each of them.
     ("cli", &["oci", "config", "telemetry", "server", "http", "registry", "auth", "store", "upstream"]),
@@ -71,7 +82,7 @@ const ROOMS: &[(&str, &str)] = &[
     (
         "store",
         "bucket embedded credentials connect_error sdk_config proxy content_length leader options error \
-         response_monitor url_template part_sizes filled_for key fill_path etag lack lengths body",
+         response_monitor url_template part_sizes filled_for key fill_path etag lack lengths location body",
     ),
     (
         "upstream",
@@ -88,13 +99,13 @@ const ROOMS: &[(&str, &str)] = &[
         "reference tag range outcome relaxed_name name manifest referrer error descriptor platform media_type digest \
          action",
     ),
-    ("telemetry", "access_log logs metrics output"),
+    ("telemetry", "access_log logs metrics output health fatal"),
     ("telemetry/access_log", "text json combined clock fields line escape"),
     ("telemetry/output", "writer target buffer counters"),
     (
         "http/server",
         "serve connection connection_limit connection_table socket timeouts in_flight activity header_bytes \
-         inspected_body lingering_body protocols interface tls",
+         inspected_body lingering_body protocols interface tls wrong_protocol",
     ),
 ];
 

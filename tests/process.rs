@@ -12,15 +12,79 @@ use crate::support::upstream::Manners;
 use crate::support::{Image, Pounce, Process, Upstream, borrowed};
 use crate::torture::client::{Client, until_probe};
 
-/// Runs until it fails; returns the last line, the error.
+/// Runs until it fails; returns the error, which the last line of the log says.
 fn fails(variables: &[(&str, &str)]) -> String {
     let folder = TempDir::new().unwrap();
     let output = command(folder.path()).envs(variables.iter().copied()).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     let text = String::from_utf8(output.stderr).unwrap();
-    let last = text.lines().last().unwrap().to_owned();
-    assert!(last.starts_with("pounce: ") && last.len() < 400, "{text}");
-    last
+    let last: serde_json::Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
+    assert!(last["level"] == "ERROR" && last["timestamp"].as_str().unwrap().ends_with('Z'), "{text}");
+    let message = last["message"].as_str().unwrap().to_owned();
+    assert!(message.len() < 400, "{text}");
+    message
+}
+
+#[test]
+fn a_configuration_that_is_refused_is_told_in_the_format_of_the_log() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("registry.yml");
+    let refused = |text: &str| {
+        std::fs::write(&file, text).unwrap();
+        let output = command(folder.path()).arg(&file).env_remove("REGISTRY_LOG_FORMATTER").output().unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let text = refused("http: {adr: ':5000'}\n");
+    assert!(text.starts_with("pounce: http.adr: there is no such setting"), "{text}");
+    for mistake in ["http: {adr: ':5000'}\n", "http: [\n"] {
+        let json = refused(&format!("log:\n  formatter: json\n{mistake}"));
+        let line: serde_json::Value = serde_json::from_str(&json).unwrap();
+        assert!(line["level"] == "ERROR" && line["message"].is_string(), "{json}");
+    }
+}
+
+/// The lines of the log up to the command to try.
+fn start(variables: &[(&str, &str)]) -> Vec<serde_json::Value> {
+    let mut process = Process::start(variables);
+    process.until("try it");
+    process.seen.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_start_says_where_data_lies_which_upstreams_there_are_and_what_to_try() {
+    let upstream = Upstream::start().await;
+    let lines = start(&[
+        ("REGISTRY_PROXY_REMOTEURL", &upstream.url()),
+        ("REGISTRY_PROXY_UPSTREAMS_0_HOST", "ghcr.io"),
+        ("REGISTRY_AUTH_ANONYMOUS", "pull"),
+    ]);
+    assert!(lines.len() == 5 && lines.iter().all(|line| line["level"] == "INFO"), "{lines:?}");
+    let [storage, upstreams, access, listening, command] = &lines[..] else { panic!("{lines:?}") };
+    assert!(storage["folder"].as_str().unwrap().starts_with('/'), "{storage}");
+    assert_eq!(upstreams["upstreams"], format!("{} or docker.io at {}, ghcr.io", upstream.addr, upstream.url()));
+    assert_eq!(access["without_login"], "pull");
+    let port = listening["addr"].as_str().unwrap().rsplit(':').next().unwrap();
+    assert_eq!(command["command"], format!("docker pull localhost:{port}/library/alpine"));
+
+    let lines = start(&[("REGISTRY_HTTP_HOST", "https://registry.example.com")]);
+    let access = &lines[2];
+    assert_eq!((&access["level"], &access["without_login"]), (&"WARN".into(), &"pull, push and delete".into()));
+    let tried = "docker tag alpine registry.example.com/alpine && docker push registry.example.com/alpine";
+    assert_eq!(lines[4]["command"], tried);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_is_missed_only_where_there_can_be_replicas() {
+    let bucket = Pounce::with(&[]).await;
+    let lines = start(&borrowed(&bucket.as_s3()));
+    let missed = lines.iter().filter(|line| line["message"].as_str().unwrap().starts_with("http.secret is not set"));
+    assert_eq!(missed.count(), 1, "{lines:?}");
+    let storage = lines.iter().find(|line| line["message"] == "content is stored in a bucket").unwrap();
+    assert_eq!(
+        (&storage["bucket"], &storage["endpoint"]),
+        (&"pounce".into(), &format!("http://{}", bucket.addr).into())
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

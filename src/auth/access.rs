@@ -48,6 +48,17 @@ enum Scheme {
     },
 }
 
+/// What clients may do, for the log.
+#[derive(Clone, Debug)]
+pub struct Granted {
+    /// Without a login, in words.
+    pub without_login: String,
+    /// With one, in words.
+    pub with_login: String,
+    /// Actions that need no login: in every repository, or in those that rules name.
+    pub open: Vec<Action>,
+}
+
 /// Whether a request is allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -94,6 +105,29 @@ impl Access {
             }
         };
         Ok(Self { scheme, rules })
+    }
+
+    /// What clients may do, of the actions that are possible at all.
+    #[must_use]
+    pub fn granted(&self, possible: &[Action]) -> Granted {
+        let of = |actions: &[Action]| possible.iter().copied().filter(|action| actions.contains(action)).collect();
+        let open: Vec<Action> = match &self.scheme {
+            Scheme::Open(actions) => of(actions),
+            Scheme::Htpasswd { .. } | Scheme::Token { .. } => of(&self.rules.actions(false)),
+        };
+        let where_allowed = |actions: &[Action]| match actions {
+            [] => "nothing".to_owned(),
+            actions if self.rules.is_empty() => Action::list(actions),
+            actions => format!("{}, where auth.rules allow it", Action::list(actions)),
+        };
+        let with_login = match &self.scheme {
+            Scheme::Open(_) => "no login is set up: `pounce htpasswd USER` makes users for auth.htpasswd".to_owned(),
+            Scheme::Token { .. } if self.rules.is_empty() => "what tokens grant".to_owned(),
+            Scheme::Token { .. } => "what tokens grant and auth.rules allow".to_owned(),
+            Scheme::Htpasswd { .. } if self.rules.is_empty() => Action::list(possible),
+            Scheme::Htpasswd { .. } => where_allowed(&of(&self.rules.actions(true))),
+        };
+        Granted { without_login: where_allowed(&open), with_login, open }
     }
 
     /// Whether no client can log in.

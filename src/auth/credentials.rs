@@ -23,6 +23,10 @@ pub enum Credentials<'a> {
 pub enum CredentialsError {
     /// They are wrong or have expired.
     Invalid,
+    /// There is no user of this name, which only the log says.
+    UnknownUser,
+    /// The user has another password, which only the log says.
+    WrongPassword,
     /// They were not checked, because there were too many attempts. The client may try again after this time.
     TooManyAttempts(Duration),
 }

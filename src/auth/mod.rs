@@ -21,7 +21,7 @@ mod token_keys;
 mod tokens;
 mod user_file;
 
-pub use access::{Access, Verdict};
+pub use access::{Access, Granted, Verdict};
 pub use challenge::{Challenge, Realm};
 pub use credentials::{Credentials, CredentialsError};
 pub use error::AuthError;

@@ -130,7 +130,7 @@ impl Passwords {
         from: IpAddr,
     ) -> Option<Result<Arc<str>, CredentialsError>> {
         if user.len() > MAX_NAME {
-            return Some(Err(CredentialsError::Invalid));
+            return Some(Err(CredentialsError::UnknownUser));
         }
         if let Some(left) = self.block_left(from) {
             return Some(Err(CredentialsError::TooManyAttempts(left)));
@@ -262,5 +262,6 @@ impl Passwords {
 }
 
 fn result(name: Option<&Arc<str>>, is_right: bool) -> Result<Arc<str>, CredentialsError> {
-    name.filter(|_| is_right).cloned().ok_or(CredentialsError::Invalid)
+    let name = name.ok_or(CredentialsError::UnknownUser)?;
+    if is_right { Ok(Arc::clone(name)) } else { Err(CredentialsError::WrongPassword) }
 }

@@ -57,6 +57,12 @@ impl Rules {
         self.rules.iter().any(|it| it.rule.names_anonymous() && !it.rule.actions.is_empty())
     }
 
+    /// The actions that a rule gives in some repository to clients without a login, or to any client.
+    pub(super) fn actions(&self, with_login: bool) -> Vec<Action> {
+        let of = self.rules.iter().filter(|it| with_login || it.rule.names_anonymous());
+        of.flat_map(|it| it.rule.actions.iter().copied()).collect()
+    }
+
     /// Whether a user may pull from any repository at all, as far as the rules decide.
     pub(super) fn may_pull_somewhere(&self, user: Option<&str>) -> bool {
         let may = |user: Option<&str>| {

@@ -22,8 +22,24 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> CommandResult {
-    let Loaded { config, notices, .. } = Config::load(arguments.file.as_deref(), &Environment::of_process())?;
-    telemetry::init_logs(&config.log)?;
+    let environment = Environment::of_process();
+    let loaded = match Config::load(arguments.file.as_deref(), &environment) {
+        Ok(loaded) => loaded,
+        Err(error) => {
+            telemetry::fatal(Config::log_formatter(arguments.file.as_deref(), &environment), &error);
+            return Ok(ExitCode::FAILURE);
+        }
+    };
+    let served = telemetry::init_logs(&loaded.config.log).map_err(Into::into).and_then(|()| serve(&loaded));
+    served.or_else(|error| {
+        // The lines that the log still has come first.
+        telemetry::flush_logs();
+        telemetry::fatal(loaded.config.log.formatter, &*error);
+        Ok(ExitCode::FAILURE)
+    })
+}
+
+fn serve(Loaded { config, notices, .. }: &Loaded) -> CommandResult {
     block_on(async {
         for notice in notices {
             tracing::warn!("{notice}");
@@ -32,7 +48,7 @@ pub(super) fn run(arguments: &Arguments) -> CommandResult {
         signals::watch(stop.clone(), SHUTDOWN)?;
         signals::reopen_at_hangup()?;
         let server = tokio::select! {
-            bound = Server::bind(&config) => bound?,
+            bound = Server::bind(config) => bound?,
             // The bucket may be slow to answer.
             () = stop.cancelled() => {
                 tracing::info!("stopped before it served");

@@ -10,6 +10,7 @@ mod document;
 mod durations;
 mod environment;
 mod error;
+mod formatter;
 mod host_names;
 mod hosts;
 mod http;

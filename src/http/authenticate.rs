@@ -15,6 +15,9 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
+/// How many characters of a user's name are logged.
+const MAX_LOGGED: usize = 64;
+
 /// The client's identity, if its credentials are cached.
 pub(super) fn from_memory(cx: &Context<'_>) -> Option<Identity> {
     if cx.app.access.is_open() {
@@ -25,8 +28,48 @@ pub(super) fn from_memory(cx: &Context<'_>) -> Option<Identity> {
     cx.app.access.authenticate_cached(&credentials, cx.client.ip)
 }
 
+/// Why a client is not authenticated.
+#[derive(Debug)]
+pub(super) struct NotAuthenticated {
+    pub(super) error: CredentialsError,
+    /// Which login failed, for the log.
+    pub(super) login: Option<FailedLogin>,
+}
+
+/// A login that failed. The client is not told whether there is such a user.
+#[derive(Debug, thiserror::Error)]
+#[error("the login of {user:?} failed: {why}")]
+pub(super) struct FailedLogin {
+    /// The beginning of the name. It is quoted, because it is the client's text.
+    user: String,
+    why: &'static str,
+}
+
+impl From<CredentialsError> for NotAuthenticated {
+    fn from(error: CredentialsError) -> Self {
+        Self { error, login: None }
+    }
+}
+
+impl NotAuthenticated {
+    fn new(error: CredentialsError, credentials: &Credentials<'_>) -> Self {
+        let why = match error {
+            CredentialsError::UnknownUser => "there is no such user",
+            CredentialsError::WrongPassword => "the password is wrong",
+            CredentialsError::Invalid | CredentialsError::TooManyAttempts(_) => return error.into(),
+        };
+        let login = match credentials {
+            Credentials::Password { user, .. } => {
+                Some(FailedLogin { user: user.chars().take(MAX_LOGGED).collect(), why })
+            }
+            Credentials::None | Credentials::Token(_) => None,
+        };
+        Self { error, login }
+    }
+}
+
 /// The client's identity.
-pub(super) async fn authenticate(cx: &Context<'_>, entry: &mut LogEntry<'_>) -> Result<Identity, CredentialsError> {
+pub(super) async fn authenticate(cx: &Context<'_>, entry: &mut LogEntry<'_>) -> Result<Identity, NotAuthenticated> {
     if cx.app.access.is_open() {
         return Ok(Identity::ANONYMOUS);
     }
@@ -37,7 +80,8 @@ pub(super) async fn authenticate(cx: &Context<'_>, entry: &mut LogEntry<'_>) -> 
         Credentials::Token(_) => entry.span(),
         Credentials::None | Credentials::Password { .. } => Span::none(),
     };
-    cx.app.access.authenticate(credentials, cx.client.ip).instrument(span).await
+    let authenticated = cx.app.access.authenticate(credentials, cx.client.ip).instrument(span).await;
+    authenticated.map_err(|error| NotAuthenticated::new(error, &credentials))
 }
 
 /// The credentials in a request's headers. `decoded` keeps the name and the password.

@@ -1,6 +1,6 @@
 //! Authorization: whether a client may make its request. A rejection does not tell which content exists.
 
-use super::authenticate::authenticate;
+use super::authenticate::{NotAuthenticated, authenticate};
 use super::challenge::{ChallengeReason, challenge};
 use super::{AppState, Context, Endpoint, LogEntry, Rejection, ollama_login, signed_url, upstream_names};
 use crate::auth::{CredentialsError, Identity, Scope, Verdict};
@@ -23,11 +23,17 @@ pub(super) async fn authorize(cx: &Context<'_>, entry: &mut LogEntry<'_>) -> Res
     };
     let identity = match authenticated {
         Ok(identity) => identity,
-        Err(CredentialsError::Invalid) => return challenge(&endpoint, ChallengeReason::InvalidCredentials),
-        Err(CredentialsError::TooManyAttempts(after)) => {
+        Err(NotAuthenticated { error: CredentialsError::TooManyAttempts(after), .. }) => {
             let message = "too many passwords were tried: wait, then log in again";
             let error = Error::new(ErrorCode::TooManyRequests, message);
             return Err(error.with_retry_after(Some(after)).into());
+        }
+        Err(NotAuthenticated { login, .. }) => {
+            let rejected = challenge(&endpoint, ChallengeReason::InvalidCredentials);
+            return rejected.map_err(|rejection| match login {
+                Some(login) => rejection.caused_by(login),
+                None => rejection,
+            });
         }
     };
     entry.set_user(identity.user());

@@ -50,7 +50,8 @@ pub(super) async fn respond(
             response
         }
         Err(error) => {
-            tracing::error!(?error, "the embedded S3 server failed");
+            let error: Box<dyn std::error::Error + Send + Sync> = error.into();
+            tracing::error!(%error, "the embedded S3 server failed");
             StatusCode::INTERNAL_SERVER_ERROR.into_response()
         }
     }

@@ -25,6 +25,18 @@ impl From<Error> for Rejection {
 }
 
 impl Rejection {
+    /// Adds the cause, which only the log shows.
+    pub(super) fn caused_by(self, cause: impl std::error::Error + Send + Sync + 'static) -> Self {
+        match self {
+            Self::Error(error) => Self::Error(error.caused_by(cause)),
+            Self::Method(allowed) => Self::Method(allowed),
+            Self::Unauthorized(unauthorized) => {
+                let (error, challenge) = *unauthorized;
+                Self::Unauthorized(Box::new((error.caused_by(cause), challenge)))
+            }
+        }
+    }
+
     pub(super) fn into_answer(self) -> Answer {
         match self {
             Self::Error(error) => failed(error),

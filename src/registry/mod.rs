@@ -58,8 +58,9 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
-use crate::store::{Embedded, Store};
-use crate::telemetry::Metrics;
+use crate::oci::Action;
+use crate::store::{Embedded, Location, Store};
+use crate::telemetry::{Health, Metrics};
 use crate::upstream::Upstreams;
 
 use cache::Cache;
@@ -79,8 +80,10 @@ pub(crate) use uploads::{fuzz_state, measured_state};
 
 pub use blob_part::BlobPart;
 pub use blobs::{BlobAccess, BlobInfo, BlobRequest, BlobStream, Blobs};
+pub use cache::CacheUsage;
 pub use catalog::{Catalog, CatalogPage};
 pub use changes::Changes;
+pub use fill::{FillStatus, FillsStatus};
 pub use holdings::Holdings;
 pub use ingest::Pusher;
 pub use manifests::{ManifestRequest, Manifests, Served};
@@ -110,6 +113,7 @@ pub struct Registry {
     pub holdings: Arc<Holdings>,
     pub readiness: Arc<Readiness>,
     pub warmer: Arc<Warmer>,
+    cache: Arc<Cache>,
     fills: Arc<Fills>,
     store: Store,
     background: Arc<Background>,
@@ -202,7 +206,7 @@ impl Registry {
         let prefetch = Arc::new(Prefetch {
             manifests: Arc::clone(&manifests),
             upstreams: Arc::clone(&upstreams),
-            cache,
+            cache: Arc::clone(&cache),
             links: Arc::clone(&links),
             fills: Arc::clone(&fills),
             background: Arc::clone(&background),
@@ -229,11 +233,40 @@ impl Registry {
             holdings,
             readiness,
             warmer,
+            cache,
             fills,
             store,
             background,
             changes: options.changes,
         }
+    }
+
+    /// The actions that the configuration allows at all, whichever client asks.
+    #[must_use]
+    pub fn possible_actions(&self) -> &'static [Action] {
+        match self.changes {
+            Changes::Nothing => &[Action::Pull],
+            Changes::Pushes => &[Action::Pull, Action::Push],
+            Changes::Everything => &Action::ALL,
+        }
+    }
+
+    /// The fills, and of those that run the `most` oldest.
+    #[must_use]
+    pub fn fills_status(&self, most: usize) -> FillsStatus {
+        self.fills.status(most)
+    }
+
+    /// How full the caches are.
+    #[must_use]
+    pub fn cache_usage(&self) -> Vec<CacheUsage> {
+        self.cache.usage()
+    }
+
+    /// Where the bucket is, and how it answers.
+    #[must_use]
+    pub fn bucket(&self) -> (&Location, &Health) {
+        (self.store.location(), self.store.health())
     }
 
     /// The S3 server inside this process, where the bucket is a folder.

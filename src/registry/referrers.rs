@@ -13,7 +13,7 @@ use super::cache::Cache;
 use super::flights::{FlightKey, Flights};
 use super::list_memory::{ListMemory, ListReservation, in_time, referrer_bytes};
 use super::runtime::try_join_bounded;
-use super::staleness::Staleness;
+use super::staleness::{Staleness, log_stale};
 use super::stored_manifest;
 use crate::oci::{
     self, Digest, Error, MAX_MANIFEST_BYTES, Manifest, MediaType, Reference, Referrer, RepositoryName, Tag,
@@ -152,8 +152,10 @@ impl Referrers {
             Ok(upstream) => (upstream, None),
             Err(error) => {
                 let stale = Staleness::of(&error);
-                if stale.is_some() {
-                    tracing::warn!(repository = %name, %subject, %error, "listing the stored referrers only");
+                if stale.is_some()
+                    && let Some(upstream) = self.upstreams.of(name)
+                {
+                    log_stale(upstream, (name, subject), &error, "listing the stored referrers only");
                 }
                 (Vec::new(), stale)
             }

@@ -59,19 +59,13 @@ impl Repositories {
         self.upstreams.of(name).is_some_and(|upstream| upstream.is_for_ollama())
     }
 
-    /// Every host by which clients may name an upstream, in containerd's `?ns=` too.
-    #[must_use]
-    pub fn hosts(&self) -> Vec<&str> {
-        self.upstreams.hosts()
-    }
-
     /// Whether the host that a client called can stand for an upstream ([`RequestHosts::called`]).
     #[must_use]
     pub fn have_hostnames(&self) -> bool {
         self.upstreams.have_hostnames()
     }
 
-    /// Whether a host, with a port or without, is one of them.
+    /// Whether a host, with a port or without, is one by which clients may name an upstream, in containerd's `?ns=` too.
     #[must_use]
     pub fn has_host(&self, host: &str) -> bool {
         self.upstreams.has_host(host)

@@ -1,6 +1,9 @@
 //! Why content is served although the upstream did not confirm it.
 
-use crate::upstream::UpstreamError;
+use std::fmt::Display;
+
+use crate::oci::RepositoryName;
+use crate::upstream::{Upstream, UpstreamError};
 
 /// Why a stored tag or list is served although the upstream did not confirm it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,5 +28,23 @@ impl Staleness {
             UpstreamError::Denied { .. } => Some(Self::Refused),
             _ => Some(Self::Away),
         }
+    }
+}
+
+/// Logs that stored content is served, why, and for how long the upstream has been failing: as a warning once a minute
+/// for an upstream and a kind of content.
+pub(super) fn log_stale(
+    upstream: &Upstream,
+    (repository, reference): (&RepositoryName, &dyn Display),
+    cause: &dyn Display,
+    message: &'static str,
+) {
+    let (label, health) = (upstream.label(), upstream.health());
+    let failing_seconds = health.failing().map(|failing| failing.duration().as_secs());
+    let error = cause;
+    if health.is_due(message.to_owned()) {
+        tracing::warn!(upstream = label, %repository, %reference, %error, failing_seconds, "{message}");
+    } else {
+        tracing::debug!(upstream = label, %repository, %reference, %error, failing_seconds, "{message}");
     }
 }

@@ -1,15 +1,19 @@
-//! What every response of the bucket tells besides its content: the bucket's clock, and whether it takes writes.
+//! What every response of the bucket tells besides its content: the bucket's clock, whether it takes writes, and how it
+//! answers.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use aws_sdk_s3::config::http::{HttpRequest, HttpResponse};
-use aws_sdk_s3::config::interceptors::FinalizerInterceptorContextRef;
+use aws_sdk_s3::config::interceptors::{BeforeTransmitInterceptorContextRef, FinalizerInterceptorContextRef};
 use aws_sdk_s3::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_smithy_runtime_api::box_error::BoxError;
 use aws_smithy_runtime_api::client::interceptors::dyn_dispatch_hint;
+use aws_smithy_types::config_bag::{Storable, StoreReplace};
+
+use crate::telemetry::Health;
 
 /// The status of a store that is full (`MinIO`, and the embedded one).
 pub(super) const FULL: u16 = 507;
@@ -18,6 +22,17 @@ pub(super) const FULL: u16 = 507;
 pub(super) trait Observe: fmt::Debug + Send + Sync + 'static {
     /// The bucket answered.
     fn observe(&self, request: Option<&HttpRequest>, response: &HttpResponse);
+
+    /// An attempt has ended after this time: with a status, or without an answer, and why.
+    fn ended(&self, _outcome: Result<u16, String>, _took: Duration) {}
+}
+
+/// When an attempt was begun.
+#[derive(Debug)]
+struct Began(Instant);
+
+impl Storable for Began {
+    type Storer = StoreReplace<Self>;
 }
 
 /// Shows responses, also those of attempts that are repeated.
@@ -30,15 +45,35 @@ impl<T: Observe> Intercept for Observer<T> {
         "Observer"
     }
 
+    fn read_before_attempt(
+        &self,
+        _: &BeforeTransmitInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        bag: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        bag.interceptor_state().store_put(Began(Instant::now()));
+        Ok(())
+    }
+
     fn read_after_attempt(
         &self,
         context: &FinalizerInterceptorContextRef<'_>,
         _: &RuntimeComponents,
-        _: &mut ConfigBag,
+        bag: &mut ConfigBag,
     ) -> Result<(), BoxError> {
         if let Some(response) = context.response() {
             self.0.observe(context.request(), response);
         }
+        let error = context.output_or_error().and_then(Result::err);
+        let outcome = match (context.response(), error) {
+            (Some(response), _) => Ok(response.status().as_u16()),
+            (None, Some(error)) if error.is_timeout_error() => Err("it did not answer in time".to_owned()),
+            (None, Some(_)) => Err("it could not be reached".to_owned()),
+            // A request that is only presigned is not sent.
+            (None, None) => return Ok(()),
+        };
+        let took = bag.load::<Began>().map(|began| began.0.elapsed()).unwrap_or_default();
+        self.0.ended(outcome, took);
         Ok(())
     }
 }
@@ -53,12 +88,18 @@ struct Seen {
     ahead: AtomicI64,
     /// The last write found the bucket full, or a folder was not written to yet.
     may_be_full: AtomicBool,
+    health: Health,
 }
 
 impl ResponseMonitor {
     /// For a bucket that may be full from the start: a folder.
     pub(super) fn new(may_be_full: bool) -> Self {
         Self(Arc::new(Seen { may_be_full: AtomicBool::new(may_be_full), ..Seen::default() }))
+    }
+
+    /// How the bucket answers.
+    pub(super) fn health(&self) -> &Health {
+        &self.0.health
     }
 
     /// Whether the bucket may take no writes, by its last response to one.
@@ -97,6 +138,16 @@ impl Observe for ResponseMonitor {
             self.0.may_be_full.store(true, Ordering::Relaxed);
         } else if status.is_success() && writes {
             self.0.may_be_full.store(false, Ordering::Relaxed);
+        }
+    }
+
+    fn ended(&self, outcome: Result<u16, String>, took: Duration) {
+        let Seen { health, .. } = &*self.0;
+        health.answered(outcome.as_ref().ok().copied(), took);
+        match outcome {
+            Ok(status @ 500..) => health.fails(format!("its status is {status}")),
+            Ok(_) => health.works(),
+            Err(cause) => health.fails(cause),
         }
     }
 }

@@ -80,6 +80,42 @@ impl Outcomes {
     fn count(&self, outcome: Outcome) {
         self.0[outcome as usize].inc();
     }
+
+    fn totals(&self) -> OutcomeTotals {
+        Outcome::ALL.map(|outcome| (outcome, self.0[outcome as usize].get()))
+    }
+}
+
+/// How many responses there were with each outcome.
+pub type OutcomeTotals = [(Outcome, u64); Outcome::ALL.len()];
+
+/// What the status says of the metrics.
+#[derive(Clone, Copy, Debug)]
+pub struct Totals {
+    /// Responses with manifests.
+    pub manifests: OutcomeTotals,
+    /// Responses with blobs.
+    pub blobs: OutcomeTotals,
+    /// Fills that ended, with the results of [`fill_ends`](Metrics::fill_ends).
+    pub stored: u64,
+    /// See `stored`.
+    pub followed: u64,
+    /// See `stored`.
+    pub left: u64,
+    /// See `stored`.
+    pub failed: u64,
+    /// Bytes of memory that fills have.
+    pub fill_memory: u64,
+    /// The most that they have.
+    pub fill_memory_limit: u64,
+    /// Bytes that clients were redirected to the bucket for.
+    pub redirected_bytes: u64,
+    /// Bytes that pounce itself sent.
+    pub streamed_bytes: u64,
+    /// Bytes that came from upstreams.
+    pub fetched_bytes: u64,
+    /// Open connections of clients.
+    pub connections: u64,
 }
 
 /// All metrics.
@@ -96,6 +132,7 @@ pub struct Metrics {
     chunk_bytes: Counter,
     takeovers: Counter,
     robbed: Counter,
+    redirected_bytes: Counter,
     blob_bytes: Counter,
     filled_bytes: Counter,
     passwords: Family<Ended, Counter>,
@@ -184,6 +221,11 @@ impl Default for Metrics {
             "fills_robbed",
             "Shared fills that another process took over from this one: it shuts down, was paused, or lost the bucket",
         );
+        let redirected_bytes = register(
+            &mut registry,
+            "redirected_bytes",
+            "Bytes of blobs that clients were redirected to the bucket for",
+        );
         let blob_bytes = register(&mut registry, "blob_bytes", "Bytes of blobs that pounce itself sent to clients");
         let filled_bytes = register(&mut registry, "filled_bytes", "Bytes of blobs read from upstreams");
         registry.register(
@@ -209,6 +251,7 @@ impl Default for Metrics {
             chunk_bytes,
             takeovers,
             robbed,
+            redirected_bytes,
             blob_bytes,
             filled_bytes,
             passwords,
@@ -304,6 +347,11 @@ impl Metrics {
         InBackground(self.background.clone())
     }
 
+    /// Counts bytes of a blob that a client was redirected to the bucket for.
+    pub fn redirected_bytes(&self, bytes: u64) {
+        self.redirected_bytes.inc_by(bytes);
+    }
+
     /// Counts bytes of a blob that pounce itself sent to a client.
     pub fn blob_bytes(&self, bytes: u64) {
         self.blob_bytes.inc_by(bytes);
@@ -312,6 +360,27 @@ impl Metrics {
     /// Counts bytes of a blob that came from an upstream.
     pub fn filled_bytes(&self, bytes: u64) {
         self.filled_bytes.inc_by(bytes);
+    }
+
+    /// The metrics that the status is made of.
+    #[must_use]
+    pub fn totals(&self) -> Totals {
+        let ended = |result| self.fills.get_or_create(&Ended { result }).get();
+        let level = |gauge: &Gauge| u64::try_from(gauge.get()).unwrap_or(0);
+        Totals {
+            manifests: self.manifests.totals(),
+            blobs: self.blobs.totals(),
+            stored: ended("stored"),
+            followed: ended("followed"),
+            left: ended("left"),
+            failed: ended("failed"),
+            fill_memory: level(&self.fill_memory.in_use),
+            fill_memory_limit: level(&self.fill_memory.limit),
+            redirected_bytes: self.redirected_bytes.get(),
+            streamed_bytes: self.blob_bytes.get(),
+            fetched_bytes: self.filled_bytes.get(),
+            connections: level(&self.connections),
+        }
     }
 
     /// All metrics, in the `OpenMetrics` text format.

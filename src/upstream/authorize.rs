@@ -2,6 +2,7 @@
 //! redirects to.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use reqwest::{Response, StatusCode};
 
@@ -12,7 +13,7 @@ use super::error::UpstreamError;
 use super::http_client::HttpClients;
 use super::request::{Hop, Request};
 use super::token::{Realm, Token, Tokens};
-use crate::telemetry::{Metrics, UpstreamCall};
+use crate::telemetry::{Health, Metrics, UpstreamCall};
 
 /// Sends requests to one upstream with the credentials that it demands.
 #[derive(Debug)]
@@ -22,6 +23,7 @@ pub(super) struct Authorizer {
     pub(super) challenges: ChallengeCache,
     tokens: Tokens,
     pub(super) metrics: Arc<Metrics>,
+    health: Arc<Health>,
 }
 
 /// What authorizes a request.
@@ -36,8 +38,12 @@ enum Authorization {
 }
 
 impl Authorizer {
-    pub(super) fn new(clients: HttpClients, credentials: CredentialSource, metrics: Arc<Metrics>) -> Self {
-        Self { clients, credentials, challenges: ChallengeCache::new(), tokens: Tokens::new(), metrics }
+    pub(super) fn new(
+        clients: HttpClients,
+        credentials: CredentialSource,
+        (metrics, health): (Arc<Metrics>, Arc<Health>),
+    ) -> Self {
+        Self { clients, credentials, challenges: ChallengeCache::new(), tokens: Tokens::new(), metrics, health }
     }
 
     /// Sends a request to one host with the authorization that it demanded last, and once more if it demands another
@@ -100,7 +106,13 @@ impl Authorizer {
         if hop.is_home {
             self.metrics.upstream(request.call);
         }
-        Ok(sent.headers(request.headers.clone()).send().await?)
+        let began = Instant::now();
+        let response = sent.headers(request.headers.clone()).send().await;
+        if hop.is_home {
+            let status = response.as_ref().ok().map(|response| response.status().as_u16());
+            self.health.answered(status, began.elapsed());
+        }
+        Ok(response?)
     }
 
     /// A request was refused: whether another authorization may help. Tokens that may have been revoked are forgotten.

@@ -4,7 +4,6 @@
 //! here and in the bucket, so that two upstreams never mix. Clients name the host in containerd's `?ns=`, or as the
 //! first component of the name, or they call pounce by a name that stands for the upstream.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -58,6 +57,8 @@ pub struct RequestHosts<'a> {
 /// The names of an upstream.
 #[derive(Clone, Copy, Debug)]
 pub struct UpstreamNames<'a> {
+    /// The upstream.
+    pub upstream: &'a Arc<Upstream>,
     /// The hosts by which clients name it. Docker Hub's count as one.
     pub hosts: &'a [UpstreamHost],
     /// The names of pounce that stand for it.
@@ -66,6 +67,13 @@ pub struct UpstreamNames<'a> {
     pub component: Option<&'a str>,
     /// Only Ollama uses it.
     pub is_for_ollama: bool,
+}
+
+impl<'a> UpstreamNames<'a> {
+    /// All hosts that stand for it, its own first.
+    pub fn all_hosts(self) -> impl Iterator<Item = &'a str> {
+        self.hosts.iter().map(UpstreamHost::as_str).chain(self.hostnames.iter().map(ServerName::as_str))
+    }
 }
 
 /// Why a client's name is that of no repository.
@@ -179,30 +187,17 @@ impl Upstreams {
         &self.names
     }
 
-    /// Every host by which clients may name an upstream: those of the default one first. Docker Hub's names count as
-    /// one.
-    #[must_use]
-    pub fn hosts(&self) -> Vec<&str> {
-        let default = self.default.iter().flat_map(|default| &default.hosts);
-        let mut hosts: Vec<&str> = default.map(UpstreamHost::as_str).collect();
-        for named in &self.named {
-            hosts.push(named.host.as_str());
-            hosts.extend(named.hostnames.iter().map(ServerName::as_str));
-        }
-        let mut seen = HashSet::new();
-        hosts.retain(|host| seen.insert(*host));
-        hosts
-    }
-
     /// The names of every upstream, the default one first.
     pub fn names(&self) -> impl Iterator<Item = UpstreamNames<'_>> {
         let default = self.default.iter().map(|default| UpstreamNames {
+            upstream: &default.upstream,
             hosts: &default.hosts,
             hostnames: &[],
             component: None,
             is_for_ollama: default.upstream.is_for_ollama(),
         });
         default.chain(self.named.iter().map(|named| UpstreamNames {
+            upstream: &named.upstream,
             hosts: std::slice::from_ref(&named.host),
             hostnames: &named.hostnames,
             component: Some(&named.component),

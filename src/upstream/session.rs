@@ -1,9 +1,10 @@
 //! Sending requests to an upstream: retries, redirects, and the meaning of what comes back.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use backon::{ExponentialBuilder, Retryable};
+use reqwest::header::RANGE;
 use reqwest::{Method, Response, StatusCode};
 use tokio::sync::Semaphore;
 use url::Url;
@@ -16,10 +17,14 @@ use super::http_client::HttpClients;
 use super::redirect;
 use super::request::{Hop, Request};
 use super::status::{ErrorResponse, is_missing, redirected_error, refuses_head, status_error};
-use crate::telemetry::{Metrics, UpstreamCall};
+use crate::telemetry::{Health, Metrics, UpstreamCall};
 
 /// The longest `Retry-After` that is waited for on behalf of a client.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(2);
+
+/// A request that its caller gives up after so long counts as one without an answer: the caller's time was over, and it
+/// did not just ask something else.
+const SILENCE: Duration = Duration::from_secs(5);
 
 /// How many pages of an upstream's lists are read at once.
 const PAGES: usize = 4;
@@ -27,7 +32,10 @@ const PAGES: usize = 4;
 /// Connections, credentials and tokens for one upstream.
 #[derive(Debug)]
 pub(super) struct Session {
+    /// The upstream in the log.
+    pub(super) label: String,
     base: Url,
+    pub(super) health: Arc<Health>,
     pub(super) authorizer: Authorizer,
     api: ApiCheck,
     /// Permits for pages of lists: each is up to 4 MiB in memory until it is parsed.
@@ -35,9 +43,16 @@ pub(super) struct Session {
 }
 
 impl Session {
-    pub(super) fn new(base: Url, credentials: CredentialSource, metrics: Arc<Metrics>) -> Result<Self, UpstreamError> {
-        let authorizer = Authorizer::new(HttpClients::new(&base)?, credentials, metrics);
-        Ok(Self { base, authorizer, api: ApiCheck::default(), pages: Semaphore::new(PAGES) })
+    pub(super) fn new(
+        label: String,
+        base: Url,
+        credentials: CredentialSource,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, UpstreamError> {
+        let health = Arc::<Health>::default();
+        let authorizer = Authorizer::new(HttpClients::new(&base)?, credentials, (metrics, Arc::clone(&health)));
+        let (api, pages) = (ApiCheck::default(), Semaphore::new(PAGES));
+        Ok(Self { label, base, health, authorizer, api, pages })
     }
 
     /// The URL of a path at the upstream.
@@ -48,7 +63,7 @@ impl Session {
 
     /// Sends a request, with retries. The response is a success, or a redirect if the request follows none, or, to a
     /// HEAD, a refusal that says nothing of what a GET would get. A HEAD that fails is not retried, because a GET
-    /// follows it, which is.
+    /// follows it, which is; and while no request gets an answer, none is.
     pub(super) async fn send(&self, request: &Request) -> Result<Response, UpstreamError> {
         let backoff = ExponentialBuilder::default()
             .with_min_delay(Duration::from_millis(100))
@@ -57,11 +72,13 @@ impl Session {
             .with_jitter();
         // Boxed: it is large, and would be part of the future of every request, warm ones too.
         let attempt = || Box::pin(self.follow(request));
-        attempt
+        let (asking, mut attempts) = (Asking::begin(&self.health), 1);
+        let sent = attempt
             .retry(backoff)
             .when(|error| {
                 let is_limit = matches!(error, UpstreamError::TooManyRequests { .. });
-                error.is_transient() && (is_limit || request.method != Method::HEAD)
+                let is_repeated = is_limit || request.method != Method::HEAD;
+                error.is_transient() && self.health.missed() && is_repeated
             })
             // A longer Retry-After than a client waits for is passed on.
             .adjust(|error, pause| match error {
@@ -71,7 +88,31 @@ impl Session {
                 }
                 _ => pause,
             })
-            .await
+            .notify(|error, pause| {
+                attempts += 1;
+                self.log_retry(request, error, (attempts, pause));
+            })
+            .await;
+        asking.end(sent.as_ref().err());
+        sent
+    }
+
+    /// Logs that a request is sent again: as a warning once a minute for its content and cause. Where a blob goes on in
+    /// the middle, its fill warns, which knows more of it.
+    fn log_retry(&self, request: &Request, error: &UpstreamError, (attempt, pause): (u32, Duration)) {
+        let path = request.url.path();
+        let (upstream, wait_ms) = (&self.label, millis(pause));
+        let goes_on = request.headers.get(RANGE).is_some_and(|range| !range.as_bytes().starts_with(b"bytes=0-"));
+        if !goes_on && self.warns_of_retry(path, error) {
+            tracing::warn!(upstream, path, %error, attempt, wait_ms, "asking the upstream again");
+        } else {
+            tracing::debug!(upstream, path, %error, attempt, wait_ms, "asking the upstream again");
+        }
+    }
+
+    /// Whether the log should warn of a repeated request for this content.
+    pub(super) fn warns_of_retry(&self, content: &str, error: &UpstreamError) -> bool {
+        self.health.is_due(format!("retry {content} {error}"))
     }
 
     /// Sends a request, and follows redirects: to the upstream's storage, or to the registry that it fronts.
@@ -121,4 +162,40 @@ impl Session {
         let Authorizer { clients, metrics, .. } = &self.authorizer;
         self.api.is_registry(&clients.no_redirect, &self.base, || metrics.upstream(UpstreamCall::Support)).await
     }
+}
+
+/// A request on its way, whose end the health learns, also where its caller gives it up.
+struct Asking<'a> {
+    health: &'a Health,
+    began: Instant,
+    has_ended: bool,
+}
+
+impl<'a> Asking<'a> {
+    fn begin(health: &'a Health) -> Self {
+        Self { health, began: Instant::now(), has_ended: false }
+    }
+
+    fn end(mut self, error: Option<&UpstreamError>) {
+        self.has_ended = true;
+        match error.filter(|error| error.is_transient()) {
+            Some(error) => self.health.fails(error.to_string()),
+            None => self.health.works(),
+        }
+    }
+}
+
+impl Drop for Asking<'_> {
+    fn drop(&mut self) {
+        let took = self.began.elapsed();
+        if !self.has_ended && took >= SILENCE {
+            self.health.answered(None, took);
+            self.health.fails(format!("it was silent for {} s", took.as_secs()));
+        }
+    }
+}
+
+/// In milliseconds, for the log.
+pub(super) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -39,6 +39,8 @@ pub(super) struct Activity {
     header: HeaderBytes,
     /// One for each response body on its way.
     pending: Mutex<Vec<PendingFrame>>,
+    /// The client's first byte is one of TLS.
+    began_tls: AtomicBool,
     /// Notified when the connection has to close for another one.
     pub(super) evict: Notify,
 }
@@ -57,6 +59,7 @@ impl Activity {
             slow: AtomicBool::new(false),
             header,
             pending: Mutex::default(),
+            began_tls: AtomicBool::new(false),
             evict: Notify::new(),
         })
     }
@@ -98,6 +101,16 @@ impl Activity {
         if in_header && self.header_since.load(Ordering::Acquire) == 0 && !self.is_multiplexed() {
             self.header_since.store(self.now(), Ordering::Release);
         }
+    }
+
+    /// The client's first bytes came, and they begin TLS.
+    pub(super) fn begins_tls(&self) {
+        self.began_tls.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the client began with TLS.
+    pub(super) fn began_tls(&self) -> bool {
+        self.began_tls.load(Ordering::Relaxed)
     }
 
     /// The system took bytes for the client.

@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::in_flight::InFlight;
 use super::socket::Socket;
+use super::wrong_protocol::{USE_HTTPS, WrongProtocol, begins_plain};
 use super::{Activity, AllHeaderBytes, ConnectionLimit, HeaderBytes, Peer, Respond, STALLED, Tls, timeouts};
 use crate::config::Limits;
 
@@ -39,6 +40,7 @@ pub(super) struct Connections {
     pub(super) http: Builder<TokioExecutor>,
     pub(super) headers: Arc<AllHeaderBytes>,
     pub(super) limit: ConnectionLimit,
+    pub(super) wrong_protocol: WrongProtocol,
     pub(super) stop: CancellationToken,
 }
 
@@ -49,12 +51,21 @@ impl Connections {
         let Some(_admitted) = self.limit.admit(&activity, addr, permit).await else {
             return self.limit.refuse(stream, self.tls.is_some()).await;
         };
-        let socket = Socket::new(stream, Arc::clone(&activity), self.limits.writetimeout);
+        let socket = |stream| Socket::new(stream, Arc::clone(&activity), self.limits.writetimeout);
         let peer = Peer { addr, tls: self.tls.is_some() };
         let Some(tls) = &self.tls else {
-            return self.requests(socket, peer, &activity).await;
+            self.requests(socket(stream), peer, &activity).await;
+            if activity.began_tls() {
+                self.wrong_protocol.tls_without_tls(addr);
+            }
+            return;
         };
-        let handshake = TlsAcceptor::from(tls.config()).accept(socket);
+        let handshake = async {
+            if begins_plain(&stream).await? {
+                return Ok(Err(stream));
+            }
+            TlsAcceptor::from(tls.config()).accept(socket(stream)).await.map(Ok)
+        };
         let handshake = tokio::time::timeout(self.limits.headertimeout, handshake);
         let encrypted = tokio::select! {
             encrypted = handshake => encrypted,
@@ -62,7 +73,11 @@ impl Connections {
             () = self.goodbye() => return,
         };
         match encrypted {
-            Ok(Ok(encrypted)) => {
+            Ok(Ok(Err(plain))) => {
+                self.wrong_protocol.plain_with_tls(addr);
+                self.limit.tell(plain, USE_HTTPS).await;
+            }
+            Ok(Ok(Ok(encrypted))) => {
                 activity.handshake_ends(encrypted.get_ref().1.alpn_protocol());
                 self.requests(encrypted, peer, &activity).await;
             }

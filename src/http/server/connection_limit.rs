@@ -125,12 +125,19 @@ impl ConnectionLimit {
     }
 
     /// Tells the client why its connection is closed, where that needs no handshake.
-    pub(super) async fn refuse(&self, mut connection: TcpStream, is_tls: bool) {
-        let Some(_waiting) = self.wait().filter(|_| !is_tls) else {
+    pub(super) async fn refuse(&self, connection: TcpStream, is_tls: bool) {
+        if !is_tls {
+            self.tell(connection, REFUSAL).await;
+        }
+    }
+
+    /// Sends a response, whatever the client asks, and closes the connection.
+    pub(super) async fn tell(&self, mut connection: TcpStream, response: &str) {
+        let Some(_waiting) = self.wait() else {
             return;
         };
         let refusal = async {
-            connection.write_all(REFUSAL.as_bytes()).await?;
+            connection.write_all(response.as_bytes()).await?;
             connection.shutdown().await?;
             let mut discarded = [0; 1024];
             while connection.read(&mut discarded).await? > 0 {}

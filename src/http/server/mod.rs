@@ -15,6 +15,7 @@ mod serve;
 mod socket;
 mod timeouts;
 mod tls;
+mod wrong_protocol;
 
 use activity::Activity;
 use connection_limit::ConnectionLimit;

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::connection::{Connections, GOODBYE};
+use super::wrong_protocol::WrongProtocol;
 use super::{AllHeaderBytes, ConnectionLimit, ConnectionTable, Listener, Respond, Shortage, protocols};
 
 /// How long to wait before the next attempt to accept a connection, or to free memory.
@@ -35,6 +36,7 @@ pub(in crate::http) async fn serve(
         headers: Arc::clone(headers),
         limit: ConnectionLimit::new(&limits, trusted_proxies, Arc::clone(table), stop.clone()),
         limits,
+        wrong_protocol: WrongProtocol::default(),
         stop: stop.clone(),
     });
     let connections = TaskTracker::new();

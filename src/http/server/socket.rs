@@ -10,6 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
 use super::Activity;
+use super::wrong_protocol::HANDSHAKE;
 
 /// A connection that tells its activity, and fails when a write blocks for too long.
 #[derive(Debug)]
@@ -17,13 +18,14 @@ pub(super) struct Socket<T> {
     io: T,
     activity: Arc<Activity>,
     write_timeout: Duration,
+    has_read: bool,
     /// Runs while a write blocks.
     timeout: Option<Pin<Box<Sleep>>>,
 }
 
 impl<T> Socket<T> {
     pub(super) const fn new(io: T, activity: Arc<Activity>, write_timeout: Duration) -> Self {
-        Self { io, activity, write_timeout, timeout: None }
+        Self { io, activity, write_timeout, has_read: false, timeout: None }
     }
 
     /// Tells the activity the result of a write, of which `bytes` makes the bytes that the system took.
@@ -52,6 +54,9 @@ impl<T: AsyncRead + Unpin> AsyncRead for Socket<T> {
         let polled = Pin::new(&mut self.io).poll_read(cx, buffer);
         let received = buffer.filled().len() - before;
         if received > 0 {
+            if !std::mem::replace(&mut self.has_read, true) && buffer.filled().get(before) == Some(&HANDSHAKE) {
+                self.activity.begins_tls();
+            }
             self.activity.received(received);
         } else if polled.is_pending() {
             self.activity.waits_for_bytes();

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use futures_util::stream::BoxStream;
 
 use super::Blobs;
-use crate::oci::{Digest, Error, ErrorCode, Outcome, RangeRequest, RepositoryName};
+use crate::oci::{Digest, Error, ErrorCode, Outcome, RangeRequest, RepositoryName, Slice};
 use crate::registry::blob_part::BlobPart;
 use crate::registry::links::BlobStatus;
 use crate::registry::presence::blob_unknown;
@@ -26,6 +26,17 @@ pub struct BlobRequest<'a> {
     pub base: &'a str,
     /// Whether the client can be redirected. If not, the blob comes through pounce.
     pub redirect: bool,
+}
+
+impl BlobRequest<'_> {
+    /// How many bytes of a blob of this size a client gets where it is redirected, if it reads what it asked for.
+    fn bytes(&self, size: u64) -> u64 {
+        match self.range.slices(size) {
+            Ok(slices) if slices.is_empty() => size,
+            Ok(slices) => slices.iter().map(Slice::len).sum(),
+            Err(()) => 0,
+        }
+    }
 }
 
 /// How a client gets a blob.
@@ -82,8 +93,9 @@ impl Blobs {
         if self.stream_all || !request.redirect {
             return None;
         }
-        let url = self.cache.blobs.location(request.name, request.digest, self.url_base(request))?;
+        let (url, size) = self.cache.blobs.location(request.name, request.digest, self.url_base(request))?;
         self.metrics.blob(Outcome::Hit);
+        self.metrics.redirected_bytes(request.bytes(size));
         Some(BlobAccess::Redirect(url, Outcome::Hit))
     }
 
@@ -175,6 +187,7 @@ impl Blobs {
             blobs.keep_url(*digest, base, presigned.clone());
             presigned
         };
+        self.metrics.redirected_bytes(request.bytes(size));
         Ok(BlobAccess::Redirect(presigned.url(digest), Outcome::Hit))
     }
 }

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use moka::sync::Cache as Moka;
 use smallvec::SmallVec;
 
-use super::bounds::PRESENT_LIFE;
+use super::bounds::{CacheUsage, PRESENT_LIFE};
 use crate::oci::{Descriptor, Digest, RepositoryName};
 use crate::store::{PresignedUrl, Stored};
 use packed::{Key, Packed, Second, Size};
@@ -67,6 +67,12 @@ struct Url {
 }
 
 impl BlobCache {
+    pub(super) fn usage(&self) -> CacheUsage {
+        // Otherwise the numbers are those of a while ago.
+        self.entries.run_pending_tasks();
+        CacheUsage { name: "blobs", entries: self.entries.entry_count(), bytes: None }
+    }
+
     pub(super) fn new(url_life: Duration, min_age: Duration) -> Self {
         Self {
             entries: Moka::builder().max_capacity(BLOBS).time_to_idle(PRESENT_LIFE).build(),
@@ -171,19 +177,19 @@ impl BlobCache {
         self.read(digest, |facts, _| facts.size_in(name))
     }
 
-    /// Where such a blob can be fetched, if there is a URL with enough life left, and every region of the bucket has
-    /// the blob. The text is written while the entry is locked, because a copy of the URL would count itself in a
-    /// number that all threads share.
+    /// Where such a blob can be fetched, and its size, if there is a URL with enough life left, and every region of the
+    /// bucket has the blob. The text is written while the entry is locked, because a copy of the URL would count itself
+    /// in a number that all threads share.
     pub(in crate::registry) fn location(
         &self,
         name: &RepositoryName,
         digest: &Digest,
         base: Option<&str>,
-    ) -> Option<String> {
+    ) -> Option<(String, u64)> {
         self.read(digest, |facts, now| {
-            facts.size_in(name)?;
+            let size = facts.size_in(name)?;
             let url = facts.url(base, now).filter(|_| !facts.is_young(now))?;
-            Some(url.url(digest))
+            Some((url.url(digest), size))
         })
     }
 

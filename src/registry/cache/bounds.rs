@@ -16,6 +16,17 @@ pub(in crate::registry) type InRepository<T> = (RepositoryName, T);
 /// One type for several caches: each type of moka's has some 80 KB of program, and takes seconds to compile.
 pub(super) type References = Moka<InRepository<Reference>, Option<Digest>>;
 
+/// How full one of the caches is.
+#[derive(Clone, Copy, Debug)]
+pub struct CacheUsage {
+    /// The cache's name.
+    pub name: &'static str,
+    /// How many entries it has.
+    pub entries: u64,
+    /// How many bytes they have, where the cache is bounded by them.
+    pub bytes: Option<u64>,
+}
+
 /// A size in bytes as moka takes it. None of what is kept has 4 GiB.
 pub(super) fn weight(size: usize) -> u32 {
     u32::try_from(size).unwrap_or(u32::MAX)

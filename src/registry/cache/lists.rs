@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use moka::Expiry;
 use moka::sync::Cache as Moka;
 
-use super::bounds::weight;
+use super::bounds::{CacheUsage, weight};
 use crate::oci::{Digest, Referrer, RepositoryName, Tag};
 use crate::registry::list_memory::referrer_bytes;
 use crate::registry::staleness::Staleness;
@@ -74,6 +74,12 @@ impl List {
 }
 
 impl ListCache {
+    pub(super) fn usage(&self) -> CacheUsage {
+        // Otherwise the numbers are those of a while ago.
+        self.0.run_pending_tasks();
+        CacheUsage { name: "lists", entries: self.0.entry_count(), bytes: Some(self.0.weighted_size()) }
+    }
+
     pub(super) fn new() -> Self {
         let weigher = |_: &ListKey, list: &List| weight(list.bytes());
         Self(Moka::builder().max_capacity(BYTES).weigher(weigher).expire_after(Life).build())

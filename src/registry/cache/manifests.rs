@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use moka::sync::Cache as Moka;
 
-use super::bounds::{InRepository, PRESENT_LIFE, References, weight, with_life};
+use super::bounds::{CacheUsage, InRepository, PRESENT_LIFE, References, weight, with_life};
 use crate::oci::{Digest, Manifest, Reference, RepositoryName};
 
 /// What all manifests take, in bytes of their content: some thousands of the usual size, and eight of the largest.
@@ -30,6 +30,16 @@ pub(in crate::registry) struct ManifestCache {
 }
 
 impl ManifestCache {
+    pub(super) fn usage(&self) -> CacheUsage {
+        // Otherwise the numbers are those of a while ago.
+        self.manifests.run_pending_tasks();
+        CacheUsage {
+            name: "manifests",
+            entries: self.manifests.entry_count(),
+            bytes: Some(self.manifests.weighted_size()),
+        }
+    }
+
     pub(super) fn new() -> Self {
         Self {
             manifests: Moka::builder()

@@ -22,6 +22,7 @@ use manifests::ManifestCache;
 use tags::TagCache;
 
 pub(super) use blobs::{Membership, Standing};
+pub use bounds::CacheUsage;
 pub(super) use bounds::InRepository;
 pub(super) use holdings::Holding;
 pub(super) use tags::{Origin, TagState};
@@ -56,6 +57,13 @@ pub(super) struct Cache {
 }
 
 impl Cache {
+    /// How full the caches are.
+    pub(super) fn usage(&self) -> Vec<CacheUsage> {
+        self.locations.run_pending_tasks();
+        let locations = CacheUsage { name: "locations", entries: self.locations.entry_count(), bytes: None };
+        vec![self.manifests.usage(), self.tags.usage(), self.blobs.usage(), self.lists.usage(), locations]
+    }
+
     /// `url_life` is how long a presigned URL lives, `min_age` how old a blob must be before clients get one.
     pub(super) fn new(url_life: Duration, min_age: Duration) -> Self {
         Self {

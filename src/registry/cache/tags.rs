@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use moka::sync::Cache as Moka;
 
-use super::bounds::InRepository;
+use super::bounds::{CacheUsage, InRepository};
 use crate::oci::{Digest, RepositoryName, Tag};
 use crate::registry::staleness::Staleness;
 
@@ -52,6 +52,12 @@ impl TagState {
 }
 
 impl TagCache {
+    pub(super) fn usage(&self) -> CacheUsage {
+        // Otherwise the numbers are those of a while ago.
+        self.tags.run_pending_tasks();
+        CacheUsage { name: "tags", entries: self.tags.entry_count(), bytes: None }
+    }
+
     pub(super) fn new() -> Self {
         Self { tags: Moka::new(TAGS), lock: Mutex::default() }
     }

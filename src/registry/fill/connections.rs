@@ -40,8 +40,6 @@ pub(super) struct Connections<'a> {
     written: Written,
     /// Why the whole fill fails, whatever other connections could still bring.
     failed: OnceLock<String>,
-    /// The connections that there are.
-    count: AtomicUsize,
     /// Those of them that only fetch what a client waits for.
     urgent: AtomicUsize,
     /// Those that wait for something to fetch.
@@ -87,7 +85,6 @@ impl<'a> Connections<'a> {
             growth: Mutex::new(Growth::new(most, Instant::now())),
             written,
             failed: OnceLock::new(),
-            count: AtomicUsize::new(0),
             urgent: AtomicUsize::new(0),
             idle: AtomicUsize::new(0),
             delivering: AtomicUsize::new(0),
@@ -111,7 +108,7 @@ impl<'a> Connections<'a> {
     async fn fetch_all(&self, first: Option<(ResumingReader, Segment)>, parallel: bool) -> Result<(), String> {
         let mut connections = FuturesUnordered::new();
         let permit = self.fills.extra_connection();
-        self.count.store(1, Ordering::Relaxed);
+        self.filled.meter.connects();
         connections.push(self.connection(first, Purpose::Blob, permit));
         let mut looks = tokio::time::interval(LOOK);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -135,7 +132,7 @@ impl<'a> Connections<'a> {
                         break;
                     }
                     if let Some((purpose, permit)) = self.grow() {
-                        self.count.fetch_add(1, Ordering::Relaxed);
+                        self.filled.meter.connects();
                         connections.push(self.connection(None, purpose, Some(permit)));
                     }
                 }
@@ -157,7 +154,7 @@ impl<'a> Connections<'a> {
             now,
             received: self.received.load(Ordering::Relaxed),
             connections,
-            all_deliver: self.delivering.load(Ordering::Relaxed) >= self.count.load(Ordering::Relaxed),
+            all_deliver: self.delivering.load(Ordering::Relaxed) >= self.count().load(Ordering::Relaxed),
             memory_is_full: is_short,
         });
         let mut plan = self.plan();
@@ -230,19 +227,24 @@ impl<'a> Connections<'a> {
         }
     }
 
+    /// The connections that there are.
+    fn count(&self) -> &AtomicUsize {
+        &self.filled.meter.connections
+    }
+
     fn are_too_many(&self) -> bool {
         self.ordinary() > self.growth().wanted()
     }
 
     /// The number of connections that fetch the blob, whether clients wait or not.
     fn ordinary(&self) -> usize {
-        self.count.load(Ordering::Relaxed).saturating_sub(self.urgent.load(Ordering::Relaxed))
+        self.count().load(Ordering::Relaxed).saturating_sub(self.urgent.load(Ordering::Relaxed))
     }
 
     /// Takes a connection off the count, unless it is the last.
     fn leave(&self) -> bool {
         let less = |count: usize| (count > 1).then(|| count - 1);
-        self.count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok()
+        self.count().fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok()
     }
 
     /// The segment to fetch next, now or when another connection turns out to be slow or breaks, or when there is
@@ -286,5 +288,11 @@ impl<'a> Connections<'a> {
 
     fn growth(&self) -> MutexGuard<'_, Growth> {
         self.growth.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Connections<'_> {
+    fn drop(&mut self) {
+        self.count().store(0, Ordering::Relaxed);
     }
 }

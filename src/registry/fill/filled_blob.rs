@@ -19,6 +19,7 @@ use super::bucket_chunks::BucketChunks;
 use super::bucket_readers::BucketReaders;
 use super::chunks::Layout;
 use super::intervals::Intervals;
+use super::meter::Meter;
 use super::readers::Readers;
 use super::window::Window;
 use crate::oci::{Digest, Hasher};
@@ -41,6 +42,7 @@ pub(in crate::registry) struct FilledBlob {
     /// The bytes that are in the place or in the bucket's chunks.
     there: Mutex<Intervals>,
     pub(super) readers: Arc<Readers>,
+    pub(super) meter: Meter,
     /// Connections may find something to fetch, or memory for it.
     changed: Notify,
     /// Why no memory will become free.
@@ -90,6 +92,7 @@ impl FilledBlob {
             watermark: watching,
             there: Mutex::default(),
             readers: Arc::default(),
+            meter: Meter::default(),
             changed: Notify::new(),
             broken: Mutex::default(),
             is_wanted: AtomicBool::new(false),
@@ -144,6 +147,7 @@ impl FilledBlob {
         let is_whole =
             start < end && there.around(start).is_some_and(|(from, to)| from <= chunk.start && to >= chunk.end);
         let written = there.end_from(0);
+        self.meter.received(|| there.len());
         drop(there);
         if is_whole && let Place::Memory(window) = &self.place {
             window.end(number);

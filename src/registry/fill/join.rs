@@ -97,7 +97,7 @@ impl Fills {
         if running.fills.len() >= MOST {
             return Err(NotJoined::Busy);
         }
-        let (fill, progress) = Fill::new(&blob.name);
+        let (fill, progress) = Fill::new(blob, announced);
         self.start(&mut running, blob.clone(), announced, &fill, progress);
         Ok((fill, Outcome::Fill))
     }
@@ -132,7 +132,7 @@ impl Fills {
             let _span = next.span.entered();
             let digest = &next.blob.digest;
             if !running.fills.contains_key(digest) && self.cache.blobs.present(digest).is_none() {
-                let (fill, progress) = Fill::new(&next.blob.name);
+                let (fill, progress) = Fill::new(&next.blob, Some(next.announced));
                 fill.hold();
                 self.start(running, next.blob, Some(next.announced), &fill, progress);
             }

@@ -25,6 +25,8 @@
 //! chunks, and one of them goes on when the owner is gone ([`takeover`]). A client gets the end of a blob only if what it
 //! has is what was verified ([`origins`]).
 //!
+//! What a fill measures ([`meter`]) is in its line of the log, and in the [`status`].
+//!
 //! Over a folder there are no parts: the file that a blob is downloaded into becomes the blob.
 
 mod blob_file;
@@ -52,6 +54,7 @@ mod lease_keeper;
 mod lease_object;
 mod lease_watch;
 mod memory;
+mod meter;
 mod origins;
 mod pieces;
 mod plan;
@@ -64,6 +67,7 @@ mod running;
 mod runs;
 mod shared_fill;
 mod shared_state;
+mod status;
 mod sweep;
 mod takeover;
 mod task;
@@ -97,6 +101,8 @@ pub(crate) use lease_codec::fuzz as fuzz_lease;
 
 pub(super) use filled_blob::{FilledBlob, HELD_BACK, Reading};
 pub(super) use join::ColdBlob;
+pub use status::{FillStatus, FillsStatus};
+
 pub(super) use sweep::SweptFills;
 pub(super) use upstream_blob::UpstreamBlob;
 

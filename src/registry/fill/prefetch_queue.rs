@@ -35,6 +35,10 @@ impl PrefetchQueue {
         }
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.queue.len()
+    }
+
     pub(super) fn pop(&mut self) -> Option<Prefetch> {
         let first = self.queue.pop_front()?;
         self.digests.remove(&first.blob.digest);

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
@@ -59,6 +60,7 @@ impl FilledBlob {
     pub(in crate::registry) fn read(self: &Arc<Self>, reading: Reading) -> BoxStream<'static, io::Result<Bytes>> {
         let position = reading.part.map_or(0, |part| part.slice.start);
         let blob = Arc::clone(self);
+        blob.meter.readers.fetch_add(1, Ordering::Relaxed);
         let reader = Reader {
             blob,
             reading,
@@ -95,6 +97,12 @@ impl FilledBlob {
             return Err(io::Error::other("the blob has another size than was said"));
         }
         Ok(Some(upto(&watermark)).filter(|upto| *upto > position))
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        self.blob.meter.readers.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -40,6 +40,8 @@ pub(super) struct ResumingReader {
     /// An upstream without ranges may send everything again.
     may_skip: bool,
     pauses: <ExponentialBuilder as BackoffBuilder>::Backoff,
+    /// Of the attempts that the pauses are between, the last one.
+    attempt: u32,
     /// Where `pauses` began anew.
     since: u64,
     /// The last attempt got no response that could be read.
@@ -70,6 +72,7 @@ impl ResumingReader {
             ended: None,
             may_skip: false,
             pauses: pauses(),
+            attempt: 1,
             since: position,
             is_refused: false,
             waited: (Duration::ZERO, position),
@@ -112,7 +115,7 @@ impl ResumingReader {
                 Ok(Some(piece)) if piece.is_empty() => continue,
                 Ok(Some(piece)) => {
                     if self.position - self.since >= PROGRESS {
-                        (self.pauses, self.since) = (pauses(), self.position);
+                        (self.pauses, self.attempt, self.since) = (pauses(), 1, self.position);
                     }
                     return Ok(Some(piece));
                 }
@@ -136,11 +139,16 @@ impl ResumingReader {
         self.may_skip = true;
     }
 
-    /// Waits before the next attempt.
+    /// Waits before the next attempt. `received` is how many bytes of the blob are there, for the log.
     ///
     /// # Errors
     /// `error`, after the last attempt, or if the upstream asks for a longer pause than `longest`.
-    pub(super) async fn pause(&mut self, error: UpstreamError, longest: Duration) -> Result<(), UpstreamError> {
+    pub(super) async fn pause(
+        &mut self,
+        error: UpstreamError,
+        longest: Duration,
+        received: u64,
+    ) -> Result<(), UpstreamError> {
         let asked = match &error {
             UpstreamError::TooManyRequests { retry_after } => retry_after.unwrap_or_default(),
             _ => Duration::ZERO,
@@ -148,10 +156,27 @@ impl ResumingReader {
         let Some(pause) = self.pauses.next().filter(|_| asked <= longest) else {
             return Err(error);
         };
-        let (digest, position) = (&self.blob.digest, self.position);
-        tracing::debug!(%digest, position, %error, "fill: resuming with another connection");
-        tokio::time::sleep(pause.max(asked)).await;
+        let pause = pause.max(asked);
+        self.attempt += 1;
+        self.log_pause(&error, pause, received);
+        tokio::time::sleep(pause).await;
         Ok(())
+    }
+
+    /// Logs that the blob goes on with another connection: as a warning once a minute for each cause.
+    fn log_pause(&self, error: &UpstreamError, pause: Duration, received: u64) {
+        let UpstreamBlob { upstream, name: repository, digest } = &self.blob;
+        let (upstream_label, attempt) = (upstream.label(), self.attempt);
+        let wait_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
+        if upstream.warns_of_retry(&digest.to_string(), error) {
+            tracing::warn!(
+                upstream = upstream_label, %repository, %digest, %error, attempt, wait_ms, received,
+                "the upstream broke off a blob: it goes on with another connection"
+            );
+        } else {
+            let position = self.position;
+            tracing::debug!(%digest, position, %error, attempt, wait_ms, "a blob goes on with another connection");
+        }
     }
 
     /// The next bytes of the present connection, or of a new one; empty if they came before.

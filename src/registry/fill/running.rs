@@ -1,10 +1,11 @@
 //! One fill, as the requests see it that wait for it.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
@@ -21,8 +22,12 @@ const BUSY: Duration = Duration::from_secs(10);
 /// One fill.
 #[derive(Debug)]
 pub(in crate::registry) struct Fill {
-    /// The repository for which the upstream was asked.
-    asked_for: RepositoryName,
+    /// The blob, and the repository for which the upstream was asked.
+    pub(super) blob: UpstreamBlob,
+    /// The size that a manifest gives the blob, in bytes.
+    pub(super) announced: Option<u64>,
+    pub(super) began: Instant,
+    role: AtomicU8,
     phase: watch::Receiver<Phase>,
     /// The size of the blob in the bucket, or why it is not there.
     ended: watch::Receiver<Option<Result<u64, Error>>>,
@@ -31,6 +36,33 @@ pub(in crate::registry) struct Fill {
     names: Mutex<BTreeSet<RepositoryName>>,
     /// See [`hold`](Self::hold).
     is_held: AtomicBool,
+}
+
+/// What this process does for a fill.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Role {
+    /// It waits for a permit.
+    Waiting,
+    /// It fills for itself.
+    Alone,
+    /// It fills for all replicas.
+    Owner,
+    /// Another replica fills.
+    Follower,
+}
+
+impl Role {
+    const ALL: [Self; 4] = [Self::Waiting, Self::Alone, Self::Owner, Self::Follower];
+
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Waiting => "waiting",
+            Self::Alone => "alone",
+            Self::Owner => "owner",
+            Self::Follower => "follower",
+        }
+    }
 }
 
 /// How far a fill is.
@@ -66,17 +98,38 @@ pub(super) struct FillProgress {
 }
 
 impl Fill {
-    pub(super) fn new(name: &RepositoryName) -> (Arc<Self>, FillProgress) {
+    pub(super) fn new(blob: &UpstreamBlob, announced: Option<u64>) -> (Arc<Self>, FillProgress) {
         let (phase, phases) = watch::channel(Phase::Asking);
         let (ended, ends) = watch::channel(None);
         let fill = Arc::new(Self {
-            asked_for: name.clone(),
+            blob: blob.clone(),
+            announced,
+            began: Instant::now(),
+            role: AtomicU8::new(Role::Waiting as u8),
             phase: phases,
             ended: ends,
-            names: Mutex::new(BTreeSet::from([name.clone()])),
+            names: Mutex::new(BTreeSet::from([blob.name.clone()])),
             is_held: AtomicBool::new(false),
         });
         (fill, FillProgress { phase, ended })
+    }
+
+    /// The blob and its bytes, if the upstream's headers are here.
+    pub(super) fn filled_now(&self) -> Option<Arc<FilledBlob>> {
+        match &*self.phase.borrow() {
+            Phase::Filling(filled) => Some(Arc::clone(filled)),
+            Phase::Asking | Phase::Refused(_) => None,
+        }
+    }
+
+    /// What this process does for it.
+    pub(super) fn role(&self) -> Role {
+        let role = usize::from(self.role.load(Ordering::Relaxed));
+        Role::ALL.get(role).copied().unwrap_or(Role::Waiting)
+    }
+
+    pub(super) fn set_role(&self, role: Role) {
+        self.role.store(role as u8, Ordering::Relaxed);
     }
 
     /// The blob and its bytes, as soon as the upstream's headers are here.
@@ -122,7 +175,7 @@ impl Fill {
 
     /// Whether the upstream's answer is one about this repository.
     pub(super) fn is_for(&self, name: &RepositoryName) -> bool {
-        self.asked_for == *name
+        self.blob.name == *name
     }
 
     /// Whether the repository gets a link to the blob: the fill is its own, or its upstream said that it has the blob.
@@ -141,6 +194,18 @@ impl Fill {
 
     fn lock_names(&self) -> MutexGuard<'_, BTreeSet<RepositoryName>> {
         self.names.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Display for FillRefusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Upstream(error) => error.fmt(f),
+            Self::NoPlace(why) => f.write_str(why),
+            Self::Busy => f.write_str("too many fills wait, or no request waits for this one any more"),
+            Self::TooLarge => f.write_str("its chunks are larger than proxy.fill.memory allows"),
+            Self::NotMember(error) => write!(f, "another process fills it: {}", error.message()),
+        }
     }
 }
 

@@ -30,7 +30,7 @@ use super::lease::Lease;
 use super::lease_keeper::{Acquired, LeaseKeeper};
 use super::lease_object::{LeaseObject, LeaseRead, LeaseVersion};
 use super::lease_watch::LeaseWatch;
-use super::running::{Fill, FillRefusal, Phase};
+use super::running::{Fill, FillRefusal, Phase, Role};
 use super::takeover::TakenOver;
 use super::wants::Wants;
 use super::window::Window;
@@ -112,8 +112,12 @@ impl<'a> SharedFill<'a> {
                         () = background.stopped() => ended(),
                     }
                 }
-                Step::Own(taken, begun) => Box::pin(self.own(*taken, begun, leftovers)).await,
+                Step::Own(taken, begun) => {
+                    self.fill.set_role(Role::Owner);
+                    Box::pin(self.own(*taken, begun, leftovers)).await
+                }
                 Step::Follow(watch) => {
+                    self.fill.set_role(Role::Follower);
                     let mut wants = Wants::new();
                     let step = tokio::select! {
                         step = self.follow(*watch, &mut wants) => step,
@@ -123,6 +127,7 @@ impl<'a> SharedFill<'a> {
                     step
                 }
                 Step::Alone(begun) => {
+                    self.fill.set_role(Role::Alone);
                     let begun = begun.map(|begun| *begun);
                     return self.job.fill_alone(self.fill, self.phase, begun, leftovers).await;
                 }

@@ -48,6 +48,9 @@ impl FilledBlob {
         }
         chunks.replace(stored, heads);
         let written = there.end_from(0);
+        if !there.is_empty() {
+            self.meter.received(|| there.len());
+        }
         drop(there);
         watermark.send_modify(|watermark| watermark.written = written);
         self.changed().notify_waiters();

@@ -2,13 +2,17 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::job::{Job, Leftovers, NotFilled};
-use super::running::{Fill, FillProgress, Phase};
+use super::meter::Meter;
+use super::running::{Fill, FillProgress, Phase, Role};
 use super::shared_fill::SharedFill;
 use crate::oci::{Error, ErrorCode};
 
+/// The result of a fill whose blob this process stored.
+const STORED: &str = "stored";
 /// How long the deletion of chunks may take that is under way when the registry begins to shut down.
 const DELETE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long chunks stay when the registry begins to shut down: followers look once a second whether the blob is stored,
@@ -32,7 +36,7 @@ impl Drop for ListedFill<'_> {
 impl Job {
     /// Fills the blob, whichever process does it, and tells those that wait.
     pub(super) async fn run(self, fill: Arc<Fill>, progress: FillProgress) {
-        let began = Instant::now();
+        let (began, mut asked) = (Instant::now(), Instant::now());
         self.fills.metrics.fill_begins();
         let FillProgress { phase, ended } = progress;
         let mut listed = ListedFill { job: &self, fill: &fill, result: "failed" };
@@ -40,6 +44,8 @@ impl Job {
         let mut leftovers = Leftovers::None;
         let result = match self.permit(&fill).await {
             Ok(_permit) => {
+                fill.set_role(Role::Alone);
+                asked = Instant::now();
                 let filling = async {
                     match SharedFill::new(&self, &fill, &phase) {
                         Some(shared) => Box::pin(shared.run(&mut leftovers)).await,
@@ -55,20 +61,16 @@ impl Job {
             (Err(_), _) => "failed",
             // The process that stores a blob has its chunks, or its lease, to delete.
             (Ok(_), Leftovers::None) => "followed",
-            (Ok(_), _) => "stored",
+            (Ok(_), _) => STORED,
         };
         let seconds = began.elapsed().as_secs_f64();
         let result = match result {
             Ok(bytes) => {
-                if matches!(leftovers, Leftovers::None) {
-                    tracing::info!(%repository, %digest, bytes, seconds, "another process stored a blob");
-                } else {
-                    tracing::info!(%repository, %digest, bytes, seconds, "stored a blob");
-                }
+                self.log_end(&fill, listed.result == STORED, (bytes, seconds), asked);
                 Ok(bytes)
             }
             Err(NotFilled::Refused(refusal)) => {
-                tracing::debug!(%repository, %digest, ?refusal, "a fill did not begin");
+                tracing::debug!(%repository, %digest, %refusal, "a fill did not begin");
                 // First, so that no request joins a fill that has ended. Requests that wait for it log why.
                 self.remove(&fill);
                 ended.send_replace(Some(Err(refusal.clone().describe(&self.blob))));
@@ -80,7 +82,9 @@ impl Job {
                 Err(Error::new(ErrorCode::Unavailable, "no client waited for this blob, try again"))
             }
             Err(NotFilled::Failed(cause)) => {
-                tracing::warn!(%repository, %digest, cause, seconds, "a fill failed");
+                let upstream = self.blob.upstream.label();
+                let received = fill.filled_now().map(|filled| filled.bytes_there());
+                tracing::warn!(%repository, %digest, upstream, cause, received, seconds, "a fill failed");
                 let message = format!("{digest} could not be stored, the log tells why");
                 Err(Error::new(ErrorCode::Unavailable, message).caused_by(io::Error::other(cause)))
             }
@@ -101,6 +105,32 @@ impl Job {
                 };
                 self.fills.background.spawn_unless_closing(DELETE_TIMEOUT, delete);
             }
+        }
+    }
+
+    /// Logs how a fill came to its blob: this process stored it, or another one. The upstream was asked at `asked`.
+    fn log_end(&self, fill: &Fill, is_own: bool, (bytes, seconds): (u64, f64), asked: Instant) {
+        let (repository, digest, upstream) = (&self.blob.name, &self.blob.digest, self.blob.upstream.label());
+        let shared = fill.role().as_str();
+        let filled = fill.filled_now();
+        let meter = filled.as_ref().map(|filled| &filled.meter);
+        let first_byte_ms = meter.and_then(Meter::first).map(|first| {
+            let waited = first.saturating_duration_since(asked).as_millis();
+            u64::try_from(waited).unwrap_or(u64::MAX)
+        });
+        #[expect(clippy::cast_precision_loss, reason = "sizes of blobs are less than 2^53")]
+        let mb_per_s = (bytes as f64 / 1e5 / seconds.max(1e-6)).round() / 10.0;
+        let connections = meter.map(Meter::most_connections);
+        let retries = meter.map(|meter| meter.retries.load(Ordering::Relaxed));
+        if is_own {
+            tracing::info!(
+                %repository, %digest, bytes, upstream, shared, first_byte_ms, seconds, mb_per_s, connections, retries,
+                "stored a blob"
+            );
+        } else {
+            tracing::info!(
+                %repository, %digest, bytes, shared, first_byte_ms, seconds, mb_per_s, "another process stored a blob"
+            );
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::registry::failure::of_upstream;
 use crate::registry::flights::FlightKey;
 use crate::registry::list_memory::{ListReservation, in_time};
 use crate::registry::presence::{exists, name_unknown};
-use crate::registry::staleness::Staleness;
+use crate::registry::staleness::{Staleness, log_stale};
 use crate::store::Key;
 use crate::upstream::UpstreamError;
 
@@ -73,7 +73,9 @@ impl Tags {
             Ok(more) => tags.extend(more),
             Err(UpstreamError::NotFound) if !tags.is_empty() || exists(&self.store, name).await? => {}
             Err(error) if !tags.is_empty() => {
-                tracing::warn!(repository = %name, %error, "listing the stored tags only");
+                if let Some(upstream) = self.upstreams.of(name) {
+                    log_stale(upstream, (name, &"tags"), &error, "listing the stored tags only");
+                }
                 return Ok((Arc::new(tags.into_iter().collect()), Staleness::of(&error)));
             }
             Err(error) => return Err(of_upstream(error, name_unknown(name))),

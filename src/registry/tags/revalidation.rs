@@ -14,6 +14,7 @@ use tracing::Instrument;
 use super::lookup::{LinkVersion, Lookup, TagUpdate};
 use super::resolved::Resolved;
 use super::writeback::Writeback;
+use crate::log_limit::LogLimit;
 use crate::oci::{Digest, Error, MediaType, Reference, RepositoryName, Tag};
 use crate::registry::cache::{Cache, InRepository, TagState};
 use crate::registry::failure::of_upstream;
@@ -21,7 +22,7 @@ use crate::registry::flights::{FlightKey, Flights};
 use crate::registry::options::CLIENT_WAIT;
 use crate::registry::presence::manifest_unknown;
 use crate::registry::runtime::Background;
-use crate::registry::staleness::Staleness;
+use crate::registry::staleness::{Staleness, log_stale};
 use crate::upstream::{Upstream, UpstreamError};
 
 /// How many tags are compared at once. Each comparison may hold a manifest of 4 MiB.
@@ -29,13 +30,15 @@ const COMPARISONS: usize = 128;
 /// After the upstream failed, or was too slow, how long the stored tag is served before the upstream is asked again.
 /// Waiting for the timeouts of a dead upstream on every pull would be an outage of our own.
 const OUTAGE_PAUSE: Duration = Duration::from_secs(10);
-/// How often the log says that an upstream refuses its credential.
+/// How often the log says that an upstream refuses its credential, and of how many upstreams.
 const REFUSAL_PAUSE: Duration = Duration::from_mins(5);
+const MOST_REFUSALS: usize = 64;
 
 /// A comparison that is under way.
 #[derive(Clone, Debug)]
 pub(super) struct Revalidation {
     began: Instant,
+    upstream: Arc<Upstream>,
     stored: TagState,
     answer: watch::Receiver<Option<Answer>>,
 }
@@ -53,8 +56,8 @@ pub(super) struct Revalidations {
     background: Arc<Background>,
     running: Mutex<Running>,
     permits: Arc<Semaphore>,
-    /// When the log last said that the upstream of this label refuses its credential.
-    refusals: Mutex<HashMap<String, Instant>>,
+    /// The upstreams, by their labels, that refuse their credentials.
+    refusals: LogLimit<String>,
     client_wait: Duration,
 }
 
@@ -100,7 +103,7 @@ impl Revalidations {
             background: Arc::clone(background),
             running: Mutex::default(),
             permits: Arc::new(Semaphore::new(COMPARISONS)),
-            refusals: Mutex::default(),
+            refusals: LogLimit::new(REFUSAL_PAUSE, MOST_REFUSALS),
             client_wait,
         }
     }
@@ -136,7 +139,7 @@ impl Revalidations {
         let permit = Arc::clone(&self.permits).acquire_owned();
         let permit = tokio::time::timeout(self.client_wait, permit).await.ok()?.ok()?;
         let (sender, answer) = watch::channel(None);
-        let revalidation = Revalidation { began, stored: stored.clone(), answer };
+        let revalidation = Revalidation { began, upstream: Arc::clone(upstream), stored: stored.clone(), answer };
         // The caller holds the tag's lock, so no other lookup came between the look above and this.
         self.lock().insert((name.clone(), tag.clone()), revalidation.clone());
         let comparison = Comparison {
@@ -158,15 +161,16 @@ impl Revalidations {
         &self,
         name: &RepositoryName,
         tag: &Tag,
-        mut running: Revalidation,
+        running: Revalidation,
     ) -> Result<Resolved, Error> {
+        let mut answer = running.answer.clone();
         let left = self.client_wait.saturating_sub(running.began.elapsed());
-        let answer = running.answer.wait_for(Option::is_some);
+        let answer = answer.wait_for(Option::is_some);
         let answer = match tokio::time::timeout(left, answer).await {
             Ok(Ok(answer)) => answer.clone(),
             Ok(Err(_)) => None,
             Err(_) => {
-                self.keep_slow(name, tag, &running.stored);
+                self.keep_slow(name, tag, &running);
                 return Ok(Resolved::stale(&running.stored, Staleness::Slow));
             }
         };
@@ -183,31 +187,29 @@ impl Revalidations {
     }
 
     /// Serves the stored tag for a while, unless the answer came just now.
-    fn keep_slow(&self, name: &RepositoryName, tag: &Tag, stored: &TagState) {
+    fn keep_slow(&self, name: &RepositoryName, tag: &Tag, compared: &Revalidation) {
         let running = self.lock();
         if !running.contains_key(&(name.clone(), tag.clone())) {
             return;
         }
         let remembered = self.cache.tags.get(name, tag);
         let is_logged = remembered.is_some_and(|state| state.is_fresh() && state.stale.is_some());
-        self.cache.tags.keep_upstream(name, tag, unconfirmed(stored, Staleness::Slow));
+        self.cache.tags.keep_upstream(name, tag, unconfirmed(&compared.stored, Staleness::Slow));
         drop(running);
         if !is_logged {
-            let error = "it takes longer to answer than a client should wait";
-            tracing::warn!(repository = %name, %tag, %error, "serving the stored tag");
+            let cause = "it takes longer to answer than a client should wait";
+            log_stale(&compared.upstream, (name, tag), &cause, "serving the stored tag");
         }
     }
 
-    /// Logs that an upstream refuses its credential, now and then. There are as many labels as configured upstreams.
+    /// Logs that an upstream refuses its credential, now and then.
     fn log_refusal(&self, label: &str, repository: &RepositoryName, error: &UpstreamError) {
         let UpstreamError::Denied { credential, .. } = error else {
             return;
         };
-        let mut logged = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
-        if logged.get(label).is_some_and(|at| at.elapsed() < REFUSAL_PAUSE) {
+        if !self.refusals.is_due(label.to_owned()) {
             return;
         }
-        logged.insert(label.to_owned(), Instant::now());
         tracing::error!(
             upstream = label, %repository, credential, %error,
             "the upstream refuses its credential: stored tags are served as they were, and nothing new can be pulled"
@@ -293,7 +295,7 @@ impl Comparison {
             cache.absent.keep_tag(name, tag, stored.digest);
         }
         if staleness.is_some() {
-            tracing::warn!(repository = %name, %tag, %error, "serving the stored tag");
+            log_stale(&self.upstream, (name, tag), &error, "serving the stored tag");
         }
         revalidations.log_refusal(self.upstream.label(), name, &error);
         (Err(error), None)

@@ -61,11 +61,9 @@ impl Store {
         match self.try_conditions(&Uuid::new_v4()).await {
             Ok(Conditions::ALL) => Ok(Conditions::ALL),
             Ok(found) => {
-                let Conditions { if_absent, if_unchanged, delete_unchanged } = found;
                 tracing::warn!(
-                    ?if_absent,
-                    ?if_unchanged,
-                    delete_unchanged,
+                    cause = found.lack_of_writes(),
+                    keeps_those_of_deletes = found.delete_unchanged,
                     "the bucket does not keep conditions of writes or deletes: pounce looks again around each tag that it \
                      writes, which costs every push two requests more; and distribution must not push to a bucket of \
                      this kind while pounce pulls through it or deletes, or its tags can be lost"

@@ -1,6 +1,7 @@
 //! From the configuration to a bucket that answers.
 
 use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use aws_sdk_s3::config::{Credentials, Region, SharedCredentialsProvider};
@@ -14,6 +15,7 @@ use crate::store::embedded::Embedded;
 use crate::store::error::{self, StoreError};
 use crate::store::lack::Lack;
 use crate::store::leader::{AskLeader, RecentWrites};
+use crate::store::location::Location;
 use crate::store::options::{CopyOptions, PresignOptions, PutOptions};
 use crate::store::response_monitor::{Observer, ResponseMonitor};
 use crate::store::sdk_config::{base, bulk_timeouts, small_timeouts};
@@ -165,10 +167,21 @@ impl Store {
         // Only of a bucket: the folder's layout is that of distribution's filesystem driver.
         let root = if is_folder { "" } else { s3.rootdirectory.trim_matches('/') };
         let delay = if is_tigris { REPLICATION_DELAY } else { Duration::ZERO };
+        let location = match &embedded {
+            Some(_) => Location::Folder(absolute(&storage.filesystem.rootdirectory)),
+            None => Location::Bucket {
+                bucket: format!("{bucket}/{}", s3.rootdirectory.trim_matches('/')).trim_end_matches('/').to_owned(),
+                endpoint: s3.regionendpoint.as_ref().map_or_else(
+                    || format!("AWS, {}", s3.region.as_deref().unwrap_or_default()),
+                    |endpoint| with_scheme(endpoint, s3.secure),
+                ),
+            },
+        };
         Self::new(Inner {
             client: client(small_timeouts()),
             bulk: client(bulk_timeouts()),
             bucket: bucket.to_owned(),
+            location,
             root: if root.is_empty() { String::new() } else { format!("{root}/") },
             put: if is_folder { PutOptions::default() } else { PutOptions::new(s3) },
             copy: CopyOptions::new(s3),
@@ -186,6 +199,11 @@ impl Store {
             embedded,
         })
     }
+}
+
+/// The folder from the root on; as it is written, where the process has no working directory.
+fn absolute(folder: &Path) -> PathBuf {
+    std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned())
 }
 
 fn with_scheme(endpoint: &str, secure: bool) -> String {

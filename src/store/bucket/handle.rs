@@ -11,9 +11,11 @@ use crate::store::embedded::Embedded;
 use crate::store::key::Key;
 use crate::store::lack::Lack;
 use crate::store::leader::RecentWrites;
+use crate::store::location::Location;
 use crate::store::options::{CopyOptions, PresignOptions, PutOptions};
 use crate::store::response_monitor::ResponseMonitor;
 use crate::store::url_template::UrlTemplates;
+use crate::telemetry::Health;
 
 /// A bucket, cheap to clone.
 #[derive(Clone)]
@@ -29,6 +31,7 @@ pub(super) struct Inner {
     /// For bodies of any length: no timeout on the whole.
     pub(super) bulk: aws_sdk_s3::Client,
     pub(super) bucket: String,
+    pub(super) location: Location,
     /// In front of every key; empty, or ending in a slash.
     pub(super) root: String,
     pub(super) put: PutOptions,
@@ -76,6 +79,18 @@ impl Store {
     #[must_use]
     pub fn embedded(&self) -> Option<&Embedded> {
         self.inner.embedded.as_ref()
+    }
+
+    /// Where the bucket is.
+    #[must_use]
+    pub fn location(&self) -> &Location {
+        &self.inner.location
+    }
+
+    /// How the bucket answers.
+    #[must_use]
+    pub fn health(&self) -> &Health {
+        self.inner.monitor.health()
     }
 
     /// The configured size of an upload's parts, in bytes.

@@ -8,7 +8,7 @@ use url::Url;
 
 use crate::config::{NameGrammar, Remote, UpstreamClient, UpstreamHost};
 use crate::oci::RepositoryName;
-use crate::telemetry::{Metrics, UpstreamCall};
+use crate::telemetry::{Health, Metrics, UpstreamCall};
 use crate::upstream::credentials::CredentialSource;
 use crate::upstream::error::UpstreamError;
 use crate::upstream::head_support::HeadSupport;
@@ -27,7 +27,6 @@ pub(super) const MAX_PAGE: usize = 4 << 20;
 #[derive(Debug)]
 pub struct Upstream {
     pub(super) session: Session,
-    label: String,
     names: RemoteNames,
     /// `proxy.upstreams[].client` is Ollama.
     is_for_ollama: bool,
@@ -71,9 +70,8 @@ impl Upstream {
         let root = base.as_str().trim_end_matches('/');
         let label = prefix.as_ref().map_or_else(|| root.to_owned(), |prefix| format!("{root}/v2/{prefix}"));
         Ok(Self {
-            label,
             names: RemoteNames { prefix, component, is_docker_hub, is_relaxed: remote.names == NameGrammar::Relaxed },
-            session: Session::new(base, credentials, metrics)?,
+            session: Session::new(label, base, credentials, metrics)?,
             is_for_ollama,
             answers_ping,
             stall_timeout,
@@ -87,7 +85,20 @@ impl Upstream {
     /// with the host of Docker Hub's API for its other names.
     #[must_use]
     pub fn label(&self) -> &str {
-        &self.label
+        &self.session.label
+    }
+
+    /// How it answers.
+    #[must_use]
+    pub fn health(&self) -> &Health {
+        &self.session.health
+    }
+
+    /// Whether the log should warn that a request for this content failed so and is sent again: once a minute for each
+    /// content and error.
+    #[must_use]
+    pub fn warns_of_retry(&self, content: &str, error: &UpstreamError) -> bool {
+        self.session.warns_of_retry(content, error)
     }
 
     /// Whether only Ollama uses it.

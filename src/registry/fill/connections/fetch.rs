@@ -64,18 +64,18 @@ impl Connections<'_> {
                     return Ok(false);
                 }
                 Err(error) if reader.is_refused() && self.leave() => {
-                    tracing::debug!(digest = %self.blob.digest, %error, "fill: one connection less");
+                    tracing::debug!(digest = %self.blob.digest, %error, "a fill has one connection less");
                     self.growth().refused(self.ordinary(), Instant::now());
                     self.plan().give_up(segment);
                     return Ok(true);
                 }
                 Err(error) if may_recover(&error) => {
-                    reader.pause(error, LONGEST_PAUSE).await.map_err(describe)?;
+                    self.pause(&mut reader, error).await.map_err(describe)?;
                     continue;
                 }
                 // It gave a range before. If it does not again, the rest comes with all that lies before it.
                 Err(error @ UpstreamError::Invalid(_)) => {
-                    reader.pause(error, LONGEST_PAUSE).await.map_err(describe)?;
+                    self.pause(&mut reader, error).await.map_err(describe)?;
                     odd_answers += 1;
                     if odd_answers == ODD_ANSWERS {
                         reader.allow_whole();
@@ -107,6 +107,15 @@ impl Connections<'_> {
                 return Ok(false);
             }
         }
+    }
+
+    /// Waits before the reader's next attempt.
+    ///
+    /// # Errors
+    /// That was the last one.
+    async fn pause(&self, reader: &mut ResumingReader, error: UpstreamError) -> Result<(), UpstreamError> {
+        self.filled.meter.retries.fetch_add(1, Ordering::Relaxed);
+        reader.pause(error, LONGEST_PAUSE, self.filled.bytes_there()).await
     }
 
     /// Writes bytes of one chunk, as far as they are still the connection's own; returns how many those are.

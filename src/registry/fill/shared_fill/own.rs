@@ -233,7 +233,7 @@ impl SharedFill<'_> {
         let progress = filled.map(FilledBlob::progress);
         let written = tokio::time::timeout(LAST_WORD, keeper.write_state(state, progress.as_ref())).await;
         if !matches!(written, Ok(Ok(()))) {
-            tracing::debug!(digest = %self.object.digest(), ?state, "the last state of a lease was not written");
+            tracing::debug!(digest = %self.object.digest(), "the last state of a lease was not written");
         }
     }
 
