@@ -83,6 +83,7 @@ mod shared_handover;
 mod shared_takeover;
 mod shared_unknown;
 mod stale;
+mod status;
 mod storage;
 mod stores;
 mod swaps;

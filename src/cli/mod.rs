@@ -10,6 +10,7 @@ mod progress;
 mod runtime;
 mod serve;
 mod signals;
+mod status;
 mod warm;
 
 use std::process::ExitCode;
@@ -38,6 +39,8 @@ enum Command {
     Clients(clients::Arguments),
     /// Add, change or remove a user in a file, or print a line for auth.htpasswd.users.
     Htpasswd(htpasswd::Arguments),
+    /// Show what a running pounce is doing: copies, hits, upstreams, bytes saved.
+    Status(status::Arguments),
     /// Copy images into the bucket before clients pull them.
     Warm(warm::Arguments),
 }
@@ -51,6 +54,7 @@ pub fn run(arguments: Arguments) -> ExitCode {
         Command::Init(arguments) => init::run(&arguments),
         Command::Clients(arguments) => clients::run(&arguments),
         Command::Htpasswd(arguments) => htpasswd::run(&arguments),
+        Command::Status(arguments) => status::run(&arguments),
         Command::Warm(arguments) => warm::run(&arguments),
     };
     telemetry::flush_logs();

@@ -1,4 +1,4 @@
-//! The operator's listener (`http.debug.addr`): health and metrics.
+//! The operator's listener (`http.debug.addr`): health, status and metrics.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -11,9 +11,9 @@ use futures_util::future::Either;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
-use super::AppState;
-use super::health;
 use super::server::{self, Listener, Shortage};
+use super::status::{Began, Status};
+use super::{AppState, headers, health};
 use crate::config::Debug;
 use crate::telemetry::Metrics;
 
@@ -38,6 +38,11 @@ pub(crate) async fn serve_debug(
 
 /// A client that keeps a connection open here does not keep the state.
 fn router(config: &Debug, metrics: Arc<Metrics>, app: Weak<AppState>) -> Router {
+    let (began, of) = (Began::now(), app.clone());
+    let status = get(async move || match of.upgrade() {
+        Some(app) => headers::serialized(&Status::of(&app, began)),
+        None => health::ended(),
+    });
     let ready = get(async move || match app.upgrade() {
         Some(app) => health::ready(&app.registry).await,
         None => health::ended(),
@@ -46,7 +51,8 @@ fn router(config: &Debug, metrics: Arc<Metrics>, app: Weak<AppState>) -> Router 
         .route("/healthz", get(async || health::alive()))
         .route("/readyz", ready.clone())
         // distribution's name for it.
-        .route("/debug/health", ready);
+        .route("/debug/health", ready)
+        .route("/status", status);
     if !config.prometheus.enabled {
         return router;
     }
