@@ -4,8 +4,8 @@ FROM rust:1.95-slim-bookworm@sha256:d7482085ff5b415f84dba5647ae71606650bdef00db7
 WORKDIR /pounce
 COPY . .
 RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,target=/target \
-    CARGO_TARGET_DIR=/target cargo build --profile dist --locked && \
-    cp /target/dist/pounce /usr/local/bin/pounce && \
+    CARGO_TARGET_DIR=/target cargo build --release --locked && \
+    cp /target/release/pounce /usr/local/bin/pounce && \
     mkdir -p /empty
 
 # The C library, certificates and nothing to log in to; it runs as "nonroot" (65532).
