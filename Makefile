@@ -30,7 +30,7 @@ run: ## a registry on 127.0.0.1:5000, built as it is shipped, which takes minute
 dev: ## the same from an unoptimised build, in a third of the time
 	$(LOCAL) cargo run --locked -- serve
 
-demo: ## pulls an image twice through pounce, cold and warm, without any network
+demo: ## five clients pull from a slow upstream through pounce: cold, warm, and with the upstream dead; without any network
 	cargo bench --locked --bench demo
 
 test:
@@ -56,6 +56,7 @@ interop: ## real clients; as root, with the Debian packages above
 	tests/interop/pull.sh "$${CARGO_TARGET_DIR:-target}/debug/pounce"
 	test -x $(MOTO)/bin/moto_server || { python3 -m venv $(MOTO) && $(MOTO)/bin/pip install -q 'moto[server]==5.0.*'; }
 	tests/interop/push.sh "$${CARGO_TARGET_DIR:-target}/debug/pounce" $(MOTO)/bin/moto_server
+	tests/interop/switching.sh "$${CARGO_TARGET_DIR:-target}/debug/pounce" $(MOTO)/bin/moto_server
 	tests/interop/cold.sh "$${CARGO_TARGET_DIR:-target}/debug/pounce" $(MOTO)/bin/python
 	tests/interop/access.sh "$${CARGO_TARGET_DIR:-target}/debug/pounce" $(MOTO)/bin/python
 	tests/interop/clients.sh "$${CARGO_TARGET_DIR:-target}/debug/pounce"

@@ -16,6 +16,7 @@ mod calls;
 mod challenges;
 mod check;
 mod check_bucket;
+mod check_distribution;
 mod check_fills;
 mod clients;
 mod config;

@@ -131,7 +131,7 @@ fn check_storage(storage: &Storage, mistakes: &mut Mistakes<'_>) {
     if storage.driver == Driver::Filesystem {
         return;
     }
-    mistakes.require(s3.bucket.is_some(), "storage.s3.bucket", "is missing");
+    mistakes.require(s3.bucket.is_some(), "storage.s3.bucket", "is missing: name the bucket");
     mistakes.require(
         s3.region.is_some() || s3.regionendpoint.is_some(),
         "storage.s3.region",

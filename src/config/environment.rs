@@ -27,7 +27,8 @@ impl Environment {
     }
 
     /// The value of a variable; an empty one counts as unset.
-    pub(super) fn get(&self, name: &str) -> Option<&str> {
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&str> {
         let found = self.iter().find(|(key, _)| *key == name);
         found.map(|(_, value)| value).filter(|value| !value.is_empty())
     }

@@ -13,7 +13,8 @@ use super::origins::{Origin, Origins, leaves};
 use super::schema::Config;
 use super::storage::Driver;
 use super::variables::{self, AUTH_VARIABLE, Applied, EMPTY, NO_SETTINGS, PATH_VARIABLE, S3AWS, STORAGE_VARIABLE};
-use super::{check, document, network, service_links, yaml};
+use super::written::Written;
+use super::{check, document, network, service_links, written, yaml};
 
 /// How many mistakes in the types of settings are listed; the document is read once for each.
 const MAX_MISTAKES: usize = 64;
@@ -29,6 +30,8 @@ pub struct Loaded {
     pub notices: Vec<String>,
     /// Where each setting comes from.
     pub origins: Origins,
+    /// The settings of the file and of the variables, without their values.
+    pub written: Vec<Written>,
 }
 
 impl Loaded {
@@ -126,12 +129,15 @@ fn parse(text: &str, file: Option<&Path>, environment: &Environment) -> Result<L
     }
     notices.extend(service_links::notice(&service_links));
     notices.extend(network::notices(environment));
+    let written = written::of(&document, &origins);
     let before = errors.len();
     let config = typed(document, &keys, [&storage, &auth], environment, &mut origins, &mut notices, &mut errors);
     let located = errors.split_off(before).into_iter().map(|error| error.located(&origins, file));
     errors.extend(located);
     match config {
-        Some(config) if errors.is_empty() => Ok(Loaded { config, file: file.map(Path::to_owned), notices, origins }),
+        Some(config) if errors.is_empty() => {
+            Ok(Loaded { config, file: file.map(Path::to_owned), notices, origins, written })
+        }
         _ => Err(errors),
     }
 }

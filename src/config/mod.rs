@@ -33,6 +33,7 @@ mod storage;
 mod validation;
 mod values;
 mod variables;
+mod written;
 mod yaml;
 
 pub use auth::{Auth, Htpasswd, Scheme, SigningAlgorithm, Token};
@@ -54,3 +55,4 @@ pub use schema::Config;
 pub use storage::{Delete, Driver, Filesystem, Maintenance, ReadOnly, Redirect, S3, Storage, UploadPurging};
 pub use validation::{IndexValidation, ManifestValidation, Platforms, RequiredPlatform, Validation};
 pub use values::Secret;
+pub use written::{Form, Written};

@@ -4,6 +4,7 @@
 //! to the bucket. The bucket and the upstreams are tried at once; a failure of one check keeps no other from running.
 
 mod bucket;
+mod distribution;
 mod files;
 mod report;
 mod settings;
@@ -32,6 +33,7 @@ Examples:
   pounce check registry.yml          results, and the settings that are not the defaults
   pounce check --json | jq '.results[] | select(.status != \"ok\")'
   pounce check && pounce serve       starts only if all is well; `|| [ $? -eq 1 ]` lets warnings pass
+  pounce check --for distribution    what to remove before registry:2 starts with this configuration
 
 Exit status: 0 if all is well, 1 with warnings, 2 with failures or a wrong command line. With --alive: 0 if pounce
 answers, 1 if not.
@@ -53,9 +55,19 @@ pub(super) struct Arguments {
     /// Print results and all settings as JSON
     #[arg(long, conflicts_with = "all")]
     json: bool,
+    /// Try nothing, but list what another program, over the same bucket, does not start with
+    #[arg(long = "for", value_name = "PROGRAM")]
+    target: Option<Target>,
     /// Only ask the pounce that runs here whether it is alive, for a health check
-    #[arg(long, conflicts_with_all = ["all", "json"])]
+    #[arg(long, conflicts_with_all = ["all", "json", "target"])]
     alive: bool,
+}
+
+/// A program that can take the bucket over.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Target {
+    /// The program of the image `registry:2`
+    Distribution,
 }
 
 /// What is printed.
@@ -81,7 +93,11 @@ pub(super) fn run(arguments: &Arguments) -> CommandResult {
         (false, false) => Output::Short,
     };
     // Anything that keeps the checks from running is a failure, whose status is not that of a warning.
-    check(file, &environment, output).or_else(|error| {
+    let checked = match arguments.target {
+        Some(Target::Distribution) => Ok(check_for_distribution(file, &environment, output)),
+        None => check(file, &environment, output),
+    };
+    checked.or_else(|error| {
         eprintln!("pounce: {error}");
         Ok(ExitCode::from(2))
     })
@@ -107,6 +123,17 @@ pub(super) fn check(file: Option<&Path>, environment: &Environment, output: Outp
         print(&report, Some(&loaded), output);
         Ok(report.exit_code())
     })
+}
+
+fn check_for_distribution(file: Option<&Path>, environment: &Environment, output: Output) -> ExitCode {
+    let loaded = Config::load_all(file, environment);
+    let report = match &loaded {
+        Ok(loaded) => distribution::check(loaded, environment),
+        Err(mistakes) => of_mistakes(mistakes),
+    };
+    // The settings are printed where they were asked for: what to remove from them is the answer.
+    print(&report, loaded.as_ref().ok().filter(|_| output != Output::Short), output);
+    report.exit_code()
 }
 
 fn of_mistakes(mistakes: &[ConfigError]) -> Report {
