@@ -27,7 +27,7 @@ const DEBUG_CONNECTIONS: usize = 64;
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The address cannot be listened on.
-    #[error("{setting}: cannot listen on {addr}: {source}")]
+    #[error("{setting}: cannot listen on {addr}: {source}; end the program that listens there, or set another address")]
     Listen {
         /// `http.addr` or `http.debug.addr`.
         setting: &'static str,

@@ -1,4 +1,10 @@
-//! Configuration mistakes, each reported in a sentence that names the setting.
+//! Configuration mistakes, each reported in a sentence that names the setting; and, in the modules, those of
+//! docs/troubleshooting.md, made on purpose with the real program.
+
+mod clients;
+mod document;
+mod start;
+mod upstreams;
 
 use pounce::config::{Config, ConfigError, Environment, Loaded};
 

@@ -13,6 +13,7 @@ use ipnet::IpNet;
 
 use super::AppState;
 use super::server::Peer;
+use crate::config::Http;
 
 /// Most proxies send it.
 pub(super) const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -35,6 +36,9 @@ impl ClientAddress {
         if !by_proxy && request.headers.contains_key(FORWARDED_PROTO) {
             warn_of_untrusted_proxy(peer_ip);
         }
+        if by_proxy && is_unclear(&app.config.http, request) {
+            warn_of_silent_proxy(peer_ip, &app.config.http.forwardedproto);
+        }
         let ip = if by_proxy { forwarded_for(app, peer_ip, &request.headers) } else { peer_ip };
         Self { ip, by_proxy, tls: peer.tls }
     }
@@ -47,6 +51,26 @@ fn warn_of_untrusted_proxy(proxy: IpAddr) {
             %proxy,
             "a proxy sends X-Forwarded-Proto, and is not in http.trustedproxies: it is not believed, and all its \
              clients count as one"
+        );
+    });
+}
+
+/// Whether neither the configuration nor the proxy says the scheme of the client's URL. A proxy's own probes have no
+/// such header, and ask for no content.
+fn is_unclear(http: &Http, request: &Parts) -> bool {
+    http.host.is_none()
+        && !request.headers.contains_key(&http.forwardedproto)
+        && request.uri.path().strip_prefix("/v2/").is_some_and(|rest| !rest.is_empty())
+}
+
+/// Without the header, pounce takes the scheme of the proxy's connection for the client's.
+fn warn_of_silent_proxy(proxy: IpAddr, header: &HeaderName) {
+    static WARNED: Once = Once::new();
+    WARNED.call_once(|| {
+        tracing::warn!(
+            %proxy, %header,
+            "a proxy in http.trustedproxies sends no http.forwardedproto: URLs for its clients may begin with http \
+             where they use https; let the proxy send the header, or set http.host"
         );
     });
 }

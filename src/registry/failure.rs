@@ -41,14 +41,15 @@ pub(super) fn of_upstream(error: UpstreamError, unknown: Error) -> Error {
         UpstreamError::NotFound => unknown,
         UpstreamError::Denied { anonymous: true, .. } | UpstreamError::Unrecognized(_) => unknown.caused_by(error),
         UpstreamError::Denied { .. } => {
-            Error::new(ErrorCode::Denied, "the upstream registry does not let this registry read the repository")
-                .caused_by(error)
+            let message = "the upstream registry does not let this registry read the repository: check proxy.username and \
+                           proxy.password, or those of the upstream in proxy.upstreams";
+            Error::new(ErrorCode::Denied, message).caused_by(error)
         }
         UpstreamError::TooManyRequests { retry_after } => {
             let after = retry_after.unwrap_or(RETRY_AFTER);
-            Error::new(ErrorCode::TooManyRequests, "the upstream registry asks for patience, try again later")
-                .with_retry_after(Some(after))
-                .caused_by(error)
+            let message = "the upstream registry limits the requests of this registry: try again later, or give this \
+                           registry credentials there (proxy.username)";
+            Error::new(ErrorCode::TooManyRequests, message).with_retry_after(Some(after)).caused_by(error)
         }
         UpstreamError::Unavailable(_) => {
             Error::new(ErrorCode::Unavailable, "the upstream registry is not available, try again later")

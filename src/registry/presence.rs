@@ -26,6 +26,15 @@ pub(super) fn blob_unknown(name: &RepositoryName, digest: &Digest) -> Error {
     Error::new(ErrorCode::BlobUnknown, format!("{name} has no blob {digest}"))
 }
 
+/// The same where there is no upstream to ask.
+pub(super) fn manifest_not_pushed(name: &RepositoryName, reference: &Reference) -> Error {
+    let message = format!(
+        "{name} has no manifest {reference}: it was not pushed here, and proxy.remoteurl and proxy.upstreams of this \
+         registry name no upstream for it"
+    );
+    Error::new(ErrorCode::ManifestUnknown, message)
+}
+
 pub(super) fn manifest_unknown(name: &RepositoryName, reference: &Reference) -> Error {
     Error::new(ErrorCode::ManifestUnknown, format!("{name} has no manifest {reference}"))
 }

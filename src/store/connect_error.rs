@@ -1,12 +1,13 @@
 //! Why a bucket cannot be connected to.
 
 use super::error::{StoreError, describe_clock};
+use crate::telemetry::speaks_plain_http;
 
 /// Why the bucket cannot be used, in a sentence that names the setting.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
     /// The bucket does not exist.
-    #[error("storage.s3.bucket: there is no bucket {bucket} at {endpoint}")]
+    #[error("storage.s3.bucket: there is no bucket {bucket} at {endpoint}; correct the name, or create it")]
     NoBucket {
         /// Its name.
         bucket: String,
@@ -40,7 +41,7 @@ pub enum ConnectError {
     /// The bucket is in another region.
     #[error(
         "storage.s3.region: {endpoint} does not take requests for the bucket {bucket} in the region {region}{}",
-        told.as_ref().map(|told| format!("; it is in {told}")).unwrap_or_default()
+        told.as_ref().map_or("; set the region of the bucket".to_owned(), |told| format!("; it is in {told}, set that"))
     )]
     Region {
         /// The bucket's name.
@@ -55,7 +56,8 @@ pub enum ConnectError {
     /// The credentials were refused.
     #[error(
         "storage.s3.accesskey, storage.s3.secretkey: {endpoint} refuses these credentials for the bucket \
-         {bucket} (Tigris gives the same answer when storage.s3.bucket names a bucket that does not exist)"
+         {bucket}; set keys that may read and write it (Tigris gives the same answer when storage.s3.bucket names a \
+         bucket that does not exist)"
     )]
     Denied {
         /// The bucket's name.
@@ -67,7 +69,7 @@ pub enum ConnectError {
         cause: StoreError,
     },
     /// Nothing answers there, or not as an S3 does.
-    #[error("storage.s3.regionendpoint: the bucket {bucket} at {endpoint} cannot be used: {cause}")]
+    #[error("storage.s3.regionendpoint: the bucket {bucket} at {endpoint} cannot be used: {cause}; {}", remedy(cause))]
     Unavailable {
         /// The bucket's name.
         bucket: String,
@@ -77,6 +79,12 @@ pub enum ConnectError {
         cause: StoreError,
     },
     /// The folder cannot be used.
-    #[error("storage.filesystem.rootdirectory: {0}")]
+    #[error("storage.filesystem.rootdirectory: {0}; name a folder that pounce may write to")]
     Folder(#[from] std::io::Error),
+}
+
+/// What to do about an endpoint that cannot be used.
+fn remedy(cause: &StoreError) -> &'static str {
+    let speaks_plain_http = speaks_plain_http(&cause.to_string());
+    if speaks_plain_http { "write http:// there" } else { "check it, and that this machine reaches it" }
 }

@@ -32,7 +32,9 @@ pub enum StoreError {
         ahead: Option<i64>,
     },
     /// The storage is full or read-only. A retry does not help.
-    #[error("{operation} was not done, the storage takes no writes: {cause}")]
+    #[error(
+        "{operation} was not done, the storage takes no writes, make room in storage.s3 or storage.filesystem: {cause}"
+    )]
     Full {
         /// The S3 operation.
         operation: &'static str,

@@ -66,3 +66,8 @@ pub fn causes(error: &dyn std::error::Error) -> String {
     }
     text
 }
+
+/// Whether these causes are those of a TLS client at a port without TLS, by the words of rustls.
+pub fn speaks_plain_http(causes: &str) -> bool {
+    causes.contains("InvalidContentType")
+}

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::telemetry::causes;
+use crate::telemetry::{causes, speaks_plain_http};
 
 /// Why the upstream did not answer a request.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -49,7 +49,7 @@ impl UpstreamError {
 
     /// An operator's remedy for an upstream that fails a ping so.
     #[must_use]
-    pub const fn advice(&self) -> &'static str {
+    pub fn advice(&self) -> &'static str {
         match self {
             Self::Denied { anonymous: true, .. } => {
                 "it wants credentials: set username and password, or exec.command, beside remoteurl"
@@ -59,6 +59,9 @@ impl UpstreamError {
                 "check remoteurl: there is no registry at that address"
             }
             Self::TooManyRequests { .. } => "wait, or give pounce credentials",
+            Self::Unavailable(cause) if speaks_plain_http(cause) => {
+                "it does not speak TLS at that port: write http:// in remoteurl"
+            }
             Self::Unavailable(_) => "check remoteurl, and that this machine reaches it",
         }
     }

@@ -8,7 +8,7 @@ use crate::oci::{Digest, Error, MediaType, Reference, RepositoryName, Tag};
 use crate::registry::cache::TagState;
 use crate::registry::failure::of_upstream;
 use crate::registry::flights::FlightKey;
-use crate::registry::presence::manifest_unknown;
+use crate::registry::presence::{manifest_not_pushed, manifest_unknown};
 use crate::registry::staleness::Staleness;
 use crate::upstream::{Upstream, UpstreamError};
 
@@ -90,7 +90,7 @@ impl Tags {
         // The bucket first: the tag may have been pushed to another replica.
         let (stored, link) = self.lookup.in_bucket(name, tag).await?;
         let Some(upstream) = self.upstreams.of(name) else {
-            let state = stored.ok_or_else(unknown)?;
+            let state = stored.ok_or_else(|| manifest_not_pushed(name, &reference))?;
             let digest = state.digest;
             self.lookup.remember_stored(name, tag, state);
             return hit(digest);

@@ -90,6 +90,8 @@ impl From<StoreError> for Halt {
 }
 
 pub(super) fn upload_unknown(upload: UploadRequest<'_>) -> Error {
-    let message = format!("{} has no upload {} in this state", upload.name, upload.id);
+    let (name, id) = (upload.name, upload.id);
+    let why = "it ended, or a replica with another http.secret began it";
+    let message = format!("{name} has no upload {id} in this state: {why}");
     Error::new(ErrorCode::BlobUploadUnknown, message)
 }
