@@ -35,6 +35,7 @@ mod fill_memory_waits;
 mod fill_sweep;
 mod folder_fill;
 mod heads;
+mod help;
 mod helpers;
 mod hostile;
 mod hostnames;

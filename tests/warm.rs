@@ -247,3 +247,22 @@ async fn the_cache_of_a_build_is_warmed() {
     let (status, output) = stage.warm(&["org/app:broken"]);
     assert!(status == 1 && output.contains(&digest(b"neither")), "{output}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_configuration_is_named_as_serve_takes_it() {
+    let stage = Stage::new().await;
+    let file = |name: &str, text: &str| {
+        let path = stage.folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let (good, bad) = (file("good.yml", "proxy: {tagttl: 1m}"), file("bad.yaml", "proxy: {tagttll: 1m}"));
+    let (status, said) = stage.warm(&[&bad, "org/app:v1"]);
+    assert!(status == 1 && said.contains("proxy.tagttll"), "{said}");
+    let (status, said) = stage.warm(&[&good, "org/app:v1"]);
+    assert!(status == 0 && said.contains("org/app:v1: copied 3 blobs"), "{said}");
+    for arguments in [&[&good[..]][..], &[&good, &bad, "org/app:v1"], &[&good, "--config", &bad, "org/app:v1"]] {
+        let (status, said) = stage.warm(arguments);
+        assert!(status == 1 && (said.contains("name an image") || said.contains("one configuration")), "{said}");
+    }
+}

@@ -14,6 +14,7 @@ use std::fs::File;
 use std::io::{IsTerminal, Read};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -21,7 +22,7 @@ use futures_util::{StreamExt, stream};
 use tokio_util::sync::CancellationToken;
 
 use super::image::ImageReference;
-use super::progress::{Bar, Progress, bytes};
+use super::progress::{Bar, Progress, Total, bytes};
 use super::runtime::{CommandResult, block_on};
 use super::signals;
 use crate::config::{Config, Environment, Loaded, LogLevel, Secret};
@@ -33,12 +34,27 @@ use crate::telemetry::{self, Metrics, causes};
 use fetch::Fetcher;
 use manifests::{Found, Tree};
 
+const EXAMPLES: &str = "\
+Examples:
+  pounce warm ghcr.io/org/app:1.2 --platform linux/amd64
+  pounce warm registry.yml --from images.txt --jobs 12
+  kubectl get pods -A -o jsonpath='{..image}' | tr ' ' '\\n' | sort -u | pounce warm --from -
+  pounce warm --fetch ghcr.io/org/app:1.2        in each region, after a copy from anywhere
+
+It runs beside servers or without one, wherever the configuration's bucket and upstreams can be reached; on Fly:
+  fly machine run --app APP --region fra --rm registry.fly.io/APP:TAG -- warm --fetch ghcr.io/org/app:1.2
+
+Exit status: 0 if everything is in the bucket (and was read, with --fetch), 1 if not, 2 for a wrong command line. Bars are
+shown on a terminal; elsewhere a line every 10 seconds.";
+
 /// The arguments of `warm`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub(super) struct Arguments {
-    /// The images, as in ghcr.io/org/app:1.2; one without a host is the default upstream's
-    #[arg(value_name = "IMAGE", required_unless_present = "from")]
-    images: Vec<ImageReference>,
+    /// The images, as in ghcr.io/org/app:1.2; one without a host is the default upstream's. A name that ends in .yml or
+    /// .yaml is the configuration, as `serve` takes it
+    #[arg(value_name = "FILE.yml | IMAGE", required_unless_present = "from")]
+    operands: Vec<Operand>,
     /// Only the manifests of an index for this platform, as in linux/amd64 (can be repeated)
     #[arg(long, value_name = "OS/ARCH")]
     platform: Vec<Platform>,
@@ -48,12 +64,54 @@ pub(super) struct Arguments {
     /// Also read every blob through its presigned URL, so that this region has it near
     #[arg(long)]
     fetch: bool,
-    /// How many blobs are copied, or read, at once
+    /// How many blobs are copied, or read, at once: 1 to 64
     #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u16).range(1..=64))]
     jobs: u16,
-    /// The configuration, as `serve` takes it
+    /// The configuration, in another way
     #[arg(long, value_name = "FILE.yml")]
     config: Option<PathBuf>,
+}
+
+/// A file or an image, by its name.
+#[derive(Clone, Debug)]
+enum Operand {
+    Configuration(PathBuf),
+    Image(ImageReference),
+}
+
+impl FromStr for Operand {
+    type Err = <ImageReference as FromStr>::Err;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let is_file = Path::new(text).extension().is_some_and(|it| it == "yml" || it == "yaml");
+        if is_file { Ok(Self::Configuration(text.into())) } else { text.parse().map(Self::Image) }
+    }
+}
+
+impl Arguments {
+    /// The configuration, and the images.
+    ///
+    /// # Errors
+    /// There are several configurations, or no images, or the list of images cannot be read.
+    fn sort(&self) -> Result<(Option<PathBuf>, Vec<ImageReference>), String> {
+        let (mut files, mut images) = (self.config.iter().cloned().collect::<Vec<_>>(), Vec::new());
+        for operand in &self.operands {
+            match operand {
+                Operand::Configuration(file) => files.push(file.clone()),
+                Operand::Image(image) => images.push(image.clone()),
+            }
+        }
+        if let Some(file) = &self.from {
+            images.extend(read(file).map_err(|message| format!("{}: {message}", file.display()))?);
+        }
+        if let [first, second, ..] = &files[..] {
+            return Err(format!("{} and {}: there is one configuration", first.display(), second.display()));
+        }
+        if images.is_empty() && self.from.is_none() {
+            return Err("name an image, as in ghcr.io/org/app:1.2".to_owned());
+        }
+        Ok((files.pop(), images))
+    }
 }
 
 /// The longest list of images, in bytes.
@@ -64,11 +122,8 @@ const REVALIDATION: Duration = Duration::from_mins(2);
 const DRAIN: Duration = Duration::from_mins(1);
 
 pub(super) fn run(arguments: &Arguments) -> CommandResult {
-    let mut images = arguments.images.clone();
-    if let Some(file) = &arguments.from {
-        images.extend(read(file).map_err(|message| format!("{}: {message}", file.display()))?);
-    }
-    let Loaded { mut config, .. } = Config::load(arguments.config.as_deref(), &Environment::of_process())?;
+    let (file, images) = arguments.sort()?;
+    let Loaded { mut config, .. } = Config::load(file.as_deref(), &Environment::of_process())?;
     // This command's own lines replace the log's.
     if config.log.level == LogLevel::Info {
         config.log.level = LogLevel::Error;
@@ -228,10 +283,13 @@ impl Warming {
     /// Reads the blobs of an image; returns how many cannot be read.
     async fn fetch(&self, fetcher: &Fetcher, Stored { image, name, blobs }: &Stored<'_>) -> usize {
         let (began, mut unread, mut size) = (Instant::now(), 0, 0);
-        let reads = stream::iter(blobs).map(|blob| async move {
+        let total = self.progress.total("reading", image, blobs.iter().map(Descriptor::size));
+        let reads = stream::iter(blobs).map(async |blob| {
             let bar = OnceCell::new();
-            let progress = |bytes| bar.get_or_init(|| self.bar("reading", blob)).at(bytes);
-            (blob, fetcher.read(&self.registry, (name, blob), progress).await)
+            let progress = |bytes| bar.get_or_init(|| self.bar("reading", blob, &total)).at(bytes);
+            let read = fetcher.read(&self.registry, (name, blob), progress).await;
+            total.ended(blob.size(), bar.get());
+            (blob, read)
         });
         let mut reads = reads.buffer_unordered(self.jobs);
         while let Some((blob, result)) = reads.next().await {
@@ -293,7 +351,9 @@ impl Warming {
         }
         done.blobs = blobs.len();
         let mut stored = Vec::new();
-        let mut copies = stream::iter(&blobs).map(|blob| self.blob(&name, blob)).buffer_unordered(self.jobs);
+        let total = self.progress.total("copying", image, blobs.iter().map(Descriptor::size));
+        let copies = stream::iter(&blobs).map(|blob| self.blob(&name, blob, &total));
+        let mut copies = copies.buffer_unordered(self.jobs);
         while let Some((blob, result)) = copies.next().await {
             match result {
                 Ok((warmed, is_blob)) => {
@@ -319,10 +379,11 @@ impl Warming {
         &self,
         name: &RepositoryName,
         blob: &'a Descriptor,
+        total: &Total,
     ) -> (&'a Descriptor, Result<(Warmed, bool), Error>) {
         // The bar appears with the first byte, because most blobs are there already.
         let bar = OnceCell::new();
-        let progress = |bytes| bar.get_or_init(|| self.bar("copying", blob)).at(bytes);
+        let progress = |bytes| bar.get_or_init(|| self.bar("copying", blob, total)).at(bytes);
         let warmed = match self.registry.warmer.blob(name, blob, progress).await {
             Err(error) if error.code() == ErrorCode::BlobUnknown => {
                 let manifest = manifests::as_manifest(&self.registry, name, blob).await;
@@ -330,11 +391,12 @@ impl Warming {
             }
             warmed => warmed.map(|warmed| (warmed, true)),
         };
+        total.ended(blob.size(), bar.get());
         (blob, warmed)
     }
 
-    fn bar(&self, work: &'static str, blob: &Descriptor) -> Bar {
-        self.progress.bar(work, blob.digest().to_string().chars().take(19).collect(), blob.size())
+    fn bar(&self, work: &'static str, blob: &Descriptor, total: &Total) -> Bar {
+        self.progress.bar(work, blob.digest().to_string().chars().take(19).collect(), blob.size(), total)
     }
 }
 
