@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -166,11 +166,15 @@ impl Fill {
 
     /// Whether no request waits for the fill or reads its blob, and none is expected to. For its task; certain under the
     /// lock of the list only, because requests join under it. The list and the task know the fill, the task and the phase
-    /// know the blob. A request drops the fill after it has the blob, so the order matters.
+    /// know the blob. A request drops the fill after it has the blob, so the count of the fill is read first.
     pub(super) fn is_unneeded(self: &Arc<Self>, filled: Option<&Arc<FilledBlob>>) -> bool {
-        !self.is_held.load(Ordering::Relaxed)
-            && Arc::strong_count(self) <= 2
-            && filled.is_none_or(|filled| Arc::strong_count(filled) <= 2)
+        if Arc::strong_count(self) > 2 {
+            return false;
+        }
+        // The counts are relaxed loads. A drop is a release, so that after this fence the task also sees what a request
+        // did before it dropped the fill: it held the fill, or took the blob.
+        fence(Ordering::Acquire);
+        !self.is_held.load(Ordering::Relaxed) && filled.is_none_or(|filled| Arc::strong_count(filled) <= 2)
     }
 
     /// Whether the upstream's answer is one about this repository.
