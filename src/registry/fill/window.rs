@@ -65,7 +65,7 @@ impl Window {
         if held.chunks.contains_key(&new.number) {
             return true;
         }
-        if held.is_paused {
+        if held.pauses > 0 {
             return false;
         }
         let share = (self.memory.most() / self.layout.chunk).max(1);
@@ -219,9 +219,15 @@ impl Window {
         }
     }
 
-    /// Begins no chunk until it is told otherwise.
-    pub(super) fn pause(&self, is_paused: bool) {
-        self.held().is_paused = is_paused;
+    /// Begins no chunk until [`resume`](Self::resume) was called as often.
+    pub(super) fn pause(&self) {
+        self.held().pauses += 1;
+    }
+
+    /// Ends one pause.
+    pub(super) fn resume(&self) {
+        let mut held = self.held();
+        held.pauses = held.pauses.saturating_sub(1);
     }
 
     /// Whether the bucket has all chunks that have been begun.

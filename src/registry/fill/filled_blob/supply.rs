@@ -87,12 +87,12 @@ impl FilledBlob {
         }
     }
 
-    /// Begins no chunk until it is told otherwise; those that have been begun become whole.
-    pub(in crate::registry::fill) fn pause(&self, is_paused: bool) {
+    /// Begins no chunk until the pause is dropped; those that have been begun become whole.
+    pub(in crate::registry::fill) fn pause(&self) -> Paused<'_> {
         if let Place::Memory(window) = &self.place {
-            window.pause(is_paused);
+            window.pause();
         }
-        self.changed.notify_waiters();
+        Paused(self)
     }
 
     /// Whether the bucket has all chunks that have been begun.
@@ -105,5 +105,18 @@ impl FilledBlob {
         if let Place::Memory(window) = &self.place {
             window.close();
         }
+    }
+}
+
+/// A pause of a blob. Chunks begin again after all pauses of it.
+#[must_use]
+pub(in crate::registry::fill) struct Paused<'a>(&'a FilledBlob);
+
+impl Drop for Paused<'_> {
+    fn drop(&mut self) {
+        if let Place::Memory(window) = &self.0.place {
+            window.resume();
+        }
+        self.0.changed.notify_waiters();
     }
 }

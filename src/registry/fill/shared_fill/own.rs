@@ -163,7 +163,9 @@ impl SharedFill<'_> {
     /// process's rest of it.
     async fn hand_over(&self, keeper: &LeaseKeeper, filled: &FilledBlob, settle: u32) {
         let heartbeat = self.job.fills.tuning.heartbeat;
-        filled.pause(true);
+        // A stall and the end of the process may hand over at once: chunks begin again after both. They also begin
+        // again where this is dropped because another process has taken over, which may leave the blob to this one.
+        let _paused = filled.pause();
         let settled = async {
             while !filled.is_settled() {
                 tokio::time::sleep(heartbeat / 12).await;
@@ -172,7 +174,6 @@ impl SharedFill<'_> {
         let _ = tokio::time::timeout(heartbeat * settle, settled).await;
         keeper.leave().await;
         tokio::time::sleep(heartbeat * 2).await;
-        filled.pause(false);
     }
 
     /// The fill broke off while this process had the lease.

@@ -21,8 +21,8 @@ pub(super) struct Held {
     pub(super) waits: Option<Wait>,
     /// So many chunks were hashed, from the first on.
     pub(super) hashed: u64,
-    /// No chunk is begun for now.
-    pub(super) is_paused: bool,
+    /// So many pauses there are now: with any, no chunk is begun.
+    pub(super) pauses: u32,
     pub(super) is_closed: bool,
 }
 

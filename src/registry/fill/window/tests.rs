@@ -42,6 +42,20 @@ fn the_lowest_chunk_finds_memory_whatever_clients_want() {
 }
 
 #[test]
+fn chunks_begin_again_after_all_pauses() {
+    let memory = memory(56);
+    let window = window(&memory, "a");
+    assert_eq!(begin(&window, 0, &[0]), [true]);
+    window.pause();
+    window.pause();
+    assert_eq!(begin(&window, 0, &[0, 1]), [true, false]);
+    window.resume();
+    assert_eq!(begin(&window, 0, &[1]), [false]);
+    window.resume();
+    assert_eq!(begin(&window, 0, &[1]), [true]);
+}
+
+#[test]
 fn what_is_stored_and_hashed_is_kept_until_its_memory_is_needed() {
     let memory = memory(56);
     let (first, second) = (window(&memory, "a"), window(&memory, "b"));
