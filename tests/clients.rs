@@ -392,6 +392,30 @@ async fn links_stay_links_and_never_leave_the_tree() {
     assert!(everything(outside.path()).is_empty());
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn changes_are_shown_without_credentials() {
+    let pounce = registry(&[]).await;
+    let (url, root) = (pounce.url(""), TempDir::new().unwrap());
+    let tree = root.path().to_str().unwrap();
+    let path = "etc/containerd/certs.d/ghcr.io/hosts.toml";
+    let other = "[host.\"https://other.example\".header]\n  Authorization = \"Basic aGlkZGVu\"\n";
+    put(root.path(), path, other);
+    let daemon = "{\n  \"proxies\": { \"http-proxy\": \"http://me:aGlkZGVu@proxy.example\" }\n}\n";
+    put(root.path(), "etc/docker/daemon.json", daemon);
+    let (status, changes, said) = clients(&[&url, "--write", "--root", tree]).await;
+    assert!(status == 0 && !changes.contains("aGlkZGVu"), "{said} {changes}");
+    assert!(changes.contains("\n   Authorization = (not shown)\n"), "{changes}");
+    assert!(changes.contains("(not shown)@proxy.example"), "{changes}");
+    // Of a file that was not there, all is shown as it goes.
+    let new = root.path().join("etc/containerd/certs.d/docker.io/hosts.toml");
+    let text = fs::read_to_string(&new).unwrap();
+    fs::write(&new, format!("{text}[host.\"{url}\".header]\nAuthorization = \"Basic aGlkZGVu\"\n")).unwrap();
+    let (status, changes, said) = clients(&["--undo", "--root", tree]).await;
+    assert!(status == 0 && !changes.contains("aGlkZGVu"), "{said} {changes}");
+    assert!(changes.contains("\n-Authorization = (not shown)\n"), "{changes}");
+    assert_eq!(fs::read_to_string(root.path().join(path)).unwrap(), other);
+}
+
 /// As on a full disk, where every write fails.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_write_that_fails_leaves_what_was_there() {
@@ -407,6 +431,44 @@ async fn a_write_that_fails_leaves_what_was_there() {
     assert!(!output.status.success() && said.contains("/etc/docker/daemon.json.before-pounce: "), "{said}");
     assert!(said.contains("--undo"), "{said}");
     assert_eq!(everything(root.path()), before);
+    // Nor do the directories of a file stay that cannot be written.
+    let mut command = tokio::process::Command::new("sh");
+    command.args(["-c", script, "sh"]).arg(crate::support::program()).args(["clients", &pounce.url(""), "podman"]);
+    let output = command.args(["--write", "--root"]).arg(root.path()).output().await.unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success() && said.contains("pounce.conf.new-by-pounce: "), "{said}");
+    assert_eq!(everything(root.path()), before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_registry_in_the_clear_gets_no_password() {
+    let pounce = registry(&[]).await;
+    // It leads to this machine, and is not one of its loopback addresses.
+    let url = format!("http://0.0.0.0:{}", pounce.addr.port());
+    let (status, printed, said) = clients(&[&url, "podman"]).await;
+    assert!(status == 0 && printed.contains("docker.io") && said.contains("is not encrypted"), "{said}");
+    let (status, printed, said) = run(&["clients", &url, "podman", "--user", "ci"], &[], &password("ci")).await;
+    assert!(status == 1 && printed.is_empty() && said.contains("in the clear"), "{said}");
+    let (_, _, said) = clients(&[&pounce.url(""), "podman"]).await;
+    assert!(!said.contains("not encrypted"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_has_a_bounded_number_of_hosts() {
+    for (count, status) in [(64, 0), (65, 1), (10_000, 1)] {
+        let upstreams: Vec<_> = (0..count).map(|at| json!({"hosts": [format!("h{at}.example")]})).collect();
+        let body = json!({"upstreams": upstreams}).to_string();
+        let answer = move |line: &str| {
+            Some(response("200 OK", API, if line.contains("_pounce") { body.as_str() } else { "{}" }))
+        };
+        let url = server(answer).await;
+        let (said_status, printed, said) = clients(&[&url, "containerd"]).await;
+        assert_eq!(said_status, status, "{said}");
+        assert!(status == 0 || printed.is_empty() && said.contains(&format!("answers for {count} hosts")), "{said}");
+        // Those that the operator names are no question of the answer.
+        let (status, _, said) = clients(&[&url, "containerd", "--upstream", "h7.example"]).await;
+        assert_eq!(status, 0, "{said}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -11,6 +11,7 @@ mod docker;
 mod json_object;
 mod k3s;
 mod plan;
+mod redact;
 mod registry_url;
 mod setup;
 mod talos;
@@ -28,10 +29,11 @@ use crate::config::UpstreamHost;
 
 use ask::{Login, Said};
 use plan::{Draft, File, Plan};
+use redact::diff;
 use registry_url::RegistryUrl;
 use setup::Setup;
 use target::Target;
-use tree::{Tree, diff};
+use tree::Tree;
 
 /// The longest password, in bytes.
 const MAX_PASSWORD: u64 = 1024;
@@ -80,6 +82,19 @@ pub(super) fn run(arguments: &Arguments) -> CommandResult {
     let ca = arguments.ca.as_deref().map(read_ca).transpose()?;
     if ca.is_some() && registry.is_plain() {
         return Err("--ca is for https, and the URL is http".into());
+    }
+    if registry.is_in_clear() {
+        if arguments.user.is_some() {
+            return Err(format!(
+                "--user would send the password to {registry} in the clear: write its https URL, or leave --user out, \
+                 and name the upstreams by --upstream HOST"
+            )
+            .into());
+        }
+        eprintln!(
+            "{registry} is not encrypted: a machine on the way can change what it says, the upstreams below among it, \
+             and every image that is pulled by tag. Use https, or check the list"
+        );
     }
     let found = Target::found(&tree);
     let targets = match arguments.client {

@@ -33,6 +33,17 @@ impl RegistryUrl {
         self.url.scheme() == "http"
     }
 
+    /// Whether requests leave this machine, and without encryption.
+    pub(super) fn is_in_clear(&self) -> bool {
+        let is_here = match self.url.host() {
+            Some(Host::Domain(name)) => name.eq_ignore_ascii_case("localhost"),
+            Some(Host::Ipv4(address)) => address.is_loopback(),
+            Some(Host::Ipv6(address)) => address.to_canonical().is_loopback(),
+            None => false,
+        };
+        self.is_plain() && !is_here
+    }
+
     /// The host, with a port that is not the scheme's: as in references to images.
     pub(super) fn authority(&self) -> String {
         let host = self.url.host_str().unwrap_or_default();
@@ -173,6 +184,24 @@ mod tests {
         for (text, sentence) in cases {
             let error = text.parse::<RegistryUrl>().unwrap_err();
             assert!(error.contains(sentence) && !error.contains("secret"), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn which_urls_are_in_the_clear() {
+        let cases = [
+            ("http://localhost:5000", false),
+            ("http://127.0.0.2", false),
+            ("http://[::1]", false),
+            ("http://[::ffff:127.0.0.1]", false),
+            ("https://a.example", false),
+            ("http://a.example", true),
+            ("http://10.0.0.7:5000", true),
+            ("http://169.254.0.7", true),
+            ("http://[fd00::7]", true),
+        ];
+        for (text, is_in_clear) in cases {
+            assert_eq!(text.parse::<RegistryUrl>().unwrap().is_in_clear(), is_in_clear, "{text}");
         }
     }
 

@@ -4,6 +4,10 @@ use super::ask::Said;
 use super::registry_url::RegistryUrl;
 use crate::config::{ServerName, UpstreamHost};
 
+/// How many hosts an answer may have, because each becomes files of the node, made as root: more than one registry has
+/// upstreams, and far less than an answer of a megabyte could name.
+const MAX_HOSTS: usize = 64;
+
 /// The registry, and the upstreams for which it is a mirror.
 #[derive(Debug)]
 pub(super) struct Setup {
@@ -33,7 +37,7 @@ impl Setup {
     /// `named` are the hosts of `--upstream`; without any, it is all that the registry says.
     ///
     /// # Errors
-    /// A sentence: the upstreams are not known, or the registry does not answer for one that is named.
+    /// A sentence: the upstreams are not known or too many, or the registry does not answer for one that is named.
     pub(super) fn new(
         registry: RegistryUrl,
         ca: Option<String>,
@@ -43,7 +47,16 @@ impl Setup {
         let mut notes = Vec::new();
         let mut mirrored: Vec<Mirrored> = Vec::new();
         let lists = said.upstreams.is_some();
-        for upstream in said.upstreams.into_iter().flatten() {
+        let mut upstreams = said.upstreams.unwrap_or_default();
+        upstreams.retain(|it| named.is_empty() || it.hosts.iter().any(|host| named.contains(host)));
+        let count: usize = upstreams.iter().map(|it| it.hosts.len()).sum();
+        if count > MAX_HOSTS {
+            return Err(format!(
+                "{registry} says that it answers for {count} hosts, and a node takes {MAX_HOSTS} at most: name those \
+                 that it needs by --upstream HOST"
+            ));
+        }
+        for upstream in upstreams {
             if upstream.ollama {
                 let hosts = list(&upstream.hosts);
                 notes.push(format!(

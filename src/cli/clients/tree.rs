@@ -10,7 +10,6 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
 use std::path::{Component, Path, PathBuf};
 
-use similar::TextDiff;
 use tempfile::NamedTempFile;
 
 /// What was there before.
@@ -73,7 +72,9 @@ impl Tree {
                 self.write_like(&backup, &before, Some(&like))?;
             } else {
                 let made = make_directories(&real).map_err(|error| failed(path, &error))?;
-                self.write_like(&new, &format!("{made}\n"), None)?;
+                // Without the note, no later run would know of the directories.
+                self.write_like(&new, &format!("{made}\n"), None)
+                    .inspect_err(|_| self.above(&real, made).for_each(|it| drop(fs::remove_dir(it))))?;
             }
         }
         let like = fs::metadata(&real).ok();
@@ -124,14 +125,18 @@ impl Tree {
         let mut directories = BTreeSet::new();
         for (path, count) in made {
             let real = self.resolve(path)?;
-            let above = real.ancestors().skip(1).take(count).take_while(|it| it.starts_with(&self.root));
-            directories.extend(above.map(Path::to_owned));
+            directories.extend(self.above(&real, count).map(Path::to_owned));
         }
         // A directory comes after those in it. One that is not empty stays.
         for directory in directories.iter().rev() {
             let _ = fs::remove_dir(directory);
         }
         Ok(())
+    }
+
+    /// So many directories above a file.
+    fn above<'a>(&self, file: &'a Path, count: usize) -> impl Iterator<Item = &'a Path> {
+        file.ancestors().skip(1).take(count).take_while(|it| it.starts_with(&self.root))
     }
 
     /// The names in a directory, in order; none, if it is not there.
@@ -177,13 +182,6 @@ fn make_directories(file: &Path) -> io::Result<usize> {
         fs::set_permissions(directory, Permissions::from_mode(0o755))?;
     }
     Ok(missing.len())
-}
-
-/// What changes in a file.
-pub(super) fn diff(path: &str, before: Option<&str>, after: Option<&str>) -> String {
-    let name = |side: Option<&str>| if side.is_some() { path.to_owned() } else { "/dev/null".to_owned() };
-    let diff = TextDiff::from_lines(before.unwrap_or_default(), after.unwrap_or_default());
-    diff.unified_diff().header(&name(before), &name(after)).to_string()
 }
 
 fn failed(path: &str, error: &io::Error) -> String {
