@@ -8,6 +8,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::cache::{Cache, Membership, Standing};
 use super::failure::of_upstream;
@@ -42,6 +43,8 @@ pub(super) struct Links {
     pub(super) flights: Arc<Flights>,
     pub(super) holdings: Arc<Holdings>,
     pub(super) background: Arc<Background>,
+    /// How many deletes began, of any blob: a push remembers no link if one came between its link and its end.
+    pub(super) deletes: AtomicU64,
 }
 
 impl Links {
@@ -119,7 +122,7 @@ impl Links {
         if let Some(size) = stored
             && linked
         {
-            blobs.keep_membership(name, *digest, Membership { size, standing: Standing::Linked });
+            self.keep_linked(name, digest, size);
         }
         let announced = membership.map(|membership| membership.size);
         let member = linked || membership.as_ref().is_some_and(Membership::is_owned);
@@ -218,12 +221,19 @@ impl Links {
     /// Links a blob that a push put into the bucket, or found there, before the push is acknowledged. One that was
     /// found is in the cache with its age.
     pub(super) async fn link_pushed(&self, name: &RepositoryName, digest: &Digest, size: u64) -> Result<(), Error> {
-        self.store_pushed(name, digest, size, std::future::ready(Ok(()))).await
+        let link = async {
+            self.write_pushed(name, digest).await?;
+            self.cache.blobs.keep_present(*digest, Stored::just_now(size));
+            self.keep_linked(name, digest, size);
+            Ok(())
+        };
+        self.flights.exclusive(FlightKey::Blob(name.clone(), *digest), Box::pin(link)).await
     }
 
     /// Links a blob while `store` puts it into the bucket, of which the push has all bytes and has verified them. So
     /// the push has proved that it has the blob, and a link that is there before the blob, or without it if `store`
-    /// fails, grants nothing else: readers look for both. Lookups of the blob wait for `store`.
+    /// fails, grants nothing else: readers look for both. Memory hears of the link when the blob is there, because HEAD
+    /// and fills rely on what it says. Neither lookups of the blob nor other pushes of it wait for `store`.
     pub(super) async fn store_pushed(
         &self,
         name: &RepositoryName,
@@ -231,18 +241,29 @@ impl Links {
         size: u64,
         store: impl Future<Output = Result<(), Error>>,
     ) -> Result<(), Error> {
-        let blobs = &self.cache.blobs;
-        let link = async {
-            let link = async {
-                self.holdings.mark(name).await?;
-                Ok(write_link(&self.store, Key::Layer(name, digest), digest).await?)
-            };
-            tokio::try_join!(store, link)?;
-            blobs.keep_present(*digest, Stored::just_now(size));
-            blobs.keep_membership(name, *digest, Membership { size, standing: Standing::Linked });
-            Ok(())
+        let key = || FlightKey::Blob(name.clone(), *digest);
+        let deletes = self.deletes.load(Ordering::Relaxed);
+        let link = self.flights.exclusive(key(), Box::pin(self.write_pushed(name, digest)));
+        tokio::try_join!(store, link)?;
+        self.cache.blobs.keep_present(*digest, Stored::just_now(size));
+        let keep = async {
+            // The key's lock orders this after a delete that took the link.
+            if self.deletes.load(Ordering::Relaxed) == deletes {
+                self.keep_linked(name, digest, size);
+            }
         };
-        self.flights.exclusive(FlightKey::Blob(name.clone(), *digest), Box::pin(link)).await
+        self.flights.exclusive(key(), keep).await;
+        Ok(())
+    }
+
+    /// Writes the link of a blob that is pushed. Under the blob's lock.
+    async fn write_pushed(&self, name: &RepositoryName, digest: &Digest) -> Result<(), Error> {
+        self.holdings.mark(name).await?;
+        Ok(write_link(&self.store, Key::Layer(name, digest), digest).await?)
+    }
+
+    fn keep_linked(&self, name: &RepositoryName, digest: &Digest, size: u64) {
+        self.cache.blobs.keep_membership(name, *digest, Membership { size, standing: Standing::Linked });
     }
 
     /// Links a blob that a pushed manifest names, if the bucket has it and it has no link yet.
@@ -253,7 +274,7 @@ impl Links {
         }
         if blobs.present(&digest).is_some() || self.store.head(Key::Blob(&digest)).await?.is_some() {
             write_link(&self.store, Key::Layer(name, &digest), &digest).await?;
-            blobs.keep_membership(name, digest, Membership { size, standing: Standing::Linked });
+            self.keep_linked(name, &digest, size);
         }
         Ok(())
     }
@@ -272,8 +293,7 @@ impl Links {
         for name in names {
             match write_link(&self.store, Key::Layer(&name, &digest), &digest).await {
                 Ok(()) => {
-                    let membership = Membership { size, standing: Standing::Linked };
-                    self.cache.blobs.keep_membership(&name, digest, membership);
+                    self.keep_linked(&name, &digest, size);
                     linked.insert(name);
                 }
                 Err(error) => {
@@ -299,6 +319,7 @@ impl Links {
     pub(super) async fn delete(&self, name: &RepositoryName, digest: &Digest) -> Result<(), Error> {
         let key = Key::Layer(name, digest);
         let delete = async {
+            self.deletes.fetch_add(1, Ordering::Relaxed);
             let deleted = async {
                 presence::require(&self.store, name, key, blob_unknown(name, digest)).await?;
                 Ok(self.store.delete(key).await?)

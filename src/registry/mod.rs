@@ -54,6 +54,7 @@ mod uploads;
 mod warm;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
@@ -140,6 +141,7 @@ impl Registry {
             provenance: Arc::clone(&provenance),
         });
         let links = Arc::new(Links {
+            deletes: AtomicU64::default(),
             store: store.clone(),
             upstreams: Arc::clone(&upstreams),
             cache: Arc::clone(&cache),

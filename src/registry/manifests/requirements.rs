@@ -109,7 +109,8 @@ impl Manifests {
         if status.stored.is_some() && status.linked {
             return Ok(true);
         }
-        if !status.member {
+        // A link without a blob may be of a push that failed.
+        if !status.member || status.stored.is_none() {
             let ask = async {
                 match self.links.ask_upstream(name, digest).await {
                     Ok(()) => Ok(true),
