@@ -102,9 +102,10 @@ impl Referrers {
         let bytes = Bytes::from(serde_json::to_vec(&referrer).unwrap_or_default());
         let (media_type, metadata) = (MediaType::OCTET_STREAM, Metadata::new());
         let key = Key::Referrer(name, &subject, &referrer.digest);
-        self.store.put(key, bytes, &media_type, &metadata, Condition::Always).await?;
+        let put = self.store.put(key, bytes, &media_type, &metadata, Condition::Always).await;
+        // Also if the answer is lost.
         self.forget(name, &subject).await;
-        Ok(())
+        put.map(drop)
     }
 
     /// Takes a manifest from the list of its subject's referrers.

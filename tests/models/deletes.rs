@@ -28,7 +28,9 @@ enum Pusher {
         written: bool,
         seen: Option<bool>,
     },
-    /// The push is acknowledged; in the background, checks that the link is still there.
+    /// The last attempt has ended, and the push is acknowledged; in the background, checks that the link is still
+    /// there. (Where too many tasks run, the answer waits for the check. Then the client of a replica that dies pushes
+    /// again.)
     LooksAtLink,
     DropsHistory,
     Done,

@@ -81,6 +81,14 @@ impl TagCache {
         true
     }
 
+    /// From now on, the bucket is asked for a tag, and what is remembered counts only where that does not answer.
+    pub(in crate::registry) fn expire(&self, name: &RepositoryName, tag: &Tag) {
+        let _lock = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(state) = self.get(name, tag) {
+            self.tags.insert((name.clone(), tag.clone()), TagState { fresh_until: Instant::now(), ..state });
+        }
+    }
+
     pub(in crate::registry) fn forget(&self, name: &RepositoryName, tag: &Tag) {
         self.tags.invalidate(&(name.clone(), tag.clone()));
     }

@@ -19,8 +19,8 @@
 //!
 //! A push looks for a delete of the manifest while it writes the entry of the tag's history, so a delete of another
 //! replica may remove link and history before that entry comes. It would list a tag that cannot be pulled. So the push
-//! looks for the tag's link once more when it is acknowledged, and takes the entry back if the link is gone. A replica
-//! that dies just then leaves the entry to the next push or delete of the tag.
+//! looks for the tag's link once more when its last attempt has ended, beside its answer, and takes the entry back if
+//! the link is gone. A replica that dies just then leaves the entry to the next push or delete of the tag.
 //!
 //! Where the bucket has other regions, all of this happens at the leader.
 

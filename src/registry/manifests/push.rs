@@ -2,25 +2,36 @@
 //!
 //! The content that a manifest names must be in its repository. The bucket gets the bytes, the manifest's link, the
 //! tags' links and the tags' histories, in this order: no tag names a manifest that is not there, and no tag is listed
-//! that cannot be pulled. These are four round trips one after the other; all else goes beside them:
+//! that cannot be pulled. These are four round trips one after the other. Three things come before the manifest's link
+//! and can each take one or two more: the mark of a repository that memory does not know as pushed to, the links of
+//! blobs that memory does not know as linked, and the bytes of a large manifest. All else goes beside the four:
 //!
-//! - the bytes beside the checks of what the manifest names. Bytes without a link are no repository's. If a check
-//!   fails, they stay, like a pushed blob that no manifest names, until distribution's garbage collector takes them;
+//! - the bytes beside the checks of what the manifest names, up to [`BESIDE`]. Bytes without a link are no
+//!   repository's. If a check fails, they stay, like a pushed blob that no manifest names, until distribution's garbage
+//!   collector takes them. To delete them would not be safe: another push of the same manifest, perhaps to another
+//!   replica, may have found them there, and be about to link them;
 //! - the entry among the referrers beside the tags' links, after the manifest's: what is listed can be pulled;
 //! - the look for a delete of the manifest beside the tags' histories, after their links ([`delete`](super::delete)).
+//!
+//! A tag or an entry that cannot be written does not stop the others in the middle. The push fails once all have ended.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures_util::StreamExt;
 
 use super::Manifests;
 use crate::oci::{Digest, Error, ErrorCode, Manifest, ManifestError, MediaType, Reference, RepositoryName, Tag};
 use crate::registry::flights::FlightKey;
-use crate::registry::runtime::try_join_bounded;
+use crate::registry::runtime::buffered;
 use crate::store::Key;
 
 /// How many tags are written at once.
 const PARALLEL: usize = 32;
+
+/// Manifests of more bytes are written after the checks, so that pushes that fail leave little in the bucket. Those of
+/// images are smaller.
+const BESIDE: usize = 64 << 10;
 
 /// How often a manifest is written that is deleted at the same time.
 const ATTEMPTS: usize = 3;
@@ -67,30 +78,44 @@ impl Manifests {
         };
         let manifest =
             Manifest::pushed(&request.bytes, request.media_type, expected).map_err(|error| invalid(&error))?;
-        let bytes = async { Ok(self.revisions.write_bytes(&manifest).await?) };
-        let (checks, bytes) = (Box::pin(self.require_links(name, &manifest)), Box::pin(bytes));
-        tokio::try_join!(checks, bytes)?;
+        let bytes = Box::pin(async { Ok(self.revisions.write_bytes(&manifest).await?) });
+        let checks = Box::pin(self.require_links(name, &manifest));
+        if request.bytes.len() <= BESIDE {
+            tokio::try_join!(checks, bytes)?;
+        } else {
+            checks.await?;
+            bytes.await?;
+        }
 
         let subject = manifest.referrer().map(|(subject, _)| subject);
         let published = Published { digest: manifest.digest(), subject };
         let (manifests, name) = (Arc::clone(self), name.clone());
         let tags: Vec<Tag> = tag.into_iter().chain(request.tags).cloned().collect();
-        let write = async move { manifests.publish(&name, &manifest, &tags).await };
+        let write = async move { manifests.publish(&name, &manifest, tags).await };
         self.background.complete(write).await?;
         Ok(published)
     }
 
     /// Links a manifest whose bytes are written, and its tags.
-    async fn publish(&self, name: &RepositoryName, manifest: &Manifest, tags: &[Tag]) -> Result<(), Error> {
+    async fn publish(
+        self: &Arc<Self>,
+        name: &RepositoryName,
+        manifest: &Manifest,
+        tags: Vec<Tag>,
+    ) -> Result<(), Error> {
         let digest = manifest.digest();
         let reference = Reference::Digest(digest);
+        let mut writes_tags = false;
         let write = async {
             self.holdings.mark(name).await?;
             for _ in 0..ATTEMPTS {
                 self.revisions.link_pushed(name, manifest).await?;
-                let enter = async { Ok(self.revisions.enter(name, manifest).await?) };
-                let push = tags.iter().map(|tag| self.push_tag(name, tag, &digest)).collect();
-                let (are_there, ()) = tokio::try_join!(try_join_bounded(PARALLEL, push), enter)?;
+                writes_tags = !tags.is_empty();
+                let enter = self.revisions.enter(name, manifest);
+                let push = buffered(PARALLEL, &tags, |tag| self.push_tag(name, tag, &digest));
+                let (pushed, entered) = tokio::join!(push.collect::<Vec<_>>(), enter);
+                let are_there: Vec<bool> = pushed.into_iter().collect::<Result<_, Error>>()?;
+                entered?;
                 if are_there.into_iter().all(|is_there| is_there) {
                     return Ok(());
                 }
@@ -100,22 +125,26 @@ impl Manifests {
         };
         // With the tags, so that no delete of the manifest comes before its tags. A delete takes the two locks in the
         // same order.
-        self.flights.exclusive(FlightKey::Manifest(name.clone(), reference.clone()), Box::pin(write)).await?;
+        let key = FlightKey::Manifest(name.clone(), reference.clone());
+        let written = self.flights.exclusive(key, Box::pin(write)).await;
+        // Also if a tag could not be written: the manifest may be there.
         self.cache.absent.forget(name, &reference);
         self.cache.lists.forget_catalog_without(name);
-        self.revisions.remember_pushed(name, manifest);
-        Ok(())
+        if written.is_ok() {
+            self.revisions.remember_pushed(name, manifest);
+        }
+        // Once the last attempt has ended, because its entries must stay.
+        if writes_tags && self.changes.allow_delete().is_ok() {
+            self.tags.tidy_histories(name, tags).await;
+        }
+        written
     }
 
     /// Makes a tag name a manifest; `false` if that was deleted meanwhile, perhaps by another replica.
     async fn push_tag(&self, name: &RepositoryName, tag: &Tag, digest: &Digest) -> Result<bool, Error> {
         let may_delete = self.changes.allow_delete().is_ok();
         let look = async { Ok(!may_delete || self.store.leader().exists(Key::Revision(name, digest)).await?) };
-        let is_there = Box::pin(self.tags.push(name, tag, *digest, look)).await?;
-        if may_delete {
-            self.tags.tidy_history(name, tag).await;
-        }
-        Ok(is_there)
+        Box::pin(self.tags.push(name, tag, *digest, look)).await
     }
 }
 

@@ -86,8 +86,8 @@ impl Tags {
         self.flights.exclusive(key, delete).await
     }
 
-    /// The link before the history: a push at the same time writes in this order, too, and misses the link in its last
-    /// check.
+    /// The link before the history: a push at the same time writes in this order, too, and looks for the link once it
+    /// has written both ([`tidy_histories`](Self::tidy_histories)).
     async fn remove(&self, name: &RepositoryName, tag: &Tag) -> Result<(), StoreError> {
         self.cache.tags.forget(name, tag);
         self.markers.unmark(name, tag).await?;
