@@ -1,6 +1,7 @@
 //! Requests that extend an upload read a tail, store one of their own and delete older ones (`registry/uploads/tail`):
 //! a client that continues at the last location that it received finds its bytes. The first request has no tail to
-//! read: it stores its own while it lists those of others, and takes it back if another request was first.
+//! read: it stores its own while it lists those of others, and takes it back if another request was first. Lists may
+//! fail.
 
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
@@ -69,19 +70,29 @@ struct World {
     careful: bool,
     /// A first request that finds another one's tail looks which was stored first; otherwise it takes its own back.
     settles: bool,
+    /// A first request whose list fails leaves its tail; otherwise it takes the tail back.
+    leaves: bool,
 }
 
 impl World {
     fn start(clients: usize, careful: bool) -> Self {
         let client = Client { heard: (1, 0), at: At::Listing, loses: true, lost: false };
-        Self { tails: BTreeSet::from([(1, 0)]), clients: vec![client; clients], next: 1, careful, settles: true }
+        Self {
+            tails: BTreeSet::from([(1, 0)]),
+            clients: vec![client; clients],
+            next: 1,
+            careful,
+            settles: true,
+            leaves: true,
+        }
     }
 
     /// An upload without bytes, whose first request comes several times.
     fn without_bytes(clients: usize, settles: bool) -> Self {
         let at = At::First { stored: None, listed: None };
         let client = Client { heard: (0, 0), at, loses: true, lost: false };
-        Self { tails: BTreeSet::new(), clients: vec![client; clients], next: 1, careful: true, settles }
+        let clients = vec![client; clients];
+        Self { tails: BTreeSet::new(), clients, next: 1, careful: true, settles, leaves: true }
     }
 
     fn with(&self, number: usize, at: At) -> Self {
@@ -126,6 +137,24 @@ impl World {
                 At::Listing
             }
         };
+    }
+
+    /// The list of a first request fails, which has stored its tail: the client repeats the request.
+    fn unlisted(&self, number: usize) -> Option<Self> {
+        let client = &self.clients[number];
+        let own = match &client.at {
+            At::First { stored: Some(own), listed: None } | At::Settling(own) => *own,
+            _ => return None,
+        };
+        if !client.loses {
+            return None;
+        }
+        let mut world = self.with(number, At::First { stored: None, listed: None });
+        world.clients[number].loses = false;
+        if !self.leaves {
+            world.tails.remove(&own);
+        }
+        Some(world)
     }
 
     fn settle(&mut self, number: usize, own: Tail) {
@@ -201,6 +230,9 @@ impl Model for World {
             let done = client.heard.0 >= BYTES && client.at == At::Listing;
             if done || client.lost {
                 continue;
+            }
+            if let Some(unlisted) = self.unlisted(number) {
+                next.push((format!("{number} cannot list"), unlisted));
             }
             if let At::First { stored, listed } = &client.at {
                 let first = self.first(number, *stored, listed.as_ref());
@@ -278,5 +310,11 @@ fn of_first_requests_that_come_several_times_one_tail_stays() {
 #[test]
 fn if_each_took_its_tail_back_for_the_other_none_would() {
     let found = explore(World::without_bytes(2, false)).unwrap_err();
+    assert!(found.contains("lost its bytes") || found.contains("newest tail is gone"), "{found}");
+}
+
+#[test]
+fn if_a_request_that_cannot_list_took_its_tail_back_others_would_be_lost() {
+    let found = explore(World { leaves: false, ..World::without_bytes(2, true) }).unwrap_err();
     assert!(found.contains("lost its bytes") || found.contains("newest tail is gone"), "{found}");
 }

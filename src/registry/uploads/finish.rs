@@ -85,11 +85,8 @@ impl Uploads {
         chunk: ChunkRequest,
     ) -> Result<(), Halt> {
         let before = state.clone();
-        let mut no_tails = None;
-        let received = Box::pin(self.receive(upload, state, chunk, Some(digest), &mut no_tails));
-        let (received, present) = tokio::join!(received, self.links.stored_size(digest));
-        let received = match received {
-            Ok(received) => present.map(|present| (received, present.is_some())),
+        let received = match self.receive_last(upload, state, digest, chunk).await {
+            Ok(received) => Ok(received),
             Err(Halt::Failed(error)) => Err(error),
             Err(superseded) => return Err(superseded),
         };
@@ -102,6 +99,27 @@ impl Uploads {
             uploads.flights.exclusive(FlightKey::Upload(id), Box::pin(end)).await
         };
         Ok(self.background.complete(end).await?)
+    }
+
+    /// Reads the last chunk, and looks whether the bucket has the blob: at the same time only if there is no body,
+    /// because a body can take long, and meanwhile the blob may come or go.
+    async fn receive_last(
+        &self,
+        upload: UploadRequest<'_>,
+        state: UploadState,
+        digest: &Digest,
+        chunk: ChunkRequest,
+    ) -> Result<(ReceivedChunk, bool), Halt> {
+        let (is_empty, mut no_tails) = (chunk.announced() == Some(0), None);
+        let receive = Box::pin(self.receive(upload, state, chunk, Some(digest), &mut no_tails));
+        let look = self.links.stored_size(digest);
+        let (received, present) = if is_empty {
+            let (received, present) = tokio::join!(receive, look);
+            (received?, present)
+        } else {
+            (receive.await?, look.await)
+        };
+        Ok((received, present?.is_some()))
     }
 
     /// `received` comes with whether the bucket has the blob.

@@ -30,7 +30,7 @@ use uuid::Uuid;
 use super::Uploads;
 use super::request::{Halt, UploadRequest, upload_unknown};
 use super::state::{Tail, UploadState};
-use crate::oci::{Error, Slice};
+use crate::oci::{Error, ErrorCode, Slice};
 use crate::registry::ingest::{Buffer, LARGEST, PartReader};
 use crate::store::{Key, PartSource, StoreError, UploadMark};
 
@@ -119,7 +119,8 @@ impl Uploads {
     }
 
     /// Decides whether a request's `own` tail stays, which was stored while the upload's tails were listed. If not, it
-    /// is deleted.
+    /// is deleted. It stays where the bucket cannot be asked, as after an answer that is lost: another request may have
+    /// found it, and its client goes on there.
     ///
     /// # Errors
     /// [`Halt::Superseded`]: another request was first. `BLOB_UPLOAD_UNKNOWN`: the upload was cancelled. `UNAVAILABLE`.
@@ -148,7 +149,12 @@ impl Uploads {
             Err(upload_unknown(upload).into())
         };
         let settled = settled.await;
-        if settled.is_err()
+        let is_unneeded = match &settled {
+            Ok(()) => false,
+            Err(Halt::Superseded(_)) => true,
+            Err(Halt::Failed(error)) => error.code() == ErrorCode::BlobUploadUnknown,
+        };
+        if is_unneeded
             && let Err(error) = self.store.delete(Key::UploadTail(upload.name, &upload.id, own.0, &own.1)).await
         {
             tracing::debug!(repository = %upload.name, %error, "an upload's objects are left over in the bucket");
