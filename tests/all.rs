@@ -10,6 +10,7 @@ mod access_log_files;
 mod access_log_readers;
 mod allocations;
 mod anonymous;
+mod broken_pushes;
 mod browsers;
 mod bypass;
 mod calls;

@@ -93,7 +93,9 @@ struct Mood {
     percent: u64,
     /// How many more faults to inject.
     left: usize,
-    hold: Option<(&'static str, Arc<Held>)>,
+    holds: Vec<(&'static str, &'static str, Arc<Held>)>,
+    /// Requests whose URI contains this get a 403.
+    refused: Option<&'static str>,
     /// The only S3 operation to fail; `None` for any.
     only: Option<&'static str>,
     /// How many of these operations succeed first.
@@ -186,9 +188,19 @@ impl Faulty {
 
     /// Holds the next one of these operations until it is released.
     pub fn hold(&self, operation: &'static str) -> Arc<Held> {
+        self.hold_of(operation, "")
+    }
+
+    /// [`hold`](Self::hold), of the operations whose URI contains `part`.
+    pub fn hold_of(&self, operation: &'static str, part: &'static str) -> Arc<Held> {
         let held = Arc::new(Held::default());
-        self.behind.mood.lock().unwrap().hold = Some((operation, Arc::clone(&held)));
+        self.behind.mood.lock().unwrap().holds.push((operation, part, Arc::clone(&held)));
         held
+    }
+
+    /// Refuses every request whose URI contains this, once it is no longer held.
+    pub fn refuse(&self, part: Option<&'static str>) {
+        self.behind.mood.lock().unwrap().refused = part;
     }
 
     /// Closes every connection at its first request, while `away`.
@@ -240,12 +252,17 @@ impl Behind {
         if let Some(stale) = self.stale(&method, &path, request.headers()) {
             return Ok(stale);
         }
+        let uri = request.uri().to_string();
         let held = {
-            let hold = &mut self.mood.lock().unwrap().hold;
-            hold.take_if(|(operation, _)| *operation == named)
+            let holds = &mut self.mood.lock().unwrap().holds;
+            let held = holds.iter().position(|(operation, part, _)| *operation == named && uri.contains(part));
+            held.map(|held| holds.remove(held))
         };
-        if let Some((_, held)) = held {
+        if let Some((_, _, held)) = held {
             held.wait().await;
+        }
+        if self.mood.lock().unwrap().refused.is_some_and(|part| uri.contains(part)) {
+            return Ok(refusal(403, "AccessDenied"));
         }
         let deletes = named == "DeleteObject";
         if (deletes || WRITES.contains(&named)) && self.mood.lock().unwrap().lags {
