@@ -44,8 +44,8 @@ Examples:
 It runs beside servers or without one, wherever the configuration's bucket and upstreams can be reached; on Fly:
   fly machine run --app APP --region fra --rm registry.fly.io/APP:TAG -- warm --fetch ghcr.io/org/app:1.2
 
-Exit status: 0 if everything is in the bucket (and was read, with --fetch), 1 if not, 2 for a wrong command line. Bars are
-shown on a terminal; elsewhere a line every 10 seconds.";
+Exit status: 0 if everything is in the bucket (and was read, with --fetch), 1 if not, 2 for a wrong command line. There
+are bars on a terminal, and elsewhere a line every 10 seconds.";
 
 /// The arguments of `warm`.
 #[derive(Debug, clap::Args)]

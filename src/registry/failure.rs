@@ -41,8 +41,8 @@ pub(super) fn of_upstream(error: UpstreamError, unknown: Error) -> Error {
         UpstreamError::NotFound => unknown,
         UpstreamError::Denied { anonymous: true, .. } | UpstreamError::Unrecognized(_) => unknown.caused_by(error),
         UpstreamError::Denied { .. } => {
-            let message = "the upstream registry does not let this registry read the repository: check proxy.username and \
-                           proxy.password, or those of the upstream in proxy.upstreams";
+            let message = "the upstream registry does not let this registry read the repository: its operator has to \
+                           check its credentials there (proxy)";
             Error::new(ErrorCode::Denied, message).caused_by(error)
         }
         UpstreamError::TooManyRequests { retry_after } => {

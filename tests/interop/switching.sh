@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# From registry:2 to pounce and back, by docs/switching.md alone: its YAML blocks are config.yml, its shell blocks are the
-# commands, and its text block is the output of the command before it. Clients pull and push before, between and after.
-# Then `pounce check --for distribution` beside the real thing: its exit status is 0 if distribution starts.
+# From registry:2 to pounce and back, by docs/switching.md alone: its YAML blocks are config.yml, its shell blocks are
+# the commands, and its text block is the output of the command before it. Clients pull and push before, between and
+# after. Then `pounce check --for distribution` beside the real thing: its exit status is 0 if distribution starts.
 # usage: switching.sh PATH_TO_POUNCE PATH_TO_MOTO_SERVER    (as root; the Makefile installs what it needs)
 set -u
 POUNCE=$(realpath "${1:?the pounce program}") MOTO=$(realpath "${2:?the moto_server program}")
@@ -27,7 +27,8 @@ mkdir blocks
 python3 - "$DOCUMENT" "$S" "$R" <<'P'
 import re, sys, textwrap
 text, s3, registry = open(sys.argv[1]).read(), sys.argv[2], sys.argv[3]
-for number, (indent, kind, block) in enumerate(re.findall(r'^( *)```(yaml|shell|text)\n(.*?)^\1```$', text, re.M | re.S)):
+blocks = re.findall(r'^( *)```(yaml|shell|text)\n(.*?)^\1```$', text, re.M | re.S)
+for number, (_, kind, block) in enumerate(blocks):
     block = textwrap.dedent(block).replace('https://t3.storage.dev', 'http://' + s3).replace('127.0.0.1:5000', registry)
     open(f'blocks/{number:02}.{kind}', 'w').write(block)
 P
@@ -109,8 +110,9 @@ even() { # even NAME YES-OR-NO YAML [VARIABLE=VALUE...]
   local expected=$2 E=127.0.0.1:$(free_port) status=no started=no name=$1
   printf 'version: 0.1\nhttp: {addr: "%s"}\n%b\n' "$E" "$3" >even/config.yml
   shift 3
-  env -u REGISTRY_STORAGE_S3_FORCEPATHSTYLE "$@" pounce check --for distribution even/config.yml >even/said 2>&1 && status=yes
-  starts -u REGISTRY_STORAGE_S3_FORCEPATHSTYLE "$@" && started=yes
+  local bare=(-u REGISTRY_STORAGE_S3_FORCEPATHSTYLE)
+  env "${bare[@]}" "$@" pounce check --for distribution even/config.yml >even/said 2>&1 && status=yes
+  starts "${bare[@]}" "$@" && started=yes
   echo "pounce says $status, distribution starts: $started"
   [ $status = $expected ] && [ $started = $expected ] || { cat even/config.yml even/said even/log; return 1; }
 }
@@ -134,8 +136,9 @@ step even-readonly-section even readonly yes "$FOLDER}" REGISTRY_STORAGE_MAINTEN
 step even-readonly-null even readonly no "$FOLDER, maintenance: {readonly: null}}"
 HTPASSWD="htpasswd: {realm: r, path: $W/htpasswd}"
 step even-htpasswd even htpasswd yes "$FOLDER}\nauth: {$HTPASSWD}"
-step even-users even users no "$FOLDER}\nauth: {htpasswd: {realm: r, users: '$(cat htpasswd)'}}"
-step even-users-and-path even users yes "$FOLDER}\nauth: {htpasswd: {realm: r, path: $W/htpasswd, users: '$(cat htpasswd)'}}"
+USERS="users: '$(cat htpasswd)'"
+step even-users even users no "$FOLDER}\nauth: {htpasswd: {realm: r, $USERS}}"
+step even-users-and-path even users yes "$FOLDER}\nauth: {htpasswd: {realm: r, path: $W/htpasswd, $USERS}}"
 step even-no-realm even realm no "$FOLDER}\nauth: {htpasswd: {path: $W/htpasswd}}"
 step even-rules even rules no "$FOLDER}\nauth: {$HTPASSWD, rules: [{users: [admin], actions: [pull]}]}"
 step even-anonymous even anonymous no "$FOLDER}\nauth: {anonymous: [pull]}"
@@ -144,9 +147,13 @@ step even-anonymous-variable even anonymous no "$FOLDER}" REGISTRY_AUTH_ANONYMOU
 step even-podman even podman no "$FOLDER}" REGISTRY_AUTH_FILE=/x
 step even-header even header no "$FOLDER}" REGISTRY_HTTP_HEADERS_A=b
 step even-header-list even header yes "$FOLDER}" REGISTRY_HTTP_HEADERS_A='[b]'
-step even-ignored even ignored yes "$FOLDER}\nproxy: {upstreams: [{host: ghcr.io}], tagttl: 1m, fill: {connections: 4}}" \
+PROXY="proxy: {upstreams: [{host: ghcr.io}], tagttl: 1m, fill: {connections: 4}}"
+step even-ignored even ignored yes "$FOLDER}\n$PROXY" \
   REGISTRY_HTTP_LIMITS_CONNECTIONS=100 REGISTRY_HTTP_TRUSTEDPROXIES=10.0.0.0/8 REGISTRY_LOG_ACCESSLOG_FORMAT=json
-no_version() { sed -i /version/d even/config.yml && ! pounce check --for distribution even/config.yml && ! E=$R starts A=b; }
+no_version() {
+  sed -i /version/d even/config.yml
+  ! pounce check --for distribution even/config.yml && ! E=$R starts A=b
+}
 step even-no-version no_version
 
 rm -f blocks/08.shell.log blocks/09.shell.log # of distribution
