@@ -87,7 +87,9 @@ async fn an_upstream_that_dies_during_pulls_is_told_at_once_and_asked_few_times(
 async fn stale_answers_are_told_once_a_minute_with_their_cause() {
     let upstream = Upstream::start().await;
     let tags = ["v1", "v2", "v3"];
-    tags.iter().for_each(|tag| upstream.add("a", tag, &Image::new(1, &[10])));
+    for tag in tags {
+        upstream.add("a", tag, &Image::new(1, &[10]));
+    }
     let mut process = Process::start(&[
         ("REGISTRY_PROXY_REMOTEURL", &upstream.url()),
         ("REGISTRY_PROXY_TAGTTL", "0"),
