@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use crate::support::Process;
-use crate::support::process::command;
+use crate::support::process::{command, fill};
+use crate::support::upstream::Manners;
+use crate::support::{Image, Process, Upstream};
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
@@ -125,6 +126,92 @@ async fn standard_output_is_a_file_too() {
     Command::new("kill").arg(child.id().to_string()).status().unwrap();
     let output = child.wait_with_output().unwrap();
     assert!(String::from_utf8(output.stdout).unwrap().contains("/v2/seen/x"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_line_that_was_cut_off_is_ended_before_the_next() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("access.log");
+    // As a full disk, or a kill in the middle of a write, leaves it.
+    std::fs::write(&file, "whole\ncut off").unwrap();
+    let mut process = Process::start(&[("REGISTRY_LOG_ACCESSLOG_FILE", file.to_str().unwrap())]);
+    until_logged(&process, "/v2/first/x", &file).await;
+    let log = read(&file);
+    assert!(log.starts_with("whole\ncut off\n{") && !log.contains("\n\n"), "{log}");
+
+    let mut appended = std::fs::OpenOptions::new().append(true).open(&file).unwrap();
+    std::io::Write::write_all(&mut appended, b"cut off again").unwrap();
+    Command::new("kill").args(["-HUP", &process.pid().to_string()]).status().unwrap();
+    process.until("SIGHUP");
+    until_logged(&process, "/v2/second/x", &file).await;
+    let log = read(&file);
+    assert!(log.contains("\ncut off again\n{") && !log.contains("\n\n"), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_named_pipe_that_is_full_is_left_when_it_is_moved() {
+    let folder = TempDir::new().unwrap();
+    let (file, moved) = (folder.path().join("access.log"), folder.path().join("access.log.1"));
+    assert!(Command::new("mkfifo").arg(&file).status().unwrap().success());
+    // A reader that stalls.
+    let pipe = std::fs::OpenOptions::new().read(true).write(true).open(&file).unwrap();
+    fill(&pipe);
+    let mut process = Process::start(&[("REGISTRY_LOG_ACCESSLOG_FILE", file.to_str().unwrap())]);
+    get(&process, "/v2/first/x").await;
+    // Until the line is to be written.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    std::fs::rename(&file, &moved).unwrap();
+    until_logged(&process, "/v2/second/x", &file).await;
+    let line = process.until("the log cannot be written");
+    assert!(line.contains("access.log"), "{line}");
+    assert!(process.metric("access_log_dropped").await > 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_and_the_access_log_keep_their_order_on_one_pipe() {
+    for file in ["/dev/stderr", "/dev/stdout"] {
+        let upstream = Upstream::start().await;
+        upstream.add("a/b", "v1", &Image::new(1, &[10]));
+        upstream.behave(Manners { status: Some(500), ..Manners::default() });
+        let folder = TempDir::new().unwrap();
+        let (log, pipe) = std::io::pipe().unwrap();
+        let mut command = command(folder.path());
+        command.env("REGISTRY_LOG_ACCESSLOG_FILE", file).env("REGISTRY_PROXY_REMOTEURL", upstream.url());
+        let mut child = command.stdout(pipe.try_clone().unwrap()).stderr(pipe).spawn().unwrap();
+        // It has the other ends of the pipe, which shall close with the process.
+        drop(command);
+        let mut lines = std::io::BufRead::lines(std::io::BufReader::new(log)).map(Result::unwrap);
+        let line = lines.find(|line| line.contains("\"listening\"")).unwrap();
+        let line: serde_json::Value = serde_json::from_str(&line).unwrap();
+        let addr = line["addr"].as_str().unwrap();
+        reqwest::get(format!("http://{addr}/v2/early/X/y")).await.unwrap();
+        assert_eq!(reqwest::get(format!("http://{addr}/v2/a/b/manifests/v1")).await.unwrap().status(), 503);
+        Command::new("kill").arg(child.id().to_string()).status().unwrap();
+        let lines: Vec<_> = lines.collect();
+        assert_eq!(child.wait().unwrap().code(), Some(0));
+        let at = |text: &str| lines.iter().position(|line| line.contains(text)).unwrap_or_else(|| panic!("{lines:#?}"));
+        assert!(at("/v2/early/X/y") < at("request failed"), "{file}: {lines:#?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sighup_ends_a_process_without_a_file_to_open_anew() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("access.log");
+    let file = file.to_str().unwrap();
+    let cases: [(&[_], bool); 4] = [
+        (&[], false),
+        (&[("REGISTRY_LOG_ACCESSLOG_FILE", "/dev/stdout")], false),
+        (&[("REGISTRY_LOG_ACCESSLOG_FILE", file), ("REGISTRY_LOG_ACCESSLOG_DISABLED", "true")], false),
+        (&[("REGISTRY_LOG_ACCESSLOG_FILE", file)], true),
+    ];
+    for (variables, is_caught) in cases {
+        let process = Process::start(variables);
+        let status = read(Path::new(&format!("/proc/{}/status", process.pid())));
+        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:\t")).unwrap();
+        // SIGHUP is signal 1, the lowest bit.
+        assert_eq!(u64::from_str_radix(caught, 16).unwrap() & 1 == 1, is_caught, "{variables:?}");
+    }
 }
 
 #[test]

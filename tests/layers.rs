@@ -99,7 +99,7 @@ const ROOMS: &[(&str, &str)] = &[
         "reference tag range outcome relaxed_name name manifest referrer error descriptor platform media_type digest \
          action",
     ),
-    ("telemetry", "access_log logs metrics output health fatal"),
+    ("telemetry", "access_log logs panics metrics health fatal output"),
     ("telemetry/access_log", "text json combined clock fields line escape"),
     ("telemetry/output", "writer target buffer counters"),
     (

@@ -1,15 +1,16 @@
 //! The program as a process: how it starts, what it logs, how it ends.
 
-use std::io::{BufRead, BufReader};
-use std::process::Command;
-use std::time::Duration;
+use std::fs::OpenOptions;
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
 use crate::support::image::digest;
-use crate::support::process::command;
+use crate::support::process::{command, fill};
 use crate::support::upstream::Manners;
-use crate::support::{Image, Pounce, Process, Upstream, borrowed};
+use crate::support::{Image, Pounce, Process, Upstream, borrowed, program};
 use crate::torture::client::{Client, until_probe};
 
 /// Runs until it fails; returns the error, which the last line of the log says.
@@ -242,6 +243,42 @@ async fn a_log_that_nobody_reads_stops_nothing() {
     let pid = child.id().to_string();
     Command::new("kill").arg(pid).status().unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn neither_an_error_nor_a_panic_waits_for_a_log_that_nobody_reads() {
+    let folder = TempDir::new().unwrap();
+    let mut after_logging = command(folder.path());
+    after_logging.env("REGISTRY_LOG_ACCESSLOG_FILE", "/nowhere/access.log");
+    let mut before_logging = command(folder.path());
+    before_logging.env("REGISTRY_STORAGE", "nothing");
+    // What println! does with a full disk.
+    let mut panics = Command::new(program());
+    panics.args(["htpasswd", "--stdin", "--cost", "4", "ada"]);
+    panics.stdin(Stdio::null()).stdout(OpenOptions::new().write(true).open("/dev/full").unwrap());
+    for (mut command, status) in [(after_logging, 1), (before_logging, 1), (panics, 101)] {
+        let (_unread, pipe) = std::io::pipe().unwrap();
+        fill(&pipe);
+        let mut child = command.stderr(pipe).spawn().unwrap();
+        let began = Instant::now();
+        let ended = loop {
+            if let Some(ended) = child.try_wait().unwrap() {
+                break ended;
+            }
+            if began.elapsed() > Duration::from_secs(20) {
+                child.kill().unwrap();
+                panic!("it does not end: {command:?}");
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        };
+        assert_eq!(ended.code(), Some(status), "{command:?}");
+        // With a reader, each says why.
+        let (mut text, mut read) = (Vec::new(), command.stderr(Stdio::piped()).spawn().unwrap());
+        read.stderr.take().unwrap().read_to_end(&mut text).unwrap();
+        assert_eq!(read.wait().unwrap().code(), Some(status));
+        let text = String::from_utf8(text).unwrap();
+        assert!(text.lines().last().unwrap().starts_with("pounce: "), "{text}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -48,6 +48,8 @@ enum Command {
 /// Runs the command.
 #[must_use]
 pub fn run(arguments: Arguments) -> ExitCode {
+    telemetry::log_panics();
+    let _flush = telemetry::FlushOnDrop;
     let result = match arguments.command {
         Command::Serve(arguments) => serve::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
@@ -57,10 +59,9 @@ pub fn run(arguments: Arguments) -> ExitCode {
         Command::Status(arguments) => status::run(&arguments),
         Command::Warm(arguments) => warm::run(&arguments),
     };
-    telemetry::flush_logs();
     result.unwrap_or_else(|error| {
         // Not logged, because logging may not have started.
-        eprintln!("pounce: {error}");
+        telemetry::print_error(&format!("pounce: {error}"));
         ExitCode::FAILURE
     })
 }

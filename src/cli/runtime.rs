@@ -1,6 +1,7 @@
 //! The runtime and the result of a command.
 
 use std::error::Error;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -10,8 +11,9 @@ pub(super) type CommandResult = Result<ExitCode, Box<dyn Error>>;
 /// Runs a command on a new runtime.
 pub(super) fn block_on(command: impl Future<Output = CommandResult>) -> CommandResult {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let result = runtime.block_on(command);
+    // Nothing that the command had is looked at after a panic.
+    let result = catch_unwind(AssertUnwindSafe(|| runtime.block_on(command)));
     // A thread that is stuck in a DNS lookup or on a disk must not keep the process.
     runtime.shutdown_timeout(Duration::from_secs(1));
-    result
+    result.unwrap_or_else(|panic| resume_unwind(panic))
 }

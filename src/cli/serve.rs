@@ -67,7 +67,10 @@ fn serve(Loaded { config, notices, .. }: &Loaded) -> CommandResult {
         }
         let stop = CancellationToken::new();
         signals::watch(stop.clone(), SHUTDOWN)?;
-        signals::reopen_at_hangup()?;
+        let accesslog = &config.log.accesslog;
+        if !accesslog.disabled && accesslog.file.as_deref().is_some_and(telemetry::is_log_file_rotated) {
+            signals::reopen_at_hangup()?;
+        }
         let server = tokio::select! {
             bound = Server::bind(config) => bound?,
             // The bucket may be slow to answer.

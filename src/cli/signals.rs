@@ -30,7 +30,8 @@ pub(super) fn watch(stop: CancellationToken, shutdown: &'static str) -> std::io:
     Ok(())
 }
 
-/// Opens files of the log anew at SIGHUP, as programs that rotate them expect.
+/// Opens files of the log anew at SIGHUP, as programs that rotate them expect. Where there is none, this is not called,
+/// so that SIGHUP ends the process, as a closed terminal should.
 ///
 /// # Errors
 /// The system does not let the process handle the signal.
@@ -39,7 +40,7 @@ pub(super) fn reopen_at_hangup() -> std::io::Result<()> {
     tokio::spawn(async move {
         while hangup.recv().await.is_some() {
             telemetry::reopen_log_files();
-            tracing::info!("SIGHUP: a file of the access log is opened anew before its next line");
+            tracing::info!("SIGHUP: the file of the access log is opened anew before its next line");
         }
     });
     Ok(())

@@ -18,7 +18,7 @@ use super::endpoint::{Endpoint, Subject};
 use super::server::{InspectedBody, Inspector, Polled};
 use super::{Answer, Context, headers};
 use crate::oci::{Error, Outcome, RepositoryName};
-use crate::telemetry::{AccessLog, Line, MAX_TEXT, Metrics, causes};
+use crate::telemetry::{AccessLog, Line, Metrics, causes, cut_text};
 
 /// Sent to the client, so that it and the log can name the same request.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -73,16 +73,15 @@ impl<'a> LogEntry<'a> {
 
     /// The same, with a copy of what a line has of the request.
     pub(super) fn into_owned(mut self) -> LogEntry<'static> {
-        let cut = |text: &[u8]| text[..text.len().min(MAX_TEXT)].to_vec();
         LogEntry {
             // Without a log, this writes no line when it is dropped.
             log: self.log.take().map(|(log, began)| (Cow::Owned(log.into_owned()), began)),
             id: self.id,
             span: self.span.take(),
             method: Cow::Owned(self.method.clone().into_owned()),
-            path: Cow::Owned(String::from_utf8_lossy(&cut(self.path.as_bytes())).into_owned()),
+            path: Cow::Owned(String::from_utf8_lossy(cut_text(self.path.as_bytes())).into_owned()),
             version: self.version,
-            user_agent: self.user_agent.take().map(|value| Cow::Owned(cut(&value))),
+            user_agent: self.user_agent.take().map(|value| Cow::Owned(cut_text(&value).to_vec())),
             repository: self.repository.take(),
             subject: self.subject.take(),
             client: self.client,
@@ -148,16 +147,12 @@ impl<'a> LogEntry<'a> {
         let repository = self.repository.as_ref().map(RepositoryName::as_str);
         let reference = self.subject.as_ref().map(tracing::field::display);
         // Escaped, because the client's text was not parsed and must not forge lines.
-        let path = repository.is_none().then(|| tracing::field::debug(cut_text(&self.path)));
+        let path = String::from_utf8_lossy(cut_text(self.path.as_bytes()));
+        let path = repository.is_none().then(|| tracing::field::debug(path));
         let (user, code) = (self.user.as_deref(), error.code().as_str());
         let (client, cause) = (tracing::field::display(self.client), causes(cause));
         tracing::warn!(method, path, repository, reference, client, user, status, code, cause, "request failed");
     }
-}
-
-/// The first characters of a text.
-fn cut_text(text: &str) -> &str {
-    &text[..text.floor_char_boundary(MAX_TEXT)]
 }
 
 /// The `Content-Length`, in bytes.

@@ -1,8 +1,8 @@
 //! The error that ends the program, in the format of the log.
 
-use std::io::Write;
 use std::time::SystemTime;
 
+use super::print_error;
 use crate::config::LogFormatter;
 
 /// Writes the error to standard error: as a line of the JSON log, which collectors read, or for people.
@@ -15,6 +15,5 @@ pub fn fatal(formatter: LogFormatter, error: &dyn std::error::Error) {
             serde_json::json!({"timestamp": timestamp, "level": "ERROR", "message": message}).to_string()
         }
     };
-    // A closed standard error does not change the exit status.
-    let _ = writeln!(std::io::stderr(), "{line}");
+    print_error(&line);
 }

@@ -3,9 +3,11 @@
 use std::io::{self, IsTerminal};
 use std::sync::Arc;
 
+use tracing::{Level, Metadata};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
 
-use super::output::{Output, Urgency};
+use super::output::{Output, Priority};
 use crate::config::{Log, LogFormatter, LogLevel};
 
 /// Starts logging. Later calls in the same process have no effect, so that tests may call it, too.
@@ -28,7 +30,7 @@ pub fn init(log: &Log) -> io::Result<()> {
         .with_env_filter(filter)
         // The crate would report them on standard error, and wait for it.
         .log_internal_errors(false)
-        .with_writer(move || Lines(Arc::clone(&output)));
+        .with_writer(Writer(output));
     let started = match log.formatter {
         LogFormatter::Text => builder.with_ansi(io::stderr().is_terminal()).try_init(),
         LogFormatter::Json => builder.json().flatten_event(true).try_init(),
@@ -39,12 +41,27 @@ pub fn init(log: &Log) -> io::Result<()> {
     Ok(())
 }
 
-/// Hands lines to the output. Each write is of whole lines.
-struct Lines(Arc<Output>);
+/// Hands lines to the output.
+struct Writer(Arc<Output>);
 
-impl io::Write for Lines {
+/// Each write is of whole lines.
+struct Lines<'a>(&'a Output, Priority);
+
+impl<'a> MakeWriter<'a> for Writer {
+    type Writer = Lines<'a>;
+
+    fn make_writer(&'a self) -> Lines<'a> {
+        Lines(&self.0, Priority::Event)
+    }
+
+    fn make_writer_for(&'a self, event: &Metadata<'_>) -> Lines<'a> {
+        Lines(&self.0, if *event.level() == Level::ERROR { Priority::Error } else { Priority::Event })
+    }
+}
+
+impl io::Write for Lines<'_> {
     fn write(&mut self, lines: &[u8]) -> io::Result<usize> {
-        self.0.push(lines, Urgency::Now);
+        self.0.push(lines, self.1);
         Ok(lines.len())
     }
 

@@ -230,8 +230,7 @@ impl Default for Metrics {
         let filled_bytes = register(&mut registry, "filled_bytes", "Bytes of blobs read from upstreams");
         registry.register(
             "access_log_dropped",
-            "Lines of the access log, and of the log if both share an output, that were dropped, because they were not \
-             read or written fast enough",
+            "Lines of the access log and of the log that were dropped, because they were not read or written fast enough",
             COUNTERS.dropped.clone(),
         );
         registry.register(

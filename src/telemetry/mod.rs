@@ -6,12 +6,17 @@ mod health;
 mod logs;
 mod metrics;
 mod output;
+mod panics;
 
 #[cfg(feature = "internals")]
 pub(crate) use access_log::measured_line;
-pub(crate) use access_log::{AccessLog, Line, MAX_TEXT};
+pub(crate) use access_log::{AccessLog, Line, cut as cut_text};
 pub use fatal::fatal;
 pub use health::Health;
 pub use logs::{causes, init as init_logs, speaks_plain_http};
 pub use metrics::{FillMemory, Metrics, OutcomeTotals, UpstreamCall};
-pub(crate) use output::{check as check_log_file, flush as flush_logs, reopen as reopen_log_files};
+pub(crate) use output::{
+    FlushOnDrop, check as check_log_file, flush as flush_logs, is_rotated as is_log_file_rotated, print_error,
+    reopen as reopen_log_files,
+};
+pub(crate) use panics::log_panics;

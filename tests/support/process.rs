@@ -2,11 +2,13 @@
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
+use rustix::fs::OFlags;
 use tempfile::TempDir;
 
 /// A running `pounce serve`; dropping it kills it.
@@ -134,6 +136,17 @@ impl Process {
         }
         (self.child.wait().unwrap().code().unwrap(), std::mem::take(&mut self.seen))
     }
+}
+
+/// Fills a pipe, so that the next write to it waits for a reader.
+pub fn fill(pipe: impl AsFd) {
+    let flags = rustix::fs::fcntl_getfl(&pipe).unwrap();
+    rustix::fs::fcntl_setfl(&pipe, flags | OFlags::NONBLOCK).unwrap();
+    for bytes in [&[b'x'; 4096][..], b"x"] {
+        while rustix::io::write(&pipe, bytes).is_ok() {}
+    }
+    // The flag is shared by all that have the pipe open.
+    rustix::fs::fcntl_setfl(&pipe, flags).unwrap();
 }
 
 /// Variables for a pounce whose S3 is the folder of another one, which listens on `addr`.

@@ -98,7 +98,7 @@ pub(super) fn run(arguments: &Arguments) -> CommandResult {
         None => check(file, &environment, output),
     };
     checked.or_else(|error| {
-        eprintln!("pounce: {error}");
+        telemetry::print_error(&format!("pounce: {error}"));
         Ok(ExitCode::from(2))
     })
 }

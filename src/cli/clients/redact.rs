@@ -3,6 +3,8 @@
 //! Files of all clients are shown so, whatever their format: TOML, YAML or JSON, in one line or in many. Therefore the
 //! masks go by keys and indentation, and rather hide too much: the changes go to terminals and to the logs of machines.
 
+use std::fmt::Write;
+
 use similar::{ChangeTag, TextDiff};
 use toml_edit::Key;
 
@@ -28,7 +30,7 @@ pub(super) fn diff(path: &str, before: Option<&str>, after: Option<&str>) -> Str
                 ChangeTag::Insert => change.new_index().and_then(|at| new.get(at)),
                 ChangeTag::Delete | ChangeTag::Equal => change.old_index().and_then(|at| old.get(at)),
             };
-            text.push_str(&format!("{}{}\n", change.tag(), line.map_or(MASK, String::as_str)));
+            let _ = writeln!(text, "{}{}", change.tag(), line.map_or(MASK, String::as_str));
             if change.missing_newline() {
                 text.push_str("\\ No newline at end of file\n");
             }
@@ -235,7 +237,7 @@ mod tests {
     #[test]
     fn what_is_no_credential_is_shown() {
         let text = "[host.\"https://token.example:5000\"]\n  capabilities = [\"pull\"]\n  ca = \"/a/ca.crt\"\n";
-        let expected: String = text.lines().map(|line| format!("+{line}\n")).collect();
+        let expected = text.lines().fold(String::new(), |all, line| all + "+" + line + "\n");
         assert_eq!(diff("/x", None, Some(text)), format!("--- /dev/null\n+++ /x\n@@ -0,0 +1,3 @@\n{expected}"));
         assert_eq!(diff("/x", Some(text), Some(text)), "");
         // A change is there also where both sides look alike.

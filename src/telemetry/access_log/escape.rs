@@ -4,7 +4,7 @@
 //! themselves, so that neither line separators nor marks that reverse the direction of writing pass.
 
 /// The most bytes of a text that a line has: enough to tell one mistake from another.
-pub(crate) const MAX_TEXT: usize = 256;
+pub(super) const MAX_TEXT: usize = 256;
 
 /// What stands for itself.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -16,7 +16,7 @@ pub(super) enum Plain {
 }
 
 /// The first [`MAX_TEXT`] bytes. A character that is cut apart is escaped as an invalid one.
-pub(super) fn cut(text: &[u8]) -> &[u8] {
+pub(crate) fn cut(text: &[u8]) -> &[u8] {
     &text[..text.len().min(MAX_TEXT)]
 }
 

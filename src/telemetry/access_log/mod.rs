@@ -15,11 +15,11 @@ use std::cell::RefCell;
 use std::io;
 use std::sync::Arc;
 
-use super::output::{Output, Urgency};
+use super::output::{Output, Priority};
 use crate::config::{AccessLogFormat, Log, LogFormatter, LogLevel};
 use clock::Clock;
 
-pub(crate) use escape::MAX_TEXT;
+pub(crate) use escape::cut;
 pub(crate) use line::Line;
 
 /// Where the lines of requests go. Cheap to clone.
@@ -63,7 +63,7 @@ impl AccessLog {
         let _ = SCRATCH.try_with(|scratch| {
             let scratch = &mut *scratch.borrow_mut();
             compose(self.format, line, scratch);
-            self.output.push(&scratch.line, Urgency::Batched);
+            self.output.push(&scratch.line, Priority::Request);
         });
     }
 }

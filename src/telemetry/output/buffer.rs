@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 
 /// How many bytes the buffer takes. As many may be on their way to the system, so that an output has twice this.
 const MAX: usize = 512 << 10;
-/// How many more it takes of the log, so that an access log that fills the buffer hides no errors.
-const MAX_URGENT: usize = MAX + (64 << 10);
+/// How many more it takes of each higher priority, so that neither an access log that fills the buffer nor a warning for
+/// each request hides errors.
+const RESERVE: usize = 64 << 10;
 /// How many bytes are written without waiting for more.
 const BATCH: usize = 64 << 10;
 /// How long a line waits for others.
@@ -14,13 +15,26 @@ const WAIT: Duration = Duration::from_millis(100);
 /// How much memory stays reserved after a burst.
 const KEPT: usize = 2 * BATCH;
 
-/// How soon a line is written.
+/// How much of the buffer lines may fill, and how soon they are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::telemetry) enum Urgency {
-    /// At once, with the lines before it.
-    Now,
-    /// With others, 100 ms later at most.
-    Batched,
+pub(in crate::telemetry) enum Priority {
+    /// Of the access log: with others, 100 ms later at most.
+    Request,
+    /// Of the log, up to warnings: the same, as a request may bring one.
+    Event,
+    /// An error: at once, with the lines before it.
+    Error,
+}
+
+impl Priority {
+    /// How many bytes the buffer has with such a line at most.
+    const fn limit(self) -> usize {
+        match self {
+            Self::Request => MAX,
+            Self::Event => MAX + RESERVE,
+            Self::Error => MAX + 2 * RESERVE,
+        }
+    }
 }
 
 /// What the thread does.
@@ -60,16 +74,14 @@ impl Buffer {
     }
 
     /// Takes whole lines; false if there is no room for them.
-    pub(super) fn push(&self, lines: &[u8], urgency: Urgency) -> bool {
-        let is_urgent = urgency == Urgency::Now;
+    pub(super) fn push(&self, lines: &[u8], priority: Priority) -> bool {
         let mut state = self.lock();
-        let max = if is_urgent { MAX_URGENT } else { MAX };
-        if state.pending.len() + lines.len() > max {
+        if state.pending.len() + lines.len() > priority.limit() {
             return false;
         }
         state.pending.extend_from_slice(lines);
         state.taken += lines.len() as u64;
-        state.urgent |= is_urgent;
+        state.urgent |= priority == Priority::Error;
         self.wake_if_due(state);
         true
     }
@@ -144,5 +156,27 @@ impl Buffer {
 impl State {
     fn is_due(&self) -> bool {
         self.urgent || self.closed || self.pending.len() >= BATCH
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn neither_requests_nor_warnings_leave_no_room_for_errors() {
+        let (buffer, line) = (Buffer::default(), [b'x'; 1024]);
+        let pushed =
+            |priority| std::iter::repeat_with(|| buffer.push(&line, priority)).take_while(|taken| *taken).count();
+        assert_eq!((pushed(Priority::Request), pushed(Priority::Event), pushed(Priority::Error)), (512, 64, 64));
+    }
+
+    #[test]
+    fn only_an_error_ends_a_batch() {
+        let buffer = Buffer::default();
+        assert!(buffer.push(b"x", Priority::Request) && buffer.push(b"x", Priority::Event));
+        assert!(!buffer.lock().is_due());
+        assert!(buffer.push(b"x", Priority::Error));
+        assert!(buffer.lock().is_due());
     }
 }

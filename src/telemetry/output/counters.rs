@@ -37,8 +37,9 @@ impl Counters {
 
     /// How many lines were dropped since the log said so; `None` if there are none, or it did in the last minute.
     pub(super) fn newly_dropped(&self) -> Option<u64> {
-        let dropped = self.dropped.get();
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        // Under the lock, so that it is not less than another thread told.
+        let dropped = self.dropped.get();
         let more = dropped - told.dropped;
         if more == 0 || !is_due(&mut told.dropped_at) {
             return None;

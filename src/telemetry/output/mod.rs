@@ -1,7 +1,8 @@
 //! Where lines go: a bounded buffer, and a thread that writes it in batches.
 //!
-//! A caller never waits for a pipe or a disk. The log and the access log share the output on standard error, so that
-//! their lines keep their order and none is torn.
+//! A caller never waits for a pipe or a disk. The log and the access log share the output on standard error, also where
+//! the access log's file is `/dev/stderr`, or `/dev/stdout` and both are one file: so their lines keep their order, and
+//! none is written into another. A line that a full disk or a kill cut off is ended before the next one.
 
 mod buffer;
 mod counters;
@@ -16,9 +17,9 @@ use std::time::{Duration, Instant};
 use buffer::Buffer;
 use target::Target;
 
-pub(super) use buffer::Urgency;
+pub(super) use buffer::Priority;
 pub(super) use counters::COUNTERS;
-pub(crate) use target::check;
+pub(crate) use target::{check, is_rotated};
 
 /// How long the end of the process waits for a pipe or a disk.
 const LAST_FLUSH: Duration = Duration::from_secs(1);
@@ -51,7 +52,10 @@ impl Output {
     /// # Errors
     /// The file cannot be opened, or the system has no thread.
     pub(super) fn file(path: PathBuf) -> io::Result<Arc<Self>> {
-        Self::start(Target::file(path)?)
+        match Target::file(path)? {
+            target if target.is_stderr() => Self::stderr(),
+            target => Self::start(target),
+        }
     }
 
     fn start(target: Target) -> io::Result<Arc<Self>> {
@@ -64,8 +68,8 @@ impl Output {
     }
 
     /// Takes whole lines, or drops and counts them if the buffer is full.
-    pub(super) fn push(&self, lines: &[u8], urgency: Urgency) {
-        if !self.buffer.push(lines, urgency) {
+    pub(super) fn push(&self, lines: &[u8], priority: Priority) {
+        if !self.buffer.push(lines, priority) {
             COUNTERS.drop_lines(lines);
         }
     }
@@ -74,6 +78,26 @@ impl Output {
 impl Drop for Output {
     fn drop(&mut self) {
         self.buffer.close();
+    }
+}
+
+/// Hands a line to standard error, behind those of the log. It is written at once, or by the [`flush`] at the end: to
+/// print it would wait for a pipe that is not read.
+pub(crate) fn print_error(line: &str) {
+    match Output::stderr() {
+        Ok(output) => output.push(format!("{line}\n").as_bytes(), Priority::Error),
+        // Without a thread there is no other way.
+        Err(_) => eprintln!("{line}"),
+    }
+}
+
+/// [`flush`]es on drop, also where a panic unwinds.
+#[derive(Debug)]
+pub(crate) struct FlushOnDrop;
+
+impl Drop for FlushOnDrop {
+    fn drop(&mut self) {
+        flush();
     }
 }
 

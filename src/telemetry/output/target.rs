@@ -3,14 +3,13 @@
 use std::fmt;
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::fs::OFlags;
 
-/// The names for the process's own files: to open these again may be forbidden, or not possible.
 const STDERR: &str = "/dev/stderr";
 const STDOUT: &str = "/dev/stdout";
 /// Not for others to read, because lines name users and addresses.
@@ -33,7 +32,7 @@ pub(super) fn reopen() {
 /// # Errors
 /// It cannot, and why.
 pub(crate) fn check(path: &Path) -> io::Result<()> {
-    if is_own(path) {
+    if !is_rotated(path) {
         return Ok(());
     }
     match OpenOptions::new().append(true).custom_flags(nonblocking()).open(path) {
@@ -45,8 +44,25 @@ pub(crate) fn check(path: &Path) -> io::Result<()> {
     }
 }
 
-fn is_own(path: &Path) -> bool {
-    path == Path::new(STDERR) || path == Path::new(STDOUT)
+/// Whether a file is opened anew when it was moved, or after [`reopen`]: not if it is one of the process's own.
+pub(crate) fn is_rotated(path: &Path) -> bool {
+    own(path).is_none()
+}
+
+/// The process's own file that a path names: to open it again may be forbidden, or not possible.
+fn own(path: &Path) -> Option<Kind> {
+    match path.to_str()? {
+        STDERR => Some(Kind::Stderr),
+        STDOUT if is_stdout_stderr() => Some(Kind::Stderr),
+        STDOUT => Some(Kind::Stdout),
+        _ => None,
+    }
+}
+
+/// Whether standard output is the same file as standard error, as with `2>&1`.
+fn is_stdout_stderr() -> bool {
+    let (out, err) = (rustix::fs::fstat(io::stdout()), rustix::fs::fstat(io::stderr()));
+    out.is_ok_and(|out| err.is_ok_and(|err| (out.st_dev, out.st_ino) == (err.st_dev, err.st_ino)))
 }
 
 /// A named pipe without a reader is an error then, in the place of a start that never ends.
@@ -76,12 +92,15 @@ impl Target {
     /// # Errors
     /// The file cannot be opened.
     pub(super) fn file(path: PathBuf) -> io::Result<Self> {
-        let kind = match path.to_str() {
-            Some(STDERR) => Kind::Stderr,
-            Some(STDOUT) => Kind::Stdout,
-            _ => Kind::File(Rotated::open(path)?),
-        };
-        Ok(Self { kind, torn: false })
+        if let Some(kind) = own(&path) {
+            return Ok(Self { kind, torn: false });
+        }
+        let file = Rotated::open(path)?;
+        Ok(Self { torn: file.is_torn(), kind: Kind::File(file) })
+    }
+
+    pub(super) const fn is_stderr(&self) -> bool {
+        matches!(self.kind, Kind::Stderr)
     }
 
     /// Opens a file anew that was moved or deleted, or after [`reopen`].
@@ -92,8 +111,10 @@ impl Target {
         let Kind::File(file) = &mut self.kind else {
             return Ok(());
         };
+        let before = file.identity;
         if file.reopen_if_moved()? {
-            self.torn = false;
+            // A named pipe does not tell how its last line ends.
+            self.torn = file.is_torn() || (self.torn && file.identity == before);
         }
         Ok(())
     }
@@ -119,8 +140,13 @@ impl Target {
                 Ok(0) => return Err((io::ErrorKind::WriteZero.into(), bytes.len())),
                 Ok(written) => bytes = &bytes[written..],
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                // Another program may have made a shared pipe or terminal non-blocking.
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => std::thread::sleep(PAUSE),
+                // A named pipe is full, or another program made a shared pipe or terminal non-blocking.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    if matches!(&self.kind, Kind::File(file) if file.is_to_reopen()) {
+                        return Err((error, bytes.len()));
+                    }
+                    std::thread::sleep(PAUSE);
+                }
                 Err(error) => return Err((error, bytes.len())),
             }
         }
@@ -129,8 +155,9 @@ impl Target {
 
     fn write_some(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match &mut self.kind {
-            Kind::Stderr => io::stderr().write(bytes),
-            // Not by the library's handle, which keeps the text behind a last line break.
+            // Neither by the library's handle: the one would hold a lock of the process while a pipe is full, the other
+            // keeps the text behind a last line break.
+            Kind::Stderr => Ok(rustix::io::write(io::stderr(), bytes)?),
             Kind::Stdout => Ok(rustix::io::write(io::stdout(), bytes)?),
             Kind::File(file) => file.open.write(bytes),
         }
@@ -168,18 +195,42 @@ impl Rotated {
 
     /// Whether it was opened anew.
     fn reopen_if_moved(&mut self) -> io::Result<bool> {
-        let is_asked = self.generation != GENERATION.load(Ordering::Relaxed);
+        let is_asked = self.is_asked();
         if !is_asked && self.looked.elapsed() < LOOKS {
             return Ok(false);
         }
         // Also after a failure, so that a missing folder is not looked for with each batch.
         (self.looked, self.generation) = (Instant::now(), GENERATION.load(Ordering::Relaxed));
-        let is_same = std::fs::metadata(&self.path).is_ok_and(|found| identity(&found) == self.identity);
-        if is_same && !is_asked {
+        if !is_asked && !self.is_moved() {
             return Ok(false);
         }
         *self = Self::open(self.path.clone())?;
         Ok(true)
+    }
+
+    /// Whether the next batch opens it anew.
+    fn is_to_reopen(&self) -> bool {
+        self.is_asked() || (self.looked.elapsed() >= LOOKS && self.is_moved())
+    }
+
+    fn is_asked(&self) -> bool {
+        self.generation != GENERATION.load(Ordering::Relaxed)
+    }
+
+    fn is_moved(&self) -> bool {
+        !std::fs::metadata(&self.path).is_ok_and(|found| identity(&found) == self.identity)
+    }
+
+    /// Whether its last line is unfinished, because the disk was full or a process was killed. False if it may not be
+    /// read.
+    fn is_torn(&self) -> bool {
+        let Some(at) = self.open.metadata().ok().filter(Metadata::is_file).and_then(|found| found.len().checked_sub(1))
+        else {
+            return false;
+        };
+        let mut last = [b'\n'];
+        let file = OpenOptions::new().read(true).custom_flags(nonblocking()).open(&self.path);
+        file.and_then(|file| file.read_exact_at(&mut last, at)).is_ok() && last != [b'\n']
     }
 }
 

@@ -18,7 +18,10 @@ pub(super) fn start(buffer: Arc<Buffer>, mut target: Target) -> io::Result<()> {
             write(&mut target, &batch);
             buffer.finish(batch.len());
             if let Some(lines) = COUNTERS.newly_dropped() {
-                tracing::warn!(lines, "the log dropped lines, because they were not read or written fast enough");
+                tracing::error!(
+                    lines,
+                    "lines of the log or of the access log were dropped, because they were not read or written fast enough"
+                );
             }
         }
     })?;
