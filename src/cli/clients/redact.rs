@@ -24,7 +24,7 @@ pub(super) fn diff(path: &str, before: Option<&str>, after: Option<&str>) -> Str
         if text.is_empty() {
             text.extend(["--- ", name(before), "\n+++ ", name(after), "\n"]);
         }
-        text.push_str(&format!("{}\n", hunk.header()));
+        let _ = writeln!(text, "{}", hunk.header());
         for change in hunk.iter_changes() {
             let line = match change.tag() {
                 ChangeTag::Insert => change.new_index().and_then(|at| new.get(at)),
