@@ -82,8 +82,10 @@ async fn row(name: &str, upstream: &Upstream, registry: &str, image: &Image, for
     let (total, from_upstream) = (redirected + streamed, upstream.blob_bytes());
     let size: usize = image.blobs.iter().map(bytes::Bytes::len).sum();
     assert_eq!(total, CLIENTS * size, "every client has the image, once");
-    let mb = |bytes: usize| format!("{}.{}", bytes / 1_000_000, bytes / 100_000 % 10);
-    let columns = [mb(total), mb(redirected), mb(streamed), mb(from_upstream)].join(" | ");
+    // In tenths of a MB; the columns add up after they were rounded, too.
+    let [total, redirected, sent] = [total, redirected, from_upstream].map(|bytes| bytes / 100_000);
+    let mb = |tenths: usize| format!("{}.{}", tenths / 10, tenths % 10);
+    let columns = [total, redirected, total - redirected, sent].map(mb).join(" | ");
     println!("| {name} | {seconds:.2} s | {columns} |");
     from_upstream
 }
