@@ -220,5 +220,6 @@ fn a_file_that_cannot_be_opened_is_named_at_start() {
     let output = command(folder.path()).env("REGISTRY_LOG_ACCESSLOG_FILE", "/nowhere/access.log").output().unwrap();
     let log = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1));
-    assert!(log.lines().last().unwrap().starts_with("pounce: log.accesslog.file: "), "{log}");
+    let line: serde_json::Value = serde_json::from_str(log.lines().last().unwrap()).unwrap();
+    assert!(line["message"].as_str().unwrap().starts_with("log.accesslog.file: "), "{log}");
 }
