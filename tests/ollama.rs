@@ -281,7 +281,7 @@ async fn an_upstream_for_ollama_alone_needs_no_ping_and_no_user_agent() {
     assert_eq!(status, 0, "{said}");
     variables.pop();
     variables.push(("REGISTRY_PROXY_UPSTREAMS", upstreams("")));
-    assert_eq!(check(&variables).await.0, 1);
+    assert_eq!(check(&variables).await.0, 2);
 }
 
 #[tokio::test]

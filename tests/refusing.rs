@@ -130,8 +130,8 @@ async fn a_full_bucket_is_said_to_clients_and_to_probes_until_there_is_room() {
     assert_eq!((reply.status, reply.code().as_str()), (503, "UNAVAILABLE"));
     let told = String::from_utf8(reply.body.to_vec()).unwrap();
     assert!(told.contains("full"), "{told}");
-    // The blob and its link, once each: a retry does not help, so there is none.
-    assert_eq!(s3.take().get("PutObject"), Some(&2));
+    // The blob, and its link unless that one had failed before it left. A retry does not help, so there is none.
+    assert!((1..=2).contains(&s3.take()["PutObject"]));
     let why = until_ready(&pounce, 503).await;
     assert!(why.contains("takes no writes"), "{why}");
     assert_eq!(pounce.pull("a/b", &digest(&stored)).await, stored);
