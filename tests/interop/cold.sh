@@ -125,7 +125,7 @@ for host in ghcr quay; do
   at_rest $host-ctr-warm ctr_pull $host
   step $host-ctr-content-again ctr_content $host
 done
-unknown() { ! $C i pull --hosts-dir hosts example.com/interop/app:1 && grep -q 'path=/v2/interop/app/.*NAME_UNKNOWN' R.log; }
+unknown() { ! $C i pull --hosts-dir hosts example.com/interop/app:1 && until_ok grep -q 'path=/v2/interop/app/.*NAME_UNKNOWN' R.log; }
 at_rest unknown-host unknown
 
 # --- skopeo and docker, by path: the same repositories
