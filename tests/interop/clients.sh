@@ -11,9 +11,11 @@ POUNCE=$(realpath "${1:?the pounce program}")
 HOST=registry.test ADDRESS=192.0.2.1
 busybox ip link set lo up && busybox ip addr add $ADDRESS/32 dev lo || exit 2
 for directory in /etc/docker /etc/containerd; do mount -t tmpfs tmpfs $directory || exit 2; done
+# Before dockerd starts, which remembers the file for five seconds.
+hosts=$(mktemp) && (cat /etc/hosts && echo "$ADDRESS $HOST") >"$hosts" && chmod 644 "$hosts" &&
+  mount --bind "$hosts" /etc/hosts && rm "$hosts" || exit 2
 . "$(dirname "$(realpath "$0")")/lib.sh"
 cp -a /etc/containers containers && mount --bind containers /etc/containers || exit 2
-(cat /etc/hosts && echo "$ADDRESS $HOST") >hosts && mount --bind hosts /etc/hosts || exit 2
 containerd config default >/etc/containerd/config.toml
 echo '{ "log-driver": "json-file" }' >/etc/docker/daemon.json
 D="env DOCKER_CONFIG=$DOCKER_CONFIG $D"
@@ -47,8 +49,9 @@ served() { # served NAME SCHEME [VARIABLE=VALUE...]: the URL is in NAME
   until_ok curl -sf --cacert ca.crt "$url/healthz" || cat "$name.log"
 }
 served plain http
-served tls https REGISTRY_HTTP_TLS_CERTIFICATE="$W/crt" REGISTRY_HTTP_TLS_KEY="$W/key"
-served users http REGISTRY_AUTH=htpasswd REGISTRY_AUTH_HTPASSWD_USERS="$(printf secret | "$POUNCE" htpasswd -c 4 alice)" \
+TLS=(REGISTRY_HTTP_TLS_CERTIFICATE="$W/crt" REGISTRY_HTTP_TLS_KEY="$W/key")
+served tls https "${TLS[@]}"
+served users https "${TLS[@]}" REGISTRY_AUTH=htpasswd REGISTRY_AUTH_HTPASSWD_USERS="$(printf secret | "$POUNCE" htpasswd -c 4 alice)" \
   REGISTRY_HTTP_SECRET=interop
 
 # --- each client pulls by the names of the upstreams
@@ -103,7 +106,7 @@ for kind in plain tls; do
 done
 
 # --- with a login: Docker gets no mirror; the others take credentials as the notes say
-login() { printf secret | write "$users" "$@" --user alice; }
+login() { printf secret | write "$users" "$@" --ca ca.crt --user alice; }
 step login-docker fails login docker
 step login-docker-says says moby#30880 login docker
 step login-podman says "podman login" login podman
