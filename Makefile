@@ -68,7 +68,8 @@ fuzz: ## every parser of foreign input, a minute each; with a nightly toolchain
 	    $(CACHE)/fuzz/$$target fuzz/seeds/$$target -- -max_total_time=$(SECONDS) -timeout=10 -max_len=65536 || exit 1; done
 
 bench: bench-packages ## pounce beside its peers, a table in docs/performance.md; SCENARIO=warm, start, calls, siege, push, cold, fleet, large or shared for one
-	cargo build --release --locked --package pounce --package pounce-peers
+	cargo build --profile bench --locked --package pounce-peers
+	cargo build --release --locked --package pounce
 	"$${CARGO_TARGET_DIR:-target}/release/peers" $(SCENARIO)
 
 torture: packages ## kills, faults, races and attacks, over an hour; FAULT=kills, bucket, upstream, outages, races, replicas, ending, hostile or soak for one
