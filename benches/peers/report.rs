@@ -47,7 +47,7 @@ impl Report {
     }
 
     pub const fn is_empty(&self) -> bool {
-        self.rows.is_empty()
+        self.rows.is_empty() && self.notes.is_empty()
     }
 
     /// Adds a text below the table.
