@@ -80,6 +80,7 @@ impl Config {
     }
 }
 
+/// The mistake to report: a configuration is refused only with at least one.
 fn first(mistakes: Vec<ConfigError>) -> ConfigError {
     mistakes.into_iter().next().unwrap_or_else(|| unreachable!("a refused configuration has a mistake"))
 }

@@ -40,7 +40,7 @@ pub(in crate::cli) struct Arguments {
     /// No registry to pull from: only pushed images are served
     #[arg(long)]
     pub(super) no_upstream: bool,
-    /// A first user, who may do everything; a password is generated and shown once
+    /// A first user with all rights; a password is generated and shown once
     #[arg(long, value_name = "NAME")]
     pub(super) user: Option<String>,
     /// Read the password of the user from the first line of standard input

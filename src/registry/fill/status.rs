@@ -41,7 +41,7 @@ pub struct FillStatus {
     pub retries: u64,
     /// The address of the upstream.
     pub upstream: String,
-    /// Who fills: `alone`, `owner` or `follower`.
+    /// The part of this process in the fill: `alone`, `owner` or `follower`.
     pub shared: &'static str,
     /// Since when it is in the list.
     pub age: Duration,
