@@ -170,6 +170,8 @@ impl Terminal {
     /// Waits for a prompt behind what was seen before, and types a line.
     fn answer(&mut self, prompt: &str, line: &str) {
         self.until(prompt);
+        // The program turns echo off behind the prompt for a password, and a person does not type at once.
+        std::thread::sleep(Duration::from_millis(300));
         writeln!(self.input, "{line}").unwrap();
     }
 
