@@ -6,15 +6,14 @@
 set -u
 # The script runs in network and mount namespaces of its own: it needs another address than 127.0.0.0/8, where
 # docker takes any certificate, and all clients read certificates from /etc/docker/certs.d.
-if [ -z "${ACCESS_IS_ALONE:-}" ]; then ACCESS_IS_ALONE=1 exec unshare --mount --net "$0" "$@"; fi
+if [ -z "${INTEROP_IS_ALONE:-}" ]; then INTEROP_IS_ALONE=1 exec unshare --mount --net "$0" "$@"; fi
 POUNCE=$(realpath "${1:?the pounce program}")
 # The link is not resolved, because it leads out of the virtual environment.
 PYTHON=$(realpath -s "${2:?a python with the package cryptography}")
 HERE=$(dirname "$(realpath "$0")")
 HOST=registry.test ADDRESS=192.0.2.1 CERTS=/etc/docker/certs.d
-mount -t tmpfs tmpfs /etc/docker && busybox ip link set lo up && busybox ip addr add $ADDRESS/32 dev lo || exit 2
+mount -t tmpfs tmpfs /etc/docker || exit 2
 . "$HERE/lib.sh"
-(cat /etc/hosts && echo "$ADDRESS $HOST") >hosts && mount --bind hosts /etc/hosts || exit 2
 
 # --- users, a CA and its certificates
 user() { printf %s "$2" | "$POUNCE" htpasswd "$1"; } # user NAME PASSWORD: a line

@@ -6,14 +6,10 @@
 set -u
 # The script writes to /etc, so it has a mount namespace of its own; and another address than those of 127.0.0.0/8, where
 # docker takes any certificate and plain HTTP.
-if [ -z "${CLIENTS_IS_ALONE:-}" ]; then CLIENTS_IS_ALONE=1 exec unshare --mount --net "$0" "$@"; fi
+if [ -z "${INTEROP_IS_ALONE:-}" ]; then INTEROP_IS_ALONE=1 exec unshare --mount --net "$0" "$@"; fi
 POUNCE=$(realpath "${1:?the pounce program}")
 HOST=registry.test ADDRESS=192.0.2.1
-busybox ip link set lo up && busybox ip addr add $ADDRESS/32 dev lo || exit 2
 for directory in /etc/docker /etc/containerd; do mount -t tmpfs tmpfs $directory || exit 2; done
-# Before dockerd starts, which remembers the file for five seconds.
-hosts=$(mktemp) && (cat /etc/hosts && echo "$ADDRESS $HOST") >"$hosts" && chmod 644 "$hosts" &&
-  mount --bind "$hosts" /etc/hosts && rm "$hosts" || exit 2
 . "$(dirname "$(realpath "$0")")/lib.sh"
 cp -a /etc/containers containers && mount --bind containers /etc/containers || exit 2
 containerd config default >/etc/containerd/config.toml

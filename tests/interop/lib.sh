@@ -67,6 +67,13 @@ ends() { # ends PID: in order
 
 # --- the clients' daemons and configuration
 mkdir -p dcfg
+# A script that has network and mount namespaces of its own sets HOST and ADDRESS, and HOST is looked up in a file. The
+# file is there before dockerd starts, because dockerd remembers what it read.
+if [ -n "${INTEROP_IS_ALONE:-}" ]; then
+  busybox ip link set lo up && busybox ip addr add "$ADDRESS/32" dev lo &&
+    (cat /etc/hosts && echo "$ADDRESS $HOST") >hosts.file && chmod 644 hosts.file &&
+    mount --bind hosts.file /etc/hosts || exit 2
+fi
 start_docker() {
   dockerd --data-root "$W/docker" --exec-root "$W/dexec" --host "unix://$W/docker.sock" --pidfile "$W/dockerd.pid" \
     --iptables=false --ip-forward=false --bridge=none --storage-driver=overlay2 >dockerd.log 2>&1 &
