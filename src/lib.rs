@@ -31,9 +31,12 @@
 //! it. A **fill** copies one blob from an upstream to the store.
 
 #![forbid(unsafe_code)]
+// They panic where the output takes no more: see cli/print.rs.
+#![warn(clippy::print_stdout, clippy::print_stderr)]
 #![cfg_attr(test, expect(clippy::unwrap_used, reason = "a test that panics has failed, and says where"))]
 
 pub mod auth;
+mod bounded_file;
 pub mod cli;
 mod client_network;
 pub mod config;

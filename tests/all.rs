@@ -58,6 +58,7 @@ mod mounts;
 mod multi_ranges;
 mod ollama;
 mod ollama_login;
+mod outputs;
 mod prefetch;
 mod prefixes;
 mod process;

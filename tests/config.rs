@@ -191,3 +191,9 @@ fn an_empty_secret_is_none() {
     let config = load("", &[("REGISTRY_HTTP_SECRET", "x")]).unwrap().config;
     assert_eq!(config.http.secret.unwrap().reveal(), "x");
 }
+
+#[test]
+fn a_file_without_an_end_is_not_read_for_ever() {
+    let loaded = Config::load(Some(std::path::Path::new("/dev/zero")), &Environment::default());
+    assert_eq!(loaded.unwrap_err().to_string(), "/dev/zero: it is larger than 4194304 bytes");
+}

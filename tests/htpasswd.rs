@@ -178,3 +178,26 @@ async fn a_server_whose_users_cannot_log_in_does_not_start() {
     let status = reqwest::get(process.url("/v2/")).await.unwrap().status();
     assert_eq!(status, 401);
 }
+
+#[tokio::test]
+async fn what_is_no_file_with_users_is_told() {
+    let folder = TempDir::new().unwrap();
+    let at = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (pipe, link) = (at("pipe"), at("link"));
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    std::os::unix::fs::symlink("nowhere", &link).unwrap();
+    for (file, sentence) in [
+        (pipe.as_str(), "pipe: it is no file with users"),
+        ("/dev/zero", "/dev/zero: it is no file with users"),
+        (&link, "link: it is a symbolic link that leads nowhere"),
+    ] {
+        let (status, _, said) = run(&["htpasswd", "-c", "4", "--file", file, "alice"], &[], "secret").await;
+        assert!(status == 1 && said.contains(sentence), "{said}");
+    }
+    let mut child = std::process::Command::new(crate::support::program());
+    child.args(["htpasswd", "alice"]).stdin(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+    let mut child = child.spawn().unwrap();
+    std::io::Write::write_all(&mut child.stdin.take().unwrap(), b"\xff\xfe\n").unwrap();
+    let said = String::from_utf8(child.wait_with_output().unwrap().stderr).unwrap();
+    assert_eq!(said, "pounce: the password on standard input is not UTF-8\n");
+}

@@ -38,6 +38,10 @@ async fn flags_make_a_file_that_serves() {
     assert_eq!((mode(&output), mode(&users)), (0o600, 0o600));
     let text = std::fs::read_to_string(&output).unwrap();
     assert!((15..=25).contains(&text.lines().count()) && text.matches('#').count() > 4, "{text}");
+    // The line for `pounce status` is one that works.
+    let with_status = text.replace("  # debug: ", "  debug: ");
+    let addr = Config::parse(&with_status, &Environment::default()).unwrap().config.http.debug.addr.unwrap();
+    assert_eq!(addr.to_reach(), "127.0.0.1:5001");
     let config = Config::load(Some(&output), &Environment::default()).unwrap().config;
     assert_eq!(config.storage.filesystem.rootdirectory, data);
     assert_eq!(config.http.secret.unwrap().reveal().len(), 32);
@@ -229,4 +233,24 @@ async fn answers_are_checked_as_they_are_typed() {
     let pounce = Pounce::with(&[("REGISTRY_AUTH_HTPASSWD_PATH", users.to_str().unwrap())]).await;
     let request = pounce.request("GET", "/v2/").basic_auth("$ädmin", Some("s3cret"));
     assert_eq!(pounce.send(request).await.status, 200);
+}
+
+/// A shell may leave the terminal as the program left it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_terminal_shows_what_is_typed_after_ctrl_c_at_a_password() {
+    let folder = TempDir::new().unwrap();
+    let program = crate::support::program().display().to_string();
+    for command in ["htpasswd alice", "htpasswd --file users alice"] {
+        let path = folder.path().to_owned();
+        let command = format!("trap : INT; {program} {command}; echo \"status $?\"; stty -a");
+        let talk = move || {
+            let mut terminal = Terminal::start(&command, &path, &[]);
+            terminal.answer("Password of alice: ", "s3cret");
+            terminal.answer("Again: ", "\x03");
+            terminal.end()
+        };
+        let (_, said) = tokio::task::spawn_blocking(talk).await.unwrap();
+        assert!(said.contains("status 130") && said.contains(" echo ") && !said.contains("-echo "), "{said}");
+    }
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
 }

@@ -15,7 +15,7 @@ use source::Source;
 const MAY_USE: &[(&str, &[&str])] = &[
     ("oci", &[]),
     ("telemetry", &["config", "oci", "log_limit"]),
-    ("config", &["oci"]),
+    ("config", &["oci", "bounded_file"]),
     ("store", &["oci", "config", "telemetry", "manifest_memory"]),
     ("upstream", &["oci", "config", "telemetry", "manifest_memory", "log_limit"]),
     (
@@ -32,7 +32,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "log_limit",
         ],
     ),
-    ("auth", &["oci", "config", "telemetry", "reload", "fair_semaphore", "client_network"]),
+    ("auth", &["oci", "config", "telemetry", "bounded_file", "reload", "fair_semaphore", "client_network"]),
+    ("bounded_file", &[]),
     ("reload", &[]),
     ("log_limit", &[]),
     ("fair_semaphore", &[]),
@@ -44,7 +45,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("http", &["oci", "config", "telemetry", "reload", "log_limit", "client_network", "registry", "auth", "store"]),
     ("server", &["oci", "config", "telemetry", "fd_limit", "http", "registry", "auth", "store", "upstream"]),
     // Commands that do not serve use the layers directly; `check` tries each of them.
-    ("cli", &["oci", "config", "telemetry", "server", "http", "registry", "auth", "store", "upstream"]),
+    ("cli", &["oci", "config", "telemetry", "bounded_file", "server", "http", "registry", "auth", "store", "upstream"]),
 ];
 
 /// Words that only some layers may name.

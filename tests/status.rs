@@ -136,6 +136,11 @@ async fn the_command_prints_a_table_or_the_json() {
     let (code, json, _) = run(&["--json", &format!("http://{}", process.debug)], &[]);
     let json: Value = serde_json::from_str(&json).unwrap();
     assert_eq!((code, &json["fills"]["list"][0]["repository"]), (0, &"team/app".into()));
+    // A configuration is named as for `serve`.
+    let file = process.folder.path().join("registry.yml");
+    std::fs::write(&file, format!("http: {{debug: {{addr: '{}'}}}}\n", process.debug)).unwrap();
+    let (code, table, errors) = run(&[file.to_str().unwrap()], &[]);
+    assert!(code == 0 && table.contains("team/app@"), "{table}{errors}");
     // By default it asks the listener of the configuration.
     let (code, table, _) = run(&[], &[("REGISTRY_HTTP_DEBUG_ADDR", &process.debug)]);
     assert!(code == 0 && table.contains("team/app@"), "{table}");
@@ -172,4 +177,6 @@ async fn what_is_no_debug_listener_is_told() {
     let process = Process::start(&[]);
     let (code, _, error) = run(&[&process.addr], &[]);
     assert!(code == 1 && error.contains("http.debug.addr"), "{error}");
+    let (code, _, error) = run(&[&format!("https://{}", process.debug)], &[]);
+    assert!(code == 1 && error.contains("does not speak TLS at that port: write http://"), "{error}");
 }

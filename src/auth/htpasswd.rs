@@ -8,10 +8,13 @@ use std::sync::Arc;
 use bcrypt::HashParts;
 
 use super::error::AuthError;
+use crate::bounded_file;
 use crate::config::ANONYMOUS;
 
 /// The highest accepted cost, at which a comparison takes some seconds.
 const MAX_COST: u32 = 15;
+/// The longest file, in bytes: more than 100,000 users.
+pub(super) const MAX_FILE: u64 = 16 << 20;
 /// How many unusable lines a message names.
 const MAX_NAMED: usize = 5;
 
@@ -40,7 +43,7 @@ impl Users {
     pub(super) fn read(file: Option<&Path>, text: Option<&str>) -> Result<Self, AuthError> {
         let mut users = Self { hashes: HashMap::new(), dummies: Vec::new(), unusable: Vec::new() };
         if let Some(path) = file {
-            let lines = std::fs::read_to_string(path).map_err(|source| AuthError::Read {
+            let lines = bounded_file::read_text(path, MAX_FILE).map_err(|source| AuthError::Read {
                 setting: "auth.htpasswd.path",
                 path: path.to_owned(),
                 source,

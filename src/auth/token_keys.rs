@@ -12,6 +12,10 @@ use tokio_rustls::rustls::server::danger::ClientCertVerifier;
 use tokio_rustls::rustls::{RootCertStore, crypto::aws_lc_rs};
 
 use super::error::AuthError;
+use crate::bounded_file;
+
+/// The longest file of keys or certificates, in bytes.
+const MAX_FILE: u64 = 4 << 20;
 
 /// The trusted keys.
 #[derive(Debug)]
@@ -110,7 +114,7 @@ impl TokenKey {
 }
 
 fn read(setting: &'static str, path: &Path) -> Result<Vec<u8>, AuthError> {
-    std::fs::read(path).map_err(|source| AuthError::Read { setting, path: path.to_owned(), source })
+    bounded_file::read(path, MAX_FILE).map_err(|source| AuthError::Read { setting, path: path.to_owned(), source })
 }
 
 /// The public key of a certificate, or a public key itself.

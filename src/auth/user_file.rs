@@ -4,7 +4,7 @@
 //! them is lost if the machine stops. Two changes at once follow each other, by a lock on the folder.
 
 use std::fs::{self, File, Metadata, Permissions};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -12,10 +12,9 @@ use std::time::Duration;
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
-use super::htpasswd::content;
+use super::htpasswd::{MAX_FILE, content};
+use crate::bounded_file;
 
-/// The longest file, in bytes: more than 100,000 users.
-const MAX_FILE: u64 = 16 << 20;
 /// How often, and after which time each, the lock on the folder is tried.
 const LOCK_ATTEMPTS: (u32, Duration) = (100, Duration::from_millis(50));
 
@@ -151,17 +150,19 @@ fn lock(folder: &Path) -> io::Result<File> {
 
 /// The text of a file with its metadata; `None` if it is missing.
 fn read(path: &Path) -> io::Result<Option<(String, Metadata)>> {
-    let file = match File::open(path) {
+    let data = match fs::metadata(path) {
+        Ok(data) => data,
+        Err(error) if error.kind() == io::ErrorKind::NotFound && path.is_symlink() => {
+            return Err(io::Error::other("it is a symbolic link that leads nowhere"));
+        }
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        opened => opened?,
+        Err(error) => return Err(error),
     };
-    let data = file.metadata()?;
-    if !data.is_file() || data.len() > MAX_FILE {
+    // A pipe would be waited for.
+    if !data.is_file() {
         return Err(io::Error::other("it is no file with users"));
     }
-    let mut text = String::new();
-    file.take(MAX_FILE).read_to_string(&mut text)?;
-    Ok(Some((text, data)))
+    Ok(Some((bounded_file::read_text(path, MAX_FILE)?, data)))
 }
 
 fn keep_owner(path: &Path, new: &File, old: &Metadata) -> Result<(), UserFileError> {

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use super::password::{self, PasswordSource};
+use super::print;
 use super::runtime::CommandResult;
 use crate::auth::{self, UserChange};
 
@@ -70,12 +71,12 @@ pub(super) fn run(arguments: &Arguments) -> CommandResult {
         report(auth::set_user(file, user, &line, MODE)?, user, file);
         return Ok(ExitCode::SUCCESS);
     }
-    println!("{line}");
+    print::result(format_args!("{line}\n"))?;
     // A script reads the line, and a log needs no advice.
     if std::io::stdout().is_terminal() {
-        eprintln!(
+        print::note(
             "next: put this line, in single quotes because of the $, into REGISTRY_AUTH_HTPASSWD_USERS (auth.htpasswd.users), \
-             or a further user's into REGISTRY_AUTH_HTPASSWD_USERS_<NAME>, and start pounce anew"
+             or a further user's into REGISTRY_AUTH_HTPASSWD_USERS_<NAME>, and start pounce anew",
         );
     }
     Ok(ExitCode::SUCCESS)
@@ -85,16 +86,16 @@ pub(super) fn run(arguments: &Arguments) -> CommandResult {
 fn report(change: UserChange, user: &str, file: &Path) {
     let full = file.canonicalize().unwrap_or_else(|_| file.to_owned());
     let shown = full.display();
-    match change {
-        UserChange::Added => println!("added {user} to {shown}"),
-        UserChange::Changed => println!("changed the password of {user} in {shown}"),
+    print::say(match change {
+        UserChange::Added => format!("added {user} to {shown}"),
+        UserChange::Changed => format!("changed the password of {user} in {shown}"),
         UserChange::Removed { left: 0 } => {
-            println!("removed {user} from {shown}, in which no user is left: no client can log in");
+            format!("removed {user} from {shown}, in which no user is left: no client can log in")
         }
-        UserChange::Removed { .. } => println!("removed {user} from {shown}"),
-    }
-    println!(
+        UserChange::Removed { .. } => format!("removed {user} from {shown}"),
+    });
+    print::say(format_args!(
         "next: nothing, if auth.htpasswd.path (REGISTRY_AUTH_HTPASSWD_PATH) names this file: a running pounce reads it \
          again within a second; otherwise set it to {shown}"
-    );
+    ));
 }

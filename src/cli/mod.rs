@@ -6,6 +6,7 @@ mod htpasswd;
 mod image;
 mod init;
 mod password;
+mod print;
 mod progress;
 mod runtime;
 mod serve;
@@ -13,6 +14,7 @@ mod signals;
 mod status;
 mod warm;
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -64,4 +66,9 @@ pub fn run(arguments: Arguments) -> ExitCode {
         telemetry::print_error(&format!("pounce: {error}"));
         ExitCode::FAILURE
     })
+}
+
+/// Whether a name in the place of a URL, or of an image, is that of a configuration.
+fn names_configuration(name: &str) -> bool {
+    Path::new(name).extension().is_some_and(|extension| extension == "yml" || extension == "yaml")
 }

@@ -1,5 +1,9 @@
 //! SIGTERM, SIGINT and SIGHUP.
 
+use std::fs::File;
+use std::sync::Once;
+
+use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -43,5 +47,34 @@ pub(super) fn reopen_at_hangup() -> std::io::Result<()> {
             tracing::info!("SIGHUP: the file of the access log is opened anew before its next line");
         }
     });
+    Ok(())
+}
+
+/// From now on, Ctrl-C makes the terminal show what is typed before it ends the process: a shell may leave the terminal as
+/// it was while a password was typed.
+///
+/// # Errors
+/// There is no terminal, or the system does not let the process handle the signal.
+pub(super) fn show_input_after_interrupt() -> std::io::Result<()> {
+    static ONCE: Once = Once::new();
+    let mut watched = Ok(());
+    ONCE.call_once(|| watched = watch_terminal());
+    watched
+}
+
+fn watch_terminal() -> std::io::Result<()> {
+    let terminal = File::open("/dev/tty")?;
+    let before = tcgetattr(&terminal)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+    let mut interrupt = {
+        let _entered = runtime.enter();
+        signal(SignalKind::interrupt())?
+    };
+    std::thread::Builder::new().name("terminal".to_owned()).spawn(move || {
+        runtime.block_on(interrupt.recv());
+        let _ = tcsetattr(&terminal, OptionalActions::Now, &before);
+        // As a shell has it for SIGINT.
+        std::process::exit(130);
+    })?;
     Ok(())
 }

@@ -2,8 +2,8 @@
 
 mod table;
 
-use std::io::{IsTerminal, Write};
-use std::path::PathBuf;
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -11,8 +11,10 @@ use bytes::Bytes;
 use url::Url;
 
 use super::runtime::{CommandResult, block_on};
+use super::{names_configuration, print};
 use crate::config::{Config, Environment};
 use crate::http::Status;
+use crate::telemetry::speaks_plain_http;
 use crate::upstream;
 
 /// How often `--watch` asks.
@@ -24,7 +26,9 @@ const PATH: &str = "/status";
 /// The arguments of `status`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// The debug listener, as in 10.0.0.7:5001, or its URL; without one, that of the configuration (http.debug.addr)
+    /// The debug listener, as in 10.0.0.7:5001, or its URL; without one, that of the configuration (http.debug.addr). A
+    /// name that ends in .yml or .yaml is the configuration, as `serve` takes it
+    #[arg(value_name = "URL | FILE.yml")]
     url: Option<String>,
     /// Print again every two seconds, until Ctrl-C
     #[arg(long)]
@@ -39,8 +43,9 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments) -> CommandResult {
     let url = match &arguments.url {
+        Some(text) if names_configuration(text) => configured(Some(Path::new(text)))?,
         Some(text) => parse(text)?,
-        None => configured(arguments)?,
+        None => configured(arguments.config.as_deref())?,
     };
     block_on(async {
         loop {
@@ -48,13 +53,12 @@ pub(super) fn run(arguments: &Arguments) -> CommandResult {
             match shown {
                 Ok(text) => {
                     let clears = arguments.watch && !arguments.json && std::io::stdout().is_terminal();
-                    let printed = print(if clears { CLEAR } else { "" }, &text);
-                    // Nothing reads it any more.
-                    if printed.is_err() || !arguments.watch {
+                    let is_read = print::result(format_args!("{}{text}", if clears { CLEAR } else { "" }))?;
+                    if !is_read || !arguments.watch {
                         return Ok(ExitCode::SUCCESS);
                     }
                 }
-                Err(error) if arguments.watch => eprintln!("pounce: {error}"),
+                Err(error) if arguments.watch => print::note(format_args!("pounce: {error}")),
                 Err(error) => return Err(error.into()),
             }
             tokio::time::sleep(INTERVAL).await;
@@ -63,8 +67,8 @@ pub(super) fn run(arguments: &Arguments) -> CommandResult {
 }
 
 /// The debug listener that the configuration names.
-fn configured(arguments: &Arguments) -> Result<Url, Box<dyn std::error::Error>> {
-    let loaded = Config::load(arguments.config.as_deref(), &Environment::of_process())?;
+fn configured(file: Option<&Path>) -> Result<Url, Box<dyn std::error::Error>> {
+    let loaded = Config::load(file, &Environment::of_process())?;
     let addr = loaded.config.http.debug.addr.ok_or(
         "http.debug.addr is not set, so there is no listener to ask: set it (REGISTRY_HTTP_DEBUG_ADDR=127.0.0.1:5001) \
          and start pounce again, or name the debug listener of another pounce: pounce status http://HOST:PORT",
@@ -76,6 +80,12 @@ fn configured(arguments: &Arguments) -> Result<Url, Box<dyn std::error::Error>> 
 fn parse(text: &str) -> Result<Url, String> {
     let full = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
     let mut url = Url::parse(&full).map_err(|error| format!("{text}: {error}; write http://HOST:PORT"))?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err(format!("{}://: the debug listener speaks HTTP: write http://HOST:PORT", url.scheme()));
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("leave user and password out of the URL: the debug listener asks for none".to_owned());
+    }
     if url.path().trim_end_matches('/').is_empty() {
         url.set_path(PATH);
     }
@@ -91,24 +101,24 @@ async fn show(url: &Url, json: bool) -> Result<String, String> {
     Ok(table::render(&status))
 }
 
+/// Why there is no answer, and what to do.
+fn describe(url: &Url, error: &str) -> String {
+    // What is asked here is no upstream.
+    let cause = error.split_once(": ").map_or(error, |(_, cause)| cause);
+    if speaks_plain_http(cause) {
+        return format!("{url}: it does not speak TLS at that port: write http://");
+    }
+    format!("{url}: {cause}; is it the debug listener (http.debug.addr) of a pounce that runs?")
+}
+
 async fn fetch(url: &Url) -> Result<Bytes, String> {
-    let probed = upstream::probe(url, None).await.map_err(|error| {
-        let cause = error.to_string();
-        let cause = cause.strip_prefix("the upstream is not available: ").unwrap_or(&cause);
-        format!("{url}: {cause}; is it the debug listener (http.debug.addr) of a pounce that runs?")
-    })?;
+    let probed = upstream::probe(url, None).await.map_err(|error| describe(url, &error.to_string()))?;
     match probed.status {
         200 => Ok(probed.bytes),
         503 => Err(format!("{url}: this pounce ends just now")),
         404 => Err(format!("{url}: there is no status here: name the debug listener (http.debug.addr)")),
         status => Err(format!("{url}: it answers with {status}")),
     }
-}
-
-fn print(before: &str, text: &str) -> std::io::Result<()> {
-    let mut out = std::io::stdout().lock();
-    write!(out, "{before}{text}")?;
-    out.flush()
 }
 
 #[cfg(test)]
@@ -122,6 +132,14 @@ mod tests {
         {
             assert_eq!(parse(text).unwrap().as_str(), "http://127.0.0.1:5001/status", "{text}");
         }
-        assert!(parse("http://").unwrap_err().contains("http://HOST:PORT"));
+        for (text, sentence) in [
+            ("http://", "http://HOST:PORT"),
+            ("", "http://HOST:PORT"),
+            ("ftp://127.0.0.1", "http://HOST:PORT"),
+            ("http://me:hunter2@127.0.0.1:5001", "leave user and password out"),
+        ] {
+            let error = parse(text).unwrap_err();
+            assert!(error.contains(sentence) && !error.contains("hunter2"), "{text}: {error}");
+        }
     }
 }

@@ -5,10 +5,12 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::environment::Environment;
+use super::load::MAX_FILE;
 use super::log::LogFormatter;
 use super::schema::Config;
 use super::variables::PATH_VARIABLE;
 use super::yaml;
+use crate::bounded_file;
 
 const VARIABLE: &str = "REGISTRY_LOG_FORMATTER";
 
@@ -20,7 +22,7 @@ impl Config {
             return parse(text).unwrap_or_default();
         }
         let path = file.or_else(|| environment.get(PATH_VARIABLE).map(Path::new));
-        let text = path.and_then(|path| std::fs::read_to_string(path).ok());
+        let text = path.and_then(|path| bounded_file::read_text(path, MAX_FILE).ok());
         text.and_then(|text| of_text(&text)).unwrap_or_default()
     }
 }

@@ -15,9 +15,12 @@ use super::storage::Driver;
 use super::variables::{self, AUTH_VARIABLE, Applied, EMPTY, NO_SETTINGS, PATH_VARIABLE, S3AWS, STORAGE_VARIABLE};
 use super::written::Written;
 use super::{check, document, network, service_links, written, yaml};
+use crate::bounded_file;
 
 /// How many mistakes in the types of settings are listed; the document is read once for each.
 const MAX_MISTAKES: usize = 64;
+/// The longest file, in bytes: thousands of upstreams and users.
+pub(super) const MAX_FILE: u64 = 4 << 20;
 
 /// A configuration, with its origins and notices.
 #[derive(Debug)]
@@ -66,7 +69,7 @@ impl Config {
         let Some(path) = file.or_else(|| environment.get(PATH_VARIABLE).map(Path::new)) else {
             return parse("", None, environment);
         };
-        let text = std::fs::read_to_string(path);
+        let text = bounded_file::read_text(path, MAX_FILE);
         let text = text.map_err(|source| vec![ConfigError::Read { path: path.to_owned(), source }])?;
         parse(&text, Some(path), environment)
     }

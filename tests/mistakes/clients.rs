@@ -1,8 +1,12 @@
 //! Mistakes between clients and pounce.
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
 use super::document::quotes;
 use crate::check::run;
-use crate::support::{Pounce, Process, Upstream};
+use crate::support::tls::Authority;
+use crate::support::{Pounce, Process, Upstream, borrowed};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_mirror_of_an_unknown_host() {
@@ -34,6 +38,35 @@ async fn plain_http_that_docker_refuses() {
     // An address of no machine (RFC 5737), which docker would want TLS of.
     let said = of_docker("http://192.0.2.1:5000", "docker.io").await;
     quotes("Docker refuses plain HTTP", &said);
+}
+
+/// What a server answers to these bytes, as far as it does.
+async fn answer(addr: &str, bytes: &[u8]) -> String {
+    let mut client = TcpStream::connect(addr).await.unwrap();
+    client.write_all(bytes).await.unwrap();
+    let mut answer = Vec::new();
+    let _ = client.read_to_end(&mut answer).await;
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_other_one_of_http_and_https() {
+    let text = ("REGISTRY_LOG_FORMATTER", "text");
+    let mut plain = Process::start(&[text]);
+    // The beginning of a TLS handshake.
+    answer(&plain.addr, &[22, 3, 1, 0, 5, 1, 0, 0, 1, 0]).await;
+    let tls_to_plain = plain.until("speaks TLS");
+    let authority = Authority::new();
+    authority.sign("server");
+    let secure = authority.variables("server");
+    let mut secure = Process::start(&[&borrowed(&secure)[..], &[text]].concat());
+    let told = answer(&secure.addr, b"GET /v2/ HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    let plain_to_tls = secure.until("speaks plain HTTP");
+    let https = format!("https://{}", plain.addr);
+    let (_, _, wrong) = run(&["clients", &https, "podman"], &[], "").await;
+    let (_, _, status) = run(&["status", &format!("https://{}", plain.debug)], &[], "").await;
+    let said = [tls_to_plain, told, plain_to_tls, wrong, status].join("\n");
+    quotes("A client speaks TLS to a plain port, or plain HTTP to TLS", &said);
 }
 
 #[tokio::test]

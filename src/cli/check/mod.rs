@@ -10,13 +10,14 @@ mod report;
 mod settings;
 mod upstreams;
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use serde::Serialize;
 
+use super::print::{self, OutputError};
 use super::runtime::{CommandResult, block_on};
 use crate::config::{Config, ConfigError, Environment, Loaded, Log, LogLevel};
 use crate::{http, telemetry};
@@ -94,7 +95,7 @@ pub(super) fn run(arguments: &Arguments) -> CommandResult {
     };
     // Anything that keeps the checks from running is a failure, whose status is not that of a warning.
     let checked = match arguments.target {
-        Some(Target::Distribution) => Ok(check_for_distribution(file, &environment, output)),
+        Some(Target::Distribution) => check_for_distribution(file, &environment, output),
         None => check(file, &environment, output),
     };
     checked.or_else(|error| {
@@ -106,13 +107,13 @@ pub(super) fn run(arguments: &Arguments) -> CommandResult {
 /// Checks a configuration, and prints the results.
 ///
 /// # Errors
-/// The system gives no threads.
+/// The system gives no threads, or standard output takes no more.
 pub(super) fn check(file: Option<&Path>, environment: &Environment, output: Output) -> CommandResult {
     let loaded = match Config::load_all(file, environment) {
         Ok(loaded) => loaded,
         Err(mistakes) => {
             let report = of_mistakes(&mistakes);
-            print(&report, None, output);
+            show(&report, None, output)?;
             return Ok(report.exit_code());
         }
     };
@@ -120,20 +121,20 @@ pub(super) fn check(file: Option<&Path>, environment: &Environment, output: Outp
     telemetry::init_logs(&Log { level: LogLevel::Error, ..loaded.config.log.clone() })?;
     block_on(async {
         let report = of_loaded(&loaded).await;
-        print(&report, Some(&loaded), output);
+        show(&report, Some(&loaded), output)?;
         Ok(report.exit_code())
     })
 }
 
-fn check_for_distribution(file: Option<&Path>, environment: &Environment, output: Output) -> ExitCode {
+fn check_for_distribution(file: Option<&Path>, environment: &Environment, output: Output) -> CommandResult {
     let loaded = Config::load_all(file, environment);
     let report = match &loaded {
         Ok(loaded) => distribution::check(loaded, environment),
         Err(mistakes) => of_mistakes(mistakes),
     };
     // The settings are printed where they were asked for: what to remove from them is the answer.
-    print(&report, loaded.as_ref().ok().filter(|_| output != Output::Short), output);
-    report.exit_code()
+    show(&report, loaded.as_ref().ok().filter(|_| output != Output::Short), output)?;
+    Ok(report.exit_code())
 }
 
 fn of_mistakes(mistakes: &[ConfigError]) -> Report {
@@ -159,7 +160,7 @@ async fn of_loaded(loaded: &Loaded) -> Report {
     }
     files::check(config, &mut report);
     if std::io::stderr().is_terminal() {
-        eprintln!("trying the bucket and the upstreams …");
+        print::note("trying the bucket and the upstreams …");
     }
     let mut bucket = Report::default();
     let tried = async {
@@ -181,7 +182,7 @@ struct Document<'a> {
     settings: Vec<Setting>,
 }
 
-fn print(report: &Report, loaded: Option<&Loaded>, output: Output) {
+fn show(report: &Report, loaded: Option<&Loaded>, output: Output) -> Result<(), OutputError> {
     let text = if output == Output::Json {
         let settings = loaded.map(settings::list).unwrap_or_default();
         let json = serde_json::to_string_pretty(&Document { results: report, settings });
@@ -190,8 +191,7 @@ fn print(report: &Report, loaded: Option<&Loaded>, output: Output) {
         let settings = loaded.map(|loaded| settings::text(loaded, output == Output::All));
         report.lines(marks()) + &settings.unwrap_or_default()
     };
-    // A closed output changes no result.
-    let _ = std::io::stdout().write_all(text.as_bytes());
+    print::result(text).map(drop)
 }
 
 /// Symbols on a terminal, unless `NO_COLOR` asks for plain text or the terminal shows nothing else.

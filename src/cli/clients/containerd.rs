@@ -12,6 +12,9 @@ pub(super) const CONFIG: &str = "/etc/containerd/config.toml";
 pub(super) const RESTART: &str = "systemctl restart containerd";
 /// Where it looks for `hosts.toml`.
 const HOSTS: &str = "/etc/containerd/certs.d";
+/// What reads them. `ctr` alone would go past the registry in silence.
+pub(super) const TRY: &str = "ctr image pull --hosts-dir /etc/containerd/certs.d IMAGE, because ctr looks there only if \
+                              told; nerdctl and Kubernetes do so by themselves";
 /// The part that pulls for Kubernetes, by the version of `config.toml`.
 const PLUGINS: [(i64, &str); 2] = [(2, "io.containerd.grpc.v1.cri"), (3, "io.containerd.cri.v1.images")];
 
@@ -51,6 +54,11 @@ pub(super) fn plan(setup: &Setup, draft: &mut Draft<'_>) -> Result<(), String> {
         draft.note(note);
     }
     plan_config(draft)
+}
+
+/// Whether a file of the node is a `hosts.toml`.
+pub(super) fn is_hosts(path: &str) -> bool {
+    path.starts_with(HOSTS) && path.ends_with("/hosts.toml")
 }
 
 /// The directory of a host. containerd looks for the form with underscores first.

@@ -20,12 +20,14 @@ mod tree;
 mod undo;
 
 use std::collections::BTreeSet;
-use std::io::{IsTerminal, Read};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use super::print::OutputError;
 use super::runtime::{CommandResult, block_on};
+use super::{password, print};
 use crate::config::UpstreamHost;
+use crate::{auth, bounded_file};
 
 use ask::{Login, Said};
 use plan::{Draft, File, Plan};
@@ -35,8 +37,6 @@ use setup::Setup;
 use target::Target;
 use tree::Tree;
 
-/// The longest password, in bytes.
-const MAX_PASSWORD: u64 = 1024;
 /// The largest file with CAs, in bytes.
 const MAX_CA: u64 = 1 << 20;
 
@@ -77,7 +77,7 @@ pub(super) fn run(arguments: &Arguments) -> CommandResult {
     }
     let registry: RegistryUrl = arguments.url.as_deref().unwrap_or_default().parse()?;
     if registry.is_scheme_assumed() {
-        eprintln!("The URL has no scheme: taken for {registry}");
+        print::note(format_args!("The URL has no scheme: taken for {registry}"));
     }
     let ca = arguments.ca.as_deref().map(read_ca).transpose()?;
     if ca.is_some() && registry.is_plain() {
@@ -91,10 +91,10 @@ pub(super) fn run(arguments: &Arguments) -> CommandResult {
             )
             .into());
         }
-        eprintln!(
+        print::note(format_args!(
             "{registry} is not encrypted: a machine on the way can change what it says, the upstreams below among it, \
              and every image that is pulled by tag. Use https, or check the list"
-        );
+        ));
     }
     let found = Target::found(&tree);
     let targets = match arguments.client {
@@ -108,7 +108,10 @@ pub(super) fn run(arguments: &Arguments) -> CommandResult {
         }
         None => Target::ALL.to_vec(),
     };
-    let password = arguments.user.as_ref().map(|_| read_password()).transpose()?;
+    if let Some(user) = &arguments.user {
+        auth::check_user(user)?;
+    }
+    let password = arguments.user.as_ref().map(|_| password::entered("Password: ")).transpose()?;
     let login = arguments.user.as_deref().zip(password.as_deref());
     let login = login.map(|(user, password)| Login { user, password });
     block_on(async {
@@ -116,7 +119,7 @@ pub(super) fn run(arguments: &Arguments) -> CommandResult {
             Ok(said) => said,
             // What is only printed may be for a registry that does not run yet.
             Err(error) if !arguments.write && !arguments.upstream.is_empty() => {
-                eprintln!("Not tried: {error}");
+                print::note(format_args!("Not tried: {error}"));
                 Said::default()
             }
             Err(error) => return Err(error.into()),
@@ -126,45 +129,44 @@ pub(super) fn run(arguments: &Arguments) -> CommandResult {
         for target in &targets {
             target.plan(&setup, &mut draft)?;
         }
-        if arguments.write { write(&draft.plan, &tree) } else { Ok(print(&draft.plan)) }
+        if arguments.write { write(&draft.plan, &tree) } else { show(&draft.plan) }
     })
 }
 
-fn print(plan: &Plan) -> ExitCode {
+fn show(plan: &Plan) -> CommandResult {
     for file in &plan.files {
-        println!("# {}\n{}", file.path, file.text);
+        print::result(format_args!("# {}\n{}\n", file.path, file.text))?;
     }
-    rest(plan);
-    ExitCode::SUCCESS
+    rest(plan)?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn write(plan: &Plan, tree: &Tree) -> CommandResult {
     let changed = |file: &&File| file.before.as_deref() != Some(&file.text);
     let changed: Vec<&File> = plan.files.iter().filter(changed).collect();
     for file in &changed {
-        print!("{}", diff(&file.path, file.before.as_deref(), Some(&file.text)));
+        print::result(diff(&file.path, file.before.as_deref(), Some(&file.text)))?;
     }
     for file in &changed {
         tree.write(&file.path, &file.text).map_err(|error| {
             format!("{error}. Files before it may be written: `pounce clients --undo` brings back what was there")
         })?;
     }
-    rest(plan);
+    rest(plan)?;
     if changed.is_empty() {
-        eprintln!("There is nothing to change.");
+        print::note("There is nothing to change.");
     }
     commands(changed.iter().map(|file| file.path.as_str()), false);
     Ok(if plan.left_out { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 /// Prints what is no file, and the notes.
-fn rest(plan: &Plan) {
+fn rest(plan: &Plan) -> Result<(), OutputError> {
     for (title, text) in &plan.printed {
-        println!("# {title}\n{text}");
+        print::result(format_args!("# {title}\n{text}\n"))?;
     }
-    for note in &plan.notes {
-        eprintln!("{note}");
-    }
+    plan.notes.iter().for_each(print::note);
+    Ok(())
 }
 
 /// With `--undo`, the URL has no use, and what stands in its place may be the client.
@@ -173,11 +175,11 @@ fn undo(arguments: &Arguments, tree: &Tree) -> CommandResult {
     let targets = arguments.client.or(in_place).map_or_else(|| Target::ALL.to_vec(), |target| vec![target]);
     let changes = undo::changes(tree, &targets)?;
     for change in &changes {
-        print!("{}", diff(&change.path, change.now.as_deref(), change.before.as_deref()));
+        print::result(diff(&change.path, change.now.as_deref(), change.before.as_deref()))?;
     }
     undo::apply(tree, &changes)?;
     if changes.is_empty() {
-        eprintln!("There is nothing to bring back.");
+        print::note("There is nothing to bring back.");
     }
     commands(changes.iter().map(|change| change.path.as_str()), true);
     Ok(ExitCode::SUCCESS)
@@ -187,32 +189,18 @@ fn undo(arguments: &Arguments, tree: &Tree) -> CommandResult {
 fn commands<'a>(paths: impl Iterator<Item = &'a str>, is_undone: bool) {
     let commands: BTreeSet<_> = paths.filter_map(|path| Target::command_for(path, is_undone)).collect();
     for command in commands {
-        eprintln!("Now: {command}");
+        print::note(format_args!("Now: {command}"));
     }
 }
 
 /// The certificates of a file that nodes get.
 fn read_ca(path: &Path) -> Result<String, String> {
-    let mut text = String::new();
-    let read = std::fs::File::open(path).and_then(|file| file.take(MAX_CA + 1).read_to_string(&mut text));
     let shown = path.display();
-    read.map_err(|error| format!("--ca: {shown}: {error}"))?;
-    if text.len() as u64 > MAX_CA {
-        return Err(format!("--ca: {shown}: it is larger than {MAX_CA} bytes"));
-    }
+    let text = bounded_file::read_text(path, MAX_CA).map_err(|error| format!("--ca: {shown}: {error}"))?;
     if text.contains("PRIVATE KEY") {
         return Err(format!(
             "--ca: {shown}: there is a private key in it, which nodes must not get: name one with certificates alone"
         ));
     }
     Ok(text)
-}
-
-fn read_password() -> std::io::Result<String> {
-    if std::io::stdin().is_terminal() {
-        return rpassword::prompt_password("Password: ");
-    }
-    let mut text = String::new();
-    std::io::stdin().take(MAX_PASSWORD).read_to_string(&mut text)?;
-    Ok(text.trim_end_matches(['\r', '\n']).to_owned())
 }

@@ -57,6 +57,7 @@ impl Target {
             docker::DAEMON if is_undone => Some(docker::RESTART),
             docker::DAEMON => Some(docker::RELOAD),
             containerd::CONFIG => Some(containerd::RESTART),
+            path if !is_undone && containerd::is_hosts(path) => Some(containerd::TRY),
             k3s::REGISTRIES | k3s::CA => Some(k3s::RESTART),
             containers::REGISTRIES => Some(containers::RELOAD),
             _ => None,

@@ -6,11 +6,14 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File, Metadata, Permissions};
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
 use std::path::{Component, Path, PathBuf};
 
+use rustix::io::Errno;
 use tempfile::NamedTempFile;
+
+use crate::bounded_file;
 
 /// What was there before.
 pub(super) const BACKUP: &str = ".before-pounce";
@@ -50,10 +53,12 @@ impl Tree {
     /// A sentence that names the file.
     pub(super) fn read(&self, path: &str) -> Result<Option<String>, String> {
         let real = self.resolve(path)?;
-        let mut text = String::new();
-        match File::open(real).and_then(|file| file.take(MAX_FILE + 1).read_to_string(&mut text)) {
-            Ok(length) if length as u64 > MAX_FILE => Err(format!("{path}: it is larger than {MAX_FILE} bytes")),
-            Ok(_) => Ok(Some(text)),
+        // A pipe would be waited for.
+        if fs::metadata(&real).is_ok_and(|data| !data.is_file()) {
+            return Err(format!("{path}: it is not a regular file, and stays as it is"));
+        }
+        match bounded_file::read_text(&real, MAX_FILE) {
+            Ok(text) => Ok(Some(text)),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(failed(path, &error)),
         }
@@ -186,10 +191,14 @@ fn make_directories(file: &Path) -> io::Result<usize> {
 
 fn failed(path: &str, error: &io::Error) -> String {
     let advice = match error.kind() {
+        // root gets this one where the file has the attribute `i`.
+        ErrorKind::PermissionDenied if error.raw_os_error() == Some(Errno::PERM.raw_os_error()) => {
+            ": it may be immutable, as `lsattr` shows and `chattr -i` changes, or take root"
+        }
         ErrorKind::PermissionDenied => ": it takes root, as in `sudo pounce clients …`",
         ErrorKind::ReadOnlyFilesystem => ": on such a node, put the files into its image, with --root DIRECTORY",
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => ": free some space, then do it again",
-        ErrorKind::InvalidData => ": it is not text, and stays as it is",
+        ErrorKind::InvalidData => ", and stays as it is",
         _ => "",
     };
     format!("{path}: {error}{advice}")

@@ -118,6 +118,13 @@ fn folder(text: &str) -> Result<String, String> {
     if text.is_empty() {
         return Err("storage.filesystem.rootdirectory: is missing, write a folder as in ./data".to_owned());
     }
+    if text.contains("://") {
+        return Err(
+            "storage: write the name of the bucket alone, without s3:// and its endpoint; a folder is written \
+                    ./data"
+                .to_owned(),
+        );
+    }
     Ok(text.to_owned())
 }
 
@@ -260,6 +267,9 @@ mod tests {
         }
         for text in ["", "minio", "https://a:b@c.d", "s3://bucket", "https://"] {
             assert!(endpoint(text).unwrap_err().starts_with("storage.s3.regionendpoint: "), "{text}");
+        }
+        for text in ["s3://images", "https://images.t3.storage.dev", "s3://images/a"] {
+            assert!(folder_or_bucket(text).unwrap_err().contains("the name of the bucket alone"), "{text}");
         }
         for text in ["Images", "ab", "a_b", "-ab", "ab.", "", &"a".repeat(64)] {
             assert!(bucket(text).unwrap_err().starts_with("storage.s3.bucket: "), "{text}");

@@ -1,7 +1,9 @@
 //! Questions on a terminal.
 
 use std::error::Error;
-use std::io::{BufRead, Read};
+use std::io::{BufRead, Read, Write};
+
+use crate::cli::{password, print};
 
 /// The longest answer, in bytes.
 const MAX_ANSWER: u64 = 4096;
@@ -17,7 +19,7 @@ pub(super) fn ask<T>(
 ) -> Result<T, Box<dyn Error>> {
     loop {
         let shown = if default.is_empty() { String::new() } else { format!(" [{default}]") };
-        eprint!("{question}{shown}: ");
+        let _ = write!(std::io::stderr(), "{question}{shown}: ");
         let mut line = String::new();
         if std::io::stdin().lock().take(MAX_ANSWER).read_line(&mut line)? == 0 {
             return Err("the input ended before the last question, and nothing was written".into());
@@ -25,7 +27,7 @@ pub(super) fn ask<T>(
         let answer = line.trim();
         match parse(if answer.is_empty() { default } else { answer }) {
             Ok(answer) => return Ok(answer),
-            Err(why) => eprintln!("  {why}"),
+            Err(why) => print::note(format_args!("  {why}")),
         }
     }
 }
@@ -35,5 +37,5 @@ pub(super) fn ask<T>(
 /// # Errors
 /// It cannot be read.
 pub(super) fn ask_secret(question: &str) -> std::io::Result<String> {
-    rpassword::prompt_password(format!("{question}: "))
+    password::typed(&format!("{question}: "))
 }

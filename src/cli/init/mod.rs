@@ -18,6 +18,7 @@ use std::process::ExitCode;
 
 use super::check::{self, Output};
 use super::password::{self, PasswordSource};
+use super::print;
 use super::runtime::CommandResult;
 use crate::auth;
 use crate::config::{Config, Driver, Environment};
@@ -56,10 +57,10 @@ pub(super) fn run(arguments: &Arguments) -> CommandResult {
     let (text, environment) = rendered(&answers, &secrets, users_file.as_deref())?;
     if let (Some(file), Some(user), Some(line)) = (&users_file, user, &line) {
         auth::set_user(file, user, line, MODE)?;
-        println!("wrote {}, with the user {user}", file.display());
+        print::say(format_args!("wrote {}, with the user {user}", file.display()));
     }
     write(&output, &text, arguments.force)?;
-    println!("wrote {}\n", output.display());
+    print::say(format_args!("wrote {}\n", output.display()));
     let file = (!arguments.env).then_some(output.as_path());
     let code = check::check(file, &environment, Output::Short)?;
     print_next(&output, arguments.env, code == ExitCode::from(2));
@@ -151,8 +152,8 @@ fn print_next(output: &Path, env: bool, failed: bool) {
         if env { format!("(set -a; . {path}; pounce {command})") } else { format!("pounce {command} {path}") }
     };
     if failed {
-        println!("\nnext, when what failed is mended: {}", command("check"));
+        print::say(format_args!("\nnext, when what failed is mended: {}", command("check")));
     } else {
-        println!("\nnext: {}", command("serve"));
+        print::say(format_args!("\nnext: {}", command("serve")));
     }
 }

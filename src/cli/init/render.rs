@@ -45,6 +45,8 @@ pub(super) fn yaml(answers: &Answers, secrets: &Secrets, users_file: &Path) -> R
     }
     text.push_str("http:\n  # Signs uploads and tokens; the same on all replicas.\n");
     let _ = writeln!(text, "  secret: {}", quote::yaml(&secrets.http));
+    text.push_str("  # For `pounce status`. It asks for no login, and names repositories:\n");
+    text.push_str("  # debug: { addr: 127.0.0.1:5001 }\n");
     Ok(text)
 }
 

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use crate::cli::image::ImageReference;
+use crate::cli::names_configuration;
 use crate::oci::Platform;
 
 /// The longest list of images, in bytes.
@@ -60,8 +61,7 @@ impl FromStr for Operand {
     type Err = <ImageReference as FromStr>::Err;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let is_file = Path::new(text).extension().is_some_and(|it| it == "yml" || it == "yaml");
-        if is_file { Ok(Self::Configuration(text.into())) } else { text.parse().map(Self::Image) }
+        if names_configuration(text) { Ok(Self::Configuration(text.into())) } else { text.parse().map(Self::Image) }
     }
 }
 

@@ -9,7 +9,7 @@ mod counters;
 mod target;
 mod writer;
 
-use std::io;
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
@@ -87,7 +87,7 @@ pub(crate) fn print_error(line: &str) {
     match Output::stderr() {
         Ok(output) => output.push(format!("{line}\n").as_bytes(), Priority::Error),
         // Without a thread there is no other way.
-        Err(_) => eprintln!("{line}"),
+        Err(_) => drop(writeln!(io::stderr(), "{line}")),
     }
 }
 
