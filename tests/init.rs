@@ -109,7 +109,7 @@ async fn what_cannot_be_asked_or_used_is_said_and_nothing_is_written() {
     let folder = TempDir::new().unwrap();
     let output = folder.path().join("registry.yml");
     let file = output.to_str().unwrap();
-    let cases: [(&[&str], &str); 9] = [
+    let cases: [(&[&str], &str); 12] = [
         (&[], "give --bucket NAME or --folder FOLDER; --upstream REGISTRY or --no-upstream; --user NAME, --public"),
         (&["--folder", "./data", "--public"], "give --upstream REGISTRY or --no-upstream"),
         (&["--bucket", "Images", "--no-upstream", "--public"], "storage.s3.bucket: the name of a bucket"),
@@ -119,12 +119,15 @@ async fn what_cannot_be_asked_or_used_is_said_and_nothing_is_written() {
         (&["--folder", "d", "--upstream", "ghcr", "--public"], "a host has a dot or a port, as in ghcr.io"),
         (&["--folder", "d", "--no-upstream", "--user", "anonymous"], "the name of a user"),
         (&["--folder", "d'", "--no-upstream", "--public", "--env"], "REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY: "),
+        (&["--folder", "d", "--upstream", "", "--public"], "proxy.remoteurl: is empty"),
+        (&["--folder", "s3://images", "--no-upstream", "--public"], "the name of the bucket alone"),
+        (&["--folder", "d", "--no-upstream", "--user", "a'b", "--password-stdin", "--env"], "_AUTH_HTPASSWD_USERS: "),
     ];
     for (flags, words) in cases {
-        let (status, said, errors) = run(&arguments(file, flags), &[], "").await;
+        let (status, said, errors) = run(&arguments(file, flags), &[], "secret\n").await;
         assert_eq!((status, said.as_str()), (1, ""), "{flags:?}: {errors}");
         assert!(errors.starts_with("pounce: ") && errors.contains(words), "{flags:?}: {errors}");
-        assert!(!errors.contains("u:p@"), "{errors}");
+        assert!(!errors.contains("u:p@") && !errors.contains("$2b$"), "{errors}");
     }
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
 }

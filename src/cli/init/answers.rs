@@ -171,7 +171,10 @@ fn upstreams(text: &str) -> Result<Vec<RemoteUrl>, String> {
     if text.trim() == "none" {
         return Ok(Vec::new());
     }
-    let words = text.split([' ', ',', '\t']).filter(|word| !word.is_empty());
+    let mut words = text.split([' ', ',', '\t']).filter(|word| !word.is_empty()).peekable();
+    if words.peek().is_none() {
+        return Err("proxy.remoteurl: is empty, write a registry as docker.io, or none".to_owned());
+    }
     let found = words.map(upstream).collect::<Result<Vec<_>, _>>()?;
     for (index, url) in found.iter().enumerate() {
         let host = render::host(url);
@@ -246,6 +249,7 @@ mod tests {
             assert!(!error.contains("secret@"), "{error}");
         }
         assert!(upstreams("none").unwrap().is_empty());
+        assert!(upstreams(" ,").unwrap_err().contains("or none"));
     }
 
     #[test]

@@ -33,8 +33,10 @@ pub(super) fn variable(text: &str) -> Result<String, String> {
         return Ok(text.to_owned());
     }
     if text.chars().any(|c| c.is_control() || c == '\'') || text.starts_with('"') {
-        let shown = shown(text);
-        return Err(format!("{shown}: quotes and line breaks mean different things in files of variables: write YAML"));
+        // Not shown, because it may be a key, or the hash of a password.
+        return Err("its value has a quote or a line break, which mean different things in files of variables: write \
+                    YAML, without --env"
+            .to_owned());
     }
     Ok(format!("'{text}'"))
 }
