@@ -137,9 +137,9 @@ async fn the_command_prints_a_table_or_the_json() {
     let json: Value = serde_json::from_str(&json).unwrap();
     assert_eq!((code, &json["fills"]["list"][0]["repository"]), (0, &"team/app".into()));
     // A configuration is named as for `serve`.
-    let file = process.folder.path().join("registry.yml");
-    std::fs::write(&file, format!("http: {{debug: {{addr: '{}'}}}}\n", process.debug)).unwrap();
-    let (code, table, errors) = run(&[file.to_str().unwrap()], &[]);
+    let config = process.folder.path().join("registry.yml");
+    std::fs::write(&config, format!("http: {{debug: {{addr: '{}'}}}}\n", process.debug)).unwrap();
+    let (code, table, errors) = run(&[config.to_str().unwrap()], &[]);
     assert!(code == 0 && table.contains("team/app@"), "{table}{errors}");
     // By default it asks the listener of the configuration.
     let (code, table, _) = run(&[], &[("REGISTRY_HTTP_DEBUG_ADDR", &process.debug)]);
