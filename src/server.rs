@@ -77,7 +77,8 @@ impl Server {
         let tls = Tls::open(&config.http.tls)?;
         let access_log = AccessLog::open(&config.log).map_err(StartError::AccessLog)?;
         let options = Options::new(config, || random_secret(config));
-        let metrics = Arc::new(Metrics::default());
+        let names = config.http.debug.prometheus.names;
+        let metrics = Arc::new(Metrics::new(names, config.storage.driver));
         let socket = listen("http.addr", &config.http.addr).await?;
         let store = Store::connect(&config.storage).await?;
         let location = store.location().clone();
@@ -168,6 +169,7 @@ pub(crate) async fn open_registry(
     mut options: Options,
     metrics: &Arc<Metrics>,
 ) -> Result<Registry, StartError> {
+    store.count_in(metrics);
     let upstreams = Upstreams::new(&config.proxy, metrics)?;
     options.proxied_until = store.last_proxied().await;
     Ok(Registry::new(store, upstreams, &options, metrics))

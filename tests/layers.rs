@@ -68,7 +68,7 @@ const WALLED: &[(&str, &[&str])] = &[
 const ROOMS: &[(&str, &str)] = &[
     (
         "http",
-        "liveness_probe debug status route fast_path v2 admission dispatch manifests uploads tags referrers \
+        "liveness_probe debug scrape status route fast_path v2 admission dispatch manifests uploads tags referrers \
          catalog upstream_list token embedded_s3 preflight health response authorize ollama_login challenge signed_url blobs \
          byte_ranges ollama authenticate access_log upstream_names public_url context client_address state unknown_hosts \
          response_memory endpoint url_signer query \

@@ -173,10 +173,23 @@ pub struct Prometheus {
     pub enabled: bool,
     /// Their path.
     pub path: String,
+    /// Whether there are distribution's names beside pounce's.
+    pub names: MetricNames,
+}
+
+/// `http.debug.prometheus.names`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MetricNames {
+    /// pounce's own.
+    #[default]
+    Pounce,
+    /// distribution's beside them, for dashboards that exist.
+    Distribution,
 }
 
 impl Default for Prometheus {
     fn default() -> Self {
-        Self { enabled: false, path: "/metrics".into() }
+        Self { enabled: false, path: "/metrics".into(), names: MetricNames::default() }
     }
 }

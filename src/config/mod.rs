@@ -41,7 +41,7 @@ pub use environment::Environment;
 pub use error::ConfigError;
 pub use host_names::{HostNames, PatternScope};
 pub use hosts::{ListenAddr, ServerName, UpstreamHost, WebUrl, is_local};
-pub use http::{ClientAuth, Debug, Http, Limits, MinimumTls, Prometheus, Tls};
+pub use http::{ClientAuth, Debug, Http, Limits, MetricNames, MinimumTls, Prometheus, Tls};
 pub use load::Loaded;
 pub use log::{AccessLog, AccessLogFormat, Log, LogFormatter, LogLevel};
 pub use ollama::{Ollama, OllamaKey, SshKey, UpstreamClient};

@@ -1,11 +1,11 @@
-//! The access log's entry of a request. Its line is written when the last byte of the response has left, or the client.
+//! The access log's entry of a request, by which it is counted, too. Its line is written when the last byte of the response has left, or the client.
 
 use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::task::Poll;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::body::{Bytes, HttpBody};
 use axum::http::{HeaderName, Method, StatusCode, Version, header};
@@ -18,7 +18,7 @@ use super::endpoint::{Endpoint, Subject};
 use super::server::{InspectedBody, Inspector, Polled};
 use super::{Answer, Context, headers};
 use crate::oci::{Error, Outcome, RepositoryName};
-use crate::telemetry::{AccessLog, Line, Metrics, causes, cut_text};
+use crate::telemetry::{AccessLog, AnsweredRequest, Line, Metrics, RequestKind, causes, cut_text};
 
 /// Sent to the client, so that it and the log can name the same request.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -27,9 +27,12 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// that outlives it.
 #[derive(Debug)]
 pub(super) struct LogEntry<'a> {
-    /// Where the line goes, and when the request began; `None` if requests are not logged, because to read the clock
-    /// takes time.
-    log: Option<(Cow<'a, AccessLog>, Instant)>,
+    /// Where the line goes; `None` if requests are not logged.
+    log: Option<Cow<'a, AccessLog>>,
+    began: Instant,
+    /// When the whole response was here; `None`: the line is written when its last byte has left.
+    ended: Option<Instant>,
+    kind: RequestKind,
     id: Uuid,
     span: Option<Span>,
     method: Cow<'a, Method>,
@@ -52,7 +55,10 @@ impl<'a> LogEntry<'a> {
     pub(super) fn begin(cx: &Context<'a>) -> Self {
         let request = cx.request;
         Self {
-            log: cx.app.access_log.as_ref().map(|log| (Cow::Borrowed(log), Instant::now())),
+            log: cx.app.access_log.as_ref().map(Cow::Borrowed),
+            began: Instant::now(),
+            ended: None,
+            kind: RequestKind::Other,
             id: next_id(),
             span: None,
             method: Cow::Borrowed(&request.method),
@@ -75,7 +81,10 @@ impl<'a> LogEntry<'a> {
     pub(super) fn into_owned(mut self) -> LogEntry<'static> {
         LogEntry {
             // Without a log, this writes no line when it is dropped.
-            log: self.log.take().map(|(log, began)| (Cow::Owned(log.into_owned()), began)),
+            log: self.log.take().map(|log| Cow::Owned(log.into_owned())),
+            began: self.began,
+            ended: self.ended,
+            kind: self.kind,
             id: self.id,
             span: self.span.take(),
             method: Cow::Owned(self.method.clone().into_owned()),
@@ -96,7 +105,7 @@ impl<'a> LogEntry<'a> {
 
     pub(super) fn set_endpoint(&mut self, endpoint: &Endpoint) {
         let (repository, subject) = endpoint.subject();
-        (self.repository, self.subject) = (repository.cloned(), subject);
+        (self.repository, self.subject, self.kind) = (repository.cloned(), subject, endpoint.kind());
     }
 
     pub(super) fn set_user(&mut self, user: Option<&Arc<str>>) {
@@ -117,7 +126,7 @@ impl<'a> LogEntry<'a> {
         if length.unwrap_or(0) == 0 {
             self.complete = true;
         }
-        let counter = ByteCounter { entry: self.into_owned(), metrics: None, length, _memory: None };
+        let counter = ByteCounter { entry: self.into_owned(), metrics: None, is_cold: false, length, _memory: None };
         response.map(|body| InspectedBody::wrap(body, counter))
     }
 
@@ -127,16 +136,30 @@ impl<'a> LogEntry<'a> {
         let mut id = Uuid::encode_buffer();
         let id = headers::value(self.id.hyphenated().encode_lower(&mut id));
         response.headers_mut().insert(REQUEST_ID, id);
-        (self.outcome, self.error, self.status) = (outcome, error, Some(response.status()));
+        (self.outcome, self.error) = (outcome, error);
+        let took = self.answered(metrics, response.status());
         if !is_blob {
             self.bytes = response.body().size_hint().exact().unwrap_or(0);
-            self.complete = true;
+            (self.complete, self.ended) = (true, Some(self.began + took));
+            if self.kind == RequestKind::PullManifest {
+                metrics.manifest_bytes(self.bytes, outcome == Some(Outcome::Fill));
+            }
             return response;
         }
         let length = content_length(&response);
         let metrics = Some(Arc::clone(metrics));
-        let counter = ByteCounter { entry: self.into_owned(), metrics, length, _memory: memory };
+        let is_cold = matches!(outcome, Some(Outcome::Fill | Outcome::Follow));
+        let counter = ByteCounter { entry: self.into_owned(), metrics, is_cold, length, _memory: memory };
         response.map(|body| InspectedBody::wrap(body, counter))
+    }
+
+    /// There is a response; returns how long it took.
+    fn answered(&mut self, metrics: &Metrics, status: StatusCode) -> Duration {
+        let took = self.began.elapsed();
+        self.status = Some(status);
+        let (kind, method) = (self.kind, self.method.as_str());
+        metrics.request(AnsweredRequest { kind, method, status: status.as_u16(), took });
+        took
     }
 
     /// Logs why a request failed, once.
@@ -177,7 +200,7 @@ impl Drop for LogEntry<'_> {
         {
             self.warn(error, cause);
         }
-        let Some((log, began)) = &self.log else {
+        let Some(log) = &self.log else {
             return;
         };
         let protocol = match self.version {
@@ -193,7 +216,8 @@ impl Drop for LogEntry<'_> {
             reference: self.subject.as_ref().map(|subject| subject as _),
             status: self.status.map(|status| status.as_u16()),
             bytes: self.bytes,
-            began: *began,
+            began: self.began,
+            ended: self.ended.unwrap_or_else(Instant::now),
             outcome: self.outcome,
             code: error.as_ref().map(Error::code),
             complete: self.complete,
@@ -210,6 +234,8 @@ struct ByteCounter {
     entry: LogEntry<'static>,
     /// Of a blob that passes through pounce.
     metrics: Option<Arc<Metrics>>,
+    /// The blob is not stored yet, and its first byte has not come.
+    is_cold: bool,
     /// As announced: a server stops polling the body when it has so many bytes.
     length: Option<u64>,
     _memory: Option<Reservation>,
@@ -225,6 +251,9 @@ impl Inspector for ByteCounter {
                 entry.complete = self.length == Some(entry.bytes);
                 if let Some(metrics) = &self.metrics {
                     metrics.blob_bytes(bytes);
+                    if bytes > 0 && std::mem::take(&mut self.is_cold) {
+                        metrics.first_byte(entry.began.elapsed());
+                    }
                 }
             }
             Poll::Ready(None) => entry.complete = true,

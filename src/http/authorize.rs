@@ -5,6 +5,7 @@ use super::challenge::{ChallengeReason, challenge};
 use super::{AppState, Context, Endpoint, LogEntry, Rejection, ollama_login, signed_url, upstream_names};
 use crate::auth::{CredentialsError, Identity, Scope, Verdict};
 use crate::oci::{Action, Error, ErrorCode, RepositoryName};
+use crate::telemetry::Authorized;
 
 /// Parses a request, authenticates its client, and authorizes it.
 pub(super) async fn authorize(cx: &Context<'_>, entry: &mut LogEntry<'_>) -> Result<(Endpoint, Identity), Rejection> {
@@ -54,6 +55,27 @@ pub(super) async fn authorize(cx: &Context<'_>, entry: &mut LogEntry<'_>) -> Res
         require(cx, &endpoint, &identity, verdict)?;
     }
     Ok((without_forbidden_mount(app, &identity, endpoint).await?, identity))
+}
+
+/// How a request of this identity is authorized, where it is.
+pub(super) fn how(identity: &Identity) -> Authorized {
+    let has_login = identity.user().is_some() || identity.has_token();
+    if has_login { Authorized::WithLogin } else { Authorized::Anonymously }
+}
+
+/// Counts how a request was authorized. One that is refused for another reason than its client is not counted.
+pub(super) fn count(app: &AppState, authorized: Result<&(Endpoint, Identity), &Rejection>) {
+    let how = match authorized {
+        Ok((Endpoint::PullSignedBlob { .. }, _)) => Authorized::WithLogin,
+        Ok((_, identity)) => how(identity),
+        Err(rejection) => match rejection.code() {
+            Some(ErrorCode::Unauthorized) => Authorized::Challenged,
+            Some(ErrorCode::Denied) => Authorized::Denied,
+            Some(ErrorCode::TooManyRequests) => Authorized::Limited,
+            _ => return,
+        },
+    };
+    app.metrics.authorized(how);
 }
 
 /// Authorizes again after the answer is made, if only content of an upstream is allowed: a push that came in between

@@ -13,9 +13,9 @@ use tower::ServiceExt;
 
 use super::server::{self, Listener, Shortage};
 use super::status::{Began, Status};
-use super::{AppState, headers, health};
+use super::{AppState, headers, health, scrape};
 use crate::config::Debug;
-use crate::telemetry::Metrics;
+use crate::telemetry::{Levels, Metrics};
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -38,7 +38,7 @@ pub(crate) async fn serve_debug(
 
 /// A client that keeps a connection open here does not keep the state.
 fn router(config: &Debug, metrics: Arc<Metrics>, app: Weak<AppState>) -> Router {
-    let (began, of) = (Began::now(), app.clone());
+    let (began, of, scraped) = (Began::now(), app.clone(), app.clone());
     let status = get(async move || match of.upgrade() {
         Some(app) => headers::serialized(&Status::of(&app, began)),
         None => health::ended(),
@@ -56,6 +56,9 @@ fn router(config: &Debug, metrics: Arc<Metrics>, app: Weak<AppState>) -> Router 
     if !config.prometheus.enabled {
         return router;
     }
-    let render = move || async move { ([(header::CONTENT_TYPE, OPEN_METRICS)], metrics.render()) };
+    let render = move || async move {
+        let text = scraped.upgrade().map_or_else(|| metrics.render(&Levels::default()), |app| scrape::render(&app));
+        ([(header::CONTENT_TYPE, OPEN_METRICS)], text)
+    };
     router.route(&config.prometheus.path, get(render))
 }

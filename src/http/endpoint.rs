@@ -1,5 +1,6 @@
 //! Method and URL of a request, parsed once into an endpoint of the spec.
 
+mod kind;
 mod scope;
 mod subject;
 

@@ -28,6 +28,7 @@ pub(super) fn respond(app: &AppState, request: &Parts, body: &Body, peer: Peer) 
         return None;
     }
     let answer = app.memory.hold_now(request, cx.client.ip, answer(cx, &endpoint)?)?;
+    app.metrics.authorized(authorize::how(&identity));
     let mut entry = LogEntry::begin(cx);
     entry.set_endpoint(&endpoint);
     entry.set_user(identity.user());

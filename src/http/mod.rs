@@ -40,6 +40,7 @@ mod rejection;
 mod response;
 mod response_memory;
 mod route;
+mod scrape;
 mod server;
 mod signed_url;
 mod state;

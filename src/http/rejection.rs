@@ -37,6 +37,15 @@ impl Rejection {
         }
     }
 
+    /// The error's code; `None` where the method is not supported.
+    pub(super) fn code(&self) -> Option<ErrorCode> {
+        match self {
+            Self::Error(error) => Some(error.code()),
+            Self::Method(_) => None,
+            Self::Unauthorized(unauthorized) => Some(unauthorized.0.code()),
+        }
+    }
+
     pub(super) fn into_answer(self) -> Answer {
         match self {
             Self::Error(error) => failed(error),

@@ -1,7 +1,7 @@
 //! The top of a request's way: the registry, the embedded S3 server, or a probe.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::extract::Request;
@@ -16,6 +16,7 @@ use super::response::{remove_body, with_configured_headers};
 use super::server::{self, Listener, Peer, Responding};
 use super::{AppState, Context, LogEntry, embedded_s3, error, fast_path, headers, health, preflight, public_url, v2};
 use crate::store::Embedded;
+use crate::telemetry::{AnsweredRequest, RequestKind};
 
 /// Serves the registry until `stop`; then the requests in flight have `grace` to end.
 pub(crate) async fn serve(listener: Listener, app: Arc<AppState>, stop: CancellationToken, grace: Duration) {
@@ -37,29 +38,32 @@ fn respond(app: &Arc<AppState>, request: Request, peer: Peer) -> Responding {
 }
 
 async fn respond_slowly(app: Arc<AppState>, parts: Parts, body: Body, peer: Peer) -> Response {
-    let is_head = parts.method == Method::HEAD;
-    let mut response = match Route::of(&app, parts.uri.path()) {
+    let (method, began) = (parts.method.clone(), Instant::now());
+    let (kind, mut response) = match Route::of(&app, parts.uri.path()) {
         // RFC 9112, section 3.2: a proxy in front may have chosen another of several lines.
-        _ if !public_url::has_valid_host(&parts) => StatusCode::BAD_REQUEST.into_response(),
+        _ if !public_url::has_valid_host(&parts) => (RequestKind::Other, StatusCode::BAD_REQUEST.into_response()),
         Route::Registry => {
             let response = v2::respond(&app, parts, body, peer).await;
             return with_configured_headers(&app, response);
         }
         // pounce answers, because the rules for other origins stand in `http.headers`.
-        Route::EmbeddedS3(_) if parts.method == Method::OPTIONS => preflight::embedded_s3(),
+        Route::EmbeddedS3(_) if parts.method == Method::OPTIONS => {
+            (RequestKind::EmbeddedS3, preflight::embedded_s3())
+        }
         Route::EmbeddedS3(embedded) => {
             let cx = Context::new(&app, &parts, peer);
             let (client, entry) = (cx.client, LogEntry::begin(&cx).into_owned());
-            let method = parts.method.clone();
             let response = embedded_s3::respond(&app, embedded, parts, body, client).await;
-            entry.finish_embedded_s3(&method, response)
+            (RequestKind::EmbeddedS3, entry.finish_embedded_s3(&method, response))
         }
-        Route::Root => preflight::root(&parts.method),
-        Route::Alive => health::alive(),
-        Route::Ready => health::ready(&app.registry).await,
-        Route::Unknown => error::respond(&not_an_endpoint()),
+        Route::Root => (RequestKind::Probe, preflight::root(&method)),
+        Route::Alive => (RequestKind::Probe, health::alive()),
+        Route::Ready => (RequestKind::Probe, health::ready(&app.registry).await),
+        Route::Unknown => (RequestKind::Other, error::respond(&not_an_endpoint())),
     };
-    if is_head {
+    let (status, took) = (response.status().as_u16(), began.elapsed());
+    app.metrics.request(AnsweredRequest { kind, method: method.as_str(), status, took });
+    if method == Method::HEAD {
         remove_body(&mut response);
     }
     with_configured_headers(&app, response)

@@ -8,7 +8,6 @@ use std::time::{Duration, Instant, SystemTime};
 use serde::{Deserialize, Serialize};
 
 use super::AppState;
-use crate::oci::Outcome;
 use crate::registry::{FillStatus, FillsStatus};
 use crate::store::Location;
 use crate::telemetry::{Health, OutcomeTotals};
@@ -174,10 +173,10 @@ impl Status {
             fills: Fills {
                 running: running as u64,
                 waiting: waiting as u64,
-                stored: totals.stored,
-                followed: totals.followed,
-                left: totals.left,
-                failed: totals.failed,
+                stored: totals.fills.stored,
+                followed: totals.fills.followed,
+                left: totals.fills.left,
+                failed: totals.fills.failed,
                 memory_bytes: totals.fill_memory,
                 memory_limit_bytes: totals.fill_memory_limit,
                 list: fills.iter().map(Fill::of).collect(),
@@ -213,12 +212,8 @@ impl Fill {
 
 impl Answers {
     fn of(totals: &OutcomeTotals) -> Self {
-        let is_hit = |outcome| match outcome {
-            Outcome::Hit | Outcome::Stale | Outcome::Revalidated | Outcome::Stream => true,
-            Outcome::Fill | Outcome::Follow | Outcome::Redirect => false,
-        };
         let answered = totals.iter().map(|(_, count)| count).sum();
-        let hits = totals.iter().filter(|(outcome, _)| is_hit(*outcome)).map(|(_, count)| count).sum();
+        let hits = totals.iter().filter(|(outcome, _)| outcome.is_hit()).map(|(_, count)| count).sum();
         let outcomes = totals.iter().map(|(outcome, count)| (outcome.as_str().to_owned(), *count)).collect();
         #[expect(clippy::cast_precision_loss, reason = "a ratio of counts, to four digits")]
         let ratio = |hits: u64| (hits as f64 / answered as f64 * 1e4).round() / 1e4;
@@ -266,6 +261,7 @@ fn millis(duration: Duration) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::oci::Outcome;
 
     #[test]
     fn the_hit_ratio_is_of_all_answers() {

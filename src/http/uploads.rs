@@ -1,6 +1,7 @@
 //! `/v2/<name>/blobs/uploads/` (end-4 to end-6, end-11, end-13, end-14)
 
 use std::io;
+use std::sync::Arc;
 
 use axum::body::{Body, HttpBody};
 use axum::http::StatusCode;
@@ -105,7 +106,9 @@ fn chunk(cx: &Context<'_>, body: Body, identity: &Identity) -> Result<ChunkReque
         let message = "Content-Range and Content-Length differ";
         return Err(Error::new(ErrorCode::SizeInvalid, message));
     }
-    let body = body.into_data_stream().map_err(io::Error::other).boxed();
+    let metrics = Arc::clone(&cx.app.metrics);
+    let body = body.into_data_stream().inspect_ok(move |piece| metrics.pushed_bytes(piece.len() as u64));
+    let body = body.map_err(io::Error::other).boxed();
     Ok(ChunkRequest { range, len, body, pusher: cx.pusher(identity) })
 }
 

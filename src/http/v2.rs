@@ -19,6 +19,7 @@ pub(super) async fn respond(app: &AppState, parts: Parts, body: Body, peer: Peer
     let cx = &Context::new(app, &parts, peer);
     let mut entry = LogEntry::begin(cx);
     let authorized = authorize::authorize(cx, &mut entry).await;
+    authorize::count(app, authorized.as_ref());
     let is_push = matches!(&authorized, Ok((endpoint, _)) if endpoint.takes_body());
     let body = request_body(&parts, body, is_push);
     let answered = match authorized {

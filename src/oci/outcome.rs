@@ -24,6 +24,15 @@ impl Outcome {
     pub const ALL: [Self; 7] =
         [Self::Hit, Self::Stale, Self::Revalidated, Self::Fill, Self::Follow, Self::Redirect, Self::Stream];
 
+    /// Whether the content was here: in memory or in the bucket.
+    #[must_use]
+    pub const fn is_hit(self) -> bool {
+        match self {
+            Self::Hit | Self::Stale | Self::Revalidated | Self::Stream => true,
+            Self::Fill | Self::Follow | Self::Redirect => false,
+        }
+    }
+
     /// The word in log and metrics.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

@@ -61,7 +61,7 @@ use tokio::sync::Semaphore;
 
 use crate::oci::Action;
 use crate::store::{Embedded, Location, Store};
-use crate::telemetry::{Health, Metrics};
+use crate::telemetry::{CacheUsage, Health, Metrics};
 use crate::upstream::Upstreams;
 
 use cache::Cache;
@@ -81,7 +81,6 @@ pub(crate) use uploads::{fuzz_state, measured_state};
 
 pub use blob_part::BlobPart;
 pub use blobs::{BlobAccess, BlobInfo, BlobRequest, BlobStream, Blobs};
-pub use cache::CacheUsage;
 pub use catalog::{Catalog, CatalogPage};
 pub use changes::Changes;
 pub use fill::{FillStatus, FillsStatus};

@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use aws_sdk_s3::config::http::{HttpRequest, HttpResponse};
@@ -11,9 +11,10 @@ use aws_sdk_s3::config::interceptors::{BeforeTransmitInterceptorContextRef, Fina
 use aws_sdk_s3::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_smithy_runtime_api::box_error::BoxError;
 use aws_smithy_runtime_api::client::interceptors::dyn_dispatch_hint;
+use aws_smithy_runtime_api::client::orchestrator::Metadata;
 use aws_smithy_types::config_bag::{Storable, StoreReplace};
 
-use crate::telemetry::Health;
+use crate::telemetry::{Health, Metrics};
 
 /// The status of a store that is full (`MinIO`, and the embedded one).
 pub(super) const FULL: u16 = 507;
@@ -23,8 +24,8 @@ pub(super) trait Observe: fmt::Debug + Send + Sync + 'static {
     /// The bucket answered.
     fn observe(&self, request: Option<&HttpRequest>, response: &HttpResponse);
 
-    /// An attempt has ended after this time: with a status, or without an answer, and why.
-    fn ended(&self, _outcome: Result<u16, String>, _took: Duration) {}
+    /// An attempt of this operation of S3 has ended after this time: with a status, or without an answer, and why.
+    fn ended(&self, _operation: &str, _outcome: Result<u16, String>, _took: Duration) {}
 }
 
 /// When an attempt was begun.
@@ -73,7 +74,8 @@ impl<T: Observe> Intercept for Observer<T> {
             (None, None) => return Ok(()),
         };
         let took = bag.load::<Began>().map(|began| began.0.elapsed()).unwrap_or_default();
-        self.0.ended(outcome, took);
+        let operation = bag.load::<Metadata>().map_or("unknown", Metadata::name);
+        self.0.ended(operation, outcome, took);
         Ok(())
     }
 }
@@ -89,6 +91,7 @@ struct Seen {
     /// The last write found the bucket full, or a folder was not written to yet.
     may_be_full: AtomicBool,
     health: Health,
+    metrics: OnceLock<Arc<Metrics>>,
 }
 
 impl ResponseMonitor {
@@ -100,6 +103,12 @@ impl ResponseMonitor {
     /// How the bucket answers.
     pub(super) fn health(&self) -> &Health {
         &self.0.health
+    }
+
+    /// Counts requests there from now on.
+    pub(super) fn count_in(&self, metrics: &Arc<Metrics>) {
+        // The first one counts.
+        let _ = self.0.metrics.set(Arc::clone(metrics));
     }
 
     /// Whether the bucket may take no writes, by its last response to one.
@@ -141,9 +150,13 @@ impl Observe for ResponseMonitor {
         }
     }
 
-    fn ended(&self, outcome: Result<u16, String>, took: Duration) {
-        let Seen { health, .. } = &*self.0;
-        health.answered(outcome.as_ref().ok().copied(), took);
+    fn ended(&self, operation: &str, outcome: Result<u16, String>, took: Duration) {
+        let Seen { health, metrics, .. } = &*self.0;
+        let status = outcome.as_ref().ok().copied();
+        health.answered(status, took);
+        if let Some(metrics) = metrics.get() {
+            metrics.s3_request(operation, status, took);
+        }
         match outcome {
             Ok(status @ 500..) => health.fails(format!("its status is {status}")),
             Ok(_) => health.works(),

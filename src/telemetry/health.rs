@@ -104,6 +104,12 @@ impl Health {
         self.state().failing.clone()
     }
 
+    /// For how long there is no good answer; none if the last request got one.
+    #[must_use]
+    pub fn failing_for(&self) -> Duration {
+        self.state().failing.as_ref().map_or(Duration::ZERO, Failing::duration)
+    }
+
     /// Whether the log should say this now: once a minute.
     #[must_use]
     pub fn is_due(&self, subject: String) -> bool {

@@ -14,7 +14,10 @@ pub(crate) use access_log::{AccessLog, Line, cut as cut_text};
 pub use fatal::fatal;
 pub use health::Health;
 pub use logs::{causes, init as init_logs, speaks_plain_http};
-pub use metrics::{FillMemory, Metrics, OutcomeTotals, UpstreamCall};
+pub use metrics::{
+    AnsweredRequest, Authorized, CacheUsage, FillMemory, Levels, Metrics, OutcomeTotals, RequestKind, UpstreamCall,
+    UpstreamMetrics, UpstreamServer,
+};
 pub(crate) use output::{
     FlushOnDrop, check as check_log_file, flush as flush_logs, is_rotated as is_log_file_rotated, print_error,
     reopen as reopen_log_files,

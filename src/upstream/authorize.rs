@@ -12,8 +12,9 @@ use super::credentials::{CredentialSource, Credentials};
 use super::error::UpstreamError;
 use super::http_client::HttpClients;
 use super::request::{Hop, Request};
+use super::response::header;
 use super::token::{Realm, Token, Tokens};
-use crate::telemetry::{Health, Metrics, UpstreamCall};
+use crate::telemetry::{Health, Metrics, UpstreamCall, UpstreamMetrics, UpstreamServer};
 
 /// Sends requests to one upstream with the credentials that it demands.
 #[derive(Debug)]
@@ -23,6 +24,8 @@ pub(super) struct Authorizer {
     pub(super) challenges: ChallengeCache,
     tokens: Tokens,
     pub(super) metrics: Arc<Metrics>,
+    /// Those of this upstream.
+    pub(super) counts: Arc<UpstreamMetrics>,
     health: Arc<Health>,
 }
 
@@ -41,9 +44,9 @@ impl Authorizer {
     pub(super) fn new(
         clients: HttpClients,
         credentials: CredentialSource,
-        (metrics, health): (Arc<Metrics>, Arc<Health>),
+        (metrics, counts, health): (Arc<Metrics>, Arc<UpstreamMetrics>, Arc<Health>),
     ) -> Self {
-        Self { clients, credentials, challenges: ChallengeCache::new(), tokens: Tokens::new(), metrics, health }
+        Self { clients, credentials, challenges: ChallengeCache::new(), tokens: Tokens::new(), metrics, counts, health }
     }
 
     /// Sends a request to one host with the authorization that it demanded last, and once more if it demands another
@@ -108,11 +111,19 @@ impl Authorizer {
         }
         let began = Instant::now();
         let response = sent.headers(request.headers.clone()).send().await;
+        let (status, took) = (response.as_ref().ok().map(|response| response.status().as_u16()), began.elapsed());
+        let server = if hop.is_home { UpstreamServer::Registry } else { UpstreamServer::Storage };
+        self.counts.responded(server, status, took);
         if hop.is_home {
-            let status = response.as_ref().ok().map(|response| response.status().as_u16());
-            self.health.answered(status, began.elapsed());
+            self.health.answered(status, took);
         }
-        Ok(response?)
+        let response = response?;
+        if hop.is_home {
+            let said = |name| header(&response, name);
+            let has_credentials = self.credentials.describe().is_some();
+            self.counts.rate_limit(has_credentials, said("ratelimit-remaining"), said("ratelimit-limit"));
+        }
+        Ok(response)
     }
 
     /// A request was refused: whether another authorization may help. Tokens that may have been revoked are forgotten.
@@ -195,6 +206,7 @@ impl Authorizer {
             clients: &self.clients,
             least_scheme: hop.url.scheme(),
             source: if hop.is_home { &self.credentials } else { &CredentialSource::Anonymous },
+            counts: &self.counts,
         };
         realm.fetch(challenge, scope, credentials).await
     }

@@ -50,7 +50,9 @@ impl Session {
         metrics: Arc<Metrics>,
     ) -> Result<Self, UpstreamError> {
         let health = Arc::<Health>::default();
-        let authorizer = Authorizer::new(HttpClients::new(&base)?, credentials, (metrics, Arc::clone(&health)));
+        let upstream_metrics = metrics.of_upstream(&host(&base));
+        let counted = (metrics, upstream_metrics, Arc::clone(&health));
+        let authorizer = Authorizer::new(HttpClients::new(&base)?, credentials, counted);
         let (api, pages) = (ApiCheck::default(), Semaphore::new(PAGES));
         Ok(Self { label, base, health, authorizer, api, pages })
     }
@@ -162,6 +164,12 @@ impl Session {
         let Authorizer { clients, metrics, .. } = &self.authorizer;
         self.api.is_registry(&clients.no_redirect, &self.base, || metrics.upstream(UpstreamCall::Support)).await
     }
+}
+
+/// The host of an upstream, with its port where it has one of its own.
+pub(super) fn host(base: &Url) -> String {
+    let port = base.port().map(|port| format!(":{port}"));
+    format!("{}{}", base.host_str().unwrap_or_default(), port.unwrap_or_default())
 }
 
 /// A request on its way, whose end the health learns, also where its caller gives it up.

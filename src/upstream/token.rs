@@ -17,6 +17,7 @@ use super::http_client::HttpClients;
 use super::response::read_limited;
 use super::status::{denied, status_error};
 use crate::config::Secret;
+use crate::telemetry::{UpstreamMetrics, UpstreamServer};
 
 /// How many tokens are kept; one is a few KB.
 const MAX_TOKENS: u64 = 4096;
@@ -108,6 +109,8 @@ pub(super) struct Realm<'a> {
     pub(super) least_scheme: &'a str,
     /// Where the credentials come from.
     pub(super) source: &'a CredentialSource,
+    /// Counts the request.
+    pub(super) counts: &'a UpstreamMetrics,
 }
 
 impl Realm<'_> {
@@ -150,7 +153,11 @@ impl Realm<'_> {
             }
         };
         let request = request.timeout(Duration::from_secs(20));
-        let response = request.send().await?;
+        let began = Instant::now();
+        let response = request.send().await;
+        let status = response.as_ref().ok().map(|response| response.status().as_u16());
+        self.counts.responded(UpstreamServer::Token, status, began.elapsed());
+        let response = response?;
         let status = response.status();
         if !status.is_success() {
             let refused = status_error(&response, self.source, "for a token");

@@ -87,6 +87,11 @@ impl Activity {
         self.in_flight.fetch_sub(1, Ordering::AcqRel);
     }
 
+    /// How many requests are in flight.
+    pub(super) fn requests_in_flight(&self) -> u64 {
+        self.in_flight.load(Ordering::Relaxed) as u64
+    }
+
     /// Bytes came from the client.
     pub(super) fn received(&self, bytes: usize) {
         if self.in_flight.load(Ordering::Acquire) == 0 {

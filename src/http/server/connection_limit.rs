@@ -126,6 +126,7 @@ impl ConnectionLimit {
 
     /// Tells the client why its connection is closed, where that needs no handshake.
     pub(super) async fn refuse(&self, connection: TcpStream, is_tls: bool) {
+        self.table.refused();
         if !is_tls {
             self.tell(connection, REFUSAL).await;
         }

@@ -32,6 +32,7 @@ struct Table {
     /// The connections, of this network or of any, that were idle for longest when all were last looked at, and since
     /// when. All others became idle later, so thousands need not be looked at for each eviction.
     idle: (Option<IpAddr>, VecDeque<(Instant, u64)>),
+    metrics: Option<Arc<Metrics>>,
 }
 
 #[derive(Debug)]
@@ -45,7 +46,20 @@ struct Connection {
 
 impl ConnectionTable {
     pub(super) fn new(metrics: Option<Arc<Metrics>>) -> Self {
-        Self { table: Mutex::default(), next: AtomicU64::new(0), metrics }
+        let table = Table { metrics: metrics.clone(), ..Table::default() };
+        Self { table: Mutex::new(table), next: AtomicU64::new(0), metrics }
+    }
+
+    /// The requests of all connections whose response has not left whole.
+    pub(super) fn requests_in_flight(&self) -> u64 {
+        self.lock().connections.values().map(|it| it.activity.requests_in_flight()).sum()
+    }
+
+    /// Counts a connection that is refused.
+    pub(super) fn refused(&self) {
+        if let Some(metrics) = &self.metrics {
+            metrics.connection_refused();
+        }
     }
 
     /// Inserts a connection. If its network has `most` already, one of these is evicted; `None` if none can be.
@@ -162,6 +176,9 @@ impl Table {
             return;
         };
         connection.evicted = true;
+        if let Some(metrics) = &self.metrics {
+            metrics.connection_evicted();
+        }
         connection.activity.forget_header();
         connection.activity.evict.notify_one();
         let network = connection.network;

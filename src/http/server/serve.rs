@@ -27,7 +27,11 @@ pub(in crate::http) async fn serve(
     grace: Duration,
 ) {
     let Listener { socket, tls, limits, trusted_proxies, metrics } = listener;
-    let table = &Arc::new(ConnectionTable::new(metrics));
+    let table = &Arc::new(ConnectionTable::new(metrics.clone()));
+    if let Some(metrics) = metrics {
+        let table = Arc::downgrade(table);
+        metrics.count_active_requests_by(move || table.upgrade().map_or(0, |table| table.requests_in_flight()));
+    }
     let headers = &Arc::<AllHeaderBytes>::default();
     let server = Arc::new(Connections {
         respond,

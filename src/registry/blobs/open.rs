@@ -75,16 +75,23 @@ impl Blobs {
     /// - `DENIED`: the upstream refuses pounce's credentials.
     /// - `TOOMANYREQUESTS`, `UNAVAILABLE`: it is not stored, and the upstream cannot be asked.
     pub async fn open(&self, request: BlobRequest<'_>) -> Result<BlobAccess, Error> {
+        let name = request.name;
         let status = self.links.status(request.name, request.digest).await?;
         let access = match status.stored {
             Some(size) => self.open_stored(&request, status, size).await?,
             None => self.open_cold(&request, status).await?,
         };
-        self.metrics.blob(match &access {
+        let outcome = match &access {
             BlobAccess::Redirect(_, outcome) => *outcome,
             BlobAccess::Stream(stream) => stream.outcome,
-        });
+        };
+        self.count(name, outcome);
         Ok(access)
+    }
+
+    fn count(&self, name: &RepositoryName, outcome: Outcome) {
+        let upstream = self.upstreams.of(name).map(|upstream| upstream.metrics());
+        upstream.unwrap_or(self.metrics.of_no_upstream()).blob(outcome);
     }
 
     /// [`open`](Self::open), where everything is in memory: a redirect to a URL that was made before.
@@ -94,7 +101,7 @@ impl Blobs {
             return None;
         }
         let (url, size) = self.cache.blobs.location(request.name, request.digest, self.url_base(request))?;
-        self.metrics.blob(Outcome::Hit);
+        self.count(request.name, Outcome::Hit);
         self.metrics.redirected_bytes(request.bytes(size));
         Some(BlobAccess::Redirect(url, Outcome::Hit))
     }

@@ -13,9 +13,10 @@ use std::time::{Duration, Instant};
 use moka::sync::Cache as Moka;
 use smallvec::SmallVec;
 
-use super::bounds::{CacheUsage, PRESENT_LIFE};
+use super::bounds::{Evictions, PRESENT_LIFE};
 use crate::oci::{Descriptor, Digest, RepositoryName};
 use crate::store::{PresignedUrl, Stored};
+use crate::telemetry::CacheUsage;
 use packed::{Key, Packed, Second, Size};
 
 pub(in crate::registry) use membership::{Membership, Standing};
@@ -35,6 +36,7 @@ pub(in crate::registry) struct BlobCache {
     /// An entry that no request asks for is forgotten. (With a time to live, it would be in another list besides, which
     /// takes 64 bytes.)
     entries: Moka<Key, Arc<Mutex<Facts>>>,
+    evicted: Evictions,
     /// Names of repositories, so that each is kept once.
     names: Mutex<HashSet<RepositoryName>>,
     /// How long a URL is given to clients.
@@ -70,12 +72,15 @@ impl BlobCache {
     pub(super) fn usage(&self) -> CacheUsage {
         // Otherwise the numbers are those of a while ago.
         self.entries.run_pending_tasks();
-        CacheUsage { name: "blobs", entries: self.entries.entry_count(), bytes: None }
+        let (entries, evictions) = (self.entries.entry_count(), self.evicted.count());
+        CacheUsage { name: "blobs", entries, bytes: None, evictions }
     }
 
     pub(super) fn new(url_life: Duration, min_age: Duration) -> Self {
+        let evicted = Evictions::default();
         Self {
-            entries: Moka::builder().max_capacity(BLOBS).time_to_idle(PRESENT_LIFE).build(),
+            entries: evicted.of(Moka::builder().max_capacity(BLOBS).time_to_idle(PRESENT_LIFE)).build(),
+            evicted,
             names: Mutex::default(),
             url_life,
             min_age,

@@ -8,10 +8,11 @@ use std::time::{Duration, Instant};
 use moka::Expiry;
 use moka::sync::Cache as Moka;
 
-use super::bounds::{CacheUsage, weight};
+use super::bounds::{Evictions, weight};
 use crate::oci::{Digest, Referrer, RepositoryName, Tag};
 use crate::registry::list_memory::referrer_bytes;
 use crate::registry::staleness::Staleness;
+use crate::telemetry::CacheUsage;
 
 /// The most bytes of all lists together: the longest of any kind fits.
 const BYTES: u64 = 48 << 20;
@@ -40,7 +41,7 @@ enum List {
 }
 
 #[derive(Debug)]
-pub(in crate::registry) struct ListCache(Moka<ListKey, List>);
+pub(in crate::registry) struct ListCache(Moka<ListKey, List>, Evictions);
 
 /// How long a list is kept.
 struct Life;
@@ -77,12 +78,15 @@ impl ListCache {
     pub(super) fn usage(&self) -> CacheUsage {
         // Otherwise the numbers are those of a while ago.
         self.0.run_pending_tasks();
-        CacheUsage { name: "lists", entries: self.0.entry_count(), bytes: Some(self.0.weighted_size()) }
+        let (entries, bytes) = (self.0.entry_count(), Some(self.0.weighted_size()));
+        CacheUsage { name: "lists", entries, bytes, evictions: self.1.count() }
     }
 
     pub(super) fn new() -> Self {
         let weigher = |_: &ListKey, list: &List| weight(list.bytes());
-        Self(Moka::builder().max_capacity(BYTES).weigher(weigher).expire_after(Life).build())
+        let evicted = Evictions::default();
+        let lists = Moka::builder().max_capacity(BYTES).weigher(weigher).expire_after(Life);
+        Self(evicted.of(lists).build(), evicted)
     }
 
     pub(in crate::registry) fn catalog(&self) -> Option<Arc<Vec<RepositoryName>>> {

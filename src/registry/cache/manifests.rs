@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use moka::sync::Cache as Moka;
 
-use super::bounds::{CacheUsage, InRepository, PRESENT_LIFE, References, weight, with_life};
+use super::bounds::{Evictions, InRepository, PRESENT_LIFE, References, weight, with_life};
 use crate::oci::{Digest, Manifest, Reference, RepositoryName};
+use crate::telemetry::CacheUsage;
 
 /// What all manifests take, in bytes of their content: some thousands of the usual size, and eight of the largest.
 const BYTES: u64 = 32 << 20;
@@ -25,6 +26,7 @@ struct Entry {
 #[derive(Debug)]
 pub(in crate::registry) struct ManifestCache {
     manifests: Moka<InRepository<Digest>, Entry>,
+    evicted: Evictions,
     /// Without a digest: the type is the one of [`AbsentCache`](super::absent::AbsentCache).
     stored: References,
 }
@@ -37,16 +39,19 @@ impl ManifestCache {
             name: "manifests",
             entries: self.manifests.entry_count(),
             bytes: Some(self.manifests.weighted_size()),
+            evictions: self.evicted.count(),
         }
     }
 
     pub(super) fn new() -> Self {
+        let evicted = Evictions::default();
+        let manifests = Moka::builder()
+            .max_capacity(BYTES)
+            .weigher(|_, entry: &Entry| weight(entry.manifest.bytes().len() + 256))
+            .time_to_live(PRESENT_LIFE);
         Self {
-            manifests: Moka::builder()
-                .max_capacity(BYTES)
-                .weigher(|_, entry: &Entry| weight(entry.manifest.bytes().len() + 256))
-                .time_to_live(PRESENT_LIFE)
-                .build(),
+            manifests: evicted.of(manifests).build(),
+            evicted,
             stored: with_life(STORED, PRESENT_LIFE),
         }
     }

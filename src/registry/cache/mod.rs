@@ -15,19 +15,19 @@ use moka::sync::Cache as Moka;
 
 use absent::AbsentCache;
 use blobs::BlobCache;
-use bounds::with_life;
+use bounds::Evictions;
 use holdings::HoldingCache;
 use lists::ListCache;
 use manifests::ManifestCache;
 use tags::TagCache;
 
 pub(super) use blobs::{Membership, Standing};
-pub use bounds::CacheUsage;
 pub(super) use bounds::InRepository;
 pub(super) use holdings::Holding;
 pub(super) use tags::{Origin, TagState};
 
 use crate::oci::Digest;
+use crate::telemetry::CacheUsage;
 
 /// Places where upstreams keep blobs.
 const LOCATIONS: u64 = 10_000;
@@ -52,6 +52,7 @@ pub(super) struct Cache {
     pub(super) blobs: BlobCache,
     /// Where upstreams have their clients fetch blobs, by repository and digest.
     pub(super) locations: Moka<InRepository<Digest>, Location>,
+    locations_evicted: Evictions,
     pub(super) lists: ListCache,
     pub(super) holdings: HoldingCache,
 }
@@ -60,19 +61,27 @@ impl Cache {
     /// How full the caches are.
     pub(super) fn usage(&self) -> Vec<CacheUsage> {
         self.locations.run_pending_tasks();
-        let locations = CacheUsage { name: "locations", entries: self.locations.entry_count(), bytes: None };
+        let locations = CacheUsage {
+            name: "locations",
+            entries: self.locations.entry_count(),
+            bytes: None,
+            evictions: self.locations_evicted.count(),
+        };
         vec![self.manifests.usage(), self.tags.usage(), self.blobs.usage(), self.lists.usage(), locations]
     }
 
     /// `url_life` is how long a presigned URL lives, `min_age` how old a blob must be before clients get one.
     pub(super) fn new(url_life: Duration, min_age: Duration) -> Self {
+        let locations_evicted = Evictions::default();
+        let locations = Moka::builder().max_capacity(LOCATIONS).time_to_live(LOCATION_LIFE);
         Self {
             manifests: ManifestCache::new(),
             tags: TagCache::new(),
             absent: AbsentCache::new(),
             // A client gets at least half of a URL's life to begin its download.
             blobs: BlobCache::new(url_life.mul_f64(0.45), min_age),
-            locations: with_life(LOCATIONS, LOCATION_LIFE),
+            locations: locations_evicted.of(locations).build(),
+            locations_evicted,
             lists: ListCache::new(),
             holdings: HoldingCache::new(),
         }

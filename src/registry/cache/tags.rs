@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 
 use moka::sync::Cache as Moka;
 
-use super::bounds::{CacheUsage, InRepository};
+use super::bounds::{Evictions, InRepository};
 use crate::oci::{Digest, RepositoryName, Tag};
 use crate::registry::staleness::Staleness;
+use crate::telemetry::CacheUsage;
 
 const TAGS: u64 = 100_000;
 
@@ -33,6 +34,7 @@ pub(in crate::registry) struct TagState {
 #[derive(Debug)]
 pub(in crate::registry) struct TagCache {
     tags: Moka<InRepository<Tag>, TagState>,
+    evicted: Evictions,
     /// Held while a tag's state is replaced.
     lock: Mutex<()>,
 }
@@ -55,11 +57,14 @@ impl TagCache {
     pub(super) fn usage(&self) -> CacheUsage {
         // Otherwise the numbers are those of a while ago.
         self.tags.run_pending_tasks();
-        CacheUsage { name: "tags", entries: self.tags.entry_count(), bytes: None }
+        let (entries, evictions) = (self.tags.entry_count(), self.evicted.count());
+        CacheUsage { name: "tags", entries, bytes: None, evictions }
     }
 
     pub(super) fn new() -> Self {
-        Self { tags: Moka::new(TAGS), lock: Mutex::default() }
+        let evicted = Evictions::default();
+        let tags = evicted.of(Moka::builder().max_capacity(TAGS)).build();
+        Self { tags, evicted, lock: Mutex::default() }
     }
 
     pub(in crate::registry) fn get(&self, name: &RepositoryName, tag: &Tag) -> Option<TagState> {

@@ -50,7 +50,7 @@ impl Manifests {
                 self.image_of_index(name, tag, tagged, accept).await?
             }
         };
-        self.metrics.manifest(served.outcome);
+        self.count(name, served.outcome);
         Ok(served)
     }
 
@@ -77,8 +77,13 @@ impl Manifests {
             return None;
         }
         let outcome = stale.map_or(Outcome::Hit, |_| Outcome::Stale);
-        self.metrics.manifest(outcome);
+        self.count(name, outcome);
         Some(Served { manifest, outcome, stale })
+    }
+
+    fn count(&self, name: &RepositoryName, outcome: Outcome) {
+        let upstream = self.upstreams.of(name).map(|upstream| upstream.metrics());
+        upstream.unwrap_or(self.metrics.of_no_upstream()).manifest(outcome);
     }
 
     async fn by_digest(&self, name: &RepositoryName, digest: Digest, accept: &[MediaType]) -> Result<Served, Error> {

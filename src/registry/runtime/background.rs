@@ -56,6 +56,11 @@ impl Background {
         })
     }
 
+    /// Where work in the background is counted.
+    pub(in crate::registry) fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
     fn spawn_counted<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> JoinHandle<T> {
         let counted = self.metrics.in_background();
         self.tracker.spawn(async move {

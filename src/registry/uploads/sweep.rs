@@ -30,9 +30,12 @@ impl Uploads {
             tokio::time::sleep(first.mul_f64(random_share())).await;
             loop {
                 let SweptFills { leases, strays } = uploads.sweep_fills(purging.dryrun).await;
+                let metrics = uploads.background.metrics();
                 match uploads.sweep(&purging).await {
                     Ok((multipart, scratch)) => {
                         let dry_run = purging.dryrun;
+                        let swept = [("multipart", multipart), ("upload", scratch), ("lease", leases), ("stray", strays)];
+                        metrics.swept(Some(if dry_run { &[] } else { &swept }));
                         tracing::info!(
                             multipart,
                             scratch,
@@ -42,7 +45,10 @@ impl Uploads {
                             "swept abandoned uploads and fills"
                         );
                     }
-                    Err(error) => tracing::warn!(%error, "abandoned uploads were not swept"),
+                    Err(error) => {
+                        metrics.swept(None);
+                        tracing::warn!(%error, "abandoned uploads were not swept");
+                    }
                 }
                 tokio::time::sleep(purging.interval).await;
             }

@@ -15,7 +15,7 @@ use crate::store::location::Location;
 use crate::store::options::{CopyOptions, PresignOptions, PutOptions};
 use crate::store::response_monitor::ResponseMonitor;
 use crate::store::url_template::UrlTemplates;
-use crate::telemetry::Health;
+use crate::telemetry::{Health, Metrics};
 
 /// A bucket, cheap to clone.
 #[derive(Clone)]
@@ -60,6 +60,11 @@ impl Store {
         let inner = Arc::new(inner);
         let leader = Self { inner: Arc::clone(&inner), leader: None };
         Self { inner, leader: Some(Arc::new(leader)) }
+    }
+
+    /// Counts requests to the bucket there from now on.
+    pub fn count_in(&self, metrics: &Arc<Metrics>) {
+        self.inner.monitor.count_in(metrics);
     }
 
     /// The same bucket, whose reads see what any region did until now: they ask the leader of an eventually consistent

@@ -1,4 +1,4 @@
-//! The time of a line, from one reading of the clock.
+//! The time of a line, from the steady clock's time of it.
 
 use std::io::Write;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -33,8 +33,8 @@ pub(super) struct Now<'a> {
 }
 
 impl Clock {
-    pub(super) fn now(&mut self) -> Now<'_> {
-        let instant = Instant::now();
+    /// The time of an instant, which is now or was just now.
+    pub(super) fn at(&mut self, instant: Instant) -> Now<'_> {
         let anchored = self.anchor.map(|(anchor, wall)| (instant.saturating_duration_since(anchor), wall));
         let wall = match anchored {
             Some((since, wall)) if since < ANCHORED => wall + since,

@@ -24,6 +24,7 @@ pub(crate) struct Line<'a> {
     /// Of the response's body.
     pub(crate) bytes: u64,
     pub(crate) began: Instant,
+    pub(crate) ended: Instant,
     pub(crate) outcome: Option<Outcome>,
     pub(crate) code: Option<ErrorCode>,
     /// Whether all of the response left.

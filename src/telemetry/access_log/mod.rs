@@ -71,7 +71,7 @@ impl AccessLog {
 fn compose(format: AccessLogFormat, line: &Line<'_>, scratch: &mut Scratch) {
     let Scratch { line: out, clock } = scratch;
     out.clear();
-    let now = clock.now();
+    let now = clock.at(line.ended);
     match format {
         AccessLogFormat::Text => text::write(out, line, now),
         AccessLogFormat::Combined => combined::write(out, line, now),
@@ -106,6 +106,7 @@ pub(crate) fn measured_line(format: &str) -> usize {
         status: Some(307),
         bytes: 0,
         began: std::time::Instant::now(),
+        ended: std::time::Instant::now(),
         outcome: Some(Outcome::Hit),
         code: None,
         complete: true,

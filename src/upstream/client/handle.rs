@@ -8,13 +8,13 @@ use url::Url;
 
 use crate::config::{NameGrammar, Remote, UpstreamClient, UpstreamHost};
 use crate::oci::RepositoryName;
-use crate::telemetry::{Health, Metrics, UpstreamCall};
+use crate::telemetry::{Health, Metrics, UpstreamCall, UpstreamMetrics};
 use crate::upstream::credentials::CredentialSource;
 use crate::upstream::error::UpstreamError;
 use crate::upstream::head_support::HeadSupport;
 use crate::upstream::names::RemoteNames;
 use crate::upstream::request::Request;
-use crate::upstream::session::Session;
+use crate::upstream::session::{Session, host};
 
 /// How long a manifest or a list may take in all. Blobs have no limit.
 pub(super) const SMALL_TIMEOUT: Duration = Duration::from_secs(30);
@@ -94,6 +94,12 @@ impl Upstream {
         &self.session.health
     }
 
+    /// Its metrics, by its host.
+    #[must_use]
+    pub fn metrics(&self) -> &UpstreamMetrics {
+        &self.session.authorizer.counts
+    }
+
     /// Whether the log should warn that a request for this content failed so and is sent again: once a minute for each
     /// content and error.
     #[must_use]
@@ -125,11 +131,6 @@ impl Upstream {
         let url = self.session.url(&format!("/v2/{name}/{path}"))?;
         Ok(Request::new(call, method, url, format!("repository:{name}:pull")))
     }
-}
-
-fn host(base: &Url) -> String {
-    let port = base.port().map(|port| format!(":{port}"));
-    format!("{}{}", base.host_str().unwrap_or_default(), port.unwrap_or_default())
 }
 
 #[cfg(test)]
