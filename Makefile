@@ -2,7 +2,7 @@
 
 # Debian packages for interop and bench; .ci/run installs them.
 PACKAGES = docker-registry nginx-light curl ca-certificates docker.io containerd runc \
-           podman buildah uidmap skopeo umoci busybox-static python3-venv openssl
+           podman buildah uidmap skopeo umoci busybox-static python3-venv openssl prometheus
 # Debian packages for bench: the contestants, wrk, which makes the load, and the commands for network namespaces.
 BENCH_PACKAGES = wrk nginx-light docker-registry curl containerd iproute2
 # Tools that are installed once and that every clone uses.
@@ -61,6 +61,7 @@ interop: ## real clients; as root, with the Debian packages above
 	tests/interop/access.sh "$${CARGO_TARGET_DIR:-target}/debug/pounce" $(MOTO)/bin/python
 	tests/interop/clients.sh "$${CARGO_TARGET_DIR:-target}/debug/pounce"
 	tests/interop/first_pull.sh "$${CARGO_TARGET_DIR:-target}/debug/pounce"
+	tests/interop/metrics.sh "$${CARGO_TARGET_DIR:-target}/debug/pounce"
 
 fuzz: ## every parser of foreign input, a minute each; with a nightly toolchain
 	test -x $(TOOLS)/bin/cargo-fuzz || cargo install -q --locked --root $(TOOLS) cargo-fuzz@0.13.2

@@ -51,6 +51,8 @@ mod locations;
 mod log_lines;
 mod management;
 mod manifests;
+mod metric_names;
+mod metrics;
 mod missing;
 mod mistakes;
 mod models;

@@ -103,6 +103,11 @@ impl<'a> LogEntry<'a> {
         }
     }
 
+    /// The kind, where the line does not say more of the endpoint: what a request that is refused was for.
+    pub(super) fn set_kind(&mut self, kind: RequestKind) {
+        self.kind = kind;
+    }
+
     pub(super) fn set_endpoint(&mut self, endpoint: &Endpoint) {
         let (repository, subject) = endpoint.subject();
         (self.repository, self.subject, self.kind) = (repository.cloned(), subject, endpoint.kind());
@@ -141,8 +146,8 @@ impl<'a> LogEntry<'a> {
         if !is_blob {
             self.bytes = response.body().size_hint().exact().unwrap_or(0);
             (self.complete, self.ended) = (true, Some(self.began + took));
-            if self.kind == RequestKind::PullManifest {
-                metrics.manifest_bytes(self.bytes, outcome == Some(Outcome::Fill));
+            if let (RequestKind::PullManifest, Some(outcome)) = (self.kind, outcome) {
+                metrics.manifest_bytes(self.bytes, outcome == Outcome::Fill);
             }
             return response;
         }

@@ -12,6 +12,7 @@ pub(super) async fn authorize(cx: &Context<'_>, entry: &mut LogEntry<'_>) -> Res
     let app = cx.app;
     let challenge = |endpoint: &Endpoint, reason| Err(challenge(cx, endpoint, reason));
     let mut endpoint = upstream_names::parse_endpoint(cx)?;
+    entry.set_kind(endpoint.kind());
     if let Endpoint::PullSignedBlob { name, digest, signature } = &endpoint {
         signed_url::verify(cx, name, digest, signature)?;
         entry.set_endpoint(&endpoint);

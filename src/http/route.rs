@@ -47,9 +47,7 @@ async fn respond_slowly(app: Arc<AppState>, parts: Parts, body: Body, peer: Peer
             return with_configured_headers(&app, response);
         }
         // pounce answers, because the rules for other origins stand in `http.headers`.
-        Route::EmbeddedS3(_) if parts.method == Method::OPTIONS => {
-            (RequestKind::EmbeddedS3, preflight::embedded_s3())
-        }
+        Route::EmbeddedS3(_) if parts.method == Method::OPTIONS => (RequestKind::EmbeddedS3, preflight::embedded_s3()),
         Route::EmbeddedS3(embedded) => {
             let cx = Context::new(&app, &parts, peer);
             let (client, entry) = (cx.client, LogEntry::begin(&cx).into_owned());

@@ -1,5 +1,7 @@
 //! `/metrics` of the operator's listener.
 
+use std::path::Path;
+
 use rustix::fs::statvfs;
 
 use super::AppState;
@@ -10,8 +12,8 @@ use crate::telemetry::Levels;
 pub(super) fn render(app: &AppState) -> String {
     let registry = &app.registry;
     let (location, health) = registry.bucket();
-    let folder_free = match location {
-        Location::Folder(folder) => statvfs(folder).ok().map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize)),
+    let folder = match location {
+        Location::Folder(folder) => Some(&**folder),
         Location::Bucket { .. } => None,
     };
     let upstreams = registry.repositories.upstream_names();
@@ -21,6 +23,13 @@ pub(super) fn render(app: &AppState) -> String {
         fills_waiting: registry.fills_status(0).waiting,
         bucket_failing: health.failing_for(),
         upstreams_failing: failing.collect(),
-        folder_free,
+        folder_free: folder.and_then(free),
+        spool_free: app.config.proxy.spool.directory.as_deref().and_then(free),
     })
+}
+
+/// Bytes that are free on the disk of a folder.
+fn free(folder: &Path) -> Option<u64> {
+    let disk = statvfs(folder).ok()?;
+    Some(disk.f_bavail.saturating_mul(disk.f_frsize))
 }

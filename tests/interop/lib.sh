@@ -65,7 +65,16 @@ ends() { # ends PID: in order
   until_ok sh -c "! kill -0 $1 2>/dev/null"
 }
 
-# --- the clients' daemons and configuration
+# --- the clients' daemons and configuration, unless a script needs servers only
+no_error() { ! grep ERROR "$@"; }
+verdict() { # verdict LOG...: pounce's logs; the end of every script
+  step no-error-logged no_error "$@"
+  # The failures come last, because readers look at the end of a long output.
+  [ $failed = 0 ] || { tail -n 50 "$@" && cat failures; }
+  echo "$(basename "$0"): $((steps - failed)) passed, $failed failed"
+  [ $failed = 0 ]
+}
+[ -z "${INTEROP_SERVERS_ONLY:-}" ] || return 0
 mkdir -p dcfg
 # A script that has network and mount namespaces of its own sets HOST and ADDRESS, and HOST is looked up in a file. The
 # file is there before dockerd starts, because dockerd remembers what it read.
@@ -124,13 +133,4 @@ same() { # same NAME COMMAND...: the command prints the image's checksum
   local name=$1
   shift
   "$@" | tee /dev/stderr | grep -q "$(cat "sum.$name")"
-}
-
-no_error() { ! grep ERROR "$@"; }
-verdict() { # verdict LOG...: pounce's logs; the end of every script
-  step no-error-logged no_error "$@"
-  # The failures come last, because readers look at the end of a long output.
-  [ $failed = 0 ] || { tail -n 50 "$@" && cat failures; }
-  echo "$(basename "$0"): $((steps - failed)) passed, $failed failed"
-  [ $failed = 0 ]
 }

@@ -242,10 +242,15 @@ impl Pounce {
         self.send(self.client.get(reply.header("location"))).await
     }
 
+    /// The page of metrics.
+    pub(crate) async fn metrics(&self) -> String {
+        let page = self.client.get(format!("http://{}/metrics", self.debug)).send().await.unwrap();
+        page.text().await.unwrap()
+    }
+
     /// The sum of a metric over its labels.
     pub async fn metric(&self, name: &str) -> u64 {
-        let page = self.client.get(format!("http://{}/metrics", self.debug)).send().await.unwrap();
-        super::metric(&page.text().await.unwrap(), name)
+        super::metric(&self.metrics().await, name)
     }
 }
 

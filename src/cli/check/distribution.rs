@@ -12,8 +12,9 @@ use crate::config::{Config, Driver, Environment, Form, Loaded, Origin, Scheme, W
 /// The keys below `storage` that are no drivers (in 2.8; version 3 also has `tag`).
 const FEATURES: [&str; 4] = ["cache", "delete", "maintenance", "redirect"];
 /// pounce's own settings that distribution passes over, and those below them.
-const IGNORED: [&str; 19] = [
+const IGNORED: [&str; 20] = [
     "auth.htpasswd.users",
+    "http.debug.prometheus.names",
     "http.forwardedfor",
     "http.forwardedhost",
     "http.forwardedproto",

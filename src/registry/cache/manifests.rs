@@ -49,11 +49,7 @@ impl ManifestCache {
             .max_capacity(BYTES)
             .weigher(|_, entry: &Entry| weight(entry.manifest.bytes().len() + 256))
             .time_to_live(PRESENT_LIFE);
-        Self {
-            manifests: evicted.of(manifests).build(),
-            evicted,
-            stored: with_life(STORED, PRESENT_LIFE),
-        }
+        Self { manifests: evicted.of(manifests).build(), evicted, stored: with_life(STORED, PRESENT_LIFE) }
     }
 
     pub(in crate::registry) fn get(&self, name: &RepositoryName, digest: Digest) -> Option<Manifest> {

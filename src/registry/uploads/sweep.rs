@@ -34,8 +34,8 @@ impl Uploads {
                 match uploads.sweep(&purging).await {
                     Ok((multipart, scratch)) => {
                         let dry_run = purging.dryrun;
-                        let swept = [("multipart", multipart), ("upload", scratch), ("lease", leases), ("stray", strays)];
-                        metrics.swept(Some(if dry_run { &[] } else { &swept }));
+                        let swept = [multipart, scratch, leases, strays];
+                        metrics.swept(Some(if dry_run { [0; 4] } else { swept }));
                         tracing::info!(
                             multipart,
                             scratch,

@@ -73,7 +73,11 @@ impl Collector for Proxied {
             ("requests", "The number of total incoming proxy request received.", both(&|_| true)),
             ("hits", "The number of total proxy request hits.", both(&Outcome::is_hit)),
             ("misses", "The number of total proxy request misses.", both(&|outcome: Outcome| !outcome.is_hit())),
-            ("pulled_bytes", "The size of total bytes pulled from the upstream.", self.pulled.each_ref().map(Counter::get)),
+            (
+                "pulled_bytes",
+                "The size of total bytes pulled from the upstream.",
+                self.pulled.each_ref().map(Counter::get),
+            ),
             (
                 "pushed_bytes",
                 "The size of total bytes pushed to the client.",

@@ -28,7 +28,7 @@ pub(super) fn observe(numbers: &[AtomicU64], took: Duration) {
 
 /// Writes a histogram's numbers.
 pub(super) fn encode(mut encoder: MetricEncoder<'_>, numbers: &[u64; NUMBERS]) -> Result<(), std::fmt::Error> {
-    let bounds = BOUNDS_MS.iter().map(|bound| f64::from(*bound) / 1e3).chain([f64::MAX]);
+    let bounds = BOUNDS_MS.iter().map(|bound| f64::from(*bound) / 1e3).chain([f64::INFINITY]);
     let buckets: Vec<(f64, u64)> = bounds.zip(numbers[..SUM].iter().copied()).collect();
     let count = numbers[..SUM].iter().sum();
     let sum = Duration::from_nanos(numbers[SUM]).as_secs_f64();

@@ -20,6 +20,17 @@ pub enum UpstreamCall {
 }
 
 impl UpstreamCall {
+    pub(super) const ALL: [Self; 8] = [
+        Self::HeadManifest,
+        Self::GetManifest,
+        Self::HeadBlob,
+        Self::GetBlob,
+        Self::ListTags,
+        Self::ListReferrers,
+        Self::Support,
+        Self::Token,
+    ];
+
     const fn as_str(self) -> &'static str {
         match self {
             Self::HeadManifest => "head_manifest",

@@ -42,6 +42,9 @@ pub use requests::{Authorized, RequestKind};
 pub use scraped::{CacheUsage, Levels};
 pub use upstreams::{OutcomeTotals, UpstreamMetrics, UpstreamServer};
 
+/// What sweeps delete.
+const SWEPT: [&str; 4] = ["multipart", "upload", "lease", "stray"];
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct S3Request {
     operation: String,
@@ -211,6 +214,7 @@ impl Metrics {
             authorizations,
             active,
         };
+        metrics.begin_at_zero();
         if names == MetricNames::Distribution {
             let proxied = metrics.proxied();
             let driver = if driver == Driver::S3 { "s3aws" } else { "filesystem" };
@@ -218,6 +222,23 @@ impl Metrics {
         }
         metrics.registry = all;
         metrics
+    }
+
+    /// Counters whose labels are known begin at 0, because Prometheus sees no increase where a series begins at 1.
+    fn begin_at_zero(&self) {
+        self.fills.totals();
+        for call in UpstreamCall::ALL {
+            drop(self.upstream.get_or_create(&Asked { call }));
+        }
+        for result in ["right", "wrong"] {
+            drop(self.passwords.get_or_create(&Ended { result }));
+        }
+        for result in ["ok", "failed"] {
+            drop(self.sweeps.get_or_create(&Ended { result }));
+        }
+        for kind in SWEPT {
+            drop(self.swept.get_or_create(&Kind { kind }));
+        }
     }
 
     fn proxied(&self) -> Proxied {
@@ -286,12 +307,12 @@ impl Metrics {
         self.pushed_bytes.inc_by(bytes);
     }
 
-    /// Counts a sweep that ended: how many things of each kind it deleted, or that it failed.
-    pub fn swept(&self, swept: Option<&[(&'static str, usize)]>) {
+    /// Counts a sweep that ended: how many multipart uploads, uploads, leases and strays it deleted; `None`: it failed.
+    pub fn swept(&self, swept: Option<[usize; SWEPT.len()]>) {
         let result = if swept.is_some() { "ok" } else { "failed" };
         self.sweeps.get_or_create(&Ended { result }).inc();
-        for (kind, count) in swept.unwrap_or_default() {
-            self.swept.get_or_create(&Kind { kind }).inc_by(*count as u64);
+        for (kind, count) in SWEPT.into_iter().zip(swept.unwrap_or_default()) {
+            self.swept.get_or_create(&Kind { kind }).inc_by(count as u64);
         }
         if swept.is_some() {
             let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();

@@ -33,11 +33,19 @@ impl Collector for Process {
             Duration::new(u64::try_from(seconds).unwrap_or(0), u32::try_from(nanos).unwrap_or(0)).as_secs_f64()
         };
         let cpu = ConstCounter::new(seconds(cpu.tv_sec, cpu.tv_nsec));
-        put("process_cpu_seconds", "Time of the processor that the process used, in user space and in the kernel.", &cpu)?;
+        put(
+            "process_cpu_seconds",
+            "Time of the processor that the process used, in user space and in the kernel.",
+            &cpu,
+        )?;
         let began = self.began.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
         put("process_start_time_seconds", "When the process started, since 1970.", &ConstGauge::new(began))?;
         if let Some(most) = getrlimit(Resource::Nofile).current {
-            put("process_max_fds", "The most file descriptors that the process may have open.", &ConstGauge::new(most))?;
+            put(
+                "process_max_fds",
+                "The most file descriptors that the process may have open.",
+                &ConstGauge::new(most),
+            )?;
         }
         if let Ok(open) = fs::read_dir("/proc/self/fd") {
             // One of them is the directory itself.

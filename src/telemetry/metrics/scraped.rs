@@ -42,6 +42,8 @@ pub struct Levels<'a> {
     pub upstreams_failing: Vec<(&'a str, Duration)>,
     /// Bytes that are free on the disk of the folder, where the bucket is one.
     pub folder_free: Option<u64>,
+    /// The same for `proxy.spool.directory`, where it is set.
+    pub spool_free: Option<u64>,
 }
 
 /// A count that another layer keeps.
@@ -112,6 +114,7 @@ pub(super) struct Scraped {
     bucket_failing: Float,
     upstreams_failing: Family<OfUpstream, Float>,
     folder_free: IfKnown,
+    spool_free: IfKnown,
     tasks: Gauge,
 }
 
@@ -145,6 +148,11 @@ impl Scraped {
                 "folder_free_bytes",
                 "Bytes that are free on the disk of the folder, where the bucket is one",
             ),
+            spool_free: register(
+                registry,
+                "spool_free_bytes",
+                "Bytes that are free on the disk of proxy.spool.directory, where it is set",
+            ),
             tasks: register(registry, "tasks", "Live tokio tasks"),
         }
     }
@@ -165,8 +173,10 @@ impl Scraped {
             let label = OfUpstream { upstream: (*upstream).to_owned() };
             self.upstreams_failing.get_or_create(&label).set(failing.as_secs_f64());
         }
-        if let Some(free) = levels.folder_free {
-            self.folder_free.0.set(level(free));
+        for (gauge, free) in [(&self.folder_free, levels.folder_free), (&self.spool_free, levels.spool_free)] {
+            if let Some(free) = free {
+                gauge.0.set(level(free));
+            }
         }
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             self.tasks.set(level(runtime.metrics().num_alive_tasks() as u64));
