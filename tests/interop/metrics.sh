@@ -97,6 +97,7 @@ traffic &
 pids+=($!)
 step alert-upstream tool alert "$P" PounceUpstreamFailing
 step alert-errors tool alert "$P" PounceErrors
+step alert-fills tool alert "$P" PounceFillsFail
 step alert-bypassed tool alert "$P" PounceBypassed
 rm upstream.state
 echo away >bucket.state
