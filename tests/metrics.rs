@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::{Duration, Instant};
 
+use crate::support::faults::Faulty;
 use crate::support::image::digest;
 use crate::support::scripted::{by_digest, manifest, refusal};
 use crate::support::users::{by, user};
-use crate::support::{Image, Pounce, Scripted};
+use crate::support::{Image, Pounce, Scripted, borrowed};
 
 /// The value of a series, which is written as on the page; 0 if there is none.
 fn level(page: &str, name: &str) -> f64 {
@@ -170,7 +172,7 @@ async fn a_request_is_active_until_its_last_byte() {
     assert_eq!(active().await, 1);
     assert_eq!(response.bytes().await.unwrap().len(), 30 << 20);
     while active().await > 0 {
-        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
 
@@ -216,4 +218,31 @@ async fn distributions_names_stand_beside_pounces_own() {
     assert!(series(&page, took) == 1 && series(&page, put) > 0 && page.contains("registry_http_in_flight_requests"));
     assert!(page.contains("pounce_build_info"));
     assert!(!Pounce::with(&[]).await.metrics().await.contains("\nregistry_"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sweep_says_when_it_ended_and_one_that_fails_is_counted() {
+    let interval = ("REGISTRY_STORAGE_MAINTENANCE_UPLOADPURGING_INTERVAL", "20ms");
+    let bucket = Pounce::with(&[]).await;
+    let faulty = Faulty::before(bucket.addr, 1).await;
+    let s3 = bucket.as_s3_behind(faulty.addr);
+    let mut variables = borrowed(&s3);
+    variables.push(interval);
+    let pounce = Pounce::with(&variables).await;
+    let sweeps = async |result| {
+        let page = pounce.metrics().await;
+        let count = series(&page, &format!("pounce_sweeps_total{{result=\"{result}\"}}"));
+        (count, series(&page, "pounce_last_sweep_timestamp_seconds"))
+    };
+    let until = async |result, count| {
+        let began = Instant::now();
+        while sweeps(result).await.0 < count {
+            assert!(began.elapsed() < Duration::from_secs(20), "no sweep is {result}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    until("ok", 1).await;
+    assert!(sweeps("ok").await.1 > 1_700_000_000);
+    faulty.refuse(Some("list-type"));
+    until("failed", 1).await;
 }

@@ -1,6 +1,8 @@
 //! `/metrics` of the operator's listener.
 
+use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::Duration;
 
 use rustix::fs::statvfs;
 
@@ -16,13 +18,17 @@ pub(super) fn render(app: &AppState) -> String {
         Location::Folder(folder) => Some(&**folder),
         Location::Bucket { .. } => None,
     };
-    let upstreams = registry.repositories.upstream_names();
-    let failing = upstreams.map(|names| (names.upstream.metrics().host(), names.upstream.health().failing_for()));
+    let mut failing = BTreeMap::<&str, Duration>::new();
+    for names in registry.repositories.upstream_names() {
+        // Several upstreams may be at one host, by prefixes of their own.
+        let longest = failing.entry(names.upstream.metrics().host()).or_default();
+        *longest = (*longest).max(names.upstream.health().failing_for());
+    }
     app.metrics.render(&Levels {
         caches: registry.cache_usage(),
         fills_waiting: registry.fills_status(0).waiting,
         bucket_failing: health.failing_for(),
-        upstreams_failing: failing.collect(),
+        upstreams_failing: failing.into_iter().collect(),
         folder_free: folder.and_then(free),
         spool_free: app.config.proxy.spool.directory.as_deref().and_then(free),
     })

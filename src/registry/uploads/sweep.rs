@@ -29,13 +29,14 @@ impl Uploads {
             let first = purging.interval.min(FIRST);
             tokio::time::sleep(first.mul_f64(random_share())).await;
             loop {
-                let SweptFills { leases, strays } = uploads.sweep_fills(purging.dryrun).await;
+                let fills = uploads.sweep_fills(purging.dryrun).await;
+                let SweptFills { leases, strays } = fills.unwrap_or_default();
                 let metrics = uploads.background.metrics();
                 match uploads.sweep(&purging).await {
                     Ok((multipart, scratch)) => {
                         let dry_run = purging.dryrun;
                         let swept = [multipart, scratch, leases, strays];
-                        metrics.swept(Some(if dry_run { [0; 4] } else { swept }));
+                        metrics.swept(fills.map(|_| if dry_run { [0; 4] } else { swept }));
                         tracing::info!(
                             multipart,
                             scratch,
@@ -71,11 +72,10 @@ impl Uploads {
         Ok((multipart, directories))
     }
 
-    async fn sweep_fills(&self, dry_run: bool) -> SweptFills {
-        self.fills.sweep(dry_run).await.unwrap_or_else(|error| {
-            tracing::warn!(%error, "what fills left in pounce/fills/ was not swept, or not all of it");
-            SweptFills::default()
-        })
+    async fn sweep_fills(&self, dry_run: bool) -> Option<SweptFills> {
+        let swept = self.fills.sweep(dry_run).await;
+        let warn = |error: StoreError| tracing::warn!(%error, "what fills left in pounce/fills/ was not swept, or not all of it");
+        swept.map_err(warn).ok()
     }
 
     async fn sweep_repository(
