@@ -62,6 +62,7 @@ interop: ## real clients; as root, with the Debian packages above
 	tests/interop/clients.sh "$${CARGO_TARGET_DIR:-target}/debug/pounce"
 	tests/interop/first_pull.sh "$${CARGO_TARGET_DIR:-target}/debug/pounce"
 	tests/interop/metrics.sh "$${CARGO_TARGET_DIR:-target}/debug/pounce"
+	tests/interop/events.sh "$${CARGO_TARGET_DIR:-target}/debug/pounce"
 
 fuzz: ## every parser of foreign input, a minute each; with a nightly toolchain
 	test -x $(TOOLS)/bin/cargo-fuzz || cargo install -q --locked --root $(TOOLS) cargo-fuzz@0.13.2

@@ -6,7 +6,7 @@
 //! # The layers
 //!
 //! ```text
-//! main → cli → server → http → { registry, auth } → { store, upstream } → oci
+//! main → cli → server → http → { registry, auth, events } → { store, upstream } → oci
 //!              telemetry and config stand beside them
 //! ```
 //!
@@ -17,6 +17,7 @@
 //! - `upstream`: the registries in front of which pounce stands. Only this layer is an HTTP client.
 //! - `registry`: pull through, store once, redirect, take pushes. It speaks OCI, not HTTP.
 //! - [`auth`]: authentication and authorization. Only this layer reads passwords and tokens of clients.
+//! - `events`: what clients did, sent to the endpoints of `notifications`.
 //! - `http`: the wire. Only this layer knows status codes.
 //! - `server`: starts the layers from a configuration, and stops them.
 //! - [`cli`]: one file for each command. Commands that do not serve use the layers directly.
@@ -40,6 +41,7 @@ mod bounded_file;
 pub mod cli;
 mod client_network;
 pub mod config;
+mod events;
 mod fair_semaphore;
 mod fd_limit;
 mod http;

@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use crate::auth::{Access, AuthError};
 use crate::config::{self, Config, Driver, Limits, ListenAddr, Secret};
+use crate::events::Events;
 use crate::fd_limit;
 use crate::http::{self, AppState, Listener, Tls, TlsError};
 use crate::registry::{Options, Registry};
@@ -22,6 +23,9 @@ use crate::upstream::{UpstreamError, Upstreams};
 
 /// How many connections the operator's listener takes: collectors and probes need few.
 const DEBUG_CONNECTIONS: usize = 64;
+
+/// The least time that events have to leave at the end: the timeout of an endpoint, unless it is set.
+const EVENTS_GRACE: Duration = Duration::from_secs(1);
 
 /// Why pounce does not start, in a sentence that names the setting.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +48,9 @@ pub enum StartError {
         "the clients of upstreams cannot be made: {0}; SSL_CERT_FILE and SSL_CERT_DIR, if set, must have certificates"
     )]
     Upstream(#[from] UpstreamError),
+    /// There is no client for an endpoint of events.
+    #[error("notifications.endpoints: {0}: {1}; SSL_CERT_FILE and SSL_CERT_DIR, if set, must have certificates")]
+    Events(String, String),
     /// Users, keys or rules cannot be read.
     #[error(transparent)]
     Auth(#[from] AuthError),
@@ -96,8 +103,10 @@ impl Server {
             trusted_proxies: config.http.trustedproxies.clone(),
             metrics: Some(Arc::clone(&metrics)),
         };
+        let events = Events::start(config, &metrics);
         let app = AppState::new(config, registry, access, metrics, base, headers, &secret);
-        let app = Arc::new(app.with_access_log(access_log));
+        let events = events.map_err(|(endpoint, why)| StartError::Events(endpoint, why))?;
+        let app = Arc::new(app.with_access_log(access_log).with_events(events));
         let server = Self { app, listener, debug, grace: config.http.draintimeout };
         server.log_start(config, &location);
         Ok(server)
@@ -154,7 +163,13 @@ impl Server {
         let (deadline, ()) =
             tokio::join!(deadline, http::serve(self.listener, Arc::clone(&self.app), stop.clone(), self.grace));
         let left = deadline.saturating_duration_since(Instant::now());
-        self.app.registry.drain(left).await;
+        // Nothing happens any more that would be an event.
+        let flush = async {
+            if let Some(events) = &self.app.events {
+                events.flush(left.max(EVENTS_GRACE)).await;
+            }
+        };
+        tokio::join!(self.app.registry.drain(left), flush);
         ended.cancel();
     }
 }

@@ -28,6 +28,8 @@ mod distribution;
 mod documents;
 mod draining;
 mod errors;
+mod event_delivery;
+mod events;
 mod fake_s3;
 mod faults;
 mod fill;

@@ -34,6 +34,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
     ("auth", &["oci", "config", "telemetry", "bounded_file", "reload", "fair_semaphore", "client_network"]),
     ("bounded_file", &[]),
+    ("events", &["oci", "config", "telemetry", "upstream", "log_limit"]),
     ("reload", &[]),
     ("log_limit", &[]),
     ("fair_semaphore", &[]),
@@ -42,8 +43,11 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("client_network", &[]),
     ("fd_limit", &[]),
     // `store` only for the type of the S3 server that shares the listener.
-    ("http", &["oci", "config", "telemetry", "reload", "log_limit", "client_network", "registry", "auth", "store"]),
-    ("server", &["oci", "config", "telemetry", "fd_limit", "http", "registry", "auth", "store", "upstream"]),
+    (
+        "http",
+        &["oci", "config", "telemetry", "reload", "log_limit", "client_network", "registry", "auth", "events", "store"],
+    ),
+    ("server", &["oci", "config", "telemetry", "fd_limit", "http", "registry", "auth", "events", "store", "upstream"]),
     // Commands that do not serve use the layers directly; `check` tries each of them.
     ("cli", &["oci", "config", "telemetry", "bounded_file", "server", "http", "registry", "auth", "store", "upstream"]),
 ];
@@ -70,7 +74,7 @@ const ROOMS: &[(&str, &str)] = &[
         "http",
         "liveness_probe debug scrape status route fast_path v2 admission dispatch manifests uploads tags referrers \
          catalog upstream_list token embedded_s3 preflight health response authorize ollama_login challenge signed_url blobs \
-         byte_ranges ollama authenticate access_log upstream_names public_url context client_address state unknown_hosts \
+         byte_ranges ollama authenticate occurrence access_log upstream_names public_url context client_address state unknown_hosts \
          response_memory endpoint url_signer query \
          rejection answer budget error headers server",
     ),
@@ -100,7 +104,8 @@ const ROOMS: &[(&str, &str)] = &[
         "reference tag range outcome relaxed_name name manifest referrer error descriptor platform media_type digest \
          action",
     ),
-    ("telemetry", "access_log logs panics metrics health fatal output"),
+    ("events", "delivery queue format references occurrence"),
+    ("telemetry", "access_log logs panics metrics event_counters health fatal output"),
     ("telemetry/access_log", "text json combined clock fields line escape"),
     ("telemetry/output", "writer target buffer counters"),
     (

@@ -7,6 +7,7 @@ use super::auth::{Auth, Htpasswd, Scheme, Token};
 use super::error::ConfigError;
 use super::hosts::{ServerName, UpstreamHost};
 use super::http::{Http, Tls};
+use super::notifications::Notifications;
 use super::proxy::{Proxy, Remote};
 use super::schema::Config;
 use super::storage::{Driver, Storage};
@@ -22,13 +23,14 @@ pub(super) fn check(config: &Config, errors: &mut Vec<ConfigError>) {
     let unsound: Vec<String> = errors.iter().map(ConfigError::section).collect();
     let mut mistakes = Mistakes(errors);
     check_bounds(config, &mut mistakes);
-    let checks: [(&[&str], Check<'_>); 6] = [
+    let checks: [(&[&str], Check<'_>); 7] = [
         (&["storage"], &|mistakes| check_storage(storage, mistakes)),
         (&["proxy"], &|mistakes| check_upstreams(proxy, mistakes)),
         (&["proxy", "http"], &|mistakes| check_hostnames(proxy, http, mistakes)),
         (&["auth", "http"], &|mistakes| check_auth(auth, http, mistakes)),
         (&["auth", "proxy"], &|mistakes| mistakes.add(rules::check(&auth.rules, &proxy.host_names()))),
         (&["http"], &|mistakes| check_http(http, mistakes)),
+        (&["notifications"], &|mistakes| check_endpoints(&config.notifications, mistakes)),
     ];
     for (sections, check) in checks {
         if !sections.iter().any(|section| unsound.iter().any(|it| it == section)) {
@@ -271,6 +273,17 @@ fn check_http(http: &Http, mistakes: &mut Mistakes<'_>) {
     let begins = |path: &str| path.starts_with('/');
     mistakes.require(http.prefix.is_empty() || begins(&http.prefix), "http.prefix", "must begin with a /");
     mistakes.require(begins(&http.debug.prometheus.path), "http.debug.prometheus.path", "must begin with a /");
+}
+
+fn check_endpoints(notifications: &Notifications, mistakes: &mut Mistakes<'_>) {
+    // More is no answer that anything waits for; less is a number that was meant in another unit than nanoseconds.
+    let (bounds, message) = (Duration::from_millis(1)..=Duration::from_hours(1), "it is from 1ms to 1h, as in 500ms");
+    for (index, endpoint) in notifications.enabled() {
+        let setting = |key: &str| format!("notifications.endpoints.{index}.{key}");
+        mistakes.require(endpoint.url.is_some(), setting("url"), "is missing: where events are sent");
+        mistakes.require(bounds.contains(&endpoint.timeout()), setting("timeout"), message);
+        mistakes.require(bounds.contains(&endpoint.backoff()), setting("backoff"), message);
+    }
 }
 
 const QUOTABLE: &str = "must be visible ASCII or blanks, without quotes and backslashes";

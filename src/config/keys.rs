@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::notifications::EventEndpoint;
 use super::ollama::OllamaKey;
 use super::rules::Rule;
 use super::scalars;
@@ -26,7 +27,6 @@ const IGNORED: &[(&str, &str)] = &[
     ("log.reportcaller", "every line has the module"),
     ("loglevel", "use log.level"),
     ("middleware", "redirects are built in"),
-    ("notifications", "pounce sends none"),
     ("policy", "pounce has none"),
     ("proxy.cachewritetimeout", "clients do not wait for the bucket"),
     ("proxy.ttl", "what is in the bucket does not expire; proxy.tagttl says how long tags are fresh"),
@@ -134,6 +134,7 @@ impl Keys {
         shown.proxy.spool.maxsize = Some(0);
         shown.proxy.exec.lifetime = Some(Duration::ZERO);
         shown.proxy.upstreams.push(shown.proxy.own());
+        shown.notifications.endpoints.push(EventEndpoint::default());
         shown.auth.ollama.keys.push(OllamaKey::default());
         shown.auth.rules.push(Rule { repositories: Some(Vec::new()), ..Rule::default() });
         let validation = &mut shown.validation;

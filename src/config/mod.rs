@@ -19,6 +19,7 @@ mod lists;
 mod load;
 mod log;
 mod network;
+mod notifications;
 mod ollama;
 mod origins;
 mod pages;
@@ -44,6 +45,9 @@ pub use hosts::{ListenAddr, ServerName, UpstreamHost, WebUrl, is_local};
 pub use http::{ClientAuth, Debug, Http, Limits, MetricNames, MinimumTls, Prometheus, Tls};
 pub use load::Loaded;
 pub use log::{AccessLog, AccessLogFormat, Log, LogFormatter, LogLevel};
+pub use notifications::{
+    EventAction, EventEndpoint, EventFormat, EventHeaders, EventSettings, EventUrl, Ignore, Notifications,
+};
 pub use ollama::{Ollama, OllamaKey, SshKey, UpstreamClient};
 pub use origins::{Origin, Origins};
 pub use pages::{Catalog, Tags};

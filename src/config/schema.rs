@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::auth::Auth;
 use super::http::Http;
 use super::log::Log;
+use super::notifications::Notifications;
 use super::pages::{Catalog, Tags};
 use super::proxy::Proxy;
 use super::storage::Storage;
@@ -26,6 +27,8 @@ pub struct Config {
     pub http: Http,
     /// The upstream registries.
     pub proxy: Proxy,
+    /// Where events of pushes, pulls and deletes are sent.
+    pub notifications: Notifications,
     /// The page size of `/v2/_catalog`.
     pub catalog: Catalog,
     /// The page size of `/v2/<name>/tags/list`.

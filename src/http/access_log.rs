@@ -113,6 +113,15 @@ impl<'a> LogEntry<'a> {
         (self.repository, self.subject, self.kind) = (repository.cloned(), subject, endpoint.kind());
     }
 
+    /// What the client gets as `X-Request-Id`.
+    pub(super) fn id(&self) -> Uuid {
+        self.id
+    }
+
+    pub(super) fn user(&self) -> Option<&str> {
+        self.user.as_deref()
+    }
+
     pub(super) fn set_user(&mut self, user: Option<&Arc<str>>) {
         self.user = user.cloned();
     }
@@ -137,7 +146,7 @@ impl<'a> LogEntry<'a> {
 
     /// The registry has answered. A blob's line is written when its last byte has left, any other line at once.
     pub(super) fn finish(mut self, metrics: &Arc<Metrics>, answer: Answer) -> Response {
-        let Answer { mut response, outcome, is_blob, error, memory } = answer;
+        let Answer { mut response, outcome, is_blob, error, memory, occurrence: _ } = answer;
         let mut id = Uuid::encode_buffer();
         let id = headers::value(self.id.hyphenated().encode_lower(&mut id));
         response.headers_mut().insert(REQUEST_ID, id);

@@ -3,6 +3,7 @@
 use axum::response::Response;
 
 use super::budget::Reservation;
+use crate::events::Occurrence;
 use crate::oci::{Error, Outcome};
 
 /// A resource's response.
@@ -14,10 +15,12 @@ pub(super) struct Answer {
     pub(super) error: Option<Error>,
     /// The memory of a blob's body, until its last byte has left.
     pub(super) memory: Option<Reservation>,
+    /// What the request did, if an endpoint of events wants to know it.
+    pub(super) occurrence: Option<Box<Occurrence>>,
 }
 
 impl From<Response> for Answer {
     fn from(response: Response) -> Self {
-        Self { response, outcome: None, is_blob: false, error: None, memory: None }
+        Self { response, outcome: None, is_blob: false, error: None, memory: None, occurrence: None }
     }
 }

@@ -5,13 +5,12 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::http::header::{self, HeaderValue};
-use axum::http::request::Parts;
 use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 
 use super::byte_ranges::PartedBlob;
 use super::client_address::is_in;
-use super::{Answer, AppState, Context, headers, ollama, public_url};
+use super::{Answer, AppState, Context, headers, occurrence, ollama, public_url};
 use crate::oci::{Digest, Error, RangeRequest, RepositoryName, Slice};
 use crate::registry::{BlobAccess, BlobInfo, BlobPart, BlobRequest, BlobStream};
 
@@ -20,7 +19,7 @@ pub(super) fn from_memory(cx: &Context<'_>, name: &RepositoryName, digest: &Dige
     let Context { app, request, .. } = *cx;
     if request.method == Method::HEAD {
         let info = app.registry.blobs.info_from_memory(name, digest)?;
-        return Some(info_answer(request, digest, info));
+        return Some(info_answer(cx, name, digest, info));
     }
     if ollama::asks_for_url(cx, name) {
         app.registry.blobs.info_from_memory(name, digest)?;
@@ -28,7 +27,7 @@ pub(super) fn from_memory(cx: &Context<'_>, name: &RepositoryName, digest: &Dige
     }
     let base = likely_base(cx);
     let wanted = blob_request(cx, &base, name, digest, follows_redirects(cx));
-    Some(access_answer(request, digest, app.registry.blobs.open_from_memory(&wanted)?))
+    Some(access_answer(cx, name, digest, app.registry.blobs.open_from_memory(&wanted)?))
 }
 
 pub(super) async fn pull(cx: &Context<'_>, name: &RepositoryName, digest: &Digest) -> Result<Answer, Error> {
@@ -60,7 +59,7 @@ pub(super) async fn serve(
     let has_blob = headers::if_none_match(&request.headers, digest);
     if request.method == Method::HEAD || (streams && has_blob) {
         let info = app.registry.blobs.info(name, digest).await?;
-        return Ok(info_answer(request, digest, info));
+        return Ok(info_answer(cx, name, digest, info));
     }
     let base = base(cx);
     let wanted = blob_request(cx, &base, name, digest, may_redirect);
@@ -72,7 +71,7 @@ pub(super) async fn serve(
     };
     Ok(match access {
         BlobAccess::Stream(stream) if slices.len() > 1 => several(cx, &base, name, digest, stream, slices),
-        access => access_answer(request, digest, access),
+        access => access_answer(cx, name, digest, access),
     })
 }
 
@@ -117,15 +116,20 @@ pub(super) fn may_redirect(cx: &Context<'_>) -> bool {
     !is_in(&cx.app.config.storage.redirect.exclude, cx.client.ip)
 }
 
-fn access_answer(request: &Parts, digest: &Digest, access: BlobAccess) -> Answer {
+fn access_answer(cx: &Context<'_>, name: &RepositoryName, digest: &Digest, access: BlobAccess) -> Answer {
     match access {
-        BlobAccess::Redirect(url, outcome) => Answer { outcome: Some(outcome), ..redirect(digest, url).into() },
+        BlobAccess::Redirect(url, outcome) => {
+            let occurrence = occurrence::blob_pulled(cx.app, name, digest, None);
+            Answer { outcome: Some(outcome), occurrence, ..redirect(digest, url).into() }
+        }
         // The fill goes on without this client.
-        BlobAccess::Stream(stream) if headers::if_none_match(&request.headers, digest) => {
+        BlobAccess::Stream(stream) if headers::if_none_match(&cx.request.headers, digest) => {
             Answer { outcome: Some(stream.outcome), ..not_modified(digest).into() }
         }
         BlobAccess::Stream(stream) => {
-            Answer { outcome: Some(stream.outcome), is_blob: true, ..streamed(digest, stream).into() }
+            let size = stream.part.map_or(stream.size, |part| Some(part.of));
+            let occurrence = occurrence::blob_pulled(cx.app, name, digest, size);
+            Answer { outcome: Some(stream.outcome), is_blob: true, occurrence, ..streamed(digest, stream).into() }
         }
     }
 }
@@ -144,19 +148,22 @@ fn several(
     let mut response = whole(digest, None, Body::empty());
     *response.status_mut() = StatusCode::PARTIAL_CONTENT;
     let response = blob.respond(response, first.bytes, slices);
-    Answer { outcome: Some(first.outcome), is_blob: true, ..response.into() }
+    let occurrence = occurrence::blob_pulled(cx.app, name, digest, Some(size));
+    Answer { outcome: Some(first.outcome), is_blob: true, occurrence, ..response.into() }
 }
 
-fn info_answer(request: &Parts, digest: &Digest, info: BlobInfo) -> Answer {
-    if headers::if_none_match(&request.headers, digest) {
+fn info_answer(cx: &Context<'_>, name: &RepositoryName, digest: &Digest, info: BlobInfo) -> Answer {
+    if headers::if_none_match(&cx.request.headers, digest) {
         return not_modified(digest).into();
     }
-    whole(digest, Some(info.size), Body::empty()).into()
+    let occurrence = occurrence::blob_pulled(cx.app, name, digest, Some(info.size));
+    Answer { occurrence, ..whole(digest, Some(info.size), Body::empty()).into() }
 }
 
 pub(super) async fn delete(app: &AppState, name: &RepositoryName, digest: &Digest) -> Result<Answer, Error> {
     app.registry.blobs.delete(name, digest).await?;
-    Ok(StatusCode::ACCEPTED.into_response().into())
+    let occurrence = occurrence::deleted(app, name, Some(*digest), Vec::new());
+    Ok(Answer { occurrence, ..StatusCode::ACCEPTED.into_response().into() })
 }
 
 /// The URL expires, so no cache may keep this response.

@@ -23,6 +23,8 @@ pub(super) const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwar
 pub(super) struct ClientAddress {
     /// The client's.
     pub(super) ip: IpAddr,
+    /// The port of the client's connection, if no trusted proxy forwards the request.
+    pub(super) port: Option<u16>,
     /// A trusted proxy forwards the request.
     pub(super) by_proxy: bool,
     /// The connection, of the client or of the proxy, is encrypted.
@@ -40,7 +42,7 @@ impl ClientAddress {
             warn_of_silent_proxy(peer_ip, &app.config.http.forwardedproto);
         }
         let ip = if by_proxy { forwarded_for(app, peer_ip, &request.headers) } else { peer_ip };
-        Self { ip, by_proxy, tls: peer.tls }
+        Self { ip, port: (!by_proxy).then(|| peer.addr.port()), by_proxy, tls: peer.tls }
     }
 }
 

@@ -9,7 +9,7 @@ use axum::http::{Method, StatusCode};
 use axum::response::IntoResponse;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 
-use super::{Answer, AppState, Context, headers};
+use super::{Answer, AppState, Context, headers, occurrence};
 use crate::auth::Identity;
 use crate::oci::{Error, ErrorCode, MAX_MANIFEST_BYTES, Reference, RepositoryName, Tag};
 use crate::registry::{ManifestRequest, Served, Staleness};
@@ -25,7 +25,7 @@ pub(super) fn from_memory(cx: &Context<'_>, name: &RepositoryName, reference: &R
     let Context { app, request, .. } = *cx;
     let (pulled, only_images) = (request.method != Method::HEAD, accepts_only_images(request, reference));
     let served = app.registry.manifests.pull_from_memory(name, reference, pulled, only_images)?;
-    Some(answer(request, (name, reference), served, only_images))
+    Some(answer(cx, (name, reference), served, only_images))
 }
 
 pub(super) async fn pull(cx: &Context<'_>, name: &RepositoryName, reference: &Reference) -> Result<Answer, Error> {
@@ -36,11 +36,11 @@ pub(super) async fn pull(cx: &Context<'_>, name: &RepositoryName, reference: &Re
     } else {
         app.registry.prefetch.pull(name, reference, &accept).await?
     };
-    Ok(answer(request, (name, reference), served, accepts_only_images(request, reference)))
+    Ok(answer(cx, (name, reference), served, accepts_only_images(request, reference)))
 }
 
 fn answer(
-    request: &Parts,
+    cx: &Context<'_>,
     (name, reference): (&RepositoryName, &Reference),
     served: Served,
     only_images: bool,
@@ -52,7 +52,7 @@ fn answer(
         (headers::CONTENT_DIGEST, headers::digest(digest)),
         (header::ETAG, headers::etag(digest)),
     ];
-    let (status, body) = if headers::if_none_match(&request.headers, digest) {
+    let (status, body) = if headers::if_none_match(&cx.request.headers, digest) {
         (StatusCode::NOT_MODIFIED, Body::empty())
     } else {
         (StatusCode::OK, Body::from(manifest.bytes().clone()))
@@ -70,7 +70,9 @@ fn answer(
     if let Some(why) = served.stale {
         headers::warn(response.headers_mut(), &out_of_date(name, reference, why));
     }
-    Answer { outcome: Some(served.outcome), ..response.into() }
+    let occurrence =
+        (status == StatusCode::OK).then(|| occurrence::manifest_pulled(cx.app, name, reference, &manifest));
+    Answer { outcome: Some(served.outcome), occurrence: occurrence.flatten(), ..response.into() }
 }
 
 /// Whether the client gets an image where the tag is an index.
@@ -106,7 +108,7 @@ pub(super) async fn push(
     let published = app.registry.manifests.push(manifest).await?;
     // The permit bounds the memory of the bytes, which ends here.
     drop(permit);
-    let digest = published.digest.to_string();
+    let digest = published.manifest.digest().to_string();
     let location = format!("{}/v2/{name}/manifests/{digest}", app.prefix);
     let fields = [(header::LOCATION, headers::value(&location)), (headers::CONTENT_DIGEST, headers::value(&digest))];
     let mut response = (StatusCode::CREATED, fields).into_response();
@@ -119,12 +121,18 @@ pub(super) async fn push(
         let texts: Vec<&str> = some.iter().map(Tag::as_str).collect();
         headers.append(TAG, headers::value(&texts.join(", ")));
     }
-    Ok(response.into())
+    let occurrence = occurrence::manifest_pushed(app, (name, reference, tags), &published.manifest);
+    Ok(Answer { occurrence, ..response.into() })
 }
 
 pub(super) async fn delete(app: &AppState, name: &RepositoryName, reference: &Reference) -> Result<Answer, Error> {
-    app.registry.manifests.delete(name, reference).await?;
-    Ok(StatusCode::ACCEPTED.into_response().into())
+    let tags = app.registry.manifests.delete(name, reference).await?;
+    let digest = match reference {
+        Reference::Digest(digest) => Some(*digest),
+        Reference::Tag(_) => None,
+    };
+    let occurrence = occurrence::deleted(app, name, digest, tags);
+    Ok(Answer { occurrence, ..StatusCode::ACCEPTED.into_response().into() })
 }
 
 /// A manifest's bytes, up to the largest manifest.

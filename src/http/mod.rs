@@ -30,6 +30,7 @@ mod headers;
 mod health;
 mod liveness_probe;
 mod manifests;
+mod occurrence;
 mod ollama;
 mod ollama_login;
 mod preflight;

@@ -5,7 +5,7 @@ use axum::http::header::{self, HeaderName, HeaderValue};
 use axum::http::{Method, StatusCode};
 use axum::response::Response;
 
-use super::{Answer, AppState, Context, LogEntry, public_url};
+use super::{Answer, AppState, Context, LogEntry, occurrence, public_url};
 
 /// On every response under `/v2/`, for clients from before the OCI. (A name that is text is allocated at each use.)
 const API_VERSION: (HeaderName, HeaderValue) =
@@ -13,6 +13,9 @@ const API_VERSION: (HeaderName, HeaderValue) =
 
 /// Completes a response under `/v2/`, and hands it to the access log.
 pub(super) fn finish(cx: &Context<'_>, entry: LogEntry, mut answer: Answer) -> Response {
+    if let Some(occurrence) = answer.occurrence.take() {
+        occurrence::publish(cx, &entry, &occurrence);
+    }
     let response = &mut answer.response;
     response.headers_mut().insert(API_VERSION.0, API_VERSION.1);
     public_url::make_location_absolute(cx, response.headers_mut());

@@ -10,6 +10,7 @@ use super::unknown_hosts::UnknownHosts;
 use super::url_signer::UrlSigner;
 use crate::auth::Access;
 use crate::config::{Config, Http, Secret};
+use crate::events::Events;
 use crate::registry::Registry;
 use crate::telemetry::{AccessLog, Metrics};
 
@@ -21,6 +22,8 @@ pub(crate) struct AppState {
     pub(crate) metrics: Arc<Metrics>,
     /// `None` if requests are not logged.
     pub(super) access_log: Option<AccessLog>,
+    /// `None` without endpoints.
+    pub(crate) events: Option<Events>,
     pub(super) config: Config,
     /// `http.prefix`, without a slash at its end.
     pub(super) prefix: String,
@@ -53,6 +56,7 @@ impl AppState {
             access,
             metrics,
             access_log: None,
+            events: None,
             prefix: config.http.prefix.trim_end_matches('/').to_owned(),
             base,
             base_path: base_path.map_or_else(String::new, |url| url.path().trim_end_matches('/').to_owned()),
@@ -68,6 +72,12 @@ impl AppState {
     #[must_use]
     pub(crate) fn with_access_log(self, access_log: Option<AccessLog>) -> Self {
         Self { access_log, ..self }
+    }
+
+    /// With endpoints of events.
+    #[must_use]
+    pub(crate) fn with_events(self, events: Option<Events>) -> Self {
+        Self { events, ..self }
     }
 }
 

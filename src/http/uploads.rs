@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use futures_util::{StreamExt, TryStreamExt};
 
 use super::endpoint::Upload;
-use super::{Answer, AppState, Context, error, headers};
+use super::{Answer, AppState, Context, error, headers, occurrence};
 use crate::auth::Identity;
 use crate::oci::{Algorithm, ChunkRange, Digest, Error, ErrorCode, RepositoryName};
 use crate::registry::{ChunkRequest, Mounted, Progress, Pushed, UploadRequest};
@@ -30,7 +30,10 @@ pub(super) async fn mount(
     from: Option<&RepositoryName>,
 ) -> Result<Answer, Error> {
     Ok(match app.registry.uploads.mount(name, digest, from).await? {
-        Mounted::Stored => created(app, name, digest).into(),
+        Mounted::Stored => {
+            let occurrence = occurrence::blob_mounted(app, name, digest, from);
+            Answer { occurrence, ..created(app, name, digest).into() }
+        }
         Mounted::Begun(progress) => progress_response(StatusCode::ACCEPTED, app, name, &progress).into(),
     })
 }
@@ -44,7 +47,7 @@ pub(super) async fn push_blob(
 ) -> Result<Answer, Error> {
     let chunk = chunk(cx, body, identity)?;
     cx.app.registry.uploads.push(name, digest, chunk).await?;
-    Ok(created(cx.app, name, digest).into())
+    Ok(pushed_blob(cx.app, name, digest))
 }
 
 pub(super) async fn push_chunk(
@@ -124,7 +127,7 @@ fn answer(pushed: Pushed, app: &AppState, name: &RepositoryName, digest: Option<
             response.headers_mut().extend(fields.headers);
             response.into()
         }
-        (Pushed::Stored, Some(digest)) => created(app, name, digest).into(),
+        (Pushed::Stored, Some(digest)) => pushed_blob(app, name, digest),
         (Pushed::Accepted(progress), _) => progress_response(StatusCode::ACCEPTED, app, name, &progress).into(),
         (Pushed::Stored, None) => StatusCode::CREATED.into_response().into(),
     }
@@ -142,6 +145,11 @@ fn progress_response(status: StatusCode, app: &AppState, name: &RepositoryName, 
         (UPLOAD_ID, headers::value(&id.to_string())),
     ];
     (status, fields).into_response()
+}
+
+fn pushed_blob(app: &AppState, name: &RepositoryName, digest: &Digest) -> Answer {
+    let occurrence = occurrence::blob_pushed(app, name, digest);
+    Answer { occurrence, ..created(app, name, digest).into() }
 }
 
 fn created(app: &AppState, name: &RepositoryName, digest: &Digest) -> Response {

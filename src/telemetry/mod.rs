@@ -15,7 +15,7 @@ pub use fatal::fatal;
 pub use health::Health;
 pub use logs::{causes, init as init_logs, speaks_plain_http};
 pub use metrics::{
-    AnsweredRequest, Authorized, CacheUsage, FillMemory, Levels, Metrics, OutcomeTotals, RequestKind, UpstreamCall,
+    AnsweredRequest, Authorized, CacheUsage, EventCounters, FillMemory, Levels, Metrics, OutcomeTotals, RequestKind, UpstreamCall,
     UpstreamMetrics, UpstreamServer,
 };
 pub(crate) use output::{

@@ -1,11 +1,12 @@
-//! Asking a registry as a node asks it: whether it answers, and how it fails.
+//! Asking a registry as a node asks it: whether it answers, and how it fails. Endpoints of events are asked in the same
+//! way.
 
 use std::time::Duration;
 
 use bytes::Bytes;
-use reqwest::header::LOCATION;
+use reqwest::header::{HeaderMap, LOCATION};
 use reqwest::redirect::Policy;
-use reqwest::{Certificate, Client};
+use reqwest::{Certificate, Client, Method};
 use url::Url;
 
 use super::api_check::names_api;
@@ -16,14 +17,16 @@ use crate::telemetry::causes;
 
 /// The most that is read of an answer, in bytes.
 const MAX_BODY: usize = 1 << 20;
+/// The most that is read of an answer that nothing looks at, so that its connection can be used again, in bytes.
+const MAX_UNSEEN: usize = 64 << 10;
 
-/// A client of one registry, with a time limit for each request.
+/// A client of one server, with a time limit for each request.
 #[derive(Clone, Debug)]
 pub struct Reach {
     client: Client,
 }
 
-/// A registry's answer. Redirects are not followed.
+/// The server's answer. Redirects are not followed.
 #[derive(Clone, Debug)]
 pub struct Answered {
     /// Its status.
@@ -51,7 +54,7 @@ pub enum ReachError {
 }
 
 impl Reach {
-    /// A client of the registry at a URL. It trusts the system's CAs, and those in `ca`, which is PEM.
+    /// A client of the server at a URL. It trusts the system's CAs, and those in `ca`, which is PEM.
     ///
     /// # Errors
     /// `ca` has no certificate, or none that can be used.
@@ -87,6 +90,31 @@ impl Reach {
             error => ReachError::Failed(error.to_string()),
         })?;
         Ok(Answered { status, location, is_registry, bytes })
+    }
+
+    /// Sends a request with these headers and this body. Nothing is said of the body of the answer.
+    ///
+    /// # Errors
+    /// See [`ReachError`].
+    pub async fn send(
+        &self,
+        method: Method,
+        url: &Url,
+        headers: &HeaderMap,
+        body: Bytes,
+    ) -> Result<Answered, ReachError> {
+        let mut response = self.client.request(method, url.clone()).headers(headers.clone()).body(body).send().await?;
+        let status = response.status().as_u16();
+        let location = header(&response, LOCATION.as_str()).map(str::to_owned);
+        let is_registry = names_api(&response);
+        let mut left = MAX_UNSEEN;
+        while let Ok(Some(piece)) = response.chunk().await {
+            left = left.saturating_sub(piece.len());
+            if left == 0 {
+                break;
+            }
+        }
+        Ok(Answered { status, location, is_registry, bytes: Bytes::new() })
     }
 }
 

@@ -20,6 +20,7 @@ pub mod pounce;
 pub mod process;
 pub mod push;
 pub mod ranged;
+pub mod receiver;
 pub mod requests;
 pub mod scripted;
 pub mod sharing;

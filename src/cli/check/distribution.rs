@@ -12,7 +12,7 @@ use crate::config::{Config, Driver, Environment, Form, Loaded, Origin, Scheme, W
 /// The keys below `storage` that are no drivers (in 2.8; version 3 also has `tag`).
 const FEATURES: [&str; 4] = ["cache", "delete", "maintenance", "redirect"];
 /// pounce's own settings that distribution passes over, and those below them.
-const IGNORED: [&str; 20] = [
+const IGNORED: [&str; 22] = [
     "auth.htpasswd.users",
     "http.debug.prometheus.names",
     "http.forwardedfor",
@@ -22,6 +22,8 @@ const IGNORED: [&str; 20] = [
     "http.trustedproxies",
     "log.accesslog.file",
     "log.accesslog.format",
+    "notifications.events.blobpulls",
+    "notifications.events.format",
     "proxy.fill",
     "proxy.host",
     "proxy.onmiss",
@@ -239,6 +241,12 @@ impl<'a> Switch<'a> {
     /// distribution takes no single value for a list.
     fn lists(&mut self) {
         let lists = ["http.headers", "http.tls.clientcas"].into_iter().flat_map(|path| self.at(path));
+        let of_events = ["headers", "ignoredmediatypes", "ignore"];
+        let of_events = self.at("notifications.endpoints").filter(|it| {
+            // `notifications.endpoints.0.headers.Authorization`
+            it.path.split('.').nth(3).is_some_and(|key| of_events.contains(&key))
+        });
+        let lists = lists.chain(of_events);
         let single: Vec<_> = lists.filter(|it| it.form == Form::Scalar).collect();
         for it in single {
             let spelled = self.spelled(&it.path);

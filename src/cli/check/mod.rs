@@ -5,6 +5,7 @@
 
 mod bucket;
 mod distribution;
+mod events;
 mod files;
 mod report;
 mod settings;
@@ -169,9 +170,10 @@ async fn of_loaded(loaded: &Loaded) -> Report {
             bucket.failed("bucket", "storage", "the checks did not end within 5 minutes", next);
         }
     };
-    let ((), upstreams) = tokio::join!(tried, upstreams::check(config));
+    let ((), upstreams, events) = tokio::join!(tried, upstreams::check(config), events::check(config));
     report.append(bucket);
     report.append(upstreams);
+    report.append(events);
     report
 }
 

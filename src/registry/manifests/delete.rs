@@ -27,26 +27,26 @@
 use std::sync::Arc;
 
 use super::Manifests;
-use crate::oci::{Digest, Error, Reference, RepositoryName};
+use crate::oci::{Digest, Error, Reference, RepositoryName, Tag};
 use crate::registry::flights::FlightKey;
 use crate::registry::presence::{self, manifest_unknown};
 use crate::registry::stored_manifest;
 use crate::store::Key;
 
 impl Manifests {
-    /// Deletes a tag, or a manifest with all tags that name it.
+    /// Deletes a tag, or a manifest with all tags that name it, and returns these tags.
     ///
     /// # Errors
     /// - `MANIFEST_UNKNOWN`: the bucket does not have it in this repository.
     /// - `NAME_UNKNOWN`: nor anything else of the repository.
     /// - `UNSUPPORTED`: `storage.delete.enabled` is off, or the registry is read-only.
     /// - `UNAVAILABLE`.
-    pub async fn delete(self: &Arc<Self>, name: &RepositoryName, reference: &Reference) -> Result<(), Error> {
+    pub async fn delete(self: &Arc<Self>, name: &RepositoryName, reference: &Reference) -> Result<Vec<Tag>, Error> {
         self.changes.allow_delete()?;
         let (manifests, name, reference) = (Arc::clone(self), name.clone(), reference.clone());
         let delete = async move {
             match &reference {
-                Reference::Tag(tag) => manifests.tags.delete(&name, tag).await,
+                Reference::Tag(tag) => manifests.tags.delete(&name, tag).await.map(|()| vec![tag.clone()]),
                 Reference::Digest(digest) => {
                     let delete = Box::pin(manifests.delete_revision(&name, digest));
                     let key = FlightKey::Manifest(name.clone(), reference.clone());
@@ -58,7 +58,7 @@ impl Manifests {
     }
 
     /// The tags first: none of them may name a manifest that is not there.
-    async fn delete_revision(&self, name: &RepositoryName, digest: &Digest) -> Result<(), Error> {
+    async fn delete_revision(&self, name: &RepositoryName, digest: &Digest) -> Result<Vec<Tag>, Error> {
         let (store, tags, referrers) = (&self.store, &self.tags, &self.referrers);
         let key = Key::Revision(name, digest);
         let unknown = manifest_unknown(name, &Reference::Digest(*digest));
@@ -69,7 +69,7 @@ impl Manifests {
             return Err(error);
         }
         let stored = stored_manifest::read(store, name, *digest).await?;
-        tags.delete_all_of(name, digest).await?;
+        let mut deleted = tags.delete_all_of(name, digest).await?;
         if let Some((subject, _)) = stored.and_then(|(manifest, _)| manifest.referrer()) {
             referrers.delete(name, &subject, digest).await?;
         }
@@ -79,9 +79,9 @@ impl Manifests {
         self.forget(name, digest);
         // Another replica may have written a tag after the tags were listed, while it still saw the manifest.
         if !store.leader().exists(key).await? {
-            tags.delete_all_of(name, digest).await?;
+            deleted.extend(tags.delete_all_of(name, digest).await?);
         }
-        Ok(())
+        Ok(deleted)
     }
 
     fn forget(&self, name: &RepositoryName, digest: &Digest) {

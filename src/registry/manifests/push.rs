@@ -52,10 +52,10 @@ pub struct ManifestRequest<'a> {
 }
 
 /// A manifest that is the repository's now.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Published {
-    /// Its digest.
-    pub digest: Digest,
+    /// The manifest.
+    pub manifest: Manifest,
     /// What it refers to by its `subject`.
     pub subject: Option<Digest>,
 }
@@ -88,7 +88,7 @@ impl Manifests {
         }
 
         let subject = manifest.referrer().map(|(subject, _)| subject);
-        let published = Published { digest: manifest.digest(), subject };
+        let published = Published { manifest: manifest.clone(), subject };
         let (manifests, name) = (Arc::clone(self), name.clone());
         let tags: Vec<Tag> = tag.into_iter().chain(request.tags).cloned().collect();
         let write = async move { manifests.publish(&name, &manifest, tags).await };

@@ -33,34 +33,36 @@ impl Tags {
         self.flights.exclusive(FlightKey::Manifest(name.clone(), reference.clone()), delete).await
     }
 
-    /// Deletes all tags that name a digest.
+    /// Deletes all tags that name a digest, and returns them.
     pub(in crate::registry) async fn delete_all_of(
         &self,
         name: &RepositoryName,
         digest: &Digest,
-    ) -> Result<(), StoreError> {
+    ) -> Result<Vec<Tag>, StoreError> {
         let tags = self.store.children(Key::Tags(name), MAX_STORED).await?;
         let tags: Vec<Tag> = tags.iter().filter_map(|text| text.parse().ok()).collect();
+        let mut deleted = Vec::new();
         for some in tags.chunks(1000) {
             let compare = some.iter().map(|tag| self.delete_if_of(name, tag, digest));
-            try_join_bounded(PARALLEL, compare.collect()).await?;
+            let were_of = try_join_bounded(PARALLEL, compare.collect()).await?;
+            deleted.extend(some.iter().zip(were_of).filter(|(_, was_of)| *was_of).map(|(tag, _)| tag.clone()));
         }
-        Ok(())
+        Ok(deleted)
     }
 
-    /// Deletes a tag if it names this digest: under its lock, and on condition, so that no push comes in between,
+    /// Deletes a tag if it names this digest, and tells whether it did: under its lock, and on condition, so that no push comes in between,
     /// neither to this replica nor to another one.
-    async fn delete_if_of(&self, name: &RepositoryName, tag: &Tag, digest: &Digest) -> Result<(), StoreError> {
+    async fn delete_if_of(&self, name: &RepositoryName, tag: &Tag, digest: &Digest) -> Result<bool, StoreError> {
         let (store, cache, key) = (&self.store, &self.cache, Key::Tag(name, tag));
         let delete = async {
             for _ in 0..ATTEMPTS {
                 let Some(link) = store.leader().get(key).await? else {
                     // It was listed for its history: another delete may have come no further than to here.
-                    return self.remove_history(name, tag).await;
+                    return self.remove_history(name, tag).await.map(|()| false);
                 };
                 if link.digest() != Some(*digest) {
                     cache.tags.forget_digest(name, tag, digest);
-                    return Ok(());
+                    return Ok(false);
                 }
                 let keeps_conditions = store.keeps_conditions().await;
                 if keeps_conditions {
@@ -72,9 +74,9 @@ impl Tags {
                 cache.tags.forget(name, tag);
                 if store.delete_unchanged(key, link.etag.as_deref()).await? {
                     if !keeps_conditions && Box::pin(self.markers.restore(name, tag)).await? {
-                        return Ok(());
+                        return Ok(false);
                     }
-                    return self.remove_history(name, tag).await;
+                    return self.remove_history(name, tag).await.map(|()| true);
                 }
             }
             Err(StoreError::Unavailable {

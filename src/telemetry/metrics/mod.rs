@@ -3,6 +3,7 @@
 //! What every request counts is sharded by thread and takes no lock.
 
 mod distribution;
+mod events;
 mod fills;
 mod histogram;
 mod labels;
@@ -26,6 +27,7 @@ use prometheus_client::registry::Registry;
 use super::output::COUNTERS;
 use crate::config::{Driver, MetricNames};
 use distribution::{Distribution, Proxied};
+use events::EventMetrics;
 use fills::Fills;
 use histogram::Histogram;
 use labels::{Asked, Ended, Kind, status};
@@ -36,6 +38,7 @@ use scraped::{Scraped, Source};
 use upstreams::UpstreamList;
 
 pub use distribution::AnsweredRequest;
+pub use events::EventCounters;
 pub use fills::{FillMemory, FillTotals};
 pub use labels::UpstreamCall;
 pub use requests::{Authorized, RequestKind};
@@ -104,6 +107,7 @@ pub struct Metrics {
     refused: Counter,
     evicted: Counter,
     background: Gauge,
+    events: EventMetrics,
 }
 
 /// Counts a background task until it is dropped.
@@ -155,6 +159,7 @@ impl Metrics {
         registry.register("authorizations", help, authorizations.clone());
         let upstreams = UpstreamList::new(registry);
         let mut metrics = Self {
+            events: EventMetrics::register(registry),
             no_upstream: upstreams.of(None),
             upstreams,
             scraped: Scraped::new(registry),
@@ -222,6 +227,12 @@ impl Metrics {
         }
         metrics.registry = all;
         metrics
+    }
+
+    /// The metrics of the events for an endpoint of this name.
+    #[must_use]
+    pub fn events(&self, endpoint: &str) -> EventCounters {
+        self.events.of(endpoint)
     }
 
     /// Counters whose labels are known begin at 0, because Prometheus sees no increase where a series begins at 1.
