@@ -31,7 +31,8 @@ async fn exposed() -> BTreeMap<String, String> {
     let names = ("REGISTRY_HTTP_DEBUG_PROMETHEUS_NAMES", "distribution");
     let spool = tempfile::TempDir::new().unwrap();
     let spool = ("REGISTRY_PROXY_SPOOL_DIRECTORY", spool.path().to_str().unwrap());
-    let pounce = Pounce::with(&[("REGISTRY_PROXY_REMOTEURL", &upstream.url()), names, spool]).await;
+    let endpoint = ("REGISTRY_NOTIFICATIONS_ENDPOINTS", "[{name: nowhere, url: 'http://127.0.0.1:1/'}]");
+    let pounce = Pounce::with(&[("REGISTRY_PROXY_REMOTEURL", &upstream.url()), names, spool, endpoint]).await;
     assert_eq!(pounce.get("/v2/a/manifests/v1").await.status, 200);
     assert_eq!(pounce.get(&format!("/v2/a/blobs/{}", digest(image.layer()))).await.status, 200);
     pounce.until_quiet().await;
