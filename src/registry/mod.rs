@@ -32,6 +32,7 @@ mod changes;
 mod failure;
 mod fill;
 mod flights;
+mod gc;
 mod holdings;
 mod ingest;
 mod links;
