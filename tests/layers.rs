@@ -82,7 +82,7 @@ const ROOMS: &[(&str, &str)] = &[
     (
         "store",
         "bucket embedded credentials connect_error sdk_config proxy content_length leader options error \
-         response_monitor url_template part_sizes filled_for key fill_path etag lack lengths location body",
+         response_monitor url_template part_sizes filled_for repository_path key fill_path etag lack lengths location body",
     ),
     (
         "upstream",

@@ -16,6 +16,8 @@ use crate::oci::{Digest, RepositoryName, Tag};
 pub enum Key<'a> {
     /// The directory of everything.
     Root,
+    /// The directory of all blobs and manifests.
+    Blobs,
     /// The bytes of a blob or a manifest. Written once, after verification.
     Blob(&'a Digest),
     /// The link by which the repository has the blob; holds the digest.
@@ -58,6 +60,8 @@ pub enum Key<'a> {
     UploadTail(&'a RepositoryName, &'a Uuid, u64, &'a Uuid),
     /// Marks an upload that was cancelled.
     UploadCancelled(&'a RepositoryName, &'a Uuid),
+    /// What garbage collections remember of manifests: one of 256 segments. pounce's own.
+    KnownManifests(u8),
     /// The directory of the objects by which the bucket is tested.
     Checks,
     /// An object that `pounce check`, or a process that tests its bucket, writes and deletes again. pounce's own.
@@ -100,12 +104,15 @@ impl fmt::Display for Key<'_> {
             | Self::FillChunk(..)
             | Self::FillHead(..)
             | Self::FillWant(..) => "pounce/fills/",
+            Self::KnownManifests(_) => "pounce/gc/manifests/",
             _ => "docker/registry/v2/",
         })?;
         match self {
             Self::Root | Self::FillLeases => Ok(()),
             Self::Checks => write!(f, "_check/"),
             Self::Check(id) => write!(f, "_check/{id}/data"),
+            Self::Blobs => write!(f, "blobs/"),
+            Self::KnownManifests(segment) => write!(f, "{segment:02x}"),
             Self::Blob(digest) => {
                 let hex = digest.hex();
                 write!(f, "blobs/{}/{}/{hex}/data", digest.algorithm().as_str(), &hex[..2])
