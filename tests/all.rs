@@ -43,6 +43,7 @@ mod hostnames;
 mod htpasswd;
 mod indexes;
 mod init;
+mod inventory;
 mod layers;
 mod leases;
 mod limits;

@@ -1,16 +1,19 @@
 //! The command line: one file a command.
 
+mod bucket;
 mod check;
 mod clients;
 mod htpasswd;
 mod image;
 mod init;
+mod ls;
 mod password;
 mod progress;
 mod runtime;
 mod serve;
 mod signals;
 mod status;
+mod table;
 mod warm;
 
 use std::process::ExitCode;
@@ -41,6 +44,8 @@ enum Command {
     Htpasswd(htpasswd::Arguments),
     /// Show what a running pounce is doing: copies, hits, upstreams, bytes saved.
     Status(status::Arguments),
+    /// List repositories in the bucket, or the images of one
+    Ls(ls::Arguments),
     /// Copy images into the bucket before clients pull them.
     Warm(warm::Arguments),
 }
@@ -57,6 +62,7 @@ pub fn run(arguments: Arguments) -> ExitCode {
         Command::Clients(arguments) => clients::run(&arguments),
         Command::Htpasswd(arguments) => htpasswd::run(&arguments),
         Command::Status(arguments) => status::run(&arguments),
+        Command::Ls(arguments) => ls::run(&arguments),
         Command::Warm(arguments) => warm::run(&arguments),
     };
     result.unwrap_or_else(|error| {

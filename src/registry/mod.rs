@@ -5,6 +5,7 @@
 //!
 //! ```text
 //! warm, prefetch         what is done before, or without, a client's request
+//! inventory              what the bucket has, for its operator
 //! catalog                lists repositories
 //! manifests/             pull, push, delete
 //! uploads/               begin, append, finish, commit, abort
@@ -35,6 +36,7 @@ mod flights;
 mod gc;
 mod holdings;
 mod ingest;
+mod inventory;
 mod links;
 mod list_memory;
 mod manifests;
@@ -88,6 +90,7 @@ pub use changes::Changes;
 pub use fill::{FillStatus, FillsStatus};
 pub use holdings::Holdings;
 pub use ingest::Pusher;
+pub use inventory::{ImageEntry, Inventory, PlatformEntry, RepositoryEntry, Source};
 pub use manifests::{ManifestRequest, Manifests, Served};
 pub use options::Options;
 pub use prefetch::Prefetch;
@@ -115,6 +118,7 @@ pub struct Registry {
     pub holdings: Arc<Holdings>,
     pub readiness: Arc<Readiness>,
     pub warmer: Arc<Warmer>,
+    pub inventory: Arc<Inventory>,
     cache: Arc<Cache>,
     fills: Arc<Fills>,
     store: Store,
@@ -134,6 +138,7 @@ impl Registry {
         let memory = Arc::new(ListMemory::default());
         let (tag_ttl, proxied_until) = (options.tag_ttl, options.proxied_until);
         let provenance = Arc::new(Provenance { upstreams: Arc::clone(&upstreams), tag_ttl, proxied_until });
+        let inventory = Arc::new(Inventory { store: store.clone(), provenance: Arc::clone(&provenance) });
         let holdings = Arc::new(Holdings {
             store: store.clone(),
             upstreams: Arc::clone(&upstreams),
@@ -236,6 +241,7 @@ impl Registry {
             holdings,
             readiness,
             warmer,
+            inventory,
             cache,
             fills,
             store,

@@ -52,6 +52,11 @@ pub(super) fn revision_origin(link: &Object) -> Origin {
     }
 }
 
+/// The upstream that a link says its content came from.
+pub(super) fn upstream_label(link: &Object) -> Option<&str> {
+    link.metadata.get(UPSTREAM).map(String::as_str)
+}
+
 /// Where a tag with this link came from. `proxied_until` is when distribution last used the bucket as a pull-through
 /// cache.
 pub(super) fn tag_origin(link: &Object, proxied_until: Option<SystemTime>) -> Origin {
