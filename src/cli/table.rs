@@ -76,11 +76,8 @@ mod tests {
         let mut columns = [text("NAME", 0), number("BYTES", 0), text("WHY", 0)];
         let rows = [["a\u{1b}[31m\nb", "1", ""], ["über", "1000000", "\u{202e}x"]];
         let rows = rows.map(|row| row.map(str::to_owned).to_vec());
-        let expected = [
-            "NAME                BYTES  WHY",
-            "a\\u{1b}[31m\\nb        1",
-            "\u{fc}ber             1000000  \\u{202e}x",
-        ];
+        let expected =
+            ["NAME              BYTES  WHY", "a\\u{1b}[31m\\nb        1", "\u{fc}ber            1000000  \\u{202e}x"];
         assert_eq!(lines(&mut columns, &rows), expected);
     }
 }

@@ -8,7 +8,7 @@ use futures_util::StreamExt;
 use super::key_pages::KeyPages;
 use super::links::told;
 use super::{ImageEntry, Inventory, PlatformEntry, Source};
-use crate::oci::{Digest, Manifest, MediaType, Platform, RepositoryName, Tag};
+use crate::oci::{Descriptor, Digest, Links, Manifest, MediaType, Platform, RepositoryName, Tag};
 use crate::registry::runtime::buffered;
 use crate::store::{Key, RepositoryObject, StoreError};
 
@@ -106,20 +106,20 @@ impl Inventory {
             self.store.get(Key::Blob(&digest)).await.map_err(told)?.ok_or("its bytes are not in the bucket")?;
         let manifest =
             Manifest::new(object.bytes, object.media_type, Some(digest)).map_err(|error| error.to_string())?;
-        let links = manifest.links();
-        let platform = match links.blobs.first() {
+        let Links { blobs, manifests } = manifest.links();
+        let platform = match blobs.first() {
             // The first blob of an image is its configuration.
             Some(config) if !manifest.media_type().is_index() && contents.layers.contains(config.digest()) => {
                 self.platform(config.digest()).await
             }
             _ => None,
         };
-        let child = |entry: &crate::oci::Descriptor| (*entry.digest(), entry.platform().map(ToString::to_string));
+        let child = |entry: &Descriptor| (*entry.digest(), entry.platform().map(ToString::to_string));
         Ok(Summary {
             media_type: manifest.media_type().clone(),
             size: manifest.bytes().len() as u64,
-            blobs: links.blobs.iter().map(|blob| (*blob.digest(), blob.size())).collect(),
-            children: links.manifests.iter().map(child).collect(),
+            blobs: blobs.iter().map(|blob| (*blob.digest(), blob.size())).collect(),
+            children: manifests.iter().map(child).collect(),
             platform,
         })
     }
