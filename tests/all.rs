@@ -76,6 +76,7 @@ mod refusing;
 mod renewals;
 mod replicas;
 mod resume;
+mod retention_rules;
 mod rule_mistakes;
 mod rules;
 mod scalars;

@@ -2,3 +2,4 @@
 //! mounts and fills that go on meanwhile.
 
 mod facts;
+mod retention;
