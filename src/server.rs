@@ -86,6 +86,7 @@ impl Server {
         let access = Access::open(&config.auth, &secret, registry.repositories.host_names(), &metrics)?;
         registry.uploads.sweep_periodically(config.storage.maintenance.uploadpurging.clone());
         registry.find_out_conditions();
+        registry.note_pulls();
         let debug = bind_debug(&config.http.debug).await?;
         let base = base_url(config, local_addr(&socket), tls.is_some())?;
         let listener = Listener {

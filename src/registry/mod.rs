@@ -45,6 +45,7 @@ mod parts_digest;
 mod prefetch;
 mod presence;
 mod provenance;
+mod pulls;
 mod referrers;
 mod repositories;
 mod repository_walk;
@@ -74,6 +75,7 @@ use ingest::BlobWriter;
 use links::Links;
 use list_memory::ListMemory;
 use provenance::Provenance;
+use pulls::Pulls;
 use revisions::Revisions;
 use runtime::Background;
 
@@ -121,6 +123,7 @@ pub struct Registry {
     pub inventory: Arc<Inventory>,
     cache: Arc<Cache>,
     fills: Arc<Fills>,
+    pulls: Arc<Pulls>,
     store: Store,
     background: Arc<Background>,
     changes: Changes,
@@ -188,6 +191,8 @@ impl Registry {
         });
         let tags = Arc::new(Tags::new(&store, &cache, &flights, &memory, &revisions, options.client_wait));
         let uploads = Arc::new(Uploads::new(&store, &flights, &links, &writer, &fills, options));
+        let repositories = Repositories { upstreams: Arc::clone(&upstreams) };
+        let pulls = Pulls::new(&store, writes(options.changes, &repositories));
         let manifests = Arc::new(Manifests {
             store: store.clone(),
             upstreams: Arc::clone(&upstreams),
@@ -200,6 +205,7 @@ impl Registry {
             holdings: Arc::clone(&holdings),
             blobs: Arc::clone(&blobs),
             background: Arc::clone(&background),
+            pulls: Arc::clone(&pulls),
             changes: options.changes,
             validation: options.validation.clone(),
             checks: Semaphore::new(manifests::PARALLEL_CHECKS),
@@ -230,7 +236,7 @@ impl Registry {
         });
         let readiness = Arc::new(Readiness::new(store.clone(), Arc::clone(&background)));
         Self {
-            repositories: Repositories { upstreams },
+            repositories,
             blobs,
             manifests,
             prefetch,
@@ -244,6 +250,7 @@ impl Registry {
             inventory,
             cache,
             fills,
+            pulls,
             store,
             background,
             changes: options.changes,
@@ -287,7 +294,7 @@ impl Registry {
     /// Finds out in the background whether the bucket keeps conditions, unless nothing is ever written there. Writes
     /// that depend on that wait for it. Logs why replicas do not share fills, where they are meant to.
     pub fn find_out_conditions(&self) {
-        if self.changes == Changes::Nothing && self.repositories.upstreams().is_empty() {
+        if !writes(self.changes, &self.repositories) {
             return;
         }
         let (store, fills) = (self.store.clone(), Arc::clone(&self.fills));
@@ -300,14 +307,24 @@ impl Registry {
         });
     }
 
+    /// Notes in the bucket what clients pull, until the registry stops, unless nothing is ever written there.
+    pub fn note_pulls(&self) {
+        self.pulls.write_periodically(&self.background);
+    }
+
     /// From now on, nothing begins for which no client waits, and [`Readiness::check`] says so.
     pub fn close(&self) {
         self.background.close();
     }
 
     /// Waits until fills and other tasks in the background have ended, for at most `grace`; then stops the others,
-    /// which abort their uploads.
+    /// which abort their uploads. Meanwhile, the last pulls are noted, for 5 seconds at most.
     pub async fn drain(&self, grace: Duration) {
-        self.background.drain(grace).await;
+        tokio::join!(self.background.drain(grace), self.pulls.close());
     }
+}
+
+/// Whether anything is ever written to the bucket: pushes, or copies from upstreams.
+fn writes(changes: Changes, repositories: &Repositories) -> bool {
+    changes != Changes::Nothing || !repositories.upstreams().is_empty()
 }

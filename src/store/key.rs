@@ -1,8 +1,8 @@
 //! Every path in the bucket, and how it is spelled.
 //!
-//! The layout is distribution's, so that either program reads what the other wrote. What fills keep while they run lies
-//! outside of it ([`fill_path`](super::fill_path)): distribution's garbage collection does not walk there, and a
-//! lifecycle rule of the bucket can be for that alone.
+//! The layout is distribution's, so that either program reads what the other wrote. What fills keep while they run
+//! ([`fill_path`](super::fill_path)), and notes of what was pulled, lie outside of it: distribution's garbage collection
+//! does not walk there, and a lifecycle rule of the bucket can be for that alone.
 
 use std::fmt;
 
@@ -81,6 +81,10 @@ pub enum Key<'a> {
     FillHead(&'a Digest, UpstreamId, &'a Uuid, u64),
     /// The chunks that the clients of another process wait for; the id is that process's.
     FillWant(&'a Digest, UpstreamId, &'a Uuid),
+    /// The directory of the notes of what was pulled. pounce's own.
+    PullNotes,
+    /// What one process noted in an hour of a day, which is written `2026-11-29`, under a random name.
+    PullNote(&'a str, u8, &'a Uuid),
 }
 
 /// The digest in the path of a [`Key::Blob`], below any root directory.
@@ -105,10 +109,12 @@ impl fmt::Display for Key<'_> {
             | Self::FillHead(..)
             | Self::FillWant(..) => "pounce/fills/",
             Self::KnownManifests(_) => "pounce/gc/manifests/",
+            Self::PullNotes | Self::PullNote(..) => "pounce/pulled/",
             _ => "docker/registry/v2/",
         })?;
         match self {
-            Self::Root | Self::FillLeases => Ok(()),
+            Self::Root | Self::FillLeases | Self::PullNotes => Ok(()),
+            Self::PullNote(day, hour, id) => write!(f, "{day}/{hour:02}-{id}"),
             Self::Checks => write!(f, "_check/"),
             Self::Check(id) => write!(f, "_check/{id}/data"),
             Self::Blobs => write!(f, "blobs/"),

@@ -18,6 +18,7 @@ use super::changes::Changes;
 use super::flights::Flights;
 use super::holdings::Holdings;
 use super::links::Links;
+use super::pulls::Pulls;
 use super::referrers::Referrers;
 use super::revisions::Revisions;
 use super::runtime::Background;
@@ -47,6 +48,7 @@ pub struct Manifests {
     pub(super) holdings: Arc<Holdings>,
     pub(super) blobs: Arc<Blobs>,
     pub(super) background: Arc<Background>,
+    pub(super) pulls: Arc<Pulls>,
     pub(super) changes: Changes,
     pub(super) validation: Validation,
     /// Permits for [`PARALLEL_CHECKS`].

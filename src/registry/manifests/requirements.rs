@@ -179,7 +179,7 @@ impl Manifests {
     }
 
     async fn upstream_has_manifest(&self, name: &RepositoryName, digest: &Digest) -> Result<bool, Error> {
-        match self.pull(name, &Reference::Digest(*digest), &[]).await {
+        match self.find_named(name, &Reference::Digest(*digest), &[]).await {
             Ok(_) => Ok(true),
             Err(error) if error.code() == ErrorCode::ManifestUnknown => Ok(false),
             Err(error) => Err(error),
