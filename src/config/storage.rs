@@ -6,6 +6,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use super::gc_timing::GcTiming;
 use super::hosts::WebUrl;
 use super::values::Secret;
 use super::{durations, lists};
@@ -27,6 +28,9 @@ pub struct Storage {
     pub delete: Delete,
     /// Clean-up, and the read-only mode.
     pub maintenance: Maintenance,
+    /// How long the steps of garbage collection take. Not a key.
+    #[serde(skip)]
+    pub gc_timing: GcTiming,
 }
 
 /// `storage.delete`

@@ -77,6 +77,27 @@ pub enum Key<'a> {
     FillHead(&'a Digest, UpstreamId, &'a Uuid, u64),
     /// The chunks that the clients of another process wait for; the id is that process's.
     FillWant(&'a Digest, UpstreamId, &'a Uuid),
+    /// Which keys are condemned, and which process collects garbage. pounce's own, as all keys of garbage collection.
+    GcState,
+    /// The directory of all batches of condemned keys.
+    GcBatches,
+    /// The directory of a batch.
+    GcBatch(&'a Uuid),
+    /// The hashes of a batch's keys. Written once.
+    GcCondemned(&'a Uuid),
+    /// What was decided about a group of a batch's keys. Written once.
+    GcDecision(&'a Uuid, GcGroup),
+    /// A path that was listed, as another key spells it.
+    Path(&'a str),
+}
+
+/// Keys of one batch that are decided about together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum GcGroup {
+    /// The key whose hash begins so.
+    One(u64),
+    /// Links to blobs, and bytes: those whose hashes begin with the same 10 bits.
+    Content(u16),
 }
 
 /// The digest in the path of a [`Key::Blob`], below any root directory.
@@ -100,6 +121,10 @@ impl fmt::Display for Key<'_> {
             | Self::FillChunk(..)
             | Self::FillHead(..)
             | Self::FillWant(..) => "pounce/fills/",
+            Self::GcState | Self::GcBatches | Self::GcBatch(_) | Self::GcCondemned(_) | Self::GcDecision(..) => {
+                "pounce/gc/"
+            }
+            Self::Path(_) => "",
             _ => "docker/registry/v2/",
         })?;
         match self {
@@ -166,6 +191,13 @@ impl fmt::Display for Key<'_> {
             Self::FillWant(digest, upstream, process) => {
                 write!(f, "{}/{upstream}/wants-{process}", Path(digest))
             }
+            Self::GcState => write!(f, "state"),
+            Self::GcBatches => write!(f, "batches/"),
+            Self::GcBatch(id) => write!(f, "batches/{id}/"),
+            Self::GcCondemned(id) => write!(f, "batches/{id}/condemned"),
+            Self::GcDecision(id, GcGroup::One(hash)) => write!(f, "batches/{id}/decisions/{hash:016x}"),
+            Self::GcDecision(id, GcGroup::Content(group)) => write!(f, "batches/{id}/decisions/{group:03x}"),
+            Self::Path(path) => f.write_str(path),
         }
     }
 }
