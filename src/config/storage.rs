@@ -6,6 +6,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use super::gc_timing::GcTiming;
 use super::hosts::WebUrl;
 use super::retention::RetentionRule;
 use super::sizes::ByteSize;
@@ -34,6 +35,9 @@ pub struct Storage {
     pub maxsize: Option<ByteSize>,
     /// Clean-up, and the read-only mode.
     pub maintenance: Maintenance,
+    /// How long the steps of garbage collection take. Not a key.
+    #[serde(skip)]
+    pub gc_timing: GcTiming,
 }
 
 /// `storage.delete`

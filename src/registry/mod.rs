@@ -16,6 +16,7 @@
 //! fill/                  one blob, upstream → bucket, any number of readers
 //! ingest/                bytes of pushes: permits, memory, hashing, parts
 //! links                  is this blob this repository's, and stored?
+//! condemned/             which keys garbage collection is about to delete, and how a write keeps them
 //! holdings               does this repository hold pushed content?
 //! provenance             the links in the bucket: what they say, and writing them
 //! cache/                 what this process remembers
@@ -30,6 +31,7 @@ mod blobs;
 mod cache;
 mod catalog;
 mod changes;
+mod condemned;
 mod failure;
 mod fill;
 mod flights;
@@ -69,6 +71,7 @@ use crate::telemetry::{Health, Metrics};
 use crate::upstream::Upstreams;
 
 use cache::Cache;
+use condemned::Condemned;
 use fill::Fills;
 use flights::Flights;
 use ingest::BlobWriter;
@@ -149,7 +152,9 @@ impl Registry {
             flights: Arc::clone(&flights),
             provenance: Arc::clone(&provenance),
         });
+        let condemned = Condemned::new(&store, &background, options.gc_timing);
         let links = Arc::new(Links {
+            condemned: Arc::clone(&condemned),
             deletes: AtomicU64::default(),
             store: store.clone(),
             upstreams: Arc::clone(&upstreams),
@@ -174,6 +179,7 @@ impl Registry {
             links: Arc::clone(&links),
             referrers: Arc::clone(&referrers),
             provenance: Arc::clone(&provenance),
+            condemned: Arc::clone(&condemned),
             background: Arc::clone(&background),
         });
         let blobs = Arc::new(Blobs {
@@ -203,6 +209,7 @@ impl Registry {
             referrers: Arc::clone(&referrers),
             links: Arc::clone(&links),
             holdings: Arc::clone(&holdings),
+            condemned,
             blobs: Arc::clone(&blobs),
             background: Arc::clone(&background),
             pulls: Arc::clone(&pulls),

@@ -62,6 +62,8 @@ pub enum Key<'a> {
     UploadCancelled(&'a RepositoryName, &'a Uuid),
     /// What garbage collections remember of manifests: one of 256 segments. pounce's own.
     KnownManifests(u8),
+    /// When the last round of garbage collection ended, and what it did.
+    GcRound,
     /// The directory of the objects by which the bucket is tested.
     Checks,
     /// An object that `pounce check`, or a process that tests its bucket, writes and deletes again. pounce's own.
@@ -85,6 +87,27 @@ pub enum Key<'a> {
     PullNotes,
     /// What one process noted in an hour of a day, which is written `2026-11-29`, under a random name.
     PullNote(&'a str, u8, &'a Uuid),
+    /// Which keys are condemned, and which process collects garbage. pounce's own, as all keys of garbage collection.
+    GcState,
+    /// The directory of all batches of condemned keys.
+    GcBatches,
+    /// The directory of a batch.
+    GcBatch(&'a Uuid),
+    /// The hashes of a batch's keys. Written once.
+    GcCondemned(&'a Uuid),
+    /// What was decided about a group of a batch's keys. Written once.
+    GcDecision(&'a Uuid, GcGroup),
+    /// A path that was listed, as another key spells it.
+    Path(&'a str),
+}
+
+/// Keys of one batch that are decided about together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum GcGroup {
+    /// The key whose hash begins so.
+    One(u64),
+    /// Links to blobs, and bytes: those whose hashes begin with the same 10 bits.
+    Content(u16),
 }
 
 /// The digest in the path of a [`Key::Blob`], below any root directory.
@@ -110,6 +133,10 @@ impl fmt::Display for Key<'_> {
             | Self::FillWant(..) => "pounce/fills/",
             Self::KnownManifests(_) => "pounce/gc/manifests/",
             Self::PullNotes | Self::PullNote(..) => "pounce/pulled/",
+            Self::GcState | Self::GcRound | Self::GcBatches | Self::GcBatch(_) | Self::GcCondemned(_) | Self::GcDecision(..) => {
+                "pounce/gc/"
+            }
+            Self::Path(_) => "",
             _ => "docker/registry/v2/",
         })?;
         match self {
@@ -179,6 +206,14 @@ impl fmt::Display for Key<'_> {
             Self::FillWant(digest, upstream, process) => {
                 write!(f, "{}/{upstream}/wants-{process}", Path(digest))
             }
+            Self::GcState => write!(f, "state"),
+            Self::GcRound => write!(f, "round"),
+            Self::GcBatches => write!(f, "batches/"),
+            Self::GcBatch(id) => write!(f, "batches/{id}/"),
+            Self::GcCondemned(id) => write!(f, "batches/{id}/condemned"),
+            Self::GcDecision(id, GcGroup::One(hash)) => write!(f, "batches/{id}/decisions/{hash:016x}"),
+            Self::GcDecision(id, GcGroup::Content(group)) => write!(f, "batches/{id}/decisions/{group:03x}"),
+            Self::Path(path) => f.write_str(path),
         }
     }
 }

@@ -4,6 +4,7 @@
 //! repository only with a revision link there. [`Tags`](super::tags) turn a tag into a digest.
 
 mod delete;
+mod kept;
 mod pull;
 mod push;
 mod requirements;
@@ -15,6 +16,7 @@ use tokio::sync::Semaphore;
 use super::blobs::Blobs;
 use super::cache::Cache;
 use super::changes::Changes;
+use super::condemned::Condemned;
 use super::flights::Flights;
 use super::holdings::Holdings;
 use super::links::Links;
@@ -46,6 +48,7 @@ pub struct Manifests {
     pub(super) referrers: Arc<Referrers>,
     pub(super) links: Arc<Links>,
     pub(super) holdings: Arc<Holdings>,
+    pub(super) condemned: Arc<Condemned>,
     pub(super) blobs: Arc<Blobs>,
     pub(super) background: Arc<Background>,
     pub(super) pulls: Arc<Pulls>,
