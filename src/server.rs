@@ -87,6 +87,7 @@ impl Server {
         registry.uploads.sweep_periodically(config.storage.maintenance.uploadpurging.clone());
         registry.find_out_conditions();
         registry.note_pulls();
+        registry.gc.collect_periodically(config.storage.maintenance.gc.clone());
         let debug = bind_debug(&config.http.debug).await?;
         let base = base_url(config, local_addr(&socket), tls.is_some())?;
         let listener = Listener {

@@ -73,7 +73,10 @@ fn a_rule_with_a_mistake_is_named() {
         ("[{repositories: ['**'], keep: {newest: 0}}]", "storage.retention.0.keep.newest: is at least 1"),
         ("[{repositories: ['**'], keep: {newest: -3}}]", "storage.retention.0.keep.newest"),
         ("[{repositories: ['**'], keep: {newest: x}}]", "storage.retention.0.keep.newest: write a whole number"),
-        ("[{repositories: ['**'], keep: {tags: ['v{1,2}']}}]", "storage.retention.0.keep.tags: v{1,2}: { has no meaning"),
+        (
+            "[{repositories: ['**'], keep: {tags: ['v{1,2}']}}]",
+            "storage.retention.0.keep.tags: v{1,2}: { has no meaning",
+        ),
         ("[{repositories: ['**'], keep: {tags: ['a/b']}}]", "storage.retention.0.keep.tags: a/b: no tag fits"),
         ("[{repositories: [a, b, a], unpulled: 1h}]", "storage.retention.0.repositories: a stands there twice"),
         ("[{repositories: [a], unpulled: 1h, keep: {tags: [b, b]}}]", "keep.tags: b stands there twice"),
@@ -142,7 +145,8 @@ fn sizes_have_units() {
 
 #[test]
 fn the_delay_is_longer_than_a_url_lives() {
-    let delay = |text: &str| load(&format!("storage: {text}"), &[]).map(|loaded| loaded.config.storage.deletion_delay());
+    let delay =
+        |text: &str| load(&format!("storage: {text}"), &[]).map(|loaded| loaded.config.storage.deletion_delay());
     assert_eq!(delay("{}").unwrap(), hours(24));
     assert_eq!(delay("{redirect: {expiry: 168h}}").unwrap(), hours(169) + Duration::from_mins(10));
     assert_eq!(delay("{maintenance: {gc: {delay: 90m}}}").unwrap(), Duration::from_mins(90));

@@ -3,7 +3,6 @@
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::SystemTime;
 
 use futures_util::TryStreamExt;
 use serde_json::{Value, json};
@@ -11,7 +10,7 @@ use serde_json::{Value, json};
 use super::bucket::{Opened, open};
 use super::image::ImageReference;
 use super::runtime::{CommandResult, block_on, or_failure};
-use super::table::{self, Column, number, size, text};
+use super::table::{self, Column, minute, number, rfc3339, short, size, text};
 use crate::oci::RepositoryName;
 use crate::registry::{ImageEntry, PlatformEntry, Registry, RepositoryEntry, Source};
 
@@ -209,18 +208,4 @@ fn upstream(source: Option<&Source>) -> Option<&str> {
 fn origin(source: Option<&Source>) -> String {
     let known = upstream(source).map(|label| label.trim_start_matches("https://")).or(kind(source));
     known.unwrap_or("-").to_owned()
-}
-
-/// The digest without its algorithm, as far as tells digests apart.
-fn short(digest: &str) -> String {
-    digest.split(':').next_back().unwrap_or_default().chars().take(12).collect()
-}
-
-fn rfc3339(time: Option<SystemTime>) -> Option<String> {
-    time.map(|time| humantime::format_rfc3339_seconds(time).to_string())
-}
-
-/// `2026-11-29 18:57`, in UTC.
-fn minute(time: Option<SystemTime>) -> String {
-    rfc3339(time).map_or_else(|| "-".to_owned(), |time| time.chars().take(16).collect::<String>().replace('T', " "))
 }

@@ -3,6 +3,8 @@
 mod bucket;
 mod check;
 mod clients;
+mod du;
+mod gc;
 mod htpasswd;
 mod image;
 mod init;
@@ -46,6 +48,10 @@ enum Command {
     Status(status::Arguments),
     /// List repositories in the bucket, or the images of one
     Ls(ls::Arguments),
+    /// Show which repositories take how many bytes of the bucket
+    Du(du::Arguments),
+    /// Delete from the bucket what nothing needs, and what the rules of the configuration let go
+    Gc(gc::Arguments),
     /// Copy images into the bucket before clients pull them.
     Warm(warm::Arguments),
 }
@@ -63,6 +69,8 @@ pub fn run(arguments: Arguments) -> ExitCode {
         Command::Htpasswd(arguments) => htpasswd::run(&arguments),
         Command::Status(arguments) => status::run(&arguments),
         Command::Ls(arguments) => ls::run(&arguments),
+        Command::Du(arguments) => du::run(&arguments),
+        Command::Gc(arguments) => gc::run(&arguments),
         Command::Warm(arguments) => warm::run(&arguments),
     };
     result.unwrap_or_else(|error| {

@@ -2,6 +2,7 @@
 //! change a terminal.
 
 use std::fmt::Write;
+use std::time::SystemTime;
 
 use super::progress::bytes;
 
@@ -65,6 +66,21 @@ pub(super) fn escaped(text: &str) -> String {
         if is_plain(c) { out.push(c) } else { out.extend(c.escape_default()) }
     }
     out
+}
+
+/// The digest without its algorithm, as far as tells digests apart.
+pub(super) fn short(digest: &str) -> String {
+    digest.split(':').next_back().unwrap_or_default().chars().take(12).collect()
+}
+
+/// In UTC, to a second.
+pub(super) fn rfc3339(time: Option<SystemTime>) -> Option<String> {
+    time.map(|time| humantime::format_rfc3339_seconds(time).to_string())
+}
+
+/// `2026-11-29 18:57`, in UTC.
+pub(super) fn minute(time: Option<SystemTime>) -> String {
+    rfc3339(time).map_or_else(|| "-".to_owned(), |time| time.chars().take(16).collect::<String>().replace('T', " "))
 }
 
 #[cfg(test)]

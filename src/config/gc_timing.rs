@@ -5,10 +5,12 @@ use std::time::Duration;
 /// What protects a write from a collector of garbage, in times. Tests set less.
 #[derive(Clone, Copy, Debug)]
 pub struct GcTiming {
+    /// How long caches believe that the bucket has something. Another process may have deleted it.
+    pub present: Duration,
     /// How old a writer's knowledge of the condemned keys may be when it acknowledges.
     pub knowledge: Duration,
-    /// How long a writer relies on what it saw in the bucket, or believed when it began, without another look. Caches
-    /// believe for 10 minutes what is there, so the two together are less than [`retire`](Self::retire).
+    /// How long a writer relies on what it saw in the bucket, or believed when it began, without another look. This and
+    /// [`present`](Self::present) together are less than [`retire`](Self::retire).
     pub belief: Duration,
     /// From its `Date` on, a DELETE of a collector is refused after so long.
     pub expiry: Duration,
@@ -26,6 +28,7 @@ pub struct GcTiming {
 impl Default for GcTiming {
     fn default() -> Self {
         Self {
+            present: Duration::from_mins(10),
             knowledge: Duration::from_mins(5),
             belief: Duration::from_hours(1),
             expiry: Duration::from_mins(1),

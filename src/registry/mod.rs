@@ -6,6 +6,7 @@
 //! ```text
 //! warm, prefetch         what is done before, or without, a client's request
 //! inventory              what the bucket has, for its operator
+//! gc/                    what goes, and when
 //! catalog                lists repositories
 //! manifests/             pull, push, delete
 //! uploads/               begin, append, finish, commit, abort
@@ -60,7 +61,7 @@ mod uploads;
 mod warm;
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
@@ -85,6 +86,10 @@ use runtime::Background;
 #[cfg(feature = "internals")]
 pub(crate) use fill::fuzz_lease;
 #[cfg(feature = "internals")]
+pub(crate) use gc::measured_survey;
+#[cfg(feature = "internals")]
+pub use gc::{Ruled, SurveyRules};
+#[cfg(feature = "internals")]
 pub(crate) use uploads::{fuzz_state, measured_state};
 
 pub use blob_part::BlobPart;
@@ -93,6 +98,10 @@ pub use cache::CacheUsage;
 pub use catalog::{Catalog, CatalogPage};
 pub use changes::Changes;
 pub use fill::{FillStatus, FillsStatus};
+pub use gc::{
+    Amount, Begun, CandidateKind, GarbageCollection, GoingKey, GoingTotals, Reason, Report, RepositoryUsage, Round,
+    RoundError, RoundOptions, RoundProgress, RoundRequests, RoundStep, Usage,
+};
 pub use holdings::Holdings;
 pub use ingest::Pusher;
 pub use inventory::{ImageEntry, Inventory, PlatformEntry, RepositoryEntry, Source};
@@ -124,6 +133,7 @@ pub struct Registry {
     pub readiness: Arc<Readiness>,
     pub warmer: Arc<Warmer>,
     pub inventory: Arc<Inventory>,
+    pub gc: Arc<GarbageCollection>,
     cache: Arc<Cache>,
     fills: Arc<Fills>,
     pulls: Arc<Pulls>,
@@ -139,7 +149,7 @@ impl Registry {
     pub fn new(store: Store, upstreams: Upstreams, options: &Options, metrics: &Arc<Metrics>) -> Self {
         let upstreams = Arc::new(upstreams);
         let background = Background::new(Arc::clone(metrics));
-        let cache = Arc::new(Cache::new(options.url_life, store.redirect_min_age()));
+        let cache = Arc::new(Cache::new(options.url_life, store.redirect_min_age(), options.gc_timing.present));
         let flights = Arc::new(Flights::default());
         let memory = Arc::new(ListMemory::default());
         let (tag_ttl, proxied_until) = (options.tag_ttl, options.proxied_until);
@@ -241,6 +251,14 @@ impl Registry {
             links,
             fills: Arc::clone(&fills),
         });
+        let gc = Arc::new(GarbageCollection {
+            store: store.clone(),
+            pulls: Arc::clone(&pulls),
+            background: Arc::clone(&background),
+            metrics: Arc::clone(metrics),
+            settings: options.gc.clone().proxied_until(options.proxied_until),
+            is_refused: AtomicBool::default(),
+        });
         let readiness = Arc::new(Readiness::new(store.clone(), Arc::clone(&background)));
         Self {
             repositories,
@@ -255,6 +273,7 @@ impl Registry {
             readiness,
             warmer,
             inventory,
+            gc,
             cache,
             fills,
             pulls,

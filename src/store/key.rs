@@ -133,9 +133,12 @@ impl fmt::Display for Key<'_> {
             | Self::FillWant(..) => "pounce/fills/",
             Self::KnownManifests(_) => "pounce/gc/manifests/",
             Self::PullNotes | Self::PullNote(..) => "pounce/pulled/",
-            Self::GcState | Self::GcRound | Self::GcBatches | Self::GcBatch(_) | Self::GcCondemned(_) | Self::GcDecision(..) => {
-                "pounce/gc/"
-            }
+            Self::GcState
+            | Self::GcRound
+            | Self::GcBatches
+            | Self::GcBatch(_)
+            | Self::GcCondemned(_)
+            | Self::GcDecision(..) => "pounce/gc/",
             Self::Path(_) => "",
             _ => "docker/registry/v2/",
         })?;

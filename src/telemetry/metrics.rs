@@ -137,9 +137,38 @@ pub struct Metrics {
     filled_bytes: Counter,
     passwords: Family<Ended, Counter>,
     unknown_hosts: Counter,
+    gc: GcMetrics,
     connections: Gauge,
     tasks: Gauge,
     background: Gauge,
+}
+
+/// Rounds of garbage collection of this process.
+#[derive(Debug)]
+struct GcMetrics {
+    rounds: Family<Ended, Counter>,
+    deleted: Counter,
+    deleted_bytes: Counter,
+    condemned: Counter,
+    kept: Counter,
+    bucket_bytes: Gauge,
+}
+
+impl GcMetrics {
+    fn new(registry: &mut Registry) -> Self {
+        Self {
+            rounds: register(registry, "gc_rounds", "Rounds of garbage collection that this process began, by result"),
+            deleted: register(registry, "gc_deleted_keys", "Keys that they deleted"),
+            deleted_bytes: register(registry, "gc_deleted_bytes", "Bytes of these keys"),
+            condemned: register(registry, "gc_condemned_keys", "Keys that they condemned"),
+            kept: register(registry, "gc_kept_keys", "Condemned keys that stayed because a write needed them"),
+            bucket_bytes: register(
+                registry,
+                "gc_bucket_bytes",
+                "Bytes of all blobs and manifests in the bucket, after the last round of this process",
+            ),
+        }
+    }
 }
 
 /// Counts a background task until it is dropped.
@@ -238,6 +267,7 @@ impl Default for Metrics {
             "Failures to write lines of the access log and the log, or to open a file for them anew",
             COUNTERS.errors.clone(),
         );
+        let gc = GcMetrics::new(&mut registry);
         Self {
             registry,
             manifests: Outcomes::new(&answers, "manifest"),
@@ -255,6 +285,7 @@ impl Default for Metrics {
             filled_bytes,
             passwords,
             unknown_hosts,
+            gc,
             connections,
             tasks,
             background,
@@ -327,6 +358,28 @@ impl Metrics {
     /// Counts a request whose `?ns=` names a host without an upstream.
     pub fn unknown_host(&self) {
         self.unknown_hosts.inc();
+    }
+
+    /// Counts a round of garbage collection: `done`, `incomplete`, `busy`, where another process collects, or `failed`.
+    pub fn gc_round_ends(&self, result: &'static str) {
+        self.gc.rounds.get_or_create(&Ended { result }).inc();
+    }
+
+    /// Counts keys that a round deleted, and their bytes.
+    pub fn gc_deleted(&self, keys: u64, bytes: u64) {
+        self.gc.deleted.inc_by(keys);
+        self.gc.deleted_bytes.inc_by(bytes);
+    }
+
+    /// Counts keys that a round condemned, and condemned ones that a write kept.
+    pub fn gc_condemned(&self, condemned: u64, kept: u64) {
+        self.gc.condemned.inc_by(condemned);
+        self.gc.kept.inc_by(kept);
+    }
+
+    /// So many bytes are in the bucket after a round.
+    pub fn gc_bucket(&self, bytes: u64) {
+        self.gc.bucket_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
     }
 
     /// Counts a new connection.

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use pounce::Server;
-use pounce::config::{Config, Environment};
+use pounce::config::{Config, Environment, GcTiming};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::runtime::Builder;
@@ -65,7 +65,8 @@ pub fn run(rounds: usize, seed: u64) -> Row {
         })
     });
     let worlds: Vec<_> = worlds.collect();
-    let mut row = Row::new("kill -9 or SIGSTOP of replicas and collectors that sweep what is pushed again, bucket at 1 %");
+    let mut row =
+        Row::new("kill -9 or SIGSTOP of replicas and collectors that sweep what is pushed again, bucket at 1 %");
     let mut swept = 0;
     for world in worlds {
         let (part, gone) = world.join().unwrap();
@@ -101,15 +102,10 @@ pub async fn serve() {
     let mut config = Config::load(None, &Environment::of_process()).unwrap().config;
     config.storage.maintenance.gc.enabled = std::env::var_os(COLLECTS).is_some();
     config.storage.maintenance.gc.interval = Duration::from_millis(500);
-    config.storage.maintenance.gc.tuning = pounce::config::GcTuning {
-        delay: Duration::from_secs(5),
-        knowledge: Duration::from_millis(500),
-        heartbeat: Duration::from_millis(500),
-        expiry: Duration::from_secs(2),
-        takeover: Duration::from_secs(6),
-        retire: Duration::from_secs(4),
-        ..Default::default()
-    };
+    config.storage.maintenance.gc.delay = Some(Duration::from_secs(5));
+    let [knowledge, belief, present, heartbeat] = [500, 500, 1000, 500].map(Duration::from_millis);
+    let [expiry, settle, retire, takeover] = [2, 4, 4, 4].map(Duration::from_secs);
+    config.storage.gc_timing = GcTiming { knowledge, belief, present, expiry, settle, retire, heartbeat, takeover };
     let server = Server::bind(&config).await.unwrap();
     let debug = server.debug_addr().unwrap();
     eprintln!("{}", json!({"message": "listening", "addr": server.local_addr(), "debug": debug}));
@@ -235,7 +231,8 @@ impl World {
 
     /// Kills a process or pauses it; a collector more often than a replica.
     async fn strike(&mut self, row: &mut Row) {
-        let number = if self.dice.percent(60) { REPLICAS + self.dice.index(COLLECTORS) } else { self.dice.index(REPLICAS) };
+        let number =
+            if self.dice.percent(60) { REPLICAS + self.dice.index(COLLECTORS) } else { self.dice.index(REPLICAS) };
         row.injected += 1;
         if self.dice.percent(50) {
             drop(self.processes[number].take().unwrap().kill());
@@ -256,7 +253,11 @@ impl World {
                 let what = format!("{}:{tag}, {wanted}", actor.name);
                 let read = pull(&client, &actor.name, &tag).await;
                 let read = read.and_then(|bytes| {
-                    if digest(&bytes) == wanted { Ok(()) } else { Err(Trouble::Wrong(format!("it is {}", digest(&bytes)))) }
+                    if digest(&bytes) == wanted {
+                        Ok(())
+                    } else {
+                        Err(Trouble::Wrong(format!("it is {}", digest(&bytes))))
+                    }
                 });
                 row.count_acknowledged(&what, read);
             }

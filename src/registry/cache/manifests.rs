@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::Duration;
 
 use moka::sync::Cache as Moka;
 
-use super::bounds::{CacheUsage, InRepository, PRESENT_LIFE, References, weight, with_life};
+use super::bounds::{CacheUsage, InRepository, References, weight, with_life};
 use crate::oci::{Digest, Manifest, Reference, RepositoryName};
 
 /// What all manifests take, in bytes of their content: some thousands of the usual size, and eight of the largest.
@@ -63,14 +64,14 @@ impl ManifestCache {
         }
     }
 
-    pub(super) fn new() -> Self {
+    pub(super) fn new(present: Duration) -> Self {
         Self {
             manifests: Moka::builder()
                 .max_capacity(BYTES)
                 .weigher(|_, entry: &CachedManifest| weight(entry.manifest.bytes().len() + 256))
-                .time_to_live(PRESENT_LIFE)
+                .time_to_live(present)
                 .build(),
-            stored: with_life(STORED, PRESENT_LIFE),
+            stored: with_life(STORED, present),
         }
     }
 

@@ -1,6 +1,7 @@
 //! What a survey of the bucket knows of a repository, what retention decides about it, and what may go.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::SystemTime;
 
 use crate::oci::{Digest, RepositoryName, Tag};
@@ -44,7 +45,7 @@ pub(in crate::registry) struct RepositoryFacts {
 
 /// Why something may go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(in crate::registry) enum Reason {
+pub enum Reason {
     /// A rule of `storage.retention`, by its position.
     Rule(u16),
     /// `proxy.ttl`.
@@ -75,7 +76,7 @@ pub(in crate::registry) struct Verdicts {
 
 /// What kind of object a key is. Keys are deleted in this order, so that nothing names what is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(in crate::registry) enum CandidateKind {
+pub enum CandidateKind {
     /// A tag's `current/link`.
     Tag,
     /// An entry of a tag's history.
@@ -101,4 +102,32 @@ pub(in crate::registry) struct Candidate {
     /// How many bytes it has.
     pub(super) size: u64,
     pub(super) reason: Reason,
+}
+
+impl fmt::Display for Reason {
+    /// The setting by which it goes.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Rule(position) => write!(f, "storage.retention.{position}"),
+            Self::Ttl => f.write_str("proxy.ttl"),
+            Self::Budget => f.write_str("storage.maxsize"),
+            Self::Unneeded => f.write_str("unneeded"),
+        }
+    }
+}
+
+impl CandidateKind {
+    /// Its name.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Tag => "tag",
+            Self::TagHistory => "history",
+            Self::TagPush => "push",
+            Self::Referrer => "referrer",
+            Self::Revision => "manifest",
+            Self::Layer => "layer",
+            Self::Blob => "blob",
+        }
+    }
 }

@@ -15,6 +15,7 @@ use std::io;
 use std::time::{Instant, SystemTime};
 
 use futures_util::StreamExt;
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::batches::Due;
@@ -56,7 +57,7 @@ struct Group {
 impl Collector {
     /// Deletes the keys of batches that are due and that are candidates of a survey that began after [`due`](Self::due).
     /// `candidates` begins to read them, in the order of their kinds; it is called for each batch. `went` hears of each
-    /// key that was deleted.
+    /// key that was deleted. Ends after the requests under way when `stop` is cancelled.
     ///
     /// # Errors
     /// The lease is lost, or the candidates cannot be read. Where the bucket fails, it stops, and says so.
@@ -64,6 +65,7 @@ impl Collector {
         &self,
         due: Due,
         candidates: impl Fn() -> io::Result<I>,
+        stop: &CancellationToken,
         mut went: impl FnMut(&Candidate),
     ) -> Result<Swept, CollectorError>
     where
@@ -93,6 +95,10 @@ impl Collector {
                 let keys: usize = chunk.iter().map(|group| group.keys.len()).sum();
                 if keys < CHUNK && groups.peek().is_some() {
                     continue;
+                }
+                if stop.is_cancelled() {
+                    swept.stopped = Some("it was stopped".to_owned());
+                    return Ok(swept);
                 }
                 last = self.lease.renew().await?;
                 self.sweep_chunk(&id, last, std::mem::take(&mut chunk), &mut swept, &mut went).await;

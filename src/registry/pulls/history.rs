@@ -148,7 +148,11 @@ impl PullHistory {
         });
         let Some(note) = note else {
             let day = &listed.place.day;
-            tracing::warn!(day, hour = listed.place.hour, "a note of pulls cannot be read: what it had counts as pulled");
+            tracing::warn!(
+                day,
+                hour = listed.place.hour,
+                "a note of pulls cannot be read: what it had counts as pulled"
+            );
             self.skipped.unreadable += 1;
             self.recorded_since = self.recorded_since.max(listed.written);
             return false;

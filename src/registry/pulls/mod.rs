@@ -20,9 +20,9 @@ use super::runtime::Background;
 use crate::oci::{Digest, MediaType, RepositoryName};
 use crate::store::{Condition, Key, Metadata, Store};
 
+use cleanup::LONGEST;
 pub(super) use cleanup::delete_notes_before;
 pub(super) use history::PullHistory;
-use cleanup::LONGEST;
 use recorded::{Due, Recorded};
 
 /// How often new pulls are written. A process that is killed loses the pulls of so long.
@@ -117,7 +117,8 @@ impl Pulls {
         };
         let Due { place, text, .. } = &due;
         let key = Key::PullNote(&place.day, place.hour, &place.id);
-        let written = self.store.put(key, text.clone(), &MediaType::OCTET_STREAM, &Metadata::new(), Condition::Always).await;
+        let written =
+            self.store.put(key, text.clone(), &MediaType::OCTET_STREAM, &Metadata::new(), Condition::Always).await;
         let is_first = self.recorded().finish(due, written.is_ok());
         if let Err(error) = written {
             let message = "what clients pulled is not noted in the bucket (pounce/pulled/); it will be tried again";

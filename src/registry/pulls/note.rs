@@ -97,7 +97,8 @@ pub(super) struct Note {
 
 /// The text of a note.
 pub(super) fn compose(since: Option<SystemTime>, is_whole: bool, manifests: &Manifests) -> Bytes {
-    let pulls = manifests.iter().map(|(name, digests)| (name.as_str(), digests.iter().map(Digest::to_string).collect()));
+    let pulls =
+        manifests.iter().map(|(name, digests)| (name.as_str(), digests.iter().map(Digest::to_string).collect()));
     let since = since.map(|since| humantime::format_rfc3339_seconds(within_range(since)).to_string());
     let written = Written { version: VERSION, since, whole: is_whole, pulls: pulls.collect() };
     // It is plain data.

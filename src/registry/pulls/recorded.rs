@@ -3,9 +3,9 @@
 use std::collections::{HashMap, HashSet};
 use std::time::SystemTime;
 
-use bytes::Bytes;
 use super::note::{self, Place};
 use crate::oci::{Digest, RepositoryName};
+use bytes::Bytes;
 
 /// The bytes of the largest note: some 50,000 manifests.
 pub(super) const MOST: usize = 4 << 20;

@@ -49,6 +49,11 @@ impl Retention {
         self.rules.iter().filter_map(Rule::longest_period).chain(budget).max()
     }
 
+    /// Whether what goes of a repository may depend on where its content came from.
+    pub(in crate::registry) fn asks_origins(&self, name: &RepositoryName) -> bool {
+        self.has_budget || self.rule_of(name).is_some()
+    }
+
     /// What stays and what goes. `now` is the bucket's clock; before `recorded_since`, pulls are not known.
     pub(in crate::registry) fn decide(
         &self,
