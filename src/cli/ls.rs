@@ -22,16 +22,18 @@ Examples:
 
 It reads the bucket of the configuration, beside servers or without one: a request for each 1,000 keys and one for each
 repository; for the images of one, also a request for each tag, and two for each manifest. SIZE are the bytes that the
-bucket has of an image, and OWN those that no other image of the repository has. --json prints an object a line.
+bucket has of an image, and OWN those that no other image of the repository has. PULLED is when a client last pulled it,
+in the last 30 days, as far as that was recorded. --json prints an object a line.
 
 Exit status: 0; 1 if a link or a manifest cannot be read, whose line says so, or if there is no such repository; 2 if the
 bucket cannot be listed, or for a wrong command line.";
 
 /// The columns of repositories. The name is the last one, because lines are printed as the bucket lists them.
-const REPOSITORIES: [Column; 6] = [
+const REPOSITORIES: [Column; 7] = [
     number("TAGS", 6),
     number("MANIFESTS", 9),
     number("BLOBS", 7),
+    text("PULLED", 16),
     text("WRITTEN", 16),
     text("ORIGIN", 24),
     text("REPOSITORY", 0),
@@ -67,7 +69,8 @@ async fn repositories(registry: &Registry, json: bool) -> CommandResult {
     if !json {
         writeln!(out, "{}", table::titles(&REPOSITORIES))?;
     }
-    let mut entries = registry.inventory.repositories();
+    let pulls = registry.inventory.pulls().await?;
+    let mut entries = registry.inventory.repositories(&pulls);
     while let Some(entry) = entries.try_next().await? {
         if entry.error.is_some() {
             code = ExitCode::from(1);
@@ -82,28 +85,36 @@ async fn repositories(registry: &Registry, json: bool) -> CommandResult {
 }
 
 fn line(entry: &RepositoryEntry) -> String {
-    let RepositoryEntry { name, tags, manifests, blobs, source, written, error } = entry;
+    let RepositoryEntry { name, tags, manifests, blobs, source, written, pulled, error } = entry;
     let name = match error {
         Some(error) => format!("{name}: {error}"),
         None => name.clone(),
     };
-    let cells =
-        [tags.to_string(), manifests.to_string(), blobs.to_string(), minute(*written), origin(source.as_ref()), name];
+    let cells = [
+        tags.to_string(),
+        manifests.to_string(),
+        blobs.to_string(),
+        minute(*pulled),
+        minute(*written),
+        origin(source.as_ref()),
+        name,
+    ];
     table::line(&REPOSITORIES, &cells)
 }
 
 fn of_repository(entry: &RepositoryEntry) -> Value {
-    let RepositoryEntry { name, tags, manifests, blobs, source, written, error } = entry;
+    let RepositoryEntry { name, tags, manifests, blobs, source, written, pulled, error } = entry;
     json!({
-        "repository": name, "tags": tags, "manifests": manifests, "blobs": blobs, "written": rfc3339(*written),
+        "repository": name, "tags": tags, "manifests": manifests, "blobs": blobs, "pulled": rfc3339(*pulled),
+        "pulled": rfc3339(*pulled), "written": rfc3339(*written),
         "origin": kind(source.as_ref()), "upstream": upstream(source.as_ref()), "error": error,
     })
 }
 
 async fn images(registry: &Registry, name: &str, json: bool) -> CommandResult {
-    let mut found = None;
+    let (mut found, pulls) = (None, registry.inventory.pulls().await?);
     for name in spellings(registry, name)? {
-        if let Some(entries) = registry.inventory.images(&name).await? {
+        if let Some(entries) = registry.inventory.images(&name, &pulls).await? {
             found = Some(entries);
             break;
         }
@@ -124,6 +135,7 @@ async fn images(registry: &Registry, name: &str, json: bool) -> CommandResult {
             text("PLATFORM", 0),
             number("SIZE", 0),
             number("OWN", 0),
+            text("PULLED", 0),
             text("WRITTEN", 0),
             text("ORIGIN", 0),
             text("DIGEST", 0),
@@ -153,7 +165,7 @@ fn spellings(registry: &Registry, name: &str) -> Result<Vec<RepositoryName>, Str
 
 /// An image, and below it the images of an index.
 fn rows(entry: &ImageEntry) -> Vec<Vec<String>> {
-    let ImageEntry { tag, digest, media_type, source, written, size: all, own, platforms, error } = entry;
+    let ImageEntry { tag, digest, media_type, source, written, size: all, own, pulled, platforms, error } = entry;
     let is_index = media_type.as_ref().is_some_and(|it| it.is_index());
     let platform = match (is_index, &platforms[..]) {
         (true, _) => "index".to_owned(),
@@ -168,12 +180,30 @@ fn rows(entry: &ImageEntry) -> Vec<Vec<String>> {
         (None, None) => String::new(),
     };
     let tag = tag.clone().unwrap_or_else(|| "<none>".to_owned());
-    let mut rows = vec![vec![tag, platform, size(*all), size(*own), minute(*written), origin(source.as_ref()), digest]];
+    let mut rows = vec![vec![
+        tag,
+        platform,
+        size(*all),
+        size(*own),
+        minute(*pulled),
+        minute(*written),
+        origin(source.as_ref()),
+        digest,
+    ]];
     if is_index {
         rows.extend(platforms.iter().map(|it| {
             let stored = if it.is_stored { size(it.size) } else { "absent".to_owned() };
             let empty = String::new;
-            vec![empty(), format!("  {}", named(it)), stored, empty(), empty(), empty(), short(&it.digest.to_string())]
+            vec![
+                empty(),
+                format!("  {}", named(it)),
+                stored,
+                empty(),
+                empty(),
+                empty(),
+                empty(),
+                short(&it.digest.to_string()),
+            ]
         }));
     }
     rows
@@ -184,12 +214,12 @@ fn named(platform: &PlatformEntry) -> String {
 }
 
 fn of_image(entry: &ImageEntry) -> Value {
-    let ImageEntry { tag, digest, media_type, source, written, size, own, platforms, error } = entry;
+    let ImageEntry { tag, digest, media_type, source, written, pulled, size, own, platforms, error } = entry;
     let platform = |it: &PlatformEntry| json!({"platform": it.platform, "digest": it.digest, "size": it.size, "stored": it.is_stored});
     let platforms: Vec<_> = platforms.iter().map(platform).collect();
     json!({
         "tag": tag, "digest": digest, "mediaType": media_type.as_ref().map(ToString::to_string), "size": size, "own": own,
-        "written": rfc3339(*written), "origin": kind(source.as_ref()), "upstream": upstream(source.as_ref()),
+        "pulled": rfc3339(*pulled), "written": rfc3339(*written), "origin": kind(source.as_ref()), "upstream": upstream(source.as_ref()),
         "platforms": platforms, "error": error,
     })
 }

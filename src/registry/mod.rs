@@ -104,7 +104,7 @@ pub use gc::{
 };
 pub use holdings::Holdings;
 pub use ingest::Pusher;
-pub use inventory::{ImageEntry, Inventory, PlatformEntry, RepositoryEntry, Source};
+pub use inventory::{ImageEntry, Inventory, PlatformEntry, RecentPulls, RepositoryEntry, Source};
 pub use manifests::{ManifestRequest, Manifests, Served};
 pub use options::Options;
 pub use prefetch::Prefetch;

@@ -23,8 +23,8 @@ layers() { # layers TAG: an image of three layers of random bytes; the first two
 }
 push() { skopeo copy -q --dest-tls-verify=false "oci:layout:$3" "docker://$1/$2:$3"; }
 pull() { rm -rf back && skopeo copy -q --src-tls-verify=false "docker://$1/$2:$3" dir:back; }
-old() { # everything in the folder is three days old, and so is every batch
-  find data -type f -exec touch -d '3 days ago' {} +
+old() { # what is new becomes three days older, and so does every batch; tags remain in their order
+  find data/docker -type f -mtime -2 | while read -r file; do touch -d "@$(($(stat -c %Y "$file") - 3 * 86400))" "$file"; done
   python3 - <<'P'
 import json, pathlib, time
 path = pathlib.Path('data/pounce/gc/state')
@@ -39,7 +39,7 @@ blobs() { find data/docker/registry/v2/blobs -name data | wc -l; }
 distribution_finds() { # distribution_finds BLOBS MANIFESTS: what its garbage-collect would delete
   docker-registry garbage-collect --dry-run R2.yml >found 2>&1
   tail -n 5 found
-  grep -q "^$1 blobs and $2 manifests eligible for deletion" found
+  grep -q "marked, $1 blobs and $2 manifests eligible for deletion" found
 }
 
 pounce R1 REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY="$W/data"
@@ -54,8 +54,7 @@ digest=$(skopeo inspect --tls-verify=false --format '{{.Digest}}' "docker://$R1/
 step delete curl -sf -X DELETE "http://$R1/v2/other/gone/manifests/$digest"
 ends "$R1_pid"
 before=$(blobs)
-# Times differ by a second between tags; that order must remain.
-find data -type f | while read -r file; do touch -d "@$(($(stat -c %Y "$file") - 3 * 86400))" "$file"; done
+old
 
 said() { # said TEXT COMMAND...: the output has the text
   local text=$1

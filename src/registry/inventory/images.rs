@@ -7,7 +7,7 @@ use futures_util::StreamExt;
 
 use super::key_pages::KeyPages;
 use super::links::told;
-use super::{ImageEntry, Inventory, PlatformEntry, Source};
+use super::{ImageEntry, Inventory, PlatformEntry, RecentPulls, Source};
 use crate::oci::{Descriptor, Digest, Links, Manifest, MediaType, Platform, RepositoryName, Tag};
 use crate::registry::runtime::buffered;
 use crate::store::{Key, RepositoryObject, StoreError};
@@ -40,6 +40,8 @@ type Summaries = BTreeMap<Digest, Result<Summary, String>>;
 
 /// What images share.
 struct Shares<'a> {
+    name: &'a RepositoryName,
+    pulls: &'a RecentPulls,
     contents: &'a Contents,
     summaries: &'a Summaries,
     /// In how many images a digest is.
@@ -52,7 +54,11 @@ impl Inventory {
     ///
     /// # Errors
     /// The bucket does not list it.
-    pub async fn images(&self, name: &RepositoryName) -> Result<Option<Vec<ImageEntry>>, StoreError> {
+    pub async fn images(
+        &self,
+        name: &RepositoryName,
+        pulls: &RecentPulls,
+    ) -> Result<Option<Vec<ImageEntry>>, StoreError> {
         let contents = self.contents(name).await?;
         if contents.tags.is_empty() && contents.revisions.is_empty() {
             return Ok(None);
@@ -69,7 +75,7 @@ impl Inventory {
         let summaries: Summaries = read.collect().await;
         let tagged: BTreeSet<Digest> = links.iter().filter_map(|(_, _, link)| Some(link.as_ref().ok()?.0)).collect();
         let untagged = untagged(&contents, &summaries, &tagged);
-        let mut shares = Shares { contents: &contents, summaries: &summaries, times: HashMap::new() };
+        let mut shares = Shares { name, pulls, contents: &contents, summaries: &summaries, times: HashMap::new() };
         for root in tagged.iter().chain(&untagged) {
             shares.count(root);
         }
@@ -185,6 +191,7 @@ impl Shares<'_> {
                 media_type: None,
                 source: None,
                 written: None,
+                pulled: None,
                 size: 0,
                 own: 0,
                 platforms: Vec::new(),
@@ -214,6 +221,8 @@ impl Shares<'_> {
             media_type: summary.map(|summary| summary.media_type.clone()),
             source,
             written: None,
+            // The blobs among them have no pulls.
+            pulled: all.keys().filter_map(|digest| self.pulls.0.last(self.name, digest)).max(),
             size: total(all.values()),
             own: total(all.iter().filter(|(digest, _)| self.times.get(digest) == Some(&1)).map(|(_, size)| size)),
             platforms: summary.map_or_else(Vec::new, |summary| self.platforms(&digest, summary)),

@@ -10,19 +10,49 @@ mod links;
 mod overview;
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use crate::oci::{Digest, MediaType};
-use crate::store::Store;
+use crate::store::{Key, Store, StoreError};
 
 use super::cache::Origin;
 use super::provenance::Provenance;
+use super::pulls::PullHistory;
 
 /// Reads the bucket for its operator.
 #[derive(Debug)]
 pub struct Inventory {
     pub(super) store: Store,
     pub(super) provenance: Arc<Provenance>,
+}
+
+/// How far back pulls are looked for.
+const PULLS: Duration = Duration::from_hours(30 * 24);
+
+/// When manifests were pulled in the last 30 days, as far as that was recorded.
+#[derive(Debug)]
+pub struct RecentPulls(PullHistory);
+
+impl RecentPulls {
+    /// Since when all pulls are known.
+    #[must_use]
+    pub const fn recorded_since(&self) -> SystemTime {
+        self.0.recorded_since()
+    }
+}
+
+impl Inventory {
+    /// Reads when manifests were pulled: a request for each record of an hour.
+    ///
+    /// # Errors
+    /// The bucket does not answer.
+    pub async fn pulls(&self) -> Result<RecentPulls, StoreError> {
+        // The answer tells the bucket's clock.
+        self.store.exists(Key::GcState).await?;
+        let now = self.store.bucket_time();
+        let oldest = now.checked_sub(PULLS).unwrap_or(SystemTime::UNIX_EPOCH);
+        PullHistory::read(&self.store, now, oldest).await.map(RecentPulls)
+    }
 }
 
 /// Where content came from.
@@ -49,6 +79,8 @@ pub struct RepositoryEntry {
     pub source: Option<Source>,
     /// When the bucket wrote the latest of its links.
     pub written: Option<SystemTime>,
+    /// When one of its manifests was last pulled, where that is known.
+    pub pulled: Option<SystemTime>,
     /// Why not everything of it could be read.
     pub error: Option<String>,
 }
@@ -66,6 +98,8 @@ pub struct ImageEntry {
     pub source: Option<Source>,
     /// When the bucket wrote the tag's link, or without a tag, the manifest's.
     pub written: Option<SystemTime>,
+    /// When it, or an image of it, was last pulled, where that is known.
+    pub pulled: Option<SystemTime>,
     /// The bytes that the bucket has of it: manifests and blobs, each once.
     pub size: u64,
     /// Those of them that no other image of the repository has.

@@ -7,7 +7,7 @@ use futures_util::stream::{self, BoxStream};
 use futures_util::{StreamExt, TryStreamExt};
 
 use super::key_pages::KeyPages;
-use super::{Inventory, RepositoryEntry, Source};
+use super::{Inventory, RecentPulls, RepositoryEntry, Source};
 use crate::oci::{Digest, RepositoryName, Tag};
 use crate::store::{Key, Listed, RepositoryObject, StoreError, split_repository};
 
@@ -17,6 +17,7 @@ const PARALLEL: usize = 16;
 /// The keys of all repositories. Those of one repository come together, because all begin with its name and `/_`.
 struct Walk<'a> {
     pages: KeyPages<'a>,
+    pulls: &'a RecentPulls,
     page: VecDeque<Listed>,
     current: Option<Counted>,
 }
@@ -25,10 +26,12 @@ struct Walk<'a> {
 #[derive(Default)]
 struct Counted {
     name: String,
+    parsed: Option<RepositoryName>,
     tags: u64,
     manifests: u64,
     blobs: u64,
     written: Option<SystemTime>,
+    pulled: Option<SystemTime>,
     is_pushed: bool,
     tag: Option<Tag>,
     manifest: Option<Digest>,
@@ -37,9 +40,9 @@ struct Counted {
 impl Inventory {
     /// All repositories, in the order of their keys: a request for each 1,000 keys, and one for each repository.
     /// Directories without a tag, a manifest or a blob, as uploads leave them, are left out.
-    pub fn repositories(&self) -> BoxStream<'_, Result<RepositoryEntry, StoreError>> {
+    pub fn repositories<'a>(&'a self, pulls: &'a RecentPulls) -> BoxStream<'a, Result<RepositoryEntry, StoreError>> {
         let pages = KeyPages::new(&self.store, Key::Names(""));
-        let walk = Walk { pages, page: VecDeque::new(), current: None };
+        let walk = Walk { pages, pulls, page: VecDeque::new(), current: None };
         let counted = stream::try_unfold(walk, async |mut walk| Ok(walk.next().await?.map(|counted| (counted, walk))));
         let entries = counted.map_ok(|counted| async { Ok(self.entry(counted).await) });
         entries.try_buffered(PARALLEL).boxed()
@@ -50,8 +53,8 @@ impl Inventory {
             Ok(source) => (source, None),
             Err(error) => (None, Some(error)),
         };
-        let Counted { name, tags, manifests, blobs, written, .. } = counted;
-        RepositoryEntry { name, tags, manifests, blobs, source, written, error }
+        let Counted { name, tags, manifests, blobs, written, pulled, .. } = counted;
+        RepositoryEntry { name, tags, manifests, blobs, source, written, pulled, error }
     }
 
     /// The marker of a push decides, which also repositories with fetched content may have.
@@ -82,10 +85,12 @@ impl Walk<'_> {
             };
             let ended = match &mut self.current {
                 Some(current) if current.name == name => None,
-                current => current.replace(Counted { name: name.to_owned(), ..Counted::default() }),
+                current => {
+                    current.replace(Counted { name: name.to_owned(), parsed: name.parse().ok(), ..Counted::default() })
+                }
             };
             if let Some(current) = &mut self.current {
-                current.add(own, listed.modified);
+                current.add(own, listed.modified, self.pulls);
             }
             if let Some(ended) = ended.filter(Counted::has_content) {
                 return Ok(Some(ended));
@@ -99,7 +104,7 @@ impl Counted {
         self.tags + self.manifests + self.blobs > 0
     }
 
-    fn add(&mut self, own: &str, modified: Option<SystemTime>) {
+    fn add(&mut self, own: &str, modified: Option<SystemTime>, pulls: &RecentPulls) {
         match RepositoryObject::parse(own) {
             Some(RepositoryObject::Tag(tag)) => {
                 self.tags += 1;
@@ -107,6 +112,8 @@ impl Counted {
             }
             Some(RepositoryObject::Revision(digest)) => {
                 self.manifests += 1;
+                let pulled = self.parsed.as_ref().and_then(|name| pulls.0.last(name, &digest));
+                self.pulled = self.pulled.max(pulled);
                 self.manifest.get_or_insert(digest);
             }
             Some(RepositoryObject::Layer(_)) => self.blobs += 1,
