@@ -1,12 +1,13 @@
 //! `pounce gc` and `pounce du`: what they say, what they leave alone, and their exit status.
 
+use std::time::Duration;
+
+use pounce::config::Config;
 use serde_json::Value;
 
 use crate::check::run;
 use crate::support::image::digest;
 use crate::support::{FakeS3, Image, Pounce, Rule, borrowed};
-
-use std::time::Duration;
 
 const DAY: Duration = Duration::from_hours(24);
 
@@ -144,4 +145,41 @@ async fn du_tells_what_a_repository_has_for_itself() {
     let (status, text, _) = run(&["du"], &borrowed(&s3.variables()), "").await;
     assert!(status == 0 && text.lines().nth(1).unwrap().ends_with("b/copy"), "{text}");
     assert_eq!(s3.keys(), before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn serving_processes_collect_one_at_a_time() {
+    let s3 = FakeS3::start(&[]).await;
+    let change = |config: &mut Config| {
+        let gc = &mut config.storage.maintenance.gc;
+        (gc.enabled, gc.interval, gc.delay) = (true, Duration::from_millis(300), Some(Duration::from_secs(1)));
+        let timing = &mut config.storage.gc_timing;
+        (timing.knowledge, timing.belief) = (Duration::from_millis(100), Duration::from_millis(100));
+    };
+    let mut replicas = Vec::new();
+    for _ in 0..3 {
+        replicas.push(Pounce::changed(&borrowed(&s3.variables()), change).await);
+    }
+    let (kept, deleted) = (Image::new(1, &[1000]), Image::new(2, &[2000]));
+    replicas[0].push_image("a/kept", "v1", &kept).await;
+    replicas[0].push_image("a/gone", "v1", &deleted).await;
+    let path = format!("/v2/a/gone/manifests/{}", deleted.digest());
+    assert_eq!(replicas[0].send(replicas[0].request("DELETE", &path)).await.status, 202);
+    let all = |image: &Image| std::iter::once(&image.manifest).chain(&image.blobs).filter(|it| has(&s3, it)).count();
+    replicas[0].until("what nothing needs is gone", |_| all(&deleted) == 0).await;
+    assert_eq!(all(&kept), 3);
+    let mut deletions = 0;
+    for replica in &replicas {
+        deletions += replica.metric("gc_deleted_keys").await;
+    }
+    // Blobs, and their links.
+    assert!(deletions >= 5, "{deletions}");
+    for mut replica in replicas {
+        replica.end().await;
+    }
+    // Ended in order: no process has the lease.
+    let state: Value = serde_json::from_slice(&s3.object("pounce/gc/state").unwrap()).unwrap();
+    assert_eq!(state["holder"], Value::Null);
+    let round: Value = serde_json::from_slice(&s3.object("pounce/gc/round").unwrap()).unwrap();
+    assert_eq!(round["dry_run"], false);
 }

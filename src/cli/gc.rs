@@ -28,8 +28,8 @@ Examples:
   pounce gc --json | jq -r 'select(.kind == \"blob\") | .digest'
 
 It goes by storage.retention, storage.maxsize and proxy.ttl, and runs beside servers, all of which must be of this
-version. What it finds now goes in a round that begins storage.maintenance.gc.delay (24h) later, and not if a push needed
-it meanwhile. docs/retention.md says what goes, and what a round costs. --json prints an object for each key, blobs and
+version. What it finds now goes in a round that begins storage.maintenance.gc.delay (24h) later, and not if a push
+needed it meanwhile. docs/retention.md says what goes, and what a round costs. --json prints an object for each key, blobs and
 links included, and then one with the totals. There are bars on a terminal, and elsewhere a line every 10 seconds.
 
 Exit status: 0 if the round is done; 1 if something was left: another process collects, something cannot be read, a

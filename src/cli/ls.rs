@@ -25,8 +25,8 @@ repository; for the images of one, also a request for each tag, and two for each
 bucket has of an image, and OWN those that no other image of the repository has. PULLED is when a client last pulled it,
 in the last 30 days, as far as that was recorded. --json prints an object a line.
 
-Exit status: 0; 1 if a link or a manifest cannot be read, whose line says so, or if there is no such repository; 2 if the
-bucket cannot be listed, or for a wrong command line.";
+Exit status: 0; 1 if a link or a manifest cannot be read, whose line says so, or if there is no such repository; 2 if
+the bucket cannot be listed, or for a wrong command line.";
 
 /// The columns of repositories. The name is the last one, because lines are printed as the bucket lists them.
 const REPOSITORIES: [Column; 7] = [
