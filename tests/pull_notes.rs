@@ -4,6 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
 
+use crate::support::front::PUT_NOTE;
 use crate::support::image::{OCI_INDEX, OCI_MANIFEST, digest};
 use crate::support::{FakeS3, Image, Pounce, Rule, Upstream, borrowed};
 
@@ -65,7 +66,7 @@ async fn every_way_to_pull_a_manifest_counts() {
     assert_eq!(notes(&s3), []);
     s3.take();
     pounce.end().await;
-    assert_eq!(s3.take().get("PutObject"), Some(&1));
+    assert_eq!((s3.total(), s3.seen(PUT_NOTE).len()), (0, 1));
     assert_eq!(pulls(&s3), json!({"a/b": sorted(images[..5].iter().map(Image::digest).collect())}));
     let (key, note) = notes(&s3).remove(0);
     let now = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
@@ -128,7 +129,10 @@ async fn a_fill_counts_by_its_pull() {
 async fn a_registry_that_never_writes_notes_nothing() {
     let s3 = FakeS3::start(&[]).await;
     let image = Image::new(1, &[100]);
-    Pounce::with(&borrowed(&s3.variables())).await.push_image("a/b", "1", &image).await;
+    let mut writer = Pounce::with(&borrowed(&s3.variables())).await;
+    writer.push_image("a/b", "1", &image).await;
+    writer.end().await;
+    let before = notes(&s3);
     let mut variables = s3.variables();
     variables.push(("REGISTRY_STORAGE_MAINTENANCE_READONLY_ENABLED", "true".into()));
     let mut pounce = Pounce::with(&borrowed(&variables)).await;
@@ -137,7 +141,7 @@ async fn a_registry_that_never_writes_notes_nothing() {
     }
     s3.take();
     pounce.end().await;
-    assert_eq!((s3.total(), notes(&s3)), (0, vec![]));
+    assert_eq!((s3.total(), notes(&s3)), (0, before));
 }
 
 /// A day in which a process served no pull differs from one of which nothing is known.
@@ -147,7 +151,7 @@ async fn a_process_without_pulls_says_that_it_was_there() {
     let mut pounce = Pounce::with(&borrowed(&s3.variables())).await;
     s3.take();
     pounce.end().await;
-    assert_eq!(s3.total(), 1);
+    assert_eq!((s3.total(), s3.seen(PUT_NOTE).len()), (0, 1));
     assert_eq!(pulls(&s3), json!({}));
 }
 
@@ -160,5 +164,5 @@ async fn a_wrong_clock_does_no_harm() {
     let (_, note) = notes(&s3).remove(0);
     let since = humantime::parse_rfc3339(note["since"].as_str().unwrap()).unwrap();
     let ahead = since.duration_since(SystemTime::now()).unwrap();
-    assert!(ahead > Duration::from_secs(600) && ahead <= Duration::from_secs(800), "{ahead:?}");
+    assert!(ahead > Duration::from_mins(10) && ahead <= Duration::from_secs(800), "{ahead:?}");
 }

@@ -32,6 +32,7 @@ mod changes;
 mod failure;
 mod fill;
 mod flights;
+#[allow(dead_code, reason = "the collector calls it")]
 mod gc;
 mod holdings;
 mod ingest;

@@ -79,7 +79,8 @@ pub(super) fn log_retention(config: &Config) {
         }
         return;
     }
-    let [interval, delay] = [gc.interval, storage.deletion_delay()].map(|it| humantime::format_duration(it).to_string());
+    let [interval, delay] =
+        [gc.interval, storage.deletion_delay()].map(|it| humantime::format_duration(it).to_string());
     let ttl = ttl.map(|ttl| humantime::format_duration(ttl).to_string());
     let message = match (storage.maintenance.readonly.enabled, gc.dryrun) {
         (true, _) => "the registry is read-only: no garbage is collected",

@@ -148,7 +148,11 @@ impl PullHistory {
         });
         let Some(note) = note else {
             let day = &listed.place.day;
-            tracing::warn!(day, hour = listed.place.hour, "a note of pulls cannot be read: what it had counts as pulled");
+            tracing::warn!(
+                day,
+                hour = listed.place.hour,
+                "a note of pulls cannot be read: what it had counts as pulled"
+            );
             self.skipped.unreadable += 1;
             self.recorded_since = self.recorded_since.max(listed.written);
             days.add(listed.day, listed.written);
@@ -216,7 +220,7 @@ impl Days {
 mod tests {
     use super::*;
     use crate::oci::Algorithm;
-    use crate::registry::pulls::recorded::Manifests;
+    use crate::registry::pulls::note::Manifests;
 
     /// 2024-10-04T00:00:00Z
     const TODAY: u64 = 20_000;

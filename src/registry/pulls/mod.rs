@@ -6,6 +6,7 @@
 //! the hour already costs a comparison. All times are the bucket's.
 
 mod cleanup;
+#[allow(dead_code, reason = "the collector reads it")]
 mod history;
 mod note;
 mod recorded;
@@ -20,9 +21,10 @@ use super::runtime::Background;
 use crate::oci::{Digest, MediaType, RepositoryName};
 use crate::store::{Condition, Key, Metadata, Store};
 
-pub(super) use cleanup::delete_notes_before;
-pub(super) use history::PullHistory;
 use cleanup::LONGEST;
+pub(super) use cleanup::delete_notes_before;
+#[allow(unused_imports, reason = "the collector reads it")]
+pub(super) use history::{PullHistory, SkippedNotes};
 use recorded::{Due, Recorded};
 
 /// How often new pulls are written. A process that is killed loses the pulls of so long.
@@ -117,7 +119,8 @@ impl Pulls {
         };
         let Due { place, text, .. } = &due;
         let key = Key::PullNote(&place.day, place.hour, &place.id);
-        let written = self.store.put(key, text.clone(), &MediaType::OCTET_STREAM, &Metadata::new(), Condition::Always).await;
+        let written =
+            self.store.put(key, text.clone(), &MediaType::OCTET_STREAM, &Metadata::new(), Condition::Always).await;
         let is_first = self.recorded().finish(due, written.is_ok());
         if let Err(error) = written {
             let message = "what clients pulled is not noted in the bucket (pounce/pulled/); it will be tried again";

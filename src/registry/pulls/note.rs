@@ -1,20 +1,22 @@
 //! The notes in the bucket: where each is, and what it says.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::recorded::Manifests;
-use crate::oci::Digest;
+use crate::oci::{Digest, RepositoryName};
 
 /// The version of what a note says.
 const VERSION: u32 = 1;
 /// A day in seconds.
 pub(super) const DAY: u64 = 24 * 60 * 60;
+
+/// Manifests by their repositories.
+pub(super) type Manifests = HashMap<RepositoryName, HashSet<Digest>>;
 
 /// Where a note is: the day and the hour in which it was begun, and a random id.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -97,7 +99,8 @@ pub(super) struct Note {
 
 /// The text of a note.
 pub(super) fn compose(since: Option<SystemTime>, is_whole: bool, manifests: &Manifests) -> Bytes {
-    let pulls = manifests.iter().map(|(name, digests)| (name.as_str(), digests.iter().map(Digest::to_string).collect()));
+    let pulls =
+        manifests.iter().map(|(name, digests)| (name.as_str(), digests.iter().map(Digest::to_string).collect()));
     let since = since.map(|since| humantime::format_rfc3339_seconds(within_range(since)).to_string());
     let written = Written { version: VERSION, since, whole: is_whole, pulls: pulls.collect() };
     // It is plain data.

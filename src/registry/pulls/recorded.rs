@@ -3,9 +3,9 @@
 use std::collections::{HashMap, HashSet};
 use std::time::SystemTime;
 
-use bytes::Bytes;
-use super::note::{self, Place};
+use super::note::{self, Manifests, Place};
 use crate::oci::{Digest, RepositoryName};
+use bytes::Bytes;
 
 /// The bytes of the largest note: some 50,000 manifests.
 pub(super) const MOST: usize = 4 << 20;
@@ -13,9 +13,6 @@ pub(super) const MOST: usize = 4 << 20;
 const MANY: usize = MOST / 2;
 /// The bytes that a digest takes in a note: with its quotes and a comma.
 const DIGEST: usize = 75;
-
-/// Manifests by their repositories.
-pub(super) type Manifests = HashMap<RepositoryName, HashSet<Digest>>;
 
 /// What was pulled and belongs to the current note.
 #[derive(Debug)]

@@ -153,9 +153,14 @@ impl<'a> Graph<'a> {
         // Followers whose references lead nowhere come last.
         for seed in seeds.into_iter().chain(followers) {
             let last = used[seed];
-            self.spread(&mut known, vec![seed], |node| node.children.iter().chain(&node.followers), |index| {
-                used[index] = last;
-            });
+            self.spread(
+                &mut known,
+                vec![seed],
+                |node| node.children.iter().chain(&node.followers),
+                |index| {
+                    used[index] = last;
+                },
+            );
         }
         used
     }

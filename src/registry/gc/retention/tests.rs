@@ -137,7 +137,9 @@ impl Repository {
         let verdicts = self.decide(storage);
         self.check(&verdicts);
         let evictable = |name: &&str| match verdicts.manifests[&digest(name)] {
-            Verdict::Evictable(used) => Some(format!("{name}={}", ago(0).duration_since(used).unwrap().as_secs() / 3600)),
+            Verdict::Evictable(used) => {
+                Some(format!("{name}={}", ago(0).duration_since(used).unwrap().as_secs() / 3600))
+            }
             Verdict::Keep | Verdict::Expired(_) => None,
         };
         let mut found: Vec<_> = self.names.iter().filter_map(evictable).collect();
@@ -314,7 +316,11 @@ fn what_an_index_needs_stays_with_it() {
 #[test]
 fn children_go_with_their_index() {
     let it = |pulled| {
-        repository("a").has("amd64", Upstream, 900).has("arm64", Upstream, 900).pulled(pulled).has("index", Upstream, 900)
+        repository("a")
+            .has("amd64", Upstream, 900)
+            .has("arm64", Upstream, 900)
+            .pulled(pulled)
+            .has("index", Upstream, 900)
             .of(&["amd64", "arm64"])
             .tag("1", 900)
     };
@@ -338,7 +344,11 @@ fn children_go_with_their_index() {
 #[test]
 fn a_child_with_a_tag_of_its_own_outlives_its_index() {
     let it = |tag| {
-        repository("a").has("image", Pushed, 900).tag("amd64", tag).has("other", Pushed, 900).has("index", Pushed, 900)
+        repository("a")
+            .has("image", Pushed, 900)
+            .tag("amd64", tag)
+            .has("other", Pushed, 900)
+            .has("index", Pushed, 900)
             .of(&["image", "other"])
             .tag("1", 900)
     };
@@ -352,7 +362,12 @@ fn a_child_with_a_tag_of_its_own_outlives_its_index() {
 #[test]
 fn referrers_live_and_die_with_their_subject() {
     let it = |pulled| {
-        repository("a").has("image", Pushed, 900).pulled(pulled).tag("1", 900).has("signature", Pushed, 900).to("image")
+        repository("a")
+            .has("image", Pushed, 900)
+            .pulled(pulled)
+            .tag("1", 900)
+            .has("signature", Pushed, 900)
+            .to("image")
             .has("of-signature", Pushed, 800)
             .pulled(1)
             .to("signature")
@@ -360,7 +375,10 @@ fn referrers_live_and_die_with_their_subject() {
     assert_eq!(it(10).loses("from: push, unpulled: 720h, untagged: 1h"), "");
     // However often they were pulled: nothing is left that they are about.
     assert_eq!(it(900).loses("from: push, unpulled: 720h"), "image of-signature signature :1");
-    assert_eq!(it(10).has("next", Pushed, 1).tag("2", 1).loses("from: push, keep: {newest: 1}"), "image of-signature signature :1");
+    assert_eq!(
+        it(10).has("next", Pushed, 1).tag("2", 1).loses("from: push, keep: {newest: 1}"),
+        "image of-signature signature :1"
+    );
     // With a tag of its own, it stays.
     let tagged = it(900).has("sbom", Pushed, 900).to("image").tag("sbom", 10);
     assert_eq!(tagged.loses("from: push, unpulled: 720h"), "image of-signature signature :1");
@@ -397,7 +415,12 @@ fn tags_about_a_manifest_live_and_die_with_it() {
     for ending in endings {
         let tag = about("image", ending);
         let it = |pulled| {
-            repository("a").has("image", Pushed, 900).pulled(pulled).tag("1", 900).has("about", Pushed, 900).tag(&tag, 900)
+            repository("a")
+                .has("image", Pushed, 900)
+                .pulled(pulled)
+                .tag("1", 900)
+                .has("about", Pushed, 900)
+                .tag(&tag, 900)
         };
         assert_eq!(it(10).loses("from: push, unpulled: 720h, untagged: 1h"), "", "{ending}");
         assert_eq!(it(900).loses("from: push, unpulled: 720h"), format!("about image :1 :{tag}"));
@@ -412,7 +435,11 @@ fn tags_about_a_manifest_live_and_die_with_it() {
         assert_eq!(it(900).loses(rule), "image :1");
     }
     // No subject here: cosign can keep signatures in a repository of their own.
-    let it = repository("a").has("new", Pushed, 10).tag(&about("x", ".sig"), 10).has("old", Pushed, 20).tag(&about("y", ".sig"), 20);
+    let it = repository("a")
+        .has("new", Pushed, 10)
+        .tag(&about("x", ".sig"), 10)
+        .has("old", Pushed, 20)
+        .tag(&about("y", ".sig"), 20);
     assert_eq!(it.loses("from: push, keep: {newest: 2}"), "");
     assert_eq!(it.loses("from: push, unpulled: 15h"), format!("old :{}", about("y", ".sig")));
     // Not such a tag.
@@ -440,7 +467,13 @@ fn a_tag_has_the_first_digits_of_a_long_digest() {
 #[test]
 fn circles_end() {
     let it = |pulled| {
-        repository("a").has("x", Pushed, 900).to("y").has("y", Pushed, 900).to("x").pulled(pulled).has("self", Pushed, 900)
+        repository("a")
+            .has("x", Pushed, 900)
+            .to("y")
+            .has("y", Pushed, 900)
+            .to("x")
+            .pulled(pulled)
+            .has("self", Pushed, 900)
             .to("self")
             .of(&["self"])
             .has("left", Pushed, 900)
@@ -454,7 +487,10 @@ fn circles_end() {
     it(1).loses("from: push, keep: {newest: 1}");
     let (tag, other) = (about("x", ".sig"), about("y", ".sig"));
     let it = repository("a").has("y", Pushed, 900).tag(&tag, 900).has("x", Pushed, 900).tag(&other, 900);
-    assert_eq!(it.loses("from: push, unpulled: 720h"), format!("x y :{}", if tag < other { format!("{tag} :{other}") } else { format!("{other} :{tag}") }));
+    assert_eq!(
+        it.loses("from: push, unpulled: 720h"),
+        format!("x y :{}", if tag < other { format!("{tag} :{other}") } else { format!("{other} :{tag}") })
+    );
     // A tag about the manifest that it names.
     let it = repository("a").has("x", Pushed, 900).tag(&tag, 900);
     assert_eq!(it.loses("from: push, unpulled: 720h"), format!("x :{tag}"));
@@ -469,7 +505,8 @@ fn a_tag_that_names_nothing_goes_by_its_own_age() {
 
 #[test]
 fn the_first_rule_that_fits_decides() {
-    let it = |name: &str| repository(name).has("mine", Pushed, 900).tag("1", 900).has("copy", Upstream, 900).tag("2", 900);
+    let it =
+        |name: &str| repository(name).has("mine", Pushed, 900).tag("1", 900).has("copy", Upstream, 900).tag("2", 900);
     let storage = "{retention: [{repositories: ['team/prod/**'], keep: {tags: ['*']}}, \
                    {repositories: ['team/*', 'x'], from: push, unpulled: 720h}, {repositories: ['**'], unpulled: 720h}]}";
     let expired = |name: &str| {
