@@ -110,6 +110,7 @@ impl Server {
         greeting::log_storage(location);
         greeting::log_upstreams(registry);
         greeting::log_access(&granted);
+        greeting::log_retention(config);
         tracing::info!(
             addr = %self.local_addr(), tls = self.listener.tls.is_some(),
             debug = self.debug_addr().map(|addr| addr.to_string()), "listening"

@@ -65,6 +65,7 @@ mod prefixes;
 mod process;
 mod proxies;
 mod pull;
+mod pull_notes;
 mod push;
 mod ranged;
 mod ranged_upstreams;

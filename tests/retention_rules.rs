@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use pounce::config::{Config, ConfigError, ContentOrigin, Environment, Loaded, Origin};
+use pounce::config::{
+    ByteSize, Config, ConfigError, ContentOrigin, Environment, Loaded, Origin, RepositoryPattern, TagPattern,
+};
 
 const UPSTREAMS: &str = "
 proxy: {remoteurl: 'https://registry-1.docker.io', upstreams: [{host: ghcr.io}]}";
@@ -39,10 +41,10 @@ fn rules_come_from_a_file_or_from_variables() {
         let [first, second] = loaded.config.storage.retention.as_slice() else {
             panic!("{:?}", loaded.config.storage.retention);
         };
-        let patterns: Vec<_> = first.repositories.iter().map(|it| it.as_str()).collect();
+        let patterns: Vec<_> = first.repositories.iter().map(RepositoryPattern::as_str).collect();
         assert_eq!((patterns, first.from), (vec!["team/**", "app"], ContentOrigin::Any));
         assert_eq!((first.unpulled, first.untagged), (Some(hours(720)), Some(hours(168))));
-        let tags: Vec<_> = first.keep.tags.iter().map(|it| it.as_str()).collect();
+        let tags: Vec<_> = first.keep.tags.iter().map(TagPattern::as_str).collect();
         assert_eq!((first.keep.newest, tags), (Some(10), vec!["v*", "stable"]));
         assert_eq!((second.from, second.unpulled), (ContentOrigin::Upstream, Some(hours(1))));
         assert_eq!((second.untagged, second.keep.newest), (None, None));
@@ -83,7 +85,7 @@ fn a_rule_with_a_mistake_is_named() {
         ("[{repositories: ['ghcr.io'], unpulled: 1h}]", "no repository has this name: write ghcr.io/**"),
         ("[{repositories: ['docker.io/**'], from: any, unpulled: 1h}]", "what is pushed is not content of docker.io"),
         ("[{repositories: ['ghcr.io/a'], from: push, unpulled: 1h}]", "what is pushed is not content of ghcr.io"),
-        ("[{repositories: ['**'], unpuled: 1h}]", "did you mean storage.retention.unpulled?"),
+        ("[{repositories: ['**'], unpuled: 1h}]", "storage.retention.0.unpuled: there is no such setting"),
         ("{repositories: ['**']}", "storage.retention: must be a list of mappings"),
         // An earlier rule always decides, whatever it is from.
         (
@@ -128,7 +130,7 @@ fn a_rule_that_sometimes_decides_is_none() {
 fn sizes_have_units() {
     let size = |text: &str| {
         let loaded = load(&format!("storage: {{maxsize: {text}}}"), &[]);
-        loaded.map(|it| it.config.storage.maxsize.map(|size| size.bytes())).map_err(|error| error.to_string())
+        loaded.map(|it| it.config.storage.maxsize.map(ByteSize::bytes)).map_err(|error| error.to_string())
     };
     assert_eq!(size("2TiB"), Ok(Some(2 << 40)));
     assert_eq!(size("1.5 TB"), Ok(Some(1_500_000_000_000)));

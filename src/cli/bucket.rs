@@ -8,17 +8,11 @@ use crate::registry::{Options, Registry};
 use crate::store::Store;
 use crate::telemetry::{self, Metrics};
 
-/// A registry without a listener.
-pub(super) struct Opened {
-    pub(super) config: Config,
-    pub(super) registry: Registry,
-}
-
-/// Loads a configuration, whose log only has errors, because the lines of a command replace it, and opens its bucket.
+/// A registry without a listener, by a configuration whose log only has errors, because the lines of a command replace it.
 ///
 /// # Errors
 /// The configuration is wrong, or the bucket cannot be used.
-pub(super) async fn open(file: Option<&Path>) -> Result<Opened, Box<dyn std::error::Error>> {
+pub(super) async fn open(file: Option<&Path>) -> Result<Registry, Box<dyn std::error::Error>> {
     let Loaded { mut config, .. } = Config::load(file, &Environment::of_process())?;
     if config.log.level == LogLevel::Info {
         config.log.level = LogLevel::Error;
@@ -28,5 +22,5 @@ pub(super) async fn open(file: Option<&Path>) -> Result<Opened, Box<dyn std::err
     // There are no uploads to sign.
     let options = Options::new(&config, || Secret::from(String::new()));
     let registry = crate::server::open_registry(&config, store, options, &Arc::new(Metrics::default())).await?;
-    Ok(Opened { config, registry })
+    Ok(registry)
 }

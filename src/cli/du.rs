@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::bucket::{Opened, open};
+use super::bucket::open;
 use super::gc::describe;
 use super::progress::{Progress, bytes};
 use super::runtime::{CommandResult, block_on, or_failure};
@@ -41,7 +41,7 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments) -> CommandResult {
     or_failure(block_on(async {
-        let Opened { registry, .. } = open(arguments.file.as_deref()).await?;
+        let registry = open(arguments.file.as_deref()).await?;
         let (bars, progress) = (Progress::new(io::stderr().is_terminal()), Arc::new(RoundProgress::default()));
         let shown = bars.watch({
             let progress = Arc::clone(&progress);

@@ -9,13 +9,14 @@ use futures_util::TryStreamExt;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use super::bucket::{Opened, open};
+use super::bucket::open;
 use super::progress::{Progress, bytes};
 use super::runtime::{CommandResult, block_on, or_failure};
 use super::signals;
 use super::table::{self, Column, minute, number, rfc3339, short, size, text};
 use crate::registry::{
-    Amount, Begun, GoingKey, GoingTotals, Report, Round, RoundOptions, RoundProgress, RoundRequests, RoundStep,
+    Amount, Begun, GoingKey, GoingTotals, Registry, Report, Round, RoundOptions, RoundProgress, RoundRequests,
+    RoundStep,
 };
 
 /// The most requests a second, unless `--rate` says otherwise.
@@ -29,8 +30,8 @@ Examples:
 
 It goes by storage.retention, storage.maxsize and proxy.ttl, and runs beside servers, all of which must be of this
 version. What it finds now goes in a round that begins storage.maintenance.gc.delay (24h) later, and not if a push
-needed it meanwhile. docs/retention.md says what goes, and what a round costs. --json prints an object for each key, blobs and
-links included, and then one with the totals. There are bars on a terminal, and elsewhere a line every 10 seconds.
+needed it meanwhile. docs/retention.md says what goes, and what a round costs. --json prints an object for each key,
+blobs and links included, and then one with the totals. There are bars on a terminal, and elsewhere a line every 10 s.
 
 Exit status: 0 if the round is done; 1 if something was left: another process collects, something cannot be read, a
 deletion failed, or a signal came; 2 for a failure, a bucket without conditional writes and no --exclusive, or a wrong
@@ -64,16 +65,16 @@ pub(super) fn run(arguments: &Arguments) -> CommandResult {
     or_failure(block_on(async {
         let stop = CancellationToken::new();
         signals::watch(stop.clone(), "the round ends; the next one goes on")?;
-        let opened = tokio::select! {
-            opened = open(arguments.file.as_deref()) => opened?,
+        let registry = tokio::select! {
+            registry = open(arguments.file.as_deref()) => registry?,
             // The bucket may be slow to answer.
             () = stop.cancelled() => return Ok(ExitCode::from(1)),
         };
-        collect(arguments, &opened, &stop).await
+        collect(arguments, &registry, &stop).await
     }))
 }
 
-async fn collect(arguments: &Arguments, Opened { registry, .. }: &Opened, stop: &CancellationToken) -> CommandResult {
+async fn collect(arguments: &Arguments, registry: &Registry, stop: &CancellationToken) -> CommandResult {
     let Arguments { dry_run, json, exclusive, rate, .. } = *arguments;
     let options = RoundOptions { dry_run, is_exclusive: exclusive, rate };
     let (bars, progress) = (Progress::new(io::stderr().is_terminal()), Arc::new(RoundProgress::default()));

@@ -1,18 +1,18 @@
 //! `pounce ls [REPOSITORY]`: what the bucket has, by its repositories, or by the images of one.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use futures_util::TryStreamExt;
 use serde_json::{Value, json};
 
-use super::bucket::{Opened, open};
+use super::bucket::open;
 use super::image::ImageReference;
 use super::runtime::{CommandResult, block_on, or_failure};
 use super::table::{self, Column, minute, number, rfc3339, short, size, text};
-use crate::oci::RepositoryName;
-use crate::registry::{ImageEntry, PlatformEntry, Registry, RepositoryEntry, Source};
+use crate::oci::{MediaType, RepositoryName};
+use crate::registry::{ImageEntry, PlatformEntry, RecentPulls, Registry, RepositoryEntry, Source};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -55,7 +55,7 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments) -> CommandResult {
     or_failure(block_on(async {
-        let Opened { registry, .. } = open(arguments.config.as_deref()).await?;
+        let registry = open(arguments.config.as_deref()).await?;
         match &arguments.repository {
             None => repositories(&registry, arguments.json).await,
             Some(name) => images(&registry, name, arguments.json).await,
@@ -81,7 +81,15 @@ async fn repositories(registry: &Registry, json: bool) -> CommandResult {
             break;
         }
     }
+    note_pulls(&pulls, json);
     Ok(code)
+}
+
+/// Says how much PULLED knows, for people.
+fn note_pulls(pulls: &RecentPulls, json: bool) {
+    if !json && io::stderr().is_terminal() {
+        eprintln!("pulls are known since {} (UTC)", minute(Some(pulls.recorded_since())));
+    }
 }
 
 fn line(entry: &RepositoryEntry) -> String {
@@ -166,7 +174,7 @@ fn spellings(registry: &Registry, name: &str) -> Result<Vec<RepositoryName>, Str
 /// An image, and below it the images of an index.
 fn rows(entry: &ImageEntry) -> Vec<Vec<String>> {
     let ImageEntry { tag, digest, media_type, source, written, size: all, own, pulled, platforms, error } = entry;
-    let is_index = media_type.as_ref().is_some_and(|it| it.is_index());
+    let is_index = media_type.as_ref().is_some_and(MediaType::is_index);
     let platform = match (is_index, &platforms[..]) {
         (true, _) => "index".to_owned(),
         (false, [only]) => named(only),

@@ -11,7 +11,7 @@ use super::{scalars, values};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ByteSize(u64);
 
-/// The units that a size is written in, each with its bytes. The first that divides a size shows it.
+/// The units that a size is written in, each with its bytes.
 const UNITS: [(&str, u64); 12] = [
     ("PiB", 1 << 50),
     ("TiB", 1 << 40),
@@ -22,8 +22,8 @@ const UNITS: [(&str, u64); 12] = [
     ("TB", 1_000_000_000_000),
     ("GB", 1_000_000_000),
     ("MB", 1_000_000),
-    ("kB", 1_000),
     ("KB", 1_000),
+    ("kB", 1_000),
     ("B", 1),
 ];
 
@@ -69,8 +69,8 @@ impl FromStr for ByteSize {
 impl fmt::Display for ByteSize {
     /// As it is written: the largest unit of which it is a whole number.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let found = UNITS.iter().find(|(_, unit)| self.0 > 0 && self.0.is_multiple_of(*unit));
-        let (name, unit) = found.unwrap_or(&("B", 1));
+        let whole = UNITS.iter().filter(|(_, unit)| self.0 > 0 && self.0.is_multiple_of(*unit));
+        let (name, unit) = whole.max_by_key(|(_, unit)| *unit).unwrap_or(&("B", 1));
         write!(f, "{}{name}", self.0 / unit)
     }
 }

@@ -36,6 +36,7 @@ mod condemned;
 mod failure;
 mod fill;
 mod flights;
+#[allow(dead_code, reason = "the collector calls it")]
 mod gc;
 mod holdings;
 mod ingest;
@@ -99,8 +100,8 @@ pub use catalog::{Catalog, CatalogPage};
 pub use changes::Changes;
 pub use fill::{FillStatus, FillsStatus};
 pub use gc::{
-    Amount, Begun, CandidateKind, GarbageCollection, GoingKey, GoingTotals, Reason, Report, RepositoryUsage, Round,
-    RoundError, RoundOptions, RoundProgress, RoundRequests, RoundStep, Usage,
+    Amount, Begun, GarbageCollection, GoingKey, GoingTotals, Report, RepositoryUsage, Round, RoundOptions,
+    RoundProgress, RoundRequests, RoundStep, Usage,
 };
 pub use holdings::Holdings;
 pub use ingest::Pusher;
@@ -256,7 +257,7 @@ impl Registry {
             pulls: Arc::clone(&pulls),
             background: Arc::clone(&background),
             metrics: Arc::clone(metrics),
-            settings: options.gc.clone().proxied_until(options.proxied_until),
+            settings: gc::Settings::new(&options.config).proxied_until(options.proxied_until),
             is_refused: AtomicBool::default(),
         });
         let readiness = Arc::new(Readiness::new(store.clone(), Arc::clone(&background)));

@@ -1,10 +1,10 @@
 //! How a registry behaves.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::changes::Changes;
-use super::gc;
 use crate::config::{Compose, Config, FillTuning, GcTiming, OnMiss, Secret, Validation};
 use crate::machine_memory;
 
@@ -49,8 +49,8 @@ pub struct Options {
     pub proxied_until: Option<SystemTime>,
     /// How long the steps of garbage collection take: no setting.
     pub gc_timing: GcTiming,
-    /// What rounds of garbage collection go by.
-    pub(super) gc: gc::Settings,
+    /// The whole of it, by which rounds of garbage collection go.
+    pub(super) config: Arc<Config>,
     /// `storage.maintenance.readonly.enabled`, `storage.delete.enabled`
     pub changes: Changes,
     /// `http.secret`, or a random one: signs the state of uploads.
@@ -82,7 +82,7 @@ impl Options {
             tuning: proxy.fill.tuning,
             proxied_until: None,
             gc_timing: storage.gc_timing,
-            gc: gc::Settings::new(config),
+            config: Arc::new(config.clone()),
             changes: if storage.maintenance.readonly.enabled {
                 Changes::Nothing
             } else if storage.delete.enabled {

@@ -7,7 +7,7 @@ use futures_util::stream::BoxStream;
 
 use super::facts::{Candidate, CandidateKind, Reason};
 use super::round::{Round, RoundError};
-use crate::oci::{Digest, Manifest, RepositoryName};
+use crate::oci::{Descriptor, Digest, Links, Manifest, RepositoryName};
 use crate::registry::runtime::buffered;
 use crate::store::{Key, RepositoryObject, blob_digest, split_repository};
 
@@ -83,8 +83,8 @@ impl Round {
     async fn image_size(&self, digest: &Digest) -> Option<u64> {
         let object = self.store.get(Key::Blob(digest)).await.ok()??;
         let manifest = Manifest::new(object.bytes, object.media_type, Some(*digest)).ok()?;
-        let links = manifest.links();
-        let named = links.manifests.iter().chain(&links.blobs).map(crate::oci::Descriptor::size);
+        let Links { blobs, manifests } = manifest.links();
+        let named = manifests.iter().chain(&blobs).map(Descriptor::size);
         Some(named.fold(manifest.bytes().len() as u64, u64::saturating_add))
     }
 }

@@ -20,6 +20,8 @@ mod batches;
 mod facts;
 mod lease;
 mod listing;
+#[cfg(feature = "internals")]
+mod measured;
 mod policy;
 mod progress;
 mod report;
@@ -38,21 +40,20 @@ use std::time::{Duration, SystemTime};
 
 use super::pulls::Pulls;
 use super::runtime::Background;
-use crate::config::{Config, GcTiming};
+use crate::config::{ByteSize, Config, GcTiming};
 use crate::store::Store;
 use crate::telemetry::Metrics;
 use retention::Retention;
 
 #[cfg(feature = "internals")]
-pub(crate) use survey::measured_survey;
+pub(crate) use measured::measured_survey;
 #[cfg(feature = "internals")]
-pub use survey::{Ruled, SurveyRules};
+pub use measured::{Ruled, SurveyRules};
 
-pub use facts::{CandidateKind, Reason};
 pub use listing::GoingKey;
 pub use progress::{RoundProgress, RoundStep};
 pub use report::{Amount, GoingTotals, Report, RoundRequests};
-pub use round::{Begun, Round, RoundError, RoundOptions};
+pub use round::{Begun, Round, RoundOptions};
 pub use usage::{RepositoryUsage, Usage};
 
 /// Collects garbage.
@@ -88,7 +89,7 @@ impl Settings {
         Self {
             retention: Retention::new(config),
             delay: storage.deletion_delay(),
-            max_size: storage.maxsize.map(|size| size.bytes()),
+            max_size: storage.maxsize.map(ByteSize::bytes),
             timing: storage.gc_timing,
             directory: config.proxy.spool.directory.clone(),
             proxied_until: None,

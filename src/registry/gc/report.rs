@@ -80,6 +80,8 @@ pub struct Report {
     pub unreadable: u64,
     /// The keys of the first of these.
     pub unreadable_keys: Vec<String>,
+    /// Records of pulls that cannot be read: what they had counts as pulled.
+    pub unreadable_notes: u64,
     /// Keys of other programs.
     pub strangers: u64,
     /// Objects of uploads.

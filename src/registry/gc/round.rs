@@ -183,8 +183,14 @@ impl GarbageCollection {
         progress: &Arc<RoundProgress>,
         stop: &CancellationToken,
     ) -> Result<Report, RoundError> {
-        let Round { surveyed: Surveyed { survey, oldest, .. }, held, .. } = round;
+        let Round { surveyed: Surveyed { survey, history, oldest }, held, .. } = round;
         let mut report = Report::new(&survey, held.is_none());
+        if let Some(skipped) = history.as_ref().map(PullHistory::skipped) {
+            report.unreadable_notes = skipped.unreadable;
+            report.strangers += skipped.foreign;
+        }
+        // It has up to 40 MiB.
+        drop(history);
         let Some((collector, due)) = held else {
             return Ok(report);
         };

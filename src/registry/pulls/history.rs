@@ -155,6 +155,7 @@ impl PullHistory {
             );
             self.skipped.unreadable += 1;
             self.recorded_since = self.recorded_since.max(listed.written);
+            days.add(listed.day, listed.written);
             return false;
         };
         if let Some(since) = note.since {
@@ -212,5 +213,117 @@ impl Days {
         }
         let since = self.0.get(&day).copied().unwrap_or(now);
         since.max(begin_of_day(day)).max(oldest).min(now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::oci::Algorithm;
+    use crate::registry::pulls::note::Manifests;
+
+    /// 2024-10-04T00:00:00Z
+    const TODAY: u64 = 20_000;
+
+    fn at(day: u64, hours: u64) -> SystemTime {
+        begin_of_day(day) + Duration::from_hours(hours)
+    }
+
+    fn digest(number: usize) -> Digest {
+        Digest::of(Algorithm::Sha256, &number.to_be_bytes())
+    }
+
+    fn name(text: &str) -> RepositoryName {
+        text.parse().unwrap()
+    }
+
+    /// A note that was last written at the end of this hour.
+    fn note(day: u64, hour: u64, since: Option<SystemTime>, whole: bool, pulled: &[usize]) -> (Listed, Bytes) {
+        let digests = pulled.iter().map(|number| digest(*number)).collect();
+        let manifests = Manifests::from_iter([(name("a"), digests)]);
+        let place = Place::of(at(day, hour));
+        (Listed { place, day, written: at(day, hour + 1) }, note::compose(since, whole, &manifests))
+    }
+
+    /// Reads notes, which come in any order.
+    fn read(mut notes: Vec<(Listed, Bytes)>, now: SystemTime, oldest: SystemTime, most: usize) -> PullHistory {
+        notes.sort_by_key(|(listed, _)| std::cmp::Reverse(listed.written));
+        let (mut history, mut days) = (PullHistory::new(oldest, most), Days::default());
+        for (listed, text) in &notes {
+            if !history.add(listed, Some(text), &mut days) {
+                break;
+            }
+        }
+        history.recorded_since = history.recorded_since.max(days.known_since(now, oldest));
+        history
+    }
+
+    #[test]
+    fn the_last_pull_counts() {
+        let begin = Some(at(TODAY - 9, 0));
+        let days = (TODAY - 9..=TODAY).map(|day| note(day, 3, begin, true, &[1]));
+        let others = [note(TODAY - 5, 10, begin, true, &[1, 2]), note(TODAY - 7, 10, begin, true, &[2, 3])];
+        let history = read(days.chain(others).collect(), at(TODAY, 12), at(TODAY - 30, 0), 100);
+        let last = |number| history.last(&name("a"), &digest(number));
+        assert_eq!(last(1), Some(at(TODAY, 4)));
+        assert_eq!(last(2), Some(at(TODAY - 5, 11)));
+        assert_eq!(last(3), Some(at(TODAY - 7, 11)));
+        assert_eq!(last(4), None);
+        assert_eq!(history.last(&name("b"), &digest(1)), None);
+        assert_eq!(history.recorded_since(), at(TODAY - 9, 0));
+        assert_eq!(history.skipped(), SkippedNotes::default());
+    }
+
+    #[test]
+    fn a_day_without_a_note_is_not_known() {
+        let begin = Some(at(TODAY - 20, 0));
+        let empty = |day| note(day, 0, begin, true, &[]);
+        let since = |days: &[u64], now| {
+            let notes = days.iter().map(|day| empty(*day)).collect();
+            read(notes, now, at(TODAY - 10, 5), 100).recorded_since()
+        };
+        let all: Vec<u64> = (TODAY - 10..=TODAY).collect();
+        assert_eq!(since(&all, at(TODAY, 12)), at(TODAY - 10, 5));
+        let without = |day| all.iter().copied().filter(|it| *it != day).collect::<Vec<_>>();
+        assert_eq!(since(&without(TODAY - 4), at(TODAY, 12)), at(TODAY - 3, 0));
+        assert_eq!(since(&without(TODAY - 10), at(TODAY, 12)), at(TODAY - 9, 0));
+        // The first note of a day may take a while, and no longer.
+        assert_eq!(since(&without(TODAY), begin_of_day(TODAY) + Duration::from_mins(59)), at(TODAY - 10, 5));
+        assert_eq!(since(&without(TODAY), at(TODAY, 1)), at(TODAY, 1));
+        assert_eq!(since(&[], at(TODAY, 12)), at(TODAY, 12));
+        assert_eq!(since(&[], at(TODAY, 0)), at(TODAY, 0));
+    }
+
+    #[test]
+    fn the_first_process_tells_since_when_there_are_notes() {
+        let notes = |since: Option<SystemTime>| vec![note(TODAY, 14, since, true, &[1])];
+        let now = at(TODAY, 20);
+        let history = read(notes(Some(at(TODAY, 14))), now, at(TODAY - 30, 0), 100);
+        assert_eq!(history.recorded_since(), at(TODAY, 14));
+        // A process that serves no client knows only of itself.
+        let history = read(notes(None), now, at(TODAY - 30, 0), 100);
+        assert_eq!(history.recorded_since(), now);
+        assert!(history.last(&name("a"), &digest(1)).is_some());
+    }
+
+    #[test]
+    fn nothing_is_known_before_a_note_that_does_not_tell_all() {
+        let begin = Some(at(TODAY - 9, 0));
+        let days = |whole: bool, pulled: &[usize]| {
+            let odd = [note(TODAY - 3, 7, begin, whole, pulled)];
+            (TODAY - 9..=TODAY).map(|day| note(day, 3, begin, true, &[1])).chain(odd).collect::<Vec<_>>()
+        };
+        let read = |notes, most| read(notes, at(TODAY, 12), at(TODAY - 30, 0), most);
+        assert_eq!(read(days(true, &[2]), 100).recorded_since(), at(TODAY - 9, 0));
+        assert_eq!(read(days(false, &[2]), 100).recorded_since(), at(TODAY - 3, 8));
+        // There is no memory for more.
+        let history = read(days(true, &[1, 2]), 1);
+        assert_eq!(history.recorded_since(), at(TODAY - 3, 8));
+        assert_eq!((history.last.len(), history.last(&name("a"), &digest(1))), (1, Some(at(TODAY, 4))));
+        let mut corrupt = days(true, &[2]);
+        corrupt.last_mut().unwrap().1 = Bytes::from_static(b"{");
+        let history = read(corrupt, 100);
+        assert_eq!(history.recorded_since(), at(TODAY - 3, 8));
+        assert_eq!(history.skipped(), SkippedNotes { unreadable: 1, foreign: 0 });
     }
 }

@@ -1,20 +1,22 @@
 //! The notes in the bucket: where each is, and what it says.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::recorded::Manifests;
-use crate::oci::Digest;
+use crate::oci::{Digest, RepositoryName};
 
 /// The version of what a note says.
 const VERSION: u32 = 1;
 /// A day in seconds.
 pub(super) const DAY: u64 = 24 * 60 * 60;
+
+/// Manifests by their repositories.
+pub(super) type Manifests = HashMap<RepositoryName, HashSet<Digest>>;
 
 /// Where a note is: the day and the hour in which it was begun, and a random id.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -119,4 +121,65 @@ pub(super) fn parse(text: &[u8], mut pulled: impl FnMut(&str, &Digest)) -> Optio
         }
     }
     Some(Note { since, is_whole: read.whole })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_read_as_it_is_written() {
+        let time = humantime::parse_rfc3339("2026-11-29T09:05:07Z").unwrap();
+        let place = Place::of(time);
+        let path = crate::store::Key::PullNote(&place.day, place.hour, &place.id).to_string();
+        assert_eq!(path, format!("pounce/pulled/2026-11-29/09-{}", place.id));
+        assert_eq!(Place::parse(path.strip_prefix("pounce/pulled/").unwrap()), Some(place.clone()));
+        assert_eq!(begin_of_day(place.number_of_day().unwrap()), time - Duration::from_secs(9 * 3600 + 5 * 60 + 7));
+        let id = place.id;
+        for path in [
+            "",
+            "2026-11-29",
+            "2026-11-29/",
+            &format!("2026-11-29/9-{id}"),
+            &format!("2026-11-29/24-{id}"),
+            &format!("2026-11-29/+9-{id}"),
+            &format!("2026-11-31/09-{id}"),
+            &format!("2026-1-29/09-{id}"),
+            &format!("x/09-{id}"),
+            &format!("2026-11-29/09-{id}/x"),
+            &format!("2026-11-29/09-{}", id.simple()),
+            &format!("2026-11-29/09-{}", id.to_string().to_uppercase()),
+        ] {
+            assert_eq!(Place::parse(path), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn times_beyond_all_calendars_do_no_harm() {
+        let far = SystemTime::UNIX_EPOCH + Duration::from_secs(1 << 40);
+        assert_eq!(Place::of(far).day, "9999-12-31");
+        assert_eq!(Place::of(SystemTime::UNIX_EPOCH - Duration::from_secs(1)).day, "1970-01-01");
+        begin_of_day(u64::MAX);
+    }
+
+    #[test]
+    fn what_is_no_note_is_not_read() {
+        let digest = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+        let good = format!(r#"{{"version":1,"since":null,"whole":true,"pulls":{{"a/b":["{digest}"]}}}}"#);
+        let mut pulled = Vec::new();
+        let note = parse(good.as_bytes(), |name, digest| pulled.push(format!("{name}@{digest}"))).unwrap();
+        assert!(note.is_whole && note.since.is_none());
+        assert_eq!(pulled, [format!("a/b@{digest}")]);
+        for bad in [
+            String::new(),
+            "{}".to_owned(),
+            good.replace("\"version\":1", "\"version\":2"),
+            good.replace("null", "\"yesterday\""),
+            good.replace("sha256:", "md5:"),
+            good[..good.len() - 1].to_owned(),
+            "\0".repeat(1000),
+        ] {
+            assert!(parse(bad.as_bytes(), |_, _| {}).is_none(), "{bad}");
+        }
+    }
 }

@@ -54,8 +54,12 @@ mod spool;
 mod totals;
 mod young;
 
-pub(super) use blobs::{RepositoryUsage, Sizes};
+#[cfg(feature = "internals")]
+pub(super) use blobs::RepositoryUsage;
+pub(super) use blobs::Sizes;
 pub(super) use error::SurveyError;
-pub(super) use policy::{DEFAULT_RATE, Policy, SurveyOptions};
+#[cfg(feature = "internals")]
+pub(super) use policy::DEFAULT_RATE;
+pub(super) use policy::{Policy, SurveyOptions};
 pub(super) use run::{Survey, survey};
 pub(super) use totals::Goes;

@@ -169,8 +169,8 @@ mod tests {
         for n in 0..100_u32 {
             let algorithm = if n % 10 == 0 { Algorithm::Sha512 } else { Algorithm::Sha256 };
             let (own, named) = (Digest::of(algorithm, &[1, n as u8]), Digest::of(algorithm, &[2, n as u8 / 4]));
-            let names = Digests::new(vec![named]);
-            records.add_manifest(n, &own, Some(&names)).await.unwrap();
+            let all = Digests::new(vec![named]);
+            records.add_manifest(n, &own, Some(&all)).await.unwrap();
             let layer = Namer::OldLayer(n, 71);
             records.add(Record { digest: named, namer: layer }).await.unwrap();
             records.add(Record { digest: own, namer: Namer::YoungLayer(n) }).await.unwrap();
