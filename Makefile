@@ -57,6 +57,7 @@ interop: ## real clients; as root, with the Debian packages above
 	test -x $(MOTO)/bin/moto_server || { python3 -m venv $(MOTO) && $(MOTO)/bin/pip install -q 'moto[server]==5.0.*'; }
 	tests/interop/push.sh "$${CARGO_TARGET_DIR:-target}/debug/pounce" $(MOTO)/bin/moto_server
 	tests/interop/switching.sh "$${CARGO_TARGET_DIR:-target}/debug/pounce" $(MOTO)/bin/moto_server
+	tests/interop/gc.sh "$${CARGO_TARGET_DIR:-target}/debug/pounce"
 	tests/interop/cold.sh "$${CARGO_TARGET_DIR:-target}/debug/pounce" $(MOTO)/bin/python
 	tests/interop/access.sh "$${CARGO_TARGET_DIR:-target}/debug/pounce" $(MOTO)/bin/python
 	tests/interop/clients.sh "$${CARGO_TARGET_DIR:-target}/debug/pounce"
@@ -75,7 +76,7 @@ bench: bench-packages ## pounce beside its peers, a table in docs/performance.md
 	cargo build --release --locked --package pounce
 	"$${CARGO_TARGET_DIR:-target}/release/peers" $(SCENARIO)
 
-torture: packages ## kills, faults, races and attacks, over an hour; FAULT=kills, bucket, upstream, outages, races, replicas, ending, hostile or soak for one
+torture: packages ## kills, faults, races and attacks, over an hour; FAULT=kills, bucket, upstream, outages, races, replicas, gc, ending, hostile or soak for one
 	cargo bench --locked --bench torture -- $(FAULT)
 
 micro: ## measurements of single functions, by criterion

@@ -84,7 +84,7 @@ impl Manifests {
         Ok(deleted)
     }
 
-    fn forget(&self, name: &RepositoryName, digest: &Digest) {
+    pub(super) fn forget(&self, name: &RepositoryName, digest: &Digest) {
         self.cache.manifests.forget(name, digest);
         self.cache.lists.forget_catalog();
     }
