@@ -248,7 +248,7 @@ impl Links {
     }
 
     /// Keeps a linked blob from being deleted as garbage. If it cannot be kept, memory does not rely on it.
-    async fn keep_from_deletion(
+    pub(super) async fn keep_from_deletion(
         &self,
         names: &[&RepositoryName],
         digest: &Digest,

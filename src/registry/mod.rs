@@ -81,6 +81,8 @@ use runtime::Background;
 #[cfg(feature = "internals")]
 pub(crate) use fill::fuzz_lease;
 #[cfg(feature = "internals")]
+pub(crate) use gc::gc_round;
+#[cfg(feature = "internals")]
 pub(crate) use uploads::{fuzz_state, measured_state};
 
 pub use blob_part::BlobPart;

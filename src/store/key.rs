@@ -77,7 +77,9 @@ pub enum Key<'a> {
     FillHead(&'a Digest, UpstreamId, &'a Uuid, u64),
     /// The chunks that the clients of another process wait for; the id is that process's.
     FillWant(&'a Digest, UpstreamId, &'a Uuid),
-    /// Which keys are condemned, and which process collects garbage. pounce's own, as all keys of garbage collection.
+    /// Which keys are condemned, and which process collects garbage. pounce's own, as all keys of garbage collection,
+    /// and outside of the directories in which distribution looks. Every push reads it, so it lies where credentials
+    /// may read in any case.
     GcState,
     /// The directory of all batches of condemned keys.
     GcBatches,
@@ -121,9 +123,6 @@ impl fmt::Display for Key<'_> {
             | Self::FillChunk(..)
             | Self::FillHead(..)
             | Self::FillWant(..) => "pounce/fills/",
-            Self::GcState | Self::GcBatches | Self::GcBatch(_) | Self::GcCondemned(_) | Self::GcDecision(..) => {
-                "pounce/gc/"
-            }
             Self::Path(_) => "",
             _ => "docker/registry/v2/",
         })?;
@@ -191,12 +190,12 @@ impl fmt::Display for Key<'_> {
             Self::FillWant(digest, upstream, process) => {
                 write!(f, "{}/{upstream}/wants-{process}", Path(digest))
             }
-            Self::GcState => write!(f, "state"),
-            Self::GcBatches => write!(f, "batches/"),
-            Self::GcBatch(id) => write!(f, "batches/{id}/"),
-            Self::GcCondemned(id) => write!(f, "batches/{id}/condemned"),
-            Self::GcDecision(id, GcGroup::One(hash)) => write!(f, "batches/{id}/decisions/{hash:016x}"),
-            Self::GcDecision(id, GcGroup::Content(group)) => write!(f, "batches/{id}/decisions/{group:03x}"),
+            Self::GcState => write!(f, "_gc/state"),
+            Self::GcBatches => write!(f, "_gc/batches/"),
+            Self::GcBatch(id) => write!(f, "_gc/batches/{id}/"),
+            Self::GcCondemned(id) => write!(f, "_gc/batches/{id}/condemned"),
+            Self::GcDecision(id, GcGroup::One(hash)) => write!(f, "_gc/batches/{id}/decisions/{hash:016x}"),
+            Self::GcDecision(id, GcGroup::Content(group)) => write!(f, "_gc/batches/{id}/decisions/{group:03x}"),
             Self::Path(path) => f.write_str(path),
         }
     }

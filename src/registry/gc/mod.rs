@@ -6,6 +6,11 @@
 
 mod batches;
 mod facts;
+#[cfg(feature = "internals")]
+mod hook;
 mod lease;
 mod requests;
 mod sweep;
+
+#[cfg(feature = "internals")]
+pub(crate) use hook::gc_round;
