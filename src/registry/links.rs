@@ -266,7 +266,9 @@ impl Links {
     /// Forgets a blob that is deleted as garbage.
     pub(super) fn forget_deleted(&self, names: &[&RepositoryName], digest: &Digest) {
         self.cache.blobs.forget_present(digest);
-        names.iter().for_each(|name| self.cache.blobs.forget_membership(name, digest));
+        for name in names {
+            self.cache.blobs.forget_membership(name, digest);
+        }
     }
 
     /// Links a blob while `store` puts it into the bucket, of which the push has all bytes and has verified them. So

@@ -21,7 +21,8 @@ pub(crate) async fn gc_round(
     let options = CollectorOptions { timing, delay, rate: 10_000, is_exclusive };
     let collector = match Collector::acquire(store, options).await.map_err(|error| error.to_string())? {
         Acquired::Held(collector) => collector,
-        other => return Ok(format!("{other:?}")),
+        Acquired::Busy(age) => return Ok(format!("Busy: {age:?}")),
+        Acquired::Refused(why) => return Ok(format!("Refused: {why}")),
     };
     let candidates = || {
         candidates.iter().map(|(is_content, path)| {

@@ -152,8 +152,10 @@ impl Collector {
             (Swapped::Written(_), None) => return Err(tells_no_time()),
             (Swapped::Unmet | Swapped::Unsupported, _) => return Ok(Acquired::Busy(Duration::ZERO)),
         };
+        let held = Mutex::new(Held { state, etag, date, is_lost: false });
+        let lease = Arc::new(Lease { store: store.clone(), options, pace, holder, is_strict, held });
         // Writers tell by the two how old a decision is.
-        pace.count(RequestKind::Get);
+        lease.pace.count(RequestKind::Get);
         let apart = match store.poll(Key::GcState, None).await? {
             Polled::Read(version, _) => version
                 .date
@@ -162,14 +164,13 @@ impl Collector {
             _ => None,
         };
         if apart.is_none_or(|apart| apart > APART) {
+            lease.write(|state| state.holder = None).await?;
             return Ok(Acquired::Refused(
                 "the Date of the bucket's responses is not the time by which it dates objects: is there a proxy before it \
                  with another clock?"
                     .to_owned(),
             ));
         }
-        let held = Mutex::new(Held { state, etag, date, is_lost: false });
-        let lease = Arc::new(Lease { store: store.clone(), options, pace, holder, is_strict, held });
         let beats = Arc::clone(&lease);
         let beat = tokio::spawn(async move {
             loop {

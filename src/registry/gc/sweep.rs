@@ -102,7 +102,9 @@ impl Collector {
         let spent = seconds(last + self.lease.options.timing.expiry);
         let mark = |state: &mut GcState| {
             let batch = state.batches.iter_mut().find(|batch| batch.id == id);
-            batch.into_iter().for_each(|batch| batch.spent = Some(spent));
+            if let Some(batch) = batch {
+                batch.spent = Some(spent);
+            }
         };
         self.lease.write(mark).await?;
         swept.batches += 1;
