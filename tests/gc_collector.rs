@@ -116,7 +116,7 @@ async fn a_store_without_conditions_is_refused_unless_nothing_else_writes() {
         let keys: Vec<_> = keys.into_iter().map(|key| (true, key)).collect();
         for clock in [0, 700] {
             s3.rules(&[rule, Rule::Clock(clock)]);
-            gc_round(&store, (TIMING(), Duration::from_secs(600)), true, &keys).await.unwrap();
+            gc_round(&store, (TIMING(), Duration::from_mins(10)), true, &keys).await.unwrap();
         }
         assert!(registry_keys(&s3).is_empty(), "{rule:?}");
     }

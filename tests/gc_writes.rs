@@ -121,7 +121,7 @@ async fn what_memory_believes_is_looked_for_where_it_was_deleted() {
     pounce.push_image("a/b", "1", &image).await;
     // Another replica, which knows what is condemned, deleted the manifest's bytes.
     let manifest = blob(&image.digest());
-    condemn(&s3, &[manifest.clone()]);
+    condemn(&s3, std::slice::from_ref(&manifest));
     s3.put(&decision(&manifest), "delete");
     s3.age("decisions", Duration::from_mins(3));
     let fresh = replica(&s3).await;

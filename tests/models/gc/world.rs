@@ -297,10 +297,9 @@ impl<const W: usize, const C: usize> World<W, C> {
                             world.writers[number] = goes_on;
                         })];
                     }
-                    Some(Decision::Keep) => goes_on,
                     Some(Decision::Delete(at)) if self.has(Guard::Settle) && self.now < at + SETTLE => Writer::Failed,
                     Some(Decision::Delete(_)) if self.has(Guard::Look) => Writer::Looks,
-                    Some(Decision::Delete(_)) => goes_on,
+                    Some(Decision::Keep | Decision::Delete(_)) => goes_on,
                 };
                 vec![to(then)]
             }
@@ -350,6 +349,7 @@ impl<const W: usize, const C: usize> World<W, C> {
         if self.has(Guard::PublishedAfter) { Step::Publishes(0) } else { Step::Dates }
     }
 
+    #[expect(clippy::too_many_lines, reason = "a step of a collector each")]
     fn collect(&self, number: usize) -> Vec<Self> {
         let collector = self.collectors[number];
         let to = |step: Step| self.after(|world| world.collectors[number].step = step);
