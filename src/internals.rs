@@ -53,3 +53,17 @@ pub fn upload_state() -> usize {
 pub async fn survey(store: &crate::store::Store, rules: &SurveyRules) -> Result<serde_json::Value, String> {
     crate::registry::measured_survey(store, rules).await
 }
+
+/// A round of garbage collection with these candidates, in place of a survey: whether each is a link to a blob, or bytes,
+/// and its path. Returns what was swept and published, and the requests, as text; or why nothing was done.
+///
+/// # Errors
+/// The lease is lost, or the bucket fails.
+pub async fn gc_round(
+    store: &crate::store::Store,
+    (timing, delay): (crate::config::GcTiming, std::time::Duration),
+    is_exclusive: bool,
+    candidates: &[(bool, String)],
+) -> Result<String, String> {
+    crate::registry::gc_round(store, (timing, delay), is_exclusive, candidates).await
+}

@@ -37,7 +37,10 @@ mod fill_memory;
 mod fill_memory_waits;
 mod fill_sweep;
 mod folder_fill;
+#[cfg(feature = "internals")]
+mod gc_collector;
 mod gc_command;
+mod gc_writes;
 mod heads;
 mod help;
 mod helpers;

@@ -37,11 +37,11 @@ fn has(s3: &FakeS3, bytes: &[u8]) -> bool {
 
 /// The batches were published so long ago.
 fn published(s3: &FakeS3, before: Duration) {
-    let mut state: Value = serde_json::from_slice(&s3.object("pounce/gc/state").unwrap()).unwrap();
+    let mut state: Value = serde_json::from_slice(&s3.object("docker/registry/v2/_gc/state").unwrap()).unwrap();
     for batch in state["batches"].as_array_mut().unwrap() {
         batch["published"] = (batch["published"].as_u64().unwrap() - before.as_secs()).into();
     }
-    s3.put("pounce/gc/state", state.to_string());
+    s3.put("docker/registry/v2/_gc/state", state.to_string());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -108,14 +108,14 @@ async fn another_collector_and_corrupt_content_are_told() {
     s3.age(&key, DAY * 3);
     let (status, _, errors) = gc(&s3, &[]).await;
     assert!(status == 1 && errors.contains("cannot be read"), "{errors}");
-    let mut state: Value = serde_json::from_slice(&s3.object("pounce/gc/state").unwrap()).unwrap();
+    let mut state: Value = serde_json::from_slice(&s3.object("docker/registry/v2/_gc/state").unwrap()).unwrap();
     state["holder"] = uuid::Uuid::new_v4().to_string().into();
-    s3.put("pounce/gc/state", state.to_string());
+    s3.put("docker/registry/v2/_gc/state", state.to_string());
     let (status, _, errors) = gc(&s3, &[]).await;
     assert!(status == 1 && errors.contains("another process collects garbage"), "{errors}");
     // It died.
     published(&s3, DAY * 2);
-    s3.age("pounce/gc/state", Duration::from_mins(3));
+    s3.age("docker/registry/v2/_gc/state", Duration::from_mins(3));
     let (status, _, errors) = gc(&s3, &[]).await;
     assert!(status == 1 && errors.contains("cannot be read"), "{errors}");
     // What it named is not known.
@@ -184,7 +184,7 @@ async fn serving_processes_collect_one_at_a_time() {
         replica.end().await;
     }
     // Ended in order: no process has the lease.
-    let state: Value = serde_json::from_slice(&s3.object("pounce/gc/state").unwrap()).unwrap();
+    let state: Value = serde_json::from_slice(&s3.object("docker/registry/v2/_gc/state").unwrap()).unwrap();
     assert_eq!(state["holder"], Value::Null);
     let round: Value = serde_json::from_slice(&s3.object("pounce/gc/round").unwrap()).unwrap();
     assert_eq!(round["dry_run"], false);

@@ -85,6 +85,11 @@ const ROOMS: &[(&str, &str)] = &[
          flights staleness options changes failure runtime",
     ),
     (
+        "registry/gc",
+        "serving listing usage round policy report progress hook measured sweep batches lease requests collection survey \
+         retention facts",
+    ),
+    (
         "store",
         "bucket embedded credentials connect_error sdk_config proxy content_length leader options error \
          response_monitor url_template part_sizes filled_for repository_path key fill_path etag lack lengths location body",

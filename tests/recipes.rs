@@ -96,12 +96,12 @@ impl Recipe {
         let first = self.collect().await;
         assert!(content() == before, "the first round deletes nothing: {first}");
         assert!(first["condemned"].as_u64().unwrap() > 0, "{first}");
-        let state = self.s3.object("pounce/gc/state").unwrap();
+        let state = self.s3.object("docker/registry/v2/_gc/state").unwrap();
         let mut state: Value = serde_json::from_slice(&state).unwrap();
         for batch in state["batches"].as_array_mut().unwrap() {
             batch["published"] = json!(batch["published"].as_u64().unwrap() - 25 * 3600);
         }
-        self.s3.put("pounce/gc/state", state.to_string());
+        self.s3.put("docker/registry/v2/_gc/state", state.to_string());
         self.collect().await
     }
 

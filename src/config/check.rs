@@ -23,7 +23,7 @@ pub(super) fn check(config: &Config, errors: &mut Vec<ConfigError>) {
     let unsound: Vec<String> = errors.iter().map(ConfigError::section).collect();
     let mut mistakes = Mistakes(errors);
     check_bounds(config, &mut mistakes);
-    let checks: [(&[&str], Check<'_>); 7] = [
+    let checks: [(&[&str], Check<'_>); 8] = [
         (&["storage"], &|mistakes| check_storage(storage, mistakes)),
         (&["storage", "proxy"], &|mistakes| retention::check(&storage.retention, &proxy.host_names(), mistakes.0)),
         (&["proxy"], &|mistakes| check_upstreams(proxy, mistakes)),

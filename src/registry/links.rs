@@ -248,7 +248,7 @@ impl Links {
     }
 
     /// Keeps a linked blob from being deleted as garbage. If it cannot be kept, memory does not rely on it.
-    async fn keep_from_deletion(
+    pub(super) async fn keep_from_deletion(
         &self,
         names: &[&RepositoryName],
         digest: &Digest,
@@ -266,7 +266,9 @@ impl Links {
     /// Forgets a blob that is deleted as garbage.
     pub(super) fn forget_deleted(&self, names: &[&RepositoryName], digest: &Digest) {
         self.cache.blobs.forget_present(digest);
-        names.iter().for_each(|name| self.cache.blobs.forget_membership(name, digest));
+        for name in names {
+            self.cache.blobs.forget_membership(name, digest);
+        }
     }
 
     /// Links a blob while `store` puts it into the bucket, of which the push has all bytes and has verified them. So

@@ -36,7 +36,6 @@ mod condemned;
 mod failure;
 mod fill;
 mod flights;
-#[allow(dead_code, reason = "the collector calls it")]
 mod gc;
 mod holdings;
 mod ingest;
@@ -87,9 +86,9 @@ use runtime::Background;
 #[cfg(feature = "internals")]
 pub(crate) use fill::fuzz_lease;
 #[cfg(feature = "internals")]
-pub(crate) use gc::measured_survey;
-#[cfg(feature = "internals")]
 pub use gc::{Ruled, SurveyRules};
+#[cfg(feature = "internals")]
+pub(crate) use gc::{gc_round, measured_survey};
 #[cfg(feature = "internals")]
 pub(crate) use uploads::{fuzz_state, measured_state};
 

@@ -87,7 +87,9 @@ pub enum Key<'a> {
     PullNotes,
     /// What one process noted in an hour of a day, which is written `2026-11-29`, under a random name.
     PullNote(&'a str, u8, &'a Uuid),
-    /// Which keys are condemned, and which process collects garbage. pounce's own, as all keys of garbage collection.
+    /// Which keys are condemned, and which process collects garbage. pounce's own, as all keys of garbage collection,
+    /// and outside of the directories in which distribution looks. Every push reads it, so it lies where credentials
+    /// may read in any case.
     GcState,
     /// The directory of all batches of condemned keys.
     GcBatches,
@@ -132,13 +134,8 @@ impl fmt::Display for Key<'_> {
             | Self::FillHead(..)
             | Self::FillWant(..) => "pounce/fills/",
             Self::KnownManifests(_) => "pounce/gc/manifests/",
+            Self::GcRound => "pounce/gc/",
             Self::PullNotes | Self::PullNote(..) => "pounce/pulled/",
-            Self::GcState
-            | Self::GcRound
-            | Self::GcBatches
-            | Self::GcBatch(_)
-            | Self::GcCondemned(_)
-            | Self::GcDecision(..) => "pounce/gc/",
             Self::Path(_) => "",
             _ => "docker/registry/v2/",
         })?;
@@ -209,13 +206,13 @@ impl fmt::Display for Key<'_> {
             Self::FillWant(digest, upstream, process) => {
                 write!(f, "{}/{upstream}/wants-{process}", Path(digest))
             }
-            Self::GcState => write!(f, "state"),
+            Self::GcState => write!(f, "_gc/state"),
             Self::GcRound => write!(f, "round"),
-            Self::GcBatches => write!(f, "batches/"),
-            Self::GcBatch(id) => write!(f, "batches/{id}/"),
-            Self::GcCondemned(id) => write!(f, "batches/{id}/condemned"),
-            Self::GcDecision(id, GcGroup::One(hash)) => write!(f, "batches/{id}/decisions/{hash:016x}"),
-            Self::GcDecision(id, GcGroup::Content(group)) => write!(f, "batches/{id}/decisions/{group:03x}"),
+            Self::GcBatches => write!(f, "_gc/batches/"),
+            Self::GcBatch(id) => write!(f, "_gc/batches/{id}/"),
+            Self::GcCondemned(id) => write!(f, "_gc/batches/{id}/condemned"),
+            Self::GcDecision(id, GcGroup::One(hash)) => write!(f, "_gc/batches/{id}/decisions/{hash:016x}"),
+            Self::GcDecision(id, GcGroup::Content(group)) => write!(f, "_gc/batches/{id}/decisions/{group:03x}"),
             Self::Path(path) => f.write_str(path),
         }
     }

@@ -27,7 +27,7 @@ old() { # what is new becomes three days older, and so does every batch; tags re
   find data/docker -type f -mtime -2 | while read -r file; do touch -d "@$(($(stat -c %Y "$file") - 3 * 86400))" "$file"; done
   python3 - <<'P'
 import json, pathlib, time
-path = pathlib.Path('data/pounce/gc/state')
+path = pathlib.Path('data/docker/registry/v2/_gc/state')
 if path.exists():
     state = json.loads(path.read_text())
     for batch in state['batches']:
@@ -65,7 +65,7 @@ said() { # said TEXT COMMAND...: the output has the text
   [ $code = 0 ] && grep -q -- "$text" said
 }
 step dry-run said 'team/app:v1' collect --dry-run
-step dry-run-writes-nothing test ! -e data/pounce/gc
+step dry-run-writes-nothing test ! -e data/pounce/gc -a ! -e data/docker/registry/v2/_gc
 step first-round collect
 step first-deletes-nothing test "$(blobs)" = "$before"
 old

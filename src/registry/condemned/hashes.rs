@@ -25,7 +25,6 @@ impl KeyHash {
         Self(u128::from_be_bytes(start.unwrap_or_default()))
     }
 
-    #[expect(clippy::cast_possible_truncation, reason = "the first half is what is wanted")]
     const fn start(self) -> u64 {
         (self.0 >> 64) as u64
     }
@@ -34,7 +33,6 @@ impl KeyHash {
     /// there may be many, so they share decisions.
     pub(in crate::registry) const fn group(self, is_content: bool) -> GcGroup {
         if is_content {
-            #[expect(clippy::cast_possible_truncation, reason = "10 bits")]
             return GcGroup::Content((self.0 >> 118) as u16);
         }
         GcGroup::One(self.start())

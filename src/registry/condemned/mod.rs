@@ -25,11 +25,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::TryStreamExt;
+use uuid::Uuid;
 
 use super::runtime::{Background, buffered};
 use crate::config::GcTiming;
 use crate::oci::{Error, ErrorCode};
-use crate::store::{Key, Store, StoreError};
+use crate::store::{GcGroup, Key, Store, StoreError};
 
 use knowledge::Knowledge;
 
@@ -113,7 +114,8 @@ impl Condemned {
     /// requests, if it would be too old at their end.
     pub(super) fn begin(self: &Arc<Self>) -> Moment {
         let soon = self.timing.knowledge / 5 * 4;
-        if self.known(soon).is_none() {
+        // Of requests that begin at once, one asks.
+        if self.known(soon).is_none() && self.asking.try_lock().is_ok() {
             let condemned = Arc::clone(self);
             self.background.try_run(async move {
                 if let Err(error) = condemned.learn(soon).await {
@@ -151,13 +153,9 @@ impl Condemned {
             // Boxed: it is large, and would be part of the future of every push.
             None => Box::pin(self.learn(self.timing.knowledge)).await?,
         };
-        // What was seen so long ago may have been deleted under a batch that is retired by now.
-        let is_old = began.elapsed() > self.timing.belief;
-        if known.batches.is_empty() && !is_old {
-            return Ok(());
-        }
         let mut groups = BTreeMap::<_, Vec<usize>>::new();
-        for (position, key) in keys.iter().enumerate() {
+        let positions = if known.batches.is_empty() { 0 } else { keys.len() };
+        for (position, key) in keys.iter().enumerate().take(positions) {
             let hash = KeyHash::of(&key.to_string());
             for (batch, filter) in &known.batches {
                 if filter.may_contain(hash) {
@@ -165,24 +163,25 @@ impl Condemned {
                 }
             }
         }
-        let mut doubtful: Vec<usize> = if is_old { (0..keys.len()).collect() } else { Vec::new() };
+        let mut doubtful = Vec::new();
         if !groups.is_empty() {
-            doubtful.extend(Box::pin(self.decide(groups)).await?);
+            doubtful = Box::pin(self.decide(groups)).await?;
         }
-        doubtful.sort_unstable();
-        doubtful.dedup();
+        // What was seen so long ago may have been deleted under a batch that is retired by now, its decisions too.
+        if began.elapsed() > self.timing.belief {
+            doubtful = (0..keys.len()).collect();
+        }
         if doubtful.is_empty() {
             return Ok(());
         }
+        doubtful.sort_unstable();
+        doubtful.dedup();
         let gone = Box::pin(self.gone(keys, doubtful)).await?;
         if gone.is_empty() { Ok(()) } else { Err(NotKept::Gone(gone)) }
     }
 
     /// Decides to keep groups of keys; returns the positions of those that were deleted instead.
-    async fn decide(
-        &self,
-        groups: BTreeMap<(uuid::Uuid, crate::store::GcGroup), Vec<usize>>,
-    ) -> Result<Vec<usize>, NotKept> {
+    async fn decide(&self, groups: BTreeMap<(Uuid, GcGroup), Vec<usize>>) -> Result<Vec<usize>, NotKept> {
         if !self.store.keeps_conditions_of_writes().await {
             let cause = "the bucket keeps no conditions, and garbage is collected from it exclusively".to_owned();
             return Err(StoreError::Unavailable { operation: "PutObject", cause }.into());

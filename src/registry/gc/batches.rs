@@ -18,15 +18,9 @@ const MAX_ACTIVE_KEYS: usize = 2_000_000;
 /// The most names of old batches that one round looks at.
 const MAX_STRAYS: usize = 1000;
 
-/// The batches about which a survey that begins now may decide.
+/// A batch about which a survey may decide that began after [`Collector::due`].
 #[derive(Debug)]
-pub(in crate::registry) struct Due(pub(super) Vec<Uuid>);
-
-impl Due {
-    pub(in crate::registry) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-}
+pub(in crate::registry) struct DueBatch(pub(super) Uuid);
 
 /// What was condemned.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -46,14 +40,14 @@ impl Collector {
     ///
     /// # Errors
     /// The lease is lost, or the bucket fails.
-    pub(in crate::registry) async fn due(&self) -> Result<Due, CollectorError> {
+    pub(in crate::registry) async fn due(&self) -> Result<Vec<DueBatch>, CollectorError> {
         let now = whole_seconds(self.lease.renew().await?);
         let delay = self.lease.options.delay.as_secs();
         let is_due = |batch: &&Batch| {
             batch.spent.is_none() && batch.published.is_some_and(|published| published.saturating_add(delay) <= now)
         };
         let state = self.lease.state().await;
-        Ok(Due(state.batches.iter().filter(is_due).map(|batch| batch.id).collect()))
+        Ok(state.batches.iter().filter(is_due).map(|batch| DueBatch(batch.id)).collect())
     }
 
     /// Condemns the candidates that no active batch has.

@@ -22,6 +22,10 @@ use crate::store::{Condition, Key, Polled, Store, StoreError, Swapped};
 /// How often a write of the state is tried whose answer was lost.
 const ATTEMPTS: usize = 3;
 
+/// How far apart the bucket's `Date` and `Last-Modified` of the same second may be: the first comes perhaps from a proxy
+/// before it.
+const APART: Duration = Duration::from_secs(15);
+
 /// How a collector works.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::registry) struct CollectorOptions {
@@ -119,10 +123,13 @@ impl Collector {
         pace.count(RequestKind::Get);
         let (mut state, etag) = match store.poll(Key::GcState, None).await? {
             Polled::Absent | Polled::Unchanged { .. } => (GcState::new(), None),
-            Polled::TooLarge(_) => return Err(CollectorError::State("pounce/gc/state is too large".to_owned())),
+            Polled::TooLarge(_) => {
+                return Err(CollectorError::State("docker/registry/v2/_gc/state is too large".to_owned()));
+            }
             Polled::Read(version, bytes) => {
-                let state = GcState::decode(&bytes)
-                    .map_err(|cause| CollectorError::State(format!("pounce/gc/state cannot be read: {cause}")))?;
+                let state = GcState::decode(&bytes).map_err(|cause| {
+                    CollectorError::State(format!("docker/registry/v2/_gc/state cannot be read: {cause}"))
+                })?;
                 let age = version.date.zip(version.modified);
                 let age = age.and_then(|(date, modified)| date.duration_since(modified).ok()).unwrap_or_default();
                 if state.holder.is_some() && age < options.timing.takeover {
@@ -147,6 +154,23 @@ impl Collector {
         };
         let held = Mutex::new(Held { state, etag, date, is_lost: false });
         let lease = Arc::new(Lease { store: store.clone(), options, pace, holder, is_strict, held });
+        // Writers tell by the two how old a decision is.
+        lease.pace.count(RequestKind::Get);
+        let apart = match store.poll(Key::GcState, None).await? {
+            Polled::Read(version, _) => version
+                .date
+                .zip(version.modified)
+                .map(|(date, modified)| date.duration_since(modified).unwrap_or_else(|error| error.duration())),
+            _ => None,
+        };
+        if apart.is_none_or(|apart| apart > APART) {
+            lease.write(|state| state.holder = None).await?;
+            return Ok(Acquired::Refused(
+                "the Date of the bucket's responses is not the time by which it dates objects: is there a proxy before it \
+                 with another clock?"
+                    .to_owned(),
+            ));
+        }
         let beats = Arc::clone(&lease);
         let beat = tokio::spawn(async move {
             loop {

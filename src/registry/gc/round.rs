@@ -11,14 +11,15 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use tokio_util::sync::CancellationToken;
 
-use super::GarbageCollection;
-use super::batches::Due;
+use super::batches::DueBatch;
+use super::collection::GarbageCollection;
 use super::facts::Candidate;
 use super::lease::{Acquired, Collector, CollectorError, CollectorOptions};
 use super::policy::Policy;
 use super::progress::RoundProgress;
 use super::report::Report;
 use super::survey::{Survey, SurveyError, SurveyOptions, survey};
+use super::sweep::Swept;
 use crate::registry::pulls::{PullHistory, delete_notes_before};
 use crate::store::{Condition, Key, Store, StoreError};
 
@@ -85,7 +86,7 @@ pub struct Round {
     pub(super) store: Store,
     pub(super) surveyed: Surveyed,
     /// Not in a dry run.
-    held: Option<(Collector, Due)>,
+    held: Option<(Collector, Vec<DueBatch>)>,
 }
 
 /// What a round knows.
@@ -219,15 +220,17 @@ impl GarbageCollection {
     async fn work(
         &self,
         collector: &Collector,
-        due: Due,
+        due: Vec<DueBatch>,
         survey: &Survey,
         (progress, stop): (&Arc<RoundProgress>, &CancellationToken),
         report: &mut Report,
     ) -> Result<(), RoundError> {
-        let candidates = || -> io::Result<_> { Ok(survey.candidates()) };
         progress.sweeps();
-        let went = |candidate: &Candidate| progress.went(candidate.size);
-        let swept = collector.sweep(due, candidates, stop, went).boxed().await?;
+        let mut swept = Swept::default();
+        for batch in due {
+            let went = |candidate: &Candidate| progress.went(candidate.size);
+            collector.sweep(batch, survey.candidates(), stop, &mut swept, went).boxed().await?;
+        }
         report.add_swept(swept);
         if stop.is_cancelled() {
             report.stopped.get_or_insert_with(|| "it was stopped".to_owned());
@@ -240,7 +243,7 @@ impl GarbageCollection {
     }
 }
 
-async fn release(held: Option<(Collector, Due)>) {
+async fn release(held: Option<(Collector, Vec<DueBatch>)>) {
     if let Some((collector, _)) = held
         && let Err(error) = collector.release().await
     {

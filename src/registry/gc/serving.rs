@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::GarbageCollection;
+use super::collection::GarbageCollection;
 use super::progress::RoundProgress;
 use super::report::Report;
 use super::round::{Begun, RoundError, RoundOptions};

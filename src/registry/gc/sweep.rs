@@ -18,11 +18,11 @@ use futures_util::StreamExt;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::batches::Due;
+use super::batches::DueBatch;
 use super::facts::{Candidate, CandidateKind};
 use super::lease::{Collector, CollectorError, seconds};
 use super::requests::RequestKind;
-use crate::registry::condemned::{BatchKeys, KeyHash, delete, read};
+use crate::registry::condemned::{BatchKeys, GcState, KeyHash, delete, read};
 use crate::registry::runtime::buffered;
 use crate::store::{GcGroup, Key, StoreError};
 
@@ -55,66 +55,66 @@ struct Group {
 }
 
 impl Collector {
-    /// Deletes the keys of batches that are due and that are candidates of a survey that began after [`due`](Self::due).
-    /// `candidates` begins to read them, in the order of their kinds; it is called for each batch. `went` hears of each
-    /// key that was deleted. Ends after the requests under way when `stop` is cancelled.
+    /// Deletes the keys of a batch that are candidates of a survey that began after [`due`](Self::due), as long as
+    /// nothing [`stopped`](Swept::stopped) it. `candidates` come in the order of their kinds. `went` hears of each key
+    /// that was deleted. Ends after the requests under way when `stop` is cancelled.
     ///
     /// # Errors
     /// The lease is lost, or the candidates cannot be read. Where the bucket fails, it stops, and says so.
-    pub(in crate::registry) async fn sweep<I>(
+    pub(in crate::registry) async fn sweep(
         &self,
-        due: Due,
-        candidates: impl Fn() -> io::Result<I>,
+        batch: DueBatch,
+        candidates: impl Iterator<Item = io::Result<Candidate>>,
         stop: &CancellationToken,
+        swept: &mut Swept,
         mut went: impl FnMut(&Candidate),
-    ) -> Result<Swept, CollectorError>
-    where
-        I: Iterator<Item = io::Result<Candidate>>,
-    {
-        let mut swept = Swept::default();
-        for id in due.0 {
-            self.lease.pace.wait(RequestKind::Get).await;
-            let keys = match read(&self.lease.store, &id).await {
-                Ok(Some(keys)) => keys,
-                // It was lost, and writers cannot know its keys: from now on it has none.
-                Ok(None) | Err(StoreError::Corrupt { .. }) => {
-                    self.put_keys(&id, &BatchKeys::default()).await?;
-                    BatchKeys::default()
-                }
-                Err(error) => {
-                    swept.stopped = Some(error.to_string());
-                    return Ok(swept);
-                }
-            };
-            let groups = groups(&keys, candidates()?)?;
-            let mut last = self.lease.renew().await?;
-            let mut chunk = Vec::new();
-            let mut groups = groups.into_iter().peekable();
-            while let Some(group) = groups.next() {
-                chunk.push(group);
-                let keys: usize = chunk.iter().map(|group| group.keys.len()).sum();
-                if keys < CHUNK && groups.peek().is_some() {
-                    continue;
-                }
-                if stop.is_cancelled() {
-                    swept.stopped = Some("it was stopped".to_owned());
-                    return Ok(swept);
-                }
-                last = self.lease.renew().await?;
-                self.sweep_chunk(&id, last, std::mem::take(&mut chunk), &mut swept, &mut went).await;
-                if swept.stopped.is_some() {
-                    return Ok(swept);
-                }
-            }
-            let spent = seconds(last + self.lease.options.timing.expiry);
-            let mark = |state: &mut crate::registry::condemned::GcState| {
-                let batch = state.batches.iter_mut().find(|batch| batch.id == id);
-                batch.into_iter().for_each(|batch| batch.spent = Some(spent));
-            };
-            self.lease.write(mark).await?;
-            swept.batches += 1;
+    ) -> Result<(), CollectorError> {
+        if swept.stopped.is_some() {
+            return Ok(());
         }
-        Ok(swept)
+        let DueBatch(id) = batch;
+        self.lease.pace.wait(RequestKind::Get).await;
+        let keys = match read(&self.lease.store, &id).await {
+            Ok(Some(keys)) => keys,
+            // It was lost, and writers cannot know its keys: from now on it has none.
+            Ok(None) | Err(StoreError::Corrupt { .. }) => {
+                self.put_keys(&id, &BatchKeys::default()).await?;
+                BatchKeys::default()
+            }
+            Err(error) => {
+                swept.stopped = Some(error.to_string());
+                return Ok(());
+            }
+        };
+        let mut groups = groups(&keys, candidates)?.into_iter().peekable();
+        let mut last = self.lease.renew().await?;
+        let mut chunk: Vec<Group> = Vec::new();
+        while let Some(group) = groups.next() {
+            chunk.push(group);
+            let keys: usize = chunk.iter().map(|group| group.keys.len()).sum();
+            if keys < CHUNK && groups.peek().is_some() {
+                continue;
+            }
+            if stop.is_cancelled() {
+                swept.stopped = Some("it was stopped".to_owned());
+                return Ok(());
+            }
+            last = self.lease.renew().await?;
+            self.sweep_chunk(&id, last, std::mem::take(&mut chunk), swept, &mut went).await;
+            if swept.stopped.is_some() {
+                return Ok(());
+            }
+        }
+        let spent = seconds(last + self.lease.options.timing.expiry);
+        let mark = |state: &mut GcState| {
+            let batch = state.batches.iter_mut().find(|batch| batch.id == id);
+            if let Some(batch) = batch {
+                batch.spent = Some(spent);
+            }
+        };
+        self.lease.write(mark).await?;
+        swept.batches += 1;
+        Ok(())
     }
 
     /// Decides about some groups, and deletes their keys. `date` is the bucket's clock at the renewal before.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::GarbageCollection;
+use super::collection::GarbageCollection;
 use super::policy::Counting;
 use super::progress::RoundProgress;
 use super::report::Amount;

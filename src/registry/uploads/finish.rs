@@ -148,7 +148,10 @@ impl Uploads {
             // It was finished before, perhaps by the same request, whose answer was lost.
             Err(error) if error.code() == ErrorCode::BlobUploadUnknown => {
                 let status = self.links.status_from_bucket(upload.name, digest).await?;
-                if status.linked && status.stored.is_some() { Ok(()) } else { Err(error) }
+                if !status.linked || status.stored.is_none() {
+                    return Err(error);
+                }
+                Ok(self.links.keep_from_deletion(&[upload.name], digest, began).await?)
             }
             Err(error) => {
                 if error.code() == ErrorCode::DigestInvalid
