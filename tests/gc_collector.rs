@@ -60,6 +60,25 @@ async fn a_key_goes_a_delay_after_it_was_condemned_if_nothing_needs_it_still() {
 }
 
 #[tokio::test]
+async fn the_keys_of_a_lost_batch_are_condemned_anew() {
+    let (s3, _, keys, store) = site().await;
+    round(&store, 600, &keys).await;
+    let batch = s3.keys().into_iter().find(|key| key.ends_with("/condemned")).unwrap();
+    for broken in [None, Some("no keys")] {
+        s3.remove(&batch);
+        if let Some(broken) = broken {
+            s3.put(&batch, broken);
+        }
+        // Long before it is due.
+        let next = round(&store, 600, &keys[1..]).await;
+        assert!(next.contains("Published { batches: ") && s3.object(&batch).unwrap().is_empty(), "{next}");
+    }
+    s3.rules(&[Rule::Clock(700)]);
+    round(&store, 600, &keys[1..]).await;
+    assert_eq!(registry_keys(&s3), keys[..1]);
+}
+
+#[tokio::test]
 async fn a_push_after_the_publication_keeps_its_keys() {
     let (s3, image, keys, store) = site().await;
     round(&store, 600, &keys).await;

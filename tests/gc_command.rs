@@ -100,6 +100,29 @@ async fn a_bucket_without_conditions_needs_an_operator_that_says_so() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_read_only_registry_collects_nothing() {
+    let (s3, _, deleted) = bucket(&[]).await;
+    assert_eq!(gc(&s3, &[]).await.0, 0);
+    published(&s3, DAY * 2);
+    let mut variables = s3.variables();
+    variables.push(("REGISTRY_STORAGE_MAINTENANCE_READONLY_ENABLED", "true".into()));
+    let (status, _, errors) = run(&["gc"], &borrowed(&variables), "").await;
+    assert!(status == 2 && errors.contains("read-only"), "{errors}");
+    let (status, text, _) = run(&["gc", "--dry-run"], &borrowed(&variables), "").await;
+    assert!(status == 0 && text.contains("3 blobs"), "{text}");
+    let lists = s3.seen("ListObjectsV2").len();
+    let change = |config: &mut Config| {
+        let gc = &mut config.storage.maintenance.gc;
+        (gc.enabled, gc.interval) = (true, Duration::from_millis(50));
+    };
+    let pounce = Pounce::changed(&borrowed(&variables), change).await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    pounce.until_quiet().await;
+    assert_eq!(s3.seen("ListObjectsV2").len(), lists);
+    assert!(has(&s3, &deleted.manifest));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn another_collector_and_corrupt_content_are_told() {
     let (s3, kept, deleted) = bucket(&[]).await;
     let hex = kept.digest().replace("sha256:", "");

@@ -211,8 +211,156 @@ async fn with_a_state_that_cannot_be_read_nothing_is_acknowledged() {
         assert_eq!((refused.status, refused.code().as_str()), (503, "UNAVAILABLE"), "{state}");
         assert_eq!(pounce.get("/v2/a/b/manifests/1").await.status, 200);
     }
-    // A batch whose keys are gone.
-    condemn(&s3, &[blob(&digest(&image.blobs[0]))]);
-    s3.remove(&format!("{BATCH}/condemned"));
-    assert_eq!(put(&replica(&s3).await, &image, "1").await.status, 503);
+}
+
+#[tokio::test]
+async fn of_a_batch_whose_keys_are_lost_every_key_is_kept() {
+    let (s3, image) = (FakeS3::start(&[]).await, Image::new(1, &[100]));
+    replica(&s3).await.push_image("a/b", "1", &image).await;
+    let keys = registry_keys(&s3);
+    for broken in [None, Some("no keys")] {
+        condemn(&s3, &[]);
+        s3.remove(&format!("{BATCH}/condemned"));
+        if let Some(broken) = broken {
+            s3.put(&format!("{BATCH}/condemned"), broken);
+        }
+        assert_eq!(put(&replica(&s3).await, &image, "1").await.status, 201);
+        for key in &keys {
+            assert_eq!(decided(&s3, key), "keep", "{key}");
+            s3.remove(&decision(key));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_bucket_that_fails_for_a_few_seconds_fails_no_push() {
+    let (s3, image) = (FakeS3::start(&[]).await, Image::new(1, &[100]));
+    let failures = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let counted = std::sync::Arc::clone(&failures);
+    s3.on("GetObject", usize::MAX, move |seen| {
+        let is_failure =
+            seen.path.contains("/_gc/state") && { counted.fetch_add(1, std::sync::atomic::Ordering::Relaxed) < 5 };
+        async move { is_failure.then(|| (503, Vec::new(), "<Error><Code>SlowDown</Code></Error>".into())) }
+    });
+    replica(&s3).await.push_image("a/b", "1", &image).await;
+    assert!(failures.load(std::sync::atomic::Ordering::Relaxed) > 5);
+}
+
+/// What a manifest of this media type is, which names these with their media types.
+fn index_of(named: &[(&str, &str)]) -> String {
+    let entries = named
+        .iter()
+        .map(|(media_type, digest)| serde_json::json!({"mediaType": media_type, "digest": digest, "size": 100}));
+    let entries: Vec<_> = entries.collect();
+    serde_json::json!({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries}).to_string()
+}
+
+fn revision(name: &str, digest: &str) -> String {
+    format!("docker/registry/v2/repositories/{name}/_manifests/revisions/{}/link", digest.replace(':', "/"))
+}
+
+#[tokio::test]
+async fn what_a_push_names_is_kept_also_where_validation_does_not_look_for_it() {
+    let (s3, image, foreign) = (FakeS3::start(&[]).await, Image::new(1, &[]), b"a foreign layer");
+    let pounce = replica(&s3).await;
+    pounce.push_image("a/b", "1", &image).await;
+    pounce.push("a/b", bytes::Bytes::from_static(foreign)).await;
+    let foreign = digest(foreign);
+    let keys = [blob(&image.digest()), revision("a/b", &image.digest())];
+    condemn(&s3, &[&keys[..], &[blob(&foreign), layer("a/b", &foreign)]].concat());
+    let mut variables = s3.variables();
+    variables.push(("REGISTRY_VALIDATION_DISABLED", "true".into()));
+    let lax = Pounce::with(&borrowed(&variables)).await;
+    // One entry is not there at all.
+    let absent = digest(b"absent");
+    let index = index_of(&[(OCI_MANIFEST, &image.digest()), (OCI_MANIFEST, &absent)]);
+    assert_eq!(lax.put_manifest("a/b", "2", OCI_INDEX, index).await.status, 201);
+    for key in &keys {
+        assert_eq!(decided(&s3, key), "keep", "{key}");
+    }
+    // The validation leaves foreign layers out, and the subject.
+    let (subject, config) = (digest(b"a subject"), digest(&image.blobs[0]));
+    condemn(&s3, &[blob(&foreign), layer("a/b", &foreign), revision("a/b", &subject)]);
+    let layer_of = "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip";
+    let manifest = serde_json::json!({
+        "schemaVersion": 2, "mediaType": OCI_MANIFEST,
+        "config": {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": config, "size": 2},
+        "layers": [{"mediaType": layer_of, "digest": foreign, "size": 15}],
+        "subject": {"mediaType": OCI_MANIFEST, "digest": subject, "size": 2},
+    });
+    let fresh = replica(&s3).await;
+    let reply = fresh.put_manifest("a/b", "3", OCI_MANIFEST, manifest.to_string()).await;
+    assert_eq!(reply.status, 201, "{reply:?}");
+    for key in [blob(&foreign), layer("a/b", &foreign), revision("a/b", &subject)] {
+        assert_eq!(decided(&s3, &key), "keep", "{key}");
+    }
+}
+
+#[tokio::test]
+async fn what_refers_to_a_manifest_that_is_needed_again_is_kept_with_it() {
+    let (s3, image) = (FakeS3::start(&[]).await, Image::new(1, &[]));
+    let pounce = replica(&s3).await;
+    pounce.push_image("a/b", "1", &image).await;
+    let signature = serde_json::json!({
+        "schemaVersion": 2, "mediaType": OCI_MANIFEST,
+        "config": {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": digest(&image.blobs[0]), "size": 2},
+        "layers": [], "subject": {"mediaType": OCI_MANIFEST, "digest": image.digest(), "size": image.manifest.len()},
+    });
+    let signature = signature.to_string();
+    let signed = digest(signature.as_bytes());
+    assert_eq!(pounce.put_manifest("a/b", &signed, OCI_MANIFEST, signature).await.status, 201);
+    let cosign = Image::new(2, &[10]);
+    let tag = format!("{}.sig", image.digest().replace(':', "-"));
+    pounce.push_image("a/b", &tag, &cosign).await;
+    let other = Image::new(3, &[10]);
+    pounce.push_image("a/b", "sha256-0", &other).await;
+    let repository = "docker/registry/v2/repositories/a/b";
+    let entry = |digest: &str| digest.replace(':', "/");
+    let attached = [
+        format!("{repository}/_manifests/referrers/{}/{}/descriptor", entry(&image.digest()), entry(&signed)),
+        revision("a/b", &signed),
+        blob(&signed),
+        format!("{repository}/_manifests/tags/{tag}/current/link"),
+        revision("a/b", &cosign.digest()),
+        blob(&cosign.digest()),
+    ];
+    let others = [format!("{repository}/_manifests/tags/sha256-0/current/link"), revision("a/b", &other.digest())];
+    condemn(&s3, &[&attached[..], &others, &[revision("a/b", &image.digest())]].concat());
+    assert_eq!(put(&replica(&s3).await, &image, "1").await.status, 201);
+    for key in &attached {
+        assert_eq!(decided(&s3, key), "keep", "{key}");
+    }
+    for key in &others {
+        assert_eq!(decided(&s3, key), "", "{key}");
+    }
+}
+
+#[tokio::test]
+async fn an_index_of_many_images_in_indexes_is_no_reason_to_refuse_it() {
+    let (s3, image) = (FakeS3::start(&[]).await, Image::new(1, &[]));
+    let pounce = replica(&s3).await;
+    pounce.push_image("a/b", "1", &image).await;
+    let mut variables = s3.variables();
+    variables.push(("REGISTRY_VALIDATION_DISABLED", "true".into()));
+    let lax = Pounce::with(&borrowed(&variables)).await;
+    let mut inner = Vec::new();
+    for n in 0..12_u8 {
+        let named: Vec<String> = (0..20_u8).map(|entry| digest(&[n, entry])).collect();
+        let named: Vec<_> = named.iter().map(|digest| (OCI_MANIFEST, digest.as_str())).collect();
+        let index = index_of(&named);
+        assert_eq!(lax.put_manifest("a/b", &format!("i{n}"), OCI_INDEX, index.clone()).await.status, 201);
+        inner.push(digest(index.as_bytes()));
+    }
+    let inner: Vec<_> = inner.iter().map(|digest| (OCI_INDEX, digest.as_str())).collect();
+    s3.take();
+    let fresh = replica(&s3).await;
+    assert_eq!(fresh.put_manifest("a/b", "outer", OCI_INDEX, index_of(&inner)).await.status, 201);
+    let reads = s3.take()["GetObject"];
+    let last = revision("a/b", &digest(&[11, 19]));
+    condemn(&s3, std::slice::from_ref(&last));
+    let fresh = replica(&s3).await;
+    assert_eq!(fresh.put_manifest("a/b", "outer", OCI_INDEX, index_of(&inner)).await.status, 201);
+    assert_eq!(decided(&s3, &last), "keep");
+    // Without condemned keys, the inner ones are not read.
+    assert!(s3.take()["GetObject"] >= reads + 24);
 }

@@ -126,22 +126,30 @@ async fn a_fill_counts_by_its_pull() {
 }
 
 #[tokio::test]
-async fn a_registry_that_never_writes_notes_nothing() {
-    let s3 = FakeS3::start(&[]).await;
-    let image = Image::new(1, &[100]);
+async fn a_registry_that_writes_nothing_else_notes_pulls_unless_the_bucket_denies_it() {
+    let (s3, image) = (FakeS3::start(&[]).await, Image::new(1, &[100]));
     let mut writer = Pounce::with(&borrowed(&s3.variables())).await;
     writer.push_image("a/b", "1", &image).await;
     writer.end().await;
-    let before = notes(&s3);
+    let before = notes(&s3).len();
     let mut variables = s3.variables();
     variables.push(("REGISTRY_STORAGE_MAINTENANCE_READONLY_ENABLED", "true".into()));
-    let mut pounce = Pounce::with(&borrowed(&variables)).await;
-    for _ in 0..2 {
-        assert_eq!(pounce.get("/v2/a/b/manifests/1").await.status, 200);
+    for (deny, more) in [(true, 0), (false, 1)] {
+        s3.forget_hooks();
+        if deny {
+            let denied = || (403, Vec::new(), "<Error><Code>AccessDenied</Code></Error>".into());
+            s3.on(PUT_NOTE, usize::MAX, move |_| async move { Some(denied()) });
+        }
+        let mut pounce = Pounce::with(&borrowed(&variables)).await;
+        for _ in 0..2 {
+            assert_eq!(pounce.get("/v2/a/b/manifests/1").await.status, 200);
+        }
+        s3.take();
+        pounce.end().await;
+        assert_eq!((s3.total(), notes(&s3).len()), (0, before + more));
     }
-    s3.take();
-    pounce.end().await;
-    assert_eq!((s3.total(), notes(&s3)), (0, before));
+    let mut noted = notes(&s3).into_iter().map(|(_, note)| note["pulls"].clone());
+    assert!(noted.any(|pulls| pulls == json!({"a/b": [image.digest()]})));
 }
 
 /// A day in which a process served no pull differs from one of which nothing is known.

@@ -56,8 +56,8 @@ pub(super) struct Arguments {
     /// Nothing else writes to the bucket: then it need not keep conditions of writes
     #[arg(long)]
     exclusive: bool,
-    /// How many requests a second: 1 to 10000
-    #[arg(long, default_value_t = RATE, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    /// How many requests a second: 10 to 10000
+    #[arg(long, default_value_t = RATE, value_parser = clap::value_parser!(u32).range(10..=10_000))]
     rate: u32,
 }
 

@@ -332,7 +332,8 @@ impl Registry {
         });
     }
 
-    /// Notes in the bucket what clients pull, until the registry stops, unless nothing is ever written there.
+    /// Notes in the bucket what clients pull, until the registry stops. The credentials of a registry that writes nothing
+    /// else need not allow it.
     pub fn note_pulls(&self) {
         self.pulls.write_periodically(&self.background);
     }

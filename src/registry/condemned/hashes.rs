@@ -83,15 +83,22 @@ impl BatchKeys {
 
 /// What a writer keeps of a batch: 8 bytes a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Filter(Box<[u64]>);
+pub(super) enum Filter {
+    Keys(Box<[u64]>),
+    /// Its keys are lost, so it may have any.
+    Any,
+}
 
 impl Filter {
     pub(super) fn new(keys: &BatchKeys) -> Self {
-        Self(keys.0.iter().map(|hash| hash.start()).collect())
+        Self::Keys(keys.0.iter().map(|hash| hash.start()).collect())
     }
 
     pub(super) fn may_contain(&self, hash: KeyHash) -> bool {
-        self.0.binary_search(&hash.start()).is_ok()
+        match self {
+            Self::Keys(starts) => starts.binary_search(&hash.start()).is_ok(),
+            Self::Any => true,
+        }
     }
 }
 

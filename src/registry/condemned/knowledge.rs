@@ -46,9 +46,11 @@ impl Knowledge {
     /// # Errors
     /// The bucket does not answer; or `Corrupt`, and nothing may be written.
     pub(super) async fn ask(store: &Store, known: Option<&Self>) -> Result<Self, StoreError> {
-        for _ in 0..ATTEMPTS {
+        let is_whole = |known: &&Self| known.batches.iter().all(|(_, filter)| **filter != Filter::Any);
+        for attempt in 1..=ATTEMPTS {
             let asked = Moment::now();
-            let etag = known.and_then(|known| known.etag.as_deref());
+            // A lost batch may be there again, under the same state.
+            let etag = known.filter(is_whole).and_then(|known| known.etag.as_deref());
             let (version, bytes) = match store.poll(Key::GcState, etag).await? {
                 Polled::Absent => return Ok(Self { asked, etag: None, batches: Vec::new() }),
                 Polled::Unchanged { .. } => {
@@ -59,32 +61,42 @@ impl Knowledge {
                 Polled::TooLarge(_) => return Err(corrupt(Key::GcState, "it is too large".to_owned())),
             };
             let state = GcState::decode(&bytes).map_err(|cause| corrupt(Key::GcState, cause))?;
-            if let Some(batches) = load(store, &state, known).await? {
+            if let Some(batches) = load(store, &state, known, attempt == ATTEMPTS).await? {
                 return Ok(Self { asked, etag: Some(version.etag), batches });
             }
         }
-        Err(corrupt(Key::GcState, "it names a batch that is not there".to_owned()))
+        Err(corrupt(Key::GcState, "it changes all the time".to_owned()))
     }
 }
 
-/// The filters of the active batches; `None`: one is gone.
+/// The filters of the active batches; `None`: one is gone, perhaps because it was retired meanwhile. `is_last`: then its
+/// keys are lost. It may have any, which costs writers requests, and spares what they need.
 async fn load(
     store: &Store,
     state: &GcState,
     known: Option<&Knowledge>,
+    is_last: bool,
 ) -> Result<Option<Vec<(Uuid, Arc<Filter>)>>, StoreError> {
     let mut batches = Vec::with_capacity(state.batches.len());
     for batch in &state.batches {
         let id = batch.id;
         let before = known.and_then(|known| known.batches.iter().find(|(known, _)| *known == id));
-        if let Some((_, filter)) = before {
+        if let Some((_, filter)) = before.filter(|(_, filter)| **filter != Filter::Any) {
             batches.push((id, Arc::clone(filter)));
             continue;
         }
-        let Some(keys) = read(store, &id).await? else {
-            return Ok(None);
+        let filter = match read(store, &id).await {
+            Ok(Some(keys)) => Filter::new(&keys),
+            Ok(None) if !is_last => return Ok(None),
+            Ok(None) | Err(StoreError::Corrupt { .. }) => {
+                let message = "the keys that garbage collection condemned are lost, so that writes cost more requests \
+                               until the next round";
+                tracing::warn!(batch = %id, "{message}");
+                Filter::Any
+            }
+            Err(error) => return Err(error),
         };
-        batches.push((id, Arc::new(Filter::new(&keys))));
+        batches.push((id, Arc::new(filter)));
     }
     Ok(Some(batches))
 }

@@ -41,6 +41,10 @@ pub(super) use state::{Batch, GcState, MAX_BATCHES};
 
 /// How many decisions, or looks, one write makes at once.
 const PARALLEL: usize = 16;
+/// How long a write waits before it asks the bucket again for the condemned keys.
+const PAUSES: [Duration; 3] = [Duration::from_secs(1), Duration::from_secs(2), Duration::from_secs(4)];
+/// How long it asks at most.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Knows the condemned keys, and keeps them.
 #[derive(Debug)]
@@ -142,17 +146,58 @@ impl Condemned {
         Ok(known)
     }
 
+    /// What a write may go by. A bucket that is throttled for a while has some time, as for all else that a push does.
+    async fn current(&self) -> Result<Arc<Knowledge>, StoreError> {
+        if let Some(known) = self.known(self.timing.knowledge) {
+            return Ok(known);
+        }
+        let attempts = async {
+            for pause in PAUSES {
+                match self.learn(self.timing.knowledge).await {
+                    Err(StoreError::Unavailable { .. }) => tokio::time::sleep(pause).await,
+                    other => return other,
+                }
+            }
+            self.learn(self.timing.knowledge).await
+        };
+        // Boxed: it is large, and would be part of the future of every push.
+        let learned = tokio::time::timeout(PATIENCE, Box::pin(attempts)).await;
+        learned.unwrap_or_else(|_| {
+            let cause = "the condemned keys cannot be read in time".to_owned();
+            Err(StoreError::Unavailable { operation: "GetObject", cause })
+        })
+    }
+
+    /// Whether any keys are condemned. If not, those that are condemned from now on are deleted only after a survey that
+    /// sees all that was written before this call.
+    ///
+    /// # Errors
+    /// [`NotKept`]: nothing may be acknowledged.
+    pub(super) async fn has_keys(&self) -> Result<bool, NotKept> {
+        Ok(!self.current().await?.batches.is_empty())
+    }
+
     /// Keeps keys that a write wrote, or found present since it `began`, from being deleted as garbage. Everything that
     /// needs the keys is written; what is acknowledged afterwards is not lost.
     ///
     /// # Errors
     /// [`NotKept`]: nothing may be acknowledged.
     pub(super) async fn keep(&self, began: Moment, keys: &[Key<'_>]) -> Result<(), NotKept> {
-        let known = match self.known(self.timing.knowledge) {
-            Some(known) => known,
-            // Boxed: it is large, and would be part of the future of every push.
-            None => Box::pin(self.learn(self.timing.knowledge)).await?,
-        };
+        self.keep_first(began, keys, keys.len()).await.map(drop)
+    }
+
+    /// [`keep`](Self::keep), where only so many of the keys have to be there; of the others, those that are there are
+    /// kept. Returns the positions of those that were condemned, and are kept or gone.
+    ///
+    /// # Errors
+    /// [`NotKept`]: nothing may be acknowledged.
+    pub(super) async fn keep_first(
+        &self,
+        began: Moment,
+        keys: &[Key<'_>],
+        required: usize,
+    ) -> Result<Vec<usize>, NotKept> {
+        let known = self.current().await?;
         let mut groups = BTreeMap::<_, Vec<usize>>::new();
         let positions = if known.batches.is_empty() { 0 } else { keys.len() };
         for (position, key) in keys.iter().enumerate().take(positions) {
@@ -163,21 +208,25 @@ impl Condemned {
                 }
             }
         }
+        let mut condemned: Vec<usize> = groups.values().flatten().copied().collect();
+        condemned.sort_unstable();
+        condemned.dedup();
         let mut doubtful = Vec::new();
         if !groups.is_empty() {
             doubtful = Box::pin(self.decide(groups)).await?;
         }
         // What was seen so long ago may have been deleted under a batch that is retired by now, its decisions too.
         if began.elapsed() > self.timing.belief {
-            doubtful = (0..keys.len()).collect();
+            doubtful = (0..required).collect();
         }
+        doubtful.retain(|position| *position < required);
         if doubtful.is_empty() {
-            return Ok(());
+            return Ok(condemned);
         }
         doubtful.sort_unstable();
         doubtful.dedup();
         let gone = Box::pin(self.gone(keys, doubtful)).await?;
-        if gone.is_empty() { Ok(()) } else { Err(NotKept::Gone(gone)) }
+        if gone.is_empty() { Ok(condemned) } else { Err(NotKept::Gone(gone)) }
     }
 
     /// Decides to keep groups of keys; returns the positions of those that were deleted instead.

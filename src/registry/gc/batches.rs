@@ -61,8 +61,7 @@ impl Collector {
         let state = self.lease.state().await;
         let mut active = Vec::with_capacity(state.batches.len());
         for batch in &state.batches {
-            self.lease.pace.wait(RequestKind::Get).await;
-            active.extend(read(&self.lease.store, &batch.id).await?);
+            active.push(self.keys_of(&batch.id).await?);
         }
         let mut room = MAX_ACTIVE_KEYS.saturating_sub(active.iter().map(BatchKeys::len).sum());
         let mut batches_left = MAX_BATCHES.saturating_sub(state.batches.len());
@@ -97,6 +96,19 @@ impl Collector {
         Ok(published)
     }
 
+    /// The keys of an active batch. If they were lost, it has none from now on: what it condemned is condemned anew.
+    pub(super) async fn keys_of(&self, id: &Uuid) -> Result<BatchKeys, StoreError> {
+        self.lease.pace.wait(RequestKind::Get).await;
+        match read(&self.lease.store, id).await {
+            Ok(Some(keys)) => Ok(keys),
+            Ok(None) | Err(StoreError::Corrupt { .. }) => {
+                self.put_keys(id, &BatchKeys::default()).await?;
+                Ok(BatchKeys::default())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
     /// Writes the keys of a batch that no state names yet.
     async fn write_batch(&self, hashes: Vec<KeyHash>) -> Result<Batch, StoreError> {
         let (id, keys) = (Uuid::new_v4(), BatchKeys::new(hashes));
@@ -105,7 +117,7 @@ impl Collector {
     }
 
     /// Writes the keys of a batch.
-    pub(super) async fn put_keys(&self, id: &Uuid, keys: &BatchKeys) -> Result<(), StoreError> {
+    async fn put_keys(&self, id: &Uuid, keys: &BatchKeys) -> Result<(), StoreError> {
         self.lease.pace.wait(RequestKind::Put).await;
         let (bytes, metadata) = (keys.encode(), Metadata::new());
         let (key, media_type) = (Key::GcCondemned(id), MediaType::OCTET_STREAM);

@@ -32,6 +32,8 @@ pub(in crate::registry) struct Settings {
     pub(in crate::registry) delay: Duration,
     /// `storage.maxsize`, in bytes.
     pub(in crate::registry) max_size: Option<u64>,
+    /// `storage.maintenance.readonly.enabled`
+    pub(in crate::registry) is_read_only: bool,
     pub(in crate::registry) timing: GcTiming,
     /// Where temporary files are made; `None`: where the system has them.
     pub(in crate::registry) directory: Option<PathBuf>,
@@ -46,6 +48,7 @@ impl Settings {
             retention: Retention::new(config),
             delay: storage.deletion_delay(),
             max_size: storage.maxsize.map(ByteSize::bytes),
+            is_read_only: storage.maintenance.readonly.enabled,
             timing: storage.gc_timing,
             directory: config.proxy.spool.directory.clone(),
             proxied_until: None,

@@ -6,6 +6,7 @@ use std::time::SystemTime;
 use futures_util::stream::BoxStream;
 
 use super::facts::{Candidate, CandidateKind, Reason};
+use super::requests::RequestKind;
 use super::round::{Round, RoundError};
 use crate::oci::{Descriptor, Digest, Links, Manifest, RepositoryName};
 use crate::registry::runtime::buffered;
@@ -57,6 +58,7 @@ impl Round {
         going.repository = Some(name.to_string());
         match object {
             RepositoryObject::Tag(tag) => {
+                self.pace.wait(RequestKind::Get).await;
                 // It may go meanwhile.
                 let link = self.store.get(Key::Tag(&name, &tag)).await.ok().flatten();
                 going.digest = link.and_then(|link| link.digest());
@@ -81,6 +83,7 @@ impl Round {
 
     /// The bytes of a manifest, and of what it names.
     async fn image_size(&self, digest: &Digest) -> Option<u64> {
+        self.pace.wait(RequestKind::Get).await;
         let object = self.store.get(Key::Blob(digest)).await.ok()??;
         let manifest = Manifest::new(object.bytes, object.media_type, Some(*digest)).ok()?;
         let Links { blobs, manifests } = manifest.links();

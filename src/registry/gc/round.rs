@@ -18,6 +18,7 @@ use super::lease::{Acquired, Collector, CollectorError, CollectorOptions};
 use super::policy::Policy;
 use super::progress::RoundProgress;
 use super::report::Report;
+use super::requests::Pace;
 use super::survey::{Survey, SurveyError, SurveyOptions, survey};
 use super::sweep::Swept;
 use crate::registry::pulls::{PullHistory, delete_notes_before};
@@ -41,7 +42,7 @@ pub enum Begun {
     Round(Box<Round>),
     /// Another process collects; it said so, so long ago.
     Busy(Duration),
-    /// The bucket lacks what a round needs; why, as a sentence.
+    /// The registry is read-only, or the bucket lacks what a round needs; why, as a sentence.
     Refused(String),
     /// It was stopped.
     Stopped,
@@ -87,6 +88,8 @@ pub struct Round {
     pub(super) surveyed: Surveyed,
     /// Not in a dry run.
     held: Option<(Collector, Vec<DueBatch>)>,
+    /// Of what is read for an operator.
+    pub(super) pace: Pace,
 }
 
 /// What a round knows.
@@ -110,6 +113,10 @@ impl GarbageCollection {
         progress: &Arc<RoundProgress>,
         stop: &CancellationToken,
     ) -> Result<Begun, RoundError> {
+        if self.settings.is_read_only && !options.dry_run {
+            let why = "the registry is read-only (storage.maintenance.readonly.enabled), so nothing is deleted";
+            return Ok(Begun::Refused(why.to_owned()));
+        }
         // What this process has not noted yet counts, too.
         if !options.dry_run {
             self.pulls.write().await;
@@ -138,7 +145,10 @@ impl GarbageCollection {
             return Ok(Begun::Stopped);
         };
         match surveyed {
-            Ok(surveyed) => Ok(Begun::Round(Box::new(Round { store: self.store.clone(), surveyed, held }))),
+            Ok(surveyed) => {
+                let (store, pace) = (self.store.clone(), Pace::new(options.rate));
+                Ok(Begun::Round(Box::new(Round { store, surveyed, held, pace })))
+            }
             Err(error) => {
                 release(held).await;
                 Err(error)
@@ -184,8 +194,9 @@ impl GarbageCollection {
         progress: &Arc<RoundProgress>,
         stop: &CancellationToken,
     ) -> Result<Report, RoundError> {
-        let Round { surveyed: Surveyed { survey, history, oldest }, held, .. } = round;
+        let Round { surveyed: Surveyed { survey, history, oldest }, held, pace, .. } = round;
         let mut report = Report::new(&survey, held.is_none());
+        report.add_requests(pace.requests());
         if let Some(skipped) = history.as_ref().map(PullHistory::skipped) {
             report.unreadable_notes = skipped.unreadable;
             report.strangers += skipped.foreign;
@@ -210,7 +221,7 @@ impl GarbageCollection {
     }
 
     /// Writes when the round ended, and what it did, so that no process begins another one before its time.
-    async fn note_end(&self, report: &Report) {
+    pub(super) async fn note_end(&self, report: &Report) {
         let bytes = Bytes::from(serde_json::to_vec(report).unwrap_or_default());
         if let Err(error) = self.store.swap(Key::GcRound, bytes, Condition::Always).await {
             tracing::debug!(%error, "the end of a garbage collection was not written");

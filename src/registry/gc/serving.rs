@@ -22,9 +22,9 @@ const JITTER: f64 = 0.05;
 const PAUSE: Duration = Duration::from_mins(10);
 
 impl GarbageCollection {
-    /// Collects now and then, until the registry stops.
+    /// Collects now and then, until the registry stops; never if it is read-only.
     pub fn collect_periodically(self: &Arc<Self>, settings: config::GarbageCollection) {
-        if !settings.enabled || settings.interval.is_zero() {
+        if !settings.enabled || settings.interval.is_zero() || self.settings.is_read_only {
             return;
         }
         let gc = Arc::clone(self);
@@ -71,6 +71,10 @@ impl GarbageCollection {
                 self.metrics.gc().round_ends(if report.unfinished().is_none() { "done" } else { "incomplete" });
                 self.count(&report);
                 report.log();
+                if settings.dryrun {
+                    // So that no other process surveys the bucket for the same.
+                    self.note_end(&report).await;
+                }
                 true
             }
             Ok(None) => {

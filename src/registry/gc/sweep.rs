@@ -5,7 +5,7 @@
 //! finds the decision, which is written before the DELETE and on condition, so that the first one counts
 //! ([`condemned`](crate::registry::condemned)).
 //!
-//! A few hundred keys at a time: the lease is renewed, which says what time it is in the bucket; the decisions are
+//! A few hundred keys of one kind at a time: the lease is renewed, which says what time it is in the bucket; the decisions are
 //! written; the DELETEs are signed for a minute from that time on, and sent once. So no DELETE comes later than a minute
 //! after its decision, however long this process is paused, and no writer acknowledges before two minutes have gone by.
 //! A decision that is there already is left alone, whatever it says; its keys are condemned anew after the batch.
@@ -22,12 +22,14 @@ use super::batches::DueBatch;
 use super::facts::{Candidate, CandidateKind};
 use super::lease::{Collector, CollectorError, seconds};
 use super::requests::RequestKind;
-use crate::registry::condemned::{BatchKeys, GcState, KeyHash, delete, read};
+use crate::registry::condemned::{BatchKeys, GcState, KeyHash, delete};
 use crate::registry::runtime::buffered;
 use crate::store::{GcGroup, Key, StoreError};
 
 /// How many keys are deleted for each renewal of the lease, or a few more: at 200 requests a second a few seconds.
 const CHUNK: usize = 500;
+/// For how many seconds of requests there are keys in a chunk, where fewer requests a second are allowed.
+const SECONDS: usize = 10;
 /// How many requests are under way at once.
 const PARALLEL: usize = 32;
 /// After so many DELETEs of one chunk that failed, the sweep stops.
@@ -54,6 +56,13 @@ struct Group {
     keys: Vec<Candidate>,
 }
 
+impl Group {
+    /// A chunk has keys of one kind, because its DELETEs are sent at once. The last kinds are decided about together.
+    fn rank(&self) -> Option<CandidateKind> {
+        self.keys.first().map(|key| key.kind.min(CandidateKind::Layer))
+    }
+}
+
 impl Collector {
     /// Deletes the keys of a batch that are candidates of a survey that began after [`due`](Self::due), as long as
     /// nothing [`stopped`](Swept::stopped) it. `candidates` come in the order of their kinds. `went` hears of each key
@@ -73,14 +82,8 @@ impl Collector {
             return Ok(());
         }
         let DueBatch(id) = batch;
-        self.lease.pace.wait(RequestKind::Get).await;
-        let keys = match read(&self.lease.store, &id).await {
-            Ok(Some(keys)) => keys,
-            // It was lost, and writers cannot know its keys: from now on it has none.
-            Ok(None) | Err(StoreError::Corrupt { .. }) => {
-                self.put_keys(&id, &BatchKeys::default()).await?;
-                BatchKeys::default()
-            }
+        let keys = match self.keys_of(&id).await {
+            Ok(keys) => keys,
             Err(error) => {
                 swept.stopped = Some(error.to_string());
                 return Ok(());
@@ -89,10 +92,13 @@ impl Collector {
         let mut groups = groups(&keys, candidates)?.into_iter().peekable();
         let mut last = self.lease.renew().await?;
         let mut chunk: Vec<Group> = Vec::new();
+        // So that decisions and DELETEs are sent while the signatures live.
+        let most = CHUNK.min(self.lease.options.rate as usize * SECONDS);
         while let Some(group) = groups.next() {
             chunk.push(group);
             let keys: usize = chunk.iter().map(|group| group.keys.len()).sum();
-            if keys < CHUNK && groups.peek().is_some() {
+            let goes_on = groups.peek().is_some_and(|next| next.rank() == chunk[0].rank());
+            if keys < most && goes_on {
                 continue;
             }
             if stop.is_cancelled() {

@@ -3,6 +3,7 @@
 //! A digest is looked for in memory, in the bucket and upstream, in this order. A manifest in the bucket counts for a
 //! repository only with a revision link there. [`Tags`](super::tags) turn a tag into a digest.
 
+mod attached;
 mod delete;
 mod kept;
 mod pull;

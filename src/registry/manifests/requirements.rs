@@ -26,8 +26,8 @@ struct Named {
     size: u64,
     /// The descriptor calls it a manifest.
     is_manifest: bool,
-    /// The descriptor calls it an index.
-    is_index: bool,
+    /// The descriptor calls it an image manifest.
+    is_image: bool,
 }
 
 /// Content that a pushed manifest names, and that the bucket has: the push relies on it.
@@ -38,8 +38,8 @@ pub(super) struct Found {
     pub(super) is_manifest: bool,
     /// The repository has it as a blob.
     pub(super) is_blob: bool,
-    /// The descriptor calls it an index.
-    pub(super) is_index: bool,
+    /// The descriptor calls it an image manifest.
+    pub(super) is_image: bool,
 }
 
 /// How far the upstream may be asked for what one manifest names: an index may have 37,000 entries. And what was found.
@@ -78,7 +78,7 @@ impl Named {
             digest: *descriptor.digest(),
             size: descriptor.size(),
             is_manifest: descriptor.media_type().is_manifest(),
-            is_index: descriptor.media_type().is_index(),
+            is_image: descriptor.media_type().is_image(),
         }
     }
 }
@@ -126,7 +126,7 @@ impl Manifests {
         let (digest, began) = (&blob.digest, self.links.begin());
         // A permit for each lookup, so that those of another manifest come in between.
         let status = self.checked(self.links.status_from_bucket(name, digest)).await?;
-        let found = Found { digest: *digest, is_manifest: false, is_blob: true, is_index: false };
+        let found = Found { digest: *digest, is_manifest: false, is_blob: true, is_image: false };
         if status.stored.is_some() && status.linked {
             lookups.found(found);
             return Ok(true);
@@ -179,7 +179,7 @@ impl Manifests {
         let (revision, layer, blob) = self.checked(look).await?;
         let (is_manifest, is_blob) = (revision.is_some(), layer.is_some());
         if blob.is_some() && (is_manifest || is_blob) {
-            lookups.found(Found { digest: *digest, is_manifest, is_blob, is_index: entry.is_index });
+            lookups.found(Found { digest: *digest, is_manifest, is_blob, is_image: entry.is_image });
             return Ok(true);
         }
         // So what this process remembers of it is wrong.

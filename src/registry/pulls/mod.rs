@@ -18,7 +18,7 @@ use tokio::sync::{Mutex as AsyncMutex, Notify};
 
 use super::runtime::Background;
 use crate::oci::{Digest, MediaType, RepositoryName};
-use crate::store::{Condition, Key, Metadata, Store};
+use crate::store::{Condition, Key, Metadata, Store, StoreError};
 
 use cleanup::LONGEST;
 pub(super) use cleanup::delete_notes_before;
@@ -31,7 +31,7 @@ const INTERVAL: Duration = Duration::from_mins(15);
 const PAUSE: Duration = Duration::from_mins(1);
 /// How long the last note of a process may take.
 const LAST: Duration = Duration::from_secs(5);
-/// The process records nothing.
+/// The process records nothing, because the bucket takes no notes from it.
 const NEVER: u32 = 0;
 
 /// The pulls of this process.
@@ -47,14 +47,17 @@ pub struct Pulls {
     writing: AsyncMutex<()>,
     /// When the process began to serve clients. One that does not says nothing of a day by having no pulls.
     serves_since: OnceLock<Instant>,
+    /// The process writes nothing else, so its credentials may not allow it.
+    may_be_denied: bool,
 }
 
 impl Pulls {
-    /// `writes`: this process may write to the bucket; otherwise nothing is recorded.
+    /// `writes`: this process writes other things to the bucket, too.
     pub(super) fn new(store: &Store, writes: bool) -> Arc<Self> {
         Arc::new(Self {
             store: store.clone(),
-            period: AtomicU32::new(if writes { Recorded::default().number() } else { NEVER }),
+            may_be_denied: !writes,
+            period: AtomicU32::new(Recorded::default().number()),
             recorded: Mutex::default(),
             many: Notify::new(),
             writing: AsyncMutex::new(()),
@@ -121,6 +124,13 @@ impl Pulls {
             self.store.put(key, text.clone(), &MediaType::OCTET_STREAM, &Metadata::new(), Condition::Always).await;
         let is_first = self.recorded().finish(due, written.is_ok());
         if let Err(error) = written {
+            if self.may_be_denied && matches!(error, StoreError::Denied { .. }) {
+                self.period.store(NEVER, Ordering::Relaxed);
+                let message = "the credentials do not allow to note what clients pull (pounce/pulled/): for garbage \
+                               collection, these pulls do not count";
+                tracing::warn!(%error, "{message}");
+                return false;
+            }
             let message = "what clients pulled is not noted in the bucket (pounce/pulled/); it will be tried again";
             tracing::warn!(%error, "{message}");
         }

@@ -153,16 +153,20 @@ fn facts(content: &Content, policy: &dyn Policy, age: Age) -> RepositoryFacts {
     RepositoryFacts { name: name.clone(), tags: tags.collect(), manifests: manifests.collect() }
 }
 
-/// When the last tag whose history has a manifest was written to name another one.
+/// When the last tag whose history has a manifest was written to name another one. Its link is also written when the
+/// upstream says that nothing changed, so its entry in the history counts, if that is older.
 fn untagged(content: &Content) -> BTreeMap<Digest, SystemTime> {
     let mut untagged = BTreeMap::new();
     for (tag, links) in &content.repository.tags {
         let Some(current) = content.tags.get(tag) else {
             continue;
         };
-        for (digest, _) in links.history.iter().filter(|(digest, _)| *digest != current.digest) {
-            let since = untagged.entry(*digest).or_insert(current.modified);
-            *since = current.modified.max(*since);
+        let (own, others): (Vec<_>, Vec<_>) = links.history.iter().partition(|(digest, _)| *digest == current.digest);
+        let entered = own.first().and_then(|(_, link)| link.modified);
+        let moved = entered.map_or(current.modified, |entered| entered.min(current.modified));
+        for (digest, _) in others {
+            let since = untagged.entry(digest).or_insert(moved);
+            *since = moved.max(*since);
         }
     }
     untagged

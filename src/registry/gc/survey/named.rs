@@ -1,18 +1,9 @@
 //! What a manifest needs: every digest that it names, in whatever member.
-//!
-//! [`Manifest::links`](crate::oci::Manifest::links) knows the members of images and indexes. Here, more counts: other
-//! kinds of artifacts name blobs in members of their own, and what is not recognized as needed is deleted. So every
-//! member `digest` or `blobSum` (schema 1) counts, at any depth, except in annotations, which name content of other
-//! registries.
-
-use std::borrow::Cow;
-use std::fmt;
 
 use bytes::Bytes;
-use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::codec::Digests;
-use crate::oci::{Digest, Manifest, ManifestError};
+use crate::oci::{Digest, Manifest, ManifestError, named_digests};
 
 /// What a manifest says of others.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -33,78 +24,8 @@ impl Named {
             Err(ManifestError::Schema1) => None,
             Err(error) => return Err(error.to_string()),
         };
-        let mut digests = Vec::new();
-        let mut json = serde_json::Deserializer::from_slice(bytes);
-        let found = Walk { found: &mut digests, is_digest: false }.deserialize(&mut json);
-        found.and_then(|()| json.end()).map_err(|error| error.to_string())?;
+        let digests = named_digests(bytes).map_err(|error| error.to_string())?;
         Ok(Self { digests: Digests::new(digests), subject })
-    }
-}
-
-/// Walks through any JSON.
-struct Walk<'a> {
-    found: &'a mut Vec<Digest>,
-    /// This is the value of a member that names content.
-    is_digest: bool,
-}
-
-impl<'de> DeserializeSeed<'de> for Walk<'_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Walk<'_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("JSON")
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_unit<E>(self) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<(), E> {
-        if self.is_digest {
-            self.found.extend(text.parse::<Digest>());
-        }
-        Ok(())
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
-        while list.next_element_seed(Walk { found: &mut *self.found, is_digest: false })?.is_some() {}
-        Ok(())
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<(), A::Error> {
-        while let Some(name) = members.next_key::<Cow<'_, str>>()? {
-            if name == "annotations" {
-                members.next_value::<IgnoredAny>()?;
-                continue;
-            }
-            let is_digest = name == "digest" || name == "blobSum";
-            members.next_value_seed(Walk { found: &mut *self.found, is_digest })?;
-        }
-        Ok(())
     }
 }
 
