@@ -35,6 +35,8 @@ mod fill_memory;
 mod fill_memory_waits;
 mod fill_sweep;
 mod folder_fill;
+#[cfg(feature = "internals")]
+mod gc_survey;
 mod heads;
 mod help;
 mod helpers;

@@ -78,6 +78,10 @@ use runtime::Background;
 #[cfg(feature = "internals")]
 pub(crate) use fill::fuzz_lease;
 #[cfg(feature = "internals")]
+pub(crate) use gc::measured_survey;
+#[cfg(feature = "internals")]
+pub use gc::{Ruled, SurveyRules};
+#[cfg(feature = "internals")]
 pub(crate) use uploads::{fuzz_state, measured_state};
 
 pub use blob_part::BlobPart;

@@ -62,6 +62,8 @@ pub enum Key<'a> {
     UploadCancelled(&'a RepositoryName, &'a Uuid),
     /// What garbage collections remember of manifests: one of 256 segments. pounce's own.
     KnownManifests(u8),
+    /// Manifests that were remembered there, and whose bytes were gone at the last survey.
+    GoneManifests,
     /// The directory of the objects by which the bucket is tested.
     Checks,
     /// An object that `pounce check`, or a process that tests its bucket, writes and deletes again. pounce's own.
@@ -104,7 +106,7 @@ impl fmt::Display for Key<'_> {
             | Self::FillChunk(..)
             | Self::FillHead(..)
             | Self::FillWant(..) => "pounce/fills/",
-            Self::KnownManifests(_) => "pounce/gc/manifests/",
+            Self::KnownManifests(_) | Self::GoneManifests => "pounce/gc/manifests/",
             _ => "docker/registry/v2/",
         })?;
         match self {
@@ -112,6 +114,7 @@ impl fmt::Display for Key<'_> {
             Self::Checks => write!(f, "_check/"),
             Self::Check(id) => write!(f, "_check/{id}/data"),
             Self::Blobs => write!(f, "blobs/"),
+            Self::GoneManifests => write!(f, "gone"),
             Self::KnownManifests(segment) => write!(f, "{segment:02x}"),
             Self::Blob(digest) => {
                 let hex = digest.hex();
