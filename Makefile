@@ -17,7 +17,7 @@ ADVISORIES = https://github.com/RustSec/advisory-db
 FUZZ = challenge configuration digest endpoint lease manifest range state
 SECONDS = 60
 
-.PHONY: run dev demo test check interop fuzz bench micro torture image packages bench-packages
+.PHONY: run dev demo test check interop fuzz bench micro survey torture image packages bench-packages
 
 # Open to this machine, in front of Docker Hub, with its content in ./data.
 LOCAL = REGISTRY_HTTP_ADDR=$${REGISTRY_HTTP_ADDR:-127.0.0.1:5000} \
@@ -34,7 +34,8 @@ demo: ## five clients pull from a slow upstream through pounce: cold, warm, and 
 	cargo bench --locked --bench demo
 
 test:
-	@if cargo nextest --version >/dev/null 2>&1; then cargo nextest run --locked; else cargo test --locked; fi
+	@if cargo nextest --version >/dev/null 2>&1; then cargo nextest run --locked --all-features; \
+	  else cargo test --locked --all-features; fi
 
 check: ## format, documents, lints, licences, advisories
 	cargo fmt --all --check
@@ -81,6 +82,9 @@ torture: packages ## kills, faults, races and attacks, over an hour; FAULT=kills
 
 micro: ## measurements of single functions, by criterion
 	cargo bench --locked --package pounce-micro
+
+survey: ## what a garbage collection's survey of 100,000 blobs needs: memory, requests, time; SHARE=10 for a tenth of them
+	cargo bench --locked --features internals --bench survey -- $(SHARE)
 
 image:
 	docker build -t pounce .

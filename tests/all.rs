@@ -40,6 +40,8 @@ mod folder_fill;
 #[cfg(feature = "internals")]
 mod gc_collector;
 mod gc_command;
+#[cfg(feature = "internals")]
+mod gc_survey;
 mod gc_writes;
 mod heads;
 mod help;

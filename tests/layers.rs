@@ -90,6 +90,11 @@ const ROOMS: &[(&str, &str)] = &[
          retention facts",
     ),
     (
+        "registry/gc/survey",
+        "run totals budget blobs candidates decide content repository known named records spool young gone pages \
+         reader policy needed codec error",
+    ),
+    (
         "store",
         "bucket embedded credentials connect_error sdk_config proxy content_length leader options error \
          response_monitor url_template part_sizes filled_for repository_path key fill_path etag lack lengths location body",

@@ -255,7 +255,7 @@ impl Registry {
             pulls: Arc::clone(&pulls),
             background: Arc::clone(&background),
             metrics: Arc::clone(metrics),
-            settings: gc::Settings::new(&options.config).proxied_until(options.proxied_until),
+            settings: gc::Settings::new(&options.config),
             is_refused: AtomicBool::default(),
         });
         let readiness = Arc::new(Readiness::new(store.clone(), Arc::clone(&background)));

@@ -60,16 +60,16 @@ pub(super) fn upstream_label(link: &Object) -> Option<&str> {
 /// Where a tag with this link came from. `proxied_until` is when distribution last used the bucket as a pull-through
 /// cache.
 pub(super) fn tag_origin(link: &Object, proxied_until: Option<SystemTime>) -> Origin {
-    if link.metadata.contains_key(UPSTREAM) || is_mirrored(link, proxied_until) {
+    if link.metadata.contains_key(UPSTREAM) || is_mirrored(link.modified, proxied_until) {
         Origin::Upstream
     } else {
         Origin::Pushed
     }
 }
 
-/// Whether distribution wrote a link while it used the bucket as a pull-through cache, which took no pushes.
-pub(super) fn is_mirrored(link: &Object, proxied_until: Option<SystemTime>) -> bool {
-    matches!((link.modified, proxied_until), (Some(written), Some(until)) if written <= until)
+/// Whether distribution wrote a link at a time while it used the bucket as a pull-through cache, which took no pushes.
+fn is_mirrored(modified: Option<SystemTime>, proxied_until: Option<SystemTime>) -> bool {
+    matches!((modified, proxied_until), (Some(written), Some(until)) if written <= until)
 }
 
 /// Reads and writes the metadata of links.

@@ -64,6 +64,8 @@ pub enum Key<'a> {
     KnownManifests(u8),
     /// When the last round of garbage collection ended, and what it did.
     GcRound,
+    /// Manifests that were remembered there, and whose bytes were gone at the last survey.
+    GoneManifests,
     /// The directory of the objects by which the bucket is tested.
     Checks,
     /// An object that `pounce check`, or a process that tests its bucket, writes and deletes again. pounce's own.
@@ -133,7 +135,7 @@ impl fmt::Display for Key<'_> {
             | Self::FillChunk(..)
             | Self::FillHead(..)
             | Self::FillWant(..) => "pounce/fills/",
-            Self::KnownManifests(_) => "pounce/gc/manifests/",
+            Self::KnownManifests(_) | Self::GoneManifests => "pounce/gc/manifests/",
             Self::GcRound => "pounce/gc/",
             Self::PullNotes | Self::PullNote(..) => "pounce/pulled/",
             Self::Path(_) => "",
@@ -145,6 +147,7 @@ impl fmt::Display for Key<'_> {
             Self::Checks => write!(f, "_check/"),
             Self::Check(id) => write!(f, "_check/{id}/data"),
             Self::Blobs => write!(f, "blobs/"),
+            Self::GoneManifests => write!(f, "gone"),
             Self::KnownManifests(segment) => write!(f, "{segment:02x}"),
             Self::Blob(digest) => {
                 let hex = digest.hex();

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use super::retention::Retention;
 use crate::config::{ByteSize, Config, GcTiming};
@@ -37,8 +37,6 @@ pub(in crate::registry) struct Settings {
     pub(in crate::registry) timing: GcTiming,
     /// Where temporary files are made; `None`: where the system has them.
     pub(in crate::registry) directory: Option<PathBuf>,
-    /// When distribution last used the bucket as a pull-through cache.
-    pub(in crate::registry) proxied_until: Option<SystemTime>,
 }
 
 impl Settings {
@@ -51,11 +49,6 @@ impl Settings {
             is_read_only: storage.maintenance.readonly.enabled,
             timing: storage.gc_timing,
             directory: config.proxy.spool.directory.clone(),
-            proxied_until: None,
         }
-    }
-
-    pub(in crate::registry) fn proxied_until(self, proxied_until: Option<SystemTime>) -> Self {
-        Self { proxied_until, ..self }
     }
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use futures_util::future::BoxFuture;
 use serde_json::{Map, Value, json};
 
 use super::facts::{Candidate, Reason, RepositoryFacts, Verdict, Verdicts};
@@ -35,8 +36,6 @@ pub struct SurveyRules {
     pub delay: Duration,
     /// `storage.maxsize`, in bytes.
     pub max_size: Option<u64>,
-    /// When distribution last used the bucket as a pull-through cache.
-    pub proxied_until: Option<SystemTime>,
     /// Where temporary files are made.
     pub directory: Option<PathBuf>,
     /// Requests a second.
@@ -59,7 +58,6 @@ impl Default for SurveyRules {
         Self {
             delay: Duration::from_hours(24),
             max_size: None,
-            proxied_until: None,
             directory: None,
             rate: DEFAULT_RATE,
             asks_origins: false,
@@ -123,12 +121,13 @@ pub(crate) async fn measured_survey(store: &Store, rules: &SurveyRules) -> Resul
     let options = SurveyOptions {
         delay: rules.delay,
         max_size: rules.max_size,
-        proxied_until: rules.proxied_until,
         directory: rules.directory.clone(),
         rate: rules.rate,
         remembers: true,
     };
-    let found = survey(store, rules, &options).await.map_err(|error| error.to_string())?;
+    // A task may run it.
+    let survey: BoxFuture<'_, _> = Box::pin(survey(store, rules, &options));
+    let found = survey.await.map_err(|error| error.to_string())?;
     let candidate = |candidate: Candidate| {
         json!({
             "kind": format!("{:?}", candidate.kind),

@@ -177,7 +177,6 @@ impl GarbageCollection {
         SurveyOptions {
             delay: settings.delay,
             max_size: settings.max_size,
-            proxied_until: settings.proxied_until,
             directory: settings.directory.clone(),
             rate: rate.try_into().unwrap_or(std::num::NonZeroU32::MIN),
             remembers,

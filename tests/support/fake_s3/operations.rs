@@ -200,9 +200,9 @@ impl Bucket {
         let most = asked.number("max-keys").unwrap_or(1000).min(1000);
         // The listed entries, by key or common prefix.
         let mut listed = BTreeMap::new();
-        for key in self.look_at_keys(asked) {
-            let Some(rest) = key.strip_prefix(prefix) else {
-                continue;
+        for key in self.look_at_keys(asked, prefix.max(after)) {
+            let Some(rest) = key.strip_prefix(prefix).filter(|_| listed.len() <= most) else {
+                break;
             };
             let common = match delimiter {
                 "" => None,
@@ -215,8 +215,8 @@ impl Bucket {
             let entry = if common.is_some() {
                 format!("<CommonPrefixes>{}</CommonPrefixes>", element("Prefix", name))
             } else {
-                let object = self.look(asked, &key);
-                contents(&key, object.unwrap_or_else(|| &self.objects[&key]))
+                let object = self.look(asked, key);
+                contents(key, object.unwrap_or_else(|| &self.objects[key]))
             };
             listed.insert(name.to_owned(), entry);
         }

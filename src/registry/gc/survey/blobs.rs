@@ -1,7 +1,11 @@
 //! The list of `blobs/`, beside what names each: which blobs and layer links nothing needs, and how many bytes there are
 //! of what.
+//!
+//! A manifest that has a link now pins what it names, and its own bytes, also if it expires in this survey, or is condemned
+//! since an earlier one: a push that names the manifest keeps that, and nothing else. So bytes go a round after the last
+//! manifest that names them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -54,8 +58,9 @@ pub(super) struct BlobTotals {
     pub(super) upstream: Sizes,
     pub(super) unnamed: Sizes,
     pub(super) strangers: u64,
-    /// How many manifests have links, and no bytes.
+    /// Manifests that have links, and no bytes: how many, and the first of them.
     pub(super) gone: u64,
+    pub(super) first_gone: BTreeSet<Digest>,
     /// Bytes that the budget cannot take, and those that it can, by the hour of their last use.
     pub(super) fixed: u64,
     pub(super) by_hour: BTreeMap<u64, u64>,
@@ -69,6 +74,8 @@ pub(super) struct BlobPass<'a> {
     pub(super) writer: &'a CandidateWriter,
     pub(super) totals: BlobTotals,
     candidates: Vec<Candidacy>,
+    /// Blobs that manifests name. They may go once these are gone.
+    later: Vec<Candidacy>,
 }
 
 impl<'a> BlobPass<'a> {
@@ -78,7 +85,15 @@ impl<'a> BlobPass<'a> {
         age: Age,
         writer: &'a CandidateWriter,
     ) -> Self {
-        Self { manifests, repositories, age, writer, totals: BlobTotals::default(), candidates: Vec::new() }
+        Self {
+            manifests,
+            repositories,
+            age,
+            writer,
+            totals: BlobTotals::default(),
+            candidates: Vec::new(),
+            later: Vec::new(),
+        }
     }
 
     pub(super) async fn run(
@@ -88,7 +103,7 @@ impl<'a> BlobPass<'a> {
     ) -> Result<BlobTotals, SurveyError> {
         let mut list = BlobList { pages: Pages::new(reader, Key::Blobs), page: Vec::new().into_iter(), strangers: 0 };
         let mut blob = list.next().await?;
-        for part in records.parts() {
+        for part in SortedRecords::parts() {
             let records = records.part(part).await?;
             let mut left = &records[..];
             loop {
@@ -108,9 +123,8 @@ impl<'a> BlobPass<'a> {
                 if is_listed {
                     blob = list.next().await?;
                 }
-                if self.candidates.len() >= BATCH {
-                    self.writer.add(&self.candidates).await?;
-                    self.candidates.clear();
+                if self.candidates.len() + self.later.len() >= BATCH {
+                    self.write().await?;
                 }
             }
         }
@@ -118,9 +132,17 @@ impl<'a> BlobPass<'a> {
         if let Some((digest, _)) = blob {
             return Err(SurveyError::Order { directory: Key::Blob(&digest).to_string() });
         }
-        self.writer.add(&self.candidates).await?;
+        self.write().await?;
         self.totals.strangers = list.strangers;
         Ok(self.totals)
+    }
+
+    async fn write(&mut self) -> Result<(), SurveyError> {
+        self.writer.add(&self.candidates).await?;
+        self.writer.add_later(&self.later).await?;
+        self.candidates.clear();
+        self.later.clear();
+        Ok(())
     }
 
     /// One digest: what names it, and the blob, if there is one.
@@ -142,20 +164,22 @@ impl<'a> BlobPass<'a> {
                 continue;
             };
             match layer {
-                Namer::OldLayer(_, size) if !of.is_kept_whole => {
-                    let needed = own.iter().map(|used| used.needed).max().unwrap_or(Needed::NOT);
-                    if needed != Needed::FOREVER {
-                        let path = Key::Layer(&of.name, &digest).to_string();
-                        let candidacy = Candidacy { kind: CandidateKind::Layer, needed, size: size.into(), path };
-                        self.candidates.push(candidacy);
-                    }
+                Namer::OldLayer(_, size) if !of.is_kept_whole && own.is_empty() => {
+                    let (path, needed) = (Key::Layer(&of.name, &digest).to_string(), Needed::NOT);
+                    self.candidates.push(Candidacy { kind: CandidateKind::Layer, needed, size: size.into(), path });
                 }
+                // It goes once the manifest is gone that names it.
+                Namer::OldLayer(..) if !of.is_kept_whole => {}
                 // It stays, and so does what it names.
                 _ => needed = Needed::FOREVER,
             }
         }
         let Some(blob) = blob else {
-            self.totals.gone += manifests.iter().filter(|record| matches!(record.namer, Namer::Own(_))).count() as u64;
+            let links = manifests.iter().filter(|record| matches!(record.namer, Namer::Own(_))).count() as u64;
+            self.totals.gone += links;
+            if links > 0 && self.totals.first_gone.len() < MOST_GONE {
+                self.totals.first_gone.insert(digest);
+            }
             return;
         };
         self.count(&uses, blob.size);
@@ -170,7 +194,8 @@ impl<'a> BlobPass<'a> {
             *self.totals.by_hour.entry(needed.hour()).or_default() += blob.size;
         }
         let path = Key::Blob(&digest).to_string();
-        self.candidates.push(Candidacy { kind: CandidateKind::Blob, needed, size: blob.size, path });
+        let candidacy = Candidacy { kind: CandidateKind::Blob, needed, size: blob.size, path };
+        if uses.is_empty() { &mut self.candidates } else { &mut self.later }.push(candidacy);
     }
 
     fn used(&self, namer: Namer) -> Option<ManifestUse> {
@@ -201,6 +226,8 @@ impl<'a> BlobPass<'a> {
 
 /// How many candidates are spooled at once.
 const BATCH: usize = 1000;
+/// How many manifests without bytes are remembered. The next surveys come to the others.
+const MOST_GONE: usize = 10_000;
 
 /// The number of a layer link's repository.
 const fn repository(layer: Namer) -> u32 {

@@ -10,7 +10,6 @@ use std::io;
 use super::blobs::BlobTotals;
 use super::candidates::Candidates;
 use super::needed::Needed;
-use crate::registry::gc::facts::CandidateKind;
 
 /// What is needed until before this is taken. Nothing that was used since `limit`. This blocks.
 ///
@@ -22,7 +21,7 @@ pub(super) fn cutoff(max_size: u64, totals: &BlobTotals, limit: Needed, candidat
         return Ok(Needed::FIRST);
     };
     let mut of_hour = BTreeMap::new();
-    for blob in candidates.of_kind(CandidateKind::Blob) {
+    for blob in candidates.named_blobs() {
         let blob = blob?;
         if !blob.needed.is_expired() && blob.needed.hour() == hour {
             *of_hour.entry(blob.needed).or_default() += blob.size;
@@ -55,6 +54,7 @@ mod tests {
     use super::super::needed::Share;
     use super::*;
     use crate::oci::RepositoryName;
+    use crate::registry::gc::facts::CandidateKind;
 
     fn used(minute: u64, name: &str) -> Needed {
         let name: RepositoryName = name.parse().unwrap();
@@ -68,7 +68,7 @@ mod tests {
         let blob = |needed| Candidacy { kind: CandidateKind::Blob, needed, size: 10, path: "x".to_owned() };
         let mut all: Vec<_> = blobs.iter().copied().map(blob).collect();
         all.push(blob(Needed::NOT));
-        writer.add(&all).await.unwrap();
+        writer.add_later(&all).await.unwrap();
         for needed in blobs {
             *totals.by_hour.entry(needed.hour()).or_default() += 10;
         }

@@ -20,6 +20,8 @@ pub(super) const KINDS: [CandidateKind; 7] = [
     CandidateKind::Layer,
     CandidateKind::Blob,
 ];
+/// The part of the spool that has what goes later.
+const LATER: usize = KINDS.len();
 
 /// Takes candidates, while the bucket is read.
 #[derive(Debug)]
@@ -27,12 +29,28 @@ pub(super) struct CandidateWriter(SharedSpool);
 
 impl CandidateWriter {
     pub(super) fn new(directory: Option<PathBuf>) -> Self {
-        Self(SharedSpool::new(Spool::new(KINDS.len(), LIMIT, directory)))
+        Self(SharedSpool::new(Spool::new(KINDS.len() + 1, LIMIT, directory)))
     }
 
     /// # Errors
     /// A temporary file was not written.
     pub(super) async fn add(&self, candidates: &[Candidacy]) -> io::Result<()> {
+        self.add_to(|kind| kind as usize, candidates).await
+    }
+
+    /// Blobs that go once the manifests are gone that name them.
+    ///
+    /// # Errors
+    /// A temporary file was not written.
+    pub(super) async fn add_later(&self, blobs: &[Candidacy]) -> io::Result<()> {
+        self.add_to(|_| LATER, blobs).await
+    }
+
+    async fn add_to(
+        &self,
+        part: impl Fn(CandidateKind) -> usize + Send + Sync,
+        candidates: &[Candidacy],
+    ) -> io::Result<()> {
         if candidates.is_empty() {
             return Ok(());
         }
@@ -41,8 +59,8 @@ impl CandidateWriter {
                 // A key has at most 1,024 bytes.
                 let len = u16::try_from(path.len()).unwrap_or(u16::MAX);
                 let head = [&needed.to_bytes()[..], &size.to_le_bytes(), &len.to_le_bytes()].concat();
-                spool.append(*kind as usize, &head);
-                spool.append(*kind as usize, &path.as_bytes()[..len.into()]);
+                spool.append(part(*kind), &head);
+                spool.append(part(*kind), &path.as_bytes()[..len.into()]);
             }
         };
         self.0.write(append).await
@@ -67,21 +85,39 @@ pub(super) struct Candidates {
 
 impl Candidates {
     /// All of one kind, also those that the budget does not take.
-    pub(super) fn of_kind(&self, kind: CandidateKind) -> impl Iterator<Item = io::Result<Candidacy>> + use<'_> {
-        let mut bytes = self.spool.read(kind as usize);
+    fn of_kind(&self, kind: CandidateKind) -> impl Iterator<Item = io::Result<Candidacy>> + use<'_> {
+        self.of_part(kind as usize, kind)
+    }
+
+    /// Blobs that manifests name, also those that the budget does not take.
+    pub(super) fn named_blobs(&self) -> impl Iterator<Item = io::Result<Candidacy>> + use<'_> {
+        self.of_part(LATER, CandidateKind::Blob)
+    }
+
+    fn of_part(&self, part: usize, kind: CandidateKind) -> impl Iterator<Item = io::Result<Candidacy>> + use<'_> {
+        let mut bytes = self.spool.read(part);
         std::iter::from_fn(move || read(&mut bytes, kind).transpose())
+    }
+
+    /// Blobs that go once the manifests are gone that name them, all of which go. This blocks where there is a file.
+    pub(super) fn iter_later(&self) -> impl Iterator<Item = io::Result<Candidate>> + use<'_> {
+        self.going(self.named_blobs().take_while(|_| self.has_blobs))
+    }
+
+    fn going(&self, all: impl Iterator<Item = io::Result<Candidacy>>) -> impl Iterator<Item = io::Result<Candidate>> {
+        let cutoff = self.cutoff;
+        all.filter_map(move |candidacy| match candidacy {
+            Ok(Candidacy { kind, needed, size, path }) => {
+                needed.reason(cutoff).map(|reason| Ok(Candidate { kind, path, size, reason }))
+            }
+            Err(error) => Some(Err(error)),
+        })
     }
 
     /// Those that go, in the order of kinds. This blocks where there is a file.
     pub(super) fn iter(&self) -> impl Iterator<Item = io::Result<Candidate>> + use<'_> {
         let kinds = KINDS.into_iter().filter(|kind| self.has_blobs || *kind != CandidateKind::Blob);
-        let all = kinds.flat_map(|kind| self.of_kind(kind));
-        all.filter_map(|candidacy| match candidacy {
-            Ok(Candidacy { kind, needed, size, path }) => {
-                needed.reason(self.cutoff).map(|reason| Ok(Candidate { kind, path, size, reason }))
-            }
-            Err(error) => Some(Err(error)),
-        })
+        self.going(kinds.flat_map(|kind| self.of_kind(kind)))
     }
 
     pub(super) fn is_spilled(&self) -> bool {

@@ -57,7 +57,9 @@ impl Digests {
         digests.sort_unstable();
         digests.dedup();
         let mut bytes = Vec::with_capacity(digests.len() * 33);
-        digests.iter().for_each(|digest| put_digest(&mut bytes, digest));
+        for digest in &digests {
+            put_digest(&mut bytes, digest);
+        }
         Self(bytes)
     }
 

@@ -6,6 +6,9 @@
 //!   need. So nothing of the repository goes, and no blob of the whole bucket.
 //! - A tag's link that holds no digest keeps its whole repository.
 //! - Where the bucket does not answer, the survey ends.
+//!
+//! Only what pounce wrote to a link says that something came from an upstream. What distribution's cache left counts as
+//! pushed: nothing tells it from what was pushed before, and it would be deleted.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -25,7 +28,7 @@ use super::repository::{Link, Repository};
 use crate::oci::{Digest, MAX_MANIFEST_BYTES, RepositoryName, Tag};
 use crate::registry::cache::Origin;
 use crate::registry::gc::facts::TagFacts;
-use crate::registry::provenance::{is_mirrored, revision_origin, tag_origin};
+use crate::registry::provenance::{revision_origin, tag_origin};
 use crate::registry::runtime::buffered;
 use crate::store::{Key, StoreError};
 
@@ -77,7 +80,8 @@ pub(super) struct ContentReader {
     pub(super) reader: Arc<Reader>,
     pub(super) records: Arc<Records>,
     pub(super) age: Age,
-    pub(super) proxied_until: Option<SystemTime>,
+    /// Manifests whose bytes were gone at the last survey: what is remembered of them does not count.
+    gone: BTreeSet<Digest>,
     learned: Arc<Semaphore>,
     /// Manifests that were read, because other repositories may have them, too.
     shared: Mutex<HashMap<Digest, Arc<OnceCell<Bytes>>>>,
@@ -94,17 +98,12 @@ struct Found {
 }
 
 impl ContentReader {
-    pub(super) fn new(
-        reader: &Arc<Reader>,
-        records: &Arc<Records>,
-        age: Age,
-        proxied_until: Option<SystemTime>,
-    ) -> Self {
+    pub(super) fn new(reader: &Arc<Reader>, records: &Arc<Records>, age: Age, gone: BTreeSet<Digest>) -> Self {
         Self {
             reader: Arc::clone(reader),
             records: Arc::clone(records),
             age,
-            proxied_until,
+            gone,
             learned: Arc::new(Semaphore::new(LEARNED)),
             shared: Mutex::default(),
             shared_bytes: AtomicUsize::default(),
@@ -163,7 +162,7 @@ impl ContentReader {
                 Ok(None) => continue,
                 Ok(Some(link)) => match link.digest() {
                     Some(digest) => {
-                        let origin = tag_origin(&link, self.proxied_until);
+                        let origin = tag_origin(&link, None);
                         // Without a time, it was written just now.
                         let modified = link.modified.unwrap_or(self.age.now);
                         tags.insert(tag, TagFacts { digest, modified, origin });
@@ -188,6 +187,7 @@ impl ContentReader {
         known: Option<&Known>,
         asks_origins: bool,
     ) -> Result<Found, SurveyError> {
+        let known = known.filter(|_| !self.gone.contains(&digest));
         let mut origin = known.filter(|known| Some(known.linked) == seconds(link.modified)).and_then(|it| it.origin);
         let ask_origin = async {
             if origin.is_some() || !asks_origins {
@@ -208,8 +208,7 @@ impl ContentReader {
         };
         let (asked, named) = tokio::try_join!(ask_origin, named)?;
         if let Some(object) = asked {
-            let is_upstreams = revision_origin(&object) == Origin::Upstream || is_mirrored(&object, self.proxied_until);
-            origin = Some(if is_upstreams { Origin::Upstream } else { Origin::Pushed });
+            origin = Some(revision_origin(&object));
             link.modified = object.modified;
         }
         // What a manifest needs includes itself, also if nobody can read it.
@@ -283,8 +282,8 @@ impl Content {
         };
         let children = named.digests.iter().filter(is_child).collect();
         let subject = named.subject;
-        let manifest =
-            ManifestContent { linked: link.modified, origin: origin.unwrap_or(Origin::Pushed), subject, children };
+        let origin_or_push = origin.unwrap_or(Origin::Pushed);
+        let manifest = ManifestContent { linked: link.modified, origin: origin_or_push, subject, children };
         self.manifests.insert(digest, manifest);
         let len = named.digests.as_bytes().len();
         let permit = reader.room(len);

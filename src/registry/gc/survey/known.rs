@@ -117,12 +117,13 @@ pub(super) struct KnownReader {
 pub(super) struct Checksums(Arc<Mutex<Vec<Option<Digest>>>>);
 
 impl Checksums {
-    fn count(&self) -> usize {
-        self.lock().len()
-    }
-
     fn lock(&self) -> MutexGuard<'_, Vec<Option<Digest>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The number of the next segment, if there can be one.
+    fn next(&self) -> Option<u8> {
+        u8::try_from(self.lock().len()).ok()
     }
 
     fn push(&self, checksum: Option<Digest>) {
@@ -181,7 +182,7 @@ impl KnownReader {
     async fn open_next(&mut self, reader: &Reader) -> Result<bool, StoreError> {
         self.segment = bytes::Bytes::new();
         while !self.is_over
-            && let Ok(number) = u8::try_from(self.checksums.count())
+            && let Some(number) = self.checksums.next()
         {
             let object = match reader.get(Purpose::Known, Key::KnownManifests(number), MAX_SEGMENT).await {
                 Err(StoreError::Corrupt { .. }) => {

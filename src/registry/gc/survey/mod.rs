@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! repository   LIST repositories/ → one repository at a time
-//! content      GET of tags and manifests; known remembers manifests from survey to survey
+//! content      GET of tags and manifests; known remembers manifests from survey to survey, gone those without bytes
 //! decide       facts → retention → until when each key is needed; young holds what is too young to go
 //! records      who names which digest, in 256 parts
 //! blobs        LIST blobs/ beside the parts → blobs and layer links that nothing needs
@@ -41,6 +41,7 @@ mod codec;
 mod content;
 mod decide;
 mod error;
+mod gone;
 mod known;
 mod named;
 mod needed;

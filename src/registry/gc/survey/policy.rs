@@ -31,8 +31,6 @@ pub(in crate::registry) struct SurveyOptions {
     pub(in crate::registry) delay: Duration,
     /// `storage.maxsize`, in bytes.
     pub(in crate::registry) max_size: Option<u64>,
-    /// When distribution last used the bucket as a pull-through cache.
-    pub(in crate::registry) proxied_until: Option<SystemTime>,
     /// Where temporary files are made; `None`: where the system has them.
     pub(in crate::registry) directory: Option<PathBuf>,
     /// Requests a second.

@@ -110,7 +110,7 @@ impl Reader {
     where
         F: Future<Output = Result<T, StoreError>>,
     {
-        let attempt = async || {
+        let attempt = || async {
             // Never closed.
             let _permit = self.permits.acquire().await.ok();
             self.rate.until_ready().await;

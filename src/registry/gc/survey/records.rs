@@ -121,7 +121,7 @@ pub(super) struct SortedRecords {
 
 impl SortedRecords {
     /// The parts in the order in which blobs are listed: the algorithm, and the digest's first byte.
-    pub(super) fn parts(&self) -> impl Iterator<Item = (Algorithm, u8)> + use<> {
+    pub(super) fn parts() -> impl Iterator<Item = (Algorithm, u8)> {
         let part = |algorithm| (0..=u8::MAX).map(move |first| (algorithm, first));
         part(Algorithm::Sha256).chain(part(Algorithm::Sha512))
     }
@@ -166,11 +166,12 @@ mod tests {
     async fn records_come_back_by_digest() {
         let records = Records::new(None);
         let (mut expected, mut found) = (Vec::new(), Vec::new());
-        for n in 0..100_u32 {
+        for byte in 0..100_u8 {
+            let n = u32::from(byte);
             let algorithm = if n % 10 == 0 { Algorithm::Sha512 } else { Algorithm::Sha256 };
-            let (own, named) = (Digest::of(algorithm, &[1, n as u8]), Digest::of(algorithm, &[2, n as u8 / 4]));
-            let all = Digests::new(vec![named]);
-            records.add_manifest(n, &own, Some(&all)).await.unwrap();
+            let (own, named) = (Digest::of(algorithm, &[1, byte]), Digest::of(algorithm, &[2, byte / 4]));
+            let needed = Digests::new(vec![named]);
+            records.add_manifest(n, &own, Some(&needed)).await.unwrap();
             let layer = Namer::OldLayer(n, 71);
             records.add(Record { digest: named, namer: layer }).await.unwrap();
             records.add(Record { digest: own, namer: Namer::YoungLayer(n) }).await.unwrap();
@@ -180,7 +181,7 @@ mod tests {
         }
         expected.sort_unstable_by_key(|record| (record.digest, record.namer));
         let mut sorted = records.sorted().unwrap();
-        for part in sorted.parts() {
+        for part in SortedRecords::parts() {
             found.extend(sorted.part(part).await.unwrap());
         }
         assert_eq!(found, expected);

@@ -1,9 +1,11 @@
 //! The list of `repositories/`, split into repositories: what a bucket has of each, one at a time.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
+use futures_util::StreamExt;
+use futures_util::stream::{self, BoxStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::error::SurveyError;
@@ -53,16 +55,22 @@ pub(super) struct Repository {
     /// This is not all of it, or not all of it is understood: nothing of it goes.
     pub(super) is_partial: bool,
     held: usize,
-    _permit: Option<OwnedSemaphorePermit>,
+    /// The memory that it takes.
+    permit: Option<OwnedSemaphorePermit>,
 }
 
+/// How many keys are named.
+const FIRST: usize = 5;
+
 /// What else the list has.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Others {
     pub(super) uploads: u64,
     pub(super) strangers: u64,
     /// Links to manifests that cannot be read: below a name or with a digest that pounce does not know.
     pub(super) unreadable: u64,
+    /// The first of them.
+    pub(super) first_unreadable: Vec<String>,
 }
 
 /// Makes repositories of the list.
@@ -77,9 +85,9 @@ pub(super) struct Repositories {
     memory: Arc<Semaphore>,
     current: Option<Repository>,
     /// How many repositories and manifests were begun.
-    repositories: u32,
+    begun: u32,
     manifests: u32,
-    pub(super) others: Others,
+    others: Arc<Mutex<Others>>,
 }
 
 impl Repositories {
@@ -93,10 +101,19 @@ impl Repositories {
             age,
             memory: Arc::new(Semaphore::new(ALL)),
             current: None,
-            repositories: 0,
+            begun: 0,
             manifests: 0,
-            others: Others::default(),
+            others: Arc::default(),
         }
+    }
+
+    /// What else was found, once all was listed.
+    pub(super) fn shared_others(&self) -> Arc<Mutex<Others>> {
+        Arc::clone(&self.others)
+    }
+
+    fn others(&self) -> MutexGuard<'_, Others> {
+        lock(&self.others)
     }
 
     /// Of what was remembered.
@@ -104,8 +121,15 @@ impl Repositories {
         self.known.checksums()
     }
 
+    /// Repositories, in the order of the list.
+    pub(super) fn into_stream(self) -> BoxStream<'static, Result<Repository, SurveyError>> {
+        let next =
+            |mut repositories: Self| async move { Ok(repositories.next().await?.map(|next| (next, repositories))) };
+        stream::try_unfold(self, next).boxed()
+    }
+
     /// The next repository, or the next part of a very large one.
-    pub(super) async fn next(&mut self) -> Result<Option<Repository>, SurveyError> {
+    async fn next(&mut self) -> Result<Option<Repository>, SurveyError> {
         loop {
             let Some(listed) = self.page.next() else {
                 self.page = self.pages.next().await?.into_iter();
@@ -116,15 +140,15 @@ impl Repositories {
                 return self.finish(last).await;
             };
             let Some((name, path)) = split_repository(&listed.path) else {
-                self.others.strangers += 1;
+                self.others().strangers += 1;
                 continue;
             };
             if self.current.as_ref().is_none_or(|current| current.name.as_str() != name) {
                 let Ok(name) = name.parse() else {
-                    self.skip(path);
+                    self.skip(&listed.path, path);
                     continue;
                 };
-                let begun = self.begin(name)?;
+                let begun = self.begin(&name)?;
                 let last = self.current.replace(begun);
                 self.add(&listed).await?;
                 if last.is_some() {
@@ -145,23 +169,36 @@ impl Repositories {
     }
 
     /// A key of a stranger. Returns whether it may name a manifest, of which pounce does not know what it needs.
-    fn skip(&mut self, path: &str) -> bool {
-        self.others.strangers += 1;
-        let may_be_manifest = path.starts_with("_manifests/revisions/");
-        self.others.unreadable += u64::from(may_be_manifest);
+    fn skip(&mut self, key: &str, path: &str) -> bool {
+        let mut others = self.others();
+        others.strangers += 1;
+        // <algorithm>/<digits>/link. Other programs mark directories by objects.
+        let below = path.strip_prefix("_manifests/revisions/").and_then(|path| path.strip_suffix("/link"));
+        let may_be_manifest = below.is_some_and(|digest| digest.matches('/').count() == 1);
+        if may_be_manifest {
+            others.unreadable += 1;
+            if others.first_unreadable.len() < FIRST {
+                others.first_unreadable.push(format!("{}{key}", Key::Names("")));
+            }
+        }
         may_be_manifest
     }
 
-    fn begin(&mut self, name: RepositoryName) -> Result<Repository, SurveyError> {
-        let index = self.repositories;
-        self.repositories = index.checked_add(1).ok_or(SurveyError::TooMany)?;
-        Ok(Repository::new(&name, index))
+    fn begin(&mut self, name: &RepositoryName) -> Result<Repository, SurveyError> {
+        let index = self.begun;
+        self.begun = index.checked_add(1).ok_or(SurveyError::TooMany)?;
+        Ok(Repository::new(name, index))
     }
 
     async fn add(&mut self, listed: &Listed) -> Result<(), SurveyError> {
         let path = split_repository(&listed.path).map_or("", |(_, path)| path);
         let object = RepositoryObject::parse(path);
-        let hides_manifest = object.is_none() && self.skip(path);
+        let hides_manifest = object.is_none() && self.skip(&listed.path, path);
+        if let (None, Some(digest), Some(current)) = (&object, signature(path), &self.current) {
+            // Its bytes stay.
+            let namer = Namer::YoungLayer(current.index);
+            self.records.add(Record { digest, namer }).await?;
+        }
         let Some(current) = &mut self.current else {
             return Ok(());
         };
@@ -187,7 +224,7 @@ impl Repositories {
             }
             RepositoryObject::TagPush(tag) => current.tags.entry(tag).or_default().push = Some(link),
             RepositoryObject::Referrer(subject, digest) => current.referrers.push((subject, digest, link)),
-            RepositoryObject::Upload => self.others.uploads += 1,
+            RepositoryObject::Upload => lock(&self.others).uploads += 1,
             RepositoryObject::Pushed => {}
         }
         Ok(())
@@ -205,9 +242,19 @@ impl Repositories {
         let known = repository.known.values().map(|known| known.named.digests.as_bytes().len()).sum::<usize>();
         let permits = u32::try_from((repository.held + known / LINK).min(ALL)).unwrap_or_default();
         // Never closed.
-        repository._permit = Arc::clone(&self.memory).acquire_many_owned(permits).await.ok();
+        repository.permit = Arc::clone(&self.memory).acquire_many_owned(permits).await.ok();
         Ok(Some(repository))
     }
+}
+
+/// A signature of a manifest of schema 1, which distribution linked until 2.4, as its digest.
+fn signature(path: &str) -> Option<Digest> {
+    let (_, digest) = path.strip_prefix("_manifests/revisions/")?.split_once("/signatures/")?;
+    digest.strip_suffix("/link")?.replacen('/', ":", 1).parse().ok()
+}
+
+pub(super) fn lock(others: &Mutex<Others>) -> MutexGuard<'_, Others> {
+    others.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Repository {
@@ -222,7 +269,7 @@ impl Repository {
             known: BTreeMap::new(),
             is_partial: false,
             held: 0,
-            _permit: None,
+            permit: None,
         }
     }
 }

@@ -1,11 +1,10 @@
 //! A whole survey, from the list of repositories to what may go.
 
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
 
-use futures_util::stream::{self, BoxStream};
-use futures_util::{StreamExt, TryStreamExt};
+use futures_util::TryStreamExt;
 
 use super::blobs::{BlobPass, RepositoryUsage, Sizes};
 use super::budget;
@@ -13,12 +12,13 @@ use super::candidates::{CandidateWriter, Candidates};
 use super::content::{Content, ContentReader};
 use super::decide::{Decision, ManifestUse, decide};
 use super::error::SurveyError;
+use super::gone::{read_gone, write_gone};
 use super::known::KnownWriter;
 use super::needed::Age;
 use super::policy::{Policy, SurveyOptions};
 use super::reader::Reader;
 use super::records::Records;
-use super::repository::{Others, Repositories, Repository};
+use super::repository::{Repositories, lock};
 use super::totals::Totals;
 use crate::registry::gc::facts::Candidate;
 use crate::store::Store;
@@ -69,8 +69,9 @@ pub(in crate::registry) async fn survey(
     let records = Arc::new(Records::new(options.directory.clone()));
     let writer = CandidateWriter::new(options.directory.clone());
     let mut found = Found::new(age, &writer);
+    let gone = read_gone(&reader).await?;
     {
-        let contents = ContentReader::new(&reader, &records, age, options.proxied_until);
+        let contents = ContentReader::new(&reader, &records, age, gone.clone());
         let repositories = Repositories::new(&reader, &records, age);
         found.read(repositories, &contents, policy, options.remembers).await?;
     }
@@ -79,6 +80,9 @@ pub(in crate::registry) async fn survey(
     totals.spilled = records.is_spilled();
     let blobs = BlobPass::new(&manifests, &mut repositories, age, &writer).run(&reader, records).await?;
     drop(manifests);
+    if options.remembers && blobs.first_gone != gone {
+        write_gone(&reader, &blobs.first_gone).await;
+    }
     let mut candidates = writer.finish()?;
     // Blobs that nobody can tell the need of.
     candidates.has_blobs = totals.unreadable_manifests == 0;
@@ -89,6 +93,9 @@ pub(in crate::registry) async fn survey(
             candidates.cutoff = budget::cutoff(max_size, &blobs, age.limit(), &candidates)?;
         }
         totals.add_blobs(&blobs);
+        for candidate in candidates.iter_later() {
+            totals.add_later(&candidate?);
+        }
         for candidate in candidates.iter() {
             totals.add_candidate(&candidate?);
         }
@@ -125,27 +132,13 @@ impl<'a> Found<'a> {
         remembers: bool,
     ) -> Result<(), SurveyError> {
         let mut known = KnownWriter::new(repositories.known_checksums(), remembers);
-        // Known when the list has ended.
-        let others = Arc::new(Mutex::new(Others::default()));
+        let others = repositories.shared_others();
         {
-            let others = Arc::clone(&others);
-            let listed = stream::try_unfold(repositories, move |mut repositories| {
-                let others = Arc::clone(&others);
-                async move {
-                    let next = repositories.next().await?;
-                    if next.is_none() {
-                        *others.lock().unwrap_or_else(PoisonError::into_inner) = repositories.others;
-                    }
-                    Ok::<_, SurveyError>(next.map(|next| (next, repositories)))
-                }
-            });
-            // Boxed, because the compiler does not see otherwise that the whole can be sent between threads.
-            let listed: BoxStream<'_, Result<Repository, SurveyError>> = listed.boxed();
-            let read = listed.map_ok(|repository| {
+            let read = repositories.into_stream().map_ok(|repository| {
                 let asks_origins = policy.asks_origins(&repository.name);
                 contents.read(repository, asks_origins)
             });
-            let mut read: BoxStream<'_, Result<Content, SurveyError>> = read.try_buffered(REPOSITORIES).boxed();
+            let mut read = std::pin::pin!(read.try_buffered(REPOSITORIES));
             while let Some(content) = read.try_next().await? {
                 let decision = decide(&content, policy, self.age);
                 self.add(&content, decision).await?;
@@ -156,10 +149,16 @@ impl<'a> Found<'a> {
             }
         }
         known.finish(&contents.reader).await;
-        let others = *others.lock().unwrap_or_else(PoisonError::into_inner);
+        let others = lock(&others).clone();
         self.totals.uploads = others.uploads;
         self.totals.strangers += others.strangers;
         self.totals.unreadable_manifests += others.unreadable;
+        for key in others.first_unreadable {
+            tracing::warn!(key, "this may be a manifest, and keeps its repository and all blobs");
+            if self.totals.unreadable.len() < NAMED {
+                self.totals.unreadable.push(key);
+            }
+        }
         Ok(())
     }
 

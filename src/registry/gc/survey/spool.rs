@@ -24,6 +24,8 @@ struct Part {
     buffer: Vec<u8>,
     /// What came before it.
     file: Option<File>,
+    /// How many bytes there are in all.
+    len: u64,
 }
 
 impl Spool {
@@ -32,7 +34,9 @@ impl Spool {
     }
 
     pub(super) fn append(&mut self, part: usize, bytes: &[u8]) {
-        self.parts[part].buffer.extend_from_slice(bytes);
+        let part = &mut self.parts[part];
+        part.buffer.extend_from_slice(bytes);
+        part.len += bytes.len() as u64;
         self.buffered += bytes.len();
     }
 
@@ -65,8 +69,8 @@ impl Spool {
 
     /// A part from its beginning. This blocks where there is a file.
     pub(super) fn read(&self, part: usize) -> impl Read + use<'_> {
-        let Part { buffer, file } = &self.parts[part];
-        let spilled = Spilled { file: file.as_ref(), position: 0 };
+        let Part { buffer, file, len } = &self.parts[part];
+        let spilled = Spilled { file: file.as_ref(), position: 0, len: len - buffer.len() as u64 };
         BufReader::with_capacity(32 << 10, spilled.chain(&buffer[..]))
     }
 
@@ -85,12 +89,21 @@ impl Spool {
 struct Spilled<'a> {
     file: Option<&'a File>,
     position: u64,
+    /// How many bytes were written to it.
+    len: u64,
 }
 
 impl Read for Spilled<'_> {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
         let read = self.file.map_or(Ok(0), |file| file.read_at(bytes, self.position))?;
         self.position += read as u64;
+        // Less would be fewer references: more garbage.
+        if read == 0 && !bytes.is_empty() && self.position != self.len {
+            return Err(io::Error::new(
+                io::ErrorKind::UnexpectedEof,
+                "a temporary file is shorter than what was written",
+            ));
+        }
         Ok(read)
     }
 }
@@ -158,6 +171,16 @@ mod tests {
             let left = std::fs::read_dir(directory.path()).unwrap().count();
             assert_eq!(left, 0, "the files have no names");
         }
+    }
+
+    #[tokio::test]
+    async fn a_file_that_lost_its_end_is_an_error() {
+        let shared = SharedSpool::new(Spool::new(1, 1, None));
+        shared.write(|spool| spool.append(0, b"abc")).await.unwrap();
+        let spool = shared.into_inner().unwrap();
+        assert_eq!(spool.load(0).unwrap(), b"abc");
+        spool.parts[0].file.as_ref().unwrap().set_len(2).unwrap();
+        assert_eq!(spool.load(0).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
     }
 
     #[tokio::test]

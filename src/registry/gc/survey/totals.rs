@@ -13,11 +13,11 @@ use crate::registry::gc::facts::{Candidate, CandidateKind, Reason};
 pub(in crate::registry) struct Goes {
     /// Keys, of all kinds.
     pub(in crate::registry) keys: Sizes,
-    /// Of these, blobs and manifests.
+    /// Blobs, and bytes of manifests: of these, and those that go once the manifests are gone that name them.
     pub(in crate::registry) blobs: Sizes,
-    /// Of these, tags.
+    /// Of these keys, tags.
     pub(in crate::registry) tags: u64,
-    /// Of these, links of manifests.
+    /// Of these keys, links of manifests.
     pub(in crate::registry) manifests: u64,
 }
 
@@ -68,14 +68,25 @@ impl Totals {
         self.gone = blobs.gone;
     }
 
-    pub(super) fn add_candidate(&mut self, candidate: &Candidate) {
-        let reason = match candidate.reason {
+    /// Bytes that go a round after the manifests that name them.
+    pub(super) fn add_later(&mut self, blob: &Candidate) {
+        for goes in self.goes_of(blob.reason) {
+            goes.blobs.add(blob.size);
+        }
+    }
+
+    fn goes_of(&mut self, reason: Reason) -> [&mut Goes; 2] {
+        let reason = match reason {
             Reason::Unneeded => "unneeded".to_owned(),
             Reason::Ttl => "ttl".to_owned(),
             Reason::Budget => "budget".to_owned(),
             Reason::Rule(rule) => rule.to_string(),
         };
-        for goes in [&mut self.goes, self.by_reason.entry(reason).or_default()] {
+        [&mut self.goes, self.by_reason.entry(reason).or_default()]
+    }
+
+    pub(super) fn add_candidate(&mut self, candidate: &Candidate) {
+        for goes in self.goes_of(candidate.reason) {
             goes.keys.add(candidate.size);
             match candidate.kind {
                 CandidateKind::Blob => goes.blobs.add(candidate.size),
