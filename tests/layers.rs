@@ -85,11 +85,6 @@ const ROOMS: &[(&str, &str)] = &[
          flights staleness options changes failure runtime",
     ),
     (
-        "registry/gc",
-        "serving listing usage round policy report progress hook measured sweep batches lease requests collection survey \
-         retention facts",
-    ),
-    (
         "registry/gc/survey",
         "run totals budget blobs candidates decide content repository known named records spool young gone pages \
          reader policy needed codec error",

@@ -103,7 +103,8 @@ impl Recipe {
 
     /// Four rounds, a day apart; the reports of the second, by which tags and manifests go, and the last.
     async fn collect_all(&self) -> [Value; 2] {
-        let content = || self.s3.keys().into_iter().filter(|key| key.starts_with("docker/")).count();
+        let content =
+            || self.s3.keys().into_iter().filter(|key| key.starts_with("docker/") && !key.contains("/_gc/")).count();
         let before = content();
         let first = self.collect().await;
         assert!(content() == before, "the first round deletes nothing: {first}");
@@ -193,8 +194,5 @@ async fn a_registry_keeps_ten_releases() {
     assert_eq!(recipe.tags("team/app"), expected, "{report}");
     let left: Vec<_> = images.iter().map(|image| recipe.stored(image)).collect();
     assert_eq!(left, [0, 0, 0, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 0], "{report}");
-    assert_eq!(
-        report["by_reason"].as_object().unwrap().keys().collect::<Vec<_>>(),
-        ["storage.retention.0", "unneeded"]
-    );
+    assert_eq!(report["by_reason"].as_object().unwrap().keys().collect::<Vec<_>>(), ["storage.retention.0"]);
 }

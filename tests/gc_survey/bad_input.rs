@@ -41,22 +41,20 @@ impl Ordinary {
         surveyed(&self.s3, &self.rules()).await
     }
 
-    /// What goes, besides blobs.
+    /// What goes, besides blobs; what the image names, and its bytes, go once its links are gone.
     fn links(&self) -> BTreeSet<String> {
-        let [manifest, config, layer] = &self.gone;
+        let manifest = &self.gone[0];
         set([
             tag_key("gone", "v1"),
             history_key("gone", "v1", manifest),
             revision_key("gone", manifest),
-            layer_key("gone", config),
-            layer_key("gone", layer),
             layer_key("other", &self.unlinked),
         ])
     }
 
     fn all(&self) -> BTreeSet<String> {
         let mut all = self.links();
-        all.extend(self.gone.iter().chain([&self.orphan, &self.unlinked]).map(|digest| blob_key(digest)));
+        all.extend([&self.orphan, &self.unlinked].map(|digest| blob_key(digest)));
         all
     }
 }
@@ -175,8 +173,19 @@ async fn keys_of_strangers_are_left_alone_and_counted() {
         let found = bucket.survey().await;
         assert!(!candidates(&found).iter().any(|key| key.ends_with("/data")));
         assert_eq!(found["totals"]["unreadable_manifests"], 1);
+        assert_eq!(found["totals"]["unreadable"], json!([format!("{ROOT}/repositories/{key}")]));
         bucket.s3.remove(&format!("{ROOT}/repositories/{key}"));
     }
+    // Directories that other programs mark, and a signature of schema 1, whose bytes stay.
+    let other = format!("{ROOT}/repositories/other/_manifests/revisions/sha256");
+    let signature = bucket.s3.blob("a signature");
+    let link = format!("{other}/{}/signatures/{}/link", "00".repeat(32), signature.replace(':', "/"));
+    for key in [format!("{other}/"), format!("{other}/{}/", "00".repeat(32)), link] {
+        bucket.s3.put(&key, "");
+    }
+    let found = bucket.survey().await;
+    assert_eq!(candidates(&found), bucket.all());
+    assert_eq!(found["totals"]["unreadable_manifests"], 0);
 }
 
 /// The bucket answers some requests with 503, and every request the SDK gives up on.
