@@ -157,7 +157,8 @@ async fn du_tells_what_a_repository_has_for_itself() {
     let (status, text, errors) = run(&["du", "--json"], &borrowed(&s3.variables()), "").await;
     assert_eq!((status, &errors[..]), (0, ""));
     let usage: Value = serde_json::from_str(&text).unwrap();
-    let bytes = |image: &Image| (image.manifest.len() + image.blobs.iter().map(|it| it.len()).sum::<usize>()) as u64;
+    let bytes =
+        |image: &Image| (image.manifest.len() + image.blobs.iter().map(bytes::Bytes::len).sum::<usize>()) as u64;
     let of = |name: &str| {
         let all = usage["repositories"].as_array().unwrap();
         let found = all.iter().find(|it| it["repository"] == name).unwrap();

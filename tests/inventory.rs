@@ -68,7 +68,8 @@ async fn images_come_with_their_platforms_and_their_own_bytes() {
     pounce.push_image("a/b", &loose.digest(), &loose).await;
     let (status, lines) = listed(&s3, &["a/b"]).await;
     assert_eq!((status, names(&lines, "tag")), (0, vec!["both", "only", "second", "-"]));
-    let bytes = |image: &Image| (image.manifest.len() + image.blobs.iter().map(|it| it.len()).sum::<usize>()) as u64;
+    let bytes =
+        |image: &Image| (image.manifest.len() + image.blobs.iter().map(bytes::Bytes::len).sum::<usize>()) as u64;
     let sizes = |line: &Value| (line["size"].as_u64().unwrap(), line["own"].as_u64().unwrap());
     assert_eq!(sizes(&lines[0]), (bytes(&first) + bytes(&second) + index.len() as u64, index.len() as u64));
     assert_eq!(sizes(&lines[1]), (bytes(&first), 0));

@@ -190,6 +190,26 @@ async fn another_repository_needs_a_blob_but_not_the_link() {
     assert_eq!(candidates(&surveyed(&s3, &rules(gone)).await), expected);
 }
 
+/// The link of an upstream's tag is written at each revalidation.
+#[tokio::test]
+async fn a_manifest_is_without_its_tag_since_that_moved() {
+    let s3 = FakeS3::start(&[]).await;
+    let config = s3.layer("a", "{}");
+    let [old, new] =
+        [&[][..], &[config.as_str()]].map(|layers| s3.manifest("a", From::Upstream, &image(&config, layers)));
+    for digest in [&old, &new] {
+        s3.tag("a", "v1", From::Upstream, digest);
+    }
+    s3.age("", OLD);
+    s3.tag("a", "v1", From::Upstream, &new);
+    s3.age(&history_key("a", "v1", &new), OLD);
+    let rules = SurveyRules { asks_origins: true, shows_facts: true, ..SurveyRules::default() };
+    let facts = &surveyed(&s3, &rules).await["facts"][0];
+    let (since, written) = (&facts["manifests"][&old]["untagged"], &facts["tags"]["v1"]["modified"]);
+    assert_ne!(since, written, "{facts}");
+    assert_eq!(since, &facts["manifests"][&new]["linked"], "{facts}");
+}
+
 /// Retention is told of children and subjects. Nothing goes without a rule, tagged or not.
 #[tokio::test]
 async fn indexes_and_referrers() {
@@ -240,7 +260,9 @@ async fn nothing_young_goes_and_it_holds_what_it_needs() {
     let goes = candidates(&found);
     assert!(goes.contains(&blob_key(&unlinked)) && goes.contains(&layer_key("c", &layer)), "{goes:?}");
     assert!(goes.contains(&revision_key("a", &tagged)) && goes.is_disjoint(&pinned), "{goes:?}");
-    goes.iter().for_each(|key| assert!(s3.remove(key), "{key}"));
+    for key in &goes {
+        assert!(s3.remove(key), "{key}");
+    }
     let found = surveyed(&s3, &expire(&[], &[])).await;
     assert_eq!(candidates(&found), tree(&s3));
 }

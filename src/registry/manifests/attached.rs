@@ -46,7 +46,7 @@ impl Manifests {
         for Attached { subject, digest, tag } in &all {
             match tag {
                 Some(tag) => {
-                    keys.extend([Key::Tag(name, tag), Key::TagHistory(name, tag, digest), Key::TagPush(name, tag)])
+                    keys.extend([Key::Tag(name, tag), Key::TagHistory(name, tag, digest), Key::TagPush(name, tag)]);
                 }
                 None => keys.push(Key::Referrer(name, subject, digest)),
             }

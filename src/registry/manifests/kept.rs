@@ -65,8 +65,8 @@ impl Manifests {
         let mut named = Vec::new();
         for found in &needed.found {
             let digest = &found.digest;
-            let manifest = found.is_manifest.then(|| Key::Revision(name, digest));
-            let layer = found.is_blob.then(|| Key::Layer(name, digest));
+            let manifest = found.is_manifest.then_some(Key::Revision(name, digest));
+            let layer = found.is_blob.then_some(Key::Layer(name, digest));
             for key in [Some(Key::Blob(digest)), manifest, layer].into_iter().flatten() {
                 keys.push(key);
                 named.push(*digest);
