@@ -105,7 +105,7 @@ const ROOMS: &[(&str, &str)] = &[
          action",
     ),
     ("events", "delivery queue format references occurrence"),
-    ("telemetry", "access_log logs panics metrics event_counters health fatal output"),
+    ("telemetry", "access_log logs panics metrics health fatal output"),
     ("telemetry/access_log", "text json combined clock fields line escape"),
     ("telemetry/output", "writer target buffer counters"),
     (
