@@ -4,9 +4,10 @@
 use bytes::Bytes;
 use serde_json::{Value, json};
 
+use crate::support::faults::Faulty;
 use crate::support::image::{OCI_INDEX, OCI_MANIFEST, digest};
 use crate::support::receiver::{Posted, Receiver};
-use crate::support::{Image, Pounce, Upstream};
+use crate::support::{Image, Pounce, Upstream, borrowed};
 
 const ENDPOINTS: &str = "REGISTRY_NOTIFICATIONS_ENDPOINTS";
 const REFERENCES: (&str, &str) = ("REGISTRY_NOTIFICATIONS_EVENTS_INCLUDEREFERENCES", "true");
@@ -296,4 +297,29 @@ async fn ignored_actions_and_media_types_are_not_sent() {
         .collect();
     // Deletes have no media type.
     assert_eq!(sent, [vec!["push", "push"], vec!["delete"], vec!["push", "delete"], vec![]]);
+}
+
+/// The push ends, whether or not its client waits for it, and so does its event.
+#[tokio::test]
+async fn a_push_whose_client_leaves_is_an_event() {
+    let (receiver, bucket) = (Receiver::start().await, Pounce::with(&[]).await);
+    let s3 = Faulty::before(bucket.addr, 1).await;
+    let endpoints = format!("[{}]", receiver.endpoint(""));
+    let mut variables = bucket.as_s3_behind(s3.addr);
+    variables.push((ENDPOINTS, endpoints));
+    let pounce = Pounce::with(&borrowed(&variables)).await;
+    let image = Image::new(1, &[]);
+    pounce.push("a/b", image.blobs[0].clone()).await;
+    let held = s3.hold_of("PutObject", "/tags/t/current");
+    let push = reqwest::Client::new().put(pounce.url("/v2/a/b/manifests/t")).header("content-type", OCI_MANIFEST);
+    let push = tokio::spawn(push.body(image.manifest.clone()).send());
+    held.came().await;
+    let connections = pounce.metric("connections").await;
+    push.abort();
+    pounce.until_metric("connections", connections - 1).await;
+    assert_eq!(receiver.posted().len(), 1);
+    held.release();
+    let posted = receiver.until(2).await;
+    let target = &posted[1].event()["target"];
+    assert_eq!((&target["tag"], &target["digest"]), (&"t".into(), &image.digest().into()));
 }

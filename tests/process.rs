@@ -245,16 +245,15 @@ async fn a_log_that_nobody_reads_stops_nothing() {
 }
 
 #[test]
-fn neither_an_error_nor_a_panic_waits_for_a_log_that_nobody_reads() {
+fn no_error_waits_for_a_log_that_nobody_reads() {
     let folder = TempDir::new().unwrap();
     let mut after_logging = command(folder.path());
     after_logging.env("REGISTRY_LOG_ACCESSLOG_FILE", "/nowhere/access.log");
     let mut before_logging = command(folder.path());
     before_logging.env("REGISTRY_STORAGE", "nothing");
-    // What println! does with a full disk.
-    let mut panics = Command::new("sh");
-    panics.args(["-c", "echo secret | \"$0\" htpasswd --stdin --cost 4 ada >/dev/full"]).arg(program());
-    for (mut command, status) in [(after_logging, 1), (before_logging, 1), (panics, 101)] {
+    let mut full_output = Command::new("sh");
+    full_output.args(["-c", "echo secret | \"$0\" htpasswd --stdin --cost 4 ada >/dev/full"]).arg(program());
+    for mut command in [after_logging, before_logging, full_output] {
         let (_unread, pipe) = std::io::pipe().unwrap();
         fill(&pipe);
         let mut child = command.stderr(pipe).spawn().unwrap();
@@ -269,11 +268,11 @@ fn neither_an_error_nor_a_panic_waits_for_a_log_that_nobody_reads() {
             }
             std::thread::sleep(Duration::from_millis(20));
         };
-        assert_eq!(ended.code(), Some(status), "{command:?}");
+        assert_eq!(ended.code(), Some(1), "{command:?}");
         // With a reader, each says why.
         let (mut text, mut read) = (Vec::new(), command.stderr(Stdio::piped()).spawn().unwrap());
         read.stderr.take().unwrap().read_to_end(&mut text).unwrap();
-        assert_eq!(read.wait().unwrap().code(), Some(status));
+        assert_eq!(read.wait().unwrap().code(), Some(1));
         let text = String::from_utf8(text).unwrap();
         let last = text.lines().last().unwrap();
         assert!(last.starts_with("pounce: ") || last.contains("\"level\":\"ERROR\""), "{text}");

@@ -17,6 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::task::JoinError;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
@@ -29,6 +30,9 @@ use queue::Queue;
 
 pub use occurrence::{Content, Occurrence, Requested};
 
+/// How many requests may outlive their clients, which otherwise bound their number.
+const MAX_REQUESTS: usize = 256;
+
 /// The endpoints, and what all events have in common.
 #[derive(Debug)]
 pub struct Events {
@@ -36,6 +40,8 @@ pub struct Events {
     source: Source,
     endpoints: Vec<(EventEndpoint, Arc<Queue>)>,
     tasks: TaskTracker,
+    /// The requests that may be events, whose clients may have left.
+    requests: TaskTracker,
     /// Cancelled when nothing is sent any more.
     stop: CancellationToken,
 }
@@ -63,7 +69,28 @@ impl Events {
             (endpoint, queue)
         });
         let source = Source::new(config.http.addr.to_bind().1, Uuid::new_v4());
-        Ok(Some(Self { settings: config.notifications.events, source, endpoints: endpoints.collect(), tasks, stop }))
+        Ok(Some(Self {
+            settings: config.notifications.events,
+            source,
+            endpoints: endpoints.collect(),
+            tasks,
+            requests: TaskTracker::new(),
+            stop,
+        }))
+    }
+
+    /// Runs a request to its end, also if its client leaves before: what it changes is an event all the same. Of many
+    /// requests at once, further ones end with their clients.
+    pub async fn outlive<T: Send + 'static>(&self, request: impl Future<Output = T> + Send + 'static) -> T {
+        if self.requests.len() >= MAX_REQUESTS {
+            return request.await;
+        }
+        match self.requests.spawn(request).await.map_err(JoinError::try_into_panic) {
+            Ok(response) => response,
+            Err(Ok(panic)) => std::panic::resume_unwind(panic),
+            // The runtime ends, and so does this.
+            Err(Err(_)) => std::future::pending().await,
+        }
     }
 
     /// Whether any endpoint gets events of an action; `of_blob` says that a blob is its target. So most requests need
@@ -91,13 +118,19 @@ impl Events {
         }
     }
 
-    /// Waits until the queues are empty, for at most `grace`, and logs what is lost. No further event is taken.
+    /// Waits until the last requests have ended and the queues are empty, for at most `grace`, and logs what is lost. No
+    /// further request may begin.
     pub async fn flush(&self, grace: Duration) {
-        for (_, queue) in &self.endpoints {
-            queue.close();
-        }
-        self.tasks.close();
-        if tokio::time::timeout(grace, self.tasks.wait()).await.is_err() {
+        let flush = async {
+            self.requests.close();
+            self.requests.wait().await;
+            for (_, queue) in &self.endpoints {
+                queue.close();
+            }
+            self.tasks.close();
+            self.tasks.wait().await;
+        };
+        if tokio::time::timeout(grace, flush).await.is_err() {
             self.stop.cancel();
             for (_, queue) in &self.endpoints {
                 queue.log_lost();

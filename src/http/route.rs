@@ -43,7 +43,13 @@ async fn respond_slowly(app: Arc<AppState>, parts: Parts, body: Body, peer: Peer
         // RFC 9112, section 3.2: a proxy in front may have chosen another of several lines.
         _ if !public_url::has_valid_host(&parts) => (RequestKind::Other, StatusCode::BAD_REQUEST.into_response()),
         Route::Registry => {
-            let response = v2::respond(&app, parts, body, peer).await;
+            let response = match &app.events {
+                Some(events) if !parts.method.is_safe() => {
+                    let app = Arc::clone(&app);
+                    events.outlive(async move { v2::respond(&app, parts, body, peer).await }).await
+                }
+                _ => v2::respond(&app, parts, body, peer).await,
+            };
             return with_configured_headers(&app, response);
         }
         // pounce answers, because the rules for other origins stand in `http.headers`.

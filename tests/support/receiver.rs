@@ -103,9 +103,10 @@ impl Receiver {
         format!("http://{}{path}", self.addr)
     }
 
-    /// An element of `notifications.endpoints`, with further settings.
+    /// An element of `notifications.endpoints`, with further settings. A machine that is busy may take its time.
     pub fn endpoint(&self, settings: &str) -> String {
-        format!("{{name: test, url: '{}', {settings}}}", self.url("/events"))
+        let timeout = if settings.contains("timeout") { "" } else { "timeout: 20s, " };
+        format!("{{name: test, url: '{}', {timeout}{settings}}}", self.url("/events"))
     }
 
     /// All requests so far.
