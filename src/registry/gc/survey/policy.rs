@@ -9,6 +9,7 @@ use crate::registry::gc::facts::{RepositoryFacts, Verdicts};
 
 /// How many requests a second a survey makes: a tenth of what a bucket allows one client, and the reads of 2 million
 /// manifests in an hour.
+#[cfg(feature = "internals")]
 pub(in crate::registry) const DEFAULT_RATE: NonZeroU32 = NonZeroU32::new(500).unwrap();
 
 /// What retention knows and says.
