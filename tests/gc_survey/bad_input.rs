@@ -283,3 +283,21 @@ async fn a_bucket_that_lags() {
         }
     }
 }
+
+/// More links than are held at once: the repository is read in parts, and of no part it is known what the others need.
+#[tokio::test]
+async fn a_repository_with_too_many_links_stays_whole() {
+    let bucket = Ordinary::new(&[]).await;
+    let s3 = &bucket.s3;
+    let [large, ..] = s3.image("large", "v1", From::Push);
+    s3.layer("large", "nothing names this");
+    for n in 0..100_100 {
+        s3.put(&format!("{ROOT}/repositories/large/_manifests/tags/v1/index/sha256/{n:064x}/link"), "");
+    }
+    s3.age("", OLD);
+    let found = surveyed(s3, &expire(&[&bucket.gone[0], &large], &["v1"])).await;
+    assert_eq!(candidates(&found), bucket.all());
+    let totals = &found["totals"];
+    assert_eq!((&totals["kept_whole"], &totals["repositories"]), (&json!(1), &json!(3)));
+    assert_eq!(totals["requests"]["tags"], 1, "a tag of which nothing is decided is not read");
+}
