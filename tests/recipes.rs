@@ -2,10 +2,12 @@
 //! tags and manifests, and two more for their bytes.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::sync::Notify;
 
 use crate::check::run;
 use crate::support::image::digest;
@@ -151,6 +153,43 @@ async fn a_cache_keeps_what_was_used_in_the_last_30_days() {
     assert_eq!([&used, &unused, &own].map(|image| recipe.stored(image)), [3, 0, 3]);
     let unused_keys = recipe.s3.keys().into_iter().filter(|key| key.contains("org/unused/"));
     assert_eq!(unused_keys.collect::<Vec<_>>(), [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_pulled_while_a_round_reads_the_bucket_stays() {
+    let recipe = Recipe::new("A cache that keeps what was used in the last 30 days", str::to_owned).await;
+    let [late, unused] = [1, 2].map(|seed| Image::new(seed, &[1000]));
+    recipe.pulled_through(&[("org/late", &late), ("org/unused", &unused)]).await;
+    recipe.s3.age("docker/registry/", DAY * 40);
+    recipe.noted(35, 10, &json!({}));
+    let first = recipe.collect().await;
+    assert_eq!(first["goes"]["tags"], 2, "{first}");
+    let [reads, noted] = [(); 2].map(|()| Arc::new(Notify::new()));
+    let (began, goes_on) = (Arc::clone(&reads), Arc::clone(&noted));
+    recipe.s3.on("ListObjectsV2", 1000, move |seen| {
+        let (began, goes_on) = (Arc::clone(&began), Arc::clone(&goes_on));
+        async move {
+            if seen.path.contains("%2Fblobs%2F") {
+                began.notify_one();
+                goes_on.notified().await;
+            }
+            None
+        }
+    });
+    let pull = async {
+        reads.notified().await;
+        recipe.noted(35, 0, &json!({"org/late": [late.digest()]}));
+        noted.notify_one();
+    };
+    let (second, ()) = tokio::join!(recipe.collect_later(), pull);
+    recipe.s3.forget_hooks();
+    assert_eq!((&second["goes"]["tags"], &second["deleted"]["tag"]["count"]), (&json!(2), &json!(1)), "{second}");
+    assert_eq!(["org/late", "org/unused"].map(|name| recipe.tags(name).len()), [1, 0]);
+    // From now on, it is known.
+    for _ in 0..3 {
+        recipe.collect_later().await;
+    }
+    assert_eq!([&late, &unused].map(|image| recipe.stored(image)), [3, 0]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,6 +6,7 @@
 //! listing      what goes and why, for an operator
 //! usage        what the bucket's repositories take
 //! round        the lease, a survey, a sweep of what is due, and new batches
+//! spared       what was pulled while the survey went on
 //! policy       what the survey asks of retention
 //! report       the figures of a round; progress: those of one under way
 //! sweep        deletes what batches condemned
@@ -33,6 +34,7 @@ mod requests;
 mod retention;
 mod round;
 mod serving;
+mod spared;
 mod survey;
 mod sweep;
 mod usage;

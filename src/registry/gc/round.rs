@@ -19,10 +19,14 @@ use super::policy::Policy;
 use super::progress::RoundProgress;
 use super::report::Report;
 use super::requests::Pace;
+use super::spared::Spared;
 use super::survey::{Survey, SurveyError, SurveyOptions, survey};
 use super::sweep::Swept;
 use crate::registry::pulls::{PullHistory, delete_notes_before};
 use crate::store::{Condition, Key, Store, StoreError};
+
+/// How far the bucket's clock may be from what its last response said.
+const MARGIN: Duration = Duration::from_mins(1);
 
 /// How a round is done.
 #[derive(Clone, Copy, Debug)]
@@ -100,6 +104,8 @@ pub(super) struct Surveyed {
     pub(super) history: Option<PullHistory>,
     /// How far back a rule asks for pulls.
     oldest: Option<SystemTime>,
+    /// When the pulls were read.
+    began: SystemTime,
 }
 
 impl GarbageCollection {
@@ -169,7 +175,7 @@ impl GarbageCollection {
         let policy = Policy::new(retention, history.as_ref(), now, progress);
         let survey_options = self.survey_options(options.rate, !options.dry_run);
         let survey = survey(&self.store, &policy, &survey_options).boxed().await?;
-        Ok(Surveyed { survey, history, oldest })
+        Ok(Surveyed { survey, history, oldest, began: now })
     }
 
     pub(super) fn survey_options(&self, rate: u32, remembers: bool) -> SurveyOptions {
@@ -193,7 +199,7 @@ impl GarbageCollection {
         progress: &Arc<RoundProgress>,
         stop: &CancellationToken,
     ) -> Result<Report, RoundError> {
-        let Round { surveyed: Surveyed { survey, history, oldest }, held, pace, .. } = round;
+        let Round { surveyed: Surveyed { survey, history, oldest, began }, held, pace, .. } = round;
         let mut report = Report::new(&survey, held.is_none());
         report.add_requests(pace.requests());
         if let Some(skipped) = history.as_ref().map(PullHistory::skipped) {
@@ -205,7 +211,8 @@ impl GarbageCollection {
         let Some((collector, due)) = held else {
             return Ok(report);
         };
-        let worked = self.work(&collector, due, &survey, (progress, stop), &mut report).await;
+        let asks_pulls_since = oldest.map(|_| began);
+        let worked = self.work(&collector, due, (&survey, asks_pulls_since), (progress, stop), &mut report).await;
         report.add_requests(collector.requests());
         let released = collector.release().await;
         worked?;
@@ -227,19 +234,35 @@ impl GarbageCollection {
         }
     }
 
+    /// What stays because it was pulled since `began`.
+    async fn spared(&self, began: SystemTime, survey: &Survey) -> Result<Spared, RoundError> {
+        // Of this process, too.
+        self.pulls.write().await;
+        // Times of objects are whole seconds, and `began` is an estimate of the bucket's clock.
+        let since = began.checked_sub(MARGIN).unwrap_or(began);
+        let pulls = PullHistory::read_newest(&self.store, since).await?;
+        Ok(Spared::new(&pulls, &self.settings.retention, survey)?)
+    }
+
     async fn work(
         &self,
         collector: &Collector,
         due: Vec<DueBatch>,
-        survey: &Survey,
+        (survey, asks_pulls_since): (&Survey, Option<SystemTime>),
         (progress, stop): (&Arc<RoundProgress>, &CancellationToken),
         report: &mut Report,
     ) -> Result<(), RoundError> {
         progress.sweeps();
         let mut swept = Swept::default();
         for batch in due {
+            let spared = match asks_pulls_since {
+                Some(since) => self.spared(since, survey).boxed().await?,
+                None => Spared::default(),
+            };
+            let stays = |candidate: &io::Result<Candidate>| candidate.as_ref().is_ok_and(|it| spared.has(it));
+            let candidates = survey.candidates().filter(|candidate| !stays(candidate));
             let went = |candidate: &Candidate| progress.went(candidate.size);
-            collector.sweep(batch, survey.candidates(), stop, &mut swept, went).boxed().await?;
+            collector.sweep(batch, candidates, stop, &mut swept, went).boxed().await?;
         }
         report.add_swept(swept);
         if stop.is_cancelled() {

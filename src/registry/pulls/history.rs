@@ -35,6 +35,8 @@ pub(in crate::registry) struct PullHistory {
     hasher: RandomState,
     most: usize,
     recorded_since: SystemTime,
+    /// Not every note that was written since then tells all.
+    is_partial: bool,
     skipped: SkippedNotes,
 }
 
@@ -80,6 +82,32 @@ impl PullHistory {
         Ok(history)
     }
 
+    /// Reads the notes that were written since then, for [`may_be_pulled`](Self::may_be_pulled).
+    ///
+    /// # Errors
+    /// The bucket did not answer.
+    pub(in crate::registry) async fn read_newest(store: &Store, since: SystemTime) -> Result<Self, StoreError> {
+        let mut history = Self::new(since, MANIFESTS);
+        // A note is written for a while after its day, if the bucket did not take it.
+        let from = since.checked_sub(Duration::from_secs(note::DAY)).unwrap_or(since);
+        let mut listed = history.list(store, from).await?;
+        listed.retain(|note| note.written >= since);
+        let mut texts = buffered(PARALLEL, listed, |note| async move { (read(store, &note).await, note) });
+        while let Some((text, note)) = texts.next().await {
+            if !history.add(&note, text?.as_deref(), &mut Days::default()) {
+                // What it does not tell may be any manifest.
+                history.is_partial = true;
+            }
+        }
+        drop(texts);
+        Ok(history)
+    }
+
+    /// Whether a note has a manifest, or may have had it.
+    pub(in crate::registry) fn may_be_pulled(&self, name: &str, digest: &Digest) -> bool {
+        self.is_partial || self.last.contains_key(&self.hash(name, digest))
+    }
+
     /// When a manifest was last pulled, or somewhat later; `None`: not since [`recorded_since`](Self::recorded_since).
     pub(in crate::registry) fn last(&self, name: &RepositoryName, digest: &Digest) -> Option<SystemTime> {
         let minutes = self.last.get(&self.hash(name.as_str(), digest))?;
@@ -98,7 +126,7 @@ impl PullHistory {
 
     fn new(recorded_since: SystemTime, most: usize) -> Self {
         let (last, hasher, skipped) = (HashMap::new(), RandomState::new(), SkippedNotes::default());
-        Self { last, hasher, most, recorded_since, skipped }
+        Self { last, hasher, most, recorded_since, is_partial: false, skipped }
     }
 
     /// The notes of the days since `oldest`, from the last written on.

@@ -14,7 +14,7 @@ mod tests;
 
 use std::time::{Duration, SystemTime};
 
-use super::facts::{RepositoryFacts, Verdicts};
+use super::facts::{Reason, RepositoryFacts, Verdicts};
 use crate::config::Config;
 use crate::oci::RepositoryName;
 use rule::{Clock, Rule};
@@ -52,6 +52,17 @@ impl Retention {
     /// Whether what goes of a repository may depend on where its content came from.
     pub(in crate::registry) fn asks_origins(&self, name: &RepositoryName) -> bool {
         self.has_budget || self.rule_of(name).is_some()
+    }
+
+    /// Whether what goes for this reason would stay if it had been pulled a moment ago.
+    pub(in crate::registry) fn counts_pulls(&self, reason: Reason) -> bool {
+        match reason {
+            Reason::Rule(position) => {
+                self.rules.get(usize::from(position)).is_some_and(|rule| rule.longest_period().is_some())
+            }
+            Reason::Ttl | Reason::Budget => true,
+            Reason::Unneeded => false,
+        }
     }
 
     /// What stays and what goes. `now` is the bucket's clock; before `recorded_since`, pulls are not known.
