@@ -17,7 +17,7 @@ ADVISORIES = https://github.com/RustSec/advisory-db
 FUZZ = challenge configuration digest endpoint lease manifest range state
 SECONDS = 60
 
-.PHONY: run dev demo test check interop fuzz bench micro torture image packages bench-packages
+.PHONY: run dev demo test check interop fuzz bench micro survey torture image packages bench-packages
 
 # Open to this machine, in front of Docker Hub, with its content in ./data.
 LOCAL = REGISTRY_HTTP_ADDR=$${REGISTRY_HTTP_ADDR:-127.0.0.1:5000} \
@@ -34,7 +34,8 @@ demo: ## five clients pull from a slow upstream through pounce: cold, warm, and 
 	cargo bench --locked --bench demo
 
 test:
-	@if cargo nextest --version >/dev/null 2>&1; then cargo nextest run --locked; else cargo test --locked; fi
+	@if cargo nextest --version >/dev/null 2>&1; then cargo nextest run --locked --all-features; \
+	  else cargo test --locked --all-features; fi
 
 check: ## format, documents, lints, licences, advisories
 	cargo fmt --all --check
@@ -57,6 +58,7 @@ interop: ## real clients; as root, with the Debian packages above
 	test -x $(MOTO)/bin/moto_server || { python3 -m venv $(MOTO) && $(MOTO)/bin/pip install -q 'moto[server]==5.0.*'; }
 	tests/interop/push.sh "$${CARGO_TARGET_DIR:-target}/debug/pounce" $(MOTO)/bin/moto_server
 	tests/interop/switching.sh "$${CARGO_TARGET_DIR:-target}/debug/pounce" $(MOTO)/bin/moto_server
+	tests/interop/gc.sh "$${CARGO_TARGET_DIR:-target}/debug/pounce"
 	tests/interop/cold.sh "$${CARGO_TARGET_DIR:-target}/debug/pounce" $(MOTO)/bin/python
 	tests/interop/access.sh "$${CARGO_TARGET_DIR:-target}/debug/pounce" $(MOTO)/bin/python
 	tests/interop/clients.sh "$${CARGO_TARGET_DIR:-target}/debug/pounce"
@@ -75,11 +77,14 @@ bench: bench-packages ## pounce beside its peers, a table in docs/performance.md
 	cargo build --release --locked --package pounce
 	"$${CARGO_TARGET_DIR:-target}/release/peers" $(SCENARIO)
 
-torture: packages ## kills, faults, races and attacks, over an hour; FAULT=kills, bucket, upstream, outages, races, replicas, ending, hostile or soak for one
+torture: packages ## kills, faults, races and attacks, over an hour; FAULT=kills, bucket, upstream, outages, races, replicas, gc, ending, hostile or soak for one
 	cargo bench --locked --bench torture -- $(FAULT)
 
 micro: ## measurements of single functions, by criterion
 	cargo bench --locked --package pounce-micro
+
+survey: ## what a garbage collection's survey of 100,000 blobs needs: memory, requests, time; SHARE=10 for a tenth of them
+	cargo bench --locked --features internals --bench survey -- $(SHARE)
 
 image:
 	docker build -t pounce .

@@ -2,7 +2,7 @@
 //! lost, wrong or without an end.
 //!
 //! `make torture FAULT=kills` runs one kind. The seed is printed, and `SEED=…` repeats a run. `ROUNDS=5` shortens the
-//! rows of replicas that share fills.
+//! rows of replicas that share fills, and of collectors.
 #![allow(clippy::unwrap_used, missing_docs, reason = "what goes wrong here ends the run")]
 
 #[path = "../tests/support/mod.rs"]
@@ -20,14 +20,19 @@ use torture::kills::Moment;
 use torture::races::Race;
 use torture::report::{Row, table};
 use torture::siege::Siege;
-use torture::{bucket, ending, fillers, fleet, hostile, kills, outages, races, soak};
+use torture::{bucket, ending, fillers, fleet, gc, hostile, kills, outages, races, soak};
 
-const KINDS: [&str; 9] = ["kills", "bucket", "upstream", "outages", "races", "replicas", "ending", "hostile", "soak"];
+const KINDS: [&str; 10] =
+    ["kills", "bucket", "upstream", "outages", "races", "replicas", "gc", "ending", "hostile", "soak"];
 
 #[tokio::main]
 async fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1).filter(|argument| !argument.starts_with('-'));
     let chosen = arguments.next();
+    if chosen.as_deref() == Some(gc::REPLICA) {
+        gc::serve().await;
+        return ExitCode::SUCCESS;
+    }
     if let Some(chosen) = &chosen
         && !KINDS.contains(&&chosen[..])
     {
@@ -53,6 +58,7 @@ async fn main() -> ExitCode {
                 made.extend(fleet_of_replicas());
                 made
             }
+            "gc" => vec![print(gc::run(rounds(200), seed))],
             "ending" => vec![ending::under_load(50).await],
             "hostile" => attack().await,
             _ => vec![soak::soak(Duration::from_mins(10), 500, true).await],
@@ -121,13 +127,17 @@ async fn race(seed: u64) -> Vec<Row> {
     rows
 }
 
+/// `ROUNDS`, or so many.
+fn rounds(usual: usize) -> usize {
+    std::env::var("ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(usual)
+}
+
 /// 200 kills and pauses of the replica that fills, and what else happens to fills that replicas share.
 fn share(seed: u64) -> Vec<Row> {
     let mut rows = Vec::new();
     for act in Act::ALL {
         let rounds = if [Act::Kill, Act::Pause].contains(&act) { 100 } else { 40 };
-        let rounds = std::env::var("ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(rounds);
-        rows.push(print(fillers::run(act, rounds, seed)));
+        rows.push(print(fillers::run(act, self::rounds(rounds), seed)));
     }
     rows
 }

@@ -1,6 +1,9 @@
-//! Private parsers, for `fuzz/` and `benches/micro`, with the feature `internals`. What is public they call themselves.
+//! What is private and yet fuzzed, measured or tested from outside, with the feature `internals`: for `fuzz/`, `benches/`
+//! and `tests/`. What is public they call themselves.
 //!
 //! A fuzz hook takes any input and panics when an invariant is broken.
+
+pub use crate::registry::{Ruled, SurveyRules};
 
 /// Parses `METHOD /path query` as a request, and checks the endpoint's name and scope.
 pub fn fuzz_endpoint(text: &str) {
@@ -38,4 +41,29 @@ pub fn access_log_line(format: &str) -> usize {
 #[must_use]
 pub fn upload_state() -> usize {
     crate::registry::measured_state()
+}
+
+/// Surveys a bucket, with these rules in place of retention.
+///
+/// Returns JSON: `totals`; of each of `repositories` its name, its tags and manifests, and what is its own and shared;
+/// `candidates`, each with kind, path below the root directory, size and reason.
+///
+/// # Errors
+/// Why there is no survey.
+pub async fn survey(store: &crate::store::Store, rules: &SurveyRules) -> Result<serde_json::Value, String> {
+    crate::registry::measured_survey(store, rules).await
+}
+
+/// A round of garbage collection with these candidates, in place of a survey: whether each is a link to a blob, or bytes,
+/// and its path. Returns what was swept and published, and the requests, as text; or why nothing was done.
+///
+/// # Errors
+/// The lease is lost, or the bucket fails.
+pub async fn gc_round(
+    store: &crate::store::Store,
+    (timing, delay): (crate::config::GcTiming, std::time::Duration),
+    is_exclusive: bool,
+    candidates: &[(bool, String)],
+) -> Result<String, String> {
+    crate::registry::gc_round(store, (timing, delay), is_exclusive, candidates).await
 }

@@ -94,6 +94,8 @@ impl Server {
         let access = Access::open(&config.auth, &secret, registry.repositories.host_names(), &metrics)?;
         registry.uploads.sweep_periodically(config.storage.maintenance.uploadpurging.clone());
         registry.find_out_conditions();
+        registry.note_pulls();
+        registry.gc.collect_periodically(config.storage.maintenance.gc.clone());
         let debug = bind_debug(&config.http.debug).await?;
         let base = base_url(config, local_addr(&socket), tls.is_some())?;
         let listener = Listener {
@@ -118,6 +120,7 @@ impl Server {
         greeting::log_storage(location);
         greeting::log_upstreams(registry);
         greeting::log_access(&granted);
+        greeting::log_retention(config);
         tracing::info!(
             addr = %self.local_addr(), tls = self.listener.tls.is_some(),
             debug = self.debug_addr().map(|addr| addr.to_string()), "listening"

@@ -26,7 +26,7 @@ async fn the_defaults_of_serve_are_the_defaults() {
 
 #[tokio::test]
 async fn every_command_has_an_example_or_says_its_arguments() {
-    for command in ["serve", "warm", "check"] {
+    for command in ["serve", "warm", "check", "ls", "du", "gc"] {
         let (status, help, _) = run(&[command, "--help"], &[], "").await;
         assert_eq!(status, 0);
         assert!(help.contains(&format!("Examples:\n  pounce {command}")), "{help}");

@@ -80,14 +80,19 @@ const ROOMS: &[(&str, &str)] = &[
     ),
     (
         "registry",
-        "warm prefetch repositories catalog manifests uploads tags revisions referrers blobs fill ingest \
-         links holdings repository_walk stored_manifest provenance presence blob_part parts_digest cache list_memory \
+        "warm inventory gc prefetch repositories catalog manifests uploads tags revisions referrers blobs fill ingest \
+         links condemned holdings repository_walk stored_manifest provenance presence blob_part parts_digest cache pulls list_memory \
          flights staleness options changes failure runtime",
+    ),
+    (
+        "registry/gc/survey",
+        "run totals budget blobs candidates decide content repository known named records spool young gone pages \
+         reader policy needed codec error",
     ),
     (
         "store",
         "bucket embedded credentials connect_error sdk_config proxy content_length leader options error \
-         response_monitor url_template part_sizes filled_for key fill_path etag lack lengths location body",
+         response_monitor url_template part_sizes filled_for repository_path key fill_path etag lack lengths location body",
     ),
     (
         "upstream",

@@ -1,10 +1,14 @@
 //! The command line: one file a command.
 
+mod bucket;
 mod check;
 mod clients;
+mod du;
+mod gc;
 mod htpasswd;
 mod image;
 mod init;
+mod ls;
 mod password;
 mod print;
 mod progress;
@@ -12,6 +16,7 @@ mod runtime;
 mod serve;
 mod signals;
 mod status;
+mod table;
 mod warm;
 
 use std::path::Path;
@@ -43,6 +48,12 @@ enum Command {
     Htpasswd(htpasswd::Arguments),
     /// Show what a running pounce is doing: copies, hits, upstreams, bytes saved.
     Status(status::Arguments),
+    /// List repositories in the bucket, or the images of one
+    Ls(ls::Arguments),
+    /// Show which repositories take how many bytes of the bucket
+    Du(du::Arguments),
+    /// Delete from the bucket what nothing needs, and what the rules of the configuration let go
+    Gc(gc::Arguments),
     /// Copy images into the bucket before clients pull them.
     Warm(warm::Arguments),
 }
@@ -59,6 +70,9 @@ pub fn run(arguments: Arguments) -> ExitCode {
         Command::Clients(arguments) => clients::run(&arguments),
         Command::Htpasswd(arguments) => htpasswd::run(&arguments),
         Command::Status(arguments) => status::run(&arguments),
+        Command::Ls(arguments) => ls::run(&arguments),
+        Command::Du(arguments) => du::run(&arguments),
+        Command::Gc(arguments) => gc::run(&arguments),
         Command::Warm(arguments) => warm::run(&arguments),
     };
     result.unwrap_or_else(|error| {

@@ -1,4 +1,4 @@
-//! The output of `pounce warm`: progress bars on a terminal, lines every ten seconds elsewhere, and results.
+//! The output of commands that take long: progress bars on a terminal, lines every ten seconds elsewhere, and results.
 
 use std::fmt::Display;
 use std::io::Write;
@@ -11,6 +11,8 @@ use tokio::task::AbortHandle;
 
 /// How often a line tells of the progress where there are no bars.
 const LINES: Duration = Duration::from_secs(10);
+/// How often a bar is drawn.
+const TICK: Duration = Duration::from_millis(200);
 /// A blob's digest, and an image's name, in a bar.
 const NAME: usize = 28;
 
@@ -31,6 +33,12 @@ pub(super) struct Total {
     bar: ProgressBar,
     tally: Arc<Tally>,
     lines: Option<AbortHandle>,
+}
+
+/// Progress of work of unknown size; dropping it ends its line.
+pub(super) struct Watched {
+    bar: ProgressBar,
+    lines: AbortHandle,
 }
 
 /// What came of an image's blobs.
@@ -69,6 +77,25 @@ impl Progress {
         Bar { bar: self.new_bar(work, name, bytes), tally: Arc::clone(&total.tally) }
     }
 
+    /// Tells how far work is, by what `describe` says, as long as the returned value lives. Call it in a runtime.
+    pub(super) fn watch(&self, describe: impl Fn() -> String + Send + 'static) -> Watched {
+        let bar = if self.shown { self.bars.add(ProgressBar::new_spinner()) } else { ProgressBar::hidden() };
+        let (own, shown) = (bar.clone(), self.shown);
+        let lines = tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(if shown { TICK } else { LINES }).await;
+                if shown {
+                    own.set_message(describe());
+                    own.tick();
+                } else {
+                    // A closed output does not stop the work.
+                    let _ = writeln!(std::io::stderr(), "{}", describe());
+                }
+            }
+        });
+        Watched { bar, lines: lines.abort_handle() }
+    }
+
     fn new_bar(&self, work: &'static str, name: String, bytes: u64) -> ProgressBar {
         if !self.shown {
             // It counts, and is not drawn.
@@ -80,7 +107,7 @@ impl Progress {
         // The template is valid.
         let bar = bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
         let bar = self.bars.add(bar);
-        bar.enable_steady_tick(Duration::from_millis(200));
+        bar.enable_steady_tick(TICK);
         bar
     }
 
@@ -121,6 +148,13 @@ impl Total {
         let counted = bar.map_or(0, |bar| bar.bar.position());
         self.tally.add(size.saturating_sub(counted));
         self.tally.blobs.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        self.lines.abort();
+        self.bar.finish_and_clear();
     }
 }
 

@@ -11,7 +11,7 @@ use super::notifications::Notifications;
 use super::proxy::{Proxy, Remote};
 use super::schema::Config;
 use super::storage::{Driver, Storage};
-use super::{ollama, rules};
+use super::{durations, ollama, retention, rules};
 
 /// A check of settings together.
 type Check<'a> = &'a dyn Fn(&mut Mistakes<'_>);
@@ -23,8 +23,9 @@ pub(super) fn check(config: &Config, errors: &mut Vec<ConfigError>) {
     let unsound: Vec<String> = errors.iter().map(ConfigError::section).collect();
     let mut mistakes = Mistakes(errors);
     check_bounds(config, &mut mistakes);
-    let checks: [(&[&str], Check<'_>); 7] = [
+    let checks: [(&[&str], Check<'_>); 8] = [
         (&["storage"], &|mistakes| check_storage(storage, mistakes)),
+        (&["storage", "proxy"], &|mistakes| retention::check(&storage.retention, &proxy.host_names(), mistakes.0)),
         (&["proxy"], &|mistakes| check_upstreams(proxy, mistakes)),
         (&["proxy", "http"], &|mistakes| check_hostnames(proxy, http, mistakes)),
         (&["auth", "http"], &|mistakes| check_auth(auth, http, mistakes)),
@@ -111,9 +112,20 @@ fn check_bounds(config: &Config, mistakes: &mut Mistakes<'_>) {
             SECOND..=300 * SECOND,
             "a header may take from 1s to 5m",
         ),
+        (
+            "storage.maintenance.gc.interval",
+            storage.maintenance.gc.interval,
+            Duration::from_mins(10)..=Duration::MAX,
+            "rounds are at least 10m apart",
+        ),
         ("http.limits.idletimeout", http.limits.idletimeout, SECOND..=HOUR, idle_message),
         ("http.limits.writetimeout", http.limits.writetimeout, SECOND..=HOUR, idle_message),
     ];
+    if storage.maintenance.gc.enabled {
+        let ttl = proxy.ttl.unwrap_or_default();
+        let message = "is at least 1h, because use is recorded every 15 minutes; 0 keeps what came from upstreams";
+        mistakes.require(ttl.is_zero() || ttl >= retention::SHORTEST, "proxy.ttl", message);
+    }
     for (setting, value, range, message) in numbers {
         mistakes.require(range.contains(&value), setting, message);
     }
@@ -130,6 +142,12 @@ fn check_storage(storage: &Storage, mistakes: &mut Mistakes<'_>) {
         "storage.s3.regionendpoint",
         "must not contain credentials, they have settings of their own",
     );
+    check_delay(storage, mistakes);
+    mistakes.require(
+        storage.maxsize.is_none_or(|size| size.bytes() > 0),
+        "storage.maxsize",
+        "is more than 0: leave it out to hold any number of bytes",
+    );
     if storage.driver == Driver::Filesystem {
         return;
     }
@@ -141,6 +159,18 @@ fn check_storage(storage: &Storage, mistakes: &mut Mistakes<'_>) {
     );
     let is_pair = s3.accesskey.is_some() == s3.secretkey.is_some();
     mistakes.require(is_pair, "storage.s3.accesskey", "and secretkey must be set together");
+}
+
+/// A redirect that a client has, and what replicas believe to be there, must outlive nothing that they need.
+fn check_delay(storage: &Storage, mistakes: &mut Mistakes<'_>) {
+    let (least, expiry) = (storage.redirect.least_delay(), storage.redirect.expiry);
+    let message = format!(
+        "is at least {}, because clients may use a URL of a blob for {} (storage.redirect.expiry), replicas believe for \
+         10m what the bucket has, and a download takes up to 1h",
+        durations::written(least),
+        durations::written(expiry)
+    );
+    mistakes.require(storage.deletion_delay() >= least, "storage.maintenance.gc.delay", &message);
 }
 
 fn check_upstreams(proxy: &Proxy, mistakes: &mut Mistakes<'_>) {

@@ -8,7 +8,7 @@ use super::{durations, scalars};
 
 /// The durations that may be numbers of nanoseconds, as in distribution. Elsewhere a number of seconds that is read as
 /// nanoseconds would do harm: uploads would be aborted at once.
-const IN_NANOSECONDS: [&str; 4] = ["draintimeout", "lifetime", "timeout", "backoff"];
+const IN_NANOSECONDS: [&str; 5] = ["draintimeout", "lifetime", "timeout", "backoff", "ttl"];
 
 /// Whether the document has this section. One that lists all its settings and gives none a value, as in
 /// `config/registry.yml`, does not count. One that lists some does, because it comes from a template whose variables

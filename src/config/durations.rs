@@ -14,7 +14,7 @@ pub(super) fn serialize<S: Serializer>(value: &Duration, serializer: S) -> Resul
 }
 
 /// A duration as operators write it: `20m`, `168h`, `1m30s`, `100ms`.
-fn written(value: Duration) -> String {
+pub(super) fn written(value: Duration) -> String {
     let (seconds, nanoseconds) = (value.as_secs(), u64::from(value.subsec_nanos()));
     let (milliseconds, microseconds) = (nanoseconds / 1_000_000, nanoseconds / 1_000 % 1_000);
     let parts = [

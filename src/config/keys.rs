@@ -9,9 +9,11 @@ use serde_json::Value;
 
 use super::notifications::EventEndpoint;
 use super::ollama::OllamaKey;
+use super::retention::{KeptTags, RetentionRule};
 use super::rules::Rule;
 use super::scalars;
 use super::schema::Config;
+use super::sizes::ByteSize;
 use super::validation::RequiredPlatform;
 
 /// distribution's settings that have no effect here, and why. The root of a section stands for all of it.
@@ -29,7 +31,6 @@ const IGNORED: &[(&str, &str)] = &[
     ("middleware", "redirects are built in"),
     ("policy", "pounce has none"),
     ("proxy.cachewritetimeout", "clients do not wait for the bucket"),
-    ("proxy.ttl", "what is in the bucket does not expire; proxy.tagttl says how long tags are fresh"),
     ("redis", "pounce keeps its cache in memory and shares only the bucket"),
     ("reporting", "pounce has none"),
     ("storage.cache", "pounce keeps its cache in memory"),
@@ -128,10 +129,19 @@ impl Keys {
         shown.http.relativeurls = Some(false);
         shown.http.limits.connectionsperaddress = Some(0);
         shown.storage.s3.tigris = Some(false);
+        shown.storage.maxsize = Some(ByteSize::new(0));
+        shown.storage.maintenance.gc.delay = Some(Duration::ZERO);
+        shown.storage.retention.push(RetentionRule {
+            unpulled: Some(Duration::ZERO),
+            untagged: Some(Duration::ZERO),
+            keep: KeptTags { newest: Some(0), tags: Vec::new() },
+            ..RetentionRule::default()
+        });
         shown.auth.token.autoredirect = Some(false);
         shown.auth.anonymous = Some(Vec::new());
         shown.proxy.fill.memory = Some(0);
         shown.proxy.spool.maxsize = Some(0);
+        shown.proxy.ttl = Some(Duration::ZERO);
         shown.proxy.exec.lifetime = Some(Duration::ZERO);
         shown.proxy.upstreams.push(shown.proxy.own());
         shown.notifications.endpoints.push(EventEndpoint::default());

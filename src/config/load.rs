@@ -175,8 +175,17 @@ fn typed(
                 .to_owned(),
         );
     }
+    notices.extend(idle_retention(&config));
     check::check(&config, errors);
     Some(config)
+}
+
+/// `proxy.ttl` of a configuration that was distribution's must not delete what the operator did not expect to go.
+fn idle_retention(config: &Config) -> Option<String> {
+    let is_set = config.proxy.ttl.is_some_and(|ttl| !ttl.is_zero());
+    (is_set && !config.storage.maintenance.gc.enabled).then(|| {
+        "proxy.ttl does nothing without storage.maintenance.gc.enabled: what came from upstreams stays".to_owned()
+    })
 }
 
 /// Reads the settings as their types. A setting that cannot be read is a mistake; the others are read without it.

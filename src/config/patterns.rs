@@ -1,23 +1,83 @@
-//! Patterns for names of users and repositories, in `auth.rules`: `*`, `?` and `[a-z]`, and `**` for repositories.
+//! Patterns for names of users, repositories and tags: `*`, `?` and `[a-z]`, and `**` for repositories.
 
 use std::fmt;
+use std::marker::PhantomData;
 use std::str::FromStr;
 
 use globset::{GlobBuilder, GlobMatcher};
 use serde::{Serialize, Serializer};
 
 /// A pattern for names of repositories: `*`, `?` and `[a-z]` are within a component, `**` is any number of components.
-pub type RepositoryPattern = Pattern<true>;
+pub type RepositoryPattern = Pattern<Repositories>;
 
 /// A pattern for names of users, in which a slash is a character like any other.
-pub type UserPattern = Pattern<false>;
+pub type UserPattern = Pattern<Users>;
 
-/// A pattern for names, with or without components.
+/// A pattern for tags.
+pub type TagPattern = Pattern<Tags>;
+
+/// A pattern for names of one kind.
 #[derive(Clone)]
-pub struct Pattern<const COMPONENTS: bool> {
+pub struct Pattern<K> {
     text: String,
     matcher: GlobMatcher,
     tokens: Vec<Token>,
+    kind: PhantomData<K>,
+}
+
+/// What names a pattern is for.
+pub trait Names {
+    /// Whether the names have components, between slashes.
+    const COMPONENTS: bool;
+
+    /// Whether a name may fit a pattern, which has none of another glob's syntax.
+    ///
+    /// # Errors
+    /// The sentence that says what such names have.
+    fn check(pattern: &str) -> Result<(), String>;
+}
+
+/// Names of repositories.
+#[derive(Clone, Copy, Debug)]
+pub enum Repositories {}
+
+/// Names of users.
+#[derive(Clone, Copy, Debug)]
+pub enum Users {}
+
+/// Tags.
+#[derive(Clone, Copy, Debug)]
+pub enum Tags {}
+
+impl Names for Repositories {
+    const COMPONENTS: bool = true;
+
+    fn check(pattern: &str) -> Result<(), String> {
+        let message = "no name of a repository fits: they have lower case, digits, and '.', '_' or '-' between them, in \
+                       components between single slashes";
+        if is_possible_repository(pattern) { Ok(()) } else { Err(message.to_owned()) }
+    }
+}
+
+impl Names for Users {
+    const COMPONENTS: bool = false;
+
+    fn check(pattern: &str) -> Result<(), String> {
+        let message = "no name of a user fits: they have no blanks, colons or commas; write several as a list";
+        let is_odd = |c: char| c.is_whitespace() || c.is_control() || matches!(c, ':' | ',');
+        if pattern.contains(is_odd) { Err(message.to_owned()) } else { Ok(()) }
+    }
+}
+
+impl Names for Tags {
+    const COMPONENTS: bool = false;
+
+    fn check(pattern: &str) -> Result<(), String> {
+        let message = "no tag fits: they have letters, digits, '.', '_' and '-', and begin with none of '.' and '-'";
+        let is_allowed = |c: char| c.is_ascii_alphanumeric() || "._-*?[]".contains(c);
+        let is_possible = pattern.chars().all(is_allowed) && !pattern.starts_with(['.', '-']);
+        if is_possible { Ok(()) } else { Err(message.to_owned()) }
+    }
 }
 
 /// A character of a pattern, or a wildcard.
@@ -36,7 +96,7 @@ enum Token {
     Components,
 }
 
-impl<const COMPONENTS: bool> Pattern<COMPONENTS> {
+impl<K> Pattern<K> {
     /// Whether a name matches.
     #[must_use]
     pub fn matches(&self, name: &str) -> bool {
@@ -67,39 +127,28 @@ impl RepositoryPattern {
     }
 }
 
-impl<const COMPONENTS: bool> FromStr for Pattern<COMPONENTS> {
+impl<K: Names> FromStr for Pattern<K> {
     type Err = String;
 
     /// Refuses a pattern that no name can match, because a rule with it would forbid nothing.
     fn from_str(text: &str) -> Result<Self, String> {
-        check_syntax(text, COMPONENTS)?;
-        if COMPONENTS && !is_possible_repository(text) {
-            return Err(
-                "no name of a repository fits: they have lower case, digits, and '.', '_' or '-' between them, in \
-                        components between single slashes"
-                    .to_owned(),
-            );
-        }
-        if !COMPONENTS && text.contains(|c: char| c.is_whitespace() || c.is_control() || matches!(c, ':' | ',')) {
-            return Err(
-                "no name of a user fits: they have no blanks, colons or commas; write several as a list".to_owned()
-            );
-        }
-        let tokens = tokens(text, COMPONENTS)?;
+        check_syntax(text, K::COMPONENTS)?;
+        K::check(text)?;
+        let tokens = tokens(text, K::COMPONENTS)?;
         let mut glob = GlobBuilder::new(text);
-        let glob = glob.literal_separator(COMPONENTS).backslash_escape(false).build();
+        let glob = glob.literal_separator(K::COMPONENTS).backslash_escape(false).build();
         let matcher = glob.map_err(|error| error.kind().to_string())?.compile_matcher();
-        Ok(Self { text: text.to_owned(), matcher, tokens })
+        Ok(Self { text: text.to_owned(), matcher, tokens, kind: PhantomData })
     }
 }
 
-impl<const COMPONENTS: bool> fmt::Debug for Pattern<COMPONENTS> {
+impl<K> fmt::Debug for Pattern<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(&self.text, f)
     }
 }
 
-impl<const COMPONENTS: bool> Serialize for Pattern<COMPONENTS> {
+impl<K> Serialize for Pattern<K> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&self.text)
     }
@@ -261,6 +310,13 @@ mod tests {
         for text in ["*", "ci-*", "org/alice", "a@b.c", "user-[0-9]"] {
             assert!(text.parse::<UserPattern>().is_ok(), "{text}");
         }
+        for text in ["", "a b", "a,b", "a:b", "a/b", "{a,b}", "[!a]", "^v1", "-a", ".a", "ä", "latest!"] {
+            assert!(text.parse::<TagPattern>().is_err(), "{text}");
+        }
+        for text in ["*", "v*", "v[0-9]*.?", "Latest", "_a", "1.2-rc*", "[a-c]*"] {
+            assert!(text.parse::<TagPattern>().is_ok(), "{text}");
+        }
+        assert!("v*".parse::<TagPattern>().unwrap().matches("v1.2-rc.1"));
     }
 
     #[test]

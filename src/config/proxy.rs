@@ -35,6 +35,10 @@ pub struct Proxy {
     /// How long a tag is served before pounce asks the upstream whether it has changed.
     #[serde(with = "durations")]
     pub tagttl: Duration,
+    /// Tags and manifests that came from an upstream go when they were not pulled for so long; 0 keeps them. It counts
+    /// with `storage.maintenance.gc.enabled`, for repositories that no rule of `storage.retention` fits.
+    #[serde(with = "durations::optional")]
+    pub ttl: Option<Duration>,
     /// Whether a pull of a manifest starts the fills of its blobs.
     pub prefetch: bool,
     /// How a request for a blob is answered that is not in the bucket yet.
@@ -55,6 +59,7 @@ impl Default for Proxy {
             exec: Exec::default(),
             upstreams: Vec::new(),
             tagttl: Duration::from_mins(1),
+            ttl: None,
             prefetch: true,
             onmiss: OnMiss::default(),
             fill: Fill::default(),

@@ -6,7 +6,10 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use super::gc_timing::GcTiming;
 use super::hosts::WebUrl;
+use super::retention::RetentionRule;
+use super::sizes::ByteSize;
 use super::values::Secret;
 use super::{durations, lists};
 
@@ -25,8 +28,16 @@ pub struct Storage {
     pub redirect: Redirect,
     /// Whether content can be deleted.
     pub delete: Delete,
+    /// What goes after a time; the first rule that a repository fits decides.
+    pub retention: Vec<RetentionRule>,
+    /// The most bytes that the bucket holds of pounce: what came from upstreams and was not pulled for longest goes until
+    /// it fits.
+    pub maxsize: Option<ByteSize>,
     /// Clean-up, and the read-only mode.
     pub maintenance: Maintenance,
+    /// How long the steps of garbage collection take. Not a key.
+    #[serde(skip)]
+    pub gc_timing: GcTiming,
 }
 
 /// `storage.delete`
@@ -49,6 +60,8 @@ impl Default for Delete {
 pub struct Maintenance {
     /// The deletion of abandoned uploads.
     pub uploadpurging: UploadPurging,
+    /// The deletion of what nothing needs, and of what `storage.retention`, `storage.maxsize` and `proxy.ttl` let go.
+    pub gc: GarbageCollection,
     /// The read-only mode.
     pub readonly: ReadOnly,
 }
@@ -72,6 +85,47 @@ pub struct UploadPurging {
 impl Default for UploadPurging {
     fn default() -> Self {
         Self { enabled: true, age: Duration::from_hours(168), interval: Duration::from_hours(24), dryrun: false }
+    }
+}
+
+/// `storage.maintenance.gc`
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct GarbageCollection {
+    /// Whether the serving processes do it, one of them at a time.
+    pub enabled: bool,
+    /// The interval between rounds, from 10 minutes on.
+    #[serde(with = "durations")]
+    pub interval: Duration,
+    /// Whether rounds only tell what would go.
+    pub dryrun: bool,
+    /// How long after its discovery something goes at the earliest. By default a day, or the least that is allowed if
+    /// that is more: see [`Redirect::least_delay`].
+    #[serde(with = "durations::optional")]
+    pub delay: Option<Duration>,
+}
+
+impl Default for GarbageCollection {
+    fn default() -> Self {
+        Self { enabled: false, interval: Duration::from_hours(24), dryrun: false, delay: None }
+    }
+}
+
+impl Storage {
+    /// `storage.maintenance.gc.delay`
+    #[must_use]
+    pub fn deletion_delay(&self) -> Duration {
+        let least = self.redirect.least_delay().max(Duration::from_hours(24));
+        self.maintenance.gc.delay.unwrap_or(least)
+    }
+}
+
+impl Redirect {
+    /// The least time between the discovery of garbage and its deletion: replicas believe for 10 minutes that a blob is
+    /// there, and their clients may begin to use a URL until it expires; an hour more is for the end of downloads.
+    #[must_use]
+    pub fn least_delay(&self) -> Duration {
+        self.expiry + Duration::from_mins(70)
     }
 }
 

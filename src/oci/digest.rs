@@ -79,6 +79,14 @@ impl Digest {
         hasher.finish()
     }
 
+    /// The digest of this algorithm with these decoded bytes, if they have its size.
+    #[must_use]
+    pub fn from_value(algorithm: Algorithm, bytes: &[u8]) -> Option<Self> {
+        let mut value = [0; 64];
+        (bytes.len() == algorithm.size()).then(|| value[..bytes.len()].copy_from_slice(bytes))?;
+        Some(Self { algorithm, value })
+    }
+
     /// The algorithm that made it.
     #[must_use]
     pub const fn algorithm(&self) -> Algorithm {
@@ -222,6 +230,8 @@ mod tests {
             prop_assert_eq!(text.parse(), Ok(digest));
             prop_assert_eq!(serde_json::from_str::<Digest>(&format!("\"{text}\"")).unwrap(), digest);
             prop_assert!(text[..cut.index(text.len())].parse::<Digest>().is_err());
+            prop_assert_eq!(Digest::from_value(algorithm, digest.value()), Some(digest));
+            prop_assert_eq!(Digest::from_value(algorithm, &digest.value()[1..]), None);
             let mut hasher = Hasher::new(algorithm);
             let cut = cut.index(content.len() + 1);
             hasher.update(&content[..cut]);

@@ -21,7 +21,7 @@ pub use action::Action;
 pub use descriptor::Descriptor;
 pub use digest::{Algorithm, Digest, DigestError, DigestText, Hasher};
 pub use error::{Error, ErrorCode};
-pub use manifest::{Links, MAX_MANIFEST_BYTES, Manifest, ManifestError};
+pub use manifest::{Links, MAX_MANIFEST_BYTES, Manifest, ManifestError, named_digests};
 pub use media_type::{MediaType, MediaTypeError};
 pub use name::{NameError, RepositoryName};
 pub use outcome::Outcome;

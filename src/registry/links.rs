@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::cache::{Cache, Membership, Standing};
+use super::condemned::{Condemned, Moment, NotKept};
 use super::failure::of_upstream;
 use super::flights::{FlightKey, Flights};
 use super::holdings::Holdings;
@@ -42,6 +43,7 @@ pub(super) struct Links {
     pub(super) cache: Arc<Cache>,
     pub(super) flights: Arc<Flights>,
     pub(super) holdings: Arc<Holdings>,
+    pub(super) condemned: Arc<Condemned>,
     pub(super) background: Arc<Background>,
     /// How many deletes began, of any blob: a push remembers no link if one came between its link and its end.
     pub(super) deletes: AtomicU64,
@@ -218,16 +220,55 @@ impl Links {
         }
     }
 
-    /// Links a blob that a push put into the bucket, or found there, before the push is acknowledged. One that was
-    /// found is in the cache with its age.
-    pub(super) async fn link_pushed(&self, name: &RepositoryName, digest: &Digest, size: u64) -> Result<(), Error> {
+    /// A write begins: [`link_pushed`](Self::link_pushed) is told when. It comes before any look at the bucket.
+    pub(super) fn begin(&self) -> Moment {
+        self.condemned.begin()
+    }
+
+    /// Links a blob that a push put into the bucket, or found there since it `began`, before the push is acknowledged.
+    /// One that was found is in the cache with its age.
+    ///
+    /// # Errors
+    /// `UNAVAILABLE`; also where the blob is deleted as garbage just now, or was since it was found.
+    pub(super) async fn link_pushed(
+        &self,
+        name: &RepositoryName,
+        digest: &Digest,
+        size: u64,
+        began: Moment,
+    ) -> Result<(), Error> {
         let link = async {
             self.write_pushed(name, digest).await?;
             self.cache.blobs.keep_present(*digest, Stored::just_now(size));
             self.keep_linked(name, digest, size);
-            Ok(())
+            Ok::<_, Error>(())
         };
-        self.flights.exclusive(FlightKey::Blob(name.clone(), *digest), Box::pin(link)).await
+        self.flights.exclusive(FlightKey::Blob(name.clone(), *digest), Box::pin(link)).await?;
+        Ok(self.keep_from_deletion(&[name], digest, began).await?)
+    }
+
+    /// Keeps a linked blob from being deleted as garbage. If it cannot be kept, memory does not rely on it.
+    pub(super) async fn keep_from_deletion(
+        &self,
+        names: &[&RepositoryName],
+        digest: &Digest,
+        began: Moment,
+    ) -> Result<(), NotKept> {
+        let links = names.iter().map(|name| Key::Layer(name, digest));
+        let keys: Vec<_> = links.chain([Key::Blob(digest)]).collect();
+        let kept = self.condemned.keep(began, &keys).await;
+        if kept.is_err() {
+            self.forget_deleted(names, digest);
+        }
+        kept
+    }
+
+    /// Forgets a blob that is deleted as garbage.
+    pub(super) fn forget_deleted(&self, names: &[&RepositoryName], digest: &Digest) {
+        self.cache.blobs.forget_present(digest);
+        for name in names {
+            self.cache.blobs.forget_membership(name, digest);
+        }
     }
 
     /// Links a blob while `store` puts it into the bucket, of which the push has all bytes and has verified them. So
@@ -239,6 +280,7 @@ impl Links {
         name: &RepositoryName,
         digest: &Digest,
         size: u64,
+        began: Moment,
         store: impl Future<Output = Result<(), Error>>,
     ) -> Result<(), Error> {
         let key = || FlightKey::Blob(name.clone(), *digest);
@@ -253,7 +295,7 @@ impl Links {
             }
         };
         self.flights.exclusive(key(), keep).await;
-        Ok(())
+        Ok(self.keep_from_deletion(&[name], digest, began).await?)
     }
 
     /// Writes the link of a blob that is pushed. Under the blob's lock.
@@ -304,10 +346,22 @@ impl Links {
         linked
     }
 
-    /// Remembers the blob of a fill, and links it to the repositories that asked for it meanwhile.
-    pub(super) async fn blob_filled(self: &Arc<Self>, names: BTreeSet<RepositoryName>, digest: Digest, size: u64) {
+    /// Remembers the blob of a fill that `began` then, which these repositories are linked to, and links it to those
+    /// that asked for it meanwhile. If it is deleted as garbage just now, the next request looks for it again.
+    pub(super) async fn blob_filled(
+        self: &Arc<Self>,
+        linked: &BTreeSet<RepositoryName>,
+        late: BTreeSet<RepositoryName>,
+        (digest, size): (Digest, u64),
+        began: Moment,
+    ) {
         self.cache.blobs.keep_present(digest, Stored::just_now(size));
-        for name in names {
+        let names: Vec<&RepositoryName> = linked.iter().collect();
+        if let Err(error) = Box::pin(self.keep_from_deletion(&names, &digest, began)).await {
+            tracing::warn!(%digest, error = %error.in_background(), "a blob that was filled may be deleted");
+            return;
+        }
+        for name in late {
             self.write_in_background(name, digest, size).await;
         }
     }

@@ -5,6 +5,8 @@
 //!
 //! ```text
 //! warm, prefetch         what is done before, or without, a client's request
+//! inventory              what the bucket has, for its operator
+//! gc/                    what goes, and when
 //! catalog                lists repositories
 //! manifests/             pull, push, delete
 //! uploads/               begin, append, finish, commit, abort
@@ -15,6 +17,7 @@
 //! fill/                  one blob, upstream → bucket, any number of readers
 //! ingest/                bytes of pushes: permits, memory, hashing, parts
 //! links                  is this blob this repository's, and stored?
+//! condemned/             which keys garbage collection is about to delete, and how a write keeps them
 //! holdings               does this repository hold pushed content?
 //! provenance             the links in the bucket: what they say, and writing them
 //! cache/                 what this process remembers
@@ -29,11 +32,14 @@ mod blobs;
 mod cache;
 mod catalog;
 mod changes;
+mod condemned;
 mod failure;
 mod fill;
 mod flights;
+mod gc;
 mod holdings;
 mod ingest;
+mod inventory;
 mod links;
 mod list_memory;
 mod manifests;
@@ -42,6 +48,7 @@ mod parts_digest;
 mod prefetch;
 mod presence;
 mod provenance;
+mod pulls;
 mod referrers;
 mod repositories;
 mod repository_walk;
@@ -54,7 +61,7 @@ mod uploads;
 mod warm;
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
@@ -65,17 +72,23 @@ use crate::telemetry::{CacheUsage, Health, Metrics};
 use crate::upstream::Upstreams;
 
 use cache::Cache;
+use condemned::Condemned;
 use fill::Fills;
 use flights::Flights;
 use ingest::BlobWriter;
 use links::Links;
 use list_memory::ListMemory;
 use provenance::Provenance;
+use pulls::Pulls;
 use revisions::Revisions;
 use runtime::Background;
 
 #[cfg(feature = "internals")]
 pub(crate) use fill::fuzz_lease;
+#[cfg(feature = "internals")]
+pub use gc::{Ruled, SurveyRules};
+#[cfg(feature = "internals")]
+pub(crate) use gc::{gc_round, measured_survey};
 #[cfg(feature = "internals")]
 pub(crate) use uploads::{fuzz_state, measured_state};
 
@@ -84,8 +97,13 @@ pub use blobs::{BlobAccess, BlobInfo, BlobRequest, BlobStream, Blobs};
 pub use catalog::{Catalog, CatalogPage};
 pub use changes::Changes;
 pub use fill::{FillStatus, FillsStatus};
+pub use gc::{
+    Amount, Begun, GarbageCollection, GoingKey, GoingTotals, Report, RepositoryUsage, Round, RoundOptions,
+    RoundProgress, RoundRequests, RoundStep, Usage,
+};
 pub use holdings::Holdings;
 pub use ingest::Pusher;
+pub use inventory::{ImageEntry, Inventory, PlatformEntry, RecentPulls, RepositoryEntry, Source};
 pub use manifests::{ManifestRequest, Manifests, Served};
 pub use options::Options;
 pub use prefetch::Prefetch;
@@ -113,8 +131,11 @@ pub struct Registry {
     pub holdings: Arc<Holdings>,
     pub readiness: Arc<Readiness>,
     pub warmer: Arc<Warmer>,
+    pub inventory: Arc<Inventory>,
+    pub gc: Arc<GarbageCollection>,
     cache: Arc<Cache>,
     fills: Arc<Fills>,
+    pulls: Arc<Pulls>,
     store: Store,
     background: Arc<Background>,
     changes: Changes,
@@ -127,11 +148,12 @@ impl Registry {
     pub fn new(store: Store, upstreams: Upstreams, options: &Options, metrics: &Arc<Metrics>) -> Self {
         let upstreams = Arc::new(upstreams);
         let background = Background::new(Arc::clone(metrics));
-        let cache = Arc::new(Cache::new(options.url_life, store.redirect_min_age()));
+        let cache = Arc::new(Cache::new(options.url_life, store.redirect_min_age(), options.gc_timing.present));
         let flights = Arc::new(Flights::default());
         let memory = Arc::new(ListMemory::default());
         let (tag_ttl, proxied_until) = (options.tag_ttl, options.proxied_until);
         let provenance = Arc::new(Provenance { upstreams: Arc::clone(&upstreams), tag_ttl, proxied_until });
+        let inventory = Arc::new(Inventory { store: store.clone(), provenance: Arc::clone(&provenance) });
         let holdings = Arc::new(Holdings {
             store: store.clone(),
             upstreams: Arc::clone(&upstreams),
@@ -139,7 +161,9 @@ impl Registry {
             flights: Arc::clone(&flights),
             provenance: Arc::clone(&provenance),
         });
+        let condemned = Condemned::new(&store, &background, options.gc_timing);
         let links = Arc::new(Links {
+            condemned: Arc::clone(&condemned),
             deletes: AtomicU64::default(),
             store: store.clone(),
             upstreams: Arc::clone(&upstreams),
@@ -164,6 +188,7 @@ impl Registry {
             links: Arc::clone(&links),
             referrers: Arc::clone(&referrers),
             provenance: Arc::clone(&provenance),
+            condemned: Arc::clone(&condemned),
             background: Arc::clone(&background),
         });
         let blobs = Arc::new(Blobs {
@@ -181,6 +206,8 @@ impl Registry {
         });
         let tags = Arc::new(Tags::new(&store, &cache, &flights, &memory, &revisions, options.client_wait));
         let uploads = Arc::new(Uploads::new(&store, &flights, &links, &writer, &fills, options));
+        let repositories = Repositories { upstreams: Arc::clone(&upstreams) };
+        let pulls = Pulls::new(&store, writes(options.changes, &repositories));
         let manifests = Arc::new(Manifests {
             store: store.clone(),
             upstreams: Arc::clone(&upstreams),
@@ -191,8 +218,10 @@ impl Registry {
             referrers: Arc::clone(&referrers),
             links: Arc::clone(&links),
             holdings: Arc::clone(&holdings),
+            condemned,
             blobs: Arc::clone(&blobs),
             background: Arc::clone(&background),
+            pulls: Arc::clone(&pulls),
             changes: options.changes,
             validation: options.validation.clone(),
             checks: Semaphore::new(manifests::PARALLEL_CHECKS),
@@ -221,9 +250,17 @@ impl Registry {
             links,
             fills: Arc::clone(&fills),
         });
+        let gc = Arc::new(GarbageCollection {
+            store: store.clone(),
+            pulls: Arc::clone(&pulls),
+            background: Arc::clone(&background),
+            metrics: Arc::clone(metrics),
+            settings: gc::Settings::new(&options.config),
+            is_refused: AtomicBool::default(),
+        });
         let readiness = Arc::new(Readiness::new(store.clone(), Arc::clone(&background)));
         Self {
-            repositories: Repositories { upstreams },
+            repositories,
             blobs,
             manifests,
             prefetch,
@@ -234,8 +271,11 @@ impl Registry {
             holdings,
             readiness,
             warmer,
+            inventory,
+            gc,
             cache,
             fills,
+            pulls,
             store,
             background,
             changes: options.changes,
@@ -279,7 +319,7 @@ impl Registry {
     /// Finds out in the background whether the bucket keeps conditions, unless nothing is ever written there. Writes
     /// that depend on that wait for it. Logs why replicas do not share fills, where they are meant to.
     pub fn find_out_conditions(&self) {
-        if self.changes == Changes::Nothing && self.repositories.upstreams().is_empty() {
+        if !writes(self.changes, &self.repositories) {
             return;
         }
         let (store, fills) = (self.store.clone(), Arc::clone(&self.fills));
@@ -292,14 +332,25 @@ impl Registry {
         });
     }
 
+    /// Notes in the bucket what clients pull, until the registry stops. The credentials of a registry that writes nothing
+    /// else need not allow it.
+    pub fn note_pulls(&self) {
+        self.pulls.write_periodically(&self.background);
+    }
+
     /// From now on, nothing begins for which no client waits, and [`Readiness::check`] says so.
     pub fn close(&self) {
         self.background.close();
     }
 
     /// Waits until fills and other tasks in the background have ended, for at most `grace`; then stops the others,
-    /// which abort their uploads.
+    /// which abort their uploads. Meanwhile, the last pulls are noted, for 5 seconds at most.
     pub async fn drain(&self, grace: Duration) {
-        self.background.drain(grace).await;
+        tokio::join!(self.background.drain(grace), self.pulls.close());
     }
+}
+
+/// Whether anything is ever written to the bucket: pushes, or copies from upstreams.
+fn writes(changes: Changes, repositories: &Repositories) -> bool {
+    changes != Changes::Nothing || !repositories.upstreams().is_empty()
 }

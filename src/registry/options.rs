@@ -1,10 +1,11 @@
 //! How a registry behaves.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::changes::Changes;
-use crate::config::{Compose, Config, FillTuning, OnMiss, Secret, Validation};
+use crate::config::{Compose, Config, FillTuning, GcTiming, OnMiss, Secret, Validation};
 use crate::machine_memory;
 
 /// How long a client of a stored tag waits for the upstream.
@@ -46,6 +47,10 @@ pub struct Options {
     /// When distribution last used the bucket as a pull-through cache: the tags that it wrote until then came from
     /// upstream.
     pub proxied_until: Option<SystemTime>,
+    /// How long the steps of garbage collection take: no setting.
+    pub gc_timing: GcTiming,
+    /// The whole of it, by which rounds of garbage collection go.
+    pub(super) config: Arc<Config>,
     /// `storage.maintenance.readonly.enabled`, `storage.delete.enabled`
     pub changes: Changes,
     /// `http.secret`, or a random one: signs the state of uploads.
@@ -76,6 +81,8 @@ impl Options {
             compose: proxy.fill.compose,
             tuning: proxy.fill.tuning,
             proxied_until: None,
+            gc_timing: storage.gc_timing,
+            config: Arc::new(config.clone()),
             changes: if storage.maintenance.readonly.enabled {
                 Changes::Nothing
             } else if storage.delete.enabled {

@@ -52,6 +52,26 @@ pub(super) fn revision_origin(link: &Object) -> Origin {
     }
 }
 
+/// The upstream that a link says its content came from.
+pub(super) fn upstream_label(link: &Object) -> Option<&str> {
+    link.metadata.get(UPSTREAM).map(String::as_str)
+}
+
+/// Where a tag with this link came from. `proxied_until` is when distribution last used the bucket as a pull-through
+/// cache.
+pub(super) fn tag_origin(link: &Object, proxied_until: Option<SystemTime>) -> Origin {
+    if link.metadata.contains_key(UPSTREAM) || is_mirrored(link.modified, proxied_until) {
+        Origin::Upstream
+    } else {
+        Origin::Pushed
+    }
+}
+
+/// Whether distribution wrote a link at a time while it used the bucket as a pull-through cache, which took no pushes.
+fn is_mirrored(modified: Option<SystemTime>, proxied_until: Option<SystemTime>) -> bool {
+    matches!((modified, proxied_until), (Some(written), Some(until)) if written <= until)
+}
+
 /// Reads and writes the metadata of links.
 #[derive(Debug)]
 pub(super) struct Provenance {
@@ -106,9 +126,8 @@ impl Provenance {
         };
         let ttl = self.tag_ttl;
         let Some(upstream) = link.metadata.get(UPSTREAM) else {
-            let mirrored =
-                matches!((link.modified, self.proxied_until), (Some(written), Some(until)) if written <= until);
-            let (origin, life) = if mirrored { (Origin::Upstream, Duration::ZERO) } else { (Origin::Pushed, ttl) };
+            let origin = tag_origin(link, self.proxied_until);
+            let life = if origin == Origin::Upstream { Duration::ZERO } else { ttl };
             return Ok(TagState::new(digest, origin, life));
         };
         let seconds = link.metadata.get(VERIFIED).and_then(|text| text.parse().ok()).unwrap_or(0);

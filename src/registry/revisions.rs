@@ -7,6 +7,7 @@ use std::sync::Arc;
 use futures_util::TryStreamExt;
 
 use super::cache::{Cache, Origin, Standing};
+use super::condemned::{Condemned, NotKept};
 use super::links::Links;
 use super::provenance::{Provenance, write_link};
 use super::referrers::Referrers;
@@ -31,6 +32,7 @@ pub(super) struct Revisions {
     pub(super) links: Arc<Links>,
     pub(super) referrers: Arc<Referrers>,
     pub(super) provenance: Arc<Provenance>,
+    pub(super) condemned: Arc<Condemned>,
     pub(super) background: Arc<Background>,
 }
 
@@ -81,12 +83,19 @@ impl Revisions {
     /// Writes a manifest of the upstream's. Its blobs get their links when they are filled, or when the upstream says
     /// that it has them. The link of a manifest that was pushed stays as it is.
     pub(super) async fn write(&self, name: &RepositoryName, manifest: &Manifest) -> Result<(), StoreError> {
+        let began = self.condemned.begin();
         self.write_bytes(manifest).await?;
         let (store, digest) = (&self.store, manifest.digest());
         if store.keeps_conditions().await || store.head(Key::Revision(name, &digest)).await?.is_none() {
             self.provenance.write_revision(store, name, &digest).await?;
         }
-        self.enter(name, manifest).await
+        self.referrers.write(name, manifest).await?;
+        let subject = manifest.referrer().map(|(subject, _)| subject);
+        let referrer = subject.as_ref().map(|subject| Key::Referrer(name, subject, &digest));
+        let keys: Vec<_> = [Key::Blob(&digest), Key::Revision(name, &digest)].into_iter().chain(referrer).collect();
+        self.condemned.keep(began, &keys).await.map_err(NotKept::in_background)?;
+        self.cache.manifests.keep_stored(name, digest);
+        Ok(())
     }
 
     /// Links a pushed manifest whose bytes are written: first those of its blobs that the bucket has, so that

@@ -66,6 +66,30 @@ pub(super) fn log_access(granted: &Granted) {
     }
 }
 
+/// Logs what is deleted without a client's request, where the configuration says anything about it.
+pub(super) fn log_retention(config: &Config) {
+    let (storage, gc) = (&config.storage, &config.storage.maintenance.gc);
+    let (rules, max_size) = (storage.retention.len(), storage.maxsize.map(|size| size.to_string()));
+    let ttl = config.proxy.ttl.filter(|ttl| !ttl.is_zero());
+    if !gc.enabled {
+        if rules > 0 || max_size.is_some() {
+            let message = "storage.retention and storage.maxsize delete nothing here: storage.maintenance.gc.enabled is \
+                           false; `pounce gc` goes by them";
+            tracing::info!(rules, max_size, "{message}");
+        }
+        return;
+    }
+    let [interval, delay] =
+        [gc.interval, storage.deletion_delay()].map(|it| humantime::format_duration(it).to_string());
+    let ttl = ttl.map(|ttl| humantime::format_duration(ttl).to_string());
+    let message = match (storage.maintenance.readonly.enabled, gc.dryrun) {
+        (true, _) => "the registry is read-only: no garbage is collected",
+        (false, true) => "the log will say which garbage there is, and it stays (storage.maintenance.gc.dryrun)",
+        (false, false) => "garbage is collected: what no manifest needs goes, and what the rules let go",
+    };
+    tracing::info!(interval, delay, rules, ttl, max_size, "{message}");
+}
+
 /// Logs a command that shows that the registry works.
 pub(super) fn log_command(config: &Config, registry: &Registry, granted: &Granted, local: SocketAddr) {
     let all = || registry.repositories.upstream_names();

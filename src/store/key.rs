@@ -1,8 +1,8 @@
 //! Every path in the bucket, and how it is spelled.
 //!
-//! The layout is distribution's, so that either program reads what the other wrote. What fills keep while they run lies
-//! outside of it ([`fill_path`](super::fill_path)): distribution's garbage collection does not walk there, and a
-//! lifecycle rule of the bucket can be for that alone.
+//! The layout is distribution's, so that either program reads what the other wrote. What fills keep while they run
+//! ([`fill_path`](super::fill_path)), and notes of what was pulled, lie outside of it: distribution's garbage collection
+//! does not walk there, and a lifecycle rule of the bucket can be for that alone.
 
 use std::fmt;
 
@@ -16,6 +16,8 @@ use crate::oci::{Digest, RepositoryName, Tag};
 pub enum Key<'a> {
     /// The directory of everything.
     Root,
+    /// The directory of all blobs and manifests.
+    Blobs,
     /// The bytes of a blob or a manifest. Written once, after verification.
     Blob(&'a Digest),
     /// The link by which the repository has the blob; holds the digest.
@@ -58,6 +60,12 @@ pub enum Key<'a> {
     UploadTail(&'a RepositoryName, &'a Uuid, u64, &'a Uuid),
     /// Marks an upload that was cancelled.
     UploadCancelled(&'a RepositoryName, &'a Uuid),
+    /// What garbage collections remember of manifests: one of 256 segments. pounce's own.
+    KnownManifests(u8),
+    /// When the last round of garbage collection ended, and what it did.
+    GcRound,
+    /// Manifests that were remembered there, and whose bytes were gone at the last survey.
+    GoneManifests,
     /// The directory of the objects by which the bucket is tested.
     Checks,
     /// An object that `pounce check`, or a process that tests its bucket, writes and deletes again. pounce's own.
@@ -77,6 +85,33 @@ pub enum Key<'a> {
     FillHead(&'a Digest, UpstreamId, &'a Uuid, u64),
     /// The chunks that the clients of another process wait for; the id is that process's.
     FillWant(&'a Digest, UpstreamId, &'a Uuid),
+    /// The directory of the notes of what was pulled. pounce's own.
+    PullNotes,
+    /// What one process noted in an hour of a day, which is written `2026-11-29`, under a random name.
+    PullNote(&'a str, u8, &'a Uuid),
+    /// Which keys are condemned, and which process collects garbage. pounce's own, as all keys of garbage collection,
+    /// and outside of the directories in which distribution looks. Every push reads it, so it lies where credentials
+    /// may read in any case.
+    GcState,
+    /// The directory of all batches of condemned keys.
+    GcBatches,
+    /// The directory of a batch.
+    GcBatch(&'a Uuid),
+    /// The hashes of a batch's keys. Written once.
+    GcCondemned(&'a Uuid),
+    /// What was decided about a group of a batch's keys. Written once.
+    GcDecision(&'a Uuid, GcGroup),
+    /// A path that was listed, as another key spells it.
+    Path(&'a str),
+}
+
+/// Keys of one batch that are decided about together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum GcGroup {
+    /// The key whose hash begins so.
+    One(u64),
+    /// Links to blobs, and bytes: those whose hashes begin with the same 10 bits.
+    Content(u16),
 }
 
 /// The digest in the path of a [`Key::Blob`], below any root directory.
@@ -100,12 +135,20 @@ impl fmt::Display for Key<'_> {
             | Self::FillChunk(..)
             | Self::FillHead(..)
             | Self::FillWant(..) => "pounce/fills/",
+            Self::KnownManifests(_) | Self::GoneManifests => "pounce/gc/manifests/",
+            Self::GcRound => "pounce/gc/",
+            Self::PullNotes | Self::PullNote(..) => "pounce/pulled/",
+            Self::Path(_) => "",
             _ => "docker/registry/v2/",
         })?;
         match self {
-            Self::Root | Self::FillLeases => Ok(()),
+            Self::Root | Self::FillLeases | Self::PullNotes => Ok(()),
+            Self::PullNote(day, hour, id) => write!(f, "{day}/{hour:02}-{id}"),
             Self::Checks => write!(f, "_check/"),
             Self::Check(id) => write!(f, "_check/{id}/data"),
+            Self::Blobs => write!(f, "blobs/"),
+            Self::GoneManifests => write!(f, "gone"),
+            Self::KnownManifests(segment) => write!(f, "{segment:02x}"),
             Self::Blob(digest) => {
                 let hex = digest.hex();
                 write!(f, "blobs/{}/{}/{hex}/data", digest.algorithm().as_str(), &hex[..2])
@@ -166,6 +209,14 @@ impl fmt::Display for Key<'_> {
             Self::FillWant(digest, upstream, process) => {
                 write!(f, "{}/{upstream}/wants-{process}", Path(digest))
             }
+            Self::GcState => write!(f, "_gc/state"),
+            Self::GcRound => write!(f, "round"),
+            Self::GcBatches => write!(f, "_gc/batches/"),
+            Self::GcBatch(id) => write!(f, "_gc/batches/{id}/"),
+            Self::GcCondemned(id) => write!(f, "_gc/batches/{id}/condemned"),
+            Self::GcDecision(id, GcGroup::One(hash)) => write!(f, "_gc/batches/{id}/decisions/{hash:016x}"),
+            Self::GcDecision(id, GcGroup::Content(group)) => write!(f, "_gc/batches/{id}/decisions/{group:03x}"),
+            Self::Path(path) => f.write_str(path),
         }
     }
 }

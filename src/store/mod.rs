@@ -22,14 +22,16 @@ mod location;
 mod options;
 mod part_sizes;
 mod proxy;
+mod repository_path;
 mod response_monitor;
 mod sdk_config;
 mod url_template;
 
 pub use body::PartSource;
 pub use bucket::{
-    ArchiveRule, Completed, ComposeSource, Composed, Condition, Conditions, Lifecycle, Listed, MAX_POLLED_BYTES,
-    Metadata, Multipart, Object, ObjectStream, Part, PartSender, Polled, Store, Stored, Swapped, Version,
+    ArchiveRule, Completed, ComposeSource, Composed, Condition, Conditions, ExpiringDelete, Lifecycle, Listed,
+    MAX_POLLED_BYTES, Metadata, Multipart, Object, ObjectStream, Part, PartSender, Polled, Store, Stored, Swapped,
+    Version,
 };
 pub use connect_error::ConnectError;
 pub use embedded::Embedded;
@@ -37,7 +39,8 @@ pub use error::StoreError;
 pub use etag::{is_same_etag, is_weak_etag};
 pub use fill_path::{FillObject, UpstreamId};
 pub use filled_for::FilledFor;
-pub use key::{Key, UploadMark, blob_digest};
+pub use key::{GcGroup, Key, UploadMark, blob_digest};
 pub use location::Location;
 pub use part_sizes::{MAX_PART_BYTES, MAX_PARTS, PartSizes};
+pub use repository_path::{RepositoryObject, split_repository};
 pub use url_template::PresignedUrl;

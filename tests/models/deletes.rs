@@ -78,6 +78,8 @@ struct World {
     /// The deleter is in its second pass over the tags, or deletes a manifest that is already gone.
     last_pass: bool,
     guards: Guards,
+    /// A tag that was pushed is looked for, too, where the manifest is there.
+    looks_for_tag: bool,
 }
 
 impl World {
@@ -93,6 +95,7 @@ impl World {
             mortal_tidy: false,
             last_pass: false,
             guards,
+            looks_for_tag: false,
         }
     }
 
@@ -220,6 +223,10 @@ impl Model for World {
         if self.tag.history && self.tag.link.is_none() {
             return Err("a tag is listed that cannot be pulled".to_owned());
         }
+        let acknowledged = self.pushers.iter().all(|it| *it == Pusher::Done);
+        if self.looks_for_tag && acknowledged && self.revision && self.tag.link.is_none() {
+            return Err("a manifest is there without its tag".to_owned());
+        }
         if self.pushed == Image::Other && self.tag.link != Some(Image::Other) {
             return Err("a tag that was pushed is gone".to_owned());
         }
@@ -273,4 +280,14 @@ fn a_replica_that_dies_after_its_answer_can_leave_a_deleted_tag_listed() {
     world.mortal_tidy = true;
     let found = explore(world).unwrap_err();
     assert!(found.contains("is listed that cannot be pulled"), "{found}");
+}
+
+/// What is left. A push writes manifest and tag while a delete of the manifest, which it deleted already, looks at the
+/// tags once more: the tag has the content, and so the `ETag`, that the delete has read.
+#[test]
+fn a_push_between_the_last_two_steps_of_a_delete_can_lose_its_tag() {
+    let mut world = World::start(1, Image::Deleted, true, ALL);
+    world.looks_for_tag = true;
+    let found = explore(world).unwrap_err();
+    assert!(found.contains("is there without its tag"), "{found}");
 }

@@ -7,6 +7,7 @@
 
 mod deletes;
 mod fill;
+mod gc;
 mod memory;
 mod shared_fill;
 mod tails;

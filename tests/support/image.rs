@@ -34,6 +34,16 @@ impl Image {
         Self { manifest: manifest.to_string().into(), media_type: OCI_MANIFEST.into(), blobs }
     }
 
+    /// The same image with one layer more.
+    pub fn with_layer(mut self, layer: &Bytes) -> Self {
+        let mut manifest: serde_json::Value = serde_json::from_slice(&self.manifest).unwrap();
+        let entry = json!({"mediaType": "application/vnd.oci.image.layer.v1.tar", "digest": digest(layer), "size": layer.len()});
+        manifest["layers"].as_array_mut().unwrap().push(entry);
+        self.manifest = manifest.to_string().into();
+        self.blobs.push(layer.clone());
+        self
+    }
+
     pub fn digest(&self) -> String {
         digest(&self.manifest)
     }

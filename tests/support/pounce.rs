@@ -78,10 +78,15 @@ impl Pounce {
 
     /// [`with`](Self::with), and with what is no setting.
     pub async fn tuned(variables: &[(&str, &str)], tuning: FillTuning) -> Self {
-        Self::over(TempDir::new().unwrap(), variables, tuning).await
+        Self::changed(variables, |config| config.proxy.fill.tuning = tuning).await
     }
 
-    async fn over(folder: TempDir, variables: &[(&str, &str)], tuning: FillTuning) -> Self {
+    /// [`with`](Self::with), and with values that no setting may have.
+    pub async fn changed(variables: &[(&str, &str)], change: impl FnOnce(&mut Config)) -> Self {
+        Self::over(TempDir::new().unwrap(), variables, change).await
+    }
+
+    async fn over(folder: TempDir, variables: &[(&str, &str)], change: impl FnOnce(&mut Config)) -> Self {
         let (root, access_log) = (folder.path().join("data"), folder.path().join(ACCESS_LOG));
         let base = [
             ("REGISTRY_LOG_ACCESSLOG_FILE", access_log.to_str().unwrap()),
@@ -99,7 +104,7 @@ impl Pounce {
         let all: std::collections::BTreeMap<_, _> = base.iter().chain(variables).copied().collect();
         let environment: Environment = all.into_iter().collect();
         let mut config = Config::load(None, &environment).unwrap().config;
-        config.proxy.fill.tuning = tuning;
+        change(&mut config);
         let server = Server::bind(&config).await.unwrap();
         let (addr, debug, stop) = (server.local_addr(), server.debug_addr().unwrap(), CancellationToken::new());
         let task = Some(tokio::spawn(server.run(stop.clone())));
@@ -116,7 +121,7 @@ impl Pounce {
     pub async fn restart(mut self, variables: &[(&str, &str)]) -> Self {
         self.end().await;
         let folder = std::mem::replace(&mut self.folder, TempDir::new().unwrap());
-        Self::over(folder, variables, FillTuning::default()).await
+        Self::over(folder, variables, |_| ()).await
     }
 
     /// Requests an orderly shutdown.

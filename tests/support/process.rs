@@ -26,7 +26,13 @@ pub struct Process {
 /// `pounce serve` over a folder, with a JSON log and ports that the system chooses.
 pub fn command(folder: &Path) -> Command {
     let mut command = Command::new(super::program());
-    command.env_clear().arg("serve").stderr(Stdio::piped()).stdout(Stdio::null()).stdin(Stdio::null());
+    started(&mut command, folder).arg("serve");
+    command
+}
+
+/// A command with the variables and pipes of a [`Process`].
+pub fn started<'a>(command: &'a mut Command, folder: &Path) -> &'a mut Command {
+    command.env_clear().stderr(Stdio::piped()).stdout(Stdio::null()).stdin(Stdio::null());
     command.env("REGISTRY_HTTP_ADDR", "127.0.0.1:0").env("REGISTRY_LOG_FORMATTER", "json");
     command.env("REGISTRY_HTTP_DEBUG_ADDR", "127.0.0.1:0");
     command.env("REGISTRY_HTTP_DEBUG_PROMETHEUS_ENABLED", "true");
@@ -41,8 +47,14 @@ impl Process {
 
     /// Over a folder that another process may have used.
     pub fn over(folder: TempDir, variables: &[(&str, &str)]) -> Self {
-        let mut child =
-            command(folder.path()).envs(open_to_all(variables)).envs(variables.iter().copied()).spawn().unwrap();
+        let mut command = command(folder.path());
+        command.envs(open_to_all(variables)).envs(variables.iter().copied());
+        Self::of(command, folder)
+    }
+
+    /// A program that says "listening" as `pounce serve` does.
+    pub fn of(mut command: Command, folder: TempDir) -> Self {
+        let mut child = command.spawn().unwrap();
         let lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let (sender, log) = channel();
         std::thread::spawn(move || lines.map_while(Result::ok).all(|line| sender.send(line).is_ok()));

@@ -168,6 +168,23 @@ impl Client {
         self.ask(put, &[201]).await.map(drop)
     }
 
+    /// Whether a repository has a blob.
+    pub async fn has_blob(&self, name: &str, wanted: &str) -> Outcome<bool> {
+        let head = self.request("HEAD", &format!("/v2/{name}/blobs/{wanted}"));
+        match head.send().await?.status().as_u16() {
+            200 => Ok(true),
+            404 => Ok(false),
+            // The answer has no body that could give a code.
+            status => Err(Trouble::Refused(status, String::new())),
+        }
+    }
+
+    /// Whether a blob of another repository could be mounted; the upload that begins otherwise is abandoned.
+    pub async fn mount(&self, name: &str, wanted: &str, from: &str) -> Outcome<bool> {
+        let post = self.request("POST", &format!("/v2/{name}/blobs/uploads/?mount={wanted}&from={from}"));
+        Ok(self.ask(post, &[201, 202]).await?.status == 201)
+    }
+
     pub async fn push_manifest(&self, name: &str, tag: &str, image: &Image) -> Outcome {
         let put = self.request("PUT", &format!("/v2/{name}/manifests/{tag}"));
         let put = put.header("content-type", &image.media_type);

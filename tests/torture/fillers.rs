@@ -327,7 +327,7 @@ impl World {
 }
 
 /// Stops a process, and lets it go on.
-async fn pause(pid: u32, length: Duration) {
+pub(crate) async fn pause(pid: u32, length: Duration) {
     let signal = |name| {
         let sent = Command::new("kill").arg(name).arg(pid.to_string()).status();
         assert!(sent.unwrap().success(), "{pid} is gone");

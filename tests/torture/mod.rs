@@ -10,6 +10,7 @@ pub mod client;
 pub mod ending;
 pub mod fillers;
 pub mod fleet;
+pub mod gc;
 pub mod hostile;
 pub mod kills;
 pub mod ledger;

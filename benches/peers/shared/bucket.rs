@@ -21,7 +21,7 @@ use super::objects::Content;
 use super::sparse::Sparse;
 use crate::peers::Words;
 use crate::support::Said;
-use crate::support::front::operation;
+use crate::support::front::{PUT_NOTE, operation};
 use crate::support::xml::error;
 
 pub const NAME: &str = "pounce";
@@ -111,6 +111,7 @@ fn about(key: &str) -> &'static str {
 async fn answer(State(content): State<Shared>, request: Request) -> Response {
     let named = match operation(request.method(), request.uri(), request.headers()) {
         "GetObject" if request.uri().query() == Some("lifecycle") => "GetBucketLifecycle",
+        PUT_NOTE => "PutObject",
         named => named,
     };
     let (parts, body) = request.into_parts();

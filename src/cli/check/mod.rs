@@ -19,7 +19,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::print::{self, OutputError};
-use super::runtime::{CommandResult, block_on};
+use super::runtime::{CommandResult, block_on, or_failure};
 use crate::config::{Config, ConfigError, Environment, Loaded, Log, LogLevel};
 use crate::{http, telemetry};
 
@@ -99,10 +99,7 @@ pub(super) fn run(arguments: &Arguments) -> CommandResult {
         Some(Target::Distribution) => check_for_distribution(file, &environment, output),
         None => check(file, &environment, output),
     };
-    checked.or_else(|error| {
-        telemetry::print_error(&format!("pounce: {error}"));
-        Ok(ExitCode::from(2))
-    })
+    or_failure(checked)
 }
 
 /// Checks a configuration, and prints the results.

@@ -2,6 +2,7 @@
 
 mod error;
 mod lenient;
+mod named;
 mod strict;
 
 use bytes::Bytes;
@@ -13,6 +14,7 @@ use super::referrer::Referrer;
 use lenient::{Descriptors, LenientManifest};
 
 pub use error::ManifestError;
+pub use named::named_digests;
 
 /// The largest accepted manifest, in bytes: the size that the spec requires of registries, and the limit of most.
 pub const MAX_MANIFEST_BYTES: usize = 4 << 20;

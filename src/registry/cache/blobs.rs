@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use moka::sync::Cache as Moka;
 use smallvec::SmallVec;
 
-use super::bounds::{Evictions, PRESENT_LIFE};
+use super::bounds::Evictions;
 use crate::oci::{Descriptor, Digest, RepositoryName};
 use crate::store::{PresignedUrl, Stored};
 use crate::telemetry::CacheUsage;
@@ -43,12 +43,14 @@ pub(in crate::registry) struct BlobCache {
     url_life: Duration,
     /// How old a blob must be before a URL for it is given to clients.
     min_age: Duration,
+    /// How long facts count.
+    present: Duration,
     began: Instant,
 }
 
 #[derive(Debug)]
 struct Facts {
-    /// The facts count for [`PRESENT_LIFE`] from here, also those that were added later.
+    /// The facts count for [`present`](BlobCache::present) from here, also those that were added later.
     since: Second,
     /// Until then, clients are not redirected to the bucket for it. (It takes no memory: it fills the padding after
     /// `since`.)
@@ -76,14 +78,15 @@ impl BlobCache {
         CacheUsage { name: "blobs", entries, bytes: None, evictions }
     }
 
-    pub(super) fn new(url_life: Duration, min_age: Duration) -> Self {
+    pub(super) fn new(url_life: Duration, min_age: Duration, present: Duration) -> Self {
         let evicted = Evictions::default();
         Self {
-            entries: evicted.of(Moka::builder().max_capacity(BLOBS).time_to_idle(PRESENT_LIFE)).build(),
+            entries: evicted.of(Moka::builder().max_capacity(BLOBS).time_to_idle(present)).build(),
             evicted,
             names: Mutex::default(),
             url_life,
             min_age,
+            present,
             began: Instant::now(),
         }
     }
@@ -91,7 +94,7 @@ impl BlobCache {
     fn read<T>(&self, digest: &Digest, look: impl FnOnce(&mut Facts, Second) -> Option<T>) -> Option<T> {
         let entry = self.entries.get(&Key::from(digest))?;
         let (mut facts, now) = (lock(&entry), self.now());
-        facts.believable(now).then(|| look(&mut facts, now))?
+        facts.believable(now, self.present).then(|| look(&mut facts, now))?
     }
 
     fn write(&self, digest: &Digest, add: impl FnOnce(&mut Facts)) {
@@ -99,7 +102,7 @@ impl BlobCache {
         let new = || Arc::new(Mutex::new(Facts::new(now)));
         let entry = self.entries.get_with(Key::from(digest), new);
         let mut facts = lock(&entry);
-        if !facts.believable(now) {
+        if !facts.believable(now, self.present) {
             *facts = Facts::new(now);
         }
         add(&mut facts);
@@ -142,8 +145,8 @@ impl Facts {
         Self { since, young_until: Second::FIRST, present: None, members: SmallVec::new(), urls: SmallVec::new() }
     }
 
-    fn believable(&self, now: Second) -> bool {
-        now < self.since.plus(PRESENT_LIFE)
+    fn believable(&self, now: Second, present: Duration) -> bool {
+        now < self.since.plus(present)
     }
 
     fn is_young(&self, now: Second) -> bool {
@@ -287,7 +290,7 @@ mod tests {
 
     #[test]
     fn hosts_that_change_with_each_request_do_not_grow_an_entry() {
-        let cache = BlobCache::new(Duration::from_mins(1), Duration::ZERO);
+        let cache = BlobCache::new(Duration::from_mins(1), Duration::ZERO, Duration::from_mins(10));
         let digest = Digest::of(Algorithm::Sha256, b"a blob");
         for number in 0..100_000 {
             let base = format!("http://h{number}.example.com/");

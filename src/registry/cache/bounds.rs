@@ -9,9 +9,6 @@ use moka::sync::{Cache as Moka, CacheBuilder};
 
 use crate::oci::{Digest, Reference, RepositoryName};
 
-/// How long the bucket is believed to have something. Another replica may have deleted it.
-pub(super) const PRESENT_LIFE: Duration = Duration::from_mins(10);
-
 /// Something of a repository.
 pub(in crate::registry) type InRepository<T> = (RepositoryName, T);
 

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use moka::sync::Cache as Moka;
 
-use super::bounds::{PRESENT_LIFE, with_life};
+use super::bounds::with_life;
 use crate::oci::RepositoryName;
 
 const REPOSITORIES: u64 = 20_000;
@@ -31,8 +31,8 @@ pub(in crate::registry) enum Holding {
 pub(in crate::registry) struct HoldingCache(Moka<RepositoryName, Holding>);
 
 impl HoldingCache {
-    pub(super) fn new() -> Self {
-        Self(with_life(REPOSITORIES, PRESENT_LIFE))
+    pub(super) fn new(present: Duration) -> Self {
+        Self(with_life(REPOSITORIES, present))
     }
 
     pub(in crate::registry) fn get(&self, name: &RepositoryName) -> Option<Holding> {

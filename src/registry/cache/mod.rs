@@ -70,20 +70,21 @@ impl Cache {
         vec![self.manifests.usage(), self.tags.usage(), self.blobs.usage(), self.lists.usage(), locations]
     }
 
-    /// `url_life` is how long a presigned URL lives, `min_age` how old a blob must be before clients get one.
-    pub(super) fn new(url_life: Duration, min_age: Duration) -> Self {
+    /// `url_life` is how long a presigned URL lives, `min_age` how old a blob must be before clients get one, `present`
+    /// how long the bucket is believed to have something.
+    pub(super) fn new(url_life: Duration, min_age: Duration, present: Duration) -> Self {
         let locations_evicted = Evictions::default();
         let locations = Moka::builder().max_capacity(LOCATIONS).time_to_live(LOCATION_LIFE);
         Self {
-            manifests: ManifestCache::new(),
+            manifests: ManifestCache::new(present),
             tags: TagCache::new(),
             absent: AbsentCache::new(),
             // A client gets at least half of a URL's life to begin its download.
-            blobs: BlobCache::new(url_life.mul_f64(0.45), min_age),
+            blobs: BlobCache::new(url_life.mul_f64(0.45), min_age, present),
             locations: locations_evicted.of(locations).build(),
             locations_evicted,
             lists: ListCache::new(),
-            holdings: HoldingCache::new(),
+            holdings: HoldingCache::new(present),
         }
     }
 }

@@ -210,7 +210,7 @@ impl Job {
         let links = &self.fills.links;
         let digest = self.blob.digest;
         let key = (Key::Blob(&digest), FilledFor::new(&self.blob.name, &digest));
-        let mut linked = BTreeSet::new();
+        let (mut linked, began) = (BTreeSet::new(), links.begin());
         let link = async {
             linked = links.link_filled(fill.names(), digest, filled.written()).await;
         };
@@ -220,7 +220,7 @@ impl Job {
         };
         if stored.is_ok() {
             let late = &fill.names() - &linked;
-            links.blob_filled(late, digest, filled.written()).await;
+            links.blob_filled(&linked, late, (digest, filled.written()), began).await;
             // New requests find the blob in the bucket. After a failed upload they still follow the download, until
             // it ends.
             self.remove(fill);

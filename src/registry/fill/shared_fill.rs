@@ -14,6 +14,7 @@ mod heads;
 mod own;
 mod stall;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant, SystemTime};
@@ -330,7 +331,9 @@ impl<'a> SharedFill<'a> {
         };
         watermark.send_modify(|watermark| *watermark = Watermark { written: size, state: BlobState::Stored });
         filled.release();
-        fills.links.blob_filled(self.fill.names(), *self.object.digest(), size).await;
+        let began = fills.links.begin();
+        let linked = BTreeSet::new();
+        fills.links.blob_filled(&linked, self.fill.names(), (*self.object.digest(), size), began).await;
         Step::Ended(Ok(size))
     }
 }

@@ -9,6 +9,7 @@ use super::part_reader::PartReader;
 use super::parts::{PartSenders, part_sizes, send};
 use super::permits::BodyPermits;
 use crate::oci::{Digest, Error, ErrorCode, RepositoryName};
+use crate::registry::condemned::Moment;
 use crate::registry::links::Links;
 use crate::registry::runtime::Background;
 use crate::store::{Key, PartSender, Store, StoreError};
@@ -54,23 +55,24 @@ impl BlobWriter {
         mut body: HashingBody,
         allowed: impl Future<Output = Result<(), Error>>,
     ) -> Result<(), Error> {
+        let began = self.links.begin();
         let (stored, ()) = tokio::try_join!(self.links.stored_size(digest), allowed)?;
         if let Some(size) = stored {
             while body.next().await?.is_some() {}
             require_digest(digest, body.hasher.finish())?;
-            return self.keep(name, digest, size, None).await;
+            return self.keep((name, digest), size, None, began).await;
         }
         let received = self.receive(body, digest).await?;
-        self.keep(name, digest, received.size, Some(received)).await
+        self.keep((name, digest), received.size, Some(received), began).await
     }
 
     /// Makes a verified blob appear, and links it to the repository.
     async fn keep(
         self: &Arc<Self>,
-        name: &RepositoryName,
-        digest: &Digest,
+        (name, digest): (&RepositoryName, &Digest),
         size: u64,
         received: Option<ReceivedBlob>,
+        began: Moment,
     ) -> Result<(), Error> {
         let (writer, name, digest) = (Arc::clone(self), name.clone(), *digest);
         let keep = async move {
@@ -78,12 +80,12 @@ impl BlobWriter {
             match received {
                 Some(ReceivedBlob { sender: None, rest, .. }) => {
                     let put = Box::pin(put(&writer.store, rest, &digest));
-                    return links.store_pushed(&name, &digest, size, put).await;
+                    return links.store_pushed(&name, &digest, size, began, put).await;
                 }
                 Some(ReceivedBlob { sender: Some(sender), rest, .. }) => complete(sender, rest).await?,
                 None => {}
             }
-            links.link_pushed(&name, &digest, size).await
+            links.link_pushed(&name, &digest, size, began).await
         };
         self.background.complete(keep).await
     }

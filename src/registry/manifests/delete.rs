@@ -14,7 +14,9 @@
 //! last write counts.
 //!
 //! Tags are deleted with `If-Match`, which Tigris, AWS and the embedded bucket know, so a tag that is pushed anew
-//! between a delete's last read and its delete survives. On a store that keeps no conditions, the delete restores it
+//! between a delete's last read and its delete survives, if it names another manifest: the same one has the same `ETag`.
+//! So a push of the very manifest that is deleted can lose its tag, where it begins after the manifest's link is gone and
+//! before the delete has looked at the tags once more; the manifest is there then. On a store that keeps no conditions, the delete restores it
 //! ([`push_markers`](crate::registry::tags)).
 //!
 //! A push looks for a delete of the manifest while it writes the entry of the tag's history, so a delete of another
@@ -84,7 +86,7 @@ impl Manifests {
         Ok(deleted)
     }
 
-    fn forget(&self, name: &RepositoryName, digest: &Digest) {
+    pub(super) fn forget(&self, name: &RepositoryName, digest: &Digest) {
         self.cache.manifests.forget(name, digest);
         self.cache.lists.forget_catalog();
     }

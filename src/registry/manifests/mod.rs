@@ -3,7 +3,9 @@
 //! A digest is looked for in memory, in the bucket and upstream, in this order. A manifest in the bucket counts for a
 //! repository only with a revision link there. [`Tags`](super::tags) turn a tag into a digest.
 
+mod attached;
 mod delete;
+mod kept;
 mod pull;
 mod push;
 mod requirements;
@@ -15,9 +17,11 @@ use tokio::sync::Semaphore;
 use super::blobs::Blobs;
 use super::cache::Cache;
 use super::changes::Changes;
+use super::condemned::Condemned;
 use super::flights::Flights;
 use super::holdings::Holdings;
 use super::links::Links;
+use super::pulls::Pulls;
 use super::referrers::Referrers;
 use super::revisions::Revisions;
 use super::runtime::Background;
@@ -45,8 +49,10 @@ pub struct Manifests {
     pub(super) referrers: Arc<Referrers>,
     pub(super) links: Arc<Links>,
     pub(super) holdings: Arc<Holdings>,
+    pub(super) condemned: Arc<Condemned>,
     pub(super) blobs: Arc<Blobs>,
     pub(super) background: Arc<Background>,
+    pub(super) pulls: Arc<Pulls>,
     pub(super) changes: Changes,
     pub(super) validation: Validation,
     /// Permits for [`PARALLEL_CHECKS`].

@@ -28,7 +28,7 @@ impl Served {
 }
 
 impl Manifests {
-    /// The manifest that a reference names. `accept` are media types that the client named; the upstream is asked for
+    /// The manifest that a reference names, for a client: the pull is recorded. `accept` are media types that the client named; the upstream is asked for
     /// them besides those that pounce knows. A client that named image manifests and no index gets the image for
     /// linux/amd64 where a tag names an index, as from distribution, because the client is from before there were
     /// indexes. By a digest, every client gets the content that has it.
@@ -38,6 +38,18 @@ impl Manifests {
     /// - `DENIED`: the upstream refuses pounce's credentials.
     /// - `TOOMANYREQUESTS`, `UNAVAILABLE`: it is not stored, and the upstream cannot be asked.
     pub async fn pull(
+        &self,
+        name: &RepositoryName,
+        reference: &Reference,
+        accept: &[MediaType],
+    ) -> Result<Served, Error> {
+        let served = self.find_named(name, reference, accept).await?;
+        self.pulls.record(name, served.manifest.digest());
+        Ok(served)
+    }
+
+    /// [`pull`](Self::pull), for this process's own use.
+    pub(super) async fn find_named(
         &self,
         name: &RepositoryName,
         reference: &Reference,
@@ -71,14 +83,16 @@ impl Manifests {
                 (state.digest, state.stale)
             }
         };
-        let manifests = &self.cache.manifests;
-        let manifest = if pulled { manifests.get_pulled(name, digest)? } else { manifests.get(name, digest)? };
-        if only_images && manifest.media_type().is_index() {
+        let cached = self.cache.manifests.get_cached(name, digest)?;
+        if (pulled && !cached.is_pulled()) || (only_images && cached.manifest.media_type().is_index()) {
             return None;
+        }
+        if cached.is_first_in(self.pulls.period()) {
+            self.pulls.record(name, digest);
         }
         let outcome = stale.map_or(Outcome::Hit, |_| Outcome::Stale);
         self.count(name, outcome);
-        Some(Served { manifest, outcome, stale })
+        Some(Served { manifest: cached.manifest, outcome, stale })
     }
 
     fn count(&self, name: &RepositoryName, outcome: Outcome) {
@@ -174,6 +188,8 @@ impl Manifests {
             return Err(Error::new(ErrorCode::ManifestUnknown, message));
         };
         let image = self.by_digest(name, digest, accept).await?;
+        // The index is in use, too: it is what the tag names.
+        self.pulls.record(name, served.manifest.digest());
         Ok(Served { manifest: image.manifest, ..served })
     }
 }

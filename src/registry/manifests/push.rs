@@ -21,6 +21,7 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 
 use super::Manifests;
+use super::kept::Needed;
 use crate::oci::{Digest, Error, ErrorCode, Manifest, ManifestError, MediaType, Reference, RepositoryName, Tag};
 use crate::registry::flights::FlightKey;
 use crate::registry::runtime::buffered;
@@ -76,22 +77,24 @@ impl Manifests {
             Reference::Digest(digest) => (Some(*digest), None),
             Reference::Tag(tag) => (None, Some(tag)),
         };
+        let began = self.condemned.begin();
         let manifest =
             Manifest::pushed(&request.bytes, request.media_type, expected).map_err(|error| invalid(&error))?;
         let bytes = Box::pin(async { Ok(self.revisions.write_bytes(&manifest).await?) });
         let checks = Box::pin(self.require_links(name, &manifest));
-        if request.bytes.len() <= BESIDE {
-            tokio::try_join!(checks, bytes)?;
+        let found = if request.bytes.len() <= BESIDE {
+            tokio::try_join!(checks, bytes)?.0
         } else {
-            checks.await?;
+            let found = checks.await?;
             bytes.await?;
-        }
+            found
+        };
 
         let subject = manifest.referrer().map(|(subject, _)| subject);
         let published = Published { manifest: manifest.clone(), subject };
         let (manifests, name) = (Arc::clone(self), name.clone());
         let tags: Vec<Tag> = tag.into_iter().chain(request.tags).cloned().collect();
-        let write = async move { manifests.publish(&name, &manifest, tags).await };
+        let write = async move { manifests.publish(&name, &manifest, tags, Needed { found, began }).await };
         self.background.complete(write).await?;
         Ok(published)
     }
@@ -102,6 +105,7 @@ impl Manifests {
         name: &RepositoryName,
         manifest: &Manifest,
         tags: Vec<Tag>,
+        needed: Needed,
     ) -> Result<(), Error> {
         let digest = manifest.digest();
         let reference = Reference::Digest(digest);
@@ -116,7 +120,9 @@ impl Manifests {
                 let (pushed, entered) = tokio::join!(push.collect::<Vec<_>>(), enter);
                 let are_there: Vec<bool> = pushed.into_iter().collect::<Result<_, Error>>()?;
                 entered?;
-                if are_there.into_iter().all(|is_there| is_there) {
+                if are_there.into_iter().all(|is_there| is_there)
+                    && Box::pin(self.keep_pushed(name, manifest, &tags, &needed)).await?
+                {
                     return Ok(());
                 }
             }

@@ -1,6 +1,7 @@
 //! The content that a pushed manifest names has to be in its repository.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use tokio::sync::Semaphore;
 
@@ -25,18 +26,37 @@ struct Named {
     size: u64,
     /// The descriptor calls it a manifest.
     is_manifest: bool,
+    /// The descriptor calls it an image manifest.
+    is_image: bool,
 }
 
-/// How far the upstream may be asked for what one manifest names: an index may have 37,000 entries.
+/// Content that a pushed manifest names, and that the bucket has: the push relies on it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Found {
+    pub(super) digest: Digest,
+    /// The repository has it as a manifest.
+    pub(super) is_manifest: bool,
+    /// The repository has it as a blob.
+    pub(super) is_blob: bool,
+    /// The descriptor calls it an image manifest.
+    pub(super) is_image: bool,
+}
+
+/// How far the upstream may be asked for what one manifest names: an index may have 37,000 entries. And what was found.
 #[derive(Debug)]
 struct Lookups {
     left: AtomicUsize,
     at_once: Semaphore,
+    found: Mutex<Vec<Found>>,
 }
 
 impl Lookups {
     fn new() -> Self {
-        Self { left: AtomicUsize::new(LOOKUPS), at_once: Semaphore::new(LOOKUPS_AT_ONCE) }
+        Self { left: AtomicUsize::new(LOOKUPS), at_once: Semaphore::new(LOOKUPS_AT_ONCE), found: Mutex::default() }
+    }
+
+    fn found(&self, found: Found) {
+        self.found.lock().unwrap_or_else(PoisonError::into_inner).push(found);
     }
 
     /// Asks the upstream when there is a permit; `false` if it was asked often enough.
@@ -58,14 +78,15 @@ impl Named {
             digest: *descriptor.digest(),
             size: descriptor.size(),
             is_manifest: descriptor.media_type().is_manifest(),
+            is_image: descriptor.media_type().is_image(),
         }
     }
 }
 
 impl Manifests {
     /// Requires that the repository has all content that a manifest names, except its subject; of an index, as far as
-    /// `validation.manifests.indexes` says so.
-    pub(super) async fn require_links(&self, name: &RepositoryName, manifest: &Manifest) -> Result<(), Error> {
+    /// `validation.manifests.indexes` says so. Returns what of it the bucket has.
+    pub(super) async fn require_links(&self, name: &RepositoryName, manifest: &Manifest) -> Result<Vec<Found>, Error> {
         let is_index = manifest.media_type().is_index();
         let Links { blobs, manifests } = manifest.links();
         let validation = &self.validation;
@@ -77,14 +98,13 @@ impl Manifests {
         let mut named: Vec<Named> = named.map(|it| Named::new(&it)).collect();
         named.sort_unstable_by_key(|it| it.digest);
         named.dedup_by_key(|it| it.digest);
-        let lookups = &Lookups::new();
-        let look = |it| self.missing(name, it, is_index, lookups);
+        let lookups = Lookups::new();
+        let look = |it| self.missing(name, it, is_index, &lookups);
         let missing = first(MISSING, buffered(PARALLEL, named, look)).await?;
         if missing.is_empty() {
-            return Ok(());
+            return Ok(lookups.found.into_inner().unwrap_or_else(PoisonError::into_inner));
         }
-        let message = format!("{name} does not have everything that the manifest names");
-        Err(Error::new(ErrorCode::ManifestBlobUnknown, message).with_missing(missing))
+        Err(lacks(name, missing))
     }
 
     /// The digest of a descriptor whose content the repository does not have.
@@ -103,10 +123,12 @@ impl Manifests {
     /// A blob that only the upstream has is filled in the background, because a client that asked for it was told that
     /// the repository has it, and did not push it.
     async fn has_blob(&self, name: &RepositoryName, blob: Named, lookups: &Lookups) -> Result<bool, Error> {
-        let digest = &blob.digest;
+        let (digest, began) = (&blob.digest, self.links.begin());
         // A permit for each lookup, so that those of another manifest come in between.
         let status = self.checked(self.links.status_from_bucket(name, digest)).await?;
+        let found = Found { digest: *digest, is_manifest: false, is_blob: true, is_image: false };
         if status.stored.is_some() && status.linked {
+            lookups.found(found);
             return Ok(true);
         }
         // A link without a blob may be of a push that failed.
@@ -124,7 +146,8 @@ impl Manifests {
         }
         match (status.stored, self.upstreams.of(name)) {
             (Some(size), _) => {
-                self.links.link_pushed(name, digest, size).await?;
+                self.links.link_pushed(name, digest, size, began).await?;
+                lookups.found(found);
                 Ok(true)
             }
             (None, Some(upstream)) => {
@@ -154,7 +177,9 @@ impl Manifests {
             )
         };
         let (revision, layer, blob) = self.checked(look).await?;
-        if blob.is_some() && (revision.is_some() || layer.is_some()) {
+        let (is_manifest, is_blob) = (revision.is_some(), layer.is_some());
+        if blob.is_some() && (is_manifest || is_blob) {
+            lookups.found(Found { digest: *digest, is_manifest, is_blob, is_image: entry.is_image });
             return Ok(true);
         }
         // So what this process remembers of it is wrong.
@@ -179,10 +204,16 @@ impl Manifests {
     }
 
     async fn upstream_has_manifest(&self, name: &RepositoryName, digest: &Digest) -> Result<bool, Error> {
-        match self.pull(name, &Reference::Digest(*digest), &[]).await {
+        match self.find_named(name, &Reference::Digest(*digest), &[]).await {
             Ok(_) => Ok(true),
             Err(error) if error.code() == ErrorCode::ManifestUnknown => Ok(false),
             Err(error) => Err(error),
         }
     }
+}
+
+/// `MANIFEST_BLOB_UNKNOWN`
+pub(super) fn lacks(name: &RepositoryName, missing: Vec<Digest>) -> Error {
+    let message = format!("{name} does not have everything that the manifest names");
+    Error::new(ErrorCode::ManifestBlobUnknown, message).with_missing(missing)
 }

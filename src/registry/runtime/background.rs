@@ -176,6 +176,16 @@ impl Background {
         });
     }
 
+    /// Runs a task that sees by itself that the registry begins to shut down, and ends soon after that.
+    pub(in crate::registry) fn accompany(&self, work: impl Future<Output = ()> + Send + 'static) {
+        self.tracker.spawn(work);
+    }
+
+    /// Cancelled when the registry begins to shut down.
+    pub(in crate::registry) fn closing_token(&self) -> CancellationToken {
+        self.closing.clone()
+    }
+
     /// Whether the registry has begun to shut down.
     pub(in crate::registry) fn is_closing(&self) -> bool {
         self.closing.is_cancelled()

@@ -9,3 +9,8 @@ pub(super) use background::Background;
 pub(super) use bounded::{buffered, first, try_join_bounded};
 pub use readiness::{Readiness, Unready};
 pub(super) use single_flight::SingleFlight;
+
+/// From 0 to 1.
+pub(super) fn random_share() -> f64 {
+    f64::from(getrandom::u32().unwrap_or(0)) / f64::from(u32::MAX)
+}

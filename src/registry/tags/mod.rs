@@ -72,6 +72,7 @@ impl Tags {
             provenance: Arc::clone(provenance),
             revisions: Arc::clone(revisions),
             markers: Arc::clone(&markers),
+            condemned: Arc::clone(&revisions.condemned),
             background: Arc::clone(background),
         });
         let revalidations = Revalidations::new(cache, flights, &lookup, &writeback, background, client_wait);

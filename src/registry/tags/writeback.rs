@@ -9,6 +9,7 @@ use super::lookup::{LinkVersion, TagUpdate};
 use super::push_markers::PushMarkers;
 use crate::oci::{Reference, RepositoryName, Tag};
 use crate::registry::cache::Cache;
+use crate::registry::condemned::{Condemned, NotKept};
 use crate::registry::flights::{FlightKey, Flights};
 use crate::registry::provenance::{Provenance, write_link};
 use crate::registry::revisions::Revisions;
@@ -24,6 +25,7 @@ pub(super) struct Writeback {
     pub(super) provenance: Arc<Provenance>,
     pub(super) revisions: Arc<Revisions>,
     pub(super) markers: Arc<PushMarkers>,
+    pub(super) condemned: Arc<Condemned>,
     pub(super) background: Arc<Background>,
 }
 
@@ -45,7 +47,7 @@ impl Writeback {
 
     async fn write_now(&self, name: &RepositoryName, tag: &Tag, update: TagUpdate) -> Result<(), StoreError> {
         let TagUpdate { digest, manifest, link } = update;
-        let (store, cache) = (&self.store, &self.cache);
+        let (store, cache, began) = (&self.store, &self.cache, self.condemned.begin());
         // An ETag does not tell: a push of the same digest leaves the same content.
         if cache.tags.get(name, tag).is_some_and(|state| state.is_pushed()) {
             return Ok(());
@@ -88,7 +90,19 @@ impl Writeback {
             tracing::debug!(repository = %name, %tag, "another writer changed the tag meanwhile");
             cache.tags.forget(name, tag);
         }
-        Ok(())
+        // The manifest may have been there before.
+        let keys = [
+            Key::TagHistory(name, tag, &digest),
+            Key::Tag(name, tag),
+            Key::Revision(name, &digest),
+            Key::Blob(&digest),
+        ];
+        let kept = self.condemned.keep(began, &keys[usize::from(!moved)..]).await;
+        if kept.is_err() {
+            cache.tags.forget(name, tag);
+            cache.manifests.forget(name, &digest);
+        }
+        kept.map_err(NotKept::in_background)
     }
 
     /// Whether a tag that was the upstream's was pushed meanwhile, perhaps with the same digest at another replica,

@@ -49,6 +49,7 @@ impl Uploads {
         from: Option<&RepositoryName>,
     ) -> Result<Mounted, Error> {
         self.changes.allow_push()?;
+        let began = self.links.begin();
         let size = match from {
             // Only a blob that is in the bucket can be mounted, not one that the repository could pull from upstream.
             Some(source) => {
@@ -58,7 +59,7 @@ impl Uploads {
             None => self.links.stored_size(digest).await?,
         };
         if let Some(size) = size {
-            self.links.link_pushed(name, digest, size).await?;
+            self.links.link_pushed(name, digest, size, began).await?;
             return Ok(Mounted::Stored);
         }
         self.begin(name, digest.algorithm()).map(Mounted::Begun)

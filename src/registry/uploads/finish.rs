@@ -14,6 +14,7 @@ use super::append::ReceivedChunk;
 use super::request::{ChunkRequest, Halt, Pushed, UploadRequest, upload_unknown};
 use super::state::{Data, UploadState};
 use crate::oci::{Digest, Error, ErrorCode, Hasher};
+use crate::registry::condemned::Moment;
 use crate::registry::flights::FlightKey;
 use crate::registry::ingest::{put, require_digest};
 use crate::registry::parts_digest::PartsDigest;
@@ -84,7 +85,7 @@ impl Uploads {
         digest: &Digest,
         chunk: ChunkRequest,
     ) -> Result<(), Halt> {
-        let before = state.clone();
+        let (before, began) = (state.clone(), self.links.begin());
         let received = match self.receive_last(upload, state, digest, chunk).await {
             Ok(received) => Ok(received),
             Err(Halt::Failed(error)) => Err(error),
@@ -95,7 +96,7 @@ impl Uploads {
         // Under the upload's lock, because a client that gave up waiting may repeat the request.
         let end = async move {
             let upload = UploadRequest { name: &name, id, state: "" };
-            let end = uploads.end(upload, &before, received, &digest);
+            let end = uploads.end(upload, &before, received, (&digest, began));
             uploads.flights.exclusive(FlightKey::Upload(id), Box::pin(end)).await
         };
         Ok(self.background.complete(end).await?)
@@ -128,12 +129,12 @@ impl Uploads {
         upload: UploadRequest<'_>,
         before: &UploadState,
         received: Result<(ReceivedChunk, bool), Error>,
-        digest: &Digest,
+        (digest, began): (&Digest, Moment),
     ) -> Result<(), Error> {
         let stored = match received {
             Ok((received, present)) => {
                 let scratch = received.state.scratch;
-                self.commit(upload, received, digest, present).await.map(|()| scratch)
+                self.commit(upload, received, (digest, began), present).await.map(|()| scratch)
             }
             Err(error) => Err(error),
         };
@@ -147,7 +148,10 @@ impl Uploads {
             // It was finished before, perhaps by the same request, whose answer was lost.
             Err(error) if error.code() == ErrorCode::BlobUploadUnknown => {
                 let status = self.links.status_from_bucket(upload.name, digest).await?;
-                if status.linked && status.stored.is_some() { Ok(()) } else { Err(error) }
+                if !status.linked || status.stored.is_none() {
+                    return Err(error);
+                }
+                Ok(self.links.keep_from_deletion(&[upload.name], digest, began).await?)
             }
             Err(error) => {
                 if error.code() == ErrorCode::DigestInvalid
@@ -165,7 +169,7 @@ impl Uploads {
         &self,
         upload: UploadRequest<'_>,
         received: ReceivedChunk,
-        digest: &Digest,
+        (digest, began): (&Digest, Moment),
         present: bool,
     ) -> Result<(), Error> {
         let ReceivedChunk { mut state, rest, mut sender, permit: _permit, .. } = received;
@@ -181,16 +185,16 @@ impl Uploads {
                 require_digest(digest, again.finish())?;
             }
             if present {
-                return self.links.link_pushed(name, digest, size).await;
+                return self.links.link_pushed(name, digest, size, began).await;
             }
             let put = Box::pin(put(&self.store, rest, digest));
-            return self.links.store_pushed(name, digest, size, put).await;
+            return self.links.store_pushed(name, digest, size, began, put).await;
         }
         if present && hashed {
             // A state can be used again, but not to bring back a blob that was deleted since.
             self.require_alive(upload, &state).await?;
             self.discard(upload, &state).await?;
-            return self.links.link_pushed(name, digest, size).await;
+            return self.links.link_pushed(name, digest, size, began).await;
         }
         let sent = match rest.len() {
             0 => Ok(()),
@@ -207,7 +211,7 @@ impl Uploads {
             sender.disown();
         }
         self.put_in_place(upload, &state, digest, vouched && hashed).await?;
-        self.links.link_pushed(name, digest, size).await
+        self.links.link_pushed(name, digest, size, began).await
     }
 
     /// Completes the multipart upload of the parts that the state vouches for, and of no others.

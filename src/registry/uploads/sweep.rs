@@ -13,6 +13,7 @@ use crate::config::UploadPurging;
 use crate::oci::RepositoryName;
 use crate::registry::fill::SweptFills;
 use crate::registry::repository_walk::repositories_with;
+use crate::registry::runtime::random_share;
 use crate::store::{Key, StoreError};
 
 /// How long a replica waits before its first sweep at most, so that replicas that start together do not sweep together.
@@ -102,9 +103,4 @@ impl Uploads {
         }
         Ok(swept)
     }
-}
-
-/// From 0 to 1.
-fn random_share() -> f64 {
-    f64::from(getrandom::u32().unwrap_or(0)) / f64::from(u32::MAX)
 }

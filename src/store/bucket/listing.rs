@@ -3,6 +3,9 @@
 use std::collections::BTreeSet;
 use std::time::SystemTime;
 
+use aws_sdk_s3::types::EncodingType;
+use percent_encoding::percent_decode_str;
+
 use super::handle::Store;
 use super::read::system_time;
 use crate::store::error::{StoreError, failure};
@@ -98,10 +101,15 @@ impl Store {
             .bucket(&self.inner.bucket)
             .prefix(&prefix)
             .set_start_after(after.map(|path| format!("{prefix}{path}")))
+            // XML has no control characters. A key that is not as it is would make the next page begin elsewhere.
+            .encoding_type(EncodingType::Url)
             .max_keys(limit);
         let page = Box::pin(request.send()).await.map_err(|error| failure("ListObjectsV2", &error))?;
+        let is_encoded = page.encoding_type() == Some(&EncodingType::Url);
         let listed = page.contents().iter().filter_map(|object| {
-            let path = object.key()?.strip_prefix(&prefix)?.to_owned();
+            let key = object.key()?;
+            let key = if is_encoded { decode(key) } else { key.to_owned() };
+            let path = key.strip_prefix(&prefix)?.to_owned();
             Some(Listed {
                 path,
                 modified: system_time(object.last_modified()),
@@ -111,4 +119,9 @@ impl Store {
         });
         Ok((listed.collect(), page.is_truncated() == Some(true)))
     }
+}
+
+/// A key of a list, which is encoded as in a form.
+fn decode(key: &str) -> String {
+    percent_decode_str(&key.replace('+', " ")).decode_utf8_lossy().into_owned()
 }

@@ -7,6 +7,7 @@ mod compose;
 mod conditions;
 mod connect;
 mod delete;
+mod expiring_delete;
 mod handle;
 mod health;
 mod honour;
@@ -23,6 +24,7 @@ mod swap;
 mod write;
 
 pub use compose::{ComposeSource, Composed};
+pub use expiring_delete::ExpiringDelete;
 pub use handle::Store;
 pub use honour::Conditions;
 pub use lifecycle::{ArchiveRule, Lifecycle};

@@ -51,11 +51,16 @@ impl Store {
         }
     }
 
+    /// The time by the bucket's clock, to a second, as far as the bucket tells; else by this machine's.
+    #[must_use]
+    pub fn bucket_time(&self) -> SystemTime {
+        self.inner.monitor.bucket_time()
+    }
+
     /// How long ago that was, by the bucket's own clock, to a second, and never too long; zero where it is unknown.
     #[must_use]
     pub fn age(&self, modified: Option<SystemTime>) -> Duration {
-        let now = self.inner.monitor.bucket_time();
-        let age = modified.and_then(|modified| now.duration_since(modified).ok());
+        let age = modified.and_then(|modified| self.bucket_time().duration_since(modified).ok());
         // Both dates are cut to seconds.
         age.unwrap_or_default().saturating_sub(Duration::from_secs(1))
     }

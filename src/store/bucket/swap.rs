@@ -63,16 +63,30 @@ impl Store {
     /// # Errors
     /// The bucket did not answer; it may have written the object.
     pub async fn swap(&self, key: Key<'_>, bytes: Bytes, condition: Condition<'_>) -> Result<Swapped, StoreError> {
-        let inner = &self.inner;
+        self.swap_dated(key, bytes, condition).await.map(|(swapped, _)| swapped)
+    }
+
+    /// [`swap`](Self::swap), and the bucket's clock when it answered, to a second: not before the write.
+    ///
+    /// # Errors
+    /// As [`swap`](Self::swap).
+    pub async fn swap_dated(
+        &self,
+        key: Key<'_>,
+        bytes: Bytes,
+        condition: Condition<'_>,
+    ) -> Result<(Swapped, Option<SystemTime>), StoreError> {
+        let (inner, dated) = (&self.inner, ResponseDate::default());
         let put = inner.put.short_lived();
         let request = self.put_request(&inner.client, &self.path(&key), &MediaType::OCTET_STREAM, &put, condition);
-        let request = request.body(ByteStream::from(bytes));
-        let sent = Box::pin(request.customize().config_override(lease_attempts()).send()).await;
-        Ok(match written(sent, condition)? {
+        let request = request.body(ByteStream::from(bytes)).customize();
+        let request = request.config_override(lease_attempts()).interceptor(Observer(dated.clone()));
+        let swapped = match written(Box::pin(request.send()).await, condition)? {
             Swapped::Written(etag) => Swapped::Written(named(etag)?),
             Swapped::Unmet => Swapped::Unmet,
             Swapped::Unsupported => Swapped::Unsupported,
-        })
+        };
+        Ok((swapped, self.date(&dated)))
     }
 
     /// Reads a small object at the bucket's leader, unless it still has the `ETag` that is `known`. Two attempts of 2
@@ -89,7 +103,7 @@ impl Store {
             .interceptor(Observer(dated.clone()))
             .mutate_request(set_consistent(inner.eventually_consistent));
         let response = Box::pin(request.send()).await;
-        let date = dated.get();
+        let date = self.date(&dated);
         if let Err(error) = &response
             && error.raw_response().is_some_and(|response| response.status().as_u16() == NOT_MODIFIED)
         {
@@ -115,5 +129,10 @@ impl Store {
             Ok(Err(error)) => Err(unavailable(&causes(&*error))),
             Err(_) => Err(unavailable("the content takes too long")),
         }
+    }
+
+    /// The bucket's clock by a response. The S3 server inside this process has this machine's.
+    fn date(&self, dated: &ResponseDate) -> Option<SystemTime> {
+        dated.get().or_else(|| self.inner.embedded.is_some().then(SystemTime::now))
     }
 }

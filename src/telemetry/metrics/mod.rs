@@ -5,6 +5,7 @@
 mod distribution;
 mod events;
 mod fills;
+mod gc;
 mod histogram;
 mod labels;
 mod process;
@@ -29,6 +30,7 @@ use crate::config::{Driver, MetricNames};
 use distribution::{Distribution, Proxied};
 use events::EventMetrics;
 use fills::Fills;
+use gc::GcMetrics;
 use histogram::Histogram;
 use labels::{Asked, Ended, Kind, status};
 use process::Process;
@@ -108,6 +110,7 @@ pub struct Metrics {
     evicted: Counter,
     background: Gauge,
     events: EventMetrics,
+    gc: GcMetrics,
 }
 
 /// Counts a background task until it is dropped.
@@ -160,6 +163,7 @@ impl Metrics {
         let upstreams = UpstreamList::new(registry);
         let mut metrics = Self {
             events: EventMetrics::register(registry),
+            gc: GcMetrics::new(registry),
             no_upstream: upstreams.of(None),
             upstreams,
             scraped: Scraped::new(registry),
@@ -233,6 +237,12 @@ impl Metrics {
     #[must_use]
     pub fn events(&self, endpoint: &str) -> EventCounters {
         self.events.of(endpoint)
+    }
+
+    /// The metrics of garbage collection.
+    #[must_use]
+    pub fn gc(&self) -> &GcMetrics {
+        &self.gc
     }
 
     /// Counters whose labels are known begin at 0, because Prometheus sees no increase where a series begins at 1.

@@ -1,6 +1,7 @@
 //! The bucket's content, and the region's view of it.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Bound;
 use std::time::{Duration, Instant, SystemTime};
 
 use axum::http::HeaderMap;
@@ -131,13 +132,20 @@ impl Bucket {
         }
     }
 
-    /// All keys that this request's region sees.
-    pub fn look_at_keys(&self, asked: &Asked<'_>) -> Vec<String> {
-        let mut keys: Vec<_> = self.objects.keys().chain(self.before.keys()).collect();
-        keys.sort_unstable();
-        keys.dedup();
-        keys.retain(|key| self.look(asked, key).is_some());
-        keys.into_iter().cloned().collect()
+    /// The keys that this request's region sees, from this one on, in order.
+    pub fn look_at_keys<'a>(&'a self, asked: &'a Asked<'_>, from: &str) -> impl Iterator<Item = &'a String> {
+        let is_deleted = |key: &&String| key.as_str() >= from && !self.objects.contains_key(*key);
+        let mut deleted: Vec<&String> = self.before.keys().filter(is_deleted).collect();
+        deleted.sort_unstable();
+        let mut deleted = deleted.into_iter().peekable();
+        let range = (Bound::Included(from), Bound::Unbounded);
+        let mut objects = self.objects.range::<str, _>(range).map(|(key, _)| key).peekable();
+        let next = move || match (objects.peek(), deleted.peek()) {
+            (Some(object), Some(other)) if other < object => deleted.next(),
+            (Some(_), _) => objects.next(),
+            (None, _) => deleted.next(),
+        };
+        std::iter::from_fn(next).filter(|key| self.look(asked, key).is_some())
     }
 
     /// Writes an object, or deletes it.

@@ -196,13 +196,14 @@ impl Bucket {
             delimiter = "";
         }
         let prefix = asked.query("prefix");
+        let is_encoded = asked.query("encoding-type") == "url";
         let after = asked.query("start-after").max(asked.query("continuation-token"));
         let most = asked.number("max-keys").unwrap_or(1000).min(1000);
         // The listed entries, by key or common prefix.
         let mut listed = BTreeMap::new();
-        for key in self.look_at_keys(asked) {
-            let Some(rest) = key.strip_prefix(prefix) else {
-                continue;
+        for key in self.look_at_keys(asked, prefix.max(after)) {
+            let Some(rest) = key.strip_prefix(prefix).filter(|_| listed.len() <= most) else {
+                break;
             };
             let common = match delimiter {
                 "" => None,
@@ -215,8 +216,8 @@ impl Bucket {
             let entry = if common.is_some() {
                 format!("<CommonPrefixes>{}</CommonPrefixes>", element("Prefix", name))
             } else {
-                let object = self.look(asked, &key);
-                contents(&key, object.unwrap_or_else(|| &self.objects[&key]))
+                let object = self.look(asked, key);
+                contents(key, is_encoded, object.unwrap_or_else(|| &self.objects[key]))
             };
             listed.insert(name.to_owned(), entry);
         }
@@ -224,6 +225,9 @@ impl Bucket {
         let mut body = element("Name", super::FakeS3::BUCKET) + &element("Prefix", prefix);
         body += &element("KeyCount", listed.len().min(most));
         body += &element("IsTruncated", more);
+        if is_encoded {
+            body += &element("EncodingType", "url");
+        }
         let page: Vec<_> = listed.iter().take(most).collect();
         if let Some((last, _)) = page.last().filter(|_| more) {
             body += &element("NextContinuationToken", last);
@@ -255,16 +259,25 @@ fn header_name(name: &str) -> &'static str {
     String::leak(name.to_owned())
 }
 
-fn contents(key: &str, object: &Object) -> String {
+fn contents(key: &str, is_encoded: bool, object: &Object) -> String {
     let class = if object.frozen { "GLACIER" } else { "STANDARD" };
     let fields = [
-        element("Key", key),
+        element("Key", listed_key(key, is_encoded)),
         element("LastModified", time(object.modified)),
         element("ETag", &object.etag),
         element("Size", object.bytes.len()),
         element("StorageClass", class),
     ];
     format!("<Contents>{}</Contents>", fields.concat())
+}
+
+/// A key as a list has it. Without an encoding, what XML does not have is replaced, as Go's servers do.
+fn listed_key(key: &str, is_encoded: bool) -> String {
+    if is_encoded {
+        let encoded = url::form_urlencoded::byte_serialize(key.as_bytes()).collect::<String>();
+        return encoded.replace("%2F", "/");
+    }
+    key.replace(|c: char| c < ' ' && !matches!(c, '\t' | '\n' | '\r'), "\u{fffd}")
 }
 
 /// A parsed `Range`.

@@ -1,0 +1,121 @@
+//! Rounds in the serving processes (`storage.maintenance.gc`): one process at a time, once in the interval for all of
+//! them together, because the age of the last round is the bucket's.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::collection::GarbageCollection;
+use super::progress::RoundProgress;
+use super::report::Report;
+use super::round::{Begun, RoundError, RoundOptions};
+use crate::config;
+use crate::registry::runtime::random_share;
+use crate::store::{Key, Polled};
+
+/// The most requests a second, so that clients do not notice.
+const RATE: u32 = 100;
+/// How much later than it is due a round begins at most, as a part of the interval, so that processes differ.
+const JITTER: f64 = 0.05;
+/// How long a process waits after a failure, or while another one collects, at most.
+const PAUSE: Duration = Duration::from_mins(10);
+
+impl GarbageCollection {
+    /// Collects now and then, until the registry stops; never if it is read-only.
+    pub fn collect_periodically(self: &Arc<Self>, settings: config::GarbageCollection) {
+        if !settings.enabled || settings.interval.is_zero() || self.settings.is_read_only {
+            return;
+        }
+        let gc = Arc::clone(self);
+        let stop = self.background.closing_token();
+        // Not dropped in the middle of a round: it ends by itself soon after `stop`.
+        self.background.accompany(async move {
+            let interval = settings.interval;
+            // Processes that start together.
+            let mut pause = interval.mul_f64(JITTER).mul_f64(random_share()).min(PAUSE);
+            loop {
+                if stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
+                    return;
+                }
+                let jitter = interval.mul_f64(JITTER).mul_f64(random_share());
+                pause = match gc.until_due(interval).await {
+                    Some(Duration::ZERO) if gc.collect(&settings, &stop).await => interval + jitter,
+                    None | Some(Duration::ZERO) => PAUSE.min(interval),
+                    Some(left) => left + jitter,
+                };
+            }
+        });
+    }
+
+    /// How long it is until a round is due; `None` if the bucket does not tell.
+    async fn until_due(&self, interval: Duration) -> Option<Duration> {
+        let last = match self.store.poll(Key::GcRound, None).await {
+            Ok(Polled::Absent) => return Some(Duration::ZERO),
+            Ok(Polled::Read(version, _) | Polled::TooLarge(version)) => version,
+            Ok(Polled::Unchanged { .. }) => return None,
+            Err(error) => {
+                tracing::debug!(%error, "the last garbage collection is not known");
+                return None;
+            }
+        };
+        let age = last.date.zip(last.modified).and_then(|(date, modified)| date.duration_since(modified).ok());
+        Some(interval.saturating_sub(age.unwrap_or_default()))
+    }
+
+    /// A round; `false`: another process has it, or it failed.
+    async fn collect(&self, settings: &config::GarbageCollection, stop: &CancellationToken) -> bool {
+        let options = RoundOptions { dry_run: settings.dryrun, is_exclusive: false, rate: RATE };
+        match self.try_to_collect(options, stop).await {
+            Ok(Some(report)) => {
+                self.metrics.gc().round_ends(if report.unfinished().is_none() { "done" } else { "incomplete" });
+                self.count(&report);
+                report.log();
+                if settings.dryrun {
+                    // So that no other process surveys the bucket for the same.
+                    self.note_end(&report).await;
+                }
+                true
+            }
+            Ok(None) => {
+                self.metrics.gc().round_ends("busy");
+                false
+            }
+            Err(error) => {
+                self.metrics.gc().round_ends("failed");
+                tracing::warn!(%error, "garbage collection failed, and is tried again");
+                false
+            }
+        }
+    }
+
+    fn count(&self, report: &Report) {
+        let deleted = report.deleted_in_all();
+        self.metrics.gc().deleted(deleted.count, deleted.bytes);
+        self.metrics.gc().condemned(report.condemned, report.kept);
+        self.metrics.gc().bucket(report.after.bytes);
+    }
+
+    async fn try_to_collect(
+        &self,
+        options: RoundOptions,
+        stop: &CancellationToken,
+    ) -> Result<Option<Report>, RoundError> {
+        let progress = Arc::new(RoundProgress::default());
+        match self.begin(options, &progress, stop).await? {
+            Begun::Round(round) => Ok(Some(self.finish(*round, &progress, stop).await?)),
+            Begun::Stopped => Ok(None),
+            Begun::Busy(age) => {
+                tracing::debug!(?age, "another process collects garbage");
+                Ok(None)
+            }
+            Begun::Refused(why) => {
+                if self.is_refused.swap(true, std::sync::atomic::Ordering::Relaxed) {
+                    return Ok(None);
+                }
+                tracing::warn!(%why, "garbage is not collected");
+                Ok(None)
+            }
+        }
+    }
+}

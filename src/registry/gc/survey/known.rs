@@ -1,0 +1,334 @@
+//! What surveys remember of manifests, so that the next one need not read them again.
+//!
+//! `pounce/gc/manifests/<2 hex>`: up to 256 segments, one list in the order in which a bucket lists repositories, and in
+//! each in the order of digests. A survey reads it beside that list, and writes it anew. Everything in it is for ever
+//! true: what a digest names cannot change, and where a manifest came from is remembered of a link that was written at a
+//! certain second, which was over when it was read. So segments of several surveys may be mixed. One that cannot be
+//! read, or whose checksum is wrong, counts for nothing.
+//!
+//! ```text
+//! pounce manifests 1\n
+//! 1 if there is another segment, else 0
+//! records: length of the repository's name (2 bytes), name, digest, second of the link (8), flags (1),
+//!          subject, length of the names (4), names
+//! SHA-256 of all of this
+//! ```
+
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::codec::{Bytes, Digests, put_digest};
+use super::named::Named;
+use super::reader::{Purpose, Reader};
+use crate::oci::{Algorithm, Digest, MediaType};
+use crate::registry::cache::Origin;
+use crate::store::{Condition, Key, Metadata, StoreError};
+
+const MAGIC: &[u8] = b"pounce manifests 1\n";
+/// How many bytes a segment has before the next one begins: four times as many make a GiB, which is some 4 million
+/// manifests.
+const SEGMENT: usize = 4 << 20;
+/// How many bytes of names a record has at most, some 500 names: larger manifests are rare, and read each time.
+pub(super) const MAX_NAMES: usize = 16 << 10;
+/// How many bytes of names of one repository are held at once. Its other manifests are read again.
+const MOST_BYTES: usize = 24 << 20;
+/// More than [`SEGMENT`] and a record.
+const MAX_SEGMENT: u64 = 5 << 20;
+
+const PUSHED: u8 = 1;
+const UPSTREAM: u8 = 2;
+const SUBJECT: u8 = 4;
+
+/// A manifest of a repository.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Known {
+    /// When its link was written, in seconds since 1970.
+    pub(super) linked: u64,
+    /// Where it came from, if that was asked.
+    pub(super) origin: Option<Origin>,
+    pub(super) named: Named,
+}
+
+/// Compares repositories as a bucket lists their keys.
+fn in_list_order(one: &str, other: &str) -> Ordering {
+    one.bytes().chain(*b"/_").cmp(other.bytes().chain(*b"/_"))
+}
+
+fn write(bytes: &mut Vec<u8>, name: &str, digest: &Digest, known: &Known) {
+    // Names have at most 255 characters.
+    let len = u16::try_from(name.len()).unwrap_or_default();
+    bytes.extend_from_slice(&len.to_le_bytes());
+    bytes.extend_from_slice(&name.as_bytes()[..usize::from(len)]);
+    put_digest(bytes, digest);
+    bytes.extend_from_slice(&known.linked.to_le_bytes());
+    let origin = match known.origin {
+        None => 0,
+        Some(Origin::Pushed) => PUSHED,
+        Some(Origin::Upstream) => UPSTREAM,
+    };
+    bytes.push(origin | known.named.subject.map_or(0, |_| SUBJECT));
+    if let Some(subject) = &known.named.subject {
+        put_digest(bytes, subject);
+    }
+    let names = known.named.digests.as_bytes();
+    // At most MAX_NAMES.
+    bytes.extend_from_slice(&u32::try_from(names.len()).unwrap_or_default().to_le_bytes());
+    bytes.extend_from_slice(names);
+}
+
+fn read<'a>(bytes: &mut Bytes<'a>) -> Option<(&'a str, Digest, Known)> {
+    let len = u16::from_le_bytes(bytes.take(2)?.try_into().ok()?);
+    let name = str::from_utf8(bytes.take(len.into())?).ok()?;
+    let (digest, linked, flags) = (bytes.digest()?, bytes.u64()?, bytes.byte()?);
+    let origin = match flags & (PUSHED | UPSTREAM) {
+        0 => None,
+        PUSHED => Some(Origin::Pushed),
+        UPSTREAM => Some(Origin::Upstream),
+        _ => return None,
+    };
+    let subject = if flags & SUBJECT == 0 { None } else { Some(bytes.digest()?) };
+    let len = usize::try_from(bytes.u32()?).ok()?;
+    let digests = Digests::read(bytes.take(len)?)?;
+    Some((name, digest, Known { linked, origin, named: Named { digests, subject } }))
+}
+
+/// The records of a segment, whether there is another segment, and the checksum; `None` if it is corrupt.
+fn open(segment: &[u8]) -> Option<(&[u8], bool, Digest)> {
+    let (content, checksum) = segment.split_at_checked(segment.len().checked_sub(32)?)?;
+    let actual = Digest::of(Algorithm::Sha256, content);
+    let (records, more) = open_read(segment)?;
+    (actual.value() == checksum).then_some((records, more, actual))
+}
+
+/// Reads what is remembered, in order.
+#[derive(Debug, Default)]
+pub(super) struct KnownReader {
+    segment: bytes::Bytes,
+    /// How many bytes of the segment's records were read.
+    at: usize,
+    checksums: Checksums,
+    is_over: bool,
+}
+
+/// Those of the segments that were read so far; without one that was corrupt. A segment that is as it was is not
+/// written.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Checksums(Arc<Mutex<Vec<Option<Digest>>>>);
+
+impl Checksums {
+    fn lock(&self) -> MutexGuard<'_, Vec<Option<Digest>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The number of the next segment, if there can be one.
+    fn next(&self) -> Option<u8> {
+        u8::try_from(self.lock().len()).ok()
+    }
+
+    fn push(&self, checksum: Option<Digest>) {
+        self.lock().push(checksum);
+    }
+
+    fn contains(&self, number: u8, checksum: &Digest) -> bool {
+        self.lock().get(usize::from(number)).is_some_and(|found| found.as_ref() == Some(checksum))
+    }
+}
+
+impl KnownReader {
+    /// The checksums of the segments that were read so far.
+    pub(super) fn checksums(&self) -> Checksums {
+        self.checksums.clone()
+    }
+
+    /// What is remembered of a repository's manifests of these digests, of which some may be missing. Repositories are
+    /// asked for in the order of a list, and so are the digests of one.
+    ///
+    /// # Errors
+    /// The bucket does not answer.
+    pub(super) async fn take(
+        &mut self,
+        reader: &Reader,
+        name: &str,
+        wanted: &[Digest],
+    ) -> Result<BTreeMap<Digest, Known>, StoreError> {
+        let (mut found, mut room) = (BTreeMap::new(), MOST_BYTES);
+        let Some(last) = wanted.last() else {
+            return Ok(found);
+        };
+        loop {
+            while let Some((records, _)) = open_read(&self.segment)
+                && let mut left = Bytes(records.get(self.at..).unwrap_or_default())
+                && let Some((of, digest, known)) = read(&mut left)
+            {
+                let order = in_list_order(of, name).then_with(|| digest.cmp(last));
+                if order == Ordering::Greater {
+                    return Ok(found);
+                }
+                self.at = records.len() - left.0.len();
+                let len = known.named.digests.as_bytes().len();
+                if of == name && len <= room && wanted.binary_search(&digest).is_ok() {
+                    room -= len;
+                    found.insert(digest, known);
+                }
+            }
+            if !self.open_next(reader).await? {
+                return Ok(found);
+            }
+        }
+    }
+
+    /// Opens the next segment that can be read.
+    async fn open_next(&mut self, reader: &Reader) -> Result<bool, StoreError> {
+        self.segment = bytes::Bytes::new();
+        while !self.is_over
+            && let Some(number) = self.checksums.next()
+        {
+            let object = match reader.get(Purpose::Known, Key::KnownManifests(number), MAX_SEGMENT).await {
+                Err(StoreError::Corrupt { .. }) => {
+                    self.checksums.push(None);
+                    continue;
+                }
+                other => other?,
+            };
+            let Some(object) = object else {
+                break;
+            };
+            let Some((_, more, checksum)) = open(&object.bytes) else {
+                tracing::warn!(segment = number, "what is remembered of manifests is corrupt, and is made anew");
+                self.checksums.push(None);
+                continue;
+            };
+            self.checksums.push(Some(checksum));
+            (self.segment, self.at, self.is_over) = (object.bytes, 0, !more);
+            return Ok(true);
+        }
+        self.is_over = true;
+        Ok(false)
+    }
+}
+
+/// [`open`], of a segment whose checksum was verified when it was read.
+fn open_read(segment: &[u8]) -> Option<(&[u8], bool)> {
+    let content = segment.get(..segment.len().checked_sub(32)?)?;
+    let (more, records) = content.strip_prefix(MAGIC)?.split_first()?;
+    Some((records, *more == 1))
+}
+
+/// Writes what is to be remembered, in the same order.
+#[derive(Debug)]
+pub(super) struct KnownWriter {
+    bytes: Vec<u8>,
+    number: u8,
+    before: Checksums,
+    /// There is no room, or the bucket takes no writes.
+    is_over: bool,
+}
+
+impl KnownWriter {
+    pub(super) fn new(before: Checksums, remembers: bool) -> Self {
+        Self { bytes: head(), number: 0, before, is_over: !remembers }
+    }
+
+    pub(super) async fn push(&mut self, reader: &Reader, (name, digest): (&str, &Digest), known: &Known) {
+        if self.is_over {
+            return;
+        }
+        write(&mut self.bytes, name, digest, known);
+        if self.bytes.len() >= SEGMENT {
+            self.put(reader, self.number < u8::MAX).await;
+        }
+    }
+
+    /// Writes the last segment.
+    pub(super) async fn finish(mut self, reader: &Reader) {
+        if !self.is_over {
+            self.put(reader, false).await;
+        }
+    }
+
+    async fn put(&mut self, reader: &Reader, more: bool) {
+        let mut bytes = std::mem::replace(&mut self.bytes, head());
+        bytes[MAGIC.len()] = more.into();
+        let checksum = Digest::of(Algorithm::Sha256, &bytes);
+        bytes.extend_from_slice(checksum.value());
+        let number = self.number;
+        if !self.before.contains(number, &checksum) {
+            let key = Key::KnownManifests(number);
+            let store = reader.writes().await;
+            let (metadata, condition) = (Metadata::new(), Condition::Always);
+            let put = store.put(key, bytes.into(), &MediaType::OCTET_STREAM, &metadata, condition);
+            if let Err(error) = Box::pin(put).await {
+                tracing::warn!(%error, "what is known of manifests is not remembered: the next survey reads them again");
+                self.is_over = true;
+            }
+        }
+        self.is_over |= !more;
+        self.number = number.saturating_add(1);
+    }
+}
+
+fn head() -> Vec<u8> {
+    let mut bytes = MAGIC.to_vec();
+    bytes.push(0);
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn digest(n: u8) -> Digest {
+        Digest::of(Algorithm::Sha256, &[n])
+    }
+
+    #[test]
+    fn records_come_back() {
+        let mut bytes = Vec::new();
+        let mut expected = Vec::new();
+        for (n, origin) in (0..6).zip([None, Some(Origin::Pushed), Some(Origin::Upstream)].into_iter().cycle()) {
+            let named =
+                Named { digests: Digests::new((0..n).map(digest).collect()), subject: (n % 2 == 0).then(|| digest(n)) };
+            let known = Known { linked: u64::from(n), origin, named };
+            write(&mut bytes, "org/app", &digest(n), &known);
+            expected.push(("org/app", digest(n), known));
+        }
+        let mut left = Bytes(&bytes);
+        let found: Vec<_> = std::iter::from_fn(|| read(&mut left)).collect();
+        assert_eq!(found, expected);
+        assert!(left.is_empty());
+        for cut in 1..60 {
+            assert_eq!(read(&mut Bytes(&bytes[..cut])), None, "{cut}");
+        }
+    }
+
+    #[test]
+    fn a_segment_that_differs_in_a_bit_counts_for_nothing() {
+        let mut segment = head();
+        let known = Known { linked: 7, origin: None, named: Named::default() };
+        write(&mut segment, "a", &digest(1), &known);
+        let checksum = Digest::of(Algorithm::Sha256, &segment);
+        segment.extend_from_slice(checksum.value());
+        let (records, more, _) = open(&segment).unwrap();
+        assert!(!more);
+        assert_eq!(read(&mut Bytes(records)), Some(("a", digest(1), known)));
+        for at in 0..segment.len() {
+            let mut other = segment.clone();
+            other[at] ^= 1;
+            assert!(open(&other).is_none(), "{at}");
+        }
+        assert!(open(&[]).is_none());
+        assert!(open(&segment[..40]).is_none());
+    }
+
+    #[test]
+    fn repositories_are_in_the_order_of_their_keys() {
+        let names = ["a-b", "a.b", "a/0", "a", "a/b", "a0", "a_b", "aa"];
+        let mut keys: Vec<_> = names.iter().map(|name| format!("{name}/_manifests/")).collect();
+        assert!(keys.is_sorted());
+        keys.dedup();
+        for (one, other) in names.iter().zip(&names[1..]) {
+            assert_eq!(in_list_order(one, other), Ordering::Less);
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! A DELETE that dies by itself.
+//!
+//! A process that is paused between its decision and its request, or whose request is held up on the way, must not
+//! delete later what was written again meanwhile. No condition protects from that: an object that is written again with
+//! the same content has the same `ETag`. So the request is a presigned one. The bucket compares its expiry with its own
+//! clock, and the time at which it begins is one that the bucket told: this machine's clock does not matter.
+
+use std::time::{Duration, SystemTime};
+
+use aws_sdk_s3::config::interceptors::BeforeTransmitInterceptorContextMut;
+use aws_sdk_s3::config::retry::RetryConfig;
+use aws_sdk_s3::config::{ConfigBag, Intercept, RuntimeComponents};
+use aws_sdk_s3::presigning::{PresignedRequest, PresigningConfig};
+use aws_smithy_runtime_api::box_error::BoxError;
+use aws_smithy_runtime_api::client::interceptors::dyn_dispatch_hint;
+
+use super::handle::Store;
+use crate::store::error::{StoreError, failure, found};
+use crate::store::key::Key;
+
+const OPERATION: &str = "DeleteObject";
+
+/// A DELETE that is signed, and can be sent once.
+#[derive(Debug)]
+pub struct ExpiringDelete {
+    path: String,
+    signed: PresignedRequest,
+}
+
+impl Store {
+    /// Signs a DELETE that the bucket refuses from `begins + life` on, by its own clock.
+    ///
+    /// # Errors
+    /// There are no credentials to sign with.
+    pub async fn sign_delete(
+        &self,
+        key: Key<'_>,
+        begins: SystemTime,
+        life: Duration,
+    ) -> Result<ExpiringDelete, StoreError> {
+        let (path, inner) = (self.path(&key), &self.inner);
+        let config = PresigningConfig::builder().start_time(begins).expires_in(life).build();
+        let config = config.map_err(|error| StoreError::Unavailable {
+            operation: "presigning DeleteObject",
+            cause: error.to_string(),
+        })?;
+        let request = inner.client.delete_object().bucket(&inner.bucket).key(&path);
+        let signed = Box::pin(request.presigned(config)).await;
+        let signed = signed.map_err(|error| failure("presigning DeleteObject", &error))?;
+        Ok(ExpiringDelete { path, signed })
+    }
+
+    /// Sends a signed DELETE: one attempt. An object that is not there is fine.
+    ///
+    /// # Errors
+    /// The bucket did not do it, or did not answer: it may still do it until the signature expires.
+    pub async fn send_signed_delete(&self, delete: ExpiringDelete) -> Result<(), StoreError> {
+        let ExpiringDelete { path, signed } = delete;
+        let inner = &self.inner;
+        inner.recent_writes.insert(&path);
+        let once = aws_sdk_s3::Config::builder().retry_config(RetryConfig::disabled());
+        let request = inner.client.delete_object().bucket(&inner.bucket).key(&path).customize();
+        let request = request.config_override(once).interceptor(AsSigned(signed));
+        found(OPERATION, Box::pin(request.send()).await).map(drop)
+    }
+}
+
+/// Sends a request as it was signed before, instead of as the SDK signed it now.
+#[derive(Debug)]
+struct AsSigned(PresignedRequest);
+
+#[dyn_dispatch_hint]
+impl Intercept for AsSigned {
+    fn name(&self) -> &'static str {
+        "AsSigned"
+    }
+
+    fn modify_before_transmit(
+        &self,
+        context: &mut BeforeTransmitInterceptorContextMut<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let request = context.request_mut();
+        request.set_uri(self.0.uri())?;
+        // S3 refuses a presigned request with a second signature, and one with headers of its own that are not signed.
+        let is_signed_anew = |name: &str| name == "authorization" || name.starts_with("x-amz-");
+        let names: Vec<String> = request.headers().iter().map(|(name, _)| name.to_owned()).collect();
+        for name in names.into_iter().filter(|name| is_signed_anew(name)) {
+            request.headers_mut().remove(name);
+        }
+        for (name, value) in self.0.headers() {
+            request.headers_mut().insert(name.to_owned(), value.to_owned());
+        }
+        Ok(())
+    }
+}
