@@ -40,7 +40,7 @@ async fn until_redirected(pounce: &Pounce, path: &str) -> Reply {
     }
 }
 
-/// The GETs for objects, and whether each went to the leader. A push also reads there what garbage collection condemned.
+/// The GETs for objects, and whether each went to the leader; without those for what is condemned.
 fn reads(s3: &FakeS3) -> Vec<(String, bool)> {
     let reads = s3.seen("GetObject");
     let leader = |it: &crate::support::upstream::Seen| {
