@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-/// How far a round is, for whoever shows it.
+/// How far a round is, for a command that shows it.
 #[derive(Debug, Default)]
 pub struct RoundProgress {
     repositories: AtomicU64,

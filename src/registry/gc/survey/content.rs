@@ -2,8 +2,8 @@
 //!
 //! - A tag whose link is gone since it was listed has none.
 //! - A manifest whose bytes are gone (404 at the leader, too) is none; its link names nothing.
-//! - Bytes that are no manifest, or have another digest, or more than 4 MiB, are **unreadable**: nobody knows what they
-//!   need. So nothing of the repository goes, and no blob of the whole bucket.
+//! - Bytes that are no manifest, or have another digest, or more than 4 MiB, are **unreadable**: what they need
+//!   is unknown. So nothing of the repository goes, and no blob of the whole bucket.
 //! - A tag's link that holds no digest keeps its whole repository.
 //! - Where the bucket does not answer, the survey ends.
 //!
@@ -211,7 +211,7 @@ impl ContentReader {
             origin = Some(revision_origin(&object));
             link.modified = object.modified;
         }
-        // What a manifest needs includes itself, also if nobody can read it.
+        // What a manifest needs includes itself, also if it is unreadable.
         let digests = match &named {
             Bytes::Manifest(named) => Some(&named.digests),
             Bytes::Gone | Bytes::Unreadable(_) => None,

@@ -4,7 +4,7 @@
 //! repository   LIST repositories/ → one repository at a time
 //! content      GET of tags and manifests; known remembers manifests from survey to survey, gone those without bytes
 //! decide       facts → retention → until when each key is needed; young holds what is too young to go
-//! records      who names which digest, in 256 parts
+//! records      which manifest names which digest, in 256 parts
 //! blobs        LIST blobs/ beside the parts → blobs and layer links that nothing needs
 //! budget       which last uses storage.maxsize has no room for
 //! candidates   the result, in the order of kinds

@@ -1,5 +1,5 @@
-//! Who names which digest: too much for memory, so 256 parts of a spool have it, by the first byte of the digest. The
-//! list of blobs comes in the order of the parts, and each part is read once, and sorted.
+//! Which manifest names which digest: too much for memory, so 256 parts of a spool have it, by the digest's first byte.
+//! The list of blobs comes in the order of the parts, and each part is read once, and sorted.
 
 use std::io;
 use std::path::PathBuf;

@@ -84,7 +84,7 @@ pub(in crate::registry) async fn survey(
         write_gone(&reader, &blobs.first_gone).await;
     }
     let mut candidates = writer.finish()?;
-    // Blobs that nobody can tell the need of.
+    // Blobs that an unreadable manifest may need.
     candidates.has_blobs = totals.unreadable_manifests == 0;
     totals.spilled |= candidates.is_spilled();
     let max_size = options.max_size.filter(|_| candidates.has_blobs);
