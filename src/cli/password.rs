@@ -72,6 +72,8 @@ pub(super) fn typed(prompt: &str) -> io::Result<String> {
     signals::show_input_after_interrupt()?;
     rpassword::prompt_password(prompt).map_err(|error| match error.kind() {
         ErrorKind::UnexpectedEof => io::Error::other("the input ended before the password, and nothing was written"),
+        // Ctrl-C was read as a byte. The terminal is as it was before, and the thread that waits for SIGINT may be late.
+        ErrorKind::Interrupted => signals::end_interrupted(),
         _ => error,
     })
 }

@@ -73,8 +73,12 @@ fn watch_terminal() -> std::io::Result<()> {
     std::thread::Builder::new().name("terminal".to_owned()).spawn(move || {
         runtime.block_on(interrupt.recv());
         let _ = tcsetattr(&terminal, OptionalActions::Now, &before);
-        // As a shell has it for SIGINT.
-        std::process::exit(130);
+        end_interrupted();
     })?;
     Ok(())
+}
+
+/// Ends the process with the status that a shell has for SIGINT.
+pub(super) fn end_interrupted() -> ! {
+    std::process::exit(130);
 }
