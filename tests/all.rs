@@ -67,6 +67,7 @@ mod mistakes;
 mod models;
 mod mounts;
 mod multi_ranges;
+mod networks;
 mod ollama;
 mod ollama_login;
 mod outputs;

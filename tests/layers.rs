@@ -101,7 +101,7 @@ const ROOMS: &[(&str, &str)] = &[
     ),
     (
         "auth",
-        "access token_issuer scope rules passwords user_file htpasswd new_user identity ollama_keys tokens token_keys error \
+        "access token_issuer scope passwords user_file htpasswd new_user identity rules ollama_keys tokens token_keys error \
          credentials challenge",
     ),
     (

@@ -159,6 +159,12 @@ impl Access {
         }
     }
 
+    /// Whether rules ask from which network a client comes.
+    #[must_use]
+    pub fn looks_at_networks(&self) -> bool {
+        self.rules.name_networks()
+    }
+
     /// Whether anything is allowed to anonymous clients.
     #[must_use]
     pub fn admits_anonymous(&self) -> bool {
@@ -197,7 +203,8 @@ impl Access {
             }
             (Scheme::Token { verifier, .. }, Credentials::Token(token)) => {
                 let grants = verifier.verify(token)?;
-                Ok(Identity { user: grants.user.clone(), grants: Some(grants), has_token: true, login: None })
+                let user = grants.user.clone();
+                Ok(Identity { user, grants: Some(grants), has_token: true, ..Identity::ANONYMOUS })
             }
             (Scheme::Htpasswd { .. } | Scheme::Token { .. }, _) => Err(CredentialsError::Invalid),
         }
@@ -267,7 +274,7 @@ impl Access {
         action: Action,
         holds_pushed: Option<bool>,
     ) -> Verdict {
-        let by_rule = self.rules.allow(client.user.as_deref(), name, action, holds_pushed);
+        let by_rule = self.rules.allow(client.client(), name, action, holds_pushed);
         // A client needs the right in its token, and the rules may restrict that.
         let by_token = client.grants.as_ref().map(|it| it.allow(name, action));
         let is_known = client.user.is_some() || client.grants.is_some();
@@ -293,7 +300,7 @@ impl Access {
         if self.is_open() || self.rules.is_empty() {
             return Some(self.may_list_any(client));
         }
-        self.rules.allow(client.user.as_deref(), name, Action::Pull, holds_pushed)
+        self.rules.allow(client.client(), name, Action::Pull, holds_pushed)
     }
 
     /// Whether the catalog may list anything for a client that may see the catalog, as far as the rules decide.
@@ -301,7 +308,7 @@ impl Access {
     pub fn may_list_any(&self, client: &Identity) -> bool {
         self.is_open_to(Action::Pull)
             || (!self.is_open() && self.rules.is_empty())
-            || self.rules.may_pull_somewhere(client.user.as_deref())
+            || self.rules.may_pull_somewhere(client.client())
     }
 
     /// Whether a client that may see the catalog may pull anything of an upstream, as far as the rules decide: of the
@@ -313,8 +320,8 @@ impl Access {
         match &self.scheme {
             Scheme::Open(_) => self.is_open_to(Action::Pull),
             Scheme::Htpasswd { .. } | Scheme::Token { .. } if self.rules.is_empty() => is_known,
-            Scheme::Htpasswd { .. } => self.rules.may_pull_from(client.user.as_deref(), host),
-            Scheme::Token { .. } => is_known && self.rules.may_pull_from(client.user.as_deref(), host),
+            Scheme::Htpasswd { .. } => self.rules.may_pull_from(client.client(), host),
+            Scheme::Token { .. } => is_known && self.rules.may_pull_from(client.client(), host),
         }
     }
 

@@ -1,7 +1,9 @@
 //! The authenticated client.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
+use super::rules::Client;
 use super::tokens::Grants;
 use crate::config::SshKey;
 
@@ -15,6 +17,8 @@ pub struct Identity {
     pub(super) has_token: bool,
     /// The login with Ollama's key, in the request for a token.
     pub(super) login: Option<Arc<KeyLogin>>,
+    /// The client's address, for rules with networks; `None` where it is not certain.
+    pub(super) address: Option<IpAddr>,
 }
 
 /// What a token for a key is good for.
@@ -27,8 +31,25 @@ pub(super) struct KeyLogin {
 }
 
 impl Identity {
-    /// A client without credentials.
-    pub const ANONYMOUS: Self = Self { user: None, grants: None, has_token: false, login: None };
+    /// A client without credentials, from no network.
+    pub const ANONYMOUS: Self = Self { user: None, grants: None, has_token: false, login: None, address: None };
+
+    /// The same client, from this address.
+    #[must_use]
+    pub fn at(self, address: Option<IpAddr>) -> Self {
+        Self { address, ..self }
+    }
+
+    /// A client without credentials, from the same address.
+    #[must_use]
+    pub const fn without_login(&self) -> Self {
+        Self { address: self.address, ..Self::ANONYMOUS }
+    }
+
+    /// The client, for the rules.
+    pub(super) fn client(&self) -> Client<'_> {
+        Client { user: self.user.as_deref(), address: self.address }
+    }
 
     /// The user's name, if the client is not anonymous.
     #[must_use]

@@ -132,7 +132,7 @@ impl TokenIssuer {
             let name = keys.user(key).filter(|name| ***name == *user).ok_or(CredentialsError::Invalid)?;
             let grants = Grants::of_scopes(Arc::clone(name), &claims.scopes, claims.exp);
             let (user, grants) = (Some(Arc::clone(name)), Some(Arc::new(grants)));
-            return Ok(Identity { user, grants, has_token: true, login: None });
+            return Ok(Identity { user, grants, has_token: true, ..Identity::ANONYMOUS });
         }
         let (name, bound) = passwords.user_key(&user).ok_or(CredentialsError::Invalid)?;
         match claims.bound {

@@ -146,7 +146,8 @@ impl Keys {
         shown.proxy.upstreams.push(shown.proxy.own());
         shown.notifications.endpoints.push(EventEndpoint::default());
         shown.auth.ollama.keys.push(OllamaKey::default());
-        shown.auth.rules.push(Rule { repositories: Some(Vec::new()), ..Rule::default() });
+        let (repositories, networks) = (Some(Vec::new()), Some(Vec::new()));
+        shown.auth.rules.push(Rule { repositories, networks, ..Rule::default() });
         let validation = &mut shown.validation;
         (validation.disabled, validation.enabled) = (Some(false), Some(false));
         let indexes = &mut validation.manifests.indexes;

@@ -1,5 +1,6 @@
 //! `auth.rules`. A rule that has no effect is an error at start, because an operator would find it out too late.
 
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use super::error::ConfigError;
@@ -20,6 +21,9 @@ pub struct Rule {
     /// begins with the host of an upstream is about that upstream's content.
     #[serde(deserialize_with = "lists::some")]
     pub repositories: Option<Vec<RepositoryPattern>>,
+    /// The networks from which the users come (CIDR), as `http.trustedproxies` lets them be known. Left out, all.
+    #[serde(deserialize_with = "lists::some")]
+    pub networks: Option<Vec<IpNet>>,
     /// What the users may do there; none forbids everything.
     #[serde(deserialize_with = "lists::list")]
     pub actions: Vec<Action>,
@@ -84,10 +88,19 @@ impl Rule {
         })
     }
 
+    /// Whether it is about all networks that the later one is about.
+    fn covers_networks(&self, later: &Self) -> bool {
+        match (&self.networks, &later.networks) {
+            (None, _) => true,
+            (Some(_), None) => false,
+            (Some(wide), Some(narrow)) => narrow.iter().all(|narrow| wide.iter().any(|wide| wide.contains(narrow))),
+        }
+    }
+
     /// The index of the last of the rules before it that are needed to cover it; `None` if they do not.
     fn covered_by(&self, before: &[Self], hosts: &HostNames) -> Option<usize> {
         let forbids = self.actions.is_empty();
-        let by = |part| before.iter().position(|rule| rule.covers(part, forbids, hosts));
+        let by = |part| before.iter().position(|rule| rule.covers_networks(self) && rule.covers(part, forbids, hosts));
         let by: Option<Vec<usize>> = self.parts().map(by).collect();
         by?.into_iter().max()
     }

@@ -1,5 +1,7 @@
 //! Authentication: the `Authorization` header (RFC 9110, section 11).
 
+use std::net::IpAddr;
+
 use axum::http::header::{self, HeaderMap};
 use base64::Engine;
 use base64::engine::DecodePaddingMode;
@@ -25,7 +27,7 @@ pub(super) fn from_memory(cx: &Context<'_>) -> Option<Identity> {
     }
     let mut decoded = Vec::new();
     let credentials = credentials(&cx.request.headers, &mut decoded).ok()?;
-    cx.app.access.authenticate_cached(&credentials, cx.client.ip)
+    Some(cx.app.access.authenticate_cached(&credentials, cx.client.ip)?.at(network_address(cx)))
 }
 
 /// Why a client is not authenticated.
@@ -81,7 +83,15 @@ pub(super) async fn authenticate(cx: &Context<'_>, entry: &mut LogEntry<'_>) -> 
         Credentials::None | Credentials::Password { .. } => Span::none(),
     };
     let authenticated = cx.app.access.authenticate(credentials, cx.client.ip).instrument(span).await;
-    authenticated.map_err(|error| NotAuthenticated::new(error, &credentials))
+    match authenticated {
+        Ok(identity) => Ok(identity.at(network_address(cx))),
+        Err(error) => Err(NotAuthenticated::new(error, &credentials)),
+    }
+}
+
+/// The client's address where rules ask for it, and where it is certain.
+pub(super) fn network_address(cx: &Context<'_>) -> Option<IpAddr> {
+    if cx.app.access.looks_at_networks() { cx.client.certain_ip(cx.app, cx.request) } else { None }
 }
 
 /// The credentials in a request's headers. `decoded` keeps the name and the password.

@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Once;
 
 use axum::http::HeaderMap;
-use axum::http::header::HeaderName;
+use axum::http::header::{self, HeaderName};
 use axum::http::request::Parts;
 use ipnet::IpNet;
 
@@ -29,6 +29,8 @@ pub(super) struct ClientAddress {
     pub(super) by_proxy: bool,
     /// The connection, of the client or of the proxy, is encrypted.
     pub(super) tls: bool,
+    /// A trusted proxy says for which client it forwards the request.
+    is_named: bool,
 }
 
 impl ClientAddress {
@@ -41,9 +43,47 @@ impl ClientAddress {
         if by_proxy && is_unclear(&app.config.http, request) {
             warn_of_silent_proxy(peer_ip, &app.config.http.forwardedproto);
         }
-        let ip = if by_proxy { forwarded_for(app, peer_ip, &request.headers) } else { peer_ip };
-        Self { ip, port: (!by_proxy).then(|| peer.addr.port()), by_proxy, tls: peer.tls }
+        let (ip, is_named) = if by_proxy { forwarded_for(app, peer_ip, &request.headers) } else { (peer_ip, false) };
+        Self { ip, port: (!by_proxy).then(|| peer.addr.port()), by_proxy, tls: peer.tls, is_named }
     }
+}
+
+impl ClientAddress {
+    /// The client's address, for rules that trust networks. `None` where a proxy forwards the request that is not
+    /// trusted, or one that is trusted and does not say for which client: the address would be the proxy's, and all the
+    /// world could come from it.
+    pub(super) fn certain_ip(self, app: &AppState, request: &Parts) -> Option<IpAddr> {
+        let forwardedfor = &app.config.http.forwardedfor;
+        let is_certain = if self.by_proxy {
+            self.is_named
+        } else {
+            !PROXY_HEADERS.iter().chain([forwardedfor]).any(|name| request.headers.contains_key(name))
+        };
+        if !is_certain {
+            warn_of_uncertain_address(self.ip, forwardedfor);
+        }
+        is_certain.then_some(self.ip)
+    }
+}
+
+/// What proxies add to a request: RFC 7239, RFC 9110 (section 7.6.3), and what was there before these.
+const PROXY_HEADERS: [HeaderName; 5] = [
+    header::FORWARDED,
+    header::VIA,
+    FORWARDED_PROTO,
+    HeaderName::from_static("x-forwarded-for"),
+    HeaderName::from_static("x-real-ip"),
+];
+
+fn warn_of_uncertain_address(address: IpAddr, header: &HeaderName) {
+    static WARNED: Once = Once::new();
+    WARNED.call_once(|| {
+        tracing::warn!(
+            %address, %header,
+            "a proxy forwards requests, and it is not certain for which clients: rules with networks allow them nothing; \
+             name the proxy in http.trustedproxies, and let it send http.forwardedfor"
+        );
+    });
 }
 
 fn warn_of_untrusted_proxy(proxy: IpAddr) {
@@ -82,22 +122,24 @@ pub(super) fn is_in(networks: &[IpNet], address: IpAddr) -> bool {
 }
 
 /// The client of a trusted proxy's request (`http.forwardedfor`): the last address that is not a trusted proxy's. The
-/// client may have made up the addresses before it.
-fn forwarded_for(app: &AppState, proxy: IpAddr, headers: &HeaderMap) -> IpAddr {
+/// client may have made up the addresses before it. The proxy's own address, and `false`, where there is none, or a
+/// word in its place, as RFC 7239 has `unknown`.
+fn forwarded_for(app: &AppState, proxy: IpAddr, headers: &HeaderMap) -> (IpAddr, bool) {
     let lines = headers.get_all(&app.config.http.forwardedfor).iter().rev().filter_map(|line| line.to_str().ok());
-    let mut client = proxy;
+    let (mut client, mut is_named) = (proxy, false);
     for entry in lines.flat_map(|line| line.rsplit(',')) {
         let entry = entry.trim();
         let address = entry.parse::<IpAddr>().ok();
         // Some proxies add the port.
         let address = address.or_else(|| Some(entry.parse::<SocketAddr>().ok()?.ip()));
         let Some(address) = address else {
+            is_named = false;
             break;
         };
-        client = address.to_canonical();
+        (client, is_named) = (address.to_canonical(), true);
         if !is_in(&app.config.http.trustedproxies, client) {
             break;
         }
     }
-    client
+    (client, is_named)
 }

@@ -27,7 +27,7 @@ pub(crate) struct ListedUpstream {
     /// Its repositories have plain names here.
     #[serde(default)]
     pub(crate) default: bool,
-    /// Clients that do not log in may pull something of it.
+    /// Clients that do not log in may pull something of it, from where the request came.
     #[serde(default)]
     pub(crate) anonymous: bool,
     /// Only Ollama uses it.
@@ -42,7 +42,7 @@ pub(super) fn list(app: &AppState, identity: &Identity) -> Answer {
         hosts: names.hosts.to_vec(),
         hostnames: names.hostnames.to_vec(),
         default: names.component.is_none(),
-        anonymous: app.access.may_pull_from(&Identity::ANONYMOUS, names.component),
+        anonymous: app.access.may_pull_from(&identity.without_login(), names.component),
         ollama: names.is_for_ollama,
     });
     headers::serialized(&UpstreamList { upstreams: upstreams.collect() }).into()
