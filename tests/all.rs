@@ -8,6 +8,8 @@ mod access;
 mod access_log;
 mod access_log_files;
 mod access_log_readers;
+mod accounts;
+mod admitted_images;
 mod allocations;
 mod anonymous;
 mod broken_pushes;

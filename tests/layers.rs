@@ -96,8 +96,8 @@ const ROOMS: &[(&str, &str)] = &[
     ),
     (
         "upstream",
-        "routing client probe reach redirected session authorize token status api_check challenge_cache http_client \
-         redirect credentials pagination challenge request response head_support names error",
+        "routing client probe reach redirected session accounts authorize rate_left token status api_check challenge_cache http_client \
+         redirect credentials pagination challenge request response head_support names images error",
     ),
     (
         "auth",

@@ -94,7 +94,7 @@ async fn a_cold_and_a_warm_pull_are_counted_by_upstream() {
     let seen = upstream.seen();
     assert_eq!(found + missing, seen.len(), "{seen:?}");
     assert!(missing > 0 && responses("storage", "2xx") == 0);
-    let limit = format!("{{upstream=\"{host}\",credentials=\"false\"}}");
+    let limit = format!("{{upstream=\"{host}\",credentials=\"anonymous\"}}");
     assert_eq!(series(&page, &format!("pounce_upstream_ratelimit_remaining{limit}")), 76);
     assert_eq!(series(&page, &format!("pounce_upstream_ratelimit_limit{limit}")), 100);
 

@@ -11,7 +11,7 @@ use super::notifications::Notifications;
 use super::proxy::{Proxy, Remote};
 use super::schema::Config;
 use super::storage::{Driver, Storage};
-use super::{durations, ollama, retention, rules};
+use super::{admission, durations, ollama, retention, rules};
 
 /// A check of settings together.
 type Check<'a> = &'a dyn Fn(&mut Mistakes<'_>);
@@ -23,10 +23,11 @@ pub(super) fn check(config: &Config, errors: &mut Vec<ConfigError>) {
     let unsound: Vec<String> = errors.iter().map(ConfigError::section).collect();
     let mut mistakes = Mistakes(errors);
     check_bounds(config, &mut mistakes);
-    let checks: [(&[&str], Check<'_>); 8] = [
+    let checks: [(&[&str], Check<'_>); 9] = [
         (&["storage"], &|mistakes| check_storage(storage, mistakes)),
         (&["storage", "proxy"], &|mistakes| retention::check(&storage.retention, &proxy.host_names(), mistakes.0)),
         (&["proxy"], &|mistakes| check_upstreams(proxy, mistakes)),
+        (&["proxy"], &|mistakes| admission::check(proxy, mistakes.0)),
         (&["proxy", "http"], &|mistakes| check_hostnames(proxy, http, mistakes)),
         (&["auth", "http"], &|mistakes| check_auth(auth, http, mistakes)),
         (&["auth", "proxy"], &|mistakes| mistakes.add(rules::check(&auth.rules, &proxy.host_names()))),
@@ -218,6 +219,21 @@ fn check_hostnames(proxy: &Proxy, http: &Http, mistakes: &mut Mistakes<'_>) {
 fn check_credentials(section: &str, remote: &Remote, mistakes: &mut Mistakes<'_>) {
     let is_pair = remote.username.is_some() == remote.password.is_some();
     mistakes.require(is_pair, format!("{section}.username"), "and password must be set together");
+    let others = [remote.username.is_some(), remote.exec.command.is_some()];
+    let setting = format!("{section}.credentials");
+    mistakes.require(
+        remote.credentials.is_empty() || others == [false, false],
+        &setting,
+        "are several accounts; username and password, or exec.command, are another way: choose",
+    );
+    for (index, account) in remote.credentials.iter().enumerate() {
+        let setting = format!("{setting}.{index}");
+        let is_whole = !account.username.is_empty() && !account.password.reveal().is_empty();
+        mistakes.require(is_whole, &setting, "has a username and a password");
+        let before = &remote.credentials[..index];
+        let message = format!("{} stands in the list already", account.username);
+        mistakes.require(!before.iter().any(|it| it.username == account.username), &setting, &message);
+    }
     let command = remote.exec.command.as_ref();
     let setting = format!("{section}.exec.command");
     mistakes.require(command.is_none_or(|command| !command.as_os_str().is_empty()), &setting, "is empty");

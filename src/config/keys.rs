@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::notifications::EventEndpoint;
 use super::ollama::OllamaKey;
+use super::proxy::Account;
 use super::retention::{KeptTags, RetentionRule};
 use super::rules::Rule;
 use super::scalars;
@@ -143,6 +144,8 @@ impl Keys {
         shown.proxy.spool.maxsize = Some(0);
         shown.proxy.ttl = Some(Duration::ZERO);
         shown.proxy.exec.lifetime = Some(Duration::ZERO);
+        shown.proxy.credentials.push(Account::default());
+        shown.proxy.allow = Some(Vec::new());
         shown.proxy.upstreams.push(shown.proxy.own());
         shown.notifications.endpoints.push(EventEndpoint::default());
         shown.auth.ollama.keys.push(OllamaKey::default());

@@ -4,6 +4,7 @@
 //! [`Config::load`] reads the file and the environment, and checks everything, so that no other module checks a setting
 //! again.
 
+mod admission;
 mod auth;
 mod check;
 mod document;
@@ -15,6 +16,7 @@ mod gc_timing;
 mod host_names;
 mod hosts;
 mod http;
+mod images;
 mod keys;
 mod lists;
 mod load;
@@ -47,6 +49,7 @@ pub use gc_timing::GcTiming;
 pub use host_names::{HostNames, PatternScope};
 pub use hosts::{ListenAddr, ServerName, UpstreamHost, WebUrl, is_local};
 pub use http::{ClientAuth, Debug, Http, Limits, MetricNames, MinimumTls, Prometheus, Tls};
+pub use images::ImagePattern;
 pub use load::Loaded;
 pub use log::{AccessLog, AccessLogFormat, Log, LogFormatter, LogLevel};
 pub use notifications::{
@@ -56,7 +59,7 @@ pub use ollama::{Ollama, OllamaKey, SshKey, UpstreamClient};
 pub use origins::{Origin, Origins};
 pub use pages::{Catalog, Tags};
 pub use patterns::{RepositoryPattern, TagPattern, UserPattern};
-pub use proxy::{Compose, Exec, Fill, FillTuning, NameGrammar, OnMiss, Proxy, Remote, SharedSize, Spool};
+pub use proxy::{Account, Compose, Exec, Fill, FillTuning, NameGrammar, OnMiss, Proxy, Remote, SharedSize, Spool};
 pub use remote::RemoteUrl;
 pub use retention::{ContentOrigin, KeptTags, RetentionRule};
 pub use rules::{ANONYMOUS, Rule};

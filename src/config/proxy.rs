@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use super::host_names::HostNames;
 use super::hosts::{ServerName, UpstreamHost};
+use super::images::ImagePattern;
 use super::ollama::UpstreamClient;
 use super::remote::RemoteUrl;
 use super::values::{self, Secret};
@@ -28,8 +29,21 @@ pub struct Proxy {
     pub username: Option<String>,
     /// The password or access token.
     pub password: Option<Secret>,
+    /// Several accounts there, of which the one with the most of its rate left is used, in the place of `username` and
+    /// `password`.
+    pub credentials: Vec<Account>,
     /// A credential helper that returns user name and password.
     pub exec: Exec,
+    /// The images that may come in, by patterns of names at the upstream and of tags; without it, all that `deny` does
+    /// not have.
+    #[serde(deserialize_with = "lists::optional")]
+    pub allow: Option<Vec<ImagePattern>>,
+    /// Images that may not come in, whatever `allow` says.
+    #[serde(deserialize_with = "lists::list")]
+    pub deny: Vec<ImagePattern>,
+    /// Tags that stay what they are once they are stored: the upstream is not asked again, and no push moves them.
+    #[serde(deserialize_with = "lists::list")]
+    pub immutable: Vec<ImagePattern>,
     /// Further upstreams, each by its host.
     pub upstreams: Vec<Remote>,
     /// How long a tag is served before pounce asks the upstream whether it has changed.
@@ -56,7 +70,11 @@ impl Default for Proxy {
             host: Vec::new(),
             username: None,
             password: None,
+            credentials: Vec::new(),
             exec: Exec::default(),
+            allow: None,
+            deny: Vec::new(),
+            immutable: Vec::new(),
             upstreams: Vec::new(),
             tagttl: Duration::from_mins(1),
             ttl: None,
@@ -86,10 +104,33 @@ pub struct Remote {
     pub username: Option<String>,
     /// The password or access token.
     pub password: Option<Secret>,
+    /// Several accounts there, of which the one with the most of its rate left is used, in the place of `username` and
+    /// `password`.
+    pub credentials: Vec<Account>,
     /// A credential helper that returns user name and password.
     pub exec: Exec,
+    /// The images that may come in, by patterns of names at the upstream and of tags; without it, all that `deny` does
+    /// not have.
+    #[serde(deserialize_with = "lists::optional")]
+    pub allow: Option<Vec<ImagePattern>>,
+    /// Images that may not come in, whatever `allow` says.
+    #[serde(deserialize_with = "lists::list")]
+    pub deny: Vec<ImagePattern>,
+    /// Tags that stay what they are once they are stored: the upstream is not asked again, and no push moves them.
+    #[serde(deserialize_with = "lists::list")]
+    pub immutable: Vec<ImagePattern>,
     /// The kind of client that has it to itself: all clients get answers as this kind needs them.
     pub client: Option<UpstreamClient>,
+}
+
+/// An element of `proxy.credentials`
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Account {
+    /// The user name.
+    pub username: String,
+    /// The password or access token.
+    pub password: Secret,
 }
 
 /// `proxy.upstreams[].names`
@@ -262,7 +303,11 @@ impl Proxy {
             remoteurl: self.remoteurl.clone(),
             username: self.username.clone(),
             password: self.password.clone(),
+            credentials: self.credentials.clone(),
             exec: self.exec.clone(),
+            allow: self.allow.clone(),
+            deny: self.deny.clone(),
+            immutable: self.immutable.clone(),
             client: None,
         }
     }

@@ -45,6 +45,11 @@ pub(super) fn of_upstream(error: UpstreamError, unknown: Error) -> Error {
                            check its credentials there (proxy)";
             Error::new(ErrorCode::Denied, message).caused_by(error)
         }
+        UpstreamError::NotAdmitted => {
+            let message = "this registry does not take this image from its upstream: its operator can allow it \
+                           (proxy.allow, proxy.deny)";
+            Error::new(ErrorCode::Denied, message)
+        }
         UpstreamError::TooManyRequests { retry_after } => {
             let after = retry_after.unwrap_or(RETRY_AFTER);
             let message = "the upstream registry limits the requests of this registry: try again later, or give this \

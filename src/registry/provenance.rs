@@ -33,6 +33,11 @@ pub(super) async fn write_link(store: &Store, key: Key<'_>, digest: &Digest) -> 
     write(store, key, digest, &Metadata::new(), Condition::Always).await.map(drop)
 }
 
+/// Writes a link that has no metadata, unless there is one; `false` if there is.
+pub(super) async fn write_new_link(store: &Store, key: Key<'_>, digest: &Digest) -> Result<bool, StoreError> {
+    write(store, key, digest, &Metadata::new(), Condition::IfAbsent).await
+}
+
 /// Writes a link; `false` if the condition does not hold.
 async fn write(
     store: &Store,

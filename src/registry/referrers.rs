@@ -265,6 +265,7 @@ impl Referrers {
         let take = |bytes| memory.reserve(bytes);
         match upstream.referrers(name, subject, &take).await {
             Err(UpstreamError::NotFound) => {}
+            Err(UpstreamError::NotAdmitted) => return Ok(Vec::new()),
             other => return other,
         }
         let tag = Reference::Tag(schema_tag(subject));
@@ -274,7 +275,9 @@ impl Referrers {
                 let index = oci::Referrers::read(&index.bytes);
                 Ok(index.map(|index| index.manifests).unwrap_or_default())
             }
-            Err(UpstreamError::NotFound | UpstreamError::Unrecognized(_)) => Ok(Vec::new()),
+            Err(UpstreamError::NotFound | UpstreamError::NotAdmitted | UpstreamError::Unrecognized(_)) => {
+                Ok(Vec::new())
+            }
             Err(error) => Err(error),
         }
     }

@@ -25,7 +25,7 @@ impl Staleness {
     pub(super) const fn of(error: &UpstreamError) -> Option<Self> {
         match error {
             UpstreamError::NotFound => None,
-            UpstreamError::Denied { .. } => Some(Self::Refused),
+            UpstreamError::Denied { .. } | UpstreamError::NotAdmitted => Some(Self::Refused),
             _ => Some(Self::Away),
         }
     }

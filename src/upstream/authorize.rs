@@ -11,6 +11,7 @@ use super::challenge_cache::{ChallengeCache, scope, token_key};
 use super::credentials::{CredentialSource, Credentials};
 use super::error::UpstreamError;
 use super::http_client::HttpClients;
+use super::rate_left::RateLeft;
 use super::request::{Hop, Request};
 use super::response::header;
 use super::token::{Realm, Token, Tokens};
@@ -27,6 +28,7 @@ pub(super) struct Authorizer {
     /// Those of this upstream.
     pub(super) counts: Arc<UpstreamMetrics>,
     health: Arc<Health>,
+    pub(super) rate: RateLeft,
 }
 
 /// What authorizes a request.
@@ -46,7 +48,8 @@ impl Authorizer {
         credentials: CredentialSource,
         (metrics, counts, health): (Arc<Metrics>, Arc<UpstreamMetrics>, Arc<Health>),
     ) -> Self {
-        Self { clients, credentials, challenges: ChallengeCache::new(), tokens: Tokens::new(), metrics, counts, health }
+        let (challenges, tokens, rate) = (ChallengeCache::new(), Tokens::new(), RateLeft::default());
+        Self { clients, credentials, challenges, tokens, metrics, counts, health, rate }
     }
 
     /// Sends a request to one host with the authorization that it demanded last, and once more if it demands another
@@ -120,8 +123,9 @@ impl Authorizer {
         let response = response?;
         if hop.is_home {
             let said = |name| header(&response, name);
-            let has_credentials = self.credentials.describe().is_some();
-            self.counts.rate_limit(has_credentials, said("ratelimit-remaining"), said("ratelimit-limit"));
+            let remaining = said("ratelimit-remaining");
+            self.rate.said(remaining);
+            self.counts.rate_limit(self.credentials.label(), remaining, said("ratelimit-limit"));
         }
         Ok(response)
     }

@@ -16,7 +16,7 @@ use tokio::process::Command;
 use tokio::sync::Mutex;
 
 use super::error::UpstreamError;
-use crate::config::{Remote, Secret};
+use crate::config::{Account, Remote, Secret};
 
 /// How long a helper may take. They ask a cloud's own API.
 const TIMEOUT: Duration = Duration::from_secs(15);
@@ -41,6 +41,8 @@ pub(super) enum CredentialSource {
     Anonymous,
     /// `username` and `password`
     Configured(Credentials),
+    /// One of `credentials`
+    OneOf(Credentials),
     /// `exec`
     Helper(Arc<Helper>),
 }
@@ -76,8 +78,19 @@ impl Credentials {
 }
 
 impl CredentialSource {
-    /// The source that the configuration names for the upstream on `host`.
-    pub(super) fn new(remote: &Remote, host: String) -> Self {
+    /// Those of the upstream on `host` that the configuration names: one, or as many as `credentials` has.
+    pub(super) fn all(remote: &Remote, host: String) -> (Self, Vec<Self>) {
+        let each = |account: &Account| {
+            let (username, password) = (account.username.clone(), account.password.clone());
+            Self::OneOf(Credentials { username, password })
+        };
+        match remote.credentials.split_first() {
+            Some((first, others)) => (each(first), others.iter().map(each).collect()),
+            None => (Self::new(remote, host), Vec::new()),
+        }
+    }
+
+    fn new(remote: &Remote, host: String) -> Self {
         match (&remote.username, &remote.password, &remote.exec.command) {
             (Some(username), Some(password), _) => {
                 Self::Configured(Credentials { username: username.clone(), password: password.clone() })
@@ -95,7 +108,7 @@ impl CredentialSource {
     pub(super) async fn get(&self) -> Result<Option<Credentials>, UpstreamError> {
         match self {
             Self::Anonymous => Ok(None),
-            Self::Configured(credentials) => Ok(Some(credentials.clone())),
+            Self::Configured(credentials) | Self::OneOf(credentials) => Ok(Some(credentials.clone())),
             Self::Helper(helper) => helper.get().await.map(Some),
         }
     }
@@ -103,8 +116,17 @@ impl CredentialSource {
     /// The upstream refused these credentials: whether there are, or may be, others by now.
     pub(super) async fn renew(&self, refused: &Credentials) -> bool {
         match self {
-            Self::Anonymous | Self::Configured(_) => false,
+            Self::Anonymous | Self::Configured(_) | Self::OneOf(_) => false,
             Self::Helper(helper) => helper.renew(refused).await,
+        }
+    }
+
+    /// Their label in metrics: the user name, `exec` or `anonymous`.
+    pub(super) fn label(&self) -> &str {
+        match self {
+            Self::Anonymous => "anonymous",
+            Self::Configured(credentials) | Self::OneOf(credentials) => &credentials.username,
+            Self::Helper(_) => "exec",
         }
     }
 
@@ -114,6 +136,9 @@ impl CredentialSource {
             Self::Anonymous => None,
             Self::Configured(credentials) => {
                 Some(format!("the credentials of {} (proxy.username)", credentials.username))
+            }
+            Self::OneOf(credentials) => {
+                Some(format!("the credentials of {} (proxy.credentials)", credentials.username))
             }
             Self::Helper(helper) => {
                 Some(format!("the credentials that {} tells (proxy.exec)", helper.command.display()))

@@ -20,6 +20,9 @@ pub enum UpstreamError {
         /// pounce has no credentials for it.
         anonymous: bool,
     },
+    /// pounce does not ask for this image: `allow` or `deny`.
+    #[error("the configuration does not let this image in")]
+    NotAdmitted,
     /// It limits the rate of requests.
     #[error("the upstream limits the rate of requests")]
     TooManyRequests {
@@ -54,6 +57,7 @@ impl UpstreamError {
             Self::Denied { anonymous: true, .. } => {
                 "it wants credentials: set username and password, or exec.command, beside remoteurl"
             }
+            Self::NotAdmitted => "check allow and deny",
             Self::Denied { .. } => "check username and password, or exec.command",
             Self::NotFound | Self::Unrecognized(_) | Self::Unsupported(_) | Self::Invalid(_) => {
                 "check remoteurl: there is no registry at that address"

@@ -15,7 +15,7 @@ use crate::config::is_local;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The clients for one upstream.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct HttpClients {
     pub(super) no_redirect: Client,
     /// Follows redirects: for token servers.

@@ -7,6 +7,7 @@
 //! [`client`] has [`Upstream`], a file for each kind of content. [`session`] sends, with retries and redirects;
 //! [`authorize`] meets the challenge of each host; [`status`] has the meaning of a status other than success.
 
+mod accounts;
 mod api_check;
 mod authorize;
 mod challenge;
@@ -16,9 +17,11 @@ mod credentials;
 mod error;
 mod head_support;
 mod http_client;
+mod images;
 mod names;
 mod pagination;
 mod probe;
+mod rate_left;
 mod reach;
 mod redirect;
 mod redirected;

@@ -43,11 +43,16 @@ impl RemoteNames {
 
     /// Whether it is one of Docker Hub's official repositories, without the `library/`.
     fn is_official(&self, own: &str) -> bool {
-        self.is_docker_hub && self.prefix.is_none() && !own.contains('/')
+        self.has_official() && !own.contains('/')
+    }
+
+    /// Whether it has official images.
+    pub(super) const fn has_official(&self) -> bool {
+        self.is_docker_hub && self.prefix.is_none()
     }
 
     /// The name without the prefix here.
-    fn own<'a>(&self, name: &'a RepositoryName) -> &'a str {
+    pub(super) fn own<'a>(&self, name: &'a RepositoryName) -> &'a str {
         let without = |component: &String| name.as_str().strip_prefix(component)?.strip_prefix('/');
         let own = self.component.as_ref().and_then(without);
         own.unwrap_or(name.as_str())

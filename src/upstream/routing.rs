@@ -11,8 +11,9 @@ use futures_util::future::join_all;
 
 use super::client::Upstream;
 use super::error::UpstreamError;
+use super::images::Images;
 use crate::config::{HostNames, NameGrammar, Proxy, ServerName, UpstreamHost};
-use crate::oci::{NameError, RepositoryName, parse_relaxed_name};
+use crate::oci::{NameError, RepositoryName, Tag, parse_relaxed_name};
 use crate::telemetry::Metrics;
 
 /// How long the ping of an upstream may take at start.
@@ -25,6 +26,8 @@ pub struct Upstreams {
     /// `proxy.upstreams`
     named: Vec<NamedUpstream>,
     names: HostNames,
+    /// `proxy.immutable`, where there is no default upstream.
+    pushed: Images,
 }
 
 #[derive(Debug)]
@@ -111,7 +114,7 @@ impl Upstreams {
         } else {
             None
         };
-        Ok(Self { default, named, names: proxy.host_names() })
+        Ok(Self { default, named, names: proxy.host_names(), pushed: Images::new(&proxy.own(), false) })
     }
 
     /// The upstream of a repository, if there is one.
@@ -120,6 +123,15 @@ impl Upstreams {
         match self.named(name.as_str()) {
             Some(named) => Some(&named.upstream),
             None => self.default.as_ref().map(|default| &default.upstream),
+        }
+    }
+
+    /// Whether a tag stays what it is once it is stored (`immutable`), also one that is pushed.
+    #[must_use]
+    pub fn fix(&self, name: &RepositoryName, tag: &Tag) -> bool {
+        match self.of(name) {
+            Some(upstream) => upstream.fixes(name, tag),
+            None => self.pushed.fix(name.as_str(), tag),
         }
     }
 

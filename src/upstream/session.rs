@@ -9,6 +9,7 @@ use reqwest::{Method, Response, StatusCode};
 use tokio::sync::Semaphore;
 use url::Url;
 
+use super::accounts::Accounts;
 use super::api_check::{ApiCheck, names_api};
 use super::authorize::Authorizer;
 use super::credentials::CredentialSource;
@@ -36,7 +37,7 @@ pub(super) struct Session {
     pub(super) label: String,
     base: Url,
     pub(super) health: Arc<Health>,
-    pub(super) authorizer: Authorizer,
+    pub(super) accounts: Accounts,
     api: ApiCheck,
     /// Permits for pages of lists: each is up to 4 MiB in memory until it is parsed.
     pub(super) pages: Semaphore,
@@ -46,15 +47,16 @@ impl Session {
     pub(super) fn new(
         label: String,
         base: Url,
-        credentials: CredentialSource,
+        (first, others): (CredentialSource, Vec<CredentialSource>),
         metrics: Arc<Metrics>,
     ) -> Result<Self, UpstreamError> {
-        let health = Arc::<Health>::default();
+        let (health, clients) = (Arc::<Health>::default(), HttpClients::new(&base)?);
         let upstream_metrics = metrics.of_upstream(&host(&base));
-        let counted = (metrics, upstream_metrics, Arc::clone(&health));
-        let authorizer = Authorizer::new(HttpClients::new(&base)?, credentials, counted);
+        let counted = || (Arc::clone(&metrics), Arc::clone(&upstream_metrics), Arc::clone(&health));
+        let authorizer = |credentials| Authorizer::new(clients.clone(), credentials, counted());
+        let accounts = Accounts::new(authorizer(first), others.into_iter().map(authorizer).collect());
         let (api, pages) = (ApiCheck::default(), Semaphore::new(PAGES));
-        Ok(Self { label, base, health, authorizer, api, pages })
+        Ok(Self { label, base, health, accounts, api, pages })
     }
 
     /// The URL of a path at the upstream.
@@ -67,13 +69,24 @@ impl Session {
     /// HEAD, a refusal that says nothing of what a GET would get. A HEAD that fails is not retried, because a GET
     /// follows it, which is; and while no request gets an answer, none is.
     pub(super) async fn send(&self, request: &Request) -> Result<Response, UpstreamError> {
+        // Boxed: it is large, and would be part of the future of every request, warm ones too.
+        self.retry(request, || Box::pin(self.follow_by_any(request))).await
+    }
+
+    /// [`send`](Self::send), with one of the credentials.
+    pub(super) async fn send_by(&self, account: &Authorizer, request: &Request) -> Result<Response, UpstreamError> {
+        self.retry(request, || Box::pin(self.follow(account, request))).await
+    }
+
+    async fn retry<F>(&self, request: &Request, attempt: impl FnMut() -> F) -> Result<Response, UpstreamError>
+    where
+        F: Future<Output = Result<Response, UpstreamError>>,
+    {
         let backoff = ExponentialBuilder::default()
             .with_min_delay(Duration::from_millis(100))
             .with_max_delay(Duration::from_secs(1))
             .with_max_times(2)
             .with_jitter();
-        // Boxed: it is large, and would be part of the future of every request, warm ones too.
-        let attempt = || Box::pin(self.follow(request));
         let (asking, mut attempts) = (Asking::begin(&self.health), 1);
         let sent = attempt
             .retry(backoff)
@@ -117,21 +130,41 @@ impl Session {
         self.health.is_due(format!("retry {content} {error}"))
     }
 
+    /// [`follow`](Self::follow), with the credentials that have the most of their rate left; where these are limited or
+    /// refused, with the next ones.
+    async fn follow_by_any(&self, request: &Request) -> Result<Response, UpstreamError> {
+        let mut accounts = self.accounts.by_rate().into_iter().peekable();
+        while let Some(account) = accounts.next() {
+            match self.follow(account, request).await {
+                Err(UpstreamError::TooManyRequests { .. } | UpstreamError::Denied { .. })
+                    if accounts.peek().is_some() => {}
+                other => return other,
+            }
+        }
+        Err(UpstreamError::Unavailable("there are no credentials for it".to_owned()))
+    }
+
     /// Sends a request, and follows redirects: to the upstream's storage, or to the registry that it fronts.
-    async fn follow(&self, request: &Request) -> Result<Response, UpstreamError> {
+    async fn follow(&self, account: &Authorizer, request: &Request) -> Result<Response, UpstreamError> {
         let mut hop = Hop::first(request);
         for _ in 0..=redirect::MAX_REDIRECTS {
-            let response = self.authorizer.send(request, &hop).await?;
+            let response = account.send(request, &hop).await?;
             match redirect::target(&response)? {
                 Some(url) if !request.no_redirect => hop = hop.to(url),
-                _ => return self.check_status(response, request, &hop).await,
+                _ => return self.check_status(account, response, request, &hop).await,
             }
         }
         Err(UpstreamError::Invalid("it redirects without end".into()))
     }
 
     /// The response, if it answers the request.
-    async fn check_status(&self, response: Response, request: &Request, hop: &Hop) -> Result<Response, UpstreamError> {
+    async fn check_status(
+        &self,
+        account: &Authorizer,
+        response: Response,
+        request: &Request,
+        hop: &Hop,
+    ) -> Result<Response, UpstreamError> {
         let status = response.status();
         let is_answer = status.is_success()
             || (request.no_redirect && status.is_redirection())
@@ -143,7 +176,11 @@ impl Session {
         } else if is_missing(status) {
             Err(self.missing_error(response, request).await)
         } else {
-            Err(status_error(&response, &self.authorizer.credentials, "for content"))
+            let error = status_error(&response, &account.credentials, "for content");
+            if let UpstreamError::TooManyRequests { retry_after } = &error {
+                account.rate.is_used_up(*retry_after);
+            }
+            Err(error)
         }
     }
 
@@ -161,7 +198,7 @@ impl Session {
     }
 
     async fn is_registry(&self) -> bool {
-        let Authorizer { clients, metrics, .. } = &self.authorizer;
+        let Authorizer { clients, metrics, .. } = self.accounts.first();
         self.api.is_registry(&clients.no_redirect, &self.base, || metrics.upstream(UpstreamCall::Support)).await
     }
 }

@@ -85,6 +85,11 @@ impl Scripted {
         self.seen.lock().unwrap().clone()
     }
 
+    /// Forgets the requests so far.
+    pub fn forget(&self) {
+        self.seen.lock().unwrap().clear();
+    }
+
     /// How many requests had this method, and this in their path.
     pub fn count(&self, method: &str, part: &str) -> usize {
         let seen = self.seen();

@@ -69,6 +69,7 @@ impl Manifests {
     /// - `DIGEST_INVALID`: it does not have the digest that it is pushed to.
     /// - `SIZE_INVALID`: it has more than 4 MiB.
     /// - `MANIFEST_BLOB_UNKNOWN`: it names content that the repository does not have; the first 16 are listed.
+    /// - `DENIED`: a tag is immutable, and names another manifest.
     /// - `UNAVAILABLE`, `UNSUPPORTED`.
     pub async fn push(self: &Arc<Self>, request: ManifestRequest<'_>) -> Result<Published, Error> {
         self.changes.allow_push()?;
@@ -80,6 +81,9 @@ impl Manifests {
         let began = self.condemned.begin();
         let manifest =
             Manifest::pushed(&request.bytes, request.media_type, expected).map_err(|error| invalid(&error))?;
+        for tag in tag.into_iter().chain(request.tags) {
+            self.tags.allow_push(name, tag, &manifest.digest()).await?;
+        }
         let bytes = Box::pin(async { Ok(self.revisions.write_bytes(&manifest).await?) });
         let checks = Box::pin(self.require_links(name, &manifest));
         let found = if request.bytes.len() <= BESIDE {

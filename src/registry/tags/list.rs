@@ -71,7 +71,8 @@ impl Tags {
         memory.check()?;
         match listed {
             Ok(more) => tags.extend(more),
-            Err(UpstreamError::NotFound) if !tags.is_empty() || exists(&self.store, name).await? => {}
+            Err(UpstreamError::NotFound | UpstreamError::NotAdmitted)
+                if !tags.is_empty() || exists(&self.store, name).await? => {}
             Err(error) if !tags.is_empty() => {
                 if let Some(upstream) = self.upstreams.of(name) {
                     log_stale(upstream, (name, &"tags"), &error, "listing the stored tags only");

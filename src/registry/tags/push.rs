@@ -5,22 +5,24 @@ use std::sync::Arc;
 use futures_util::StreamExt;
 
 use super::Tags;
-use crate::oci::{Digest, Error, Reference, RepositoryName, Tag};
+use crate::oci::{Digest, Error, ErrorCode, Reference, RepositoryName, Tag};
 use crate::registry::cache::{Origin, TagState};
 use crate::registry::flights::FlightKey;
-use crate::registry::provenance::write_link;
+use crate::registry::provenance::{write_link, write_new_link};
 use crate::registry::runtime::buffered;
 use crate::store::{Key, StoreError};
 
 /// How many tags are looked for at once.
 const PARALLEL: usize = 32;
+/// How often an immutable tag is looked for and written that others write at the same time.
+const ATTEMPTS: usize = 3;
 
 impl Tags {
     /// Makes a tag name a digest. The link has no metadata, which says that it was pushed. Returns what a `look` finds
     /// that begins when the link is written. If it fails, the bucket may name either digest, and is asked for it.
     ///
     /// # Errors
-    /// `UNAVAILABLE`.
+    /// `DENIED`: the tag is immutable, and names another digest. `UNAVAILABLE`.
     pub(in crate::registry) async fn push(
         &self,
         name: &RepositoryName,
@@ -36,7 +38,7 @@ impl Tags {
                 self.markers.mark(name, tag, &digest).await?;
             }
             // The link before the history entry: a history lists the tag, too, so a listed tag can always be pulled.
-            write_link(&self.store, Key::Tag(name, tag), &digest).await?;
+            self.write_tag(name, tag, &digest).await?;
             let hold_and_look = async {
                 if !keeps_conditions {
                     Box::pin(self.markers.hold(name, tag, &digest)).await?;
@@ -45,7 +47,7 @@ impl Tags {
             };
             let history = write_link(&self.store, Key::TagHistory(name, tag, &digest), &digest);
             let ((), found) = tokio::try_join!(history, hold_and_look)?;
-            Ok(found)
+            Ok::<_, Error>(found)
         };
         let push = async {
             let pushed = write.await;
@@ -62,6 +64,52 @@ impl Tags {
         };
         // Under the tag's lock, so that no lookup remembers what the tag named before.
         self.flights.exclusive(FlightKey::Manifest(name.clone(), reference.clone()), push).await
+    }
+
+    /// Whether a push may make a tag name a digest: not if it is immutable, and names another one. Of other tags, the
+    /// bucket is not asked.
+    ///
+    /// # Errors
+    /// `DENIED`: it may not. `UNAVAILABLE`.
+    pub(in crate::registry) async fn allow_push(
+        &self,
+        name: &RepositoryName,
+        tag: &Tag,
+        digest: &Digest,
+    ) -> Result<(), Error> {
+        if self.upstreams.fix(name, tag) { self.stored_for(name, tag, digest).await.map(drop) } else { Ok(()) }
+    }
+
+    /// Whether an immutable tag is there; then it names this digest.
+    async fn stored_for(&self, name: &RepositoryName, tag: &Tag, digest: &Digest) -> Result<bool, Error> {
+        match self.store.leader().get(Key::Tag(name, tag)).await? {
+            None => Ok(false),
+            Some(link) if link.digest() == Some(*digest) => Ok(true),
+            Some(_) => {
+                let message =
+                    format!("the tag {tag} is immutable in {name}, and names another manifest: push another tag");
+                Err(Error::new(ErrorCode::Denied, message))
+            }
+        }
+    }
+
+    /// Writes the link of a pushed tag; of an immutable one only if there is none, or one with the same digest.
+    async fn write_tag(&self, name: &RepositoryName, tag: &Tag, digest: &Digest) -> Result<(), Error> {
+        let key = Key::Tag(name, tag);
+        if !self.upstreams.fix(name, tag) {
+            return Ok(write_link(&self.store, key, digest).await?);
+        }
+        for _ in 0..ATTEMPTS {
+            if self.stored_for(name, tag, digest).await? {
+                return Ok(write_link(&self.store, key, digest).await?);
+            }
+            if write_new_link(&self.store, key, digest).await? {
+                return Ok(());
+            }
+            // Another push came first, or an attempt of this one whose answer was lost.
+        }
+        let message = format!("other clients push and delete the tag {tag} at the same time, push it again");
+        Err(Error::new(ErrorCode::Unavailable, message))
     }
 
     /// Looks for the links of tags whose push has ended, in the background. Another replica may have deleted link and

@@ -5,7 +5,7 @@ use super::lookup::{LinkVersion, TagUpdate};
 use super::resolved::Resolved;
 use super::revalidation::Revalidation;
 use crate::oci::{Digest, Error, MediaType, Reference, RepositoryName, Tag};
-use crate::registry::cache::TagState;
+use crate::registry::cache::{Origin, TagState};
 use crate::registry::failure::of_upstream;
 use crate::registry::flights::FlightKey;
 use crate::registry::presence::{manifest_not_pushed, manifest_unknown};
@@ -102,6 +102,13 @@ impl Tags {
         {
             self.lookup.remember_stored(name, tag, state.clone());
             return hit(state.digest);
+        }
+        if let Some(state) = &stored
+            && !upstream.follows(name, tag)
+        {
+            let (digest, life) = (state.digest, self.lookup.provenance.tag_ttl);
+            self.lookup.remember_stored(name, tag, TagState::new(digest, Origin::Upstream, life));
+            return hit(digest);
         }
         // If the tag was pushed here, another replica deleted it since.
         cache.tags.forget_pushed(name, tag);

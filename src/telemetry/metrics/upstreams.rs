@@ -30,7 +30,7 @@ struct Responded {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Limited {
     upstream: String,
-    credentials: bool,
+    credentials: String,
 }
 
 /// The families of all upstreams.
@@ -150,10 +150,13 @@ impl UpstreamMetrics {
     }
 
     /// Keeps what a response said of its rate limit: `ratelimit-remaining` and `ratelimit-limit`, as in `76;w=21600`.
-    /// `credentials`: whether pounce has some for it.
-    pub fn rate_limit(&self, credentials: bool, remaining: Option<&str>, limit: Option<&str>) {
+    /// `credentials` is the label of those that the request had.
+    pub fn rate_limit(&self, credentials: &str, remaining: Option<&str>, limit: Option<&str>) {
         let requests = |text: &str| text.split(';').next()?.trim().parse::<i64>().ok();
-        let label = Limited { upstream: self.host.clone(), credentials };
+        if remaining.is_none() && limit.is_none() {
+            return;
+        }
+        let label = Limited { upstream: self.host.clone(), credentials: credentials.to_owned() };
         let Families { remaining: left, limit: most, .. } = &self.families;
         for (family, said) in [(left, remaining), (most, limit)] {
             if let Some(requests) = said.and_then(requests) {

@@ -136,7 +136,7 @@ impl Upstream {
         let location = header(&response, LOCATION.as_str());
         let url = location.and_then(|text| request.url.join(text).ok());
         if let Some(url) = &url
-            && self.session.authorizer.challenges.is_challenging(url).await
+            && self.session.accounts.first().challenges.is_challenging(url).await
         {
             return Ok(None);
         }

@@ -7,11 +7,12 @@ use reqwest::Method;
 use url::Url;
 
 use crate::config::{NameGrammar, Remote, UpstreamClient, UpstreamHost};
-use crate::oci::RepositoryName;
+use crate::oci::{Reference, RepositoryName, Tag};
 use crate::telemetry::{Health, Metrics, UpstreamCall, UpstreamMetrics};
 use crate::upstream::credentials::CredentialSource;
 use crate::upstream::error::UpstreamError;
 use crate::upstream::head_support::HeadSupport;
+use crate::upstream::images::Images;
 use crate::upstream::names::RemoteNames;
 use crate::upstream::request::Request;
 use crate::upstream::session::{Session, host};
@@ -28,6 +29,7 @@ pub(super) const MAX_PAGE: usize = 4 << 20;
 pub struct Upstream {
     pub(super) session: Session,
     names: RemoteNames,
+    images: Images,
     /// `proxy.upstreams[].client` is Ollama.
     is_for_ollama: bool,
     /// It answers `/v2/` as registries do. registry.ollama.ai does not.
@@ -65,12 +67,15 @@ impl Upstream {
         }
         let is_for_ollama = remote.client == Some(UpstreamClient::Ollama);
         let answers_ping = !is_for_ollama && base.host_str() != Some("registry.ollama.ai");
-        let credentials = CredentialSource::new(remote, host(&base));
+        let credentials = CredentialSource::all(remote, host(&base));
         let prefix = remote.remoteurl.as_ref().and_then(|url| url.prefix()).map(ToOwned::to_owned);
         let root = base.as_str().trim_end_matches('/');
         let label = prefix.as_ref().map_or_else(|| root.to_owned(), |prefix| format!("{root}/v2/{prefix}"));
+        let is_relaxed = remote.names == NameGrammar::Relaxed;
+        let names = RemoteNames { prefix, component, is_docker_hub, is_relaxed };
         Ok(Self {
-            names: RemoteNames { prefix, component, is_docker_hub, is_relaxed: remote.names == NameGrammar::Relaxed },
+            images: Images::new(remote, names.has_official()),
+            names,
             session: Session::new(label, base, credentials, metrics)?,
             is_for_ollama,
             answers_ping,
@@ -97,7 +102,7 @@ impl Upstream {
     /// Its metrics, by its host.
     #[must_use]
     pub fn metrics(&self) -> &UpstreamMetrics {
-        &self.session.authorizer.counts
+        &self.session.accounts.first().counts
     }
 
     /// Whether the log should warn that a request for this content failed so and is sent again: once a minute for each
@@ -119,6 +124,36 @@ impl Upstream {
         self.names.full(name)
     }
 
+    /// Whether a tag that is stored is compared with the upstream's: not if it is immutable, or may not come in.
+    #[must_use]
+    pub fn follows(&self, name: &RepositoryName, tag: &Tag) -> bool {
+        self.admits(name, Some(tag)) && !self.fixes(name, tag)
+    }
+
+    /// Whether a tag stays what it is once it is stored.
+    pub(in crate::upstream) fn fixes(&self, name: &RepositoryName, tag: &Tag) -> bool {
+        self.images.fix(self.names.own(&self.full_name(name)), tag)
+    }
+
+    /// Whether content of a repository may come in, by this tag or by a digest.
+    fn admits(&self, name: &RepositoryName, tag: Option<&Tag>) -> bool {
+        self.images.admit(self.names.own(&self.full_name(name)), tag)
+    }
+
+    /// A request for a manifest.
+    pub(super) fn manifest_request(
+        &self,
+        call: UpstreamCall,
+        method: Method,
+        name: &RepositoryName,
+        reference: &Reference,
+    ) -> Result<Request, UpstreamError> {
+        if matches!(reference, Reference::Tag(tag) if !self.admits(name, Some(tag))) {
+            return Err(UpstreamError::NotAdmitted);
+        }
+        self.request(call, method, name, &format!("manifests/{reference}"))
+    }
+
     /// A request for something of a repository.
     pub(super) fn request(
         &self,
@@ -127,6 +162,9 @@ impl Upstream {
         name: &RepositoryName,
         path: &str,
     ) -> Result<Request, UpstreamError> {
+        if !self.admits(name, None) {
+            return Err(UpstreamError::NotAdmitted);
+        }
         let name = self.names.remote(name);
         let url = self.session.url(&format!("/v2/{name}/{path}"))?;
         Ok(Request::new(call, method, url, format!("repository:{name}:pull")))

@@ -39,8 +39,7 @@ impl Upstream {
         reference: &Reference,
         accept: &[MediaType],
     ) -> Result<ManifestHead, UpstreamError> {
-        let path = format!("manifests/{reference}");
-        let mut request = self.request(UpstreamCall::HeadManifest, Method::HEAD, name, &path)?;
+        let mut request = self.manifest_request(UpstreamCall::HeadManifest, Method::HEAD, name, reference)?;
         request.headers.insert(ACCEPT, accepting(accept));
         let mut head = HeadOutcome::Skipped;
         if !self.manifest_heads.is_refused() {
@@ -73,8 +72,7 @@ impl Upstream {
         reference: &Reference,
         accept: &[MediaType],
     ) -> Result<UpstreamManifest, UpstreamError> {
-        let path = format!("manifests/{reference}");
-        let mut request = self.request(UpstreamCall::GetManifest, Method::GET, name, &path)?;
+        let mut request = self.manifest_request(UpstreamCall::GetManifest, Method::GET, name, reference)?;
         request.headers.insert(ACCEPT, accepting(accept));
         let fetched = async {
             let response = self.session.send(&request).await?;

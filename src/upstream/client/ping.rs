@@ -25,7 +25,7 @@ pub enum Authentication {
 }
 
 impl Upstream {
-    /// Asks whether it is a registry, and accepts pounce.
+    /// Asks whether it is a registry, and accepts pounce, with each of its credentials.
     ///
     /// # Errors
     /// See [`UpstreamError`].
@@ -33,17 +33,19 @@ impl Upstream {
         // Of the whole upstream, whatever the prefix of its repositories.
         let url = self.session.url("/v2/")?;
         let request = Request::new(UpstreamCall::Support, Method::GET, url, String::new());
-        let response = match within(SMALL_TIMEOUT, self.session.send(&request)).await {
-            // registry.ollama.ai has no `/v2/`. Its 404 shows that a server answers, which is all that can be known.
-            Err(UpstreamError::NotFound | UpstreamError::Unrecognized(_)) if !self.answers_ping => {
-                return Ok(Authentication::None);
+        for account in self.session.accounts.all() {
+            let response = match within(SMALL_TIMEOUT, self.session.send_by(account, &request)).await {
+                // registry.ollama.ai has no `/v2/`. Its 404 shows that a server answers, which is all that can be known.
+                Err(UpstreamError::NotFound | UpstreamError::Unrecognized(_)) if !self.answers_ping => {
+                    return Ok(Authentication::None);
+                }
+                sent => sent?,
+            };
+            if is_html(&response) {
+                return Err(UpstreamError::Invalid("it sent a web page".into()));
             }
-            sent => sent?,
-        };
-        if is_html(&response) {
-            return Err(UpstreamError::Invalid("it sent a web page".into()));
         }
-        let authorizer = &self.session.authorizer;
+        let authorizer = self.session.accounts.first();
         let anonymous = matches!(authorizer.credentials, CredentialSource::Anonymous);
         Ok(match authorizer.challenges.of_home().await {
             None => Authentication::None,
