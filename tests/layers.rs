@@ -86,7 +86,7 @@ const ROOMS: &[(&str, &str)] = &[
     ),
     (
         "registry/gc/survey",
-        "run totals budget blobs candidates decide content repository known named records spool young gone pages \
+        "run totals budget blobs candidates decide content repository known missing named records spool young gone pages \
          reader policy needed codec error",
     ),
     (

@@ -1,12 +1,13 @@
 //! The requests of a survey, and what it remembers for the next one.
 
-use pounce::internals::SurveyRules;
+use pounce::internals::{SurveyRules, survey};
 use serde_json::{Value, json};
 
 use super::layout::{
-    Bucket, From, OLD, blob_key, candidates, history_key, image, layer_key, revision_key, surveyed, tag_key,
+    Bucket, From, OLD, ROOT, blob_key, candidates, history_key, image, layer_key, revision_key, store, surveyed,
+    tag_key,
 };
-use crate::support::FakeS3;
+use crate::support::{FakeS3, borrowed};
 
 const SEGMENT: &str = "pounce/gc/manifests/00";
 
@@ -132,4 +133,58 @@ async fn a_known_manifest_whose_bytes_are_gone() {
     let found = surveyed(&s3, &rules()).await;
     assert_eq!((&found["totals"]["gone"], candidates(&found).len()), (&json!(0), 0));
     assert_eq!(requests(&surveyed(&s3, &rules()).await)[3], 0);
+}
+
+/// A bucket that lists nothing behind some repository, as if there were nothing.
+fn lists_until(s3: &FakeS3, last: &str) {
+    let list = |keys: Vec<String>| {
+        let keys = keys.into_iter().map(|key| {
+            format!(
+                "<Contents><Key>{key}</Key><Size>71</Size><LastModified>2020-01-01T00:00:00Z</LastModified></Contents>"
+            )
+        });
+        let keys: String = keys.collect();
+        format!("<ListBucketResult><IsTruncated>false</IsTruncated>{keys}</ListBucketResult>")
+    };
+    let directory = format!("{}/repositories/", ROOT);
+    let end = format!("{directory}{last}0");
+    let keys = s3.keys().into_iter().filter(|key| key.starts_with(&directory) && *key < end);
+    let body = list(keys.collect());
+    s3.on("ListObjectsV2", usize::MAX, move |seen| {
+        let said = seen.path.contains("repositories").then(|| (200, Vec::new(), body.clone().into()));
+        async move { said }
+    });
+}
+
+#[tokio::test]
+async fn a_list_that_lacks_what_is_there_is_no_survey() {
+    let s3 = FakeS3::start(&[]).await;
+    fill(&s3);
+    let client = store(&borrowed(&s3.variables())).await;
+    surveyed(&s3, &rules()).await;
+    let remembered = s3.object(SEGMENT);
+    // All of them, a part, and the last one only.
+    for last in ["q", "r20", "r8"] {
+        lists_until(&s3, last);
+        for _ in 0..2 {
+            let error = survey(&client, &rules()).await.unwrap_err();
+            assert!(error.contains("its list is not whole: it lacks docker/registry/v2/repositories/r"), "{error}");
+            assert_eq!(s3.object(SEGMENT), remembered, "what it lacks is not forgotten");
+        }
+        s3.forget_hooks();
+    }
+    assert_eq!(requests(&surveyed(&s3, &rules()).await), [2, 40, 0, 0, 2, 0]);
+    // What was deleted since is not there, and what was pushed again is young.
+    for key in s3.keys().iter().filter(|key| key.contains("/repositories/r1")) {
+        s3.remove(key);
+    }
+    let [again, ..] = s3.image("r9", "v1", From::Upstream);
+    lists_until(&s3, "r8");
+    s3.put(&revision_key("r9", &again), again.clone());
+    for key in s3.keys().iter().filter(|key| key.contains("/repositories/r9") && !key.contains(&again[7..])) {
+        s3.remove(key);
+    }
+    // 11 repositories and two manifests in each: all are looked for.
+    let found = surveyed(&s3, &rules()).await;
+    assert_eq!((requests(&found)[4], &found["totals"]["manifests"]), (2 + 24, &json!(56)));
 }

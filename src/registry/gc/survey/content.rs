@@ -21,7 +21,7 @@ use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
 use super::error::SurveyError;
 use super::known::{Known, MAX_NAMES};
 use super::named::Named;
-use super::needed::Age;
+use super::needed::{Age, seconds};
 use super::reader::{PARALLEL, Purpose, Reader};
 use super::records::Records;
 use super::repository::{Link, Repository};
@@ -302,7 +302,3 @@ impl Content {
 
 /// How long ago a link was written that cannot be written anew within the same second.
 const SETTLED: Duration = Duration::from_mins(1);
-
-fn seconds(time: Option<SystemTime>) -> Option<u64> {
-    Some(time?.duration_since(UNIX_EPOCH).ok()?.as_secs())
-}

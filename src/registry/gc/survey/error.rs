@@ -19,6 +19,12 @@ pub(in crate::registry) enum SurveyError {
         /// What was listed.
         directory: String,
     },
+    /// The list lacks what is there.
+    #[error("the bucket was not surveyed, because its list is not whole: it lacks {key}, which is there")]
+    NotWhole {
+        /// What it lacks.
+        key: String,
+    },
     /// More than 4 billion repositories or manifests.
     #[error("the bucket has more repositories or manifests than can be counted")]
     TooMany,

@@ -3,6 +3,7 @@
 //! ```text
 //! repository   LIST repositories/ → one repository at a time
 //! content      GET of tags and manifests; known remembers manifests from survey to survey, gone those without bytes
+//! missing      what is remembered and not listed
 //! decide       facts → retention → until when each key is needed; young holds what is too young to go
 //! records      which manifest names which digest, in 256 parts
 //! blobs        LIST blobs/ beside the parts → blobs and layer links that nothing needs
@@ -22,7 +23,7 @@
 //! - what names something is read before the list of what is named: a tag after the list of manifests, but it is only a
 //!   candidate if it is old itself; blobs after all repositories, and a blob that came meanwhile is young.
 //! - nothing is decided of what was not read whole. Where the bucket does not answer for minutes, the survey ends. A
-//!   list out of order ends it. What cannot be understood keeps what it may name: an unreadable manifest, or one below a
+//!   list out of order ends it, and so does one that lacks a manifest that is there and that an earlier one had. What cannot be understood keeps what it may name: an unreadable manifest, or one below a
 //!   name that pounce does not know, keeps its repository and all blobs, and the budget takes nothing then, because
 //!   taking links would make no room.
 //! - a list that lags behind lacks what was written a moment ago, which is young, or has what was deleted, which is not
@@ -43,6 +44,7 @@ mod decide;
 mod error;
 mod gone;
 mod known;
+mod missing;
 mod named;
 mod needed;
 mod pages;

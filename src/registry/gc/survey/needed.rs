@@ -85,6 +85,11 @@ impl Needed {
     }
 }
 
+/// In whole seconds since 1970.
+pub(super) fn seconds(time: Option<SystemTime>) -> Option<u64> {
+    Some(time?.duration_since(UNIX_EPOCH).ok()?.as_secs())
+}
+
 /// Where a repository comes among those of one minute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Share(u8);

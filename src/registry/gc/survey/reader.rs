@@ -28,6 +28,8 @@ pub(super) enum Purpose {
     Manifest,
     /// The memory of manifests.
     Known,
+    /// A link of a manifest that the list lacks.
+    Missing,
 }
 
 /// How many requests a survey made, by what they were for. Those that the SDK repeated count once.
@@ -41,7 +43,7 @@ pub(in crate::registry) struct Requests {
     pub(in crate::registry) origins: u64,
     /// GETs of manifests.
     pub(in crate::registry) manifests: u64,
-    /// GETs of what earlier surveys remember of manifests.
+    /// GETs of what earlier surveys remember of manifests, and of links that the list lacks.
     pub(in crate::registry) known: u64,
     /// PUTs of that.
     pub(in crate::registry) writes: u64,
@@ -89,7 +91,7 @@ impl Reader {
             Purpose::Tag => (self.store.leader(), &self.counts.tags),
             Purpose::Origin => (self.store.leader(), &self.counts.origins),
             Purpose::Manifest => (&self.store, &self.counts.manifests),
-            Purpose::Known => (self.store.leader(), &self.counts.known),
+            Purpose::Known | Purpose::Missing => (self.store.leader(), &self.counts.known),
         };
         self.ask(count, || store.get_up_to(key, limit)).await
     }

@@ -9,7 +9,8 @@ use futures_util::stream::{self, BoxStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::error::SurveyError;
-use super::known::{Checksums, Known, KnownReader};
+use super::known::{Known, KnownReader, KnownWriter};
+use super::missing::Missing;
 use super::needed::Age;
 use super::pages::Pages;
 use super::reader::Reader;
@@ -97,7 +98,7 @@ impl Repositories {
             pages: Pages::new(reader, Key::Names("")),
             page: Vec::new().into_iter(),
             records: Arc::clone(records),
-            known: KnownReader::default(),
+            known: KnownReader::new(Missing::new(age)),
             age,
             memory: Arc::new(Semaphore::new(ALL)),
             current: None,
@@ -116,9 +117,9 @@ impl Repositories {
         lock(&self.others)
     }
 
-    /// Of what was remembered.
-    pub(super) fn known_checksums(&self) -> Checksums {
-        self.known.checksums()
+    /// Writes what is remembered of them from now on.
+    pub(super) fn known_writer(&self, remembers: bool) -> KnownWriter {
+        KnownWriter::new(self.known.checksums(), self.known.missing(), remembers)
     }
 
     /// Repositories, in the order of the list.
@@ -136,8 +137,11 @@ impl Repositories {
                 if self.page.len() > 0 {
                     continue;
                 }
-                let last = self.current.take();
-                return self.finish(last).await;
+                let Some(last) = self.current.take() else {
+                    self.known.finish(&self.reader).await?;
+                    return Ok(None);
+                };
+                return self.finish(last).await.map(Some);
             };
             let Some((name, path)) = split_repository(&listed.path) else {
                 self.others().strangers += 1;
@@ -151,8 +155,8 @@ impl Repositories {
                 let begun = self.begin(&name)?;
                 let last = self.current.replace(begun);
                 self.add(&listed).await?;
-                if last.is_some() {
-                    return self.finish(last).await;
+                if let Some(last) = last {
+                    return self.finish(last).await.map(Some);
                 }
                 continue;
             }
@@ -163,7 +167,7 @@ impl Repositories {
                 let next = Repository { is_partial: true, ..Repository::new(&current.name, current.index) };
                 let mut part = std::mem::replace(current, next);
                 part.is_partial = true;
-                return self.finish(Some(part)).await;
+                return self.finish(part).await.map(Some);
             }
         }
     }
@@ -230,10 +234,7 @@ impl Repositories {
         Ok(())
     }
 
-    async fn finish(&mut self, repository: Option<Repository>) -> Result<Option<Repository>, SurveyError> {
-        let Some(mut repository) = repository else {
-            return Ok(None);
-        };
+    async fn finish(&mut self, mut repository: Repository) -> Result<Repository, SurveyError> {
         let wanted: Vec<_> = repository.revisions.keys().copied().collect();
         repository.known = self.known.take(&self.reader, repository.name.as_str(), &wanted).await?;
         repository.first_manifest = self.manifests;
@@ -243,7 +244,7 @@ impl Repositories {
         let permits = u32::try_from((repository.held + known / LINK).min(ALL)).unwrap_or_default();
         // Never closed.
         repository.permit = Arc::clone(&self.memory).acquire_many_owned(permits).await.ok();
-        Ok(Some(repository))
+        Ok(repository)
     }
 }
 

@@ -13,7 +13,6 @@ use super::content::{Content, ContentReader};
 use super::decide::{Decision, ManifestUse, decide};
 use super::error::SurveyError;
 use super::gone::{read_gone, write_gone};
-use super::known::KnownWriter;
 use super::needed::Age;
 use super::policy::{Policy, SurveyOptions};
 use super::reader::Reader;
@@ -131,7 +130,7 @@ impl<'a> Found<'a> {
         policy: &dyn Policy,
         remembers: bool,
     ) -> Result<(), SurveyError> {
-        let mut known = KnownWriter::new(repositories.known_checksums(), remembers);
+        let mut known = repositories.known_writer(remembers);
         let others = repositories.shared_others();
         {
             let read = repositories.into_stream().map_ok(|repository| {
@@ -144,11 +143,11 @@ impl<'a> Found<'a> {
                 self.add(&content, decision).await?;
                 for (digest, learned, _permit) in &content.learned {
                     let name = content.repository.name.as_str();
-                    known.push(&contents.reader, (name, digest), learned).await;
+                    known.push(&contents.reader, (name, digest), learned).await?;
                 }
             }
         }
-        known.finish(&contents.reader).await;
+        known.finish(&contents.reader).await?;
         let others = lock(&others).clone();
         self.totals.uploads = others.uploads;
         self.totals.strangers += others.strangers;

@@ -14,16 +14,19 @@
 //! SHA-256 of all of this
 //! ```
 
+mod reader;
+mod writer;
+
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::codec::{Bytes, Digests, put_digest};
 use super::named::Named;
-use super::reader::{Purpose, Reader};
-use crate::oci::{Algorithm, Digest, MediaType};
+use crate::oci::{Algorithm, Digest};
 use crate::registry::cache::Origin;
-use crate::store::{Condition, Key, Metadata, StoreError};
+
+pub(super) use reader::KnownReader;
+pub(super) use writer::KnownWriter;
 
 const MAGIC: &[u8] = b"pounce manifests 1\n";
 /// How many bytes a segment has before the next one begins: four times as many make a GiB, which is some 4 million
@@ -101,14 +104,11 @@ fn open(segment: &[u8]) -> Option<(&[u8], bool, Digest)> {
     (actual.value() == checksum).then_some((records, more, actual))
 }
 
-/// Reads what is remembered, in order.
-#[derive(Debug, Default)]
-pub(super) struct KnownReader {
-    segment: bytes::Bytes,
-    /// How many bytes of the segment's records were read.
-    at: usize,
-    checksums: Checksums,
-    is_over: bool,
+/// [`open`], of a segment whose checksum was verified when it was read.
+fn open_read(segment: &[u8]) -> Option<(&[u8], bool)> {
+    let content = segment.get(..segment.len().checked_sub(32)?)?;
+    let (more, records) = content.strip_prefix(MAGIC)?.split_first()?;
+    Some((records, *more == 1))
 }
 
 /// Those of the segments that were read so far; without one that was corrupt. A segment that is as it was is not
@@ -132,139 +132,6 @@ impl Checksums {
 
     fn contains(&self, number: u8, checksum: &Digest) -> bool {
         self.lock().get(usize::from(number)).is_some_and(|found| found.as_ref() == Some(checksum))
-    }
-}
-
-impl KnownReader {
-    /// The checksums of the segments that were read so far.
-    pub(super) fn checksums(&self) -> Checksums {
-        self.checksums.clone()
-    }
-
-    /// What is remembered of a repository's manifests of these digests, of which some may be missing. Repositories are
-    /// asked for in the order of a list, and so are the digests of one.
-    ///
-    /// # Errors
-    /// The bucket does not answer.
-    pub(super) async fn take(
-        &mut self,
-        reader: &Reader,
-        name: &str,
-        wanted: &[Digest],
-    ) -> Result<BTreeMap<Digest, Known>, StoreError> {
-        let (mut found, mut room) = (BTreeMap::new(), MOST_BYTES);
-        let Some(last) = wanted.last() else {
-            return Ok(found);
-        };
-        loop {
-            while let Some((records, _)) = open_read(&self.segment)
-                && let mut left = Bytes(records.get(self.at..).unwrap_or_default())
-                && let Some((of, digest, known)) = read(&mut left)
-            {
-                let order = in_list_order(of, name).then_with(|| digest.cmp(last));
-                if order == Ordering::Greater {
-                    return Ok(found);
-                }
-                self.at = records.len() - left.0.len();
-                let len = known.named.digests.as_bytes().len();
-                if of == name && len <= room && wanted.binary_search(&digest).is_ok() {
-                    room -= len;
-                    found.insert(digest, known);
-                }
-            }
-            if !self.open_next(reader).await? {
-                return Ok(found);
-            }
-        }
-    }
-
-    /// Opens the next segment that can be read.
-    async fn open_next(&mut self, reader: &Reader) -> Result<bool, StoreError> {
-        self.segment = bytes::Bytes::new();
-        while !self.is_over
-            && let Some(number) = self.checksums.next()
-        {
-            let object = match reader.get(Purpose::Known, Key::KnownManifests(number), MAX_SEGMENT).await {
-                Err(StoreError::Corrupt { .. }) => {
-                    self.checksums.push(None);
-                    continue;
-                }
-                other => other?,
-            };
-            let Some(object) = object else {
-                break;
-            };
-            let Some((_, more, checksum)) = open(&object.bytes) else {
-                tracing::warn!(segment = number, "what is remembered of manifests is corrupt, and is made anew");
-                self.checksums.push(None);
-                continue;
-            };
-            self.checksums.push(Some(checksum));
-            (self.segment, self.at, self.is_over) = (object.bytes, 0, !more);
-            return Ok(true);
-        }
-        self.is_over = true;
-        Ok(false)
-    }
-}
-
-/// [`open`], of a segment whose checksum was verified when it was read.
-fn open_read(segment: &[u8]) -> Option<(&[u8], bool)> {
-    let content = segment.get(..segment.len().checked_sub(32)?)?;
-    let (more, records) = content.strip_prefix(MAGIC)?.split_first()?;
-    Some((records, *more == 1))
-}
-
-/// Writes what is to be remembered, in the same order.
-#[derive(Debug)]
-pub(super) struct KnownWriter {
-    bytes: Vec<u8>,
-    number: u8,
-    before: Checksums,
-    /// There is no room, or the bucket takes no writes.
-    is_over: bool,
-}
-
-impl KnownWriter {
-    pub(super) fn new(before: Checksums, remembers: bool) -> Self {
-        Self { bytes: head(), number: 0, before, is_over: !remembers }
-    }
-
-    pub(super) async fn push(&mut self, reader: &Reader, (name, digest): (&str, &Digest), known: &Known) {
-        if self.is_over {
-            return;
-        }
-        write(&mut self.bytes, name, digest, known);
-        if self.bytes.len() >= SEGMENT {
-            self.put(reader, self.number < u8::MAX).await;
-        }
-    }
-
-    /// Writes the last segment.
-    pub(super) async fn finish(mut self, reader: &Reader) {
-        if !self.is_over {
-            self.put(reader, false).await;
-        }
-    }
-
-    async fn put(&mut self, reader: &Reader, more: bool) {
-        let mut bytes = std::mem::replace(&mut self.bytes, head());
-        bytes[MAGIC.len()] = more.into();
-        let checksum = Digest::of(Algorithm::Sha256, &bytes);
-        bytes.extend_from_slice(checksum.value());
-        let number = self.number;
-        if !self.before.contains(number, &checksum) {
-            let key = Key::KnownManifests(number);
-            let store = reader.writes().await;
-            let (metadata, condition) = (Metadata::new(), Condition::Always);
-            let put = store.put(key, bytes.into(), &MediaType::OCTET_STREAM, &metadata, condition);
-            if let Err(error) = Box::pin(put).await {
-                tracing::warn!(%error, "what is known of manifests is not remembered: the next survey reads them again");
-                self.is_over = true;
-            }
-        }
-        self.is_over |= !more;
-        self.number = number.saturating_add(1);
     }
 }
 
