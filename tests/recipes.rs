@@ -84,6 +84,27 @@ impl Recipe {
         }
     }
 
+    /// Surveys found manifests without a tag so long before they did.
+    fn first_seen_before(&self, by: Duration) {
+        let key = "pounce/gc/manifests/00";
+        let Some(segment) = self.s3.object(key) else {
+            return;
+        };
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
+        let mut bytes = segment[..segment.len() - 32].to_vec();
+        for at in 0..bytes.len() - 8 {
+            let number = u64::from_le_bytes(*bytes[at..].first_chunk().unwrap());
+            // Links are older.
+            if (now - 15 * DAY.as_secs()..=now).contains(&number) {
+                bytes[at..at + 8].copy_from_slice(&(number - by.as_secs()).to_le_bytes());
+            }
+        }
+        let checksum = digest(&bytes);
+        let hex = checksum.trim_start_matches("sha256:");
+        bytes.extend((0..64).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()));
+        self.s3.put(key, bytes);
+    }
+
     async fn collect(&self) -> Value {
         let variables = self.s3.variables();
         let file = self.file();
@@ -217,8 +238,13 @@ async fn a_cache_stays_within_its_budget() {
 async fn a_registry_keeps_ten_releases() {
     let recipe = Recipe::new("A registry that keeps ten releases", str::to_owned).await;
     let images: Vec<_> = (0..15).map(|seed| Image::new(seed, &[1000])).collect();
-    let tags = (0..13).map(|number| format!("v{number:02}")).chain(["latest".to_owned(), images[14].digest()]);
-    let tags: Vec<_> = tags.collect();
+    // A round saw it without a tag eight days ago.
+    recipe.pushed(&[("team/app", &images[14].digest(), &images[14])]).await;
+    recipe.s3.age("docker/registry/", DAY * 20);
+    recipe.noted(15, 1, &json!({}));
+    assert_eq!(recipe.collect().await["goes"]["keys"], 0);
+    recipe.first_seen_before(DAY * 8);
+    let tags: Vec<_> = (0..13).map(|number| format!("v{number:02}")).chain(["latest".to_owned()]).collect();
     let pushes: Vec<_> = tags.iter().zip(&images).map(|(tag, image)| ("team/app", &tag[..], image)).collect();
     recipe.pushed(&pushes).await;
     recipe.s3.age("docker/registry/", DAY * 20);
@@ -234,4 +260,26 @@ async fn a_registry_keeps_ten_releases() {
     let left: Vec<_> = images.iter().map(|image| recipe.stored(image)).collect();
     assert_eq!(left, [0, 0, 0, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 0], "{report}");
     assert_eq!(report["by_reason"].as_object().unwrap().keys().collect::<Vec<_>>(), ["storage.retention.0"]);
+}
+
+/// The time to put back a tag that a client deleted.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_image_whose_tag_a_client_deletes_stays_for_a_week() {
+    let recipe = Recipe::new("A registry that keeps ten releases", str::to_owned).await;
+    let image = Image::new(1, &[1000]);
+    recipe.pushed(&[("team/app", "v1", &image)]).await;
+    recipe.s3.age("docker/registry/", DAY * 400);
+    recipe.noted(25, 1, &json!({}));
+    for (round, (days, goes)) in [(0, 0), (20, 0), (0, 0), (6, 0), (2, 1)].into_iter().enumerate() {
+        // Since the round before.
+        recipe.first_seen_before(DAY * days);
+        if round == 2 {
+            let pounce = recipe.serving(&[]).await;
+            let reply = pounce.send(pounce.request("DELETE", "/v2/team/app/manifests/v1")).await;
+            assert_eq!(reply.status, 202);
+        }
+        let report = recipe.collect().await;
+        assert_eq!(report["goes"]["manifests"], goes, "{round}: {report}");
+    }
+    assert_eq!(recipe.stored(&image), 3);
 }

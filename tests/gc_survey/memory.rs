@@ -1,13 +1,14 @@
 //! The requests of a survey, and what it remembers for the next one.
 
 use pounce::internals::{SurveyRules, survey};
+use pounce::store::Key;
 use serde_json::{Value, json};
 
 use super::layout::{
     Bucket, From, OLD, ROOT, blob_key, candidates, history_key, image, layer_key, revision_key, store, surveyed,
     tag_key,
 };
-use crate::support::{FakeS3, borrowed};
+use crate::support::{FakeS3, Rule, borrowed};
 
 const SEGMENT: &str = "pounce/gc/manifests/00";
 
@@ -80,7 +81,7 @@ async fn a_corrupt_memory_counts_for_nothing_and_is_written_anew() {
     fill(&s3);
     surveyed(&s3, &rules()).await;
     let good = s3.object(SEGMENT).unwrap();
-    for bad in [Vec::new(), b"pounce manifests 2\n".to_vec(), good[..good.len() - 1].to_vec(), {
+    for bad in [Vec::new(), b"pounce manifests 1\n".to_vec(), good[..good.len() - 1].to_vec(), {
         let mut bytes = good.to_vec();
         bytes[1000] ^= 1;
         bytes
@@ -88,12 +89,13 @@ async fn a_corrupt_memory_counts_for_nothing_and_is_written_anew() {
         s3.put(SEGMENT, bad);
         let found = surveyed(&s3, &rules()).await;
         assert_eq!(requests(&found)[2..4], [80, 41]);
-        assert_eq!(s3.object(SEGMENT).unwrap(), good);
+        assert_eq!(s3.object(SEGMENT).unwrap().len(), good.len());
+        assert_eq!(requests(&surveyed(&s3, &rules()).await)[2..4], [0, 0]);
     }
     // More than is ever read of it.
     s3.put(SEGMENT, vec![0; 6 << 20]);
     assert_eq!(requests(&surveyed(&s3, &rules()).await)[2..4], [80, 41]);
-    assert_eq!(s3.object(SEGMENT).unwrap(), good);
+    assert_eq!(s3.object(SEGMENT).unwrap().len(), good.len());
 }
 
 #[tokio::test]
@@ -187,4 +189,37 @@ async fn a_list_that_lacks_what_is_there_is_no_survey() {
     // 11 repositories and two manifests in each: all are looked for.
     let found = surveyed(&s3, &rules()).await;
     assert_eq!((requests(&found)[4], &found["totals"]["manifests"]), (2 + 24, &json!(56)));
+}
+
+/// A client deletes a tag: no history tells when that was.
+#[tokio::test]
+async fn the_first_survey_without_a_tag_is_remembered() {
+    let s3 = FakeS3::start(&[]).await;
+    let [tagged, config, _] = s3.image("a", "v1", From::Push);
+    let bare = s3.manifest("a", From::Push, &image(&config, &[]));
+    s3.age("", OLD);
+    let rules = || SurveyRules { shows_facts: true, ..rules() };
+    let client = store(&borrowed(&s3.variables())).await;
+    let mut seen = Vec::new();
+    for clock in [-800, -600, -400, -200] {
+        s3.rules(&[Rule::Clock(clock)]);
+        if clock == -600 {
+            for key in [tag_key("a", "v1"), history_key("a", "v1", &tagged)] {
+                assert!(s3.remove(&key));
+            }
+        }
+        if clock == -200 {
+            s3.tag("a", "v2", From::Push, &bare);
+        }
+        // The answer tells the clock.
+        client.exists(Key::GcState).await.unwrap();
+        let facts = &survey(&client, &rules()).await.unwrap()["facts"][0]["manifests"];
+        seen.push([&tagged, &bare].map(|digest| facts[digest]["untagged"].as_u64()));
+    }
+    let [first, second, third, fourth] = seen[..] else { unreachable!() };
+    assert!(first[0].is_none() && first[1].is_some(), "{seen:?}");
+    let lost = second[0].unwrap() - first[1].unwrap();
+    assert!((195..300).contains(&lost), "{seen:?}");
+    assert_eq!((second[1], third), (first[1], second), "the first one counts");
+    assert_eq!(fourth, [second[0], None]);
 }

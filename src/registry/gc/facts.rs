@@ -27,7 +27,7 @@ pub(in crate::registry) struct ManifestFacts {
     pub(super) origin: Origin,
     /// When it was last pulled, if that is known.
     pub(super) pulled: Option<SystemTime>,
-    /// When the last tag that named it went to another manifest, if that is known.
+    /// Since when it has had no tag, as far as is known; `None`: it has one.
     pub(super) untagged: Option<SystemTime>,
     /// The manifests that it names, if it is an index.
     pub(super) children: Vec<Digest>,

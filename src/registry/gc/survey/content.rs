@@ -25,6 +25,7 @@ use super::needed::{Age, seconds};
 use super::reader::{PARALLEL, Purpose, Reader};
 use super::records::Records;
 use super::repository::{Link, Repository};
+use super::untagged::Untagged;
 use crate::oci::{Digest, MAX_MANIFEST_BYTES, RepositoryName, Tag};
 use crate::registry::cache::Origin;
 use crate::registry::gc::facts::TagFacts;
@@ -54,6 +55,8 @@ pub(super) struct ManifestContent {
     pub(super) linked: Option<SystemTime>,
     pub(super) origin: Origin,
     pub(super) subject: Option<Digest>,
+    /// Since when it has had no tag.
+    pub(super) untagged: Option<SystemTime>,
     /// The other manifests of the repository that it names.
     pub(super) children: Vec<Digest>,
 }
@@ -93,6 +96,7 @@ struct Found {
     digest: Digest,
     link: Link,
     origin: Option<Origin>,
+    untagged: Option<SystemTime>,
     named: Bytes,
     is_known: bool,
 }
@@ -114,6 +118,7 @@ impl ContentReader {
     pub(super) async fn read(&self, mut repository: Repository, asks_origins: bool) -> Result<Content, SurveyError> {
         let known = std::mem::take(&mut repository.known);
         let (tags, unreadable_tags) = self.tags(&repository).await?;
+        let untagged = Untagged::new(&repository, &tags);
         let asks_origins = asks_origins && !repository.is_partial;
         let mut content = Content {
             tags,
@@ -131,7 +136,8 @@ impl ContentReader {
             self.manifest(&name, number, digest, link, known.get(&digest), asks_origins)
         };
         let mut found = buffered(PARALLEL, work.collect::<Vec<_>>(), read);
-        while let Some(found) = found.try_next().await? {
+        while let Some(mut found) = found.try_next().await? {
+            found.untagged = untagged.since(&found.digest, known.get(&found.digest), self.age.now);
             content.add(found, self);
         }
         drop(found);
@@ -217,7 +223,7 @@ impl ContentReader {
             Bytes::Gone | Bytes::Unreadable(_) => None,
         };
         self.records.add_manifest(number, &digest, digests).await?;
-        Ok(Found { digest, link, origin, named, is_known: known.is_some() })
+        Ok(Found { digest, link, origin, untagged: None, named, is_known: known.is_some() })
     }
 
     /// The bytes of a manifest, read once for all repositories that have it.
@@ -264,7 +270,7 @@ impl ContentReader {
 
 impl Content {
     fn add(&mut self, found: Found, reader: &ContentReader) {
-        let Found { digest, link, origin, named, is_known } = found;
+        let Found { digest, link, origin, untagged, named, is_known } = found;
         let named = match named {
             Bytes::Manifest(named) => named,
             Bytes::Gone => {
@@ -283,7 +289,7 @@ impl Content {
         let children = named.digests.iter().filter(is_child).collect();
         let subject = named.subject;
         let origin_or_push = origin.unwrap_or(Origin::Pushed);
-        let manifest = ManifestContent { linked: link.modified, origin: origin_or_push, subject, children };
+        let manifest = ManifestContent { linked: link.modified, origin: origin_or_push, subject, untagged, children };
         self.manifests.insert(digest, manifest);
         let len = named.digests.as_bytes().len();
         let permit = reader.room(len);
@@ -295,7 +301,7 @@ impl Content {
             let is_settled = reader.age.now > UNIX_EPOCH + Duration::from_secs(linked) + SETTLED;
             let origin = origin.filter(|_| is_settled);
             let named = Arc::unwrap_or_clone(named);
-            self.learned.push((digest, Known { linked, origin, named }, permit));
+            self.learned.push((digest, Known { linked, origin, untagged: seconds(untagged), named }, permit));
         }
     }
 }

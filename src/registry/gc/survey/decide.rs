@@ -1,7 +1,6 @@
 //! What goes of a repository, and until when its manifests are needed. Pure.
 
 use std::collections::BTreeMap;
-use std::time::SystemTime;
 
 use super::content::Content;
 use super::needed::{Age, Needed, Share};
@@ -135,14 +134,13 @@ impl Needs {
 /// What retention decides by.
 fn facts(content: &Content, policy: &dyn Policy, age: Age) -> RepositoryFacts {
     let name: &RepositoryName = &content.repository.name;
-    let untagged = untagged(content);
     let manifests = content.manifests.iter().map(|(digest, manifest)| {
         let facts = ManifestFacts {
             // Without a time, it was written just now.
             linked: manifest.linked.unwrap_or(age.now),
             origin: manifest.origin,
             pulled: policy.last_pull(name, digest),
-            untagged: untagged.get(digest).copied(),
+            untagged: manifest.untagged,
             children: manifest.children.clone(),
             subject: manifest.subject,
         };
@@ -151,23 +149,4 @@ fn facts(content: &Content, policy: &dyn Policy, age: Age) -> RepositoryFacts {
     let tags = content.tags.iter().filter(|(_, tag)| content.manifests.contains_key(&tag.digest));
     let tags = tags.map(|(tag, facts)| (tag.clone(), facts.clone()));
     RepositoryFacts { name: name.clone(), tags: tags.collect(), manifests: manifests.collect() }
-}
-
-/// When the last tag whose history has a manifest was written to name another one. Its link is also written when the
-/// upstream says that nothing changed, so its entry in the history counts, if that is older.
-fn untagged(content: &Content) -> BTreeMap<Digest, SystemTime> {
-    let mut untagged = BTreeMap::new();
-    for (tag, links) in &content.repository.tags {
-        let Some(current) = content.tags.get(tag) else {
-            continue;
-        };
-        let (own, others): (Vec<_>, Vec<_>) = links.history.iter().partition(|(digest, _)| *digest == current.digest);
-        let entered = own.first().and_then(|(_, link)| link.modified);
-        let moved = entered.map_or(current.modified, |entered| entered.min(current.modified));
-        for (digest, _) in others {
-            let since = untagged.entry(digest).or_insert(moved);
-            *since = moved.max(*since);
-        }
-    }
-    untagged
 }

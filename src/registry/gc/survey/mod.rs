@@ -4,6 +4,7 @@
 //! repository   LIST repositories/ → one repository at a time
 //! content      GET of tags and manifests; known remembers manifests from survey to survey, gone those without bytes
 //! missing      what is remembered and not listed
+//! untagged     since when a manifest has had no tag
 //! decide       facts → retention → until when each key is needed; young holds what is too young to go
 //! records      which manifest names which digest, in 256 parts
 //! blobs        LIST blobs/ beside the parts → blobs and layer links that nothing needs
@@ -55,6 +56,7 @@ mod repository;
 mod run;
 mod spool;
 mod totals;
+mod untagged;
 mod young;
 
 #[cfg(feature = "internals")]

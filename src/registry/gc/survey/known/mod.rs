@@ -2,15 +2,15 @@
 //!
 //! `pounce/gc/manifests/<2 hex>`: up to 256 segments, one list in the order in which a bucket lists repositories, and in
 //! each in the order of digests. A survey reads it beside that list, and writes it anew. Everything in it is for ever
-//! true: what a digest names cannot change, and where a manifest came from is remembered of a link that was written at a
-//! certain second, which was over when it was read. So segments of several surveys may be mixed. One that cannot be
+//! true: what a digest names cannot change, where a manifest came from is remembered of a link that was written at a
+//! certain second, which was over when it was read, and a survey found no tag of it. So segments of several surveys may be mixed. One that cannot be
 //! read, or whose checksum is wrong, counts for nothing.
 //!
 //! ```text
-//! pounce manifests 1\n
+//! pounce manifests 2\n
 //! 1 if there is another segment, else 0
 //! records: length of the repository's name (2 bytes), name, digest, second of the link (8), flags (1),
-//!          subject, length of the names (4), names
+//!          second of the first survey that found no tag (8), subject, length of the names (4), names
 //! SHA-256 of all of this
 //! ```
 
@@ -28,7 +28,7 @@ use crate::registry::cache::Origin;
 pub(super) use reader::KnownReader;
 pub(super) use writer::KnownWriter;
 
-const MAGIC: &[u8] = b"pounce manifests 1\n";
+const MAGIC: &[u8] = b"pounce manifests 2\n";
 /// How many bytes a segment has before the next one begins: four times as many make a GiB, which is some 4 million
 /// manifests.
 const SEGMENT: usize = 4 << 20;
@@ -42,6 +42,7 @@ const MAX_SEGMENT: u64 = 5 << 20;
 const PUSHED: u8 = 1;
 const UPSTREAM: u8 = 2;
 const SUBJECT: u8 = 4;
+const UNTAGGED: u8 = 8;
 
 /// A manifest of a repository.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,6 +51,8 @@ pub(super) struct Known {
     pub(super) linked: u64,
     /// Where it came from, if that was asked.
     pub(super) origin: Option<Origin>,
+    /// Since when surveys have found no tag of it, in seconds since 1970; `None`: the last one found one.
+    pub(super) untagged: Option<u64>,
     pub(super) named: Named,
 }
 
@@ -70,7 +73,11 @@ fn write(bytes: &mut Vec<u8>, name: &str, digest: &Digest, known: &Known) {
         Some(Origin::Pushed) => PUSHED,
         Some(Origin::Upstream) => UPSTREAM,
     };
-    bytes.push(origin | known.named.subject.map_or(0, |_| SUBJECT));
+    let (untagged, subject) = (known.untagged.map_or(0, |_| UNTAGGED), known.named.subject.map_or(0, |_| SUBJECT));
+    bytes.push(origin | untagged | subject);
+    if let Some(untagged) = known.untagged {
+        bytes.extend_from_slice(&untagged.to_le_bytes());
+    }
     if let Some(subject) = &known.named.subject {
         put_digest(bytes, subject);
     }
@@ -90,10 +97,11 @@ fn read<'a>(bytes: &mut Bytes<'a>) -> Option<(&'a str, Digest, Known)> {
         UPSTREAM => Some(Origin::Upstream),
         _ => return None,
     };
+    let untagged = if flags & UNTAGGED == 0 { None } else { Some(bytes.u64()?) };
     let subject = if flags & SUBJECT == 0 { None } else { Some(bytes.digest()?) };
     let len = usize::try_from(bytes.u32()?).ok()?;
     let digests = Digests::read(bytes.take(len)?)?;
-    Some((name, digest, Known { linked, origin, named: Named { digests, subject } }))
+    Some((name, digest, Known { linked, origin, untagged, named: Named { digests, subject } }))
 }
 
 /// The records of a segment, whether there is another segment, and the checksum; `None` if it is corrupt.
@@ -156,7 +164,8 @@ mod tests {
         for (n, origin) in (0..6).zip([None, Some(Origin::Pushed), Some(Origin::Upstream)].into_iter().cycle()) {
             let named =
                 Named { digests: Digests::new((0..n).map(digest).collect()), subject: (n % 2 == 0).then(|| digest(n)) };
-            let known = Known { linked: u64::from(n), origin, named };
+            let untagged = (n > 2).then_some(u64::from(n) << 20);
+            let known = Known { linked: u64::from(n), origin, untagged, named };
             write(&mut bytes, "org/app", &digest(n), &known);
             expected.push(("org/app", digest(n), known));
         }
@@ -172,7 +181,7 @@ mod tests {
     #[test]
     fn a_segment_that_differs_in_a_bit_counts_for_nothing() {
         let mut segment = head();
-        let known = Known { linked: 7, origin: None, named: Named::default() };
+        let known = Known { linked: 7, origin: None, untagged: None, named: Named::default() };
         write(&mut segment, "a", &digest(1), &known);
         let checksum = Digest::of(Algorithm::Sha256, &segment);
         segment.extend_from_slice(checksum.value());
