@@ -23,8 +23,9 @@ async fn round(store: &Store, delay: u64, keys: &[String]) -> String {
     gc_round(store, (TIMING(), Duration::from_secs(delay)), false, &keys).await.unwrap()
 }
 
+/// Without the notes of pulls, which a process writes at its end.
 fn registry_keys(s3: &FakeS3) -> Vec<String> {
-    s3.keys().into_iter().filter(|key| !key.contains("/_gc/")).collect()
+    s3.keys().into_iter().filter(|key| key.starts_with("docker/") && !key.contains("/_gc/")).collect()
 }
 
 /// A bucket with an image, and a clock that the test moves.
@@ -47,7 +48,7 @@ async fn a_key_goes_a_delay_after_it_was_condemned_if_nothing_needs_it_still() {
     s3.rules(&[Rule::Clock(700)]);
     s3.take();
     let due = round(&store, 600, &keys[1..]).await;
-    assert!(due.contains("Swept { batches: 1") && due.contains("failed: 0, stopped: None"), "{due}");
+    assert!(due.contains("Swept { batches: 1") && due.contains("failed: 0, denied: None, stopped: None"), "{due}");
     assert_eq!(registry_keys(&s3), keys[..1], "{due}");
     let calls = s3.take();
     assert_eq!(calls["DeleteObject"], keys.len() - 1);
@@ -170,6 +171,55 @@ async fn a_bucket_that_fails_in_the_middle_stops_the_sweep_and_the_next_round_go
     let due = round(&store, 600, &keys).await;
     assert!(due.contains("Swept { batches: 1"), "{due}");
     assert!(registry_keys(&s3).is_empty());
+}
+
+/// An object lock, or a policy: what the bucket denies is left, the rest goes, and the batch ends.
+#[tokio::test]
+async fn keys_that_may_not_be_deleted_do_not_stay_condemned() {
+    let (s3, _, _, store) = site().await;
+    for n in 0..60 {
+        s3.put(&format!("docker/registry/v2/blobs/sha256/{n:02x}/{n:064x}/data"), "garbage");
+    }
+    let keys = registry_keys(&s3);
+    let locked = |path: &str| path.contains("/blobs/sha256/0") || path.contains("/blobs/sha256/1");
+    let left: Vec<_> = keys.iter().filter(|key| locked(key)).cloned().collect();
+    assert!(left.len() > 30);
+    round(&store, 600, &keys).await;
+    s3.rules(&[Rule::Clock(700)]);
+    let denied = "<Error><Code>AccessDenied</Code><Message>locked</Message></Error>";
+    s3.on("DeleteObject", usize::MAX, move |seen| async move {
+        locked(&seen.path).then(|| (403, Vec::new(), denied.into()))
+    });
+    let due = round(&store, 600, &keys).await;
+    assert!(due.contains("Swept { batches: 1") && due.contains("stopped: None"), "{due}");
+    assert!(due.contains(&format!("failed: {}", left.len())) && due.contains("AccessDenied: locked"), "{due}");
+    let found = registry_keys(&s3);
+    assert!(found == left, "{:?}", found.iter().filter(|key| !left.contains(key)).collect::<Vec<_>>());
+    // No writer pays for the batch any more, until the keys are condemned anew.
+    s3.rules(&[Rule::Clock(850)]);
+    round(&store, 600, &[]).await;
+    assert!(!s3.keys().iter().any(|key| key.contains("/batches/")), "{:?}", s3.keys());
+    let again = round(&store, 600, &left).await;
+    assert!(again.contains(&format!("Published {{ batches: 1, keys: {}", left.len())), "{again}");
+}
+
+#[tokio::test]
+async fn a_bucket_that_denies_to_remove_old_batches_is_collected_from() {
+    let (s3, _, keys, store) = site().await;
+    round(&store, 600, &keys).await;
+    s3.rules(&[Rule::Clock(700)]);
+    round(&store, 600, &[]).await;
+    s3.rules(&[Rule::Clock(850)]);
+    for operation in ["DeleteObjects", "DeleteObject"] {
+        s3.on(operation, usize::MAX, |_| async {
+            Some((403, Vec::new(), "<Error><Code>AccessDenied</Code></Error>".into()))
+        });
+    }
+    let retired = round(&store, 600, &[]).await;
+    assert!(retired.starts_with("Swept"), "{retired}");
+    let state = String::from_utf8(s3.object("docker/registry/v2/_gc/state").unwrap().to_vec()).unwrap();
+    assert!(state.contains(r#""batches":[]"#), "{state}");
+    assert_eq!(registry_keys(&s3), keys);
 }
 
 /// Over the embedded S3, which verifies signatures.

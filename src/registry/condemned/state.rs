@@ -1,5 +1,7 @@
 //! The object that says which batches of keys are condemned, and which process collects garbage.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -31,6 +33,13 @@ pub(in crate::registry) struct Batch {
     /// When the last of its keys was deleted, or later.
     pub(in crate::registry) spent: Option<u64>,
     pub(in crate::registry) keys: u64,
+}
+
+impl Batch {
+    /// From when on it need not bind writers, `after` so long, in seconds since 1970; `None`: its keys are not deleted yet.
+    pub(in crate::registry) fn retires(&self, after: Duration) -> Option<u64> {
+        Some(self.spent?.saturating_add(after.as_secs()))
+    }
 }
 
 impl GcState {

@@ -9,7 +9,7 @@ use super::facts::Candidate;
 use super::lease::{Collector, CollectorError};
 use super::requests::RequestKind;
 use crate::oci::MediaType;
-use crate::registry::condemned::{Batch, BatchKeys, KeyHash, MAX_BATCH_KEYS, MAX_BATCHES, read};
+use crate::registry::condemned::{Batch, BatchKeys, GcState, KeyHash, MAX_BATCH_KEYS, MAX_BATCHES, read};
 use crate::store::{Condition, Key, Metadata, StoreError};
 
 /// The most keys of all active batches: each replica that takes writes keeps 8 bytes of each.
@@ -125,33 +125,41 @@ impl Collector {
     }
 
     /// Retires the batches whose keys were deleted long enough ago, and removes what is left of batches that no state
-    /// names; returns how many batches those were.
+    /// names. What the bucket does not let it remove is left to the next call.
     ///
     /// # Errors
     /// The lease is lost, or the bucket fails.
-    pub(in crate::registry) async fn retire(&self) -> Result<usize, CollectorError> {
+    pub(in crate::registry) async fn retire(&self) -> Result<(), CollectorError> {
         let lease = &self.lease;
         let (now, retire) = (whole_seconds(self.now().await), lease.options.timing.retire);
-        let is_over = |batch: &Batch| batch.spent.is_some_and(|spent| spent.saturating_add(retire.as_secs()) <= now);
+        let is_over = |batch: &Batch| batch.retires(retire).is_some_and(|retires| retires <= now);
         if lease.state().await.batches.iter().any(is_over) {
             // First: writers must not look for a batch that is half removed.
             lease.write(|state| state.batches.retain(|batch| !is_over(batch))).await?;
         }
         let state = lease.state().await;
+        if let Err(error) = self.remove_strays(&state).await {
+            // Writers do not know them any more.
+            tracing::warn!(%error, "old batches of garbage collection (docker/registry/v2/_gc/batches/) were not removed");
+        }
+        Ok(())
+    }
+
+    async fn remove_strays(&self, state: &GcState) -> Result<(), StoreError> {
+        let (lease, retire) = (&self.lease, self.lease.options.timing.retire);
         lease.pace.wait(RequestKind::List).await;
         let names = lease.store.children(Key::GcBatches, MAX_STRAYS).await?;
         let ids = names.iter().filter_map(|name| name.parse::<Uuid>().ok());
-        let mut removed = 0;
         for id in ids.filter(|id| state.batches.iter().all(|batch| batch.id != *id)) {
             lease.pace.wait(RequestKind::Get).await;
             // Another collector may be about to name it; and writers know a retired batch for some minutes.
             let found = lease.store.leader().head(Key::GcCondemned(&id)).await?;
             if found.is_none_or(|found| found.age >= retire) {
                 lease.pace.wait(RequestKind::List).await;
-                removed += usize::from(lease.store.delete_directory(Key::GcBatch(&id)).await? > 0);
+                lease.store.delete_directory(Key::GcBatch(&id)).await?;
             }
         }
-        Ok(removed)
+        Ok(())
     }
 }
 

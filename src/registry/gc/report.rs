@@ -70,6 +70,8 @@ pub struct Report {
     pub kept: u64,
     /// Condemned keys that could not be deleted.
     pub failed: u64,
+    /// The first of them that the bucket denies to delete, and why.
+    pub denied: Option<String>,
     /// Keys that this round condemned.
     pub condemned: u64,
     /// Keys that earlier rounds condemned, and that are not due yet.
@@ -129,7 +131,7 @@ impl Report {
     }
 
     pub(super) fn add_swept(&mut self, swept: Swept) {
-        let Swept { deleted, rescued, failed, stopped, .. } = swept;
+        let Swept { deleted, rescued, failed, denied, stopped, .. } = swept;
         let amounts = deleted.into_iter().map(|(kind, (count, bytes))| (kind, Amount { count, bytes }));
         for (kind, amount) in amounts {
             if kind == CandidateKind::Blob {
@@ -138,7 +140,7 @@ impl Report {
             }
             self.deleted.insert(kind.as_str(), amount);
         }
-        (self.kept, self.failed, self.stopped) = (rescued, failed, stopped);
+        (self.kept, self.failed, self.denied, self.stopped) = (rescued, failed, denied, stopped);
     }
 
     pub(super) fn add_published(&mut self, published: Published) {
@@ -169,6 +171,13 @@ impl Report {
     pub fn unfinished(&self) -> Option<String> {
         if let Some(why) = &self.stopped {
             return Some(format!("the round ended early, and the next one goes on: {why}"));
+        }
+        if let Some(denied) = &self.denied {
+            return Some(format!(
+                "{} keys could not be deleted, as {denied}; allow s3:DeleteObject below docker/registry/v2/, and end the \
+                 object lock or retention policy of the bucket, if it has one",
+                self.failed
+            ));
         }
         if self.failed > 0 {
             return Some(format!("{} keys could not be deleted, and are left to the next rounds", self.failed));

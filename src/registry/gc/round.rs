@@ -12,7 +12,7 @@ use futures_util::FutureExt;
 use tokio_util::sync::CancellationToken;
 
 use super::batches::DueBatch;
-use super::collection::GarbageCollection;
+use super::collection::{GarbageCollection, Settings};
 use super::facts::Candidate;
 use super::lease::{Acquired, Collector, CollectorError, CollectorOptions};
 use super::policy::Policy;
@@ -130,12 +130,7 @@ impl GarbageCollection {
         let held = if options.dry_run {
             None
         } else {
-            let collector = CollectorOptions {
-                timing: self.settings.timing,
-                delay: self.settings.delay,
-                rate: options.rate,
-                is_exclusive: options.is_exclusive,
-            };
+            let collector = self.collector_options(options.rate, options.is_exclusive);
             match Collector::acquire(&self.store, collector).await? {
                 Acquired::Held(collector) => {
                     let due = collector.due().await?;
@@ -160,6 +155,11 @@ impl GarbageCollection {
                 Err(error)
             }
         }
+    }
+
+    pub(super) const fn collector_options(&self, rate: u32, is_exclusive: bool) -> CollectorOptions {
+        let Settings { timing, delay, .. } = &self.settings;
+        CollectorOptions { timing: *timing, delay: *delay, rate, is_exclusive }
     }
 
     async fn survey(&self, options: RoundOptions, progress: &Arc<RoundProgress>) -> Result<Surveyed, RoundError> {
@@ -218,8 +218,10 @@ impl GarbageCollection {
         worked?;
         released?;
         if report.stopped.is_none() {
-            if let Some(oldest) = oldest {
-                delete_notes_before(&self.store, oldest).await?;
+            if let Some(oldest) = oldest
+                && let Err(error) = delete_notes_before(&self.store, oldest).await
+            {
+                tracing::warn!(%error, "old records of pulls (pounce/pulled/) were not deleted");
             }
             self.note_end(&report).await;
         }
@@ -230,7 +232,9 @@ impl GarbageCollection {
     pub(super) async fn note_end(&self, report: &Report) {
         let bytes = Bytes::from(serde_json::to_vec(report).unwrap_or_default());
         if let Err(error) = self.store.swap(Key::GcRound, bytes, Condition::Always).await {
-            tracing::debug!(%error, "the end of a garbage collection was not written");
+            let message = "the end of a garbage collection is not noted in the bucket (pounce/gc/round), so that another \
+                           process may begin one at once";
+            tracing::warn!(%error, "{message}");
         }
     }
 

@@ -32,7 +32,8 @@ const CHUNK: usize = 500;
 const SECONDS: usize = 10;
 /// How many requests are under way at once.
 const PARALLEL: usize = 32;
-/// After so many DELETEs of one chunk that failed, the sweep stops.
+/// After so many DELETEs of one chunk that failed, the sweep stops. A denial does not count: the bucket answers, and what
+/// it denies is decided about. The batch ends, so that it does not bind writers for ever.
 const MAX_FAILURES: u64 = 16;
 
 /// What a sweep did.
@@ -46,6 +47,8 @@ pub(in crate::registry) struct Swept {
     pub(in crate::registry) rescued: u64,
     /// Keys whose DELETE failed. They are condemned anew.
     pub(in crate::registry) failed: u64,
+    /// The first of them whose DELETE the bucket denied, and why.
+    pub(in crate::registry) denied: Option<String>,
     /// Why the sweep ended before all batches were done. The next round goes on.
     pub(in crate::registry) stopped: Option<String>,
 }
@@ -175,15 +178,19 @@ impl Collector {
                     went(&candidate);
                 }
                 Err(error) => {
+                    tracing::debug!(key = candidate.path, %error, "garbage was not deleted");
+                    swept.failed += 1;
+                    if matches!(error, StoreError::Denied { .. }) {
+                        swept.denied.get_or_insert_with(|| format!("{}: {error}", candidate.path));
+                        continue;
+                    }
                     failures += 1;
                     if failures >= MAX_FAILURES {
                         swept.stopped = Some(error.to_string());
                     }
-                    tracing::debug!(key = candidate.path, %error, "garbage was not deleted");
                 }
             }
         }
-        swept.failed += failures;
     }
 }
 
