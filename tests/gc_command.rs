@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::check::run;
 use crate::support::image::digest;
-use crate::support::{FakeS3, Image, Pounce, Rule, borrowed};
+use crate::support::{FakeS3, Image, Pounce, Process, Rule, borrowed};
 
 const DAY: Duration = Duration::from_hours(24);
 
@@ -143,6 +143,58 @@ async fn another_collector_and_corrupt_content_are_told() {
     assert!(status == 1 && errors.contains("cannot be read"), "{errors}");
     // What it named is not known.
     assert!(has(&s3, deleted.layer()) && has(&s3, kept.layer()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_bucket_denies_is_told_with_what_to_allow() {
+    let (s3, _, deleted) = bucket(&[]).await;
+    assert_eq!(gc(&s3, &[]).await.0, 0);
+    published(&s3, DAY * 2);
+    let denied = "<Error><Code>AccessDenied</Code></Error>";
+    s3.on("DeleteObject", usize::MAX, move |seen| async move {
+        seen.path.contains("sha256").then(|| (403, Vec::new(), denied.into()))
+    });
+    let (status, text, errors) = gc(&s3, &[]).await;
+    assert!(status == 1 && text.contains("deleted    0 keys"), "{text}");
+    assert!(
+        errors.contains("5 keys could not be deleted, as ") && errors.contains("allow s3:DeleteObject"),
+        "{errors}"
+    );
+    assert!(has(&s3, &deleted.manifest));
+    let mut variables = s3.variables();
+    variables.push(("REGISTRY_STORAGE_MAINTENANCE_GC_ENABLED", "true".into()));
+    s3.on("GetObject", usize::MAX, move |seen| async move {
+        seen.path.contains("pounce/gc/round").then(|| (403, Vec::new(), denied.into()))
+    });
+    let mut serving = Process::start(&borrowed(&variables));
+    let line = serving.until("garbage is not collected");
+    assert!(line.contains("pounce/gc/*") && line.contains("WARN"), "{line}");
+}
+
+/// A batch costs writers something: it goes when it may, not at the next round.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_is_retired_between_rounds() {
+    let (s3, ..) = bucket(&[]).await;
+    assert_eq!(gc(&s3, &[]).await.0, 0);
+    published(&s3, DAY * 2);
+    let mut state: Value = serde_json::from_slice(&s3.object("docker/registry/v2/_gc/state").unwrap()).unwrap();
+    state["batches"][0]["spent"] = (state["batches"][0]["published"].as_u64().unwrap() + 5).into();
+    s3.put("docker/registry/v2/_gc/state", state.to_string());
+    s3.age("/_gc/batches/", DAY);
+    let batches = || s3.keys().into_iter().filter(|key| key.contains("/_gc/batches/")).count();
+    assert_eq!(batches(), 1);
+    let change = |config: &mut Config| {
+        let gc = &mut config.storage.maintenance.gc;
+        // A round was a moment ago.
+        (gc.enabled, gc.interval) = (true, Duration::from_hours(24));
+    };
+    let pounce = Pounce::changed(&borrowed(&s3.variables()), change).await;
+    let lists = s3.seen("ListObjectsV2").len();
+    pounce.until("the batch is retired", |_| batches() == 0).await;
+    let state: Value = serde_json::from_slice(&s3.object("docker/registry/v2/_gc/state").unwrap()).unwrap();
+    assert_eq!(state["batches"], serde_json::json!([]));
+    let lists: Vec<_> = s3.seen("ListObjectsV2").into_iter().skip(lists).map(|seen| seen.path).collect();
+    assert!(lists.iter().all(|path| !path.contains("repositories")), "no survey: {lists:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -257,6 +257,7 @@ impl Registry {
             metrics: Arc::clone(metrics),
             settings: gc::Settings::new(&options.config),
             is_refused: AtomicBool::default(),
+            is_denied: AtomicBool::default(),
         });
         let readiness = Arc::new(Readiness::new(store.clone(), Arc::clone(&background)));
         Self {

@@ -22,6 +22,8 @@ pub struct GarbageCollection {
     pub(in crate::registry) settings: Settings,
     /// The log said why the bucket cannot be collected from.
     pub(in crate::registry) is_refused: AtomicBool,
+    /// The log said that the credentials do not tell when the last round was.
+    pub(in crate::registry) is_denied: AtomicBool,
 }
 
 /// The settings that rounds go by.

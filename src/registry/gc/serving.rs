@@ -2,22 +2,27 @@
 //! them together, because the age of the last round is the bucket's.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, UNIX_EPOCH};
 
 use tokio_util::sync::CancellationToken;
 
 use super::collection::GarbageCollection;
+use super::lease::{Acquired, Collector};
 use super::progress::RoundProgress;
 use super::report::Report;
 use super::round::{Begun, RoundError, RoundOptions};
 use crate::config;
+use crate::registry::condemned::GcState;
 use crate::registry::runtime::random_share;
-use crate::store::{Key, Polled};
+use crate::store::{Key, Polled, StoreError};
 
 /// The most requests a second, so that clients do not notice.
 const RATE: u32 = 100;
 /// How much later than it is due a round begins at most, as a part of the interval, so that processes differ.
 const JITTER: f64 = 0.05;
+/// How long a process waits at its start, at most: some start together.
+const START: Duration = Duration::from_secs(5);
 /// How long a process waits after a failure, or while another one collects, at most.
 const PAUSE: Duration = Duration::from_mins(10);
 
@@ -32,8 +37,7 @@ impl GarbageCollection {
         // Not dropped in the middle of a round: it ends by itself soon after `stop`.
         self.background.accompany(async move {
             let interval = settings.interval;
-            // Processes that start together.
-            let mut pause = interval.mul_f64(JITTER).mul_f64(random_share()).min(PAUSE);
+            let mut pause = interval.mul_f64(JITTER).min(START).mul_f64(random_share());
             loop {
                 if stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
                     return;
@@ -44,8 +48,52 @@ impl GarbageCollection {
                     None | Some(Duration::ZERO) => PAUSE.min(interval),
                     Some(left) => left + jitter,
                 };
+                if !settings.dryrun && !stop.is_cancelled() {
+                    pause = pause.min(gc.retire().await);
+                }
             }
         });
+    }
+
+    /// Retires the batches whose keys were deleted long enough ago: they would cost writers something until the next
+    /// round. Returns when it should be called again.
+    async fn retire(&self) -> Duration {
+        match self.try_to_retire().await {
+            Ok(Some(left)) => left,
+            Ok(None) => Duration::MAX,
+            Err(error) => {
+                tracing::debug!(%error, "old batches of garbage collection were not retired");
+                PAUSE
+            }
+        }
+    }
+
+    async fn try_to_retire(&self) -> Result<Option<Duration>, RoundError> {
+        let timing = self.settings.timing;
+        let Polled::Read(version, bytes) = self.store.poll(Key::GcState, None).await? else {
+            return Ok(None);
+        };
+        let (Ok(state), Some(now)) = (GcState::decode(&bytes), version.date) else {
+            return Ok(None);
+        };
+        let Some(first) = state.batches.iter().filter_map(|batch| batch.retires(timing.retire)).min() else {
+            return Ok(None);
+        };
+        let left = (UNIX_EPOCH + Duration::from_secs(first)).duration_since(now).unwrap_or_default();
+        if !left.is_zero() {
+            let jitter = timing.retire.mul_f64(JITTER).mul_f64(random_share());
+            return Ok(Some(left + jitter));
+        }
+        match Collector::acquire(&self.store, self.collector_options(RATE, false)).await? {
+            Acquired::Held(collector) => {
+                let retired = collector.retire().await;
+                collector.release().await?;
+                retired?;
+                Ok(None)
+            }
+            // The other process does it, or the log said why.
+            Acquired::Busy(_) | Acquired::Refused(_) => Ok(Some(PAUSE)),
+        }
     }
 
     /// How long it is until a round is due; `None` if the bucket does not tell.
@@ -55,7 +103,13 @@ impl GarbageCollection {
             Ok(Polled::Read(version, _) | Polled::TooLarge(version)) => version,
             Ok(Polled::Unchanged { .. }) => return None,
             Err(error) => {
-                tracing::debug!(%error, "the last garbage collection is not known");
+                if matches!(error, StoreError::Denied { .. }) && !self.is_denied.swap(true, Relaxed) {
+                    let message = "garbage is not collected, because the credentials do not allow to read when that was last \
+                                   done: allow them to read, write, list and delete pounce/gc/* and pounce/pulled/*";
+                    tracing::warn!(%error, "{message}");
+                } else {
+                    tracing::debug!(%error, "the last garbage collection is not known");
+                }
                 return None;
             }
         };
@@ -110,7 +164,7 @@ impl GarbageCollection {
                 Ok(None)
             }
             Begun::Refused(why) => {
-                if self.is_refused.swap(true, std::sync::atomic::Ordering::Relaxed) {
+                if self.is_refused.swap(true, Relaxed) {
                     return Ok(None);
                 }
                 tracing::warn!(%why, "garbage is not collected");
