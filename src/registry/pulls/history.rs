@@ -1,17 +1,18 @@
 //! When each manifest was last pulled, from the notes of all processes.
 //!
-//! The notes are read from the newest on, as far as they tell everything: to the first day without a note, to one that is
-//! corrupt or not whole, or until there is no memory for more. Before that, nothing is known, and nothing counts as
+//! The notes are read from the newest on, as far as they tell everything: to the first day without a note, to a night in
+//! which no process recorded, to a note that is corrupt or not whole, or until there is no memory for more. Before that, nothing is known, and nothing counts as
 //! unpulled.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use futures_util::StreamExt;
 
-use super::note::{self, Place, begin_of_day, number_of_day};
+use super::days::Days;
+use super::note::{self, Place, begin_of_day};
 use super::recorded::MOST;
 use crate::oci::{Digest, RepositoryName};
 use crate::registry::runtime::buffered;
@@ -23,9 +24,6 @@ const PARALLEL: usize = 8;
 const MANIFESTS: usize = 1_800_000;
 /// The most notes: one an hour of 20 replicas for a year. The newest ones count.
 const NOTES: usize = 200_000;
-/// How long the processes may take to write the first note of a day.
-const MORNING: Duration = Duration::from_hours(1);
-
 /// When manifests were last pulled.
 #[derive(Debug)]
 pub(in crate::registry) struct PullHistory {
@@ -183,14 +181,17 @@ impl PullHistory {
             );
             self.skipped.unreadable += 1;
             self.recorded_since = self.recorded_since.max(listed.written);
-            days.add(listed.day, listed.written);
+            days.add(listed.day, listed.written, listed.written);
             return false;
         };
         if let Some(since) = note.since {
-            days.add(listed.day, since);
+            days.add(listed.day, since, listed.written);
         }
         let is_whole = note.is_whole && !is_full;
         if !is_whole {
+            let (day, hour) = (&listed.place.day, listed.place.hour);
+            let why = if is_full { "there is no memory for more" } else { "it had no room for all pulls of its hour" };
+            tracing::warn!(day, hour, why, "a note of pulls does not tell all: nothing counts as unpulled before it");
             self.recorded_since = self.recorded_since.max(listed.written);
         }
         is_whole
@@ -209,38 +210,6 @@ async fn read(store: &Store, note: &Listed) -> Result<Option<Bytes>, StoreError>
         Ok(object) => Ok(object.map(|object| object.bytes)),
         Err(StoreError::Corrupt { .. }) => Ok(None),
         Err(error) => Err(error),
-    }
-}
-
-/// The days that have notes, and since when the first process of each recorded.
-#[derive(Debug, Default)]
-struct Days(BTreeMap<u64, SystemTime>);
-
-impl Days {
-    fn add(&mut self, day: u64, since: SystemTime) {
-        let first = self.0.entry(day).or_insert(since);
-        *first = since.min(*first);
-    }
-
-    /// Since when every day has a note.
-    fn known_since(&self, now: SystemTime, oldest: SystemTime) -> SystemTime {
-        let (today, first) = (number_of_day(now), number_of_day(oldest));
-        let mut day = today;
-        if !self.0.contains_key(&today) {
-            let is_morning = now.duration_since(begin_of_day(today)).is_ok_and(|since| since < MORNING);
-            if !is_morning {
-                return now;
-            }
-            day = today.saturating_sub(1);
-        }
-        if !self.0.contains_key(&day) {
-            return now;
-        }
-        while day > first && self.0.contains_key(&(day - 1)) {
-            day -= 1;
-        }
-        let since = self.0.get(&day).copied().unwrap_or(now);
-        since.max(begin_of_day(day)).max(oldest).min(now)
     }
 }
 
@@ -320,6 +289,30 @@ mod tests {
         assert_eq!(since(&without(TODAY), at(TODAY, 1)), at(TODAY, 1));
         assert_eq!(since(&[], at(TODAY, 12)), at(TODAY, 12));
         assert_eq!(since(&[], at(TODAY, 0)), at(TODAY, 0));
+    }
+
+    /// A version that records pulls came, went and came again.
+    #[test]
+    fn a_night_in_which_no_process_recorded_is_not_known() {
+        let since = |last: u64, begin: SystemTime| {
+            let before = (TODAY - 9..TODAY - 2).map(|day| note(day, 3, Some(at(TODAY - 9, 0)), true, &[1]));
+            let rolled_back = note(TODAY - 3, last, Some(at(TODAY - 9, 0)), true, &[1]);
+            let after = (TODAY - 2..=TODAY).map(|day| note(day, 12, Some(begin), true, &[1]));
+            let notes = before.chain([rolled_back]).chain(after).collect();
+            read(notes, at(TODAY, 14), at(TODAY - 30, 0), 100).recorded_since()
+        };
+        let known = at(TODAY - 9, 0);
+        assert_eq!(since(10, at(TODAY - 2, 9)), at(TODAY - 2, 9));
+        assert_eq!(since(10, at(TODAY - 2, 0)), known, "the same process, without pulls in between");
+        // Replaced at night: notes were written at midnight, and an hour before it.
+        let minute = Duration::from_mins(1);
+        for (last, begin, expected) in [
+            (23, at(TODAY - 2, 1), known),
+            (23, at(TODAY - 2, 1) + minute, at(TODAY - 2, 1) + minute),
+            (22, at(TODAY - 2, 0) + minute, at(TODAY - 2, 0) + minute),
+        ] {
+            assert_eq!(since(last, begin), expected);
+        }
     }
 
     #[test]

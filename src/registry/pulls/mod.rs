@@ -6,11 +6,12 @@
 //! the hour already costs a comparison. All times are the bucket's.
 
 mod cleanup;
+mod days;
 mod history;
 mod note;
 mod recorded;
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -49,6 +50,8 @@ pub struct Pulls {
     serves_since: OnceLock<Instant>,
     /// The process writes nothing else, so its credentials may not allow it.
     may_be_denied: bool,
+    /// The log said that a note does not tell all.
+    is_partial: AtomicBool,
 }
 
 impl Pulls {
@@ -57,6 +60,7 @@ impl Pulls {
         Arc::new(Self {
             store: store.clone(),
             may_be_denied: !writes,
+            is_partial: AtomicBool::new(false),
             period: AtomicU32::new(Recorded::default().number()),
             recorded: Mutex::default(),
             many: Notify::new(),
@@ -118,7 +122,12 @@ impl Pulls {
         let Some(due) = due else {
             return false;
         };
-        let Due { place, text, .. } = &due;
+        let Due { place, text, is_whole, .. } = &due;
+        if !is_whole && !self.is_partial.swap(true, Ordering::Relaxed) {
+            let message = "more manifests were pulled than a note in the bucket (pounce/pulled/) has room for: for garbage \
+                           collection, everything counts as pulled until now";
+            tracing::warn!("{message}");
+        }
         let key = Key::PullNote(&place.day, place.hour, &place.id);
         let written =
             self.store.put(key, text.clone(), &MediaType::OCTET_STREAM, &Metadata::new(), Condition::Always).await;

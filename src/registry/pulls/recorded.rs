@@ -37,6 +37,8 @@ pub(super) struct Recorded {
 pub(super) struct Due {
     pub(super) place: Place,
     pub(super) text: Bytes,
+    /// It has all pulls of its time.
+    pub(super) is_whole: bool,
     /// What to record again if it cannot be written, where the next pulls belong to another note.
     moved: Option<(Manifests, bool)>,
 }
@@ -87,11 +89,12 @@ impl Recorded {
         let is_over = is_over && self.is_new;
         let place = self.place.clone().unwrap_or(here);
         let is_last = is_over || self.bytes > MANY || !self.is_whole;
-        let text = note::compose(since, self.is_whole, &self.manifests);
+        let is_whole = self.is_whole;
+        let text = note::compose(since, is_whole, &self.manifests);
         let moved = is_last.then(|| self.take());
         self.is_new = false;
         self.place = (!is_last).then(|| place.clone());
-        Some(Due { place, text, moved })
+        Some(Due { place, text, is_whole, moved })
     }
 
     /// A note was written, or not. Returns whether it is the first of a day.
