@@ -1,6 +1,7 @@
 //! `pounce check` with buckets that lack a feature: one line for each, which names the consequence.
 
 use crate::check::check;
+use crate::support::front::PUT_NOTE;
 use crate::support::{FakeS3, Rule};
 
 /// The subject of each line, and words in it.
@@ -175,4 +176,35 @@ async fn a_folder_is_not_advised_as_a_bucket_is() {
     let lines = wrong(&said);
     let named = lines[0].contains(&root.display().to_string());
     assert!(named && !said.contains("check storage.s3"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_that_do_not_allow_to_collect_garbage() {
+    let gc = ("REGISTRY_STORAGE_MAINTENANCE_GC_ENABLED", "true");
+    let s3 = FakeS3::start(&[Rule::EqualParts]).await;
+    let (_, told) = said(&s3, &[gc]).await;
+    assert!(told.contains("ok garbage collection") && s3.keys().is_empty(), "{told}");
+    for (operation, permission) in [
+        ("PutObject", "s3:PutObject"),
+        ("GetObject", "s3:GetObject"),
+        ("ListObjectsV2", "s3:ListBucket"),
+        ("DeleteObject", "s3:DeleteObject"),
+    ] {
+        for (prefix, others) in [("pounce/pulled/", "pounce/gc/"), ("pounce/gc/", "pounce/pulled/")] {
+            let s3 = FakeS3::start(&[Rule::EqualParts]).await;
+            for named in [operation, PUT_NOTE] {
+                s3.on(named, usize::MAX, move |seen| async move {
+                    let is_there = seen.path.contains(prefix) || seen.path.contains(&prefix.replace('/', "%2F"));
+                    let is_it = named != PUT_NOTE || operation == "PutObject";
+                    (is_there && is_it).then(|| (403, Vec::new(), "<Error><Code>AccessDenied</Code></Error>".into()))
+                });
+            }
+            let (status, told) = said(&s3, &[gc]).await;
+            let line = told.lines().find(|line| line.starts_with("failed garbage collection: ")).unwrap_or_default();
+            let next = format!("allow {permission} for {prefix}*");
+            assert!(status == 2 && line.contains(&next) && !told.contains(others), "{next}: {told}");
+        }
+        // Without it, nothing is asked of these prefixes.
+        assert!(!said(&s3, &[]).await.1.contains("garbage collection"));
+    }
 }

@@ -62,6 +62,8 @@ pub enum Key<'a> {
     UploadCancelled(&'a RepositoryName, &'a Uuid),
     /// What garbage collections remember of manifests: one of 256 segments. pounce's own.
     KnownManifests(u8),
+    /// The directory of what garbage collections remember.
+    GcDirectory,
     /// When the last round of garbage collection ended, and what it did.
     GcRound,
     /// Manifests that were remembered there, and whose bytes were gone at the last survey.
@@ -70,6 +72,10 @@ pub enum Key<'a> {
     Checks,
     /// An object that `pounce check`, or a process that tests its bucket, writes and deletes again. pounce's own.
     Check(&'a Uuid),
+    /// The same, among the notes of what was pulled.
+    PullsCheck(&'a Uuid),
+    /// The same, among what garbage collections remember.
+    GcCheck(&'a Uuid),
     /// The directory of all fills. pounce's own, as all keys of fills.
     FillLeases,
     /// The directory of the fills of a blob from one upstream.
@@ -136,16 +142,16 @@ impl fmt::Display for Key<'_> {
             | Self::FillHead(..)
             | Self::FillWant(..) => "pounce/fills/",
             Self::KnownManifests(_) | Self::GoneManifests => "pounce/gc/manifests/",
-            Self::GcRound => "pounce/gc/",
-            Self::PullNotes | Self::PullNote(..) => "pounce/pulled/",
+            Self::GcDirectory | Self::GcRound | Self::GcCheck(_) => "pounce/gc/",
+            Self::PullNotes | Self::PullNote(..) | Self::PullsCheck(_) => "pounce/pulled/",
             Self::Path(_) => "",
             _ => "docker/registry/v2/",
         })?;
         match self {
-            Self::Root | Self::FillLeases | Self::PullNotes => Ok(()),
+            Self::Root | Self::FillLeases | Self::PullNotes | Self::GcDirectory => Ok(()),
             Self::PullNote(day, hour, id) => write!(f, "{day}/{hour:02}-{id}"),
             Self::Checks => write!(f, "_check/"),
-            Self::Check(id) => write!(f, "_check/{id}/data"),
+            Self::Check(id) | Self::PullsCheck(id) | Self::GcCheck(id) => write!(f, "_check/{id}/data"),
             Self::Blobs => write!(f, "blobs/"),
             Self::GoneManifests => write!(f, "gone"),
             Self::KnownManifests(segment) => write!(f, "{segment:02x}"),

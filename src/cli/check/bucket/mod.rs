@@ -1,6 +1,7 @@
 //! Checks of the bucket: everything that the registry does with it, once.
 
 mod advice;
+mod collection;
 mod conditions;
 mod fills;
 mod lifecycle;
@@ -38,6 +39,9 @@ pub(super) async fn check(config: &Config, report: &mut Report) {
     let is_s3 = config.storage.driver == Driver::S3;
     if is_s3 && config.auth.beside_upstream {
         fills::check(&probe, report).await;
+    }
+    if collection::is_on(config) {
+        collection::check(&probe, report).await;
     }
     if is_s3 {
         lifecycle::check(&probe, report).await;
