@@ -114,7 +114,7 @@ fn line(entry: &RepositoryEntry) -> String {
 fn of_repository(entry: &RepositoryEntry) -> Value {
     let RepositoryEntry { name, tags, manifests, blobs, source, written, pulled, error } = entry;
     json!({
-        "repository": name, "tags": tags, "manifests": manifests, "blobs": blobs, "pulled": rfc3339(*pulled),
+        "repository": name, "tags": tags, "manifests": manifests, "blobs": blobs,
         "pulled": rfc3339(*pulled), "written": rfc3339(*written),
         "origin": kind(source.as_ref()), "upstream": upstream(source.as_ref()), "error": error,
     })
@@ -136,21 +136,24 @@ async fn images(registry: &Registry, name: &str, json: bool) -> CommandResult {
     if entries.iter().any(|entry| entry.error.is_some()) {
         code = ExitCode::from(1);
     }
-    let lines = if json {
-        entries.iter().map(|entry| of_image(entry).to_string()).collect()
-    } else {
-        let mut columns = [
-            text("TAG", 0),
-            text("PLATFORM", 0),
-            number("SIZE", 0),
-            number("OWN", 0),
-            text("PULLED", 0),
-            text("WRITTEN", 0),
-            text("ORIGIN", 0),
-            text("DIGEST", 0),
-        ];
-        table::lines(&mut columns, &entries.iter().flat_map(rows).collect::<Vec<_>>())
-    };
+    if json {
+        for entry in &entries {
+            // A closed output changes no result.
+            let _ = writeln!(io::stdout(), "{}", of_image(entry));
+        }
+        return Ok(code);
+    }
+    let mut columns = [
+        text("TAG", 0),
+        text("PLATFORM", 0),
+        number("SIZE", 0),
+        number("OWN", 0),
+        text("PULLED", 0),
+        text("WRITTEN", 0),
+        text("ORIGIN", 0),
+        text("DIGEST", 0),
+    ];
+    let lines = table::lines(&mut columns, &entries.iter().flat_map(rows).collect::<Vec<_>>());
     for line in lines {
         // A closed output changes no result.
         let _ = writeln!(io::stdout(), "{line}");

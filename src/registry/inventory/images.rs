@@ -1,16 +1,19 @@
 //! The images of one repository.
+//!
+//! What images share is told only by all of them, so all are in memory: some 2 KB for an image of ten blobs. A
+//! repository with more links than [`MOST`] is not listed.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::SystemTime;
 
 use futures_util::StreamExt;
 
 use super::key_pages::KeyPages;
 use super::links::told;
-use super::{ImageEntry, Inventory, PlatformEntry, RecentPulls, Source};
+use super::{ImageEntry, ImagesError, Inventory, PlatformEntry, RecentPulls, Source};
 use crate::oci::{Descriptor, Digest, Links, Manifest, MediaType, Platform, RepositoryName, Tag};
 use crate::registry::runtime::buffered;
-use crate::store::{Key, RepositoryObject, StoreError};
+use crate::store::{Key, RepositoryObject};
 
 /// How many links or manifests are read at once.
 const PARALLEL: usize = 16;
@@ -18,20 +21,46 @@ const PARALLEL: usize = 16;
 const MAX_CONFIG: u64 = 1 << 20;
 /// How deep indexes are followed.
 const MAX_DEPTH: usize = 4;
+/// The most links of a repository: a tag with an image of ten blobs has twelve.
+const MOST: usize = 2_000_000;
 
 /// A repository in memory.
 #[derive(Default)]
 struct Contents {
     tags: Vec<(Tag, Option<SystemTime>)>,
     revisions: BTreeMap<Digest, Option<SystemTime>>,
-    layers: BTreeSet<Digest>,
+    layers: HashSet<Short>,
+}
+
+/// The beginning of a digest, which is enough to tell the content of one repository apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct Short(u64);
+
+impl Short {
+    fn of(digest: &Digest) -> Self {
+        Self(digest.value().first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes)))
+    }
+}
+
+impl Contents {
+    /// Returns whether there is room for more.
+    fn add(&mut self, object: RepositoryObject, modified: Option<SystemTime>) -> bool {
+        match object {
+            RepositoryObject::Tag(tag) => self.tags.push((tag, modified)),
+            RepositoryObject::Revision(digest) => drop(self.revisions.insert(digest, modified)),
+            RepositoryObject::Layer(digest) => drop(self.layers.insert(Short::of(&digest))),
+            _ => {}
+        }
+        self.tags.len() + self.revisions.len() + self.layers.len() <= MOST
+    }
 }
 
 /// What is kept of a manifest.
 struct Summary {
     media_type: MediaType,
     size: u64,
-    blobs: Vec<(Digest, u64)>,
+    /// Those that the repository has, and their sizes.
+    blobs: Box<[(Short, u64)]>,
     children: Vec<(Digest, Option<String>)>,
     platform: Option<String>,
 }
@@ -45,7 +74,16 @@ struct Shares<'a> {
     contents: &'a Contents,
     summaries: &'a Summaries,
     /// In how many images a digest is.
-    times: HashMap<Digest, u32>,
+    times: HashMap<Short, u32>,
+}
+
+/// What an image has in the bucket, each once.
+#[derive(Default)]
+struct Closure {
+    sizes: BTreeMap<Short, u64>,
+    manifests: Vec<Digest>,
+    /// Why a part of it cannot be read.
+    error: Option<String>,
 }
 
 impl Inventory {
@@ -53,12 +91,12 @@ impl Inventory {
     /// 1,000 keys, for each tag, two for each manifest at most.
     ///
     /// # Errors
-    /// The bucket does not list it.
+    /// The bucket does not list it, or it has more than 2,000,000 links.
     pub async fn images(
         &self,
         name: &RepositoryName,
         pulls: &RecentPulls,
-    ) -> Result<Option<Vec<ImageEntry>>, StoreError> {
+    ) -> Result<Option<Vec<ImageEntry>>, ImagesError> {
         let contents = self.contents(name).await?;
         if contents.tags.is_empty() && contents.revisions.is_empty() {
             return Ok(None);
@@ -87,20 +125,14 @@ impl Inventory {
         Ok(Some(entries))
     }
 
-    async fn contents(&self, name: &RepositoryName) -> Result<Contents, StoreError> {
+    async fn contents(&self, name: &RepositoryName) -> Result<Contents, ImagesError> {
         let mut contents = Contents::default();
         let mut pages = KeyPages::new(&self.store, Key::Repository(name));
         while let Some(page) = pages.next().await? {
             for listed in page {
-                match RepositoryObject::parse(&format!("_{}", listed.path)) {
-                    Some(RepositoryObject::Tag(tag)) => contents.tags.push((tag, listed.modified)),
-                    Some(RepositoryObject::Revision(digest)) => {
-                        contents.revisions.insert(digest, listed.modified);
-                    }
-                    Some(RepositoryObject::Layer(digest)) => {
-                        contents.layers.insert(digest);
-                    }
-                    _ => {}
+                let object = RepositoryObject::parse(&format!("_{}", listed.path));
+                if object.is_some_and(|object| !contents.add(object, listed.modified)) {
+                    return Err(ImagesError::TooMany { name: name.clone(), most: MOST });
                 }
             }
         }
@@ -115,16 +147,19 @@ impl Inventory {
         let Links { blobs, manifests } = manifest.links();
         let platform = match blobs.first() {
             // The first blob of an image is its configuration.
-            Some(config) if !manifest.media_type().is_index() && contents.layers.contains(config.digest()) => {
+            Some(config)
+                if !manifest.media_type().is_index() && contents.layers.contains(&Short::of(config.digest())) =>
+            {
                 self.platform(config.digest()).await
             }
             _ => None,
         };
+        let blobs = blobs.iter().map(|blob| (Short::of(blob.digest()), blob.size()));
         let child = |entry: &Descriptor| (*entry.digest(), entry.platform().map(ToString::to_string));
         Ok(Summary {
             media_type: manifest.media_type().clone(),
             size: manifest.bytes().len() as u64,
-            blobs: blobs.iter().map(|blob| (*blob.digest(), blob.size())).collect(),
+            blobs: blobs.filter(|(blob, _)| contents.layers.contains(blob)).collect(),
             children: manifests.iter().map(child).collect(),
             platform,
         })
@@ -150,35 +185,34 @@ fn untagged(contents: &Contents, summaries: &Summaries, tagged: &BTreeSet<Digest
 }
 
 impl Shares<'_> {
-    /// Everything that an image has in the bucket, with its size, each once; and why a part of it cannot be read.
-    fn closure(&self, root: &Digest) -> (BTreeMap<Digest, u64>, Option<String>) {
-        let (mut found, mut error) = (BTreeMap::new(), None);
+    fn closure(&self, root: &Digest) -> Closure {
+        let mut closure = Closure::default();
         let mut next = vec![(*root, 0)];
         while let Some((digest, depth)) = next.pop() {
             let summary = match self.summaries.get(&digest) {
                 Some(Ok(summary)) => summary,
                 Some(Err(cause)) => {
-                    error.get_or_insert_with(|| format!("{digest}: {cause}"));
+                    closure.error.get_or_insert_with(|| format!("{digest}: {cause}"));
                     continue;
                 }
                 // An image of another platform, which was never pulled.
                 None => continue,
             };
-            if found.insert(digest, summary.size).is_some() {
+            if closure.sizes.insert(Short::of(&digest), summary.size).is_some() {
                 continue;
             }
-            let stored = summary.blobs.iter().filter(|(blob, _)| self.contents.layers.contains(blob));
-            found.extend(stored.copied());
+            closure.manifests.push(digest);
+            closure.sizes.extend(summary.blobs.iter().copied());
             if depth < MAX_DEPTH {
                 next.extend(summary.children.iter().map(|(child, _)| (*child, depth + 1)));
             }
         }
-        (found, error)
+        closure
     }
 
     fn count(&mut self, root: &Digest) {
-        for digest in self.closure(root).0.into_keys() {
-            *self.times.entry(digest).or_default() += 1;
+        for content in self.closure(root).sizes.into_keys() {
+            *self.times.entry(content).or_default() += 1;
         }
     }
 
@@ -207,7 +241,7 @@ impl Shares<'_> {
     }
 
     fn image(&self, digest: Digest, source: Result<Source, String>) -> ImageEntry {
-        let (all, unread) = self.closure(&digest);
+        let Closure { sizes, manifests, error: unread } = self.closure(&digest);
         let summary = self.summaries.get(&digest);
         let absent = summary.is_none().then(|| "the repository does not have its manifest".to_owned());
         let (source, of_link) = match source {
@@ -221,10 +255,9 @@ impl Shares<'_> {
             media_type: summary.map(|summary| summary.media_type.clone()),
             source,
             written: None,
-            // The blobs among them have no pulls.
-            pulled: all.keys().filter_map(|digest| self.pulls.0.last(self.name, digest)).max(),
-            size: total(all.values()),
-            own: total(all.iter().filter(|(digest, _)| self.times.get(digest) == Some(&1)).map(|(_, size)| size)),
+            pulled: manifests.iter().filter_map(|digest| self.pulls.0.last(self.name, digest)).max(),
+            size: total(sizes.values()),
+            own: total(sizes.iter().filter(|(content, _)| self.times.get(content) == Some(&1)).map(|(_, size)| size)),
             platforms: summary.map_or_else(Vec::new, |summary| self.platforms(&digest, summary)),
             error: absent.or(unread).or(of_link),
         }
@@ -234,7 +267,7 @@ impl Shares<'_> {
         let entry = |digest: &Digest, platform: Option<&String>| PlatformEntry {
             platform: platform.cloned(),
             digest: *digest,
-            size: total(self.closure(digest).0.values()),
+            size: total(self.closure(digest).sizes.values()),
             is_stored: self.summaries.contains_key(digest),
         };
         if summary.media_type.is_index() {
@@ -247,4 +280,23 @@ impl Shares<'_> {
 /// Descriptors may say any sizes.
 fn total<'a>(sizes: impl Iterator<Item = &'a u64>) -> u64 {
     sizes.fold(0, |all, size| all.saturating_add(*size))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::oci::Algorithm;
+
+    #[test]
+    fn a_repository_in_memory_is_bounded() {
+        let mut contents = Contents::default();
+        let layer = |number: usize| {
+            let mut value = [0; 32];
+            value[..8].copy_from_slice(&number.to_le_bytes());
+            RepositoryObject::Layer(Digest::from_value(Algorithm::Sha256, &value).unwrap())
+        };
+        assert!((0..MOST).all(|number| contents.add(layer(number), None)));
+        assert!(contents.add(layer(7), None), "it has that already");
+        assert!(!contents.add(layer(MOST), None));
+    }
 }

@@ -12,7 +12,7 @@ mod overview;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use crate::oci::{Digest, MediaType};
+use crate::oci::{Digest, MediaType, RepositoryName};
 use crate::store::{Key, Store, StoreError};
 
 use super::cache::Origin;
@@ -53,6 +53,24 @@ impl Inventory {
         let oldest = now.checked_sub(PULLS).unwrap_or(SystemTime::UNIX_EPOCH);
         PullHistory::read(&self.store, now, oldest).await.map(RecentPulls)
     }
+}
+
+/// Why the images of a repository are not listed.
+#[derive(Debug, thiserror::Error)]
+pub enum ImagesError {
+    /// The bucket does not answer.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// It is too large.
+    #[error(
+        "{name} has more than {most} links to tags, manifests and blobs, too many to compare: pounce du has its totals"
+    )]
+    TooMany {
+        /// Its name.
+        name: RepositoryName,
+        /// How many it may have.
+        most: usize,
+    },
 }
 
 /// Where content came from.
