@@ -42,6 +42,7 @@ mod folder_fill;
 #[cfg(feature = "internals")]
 mod gc_collector;
 mod gc_command;
+mod gc_signals;
 #[cfg(feature = "internals")]
 mod gc_survey;
 mod gc_writes;
