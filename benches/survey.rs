@@ -194,7 +194,7 @@ fn extrapolate(first: &Value, second: &Value) {
     let grown = (of("manifests") * 16 + of("repositories") * 200) >> 20;
     let peak = first["peak"].as_u64().unwrap() >> 20;
     println!(
-        "- memory: what does not grow, at most {peak} MiB here, spools of 48 MiB where they are not full yet, and {grown} MiB \
+        "- memory: what does not grow, at most {peak} MiB here, spools of 32 MiB where they are not full yet, and {grown} MiB \
          for manifests and repositories"
     );
 }

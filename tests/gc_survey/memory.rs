@@ -139,19 +139,14 @@ async fn a_known_manifest_whose_bytes_are_gone() {
 
 /// A bucket that lists nothing behind some repository, as if there were nothing.
 fn lists_until(s3: &FakeS3, last: &str) {
-    let list = |keys: Vec<String>| {
-        let keys = keys.into_iter().map(|key| {
-            format!(
-                "<Contents><Key>{key}</Key><Size>71</Size><LastModified>2020-01-01T00:00:00Z</LastModified></Contents>"
-            )
-        });
-        let keys: String = keys.collect();
-        format!("<ListBucketResult><IsTruncated>false</IsTruncated>{keys}</ListBucketResult>")
-    };
-    let directory = format!("{}/repositories/", ROOT);
+    let directory = format!("{ROOT}/repositories/");
     let end = format!("{directory}{last}0");
     let keys = s3.keys().into_iter().filter(|key| key.starts_with(&directory) && *key < end);
-    let body = list(keys.collect());
+    let listed = keys.map(|key| {
+        format!("<Contents><Key>{key}</Key><Size>71</Size><LastModified>2020-01-01T00:00:00Z</LastModified></Contents>")
+    });
+    let listed: String = listed.collect();
+    let body = format!("<ListBucketResult><IsTruncated>false</IsTruncated>{listed}</ListBucketResult>");
     s3.on("ListObjectsV2", usize::MAX, move |seen| {
         let said = seen.path.contains("repositories").then(|| (200, Vec::new(), body.clone().into()));
         async move { said }

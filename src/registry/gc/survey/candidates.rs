@@ -9,7 +9,7 @@ use super::spool::{SharedSpool, Spool};
 use crate::registry::gc::facts::{Candidate, CandidateKind};
 
 /// How many bytes of candidates stay in memory: a small round writes no file.
-const LIMIT: usize = 32 << 20;
+const LIMIT: usize = 16 << 20;
 /// In the order in which they are deleted.
 pub(super) const KINDS: [CandidateKind; 7] = [
     CandidateKind::Tag,

@@ -32,7 +32,7 @@
 //! - what retention lets go, but is held by a young key, stays with all that belongs to it.
 //! - a manifest needs all that it names, in any member, and layer links that stay need their blob.
 //!
-//! Memory is bounded: 150,000 links of repositories, 24 MiB of names twice, 48 MiB of spools, 16 bytes a manifest and
+//! Memory is bounded: 150,000 links of repositories, 24 MiB of names twice, 32 MiB of spools, 16 bytes a manifest and
 //! some 150 a repository. What is beyond is in unlinked temporary files; a repository of more than 100,000 links is read
 //! in parts, and nothing of it goes.
 
