@@ -3,6 +3,7 @@
 use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::support::image::digest;
 use crate::support::upstream::Manners;
@@ -48,12 +49,17 @@ impl Cold {
         let mut reply = pounce.request("GET", &self.path()).send().await.unwrap();
         let mut body = reply.chunk().await.unwrap().unwrap().to_vec();
         let spool = open_file_in(directory);
+        while pounce.metric("spool_used_bytes").await < MIB as u64 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
         self.upstream.release();
         while let Some(piece) = reply.chunk().await.unwrap() {
             body.extend_from_slice(&piece);
         }
         assert!(body == *self.image.layer());
         pounce.until_stored(&digest(self.image.layer())).await;
+        pounce.until_quiet().await;
+        assert_eq!(pounce.metric("spool_used_bytes").await, 0);
         let stored = self.stored(pounce);
         assert_eq!(stored.len(), self.image.layer().len() as u64);
         (spool, stored)

@@ -9,16 +9,20 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 
+use crate::telemetry::FileUsage;
+
 /// An unlinked temporary file: it is gone when its last reader is, or the process.
 #[derive(Debug)]
 pub(super) struct BlobFile {
     file: Arc<File>,
+    usage: Arc<FileUsage>,
 }
 
 impl BlobFile {
-    pub(super) async fn create(directory: PathBuf) -> io::Result<Self> {
+    /// A new one, which counts its bytes.
+    pub(super) async fn create(directory: PathBuf, usage: FileUsage) -> io::Result<Self> {
         let file = tokio::task::spawn_blocking(move || tempfile::tempfile_in(directory)).await??;
-        Ok(Self { file: Arc::new(file) })
+        Ok(Self { file: Arc::new(file), usage: Arc::new(usage) })
     }
 
     pub(super) fn file(&self) -> &Arc<File> {
@@ -27,11 +31,12 @@ impl BlobFile {
 
     /// Writes at a position.
     pub(super) async fn write_at(&self, pieces: Vec<Bytes>, mut position: u64) -> io::Result<()> {
-        let file = Arc::clone(&self.file);
+        let (file, usage) = (Arc::clone(&self.file), Arc::clone(&self.usage));
         tokio::task::spawn_blocking(move || {
             for piece in pieces {
                 file.write_all_at(&piece, position)?;
                 position += piece.len() as u64;
+                usage.add(piece.len() as u64);
             }
             Ok(())
         })

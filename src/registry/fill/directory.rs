@@ -7,11 +7,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rustix::io::Errno;
 
 use super::blob_file::BlobFile;
+use crate::telemetry::SpoolUsage;
 
 /// Over a folder, the one inside it from which a file becomes a blob; over an S3, `proxy.spool.directory`.
 #[derive(Debug)]
 pub(super) struct Directory {
     path: Option<PathBuf>,
+    usage: SpoolUsage,
     /// Fills can do without it.
     may_fail: bool,
     has_failed: AtomicBool,
@@ -19,8 +21,8 @@ pub(super) struct Directory {
 
 impl Directory {
     /// `may_fail`: memory can take its place.
-    pub(super) const fn new(path: Option<PathBuf>, may_fail: bool) -> Self {
-        Self { path, may_fail, has_failed: AtomicBool::new(false) }
+    pub(super) const fn new(path: Option<PathBuf>, usage: SpoolUsage, may_fail: bool) -> Self {
+        Self { path, usage, may_fail, has_failed: AtomicBool::new(false) }
     }
 
     /// Whether blobs are filled in files there.
@@ -37,7 +39,7 @@ impl Directory {
         let Some(path) = path else {
             return Ok(None);
         };
-        match BlobFile::create(path.clone()).await {
+        match BlobFile::create(path.clone(), self.usage.of_file()).await {
             Ok(file) => Ok(Some(file)),
             Err(error) if self.may_fail => {
                 self.distrust(&error);
@@ -81,7 +83,7 @@ mod tests {
             (Errno::ACCESS, false),
             (Errno::IO, false),
         ] {
-            let directory = Directory::new(Some(PathBuf::from("/")), true);
+            let directory = Directory::new(Some(PathBuf::from("/")), SpoolUsage::default(), true);
             directory.distrust(&errno.into());
             assert_eq!(directory.is_used(), is_used, "{errno:?}");
         }

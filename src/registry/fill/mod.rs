@@ -172,7 +172,7 @@ impl Fills {
             running: Mutex::default(),
             permits: Arc::new(Semaphore::new(MAX_FILLS)),
             memory: Memory::new(options.fill_memory, metrics.fill_memory()),
-            directory: Directory::new(directory, store.embedded().is_none()),
+            directory: Directory::new(directory, metrics.spool(), store.embedded().is_none()),
             small: options.shared_size.unwrap_or(SMALL),
             shared_size: options.shared_size,
             codec: Arc::new(LeaseCodec::new(options.signing.as_ref(), options.tuning.chunk)),

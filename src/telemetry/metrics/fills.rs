@@ -1,5 +1,7 @@
 //! Metrics of fills.
 
+use std::sync::atomic::{AtomicI64, Ordering};
+
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -39,6 +41,40 @@ impl FillMemory {
     }
 }
 
+/// The bytes of temporary files.
+#[derive(Clone, Debug, Default)]
+pub struct SpoolUsage(Gauge);
+
+/// The bytes of one temporary file, until it is dropped.
+#[derive(Debug)]
+pub struct FileUsage {
+    all: Gauge,
+    own: AtomicI64,
+}
+
+impl SpoolUsage {
+    /// Those of a new file.
+    #[must_use]
+    pub fn of_file(&self) -> FileUsage {
+        FileUsage { all: self.0.clone(), own: AtomicI64::new(0) }
+    }
+}
+
+impl FileUsage {
+    /// So many bytes more were written.
+    pub fn add(&self, bytes: u64) {
+        let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
+        self.own.fetch_add(bytes, Ordering::Relaxed);
+        self.all.inc_by(bytes);
+    }
+}
+
+impl Drop for FileUsage {
+    fn drop(&mut self) {
+        self.all.dec_by(*self.own.get_mut());
+    }
+}
+
 /// How many fills ended with each result.
 #[derive(Clone, Copy, Debug)]
 pub struct FillTotals {
@@ -58,6 +94,7 @@ pub(super) struct Fills {
     pub(super) ended: Family<Ended, Counter>,
     pub(super) active: Gauge,
     pub(super) memory: FillMemory,
+    pub(super) spool: SpoolUsage,
     pub(super) chunks: Counter,
     pub(super) chunk_bytes: Counter,
     pub(super) takeovers: Counter,
@@ -79,6 +116,11 @@ impl Fills {
                     "The most bytes that fills keep in memory (proxy.fill.memory, and a little for small blobs)",
                 ),
             },
+            spool: SpoolUsage(register(
+                registry,
+                "spool_used_bytes",
+                "Bytes of blobs that are being copied in temporary files",
+            )),
             chunks: register(registry, "fill_chunks", "Chunks of large blobs that fills wrote to the bucket"),
             chunk_bytes: register(registry, "fill_chunk_bytes", "Bytes of these chunks"),
             takeovers: register(

@@ -41,7 +41,7 @@ use upstreams::UpstreamList;
 
 pub use distribution::AnsweredRequest;
 pub use events::EventCounters;
-pub use fills::{FillMemory, FillTotals};
+pub use fills::{FileUsage, FillMemory, FillTotals, SpoolUsage};
 pub use labels::UpstreamCall;
 pub use requests::{Authorized, RequestKind};
 pub use scraped::{CacheUsage, Levels};
@@ -372,6 +372,12 @@ impl Metrics {
     #[must_use]
     pub fn fill_memory(&self) -> FillMemory {
         self.fills.memory.clone()
+    }
+
+    /// The temporary files of fills, which they count.
+    #[must_use]
+    pub fn spool(&self) -> SpoolUsage {
+        self.fills.spool.clone()
     }
 
     /// Counts a chunk of so many bytes that a fill wrote to the bucket.
