@@ -113,6 +113,7 @@ mod tls;
 mod token_servers;
 mod tokens;
 mod torture;
+mod traces;
 mod unconditional;
 mod uploads;
 mod upstream;

@@ -65,6 +65,7 @@ const WALLED: &[(&str, &[&str])] = &[
     ("jsonwebtoken", &["auth"]),
     ("tokio_rustls", &["http", "auth"]),
     ("indicatif", &["cli"]),
+    ("opentelemetry", &["telemetry"]),
 ];
 
 /// The files and folders in these folders, from the top down, with a space between them. Each may use those below it,
@@ -74,7 +75,7 @@ const ROOMS: &[(&str, &str)] = &[
         "http",
         "liveness_probe debug scrape status route fast_path v2 admission dispatch manifests uploads tags referrers \
          catalog upstream_list token embedded_s3 preflight health response authorize ollama_login challenge signed_url blobs \
-         byte_ranges ollama authenticate occurrence access_log upstream_names public_url context client_address state unknown_hosts \
+         byte_ranges ollama authenticate occurrence access_log request_span upstream_names public_url context client_address state unknown_hosts \
          response_memory endpoint url_signer query \
          rejection answer budget error headers server",
     ),
@@ -92,12 +93,13 @@ const ROOMS: &[(&str, &str)] = &[
     (
         "store",
         "bucket embedded credentials connect_error sdk_config proxy content_length leader options error \
-         response_monitor url_template part_sizes filled_for repository_path key fill_path etag lack lengths location body",
+         response_monitor attempt_span url_template part_sizes filled_for repository_path key fill_path etag lack lengths location body",
     ),
     (
         "upstream",
-        "routing client probe reach redirected session accounts authorize rate_left token status api_check challenge_cache http_client \
-         redirect credentials pagination challenge request response head_support names images error",
+        "routing client probe reach redirected session accounts authorize rate_left token status api_check \
+         challenge_cache http_client redirect credentials pagination challenge request_span request response \
+         head_support names images error",
     ),
     (
         "auth",
@@ -110,7 +112,8 @@ const ROOMS: &[(&str, &str)] = &[
          action",
     ),
     ("events", "delivery queue format references occurrence"),
-    ("telemetry", "access_log logs panics metrics health fatal output"),
+    ("telemetry", "access_log logs panics metrics health fatal output traces"),
+    ("telemetry/traces", "export settings variables scope span tracer propagation collector"),
     ("telemetry/access_log", "text json combined clock fields line escape"),
     ("telemetry/output", "writer target buffer counters"),
     (

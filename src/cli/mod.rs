@@ -17,6 +17,7 @@ mod serve;
 mod signals;
 mod status;
 mod table;
+mod traces;
 mod warm;
 
 use std::path::Path;

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use tokio_util::sync::CancellationToken;
 
 use super::runtime::{CommandResult, block_on};
-use super::signals;
+use super::{signals, traces};
 use crate::config::{Config, Environment, Loaded};
 use crate::{Server, telemetry};
 
@@ -51,7 +51,8 @@ pub(super) fn run(arguments: &Arguments) -> CommandResult {
             return Ok(ExitCode::FAILURE);
         }
     };
-    let served = telemetry::init_logs(&loaded.config.log).map_err(Into::into).and_then(|()| serve(&loaded));
+    let served =
+        telemetry::init_logs(&loaded.config.log).map_err(Into::into).and_then(|()| serve(&loaded, &environment));
     served.or_else(|error| {
         // The lines that the log still has come first.
         telemetry::flush_logs();
@@ -60,11 +61,12 @@ pub(super) fn run(arguments: &Arguments) -> CommandResult {
     })
 }
 
-fn serve(Loaded { config, notices, .. }: &Loaded) -> CommandResult {
+fn serve(Loaded { config, notices, .. }: &Loaded, environment: &Environment) -> CommandResult {
     block_on(async {
         for notice in notices {
             tracing::warn!("{notice}");
         }
+        traces::start(environment);
         let stop = CancellationToken::new();
         signals::watch(stop.clone(), SHUTDOWN)?;
         let accesslog = &config.log.accesslog;
@@ -81,6 +83,7 @@ fn serve(Loaded { config, notices, .. }: &Loaded) -> CommandResult {
         };
         server.greet_upstreams();
         server.run(stop).await;
+        telemetry::flush_traces().await;
         tracing::info!("ended");
         Ok(ExitCode::SUCCESS)
     })

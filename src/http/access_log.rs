@@ -15,10 +15,12 @@ use uuid::Uuid;
 
 use super::budget::Reservation;
 use super::endpoint::{Endpoint, Subject};
+use super::request_span::{self, Ended};
 use super::server::{InspectedBody, Inspector, Polled};
 use super::{Answer, Context, headers};
 use crate::oci::{Error, Outcome, RepositoryName};
-use crate::telemetry::{AccessLog, AnsweredRequest, Line, Metrics, RequestKind, causes, cut_text};
+use crate::telemetry::Span as TraceSpan;
+use crate::telemetry::{AccessLog, AnsweredRequest, Line, Metrics, RequestKind, Scope, causes, cut_text};
 
 /// Sent to the client, so that it and the log can name the same request.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -35,6 +37,8 @@ pub(super) struct LogEntry<'a> {
     kind: RequestKind,
     id: Uuid,
     span: Option<Span>,
+    /// The request in its trace.
+    trace: TraceSpan,
     method: Cow<'a, Method>,
     path: Cow<'a, str>,
     version: Version,
@@ -61,6 +65,7 @@ impl<'a> LogEntry<'a> {
             kind: RequestKind::Other,
             id: next_id(),
             span: None,
+            trace: request_span::begin(cx),
             method: Cow::Borrowed(&request.method),
             path: Cow::Borrowed(request.uri.path()),
             version: request.version,
@@ -87,6 +92,7 @@ impl<'a> LogEntry<'a> {
             kind: self.kind,
             id: self.id,
             span: self.span.take(),
+            trace: std::mem::take(&mut self.trace),
             method: Cow::Owned(self.method.clone().into_owned()),
             path: Cow::Owned(String::from_utf8_lossy(cut_text(self.path.as_bytes())).into_owned()),
             version: self.version,
@@ -124,6 +130,16 @@ impl<'a> LogEntry<'a> {
 
     pub(super) fn set_user(&mut self, user: Option<&Arc<str>>) {
         self.user = user.cloned();
+    }
+
+    /// What everything is for that is done for the request.
+    pub(super) fn scope(&mut self) -> Scope {
+        Scope::new(self.span(), self.trace.clone())
+    }
+
+    /// The request in its trace.
+    pub(super) fn trace(&self) -> &TraceSpan {
+        &self.trace
     }
 
     /// The span of everything that is logged for the request. It is made on demand, because one for every request took
@@ -214,6 +230,11 @@ impl Drop for LogEntry<'_> {
         {
             self.warn(error, cause);
         }
+        let status = self.status.map(|status| status.as_u16());
+        let repository = self.repository.as_ref().map(RepositoryName::as_str);
+        let (method, outcome, complete) = (self.method.as_str(), self.outcome, self.complete);
+        let ended = Ended { method, kind: self.kind, status, repository, outcome, bytes: self.bytes, complete };
+        request_span::end(&self.trace, &ended);
         let Some(log) = &self.log else {
             return;
         };
@@ -223,18 +244,18 @@ impl Drop for LogEntry<'_> {
             _ => "HTTP/1.1",
         };
         log.write(&Line {
-            method: self.method.as_str(),
+            method,
             path: &self.path,
             protocol,
-            repository: self.repository.as_ref().map(RepositoryName::as_str),
+            repository,
             reference: self.subject.as_ref().map(|subject| subject as _),
-            status: self.status.map(|status| status.as_u16()),
+            status,
             bytes: self.bytes,
             began: self.began,
             ended: self.ended.unwrap_or_else(Instant::now),
-            outcome: self.outcome,
+            outcome,
             code: error.as_ref().map(Error::code),
-            complete: self.complete,
+            complete,
             client: self.client,
             user: self.user.as_deref(),
             user_agent: self.user_agent.as_deref(),

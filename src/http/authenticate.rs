@@ -6,10 +6,11 @@ use axum::http::header::{self, HeaderMap};
 use base64::Engine;
 use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
-use tracing::{Instrument, Span};
+use tracing::Span;
 
 use super::{Context, LogEntry};
 use crate::auth::{Credentials, CredentialsError, Identity};
+use crate::telemetry::{InScope, Scope};
 
 /// Some clients leave the padding out.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
@@ -82,7 +83,8 @@ pub(super) async fn authenticate(cx: &Context<'_>, entry: &mut LogEntry<'_>) -> 
         Credentials::Token(_) => entry.span(),
         Credentials::None | Credentials::Password { .. } => Span::none(),
     };
-    let authenticated = cx.app.access.authenticate(credentials, cx.client.ip).instrument(span).await;
+    let scope = Scope::new(span, entry.trace().clone());
+    let authenticated = cx.app.access.authenticate(credentials, cx.client.ip).in_scope(scope).await;
     match authenticated {
         Ok(identity) => Ok(identity.at(network_address(cx))),
         Err(error) => Err(NotAuthenticated::new(error, &credentials)),

@@ -11,12 +11,12 @@ use axum::http::header::{self, HeaderValue};
 use axum::response::Response;
 use futures_util::stream::{self, BoxStream};
 use futures_util::{StreamExt, TryStreamExt, future};
-use tracing::{Instrument, Span};
 use uuid::Uuid;
 
 use super::headers;
 use crate::oci::{Digest, RangeRequest, RepositoryName, Slice};
 use crate::registry::{BlobAccess, BlobRequest, BlobStream, Blobs};
+use crate::telemetry::{InScope, Scope};
 
 type Piece = io::Result<Bytes>;
 
@@ -47,9 +47,9 @@ impl PartedBlob {
         let framing = heads.iter().chain([&tail]).map(|text| text.len() as u64);
         let length = framing.chain(slices.iter().map(Slice::len)).sum::<u64>();
 
-        let span = Span::current();
+        let scope = Scope::current();
         let later = stream::iter(slices.into_iter().skip(1));
-        let later = later.then(move |slice| self.clone().open(slice).instrument(span.clone()));
+        let later = later.then(move |slice| self.clone().open(slice).in_scope(scope.clone()));
         let opened = stream::once(future::ready(Ok(first))).chain(later).zip(stream::iter(heads));
         let parts = opened.map(|(bytes, head)| bytes.map(|bytes| one(head).chain(bytes)));
         let body = Body::from_stream(parts.try_flatten().chain(one(tail)));

@@ -38,6 +38,7 @@ mod public_url;
 mod query;
 mod referrers;
 mod rejection;
+mod request_span;
 mod response;
 mod response_memory;
 mod route;

@@ -4,11 +4,11 @@ use axum::body::Body;
 use axum::http::request::Parts;
 use axum::http::{Method, header};
 use axum::response::Response;
-use tracing::Instrument;
 
 use super::server::{LingeringBody, Peer};
 use super::{Answer, AppState, Context, Endpoint, LogEntry, Rejection, admission, authorize, preflight, response};
 use crate::auth::Identity;
+use crate::telemetry::InScope;
 
 /// The most bytes of a push that are discarded behind its response.
 const MAX_DISCARDED_PUSH: usize = 64 << 20;
@@ -23,7 +23,7 @@ pub(super) async fn respond(app: &AppState, parts: Parts, body: Body, peer: Peer
     let is_push = matches!(&authorized, Ok((endpoint, _)) if endpoint.takes_body());
     let body = request_body(&parts, body, is_push);
     let answered = match authorized {
-        Ok((endpoint, identity)) => answer(cx, body, &identity, &endpoint).instrument(entry.span()).await,
+        Ok((endpoint, identity)) => answer(cx, body, &identity, &endpoint).in_scope(entry.scope()).await,
         Err(rejection) => Err(rejection),
     };
     let answer = match answered {

@@ -4,6 +4,7 @@
 //! ([`embedded`]) that stands in when no storage is configured. Its seam for tests is the S3 wire. "Not there" is a
 //! value here; the caller knows what was missing.
 
+mod attempt_span;
 mod body;
 mod bucket;
 mod connect_error;

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use aws_sdk_s3::config::http::{HttpRequest, HttpResponse};
+use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::config::interceptors::{BeforeTransmitInterceptorContextRef, FinalizerInterceptorContextRef};
 use aws_sdk_s3::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_smithy_runtime_api::box_error::BoxError;
@@ -14,6 +14,7 @@ use aws_smithy_runtime_api::client::interceptors::dyn_dispatch_hint;
 use aws_smithy_runtime_api::client::orchestrator::Metadata;
 use aws_smithy_types::config_bag::{Storable, StoreReplace};
 
+use super::attempt_span::{self, Target};
 use crate::telemetry::{Health, Metrics};
 
 /// The status of a store that is full (`MinIO`, and the embedded one).
@@ -21,11 +22,21 @@ pub(super) const FULL: u16 = 507;
 
 /// What looks at responses.
 pub(super) trait Observe: fmt::Debug + Send + Sync + 'static {
-    /// The bucket answered.
-    fn observe(&self, request: Option<&HttpRequest>, response: &HttpResponse);
+    /// The bucket answered; `writes`: the request was to write an object.
+    fn observe(&self, writes: bool, response: &HttpResponse);
 
-    /// An attempt of this operation of S3 has ended after this time: with a status, or without an answer, and why.
-    fn ended(&self, _operation: &str, _outcome: Result<u16, String>, _took: Duration) {}
+    /// An attempt has ended.
+    fn ended(&self, _attempt: &Attempt<'_>, _outcome: Result<u16, String>) {}
+}
+
+/// An attempt that has ended: with a status, or without an answer.
+pub(super) struct Attempt<'a> {
+    /// S3's name.
+    operation: &'a str,
+    /// For its span.
+    target: Option<&'a Target>,
+    response: Option<&'a HttpResponse>,
+    took: Duration,
 }
 
 /// When an attempt was begun.
@@ -33,6 +44,17 @@ pub(super) trait Observe: fmt::Debug + Send + Sync + 'static {
 struct Began(Instant);
 
 impl Storable for Began {
+    type Storer = StoreReplace<Self>;
+}
+
+/// What was sent. The SDK does not keep it until there is a response.
+#[derive(Debug)]
+struct Sent {
+    writes: bool,
+    target: Option<Target>,
+}
+
+impl Storable for Sent {
     type Storer = StoreReplace<Self>;
 }
 
@@ -56,14 +78,28 @@ impl<T: Observe> Intercept for Observer<T> {
         Ok(())
     }
 
+    fn read_before_transmit(
+        &self,
+        context: &BeforeTransmitInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        bag: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let request = context.request();
+        // A delete of several objects is a POST.
+        let writes = matches!(request.method(), "PUT" | "POST") && !request.uri().ends_with("?delete");
+        bag.interceptor_state().store_put(Sent { writes, target: Target::of(request) });
+        Ok(())
+    }
+
     fn read_after_attempt(
         &self,
         context: &FinalizerInterceptorContextRef<'_>,
         _: &RuntimeComponents,
         bag: &mut ConfigBag,
     ) -> Result<(), BoxError> {
+        let sent = bag.load::<Sent>();
         if let Some(response) = context.response() {
-            self.0.observe(context.request(), response);
+            self.0.observe(sent.is_some_and(|sent| sent.writes), response);
         }
         let error = context.output_or_error().and_then(Result::err);
         let outcome = match (context.response(), error) {
@@ -75,7 +111,8 @@ impl<T: Observe> Intercept for Observer<T> {
         };
         let took = bag.load::<Began>().map(|began| began.0.elapsed()).unwrap_or_default();
         let operation = bag.load::<Metadata>().map_or("unknown", Metadata::name);
-        self.0.ended(operation, outcome, took);
+        let target = sent.and_then(|sent| sent.target.as_ref());
+        self.0.ended(&Attempt { operation, target, response: context.response(), took }, outcome);
         Ok(())
     }
 }
@@ -134,15 +171,11 @@ impl ResponseMonitor {
 }
 
 impl Observe for ResponseMonitor {
-    fn observe(&self, request: Option<&HttpRequest>, response: &HttpResponse) {
+    fn observe(&self, writes: bool, response: &HttpResponse) {
         if let Some(ahead) = seconds_ahead(response.headers().get("date")) {
             self.0.ahead.store(ahead, Ordering::Relaxed);
         }
         let status = response.status();
-        let writes = request.is_some_and(|request| {
-            // A delete of several objects is a POST.
-            matches!(request.method(), "PUT" | "POST") && !request.uri().ends_with("?delete")
-        });
         if status.as_u16() == FULL {
             self.0.may_be_full.store(true, Ordering::Relaxed);
         } else if status.is_success() && writes {
@@ -150,7 +183,11 @@ impl Observe for ResponseMonitor {
         }
     }
 
-    fn ended(&self, operation: &str, outcome: Result<u16, String>, took: Duration) {
+    fn ended(&self, attempt: &Attempt<'_>, outcome: Result<u16, String>) {
+        let Attempt { operation, target, response, took } = *attempt;
+        if let Some(target) = target {
+            attempt_span::emit(operation, target, response, took);
+        }
         let Seen { health, metrics, .. } = &*self.0;
         let status = outcome.as_ref().ok().copied();
         health.answered(status, took);
@@ -177,7 +214,7 @@ impl ResponseDate {
 }
 
 impl Observe for ResponseDate {
-    fn observe(&self, _: Option<&HttpRequest>, response: &HttpResponse) {
+    fn observe(&self, _: bool, response: &HttpResponse) {
         let date = time(response.headers().get("date"));
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = date;
     }

@@ -1,4 +1,4 @@
-//! Logs and metrics, and how what pounce asks answers.
+//! Logs, metrics and traces, and how what pounce asks answers.
 
 mod access_log;
 mod fatal;
@@ -7,6 +7,7 @@ mod logs;
 mod metrics;
 mod output;
 mod panics;
+mod traces;
 
 #[cfg(feature = "internals")]
 pub(crate) use access_log::measured_line;
@@ -23,3 +24,6 @@ pub(crate) use output::{
     reopen as reopen_log_files,
 };
 pub(crate) use panics::log_panics;
+pub use traces::{
+    InScope, Post, Scope, Span, TraceSettings, Traces, flush as flush_traces, start as start_traces, try_collector,
+};

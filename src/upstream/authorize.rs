@@ -13,6 +13,7 @@ use super::error::UpstreamError;
 use super::http_client::HttpClients;
 use super::rate_left::RateLeft;
 use super::request::{Hop, Request};
+use super::request_span::RequestSpan;
 use super::response::header;
 use super::token::{Realm, Token, Tokens};
 use crate::telemetry::{Health, Metrics, UpstreamCall, UpstreamMetrics, UpstreamServer};
@@ -112,10 +113,13 @@ impl Authorizer {
         if hop.is_home {
             self.metrics.upstream(request.call);
         }
-        let began = Instant::now();
-        let response = sent.headers(request.headers.clone()).send().await;
-        let (status, took) = (response.as_ref().ok().map(|response| response.status().as_u16()), began.elapsed());
         let server = if hop.is_home { UpstreamServer::Registry } else { UpstreamServer::Storage };
+        let mut headers = request.headers.clone();
+        let span = RequestSpan::begin(server, request, &hop.url, &mut headers);
+        let began = Instant::now();
+        let response = sent.headers(headers).send().await;
+        span.end(&response);
+        let (status, took) = (response.as_ref().ok().map(|response| response.status().as_u16()), began.elapsed());
         self.counts.responded(server, status, took);
         if hop.is_home {
             self.health.answered(status, took);

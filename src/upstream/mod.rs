@@ -26,6 +26,7 @@ mod reach;
 mod redirect;
 mod redirected;
 mod request;
+mod request_span;
 mod response;
 mod routing;
 mod session;

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use moka::Expiry;
 use moka::future::Cache;
+use reqwest::Method;
 use reqwest::header::{CONTENT_TYPE, HeaderValue};
 use serde::Deserialize;
 use url::{Url, form_urlencoded};
@@ -14,6 +15,7 @@ use super::challenge::Challenge;
 use super::credentials::{CredentialSource, Credentials};
 use super::error::UpstreamError;
 use super::http_client::HttpClients;
+use super::request_span::RequestSpan;
 use super::response::read_limited;
 use super::status::{denied, status_error};
 use crate::config::Secret;
@@ -133,9 +135,11 @@ impl Realm<'_> {
             parameters.push(("scope", scope));
         }
         parameters.extend(service.as_deref().map(|service| ("service", service)));
+        let is_refresh = credentials.is_some_and(Credentials::is_identity_token);
+        let span = RequestSpan::for_token(if is_refresh { &Method::POST } else { &Method::GET }, &url);
         let request = match credentials {
             // distribution's "Token Authentication via OAuth2"
-            Some(identity) if identity.is_identity_token() => {
+            Some(identity) if is_refresh => {
                 parameters.push(("grant_type", "refresh_token"));
                 parameters.push(("client_id", "pounce"));
                 parameters.push(("refresh_token", identity.password.reveal()));
@@ -155,6 +159,7 @@ impl Realm<'_> {
         let request = request.timeout(Duration::from_secs(20));
         let began = Instant::now();
         let response = request.send().await;
+        span.end(&response);
         let status = response.as_ref().ok().map(|response| response.status().as_u16());
         self.counts.responded(UpstreamServer::Token, status, began.elapsed());
         let response = response?;

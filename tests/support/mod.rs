@@ -6,6 +6,7 @@
 
 pub mod attacks;
 pub mod blob;
+pub mod collector;
 pub mod demands;
 pub mod dice;
 pub mod fake_s3;

@@ -1,4 +1,4 @@
-//! An endpoint of events, which may misbehave.
+//! An endpoint of events, or a collector of traces, which may misbehave.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -10,6 +10,7 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::Response;
 use axum::serve::Listener;
+use bytes::Bytes;
 use http_body_util::BodyExt;
 use reqwest::header::HeaderMap;
 use serde_json::Value;
@@ -27,8 +28,9 @@ pub struct Posted {
     pub method: String,
     pub path: String,
     pub headers: HeaderMap,
-    /// `null` without a body.
+    /// `null` unless the body is JSON.
     pub envelope: Value,
+    pub body: Bytes,
 }
 
 impl Posted {
@@ -143,7 +145,8 @@ async fn answer(State(shared): State<Shared>, request: Request) -> Response {
         method: parts.method.to_string(),
         path: parts.uri.to_string(),
         headers: parts.headers,
-        envelope: if body.is_empty() { Value::Null } else { serde_json::from_slice(&body).unwrap() },
+        envelope: serde_json::from_slice(&body).unwrap_or_default(),
+        body,
     };
     let script = Arc::clone(&shared.script.lock().unwrap());
     let manner = script(&posted);

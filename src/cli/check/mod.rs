@@ -9,6 +9,7 @@ mod events;
 mod files;
 mod report;
 mod settings;
+mod traces;
 mod upstreams;
 
 use std::io::IsTerminal;
@@ -118,7 +119,7 @@ pub(super) fn check(file: Option<&Path>, environment: &Environment, output: Outp
     // This command's own lines replace the log's.
     telemetry::init_logs(&Log { level: LogLevel::Error, ..loaded.config.log.clone() })?;
     block_on(async {
-        let report = of_loaded(&loaded).await;
+        let report = of_loaded(&loaded, environment).await;
         show(&report, Some(&loaded), output)?;
         Ok(report.exit_code())
     })
@@ -145,7 +146,7 @@ fn of_mistakes(mistakes: &[ConfigError]) -> Report {
     report
 }
 
-async fn of_loaded(loaded: &Loaded) -> Report {
+async fn of_loaded(loaded: &Loaded, environment: &Environment) -> Report {
     let config = &loaded.config;
     let mut report = Report::default();
     if loaded.notices.is_empty() {
@@ -167,10 +168,11 @@ async fn of_loaded(loaded: &Loaded) -> Report {
             bucket.failed("bucket", "storage", "the checks did not end within 5 minutes", next);
         }
     };
-    let ((), upstreams, events) = tokio::join!(tried, upstreams::check(config), events::check(config));
-    report.append(bucket);
-    report.append(upstreams);
-    report.append(events);
+    let ((), upstreams, events, traces) =
+        tokio::join!(tried, upstreams::check(config), events::check(config), traces::check(environment));
+    for part in [bucket, upstreams, events, traces] {
+        report.append(part);
+    }
     report
 }
 

@@ -9,6 +9,7 @@ use uuid::Uuid;
 use super::chunk_queue::ChunkQueue;
 use super::filled_blob::FilledBlob;
 use crate::store::MAX_PARTS;
+use crate::telemetry::InScope;
 
 /// How many chunks of one fill are on their way at once.
 const PARALLEL: usize = 4;
@@ -53,7 +54,7 @@ impl<'a> ChunkSender<'a> {
     /// Sends one more chunk, of `len` bytes.
     pub(super) fn send(&mut self, number: u64, len: u64) {
         let (blob, generation, queue) = (Arc::clone(self.blob), self.generation, Arc::clone(self.queue));
-        self.in_flight.spawn(async move {
+        let sent = async move {
             let Some(chunks) = blob.chunks() else {
                 return (number, Ok(()));
             };
@@ -62,7 +63,8 @@ impl<'a> ChunkSender<'a> {
                 chunks.put(number, generation, &bytes).await
             };
             (number, queue.send((&chunks.key(number, &generation).to_string(), len), put).await)
-        });
+        };
+        self.in_flight.spawn(sent.in_current_trace());
     }
 
     /// Waits until all chunks are stored.

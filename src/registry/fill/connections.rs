@@ -23,6 +23,7 @@ use super::growth::{Growth, Progress};
 use super::plan::{NewChunk, Plan, SLOW, Segment};
 use super::resuming_reader::ResumingReader;
 use super::upstream_blob::UpstreamBlob;
+use crate::telemetry::{InScope, Span};
 
 /// How often the fill looks whether it should have more connections.
 const LOOK: Duration = Duration::from_millis(10);
@@ -214,8 +215,13 @@ impl<'a> Connections<'a> {
                     None => return Ok(()),
                 },
             };
-            let fetched = self.fetch(reader, segment, &mut delivers).await;
+            let span = begin_span(segment);
+            let fetched = self.fetch(reader, segment, &mut delivers).in_span(span.clone()).await;
             let is_ok = fetched.is_ok();
+            if !is_ok {
+                span.fail("upstream");
+            }
+            span.end();
             if !is_ok {
                 self.plan().give_up(segment);
             }
@@ -289,6 +295,18 @@ impl<'a> Connections<'a> {
     fn growth(&self) -> MutexGuard<'_, Growth> {
         self.growth.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The span of fetching a segment.
+fn begin_span(segment: Segment) -> Span {
+    let span = Span::part("segment");
+    if span.is_recording() {
+        let position = |position: u64| i64::try_from(position).ok();
+        span.set_if_known("pounce.segment.start", position(segment.start));
+        // Unknown where the upstream says no size.
+        span.set_if_known("pounce.segment.end", position(segment.end));
+    }
+    span
 }
 
 impl Drop for Connections<'_> {

@@ -6,11 +6,13 @@ use tracing::Instrument;
 
 use super::filled_blob::FilledBlob;
 use super::job::Job;
+use super::prefetch_queue::Prefetch;
 use super::running::{Fill, FillProgress, FillRefusal};
 use super::upstream_blob::UpstreamBlob;
 use super::{Fills, Running};
 use crate::oci::{Error, Outcome};
 use crate::registry::links::BlobStatus;
+use crate::telemetry::{InScope, Span};
 
 /// How many fills run or wait, each for at least one request.
 const MOST: usize = 1024;
@@ -60,6 +62,10 @@ impl Fills {
                 Err(NotJoined::AlreadyStored(size)) => return Ok(ColdBlob::Stored(size)),
                 Err(NotJoined::Busy) => return Err(FillRefusal::Busy.describe(blob)),
             };
+            if outcome == Outcome::Follow {
+                // It may be in another request's trace.
+                Span::current().link(&fill.trace);
+            }
             if outcome == Outcome::Follow && !fill.links(&blob.name) {
                 if !status.member {
                     // Another repository's fill does not make it this repository's blob.
@@ -126,15 +132,15 @@ impl Fills {
 
     fn start_prefetches(self: &Arc<Self>, running: &mut Running) {
         while running.fills.len() < self.concurrency && !self.background.is_closing() {
-            let Some(next) = running.prefetch.pop() else {
+            let Some(Prefetch { blob, announced, scope }) = running.prefetch.pop() else {
                 return;
             };
-            let _span = next.span.entered();
-            let digest = &next.blob.digest;
+            let _entered = scope.enter();
+            let digest = &blob.digest;
             if !running.fills.contains_key(digest) && self.cache.blobs.present(digest).is_none() {
-                let (fill, progress) = Fill::new(&next.blob, Some(next.announced));
+                let (fill, progress) = Fill::new(&blob, Some(announced));
                 fill.hold();
-                self.start(running, next.blob, Some(next.announced), &fill, progress);
+                self.start(running, blob, Some(announced), &fill, progress);
             }
         }
     }
@@ -149,8 +155,9 @@ impl Fills {
     ) {
         running.fills.insert(blob.digest, Arc::clone(fill));
         let job = Job { fills: Arc::clone(self), blob, announced };
-        // Its lines in the log belong to the request that began it.
-        self.background.spawn(job.run(Arc::clone(fill), progress).in_current_span());
+        // Its lines in the log belong to the request that began it, and so does its span.
+        let run = job.run(Arc::clone(fill), progress).in_span(fill.trace.clone());
+        self.background.spawn(run.in_current_span());
     }
 
     /// Takes a fill off the list that no request needs; `false` if one does.

@@ -2,10 +2,9 @@
 
 use std::collections::{HashSet, VecDeque};
 
-use tracing::Span;
-
 use super::upstream_blob::UpstreamBlob;
 use crate::oci::Digest;
+use crate::telemetry::Scope;
 
 /// How many blobs may wait. Further ones are fetched when a client asks for them.
 const MAX_WAITING: usize = 4096;
@@ -24,14 +23,14 @@ pub(super) struct Prefetch {
     /// The size that a manifest gives it, in bytes.
     pub(super) announced: u64,
     /// The request that named it.
-    pub(super) span: Span,
+    pub(super) scope: Scope,
 }
 
 impl PrefetchQueue {
     /// Adds a blob, unless it waits already or too many do.
     pub(super) fn push(&mut self, blob: UpstreamBlob, announced: u64) {
         if self.queue.len() < MAX_WAITING && self.digests.insert(blob.digest) {
-            self.queue.push_back(Prefetch { blob, announced, span: Span::current() });
+            self.queue.push_back(Prefetch { blob, announced, scope: Scope::current() });
         }
     }
 

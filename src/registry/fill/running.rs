@@ -14,6 +14,7 @@ use super::upstream_blob::UpstreamBlob;
 use crate::oci::{Error, ErrorCode, RepositoryName};
 use crate::registry::failure::of_upstream;
 use crate::registry::presence::blob_unknown;
+use crate::telemetry::Span;
 use crate::upstream::UpstreamError;
 
 /// When a client may try again, if too many fills wait.
@@ -27,6 +28,8 @@ pub(in crate::registry) struct Fill {
     /// The size that a manifest gives the blob, in bytes.
     pub(super) announced: Option<u64>,
     pub(super) began: Instant,
+    /// A part of the request that began it, which may end before.
+    pub(super) trace: Span,
     role: AtomicU8,
     phase: watch::Receiver<Phase>,
     /// The size of the blob in the bucket, or why it is not there.
@@ -105,6 +108,7 @@ impl Fill {
             blob: blob.clone(),
             announced,
             began: Instant::now(),
+            trace: Span::part("fill"),
             role: AtomicU8::new(Role::Waiting as u8),
             phase: phases,
             ended: ends,

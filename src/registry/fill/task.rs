@@ -30,10 +30,31 @@ impl Drop for ListedFill<'_> {
     fn drop(&mut self) {
         self.job.remove(self.fill);
         self.job.fills.metrics.fill_ends(self.result);
+        self.job.end_trace(self.fill, self.result);
     }
 }
 
 impl Job {
+    /// Ends the span of the fill.
+    fn end_trace(&self, fill: &Fill, result: &'static str) {
+        let span = &fill.trace;
+        if span.is_recording() {
+            span.set("pounce.repository", self.blob.name.to_string());
+            span.set("pounce.digest", self.blob.digest.to_string());
+            span.set("pounce.fill.result", result);
+            span.set("pounce.fill.role", fill.role().as_str());
+            if let Some(filled) = fill.filled_now() {
+                let (bytes, retries) = (filled.bytes_there(), filled.meter.retries.load(Ordering::Relaxed));
+                span.set("pounce.fill.bytes", i64::try_from(bytes).unwrap_or(i64::MAX));
+                span.set("pounce.fill.retries", i64::try_from(retries).unwrap_or(i64::MAX));
+            }
+            if result == "failed" {
+                span.fail("fill_failed");
+            }
+        }
+        span.end();
+    }
+
     /// Fills the blob, whichever process does it, and tells those that wait.
     pub(super) async fn run(self, fill: Arc<Fill>, progress: FillProgress) {
         let (began, mut asked) = (Instant::now(), Instant::now());

@@ -16,6 +16,7 @@ use crate::config;
 use crate::registry::condemned::GcState;
 use crate::registry::runtime::random_share;
 use crate::store::{Key, Polled, StoreError};
+use crate::telemetry::Span;
 
 /// The most requests a second, so that clients do not notice.
 const RATE: u32 = 100;
@@ -120,9 +121,14 @@ impl GarbageCollection {
     /// A round; `false`: another process has it, or it failed.
     async fn collect(&self, settings: &config::GarbageCollection, stop: &CancellationToken) -> bool {
         let options = RoundOptions { dry_run: settings.dryrun, is_exclusive: false, rate: RATE };
+        // Without its requests, which are as many as the bucket has repositories and manifests.
+        let span = Span::root("garbage collection");
         match self.try_to_collect(options, stop).await {
             Ok(Some(report)) => {
-                self.metrics.gc().round_ends(if report.unfinished().is_none() { "done" } else { "incomplete" });
+                let result = if report.unfinished().is_none() { "done" } else { "incomplete" };
+                span.set("pounce.gc.result", result);
+                describe(&span, &report);
+                self.metrics.gc().round_ends(result);
                 self.count(&report);
                 report.log();
                 if settings.dryrun {
@@ -132,10 +138,12 @@ impl GarbageCollection {
                 true
             }
             Ok(None) => {
+                span.set("pounce.gc.result", "busy");
                 self.metrics.gc().round_ends("busy");
                 false
             }
             Err(error) => {
+                span.fail("gc_failed");
                 self.metrics.gc().round_ends("failed");
                 tracing::warn!(%error, "garbage collection failed, and is tried again");
                 false
@@ -171,5 +179,19 @@ impl GarbageCollection {
                 Ok(None)
             }
         }
+    }
+}
+
+/// What a trace says of a round.
+fn describe(span: &Span, report: &Report) {
+    let deleted = report.deleted_in_all();
+    let figures = [
+        ("pounce.gc.deleted.keys", deleted.count),
+        ("pounce.gc.deleted.bytes", deleted.bytes),
+        ("pounce.gc.condemned.keys", report.condemned),
+        ("pounce.gc.bucket.bytes", report.after.bytes),
+    ];
+    for (key, figure) in figures {
+        span.set_if_known(key, i64::try_from(figure).ok());
     }
 }

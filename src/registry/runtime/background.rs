@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
-use crate::telemetry::Metrics;
+use crate::telemetry::{InScope, Metrics};
 
 /// How many small tasks (writing a link, storing a manifest) run at once. The request that causes the next one waits
 /// for a permit, so that a slow bucket slows its users instead of piling up work.
@@ -63,11 +63,12 @@ impl Background {
 
     fn spawn_counted<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> JoinHandle<T> {
         let counted = self.metrics.in_background();
-        self.tracker.spawn(async move {
+        let task = async move {
             let ended = work.await;
             drop(counted);
             ended
-        })
+        };
+        self.tracker.spawn(task.in_current_trace())
     }
 
     /// Starts a small task when there is a permit, and returns then. The task keeps its place in the queue when the

@@ -12,6 +12,7 @@ use crate::oci::Slice;
 use crate::store::body::PartSource;
 use crate::store::error::StoreError;
 use crate::store::part_sizes::MAX_PARTS;
+use crate::telemetry::InScope;
 
 /// `None`: the upload is gone from the bucket.
 type Sent = Result<Option<Part>, StoreError>;
@@ -115,11 +116,12 @@ impl PartSender {
             None => None,
         };
         self.next += 1;
-        self.in_flight.spawn(async move {
+        let sent = async move {
             let sent = part.await;
             drop(permit);
             sent
-        });
+        };
+        self.in_flight.spawn(sent.in_current_trace());
         Ok(true)
     }
 

@@ -102,6 +102,18 @@ pub enum UpstreamServer {
     Token,
 }
 
+impl UpstreamServer {
+    /// The label, and the attribute of spans.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Registry => "registry",
+            Self::Storage => "storage",
+            Self::Token => "token",
+        }
+    }
+}
+
 /// The metrics of one upstream.
 #[derive(Debug)]
 pub struct UpstreamMetrics {
@@ -140,11 +152,7 @@ impl UpstreamMetrics {
 
     /// Counts a request to it that took so long until there was a response with this status, or none.
     pub fn responded(&self, server: UpstreamServer, status: Option<u16>, took: Duration) {
-        let server = match server {
-            UpstreamServer::Registry => "registry",
-            UpstreamServer::Storage => "storage",
-            UpstreamServer::Token => "token",
-        };
+        let server = server.as_str();
         let label = Responded { upstream: self.host.clone(), server, status: class_or_none(status) };
         self.families.responses.get_or_create(&label).observe(took);
     }
