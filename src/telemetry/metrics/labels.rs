@@ -58,6 +58,15 @@ macro_rules! label_value {
 label_value!(Outcome);
 label_value!(UpstreamCall);
 
+/// What sweeps delete.
+pub(super) const SWEPT: [&str; 4] = ["multipart", "upload", "lease", "stray"];
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct S3Request {
+    pub(super) operation: String,
+    pub(super) status: &'static str,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct Answer {
     pub(super) kind: &'static str,
