@@ -140,6 +140,16 @@ async fn a_full_bucket_is_said_to_clients_and_to_probes_until_there_is_room() {
     until_ready(&pounce, 200).await;
     pounce.push("a/b", blob).await;
     assert!(!s3.keys().iter().any(|key| key.contains("_check")));
+    // A write that succeeded tells enough: further probes only look whether the bucket is there.
+    pounce.until_quiet().await;
+    s3.take();
+    let (began, probes) = (Instant::now(), s3.seen("HeadBucket").len());
+    while s3.seen("HeadBucket").len() < probes + 2 {
+        until_ready(&pounce, 200).await;
+        assert!(began.elapsed() < Duration::from_secs(20), "the bucket is not asked again");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(s3.take().get("PutObject"), None);
 }
 
 #[tokio::test]
