@@ -136,8 +136,9 @@ async fn a_request_that_is_answered_from_memory_is_a_span_by_itself() {
     let process = start(&upstream, &collector.variables());
     pull(&process, "a/b", &image.blobs[0]).await;
     process.until_quiet().await;
+    let path = format!("/v2/a/b/blobs/{}", digest(&image.blobs[0]));
+    assert_eq!(request(&process, "HEAD", &path).send().await.unwrap().status(), 200);
     for _ in 0..2 {
-        let path = format!("/v2/a/b/blobs/{}", digest(&image.blobs[0]));
         let warm = request(&process, "GET", &path).header("traceparent", traceparent("01")).send().await.unwrap();
         assert_eq!(warm.status(), 307);
     }
@@ -145,6 +146,7 @@ async fn a_request_that_is_answered_from_memory_is_a_span_by_itself() {
     let spans = collector.until("two warm requests", is_there).await;
     let last = spans.iter().rfind(|span| span.parent == PARENT).unwrap();
     assert_eq!((last.get("pounce.outcome"), last.get("http.response.status_code")), ("hit", "307"));
+    assert!(spans.iter().filter(|span| span.kind == "Server").all(|span| !span.is_error), "{spans:#?}");
     assert!(!spans.iter().any(|span| span.parent == last.id), "{spans:#?}");
 }
 

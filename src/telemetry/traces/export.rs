@@ -35,10 +35,10 @@ pub fn start(settings: &TraceSettings, post: Post) -> Result<(), String> {
         .with_sampler(settings.sampler.clone())
         .with_span_processor(processor)
         .build();
-    let tracer = provider.tracer("pounce");
+    let sdk = provider.tracer("pounce");
     let propagates = settings.propagates;
     // A process has one collector.
-    let _ = TRACER.set(Tracer { tracer, provider, propagates });
+    let _ = TRACER.set(Tracer { sdk, provider, propagates });
     Ok(())
 }
 

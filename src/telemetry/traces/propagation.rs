@@ -1,6 +1,6 @@
 //! Trace contexts in headers (W3C Trace Context).
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue};
 use opentelemetry::Context;
 use opentelemetry::propagation::{Extractor, TextMapPropagator};
 use opentelemetry_http::HeaderInjector;
@@ -21,7 +21,7 @@ pub(super) fn extract(headers: &HeaderMap) -> Context {
 pub(super) fn inject(context: &Context, headers: &mut HeaderMap) {
     TraceContextPropagator::new().inject_context(context, &mut HeaderInjector(headers));
     // The library writes an empty one where there is none.
-    if headers.get(STATE).is_some_and(|state| state.is_empty()) {
+    if headers.get(STATE).is_some_and(HeaderValue::is_empty) {
         headers.remove(STATE);
     }
 }

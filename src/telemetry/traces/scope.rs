@@ -33,7 +33,6 @@ impl Scope {
     }
 
     /// Makes it the current one until the result is dropped.
-    #[must_use]
     pub fn enter(&self) -> (Entered<'_>, Option<ContextGuard>) {
         (self.log.enter(), self.trace.attach())
     }

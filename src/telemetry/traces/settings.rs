@@ -127,6 +127,7 @@ fn speaks_protobuf(variables: &mut Variables<'_>) -> bool {
 }
 
 fn note_unsupported(variables: &mut Variables<'_>) {
+    const ATTRIBUTES: &str = "OTEL_RESOURCE_ATTRIBUTES";
     if let Some((name, value)) = variables.of_exporter("COMPRESSION").filter(|(_, value)| *value != "none") {
         variables.note(&name, format_args!("{value:?} is not supported; spans are sent uncompressed"));
     }
@@ -135,7 +136,6 @@ fn note_unsupported(variables: &mut Variables<'_>) {
             variables.note(&name, "it is not supported, and ignored; SSL_CERT_FILE names the CAs that are trusted");
         }
     }
-    const ATTRIBUTES: &str = "OTEL_RESOURCE_ATTRIBUTES";
     let given = variables.get(ATTRIBUTES).unwrap_or_default();
     if given.split_terminator(',').any(|pair| !pair.contains('=')) {
         variables.note(ATTRIBUTES, "it has an entry that is not name=value, and is ignored");

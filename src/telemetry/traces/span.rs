@@ -78,15 +78,15 @@ impl Span {
     }
 
     fn begin(
-        Tracer { tracer, .. }: &Tracer,
+        Tracer { sdk, .. }: &Tracer,
         name: impl Into<Cow<'static, str>>,
         kind: SpanKind,
         ago: Duration,
         parent: &Context,
     ) -> Self {
         let began = SystemTime::now().checked_sub(ago).unwrap_or(SystemTime::UNIX_EPOCH);
-        let builder = tracer.span_builder(name).with_kind(kind).with_start_time(began);
-        let span = tracer.build_with_context(builder, parent);
+        let builder = sdk.span_builder(name).with_kind(kind).with_start_time(began);
+        let span = sdk.build_with_context(builder, parent);
         Self(Some(parent.with_span(span)))
     }
 

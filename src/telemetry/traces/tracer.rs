@@ -10,7 +10,7 @@ pub(super) static TRACER: OnceLock<Tracer> = OnceLock::new();
 /// Makes the spans of this process.
 #[derive(Debug)]
 pub(super) struct Tracer {
-    pub(super) tracer: SdkTracer,
+    pub(super) sdk: SdkTracer,
     pub(super) provider: SdkTracerProvider,
     /// Contexts are taken from clients, and passed on to upstreams.
     pub(super) propagates: bool,
