@@ -7,13 +7,21 @@
 use std::fmt::Display;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use tokio::sync::watch;
 
 /// How often the files are compared.
 const INTERVAL: Duration = Duration::from_secs(1);
+
+/// How often all files were to be read anew, whether they changed or not.
+static DEMANDS: LazyLock<watch::Sender<u64>> = LazyLock::new(watch::Sender::default);
+
+/// Has all values read again now, as programs do at SIGHUP.
+pub(crate) fn read_all_again() {
+    DEMANDS.send_modify(|demands| *demands += 1);
+}
 
 /// The current value, cheap to clone.
 #[derive(Clone, Debug)]
@@ -36,17 +44,20 @@ impl<T: Send + Sync + 'static> Reloaded<T> {
             return Ok(Self(receiver));
         }
         let (files, read) = (Arc::new(files), Arc::new(read));
+        let mut demands = DEMANDS.subscribe();
         tokio::spawn(async move {
             loop {
-                tokio::select! {
+                let is_demanded = tokio::select! {
                     () = sender.closed() => return,
-                    () = tokio::time::sleep(INTERVAL) => {}
-                }
+                    // The sender is never dropped.
+                    _ = demands.changed() => true,
+                    () = tokio::time::sleep(INTERVAL) => false,
+                };
                 let (files, read, last) = (Arc::clone(&files), Arc::clone(&read), before.clone());
                 // A network file system may block.
                 let compared = tokio::task::spawn_blocking(move || {
                     let now = fingerprints(&files);
-                    let value = (now != last).then(|| read().map_err(|error| error.to_string()));
+                    let value = (is_demanded || now != last).then(|| read().map_err(|error| error.to_string()));
                     (now, value)
                 });
                 let (now, value) = match compared.await {
@@ -60,19 +71,25 @@ impl<T: Send + Sync + 'static> Reloaded<T> {
                 match value {
                     None => {}
                     Some(Ok(value)) => {
-                        tracing::info!("reload: {name} changed and was read again");
+                        tracing::info!("reload: {name} is read again");
                         sender.send_replace(Arc::new(value));
                     }
                     Some(Err(error)) => {
                         tracing::error!(
                             error,
-                            "reload: {name} changed and cannot be used; the last value stays in force"
+                            "reload: {name} cannot be used as it is now; the last value stays in force"
                         );
                     }
                 }
             }
         });
         Ok(Self(receiver))
+    }
+
+    /// The next value; `None` where there will be none.
+    pub(crate) async fn changed(&mut self) -> Option<Arc<T>> {
+        self.0.changed().await.ok()?;
+        Some(Arc::clone(&self.0.borrow_and_update()))
     }
 
     /// The value as it is now.

@@ -1,6 +1,7 @@
 //! Starts a registry from a configuration, and stops it.
 
 mod greeting;
+mod reload;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use url::Url;
 use uuid::Uuid;
 
 use crate::auth::{Access, AuthError};
-use crate::config::{self, Config, Driver, Limits, ListenAddr, Secret};
+use crate::config::{self, Config, Driver, Environment, Limits, ListenAddr, Loaded, Secret};
 use crate::events::Events;
 use crate::fd_limit;
 use crate::http::{self, AppState, Listener, Tls, TlsError};
@@ -72,6 +73,8 @@ pub struct Server {
     listener: Listener,
     debug: Option<(Listener, config::Debug)>,
     grace: Duration,
+    /// Signs tokens.
+    secret: Secret,
 }
 
 impl Server {
@@ -91,7 +94,7 @@ impl Server {
         let location = store.location().clone();
         let secret = options.secret.clone();
         let registry = open_registry(config, store, options, &metrics).await?;
-        let access = Access::open(&config.auth, &secret, registry.repositories.host_names(), &metrics)?;
+        let access = Access::open(&config.auth, &secret, &registry.repositories.host_names(), &metrics)?;
         registry.uploads.sweep_periodically(config.storage.maintenance.uploadpurging.clone());
         registry.find_out_conditions();
         registry.note_pulls();
@@ -109,14 +112,14 @@ impl Server {
         let app = AppState::new(config, registry, access, metrics, base, headers, &secret);
         let events = events.map_err(|(endpoint, why)| StartError::Events(endpoint, why))?;
         let app = Arc::new(app.with_access_log(access_log).with_events(events));
-        let server = Self { app, listener, debug, grace: config.http.draintimeout };
+        let server = Self { app, listener, debug, grace: config.http.draintimeout, secret };
         server.log_start(config, &location);
         Ok(server)
     }
 
     fn log_start(&self, config: &Config, location: &Location) {
         let registry = &self.app.registry;
-        let granted = self.app.access.granted(registry.possible_actions());
+        let granted = self.app.access().granted(registry.possible_actions());
         greeting::log_storage(location);
         greeting::log_upstreams(registry);
         greeting::log_access(&granted);
@@ -132,6 +135,15 @@ impl Server {
     /// probe of its own.
     pub fn greet_upstreams(&self) {
         self.app.registry.repositories.ping_upstreams();
+    }
+
+    /// Takes changes of users, rules and upstreams in the file that the configuration was read from in force, until the
+    /// server ends.
+    pub fn follow(&self, loaded: &Loaded, environment: &Environment) {
+        if let Some(file) = loaded.file.clone() {
+            let (app, secret) = (Arc::clone(&self.app), self.secret.clone());
+            tokio::spawn(reload::follow(app, file, environment.clone(), loaded.config.clone(), secret));
+        }
     }
 
     /// The address that it listens on.

@@ -194,26 +194,6 @@ async fn the_log_and_the_access_log_keep_their_order_on_one_pipe() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn sighup_ends_a_process_without_a_file_to_open_anew() {
-    let folder = TempDir::new().unwrap();
-    let file = folder.path().join("access.log");
-    let file = file.to_str().unwrap();
-    let cases: [(&[_], bool); 4] = [
-        (&[], false),
-        (&[("REGISTRY_LOG_ACCESSLOG_FILE", "/dev/stdout")], false),
-        (&[("REGISTRY_LOG_ACCESSLOG_FILE", file), ("REGISTRY_LOG_ACCESSLOG_DISABLED", "true")], false),
-        (&[("REGISTRY_LOG_ACCESSLOG_FILE", file)], true),
-    ];
-    for (variables, is_caught) in cases {
-        let process = Process::start(variables);
-        let status = read(Path::new(&format!("/proc/{}/status", process.pid())));
-        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:\t")).unwrap();
-        // SIGHUP is signal 1, the lowest bit.
-        assert_eq!(u64::from_str_radix(caught, 16).unwrap() & 1 == 1, is_caught, "{variables:?}");
-    }
-}
-
 #[test]
 fn a_file_that_cannot_be_opened_is_named_at_start() {
     let folder = TempDir::new().unwrap();

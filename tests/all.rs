@@ -90,6 +90,7 @@ mod redirected;
 mod redirects;
 mod referrers;
 mod refusing;
+mod reload;
 mod renewals;
 mod replicas;
 mod resume;

@@ -257,3 +257,28 @@ async fn a_terminal_shows_what_is_typed_after_ctrl_c_at_a_password() {
     }
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
 }
+
+/// A closed terminal sends SIGHUP, which is otherwise a demand to read the configuration again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_ends_with_its_terminal() {
+    let folder = TempDir::new().unwrap();
+    let (path, pid) = (folder.path().to_owned(), folder.path().join("pid"));
+    let command = format!("echo $$ > pid; exec {} serve", crate::support::program().display());
+    let talk = move || {
+        let mut terminal = Terminal::start(&command, &path, &[("REGISTRY_HTTP_ADDR", "127.0.0.1:0")]);
+        terminal.until(" listening ");
+        terminal.child.kill().unwrap();
+        terminal.child.wait().unwrap();
+    };
+    tokio::task::spawn_blocking(talk).await.unwrap();
+    let process = format!("/proc/{}/cmdline", std::fs::read_to_string(pid).unwrap().trim());
+    for _ in 0..1000 {
+        // One that nothing waits for has no command line any more.
+        if std::fs::read_to_string(&process).is_ok_and(|line| !line.is_empty()) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        } else {
+            return;
+        }
+    }
+    panic!("it goes on without its terminal");
+}

@@ -47,9 +47,39 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "http",
         &["oci", "config", "telemetry", "reload", "log_limit", "client_network", "registry", "auth", "events", "store"],
     ),
-    ("server", &["oci", "config", "telemetry", "fd_limit", "http", "registry", "auth", "events", "store", "upstream"]),
+    (
+        "server",
+        &[
+            "oci",
+            "config",
+            "telemetry",
+            "reload",
+            "fd_limit",
+            "http",
+            "registry",
+            "auth",
+            "events",
+            "store",
+            "upstream",
+        ],
+    ),
     // Commands that do not serve use the layers directly; `check` tries each of them.
-    ("cli", &["oci", "config", "telemetry", "bounded_file", "server", "http", "registry", "auth", "store", "upstream"]),
+    (
+        "cli",
+        &[
+            "oci",
+            "config",
+            "telemetry",
+            "bounded_file",
+            "reload",
+            "server",
+            "http",
+            "registry",
+            "auth",
+            "store",
+            "upstream",
+        ],
+    ),
 ];
 
 /// Words that only some layers may name.
@@ -97,7 +127,7 @@ const ROOMS: &[(&str, &str)] = &[
     ),
     (
         "upstream",
-        "routing client probe reach redirected session accounts authorize rate_left token status api_check \
+        "upstreams routing client probe reach redirected session accounts authorize rate_left token status api_check \
          challenge_cache http_client redirect credentials pagination challenge request_span request response \
          head_support names images error",
     ),

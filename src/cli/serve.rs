@@ -61,18 +61,16 @@ pub(super) fn run(arguments: &Arguments) -> CommandResult {
     })
 }
 
-fn serve(Loaded { config, notices, .. }: &Loaded, environment: &Environment) -> CommandResult {
+fn serve(loaded: &Loaded, environment: &Environment) -> CommandResult {
+    let config = &loaded.config;
     block_on(async {
-        for notice in notices {
+        for notice in &loaded.notices {
             tracing::warn!("{notice}");
         }
         traces::start(environment);
         let stop = CancellationToken::new();
         signals::watch(stop.clone(), SHUTDOWN)?;
-        let accesslog = &config.log.accesslog;
-        if !accesslog.disabled && accesslog.file.as_deref().is_some_and(telemetry::is_log_file_rotated) {
-            signals::reopen_at_hangup()?;
-        }
+        signals::reload_at_hangup(stop.clone())?;
         let server = tokio::select! {
             bound = Server::bind(config) => bound?,
             // The bucket may be slow to answer.
@@ -81,6 +79,7 @@ fn serve(Loaded { config, notices, .. }: &Loaded, environment: &Environment) -> 
                 return Ok(ExitCode::SUCCESS);
             }
         };
+        server.follow(loaded, environment);
         server.greet_upstreams();
         server.run(stop).await;
         telemetry::flush_traces().await;

@@ -1,13 +1,14 @@
 //! SIGTERM, SIGINT and SIGHUP.
 
 use std::fs::File;
+use std::io::IsTerminal;
 use std::sync::Once;
 
 use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use crate::telemetry;
+use crate::{reload, telemetry};
 
 /// Cancels `stop` at the first signal, and ends the process at the second. The log explains the shutdown by `shutdown`.
 ///
@@ -34,20 +35,31 @@ pub(super) fn watch(stop: CancellationToken, shutdown: &'static str) -> std::io:
     Ok(())
 }
 
-/// Opens files of the log anew at SIGHUP, as programs that rotate them expect. Where there is none, this is not called,
-/// so that SIGHUP ends the process, as a closed terminal should.
+/// At SIGHUP, opens files of the log anew, as programs that rotate them expect, and reads the configuration and the files
+/// that it names. Cancels `stop` where the reason of the signal is that the process's terminal is gone.
 ///
 /// # Errors
 /// The system does not let the process handle the signal.
-pub(super) fn reopen_at_hangup() -> std::io::Result<()> {
+pub(super) fn reload_at_hangup(stop: CancellationToken) -> std::io::Result<()> {
     let mut hangup = signal(SignalKind::hangup())?;
+    let had_terminal = has_terminal();
     tokio::spawn(async move {
         while hangup.recv().await.is_some() {
+            if had_terminal && !has_terminal() {
+                stop.cancel();
+                return;
+            }
             telemetry::reopen_log_files();
-            tracing::info!("SIGHUP: the file of the access log is opened anew before its next line");
+            tracing::info!("SIGHUP: log files are opened anew, and the configuration and its files are read again");
+            reload::read_all_again();
         }
     });
     Ok(())
+}
+
+/// Whether the process still talks to a terminal. One that is closed is none.
+fn has_terminal() -> bool {
+    std::io::stdin().is_terminal() || std::io::stdout().is_terminal() || std::io::stderr().is_terminal()
 }
 
 /// From now on, Ctrl-C makes the terminal show what is typed before it ends the process: a shell may leave the terminal as

@@ -8,7 +8,7 @@ use super::patterns::{RepositoryPattern, TagPattern};
 use super::values;
 
 /// A pattern for repositories of one upstream, without its host, and perhaps for tags: `library/*`, `**:v*`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ImagePattern {
     text: String,
     repository: RepositoryPattern,

@@ -41,17 +41,23 @@ impl Loaded {
     /// Every setting: its path, its value with secrets masked, and its origin.
     #[must_use]
     pub fn settings(&self) -> Vec<(String, Value, Origin)> {
-        // It is plain data.
-        let document = serde_json::to_value(&self.config).unwrap_or_default();
-        let settings = leaves(&document).into_iter().map(|(path, value)| {
+        let settings = self.config.settings().into_iter().map(|(path, value)| {
             let origin = self.origins.of(&path);
-            (path, value.clone(), origin)
+            (path, value, origin)
         });
         settings.collect()
     }
 }
 
 impl Config {
+    /// Every setting: its path, and its value with secrets masked.
+    #[must_use]
+    pub fn settings(&self) -> Vec<(String, Value)> {
+        // It is plain data.
+        let document = serde_json::to_value(self).unwrap_or_default();
+        leaves(&document).into_iter().map(|(path, value)| (path, value.clone())).collect()
+    }
+
     /// Reads `file`, or the one that `REGISTRY_CONFIGURATION_PATH` names, or none; then the variables, which override
     /// it.
     ///

@@ -142,6 +142,14 @@ impl<K: Names> FromStr for Pattern<K> {
     }
 }
 
+impl<K> PartialEq for Pattern<K> {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+impl<K> Eq for Pattern<K> {}
+
 impl<K> fmt::Debug for Pattern<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(&self.text, f)

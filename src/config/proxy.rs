@@ -87,7 +87,7 @@ impl Default for Proxy {
 }
 
 /// An element of `proxy.upstreams`
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Remote {
     /// The host by which clients name it: the first component of its repositories' names.
@@ -145,7 +145,7 @@ pub enum NameGrammar {
 }
 
 /// `proxy.exec`: a credential helper, as Docker's clients use them.
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Exec {
     /// The program. pounce runs it with the argument `get` and the upstream's host on its standard input.

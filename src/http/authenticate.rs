@@ -23,12 +23,12 @@ const MAX_LOGGED: usize = 64;
 
 /// The client's identity, if its credentials are cached.
 pub(super) fn from_memory(cx: &Context<'_>) -> Option<Identity> {
-    if cx.app.access.is_open() {
+    if cx.app.access().is_open() {
         return Some(Identity::ANONYMOUS);
     }
     let mut decoded = Vec::new();
     let credentials = credentials(&cx.request.headers, &mut decoded).ok()?;
-    Some(cx.app.access.authenticate_cached(&credentials, cx.client.ip)?.at(network_address(cx)))
+    Some(cx.app.access().authenticate_cached(&credentials, cx.client.ip)?.at(network_address(cx)))
 }
 
 /// Why a client is not authenticated.
@@ -73,7 +73,7 @@ impl NotAuthenticated {
 
 /// The client's identity.
 pub(super) async fn authenticate(cx: &Context<'_>, entry: &mut LogEntry<'_>) -> Result<Identity, NotAuthenticated> {
-    if cx.app.access.is_open() {
+    if cx.app.access().is_open() {
         return Ok(Identity::ANONYMOUS);
     }
     let mut decoded = Vec::new();
@@ -84,7 +84,7 @@ pub(super) async fn authenticate(cx: &Context<'_>, entry: &mut LogEntry<'_>) -> 
         Credentials::None | Credentials::Password { .. } => Span::none(),
     };
     let scope = Scope::new(span, entry.trace().clone());
-    let authenticated = cx.app.access.authenticate(credentials, cx.client.ip).in_scope(scope).await;
+    let authenticated = cx.app.access().authenticate(credentials, cx.client.ip).in_scope(scope).await;
     match authenticated {
         Ok(identity) => Ok(identity.at(network_address(cx))),
         Err(error) => Err(NotAuthenticated::new(error, &credentials)),
@@ -93,7 +93,7 @@ pub(super) async fn authenticate(cx: &Context<'_>, entry: &mut LogEntry<'_>) -> 
 
 /// The client's address where rules ask for it, and where it is certain.
 pub(super) fn network_address(cx: &Context<'_>) -> Option<IpAddr> {
-    if cx.app.access.looks_at_networks() { cx.client.certain_ip(cx.app, cx.request) } else { None }
+    if cx.app.access().looks_at_networks() { cx.client.certain_ip(cx.app, cx.request) } else { None }
 }
 
 /// The credentials in a request's headers. `decoded` keeps the name and the password.

@@ -40,7 +40,7 @@ pub(super) async fn authorize(cx: &Context<'_>, entry: &mut LogEntry<'_>) -> Res
     };
     entry.set_user(identity.user());
     if let Err(error) = resolved {
-        if identity.user().is_none() && !app.access.admits_anonymous() {
+        if identity.user().is_none() && !app.access().admits_anonymous() {
             return challenge(&endpoint, ChallengeReason::NoCredentials);
         }
         app.unknown_hosts.report(&app.registry, &app.metrics, cx.query(), &error);
@@ -89,11 +89,11 @@ pub(super) fn confirm(cx: &Context<'_>, identity: &Identity, endpoint: &Endpoint
     let Some(scope @ Scope::Repository(name, _)) = endpoint.scope() else {
         return Ok(());
     };
-    let depends = app.access.authorize(identity, scope, None) == Verdict::Depends;
+    let depends = app.access().authorize(identity, scope, None) == Verdict::Depends;
     if !depends || app.registry.holdings.in_memory(name) != Some(true) {
         return Ok(());
     }
-    let verdict = app.access.authorize(identity, scope, Some(true));
+    let verdict = app.access().authorize(identity, scope, Some(true));
     require(cx, endpoint, identity, verdict)
 }
 
@@ -110,10 +110,10 @@ fn require(cx: &Context<'_>, endpoint: &Endpoint, identity: &Identity, verdict: 
 
 /// The verdict without I/O: [`Verdict::Depends`] where memory does not tell.
 pub(super) fn verdict_from_memory(app: &AppState, identity: &Identity, scope: Scope<'_>) -> Verdict {
-    match (app.access.authorize(identity, scope, None), scope) {
+    match (app.access().authorize(identity, scope, None), scope) {
         (Verdict::Depends, Scope::Repository(name, _)) => {
             let holds_pushed = app.registry.holdings.in_memory(name);
-            app.access.authorize(identity, scope, holds_pushed)
+            app.access().authorize(identity, scope, holds_pushed)
         }
         (verdict, _) => verdict,
     }
@@ -121,10 +121,10 @@ pub(super) fn verdict_from_memory(app: &AppState, identity: &Identity, scope: Sc
 
 /// The verdict. The bucket is read where it depends on the repository's content.
 async fn verdict(app: &AppState, identity: &Identity, scope: Scope<'_>) -> Result<Verdict, Error> {
-    match (app.access.authorize(identity, scope, None), scope) {
+    match (app.access().authorize(identity, scope, None), scope) {
         (Verdict::Depends, Scope::Repository(name, _)) => {
             let holds_pushed = app.registry.holdings.holds_pushed(name).await?;
-            Ok(app.access.authorize(identity, scope, Some(holds_pushed)))
+            Ok(app.access().authorize(identity, scope, Some(holds_pushed)))
         }
         (verdict, _) => Ok(verdict),
     }
@@ -147,12 +147,12 @@ async fn may_mount(app: &AppState, identity: &Identity, from: Option<&Repository
             let pull = Scope::Repository(from, Action::Pull);
             Ok(verdict(app, identity, pull).await? == Verdict::Allowed)
         }
-        None => Ok(app.access.may_mount_from_anywhere(identity)),
+        None => Ok(app.access().may_mount_from_anywhere(identity)),
     }
 }
 
 fn denied(app: &AppState, scope: Option<Scope<'_>>) -> Error {
-    if app.access.is_open() {
+    if app.access().is_open() {
         return denied_without_login(match scope {
             Some(Scope::Repository(_, action)) => action,
             Some(Scope::Mount { .. }) => Action::Push,

@@ -20,8 +20,8 @@ struct List<'a> {
 pub(super) async fn list(app: &AppState, identity: &Identity, page: &Page) -> Result<Answer, Error> {
     // A client that asks for more gets a page and a Link; distribution refuses it.
     let limit = page.n.unwrap_or(DEFAULT_PAGE).min(app.config.catalog.maxentries);
-    let shown = |name: &RepositoryName, holds| app.access.may_list(identity, name, holds);
-    let listed = if app.access.may_list_any(identity) {
+    let shown = |name: &RepositoryName, holds| app.access().may_list(identity, name, holds);
+    let listed = if app.access().may_list_any(identity) {
         let last = page.last.as_deref();
         app.registry.catalog.list(last, limit, shown).await?
     } else {

@@ -46,7 +46,7 @@ impl ChallengeReason {
 pub(super) fn challenge(cx: &Context<'_>, endpoint: &Endpoint, reason: ChallengeReason) -> Rejection {
     let error = Error::new(ErrorCode::Unauthorized, reason.message());
     let is_ollama = ollama::is_client(cx, endpoint);
-    let text = match cx.app.access.challenge(is_ollama) {
+    let text = match cx.app.access().challenge(is_ollama) {
         None => return Rejection::Error(error),
         Some(Challenge::Basic { realm }) => format!("Basic realm=\"{realm}\""),
         // pounce's own token server takes passwords.

@@ -14,7 +14,7 @@ const MAX_SCOPES: usize = 2048;
 
 /// The client of a signed request for a token; `None` if it is no such request, or no client can log in like that.
 pub(super) fn authenticate(cx: &Context<'_>, endpoint: &Endpoint) -> Option<Result<Identity, Rejection>> {
-    if !matches!(endpoint, Endpoint::Token) || !cx.app.access.takes_ollama_keys() {
+    if !matches!(endpoint, Endpoint::Token) || !cx.app.access().takes_ollama_keys() {
         return None;
     }
     let authorization = cx.request.headers.get(header::AUTHORIZATION)?.to_str().ok()?;
@@ -22,7 +22,7 @@ pub(super) fn authenticate(cx: &Context<'_>, endpoint: &Endpoint) -> Option<Resu
     if authorization.contains(' ') || !authorization.contains(':') {
         return None;
     }
-    let authenticated = login(cx, authorization).and_then(|login| cx.app.access.authenticate_ollama(&login));
+    let authenticated = login(cx, authorization).and_then(|login| cx.app.access().authenticate_ollama(&login));
     Some(authenticated.map_err(|error| refused(cx, endpoint, error)))
 }
 

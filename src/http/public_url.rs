@@ -38,7 +38,8 @@ pub(super) fn base_text<'a>(cx: &Context<'a>) -> Option<Cow<'a, str>> {
 /// `http.host` under the name that the client called. Ollama, for one, takes tokens only from the host that it called.
 fn named_base(cx: &Context<'_>) -> Option<String> {
     let called = called_host(cx)?;
-    let mut names = cx.app.config.proxy.upstreams.iter().flat_map(|remote| &remote.hostnames);
+    let routes = cx.app.registry.repositories.routes();
+    let mut names = routes.names().flat_map(|upstream| upstream.hostnames);
     let own = &cx.app.base;
     names.any(|name| name.is_called_by(called)).then(|| text_of(own.scheme(), called, own.path()))
 }

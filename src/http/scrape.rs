@@ -19,7 +19,8 @@ pub(super) fn render(app: &AppState) -> String {
         Location::Bucket { .. } => None,
     };
     let mut failing = BTreeMap::<&str, Duration>::new();
-    for names in registry.repositories.upstream_names() {
+    let routes = registry.repositories.routes();
+    for names in routes.names() {
         // Several upstreams may be at one host, by prefixes of their own.
         let longest = failing.entry(names.upstream.metrics().host()).or_default();
         *longest = (*longest).max(names.upstream.health().failing_for());

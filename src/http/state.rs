@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use axum::http::header::{HeaderMap, HeaderName, HeaderValue};
 use url::Url;
 
@@ -18,7 +19,7 @@ use crate::telemetry::{AccessLog, Metrics};
 #[derive(Debug)]
 pub(crate) struct AppState {
     pub(crate) registry: Registry,
-    pub(crate) access: Access,
+    access: ArcSwap<Access>,
     pub(crate) metrics: Arc<Metrics>,
     /// `None` if requests are not logged.
     pub(super) access_log: Option<AccessLog>,
@@ -53,7 +54,7 @@ impl AppState {
         let base_path = config.http.host.as_ref().and_then(|host| host.as_url().join("./").ok());
         Self {
             registry,
-            access,
+            access: ArcSwap::from_pointee(access),
             metrics,
             access_log: None,
             events: None,
@@ -66,6 +67,16 @@ impl AppState {
             url_signer: UrlSigner::new(secret),
             config: config.clone(),
         }
+    }
+
+    /// Users and rules as they are now.
+    pub(crate) fn access(&self) -> Arc<Access> {
+        self.access.load_full()
+    }
+
+    /// Replaces users and rules.
+    pub(crate) fn replace_access(&self, access: Access) {
+        self.access.store(Arc::new(access));
     }
 
     /// With a line for each request.

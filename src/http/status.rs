@@ -155,7 +155,8 @@ impl Status {
     pub(super) fn of(app: &AppState, began: Began) -> Self {
         let (registry, totals) = (&app.registry, app.metrics.totals());
         let FillsStatus { running, waiting, fills } = registry.fills_status(MAX_FILLS);
-        let upstreams = registry.repositories.upstream_names().map(|names| Upstream {
+        let routes = registry.repositories.routes();
+        let upstreams = routes.names().map(|names| Upstream {
             hosts: names.all_hosts().map(str::to_owned).collect(),
             address: names.upstream.label().to_owned(),
             health: Answering::of(names.upstream.health()),

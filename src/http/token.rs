@@ -20,7 +20,7 @@ struct TokenBody<'a> {
 /// A token for this identity: with all that it may do, whatever scope was requested; or, for a key of Ollama, for the
 /// requested scopes.
 pub(super) fn issue(app: &AppState, identity: &Identity) -> Result<Answer, Error> {
-    let token = app.access.issue_token(identity).ok_or_else(not_an_endpoint)?;
+    let token = app.access().issue_token(identity).ok_or_else(not_an_endpoint)?;
     let token = token.map_err(|error| {
         let message = "no token can be made";
         Error::new(ErrorCode::Unavailable, message).caused_by(error)

@@ -36,13 +36,13 @@ pub(crate) struct ListedUpstream {
 }
 
 pub(super) fn list(app: &AppState, identity: &Identity) -> Answer {
-    let all = app.registry.repositories.upstream_names();
-    let seen = all.filter(|names| app.access.may_pull_from(identity, names.component));
+    let routes = app.registry.repositories.routes();
+    let seen = routes.names().filter(|names| app.access().may_pull_from(identity, names.component));
     let upstreams = seen.map(|names| ListedUpstream {
         hosts: names.hosts.to_vec(),
         hostnames: names.hostnames.to_vec(),
         default: names.component.is_none(),
-        anonymous: app.access.may_pull_from(&identity.without_login(), names.component),
+        anonymous: app.access().may_pull_from(&identity.without_login(), names.component),
         ollama: names.is_for_ollama,
     });
     headers::serialized(&UpstreamList { upstreams: upstreams.collect() }).into()

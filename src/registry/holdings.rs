@@ -90,7 +90,7 @@ impl Holdings {
     /// Other repositories hold only pushed content, and need no marker.
     pub(super) async fn mark(&self, name: &RepositoryName) -> Result<(), StoreError> {
         let holdings = &self.cache.holdings;
-        if self.upstreams.of(name).is_none() || holdings.is_marked(name) {
+        if !self.upstreams.has(name) || holdings.is_marked(name) {
             return Ok(());
         }
         let (bytes, metadata) = (Bytes::from_static(b"pushed"), Metadata::new());

@@ -324,7 +324,7 @@ impl Registry {
             return;
         }
         let (store, fills) = (self.store.clone(), Arc::clone(&self.fills));
-        let has_upstreams = !self.repositories.upstreams().is_empty();
+        let has_upstreams = self.repositories.have_upstreams();
         self.background.spawn(async move {
             store.keeps_conditions().await;
             if has_upstreams {
@@ -353,5 +353,5 @@ impl Registry {
 
 /// Whether anything is ever written to the bucket: pushes, or copies from upstreams.
 fn writes(changes: Changes, repositories: &Repositories) -> bool {
-    changes != Changes::Nothing || !repositories.upstreams().is_empty()
+    changes != Changes::Nothing || repositories.have_upstreams()
 }

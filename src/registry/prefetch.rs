@@ -63,7 +63,7 @@ impl Prefetch {
         if blobs.is_empty() {
             return;
         }
-        let upstream = self.upstreams.of(name).filter(|_| self.fill).map(Arc::clone);
+        let upstream = self.upstreams.of(name).filter(|_| self.fill);
         let (links, fills, name) = (Arc::clone(&self.links), Arc::clone(&self.fills), name.clone());
         let ask = async move {
             let absent = buffered(PARALLEL, blobs, |blob| is_absent(&links, &name, blob));

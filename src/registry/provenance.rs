@@ -161,6 +161,6 @@ impl Provenance {
             return false;
         };
         let is_another = link.metadata.get(UPSTREAM).is_none_or(|label| label != upstream.label());
-        is_another && self.upstreams.host_names().looks_further(name.as_str())
+        is_another && self.upstreams.routes().host_names().looks_further(name.as_str())
     }
 }

@@ -156,7 +156,7 @@ impl Referrers {
                 if stale.is_some()
                     && let Some(upstream) = self.upstreams.of(name)
                 {
-                    log_stale(upstream, (name, subject), &error, "listing the stored referrers only");
+                    log_stale(&upstream, (name, subject), &error, "listing the stored referrers only");
                 }
                 (Vec::new(), stale)
             }

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::config::{HostNames, UpstreamHost};
+use crate::config::{HostNames, Proxy, UpstreamHost};
 use crate::oci::{Error, ErrorCode, NameError, RepositoryName};
-use crate::upstream::{RequestHosts, Unresolved, UpstreamNames, Upstreams};
+use crate::upstream::{RequestHosts, Routes, Unresolved, UpstreamError, Upstreams};
 
 /// Resolves the names that clients use.
 #[derive(Clone, Debug)]
@@ -19,7 +19,7 @@ impl Repositories {
     /// # Errors
     /// See [`NameError`].
     pub fn parse_name(&self, text: &str, hosts: RequestHosts<'_>) -> Result<RepositoryName, NameError> {
-        self.upstreams.parse_name(text, hosts)
+        self.upstreams.routes().parse_name(text, hosts)
     }
 
     /// The repository that a client means by `name` in a request with these hosts.
@@ -28,7 +28,7 @@ impl Repositories {
     /// - `NAME_UNKNOWN`: no upstream is configured for the host.
     /// - `NAME_INVALID`: with the upstream's host before it, the name is too long.
     pub fn resolve(&self, name: RepositoryName, hosts: RequestHosts<'_>) -> Result<RepositoryName, Error> {
-        self.upstreams.repository(name, hosts).map_err(|error| match error {
+        self.upstreams.routes().repository(name, hosts).map_err(|error| match error {
             Unresolved::NoUpstream => no_upstream(hosts.ns),
             Unresolved::Name(error) => {
                 let message = format!("the host of the upstream is a part of the repository's name here: {error}");
@@ -68,24 +68,38 @@ impl Repositories {
     /// Whether a host, with a port or without, is one by which clients may name an upstream, in containerd's `?ns=` too.
     #[must_use]
     pub fn has_host(&self, host: &str) -> bool {
-        self.upstreams.has_host(host)
+        self.upstreams.routes().has_host(host)
     }
 
     /// The hosts that clients and rules may write before the names of upstreams' repositories.
     #[must_use]
-    pub fn host_names(&self) -> &HostNames {
-        self.upstreams.host_names()
+    pub fn host_names(&self) -> HostNames {
+        self.upstreams.routes().host_names().clone()
     }
 
-    /// The names of every upstream, the default one first.
-    pub fn upstream_names(&self) -> impl Iterator<Item = UpstreamNames<'_>> {
-        self.upstreams.names()
-    }
-
-    /// Where the upstreams are, the default one first.
+    /// The upstreams as they are now.
     #[must_use]
-    pub fn upstreams(&self) -> Vec<&str> {
-        self.upstreams.all().map(|upstream| upstream.label()).collect()
+    pub fn routes(&self) -> Arc<Routes> {
+        self.upstreams.routes()
+    }
+
+    /// Whether there is any upstream.
+    #[must_use]
+    pub fn have_upstreams(&self) -> bool {
+        self.upstreams.routes().all().next().is_some()
+    }
+
+    /// The upstreams of another configuration, for [`replace_upstreams`](Self::replace_upstreams).
+    ///
+    /// # Errors
+    /// The system's TLS certificates cannot be read.
+    pub fn prepare_upstreams(&self, proxy: &Proxy) -> Result<Routes, UpstreamError> {
+        self.upstreams.prepare(proxy)
+    }
+
+    /// Replaces the upstreams. Fills that are under way go on with those that there were.
+    pub fn replace_upstreams(&self, routes: Routes) {
+        self.upstreams.replace(routes);
     }
 
     /// Pings every upstream in the background, and warns of those that do not answer as registries do.

@@ -59,7 +59,7 @@ impl Revisions {
     fn keep(&self, name: &RepositoryName, manifest: &Manifest, blobs: &[Descriptor], standing: Standing) {
         // Without an upstream, a blob that the repository has is linked in the bucket, and one without a link was
         // deleted.
-        if self.upstreams.of(name).is_some() {
+        if self.upstreams.has(name) {
             for blob in blobs {
                 self.cache.blobs.keep_named(name, blob, standing);
             }

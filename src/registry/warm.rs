@@ -101,7 +101,7 @@ impl Warmer {
         let status = BlobStatus { announced: Some(blob.size()), ..status };
         // A fill does not wait for it, because its client would. Here, none does.
         self.store.keeps_conditions_of_writes().await;
-        let blob = UpstreamBlob::new(upstream, name, digest);
+        let blob = UpstreamBlob::new(&upstream, name, digest);
         match self.fills.open(&blob, status).await? {
             ColdBlob::Stored(size) => {
                 self.links.require(name, digest, status, size).await?;

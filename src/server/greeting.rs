@@ -34,7 +34,8 @@ pub(super) fn log_storage(location: &Location) {
 
 /// Logs the upstreams, by the names that clients use.
 pub(super) fn log_upstreams(registry: &Registry) {
-    let upstreams: Vec<_> = registry.repositories.upstream_names().collect();
+    let routes = registry.repositories.routes();
+    let upstreams: Vec<_> = routes.names().collect();
     if upstreams.is_empty() {
         tracing::info!("there is no upstream (proxy.remoteurl): clients can pull what is stored, and nothing else");
         return;
@@ -92,7 +93,8 @@ pub(super) fn log_retention(config: &Config) {
 
 /// Logs a command that shows that the registry works.
 pub(super) fn log_command(config: &Config, registry: &Registry, granted: &Granted, local: SocketAddr) {
-    let all = || registry.repositories.upstream_names();
+    let routes = registry.repositories.routes();
+    let all = || routes.names();
     let upstream = all().find(|names| !names.is_for_ollama).or_else(|| all().next());
     let upstream = upstream.map(|names| Image {
         hosts: names.all_hosts().collect(),

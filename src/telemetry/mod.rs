@@ -20,8 +20,7 @@ pub use metrics::{
     RequestKind, SpoolUsage, UpstreamCall, UpstreamMetrics, UpstreamServer,
 };
 pub(crate) use output::{
-    FlushOnDrop, check as check_log_file, flush as flush_logs, is_rotated as is_log_file_rotated, print_error,
-    reopen as reopen_log_files,
+    FlushOnDrop, check as check_log_file, flush as flush_logs, print_error, reopen as reopen_log_files,
 };
 pub(crate) use panics::log_panics;
 pub use traces::{

@@ -32,6 +32,7 @@ mod routing;
 mod session;
 mod status;
 mod token;
+mod upstreams;
 
 #[cfg(feature = "internals")]
 pub(crate) use challenge::fuzz as fuzz_challenge;
@@ -41,4 +42,5 @@ pub use error::UpstreamError;
 pub use probe::probe;
 pub use reach::{Answered, Reach, ReachError};
 pub use redirected::{RedirectedBody, RedirectedClient};
-pub use routing::{RequestHosts, Unresolved, UpstreamNames, Upstreams};
+pub use routing::{RequestHosts, Routes, Unresolved, UpstreamNames};
+pub use upstreams::Upstreams;

@@ -5,23 +5,17 @@
 //! first component of the name, or they call pounce by a name that stands for the upstream.
 
 use std::sync::Arc;
-use std::time::Duration;
-
-use futures_util::future::join_all;
 
 use super::client::Upstream;
 use super::error::UpstreamError;
 use super::images::Images;
-use crate::config::{HostNames, NameGrammar, Proxy, ServerName, UpstreamHost};
+use crate::config::{HostNames, NameGrammar, Proxy, Remote, ServerName, UpstreamHost};
 use crate::oci::{NameError, RepositoryName, Tag, parse_relaxed_name};
 use crate::telemetry::Metrics;
 
-/// How long the ping of an upstream may take at start.
-const PING_TIMEOUT: Duration = Duration::from_secs(20);
-
-/// The configured upstreams.
-#[derive(Debug, Default)]
-pub struct Upstreams {
+/// The configured upstreams, by the names of repositories.
+#[derive(Debug)]
+pub struct Routes {
     default: Option<DefaultUpstream>,
     /// `proxy.upstreams`
     named: Vec<NamedUpstream>,
@@ -33,6 +27,7 @@ pub struct Upstreams {
 #[derive(Debug)]
 struct DefaultUpstream {
     upstream: Arc<Upstream>,
+    settings: Remote,
     /// The hosts by which clients name it.
     hosts: Vec<UpstreamHost>,
 }
@@ -40,12 +35,9 @@ struct DefaultUpstream {
 #[derive(Debug)]
 struct NamedUpstream {
     upstream: Arc<Upstream>,
+    settings: Remote,
     host: UpstreamHost,
     component: String,
-    /// `proxy.upstreams[].hostnames`
-    hostnames: Vec<ServerName>,
-    /// `proxy.upstreams[].names`
-    grammar: NameGrammar,
 }
 
 /// The hosts that a client's request has beside the name of a repository.
@@ -88,33 +80,50 @@ pub enum Unresolved {
     Name(NameError),
 }
 
-impl Upstreams {
-    /// The upstreams that the configuration names.
+impl Routes {
+    /// The upstreams that the configuration names. Those of `before` that have the same settings stay.
     ///
     /// # Errors
     /// The system's TLS certificates cannot be read.
-    pub fn new(proxy: &Proxy, metrics: &Arc<Metrics>) -> Result<Self, UpstreamError> {
-        let stall = proxy.fill.stalltimeout;
+    pub(super) fn new(proxy: &Proxy, metrics: &Arc<Metrics>, before: Option<&Self>) -> Result<Self, UpstreamError> {
+        let upstream = |remote: &Remote, component: Option<&str>| {
+            if let Some(same) = before.and_then(|before| before.with_settings(remote, component)) {
+                return Ok(Arc::clone(same));
+            }
+            let stall = proxy.fill.stalltimeout;
+            Upstream::new(remote, component.map(str::to_owned), stall, Arc::clone(metrics)).map(Arc::new)
+        };
         let mut named: Vec<NamedUpstream> = Vec::new();
         for remote in &proxy.upstreams {
             // A loaded configuration has a host for each.
             let Some(host) = remote.host.clone() else {
                 continue;
             };
-            let component = host.component();
-            let metrics = Arc::clone(metrics);
-            let upstream = Upstream::new(remote, Some(component.clone()), stall, metrics)?;
-            let (hostnames, grammar) = (remote.hostnames.clone(), remote.names);
-            named.push(NamedUpstream { upstream: Arc::new(upstream), host, component, hostnames, grammar });
+            let (component, settings) = (host.component(), remote.clone());
+            let upstream = upstream(remote, Some(&component))?;
+            named.push(NamedUpstream { upstream, settings, host, component });
         }
         let default = if proxy.remoteurl.is_some() {
-            let upstream = Upstream::new(&proxy.own(), None, stall, Arc::clone(metrics))?;
-            let hosts = proxy.default_hosts();
-            Some(DefaultUpstream { upstream: Arc::new(upstream), hosts })
+            let (settings, hosts) = (proxy.own(), proxy.default_hosts());
+            Some(DefaultUpstream { upstream: upstream(&settings, None)?, settings, hosts })
         } else {
             None
         };
         Ok(Self { default, named, names: proxy.host_names(), pushed: Images::new(&proxy.own(), false) })
+    }
+
+    /// The upstream with these settings, whose repositories' names begin with this component.
+    fn with_settings(&self, remote: &Remote, component: Option<&str>) -> Option<&Arc<Upstream>> {
+        match component {
+            Some(component) => {
+                let named = self.named.iter().find(|named| named.component == component && named.settings == *remote);
+                named.map(|named| &named.upstream)
+            }
+            None => {
+                let default = self.default.as_ref().filter(|default| default.settings == *remote);
+                default.map(|default| &default.upstream)
+            }
+        }
     }
 
     /// The upstream of a repository, if there is one.
@@ -162,14 +171,14 @@ impl Upstreams {
     /// See [`NameError`].
     pub fn parse_name(&self, text: &str, hosts: RequestHosts<'_>) -> Result<RepositoryName, NameError> {
         let strict = text.parse();
-        if strict.is_ok() || self.named.iter().all(|named| named.grammar == NameGrammar::Strict) {
+        if strict.is_ok() || self.named.iter().all(|named| named.settings.names == NameGrammar::Strict) {
             return strict;
         }
         let named = match hosts.ns {
             Some(ns) => self.named_by(ns),
             None => self.named(text).or_else(|| self.called(text, hosts)),
         };
-        let Some(named) = named.filter(|named| named.grammar == NameGrammar::Relaxed) else {
+        let Some(named) = named.filter(|named| named.settings.names == NameGrammar::Relaxed) else {
             return strict;
         };
         let own = HostNames::without_host(text, &named.component);
@@ -183,7 +192,7 @@ impl Upstreams {
     /// Whether the host that a client called can stand for an upstream.
     #[must_use]
     pub fn have_hostnames(&self) -> bool {
-        self.named.iter().any(|named| !named.hostnames.is_empty())
+        self.named.iter().any(|named| !named.settings.hostnames.is_empty())
     }
 
     /// Whether a host, with a port or without, is one by which clients name an upstream.
@@ -211,7 +220,7 @@ impl Upstreams {
         default.chain(self.named.iter().map(|named| UpstreamNames {
             upstream: &named.upstream,
             hosts: std::slice::from_ref(&named.host),
-            hostnames: &named.hostnames,
+            hostnames: &named.settings.hostnames,
             component: Some(&named.component),
             is_for_ollama: named.upstream.is_for_ollama(),
         }))
@@ -221,19 +230,6 @@ impl Upstreams {
     pub fn all(&self) -> impl Iterator<Item = &Arc<Upstream>> {
         let default = self.default.iter().map(|default| &default.upstream);
         default.chain(self.named.iter().map(|named| &named.upstream))
-    }
-
-    /// Pings all upstreams at once, and logs a warning for each that cannot be used. Nothing depends on it.
-    pub async fn ping(&self) {
-        let ping = async |upstream: &Arc<Upstream>| {
-            let late = || UpstreamError::Unavailable("it does not answer".into());
-            let pinged = tokio::time::timeout(PING_TIMEOUT, upstream.ping()).await;
-            if let Err(error) = pinged.unwrap_or_else(|_| Err(late())) {
-                let (upstream, advice) = (upstream.label(), error.advice());
-                tracing::warn!(upstream, %error, advice, "an upstream cannot be used");
-            }
-        };
-        join_all(self.all().map(ping)).await;
     }
 
     fn in_namespace(&self, name: &RepositoryName, ns: &str) -> Result<RepositoryName, Unresolved> {
@@ -253,7 +249,7 @@ impl Upstreams {
 
     /// The further upstream that a name of pounce stands for. It allocates nothing, because the fast path calls it.
     fn named_for(&self, host: &str) -> Option<&NamedUpstream> {
-        self.named.iter().find(|named| named.hostnames.iter().any(|name| name.is_called_by(host)))
+        self.named.iter().find(|named| named.settings.hostnames.iter().any(|name| name.is_called_by(host)))
     }
 
     /// The further upstream that the called host stands for, unless the name begins with the host of an upstream.

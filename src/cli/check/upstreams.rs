@@ -25,6 +25,7 @@ pub(super) async fn check(config: &Config) -> Report {
             return report;
         }
     };
+    let all = all.routes();
     let results = stream::iter(all.all().map(Arc::as_ref)).map(ping).buffered(CONCURRENCY).collect::<Vec<_>>().await;
     let default = config.proxy.remoteurl.iter().map(|_| "proxy".to_owned());
     let further = (0..config.proxy.upstreams.len()).map(|index| format!("proxy.upstreams.{index}"));

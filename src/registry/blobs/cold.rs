@@ -43,12 +43,12 @@ impl Blobs {
         }
         if request.redirect
             && self.on_miss == OnMiss::Redirect
-            && let Location::Elsewhere(url) = Box::pin(self.location(upstream, name, digest)).await?
+            && let Location::Elsewhere(url) = Box::pin(self.location(&upstream, name, digest)).await?
         {
-            self.fill_in_background(upstream, name, digest, status.announced);
+            self.fill_in_background(&upstream, name, digest, status.announced);
             return Ok(BlobAccess::Redirect(url.to_string(), Outcome::Redirect));
         }
-        let blob = UpstreamBlob::new(upstream, name, digest);
+        let blob = UpstreamBlob::new(&upstream, name, digest);
         let stream = match self.fills.open(&blob, status).await? {
             // A fill ended since the bucket was asked.
             ColdBlob::Stored(size) => return self.open_stored(request, status, size).await,

@@ -90,8 +90,10 @@ impl Blobs {
     }
 
     fn count(&self, name: &RepositoryName, outcome: Outcome) {
-        let upstream = self.upstreams.of(name).map(|upstream| upstream.metrics());
-        upstream.unwrap_or(self.metrics.of_no_upstream()).blob(outcome);
+        match self.upstreams.of(name) {
+            Some(upstream) => upstream.metrics().blob(outcome),
+            None => self.metrics.of_no_upstream().blob(outcome),
+        }
     }
 
     /// [`open`](Self::open), where everything is in memory: a redirect to a URL that was made before.

@@ -96,8 +96,10 @@ impl Manifests {
     }
 
     fn count(&self, name: &RepositoryName, outcome: Outcome) {
-        let upstream = self.upstreams.of(name).map(|upstream| upstream.metrics());
-        upstream.unwrap_or(self.metrics.of_no_upstream()).manifest(outcome);
+        match self.upstreams.of(name) {
+            Some(upstream) => upstream.metrics().manifest(outcome),
+            None => self.metrics.of_no_upstream().manifest(outcome),
+        }
     }
 
     async fn by_digest(&self, name: &RepositoryName, digest: Digest, accept: &[MediaType]) -> Result<Served, Error> {

@@ -140,7 +140,7 @@ impl Manifests {
                     Err(error) => Err(error),
                 }
             };
-            if self.upstreams.of(name).is_none() || !lookups.ask(ask).await? {
+            if !self.upstreams.has(name) || !lookups.ask(ask).await? {
                 return Ok(false);
             }
         }
@@ -151,7 +151,7 @@ impl Manifests {
                 Ok(true)
             }
             (None, Some(upstream)) => {
-                self.blobs.fill_in_background(upstream, name, digest, Some(blob.size));
+                self.blobs.fill_in_background(&upstream, name, digest, Some(blob.size));
                 Ok(true)
             }
             (None, None) => Ok(false),
@@ -185,7 +185,7 @@ impl Manifests {
         // So what this process remembers of it is wrong.
         self.cache.manifests.forget(name, digest);
         self.cache.lists.forget_catalog();
-        if self.upstreams.of(name).is_none() {
+        if !self.upstreams.has(name) {
             return Ok(false);
         }
         // First as what the descriptor calls it, which is mostly right.

@@ -75,7 +75,7 @@ impl Tags {
                 if !tags.is_empty() || exists(&self.store, name).await? => {}
             Err(error) if !tags.is_empty() => {
                 if let Some(upstream) = self.upstreams.of(name) {
-                    log_stale(upstream, (name, &"tags"), &error, "listing the stored tags only");
+                    log_stale(&upstream, (name, &"tags"), &error, "listing the stored tags only");
                 }
                 return Ok((Arc::new(tags.into_iter().collect()), Staleness::of(&error)));
             }

@@ -117,13 +117,13 @@ impl Tags {
             return Err(unknown());
         }
         if let Some(state) = stored {
-            let begun = self.revalidations.begin(upstream, (name, tag), state.clone(), link, accept).await;
+            let begun = self.revalidations.begin(&upstream, (name, tag), state.clone(), link, accept).await;
             return Ok(match begun {
                 Some(running) => TagLookup::Comparing(running),
                 None => TagLookup::Resolved(Resolved::stale(&state, Staleness::Slow), None),
             });
         }
-        self.fetch(upstream, (name, tag), link, accept).await.map_err(|error| {
+        self.fetch(&upstream, (name, tag), link, accept).await.map_err(|error| {
             if matches!(error, UpstreamError::NotFound) {
                 cache.absent.keep(name, &reference);
             }

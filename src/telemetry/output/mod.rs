@@ -19,7 +19,7 @@ use target::Target;
 
 pub(super) use buffer::Priority;
 pub(super) use counters::COUNTERS;
-pub(crate) use target::{check, is_rotated};
+pub(crate) use target::check;
 
 /// How long the end of the process waits for a pipe or a disk.
 const LAST_FLUSH: Duration = Duration::from_secs(1);

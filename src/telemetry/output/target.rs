@@ -45,7 +45,7 @@ pub(crate) fn check(path: &Path) -> io::Result<()> {
 }
 
 /// Whether a file is opened anew when it was moved, or after [`reopen`]: not if it is one of the process's own.
-pub(crate) fn is_rotated(path: &Path) -> bool {
+fn is_rotated(path: &Path) -> bool {
     own(path).is_none()
 }
 

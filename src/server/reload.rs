@@ -1,0 +1,89 @@
+//! Taking changes of the configuration in force while the server serves: users, rules and upstreams.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::{StartError, greeting};
+use crate::auth::Access;
+use crate::config::{Config, Environment, Loaded, Secret};
+use crate::http::AppState;
+use crate::reload::Reloaded;
+
+/// The settings that count at once, by how they begin: `auth`, and what `proxy` says of upstreams.
+const LIVE: [&str; 11] = [
+    "auth.",
+    "proxy.remoteurl",
+    "proxy.host",
+    "proxy.username",
+    "proxy.password",
+    "proxy.credentials",
+    "proxy.exec.",
+    "proxy.allow",
+    "proxy.deny",
+    "proxy.immutable",
+    "proxy.upstreams",
+];
+
+/// Follows a file until the server ends: a change of it counts at once, or not at all.
+pub(super) async fn follow(app: Arc<AppState>, file: PathBuf, environment: Environment, began: Config, secret: Secret) {
+    let read = {
+        let file = file.clone();
+        move || Config::load(Some(&file), &environment)
+    };
+    let name = file.display().to_string();
+    let Ok(mut loaded) = Reloaded::of("the configuration", vec![file], read) else {
+        tracing::warn!(file = name, "reload: the file cannot be read any more, and its changes are not noticed");
+        return;
+    };
+    let app = Arc::downgrade(&app);
+    while let Some(changed) = loaded.changed().await {
+        let Some(app) = app.upgrade() else {
+            return;
+        };
+        for notice in &changed.notices {
+            tracing::warn!("{notice}");
+        }
+        if let Err(error) = apply(&app, &changed, &secret) {
+            tracing::error!(%error, "reload: users, rules and upstreams stay as they were");
+            continue;
+        }
+        let waiting = waiting(&began, &changed);
+        if !waiting.is_empty() {
+            let settings = waiting.join(", ");
+            tracing::warn!(
+                settings,
+                "reload: these settings differ from those at the start, and count after a restart"
+            );
+        }
+    }
+}
+
+/// Both or neither.
+fn apply(app: &AppState, loaded: &Loaded, secret: &Secret) -> Result<(), StartError> {
+    let (config, repositories) = (&loaded.config, &app.registry.repositories);
+    let routes = repositories.prepare_upstreams(&config.proxy)?;
+    let access = Access::open(&config.auth, secret, routes.host_names(), &app.metrics)?;
+    repositories.replace_upstreams(routes);
+    let granted = access.granted(app.registry.possible_actions());
+    app.replace_access(access);
+    greeting::log_upstreams(&app.registry);
+    greeting::log_access(&granted);
+    Ok(())
+}
+
+/// The settings that would be others after a restart, without secrets, which are not compared.
+fn waiting(began: &Config, loaded: &Loaded) -> Vec<String> {
+    let before = settings(began);
+    let after = settings(&loaded.config);
+    let paths: BTreeMap<&String, ()> = before.keys().chain(after.keys()).map(|path| (path, ())).collect();
+    let differ = |path: &&String| before.get(*path) != after.get(*path);
+    let is_live = |path: &str| LIVE.iter().any(|live| path.starts_with(live));
+    paths.into_keys().filter(|path| !is_live(path)).filter(differ).cloned().collect()
+}
+
+fn settings(config: &Config) -> BTreeMap<String, Value> {
+    config.settings().into_iter().collect()
+}
