@@ -42,5 +42,5 @@ pub use error::UpstreamError;
 pub use probe::probe;
 pub use reach::{Answered, Reach, ReachError};
 pub use redirected::{RedirectedBody, RedirectedClient};
-pub use routing::{RequestHosts, Routes, Unresolved, UpstreamNames};
+pub use routing::{RequestHosts, Routes, Unresolved};
 pub use upstreams::Upstreams;
