@@ -16,9 +16,11 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
+use tokio::task::JoinSet;
 
 use super::dice::Dice;
 use super::front::{forward, operation};
+use super::trace::Trace;
 
 /// A fault of one request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -138,30 +140,49 @@ struct Behind {
     injected: Mutex<BTreeMap<Fault, usize>>,
     /// By path.
     unseen: Mutex<HashMap<String, Unseen>>,
+    /// Where every request is noted.
+    trace: Option<Arc<Trace>>,
 }
 
 /// The proxy; dropping it stops it.
 pub struct Faulty {
     pub addr: SocketAddr,
     behind: Arc<Behind>,
-    task: tokio::task::JoinHandle<()>,
+    tasks: JoinSet<()>,
 }
 
 impl Faulty {
     /// Starts before the S3 at a host and port, at first without faults.
     pub async fn before(s3: impl ToString, seed: u64) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let addr = listener.local_addr().unwrap();
+        Self::start(s3.to_string(), seed, None).await
+    }
+
+    /// [`before`](Self::before), and notes every request.
+    pub async fn noting(s3: impl ToString, seed: u64, trace: &Arc<Trace>) -> Self {
+        Self::start(s3.to_string(), seed, Some(Arc::clone(trace))).await
+    }
+
+    async fn start(s3: String, seed: u64, trace: Option<Arc<Trace>>) -> Self {
         let behind = Arc::new(Behind {
-            s3: s3.to_string(),
+            s3,
             client: reqwest::Client::new(),
             mood: Mutex::default(),
             dice: Dice::new(seed),
             injected: Mutex::default(),
             unseen: Mutex::default(),
+            trace,
         });
-        let task = tokio::spawn(accept(listener, Arc::clone(&behind)));
-        Self { addr, behind, task }
+        let mut faulty = Self { addr: ([127, 0, 0, 1], 0).into(), behind, tasks: JoinSet::new() };
+        faulty.addr = faulty.listen("").await;
+        faulty
+    }
+
+    /// Listens at one more address, for requests that are noted as this client's.
+    pub async fn listen(&mut self, client: &'static str) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        self.tasks.spawn(accept(listener, Arc::clone(&self.behind), client));
+        addr
     }
 
     /// From now on, injects each of these faults into so many percent of the requests.
@@ -219,29 +240,38 @@ impl Faulty {
     }
 }
 
-impl Drop for Faulty {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
-async fn accept(listener: TcpListener, behind: Arc<Behind>) {
+async fn accept(listener: TcpListener, behind: Arc<Behind>, client: &'static str) {
     loop {
         let (connection, _) = listener.accept().await.unwrap();
-        tokio::spawn(serve(connection, Arc::clone(&behind)));
+        tokio::spawn(serve(connection, Arc::clone(&behind), client));
     }
 }
 
-async fn serve(connection: TcpStream, behind: Arc<Behind>) {
+async fn serve(connection: TcpStream, behind: Arc<Behind>, client: &'static str) {
     let answer = service_fn(move |request: Request<Incoming>| {
         let behind = Arc::clone(&behind);
-        async move { behind.answer(request.map(Body::new)).await }
+        async move { behind.note_and_answer(request.map(Body::new), client).await }
     });
     // Connections end in errors on purpose.
     let _ = http1::Builder::new().serve_connection(TokioIo::new(connection), answer).await;
 }
 
 impl Behind {
+    /// A request whose client leaves is not noted as answered.
+    async fn note_and_answer(&self, request: Request<Body>, client: &str) -> io::Result<Response<Body>> {
+        let Some(trace) = &self.trace else {
+            return self.answer(request).await;
+        };
+        let condition = ["if-match", "if-none-match"].iter().find_map(|name| request.headers().get(*name));
+        let condition = condition.map(|value| format!(" if {value:?}")).unwrap_or_default();
+        let request_line = format!("{client} {} {}{condition}", request.method(), request.uri());
+        trace.note(format!("{request_line} …"));
+        let answer = self.answer(request).await;
+        let outcome = answer.as_ref().map_or_else(ToString::to_string, |answer| answer.status().to_string());
+        trace.note(format!("{request_line}: {outcome}"));
+        answer
+    }
+
     /// An error closes the connection.
     async fn answer(&self, request: Request<Body>) -> io::Result<Response<Body>> {
         if self.mood.lock().unwrap().away {
@@ -272,6 +302,9 @@ impl Behind {
             return self.forward(request).await;
         };
         *self.injected.lock().unwrap().entry(fault).or_default() += 1;
+        if let Some(trace) = &self.trace {
+            trace.note(format!("{} of {method} {uri}", fault.describe()));
+        }
         match fault {
             Fault::SlowDown => Ok(refusal(503, "SlowDown")),
             Fault::Internal => Ok(refusal(500, "InternalError")),

@@ -27,6 +27,7 @@ pub mod scripted;
 pub mod sharing;
 pub mod signer;
 pub mod tls;
+pub mod trace;
 pub mod trips;
 pub mod upstream;
 pub mod users;
