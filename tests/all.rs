@@ -24,6 +24,7 @@ mod check_fills;
 mod clients;
 mod config;
 mod credentials;
+mod delete_races;
 mod denied_fills;
 mod discovery;
 mod distribution;

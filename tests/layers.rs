@@ -112,7 +112,7 @@ const ROOMS: &[(&str, &str)] = &[
     (
         "registry",
         "warm inventory gc prefetch repositories catalog manifests uploads tags revisions referrers blobs fill ingest \
-         links condemned holdings repository_walk stored_manifest provenance presence blob_part parts_digest cache pulls list_memory \
+         links condemned holdings repository_walk stored_manifest removal provenance presence blob_part parts_digest cache pulls list_memory \
          flights staleness options changes failure runtime",
     ),
     (

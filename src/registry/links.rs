@@ -371,12 +371,12 @@ impl Links {
     /// # Errors
     /// `BLOB_UNKNOWN`, `NAME_UNKNOWN`, `UNAVAILABLE`.
     pub(super) async fn delete(&self, name: &RepositoryName, digest: &Digest) -> Result<(), Error> {
-        let key = Key::Layer(name, digest);
+        let (key, begins) = (Key::Layer(name, digest), self.store.bucket_time());
         let delete = async {
             self.deletes.fetch_add(1, Ordering::Relaxed);
             let deleted = async {
                 presence::require(&self.store, name, key, blob_unknown(name, digest)).await?;
-                Ok(self.store.delete(key).await?)
+                Ok(self.store.delete_soon(key, begins).await?)
             };
             let deleted = deleted.await;
             // Also when another replica deleted it already.

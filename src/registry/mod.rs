@@ -50,6 +50,7 @@ mod presence;
 mod provenance;
 mod pulls;
 mod referrers;
+mod removal;
 mod repositories;
 mod repository_walk;
 mod revisions;

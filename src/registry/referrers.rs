@@ -12,6 +12,7 @@ use bytes::Bytes;
 use super::cache::Cache;
 use super::flights::{FlightKey, Flights};
 use super::list_memory::{ListMemory, ListReservation, in_time, referrer_bytes};
+use super::removal::{Removal, Removed};
 use super::runtime::try_join_bounded;
 use super::staleness::{Staleness, log_stale};
 use super::stored_manifest;
@@ -23,6 +24,8 @@ use crate::upstream::{UpstreamError, Upstreams};
 
 /// How many entries of one list are read at once.
 const PARALLEL: usize = 16;
+/// How often an entry is read anew that is pushed between its read and its delete.
+const ATTEMPTS: usize = 5;
 /// The most bytes of an entry: a little more than the manifest whose annotations it has.
 const MAX_ENTRY: u64 = 8 << 20;
 /// The most referrers of one digest.
@@ -108,16 +111,33 @@ impl Referrers {
         put.map(drop)
     }
 
-    /// Takes a manifest from the list of its subject's referrers.
+    /// Takes a manifest whose link is deleted from the list of its subject's referrers, unless it is pushed again.
     pub(super) async fn delete(
         &self,
         name: &RepositoryName,
         subject: &Digest,
         digest: &Digest,
     ) -> Result<(), StoreError> {
-        self.store.delete(Key::Referrer(name, subject, digest)).await?;
-        self.forget(name, subject).await;
-        Ok(())
+        let (store, key) = (&self.store, Key::Referrer(name, subject, digest));
+        for _ in 0..ATTEMPTS {
+            let removed = if store.keeps_conditions().await {
+                match store.leader().get_up_to(key, MAX_ENTRY).await? {
+                    Some(entry) => Removal::of_referrer(name, subject, digest, &entry).run(store).await?,
+                    None => Removed::Gone,
+                }
+            } else if store.leader().exists(Key::Revision(name, digest)).await? {
+                Removed::Kept
+            } else {
+                store.delete(key).await?;
+                Removed::Gone
+            };
+            if removed != Removed::Changed {
+                self.forget(name, subject).await;
+                return Ok(());
+            }
+        }
+        let cause = format!("the entry of {digest} among the referrers of {subject} changes all the time");
+        Err(StoreError::Unavailable { operation: "DeleteObject", cause })
     }
 
     /// Forgets a list, under the lock of the lookups that make it, because one that is being made may lack the change.

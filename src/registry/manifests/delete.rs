@@ -4,19 +4,26 @@
 //! them. This replica forgets the content at once, also when another one deleted it already; others forget it within
 //! the life of their caches.
 //!
-//! Where one replica deletes a manifest while another one pushes it under a tag, both read again after their writes:
-//! whichever is last sees what the other one did. Then the tag and the manifest are there, or neither is, or the
-//! manifest is there without the tag, as after a push of it alone; no tag names a manifest that is not there, and the
-//! next delete finishes one that died half-way (`tests/models/deletes.rs` tries all orders). A push that dies between
-//! its tag and its last check, and was not acknowledged, can leave a tag whose manifest was just deleted: it is a 404
-//! until the push is tried again, or the tag is deleted. Pushes check only where `storage.delete.enabled` is on, so it
-//! has to be the same on all replicas. Two replicas that push one tag at once write it one after the other, and the
-//! last write counts.
+//! The manifest's link goes first. From then on the manifest is deleted, and what is left is to take away what goes with
+//! it: the links of tags that name it, and its entry among the referrers of its subject. Until that is done, a pull of
+//! such a tag is a 404. Each of these objects is only deleted if the manifest is still not there
+//! ([`removal`](crate::registry::removal)), and a push looks for the manifest's link after it wrote its tags. So where
+//! one replica deletes a manifest while another one pushes it under a tag, whichever is last sees what the other one
+//! did: then the tag and the manifest are there, or neither is. No tag names a manifest that is not there, and the next
+//! delete finishes one that died half-way, although it is answered with 404 (`tests/models/deletes.rs` tries all orders).
+//! A push that dies between its tag and its last check, and was not acknowledged, can leave a tag whose manifest was
+//! just deleted: it is a 404 until the push is tried again, or the tag is deleted. Pushes check only where
+//! `storage.delete.enabled` is on, so it has to be the same on all replicas. Two replicas that push one tag at once
+//! write it one after the other, and the last write counts.
 //!
-//! Tags are deleted with `If-Match`, which Tigris, AWS and the embedded bucket know, so a tag that is pushed anew
-//! between a delete's last read and its delete survives, if it names another manifest: the same one has the same `ETag`.
-//! So a push of the very manifest that is deleted can lose its tag, where it begins after the manifest's link is gone and
-//! before the delete has looked at the tags once more; the manifest is there then. On a store that keeps no conditions, the delete restores it
+//! A replica may be paused, and go on when its client has long given up, deleted the same at another replica and pushed
+//! it again. The first step of a delete, which no condition protects, is therefore one that the bucket refuses after
+//! [`DELETE_LIFE`](crate::store::DELETE_LIFE); the steps after it can come at any time. The deletes of a single tag and
+//! of a blob are such a step alone. A delete that finds the manifest there again, because a client pushed it by its digest
+//! or under another tag, leaves the tags that it did not come to.
+//!
+//! On a store that keeps no conditions, there are no marks: a push of the very manifest that is deleted, which begins
+//! after the delete has looked for the manifest's link, is restored by what it wrote beside its tag
 //! ([`push_markers`](crate::registry::tags)).
 //!
 //! A push looks for a delete of the manifest while it writes the entry of the tag's history, so a delete of another
@@ -29,7 +36,7 @@
 use std::sync::Arc;
 
 use super::Manifests;
-use crate::oci::{Digest, Error, Reference, RepositoryName, Tag};
+use crate::oci::{Digest, Error, Manifest, Reference, RepositoryName, Tag};
 use crate::registry::flights::FlightKey;
 use crate::registry::presence::{self, manifest_unknown};
 use crate::registry::stored_manifest;
@@ -59,29 +66,35 @@ impl Manifests {
         self.background.complete(delete).await
     }
 
-    /// The tags first: none of them may name a manifest that is not there.
     async fn delete_revision(&self, name: &RepositoryName, digest: &Digest) -> Result<Vec<Tag>, Error> {
-        let (store, tags, referrers) = (&self.store, &self.tags, &self.referrers);
-        let key = Key::Revision(name, digest);
+        let (store, key) = (&self.store, Key::Revision(name, digest));
+        let begins = store.bucket_time();
         let unknown = manifest_unknown(name, &Reference::Digest(*digest));
         if let Err(error) = presence::require(store, name, key, unknown).await {
             // Another delete may have come no further than to here.
-            tags.delete_all_of(name, digest).await?;
+            let manifest = stored_manifest::read_bytes(store, *digest).await;
+            self.delete_what_goes_with(name, digest, manifest.as_ref()).await?;
             self.forget_deleted(name, digest).await;
             return Err(error);
         }
         let stored = stored_manifest::read(store, name, *digest).await?;
-        let mut deleted = tags.delete_all_of(name, digest).await?;
-        if let Some((subject, _)) = stored.and_then(|(manifest, _)| manifest.referrer()) {
-            referrers.delete(name, &subject, digest).await?;
-        }
-        // Last: without the link, no client could ask for this again. Forgotten also if the answer is lost.
+        // Forgotten also if the answer is lost.
         self.forget(name, digest);
-        store.delete(key).await?;
+        store.delete_soon(key, begins).await?;
         self.forget(name, digest);
-        // Another replica may have written a tag after the tags were listed, while it still saw the manifest.
-        if !store.leader().exists(key).await? {
-            deleted.extend(tags.delete_all_of(name, digest).await?);
+        self.delete_what_goes_with(name, digest, stored.map(|(manifest, _)| manifest).as_ref()).await
+    }
+
+    /// The tags, which are returned, and the entry among the referrers of a manifest whose link is deleted.
+    async fn delete_what_goes_with(
+        &self,
+        name: &RepositoryName,
+        digest: &Digest,
+        manifest: Option<&Manifest>,
+    ) -> Result<Vec<Tag>, Error> {
+        let deleted = self.tags.delete_all_of(name, digest).await?;
+        if let Some((subject, _)) = manifest.and_then(Manifest::referrer) {
+            self.referrers.delete(name, &subject, digest).await?;
         }
         Ok(deleted)
     }

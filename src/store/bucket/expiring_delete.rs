@@ -20,6 +20,14 @@ use crate::store::key::Key;
 
 const OPERATION: &str = "DeleteObject";
 
+/// How long after its beginning a delete may still happen that a client asked for: not longer than clients wait for the
+/// answer, so that one that gives up can push again.
+pub const DELETE_LIFE: Duration = Duration::from_secs(20);
+
+/// How far the bucket's clock may be behind [`Store::bucket_time`], which goes by whole seconds: S3 refuses a signature
+/// that begins later.
+const CLOCK: Duration = Duration::from_secs(2);
+
 /// A DELETE that is signed, and can be sent once.
 #[derive(Debug)]
 pub struct ExpiringDelete {
@@ -55,12 +63,36 @@ impl Store {
     /// # Errors
     /// The bucket did not do it, or did not answer: it may still do it until the signature expires.
     pub async fn send_signed_delete(&self, delete: ExpiringDelete) -> Result<(), StoreError> {
+        self.send_signed(delete, aws_sdk_s3::Config::builder().retry_config(RetryConfig::disabled())).await
+    }
+
+    /// Deletes an object for a client, within [`DELETE_LIFE`] of the [`bucket_time`](Self::bucket_time) `begins`, or
+    /// never. An object that is not there is fine. A bucket that refuses a presigned DELETE gets a plain one in the first
+    /// half of that time.
+    ///
+    /// # Errors
+    /// The bucket did not do it, or did not answer: it may still do it until that time is over.
+    pub async fn delete_soon(&self, key: Key<'_>, begins: SystemTime) -> Result<(), StoreError> {
+        let signed = self.sign_delete(key, begins.checked_sub(CLOCK).unwrap_or(begins), DELETE_LIFE).await?;
+        let sent = self.send_signed(signed, aws_sdk_s3::Config::builder()).await;
+        let Err(refused @ (StoreError::Denied { .. } | StoreError::Clock { .. })) = sent else {
+            return sent;
+        };
+        // The refusal told the bucket's clock.
+        if self.bucket_time().duration_since(begins).is_ok_and(|age| age > DELETE_LIFE / 2) {
+            let cause = format!("it took too long, so it was not done: {refused}");
+            return Err(StoreError::Unavailable { operation: OPERATION, cause });
+        }
+        tracing::debug!(%refused, "the bucket refuses a presigned DELETE, and gets a plain one");
+        self.delete(key).await
+    }
+
+    async fn send_signed(&self, delete: ExpiringDelete, config: aws_sdk_s3::config::Builder) -> Result<(), StoreError> {
         let ExpiringDelete { path, signed } = delete;
         let inner = &self.inner;
         inner.recent_writes.insert(&path);
-        let once = aws_sdk_s3::Config::builder().retry_config(RetryConfig::disabled());
         let request = inner.client.delete_object().bucket(&inner.bucket).key(&path).customize();
-        let request = request.config_override(once).interceptor(AsSigned(signed));
+        let request = request.config_override(config).interceptor(AsSigned(signed));
         found(OPERATION, Box::pin(request.send()).await).map(drop)
     }
 }

@@ -24,13 +24,13 @@ mod swap;
 mod write;
 
 pub use compose::{ComposeSource, Composed};
-pub use expiring_delete::ExpiringDelete;
+pub use expiring_delete::{DELETE_LIFE, ExpiringDelete};
 pub use handle::Store;
 pub use honour::Conditions;
 pub use lifecycle::{ArchiveRule, Lifecycle};
 pub use listing::Listed;
 pub use multipart::{Completed, Multipart, Part};
-pub use object::{Metadata, Object, Stored};
+pub use object::{DELETING, Metadata, Object, Stored};
 pub use part_sender::PartSender;
 pub use stream::ObjectStream;
 pub use swap::{MAX_POLLED_BYTES, Polled, Version};

@@ -26,6 +26,10 @@ const ATTEMPTS: u32 = 3;
 /// User metadata of an object.
 pub type Metadata = HashMap<String, String>;
 
+/// The user metadata of a link that is being deleted: the digest that it holds as long as it is there. Its content is
+/// another digest, which no content has, so that its `ETag` is its own, and distribution finds nothing under it.
+pub const DELETING: &str = "pounce-deleting";
+
 /// An object that is in the bucket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stored {
@@ -64,6 +68,9 @@ impl Object {
     /// The digest that a link holds.
     #[must_use]
     pub fn digest(&self) -> Option<Digest> {
+        if let Some(digest) = self.metadata.get(DELETING) {
+            return digest.parse().ok();
+        }
         std::str::from_utf8(&self.bytes).ok()?.trim().parse().ok()
     }
 }

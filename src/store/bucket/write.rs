@@ -75,6 +75,28 @@ impl Store {
         }
     }
 
+    /// Writes a small object in place of the one with this `ETag`, and never without that condition.
+    ///
+    /// # Errors
+    /// The bucket did not take it; it may have written the object.
+    pub async fn replace(
+        &self,
+        key: Key<'_>,
+        bytes: Bytes,
+        metadata: &Metadata,
+        etag: &str,
+    ) -> Result<Swapped, StoreError> {
+        let (path, inner, condition) = (self.path(&key), &self.inner, Condition::IfUnchanged(etag));
+        inner.recent_writes.insert(&path);
+        let request = self.put_request(&inner.client, &path, &MediaType::OCTET_STREAM, &inner.put, condition);
+        let request = request.set_metadata(Some(metadata.clone())).body(ByteStream::from(bytes));
+        Ok(match written(Box::pin(request.send()).await, condition)? {
+            Swapped::Written(etag) => Swapped::Written(named(etag)?),
+            Swapped::Unmet => Swapped::Unmet,
+            Swapped::Unsupported => Swapped::Unsupported,
+        })
+    }
+
     /// Writes a small object whose key determines its bytes, unless it is there.
     ///
     /// # Errors
