@@ -1,6 +1,7 @@
 //! A client of the replicas.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -17,6 +18,9 @@ use crate::support::trace::Trace;
 use crate::torture::client::{Client, Outcome, Trouble, Way};
 use crate::torture::puller::Addresses;
 use crate::torture::report::Row;
+
+/// How long some clients wait for a delete before they try another replica.
+const IMPATIENCE: Duration = Duration::from_secs(1);
 
 /// A client with a repository of its own, so that it knows what its tags name; blobs are every repository's.
 pub(super) struct Actor {
@@ -36,6 +40,9 @@ pub(super) struct Known {
     pub(super) tags: BTreeMap<String, String>,
     /// The manifests that were deleted since their last push: an index that names one has it no longer.
     pub(super) deleted: BTreeSet<String>,
+    /// The digests that were pushed under a tag, and deleted at the same time, both acknowledged: if the manifest is
+    /// there, its tag is, too.
+    pub(super) raced: BTreeMap<String, String>,
 }
 
 impl Actor {
@@ -55,11 +62,15 @@ impl Actor {
         while !self.stop.load(Ordering::SeqCst) {
             sleep(self.dice.up_to(Duration::from_millis(150))).await;
             let tag = format!("t{}", self.dice.below(4));
-            let (what, outcome) = match self.dice.below(10) {
+            let (what, outcome) = match self.dice.below(12) {
                 0..4 => (format!("push of {}:{tag}", self.name), self.within(self.push_image(&tag)).await),
                 4 => (format!("push of the index {}:{tag}", self.name), self.within(self.push_index(&tag)).await),
                 5..9 => (format!("delete of {}:{tag}", self.name), self.within(self.delete(&tag)).await),
-                _ => (format!("pull of {}:{tag}", self.name), self.within(self.read(&tag)).await),
+                9 => (format!("pull of {}:{tag}", self.name), self.within(self.read(&tag)).await),
+                _ => (
+                    format!("delete and push of {}:{tag}", self.name),
+                    self.within(Box::pin(self.delete_and_push(&tag))).await,
+                ),
             };
             row.count_refusable(&what, outcome);
         }
@@ -121,17 +132,25 @@ impl Actor {
         }
         let what = format!("push of {} as {reference} at {replica}", image.digest());
         self.note(what, client.push_manifest(&self.name, reference, image)).await?;
-        self.known.lock().unwrap().deleted.remove(&image.digest());
+        let known = &mut *self.known.lock().unwrap();
+        known.deleted.remove(&image.digest());
+        known.raced.retain(|_, raced| *raced != image.digest());
         Ok(())
     }
 
     async fn push_image(&self, tag: &str) -> Outcome {
         let image = self.dice.of(&self.images);
-        // From now on, the tag may name either.
-        self.known.lock().unwrap().tags.remove(tag);
+        self.forget_tag(tag);
         self.store(tag, image).await?;
         self.acknowledge(tag, image);
         Ok(())
+    }
+
+    /// From now on, the tag may name either.
+    fn forget_tag(&self, tag: &str) {
+        let known = &mut *self.known.lock().unwrap();
+        known.tags.remove(tag);
+        known.raced.remove(tag);
     }
 
     fn acknowledge(&self, tag: &str, image: &Image) {
@@ -144,7 +163,7 @@ impl Actor {
         let entries: Vec<_> = images.iter().map(entry).collect();
         let manifest = json!({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries}).to_string();
         let index = Image { manifest: Bytes::from(manifest), media_type: OCI_INDEX.to_owned(), blobs: Vec::new() };
-        self.known.lock().unwrap().tags.remove(tag);
+        self.forget_tag(tag);
         let mut last = Ok(());
         for _ in 0..10 {
             for image in images {
@@ -161,20 +180,48 @@ impl Actor {
 
     /// Deletes what a tag names, with all tags that name it.
     async fn delete(&self, tag: &str) -> Outcome {
-        let digest = {
-            let Known { tags, deleted } = &mut *self.known.lock().unwrap();
-            let Some(digest) = tags.get(tag).cloned() else {
-                return Ok(());
-            };
-            tags.retain(|_, named| *named != digest);
-            deleted.insert(digest.clone());
-            digest
+        match self.forget(tag) {
+            Some(digest) => self.delete_manifest(&digest).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Deletes what a tag names, and pushes it under the tag at the same time: either may be the last.
+    async fn delete_and_push(&self, tag: &str) -> Outcome {
+        let named = self.known.lock().unwrap().tags.get(tag).cloned();
+        // Not an index.
+        let Some(image) = self.images.iter().find(|image| Some(image.digest()) == named) else {
+            return Ok(());
         };
+        let digest = image.digest();
+        self.forget(tag);
+        let push = async {
+            sleep(self.dice.up_to(Duration::from_millis(100))).await;
+            self.store(tag, image).await
+        };
+        let (deleted, pushed) = tokio::join!(self.delete_manifest(&digest), push);
+        let known = &mut *self.known.lock().unwrap();
+        known.deleted.insert(digest.clone());
+        if deleted.is_ok() && pushed.is_ok() {
+            known.raced.insert(tag.to_owned(), digest);
+        }
+        deleted.and(pushed)
+    }
+
+    /// What a tag names may be gone from now on, with all tags that name it.
+    fn forget(&self, tag: &str) -> Option<String> {
+        let known = &mut *self.known.lock().unwrap();
+        let digest = known.tags.get(tag).cloned()?;
+        known.tags.retain(|_, named| *named != digest);
+        known.raced.retain(|_, named| *named != digest);
+        known.deleted.insert(digest.clone());
+        Some(digest)
+    }
+
+    async fn delete_manifest(&self, digest: &str) -> Outcome {
         let mut last = Ok(());
         for attempt in 0..20 {
-            let (client, replica) = self.client();
-            let what = format!("delete of {digest} at {replica}");
-            last = match self.note(what, client.delete(&self.name, &digest)).await {
+            last = match self.try_to_delete(digest).await {
                 // An earlier attempt did it.
                 Err(trouble) if trouble.is_absence() => Ok(()),
                 other => other,
@@ -185,6 +232,24 @@ impl Actor {
             }
         }
         last
+    }
+
+    /// Some clients do not wait for a replica that is paused, and go on at another one. They wait for the end of the
+    /// first attempt before they push again: a replica that reads the request only when it goes on begins a delete then,
+    /// and no registry can tell that from one that a client wants now.
+    async fn try_to_delete(&self, digest: &str) -> Outcome {
+        let attempt = || async {
+            let (client, replica) = self.client();
+            self.note(format!("delete of {digest} at {replica}"), client.delete(&self.name, digest)).await
+        };
+        let mut first = pin!(attempt());
+        if self.dice.percent(70) {
+            return first.await;
+        }
+        match timeout(IMPATIENCE, &mut first).await {
+            Ok(ended) => ended,
+            Err(_) => tokio::join!(first, attempt()).1,
+        }
     }
 
     /// Caches may be of before a delete or a push elsewhere, so that only wrong bytes count.

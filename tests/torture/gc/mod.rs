@@ -254,7 +254,7 @@ impl World {
         let fresh = Pounce::with(&borrowed(&self.bucket.as_s3())).await;
         let client = Client::of(fresh.addr, PATIENCE);
         for actor in &self.clients {
-            let Known { tags, deleted } = actor.known.lock().unwrap().clone();
+            let Known { tags, deleted, raced } = actor.known.lock().unwrap().clone();
             for (tag, wanted) in tags {
                 let what = format!("{}:{tag}, {wanted}", actor.name);
                 self.trace.note(format!("{EVENT}verify {what}"));
@@ -269,11 +269,26 @@ impl World {
                 let lost = row.lost.len();
                 row.count_acknowledged(&what, read);
                 if row.lost.len() > lost {
-                    // Where a run of many rounds loses one, its way is all that can be looked at.
-                    eprintln!("lost {what}:\n{}", self.trace.with(&[EVENT, &actor.name]));
+                    self.show(&what, actor);
+                }
+            }
+            for (tag, digest) in raced {
+                let what = format!("{}:{tag}, which was pushed and deleted at once, {digest}", actor.name);
+                self.trace.note(format!("{EVENT}verify {what}"));
+                row.operations += 1;
+                let there = client.manifest(&actor.name, &digest).await;
+                let tagged = client.manifest(&actor.name, &tag).await;
+                if there.is_ok() != tagged.is_ok() {
+                    row.lost.push(format!("{what}: {there:?}, {tagged:?}"));
+                    self.show(&what, actor);
                 }
             }
         }
+    }
+
+    /// Where a run of many rounds loses something, its way is all that can be looked at.
+    fn show(&self, what: &str, actor: &Actor) {
+        eprintln!("lost {what}:\n{}", self.trace.with(&[EVENT, &actor.name]));
     }
 
     /// Waits until everything that nothing needs is gone, and ends the processes.
