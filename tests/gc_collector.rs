@@ -51,9 +51,10 @@ async fn a_key_goes_a_delay_after_it_was_condemned_if_nothing_needs_it_still() {
     assert!(due.contains("Swept { batches: 1") && due.contains("failed: 0, denied: None, stopped: None"), "{due}");
     assert_eq!(registry_keys(&s3), keys[..1], "{due}");
     let calls = s3.take();
-    assert_eq!(calls["DeleteObject"], keys.len() - 1);
-    // Decisions, renewals for two kinds of keys, the marks and the release.
-    assert!(calls["PutObject"] <= keys.len() - 1 + 7, "{calls:?}");
+    // Four of the tests of the bucket.
+    assert_eq!(calls["DeleteObject"], keys.len() - 1 + 4);
+    // Decisions, renewals for two kinds of keys, the marks and the release; and five of the tests.
+    assert!(calls["PutObject"] <= keys.len() - 1 + 12, "{calls:?}");
     // The batch binds writers a little longer.
     s3.rules(&[Rule::Clock(850)]);
     round(&store, 600, &[]).await;
@@ -101,8 +102,10 @@ async fn a_delete_that_comes_late_is_refused_and_the_push_after_it_stays() {
     // The decisions are written, and the process is paused.
     let clock = std::sync::Arc::new(s3);
     let bucket = std::sync::Arc::downgrade(&clock);
-    clock.on("DeleteObject", 1, move |_| {
-        bucket.upgrade().unwrap().rules(&[Rule::Clock(700 + 130)]);
+    clock.on("DeleteObject", usize::MAX, move |seen| {
+        if !seen.path.contains("/_check/") {
+            bucket.upgrade().unwrap().rules(&[Rule::Clock(700 + 130)]);
+        }
         async { None }
     });
     let due = round(&store, 600, &keys).await;
@@ -140,6 +143,29 @@ async fn a_store_without_conditions_is_refused_unless_nothing_else_writes() {
             gc_round(&store, (TIMING(), Duration::from_mins(10)), true, &keys).await.unwrap();
         }
         assert!(registry_keys(&s3).is_empty(), "{rule:?}");
+    }
+}
+
+/// A bucket that moved behind something else while the process runs, too.
+#[tokio::test]
+async fn a_bucket_without_the_guards_of_a_collector_is_refused() {
+    let (s3, _, keys, store) = site().await;
+    let cases = [
+        (Rule::IgnoresExpiry, "does a presigned DELETE whose time is over"),
+        (Rule::IgnoresConditions, "ignores If-None-Match and If-Match"),
+        (Rule::WeakEtags, "takes an object's own ETag for another one"),
+    ];
+    for (rule, why) in cases {
+        s3.rules(&[Rule::Clock(0)]);
+        let fine = round(&store, 600, &[]).await;
+        assert!(fine.starts_with("Swept"), "{fine}");
+        let before = s3.object("docker/registry/v2/_gc/state");
+        s3.rules(&[rule, Rule::Clock(0)]);
+        let refused = round(&store, 600, &keys).await;
+        assert!(refused.starts_with("Refused") && refused.contains(why), "{refused}");
+        assert!(refused.contains("--exclusive"), "{refused}");
+        assert_eq!(s3.object("docker/registry/v2/_gc/state"), before, "{rule:?}");
+        assert!(!s3.keys().iter().any(|key| key.contains("/_check/")), "{:?}", s3.keys());
     }
 }
 

@@ -55,6 +55,8 @@ pub enum Rule {
     FullDisk(u16),
     /// The store's clock is so many seconds ahead or behind: `Date` shows it, and more than 15 minutes are a 403.
     Clock(i64),
+    /// A presigned request is done however old it is, as behind a proxy that signs requests anew.
+    IgnoresExpiry,
     /// Requests without `x-tigris-consistent: true` see a write or a delete only after so long; those with it see it at
     /// once if it had the header, too.
     Lags(Duration),

@@ -14,6 +14,7 @@ use tokio::sync::Mutex;
 use tokio::task::AbortHandle;
 use uuid::Uuid;
 
+use super::guards;
 use super::requests::{Pace, RequestKind, Requests};
 use crate::config::GcTiming;
 use crate::registry::condemned::GcState;
@@ -110,15 +111,6 @@ impl Collector {
         store: &Store,
         options: CollectorOptions,
     ) -> Result<Acquired, CollectorError> {
-        let is_strict = store.keeps_conditions_of_writes().await;
-        if !is_strict && !options.is_exclusive {
-            let lack = store.lack_of_conditions_of_writes().await;
-            let lack = lack.unwrap_or_else(|| "the bucket does not answer".to_owned());
-            return Ok(Acquired::Refused(format!(
-                "{lack}, so a push at the same time could lose content: collect garbage only while nothing else writes \
-                 to the bucket, with --exclusive"
-            )));
-        }
         let pace = Pace::new(options.rate);
         pace.count(RequestKind::Get);
         let (mut state, etag) = match store.poll(Key::GcState, None).await? {
@@ -138,6 +130,20 @@ impl Collector {
                 (state, Some(version.etag))
             }
         };
+        let lack = guards::lack_of_conditions(store, &pace).await?;
+        let is_strict = lack.is_none();
+        if !options.is_exclusive {
+            let lack = match lack {
+                Some(lack) => Some(lack),
+                None => guards::lack_of_expiry(store, &pace).await?,
+            };
+            if let Some(lack) = lack {
+                return Ok(Acquired::Refused(format!(
+                    "{lack}, so a push at the same time could lose content: collect garbage only while nothing else \
+                     writes to the bucket, with --exclusive"
+                )));
+            }
+        }
         let holder = Uuid::new_v4();
         state.holder = Some(holder);
         state.write += 1;

@@ -12,6 +12,7 @@
 //! sweep        deletes what batches condemned
 //! batches      which are due, new ones, retired ones
 //! lease        one collector at a time
+//! guards       what the bucket has to keep for that
 //! collection   the settings of rounds, and what they share
 //! survey/      reads the bucket, and finds the keys that nothing needs
 //! retention/   from facts to verdicts
@@ -21,6 +22,7 @@
 mod batches;
 mod collection;
 mod facts;
+mod guards;
 #[cfg(feature = "internals")]
 mod hook;
 mod lease;

@@ -5,16 +5,23 @@
 //! the same content has the same `ETag`. So the request is a presigned one. The bucket compares its expiry with its own
 //! clock, and the time at which it begins is one that the bucket told: this machine's clock does not matter.
 
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aws_sdk_s3::config::interceptors::BeforeTransmitInterceptorContextMut;
 use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::config::{ConfigBag, Intercept, RuntimeComponents};
+use aws_sdk_s3::error::SdkError;
+use aws_sdk_s3::operation::delete_object::{DeleteObjectError, DeleteObjectOutput};
 use aws_sdk_s3::presigning::{PresignedRequest, PresigningConfig};
 use aws_smithy_runtime_api::box_error::BoxError;
 use aws_smithy_runtime_api::client::interceptors::dyn_dispatch_hint;
+use bytes::Bytes;
+use uuid::Uuid;
 
 use super::handle::Store;
+use super::object::Metadata;
+use super::write::Condition;
+use crate::oci::MediaType;
 use crate::store::error::{StoreError, failure, found};
 use crate::store::key::Key;
 
@@ -23,6 +30,9 @@ const OPERATION: &str = "DeleteObject";
 /// How long after its beginning a delete may still happen that a client asked for: not longer than clients wait for the
 /// answer, so that one that gives up can push again.
 pub const DELETE_LIFE: Duration = Duration::from_secs(20);
+
+/// The life of a request that is over, and how long it is over.
+const EXPIRED: Duration = Duration::from_mins(1);
 
 /// How far the bucket's clock may be behind [`Store::bucket_time`], which goes by whole seconds: S3 refuses a signature
 /// that begins later.
@@ -63,7 +73,7 @@ impl Store {
     /// # Errors
     /// The bucket did not do it, or did not answer: it may still do it until the signature expires.
     pub async fn send_signed_delete(&self, delete: ExpiringDelete) -> Result<(), StoreError> {
-        self.send_signed(delete, aws_sdk_s3::Config::builder().retry_config(RetryConfig::disabled())).await
+        found(OPERATION, self.send_signed(delete, once()).await).map(drop)
     }
 
     /// Deletes an object for a client, within [`DELETE_LIFE`] of the [`bucket_time`](Self::bucket_time) `begins`, or
@@ -74,7 +84,7 @@ impl Store {
     /// The bucket did not do it, or did not answer: it may still do it until that time is over.
     pub async fn delete_soon(&self, key: Key<'_>, begins: SystemTime) -> Result<(), StoreError> {
         let signed = self.sign_delete(key, begins.checked_sub(CLOCK).unwrap_or(begins), DELETE_LIFE).await?;
-        let sent = self.send_signed(signed, aws_sdk_s3::Config::builder()).await;
+        let sent = found(OPERATION, self.send_signed(signed, aws_sdk_s3::Config::builder()).await).map(drop);
         let Err(refused @ (StoreError::Denied { .. } | StoreError::Clock { .. })) = sent else {
             return sent;
         };
@@ -87,14 +97,50 @@ impl Store {
         self.delete(key).await
     }
 
-    async fn send_signed(&self, delete: ExpiringDelete, config: aws_sdk_s3::config::Builder) -> Result<(), StoreError> {
+    /// Whether the bucket refuses a presigned DELETE whose time is over, tested with an object of its own, which is
+    /// deleted in the end. A proxy before the bucket that signs requests anew, or a bucket that does not look at
+    /// `X-Amz-Expires`, does it.
+    ///
+    /// # Errors
+    /// The bucket did not take the object, or did not answer.
+    pub async fn refuses_expired_deletes(&self, id: &Uuid) -> Result<bool, StoreError> {
+        let key = Key::Check(id);
+        let content = Bytes::from_static(b"pounce");
+        self.put(key, content, &MediaType::OCTET_STREAM, &Metadata::new(), Condition::Always).await?;
+        let tried = async {
+            let long_ago = self.bucket_time().checked_sub(2 * EXPIRED).unwrap_or(UNIX_EPOCH);
+            let sent = self.send_signed(self.sign_delete(key, long_ago, EXPIRED).await?, once()).await;
+            let Err(error) = sent else { return Ok(false) };
+            match error.raw_response().map(|response| response.status().as_u16()) {
+                // Stores have more than one status for it (Garage: 400).
+                Some(400..=499) => self.leader().exists(key).await,
+                _ => Err(failure(OPERATION, &error)),
+            }
+        };
+        let refuses = tried.await;
+        if let Err(error) = self.delete(key).await {
+            tracing::debug!(%error, "cannot delete a test object below _check/");
+        }
+        refuses
+    }
+
+    async fn send_signed(
+        &self,
+        delete: ExpiringDelete,
+        config: aws_sdk_s3::config::Builder,
+    ) -> Result<DeleteObjectOutput, SdkError<DeleteObjectError>> {
         let ExpiringDelete { path, signed } = delete;
         let inner = &self.inner;
         inner.recent_writes.insert(&path);
         let request = inner.client.delete_object().bucket(&inner.bucket).key(&path).customize();
         let request = request.config_override(config).interceptor(AsSigned(signed));
-        found(OPERATION, Box::pin(request.send()).await).map(drop)
+        Box::pin(request.send()).await
     }
+}
+
+/// One attempt.
+fn once() -> aws_sdk_s3::config::Builder {
+    aws_sdk_s3::Config::builder().retry_config(RetryConfig::disabled())
 }
 
 /// Sends a request as it was signed before, instead of as the SDK signed it now.

@@ -188,7 +188,8 @@ fn refuse(asked: &Asked<'_>, writes: bool, now: SystemTime) -> Option<Said> {
     let signed = amz_date(signed.or_else(|| asked.header("x-amz-date"))?)?;
     if presigned {
         let life = Duration::from_secs(asked.number("X-Amz-Expires")? as u64);
-        return (now > signed + life).then(|| xml::error(403, "AccessDenied", "Request has expired"));
+        return (now > signed + life && !asked.has(Rule::IgnoresExpiry))
+            .then(|| xml::error(403, "AccessDenied", "Request has expired"));
     }
     let apart = now.duration_since(signed);
     let apart = apart.unwrap_or_else(|error| error.duration());
