@@ -10,6 +10,7 @@ pub mod collector;
 pub mod demands;
 pub mod dice;
 pub mod fake_s3;
+pub mod fault;
 pub mod faults;
 pub mod front;
 pub mod image;
