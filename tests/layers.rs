@@ -32,7 +32,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "log_limit",
         ],
     ),
-    ("auth", &["oci", "config", "telemetry", "bounded_file", "reload", "fair_semaphore", "client_network"]),
+    // `upstream` only to ask issuers of tokens for their keys.
+    ("auth", &["oci", "config", "telemetry", "bounded_file", "reload", "fair_semaphore", "client_network", "upstream"]),
     ("bounded_file", &[]),
     ("events", &["oci", "config", "telemetry", "upstream", "log_limit"]),
     ("reload", &[]),
@@ -133,9 +134,10 @@ const ROOMS: &[(&str, &str)] = &[
     ),
     (
         "auth",
-        "access token_issuer scope passwords user_file htpasswd new_user identity rules ollama_keys tokens token_keys error \
-         credentials challenge",
+        "access token_issuer scope oidc passwords attempts user_file htpasswd new_user identity rules ollama_keys tokens \
+         token_keys error credentials challenge",
     ),
+    ("auth/oidc", "provider claims issuer_keys documents key_set"),
     (
         "oci",
         "reference tag range outcome relaxed_name name manifest referrer error descriptor platform media_type digest \

@@ -3,6 +3,7 @@
 
 mod clients;
 mod document;
+mod oidc;
 mod start;
 mod upstreams;
 

@@ -4,11 +4,13 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use super::attempts::Attempts;
 use super::challenge::{Challenge, Realm};
 use super::credentials::{Credentials, CredentialsError};
 use super::error::AuthError;
-use super::identity::{Identity, KeyLogin};
+use super::identity::{Identity, KeyLogin, Login, OidcLogin};
 use super::new_user;
+use super::oidc::Oidc;
 use super::ollama_keys::{OllamaKeyError, OllamaKeys, OllamaLogin, SKEW};
 use super::passwords::Passwords;
 use super::rules::Rules;
@@ -31,12 +33,15 @@ pub struct Access {
 enum Scheme {
     /// No client logs in, and all may do this.
     Open(Vec<Action>),
-    Htpasswd {
+    /// By password, by a token of an OIDC provider, or by a key of Ollama's.
+    Own {
         realm: String,
-        passwords: Box<Passwords>,
+        /// `None` where only OIDC providers log clients in.
+        passwords: Option<Box<Passwords>>,
+        oidc: Box<Oidc>,
         /// Ollama's.
         keys: OllamaKeys,
-        /// Issues tokens, if anonymous clients may do something, or there are keys.
+        /// Issues tokens, if anonymous clients may do something, or there are providers or keys.
         issuer: Option<Box<TokenIssuer>>,
     },
     Token {
@@ -79,16 +84,18 @@ impl Access {
     /// # Errors
     /// See [`AuthError`].
     pub fn open(config: &Auth, secret: &Secret, hosts: &HostNames, metrics: &Arc<Metrics>) -> Result<Self, AuthError> {
-        let rules = Rules::new(&config.rules, hosts);
+        let rules = Rules::new(&config.rules, hosts, !config.oidc.is_empty());
         let scheme = match config.scheme {
             ConfiguredScheme::Open => Scheme::Open(config.without_login().to_vec()),
-            ConfiguredScheme::Htpasswd => {
-                new_user::first_user(&config.htpasswd)?;
+            ConfiguredScheme::Htpasswd | ConfiguredScheme::Oidc => {
+                let attempts = Arc::new(Attempts::new()?);
+                let oidc = Oidc::open(&config.oidc, Arc::clone(&attempts), Arc::clone(metrics))?;
                 let keys = OllamaKeys::new(&config.ollama.keys);
-                let issues_tokens = rules.admit_anonymous() || !keys.is_empty();
-                Scheme::Htpasswd {
+                let issues_tokens = rules.admit_anonymous() || !keys.is_empty() || !oidc.is_empty();
+                Scheme::Own {
                     realm: config.htpasswd.realm().to_owned(),
-                    passwords: Box::new(Passwords::open(&config.htpasswd, Arc::clone(metrics))?),
+                    passwords: open_passwords(config, attempts, metrics)?,
+                    oidc: Box::new(oidc),
                     keys,
                     issuer: issues_tokens.then(|| Box::new(TokenIssuer::new(secret))),
                 }
@@ -113,7 +120,7 @@ impl Access {
         let of = |actions: &[Action]| possible.iter().copied().filter(|action| actions.contains(action)).collect();
         let open: Vec<Action> = match &self.scheme {
             Scheme::Open(actions) => of(actions),
-            Scheme::Htpasswd { .. } | Scheme::Token { .. } => of(&self.rules.actions(false)),
+            Scheme::Own { .. } | Scheme::Token { .. } => of(&self.rules.actions(false)),
         };
         let where_allowed = |actions: &[Action]| match actions {
             [] => "nothing".to_owned(),
@@ -124,8 +131,8 @@ impl Access {
             Scheme::Open(_) => "no login is set up: `pounce htpasswd USER` makes users for auth.htpasswd".to_owned(),
             Scheme::Token { .. } if self.rules.is_empty() => "what tokens grant".to_owned(),
             Scheme::Token { .. } => "what tokens grant and auth.rules allow".to_owned(),
-            Scheme::Htpasswd { .. } if self.rules.is_empty() => Action::list(possible),
-            Scheme::Htpasswd { .. } => where_allowed(&of(&self.rules.actions(true))),
+            Scheme::Own { .. } if self.rules.is_empty() => Action::list(possible),
+            Scheme::Own { .. } => where_allowed(&of(&self.rules.actions(true))),
         };
         Granted { without_login: where_allowed(&open), with_login, open }
     }
@@ -145,7 +152,7 @@ impl Access {
     #[must_use]
     pub fn users(&self) -> Option<usize> {
         match &self.scheme {
-            Scheme::Htpasswd { passwords, .. } => Some(passwords.users()),
+            Scheme::Own { passwords, .. } => passwords.as_ref().map(|passwords| passwords.users()),
             Scheme::Open(_) | Scheme::Token { .. } => None,
         }
     }
@@ -154,7 +161,9 @@ impl Access {
     #[must_use]
     pub fn unusable_lines(&self) -> Vec<String> {
         match &self.scheme {
-            Scheme::Htpasswd { passwords, .. } => passwords.unusable_lines(),
+            Scheme::Own { passwords, .. } => {
+                passwords.as_ref().map(|passwords| passwords.unusable_lines()).unwrap_or_default()
+            }
             Scheme::Open(_) | Scheme::Token { .. } => Vec::new(),
         }
     }
@@ -176,7 +185,10 @@ impl Access {
     pub fn authenticate_cached(&self, credentials: &Credentials<'_>, from: IpAddr) -> Option<Identity> {
         match (&self.scheme, credentials) {
             (Scheme::Open(_), _) | (_, Credentials::None) => Some(Identity::ANONYMOUS),
-            (Scheme::Htpasswd { passwords, .. }, Credentials::Password { user, password }) => {
+            (Scheme::Own { oidc, .. }, Credentials::Password { user, password }) if oidc.is_provider(user) => {
+                Some(of_oidc(oidc.verify_cached(user, password, from)?))
+            }
+            (Scheme::Own { passwords: Some(passwords), .. }, Credentials::Password { user, password }) => {
                 let name = passwords.verify_cached(user, password, from)?.ok()?;
                 Some(Identity { user: Some(name), ..Identity::ANONYMOUS })
             }
@@ -184,19 +196,33 @@ impl Access {
         }
     }
 
-    /// The client with these credentials, from this address.
+    /// The client with these credentials, from this address. In a request for a token, the token of an OIDC provider
+    /// may also come as a token.
     ///
     /// # Errors
     /// See [`CredentialsError`].
-    pub async fn authenticate(&self, credentials: Credentials<'_>, from: IpAddr) -> Result<Identity, CredentialsError> {
+    pub async fn authenticate(
+        &self,
+        credentials: Credentials<'_>,
+        from: IpAddr,
+        asks_for_token: bool,
+    ) -> Result<Identity, CredentialsError> {
         match (&self.scheme, credentials) {
             (Scheme::Open(_), _) | (_, Credentials::None) => Ok(Identity::ANONYMOUS),
-            (Scheme::Htpasswd { passwords, .. }, Credentials::Password { user, password }) => {
+            (Scheme::Own { oidc, .. }, Credentials::Password { user, password }) if oidc.is_provider(user) => {
+                Ok(of_oidc(oidc.verify(user, password, from).await?))
+            }
+            (Scheme::Own { passwords, .. }, Credentials::Password { user, password }) => {
+                let passwords = passwords.as_ref().ok_or(CredentialsError::UnknownUser)?;
                 let name = passwords.verify(user, password, from).await?;
                 Ok(Identity { user: Some(name), ..Identity::ANONYMOUS })
             }
-            (Scheme::Htpasswd { passwords, keys, issuer: Some(issuer), .. }, Credentials::Token(token)) => {
-                let client = issuer.verify(token, passwords, keys)?;
+            (Scheme::Own { passwords, oidc, keys, issuer: Some(issuer), .. }, Credentials::Token(token)) => {
+                let foreign = if asks_for_token { oidc.verify_bearer(token, from).await } else { None };
+                if let Some(login) = foreign {
+                    return Ok(of_oidc(login?));
+                }
+                let client = issuer.verify(token, passwords.as_deref(), keys, oidc)?;
                 // An anonymous token is no login where nothing is allowed to anonymous clients.
                 let is_good = client.user.is_some() || self.rules.admit_anonymous();
                 if is_good { Ok(client) } else { Err(CredentialsError::Invalid) }
@@ -206,14 +232,24 @@ impl Access {
                 let user = grants.user.clone();
                 Ok(Identity { user, grants: Some(grants), has_token: true, ..Identity::ANONYMOUS })
             }
-            (Scheme::Htpasswd { .. } | Scheme::Token { .. }, _) => Err(CredentialsError::Invalid),
+            (Scheme::Own { .. } | Scheme::Token { .. }, _) => Err(CredentialsError::Invalid),
+        }
+    }
+
+    /// Whether the verification of these credentials logs why it fails.
+    #[must_use]
+    pub fn logs_failures_of(&self, credentials: &Credentials<'_>) -> bool {
+        match (&self.scheme, credentials) {
+            (_, Credentials::Token(_)) => true,
+            (Scheme::Own { oidc, .. }, Credentials::Password { user, .. }) => oidc.is_provider(user),
+            _ => false,
         }
     }
 
     /// Whether clients can log in with Ollama's keys.
     #[must_use]
     pub fn takes_ollama_keys(&self) -> bool {
-        matches!(&self.scheme, Scheme::Htpasswd { keys, .. } if !keys.is_empty())
+        matches!(&self.scheme, Scheme::Own { keys, .. } if !keys.is_empty())
     }
 
     /// The client of a signed request for a token.
@@ -221,13 +257,14 @@ impl Access {
     /// # Errors
     /// See [`OllamaKeyError`].
     pub fn authenticate_ollama(&self, login: &OllamaLogin<'_>) -> Result<Identity, OllamaKeyError> {
-        let Scheme::Htpasswd { keys, .. } = &self.scheme else {
+        let Scheme::Own { keys, .. } = &self.scheme else {
             return Err(OllamaKeyError::Malformed);
         };
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
         let (key, user) = keys.verify(login, now)?;
         let login = KeyLogin { key, scopes: login.scopes.clone(), expires: login.time.saturating_add(SKEW) };
-        Ok(Identity { user: Some(Arc::clone(user)), login: Some(Arc::new(login)), ..Identity::ANONYMOUS })
+        let login = Some(Login::Key(Arc::new(login)));
+        Ok(Identity { user: Some(Arc::clone(user)), login, ..Identity::ANONYMOUS })
     }
 
     /// Whether a client may do something. `holds_pushed` says whether the repository holds pushed content, if known.
@@ -247,7 +284,7 @@ impl Access {
             (Scheme::Token { .. }, Scope::Catalog) => {
                 verdict(client.grants.as_ref().is_some_and(|grants| grants.allow_catalog()))
             }
-            (Scheme::Htpasswd { .. }, Scope::Catalog) => verdict(match &client.grants {
+            (Scheme::Own { .. }, Scope::Catalog) => verdict(match &client.grants {
                 Some(grants) => grants.allow_catalog(),
                 None => is_authenticated || self.rules.admit_anonymous(),
             }),
@@ -319,8 +356,8 @@ impl Access {
         let is_known = client.user.is_some() || client.grants.is_some();
         match &self.scheme {
             Scheme::Open(_) => self.is_open_to(Action::Pull),
-            Scheme::Htpasswd { .. } | Scheme::Token { .. } if self.rules.is_empty() => is_known,
-            Scheme::Htpasswd { .. } => self.rules.may_pull_from(client.client(), host),
+            Scheme::Own { .. } | Scheme::Token { .. } if self.rules.is_empty() => is_known,
+            Scheme::Own { .. } => self.rules.may_pull_from(client.client(), host),
             Scheme::Token { .. } => is_known && self.rules.may_pull_from(client.client(), host),
         }
     }
@@ -328,17 +365,28 @@ impl Access {
     /// How clients have to authenticate; `None` if no client can log in. Ollama may have a key.
     #[must_use]
     pub fn challenge(&self, is_ollama: bool) -> Option<Challenge<'_>> {
-        let takes_tokens = self.rules.admit_anonymous() || (is_ollama && self.takes_ollama_keys());
+        let takes_tokens = self.gives_tokens_for_passwords() || (is_ollama && self.takes_ollama_keys());
         match &self.scheme {
             Scheme::Open(_) => None,
-            Scheme::Htpasswd { realm, .. } if takes_tokens => {
-                Some(Challenge::Bearer { realm: Realm::Own, service: realm })
-            }
-            Scheme::Htpasswd { realm, .. } => Some(Challenge::Basic { realm }),
+            Scheme::Own { realm, .. } if takes_tokens => Some(Challenge::Bearer { realm: Realm::Own, service: realm }),
+            Scheme::Own { realm, .. } => Some(Challenge::Basic { realm }),
             Scheme::Token { realm, path, service, .. } => {
                 Some(Challenge::Bearer { realm: realm.as_deref().map_or(Realm::Beside(path), Realm::At), service })
             }
         }
+    }
+
+    /// Whether a user with a password can have a token: where pounce's challenge names its own token server to all
+    /// clients, because some have no password.
+    fn gives_tokens_for_passwords(&self) -> bool {
+        let has_providers = matches!(&self.scheme, Scheme::Own { oidc, .. } if !oidc.is_empty());
+        has_providers || self.rules.admit_anonymous()
+    }
+
+    /// Whether a token is given only to clients that log in.
+    #[must_use]
+    pub fn gives_tokens_to_users_only(&self) -> bool {
+        self.gives_tokens_for_passwords() && !self.rules.admit_anonymous()
     }
 
     /// A token for a client; `None` if pounce issues none.
@@ -347,12 +395,35 @@ impl Access {
     /// The token cannot be signed.
     #[must_use]
     pub fn issue_token(&self, client: &Identity) -> Option<Result<IssuedToken, AuthError>> {
-        let Scheme::Htpasswd { passwords, issuer: Some(issuer), .. } = &self.scheme else {
+        let Scheme::Own { passwords, issuer: Some(issuer), .. } = &self.scheme else {
             return None;
         };
         match (&client.user, &client.login) {
-            (Some(user), Some(login)) => Some(issuer.issue_for_key(user, login)),
-            (user, _) => self.rules.admit_anonymous().then(|| issuer.issue(user.as_deref(), passwords)),
+            (Some(user), Some(Login::Key(login))) => Some(issuer.issue_for_key(user, login)),
+            (_, Some(Login::Oidc(login))) => Some(issuer.issue_for_oidc(login)),
+            (None, _) if !self.rules.admit_anonymous() => None,
+            (user, _) => {
+                let passwords = passwords.as_deref();
+                self.gives_tokens_for_passwords().then(|| issuer.issue(user.as_deref(), passwords))
+            }
         }
     }
+}
+
+/// The users with passwords, if there may be any. No user has the name of a provider.
+fn open_passwords(
+    config: &Auth,
+    attempts: Arc<Attempts>,
+    metrics: &Arc<Metrics>,
+) -> Result<Option<Box<Passwords>>, AuthError> {
+    if config.scheme == ConfiguredScheme::Oidc {
+        return Ok(None);
+    }
+    new_user::first_user(&config.htpasswd)?;
+    let reserved = config.oidc.iter().map(|provider| provider.name().to_owned()).collect();
+    Passwords::open(&config.htpasswd, reserved, attempts, Arc::clone(metrics)).map(Box::new).map(Some)
+}
+
+fn of_oidc(login: Arc<OidcLogin>) -> Identity {
+    Identity { user: Some(Arc::clone(&login.user)), login: Some(Login::Oidc(login)), ..Identity::ANONYMOUS }
 }

@@ -29,4 +29,6 @@ pub enum CredentialsError {
     WrongPassword,
     /// They were not checked, because there were too many attempts. The client may try again after this time.
     TooManyAttempts(Duration),
+    /// They were not checked, because the keys of their issuer are not known. The client may try again after this time.
+    Unavailable(Duration),
 }

@@ -35,12 +35,13 @@ struct Counted {
 }
 
 impl Users {
-    /// Reads lines `user:hash` from a file, and from a text, which wins and whose lines may also end with commas.
+    /// Reads lines `user:hash` from a file, and from a text, which wins and whose lines may also end with commas. No user
+    /// may have one of the `reserved` names, which are those of OIDC providers.
     ///
     /// # Errors
     /// The file cannot be read, a line has no `:`, a name or a cost is not accepted, or the text lets no user in: it
     /// does not change while pounce runs. A file does, so one without users is accepted.
-    pub(super) fn read(file: Option<&Path>, text: Option<&str>) -> Result<Self, AuthError> {
+    pub(super) fn read(file: Option<&Path>, text: Option<&str>, reserved: &[String]) -> Result<Self, AuthError> {
         let mut users = Self { hashes: HashMap::new(), dummies: Vec::new(), unusable: Vec::new() };
         if let Some(path) = file {
             let lines = bounded_file::read_text(path, MAX_FILE).map_err(|source| AuthError::Read {
@@ -48,9 +49,10 @@ impl Users {
                 path: path.to_owned(),
                 source,
             })?;
-            users.take(lines.lines(), &path.display().to_string())?;
+            users.take(lines.lines(), &path.display().to_string(), reserved)?;
         }
-        let counted = users.take(text.unwrap_or_default().split(['\n', ',']), "auth.htpasswd.users")?;
+        let lines = text.unwrap_or_default().split(['\n', ',']);
+        let counted = users.take(lines, "auth.htpasswd.users", reserved)?;
         // Comments alone say that the users are in the file.
         if text.is_some() && counted.usable == 0 && (counted.users > 0 || file.is_none()) {
             return Err(AuthError::NoUsers);
@@ -64,7 +66,12 @@ impl Users {
         Ok(users)
     }
 
-    fn take<'a>(&mut self, lines: impl Iterator<Item = &'a str>, origin: &str) -> Result<Counted, AuthError> {
+    fn take<'a>(
+        &mut self,
+        lines: impl Iterator<Item = &'a str>,
+        origin: &str,
+        reserved: &[String],
+    ) -> Result<Counted, AuthError> {
         let mut counted = Counted { users: 0, usable: 0 };
         for (index, line) in lines.enumerate() {
             let Some(line) = content(line) else {
@@ -75,6 +82,9 @@ impl Users {
                 line.split_once(':').ok_or_else(|| wrong("is not user:hash, as `pounce htpasswd USER` prints it"))?;
             if user.is_empty() || user == ANONYMOUS || user.contains(char::is_whitespace) {
                 return Err(wrong("no user can be called that"));
+            }
+            if reserved.iter().any(|name| name == user) {
+                return Err(wrong("no user can be called that, because one of auth.oidc is: rename either"));
             }
             counted.users += 1;
             match cost(hash) {
@@ -148,7 +158,7 @@ mod tests {
         let hash = bcrypt::hash("secret", 4).unwrap();
         let md5 = "old:$apr1$abc$def";
         let text = format!("# users\r\n\nalice:{hash}\r\n{md5}\n bob:{} ,carol:{hash}", hash.replace("$2b$", "$2y$"));
-        let users = Users::read(None, Some(&text)).unwrap();
+        let users = Users::read(None, Some(&text), &[]).unwrap();
         assert_eq!(users.len(), 3);
         for user in ["alice", "bob", "carol"] {
             let (_, found) = users.get(user).unwrap();
@@ -161,19 +171,32 @@ mod tests {
     }
 
     #[test]
+    fn no_user_has_the_name_of_a_provider() {
+        let reserved = ["github".to_owned()];
+        let read = |text: &str| Users::read(None, Some(text), &reserved);
+        let line = |name: &str| format!("{name}:{}", impossible(4));
+        // What follows a colon is the hash: no name has one.
+        for name in ["github", "github:org/app"] {
+            let error = read(&format!("{}\n{}", line("alice"), line(name))).unwrap_err().to_string();
+            assert!(error.contains("line 2") && error.contains("auth.oidc"), "{error}");
+        }
+        assert_eq!(read(&line("githubs")).unwrap().len(), 1);
+    }
+
+    #[test]
     fn wrong_lines_are_named_without_what_they_say() {
         for text in ["alice", "a:b\nbob", ":x", "anonymous:x"] {
-            let error = Users::read(None, Some(text)).unwrap_err().to_string();
+            let error = Users::read(None, Some(text), &[]).unwrap_err().to_string();
             assert!(error.contains("auth.htpasswd.users") && error.contains("line"), "{error}");
             assert!(!error.contains("bob"), "{error}");
         }
         for (file, text) in [(None, "# none"), (None, "a:$apr1$x"), (Some(Path::new("/dev/null")), "a:b10x")] {
-            let error = Users::read(file, Some(text)).unwrap_err().to_string();
+            let error = Users::read(file, Some(text), &[]).unwrap_err().to_string();
             assert!(error.starts_with("auth.htpasswd.users: ") && error.contains('$'), "{error}");
         }
-        let empty = Users::read(Some(Path::new("/dev/null")), Some("# see the file")).unwrap();
+        let empty = Users::read(Some(Path::new("/dev/null")), Some("# see the file"), &[]).unwrap();
         assert_eq!(empty.len(), 0);
         let costly = format!("a:{}", impossible(31));
-        assert!(Users::read(None, Some(&costly)).is_err());
+        assert!(Users::read(None, Some(&costly), &[]).is_err());
     }
 }

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::rules::Client;
 use super::tokens::Grants;
@@ -15,10 +16,33 @@ pub struct Identity {
     pub(super) grants: Option<Arc<Grants>>,
     /// Whether the client has a token, be it an anonymous one.
     pub(super) has_token: bool,
-    /// The login with Ollama's key, in the request for a token.
-    pub(super) login: Option<Arc<KeyLogin>>,
+    /// The login with something else than a password.
+    pub(super) login: Option<Login>,
     /// The client's address, for rules with networks; `None` where it is not certain.
     pub(super) address: Option<IpAddr>,
+}
+
+/// A login for which a token is other than for a password.
+#[derive(Clone, Debug)]
+pub(super) enum Login {
+    /// With Ollama's key, in the request for a token.
+    Key(Arc<KeyLogin>),
+    /// With a token of an OIDC provider.
+    Oidc(Arc<OidcLogin>),
+}
+
+/// The client of a verified token of an OIDC provider.
+#[derive(Clone, Debug)]
+pub(super) struct OidcLogin {
+    /// With the provider's name.
+    pub(super) user: Arc<str>,
+    pub(super) provider: Arc<str>,
+    /// A digest of the provider's configuration.
+    pub(super) bound: [u8; 32],
+    /// How long pounce's token for it is good.
+    pub(super) life: Duration,
+    /// When the provider's token expires, in seconds since 1970.
+    pub(super) expires: u64,
 }
 
 /// What a token for a key is good for.

@@ -6,12 +6,14 @@
 //! its credentials.
 
 mod access;
+mod attempts;
 mod challenge;
 mod credentials;
 mod error;
 mod htpasswd;
 mod identity;
 mod new_user;
+mod oidc;
 mod ollama_keys;
 mod passwords;
 mod rules;
@@ -27,6 +29,7 @@ pub use credentials::{Credentials, CredentialsError};
 pub use error::AuthError;
 pub use identity::Identity;
 pub use new_user::{UserError, check_user, htpasswd_line, random_password};
+pub use oidc::probe_issuer;
 pub use ollama_keys::{OllamaKeyError, OllamaLogin};
 pub use scope::Scope;
 pub use token_issuer::IssuedToken;

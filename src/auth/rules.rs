@@ -33,6 +33,8 @@ pub(super) struct Rules {
 #[derive(Clone, Debug)]
 struct ResolvedRule {
     rule: Rule,
+    /// Whether there are OIDC providers, whose users have a colon behind the provider's name.
+    has_providers: bool,
     repositories: Option<Vec<(Content, RepositoryPattern)>>,
 }
 
@@ -45,8 +47,8 @@ enum Content {
 }
 
 impl Rules {
-    /// `hosts`: see [`Access::open`](super::Access::open).
-    pub(super) fn new(rules: &[Rule], hosts: &HostNames) -> Self {
+    /// `hosts`: see [`Access::open`](super::Access::open). `has_providers`: whether there are OIDC providers.
+    pub(super) fn new(rules: &[Rule], hosts: &HostNames, has_providers: bool) -> Self {
         let resolve = |pattern: &RepositoryPattern| {
             let content = match hosts.scope_of(pattern) {
                 PatternScope::All => Content::All,
@@ -58,6 +60,7 @@ impl Rules {
         };
         let resolved = rules.iter().map(|rule| ResolvedRule {
             rule: rule.clone(),
+            has_providers,
             repositories: rule.repositories.as_ref().map(|all| all.iter().filter_map(resolve).collect()),
         });
         Self { rules: resolved.collect(), hosts: hosts.clone() }
@@ -86,7 +89,7 @@ impl Rules {
     /// Whether a client may pull from any repository at all, as far as the rules decide.
     pub(super) fn may_pull_somewhere(&self, client: Client<'_>) -> bool {
         let may = |client: Client<'_>| {
-            self.rules.iter().any(|it| is_about(&it.rule, client) && it.rule.actions.contains(&Action::Pull))
+            self.rules.iter().any(|it| it.is_about(client) && it.rule.actions.contains(&Action::Pull))
         };
         may(client.without_login()) || (client.user.is_some() && may(client))
     }
@@ -95,7 +98,7 @@ impl Rules {
     /// those of the further upstream whose repositories have `host` as their first component.
     pub(super) fn may_pull_from(&self, client: Client<'_>, host: Option<&str>) -> bool {
         let may = |client: Client<'_>| {
-            for it in self.rules.iter().filter(|it| is_about(&it.rule, client)) {
+            for it in self.rules.iter().filter(|it| it.is_about(client)) {
                 match it.extent(host) {
                     Extent::Some | Extent::All if it.rule.actions.contains(&Action::Pull) => return true,
                     Extent::Nothing | Extent::Some => {}
@@ -209,23 +212,28 @@ impl ResolvedRule {
             is_of(*content) && (pattern.matches(repository.name) || others.any(|it| pattern.matches(it)))
         };
         let repositories = self.repositories.as_ref();
-        is_about(&self.rule, client) && repositories.is_none_or(|all| all.iter().any(matches))
+        self.is_about(client) && repositories.is_none_or(|all| all.iter().any(matches))
     }
-}
 
-/// Whether a rule is about a client. Where the address is not certain, a rule with networks is about the client only if
-/// it forbids.
-fn is_about(rule: &Rule, client: Client<'_>) -> bool {
-    let is_of = |pattern: &UserPattern| match client.user {
-        None => pattern.as_str() == ANONYMOUS,
-        Some(user) => pattern.matches(user),
-    };
-    let is_from = match (&rule.networks, client.address) {
-        (None, _) => true,
-        (Some(networks), Some(address)) => networks.iter().any(|network| network.contains(&address)),
-        (Some(_), None) => rule.actions.is_empty(),
-    };
-    is_from && (rule.binds_all() || rule.users.iter().any(is_of))
+    /// Whether the rule is about a client. Where the address is not certain, a rule with networks is about the client
+    /// only if it forbids. A pattern without a provider matches no user of one, unless it is `*`: a wildcard must not take
+    /// the provider's name for the beginning of a user's.
+    fn is_about(&self, client: Client<'_>) -> bool {
+        let is_of = |pattern: &UserPattern| match client.user {
+            None => pattern.as_str() == ANONYMOUS,
+            Some(user) => {
+                let provider = user.split_once(':').map(|(provider, _)| provider);
+                let is_about = !self.has_providers || pattern.is_all() || pattern.provider() == provider;
+                is_about && pattern.matches(user)
+            }
+        };
+        let is_from = match (&self.rule.networks, client.address) {
+            (None, _) => true,
+            (Some(networks), Some(address)) => networks.iter().any(|network| network.contains(&address)),
+            (Some(_), None) => self.rule.actions.is_empty(),
+        };
+        is_from && (self.rule.binds_all() || self.rule.users.iter().any(is_of))
+    }
 }
 
 #[cfg(test)]

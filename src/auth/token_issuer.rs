@@ -1,5 +1,5 @@
-//! Tokens that pounce issues itself, if users have passwords and anonymous clients may pull, and to users with keys of
-//! Ollama.
+//! Tokens that pounce issues itself, if users have passwords and anonymous clients may pull, to users with keys of
+//! Ollama, and for tokens of OIDC providers.
 //!
 //! docker decides by the challenge of `GET /v2/` whether it authenticates. With a `Basic` challenge it cannot pull
 //! without a password; without a challenge it never sends one. With a `Bearer` challenge, a client that has a password
@@ -14,7 +14,8 @@ use serde::{Deserialize, Serialize};
 
 use super::credentials::CredentialsError;
 use super::error::AuthError;
-use super::identity::{Identity, KeyLogin};
+use super::identity::{Identity, KeyLogin, OidcLogin};
+use super::oidc::Oidc;
 use super::ollama_keys::OllamaKeys;
 use super::passwords::Passwords;
 use super::tokens::Grants;
@@ -51,12 +52,16 @@ struct Claims {
     /// The user; none for anonymous clients.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     sub: Option<String>,
-    /// A digest of the user's hash, in hexadecimal, so that a new password invalidates old tokens.
+    /// A digest of the user's hash, or of the configuration of the OIDC provider, in hexadecimal: another password or
+    /// configuration invalidates old tokens.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     bound: Option<String>,
     /// The user's key, in hexadecimal, to which the token is bound in place of a hash.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     key: Option<String>,
+    /// The user's OIDC provider.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    oidc: Option<String>,
     /// The scopes of a token for a key.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     scopes: String,
@@ -77,51 +82,55 @@ impl TokenIssuer {
         }
     }
 
-    /// A token for an authenticated user, or for an anonymous client.
-    pub(super) fn issue(&self, user: Option<&str>, passwords: &Passwords) -> Result<IssuedToken, AuthError> {
-        let issued = SystemTime::now();
-        let since = issued.duration_since(UNIX_EPOCH).unwrap_or_default();
-        let bound = user.and_then(|user| passwords.user_key(user));
-        let claims = Claims {
-            iss: OWN.to_owned(),
-            aud: OWN.to_owned(),
-            exp: (since + LIFE).as_secs(),
+    /// A token for a user with a password, or for an anonymous client.
+    pub(super) fn issue(&self, user: Option<&str>, passwords: Option<&Passwords>) -> Result<IssuedToken, AuthError> {
+        let bound = user.and_then(|user| passwords?.user_key(user));
+        self.sign(LIFE, |exp| Claims {
             sub: user.map(str::to_owned),
             bound: bound.map(|(_, bound)| const_hex::encode(bound)),
-            key: None,
-            scopes: String::new(),
-        };
-        let token = jsonwebtoken::encode(&Header::default(), &claims, &self.encoding)?;
-        Ok(IssuedToken { token, life: LIFE, issued })
+            ..Claims::until(exp)
+        })
     }
 
     /// A token for a user that logged in with a key.
     pub(super) fn issue_for_key(&self, user: &str, login: &KeyLogin) -> Result<IssuedToken, AuthError> {
-        let issued = SystemTime::now();
-        let since = issued.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        let exp = login.expires.min(since + LIFE.as_secs());
-        let claims = Claims {
-            iss: OWN.to_owned(),
-            aud: OWN.to_owned(),
-            exp,
+        let left = login.expires.saturating_sub(seconds(SystemTime::now()));
+        self.sign(LIFE.min(Duration::from_secs(left)), |exp| Claims {
             sub: Some(user.to_owned()),
-            bound: None,
             key: Some(const_hex::encode(login.key.bytes())),
             scopes: login.scopes.clone(),
-        };
+            ..Claims::until(exp)
+        })
+    }
+
+    /// A token for the token of an OIDC provider. It may outlive that, so that a long push ends well.
+    pub(super) fn issue_for_oidc(&self, login: &OidcLogin) -> Result<IssuedToken, AuthError> {
+        self.sign(login.life, |exp| Claims {
+            sub: Some(login.user.to_string()),
+            bound: Some(const_hex::encode(login.bound)),
+            oidc: Some(login.provider.to_string()),
+            ..Claims::until(exp)
+        })
+    }
+
+    fn sign(&self, life: Duration, claims: impl FnOnce(u64) -> Claims) -> Result<IssuedToken, AuthError> {
+        let issued = SystemTime::now();
+        let claims = claims(seconds(issued).saturating_add(life.as_secs()));
         let token = jsonwebtoken::encode(&Header::default(), &claims, &self.encoding)?;
-        Ok(IssuedToken { token, life: Duration::from_secs(exp.saturating_sub(since)), issued })
+        Ok(IssuedToken { token, life, issued })
     }
 
     /// The client of a token, which may be anonymous.
     ///
     /// # Errors
-    /// The token is invalid or has expired, or its user has another password, or not the key any more.
+    /// The token is invalid or has expired; or its user has another password, or not the key any more; or its provider
+    /// has another configuration.
     pub(super) fn verify(
         &self,
         token: &str,
-        passwords: &Passwords,
+        passwords: Option<&Passwords>,
         keys: &OllamaKeys,
+        oidc: &Oidc,
     ) -> Result<Identity, CredentialsError> {
         let decoded = jsonwebtoken::decode(token, &self.decoding, &self.validation);
         let claims: Claims = decoded.map_err(|_| CredentialsError::Invalid)?.claims;
@@ -134,14 +143,38 @@ impl TokenIssuer {
             let (user, grants) = (Some(Arc::clone(name)), Some(Arc::new(grants)));
             return Ok(Identity { user, grants, has_token: true, ..Identity::ANONYMOUS });
         }
-        let (name, bound) = passwords.user_key(&user).ok_or(CredentialsError::Invalid)?;
-        match claims.bound {
-            Some(text) if text == const_hex::encode(bound) => {
+        let known = match &claims.oidc {
+            Some(provider) => oidc.bound(provider).map(|bound| (user.into(), *bound)),
+            None => passwords.and_then(|passwords| passwords.user_key(&user)),
+        };
+        match (known, claims.bound) {
+            (Some((name, bound)), Some(text)) if text == const_hex::encode(bound) => {
                 Ok(Identity { user: Some(name), has_token: true, ..Identity::ANONYMOUS })
             }
             _ => Err(CredentialsError::Invalid),
         }
     }
+}
+
+impl Claims {
+    /// Those of a token that ends at this time, in seconds since 1970.
+    fn until(exp: u64) -> Self {
+        Self {
+            iss: OWN.to_owned(),
+            aud: OWN.to_owned(),
+            exp,
+            sub: None,
+            bound: None,
+            key: None,
+            oidc: None,
+            scopes: String::new(),
+        }
+    }
+}
+
+/// In seconds since 1970.
+fn seconds(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
 impl std::fmt::Debug for TokenIssuer {

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::hosts::WebUrl;
 use super::lists;
+use super::oidc::OidcProvider;
 use super::ollama::Ollama;
 use super::rules::Rule;
 use super::values::Secret;
@@ -16,18 +17,20 @@ use crate::oci::Action;
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Auth {
-    /// Which of the two below is used. Not a key: loading derives it.
+    /// How clients authenticate. Not a key: loading derives it.
     #[serde(skip)]
     pub scheme: Scheme,
     /// Users and passwords.
     pub htpasswd: Htpasswd,
     /// Tokens of a token server.
     pub token: Token,
+    /// Issuers of tokens that log clients in: beside htpasswd, or alone.
+    pub oidc: Vec<OidcProvider>,
     /// Ollama's keys, beside htpasswd.
     pub ollama: Ollama,
     /// What users may do: the first rule that matches decides. Without rules, every user may do everything.
     pub rules: Vec<Rule>,
-    /// What clients may do if there is neither htpasswd nor token; see [`without_login`](Self::without_login).
+    /// What clients may do if no client can log in; see [`without_login`](Self::without_login).
     #[serde(deserialize_with = "lists::optional")]
     pub anonymous: Option<Vec<Action>>,
     /// Whether the registry has an upstream. Not a key: loading derives it.
@@ -36,7 +39,7 @@ pub struct Auth {
 }
 
 impl Auth {
-    /// What clients may do if there is neither htpasswd nor token: `anonymous`. By default they may do everything, but
+    /// What clients may do if no client can log in: `anonymous`. By default they may do everything, but
     /// only pull if there is an upstream, because operators often give a cache, to which they push nothing, a public
     /// name.
     #[must_use]
@@ -55,8 +58,10 @@ pub enum Scheme {
     /// They do not; they may do what [`Auth::without_login`] says.
     #[default]
     Open,
-    /// By user name and password.
+    /// By user name and password, and by the tokens of `auth.oidc`, if there are any.
     Htpasswd,
+    /// By the tokens of `auth.oidc` alone.
+    Oidc,
     /// By a token of a token server.
     Token,
 }

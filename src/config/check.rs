@@ -11,7 +11,7 @@ use super::notifications::Notifications;
 use super::proxy::{Proxy, Remote};
 use super::schema::Config;
 use super::storage::{Driver, Storage};
-use super::{admission, durations, ollama, retention, rules};
+use super::{admission, durations, oidc, ollama, retention, rules};
 
 /// A check of settings together.
 type Check<'a> = &'a dyn Fn(&mut Mistakes<'_>);
@@ -30,7 +30,7 @@ pub(super) fn check(config: &Config, errors: &mut Vec<ConfigError>) {
         (&["proxy"], &|mistakes| admission::check(proxy, mistakes.0)),
         (&["proxy", "http"], &|mistakes| check_hostnames(proxy, http, mistakes)),
         (&["auth", "http"], &|mistakes| check_auth(auth, http, mistakes)),
-        (&["auth", "proxy"], &|mistakes| mistakes.add(rules::check(&auth.rules, &proxy.host_names()))),
+        (&["auth", "proxy"], &|mistakes| mistakes.add(rules::check(&auth.rules, &proxy.host_names(), &auth.oidc))),
         (&["http"], &|mistakes| check_http(http, mistakes)),
         (&["notifications"], &|mistakes| check_endpoints(&config.notifications, mistakes)),
     ];
@@ -253,7 +253,7 @@ fn check_auth(auth: &Auth, http: &Http, mistakes: &mut Mistakes<'_>) {
     mistakes.require(
         auth.anonymous.is_none() || auth.scheme == Scheme::Open,
         "auth.anonymous",
-        "is for a registry without htpasswd and token: write a rule in auth.rules, with users: [anonymous]",
+        "is for a registry without htpasswd, oidc and token: write a rule in auth.rules, with users: [anonymous]",
     );
     mistakes.require(
         auth.ollama.keys.is_empty() || auth.scheme == Scheme::Htpasswd,
@@ -266,13 +266,26 @@ fn check_auth(auth: &Auth, http: &Http, mistakes: &mut Mistakes<'_>) {
         "auth.ollama.keys",
         "need http.host: Ollama signs the URL of the token server, and with another registry's anyone could log in here",
     );
+    oidc::check(&auth.oidc, mistakes.0);
+    mistakes.require(
+        auth.oidc.is_empty() || matches!(auth.scheme, Scheme::Htpasswd | Scheme::Oidc),
+        "auth.oidc",
+        "is beside auth.htpasswd, or alone: with auth.token, the token server says which clients log in, and with \
+         REGISTRY_AUTH=none no client does",
+    );
     match auth.scheme {
         Scheme::Open => mistakes.require(
             auth.rules.is_empty(),
             "auth.rules",
-            "need auth.htpasswd or auth.token, which authenticate clients; without them, auth.anonymous lists what clients may do",
+            "need auth.htpasswd, auth.oidc or auth.token, which authenticate clients; without them, auth.anonymous lists \
+             what clients may do",
         ),
         Scheme::Htpasswd => check_htpasswd(&auth.htpasswd, mistakes),
+        Scheme::Oidc => {
+            mistakes.require(!auth.oidc.is_empty(), "auth.oidc", "is missing: the issuers whose tokens log clients in");
+            // It is in the challenge.
+            mistakes.require(is_quotable(auth.htpasswd.realm()), "auth.htpasswd.realm", QUOTABLE);
+        }
         Scheme::Token => check_token(&auth.token, mistakes),
     }
 }

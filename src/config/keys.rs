@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::notifications::EventEndpoint;
+use super::oidc::OidcProvider;
 use super::ollama::OllamaKey;
 use super::proxy::Account;
 use super::retention::{KeptTags, RetentionRule};
@@ -148,6 +149,7 @@ impl Keys {
         shown.proxy.allow = Some(Vec::new());
         shown.proxy.upstreams.push(shown.proxy.own());
         shown.notifications.endpoints.push(EventEndpoint::default());
+        shown.auth.oidc.push(OidcProvider::default());
         shown.auth.ollama.keys.push(OllamaKey::default());
         let (repositories, networks) = (Some(Vec::new()), Some(Vec::new()));
         shown.auth.rules.push(Rule { repositories, networks, ..Rule::default() });

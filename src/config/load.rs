@@ -14,7 +14,7 @@ use super::schema::Config;
 use super::storage::Driver;
 use super::variables::{self, AUTH_VARIABLE, Applied, EMPTY, NO_SETTINGS, PATH_VARIABLE, S3AWS, STORAGE_VARIABLE};
 use super::written::Written;
-use super::{check, document, network, service_links, written, yaml};
+use super::{check, document, network, oidc, service_links, written, yaml};
 use crate::bounded_file;
 
 /// How many mistakes in the types of settings are listed; the document is read once for each.
@@ -166,12 +166,13 @@ fn typed(
     let wanted =
         |scheme: &str| document["auth"].get(scheme).is_some_and(|it| document::is_wanted(it, keys, &["auth", scheme]));
     let (htpasswd, token) = (wanted("htpasswd"), wanted("token"));
+    let oidc = document["auth"].get("oidc").is_some_and(|it| it.as_array().is_none_or(|list| !list.is_empty()));
     let names_s3 = document["storage"].get("s3").is_some() && document["storage"].get("filesystem").is_none();
     document::convert(&mut document, keys, notices, errors);
     let mut config = deserialize(document, errors)?;
     adopt(&mut config, environment, origins);
     let mut chosen = |error: ConfigError| errors.push(error);
-    config.auth.scheme = scheme(auth, htpasswd, token).map_err(&mut chosen).unwrap_or_default();
+    config.auth.scheme = scheme(auth, htpasswd, token, oidc).map_err(&mut chosen).unwrap_or_default();
     config.auth.beside_upstream = config.proxy.remoteurl.is_some() || !config.proxy.upstreams.is_empty();
     let driver = driver(storage, names_s3 || config.storage.s3.bucket.is_some());
     config.storage.driver = driver.map_err(&mut chosen).unwrap_or_default();
@@ -182,6 +183,7 @@ fn typed(
         );
     }
     notices.extend(idle_retention(&config));
+    notices.extend(oidc::notices(&config.auth.oidc));
     check::check(&config, errors);
     Some(config)
 }
@@ -225,12 +227,15 @@ fn remove(document: &mut Value, path: &serde_path_to_error::Path) -> bool {
     section.and_then(Value::as_object_mut).is_some_and(|section| section.remove(key).is_some())
 }
 
-fn scheme(choice: &Choice, names_htpasswd: bool, names_token: bool) -> Result<Scheme, ConfigError> {
-    match (choice.name(), names_htpasswd, names_token) {
+/// The scheme, by its name or by the sections that are there: htpasswd, token and oidc.
+fn scheme(choice: &Choice, htpasswd: bool, token: bool, oidc: bool) -> Result<Scheme, ConfigError> {
+    match (choice.name(), htpasswd, token) {
         (Some("htpasswd"), ..) | (None, true, false) => Ok(Scheme::Htpasswd),
         (Some("token"), ..) | (None, false, true) => Ok(Scheme::Token),
+        (Some("oidc"), ..) => Ok(Scheme::Oidc),
+        (None, false, false) if oidc => Ok(Scheme::Oidc),
         (Some("none"), ..) | (None, false, false) => Ok(Scheme::Open),
-        (Some(_), ..) => Err(ConfigError::value("auth", "pounce knows htpasswd and token, and none")),
+        (Some(_), ..) => Err(ConfigError::value("auth", "pounce knows htpasswd, oidc and token, and none")),
         (None, true, true) => {
             let message = "htpasswd and token are both there: choose with REGISTRY_AUTH, or take one out";
             Err(ConfigError::value("auth", message))

@@ -23,6 +23,7 @@ mod load;
 mod log;
 mod network;
 mod notifications;
+mod oidc;
 mod ollama;
 mod origins;
 mod pages;
@@ -36,6 +37,7 @@ mod schema;
 mod service_links;
 mod sizes;
 mod storage;
+mod user_template;
 mod validation;
 mod values;
 mod variables;
@@ -55,10 +57,11 @@ pub use log::{AccessLog, AccessLogFormat, Log, LogFormatter, LogLevel};
 pub use notifications::{
     EventAction, EventEndpoint, EventFormat, EventHeaders, EventSettings, EventUrl, Ignore, Notifications,
 };
+pub use oidc::{OidcProvider, SecureUrl, is_secure};
 pub use ollama::{Ollama, OllamaKey, SshKey, UpstreamClient};
 pub use origins::{Origin, Origins};
 pub use pages::{Catalog, Tags};
-pub use patterns::{RepositoryPattern, TagPattern, UserPattern};
+pub use patterns::{ClaimPattern, RepositoryPattern, TagPattern, UserPattern};
 pub use proxy::{Account, Compose, Exec, Fill, FillTuning, NameGrammar, OnMiss, Proxy, Remote, SharedSize, Spool};
 pub use remote::RemoteUrl;
 pub use retention::{ContentOrigin, KeptTags, RetentionRule};
@@ -68,6 +71,7 @@ pub use sizes::ByteSize;
 pub use storage::{
     Delete, Driver, Filesystem, GarbageCollection, Maintenance, ReadOnly, Redirect, S3, Storage, UploadPurging,
 };
+pub use user_template::{TemplatePart, UserTemplate};
 pub use validation::{IndexValidation, ManifestValidation, Platforms, RequiredPlatform, Validation};
 pub use values::Secret;
 pub use written::{Form, Written};

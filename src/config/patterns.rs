@@ -5,7 +5,8 @@ use std::marker::PhantomData;
 use std::str::FromStr;
 
 use globset::{GlobBuilder, GlobMatcher};
-use serde::{Serialize, Serializer};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A pattern for names of repositories: `*`, `?` and `[a-z]` are within a component, `**` is any number of components.
 pub type RepositoryPattern = Pattern<Repositories>;
@@ -15,6 +16,9 @@ pub type UserPattern = Pattern<Users>;
 
 /// A pattern for tags.
 pub type TagPattern = Pattern<Tags>;
+
+/// A pattern for values of claims, in which a slash is a character like any other.
+pub type ClaimPattern = Pattern<Claims>;
 
 /// A pattern for names of one kind.
 #[derive(Clone)]
@@ -49,6 +53,10 @@ pub enum Users {}
 #[derive(Clone, Copy, Debug)]
 pub enum Tags {}
 
+/// Values of claims.
+#[derive(Clone, Copy, Debug)]
+pub enum Claims {}
+
 impl Names for Repositories {
     const COMPONENTS: bool = true;
 
@@ -64,8 +72,30 @@ impl Names for Users {
 
     fn check(pattern: &str) -> Result<(), String> {
         let message = "no name of a user fits: they have no blanks, colons or commas; write several as a list";
-        let is_odd = |c: char| c.is_whitespace() || c.is_control() || matches!(c, ':' | ',');
-        if pattern.contains(is_odd) { Err(message.to_owned()) } else { Ok(()) }
+        let is_odd = |c: char| c.is_whitespace() || c.is_control() || c == ',';
+        let Some((provider, rest)) = pattern.split_once(':') else {
+            return if pattern.contains(is_odd) { Err(message.to_owned()) } else { Ok(()) };
+        };
+        let is_name = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+        let is_provider = !provider.is_empty() && provider.chars().all(is_name);
+        // Names of users with claims may have blanks inside.
+        if !is_provider || rest.is_empty() || rest.trim() != rest || rest.contains([',', '\n', '\r', '\t']) {
+            let message = "before a colon stands the name of one of auth.oidc, without wildcards, and behind it a \
+                           pattern, without commas and without blanks at its ends";
+            return Err(message.to_owned());
+        }
+        Ok(())
+    }
+}
+
+impl Names for Claims {
+    const COMPONENTS: bool = false;
+
+    fn check(pattern: &str) -> Result<(), String> {
+        let message = "no value of a claim fits that may be part of a user's name: they have no control characters, and \
+                       no blanks at their ends";
+        let is_odd = pattern.contains(char::is_control) || pattern.trim() != pattern;
+        if is_odd { Err(message.to_owned()) } else { Ok(()) }
     }
 }
 
@@ -115,6 +145,27 @@ impl<K> Pattern<K> {
     pub fn covers(&self, other: &Self) -> bool {
         covers(&self.tokens, &other.tokens)
     }
+
+    /// Whether every name matches, because the pattern is `*`.
+    #[must_use]
+    pub fn is_all(&self) -> bool {
+        self.tokens.iter().all(|token| *token == Token::Star)
+    }
+}
+
+impl UserPattern {
+    /// The name of the OIDC provider whose users it is about; `None` if it is about users without one. The pattern `*`
+    /// is about all.
+    #[must_use]
+    pub fn provider(&self) -> Option<&str> {
+        self.text.split_once(':').map(|(provider, _)| provider)
+    }
+
+    /// Whether it certainly matches every user that the other one matches, where a pattern without a provider matches
+    /// no user of one, unless it is `*`.
+    pub(super) fn covers_users(&self, other: &Self) -> bool {
+        self.is_all() || (self.provider() == other.provider() && !other.is_all() && self.covers(other))
+    }
 }
 
 impl RepositoryPattern {
@@ -149,6 +200,13 @@ impl<K> PartialEq for Pattern<K> {
 }
 
 impl<K> Eq for Pattern<K> {}
+
+impl<'de, K: Names> Deserialize<'de> for Pattern<K> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(|error| D::Error::custom(format_args!("{text}: {error}")))
+    }
+}
 
 impl<K> fmt::Debug for Pattern<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -312,10 +370,12 @@ mod tests {
         for text in ["a", "*", "**", "**/a", "a/**", "a/**/b", "a?c/*", "[a-c]*/x[0-9._-]", "docker.io/**"] {
             assert!(text.parse::<RepositoryPattern>().is_ok(), "{text}");
         }
-        for text in ["", "a b", "a,b", "a:b", "{a,b}", "a\\b", "[!a]", "[", "a\u{7}"] {
+        for text in
+            ["", "a b", "a,b", "A:b", "*:b", ":b", "a:", "a: b", "a:b,c", "{a,b}", "a\\b", "[!a]", "[", "a\u{7}"]
+        {
             assert!(text.parse::<UserPattern>().is_err(), "{text}");
         }
-        for text in ["*", "ci-*", "org/alice", "a@b.c", "user-[0-9]"] {
+        for text in ["*", "ci-*", "org/alice", "a@b.c", "user-[0-9]", "github:org/*@refs/heads/main", "a:b c"] {
             assert!(text.parse::<UserPattern>().is_ok(), "{text}");
         }
         for text in ["", "a b", "a,b", "a:b", "a/b", "{a,b}", "[!a]", "^v1", "-a", ".a", "ä", "latest!"] {
@@ -325,6 +385,12 @@ mod tests {
             assert!(text.parse::<TagPattern>().is_ok(), "{text}");
         }
         assert!("v*".parse::<TagPattern>().unwrap().matches("v1.2-rc.1"));
+        for text in ["", " a", "a\n", "{a,b}", "[!a]"] {
+            assert!(text.parse::<ClaimPattern>().is_err(), "{text}");
+        }
+        for text in ["*", "refs/heads/*", "repo:org/*:ref:refs/heads/main", "Build, test and push", "1234"] {
+            assert!(text.parse::<ClaimPattern>().is_ok(), "{text}");
+        }
     }
 
     #[test]
@@ -343,6 +409,24 @@ mod tests {
         for (pattern, name, fits) in cases {
             let parsed = pattern.parse::<RepositoryPattern>();
             assert_eq!(parsed.is_ok_and(|it| it.matches(name)), fits, "{pattern} {name}");
+        }
+    }
+
+    #[test]
+    fn users_of_a_provider_are_covered_by_its_patterns_and_by_all() {
+        let cases = [
+            ("*", "github:*", true),
+            ("*", "ci", true),
+            ("g*", "github:a", false),
+            ("*b", "github:a/b", false),
+            ("github:*", "github:a/*", true),
+            ("github:*", "gitlab:a", false),
+            ("github:*", "*", false),
+            ("g*", "*", false),
+        ];
+        for (wide, narrow, expected) in cases {
+            let parse = |text: &str| text.parse::<UserPattern>().unwrap();
+            assert_eq!(parse(wide).covers_users(&parse(narrow)), expected, "{wide} {narrow}");
         }
     }
 

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::error::ConfigError;
 use super::host_names::{HostNames, PatternScope};
 use super::lists;
+use super::oidc::OidcProvider;
 use super::patterns::{RepositoryPattern, UserPattern, is_literal};
 use crate::oci::Action;
 
@@ -14,7 +15,8 @@ use crate::oci::Action;
 #[serde(default, deny_unknown_fields)]
 pub struct Rule {
     /// The users: names, with `*` in them; or `anonymous`, which is clients without a login. What these may do, every
-    /// user may do. A rule for `anonymous` without actions binds every user.
+    /// user may do. A rule for `anonymous` without actions binds every user. Users of an OIDC provider match `*`, and
+    /// patterns that begin with its name and a colon.
     #[serde(deserialize_with = "lists::list")]
     pub users: Vec<UserPattern>,
     /// The repositories: `*` is within a component of the name, `**` any components. Left out, all. A pattern that
@@ -53,7 +55,7 @@ impl Rule {
     fn covers(&self, (user, repositories): Part<'_>, forbids: bool, hosts: &HostNames) -> bool {
         let is_anonymous = |pattern: &UserPattern| pattern.as_str() == ANONYMOUS;
         let covers = |wide: &UserPattern| match (is_anonymous(wide), is_anonymous(user)) {
-            (false, false) => wide.covers(user),
+            (false, false) => wide.covers_users(user),
             (wide, narrow) => wide && narrow,
         };
         let users = self.binds_all() || self.users.iter().any(covers);
@@ -106,11 +108,11 @@ impl Rule {
     }
 }
 
-/// Checks rules, for upstreams with these hosts.
+/// Checks rules, for upstreams with these hosts, and for these OIDC providers.
 ///
 /// # Errors
 /// A rule has no effect, or another one than it seems to have.
-pub(super) fn check(rules: &[Rule], hosts: &HostNames) -> Result<(), ConfigError> {
+pub(super) fn check(rules: &[Rule], hosts: &HostNames, providers: &[OidcProvider]) -> Result<(), ConfigError> {
     for (index, rule) in rules.iter().enumerate() {
         let forbids_users =
             rule.actions.is_empty() && rule.users.iter().any(|user| user.as_str() == "*") && !rule.names_anonymous();
@@ -125,6 +127,11 @@ pub(super) fn check(rules: &[Rule], hosts: &HostNames) -> Result<(), ConfigError
         let setting = |field: &str| format!("auth.rules.{index}.{field}");
         if rule.users.is_empty() {
             let message = "is missing: names of users, \"*\" for all of them, or anonymous";
+            return Err(ConfigError::value(setting("users"), message));
+        }
+        let is_unknown = |name: &&str| !providers.iter().any(|it| it.name() == *name);
+        if let Some(name) = rule.users.iter().filter_map(UserPattern::provider).find(is_unknown) {
+            let message = format!("there is no {name} in auth.oidc, and no other user has a colon in its name");
             return Err(ConfigError::value(setting("users"), message));
         }
         for pattern in rule.repositories.iter().flatten() {

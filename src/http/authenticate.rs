@@ -59,7 +59,9 @@ impl NotAuthenticated {
         let why = match error {
             CredentialsError::UnknownUser => "there is no such user",
             CredentialsError::WrongPassword => "the password is wrong",
-            CredentialsError::Invalid | CredentialsError::TooManyAttempts(_) => return error.into(),
+            CredentialsError::Invalid | CredentialsError::TooManyAttempts(_) | CredentialsError::Unavailable(_) => {
+                return error.into();
+            }
         };
         let login = match credentials {
             Credentials::Password { user, .. } => {
@@ -71,20 +73,21 @@ impl NotAuthenticated {
     }
 }
 
-/// The client's identity.
-pub(super) async fn authenticate(cx: &Context<'_>, entry: &mut LogEntry<'_>) -> Result<Identity, NotAuthenticated> {
+/// The client's identity. `asks_for_token`: the request is for a token of pounce's.
+pub(super) async fn authenticate(
+    cx: &Context<'_>,
+    entry: &mut LogEntry<'_>,
+    asks_for_token: bool,
+) -> Result<Identity, NotAuthenticated> {
     if cx.app.access().is_open() {
         return Ok(Identity::ANONYMOUS);
     }
     let mut decoded = Vec::new();
     let credentials = credentials(&cx.request.headers, &mut decoded)?;
-    // Only the verification of tokens logs.
-    let span = match credentials {
-        Credentials::Token(_) => entry.span(),
-        Credentials::None | Credentials::Password { .. } => Span::none(),
-    };
+    let access = cx.app.access();
+    let span = if access.logs_failures_of(&credentials) { entry.span() } else { Span::none() };
     let scope = Scope::new(span, entry.trace().clone());
-    let authenticated = cx.app.access().authenticate(credentials, cx.client.ip).in_scope(scope).await;
+    let authenticated = access.authenticate(credentials, cx.client.ip, asks_for_token).in_scope(scope).await;
     match authenticated {
         Ok(identity) => Ok(identity.at(network_address(cx))),
         Err(error) => Err(NotAuthenticated::new(error, &credentials)),

@@ -21,13 +21,18 @@ pub(super) async fn authorize(cx: &Context<'_>, entry: &mut LogEntry<'_>) -> Res
     let resolved = upstream_names::resolve_names(cx, &mut endpoint);
     let authenticated = match ollama_login::authenticate(cx, &endpoint) {
         Some(authenticated) => Ok(authenticated?),
-        None => authenticate(cx, entry).await,
+        None => authenticate(cx, entry, matches!(endpoint, Endpoint::Token)).await,
     };
     let identity = match authenticated {
         Ok(identity) => identity,
         Err(NotAuthenticated { error: CredentialsError::TooManyAttempts(after), .. }) => {
             let message = "too many passwords were tried: wait, then log in again";
             let error = Error::new(ErrorCode::TooManyRequests, message);
+            return Err(error.with_retry_after(Some(after)).into());
+        }
+        Err(NotAuthenticated { error: CredentialsError::Unavailable(after), .. }) => {
+            let message = "the issuer of this token does not answer, so that it cannot be verified: try again";
+            let error = Error::new(ErrorCode::Unavailable, message);
             return Err(error.with_retry_after(Some(after)).into());
         }
         Err(NotAuthenticated { login, .. }) => {
@@ -50,6 +55,9 @@ pub(super) async fn authorize(cx: &Context<'_>, entry: &mut LogEntry<'_>) -> Res
     // A stolen token could otherwise be renewed for ever.
     if matches!(endpoint, Endpoint::Token) && identity.has_token() {
         return challenge(&endpoint, ChallengeReason::NoPassword);
+    }
+    if matches!(endpoint, Endpoint::Token) && identity.user().is_none() && app.access.gives_tokens_to_users_only() {
+        return challenge(&endpoint, ChallengeReason::NoCredentials);
     }
     if let Some(scope) = endpoint.scope() {
         let verdict = verdict(app, &identity, scope).await?;

@@ -16,8 +16,8 @@ pub use fatal::fatal;
 pub use health::Health;
 pub use logs::{causes, init as init_logs, speaks_plain_http};
 pub use metrics::{
-    AnsweredRequest, Authorized, CacheUsage, EventCounters, FileUsage, FillMemory, Levels, Metrics, OutcomeTotals,
-    RequestKind, SpoolUsage, UpstreamCall, UpstreamMetrics, UpstreamServer,
+    AnsweredRequest, Authorized, CacheUsage, EventCounters, FileUsage, FillMemory, Levels, Metrics, OidcCheck,
+    OutcomeTotals, RequestKind, SpoolUsage, UpstreamCall, UpstreamMetrics, UpstreamServer,
 };
 pub(crate) use output::{
     FlushOnDrop, check as check_log_file, flush as flush_logs, print_error, reopen as reopen_log_files,

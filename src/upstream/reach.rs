@@ -1,12 +1,12 @@
-//! Asking a registry as a node asks it: whether it answers, and how it fails. Endpoints of events are asked in the same
-//! way.
+//! Asking a registry as a node asks it: whether it answers, and how it fails. Endpoints of events and issuers of tokens
+//! are asked in the same way.
 
 use std::time::Duration;
 
 use bytes::Bytes;
 use reqwest::header::{HeaderMap, LOCATION};
 use reqwest::redirect::Policy;
-use reqwest::{Certificate, Client, Method};
+use reqwest::{Certificate, Client, Method, RequestBuilder};
 use url::Url;
 
 use super::api_check::names_api;
@@ -35,7 +35,7 @@ pub struct Answered {
     pub location: Option<String>,
     /// Whether it has the header of a registry (`Docker-Distribution-Api-Version`).
     pub is_registry: bool,
-    /// Its body: at most 1 MiB.
+    /// Its body, within the bound that the caller named, or else 1 MiB.
     pub bytes: Bytes,
 }
 
@@ -81,15 +81,15 @@ impl Reach {
             Some((user, password)) => request.basic_auth(user, Some(password)),
             None => request,
         };
-        let response = request.send().await?;
-        let status = response.status().as_u16();
-        let location = header(&response, LOCATION.as_str()).map(str::to_owned);
-        let is_registry = names_api(&response);
-        let bytes = read_limited(response, MAX_BODY).await.map_err(|error| match error {
-            UpstreamError::Unavailable(cause) => ReachError::Failed(cause),
-            error => ReachError::Failed(error.to_string()),
-        })?;
-        Ok(Answered { status, location, is_registry, bytes })
+        read(request, MAX_BODY).await
+    }
+
+    /// Gets a URL, with these headers; the body has at most `max` bytes.
+    ///
+    /// # Errors
+    /// See [`ReachError`].
+    pub async fn read(&self, url: &Url, headers: &HeaderMap, max: usize) -> Result<Answered, ReachError> {
+        read(self.client.get(url.clone()).headers(headers.clone()), max).await
     }
 
     /// Sends a request with these headers and this body. Nothing is said of the body of the answer.
@@ -116,6 +116,18 @@ impl Reach {
         }
         Ok(Answered { status, location, is_registry, bytes: Bytes::new() })
     }
+}
+
+async fn read(request: RequestBuilder, max: usize) -> Result<Answered, ReachError> {
+    let response = request.send().await?;
+    let status = response.status().as_u16();
+    let location = header(&response, LOCATION.as_str()).map(str::to_owned);
+    let is_registry = names_api(&response);
+    let bytes = read_limited(response, max).await.map_err(|error| match error {
+        UpstreamError::Unavailable(cause) => ReachError::Failed(cause),
+        error => ReachError::Failed(error.to_string()),
+    })?;
+    Ok(Answered { status, location, is_registry, bytes })
 }
 
 impl From<reqwest::Error> for ReachError {

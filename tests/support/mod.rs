@@ -14,6 +14,7 @@ pub mod fault;
 pub mod faults;
 pub mod front;
 pub mod image;
+pub mod issuer;
 pub mod manners;
 pub mod metric;
 pub mod ollama;

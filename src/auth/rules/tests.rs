@@ -5,7 +5,7 @@ fn rules(yaml: &[&str]) -> Rules {
     let rules: Vec<Rule> = yaml.iter().map(rule).collect();
     let proxy = "{remoteurl: 'https://registry-1.docker.io', upstreams: [{host: ghcr.io}]}";
     let proxy: crate::config::Proxy = serde_saphyr::from_str(proxy).unwrap();
-    Rules::new(&rules, &proxy.host_names())
+    Rules::new(&rules, &proxy.host_names(), true)
 }
 
 /// A client whose address is not known.
@@ -203,4 +203,28 @@ fn a_rule_with_networks_is_about_clients_from_there() {
     for (user, address, expected) in cases {
         assert_eq!(may(user, address), expected, "{user:?} {address:?}");
     }
+}
+
+#[test]
+fn users_of_a_provider_match_its_patterns_and_the_one_for_all() {
+    let rules = rules(&[
+        "{users: ['*admin', 'git*'], actions: [delete]}",
+        "{users: ['github:my-org/*@refs/heads/main'], repositories: ['team/**'], actions: [pull, push]}",
+        "{users: ['*'], actions: [pull]}",
+    ]);
+    for (user, push, delete) in [
+        ("github:my-org/app@refs/heads/main", true, false),
+        ("github:my-org/app@refs/heads/other", false, false),
+        ("gitlab:my-org/app@refs/heads/main", false, false),
+        ("github:evil/admin", false, false),
+        ("the-admin", false, true),
+        ("github", false, true),
+    ] {
+        assert_eq!(allowed(&rules, Some(user), "team/app", Action::Push), push, "{user}");
+        assert_eq!(allowed(&rules, Some(user), "team/app", Action::Delete), delete, "{user}");
+        assert_eq!(allowed(&rules, Some(user), "other", Action::Pull), !delete, "{user}");
+    }
+    // A token server's users may have colons, which mean nothing.
+    let others = Rules { rules: vec![ResolvedRule { has_providers: false, ..rules.rules[0].clone() }], ..rules };
+    assert!(allowed(&others, Some("github:evil/admin"), "team/app", Action::Delete));
 }

@@ -7,6 +7,7 @@ mod bucket;
 mod distribution;
 mod events;
 mod files;
+mod oidc;
 mod report;
 mod settings;
 mod traces;
@@ -168,9 +169,9 @@ async fn of_loaded(loaded: &Loaded, environment: &Environment) -> Report {
             bucket.failed("bucket", "storage", "the checks did not end within 5 minutes", next);
         }
     };
-    let ((), upstreams, events, traces) =
-        tokio::join!(tried, upstreams::check(config), events::check(config), traces::check(environment));
-    for part in [bucket, upstreams, events, traces] {
+    let others = async { tokio::join!(upstreams::check(config), oidc::check(config), events::check(config)) };
+    let ((), (upstreams, oidc, events), traces) = tokio::join!(tried, others, traces::check(environment));
+    for part in [bucket, upstreams, oidc, events, traces] {
         report.append(part);
     }
     report

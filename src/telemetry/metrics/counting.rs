@@ -137,8 +137,12 @@ impl Metrics {
 
     /// Counts a comparison of a password.
     pub fn password(&self, right: bool) {
-        let result = if right { "right" } else { "wrong" };
-        self.passwords.get_or_create(&Ended { result }).inc();
+        self.logins.password(right);
+    }
+
+    /// Counts a verification of a token of an OIDC provider.
+    pub fn oidc(&self, check: OidcCheck) {
+        self.logins.oidc(check);
     }
 
     /// Counts a request whose `?ns=` names a host without an upstream.

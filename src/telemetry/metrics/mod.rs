@@ -9,6 +9,7 @@ mod fills;
 mod gc;
 mod histogram;
 mod labels;
+mod logins;
 mod process;
 mod register;
 mod requests;
@@ -33,6 +34,7 @@ use fills::Fills;
 use gc::GcMetrics;
 use histogram::Histogram;
 use labels::{Asked, Ended, Kind, S3Request, SWEPT};
+use logins::LoginMetrics;
 use process::Process;
 use register::register;
 use requests::{Authorizations, RequestDurations};
@@ -43,6 +45,7 @@ pub use distribution::AnsweredRequest;
 pub use events::EventCounters;
 pub use fills::{FileUsage, FillMemory, SpoolUsage};
 pub use labels::UpstreamCall;
+pub use logins::OidcCheck;
 pub use requests::{Authorized, RequestKind};
 pub use scraped::{CacheUsage, Levels};
 pub use upstreams::{OutcomeTotals, UpstreamMetrics, UpstreamServer};
@@ -70,7 +73,7 @@ pub struct Metrics {
     fills: Fills,
     redirected_bytes: Counter,
     blob_bytes: Counter,
-    passwords: Family<Ended, Counter>,
+    logins: LoginMetrics,
     unknown_hosts: Counter,
     connections: Gauge,
     opened: Counter,
@@ -145,11 +148,7 @@ impl Metrics {
                 "Bytes of blobs that clients were redirected to the bucket for",
             ),
             blob_bytes: register(registry, "blob_bytes", "Bytes of blobs that pounce itself sent to clients"),
-            passwords: register(
-                registry,
-                "password_checks",
-                "Comparisons of a password with a user's hash; cached results are not counted",
-            ),
+            logins: LoginMetrics::new(registry),
             unknown_hosts: register(
                 registry,
                 "unknown_host_requests",
@@ -208,9 +207,6 @@ impl Metrics {
         self.fills.totals();
         for call in UpstreamCall::ALL {
             drop(self.upstream.get_or_create(&Asked { call }));
-        }
-        for result in ["right", "wrong"] {
-            drop(self.passwords.get_or_create(&Ended { result }));
         }
         for result in ["ok", "failed"] {
             drop(self.sweeps.get_or_create(&Ended { result }));
