@@ -23,6 +23,7 @@ mod check_distribution;
 mod check_fills;
 mod clients;
 mod config;
+mod credential_provider;
 mod credentials;
 mod delete_races;
 mod denied_fills;

@@ -3,6 +3,7 @@
 mod bucket;
 mod check;
 mod clients;
+mod credential_provider;
 mod du;
 mod gc;
 mod htpasswd;
@@ -47,6 +48,8 @@ enum Command {
     Clients(clients::Arguments),
     /// Add, change or remove a user in a file, or print a line for auth.htpasswd.users.
     Htpasswd(htpasswd::Arguments),
+    /// Answer kubelet, which runs this, with a pod's token as the password for pounce
+    CredentialProvider(credential_provider::Arguments),
     /// Show what a running pounce is doing: copies, hits, upstreams, bytes saved.
     Status(status::Arguments),
     /// List repositories in the bucket, or the images of one
@@ -70,6 +73,7 @@ pub fn run(arguments: Arguments) -> ExitCode {
         Command::Init(arguments) => init::run(&arguments),
         Command::Clients(arguments) => clients::run(&arguments),
         Command::Htpasswd(arguments) => htpasswd::run(&arguments),
+        Command::CredentialProvider(arguments) => credential_provider::run(&arguments),
         Command::Status(arguments) => status::run(&arguments),
         Command::Ls(arguments) => ls::run(&arguments),
         Command::Du(arguments) => du::run(&arguments),
