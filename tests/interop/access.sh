@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Access: real clients without a login, with a wrong one and with the right one, over plain HTTP and over TLS,
-# with passwords, certificates, a token server, rules, and behind nginx; and changes of the files while pounce
-# runs. A refused client has to print the reason, so that no step passes by accident.
+# with passwords, certificates, a token server, tokens of an OIDC issuer, rules, and behind nginx; and changes of
+# the files while pounce runs. A refused client has to print the reason, so that no step passes by accident.
 # usage: access.sh PATH_TO_POUNCE PATH_TO_PYTHON    (as root; a python with the package cryptography)
 set -u
 # The script runs in network and mount namespaces of its own: it needs another address than 127.0.0.0/8, where
@@ -100,14 +100,14 @@ step make-podman make_image podman oci example.com
 docker save $IMAGE/docker:1 | $C i import - >/dev/null
 skopeo copy -q "containers-storage:$IMAGE/podman:1" "oci:$W/oci:1"
 
-admission() { # admission SECTION REGISTRY USER: every client has to log in
-  local client at
+admission() { # admission SECTION REGISTRY USER [PASSWORD]: every client has to log in
+  local client at password=${4:-secret}
   for client in "${CLIENTS[@]}"; do
     at=$2/interop/$client:1
     step $1-$client-anon-push refused "$nobody" ${client}_push "$at"
     step $1-$client-wrong refused "$wrong" ${client}_push "$at" "$3:wrong"
-    step $1-$client-push ${client}_push "$at" "$3:secret"
-    step $1-$client-pull pulls $client "$at" "$3:secret"
+    step $1-$client-push ${client}_push "$at" "$3:$password"
+    step $1-$client-pull pulls $client "$at" "$3:$password"
     step $1-$client-anon-pull refused "$nobody" ${client}_pull "$at"
   done
 }
@@ -164,6 +164,16 @@ for client in "${CLIENTS[@]}"; do
   step token-$client-may-pull pulls $client "$T/interop/docker:1" reader:secret
   step token-$client-no-push refused "$no_scope" ${client}_push "$T/interop/$client:1" reader:secret
 done
+
+# --- a token of an OIDC issuer as the password, beside users
+I=127.0.0.1:$(free_port)
+"$PYTHON" "$HERE/oidc_issuer.py" "${I#*:}" token.key >issuer.log 2>&1 &
+pids+=($!)
+until_ok curl -sf "http://$I/token" || cat issuer.log
+provider="{name: ci, issuer: 'http://$I', audience: interop, claims: {repository: ['org/*']}, user: '{repository}'}"
+pounce O "REGISTRY_AUTH_OIDC=[$provider]" "${htpasswd[@]}" "$(stored O)"
+admission oidc "$O" ci "$(curl -sf "http://$I/token")"
+admission oidc-beside "$O" alice
 
 # --- rules: every client pulls from public/**, bob from team/** too, and alice may do everything
 over_tls
@@ -246,4 +256,4 @@ comes_back() { change user alice changed && until_ok as docker "$S" alice:change
 step user-comes-back comes_back
 step user-old-password refused "$wrong" as docker "$S" alice:secret
 
-verdict H.log S.log M.log T.log P.log B.log
+verdict H.log S.log M.log T.log O.log P.log B.log
