@@ -56,7 +56,7 @@ pub(super) async fn authorize(cx: &Context<'_>, entry: &mut LogEntry<'_>) -> Res
     if matches!(endpoint, Endpoint::Token) && identity.has_token() {
         return challenge(&endpoint, ChallengeReason::NoPassword);
     }
-    if matches!(endpoint, Endpoint::Token) && identity.user().is_none() && app.access.gives_tokens_to_users_only() {
+    if matches!(endpoint, Endpoint::Token) && identity.user().is_none() && app.access().gives_tokens_to_users_only() {
         return challenge(&endpoint, ChallengeReason::NoCredentials);
     }
     if let Some(scope) = endpoint.scope() {

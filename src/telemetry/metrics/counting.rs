@@ -8,6 +8,7 @@ use super::Metrics;
 use super::distribution::AnsweredRequest;
 use super::fills::{FillMemory, SpoolUsage};
 use super::labels::{Asked, Ended, Kind, S3Request, SWEPT, UpstreamCall, status};
+use super::logins::OidcCheck;
 use super::requests::Authorized;
 
 /// Counts a background task until it is dropped.
