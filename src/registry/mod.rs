@@ -62,13 +62,14 @@ mod warm;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 
 use crate::oci::Action;
 use crate::store::{Embedded, Location, Store};
-use crate::telemetry::{CacheUsage, Health, Metrics};
+use crate::telemetry::{CacheUsage, Health, Metrics, until_tomorrow};
 use crate::upstream::Upstreams;
 
 use cache::Cache;
@@ -116,6 +117,9 @@ pub use uploads::{ChunkRequest, Mounted, Progress, Pushed, UploadRequest, Upload
 pub use warm::{WarmManifest, Warmed, Warmer};
 
 pub use crate::upstream::RequestHosts;
+
+/// How often the clock is read to learn whether a day has begun.
+const CLOCK: Duration = Duration::from_mins(1);
 
 /// The registry, cheap to clone: its components.
 #[derive(Clone, Debug)]
@@ -336,6 +340,24 @@ impl Registry {
     /// else need not allow it.
     pub fn note_pulls(&self) {
         self.pulls.write_periodically(&self.background);
+    }
+
+    /// Begins a new day for what the cache saves, at every midnight (UTC), until the registry stops.
+    pub fn count_days(&self, metrics: &Arc<Metrics>) {
+        let metrics = Arc::clone(metrics);
+        self.background.forever(async move {
+            loop {
+                // The clock may be set meanwhile.
+                tokio::time::sleep(until_tomorrow(SystemTime::now()).min(CLOCK)).await;
+                metrics.day_turns(SystemTime::now());
+            }
+        });
+    }
+
+    /// Cancelled when the registry begins to shut down.
+    #[must_use]
+    pub fn closing(&self) -> CancellationToken {
+        self.background.closing_token()
     }
 
     /// From now on, nothing begins for which no client waits, and [`Readiness::check`] says so.

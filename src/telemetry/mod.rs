@@ -15,8 +15,8 @@ pub use fatal::fatal;
 pub use health::Health;
 pub use logs::{causes, init as init_logs, speaks_plain_http};
 pub use metrics::{
-    AnsweredRequest, Authorized, CacheUsage, EventCounters, FillMemory, Levels, Metrics, OutcomeTotals, RequestKind,
-    UpstreamCall, UpstreamMetrics, UpstreamServer,
+    AnsweredRequest, Authorized, CacheUsage, EventCounters, FillMemory, Levels, Metrics, OutcomeTotals, RateLimit,
+    RequestKind, Savings, Traffic, UpstreamCall, UpstreamMetrics, UpstreamServer, until_tomorrow,
 };
 pub(crate) use output::{
     FlushOnDrop, check as check_log_file, flush as flush_logs, is_rotated as is_log_file_rotated, print_error,

@@ -11,6 +11,7 @@ mod labels;
 mod process;
 mod register;
 mod requests;
+mod savings;
 mod scraped;
 mod shards;
 mod upstreams;
@@ -36,6 +37,7 @@ use labels::{Asked, Ended, Kind, status};
 use process::Process;
 use register::register;
 use requests::{Authorizations, RequestDurations};
+use savings::Day;
 use scraped::{Scraped, Source};
 use upstreams::UpstreamList;
 
@@ -44,8 +46,9 @@ pub use events::EventCounters;
 pub use fills::{FillMemory, FillTotals};
 pub use labels::UpstreamCall;
 pub use requests::{Authorized, RequestKind};
+pub use savings::{Savings, Traffic, until_tomorrow};
 pub use scraped::{CacheUsage, Levels};
-pub use upstreams::{OutcomeTotals, UpstreamMetrics, UpstreamServer};
+pub use upstreams::{OutcomeTotals, RateLimit, UpstreamMetrics, UpstreamServer};
 
 /// What sweeps delete.
 const SWEPT: [&str; 4] = ["multipart", "upload", "lease", "stray"];
@@ -77,6 +80,23 @@ pub struct Totals {
     pub fetched_bytes: u64,
     /// Open connections of clients.
     pub connections: u64,
+}
+
+impl Totals {
+    /// The traffic since the start.
+    #[must_use]
+    pub fn traffic(&self) -> Traffic {
+        let mut traffic = Traffic {
+            sent: self.redirected_bytes.saturating_add(self.streamed_bytes),
+            fetched: self.fetched_bytes,
+            ..Traffic::default()
+        };
+        for (outcome, count) in self.manifests.iter().chain(&self.blobs) {
+            traffic.answers += count;
+            traffic.hits += if outcome.is_hit() { *count } else { 0 };
+        }
+        traffic
+    }
 }
 
 /// All metrics.
@@ -111,6 +131,7 @@ pub struct Metrics {
     background: Gauge,
     events: EventMetrics,
     gc: GcMetrics,
+    day: Day,
 }
 
 /// Counts a background task until it is dropped.
@@ -164,6 +185,7 @@ impl Metrics {
         let mut metrics = Self {
             events: EventMetrics::register(registry),
             gc: GcMetrics::new(registry),
+            day: Day::begins(SystemTime::now()),
             no_upstream: upstreams.of(None),
             upstreams,
             scraped: Scraped::new(registry),
@@ -450,6 +472,17 @@ impl Metrics {
             fetched_bytes: self.fills.bytes.get(),
             connections: u64::try_from(self.connections.get()).unwrap_or(0),
         }
+    }
+
+    /// What the cache saves its upstreams.
+    #[must_use]
+    pub fn savings(&self, now: SystemTime) -> Savings {
+        self.day.savings(now, self.totals().traffic())
+    }
+
+    /// The day of `now` (UTC) has begun, for [`savings`](Self::savings), if it has not before.
+    pub fn day_turns(&self, now: SystemTime) {
+        self.day.turns(now, &self.totals().traffic());
     }
 
     /// All metrics, in the `OpenMetrics` text format. `levels` are those that the layers say now.

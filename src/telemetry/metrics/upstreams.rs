@@ -33,6 +33,15 @@ struct Limited {
     credentials: bool,
 }
 
+/// How many requests an upstream still allows, as it said last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RateLimit {
+    /// So many are left.
+    pub remaining: i64,
+    /// Of so many in its window, if it says that.
+    pub limit: Option<i64>,
+}
+
 /// The families of all upstreams.
 #[derive(Clone, Debug)]
 struct Families {
@@ -160,6 +169,18 @@ impl UpstreamMetrics {
                 family.get_or_create(&label).set(requests);
             }
         }
+    }
+
+    /// What its last responses said of its rate limit; `None` if they said nothing. Where some were sent with credentials
+    /// and others without, it is that of those with.
+    #[must_use]
+    pub fn rate_limit_left(&self) -> Option<RateLimit> {
+        let Families { remaining, limit, .. } = &self.families;
+        [true, false].into_iter().find_map(|credentials| {
+            let label = Limited { upstream: self.host.clone(), credentials };
+            let remaining = remaining.get(&label)?.get();
+            Some(RateLimit { remaining, limit: limit.get(&label).map(|limit| limit.get()) })
+        })
     }
 }
 
