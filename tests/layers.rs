@@ -65,6 +65,7 @@ const WALLED: &[(&str, &[&str])] = &[
     ("jsonwebtoken", &["auth"]),
     ("tokio_rustls", &["http", "auth"]),
     ("indicatif", &["cli"]),
+    ("maud", &["http"]),
 ];
 
 /// The files and folders in these folders, from the top down, with a space between them. Each may use those below it,
@@ -72,7 +73,7 @@ const WALLED: &[(&str, &[&str])] = &[
 const ROOMS: &[(&str, &str)] = &[
     (
         "http",
-        "liveness_probe debug scrape status route fast_path v2 admission dispatch manifests uploads tags referrers \
+        "liveness_probe debug scrape status route page fast_path v2 admission dispatch manifests uploads tags referrers \
          catalog upstream_list token embedded_s3 preflight health response authorize ollama_login challenge signed_url blobs \
          byte_ranges ollama authenticate occurrence access_log upstream_names public_url context client_address state unknown_hosts \
          response_memory endpoint url_signer query \
@@ -109,6 +110,7 @@ const ROOMS: &[(&str, &str)] = &[
         "reference tag range outcome relaxed_name name manifest referrer error descriptor platform media_type digest \
          action",
     ),
+    ("http/page", "route overview response layout view assets"),
     ("events", "delivery queue format references occurrence"),
     ("telemetry", "access_log logs panics metrics health fatal output"),
     ("telemetry/access_log", "text json combined clock fields line escape"),

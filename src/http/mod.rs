@@ -33,6 +33,7 @@ mod manifests;
 mod occurrence;
 mod ollama;
 mod ollama_login;
+mod page;
 mod preflight;
 mod public_url;
 mod query;
