@@ -76,7 +76,7 @@ const ROOMS: &[(&str, &str)] = &[
         "liveness_probe debug scrape status route page fast_path v2 admission dispatch manifests uploads tags referrers \
          catalog upstream_list token embedded_s3 preflight health response authorize ollama_login challenge signed_url blobs \
          byte_ranges ollama authenticate occurrence access_log upstream_names public_url context client_address state unknown_hosts \
-         response_memory endpoint url_signer query \
+         live_feed figures response_memory endpoint url_signer query \
          rejection answer budget error headers server",
     ),
     (
@@ -110,7 +110,7 @@ const ROOMS: &[(&str, &str)] = &[
         "reference tag range outcome relaxed_name name manifest referrer error descriptor platform media_type digest \
          action",
     ),
-    ("http/page", "route overview response layout view assets"),
+    ("http/page", "route overview stream live health rights response layout view assets format"),
     ("events", "delivery queue format references occurrence"),
     ("telemetry", "access_log logs panics metrics health fatal output"),
     ("telemetry/access_log", "text json combined clock fields line escape"),

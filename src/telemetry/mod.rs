@@ -12,11 +12,11 @@ mod panics;
 pub(crate) use access_log::measured_line;
 pub(crate) use access_log::{AccessLog, Line, cut as cut_text};
 pub use fatal::fatal;
-pub use health::Health;
+pub use health::{Health, LastAnswer};
 pub use logs::{causes, init as init_logs, speaks_plain_http};
 pub use metrics::{
     AnsweredRequest, Authorized, CacheUsage, EventCounters, FillMemory, Levels, Metrics, OutcomeTotals, RateLimit,
-    RequestKind, Savings, Traffic, UpstreamCall, UpstreamMetrics, UpstreamServer, until_tomorrow,
+    RequestKind, Savings, UpstreamCall, UpstreamMetrics, UpstreamServer, until_tomorrow,
 };
 pub(crate) use output::{
     FlushOnDrop, check as check_log_file, flush as flush_logs, is_rotated as is_log_file_rotated, print_error,

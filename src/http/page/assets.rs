@@ -20,7 +20,12 @@ struct Asset {
     hashed: String,
 }
 
-static ASSETS: LazyLock<[Asset; 1]> = LazyLock::new(|| [Asset::new("page.css", "text/css", include_str!("page.css"))]);
+static ASSETS: LazyLock<[Asset; 2]> = LazyLock::new(|| {
+    [
+        Asset::new("page.css", "text/css", concat!(include_str!("page.css"), include_str!("live.css"))),
+        Asset::new("page.js", "text/javascript", include_str!("page.js")),
+    ]
+});
 
 impl Asset {
     fn new(name: &'static str, content_type: &'static str, text: &'static str) -> Self {

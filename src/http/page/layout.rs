@@ -17,6 +17,7 @@ pub(super) fn document(view: &View<'_>, title: &str, content: &Markup) -> Markup
                 meta name="robots" content="noindex, nofollow";
                 title { (title) " · pounce" }
                 link rel="stylesheet" href=(view.href(assets::path("page.css")));
+                script src=(view.href(assets::path("page.js"))) defer {}
             }
             body {
                 a.skip href="#content" { "Skip to the content" }

@@ -5,10 +5,15 @@
 //! the API.
 
 mod assets;
+mod format;
+mod health;
 mod layout;
+mod live;
 mod overview;
 mod response;
+mod rights;
 mod route;
+mod stream;
 mod view;
 
 pub(super) use route::{is_asked_for, is_path, respond};

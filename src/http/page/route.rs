@@ -8,7 +8,7 @@ use axum::http::{HeaderMap, Method, header};
 use axum::response::Response;
 
 use super::view::View;
-use super::{assets, overview, response};
+use super::{assets, overview, response, stream};
 use crate::auth::Identity;
 use crate::http::endpoint::READS;
 use crate::http::rejection::not_an_endpoint;
@@ -21,6 +21,7 @@ use crate::telemetry::RequestKind;
 enum Path<'a> {
     Overview,
     Asset(&'a str),
+    Live,
 }
 
 impl<'a> Path<'a> {
@@ -30,6 +31,7 @@ impl<'a> Path<'a> {
         }
         let path = path.strip_prefix("/-/")?;
         match path.split_once('/') {
+            None if path == "live" => Some(Self::Live),
             Some(("static", name)) => Some(Self::Asset(name)),
             _ => None,
         }
@@ -62,20 +64,21 @@ pub(in crate::http) async fn respond(app: &Arc<AppState>, parts: Parts, body: Bo
     entry.set_kind(RequestKind::Page);
     let view = View { cx, identity: Identity::ANONYMOUS };
     entry.set_user(view.identity.user());
-    let answer = match answer(&view).await {
+    let answer = match answer(app, &view).await {
         Ok(answer) => answer,
         Err(rejection) => response::rejected(&view, rejection),
     };
     response::finish(cx, entry, answer)
 }
 
-async fn answer(view: &View<'_>) -> Result<Answer, Rejection> {
+async fn answer(app: &Arc<AppState>, view: &View<'_>) -> Result<Answer, Rejection> {
     let path = Path::parse(view.cx.path()).ok_or_else(not_an_endpoint)?;
     if ![Method::GET, Method::HEAD].contains(&view.cx.request.method) {
         return Err(Rejection::Method(READS));
     }
     match path {
         Path::Asset(name) => Ok(assets::serve(name)?),
+        Path::Live => Ok(stream::open(app, view)?),
         Path::Overview => Ok(overview::show(view).await?),
     }
 }
