@@ -56,6 +56,7 @@ mod layers;
 mod leases;
 mod limits;
 mod lists;
+mod live;
 mod locations;
 mod log_lines;
 mod management;

@@ -110,7 +110,7 @@ const ROOMS: &[(&str, &str)] = &[
         "reference tag range outcome relaxed_name name manifest referrer error descriptor platform media_type digest \
          action",
     ),
-    ("http/page", "route overview stream live health rights response layout view assets format"),
+    ("http/page", "route overview stream live health response layout view assets format"),
     ("events", "delivery queue format references occurrence"),
     ("telemetry", "access_log logs panics metrics health fatal output"),
     ("telemetry/access_log", "text json combined clock fields line escape"),

@@ -9,7 +9,7 @@ use crate::telemetry::{Health, LastAnswer, Metrics, RateLimit, Savings};
 const MAX_FILLS: usize = 128;
 
 /// What happens now.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Figures {
     /// The fills of this process.
     pub(super) fills: FillsStatus,
@@ -20,7 +20,7 @@ pub(super) struct Figures {
 }
 
 /// How something answers that pounce asks.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Answering {
     pub(super) last: Option<LastAnswer>,
     /// Since when no request gets a good answer.

@@ -99,16 +99,24 @@ impl LiveFeed {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            let mut listeners = self.lock();
-            if listeners.all == 0 {
-                listeners.is_gathered = false;
-                self.latest.send_replace(None);
+            if !self.publish(&gather) {
                 return;
             }
-            drop(listeners);
-            let snapshot = Snapshot { figures: gather(), texts: Mutex::default() };
-            self.latest.send_replace(Some(Arc::new(snapshot)));
         }
+    }
+
+    /// Gathers the figures, if there is a listener.
+    fn publish(&self, gather: impl Fn() -> Figures) -> bool {
+        let mut listeners = self.lock();
+        if listeners.all == 0 {
+            listeners.is_gathered = false;
+            self.latest.send_replace(None);
+            return false;
+        }
+        drop(listeners);
+        let snapshot = Snapshot { figures: gather(), texts: Mutex::default() };
+        self.latest.send_replace(Some(Arc::new(snapshot)));
+        true
     }
 
     fn lock(&self) -> MutexGuard<'_, Listeners> {
@@ -135,5 +143,61 @@ impl Drop for Listener {
                 listeners.of_clients.remove(&self.client);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+
+    fn now(listener: &mut Listener) -> Option<Arc<Snapshot>> {
+        listener.next().now_or_never().flatten()
+    }
+
+    #[tokio::test]
+    async fn all_listeners_share_the_newest_figures_and_their_text() {
+        let feed = Arc::<LiveFeed>::default();
+        assert!(!feed.publish(|| unreachable!("there is no listener")));
+        let mut listeners: Vec<_> = (0..3).map(|_| feed.listen(HERE, Figures::default).unwrap()).collect();
+        let gathered = AtomicUsize::new(0);
+        let gather = || {
+            gathered.fetch_add(1, Ordering::Relaxed);
+            Figures::default()
+        };
+        // None of them reads meanwhile.
+        assert!((0..5).all(|_| feed.publish(gather)));
+        let newest = feed.latest.borrow().clone().unwrap();
+        let rendered = AtomicUsize::new(0);
+        for listener in &mut listeners {
+            let snapshot = now(listener).unwrap();
+            assert!(Arc::ptr_eq(&snapshot, &newest));
+            snapshot.text(None, |_| {
+                rendered.fetch_add(1, Ordering::Relaxed);
+                Bytes::from_static(b"text")
+            });
+            assert!(now(listener).is_none());
+        }
+        assert_eq!((gathered.into_inner(), rendered.into_inner()), (5, 1));
+        drop(listeners);
+        assert!(!feed.publish(|| unreachable!("there is no listener any more")));
+    }
+
+    #[tokio::test]
+    async fn listeners_are_bounded_in_all_and_for_each_client() {
+        let feed = Arc::<LiveFeed>::default();
+        let listen =
+            |client: usize| feed.listen(IpAddr::from([127, 0, 0, u8::try_from(client).unwrap()]), Figures::default);
+        let mut of_one: Vec<_> = (0..MOST_OF_ONE).map(|_| listen(1).unwrap()).collect();
+        assert_eq!(listen(1).unwrap_err().retry_after(), Some(RETRY_AFTER));
+        let _others: Vec<_> = (MOST_OF_ONE..MOST).map(|number| listen(2 + number / MOST_OF_ONE).unwrap()).collect();
+        assert!(listen(99).is_err());
+        of_one.pop();
+        assert!(listen(1).is_ok());
     }
 }

@@ -11,7 +11,6 @@ mod layout;
 mod live;
 mod overview;
 mod response;
-mod rights;
 mod route;
 mod stream;
 mod view;

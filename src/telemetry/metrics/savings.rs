@@ -37,7 +37,7 @@ impl Traffic {
 }
 
 /// The traffic of this process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Savings {
     /// Since the day began (UTC), or since the start if that was later.
     pub today: Traffic,
