@@ -76,7 +76,7 @@ const ROOMS: &[(&str, &str)] = &[
         "liveness_probe debug scrape status route page fast_path v2 admission dispatch manifests uploads tags referrers \
          catalog upstream_list token embedded_s3 preflight health response authorize ollama_login challenge signed_url blobs \
          byte_ranges ollama authenticate occurrence access_log upstream_names public_url context client_address state unknown_hosts \
-         live_feed figures response_memory endpoint url_signer query \
+         live_feed live_figures response_memory endpoint url_signer query \
          rejection answer budget error headers server",
     ),
     (

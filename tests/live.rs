@@ -96,6 +96,7 @@ async fn a_user_sees_the_fills_that_it_may_pull() {
     let (closed, blob) = slow("org/secret").await;
     let variables = [
         ("REGISTRY_PROXY_REMOTEURL", open.url()),
+        ("REGISTRY_PROXY_HOST", "docker.io".to_owned()),
         ("REGISTRY_PROXY_UPSTREAMS_0_HOST", "ghcr.io".to_owned()),
         ("REGISTRY_PROXY_UPSTREAMS_0_REMOTEURL", closed.url()),
         ("REGISTRY_AUTH_HTPASSWD_USERS", user("admin")),

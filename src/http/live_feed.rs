@@ -10,7 +10,7 @@ use axum::body::Bytes;
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 
-use super::figures::Figures;
+use super::live_figures::LiveFigures;
 use crate::client_network::network;
 use crate::oci::{Error, ErrorCode};
 
@@ -26,14 +26,14 @@ const RETRY_AFTER: Duration = Duration::from_secs(30);
 /// The figures of one second, and the text that was made of them.
 #[derive(Debug)]
 pub(super) struct Snapshot {
-    pub(super) figures: Figures,
+    pub(super) figures: LiveFigures,
     /// By user, because a thousand browsers may be one user's.
     texts: Mutex<HashMap<Option<Arc<str>>, Bytes>>,
 }
 
 impl Snapshot {
     /// The text for a user, which `render` makes for the first of its browsers.
-    pub(super) fn text(&self, user: Option<&Arc<str>>, render: impl FnOnce(&Figures) -> Bytes) -> Bytes {
+    pub(super) fn text(&self, user: Option<&Arc<str>>, render: impl FnOnce(&LiveFigures) -> Bytes) -> Bytes {
         let mut texts = self.texts.lock().unwrap_or_else(PoisonError::into_inner);
         texts.entry(user.cloned()).or_insert_with(|| render(&self.figures)).clone()
     }
@@ -76,7 +76,7 @@ impl LiveFeed {
     pub(super) fn listen(
         self: &Arc<Self>,
         client: IpAddr,
-        gather: impl Fn() -> Figures + Send + 'static,
+        gather: impl Fn() -> LiveFigures + Send + 'static,
     ) -> Result<Listener, Error> {
         let client = network(client);
         let mut listeners = self.lock();
@@ -94,7 +94,7 @@ impl LiveFeed {
     }
 
     /// Ends when a second begins without a listener.
-    async fn gather(self: Arc<Self>, gather: impl Fn() -> Figures) {
+    async fn gather(self: Arc<Self>, gather: impl Fn() -> LiveFigures) {
         let mut ticks = tokio::time::interval(INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -106,7 +106,7 @@ impl LiveFeed {
     }
 
     /// Gathers the figures, if there is a listener.
-    fn publish(&self, gather: impl Fn() -> Figures) -> bool {
+    fn publish(&self, gather: impl Fn() -> LiveFigures) -> bool {
         let mut listeners = self.lock();
         if listeners.all == 0 {
             listeners.is_gathered = false;
@@ -164,11 +164,11 @@ mod tests {
     async fn all_listeners_share_the_newest_figures_and_their_text() {
         let feed = Arc::<LiveFeed>::default();
         assert!(!feed.publish(|| unreachable!("there is no listener")));
-        let mut listeners: Vec<_> = (0..3).map(|_| feed.listen(HERE, Figures::default).unwrap()).collect();
+        let mut listeners: Vec<_> = (0..3).map(|_| feed.listen(HERE, LiveFigures::default).unwrap()).collect();
         let gathered = AtomicUsize::new(0);
         let gather = || {
             gathered.fetch_add(1, Ordering::Relaxed);
-            Figures::default()
+            LiveFigures::default()
         };
         // None of them reads meanwhile.
         assert!((0..5).all(|_| feed.publish(gather)));
@@ -192,7 +192,7 @@ mod tests {
     async fn listeners_are_bounded_in_all_and_for_each_client() {
         let feed = Arc::<LiveFeed>::default();
         let listen =
-            |client: usize| feed.listen(IpAddr::from([127, 0, 0, u8::try_from(client).unwrap()]), Figures::default);
+            |client: usize| feed.listen(IpAddr::from([127, 0, 0, u8::try_from(client).unwrap()]), LiveFigures::default);
         let mut of_one: Vec<_> = (0..MOST_OF_ONE).map(|_| listen(1).unwrap()).collect();
         assert_eq!(listen(1).unwrap_err().retry_after(), Some(RETRY_AFTER));
         let _others: Vec<_> = (MOST_OF_ONE..MOST).map(|number| listen(2 + number / MOST_OF_ONE).unwrap()).collect();

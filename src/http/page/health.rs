@@ -5,11 +5,11 @@ use maud::{Markup, html};
 
 use super::format::{count, time};
 use super::view::View;
-use crate::http::figures::{Answering, Figures};
+use crate::http::live_figures::{Answering, LiveFigures};
 use crate::telemetry::{LastAnswer, RateLimit};
 
 /// The section of the overview: the upstreams from which the user may pull something.
-pub(super) fn section(view: &View<'_>, figures: &Figures) -> Markup {
+pub(super) fn section(view: &View<'_>, figures: &LiveFigures) -> Markup {
     let seen = figures.upstreams.iter().filter(|it| view.may_pull_from(it.component.as_deref()));
     let seen: Vec<_> = seen.collect();
     let sees_bucket = view.sees_totals();

@@ -6,7 +6,7 @@ use maud::{Markup, html};
 
 use super::format::{bytes, count, duration, percent, plural};
 use super::view::View;
-use crate::http::figures::Figures;
+use crate::http::live_figures::LiveFigures;
 use crate::oci::RepositoryName;
 use crate::registry::FillStatus;
 use crate::telemetry::Savings;
@@ -15,7 +15,7 @@ use crate::telemetry::Savings;
 const MAX_FILLS: usize = 20;
 
 /// The section of the overview.
-pub(super) fn section(view: &View<'_>, figures: &Figures) -> Markup {
+pub(super) fn section(view: &View<'_>, figures: &LiveFigures) -> Markup {
     let fills = &figures.fills.fills;
     let seen = fills.iter().filter_map(|fill| Some((fill, fill.repositories.iter().find(|name| view.may_pull(name))?)));
     let seen: Vec<_> = seen.collect();

@@ -7,11 +7,11 @@ use super::layout::document;
 use super::view::View;
 use super::{health, live, response};
 use crate::http::Answer;
-use crate::http::figures::Figures;
+use crate::http::live_figures::LiveFigures;
 use crate::oci::Error;
 
 pub(super) async fn show(view: &View<'_>) -> Result<Answer, Error> {
-    let figures = Figures::gather(&view.cx.app.registry, &view.cx.app.metrics);
+    let figures = LiveFigures::gather(&view.cx.app.registry, &view.cx.app.metrics);
     let content = html! {
         h1 { "Repositories" }
         (live::section(view, &figures))

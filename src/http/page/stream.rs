@@ -15,8 +15,8 @@ use tokio_util::sync::CancellationToken;
 use super::view::View;
 use super::{health, live};
 use crate::http::client_address::ClientAddress;
-use crate::http::figures::Figures;
 use crate::http::live_feed::{Listener, Snapshot};
+use crate::http::live_figures::LiveFigures;
 use crate::http::{Answer, AppState, Context, headers};
 use crate::oci::Error;
 
@@ -51,7 +51,7 @@ pub(super) fn open(app: &Arc<AppState>, view: &View<'_>) -> Result<Answer, Error
         return Ok(headers::response(StatusCode::OK, fields, Body::empty()).into());
     }
     let (registry, metrics) = (app.registry.clone(), Arc::clone(&app.metrics));
-    let listener = app.live.listen(view.cx.client.ip, move || Figures::gather(&registry, &metrics))?;
+    let listener = app.live.listen(view.cx.client.ip, move || LiveFigures::gather(&registry, &metrics))?;
     let stream = Stream {
         app: Arc::clone(app),
         request: only_cookies(view.cx.request),
@@ -104,7 +104,7 @@ impl Stream {
 }
 
 /// An event with the sections, in one line.
-fn event(view: &View<'_>, figures: &Figures) -> Bytes {
+fn event(view: &View<'_>, figures: &LiveFigures) -> Bytes {
     let sections = live::section(view, figures).into_string() + &health::section(view, figures).into_string();
     Bytes::from(format!("data: {}\n\n", sections.replace(['\n', '\r'], " ")))
 }

@@ -10,7 +10,7 @@ const MAX_FILLS: usize = 128;
 
 /// What happens now.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Figures {
+pub(super) struct LiveFigures {
     /// The fills of this process.
     pub(super) fills: FillsStatus,
     /// What the cache saves the upstreams.
@@ -40,7 +40,7 @@ pub(super) struct UpstreamFigures {
     pub(super) rate_limit: Option<RateLimit>,
 }
 
-impl Figures {
+impl LiveFigures {
     /// Those of now. There is no I/O.
     pub(super) fn gather(registry: &Registry, metrics: &Metrics) -> Self {
         let upstreams = registry.repositories.upstream_names().map(|names| UpstreamFigures {
