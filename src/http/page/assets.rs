@@ -20,7 +20,12 @@ struct Asset {
     hashed: String,
 }
 
-static ASSETS: LazyLock<[Asset; 1]> = LazyLock::new(|| [Asset::new("page.css", "text/css", include_str!("page.css"))]);
+static ASSETS: LazyLock<[Asset; 2]> = LazyLock::new(|| {
+    [
+        Asset::new("page.css", "text/css", include_str!("page.css")),
+        Asset::new("icon.svg", "image/svg+xml", include_str!("icon.svg")),
+    ]
+});
 
 impl Asset {
     fn new(name: &'static str, content_type: &'static str, text: &'static str) -> Self {
