@@ -81,7 +81,7 @@ const ROOMS: &[(&str, &str)] = &[
     ),
     (
         "registry",
-        "warm inventory gc prefetch repositories catalog manifests uploads tags revisions referrers blobs fill ingest \
+        "warm browse inventory gc prefetch repositories catalog manifests uploads tags revisions referrers blobs fill ingest \
          links condemned holdings repository_walk stored_manifest provenance presence blob_part parts_digest cache pulls list_memory \
          flights staleness options changes failure runtime",
     ),
@@ -102,7 +102,7 @@ const ROOMS: &[(&str, &str)] = &[
     ),
     (
         "auth",
-        "access token_issuer scope rules passwords user_file htpasswd new_user identity ollama_keys tokens token_keys error \
+        "access sessions token_issuer scope rules passwords user_file htpasswd new_user identity ollama_keys tokens token_keys error \
          credentials challenge",
     ),
     (
@@ -110,7 +110,10 @@ const ROOMS: &[(&str, &str)] = &[
         "reference tag range outcome relaxed_name name manifest referrer error descriptor platform media_type digest \
          action",
     ),
-    ("http/page", "route overview stream live health response layout view assets format"),
+    (
+        "http/page",
+        "route delete login image layers repository overview stream live health pager response layout session view text times format assets",
+    ),
     ("events", "delivery queue format references occurrence"),
     ("telemetry", "access_log logs panics metrics health fatal output"),
     ("telemetry/access_log", "text json combined clock fields line escape"),

@@ -13,6 +13,7 @@ use super::ollama_keys::{OllamaKeyError, OllamaKeys, OllamaLogin, SKEW};
 use super::passwords::Passwords;
 use super::rules::Rules;
 use super::scope::Scope;
+use super::sessions::{Session, Sessions};
 use super::token_issuer::{IssuedToken, TokenIssuer};
 use super::tokens::TokenVerifier;
 use crate::config::{Auth, HostNames, Secret};
@@ -38,6 +39,8 @@ enum Scheme {
         keys: OllamaKeys,
         /// Issues tokens, if anonymous clients may do something, or there are keys.
         issuer: Option<Box<TokenIssuer>>,
+        /// Of browsers.
+        sessions: Box<Sessions>,
     },
     Token {
         verifier: Box<TokenVerifier>,
@@ -57,6 +60,17 @@ pub struct Granted {
     pub with_login: String,
     /// Actions that need no login: in every repository, or in those that rules name.
     pub open: Vec<Action>,
+}
+
+/// How the user of a browser logs in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Login {
+    /// No user does: all may do the same.
+    Needless,
+    /// With a name and a password.
+    Password,
+    /// Only clients do, with a token server's tokens.
+    Token,
 }
 
 /// Whether a request is allowed.
@@ -91,6 +105,7 @@ impl Access {
                     passwords: Box::new(Passwords::open(&config.htpasswd, Arc::clone(metrics))?),
                     keys,
                     issuer: issues_tokens.then(|| Box::new(TokenIssuer::new(secret))),
+                    sessions: Box::new(Sessions::new(secret)),
                 }
             }
             ConfiguredScheme::Token => {
@@ -200,6 +215,36 @@ impl Access {
                 Ok(Identity { user: grants.user.clone(), grants: Some(grants), has_token: true, login: None })
             }
             (Scheme::Htpasswd { .. } | Scheme::Token { .. }, _) => Err(CredentialsError::Invalid),
+        }
+    }
+
+    /// How the user of a browser logs in.
+    #[must_use]
+    pub const fn login(&self) -> Login {
+        match &self.scheme {
+            Scheme::Open(_) => Login::Needless,
+            Scheme::Htpasswd { .. } => Login::Password,
+            Scheme::Token { .. } => Login::Token,
+        }
+    }
+
+    /// A session for the browser of a client that gave a password; `None` for another client.
+    ///
+    /// # Errors
+    /// The session cannot be signed.
+    pub fn begin_session(&self, client: &Identity) -> Result<Option<Session>, AuthError> {
+        match (&self.scheme, &client.user) {
+            (Scheme::Htpasswd { passwords, sessions, .. }, Some(user)) => sessions.begin(user, passwords),
+            _ => Ok(None),
+        }
+    }
+
+    /// The client whose session this is; `None` if it is not valid, or not any more.
+    #[must_use]
+    pub fn resume_session(&self, session: &str) -> Option<Identity> {
+        match &self.scheme {
+            Scheme::Htpasswd { passwords, sessions, .. } => sessions.verify(session, passwords),
+            Scheme::Open(_) | Scheme::Token { .. } => None,
         }
     }
 

@@ -62,7 +62,16 @@ async fn respond_slowly(app: Arc<AppState>, parts: Parts, body: Body, peer: Peer
             let response = embedded_s3::respond(&app, embedded, parts, body, client).await;
             (RequestKind::EmbeddedS3, entry.finish_embedded_s3(&method, response))
         }
-        Route::Page => return with_configured_headers(&app, page::respond(&app, parts, body, peer).await),
+        Route::Page => {
+            let response = match &app.events {
+                Some(events) if !parts.method.is_safe() => {
+                    let app = Arc::clone(&app);
+                    events.outlive(async move { page::respond(&app, parts, body, peer).await }).await
+                }
+                _ => page::respond(&app, parts, body, peer).await,
+            };
+            return with_configured_headers(&app, response);
+        }
         Route::Root => (RequestKind::Probe, preflight::root(&method)),
         Route::Alive => (RequestKind::Probe, health::alive()),
         Route::Ready => (RequestKind::Probe, health::ready(&app.registry).await),

@@ -5,6 +5,7 @@
 //!
 //! ```text
 //! warm, prefetch         what is done before, or without, a client's request
+//! browse/                what is stored, as people browse it
 //! inventory              what the bucket has, for its operator
 //! gc/                    what goes, and when
 //! catalog                lists repositories
@@ -29,6 +30,7 @@
 
 mod blob_part;
 mod blobs;
+mod browse;
 mod cache;
 mod catalog;
 mod changes;
@@ -95,12 +97,16 @@ pub(crate) use uploads::{fuzz_state, measured_state};
 
 pub use blob_part::BlobPart;
 pub use blobs::{BlobAccess, BlobInfo, BlobRequest, BlobStream, Blobs};
+pub use browse::{
+    Browse, BuildStep, Child, Content, Image, ImageConfiguration, LastPull, Layer, RepositoryList, Summary, TagEntry,
+    TagLink,
+};
 pub use catalog::{Catalog, CatalogPage};
 pub use changes::Changes;
 pub use fill::{FillStatus, FillsStatus};
 pub use gc::{
-    Amount, Begun, GarbageCollection, GoingKey, GoingTotals, Report, RepositoryUsage, Round, RoundOptions,
-    RoundProgress, RoundRequests, RoundStep, Usage,
+    Amount, Begun, Figures, GarbageCollection, GoingKey, GoingTotals, Report, RepositoryFigures, RepositoryUsage,
+    Round, RoundOptions, RoundProgress, RoundRequests, RoundStep, Usage,
 };
 pub use holdings::Holdings;
 pub use ingest::Pusher;
@@ -136,6 +142,7 @@ pub struct Registry {
     pub readiness: Arc<Readiness>,
     pub warmer: Arc<Warmer>,
     pub inventory: Arc<Inventory>,
+    pub browse: Arc<Browse>,
     pub gc: Arc<GarbageCollection>,
     cache: Arc<Cache>,
     fills: Arc<Fills>,
@@ -234,8 +241,20 @@ impl Registry {
         let catalog = Arc::new(Catalog {
             store: store.clone(),
             cache: Arc::clone(&cache),
-            flights,
+            flights: Arc::clone(&flights),
             holdings: Arc::clone(&holdings),
+        });
+        let browse = Arc::new(Browse {
+            store: store.clone(),
+            cache: Arc::clone(&cache),
+            flights,
+            catalog: Arc::clone(&catalog),
+            inventory: Arc::clone(&inventory),
+            referrers: Arc::clone(&referrers),
+            pulls: Arc::clone(&pulls),
+            summaries: browse::Summaries::default(),
+            figures: browse::Periodic::default(),
+            history: browse::Periodic::default(),
         });
         let prefetch = Arc::new(Prefetch {
             manifests: Arc::clone(&manifests),
@@ -276,6 +295,7 @@ impl Registry {
             readiness,
             warmer,
             inventory,
+            browse,
             gc,
             cache,
             fills,

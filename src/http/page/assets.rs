@@ -20,10 +20,11 @@ struct Asset {
     hashed: String,
 }
 
-static ASSETS: LazyLock<[Asset; 2]> = LazyLock::new(|| {
+static ASSETS: LazyLock<[Asset; 3]> = LazyLock::new(|| {
     [
         Asset::new("page.css", "text/css", concat!(include_str!("page.css"), include_str!("live.css"))),
         Asset::new("page.js", "text/javascript", include_str!("page.js")),
+        Asset::new("icon.svg", "image/svg+xml", include_str!("icon.svg")),
     ]
 });
 

@@ -1,8 +1,6 @@
-//! Numbers and times as people read them.
+//! Numbers as people read them.
 
-use std::time::{Duration, SystemTime};
-
-use maud::{Markup, html};
+use std::time::Duration;
 
 /// Bytes in three digits, with decimal units as docker prints them: `4.21 GB`.
 pub(super) fn bytes(bytes: u64) -> String {
@@ -34,15 +32,14 @@ pub(super) fn count(count: u64) -> String {
     text
 }
 
-/// `97 %` of a whole that is not 0. Only all of it is 100 %.
-pub(super) fn percent(part: u64, whole: u64) -> String {
-    let percent = u128::from(part) * 100 / u128::from(whole.max(1));
-    format!("{percent} %")
-}
-
 /// `1 client`, `3 clients`
 pub(super) fn plural(number: u64, one: &str, more: &str) -> String {
     format!("{} {}", count(number), if number == 1 { one } else { more })
+}
+
+/// `97 %` of a whole that is not 0. Only all of it is 100 %.
+pub(super) fn percent(part: u64, whole: u64) -> String {
+    format!("{} %", u128::from(part) * 100 / u128::from(whole.max(1)))
 }
 
 /// `40 s`, `12 min`, `3 h`: rounded up.
@@ -52,19 +49,6 @@ pub(super) fn duration(duration: Duration) -> String {
         0..=90 => format!("{seconds} s"),
         91..=5400 => format!("{} min", seconds.div_ceil(60)),
         _ => format!("{} h", seconds.div_ceil(3600)),
-    }
-}
-
-/// The time of the day (UTC), to the minute; the day too, if it is another than today.
-pub(super) fn time(time: SystemTime) -> Markup {
-    let text = |time| humantime::format_rfc3339_seconds(time).to_string();
-    let (then, now) = (text(time), text(SystemTime::now()));
-    let (day, clock) = (&then[..10], &then[11..16]);
-    html! {
-        time datetime=(then) {
-            @if !now.starts_with(day) { (day) " " }
-            (clock) " UTC"
-        }
     }
 }
 
@@ -93,8 +77,8 @@ mod tests {
     #[test]
     fn numbers_are_as_people_read_them() {
         assert_eq!([0, 12, 999, 1000, 1_234_567].map(count).join(" "), "0 12 999 1,000 1,234,567");
-        assert_eq!([percent(999, 1000), percent(0, 0), percent(3, 3)].join(" "), "99 % 0 % 100 %");
         assert_eq!([plural(1, "client", "clients"), plural(0, "client", "clients")].join(" "), "1 client 0 clients");
+        assert_eq!([percent(999, 1000), percent(0, 0), percent(3, 3)].join(" "), "99 % 0 % 100 %");
         let times = [1, 90, 91, 5400, 5401].map(|seconds| duration(Duration::from_secs(seconds)));
         assert_eq!(times.join(", "), "1 s, 90 s, 2 min, 90 min, 2 h");
     }

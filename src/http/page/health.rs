@@ -3,7 +3,8 @@
 
 use maud::{Markup, html};
 
-use super::format::{count, time};
+use super::format::count;
+use super::times::ago;
 use super::view::View;
 use crate::http::live_figures::{Answering, LiveFigures};
 use crate::telemetry::{LastAnswer, RateLimit};
@@ -37,12 +38,13 @@ fn row(name: &str, answering: &Answering, rate_limit: Option<RateLimit>) -> Mark
             p.what { bdi { (name) } }
             p.state {
                 @match (answering.failing_since, answering.last) {
-                    (Some(since), _) => { "fails since " (time(since)) }
+                    (Some(_), _) => "fails",
                     (None, Some(_)) => "answers",
                     (None, None) => "was not asked yet",
                 }
             }
             p.how.num {
+                @if let Some(since) = answering.failing_since { span { "first error: " (ago(since)) } }
                 @if let Some(last) = answering.last { span { "last answer: " (answer(last)) } }
                 @if let Some(failed) = answering.last_failure { span { "last error: " (answer(failed)) } }
                 @if let Some(RateLimit { remaining, limit }) = rate_limit {
@@ -63,7 +65,7 @@ fn answer(answer: LastAnswer) -> Markup {
             Some(status) => { (status) " in " (count(u64::try_from(answer.took.as_millis()).unwrap_or(u64::MAX))) " ms" }
             None => "none",
         }
-        ", " (time(answer.at))
+        ", " (ago(answer.at))
     }
 }
 

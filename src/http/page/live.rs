@@ -5,6 +5,7 @@ use std::time::Duration;
 use maud::{Markup, html};
 
 use super::format::{bytes, count, duration, percent, plural};
+use super::text;
 use super::view::View;
 use crate::http::live_figures::LiveFigures;
 use crate::oci::RepositoryName;
@@ -65,15 +66,13 @@ fn savings(savings: &Savings, has_upstreams: bool) -> Markup {
 }
 
 fn row(view: &View<'_>, fill: &FillStatus, name: &RepositoryName) -> Markup {
-    let digest = fill.digest.to_string();
-    let short = digest.get(..19).unwrap_or(&digest);
     let size = fill.size.filter(|size| *size > 0);
-    let label = format!("Copied of {short} in {name}");
+    let label = format!("Copied of a blob of {name}");
     html! {
-        li #{ "fill-" (digest.replace(':', "-")) } {
+        li #{ "fill-" (fill.digest.algorithm().as_str()) "-" (fill.digest.hex()) } {
             p.what {
-                a href=(view.repository(name)) { bdi { (name) } }
-                " " code title=(digest) { (short) }
+                a href=(view.repository(name)) { (text::name(name)) }
+                " " (text::digest(&fill.digest))
             }
             @if let Some(size) = size {
                 progress max=(size) value=(fill.received.min(size)) aria-label=(label) { (percent(fill.received, size)) }

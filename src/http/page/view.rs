@@ -2,10 +2,10 @@
 
 use std::fmt::Display;
 
-use crate::auth::{Identity, Scope, Verdict};
-use crate::http::authorize::verdict_from_memory;
-use crate::http::{Context, public_url};
-use crate::oci::{Action, RepositoryName};
+use super::session;
+use crate::auth::{Identity, Login, Scope, Verdict};
+use crate::http::{Context, authorize, public_url};
+use crate::oci::{Action, Error, ErrorCode, RepositoryName};
 
 /// A request for a view.
 pub(super) struct View<'a> {
@@ -15,18 +15,52 @@ pub(super) struct View<'a> {
 }
 
 impl<'a> View<'a> {
+    /// The view for the user of the request's session.
     pub(super) fn of(cx: &'a Context<'a>) -> Self {
-        Self { cx, identity: Identity::ANONYMOUS }
+        Self { cx, identity: session::identity(cx) }
     }
 
+    /// The path by which a browser reaches one of pounce's own, such as `/-/login`.
+    pub(super) fn href(&self, path: impl Display) -> String {
+        public_url::public_path(self.cx.app, &format!("{}{path}", self.cx.app.prefix)).into_owned()
+    }
+
+    /// The path of a repository's view.
     pub(super) fn repository(&self, name: &RepositoryName) -> String {
-        self.href(format_args!("/-/repository/{name}"))
+        self.href(repository_path(name))
+    }
+
+    /// The host of references to images, as in `docker pull <host>/<name>`.
+    pub(super) fn host(&self) -> String {
+        let base = public_url::base(self.cx).unwrap_or_else(|| self.cx.app.base.clone());
+        let host = base.host_str().unwrap_or("localhost");
+        base.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+    }
+
+    /// Whether clients reach the registry without TLS.
+    pub(super) fn is_plain(&self) -> bool {
+        public_url::token_base(self.cx).scheme() == "http"
+    }
+
+    /// How users log in.
+    pub(super) fn login(&self) -> Login {
+        self.cx.app.access.login()
+    }
+
+    /// Whether a repository is shown to the user; `None` if that depends on whether it holds pushed content, and
+    /// `holds_pushed` does not tell.
+    pub(super) fn shows(&self, name: &RepositoryName, holds_pushed: Option<bool>) -> Option<bool> {
+        let scope = Scope::Repository(name, Action::Pull);
+        match self.cx.app.access.authorize(&self.identity, scope, holds_pushed) {
+            Verdict::Allowed => Some(true),
+            Verdict::Depends => None,
+            Verdict::Unauthorized | Verdict::Denied => Some(false),
+        }
     }
 
     /// Whether the user may pull from a repository, as far as memory tells.
     pub(super) fn may_pull(&self, name: &RepositoryName) -> bool {
-        let scope = Scope::Repository(name, Action::Pull);
-        verdict_from_memory(self.cx.app, &self.identity, scope) == Verdict::Allowed
+        self.shows(name, self.cx.app.registry.holdings.in_memory(name)) == Some(true)
     }
 
     /// Whether the user sees figures of the whole registry. Where users log in, anonymous clients see their part only.
@@ -40,8 +74,45 @@ impl<'a> View<'a> {
         self.cx.app.access.may_pull_from(&self.identity, component)
     }
 
-    /// The path by which a browser reaches one of pounce's own, such as `/-/login`.
-    pub(super) fn href(&self, path: impl Display) -> String {
-        public_url::public_path(self.cx.app, &format!("{}{path}", self.cx.app.prefix)).into_owned()
+    /// Whether the user may delete the repository's tags, where anything can be deleted.
+    pub(super) async fn may_delete(&self, name: &RepositoryName) -> Result<bool, Error> {
+        let app = self.cx.app;
+        if !app.registry.possible_actions().contains(&Action::Delete) {
+            return Ok(false);
+        }
+        let scope = Scope::Repository(name, Action::Delete);
+        Ok(authorize::verdict(app, &self.identity, scope).await? == Verdict::Allowed)
     }
+
+    /// Requires that the user may do this.
+    ///
+    /// # Errors
+    /// - `UNAUTHORIZED`: after a login, perhaps.
+    /// - `DENIED`, `UNAVAILABLE`.
+    pub(super) async fn require(&self, name: &RepositoryName, action: Action) -> Result<(), Error> {
+        let scope = Scope::Repository(name, action);
+        match authorize::verdict(self.cx.app, &self.identity, scope).await? {
+            Verdict::Allowed => Ok(()),
+            Verdict::Unauthorized if self.login() == Login::Password => {
+                Err(Error::new(ErrorCode::Unauthorized, "log in first"))
+            }
+            Verdict::Unauthorized if self.login() == Login::Token => {
+                let message = "this page has no token: it shows what is open to clients without one";
+                Err(Error::new(ErrorCode::Denied, message))
+            }
+            Verdict::Unauthorized | Verdict::Denied | Verdict::Depends => {
+                Err(authorize::denied(self.cx.app, Some(scope)))
+            }
+        }
+    }
+}
+
+/// The path of a repository's view below the prefix.
+pub(super) fn repository_path(name: &RepositoryName) -> String {
+    format!("/-/repositories/{name}")
+}
+
+/// The path of an image's view below the prefix: of a tag, or of a digest.
+pub(super) fn image_path(name: &RepositoryName, reference: impl Display) -> String {
+    format!("/-/repositories/{name}/-/{reference}")
 }

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::batches::DueBatch;
 use super::collection::GarbageCollection;
 use super::facts::Candidate;
+use super::figures::Figures;
 use super::lease::{Acquired, Collector, CollectorError, CollectorOptions};
 use super::policy::Policy;
 use super::progress::RoundProgress;
@@ -221,6 +222,7 @@ impl GarbageCollection {
             if let Some(oldest) = oldest {
                 delete_notes_before(&self.store, oldest).await?;
             }
+            Figures::write(&self.store, &survey).await;
             self.note_end(&report).await;
         }
         Ok(report)
