@@ -80,7 +80,7 @@ page: ## the page for browsers, in chromium, which it installs: as root, on Debi
 	test -f "$(BROWSER)/$(BROWSER_MODULES)" || { rm -rf $(BROWSER) && \
 	  npm install --silent --no-audit --no-fund --ignore-scripts --prefix $(BROWSER) $(BROWSER_MODULES) && \
 	  touch "$(BROWSER)/$(BROWSER_MODULES)"; }
-	node tests/page/run.mjs "$${CARGO_TARGET_DIR:-target}/debug/pounce" $(BROWSER) $(PICTURES)
+	node tests/page/browser/run.mjs "$${CARGO_TARGET_DIR:-target}/debug/pounce" $(BROWSER) $(PICTURES)
 
 fuzz: ## every parser of foreign input, a minute each; with a nightly toolchain
 	test -x $(TOOLS)/bin/cargo-fuzz || cargo install -q --locked --root $(TOOLS) cargo-fuzz@0.13.2

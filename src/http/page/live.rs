@@ -23,7 +23,10 @@ pub(super) fn section(view: &View<'_>, figures: &LiveFigures) -> Markup {
     let waiting = if view.sees_totals() { figures.fills.waiting as u64 } else { 0 };
     html! {
         section #live .live aria-labelledby="live-title" data-live=(view.href("/-/live")) {
-            h2 #live-title { "Now and today" }
+            div.heading {
+                h2 #live-title { "Now and today" }
+                @if view.sees_totals() { p.muted { "this replica, days by UTC" } }
+            }
             @if view.sees_totals() { (savings(&figures.savings, !figures.upstreams.is_empty())) }
             h3 #fills-title { "Copied from upstreams now" }
             @if seen.is_empty() && waiting == 0 {
@@ -61,7 +64,6 @@ fn savings(savings: &Savings, has_upstreams: bool) -> Markup {
                 dd.note { @if has_upstreams { (bytes(today.fetched)) " came from upstreams" } @else { (bytes(total.sent)) " since the start" } }
             }
         }
-        p.muted { "Of this replica, with days by UTC." }
     }
 }
 

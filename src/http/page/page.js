@@ -1,10 +1,10 @@
-// Buttons that copy, and figures that are live. Without this script the page works, and shows the figures of the time at
-// which it was loaded.
+// Buttons that copy, and live figures. Without this script the page works, and shows the figures of the time at which it
+// was loaded.
 "use strict";
 
 (() => {
   const announcements = document.createElement("p");
-  announcements.className = "announcements";
+  announcements.className = "hidden";
   announcements.setAttribute("role", "status");
   document.body.append(announcements);
 
@@ -22,9 +22,12 @@
     button.textContent = "Copy";
     button.setAttribute("aria-label", `Copy ${element.textContent}`);
     button.addEventListener("click", async () => {
-      const said = await copy(element).then(() => "Copied", () => "Not copied");
+      const said = await copy(element).then(
+        () => "Copied",
+        () => "Not copied",
+      );
       button.textContent = announcements.textContent = said;
-      setTimeout(() => (button.textContent = "Copy", announcements.textContent = ""), 2000);
+      setTimeout(() => ((button.textContent = "Copy"), (announcements.textContent = "")), 2000);
     });
     element.after(button);
   }
@@ -32,7 +35,8 @@
   // Makes `old` look like `wanted`. What stays keeps its element, and so its focus: by its id, or else by its place.
   const update = (old, wanted) => {
     for (const { name } of [...old.attributes]) if (!wanted.hasAttribute(name)) old.removeAttribute(name);
-    for (const { name, value } of wanted.attributes) if (old.getAttribute(name) !== value) old.setAttribute(name, value);
+    for (const { name, value } of wanted.attributes)
+      if (old.getAttribute(name) !== value) old.setAttribute(name, value);
     const byId = new Map([...old.children].filter((child) => child.id).map((child) => [child.id, child]));
     let at = old.firstChild;
     for (const child of [...wanted.childNodes]) {

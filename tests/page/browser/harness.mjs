@@ -68,7 +68,12 @@ export async function pounce(program, name, settings) {
   const child = spawn(program, ['serve', file], { stdio: ['ignore', log, log], cwd: folder });
   processes.push({ child, name });
   const url = `http://127.0.0.1:${port}`;
-  await until(`${name} listens`, () => fetch(`${url}/healthz`).then((reply) => reply.ok, () => false));
+  await until(`${name} listens`, () =>
+    fetch(`${url}/healthz`).then(
+      (reply) => reply.ok,
+      () => false,
+    ),
+  );
   return { url, root, name };
 }
 
@@ -79,7 +84,14 @@ export async function verdict() {
   for (const { child } of processes) child.kill('SIGTERM');
   await Promise.all(processes.map(({ child }) => child.exitCode ?? new Promise((done) => child.once('exit', done))));
   await step('no-error-logged', () => {
-    for (const { name } of processes) equal(logOf(name).split('\n').filter((line) => /ERROR|panicked/.test(line)), [], name);
+    for (const { name } of processes)
+      equal(
+        logOf(name)
+          .split('\n')
+          .filter((line) => /ERROR|panicked/.test(line)),
+        [],
+        name,
+      );
   });
   for (const [name, why] of failures) console.log(`failed: ${name}\n${why}`.replaceAll('\n', '\n    '));
   console.log(`page: ${steps - failures.length} passed, ${failures.length} failed`);

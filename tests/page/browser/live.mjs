@@ -13,8 +13,11 @@ export async function run(chromium, { registry, upstream }) {
   upstream.add('acme/slow', '1', slow);
   upstream.hold(blob, SIZE / 4);
   const bar = (page) => page.locator(`${id} progress`);
-  const at = (page, percent) => page.waitForFunction(([id, percent]) =>
-    Math.round(100 * document.querySelector(`${id} progress`)?.position) === percent, [id, percent]);
+  const at = (page, percent) =>
+    page.waitForFunction(
+      ([id, percent]) => Math.round(100 * document.querySelector(`${id} progress`)?.position) === percent,
+      [id, percent],
+    );
 
   const { page, close } = await visit(chromium, registry.url);
   await page.goto('/');
@@ -32,17 +35,17 @@ export async function run(chromium, { registry, upstream }) {
     upstream.hold(blob, SIZE / 2);
     await at(page, 50);
     equal(await page.evaluate(() => document.activeElement.closest('li')?.id), id.slice(1), 'the focus is at');
-    upstream.hold(blob, SIZE * 3 / 4);
+    upstream.hold(blob, (SIZE * 3) / 4);
     await at(page, 75);
   });
   await step('live-without-scripts', async () => {
     const { page, close } = await visit(chromium, registry.url, { javaScriptEnabled: false });
     await page.goto('/');
-    equal(await bar(page).getAttribute('value'), String(SIZE * 3 / 4));
-    upstream.hold(blob, SIZE * 9 / 10);
+    equal(await bar(page).getAttribute('value'), String((SIZE * 3) / 4));
+    upstream.hold(blob, (SIZE * 9) / 10);
     await until('the figures of a later load', async () => {
       await page.reload();
-      return await bar(page).getAttribute('value') === String(SIZE * 9 / 10);
+      return (await bar(page).getAttribute('value')) === String((SIZE * 9) / 10);
     });
     await close();
   });

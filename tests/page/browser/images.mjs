@@ -13,18 +13,36 @@ export const TYPES = {
 
 export const digest = (content) => `sha256:${createHash('sha256').update(content).digest('hex')}`;
 const json = (value) => Buffer.from(JSON.stringify(value));
-const described = (mediaType, content, more = {}) => ({ mediaType, digest: digest(content), size: content.length, ...more });
+const described = (mediaType, content, more = {}) => ({
+  mediaType,
+  digest: digest(content),
+  size: content.length,
+  ...more,
+});
 
 // An image: a layer for each of `commands`, which are [command, bytes]; 0 bytes are no layer.
-export function image({ os = 'linux', architecture = 'amd64', commands = [['COPY app /app', 2000]], config = {}, annotations,
-  created = '2026-11-20T09:30:00Z' }) {
+export function image({
+  os = 'linux',
+  architecture = 'amd64',
+  commands = [['COPY app /app', 2000]],
+  config = {},
+  annotations,
+  created = '2026-11-20T09:30:00Z',
+}) {
   const layers = commands.filter(([, size]) => size > 0).map(([, size]) => randomBytes(size));
-  const history = commands.map(([created_by, size]) => ({ created, created_by, ...(size > 0 ? {} : { empty_layer: true }) }));
+  const history = commands.map(([created_by, size]) => ({
+    created,
+    created_by,
+    ...(size > 0 ? {} : { empty_layer: true }),
+  }));
   const rootfs = { type: 'layers', diff_ids: layers.map(digest) };
   const configuration = json({ created, os, architecture, config, rootfs, history });
   const manifest = json({
-    schemaVersion: 2, mediaType: TYPES.manifest, config: described(TYPES.config, configuration),
-    layers: layers.map((layer) => described(TYPES.layer, layer)), ...(annotations ? { annotations } : {}),
+    schemaVersion: 2,
+    mediaType: TYPES.manifest,
+    config: described(TYPES.config, configuration),
+    layers: layers.map((layer) => described(TYPES.layer, layer)),
+    ...(annotations ? { annotations } : {}),
   });
   return { blobs: [configuration, ...layers], manifest, mediaType: TYPES.manifest, platform: { os, architecture } };
 }
@@ -32,7 +50,12 @@ export function image({ os = 'linux', architecture = 'amd64', commands = [['COPY
 // An index of images.
 export function index(images, annotations) {
   const manifests = images.map((it) => described(it.mediaType, it.manifest, { platform: it.platform }));
-  const manifest = json({ schemaVersion: 2, mediaType: TYPES.index, manifests, ...(annotations ? { annotations } : {}) });
+  const manifest = json({
+    schemaVersion: 2,
+    mediaType: TYPES.index,
+    manifests,
+    ...(annotations ? { annotations } : {}),
+  });
   return { blobs: [], manifest, mediaType: TYPES.index, images };
 }
 
@@ -41,8 +64,13 @@ export function artifact(subject, artifactType, layerType, content, annotations 
   const empty = Buffer.from('{}');
   const layer = Buffer.from(content);
   const manifest = json({
-    schemaVersion: 2, mediaType: TYPES.manifest, artifactType, config: described('application/vnd.oci.empty.v1+json', empty),
-    layers: [described(layerType, layer)], subject: described(subject.mediaType, subject.manifest), annotations,
+    schemaVersion: 2,
+    mediaType: TYPES.manifest,
+    artifactType,
+    config: described('application/vnd.oci.empty.v1+json', empty),
+    layers: [described(layerType, layer)],
+    subject: described(subject.mediaType, subject.manifest),
+    annotations,
   });
   return { blobs: [empty, layer], manifest, mediaType: TYPES.manifest };
 }
@@ -57,7 +85,8 @@ export async function push({ url }, name, reference, it, user) {
     if (reply.status !== 201) throw new Error(`${method} ${name}/${path}: ${reply.status} ${await reply.text()}`);
   };
   for (const child of it.images ?? []) await push({ url }, name, digest(child.manifest), child, user);
-  for (const blob of it.blobs) await send('POST', `blobs/uploads/?digest=${digest(blob)}`, 'application/octet-stream', blob);
+  for (const blob of it.blobs)
+    await send('POST', `blobs/uploads/?digest=${digest(blob)}`, 'application/octet-stream', blob);
   await send('PUT', `manifests/${reference ?? digest(it.manifest)}`, it.mediaType, it.manifest);
 }
 
@@ -111,8 +140,13 @@ export async function upstream() {
       return response.end('{"errors":[{"code":"MANIFEST_UNKNOWN","message":"it is not here"}]}');
     }
     const { content, type } = found;
-    response.writeHead(200, { 'content-type': type, 'content-length': content.length, 'docker-content-digest': digest(content),
-      'ratelimit-limit': '100;w=21600', 'ratelimit-remaining': '76;w=21600' });
+    response.writeHead(200, {
+      'content-type': type,
+      'content-length': content.length,
+      'docker-content-digest': digest(content),
+      'ratelimit-limit': '100;w=21600',
+      'ratelimit-remaining': '76;w=21600',
+    });
     if (request.method === 'HEAD') return response.end();
     return Readable.from(pieces(reference, content)).pipe(response);
   });
@@ -121,14 +155,24 @@ export async function upstream() {
   const add = (name, reference, it) => {
     for (const child of it.images ?? []) add(name, digest(child.manifest), child);
     for (const content of it.blobs) blobs.set(digest(content), { content, type: 'application/octet-stream' });
-    for (const key of [reference, digest(it.manifest)]) manifests.set(`${name}/${key}`, { content: it.manifest, type: it.mediaType });
+    for (const key of [reference, digest(it.manifest)])
+      manifests.set(`${name}/${key}`, { content: it.manifest, type: it.mediaType });
   };
   return {
     url: `http://127.0.0.1:${server.address().port}`,
     add,
     // From now on, no more than so many bytes of a blob are sent.
-    hold: (blob, bytes) => { held.set(blob, bytes); released.emit('more'); },
-    release: (blob) => { held.delete(blob); released.emit('more'); },
-    close: () => { server.closeAllConnections(); server.close(); },
+    hold: (blob, bytes) => {
+      held.set(blob, bytes);
+      released.emit('more');
+    },
+    release: (blob) => {
+      held.delete(blob);
+      released.emit('more');
+    },
+    close: () => {
+      server.closeAllConnections();
+      server.close();
+    },
   };
 }
