@@ -187,3 +187,29 @@ async fn a_thousand_browsers_leave_room_for_clients() {
     let grown = pounce.peak() - before;
     assert!(grown < 64, "{grown} MiB");
 }
+
+#[tokio::test]
+async fn health_is_what_the_last_answers_said() {
+    let upstream = Upstream::start().await;
+    upstream.add("library/alpine", "v1", &Image::new(1, &[1000]));
+    let url = upstream.url();
+    let pounce = Pounce::with(&[("REGISTRY_PROXY_REMOTEURL", &url), ("REGISTRY_PROXY_HOST", "docker.io")]).await;
+    let health = async || {
+        let page = overview(&pounce).await;
+        let row = page.split("<bdi>docker.io</bdi>").nth(1).unwrap();
+        row.split("</li>").next().unwrap().to_owned()
+    };
+    let row = health().await;
+    assert!(row.contains("was not asked yet"), "{row}");
+    upstream.behave(Manners { status: Some(503), ..Manners::default() });
+    assert_eq!(pounce.get("/v2/library/alpine/manifests/v1").await.status, 503);
+    let row = health().await;
+    assert!(row.contains("fails") && row.contains("last answer: 503 in"), "{row}");
+    // Why, and where, is for the log.
+    assert!(!row.contains("127.0.0.1"), "{row}");
+    upstream.recover();
+    assert_eq!(pounce.get("/v2/library/alpine/manifests/v1").await.status, 200);
+    let row = health().await;
+    assert!(row.contains("answers") && row.contains("last answer: 200 in"), "{row}");
+    assert!(row.contains("last error: 503 in") && !row.contains("fails"), "{row}");
+}

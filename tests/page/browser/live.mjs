@@ -28,6 +28,7 @@ export async function run(chromium, { registry, upstream }) {
     pulled = pullBlob(registry, name, blob);
     await at(page, 25);
     await page.locator(id).getByText('1 client waits').waitFor();
+    await page.getByText('76 of 100 requests left').waitFor();
     await accessible(chromium, page, 'a fill');
   });
   await step('live-bar-moves', async () => {
