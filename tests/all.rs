@@ -70,6 +70,7 @@ mod multi_ranges;
 mod ollama;
 mod ollama_login;
 mod outputs;
+mod page;
 mod prefetch;
 mod prefixes;
 mod process;

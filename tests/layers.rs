@@ -112,7 +112,7 @@ const ROOMS: &[(&str, &str)] = &[
     ),
     (
         "http/page",
-        "route delete login image layers repository overview pager response layout session view text times format assets",
+        "route delete login image layers repository overview pager response layout session view cookie text times format assets",
     ),
     ("events", "delivery queue format references occurrence"),
     ("telemetry", "access_log logs panics metrics health fatal output"),
