@@ -71,6 +71,7 @@ mod multi_ranges;
 mod ollama;
 mod ollama_login;
 mod outputs;
+mod page;
 mod prefetch;
 mod prefixes;
 mod process;

@@ -112,7 +112,8 @@ const ROOMS: &[(&str, &str)] = &[
     ),
     (
         "http/page",
-        "route delete login image layers repository overview stream live health pager response layout session view text times format assets",
+        "route delete login image layers repository overview stream live health pager response layout session view \
+         cookie text times format assets",
     ),
     ("events", "delivery queue format references occurrence"),
     ("telemetry", "access_log logs panics metrics health fatal output"),

@@ -253,6 +253,7 @@ impl Registry {
             referrers: Arc::clone(&referrers),
             pulls: Arc::clone(&pulls),
             summaries: browse::Summaries::default(),
+            tag_counts: browse::TagCounts::default(),
             figures: browse::Periodic::default(),
             history: browse::Periodic::default(),
         });

@@ -176,14 +176,14 @@ fn attached(view: &View<'_>, name: &RepositoryName, image: &Image) -> Markup {
                             @let kind = referrer.artifact_type.as_deref().unwrap_or_default();
                             tr {
                                 th scope="row" { (kind_of(kind)) }
-                                td data-label="Type" { (text::text(kind)) }
+                                td.text data-label="Type" { (text::text(kind)) }
                                 td data-label="Digest" { (link(&referrer.digest, text::digest(&referrer.digest))) }
                             }
                         }
                         @for tag in &image.attached {
                             tr {
                                 th scope="row" { (kind_of_tag(tag)) }
-                                td data-label="Type" { "a tag, as cosign writes it" }
+                                td.text data-label="Type" { "a tag, as cosign writes it" }
                                 td data-label="Tag" { (link(tag, shortened(tag, &image.digest))) }
                             }
                         }

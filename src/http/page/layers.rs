@@ -30,11 +30,17 @@ fn rows<'a>(configuration: Option<&'a ImageConfiguration>, layers: &'a [Layer], 
     history.iter().map(row).take(STEPS).collect()
 }
 
-/// The command, as its author wrote it: builders put a shell before it.
-fn command(text: &str) -> &str {
+/// The command as its author wrote it: builders put a shell before it, and make one line of several.
+fn command(text: &str) -> String {
     let text = text.trim();
     let text = text.strip_prefix("/bin/sh -c #(nop)").map_or(text, str::trim);
-    text.strip_suffix("# buildkit").unwrap_or(text).trim()
+    let text = text.strip_suffix("# buildkit").unwrap_or(text).trim();
+    if text.contains('\n') {
+        return text.to_owned();
+    }
+    let lines = text.replace('\t', "    ");
+    let lines = lines.split("    ").map(str::trim).filter(|line| !line.is_empty());
+    lines.collect::<Vec<_>>().join("\n  ")
 }
 
 pub(super) fn layers(configuration: Option<&ImageConfiguration>, layers: &[Layer], more: usize) -> Markup {
@@ -59,7 +65,7 @@ pub(super) fn layers(configuration: Option<&ImageConfiguration>, layers: &[Layer
                                 th.num scope="row" { (index + 1) }
                                 td.built data-label="Command" {
                                     @match (row.command, row.layer) {
-                                        (Some(built), _) => code { (text::text(command(built))) },
+                                        (Some(built), _) => code { (text::text(&command(built))) },
                                         (None, Some(layer)) => (layer.media_type.as_str()),
                                         (None, None) => "–",
                                     }
@@ -122,4 +128,37 @@ pub(super) fn configuration(read: &Result<ImageConfiguration, String>) -> Markup
 fn quoted(word: &str) -> String {
     let is_plain = !word.is_empty() && !word.contains(|c: char| c.is_whitespace() || "\"'\\$".contains(c));
     if is_plain { word.to_owned() } else { format!("{word:?}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_are_as_their_authors_wrote_them() {
+        for (text, shown) in [
+            ("/bin/sh -c #(nop)  CMD [\"sh\"]", "CMD [\"sh\"]"),
+            ("RUN /bin/sh -c a     && b \t\t && c # buildkit", "RUN /bin/sh -c a\n  && b\n  && c"),
+            ("RUN <<EOF\na    b\nEOF # buildkit", "RUN <<EOF\na    b\nEOF"),
+            ("", ""),
+        ] {
+            assert_eq!(command(text), shown, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_history_that_does_not_fit_the_layers_is_left_out() {
+        let digest = crate::oci::Digest::of(crate::oci::Algorithm::Sha256, b"");
+        let layer = Layer { digest, media_type: crate::oci::MediaType::OCTET_STREAM, size: 1 };
+        let of = |history: &str| -> ImageConfiguration { serde_json::from_str(history).unwrap() };
+        let fits = of(r#"{"history":[{"created_by":"a"},{"created_by":"b","empty_layer":true},{}]}"#);
+        let layers = [layer.clone(), layer];
+        let shown = |configuration: &ImageConfiguration| {
+            let rows = rows(Some(configuration), &layers, 0);
+            rows.iter().map(|row| (row.command.is_some(), row.layer.is_some())).collect::<Vec<_>>()
+        };
+        assert_eq!(shown(&fits), [(true, true), (true, false), (false, true)]);
+        assert_eq!(shown(&of(r#"{"history":[{"created_by":"a"}]}"#)), [(false, true); 2]);
+        assert_eq!(shown(&of("{}")), [(false, true); 2]);
+    }
 }

@@ -14,6 +14,7 @@ use super::response;
 use super::session;
 use super::view::View;
 use crate::auth::{Credentials, CredentialsError, Login};
+use crate::http::authenticate::NotAuthenticated;
 use crate::http::query::Query;
 use crate::http::{Answer, Rejection};
 use crate::oci::{Error, ErrorCode};
@@ -65,10 +66,14 @@ pub(super) async fn submit(view: &View<'_>, body: Body) -> Result<Answer, Reject
             answer.response.headers_mut().insert(header::RETRY_AFTER, after.as_secs().max(1).into());
             return Ok(answer);
         }
-        Err(_) => {
+        Err(error) => {
             let message = "This name and this password do not fit together.";
             // Browsers would ask for Basic credentials after a 401 with a challenge, and one without is no 401.
-            return Ok(respond(view, StatusCode::FORBIDDEN, &user, &next, Some(message)));
+            let answer = respond(view, StatusCode::FORBIDDEN, &user, &next, Some(message));
+            let error = NotAuthenticated::new(error, &credentials)
+                .login
+                .map(|cause| Error::new(ErrorCode::Denied, message).caused_by(cause));
+            return Ok(Answer { error, ..answer });
         }
     };
     let session = access.begin_session(&client).map_err(|error| {

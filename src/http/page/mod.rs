@@ -5,6 +5,7 @@
 //! the API.
 
 mod assets;
+mod cookie;
 mod delete;
 mod format;
 mod health;

@@ -54,12 +54,12 @@ pub(super) async fn show(view: &View<'_>) -> Result<Answer, Rejection> {
         section aria-labelledby="title" {
             div.heading {
                 h1 #title { @if wanted.is_empty() { "Repositories" } @else { "Repositories with “" (text::text(&wanted)) "”" } }
-                @if !rows.is_empty() { p.muted.num { (shown_of(&found, &wanted)) } }
+                @if !rows.is_empty() { p.muted.num { (shown_of(view, &found, &wanted, last.is_some())) } }
             }
             @if rows.is_empty() { (empty(view, &wanted, last.is_some(), &found)) } @else {
                 (table(view, &rows))
                 @let next = found.names.last().filter(|_| found.more);
-                (pager::pager(view, "/", &wanted, last.as_deref(), next.map(RepositoryName::as_str)))
+                (pager::pager(view, "/", ("q", &wanted), last.as_deref(), next.map(RepositoryName::as_str)))
                 (notes(view, figures.as_ref(), &found))
             }
         }
@@ -115,15 +115,17 @@ fn table(view: &View<'_>, rows: &[Row]) -> Markup {
     }
 }
 
-fn shown_of(found: &RepositoryList, wanted: &str) -> String {
-    let number = found.names.len();
-    let of = format::count(found.known as u64);
-    match (found.more || number == PAGE, wanted.is_empty()) {
-        (false, false) => format::plural(number as u64, "match", "matches"),
-        (true, false) => format!("{number} at a time"),
-        (_, true) if found.is_partial => format!("{number} of more than {of}"),
-        (true, true) => format!("{number} at a time, of {of} in the registry at most"),
-        (false, true) => format::plural(number as u64, "repository", "repositories"),
+/// How many there are, for a user that may know.
+fn shown_of(view: &View<'_>, found: &RepositoryList, wanted: &str, is_behind: bool) -> String {
+    let (number, known) = (found.names.len() as u64, format::count(found.known as u64));
+    if found.more || is_behind {
+        let of_all = view.sees_all() && wanted.is_empty() && !found.is_partial;
+        return if of_all { format!("{number} of {known}") } else { format!("{number} at a time") };
+    }
+    if wanted.is_empty() {
+        format::plural(number, "repository", "repositories")
+    } else {
+        format::plural(number, "match", "matches")
     }
 }
 
@@ -138,9 +140,9 @@ fn notes(view: &View<'_>, figures: Option<&Arc<Figures>>, found: &RepositoryList
             }
             @if let Some(figures) = figures {
                 p {
-                    "Tags and sizes are of the last garbage collection, " (times::ago(figures.at))
-                    ", when the bucket had " (format::bytes(figures.all.bytes))
-                    ". Layers that several repositories need count for each."
+                    "Tags and sizes are of the last garbage collection, " (times::ago(figures.at)) "."
+                    @if view.sees_all() { " The bucket had " (format::bytes(figures.all.bytes)) " then." }
+                    " Layers that several repositories need count for each."
                 }
             } @else {
                 p {
@@ -166,10 +168,10 @@ fn empty(view: &View<'_>, wanted: &str, is_behind: bool, found: &RepositoryList)
                     @if found.is_partial { "Only the first " (format::count(found.known as u64)) " were looked through. " }
                     a href=(view.href("/")) { "All repositories" }
                 }
-            } @else if view.login() == Login::Token && found.known > 0 {
+            } @else if view.login() == Login::Token {
                 p.strong { "Nothing is open here without a token." }
                 p.muted { "Clients of this registry log in with tokens, which browsers do not have." }
-            } @else if found.known > 0 {
+            } @else if !view.sees_all() {
                 p.strong { "There is nothing here that you may pull." }
             } @else {
                 p.strong { "Nothing is here yet." }

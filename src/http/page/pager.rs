@@ -6,12 +6,19 @@ use url::form_urlencoded::Serializer;
 
 use super::view::View;
 
-/// Links to the first and to the next page of the list at `path`; nothing where there is one page.
-pub(super) fn pager(view: &View<'_>, path: &str, wanted: &str, last: Option<&str>, next: Option<&str>) -> Markup {
+/// Links to the first and to the next page of the list at `path`, of which the parameter `field` wants a part; nothing
+/// where there is one page.
+pub(super) fn pager(
+    view: &View<'_>,
+    path: &str,
+    (field, wanted): (&str, &str),
+    last: Option<&str>,
+    next: Option<&str>,
+) -> Markup {
     let link = |last: Option<&str>| {
         let mut query = Serializer::new(String::new());
         if !wanted.is_empty() {
-            query.append_pair("q", wanted);
+            query.append_pair(field, wanted);
         }
         if let Some(last) = last {
             query.append_pair("last", last);

@@ -45,7 +45,7 @@ pub(super) async fn show(view: &View<'_>, name: &RepositoryName) -> Result<Answe
             @if found.entries.is_empty() { (empty(view, name, is_whole, found.next.is_some())) } @else {
                 (table(view, name, &found.entries))
             }
-            (pager::pager(view, &repository_path(name), &wanted, last.as_deref(), found.next.as_deref()))
+            (pager::pager(view, &repository_path(name), ("tag", &wanted), last.as_deref(), found.next.as_deref()))
         }
     };
     Ok(response::html(StatusCode::OK, document(view, name.as_str(), &content)).into())
@@ -111,7 +111,7 @@ fn cells(link: &TagLink) -> Markup {
     html! {
         @match &link.summary {
             Ok(summary) => {
-                td data-label="Platforms" { (platforms(summary)) }
+                td.text data-label="Platforms" { (platforms(summary)) }
                 td.end.num data-label="Size" {
                     @if let Some(size) = summary.size {
                         @if let Some(platform) = &summary.size_of {

@@ -23,7 +23,7 @@ const FORM: &str = "GET, HEAD, POST, OPTIONS";
 const MAX_DISCARDED: usize = 1 << 20;
 
 /// What a path below the prefix is.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Path<'a> {
     Overview,
     Asset(&'a str),
@@ -61,9 +61,10 @@ impl<'a> Path<'a> {
             return Some(Self::Delete(name, tag.parse().ok()?));
         }
         let reference = percent_decode_str(rest).decode_utf8().ok()?;
-        let reference = match reference.contains(':') {
-            true => Reference::Digest(reference.parse().ok()?),
-            false => Reference::Tag(reference.parse().ok()?),
+        let reference = if reference.contains(':') {
+            Reference::Digest(reference.parse().ok()?)
+        } else {
+            Reference::Tag(reference.parse().ok()?)
         };
         Some(Self::Image(name, reference))
     }
@@ -165,6 +166,11 @@ mod tests {
         let name: RepositoryName = "a/b".parse().unwrap();
         let tag: Tag = "v1".parse().unwrap();
         let digest = format!("sha256:{}", "0".repeat(64));
+        let (by_digest, escaped) = (
+            format!("/-/repositories/a/b/-/{digest}"),
+            format!("/-/repositories/a/b/-/{}", digest.replace(':', "%3A")),
+        );
+        let deleted = format!("{by_digest}/delete");
         let of = |path| Path::parse(path);
         for path in ["", "/", "/-", "/-/"] {
             assert_eq!(of(path), Some(Path::Overview));
@@ -174,14 +180,12 @@ mod tests {
         assert_eq!(of("/-/repositories/a/b/-/v1"), image);
         assert_eq!(of("/-/repositories/a/b/-/v1/delete"), Some(Path::Delete(name.clone(), tag)));
         let image = Some(Path::Image(name, Reference::Digest(digest.parse().unwrap())));
-        assert_eq!(of(&format!("/-/repositories/a/b/-/{digest}")), image);
-        assert_eq!(of(&format!("/-/repositories/a/b/-/{}", digest.replace(':', "%3A"))), image);
+        assert_eq!((of(&by_digest), of(&escaped), of(&deleted)), (image.clone(), image, None));
         for path in
             ["/-/repositories/", "/-/repositories/A", "/-/repositories/a/-/", "/-/x", "/x", "/-/repositories/a/-/x y"]
         {
             assert_eq!(of(path), None, "{path}");
         }
-        assert_eq!(of(&format!("/-/repositories/a/-/{digest}/delete")), None);
     }
 
     #[test]

@@ -1,36 +1,21 @@
-//! The session of a browser: a cookie, because a browser that sends Basic credentials cannot log out. And which requests
-//! of a browser may change something.
+//! Where a session begins and ends, and which requests of a browser may change something.
 
-use axum::http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use axum::http::header::{self, HeaderName, HeaderValue};
 use axum::http::request::Parts;
 
+use super::cookie::COOKIE;
 use super::view::View;
-use crate::auth::{Identity, Session};
+use crate::auth::Session;
 use crate::http::{Context, headers, public_url};
 
-const COOKIE: &str = "pounce_session";
-/// The longest session that is looked at, in bytes.
-const MAX: usize = 4096;
 const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
-
-/// The user of a request's session. Any other client is anonymous.
-pub(super) fn identity(cx: &Context<'_>) -> Identity {
-    let session = cookie(&cx.request.headers).and_then(|session| cx.app.access.resume_session(session));
-    session.unwrap_or(Identity::ANONYMOUS)
-}
-
-fn cookie(headers: &HeaderMap) -> Option<&str> {
-    let lines = headers.get_all(header::COOKIE).iter().filter_map(|line| line.to_str().ok());
-    let mut cookies = lines.flat_map(|line| line.split(';')).filter_map(|cookie| cookie.trim().split_once('='));
-    cookies.find(|(name, value)| *name == COOKIE && value.len() <= MAX).map(|(_, value)| value)
-}
 
 /// The cookie of a session that begins; `None` ends it. Scripts cannot read it, no other site's requests have it, and
 /// only this registry gets it.
 pub(super) fn set_cookie(view: &View<'_>, session: Option<&Session>) -> HeaderValue {
     let (text, life) = session.map_or(("", 0), |session| (&session.text[..], session.life.as_secs()));
-    let path = view.href("");
-    let path = if path.is_empty() { "/" } else { &path };
+    let root = view.href("/");
+    let path = root.strip_suffix('/').filter(|path| !path.is_empty()).unwrap_or(&root);
     let secure = if view.is_plain() { "" } else { "; Secure" };
     headers::value(&format!("{COOKIE}={text}; Path={path}; Max-Age={life}; HttpOnly; SameSite=Strict{secure}"))
 }

@@ -13,14 +13,14 @@ const DAY: u64 = 24 * HOUR;
 /// `3 days`: one number, rounded down.
 fn span(age: Duration) -> String {
     let seconds = age.as_secs();
-    let (number, unit) = match seconds {
-        ..MINUTE => return "less than a minute".to_owned(),
-        ..HOUR => (seconds / MINUTE, "minute"),
-        ..DAY => (seconds / HOUR, "hour"),
-        _ if seconds < 60 * DAY => (seconds / DAY, "day"),
-        _ if seconds < 730 * DAY => (seconds / (30 * DAY), "month"),
-        _ => (seconds / (365 * DAY), "year"),
-    };
+    if seconds < MINUTE {
+        return "a moment".to_owned();
+    }
+    let units =
+        [(730 * DAY, 365 * DAY, "year"), (60 * DAY, 30 * DAY, "month"), (DAY, DAY, "day"), (HOUR, HOUR, "hour")];
+    let fits = units.into_iter().find(|(from, ..)| seconds >= *from);
+    let (_, size, unit) = fits.unwrap_or((MINUTE, MINUTE, "minute"));
+    let number = seconds / size;
     format!("{number} {unit}{}", if number == 1 { "" } else { "s" })
 }
 
@@ -44,10 +44,8 @@ pub(super) fn ago(time: SystemTime) -> Markup {
 
 /// A time that an image says, which may be anything.
 pub(super) fn told(text: &str) -> Markup {
-    match humantime::parse_rfc3339(text) {
-        Ok(time) => ago(time),
-        Err(_) => html! { bdi { (text.chars().take(64).collect::<String>()) } },
-    }
+    let time = humantime::parse_rfc3339(text).map(ago);
+    time.unwrap_or_else(|_| html! { bdi { (text.chars().take(64).collect::<String>()) } })
 }
 
 /// When something was last pulled.
@@ -59,7 +57,7 @@ pub(super) fn pulled(last: LastPull) -> Markup {
             Ok(age) if age.as_secs() >= HOUR => {
                 html! { span.muted title=(format!("Pulls are known since {}", utc(time))) { "not in " (span(age)) } }
             }
-            _ => html! { span.muted title="No pulls are known from before this hour" { "not yet known" } },
+            _ => html! { span.muted title="Pulls are known since less than an hour" { "–" } },
         },
         LastPull::Unknown => html! { span.muted { "unknown" } },
     }
@@ -72,17 +70,8 @@ mod tests {
     #[test]
     fn ages_have_one_number() {
         let ages = [0, 59, 60, 119, 7200, DAY, 59 * DAY, 61 * DAY, 800 * DAY].map(|age| span(Duration::from_secs(age)));
-        let expected = [
-            "less than a minute",
-            "less than a minute",
-            "1 minute",
-            "1 minute",
-            "2 hours",
-            "1 day",
-            "59 days",
-            "2 months",
-            "2 years",
-        ];
+        let expected =
+            ["a moment", "a moment", "1 minute", "1 minute", "2 hours", "1 day", "59 days", "2 months", "2 years"];
         assert_eq!(ages, expected);
     }
 

@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 
-use super::session;
+use super::cookie;
 use crate::auth::{Identity, Login, Scope, Verdict};
 use crate::http::{Context, authorize, public_url};
 use crate::oci::{Action, Error, ErrorCode, RepositoryName};
@@ -17,7 +17,7 @@ pub(super) struct View<'a> {
 impl<'a> View<'a> {
     /// The view for the user of the request's session.
     pub(super) fn of(cx: &'a Context<'a>) -> Self {
-        Self { cx, identity: session::identity(cx) }
+        Self { cx, identity: cookie::identity(cx) }
     }
 
     /// The path by which a browser reaches one of pounce's own, such as `/-/login`.
@@ -45,6 +45,11 @@ impl<'a> View<'a> {
     /// How users log in.
     pub(super) fn login(&self) -> Login {
         self.cx.app.access.login()
+    }
+
+    /// Whether the user may pull from every repository, so that numbers of all of them tell nothing new.
+    pub(super) fn sees_all(&self) -> bool {
+        self.cx.app.access.may_mount_from_anywhere(&self.identity)
     }
 
     /// Whether a repository is shown to the user; `None` if that depends on whether it holds pushed content, and

@@ -30,6 +30,7 @@ pub use configuration::{BuildStep, ImageConfiguration};
 pub use image::{Child, Content, Image, Layer};
 pub use manifest::Summary;
 pub use names::RepositoryList;
+pub(super) use tags::TagCounts;
 pub use tags::{TagEntry, TagLink};
 
 /// Reads what is stored.
@@ -43,6 +44,7 @@ pub struct Browse {
     pub(super) referrers: Arc<Referrers>,
     pub(super) pulls: Arc<Pulls>,
     pub(super) summaries: Summaries,
+    pub(super) tag_counts: TagCounts,
     pub(super) figures: Periodic<Option<Arc<Figures>>>,
     pub(super) history: Periodic<PullHistory>,
 }

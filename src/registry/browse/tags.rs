@@ -1,8 +1,9 @@
 //! The tags of a repository, and what each names.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use futures_util::StreamExt;
+use moka::sync::Cache as Moka;
 
 use super::manifest::Summary;
 use super::{Browse, LastPull};
@@ -16,7 +17,7 @@ const LISTS: usize = 20;
 /// How many tags are read at once.
 const PARALLEL: usize = 16;
 
-/// Tags, in ASCII order.
+/// Tags. A page has those that follow each other in the bucket, in ASCII order.
 #[derive(Clone, Debug)]
 pub struct TagList {
     /// The tags.
@@ -49,6 +50,16 @@ pub struct TagLink {
     pub pulled: LastPull,
 }
 
+/// How many tags repositories have, each for half a minute: a list of repositories asks for many.
+#[derive(Clone, Debug)]
+pub(in crate::registry) struct TagCounts(Moka<RepositoryName, Option<usize>>);
+
+impl Default for TagCounts {
+    fn default() -> Self {
+        Self(Moka::builder().max_capacity(10_000).time_to_live(Duration::from_secs(30)).build())
+    }
+}
+
 impl Browse {
     /// The tags of a repository after `last` whose names contain `wanted`, at most `limit`: a request for each page of
     /// names, and six at most for each tag that is found.
@@ -62,7 +73,9 @@ impl Browse {
         last: Option<&str>,
         limit: usize,
     ) -> Result<TagList, Error> {
-        let (tags, next) = self.find_tags(name, wanted, last, limit).await?;
+        let (mut tags, next) = self.find_tags(name, wanted, last, limit).await?;
+        // The bucket has `1.2` behind `1.2.3`, because a slash is behind a dot.
+        tags.sort_unstable();
         let entries = buffered(PARALLEL, tags, |tag| async move {
             let link = self.tag_link(name, &tag).await;
             TagEntry { tag, link }
@@ -70,15 +83,20 @@ impl Browse {
         Ok(TagList { entries: entries.collect().await, next })
     }
 
-    /// How many tags a repository has; `None`: more than one list has, which is 1,000.
+    /// How many tags a repository has, or had half a minute ago; `None`: more than one list has, which is 1,000.
     ///
     /// # Errors
     /// `UNAVAILABLE`: the bucket does not answer.
     pub async fn count_tags(&self, name: &RepositoryName) -> Result<Option<usize>, Error> {
+        if let Some(count) = self.tag_counts.0.get(name) {
+            return Ok(count);
+        }
         let (paths, more) = self.store.grouped(Key::Tags(name), Some("/"), None, 1000).await?;
         let mut tags: Vec<Tag> = paths.iter().filter_map(|path| tag_of(path)).collect();
         tags.dedup();
-        Ok((!more).then_some(tags.len()))
+        let count = (!more).then_some(tags.len());
+        self.tag_counts.0.insert(name.clone(), count);
+        Ok(count)
     }
 
     async fn find_tags(

@@ -120,9 +120,10 @@ impl ListCache {
         self.0.invalidate(&ListKey::Names);
     }
 
-    /// Forgets the catalog if the repository is not in it.
+    /// Forgets the catalog and the names if the repository is not in both.
     pub(in crate::registry) fn forget_catalog_without(&self, name: &RepositoryName) {
-        if self.catalog().is_some_and(|names| names.binary_search(name).is_err()) {
+        let lists = [self.catalog(), self.names().map(|(names, _)| names)];
+        if lists.iter().flatten().any(|names| names.binary_search(name).is_err()) {
             self.forget_catalog();
         }
     }

@@ -103,16 +103,13 @@ export async function many(registry, count) {
   await push(registry, 'many/tags', 'v0', it);
   const repositories = join(registry.root, 'docker/registry/v2/repositories');
   const link = digest(it.manifest);
-  const hex = link.slice(7);
   const write = (path) => {
     mkdirSync(path, { recursive: true });
     writeFileSync(join(path, 'link'), link);
   };
   for (let number = 0; number < count; number += 1) {
     const id = String(number).padStart(5, '0');
-    const manifests = join(repositories, `many/r${id}`, '_manifests');
-    write(join(manifests, 'revisions/sha256', hex));
-    write(join(manifests, 'tags/v1/current'));
+    write(join(repositories, `many/r${id}/_manifests/tags/v1/current`));
     write(join(repositories, 'many/tags/_manifests/tags', `t${id}`, 'current'));
   }
 }

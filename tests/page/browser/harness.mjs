@@ -1,11 +1,13 @@
 // Steps, the pounces that they need, and waiting.
 import { spawn } from 'node:child_process';
-import { mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
-export const folder = mkdtempSync(join(process.env.TMPDIR ?? tmpdir(), 'page.'));
+// In memory where it can be: 20,000 repositories and tags take minutes to delete from some disks.
+const parent = process.env.TMPDIR ?? (existsSync('/dev/shm') ? '/dev/shm' : tmpdir());
+export const folder = mkdtempSync(join(parent, 'page.'));
 const processes = [];
 const failures = [];
 let steps = 0;
