@@ -188,7 +188,10 @@ async fn sizes_are_of_the_last_garbage_collection() {
     let overview = document(&fresh, "/").await;
     assert!(overview.contains("of the last garbage collection, <time"), "{overview}");
     let bytes = |image: &Image| image.blobs.iter().map(bytes::Bytes::len).sum::<usize>() + image.manifest.len();
-    let shown = |bytes: usize| format!("data-label=\"Size\">{:.2} kB<", bytes as f64 / 1000.0);
+    let shown = |bytes: usize| {
+        let hundredths = (bytes + 5) / 10;
+        format!("data-label=\"Size\">{}.{:02} kB<", hundredths / 100, hundredths % 100)
+    };
     for image in [&one, &other] {
         assert!(overview.contains(&shown(bytes(image))), "{}: {overview}", shown(bytes(image)));
     }

@@ -85,7 +85,7 @@ fn facts(view: &View<'_>, name: &RepositoryName, image: &Image) -> Markup {
             @if let Some(subject) = &image.subject {
                 div { dt { "Refers to" } dd { a href=(view.href(image_path(name, subject))) { (text::digest(subject)) } } }
             }
-            div.whole { dt { "Media type" } dd.muted { (image.media_type.as_str()) } }
+            div { dt { "Media type" } dd.muted { (image.media_type.as_str()) } }
         }
     }
 }

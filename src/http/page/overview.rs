@@ -71,18 +71,14 @@ pub(super) async fn show(view: &View<'_>) -> Result<Answer, Rejection> {
 async fn row(view: &View<'_>, name: RepositoryName, figures: Option<&Figures>) -> Row {
     let browse = &view.cx.app.registry.browse;
     let pulled = browse.last_pull_of_repository(&name).await;
-    match figures.and_then(|figures| figures.repositories.get(name.as_str())) {
-        Some(of) => {
-            let size = of.own.saturating_add(of.shared);
-            Row { name, tags: Some(format::count(of.tags)), size: Some(size), pulled }
-        }
-        // It came after the survey, or there was none.
-        None => {
-            let tags = browse.count_tags(&name).await.ok();
-            let tags = tags.map(|tags| tags.map_or_else(|| "1,000+".to_owned(), |tags| format::count(tags as u64)));
-            Row { name, tags, size: None, pulled }
-        }
+    if let Some(of) = figures.and_then(|figures| figures.repositories.get(name.as_str())) {
+        let size = of.own.saturating_add(of.shared);
+        return Row { name, tags: Some(format::count(of.tags)), size: Some(size), pulled };
     }
+    // It came after the survey, or there was none.
+    let tags = browse.count_tags(&name).await.ok();
+    let tags = tags.map(|tags| tags.map_or_else(|| "1,000+".to_owned(), |tags| format::count(tags as u64)));
+    Row { name, tags, size: None, pulled }
 }
 
 fn table(view: &View<'_>, rows: &[Row]) -> Markup {
