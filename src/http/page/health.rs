@@ -13,7 +13,7 @@ use crate::telemetry::{LastAnswer, RateLimit};
 pub(super) fn section(view: &View<'_>, figures: &LiveFigures) -> Markup {
     let seen = figures.upstreams.iter().filter(|it| view.may_pull_from(it.component.as_deref()));
     let seen: Vec<_> = seen.collect();
-    let sees_bucket = view.sees_totals();
+    let sees_bucket = view.sees_all();
     html! {
         section #health .health aria-labelledby="health-title" {
             @if sees_bucket || !seen.is_empty() {

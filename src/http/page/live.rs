@@ -20,14 +20,14 @@ pub(super) fn section(view: &View<'_>, figures: &LiveFigures) -> Markup {
     let fills = &figures.fills.fills;
     let seen = fills.iter().filter_map(|fill| Some((fill, fill.repositories.iter().find(|name| view.may_pull(name))?)));
     let seen: Vec<_> = seen.collect();
-    let waiting = if view.sees_totals() { figures.fills.waiting as u64 } else { 0 };
+    let waiting = if view.sees_all() { figures.fills.waiting as u64 } else { 0 };
     html! {
         section #live .live aria-labelledby="live-title" data-live=(view.href("/-/live")) {
             div.heading {
                 h2 #live-title { "Now and today" }
-                @if view.sees_totals() { p.muted { "this replica, days by UTC" } }
+                @if view.sees_all() { p.muted { "this replica, days by UTC" } }
             }
-            @if view.sees_totals() { (savings(&figures.savings, !figures.upstreams.is_empty())) }
+            @if view.sees_all() { (savings(&figures.savings, !figures.upstreams.is_empty())) }
             h3 #fills-title { "Copied from upstreams now" }
             @if seen.is_empty() && waiting == 0 {
                 p.muted { "Nothing is being copied." }

@@ -68,12 +68,6 @@ impl<'a> View<'a> {
         self.shows(name, self.cx.app.registry.holdings.in_memory(name)) == Some(true)
     }
 
-    /// Whether the user sees figures of the whole registry. Where users log in, anonymous clients see their part only.
-    pub(super) fn sees_totals(&self) -> bool {
-        let access = &self.cx.app.access;
-        (access.is_open() || self.identity.user().is_some()) && access.may_list_any(&self.identity)
-    }
-
     /// Whether the user may pull anything of the upstream with this component.
     pub(super) fn may_pull_from(&self, component: Option<&str>) -> bool {
         self.cx.app.access.may_pull_from(&self.identity, component)
