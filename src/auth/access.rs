@@ -331,6 +331,13 @@ impl Access {
         self.is_open_to(Action::Pull) || (client.user.is_some() && client.grants.is_none() && self.rules.is_empty())
     }
 
+    /// Whether a client may pull from every repository, so that figures of all of them tell it nothing new.
+    #[must_use]
+    pub fn may_pull_from_all(&self, client: &Identity) -> bool {
+        let by_rules = || client.grants.is_none() && self.rules.may_pull_everywhere(client.user.as_deref());
+        self.may_mount_from_anywhere(client) || (!self.is_open() && by_rules())
+    }
+
     /// Whether the catalog lists a repository for a client that may see the catalog; `None` if `holds_pushed` is needed
     /// and unknown.
     #[must_use]

@@ -71,6 +71,21 @@ impl Rules {
         may(None) || (user.is_some() && may(user))
     }
 
+    /// Whether a user may pull from every repository: a rule without patterns allows it, and none before it forbids any.
+    pub(super) fn may_pull_everywhere(&self, user: Option<&str>) -> bool {
+        let may = |user: Option<&str>| {
+            for it in self.rules.iter().filter(|it| matches_user(&it.rule, user)) {
+                match (it.rule.actions.contains(&Action::Pull), &it.repositories) {
+                    (true, None) => return true,
+                    (true, Some(_)) => {}
+                    (false, _) => return false,
+                }
+            }
+            false
+        };
+        may(None) || (user.is_some() && may(user))
+    }
+
     /// Whether a user may pull from any repository of an upstream, as far as the rules decide: the default one's, or
     /// those of the further upstream whose repositories have `host` as their first component.
     pub(super) fn may_pull_from(&self, user: Option<&str>, host: Option<&str>) -> bool {
@@ -243,6 +258,9 @@ mod tests {
         }
         assert!(!rules.admit_anonymous() && !rules.may_pull_somewhere(None));
         assert!(rules.may_pull_somewhere(Some("root")));
+        let everywhere =
+            [None, Some("root"), Some("ci-1"), Some("mallory")].map(|user| rules.may_pull_everywhere(user));
+        assert_eq!(everywhere, [false, true, false, false]);
     }
 
     #[test]

@@ -49,7 +49,7 @@ impl<'a> View<'a> {
 
     /// Whether the user may pull from every repository, so that numbers of all of them tell nothing new.
     pub(super) fn sees_all(&self) -> bool {
-        self.cx.app.access.may_mount_from_anywhere(&self.identity)
+        self.cx.app.access.may_pull_from_all(&self.identity)
     }
 
     /// Whether a repository is shown to the user; `None` if that depends on whether it holds pushed content, and
