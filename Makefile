@@ -3,12 +3,17 @@
 # Debian packages for interop and bench; .ci/run installs them.
 PACKAGES = docker-registry nginx-light curl ca-certificates docker.io containerd runc \
            podman buildah uidmap skopeo umoci busybox-static python3-venv openssl prometheus
+# Debian packages for page; npm is not one of them, because other packages of nodejs bring their own.
+PAGE_PACKAGES = chromium nodejs fonts-dejavu-core fonts-inter fonts-jetbrains-mono
 # Debian packages for bench: the contestants, wrk, which makes the load, and the commands for network namespaces.
 BENCH_PACKAGES = wrk nginx-light docker-registry curl containerd iproute2
 # Tools that are installed once and that every clone uses.
 CACHE = $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/pounce
 # An S3 for interop, from PyPI.
 MOTO = $(CACHE)/moto
+# What drives the browser, and what looks for barriers, from npm: versions that run on Debian's nodejs.
+BROWSER = $(CACHE)/browser
+BROWSER_MODULES = playwright-core@1.60.0 axe-core@4.14.1
 # cargo-deny and cargo-fuzz, built from their crates.
 TOOLS = $(CACHE)/tools
 # The database of known flaws of crates.
@@ -17,7 +22,7 @@ ADVISORIES = https://github.com/RustSec/advisory-db
 FUZZ = challenge configuration digest endpoint lease manifest range state
 SECONDS = 60
 
-.PHONY: run dev demo test check interop fuzz bench micro survey torture image packages bench-packages
+.PHONY: run dev demo test check interop page fuzz bench micro survey torture image packages bench-packages
 
 # Open to this machine, in front of Docker Hub, with its content in ./data.
 LOCAL = REGISTRY_HTTP_ADDR=$${REGISTRY_HTTP_ADDR:-127.0.0.1:5000} \
@@ -65,6 +70,17 @@ interop: ## real clients; as root, with the Debian packages above
 	tests/interop/first_pull.sh "$${CARGO_TARGET_DIR:-target}/debug/pounce"
 	tests/interop/metrics.sh "$${CARGO_TARGET_DIR:-target}/debug/pounce"
 	tests/interop/events.sh "$${CARGO_TARGET_DIR:-target}/debug/pounce"
+
+page: ## the page for browsers, in chromium, which it installs: as root, on Debian; PICTURES=docs/pictures for new pictures
+	cargo build --locked
+	@dpkg -s $(PAGE_PACKAGES) >/dev/null 2>&1 || { apt-get update -q && \
+	  DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends $(PAGE_PACKAGES); } >/dev/null
+	@command -v npm >/dev/null || DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends npm >/dev/null
+	@# The mark has the versions, so that others are installed anew.
+	test -f "$(BROWSER)/$(BROWSER_MODULES)" || { rm -rf $(BROWSER) && \
+	  npm install --silent --no-audit --no-fund --ignore-scripts --prefix $(BROWSER) $(BROWSER_MODULES) && \
+	  touch "$(BROWSER)/$(BROWSER_MODULES)"; }
+	node tests/page/browser/run.mjs "$${CARGO_TARGET_DIR:-target}/debug/pounce" $(BROWSER) $(PICTURES)
 
 fuzz: ## every parser of foreign input, a minute each; with a nightly toolchain
 	test -x $(TOOLS)/bin/cargo-fuzz || cargo install -q --locked --root $(TOOLS) cargo-fuzz@0.13.2

@@ -98,6 +98,9 @@ impl Server {
         registry.uploads.sweep_periodically(config.storage.maintenance.uploadpurging.clone());
         registry.find_out_conditions();
         registry.note_pulls();
+        if config.http.page.enabled {
+            registry.count_days(&metrics);
+        }
         registry.gc.collect_periodically(config.storage.maintenance.gc.clone());
         let debug = bind_debug(&config.http.debug).await?;
         let base = base_url(config, local_addr(&socket), tls.is_some())?;

@@ -3,12 +3,22 @@
 use crate::support::image::digest;
 use crate::support::{Image, Pounce, Reply, Upstream};
 
+/// The settings of [`registry`], for a restart.
+fn settings(upstream: &Upstream, more: &[(&str, &str)]) -> Vec<(String, String)> {
+    let further = format!("[{{host: other.test, remoteurl: '{}', deny: ['secret/**']}}]", upstream.url());
+    let own = [("REGISTRY_PROXY_REMOTEURL", &*upstream.url()), ("REGISTRY_PROXY_UPSTREAMS", &*further)];
+    own.iter().chain(more).map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
+
 /// The upstream is the default one, and one with the host `other.test` as well.
 async fn registry(upstream: &Upstream, settings: &[(&str, &str)]) -> Pounce {
-    let further = format!("[{{host: other.test, remoteurl: '{}', deny: ['secret/**']}}]", upstream.url());
-    let url = upstream.url();
-    let variables = [("REGISTRY_PROXY_REMOTEURL", &*url), ("REGISTRY_PROXY_UPSTREAMS", &*further)];
-    Pounce::with(&[&variables, settings].concat()).await
+    let all = self::settings(upstream, settings);
+    Pounce::with(&all.iter().map(|(name, value)| (&**name, &**value)).collect::<Vec<_>>()).await
+}
+
+async fn restart(pounce: Pounce, upstream: &Upstream, settings: &[(&str, &str)]) -> Pounce {
+    let all = self::settings(upstream, settings);
+    pounce.restart(&all.iter().map(|(name, value)| (&**name, &**value)).collect::<Vec<_>>()).await
 }
 
 async fn manifest(pounce: &Pounce, name: &str, reference: &str) -> Reply {
@@ -78,7 +88,8 @@ async fn what_came_in_before_is_served_without_the_upstream() {
     let blob = digest(image.layer());
     assert_eq!(pounce.get(&format!("/v2/team/app/blobs/{blob}")).await.status, 200);
     pounce.until_stored(&blob).await;
-    let pounce = pounce.restart(&[("REGISTRY_PROXY_DENY", "team/**")]).await;
+    let pounce =
+        restart(pounce, &upstream, &[("REGISTRY_PROXY_TAGTTL", "1ms"), ("REGISTRY_PROXY_DENY", "team/**")]).await;
     upstream.forget();
     for _ in 0..2 {
         assert_eq!(manifest(&pounce, "team/app", "v1").await.body, image.manifest);
@@ -102,7 +113,7 @@ async fn an_immutable_tag_is_never_asked_for_again() {
         pounce.until_quiet().await;
         upstream.add("team/app", tag, &second);
     }
-    let pounce = pounce.restart(&[]).await;
+    let pounce = restart(pounce, &upstream, &settings).await;
     upstream.forget();
     assert_eq!(manifest(&pounce, "team/app", "v1").await.body, first.manifest);
     assert_eq!(upstream.requests(), 0);

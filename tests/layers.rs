@@ -97,6 +97,7 @@ const WALLED: &[(&str, &[&str])] = &[
     ("tokio_rustls", &["http", "auth"]),
     ("indicatif", &["cli"]),
     ("opentelemetry", &["telemetry"]),
+    ("maud", &["http"]),
 ];
 
 /// The files and folders in these folders, from the top down, with a space between them. Each may use those below it,
@@ -104,15 +105,15 @@ const WALLED: &[(&str, &[&str])] = &[
 const ROOMS: &[(&str, &str)] = &[
     (
         "http",
-        "liveness_probe debug scrape status route fast_path v2 admission dispatch manifests uploads tags referrers \
+        "liveness_probe debug scrape status route page fast_path v2 admission dispatch manifests uploads tags referrers \
          catalog upstream_list token embedded_s3 preflight health response authorize ollama_login challenge signed_url blobs \
-         byte_ranges ollama authenticate occurrence access_log request_span upstream_names public_url context client_address state unknown_hosts \
-         response_memory endpoint url_signer query \
+         byte_ranges ollama authenticate occurrence access_log request_span upstream_names public_url context client_address \
+         state unknown_hosts live_feed live_figures response_memory endpoint url_signer query \
          rejection answer budget error headers server",
     ),
     (
         "registry",
-        "warm inventory gc prefetch repositories catalog manifests uploads tags revisions referrers blobs fill ingest \
+        "warm browse inventory gc prefetch repositories catalog manifests uploads tags revisions referrers blobs fill ingest \
          links condemned holdings repository_walk stored_manifest removal provenance presence blob_part parts_digest cache pulls list_memory \
          flights staleness options changes failure runtime",
     ),
@@ -134,7 +135,7 @@ const ROOMS: &[(&str, &str)] = &[
     ),
     (
         "auth",
-        "access token_issuer scope oidc passwords attempts user_file htpasswd new_user identity rules ollama_keys tokens \
+        "access sessions token_issuer scope oidc passwords attempts user_file htpasswd new_user identity rules ollama_keys tokens \
          token_keys error credentials challenge",
     ),
     ("auth/oidc", "provider claims issuer_keys documents key_set"),
@@ -142,6 +143,11 @@ const ROOMS: &[(&str, &str)] = &[
         "oci",
         "reference tag range outcome relaxed_name name manifest referrer error descriptor platform media_type digest \
          action",
+    ),
+    (
+        "http/page",
+        "route delete login image layers repository overview stream live health pager response layout session view \
+         cookie text times format assets",
     ),
     ("events", "delivery queue format references occurrence"),
     ("telemetry", "access_log logs panics metrics health fatal output traces"),

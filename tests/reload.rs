@@ -62,7 +62,7 @@ async fn rules_and_users_count_at_once() {
 
     served.change(&auth(&["bob"], "[{users: [anonymous, bob], actions: [pull]}]"), SWAPPED);
     assert_eq!((served.status(Some("alice"), "/v2/").await, served.status(Some("bob"), list).await), (401, 404));
-    assert_eq!(served.status(None, list).await, 401, "with a challenge for a token");
+    assert_eq!(served.status(None, list).await, 404);
 
     // Without users, what all may do.
     served.change("auth: {anonymous: [pull]}", SWAPPED);

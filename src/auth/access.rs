@@ -15,6 +15,7 @@ use super::ollama_keys::{OllamaKeyError, OllamaKeys, OllamaLogin, SKEW};
 use super::passwords::Passwords;
 use super::rules::Rules;
 use super::scope::Scope;
+use super::sessions::{Session, Sessions};
 use super::token_issuer::{IssuedToken, TokenIssuer};
 use super::tokens::TokenVerifier;
 use crate::config::{Auth, HostNames, Secret};
@@ -43,6 +44,8 @@ enum Scheme {
         keys: OllamaKeys,
         /// Issues tokens, if anonymous clients may do something, or there are providers or keys.
         issuer: Option<Box<TokenIssuer>>,
+        /// Of browsers.
+        sessions: Box<Sessions>,
     },
     Token {
         verifier: Box<TokenVerifier>,
@@ -62,6 +65,17 @@ pub struct Granted {
     pub with_login: String,
     /// Actions that need no login: in every repository, or in those that rules name.
     pub open: Vec<Action>,
+}
+
+/// How the user of a browser logs in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BrowserLogin {
+    /// No user does: all may do the same.
+    Needless,
+    /// With a name and a password.
+    Password,
+    /// Only clients do, with tokens of a token server or of OIDC providers.
+    Token,
 }
 
 /// Whether a request is allowed.
@@ -98,6 +112,7 @@ impl Access {
                     oidc: Box::new(oidc),
                     keys,
                     issuer: issues_tokens.then(|| Box::new(TokenIssuer::new(secret))),
+                    sessions: Box::new(Sessions::new(secret)),
                 }
             }
             ConfiguredScheme::Token => {
@@ -246,6 +261,36 @@ impl Access {
         }
     }
 
+    /// How the user of a browser logs in.
+    #[must_use]
+    pub const fn login(&self) -> BrowserLogin {
+        match &self.scheme {
+            Scheme::Open(_) => BrowserLogin::Needless,
+            Scheme::Own { passwords: Some(_), .. } => BrowserLogin::Password,
+            Scheme::Own { passwords: None, .. } | Scheme::Token { .. } => BrowserLogin::Token,
+        }
+    }
+
+    /// A session for the browser of a client that gave a password; `None` for another client.
+    ///
+    /// # Errors
+    /// The session cannot be signed.
+    pub fn begin_session(&self, client: &Identity) -> Result<Option<Session>, AuthError> {
+        match (&self.scheme, &client.user) {
+            (Scheme::Own { passwords: Some(passwords), sessions, .. }, Some(user)) => sessions.begin(user, passwords),
+            _ => Ok(None),
+        }
+    }
+
+    /// The client whose session this is; `None` if it is not valid, or not any more.
+    #[must_use]
+    pub fn resume_session(&self, session: &str) -> Option<Identity> {
+        match &self.scheme {
+            Scheme::Own { passwords: Some(passwords), sessions, .. } => sessions.verify(session, passwords),
+            Scheme::Own { passwords: None, .. } | Scheme::Open(_) | Scheme::Token { .. } => None,
+        }
+    }
+
     /// Whether clients can log in with Ollama's keys.
     #[must_use]
     pub fn takes_ollama_keys(&self) -> bool {
@@ -328,6 +373,13 @@ impl Access {
     #[must_use]
     pub fn may_mount_from_anywhere(&self, client: &Identity) -> bool {
         self.is_open_to(Action::Pull) || (client.user.is_some() && client.grants.is_none() && self.rules.is_empty())
+    }
+
+    /// Whether a client may pull from every repository, so that figures of all of them tell it nothing new.
+    #[must_use]
+    pub fn may_pull_from_all(&self, client: &Identity) -> bool {
+        let by_rules = || client.grants.is_none() && self.rules.may_pull_everywhere(client.client());
+        self.may_mount_from_anywhere(client) || (!self.is_open() && by_rules())
     }
 
     /// Whether the catalog lists a repository for a client that may see the catalog; `None` if `holds_pushed` is needed

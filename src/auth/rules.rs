@@ -94,6 +94,21 @@ impl Rules {
         may(client.without_login()) || (client.user.is_some() && may(client))
     }
 
+    /// Whether a client may pull from every repository: a rule without patterns allows it, and none before it forbids any.
+    pub(super) fn may_pull_everywhere(&self, client: Client<'_>) -> bool {
+        let may = |client: Client<'_>| {
+            for it in self.rules.iter().filter(|it| it.is_about(client)) {
+                match (it.rule.actions.contains(&Action::Pull), &it.repositories) {
+                    (true, None) => return true,
+                    (true, Some(_)) => {}
+                    (false, _) => return false,
+                }
+            }
+            false
+        };
+        may(client.without_login()) || (client.user.is_some() && may(client))
+    }
+
     /// Whether a client may pull from any repository of an upstream, as far as the rules decide: the default one's, or
     /// those of the further upstream whose repositories have `host` as their first component.
     pub(super) fn may_pull_from(&self, client: Client<'_>, host: Option<&str>) -> bool {
@@ -237,4 +252,19 @@ impl ResolvedRule {
 }
 
 #[cfg(test)]
+/// Whether a client may pull from every repository: a rule without patterns allows it, and none before it forbids any.
+pub(super) fn may_pull_everywhere(&self, client: Client<'_>) -> bool {
+    let may = |client: Client<'_>| {
+        for it in self.rules.iter().filter(|it| it.is_about(client)) {
+            match (it.rule.actions.contains(&Action::Pull), &it.repositories) {
+                (true, None) => return true,
+                (true, Some(_)) => {}
+                (false, _) => return false,
+            }
+        }
+        false
+    };
+    may(client.without_login()) || (client.user.is_some() && may(client))
+}
+
 mod tests;

@@ -50,6 +50,8 @@ pub struct Http {
     pub limits: Limits,
     /// A second listener, for the operator.
     pub debug: Debug,
+    /// The page for browsers.
+    pub page: Page,
 }
 
 impl Default for Http {
@@ -69,7 +71,22 @@ impl Default for Http {
             tls: Tls::default(),
             limits: Limits::default(),
             debug: Debug::default(),
+            page: Page::default(),
         }
+    }
+}
+
+/// `http.page`
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Page {
+    /// Whether `/` is a page for browsers, which shows what the user may pull.
+    pub enabled: bool,
+}
+
+impl Default for Page {
+    fn default() -> Self {
+        Self { enabled: true }
     }
 }
 

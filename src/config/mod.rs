@@ -50,7 +50,7 @@ pub use error::ConfigError;
 pub use gc_timing::GcTiming;
 pub use host_names::{HostNames, PatternScope};
 pub use hosts::{ListenAddr, ServerName, UpstreamHost, WebUrl, is_local};
-pub use http::{ClientAuth, Debug, Http, Limits, MetricNames, MinimumTls, Prometheus, Tls};
+pub use http::{ClientAuth, Debug, Http, Limits, MetricNames, MinimumTls, Page, Prometheus, Tls};
 pub use images::ImagePattern;
 pub use load::Loaded;
 pub use log::{AccessLog, AccessLogFormat, Log, LogFormatter, LogLevel};

@@ -55,7 +55,7 @@ impl From<CredentialsError> for NotAuthenticated {
 }
 
 impl NotAuthenticated {
-    fn new(error: CredentialsError, credentials: &Credentials<'_>) -> Self {
+    pub(super) fn new(error: CredentialsError, credentials: &Credentials<'_>) -> Self {
         let why = match error {
             CredentialsError::UnknownUser => "there is no such user",
             CredentialsError::WrongPassword => "the password is wrong",

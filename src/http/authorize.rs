@@ -128,7 +128,7 @@ pub(super) fn verdict_from_memory(app: &AppState, identity: &Identity, scope: Sc
 }
 
 /// The verdict. The bucket is read where it depends on the repository's content.
-async fn verdict(app: &AppState, identity: &Identity, scope: Scope<'_>) -> Result<Verdict, Error> {
+pub(super) async fn verdict(app: &AppState, identity: &Identity, scope: Scope<'_>) -> Result<Verdict, Error> {
     match (app.access().authorize(identity, scope, None), scope) {
         (Verdict::Depends, Scope::Repository(name, _)) => {
             let holds_pushed = app.registry.holdings.holds_pushed(name).await?;
@@ -159,7 +159,7 @@ async fn may_mount(app: &AppState, identity: &Identity, from: Option<&Repository
     }
 }
 
-fn denied(app: &AppState, scope: Option<Scope<'_>>) -> Error {
+pub(super) fn denied(app: &AppState, scope: Option<Scope<'_>>) -> Error {
     if app.access().is_open() {
         return denied_without_login(match scope {
             Some(Scope::Repository(_, action)) => action,

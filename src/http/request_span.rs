@@ -86,6 +86,6 @@ const fn route(kind: RequestKind) -> Option<&'static str> {
         RequestKind::Catalog => "/v2/_catalog",
         RequestKind::Upstreams => "/v2/_pounce/upstreams",
         RequestKind::EmbeddedS3 => "/pounce/{key}",
-        RequestKind::Token | RequestKind::Probe | RequestKind::Other => return None,
+        RequestKind::Token | RequestKind::Page | RequestKind::Probe | RequestKind::Other => return None,
     })
 }

@@ -14,7 +14,9 @@ use tokio_util::sync::CancellationToken;
 use super::rejection::not_an_endpoint;
 use super::response::{remove_body, with_configured_headers};
 use super::server::{self, Listener, Peer, Responding};
-use super::{AppState, Context, LogEntry, embedded_s3, error, fast_path, headers, health, preflight, public_url, v2};
+use super::{
+    AppState, Context, LogEntry, embedded_s3, error, fast_path, headers, health, page, preflight, public_url, v2,
+};
 use crate::store::Embedded;
 use crate::telemetry::{AnsweredRequest, RequestKind};
 
@@ -39,7 +41,7 @@ fn respond(app: &Arc<AppState>, request: Request, peer: Peer) -> Responding {
 
 async fn respond_slowly(app: Arc<AppState>, parts: Parts, body: Body, peer: Peer) -> Response {
     let (method, began) = (parts.method.clone(), Instant::now());
-    let (kind, mut response) = match Route::of(&app, parts.uri.path()) {
+    let (kind, mut response) = match Route::of(&app, &parts) {
         // RFC 9112, section 3.2: a proxy in front may have chosen another of several lines.
         _ if !public_url::has_valid_host(&parts) => (RequestKind::Other, StatusCode::BAD_REQUEST.into_response()),
         Route::Registry => {
@@ -60,6 +62,16 @@ async fn respond_slowly(app: Arc<AppState>, parts: Parts, body: Body, peer: Peer
             let response = embedded_s3::respond(&app, embedded, parts, body, client).await;
             (RequestKind::EmbeddedS3, entry.finish_embedded_s3(&method, response))
         }
+        Route::Page => {
+            let response = match &app.events {
+                Some(events) if !parts.method.is_safe() => {
+                    let app = Arc::clone(&app);
+                    events.outlive(async move { page::respond(&app, parts, body, peer).await }).await
+                }
+                _ => page::respond(&app, parts, body, peer).await,
+            };
+            return with_configured_headers(&app, response);
+        }
         Route::Root => (RequestKind::Probe, preflight::root(&method)),
         Route::Alive => (RequestKind::Probe, health::alive()),
         Route::Ready => (RequestKind::Probe, health::ready(&app.registry).await),
@@ -76,6 +88,8 @@ async fn respond_slowly(app: Arc<AppState>, parts: Parts, body: Body, peer: Peer
 enum Route<'a> {
     Registry,
     EmbeddedS3(&'a Embedded),
+    /// For browsers.
+    Page,
     /// `/`, `http.prefix` itself, and the `*` of `OPTIONS *`.
     Root,
     Alive,
@@ -84,9 +98,13 @@ enum Route<'a> {
 }
 
 impl<'a> Route<'a> {
-    fn of(app: &'a AppState, path: &str) -> Self {
+    fn of(app: &'a AppState, request: &Parts) -> Self {
+        let path = request.uri.path();
+        let has_page = app.config.http.page.enabled;
         match path.strip_prefix(&app.prefix) {
             Some(rest) if rest == "/v2" || rest.starts_with("/v2/") => return Self::Registry,
+            Some(rest) if has_page && page::is_path(rest) => return Self::Page,
+            Some("" | "/") if has_page && page::is_asked_for(request) => return Self::Page,
             Some("" | "/") => return Self::Root,
             _ if matches!(path, "/" | "*") => return Self::Root,
             _ => {}

@@ -6,6 +6,7 @@ use arc_swap::ArcSwap;
 use axum::http::header::{HeaderMap, HeaderName, HeaderValue};
 use url::Url;
 
+use super::live_feed::LiveFeed;
 use super::response_memory::ResponseMemory;
 use super::unknown_hosts::UnknownHosts;
 use super::url_signer::UrlSigner;
@@ -37,6 +38,8 @@ pub(crate) struct AppState {
     pub(super) unknown_hosts: UnknownHosts,
     pub(super) memory: ResponseMemory,
     pub(super) url_signer: UrlSigner,
+    /// For the browsers that show the page.
+    pub(super) live: Arc<LiveFeed>,
 }
 
 impl AppState {
@@ -65,6 +68,7 @@ impl AppState {
             unknown_hosts: UnknownHosts::default(),
             memory: ResponseMemory::default(),
             url_signer: UrlSigner::new(secret),
+            live: Arc::default(),
             config: config.clone(),
         }
     }

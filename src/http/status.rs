@@ -166,7 +166,7 @@ impl Status {
             (cache.name.to_owned(), size)
         });
         let (redirected, streamed, fetched) = (totals.redirected_bytes, totals.streamed_bytes, totals.fetched_bytes);
-        let saved = redirected.saturating_add(streamed).saturating_sub(fetched);
+        let saved = totals.traffic().saved();
         Self {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             started: time(began.0),

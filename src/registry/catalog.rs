@@ -52,13 +52,27 @@ impl Catalog {
             None => self.flights.coalesce(FlightKey::Catalog, self.all_names()).await?,
         };
         let behind = all.partition_point(|name| last.is_some_and(|last| name.as_str() <= last));
+        self.shown(&all[behind..], limit, ASKED, shown).await
+    }
+
+    /// Those of `names` that are [shown](Self::list), at most `limit`. The bucket is asked for at most `asked` of them.
+    ///
+    /// # Errors
+    /// `UNAVAILABLE`: the bucket does not answer.
+    pub(super) async fn shown(
+        &self,
+        names: &[RepositoryName],
+        limit: usize,
+        most_asked: usize,
+        shown: impl Fn(&RepositoryName, Option<bool>) -> Option<bool>,
+    ) -> Result<CatalogPage, Error> {
         let (mut page, mut asked) = (Vec::new(), 0);
-        for some in all[behind..].chunks(CHUNK) {
+        for some in names.chunks(CHUNK) {
             // An answer of some seconds ago counts, however often clients list.
             let shown =
                 |name: &RepositoryName, held: Option<bool>| shown(name, held.or_else(|| self.holdings.in_memory(name)));
             let undecided = some.iter().filter(|name| shown(name, None).is_none());
-            let undecided: Vec<_> = undecided.take(ASKED - asked).collect();
+            let undecided: Vec<_> = undecided.take(most_asked - asked).collect();
             asked += undecided.len();
             let ask = undecided.iter().map(|name| self.holdings.holds_pushed(name));
             let held = try_join_bounded(PARALLEL, ask.collect()).await?;

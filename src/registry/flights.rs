@@ -26,4 +26,5 @@ pub(super) enum FlightKey {
     /// Whether the repository holds pushed content.
     Holding(RepositoryName),
     Catalog,
+    Names,
 }

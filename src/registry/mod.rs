@@ -5,6 +5,7 @@
 //!
 //! ```text
 //! warm, prefetch         what is done before, or without, a client's request
+//! browse/                what is stored, as people browse it
 //! inventory              what the bucket has, for its operator
 //! gc/                    what goes, and when
 //! catalog                lists repositories
@@ -29,6 +30,7 @@
 
 mod blob_part;
 mod blobs;
+mod browse;
 mod cache;
 mod catalog;
 mod changes;
@@ -63,13 +65,14 @@ mod warm;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 
 use crate::oci::Action;
 use crate::store::{Embedded, Location, Store};
-use crate::telemetry::{CacheUsage, Health, Metrics};
+use crate::telemetry::{CacheUsage, Health, Metrics, until_tomorrow};
 use crate::upstream::Upstreams;
 
 use cache::Cache;
@@ -95,12 +98,16 @@ pub(crate) use uploads::{fuzz_state, measured_state};
 
 pub use blob_part::BlobPart;
 pub use blobs::{BlobAccess, BlobInfo, BlobRequest, BlobStream, Blobs};
+pub use browse::{
+    Browse, BuildStep, Child, Content, Image, ImageConfiguration, LastPull, Layer, RepositoryList, Summary, TagEntry,
+    TagLink,
+};
 pub use catalog::{Catalog, CatalogPage};
 pub use changes::Changes;
 pub use fill::{FillStatus, FillsStatus};
 pub use gc::{
-    Amount, Begun, GarbageCollection, GoingKey, GoingTotals, Report, RepositoryUsage, Round, RoundOptions,
-    RoundProgress, RoundRequests, RoundStep, Usage,
+    Amount, Begun, Figures, GarbageCollection, GoingKey, GoingTotals, Report, RepositoryFigures, RepositoryUsage,
+    Round, RoundOptions, RoundProgress, RoundRequests, RoundStep, Usage,
 };
 pub use holdings::Holdings;
 pub use ingest::Pusher;
@@ -118,6 +125,9 @@ pub use warm::{WarmManifest, Warmed, Warmer};
 
 pub use crate::upstream::RequestHosts;
 
+/// How often the clock is read to learn whether a day has begun.
+const CLOCK: Duration = Duration::from_mins(1);
+
 /// The registry, cheap to clone: its components.
 #[derive(Clone, Debug)]
 pub struct Registry {
@@ -133,6 +143,7 @@ pub struct Registry {
     pub readiness: Arc<Readiness>,
     pub warmer: Arc<Warmer>,
     pub inventory: Arc<Inventory>,
+    pub browse: Arc<Browse>,
     pub gc: Arc<GarbageCollection>,
     cache: Arc<Cache>,
     fills: Arc<Fills>,
@@ -207,7 +218,7 @@ impl Registry {
         });
         let tags = Arc::new(Tags::new(&store, &cache, &flights, &memory, &revisions, options.client_wait));
         let uploads = Arc::new(Uploads::new(&store, &flights, &links, &writer, &fills, options));
-        let repositories = Repositories { upstreams: Arc::clone(&upstreams) };
+        let repositories = Repositories { upstreams: Arc::clone(&upstreams), cache: Arc::clone(&cache) };
         let pulls = Pulls::new(&store, writes(options.changes, &repositories));
         let manifests = Arc::new(Manifests {
             store: store.clone(),
@@ -231,8 +242,21 @@ impl Registry {
         let catalog = Arc::new(Catalog {
             store: store.clone(),
             cache: Arc::clone(&cache),
-            flights,
+            flights: Arc::clone(&flights),
             holdings: Arc::clone(&holdings),
+        });
+        let browse = Arc::new(Browse {
+            store: store.clone(),
+            cache: Arc::clone(&cache),
+            flights,
+            catalog: Arc::clone(&catalog),
+            inventory: Arc::clone(&inventory),
+            referrers: Arc::clone(&referrers),
+            pulls: Arc::clone(&pulls),
+            summaries: browse::Summaries::default(),
+            tag_counts: browse::TagCounts::default(),
+            figures: browse::Periodic::default(),
+            history: browse::Periodic::default(),
         });
         let prefetch = Arc::new(Prefetch {
             manifests: Arc::clone(&manifests),
@@ -274,6 +298,7 @@ impl Registry {
             readiness,
             warmer,
             inventory,
+            browse,
             gc,
             cache,
             fills,
@@ -338,6 +363,24 @@ impl Registry {
     /// else need not allow it.
     pub fn note_pulls(&self) {
         self.pulls.write_periodically(&self.background);
+    }
+
+    /// Begins a new day for what the cache saves, at every midnight (UTC), until the registry stops.
+    pub fn count_days(&self, metrics: &Arc<Metrics>) {
+        let metrics = Arc::clone(metrics);
+        self.background.forever(async move {
+            loop {
+                // The clock may be set meanwhile.
+                tokio::time::sleep(until_tomorrow(SystemTime::now()).min(CLOCK)).await;
+                metrics.day_turns(SystemTime::now());
+            }
+        });
+    }
+
+    /// Cancelled when the registry begins to shut down.
+    #[must_use]
+    pub fn closing(&self) -> CancellationToken {
+        self.background.closing_token()
     }
 
     /// From now on, nothing begins for which no client waits, and [`Readiness::check`] says so.

@@ -19,7 +19,7 @@ use super::stored_manifest;
 use crate::oci::{
     self, Digest, Error, MAX_MANIFEST_BYTES, Manifest, MediaType, Reference, Referrer, RepositoryName, Tag,
 };
-use crate::store::{Condition, Key, Metadata, Store, StoreError};
+use crate::store::{Condition, Key, Listed, Metadata, Store, StoreError};
 use crate::upstream::{UpstreamError, Upstreams};
 
 /// How many entries of one list are read at once.
@@ -94,6 +94,28 @@ impl Referrers {
         }
         let next = page.last().map(|referrer: &Referrer| referrer.digest).filter(|_| matching.peek().is_some());
         Ok(ReferrersPage { list: oci::Referrers::new(page), next, stale })
+    }
+
+    /// The first referrers that are stored with their subject, at most `limit`, and whether there are more. Neither the
+    /// upstream nor the tag that clients maintain is asked. They come without their annotations, which may be large.
+    ///
+    /// # Errors
+    /// `UNAVAILABLE`: the bucket does not answer.
+    pub(super) async fn stored(
+        &self,
+        name: &RepositoryName,
+        subject: &Digest,
+        limit: usize,
+    ) -> Result<(Vec<Referrer>, bool), Error> {
+        let most = i32::try_from(limit).unwrap_or(i32::MAX);
+        let (listed, more) = self.store.objects(Key::Referrers(name, subject), None, most).await?;
+        let entries = listed.iter().filter_map(entry_of).collect::<Vec<_>>();
+        let read = entries.into_iter().map(async |(digest, size)| {
+            let referrer = self.entry(name, subject, digest, size).await?;
+            Ok::<_, Error>(referrer.map(|referrer| Referrer { annotations: None, ..referrer }))
+        });
+        let read = try_join_bounded(PARALLEL, read.collect()).await?;
+        Ok((read.into_iter().flatten().collect(), more))
     }
 
     /// Enters a manifest into the list of its subject's referrers.
@@ -210,13 +232,7 @@ impl Referrers {
             let directory = Key::Referrers(name, subject);
             let (listed, more) = store.objects(directory, last.as_deref(), 1000).await?;
             last = listed.last().map(|object| object.path.clone());
-            // algorithm/hex/descriptor
-            let entries = listed.iter().filter_map(|object| {
-                let path = object.path.strip_suffix("/descriptor")?;
-                let digest = path.replacen('/', ":", 1).parse::<Digest>().ok()?;
-                Some((digest, object.size))
-            });
-            let entries: Vec<_> = entries.collect();
+            let entries: Vec<_> = listed.iter().filter_map(entry_of).collect();
             let read = |(digest, size)| self.entry(name, subject, digest, size);
             let has_memory = read_some(&mut found, &entries, memory, read).await?;
             if !has_memory || !more || last.is_none() {
@@ -326,6 +342,13 @@ where
         }
     }
     Ok(true)
+}
+
+/// The manifest of an entry, `<algorithm>/<hex>/descriptor`, and the entry's size.
+fn entry_of(object: &Listed) -> Option<(Digest, u64)> {
+    let path = object.path.strip_suffix("/descriptor")?;
+    let digest = path.replacen('/', ":", 1).parse().ok()?;
+    Some((digest, object.size))
 }
 
 /// The tag under which clients list referrers where there is no API (spec, "Referrers Tag Schema").

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::cache::Cache;
 use crate::config::{HostNames, Proxy, UpstreamHost};
 use crate::oci::{Error, ErrorCode, NameError, RepositoryName};
 use crate::upstream::{RequestHosts, Routes, Unresolved, UpstreamError, Upstreams};
@@ -10,6 +11,7 @@ use crate::upstream::{RequestHosts, Routes, Unresolved, UpstreamError, Upstreams
 #[derive(Clone, Debug)]
 pub struct Repositories {
     pub(super) upstreams: Arc<Upstreams>,
+    pub(super) cache: Arc<Cache>,
 }
 
 impl Repositories {
@@ -100,6 +102,7 @@ impl Repositories {
     /// Replaces the upstreams. Fills that are under way go on with those that there were.
     pub fn replace_upstreams(&self, routes: Routes) {
         self.upstreams.replace(routes);
+        self.cache.absent.forget_all();
     }
 
     /// Pings every upstream in the background, and warns of those that do not answer as registries do.

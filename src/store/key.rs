@@ -66,6 +66,8 @@ pub enum Key<'a> {
     GcDirectory,
     /// When the last round of garbage collection ended, and what it did.
     GcRound,
+    /// What each repository takes, by the last survey. pounce's own.
+    GcFigures,
     /// Manifests that were remembered there, and whose bytes were gone at the last survey.
     GoneManifests,
     /// The directory of the objects by which the bucket is tested.
@@ -142,7 +144,7 @@ impl fmt::Display for Key<'_> {
             | Self::FillHead(..)
             | Self::FillWant(..) => "pounce/fills/",
             Self::KnownManifests(_) | Self::GoneManifests => "pounce/gc/manifests/",
-            Self::GcDirectory | Self::GcRound | Self::GcCheck(_) => "pounce/gc/",
+            Self::GcDirectory | Self::GcRound | Self::GcFigures | Self::GcCheck(_) => "pounce/gc/",
             Self::PullNotes | Self::PullNote(..) | Self::PullsCheck(_) => "pounce/pulled/",
             Self::Path(_) => "",
             _ => "docker/registry/v2/",
@@ -217,6 +219,7 @@ impl fmt::Display for Key<'_> {
             }
             Self::GcState => write!(f, "_gc/state"),
             Self::GcRound => write!(f, "round"),
+            Self::GcFigures => write!(f, "repositories"),
             Self::GcBatches => write!(f, "_gc/batches/"),
             Self::GcBatch(id) => write!(f, "_gc/batches/{id}/"),
             Self::GcCondemned(id) => write!(f, "_gc/batches/{id}/condemned"),

@@ -23,6 +23,8 @@ pub struct Health {
 #[derive(Debug, Default)]
 struct State {
     last: Option<LastAnswer>,
+    /// The last answer that was no good one.
+    last_failure: Option<LastAnswer>,
     failing: Option<Failing>,
     /// Attempts since the last success.
     missed: u64,
@@ -85,6 +87,7 @@ impl Health {
     /// A request got no good answer.
     pub fn fails(&self, cause: String) {
         let mut state = self.state();
+        state.last_failure = state.last;
         if let Some(failing) = &mut state.failing {
             failing.cause = cause;
         } else {
@@ -96,6 +99,12 @@ impl Health {
     #[must_use]
     pub fn last(&self) -> Option<LastAnswer> {
         self.state().last
+    }
+
+    /// The last answer to a request that got no good one, also where later ones did.
+    #[must_use]
+    pub fn last_failure(&self) -> Option<LastAnswer> {
+        self.state().last_failure
     }
 
     /// Since when there is no good answer; `None`: the last request got one.
@@ -128,14 +137,17 @@ mod tests {
     #[test]
     fn a_failure_lasts_from_the_first_to_the_next_good_answer() {
         let health = Health::default();
-        assert!(health.failing().is_none() && health.last().is_none());
+        assert!(health.failing().is_none() && health.last().is_none() && health.last_failure().is_none());
+        health.answered(Some(503), Duration::ZERO);
         health.fails("first".to_owned());
         let since = health.failing().unwrap().since;
         health.fails("second".to_owned());
         let failing = health.failing().unwrap();
         assert_eq!((failing.since, &failing.cause[..]), (since, "second"));
+        health.answered(Some(200), Duration::ZERO);
         health.works();
         assert!(health.failing().is_none());
+        assert_eq!(health.last_failure().unwrap().status, Some(503));
     }
 
     #[test]

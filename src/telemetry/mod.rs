@@ -13,11 +13,12 @@ mod traces;
 pub(crate) use access_log::measured_line;
 pub(crate) use access_log::{AccessLog, Line, cut as cut_text};
 pub use fatal::fatal;
-pub use health::Health;
+pub use health::{Health, LastAnswer};
 pub use logs::{causes, init as init_logs, speaks_plain_http};
 pub use metrics::{
     AnsweredRequest, Authorized, CacheUsage, EventCounters, FileUsage, FillMemory, Levels, Metrics, OidcCheck,
-    OutcomeTotals, RequestKind, SpoolUsage, UpstreamCall, UpstreamMetrics, UpstreamServer,
+    OutcomeTotals, RateLimit, RequestKind, Savings, SpoolUsage, UpstreamCall, UpstreamMetrics, UpstreamServer,
+    until_tomorrow,
 };
 pub(crate) use output::{
     FlushOnDrop, check as check_log_file, flush as flush_logs, print_error, reopen as reopen_log_files,

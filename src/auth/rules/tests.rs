@@ -43,6 +43,9 @@ fn the_first_rule_that_fits_decides() {
     }
     assert!(!rules.admit_anonymous() && !rules.may_pull_somewhere(of(None)));
     assert!(rules.may_pull_somewhere(of(Some("root"))));
+    let everywhere =
+        [None, Some("root"), Some("ci-1"), Some("mallory")].map(|user| rules.may_pull_everywhere(of(user)));
+    assert_eq!(everywhere, [false, true, false, false]);
 }
 
 #[test]

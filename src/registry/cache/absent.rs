@@ -38,6 +38,11 @@ impl AbsentCache {
         self.0.insert((name.clone(), Reference::Tag(tag.clone())), Some(stored));
     }
 
+    /// Forgets what upstreams said that are not asked any more.
+    pub(in crate::registry) fn forget_all(&self) {
+        self.0.invalidate_all();
+    }
+
     pub(in crate::registry) fn forget(&self, name: &RepositoryName, reference: &Reference) {
         self.0.invalidate(&(name.clone(), reference.clone()));
     }

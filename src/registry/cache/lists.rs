@@ -28,6 +28,7 @@ const EACH: usize = 40;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum ListKey {
     Catalog,
+    Names,
     Tags(RepositoryName),
     Referrers(RepositoryName, Digest),
 }
@@ -35,6 +36,8 @@ enum ListKey {
 #[derive(Clone, Debug)]
 enum List {
     Catalog(Arc<Vec<RepositoryName>>),
+    /// Of all directories of repositories; and whether these are all.
+    Names(Arc<Vec<RepositoryName>>, bool),
     Tags(Arc<Vec<Tag>>),
     /// With the reason why the upstream's are missing, where they are.
     Referrers(Arc<Vec<Referrer>>, Option<Staleness>),
@@ -66,7 +69,7 @@ impl List {
     fn bytes(&self) -> usize {
         let texts = |texts: &mut dyn Iterator<Item = &str>| -> usize { texts.map(|text| text.len() + EACH).sum() };
         let entries = match self {
-            Self::Catalog(names) => texts(&mut names.iter().map(RepositoryName::as_str)),
+            Self::Catalog(names) | Self::Names(names, _) => texts(&mut names.iter().map(RepositoryName::as_str)),
             Self::Tags(tags) => texts(&mut tags.iter().map(Tag::as_str)),
             Self::Referrers(list, _) => list.iter().map(referrer_bytes).sum(),
         };
@@ -100,13 +103,27 @@ impl ListCache {
         self.keep_list(ListKey::Catalog, List::Catalog(names));
     }
 
-    pub(in crate::registry) fn forget_catalog(&self) {
-        self.0.invalidate(&ListKey::Catalog);
+    /// The names of all directories of repositories, and whether these are all.
+    pub(in crate::registry) fn names(&self) -> Option<(Arc<Vec<RepositoryName>>, bool)> {
+        match self.0.get(&ListKey::Names)? {
+            List::Names(names, is_whole) => Some((names, is_whole)),
+            _ => None,
+        }
     }
 
-    /// Forgets the catalog if the repository is not in it.
+    pub(in crate::registry) fn keep_names(&self, names: Arc<Vec<RepositoryName>>, is_whole: bool) {
+        self.keep_list(ListKey::Names, List::Names(names, is_whole));
+    }
+
+    pub(in crate::registry) fn forget_catalog(&self) {
+        self.0.invalidate(&ListKey::Catalog);
+        self.0.invalidate(&ListKey::Names);
+    }
+
+    /// Forgets the catalog and the names if the repository is not in both.
     pub(in crate::registry) fn forget_catalog_without(&self, name: &RepositoryName) {
-        if self.catalog().is_some_and(|names| names.binary_search(name).is_err()) {
+        let lists = [self.catalog(), self.names().map(|(names, _)| names)];
+        if lists.iter().flatten().any(|names| names.binary_search(name).is_err()) {
             self.forget_catalog();
         }
     }

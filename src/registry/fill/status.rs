@@ -1,5 +1,6 @@
 //! Which fills run, and how far they are.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -25,6 +26,8 @@ pub struct FillsStatus {
 pub struct FillStatus {
     /// The repository whose request began it.
     pub repository: RepositoryName,
+    /// The repositories for which it runs, that one included.
+    pub repositories: BTreeSet<RepositoryName>,
     /// The blob.
     pub digest: Digest,
     /// Its size in bytes, if it is known.
@@ -77,6 +80,7 @@ fn status(fill: &Arc<Fill>) -> FillStatus {
     let (readers, connections, retries) = meter;
     FillStatus {
         repository: fill.blob.name.clone(),
+        repositories: fill.names(),
         digest: fill.blob.digest,
         size: filled.and_then(|filled| filled.size()).or(fill.announced),
         received,

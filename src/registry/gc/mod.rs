@@ -8,6 +8,7 @@
 //! round        the lease, a survey, a sweep of what is due, and new batches
 //! spared       what was pulled while the survey went on
 //! policy       what the survey asks of retention
+//! figures      what repositories took at the last round
 //! report       the figures of a round; progress: those of one under way
 //! sweep        deletes what batches condemned
 //! batches      which are due, new ones, retired ones
@@ -22,6 +23,7 @@
 mod batches;
 mod collection;
 mod facts;
+mod figures;
 mod guards;
 #[cfg(feature = "internals")]
 mod hook;
@@ -51,6 +53,7 @@ pub use measured::{Ruled, SurveyRules};
 pub(super) use collection::Settings;
 
 pub use collection::GarbageCollection;
+pub use figures::{Figures, RepositoryFigures};
 pub use listing::GoingKey;
 pub use progress::{RoundProgress, RoundStep};
 pub use report::{Amount, GoingTotals, Report, RoundRequests};

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::batches::Published;
 use super::facts::{CandidateKind, Reason};
@@ -11,7 +11,7 @@ use super::survey::Survey;
 use super::sweep::Swept;
 
 /// Keys, and their bytes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Amount {
     /// How many.
     pub count: u64,

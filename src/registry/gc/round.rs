@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::batches::DueBatch;
 use super::collection::{GarbageCollection, Settings};
 use super::facts::Candidate;
+use super::figures::Figures;
 use super::lease::{Acquired, Collector, CollectorError, CollectorOptions};
 use super::policy::Policy;
 use super::progress::RoundProgress;
@@ -223,6 +224,7 @@ impl GarbageCollection {
             {
                 tracing::warn!(%error, "old records of pulls (pounce/pulled/) were not deleted");
             }
+            Figures::write(&self.store, &survey).await;
             self.note_end(&report).await;
         }
         Ok(report)

@@ -19,6 +19,8 @@ use super::cache::Origin;
 use super::provenance::Provenance;
 use super::pulls::PullHistory;
 
+pub(super) use links::told;
+
 /// Reads the bucket for its operator.
 #[derive(Debug)]
 pub struct Inventory {

@@ -30,6 +30,8 @@ pub(in crate::registry) struct PullHistory {
     /// By a hash of repository and digest, in minutes since 1970. Two manifests with the same hash count as pulled when
     /// one of them was.
     last: HashMap<u64, u32>,
+    /// The same of repositories, by a hash of their names.
+    repositories: HashMap<u64, u32>,
     hasher: RandomState,
     most: usize,
     recorded_since: SystemTime,
@@ -66,9 +68,22 @@ impl PullHistory {
         now: SystemTime,
         oldest: SystemTime,
     ) -> Result<Self, StoreError> {
+        Self::read_some(store, now, oldest, NOTES).await
+    }
+
+    /// The same of the newest notes only.
+    ///
+    /// # Errors
+    /// The bucket did not answer.
+    pub(in crate::registry) async fn read_some(
+        store: &Store,
+        now: SystemTime,
+        oldest: SystemTime,
+        most_notes: usize,
+    ) -> Result<Self, StoreError> {
         let mut history = Self::new(oldest, MANIFESTS);
         let mut days = Days::default();
-        let listed = history.list(store, oldest).await?;
+        let listed = history.list(store, oldest, most_notes).await?;
         let mut texts = buffered(PARALLEL, listed, |note| async move { (read(store, &note).await, note) });
         while let Some((text, note)) = texts.next().await {
             if !history.add(&note, text?.as_deref(), &mut days) {
@@ -88,7 +103,7 @@ impl PullHistory {
         let mut history = Self::new(since, MANIFESTS);
         // A note is written for a while after its day, if the bucket did not take it.
         let from = since.checked_sub(Duration::from_secs(note::DAY)).unwrap_or(since);
-        let mut listed = history.list(store, from).await?;
+        let mut listed = history.list(store, from, NOTES).await?;
         listed.retain(|note| note.written >= since);
         let mut texts = buffered(PARALLEL, listed, |note| async move { (read(store, &note).await, note) });
         while let Some((text, note)) = texts.next().await {
@@ -112,6 +127,12 @@ impl PullHistory {
         Some(SystemTime::UNIX_EPOCH + Duration::from_mins(u64::from(*minutes)))
     }
 
+    /// When anything of a repository was last pulled, likewise.
+    pub(in crate::registry) fn last_of_repository(&self, name: &RepositoryName) -> Option<SystemTime> {
+        let minutes = self.repositories.get(&self.hasher.hash_one(name.as_str()))?;
+        Some(SystemTime::UNIX_EPOCH + Duration::from_mins(u64::from(*minutes)))
+    }
+
     /// Since when all pulls are known.
     pub(in crate::registry) const fn recorded_since(&self) -> SystemTime {
         self.recorded_since
@@ -123,12 +144,13 @@ impl PullHistory {
     }
 
     fn new(recorded_since: SystemTime, most: usize) -> Self {
-        let (last, hasher, skipped) = (HashMap::new(), RandomState::new(), SkippedNotes::default());
-        Self { last, hasher, most, recorded_since, is_partial: false, skipped }
+        let (hasher, skipped) = (RandomState::new(), SkippedNotes::default());
+        let (last, repositories) = (HashMap::new(), HashMap::new());
+        Self { last, repositories, hasher, most, recorded_since, is_partial: false, skipped }
     }
 
     /// The notes of the days since `oldest`, from the last written on.
-    async fn list(&mut self, store: &Store, oldest: SystemTime) -> Result<Vec<Listed>, StoreError> {
+    async fn list(&mut self, store: &Store, oldest: SystemTime, most_notes: usize) -> Result<Vec<Listed>, StoreError> {
         let (mut found, mut after) = (VecDeque::new(), Some(Place::of(oldest).day));
         loop {
             let (listed, more) = store.objects(Key::PullNotes, after.as_deref(), 1000).await?;
@@ -141,7 +163,7 @@ impl PullHistory {
                 };
                 let end = begin_of_day(day + 1);
                 found.push_back(Listed { place, day, written: object.modified.unwrap_or(end) });
-                if found.len() > NOTES
+                if found.len() > most_notes
                     && let Some(dropped) = found.pop_front()
                 {
                     self.recorded_since = self.recorded_since.max(begin_of_day(dropped.day + 1));
@@ -161,7 +183,7 @@ impl PullHistory {
     fn add(&mut self, listed: &Listed, text: Option<&[u8]>, days: &mut Days) -> bool {
         let minutes = listed.written.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs().div_ceil(60);
         let minutes = u32::try_from(minutes).unwrap_or(u32::MAX);
-        let (last, hasher, most) = (&mut self.last, &self.hasher, self.most);
+        let (last, repositories, hasher, most) = (&mut self.last, &mut self.repositories, &self.hasher, self.most);
         let mut is_full = false;
         let note = text.and_then(|text| {
             note::parse(text, |name, digest| {
@@ -169,6 +191,7 @@ impl PullHistory {
                 is_full |= last.len() >= most && !last.contains_key(&hash);
                 if !is_full {
                     last.entry(hash).or_insert(minutes);
+                    repositories.entry(hasher.hash_one(name)).or_insert(minutes);
                 }
             })
         });

@@ -103,6 +103,11 @@ impl Pulls {
         }
     }
 
+    /// Whether a manifest was pulled from this process in the hour that it has not noted to its end.
+    pub(super) fn has_recorded(&self, name: &RepositoryName, digest: Option<&Digest>) -> bool {
+        self.recorded().contains(name, digest)
+    }
+
     /// Writes what was pulled and is not written yet, and the first note of a day. What the bucket does not take is
     /// written with the next note. Returns whether it was the first note of a day.
     pub(super) async fn write(&self) -> bool {

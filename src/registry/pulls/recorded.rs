@@ -55,6 +55,12 @@ impl Recorded {
         self.number
     }
 
+    /// Whether a manifest of the repository is recorded, or this one.
+    pub(super) fn contains(&self, name: &RepositoryName, digest: Option<&Digest>) -> bool {
+        let of_repository = self.manifests.get(name);
+        of_repository.is_some_and(|digests| digest.is_none_or(|digest| digests.contains(digest)))
+    }
+
     /// Records a pull. Returns whether the note should be written now.
     pub(super) fn insert(&mut self, name: &RepositoryName, digest: Digest) -> bool {
         if self.manifests.get(name).is_some_and(|digests| digests.contains(&digest)) {

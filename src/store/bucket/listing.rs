@@ -82,6 +82,43 @@ impl Store {
         }
     }
 
+    /// What is below a directory key, relative to it and in order: paths, and of those that have `delimiter` only the part
+    /// up to it, once. Those after `after`; at most `limit`, which is at most 1,000; and whether there are more. A store
+    /// that knows no such delimiter refuses it, or lists the whole paths.
+    ///
+    /// # Errors
+    /// The bucket did not answer, or refuses the delimiter.
+    pub async fn grouped(
+        &self,
+        directory: Key<'_>,
+        delimiter: Option<&str>,
+        after: Option<&str>,
+        limit: i32,
+    ) -> Result<(Vec<String>, bool), StoreError> {
+        let prefix = self.path(&directory);
+        let request = self
+            .inner
+            .client
+            .list_objects_v2()
+            .bucket(&self.inner.bucket)
+            .prefix(&prefix)
+            .set_delimiter(delimiter.map(str::to_owned))
+            .set_start_after(after.map(|path| format!("{prefix}{path}")))
+            .encoding_type(EncodingType::Url)
+            .max_keys(limit);
+        let page = Box::pin(request.send()).await.map_err(|error| failure("ListObjectsV2", &error))?;
+        let is_encoded = page.encoding_type() == Some(&EncodingType::Url);
+        let keys = page.contents().iter().filter_map(|object| object.key());
+        let groups = page.common_prefixes().iter().filter_map(|common| common.prefix());
+        let paths = keys.chain(groups).filter_map(|key| {
+            let key = if is_encoded { decode(key) } else { key.to_owned() };
+            key.strip_prefix(&prefix).map(str::to_owned)
+        });
+        let mut paths: Vec<String> = paths.collect();
+        paths.sort_unstable();
+        Ok((paths, page.is_truncated() == Some(true)))
+    }
+
     /// The objects below a directory key, in the order of their paths, after `after`; at most `limit`, which is at most
     /// 1,000; and whether there are more.
     ///

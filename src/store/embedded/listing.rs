@@ -21,7 +21,8 @@ struct Page<'a> {
     prefix: &'a str,
     /// Keys at or before it are left out.
     after: &'a str,
-    by_directory: bool,
+    /// Keys that have it are grouped by what is before it.
+    delimiter: Option<&'a str>,
     limit: usize,
     entries: Vec<Entry>,
 }
@@ -52,10 +53,12 @@ impl Folder {
     }
 
     pub(super) fn list(&self, input: dto::ListObjectsV2Input) -> S3Result<dto::ListObjectsV2Output> {
-        let by_directory = match input.delimiter.as_deref() {
-            None | Some("") => false,
-            Some("/") => true,
-            Some(_) => return Err(s3_error!(NotImplemented, "the only delimiter is /")),
+        let delimiter = input.delimiter.clone();
+        let delimiter = match delimiter.as_deref() {
+            None | Some("") => None,
+            // By directories, and by those above the first one whose name begins with an underscore: repositories.
+            delimiter @ Some("/" | "/_") => delimiter,
+            Some(_) => return Err(s3_error!(NotImplemented, "the only delimiters are / and /_")),
         };
         let prefix = input.prefix.clone().unwrap_or_default();
         let after = input.continuation_token.clone().or_else(|| input.start_after.clone()).unwrap_or_default();
@@ -63,7 +66,7 @@ impl Folder {
         if Path::new(directory_of(&prefix)).components().any(|part| !matches!(part, Component::Normal(_))) {
             return Err(s3_error!(InvalidArgument, "not a prefix that this server has"));
         }
-        let mut page = Page { prefix: &prefix, after: &after, by_directory, limit: limit + 1, entries: Vec::new() };
+        let mut page = Page { prefix: &prefix, after: &after, delimiter, limit: limit + 1, entries: Vec::new() };
         let directory = directory_of(&prefix);
         page.walk(&self.root().join(directory), directory)?;
 
@@ -131,19 +134,27 @@ impl Page<'_> {
             if is_before || !is_related {
                 continue;
             }
-            if !key.ends_with('/') {
+            if let Some(group) = self.group(&key) {
+                let is_known = matches!(self.entries.last(), Some(Entry::Prefix(last)) if *last == group);
+                if *group > *self.after && !is_known && (!key.ends_with('/') || holds_a_file(&path)?) {
+                    self.entries.push(Entry::Prefix(group));
+                }
+            } else if !key.ends_with('/') {
                 if *key > *self.after && key.starts_with(self.prefix) {
                     self.add(key, &path)?;
-                }
-            } else if self.by_directory && key.starts_with(self.prefix) && key.len() > self.prefix.len() {
-                if *key > *self.after && holds_a_file(&path)? {
-                    self.entries.push(Entry::Prefix(key));
                 }
             } else {
                 self.walk(&path, &key)?;
             }
         }
         Ok(())
+    }
+
+    /// The common prefix that a key belongs to.
+    fn group(&self, key: &str) -> Option<String> {
+        let delimiter = self.delimiter?;
+        let at = key.strip_prefix(self.prefix)?.find(delimiter)?;
+        Some(key[..self.prefix.len() + at + delimiter.len()].to_owned())
     }
 
     fn add(&mut self, key: String, path: &Path) -> S3Result<()> {

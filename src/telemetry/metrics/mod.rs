@@ -13,12 +13,14 @@ mod logins;
 mod process;
 mod register;
 mod requests;
+mod savings;
 mod scraped;
 mod shards;
 mod totals;
 mod upstreams;
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -38,6 +40,7 @@ use logins::LoginMetrics;
 use process::Process;
 use register::register;
 use requests::{Authorizations, RequestDurations};
+use savings::Day;
 use scraped::{Scraped, Source};
 use upstreams::UpstreamList;
 
@@ -47,8 +50,9 @@ pub use fills::{FileUsage, FillMemory, SpoolUsage};
 pub use labels::UpstreamCall;
 pub use logins::OidcCheck;
 pub use requests::{Authorized, RequestKind};
+pub use savings::{Savings, until_tomorrow};
 pub use scraped::{CacheUsage, Levels};
-pub use upstreams::{OutcomeTotals, UpstreamMetrics, UpstreamServer};
+pub use upstreams::{OutcomeTotals, RateLimit, UpstreamMetrics, UpstreamServer};
 
 /// All metrics.
 #[derive(Debug)]
@@ -82,6 +86,7 @@ pub struct Metrics {
     background: Gauge,
     events: EventMetrics,
     gc: GcMetrics,
+    day: Day,
 }
 
 impl Default for Metrics {
@@ -125,6 +130,7 @@ impl Metrics {
         let mut metrics = Self {
             events: EventMetrics::register(registry),
             gc: GcMetrics::new(registry),
+            day: Day::begins(SystemTime::now()),
             no_upstream: upstreams.of(None),
             upstreams,
             scraped: Scraped::new(registry),

@@ -56,6 +56,8 @@ pub enum RequestKind {
     Upstreams,
     /// The embedded S3 server.
     EmbeddedS3,
+    /// The page for browsers: `/`, and below `/-/`.
+    Page,
     /// `/`, `/healthz` and `/readyz`
     Probe,
     /// None of these, or refused before it is known which.
@@ -64,7 +66,7 @@ pub enum RequestKind {
 
 impl RequestKind {
     /// All of them, in the order of their discriminants.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::Support,
         Self::Token,
         Self::PullBlob,
@@ -85,6 +87,7 @@ impl RequestKind {
         Self::Catalog,
         Self::Upstreams,
         Self::EmbeddedS3,
+        Self::Page,
         Self::Probe,
         Self::Other,
     ];
@@ -113,6 +116,7 @@ impl RequestKind {
             Self::Catalog => "catalog",
             Self::Upstreams => "upstreams",
             Self::EmbeddedS3 => "embedded_s3",
+            Self::Page => "page",
             Self::Probe => "probe",
             Self::Other => "other",
         }
@@ -128,7 +132,13 @@ impl RequestKind {
             Self::PushChunk | Self::CloseUpload | Self::UploadStatus | Self::CancelUpload => "blob_upload_chunk",
             Self::ListTags => "tags",
             Self::Catalog => "catalog",
-            Self::Token | Self::ListReferrers | Self::Upstreams | Self::EmbeddedS3 | Self::Probe | Self::Other => {
+            Self::Token
+            | Self::ListReferrers
+            | Self::Upstreams
+            | Self::EmbeddedS3
+            | Self::Page
+            | Self::Probe
+            | Self::Other => {
                 return None;
             }
         })

@@ -1,7 +1,10 @@
 //! The metrics that the status is made of.
 
+use std::time::SystemTime;
+
 use super::Metrics;
 use super::fills::FillTotals;
+use super::savings::{Savings, Traffic};
 use super::upstreams::OutcomeTotals;
 
 /// What the status says of the metrics.
@@ -27,7 +30,35 @@ pub struct Totals {
     pub connections: u64,
 }
 
+impl Totals {
+    /// The traffic since the start.
+    #[must_use]
+    pub fn traffic(&self) -> Traffic {
+        let mut traffic = Traffic {
+            sent: self.redirected_bytes.saturating_add(self.streamed_bytes),
+            fetched: self.fetched_bytes,
+            ..Traffic::default()
+        };
+        for (outcome, count) in self.manifests.iter().chain(&self.blobs) {
+            traffic.answers += count;
+            traffic.hits += if outcome.is_hit() { *count } else { 0 };
+        }
+        traffic
+    }
+}
+
 impl Metrics {
+    /// What the cache saves its upstreams.
+    #[must_use]
+    pub fn savings(&self, now: SystemTime) -> Savings {
+        self.day.savings(now, self.totals().traffic())
+    }
+
+    /// The day of `now` (UTC) has begun, for [`savings`](Self::savings), if it has not before.
+    pub fn day_turns(&self, now: SystemTime) {
+        self.day.turns(now, &self.totals().traffic());
+    }
+
     /// The metrics that the status is made of.
     #[must_use]
     pub fn totals(&self) -> Totals {

@@ -1,5 +1,6 @@
 //! The metrics of one upstream, and of what comes from none: answers by outcome, its responses, its rate limit.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -31,6 +32,15 @@ struct Responded {
 struct Limited {
     upstream: String,
     credentials: String,
+}
+
+/// How many requests an upstream still allows, as it said last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RateLimit {
+    /// So many are left.
+    pub remaining: i64,
+    /// Of so many in its window, if it says that.
+    pub limit: Option<i64>,
 }
 
 /// The families of all upstreams.
@@ -118,6 +128,8 @@ impl UpstreamServer {
 #[derive(Debug)]
 pub struct UpstreamMetrics {
     host: String,
+    /// What its last responses said, by the label of the credentials.
+    said: Mutex<BTreeMap<String, RateLimit>>,
     blobs: Outcomes,
     manifests: Outcomes,
     families: Families,
@@ -130,6 +142,7 @@ impl UpstreamMetrics {
             blobs: Outcomes::new(&families.answers, "blob", host),
             manifests: Outcomes::new(&families.answers, "manifest", host),
             host: host.to_owned(),
+            said: Mutex::default(),
             families: families.clone(),
         }
     }
@@ -161,16 +174,30 @@ impl UpstreamMetrics {
     /// `credentials` is the label of those that the request had.
     pub fn rate_limit(&self, credentials: &str, remaining: Option<&str>, limit: Option<&str>) {
         let requests = |text: &str| text.split(';').next()?.trim().parse::<i64>().ok();
+        let (remaining, limit) = (remaining.and_then(requests), limit.and_then(requests));
         if remaining.is_none() && limit.is_none() {
             return;
         }
         let label = Limited { upstream: self.host.clone(), credentials: credentials.to_owned() };
-        let Families { remaining: left, limit: most, .. } = &self.families;
-        for (family, said) in [(left, remaining), (most, limit)] {
-            if let Some(requests) = said.and_then(requests) {
+        for (family, said) in [(&self.families.remaining, remaining), (&self.families.limit, limit)] {
+            if let Some(requests) = said {
                 family.get_or_create(&label).set(requests);
             }
         }
+        if let Some(remaining) = remaining {
+            let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+            said.insert(label.credentials, RateLimit { remaining, limit });
+        }
+    }
+
+    /// What its last responses said of its rate limit, for all credentials together; `None` if they said nothing.
+    #[must_use]
+    pub fn rate_limit_left(&self) -> Option<RateLimit> {
+        let said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        said.values().copied().reduce(|all, more| RateLimit {
+            remaining: all.remaining.saturating_add(more.remaining),
+            limit: all.limit.zip(more.limit).map(|(all, more)| all.saturating_add(more)),
+        })
     }
 }
 
