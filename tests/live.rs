@@ -207,7 +207,7 @@ async fn health_is_what_the_last_answers_said() {
     assert!(row.contains("fails") && row.contains("last answer: 503 in"), "{row}");
     // Why, and where, is for the log.
     assert!(!row.contains("127.0.0.1"), "{row}");
-    upstream.recover();
+    upstream.behave(Manners::default());
     // The failure is remembered for a moment.
     let began = std::time::Instant::now();
     while pounce.get("/v2/library/alpine/manifests/v1").await.status != 200 {
