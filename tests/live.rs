@@ -207,8 +207,13 @@ async fn health_is_what_the_last_answers_said() {
     assert!(row.contains("fails") && row.contains("last answer: 503 in"), "{row}");
     // Why, and where, is for the log.
     assert!(!row.contains("127.0.0.1"), "{row}");
-    upstream.recover();
-    assert_eq!(pounce.get("/v2/library/alpine/manifests/v1").await.status, 200);
+    upstream.behave(Manners::default());
+    // The failure is remembered for a moment.
+    let began = std::time::Instant::now();
+    while pounce.get("/v2/library/alpine/manifests/v1").await.status != 200 {
+        assert!(began.elapsed() < Duration::from_secs(20), "the upstream is not asked again");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
     let row = health().await;
     assert!(row.contains("answers") && row.contains("last answer: 200 in"), "{row}");
     assert!(row.contains("last error: 503 in") && !row.contains("fails"), "{row}");
