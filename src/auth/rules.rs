@@ -252,19 +252,4 @@ impl ResolvedRule {
 }
 
 #[cfg(test)]
-/// Whether a client may pull from every repository: a rule without patterns allows it, and none before it forbids any.
-pub(super) fn may_pull_everywhere(&self, client: Client<'_>) -> bool {
-    let may = |client: Client<'_>| {
-        for it in self.rules.iter().filter(|it| it.is_about(client)) {
-            match (it.rule.actions.contains(&Action::Pull), &it.repositories) {
-                (true, None) => return true,
-                (true, Some(_)) => {}
-                (false, _) => return false,
-            }
-        }
-        false
-    };
-    may(client.without_login()) || (client.user.is_some() && may(client))
-}
-
 mod tests;
