@@ -25,13 +25,13 @@ pub(super) fn embedded_s3() -> Response {
     options("GET, HEAD, PUT, POST, DELETE, OPTIONS")
 }
 
-/// `/`: charts for distribution's image use it as a liveness probe.
+/// `/`: charts for distribution's image use it as a liveness probe. It gets one line.
 pub(super) fn root(method: &Method) -> Response {
     match *method {
         Method::OPTIONS => options(READS),
         Method::GET | Method::HEAD => {
             let fresh = [(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"))];
-            (StatusCode::OK, fresh).into_response()
+            (StatusCode::OK, fresh, "pounce, a container registry: its API is below /v2/\n").into_response()
         }
         _ => method_not_allowed(READS),
     }
