@@ -77,7 +77,7 @@ async fn a_bad_file_keeps_what_there_was_and_says_so() {
         ("auth: [", "registry.yml"),
         ("auth: {htpasswd: {users: 'a:b'}, rules: [{users: [alice]", "registry.yml"),
         ("auht: {}", "auht"),
-        ("auth: {htpasswd: {path: /nowhere/at/all}}", "/nowhere/at/all"),
+        ("auth: {htpasswd: {path: /dev/null/users}}", "/dev/null/users"),
         ("auth: {token: {realm: 'https://x', service: s, issuer: i, rootcertbundle: /nowhere}}", "/nowhere"),
         ("proxy: {upstreams: [{remoteurl: 'http://127.0.0.1:1'}]}", "proxy.upstreams.0.host"),
         ("proxy: {allow: [a], deny: ['**'], remoteurl: 'http://127.0.0.1:1'}", "proxy.allow"),
