@@ -1,6 +1,6 @@
 //! Taking changes of the configuration in force while the server serves: users, rules and upstreams.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -78,10 +78,10 @@ fn apply(app: &AppState, loaded: &Loaded, secret: &Secret) -> Result<(), StartEr
 fn waiting(began: &Config, loaded: &Loaded) -> Vec<String> {
     let before = settings(began);
     let after = settings(&loaded.config);
-    let paths: BTreeMap<&String, ()> = before.keys().chain(after.keys()).map(|path| (path, ())).collect();
+    let paths: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
     let differ = |path: &&String| before.get(*path) != after.get(*path);
     let is_live = |path: &str| LIVE.iter().any(|live| path.starts_with(live));
-    paths.into_keys().filter(|path| !is_live(path)).filter(differ).cloned().collect()
+    paths.into_iter().filter(|path| !is_live(path)).filter(differ).cloned().collect()
 }
 
 fn settings(config: &Config) -> BTreeMap<String, Value> {

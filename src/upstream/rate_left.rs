@@ -50,7 +50,9 @@ mod tests {
     fn a_response_is_believed_for_its_window() {
         let left = |said: &[&str]| {
             let rate = RateLeft::default();
-            said.iter().for_each(|text| rate.said(Some(text)));
+            for text in said {
+                rate.said(Some(text));
+            }
             rate.get().map(|(left, _)| left)
         };
         assert_eq!(left(&[]), None);

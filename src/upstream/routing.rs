@@ -91,7 +91,7 @@ impl Routes {
                 return Ok(Arc::clone(same));
             }
             let stall = proxy.fill.stalltimeout;
-            Upstream::new(remote, component.map(str::to_owned), stall, Arc::clone(metrics)).map(Arc::new)
+            Upstream::new(remote, component.map(str::to_owned), stall, metrics).map(Arc::new)
         };
         let mut named: Vec<NamedUpstream> = Vec::new();
         for remote in &proxy.upstreams {
@@ -114,16 +114,12 @@ impl Routes {
 
     /// The upstream with these settings, whose repositories' names begin with this component.
     fn with_settings(&self, remote: &Remote, component: Option<&str>) -> Option<&Arc<Upstream>> {
-        match component {
-            Some(component) => {
-                let named = self.named.iter().find(|named| named.component == component && named.settings == *remote);
-                named.map(|named| &named.upstream)
-            }
-            None => {
-                let default = self.default.as_ref().filter(|default| default.settings == *remote);
-                default.map(|default| &default.upstream)
-            }
+        if let Some(component) = component {
+            let named = self.named.iter().find(|named| named.component == component && named.settings == *remote);
+            return named.map(|named| &named.upstream);
         }
+        let default = self.default.as_ref().filter(|default| default.settings == *remote);
+        default.map(|default| &default.upstream)
     }
 
     /// The upstream of a repository, if there is one.

@@ -48,11 +48,11 @@ impl Session {
         label: String,
         base: Url,
         (first, others): (CredentialSource, Vec<CredentialSource>),
-        metrics: Arc<Metrics>,
+        metrics: &Arc<Metrics>,
     ) -> Result<Self, UpstreamError> {
         let (health, clients) = (Arc::<Health>::default(), HttpClients::new(&base)?);
         let upstream_metrics = metrics.of_upstream(&host(&base));
-        let counted = || (Arc::clone(&metrics), Arc::clone(&upstream_metrics), Arc::clone(&health));
+        let counted = || (Arc::clone(metrics), Arc::clone(&upstream_metrics), Arc::clone(&health));
         let authorizer = |credentials| Authorizer::new(clients.clone(), credentials, counted());
         let accounts = Accounts::new(authorizer(first), others.into_iter().map(authorizer).collect());
         let (api, pages) = (ApiCheck::default(), Semaphore::new(PAGES));

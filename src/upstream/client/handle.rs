@@ -50,7 +50,7 @@ impl Upstream {
         remote: &Remote,
         component: Option<String>,
         stall_timeout: Duration,
-        metrics: Arc<Metrics>,
+        metrics: &Arc<Metrics>,
     ) -> Result<Self, UpstreamError> {
         let invalid = |error: url::ParseError| UpstreamError::Invalid(error.to_string());
         let mut base = match (&remote.remoteurl, &remote.host) {
@@ -179,12 +179,12 @@ mod tests {
     fn all_spellings_of_an_address_are_one_upstream() {
         let label = |url: &str| {
             let remote = Remote { remoteurl: Some(url.parse().unwrap()), ..Remote::default() };
-            let upstream = Upstream::new(&remote, None, SMALL_TIMEOUT, Arc::default()).unwrap();
+            let upstream = Upstream::new(&remote, None, SMALL_TIMEOUT, &Arc::default()).unwrap();
             upstream.label().to_owned()
         };
         let hosted = |host: &str| {
             let remote = Remote { host: Some(host.parse().unwrap()), ..Remote::default() };
-            Upstream::new(&remote, None, SMALL_TIMEOUT, Arc::default()).unwrap().label().to_owned()
+            Upstream::new(&remote, None, SMALL_TIMEOUT, &Arc::default()).unwrap().label().to_owned()
         };
         let hub = "https://registry-1.docker.io";
         for url in [hub, "https://registry-1.docker.io:443/", "HTTPS://Index.Docker.IO", "https://docker.io"] {
