@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use url::Url;
 use uuid::Uuid;
 
-use crate::auth::{Access, AuthError};
+use crate::auth::{Access, AuthError, Granted};
 use crate::config::{self, Config, Driver, Environment, Limits, ListenAddr, Loaded, Secret};
 use crate::events::Events;
 use crate::fd_limit;
@@ -122,7 +122,7 @@ impl Server {
 
     fn log_start(&self, config: &Config, location: &Location) {
         let registry = &self.app.registry;
-        let granted = self.app.access().granted(registry.possible_actions());
+        let granted = Granted::of(&self.app.access(), registry.possible_actions());
         greeting::log_storage(location);
         greeting::log_upstreams(registry);
         greeting::log_access(&granted);

@@ -135,7 +135,7 @@ const ROOMS: &[(&str, &str)] = &[
     ),
     (
         "auth",
-        "access sessions token_issuer scope oidc passwords attempts user_file htpasswd new_user identity rules ollama_keys tokens \
+        "granted browser access sessions token_issuer scope oidc passwords attempts user_file htpasswd new_user identity rules ollama_keys tokens \
          token_keys error credentials challenge",
     ),
     ("auth/oidc", "provider claims issuer_keys documents key_set"),

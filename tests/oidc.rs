@@ -56,6 +56,23 @@ async fn a_token_is_a_password_and_is_exchanged_for_one_that_lives_longer() {
     pounce.until("the user in the access log", is_named).await;
 }
 
+/// A browser would keep it for longer than the provider allows.
+#[tokio::test]
+async fn a_token_begins_no_session_of_a_browser() {
+    let signer = Signer::new(Algorithm::RS256);
+    let issuer = OidcIssuer::start(&[&signer]).await;
+    let admin = user("admin");
+    let with_passwords = [("REGISTRY_AUTH_HTPASSWD_USERS", admin.as_str())];
+    for settings in [&[][..], &with_passwords] {
+        let pounce = pounce_for(&[issuer.provider("ci")], settings).await;
+        let form = format!("user=ci&password={}", sign(&signer, "0", &issuer.claims()));
+        let request = pounce.request("POST", "/-/login").header("sec-fetch-site", "same-origin");
+        let request = request.header("content-type", "application/x-www-form-urlencoded").body(form);
+        let reply = pounce.send(request).await;
+        assert_eq!((reply.status, reply.header("set-cookie")), (403, ""), "{reply:?}");
+    }
+}
+
 #[tokio::test]
 async fn each_algorithm_with_a_public_key_is_good() {
     let signers: Vec<Signer> =

@@ -26,12 +26,12 @@ use crate::telemetry::Metrics;
 /// Authenticates and authorizes clients.
 #[derive(Debug)]
 pub struct Access {
-    scheme: Scheme,
-    rules: Rules,
+    pub(super) scheme: Scheme,
+    pub(super) rules: Rules,
 }
 
 #[derive(Debug)]
-enum Scheme {
+pub(super) enum Scheme {
     /// No client logs in, and all may do this.
     Open(Vec<Action>),
     /// By password, by a token of an OIDC provider, or by a key of Ollama's.
@@ -54,28 +54,6 @@ enum Scheme {
         path: String,
         service: String,
     },
-}
-
-/// What clients may do, for the log.
-#[derive(Clone, Debug)]
-pub struct Granted {
-    /// Without a login, in words.
-    pub without_login: String,
-    /// With one, in words.
-    pub with_login: String,
-    /// Actions that need no login: in every repository, or in those that rules name.
-    pub open: Vec<Action>,
-}
-
-/// How the user of a browser logs in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BrowserLogin {
-    /// No user does: all may do the same.
-    Needless,
-    /// With a name and a password.
-    Password,
-    /// Only clients do, with tokens of a token server or of OIDC providers.
-    Token,
 }
 
 /// Whether a request is allowed.
@@ -127,29 +105,6 @@ impl Access {
             }
         };
         Ok(Self { scheme, rules })
-    }
-
-    /// What clients may do, of the actions that are possible at all.
-    #[must_use]
-    pub fn granted(&self, possible: &[Action]) -> Granted {
-        let of = |actions: &[Action]| possible.iter().copied().filter(|action| actions.contains(action)).collect();
-        let open: Vec<Action> = match &self.scheme {
-            Scheme::Open(actions) => of(actions),
-            Scheme::Own { .. } | Scheme::Token { .. } => of(&self.rules.actions(false)),
-        };
-        let where_allowed = |actions: &[Action]| match actions {
-            [] => "nothing".to_owned(),
-            actions if self.rules.is_empty() => Action::list(actions),
-            actions => format!("{}, where auth.rules allow it", Action::list(actions)),
-        };
-        let with_login = match &self.scheme {
-            Scheme::Open(_) => "no login is set up: `pounce htpasswd USER` makes users for auth.htpasswd".to_owned(),
-            Scheme::Token { .. } if self.rules.is_empty() => "what tokens grant".to_owned(),
-            Scheme::Token { .. } => "what tokens grant and auth.rules allow".to_owned(),
-            Scheme::Own { .. } if self.rules.is_empty() => Action::list(possible),
-            Scheme::Own { .. } => where_allowed(&of(&self.rules.actions(true))),
-        };
-        Granted { without_login: where_allowed(&open), with_login, open }
     }
 
     /// Whether no client can log in.
@@ -258,16 +213,6 @@ impl Access {
             (_, Credentials::Token(_)) => true,
             (Scheme::Own { oidc, .. }, Credentials::Password { user, .. }) => oidc.is_provider(user),
             _ => false,
-        }
-    }
-
-    /// How the user of a browser logs in.
-    #[must_use]
-    pub const fn login(&self) -> BrowserLogin {
-        match &self.scheme {
-            Scheme::Open(_) => BrowserLogin::Needless,
-            Scheme::Own { passwords: Some(_), .. } => BrowserLogin::Password,
-            Scheme::Own { passwords: None, .. } | Scheme::Token { .. } => BrowserLogin::Token,
         }
     }
 

@@ -7,9 +7,11 @@
 
 mod access;
 mod attempts;
+mod browser;
 mod challenge;
 mod credentials;
 mod error;
+mod granted;
 mod htpasswd;
 mod identity;
 mod new_user;
@@ -24,10 +26,12 @@ mod token_keys;
 mod tokens;
 mod user_file;
 
-pub use access::{Access, BrowserLogin, Granted, Verdict};
+pub use access::{Access, Verdict};
+pub use browser::BrowserLogin;
 pub use challenge::{Challenge, Realm};
 pub use credentials::{Credentials, CredentialsError};
 pub use error::AuthError;
+pub use granted::Granted;
 pub use identity::Identity;
 pub use new_user::{UserError, check_user, htpasswd_line, random_password};
 pub use oidc::probe_issuer;

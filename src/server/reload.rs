@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::{StartError, greeting};
-use crate::auth::Access;
+use crate::auth::{Access, Granted};
 use crate::config::{Config, Environment, Loaded, Secret};
 use crate::http::AppState;
 use crate::reload::Reloaded;
@@ -46,8 +46,16 @@ pub(super) async fn follow(app: Arc<AppState>, file: PathBuf, environment: Envir
         for notice in &changed.notices {
             tracing::warn!("{notice}");
         }
-        if let Err(error) = apply(&app, &changed, &secret) {
-            tracing::error!(%error, "reload: users, rules and upstreams stay as they were");
+        let (config, secret) = (Arc::clone(&changed), secret.clone());
+        // It reads files, and may hash a password.
+        let applied = tokio::task::spawn_blocking(move || apply(&app, &config, &secret)).await;
+        let error = match applied {
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => Some(error.to_string()),
+            Err(error) => Some(error.to_string()),
+        };
+        if let Some(error) = error {
+            tracing::error!(error, "reload: users, rules and upstreams stay as they were");
             continue;
         }
         let waiting = waiting(&began, &changed);
@@ -67,7 +75,7 @@ fn apply(app: &AppState, loaded: &Loaded, secret: &Secret) -> Result<(), StartEr
     let routes = repositories.prepare_upstreams(&config.proxy)?;
     let access = Access::open(&config.auth, secret, routes.host_names(), &app.metrics)?;
     repositories.replace_upstreams(routes);
-    let granted = access.granted(app.registry.possible_actions());
+    let granted = Granted::of(&access, app.registry.possible_actions());
     app.replace_access(access);
     greeting::log_upstreams(&app.registry);
     greeting::log_access(&granted);

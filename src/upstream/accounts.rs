@@ -27,15 +27,14 @@ impl Accounts {
     /// In the order in which they are tried: those of which nothing is known, then those with the most requests left.
     /// One that has none left is not tried, unless it is so with all: then the first that will have some.
     pub(super) fn by_rate(&self) -> Vec<&Authorizer> {
-        let mut known: Vec<_> = self.all().map(|it| (it.rate.get(), it)).collect();
-        if let Some((_, next)) = known.iter().min_by_key(|(rate, _)| rate.filter(|(left, _)| *left == 0).map(|it| it.1))
-            && known.iter().all(|(rate, _)| rate.is_some_and(|(left, _)| left == 0))
-        {
-            return vec![*next];
+        let known = self.all().map(|it| (it.rate.get(), it));
+        let (used_up, mut others): (Vec<_>, Vec<_>) = known.partition(|(rate, _)| matches!(rate, Some((0, _))));
+        if others.is_empty() {
+            let next = used_up.into_iter().min_by_key(|(rate, _)| rate.map(|(_, until)| until));
+            return next.map(|(_, it)| it).into_iter().collect();
         }
-        known.retain(|(rate, _)| rate.is_none_or(|(left, _)| left > 0));
         // Stable, so that equal ones keep the configuration's order.
-        known.sort_by_key(|(rate, _)| Reverse(rate.map_or(u64::MAX, |(left, _)| left)));
-        known.into_iter().map(|(_, it)| it).collect()
+        others.sort_by_key(|(rate, _)| Reverse(rate.map_or(u64::MAX, |(left, _)| left)));
+        others.into_iter().map(|(_, it)| it).collect()
     }
 }

@@ -79,11 +79,14 @@ pub(super) async fn submit(view: &View<'_>, body: Body) -> Result<Answer, Reject
     let session = access.begin_session(&client).map_err(|error| {
         Error::new(ErrorCode::Unavailable, "the registry cannot log you in now, try again later").caused_by(error)
     })?;
+    let Some(session) = session else {
+        // A token of an OIDC provider is a password for clients only.
+        let message = "Only users with a password log in here.";
+        return Ok(respond(view, StatusCode::FORBIDDEN, &user, &next, Some(message)));
+    };
     let to = session::own_path(&next).map_or_else(|| view.href("/"), str::to_owned);
     let mut response = response::see_other(&to);
-    if let Some(session) = session {
-        response.headers_mut().insert(header::SET_COOKIE, session::set_cookie(view, Some(&session)));
-    }
+    response.headers_mut().insert(header::SET_COOKIE, session::set_cookie(view, Some(&session)));
     Ok(response.into())
 }
 

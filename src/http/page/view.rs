@@ -44,7 +44,7 @@ impl<'a> View<'a> {
 
     /// How users log in.
     pub(super) fn login(&self) -> BrowserLogin {
-        self.cx.app.access().login()
+        BrowserLogin::of(&self.cx.app.access())
     }
 
     /// Whether the user may pull from every repository, so that numbers of all of them tell nothing new.

@@ -1,4 +1,4 @@
-//! What each repository took at the last round, as the bucket keeps it for those who look at it.
+//! What each repository took at the last round, as the bucket keeps it for the page.
 
 use std::collections::HashMap;
 use std::time::SystemTime;

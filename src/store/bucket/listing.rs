@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::SystemTime;
 
+use aws_sdk_s3::operation::list_objects_v2::builders::ListObjectsV2FluentBuilder;
 use aws_sdk_s3::types::EncodingType;
 use percent_encoding::percent_decode_str;
 
@@ -82,6 +83,13 @@ impl Store {
         }
     }
 
+    fn list_below(&self, prefix: &str, after: Option<&str>, limit: i32) -> ListObjectsV2FluentBuilder {
+        let request = self.inner.client.list_objects_v2().bucket(&self.inner.bucket).prefix(prefix);
+        let request = request.set_start_after(after.map(|path| format!("{prefix}{path}")));
+        // XML has no control characters. A key that is not as it is would make the next page begin elsewhere.
+        request.encoding_type(EncodingType::Url).max_keys(limit)
+    }
+
     /// What is below a directory key, relative to it and in order: paths, and of those that have `delimiter` only the part
     /// up to it, once. Those after `after`; at most `limit`, which is at most 1,000; and whether there are more. A store
     /// that knows no such delimiter refuses it, or lists the whole paths.
@@ -96,16 +104,7 @@ impl Store {
         limit: i32,
     ) -> Result<(Vec<String>, bool), StoreError> {
         let prefix = self.path(&directory);
-        let request = self
-            .inner
-            .client
-            .list_objects_v2()
-            .bucket(&self.inner.bucket)
-            .prefix(&prefix)
-            .set_delimiter(delimiter.map(str::to_owned))
-            .set_start_after(after.map(|path| format!("{prefix}{path}")))
-            .encoding_type(EncodingType::Url)
-            .max_keys(limit);
+        let request = self.list_below(&prefix, after, limit).set_delimiter(delimiter.map(str::to_owned));
         let page = Box::pin(request.send()).await.map_err(|error| failure("ListObjectsV2", &error))?;
         let is_encoded = page.encoding_type() == Some(&EncodingType::Url);
         let keys = page.contents().iter().filter_map(|object| object.key());
@@ -131,16 +130,7 @@ impl Store {
         limit: i32,
     ) -> Result<(Vec<Listed>, bool), StoreError> {
         let prefix = self.path(&directory);
-        let request = self
-            .inner
-            .client
-            .list_objects_v2()
-            .bucket(&self.inner.bucket)
-            .prefix(&prefix)
-            .set_start_after(after.map(|path| format!("{prefix}{path}")))
-            // XML has no control characters. A key that is not as it is would make the next page begin elsewhere.
-            .encoding_type(EncodingType::Url)
-            .max_keys(limit);
+        let request = self.list_below(&prefix, after, limit);
         let page = Box::pin(request.send()).await.map_err(|error| failure("ListObjectsV2", &error))?;
         let is_encoded = page.encoding_type() == Some(&EncodingType::Url);
         let listed = page.contents().iter().filter_map(|object| {

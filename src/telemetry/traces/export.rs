@@ -78,8 +78,8 @@ pub async fn flush() {
     }
 }
 
-/// What all spans of this process have in common: the attributes of the environment, and who pounce is, unless these say
-/// it.
+/// The attributes that all spans of this process have in common: those of the environment, and pounce's name and version,
+/// unless the environment names them.
 fn resource() -> Resource {
     const NAME: &str = "service.name";
     let given = Resource::builder().build();

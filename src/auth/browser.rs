@@ -1,0 +1,26 @@
+//! How the users of browsers log in.
+
+use super::access::{Access, Scheme};
+
+/// How the user of a browser logs in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BrowserLogin {
+    /// No user does: all may do the same.
+    Needless,
+    /// With a name and a password.
+    Password,
+    /// Only clients do, with tokens of a token server or of OIDC providers.
+    Token,
+}
+
+impl BrowserLogin {
+    /// How the user of a browser logs in.
+    #[must_use]
+    pub const fn of(access: &Access) -> Self {
+        match &access.scheme {
+            Scheme::Open(_) => Self::Needless,
+            Scheme::Own { passwords: Some(_), .. } => Self::Password,
+            Scheme::Own { passwords: None, .. } | Scheme::Token { .. } => Self::Token,
+        }
+    }
+}
