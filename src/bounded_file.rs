@@ -2,7 +2,26 @@
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+
+/// Inode, size, and times of a file with their nanoseconds, which tell one version of it from another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct FileVersion {
+    inode: u64,
+    size: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl FileVersion {
+    /// That of the file which the path leads to, through links too; `None` where there is none.
+    pub(crate) fn of(path: &Path) -> Option<Self> {
+        let data = std::fs::metadata(path).ok()?;
+        let (modified, changed) = ((data.mtime(), data.mtime_nsec()), (data.ctime(), data.ctime_nsec()));
+        Some(Self { inode: data.ino(), size: data.len(), modified, changed })
+    }
+}
 
 /// Reads at most `max` bytes.
 ///

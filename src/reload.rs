@@ -5,12 +5,13 @@
 //! force.
 
 use std::fmt::Display;
-use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use tokio::sync::watch;
+
+use crate::bounded_file::FileVersion;
 
 /// How often the files are compared.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -38,10 +39,22 @@ impl<T: Send + Sync + 'static> Reloaded<T> {
         files: Vec<PathBuf>,
         read: impl Fn() -> Result<T, E> + Send + Sync + 'static,
     ) -> Result<Self, E> {
-        let mut before = fingerprints(&files);
-        let (sender, receiver) = watch::channel(Arc::new(read()?));
+        let before = versions(&files);
+        let first = Arc::new(read()?);
+        Ok(Self::since(name, files, before, first, read))
+    }
+
+    /// As [`of`](Self::of), with a first value that was read already, from these versions of the files.
+    pub(crate) fn since<E: Display + Send>(
+        name: &'static str,
+        files: Vec<PathBuf>,
+        mut before: Vec<Option<FileVersion>>,
+        first: Arc<T>,
+        read: impl Fn() -> Result<T, E> + Send + Sync + 'static,
+    ) -> Self {
+        let (sender, receiver) = watch::channel(first);
         if files.is_empty() {
-            return Ok(Self(receiver));
+            return Self(receiver);
         }
         let (files, read) = (Arc::new(files), Arc::new(read));
         let mut demands = DEMANDS.subscribe();
@@ -56,7 +69,7 @@ impl<T: Send + Sync + 'static> Reloaded<T> {
                 let (files, read, last) = (Arc::clone(&files), Arc::clone(&read), before.clone());
                 // A network file system may block.
                 let compared = tokio::task::spawn_blocking(move || {
-                    let now = fingerprints(&files);
+                    let now = versions(&files);
                     let value = (is_demanded || now != last).then(|| read().map_err(|error| error.to_string()));
                     (now, value)
                 });
@@ -83,7 +96,7 @@ impl<T: Send + Sync + 'static> Reloaded<T> {
                 }
             }
         });
-        Ok(Self(receiver))
+        Self(receiver)
     }
 
     /// The next value; `None` where there will be none.
@@ -98,14 +111,6 @@ impl<T: Send + Sync + 'static> Reloaded<T> {
     }
 }
 
-/// Inode, size and times, which tell one version of a file from another; `None` where there is no file.
-type Fingerprint = Option<(u64, u64, i64, i64, i64, i64)>;
-
-fn fingerprints(files: &[PathBuf]) -> Vec<Fingerprint> {
-    let fingerprint = |file: &PathBuf| {
-        let data = std::fs::metadata(file).ok()?;
-        let (modified, changed) = (data.mtime_nsec(), data.ctime_nsec());
-        Some((data.ino(), data.len(), data.mtime(), modified, data.ctime(), changed))
-    };
-    files.iter().map(fingerprint).collect()
+fn versions(files: &[PathBuf]) -> Vec<Option<FileVersion>> {
+    files.iter().map(|file| FileVersion::of(file)).collect()
 }

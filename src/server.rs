@@ -142,11 +142,8 @@ impl Server {
 
     /// Takes changes of users, rules and upstreams in the file that the configuration was read from in force, until the
     /// server ends.
-    pub fn follow(&self, loaded: &Loaded, environment: &Environment) {
-        if let Some(file) = loaded.file.clone() {
-            let (app, secret) = (Arc::clone(&self.app), self.secret.clone());
-            tokio::spawn(reload::follow(app, file, environment.clone(), loaded.config.clone(), secret));
-        }
+    pub fn follow(&self, loaded: Arc<Loaded>, environment: Environment) {
+        tokio::spawn(reload::follow(Arc::clone(&self.app), loaded, environment, self.secret.clone()));
     }
 
     /// The address that it listens on.

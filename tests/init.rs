@@ -129,6 +129,8 @@ async fn what_cannot_be_asked_or_used_is_said_and_nothing_is_written() {
         assert!(errors.starts_with("pounce: ") && errors.contains(words), "{flags:?}: {errors}");
         assert!(!errors.contains("u:p@") && !errors.contains("$2b$"), "{errors}");
     }
+    let (status, _, errors) = run(&arguments("-", &["--folder", "d", "--no-upstream", "--public"]), &[], "").await;
+    assert!(status == 1 && errors.contains("--output names a file") && !Path::new("-").exists(), "{errors}");
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
 }
 

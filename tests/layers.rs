@@ -36,7 +36,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("auth", &["oci", "config", "telemetry", "bounded_file", "reload", "fair_semaphore", "client_network", "upstream"]),
     ("bounded_file", &[]),
     ("events", &["oci", "config", "telemetry", "upstream", "log_limit"]),
-    ("reload", &[]),
+    ("reload", &["bounded_file"]),
     ("log_limit", &[]),
     ("fair_semaphore", &[]),
     ("manifest_memory", &["oci"]),

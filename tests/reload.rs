@@ -1,5 +1,6 @@
 //! A configuration that changes while pounce serves: users, rules and upstreams count at once.
 
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -18,7 +19,10 @@ struct Served {
 
 impl Served {
     fn start(yaml: &str) -> Self {
-        let folder = TempDir::new().unwrap();
+        Self::start_in(TempDir::new().unwrap(), yaml)
+    }
+
+    fn start_in(folder: TempDir, yaml: &str) -> Self {
         let file = folder.path().join("registry.yml");
         std::fs::write(&file, yaml).unwrap();
         let mut command = Command::new(program());
@@ -122,6 +126,27 @@ async fn upstreams_come_go_and_change() {
         .change(&format!("http: {{draintimeout: 7s}}\nproxy: {{remoteurl: '{}'}}", second.url()), "after a restart");
     assert!(waits.contains("http.draintimeout") && !waits.contains("proxy."), "{waits}");
     assert_eq!(served.status(None, two).await, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_while_it_starts_counts() {
+    let folder = TempDir::new().unwrap();
+    let users = folder.path().join("users");
+    assert!(Command::new("mkfifo").arg(&users).status().unwrap().success());
+    let before = format!("auth: {{htpasswd: {{path: '{}'}}}}", users.display());
+    let file = folder.path().join("registry.yml");
+    let changing = std::thread::spawn(move || {
+        // It opens when pounce has read the configuration, and asks for the users that it names.
+        let mut pipe = std::fs::File::options().write(true).open(users).unwrap();
+        let new = file.with_extension("new");
+        std::fs::write(&new, auth(&["bob"], "[]")).unwrap();
+        std::fs::rename(&new, &file).unwrap();
+        writeln!(pipe, "{}", user("alice")).unwrap();
+    });
+    let mut served = Served::start_in(folder, &before);
+    changing.join().unwrap();
+    served.process.until(SWAPPED);
+    assert_eq!((served.status(Some("alice"), "/v2/").await, served.status(Some("bob"), "/v2/").await), (401, 200));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
@@ -45,14 +46,14 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: &Arguments) -> CommandResult {
     let environment = Environment::of_process();
     let loaded = match Config::load(arguments.file.as_deref(), &environment) {
-        Ok(loaded) => loaded,
+        Ok(loaded) => Arc::new(loaded),
         Err(error) => {
             telemetry::fatal(Config::log_formatter(arguments.file.as_deref(), &environment), &error);
             return Ok(ExitCode::FAILURE);
         }
     };
     let served =
-        telemetry::init_logs(&loaded.config.log).map_err(Into::into).and_then(|()| serve(&loaded, &environment));
+        telemetry::init_logs(&loaded.config.log).map_err(Into::into).and_then(|()| serve(&loaded, environment));
     served.or_else(|error| {
         // The lines that the log still has come first.
         telemetry::flush_logs();
@@ -61,13 +62,13 @@ pub(super) fn run(arguments: &Arguments) -> CommandResult {
     })
 }
 
-fn serve(loaded: &Loaded, environment: &Environment) -> CommandResult {
+fn serve(loaded: &Arc<Loaded>, environment: Environment) -> CommandResult {
     let config = &loaded.config;
     block_on(async {
         for notice in &loaded.notices {
             tracing::warn!("{notice}");
         }
-        traces::start(environment);
+        traces::start(&environment);
         let stop = CancellationToken::new();
         signals::watch(stop.clone(), SHUTDOWN)?;
         signals::reload_at_hangup(stop.clone())?;
@@ -79,7 +80,7 @@ fn serve(loaded: &Loaded, environment: &Environment) -> CommandResult {
                 return Ok(ExitCode::SUCCESS);
             }
         };
-        server.follow(loaded, environment);
+        server.follow(Arc::clone(loaded), environment);
         server.greet_upstreams();
         server.run(stop).await;
         telemetry::flush_traces().await;

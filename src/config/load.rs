@@ -15,7 +15,7 @@ use super::storage::Driver;
 use super::variables::{self, AUTH_VARIABLE, Applied, EMPTY, NO_SETTINGS, PATH_VARIABLE, S3AWS, STORAGE_VARIABLE};
 use super::written::Written;
 use super::{check, document, network, oidc, service_links, written, yaml};
-use crate::bounded_file;
+use crate::bounded_file::{self, FileVersion};
 
 /// How many mistakes in the types of settings are listed; the document is read once for each.
 const MAX_MISTAKES: usize = 64;
@@ -29,6 +29,8 @@ pub struct Loaded {
     pub config: Config,
     /// The file that it was read from.
     pub file: Option<PathBuf>,
+    /// Which version of the file that was; `None` without a file.
+    pub(crate) version: Option<FileVersion>,
     /// Sentences for the log: settings and variables that have no effect.
     pub notices: Vec<String>,
     /// Where each setting comes from.
@@ -75,9 +77,11 @@ impl Config {
         let Some(path) = file.or_else(|| environment.get(PATH_VARIABLE).map(Path::new)) else {
             return parse("", None, environment);
         };
+        // Before it is read, so that a change in between counts as one.
+        let version = FileVersion::of(path);
         let text = bounded_file::read_text(path, MAX_FILE);
         let text = text.map_err(|source| vec![ConfigError::Read { path: path.to_owned(), source }])?;
-        parse(&text, Some(path), environment)
+        parse(&text, Some(path), environment).map(|loaded| Loaded { version, ..loaded })
     }
 
     /// As [`load`](Self::load), with the text of the file.
@@ -146,7 +150,7 @@ fn parse(text: &str, file: Option<&Path>, environment: &Environment) -> Result<L
     errors.extend(located);
     match config {
         Some(config) if errors.is_empty() => {
-            Ok(Loaded { config, file: file.map(Path::to_owned), notices, origins, written })
+            Ok(Loaded { config, file: file.map(Path::to_owned), version: None, notices, origins, written })
         }
         _ => Err(errors),
     }

@@ -1,7 +1,6 @@
 //! Taking changes of the configuration in force while the server serves: users, rules and upstreams.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -27,17 +26,15 @@ const LIVE: [&str; 11] = [
     "proxy.upstreams",
 ];
 
-/// Follows a file until the server ends: a change of it counts at once, or not at all.
-pub(super) async fn follow(app: Arc<AppState>, file: PathBuf, environment: Environment, began: Config, secret: Secret) {
-    let read = {
-        let file = file.clone();
-        move || Config::load(Some(&file), &environment)
-    };
-    let name = file.display().to_string();
-    let Ok(mut loaded) = Reloaded::of("the configuration", vec![file], read) else {
-        tracing::warn!(file = name, "reload: the file cannot be read any more, and its changes are not noticed");
+/// Follows the file of the configuration that the server began with, until it ends: a change of it counts at once, or not
+/// at all.
+pub(super) async fn follow(app: Arc<AppState>, began: Arc<Loaded>, environment: Environment, secret: Secret) {
+    let Some(file) = began.file.clone() else {
         return;
     };
+    let (files, versions) = (vec![file.clone()], vec![began.version]);
+    let read = move || Config::load(Some(&file), &environment);
+    let mut loaded = Reloaded::since("the configuration", files, versions, Arc::clone(&began), read);
     let app = Arc::downgrade(&app);
     while let Some(changed) = loaded.changed().await {
         let Some(app) = app.upgrade() else {
@@ -58,7 +55,7 @@ pub(super) async fn follow(app: Arc<AppState>, file: PathBuf, environment: Envir
             tracing::error!(error, "reload: users, rules and upstreams stay as they were");
             continue;
         }
-        let waiting = waiting(&began, &changed);
+        let waiting = waiting(&began.config, &changed);
         if !waiting.is_empty() {
             let settings = waiting.join(", ");
             tracing::warn!(

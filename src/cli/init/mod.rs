@@ -36,6 +36,9 @@ const COST: u32 = 10;
 pub(super) fn run(arguments: &Arguments) -> CommandResult {
     let default = if arguments.env { ".env" } else { "registry.yml" };
     let output = arguments.output.clone().unwrap_or_else(|| default.into());
+    if output.as_os_str() == "-" {
+        return Err("--output names a file, because pounce checks what it wrote: standard output is none".into());
+    }
     let folder = output.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let folder = folder.canonicalize().map_err(|error| format!("--output: {}: {error}", folder.display()))?;
     // With --env, the user is in a variable.
