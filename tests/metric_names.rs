@@ -1,4 +1,4 @@
-//! The names of metrics are the operator's interface: docs/operations.md lists all of them, and the dashboard and the
+//! The names of metrics are the operator's interface: docs/metrics.md lists all of them, and the dashboard and the
 //! alerts use no others.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -74,13 +74,13 @@ fn used(text: &str) -> BTreeSet<String> {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_metric_stands_in_the_document_and_no_other() {
     let exposed: BTreeMap<_, _> = exposed().await.iter().map(|it| (stored(it), it.1.clone())).collect();
-    let listed: BTreeMap<_, _> = rows(&read("docs/operations.md"))
+    let listed: BTreeMap<_, _> = rows(&read("docs/metrics.md"))
         .into_iter()
         .filter(|(name, _)| ["pounce_", "http_", "process_", "registry_"].iter().any(|it| name.starts_with(it)))
         .collect();
     let missing: Vec<_> = exposed.keys().filter(|name| !listed.contains_key(*name)).collect();
     let gone: Vec<_> = listed.keys().filter(|name| !exposed.contains_key(*name)).collect();
-    assert!(missing.is_empty() && gone.is_empty(), "not in docs/operations.md: {missing:?}; not exposed: {gone:?}");
+    assert!(missing.is_empty() && gone.is_empty(), "not in docs/metrics.md: {missing:?}; not exposed: {gone:?}");
     for (name, kind) in &exposed {
         assert_eq!(&listed[name], kind, "the type of {name}");
     }
@@ -104,13 +104,13 @@ async fn the_dashboard_and_the_alerts_use_metrics_that_exist() {
 
 #[test]
 fn every_alert_has_a_line_that_says_what_to_do() {
-    let (rules, document) = (read("config/prometheus/alerts.yml"), read("docs/operations.md"));
+    let (rules, document) = (read("config/prometheus/alerts.yml"), read("docs/metrics.md"));
     let alerts: Vec<_> = rules.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).collect();
     let runbook = rows(&document);
     let listed: Vec<_> = runbook.keys().filter(|name| name.starts_with("Pounce")).collect();
     assert!(alerts.len() > 10);
     for alert in &alerts {
-        assert!(runbook.contains_key(*alert), "docs/operations.md has no line for {alert}");
+        assert!(runbook.contains_key(*alert), "docs/metrics.md has no line for {alert}");
     }
-    assert_eq!(listed.len(), alerts.len(), "docs/operations.md has alerts that alerts.yml does not: {listed:?}");
+    assert_eq!(listed.len(), alerts.len(), "docs/metrics.md has alerts that alerts.yml does not: {listed:?}");
 }

@@ -1,4 +1,4 @@
-//! Prometheus metrics: their names are the operator's interface, which docs/operations.md describes.
+//! Prometheus metrics: their names are the operator's interface, which docs/metrics.md describes.
 //!
 //! What every request counts is sharded by thread and takes no lock.
 
