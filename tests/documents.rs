@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 const LONGEST_README: usize = 150;
 
 /// The folders whose paths documents may name in backticks.
-const FOLDERS: [&str; 7] = ["src/", "tests/", "benches/", "fuzz/", "config/", "docs/", ".ci/"];
+const FOLDERS: [&str; 8] = ["src/", "tests/", "benches/", "fuzz/", "config/", "deploy/", "docs/", ".ci/"];
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
