@@ -70,10 +70,15 @@ class Pod:
         self.node_ip, self.ip = (
             (f"fd00:{number}::1", f"fd00:{number}::2") if ipv6 else (f"10.244.{number}.1", f"10.244.{number}.2")
         )
-        self.network, self.hosts, self.services, self.code = number, hosts, services, None
+        self.network, self.hosts, self.services = number, hosts, services
+        self.pid = self.code = None
         self.root, self.log = self.folder / "rootfs", self.folder / "log"
         self._make_root(program)
-        self._start()
+        try:
+            self._start()
+        except BaseException:
+            self.__exit__()
+            raise
 
     # --- the container
 
@@ -291,7 +296,7 @@ class Pod:
         return self
 
     def __exit__(self, *_):
-        if self.ended() is None:
+        if self.pid and self.ended() is None:
             os.kill(self.pid, signal.SIGKILL)
             self.wait(10)
         subprocess.run([*self._runc(), "delete", "--force", self.id], check=False, capture_output=True)

@@ -3,8 +3,11 @@
 import copy
 import json
 import os
+import pathlib
 import re
+import shutil
 import subprocess
+import tempfile
 import tomllib
 
 import yaml
@@ -34,6 +37,7 @@ networkPolicy:
   extraEgress: [{ to: [{ ipBlock: { cidr: 169.254.170.23/32 } }], ports: [{ port: 80 }] }]
 nodeCache:
   enabled: true
+  url: https://registry.example.com
   upstreams: [docker.io, ghcr.io]
   existingSecret: node-cache
   nodeSelector: { example.com/gpu: "true" }
@@ -67,6 +71,7 @@ MATRIX = {
 }
 # Values that are refused, and a part of the message.
 REFUSED = [
+    ({"tls": {"existingSecret": "x"}, "nodeCache": {"enabled": True}}, "nodeCache.url is needed with tls"),
     ({"replicas": 3}, "additional properties 'replicas' not allowed"),
     ({"replicaCount": "two"}, "'/replicaCount': got string, want integer"),
     ({"image": {"digest": "latest"}}, "'/image/digest': 'latest' does not match"),
@@ -194,17 +199,14 @@ def example(components):
     text = (folder / "kustomization.yaml").read_text()
     line = "# components: [../autoscaling, ../node-cache]\n"
     assert line in text
-    other = chart.KUSTOMIZE / ".test"
-    other.mkdir(exist_ok=True)
-    try:
-        chosen = f"components: [{', '.join('../' + one for one in components)}]\n" if components else ""
-        (other / "kustomization.yaml").write_text(text.replace(line, chosen))
-        (other / "registry.yml").write_text((folder / "registry.yml").read_text())
-        return chart.kustomize(other)
-    finally:
-        for file in other.iterdir():
-            file.unlink()
-        other.rmdir()
+    chosen = f"components: [{', '.join('../' + one for one in components)}]\n" if components else ""
+    with tempfile.TemporaryDirectory() as copy_of:
+        # kustomize takes relative paths only.
+        back = os.path.relpath(chart.KUSTOMIZE, os.path.realpath(copy_of))
+        text = text.replace(line, chosen).replace("../", f"{back}/")
+        pathlib.Path(copy_of, "kustomization.yaml").write_text(text)
+        shutil.copy(folder / "registry.yml", copy_of)
+        return chart.kustomize(copy_of)
 
 
 def examples():

@@ -186,7 +186,8 @@ def users_rules_and_metrics(node):
 
 def a_secret_without_the_key_starts_nothing(node):
     try:
-        node.pod(node.values(), secrets={"pounce": {"AWS_ACCESS_KEY_ID": "test"}})
+        with node.pod(node.values(), secrets={"pounce": {"AWS_ACCESS_KEY_ID": "test"}}):
+            pass
     except KeyError as error:
         assert "couldn't find key REGISTRY_HTTP_SECRET" in str(error)
     else:
@@ -211,12 +212,14 @@ def every_configuration_loads(node):
         "REGISTRY_AUTH_HTPASSWD_USERS": node.users,
         "REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY": "data",
     }
-    file = node.folder / "registry.yml"
-    for text in texts:
+    checks = []
+    for number, text in enumerate(texts):
+        file = node.folder / f"registry{number}.yml"
         file.write_text(text)
         command = [node.program, "check", "--json", file]
-        ran = subprocess.run(command, cwd=node.folder, env=variables, capture_output=True, text=True)
-        first = json.loads(ran.stdout)["results"][0]
+        checks.append(subprocess.Popen(command, cwd=node.folder, env=variables, stdout=subprocess.PIPE))
+    for text, check in zip(texts, checks, strict=True):
+        first = json.loads(check.communicate()[0])["results"][0]
         assert (first["name"], first["status"]) == ("configuration", "ok"), (text, first)
 
 
@@ -259,6 +262,8 @@ def the_node_cache_serves_from_its_disk(node):
             assert get(blob) == (200, layer)
             world.until(lambda: any(path.name == "data" and path.read_bytes() == layer for path in cache.written()[1]))
             assert cache.written()[0] == set()
+            code, text = cache.execute("/pounce", "status")
+            assert code == 0 and "bytes" in text, text
             assert world.request("POST", cache.url("/v2/a/b/blobs/uploads/"), b"")[0] in (401, 403)
             with node.pod(values, "Pod", hosts=service) as alive:
                 assert alive.wait(20) == 0

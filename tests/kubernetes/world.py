@@ -85,6 +85,9 @@ class Server(http.server.ThreadingHTTPServer):
 
     address_family, daemon_threads = socket.AF_INET6, True
 
+    def handle_error(self, *_):
+        """A client that left is none."""
+
 
 class Upstream:
     """A registry of one image, library/app:1, whose slow blob stops in the middle until `release`."""
