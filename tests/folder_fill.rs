@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::support::image::digest;
 use crate::support::upstream::Manners;
-use crate::support::{Image, Pounce, Upstream};
+use crate::support::{Image, Pounce, Process, Upstream};
 
 const MIB: usize = 1 << 20;
 
@@ -178,6 +178,28 @@ async fn wrong_bytes_leave_nothing() {
         cold.upstream.behave(Manners::default());
         cold.pull(&pounce).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_blob_without_room_is_refused_before_its_first_byte() {
+    let cold = Cold::new(3 * MIB).await;
+    let mut process = Process::start(&[("REGISTRY_PROXY_REMOTEURL", &cold.url)]);
+    // No disk has a PiB to reserve.
+    cold.upstream.behave(Manners { claims: Some(1 << 50), ranges: false, ..Manners::default() });
+    for _ in 0..3 {
+        let reply = reqwest::get(process.url(&cold.path())).await.unwrap();
+        assert_eq!(reply.status(), 503);
+        let text = reply.text().await.unwrap();
+        assert!(text.contains("UNAVAILABLE") && text.contains("make room"), "{text}");
+    }
+    let line = process.until("blobs find no room");
+    let folder = process.folder.path().join("data");
+    assert!(line.contains("ERROR") && line.contains(folder.to_str().unwrap()), "{line}");
+    cold.upstream.behave(Manners::default());
+    let reply = reqwest::get(process.url(&cold.path())).await.unwrap();
+    assert!(reply.status() == 200 && reply.bytes().await.unwrap() == *cold.image.layer());
+    process.until("stored a blob");
+    assert_eq!(process.seen.matches("blobs find no room").count(), 1, "{}", process.seen);
 }
 
 #[tokio::test]

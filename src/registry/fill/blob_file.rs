@@ -2,7 +2,7 @@
 //! of memory where `proxy.spool.directory` is set.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, ErrorKind};
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -19,9 +19,16 @@ pub(super) struct BlobFile {
 }
 
 impl BlobFile {
-    /// A new one, which counts its bytes.
-    pub(super) async fn create(directory: PathBuf, usage: FileUsage) -> io::Result<Self> {
-        let file = tokio::task::spawn_blocking(move || tempfile::tempfile_in(directory)).await??;
+    /// A new one, which counts its bytes, with room for `size` bytes where the file system can reserve it.
+    ///
+    /// # Errors
+    /// There is no room, or no file can be made.
+    pub(super) async fn create(directory: PathBuf, size: Option<u64>, usage: FileUsage) -> io::Result<Self> {
+        let create = move || {
+            let file = tempfile::tempfile_in(directory)?;
+            reserve(&file, size.unwrap_or(0)).map(|()| file)
+        };
+        let file = tokio::task::spawn_blocking(create).await??;
         Ok(Self { file: Arc::new(file), usage: Arc::new(usage) })
     }
 
@@ -83,4 +90,29 @@ impl BlobFile {
     fn read_cached(&self, _bytes: &mut [u8], _position: u64) -> Option<usize> {
         None
     }
+}
+
+/// Takes room for a file on the disk before its bytes come, so that a full disk is known while the client can still be told.
+#[cfg(target_os = "linux")]
+fn reserve(file: &File, size: u64) -> io::Result<()> {
+    use rustix::fs::{FallocateFlags, fallocate};
+
+    if size == 0 {
+        return Ok(());
+    }
+    match fallocate(file, FallocateFlags::KEEP_SIZE, 0, size).map_err(io::Error::from) {
+        Err(error) if is_no_room(&error) => Err(error),
+        // Network file systems, among others, cannot: writing shows whether there is room.
+        _ => Ok(()),
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn reserve(_file: &File, _size: u64) -> io::Result<()> {
+    Ok(())
+}
+
+/// Whether an error says that a file system, or a quota, has no room.
+pub(super) fn is_no_room(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge)
 }

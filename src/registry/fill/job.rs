@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use uuid::Uuid;
 
+use super::blob_file::is_no_room;
 use super::bucket_chunks::BucketChunks;
 use super::chunks::{Layout, MOST, chunk_size};
 use super::compose::Uncommitted;
@@ -132,9 +133,10 @@ impl Job {
         let Fills { store, memory, directory, tuning, .. } = &*self.fills;
         let digest = self.blob.digest;
         let whole = Layout { size, chunk: u64::MAX };
-        match directory.create().await {
+        match directory.create(size).await {
             Ok(Some(file)) => return Ok((whole, Place::File(file), None)),
             Ok(None) => {}
+            Err(error) if is_no_room(&error) => return Err(FillRefusal::Full(Arc::from(error.to_string()))),
             Err(error) => return Err(FillRefusal::NoPlace(Arc::from(error.to_string()))),
         }
         let denied = self.fills.chunk_queue.denied();

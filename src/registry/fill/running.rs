@@ -14,6 +14,7 @@ use super::upstream_blob::UpstreamBlob;
 use crate::oci::{Error, ErrorCode, RepositoryName};
 use crate::registry::failure::of_upstream;
 use crate::registry::presence::blob_unknown;
+use crate::store::StoreError;
 use crate::telemetry::Span;
 use crate::upstream::UpstreamError;
 
@@ -86,6 +87,8 @@ pub(in crate::registry) enum FillRefusal {
     Upstream(UpstreamError),
     /// There is no place for its bytes, and why.
     NoPlace(Arc<str>),
+    /// The disk has no room for them, as the system says.
+    Full(Arc<str>),
     /// Too many fills wait.
     Busy,
     /// It needs larger chunks than memory can have.
@@ -209,7 +212,7 @@ impl fmt::Display for FillRefusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Upstream(error) => error.fmt(f),
-            Self::NoPlace(why) => f.write_str(why),
+            Self::NoPlace(why) | Self::Full(why) => f.write_str(why),
             Self::Busy => f.write_str("too many fills wait, or no request waits for this one any more"),
             Self::TooLarge => f.write_str("its chunks are larger than proxy.fill.memory allows"),
             Self::NotMember(error) => write!(f, "another process fills it: {}", error.message()),
@@ -230,6 +233,7 @@ impl FillRefusal {
                 let message = "the blob cannot be copied now, try again later";
                 Error::new(ErrorCode::Unavailable, message).caused_by(io::Error::other(String::from(&*why)))
             }
+            Self::Full(why) => StoreError::Full { operation: "filling a blob", cause: String::from(&*why) }.into(),
             Self::NotMember(error) => error,
             Self::Busy => {
                 let message = "this registry copies too many blobs at once, try again later";
