@@ -23,18 +23,6 @@ layers() { # layers TAG: an image of three layers of random bytes; the first two
 }
 push() { skopeo copy -q --dest-tls-verify=false "oci:layout:$3" "docker://$1/$2:$3"; }
 pull() { rm -rf back && skopeo copy -q --src-tls-verify=false "docker://$1/$2:$3" dir:back; }
-old() { # what is new becomes three days older, and so does every batch; tags remain in their order
-  find data/docker -type f -mtime -2 | while read -r file; do touch -d "@$(($(stat -c %Y "$file") - 3 * 86400))" "$file"; done
-  python3 - <<'P'
-import json, pathlib, time
-path = pathlib.Path('data/docker/registry/v2/_gc/state')
-if path.exists():
-    state = json.loads(path.read_text())
-    for batch in state['batches']:
-        batch['published'] = int(time.time()) - 3 * 86400
-    path.write_text(json.dumps(state))
-P
-}
 blobs() { find data/docker/registry/v2/blobs -name data | wc -l; }
 distribution_finds() { # distribution_finds BLOBS MANIFESTS: what its garbage-collect would delete
   docker-registry garbage-collect --dry-run R2.yml >found 2>&1
@@ -54,7 +42,7 @@ digest=$(skopeo inspect --tls-verify=false --format '{{.Digest}}' "docker://$R1/
 step delete curl -sf -X DELETE "http://$R1/v2/other/gone/manifests/$digest"
 ends "$R1_pid"
 before=$(blobs)
-old
+age data
 
 said() { # said TEXT COMMAND...: the output has the text
   local text=$1
@@ -68,11 +56,11 @@ step dry-run said 'team/app:v1' collect --dry-run
 step dry-run-writes-nothing test ! -e data/pounce/gc -a ! -e data/docker/registry/v2/_gc
 step first-round collect
 step first-deletes-nothing test "$(blobs)" = "$before"
-old
+age data
 step second-round collect
 step second-deletes-no-bytes test "$(blobs)" = "$before"
 for round in third fourth; do
-  old
+  age data
   step "$round-round" collect
 done
 step fourth-deletes-bytes test "$(blobs)" -lt "$before"
@@ -92,7 +80,7 @@ step distribution-pushes push "$R2" third/app v5
 skopeo copy -q --dest-tls-verify=false oci:layout:v3 "docker://$R2/third/app:v5"
 ends "${pids[-1]}"
 for round in fifth sixth seventh eighth; do
-  old
+  age data
   step "$round-round" collect
 done
 distribution "$(in_folder "$W/data")" R2
