@@ -66,6 +66,7 @@ interop: $(MOTO)/bin/moto_server ## real clients; as root, with the Debian packa
 	tests/interop/pull.sh "$${CARGO_TARGET_DIR:-target}/debug/pounce"
 	tests/interop/push.sh "$${CARGO_TARGET_DIR:-target}/debug/pounce" $(MOTO)/bin/moto_server
 	tests/interop/switching.sh "$${CARGO_TARGET_DIR:-target}/debug/pounce" $(MOTO)/bin/moto_server
+	tests/interop/upgrade.sh "$${CARGO_TARGET_DIR:-target}/debug/pounce" $(MOTO)/bin/moto_server
 	tests/interop/gc.sh "$${CARGO_TARGET_DIR:-target}/debug/pounce"
 	tests/interop/cold.sh "$${CARGO_TARGET_DIR:-target}/debug/pounce" $(MOTO)/bin/python
 	tests/interop/access.sh "$${CARGO_TARGET_DIR:-target}/debug/pounce" $(MOTO)/bin/python

@@ -124,6 +124,7 @@ mod tokens;
 mod torture;
 mod traces;
 mod unconditional;
+mod upgrade;
 mod uploads;
 mod upstream;
 mod upstreams;
