@@ -98,6 +98,7 @@ impl Server {
         registry.uploads.sweep_periodically(config.storage.maintenance.uploadpurging.clone());
         registry.find_out_conditions();
         registry.note_pulls();
+        registry.forget_after_sleep();
         if config.http.page.enabled {
             registry.count_days(&metrics);
         }

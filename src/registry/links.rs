@@ -11,13 +11,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::cache::{Cache, Membership, Standing};
-use super::condemned::{Condemned, Moment, NotKept};
+use super::condemned::{Condemned, NotKept};
 use super::failure::of_upstream;
 use super::flights::{FlightKey, Flights};
 use super::holdings::Holdings;
 use super::presence::{self, blob_unknown};
 use super::provenance::write_link;
-use super::runtime::Background;
+use super::runtime::{Background, Moment};
 use crate::oci::{Digest, Error, ErrorCode, RepositoryName};
 use crate::store::{FilledFor, Key, Store, StoreError, Stored};
 use crate::upstream::{UpstreamError, Upstreams};

@@ -85,7 +85,7 @@ use list_memory::ListMemory;
 use provenance::Provenance;
 use pulls::Pulls;
 use revisions::Revisions;
-use runtime::Background;
+use runtime::{Background, Moment};
 
 #[cfg(feature = "internals")]
 pub(crate) use fill::fuzz_lease;
@@ -127,6 +127,10 @@ pub use crate::upstream::RequestHosts;
 
 /// How often the clock is read to learn whether a day has begun.
 const CLOCK: Duration = Duration::from_mins(1);
+/// How often a process looks whether the machine slept.
+const WAKE: Duration = Duration::from_secs(1);
+/// A sleep that counts: much less than half of the life of any URL, and more than clocks are corrected by.
+const SLEEP: Duration = Duration::from_secs(10);
 
 /// The registry, cheap to clone: its components.
 #[derive(Clone, Debug)]
@@ -363,6 +367,25 @@ impl Registry {
     /// else need not allow it.
     pub fn note_pulls(&self) {
         self.pulls.write_periodically(&self.background);
+    }
+
+    /// Forgets everything when the machine slept, until the registry stops: the clock by which entries become old stands
+    /// still meanwhile, so that URLs would be given out that have expired, and pushes would rely on blobs that garbage
+    /// collection deleted.
+    pub fn forget_after_sleep(&self) {
+        let cache = Arc::clone(&self.cache);
+        self.background.forever(async move {
+            loop {
+                let before = Moment::now();
+                tokio::time::sleep(WAKE).await;
+                let slept = before.slept();
+                if slept > SLEEP {
+                    let slept = humantime::format_duration(Duration::from_secs(slept.as_secs()));
+                    tracing::info!(%slept, "the machine slept, or its clock was set forward: what was remembered is forgotten");
+                    cache.clear();
+                }
+            }
+        });
     }
 
     /// Begins a new day for what the cache saves, at every midnight (UTC), until the registry stops.

@@ -71,6 +71,11 @@ struct Url {
 }
 
 impl BlobCache {
+    /// Forgets all.
+    pub(super) fn clear(&self) {
+        self.entries.invalidate_all();
+    }
+
     pub(super) fn usage(&self) -> CacheUsage {
         // Otherwise the numbers are those of a while ago.
         self.entries.run_pending_tasks();

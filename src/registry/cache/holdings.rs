@@ -31,6 +31,11 @@ pub(in crate::registry) enum Holding {
 pub(in crate::registry) struct HoldingCache(Moka<RepositoryName, Holding>);
 
 impl HoldingCache {
+    /// Forgets all.
+    pub(super) fn clear(&self) {
+        self.0.invalidate_all();
+    }
+
     pub(super) fn new(present: Duration) -> Self {
         Self(with_life(REPOSITORIES, present))
     }

@@ -78,6 +78,11 @@ impl List {
 }
 
 impl ListCache {
+    /// Forgets all.
+    pub(super) fn clear(&self) {
+        self.0.invalidate_all();
+    }
+
     pub(super) fn usage(&self) -> CacheUsage {
         // Otherwise the numbers are those of a while ago.
         self.0.run_pending_tasks();

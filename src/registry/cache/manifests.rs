@@ -56,6 +56,12 @@ pub(in crate::registry) struct ManifestCache {
 }
 
 impl ManifestCache {
+    /// Forgets all.
+    pub(super) fn clear(&self) {
+        self.manifests.invalidate_all();
+        self.stored.invalidate_all();
+    }
+
     pub(super) fn usage(&self) -> CacheUsage {
         // Otherwise the numbers are those of a while ago.
         self.manifests.run_pending_tasks();

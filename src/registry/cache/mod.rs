@@ -70,6 +70,18 @@ impl Cache {
         vec![self.manifests.usage(), self.tags.usage(), self.blobs.usage(), self.lists.usage(), locations]
     }
 
+    /// Forgets all: for a machine that slept, where the clock by which entries become old stood still.
+    pub(super) fn clear(&self) {
+        let Self { manifests, tags, absent, blobs, locations, locations_evicted: _, lists, holdings } = self;
+        manifests.clear();
+        tags.clear();
+        absent.forget_all();
+        blobs.clear();
+        locations.invalidate_all();
+        lists.clear();
+        holdings.clear();
+    }
+
     /// `url_life` is how long a presigned URL lives, `min_age` how old a blob must be before clients get one, `present`
     /// how long the bucket is believed to have something.
     pub(super) fn new(url_life: Duration, min_age: Duration, present: Duration) -> Self {

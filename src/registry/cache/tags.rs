@@ -54,6 +54,11 @@ impl TagState {
 }
 
 impl TagCache {
+    /// Forgets all.
+    pub(super) fn clear(&self) {
+        self.tags.invalidate_all();
+    }
+
     pub(super) fn usage(&self) -> CacheUsage {
         // Otherwise the numbers are those of a while ago.
         self.tags.run_pending_tasks();

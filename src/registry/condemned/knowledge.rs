@@ -1,34 +1,16 @@
 //! What this process knows of the condemned keys.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
 
 use uuid::Uuid;
 
 use super::hashes::{BatchKeys, Filter};
 use super::state::GcState;
+use crate::registry::runtime::Moment;
 use crate::store::{Key, Polled, Store, StoreError};
 
 /// How often a batch is looked for that was retired while its keys were read.
 const ATTEMPTS: usize = 3;
-
-/// A moment in this process. Of the two clocks one stands still while the machine sleeps, and the other can be set, so
-/// the larger of two ages counts.
-#[derive(Clone, Copy, Debug)]
-pub(in crate::registry) struct Moment {
-    instant: Instant,
-    time: SystemTime,
-}
-
-impl Moment {
-    pub(in crate::registry) fn now() -> Self {
-        Self { instant: Instant::now(), time: SystemTime::now() }
-    }
-
-    pub(in crate::registry) fn elapsed(&self) -> Duration {
-        self.instant.elapsed().max(self.time.elapsed().unwrap_or_default())
-    }
-}
 
 /// The condemned keys at one moment.
 #[derive(Debug)]

@@ -27,7 +27,7 @@ use std::time::Duration;
 use futures_util::TryStreamExt;
 use uuid::Uuid;
 
-use super::runtime::{Background, buffered};
+use super::runtime::{Background, Moment, buffered};
 use crate::config::GcTiming;
 use crate::oci::{Error, ErrorCode};
 use crate::store::{GcGroup, Key, Store, StoreError};
@@ -36,7 +36,7 @@ use knowledge::Knowledge;
 
 pub(super) use decision::{Decision, delete};
 pub(super) use hashes::{BatchKeys, KeyHash, MAX_BATCH_KEYS, is_content};
-pub(super) use knowledge::{Moment, read};
+pub(super) use knowledge::read;
 pub(super) use state::{Batch, GcState, MAX_BATCHES};
 
 /// How many decisions, or looks, one write makes at once.

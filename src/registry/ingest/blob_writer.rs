@@ -9,9 +9,8 @@ use super::part_reader::PartReader;
 use super::parts::{PartSenders, part_sizes, send};
 use super::permits::BodyPermits;
 use crate::oci::{Digest, Error, ErrorCode, RepositoryName};
-use crate::registry::condemned::Moment;
 use crate::registry::links::Links;
-use crate::registry::runtime::Background;
+use crate::registry::runtime::{Background, Moment};
 use crate::store::{Key, PartSender, Store, StoreError};
 
 /// Stores blobs whose bytes pass through memory.

@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 
 use super::Manifests;
 use crate::oci::{Digest, Error, RepositoryName, Tag};
-use crate::registry::condemned::{Moment, NotKept};
+use crate::registry::condemned::NotKept;
+use crate::registry::runtime::Moment;
 use crate::store::{Key, StoreError};
 
 /// How many manifests are looked at for what refers to them, and what refers to that in turn.

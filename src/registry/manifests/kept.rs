@@ -12,7 +12,8 @@ use std::time::Duration;
 use super::Manifests;
 use super::requirements::{Found, lacks};
 use crate::oci::{Digest, Error, ErrorCode, Manifest, RepositoryName, Tag, named_digests};
-use crate::registry::condemned::{Moment, NotKept};
+use crate::registry::condemned::NotKept;
+use crate::registry::runtime::Moment;
 use crate::registry::stored_manifest;
 use crate::store::Key;
 

@@ -2,11 +2,13 @@
 
 mod background;
 mod bounded;
+mod moment;
 mod readiness;
 mod single_flight;
 
 pub(super) use background::Background;
 pub(super) use bounded::{buffered, first, try_join_bounded};
+pub(super) use moment::Moment;
 pub use readiness::{Readiness, Unready};
 pub(super) use single_flight::SingleFlight;
 

@@ -14,10 +14,10 @@ use super::append::ReceivedChunk;
 use super::request::{ChunkRequest, Halt, Pushed, UploadRequest, upload_unknown};
 use super::state::{Data, UploadState};
 use crate::oci::{Digest, Error, ErrorCode, Hasher};
-use crate::registry::condemned::Moment;
 use crate::registry::flights::FlightKey;
 use crate::registry::ingest::{put, require_digest};
 use crate::registry::parts_digest::PartsDigest;
+use crate::registry::runtime::Moment;
 use crate::store::{Completed, Key, MAX_PARTS, Multipart, Part, StoreError};
 
 /// The object at an upload's own key.
