@@ -37,8 +37,8 @@ impl ClientAddress {
     pub(super) fn of(app: &AppState, request: &Parts, peer: Peer) -> Self {
         let peer_ip = peer.addr.ip().to_canonical();
         let by_proxy = is_in(&app.config.http.trustedproxies, peer_ip);
-        if !by_proxy && request.headers.contains_key(FORWARDED_PROTO) {
-            warn_of_untrusted_proxy(peer_ip);
+        if !by_proxy {
+            warn_of_untrusted_proxy(&app.config.http, peer_ip, request);
         }
         if by_proxy && is_unclear(&app.config.http, request) {
             warn_of_silent_proxy(peer_ip, &app.config.http.forwardedproto);
@@ -59,8 +59,10 @@ impl ClientAddress {
         } else {
             !PROXY_HEADERS.iter().chain([forwardedfor]).any(|name| request.headers.contains_key(name))
         };
-        if !is_certain {
-            warn_of_uncertain_address(self.ip, forwardedfor);
+        if !is_certain && self.by_proxy {
+            warn_of_nameless_clients(self.ip, forwardedfor);
+        } else if !is_certain {
+            warn_of_uncertain_address(self.ip);
         }
         is_certain.then_some(self.ip)
     }
@@ -75,26 +77,76 @@ const PROXY_HEADERS: [HeaderName; 5] = [
     HeaderName::from_static("x-real-ip"),
 ];
 
-fn warn_of_uncertain_address(address: IpAddr, header: &HeaderName) {
+/// The log must not talk an operator into trusting a client: every client can send such headers, and one whose address
+/// is trusted may claim any other address. So these lines say what would be set if the address is a proxy's, and that it
+/// may be none.
+fn warn_of_uncertain_address(address: IpAddr) {
     static WARNED: Once = Once::new();
     WARNED.call_once(|| {
         tracing::warn!(
-            %address, %header,
-            "a proxy forwards requests, and it is not certain for which clients: rules with networks allow them nothing; \
-             name the proxy in http.trustedproxies, and let it send http.forwardedfor"
+            %address,
+            "requests with a proxy's headers come from an address that is not in http.trustedproxies: rules with \
+             networks allow them nothing. Name the address there only if it is your proxy's: clients can send such \
+             headers, too"
         );
     });
 }
 
-fn warn_of_untrusted_proxy(proxy: IpAddr) {
+fn warn_of_nameless_clients(proxy: IpAddr, header: &HeaderName) {
     static WARNED: Once = Once::new();
     WARNED.call_once(|| {
         tracing::warn!(
-            %proxy,
-            "a proxy sends X-Forwarded-Proto, and is not in http.trustedproxies: it is not believed, and all its \
-             clients count as one"
+            %proxy, %header,
+            "a proxy in http.trustedproxies does not say for which client it forwards a request: rules with networks \
+             allow such requests nothing; let the proxy send http.forwardedfor"
         );
     });
+}
+
+/// Once for addresses of private networks, and once for public ones, so that no client in the internet keeps the line
+/// about a proxy out of the log. Only the former has a setting to copy: a public address is more likely a client's, which
+/// made the headers up.
+fn warn_of_untrusted_proxy(http: &Http, address: IpAddr, request: &Parts) {
+    static PRIVATE: Once = Once::new();
+    static PUBLIC: Once = Once::new();
+    let warned = if is_private(address) { &PRIVATE } else { &PUBLIC };
+    let has = |name: &HeaderName| request.headers.contains_key(name);
+    // X-Forwarded-For by itself may come from a proxy on the client's side.
+    let names_client = || http.forwardedfor != "x-forwarded-for" && has(&http.forwardedfor);
+    if warned.is_completed() || !(has(&FORWARDED_PROTO) || has(&http.forwardedproto) || names_client()) {
+        return;
+    }
+    warned.call_once(|| {
+        if is_private(address) {
+            let networks = http.trustedproxies.iter().map(ToString::to_string).chain([address.to_string()]);
+            let setting = format!("REGISTRY_HTTP_TRUSTEDPROXIES={}", networks.collect::<Vec<_>>().join(","));
+            tracing::warn!(
+                %address, setting,
+                "requests with a proxy's headers come from an address that is not in http.trustedproxies: the headers \
+                 are not believed, and all clients of such a proxy count as one. If this is your proxy, set that, or its \
+                 network. If it is a client, leave it: clients can send such headers, too"
+            );
+        } else {
+            tracing::warn!(
+                %address,
+                "requests with a proxy's headers come from a public address that is not in http.trustedproxies: the \
+                 headers are not believed. Clients can send them, too: name the address there only if you know from \
+                 elsewhere that it is your proxy's, because what is named there may claim to be any client"
+            );
+        }
+    });
+}
+
+/// Whether no client in the internet can have this address: those of private networks, of the machine, of the link, and
+/// of a carrier's own network (RFC 6598).
+fn is_private(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => {
+            let is_shared = v4.octets()[0] == 100 && v4.octets()[1] & 0xc0 == 64;
+            v4.is_private() || v4.is_loopback() || v4.is_link_local() || is_shared
+        }
+        IpAddr::V6(v6) => v6.is_loopback() || v6.is_unique_local() || v6.is_unicast_link_local(),
+    }
 }
 
 /// Whether neither the configuration nor the proxy says the scheme of the client's URL. A proxy's own probes have no
@@ -142,4 +194,31 @@ fn forwarded_for(app: &AppState, proxy: IpAddr, headers: &HeaderMap) -> (IpAddr,
         }
     }
     (client, is_named)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_of_the_internet_are_public() {
+        for (address, expected) in [
+            ("127.0.0.1", true),
+            ("10.1.2.3", true),
+            ("172.16.5.9", true),
+            ("172.32.0.1", false),
+            ("192.168.0.1", true),
+            ("169.254.1.1", true),
+            ("100.64.0.1", true),
+            ("100.127.255.255", true),
+            ("100.128.0.1", false),
+            ("66.241.124.7", false),
+            ("::1", true),
+            ("fdaa:0:1::3", true),
+            ("fe80::1", true),
+            ("2a09:8280:1::7", false),
+        ] {
+            assert_eq!(is_private(address.parse().unwrap()), expected, "{address}");
+        }
+    }
 }
