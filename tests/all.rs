@@ -40,6 +40,7 @@ mod fill;
 mod fill_memory;
 mod fill_memory_waits;
 mod fill_sweep;
+mod fly;
 mod folder_fill;
 #[cfg(feature = "internals")]
 mod gc_collector;
