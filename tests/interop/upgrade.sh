@@ -30,7 +30,7 @@ fi
 build_previous || exit
 case ${1:-} in
 --previous) echo "$previous/pounce" && exit ;;
---fixture) exec python3 "$HERE/upgrade_fixture.py" "$previous/pounce" "$REPOSITORY/tests/previous" \
+--fixture) exec python3 -B "$HERE/upgrade_fixture.py" "$previous/pounce" "$REPOSITORY/tests/previous" \
   <(git -C "$REPOSITORY" show "$PREVIOUS:config/registry.yml") ;;
 esac
 
@@ -40,7 +40,7 @@ INTEROP_SERVERS_ONLY=1
 unset REGISTRY_AUTH_FILE
 mkdir bin previous && ln -s "$POUNCE" bin/pounce && ln -s "$previous/pounce" previous/pounce
 export PATH=$W/bin:$PATH
-tool() { python3 "$HERE/upgrade.py" --state "$W/$storage.json" "$@"; }
+tool() { python3 -B "$HERE/upgrade.py" --state "$W/$storage.json" "$@"; }
 
 pounce BUCKET REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY="$W/bucket" REGISTRY_LOG_ACCESSLOG_DISABLED=true
 unset -f pounce # the program from here on, not the function of lib.sh

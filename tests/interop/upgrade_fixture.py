@@ -15,7 +15,7 @@ import tempfile
 import time
 import urllib.request
 
-from upgrade import begin, patch, pull_image, push_image, send
+from registry_client import begin, patch, pull_image, push_image, send
 
 SECRET = "the secret of the fixture"
 PART = 10 << 20  # a part of an upload, of zeros, which the file has by their number
