@@ -176,10 +176,10 @@ fn compare(written: &Value, (read, defaults): (&Value, &Value), path: &str, chan
     }
 }
 
-/// docs/operations.md is held against the metrics that pounce exposes (`tests/metric_names.rs`).
+/// docs/metrics.md is held against the metrics that pounce exposes (`tests/metric_names.rs`).
 #[test]
 fn the_previous_metrics_have_their_names() {
-    let document = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/operations.md")).unwrap();
+    let document = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/metrics.md")).unwrap();
     let bucket = previous();
     let names = bucket["metrics"].as_array().unwrap();
     assert!(names.len() > 8);
