@@ -62,6 +62,8 @@ async fn anybody_may_pull_where_the_rules_say_so_and_users_push_all_the_same() {
         let challenge = refused.header("www-authenticate");
         assert!(challenge.contains("error=\"insufficient_scope\""), "{challenge}");
         assert!(challenge.contains("scope=\"repository:"), "{challenge}");
+        // Clients that get the anonymous token by themselves show the message to a user that has not logged in.
+        assert!(String::from_utf8_lossy(&refused.body).contains("log in first"));
         let alices = value(&token(&pounce, &refused, Some("alice")).await);
         assert!(with(&alices, method, path).await.status < 300);
         // bob is logged in, but has no right to this.

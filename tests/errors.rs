@@ -26,7 +26,7 @@ async fn malformed_requests_get_their_code_and_reach_nobody() {
         (format!("GET /v2/{long}/manifests/v1"), 400, "NAME_INVALID"),
         ("GET /v2/../../etc/manifests/passwd".into(), 400, "NAME_INVALID"),
         ("GET /v2/a/..%2f..%2fb/manifests/v1".into(), 400, "NAME_INVALID"),
-        ("GET /v2/a%2Fb/manifests/v1".into(), 400, "NAME_INVALID"),
+        ("GET /v2/a%252Fb/manifests/v1".into(), 400, "NAME_INVALID"),
         ("GET /v2/UPPER/manifests/v1".into(), 400, "NAME_INVALID"),
         ("GET /v2/a//b/manifests/v1".into(), 400, "NAME_INVALID"),
         ("GET /v2/a%00b/manifests/v1".into(), 400, "NAME_INVALID"),

@@ -110,6 +110,7 @@ fn require(cx: &Context<'_>, endpoint: &Endpoint, identity: &Identity, verdict: 
         Verdict::Allowed => return Ok(()),
         // `Depends` was resolved by the caller.
         Verdict::Denied | Verdict::Depends => return Err(denied(cx.app, endpoint.scope()).into()),
+        Verdict::Unauthorized if identity.has_token() && identity.user().is_none() => ChallengeReason::AnonymousToken,
         Verdict::Unauthorized if identity.has_token() => ChallengeReason::InsufficientScope,
         Verdict::Unauthorized => ChallengeReason::NoCredentials,
     };

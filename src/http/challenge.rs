@@ -18,6 +18,8 @@ pub(super) enum ChallengeReason {
     InvalidCredentials,
     /// Its token is not good for this request.
     InsufficientScope,
+    /// Its token is of an anonymous client, and this request needs a login.
+    AnonymousToken,
     /// It sent a token to get a token.
     NoPassword,
 }
@@ -28,6 +30,8 @@ impl ChallengeReason {
             Self::NoCredentials => "log in first",
             Self::InvalidCredentials => "these credentials are wrong, or not valid any more: log in again",
             Self::InsufficientScope => "the token is not good for this: get one for the scope in WWW-Authenticate",
+            // Helm and ORAS get such a token by themselves, and show this to a user that has not logged in.
+            Self::AnonymousToken => "anonymous clients may not do this: log in first",
             Self::NoPassword => "a token is given for a password, or to anonymous clients, and not for another token",
         }
     }
@@ -36,7 +40,7 @@ impl ChallengeReason {
     const fn error(self) -> Option<&'static str> {
         match self {
             Self::InvalidCredentials => Some("invalid_token"),
-            Self::InsufficientScope => Some("insufficient_scope"),
+            Self::InsufficientScope | Self::AnonymousToken => Some("insufficient_scope"),
             Self::NoCredentials | Self::NoPassword => None,
         }
     }

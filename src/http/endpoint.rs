@@ -78,8 +78,8 @@ pub(super) struct Upload {
 }
 
 impl Endpoint {
-    /// Parses a path that begins with `/v2`. Only the last segment may be percent-encoded, as some clients do with the
-    /// colon of a digest; a name has no character that needs it.
+    /// Parses a path that begins with `/v2`. The name and the last segment may be percent-encoded: some clients escape
+    /// the slashes of a name, or the colon of a digest, and distribution takes both.
     /// `names` reads repository names.
     pub(super) fn parse(
         method: &Method,
@@ -198,7 +198,7 @@ impl Endpoint {
         let name = parse_name(name, names)?;
         // A mount that is not valid becomes an upload, as in distribution, because the client has the blob.
         let mount = query.parsed("mount", parse_digest);
-        let from = query.get("from").map(|from| parse_name(&from, names)).transpose();
+        let from = query.get("from").map(|from| decoded_name(&from, names)).transpose();
         if let (Ok(Some(digest)), Ok(from)) = (mount, from) {
             return Ok(Self::Mount { name, digest, from });
         }
@@ -284,7 +284,12 @@ fn decode(segment: &str) -> Cow<'_, str> {
     if segment.contains('%') { percent_decode_str(segment).decode_utf8_lossy() } else { segment.into() }
 }
 
+/// A name in the path.
 fn parse_name(text: &str, names: ParseName<'_>) -> Result<RepositoryName, Error> {
+    decoded_name(&decode(text), names)
+}
+
+fn decoded_name(text: &str, names: ParseName<'_>) -> Result<RepositoryName, Error> {
     names(text).map_err(|error| Error::new(ErrorCode::NameInvalid, error.to_string()))
 }
 

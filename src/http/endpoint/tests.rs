@@ -37,6 +37,11 @@ fn every_endpoint_is_found() {
             Endpoint::PullManifest { name: name(), reference: by_digest.clone() },
         ),
         ("GET", format!("{root}/manifests/list"), Endpoint::PullManifest { name: name(), reference: by_tag.clone() }),
+        (
+            "GET",
+            "/v2/a%2Fblobs%2fb/manifests/list".into(),
+            Endpoint::PullManifest { name: name(), reference: by_tag.clone() },
+        ),
         ("DELETE", format!("{root}/manifests/list"), Endpoint::DeleteManifest { name: name(), reference: by_tag }),
         (
             "PUT",
@@ -130,7 +135,9 @@ fn everything_else_is_refused_with_its_code() {
     let cases = [
         ("GET /v2/A/manifests/x", ErrorCode::NameInvalid),
         ("GET /v2/a/../b/manifests/x", ErrorCode::NameInvalid),
-        ("GET /v2/a%2Fb/manifests/x", ErrorCode::NameInvalid),
+        ("GET /v2/a%2F..%2Fb/manifests/x", ErrorCode::NameInvalid),
+        ("GET /v2/a%252Fb/manifests/x", ErrorCode::NameInvalid),
+        ("POST /v2/a%00b/blobs/uploads/", ErrorCode::NameInvalid),
         ("GET /v2//manifests/x", ErrorCode::NameInvalid),
         ("GET /v2/a/manifests/", ErrorCode::ManifestUnknown),
         ("GET /v2/a/manifests/..", ErrorCode::ManifestUnknown),
