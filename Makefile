@@ -3,7 +3,7 @@
 # Debian packages for interop, kubernetes and bench; .ci/run installs them.
 PACKAGES = docker-registry nginx-light curl ca-certificates docker.io containerd runc \
            podman buildah uidmap skopeo umoci busybox-static python3-venv openssl prometheus \
-           iproute2 gnupg charliecloud
+           iproute2 gnupg charliecloud debootstrap lintian systemd python3-seccomp file zsh fish
 # Debian packages for page; npm is not one of them, because other packages of nodejs bring their own.
 PAGE_PACKAGES = chromium nodejs fonts-dejavu-core fonts-inter fonts-jetbrains-mono
 # Debian packages for bench: the contestants, wrk, which makes the load, and the commands for network namespaces.
@@ -22,14 +22,18 @@ BROWSER = $(CACHE)/browser
 BROWSER_MODULES = playwright-core@1.60.0 axe-core@4.14.1
 # cargo-deny and cargo-fuzz, built from their crates.
 TOOLS = $(CACHE)/tools
+# Debian packages for release, beside those for aarch64, which packaging/cross.sh names.
+RELEASE_PACKAGES = buildah uidmap python3 git ca-certificates
+# Of which program release is made; tests use dev, which is built sooner.
+PROFILE = release
 # The database of known flaws of crates.
 ADVISORIES = https://github.com/RustSec/advisory-db
 # The fuzz targets, and how many seconds each of them runs.
 FUZZ = challenge configuration digest endpoint lease manifest range state
 SECONDS = 60
 
-.PHONY: run dev demo test check interop kubernetes manifests page fuzz bench micro survey torture image packages \
-	bench-packages
+.PHONY: run dev demo test check interop kubernetes packaged page fuzz bench micro survey torture image packages \
+	bench-packages manifests release reproduce release-tools
 
 # Open to this machine, in front of Docker Hub, with its content in ./data.
 LOCAL = REGISTRY_HTTP_ADDR=$${REGISTRY_HTTP_ADDR:-127.0.0.1:5000} \
@@ -96,6 +100,10 @@ $(MOTO)/bin/moto_server:
 	python3 -m venv $(MOTO)
 	$(MOTO)/bin/pip install -q 'moto[server]==5.0.*'
 
+packaged: ## the Debian package and the image of an unoptimised program, installed and run; as root, with the packages above
+	$(MAKE) release PROFILE=dev ARCHITECTURES="$$(dpkg --print-architecture)"
+	tests/interop/packages.sh "$${CARGO_TARGET_DIR:-target}/dist"
+
 page: ## the page for browsers, in chromium, which it installs: as root, on Debian; PICTURES=docs/pictures for new pictures
 	cargo build --locked
 	@dpkg -s $(PAGE_PACKAGES) >/dev/null 2>&1 || { apt-get update -q && \
@@ -127,7 +135,21 @@ micro: ## measurements of single functions, by criterion
 survey: ## what a garbage collection's survey of 100,000 blobs needs: memory, requests, time; SHARE=10 for a tenth of them
 	cargo bench --locked --features internals --bench survey -- $(SHARE)
 
-image:
+release: release-tools ## programs, Debian packages, an OCI image, SBOMs and SHA256SUMS in target/dist, without docker
+	TOOLS="$(TOOLS)" CACHE="$(CACHE)" packaging/release.sh $(PROFILE)
+
+reproduce: release-tools ## builds the commit again, in another folder, and compares it with SUMS=.../SHA256SUMS, or that of `make release`
+	TOOLS="$(TOOLS)" CACHE="$(CACHE)" packaging/reproduce.sh \
+	  "$(or $(SUMS),$${CARGO_TARGET_DIR:-target}/dist/SHA256SUMS)" $(PROFILE)
+
+# They work for a second, so they are not optimised, which takes minutes.
+release-tools:
+	test -x $(TOOLS)/bin/cargo-deb || cargo install -q --debug --locked --root $(TOOLS) cargo-deb@3.8.0
+	test -x $(TOOLS)/bin/cargo-cyclonedx || cargo install -q --debug --locked --root $(TOOLS) cargo-cyclonedx@0.5.9
+	@dpkg -s $(RELEASE_PACKAGES) >/dev/null 2>&1 || { apt-get update -q && \
+	  DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends $(RELEASE_PACKAGES); } >/dev/null
+
+image: ## the same image by docker, built in it
 	docker build -t pounce .
 
 # A contestant that cannot be installed has a row in the table that says so.

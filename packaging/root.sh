@@ -1,0 +1,15 @@
+#!/bin/sh
+# Lays the files of the image: the static program with what it reads in FOLDER/root, and FOLDER/registry, which is for
+# what it writes.
+# usage: root.sh PROGRAM FOLDER [NOTICES]
+set -eu
+mkdir -p "$2/registry" "$2/root/etc/ssl/certs" "$2/root/licenses" "$2/root/tmp"
+# `pounce gc` of a large bucket sorts in /tmp.
+chmod 1777 "$2/root/tmp"
+cp "$1" "$2/root/pounce"
+# Of Debian's package, without the CAs that an administrator of this machine added.
+cat /usr/share/ca-certificates/mozilla/*.crt >"$2/root/etc/ssl/certs/ca-certificates.crt"
+# Without it, the C library may ask DNS before /etc/hosts.
+echo 'hosts: files dns' >"$2/root/etc/nsswitch.conf"
+cp "$(dirname "$0")/../LICENSE" "$2/root/licenses/"
+[ -z "${3:-}" ] || cp "$3" "$2/root/licenses/"
