@@ -32,7 +32,7 @@ def calls(name):
     if not name.startswith('@'):
         return {name}
     text = subprocess.run(['systemd-analyze', 'syscall-filter', name], check=True, stdout=subprocess.PIPE, text=True).stdout
-    return set().union(*[calls(one) for one in re.findall(r'^ +([@\w]+)$', text, re.M)])
+    return set().union(*[calls(one) for one in re.findall(r'^ +([@\w-]+)$', text, re.M)])
 
 
 # The filter: what is not allowed is an error, and not the end.
