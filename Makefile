@@ -146,7 +146,8 @@ reproduce: release-tools ## builds the commit again, in another folder, and comp
 release-tools:
 	test -x $(TOOLS)/bin/cargo-deb || cargo install -q --debug --locked --root $(TOOLS) cargo-deb@3.8.0
 	test -x $(TOOLS)/bin/cargo-cyclonedx || cargo install -q --debug --locked --root $(TOOLS) cargo-cyclonedx@0.5.9
-	@dpkg -s $(RELEASE_PACKAGES) >/dev/null 2>&1 || { apt-get update -q && \
+	@dpkg -s $(RELEASE_PACKAGES) >/dev/null 2>&1 || { [ "$$(id -u)" = 0 ] || \
+	  { echo "as root, first: apt-get install $(RELEASE_PACKAGES)" >&2 && exit 1; }; apt-get update -q && \
 	  DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends $(RELEASE_PACKAGES); } >/dev/null
 
 image: ## the same image by docker, built in it

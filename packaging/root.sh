@@ -3,7 +3,7 @@
 # what it writes.
 # usage: root.sh PROGRAM FOLDER [NOTICES]
 set -eu
-mkdir -p "$2/registry" "$2/root/etc/ssl/certs" "$2/root/licenses" "$2/root/tmp"
+mkdir -p "$2/registry" "$2/root/etc/ssl/certs" "$2/root/licenses" "$2/root/tmp" "$2/root/var/lib"
 # `pounce gc` of a large bucket sorts in /tmp.
 chmod 1777 "$2/root/tmp"
 cp "$1" "$2/root/pounce"
