@@ -1,5 +1,6 @@
 //! Starts a registry from a configuration, and stops it.
 
+mod bucket_keys;
 mod greeting;
 mod reload;
 
@@ -7,12 +8,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bucket_keys::{BucketKeys, KeysError};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 use uuid::Uuid;
 
-use crate::auth::{Access, AuthError, Granted};
+use crate::auth::{Access, AuthError, Granted, KeyVerifier};
 use crate::config::{self, Config, Driver, Environment, Limits, ListenAddr, Loaded, Secret};
 use crate::events::Events;
 use crate::fd_limit;
@@ -55,6 +57,9 @@ pub enum StartError {
     /// Users, keys or rules cannot be read.
     #[error(transparent)]
     Auth(#[from] AuthError),
+    /// The bucket cannot vouch for clients.
+    #[error(transparent)]
+    BucketKeys(#[from] KeysError),
     /// The certificates cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -75,6 +80,8 @@ pub struct Server {
     grace: Duration,
     /// Signs tokens.
     secret: Secret,
+    /// Asks the bucket about keys of clients; `None` over a folder.
+    verifier: Option<Arc<dyn KeyVerifier>>,
 }
 
 impl Server {
@@ -93,8 +100,15 @@ impl Server {
         let store = Store::connect(&config.storage).await?;
         let location = store.location().clone();
         let secret = options.secret.clone();
+        // Whether it is used may change while the process runs.
+        let keys = BucketKeys::new(&store).map(Arc::new);
+        if let Some(keys) = keys.as_ref().filter(|_| config.auth.bucketkeys) {
+            keys.prepare().await?;
+        }
+        let verifier = keys.map(|keys| keys as Arc<dyn KeyVerifier>);
         let registry = open_registry(config, store, options, &metrics).await?;
-        let access = Access::open(&config.auth, &secret, &registry.repositories.host_names(), &metrics)?;
+        let hosts = registry.repositories.host_names();
+        let access = Access::open(&config.auth, &secret, &hosts, verifier.clone(), &metrics)?;
         registry.uploads.sweep_periodically(config.storage.maintenance.uploadpurging.clone());
         registry.find_out_conditions();
         registry.note_pulls();
@@ -116,7 +130,8 @@ impl Server {
         let app = AppState::new(config, registry, access, metrics, base, headers, &secret);
         let events = events.map_err(|(endpoint, why)| StartError::Events(endpoint, why))?;
         let app = Arc::new(app.with_access_log(access_log).with_events(events));
-        let server = Self { app, listener, debug, grace: config.http.draintimeout, secret };
+        let grace = config.http.draintimeout;
+        let server = Self { app, listener, debug, grace, secret, verifier };
         server.log_start(config, &location);
         Ok(server)
     }
@@ -144,7 +159,8 @@ impl Server {
     /// Takes changes of users, rules and upstreams in the file that the configuration was read from in force, until the
     /// server ends.
     pub fn follow(&self, loaded: Arc<Loaded>, environment: Environment) {
-        tokio::spawn(reload::follow(Arc::clone(&self.app), loaded, environment, self.secret.clone()));
+        let (app, secret, verifier) = (Arc::clone(&self.app), self.secret.clone(), self.verifier.clone());
+        tokio::spawn(reload::follow(app, loaded, environment, secret, verifier));
     }
 
     /// The address that it listens on.

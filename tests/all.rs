@@ -14,6 +14,7 @@ mod allocations;
 mod anonymous;
 mod broken_pushes;
 mod browsers;
+mod bucket_keys;
 mod bypass;
 mod calls;
 mod challenges;

@@ -55,6 +55,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "config",
             "telemetry",
             "reload",
+            "log_limit",
             "fd_limit",
             "http",
             "registry",
@@ -135,7 +136,7 @@ const ROOMS: &[(&str, &str)] = &[
     ),
     (
         "auth",
-        "granted browser access sessions token_issuer scope oidc passwords attempts user_file htpasswd new_user identity rules ollama_keys tokens \
+        "granted browser access sessions token_issuer scope bucket_keys oidc passwords attempts user_file htpasswd new_user identity rules ollama_keys tokens \
          token_keys error credentials challenge",
     ),
     ("auth/oidc", "provider claims issuer_keys documents key_set"),

@@ -6,9 +6,10 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
+use crate::support::fake_s3::keys::{KeyPair, May};
 use crate::support::process::started;
 use crate::support::users::{password, user};
-use crate::support::{Image, Process, Upstream, program};
+use crate::support::{FakeS3, Image, Process, Upstream, program};
 
 /// A registry with a configuration in a file.
 struct Served {
@@ -157,4 +158,28 @@ async fn sighup_reads_all_again() {
     served.process.until("the configuration is read again");
     served.process.until(SWAPPED);
     assert_eq!(served.status(None, "/v2/a/tags/list").await, 404);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_of_the_bucket_become_logins_and_end() {
+    let s3 = FakeS3::start(&[]).await;
+    let pair = KeyPair { id: "tid_reader_012345678", secret: "tid_reader_012345678's", may: May::ALL };
+    s3.know(&[pair]);
+    let storage = format!(
+        "storage: {{s3: {{bucket: bucket, regionendpoint: 'http://{}', forcepathstyle: true, region: auto, \
+         accesskey: a, secretkey: b}}}}\n",
+        s3.addr
+    );
+    let of = |auth: &str| format!("{storage}http: {{secret: x}}\nauth: {auth}");
+    let alice = user("alice");
+    let mut served = Served::start(&of(&format!("{{htpasswd: {{users: '{alice}'}}}}")));
+    let (keys, hello) = (Some("tid_reader_012345678"), "/v2/");
+    assert_eq!((served.status(Some("alice"), hello).await, served.status(keys, hello).await), (200, 401));
+    served.change(&of("{bucketkeys: true}"), SWAPPED);
+    assert_eq!((served.status(Some("alice"), hello).await, served.status(keys, hello).await), (401, 200));
+    let error = served.change("auth: {bucketkeys: true}", "\"level\":\"ERROR\"");
+    assert!(error.contains("auth.bucketkeys (in ") && error.contains("need storage.s3"), "{error}");
+    assert_eq!(served.status(keys, hello).await, 200);
+    served.change(&of(&format!("{{htpasswd: {{users: '{alice}'}}}}")), SWAPPED);
+    assert_eq!((served.status(Some("alice"), hello).await, served.status(keys, hello).await), (200, 401));
 }

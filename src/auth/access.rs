@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::attempts::Attempts;
+use super::bucket_keys::{self, BucketKeys, KeyVerifier};
 use super::challenge::{Challenge, Realm};
 use super::credentials::{Credentials, CredentialsError};
 use super::error::AuthError;
@@ -16,7 +17,7 @@ use super::passwords::Passwords;
 use super::rules::Rules;
 use super::scope::Scope;
 use super::sessions::{Session, Sessions};
-use super::token_issuer::{IssuedToken, TokenIssuer};
+use super::token_issuer::{IssuedToken, Known, TokenIssuer};
 use super::tokens::TokenVerifier;
 use crate::config::{Auth, HostNames, Secret};
 use crate::config::{Scheme as ConfiguredScheme, WebUrl};
@@ -34,12 +35,13 @@ pub struct Access {
 pub(super) enum Scheme {
     /// No client logs in, and all may do this.
     Open(Vec<Action>),
-    /// By password, by a token of an OIDC provider, or by a key of Ollama's.
+    /// By password, by a token of an OIDC provider, by keys of the bucket, or by a key of Ollama's.
     Own {
         realm: String,
-        /// `None` where only OIDC providers log clients in.
+        /// `None` where only OIDC providers, or the bucket, log clients in.
         passwords: Option<Box<Passwords>>,
         oidc: Box<Oidc>,
+        bucket_keys: Option<Box<BucketKeys>>,
         /// Ollama's.
         keys: OllamaKeys,
         /// Issues tokens, if anonymous clients may do something, or there are providers or keys.
@@ -71,16 +73,26 @@ pub enum Verdict {
 
 impl Access {
     /// Reads the files that the configuration names. `secret` signs the tokens that pounce issues; `hosts` are those of
-    /// upstreams, as the first components of names.
+    /// upstreams, as the first components of names; `verifier` is for `auth.bucketkeys`, and without it, no keys of the
+    /// bucket are good.
     ///
     /// # Errors
     /// See [`AuthError`].
-    pub fn open(config: &Auth, secret: &Secret, hosts: &HostNames, metrics: &Arc<Metrics>) -> Result<Self, AuthError> {
-        let rules = Rules::new(&config.rules, hosts, !config.oidc.is_empty());
+    pub fn open(
+        config: &Auth,
+        secret: &Secret,
+        hosts: &HostNames,
+        verifier: Option<Arc<dyn KeyVerifier>>,
+        metrics: &Arc<Metrics>,
+    ) -> Result<Self, AuthError> {
+        let rules = Rules::new(&config.rules, hosts, config.has_kinds_of_users());
         let scheme = match config.scheme {
             ConfiguredScheme::Open => Scheme::Open(config.without_login().to_vec()),
-            ConfiguredScheme::Htpasswd | ConfiguredScheme::Oidc => {
+            ConfiguredScheme::Htpasswd | ConfiguredScheme::Oidc | ConfiguredScheme::BucketKeys => {
                 let attempts = Arc::new(Attempts::new()?);
+                let (life, shared) = (config.bucketkeyslife, (Arc::clone(&attempts), Arc::clone(metrics)));
+                let bucket_keys = verifier.filter(|_| config.bucketkeys);
+                let bucket_keys = bucket_keys.map(|it| Box::new(BucketKeys::new(it, life, shared.0, shared.1)));
                 let oidc = Oidc::open(&config.oidc, Arc::clone(&attempts), Arc::clone(metrics))?;
                 let keys = OllamaKeys::new(&config.ollama.keys);
                 let issues_tokens = rules.admit_anonymous() || !keys.is_empty() || !oidc.is_empty();
@@ -88,6 +100,7 @@ impl Access {
                     realm: config.htpasswd.realm().to_owned(),
                     passwords: open_passwords(config, attempts, metrics)?,
                     oidc: Box::new(oidc),
+                    bucket_keys,
                     keys,
                     issuer: issues_tokens.then(|| Box::new(TokenIssuer::new(secret))),
                     sessions: Box::new(Sessions::new(secret)),
@@ -153,6 +166,11 @@ impl Access {
     /// The client with these credentials, from this address, if that is cached. `None` also for refused credentials.
     #[must_use]
     pub fn authenticate_cached(&self, credentials: &Credentials<'_>, from: IpAddr) -> Option<Identity> {
+        if let Credentials::Password { user, password } = credentials
+            && let Some(keys) = self.scheme.bucket_keys_of(user)
+        {
+            return Some(Identity::of_bucket(keys.verify_cached(user, password, from)?.ok()?));
+        }
         match (&self.scheme, credentials) {
             (Scheme::Open(_), _) | (_, Credentials::None) => Some(Identity::ANONYMOUS),
             (Scheme::Own { oidc, .. }, Credentials::Password { user, password }) if oidc.is_provider(user) => {
@@ -177,22 +195,35 @@ impl Access {
         from: IpAddr,
         asks_for_token: bool,
     ) -> Result<Identity, CredentialsError> {
+        if let Credentials::Password { user, password } = credentials
+            && let Some(keys) = self.scheme.bucket_keys_of(user)
+        {
+            return Ok(Identity::of_bucket(keys.verify(user, password, from).await?));
+        }
         match (&self.scheme, credentials) {
             (Scheme::Open(_), _) | (_, Credentials::None) => Ok(Identity::ANONYMOUS),
             (Scheme::Own { oidc, .. }, Credentials::Password { user, password }) if oidc.is_provider(user) => {
                 Ok(of_oidc(oidc.verify(user, password, from).await?))
             }
-            (Scheme::Own { passwords, .. }, Credentials::Password { user, password }) => {
-                let passwords = passwords.as_ref().ok_or(CredentialsError::UnknownUser)?;
-                let name = passwords.verify(user, password, from).await?;
+            (Scheme::Own { passwords, bucket_keys, .. }, Credentials::Password { user, password }) => {
+                // The log must not have a secret that was put in the place of the id.
+                let may_be_secret = bucket_keys.is_some() && bucket_keys::is_long_enough(user);
+                let unknown = if may_be_secret { CredentialsError::Invalid } else { CredentialsError::UnknownUser };
+                let name = passwords.as_ref().ok_or(unknown)?.verify(user, password, from).await;
+                let name =
+                    name.map_err(|error| if error == CredentialsError::UnknownUser { unknown } else { error })?;
                 Ok(Identity { user: Some(name), ..Identity::ANONYMOUS })
             }
-            (Scheme::Own { passwords, oidc, keys, issuer: Some(issuer), .. }, Credentials::Token(token)) => {
+            (
+                Scheme::Own { passwords, oidc, bucket_keys, keys, issuer: Some(issuer), .. },
+                Credentials::Token(token),
+            ) => {
                 let foreign = if asks_for_token { oidc.verify_bearer(token, from).await } else { None };
                 if let Some(login) = foreign {
                     return Ok(of_oidc(login?));
                 }
-                let client = issuer.verify(token, passwords.as_deref(), keys, oidc)?;
+                let (passwords, bucket_keys) = (passwords.as_deref(), bucket_keys.as_deref());
+                let client = issuer.verify(token, &Known { passwords, keys, oidc, bucket_keys })?;
                 // An anonymous token is no login where nothing is allowed to anonymous clients.
                 let is_good = client.user.is_some() || self.rules.admit_anonymous();
                 if is_good { Ok(client) } else { Err(CredentialsError::Invalid) }
@@ -211,18 +242,23 @@ impl Access {
     pub fn logs_failures_of(&self, credentials: &Credentials<'_>) -> bool {
         match (&self.scheme, credentials) {
             (_, Credentials::Token(_)) => true,
-            (Scheme::Own { oidc, .. }, Credentials::Password { user, .. }) => oidc.is_provider(user),
+            (Scheme::Own { oidc, .. }, Credentials::Password { user, .. }) => {
+                oidc.is_provider(user) || self.scheme.bucket_keys_of(user).is_some()
+            }
             _ => false,
         }
     }
 
-    /// A session for the browser of a client that gave a password; `None` for another client.
+    /// A session for the browser of a client that gave a password, or keys of the bucket; `None` for another client.
     ///
     /// # Errors
     /// The session cannot be signed.
     pub fn begin_session(&self, client: &Identity) -> Result<Option<Session>, AuthError> {
-        match (&self.scheme, &client.user) {
-            (Scheme::Own { passwords: Some(passwords), sessions, .. }, Some(user)) => sessions.begin(user, passwords),
+        match (&self.scheme, &client.user, &client.login) {
+            (Scheme::Own { sessions, .. }, _, Some(Login::Bucket(login))) => sessions.begin_for_bucket(login).map(Some),
+            (Scheme::Own { passwords: Some(passwords), sessions, .. }, Some(user), None) => {
+                sessions.begin(user, passwords)
+            }
             _ => Ok(None),
         }
     }
@@ -231,8 +267,10 @@ impl Access {
     #[must_use]
     pub fn resume_session(&self, session: &str) -> Option<Identity> {
         match &self.scheme {
-            Scheme::Own { passwords: Some(passwords), sessions, .. } => sessions.verify(session, passwords),
-            Scheme::Own { passwords: None, .. } | Scheme::Open(_) | Scheme::Token { .. } => None,
+            Scheme::Own { passwords, bucket_keys, sessions, .. } => {
+                sessions.verify(session, passwords.as_deref(), bucket_keys.as_deref())
+            }
+            Scheme::Open(_) | Scheme::Token { .. } => None,
         }
     }
 
@@ -307,6 +345,8 @@ impl Access {
         let is_known = client.user.is_some() || client.grants.is_some();
         match by_token {
             Some(false) => Verdict::Unauthorized,
+            // Another token for these keys would not help.
+            _ if !client.keys_allow(action) => Verdict::Denied,
             _ if by_rule.is_none() => Verdict::Depends,
             _ if by_rule == Some(true) || (is_known && self.rules.is_empty()) => Verdict::Allowed,
             None if !is_known => Verdict::Unauthorized,
@@ -398,6 +438,9 @@ impl Access {
         match (&client.user, &client.login) {
             (Some(user), Some(Login::Key(login))) => Some(issuer.issue_for_key(user, login)),
             (_, Some(Login::Oidc(login))) => Some(issuer.issue_for_oidc(login)),
+            (_, Some(Login::Bucket(login))) => {
+                self.gives_tokens_for_passwords().then(|| issuer.issue_for_bucket(login))
+            }
             (None, _) if !self.rules.admit_anonymous() => None,
             (user, _) => {
                 let passwords = passwords.as_deref();
@@ -407,13 +450,25 @@ impl Access {
     }
 }
 
+impl Scheme {
+    /// What verifies a client that calls itself this, if that may be an id of keys of the bucket. Users with passwords
+    /// come first, so that the bucket never gets a password.
+    fn bucket_keys_of(&self, user: &str) -> Option<&BucketKeys> {
+        let Self::Own { passwords, oidc, bucket_keys: Some(keys), .. } = self else {
+            return None;
+        };
+        let has_user = || passwords.as_ref().is_some_and(|passwords| passwords.has_user(user));
+        (bucket_keys::is_id(user) && !oidc.is_provider(user) && !has_user()).then_some(&**keys)
+    }
+}
+
 /// The users with passwords, if there may be any. No user has the name of a provider.
 fn open_passwords(
     config: &Auth,
     attempts: Arc<Attempts>,
     metrics: &Arc<Metrics>,
 ) -> Result<Option<Box<Passwords>>, AuthError> {
-    if config.scheme == ConfiguredScheme::Oidc {
+    if config.scheme != ConfiguredScheme::Htpasswd {
         return Ok(None);
     }
     new_user::first_user(&config.htpasswd)?;

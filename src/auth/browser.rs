@@ -7,7 +7,7 @@ use super::access::{Access, Scheme};
 pub enum BrowserLogin {
     /// No user does: all may do the same.
     Needless,
-    /// With a name and a password.
+    /// With a name and a password, or with keys of the bucket.
     Password,
     /// Only clients do, with tokens of a token server or of OIDC providers.
     Token,
@@ -19,8 +19,8 @@ impl BrowserLogin {
     pub const fn of(access: &Access) -> Self {
         match &access.scheme {
             Scheme::Open(_) => Self::Needless,
-            Scheme::Own { passwords: Some(_), .. } => Self::Password,
-            Scheme::Own { passwords: None, .. } | Scheme::Token { .. } => Self::Token,
+            Scheme::Own { passwords: Some(_), .. } | Scheme::Own { bucket_keys: Some(_), .. } => Self::Password,
+            Scheme::Own { .. } | Scheme::Token { .. } => Self::Token,
         }
     }
 }

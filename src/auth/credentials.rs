@@ -29,6 +29,7 @@ pub enum CredentialsError {
     WrongPassword,
     /// They were not checked, because there were too many attempts. The client may try again after this time.
     TooManyAttempts(Duration),
-    /// They were not checked, because the keys of their issuer are not known. The client may try again after this time.
+    /// They were not checked, because their issuer, or the bucket, does not answer. The client may try again after this
+    /// time.
     Unavailable(Duration),
 }

@@ -35,6 +35,9 @@ impl Granted {
             Scheme::Own { .. } if access.rules.is_empty() => Action::list(possible),
             Scheme::Own { .. } => where_allowed(&of(&access.rules.actions(true))),
         };
+        let has_keys = matches!(&access.scheme, Scheme::Own { bucket_keys: Some(_), .. });
+        let most = if has_keys { "; with keys of the bucket, no more than these may do there" } else { "" };
+        let with_login = with_login + most;
         Self { without_login: where_allowed(&open), with_login, open }
     }
 }

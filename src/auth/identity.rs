@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::rules::Client;
 use super::tokens::Grants;
 use crate::config::SshKey;
+use crate::oci::Action;
 
 /// The authenticated client of a request, which may be anonymous.
 #[derive(Clone, Debug)]
@@ -29,6 +30,33 @@ pub(super) enum Login {
     Key(Arc<KeyLogin>),
     /// With a token of an OIDC provider.
     Oidc(Arc<OidcLogin>),
+    /// With keys of the bucket, or with a token or a session for them.
+    Bucket(Arc<BucketLogin>),
+}
+
+/// A client with keys of the bucket.
+#[derive(Clone, Debug)]
+pub(super) struct BucketLogin {
+    /// The id, behind `bucket:`.
+    pub(super) user: Arc<str>,
+    /// What the keys may do in the bucket: the client may do no more.
+    pub(super) actions: Vec<Action>,
+    /// A digest of the bucket's name.
+    pub(super) bound: [u8; 32],
+    /// Until when that is believed, in seconds since 1970.
+    pub(super) expires: u64,
+}
+
+impl BucketLogin {
+    /// The actions, for a token: with commas.
+    pub(super) fn written_actions(&self) -> String {
+        self.actions.iter().map(|action| action.as_str()).collect::<Vec<_>>().join(",")
+    }
+
+    /// The actions as a token has them.
+    pub(super) fn read_actions(written: &str) -> Vec<Action> {
+        written.split(',').filter_map(|action| action.parse().ok()).collect()
+    }
 }
 
 /// The client of a verified token of an OIDC provider.
@@ -68,6 +96,19 @@ impl Identity {
     #[must_use]
     pub const fn without_login(&self) -> Self {
         Self { address: self.address, ..Self::ANONYMOUS }
+    }
+
+    /// The client with these keys of the bucket.
+    pub(super) fn of_bucket(login: Arc<BucketLogin>) -> Self {
+        Self { user: Some(Arc::clone(&login.user)), login: Some(Login::Bucket(login)), ..Self::ANONYMOUS }
+    }
+
+    /// Whether the keys of the client, if it has any of the bucket, may do this.
+    pub(super) fn keys_allow(&self, action: Action) -> bool {
+        match &self.login {
+            Some(Login::Bucket(login)) => login.actions.contains(&action),
+            Some(Login::Key(_) | Login::Oidc(_)) | None => true,
+        }
     }
 
     /// The client, for the rules.

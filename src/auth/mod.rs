@@ -8,6 +8,7 @@
 mod access;
 mod attempts;
 mod browser;
+mod bucket_keys;
 mod challenge;
 mod credentials;
 mod error;
@@ -28,6 +29,7 @@ mod user_file;
 
 pub use access::{Access, Verdict};
 pub use browser::BrowserLogin;
+pub use bucket_keys::{KeyVerdict, KeyVerifier, Unverified};
 pub use challenge::{Challenge, Realm};
 pub use credentials::{Credentials, CredentialsError};
 pub use error::AuthError;

@@ -84,6 +84,11 @@ impl Passwords {
         self.users.get().len()
     }
 
+    /// Whether there is a user of this name.
+    pub(super) fn has_user(&self, name: &str) -> bool {
+        self.users.get().get(name).is_some()
+    }
+
     /// Lines of users that cannot log in, for a message; empty if there are none.
     pub(super) fn unusable_lines(&self) -> Vec<String> {
         self.users.get().unusable().to_vec()

@@ -33,7 +33,8 @@ pub(super) struct Rules {
 #[derive(Clone, Debug)]
 struct ResolvedRule {
     rule: Rule,
-    /// Whether there are OIDC providers, whose users have a colon behind the provider's name.
+    /// Whether there are users of OIDC providers or with keys of the bucket: a colon is in their names, behind the
+    /// provider's or `bucket`.
     has_providers: bool,
     repositories: Option<Vec<(Content, RepositoryPattern)>>,
 }
@@ -47,7 +48,8 @@ enum Content {
 }
 
 impl Rules {
-    /// `hosts`: see [`Access::open`](super::Access::open). `has_providers`: whether there are OIDC providers.
+    /// `hosts`: see [`Access::open`](super::Access::open). `has_providers`: whether there are OIDC providers, or keys of the
+    /// bucket are logins.
     pub(super) fn new(rules: &[Rule], hosts: &HostNames, has_providers: bool) -> Self {
         let resolve = |pattern: &RepositoryPattern| {
             let content = match hosts.scope_of(pattern) {

@@ -1,7 +1,8 @@
 //! Sessions of browsers: a user that gave a password need not send it with every request.
 //!
 //! A session is a signed text that the browser keeps as a cookie. It is bound to the user's hash, so that a new password
-//! ends it, and so does the removal of the user. Nothing is stored, so that every replica with the same secret takes it;
+//! ends it, and so does the removal of the user. One for keys of the bucket ends when the bucket has to be asked again,
+//! within five minutes, because pounce does not keep the secret. Nothing is stored, so that every replica with the same secret takes it;
 //! a user that logs out only forgets it.
 
 use std::sync::Arc;
@@ -10,8 +11,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
 
+use super::bucket_keys::BucketKeys;
 use super::error::AuthError;
-use super::identity::Identity;
+use super::identity::{BucketLogin, Identity};
 use super::passwords::Passwords;
 use crate::config::Secret;
 
@@ -42,8 +44,11 @@ struct Claims {
     aud: String,
     exp: u64,
     sub: String,
-    /// A digest of the user's hash, in hexadecimal.
+    /// A digest of the user's hash, or of the bucket's name, in hexadecimal.
     bound: String,
+    /// What the user's keys of the bucket may do there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    bucket: Option<String>,
 }
 
 impl Sessions {
@@ -67,25 +72,51 @@ impl Sessions {
         let Some((_, bound)) = passwords.user_key(user) else {
             return Ok(None);
         };
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.sign(user, bound, LIFE, None).map(Some)
+    }
+
+    /// A session of a user with keys of the bucket.
+    pub(super) fn begin_for_bucket(&self, login: &BucketLogin) -> Result<Session, AuthError> {
+        let left = Duration::from_secs(login.expires).saturating_sub(now());
+        self.sign(&login.user, login.bound, left, Some(login.written_actions()))
+    }
+
+    fn sign(&self, user: &str, bound: [u8; 32], life: Duration, bucket: Option<String>) -> Result<Session, AuthError> {
         let claims = Claims {
             iss: OWN.to_owned(),
             aud: OWN.to_owned(),
-            exp: (since + LIFE).as_secs(),
+            exp: (now() + life).as_secs(),
             sub: user.to_owned(),
             bound: const_hex::encode(bound),
+            bucket,
         };
         let text = jsonwebtoken::encode(&Header::default(), &claims, &self.encoding)?;
-        Ok(Some(Session { text, life: LIFE }))
+        Ok(Session { text, life })
     }
 
     /// The user of a session; `None` if it is not valid, or not any more.
-    pub(super) fn verify(&self, text: &str, passwords: &Passwords) -> Option<Identity> {
+    pub(super) fn verify(
+        &self,
+        text: &str,
+        passwords: Option<&Passwords>,
+        bucket_keys: Option<&BucketKeys>,
+    ) -> Option<Identity> {
         let claims: Claims = jsonwebtoken::decode(text, &self.decoding, &self.validation).ok()?.claims;
-        let (name, bound) = passwords.user_key(&claims.sub)?;
+        if let Some(actions) = &claims.bucket {
+            let bound = const_hex::decode_to_array(&claims.bound).ok()?;
+            let actions = BucketLogin::read_actions(actions);
+            let login = BucketLogin { user: claims.sub.into(), actions, bound, expires: claims.exp };
+            return bucket_keys?.resume(login).map(Identity::of_bucket);
+        }
+        let (name, bound) = passwords?.user_key(&claims.sub)?;
         let is_bound = claims.bound == const_hex::encode(bound);
         is_bound.then(|| Identity { user: Some(Arc::clone(&name)), ..Identity::ANONYMOUS })
     }
+}
+
+/// The time since 1970.
+fn now() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
 impl std::fmt::Debug for Sessions {

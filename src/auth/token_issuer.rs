@@ -1,5 +1,5 @@
 //! Tokens that pounce issues itself, if users have passwords and anonymous clients may pull, to users with keys of
-//! Ollama, and for tokens of OIDC providers.
+//! Ollama, for tokens of OIDC providers, and for keys of the bucket.
 //!
 //! docker decides by the challenge of `GET /v2/` whether it authenticates. With a `Basic` challenge it cannot pull
 //! without a password; without a challenge it never sends one. With a `Bearer` challenge, a client that has a password
@@ -12,9 +12,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
 
+use super::bucket_keys::BucketKeys;
 use super::credentials::CredentialsError;
 use super::error::AuthError;
-use super::identity::{Identity, KeyLogin, OidcLogin};
+use super::identity::{BucketLogin, Identity, KeyLogin, OidcLogin};
 use super::oidc::Oidc;
 use super::ollama_keys::OllamaKeys;
 use super::passwords::Passwords;
@@ -44,6 +45,15 @@ pub struct IssuedToken {
     pub issued: SystemTime,
 }
 
+/// What tokens are bound to.
+#[derive(Clone, Copy)]
+pub(super) struct Known<'a> {
+    pub(super) passwords: Option<&'a Passwords>,
+    pub(super) keys: &'a OllamaKeys,
+    pub(super) oidc: &'a Oidc,
+    pub(super) bucket_keys: Option<&'a BucketKeys>,
+}
+
 #[derive(Deserialize, Serialize)]
 struct Claims {
     iss: String,
@@ -62,6 +72,9 @@ struct Claims {
     /// The user's OIDC provider.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     oidc: Option<String>,
+    /// What the keys of the bucket may do there that the token is for; `bound` is to the bucket's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    bucket: Option<String>,
     /// The scopes of a token for a key.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     scopes: String,
@@ -113,6 +126,17 @@ impl TokenIssuer {
         })
     }
 
+    /// A token for keys of the bucket, which ends when the bucket has to be asked again.
+    pub(super) fn issue_for_bucket(&self, login: &BucketLogin) -> Result<IssuedToken, AuthError> {
+        let left = login.expires.saturating_sub(seconds(SystemTime::now()));
+        self.sign(Duration::from_secs(left), |exp| Claims {
+            sub: Some(login.user.to_string()),
+            bound: Some(const_hex::encode(login.bound)),
+            bucket: Some(login.written_actions()),
+            ..Claims::until(exp)
+        })
+    }
+
     fn sign(&self, life: Duration, claims: impl FnOnce(u64) -> Claims) -> Result<IssuedToken, AuthError> {
         let issued = SystemTime::now();
         let claims = claims(seconds(issued).saturating_add(life.as_secs()));
@@ -124,14 +148,9 @@ impl TokenIssuer {
     ///
     /// # Errors
     /// The token is invalid or has expired; or its user has another password, or not the key any more; or its provider
-    /// has another configuration.
-    pub(super) fn verify(
-        &self,
-        token: &str,
-        passwords: Option<&Passwords>,
-        keys: &OllamaKeys,
-        oidc: &Oidc,
-    ) -> Result<Identity, CredentialsError> {
+    /// has another configuration; or it is for keys of the bucket, and that has another name.
+    pub(super) fn verify(&self, token: &str, known: &Known<'_>) -> Result<Identity, CredentialsError> {
+        let Known { passwords, keys, oidc, bucket_keys } = *known;
         let decoded = jsonwebtoken::decode(token, &self.decoding, &self.validation);
         let claims: Claims = decoded.map_err(|_| CredentialsError::Invalid)?.claims;
         let Some(user) = claims.sub else {
@@ -142,6 +161,14 @@ impl TokenIssuer {
             let grants = Grants::of_scopes(Arc::clone(name), &claims.scopes, claims.exp);
             let (user, grants) = (Some(Arc::clone(name)), Some(Arc::new(grants)));
             return Ok(Identity { user, grants, has_token: true, ..Identity::ANONYMOUS });
+        }
+        if let Some(actions) = &claims.bucket {
+            let bound = claims.bound.and_then(|bound| const_hex::decode_to_array(bound).ok()).unwrap_or_default();
+            let actions = BucketLogin::read_actions(actions);
+            // Without the minute for which other tokens are good after their end.
+            let login = BucketLogin { user: user.into(), actions, bound, expires: claims.exp };
+            let login = bucket_keys.and_then(|keys| keys.resume(login)).ok_or(CredentialsError::Invalid)?;
+            return Ok(Identity { has_token: true, ..Identity::of_bucket(login) });
         }
         let known = match &claims.oidc {
             Some(provider) => oidc.bound(provider).map(|bound| (user.into(), *bound)),
@@ -167,6 +194,7 @@ impl Claims {
             bound: None,
             key: None,
             oidc: None,
+            bucket: None,
             scopes: String::new(),
         }
     }

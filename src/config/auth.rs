@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::bucket_keys::{BUCKET, BucketKeysLife};
 use super::hosts::WebUrl;
 use super::lists;
 use super::oidc::OidcProvider;
@@ -26,6 +27,11 @@ pub struct Auth {
     pub token: Token,
     /// Issuers of tokens that log clients in: beside htpasswd, or alone.
     pub oidc: Vec<OidcProvider>,
+    /// Whether keys of the bucket in `storage.s3` log clients in: beside htpasswd and oidc, or alone.
+    pub bucketkeys: bool,
+    /// Not a key: tests make it shorter.
+    #[serde(skip)]
+    pub bucketkeyslife: BucketKeysLife,
     /// Ollama's keys, beside htpasswd.
     pub ollama: Ollama,
     /// What users may do: the first rule that matches decides. Without rules, every user may do everything.
@@ -39,6 +45,18 @@ pub struct Auth {
 }
 
 impl Auth {
+    /// What names of users may begin with, before a colon: the providers' names, and [`BUCKET`].
+    pub(super) fn kinds_of_users(&self) -> Vec<&str> {
+        let bucket = self.bucketkeys.then_some(BUCKET);
+        self.oidc.iter().map(OidcProvider::name).chain(bucket).collect()
+    }
+
+    /// Whether the names of some users have a colon, behind the name of their provider, or [`BUCKET`].
+    #[must_use]
+    pub fn has_kinds_of_users(&self) -> bool {
+        !self.kinds_of_users().is_empty()
+    }
+
     /// What clients may do if no client can log in: `anonymous`. By default they may do everything, but
     /// only pull if there is an upstream, because operators often give a cache, to which they push nothing, a public
     /// name.
@@ -58,10 +76,12 @@ pub enum Scheme {
     /// They do not; they may do what [`Auth::without_login`] says.
     #[default]
     Open,
-    /// By user name and password, and by the tokens of `auth.oidc`, if there are any.
+    /// By user name and password, and by the tokens of `auth.oidc` and `auth.bucketkeys`, if there are any.
     Htpasswd,
-    /// By the tokens of `auth.oidc` alone.
+    /// By the tokens of `auth.oidc`, and by `auth.bucketkeys`, without passwords.
     Oidc,
+    /// By `auth.bucketkeys` alone.
+    BucketKeys,
     /// By a token of a token server.
     Token,
 }

@@ -4,6 +4,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::auth::{Auth, Htpasswd, Scheme, Token};
+use super::bucket_keys::BUCKET;
 use super::error::ConfigError;
 use super::hosts::{ServerName, UpstreamHost};
 use super::http::{Http, Tls};
@@ -23,14 +24,17 @@ pub(super) fn check(config: &Config, errors: &mut Vec<ConfigError>) {
     let unsound: Vec<String> = errors.iter().map(ConfigError::section).collect();
     let mut mistakes = Mistakes(errors);
     check_bounds(config, &mut mistakes);
-    let checks: [(&[&str], Check<'_>); 9] = [
+    let checks: [(&[&str], Check<'_>); 10] = [
         (&["storage"], &|mistakes| check_storage(storage, mistakes)),
         (&["storage", "proxy"], &|mistakes| retention::check(&storage.retention, &proxy.host_names(), mistakes.0)),
         (&["proxy"], &|mistakes| check_upstreams(proxy, mistakes)),
         (&["proxy"], &|mistakes| admission::check(proxy, mistakes.0)),
         (&["proxy", "http"], &|mistakes| check_hostnames(proxy, http, mistakes)),
         (&["auth", "http"], &|mistakes| check_auth(auth, http, mistakes)),
-        (&["auth", "proxy"], &|mistakes| mistakes.add(rules::check(&auth.rules, &proxy.host_names(), &auth.oidc))),
+        (&["auth", "storage"], &|mistakes| check_bucket_keys(auth, storage, mistakes)),
+        (&["auth", "proxy"], &|mistakes| {
+            mistakes.add(rules::check(&auth.rules, &proxy.host_names(), &auth.kinds_of_users()));
+        }),
         (&["http"], &|mistakes| check_http(http, mistakes)),
         (&["notifications"], &|mistakes| check_endpoints(&config.notifications, mistakes)),
     ];
@@ -277,8 +281,8 @@ fn check_auth(auth: &Auth, http: &Http, mistakes: &mut Mistakes<'_>) {
         Scheme::Open => mistakes.require(
             auth.rules.is_empty(),
             "auth.rules",
-            "need auth.htpasswd, auth.oidc or auth.token, which authenticate clients; without them, auth.anonymous lists \
-             what clients may do",
+            "need auth.htpasswd, auth.oidc, auth.bucketkeys or auth.token, which authenticate clients; without them, \
+             auth.anonymous lists what clients may do",
         ),
         Scheme::Htpasswd => check_htpasswd(&auth.htpasswd, mistakes),
         Scheme::Oidc => {
@@ -286,7 +290,36 @@ fn check_auth(auth: &Auth, http: &Http, mistakes: &mut Mistakes<'_>) {
             // It is in the challenge.
             mistakes.require(is_quotable(auth.htpasswd.realm()), "auth.htpasswd.realm", QUOTABLE);
         }
+        Scheme::BucketKeys => {
+            mistakes.require(
+                auth.bucketkeys,
+                "auth.bucketkeys",
+                "is not true: the keys of the bucket log no client in",
+            );
+            mistakes.require(is_quotable(auth.htpasswd.realm()), "auth.htpasswd.realm", QUOTABLE);
+        }
         Scheme::Token => check_token(&auth.token, mistakes),
+    }
+}
+
+fn check_bucket_keys(auth: &Auth, storage: &Storage, mistakes: &mut Mistakes<'_>) {
+    if !auth.bucketkeys {
+        return;
+    }
+    mistakes.require(
+        storage.driver == Driver::S3,
+        "auth.bucketkeys",
+        "need storage.s3: a folder (storage.filesystem) has no keys that could be given to clients",
+    );
+    mistakes.require(
+        matches!(auth.scheme, Scheme::Htpasswd | Scheme::Oidc | Scheme::BucketKeys),
+        "auth.bucketkeys",
+        "are beside auth.htpasswd and auth.oidc, or alone: with auth.token, the token server says which clients log in, \
+         and with REGISTRY_AUTH=none no client does",
+    );
+    if let Some(index) = auth.oidc.iter().position(|provider| provider.name() == BUCKET) {
+        let message = "is what the names of users with keys of the bucket begin with: take another one";
+        mistakes.require(false, format!("auth.oidc.{index}.name"), message);
     }
 }
 

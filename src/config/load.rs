@@ -176,7 +176,8 @@ fn typed(
     let mut config = deserialize(document, errors)?;
     adopt(&mut config, environment, origins);
     let mut chosen = |error: ConfigError| errors.push(error);
-    config.auth.scheme = scheme(auth, htpasswd, token, oidc).map_err(&mut chosen).unwrap_or_default();
+    let bucketkeys = config.auth.bucketkeys;
+    config.auth.scheme = scheme(auth, [htpasswd, token, oidc, bucketkeys]).map_err(&mut chosen).unwrap_or_default();
     config.auth.beside_upstream = config.proxy.remoteurl.is_some() || !config.proxy.upstreams.is_empty();
     let driver = driver(storage, names_s3 || config.storage.s3.bucket.is_some());
     config.storage.driver = driver.map_err(&mut chosen).unwrap_or_default();
@@ -231,15 +232,17 @@ fn remove(document: &mut Value, path: &serde_path_to_error::Path) -> bool {
     section.and_then(Value::as_object_mut).is_some_and(|section| section.remove(key).is_some())
 }
 
-/// The scheme, by its name or by the sections that are there: htpasswd, token and oidc.
-fn scheme(choice: &Choice, htpasswd: bool, token: bool, oidc: bool) -> Result<Scheme, ConfigError> {
+/// The scheme, by its name or by the settings that are there: htpasswd, token, oidc and bucketkeys.
+fn scheme(choice: &Choice, [htpasswd, token, oidc, bucketkeys]: [bool; 4]) -> Result<Scheme, ConfigError> {
     match (choice.name(), htpasswd, token) {
         (Some("htpasswd"), ..) | (None, true, false) => Ok(Scheme::Htpasswd),
         (Some("token"), ..) | (None, false, true) => Ok(Scheme::Token),
         (Some("oidc"), ..) => Ok(Scheme::Oidc),
         (None, false, false) if oidc => Ok(Scheme::Oidc),
+        (Some("bucketkeys"), ..) => Ok(Scheme::BucketKeys),
+        (None, false, false) if bucketkeys => Ok(Scheme::BucketKeys),
         (Some("none"), ..) | (None, false, false) => Ok(Scheme::Open),
-        (Some(_), ..) => Err(ConfigError::value("auth", "pounce knows htpasswd, oidc and token, and none")),
+        (Some(_), ..) => Err(ConfigError::value("auth", "pounce knows htpasswd, oidc, bucketkeys and token, and none")),
         (None, true, true) => {
             let message = "htpasswd and token are both there: choose with REGISTRY_AUTH, or take one out";
             Err(ConfigError::value("auth", message))

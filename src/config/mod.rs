@@ -6,6 +6,7 @@
 
 mod admission;
 mod auth;
+mod bucket_keys;
 mod check;
 mod document;
 mod durations;
@@ -45,6 +46,7 @@ mod written;
 mod yaml;
 
 pub use auth::{Auth, Htpasswd, Scheme, SigningAlgorithm, Token};
+pub use bucket_keys::{BUCKET, BucketKeysLife};
 pub use environment::Environment;
 pub use error::ConfigError;
 pub use gc_timing::GcTiming;

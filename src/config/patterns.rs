@@ -84,8 +84,8 @@ impl Names for Users {
         let is_provider = !provider.is_empty() && provider.chars().all(is_name);
         // Names of users with claims may have blanks inside.
         if !is_provider || rest.is_empty() || rest.trim() != rest || rest.contains([',', '\n', '\r', '\t']) {
-            let message = "before a colon stands the name of one of auth.oidc, without wildcards, and behind it a \
-                           pattern, without commas and without blanks at its ends";
+            let message = "before a colon stands the name of one of auth.oidc, or bucket, without wildcards, and behind \
+                           it a pattern, without commas and without blanks at its ends";
             return Err(message.to_owned());
         }
         Ok(())
@@ -142,8 +142,8 @@ impl<K> Pattern<K> {
 }
 
 impl UserPattern {
-    /// The name of the OIDC provider whose users it is about; `None` if it is about users without one. The pattern `*`
-    /// is about all.
+    /// The name of the OIDC provider whose users it is about, or [`BUCKET`](super::BUCKET); `None` if it is about users
+    /// without one. The pattern `*` is about all.
     #[must_use]
     pub fn provider(&self) -> Option<&str> {
         self.text.split_once(':').map(|(provider, _)| provider)

@@ -3,10 +3,10 @@
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use super::bucket_keys::BUCKET;
 use super::error::ConfigError;
 use super::host_names::{HostNames, PatternScope};
 use super::lists;
-use super::oidc::OidcProvider;
 use super::patterns::{RepositoryPattern, UserPattern, is_literal};
 use crate::oci::Action;
 
@@ -16,7 +16,7 @@ use crate::oci::Action;
 pub struct Rule {
     /// The users: names, with `*` in them; or `anonymous`, which is clients without a login. What these may do, every
     /// user may do. A rule for `anonymous` without actions binds every user. Users of an OIDC provider match `*`, and
-    /// patterns that begin with its name and a colon.
+    /// patterns that begin with its name and a colon; users with keys of the bucket, `*` and `bucket:` patterns.
     #[serde(deserialize_with = "lists::list")]
     pub users: Vec<UserPattern>,
     /// The repositories: `*` is within a component of the name, `**` any components. Left out, all. A pattern that
@@ -108,11 +108,11 @@ impl Rule {
     }
 }
 
-/// Checks rules, for upstreams with these hosts, and for these OIDC providers.
+/// Checks rules, for upstreams with these hosts. `kinds`: what names of users may begin with, before a colon.
 ///
 /// # Errors
 /// A rule has no effect, or another one than it seems to have.
-pub(super) fn check(rules: &[Rule], hosts: &HostNames, providers: &[OidcProvider]) -> Result<(), ConfigError> {
+pub(super) fn check(rules: &[Rule], hosts: &HostNames, kinds: &[&str]) -> Result<(), ConfigError> {
     for (index, rule) in rules.iter().enumerate() {
         let forbids_users =
             rule.actions.is_empty() && rule.users.iter().any(|user| user.as_str() == "*") && !rule.names_anonymous();
@@ -129,9 +129,13 @@ pub(super) fn check(rules: &[Rule], hosts: &HostNames, providers: &[OidcProvider
             let message = "is missing: names of users, \"*\" for all of them, or anonymous";
             return Err(ConfigError::value(setting("users"), message));
         }
-        let is_unknown = |name: &&str| !providers.iter().any(|it| it.name() == *name);
+        let is_unknown = |name: &&str| !kinds.contains(name);
         if let Some(name) = rule.users.iter().filter_map(UserPattern::provider).find(is_unknown) {
-            let message = format!("there is no {name} in auth.oidc, and no other user has a colon in its name");
+            let message = if name == BUCKET {
+                "auth.bucketkeys is not true, and no other user's name begins so".to_owned()
+            } else {
+                format!("there is no {name} in auth.oidc, and no other user has a colon in its name")
+            };
             return Err(ConfigError::value(setting("users"), message));
         }
         for pattern in rule.repositories.iter().flatten() {

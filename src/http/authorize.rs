@@ -31,7 +31,7 @@ pub(super) async fn authorize(cx: &Context<'_>, entry: &mut LogEntry<'_>) -> Res
             return Err(error.with_retry_after(Some(after)).into());
         }
         Err(NotAuthenticated { error: CredentialsError::Unavailable(after), .. }) => {
-            let message = "the issuer of this token does not answer, so that it cannot be verified: try again";
+            let message = "the server that vouches for these credentials does not answer: try again";
             let error = Error::new(ErrorCode::Unavailable, message);
             return Err(error.with_retry_after(Some(after)).into());
         }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::{StartError, greeting};
-use crate::auth::{Access, Granted};
+use crate::auth::{Access, Granted, KeyVerifier};
 use crate::config::{Config, Environment, Loaded, Secret};
 use crate::http::AppState;
 use crate::reload::Reloaded;
@@ -28,7 +28,13 @@ const LIVE: [&str; 11] = [
 
 /// Follows the file of the configuration that the server began with, until it ends: a change of it counts at once, or not
 /// at all.
-pub(super) async fn follow(app: Arc<AppState>, began: Arc<Loaded>, environment: Environment, secret: Secret) {
+pub(super) async fn follow(
+    app: Arc<AppState>,
+    began: Arc<Loaded>,
+    environment: Environment,
+    secret: Secret,
+    verifier: Option<Arc<dyn KeyVerifier>>,
+) {
     let Some(file) = began.file.clone() else {
         return;
     };
@@ -43,9 +49,9 @@ pub(super) async fn follow(app: Arc<AppState>, began: Arc<Loaded>, environment: 
         for notice in &changed.notices {
             tracing::warn!("{notice}");
         }
-        let (config, secret) = (Arc::clone(&changed), secret.clone());
+        let (config, secret, verifier) = (Arc::clone(&changed), secret.clone(), verifier.clone());
         // It reads files, and may hash a password.
-        let applied = tokio::task::spawn_blocking(move || apply(&app, &config, &secret)).await;
+        let applied = tokio::task::spawn_blocking(move || apply(&app, &config, &secret, verifier)).await;
         let error = match applied {
             Ok(Ok(())) => None,
             Ok(Err(error)) => Some(error.to_string()),
@@ -67,10 +73,15 @@ pub(super) async fn follow(app: Arc<AppState>, began: Arc<Loaded>, environment: 
 }
 
 /// Both or neither.
-fn apply(app: &AppState, loaded: &Loaded, secret: &Secret) -> Result<(), StartError> {
+fn apply(
+    app: &AppState,
+    loaded: &Loaded,
+    secret: &Secret,
+    verifier: Option<Arc<dyn KeyVerifier>>,
+) -> Result<(), StartError> {
     let (config, repositories) = (&loaded.config, &app.registry.repositories);
     let routes = repositories.prepare_upstreams(&config.proxy)?;
-    let access = Access::open(&config.auth, secret, routes.host_names(), &app.metrics)?;
+    let access = Access::open(&config.auth, secret, routes.host_names(), verifier, &app.metrics)?;
     repositories.replace_upstreams(routes);
     let granted = Granted::of(&access, app.registry.possible_actions());
     app.replace_access(access);

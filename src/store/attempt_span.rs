@@ -52,7 +52,7 @@ pub(super) fn emit(operation: &str, target: &Target, response: Option<&HttpRespo
 
 /// What the key at a path is, if the request is for one.
 fn kind(path: &str) -> Option<&'static str> {
-    const KINDS: [(&str, &str); 12] = [
+    const KINDS: [(&str, &str); 13] = [
         ("/_layers/", "layer_link"),
         ("/_manifests/revisions/", "revision_link"),
         ("/_manifests/tags/", "tag"),
@@ -61,6 +61,7 @@ fn kind(path: &str) -> Option<&'static str> {
         ("/_uploads/", "upload"),
         ("/_pushed/", "push_marker"),
         ("docker/registry/v2/_gc/", "gc"),
+        ("docker/registry/v2/_login/", "login"),
         ("docker/registry/v2/blobs/", "blob"),
         ("pounce/fills/", "fill"),
         ("pounce/gc/", "gc"),

@@ -78,6 +78,10 @@ pub enum Key<'a> {
     PullsCheck(&'a Uuid),
     /// The same, among what garbage collections remember.
     GcCheck(&'a Uuid),
+    /// The object that clients' own keys read when they log in. pounce's own; written once.
+    Login,
+    /// No object: clients' own keys delete it when they log in.
+    NoLogin,
     /// The directory of all fills. pounce's own, as all keys of fills.
     FillLeases,
     /// The directory of the fills of a blob from one upstream.
@@ -152,6 +156,8 @@ impl fmt::Display for Key<'_> {
         match self {
             Self::Root | Self::FillLeases | Self::PullNotes | Self::GcDirectory => Ok(()),
             Self::PullNote(day, hour, id) => write!(f, "{day}/{hour:02}-{id}"),
+            Self::Login => write!(f, "_login/read"),
+            Self::NoLogin => write!(f, "_login/absent"),
             Self::Checks => write!(f, "_check/"),
             Self::Check(id) | Self::PullsCheck(id) | Self::GcCheck(id) => write!(f, "_check/{id}/data"),
             Self::Blobs => write!(f, "blobs/"),

@@ -31,8 +31,8 @@ mod url_template;
 pub use body::PartSource;
 pub use bucket::{
     ArchiveRule, Completed, ComposeSource, Composed, Condition, Conditions, DELETE_LIFE, DELETING, ExpiringDelete,
-    Lifecycle, Listed, MAX_POLLED_BYTES, Metadata, Multipart, Object, ObjectStream, Part, PartSender, Polled, Store,
-    Stored, Swapped, Version,
+    KeyRights, Lifecycle, Listed, LoginKeys, MAX_POLLED_BYTES, Metadata, Multipart, Object, ObjectStream, Part,
+    PartSender, Polled, Store, Stored, Swapped, Version,
 };
 pub use connect_error::ConnectError;
 pub use embedded::Embedded;

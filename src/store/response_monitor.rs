@@ -20,6 +20,9 @@ use crate::telemetry::{Health, Metrics};
 /// The status of a store that is full (`MinIO`, and the embedded one).
 pub(super) const FULL: u16 = 507;
 
+/// What requests with clients' own keys are in the metrics, in place of S3's names.
+const LOGIN: &str = "Login";
+
 /// What looks at responses.
 pub(super) trait Observe: fmt::Debug + Send + Sync + 'static {
     /// The bucket answered; `writes`: the request was to write an object.
@@ -35,6 +38,8 @@ pub(super) struct Attempt<'a> {
     operation: &'a str,
     /// For its span.
     target: Option<&'a Target>,
+    /// It had a client's own keys.
+    is_of_login: bool,
     response: Option<&'a HttpResponse>,
     took: Duration,
 }
@@ -45,6 +50,31 @@ struct Began(Instant);
 
 impl Storable for Began {
     type Storer = StoreReplace<Self>;
+}
+
+/// Marks a request with a client's own keys: that the bucket refuses these is not how it answers pounce.
+#[derive(Debug)]
+pub(super) struct OfLogin;
+
+impl Storable for OfLogin {
+    type Storer = StoreReplace<Self>;
+}
+
+#[dyn_dispatch_hint]
+impl Intercept for OfLogin {
+    fn name(&self) -> &'static str {
+        "OfLogin"
+    }
+
+    fn read_before_attempt(
+        &self,
+        _: &BeforeTransmitInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        bag: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        bag.interceptor_state().store_put(Self);
+        Ok(())
+    }
 }
 
 /// What was sent. The SDK does not keep it until there is a response.
@@ -112,7 +142,8 @@ impl<T: Observe> Intercept for Observer<T> {
         let took = bag.load::<Began>().map(|began| began.0.elapsed()).unwrap_or_default();
         let operation = bag.load::<Metadata>().map_or("unknown", Metadata::name);
         let target = sent.and_then(|sent| sent.target.as_ref());
-        self.0.ended(&Attempt { operation, target, response: context.response(), took }, outcome);
+        let is_of_login = bag.load::<OfLogin>().is_some();
+        self.0.ended(&Attempt { operation, target, is_of_login, response: context.response(), took }, outcome);
         Ok(())
     }
 }
@@ -184,16 +215,19 @@ impl Observe for ResponseMonitor {
     }
 
     fn ended(&self, attempt: &Attempt<'_>, outcome: Result<u16, String>) {
-        let Attempt { operation, target, response, took } = *attempt;
+        let Attempt { operation, target, is_of_login, response, took } = *attempt;
         if let Some(target) = target {
             attempt_span::emit(operation, target, response, took);
         }
         let Seen { health, metrics, .. } = &*self.0;
         let status = outcome.as_ref().ok().copied();
-        health.answered(status, took);
         if let Some(metrics) = metrics.get() {
-            metrics.s3_request(operation, status, took);
+            metrics.s3_request(if is_of_login { LOGIN } else { operation }, status, took);
         }
+        if is_of_login {
+            return;
+        }
+        health.answered(status, took);
         match outcome {
             Ok(status @ 500..) => health.fails(format!("its status is {status}")),
             Ok(_) => health.works(),

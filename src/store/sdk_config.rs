@@ -51,6 +51,16 @@ pub(super) fn lease_attempts() -> Builder {
 /// How long one attempt of a request for a lease takes at most.
 pub(super) const LEASE_ATTEMPT_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// What requests with a client's own keys have instead, because the client waits for them.
+pub(super) fn login_attempts() -> Builder {
+    let timeouts = TimeoutConfig::builder()
+        .operation_attempt_timeout(Duration::from_secs(4))
+        .operation_timeout(Duration::from_secs(6))
+        .build();
+    let retries = RetryConfig::standard().with_max_attempts(2).with_initial_backoff(Duration::from_millis(50));
+    aws_sdk_s3::config::Builder::new().timeout_config(timeouts).retry_config(retries)
+}
+
 /// What PUTs of chunks have instead: a chunk keeps up to 64 MiB of memory until its PUT has ended.
 pub(super) fn chunk_attempts() -> Builder {
     let timeouts = TimeoutConfig::builder().operation_attempt_timeout(Duration::from_mins(1)).build();

@@ -16,7 +16,7 @@ pub use fatal::fatal;
 pub use health::{Health, LastAnswer};
 pub use logs::{causes, init as init_logs, speaks_plain_http};
 pub use metrics::{
-    AnsweredRequest, Authorized, CacheUsage, EventCounters, FileUsage, FillMemory, Levels, Metrics, OidcCheck,
+    AnsweredRequest, Authorized, CacheUsage, CredentialsCheck, EventCounters, FileUsage, FillMemory, Levels, Metrics,
     OutcomeTotals, RateLimit, RequestKind, Savings, SpoolUsage, UpstreamCall, UpstreamMetrics, UpstreamServer,
     until_tomorrow,
 };

@@ -1,6 +1,7 @@
-//! An in-memory S3 that can have a real store's rules: path style, one bucket, signatures not verified.
+//! An in-memory S3 that can have a real store's rules: path style, one bucket, signatures not verified unless it has keys.
 
 mod bucket;
+pub mod keys;
 mod multipart;
 mod operations;
 mod xml;
@@ -23,6 +24,7 @@ use super::front::{Calls, PUT_NOTE, operation};
 use super::scripted::Said;
 use super::upstream::Seen;
 use bucket::Bucket;
+use keys::{KeyPair, May};
 
 /// A rule of a real store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,6 +74,7 @@ type Hook = dyn Fn(Seen) -> BoxFuture<'static, Option<Said>> + Send + Sync;
 #[derive(Default)]
 struct Inside {
     rules: Mutex<Vec<Rule>>,
+    pairs: Mutex<Vec<KeyPair>>,
     bucket: Mutex<Bucket>,
     calls: Mutex<Calls>,
     seen: Mutex<Vec<(&'static str, Seen)>>,
@@ -123,6 +126,12 @@ impl FakeS3 {
     /// Replaces all rules.
     pub fn rules(&self, rules: &[Rule]) {
         *self.inside.rules.lock().unwrap() = rules.to_vec();
+    }
+
+    /// From now on it knows these key pairs and that of [`variables`](Self::variables), and verifies signatures.
+    pub fn know(&self, pairs: &[KeyPair]) {
+        let own = KeyPair { id: "a", secret: "b", may: May::ALL };
+        *self.inside.pairs.lock().unwrap() = pairs.iter().cloned().chain([own]).collect();
     }
 
     /// The calls since the last `take`.
@@ -296,7 +305,9 @@ async fn answer(State(inside): State<Arc<Inside>>, request: Request) -> Response
         said
     } else {
         let (parts, body) = request.into_parts();
+        let refusal = keys::refuse(&inside.pairs.lock().unwrap(), named, &parts);
         match axum::body::to_bytes(body, usize::MAX).await {
+            Ok(_) if refusal.is_some() => refusal.unwrap_or_default(),
             Ok(body) => {
                 let mut bucket = inside.bucket.lock().unwrap();
                 let named = if named == PUT_NOTE { "PutObject" } else { named };

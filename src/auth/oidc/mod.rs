@@ -20,7 +20,7 @@ use super::credentials::CredentialsError;
 use super::error::AuthError;
 use super::identity::OidcLogin;
 use crate::config::OidcProvider;
-use crate::telemetry::{Metrics, OidcCheck};
+use crate::telemetry::{CredentialsCheck, Metrics};
 use documents::Documents;
 use provider::{MAX_TOKEN, Provider, Refused};
 
@@ -146,7 +146,7 @@ impl Oidc {
             };
             match verified {
                 Ok(login) => {
-                    self.metrics.oidc(OidcCheck::Accepted);
+                    self.metrics.oidc(CredentialsCheck::Accepted);
                     let login = Arc::new(login);
                     self.verified.insert(key, Arc::clone(&login));
                     return Ok(login);
@@ -161,12 +161,12 @@ impl Oidc {
     fn refuse(&self, name: &str, key: [u8; 32], refused: Refused, from: IpAddr) -> CredentialsError {
         let why = match refused {
             Refused::Unavailable(after) => {
-                self.metrics.oidc(OidcCheck::Unavailable);
+                self.metrics.oidc(CredentialsCheck::Unavailable);
                 return CredentialsError::Unavailable(after);
             }
             Refused::Invalid(why) => why,
         };
-        self.metrics.oidc(OidcCheck::Refused);
+        self.metrics.oidc(CredentialsCheck::Refused);
         // No user with a password has a colon in its name.
         if let Err(after) = self.attempts.count(&format!("oidc:{name}"), from) {
             return CredentialsError::TooManyAttempts(after);

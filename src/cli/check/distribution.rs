@@ -207,7 +207,7 @@ impl<'a> Switch<'a> {
             self.failed(PODMAN, why, "start distribution without this variable of podman's");
         }
         let (scheme, needed): (_, &[_]) = match self.config().auth.scheme {
-            Scheme::Open | Scheme::Oidc => ("none", &[]),
+            Scheme::Open | Scheme::Oidc | Scheme::BucketKeys => ("none", &[]),
             Scheme::Htpasswd => ("htpasswd", &["realm", "path"]),
             Scheme::Token => ("token", &["realm", "issuer", "service", "rootcertbundle"]),
         };
@@ -215,7 +215,7 @@ impl<'a> Switch<'a> {
             let spelled = self.spelled(&format!("auth.{other}"));
             let next = match other {
                 "rules" => "remove it; every user may then do everything",
-                "anonymous" | "oidc" if scheme == "none" => {
+                "anonymous" | "oidc" | "bucketkeys" if scheme == "none" => {
                     "remove it; without a scheme every client may then do everything"
                 }
                 _ => "remove it",

@@ -55,7 +55,7 @@ fn access(config: &Config, report: &mut Report) {
         }
         _ => {
             let (secret, hosts) = (Secret::from(String::new()), config.proxy.host_names());
-            let access = match Access::open(auth, &secret, &hosts, &Arc::default()) {
+            let access = match Access::open(auth, &secret, &hosts, None, &Arc::default()) {
                 Ok(access) => access,
                 Err(error) => {
                     return report.failed(name, "auth", &error.to_string(), "correct that file or setting");
@@ -74,6 +74,9 @@ fn access(config: &Config, report: &mut Report) {
             match access.users() {
                 Some(users) => report.passed(name, &format!("users with passwords: {users}")),
                 None if auth.scheme == Scheme::Oidc => report.passed(name, "users log in with tokens of auth.oidc"),
+                None if auth.scheme == Scheme::BucketKeys => {
+                    report.passed(name, "users log in with keys of the bucket")
+                }
                 None => report.passed(name, "the keys of tokens can be read"),
             }
         }

@@ -62,9 +62,11 @@ pub(super) async fn submit(view: &View<'_>, body: Body) -> Result<Answer, Reject
         Ok(client) => client,
         Err(CredentialsError::TooManyAttempts(after)) => {
             let message = "Too many passwords were tried. Wait a moment, then log in again.";
-            let mut answer = respond(view, StatusCode::TOO_MANY_REQUESTS, &user, &next, Some(message));
-            answer.response.headers_mut().insert(header::RETRY_AFTER, after.as_secs().max(1).into());
-            return Ok(answer);
+            return Ok(later(respond(view, StatusCode::TOO_MANY_REQUESTS, &user, &next, Some(message)), after));
+        }
+        Err(CredentialsError::Unavailable(after)) => {
+            let message = "What vouches for this name does not answer. Wait a moment, then log in again.";
+            return Ok(later(respond(view, StatusCode::SERVICE_UNAVAILABLE, &user, &next, Some(message)), after));
         }
         Err(error) => {
             let message = "This name and this password do not fit together.";
@@ -88,6 +90,12 @@ pub(super) async fn submit(view: &View<'_>, body: Body) -> Result<Answer, Reject
     let mut response = response::see_other(&to);
     response.headers_mut().insert(header::SET_COOKIE, session::set_cookie(view, Some(&session)));
     Ok(response.into())
+}
+
+/// An answer after which the browser may ask again after this time.
+fn later(mut answer: Answer, after: Duration) -> Answer {
+    answer.response.headers_mut().insert(header::RETRY_AFTER, after.as_secs().max(1).into());
+    answer
 }
 
 /// Ends the session.

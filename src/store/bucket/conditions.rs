@@ -14,7 +14,7 @@ use crate::store::error::{Refusal, StoreError, failure, refusal};
 use crate::store::key::Key;
 
 /// An `ETag` that no object has.
-const NO_ETAG: &str = "\"00000000000000000000000000000000\"";
+pub(super) const NO_ETAG: &str = "\"00000000000000000000000000000000\"";
 
 impl Store {
     /// Whether a PUT or a DELETE whose [`Condition`] does not hold is refused. Also `false` if that cannot be tested:

@@ -8,7 +8,7 @@ use super::Metrics;
 use super::distribution::AnsweredRequest;
 use super::fills::{FillMemory, SpoolUsage};
 use super::labels::{Asked, Ended, Kind, S3Request, SWEPT, UpstreamCall, status};
-use super::logins::OidcCheck;
+use super::logins::CredentialsCheck;
 use super::requests::Authorized;
 
 /// Counts a background task until it is dropped.
@@ -142,8 +142,13 @@ impl Metrics {
     }
 
     /// Counts a verification of a token of an OIDC provider.
-    pub fn oidc(&self, check: OidcCheck) {
+    pub fn oidc(&self, check: CredentialsCheck) {
         self.logins.oidc(check);
+    }
+
+    /// Counts a login with keys of the bucket.
+    pub fn bucket_keys(&self, check: CredentialsCheck) {
+        self.logins.bucket_keys(check);
     }
 
     /// Counts a request whose `?ns=` names a host without an upstream.

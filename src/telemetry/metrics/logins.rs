@@ -7,18 +7,18 @@ use prometheus_client::registry::Registry;
 use super::labels::Ended;
 use super::register::register;
 
-/// How the verification of a token of an OIDC provider ended.
+/// How the verification of credentials ended that others vouch for: OIDC providers, or the bucket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OidcCheck {
-    /// It logs its client in.
+pub enum CredentialsCheck {
+    /// They log their client in.
     Accepted,
-    /// It is no good token.
+    /// They are not good.
     Refused,
-    /// The keys of its issuer are not known.
+    /// The provider, or the bucket, does not tell.
     Unavailable,
 }
 
-impl OidcCheck {
+impl CredentialsCheck {
     const ALL: [Self; 3] = [Self::Accepted, Self::Refused, Self::Unavailable];
 
     const fn as_str(self) -> &'static str {
@@ -35,6 +35,7 @@ impl OidcCheck {
 pub(super) struct LoginMetrics {
     passwords: Family<Ended, Counter>,
     oidc: Family<Ended, Counter>,
+    bucket_keys: Family<Ended, Counter>,
 }
 
 impl LoginMetrics {
@@ -50,13 +51,20 @@ impl LoginMetrics {
                 "oidc_checks",
                 "Verifications of a token of an OIDC provider; cached results are not counted",
             ),
+            bucket_keys: register(
+                registry,
+                "bucket_key_checks",
+                "Logins with keys of the bucket for which the bucket was asked; cached results are not counted",
+            ),
         };
         // Prometheus sees no increase where a series begins at 1.
         for result in [true, false].map(as_str) {
             drop(metrics.passwords.get_or_create(&Ended { result }));
         }
-        for check in OidcCheck::ALL {
-            drop(metrics.oidc.get_or_create(&Ended { result: check.as_str() }));
+        for check in CredentialsCheck::ALL {
+            for family in [&metrics.oidc, &metrics.bucket_keys] {
+                drop(family.get_or_create(&Ended { result: check.as_str() }));
+            }
         }
         metrics
     }
@@ -65,8 +73,12 @@ impl LoginMetrics {
         self.passwords.get_or_create(&Ended { result: as_str(is_right) }).inc();
     }
 
-    pub(super) fn oidc(&self, check: OidcCheck) {
+    pub(super) fn oidc(&self, check: CredentialsCheck) {
         self.oidc.get_or_create(&Ended { result: check.as_str() }).inc();
+    }
+
+    pub(super) fn bucket_keys(&self, check: CredentialsCheck) {
+        self.bucket_keys.get_or_create(&Ended { result: check.as_str() }).inc();
     }
 }
 

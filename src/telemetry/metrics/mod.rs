@@ -48,7 +48,7 @@ pub use distribution::AnsweredRequest;
 pub use events::EventCounters;
 pub use fills::{FileUsage, FillMemory, SpoolUsage};
 pub use labels::UpstreamCall;
-pub use logins::OidcCheck;
+pub use logins::CredentialsCheck;
 pub use requests::{Authorized, RequestKind};
 pub use savings::{Savings, until_tomorrow};
 pub use scraped::{CacheUsage, Levels};

@@ -4,6 +4,7 @@ mod advice;
 mod collection;
 mod conditions;
 mod fills;
+mod keys;
 mod lifecycle;
 mod multipart;
 mod objects;
@@ -39,6 +40,9 @@ pub(super) async fn check(config: &Config, report: &mut Report) {
     let is_s3 = config.storage.driver == Driver::S3;
     if is_s3 && config.auth.beside_upstream {
         fills::check(&probe, report).await;
+    }
+    if config.auth.bucketkeys {
+        keys::check(&probe, report).await;
     }
     if collection::is_on(config) {
         collection::check(&probe, report).await;
