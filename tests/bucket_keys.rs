@@ -101,6 +101,8 @@ async fn keys_do_here_what_they_may_do_in_the_bucket() {
         assert_eq!((hello.status, hello.header("www-authenticate")), (401, "Basic realm=\"pounce\""));
         assert_eq!(may(&pounce, &EDITOR).await, [200, 201, 403], "{rules:?}");
         assert_eq!(may(&pounce, &READER).await, [200, 403, 403], "{rules:?}");
+        let denied = String::from_utf8(push(&pounce, &READER, "team/app").await.body.to_vec()).unwrap();
+        assert!(denied.contains("your keys may not push team/app"), "{denied}");
         assert_eq!(may(&pounce, &CLOSE).await, [200, 403, 403], "{rules:?}");
         assert_eq!(may(&pounce, &ALL).await, [200, 201, 202], "{rules:?}");
         // Each pair was asked about once, and nothing changed. Two may write, which the last resort shows where the store

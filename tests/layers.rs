@@ -136,8 +136,8 @@ const ROOMS: &[(&str, &str)] = &[
     ),
     (
         "auth",
-        "granted browser access sessions token_issuer scope bucket_keys oidc passwords attempts user_file htpasswd new_user identity rules ollama_keys tokens \
-         token_keys error credentials challenge",
+        "granted browser access sessions token_issuer bucket_keys oidc passwords attempts user_file htpasswd new_user identity rules ollama_keys tokens \
+         token_keys scope error credentials challenge",
     ),
     ("auth/oidc", "provider claims issuer_keys documents key_set"),
     (

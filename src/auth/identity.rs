@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::rules::Client;
+use super::scope::Scope;
 use super::tokens::Grants;
 use crate::config::SshKey;
 use crate::oci::Action;
@@ -108,6 +109,16 @@ impl Identity {
         match &self.login {
             Some(Login::Bucket(login)) => login.actions.contains(&action),
             Some(Login::Key(_) | Login::Oidc(_)) | None => true,
+        }
+    }
+
+    /// Whether the client has keys of the bucket that may not do what this needs there.
+    #[must_use]
+    pub fn keys_forbid(&self, scope: Scope<'_>) -> bool {
+        match scope {
+            Scope::Login | Scope::Catalog => false,
+            Scope::Repository(_, action) => !self.keys_allow(action),
+            Scope::Mount { .. } => !self.keys_allow(Action::Push),
         }
     }
 

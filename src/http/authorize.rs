@@ -109,7 +109,7 @@ fn require(cx: &Context<'_>, endpoint: &Endpoint, identity: &Identity, verdict: 
     let reason = match verdict {
         Verdict::Allowed => return Ok(()),
         // `Depends` was resolved by the caller.
-        Verdict::Denied | Verdict::Depends => return Err(denied(cx.app, endpoint.scope()).into()),
+        Verdict::Denied | Verdict::Depends => return Err(denied(cx.app, identity, endpoint.scope()).into()),
         Verdict::Unauthorized if identity.has_token() && identity.user().is_none() => ChallengeReason::AnonymousToken,
         Verdict::Unauthorized if identity.has_token() => ChallengeReason::InsufficientScope,
         Verdict::Unauthorized => ChallengeReason::NoCredentials,
@@ -160,7 +160,7 @@ async fn may_mount(app: &AppState, identity: &Identity, from: Option<&Repository
     }
 }
 
-pub(super) fn denied(app: &AppState, scope: Option<Scope<'_>>) -> Error {
+pub(super) fn denied(app: &AppState, identity: &Identity, scope: Option<Scope<'_>>) -> Error {
     if app.access().is_open() {
         return denied_without_login(match scope {
             Some(Scope::Repository(_, action)) => action,
@@ -173,7 +173,11 @@ pub(super) fn denied(app: &AppState, scope: Option<Scope<'_>>) -> Error {
         Some(Scope::Mount { name, .. }) => format!("push {name}"),
         Some(Scope::Login | Scope::Catalog) | None => "see this".to_owned(),
     };
-    let message = format!("you may not {denied}: the registry's operator can allow it in auth.rules");
+    let message = if scope.is_some_and(|scope| identity.keys_forbid(scope)) {
+        format!("your keys may not {denied}, because they do not allow it in the bucket")
+    } else {
+        format!("you may not {denied}: the registry's operator can allow it in auth.rules")
+    };
     Error::new(ErrorCode::Denied, message)
 }
 

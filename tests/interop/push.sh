@@ -5,7 +5,8 @@
 # usage: push.sh PATH_TO_POUNCE PATH_TO_MOTO_SERVER    (as root; the Makefile installs what it needs)
 set -u
 POUNCE=$(realpath "${1:?the pounce program}") MOTO=$(realpath "${2:?the moto_server program}")
-. "$(dirname "$(realpath "$0")")/lib.sh"
+HERE=$(dirname "$(realpath "$0")")
+. "$HERE/lib.sh"
 
 # --- the S3
 S=127.0.0.1:$(free_port)
@@ -124,4 +125,45 @@ step three-chunked-upload chunked
 all_took_part() { for replica in R1 R2 R3; do grep -q 'method=PATCH.*status=202' $replica.log || return; done; }
 step three-took-part all_took_part
 
-verdict R1.log R2.log R3.log
+# --- keys of the bucket as logins, over an S3 that verifies signatures and has policies
+K=127.0.0.1:$(free_port)
+"$(dirname "$MOTO")/python" "$HERE/bucket_keys.py" "${K#*:}" keys >keys 2>keys.log &
+pids+=($!)
+until_ok grep -q ^editor keys || cat keys.log
+key() { awk -v name="$1" '$1 == name { print $2 ":" $3 }' keys; } # key NAME: id:secret
+own=$(key own)
+# moto takes no presigned URLs in this mode.
+pounce L REGISTRY_STORAGE=s3 REGISTRY_STORAGE_S3_BUCKET=keys "REGISTRY_STORAGE_S3_REGIONENDPOINT=http://$K" \
+  REGISTRY_STORAGE_S3_FORCEPATHSTYLE=true REGISTRY_STORAGE_S3_REGION=us-east-1 REGISTRY_HTTP_SECRET=interop \
+  "REGISTRY_STORAGE_S3_ACCESSKEY=${own%%:*}" "REGISTRY_STORAGE_S3_SECRETKEY=${own#*:}" \
+  REGISTRY_STORAGE_REDIRECT_DISABLE=true REGISTRY_AUTH_BUCKETKEYS=true
+refused() { # refused WHY COMMAND...: it fails, and its output matches WHY
+  local why=$1
+  shift
+  if "$@" >said 2>&1; then cat said && echo 'not refused' && return 1; fi
+  cat said && grep -iE -- "$why" said # again, as the last line of the step
+}
+logs_in() { # logs_in CLIENT id:secret
+  local flags=()
+  [ "$1" = docker ] || flags=(--tls-verify=false)
+  echo "${2#*:}" | "$1" login "${flags[@]}" -u "${2%%:*}" --password-stdin "$L"
+}
+docker() { $D "$@"; }
+docker_pushes() { docker tag "$R/interop/docker:1" "$L/interop/$1:1" && docker push -q "$L/interop/$1:1"; }
+docker_pulls() { docker rmi -f "$L/interop/editor:1" && docker pull -q "$L/interop/editor:1"; }
+skopeo_pushes() { skopeo copy -q --dest-tls-verify=false "oci:$W/oci:1" "docker://$L/interop/$1:1"; }
+skopeo_pulls() { skopeo copy -q --src-tls-verify=false "docker://$L/interop/editor:1" "dir:$W/pulled" && rm -r "$W/pulled"; }
+R=$L make_image docker docker "$L" >/dev/null && R=$L
+nobody='unauthorized|no basic auth credentials|authentication required' denied='denied: your keys'
+for client in docker skopeo; do
+  step keys-$client-without refused "$nobody" ${client}_pushes editor
+  step keys-$client-wrong refused 'unauthorized|invalid username/password' logs_in $client "$(key reader)x"
+  step keys-$client-editor logs_in $client "$(key editor)"
+  step keys-$client-pushes ${client}_pushes editor
+  step keys-$client-reader logs_in $client "$(key reader)"
+  step keys-$client-pulls ${client}_pulls
+  step keys-$client-denied refused "$denied" ${client}_pushes reader
+  step keys-$client-logout $client logout "$L"
+done
+
+verdict R1.log R2.log R3.log L.log

@@ -100,7 +100,7 @@ impl<'a> View<'a> {
                 Err(Error::new(ErrorCode::Denied, message))
             }
             Verdict::Unauthorized | Verdict::Denied | Verdict::Depends => {
-                Err(authorize::denied(self.cx.app, Some(scope)))
+                Err(authorize::denied(self.cx.app, &self.identity, Some(scope)))
             }
         }
     }
