@@ -37,16 +37,18 @@ async fn end_3_a_manifest_comes_byte_for_byte_by_tag_and_by_digest() {
     }
 }
 
-/// Some clients escape a name as one segment of the path, and distribution takes that.
+/// Some clients escape a name as one segment of the path, or end a path with a slash, and distribution takes both.
 #[tokio::test]
-async fn a_name_may_have_escaped_slashes() {
+async fn a_name_may_have_escaped_slashes_and_a_path_may_end_with_one() {
     let (upstream, pounce, image) = one_image().await;
     for path in ["/v2/org%2Fapp/manifests/v1", "/v2/org/app/manifests/v1", "/v2/org%2fapp/manifests/v1"] {
         let got = pounce.get(path).await;
         assert_eq!((got.status, &got.body), (200, &image.manifest), "{path}");
     }
-    let tags = pounce.get("/v2/org%2Fapp/tags/list").await;
-    assert_eq!(&tags.body[..], br#"{"name":"org/app","tags":["v1"]}"#);
+    for path in ["/v2/org%2Fapp/tags/list", "/v2/org/app/tags/list/"] {
+        let tags = pounce.get(path).await;
+        assert_eq!(&tags.body[..], br#"{"name":"org/app","tags":["v1"]}"#, "{path}");
+    }
     assert!(upstream.seen().iter().all(|request| !request.path.contains('%')));
     let begun = pounce.send(pounce.request("POST", "/v2/pushed%2Fapp/blobs/uploads/")).await;
     assert_eq!(begun.status, 202);

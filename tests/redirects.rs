@@ -170,6 +170,19 @@ async fn a_redirect_endpoint_stands_in_for_the_buckets_own() {
     assert!(reply.header("location").starts_with("https://blobs.example.com/pounce/docker/"), "{reply:?}");
 }
 
+/// As S3 does, and distribution: some clients refuse a blob without a type.
+#[tokio::test]
+async fn the_bucket_tells_the_type_of_pushed_and_of_filled_blobs() {
+    let (_upstream, pounce, image, path) = warm(&[]).await;
+    let pushed = pounce.push("pushed", image.layer().slice(1..)).await;
+    for path in [path, format!("/v2/pushed/blobs/{pushed}")] {
+        let url = pounce.get(&path).await.header("location").to_owned();
+        let blob = reqwest::get(&url).await.unwrap();
+        assert_eq!(blob.status(), 200);
+        assert_eq!(blob.headers()["content-type"], "application/octet-stream", "{path}");
+    }
+}
+
 /// As S3 does: 416 for a range outside the blob, and the whole for an invalid range or several; never a 400.
 #[tokio::test]
 async fn odd_ranges_get_what_s3_gives() {

@@ -90,6 +90,8 @@ impl Endpoint {
         let path = path.strip_prefix("/v2").unwrap_or_default();
         let query = Query::new(query);
         let path = path.strip_prefix('/').unwrap_or_default();
+        // Many scripts ask for `_catalog/` and `tags/list/`, which distribution redirects.
+        let path = path.strip_suffix('/').unwrap_or(path);
         if path.is_empty() {
             reads(method)?;
             return Ok(Self::Support);
@@ -107,7 +109,7 @@ impl Endpoint {
             reads(method)?;
             return Ok(Self::Upstreams);
         }
-        if let Some(name) = path.trim_end_matches('/').strip_suffix("/blobs/uploads") {
+        if let Some(name) = path.strip_suffix("/blobs/uploads") {
             return Self::parse_post(method, name, &query, names);
         }
         let mut segments = path.rsplitn(3, '/');

@@ -102,7 +102,9 @@ fn every_endpoint_is_found() {
                 last: Some(digest),
             },
         ),
+        ("GET", format!("{root}/tags/list/"), Endpoint::ListTags { name: name(), page: Page::default() }),
         ("GET", "/v2/_catalog?n=1".into(), Endpoint::Catalog { page: Page { n: Some(1), last: None } }),
+        ("GET", "/v2/_catalog/?n=1".into(), Endpoint::Catalog { page: Page { n: Some(1), last: None } }),
         ("GET", "/v2/_pounce/upstreams".into(), Endpoint::Upstreams),
     ];
     for (method, path, endpoint) in cases {
@@ -139,7 +141,8 @@ fn everything_else_is_refused_with_its_code() {
         ("GET /v2/a%252Fb/manifests/x", ErrorCode::NameInvalid),
         ("POST /v2/a%00b/blobs/uploads/", ErrorCode::NameInvalid),
         ("GET /v2//manifests/x", ErrorCode::NameInvalid),
-        ("GET /v2/a/manifests/", ErrorCode::ManifestUnknown),
+        ("GET /v2/a/manifests/", ErrorCode::NameUnknown),
+        ("GET /v2/a/tags/list//", ErrorCode::NameUnknown),
         ("GET /v2/a/manifests/..", ErrorCode::ManifestUnknown),
         ("GET /v2/a/manifests/x%2Fy", ErrorCode::ManifestUnknown),
         ("GET /v2/a/manifests/x%00", ErrorCode::ManifestUnknown),

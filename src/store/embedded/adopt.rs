@@ -15,7 +15,6 @@ use tempfile::NamedTempFile;
 use super::Embedded;
 use super::faults::internal;
 use super::folder::{Attributes, BUCKET, Folder};
-use crate::oci::MediaType;
 use crate::store::error::StoreError;
 use crate::store::filled_for::FilledFor;
 use crate::store::key::Key;
@@ -41,10 +40,7 @@ impl Embedded {
     /// # Errors
     /// The folder did not take it.
     pub async fn adopt(&self, key: Key<'_>, file: &Arc<File>, filled_for: FilledFor) -> Result<(), StoreError> {
-        let attributes = Attributes {
-            content_type: Some(MediaType::OCTET_STREAM.as_str().to_owned()),
-            metadata: Some(filled_for.metadata()),
-        };
+        let attributes = Attributes { metadata: Some(filled_for.metadata()), ..Attributes::default() };
         // Nothing is in front of a folder's keys.
         self.folder.adopt(file, key.to_string(), attributes).await.map_err(|error| failure(&error))
     }

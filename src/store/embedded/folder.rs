@@ -28,6 +28,7 @@ use serde::{Deserialize, Serialize};
 use tempfile::NamedTempFile;
 
 use super::faults::{Faults, internal};
+use crate::oci::MediaType;
 
 /// The only bucket.
 pub(super) const BUCKET: &str = "pounce";
@@ -50,7 +51,7 @@ pub(super) struct Folder {
 }
 
 /// What an object has besides its content.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Attributes {
     pub(super) content_type: Option<String>,
     pub(super) metadata: Option<dto::Metadata>,
@@ -247,9 +248,17 @@ impl Folder {
 }
 
 impl Attributes {
+    /// Whether they are those of an object that has no file of them.
     fn are_default(&self) -> bool {
         self.metadata.as_ref().is_none_or(std::collections::HashMap::is_empty)
-            && self.content_type.as_deref().is_none_or(|text| text == "application/octet-stream")
+            && self.content_type.as_deref().is_none_or(|text| text == MediaType::OCTET_STREAM.as_str())
+    }
+}
+
+impl Default for Attributes {
+    /// S3 has a type for every object, and some registry clients refuse a blob without one.
+    fn default() -> Self {
+        Self { content_type: Some(MediaType::OCTET_STREAM.as_str().to_owned()), metadata: None }
     }
 }
 
