@@ -105,7 +105,7 @@ async fn keys_do_here_what_they_may_do_in_the_bucket() {
         assert!(denied.contains("your keys may not push team/app"), "{denied}");
         assert_eq!(may(&pounce, &CLOSE).await, [200, 403, 403], "{rules:?}");
         assert_eq!(may(&pounce, &ALL).await, [200, 201, 202], "{rules:?}");
-        // Each pair was asked about once, and nothing changed. Two may write, which the last resort shows where the store
+        // Each pair was asked about once, and nothing changed. Two may write, which only a write shows where the store
         // knows no conditions.
         let again = if rules == [Rule::NoConditions] { 2 } else { 0 };
         assert_eq!(asked(&s3), 4 * 3 + again, "{rules:?}");

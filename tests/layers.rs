@@ -136,7 +136,7 @@ const ROOMS: &[(&str, &str)] = &[
     ),
     (
         "auth",
-        "granted browser access sessions token_issuer bucket_keys oidc passwords attempts user_file htpasswd new_user identity rules ollama_keys tokens \
+        "granted browser access scheme sessions token_issuer bucket_keys oidc passwords attempts user_file htpasswd new_user identity rules ollama_keys tokens \
          token_keys scope error credentials challenge",
     ),
     ("auth/oidc", "provider claims issuer_keys documents key_set"),

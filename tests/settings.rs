@@ -128,7 +128,7 @@ fn wrong_settings_of_the_listener_name_themselves() {
         (
             "auth: {htpasswd: {path: /x}, anonymous: [pull]}",
             &[],
-            "auth.anonymous: is for a registry without htpasswd, oidc and token: write a rule in auth.rules",
+            "auth.anonymous: is for a registry without htpasswd, oidc, bucketkeys and token: write a rule in auth.rules",
         ),
         ("http: {tls: {clientcas: ['']}}", &[], "http.tls.clientcas"),
         ("http: {limits: {connections: 0}}", &[], "http.limits.connections"),

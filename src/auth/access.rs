@@ -4,23 +4,18 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::attempts::Attempts;
-use super::bucket_keys::{self, BucketKeys, KeyVerifier};
+use super::bucket_keys::{self, KeyVerifier};
 use super::challenge::{Challenge, Realm};
 use super::credentials::{Credentials, CredentialsError};
 use super::error::AuthError;
 use super::identity::{Identity, KeyLogin, Login, OidcLogin};
-use super::new_user;
-use super::oidc::Oidc;
-use super::ollama_keys::{OllamaKeyError, OllamaKeys, OllamaLogin, SKEW};
-use super::passwords::Passwords;
+use super::ollama_keys::{OllamaKeyError, OllamaLogin, SKEW};
 use super::rules::Rules;
+use super::scheme::Scheme;
 use super::scope::Scope;
-use super::sessions::{Session, Sessions};
-use super::token_issuer::{IssuedToken, Known, TokenIssuer};
-use super::tokens::TokenVerifier;
+use super::sessions::Session;
+use super::token_issuer::{IssuedToken, Known};
 use crate::config::{Auth, HostNames, Secret};
-use crate::config::{Scheme as ConfiguredScheme, WebUrl};
 use crate::oci::{Action, RepositoryName};
 use crate::telemetry::Metrics;
 
@@ -29,33 +24,6 @@ use crate::telemetry::Metrics;
 pub struct Access {
     pub(super) scheme: Scheme,
     pub(super) rules: Rules,
-}
-
-#[derive(Debug)]
-pub(super) enum Scheme {
-    /// No client logs in, and all may do this.
-    Open(Vec<Action>),
-    /// By password, by a token of an OIDC provider, by keys of the bucket, or by a key of Ollama's.
-    Own {
-        realm: String,
-        /// `None` where only OIDC providers, or the bucket, log clients in.
-        passwords: Option<Box<Passwords>>,
-        oidc: Box<Oidc>,
-        bucket_keys: Option<Box<BucketKeys>>,
-        /// Ollama's.
-        keys: OllamaKeys,
-        /// Issues tokens, if anonymous clients may do something, or there are providers or keys.
-        issuer: Option<Box<TokenIssuer>>,
-        /// Of browsers.
-        sessions: Box<Sessions>,
-    },
-    Token {
-        verifier: Box<TokenVerifier>,
-        /// The token server; `None` if it is at `path` of pounce's own host.
-        realm: Option<String>,
-        path: String,
-        service: String,
-    },
 }
 
 /// Whether a request is allowed.
@@ -86,37 +54,7 @@ impl Access {
         metrics: &Arc<Metrics>,
     ) -> Result<Self, AuthError> {
         let rules = Rules::new(&config.rules, hosts, config.has_kinds_of_users());
-        let scheme = match config.scheme {
-            ConfiguredScheme::Open => Scheme::Open(config.without_login().to_vec()),
-            ConfiguredScheme::Htpasswd | ConfiguredScheme::Oidc | ConfiguredScheme::BucketKeys => {
-                let attempts = Arc::new(Attempts::new()?);
-                let (life, shared) = (config.bucketkeyslife, (Arc::clone(&attempts), Arc::clone(metrics)));
-                let bucket_keys = verifier.filter(|_| config.bucketkeys);
-                let bucket_keys = bucket_keys.map(|it| Box::new(BucketKeys::new(it, life, shared.0, shared.1)));
-                let oidc = Oidc::open(&config.oidc, Arc::clone(&attempts), Arc::clone(metrics))?;
-                let keys = OllamaKeys::new(&config.ollama.keys);
-                let issues_tokens = rules.admit_anonymous() || !keys.is_empty() || !oidc.is_empty();
-                Scheme::Own {
-                    realm: config.htpasswd.realm().to_owned(),
-                    passwords: open_passwords(config, attempts, metrics)?,
-                    oidc: Box::new(oidc),
-                    bucket_keys,
-                    keys,
-                    issuer: issues_tokens.then(|| Box::new(TokenIssuer::new(secret))),
-                    sessions: Box::new(Sessions::new(secret)),
-                }
-            }
-            ConfiguredScheme::Token => {
-                let token = &config.token;
-                let realm = token.realm.as_ref().map(WebUrl::as_url).filter(|_| !token.is_beside());
-                Scheme::Token {
-                    verifier: Box::new(TokenVerifier::open(token, hosts)?),
-                    realm: realm.map(ToString::to_string),
-                    path: token.path().to_owned(),
-                    service: token.service.clone().unwrap_or_default(),
-                }
-            }
-        };
+        let scheme = Scheme::open(config, secret, &rules, hosts, verifier, metrics)?;
         Ok(Self { scheme, rules })
     }
 
@@ -448,32 +386,6 @@ impl Access {
             }
         }
     }
-}
-
-impl Scheme {
-    /// What verifies a client that calls itself this, if that may be an id of keys of the bucket. Users with passwords
-    /// come first, so that the bucket never gets a password.
-    fn bucket_keys_of(&self, user: &str) -> Option<&BucketKeys> {
-        let Self::Own { passwords, oidc, bucket_keys: Some(keys), .. } = self else {
-            return None;
-        };
-        let has_user = || passwords.as_ref().is_some_and(|passwords| passwords.has_user(user));
-        (bucket_keys::is_id(user) && !oidc.is_provider(user) && !has_user()).then_some(&**keys)
-    }
-}
-
-/// The users with passwords, if there may be any. No user has the name of a provider.
-fn open_passwords(
-    config: &Auth,
-    attempts: Arc<Attempts>,
-    metrics: &Arc<Metrics>,
-) -> Result<Option<Box<Passwords>>, AuthError> {
-    if config.scheme != ConfiguredScheme::Htpasswd {
-        return Ok(None);
-    }
-    new_user::first_user(&config.htpasswd)?;
-    let reserved = config.oidc.iter().map(|provider| provider.name().to_owned()).collect();
-    Passwords::open(&config.htpasswd, reserved, attempts, Arc::clone(metrics)).map(Box::new).map(Some)
 }
 
 fn of_oidc(login: Arc<OidcLogin>) -> Identity {

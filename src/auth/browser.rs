@@ -1,6 +1,7 @@
 //! How the users of browsers log in.
 
-use super::access::{Access, Scheme};
+use super::access::Access;
+use super::scheme::Scheme;
 
 /// How the user of a browser logs in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,8 +1,10 @@
-//! Logins with keys of the bucket: `auth.bucketkeys`. What the keys may do there is the most that the client may do here.
+//! Logins with keys of the bucket: `auth.bucketkeys`. What the keys may do there is the most that the client may do
+//! here.
 //!
-//! The bucket knows the keys, so that it is asked. Its answer is believed for five minutes, tokens and sessions included:
-//! a key that was taken back is of no use after that, even while the bucket does not answer. It is kept under a keyed
-//! digest of the id and the secret. As with passwords, guesses are limited, and known keys are let in beyond that limit.
+//! The bucket knows the keys, so that it is asked. Its answer is believed for five minutes, tokens and sessions
+//! included: a key that was taken back is of no use after that, even while the bucket does not answer. It is kept under
+//! a keyed digest of the id and the secret. As with passwords, guesses are limited, and known keys are let in beyond
+//! that limit.
 
 use std::fmt::Debug;
 use std::net::IpAddr;
@@ -24,8 +26,8 @@ use crate::fair_semaphore::FairSemaphore;
 use crate::oci::Action;
 use crate::telemetry::{CredentialsCheck, Metrics};
 
-/// How long an id is: AWS has these bounds (IAM, `AccessKey`), and the ids of other stores are within them. A shorter name
-/// is that of a user with a password, and never sent to the bucket.
+/// How long an id is: AWS has these bounds (IAM, `AccessKey`), and the ids of other stores are within them. A shorter
+/// name is that of a user with a password, and never sent to the bucket.
 const ID: std::ops::RangeInclusive<usize> = 16..=128;
 /// The longest secret. AWS has 40 characters, and Tigris some 70.
 const MAX_SECRET: usize = 256;
@@ -98,8 +100,8 @@ impl Verdict {
     }
 }
 
-/// How long verdicts are kept. A token for keys that are known lives for another fifth of five minutes at least, because
-/// clients count on a minute (<https://distribution.github.io/distribution/spec/auth/token/>).
+/// How long verdicts are kept. A token for keys that are known lives for another fifth of five minutes at least,
+/// because clients count on a minute (<https://distribution.github.io/distribution/spec/auth/token/>).
 struct Kept(Duration);
 
 impl Expiry<[u8; 32], Verdict> for Kept {

@@ -1,6 +1,7 @@
 //! What clients may do, in words for the log.
 
-use super::access::{Access, Scheme};
+use super::access::Access;
+use super::scheme::Scheme;
 use crate::oci::Action;
 
 /// What clients may do, for the log.

@@ -20,6 +20,7 @@ mod oidc;
 mod ollama_keys;
 mod passwords;
 mod rules;
+mod scheme;
 mod scope;
 mod sessions;
 mod token_issuer;

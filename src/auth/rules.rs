@@ -48,8 +48,8 @@ enum Content {
 }
 
 impl Rules {
-    /// `hosts`: see [`Access::open`](super::Access::open). `has_providers`: whether there are OIDC providers, or keys of the
-    /// bucket are logins.
+    /// `hosts`: see [`Access::open`](super::Access::open). `has_providers`: whether there are OIDC providers, or keys of
+    /// the bucket are logins.
     pub(super) fn new(rules: &[Rule], hosts: &HostNames, has_providers: bool) -> Self {
         let resolve = |pattern: &RepositoryPattern| {
             let content = match hosts.scope_of(pattern) {

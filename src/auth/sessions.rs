@@ -1,9 +1,9 @@
 //! Sessions of browsers: a user that gave a password need not send it with every request.
 //!
-//! A session is a signed text that the browser keeps as a cookie. It is bound to the user's hash, so that a new password
-//! ends it, and so does the removal of the user. One for keys of the bucket ends when the bucket has to be asked again,
-//! within five minutes, because pounce does not keep the secret. Nothing is stored, so that every replica with the same secret takes it;
-//! a user that logs out only forgets it.
+//! A session is a signed text that the browser keeps as a cookie. It is bound to the user's hash, so that a new
+//! password ends it, and so does the removal of the user. One for keys of the bucket ends when the bucket has to be
+//! asked again, within five minutes, because pounce does not keep the secret of the keys. Nothing is stored, so that
+//! every replica with the same `http.secret` takes it; a user that logs out only forgets it.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

@@ -257,7 +257,8 @@ fn check_auth(auth: &Auth, http: &Http, mistakes: &mut Mistakes<'_>) {
     mistakes.require(
         auth.anonymous.is_none() || auth.scheme == Scheme::Open,
         "auth.anonymous",
-        "is for a registry without htpasswd, oidc and token: write a rule in auth.rules, with users: [anonymous]",
+        "is for a registry without htpasswd, oidc, bucketkeys and token: write a rule in auth.rules, with users: \
+         [anonymous]",
     );
     mistakes.require(
         auth.ollama.keys.is_empty() || auth.scheme == Scheme::Htpasswd,

@@ -75,7 +75,7 @@ fn access(config: &Config, report: &mut Report) {
                 Some(users) => report.passed(name, &format!("users with passwords: {users}")),
                 None if auth.scheme == Scheme::Oidc => report.passed(name, "users log in with tokens of auth.oidc"),
                 None if auth.scheme == Scheme::BucketKeys => {
-                    report.passed(name, "users log in with keys of the bucket")
+                    report.passed(name, "users log in with keys of the bucket");
                 }
                 None => report.passed(name, "the keys of tokens can be read"),
             }

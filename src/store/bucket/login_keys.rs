@@ -1,8 +1,8 @@
 //! What a client's own keys may do in the bucket, found out by requests that they sign.
 //!
 //! A key reads an object that pounce wrote; it writes the same object on a condition that does not hold; and it deletes
-//! an object that is not there. S3 looks at permissions before it looks at objects and conditions, so nothing changes. A
-//! store that ignores the condition, or does not know it, writes the same bytes once more.
+//! an object that is not there. S3 looks at permissions before it looks at objects and conditions, so nothing changes.
+//! A store that ignores the condition, or does not know it, writes the same bytes once more.
 
 use std::time::Duration;
 
@@ -149,13 +149,13 @@ impl Store {
             let request = request.body(ByteStream::from_static(TEXT)).customize();
             Box::pin(request.config_override(signed_with(keys)).send())
         };
-        let mut sent = send(Condition::IfUnchanged(NO_ETAG)).await;
-        match sent.as_ref().err().and_then(refusal) {
+        let mut answer = send(Condition::IfUnchanged(NO_ETAG)).await;
+        match answer.as_ref().err().and_then(refusal) {
             Some(Refusal::Unmet) => return Ok(true),
-            Some(Refusal::Unknown) => sent = send(Condition::Always).await,
+            Some(Refusal::Unknown) => answer = send(Condition::Always).await,
             None => {}
         }
-        match sent.map_err(|error| failure(PUT, &error)) {
+        match answer.map_err(|error| failure(PUT, &error)) {
             Ok(_) => Ok(true),
             // What takes no writes takes no pushes.
             Err(StoreError::Denied { .. } | StoreError::Full { .. }) => Ok(false),
@@ -171,13 +171,13 @@ impl Store {
             let request = request.set_if_match(etag.map(str::to_owned)).customize();
             Box::pin(request.config_override(signed_with(keys)).send())
         };
-        let mut sent = send(Some(NO_ETAG)).await;
-        match sent.as_ref().err().and_then(refusal) {
+        let mut answer = send(Some(NO_ETAG)).await;
+        match answer.as_ref().err().and_then(refusal) {
             Some(Refusal::Unmet) => return Ok(true),
-            Some(Refusal::Unknown) => sent = send(None).await,
+            Some(Refusal::Unknown) => answer = send(None).await,
             None => {}
         }
-        match found(DELETE, sent) {
+        match found(DELETE, answer) {
             Ok(_) => Ok(true),
             Err(StoreError::Denied { .. }) => Ok(false),
             Err(error) => Err(error),

@@ -49,7 +49,8 @@ pub fn refuse(pairs: &[KeyPair], operation: &str, parts: &Parts) -> Option<Said>
         let message = format!("The AWS Access Key Id {id} does not exist in our records.");
         return Some(xml::error(403, "InvalidAccessKeyId", &message));
     };
-    let signed: String = field("SignedHeaders").split(';').map(|name| format!("{name}:{}\n", header(name))).collect();
+    let signed = field("SignedHeaders").split(';').map(|name| format!("{name}:{}\n", header(name)));
+    let signed = signed.collect::<Vec<_>>().concat();
     let mut query: Vec<String> = parts.uri.query().unwrap_or_default().split('&').map(str::to_owned).collect();
     query.iter_mut().filter(|it| !it.is_empty() && !it.contains('=')).for_each(|it| it.push('='));
     query.sort();
