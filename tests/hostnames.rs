@@ -272,7 +272,7 @@ async fn other_upstreams_stay_strict() {
         (HUB, format!("/v2/{model}?ns=quay.io")),
         (HUB, "/v2/../A/manifests/x".into()),
         (HUB, "/v2/A/%2e%2e/B/manifests/x".into()),
-        (HUB, "/v2/A%2fB/manifests/x".into()),
+        (HUB, "/v2/A%2f%2fB/manifests/x".into()),
         (HUB, format!("/v2/{}/manifests/x", "A".repeat(256))),
         (HUB, format!("/v2/{}/manifests/x", "A".repeat(210))),
         // Escaped, it has 255 characters, without the upstream's host.
