@@ -9,7 +9,7 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,targe
 # The program, certificates, and nothing to log in to. `make release` builds from here on, of a program that is there.
 FROM scratch
 COPY --from=build /image/root /
-# Where registry:2 keeps what it has, for those who use no bucket.
+# Where registry:2 keeps its content; with a bucket, nothing is written there.
 COPY --from=build --chown=65532:65532 /image/registry /var/lib/registry
 ENV REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY=/var/lib/registry
 LABEL org.opencontainers.image.title=pounce org.opencontainers.image.licenses=Apache-2.0 \

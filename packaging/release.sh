@@ -22,8 +22,8 @@ deb_version=${DEB_VERSION:-$version-1}
 
 # archive NAME FOLDER: FOLDER as NAME.tar.gz, with nothing of the machine
 archive() {
-  tar --create --sort=name --mtime="@$SOURCE_DATE_EPOCH" --owner=0 --group=0 --numeric-owner --format=ustar \
-    --directory "$(dirname "$2")" "$(basename "$2")" | gzip -9n >"$dist/$1.tar.gz"
+  tar --create --sort=name --mtime="@$SOURCE_DATE_EPOCH" --owner=0 --group=0 --numeric-owner --mode=u=rwX,go=rX \
+    --format=ustar --directory "$(dirname "$2")" "$(basename "$2")" | gzip -9n >"$dist/$1.tar.gz"
 }
 
 built=()

@@ -1,5 +1,5 @@
-//! `pages FOLDER DATE`: writes man pages into `FOLDER/man1`, and completions of bash, zsh and fish into `FOLDER/completions`,
-//! from the definition of the command line.
+//! `pages FOLDER DATE`: writes man pages into `FOLDER/man1`, and completions of bash, zsh and fish into
+//! `FOLDER/completions`, from the definition of the command line.
 
 use std::ffi::OsString;
 use std::fs;

@@ -145,8 +145,16 @@ impl BucketKeys {
         if let Some(left) = self.attempts.block_left(from) {
             return Some(Err(CredentialsError::TooManyAttempts(left)));
         }
-        // The cache is in memory, so its future is ready at once.
-        let verdict = self.verdicts.get(&self.key(id, secret)).now_or_never()??;
+        // The cache is in memory, so its futures are ready at once.
+        let key = self.key(id, secret);
+        let verdict = self.verdicts.get(&key).now_or_never()??;
+        if let Verdict::Accepted(login) = &verdict
+            && login.expires <= now().as_secs()
+        {
+            // The machine slept, and the cache's clock stood still meanwhile.
+            self.verdicts.invalidate(&key).now_or_never();
+            return None;
+        }
         Some(verdict.result())
     }
 

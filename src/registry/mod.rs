@@ -381,7 +381,9 @@ impl Registry {
                 let slept = before.slept();
                 if slept > SLEEP {
                     let slept = humantime::format_duration(Duration::from_secs(slept.as_secs()));
-                    tracing::info!(%slept, "the machine slept, or its clock was set forward: what was remembered is forgotten");
+                    tracing::info!(
+                        %slept, "the machine slept, or its clock was set forward: what was remembered is forgotten"
+                    );
                     cache.clear();
                 }
             }

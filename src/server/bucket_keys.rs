@@ -16,6 +16,8 @@ use crate::store::{KeyRights, Location, LoginKeys, Store, StoreError};
 /// How long after a line about the bucket the log says the same again, and about how many causes it remembers.
 const PAUSE: Duration = Duration::from_mins(1);
 const MOST: usize = 16;
+/// The shortest text that is masked in the log, in bytes: no id is shorter, and no secret that a bucket gives out.
+const SHORTEST: usize = 16;
 
 /// Why no keys of the bucket are good.
 #[derive(Debug, thiserror::Error)]
@@ -76,8 +78,9 @@ impl BucketKeys {
 
     /// Says why the bucket does not tell. The client can do nothing about it.
     fn log(&self, error: &KeysError, [id, secret]: [&str; 2]) {
-        // A store may repeat what it was sent.
-        let cause = error.to_string().replace(secret, "***").replace(id, "***");
+        // A store may repeat what it was sent. What is shorter is no secret of a bucket's, and would garble the line.
+        let sent = [secret, id].into_iter().filter(|text| text.len() >= SHORTEST);
+        let cause = sent.fold(error.to_string(), |cause, text| cause.replace(text, "***"));
         if self.said.is_due(cause.clone()) {
             tracing::error!(cause, "auth: keys of the bucket cannot be verified");
         }

@@ -11,7 +11,7 @@ if [ -z "${INTEROP_IS_ALONE:-}" ]; then
   # A Debian without pounce, which is made once.
   [ -e "$DEBIAN" ] || { made=$(mktemp -d) && mkdir -p "$CACHE" &&
     debootstrap --variant=minbase --include=adduser,ca-certificates "$SUITE" "$made" >"$made.log" 2>&1 &&
-    tar -C "$made" -cf "$DEBIAN.new" . && rm -rf "$made" "$made.log" && mv "$DEBIAN.new" "$DEBIAN"; } || exit 2
+    tar -C "$made" -cf "$DEBIAN.new" . && rm -rf "$made" && mv "$DEBIAN.new" "$DEBIAN"; } || { rm -rf "$made"; exit 2; }
   INTEROP_IS_ALONE=1 exec unshare --mount --net "$0" "$@"
 fi
 DIST=$(realpath "${1:?the folder of make release}") HERE=$(dirname "$(realpath "$0")") DOCUMENT=$(realpath "$(dirname "$0")/../../docs/install.md")
@@ -166,6 +166,9 @@ step pull skopeo copy -q --src-tls-verify=false $PORT/library/alpine dir:pulled
 step push-is-refused fails skopeo copy -q --dest-tls-verify=false dir:pulled $PORT/me/app:1
 step other-address fails curl -sf http://$ADDRESS:5000/v2/
 echo REGISTRY_AUTH_ANONYMOUS=pull,push >>machine/etc/default/pounce
+echo REGISTRY_LOG_LEVEL=loud >>machine/etc/default/pounce
+step check-reads-variables says log.level fails machine sh -c "$(head -n1 blocks/the-debian-package.2) 2>&1"
+sed -i /LOG_LEVEL/d machine/etc/default/pounce
 step check-and-restart types the-debian-package.2
 step push skopeo copy -q --dest-tls-verify=false dir:pulled $PORT/me/app:1
 step reload machine systemctl reload pounce

@@ -75,7 +75,8 @@ def _pod(pod, documents):
         config = volume.get("configMap", {}).get("name")
         if config and not volume["name"].startswith("own-") and config not in _names(documents, "ConfigMap"):
             yield f"there is no ConfigMap {config}"
-    account = pod.get("serviceAccountName")
+    # Without a name, it is the namespace's own, which has no credentials.
+    account = pod.get("serviceAccountName", "default")
     if account not in _names(documents, "ServiceAccount") | {"default"}:
         yield f"there is no ServiceAccount {account}"
 

@@ -67,6 +67,7 @@ MATRIX = {
         "shutdown": {"preStopSeconds": 0},
         "serviceAccount": {"create": False},
     },
+    "probes": {"livenessProbe": {"exec": {"command": ["/pounce", "check", "--alive"]}}, "startupProbe": None},
     "names": {"fullnameOverride": "a" * 60, "nodeCache": {"enabled": True}, "metrics": {"enabled": True}},
 }
 # Values that are refused, and a part of the message.
@@ -82,6 +83,10 @@ REFUSED = [
     ({"nodeCache": {"upstreams": ["https://ghcr.io"]}}, "'/nodeCache/upstreams/0'"),
     ({"config": {"http": {"secret": "x" * 32}}}, "`secret` in plain text: put it into the Secret"),
     ({"config": {"proxy": {"upstreams": [{"host": "ghcr.io", "password": "123"}]}}}, "`password` in plain text"),
+    (
+        {"config": {"notifications": {"endpoints": [{"headers": {"Authorization": ["Bearer a"]}}]}}},
+        "`Authorization` in plain text",
+    ),
     ({"nodeCache": {"enabled": True, "config": {"storage": {"s3": {"secretkey": "k"}}}}}, "`secretkey` in plain text"),
 ]
 

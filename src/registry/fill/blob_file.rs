@@ -92,7 +92,8 @@ impl BlobFile {
     }
 }
 
-/// Takes room for a file on the disk before its bytes come, so that a full disk is known while the client can still be told.
+/// Takes room for a file on the disk before its bytes come, so that a full disk is known while the client can still be
+/// told.
 #[cfg(target_os = "linux")]
 fn reserve(file: &File, size: u64) -> io::Result<()> {
     use rustix::fs::{FallocateFlags, fallocate};

@@ -57,8 +57,6 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 imagePullSecrets:
   {{- toYaml . | nindent 2 }}
 {{- end }}
-serviceAccountName: {{ include "pounce.serviceAccountName" . }}
-automountServiceAccountToken: {{ .Values.serviceAccount.automount }}
 # A Service that is called registry would set REGISTRY_PORT, and others.
 enableServiceLinks: false
 terminationGracePeriodSeconds: {{ add .Values.shutdown.preStopSeconds .Values.shutdown.drainSeconds 10 }}
@@ -93,12 +91,17 @@ lifecycle:
 
 {{- define "pounce.probes" -}}
 {{- range $name := list "startupProbe" "readinessProbe" "livenessProbe" }}
-{{- $probe := deepCopy (index $.Values $name) }}
-{{- if and $.Values.tls.existingSecret $probe.httpGet }}
+{{- with index $.Values $name }}
+{{- $probe := deepCopy . }}
+{{- /* Values of its own are merged with the default's, and a probe asks in one way only. */}}
+{{- if or $probe.exec $probe.tcpSocket $probe.grpc }}
+{{- $_ := unset $probe "httpGet" }}
+{{- else if $.Values.tls.existingSecret }}
 {{- $_ := set $probe.httpGet "scheme" "HTTPS" }}
 {{- end }}
 {{ $name }}:
   {{- toYaml $probe | nindent 2 }}
+{{- end }}
 {{- end }}
 {{- end }}
 
@@ -124,7 +127,7 @@ lifecycle:
 {{- define "pounce.configuration" -}}
 {{- $text := toYaml . }}
 {{- $advice := "put it into the Secret, as REGISTRY_ and its path (REGISTRY_PROXY_PASSWORD)" }}
-{{- with regexFind "(?m)^[ -]*(secret|secretkey|password): *([^ \"]|\"[^\"]).*$" $text }}
+{{- with regexFind "(?mi)^[ -]*((secret|secretkey|password): *([^ \"]|\"[^\"])|authorization:).*$" $text }}
 {{- fail (printf "config has `%s` in plain text: %s" (splitList ":" (trimAll " -" .) | first) $advice) }}
 {{- end }}
 {{- $text }}
