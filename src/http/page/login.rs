@@ -65,7 +65,8 @@ pub(super) async fn submit(view: &View<'_>, body: Body) -> Result<Answer, Reject
             return Ok(later(respond(view, StatusCode::TOO_MANY_REQUESTS, &user, &next, Some(message)), after));
         }
         Err(CredentialsError::Unavailable(after)) => {
-            let message = "The bucket or provider that knows this user does not answer. Wait a moment, then log in again.";
+            let message =
+                "The bucket or provider that knows this user does not answer. Wait a moment, then log in again.";
             return Ok(later(respond(view, StatusCode::SERVICE_UNAVAILABLE, &user, &next, Some(message)), after));
         }
         Err(error) => {
