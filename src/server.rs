@@ -108,7 +108,7 @@ impl Server {
         let verifier = keys.map(|keys| keys as Arc<dyn KeyVerifier>);
         let registry = open_registry(config, store, options, &metrics).await?;
         let hosts = registry.repositories.host_names();
-        let access = Access::open(&config.auth, &secret, &hosts, verifier.clone(), &metrics)?;
+        let access = Access::open(&config.auth, &secret, &hosts, verifier.clone(), &metrics, None)?;
         registry.uploads.sweep_periodically(config.storage.maintenance.uploadpurging.clone());
         registry.find_out_conditions();
         registry.note_pulls();

@@ -39,6 +39,13 @@ impl Served {
         self.process.until(log)
     }
 
+    /// Guesses a password.
+    async fn guess(&self, password: u8) -> u16 {
+        let request = self.client.get(self.process.url("/v2/"));
+        let request = request.basic_auth("tid_guesses_0123456", Some(password.to_string()));
+        request.send().await.unwrap().status().as_u16()
+    }
+
     async fn status(&self, name: Option<&str>, path: &str) -> u16 {
         let request = self.client.get(self.process.url(path));
         let request = match name {
@@ -177,6 +184,19 @@ async fn keys_of_the_bucket_become_logins_and_end() {
     assert_eq!((served.status(Some("alice"), hello).await, served.status(keys, hello).await), (200, 401));
     served.change(&of("{bucketkeys: true}"), SWAPPED);
     assert_eq!((served.status(Some("alice"), hello).await, served.status(keys, hello).await), (401, 200));
+    // What was asked and counted before a reload still counts: the bucket is not asked again, and guesses are not new.
+    let asked = || s3.seen("GetObject").iter().filter(|seen| seen.path.contains("_login/")).count();
+    let before = asked();
+    for password in 0..12 {
+        served.guess(password).await;
+    }
+    assert_eq!(served.guess(12).await, 429);
+    let guessed = asked();
+    assert!(guessed > before);
+    Command::new("kill").args(["-HUP", &served.process.pid().to_string()]).status().unwrap();
+    served.process.until(SWAPPED);
+    assert_eq!((served.status(keys, hello).await, served.guess(13).await), (200, 429));
+    assert_eq!(asked(), guessed);
     let error = served.change("auth: {bucketkeys: true}", "\"level\":\"ERROR\"");
     assert!(error.contains("auth.bucketkeys (in ") && error.contains("need storage.s3"), "{error}");
     assert_eq!(served.status(keys, hello).await, 200);

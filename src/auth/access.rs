@@ -42,7 +42,7 @@ pub enum Verdict {
 impl Access {
     /// Reads the files that the configuration names. `secret` signs the tokens that pounce issues; `hosts` are those of
     /// upstreams, as the first components of names; `verifier` is for `auth.bucketkeys`, and without it, no keys of the
-    /// bucket are good.
+    /// bucket are good. What was counted and found out at `before`, which this one replaces, still counts.
     ///
     /// # Errors
     /// See [`AuthError`].
@@ -52,9 +52,11 @@ impl Access {
         hosts: &HostNames,
         verifier: Option<Arc<dyn KeyVerifier>>,
         metrics: &Arc<Metrics>,
+        before: Option<&Self>,
     ) -> Result<Self, AuthError> {
         let rules = Rules::new(&config.rules, hosts, config.has_kinds_of_users());
-        let scheme = Scheme::open(config, secret, &rules, hosts, verifier, metrics)?;
+        let scheme =
+            Scheme::open(config, secret, &rules, hosts, verifier, metrics, before.map(|access| &access.scheme))?;
         Ok(Self { scheme, rules })
     }
 

@@ -87,6 +87,12 @@ impl Attempts {
         counted
     }
 
+    /// Forgets the attempts of a user from an address, because one of them could not be verified: it was no guess.
+    pub(super) fn forgive(&self, user: &str, from: IpAddr) {
+        self.limiters.invalidate(&self.client(user, from));
+        self.limiters.invalidate(&self.client("", from));
+    }
+
     /// Counts one attempt. Beyond the limit, the error is how long to wait.
     fn count_one(&self, client: [u8; 32], (burst, period): (u32, Duration)) -> Result<(), Duration> {
         let limiter = self.limiters.get_with(client, || {

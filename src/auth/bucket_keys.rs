@@ -52,7 +52,7 @@ pub trait KeyVerifier: Debug + Send + Sync {
     /// The bucket does not tell now. The verifier logs why.
     fn verify<'a>(&'a self, id: &'a str, secret: &'a str) -> BoxFuture<'a, Result<KeyVerdict, Unverified>>;
 
-    /// Which bucket it is: one of another name does not vouch for its tokens.
+    /// Which bucket it is, and where: another one does not vouch for its tokens.
     fn bucket(&self) -> &str;
 }
 
@@ -179,7 +179,8 @@ impl BucketKeys {
 
     async fn ask(&self, id: &str, secret: &str, from: IpAddr) -> Result<Verdict, CredentialsError> {
         // No user with a password has a colon in its name.
-        self.attempts.count(&format!("{BUCKET}:{id}"), from).map_err(CredentialsError::TooManyAttempts)?;
+        let user = format!("{BUCKET}:{id}");
+        self.attempts.count(&user, from).map_err(CredentialsError::TooManyAttempts)?;
         let near = neighbourhood(from);
         let queued = self.queue.take_now(&near, 1);
         let _queued = queued.ok_or(CredentialsError::TooManyAttempts(Duration::from_secs(2)))?;
@@ -188,12 +189,12 @@ impl BucketKeys {
         let why = match self.verifier.verify(id, secret).await {
             Err(Unverified) => {
                 self.metrics.bucket_keys(CredentialsCheck::Unavailable);
+                self.attempts.forgive(&user, from);
                 return Err(CredentialsError::Unavailable(RETRY_AFTER));
             }
             Ok(KeyVerdict::May(actions)) => {
                 self.metrics.bucket_keys(CredentialsCheck::Accepted);
-                let user = format!("{BUCKET}:{id}").into();
-                let login = BucketLogin { user, actions, bound: self.bound, expires: expires.as_secs() };
+                let login = BucketLogin { user: user.into(), actions, bound: self.bound, expires: expires.as_secs() };
                 return Ok(Verdict::Accepted(Arc::new(login)));
             }
             Ok(KeyVerdict::Unknown) => "the bucket does not know them",

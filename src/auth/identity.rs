@@ -42,7 +42,7 @@ pub(super) struct BucketLogin {
     pub(super) user: Arc<str>,
     /// What the keys may do in the bucket: the client may do no more.
     pub(super) actions: Vec<Action>,
-    /// A digest of the bucket's name.
+    /// A digest of where the bucket is, and its name.
     pub(super) bound: [u8; 32],
     /// Until when that is believed, in seconds since 1970.
     pub(super) expires: u64,

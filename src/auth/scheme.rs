@@ -28,7 +28,9 @@ pub(super) enum Scheme {
         /// `None` where only OIDC providers, or the bucket, log clients in.
         passwords: Option<Box<Passwords>>,
         oidc: Box<Oidc>,
-        bucket_keys: Option<Box<BucketKeys>>,
+        bucket_keys: Option<Arc<BucketKeys>>,
+        /// Of all of them.
+        attempts: Arc<Attempts>,
         /// Ollama's.
         keys: OllamaKeys,
         /// Issues tokens, if anonymous clients may do something, or there are providers or keys.
@@ -46,7 +48,8 @@ pub(super) enum Scheme {
 }
 
 impl Scheme {
-    /// The configured scheme: see [`Access::open`](super::Access::open).
+    /// The configured scheme: see [`Access::open`](super::Access::open). Of the scheme `before`, attempts are counted on,
+    /// and what the bucket said of keys is still believed.
     ///
     /// # Errors
     /// See [`AuthError`].
@@ -57,22 +60,29 @@ impl Scheme {
         hosts: &HostNames,
         verifier: Option<Arc<dyn KeyVerifier>>,
         metrics: &Arc<Metrics>,
+        before: Option<&Self>,
     ) -> Result<Self, AuthError> {
+        let (counted, known) = match before {
+            Some(Self::Own { attempts, bucket_keys, .. }) => (Some(Arc::clone(attempts)), bucket_keys.clone()),
+            _ => (None, None),
+        };
         Ok(match config.scheme {
             ConfiguredScheme::Open => Scheme::Open(config.without_login().to_vec()),
             ConfiguredScheme::Htpasswd | ConfiguredScheme::Oidc | ConfiguredScheme::BucketKeys => {
-                let attempts = Arc::new(Attempts::new()?);
+                let attempts = counted.map_or_else(|| Attempts::new().map(Arc::new), Ok)?;
                 let (life, shared) = (config.bucketkeyslife, (Arc::clone(&attempts), Arc::clone(metrics)));
-                let bucket_keys = verifier.filter(|_| config.bucketkeys);
-                let bucket_keys = bucket_keys.map(|it| Box::new(BucketKeys::new(it, life, shared.0, shared.1)));
+                let new = |verifier| Arc::new(BucketKeys::new(verifier, life, shared.0, shared.1));
+                let verifier = verifier.filter(|_| config.bucketkeys);
+                let bucket_keys = verifier.map(|verifier| known.unwrap_or_else(|| new(verifier)));
                 let oidc = Oidc::open(&config.oidc, Arc::clone(&attempts), Arc::clone(metrics))?;
                 let keys = OllamaKeys::new(&config.ollama.keys);
                 let issues_tokens = rules.admit_anonymous() || !keys.is_empty() || !oidc.is_empty();
                 Scheme::Own {
                     realm: config.htpasswd.realm().to_owned(),
-                    passwords: open_passwords(config, attempts, metrics)?,
+                    passwords: open_passwords(config, Arc::clone(&attempts), metrics)?,
                     oidc: Box::new(oidc),
                     bucket_keys,
+                    attempts,
                     keys,
                     issuer: issues_tokens.then(|| Box::new(TokenIssuer::new(secret))),
                     sessions: Box::new(Sessions::new(secret)),

@@ -44,7 +44,7 @@ struct Claims {
     aud: String,
     exp: u64,
     sub: String,
-    /// A digest of the user's hash, or of the bucket's name, in hexadecimal.
+    /// A digest of the user's hash, or of where the bucket is, in hexadecimal.
     bound: String,
     /// What the user's keys of the bucket may do there.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -72,7 +72,7 @@ struct Claims {
     /// The user's OIDC provider.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     oidc: Option<String>,
-    /// What the keys of the bucket may do there that the token is for; `bound` is to the bucket's name.
+    /// What the keys of the bucket may do there that the token is for; `bound` is to where the bucket is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     bucket: Option<String>,
     /// The scopes of a token for a key.

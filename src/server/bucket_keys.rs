@@ -29,13 +29,14 @@ pub enum KeysError {
     )]
     AnyKeys,
     /// The bucket does not tell.
-    #[error("auth.bucketkeys: it cannot be tried whether the bucket looks at the keys of clients: {0}")]
+    #[error("auth.bucketkeys: the bucket does not tell whether keys are good: {0}")]
     Store(#[from] StoreError),
 }
 
 /// Verifies keys at the bucket.
 pub(super) struct BucketKeys {
     store: Store,
+    /// The endpoint, and the bucket with its prefix.
     name: String,
     /// The bucket refuses keys that were made up.
     looks: OnceCell<()>,
@@ -45,11 +46,11 @@ pub(super) struct BucketKeys {
 impl BucketKeys {
     /// `None` over a folder, which has no keys for clients.
     pub(super) fn new(store: &Store) -> Option<Self> {
-        let Location::Bucket { bucket, .. } = store.location() else {
+        let Location::Bucket { bucket, endpoint } = store.location() else {
             return None;
         };
         let said = LogLimit::new(PAUSE, MOST);
-        Some(Self { name: bucket.clone(), store: store.clone(), looks: OnceCell::new(), said })
+        Some(Self { name: format!("{endpoint} {bucket}"), store: store.clone(), looks: OnceCell::new(), said })
     }
 
     /// Makes sure, once, that the bucket can be asked, and that it does not take any keys.

@@ -81,7 +81,8 @@ fn apply(
 ) -> Result<(), StartError> {
     let (config, repositories) = (&loaded.config, &app.registry.repositories);
     let routes = repositories.prepare_upstreams(&config.proxy)?;
-    let access = Access::open(&config.auth, secret, routes.host_names(), verifier, &app.metrics)?;
+    let (hosts, before) = (routes.host_names(), app.access());
+    let access = Access::open(&config.auth, secret, hosts, verifier, &app.metrics, Some(&before))?;
     repositories.replace_upstreams(routes);
     let granted = Granted::of(&access, app.registry.possible_actions());
     app.replace_access(access);

@@ -76,7 +76,10 @@ async fn a_token_says_what_the_keys_may() {
     let without = over(&s3, &[users[0], users[1], ("REGISTRY_AUTH_RULES", RULES), secret]).await;
     let folder = ("REGISTRY_STORAGE_S3_ROOTDIRECTORY", "other");
     let elsewhere = over(&s3, &[("REGISTRY_AUTH_RULES", RULES), secret, folder]).await;
-    for pounce in [&without, &elsewhere] {
+    // Of the same name, at another place.
+    let namesake = bucket(&[]).await;
+    let namesake = over(&namesake, &[("REGISTRY_AUTH_RULES", RULES), secret]).await;
+    for pounce in [&without, &elsewhere, &namesake] {
         assert_eq!(with(pounce, &of_editor, "GET", "/v2/").await.status, 401);
     }
 }

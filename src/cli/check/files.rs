@@ -55,7 +55,7 @@ fn access(config: &Config, report: &mut Report) {
         }
         _ => {
             let (secret, hosts) = (Secret::from(String::new()), config.proxy.host_names());
-            let access = match Access::open(auth, &secret, &hosts, None, &Arc::default()) {
+            let access = match Access::open(auth, &secret, &hosts, None, &Arc::default(), None) {
                 Ok(access) => access,
                 Err(error) => {
                     return report.failed(name, "auth", &error.to_string(), "correct that file or setting");

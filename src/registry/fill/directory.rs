@@ -49,7 +49,7 @@ impl Directory {
             Ok(file) => Ok(Some(file)),
             // A smaller blob may find room.
             Err(error) if is_no_room(&error) => {
-                self.log_no_room(&error);
+                self.log_no_room(&error, size);
                 if self.may_fail { Ok(None) } else { Err(error) }
             }
             Err(error) if self.may_fail => {
@@ -68,7 +68,7 @@ impl Directory {
             return;
         }
         if !self.may_fail && is_no_room(error) {
-            self.log_no_room(error);
+            self.log_no_room(error, None);
         }
         if self.may_fail && !self.has_failed.swap(true, Ordering::Relaxed) {
             let directory = self.shown();
@@ -76,10 +76,10 @@ impl Directory {
         }
     }
 
-    fn log_no_room(&self, error: &io::Error) {
+    fn log_no_room(&self, error: &io::Error, size: Option<u64>) {
         if self.said.is_due(()) {
             let directory = self.shown();
-            tracing::error!(%error, directory, "blobs find no room there: make room, or move it to a larger disk");
+            tracing::error!(%error, directory, size, "blobs find no room there: make room, or move it to a larger disk");
         }
     }
 

@@ -14,7 +14,6 @@ use super::upstream_blob::UpstreamBlob;
 use crate::oci::{Error, ErrorCode, RepositoryName};
 use crate::registry::failure::of_upstream;
 use crate::registry::presence::blob_unknown;
-use crate::store::StoreError;
 use crate::telemetry::Span;
 use crate::upstream::UpstreamError;
 
@@ -233,7 +232,10 @@ impl FillRefusal {
                 let message = "the blob cannot be copied now, try again later";
                 Error::new(ErrorCode::Unavailable, message).caused_by(io::Error::other(String::from(&*why)))
             }
-            Self::Full(why) => StoreError::Full { operation: "filling a blob", cause: String::from(&*why) }.into(),
+            Self::Full(why) => {
+                let message = "the registry's storage has no room for this blob: its operator has to make room";
+                Error::new(ErrorCode::Unavailable, message).caused_by(io::Error::other(String::from(&*why)))
+            }
             Self::NotMember(error) => error,
             Self::Busy => {
                 let message = "this registry copies too many blobs at once, try again later";
