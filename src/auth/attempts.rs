@@ -87,10 +87,10 @@ impl Attempts {
         counted
     }
 
-    /// Forgets the attempts of a user from an address, because one of them could not be verified: it was no guess.
+    /// Forgets the attempts of a user from an address, because one of them could not be verified: it was no guess. Those
+    /// of the address stay, because they are of other users, too, whose names may be guessed.
     pub(super) fn forgive(&self, user: &str, from: IpAddr) {
         self.limiters.invalidate(&self.client(user, from));
-        self.limiters.invalidate(&self.client("", from));
     }
 
     /// Counts one attempt. Beyond the limit, the error is how long to wait.
