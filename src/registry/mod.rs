@@ -85,7 +85,7 @@ use list_memory::ListMemory;
 use provenance::Provenance;
 use pulls::Pulls;
 use revisions::Revisions;
-use runtime::{Background, Moment};
+use runtime::{Background, after_sleep};
 
 #[cfg(feature = "internals")]
 pub(crate) use fill::fuzz_lease;
@@ -127,10 +127,6 @@ pub use crate::upstream::RequestHosts;
 
 /// How often the clock is read to learn whether a day has begun.
 const CLOCK: Duration = Duration::from_mins(1);
-/// How often a process looks whether the machine slept.
-const WAKE: Duration = Duration::from_secs(1);
-/// A sleep that counts: much less than half of the life of any URL, and more than clocks are corrected by.
-const SLEEP: Duration = Duration::from_secs(10);
 
 /// The registry, cheap to clone: its components.
 #[derive(Clone, Debug)]
@@ -376,16 +372,11 @@ impl Registry {
         let cache = Arc::clone(&self.cache);
         self.background.forever(async move {
             loop {
-                let before = Moment::now();
-                tokio::time::sleep(WAKE).await;
-                let slept = before.slept();
-                if slept > SLEEP {
-                    let slept = humantime::format_duration(Duration::from_secs(slept.as_secs()));
-                    tracing::info!(
-                        %slept, "the machine slept, or its clock was set forward: what was remembered is forgotten"
-                    );
-                    cache.clear();
-                }
+                let slept = humantime::format_duration(after_sleep().await);
+                tracing::info!(
+                    %slept, "the machine slept, or its clock was set forward: what was remembered is forgotten"
+                );
+                cache.clear();
             }
         });
     }

@@ -8,7 +8,7 @@ mod single_flight;
 
 pub(super) use background::Background;
 pub(super) use bounded::{buffered, first, try_join_bounded};
-pub(super) use moment::Moment;
+pub(super) use moment::{Moment, after_sleep};
 pub use readiness::{Readiness, Unready};
 pub(super) use single_flight::SingleFlight;
 

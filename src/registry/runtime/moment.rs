@@ -2,6 +2,11 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
+/// How often a process looks whether the machine slept.
+const LOOK: Duration = Duration::from_secs(1);
+/// A sleep that counts: much less than half of the life of any URL, and more than clocks are corrected by.
+const SLEEP: Duration = Duration::from_secs(10);
+
 /// A moment in this process. Of the two clocks one stands still while the machine sleeps, and the other can be set, so
 /// the larger of two ages counts.
 #[derive(Clone, Copy, Debug)]
@@ -21,8 +26,20 @@ impl Moment {
 
     /// How much farther the clock of the day went than the other one: how long the machine slept, or how far its clock
     /// was set forward.
-    pub(in crate::registry) fn slept(&self) -> Duration {
+    fn slept(&self) -> Duration {
         slept(self.instant.elapsed(), self.time.elapsed().unwrap_or_default())
+    }
+}
+
+/// Waits until the machine has slept, and says for how many whole seconds.
+pub(in crate::registry) async fn after_sleep() -> Duration {
+    loop {
+        let before = Moment::now();
+        tokio::time::sleep(LOOK).await;
+        let slept = before.slept();
+        if slept > SLEEP {
+            return Duration::from_secs(slept.as_secs());
+        }
     }
 }
 
